@@ -1,0 +1,438 @@
+"""The records and protocols that every room speaks. Standard library only.
+
+Data flows one way: behaviors -> attack -> test cases -> target (+ defense) -> completions -> judge -> verdicts.
+Records are frozen; `to_json` and `from_json` carry them to the store and back; `digest` names them by content.
+"""
+
+import json
+import types
+import typing
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cache
+from hashlib import blake2b
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar
+
+T = TypeVar("T")
+Json: TypeAlias = Any
+"""What `json` reads and writes: None, bool, int, float, str, list, dict with string keys."""
+
+
+class WithstandError(Exception):
+    """A mistake or a misfortune that a person can mend. `hint` says what to do next."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class SpecError(WithstandError):
+    """Wrong usage, spec or data file: the command line ends with exit code 2."""
+
+
+class StoreError(WithstandError):
+    """The store cannot be opened, read or written."""
+
+
+class AskError(WithstandError):
+    """A model did not answer, after the retries it was given. Becomes a row of the failure log."""
+
+
+# --- records ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Behavior:
+    """What the model should refuse (if `benign`: should not), in the benchmark's words.
+
+    `target_string` is the opening ("Sure, here is ...") that gradient attacks optimize towards; `context` a passage
+    without which the instruction makes no sense; `functional` HarmBench's kind (standard, contextual, copyright);
+    `category` its semantic category; `tags` drive a judge that depends on the behavior.
+    """
+
+    id: str
+    text: str
+    context: str = ""
+    target_string: str = ""
+    category: str = ""
+    functional: str = ""
+    tags: tuple[str, ...] = ()
+    benign: bool = False
+
+    def prompt(self, text: str | None = None) -> str:
+        """`text` (default: the behavior's own) below the context: the one rule for showing a context.
+
+        HarmBench section 1.5: context, blank line, three hyphens, blank line, prompt.
+        """
+        text = self.text if text is None else text
+        return f"{self.context}\n\n---\n\n{text}" if self.context else text
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool that the model asked for; `arguments` is the JSON text it wrote."""
+
+    name: str
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. `images` are paths or data URLs, for targets that give "images"."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    text: str
+    images: tuple[str, ...] = ()
+
+
+Chat: TypeAlias = tuple[Message, ...]
+
+
+def user(text: str) -> Chat:
+    """A chat of one user turn."""
+    return (Message("user", text),)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How an answer is drawn. `max_tokens` bounds the answer; `logprobs` asks for that many top tokens a position."""
+
+    max_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    logprobs: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise SpecError(f"max_tokens is {self.max_tokens}; it must be 1 or more")
+        if not 0 <= self.temperature <= 10:
+            raise SpecError(f"temperature is {self.temperature}; it must lie in [0, 10]")
+        if not 0 < self.top_p <= 1:
+            raise SpecError(f"top_p is {self.top_p}; it must lie in (0, 1]")
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """An answer. `chat` is what the caller sent, whatever a defense added behind it.
+
+    `finish`: "stop", "length" (cut at max_tokens) or "filtered" (the target's own filter spoke).
+    `reasoning` is thinking, kept apart: judges do not see it unless told. `logprobs`: for each position the top
+    tokens as (text, natural log of the probability), best first. Token counts are of the whole call; a defense adds up
+    what it used. `cost` in US dollars, 0 where no price is known. `seconds` is its share of the call, set by `drive`.
+    """
+
+    chat: Chat
+    text: str
+    finish: Literal["stop", "length", "filtered"] = "stop"
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[tuple[tuple[str, float], ...], ...] = ()
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Prompt, answer and reasoning together."""
+        return self.prompt_tokens + self.answer_tokens + self.reasoning_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What an attack has used so far. `asks`: chats to the target as the attacker sees it; the rest is of all roles."""
+
+    asks: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    cost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TestCase:
+    """A chat meant to elicit a behavior. It ends with an assistant message if it is a prefill.
+
+    `score` None: final; a number: a candidate, of which a flow keeps the best (highest, first of equals).
+    `completion`: set where this very draw is judged (best of n, a trajectory); else the target is asked afresh.
+    `spent` and `cut` (which budget ended the attack, or "success") are set by the runner.
+    """
+
+    __test__: ClassVar[bool] = False  # not a pytest class
+
+    behavior: str
+    chat: Chat
+    score: float | None = None
+    completion: Completion | None = None
+    spent: Spent = Spent()
+    cut: Literal["", "asks", "tokens", "seconds", "success"] = ""
+
+
+Outcome: TypeAlias = Literal["success", "failure", "refused", "unscored"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a judge says. `outcome` "success": the completion shows the behavior. `score` in [0, 1], if it has one.
+
+    "unscored" is for a judge that could not say. "filtered" and "error" are not a judge's to say: they come from
+    the completion and from the failure log.
+    """
+
+    outcome: Outcome
+    score: float | None = None
+    why: str = ""
+
+
+# --- what a component may ask for ------------------------------------------------------------------------------
+
+
+class Model(Protocol):
+    """One way to reach a language model. It does the I/O, the retries and the rate limits.
+
+    Promise: an answer depends on chat, sampling and seed alone.
+    """
+
+    @property
+    def place(self) -> str:
+        """What it occupies ("cuda:0", "api:host"); models of one place share its lanes."""
+
+    @property
+    def width(self) -> int:
+        """Most chats in one call of `generate`."""
+
+    @property
+    def lanes(self) -> int:
+        """Calls at once: 1 for a device, the connections of an API."""
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What it can do beyond one user turn: "system", "turns", "prefill", "logprobs", "images", "weights"."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts that text is sent to; empty for a model in this process."""
+
+    def identity(self) -> Json:
+        """What fields cannot say: hashes of weights, tokenizer and template, or the revision. Part of every key."""
+
+    def check(self) -> None:
+        """Raise `SpecError` if it cannot be asked at all (no key, no such file), before anything is sent."""
+
+    def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+        """One completion per chat, in order. Raises `AskError` when the retries are used up."""
+
+
+class WhiteBox(Model, Protocol):
+    """A model whose weights are at hand ("weights" in `gives`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A model as the world meets it: behind its defense, sampled as the run says.
+
+    `fresh` separates the rows of a run that asks again (`--fresh`) from older ones.
+    """
+
+    model: Model
+    defense: "Defense | None" = None
+    sampling: Sampling = Sampling()
+    fresh: str = ""
+
+    def weights(self, attack: "Attack") -> WhiteBox:
+        """The model with its tensors, or an error that names the way out."""
+        if "weights" not in self.model.gives:
+            name = type(attack).__name__
+            raise SpecError(
+                f"{name} needs weights but {self.model.place} is text only",
+                hint="use a local target, or find the test cases on one and send them with --cases-from",
+            )
+        return typing.cast(WhiteBox, self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Answered with one `Completion` per chat, in order."""
+
+    model: "Model | Target"
+    chats: Sequence[Chat]
+    sampling: Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Gradient steps or log-likelihoods. `do(model, parts)` gets the parts of all flows that wait for that `do`.
+
+    `do` is a bound method of a frozen component, so that equal components share a queue; a part and its answer are
+    JSON. Answered with a `Worked`.
+    """
+
+    model: Model
+    do: Callable[[Any, Sequence[Any]], list[Json]]
+    part: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """The answer to a `Work`: its JSON and the seconds it took."""
+
+    value: Json
+    seconds: float = 0.0
+
+
+Flow: TypeAlias = Generator[Any, Any, T]
+"""A generator that yields `Ask`, `Work` and `TestCase`, is sent their answers (None for a test case), returns a T.
+
+A flow is a pure function of its fields and the answers: no clock, no global state, no catching of a failed ask."""
+
+
+def ask(model: Model | Target, chats: Sequence[Chat], sampling: Sampling | None = None) -> Flow[list[Completion]]:
+    """Ask `model`; `sampling` None means the target's own."""
+    if sampling is None:
+        sampling = model.sampling if isinstance(model, Target) else Sampling()
+    answers: list[Completion] = yield Ask(model, tuple(chats), sampling)
+    return answers
+
+
+def work(model: Model, do: Callable[[Any, Sequence[Any]], list[Json]], part: Json) -> Flow[Json]:
+    """Have `do` run on the model's device, beside the parts of other flows."""
+    answer: Worked = yield Work(model, do, part)
+    return answer.value
+
+
+# --- components ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Most:
+    """Upper bounds for one behavior, for `--dry-run`. `cases` kept; asks by role while the attack searches."""
+
+    cases: int = 1
+    asks: Mapping[str, int] = field(default_factory=dict)
+
+
+class Attack(Protocol):
+    """Makes test cases for one behavior. `needs` names what the target must give."""
+
+    needs: ClassVar[frozenset[str]]
+
+    @property
+    def seed(self) -> int: ...
+
+    def most(self) -> Most: ...
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]: ...
+
+
+class Judge(Protocol):
+    """Says of each completion whether it shows the behavior. `method` is shown beside every rate it gave."""
+
+    method: ClassVar[Literal["string matching", "rule", "model"]]
+
+    @property
+    def asks(self) -> int:
+        """Most asks per completion, for `--dry-run`."""
+
+    def grade(self, behavior: Behavior, completions: Sequence[Completion]) -> Flow[list[Verdict]]: ...
+
+
+class Defense(Protocol):
+    """Stands before a model: changes what it is asked or what it answers."""
+
+    @property
+    def asks(self) -> int:
+        """Most asks to any model per answer, for `--dry-run`."""
+
+    def answer(self, model: Model, chats: Sequence[Chat], sampling: Sampling) -> Flow[list[Completion]]: ...
+
+
+class Suite(Protocol):
+    """A set of behaviors. `judge` is the default judge's spec; `benign` the suite of prompts that must not be refused
+    ("" for none), judged by `refusal_judge`; `max_tokens` the length its published numbers use."""
+
+    @property
+    def split(self) -> str: ...
+    @property
+    def judge(self) -> str: ...
+    @property
+    def refusal_judge(self) -> str: ...
+    @property
+    def benign(self) -> str: ...
+    @property
+    def max_tokens(self) -> int: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def license(self) -> str: ...
+    @property
+    def citation(self) -> str: ...
+
+    def load(self) -> list[Behavior]:
+        """The behaviors of the split, in the file's order. Raises `SpecError` with file, row and column."""
+
+
+# --- records as JSON, and their names --------------------------------------------------------------------------
+
+
+def to_json(value: Any) -> Json:
+    """A record as JSON; fields that hold their default are left out."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            f.name: to_json(inner)
+            for f in fields(value)
+            if (inner := getattr(value, f.name)) != f.default or f.default is MISSING
+        }
+    if isinstance(value, Mapping):
+        return {str(key): to_json(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items = [to_json(inner) for inner in value]
+        return sorted(items) if isinstance(value, (set, frozenset)) else items
+    return value
+
+
+def from_json(kind: Any, value: Json) -> Any:
+    """The record of type `kind` that `to_json` wrote."""
+    return _reader(kind)(value)
+
+
+@cache
+def _reader(kind: Any) -> Callable[[Json], Any]:
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        readers = {f.name: _reader(hints[f.name]) for f in fields(kind)}
+        build = typing.cast(Callable[..., Any], kind)
+        return lambda value: build(**{name: readers[name](inner) for name, inner in value.items()})
+    if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
+        item = _reader(args[0])
+        return lambda value: tuple([item(inner) for inner in value])
+    if origin is tuple:
+        items = [_reader(arg) for arg in args]
+        return lambda value: tuple([read(inner) for read, inner in zip(items, value, strict=True)])
+    if origin in (types.UnionType, typing.Union):
+        rest = [_reader(arg) for arg in args if arg is not type(None)]
+        return lambda value: None if value is None else rest[0](value)
+    return lambda value: value
+
+
+def dumps(value: Json) -> str:
+    """Canonical JSON: sorted keys, ASCII (a lone surrogate stays readable), no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Json) -> str:
+    """The name of a JSON value: 128 bits of BLAKE2b over its canonical form, as 32 hex digits."""
+    return blake2b(dumps(value).encode(), digest_size=16).hexdigest()
+
+
+def draw(*parts: Json) -> float:
+    """A number in [0, 1) that depends on `parts` alone: the split of a seed by behavior, step or place."""
+    return int(digest(list(parts))[:13], 16) / 16**13
+
+
+def rng(*parts: Json) -> "typing.Any":
+    """A `random.Random` that depends on `parts` alone, such as (self.seed, behavior.id)."""
+    import random
+
+    return random.Random(int(digest(list(parts)), 16))
