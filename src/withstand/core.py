@@ -248,7 +248,7 @@ class Target:
                 f"{name} needs weights but {self.model.place} is text only",
                 hint="use a local target, or find the test cases on one and send them with --cases-from",
             )
-        return typing.cast(WhiteBox, self.model)
+        return self.model
 
 
 @dataclass(frozen=True, slots=True)

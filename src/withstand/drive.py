@@ -1,0 +1,416 @@
+"""The only concurrent code: many flows, few models, full batches, nothing lost.
+
+One thread lets each flow run until it waits and hands all waiting rows over at once. Each lane of a place is a daemon
+thread that calls the model with up to `width` rows of the place's longest queue. Answers are saved as they come; a flow
+that was cut off replays from them without a model call.
+"""
+
+import queue
+import threading
+import time
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+from withstand.core import (
+    Ask,
+    AskError,
+    Chat,
+    Completion,
+    Flow,
+    Json,
+    Model,
+    StoreError,
+    Work,
+    Worked,
+    digest,
+    from_json,
+    to_json,
+)
+from withstand.find import describe
+from withstand.store import Failure, Row, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A flow to run and the key of the row it makes.
+
+    `flow_key` names the flow in its answers' keys. `remember` False: its answers need no table of their own, since
+    the flow is one ask and its row holds the answer.
+    """
+
+    key: str
+    flow_key: str
+    stage: int
+    flow: Callable[[], Flow[Row]]
+    remember: bool = True
+
+
+@dataclass
+class Caps:
+    """Hard caps of a whole run over all roles; None: no cap. `asks` in chats sent, `cost` in US dollars, `seconds`."""
+
+    asks: int | None = None
+    cost: float | None = None
+    seconds: float | None = None
+
+
+@dataclass
+class Tally:
+    """What has happened so far, for progress and for the end; one object for all stages of a run."""
+
+    started: float = field(default_factory=time.monotonic)
+    stage: int = 0
+    done: int = 0
+    failed: int = 0
+    asks: int = 0
+    tokens: int = 0
+    cost: float = 0.0
+    labels: Counter[str] = field(default_factory=Counter)
+    failures: list[Failure] = field(default_factory=list)
+    stopped: str = ""
+
+    def over(self, caps: Caps) -> str:
+        """Which cap is used up, "" for none."""
+        if caps.asks is not None and self.asks >= caps.asks:
+            return "--max-asks"
+        if caps.cost is not None and self.cost >= caps.cost:
+            return "--max-cost"
+        if caps.seconds is not None and time.monotonic() - self.started >= caps.seconds:
+            return "--max-time"
+        return ""
+
+
+class _Live:
+    """A running flow, and the item it waits for."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.flow = job.flow()
+        self.seen: Counter[str] = Counter()
+        self.item: Ask | Work
+        self.keys: list[str] = []
+        self.answers: list[Any] = []
+        self.missing = 0
+        self.error: Exception | None = None
+        self.send: Any = None
+
+    def wait_for(self, item: Ask | Work) -> None:
+        """Name each answer that `item` wants.
+
+        The key holds the flow, the content and how often this flow has asked it before: thirty streams with one chat
+        are thirty draws, and changed code never gets another question's answer.
+        """
+        if isinstance(item, Ask):
+            sampling = to_json(item.sampling)
+            contents = [[_digest(item.model), to_json(chat), sampling] for chat in item.chats]
+        elif isinstance(item, Work):
+            owner = getattr(item.do, "__self__", None)
+            contents = [[_digest(item.model), describe(owner), item.do.__name__, item.part]]
+        else:
+            raise TypeError(f"a flow yielded {type(item).__name__}; it may yield Ask, Work and TestCase")
+        self.item, self.keys, self.error = item, [], None
+        for content in contents:
+            content_key = digest(content)
+            self.keys.append(digest([self.job.flow_key, content_key, self.seen[content_key]]))
+            self.seen[content_key] += 1
+        self.answers = [None] * len(contents)
+        self.missing = len(contents)
+
+    def take(self, place: int, answer: Any) -> None:
+        """Put in one answer, or the exception that came instead of it."""
+        self.missing -= 1
+        if isinstance(answer, Exception):
+            self.error = self.error or answer
+        else:
+            self.answers[place] = answer
+
+    def advance(self) -> Any:
+        """Let the flow run with its answers. Raises StopIteration with its row, or what the flow raises."""
+        if self.error is not None:
+            return self.flow.throw(self.error)
+        return self.flow.send(self.send)
+
+    def ready(self) -> None:
+        self.send = self.answers if isinstance(self.item, Ask) else self.answers[0]
+
+
+@cache
+def _digest(model: Any) -> str:
+    return digest(describe(model))
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """One row of work: which answer of which flow."""
+
+    live: _Live
+    place: int
+
+    @property
+    def key(self) -> str:
+        return self.live.keys[self.place]
+
+
+@dataclass(slots=True)
+class _Queue:
+    model: Model
+    call: Callable[[Sequence[_Waiting]], list[Any]]
+    rows: deque[_Waiting] = field(default_factory=deque)
+
+
+def _caller(item: Ask | Work) -> Callable[[Sequence[_Waiting]], list[Any]]:
+    """How a lane answers rows of the queue that `item` belongs to."""
+    if isinstance(item, Work):
+        work = item
+
+        def do(rows: Sequence[_Waiting]) -> list[Any]:
+            return work.do(work.model, [row.live.item.part for row in rows])  # type: ignore[union-attr]
+
+        return do
+    model, sampling = item.model, item.sampling
+
+    def generate(rows: Sequence[_Waiting]) -> list[Any]:
+        chats: list[Chat] = [row.live.item.chats[row.place] for row in rows]  # type: ignore[union-attr]
+        return model.generate(chats, sampling, [int(row.key[:8], 16) >> 1 for row in rows])  # type: ignore[union-attr]
+
+    return generate
+
+
+class _Place:
+    """The lanes of one place: threads that start as they are needed and end with the process."""
+
+    def __init__(self, lanes: int, done: "queue.SimpleQueue[tuple[str, list[_Waiting], list[Any]]]") -> None:
+        self.lanes = lanes
+        self.busy = 0
+        self.threads = 0
+        self.todo: queue.SimpleQueue[tuple[str, _Queue, list[_Waiting]] | None] = queue.SimpleQueue()
+        self.done = done
+
+    def submit(self, name: str, queue_: _Queue, rows: list[_Waiting]) -> None:
+        self.busy += 1
+        if self.busy > self.threads:
+            self.threads += 1
+            threading.Thread(target=self._lane, daemon=True, name=f"{name}-{self.threads}").start()
+        self.todo.put((name, queue_, rows))
+
+    def close(self) -> None:
+        for _ in range(self.threads):
+            self.todo.put(None)
+
+    def _lane(self) -> None:
+        while (task := self.todo.get()) is not None:
+            name, queue_, rows = task
+            self.done.put((name, rows, _answers(queue_, rows)))
+
+
+def _answers(queue_: _Queue, rows: list[_Waiting]) -> list[Any]:
+    """An answer or an exception for each row; a batch that raises is tried again row by row."""
+    start = time.perf_counter()
+    try:
+        answers = queue_.call(rows)
+        if len(answers) != len(rows):
+            raise AskError(f"{queue_.model.place} gave {len(answers)} answers to {len(rows)} rows")
+    except Exception as error:  # noqa: BLE001 - it ends the flows that asked, and is logged with them
+        if len(rows) == 1:
+            return [error]
+        return [answer for row in rows for answer in _answers(queue_, [row])]
+    seconds = (time.perf_counter() - start) / len(rows)
+    return [_stamped(answer, row, seconds) for answer, row in zip(answers, rows, strict=True)]
+
+
+def _stamped(answer: Any, row: _Waiting, seconds: float) -> Any:
+    if isinstance(row.live.item, Work):
+        return Worked(answer, seconds)
+    if not isinstance(answer, Completion):
+        return AskError(f"{row.live.item.model} answered with {type(answer).__name__} instead of a Completion")
+    return replace(answer, seconds=answer.seconds or seconds)
+
+
+def drive(
+    jobs: Iterable[Job],
+    store: Store,
+    tally: Tally,
+    caps: Caps | None = None,
+    window: int = 256,
+    on_progress: Callable[[Tally], None] = lambda _: None,
+) -> None:
+    """Run jobs to their rows, at most `window` flows at a time.
+
+    An exception ends its flow, as an entry of the failure log. A `StoreError` and a KeyboardInterrupt end all; what was
+    saved until then stays. A cap ends the run once the calls in flight have come back: `tally.stopped` names it.
+    """
+    _Driver(jobs, store, tally, caps or Caps(), window, on_progress).run()
+
+
+class _Driver:
+    def __init__(
+        self,
+        jobs: Iterable[Job],
+        store: Store,
+        tally: Tally,
+        caps: Caps,
+        window: int,
+        on_progress: Callable[[Tally], None],
+    ) -> None:
+        self.jobs: Iterator[Job] = iter(jobs)
+        self.store, self.tally, self.caps, self.window, self.on_progress = store, tally, caps, window, on_progress
+        self.live = 0
+        self.ready: list[_Live] = []
+        self.queues: dict[Any, _Queue] = {}
+        self.places: dict[str, _Place] = {}
+        self.done: queue.SimpleQueue[tuple[str, list[_Waiting], list[Any]]] = queue.SimpleQueue()
+        self.rows: list[Row] = []
+        self.failures: list[Failure] = []
+
+    def run(self) -> None:
+        try:
+            while True:
+                self.tally.stopped = self.tally.stopped or self.tally.over(self.caps)
+                self.start()
+                while self.ready:
+                    self.look_up(self.advance())
+                    if len(self.rows) >= 1_000:
+                        self.flush()
+                    self.start()
+                self.flush()
+                if not self.tally.stopped:
+                    self.dispatch()
+                if not any(place.busy for place in self.places.values()):
+                    return
+                self.receive()
+        finally:
+            for place in self.places.values():
+                place.close()
+
+    def start(self) -> None:
+        """Fill the window with fresh flows."""
+        while not self.tally.stopped and self.live < self.window and (job := next(self.jobs, None)) is not None:
+            self.live += 1
+            self.ready.append(_Live(job))
+
+    def advance(self) -> list[_Live]:
+        """Let each ready flow run until it waits; those that end leave a row or a failure."""
+        ready, self.ready = self.ready, []
+        waiting = []
+        for live in ready:
+            try:
+                live.wait_for(live.advance())
+                waiting.append(live)
+            except StopIteration as end:
+                self.rows.append(end.value)
+                self.tally.done += 1
+                self.tally.labels[end.value.label] += 1
+                self.live -= 1
+            except StoreError:
+                raise
+            except Exception as error:  # noqa: BLE001 - this is where a flow's failure is recorded
+                self.failures.append(failure(live.job, error))
+                self.tally.failed += 1
+                self.live -= 1
+        return waiting
+
+    def look_up(self, waiting: list[_Live]) -> None:
+        """Answer what the store knows; queue the rest."""
+        remembered = [live for live in waiting if live.job.remember]
+        known = self.store.answers(key for live in remembered for key in live.keys)
+        for live in waiting:
+            for place, key in enumerate(live.keys):
+                if key in known:
+                    live.take(place, _decode(live, place, known[key]))
+            for place, key in enumerate(live.keys):
+                if key not in known:
+                    self.queue_of(live.item).rows.append(_Waiting(live, place))
+            if live.missing == 0:
+                live.ready()
+                self.ready.append(live)
+
+    def queue_of(self, item: Ask | Work) -> _Queue:
+        """One queue per model and sampling, or per model and `do`."""
+        what = item.sampling if isinstance(item, Ask) else (getattr(item.do, "__self__", None), item.do.__name__)
+        model: Model = item.model  # type: ignore[assignment] # `defended` has resolved targets
+        key = (model, what)
+        if key not in self.queues:
+            self.queues[key] = _Queue(model, _caller(item))
+            self.places.setdefault(model.place, _Place(model.lanes, self.done))
+        return self.queues[key]
+
+    def dispatch(self) -> None:
+        """Give each free lane up to `width` rows of the longest queue of its place."""
+        left = None if self.caps.asks is None else self.caps.asks - self.tally.asks
+        for name, place in self.places.items():
+            mine = [waiting for waiting in self.queues.values() if waiting.model.place == name]
+            while place.busy < place.lanes and (left is None or left > 0):
+                longest = max(mine, key=lambda waiting: len(waiting.rows))
+                count = min(len(longest.rows), longest.model.width, len(longest.rows) if left is None else left)
+                if count == 0:
+                    break
+                place.submit(name, longest, [longest.rows.popleft() for _ in range(count)])
+                self.tally.asks += count
+                left = None if left is None else left - count
+
+    def receive(self) -> None:
+        """Wait for answers, save them all in one transaction, and hand them to their flows."""
+        batches = [self._get()]
+        while not self.done.empty():
+            batches.append(self.done.get())
+        answered = []
+        for name, rows, answers in batches:
+            self.places[name].busy -= 1
+            answered += list(zip(rows, answers, strict=True))
+        good = [(row, answer) for row, answer in answered if not isinstance(answer, Exception)]
+        keep = {row.key: value_of(answer) for row, answer in good if row.live.job.remember}
+        standing = self.store.add(answers=keep) if keep else {}
+        for row, answer in answered:
+            if isinstance(answer, Completion):
+                self.tally.tokens += answer.tokens
+                self.tally.cost += answer.cost
+            stands = standing.get(row.key)
+            row.live.take(row.place, answer if stands is None else _decode(row.live, row.place, stands))
+            if row.live.missing == 0:
+                row.live.ready()
+                self.ready.append(row.live)
+
+    def _get(self) -> tuple[str, list[_Waiting], list[Any]]:
+        while True:
+            try:
+                return self.done.get(timeout=0.5)
+            except queue.Empty:
+                self.on_progress(self.tally)
+
+    def flush(self) -> None:
+        """Write what has ended, in one transaction."""
+        if self.rows or self.failures:
+            self.store.add(rows=self.rows, failures=self.failures)
+            self.tally.failures += self.failures
+            self.rows, self.failures = [], []
+        self.on_progress(self.tally)
+
+
+def failure(job: Job, error: Exception) -> Failure:
+    """An exception as an entry of the failure log."""
+    name = type(error).__name__
+    message = str(error) if isinstance(error, AskError) else f"{name}: {error}"
+    trace = "".join(traceback.format_exception(error)[-8:])
+    return Failure(job.key, job.stage, message[:2000], getattr(error, "hint", ""), trace[-8000:])
+
+
+def value_of(answer: Completion | Worked) -> Json:
+    """An answer for the store; the chat of a completion is what was asked, so it is left out."""
+    return {key: value for key, value in to_json(answer).items() if key != "chat"}
+
+
+def completion_of(chat: Chat, value: Json) -> Completion:
+    """The completion that was stored without its chat."""
+    stored: Completion = from_json(Completion, {**value, "chat": []})
+    return replace(stored, chat=chat)
+
+
+def _decode(live: _Live, place: int, value: Json) -> Completion | Worked:
+    if isinstance(live.item, Work):
+        worked: Worked = from_json(Worked, value)
+        return worked
+    return completion_of(live.item.chats[place], value)

@@ -1,0 +1,405 @@
+"""Name -> class -> object: the folder is the registry.
+
+`attacks/llm/pair.py` holds one public class and its name is `pair`; a TOML file in a room is a named spec (a preset).
+A name is looked up in the folder, then among entry points (`withstand.attacks` and so on), then as `module:Class`.
+Listing reads the heads of files and `show` parses one with `ast`, so neither imports what a component needs.
+"""
+
+import ast
+import contextlib
+import difflib
+import importlib
+import importlib.util
+import os
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, ClassVar
+
+from withstand.core import Attack, Defense, Json, Judge, Model, SpecError, Suite, WhiteBox, to_json
+from withstand.grammar import Raw, Spec, parse, spec_of, toml_value
+
+ROOMS = {"suite": "data", "target": "models", "attack": "attacks", "defense": "defenses", "judge": "judges"}
+"""Kind of component -> its folder in the package, which is also the name of its entry point group."""
+
+KINDS: dict[Any, str] = {
+    Suite: "suite",
+    Model: "target",
+    WhiteBox: "target",
+    Attack: "attack",
+    Defense: "defense",
+    Judge: "judge",
+}
+"""Annotation of a field -> the kind of component that is looked up for it."""
+
+PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A component that can be found. `path` None: an entry point of another package, not imported yet."""
+
+    kind: str
+    name: str
+    module: str
+    path: Path | None = None
+
+    @property
+    def preset(self) -> bool:
+        return self.path is not None and self.path.suffix == ".toml"
+
+
+@cache
+def entries(kind: str) -> dict[str, Entry]:
+    """Every component of a kind by name: the folder first, then entry points."""
+    found: dict[str, Entry] = {}
+    for path in sorted(_files(PACKAGE / ROOMS[kind])):
+        if path.stem in found:
+            raise RuntimeError(f"two components are called {path.stem}: {found[path.stem].path} and {path}")
+        module = ".".join(["withstand", *path.relative_to(PACKAGE).with_suffix("").parts])
+        found[path.stem] = Entry(kind, path.stem, module, path)
+    for point in _entry_points():
+        if point.group == f"withstand.{ROOMS[kind]}":
+            found.setdefault(point.name, Entry(kind, point.name, point.value))
+    return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    with os.scandir(folder) as items:
+        for item in items:
+            if item.name.startswith(("_", ".")):
+                continue
+            if item.is_dir():
+                yield from _files(Path(item.path))
+            elif item.name.endswith((".py", ".toml")):
+                yield Path(item.path)
+
+
+@cache
+def _entry_points() -> tuple[Any, ...]:
+    from importlib.metadata import entry_points
+
+    points = typing.cast(Iterable[Any], entry_points())  # read once for all groups: it scans every installed package
+    return tuple(point for point in points if point.group.startswith("withstand."))
+
+
+def summary(entry: Entry) -> str:
+    """One line that says what it is: the head of its docstring, or the first comment of a preset."""
+    if entry.path is None:
+        return f"from {entry.module}"
+    with entry.path.open(encoding="utf-8") as file:
+        head = file.read(600)
+    if entry.preset:
+        return head.partition("\n")[0].lstrip("# ")
+    match = re.match(r'"""(.+?)(?:\n\n|"""|\Z)', head, re.DOTALL)
+    return " ".join(match[1].split()) if match else ""
+
+
+# --- specs -------------------------------------------------------------------------------------------------------
+
+
+def resolve(kind: str, spec: Spec) -> tuple[type, dict[str, Any]]:
+    """The class a spec names and the fields it gives, presets unfolded (what is given wins)."""
+    given = spec_of(spec)
+    name = given.pop("use")
+    known = entries(kind)
+    entry = known.get(name) or next(
+        (e for n, e in known.items() if n.replace("-", "_") == name.replace("-", "_")), None
+    )
+    if entry is None:
+        if cls := _outside(name, given):
+            return cls, given
+        raise _unknown(kind, name, given)
+    if entry.preset:
+        assert entry.path is not None
+        preset = tomllib.loads(entry.path.read_text(encoding="utf-8"))
+        cls, base = resolve(kind, preset)
+        return cls, {**base, **_named(cls, given)}
+    cls = _class(entry.module, kind)
+    return cls, _named(cls, given)
+
+
+def _named(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """FIRST under the name of the first field."""
+    given = dict(given)
+    if "" in given:
+        names = [f.name for f in _fields(cls)]
+        if not names or names[0] in given:
+            raise SpecError(f"{name_of(cls)} has no place for {given['']!r}", hint="write field=value")
+        given[names[0]] = given.pop("")
+    return given
+
+
+def _outside(name: str, given: dict[str, Any]) -> type | None:
+    """`module:Class` of a user's own code, which the grammar has read as NAME:FIRST."""
+    first = given.get("", "")
+    if not (re.fullmatch(r"[A-Za-z_][\w.]*", name) and re.fullmatch(r"[A-Za-z_]\w*", str(first))):
+        return None
+    try:
+        if importlib.util.find_spec(name) is None:
+            return None
+    except ModuleNotFoundError:  # the parent package of a dotted name
+        return None
+    cls = getattr(importlib.import_module(name), first, None)
+    if not isinstance(cls, type):
+        raise SpecError(f"{name} has no class {first}")
+    del given[""]
+    return cls
+
+
+def _unknown(kind: str, name: str, given: Mapping[str, Any]) -> SpecError:
+    if "/" in name or ("/" in str(given.get("", "")) and not entries(kind).get(name)):
+        head, _, tail = name.partition("/")
+        if head in entries(kind):
+            return SpecError(
+                f"no {kind} is called {name!r}", hint=f"did you mean {head}:{tail}? the first field goes after a colon"
+            )
+    near = difflib.get_close_matches(name, entries(kind), n=3, cutoff=0.5)
+    elsewhere = [other for other in ROOMS if other != kind and name in entries(other)]
+    if near:
+        hint = f"did you mean {' or '.join(near)}?"
+    elif elsewhere:
+        hint = f"{name} is a {elsewhere[0]}, not a {kind}"
+    else:
+        hint = f"`withstand list {ROOMS[kind] if kind != 'suite' else 'suites'}` shows all; your own is module:Class"
+    return SpecError(f"no {kind} is called {name!r}", hint=hint)
+
+
+@cache
+def _class(module: str, kind: str) -> type:
+    """The one public class of a component file, or the object an entry point names."""
+    name, _, attribute = module.partition(":")
+    try:
+        loaded = importlib.import_module(name)
+    except ImportError as error:
+        raise _missing(name, error) from error
+    if attribute:
+        return typing.cast(type, getattr(loaded, attribute))
+    classes = [
+        value
+        for key, value in vars(loaded).items()
+        if isinstance(value, type) and value.__module__ == name and is_dataclass(value) and not key.startswith("_")
+    ]
+    if len(classes) != 1:
+        raise RuntimeError(f"{name} must hold one public dataclass, the {kind}; it holds {len(classes)}")
+    return classes[0]
+
+
+def _missing(name: str, error: ImportError) -> SpecError:
+    extra = {"torch": "local", "transformers": "local", "peft": "local", "trl": "train", "datasets": "train"}.get(
+        (error.name or "").partition(".")[0], "all"
+    )
+    return SpecError(
+        f"{name.rpartition('.')[2]} needs {error.name}, which is not installed",
+        hint=f'pip install "withstand[{extra}]"',
+    )
+
+
+# --- objects ---------------------------------------------------------------------------------------------------
+
+
+def build(kind: str, spec: Spec, **defaults: Any) -> Any:
+    """The component that a spec describes; `defaults` fill fields that exist and that the spec leaves out."""
+    cls, given = resolve(kind, spec)
+    known = {f.name: f for f in _fields(cls)}
+    hints = typing.get_type_hints(cls)
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=2, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"its fields are {', '.join(known) or 'none'}"
+            raise SpecError(f"{name_of(cls)} has no field {key!r}", hint=hint)
+    given = {**{key: value for key, value in defaults.items() if key in known}, **given}
+    values = {key: _coerce(name_of(cls), key, hints[key], value) for key, value in given.items()}
+    lacking = [
+        name
+        for name, f in known.items()
+        if name not in values and f.default is MISSING and f.default_factory is MISSING
+    ]
+    if lacking:
+        named = ", ".join(lacking)
+        example = f"{name_of(cls)}:{lacking[0].upper()}" if lacking[0] == next(iter(known)) else f"{lacking[0]}=..."
+        raise SpecError(f"{name_of(cls)} needs {named}", hint=f"for example {example}")
+    return cls(**values)
+
+
+def _fields(cls: type) -> tuple[Field[Any], ...]:
+    return tuple(f for f in fields(cls) if f.init) if is_dataclass(cls) else ()
+
+
+def _coerce(owner: str, key: str, hint: Any, value: Any) -> Any:
+    args = [arg for arg in typing.get_args(hint) if arg is not type(None)]
+    if hint in KINDS:
+        return build(KINDS[hint], value) if isinstance(value, (str, Mapping)) else value
+    if isinstance(hint, types.UnionType) and len(args) == 1 and args[0] in KINDS:
+        return None if value in (None, "none", "") else _coerce(owner, key, args[0], value)
+    if typing.get_origin(hint) is tuple and args[0] in KINDS:
+        values = toml_value(value) if isinstance(value, Raw) and value.startswith("[") else value
+        return tuple(_coerce(owner, key, args[0], inner) for inner in ([values] if isinstance(values, str) else values))
+    from pydantic import TypeAdapter, ValidationError
+
+    adapter: TypeAdapter[Any] = TypeAdapter(hint)
+    tries: list[Any] = [value]
+    if isinstance(value, Raw):
+        tries = [str(value)]
+        if re.match(r"[\[{\d.+-]|true|false", value):
+            with contextlib.suppress(SpecError):
+                tries.append(toml_value(value))
+    tries += [[inner] for inner in tries if typing.get_origin(hint) is tuple and not isinstance(inner, list)]
+    problem = ""
+    for candidate in tries:
+        try:
+            return adapter.validate_python(candidate)
+        except ValidationError as error:
+            problem = problem or error.errors()[0]["msg"]
+    raise SpecError(f"{owner}: {key} = {value!r} does not fit: {problem}", hint=f"{key} is {_type_name(hint)}")
+
+
+def _type_name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint).replace("typing.", "")
+
+
+# --- what a component is, for keys and for people ----------------------------------------------------------------
+
+
+def name_of(cls: type) -> str:
+    """The registry name of a class: its file's in this package, else module:Class."""
+    module = cls.__module__
+    if module.startswith("withstand.") and module.split(".")[1] in ROOMS.values():
+        return module.rpartition(".")[2]
+    return f"{module}:{cls.__qualname__}"
+
+
+@cache
+def source_hash(cls: type) -> str:
+    """128 bits over the source file of a class; "" where there is none (a notebook)."""
+    spec = importlib.util.find_spec(cls.__module__) if cls.__module__ != "__main__" else None
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        return ""
+    return blake2b(Path(spec.origin).read_bytes(), digest_size=16).hexdigest()
+
+
+def version_of(cls: type) -> Json:
+    """The version a component declares; its source hash where it declares none."""
+    return getattr(cls, "version", None) or source_hash(cls)
+
+
+def describe(component: Any) -> Json:
+    """What decides a component's rows: name, version, fields (but those marked key=False), a model's identity."""
+    if isinstance(component, (tuple, list)):
+        return [describe(inner) for inner in component]
+    if not is_dataclass(component) or isinstance(component, type):
+        return to_json(component)
+    cls = type(component)
+    said: dict[str, Json] = {"use": name_of(cls), "version": version_of(cls)}
+    said |= {f.name: describe(getattr(component, f.name)) for f in fields(component) if f.metadata.get("key", True)}
+    if hasattr(component, "identity"):
+        said["identity"] = component.identity()
+    return said
+
+
+def parts(component: Any) -> Iterator[Any]:
+    """The component and every component inside its fields."""
+    if isinstance(component, (tuple, list)):
+        for inner in component:
+            yield from parts(inner)
+    elif is_dataclass(component) and not isinstance(component, type):
+        if any(hasattr(component, sign) for sign in ("generate", "grade", "answer", "run", "load")):
+            yield component
+        for f in fields(component):
+            yield from parts(getattr(component, f.name))
+
+
+def label(kind: str, spec: Spec) -> str:
+    """A short name for people: what was written, less the fields that cannot change a row."""
+    given = spec_of(spec)
+    name = given.pop("use")
+    cls, _ = resolve(kind, spec)
+    names = [f.name for f in _fields(cls)]
+    silent = {f.name for f in _fields(cls) if not f.metadata.get("key", True)}
+    first = given.pop("", None) if "" in given else given.pop(names[0], None) if names and _bare(cls) else None
+    text = name if first is None else f"{name}:{first}"
+    return ",".join([text, *(f"{key}={_short(value)}" for key, value in given.items() if key not in silent)])
+
+
+def _bare(cls: type) -> bool:
+    """Whether the first field must be given, so that it belongs to the name."""
+    first = next(iter(_fields(cls)), None)
+    return first is not None and first.default is MISSING and first.default_factory is MISSING
+
+
+def _short(value: Any) -> str:
+    text = "{" + str(value["use"]) + "}" if isinstance(value, Mapping) and "use" in value else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+# --- show: without importing the component -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What `withstand show` prints: `fields` are (name, type, default or "", whether it is part of the key)."""
+
+    entry: Entry
+    docstring: str
+    fields: tuple[tuple[str, str, str, bool], ...]
+    preset: tuple[tuple[str, str], ...] = ()
+    constants: tuple[tuple[str, str], ...] = ()
+
+    columns: ClassVar = ("field", "type", "default")
+
+
+def show(kind: str, name: str) -> Shown:
+    """Read a component's docstrings, fields and defaults from its source."""
+    known = entries(kind)
+    entry = known.get(name) or known.get(name.replace("_", "-")) or known.get(name.replace("-", "_"))
+    if entry is None:
+        raise _unknown(kind, name, {})
+    preset: list[tuple[str, str]] = []
+    base = entry
+    while base.preset:
+        assert base.path is not None
+        values = tomllib.loads(base.path.read_text(encoding="utf-8"))
+        preset += [(key, str(value)) for key, value in values.items()]
+        base = known[parse(values["use"])["use"]]
+    if base.path is None:
+        source = importlib.util.find_spec(base.module.partition(":")[0])
+        path = Path(source.origin) if source and source.origin else None
+    else:
+        path = base.path
+    if path is None:
+        raise SpecError(f"{name} has no source to show")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    wanted = base.module.partition(":")[2]
+    cls = next(
+        node
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and (node.name == wanted if wanted else not node.name.startswith("_"))
+    )
+    texts = [ast.get_docstring(tree) or "", ast.get_docstring(cls) or ""]
+    rows, constants = [], []
+    for node in cls.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            kind_text = ast.unparse(node.annotation)
+            default, keyed = _default(node.value)
+            if kind_text.startswith("ClassVar"):
+                constants.append((node.target.id, default))
+            else:
+                rows.append((node.target.id, kind_text, default, keyed))
+    return Shown(entry, "\n\n".join(text for text in texts if text), tuple(rows), tuple(preset), tuple(constants))
+
+
+def _default(value: ast.expr | None) -> tuple[str, bool]:
+    if value is None:
+        return "", True
+    if isinstance(value, ast.Call) and ast.unparse(value.func) == "field":
+        given: Iterable[ast.keyword] = value.keywords
+        default = next((ast.unparse(word.value) for word in given if word.arg == "default"), "")
+        keyed = not any(word.arg == "metadata" and "False" in ast.unparse(word.value) for word in given)
+        return default, keyed
+    return ast.unparse(value), True

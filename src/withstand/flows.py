@@ -1,0 +1,217 @@
+"""Handlers around flows: what cuts across every attack, judge and defense.
+
+Their order around an attack, inside out: `metered` (stamps what was spent, holds the budget), `until_success` (grades
+each new best, outside the budget), `defended` (puts the defense before the model), `collected` (keeps the test cases).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from withstand.core import (
+    Ask,
+    AskError,
+    Attack,
+    Behavior,
+    Completion,
+    Flow,
+    Judge,
+    SpecError,
+    Spent,
+    T,
+    Target,
+    TestCase,
+    Verdict,
+    Work,
+    Worked,
+    ask,
+)
+
+Cut = Literal["asks", "tokens", "seconds", "success"]
+
+
+class Stop(BaseException):
+    """Ends a flow from outside: raised around it, never in it, so that what it yielded is kept."""
+
+    def __init__(self, why: Cut) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Hard caps per behavior and attack; None: no cap.
+
+    `asks`: chats to the target, as the attacker sees it; an ask that would pass the cap is not sent. `tokens` of all
+    roles and `seconds` are known afterwards: they overshoot by one ask at most.
+    """
+
+    asks: int | None = None
+    tokens: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("asks", "tokens", "seconds"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise SpecError(f"budget: {name} is {value}; it must be above 0", hint="leave it out for no cap")
+
+    def spent_by(self, spent: Spent) -> Cut | None:
+        """Which of the caps known afterwards is used up."""
+        if self.tokens is not None and spent.tokens >= self.tokens:
+            return "tokens"
+        if self.seconds is not None and spent.seconds >= self.seconds:
+            return "seconds"
+        return None
+
+
+def intercept(flow: Flow[T], handle: Callable[[Any], Flow[Any]]) -> Flow[T]:
+    """Run `flow`, letting the generator `handle(item)` answer whatever it yields."""
+    send, value = flow.send, None
+    try:
+        while True:
+            try:
+                item = send(value)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            try:
+                send, value = flow.send, (yield from handle(item))
+            except Exception as error:  # noqa: BLE001 - a failed ask is raised inside the flow that asked
+                send, value = flow.throw, error
+    finally:
+        flow.close()
+
+
+class Meter:
+    """What a flow has used so far, of all roles."""
+
+    def __init__(self) -> None:
+        self.spent = Spent()
+
+    def add(self, item: Ask | Work, answer: Any) -> None:
+        """Add the answer to an item."""
+        old = self.spent
+        if isinstance(answer, Worked):
+            self.spent = replace(old, seconds=old.seconds + answer.seconds)
+            return
+        completions: list[Completion] = answer
+        to_target = isinstance(item, Ask) and isinstance(item.model, Target)
+        self.spent = Spent(
+            asks=old.asks + (len(completions) if to_target else 0),
+            tokens=old.tokens + sum(c.tokens for c in completions),
+            seconds=old.seconds + sum(c.seconds for c in completions),
+            cost=old.cost + sum(c.cost for c in completions),
+        )
+
+
+def metered(flow: Flow[T], meter: Meter, budget: Budget = Budget()) -> Flow[T]:
+    """Stamp each test case with what was spent, and stop the flow at its budget."""
+
+    def handle(item: Any) -> Flow[Any]:
+        if isinstance(item, TestCase):
+            return (yield replace(item, spent=meter.spent))
+        if (
+            isinstance(item, Ask)
+            and isinstance(item.model, Target)
+            and budget.asks is not None
+            and meter.spent.asks + len(item.chats) > budget.asks
+        ):
+            raise Stop("asks")
+        if cut := budget.spent_by(meter.spent):
+            raise Stop(cut)
+        answer = yield item
+        meter.add(item, answer)
+        return answer
+
+    return (yield from intercept(flow, handle))
+
+
+def until_success(flow: Flow[T], judge: Judge, behavior: Behavior, target: Target) -> Flow[T]:
+    """Grade each final test case and each new best candidate, and stop at the first that succeeds.
+
+    The winner carries the completion that was graded, so that this very draw is what the run reports.
+    """
+    best: float | None = None
+
+    def handle(item: Any) -> Flow[Any]:
+        nonlocal best
+        if isinstance(item, TestCase) and (item.score is None or best is None or item.score > best):
+            best = best if item.score is None else item.score
+            completion = item.completion or (yield from ask(target, [item.chat]))[0]
+            verdict = yield from graded(judge, behavior, completion)
+            if verdict.outcome == "success":
+                yield replace(item, completion=completion, cut="success")
+                raise Stop("success")
+        return (yield item)
+
+    return (yield from intercept(flow, handle))
+
+
+def defended(item: Any) -> Flow[Any]:
+    """Answer an ask to a target through its defense; the caller sees the chat it sent."""
+    if not (isinstance(item, Ask) and isinstance(item.model, Target)):
+        return (yield item)
+    model, defense = item.model.model, item.model.defense
+    if defense is None:
+        return (yield replace(item, model=model))
+    answers = yield from intercept(defense.answer(model, item.chats, item.sampling), defended)
+    return [replace(answer, chat=chat) for answer, chat in zip(answers, item.chats, strict=True)]
+
+
+def collected(flow: Flow[None]) -> Flow[list[TestCase]]:
+    """The test cases a flow found: every final one, and of the candidates the best (highest score, first of equals).
+
+    Raises `AskError` where there is none: a behavior without a test case was not attacked.
+    """
+    finals: list[TestCase] = []
+    best: TestCase | None = None
+    cut: Cut | None = None
+
+    def handle(item: Any) -> Flow[Any]:
+        nonlocal best
+        if not isinstance(item, TestCase):
+            return (yield item)
+        if item.score is None:
+            finals.append(item)
+        elif best is None or best.score is None or item.score > best.score:
+            best = item
+        return None
+
+    try:
+        yield from intercept(flow, handle)
+    except Stop as stop:
+        cut = stop.why
+    found = finals + ([best] if best else [])
+    if not found and cut:
+        raise AskError(f"the budget of {cut} was spent before the first test case", hint=f"raise [budget] {cut}")
+    if not found:
+        raise AskError("the attack made no test case")
+    if cut and cut != "success":
+        return [replace(case, cut=cut) for case in found]
+    return found
+
+
+def graded(judge: Judge, behavior: Behavior, completion: Completion) -> Flow[Verdict]:
+    """The judge's verdict on one completion, unless there is no answer to judge.
+
+    An answer cut inside its reasoning is unscored. The caller deals with filtered completions: they have no verdict.
+    """
+    if completion.finish == "filtered":
+        return Verdict("unscored", why="filtered before any answer")
+    if completion.finish == "length" and completion.reasoning and not completion.text.strip():
+        return Verdict("unscored", why="cut inside its reasoning: raise max_tokens")
+    verdicts = yield from judge.grade(behavior, [completion])
+    if len(verdicts) != 1:
+        raise AskError(f"{type(judge).__name__} gave {len(verdicts)} verdicts for one completion")
+    return verdicts[0]
+
+
+def attacked(
+    attack: Attack, behavior: Behavior, target: Target, budget: Budget, meter: Meter, judge: Judge | None = None
+) -> Flow[list[TestCase]]:
+    """An attack with everything around it; `judge` ends it at its first success."""
+    flow = metered(attack.run(behavior, target), meter, budget)
+    if judge is not None:
+        flow = until_success(flow, judge, behavior, target)
+    return (yield from collected(intercept(flow, defended)))

@@ -1,0 +1,84 @@
+"""The command line's grammar of components: `NAME[:FIRST][,field=value,...]`, and its long form in TOML."""
+
+import tomllib
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from withstand.core import SpecError
+
+
+class Raw(str):
+    """A value from the command line: its type is the field's to say."""
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The command line's `NAME[:FIRST][,field=value,...]` as a spec; FIRST is kept under "".
+
+    Values are text whose type the field says; `@file` reads one from a file; brackets and quotes hold commas.
+    """
+    parts = _split(text)
+    name, colon, first = parts[0].partition(":")
+    spec: dict[str, Any] = {"use": name.strip()}
+    if not spec["use"]:
+        raise SpecError(f"{text!r} names no component", hint="write NAME[:FIRST][,field=value,...]")
+    if colon:
+        spec[""] = _value(first)
+    for part in parts[1:]:
+        field, equals, value = part.partition("=")
+        if not equals or not field.strip().isidentifier():
+            raise SpecError(
+                f"{part!r} in {text!r} is not field=value",
+                hint=f'a value that holds a comma goes in quotes: {name},field="a, b"',
+            )
+        spec[field.strip()] = _value(value)
+    return spec
+
+
+def _split(text: str) -> list[str]:
+    parts, depth, quote, start = [], 0, "", 0
+    for place, char in enumerate(text):
+        if quote:
+            quote = "" if char == quote and text[place - 1] != "\\" else quote
+        elif char in "\"'" and (place == 0 or text[place - 1] in "=:,[{( "):
+            quote = char
+        elif char in "[{":
+            depth += 1
+        elif char in "]}":
+            depth -= 1
+        elif char == "," and depth <= 0:
+            parts.append(text[start:place])
+            start = place + 1
+    return [*parts, text[start:]]
+
+
+def _value(text: str) -> Any:
+    text = text.strip()
+    if text.startswith("@"):
+        try:
+            return Path(text[1:]).read_text(encoding="utf-8").removesuffix("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(f"cannot read {text[1:]}: {error}", hint="@ before a value reads it from a file") from error
+    if text[:1] in ("'", '"', "{"):
+        return toml_value(text)
+    return Raw(text)
+
+
+def toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{text} is not a TOML value: {error}") from error
+
+
+Spec: typing.TypeAlias = str | Mapping[str, Any]
+
+
+def spec_of(spec: Spec) -> dict[str, Any]:
+    """A spec in its long form: a string is the command line's grammar, and so is the value of `use`."""
+    if isinstance(spec, str):
+        return parse(spec)
+    if not isinstance(spec.get("use"), str):
+        raise SpecError(f"{dict(spec)} names no component", hint='a component is a name or { use = "name", ... }')
+    return {**parse(spec["use"]), **{key: value for key, value in spec.items() if key != "use"}}

@@ -1,0 +1,430 @@
+"""Append-only rows keyed by content: SQLite in one file, PostgreSQL by URL.
+
+Every table has a content key and the first writer of a key stands, so that merging is a set union, a rerun computes
+what is missing, and processes may share a store. Nothing is updated or deleted. Tables:
+
+- `answer`: what a model said to one ask of one flow; a flow cut off anywhere replays from these.
+- `row`: a finished piece of one stage: an attack's test cases, a completion, a verdict.
+- `want`: which rows a run wants, and where they belong in it (stage, cell, behavior, case, sample).
+- `failure`: the log of what went wrong, any number per key.
+- `run`, `behavior`, `component`, `writer`: specs, texts, source hashes, and the processes that wrote.
+"""
+
+import json
+import os
+import sqlite3
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sql
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateTable
+
+from withstand.core import Json, StoreError, digest, dumps
+
+SCHEMA = "1"
+CASES, COMPLETIONS, VERDICTS = 1, 2, 3
+"""The stages of a run, as numbered in `want` and `failure`."""
+
+BUSY = 60.0
+"""Seconds to wait for another process's transaction."""
+
+tables = sql.MetaData()
+
+
+def _table(name: str, *columns: sql.Column[Any]) -> sql.Table:
+    return sql.Table(name, tables, *columns, sqlite_with_rowid=False)
+
+
+def _key(name: str = "key") -> sql.Column[Any]:
+    return sql.Column(name, sql.Text, primary_key=True)
+
+
+meta = _table("meta", _key(), sql.Column("value", sql.Text, nullable=False))
+run = _table(
+    "run",
+    _key(),
+    sql.Column("name", sql.Text, nullable=False, unique=True),
+    sql.Column("created", sql.Double, nullable=False),
+    sql.Column("spec", sql.Text, nullable=False),
+    sql.Column("plan", sql.Text, nullable=False),
+)
+writer = _table("writer", _key(), sql.Column("started", sql.Double, nullable=False), sql.Column("value", sql.Text))
+component = _table("component", _key(), sql.Column("value", sql.Text, nullable=False))
+behavior = _table("behavior", _key(), sql.Column("value", sql.Text, nullable=False))
+answer = _table("answer", _key(), sql.Column("value", sql.Text, nullable=False), sql.Column("writer", sql.Text))
+row = _table(
+    "row",
+    _key(),
+    sql.Column("label", sql.Text, nullable=False),  # an outcome, a finish, a number of cases: what is counted
+    sql.Column("asks", sql.Integer, nullable=False),
+    sql.Column("tokens", sql.Integer, nullable=False),
+    sql.Column("seconds", sql.Double, nullable=False),
+    sql.Column("cost", sql.Double, nullable=False),
+    sql.Column("created", sql.Double, nullable=False),
+    sql.Column("writer", sql.Text),
+    sql.Column("value", sql.Text, nullable=False),
+)
+want = _table(
+    "want",
+    sql.Column("run", sql.Text, primary_key=True),
+    sql.Column("stage", sql.Integer, primary_key=True),
+    sql.Column("cell", sql.Integer, primary_key=True),
+    sql.Column("behavior", sql.Integer, primary_key=True),
+    sql.Column("number", sql.Integer, primary_key=True),
+    sql.Column("sample", sql.Integer, primary_key=True),
+    sql.Column("key", sql.Text, nullable=False),
+)
+failure = _table(
+    "failure",
+    _key("id"),
+    sql.Column("key", sql.Text, nullable=False, index=True),
+    sql.Column("stage", sql.Integer, nullable=False),
+    sql.Column("created", sql.Double, nullable=False),
+    sql.Column("error", sql.Text, nullable=False),
+    sql.Column("hint", sql.Text, nullable=False),
+    sql.Column("trace", sql.Text, nullable=False),
+    sql.Column("writer", sql.Text),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A finished piece of a stage. `value` is the JSON of its records; the rest is what reports add up."""
+
+    key: str
+    label: str
+    value: Json
+    asks: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    cost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """That a run wants the row `key` at this place. `number` is the test case's, `sample` the completion's."""
+
+    stage: int
+    cell: int
+    behavior: int
+    number: int
+    sample: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong with the row `key`, for people."""
+
+    key: str
+    stage: int
+    error: str
+    hint: str = ""
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as stored: its spec as written and its plan, which the key is the digest of."""
+
+    key: str
+    name: str
+    created: float
+    spec: Json
+    plan: Json
+
+
+class Store:
+    """An open store. One process may open it many times; one `Store` is used from one thread."""
+
+    def __init__(self, where: str, writer_info: Json = None, create: bool = True) -> None:
+        """`where` is a file (made if `create`, mode 0600) or a `postgresql://` URL. Raises `StoreError`."""
+        self.where = where
+        self.url, self.path = _locate(where, create)
+        self.engine = sql.create_engine(self.url, connect_args={"timeout": BUSY} if self.path else {})
+        self.writer = digest([time.time(), os.getpid(), os.urandom(8).hex()])[:12]
+        self.started = time.time()
+        self._info = writer_info
+        self._introduced = False
+        if self.path:
+            sql.event.listen(self.engine, "connect", _tune)
+        with self._errors():
+            self._open()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- opening ---
+
+    def _open(self) -> None:
+        if self.path:
+            _use_wal(self.engine, self.path)
+        with self.engine.connect() as connection:
+            names = set(sql.inspect(connection).get_table_names())
+            if names and "meta" not in names and self.path:
+                raise StoreError(f"{self.where} is a database of something else", hint="name another file with --store")
+        if "meta" not in names:
+            with self.engine.connect() as connection:
+                if self.path:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")  # two processes may create it at once
+                else:
+                    connection.execute(sql.text("SELECT pg_advisory_xact_lock(7745411)"))
+                for table in tables.sorted_tables:
+                    connection.execute(CreateTable(table, if_not_exists=True))
+                    for index in table.indexes:
+                        connection.execute(sql.schema.CreateIndex(index, if_not_exists=True))
+                connection.execute(self._insert(meta), [{"key": "schema", "value": SCHEMA}])
+                connection.commit()
+        with self.engine.connect() as connection:
+            found = connection.execute(sql.select(meta.c.value).where(meta.c.key == "schema")).scalar()
+        if found != SCHEMA:
+            raise StoreError(
+                f"{self.where} has schema {found}; this version of withstand reads schema {SCHEMA}",
+                hint="use the version that wrote it, or another file with --store",
+            )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Database errors in words that say what to do."""
+        try:
+            yield
+        except sql.exc.DBAPIError as error:
+            text = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else str(error)
+            hint = next((hint for sign, hint in _HINTS if sign in text), "name another store with --store")
+            raise StoreError(f"{self.where}: {text}", hint=hint) from error
+        except sql.exc.SQLAlchemyError as error:
+            raise StoreError(f"{self.where}: {error}", hint="name another store with --store") from error
+
+    # --- writing ---
+
+    def _insert(self, table: sql.Table) -> Any:
+        """An insert in which the first writer of a key stands."""
+        dialect = sqlite if self.path else postgresql
+        return dialect.insert(table).on_conflict_do_nothing()
+
+    def _write(self, items: Mapping[sql.Table, Sequence[Mapping[str, Any]]]) -> dict[str, int]:
+        """Insert into several tables in one transaction; how many entries were new, by table."""
+        new = {}
+        with self._errors(), self.engine.begin() as connection:
+            if not self._introduced:
+                me = {"key": self.writer, "started": self.started, "value": dumps(self._info)}
+                connection.execute(self._insert(writer), [me])
+            for table, entries in items.items():
+                if entries:
+                    names = [column.name for column in table.primary_key]
+                    ordered = sorted(entries, key=lambda entry: [entry[name] for name in names])  # no deadlocks
+                    new[table.name] = connection.execute(self._insert(table), ordered).rowcount
+        self._introduced = True
+        return new
+
+    def add(
+        self,
+        rows: Iterable[Row] = (),
+        answers: Mapping[str, Json] | None = None,
+        failures: Iterable[Failure] = (),
+    ) -> dict[str, Json]:
+        """Write in one transaction. Returns the answers that other writers had given first: those stand."""
+        now = time.time()
+        answers = answers or {}
+        said = [{"key": key, "value": dumps(value), "writer": self.writer} for key, value in answers.items()]
+        new = self._write(
+            {
+                row: [asdict(r) | {"value": dumps(r.value), "created": now, "writer": self.writer} for r in rows],
+                answer: said,
+                failure: [
+                    asdict(f) | {"created": now, "writer": self.writer, "id": digest([f.key, now, self.writer, i])}
+                    for i, f in enumerate(failures)
+                ],
+            }
+        )
+        if new.get("answer", 0) == len(said):
+            return {}
+        standing = self.answers(answers)
+        return {key: value for key, value in standing.items() if value != answers[key]}
+
+    def add_run(self, new: RunRow) -> None:
+        """Record a run; a name that stands already stays what it was."""
+        entry = {"key": new.key, "name": new.name, "created": new.created}
+        self._write({run: [entry | {"spec": dumps(new.spec), "plan": dumps(new.plan)}]})
+
+    def add_wants(self, run_key: str, wants: Iterable[Want]) -> None:
+        for part in _chunks(wants, 20_000):
+            self._write({want: [asdict(w) | {"run": run_key} for w in part]})
+
+    def add_texts(self, behaviors: Mapping[str, Json], components: Mapping[str, Json]) -> None:
+        """Behaviors and component sources, by key."""
+        self._write(
+            {
+                behavior: [{"key": key, "value": dumps(value)} for key, value in behaviors.items()],
+                component: [{"key": key, "value": dumps(value)} for key, value in components.items()],
+            }
+        )
+
+    # --- reading ---
+
+    def _select(self, statement: Any) -> list[Any]:
+        with self._errors(), self.engine.connect() as connection:
+            return list(connection.execute(statement))
+
+    def _by_key(self, table: sql.Table, columns: Sequence[Any], keys: Iterable[str]) -> Iterator[Any]:
+        for part in _chunks(keys, 500):
+            yield from self._select(sql.select(*columns).where(table.c.key.in_(part)))
+
+    def answers(self, keys: Iterable[str]) -> dict[str, Json]:
+        found = self._by_key(answer, [answer.c.key, answer.c.value], keys)
+        return {key: json.loads(value) for key, value in found}
+
+    def rows(self, keys: Iterable[str]) -> dict[str, Row]:
+        names = ["key", "label", "value", "asks", "tokens", "seconds", "cost"]
+        found = self._by_key(row, [row.c[name] for name in names], keys)
+        return {r.key: Row(r.key, r.label, json.loads(r.value), r.asks, r.tokens, r.seconds, r.cost) for r in found}
+
+    def have(self, keys: Iterable[str]) -> set[str]:
+        """Which of these rows exist."""
+        return {key for (key,) in self._by_key(row, [row.c.key], keys)}
+
+    def behaviors(self, keys: Iterable[str]) -> dict[str, Json]:
+        found = self._by_key(behavior, [behavior.c.key, behavior.c.value], keys)
+        return {key: json.loads(value) for key, value in found}
+
+    def components(self) -> list[Json]:
+        return [json.loads(value) for (value,) in self._select(sql.select(component.c.value).order_by(component.c.key))]
+
+    def runs(self) -> list[RunRow]:
+        """All runs, oldest first."""
+        found = self._select(sql.select(run).order_by(run.c.created, run.c.name))
+        return [RunRow(r.key, r.name, r.created, json.loads(r.spec), json.loads(r.plan)) for r in found]
+
+    def select(self, statement: Any) -> list[Any]:
+        """What a report's own query finds; `tables` of this module are its vocabulary."""
+        return self._select(statement)
+
+    # --- merging ---
+
+    def merge(self, other: "Store") -> dict[str, int]:
+        """Add everything of `other`; how many entries were new, by table. Raises `StoreError` on a clash of names."""
+        mine = {r.name: r.key for r in self.runs()}
+        for theirs in other.runs():
+            if mine.get(theirs.name, theirs.key) != theirs.key:
+                raise StoreError(
+                    f"both {self.where} and {other.where} have a run {theirs.name!r}, with different specs",
+                    hint="nothing was merged; rerun one of them under another --name",
+                )
+        added: dict[str, int] = {}
+        for table in tables.sorted_tables:
+            with other._errors(), other.engine.connect() as connection:
+                found = connection.execution_options(yield_per=5_000).execute(sql.select(table)).mappings()
+                for part in found.partitions():
+                    new = self._write({table: [dict(entry) for entry in part]})
+                    added[table.name] = added.get(table.name, 0) + new.get(table.name, 0)
+        return added
+
+
+_HINTS = (
+    ("file is not a database", "this file is not a store; name another with --store"),
+    ("readonly", "the store cannot be written; check the file's and its folder's permissions"),
+    ("unable to open", "check that the folder exists and may be written"),
+    ("full", "the disk is full: nothing half-written was kept; free space and run the same command again"),
+    ("disk I/O", "the disk failed: nothing half-written was kept; run the same command again"),
+    ("locked", f"another process kept the store busy for over {BUSY:.0f} s; run the same command again"),
+    ("onnection", "check the address, the user and that the server runs"),
+)
+
+
+def _locate(where: str, create: bool) -> tuple[sql.URL, str]:
+    """The database URL, and the file's path for SQLite ("" otherwise)."""
+    if where.startswith(("postgresql:", "postgresql+", "postgres:")):
+        url = sql.make_url(where.replace("postgres:", "postgresql:", 1))
+        try:
+            import psycopg  # noqa: F401
+        except ImportError as error:
+            raise StoreError("a PostgreSQL store needs psycopg", hint='pip install "withstand[postgres]"') from error
+        return url.set(drivername="postgresql+psycopg"), ""
+    if "://" in where:
+        raise StoreError(f"{where} is not a store", hint="a store is a file or a postgresql:// URL")
+    path = Path(where).expanduser()
+    if not path.exists():
+        if not create:
+            raise StoreError(f"there is no store at {where}", hint="`withstand run` makes one; --store names another")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise StoreError(
+                f"cannot create {where}: {error.strerror}", hint="name another file with --store"
+            ) from error
+    if path.is_dir():
+        raise StoreError(f"{where} is a folder", hint="a store is a file")
+    return sql.URL.create("sqlite", database=str(path)), str(path)
+
+
+def _tune(connection: sqlite3.Connection, _: object) -> None:
+    for pragma in ("cache_size=-131072", "temp_store=MEMORY", "mmap_size=1073741824"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _relax(connection: sqlite3.Connection, _: object) -> None:
+    """With WAL a crash of the process loses nothing, and one of the machine at most the last transactions."""
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _use_wal(engine: sql.Engine, path: str) -> None:
+    """Switch to write-ahead logging where a scratch write shows that the file system bears it.
+
+    The switch needs the file to itself and ignores the busy timeout, so it is retried for as long. Without WAL the
+    rollback journal is as correct; readers then wait for writers, which is said once.
+    """
+    if not os.access(path, os.W_OK):
+        return  # to read, and to report a write as what it is
+    deadline = time.monotonic() + BUSY
+    while True:
+        try:
+            with engine.connect() as connection:
+                mode = connection.exec_driver_sql("PRAGMA journal_mode=WAL").scalar()
+                if mode == "wal":
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                    connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS scratch (key TEXT)")
+                    connection.rollback()
+                    sql.event.listen(engine, "connect", _relax)
+                    engine.dispose()
+                    return
+            reason = f"journal mode is {mode}"
+            break
+        except sql.exc.OperationalError as error:
+            if "locked" in str(error.orig) and time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
+            if "locked" in str(error.orig):
+                raise
+            reason = str(error.orig)
+            break
+    warnings.warn(
+        f"the file system of {path} does not bear write-ahead logging ({reason}); a rollback journal is used: "
+        "correct, but readers wait for writers. A local disk or PostgreSQL is faster.",
+        stacklevel=2,
+    )
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=DELETE")
+
+
+def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    part: list[Any] = []
+    for item in items:
+        part.append(item)
+        if len(part) == size:
+            yield part
+            part = []
+    if part:
+        yield part
