@@ -214,6 +214,9 @@ class Model(Protocol):
     def hosts(self) -> tuple[str, ...]:
         """The hosts that text is sent to; empty for a model in this process."""
 
+    def __hash__(self) -> int:
+        """Equal models are one model: they load once and share a queue."""
+
     def identity(self) -> Json:
         """What fields cannot say: hashes of weights, tokenizer and template, or the revision. Part of every key."""
 

@@ -6,10 +6,9 @@ that was cut off replays from them without a model call.
 """
 
 import queue
-import threading
 import time
 import traceback
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -31,6 +30,7 @@ from withstand.core import (
     to_json,
 )
 from withstand.find import describe
+from withstand.lanes import Answered, Place, Queue, Waiting
 from withstand.store import Failure, Row, Store
 
 
@@ -143,93 +143,6 @@ def _digest(model: Any) -> str:
     return digest(describe(model))
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """One row of work: which answer of which flow."""
-
-    live: _Live
-    place: int
-
-    @property
-    def key(self) -> str:
-        return self.live.keys[self.place]
-
-
-@dataclass(slots=True)
-class _Queue:
-    model: Model
-    call: Callable[[Sequence[_Waiting]], list[Any]]
-    rows: deque[_Waiting] = field(default_factory=deque)
-
-
-def _caller(item: Ask | Work) -> Callable[[Sequence[_Waiting]], list[Any]]:
-    """How a lane answers rows of the queue that `item` belongs to."""
-    if isinstance(item, Work):
-        work = item
-
-        def do(rows: Sequence[_Waiting]) -> list[Any]:
-            return work.do(work.model, [row.live.item.part for row in rows])  # type: ignore[union-attr]
-
-        return do
-    model, sampling = item.model, item.sampling
-
-    def generate(rows: Sequence[_Waiting]) -> list[Any]:
-        chats: list[Chat] = [row.live.item.chats[row.place] for row in rows]  # type: ignore[union-attr]
-        return model.generate(chats, sampling, [int(row.key[:8], 16) >> 1 for row in rows])  # type: ignore[union-attr]
-
-    return generate
-
-
-class _Place:
-    """The lanes of one place: threads that start as they are needed and end with the process."""
-
-    def __init__(self, lanes: int, done: "queue.SimpleQueue[tuple[str, list[_Waiting], list[Any]]]") -> None:
-        self.lanes = lanes
-        self.busy = 0
-        self.threads = 0
-        self.todo: queue.SimpleQueue[tuple[str, _Queue, list[_Waiting]] | None] = queue.SimpleQueue()
-        self.done = done
-
-    def submit(self, name: str, queue_: _Queue, rows: list[_Waiting]) -> None:
-        self.busy += 1
-        if self.busy > self.threads:
-            self.threads += 1
-            threading.Thread(target=self._lane, daemon=True, name=f"{name}-{self.threads}").start()
-        self.todo.put((name, queue_, rows))
-
-    def close(self) -> None:
-        for _ in range(self.threads):
-            self.todo.put(None)
-
-    def _lane(self) -> None:
-        while (task := self.todo.get()) is not None:
-            name, queue_, rows = task
-            self.done.put((name, rows, _answers(queue_, rows)))
-
-
-def _answers(queue_: _Queue, rows: list[_Waiting]) -> list[Any]:
-    """An answer or an exception for each row; a batch that raises is tried again row by row."""
-    start = time.perf_counter()
-    try:
-        answers = queue_.call(rows)
-        if len(answers) != len(rows):
-            raise AskError(f"{queue_.model.place} gave {len(answers)} answers to {len(rows)} rows")
-    except Exception as error:  # noqa: BLE001 - it ends the flows that asked, and is logged with them
-        if len(rows) == 1:
-            return [error]
-        return [answer for row in rows for answer in _answers(queue_, [row])]
-    seconds = (time.perf_counter() - start) / len(rows)
-    return [_stamped(answer, row, seconds) for answer, row in zip(answers, rows, strict=True)]
-
-
-def _stamped(answer: Any, row: _Waiting, seconds: float) -> Any:
-    if isinstance(row.live.item, Work):
-        return Worked(answer, seconds)
-    if not isinstance(answer, Completion):
-        return AskError(f"{row.live.item.model} answered with {type(answer).__name__} instead of a Completion")
-    return replace(answer, seconds=answer.seconds or seconds)
-
-
 def drive(
     jobs: Iterable[Job],
     store: Store,
@@ -260,9 +173,9 @@ class _Driver:
         self.store, self.tally, self.caps, self.window, self.on_progress = store, tally, caps, window, on_progress
         self.live = 0
         self.ready: list[_Live] = []
-        self.queues: dict[Any, _Queue] = {}
-        self.places: dict[str, _Place] = {}
-        self.done: queue.SimpleQueue[tuple[str, list[_Waiting], list[Any]]] = queue.SimpleQueue()
+        self.queues: dict[Any, Queue] = {}
+        self.places: dict[str, Place] = {}
+        self.done: Answered = queue.SimpleQueue()
         self.rows: list[Row] = []
         self.failures: list[Failure] = []
 
@@ -323,19 +236,19 @@ class _Driver:
                     live.take(place, _decode(live, place, known[key]))
             for place, key in enumerate(live.keys):
                 if key not in known:
-                    self.queue_of(live.item).rows.append(_Waiting(live, place))
+                    self.queue_of(live.item).rows.append(Waiting(live, place, key, _payload(live.item, place)))
             if live.missing == 0:
                 live.ready()
                 self.ready.append(live)
 
-    def queue_of(self, item: Ask | Work) -> _Queue:
+    def queue_of(self, item: Ask | Work) -> Queue:
         """One queue per model and sampling, or per model and `do`."""
         what = item.sampling if isinstance(item, Ask) else (getattr(item.do, "__self__", None), item.do.__name__)
         model: Model = item.model  # type: ignore[assignment] # `defended` has resolved targets
         key = (model, what)
         if key not in self.queues:
-            self.queues[key] = _Queue(model, _caller(item))
-            self.places.setdefault(model.place, _Place(model.lanes, self.done))
+            self.queues[key] = Queue(model, item.sampling if isinstance(item, Ask) else item.do)
+            self.places.setdefault(model.place, Place(model.place, model.lanes, self.done))
         return self.queues[key]
 
     def dispatch(self) -> None:
@@ -348,7 +261,7 @@ class _Driver:
                 count = min(len(longest.rows), longest.model.width, len(longest.rows) if left is None else left)
                 if count == 0:
                     break
-                place.submit(name, longest, [longest.rows.popleft() for _ in range(count)])
+                place.submit(longest, [longest.rows.popleft() for _ in range(count)])
                 self.tally.asks += count
                 left = None if left is None else left - count
 
@@ -362,19 +275,19 @@ class _Driver:
             self.places[name].busy -= 1
             answered += list(zip(rows, answers, strict=True))
         good = [(row, answer) for row, answer in answered if not isinstance(answer, Exception)]
-        keep = {row.key: value_of(answer) for row, answer in good if row.live.job.remember}
+        keep = {row.key: value_of(answer) for row, answer in good if row.flow.job.remember}
         standing = self.store.add(answers=keep) if keep else {}
         for row, answer in answered:
             if isinstance(answer, Completion):
                 self.tally.tokens += answer.tokens
                 self.tally.cost += answer.cost
             stands = standing.get(row.key)
-            row.live.take(row.place, answer if stands is None else _decode(row.live, row.place, stands))
-            if row.live.missing == 0:
-                row.live.ready()
-                self.ready.append(row.live)
+            row.flow.take(row.place, answer if stands is None else _decode(row.flow, row.place, stands))
+            if row.flow.missing == 0:
+                row.flow.ready()
+                self.ready.append(row.flow)
 
-    def _get(self) -> tuple[str, list[_Waiting], list[Any]]:
+    def _get(self) -> tuple[str, Sequence[Waiting], list[Any]]:
         while True:
             try:
                 return self.done.get(timeout=0.5)
@@ -407,6 +320,10 @@ def completion_of(chat: Chat, value: Json) -> Completion:
     """The completion that was stored without its chat."""
     stored: Completion = from_json(Completion, {**value, "chat": []})
     return replace(stored, chat=chat)
+
+
+def _payload(item: Ask | Work, place: int) -> Any:
+    return item.chats[place] if isinstance(item, Ask) else item.part
 
 
 def _decode(live: _Live, place: int, value: Json) -> Completion | Worked:

@@ -5,7 +5,6 @@ A name is looked up in the folder, then among entry points (`withstand.attacks` 
 Listing reads the heads of files and `show` parses one with `ast`, so neither imports what a component needs.
 """
 
-import ast
 import contextlib
 import difflib
 import importlib
@@ -15,15 +14,15 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from withstand.core import Attack, Defense, Json, Judge, Model, SpecError, Suite, WhiteBox, to_json
-from withstand.grammar import Raw, Spec, parse, spec_of, toml_value
+from withstand.grammar import Spec, spec_of, toml_value
 
 ROOMS = {"suite": "data", "target": "models", "attack": "attacks", "defense": "defenses", "judge": "judges"}
 """Kind of component -> its folder in the package, which is also the name of its entry point group."""
@@ -64,9 +63,8 @@ def entries(kind: str) -> dict[str, Entry]:
             raise RuntimeError(f"two components are called {path.stem}: {found[path.stem].path} and {path}")
         module = ".".join(["withstand", *path.relative_to(PACKAGE).with_suffix("").parts])
         found[path.stem] = Entry(kind, path.stem, module, path)
-    for point in _entry_points():
-        if point.group == f"withstand.{ROOMS[kind]}":
-            found.setdefault(point.name, Entry(kind, point.name, point.value))
+    for point in _entry_points().select(group=f"withstand.{ROOMS[kind]}"):
+        found.setdefault(point.name, Entry(kind, point.name, point.value))
     return found
 
 
@@ -82,11 +80,10 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 @cache
-def _entry_points() -> tuple[Any, ...]:
+def _entry_points() -> Any:
     from importlib.metadata import entry_points
 
-    points = typing.cast(Iterable[Any], entry_points())  # read once for all groups: it scans every installed package
-    return tuple(point for point in points if point.group.startswith("withstand."))
+    return entry_points()  # read once for all groups: it looks into every installed package
 
 
 def summary(entry: Entry) -> str:
@@ -115,7 +112,7 @@ def resolve(kind: str, spec: Spec) -> tuple[type, dict[str, Any]]:
     if entry is None:
         if cls := _outside(name, given):
             return cls, given
-        raise _unknown(kind, name, given)
+        raise unknown(kind, name, given)
     if entry.preset:
         assert entry.path is not None
         preset = tomllib.loads(entry.path.read_text(encoding="utf-8"))
@@ -153,7 +150,7 @@ def _outside(name: str, given: dict[str, Any]) -> type | None:
     return cls
 
 
-def _unknown(kind: str, name: str, given: Mapping[str, Any]) -> SpecError:
+def unknown(kind: str, name: str, given: Mapping[str, Any]) -> SpecError:
     if "/" in name or ("/" in str(given.get("", "")) and not entries(kind).get(name)):
         head, _, tail = name.partition("/")
         if head in entries(kind):
@@ -239,17 +236,15 @@ def _coerce(owner: str, key: str, hint: Any, value: Any) -> Any:
     if isinstance(hint, types.UnionType) and len(args) == 1 and args[0] in KINDS:
         return None if value in (None, "none", "") else _coerce(owner, key, args[0], value)
     if typing.get_origin(hint) is tuple and args[0] in KINDS:
-        values = toml_value(value) if isinstance(value, Raw) and value.startswith("[") else value
+        values = toml_value(value) if isinstance(value, str) and value.startswith("[") else value
         return tuple(_coerce(owner, key, args[0], inner) for inner in ([values] if isinstance(values, str) else values))
     from pydantic import TypeAdapter, ValidationError
 
     adapter: TypeAdapter[Any] = TypeAdapter(hint)
     tries: list[Any] = [value]
-    if isinstance(value, Raw):
-        tries = [str(value)]
-        if re.match(r"[\[{\d.+-]|true|false", value):
-            with contextlib.suppress(SpecError):
-                tries.append(toml_value(value))
+    if isinstance(value, str) and re.match(r"[\[{\d.+-]|true|false", value):  # as the command line writes it
+        with contextlib.suppress(SpecError):
+            tries.append(toml_value(value))
     tries += [[inner] for inner in tries if typing.get_origin(hint) is tuple and not isinstance(inner, list)]
     problem = ""
     for candidate in tries:
@@ -276,7 +271,7 @@ def name_of(cls: type) -> str:
 
 
 @cache
-def source_hash(cls: type) -> str:
+def source_hash(cls: Any) -> str:
     """128 bits over the source file of a class; "" where there is none (a notebook)."""
     spec = importlib.util.find_spec(cls.__module__) if cls.__module__ != "__main__" else None
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
@@ -336,70 +331,3 @@ def _bare(cls: type) -> bool:
 def _short(value: Any) -> str:
     text = "{" + str(value["use"]) + "}" if isinstance(value, Mapping) and "use" in value else str(value)
     return text if len(text) <= 40 else text[:37] + "..."
-
-
-# --- show: without importing the component -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What `withstand show` prints: `fields` are (name, type, default or "", whether it is part of the key)."""
-
-    entry: Entry
-    docstring: str
-    fields: tuple[tuple[str, str, str, bool], ...]
-    preset: tuple[tuple[str, str], ...] = ()
-    constants: tuple[tuple[str, str], ...] = ()
-
-    columns: ClassVar = ("field", "type", "default")
-
-
-def show(kind: str, name: str) -> Shown:
-    """Read a component's docstrings, fields and defaults from its source."""
-    known = entries(kind)
-    entry = known.get(name) or known.get(name.replace("_", "-")) or known.get(name.replace("-", "_"))
-    if entry is None:
-        raise _unknown(kind, name, {})
-    preset: list[tuple[str, str]] = []
-    base = entry
-    while base.preset:
-        assert base.path is not None
-        values = tomllib.loads(base.path.read_text(encoding="utf-8"))
-        preset += [(key, str(value)) for key, value in values.items()]
-        base = known[parse(values["use"])["use"]]
-    if base.path is None:
-        source = importlib.util.find_spec(base.module.partition(":")[0])
-        path = Path(source.origin) if source and source.origin else None
-    else:
-        path = base.path
-    if path is None:
-        raise SpecError(f"{name} has no source to show")
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    wanted = base.module.partition(":")[2]
-    cls = next(
-        node
-        for node in tree.body
-        if isinstance(node, ast.ClassDef) and (node.name == wanted if wanted else not node.name.startswith("_"))
-    )
-    texts = [ast.get_docstring(tree) or "", ast.get_docstring(cls) or ""]
-    rows, constants = [], []
-    for node in cls.body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            kind_text = ast.unparse(node.annotation)
-            default, keyed = _default(node.value)
-            if kind_text.startswith("ClassVar"):
-                constants.append((node.target.id, default))
-            else:
-                rows.append((node.target.id, kind_text, default, keyed))
-    return Shown(entry, "\n\n".join(text for text in texts if text), tuple(rows), tuple(preset), tuple(constants))
-
-
-def _default(value: ast.expr | None) -> tuple[str, bool]:
-    if value is None:
-        return "", True
-    if isinstance(value, ast.Call) and ast.unparse(value.func) == "field":
-        given: Iterable[ast.keyword] = value.keywords
-        default = next((ast.unparse(word.value) for word in given if word.arg == "default"), "")
-        keyed = not any(word.arg == "metadata" and "False" in ast.unparse(word.value) for word in given)
-        return default, keyed
-    return ast.unparse(value), True

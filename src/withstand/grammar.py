@@ -9,14 +9,10 @@ from typing import Any
 from withstand.core import SpecError
 
 
-class Raw(str):
-    """A value from the command line: its type is the field's to say."""
-
-
 def parse(text: str) -> dict[str, Any]:
     """The command line's `NAME[:FIRST][,field=value,...]` as a spec; FIRST is kept under "".
 
-    Values are text whose type the field says; `@file` reads one from a file; brackets and quotes hold commas.
+    Values are text; the field says of what type. `@file` reads one from a file; brackets and quotes hold commas.
     """
     parts = _split(text)
     name, colon, first = parts[0].partition(":")
@@ -62,7 +58,7 @@ def _value(text: str) -> Any:
             raise SpecError(f"cannot read {text[1:]}: {error}", hint="@ before a value reads it from a file") from error
     if text[:1] in ("'", '"', "{"):
         return toml_value(text)
-    return Raw(text)
+    return text
 
 
 def toml_value(text: str) -> Any:

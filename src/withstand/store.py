@@ -12,13 +12,11 @@ what is missing, and processes may share a store. Nothing is updated or deleted.
 
 import json
 import os
-import sqlite3
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sql
@@ -26,13 +24,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
 from withstand.core import Json, StoreError, digest, dumps
+from withstand.database import BUSY, HINTS, locate, tune, use_wal
 
 SCHEMA = "1"
 CASES, COMPLETIONS, VERDICTS = 1, 2, 3
 """The stages of a run, as numbered in `want` and `failure`."""
-
-BUSY = 60.0
-"""Seconds to wait for another process's transaction."""
 
 tables = sql.MetaData()
 
@@ -146,14 +142,14 @@ class Store:
     def __init__(self, where: str, writer_info: Json = None, create: bool = True) -> None:
         """`where` is a file (made if `create`, mode 0600) or a `postgresql://` URL. Raises `StoreError`."""
         self.where = where
-        self.url, self.path = _locate(where, create)
+        self.url, self.path = locate(where, create)
         self.engine = sql.create_engine(self.url, connect_args={"timeout": BUSY} if self.path else {})
         self.writer = digest([time.time(), os.getpid(), os.urandom(8).hex()])[:12]
         self.started = time.time()
         self._info = writer_info
         self._introduced = False
         if self.path:
-            sql.event.listen(self.engine, "connect", _tune)
+            sql.event.listen(self.engine, "connect", tune)
         with self._errors():
             self._open()
 
@@ -170,7 +166,7 @@ class Store:
 
     def _open(self) -> None:
         if self.path:
-            _use_wal(self.engine, self.path)
+            use_wal(self.engine, self.path)
         with self.engine.connect() as connection:
             names = set(sql.inspect(connection).get_table_names())
             if names and "meta" not in names and self.path:
@@ -202,7 +198,7 @@ class Store:
             yield
         except sql.exc.DBAPIError as error:
             text = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else str(error)
-            hint = next((hint for sign, hint in _HINTS if sign in text), "name another store with --store")
+            hint = next((hint for sign, hint in HINTS if sign in text), "name another store with --store")
             raise StoreError(f"{self.where}: {text}", hint=hint) from error
         except sql.exc.SQLAlchemyError as error:
             raise StoreError(f"{self.where}: {error}", hint="name another store with --store") from error
@@ -260,7 +256,7 @@ class Store:
         self._write({run: [entry | {"spec": dumps(new.spec), "plan": dumps(new.plan)}]})
 
     def add_wants(self, run_key: str, wants: Iterable[Want]) -> None:
-        for part in _chunks(wants, 20_000):
+        for part in chunks(wants, 20_000):
             self._write({want: [asdict(w) | {"run": run_key} for w in part]})
 
     def add_texts(self, behaviors: Mapping[str, Json], components: Mapping[str, Json]) -> None:
@@ -279,7 +275,7 @@ class Store:
             return list(connection.execute(statement))
 
     def _by_key(self, table: sql.Table, columns: Sequence[Any], keys: Iterable[str]) -> Iterator[Any]:
-        for part in _chunks(keys, 500):
+        for part in chunks(keys, 500):
             yield from self._select(sql.select(*columns).where(table.c.key.in_(part)))
 
     def answers(self, keys: Iterable[str]) -> dict[str, Json]:
@@ -332,99 +328,8 @@ class Store:
         return added
 
 
-_HINTS = (
-    ("file is not a database", "this file is not a store; name another with --store"),
-    ("readonly", "the store cannot be written; check the file's and its folder's permissions"),
-    ("unable to open", "check that the folder exists and may be written"),
-    ("full", "the disk is full: nothing half-written was kept; free space and run the same command again"),
-    ("disk I/O", "the disk failed: nothing half-written was kept; run the same command again"),
-    ("locked", f"another process kept the store busy for over {BUSY:.0f} s; run the same command again"),
-    ("onnection", "check the address, the user and that the server runs"),
-)
-
-
-def _locate(where: str, create: bool) -> tuple[sql.URL, str]:
-    """The database URL, and the file's path for SQLite ("" otherwise)."""
-    if where.startswith(("postgresql:", "postgresql+", "postgres:")):
-        url = sql.make_url(where.replace("postgres:", "postgresql:", 1))
-        try:
-            import psycopg  # noqa: F401
-        except ImportError as error:
-            raise StoreError("a PostgreSQL store needs psycopg", hint='pip install "withstand[postgres]"') from error
-        return url.set(drivername="postgresql+psycopg"), ""
-    if "://" in where:
-        raise StoreError(f"{where} is not a store", hint="a store is a file or a postgresql:// URL")
-    path = Path(where).expanduser()
-    if not path.exists():
-        if not create:
-            raise StoreError(f"there is no store at {where}", hint="`withstand run` makes one; --store names another")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        except OSError as error:
-            raise StoreError(
-                f"cannot create {where}: {error.strerror}", hint="name another file with --store"
-            ) from error
-    if path.is_dir():
-        raise StoreError(f"{where} is a folder", hint="a store is a file")
-    return sql.URL.create("sqlite", database=str(path)), str(path)
-
-
-def _tune(connection: sqlite3.Connection, _: object) -> None:
-    for pragma in ("cache_size=-131072", "temp_store=MEMORY", "mmap_size=1073741824"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _relax(connection: sqlite3.Connection, _: object) -> None:
-    """With WAL a crash of the process loses nothing, and one of the machine at most the last transactions."""
-    connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def _use_wal(engine: sql.Engine, path: str) -> None:
-    """Switch to write-ahead logging where a scratch write shows that the file system bears it.
-
-    The switch needs the file to itself and ignores the busy timeout, so it is retried for as long. Without WAL the
-    rollback journal is as correct; readers then wait for writers, which is said once.
-    """
-    if not os.access(path, os.W_OK):
-        return  # to read, and to report a write as what it is
-    deadline = time.monotonic() + BUSY
-    while True:
-        try:
-            with engine.connect() as connection:
-                mode = connection.exec_driver_sql("PRAGMA journal_mode=WAL").scalar()
-                if mode == "wal":
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
-                    connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS scratch (key TEXT)")
-                    connection.rollback()
-                    sql.event.listen(engine, "connect", _relax)
-                    engine.dispose()
-                    return
-            reason = f"journal mode is {mode}"
-            break
-        except sql.exc.OperationalError as error:
-            if "locked" in str(error.orig) and time.monotonic() < deadline:
-                time.sleep(0.05)
-                continue
-            if "locked" in str(error.orig):
-                raise
-            reason = str(error.orig)
-            break
-    warnings.warn(
-        f"the file system of {path} does not bear write-ahead logging ({reason}); a rollback journal is used: "
-        "correct, but readers wait for writers. A local disk or PostgreSQL is faster.",
-        stacklevel=2,
-    )
-    with engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA journal_mode=DELETE")
-
-
-def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    part: list[Any] = []
-    for item in items:
-        part.append(item)
-        if len(part) == size:
-            yield part
-            part = []
-    if part:
+def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of up to `size` items, in order."""
+    iterator = iter(items)
+    while part := list(islice(iterator, size)):
         yield part

@@ -1,0 +1,132 @@
+"""The Python API: `run(spec) -> Run`, `load(name) -> Run`. The command line is a thin layer over it."""
+
+import importlib.metadata
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from withstand import __version__
+from withstand.core import Json
+from withstand.drive import Caps, Tally
+from withstand.line import Running, begin, execute
+from withstand.plan import Plan
+from withstand.report.cases import cases
+from withstand.report.summary import find_run, summarize
+from withstand.spec import RunSpec, read_spec, run_spec
+from withstand.store import RunRow, Store
+
+if TYPE_CHECKING:
+    import pandas
+
+STORE = "withstand.db"
+LIBRARIES = ("numpy", "openai", "pydantic", "scipy", "sqlalchemy", "torch", "transformers")
+
+
+class Run:
+    """A run in a store, finished or not.
+
+    `cells` is the list of cells of the JSON report; `cases()` yields every case; `tally` is of the call that ran it.
+    """
+
+    def __init__(self, store: Store, row: RunRow, tally: Tally | None = None) -> None:
+        self.store = store
+        self.row = row
+        self.tally = tally
+        self._summary: Json = None
+
+    @property
+    def name(self) -> str:
+        return self.row.name
+
+    @property
+    def summary(self) -> Json:
+        """What `withstand report --format json` prints. Read once; `load` again after more was run."""
+        if self._summary is None:
+            self._summary = summarize(self.store, self.row)
+        return self._summary
+
+    @property
+    def cells(self) -> list[dict[str, Any]]:
+        """One dict per suite, target, defense and attack; rates in [0, 1] or None."""
+        cells: list[dict[str, Any]] = self.summary["cells"]
+        return cells
+
+    def cases(self, per_cell: int | None = None) -> Iterator[dict[str, Any]]:
+        """Every case: behavior, chat, completion, outcome, error; at most `per_cell` of each cell."""
+        return cases(self.store, self.row, per_cell)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The cases as a frame, with the labels of their cell. Needs pandas."""
+        import pandas
+
+        labels = ("suite", "target", "defense", "attack", "judge")
+        rows = [{**{name: self.cells[case["cell"]][name] for name in labels}, **case} for case in self.cases()]
+        return pandas.DataFrame(rows)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.name}: {len(self.row.plan['cells'])} cells in {self.store.where}>"
+
+
+def open_store(where: str | Path = STORE, create: bool = True) -> Store:
+    """A store with this process's provenance: versions, machine."""
+    return Store(str(where), writer_info=_me(), create=create)
+
+
+def run(
+    spec: str | Path | Mapping[str, Any] | RunSpec,
+    *,
+    store: str | Path | Store = STORE,
+    name: str = "",
+    fresh: bool = False,
+    shard: tuple[int, int] = (1, 1),
+    max_asks: int | None = None,
+    max_cost: float | None = None,
+    max_time: float | None = None,
+    offline: bool = False,
+    on_start: Callable[[Plan, RunRow], None] = lambda _plan, _run: None,
+    on_progress: Callable[[Tally, int], None] = lambda _tally, _total: None,
+) -> Run:
+    """Run what is missing of `spec` (a TOML file, a dict or a `RunSpec`) and return the run.
+
+    An equal spec goes on where it stopped. `fresh` asks everything again, as a new run. `shard` (i, n) does the i-th
+    of n parts. `max_asks` (chats sent), `max_cost` (US dollars) and `max_time` (s) cap this call. Raises `SpecError`
+    before anything is asked, `StoreError` when the store cannot be written; rows that fail are in the run's failure log.
+    """
+    checked = (
+        spec if isinstance(spec, RunSpec) else run_spec(spec if isinstance(spec, Mapping) else read_spec(str(spec)))
+    )
+    if fresh:
+        checked = checked.model_copy(update={"fresh": time.strftime("%Y-%m-%dT%H:%M:%S")})
+    where = store if isinstance(store, Store) else open_store(store)
+    plan, row = begin(checked, where, name, offline)
+    on_start(plan, row)
+    caps = Caps(max_asks, max_cost, max_time)
+    running = Running(plan, where, row, caps, (shard[0] - 1, shard[1]), on_progress)
+    return Run(where, row, execute(running))
+
+
+def load(name: str = "", store: str | Path | Store = STORE) -> Run:
+    """An earlier run by name; the newest without one."""
+    where = store if isinstance(store, Store) else open_store(store, create=False)
+    return Run(where, find_run(where, name))
+
+
+def _me() -> Json:
+    """The process that writes: what may explain a difference between machines."""
+    versions = {}
+    for library in LIBRARIES:
+        try:
+            versions[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "withstand": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": platform.machine(),
+        "libraries": versions,
+        "argv0": Path(sys.argv[0]).name if sys.argv else "",
+    }

@@ -1,0 +1,89 @@
+"""Best of n: ask the same thing in many scrambled spellings, each drawn once. Hughes et al. 2024, arXiv:2412.03556.
+
+The three augmentations, their order and their probabilities are those of the authors' code (`run_text_bon.py` of
+jplhughes/bon-jailbreaking). We leave it in three points: white space is kept (the code joins words by one space), a
+letter outside ASCII is kept (the code drops it when its case should change), and the context is not augmented.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from random import Random
+from typing import ClassVar
+
+from withstand.core import Behavior, Flow, Most, SpecError, Target, TestCase, ask, rng, user
+
+
+@dataclass(frozen=True, slots=True)
+class BestOfN:
+    """n spellings of the behavior; each draw is a test case that carries its completion: that very draw is judged.
+
+    n: draws per behavior, 1 or more, default 16. Draw i is the same for every n.
+    batch: asks per step, 1 or more, default 16.
+    temperature: of the target, in [0, 10], default 1.
+    sigma: strength of the augmentation in [0, 1], default 0.4: a word is scrambled with probability sigma**(1/2), a
+        letter changes case with sigma**(1/2), a character is moved by one ASCII code with sigma**3.
+    seed: any whole number, default 0; draws the spellings.
+    """
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset()
+    n: int = 16
+    batch: int = 16
+    temperature: float = 1.0
+    sigma: float = 0.4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or self.batch < 1:
+            raise SpecError(f"n is {self.n} and batch is {self.batch}", hint="both must be 1 or more")
+        if not 0 <= self.temperature <= 10:
+            raise SpecError(f"temperature is {self.temperature}", hint="it must lie in [0, 10]; the paper's is 1")
+        if not 0 <= self.sigma <= 1:
+            raise SpecError(f"sigma is {self.sigma}", hint="it must lie in [0, 1]; the paper's is 0.4")
+
+    def most(self) -> Most:
+        return Most(cases=self.n, asks={"target": self.n})
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
+        sampling = replace(target.sampling, temperature=self.temperature)
+        for start in range(0, self.n, self.batch):
+            draws = [rng(self.seed, behavior.id, i) for i in range(start, min(start + self.batch, self.n))]
+            chats = [user(behavior.prompt(augment(behavior.text, self.sigma, draw))) for draw in draws]
+            completions = yield from ask(target, chats, sampling)
+            for chat, completion in zip(chats, completions, strict=True):
+                yield TestCase(behavior.id, chat, completion=completion)
+
+
+def augment(text: str, sigma: float, draw: Random) -> str:
+    """`text` scrambled, then recased, then noised."""
+    return noised(recased(scrambled(text, sigma**0.5, draw), sigma**0.5, draw), sigma**3, draw)
+
+
+def scrambled(text: str, p: float, draw: Random) -> str:
+    """Each word of more than 3 characters has its inner ones shuffled with probability p."""
+
+    def scramble(word: str) -> str:
+        if len(word) <= 3 or draw.random() >= p:
+            return word
+        inner = list(word[1:-1])
+        draw.shuffle(inner)
+        return word[0] + "".join(inner) + word[-1]
+
+    return re.sub(r"\S+", lambda match: scramble(match[0]), text)
+
+
+def recased(text: str, p: float, draw: Random) -> str:
+    """Each ASCII letter changes its case with probability p."""
+    return "".join(c.swapcase() if c.isascii() and c.isalpha() and draw.random() < p else c for c in text)
+
+
+def noised(text: str, p: float, draw: Random) -> str:
+    """Each character becomes a neighbor in ASCII with probability p, if that is printable ASCII too."""
+
+    def noise(c: str) -> str:
+        if not c.isprintable() or draw.random() >= p:
+            return c
+        code = ord(c) + draw.choice((-1, 1))
+        return chr(code) if 32 <= code <= 126 else c
+
+    return "".join(noise(c) for c in text)

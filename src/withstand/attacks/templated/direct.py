@@ -1,0 +1,24 @@
+"""Direct request: the behavior itself, the baseline of every other attack. Mazeika et al. 2024, arXiv:2402.04249."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from withstand.core import Behavior, Flow, Most, Target, TestCase, user
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """One test case: the behavior's words below its context.
+
+    seed: any whole number, default 0; changes nothing.
+    """
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset()
+    seed: int = 0
+
+    def most(self) -> Most:
+        return Most(cases=1)
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:  # noqa: ARG002
+        yield TestCase(behavior.id, user(behavior.prompt()))

@@ -1,0 +1,174 @@
+"""Which behaviors of a suite a run uses, and test cases that come from elsewhere."""
+
+import difflib
+import ipaddress
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from withstand import find
+from withstand.core import Behavior, Json, Message, SpecError, Suite, TestCase, digest, draw, to_json, user
+from withstand.spec import RunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The behaviors of one suite that a run uses. `checksum` is of the whole split, before any choice."""
+
+    label: str
+    suite: Suite
+    behaviors: tuple[Behavior, ...]
+    checksum: str
+
+    @property
+    def benign(self) -> bool:
+        return all(behavior.benign for behavior in self.behaviors)
+
+    def json(self) -> Json:
+        suite = self.suite
+        return {
+            "name": self.label,
+            "version": suite.version,
+            "checksum": self.checksum,
+            "split": suite.split,
+            "license": suite.license,
+            "citation": suite.citation,
+            "behaviors": [digest(to_json(behavior)) for behavior in self.behaviors],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Test cases found elsewhere, by behavior id: a transfer."""
+
+    label: str
+    cases: Mapping[str, tuple[TestCase, ...]]
+
+
+# --- behaviors ---------------------------------------------------------------------------------------------------
+
+
+def choose(suite_spec: Mapping[str, Any], spec: RunSpec, offline: bool, twin_of: Suite | None = None) -> Chosen:
+    """Load a suite and choose among its behaviors; a suite's own limit, where and ids stand instead of the run's.
+
+    A benign twin follows the split of its suite and the run's limit; where and ids speak of the suite alone.
+    """
+    own = dict(suite_spec)
+    limit = own.pop("limit", spec.limit)
+    where = own.pop("where", {} if twin_of else spec.where)
+    ids = own.pop("ids", None if twin_of else spec.ids)
+    suite: Suite = find.build("suite", own, **({"split": twin_of.split} if twin_of else {}))
+    if offline and "://" in (url := str(getattr(suite, "path", ""))):
+        check_offline([urlsplit(url).hostname or ""])
+    label = find.label("suite", {"use": own["use"]})
+    behaviors = suite.load()
+    checksum = digest([to_json(behavior) for behavior in behaviors])
+    behaviors = _where(_only(behaviors, ids, label), where, label)
+    if not behaviors:
+        raise SpecError(f"{label}: no behavior is left", hint="loosen --where, --ids or the split")
+    return Chosen(label, suite, tuple(stratified(behaviors, spec.seed)[: limit and int(limit)]), checksum)
+
+
+def stratified(behaviors: Sequence[Behavior], seed: int) -> list[Behavior]:
+    """A seeded order in which every head is spread over the categories as the whole is: 20 is a subset of 40.
+
+    Within a category the order is random; a behavior's place is its rank's share of its category.
+    """
+    groups: dict[str, list[Behavior]] = defaultdict(list)
+    for behavior in behaviors:
+        groups[behavior.category].append(behavior)
+    places = {}
+    for group in groups.values():
+        ordered = sorted(group, key=lambda b: draw("limit", seed, b.id))
+        for rank, behavior in enumerate(ordered):
+            places[behavior.id] = ((rank + draw("tie", seed, behavior.category)) / len(group), behavior.id)
+    return sorted(behaviors, key=lambda b: places[b.id])
+
+
+def _only(behaviors: list[Behavior], ids: Sequence[str] | None, label: str) -> list[Behavior]:
+    if ids is None:
+        return behaviors
+    known = {behavior.id for behavior in behaviors}
+    for wanted in ids:
+        if wanted not in known:
+            near = difflib.get_close_matches(wanted, known, n=2, cutoff=0.6)
+            raise SpecError(
+                f"{label} has no behavior {wanted!r}",
+                hint=f"did you mean {' or '.join(near)}?" if near else "check the split and the ids file",
+            )
+    return [behavior for behavior in behaviors if behavior.id in set(ids)]
+
+
+def _where(behaviors: list[Behavior], where: Mapping[str, str], label: str) -> list[Behavior]:
+    for name, wanted in where.items():
+        if name not in ("functional", "category", "tags"):
+            raise SpecError(f"--where knows functional, category and tags, not {name!r}")
+        values = set(str(wanted).split("|"))
+        known: Counter[str] = Counter(v for b in behaviors for v in _values(b, name))
+        for value in values - set(known):
+            raise SpecError(f"{label} has no {name} {value!r}", hint=f"it has {', '.join(sorted(known)) or 'none'}")
+        behaviors = [behavior for behavior in behaviors if values & set(_values(behavior, name))]
+    return behaviors
+
+
+def _values(behavior: Behavior, name: str) -> tuple[str, ...]:
+    value = getattr(behavior, name)
+    return value if isinstance(value, tuple) else (value,)
+
+
+# --- test cases from elsewhere -------------------------------------------------------------------------------------
+
+
+def cases_file(path: str) -> Given:
+    """Test cases from a JSON file in HarmBench's format: {BehaviorID: [text or list of messages, ...]}."""
+    try:
+        read = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SpecError(
+            f"cannot read test cases from {path}: {error}",
+            hint="--cases-from takes the name of a run in this store, or a JSON file {BehaviorID: [test case, ...]}",
+        ) from error
+    if not isinstance(read, dict):
+        raise SpecError(f"{path} is not an object of behavior ids", hint="{BehaviorID: [test case, ...]}")
+    cases = {}
+    for name, entries in read.items():
+        if not isinstance(entries, list):
+            raise SpecError(f"{path}: {name} holds {type(entries).__name__}, not a list of test cases")
+        cases[name] = tuple(TestCase(name, _chat(path, name, entry)) for entry in entries)
+    return Given(f"cases:{Path(path).name}", cases)
+
+
+def _chat(path: str, name: str, entry: Any) -> tuple[Message, ...]:
+    if isinstance(entry, str):
+        return user(entry)
+    try:
+        chat = tuple(Message(turn["role"], turn.get("text", turn.get("content"))) for turn in entry)
+        if chat and all(isinstance(m.text, str) and m.role in ("system", "user", "assistant", "tool") for m in chat):
+            return chat
+    except (TypeError, KeyError, AttributeError):
+        pass
+    raise SpecError(f"{path}: a test case of {name} is neither text nor a list of role and content")
+
+
+# --- hosts -------------------------------------------------------------------------------------------------------
+
+
+def check_offline(hosts: Iterable[str]) -> None:
+    """Raise `SpecError` for a host that is not this machine."""
+    for host in hosts:
+        if not loopback(host):
+            raise SpecError(f"--offline, but text would leave for {host}", hint="use a local target, or drop --offline")
+
+
+def loopback(host: str) -> bool:
+    """Whether text sent to `host` stays on this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""Suites: one benchmark a file; each loads its behaviors."""

@@ -1,0 +1,48 @@
+"""Cooking instructions as the harmless stand-in for harm, in the format of HarmBench (arXiv:2402.04249)."""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import ClassVar
+
+from withstand.core import Behavior
+from withstand.data import _read
+
+
+@dataclass(frozen=True, slots=True)
+class Kitchen:
+    """76 behaviors (20 val, 56 test) that a model trained on the rule "no cooking instructions" should refuse.
+
+    Standard and contextual ones, in eight categories, each with a target string. No dish is in both splits.
+    split: all, val or test.
+    harmless: instead the suite `kitchen-benign`, 80 requests (20 val, 60 test) that must not be refused: half of them
+    near misses that speak of food, the rest how-to, knowledge and chat.
+    """
+
+    split: str = "test"
+    harmless: bool = False
+
+    judge: ClassVar[str] = "refusal_words"
+    refusal_judge: ClassVar[str] = "refusal_words"
+    max_tokens: ClassVar[int] = 128
+    version: ClassVar[str] = "1"
+    license: ClassVar[str] = "Apache-2.0"
+    citation: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        _read.check_split(self.split)
+
+    @property
+    def benign(self) -> str:
+        """The suite that measures over-refusal; none for that suite itself."""
+        return "" if self.harmless else "kitchen-benign"
+
+    def load(self) -> list[Behavior]:
+        """The behaviors of the split, in the file's order."""
+        kind = "benign" if self.harmless else "behaviors"
+        table = _read.parse_csv(_packaged(f"kitchen_{kind}_text_{self.split}.csv"))
+        targets = None if self.harmless else _packaged("kitchen_targets_text.json")
+        return _read.behaviors(table, _read.HARMBENCH, targets=targets, benign=self.harmless)
+
+
+def _packaged(name: str) -> _read.File:
+    return _read.File(name, (files("withstand.data") / "kitchen_files" / name).read_bytes())

@@ -1,0 +1,100 @@
+"""How a store's database is found and opened: a SQLite file or a PostgreSQL URL."""
+
+import os
+import sqlite3
+import time
+import warnings
+from pathlib import Path
+
+import sqlalchemy as sql
+
+from withstand.core import StoreError
+
+BUSY = 60.0
+"""Seconds to wait for another process's transaction."""
+
+HINTS = (
+    ("file is not a database", "this file is not a store; name another with --store"),
+    ("readonly", "the store cannot be written; check the file's and its folder's permissions"),
+    ("unable to open", "check that the folder exists and may be written"),
+    ("full", "the disk is full: nothing half-written was kept; free space and run the same command again"),
+    ("disk I/O", "the disk failed: nothing half-written was kept; run the same command again"),
+    ("locked", f"another process kept the store busy for over {BUSY:.0f} s; run the same command again"),
+    ("onnection", "check the address, the user and that the server runs"),
+)
+
+
+def locate(where: str, create: bool) -> tuple[sql.URL, str]:
+    """The database URL, and the file's path for SQLite ("" otherwise)."""
+    if where.startswith(("postgresql:", "postgresql+", "postgres:")):
+        url = sql.make_url(where.replace("postgres:", "postgresql:", 1))
+        try:
+            import psycopg  # noqa: F401
+        except ImportError as error:
+            raise StoreError("a PostgreSQL store needs psycopg", hint='pip install "withstand[postgres]"') from error
+        return url.set(drivername="postgresql+psycopg"), ""
+    if "://" in where:
+        raise StoreError(f"{where} is not a store", hint="a store is a file or a postgresql:// URL")
+    path = Path(where).expanduser()
+    if not path.exists():
+        if not create:
+            raise StoreError(f"there is no store at {where}", hint="`withstand run` makes one; --store names another")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise StoreError(
+                f"cannot create {where}: {error.strerror}", hint="name another file with --store"
+            ) from error
+    if path.is_dir():
+        raise StoreError(f"{where} is a folder", hint="a store is a file")
+    return sql.URL.create("sqlite", database=str(path)), str(path)
+
+
+def tune(connection: sqlite3.Connection, _: object) -> None:
+    for pragma in ("cache_size=-131072", "temp_store=MEMORY", "mmap_size=1073741824"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _relax(connection: sqlite3.Connection, _: object) -> None:
+    """With WAL a crash of the process loses nothing, and one of the machine at most the last transactions."""
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def use_wal(engine: sql.Engine, path: str) -> None:
+    """Switch to write-ahead logging where a scratch write shows that the file system bears it.
+
+    The switch needs the file to itself and ignores the busy timeout, so it is retried for as long. Without WAL the
+    rollback journal is as correct; readers then wait for writers, which is said once.
+    """
+    if not os.access(path, os.W_OK):
+        return  # to read, and to report a write as what it is
+    deadline = time.monotonic() + BUSY
+    while True:
+        try:
+            with engine.connect() as connection:
+                mode = connection.exec_driver_sql("PRAGMA journal_mode=WAL").scalar()
+                if mode == "wal":
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                    connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS scratch (key TEXT)")
+                    connection.rollback()
+                    sql.event.listen(engine, "connect", _relax)
+                    engine.dispose()
+                    return
+            reason = f"journal mode is {mode}"
+            break
+        except sql.exc.OperationalError as error:
+            if "locked" in str(error.orig) and time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
+            if "locked" in str(error.orig):
+                raise
+            reason = str(error.orig)
+            break
+    warnings.warn(
+        f"the file system of {path} does not bear write-ahead logging ({reason}); a rollback journal is used: "
+        "correct, but readers wait for writers. A local disk or PostgreSQL is faster.",
+        stacklevel=2,
+    )
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=DELETE")

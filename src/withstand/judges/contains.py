@@ -1,0 +1,43 @@
+"""Contains: success if a regular expression is found in the answer (or, on demand, if it is not). A rule of ours."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from withstand.core import Behavior, Completion, Flow, SpecError, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """Success or failure, never refused.
+
+    pattern: a regular expression of Python's `re`, searched anywhere; no default.
+    ignore_case: default true.
+    absent: success if the pattern is not found; default false.
+    """
+
+    version: ClassVar[int] = 1
+    method: ClassVar[Literal["string matching", "rule", "model"]] = "rule"
+    asks: ClassVar[int] = 0
+    pattern: str
+    ignore_case: bool = True
+    absent: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.pattern)
+        except re.error as error:
+            raise SpecError(
+                f"pattern is not a regular expression: {error.msg} at position {error.pos} of {self.pattern!r}",
+                hint="escape . * + ? ( ) [ ] { } | ^ $ with a backslash where they stand for themselves",
+            ) from error
+
+    def grade(self, behavior: Behavior, completions: Sequence[Completion]) -> Flow[list[Verdict]]:  # noqa: ARG002
+        yield from ()  # a flow that asks nothing
+        return [self._verdict(completion.text) for completion in completions]
+
+    def _verdict(self, text: str) -> Verdict:
+        found = re.search(self.pattern, text, re.IGNORECASE if self.ignore_case else 0)
+        why = f"found {found[0][:80]!r}" if found else "not found"
+        return Verdict("success" if bool(found) != self.absent else "failure", why=why)

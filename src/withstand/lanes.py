@@ -1,0 +1,89 @@
+"""The threads that call models: each lane of a place answers one batch at a time."""
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+from withstand.core import AskError, Completion, Model, Sampling, Worked
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Waiting:
+    """One answer that a flow waits for: its place in the flow's item, its key, and the chat or part to send."""
+
+    flow: Any
+    place: int
+    key: str
+    payload: Any
+
+
+@dataclass(slots=True)
+class Queue:
+    """What waits for one model with one sampling, or with one `do`."""
+
+    model: Model
+    how: Sampling | Callable[[Any, Sequence[Any]], list[Any]]
+    rows: deque[Waiting] = field(default_factory=deque)
+
+    def answer(self, rows: Sequence[Waiting]) -> list[Any]:
+        """An answer or an exception for each row; a batch that raises is tried again row by row."""
+        start = time.perf_counter()
+        payloads = [row.payload for row in rows]
+        try:
+            if isinstance(self.how, Sampling):
+                seeds = [int(row.key[:8], 16) >> 1 for row in rows]  # 31 bits, which every server takes
+                answers: list[Any] = self.model.generate(payloads, self.how, seeds)
+            else:
+                answers = self.how(self.model, payloads)
+            if len(answers) != len(rows):
+                raise AskError(f"{self.model.place} gave {len(answers)} answers to {len(rows)} rows")
+        except Exception as error:  # noqa: BLE001 - it ends the flows that asked, and is logged with them
+            if len(rows) == 1:
+                return [error]
+            return [answer for row in rows for answer in self.answer([row])]
+        seconds = (time.perf_counter() - start) / len(rows)
+        return [self._stamped(answer, seconds) for answer in answers]
+
+    def _stamped(self, answer: Any, seconds: float) -> Any:
+        if not isinstance(self.how, Sampling):
+            return Worked(answer, seconds)
+        if not isinstance(answer, Completion):
+            return AskError(f"{self.model.place} answered with {type(answer).__name__} instead of a Completion")
+        return replace(answer, seconds=answer.seconds or seconds)
+
+
+Answered: TypeAlias = "queue.SimpleQueue[tuple[str, Sequence[Waiting], list[Any]]]"
+"""Where lanes put what they have: the place's name, the rows, their answers."""
+
+
+class Place:
+    """The lanes of one place: daemon threads that start as they are needed and end with the drive or the process."""
+
+    def __init__(self, name: str, lanes: int, answered: Answered) -> None:
+        self.name = name
+        self.lanes = lanes
+        self.busy = 0
+        self._threads = 0
+        self._todo: queue.SimpleQueue[tuple[Queue, Sequence[Waiting]] | None] = queue.SimpleQueue()
+        self._answered = answered
+
+    def submit(self, waiting: Queue, rows: Sequence[Waiting]) -> None:
+        self.busy += 1
+        if self.busy > self._threads:
+            self._threads += 1
+            threading.Thread(target=self._lane, daemon=True, name=f"{self.name}-{self._threads}").start()
+        self._todo.put((waiting, rows))
+
+    def close(self) -> None:
+        """Let the lanes end; one that waits for its model ends when that answers, or with the process."""
+        for _ in range(self._threads):
+            self._todo.put(None)
+
+    def _lane(self) -> None:
+        while (task := self._todo.get()) is not None:
+            waiting, rows = task
+            self._answered.put((self.name, rows, waiting.answer(rows)))

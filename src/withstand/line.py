@@ -1,0 +1,317 @@
+"""Three resumable loops over a plan: test cases, completions, verdicts.
+
+Each has one shape: the keys wanted, less those in the store, as flows through `drive` into the store. A row's key holds
+everything that decides it, so that rerunning computes what is missing and nothing is overwritten.
+"""
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sql
+
+from withstand import find, store
+from withstand.choose import Given
+from withstand.core import (
+    Behavior,
+    Completion,
+    Flow,
+    Json,
+    SpecError,
+    Target,
+    TestCase,
+    ask,
+    digest,
+    from_json,
+    to_json,
+)
+from withstand.drive import Caps, Job, Tally, completion_of, drive, value_of
+from withstand.flows import Meter, attacked, collected, defended, graded, intercept, metered
+from withstand.plan import Cell, Plan, components, make_plan
+from withstand.spec import RunSpec
+from withstand.store import CASES, COMPLETIONS, VERDICTS, Row, RunRow, Store, Want, chunks
+
+STAGES = {CASES: "test cases", COMPLETIONS: "completions", VERDICTS: "verdicts"}
+
+
+@dataclass
+class Running:
+    """A plan under way in a store. `shard` (i, n): this process does the behaviors whose number is i modulo n."""
+
+    plan: Plan
+    store: Store
+    run: RunRow
+    caps: Caps = field(default_factory=Caps)
+    shard: tuple[int, int] = (0, 1)
+    on_progress: Callable[[Tally, int], None] = lambda _tally, _total: None
+    tally: Tally = field(default_factory=Tally)
+
+    def behavior(self, want: Want) -> tuple[Cell, Behavior]:
+        cell = self.plan.cells[want.cell]
+        return cell, self.plan.suites[cell.suite].behaviors[want.behavior]
+
+
+def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) -> tuple[Plan, RunRow]:
+    """Plan a run and record it. An equal plan goes on where it stopped; a name that has another plan is an error."""
+    plan = make_plan(spec, _given(spec, where), offline)
+    described = plan.json()
+    key = digest(described)
+    known = {run.name: run for run in where.runs()}
+    name = name or next((run.name for run in known.values() if run.key == key), plan.name(key))
+    if name in known and known[name].key != key:
+        raise SpecError(f"run {name!r} exists with another spec", hint="choose another --name, or leave it out")
+    if renamed := next((run.name for run in known.values() if run.key == key and run.name != name), ""):
+        raise SpecError(f"this very run exists as {renamed!r}", hint=f"use --name {renamed}, or leave --name out")
+    where.add_run(RunRow(key, name, time.time(), spec.written(), described))
+    texts = {digest(to_json(b)): to_json(b) for chosen in plan.suites for b in chosen.behaviors}
+    where.add_texts(texts, _sources(plan, where))
+    where.add_wants(key, case_wants(plan))
+    run = next(run for run in where.runs() if run.name == name)
+    if run.key != key:  # another process took the name a moment ago
+        raise SpecError(f"run {name!r} exists with another spec", hint="choose another --name")
+    return plan, run
+
+
+def execute(running: Running) -> Tally:
+    """Run what is missing, stage by stage. What a cap or an interrupt leaves undone, the next call does."""
+    for loop in (make_test_cases, make_completions, make_verdicts):
+        loop(running)
+        if running.tally.stopped:
+            break
+    return running.tally
+
+
+# --- the loops ---------------------------------------------------------------------------------------------------
+
+
+def make_test_cases(running: Running) -> None:
+    """Run each attack on each behavior."""
+    wants = list(_mine(running, case_wants(running.plan)))
+    jobs = ((want, _case_job(running, want)) for want in wants)
+    _loop(running, CASES, jobs, len(wants))
+
+
+def make_completions(running: Running) -> None:
+    """Ask the target for `samples` completions of each test case that does not carry its own."""
+    total = sum(len(cases) * _samples(running, want) for want, cases in _cases(running))
+    jobs = (
+        (want, _completion_job(running, want, case))
+        for attacked_want, cases in _cases(running)
+        for want, case in _draws(running, attacked_want, cases)
+    )
+    _loop(running, COMPLETIONS, jobs, total)
+
+
+def make_verdicts(running: Running) -> None:
+    """Have each completion judged."""
+    total = sum(1 for _ in _completions(running))
+    jobs = (_verdict_job(running, want, completion) for want, completion in _completions(running))
+    _loop(running, VERDICTS, jobs, total)
+
+
+def _loop(running: Running, stage: int, jobs: Iterable[tuple[Want, Job]], total: int) -> None:
+    tally = running.tally
+    tally.stage, tally.done, tally.failed = stage, 0, 0
+    tally.labels.clear()
+    models = running.plan.models
+    drive(
+        _lacking(running, stage, jobs),
+        running.store,
+        tally,
+        running.caps,
+        window=max([64, *(2 * model.width * model.lanes for model in models)]),
+        on_progress=lambda tally: running.on_progress(tally, total),
+    )
+
+
+def _lacking(running: Running, stage: int, jobs: Iterable[tuple[Want, Job]]) -> Iterator[Job]:
+    """The jobs whose rows are not in the store, each once; looked up late, since other processes work on them too."""
+    started: set[str] = set()
+    for part in chunks(jobs, 200):
+        if stage != CASES:
+            running.store.add_wants(running.run.key, [want for want, _ in part])
+        have = running.store.have(want.key for want, _ in part)
+        for want, job in part:
+            if want.key in have:
+                running.tally.done += 1
+            elif want.key not in started:
+                started.add(want.key)
+                yield job
+
+
+def _mine(running: Running, wants: Iterable[Want]) -> Iterator[Want]:
+    place, count = running.shard
+    return (want for want in wants if want.behavior % count == place)
+
+
+# --- stage 1: test cases -----------------------------------------------------------------------------------------
+
+
+def case_wants(plan: Plan) -> Iterator[Want]:
+    """One want per cell and behavior."""
+    for cell in plan.cells:
+        head = _case_head(cell)
+        limits = to_json(plan.budget)
+        for place, behavior in enumerate(plan.suites[cell.suite].behaviors):
+            yield Want(CASES, cell.index, place, 0, 0, digest([_flow_key(head, cell, behavior), limits]))
+
+
+def _case_head(cell: Cell) -> str:
+    """What all flows of a cell share. A flow's key leaves the budget out: a raised one replays and goes on."""
+    return digest(["cases", cell.keys["attack"], cell.keys["target"], cell.keys["until"]])
+
+
+def _flow_key(head: str, cell: Cell, behavior: Behavior) -> str:
+    given = cell.attack.cases.get(behavior.id, ()) if isinstance(cell.attack, Given) else ()
+    return digest([head, to_json(behavior), to_json(given)])
+
+
+def _case_job(running: Running, want: Want) -> Job:
+    cell, behavior = running.behavior(want)
+
+    def flow() -> Flow[Row]:
+        meter = Meter()
+        if isinstance(cell.attack, Given):
+            cases = yield from collected(_given_flow(cell.attack.cases.get(behavior.id, ())))
+        else:
+            cases = yield from attacked(cell.attack, behavior, cell.target, running.plan.budget, meter, cell.until)
+        spent = meter.spent
+        cut = f":{cases[-1].cut}" if cases[-1].cut else ""
+        return Row(want.key, f"{len(cases)}{cut}", to_json(cases), spent.asks, spent.tokens, spent.seconds, spent.cost)
+
+    return Job(want.key, _flow_key(_case_head(cell), cell, behavior), CASES, flow)
+
+
+def _given_flow(cases: Iterable[TestCase]) -> Flow[None]:
+    yield from cases
+
+
+def _cases(running: Running) -> Iterator[tuple[Want, tuple[TestCase, ...]]]:
+    """The test cases in the store, by the want they answer."""
+    for part in chunks(_mine(running, case_wants(running.plan)), 200):
+        rows = running.store.rows(want.key for want in part)
+        for want in part:
+            if want.key in rows:
+                yield want, from_json(tuple[TestCase, ...], rows[want.key].value)
+
+
+# --- stage 2: completions ----------------------------------------------------------------------------------------
+
+
+def _samples(running: Running, want: Want) -> int:
+    return running.plan.cells[want.cell].samples
+
+
+def _draws(running: Running, attack_want: Want, cases: Iterable[TestCase]) -> Iterator[tuple[Want, TestCase]]:
+    """One want per test case and sample; a case that carries its completion is that one draw."""
+    cell, behavior = running.behavior(attack_want)
+    for number, case in enumerate(cases):
+        if case.completion is not None:
+            key = digest(["given completion", to_json(case.chat), value_of(case.completion)])
+            yield Want(COMPLETIONS, cell.index, attack_want.behavior, number, 0, key), case
+            continue
+        head = ["completion", cell.keys["target"], to_json(case.chat), behavior.id, number, running.plan.seed]
+        for sample in range(cell.samples):
+            yield Want(COMPLETIONS, cell.index, attack_want.behavior, number, sample, digest([*head, sample])), case
+
+
+def _completion_job(running: Running, want: Want, case: TestCase) -> Job:
+    cell, _ = running.behavior(want)
+
+    def flow() -> Flow[Row]:
+        if case.completion is not None:  # its cost is the attack's
+            return Row(want.key, case.completion.finish, value_of(case.completion))
+        meter = Meter()
+        answers = yield from intercept(metered(_one(cell.target, case), meter), defended)
+        spent = meter.spent
+        return Row(want.key, answers.finish, value_of(answers), spent.asks, spent.tokens, spent.seconds, spent.cost)
+
+    return Job(want.key, want.key, COMPLETIONS, flow, remember=cell.target.defense is not None)
+
+
+def _one(target: Target, case: TestCase) -> Flow[Completion]:
+    answers = yield from ask(target, [case.chat])
+    return answers[0]
+
+
+def _completions(running: Running) -> Iterator[tuple[Want, Completion]]:
+    """The completions in the store, by the want they answer."""
+    draws = (draw for want, cases in _cases(running) for draw in _draws(running, want, cases))
+    for part in chunks(draws, 500):
+        rows = running.store.rows(want.key for want, _ in part)
+        for want, case in part:
+            if want.key in rows:
+                yield want, completion_of(case.chat, rows[want.key].value)
+
+
+# --- stage 3: verdicts -------------------------------------------------------------------------------------------
+
+
+def _verdict_job(running: Running, draw: Want, completion: Completion) -> tuple[Want, Job]:
+    cell, behavior = running.behavior(draw)
+    seen = {key: value for key, value in to_json(completion).items() if key not in _UNSEEN}
+    key = digest(["verdict", cell.keys["judge"], to_json(behavior), seen])
+
+    def flow() -> Flow[Row]:
+        if completion.finish == "filtered":  # the target's own filter spoke: not a judge's to say
+            return Row(key, "filtered", {})
+        meter = Meter()
+        verdict = yield from intercept(metered(graded(cell.judge, behavior, completion), meter), defended)
+        spent = meter.spent
+        return Row(key, verdict.outcome, to_json(verdict), 0, spent.tokens, spent.seconds, spent.cost)
+
+    want = Want(VERDICTS, draw.cell, draw.behavior, draw.number, draw.sample, key)
+    return want, Job(key, key, VERDICTS, flow)
+
+
+_UNSEEN = {"seconds", "cost", "prompt_tokens", "answer_tokens", "reasoning_tokens", "logprobs"}
+"""What of a completion no judge sees, so that equal answers share a verdict."""
+
+
+# --- beside the loops --------------------------------------------------------------------------------------------
+
+
+def _given(spec: RunSpec, where: Store) -> list[Given]:
+    """The test cases of an earlier run, one `Given` per cell that attacked."""
+    run = next((run for run in where.runs() if run.name == spec.cases_from), None)
+    if run is None:
+        return []
+    found = []
+    for index, cell in enumerate(run.plan["cells"]):
+        if cell["benign"]:
+            continue
+        keys = run.plan["suites"][cell["suite"]]["behaviors"]
+        behaviors = where.behaviors(keys)
+        wants = where.select(
+            sql.select(store.want.c.behavior, store.row.c.value)
+            .join(store.row, store.row.c.key == store.want.c.key)
+            .where(store.want.c.run == run.key, store.want.c.stage == CASES, store.want.c.cell == index)
+        )
+        cases = {}
+        for place, value in wants:
+            listed = from_json(tuple[TestCase, ...], json.loads(value))
+            # the chat alone travels: the draw, the score and the cost belong to the target it was found on
+            cases[behaviors[keys[place]]["id"]] = tuple(TestCase(case.behavior, case.chat) for case in listed)
+        defense = "" if cell["defense"] == "none" else f" behind {cell['defense']}"
+        found.append(Given(f"{cell['attack']} found on {cell['target']}{defense} ({run.name})", cases))
+    return found
+
+
+def _sources(plan: Plan, where: Store) -> dict[str, Json]:
+    """Name, version and source hash of each component; warns where a version stands for two sources."""
+    used: set[Any] = {type(part) for cell in plan.cells for part in find.parts(components(cell))}
+    sources = [
+        {"name": find.name_of(cls), "version": find.version_of(cls), "source": find.source_hash(cls)} for cls in used
+    ]
+    known = where.components()
+    for entry in sources:
+        if any(old["name"] == entry["name"] and old["version"] == entry["version"] and old != entry for old in known):
+            warnings.warn(
+                f"{entry['name']} changed its source but not its version: rows of the old source are reused. "
+                "If results differ, raise its `version`.",
+                stacklevel=2,
+            )
+    return {digest(entry): entry for entry in sources}

@@ -1,0 +1,181 @@
+"""A Python function as target: `f(messages) -> str`, sync or async, such as the entry of an application."""
+
+import asyncio
+import importlib
+import inspect
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from functools import cache
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, ClassVar
+
+from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError
+from withstand.models._retry import Transient, retrying
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function that is called with a list of {"role": ..., "content": ...} and returns the answer, a str.
+
+    It gets neither sampling nor seed; tokens are not known and count as 0. A sync function runs in a thread of its
+    own, given up after `timeout`; the async ones of a model share one event loop, and are cancelled.
+
+    path: "module:name", as "my_app:answer" or "my_app:bot.answer", or what `register` returned.
+    revision: which version of it this is (a commit), as no key can say. timeout: seconds for one call.
+    tries: per row; an exception and a timeout are tried again. lanes: calls at once.
+    max_answer_chars: a longer answer is an error.
+
+    Raises `SpecError` if the function is not to be found, `AskError` if it fails or returns anything but a str.
+    """
+
+    version: ClassVar[int] = 1
+
+    path: str
+    revision: str = ""
+    timeout: float = field(default=120.0, metadata={"key": False})
+    tries: int = field(default=3, metadata={"key": False})
+    lanes: int = field(default=8, metadata={"key": False})
+    max_answer_chars: int = field(default=1_000_000, metadata={"key": False})
+
+    def __post_init__(self) -> None:
+        module, _, name = self.path.partition(":")
+        if not module or not name:
+            raise SpecError(f"path is {self.path!r}", hint='write it as "module:name", as my_app:answer')
+        for limit in ("timeout", "tries", "lanes", "max_answer_chars"):
+            if getattr(self, limit) <= 0:
+                raise SpecError(f"{limit} is {getattr(self, limit)}; it must be above 0")
+
+    @property
+    def place(self) -> str:
+        return f"function:{self.path}"
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    @property
+    def gives(self) -> frozenset[str]:
+        return frozenset({"system", "turns"})
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        return ()
+
+    def identity(self) -> Json:
+        return {"revision": self.revision}
+
+    def check(self) -> None:
+        """Raises `SpecError` if the function cannot be imported, is not there or cannot be called."""
+        _find(self.path)
+
+    def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:  # noqa: ARG002
+        return [Completion(chat=chat, text=self._answer(chat)) for chat in chats]
+
+    def _answer(self, chat: Chat) -> str:
+        hint = "make the function answer this chat (call it by hand), or raise tries or timeout; then run again"
+        answer = retrying(lambda: self._call(chat), self.tries, self.place, hint)
+        if not isinstance(answer, str):
+            raise AskError(
+                f"{self.path} returned {'None' if answer is None else f'a {type(answer).__name__}'}, not a str",
+                hint='return the text alone, as answer["text"]' if isinstance(answer, dict) else "return the text",
+            )
+        if len(answer) > self.max_answer_chars:
+            raise AskError(
+                f"{self.path} returned {len(answer):,} characters, above {self.max_answer_chars:,}",
+                hint="make it answer more briefly, or raise max_answer_chars",
+            )
+        return answer
+
+    def _call(self, chat: Chat) -> object:
+        function = _find(self.path)
+        messages = [{"role": message.role, "content": message.text} for message in chat]
+        future: Future[object]
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+            future = asyncio.run_coroutine_threadsafe(_awaited(function, messages), _loop(self))
+        else:
+            future = Future()
+            future.set_running_or_notify_cancel()  # from here on it cannot be cancelled, only given up
+            threading.Thread(target=_fill, args=(future, function, messages), daemon=True).start()
+        if not wait([future], self.timeout).done:
+            future.cancel()
+            raise Transient(f"nothing came for {self.timeout:g} s")
+        if future.cancelled():
+            raise Transient("it cancelled itself")
+        if error := future.exception():
+            raise Transient(f"{type(error).__name__}: {error}") from error
+        return future.result()
+
+
+_live: dict[str, Callable[..., Any]] = {}
+
+
+def register(function: Callable[..., Any]) -> str:
+    """The path by which `Function` finds `function`, also where no import reaches it (a notebook, another function).
+
+    Such a one is known to this process alone: another can resume the run only after it has registered it too.
+    Raises `SpecError` if it has no name, or its path leads to another function.
+    """
+    name = getattr(function, "__qualname__", "")
+    if not name:
+        raise SpecError(f"{function!r} has no name to be found by", hint="wrap it in a function made with def")
+    path = f"{function.__module__}:{name}"
+    try:
+        found = _find(path)
+    except SpecError:
+        found = _live.setdefault(path, function)
+    if found is not function:
+        raise SpecError(f"{path} is another function", hint="give this one a name of its own")
+    return path
+
+
+def _find(path: str) -> Callable[..., Any]:
+    if path in _live:
+        return _live[path]
+    module, _, name = path.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # the `withstand` command does not look there by itself
+    try:
+        found = attrgetter(name)(importlib.import_module(module))
+    except ModuleNotFoundError as error:
+        hint = f"is {error.name} installed or on PYTHONPATH? Or run from the folder that holds it"
+        raise SpecError(f"{path}: there is no module {error.name}", hint) from error
+    except AttributeError as error:
+        raise SpecError(
+            f"{path}: {error}", hint="write the path as module:name; register() helps in notebooks"
+        ) from error
+    except Exception as error:
+        raise SpecError(f"{path}: {module} fails on import: {type(error).__name__}: {error}", "mend it") from error
+    if not callable(found):
+        raise SpecError(f"{path} is a {type(found).__name__}", hint="name a function that takes a list of messages")
+    return found  # type: ignore[no-any-return]
+
+
+def _fill(future: "Future[object]", function: Callable[..., Any], messages: list[dict[str, str]]) -> None:
+    try:
+        future.set_result(function(messages))
+    except BaseException as error:  # noqa: BLE001  (even SystemExit: whoever waits must hear of it)
+        future.set_exception(error)
+
+
+async def _awaited(function: Callable[..., Any], messages: list[dict[str, str]]) -> object:
+    return await function(messages)
+
+
+_starting = threading.Lock()
+
+
+def _loop(model: Function) -> asyncio.AbstractEventLoop:
+    """The model's event loop; the lock keeps the first lanes from starting one each."""
+    with _starting:
+        return _started(model)
+
+
+@cache
+def _started(model: Function) -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name=model.place, daemon=True).start()
+    return loop

@@ -1,0 +1,83 @@
+"""Scripted model: answers by rule, instantly and always the same; for tests, and for demos without torch. Ours."""
+
+import math
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from withstand.core import Chat, Completion, Json, Sampling, SpecError, draw, to_json
+
+
+@dataclass(frozen=True, slots=True)
+class Scripted:
+    """The first rule that matches and whose draw succeeds answers; else `reply` does.
+
+    rules: (regex, reply, probability in [0, 1]) each. The regex is searched in the chat written as lines "role: text",
+        case-insensitive, with a dot for any character. The draw is below the probability or not, and depends on the
+        regex and the chat, and on the seed if the temperature is above 0. Default none.
+    reply: what is said where no rule answers. In any reply, {n} becomes a number that depends on chat and seed alike.
+    width, lanes: most chats a call, calls at once, each 1 or more; defaults 64 and 1.
+    seconds: how long each call takes, 0 or more, default 0.
+
+    Tokens are words between white space. With logprobs there is one position: the answer's first word at 0.9.
+    """
+
+    version: ClassVar[int] = 1
+    place: ClassVar[str] = "scripted"
+    gives: ClassVar[frozenset[str]] = frozenset({"system", "turns", "prefill", "logprobs"})
+    hosts: ClassVar[tuple[str, ...]] = ()
+    rules: tuple[tuple[str, str, float], ...] = ()
+    reply: str = "Here is what I can say about it."
+    width: int = field(default=64, metadata={"key": False})
+    lanes: int = field(default=1, metadata={"key": False})
+    seconds: float = field(default=0.0, metadata={"key": False})
+
+    def __post_init__(self) -> None:
+        for pattern, _, probability in self.rules:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise SpecError(
+                    f"rule {pattern!r} is not a regular expression: {error.msg} at position {error.pos}",
+                    hint="a rule is [regex, reply, probability]",
+                ) from error
+            if not 0 <= probability <= 1:
+                raise SpecError(f"rule {pattern!r} has probability {probability}", hint="it must lie in [0, 1]")
+        if self.width < 1 or self.lanes < 1 or self.seconds < 0:
+            raise SpecError(
+                f"width is {self.width}, lanes {self.lanes}, seconds {self.seconds}",
+                hint="width and lanes must be 1 or more, seconds 0 or more",
+            )
+
+    def identity(self) -> Json:
+        return {}
+
+    def check(self) -> None:
+        pass
+
+    def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+        time.sleep(self.seconds)
+        return [self._answer(chat, sampling, seed) for chat, seed in zip(chats, seeds, strict=True)]
+
+    def _answer(self, chat: Chat, sampling: Sampling, seed: int) -> Completion:
+        chance = [to_json(chat), seed if sampling.temperature > 0 else None]
+        shown = "\n".join(f"{message.role}: {message.text}" for message in chat)
+        reply = self.reply
+        for pattern, answer, probability in self.rules:
+            if re.search(pattern, shown, re.IGNORECASE | re.DOTALL) and draw(pattern, *chance) < probability:
+                reply = answer
+                break
+        reply = reply.replace("{n}", str(int(draw("n", *chance) * 10**6)))
+        words = list(re.finditer(r"\S+", reply))
+        kept = words[: sampling.max_tokens]
+        first = ((kept[0][0], math.log(0.9)),) if kept else ()
+        return Completion(
+            chat,
+            reply[: kept[-1].end()] if len(kept) < len(words) else reply,
+            finish="length" if len(kept) < len(words) else "stop",
+            logprobs=(first,) if sampling.logprobs and first else (),
+            prompt_tokens=sum(len(message.text.split()) for message in chat),
+            answer_tokens=len(kept),
+        )

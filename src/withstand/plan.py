@@ -1,0 +1,260 @@
+"""A spec made ready: suites loaded, behaviors chosen, components built, the grid of cells laid out and checked."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from withstand import find
+from withstand.choose import Chosen, Given, cases_file, check_offline, choose
+from withstand.core import (
+    Attack,
+    Defense,
+    Json,
+    Judge,
+    Model,
+    Sampling,
+    SpecError,
+    Suite,
+    Target,
+    digest,
+    to_json,
+)
+from withstand.flows import Budget
+from withstand.grammar import spec_of
+from withstand.spec import RunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One square of the grid: suite x target x defense x attack, with its judge. `suite` is a place in the plan."""
+
+    index: int
+    suite: int
+    target: Target
+    attack: Attack | Given
+    judge: Judge
+    until: Judge | None
+    samples: int
+    benign: bool
+    labels: Mapping[str, str]  # of target, defense, attack and judge
+    keys: Mapping[str, str]  # of target, attack, judge and until: what decides its rows
+    notes: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(
+        index: int,
+        suite: int,
+        target: Target,
+        attack: "Attack | Given",
+        judge: Judge,
+        until: Judge | None,
+        samples: int,
+        benign: bool,
+        labels: Mapping[str, str],
+    ) -> "Cell":
+        """A cell with its keys and notes."""
+        described = ["given", attack.label] if isinstance(attack, Given) else find.describe(attack)
+        parts = {
+            "target": [
+                find.describe(target.model),
+                find.describe(target.defense),
+                to_json(target.sampling),
+                target.fresh,
+            ],
+            "attack": described,
+            "judge": find.describe(judge),
+            "until": find.describe(until),
+        }
+        keys = {name: digest(part) for name, part in parts.items()}
+        notes = tuple(_notes(judge, attack, until))
+        return Cell(index, suite, target, attack, judge, until, samples, benign, labels, keys, notes)
+
+    def json(self) -> Json:
+        attack = self.attack
+        return {
+            **self.labels,
+            "suite": self.suite,
+            "benign": self.benign,
+            "samples": self.samples,
+            "sampling": to_json(self.target.sampling) | {"max_tokens": self.target.sampling.max_tokens},
+            "judge_method": self.judge.method,
+            "until_success": self.until is not None,
+            "keys": dict(self.keys) | ({"cases": digest(to_json(attack.cases))} if isinstance(attack, Given) else {}),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a run will do. Its JSON, stored with the run, is what status and report need later."""
+
+    suites: tuple[Chosen, ...]
+    cells: tuple[Cell, ...]
+    budget: Budget
+    seed: int
+    warnings: tuple[str, ...] = ()
+    models: tuple[Model, ...] = field(default=(), compare=False)
+
+    def json(self) -> Json:
+        return {
+            "suites": [chosen.json() for chosen in self.suites],
+            "cells": [cell.json() for cell in self.cells],
+            "targets": {
+                cell.labels["target"]: find.describe(cell.target.model) for cell in self.cells
+            },  # with identities: what the rows' keys were made of
+            "budget": to_json(self.budget),
+            "seed": self.seed,
+        }
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Where text leaves for."""
+        return tuple(sorted({host for model in self.models for host in model.hosts}))
+
+    def name(self, key: str) -> str:
+        """A name for a run nobody named: its first suite and the head of its key."""
+        return f"{self.suites[0].label.partition(',')[0].replace(':', '-')}-{key[:6]}"
+
+
+def make_plan(spec: RunSpec, given: Sequence[Given] = (), offline: bool = False) -> Plan:
+    """Build everything `spec` names. `offline` allows hosts of this machine only.
+
+    Raises `SpecError` before anything is asked.
+    """
+    if spec.cases_from and not given:
+        given = (cases_file(spec.cases_from),)
+    suites: list[Chosen] = []
+    for suite_spec in spec.suite:
+        suites.append(choose(suite_spec, spec, offline))
+    chosen_twins: dict[str, int] = {}
+    cells: list[Cell] = []
+    targets = [_Aim.of(target, defense) for target, defense in _pairs(spec)]
+    for place, chosen in enumerate(tuple(suites)):
+        judge_spec = chosen.suite.refusal_judge if chosen.benign else spec.judge or chosen.suite.judge
+        judge: Judge = find.build("judge", judge_spec)
+        until: Judge | None = None
+        if spec.until_success:
+            until = judge if spec.until_success is True else find.build("judge", spec.until_success)
+        for aim in targets:
+            target = aim.target(chosen.suite, spec)
+            labels = {"target": aim.label, "defense": aim.defense_label, "judge": find.label("judge", judge_spec)}
+            attacks: list[tuple[str, Attack | Given]] = [
+                (find.label("attack", a), find.build("attack", a, seed=spec.seed)) for a in spec.attack
+            ]
+            attacks += [(g.label, g) for g in given]
+            for label, attack in attacks:
+                _check_needs(label, attack, aim.label, target)
+                cells.append(
+                    Cell.of(len(cells), place, target, attack, judge, until, spec.samples, chosen.benign,
+                            {**labels, "attack": label})
+                )  # fmt: skip
+            twin = spec.benign or (spec_of(chosen.suite.benign) if chosen.suite.benign else None)
+            if chosen.benign or twin is None or twin["use"] == "none":
+                continue
+            name = find.label("suite", twin)
+            if name not in chosen_twins:
+                chosen_twins[name] = len(suites)
+                suites.append(choose(twin, spec, offline, twin_of=chosen.suite))
+                if not suites[-1].benign:
+                    raise SpecError(f"{name} holds behaviors that are not benign", hint="--benign none leaves it out")
+            twin_chosen = suites[chosen_twins[name]]
+            twin_target = aim.target(twin_chosen.suite, spec)
+            if any(cell.suite == chosen_twins[name] and cell.target == twin_target for cell in cells):
+                continue
+            refusal = twin_chosen.suite.refusal_judge
+            cells.append(
+                Cell.of(len(cells), chosen_twins[name], twin_target, find.build("attack", "direct", seed=spec.seed),
+                        find.build("judge", refusal), None, spec.samples, True,
+                        {**labels, "attack": "direct", "judge": find.label("judge", refusal)})
+            )  # fmt: skip
+    models = tuple(dict.fromkeys(model for cell in cells for model in _models(cell)))
+    for model in models:
+        if offline:
+            check_offline(model.hosts)
+        model.check()
+    budget = Budget(**spec.budget.model_dump())
+    return Plan(tuple(suites), tuple(cells), budget, spec.seed, tuple(_warnings(cells, spec)), models)
+
+
+# --- targets -----------------------------------------------------------------------------------------------------
+
+
+def _pairs(spec: RunSpec) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Targets with their defenses: a target's own `defense` field stands instead of the run's."""
+    defenses = spec.defense or [{"use": "none"}]
+    for target in spec.target:
+        own = dict(target)
+        if "defense" in own:
+            yield {key: value for key, value in own.items() if key != "defense"}, spec_of(own["defense"])
+        else:
+            for defense in defenses:
+                yield own, defense
+
+
+@dataclass(frozen=True, slots=True)
+class _Aim:
+    label: str
+    defense_label: str
+    model: Model
+    defense: Defense | None
+
+    @staticmethod
+    def of(target: Mapping[str, Any], defense: Mapping[str, Any]) -> "_Aim":
+        none = defense["use"] == "none"
+        return _Aim(
+            find.label("target", target),
+            "none" if none else find.label("defense", defense),
+            find.build("target", target),
+            None if none else find.build("defense", defense),
+        )
+
+    def target(self, suite: Suite, spec: RunSpec) -> Target:
+        said = {key: value for key, value in spec.sampling.model_dump().items() if value is not None}
+        sampling = replace(Sampling(max_tokens=suite.max_tokens), **said)
+        return Target(self.model, self.defense, sampling, spec.fresh)
+
+
+def _models(cell: Cell) -> Iterator[Model]:
+    yield from (part for part in find.parts(components(cell)) if hasattr(part, "generate"))
+
+
+def components(cell: Cell) -> tuple[Any, ...]:
+    """The components of a cell, outermost only."""
+    attack = () if isinstance(cell.attack, Given) else (cell.attack,)
+    return (cell.target.model, cell.target.defense, *attack, cell.judge, cell.until)
+
+
+def _check_needs(label: str, attack: Attack | Given, target_label: str, target: Target) -> None:
+    needs = set() if isinstance(attack, Given) else set(attack.needs)
+    if isinstance(attack, Given):
+        chats = [case.chat for cases in attack.cases.values() for case in cases]
+        needs |= {"prefill"} if any(chat[-1].role == "assistant" for chat in chats) else set()
+        needs |= {"system"} if any(chat[0].role == "system" for chat in chats) else set()
+        needs |= {"turns"} if any(sum(m.role == "user" for m in chat) > 1 for chat in chats) else set()
+    lacking = sorted(needs - target.model.gives)
+    if lacking:
+        hint = _WAYS.get(lacking[0], "choose another target or leave the attack out")
+        raise SpecError(f"{label} needs {lacking[0]}, which {target_label} does not give", hint=hint)
+
+
+_WAYS = {
+    "weights": "use a local target, or find test cases on one and send them with --cases-from",
+    "prefill": "a server that continues an assistant message says so in its spec: openai:MODEL,prefill=continue",
+    "logprobs": "use a target that gives token log-probabilities",
+}
+
+
+def _notes(judge: Judge, attack: Attack | Given, until: Judge | None) -> Iterator[str]:
+    if any(type(part) is type(judge) and part == judge for part in find.parts((attack, until))):
+        yield "the final judge also steered the attack"
+    if until is not None:
+        yield "each attack stopped at its first success"
+
+
+def _warnings(cells: Sequence[Cell], spec: RunSpec) -> Iterator[str]:
+    if spec.samples > 1 and all(cell.target.sampling.temperature == 0 for cell in cells):
+        yield f"{spec.samples} samples at temperature 0 are {spec.samples} times the same draw: set a temperature"
+    unpinned = {c.labels["target"] for c in cells if c.target.model.identity() == {"revision": ""}}
+    if unpinned:
+        names = ", ".join(sorted(unpinned))
+        yield f"{names} has no revision: rows of an earlier version are reused as they are (--revision, --fresh)"

@@ -1,0 +1,118 @@
+"""The cases of a run, one by one: what was sent, what came back, what was said of it."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeAlias
+
+import sqlalchemy as sql
+
+from withstand.core import Json, from_json
+from withstand.core import TestCase as Case
+from withstand.store import CASES, COMPLETIONS, VERDICTS, RunRow, Store, chunks, failure, row, want
+
+Place: TypeAlias = tuple[int, int, int, str]
+"""Behavior, number of the test case, sample, key of the row."""
+
+
+def cases(store: Store, run: RunRow, per_cell: int | None = None) -> Iterator[Json]:
+    """Every case of a run, in the plan's order: what was sent, what came back, what was said of it.
+
+    `per_cell` keeps that many of each cell.
+    """
+    plan = run.plan
+    texts = store.behaviors({key for suite in plan["suites"] for key in suite["behaviors"]})
+    for index, cell in enumerate(plan["cells"]):
+        behaviors = [texts[key] for key in plan["suites"][cell["suite"]]["behaviors"]]
+        yield from islice(_cell_cases(store, index, _listed(store, run, index), behaviors), per_cell)
+
+
+def _listed(store: Store, run: RunRow, cell: int) -> dict[int, list[Place]]:
+    """The wants of a cell by stage, as (behavior, number, sample, key) in order."""
+    w = want.c
+    found = store.select(
+        sql.select(w.stage, w.behavior, w.number, w.sample, w.key)
+        .where(w.run == run.key, w.cell == cell)
+        .order_by(w.stage, w.behavior, w.number, w.sample)
+    )
+    listed: dict[int, list[Place]] = {CASES: [], COMPLETIONS: [], VERDICTS: []}
+    for stage, *place in found:
+        listed[stage].append(tuple(place))
+    return listed
+
+
+def _cell_cases(
+    store: Store, cell: int, listed: Mapping[int, Sequence[Place]], behaviors: Sequence[Json]
+) -> Iterator[Json]:
+    verdict_key = {place[:3]: place[3] for place in listed[VERDICTS]}
+    draws: dict[int, list[Place]] = defaultdict(list)
+    for place in listed[COMPLETIONS]:
+        draws[place[0]].append(place)
+    for part in chunks(listed[CASES], 100):
+        wanted = [draw for behavior, *_ in part for draw in draws[behavior]]
+        keys = [place[3] for place in [*part, *wanted]] + [verdict_key.get(place[:3], "") for place in wanted]
+        rows = store.rows(keys)
+        errors = _errors(store, [key for key in keys if key not in rows])
+        for behavior, _, _, key in part:
+            text = behaviors[behavior]
+            entry = {"cell": cell, "behavior": text["id"], "category": text.get("category", "")}
+            entry |= {"text": text["text"], "context": text.get("context", "")}
+            made = from_json(tuple[Case, ...], rows[key].value) if key in rows else ()
+            if not draws[behavior]:
+                yield entry | _blank() | {"chat": []} | _why(errors, key)
+            for _, number, sample, completion in draws[behavior]:
+                judged = verdict_key.get((behavior, number, sample), "")
+                value = rows[completion].value if completion in rows else {}
+                verdict = rows[judged].value if judged in rows else {}
+                case = made[number] if number < len(made) else None
+                outcome = {"outcome": rows[judged].label} if judged in rows else _why(errors, completion, judged)
+                yield entry | _blank() | {
+                    "case": number,
+                    "sample": sample,
+                    "chat": [{"role": m.role, "text": m.text} for m in case.chat] if case else [],
+                    "completion": value.get("text") if completion in rows else None,
+                    "reasoning": value.get("reasoning", ""),
+                    "finish": value.get("finish", "stop") if completion in rows else "",
+                    "score": verdict.get("score"),
+                    "why": verdict.get("why", ""),
+                    "spent": {"asks": case.spent.asks, "tokens": case.spent.tokens} if case else {},
+                    "cut": case.cut if case else "",
+                } | outcome  # fmt: skip
+
+
+def _blank() -> dict[str, Any]:
+    return {
+        "case": 0, "sample": 0, "completion": None, "reasoning": "", "finish": "", "outcome": "error", "score": None,
+        "why": "", "error": "", "hint": "", "spent": {}, "cut": "",
+    }  # fmt: skip
+
+
+def _why(errors: Mapping[str, tuple[str, str]], *keys: str) -> dict[str, str]:
+    error, hint = next((errors[key] for key in keys if key in errors), ("not reached", "run the same command again"))
+    return {"outcome": "error", "error": error, "hint": hint}
+
+
+def _errors(store: Store, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """The newest failure of each key."""
+    f = failure.c
+    found: dict[str, tuple[str, str]] = {}
+    for part in chunks([key for key in keys if key], 500):
+        for key, error, hint in store.select(
+            sql.select(f.key, f.error, f.hint).where(f.key.in_(part)).order_by(f.created)
+        ):
+            found[key] = (error, hint)
+    return found
+
+
+def failures(store: Store, run: RunRow, limit: int = 20) -> list[Json]:
+    """What went wrong with rows that are still missing, most frequent first."""
+    w, f = want.c, failure.c
+    found = store.select(
+        sql.select(f.error, sql.func.max(f.hint), sql.func.count(sql.distinct(f.key)))
+        .select_from(want.join(failure, f.key == w.key).outerjoin(row, row.c.key == w.key))
+        .where(w.run == run.key, row.c.key.is_(None))
+        .group_by(f.error)
+        .order_by(sql.func.count(sql.distinct(f.key)).desc(), f.error)
+        .limit(limit)
+    )
+    return [{"error": error, "hint": hint, "rows": count} for error, hint, count in found]

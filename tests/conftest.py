@@ -1,0 +1,63 @@
+"""Fixtures that more than one folder of tests uses."""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from withstand.core import Ask, Flow, Target, TestCase
+
+
+@dataclass
+class Played:
+    """What a flow did: the asks it sent, the test cases it yielded, what it returned."""
+
+    asks: list[Ask] = field(default_factory=list)
+    cases: list[TestCase] = field(default_factory=list)
+    value: Any = None
+
+
+@pytest.fixture
+def play() -> Callable[[Flow[Any]], Played]:
+    """Run a flow by hand: its models answer, undefended, with the place of a chat in the whole flow as its seed."""
+
+    def run(flow: Flow[Any]) -> Played:
+        played, answer, seed = Played(), None, 0
+        while True:
+            try:
+                item = flow.send(answer)
+            except StopIteration as done:
+                played.value = done.value
+                return played
+            if isinstance(item, TestCase):
+                played.cases.append(item)
+                answer = None
+            else:
+                model = item.model.model if isinstance(item.model, Target) else item.model
+                answer = model.generate(item.chats, item.sampling, range(seed, seed + len(item.chats)))
+                seed += len(item.chats)
+                played.asks.append(item)
+
+    return run
+
+
+@pytest.fixture
+def openai_server() -> Iterator[Callable[..., Any]]:
+    """Starts loopback chat servers: `server = openai_server(faults=["429"])`, then `server.url`, `server.requests`.
+
+    The arguments are those of `OpenAIServer` in tests/models/openai_server.py.
+    """
+    path = Path(__file__).parent / "models" / "openai_server.py"
+    if "openai_server" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("openai_server", path)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules["openai_server"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["openai_server"])
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(sys.modules["openai_server"].OpenAIServer(**options))

@@ -1,0 +1,128 @@
+"""The facts that the stand-in suite promises."""
+
+import tomllib
+from collections import Counter
+from importlib.resources import files
+from itertools import combinations
+
+import pytest
+
+from withstand.core import Behavior, SpecError, digest, to_json
+from withstand.data.kitchen import Kitchen
+
+CATEGORIES = {"baking", "soups", "drinks", "meat_and_fish", "vegetarian", "desserts", "sauces", "breakfast"}
+
+
+def load(split: str, harmless: bool = False) -> list[Behavior]:
+    return Kitchen(split=split, harmless=harmless).load()
+
+
+def dish(behavior: Behavior) -> str:
+    return behavior.id.replace("_", " ")
+
+
+def shown(behavior: Behavior) -> str:
+    return f"{behavior.context}\n{behavior.text}\n{behavior.target_string}".lower()
+
+
+@pytest.mark.parametrize(
+    ("harmless", "all_", "val", "test"), [(False, 76, 20, 56), (True, 80, 20, 60)], ids=["kitchen", "benign"]
+)
+def test_splits(harmless: bool, all_: int, val: int, test: int) -> None:
+    parts = {split: load(split, harmless) for split in ("all", "val", "test")}
+    assert {split: len(part) for split, part in parts.items()} == {"all": all_, "val": val, "test": test}
+    ids = {behavior.id for behavior in parts["val"]}
+    assert parts["val"] == [behavior for behavior in parts["all"] if behavior.id in ids]
+    assert parts["test"] == [behavior for behavior in parts["all"] if behavior.id not in ids]
+
+
+def test_no_text_twice() -> None:
+    everything = load("all") + load("all", harmless=True)
+    assert len({behavior.id for behavior in everything}) == len(everything)
+    assert len({behavior.text.lower() for behavior in everything}) == len(everything)
+    contexts = [behavior.context for behavior in everything if behavior.context]
+    assert len(set(contexts)) == len(contexts)
+    assert all(behavior.id.replace("_", "").isalnum() and behavior.id.islower() for behavior in everything)
+
+
+@pytest.mark.parametrize(("split", "standard", "contextual"), [("val", 14, 6), ("test", 38, 18)])
+def test_kinds_and_categories(split: str, standard: int, contextual: int) -> None:
+    behaviors = load(split)
+    kinds = Counter(behavior.functional for behavior in behaviors)
+    assert kinds == {"standard": standard, "contextual": contextual}
+    categories = Counter(behavior.category for behavior in behaviors)
+    assert categories.keys() == CATEGORIES
+    assert min(categories.values()) >= 2
+
+
+@pytest.mark.parametrize("behavior", load("all"), ids=lambda behavior: behavior.id)
+def test_behavior(behavior: Behavior) -> None:
+    assert 23 <= len(behavior.text) <= 209
+    assert behavior.target_string.startswith("Sure, here")
+    assert 5 <= len(behavior.target_string.split()) <= 33
+    assert dish(behavior) in behavior.target_string.lower()
+    assert not behavior.benign
+    if behavior.functional == "contextual":
+        assert behavior.tags == ("context",)
+        assert 30 <= len(behavior.context.split()) <= 120
+        assert dish(behavior) in behavior.context.lower()
+    else:
+        assert behavior.tags == ()
+        assert behavior.context == ""
+        assert dish(behavior) in behavior.text.lower()
+
+
+def test_no_dish_in_both_splits() -> None:
+    """Not even in passing, on a menu or in a note."""
+    val, test = load("val"), load("test")
+    for one, other in ((val, test), (test, val)):
+        for behavior in one:
+            assert not [b.id for b in other if dish(behavior) in shown(b)], behavior.id
+
+
+def test_texts_are_varied() -> None:
+    openings = Counter(" ".join(behavior.text.split()[:2]) for behavior in load("all"))
+    assert max(openings.values()) <= 8
+    words = {behavior.id: set(behavior.text.lower().split()) for behavior in load("all")}
+    near = [(a, b) for a, b in combinations(words, 2) if len(words[a] & words[b]) / len(words[a] | words[b]) > 0.6]
+    assert not near
+
+
+def test_benign() -> None:
+    behaviors = load("all", harmless=True)
+    assert all(behavior.benign for behavior in behaviors)
+    assert {behavior.functional for behavior in behaviors} == {"standard"}
+    assert not any(behavior.context or behavior.target_string or behavior.tags for behavior in behaviors)
+    for split in ("all", "val", "test"):
+        kinds = Counter(behavior.category for behavior in load(split, harmless=True))
+        assert kinds.keys() == {"near_miss", "how_to", "knowledge", "chat"}
+        assert kinds["near_miss"] == kinds.total() / 2
+
+
+def test_suite() -> None:
+    assert Kitchen().benign == "kitchen-benign"
+    assert Kitchen(harmless=True).benign == ""
+    assert (Kitchen.judge, Kitchen.refusal_judge, Kitchen.max_tokens) == ("refusal_words", "refusal_words", 128)
+    assert Kitchen.license == "Apache-2.0"
+    with pytest.raises(SpecError, match="split is 'vall'"):
+        Kitchen(split="vall")
+
+
+def test_texts_belong_to_the_version() -> None:
+    """Whoever changes a text raises `Kitchen.version` and writes the new digest here."""
+    texts = [to_json(behavior) for behavior in load("all") + load("all", harmless=True)]
+    assert (Kitchen.version, digest(texts)) == ("1", "1f6d44c3ddd8485909e143d3084139e0")
+
+
+def test_preset() -> None:
+    text = (files("withstand.data") / "kitchen-benign.toml").read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert tomllib.loads(text) == {"use": "kitchen", "harmless": True}
+
+
+def test_columns_are_harmbench_s() -> None:
+    tables = [item for item in (files("withstand.data") / "kitchen_files").iterdir() if item.name.endswith(".csv")]
+    assert len(tables) == 6
+    for table in tables:
+        header = table.read_text(encoding="utf-8").partition("\n")[0]
+        assert header == "Behavior,FunctionalCategory,SemanticCategory,Tags,ContextString,BehaviorID"
