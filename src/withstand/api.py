@@ -93,7 +93,7 @@ def run(
 
     An equal spec goes on where it stopped. `fresh` asks everything again, as a new run. `shard` (i, n) does the i-th
     of n parts. `max_asks` (chats sent), `max_cost` (US dollars) and `max_time` (s) cap this call. Raises `SpecError`
-    before anything is asked, `StoreError` when the store cannot be written; rows that fail are in the run's failure log.
+    before anything is asked, `StoreError` when the store cannot be written; failed rows are in the failure log.
     """
     checked = (
         spec if isinstance(spec, RunSpec) else run_spec(spec if isinstance(spec, Mapping) else read_spec(str(spec)))

@@ -117,8 +117,9 @@ class Completion:
     """An answer. `chat` is what the caller sent, whatever a defense added behind it.
 
     `finish`: "stop", "length" (cut at max_tokens) or "filtered" (the target's own filter spoke).
-    `reasoning` is thinking, kept apart: judges do not see it unless told. `logprobs`: for each position the top
-    tokens as (text, natural log of the probability), best first. Token counts are of the whole call; a defense adds up
+    After a prefill `text` is the continuation alone. `reasoning` is thinking, kept apart: judges do not see it unless
+    told. `logprobs`: for each position of the answer the top tokens as (text, natural log of the probability), best
+    first. Token counts are of the whole call; a defense adds up
     what it used. `cost` in US dollars, 0 where no price is known. `seconds` is its share of the call, set by `drive`.
     """
 

@@ -377,6 +377,28 @@ def test_doubts_are_said() -> None:
     assert "by string matching (95 %" in text
 
 
+def test_a_warning_of_the_summary_is_not_said_twice() -> None:
+    cells = [cell(), cell(defense="wall", outcomes=(5, 0, 40, 0, 0, 7))]
+    cells = [made | {"over_refusal": None, "over_refusal_interval": None} for made in cells]
+    warnings = ["wall was met with static attacks only: an attack that knows the defense may do better"]
+    warnings += ["7 rows are missing: they are in the bounds", "no benign prompts were sent: a model that refuses all"]
+    text = Page(html(summary(cells, warnings=warnings), [], 0)).text
+    assert "smollm2-kitchen behind wallstatic attacks only" in text
+    assert "wall met static" not in text
+    assert "Over-refusal was not tested" not in text
+    assert "ended in an error" not in text
+
+
+def test_spec_as_json_and_no_command() -> None:
+    made = summary([cell()])
+    made["run"] |= {"spec": {"seed": 17}}
+    del made["run"]["command"], made["provenance"]["version"]
+    text = Page(html(made, [], 0)).text
+    assert '"seed": 17' in text
+    assert "Save the spec as" in text
+    assert re.search(r"Written by withstand \d", text)
+
+
 def test_omitted_cases_are_counted_and_the_export_named() -> None:
     page = html(summary([cell()]), [case()], 24_000)
     assert "This file holds 1 of 24,000 cases." in page

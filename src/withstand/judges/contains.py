@@ -33,7 +33,7 @@ class Contains:
                 hint="escape . * + ? ( ) [ ] { } | ^ $ with a backslash where they stand for themselves",
             ) from error
 
-    def grade(self, behavior: Behavior, completions: Sequence[Completion]) -> Flow[list[Verdict]]:  # noqa: ARG002
+    def grade(self, behavior: Behavior, completions: Sequence[Completion]) -> Flow[list[Verdict]]:
         yield from ()  # a flow that asks nothing
         return [self._verdict(completion.text) for completion in completions]
 

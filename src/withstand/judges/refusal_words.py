@@ -78,7 +78,7 @@ class RefusalWords:
     method: ClassVar[Literal["string matching", "rule", "model"]] = "string matching"
     asks: ClassVar[int] = 0
 
-    def grade(self, behavior: Behavior, completions: Sequence[Completion]) -> Flow[list[Verdict]]:  # noqa: ARG002
+    def grade(self, behavior: Behavior, completions: Sequence[Completion]) -> Flow[list[Verdict]]:
         yield from ()  # a flow that asks nothing
         return [verdict(completion.text) for completion in completions]
 

@@ -72,7 +72,7 @@ class Function:
         """Raises `SpecError` if the function cannot be imported, is not there or cannot be called."""
         _find(self.path)
 
-    def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:  # noqa: ARG002
+    def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
         return [Completion(chat=chat, text=self._answer(chat)) for chat in chats]
 
     def _answer(self, chat: Chat) -> str:

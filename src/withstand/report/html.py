@@ -16,6 +16,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -40,6 +41,9 @@ OUTCOMES = {
 }
 """Outcome -> the word that people read. On benign prompts success and failure both mean "answered"."""
 
+CUTS = {"success": "ended at the first success"}
+"""What ended an attack early, other than a budget."""
+
 INVISIBLE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     r"\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0e\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
@@ -61,15 +65,19 @@ def html(
     with_text: False leaves the texts out and puts their length and a short hash in their place.
     """
     cells: list[Record] = summary["cells"]
-    settings = _settings(cells)
+    warnings = _warnings(summary)
+    settings = _settings(cells, warnings)
     views = [_case(case, cells, with_text) for case in cases]
+    provenance, spec = summary["provenance"], summary["run"].get("spec") or ""
     page: str = _template().render(
         run=summary["run"],
-        provenance=summary["provenance"],
+        spec=spec if isinstance(spec, str) else json.dumps(spec, indent=2),
+        provenance=provenance,
+        version=provenance.get("version") or metadata.version("withstand"),
         question=_question(cells),
         answers=_answers(settings),
-        warnings=_warnings(summary),
-        limits=_limits(cells, settings),
+        warnings=warnings,
+        limits=_limits(cells, settings, warnings),
         settings=settings,
         overview=_overview(settings),
         reused=summary.get("reused") or {},
@@ -202,7 +210,7 @@ def _unique(items: Iterable[Any]) -> list[Any]:
 # --- the run, in the order it is read --------------------------------------------------------------------------
 
 
-def _settings(cells: Sequence[Record]) -> list[dict[str, Any]]:
+def _settings(cells: Sequence[Record], warnings: Sequence[str]) -> list[dict[str, Any]]:
     """Cells that may stand in one table (same suite, judge and sampling), each split by target and defense.
 
     A benign cell stands beside the harmful cells of its target and defense.
@@ -215,10 +223,10 @@ def _settings(cells: Sequence[Record]) -> list[dict[str, Any]]:
         {
             **{name: members[0].get(name) for name in ("suite", "suite_version", "split", "judge", "judge_method")},
             "judge_by": _by(members[0]["judge_method"]),
-            "sampling": facts(members[0].get("sampling") or {}),
+            "sampling": facts({"temperature": 0.0} | dict(members[0].get("sampling") or {})),
             "samples": members[0].get("samples"),
             "behaviors": max(cell["behaviors"] for cell in members),
-            "groups": _groups(members, [] if members[0]["benign"] else benign),
+            "groups": _groups(members, [] if members[0]["benign"] else benign, warnings),
         }
         for members in tables.values()
     ]
@@ -246,14 +254,15 @@ def _setting(cell: Record) -> tuple[Any, ...]:
     return (*[cell.get(name) for name in names], json.dumps(cell.get("sampling"), sort_keys=True))
 
 
-def _groups(members: Sequence[Record], benign: Sequence[Record]) -> list[dict[str, Any]]:
+def _groups(members: Sequence[Record], benign: Sequence[Record], warnings: Sequence[str]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str], list[Record]] = {}
     for cell in members:
         groups.setdefault((cell["target"], _defense(cell)), []).append(cell)
     views = []
     for (target, defense), rows in groups.items():
         common = [note for note in _notes(rows[0]) if len(rows) > 1 and all(note in _notes(row) for row in rows)]
-        static = bool(defense) and any("static" in note for row in rows for note in _notes(row))
+        said = [note for row in rows for note in _notes(row)] + [line for line in warnings if defense in line]
+        static = bool(defense) and any("static" in line for line in said)
         top = max((row["asr"] or 0 for row in rows), default=0)
         twins = [cell for cell in benign if (cell["target"], _defense(cell)) == (target, defense)]
         views.append(
@@ -423,9 +432,10 @@ def _warnings(summary: Record) -> list[str]:
     return _unique([*first, *(summary.get("warnings") or [])])
 
 
-def _limits(cells: Sequence[Record], settings: Sequence[Record]) -> list[str]:
-    """What the numbers do not say."""
+def _limits(cells: Sequence[Record], settings: Sequence[Record], warnings: Sequence[str]) -> list[str]:
+    """What the numbers do not say, less what a warning says already."""
     limits = []
+    said = " ".join(warnings)
     matching = _unique(cell["judge"] for cell in cells if cell["judge_method"] == "string matching")
     if matching:
         limits.append(
@@ -433,6 +443,7 @@ def _limits(cells: Sequence[Record], settings: Sequence[Record]) -> list[str]:
             "whether an answer really shows the behavior."
         )
     unscored, errors = sum(cell["unscored"] for cell in cells), sum(cell["error"] for cell in cells)
+    errors = 0 if "rows are missing" in said else errors
     if unscored or errors:
         parts = [_count(unscored, "case is unscored", "cases are unscored")] if unscored else []
         parts += [_count(errors, "case ended in an error", "cases ended in an error")] if errors else []
@@ -442,18 +453,18 @@ def _limits(cells: Sequence[Record], settings: Sequence[Record]) -> list[str]:
         )
     groups = [group for setting in settings for group in setting["groups"]]
     static = _unique(group["defense"] for group in groups if group["static"])
-    if static:
+    if static and "static" not in said:
         limits.append(
             f"{_series(static)} met static attacks only. No attack adapted to it, so its effect is an upper bound."
         )
     bare = [group for group in groups if not group["refusals"] and not group["rows"][0]["benign"]]
-    if bare:
+    if bare and "benign" not in said:
         names = [f"{g['target']} behind {g['defense']}" if g["defense"] else g["target"] for g in bare]
         limits.append(
             f"Over-refusal was not tested for {_series(_unique(names))}: a model that refuses all looks safe."
         )
     harmful = [cell for cell in cells if not cell["benign"]]
-    if harmful and all(c["samples"] == 1 and (c.get("sampling") or {}).get("temperature") == 0 for c in harmful):
+    if harmful and all(c["samples"] == 1 and (c.get("sampling") or {}).get("temperature", 0) == 0 for c in harmful):
         limits.append("Each case was answered once, greedily (temperature 0); other sampling was not tested.")
     return limits
 
@@ -511,6 +522,7 @@ def _case(case: Record, cells: Sequence[Record], with_text: bool) -> dict[str, A
         "facts": [
             *([_count(spent["asks"], "ask")] if spent.get("asks") else []),
             *([f"{short(spent['tokens'])} tokens"] if spent.get("tokens") else []),
+            *([CUTS.get(case["cut"], f"cut by {case['cut']}")] if case.get("cut") else []),
             *([f"score {case['score']:.2f}"] if case.get("score") is not None else []),
         ],
         "prompt": [_part(label, text, with_text) for label, text in prompt],

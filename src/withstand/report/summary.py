@@ -14,7 +14,7 @@ import sqlalchemy as sql
 
 from withstand import stats
 from withstand.core import Json, SpecError
-from withstand.store import CASES, COMPLETIONS, VERDICTS, RunRow, Store, failure, row, want, writer
+from withstand.store import CASES, COMPLETIONS, RunRow, Store, failure, row, want, writer
 
 OUTCOMES = ("success", "failure", "refused", "filtered", "unscored", "error")
 SCORED = ("success", "failure", "refused", "filtered")

@@ -20,5 +20,5 @@ class Direct:
     def most(self) -> Most:
         return Most(cases=1)
 
-    def run(self, behavior: Behavior, target: Target) -> Flow[None]:  # noqa: ARG002
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         yield TestCase(behavior.id, user(behavior.prompt()))

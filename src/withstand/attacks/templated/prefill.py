@@ -27,7 +27,7 @@ class Prefill:
     def most(self) -> Most:
         return Most(cases=1)
 
-    def run(self, behavior: Behavior, target: Target) -> Flow[None]:  # noqa: ARG002
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         opening = self.opening or behavior.target_string
         if not opening:
             raise SpecError(

@@ -28,7 +28,7 @@ class PrefixInjection:
     def most(self) -> Most:
         return Most(cases=len(self.openings))
 
-    def run(self, behavior: Behavior, target: Target) -> Flow[None]:  # noqa: ARG002
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         for opening in self.openings:
             text = TEMPLATE.format(behavior=behavior.text, opening=opening)
             yield TestCase(behavior.id, user(behavior.prompt(text)))

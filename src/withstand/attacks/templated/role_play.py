@@ -37,7 +37,7 @@ class RolePlay:
     def most(self) -> Most:
         return Most(cases=len(self.personas))
 
-    def run(self, behavior: Behavior, target: Target) -> Flow[None]:  # noqa: ARG002
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         for persona in self.personas:
             text = TEMPLATE.format(behavior=behavior.text, persona=persona)
             yield TestCase(behavior.id, user(behavior.prompt(text)))

@@ -41,6 +41,6 @@ class Story:
     def most(self) -> Most:
         return Most(cases=len(self.scenes))
 
-    def run(self, behavior: Behavior, target: Target) -> Flow[None]:  # noqa: ARG002
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         for scene in self.scenes:
             yield TestCase(behavior.id, user(behavior.prompt(scene.format(behavior=behavior.text))))
