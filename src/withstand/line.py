@@ -34,8 +34,6 @@ from withstand.plan import Cell, Plan, components, make_plan
 from withstand.spec import RunSpec
 from withstand.store import CASES, COMPLETIONS, VERDICTS, Row, RunRow, Store, Want, chunks
 
-STAGES = {CASES: "test cases", COMPLETIONS: "completions", VERDICTS: "verdicts"}
-
 
 @dataclass
 class Running:
@@ -56,7 +54,7 @@ class Running:
 
 def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) -> tuple[Plan, RunRow]:
     """Plan a run and record it. An equal plan goes on where it stopped; a name that has another plan is an error."""
-    plan = make_plan(spec, _given(spec, where), offline)
+    plan = planned(spec, where, offline)
     described = plan.json()
     key = digest(described)
     known = {run.name: run for run in where.runs()}
@@ -73,6 +71,11 @@ def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) ->
     if run.key != key:  # another process took the name a moment ago
         raise SpecError(f"run {name!r} exists with another spec", hint="choose another --name")
     return plan, run
+
+
+def planned(spec: RunSpec, where: Store | None, offline: bool = False) -> Plan:
+    """The plan of a spec; `where` holds the run that `cases_from` may name."""
+    return make_plan(spec, _given(spec, where) if where else (), offline)
 
 
 def execute(running: Running) -> Tally:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from withstand.core import SpecError
+from withstand.core import Json, SpecError
 from withstand.find import Entry, entries, unknown
 from withstand.grammar import parse
 
@@ -21,6 +21,19 @@ class Shown:
     fields: tuple[tuple[str, str, str, bool], ...]
     preset: tuple[tuple[str, str], ...] = ()
     constants: tuple[tuple[str, str], ...] = ()
+
+    def json(self) -> Json:
+        return {
+            "kind": self.entry.kind,
+            "name": self.entry.name,
+            "docstring": self.docstring,
+            "preset": dict(self.preset),
+            "facts": dict(self.constants),
+            "fields": [
+                {"name": name, "type": type_, "default": default or None, "in_key": keyed}
+                for name, type_, default, keyed in self.fields
+            ],
+        }
 
 
 def show(kind: str, name: str) -> Shown:

@@ -30,6 +30,8 @@ SCHEMA = "1"
 CASES, COMPLETIONS, VERDICTS = 1, 2, 3
 """The stages of a run, as numbered in `want` and `failure`."""
 
+STAGES = {CASES: "test cases", COMPLETIONS: "completions", VERDICTS: "verdicts"}
+
 tables = sql.MetaData()
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sql
 
 from withstand.core import Json, from_json
 from withstand.core import TestCase as Case
-from withstand.store import CASES, COMPLETIONS, VERDICTS, RunRow, Store, chunks, failure, row, want
+from withstand.store import CASES, COMPLETIONS, VERDICTS, RunRow, Store, chunks, failure, want
 
 Place: TypeAlias = tuple[int, int, int, str]
 """Behavior, number of the test case, sample, key of the row."""
@@ -102,17 +102,3 @@ def _errors(store: Store, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
         ):
             found[key] = (error, hint)
     return found
-
-
-def failures(store: Store, run: RunRow, limit: int = 20) -> list[Json]:
-    """What went wrong with rows that are still missing, most frequent first."""
-    w, f = want.c, failure.c
-    found = store.select(
-        sql.select(f.error, sql.func.max(f.hint), sql.func.count(sql.distinct(f.key)))
-        .select_from(want.join(failure, f.key == w.key).outerjoin(row, row.c.key == w.key))
-        .where(w.run == run.key, row.c.key.is_(None))
-        .group_by(f.error)
-        .order_by(sql.func.count(sql.distinct(f.key)).desc(), f.error)
-        .limit(limit)
-    )
-    return [{"error": error, "hint": hint, "rows": count} for error, hint, count in found]

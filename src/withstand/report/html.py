@@ -45,8 +45,9 @@ CUTS = {"success": "ended at the first success"}
 """What ended an attack early, other than a budget."""
 
 INVISIBLE = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
-    r"\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0e\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+    r"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    r"\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff"
+    r"\ufe00-\ufe0e\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
 """Controls, direction marks, zero widths, tags, lone surrogates: what can hide text or turn it around.
 
@@ -125,7 +126,7 @@ def _prose(text: Any) -> Markup:
 
 
 def visible(value: Any) -> str:
-    """`value` as text without a hidden character: controls as their pictures, others as <U+202E> in angle brackets.
+    """`value` as text without a hidden character: each is named by its code point, as in <U+202E>.
 
     A lone surrogate becomes U+FFFD, so that the page can always be written as UTF-8.
     """
@@ -134,11 +135,7 @@ def visible(value: Any) -> str:
 
 def _symbol(match: re.Match[str]) -> str:
     code = ord(match[0])
-    if code < 0x20:
-        return chr(0x2400 + code)
-    if 0xD800 <= code < 0xE000:
-        return "\ufffd"
-    return "\u2421" if code == 0x7F else f"\u27e8U+{code:04X}\u27e9"
+    return "\ufffd" if 0xD800 <= code < 0xE000 else f"\u27e8U+{code:04X}\u27e9"
 
 
 def percent(rate: float | None) -> str:

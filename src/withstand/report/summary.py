@@ -14,7 +14,7 @@ import sqlalchemy as sql
 
 from withstand import stats
 from withstand.core import Json, SpecError
-from withstand.store import CASES, COMPLETIONS, RunRow, Store, failure, row, want, writer
+from withstand.store import CASES, COMPLETIONS, STAGES, VERDICTS, RunRow, Store, failure, row, want, writer
 
 OUTCOMES = ("success", "failure", "refused", "filtered", "unscored", "error")
 SCORED = ("success", "failure", "refused", "filtered")
@@ -300,3 +300,81 @@ def _writers(store: Store, run: RunRow) -> list[Json]:
 
 def _iso(seconds: float) -> str:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")
+
+
+# --- how far a run is --------------------------------------------------------------------------------------------
+
+
+def status(store: Store, run: RunRow) -> Json:
+    """Rows wanted, done and failed by stage, and the failures of missing rows, most frequent first."""
+    w = want.c
+    tried = sql.select(failure.c.key).distinct().subquery()
+    counts = {
+        stage: (wanted, wanted - missing, failed)
+        for stage, wanted, missing, failed in store.select(
+            sql.select(
+                w.stage,
+                sql.func.count(),
+                sql.func.sum(sql.case((row.c.key.is_(None), 1), else_=0)),
+                sql.func.sum(sql.case((sql.and_(row.c.key.is_(None), tried.c.key.is_not(None)), 1), else_=0)),
+            )
+            .select_from(want.outerjoin(row, row.c.key == w.key).outerjoin(tried, tried.c.key == w.key))
+            .where(w.run == run.key)
+            .group_by(w.stage)
+        )
+    }
+    stages = []
+    for stage in (CASES, COMPLETIONS, VERDICTS):
+        wanted, done, failed = counts.get(stage, (0, 0, 0))
+        stages.append({"stage": stage, "name": STAGES[stage], "wanted": wanted, "done": done, "failed": failed})
+    return {
+        "run": run.name,
+        "created": _iso(run.created),
+        "stages": stages,
+        "missing": sum(stage["wanted"] - stage["done"] for stage in stages),
+        "failures": failures(store, run),
+    }
+
+
+def failures(store: Store, run: RunRow, limit: int = 20) -> list[Json]:
+    """What went wrong with rows that are still missing, most frequent first."""
+    w, f = want.c, failure.c
+    found = store.select(
+        sql.select(f.error, sql.func.max(f.hint), sql.func.count(sql.distinct(f.key)))
+        .select_from(want.join(failure, f.key == w.key).outerjoin(row, row.c.key == w.key))
+        .where(w.run == run.key, row.c.key.is_(None))
+        .group_by(f.error)
+        .order_by(sql.func.count(sql.distinct(f.key)).desc(), f.error)
+        .limit(limit)
+    )
+    return [{"error": error, "hint": hint, "rows": count} for error, hint, count in found]
+
+
+def listing(store: Store) -> list[Json]:
+    """The runs of a store, oldest first, each with how many verdicts it has."""
+    w = want.c
+    counts = {
+        key: (wanted, missing)
+        for key, wanted, missing in store.select(
+            sql.select(w.run, sql.func.count(), sql.func.sum(sql.case((row.c.key.is_(None), 1), else_=0)))
+            .select_from(want.outerjoin(row, row.c.key == w.key))
+            .where(w.stage == VERDICTS)
+            .group_by(w.run)
+        )
+    }
+    listed = []
+    for run in store.runs():
+        wanted, missing = counts.get(run.key, (0, 0))
+        cells = run.plan["cells"]
+        listed.append(
+            {
+                "run": run.name,
+                "created": _iso(run.created),
+                "suites": ", ".join(suite["name"] for suite in run.plan["suites"]),
+                "targets": ", ".join(dict.fromkeys(cell["target"] for cell in cells)),
+                "attacks": ", ".join(dict.fromkeys(cell["attack"] for cell in cells)),
+                "cells": len(cells),
+                "verdicts": f"{wanted - missing} of {wanted}",
+            }
+        )
+    return listed

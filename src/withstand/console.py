@@ -1,0 +1,161 @@
+"""What the command line shows while it works and when it is done. Long work goes to stderr, results to stdout."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from withstand.core import Json
+from withstand.drive import Tally
+from withstand.store import STAGES
+
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+PLAIN_EVERY = 10.0
+"""Seconds between progress lines where there is no terminal."""
+
+
+class Show(Protocol):
+    """Takes the tally and the stage's total."""
+
+    def __call__(self, tally: Tally, total: int) -> None: ...
+
+
+@contextmanager
+def progress(quiet: bool = False) -> Iterator[Show]:
+    """A live bar on a terminal, plain lines elsewhere, nothing if `quiet`."""
+    if quiet:
+        yield lambda *_: None
+    elif err.is_terminal:
+        with Progress(
+            TextColumn("{task.description:>12}"), BarColumn(bar_width=28), MofNCompleteColumn(),
+            TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[said]}"),
+            console=err, refresh_per_second=8,
+        ) as bars:  # fmt: skip
+            tasks: dict[int, Any] = {}
+
+            def show(tally: Tally, total: int) -> None:
+                if tally.stage not in tasks:
+                    tasks[tally.stage] = bars.add_task(STAGES[tally.stage], total=total, said="")
+                done = tally.done + tally.failed
+                bars.update(tasks[tally.stage], completed=done, total=max(total, done), said=_said(tally))
+
+            yield show
+    else:
+        said_at, said_stage = 0.0, 0
+
+        def line(tally: Tally, total: int) -> None:
+            nonlocal said_at, said_stage
+            done = tally.done + tally.failed
+            now = time.monotonic()
+            if now - said_at >= PLAIN_EVERY or (done >= total and said_stage != tally.stage):
+                said_at, said_stage = now, tally.stage if done >= total else said_stage
+                err.print(f"{STAGES[tally.stage]} {done}/{total}  {_said(tally)}", markup=False)
+
+        yield line
+
+
+def _said(tally: Tally) -> str:
+    """Rate, tokens, cost, failures and ASR so far."""
+    seconds = max(time.monotonic() - tally.started, 1e-6)
+    parts = [f"{tally.asks / seconds:.0f} asks/s"] if tally.asks else []
+    if tally.tokens:
+        parts.append(f"{tally.tokens:,} tokens")
+    if tally.cost:
+        parts.append(f"${tally.cost:.2f}")
+    if tally.failed:
+        parts.append(f"{tally.failed} failed")
+    scored = sum(tally.labels[name] for name in ("success", "failure", "refused", "filtered"))
+    if scored:
+        parts.append(f"broken {tally.labels['success']} of {scored} so far")
+    return ", ".join(parts)
+
+
+def rate(value: float | None, interval: Sequence[float] | None = None) -> str:
+    """A rate in percent with its interval; "n/a" where it cannot be computed."""
+    if value is None:
+        return "n/a"
+    text = f"{100 * value:.0f} %"
+    return text if interval is None else f"{text} ({100 * interval[0]:.0f}-{100 * interval[1]:.0f})"
+
+
+def cells_table(cells: Sequence[Json]) -> Table:
+    """The harmful cells with their over-refusal; benign cells where a run has no other.
+
+    What is the same in every row is said once, above.
+    """
+    shown = [cell for cell in cells if not cell["benign"]] or list(cells)
+    labels = ["target", "defense", "attack"]
+    same = [name for name in labels[:2] if len({cell[name] for cell in shown}) == 1]
+    title = ", ".join(shown[0][name] for name in same if shown[0][name] != "none")
+    table = Table(box=None, pad_edge=False, header_style="bold", title=title or None, title_justify="left")
+    for name in labels:
+        if name not in same:
+            table.add_column(name, overflow="fold")
+    for name in ("broken", "ASR (95 %)", "any draw", "over-refusal", "unscored", "errors", "asks"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for cell in shown:
+        scored = sum(cell[name] for name in ("success", "failure", "refused", "filtered"))
+        table.add_row(
+            *(cell[name] for name in labels if name not in same),
+            "" if cell["benign"] else f"{cell['success']} of {scored}",
+            rate(cell["asr"], cell["asr_interval"]),
+            _any_draw(cell["asr_at_k"]),
+            rate(cell["over_refusal"], cell["over_refusal_interval"]),
+            str(cell["unscored"]),
+            str(cell["error"]),
+            f"{cell['asks']:,}",
+        )
+    return table
+
+
+def _any_draw(asr_at_k: Mapping[str, float] | None) -> str:
+    """ASR at the most draws there are, where there is more than one: "84 % @16"."""
+    most = max((int(k) for k in asr_at_k or {}), default=1)
+    return "" if most == 1 or asr_at_k is None else f"{rate(asr_at_k[str(most)])} @{most}"
+
+
+def plan_table(estimated: Json) -> Table:
+    """The cells of a dry run with their upper bounds."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("suite", "target", "defense", "attack", "judge"):
+        table.add_column(name, overflow="fold")
+    for name in ("behaviors", "cases", "asks at most"):
+        table.add_column(name, justify="right")
+    for cell in estimated["cells"]:
+        asks = ", ".join(f"{count:,} {role}" for role, count in cell["asks"].items())
+        labels = [cell[name] for name in ("suite", "target", "defense", "attack", "judge")]
+        table.add_row(*labels, str(cell["behaviors"]), str(cell["cases"]), asks)
+    return table
+
+
+def fields_table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> Table:
+    """A plain table of texts."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for texts in rows:
+        table.add_row(*texts)
+    return table
+
+
+def notes(cells: Sequence[Json], warnings: Sequence[str]) -> None:
+    """What a reader of the rates must know, each note once."""
+    seen: Mapping[str, None] = dict.fromkeys(
+        [*warnings, *(note for cell in cells for note in cell["notes"] if note != "benign prompts: no ASR")]
+    )
+    for note in seen:
+        err.print(f"note: {note}", markup=False)
+
+
+def error(message: str, hint: str = "") -> None:
+    """A mistake or a misfortune, on stderr."""
+    err.print(f"error: {message}", markup=False, style="bold")
+    if hint:
+        err.print(f"  -> {hint}", markup=False)

@@ -1,0 +1,92 @@
+"""What a plan will ask at most, before anything is asked: `--dry-run`."""
+
+from collections import defaultdict
+from typing import Any
+
+import sqlalchemy as sql
+
+from withstand.choose import Given
+from withstand.core import Json
+from withstand.plan import Cell, Plan
+from withstand.store import COMPLETIONS, Store, row, want
+
+
+def estimate(plan: Plan, store: Store | None) -> Json:
+    """Cells with upper bounds of test cases, asks by role and answer tokens; expected seconds and cost.
+
+    Seconds and cost come from earlier completions of the same target in `store`; null where there are none.
+    """
+    earlier = _earlier(store) if store else {}
+    cells = [_cell(plan, cell, earlier) for cell in plan.cells]
+    asks: dict[str, int] = defaultdict(int)
+    for cell in cells:
+        for role, count in cell["asks"].items():
+            asks[role] += count
+    return {
+        "cells": cells,
+        "behaviors": sum(len(suite.behaviors) for suite in plan.suites),
+        "asks": dict(asks),
+        "answer_tokens": sum(cell["answer_tokens"] for cell in cells),
+        "seconds": _total([cell["seconds"] for cell in cells]),
+        "cost": _total([cell["cost"] for cell in cells]),
+        "hosts": list(plan.hosts),
+        "warnings": list(plan.warnings),
+    }
+
+
+def _cell(plan: Plan, cell: Cell, earlier: dict[str, tuple[float, float]]) -> Json:
+    behaviors = plan.suites[cell.suite].behaviors
+    asks: dict[str, int] = defaultdict(int)
+    cases = 0
+    for behavior in behaviors:
+        if isinstance(cell.attack, Given):
+            cases += len(cell.attack.cases.get(behavior.id, ()))
+            continue
+        most = cell.attack.most()
+        cases += most.cases
+        for role, count in most.asks.items():
+            held = role == "target" and plan.budget.asks is not None
+            asks[role] += min(count, plan.budget.asks or count) if held else count
+    per_answer = cell.target.defense.asks if cell.target.defense else 1
+    completions = cases * cell.samples
+    asks["target"] = (asks["target"] + completions) * per_answer
+    asks["judge"] += completions * cell.judge.asks
+    if cell.until:
+        asks["target"] += cases * per_answer
+        asks["judge"] += cases * cell.until.asks
+    seconds, cost = earlier.get(cell.keys["target"], (None, None))
+    model = cell.target.model
+    at_once = max(1, min(model.lanes * model.width, asks["target"]))
+    return {
+        "suite": plan.suites[cell.suite].label,
+        **cell.labels,
+        "benign": cell.benign,
+        "behaviors": len(behaviors),
+        "cases": cases,
+        "asks": {role: count for role, count in asks.items() if count},
+        "answer_tokens": asks["target"] * cell.target.sampling.max_tokens,
+        "seconds": None if seconds is None else round(asks["target"] * seconds / at_once, 1),
+        "cost": None if cost is None else round(asks["target"] * cost, 4),
+    }  # fmt: skip
+
+
+def _earlier(store: Store) -> dict[str, tuple[float, float]]:
+    """Mean seconds and cost of a completion, by target key, over all runs of the store."""
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+    for run in store.runs():
+        found: list[Any] = store.select(
+            sql.select(want.c.cell, sql.func.count(), sql.func.sum(row.c.seconds), sql.func.sum(row.c.cost))
+            .join(row, row.c.key == want.c.key)
+            .where(want.c.run == run.key, want.c.stage == COMPLETIONS, row.c.asks > 0)
+            .group_by(want.c.cell)
+        )
+        for cell, count, seconds, cost in found:
+            total = sums[run.plan["cells"][cell]["keys"]["target"]]
+            for place, value in enumerate((count, seconds, cost)):
+                total[place] += value
+    return {key: (seconds / count, cost / count) for key, (count, seconds, cost) in sums.items()}
+
+
+def _total(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(sum(known), 4) if len(known) == len(values) and known else None

@@ -1,0 +1,122 @@
+"""The flags of `withstand run` as a spec."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from withstand import find
+from withstand.core import SpecError
+from withstand.grammar import spec_of
+from withstand.spec import RunSpec, read_spec, run_spec
+
+SPEC_FLAGS = (
+    "spec_file", "suite", "data", "split", "limit", "where", "ids", "target", "attack", "defense", "judge", "benign",
+    "samples", "temperature", "max_tokens", "until_success", "budget", "seed", "revision", "cases_from",
+)  # fmt: skip
+
+
+def spec_from(given: Mapping[str, Any]) -> RunSpec:
+    """The spec file, or the stored spec of a run that is named alone, with the flags over it."""
+    if given["name"] and not given["fresh"] and not any(given[name] for name in SPEC_FLAGS):
+        return _stored(given)
+    file = given["spec_file"]
+    if file is None and not given["suite"] and not given["target"]:
+        file = "withstand.toml"
+    spec: dict[str, Any] = read_spec(file) if file else {}
+    for name in ("suite", "target", "attack", "defense"):
+        if given[name]:
+            spec[name] = list(given[name])
+    for name in ("judge", "benign", "samples", "limit", "seed", "cases_from"):
+        if given[name] is not None:
+            spec[name] = given[name]
+    if given["until_success"]:
+        spec["until_success"] = True
+    sampling = {"temperature": given["temperature"], "max_tokens": given["max_tokens"]}
+    if any(value is not None for value in sampling.values()):
+        spec["sampling"] = {**spec.get("sampling", {}), **{k: v for k, v in sampling.items() if v is not None}}
+    if given["budget"]:
+        spec["budget"] = {**spec.get("budget", {}), **_pairs("--budget", given["budget"])}
+    if given["where"]:
+        spec["where"] = _pairs("--where", given["where"])
+    if given["ids"]:
+        spec["ids"] = _lines(given["ids"])
+    checked = run_spec(spec)
+    own = {"path": given["data"], "split": given["split"]}
+    return checked.model_copy(
+        update={
+            "suite": [{**suite, **_said(own, suite)} for suite in checked.suite],
+            "target": [{**target, **_said({"revision": given["revision"]}, target)} for target in checked.target],
+        }
+    )
+
+
+def _said(flags: Mapping[str, Any], component: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that were given; FIRST is dropped where a flag gives that field."""
+    said = {key: value for key, value in flags.items() if value is not None}
+    if "path" in said and "" in component:
+        raise SpecError(f"both --data and {component['use']}:{component['']} name the data", hint="keep one of them")
+    return said
+
+
+def _stored(given: Mapping[str, Any]) -> RunSpec:
+    from withstand.api import load
+
+    return run_spec(load(given["name"], given["store"]).row.spec)
+
+
+def _pairs(flag: str, text: str) -> dict[str, str]:
+    pairs = {}
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise SpecError(f"{flag}: {part!r} is not name=value", hint=f"{flag} name=value,name=value")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(
+            f"cannot read {path}: {error}", hint="--ids takes a file of behavior ids, one a line"
+        ) from error
+    ids = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not ids:
+        raise SpecError(f"{path} names no behavior", hint="--ids takes a file of behavior ids, one a line")
+    return ids
+
+
+def shard(text: str | None) -> tuple[int, int]:
+    """I/N as (I, N), counted from 1."""
+    if text is None:
+        return 1, 1
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise SpecError(f"--shard {text} is not I/N with 1 <= I <= N", hint="--shard 1/4 to --shard 4/4")
+    return int(match[1]), int(match[2])
+
+
+def seconds(text: str | None) -> float | None:
+    """Seconds, or minutes (30m) or hours (2h)."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if not match:
+        raise SpecError(f"--max-time {text} is not a time", hint="seconds, or 30m, or 2h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def check_prices(given: Mapping[str, Any], spec: RunSpec) -> None:
+    """A cap in dollars needs prices: without them nothing would ever be counted."""
+    if given["max_cost"] is None:
+        return
+    for target in spec.target:
+        own = {key: value for key, value in spec_of(target).items() if key != "defense"}
+        model = find.build("target", own)
+        if model.hosts and getattr(model, "price_in", None) is None:
+            raise SpecError(
+                f"--max-cost, but no price is known for {find.label('target', own)}",
+                hint="give price_in=...,price_out=... (US dollars per million tokens) in the target's spec",
+            )

@@ -1,0 +1,106 @@
+"""A run as a file: HTML, JSON, CSV or Markdown."""
+
+import csv
+import io
+import json
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from withstand.core import Json, SpecError, digest
+from withstand.report.cases import cases
+from withstand.report.html import html
+from withstand.report.summary import summarize
+from withstand.spec import to_toml
+from withstand.store import RunRow, Store
+
+FORMATS = ("html", "json", "csv", "md")
+HTML_CASES = 2_000
+"""Cases in one HTML file; the CSV has all."""
+
+
+def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text: bool | None = None) -> str:
+    """The report as text. `with_text` None: texts stay in the HTML (blurred) and are left out of the CSV."""
+    summary = summarize(store, run)
+    summary["run"]["spec"] = to_toml(run.spec)
+    summary["run"]["command"] = f"withstand run {shlex.quote(run.name)}.toml --name {shlex.quote(run.name)}"
+    if form == "json":
+        return json.dumps(summary, indent=1) + "\n"
+    if form == "md":
+        return markdown(summary)
+    if form == "csv":
+        return _csv(summary, cases(store, run), bool(with_text))
+    total = sum(cell["cases"] for cell in summary["cells"])
+    per_cell = max(1, HTML_CASES // max(1, len(summary["cells"])))
+    return html(summary, list(cases(store, run, per_cell)), total, reveal=reveal, with_text=with_text is not False)
+
+
+def save(path: Path, text: str) -> None:
+    """Write by rename, so that a file is whole or not there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8", errors="replace", newline="")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise SpecError(f"cannot write {path}: {error.strerror}", hint="name another file with -o") from error
+
+
+COLUMNS = (
+    "suite", "target", "defense", "attack", "judge", "behavior", "category", "case", "sample", "outcome", "score",
+    "why", "finish", "error", "asks", "tokens", "prompt", "completion",
+)  # fmt: skip
+
+
+def _csv(summary: Json, listed: Iterator[Json], with_text: bool) -> str:
+    """One line per case. Without texts, prompt and completion are the digests by which they can be checked."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    for case in listed:
+        cell = summary["cells"][case["cell"]]
+        prompt = "\n\n".join(f"[{turn['role']}] {turn['text']}" for turn in case["chat"])
+        texts: dict[str, Any] = {"prompt": prompt, "completion": case["completion"] or ""}
+        if not with_text:
+            texts = {name: digest(text) if text else "" for name, text in texts.items()}
+        writer.writerow({**cell, **case, **case["spent"], **texts} | {"error": case["error"]})
+    return file.getvalue()
+
+
+def markdown(summary: Json) -> str:
+    """A table of the cells with their notes."""
+    lines = [
+        f"# Run {summary['run']['name']}",
+        "",
+        f"{summary['run']['created']}, {summary['run']['state']}.",
+        "",
+        "| target | defense | attack | suite | broken | ASR (95 %) | bounds | over-refusal | unscored | error | by |",
+        "|---|---|---|---|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    for cell in summary["cells"]:
+        lines.append("| " + " | ".join(_escape(text) for text in _columns(cell)) + " |")
+    notes = dict.fromkeys([*summary["warnings"], *(note for cell in summary["cells"] for note in cell["notes"])])
+    return "\n".join([*lines, "", *(f"- {note}" for note in notes), ""])
+
+
+def _columns(cell: Mapping[str, Any]) -> Iterator[str]:
+    scored = sum(cell[name] for name in ("success", "failure", "refused", "filtered"))
+    yield from (cell["target"], cell["defense"], cell["attack"], f"{cell['suite']} ({cell['split']})")
+    yield "" if cell["benign"] else f"{cell['success']} of {scored}"
+    yield _rate(cell["asr"], cell["asr_interval"])
+    yield _rate(None, cell["asr_bounds"]) if cell["asr_bounds"] else "n/a"
+    yield _rate(cell["over_refusal"], cell["over_refusal_interval"])
+    yield from (str(cell["unscored"]), str(cell["error"]), cell["judge"])
+
+
+def _rate(value: float | None, interval: list[float] | None) -> str:
+    spread = f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}" if interval else ""
+    if value is None:
+        return spread or "n/a"
+    return f"{100 * value:.1f} % ({spread})" if spread else f"{100 * value:.1f} %"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
