@@ -265,8 +265,8 @@ def test_retry_after_is_honored(openai_server: Serve) -> None:
     ("fault", "said", "hint"),
     [
         ("400", "HTTP 400: This is error 400.", "max_tokens_field"),
-        ("401", "HTTP 401", "set the variable OPENAI_API_KEY"),
-        ("403", "HTTP 403", "OPENAI_API_KEY"),
+        ("401", "HTTP 401", "key_env"),
+        ("403", "HTTP 403", "key_env"),
         ("404", "HTTP 404", "check model and base_url"),
         ("quota", "HTTP 429: You exceeded your current quota.", "credit"),
         ("301", "HTTP 301", "https://elsewhere.invalid/v1"),

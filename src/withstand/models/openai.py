@@ -31,7 +31,8 @@ class OpenAI:
     """A model behind an OpenAI-compatible server, asked through the official SDK.
 
     model: the name by which the server knows it. base_url: where the server is; usually ends in /v1.
-    key_env: the environment variable that holds the API key; servers other than api.openai.com may do without.
+    key_env: the environment variable that holds the API key; "": OPENAI_API_KEY for api.openai.com, and no key for
+    another server, so that a key of one never reaches the other.
     revision: what is served, where the name does not say (a date, a commit).
     served_as: tells apart servers that call different models by one name; `base_url` is in no key.
     system: a system message, put first when the chat has none.
@@ -52,7 +53,7 @@ class OpenAI:
 
     model: str
     base_url: str = field(default="https://api.openai.com/v1", metadata={"key": False})
-    key_env: str = field(default="OPENAI_API_KEY", metadata={"key": False})
+    key_env: str = field(default="", metadata={"key": False})
     revision: str = ""
     served_as: str = ""
     system: str = ""
@@ -108,8 +109,8 @@ class OpenAI:
         """Raises `SpecError` if api.openai.com is to be asked without a key, or the key cannot be one."""
         if not self._key() and self.host == OFFICIAL:
             raise SpecError(
-                f"{OFFICIAL} needs a key, and the variable {self.key_env} is not set",
-                hint=f"export {self.key_env}=..., or name the variable that holds the key with key_env",
+                f"{OFFICIAL} needs a key, and the variable {self._variable} is not set",
+                hint=f"export {self._variable}=..., or name the variable that holds the key with key_env",
             )
 
     def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
@@ -191,9 +192,15 @@ class OpenAI:
             return Transient(f"HTTP {status}: {said}", seconds_asked(headers.get("retry-after")))
         match status:
             case 401:
-                hint = f"check the key in the variable {self.key_env}" if key else f"set the variable {self.key_env}"
+                hint = (
+                    f"check the key in {self._variable}" if key else "name the variable that holds the key with key_env"
+                )
             case 403:
-                hint = f"may the key in the variable {self.key_env} use this model, from here?"
+                hint = (
+                    "may this key use this model, from here?"
+                    if key
+                    else "name the variable that holds the key with key_env"
+                )
             case 404 if "/v1" not in self.base_url:
                 hint = f"base_url is {self.base_url}; most servers want /v1 at its end"
             case 404:
@@ -251,10 +258,17 @@ class OpenAI:
             cost=cost,
         )
 
+    @property
+    def _variable(self) -> str:
+        """The name of the variable that holds the key; "" for none."""
+        return self.key_env or ("OPENAI_API_KEY" if self.host == OFFICIAL else "")
+
     def _key(self) -> str:
-        key = os.environ.get(self.key_env, "").strip()
+        key = os.environ.get(self._variable, "").strip()
         if not (key.isascii() and key.isprintable()):  # the HTTP library would quote it in its error
-            raise SpecError(f"the variable {self.key_env} holds characters that no key has", hint="copy the key again")
+            raise SpecError(
+                f"the variable {self._variable} holds characters that no key has", hint="copy the key again"
+            )
         return key
 
 

@@ -384,12 +384,24 @@ def sentence(cells: Sequence[Record], target: str, defense: str = "") -> str:
     if len(rated) == 1:
         got = "got through" if best["asr"] else "did not get through"
         return f"{best['attack']}, the only attack{some} against {whom}, {got}: {_rate_phrase(best)}.{rest}"
+    rest += _draws_phrase(rated, best["asr"])
     if best["asr"] == 0:
         return f"None of {len(rated)} attacks{some} got through against {whom}: {_rate_phrase(best)}.{rest}"
     equal = [c for c in rated if (c["asr"], c["success"], _scored(c)) == (best["asr"], best["success"], _scored(best))]
     names = _series([cell["attack"] for cell in equal]) + ", equally," * (len(equal) > 1)
     lead = f"Of {len(rated)} attacks{some}, {names} got through most often against {whom}"
     return f"{lead}: {_rate_phrase(best)}.{rest}"
+
+
+def _draws_phrase(cells: Sequence[Record], asr: float) -> str:
+    """What more draws do, where an attack gets further with any of k draws than the best does with one."""
+    at_most = [
+        (at_k[max(at_k, key=int)], int(max(at_k, key=int)), cell) for cell in cells if (at_k := cell["asr_at_k"])
+    ]
+    rate, k, cell = max(at_most, key=lambda entry: entry[0], default=(0.0, 1, None))
+    if cell is None or k == 1 or rate <= asr:
+        return ""
+    return f" In any of {k} draws, {cell['attack']} broke {percent(rate)} of the behaviors (ASR@{k})."
 
 
 def _rate_phrase(cell: Record) -> str:
