@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# Plain `python3 -m venv` and pip are enough; uv is used where it is installed.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+UV     := $(shell command -v uv 2>/dev/null)
+JOBS   ?= 2
+
+.PHONY: demo test check bench clean
+
+demo: $(VENV)/.core
+	$(BIN)/withstand demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(JOBS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_house.py tests/test_docs.py
+
+bench: $(VENV)/.dev
+	$(BIN)/python bench/bench.py
+
+clean:
+	rm -rf $(VENV) build dist
+
+# The environment: the package alone for the demo, with everything a developer needs for the rest.
+$(VENV)/.core: pyproject.toml | $(BIN)/python
+	$(call install,-e .)
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(call install,-e ".[dev,postgres]")
+	touch $@ $(VENV)/.core
+
+$(BIN)/python:
+	$(if $(UV),uv venv --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
+
+define install
+$(if $(UV),VIRTUAL_ENV=$(VENV) uv pip install $(1),$(BIN)/python -m pip install --quiet $(1))
+endef
