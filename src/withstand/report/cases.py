@@ -18,21 +18,27 @@ Place: TypeAlias = tuple[int, int, int, str]
 def cases(store: Store, run: RunRow, per_cell: int | None = None) -> Iterator[Json]:
     """Every case of a run, in the plan's order: what was sent, what came back, what was said of it.
 
-    `per_cell` keeps that many of each cell.
+    `per_cell` keeps at most that many of each cell: the same number of draws of each behavior, as far as it goes.
     """
     plan = run.plan
     texts = store.behaviors({key for suite in plan["suites"] for key in suite["behaviors"]})
     for index, cell in enumerate(plan["cells"]):
         behaviors = [texts[key] for key in plan["suites"][cell["suite"]]["behaviors"]]
-        yield from islice(_cell_cases(store, index, _listed(store, run, index), behaviors), per_cell)
+        yield from islice(
+            _cell_cases(store, index, _listed(store, run, index, per_cell, len(behaviors)), behaviors), per_cell
+        )
 
 
-def _listed(store: Store, run: RunRow, cell: int) -> dict[int, list[Place]]:
+def _listed(store: Store, run: RunRow, cell: int, most: int | None, behaviors: int) -> dict[int, list[Place]]:
     """The wants of a cell by stage, as (behavior, number, sample, key) in order."""
     w = want.c
+    kept = []
+    if most is not None:
+        each = max(1, most // behaviors)
+        kept = [w.number < each, w.sample < each, w.behavior < most]
     found = store.select(
         sql.select(w.stage, w.behavior, w.number, w.sample, w.key)
-        .where(w.run == run.key, w.cell == cell)
+        .where(w.run == run.key, w.cell == cell, *kept)
         .order_by(w.stage, w.behavior, w.number, w.sample)
     )
     listed: dict[int, list[Place]] = {CASES: [], COMPLETIONS: [], VERDICTS: []}

@@ -7,7 +7,7 @@ the attack, then as a success. A benign cell has no ASR: its over-refusal is (re
 
 import datetime
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 import sqlalchemy as sql
@@ -59,7 +59,7 @@ class _Behavior:
 def summarize(store: Store, run: RunRow) -> Json:
     """Everything a report shows of a run, as JSON. Rates are in [0, 1], or null with the reason in `notes`."""
     plan = run.plan
-    found, sums, reused = _read(store, run)
+    found, sums, reused, writers = _read(store, run)
     failed = _failed(store, run)
     categories = _categories(store, plan)
     cells = [
@@ -80,7 +80,7 @@ def summarize(store: Store, run: RunRow) -> Json:
             "seconds": round(sum(cell["seconds"] for cell in cells), 3),
         },
         "provenance": {
-            "writers": _writers(store, run),
+            "writers": _writers(store, writers),
             "targets": [{"label": name, "identity": value} for name, value in plan["targets"].items()],
             "components": store.components(),
             "suites": [{**suite, "behaviors": len(suite["behaviors"])} for suite in plan["suites"]],
@@ -93,19 +93,19 @@ def summarize(store: Store, run: RunRow) -> Json:
     }
 
 
-def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[dict[str, float]], Json]:
+def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[dict[str, float]], Json, Counter[str]]:
     """Counts by cell and behavior, sums by cell, and what was there before the run began; one query."""
     w, r = want.c, row.c
     old = sql.case((r.created < run.created, 1), else_=0)
     groups = store.select(
         sql.select(
-            w.stage, w.cell, w.behavior, r.label, sql.func.count(),
+            w.stage, w.cell, w.behavior, r.label, r.writer, sql.func.count(),
             sql.func.sum(r.asks), sql.func.sum(r.tokens), sql.func.sum(r.seconds), sql.func.sum(r.cost),
             sql.func.sum(old), sql.func.min(r.created),
         )
         .select_from(want.outerjoin(row, r.key == w.key))
         .where(w.run == run.key)
-        .group_by(w.stage, w.cell, w.behavior, r.label)
+        .group_by(w.stage, w.cell, w.behavior, r.label, r.writer)
     )  # fmt: skip
     cells = len(run.plan["cells"])
     found: list[dict[int, _Behavior]] = [defaultdict(_Behavior) for _ in range(cells)]
@@ -114,7 +114,8 @@ def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[d
     ]
     rows = old_rows = 0
     oldest = run.created
-    for stage, cell, place, label, count, asks, tokens, seconds, cost, reused, created in groups:
+    writers: Counter[str] = Counter()
+    for stage, cell, place, label, wrote, count, asks, tokens, seconds, cost, reused, created in groups:
         behavior = found[cell][place]
         if stage == COMPLETIONS:
             behavior.cases += count
@@ -131,13 +132,14 @@ def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[d
             behavior.decided += count
         for name, value in zip(("asks", "tokens", "seconds", "cost"), (asks, tokens, seconds, cost), strict=True):
             sums[cell][name] += value
+        writers[wrote] += count
         rows += count
         old_rows += reused
         oldest = min(oldest, created)
     for by_behavior in found:
         for behavior in by_behavior.values():
             behavior.close()
-    return found, sums, {"rows": old_rows, "of": rows, "oldest": _iso(oldest) if old_rows else None}
+    return found, sums, {"rows": old_rows, "of": rows, "oldest": _iso(oldest) if old_rows else None}, writers
 
 
 def _failed(store: Store, run: RunRow) -> dict[int, int]:
@@ -286,16 +288,11 @@ def _warnings(cells: Sequence[Json]) -> Iterator[str]:
         yield "no benign prompts were sent: a model that refuses everything would look safe"
 
 
-def _writers(store: Store, run: RunRow) -> list[Json]:
-    """The processes that wrote this run's rows."""
-    found = store.select(
-        sql.select(writer.c.key, writer.c.started, writer.c.value, sql.func.count())
-        .select_from(want.join(row, row.c.key == want.c.key).join(writer, writer.c.key == row.c.writer))
-        .where(want.c.run == run.key)
-        .group_by(writer.c.key, writer.c.started, writer.c.value)
-        .order_by(writer.c.started)
-    )
-    return [{**(json.loads(value) or {}), "started": _iso(at), "rows": count} for _, at, value, count in found]
+def _writers(store: Store, rows: Mapping[str, int]) -> list[Json]:
+    """The processes that wrote this run's rows, oldest first, with how many each wrote."""
+    w = writer.c
+    found = store.select(sql.select(w.key, w.started, w.value).where(w.key.in_(list(rows))).order_by(w.started))
+    return [{**(json.loads(value) or {}), "started": _iso(at), "rows": rows[key]} for key, at, value in found]
 
 
 def _iso(seconds: float) -> str:

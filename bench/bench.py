@@ -1,0 +1,250 @@
+"""`make bench`: measures the harness and prints ratios to its goals or to a baseline of the same run.
+
+    python bench/bench.py [overhead|lanes|report|start ...] [--output bench/results.json]
+
+Each figure is the median of several runs in one process or of several processes. Machines differ and drift: compare the
+ratios, not the seconds.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def overhead(folder: Path) -> dict[str, Any]:
+    """Our own time per row: three rows (test case, completion, verdict) for each behavior, instant scripted target."""
+    import withstand
+
+    behaviors = 4_000
+    data = folder / "behaviors.csv"
+    data.write_text("id,text\n" + "".join(f"b{i},Please say {i}\n" for i in range(behaviors)))
+    spec = {"suite": {"use": "csv", "path": str(data)}, "target": "scripted", "attack": "direct"}
+    spec["sampling"] = {"temperature": 0.7}
+    times = []
+    for i in range(3):
+        start = time.perf_counter()
+        withstand.run(spec, store=folder / f"overhead{i}.db")
+        times.append(time.perf_counter() - start)
+    start = time.perf_counter()
+    withstand.run(spec, store=folder / "overhead0.db")
+    again = time.perf_counter() - start
+    ms = statistics.median(times) / behaviors / 3 * 1e3
+    return {
+        "ms_per_row": round(ms, 4),
+        "ms_per_row_already_done": round(again / behaviors / 3 * 1e3, 4),
+        "goal": "< 1 ms",
+        "ratio_to_goal": round(ms / 1.0, 3),
+    }
+
+
+def lanes(folder: Path) -> dict[str, Any]:
+    """64 lanes against a server that answers after 0.1 s: 640 answers a second is its limit."""
+    import withstand
+
+    latency, count = 0.1, 64
+    behaviors = 64 * 60
+    data = folder / "lanes.csv"
+    data.write_text("id,text\n" + "".join(f"b{i},Please say {i}\n" for i in range(behaviors)))
+    server = subprocess.Popen(
+        [sys.executable, ROOT / "tests/models/openai_server.py", "--port", "8731", "--latency", str(latency)],
+        stdout=subprocess.DEVNULL,
+    )
+    targets = {
+        "scripted, sleeping": {"use": "scripted", "width": 1, "lanes": count, "seconds": latency},
+        "openai over loopback": {
+            "use": "openai", "model": "m", "base_url": "http://127.0.0.1:8731/v1", "lanes": count,
+        },
+    }  # fmt: skip
+    found = {}
+    try:
+        time.sleep(1.5)
+        for name, target in targets.items():
+            starts: list[float] = []
+            ends: list[float] = []
+
+            def watch(tally: Any, _total: int, starts: list[float] = starts, ends: list[float] = ends) -> None:
+                if tally.stage == 2:
+                    (starts if tally.done == 0 else ends).append(time.perf_counter())
+
+            spec = {"suite": {"use": "csv", "path": str(data)}, "target": target, "attack": "direct"}
+            withstand.run(spec, store=folder / f"lanes-{len(found)}.db", on_progress=watch)
+            per_second = behaviors / (ends[-1] - starts[0])
+            found[name] = {
+                "answers_per_second": round(per_second, 1),
+                "share_of_limit": round(per_second / (count / latency), 3),
+            }
+    finally:
+        server.kill()
+    return {**found, "goal": "share of limit >= 0.95"}
+
+
+def report(folder: Path) -> dict[str, Any]:
+    """The JSON and HTML report of 1,000,000 synthetic verdicts, each in a process of its own."""
+    path = folder / "million.db"
+    million(path)
+    found: dict[str, Any] = {}
+    for form in ("json", "html"):
+        command = [
+            sys.executable,
+            "-m",
+            "withstand",
+            "report",
+            "--store",
+            str(path),
+            "--format",
+            form,
+            "-o",
+            os.devnull,
+        ]
+        code = "import resource, runpy, sys; sys.argv = sys.argv[1:]\n"
+        code += "try:\n runpy.run_module('withstand', run_name='__main__')\n"
+        code += "finally:\n print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code, *command[2:]], check=True, capture_output=True, text=True)
+        found[form] = {
+            "seconds": round(time.perf_counter() - start, 2),
+            "peak_mb": round(int(done.stderr.split()[-1]) / 1024),
+        }
+    found["store_mb"] = round(path.stat().st_size / 2**20)
+    found["goal"] = "< 10 s, < 1 GB"
+    found["ratio_to_goal"] = round(max(found[form]["seconds"] / 10 for form in ("json", "html")), 3)
+    return found
+
+
+def million(path: Path, cells: int = 10, behaviors: int = 1_000, cases: int = 100) -> None:
+    """A store that holds a run of cells x behaviors x cases verdicts."""
+    import random
+
+    import withstand
+    from withstand.core import digest, to_json, user
+    from withstand.core import TestCase as Case
+    from withstand.drive import value_of
+    from withstand.core import Completion
+    from withstand.line import case_wants
+    from withstand.plan import make_plan
+    from withstand.spec import run_spec
+    from withstand.store import Row, RunRow, Store, Want
+
+    data = path.parent / "million.csv"
+    data.write_text("id,text,category\n" + "".join(f"b{i},Please say {i},c{i % 8}\n" for i in range(behaviors)))
+    attacks = [{"use": "best_of_n", "n": cases, "seed": i} for i in range(cells)]
+    spec = run_spec(
+        {"suite": {"use": "csv", "path": str(data), "category": "category"}, "target": "scripted", "attack": attacks}
+    )
+    plan = make_plan(spec)
+    described = plan.json()
+    run = RunRow(digest(described), "million", time.time(), spec.written(), described)
+    with Store(str(path), writer_info={"withstand": withstand.__version__}) as store:
+        store.add_run(run)
+        store.add_texts({digest(to_json(b)): to_json(b) for s in plan.suites for b in s.behaviors}, {})
+        rng = random.Random(0)
+        outcomes = ["success", "failure", "refused", "refused", "refused", "filtered", "unscored"]
+        verdicts = {name: digest(["verdict", name]) for name in outcomes}
+        batch_rows: list[Row] = []
+        batch_wants: list[Want] = []
+        for want in case_wants(plan):
+            completions = [Completion(user(f"Please say {n}"), f"I say {rng.random()}") for n in range(cases)]
+            batch_rows.append(
+                Row(
+                    want.key,
+                    str(cases),
+                    to_json(
+                        [
+                            Case(f"b{want.behavior}", user(f"Please say {want.behavior}"), completion=c)
+                            for c in completions[:1]
+                        ]
+                    ),
+                )
+            )
+            batch_wants.append(want)
+            for number, completion in enumerate(completions):
+                key = digest([want.key, number])
+                outcome = rng.choice(outcomes)
+                verdict = digest([verdicts[outcome], key])
+                batch_rows.append(Row(key, "stop", value_of(completion), asks=1, tokens=20, seconds=0.1))
+                batch_rows.append(Row(verdict, outcome, {"outcome": outcome}))
+                batch_wants.append(Want(2, want.cell, want.behavior, number, 0, key))
+                batch_wants.append(Want(3, want.cell, want.behavior, number, 0, verdict))
+            if len(batch_wants) > 100_000:
+                store.add(rows=batch_rows)
+                store.add_wants(run.key, batch_wants)
+                batch_rows, batch_wants = [], []
+        store.add(rows=batch_rows)
+        store.add_wants(run.key, batch_wants)
+
+
+def start(folder: Path) -> dict[str, Any]:
+    """Wall time of the command line above bare python, with 80 attack files in the package."""
+    package = folder / "withstand"
+    shutil.copytree(ROOT / "src/withstand", package, ignore=shutil.ignore_patterns("__pycache__"))
+    text = (package / "attacks/templated/story.py").read_text()
+    for i in range(80 - len(list((package / "attacks").rglob("[!_]*.py")))):
+        (package / f"attacks/templated/copy_{i}.py").write_text(re.sub(r"class \w+", f"class Copy{i}", text))
+    env = {**os.environ, "PYTHONPATH": str(folder)}
+    commands = {
+        "python -c pass": ["-c", "pass"],
+        "import withstand": ["-c", "import withstand"],
+        "withstand --help": ["-m", "withstand", "--help"],
+        "withstand list": ["-m", "withstand", "list"],
+    }
+
+    def once(command: list[str]) -> float:
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, *command], env=env, check=True, capture_output=True)
+        return time.perf_counter() - begin
+
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(12):
+        for name, command in commands.items():
+            times[name].append(once(command))
+    bare = statistics.median(times["python -c pass"])
+    found: dict[str, Any] = {"bare_python_s": round(bare, 3)}
+    for name in list(commands)[1:]:
+        found[name] = {"above_bare_s": round(statistics.median(times[name]) - bare, 3)}
+    found["goal"] = "< 0.15 s above bare python"
+    found["ratio_to_goal"] = round(max(found[name]["above_bare_s"] for name in list(commands)[1:]) / 0.15, 3)
+    return found
+
+
+BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "overhead": overhead,
+    "lanes": lanes,
+    "report": report,
+    "start": start,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("benches", nargs="*", help=f"{', '.join(BENCHES)}; default: all")
+    parser.add_argument("--output", default=str(ROOT / "bench/results.json"))
+    given = parser.parse_args()
+    results: dict[str, Any] = {
+        "machine": {"platform": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    for name in given.benches or BENCHES:
+        with tempfile.TemporaryDirectory() as folder:
+            results[name] = BENCHES[name](Path(folder))
+        print(json.dumps({name: results[name]}, indent=1), flush=True)
+    results["peak_mb_of_this_process"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    Path(given.output).write_text(json.dumps(results, indent=1) + "\n")
+    print(f"written to {given.output}")
+
+
+if __name__ == "__main__":
+    main()
