@@ -1,0 +1,301 @@
+"""The documentation is true: its code runs, its commands give what is shown, its links lead somewhere.
+
+In a fenced block, `file=NAME` in the head writes it to the folder in which the page's examples run, `same=PATH` says
+that it is part of that file, `no-run` that it is only to be read. Other `python` blocks of a page run in one namespace;
+in `bash` and `console` blocks the lines that begin with `$ withstand` run, must end with 0 or what `$ echo $?` shows,
+and each line of output shown must come ("..." stands for any text).
+
+`python tests/test_docs.py` writes docs/components.md.
+"""
+
+import ast
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from withstand import cli, find
+from withstand.report import write
+from withstand.show import show
+
+ROOT = Path(__file__).parent.parent
+PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"] + [
+    path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))
+]
+COMPONENTS = ROOT / "docs" / "components.md"
+WITHSTAND = shutil.which("withstand", path=sysconfig.get_path("scripts")) or "withstand"
+VARIABLES = ("WITHSTAND_STORE", "WITHSTAND_CACHE", "OPENAI_API_KEY")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, the rest of its head as words, its text, and the line it starts on."""
+
+    language: str
+    head: tuple[str, ...]
+    text: str
+    line: int
+
+    def said(self, name: str) -> str:
+        return next((word.removeprefix(f"{name}=") for word in self.head if word.startswith(f"{name}=")), "")
+
+
+def read(page: str | Path) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks(page: str) -> list[Block]:
+    text = read(page)
+    found = re.finditer(r"^```(\w+)(.*)\n((?:.*\n)*?)```$", text, re.MULTILINE)
+    return [Block(m[1], tuple(m[2].split()), m[3], text[: m.start()].count("\n") + 1) for m in found]
+
+
+# --- examples ----------------------------------------------------------------------------------------------------
+
+
+def commands(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Each `$` line, continuations joined, with the lines of output shown below it."""
+    command, output = "", []
+    for line in text.replace("\\\n", " ").splitlines():
+        if line.startswith("$ "):
+            if command:
+                yield command, output
+            command, output = line.removeprefix("$ "), []
+        elif command:
+            output.append(line)
+    if command:
+        yield command, output
+
+
+def run_commands(block: Block, where: str, folder: Path) -> None:
+    listed = list(commands(block.text))
+    for (command, shown), (after, code) in zip(listed, [*listed[1:], ("", [])], strict=True):
+        words = shlex.split(command, comments=True)
+        if words[0] != "withstand":
+            continue
+        wanted = int(code[0]) if after == "echo $?" else 0
+        kept = {k: v for k, v in os.environ.items() if k not in VARIABLES and not k.startswith("COV_")}
+        done = subprocess.run(
+            [WITHSTAND, *words[1:]],
+            cwd=folder,
+            env=kept | {"PYTHONIOENCODING": "utf-8", "PYTHONUTF8": "1", "WITHSTAND_CACHE": str(folder / "cache")},
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+        )
+        came = [" ".join(line.split()) for line in (done.stdout + "\n" + done.stderr).splitlines()]
+        assert done.returncode == wanted, f"{where}: {command}\n{done.stdout}{done.stderr}"
+        for line in filter(None, (" ".join(line.split()) for line in shown)):
+            pattern = ".*".join(re.escape(part) for part in line.split("..."))
+            assert any(re.fullmatch(pattern, each) for each in came), f"{where}: {command}\nnot shown: {line}\n{came}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])
+def test_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    namespace: dict[str, Any] = {"__name__": "docs"}
+    for block in blocks(page):
+        where = f"{page}, line {block.line}"
+        if "no-run" in block.head:
+            continue
+        if block.said("same"):
+            assert block.text.strip() in read(block.said("same")), f"{where}: {block.said('same')} says otherwise"
+        elif block.said("file"):
+            (tmp_path / block.said("file")).write_text(block.text, encoding="utf-8")
+        elif block.language == "python":
+            exec(compile(block.text, where, "exec"), namespace)
+        elif block.language in ("bash", "console"):
+            run_commands(block, where, tmp_path)
+
+
+def test_the_tutorial_gives_a_working_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two attacks of CONTRIBUTING.md as modules of a user's own: planned, run and judged as promised."""
+    import withstand
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own, packaged = (
+        next(b for b in blocks("CONTRIBUTING.md") if b.said(name) == value)
+        for name, value in (("file", "my_attacks.py"), ("same", "src/withstand/attacks/templated/story.py"))
+    )
+    (tmp_path / "docs_telegram.py").write_text(own.text, encoding="utf-8")
+    (tmp_path / "docs_story.py").write_text(packaged.text, encoding="utf-8")
+    spec = {
+        "suite": "kitchen",
+        "target": "scripted-kitchen",
+        "attack": ["docs_telegram:Telegram", "docs_story:Story", "story"],
+        "limit": 10,
+        "benign": "none",
+    }
+    telegram, copy, story = withstand.run(spec, store=tmp_path / "docs.db").cells
+    assert [cell["cases"] for cell in (telegram, copy, story)] == [20, 10, 10]
+    assert all(cell["error"] == 0 for cell in (telegram, copy, story))
+    assert copy["asr"] == story["asr"]
+
+
+# --- what a page must name ---------------------------------------------------------------------------------------
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", read(page), flags=re.MULTILINE | re.DOTALL), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_images_exist(page: str) -> None:
+    text = re.sub(r"^```.*?^```$", "", read(page), flags=re.MULTILINE | re.DOTALL)
+    for label, target in re.findall(r"\[([^\]]*)\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+        assert file.exists(), f"{page}: {target}"
+        assert not anchor or anchor in anchors(file), f"{page}: {target}"
+        assert label.strip(), f"{page}: {target} has no text"
+
+
+def test_the_picture_is_small() -> None:
+    assert (ROOT / "docs/images/report.png").stat().st_size < 300_000
+
+
+def test_the_two_commands_are_those_of_ci() -> None:
+    makefile, ci = read("Makefile"), read(".ci/run").splitlines()
+    assert {"demo", "test", "check", "bench"} <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    assert {"make check", "make test"} <= set(ci)
+    shown = [command.partition("#")[0].strip() for command, _ in commands(blocks("README.md")[0].text)]
+    assert shown == ["make demo", "make test"]
+    workflow = read(".github/workflows/ci.yml")
+    hooks = read(".pre-commit-config.yaml")
+    for command in ("ruff check .", "ruff format --check .", "mypy"):
+        assert f"$(BIN)/{command}\n" in makefile
+        assert f"- run: {command}\n" in workflow
+        assert f"entry: {command}\n" in hooks
+
+
+def test_every_flag_exit_code_and_variable_is_in_the_specs() -> None:
+    specs = read("docs/specs.md")
+    run = cli.cli.commands["run"]
+    flags = [flag for option in run.params if isinstance(option, click.Option) for flag in option.opts]
+    assert [flag for flag in flags if f"`{flag}`" not in specs] == []
+    assert set(re.findall(r"`(--[a-z-]+)`", specs)) - {"--help"} <= set(flags), "a flag that is no longer there"
+    for name in cli.cli.commands:
+        assert f"withstand {name}" in specs
+    codes = re.findall(r"(?:codes: |; )(\d+) ", " ".join((cli.__doc__ or "").split()))
+    assert len(codes) > 4
+    assert re.findall(r"^\| (\d+) \|", specs, re.MULTILINE) == codes
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    read_by_code = re.findall(r"(?:environ\.get\(|environ\[|getenv\(|envvar=)\"(\w+)\"", sources)
+    assert {variable for variable in read_by_code if f"`{variable}`" not in specs} == set()
+
+
+def test_every_field_of_the_spec_is_in_the_specs() -> None:
+    from withstand.spec import BudgetSpec, RunSpec, SamplingSpec
+
+    fields = [*RunSpec.model_fields, *BudgetSpec.model_fields, *SamplingSpec.model_fields]
+    assert [field for field in fields if f"`{field}`" not in read("docs/specs.md")] == []
+
+
+def test_every_field_of_the_json_report_is_documented(tmp_path: Path) -> None:
+    import json
+
+    import withstand
+
+    spec = {"suite": "kitchen", "target": "scripted-kitchen", "attack": ["direct", "best_of_n"], "limit": 5}
+    run = withstand.run(spec, store=tmp_path / "docs.db")
+    report = json.loads(write.render(run.store, run.row, "json"))
+    free = ("spec", "identity", "libraries", "asr_at_k", "sampling")  # objects whose names are the user's, or counts
+
+    def names(value: Any) -> Iterator[str]:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                yield name
+                yield from () if name in free else names(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                yield from names(inner)
+
+    page = read("docs/report-json.md")
+    assert {name for name in [*names(report), *write.COLUMNS] if f"`{name}`" not in page} == set()
+
+
+def test_the_figures_are_those_that_were_measured() -> None:
+    table = re.findall(r"^\| .* \| [\d.]+ *\| [\d.]+ .*\|$", read("docs/concepts.md"), re.MULTILINE)
+    source = read("src/withstand/stats.py")
+    assert len(table) == 7
+    assert [row for row in table if row not in source] == []
+
+
+def test_the_rooms_are_as_the_house_says() -> None:
+    package = ROOT / "src" / "withstand"
+    listed = re.findall(r"^\| (`.+?`) \| .+? \| (.+?) \|$", read("docs/house.md"), re.MULTILINE)
+    allowed = {room: re.findall(r"`(\w+)`", may) for rooms, may in listed for room in re.findall(r"`(\w+)`", rooms)}
+    allowed = {room: {*may, room} - {"_"} for room, may in allowed.items()}
+    wrong = []
+    for path in package.rglob("*.py"):
+        room = path.relative_to(package).parts[0].removesuffix(".py")
+        if room.startswith("__") or room == "cli":
+            continue
+        assert room in allowed, f"docs/house.md has no room {room}"
+        wrong += [f"{path.name} imports {name}" for name in imported(path) if name not in allowed[room]]
+    assert wrong == []
+    assert set(allowed) <= {path.stem for path in package.iterdir()}
+
+
+def imported(path: Path) -> set[str]:
+    """The rooms that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "withstand":
+            inner = (node.module or "").partition(".")[2]
+            found |= {inner.partition(".")[0]} if inner else {alias.name for alias in node.names}
+    return {name for name in found if not name.startswith("_")}
+
+
+# --- docs/components.md ------------------------------------------------------------------------------------------
+
+
+def components() -> str:
+    """The page of all components, from their docstrings."""
+    lines = [
+        "# Components",
+        "",
+        "Written from the docstrings by `python tests/test_docs.py`. `withstand show KIND NAME` prints the same.",
+        "Fields marked `*` cannot change a row and are in no key.",
+    ]
+    for kind in find.ROOMS:
+        lines += ["", f"## {kind.capitalize()}s"]
+        for name, entry in sorted(find.entries(kind).items()):
+            if entry.path is None:  # another package's
+                continue
+            lines += ["", f"### `{name}`", ""]
+            if entry.preset:
+                base = show(kind, name).preset[0][1]
+                lines += [find.summary(entry), "", f"A preset of [`{base}`](#{base})."]
+                continue
+            shown = show(kind, name)
+            lines += ["```text", shown.docstring, "```"]
+            if shown.fields:
+                lines += ["", "| field | type | default |", "|---|---|---|"]
+            for field, type_, default, keyed in shown.fields:
+                cells = (f"{field}{'' if keyed else ' *'}", type_, default or "(needed)")
+                lines.append("| " + " | ".join(f"`{cell}`".replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def test_the_page_of_components_is_up_to_date() -> None:
+    assert COMPONENTS.read_text(encoding="utf-8") == components(), "run: python tests/test_docs.py"
+
+
+if __name__ == "__main__":
+    COMPONENTS.write_text(components(), encoding="utf-8", newline="\n")
