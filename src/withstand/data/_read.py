@@ -4,7 +4,6 @@ import csv
 import http.client
 import io
 import json
-import os
 import tempfile
 import urllib.error
 import urllib.request
@@ -14,6 +13,7 @@ from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 
+from withstand.cache import cache_dir
 from withstand.core import Behavior, Json, SpecError, digest
 
 SPLITS = ("all", "val", "test")
@@ -145,7 +145,7 @@ def read(location: str) -> File:
 
 def _fetch(url: str) -> File:
     """The file at `url`, downloaded once: the copy in the cache folder stands until it is deleted."""
-    folder = Path(os.environ.get("WITHSTAND_CACHE") or Path.home() / ".cache" / "withstand") / "data"
+    folder = cache_dir("data")
     copy = folder / digest(url)
     if not copy.exists():
         data = _download(url)

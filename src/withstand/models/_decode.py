@@ -1,0 +1,292 @@
+"""Batched decoding of a transformers model, with rows that come and go and one seed a row.
+
+Rows decode together in a *slab*: one key-value buffer whose columns all rows share, each row right-aligned to the
+current column, so that a finished row's place is taken by the next prompt while the others go on. The window of columns
+that any row still needs moves to the right and is copied back when the buffer ends. A prefix that all prompts share is
+computed once. Every random number comes from a row's own seed and place, so that a row depends on its neighbors by
+rounding alone.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
+
+from withstand.core import Sampling
+
+SLACK = 128
+"""Columns of the slab beyond the longest row: how many steps pass between two copies of the window."""
+PREFILL_TOKENS = 4_096
+"""Most prompt tokens in one forward pass."""
+SHARED = 16
+"""A common prefix of fewer tokens is not worth a pass of its own."""
+
+
+@dataclass
+class Answer:
+    """The tokens of an answer, without the one that ended it; `logprobs` as (token, log-probability), best first."""
+
+    ids: list[int] = field(default_factory=list)
+    finish: Literal["stop", "length"] = "stop"
+    logprobs: list[list[tuple[int, float]]] = field(default_factory=list)
+
+
+class _Layer(CacheLayerMixin):
+    """One layer's keys and values in the slab, of shape (rows, heads, columns, dimension)."""
+
+    is_sliding = False
+
+    def __init__(self, slab: "_Slab") -> None:
+        super().__init__()
+        self.slab = slab
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        shape = (self.slab.rows, key_states.shape[1], self.slab.columns)
+        self.keys = key_states.new_zeros(*shape, key_states.shape[-1])
+        self.values = value_states.new_zeros(*shape, value_states.shape[-1])
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        start, at = self.slab.start, self.slab.at
+        end = at + key_states.shape[2]
+        assert self.keys is not None
+        assert self.values is not None
+        self.keys[:, :, at:end] = key_states
+        self.values[:, :, at:end] = value_states
+        return self.keys[:, :, start:end], self.values[:, :, start:end]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.slab.at - self.slab.start + query_length, 0
+
+    def get_seq_length(self) -> int:
+        return self.slab.at - self.slab.start
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+class _Slab:
+    """The shared buffer: columns [start, at) are in use, the next token goes to column `at`."""
+
+    def __init__(self, rows: int, columns: int, at: int) -> None:
+        self.rows, self.columns = rows, columns
+        self.start, self.at = 0, at
+        self.layers: list[_Layer] = []
+
+    def put(self, row: int, source: DynamicCache, index: int, length: int) -> None:
+        """Copy a prefilled prompt into a row, right-aligned to the current column."""
+        if not self.layers:
+            self.layers = [_Layer(self) for _ in source.layers]
+        for mine, theirs in zip(self.layers, source.layers, strict=True):
+            if not mine.is_initialized:
+                mine.lazy_initialization(theirs.keys, theirs.values)
+            mine.keys[row, :, self.at - length : self.at] = theirs.keys[index, :, :length]
+            mine.values[row, :, self.at - length : self.at] = theirs.values[index, :, :length]
+
+    def cache(self) -> Cache:
+        return Cache(layers=self.layers)
+
+    def move(self, start: int) -> int:
+        """Drop the columns before `start`; copy the window back if the buffer is full. By how much columns moved."""
+        self.start = start
+        if self.at < self.columns:
+            return 0
+        width = self.at - start
+        for layer in self.layers:
+            layer.keys[:, :, :width] = layer.keys[:, :, start : self.at].clone()
+            layer.values[:, :, :width] = layer.values[:, :, start : self.at].clone()
+        self.start, self.at = 0, width
+        return start
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Only these rows go on."""
+        self.rows = len(rows)
+        for layer in self.layers:
+            layer.keys, layer.values = layer.keys[list(rows)], layer.values[list(rows)]
+
+
+@dataclass
+class _Row:
+    index: int
+    prompt: list[int]
+    draws: Any  # uniform numbers in [0, 1), one per token; None if greedy
+    first: int = 0  # its first column in the slab
+    last: int = 0  # the token to feed next
+    answer: Answer = field(default_factory=Answer)
+
+    @property
+    def position(self) -> int:
+        """Of the token to feed next."""
+        return len(self.prompt) + len(self.answer.ids) - 1
+
+
+class _Decoder:
+    def __init__(
+        self,
+        model: Any,
+        sampling: Sampling,
+        ends: frozenset[int],
+        rows: int,
+        stops: Callable[[list[int]], bool] | None,
+    ) -> None:
+        self.model, self.sampling, self.ends, self.rows, self.stops = model, sampling, ends, rows, stops
+        self.done: dict[int, Answer] = {}
+
+    def run(self, prompts: Sequence[list[int]], seeds: Sequence[int]) -> list[Answer]:
+        order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))  # equal lengths prefill together
+        self.pending = deque(_Row(i, prompts[i], self._draws(seeds[i])) for i in order)
+        longest = len(prompts[order[0]])
+        slots: list[_Row | None] = [None] * min(self.rows, len(prompts))
+        slab = _Slab(len(slots), longest + self.sampling.max_tokens + SLACK, longest)
+        prefix = self._prefix(prompts)
+        while self.pending or any(slots):
+            free = [place for place, row in enumerate(slots) if row is None]
+            if self.pending and len(free) >= min(len(self.pending), max(1, len(slots) // 8)):
+                self._fill(slab, slots, free, prefix)
+                continue
+            active = [place for place, row in enumerate(slots) if row is not None]
+            if not self.pending and len(active) <= len(slots) // 2:
+                slab.keep(active)
+                slots = [slots[place] for place in active]
+            self._step(slab, slots)
+        return [self.done[i] for i in range(len(prompts))]
+
+    def _draws(self, seed: int) -> Any:
+        return None if self.sampling.temperature == 0 else np.random.default_rng(seed).random(self.sampling.max_tokens)
+
+    def _prefix(self, prompts: Sequence[list[int]]) -> DynamicCache | None:
+        """The keys and values of what all prompts begin with."""
+        low, high = min(prompts), max(prompts)
+        shared = 0
+        while shared < len(low) - 1 and shared < len(high) - 1 and low[shared] == high[shared]:
+            shared += 1
+        shared = min(shared, min(map(len, prompts)) - 1)
+        if shared < SHARED or len(prompts) == 1:
+            return None
+        cache = DynamicCache()
+        self._forward(torch.tensor([low[:shared]]), cache, keep=1)
+        return cache
+
+    def _forward(self, ids: Tensor, cache: Cache, keep: Any, **more: Any) -> Tensor:
+        device = self.model.device
+        output = self.model(
+            input_ids=ids.to(device), past_key_values=cache, use_cache=True, logits_to_keep=keep, **more
+        )
+        logits: Tensor = output.logits
+        return logits.float()
+
+    def _fill(self, slab: _Slab, slots: list[_Row | None], free: list[int], prefix: DynamicCache | None) -> None:
+        """Prefill as many waiting prompts as there are free places, and draw their first tokens."""
+        shared = prefix.get_seq_length() if prefix else 0
+        width = len(self.pending[0].prompt) - shared
+        count = max(1, min(len(free), PREFILL_TOKENS // width))
+        group = [self.pending.popleft() for _ in range(min(count, len(self.pending)))]
+        ids = torch.zeros(len(group), width, dtype=torch.long)
+        for i, row in enumerate(group):
+            ids[i, : len(row.prompt) - shared] = torch.tensor(row.prompt[shared:])
+        cache = DynamicCache()
+        if prefix:
+            for i, layer in enumerate(prefix.layers):
+                cache.update(layer.keys.expand(len(group), -1, -1, -1), layer.values.expand(len(group), -1, -1, -1), i)
+        # Prompts are padded on the right, where causal attention never looks; each row's last token is read.
+        ends = torch.tensor([len(row.prompt) - shared - 1 for row in group])
+        read, which = ends.unique(return_inverse=True)
+        logits = self._forward(ids, cache, keep=read.to(self.model.device))
+        logits = logits[torch.arange(len(group)), which.to(logits.device)]
+        for i, (place, row) in enumerate(zip(free, group, strict=False)):
+            slab.put(place, cache, i, len(row.prompt))
+            row.first = slab.at - len(row.prompt)
+            slots[place] = row
+        slab.start = min(row.first for row in slots if row is not None)
+        self._take(slots, list(free[: len(group)]), logits)
+
+    def _step(self, slab: _Slab, slots: list[_Row | None]) -> None:
+        """One token for every row."""
+        active = [place for place, row in enumerate(slots) if row is not None]
+        rows = [slots[place] for place in active]
+        moved = slab.move(min(row.first for row in rows if row))
+        for row in rows:
+            assert row is not None
+            row.first -= moved
+        ids = torch.zeros(len(slots), 1, dtype=torch.long)
+        positions = torch.zeros(len(slots), 1, dtype=torch.long)
+        first = torch.full((len(slots), 1), slab.at)  # an empty place attends to its own token alone
+        for place, row in zip(active, rows, strict=True):
+            assert row is not None
+            ids[place, 0], positions[place, 0], first[place, 0] = row.last, row.position, row.first
+        device = self.model.device
+        mask = torch.arange(slab.start, slab.at + 1)[None, :] >= first
+        logits = self._forward(
+            ids, slab.cache(), keep=1, attention_mask=mask.to(device), position_ids=positions.to(device)
+        )
+        slab.at += 1
+        self._take(slots, active, logits[active, -1])
+
+    def _take(self, slots: list[_Row | None], places: list[int], logits: Tensor) -> None:
+        """Draw a token for each of these rows from `logits` (rows, vocabulary); rows that end leave their place."""
+        rows = [slots[place] for place in places]
+        tokens = self._draw(logits, [row for row in rows if row is not None])
+        top = torch.log_softmax(logits, -1).topk(self.sampling.logprobs) if self.sampling.logprobs else None
+        for i, (place, row) in enumerate(zip(places, rows, strict=True)):
+            assert row is not None
+            answer, token = row.answer, tokens[i]
+            if token in self.ends:
+                self.done[row.index], slots[place] = answer, None
+                continue
+            answer.ids.append(token)
+            row.last = token
+            if top is not None:
+                answer.logprobs.append(list(zip(top.indices[i].tolist(), top.values[i].tolist(), strict=True)))
+            if self.stops is not None and self.stops(answer.ids):
+                self.done[row.index], slots[place] = answer, None
+            elif len(answer.ids) == self.sampling.max_tokens:
+                answer.finish = "length"
+                self.done[row.index], slots[place] = answer, None
+
+    def _draw(self, logits: Tensor, rows: Sequence[_Row]) -> list[int]:
+        """Greedy, or by inverting the cumulative distribution at the row's own number; nucleus first if top_p < 1."""
+        sampling = self.sampling
+        if sampling.temperature == 0:
+            greedy: list[int] = logits.argmax(-1).tolist()
+            return greedy
+        probabilities = torch.softmax(logits.double() / sampling.temperature, -1)
+        order = None
+        if sampling.top_p < 1:
+            probabilities, order = probabilities.sort(-1, descending=True)
+            before = probabilities.cumsum(-1) - probabilities
+            probabilities = probabilities.masked_fill(before >= sampling.top_p, 0.0)
+        cumulative = probabilities.cumsum(-1)
+        draws = torch.tensor([row.draws[len(row.answer.ids)] for row in rows], device=logits.device)
+        places = torch.searchsorted(cumulative, (draws * cumulative[:, -1])[:, None], right=True)
+        places = places.clamp(max=cumulative.shape[-1] - 1)
+        tokens: list[int] = (places if order is None else order.gather(-1, places))[:, 0].tolist()
+        return tokens
+
+
+@torch.inference_mode()
+def decode(
+    model: Any,
+    prompts: Sequence[list[int]],
+    seeds: Sequence[int],
+    sampling: Sampling,
+    ends: frozenset[int],
+    rows: int,
+    stops: Callable[[list[int]], bool] | None = None,
+) -> list[Answer]:
+    """An answer for each prompt of token ids (not empty), at most `rows` of them decoding together.
+
+    `ends`: tokens that end an answer. `stops(ids)`: whether an answer so far holds a stop string. Where the device runs
+    out of memory the number of rows is halved and the call starts again.
+    """
+    while True:
+        try:
+            return _Decoder(model, sampling, ends, rows, stops).run(prompts, seeds)
+        except torch.OutOfMemoryError:
+            if rows == 1:
+                raise
+            rows //= 2
