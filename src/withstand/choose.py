@@ -5,14 +5,14 @@ import ipaddress
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from withstand import find
 from withstand.core import Behavior, Json, Message, SpecError, Suite, TestCase, digest, draw, to_json, user
-from withstand.spec import RunSpec
+from withstand.spec import RunSpec, choice_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,14 @@ def choose(suite_spec: Mapping[str, Any], spec: RunSpec, offline: bool, twin_of:
     A benign twin follows the split of its suite and the run's limit; where and ids speak of the suite alone.
     """
     own = dict(suite_spec)
-    limit = own.pop("limit", spec.limit)
-    where = own.pop("where", {} if twin_of else spec.where)
-    ids = own.pop("ids", None if twin_of else spec.ids)
-    suite: Suite = find.build("suite", own, **({"split": twin_of.split} if twin_of else {}))
+    said = choice_of({name: own.pop(name) for name in ("limit", "where", "ids") if name in own})
+    given = said.model_fields_set
+    limit = said.limit if "limit" in given else spec.limit
+    where = said.where if "where" in given else {} if twin_of else spec.where
+    ids = said.ids if "ids" in given else None if twin_of else spec.ids
+    suite: Suite = find.build("suite", own)
+    if twin_of and "split" not in own and _has_splits(suite) and _has_splits(twin_of):
+        suite = find.build("suite", own, split=twin_of.split)
     if offline and "://" in (url := str(getattr(suite, "path", ""))):
         check_offline([urlsplit(url).hostname or ""])
     label = find.label("suite", {"use": own["use"]})
@@ -70,7 +74,12 @@ def choose(suite_spec: Mapping[str, Any], spec: RunSpec, offline: bool, twin_of:
     behaviors = _where(_only(behaviors, ids, label), where, label)
     if not behaviors:
         raise SpecError(f"{label}: no behavior is left", hint="loosen --where, --ids or the split")
-    return Chosen(label, suite, tuple(stratified(behaviors, spec.seed)[: limit and int(limit)]), checksum)
+    return Chosen(label, suite, tuple(stratified(behaviors, spec.seed)[:limit]), checksum)
+
+
+def _has_splits(suite: Suite) -> bool:
+    """Whether its splits have names of their own (val, test), which a file with any columns does not know."""
+    return any(f.name == "split" and f.default not in ("", MISSING) for f in fields(cast(Any, suite)))
 
 
 def stratified(behaviors: Sequence[Behavior], seed: int) -> list[Behavior]:

@@ -4,7 +4,9 @@ Exit codes: 0 done; 1 a gate failed; 2 wrong usage, spec or store; 3 done, but r
 run; 4 internal error; 130 interrupted.
 """
 
+import io
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -27,6 +29,10 @@ def main(args: Sequence[str] | None = None) -> None:
     warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
     if sys.path and sys.path[0] != "":
         sys.path.insert(0, "")  # a user's own components and functions are found from the folder they work in
+    stdout = sys.stdout
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a text may hold what the terminal or UTF-8 cannot write
     try:
         sys.exit(cli.main(args=None if args is None else list(args), prog_name="withstand", standalone_mode=False) or 0)
     except click.ClickException as error:
@@ -40,8 +46,11 @@ def main(args: Sequence[str] | None = None) -> None:
 
         console.error(str(error), error.hint)
         sys.exit(2)
-    except BrokenPipeError:  # `withstand list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit) as end:  # `withstand list | head`: click and rich make an exit code 1 of it
+        by_rich, by_click = isinstance(end.__context__, BrokenPipeError), sys.stdout is not stdout  # it has wrapped it
+        if isinstance(end, SystemExit) and not by_rich and not by_click:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
     except Exception:  # noqa: BLE001 - a bug of ours: say so, with all that is needed to mend it
         import traceback
@@ -118,7 +127,7 @@ def _run(given: dict[str, Any], spec: Any) -> int:
 
     quiet = given["as_json"]
     store = api.open_store(given["store"])
-    name = given["name"] or ""
+    name = ""
 
     def on_start(plan: Any, row: Any) -> None:
         nonlocal name
@@ -126,22 +135,24 @@ def _run(given: dict[str, Any], spec: Any) -> int:
         if quiet:
             return
         suites = " and ".join(f"{len(s.behaviors)} of {s.label}" for s in plan.suites)
-        console.err.print(f"run {row.name}: {len(plan.cells)} cells, {suites}; store {given['store']}", markup=False)
+        console.err.print(f"run {row.name}: {len(plan.cells)} cells, {suites}; store {given['store']}")
         if plan.hosts:
-            console.err.print(f"text leaves for {', '.join(plan.hosts)}", markup=False)
+            console.err.print(f"text leaves for {', '.join(plan.hosts)}")
         for warning in plan.warnings:
-            console.err.print(f"note: {warning}", markup=False)
+            console.err.print(f"note: {warning}")
 
     flags.check_prices(given, spec)
     try:
         with console.progress(quiet) as show:
             done = api.run(
-                spec, store=store, name=name, fresh=given["fresh"], shard=flags.shard(given["shard"]),
+                spec, store=store, name=given["name"] or "", fresh=given["fresh"], shard=flags.shard(given["shard"]),
                 max_asks=given["max_asks"], max_cost=given["max_cost"], max_time=flags.seconds(given["max_time"]),
                 offline=given["offline"], on_start=on_start, on_progress=show,
             )  # fmt: skip
     except KeyboardInterrupt:
-        command = f"withstand run --name {name} --store {given['store']}"
+        if not name:
+            raise  # nothing was begun
+        command = f"withstand run --name {shlex.quote(name)} --store {shlex.quote(given['store'])}"
         click.echo(f"interrupted: everything saved so far is kept. Go on with: {command}", err=True)
         return 130
     return _finish(done, given)
@@ -161,14 +172,14 @@ def _finish(done: "Run", given: dict[str, Any]) -> int:
     console.out.print(console.cells_table(done.cells))
     console.notes(done.cells, done.summary["warnings"])
     if tally and tally.stopped:
-        console.err.print(f"stopped by {tally.stopped}; the same command without it goes on", markup=False)
+        console.err.print(f"stopped by {tally.stopped}; the same command without it goes on")
     if tally and tally.failures:
         _failures(done)
     elif done.summary["reused"]["rows"]:
         reused = done.summary["reused"]
         console.err.print(f"{reused['rows']} of {reused['of']} rows reused, the oldest of {reused['oldest']}")
-    store = "" if given["store"] == "withstand.db" else f" --store {given['store']}"
-    console.err.print(f"next: withstand report {done.name}{store}", markup=False)
+    store = "" if given["store"] == "withstand.db" else f" --store {shlex.quote(given['store'])}"
+    console.err.print(f"next: withstand report {shlex.quote(done.name)}{store}")
     return 3 if missing else 0
 
 
@@ -178,7 +189,7 @@ def _failures(done: "Run") -> None:
 
     for entry in failures(done.store, done.row, limit=5):
         console.error(f"{entry['rows']} rows: {entry['error'].splitlines()[0][:300]}", entry["hint"])
-    console.err.print("the same command tries these rows again", markup=False)
+    console.err.print("the same command tries these rows again")
 
 
 def _dry_run(given: dict[str, Any], spec: Any) -> int:
@@ -229,14 +240,14 @@ def status(name: str, store: str, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(state))
         return 3 if missing else 0
-    console.out.print(f"run {state['run']} ({state['created']})", markup=False)
+    console.out.print(f"run {state['run']} ({state['created']})")
     for stage in state["stages"]:
         failed = f", {stage['failed']} failed" if stage["failed"] else ""
-        console.out.print(f"{STAGES[stage['stage']]:>12}  {stage['done']} of {stage['wanted']}{failed}", markup=False)
+        console.out.print(f"{STAGES[stage['stage']]:>12}  {stage['done']} of {stage['wanted']}{failed}")
     for entry in state["failures"]:
         console.error(f"{entry['rows']} rows: {entry['error'].splitlines()[0][:300]}", entry["hint"])
     if missing:
-        console.out.print(f"go on: withstand run --name {state['run']} --store {store}", markup=False)
+        console.out.print(f"go on: withstand run --name {shlex.quote(state['run'])} --store {shlex.quote(store)}")
     return 3 if missing else 0
 
 
@@ -351,9 +362,12 @@ def show(kind: str, name: str, as_json: bool) -> int:
 def init(output: str) -> int:
     """Write a commented spec to start from."""
     path = Path(output)
-    if path.exists():
-        raise SpecError(f"{output} exists", hint="name another file with -o, or remove it")
-    path.write_text((Path(__file__).parent / "withstand.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    try:
+        if path.exists():
+            raise SpecError(f"{output} exists", hint="name another file with -o, or remove it")
+        path.write_text((Path(__file__).parent / "withstand.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"cannot write {output}: {error.strerror}", hint="name another file with -o") from error
     click.echo(f"wrote {output}; try `withstand run {output} --dry-run`", err=True)
     return 0
 
@@ -379,7 +393,7 @@ def demo(store: str, output: str) -> int:
     console.notes(done.cells, done.summary["warnings"])
     path = Path(output)
     write.save(path, write.render(done.store, done.row, "html"))
-    console.out.print(f"\nreport: {path.resolve()}", markup=False)
+    console.out.print(f"\nreport: {path.resolve()}")
     console.out.print("next:   withstand list                      what there is")
     console.out.print("        withstand show attack story         what an attack does")
     console.out.print("        withstand init                      a spec of your own")

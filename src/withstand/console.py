@@ -14,8 +14,10 @@ from withstand.core import Json
 from withstand.drive import Tally
 from withstand.store import STAGES
 
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(
+    highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140
+)  # markup: a label may hold brackets
+err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 PLAIN_EVERY = 10.0
 """Seconds between progress lines where there is no terminal."""
@@ -56,7 +58,7 @@ def progress(quiet: bool = False) -> Iterator[Show]:
             now = time.monotonic()
             if now - said_at >= PLAIN_EVERY or (done >= total and said_stage != tally.stage):
                 said_at, said_stage = now, tally.stage if done >= total else said_stage
-                err.print(f"{STAGES[tally.stage]} {done}/{total}  {_said(tally)}", markup=False)
+                err.print(f"{STAGES[tally.stage]} {done}/{total}  {_said(tally)}")
 
         yield line
 
@@ -151,11 +153,11 @@ def notes(cells: Sequence[Json], warnings: Sequence[str]) -> None:
         [*warnings, *(note for cell in cells for note in cell["notes"] if note != "benign prompts: no ASR")]
     )
     for note in seen:
-        err.print(f"note: {note}", markup=False)
+        err.print(f"note: {note}")
 
 
 def error(message: str, hint: str = "") -> None:
     """A mistake or a misfortune, on stderr."""
-    err.print(f"error: {message}", markup=False, style="bold")
+    err.print(f"error: {message}", style="bold")
     if hint:
-        err.print(f"  -> {hint}", markup=False)
+        err.print(f"  -> {hint}")

@@ -5,6 +5,7 @@ import sqlite3
 import time
 import warnings
 from pathlib import Path
+from urllib.parse import quote
 
 import sqlalchemy as sql
 
@@ -27,7 +28,11 @@ HINTS = (
 def locate(where: str, create: bool) -> tuple[sql.URL, str]:
     """The database URL, and the file's path for SQLite ("" otherwise)."""
     if where.startswith(("postgresql:", "postgresql+", "postgres:")):
-        url = sql.make_url(where.replace("postgres:", "postgresql:", 1))
+        scheme, _, rest = where.partition(":")
+        try:
+            url = sql.make_url(f"{scheme if '+' in scheme else 'postgresql'}:{rest}")
+        except (sql.exc.ArgumentError, ValueError) as error:
+            raise StoreError("this PostgreSQL URL cannot be read", hint="postgresql://USER@HOST:PORT/NAME") from error
         try:
             import psycopg  # noqa: F401
         except ImportError as error:
@@ -36,18 +41,21 @@ def locate(where: str, create: bool) -> tuple[sql.URL, str]:
     if "://" in where:
         raise StoreError(f"{where} is not a store", hint="a store is a file or a postgresql:// URL")
     path = Path(where).expanduser()
-    if not path.exists():
-        if not create:
-            raise StoreError(f"there is no store at {where}", hint="`withstand run` makes one; --store names another")
-        try:
+    try:
+        missing = not path.exists()
+        if missing and create:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        except OSError as error:
-            raise StoreError(
-                f"cannot create {where}: {error.strerror}", hint="name another file with --store"
-            ) from error
+    except OSError as error:
+        raise StoreError(f"cannot open {where}: {error.strerror}", hint="name another file with --store") from error
+    if missing and not create:
+        raise StoreError(f"there is no store at {where}", hint="`withstand run` makes one; --store names another")
     if path.is_dir():
         raise StoreError(f"{where} is a folder", hint="a store is a file")
+    if not any(os.access(place, os.W_OK) for place in (path, path.parent)) and not Path(f"{path}-wal").exists():
+        # a log or its index cannot be made here, which reading would need: say that nobody writes
+        query = {"immutable": "1", "uri": "true"}
+        return sql.URL.create("sqlite", database=f"file:{quote(str(path))}", query=query), str(path)
     return sql.URL.create("sqlite", database=str(path)), str(path)
 
 
@@ -78,16 +86,17 @@ def use_wal(engine: sql.Engine, path: str) -> None:
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
                     connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS scratch (key TEXT)")
                     connection.rollback()
-                    sql.event.listen(engine, "connect", _relax)
-                    engine.dispose()
-                    return
+            if mode == "wal":
+                sql.event.listen(engine, "connect", _relax)
+                engine.dispose()  # once the connection is back in its pool: else it stays open for ever
+                return
             reason = f"journal mode is {mode}"
             break
         except sql.exc.OperationalError as error:
             if "locked" in str(error.orig) and time.monotonic() < deadline:
                 time.sleep(0.05)
                 continue
-            if "locked" in str(error.orig):
+            if "locked" in str(error.orig) or "full" in str(error.orig):
                 raise
             reason = str(error.orig)
             break

@@ -5,11 +5,12 @@ thread that calls the model with up to `width` rows of the place's longest queue
 that was cut off replays from them without a model call.
 """
 
+import json
 import queue
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -22,15 +23,17 @@ from withstand.core import (
     Flow,
     Json,
     Model,
+    Sampling,
     StoreError,
     Work,
     Worked,
     digest,
+    dumps,
     from_json,
     to_json,
 )
 from withstand.find import describe
-from withstand.lanes import Answered, Place, Queue, Waiting
+from withstand.lanes import Answered, Batch, Place, Queue, Waiting
 from withstand.store import Failure, Row, Store
 
 
@@ -74,9 +77,7 @@ class Tally:
     stopped: str = ""
 
     def over(self, caps: Caps) -> str:
-        """Which cap is used up, "" for none."""
-        if caps.asks is not None and self.asks >= caps.asks:
-            return "--max-asks"
+        """Which of the caps known afterwards is used up, "" for none."""
         if caps.cost is not None and self.cost >= caps.cost:
             return "--max-cost"
         if caps.seconds is not None and time.monotonic() - self.started >= caps.seconds:
@@ -92,6 +93,7 @@ class _Live:
         self.flow = job.flow()
         self.seen: Counter[str] = Counter()
         self.item: Ask | Work
+        self.queue: tuple[Any, Any]
         self.keys: list[str] = []
         self.answers: list[Any] = []
         self.missing = 0
@@ -107,11 +109,14 @@ class _Live:
         if isinstance(item, Ask):
             sampling = to_json(item.sampling)
             contents = [[_digest(item.model), to_json(chat), sampling] for chat in item.chats]
+            self.queue = (item.model, item.sampling)
         elif isinstance(item, Work):
             owner = getattr(item.do, "__self__", None)
             contents = [[_digest(item.model), describe(owner), item.do.__name__, item.part]]
+            self.queue = (item.model, (owner, item.do.__name__))
         else:
             raise TypeError(f"a flow yielded {type(item).__name__}; it may yield Ask, Work and TestCase")
+        hash(self.queue)  # an unhashable component fails its own flow
         self.item, self.keys, self.error = item, [], None
         for content in contents:
             content_key = digest(content)
@@ -214,17 +219,28 @@ class _Driver:
                 live.wait_for(live.advance())
                 waiting.append(live)
             except StopIteration as end:
-                self.rows.append(end.value)
-                self.tally.done += 1
-                self.tally.labels[end.value.label] += 1
-                self.live -= 1
+                self.end(live, end.value)
             except StoreError:
                 raise
             except Exception as error:  # noqa: BLE001 - this is where a flow's failure is recorded
-                self.failures.append(failure(live.job, error))
-                self.tally.failed += 1
-                self.live -= 1
+                self.fail(live, error)
         return waiting
+
+    def end(self, live: _Live, row: Row) -> None:
+        try:
+            dumps(row.value)
+        except (TypeError, ValueError) as error:  # NaN, a tensor: it must not end the other flows
+            self.fail(live, error)
+            return
+        self.rows.append(row)
+        self.tally.done += 1
+        self.tally.labels[row.label] += 1
+        self.live -= 1
+
+    def fail(self, live: _Live, error: Exception) -> None:
+        self.failures.append(failure(live.job, error))
+        self.tally.failed += 1
+        self.live -= 1
 
     def look_up(self, waiting: list[_Live]) -> None:
         """Answer what the store knows; queue the rest."""
@@ -236,34 +252,36 @@ class _Driver:
                     live.take(place, _decode(live, place, known[key]))
             for place, key in enumerate(live.keys):
                 if key not in known:
-                    self.queue_of(live.item).rows.append(Waiting(live, place, key, _payload(live.item, place)))
+                    self.queue_of(live).rows.append(Waiting(live, place, key, _payload(live.item, place)))
             if live.missing == 0:
                 live.ready()
                 self.ready.append(live)
 
-    def queue_of(self, item: Ask | Work) -> Queue:
+    def queue_of(self, live: _Live) -> Queue:
         """One queue per model and sampling, or per model and `do`."""
-        what = item.sampling if isinstance(item, Ask) else (getattr(item.do, "__self__", None), item.do.__name__)
-        model: Model = item.model  # type: ignore[assignment] # `defended` has resolved targets
-        key = (model, what)
-        if key not in self.queues:
-            self.queues[key] = Queue(model, item.sampling if isinstance(item, Ask) else item.do)
+        if live.queue not in self.queues:
+            item = live.item
+            model: Model = item.model  # type: ignore[assignment] # `defended` has resolved targets
+            self.queues[live.queue] = Queue(model, item.sampling if isinstance(item, Ask) else item.do)
             self.places.setdefault(model.place, Place(model.place, model.lanes, self.done))
-        return self.queues[key]
+        return self.queues[live.queue]
 
     def dispatch(self) -> None:
         """Give each free lane up to `width` rows of the longest queue of its place."""
-        left = None if self.caps.asks is None else self.caps.asks - self.tally.asks
         for name, place in self.places.items():
             mine = [waiting for waiting in self.queues.values() if waiting.model.place == name]
-            while place.busy < place.lanes and (left is None or left > 0):
-                longest = max(mine, key=lambda waiting: len(waiting.rows))
-                count = min(len(longest.rows), longest.model.width, len(longest.rows) if left is None else left)
-                if count == 0:
+            while place.busy < place.lanes:
+                longest = max(mine, key=len)
+                if not len(longest):
                     break
-                place.submit(longest, [longest.rows.popleft() for _ in range(count)])
-                self.tally.asks += count
-                left = None if left is None else left - count
+                chats = isinstance(longest.how, Sampling)
+                left = self.caps.asks - self.tally.asks if chats and self.caps.asks is not None else len(longest)
+                if left <= 0:
+                    self.tally.stopped = "--max-asks"
+                    return
+                rows = longest.take(left)
+                place.submit(longest, rows)
+                self.tally.asks += len(rows) if chats else 0
 
     def receive(self) -> None:
         """Wait for answers, save them all in one transaction, and hand them to their flows."""
@@ -271,23 +289,24 @@ class _Driver:
         while not self.done.empty():
             batches.append(self.done.get())
         answered = []
-        for name, rows, answers in batches:
+        for name, waiting, rows, answers in batches:
             self.places[name].busy -= 1
-            answered += list(zip(rows, answers, strict=True))
-        good = [(row, answer) for row, answer in answered if not isinstance(answer, Exception)]
-        keep = {row.key: value_of(answer) for row, answer in good if row.flow.job.remember}
+            if answers is None:
+                waiting.alone.extend(rows)
+            else:
+                answered += [(row, answer, *_stored(answer)) for row, answer in zip(rows, answers, strict=True)]
+        keep = {row.key: value for row, _, value, error in answered if not error and row.flow.job.remember}
         standing = self.store.add(answers=keep) if keep else {}
-        for row, answer in answered:
+        for row, answer, value, error in answered:
             if isinstance(answer, Completion):
                 self.tally.tokens += answer.tokens
                 self.tally.cost += answer.cost
-            stands = standing.get(row.key)
-            row.flow.take(row.place, answer if stands is None else _decode(row.flow, row.place, stands))
+            row.flow.take(row.place, error or _decode(row.flow, row.place, standing.get(row.key, value)))
             if row.flow.missing == 0:
                 row.flow.ready()
                 self.ready.append(row.flow)
 
-    def _get(self) -> tuple[str, Sequence[Waiting], list[Any]]:
+    def _get(self) -> Batch:
         while True:
             try:
                 return self.done.get(timeout=0.5)
@@ -308,7 +327,25 @@ def failure(job: Job, error: Exception) -> Failure:
     name = type(error).__name__
     message = str(error) if isinstance(error, AskError) else f"{name}: {error}"
     trace = "".join(traceback.format_exception(error)[-8:])
-    return Failure(job.key, job.stage, message[:2000], getattr(error, "hint", ""), trace[-8000:])
+    hint = str(getattr(error, "hint", ""))
+    return Failure(job.key, job.stage, _plain(message[:2000]), _plain(hint), _plain(trace[-8000:]))
+
+
+def _plain(text: str) -> str:
+    """Text that every database takes: without NUL and lone surrogates, which an answer may hold."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+
+
+def _stored(answer: Any) -> tuple[Json, Exception | None]:
+    """An answer as a replay will read it, or what is wrong with it."""
+    if isinstance(answer, Exception):
+        return None, answer
+    try:
+        value = json.loads(dumps(value_of(answer)))
+        from_json(type(answer), {**value, "chat": []} if isinstance(answer, Completion) else value)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        return None, AskError(f"the answer is not JSON that can be stored: {error}")
+    return value, None
 
 
 def value_of(answer: Completion | Worked) -> Json:

@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import os
 import re
+import sys
 import tomllib
 import types
 import typing
@@ -111,7 +112,7 @@ def resolve(kind: str, spec: Spec) -> tuple[type, dict[str, Any]]:
     )
     if entry is None:
         if cls := _outside(name, given):
-            return cls, given
+            return _checked(kind, cls), given
         raise unknown(kind, name, given)
     if entry.preset:
         assert entry.path is not None
@@ -119,7 +120,7 @@ def resolve(kind: str, spec: Spec) -> tuple[type, dict[str, Any]]:
         cls, base = resolve(kind, preset)
         return cls, {**base, **_named(cls, given)}
     cls = _class(entry.module, kind)
-    return cls, _named(cls, given)
+    return cls if entry.path else _checked(kind, cls), _named(cls, given)
 
 
 def _named(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,14 +140,34 @@ def _outside(name: str, given: dict[str, Any]) -> type | None:
     if not (re.fullmatch(r"[A-Za-z_][\w.]*", name) and re.fullmatch(r"[A-Za-z_]\w*", str(first))):
         return None
     try:
-        if importlib.util.find_spec(name) is None:
+        if name not in sys.modules and importlib.util.find_spec(name) is None:
             return None
-    except ModuleNotFoundError:  # the parent package of a dotted name
-        return None
-    cls = getattr(importlib.import_module(name), first, None)
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{name}.".startswith(f"{error.name}."):  # it, or the parent package of a dotted name
+            return None
+        raise SpecError(f"{name} needs {error.name}, which is not installed") from error
+    except Exception as error:  # the user's own module: whatever it raises is for them to mend
+        raise SpecError(
+            f"{name} cannot be imported: {type(error).__name__}: {error}", hint="mend the module"
+        ) from error
+    cls = getattr(module, first, None)
     if not isinstance(cls, type):
         raise SpecError(f"{name} has no class {first}")
     del given[""]
+    return cls
+
+
+SIGNS = {"suite": "load", "target": "generate", "attack": "run", "defense": "answer", "judge": "grade"}
+"""Kind of component -> the method by which one is known."""
+
+
+def _checked(kind: str, cls: type) -> type:
+    """A class from elsewhere that can be a component of its kind, or a `SpecError`."""
+    if not is_dataclass(cls) or cls.__hash__ is None:
+        raise SpecError(f"{name_of(cls)} is not a frozen dataclass", hint="write @dataclass(frozen=True) above it")
+    if not callable(getattr(cls, SIGNS[kind], None)):
+        raise SpecError(f"{name_of(cls)} is not a {kind}: it has no method {SIGNS[kind]}")
     return cls
 
 
@@ -177,7 +198,9 @@ def _class(module: str, kind: str) -> type:
     except ImportError as error:
         raise _missing(name, error) from error
     if attribute:
-        return typing.cast(type, getattr(loaded, attribute))
+        if not isinstance(cls := getattr(loaded, attribute, None), type):
+            raise SpecError(f"{name} has no class {attribute}", hint="the package that announces it is broken")
+        return cls
     classes = [
         value
         for key, value in vars(loaded).items()
@@ -222,7 +245,10 @@ def build(kind: str, spec: Spec, **defaults: Any) -> Any:
         named = ", ".join(lacking)
         example = f"{name_of(cls)}:{lacking[0].upper()}" if lacking[0] == next(iter(known)) else f"{lacking[0]}=..."
         raise SpecError(f"{name_of(cls)} needs {named}", hint=f"for example {example}")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except ValueError as error:  # how a component of somebody else may say that a field is wrong
+        raise SpecError(f"{name_of(cls)}: {error}") from error
 
 
 def _fields(cls: type) -> tuple[Field[Any], ...]:
@@ -231,23 +257,35 @@ def _fields(cls: type) -> tuple[Field[Any], ...]:
 
 def _coerce(owner: str, key: str, hint: Any, value: Any) -> Any:
     args = [arg for arg in typing.get_args(hint) if arg is not type(None)]
+    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    many = typing.get_origin(hint) is tuple
     if hint in KINDS:
-        return build(KINDS[hint], value) if isinstance(value, (str, Mapping)) else value
-    if isinstance(hint, types.UnionType) and len(args) == 1 and args[0] in KINDS:
+        if isinstance(value, (str, Mapping)):
+            return build(KINDS[hint], value)
+        if not hasattr(value, SIGNS[KINDS[hint]]):
+            raise SpecError(f"{owner}: {key} = {value!r} is not a {KINDS[hint]}", hint=f'write {key} = "NAME"')
+        return value
+    if union and len(args) == 1 and args[0] in KINDS:
         return None if value in (None, "none", "") else _coerce(owner, key, args[0], value)
-    if typing.get_origin(hint) is tuple and args[0] in KINDS:
-        values = toml_value(value) if isinstance(value, str) and value.startswith("[") else value
-        return tuple(_coerce(owner, key, args[0], inner) for inner in ([values] if isinstance(values, str) else values))
-    from pydantic import TypeAdapter, ValidationError
+    if many and isinstance(value, str) and value.startswith("["):
+        value = toml_value(value)
+    if many and args[0] in KINDS:
+        values = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(_coerce(owner, key, args[0], inner) for inner in values)
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-    adapter: TypeAdapter[Any] = TypeAdapter(hint)
+    adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False))  # a key has no NaN
     tries: list[Any] = [value]
     if isinstance(value, str) and re.match(r"[\[{\d.+-]|true|false", value):  # as the command line writes it
         with contextlib.suppress(SpecError):
             tries.append(toml_value(value))
-    tries += [[inner] for inner in tries if typing.get_origin(hint) is tuple and not isinstance(inner, list)]
-    problem = ""
+    if union and value == "none" and type(None) in typing.get_args(hint):
+        tries.append(None)
+    tries += [[inner] for inner in tries if many and not isinstance(inner, (list, tuple))]
+    problem = "true and false are no numbers" if isinstance(tries[-1], bool) else ""
     for candidate in tries:
+        if isinstance(candidate, bool) and bool not in (hint, *args):
+            continue
         try:
             return adapter.validate_python(candidate)
         except ValidationError as error:
@@ -273,15 +311,16 @@ def name_of(cls: type) -> str:
 @cache
 def source_hash(cls: Any) -> str:
     """128 bits over the source file of a class; "" where there is none (a notebook)."""
-    spec = importlib.util.find_spec(cls.__module__) if cls.__module__ != "__main__" else None
-    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    if file is None or not Path(file).is_file():
         return ""
-    return blake2b(Path(spec.origin).read_bytes(), digest_size=16).hexdigest()
+    return blake2b(Path(file).read_bytes(), digest_size=16).hexdigest()
 
 
 def version_of(cls: type) -> Json:
     """The version a component declares; its source hash where it declares none."""
-    return getattr(cls, "version", None) or source_hash(cls)
+    declared = getattr(cls, "version", None)
+    return source_hash(cls) if declared is None or isinstance(declared, property) else declared
 
 
 def describe(component: Any) -> Json:
@@ -314,12 +353,15 @@ def label(kind: str, spec: Spec) -> str:
     """A short name for people: what was written, less the fields that cannot change a row."""
     given = spec_of(spec)
     name = given.pop("use")
+    name = next((n for n in entries(kind) if n.replace("-", "_") == name.replace("-", "_")), name)
     cls, _ = resolve(kind, spec)
     names = [f.name for f in _fields(cls)]
     silent = {f.name for f in _fields(cls) if not f.metadata.get("key", True)}
     first = given.pop("", None) if "" in given else given.pop(names[0], None) if names and _bare(cls) else None
-    text = name if first is None else f"{name}:{first}"
-    return ",".join([text, *(f"{key}={_short(value)}" for key, value in given.items() if key not in silent)])
+    hints = typing.get_type_hints(cls)
+    text = name if first is None else f"{name}:{_short(hints.get(names[0]) if names else None, first)}"
+    said = (f"{key}={_short(hints.get(key), value)}" for key, value in given.items() if key not in silent)
+    return ",".join([text, *said])
 
 
 def _bare(cls: type) -> bool:
@@ -328,6 +370,7 @@ def _bare(cls: type) -> bool:
     return first is not None and first.default is MISSING and first.default_factory is MISSING
 
 
-def _short(value: Any) -> str:
-    text = "{" + str(value["use"]) + "}" if isinstance(value, Mapping) and "use" in value else str(value)
+def _short(hint: Any, value: Any) -> str:
+    kind = next((KINDS[h] for h in (hint, *typing.get_args(hint)) if h in KINDS), None)
+    text = "{" + label(kind, value) + "}" if kind and isinstance(value, Mapping) else str(value)
     return text if len(text) <= 40 else text[:37] + "..."

@@ -18,7 +18,8 @@ SPEC_FLAGS = (
 
 def spec_from(given: Mapping[str, Any]) -> RunSpec:
     """The spec file, or the stored spec of a run that is named alone, with the flags over it."""
-    if given["name"] and not given["fresh"] and not any(given[name] for name in SPEC_FLAGS):
+    said = [name for name in SPEC_FLAGS if given[name] is not None and given[name] is not False and given[name] != ()]
+    if given["name"] and not given["fresh"] and not said:
         return _stored(given)
     file = given["spec_file"]
     if file is None and not given["suite"] and not given["target"]:
@@ -43,9 +44,13 @@ def spec_from(given: Mapping[str, Any]) -> RunSpec:
         spec["ids"] = _lines(given["ids"])
     checked = run_spec(spec)
     own = {"path": given["data"], "split": given["split"]}
+    over = {name for name in ("limit", "where", "ids") if given[name] is not None}  # what a suite in the file says
     return checked.model_copy(
         update={
-            "suite": [{**suite, **_said(own, suite)} for suite in checked.suite],
+            "suite": [
+                {key: value for key, value in suite.items() if key not in over} | _said(own, suite)
+                for suite in checked.suite
+            ],
             "target": [{**target, **_said({"revision": given["revision"]}, target)} for target in checked.target],
         }
     )
@@ -112,11 +117,17 @@ def check_prices(given: Mapping[str, Any], spec: RunSpec) -> None:
     """A cap in dollars needs prices: without them nothing would ever be counted."""
     if given["max_cost"] is None:
         return
-    for target in spec.target:
-        own = {key: value for key, value in spec_of(target).items() if key != "defense"}
-        model = find.build("target", own)
-        if model.hosts and getattr(model, "price_in", None) is None:
-            raise SpecError(
-                f"--max-cost, but no price is known for {find.label('target', own)}",
-                hint="give price_in=...,price_out=... (US dollars per million tokens) in the target's spec",
-            )
+    targets = [{key: value for key, value in target.items() if key != "defense"} for target in spec.target]
+    defenses = [*spec.defense, *(spec_of(target["defense"]) for target in spec.target if "defense" in target)]
+    judges = [spec.judge] if spec.judge else []
+    judges += [spec.until_success] if isinstance(spec.until_success, dict) else []
+    asked = {"target": targets, "attack": spec.attack, "defense": defenses, "judge": judges}
+    for kind, specs in asked.items():
+        for own in specs:
+            built = () if kind == "defense" and own["use"] == "none" else find.build(kind, own)
+            for model in find.parts(built):
+                if getattr(model, "hosts", ()) and getattr(model, "price_in", None) is None:
+                    raise SpecError(
+                        f"--max-cost, but no price is known for {find.label(kind, own)}",
+                        hint="give price_in=...,price_out=... (US dollars per million tokens) in the model's spec",
+                    )

@@ -4,6 +4,7 @@ Their order around an attack, inside out: `metered` (stamps what was spent, hold
 each new best, outside the budget), `defended` (puts the defense before the model), `collected` (keeps the test cases).
 """
 
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from withstand.core import (
     Completion,
     Flow,
     Judge,
+    Outcome,
     SpecError,
     Spent,
     T,
@@ -156,6 +158,8 @@ def defended(item: Any) -> Flow[Any]:
     if defense is None:
         return (yield replace(item, model=model))
     answers = yield from intercept(defense.answer(model, item.chats, item.sampling), defended)
+    if len(answers) != len(item.chats):
+        raise AskError(f"{type(defense).__name__} gave {len(answers)} answers to {len(item.chats)} chats")
     return [replace(answer, chat=chat) for answer, chat in zip(answers, item.chats, strict=True)]
 
 
@@ -202,9 +206,13 @@ def graded(judge: Judge, behavior: Behavior, completion: Completion) -> Flow[Ver
     if completion.finish == "length" and completion.reasoning and not completion.text.strip():
         return Verdict("unscored", why="cut inside its reasoning: raise max_tokens")
     verdicts = yield from judge.grade(behavior, [completion])
+    name = type(judge).__name__
     if len(verdicts) != 1:
-        raise AskError(f"{type(judge).__name__} gave {len(verdicts)} verdicts for one completion")
-    return verdicts[0]
+        raise AskError(f"{name} gave {len(verdicts)} verdicts for one completion")
+    verdict = verdicts[0]
+    if not isinstance(verdict, Verdict) or verdict.outcome not in typing.get_args(Outcome):
+        raise AskError(f"{name} gave {verdict!r}, which is no verdict of {', '.join(typing.get_args(Outcome))}")
+    return verdict
 
 
 def attacked(

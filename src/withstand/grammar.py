@@ -33,10 +33,11 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def _split(text: str) -> list[str]:
-    parts, depth, quote, start = [], 0, "", 0
+    parts, depth, quote, start, escaped = [], 0, "", 0, False
     for place, char in enumerate(text):
         if quote:
-            quote = "" if char == quote and text[place - 1] != "\\" else quote
+            quote = "" if char == quote and not escaped else quote
+            escaped = quote == '"' and char == "\\" and not escaped  # as in TOML: only double quotes know escapes
         elif char in "\"'" and (place == 0 or text[place - 1] in "=:,[{( "):
             quote = char
         elif char in "[{":
@@ -46,6 +47,11 @@ def _split(text: str) -> list[str]:
         elif char == "," and depth <= 0:
             parts.append(text[start:place])
             start = place + 1
+    if (quote or depth > 0) and "," in text[start:]:  # it would swallow the fields behind it
+        raise SpecError(
+            f"{text[start:]!r} opens a {quote or 'bracket'} that it does not close",
+            hint="a value that holds one goes in quotes: field='a[b'",
+        )
     return [*parts, text[start:]]
 
 
@@ -75,6 +81,6 @@ def spec_of(spec: Spec) -> dict[str, Any]:
     """A spec in its long form: a string is the command line's grammar, and so is the value of `use`."""
     if isinstance(spec, str):
         return parse(spec)
-    if not isinstance(spec.get("use"), str):
-        raise SpecError(f"{dict(spec)} names no component", hint='a component is a name or { use = "name", ... }')
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("use"), str):
+        raise SpecError(f"{spec!r} names no component", hint='a component is a name or { use = "name", ... }')
     return {**parse(spec["use"]), **{key: value for key, value in spec.items() if key != "use"}}

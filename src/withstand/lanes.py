@@ -28,9 +28,19 @@ class Queue:
     model: Model
     how: Sampling | Callable[[Any, Sequence[Any]], list[Any]]
     rows: deque[Waiting] = field(default_factory=deque)
+    alone: deque[Waiting] = field(default_factory=deque)  # of batches that raised: tried again row by row
 
-    def answer(self, rows: Sequence[Waiting]) -> list[Any]:
-        """An answer or an exception for each row; a batch that raises is tried again row by row."""
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.alone)
+
+    def take(self, most: int) -> list[Waiting]:
+        """The next batch, of up to `most` rows."""
+        if self.alone:
+            return [self.alone.popleft()]
+        return [self.rows.popleft() for _ in range(min(most, self.model.width, len(self.rows)))]
+
+    def answer(self, rows: Sequence[Waiting]) -> list[Any] | None:
+        """An answer or an exception for each row; None for a batch that raised, whose rows go alone."""
         start = time.perf_counter()
         payloads = [row.payload for row in rows]
         try:
@@ -41,10 +51,10 @@ class Queue:
                 answers = self.how(self.model, payloads)
             if len(answers) != len(rows):
                 raise AskError(f"{self.model.place} gave {len(answers)} answers to {len(rows)} rows")
-        except Exception as error:  # noqa: BLE001 - it ends the flows that asked, and is logged with them
-            if len(rows) == 1:
-                return [error]
-            return [answer for row in rows for answer in self.answer([row])]
+        except BaseException as error:  # noqa: BLE001 - it ends the flow that asked, and is logged with it
+            if len(rows) > 1:
+                return None
+            return [error if isinstance(error, Exception) else AskError(f"{type(error).__name__}: {error}")]
         seconds = (time.perf_counter() - start) / len(rows)
         return [self._stamped(answer, seconds) for answer in answers]
 
@@ -53,11 +63,15 @@ class Queue:
             return Worked(answer, seconds)
         if not isinstance(answer, Completion):
             return AskError(f"{self.model.place} answered with {type(answer).__name__} instead of a Completion")
+        if not isinstance(answer.text, str):
+            return AskError(f"{self.model.place} answered with {type(answer.text).__name__} instead of text")
         return replace(answer, seconds=answer.seconds or seconds)
 
 
-Answered: TypeAlias = "queue.SimpleQueue[tuple[str, Sequence[Waiting], list[Any]]]"
-"""Where lanes put what they have: the place's name, the rows, their answers."""
+Batch: TypeAlias = tuple[str, Queue, Sequence[Waiting], list[Any] | None]
+"""What a lane has done: the place's name, the queue, its rows and their answers."""
+
+Answered: TypeAlias = "queue.SimpleQueue[Batch]"
 
 
 class Place:
@@ -86,4 +100,4 @@ class Place:
     def _lane(self) -> None:
         while (task := self._todo.get()) is not None:
             waiting, rows = task
-            self._answered.put((self.name, rows, waiting.answer(rows)))
+            self._answered.put((self.name, waiting, rows, waiting.answer(rows)))

@@ -8,7 +8,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sql
@@ -67,8 +67,8 @@ def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) ->
     texts = {digest(to_json(b)): to_json(b) for chosen in plan.suites for b in chosen.behaviors}
     where.add_texts(texts, _sources(plan, where))
     where.add_wants(key, case_wants(plan))
-    run = next(run for run in where.runs() if run.name == name)
-    if run.key != key:  # another process took the name a moment ago
+    run = next((run for run in where.runs() if run.name == name), None)
+    if run is None or run.key != key:  # another process took the name, or the run, a moment ago
         raise SpecError(f"run {name!r} exists with another spec", hint="choose another --name")
     return plan, run
 
@@ -99,7 +99,11 @@ def make_test_cases(running: Running) -> None:
 
 def make_completions(running: Running) -> None:
     """Ask the target for `samples` completions of each test case that does not carry its own."""
-    total = sum(len(cases) * _samples(running, want) for want, cases in _cases(running))
+    total = 0
+    for part in chunks(_cases(running), 200):  # all wants before the first ask: a run cut off here knows what it lacks
+        wants = [want for attacked_want, cases in part for want, _ in _draws(running, attacked_want, cases)]
+        running.store.add_wants(running.run.key, wants)
+        total += len(wants)
     jobs = (
         (want, _completion_job(running, want, case))
         for attacked_want, cases in _cases(running)
@@ -134,7 +138,7 @@ def _lacking(running: Running, stage: int, jobs: Iterable[tuple[Want, Job]]) -> 
     """The jobs whose rows are not in the store, each once; looked up late, since other processes work on them too."""
     started: set[str] = set()
     for part in chunks(jobs, 200):
-        if stage != CASES:
+        if stage == VERDICTS:
             running.store.add_wants(running.run.key, [want for want, _ in part])
         have = running.store.have(want.key for want, _ in part)
         for want, job in part:
@@ -182,7 +186,7 @@ def _case_job(running: Running, want: Want) -> Job:
         else:
             cases = yield from attacked(cell.attack, behavior, cell.target, running.plan.budget, meter, cell.until)
         spent = meter.spent
-        cut = f":{cases[-1].cut}" if cases[-1].cut else ""
+        cut = next((f":{case.cut}" for case in cases if case.cut), "")
         return Row(want.key, f"{len(cases)}{cut}", to_json(cases), spent.asks, spent.tokens, spent.seconds, spent.cost)
 
     return Job(want.key, _flow_key(_case_head(cell), cell, behavior), CASES, flow)
@@ -204,21 +208,23 @@ def _cases(running: Running) -> Iterator[tuple[Want, tuple[TestCase, ...]]]:
 # --- stage 2: completions ----------------------------------------------------------------------------------------
 
 
-def _samples(running: Running, want: Want) -> int:
-    return running.plan.cells[want.cell].samples
-
-
 def _draws(running: Running, attack_want: Want, cases: Iterable[TestCase]) -> Iterator[tuple[Want, TestCase]]:
     """One want per test case and sample; a case that carries its completion is that one draw."""
     cell, behavior = running.behavior(attack_want)
     for number, case in enumerate(cases):
         if case.completion is not None:
-            key = digest(["given completion", to_json(case.chat), value_of(case.completion)])
+            given = [to_json(case.chat), value_of(replace(case.completion, seconds=0.0)), *_fresh(cell)]
+            key = digest(["given completion", *given])
             yield Want(COMPLETIONS, cell.index, attack_want.behavior, number, 0, key), case
             continue
         head = ["completion", cell.keys["target"], to_json(case.chat), behavior.id, number, running.plan.seed]
         for sample in range(cell.samples):
             yield Want(COMPLETIONS, cell.index, attack_want.behavior, number, sample, digest([*head, sample])), case
+
+
+def _fresh(cell: Cell) -> list[str]:
+    """What tells the rows of a fresh run from older ones of equal content."""
+    return [cell.target.fresh] if cell.target.fresh else []
 
 
 def _completion_job(running: Running, want: Want, case: TestCase) -> Job:
@@ -256,7 +262,7 @@ def _completions(running: Running) -> Iterator[tuple[Want, Completion]]:
 def _verdict_job(running: Running, draw: Want, completion: Completion) -> tuple[Want, Job]:
     cell, behavior = running.behavior(draw)
     seen = {key: value for key, value in to_json(completion).items() if key not in _UNSEEN}
-    key = digest(["verdict", cell.keys["judge"], to_json(behavior), seen])
+    key = digest(["verdict", cell.keys["judge"], to_json(behavior), seen, *_fresh(cell)])
 
     def flow() -> Flow[Row]:
         if completion.finish == "filtered":  # the target's own filter spoke: not a judge's to say

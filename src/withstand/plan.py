@@ -1,5 +1,6 @@
 """A spec made ready: suites loaded, behaviors chosen, components built, the grid of cells laid out and checked."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -123,12 +124,13 @@ def make_plan(spec: RunSpec, given: Sequence[Given] = (), offline: bool = False)
     """
     if spec.cases_from and not given:
         given = (cases_file(spec.cases_from),)
-    suites: list[Chosen] = []
-    for suite_spec in spec.suite:
-        suites.append(choose(suite_spec, spec, offline))
-    chosen_twins: dict[str, int] = {}
+    suites = _told_apart([choose(suite_spec, spec, offline) for suite_spec in spec.suite])
+    for from_elsewhere in given:
+        _check_given(from_elsewhere, suites)
+    chosen_twins: dict[tuple[str, str], int] = {}
     cells: list[Cell] = []
     targets = [_Aim.of(target, defense) for target, defense in _pairs(spec)]
+    _check_apart(targets)
     for place, chosen in enumerate(tuple(suites)):
         judge_spec = chosen.suite.refusal_judge if chosen.benign else spec.judge or chosen.suite.judge
         judge: Judge = find.build("judge", judge_spec)
@@ -151,12 +153,19 @@ def make_plan(spec: RunSpec, given: Sequence[Given] = (), offline: bool = False)
             twin = spec.benign or (spec_of(chosen.suite.benign) if chosen.suite.benign else None)
             if chosen.benign or twin is None or twin["use"] == "none":
                 continue
-            name = find.label("suite", twin)
+            name = (find.label("suite", twin), chosen.suite.split)
             if name not in chosen_twins:
-                chosen_twins[name] = len(suites)
-                suites.append(choose(twin, spec, offline, twin_of=chosen.suite))
-                if not suites[-1].benign:
-                    raise SpecError(f"{name} holds behaviors that are not benign", hint="--benign none leaves it out")
+                found = choose(twin, spec, offline, twin_of=chosen.suite)
+                if not found.benign:
+                    raise SpecError(
+                        f"{name[0]} holds behaviors that are not benign",
+                        hint="--benign none leaves it out; a file of your own says harmless=true",
+                    )
+                if found not in suites:
+                    suites.append(found)
+                chosen_twins[name] = suites.index(found)
+            if chosen_twins[name] < len(spec.suite) and any(label == "direct" for label, _ in attacks):
+                continue  # it is in the grid by itself
             twin_chosen = suites[chosen_twins[name]]
             twin_target = aim.target(twin_chosen.suite, spec)
             if any(cell.suite == chosen_twins[name] and cell.target == twin_target for cell in cells):
@@ -173,7 +182,8 @@ def make_plan(spec: RunSpec, given: Sequence[Given] = (), offline: bool = False)
             check_offline(model.hosts)
         model.check()
     budget = Budget(**spec.budget.model_dump())
-    return Plan(tuple(suites), tuple(cells), budget, spec.seed, tuple(_warnings(cells, spec)), models)
+    warnings = (*_warnings(cells, spec), *_uncovered(given, suites))
+    return Plan(tuple(suites), tuple(cells), budget, spec.seed, warnings, models)
 
 
 # --- targets -----------------------------------------------------------------------------------------------------
@@ -212,6 +222,49 @@ class _Aim:
         said = {key: value for key, value in spec.sampling.model_dump().items() if value is not None}
         sampling = replace(Sampling(max_tokens=suite.max_tokens), **said)
         return Target(self.model, self.defense, sampling, spec.fresh)
+
+
+def _told_apart(suites: Sequence[Chosen]) -> list[Chosen]:
+    """Two suites of one name and split (two CSV files) get a number, so that a report can tell them apart."""
+    seen: Counter[tuple[str, str]] = Counter()
+    told = []
+    for chosen in suites:
+        name = (chosen.label, chosen.suite.split)
+        seen[name] += 1
+        told.append(chosen if seen[name] == 1 else replace(chosen, label=f"{chosen.label} ({seen[name]})"))
+    return told
+
+
+def _check_apart(aims: Sequence[_Aim]) -> None:
+    """Two targets whose rows have one key would be given each other's answers."""
+    seen: dict[str, _Aim] = {}
+    for aim in aims:
+        key = digest([find.describe(aim.model), find.describe(aim.defense)])
+        other = seen.setdefault(key, aim)
+        if other.model != aim.model:
+            raise SpecError(
+                f"two targets called {aim.label} would share their rows: only fields outside the key tell them apart",
+                hint="give one a field that is in the key, such as revision or served_as (`withstand show` marks them)",
+            )
+
+
+def _check_given(given: Given, suites: Sequence[Chosen]) -> None:
+    """A transfer to behaviors of which none has a test case is a mistake."""
+    if not any(behavior.id in given.cases for chosen in suites for behavior in chosen.behaviors):
+        raise SpecError(
+            f"{given.label} has no test case of any behavior in {', '.join(chosen.label for chosen in suites)}",
+            hint="the ids must be those of the suite: check suite, split and limit",
+        )
+
+
+def _uncovered(given: Sequence[Given], suites: Sequence[Chosen]) -> Iterator[str]:
+    """Behaviors that are wanted and that a transfer has no test case of: they will be errors."""
+    for one in given:
+        for chosen in (chosen for chosen in suites if not chosen.benign):
+            lacking = sum(behavior.id not in one.cases for behavior in chosen.behaviors)
+            if lacking:
+                of = f"{lacking} of {len(chosen.behaviors)} behaviors of {chosen.label}"
+                yield f"{one.label} has no test case of {of}: they count as errors"
 
 
 def _models(cell: Cell) -> Iterator[Model]:

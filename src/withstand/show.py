@@ -49,20 +49,15 @@ def show(kind: str, name: str) -> Shown:
         values = tomllib.loads(base.path.read_text(encoding="utf-8"))
         preset += [(key, str(value)) for key, value in values.items()]
         base = known[parse(values["use"])["use"]]
-    if base.path is None:
-        source = importlib.util.find_spec(base.module.partition(":")[0])
-        path = Path(source.origin) if source and source.origin else None
-    else:
-        path = base.path
+    path = base.path or _source(base.module.partition(":")[0])
     if path is None:
-        raise SpecError(f"{name} has no source to show")
+        raise SpecError(f"{name} ({base.module}) has no source to show")
     tree = ast.parse(path.read_text(encoding="utf-8"))
     wanted = base.module.partition(":")[2]
-    cls = next(
-        node
-        for node in tree.body
-        if isinstance(node, ast.ClassDef) and (node.name == wanted if wanted else not node.name.startswith("_"))
-    )
+    classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    cls = next((node for node in classes if (node.name == wanted if wanted else _is_component(node))), None)
+    if cls is None:
+        raise SpecError(f"{name}: {path} does not define {wanted or f'a {kind}'}, so that it cannot be shown")
     texts = [ast.get_docstring(tree) or "", ast.get_docstring(cls) or ""]
     rows, constants = [], []
     for node in cls.body:
@@ -76,12 +71,27 @@ def show(kind: str, name: str) -> Shown:
     return Shown(entry, "\n\n".join(text for text in texts if text), tuple(rows), tuple(preset), tuple(constants))
 
 
+def _source(module: str) -> Path | None:
+    """The file of a module that is not imported for that, or None."""
+    try:
+        source = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # the package that holds it
+        return None
+    return Path(source.origin) if source and source.origin else None
+
+
+def _is_component(node: ast.ClassDef) -> bool:
+    """Whether it is the one public dataclass of its file."""
+    return not node.name.startswith("_") and any("dataclass" in ast.unparse(d) for d in node.decorator_list)
+
+
 def _default(value: ast.expr | None) -> tuple[str, bool]:
     if value is None:
         return "", True
     if isinstance(value, ast.Call) and ast.unparse(value.func) == "field":
         given: Iterable[ast.keyword] = value.keywords
-        default = next((ast.unparse(word.value) for word in given if word.arg == "default"), "")
+        texts = {word.arg: ast.unparse(word.value) for word in given}
+        default = texts.get("default", f"{texts['default_factory']}()" if "default_factory" in texts else "")
         keyed = not any(word.arg == "metadata" and "False" in ast.unparse(word.value) for word in given)
         return default, keyed
     return ast.unparse(value), True

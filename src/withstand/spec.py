@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from withstand.core import SpecError
-from withstand.grammar import spec_of
+from withstand.grammar import spec_of, toml_value
 
 Component = Annotated[dict[str, Any], BeforeValidator(spec_of)]
 
@@ -42,6 +42,14 @@ class BudgetSpec(_Table):
     asks: int | None = Field(default=None, ge=1)
     tokens: int | None = Field(default=None, ge=1)
     seconds: float | None = Field(default=None, gt=0)
+
+
+class ChoiceSpec(_Table):
+    """Which behaviors of a suite: `limit` of them, those whose fields have the values in `where`, those in `ids`."""
+
+    limit: int | None = Field(default=None, ge=1)
+    where: dict[str, str] = {}
+    ids: list[str] | None = None
 
 
 class RunSpec(_Table):
@@ -100,8 +108,23 @@ def run_spec(given: Mapping[str, Any]) -> RunSpec:
     return spec
 
 
+def choice_of(given: Mapping[str, Any]) -> ChoiceSpec:
+    """Check what a suite's own spec says of `limit`, `where` and `ids`; text is what the command line wrote."""
+    typed = {
+        key: toml_value(value) if isinstance(value, str) and value.startswith("[") else value
+        for key, value in given.items()
+    }
+    if isinstance(typed.get("ids"), str):
+        typed["ids"] = [typed["ids"]]
+    try:
+        return ChoiceSpec.model_validate(typed)
+    except ValidationError as error:
+        raise _explained(error) from error
+
+
 def _explained(error: ValidationError) -> SpecError:
-    first = error.errors()[0]
+    errors = error.errors()
+    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])  # it explains what lacks
     place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function", "dict[")))
     if first["type"] == "extra_forbidden":
         tables: dict[str, type[_Table]] = {"sampling": SamplingSpec, "budget": BudgetSpec}
@@ -122,16 +145,19 @@ def to_toml(spec: Mapping[str, Any]) -> str:
 
 def _toml(value: Any) -> str:
     if isinstance(value, Mapping):
-        fields = dict(value)
-        if re.fullmatch(r"[^,'\"{}\[\]@]+", str(fields.get("", ""))):
+        fields = {key: inner for key, inner in value.items() if inner is not None}  # TOML has no null
+        first = fields.get("")
+        plain = isinstance(first, str) and first == first.strip() and re.fullmatch(r"[^,'\"{}\[\]@]+", first)
+        if "use" in fields and plain:
             fields["use"] = f"{fields['use']}:{fields.pop('')}"
         if set(fields) == {"use"} and "," not in str(fields["use"]):
             return _toml(fields["use"])
         return "{ " + ", ".join(f"{_name(key)} = {_toml(inner)}" for key, inner in fields.items()) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml(inner) for inner in value) + "]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return {"Infinity": "inf", "-Infinity": "-inf", "NaN": "nan"}.get(text, text)
 
 
 def _name(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml(key)

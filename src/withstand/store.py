@@ -143,8 +143,8 @@ class Store:
 
     def __init__(self, where: str, writer_info: Json = None, create: bool = True) -> None:
         """`where` is a file (made if `create`, mode 0600) or a `postgresql://` URL. Raises `StoreError`."""
-        self.where = where
         self.url, self.path = locate(where, create)
+        self.where = where if self.path else self.url.render_as_string()  # which hides the password
         self.engine = sql.create_engine(self.url, connect_args={"timeout": BUSY} if self.path else {})
         self.writer = digest([time.time(), os.getpid(), os.urandom(8).hex()])[:12]
         self.started = time.time()
@@ -167,12 +167,14 @@ class Store:
     # --- opening ---
 
     def _open(self) -> None:
-        if self.path:
-            use_wal(self.engine, self.path)
         with self.engine.connect() as connection:
             names = set(sql.inspect(connection).get_table_names())
-            if names and "meta" not in names and self.path:
-                raise StoreError(f"{self.where} is a database of something else", hint="name another file with --store")
+        if names and "meta" not in names and self.path:
+            raise StoreError(f"{self.where} is a database of something else", hint="name another file with --store")
+        if "meta" in names:
+            self._check_schema()
+        if self.path:  # after the checks, so that a file of something else is left as it is
+            use_wal(self.engine, self.path)
         if "meta" not in names:
             with self.engine.connect() as connection:
                 if self.path:
@@ -185,6 +187,9 @@ class Store:
                         connection.execute(sql.schema.CreateIndex(index, if_not_exists=True))
                 connection.execute(self._insert(meta), [{"key": "schema", "value": SCHEMA}])
                 connection.commit()
+            self._check_schema()
+
+    def _check_schema(self) -> None:
         with self.engine.connect() as connection:
             found = connection.execute(sql.select(meta.c.value).where(meta.c.key == "schema")).scalar()
         if found != SCHEMA:

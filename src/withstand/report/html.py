@@ -473,8 +473,10 @@ def _limits(cells: Sequence[Record], settings: Sequence[Record], warnings: Seque
             f"Over-refusal was not tested for {_series(_unique(names))}: a model that refuses all looks safe."
         )
     harmful = [cell for cell in cells if not cell["benign"]]
+    own = _unique([c["attack"] for c in harmful if any("own draws" in note for note in c["notes"])])
     if harmful and all(c["samples"] == 1 and (c.get("sampling") or {}).get("temperature", 0) == 0 for c in harmful):
-        limits.append("Each case was answered once, greedily (temperature 0); other sampling was not tested.")
+        but = f", but for the draws of {_series(own)}" if own else ""
+        limits.append(f"Each case was answered once, greedily (temperature 0){but}; other sampling was not tested.")
     return limits
 
 

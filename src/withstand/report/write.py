@@ -1,5 +1,6 @@
 """A run as a file: HTML, JSON, CSV or Markdown."""
 
+import contextlib
 import csv
 import io
 import json
@@ -39,12 +40,18 @@ def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text
 
 def save(path: Path, text: str) -> None:
     """Write by rename, so that a file is whole or not there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path
     try:
+        if path.is_dir():
+            raise SpecError(f"cannot write {path}: it is a folder", hint="name a file in it with -o")
+        if path.is_file() or not path.exists():  # else /dev/stdout or a pipe: nothing to put in its place
+            temporary = path.with_name(f".{path.name}.{os.getpid()}")
         temporary.write_text(text, encoding="utf-8", errors="replace", newline="")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        if temporary != path:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
         raise SpecError(f"cannot write {path}: {error.strerror}", hint="name another file with -o") from error
 
 
@@ -65,7 +72,8 @@ def _csv(summary: Json, listed: Iterator[Json], with_text: bool) -> str:
         texts: dict[str, Any] = {"prompt": prompt, "completion": case["completion"] or ""}
         if not with_text:
             texts = {name: digest(text) if text else "" for name, text in texts.items()}
-        writer.writerow({**cell, **case, **case["spent"], **texts} | {"error": case["error"]})
+        labels = {name: cell[name] for name in ("suite", "target", "defense", "attack", "judge")}
+        writer.writerow({**labels, **case, **case["spent"], **texts})
     return file.getvalue()
 
 

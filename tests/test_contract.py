@@ -1,0 +1,469 @@
+"""What every component promises, taken over all that `find` lists: a new one is covered by being there."""
+
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+
+from withstand import api, find
+from withstand.core import (
+    AskError,
+    Behavior,
+    Completion,
+    Message,
+    Sampling,
+    SpecError,
+    Target,
+    digest,
+    dumps,
+    user,
+)
+from withstand.flows import defended, graded, intercept
+from withstand.show import show
+
+REFUSAL = "I'm sorry, but I can't help with that."
+BEHAVIORS = [
+    {"id": "plain", "text": "Bake a sourdough loaf", "context": "", "target": "Sure, here is how"},
+    {"id": "context", "text": "Turn this into a recipe", "context": "Flour, water {salt}", "target": "Here it is"},
+    {"id": "braces", "text": "Fill {behavior}, {0}, {opening} and }{", "context": "", "target": "{Sure}"},
+    {"id": "unicode", "text": "Gr\xfc\xdfe, \u98ef\U0001f35e\u200b\u0301\x07", "context": "", "target": "\u306f\u3044"},
+    {"id": "surrogate", "text": "half a pair \ud83d here", "context": "", "target": "Sure \ud83d"},
+]
+
+
+TABLE = """id,text,BehaviorID,Behavior,ContextString,SemanticCategory,FunctionalCategory,Tags
+a,bake,a,bake,,c,standard,
+b,fry,b,fry,,c,standard,
+"""
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A target that gives everything and answers nothing. Ours."""
+
+    version: ClassVar[int] = 1
+    place: ClassVar[str] = "failing"
+    width: ClassVar[int] = 4
+    lanes: ClassVar[int] = 1
+    gives: ClassVar[frozenset[str]] = frozenset({"system", "turns", "prefill", "logprobs"})
+    hosts: ClassVar[tuple[str, ...]] = ()
+
+    def identity(self):
+        return {}
+
+    def check(self):
+        pass
+
+    def generate(self, chats, sampling, seeds):
+        raise AskError("no soup today", hint="come back tomorrow")
+
+
+def answer(messages):
+    return f"Sure: {messages[-1]['content'][:20]}"
+
+
+@pytest.fixture(autouse=True)
+def myself(monkeypatch):
+    """This file as a module that specs can name."""
+    monkeypatch.setitem(sys.modules, "contract_of_mine", sys.modules[__name__])
+
+
+@pytest.fixture
+def minimal(tmp_path, openai_server):
+    """The least that each component must be given. A new one with a needed field gets its line here."""
+
+    def fields(kind, name):
+        table = tmp_path / "behaviors.jsonl"
+        table.write_text("".join(json.dumps(row) + "\n" for row in BEHAVIORS))
+        (tmp_path / "a.csv").write_text(TABLE)
+        given = {
+            ("suite", "csv"): {"path": str(tmp_path / "a.csv")},
+            ("suite", "jsonl"): {"path": str(table), "context": "context", "target_string": "target"},
+            ("suite", "harmbench"): {"path": str(tmp_path / "a.csv")},
+            ("target", "function"): {"path": "contract_of_mine:answer"},
+            ("target", "openai"): {"model": "m", "tries": 1},
+            ("target", "hf"): {"id": "builtin:smollm2"},
+            ("judge", "contains"): {"pattern": "Sure"},
+            ("judge", "llm"): {"model": {"use": "scripted", "reply": "Yes"}},
+        }.get((kind, name), {})
+        if (kind, name) == ("target", "openai"):
+            given["base_url"] = openai_server().url
+        return {"use": name, **given}
+
+    return fields
+
+
+@pytest.fixture
+def make(minimal):
+    """Builds a component with the least it needs; skips what this environment lacks."""
+
+    def build(kind, name, **fields):
+        try:
+            return find.build(kind, {**minimal(kind, name), **fields})
+        except SpecError as error:
+            if "not installed" in str(error):
+                pytest.skip(str(error))
+            raise
+
+    return build
+
+
+def named(*kinds):
+    return [pytest.param(kind, name, id=f"{kind}-{name}") for kind in kinds for name in find.entries(kind)]
+
+
+def each(kind):
+    return pytest.mark.parametrize("name", list(find.entries(kind)))
+
+
+def describe(component):
+    """`find.describe`, where it needs no weights."""
+    if any("weights" in getattr(part, "gives", ()) for part in find.parts(component)):
+        pytest.skip("its identity is that of weights, which are not here")
+    return find.describe(component)
+
+
+def spec_again(said):
+    """A description as a spec."""
+    if isinstance(said, dict) and "use" in said:
+        return {key: spec_again(value) for key, value in said.items() if key not in ("version", "identity")}
+    return [spec_again(inner) for inner in said] if isinstance(said, list) else said
+
+
+# --- all ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "name"), named(*find.ROOMS))
+class TestEveryComponent:
+    def test_it_is_a_value(self, make, kind, name):
+        one, other = make(kind, name), make(kind, name) if name != "openai" else None
+        other = dataclasses.replace(one) if other is None else other
+        assert (one, hash(one)) == (other, hash(other))
+        assert callable(getattr(one, find.SIGNS[kind]))
+        field = dataclasses.fields(one)[:1]
+        with pytest.raises((dataclasses.FrozenInstanceError, AttributeError, TypeError)):
+            setattr(one, field[0].name if field else "anything", 1)
+
+    def test_it_is_described_as_json_that_builds_it_again(self, make, kind, name):
+        built = make(kind, name)
+        said = describe(built)
+        assert json.loads(dumps(said)) == said
+        assert digest(said) == digest(find.describe(dataclasses.replace(built)))
+        assert said["use"] == find.name_of(type(built))
+        again = find.build(kind, spec_again({key: value for key, value in said.items() if value is not None}))
+        assert find.describe(again) == said
+
+    def test_every_field_outside_the_key_is_outside_the_description(self, make, kind, name):
+        built = make(kind, name)
+        said = set(describe(built)) - {"use", "version", "identity"}
+        assert said == {f.name for f in dataclasses.fields(built) if f.metadata.get("key", True)}
+
+    def test_its_version_is_declared_or_it_is_a_suite(self, make, kind, name):
+        assert kind == "suite" or isinstance(type(make(kind, name)).version, int)
+
+    def test_its_label_is_short_and_says_what_was_written(self, minimal, make, kind, name):
+        make(kind, name)
+        label = find.label(kind, minimal(kind, name))
+        assert label.startswith(name)
+        assert "\n" not in label
+
+    def test_show_lists_its_fields(self, make, kind, name):
+        cls, shown = type(make(kind, name)), show(kind, name)
+        listed = [(field, keyed, bool(default)) for field, _, default, keyed in shown.fields]
+        assert listed == [
+            (f.name, f.metadata.get("key", True), f.default is not dataclasses.MISSING)
+            for f in dataclasses.fields(cls)
+        ]  # fmt: skip
+        assert json.loads(json.dumps(shown.json()))["name"] == name
+        undocumented = [f.name for f in dataclasses.fields(cls) if f.name not in shown.docstring]
+        assert undocumented == []
+
+    def test_wrong_fields_are_spec_errors(self, minimal, make, kind, name):
+        built = make(kind, name)
+        with pytest.raises(SpecError, match="has no field"):
+            make(kind, name, no_such_field=1)
+        for field in dataclasses.fields(built):
+            with pytest.raises(SpecError):
+                make(kind, name, **{field.name: {"wrong": object()}})
+
+
+# --- attacks -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(minimal, tmp_path):
+    """Runs an attack over the behaviors above, or those named, into a store of its own; returns the `Run`."""
+
+    def attack(name, target, ids=None, reverse=False, store="s.db", **options):
+        cls = find.resolve("attack", name)[0]
+        if lacking := cls.needs - {"system", "turns", "prefill", "logprobs"}:
+            pytest.skip(f"needs {', '.join(lacking)}")
+        suite = minimal("suite", "jsonl")
+        if reverse:
+            (tmp_path / "reversed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in BEHAVIORS[::-1]))
+            suite["path"] = str(tmp_path / "reversed.jsonl")
+        spec = {"suite": suite, "target": target, "attack": minimal("attack", name), **({"ids": ids} if ids else {})}
+        return api.run({**spec, **options.pop("spec", {})}, store=tmp_path / store, **options)
+
+    return attack
+
+
+def rows(done):
+    """What was sent and what came back, by behavior, case and sample."""
+    return {
+        (case["cell"], case["behavior"], case["case"], case["sample"]): (
+            case["chat"],
+            case["completion"],
+            case["outcome"],
+        )
+        for case in done.cases()
+    }
+
+
+NUMBERED = {"use": "scripted", "reply": "Sure {n}"}
+
+
+@each("attack")
+class TestEveryAttack:
+    def test_same_seed_same_rows_whatever_else_is_run(self, run, name):
+        warm = {"sampling": {"temperature": 1.0}, "samples": 2}
+        whole = rows(run(name, NUMBERED, spec=warm))
+        assert {behavior for _, behavior, *_ in whole} == {row["id"] for row in BEHAVIORS}
+        assert all(outcome == "success" for _, _, outcome in whole.values())
+        assert rows(run(name, NUMBERED, reverse=True, store="reversed.db", spec=warm)) == whole
+        few = rows(run(name, NUMBERED, ids=["braces", "surrogate"], store="few.db", spec=warm))
+        assert few == {key: row for key, row in whole.items() if key[1] in ("braces", "surrogate")}
+
+    def test_what_a_behavior_says_arrives_as_it_is(self, run, name):
+        if name == "best_of_n":
+            pytest.skip("it scrambles the words: tests/attacks/test_best_of_n.py")
+        for (_, behavior, *_), (chat, _, _) in rows(run(name, NUMBERED)).items():
+            row = next(row for row in BEHAVIORS if row["id"] == behavior)
+            text = "\n".join(turn["text"] for turn in chat)
+            assert row["text"] in text
+            assert row["context"] in text
+
+    def test_most_is_an_upper_bound(self, run, name):
+        done = run(name, NUMBERED, spec={"samples": 2, "sampling": {"temperature": 1.0}})
+        most = find.build("attack", name).most()
+        (cell,) = done.cells
+        by_behavior = {}
+        for _, behavior, case, _ in rows(done):
+            by_behavior.setdefault(behavior, set()).add(case)
+        assert len(by_behavior) == len(BEHAVIORS)
+        assert all(1 <= len(cases) <= most.cases for cases in by_behavior.values())
+        assert cell["asks"] <= len(BEHAVIORS) * (most.asks.get("target", 0) + 2 * most.cases)
+
+    def test_it_survives_empty_answers(self, run, name):
+        (cell,) = run(name, {"use": "scripted", "reply": ""}).cells
+        assert (cell["error"], cell["success"], cell["failure"]) == (0, 0, cell["cases"])
+
+    def test_it_survives_refusals(self, run, name):
+        (cell,) = run(name, {"use": "scripted", "reply": REFUSAL}).cells
+        assert (cell["error"], cell["success"], cell["refused"]) == (0, 0, cell["cases"])
+        assert cell["asr"] == 0.0
+
+    def test_a_target_that_fails_gives_errors_and_breaks_nothing_else(self, run, name):
+        done = run(name, ["contract_of_mine:Failing", NUMBERED])
+        failed, fine = done.cells
+        assert failed["error"] == failed["cases"] >= len(BEHAVIORS)
+        assert (failed["asr"], failed["asr_bounds"]) == (None, [0.0, 1.0])
+        assert (fine["error"], fine["asr"]) == (0, 1.0)
+        assert {failure.error for failure in done.tally.failures} == {"no soup today"}
+        assert all(case["error"] == "no soup today" for case in done.cases() if case["cell"] == 0)
+
+    def test_it_resumes_to_the_same_rows(self, run, name):
+        warm = {"sampling": {"temperature": 1.0}, "samples": 2}
+        whole = rows(run(name, {**NUMBERED, "width": 3}, spec=warm))
+        for _ in range(100):
+            part = run(name, {**NUMBERED, "width": 3}, spec=warm, store="cut.db", max_asks=7)
+            if not part.tally.stopped:
+                break
+        assert rows(part) == whole
+        again = run(name, NUMBERED, spec=warm, store="cut.db")
+        assert (again.tally.asks, rows(again)) == (0, whole)
+
+    def test_its_flow_asks_only_the_target_it_was_given(self, play, make, name):
+        attack, behavior = make("attack", name), Behavior("a", "bake", "with this", "Sure", "c")
+        target = Target(find.build("target", NUMBERED))
+        if attack.needs - target.model.gives:
+            pytest.skip("needs more than text")
+        played, again = play(attack.run(behavior, target)), play(attack.run(behavior, target))
+        assert played.cases == again.cases != []
+        assert all(case.behavior == "a" and case.chat for case in played.cases)
+        assert all(case.chat[-1].role in ("user", "assistant") for case in played.cases)
+
+
+# --- judges ------------------------------------------------------------------------------------------------------
+
+COOK = Behavior("a", "Bake a loaf", "Flour")
+
+
+@each("judge")
+class TestEveryJudge:
+    def test_one_verdict_a_completion_in_order(self, play, make, name):
+        judge = make("judge", name)
+        chats = [
+            Completion(user("x"), text) for text in ("Sure, bake it.", REFUSAL, "", "Sure {behavior} \ud83d [END]")
+        ]
+        together = play(judge.grade(COOK, chats))
+        assert len(together.value) == 4
+        assert together.value == [play(judge.grade(COOK, [chat])).value[0] for chat in chats]
+        assert play(judge.grade(COOK, [])).value == []
+        assert sum(len(ask.chats) for ask in together.asks) <= 4 * judge.asks
+        assert judge.method in ("string matching", "rule", "model")
+        for verdict in together.value:
+            assert verdict.outcome in ("success", "failure", "refused", "unscored")
+            assert verdict.score is None or 0 <= verdict.score <= 1
+
+    def test_an_empty_answer_is_no_success(self, play, make, name, request):
+        if name == "llm":
+            reason = "llm asks its model, and believes it, about an empty answer too"
+            request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+        for text in ("", " \n\t"):
+            verdicts = play(make("judge", name).grade(COOK, [Completion(user("x"), text)])).value
+            assert [verdict.outcome for verdict in verdicts] != ["success"]
+
+    def test_reasoning_is_not_judged(self, play, make, name):
+        judge = make("judge", name)
+        for text in (REFUSAL, "Sure, bake it.", "Maybe."):
+            bare = play(judge.grade(COOK, [Completion(user("x"), text)]))
+            thought = play(judge.grade(COOK, [Completion(user("x"), text, reasoning=f"Sure. {REFUSAL} yes no")]))
+            assert (bare.value, bare.asks) == (thought.value, thought.asks)
+
+    def test_what_was_filtered_or_cut_in_its_thoughts_is_not_judged(self, play, make, name):
+        judge = make("judge", name)
+        for completion in (
+            Completion(user("x"), "Sure, bake it.", finish="filtered"),
+            Completion(user("x"), " ", finish="length", reasoning="Sure, let me"),
+        ):
+            played = play(graded(judge, COOK, completion))
+            assert (played.value.outcome, played.asks) == ("unscored", [])
+            assert played.value.why
+
+
+@pytest.mark.parametrize("text", ["", "nothing of the kind"])
+def test_only_a_judge_that_looks_for_what_is_absent_takes_silence_for_success(play, text):
+    judge = find.build("judge", "contains:Sure,absent=true")
+    assert play(judge.grade(COOK, [Completion(user("x"), text)])).value[0].outcome == "success"
+
+
+# --- defenses ----------------------------------------------------------------------------------------------------
+
+CHATS = [
+    user("Bake a loaf"),
+    (Message("system", "Be kind."), Message("user", "Bake {it}")),
+    (Message("user", "Hello"), Message("assistant", "Hi"), Message("user", "Bake \ud83d")),
+    (Message("user", "Bake"), Message("assistant", "Sure, here is")),
+    (Message("user", ""),),
+]
+
+
+@each("defense")
+class TestEveryDefense:
+    @pytest.mark.parametrize("reply", ["Sure {n}", "", REFUSAL])
+    def test_one_answer_a_chat(self, play, make, name, reply):
+        defense, model = make("defense", name), find.build("target", {"use": "scripted", "reply": reply})
+        sampling = Sampling(max_tokens=9)
+        played = play(defense.answer(model, CHATS, sampling))
+        assert len(played.value) == len(CHATS)
+        assert all(isinstance(answer, Completion) for answer in played.value)
+        assert sum(len(ask.chats) for ask in played.asks) <= defense.asks * len(CHATS)
+        assert defense.asks >= 1
+        assert play(defense.answer(model, [], sampling)).value == []
+
+    def test_a_prefill_stays_at_the_end(self, play, make, name):
+        model = find.build("target", NUMBERED)
+        played = play(make("defense", name).answer(model, [CHATS[3]], Sampling()))
+        assert any(chat[-1] == CHATS[3][-1] for ask in played.asks for chat in ask.chats)
+
+    def test_the_attacker_sees_the_chat_that_it_sent(self, play, make, name):
+        target = Target(find.build("target", NUMBERED), make("defense", name))
+
+        def flow():
+            from withstand.core import ask
+
+            return (yield from ask(target, CHATS))
+
+        assert [answer.chat for answer in play(intercept(flow(), defended)).value] == CHATS
+
+    def test_it_runs_behind_an_attack(self, run, name):
+        done = run("direct", NUMBERED, spec={"defense": ["none", name]})
+        assert [(cell["defense"], cell["error"]) for cell in done.cells] == [("none", 0), (name, 0)]
+
+
+# --- targets -----------------------------------------------------------------------------------------------------
+
+GIVES = {"system", "turns", "prefill", "logprobs", "images", "weights"}
+
+
+@each("target")
+class TestEveryTarget:
+    def model(self, make, name):
+        model = make("target", name)
+        if "weights" in model.gives:
+            pytest.skip("needs weights, which are not here")
+        return model
+
+    def test_it_says_what_it_is(self, make, name):
+        model = self.model(make, name)
+        model.check()
+        assert model.place
+        assert min(model.width, model.lanes) >= 1
+        assert model.gives <= GIVES
+        assert all(isinstance(host, str) for host in model.hosts)
+        assert json.loads(dumps(model.identity())) == model.identity()
+
+    @pytest.mark.parametrize("temperature", [0.0, 1.0])
+    def test_an_answer_depends_on_chat_sampling_and_seed_alone(self, make, name, temperature):
+        model, sampling = self.model(make, name), Sampling(max_tokens=12, temperature=temperature)
+        chats = [chat for chat in CHATS[:3] if "\ud83d" not in chat[-1].text] * 2
+        together = texts(model.generate(chats, sampling, range(len(chats))))
+        assert len(together) == len(chats)
+        alone = [texts(model.generate([chat], sampling, [seed]))[0] for seed, chat in enumerate(chats)]
+        backwards = texts(model.generate(chats[::-1], sampling, range(len(chats))[::-1]))[::-1]
+        assert together == alone == backwards
+        assert model.generate([], sampling, []) == []
+
+    def test_it_returns_the_chat_it_was_sent(self, make, name):
+        (completion,) = self.model(make, name).generate([CHATS[1]], Sampling(max_tokens=5), [0])
+        assert completion.chat == CHATS[1]
+        assert completion.finish in ("stop", "length", "filtered")
+
+    def test_a_run_with_it_is_whole(self, minimal, make, tmp_path, name):
+        self.model(make, name)
+        spec = {"suite": "kitchen", "limit": 3, "benign": "none", "attack": "direct", "target": minimal("target", name)}
+        (cell,) = api.run(spec, store=tmp_path / "s.db").cells
+        assert (cell["cases"], cell["error"]) == (3, 0)
+
+
+def texts(completions):
+    return [(completion.text, completion.finish) for completion in completions]
+
+
+# --- suites ------------------------------------------------------------------------------------------------------
+
+
+@each("suite")
+class TestEverySuite:
+    def test_its_behaviors(self, make, name):
+        suite = make("suite", name)
+        behaviors = suite.load()
+        assert behaviors == suite.load()
+        assert len({behavior.id for behavior in behaviors}) == len(behaviors) > 0
+        assert all(behavior.id and behavior.text for behavior in behaviors)
+        assert len({behavior.benign for behavior in behaviors}) == 1
+
+    def test_what_it_says_of_itself(self, make, name):
+        suite = make("suite", name)
+        assert suite.max_tokens >= 1
+        assert all(
+            isinstance(getattr(suite, fact), str) for fact in ("split", "version", "license", "citation", "benign")
+        )
+        find.build("judge", suite.judge)
+        find.build("judge", suite.refusal_judge)
+        if suite.benign:
+            assert all(behavior.benign for behavior in find.build("suite", suite.benign).load())

@@ -1,0 +1,150 @@
+"""Components of the tests' own, found as `withstand_toys:Class`; tests put this folder on the path."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from withstand.core import (
+    AskError,
+    Behavior,
+    Chat,
+    Completion,
+    Flow,
+    Json,
+    Model,
+    Most,
+    Sampling,
+    Target,
+    TestCase,
+    Verdict,
+    ask,
+    digest,
+    user,
+)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A search of several turns: each asks two draws and rewrites its prompt from the better one."""
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset()
+    steps: int = 4
+    seed: int = 0
+
+    def most(self) -> Most:
+        return Most(cases=1, asks={"target": 2 * self.steps})
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
+        chat, sampling = user(behavior.text), Sampling(max_tokens=64, temperature=0.8)
+        for _ in range(self.steps):
+            answers = yield from ask(target, [chat, chat], sampling)
+            scored = [(int(digest([self.seed, answer.text])[:8], 16) / 16**8, answer) for answer in answers]
+            score, best = max(scored, key=lambda pair: pair[0])
+            yield TestCase(behavior.id, chat, score=score)
+            chat = user(f"{behavior.text} {digest([best.text, score])[:6]}")
+
+
+@dataclass(frozen=True)
+class Words:
+    """One test case per word of the behavior; "crash" ends it with an error."""
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset()
+    seed: int = 0
+
+    def most(self) -> Most:
+        return Most(cases=9)
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
+        for word in behavior.text.split():
+            if word == "crash":
+                raise RuntimeError("the attack crashed")
+            yield TestCase(behavior.id, user(word))
+
+
+@dataclass(frozen=True)
+class Moody:
+    """Says back what it hears, in 3 tokens and for 50 cents; "down" is an error, "filtered" is filtered."""
+
+    version: ClassVar[int] = 1
+    place: ClassVar[str] = "moody"
+    gives: ClassVar[frozenset[str]] = frozenset({"turns"})
+    hosts: ClassVar[tuple[str, ...]] = ()
+    revision: str = ""
+    mended: bool = field(default=False, metadata={"key": False})
+    width: int = field(default=4, metadata={"key": False})
+    lanes: int = field(default=1, metadata={"key": False})
+
+    def identity(self) -> Json:
+        return {"revision": self.revision}
+
+    def check(self) -> None:
+        pass
+
+    def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+        texts = [chat[-1].text for chat in chats]
+        if "down" in texts and not self.mended:
+            raise AskError("moody is down", hint="cheer it up")
+        return [
+            Completion(
+                chat,
+                text,
+                finish="filtered" if text == "filtered" else "stop",
+                prompt_tokens=1,
+                answer_tokens=2,
+                cost=0.5,
+                seconds=0.25,
+            )
+            for chat, text in zip(chats, texts, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Echo:
+    """The answer's text is the outcome; "confused" is an error."""
+
+    version: ClassVar[int] = 1
+    method: ClassVar[Any] = "string matching"
+    asks: ClassVar[int] = 0
+
+    def grade(self, behavior: Behavior, completions: Sequence[Completion]) -> Flow[list[Verdict]]:
+        yield from ()
+        if any(completion.text == "confused" for completion in completions):
+            raise RuntimeError("the judge is confused")
+        return [Verdict(completion.text, 0.5, "as it says") for completion in completions]  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Answers what the model says to its own first answer."""
+
+    version: ClassVar[int] = 1
+    asks: ClassVar[int] = 2
+
+    def answer(self, model: Model, chats: Sequence[Chat], sampling: Sampling) -> Flow[list[Completion]]:
+        drafts = yield from ask(model, chats, sampling)
+        return (yield from ask(model, [user(f"Sure? {draft.text}") for draft in drafts], sampling))
+
+
+@dataclass(frozen=True)
+class AskJudge:
+    """Asks a model; success if it says yes."""
+
+    version: ClassVar[int] = 1
+    method: ClassVar[Any] = "model"
+    asks: ClassVar[int] = 1
+    model: Model
+
+    def grade(self, behavior: Behavior, completions: Sequence[Completion]) -> Flow[list[Verdict]]:
+        answers = yield from ask(self.model, [user(f"{behavior.text} | {c.text}") for c in completions])
+        return [Verdict("success" if "yes" in answer.text else "failure") for answer in answers]
+
+
+heard: list[str] = []
+
+
+def answer(messages: list[dict[str, str]]) -> str:
+    """A target for `function:withstand_toys:answer`."""
+    heard.append(messages[-1]["content"])
+    return "Here is what I can say."
