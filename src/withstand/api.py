@@ -1,6 +1,7 @@
 """The Python API: `run(spec) -> Run`, `load(name) -> Run`. The command line is a thin layer over it."""
 
 import importlib.metadata
+import os
 import platform
 import sys
 import time
@@ -99,7 +100,7 @@ def run(
         spec if isinstance(spec, RunSpec) else run_spec(spec if isinstance(spec, Mapping) else read_spec(str(spec)))
     )
     if fresh:
-        checked = checked.model_copy(update={"fresh": time.strftime("%Y-%m-%dT%H:%M:%S")})
+        checked = checked.model_copy(update={"fresh": f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {os.urandom(4).hex()}"})
     where = store if isinstance(store, Store) else open_store(store)
     plan, row = begin(checked, where, name, offline)
     on_start(plan, row)

@@ -310,10 +310,14 @@ def work(model: Model, do: Callable[[Any, Sequence[Any]], list[Json]], part: Jso
 
 @dataclass(frozen=True, slots=True)
 class Most:
-    """Upper bounds for one behavior, for `--dry-run`. `cases` kept; asks by role while the attack searches."""
+    """Upper bounds for one behavior, for `--dry-run`. `cases` kept; asks by role while the attack searches.
+
+    `drawn`: the cases carry their completions, so that the target is not asked again.
+    """
 
     cases: int = 1
     asks: Mapping[str, int] = field(default_factory=dict)
+    drawn: bool = False
 
 
 class Attack(Protocol):

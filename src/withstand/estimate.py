@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from withstand.choose import Given
-from withstand.core import Json
+from withstand.core import Json, Most
 from withstand.plan import Cell, Plan
 from withstand.store import COMPLETIONS, Store, row, want
 
@@ -37,26 +37,25 @@ def estimate(plan: Plan, store: Store | None) -> Json:
 def _cell(plan: Plan, cell: Cell, earlier: dict[str, tuple[float, float]]) -> Json:
     behaviors = plan.suites[cell.suite].behaviors
     asks: dict[str, int] = defaultdict(int)
-    cases = 0
+    cases = completions = 0
     for behavior in behaviors:
         if isinstance(cell.attack, Given):
-            cases += len(cell.attack.cases.get(behavior.id, ()))
-            continue
-        most = cell.attack.most()
+            most = Most(cases=len(cell.attack.cases.get(behavior.id, ())))
+        else:
+            most = cell.attack.most()
         cases += most.cases
+        completions += 0 if most.drawn else most.cases * cell.samples
         for role, count in most.asks.items():
             held = role == "target" and plan.budget.asks is not None
             asks[role] += min(count, plan.budget.asks or count) if held else count
+        if cell.until and not most.drawn:
+            asks["target"] += most.cases
+    judged = completions or cases
     per_answer = cell.target.defense.asks if cell.target.defense else 1
-    completions = cases * cell.samples
     asks["target"] = (asks["target"] + completions) * per_answer
-    asks["judge"] += completions * cell.judge.asks
-    if cell.until:
-        asks["target"] += cases * per_answer
-        asks["judge"] += cases * cell.until.asks
+    asks["judge"] += judged * cell.judge.asks + (cases * cell.until.asks if cell.until else 0)
     seconds, cost = earlier.get(cell.keys["target"], (None, None))
-    model = cell.target.model
-    at_once = max(1, min(model.lanes * model.width, asks["target"]))
+    at_once = max(1, min(cell.target.model.lanes, asks["target"]))  # a row's seconds are its share of its batch
     return {
         "suite": plan.suites[cell.suite].label,
         **cell.labels,

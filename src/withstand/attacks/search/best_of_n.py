@@ -18,7 +18,7 @@ class BestOfN:
     """n spellings of the behavior; each draw is a test case that carries its completion: that very draw is judged.
 
     n: draws per behavior, 1 or more, default 16. Draw i is the same for every n.
-    batch: asks per step, 1 or more, default 16.
+    batch: asks at once, 1 or more, default 4; a budget of asks is used up in such steps.
     temperature: of the target, in [0, 10], default 1.
     sigma: strength of the augmentation in [0, 1], default 0.4: a word is scrambled with probability sigma**(1/2), a
         letter changes case with sigma**(1/2), a character is moved by one ASCII code with sigma**3.
@@ -28,7 +28,7 @@ class BestOfN:
     version: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset()
     n: int = 16
-    batch: int = 16
+    batch: int = 4
     temperature: float = 1.0
     sigma: float = 0.4
     seed: int = 0
@@ -42,7 +42,7 @@ class BestOfN:
             raise SpecError(f"sigma is {self.sigma}", hint="it must lie in [0, 1]; the paper's is 0.4")
 
     def most(self) -> Most:
-        return Most(cases=self.n, asks={"target": self.n})
+        return Most(cases=self.n, asks={"target": self.n}, drawn=True)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         sampling = replace(target.sampling, temperature=self.temperature)
