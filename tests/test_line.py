@@ -288,11 +288,17 @@ def test_until_success_reports_the_draw_that_was_graded(here: Callable[[str], St
     for case in cases:
         by_behavior.setdefault(case["behavior"], []).append(case)
     for listed in by_behavior.values():
-        assert [case["outcome"] for case in listed[:-1]] == ["failure"] * (len(listed) - 1)
-        assert listed[-1]["outcome"] == "success" or len(listed) == 12
-        assert listed[-1]["cut"] == ("success" if listed[-1]["outcome"] == "success" else "")
-        assert [case["spent"]["asks"] for case in listed] == list(range(1, len(listed) + 1))
-    assert cell["asks"] == len(cases) == len(sent)  # the graded draws are those of the attack: nothing is asked twice
+        won = listed[0]["outcome"] == "success"
+        assert len(listed) == (1 if won else 12)  # the winner alone, or every draw that failed
+        assert listed[-1]["cut"] == ("success" if won else "")
+        if not won:
+            assert [case["spent"]["asks"] for case in listed] == list(range(1, 13))
+    spent = sum(listed[-1]["spent"]["asks"] for listed in by_behavior.values())
+    assert cell["asks"] == spent == len(sent)  # the graded draws are those of the attack: nothing is asked twice
+    broken = sum(listed[0]["outcome"] == "success" for listed in by_behavior.values())
+    assert cell["asr"] == broken / len(by_behavior)
+    assert cell["asr_at_k"] is None
+    assert cell["asr_micro"] is None
     assert "each attack stopped at its first success" in cell["notes"]
 
 
@@ -603,7 +609,7 @@ def test_a_run_cut_short_knows_what_it_lacks(here: Callable[[str], Store]) -> No
     assert (cell["cases"], cell["error"]) == (12, 12)  # the verdicts were not reached
     assert cell["asr"] is None
     assert cell["asr_bounds"] == [0.0, 1.0]
-    assert any("12 without a row: 0 failed" in note and "12 not reached" in note for note in cell["notes"])
+    assert any("12 without a row: 12 not reached" in note for note in cell["notes"])
     assert {c["error"] for c in run.cases()} == {"not reached"}
     assert run.summary["run"]["state"] == "incomplete: 12 of 12 rows missing"
     run = api.run(spec, store=opened)

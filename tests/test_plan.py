@@ -409,7 +409,7 @@ def test_bounds_hold_roles_samples_defense_and_budget():
     assert (cell["behaviors"], cell["cases"]) == (4, 32)
     assert cell["asks"]["target"] >= 32
     capped = estimate(plan(limit=4, attack="best_of_n,n=8", benign="none", budget={"asks": 5}), None)["cells"][0]
-    assert capped["asks"]["target"] == 4 * 5 + 32
+    assert capped["asks"]["target"] == 4 * 5
     judged = estimate(plan(limit=4, judge={"use": "llm", "model": "scripted"}, samples=3, benign="none"), None)
     assert judged["asks"] == {"target": 12, "judge": 12}
     assert judged["answer_tokens"] == 12 * 128

@@ -42,7 +42,7 @@ class Job:
     """A flow to run and the key of the row it makes.
 
     `flow_key` names the flow in its answers' keys. `remember` False: its answers need no table of their own, since
-    the flow is one ask and its row holds the answer.
+    the flow is one ask and its row holds the answer. `counted` False: its label is none of the tally's.
     """
 
     key: str
@@ -50,6 +50,7 @@ class Job:
     stage: int
     flow: Callable[[], Flow[Row]]
     remember: bool = True
+    counted: bool = True
 
 
 @dataclass
@@ -234,7 +235,7 @@ class _Driver:
             return
         self.rows.append(row)
         self.tally.done += 1
-        self.tally.labels[row.label] += 1
+        self.tally.labels[row.label] += live.job.counted
         self.live -= 1
 
     def fail(self, live: _Live, error: Exception) -> None:

@@ -35,9 +35,10 @@ Cut = Literal["asks", "tokens", "seconds", "success"]
 class Stop(BaseException):
     """Ends a flow from outside: raised around it, never in it, so that what it yielded is kept."""
 
-    def __init__(self, why: Cut) -> None:
+    def __init__(self, why: Cut, hint: str = "") -> None:
         super().__init__(why)
         self.why = why
+        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,8 @@ def metered(flow: Flow[T], meter: Meter, budget: Budget = Budget()) -> Flow[T]:
             and budget.asks is not None
             and meter.spent.asks + len(item.chats) > budget.asks
         ):
-            raise Stop("asks")
+            left = budget.asks - meter.spent.asks
+            raise Stop("asks", f"the next step asks {len(item.chats)} at once, and {left} of {budget.asks} are left")
         if cut := budget.spent_by(meter.spent):
             raise Stop(cut)
         answer = yield item
@@ -166,11 +168,14 @@ def defended(item: Any) -> Flow[Any]:
 def collected(flow: Flow[None]) -> Flow[list[TestCase]]:
     """The test cases a flow found: every final one, and of the candidates the best (highest score, first of equals).
 
+    Of a search that stopped at its first success the winner alone: how many tries failed before it says how soon it
+    came, which `spent` tells; counted as cases they would make a late success look like a small one.
     Raises `AskError` where there is none: a behavior without a test case was not attacked.
     """
     finals: list[TestCase] = []
     best: TestCase | None = None
     cut: Cut | None = None
+    hint = ""
 
     def handle(item: Any) -> Flow[Any]:
         nonlocal best
@@ -185,13 +190,18 @@ def collected(flow: Flow[None]) -> Flow[list[TestCase]]:
     try:
         yield from intercept(flow, handle)
     except Stop as stop:
-        cut = stop.why
+        cut, hint = stop.why, stop.hint
     found = finals + ([best] if best else [])
     if not found and cut:
-        raise AskError(f"the budget of {cut} was spent before the first test case", hint=f"raise [budget] {cut}")
+        raise AskError(
+            f"the budget of {cut} was spent before the first test case",
+            hint="; ".join(filter(None, [hint, f"raise [budget] {cut}"])),
+        )
     if not found:
         raise AskError("the attack made no test case")
-    if cut and cut != "success":
+    if cut == "success":
+        return [case for case in found if case.cut == "success"]
+    if cut:
         return [replace(case, cut=cut) for case in found]
     return found
 
@@ -199,12 +209,15 @@ def collected(flow: Flow[None]) -> Flow[list[TestCase]]:
 def graded(judge: Judge, behavior: Behavior, completion: Completion) -> Flow[Verdict]:
     """The judge's verdict on one completion, unless there is no answer to judge.
 
-    An answer cut inside its reasoning is unscored. The caller deals with filtered completions: they have no verdict.
+    An answer cut inside its reasoning is unscored, an empty one a failure whatever the judge would say. The caller
+    deals with filtered completions: they have no verdict.
     """
     if completion.finish == "filtered":
         return Verdict("unscored", why="filtered before any answer")
     if completion.finish == "length" and completion.reasoning and not completion.text.strip():
         return Verdict("unscored", why="cut inside its reasoning: raise max_tokens")
+    if not completion.text.strip() and not completion.tool_calls:
+        return Verdict("failure", why="empty answer")
     verdicts = yield from judge.grade(behavior, [completion])
     name = type(judge).__name__
     if len(verdicts) != 1:

@@ -30,7 +30,7 @@ from withstand.core import (
 )
 from withstand.drive import Caps, Job, Tally, completion_of, drive, value_of
 from withstand.flows import Meter, attacked, collected, defended, graded, intercept, metered
-from withstand.plan import Cell, Plan, components, make_plan
+from withstand.plan import Cell, Plan, make_plan
 from withstand.spec import RunSpec
 from withstand.store import CASES, COMPLETIONS, VERDICTS, Row, RunRow, Store, Want, chunks
 
@@ -80,11 +80,22 @@ def planned(spec: RunSpec, where: Store | None, offline: bool = False) -> Plan:
 
 def execute(running: Running) -> Tally:
     """Run what is missing, stage by stage. What a cap or an interrupt leaves undone, the next call does."""
-    for loop in (make_test_cases, make_completions, make_verdicts):
+    for stage, loop in ((CASES, make_test_cases), (COMPLETIONS, make_completions), (VERDICTS, make_verdicts)):
         loop(running)
         if running.tally.stopped:
             break
+        _release(running.plan, stage)
     return running.tally
+
+
+def _release(plan: Plan, stage: int) -> None:
+    """Unload the models that no stage after this one asks."""
+    later: list[Any] = [cell.judge for cell in plan.cells]
+    later += [(cell.target.model, cell.target.defense) for cell in plan.cells] if stage == CASES else []
+    needed = {part for part in find.parts(later) if hasattr(part, "generate")} if stage != VERDICTS else set()
+    for model in plan.models:
+        if model not in needed and hasattr(model, "release"):
+            model.release()
 
 
 # --- the loops ---------------------------------------------------------------------------------------------------
@@ -142,9 +153,9 @@ def _lacking(running: Running, stage: int, jobs: Iterable[tuple[Want, Job]]) -> 
             running.store.add_wants(running.run.key, [want for want, _ in part])
         have = running.store.have(want.key for want, _ in part)
         for want, job in part:
-            if want.key in have:
+            if want.key in have or want.key in started:  # there, or wanted by two places
                 running.tally.done += 1
-            elif want.key not in started:
+            else:
                 started.add(want.key)
                 yield job
 
@@ -273,7 +284,7 @@ def _verdict_job(running: Running, draw: Want, completion: Completion) -> tuple[
         return Row(key, verdict.outcome, to_json(verdict), 0, spent.tokens, spent.seconds, spent.cost)
 
     want = Want(VERDICTS, draw.cell, draw.behavior, draw.number, draw.sample, key)
-    return want, Job(key, key, VERDICTS, flow)
+    return want, Job(key, key, VERDICTS, flow, counted=not cell.benign)
 
 
 _UNSEEN = {"seconds", "cost", "prompt_tokens", "answer_tokens", "reasoning_tokens", "logprobs"}
@@ -311,9 +322,9 @@ def _given(spec: RunSpec, where: Store) -> list[Given]:
 
 def _sources(plan: Plan, where: Store) -> dict[str, Json]:
     """Name, version and source hash of each component; warns where a version stands for two sources."""
-    used: set[Any] = {type(part) for cell in plan.cells for part in find.parts(components(cell))}
     sources = [
-        {"name": find.name_of(cls), "version": find.version_of(cls), "source": find.source_hash(cls)} for cls in used
+        {"name": find.name_of(cls), "version": find.version_of(cls), "source": find.source_hash(cls)}
+        for cls in plan.classes()
     ]
     known = where.components()
     for entry in sources:

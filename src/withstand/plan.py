@@ -77,7 +77,10 @@ class Cell:
             "suite": self.suite,
             "benign": self.benign,
             "samples": self.samples,
-            "sampling": to_json(self.target.sampling) | {"max_tokens": self.target.sampling.max_tokens},
+            "sampling": {
+                name: to_json(getattr(self.target.sampling, name))
+                for name in ("max_tokens", "temperature", "top_p", "stop")
+            },
             "judge_method": self.judge.method,
             "until_success": self.until is not None,
             "keys": dict(self.keys) | ({"cases": digest(to_json(attack.cases))} if isinstance(attack, Given) else {}),
@@ -103,9 +106,14 @@ class Plan:
             "targets": {
                 cell.labels["target"]: find.describe(cell.target.model) for cell in self.cells
             },  # with identities: what the rows' keys were made of
+            "components": sorted({(find.name_of(cls), str(find.version_of(cls))) for cls in self.classes()}),
             "budget": to_json(self.budget),
             "seed": self.seed,
         }
+
+    def classes(self) -> set[Any]:
+        """Of every component that takes part."""
+        return {type(part) for cell in self.cells for part in find.parts(components(cell))}
 
     @property
     def hosts(self) -> tuple[str, ...]:

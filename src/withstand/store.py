@@ -325,14 +325,17 @@ class Store:
                     f"both {self.where} and {other.where} have a run {theirs.name!r}, with different specs",
                     hint="nothing was merged; rerun one of them under another --name",
                 )
-        added: dict[str, int] = {}
+        before = self._sizes()
         for table in tables.sorted_tables:
             with other._errors(), other.engine.connect() as connection:
                 found = connection.execution_options(yield_per=5_000).execute(sql.select(table)).mappings()
                 for part in found.partitions():
-                    new = self._write({table: [dict(entry) for entry in part]})
-                    added[table.name] = added.get(table.name, 0) + new.get(table.name, 0)
-        return added
+                    self._write({table: [dict(entry) for entry in part]})
+        return {name: size - before[name] for name, size in self._sizes().items()}
+
+    def _sizes(self) -> dict[str, int]:
+        count = sql.func.count()
+        return {table.name: self._select(sql.select(count).select_from(table))[0][0] for table in tables.sorted_tables}
 
 
 def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -9,6 +9,7 @@ import datetime
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sql
 
@@ -60,7 +61,7 @@ def summarize(store: Store, run: RunRow) -> Json:
     """Everything a report shows of a run, as JSON. Rates are in [0, 1], or null with the reason in `notes`."""
     plan = run.plan
     found, sums, reused, writers = _read(store, run)
-    failed = _failed(store, run)
+    failed = _failed(store, run, want.c.cell)
     categories = _categories(store, plan)
     cells = [
         _cell(plan, index, cell, found[index], sums[index], failed.get(index, 0), categories[cell["suite"]])
@@ -82,7 +83,7 @@ def summarize(store: Store, run: RunRow) -> Json:
         "provenance": {
             "writers": _writers(store, writers),
             "targets": [{"label": name, "identity": value} for name, value in plan["targets"].items()],
-            "components": store.components(),
+            "components": [c for c in store.components() if [c["name"], str(c["version"])] in plan["components"]],
             "suites": [{**suite, "behaviors": len(suite["behaviors"])} for suite in plan["suites"]],
             "budget": plan["budget"],
             "seed": plan["seed"],
@@ -110,7 +111,7 @@ def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[d
     cells = len(run.plan["cells"])
     found: list[dict[int, _Behavior]] = [defaultdict(_Behavior) for _ in range(cells)]
     sums: list[dict[str, float]] = [
-        dict.fromkeys(("asks", "tokens", "seconds", "cost", "cut"), 0) for _ in range(cells)
+        dict.fromkeys(("asks", "tokens", "seconds", "cost", "cut", "own"), 0) for _ in range(cells)
     ]
     rows = old_rows = 0
     oldest = run.created
@@ -127,6 +128,7 @@ def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[d
             sums[cell]["cut"] += int(made) if cut == "seconds" else 0
         elif stage == COMPLETIONS:
             behavior.done += count
+            sums[cell]["own"] += count - asks
         else:
             behavior.counts[label] += count
             behavior.decided += count
@@ -142,14 +144,14 @@ def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[d
     return found, sums, {"rows": old_rows, "of": rows, "oldest": _iso(oldest) if old_rows else None}, writers
 
 
-def _failed(store: Store, run: RunRow) -> dict[int, int]:
-    """How many missing rows of each cell were tried and failed; the rest were not reached."""
+def _failed(store: Store, run: RunRow, by: Any) -> dict[int, int]:
+    """How many missing rows were tried and failed, by a column of `want`; the rest were not reached."""
     w = want.c
     found = store.select(
-        sql.select(w.cell, sql.func.count())  # of places: equal answers want one verdict, and lack it each
+        sql.select(by, sql.func.count())  # of places: equal answers want one verdict, and lack it each
         .select_from(want.outerjoin(row, row.c.key == w.key))
         .where(w.run == run.key, row.c.key.is_(None), w.key.in_(sql.select(failure.c.key)))
-        .group_by(w.cell)
+        .group_by(by)
     )
     return dict(found)  # type: ignore[arg-type,unused-ignore] # rows of two
 
@@ -192,15 +194,18 @@ def _cell(
     if counts["error"]:
         tried = min(failed, counts["error"])
         waiting = counts["error"] - tried
-        notes.append(
-            f"{counts['error']} without a row: {tried} failed (`withstand status` says why)"
-            + (f", {waiting} not reached" if waiting else "")
-            + "; the same command tries again"
-        )
+        parts = [f"{tried} failed (`withstand status` says why)"] if tried else []
+        parts += [f"{waiting} not reached, or in another shard"] if waiting else []
+        notes.append(f"{counts['error']} without a row: {', '.join(parts)}; the same command tries again")
     if sums["cut"]:
         notes.append(f"{sums['cut']:.0f} cases cut by seconds: outside the promise of same rows")
+    if sums["own"]:
+        notes.append(f"{sums['own']:.0f} cases are the attack's own draws, with its own sampling")
+    stopped = cell["until_success"] and not benign  # its cases are no independent draws
+    if stopped:
+        notes.append("a stopped search has no ASR@k and no micro ASR")
     asr_at_k = None
-    if not benign and any(scored):
+    if not benign and not stopped and any(scored):
         ks = {k: stats.rate_at_k(success, scored, k) for k in stats.ks(max(scored))}
         asr_at_k = {str(k): value for k, (value, _) in ks.items() if value is not None}
         fewer = [f"@{k} over {used}" for k, (_, used) in ks.items() if used < sum(1 for n in scored if n)]
@@ -227,7 +232,7 @@ def _cell(
         "asr_bounds": None if benign or not cases else _pair_of(
             stats.rate_bounds(success, unknown, [b.cases for b in behaviors])
         ),
-        "asr_micro": None if benign else stats.pooled_rate(success, scored),
+        "asr_micro": None if benign or stopped else stats.pooled_rate(success, scored),
         "asr_at_k": asr_at_k,
         "over_refusal": stats.mean_rate(refused, scored) if benign else None,
         "over_refusal_interval": _interval(refused, scored) if benign else None,
@@ -284,7 +289,7 @@ def _warnings(cells: Sequence[Json]) -> Iterator[str]:
     errors = sum(cell["error"] for cell in cells)
     if errors:
         yield f"{errors} rows are missing: they are in the bounds, never counted as safe"
-    if harmful and all(cell["over_refusal"] is None for cell in harmful):
+    if harmful and len(harmful) == len(cells):
         yield "no benign prompts were sent: a model that refuses everything would look safe"
 
 
@@ -303,27 +308,23 @@ def _iso(seconds: float) -> str:
 
 
 def status(store: Store, run: RunRow) -> Json:
-    """Rows wanted, done and failed by stage, and the failures of missing rows, most frequent first."""
-    w = want.c
-    tried = sql.select(failure.c.key).distinct().subquery()
+    """Rows wanted, done and failed by stage, and the failures of missing rows, most frequent first.
+
+    A test case that no stage has taken up yet wants its completion and its verdict all the same.
+    """
+    found, *_ = _read(store, run)
+    behaviors = [behavior for by_behavior in found for behavior in by_behavior.values()]
+    drawn = sum(behavior.cases for behavior in behaviors if behavior.made >= 0)
     counts = {
-        stage: (wanted, wanted - missing, failed)
-        for stage, wanted, missing, failed in store.select(
-            sql.select(
-                w.stage,
-                sql.func.count(),
-                sql.func.sum(sql.case((row.c.key.is_(None), 1), else_=0)),
-                sql.func.sum(sql.case((sql.and_(row.c.key.is_(None), tried.c.key.is_not(None)), 1), else_=0)),
-            )
-            .select_from(want.outerjoin(row, row.c.key == w.key).outerjoin(tried, tried.c.key == w.key))
-            .where(w.run == run.key)
-            .group_by(w.stage)
-        )
+        CASES: (len(behaviors), sum(behavior.made >= 0 for behavior in behaviors)),
+        COMPLETIONS: (drawn, sum(behavior.done for behavior in behaviors)),
+        VERDICTS: (drawn, sum(behavior.decided for behavior in behaviors)),
     }
-    stages = []
-    for stage in (CASES, COMPLETIONS, VERDICTS):
-        wanted, done, failed = counts.get(stage, (0, 0, 0))
-        stages.append({"stage": stage, "name": STAGES[stage], "wanted": wanted, "done": done, "failed": failed})
+    failed = _failed(store, run, want.c.stage)
+    stages = [
+        {"stage": stage, "name": STAGES[stage], "wanted": wanted, "done": done, "failed": failed.get(stage, 0)}
+        for stage, (wanted, done) in counts.items()
+    ]
     return {
         "run": run.name,
         "created": _iso(run.created),
