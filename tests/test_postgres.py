@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import sqlalchemy as sql
 
 import withstand
 from withstand.core import StoreError
-from withstand.store import Failure, Row, Store, row
+from withstand.store import Failure, Row, Store, answer, row
 
 SERVER = os.environ.get("WITHSTAND_TEST_POSTGRES", "")
 pytestmark = pytest.mark.skipif(not SERVER, reason="NO POSTGRESQL: set WITHSTAND_TEST_POSTGRES=postgresql://...")
@@ -81,17 +82,21 @@ def test_merging_both_ways_is_a_union(url: str, tmp_path: Path) -> None:
 
 
 def test_processes_share_a_run_and_a_kill_loses_nothing(url: str, tmp_path: Path) -> None:
-    script = f"import withstand; withstand.run({SPEC!r}, store={url!r})"
-    victim = subprocess.Popen([sys.executable, "-c", script])
-    with pytest.raises(subprocess.TimeoutExpired):
-        victim.wait(1.0)
+    slow = {**SPEC, "target": {**SPEC["target"], "width": 1, "seconds": 0.2}}  # type: ignore[dict-item]
+    victim = subprocess.Popen([sys.executable, "-c", f"import withstand; withstand.run({slow!r}, store={url!r})"])
+    watch = Store(url)
+    deadline = time.monotonic() + 60
+    while not watch.select(sql.select(answer.c.key).limit(3)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert victim.poll() is None
     victim.kill()
     victim.wait()
+    script = f"import withstand; withstand.run({SPEC!r}, store={url!r})"
     both = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(2)]
     assert [process.wait(60) for process in both] == [0, 0]
     whole = Store(str(tmp_path / "whole.db"))
     withstand.run(SPEC, store=whole)
-    assert content(Store(url)) == content(whole)
+    assert content(watch) == content(whole)
 
 
 def test_a_server_that_refuses_is_said_without_the_password(url: str) -> None:
