@@ -130,10 +130,9 @@ def million(path: Path, cells: int = 10, behaviors: int = 1_000, cases: int = 10
     import random
 
     import withstand
-    from withstand.core import digest, to_json, user
+    from withstand.core import Completion, digest, to_json, user
     from withstand.core import TestCase as Case
     from withstand.drive import value_of
-    from withstand.core import Completion
     from withstand.line import case_wants
     from withstand.plan import make_plan
     from withstand.spec import run_spec
@@ -220,11 +219,70 @@ def start(folder: Path) -> dict[str, Any]:
     return found
 
 
+def decode(_folder: Path) -> dict[str, Any]:
+    """Tokens a second of `smollm2`: pooled asks against one at a time, and against plain batched `generate`."""
+    try:
+        import torch
+
+        from withstand.models._decode import decode as run
+    except ImportError:
+        return {"skipped": "needs the extra `local`"}
+    from withstand import find
+    from withstand.core import Sampling, user
+
+    behaviors = find.build("suite", {"use": "kitchen-benign", "split": "all"}).load()
+    found: dict[str, Any] = {}
+    for dtype in ("float32", "bfloat16"):
+        target = find.build("target", f"smollm2,dtype={dtype}")
+        loaded = target.load()
+        prompts = [
+            loaded.tokenizer(target.render(user(b.text)), add_special_tokens=False)["input_ids"] for b in behaviors[:64]
+        ]
+        rows = loaded.rows(200)
+
+        def rate(
+            count: int, rows: int, ends: frozenset[int], tokens: int, loaded: Any = loaded, prompts: Any = prompts
+        ) -> float:
+            begin = time.perf_counter()
+            answers = run(loaded.model, prompts[:count], range(count), Sampling(max_tokens=tokens), ends, rows)
+            return sum(len(answer.ids) for answer in answers) / (time.perf_counter() - begin)
+
+        def plain(count: int, tokens: int, loaded: Any = loaded, prompts: Any = prompts) -> float:
+            batch = loaded.tokenizer.pad({"input_ids": prompts[:count]}, return_tensors="pt", padding_side="left")
+            begin = time.perf_counter()
+            with torch.inference_mode():
+                loaded.model.generate(
+                    **batch, min_new_tokens=tokens, max_new_tokens=tokens, do_sample=False, pad_token_id=0
+                )
+            return count * tokens / (time.perf_counter() - begin)
+
+        rate(4, 4, loaded.ends, 8)  # warm
+        one, pooled, ours, theirs = [], [], [], []
+        for _ in range(3):
+            one.append(rate(4, 1, loaded.ends, 64))
+            pooled.append(rate(64, rows, loaded.ends, 128))
+            ours.append(rate(32, 32, frozenset(), 64))
+            theirs.append(plain(32, 64))
+        found[dtype] = {
+            "one_at_a_time": round(statistics.median(one), 1),
+            "pooled_mixed_lengths": round(statistics.median(pooled), 1),
+            "ratio_pooled": round(statistics.median(p / o for p, o in zip(pooled, one, strict=True)), 1),
+            "equal_lengths": round(statistics.median(ours), 1),
+            "plain_generate": round(statistics.median(theirs), 1),
+            "ratio_to_generate": round(statistics.median(o / t for o, t in zip(ours, theirs, strict=True)), 2),
+        }
+        target.release()
+    found["unit"] = "tokens a second"
+    found["goal"] = "pooled >= 10x one at a time; at least plain generate's rate at equal lengths"
+    return found
+
+
 BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "overhead": overhead,
     "lanes": lanes,
     "report": report,
     "start": start,
+    "decode": decode,
 }
 
 
