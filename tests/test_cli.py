@@ -124,7 +124,8 @@ def test_the_contract_of_the_json(withstand):
     assert harmful["over_refusal"] == benign["over_refusal"] is not None
     assert benign["asr"] is benign["asr_bounds"] is benign["asr_at_k"] is None
     assert (harmful["asks"], harmful["samples"], harmful["sampling"]["max_tokens"]) == (4, 1, 128)
-    assert tomllib.loads(report.json["run"]["spec"])["limit"] == 4
+    assert report.json["run"]["spec"] == done.json["run"]["spec"]
+    assert report.json["run"]["spec"]["limit"] == 4
 
 
 def test_a_csv_holds_no_text_unless_asked(withstand):
@@ -291,6 +292,8 @@ def test_shards_and_merging(withstand):
         assert done.json["cells"][0]["error"] == 2
     merged = withstand("store", "merge", "1.db", "2.db", "--into", "all.db", "--json")
     assert merged.json["row"] == 24
+    said = withstand("store", "merge", "1.db", "2.db", "--into", "said.db").out
+    assert said == "merged into said.db: 1 run, 8 behaviors, 24 rows\n"
     assert "nothing new" in withstand("store", "merge", "1.db", "--into", "all.db").out
     assert "nothing new" in withstand("store", "merge", "all.db", "--into", "all.db").out
     again = withstand("report", "--store", "all.db", "-f", "json").json
@@ -404,7 +407,7 @@ def test_it_says_where_text_goes_before_the_first_ask(withstand, openai_server):
         (("run", *KITCHEN, "--defense", ""), ("names no component",)),
         (("run", *KITCHEN, "--limit", "0"), ("limit = 0 does not fit",)),
         (("run", *KITCHEN, "--limit", "x"), ("'x' is not a valid integer",)),
-        (("run", *KITCHEN, "--limits", "3"), ("No such option", "--limit")),
+        (("run", *KITCHEN, "--limits", "3"), ("error: No such option", "-> did you mean --limit")),
         (("run", *KITCHEN, "--samples", "0"), ("samples = 0",)),
         (("run", *KITCHEN, "--temperature", "-1"), ("sampling.temperature = -1.0",)),
         (("run", *KITCHEN, "--budget", "5"), ("--budget: '5' is not name=value",)),
@@ -428,7 +431,7 @@ def test_it_says_where_text_goes_before_the_first_ask(withstand, openai_server):
         (("run", *KITCHEN, "--store", "mysql://h/db"), ("is not a store",)),
         (("run", *KITCHEN, "--store", "latin.csv/deep/s.db"), ("Not a directory",)),
         (("run", "--suite", "csv:nowhere.csv", *KITCHEN[2:]), ("nowhere.csv: no such file",)),
-        (("run", "--suite", "csv:nocolumn.csv", *KITCHEN[2:]), ("no column 'text'", "Text")),
+        (("run", "--suite", "csv:nocolumn.csv", *KITCHEN[2:]), ("no column 'text'", "csv:FILE,text=Text")),
         (("run", "--suite", "csv:twice.csv", *KITCHEN[2:]), ("row 3", "column id", "id 'a' is already that of")),
         (("run", "--suite", "csv:empty.csv", *KITCHEN[2:]), ("there is no behavior in it",)),
         (("run", "--suite", "csv:headonly.csv", *KITCHEN[2:]), ("there is no behavior in it",)),
@@ -445,14 +448,22 @@ def test_it_says_where_text_goes_before_the_first_ask(withstand, openai_server):
         (("runs", "--store", "nowhere.db"), ("there is no store at nowhere.db",)),
         (("status", "--store", "latin.csv"), ("latin.csv",)),
         (("report", "--format", "pdf"), ("'pdf' is not one of",)),
+        (("report", "-o", "x.pdf"), ("no report format is called 'pdf'", "--format", ".html, .json, .csv, .md, .toml")),
+        (("run", *KITCHEN[:4], "-a", "story,direct"), ("not field=value", "repeat --attack: --attack story --att")),
+        (("run", *KITCHEN, "-d", "none,self_reminder"), ("repeat --defense: --defense none --defense self_rem",)),
+        (("run", *KITCHEN, "-t", "gpt-9"), ("a model is openai:NAME or hf:NAME", "`withstand list targets`")),
+        (("run", "-s", "harmbench", *KITCHEN[2:]), ("harmbench needs path", "--data FOLDER")),
+        (("run", *KITCHEN, "-j", "llm:openai:m,base_url=u"), ('llm,model={use="openai:m", base_url="u"}',)),
         (("list", "attakcs"), ("there is no kind 'attakcs'",)),
         (("show", "attack", "storey"), ("did you mean story",)),
         (("show", "attak", "story"), ("there is no kind 'attak'",)),
-        (("show", "attack"), ("Missing argument 'NAME'",)),
+        (("show", "attack"), ("error: Missing argument 'NAME'", "-> `withstand show --help`")),
         (("init", "-o", "nowhere/x.toml"), ("cannot write nowhere/x.toml",)),
         (("demo", "--store", "folder"), ("folder is a folder",)),
         (("store", "merge", "latin.csv", "--into", "new.db"), ("latin.csv",)),
-        (("nonsense",), ("No such command 'nonsense'",)),
+        (("nonsense",), ("error: withstand has no command 'nonsense'", "-> commands: run")),
+        (("rnu",), ("error: withstand has no command 'rnu'", "-> did you mean run")),
+        (("store", "mrege"), ("withstand store has no command 'mrege'", "did you mean merge")),
     ],
     ids=lambda value: " ".join(value)[-60:] if isinstance(value, tuple) else None,
 )  # fmt: skip
@@ -477,9 +488,11 @@ def test_a_mistake_is_a_message_and_exit_code_2(withstand, tmp_path, args, words
     with sqlite3.connect(tmp_path / "other.db") as database:
         database.execute("CREATE TABLE mine (x)")
     database.close()
+    before = set(tmp_path.iterdir())
     done = withstand(*args)
     assert done.code == 2, done
     assert done.out == ""
+    assert {path for path in set(tmp_path.iterdir()) - before if path.name != "__pycache__"} == set()
     said = " ".join(done.err.split())
     assert all(word in said for word in words), done.err
 
@@ -524,6 +537,119 @@ def test_brackets_in_labels_are_no_markup(withstand):
     done = withstand("run", "--suite", "kitchen", "--limit", "1", "--target", "scripted", "--attack", attack,
                      "--judge", "contains:[/a]", "--dry-run")  # fmt: skip
     assert (done.code, "contains:[/a]" in done.out, "[/b] :soup: [red]" in done.out) == (0, True, True)
+
+
+BELL = "\x1b]0;x\x07"
+SEEN = "\u27e8U+001B\u27e9]0;x\u27e8U+0007\u27e9"
+
+
+def test_what_a_target_or_a_file_says_does_nothing_to_the_terminal(withstand, module, tmp_path):
+    """In errors, notes, labels, names, warnings and tables: control characters are named, lines stay one line."""
+    name = module(f"def answer(messages):\n    raise OSError({BELL + 'one'!r})\n")
+    (tmp_path / "mine.csv").write_text(f"id,text\na,x\na{BELL},y\n")
+    target = ("--target", f"function:{name}:answer,tries=1,revision={BELL}", "--attack", "direct")
+    done = withstand("run", "--suite", "csv:mine.csv", *target, "--name", f"my{BELL}run")
+    assert done.code == 3
+    assert re.search(f"error: 2 rows: .*{re.escape(SEEN)}one", done.err)
+    listed = withstand("runs")
+    assert SEEN in listed.out
+    for said in (
+        done,
+        listed,
+        withstand("status"),
+        withstand("run", "--suite", "csv:mine.csv", *target, "--dry-run"),
+        withstand("run", "--suite", f"csv:{BELL}.csv", *target),
+        withstand("run", "--suite", "csv:mine.csv", *target, "--limits", BELL),
+        withstand(f"r{BELL}"),
+        withstand("show", "attack", BELL),
+        withstand("status", f"{BELL}\nmine"),
+        withstand("report", "-f", "md"),
+    ):
+        assert not set(said.out + said.err) & {"\x1b", "\x07"}
+    assert withstand("report").code == 0
+    assert (tmp_path / "my-]0;x-run.html").exists()
+
+
+def test_one_line_for_a_terminal():
+    assert console.line(f"a{BELL}\nb \r\n c\u202e\x9b") == f"a{SEEN} b c\u27e8U+202E\u27e9\u27e8U+009B\u27e9"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:se:cr@et@h/db", "postgresql://me:***@h/db"),
+        ("postgresql://me@h:5432/db?password=secret&x=y", "postgresql://me@h:5432/db?password=***&x=y"),
+        ("postgresql://h:5432/db", "postgresql://h:5432/db"),
+        ("my store.db", "my store.db"),
+    ],
+)
+def test_a_store_is_named_without_its_password(url, shown):
+    assert console.line(url) == shown
+
+
+def test_a_password_is_never_printed(withstand, monkeypatch):
+    """No server is there: what is looked at is what is said."""
+    secret = "postgresql://me:secret@127.0.0.1:1/db"
+    for args in (("run", *KITCHEN), ("status",), ("runs",), ("report",), ("demo",), ("store", "merge", secret)):
+        done = withstand(*args, "--into" if args[0] == "store" else "--store", secret)
+        assert (done.code, "secret" in done.out + done.err) == (2, False), args
+    done = withstand("status", "--store", "mysql://me:secret@h/db")
+    assert (done.code, "mysql://me:***@h/db" in done.err) == (2, True)
+    first, then = flags.then("go on", "run --name x", secret)
+    assert first == "go on: withstand run --name x"
+    assert "WITHSTAND_STORE" in then
+    assert "secret" not in then
+    assert [*flags.then("next", "report x", "o.db")] == ["next: withstand report x --store o.db"]
+    monkeypatch.setenv("WITHSTAND_STORE", secret)
+    assert [*flags.then("next", "report x", secret)] == ["next: withstand report x"]
+    assert [*flags.then("next", "report x", "withstand.db")] == ["next: withstand report x --store withstand.db"]
+
+
+def test_a_csv_holds_no_formula(withstand, module):
+    """A spreadsheet would run what a target says."""
+    name = module("def answer(messages):\n    return '=1+1'\n")
+    Path("mine.csv").write_text('id,text\n=cmd,a\n-b,c\n+d,e\n@f,g\n"\th",i\n"\uff1dx",j\nplain,k\n')
+    withstand("run", "--suite", "csv:mine.csv", "--target", f"function:{name}:answer,revision=1", "--attack", "direct")
+    rows = list(csv.DictReader(withstand("report", "-f", "csv", "--with-text").out.splitlines()))
+    assert {row["behavior"] for row in rows} == {"'=cmd", "'-b", "'+d", "'@f", "'\th", "'\uff1dx", "plain"}
+    assert {row["completion"] for row in rows} == {"'=1+1"}
+    assert {row["prompt"][:7] for row in rows} == {"[user] "}
+
+
+def test_a_report_gives_the_spec_that_repeats_the_run(withstand, tmp_path):
+    first = withstand("run", *KITCHEN, "--name", "my run", "--json").json
+    assert withstand("report", "my run", "--format", "toml", "-o", "my run.toml").code == 0
+    assert tomllib.loads((tmp_path / "my run.toml").read_text())["limit"] == 4
+    assert withstand("report", "-f", "toml").out == (tmp_path / "my run.toml").read_text()
+    again = withstand("run", "my run.toml", "--name", "my run", "--json").json
+    assert again["run"]["key"] == first["run"]["key"]
+    other = withstand("run", "my run.toml", "--store", "other.db", "--json").json
+    assert other["run"]["key"] == first["run"]["key"]
+    html = withstand("report", "-o", "-").out
+    assert "withstand report &#39;my run&#39; --format toml -o &#39;my run.toml&#39;\nwithstand run" in html
+
+
+def test_a_revision_is_for_the_targets_that_have_one(withstand, module):
+    name = module("def answer(messages):\n    return 'Sure'\n")
+    both = ("run", *KITCHEN, "--benign", "none", "--target", f"function:{name}:answer")
+    labels = [cell["target"] for cell in withstand(*both, "--revision", "v1", "--json").json["cells"]]
+    assert [label.endswith(",revision=v1") for label in labels] == [False, True]
+    assert withstand("run", *KITCHEN, "--revision", "v1").code == 2
+
+
+def test_a_mistake_leaves_no_empty_store_behind(withstand, tmp_path):
+    for args in (("--max-cost", "1", "--target", "openai:m"), ("--shard", "5/4"), ("--cases-from", "first")):
+        assert withstand("run", *KITCHEN, *args).code == 2
+    assert withstand("store", "merge", "nowhere.db", "--into", "new.db").code == 2
+    assert not list(tmp_path.glob("*.db*"))
+
+
+def test_what_is_said_is_short_and_in_good_english(withstand):
+    done = withstand("run", *KITCHEN, "--benign", "none", "--limit", "1")
+    assert ": 1 cell, 1 of kitchen; store withstand.db" in done.err
+    assert [line for line in done.err.splitlines() if line != line.rstrip()] == []
+    assert "--store" not in done.err
+    assert "direct" in withstand("runs").out
 
 
 def test_names_with_spaces_are_quoted(withstand):
@@ -614,7 +740,7 @@ def test_a_server_that_refuses_some_for_good(withstand, openai_server):
     done = withstand("run", "--suite", "kitchen", "--limit", "8", "--benign", "none", "--attack", "direct",
                      "--target", f"openai:m,base_url={server.url},lanes=1,tries=1")  # fmt: skip
     assert done.code == 3
-    assert done.err.count("1 rows: m at api:127.0.0.1") == 3
+    assert done.err.count("1 row: m at api:127.0.0.1") == 3
     (cell,) = withstand("report", "-f", "json").json["cells"]
     assert (cell["error"], cell["filtered"], cell["refused"], cell["success"]) == (3, 1, 1, 3)
     assert cell["asr_bounds"] == [3 / 8, 6 / 8]
@@ -660,7 +786,7 @@ def test_an_interrupt_says_how_to_go_on_and_that_command_does(tmp_path, openai_s
     assert time.monotonic() - at < 2
     assert running.returncode == 130
     assert "Traceback" not in err
-    command = re.search(r"Go on with: (withstand run --name .*)", err)[1]
+    command = re.search(r"go on: (withstand run --name .*)", err)[1]
     sent = len(server.requests)
     assert 12 <= sent < 56
     state = json.loads(call([*WITHSTAND, "status", "--json", "--store", "my store.db"], tmp_path).out)
@@ -686,7 +812,7 @@ def test_an_interrupt_of_a_function_that_sleeps(tmp_path):
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=20)
     assert (running.returncode, time.monotonic() - at < 2) == (130, True)
-    assert "Go on with: withstand run --name kitchen-" in err
+    assert "go on: withstand run --name kitchen-" in err
 
 
 def test_a_kill_loses_nothing_that_was_saved(tmp_path, openai_server):

@@ -151,7 +151,7 @@ def test_objects_are_taken_as_they_are(typed):
     [
         ("attack", "storey", "no attack is called 'storey'", "did you mean story"),
         ("attack", "prefix", "no attack is called", "prefill or prefix_injection"),
-        ("attack", "self_reminder", "no attack is called", "is a defense, not a attack"),
+        ("attack", "self_reminder", "no attack is called", "is a defense, not an attack"),
         ("attack", "zzzzzz", "no attack is called", "module:Class"),
         ("suite", "zzzzzz", "no suite is called", "withstand list suites"),
         ("target", "openai/gpt-4.1", "no target is called", "did you mean openai:gpt-4.1"),
@@ -165,7 +165,7 @@ def test_objects_are_taken_as_they_are(typed):
         ("attack", "no_such_module:Attack", "no attack is called", ""),
         ("attack", "json:nothing", "json has no class nothing", ""),
         ("attack", "json:JSONDecoder", "not a frozen dataclass", "frozen=True"),
-        ("attack", "withstand.core:Behavior", "not a attack: it has no method run", ""),
+        ("attack", "withstand.core:Behavior", "not an attack: it has no method run", ""),
         ("attack", "withstand.nope.more:Attack", "no attack is called", ""),
     ],
 )
@@ -374,12 +374,79 @@ def test_labels(kind, spec, text):
     assert find.label(kind, spec) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("llm:openai:m,base_url=http://h/v1", 'write llm,model={use="openai:m", base_url="http://h/v1"}'),
+        ("llm:openai:m,clip=9,lanes=4,base_url=u", 'write llm,model={use="openai:m", lanes="4", base_url="u"}'),
+        ("llm:openai:m,bse_url=u", "its fields are model, rubric, max_tokens, clip, probability"),
+        ("llm:scripted,rubrik=u", "did you mean rubric?"),
+    ],
+)
+def test_a_field_of_the_component_inside(text, hint):
+    with pytest.raises(SpecError, match="llm has no field") as caught:
+        find.build("judge", text)
+    assert caught.value.hint.endswith(hint)
+
+
+def test_a_suite_that_needs_its_data():
+    with pytest.raises(SpecError, match="harmbench needs path") as caught:
+        find.build("suite", "harmbench")
+    assert "--data FOLDER" in caught.value.hint
+
+
+def lines(shown):
+    return [line for _, section in shown.sections() for line in section]
+
+
+def test_show_says_what_a_constant_holds_in_a_few_lines():
+    story = show("attack", "story")
+    assert any("Write one scene of a novel" in line for line in lines(story))
+    assert dict(story.values)["SCENES"][0].startswith("Write one scene")
+    assert story.json()["values"]["SCENES"] == dict(story.values)["SCENES"]
+    llm = lines(show("judge", "llm"))
+    assert any("You review answers" in line for line in llm)
+    assert "      (18 more)" in llm
+    assert all(len(line) < 120 for line in llm)
+
+
+def test_show_says_a_citation_as_it_is():
+    assert "      @inproceedings{mazeika2024harmbench," in lines(show("suite", "harmbench"))
+
+
+def test_show_says_a_presets_own_comment_and_shortens_its_fields():
+    shown = show("target", "scripted-kitchen")
+    assert shown.docstring.startswith("Acts a model that was taught")
+    assert len(lines(shown)) < 40
+    assert all(len(line) < 120 for line in lines(shown))
+    assert len(dict(shown.preset)["rules"]) > 6  # whole in the JSON
+
+
+def test_show_reads_ones_own_class(monkeypatch, tmp_path):
+    (tmp_path / "shown_own.py").write_text(
+        '"""Mine."""\nraise SystemError\nWORDS = ("a",) + ("b",)\n'
+        "class Own:\n    words: tuple = WORDS\n    def run(self): ...\nclass Other: ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    shown = show("attack", "shown_own:Own")  # read, not imported
+    assert (shown.docstring, shown.fields) == ("Mine.", (("words", "tuple", "WORDS", True),))
+    assert dict(shown.values) == {"WORDS": "('a',) + ('b',)"}
+    for kind, name, message in [
+        ("judge", "shown_own:Own", "is not a judge: it has no method grade"),
+        ("attack", "shown_own:Other", "is not an attack: it has no method run"),
+        ("attack", "shown_own:Nothing", "does not define Nothing"),
+        ("attack", "shown_nowhere:Own", "no attack is called"),
+    ]:
+        with pytest.raises(SpecError, match=message):
+            show(kind, name)
+
+
 def test_show_says_defaults_and_what_is_needed():
     shown = {name: (type_, default, keyed) for name, type_, default, keyed in show("target", "openai").fields}
     assert shown["model"] == ("str", "", True)
     assert shown["lanes"] == ("int", "32", False)
     assert shown["revision"] == ("str", "''", True)
-    assert show("suite", "kitchen-benign").json()["preset"] == {"use": "kitchen", "harmless": "True"}
+    assert show("suite", "kitchen-benign").json()["preset"] == {"use": "kitchen", "harmless": True}
     assert dict(show("suite", "kitchen").constants)["judge"] == "'refusal_words'"
     with pytest.raises(SpecError, match="no attack is called"):
         show("attack", "zzzzz")

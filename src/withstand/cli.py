@@ -4,12 +4,14 @@ Exit codes: 0 done; 1 a gate failed; 2 wrong usage, spec or store; 3 done, but r
 run; 4 internal error; 130 interrupted.
 """
 
+import difflib
 import io
 import os
 import shlex
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +28,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point: every mistake becomes a message and an exit code."""
-    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
+    warnings.showwarning = lambda message, *_, **__: _console().say(f"warning: {message}")
     if sys.path and sys.path[0] != "":
         sys.path.insert(0, "")  # a user's own components and functions are found from the folder they work in
     stdout = sys.stdout
@@ -35,16 +37,17 @@ def main(args: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")  # a text may hold what the terminal or UTF-8 cannot write
     try:
         sys.exit(cli.main(args=None if args is None else list(args), prog_name="withstand", standalone_mode=False) or 0)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        _console().usage(error)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted: everything saved so far is kept", err=True)
         sys.exit(130)
     except WithstandError as error:
-        from withstand import console
-
-        console.error(str(error), error.hint)
+        _console().error(str(error), error.hint)
         sys.exit(2)
     except (BrokenPipeError, SystemExit) as end:  # `withstand list | head`: click and rich make an exit code 1 of it
         by_rich, by_click = isinstance(end.__context__, BrokenPipeError), sys.stdout is not stdout  # it has wrapped it
@@ -55,11 +58,27 @@ def main(args: Sequence[str] | None = None) -> None:
     except Exception:  # noqa: BLE001 - a bug of ours: say so, with all that is needed to mend it
         import traceback
 
-        traceback.print_exc()
-        click.echo(
-            f"internal error (withstand {__version__}): this is a bug, not your mistake; please report it", err=True
-        )
+        console = _console()
+        click.echo(console.hidden(console.visible(traceback.format_exc())), err=True, nl=False)
+        console.say(f"internal error (withstand {__version__}): this is a bug, not your mistake; please report it")
         sys.exit(4)
+
+
+def _console() -> Any:
+    from withstand import console  # it takes 0.2 s that `--help` and `list` need not wait
+
+    return console
+
+
+class Commands(click.Group):
+    """A group that knows near matches of a command."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            near = difflib.get_close_matches(args[0], self.commands, n=2, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"commands: {', '.join(self.commands)}"
+            raise SpecError(f"{ctx.command_path} has no command {args[0]!r}", hint=hint)
+        return super().resolve_command(ctx, args)
 
 
 store_option = click.option(
@@ -69,7 +88,7 @@ store_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=Commands, context_settings=CONTEXT)
 @click.version_option(__version__, message="withstand %(version)s")
 def cli() -> None:
     """How well does a language model withstand attack, misuse and tampering?"""
@@ -97,7 +116,7 @@ def cli() -> None:
 @click.option("--until-success", is_flag=True, help="Stop each attack at its first success.")
 @click.option("--budget", metavar="asks=N,tokens=N,seconds=S", help="Caps per behavior and attack.")
 @click.option("--seed", type=int, metavar="N", help="Of the choice of behaviors, attacks and sampling.")
-@click.option("--revision", metavar="R", help="Version of a target that cannot be hashed, such as a git commit.")
+@click.option("--revision", metavar="R", help="Version of the targets that cannot be hashed, such as a git commit.")
 @click.option("--fresh", is_flag=True, help="Ask everything again, as a new run.")
 @click.option("--cases-from", metavar="RUN|FILE", help="Send the test cases of a run, or of a HarmBench JSON file.")
 @click.option("--shard", metavar="I/N", help="Do the I-th of N parts; merge stores with `withstand store merge`.")
@@ -123,9 +142,14 @@ def run(**given: Any) -> int:
 
 
 def _run(given: dict[str, Any], spec: Any) -> int:
-    from withstand import api, console, flags
+    from withstand import api, console, flags, line
+    from withstand.report.words import count
 
     quiet = given["as_json"]
+    shard, max_time = flags.shard(given["shard"]), flags.seconds(given["max_time"])
+    flags.check_prices(given, spec)
+    if not flags.exists(given["store"]):
+        line.planned(spec, None, given["offline"])  # a mistake in the spec leaves no empty store behind
     store = api.open_store(given["store"])
     name = ""
 
@@ -135,25 +159,25 @@ def _run(given: dict[str, Any], spec: Any) -> int:
         if quiet:
             return
         suites = " and ".join(f"{len(s.behaviors)} of {s.label}" for s in plan.suites)
-        console.err.print(f"run {row.name}: {len(plan.cells)} cells, {suites}; store {given['store']}")
+        console.say(f"run {row.name}: {count(len(plan.cells), 'cell')}, {suites}; store {given['store']}")
         if plan.hosts:
-            console.err.print(f"text leaves for {', '.join(plan.hosts)}")
+            console.say(f"text leaves for {', '.join(plan.hosts)}")
         for warning in plan.warnings:
-            console.err.print(f"note: {warning}")
+            console.say(f"note: {warning}")
 
-    flags.check_prices(given, spec)
     try:
         with console.progress(quiet) as show:
             done = api.run(
-                spec, store=store, name=given["name"] or "", fresh=given["fresh"], shard=flags.shard(given["shard"]),
-                max_asks=given["max_asks"], max_cost=given["max_cost"], max_time=flags.seconds(given["max_time"]),
+                spec, store=store, name=given["name"] or "", fresh=given["fresh"], shard=shard,
+                max_asks=given["max_asks"], max_cost=given["max_cost"], max_time=max_time,
                 offline=given["offline"], on_start=on_start, on_progress=show,
             )  # fmt: skip
     except KeyboardInterrupt:
         if not name:
             raise  # nothing was begun
-        command = f"withstand run --name {shlex.quote(name)} --store {shlex.quote(given['store'])}"
-        click.echo(f"interrupted: everything saved so far is kept. Go on with: {command}", err=True)
+        console.say("interrupted: everything saved so far is kept")
+        for text in flags.then("go on", f"run --name {shlex.quote(name)}", given["store"]):
+            console.say(text)
         return 130
     return _finish(done, given)
 
@@ -162,7 +186,8 @@ def _finish(done: "Run", given: dict[str, Any]) -> int:
     """Print the cells and what went wrong; the exit code."""
     import json
 
-    from withstand import console
+    from withstand import console, flags
+    from withstand.report.summary import failures
 
     tally = done.tally
     missing = bool(tally and (tally.stopped or tally.failures))
@@ -172,24 +197,16 @@ def _finish(done: "Run", given: dict[str, Any]) -> int:
     console.out.print(console.cells_table(done.cells))
     console.notes(done.cells, done.summary["warnings"])
     if tally and tally.stopped:
-        console.err.print(f"stopped by {tally.stopped}; the same command without it goes on")
+        console.say(f"stopped by {tally.stopped}; the same command without it goes on")
     if tally and tally.failures:
-        _failures(done)
+        console.failures(failures(done.store, done.row, limit=5))
+        console.say("the same command tries these rows again")
     elif done.summary["reused"]["rows"]:
         reused = done.summary["reused"]
-        console.err.print(f"{reused['rows']} of {reused['of']} rows reused, the oldest of {reused['oldest']}")
-    store = "" if given["store"] == "withstand.db" else f" --store {shlex.quote(given['store'])}"
-    console.err.print(f"next: withstand report {shlex.quote(done.name)}{store}")
+        console.say(f"{reused['rows']} of {reused['of']} rows reused, the oldest of {reused['oldest']}")
+    for text in flags.then("next", f"report {shlex.quote(done.name)}", given["store"]):
+        console.say(text)
     return 3 if missing else 0
-
-
-def _failures(done: "Run") -> None:
-    from withstand import console
-    from withstand.report.summary import failures
-
-    for entry in failures(done.store, done.row, limit=5):
-        console.error(f"{entry['rows']} rows: {entry['error'].splitlines()[0][:300]}", entry["hint"])
-    console.err.print("the same command tries these rows again")
 
 
 def _dry_run(given: dict[str, Any], spec: Any) -> int:
@@ -198,24 +215,13 @@ def _dry_run(given: dict[str, Any], spec: Any) -> int:
     from withstand import api, console, estimate, flags, line
 
     flags.check_prices(given, spec)
-    known = "://" in given["store"] or Path(given["store"]).exists()
-    store = api.open_store(given["store"], create=False) if known else None
+    store = api.open_store(given["store"], create=False) if flags.exists(given["store"]) else None
     plan = line.planned(spec, store, given["offline"])
     estimated = estimate.estimate(plan, store)
     if given["as_json"]:
         click.echo(json.dumps(estimated))
         return 0
-    console.out.print(console.plan_table(estimated))
-    asks = ", ".join(f"{count:,} to the {role}" for role, count in estimated["asks"].items())
-    console.out.print(f"asks at most: {asks}; answer tokens at most: {estimated['answer_tokens']:,}")
-    expected = [
-        "time unknown" if estimated["seconds"] is None else f"about {estimated['seconds']:.0f} s",
-        "cost unknown" if estimated["cost"] is None else f"about ${estimated['cost']:.2f}",
-    ]
-    console.out.print(f"expected from earlier rows: {', '.join(expected)}")
-    if estimated["hosts"]:
-        console.out.print(f"text would leave for {', '.join(estimated['hosts'])}")
-    console.notes([], estimated["warnings"])
+    console.dry_run(estimated)
     return 0
 
 
@@ -230,7 +236,7 @@ def status(name: str, store: str, as_json: bool) -> int:
     """How far a run is, and what went wrong. RUN defaults to the last run. Exit code 3 while rows are missing."""
     import json
 
-    from withstand import api, console
+    from withstand import api, console, flags
     from withstand.report.summary import status as read_status
     from withstand.store import STAGES
 
@@ -240,40 +246,45 @@ def status(name: str, store: str, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(state))
         return 3 if missing else 0
-    console.out.print(f"run {state['run']} ({state['created']})")
+    console.put(f"run {state['run']} ({state['created']})")
     for stage in state["stages"]:
         failed = f", {stage['failed']} failed" if stage["failed"] else ""
-        console.out.print(f"{STAGES[stage['stage']]:>12}  {stage['done']} of {stage['wanted']}{failed}")
-    for entry in state["failures"]:
-        console.error(f"{entry['rows']} rows: {entry['error'].splitlines()[0][:300]}", entry["hint"])
+        console.put(f"{STAGES[stage['stage']]:>12}  {stage['done']} of {stage['wanted']}{failed}")
+    console.failures(state["failures"])
     if missing:
-        console.out.print(f"go on: withstand run --name {shlex.quote(state['run'])} --store {shlex.quote(store)}")
+        for text in flags.then("go on", f"run --name {shlex.quote(state['run'])}", store):
+            console.put(text)
     return 3 if missing else 0
 
 
 @cli.command(context_settings=CONTEXT)
 @click.argument("name", metavar="[RUN]", default="")
 @store_option
-@click.option("--format", "-f", "form", type=click.Choice(["html", "json", "csv", "md"]), default=None,
+@click.option("--format", "-f", "form", type=click.Choice(["html", "json", "csv", "md", "toml"]), default=None,
               help="Default: html, or what the file's name ends in.")  # fmt: skip
 @click.option("-o", "--output", metavar="FILE", help="Default: RUN.html; the other formats go to stdout.")
 @click.option("--reveal", is_flag=True, help="Show prompts and completions without a click.")
 @click.option("--with-text/--without-text", default=None, help="Keep texts in the file; default: html yes, csv no.")
 def report(name: str, store: str, form: str | None, output: str | None, reveal: bool, with_text: bool | None) -> int:
-    """Write a report: one HTML file, the numbers as JSON, the cases as CSV, or a table in Markdown."""
-    from withstand import api
-    from withstand.report import write
+    """Write a report: an HTML file, the numbers as JSON, the cases as CSV, a Markdown table, or the spec as TOML."""
+    from withstand import api, console
+    from withstand.report import words, write
 
-    suffix = Path(output).suffix.removeprefix(".") if output else ""
-    form = form or (suffix if suffix in write.FORMATS else "html")
+    suffix = Path(output).suffix.removeprefix(".").lower() if output else ""
+    if not form and suffix and suffix not in write.FORMATS:
+        raise SpecError(
+            f"no report format is called {suffix!r}",
+            hint=f"name the file .{', .'.join(write.FORMATS)}, or say --format",
+        )
+    form = form or suffix or "html"
     found = api.load(name, store)
     text = write.render(found.store, found.row, form, reveal, with_text)
     if output == "-" or (output is None and form != "html"):
-        click.echo(text, nl=not text.endswith("\n"))
+        click.echo(words.visible(text) if sys.stdout.isatty() else text, nl=not text.endswith("\n"))
         return 0
-    path = Path(output or f"{found.name}.html")
+    path = Path(output or f"{words.file_name(found.name)}.html")
     write.save(path, text)
-    click.echo(f"wrote {path}", err=True)
+    console.say(f"wrote {path}")
     return 0
 
 
@@ -291,8 +302,8 @@ def runs(store: str, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(found))
         return 0
-    rows = [[r["run"], r["created"], r["suites"], r["targets"], str(r["cells"]), r["verdicts"]] for r in found]
-    console.out.print(console.fields_table(rows, ("run", "created", "suites", "targets", "cells", "verdicts")))
+    columns = ("run", "created", "suites", "targets", "attacks", "cells", "verdicts")
+    console.out.print(console.fields_table([[str(run[name]) for name in columns] for run in found], columns))
     return 0
 
 
@@ -302,6 +313,7 @@ def runs(store: str, as_json: bool) -> int:
 def list_(kind: str, as_json: bool) -> int:
     """The components there are: suites, targets, attacks, defenses, judges."""
     from withstand import find
+    from withstand.report.words import visible
 
     plural = {f"{name}s": name for name in find.ROOMS} | {name: name for name in find.ROOMS}
     if kind and kind not in plural:
@@ -316,7 +328,7 @@ def list_(kind: str, as_json: bool) -> int:
     for one in kinds:
         click.secho(f"{one}s", bold=True)
         for name, entry in sorted(find.entries(one).items()):
-            click.echo(f"  {name:<18} {find.summary(entry)}")
+            click.echo(visible(f"  {name:<18} {find.summary(entry)}"))
     click.echo("`withstand show KIND NAME` explains one.", err=True)
     return 0
 
@@ -328,6 +340,7 @@ def list_(kind: str, as_json: bool) -> int:
 def show(kind: str, name: str, as_json: bool) -> int:
     """Explain a component: what it does, its fields and defaults, its source."""
     from withstand import find
+    from withstand.report.words import visible
     from withstand.show import show as read
 
     kind = kind.removesuffix("s") if kind.removesuffix("s") in find.ROOMS else kind
@@ -340,17 +353,11 @@ def show(kind: str, name: str, as_json: bool) -> int:
         click.echo(json.dumps(shown.json()))
         return 0
     click.secho(f"{kind} {shown.entry.name}", bold=True)
-    click.echo(f"\n{shown.docstring}\n")
-    for title, rows in (("preset", shown.preset), ("facts", shown.constants)):
-        if rows:
-            click.secho(title, bold=True)
-            for key, value in rows:
-                click.echo(f"  {key} = {value}")
-    if shown.fields:
-        click.secho("fields (those marked * cannot change a row and are not in its key)", bold=True)
-        for field, type_, default, keyed in shown.fields:
-            mark = " " if keyed else "*"
-            click.echo(f" {mark}{field}: {type_}" + (f" = {default}" if default else "  (needed)"))
+    click.echo(visible(f"\n{shown.docstring}\n"))
+    for title, lines in shown.sections():
+        click.secho(title, bold=True)
+        for text in lines:
+            click.echo(visible(text))
     return 0
 
 
@@ -368,7 +375,7 @@ def init(output: str) -> int:
         path.write_text((Path(__file__).parent / "withstand.toml").read_text(encoding="utf-8"), encoding="utf-8")
     except OSError as error:
         raise SpecError(f"cannot write {output}: {error.strerror}", hint="name another file with -o") from error
-    click.echo(f"wrote {output}; try `withstand run {output} --dry-run`", err=True)
+    click.echo(f"wrote {output}; try `withstand run {shlex.quote(output)} --dry-run`", err=True)
     return 0
 
 
@@ -386,22 +393,23 @@ def demo(store: str, output: str) -> int:
         "attack": ["direct", "prefix_injection", "role_play", "story", "best_of_n"],
         "limit": 20,
     }
-    console.err.print("cooking instructions stand in for harm: may this model be talked into giving them?")
+    console.say("cooking instructions stand in for harm: may this model be talked into giving them?")
     with console.progress() as show:
         done = api.run(spec, store=store, on_progress=show)
     console.out.print(console.cells_table(done.cells))
     console.notes(done.cells, done.summary["warnings"])
     path = Path(output)
     write.save(path, write.render(done.store, done.row, "html"))
-    console.out.print(f"\nreport: {path.resolve()}")
-    console.out.print("next:   withstand list                      what there is")
-    console.out.print("        withstand show attack story         what an attack does")
-    console.out.print("        withstand init                      a spec of your own")
-    console.out.print("        withstand run --suite kitchen --target openai:MODEL,base_url=URL --attack story")
+    console.out.print()
+    console.put(f"report: {path.resolve()}")
+    console.put("next:   withstand list                      what there is")
+    console.put("        withstand show attack story         what an attack does")
+    console.put("        withstand init                      a spec of your own")
+    console.put("        withstand run --suite kitchen --target openai:MODEL,base_url=URL --attack story")
     return 0
 
 
-@cli.group(context_settings=CONTEXT)
+@cli.group(cls=Commands, context_settings=CONTEXT)
 def store() -> None:
     """Work on stores."""
 
@@ -414,17 +422,20 @@ def merge(sources: tuple[str, ...], into: str, as_json: bool) -> int:
     """Add everything of other stores: a set union, so that shards and machines come together."""
     import json
 
-    from withstand import api
+    from withstand import api, console
+    from withstand.report.words import count
 
     total: dict[str, int] = {}
-    with api.open_store(into) as target:
-        for source in sources:
-            with api.open_store(source, create=False) as other:
-                for table, new in target.merge(other).items():
-                    total[table] = total.get(table, 0) + new
+    with ExitStack() as stack:
+        others = [stack.enter_context(api.open_store(source, create=False)) for source in sources]
+        target = stack.enter_context(api.open_store(into))  # last: a mistake above leaves no empty store behind
+        for other in others:
+            for table, new in target.merge(other).items():
+                total[table] = total.get(table, 0) + new
     if as_json:
         click.echo(json.dumps(total))
-    else:
-        said = ", ".join(f"{new} {table}" for table, new in total.items() if new)
-        click.echo(f"merged into {into}: {said or 'nothing new'}")
+        return 0
+    said = [count(total[table], table) for table in ("run", "behavior", "row", "answer", "failure") if total.get(table)]
+    rest = "what its runs want" if total.get("want") else "nothing new"
+    console.put(f"merged into {into}: {', '.join(said) or rest}")
     return 0

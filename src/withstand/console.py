@@ -1,17 +1,23 @@
-"""What the command line shows while it works and when it is done. Long work goes to stderr, results to stdout."""
+"""What the command line shows while it works and when it is done. Long work goes to stderr, results to stdout.
 
+Labels, ids and errors come from models and files: all that is printed goes through `line`.
+"""
+
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from withstand.core import Json
 from withstand.drive import Tally
+from withstand.report.words import count, visible
 from withstand.store import STAGES
 
 out = Console(
@@ -21,6 +27,29 @@ err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap
 
 PLAIN_EVERY = 10.0
 """Seconds between progress lines where there is no terminal."""
+
+PASSWORD = re.compile(r"(://[^\s/:@]*:)\S*(?=@)|([?&](?:ssl)?password=)[^\s&]+")
+"""The password in a URL, before its host or as a parameter."""
+
+
+def line(text: Any) -> str:
+    """One line for a terminal: control characters are named and do nothing, a URL has no password."""
+    return hidden(re.sub(r"\s*\n\s*", " ", visible(text)))
+
+
+def hidden(text: str) -> str:
+    """The text with *** for the password of a URL."""
+    return PASSWORD.sub(lambda match: f"{match[1] or match[2]}***", text)
+
+
+def put(text: str) -> None:
+    """A line of the result, on stdout."""
+    out.print(line(text))
+
+
+def say(text: str) -> None:
+    """A line beside the result, on stderr."""
+    err.print(line(text))
 
 
 class Show(Protocol):
@@ -52,15 +81,15 @@ def progress(quiet: bool = False) -> Iterator[Show]:
     else:
         said_at, said_stage = 0.0, 0
 
-        def line(tally: Tally, total: int) -> None:
+        def plain(tally: Tally, total: int) -> None:
             nonlocal said_at, said_stage
             done = tally.done + tally.failed
             now = time.monotonic()
-            if now - said_at >= PLAIN_EVERY or (done >= total and said_stage != tally.stage):
+            if now - said_at >= PLAIN_EVERY or (done >= total > 0 and said_stage != tally.stage):
                 said_at, said_stage = now, tally.stage if done >= total else said_stage
-                err.print(f"{STAGES[tally.stage]} {done}/{total}  {_said(tally)}")
+                say(f"{STAGES[tally.stage]} {done}/{total}  {_said(tally)}".rstrip())
 
-        yield line
+        yield plain
 
 
 def _said(tally: Tally) -> str:
@@ -96,7 +125,7 @@ def cells_table(cells: Sequence[Json]) -> Table:
     labels = ["target", "defense", "attack"]
     same = [name for name in labels[:2] if len({cell[name] for cell in shown}) == 1]
     title = ", ".join(shown[0][name] for name in same if shown[0][name] != "none")
-    table = Table(box=None, pad_edge=False, header_style="bold", title=title or None, title_justify="left")
+    table = Table(box=None, pad_edge=False, header_style="bold", title=line(title) or None, title_justify="left")
     for name in labels:
         if name not in same:
             table.add_column(name, overflow="fold")
@@ -105,7 +134,7 @@ def cells_table(cells: Sequence[Json]) -> Table:
     for cell in shown:
         scored = sum(cell[name] for name in ("success", "failure", "refused", "filtered"))
         table.add_row(
-            *(cell[name] for name in labels if name not in same),
+            *(line(cell[name]) for name in labels if name not in same),
             "" if cell["benign"] else f"{cell['success']} of {scored}",
             rate(cell["asr"], cell["asr_interval"]),
             _any_draw(cell["asr_at_k"]),
@@ -123,7 +152,7 @@ def _any_draw(asr_at_k: Mapping[str, float] | None) -> str:
     return "" if most == 1 or asr_at_k is None else f"{rate(asr_at_k[str(most)])} @{most}"
 
 
-def plan_table(estimated: Json) -> Table:
+def _plan_table(estimated: Json) -> Table:
     """The cells of a dry run with their upper bounds."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("suite", "target", "defense", "attack", "judge"):
@@ -132,9 +161,24 @@ def plan_table(estimated: Json) -> Table:
         table.add_column(name, justify="right")
     for cell in estimated["cells"]:
         asks = ", ".join(f"{count:,} {role}" for role, count in cell["asks"].items())
-        labels = [cell[name] for name in ("suite", "target", "defense", "attack", "judge")]
+        labels = [line(cell[name]) for name in ("suite", "target", "defense", "attack", "judge")]
         table.add_row(*labels, str(cell["behaviors"]), str(cell["cases"]), asks)
     return table
+
+
+def dry_run(estimated: Json) -> None:
+    """The plan and what it will ask."""
+    out.print(_plan_table(estimated))
+    asks = ", ".join(f"{count:,} to the {role}" for role, count in estimated["asks"].items())
+    put(f"asks at most: {asks}; answer tokens at most: {estimated['answer_tokens']:,}")
+    expected = [
+        "time unknown" if estimated["seconds"] is None else f"about {estimated['seconds']:.0f} s",
+        "cost unknown" if estimated["cost"] is None else f"about ${estimated['cost']:.2f}",
+    ]
+    put(f"expected from earlier rows: {', '.join(expected)}")
+    if estimated["hosts"]:
+        put(f"text would leave for {', '.join(estimated['hosts'])}")
+    notes([], estimated["warnings"])
 
 
 def fields_table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> Table:
@@ -143,7 +187,7 @@ def fields_table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> Table
     for column in columns:
         table.add_column(column, overflow="fold")
     for texts in rows:
-        table.add_row(*texts)
+        table.add_row(*map(line, texts))
     return table
 
 
@@ -153,11 +197,26 @@ def notes(cells: Sequence[Json], warnings: Sequence[str]) -> None:
         [*warnings, *(note for cell in cells for note in cell["notes"] if note != "benign prompts: no ASR")]
     )
     for note in seen:
-        err.print(f"note: {note}")
+        say(f"note: {note}")
 
 
 def error(message: str, hint: str = "") -> None:
     """A mistake or a misfortune, on stderr."""
-    err.print(f"error: {message}", style="bold")
+    err.print(line(f"error: {message}"), style="bold")
     if hint:
-        err.print(f"  -> {hint}")
+        err.print("  -> " + line(hint))
+
+
+def usage(problem: click.ClickException) -> None:
+    """A mistake on the command line, as click found it."""
+    context = problem.ctx if isinstance(problem, click.UsageError) else None
+    near = (getattr(problem, "possibilities", None) or [])[:2]
+    said = problem.message if near else problem.format_message()  # which names the argument, or adds what is near
+    where = context.command_path if context else "withstand"
+    error(said.rstrip("."), f"did you mean {' or '.join(near)}?" if near else f"`{where} --help` explains it")
+
+
+def failures(entries: Sequence[Json]) -> None:
+    """What went wrong with rows that are missing, most frequent first."""
+    for entry in entries:
+        error(f"{count(entry['rows'], 'row')}: {entry['error'].partition(chr(10))[0][:300]}", entry["hint"])

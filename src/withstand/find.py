@@ -167,8 +167,13 @@ def _checked(kind: str, cls: type) -> type:
     if not is_dataclass(cls) or cls.__hash__ is None:
         raise SpecError(f"{name_of(cls)} is not a frozen dataclass", hint="write @dataclass(frozen=True) above it")
     if not callable(getattr(cls, SIGNS[kind], None)):
-        raise SpecError(f"{name_of(cls)} is not a {kind}: it has no method {SIGNS[kind]}")
+        raise SpecError(f"{name_of(cls)} is not {a(kind)}: it has no method {SIGNS[kind]}")
     return cls
+
+
+def a(kind: str) -> str:
+    """The kind with its article."""
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
 def unknown(kind: str, name: str, given: Mapping[str, Any]) -> SpecError:
@@ -183,9 +188,10 @@ def unknown(kind: str, name: str, given: Mapping[str, Any]) -> SpecError:
     if near:
         hint = f"did you mean {' or '.join(near)}?"
     elif elsewhere:
-        hint = f"{name} is a {elsewhere[0]}, not a {kind}"
+        hint = f"{name} is {a(elsewhere[0])}, not {a(kind)}"
     else:
-        hint = f"`withstand list {ROOMS[kind] if kind != 'suite' else 'suites'}` shows all; your own is module:Class"
+        model = "a model is openai:NAME or hf:NAME; " if kind == "target" else ""
+        hint = f"{model}`withstand list {kind}s` shows all; your own is module:Class"
     return SpecError(f"no {kind} is called {name!r}", hint=hint)
 
 
@@ -233,6 +239,7 @@ def build(kind: str, spec: Spec, **defaults: Any) -> Any:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=2, cutoff=0.5)
             hint = f"did you mean {' or '.join(near)}?" if near else f"its fields are {', '.join(known) or 'none'}"
+            hint = _inside(name_of(cls), key, hints, given) or hint
             raise SpecError(f"{name_of(cls)} has no field {key!r}", hint=hint)
     given = {**{key: value for key, value in defaults.items() if key in known}, **given}
     values = {key: _coerce(name_of(cls), key, hints[key], value) for key, value in given.items()}
@@ -244,11 +251,24 @@ def build(kind: str, spec: Spec, **defaults: Any) -> Any:
     if lacking:
         named = ", ".join(lacking)
         example = f"{name_of(cls)}:{lacking[0].upper()}" if lacking[0] == next(iter(known)) else f"{lacking[0]}=..."
-        raise SpecError(f"{name_of(cls)} needs {named}", hint=f"for example {example}")
+        data = ", or --data FOLDER (or FILE, or URL)" if kind == "suite" and lacking[0] == "path" else ""
+        raise SpecError(f"{name_of(cls)} needs {named}", hint=f"for example {example}{data}")
     try:
         return cls(**values)
     except ValueError as error:  # how a component of somebody else may say that a field is wrong
         raise SpecError(f"{name_of(cls)}: {error}") from error
+
+
+def _inside(name: str, key: str, hints: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """How to write a field that belongs to a component inside this one, as in `llm:openai:m,base_url=URL`."""
+    for outer, value in given.items():
+        if hints.get(outer) in KINDS and isinstance(value, str):
+            inner = {f.name for f in _fields(resolve(KINDS[hints[outer]], value)[0])}
+            theirs = {field: text for field, text in given.items() if field in inner and field not in hints}
+            if key in theirs:
+                said = ", ".join(f'{field}="{text}"' for field, text in {"use": value, **theirs}.items())
+                return f"it is a field of {value.partition(':')[0]}: write {name},{outer}={{{said}}}"
+    return ""
 
 
 def _fields(cls: type) -> tuple[Field[Any], ...]:
@@ -263,7 +283,7 @@ def _coerce(owner: str, key: str, hint: Any, value: Any) -> Any:
         if isinstance(value, (str, Mapping)):
             return build(KINDS[hint], value)
         if not hasattr(value, SIGNS[KINDS[hint]]):
-            raise SpecError(f"{owner}: {key} = {value!r} is not a {KINDS[hint]}", hint=f'write {key} = "NAME"')
+            raise SpecError(f"{owner}: {key} = {value!r} is not {a(KINDS[hint])}", hint=f'write {key} = "NAME"')
         return value
     if union and len(args) == 1 and args[0] in KINDS:
         return None if value in (None, "none", "") else _coerce(owner, key, args[0], value)

@@ -1,13 +1,17 @@
 """The flags of `withstand run` as a spec."""
 
+import os
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from withstand import find
+from withstand.console import hidden
 from withstand.core import SpecError
-from withstand.grammar import spec_of
+from withstand.grammar import parse, spec_of
 from withstand.spec import RunSpec, read_spec, run_spec
 
 SPEC_FLAGS = (
@@ -27,7 +31,7 @@ def spec_from(given: Mapping[str, Any]) -> RunSpec:
     spec: dict[str, Any] = read_spec(file) if file else {}
     for name in ("suite", "target", "attack", "defense"):
         if given[name]:
-            spec[name] = list(given[name])
+            spec[name] = [_one(name, text) for text in given[name]]
     for name in ("judge", "benign", "samples", "limit", "seed", "cases_from"):
         if given[name] is not None:
             spec[name] = given[name]
@@ -51,9 +55,50 @@ def spec_from(given: Mapping[str, Any]) -> RunSpec:
                 {key: value for key, value in suite.items() if key not in over} | _said(own, suite)
                 for suite in checked.suite
             ],
-            "target": [{**target, **_said({"revision": given["revision"]}, target)} for target in checked.target],
+            "target": _revised(checked.target, given["revision"]),
         }
     )
+
+
+def _one(flag: str, text: str) -> dict[str, Any]:
+    """What one flag names; several names in it are a mistake that is easily made."""
+    try:
+        return parse(text)
+    except SpecError as error:
+        names = [part.strip() for part in text.split(",")]
+        known = {*find.entries(flag), "none"}
+        if len(names) > 1 and all(name.partition(":")[0] in known for name in names):
+            again = " ".join(f"--{flag} {shlex.quote(name)}" for name in names)
+            raise SpecError(str(error), hint=f"repeat --{flag}: {again}") from error
+        raise
+
+
+def _revised(targets: Sequence[dict[str, Any]], revision: str | None) -> list[dict[str, Any]]:
+    """The targets, with the revision where they have one."""
+    if revision is None:
+        return list(targets)
+    have = ["revision" in {f.name for f in fields(find.resolve("target", target)[0])} for target in targets]
+    if not any(have):
+        named = ", ".join(target["use"] for target in targets)
+        raise SpecError(
+            f"--revision, but {named} has no field 'revision'",
+            hint="leave it out: such a target is known by what it holds",
+        )
+    return [{**target, "revision": revision} if has else target for target, has in zip(targets, have, strict=True)]
+
+
+def exists(store: str) -> bool:
+    """Whether there is such a store already; of a database server only it knows."""
+    return "://" in store or Path(store).expanduser().exists()
+
+
+def then(lead: str, command: str, store: str) -> Iterator[str]:
+    """The command to type next, in lines. It names the store unless that is the default, or a URL with a password."""
+    usual = store == (os.environ.get("WITHSTAND_STORE") or "withstand.db")
+    secret = hidden(store) != store
+    yield f"{lead}: withstand {command}" + ("" if usual or secret else f" --store {shlex.quote(store)}")
+    if secret and not usual:
+        yield "  -> first put the store's URL in WITHSTAND_STORE: it holds a password, so it is not printed"
 
 
 def _said(flags: Mapping[str, Any], component: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def parse(text: str) -> dict[str, Any]:
         if not equals or not field.strip().isidentifier():
             raise SpecError(
                 f"{part!r} in {text!r} is not field=value",
-                hint=f'a value that holds a comma goes in quotes: {name},field="a, b"',
+                hint=f'a value that holds a comma goes in quotes: {name},field="a, b"; several attacks are a list',
             )
         spec[field.strip()] = _value(value)
     return spec

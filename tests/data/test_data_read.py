@@ -80,7 +80,7 @@ class TestMistakes:
     def test_missing_column(self) -> None:
         with mistake("b.csv: no column 'text'; there are id, Text", "did you mean 'Text'?"):
             _read.behaviors(csv_rows(b"id,Text\na,b\n"), COLUMNS)
-        with mistake("b.jsonl: no column 'text'; there are id, prompt", "say FIELD=COLUMN"):
+        with mistake("b.jsonl: no column 'text'; there are id, prompt", "give a file that has it"):
             _read.behaviors(jsonl_rows({"id": "a", "prompt": "b"}), COLUMNS)
 
     def test_column_twice(self) -> None:

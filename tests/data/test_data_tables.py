@@ -62,6 +62,21 @@ def test_made_ids(suite: Any) -> None:
         suite([ROWS[0], ROWS[0]], id="", text="prompt").load()
 
 
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ({"text": "Prompt"}, "FILE,text=prompt"),
+        ({"text": "zzz"}, "FILE,text=COLUMN"),
+        ({"text": "prompt", "id": "zzz"}, "FILE,id=COLUMN; id= if there is none"),
+    ],
+)
+def test_a_column_that_is_not_there(suite: Any, given: dict[str, str], hint: str) -> None:
+    made = suite([{"id": "a", "prompt": "b"}], **given)
+    with pytest.raises(SpecError, match=r"no column '\w+'; there are id, prompt") as caught:
+        made.load()
+    assert caught.value.hint == f"say which it is: {type(made).__name__.lower()}:{hint}"
+
+
 def test_split(suite: Any) -> None:
     assert suite(**MAP, split="dev", split_column="part").load() == [WHOLE]
     assert len(suite(**MAP, split_column="part").load()) == 2

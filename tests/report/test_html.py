@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from withstand.report.html import MOST_CHARACTERS, facts, html, interval, percent, sentence, short, visible
+from withstand.report.html import MOST_CHARACTERS, html
+from withstand.report.words import facts, file_name, interval, percent, sentence, short, visible
 
 HOSTILE = (
     "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'><svg onload=window.pwned=3></svg>"
@@ -113,10 +114,12 @@ def summary(cells, **changes):
         "name": "kitchen-2026-03-02",
         "created": "2026-03-02T14:21:07+00:00",
         "state": "complete",
-        "spec": 'suite  = { use = "kitchen", split = "test" }\ntarget = [\n  { use = "smollm2-kitchen" },\n'
-        '  { use = "smollm2-kitchen", defense = "self_reminder" },\n]\nattack = ["direct", "prefix_injection", '
-        '"role_play", "story", { use = "best_of_n", n = 25 }]\njudge  = "kitchen"\nseed   = 0\n',
-        "command": "pip install 'withstand[local]==0.1.0'\nwithstand run kitchen.toml",
+        "spec": {
+            "suite": [{"use": "kitchen", "split": "test"}],
+            "target": [{"use": "smollm2-kitchen"}, {"use": "smollm2-kitchen", "defense": "self_reminder"}],
+            "attack": [{"use": "direct"}, {"use": "story"}, {"use": "best_of_n", "n": 25}],
+            "judge": {"use": "kitchen"},
+        },
         "seconds": 1312.4,
     }
     provenance = {
@@ -350,6 +353,11 @@ def test_null_rates_show_as_not_available_with_their_reason() -> None:
     assert "No over-refusal rate can be given" in text
 
 
+def test_a_run_names_no_file_of_another_folder() -> None:
+    assert file_name("my run") == "my run"
+    assert file_name("../../etc/x\\y\n") == "..-..-etc-x-y-"
+
+
 def test_numbers_as_people_read_them() -> None:
     assert [percent(p) for p in (None, 0.0, 0.0004, 0.004, 0.404, 0.996, 0.9996, 1.0)] == (
         ["n/a", "0 %", "<0.1 %", "0.4 %", "40 %", "99.6 %", ">99.9 %", "100 %"]
@@ -389,13 +397,17 @@ def test_a_warning_of_the_summary_is_not_said_twice() -> None:
     assert "ended in an error" not in text
 
 
-def test_spec_as_json_and_no_command() -> None:
+def test_how_to_reproduce_it() -> None:
     made = summary([cell()])
-    made["run"] |= {"spec": {"seed": 17}}
-    del made["run"]["command"], made["provenance"]["version"]
+    made["run"] |= {"name": "my run", "spec": {"suite": [{"use": "kitchen"}], "seed": 17}}
+    del made["provenance"]["version"]
     text = Page(html(made, [], 0)).text
-    assert '"seed": 17' in text
-    assert "Save the spec as" in text
+    first, then = (
+        "withstand report 'my run' --format toml -o 'my run.toml'",
+        "withstand run 'my run.toml' --name 'my run'",
+    )
+    assert f"{first}\n{then}" in text
+    assert 'suite = ["kitchen"]\nseed = 17' in text
     assert re.search(r"Written by withstand \d", text)
 
 
@@ -448,7 +460,12 @@ def hostile_run():
         cell("story", HOSTILE, target=HOSTILE, judge=HOSTILE, suite=HOSTILE),
     ]
     made = summary(cells, warnings=[HOSTILE + ODD])
-    made["run"] |= {"name": HOSTILE, "spec": HOSTILE, "command": HOSTILE + ODD, "created": HOSTILE, "state": HOSTILE}
+    made["run"] |= {
+        "name": HOSTILE,
+        "spec": {"suite": [{"use": HOSTILE}], "judge": ODD},
+        "created": HOSTILE,
+        "state": HOSTILE,
+    }
     made["provenance"]["targets"][0] |= {"label": HOSTILE, HOSTILE: HOSTILE}
     made["provenance"]["suites"][0]["citation"] = HOSTILE
     texts = {"text": HOSTILE, "context": HOSTILE, "completion": HOSTILE + ODD, "reasoning": HOSTILE, "why": HOSTILE}

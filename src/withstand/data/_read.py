@@ -89,11 +89,16 @@ class Table:
         if not self.rows:
             raise SpecError(f"{self.name}: there is no behavior in it", hint="give a file with at least one row")
 
-    def require(self, column: str) -> None:
-        """Raise `SpecError` unless there is such a column."""
-        if column not in self.columns:
-            message = f"{self.name}: no column {column!r}; there are {', '.join(self.columns)}"
-            raise SpecError(message, hint=near(column, self.columns) or 'say FIELD=COLUMN, or FIELD="" if it has none')
+    def require(self, column: str, field: str = "", suite: str = "") -> None:
+        """Raise `SpecError` unless there is such a column. `suite` has a `field` by which a user says which it is."""
+        if column in self.columns:
+            return
+        hint = near(column, self.columns)
+        if suite:
+            none = f"; {field}= if there is none" if field != "text" else ""
+            hint = f"say which it is: {suite}:FILE,{field}={closest(column, self.columns) or 'COLUMN'}{none}"
+        message = f"{self.name}: no column {column!r}; there are {', '.join(self.columns)}"
+        raise SpecError(message, hint=hint or "give a file that has it")
 
     def only(self, column: str, value: str) -> "Table":
         """The rows whose cell in `column` is `value`."""
@@ -107,11 +112,17 @@ class Table:
         return Table(self.name, self.columns, rows)
 
 
-def near(word: str, words: Iterable[str]) -> str:
-    """The hint that names the word most like `word`, "" if none is."""
+def closest(word: str, words: Iterable[str]) -> str:
+    """The word most like `word`, "" if none is."""
     known = {each.lower(): each for each in words}
     match = get_close_matches(word.lower(), known, n=1)
-    return f"did you mean {known[match[0]]!r}?" if match else ""
+    return known[match[0]] if match else ""
+
+
+def near(word: str, words: Iterable[str]) -> str:
+    """The hint that names the word most like `word`, "" if none is."""
+    found = closest(word, words)
+    return f"did you mean {found!r}?" if found else ""
 
 
 def check_split(split: str) -> None:
@@ -308,4 +319,7 @@ class Mapped:
         if self.split:
             table = table.only(self.split_column, self.split)
         columns = {field: getattr(self, field) for field in MAPPED}
+        for field, column in columns.items():
+            if column:
+                table.require(column, field, type(self).__name__.lower())
         return behaviors(table, columns, benign=self.harmless)

@@ -321,7 +321,7 @@ def status(store: Store, run: RunRow) -> Json:
         VERDICTS: (drawn, sum(behavior.decided for behavior in behaviors)),
     }
     failed = _failed(store, run, want.c.stage)
-    stages = [
+    stages: list[Json] = [
         {"stage": stage, "name": STAGES[stage], "wanted": wanted, "done": done, "failed": failed.get(stage, 0)}
         for stage, (wanted, done) in counts.items()
     ]

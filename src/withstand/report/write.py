@@ -1,10 +1,11 @@
-"""A run as a file: HTML, JSON, CSV or Markdown."""
+"""A run as a file: HTML, JSON, CSV, Markdown, or its spec as TOML."""
 
 import contextlib
 import csv
 import io
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,19 +15,22 @@ from withstand.core import Json, SpecError, digest
 from withstand.report.cases import cases
 from withstand.report.html import html
 from withstand.report.summary import summarize
+from withstand.report.words import file_name, visible
 from withstand.spec import to_toml
 from withstand.store import RunRow, Store
 
-FORMATS = ("html", "json", "csv", "md")
+FORMATS = ("html", "json", "csv", "md", "toml")
 HTML_CASES = 2_000
 """Cases in one HTML file; the CSV has all."""
 
 
 def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text: bool | None = None) -> str:
     """The report as text. `with_text` None: texts stay in the HTML (blurred) and are left out of the CSV."""
+    if form == "toml":
+        return to_toml(run.spec)
     summary = summarize(store, run)
-    summary["run"]["spec"] = to_toml(run.spec)
-    summary["run"]["command"] = f"withstand run {shlex.quote(run.name)}.toml --name {shlex.quote(run.name)}"
+    file = shlex.quote(f"{file_name(run.name)}.toml")
+    summary["run"]["command"] = f"withstand run {file} --name {shlex.quote(run.name)}"
     if form == "json":
         return json.dumps(summary, indent=1) + "\n"
     if form == "md":
@@ -61,11 +65,18 @@ COLUMNS = (
 )  # fmt: skip
 
 
+FORMULA = re.compile("[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]")
+"""How a text begins that a spreadsheet may run. OWASP, "CSV Injection"; the last four are wide forms of the first."""
+
+
 def _csv(summary: Json, listed: Iterator[Json], with_text: bool) -> str:
-    """One line per case. Without texts, prompt and completion are the digests by which they can be checked."""
+    """One line per case. Without texts, prompt and completion are the digests by which they can be checked.
+
+    A text that a spreadsheet could take for a formula gets a single quote before it.
+    """
     file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
     for case in listed:
         cell = summary["cells"][case["cell"]]
         prompt = "\n\n".join(f"[{turn['role']}] {turn['text']}" for turn in case["chat"])
@@ -73,14 +84,19 @@ def _csv(summary: Json, listed: Iterator[Json], with_text: bool) -> str:
         if not with_text:
             texts = {name: digest(text) if text else "" for name, text in texts.items()}
         labels = {name: cell[name] for name in ("suite", "target", "defense", "attack", "judge")}
-        writer.writerow({**labels, **case, **case["spent"], **texts})
+        values = {**labels, **case, **case["spent"], **texts}
+        writer.writerow([_inert(values.get(name)) for name in COLUMNS])
     return file.getvalue()
+
+
+def _inert(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
 
 
 def markdown(summary: Json) -> str:
     """A table of the cells with their notes."""
     lines = [
-        f"# Run {summary['run']['name']}",
+        f"# Run {_escape(summary['run']['name'])}",
         "",
         f"{summary['run']['created']}, {summary['run']['state']}.",
         "",
@@ -90,7 +106,7 @@ def markdown(summary: Json) -> str:
     for cell in summary["cells"]:
         lines.append("| " + " | ".join(_escape(text) for text in _columns(cell)) + " |")
     notes = dict.fromkeys([*summary["warnings"], *(note for cell in summary["cells"] for note in cell["notes"])])
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes), ""])
+    return "\n".join([*lines, "", *(f"- {_escape(note)}" for note in notes), ""])
 
 
 def _columns(cell: Mapping[str, Any]) -> Iterator[str]:
@@ -111,4 +127,4 @@ def _rate(value: float | None, interval: list[float] | None) -> str:
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return " ".join(visible(text).replace("|", "\\|").split())
