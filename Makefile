@@ -33,7 +33,7 @@ $(VENV)/.core: pyproject.toml | $(BIN)/python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(call install,-e ".[dev,postgres]")
+	$(call install,-e ".[dev,train,postgres]")
 	touch $@ $(VENV)/.core
 
 $(BIN)/python:

@@ -123,7 +123,7 @@ def test_the_contract_of_the_json(withstand):
     assert harmful["asr_interval"][0] <= harmful["asr"] <= harmful["asr_interval"][1]
     assert harmful["over_refusal"] == benign["over_refusal"] is not None
     assert benign["asr"] is benign["asr_bounds"] is benign["asr_at_k"] is None
-    assert (harmful["asks"], harmful["samples"], harmful["sampling"]["max_tokens"]) == (4, 1, 128)
+    assert (harmful["asks"], harmful["samples"], harmful["sampling"]["max_tokens"]) == (4, 1, 256)
     assert report.json["run"]["spec"] == done.json["run"]["spec"]
     assert report.json["run"]["spec"]["limit"] == 4
 

@@ -319,13 +319,10 @@ class TestEveryJudge:
             assert verdict.outcome in ("success", "failure", "refused", "unscored")
             assert verdict.score is None or 0 <= verdict.score <= 1
 
-    def test_an_empty_answer_is_no_success(self, play, make, name, request):
-        if name == "llm":
-            reason = "llm asks its model, and believes it, about an empty answer too"
-            request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+    def test_an_empty_answer_is_a_failure_and_no_judge_is_asked(self, play, make, name):
         for text in ("", " \n\t"):
-            verdicts = play(make("judge", name).grade(COOK, [Completion(user("x"), text)])).value
-            assert [verdict.outcome for verdict in verdicts] != ["success"]
+            played = play(graded(make("judge", name), COOK, Completion(user("x"), text)))
+            assert (played.value.outcome, played.asks) == ("failure", [])
 
     def test_reasoning_is_not_judged(self, play, make, name):
         judge = make("judge", name)

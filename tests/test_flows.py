@@ -19,6 +19,7 @@ from withstand.core import (
     Spent,
     Target,
     TestCase,
+    ToolCall,
     Verdict,
     Work,
     Worked,
@@ -467,6 +468,13 @@ def test_no_answer_is_not_judged(completion: Completion) -> None:
     assert verdict.outcome == "unscored"
     assert verdict.why
     assert seen == []  # no judge was asked
+
+
+def test_an_empty_answer_is_a_failure_without_asking_a_judge() -> None:
+    verdict, seen = run(graded(Says("", model=MODEL), BEHAVIOR, Completion(user("a"), " \n")))
+    assert (verdict.outcome, seen) == ("failure", [])
+    called = Completion(user("a"), "", tool_calls=(ToolCall("search"),))
+    assert run(graded(Says(""), BEHAVIOR, called))[0].outcome == "success"  # a tool call is an answer
 
 
 @dataclass(frozen=True)

@@ -175,16 +175,6 @@ def test_a_run_does_import_the_heavy_ones(tmp_path):
     assert "torch" not in loaded
 
 
-def known(items, broken):
-    """The items, those that break the rule today marked: mend one and its mark must go."""
-    params = []
-    for item in items:
-        text = item[1] if isinstance(item, tuple) else named(item)
-        marks = pytest.mark.xfail(strict=True, reason=broken[text]) if text in broken else ()
-        params.append(pytest.param(*(item if isinstance(item, tuple) else (item,)), marks=marks, id=text))
-    return params
-
-
 @pytest.mark.parametrize("path", FILES, ids=named)
 def test_a_file_is_short(path):
     most = 150 if room(path) == "attacks" else 450
@@ -202,7 +192,7 @@ SOURCE = re.compile(r"\bours\b|https?://\S+\.\w+|arXiv:\d{4}\.\d{5}|\bet al\. \d
 COMPONENTS = [(kind, name) for kind in find.ROOMS for name, entry in find.entries(kind).items() if entry.path]
 
 
-@pytest.mark.parametrize(("kind", "name"), known(COMPONENTS, {"function": "its docstring names no source"}))
+@pytest.mark.parametrize(("kind", "name"), COMPONENTS)
 def test_a_docstring_names_its_source(kind, name):
     shown = show(kind, name)
     assert SOURCE.search(shown.docstring)

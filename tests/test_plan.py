@@ -207,8 +207,8 @@ def test_two_files_of_one_kind_can_be_told_apart(table):
 
 
 def test_max_tokens_is_the_suites_unless_said():
-    assert {cell.target.sampling.max_tokens for cell in plan().cells} == {128}
-    assert plan(sampling={"temperature": 0.5}).cells[0].target.sampling.max_tokens == 128
+    assert {cell.target.sampling.max_tokens for cell in plan().cells} == {256}
+    assert plan(sampling={"temperature": 0.5}).cells[0].target.sampling.max_tokens == 256
     assert {cell.target.sampling.max_tokens for cell in plan(sampling={"max_tokens": 7}).cells} == {7}
 
 
@@ -321,7 +321,7 @@ REMOTE = "openai:m,base_url=http://127.0.0.1:9/v1"
         {"defense": "none"},
         {"judge": "refusal_words"},
         {"judge": "refusal-words"},
-        {"sampling": {"max_tokens": 128}},
+        {"sampling": {"max_tokens": 256}},
         {"benign": "kitchen-benign"},
         {"limit": 1000},
     ],
@@ -412,7 +412,7 @@ def test_bounds_hold_roles_samples_defense_and_budget():
     assert capped["asks"]["target"] == 4 * 5
     judged = estimate(plan(limit=4, judge={"use": "llm", "model": "scripted"}, samples=3, benign="none"), None)
     assert judged["asks"] == {"target": 12, "judge": 12}
-    assert judged["answer_tokens"] == 12 * 128
+    assert judged["answer_tokens"] == 12 * 256
     assert (judged["seconds"], judged["cost"]) == (None, None)
     until = estimate(plan(limit=4, until_success=True, benign="none"), None)
     assert until["asks"]["target"] == 8

@@ -23,7 +23,7 @@ class Kitchen:
 
     judge: ClassVar[str] = "refusal_words"
     refusal_judge: ClassVar[str] = "refusal_words"
-    max_tokens: ClassVar[int] = 128
+    max_tokens: ClassVar[int] = 256
     version: ClassVar[str] = "1"
     license: ClassVar[str] = "Apache-2.0"
     citation: ClassVar[str] = ""

@@ -1,4 +1,4 @@
-"""A Python function as target: `f(messages) -> str`, sync or async, such as the entry of an application."""
+"""A Python function as target: `f(messages) -> str`, sync or async: the entry of an application. Ours."""
 
 import asyncio
 import importlib

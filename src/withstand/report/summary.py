@@ -7,6 +7,7 @@ the attack, then as a success. A benign cell has no ASR: its over-refusal is (re
 
 import datetime
 import json
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ import sqlalchemy as sql
 
 from withstand import stats
 from withstand.core import Json, SpecError
+from withstand.report.words import file_name
 from withstand.store import CASES, COMPLETIONS, STAGES, VERDICTS, RunRow, Store, failure, row, want, writer
 
 OUTCOMES = ("success", "failure", "refused", "filtered", "unscored", "error")
@@ -78,6 +80,7 @@ def summarize(store: Store, run: RunRow) -> Json:
             "created": _iso(run.created),
             "state": f"incomplete: {missing} of {wanted} rows missing" if missing else "complete",
             "spec": run.spec,
+            "command": f"withstand run {shlex.quote(file_name(run.name) + '.toml')} --name {shlex.quote(run.name)}",
             "seconds": round(sum(cell["seconds"] for cell in cells), 3),
         },
         "provenance": {

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from withstand.core import Json, SpecError, digest
 from withstand.report.cases import cases
 from withstand.report.html import html
 from withstand.report.summary import summarize
-from withstand.report.words import file_name, visible
+from withstand.report.words import visible
 from withstand.spec import to_toml
 from withstand.store import RunRow, Store
 
@@ -29,8 +28,6 @@ def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text
     if form == "toml":
         return to_toml(run.spec)
     summary = summarize(store, run)
-    file = shlex.quote(f"{file_name(run.name)}.toml")
-    summary["run"]["command"] = f"withstand run {file} --name {shlex.quote(run.name)}"
     if form == "json":
         return json.dumps(summary, indent=1) + "\n"
     if form == "md":
