@@ -6,6 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 JOBS   ?= 2
+EXTRAS ?= dev,train,postgres
 
 .PHONY: demo test check bench clean
 
@@ -33,7 +34,7 @@ $(VENV)/.core: pyproject.toml | $(BIN)/python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(call install,-e ".[dev,train,postgres]")
+	$(call install,-e ".[$(EXTRAS)]")
 	touch $@ $(VENV)/.core
 
 $(BIN)/python:
