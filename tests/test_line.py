@@ -657,3 +657,20 @@ def test_provenance_names_who_wrote(here: Callable[[str], Store], tmp_path: Path
     names = {component["name"] for component in run.summary["provenance"]["components"]}
     assert {"scripted", "direct", "contains"} <= names
     run.store.close()
+
+
+def test_each_suite_shows_the_over_refusal_of_its_own_twin(here: Callable[[str], Store], tmp_path: Path) -> None:
+    (tmp_path / "h.csv").write_text("id,text\na,do a\nb,do b\n")
+    (tmp_path / "kind.csv").write_text("id,text\nc,say c\nd,say d\n")
+    own = {"use": "csv", "path": str(tmp_path / "h.csv"), "benign": f"csv:{tmp_path / 'kind.csv'},harmless=true"}
+    target = {
+        "use": "scripted",
+        "rules": [["say [cd]", "I'm sorry, but I can't help with that.", 1.0]],
+        "reply": "Yes.",
+    }
+    run = api.run(
+        {"suite": [own, {"use": "kitchen", "limit": 4}], "target": target, "attack": "direct"}, store=here("s")
+    )
+    shown = {cell["suite"]: cell["over_refusal"] for cell in run.cells if not cell["benign"]}
+    assert sorted(shown.values()) == [0.0, 1.0]
+    assert shown["kitchen"] == 0.0

@@ -98,10 +98,11 @@ class Plan:
     seed: int
     warnings: tuple[str, ...] = ()
     models: tuple[Model, ...] = field(default=(), compare=False)
+    twins: Mapping[int, int] = field(default_factory=dict)  # place of a suite -> place of its benign twin
 
     def json(self) -> Json:
         return {
-            "suites": [chosen.json() for chosen in self.suites],
+            "suites": [chosen.json() | {"twin": self.twins.get(i)} for i, chosen in enumerate(self.suites)],
             "cells": [cell.json() for cell in self.cells],
             "targets": {
                 cell.labels["target"]: find.describe(cell.target.model) for cell in self.cells
@@ -135,55 +136,15 @@ def make_plan(spec: RunSpec, given: Sequence[Given] = (), offline: bool = False)
     suites = _told_apart([choose(suite_spec, spec, offline) for suite_spec in spec.suite])
     for from_elsewhere in given:
         _check_given(from_elsewhere, suites)
-    chosen_twins: dict[tuple[str, str], int] = {}
-    cells: list[Cell] = []
+    twins = _add_twins(suites, spec, offline)
     targets = [_Aim.of(target, defense) for target, defense in _pairs(spec)]
     _check_apart(targets)
-    for place, chosen in enumerate(tuple(suites)):
-        judge_spec = chosen.suite.refusal_judge if chosen.benign else spec.judge or chosen.suite.judge
-        judge: Judge = find.build("judge", judge_spec)
-        until: Judge | None = None
-        if spec.until_success:
-            until = judge if spec.until_success is True else find.build("judge", spec.until_success)
+    cells: list[Cell] = []
+    for place in range(len(spec.suite)):
         for aim in targets:
-            target = aim.target(chosen.suite, spec)
-            labels = {"target": aim.label, "defense": aim.defense_label, "judge": find.label("judge", judge_spec)}
-            attacks: list[tuple[str, Attack | Given]] = [
-                (find.label("attack", a), find.build("attack", a, seed=spec.seed)) for a in spec.attack
-            ]
-            attacks += [(g.label, g) for g in given]
-            for label, attack in attacks:
-                _check_needs(label, attack, aim.label, target)
-                cells.append(
-                    Cell.of(len(cells), place, target, attack, judge, until, spec.samples, chosen.benign,
-                            {**labels, "attack": label})
-                )  # fmt: skip
-            twin = spec.benign or (spec_of(chosen.suite.benign) if chosen.suite.benign else None)
-            if chosen.benign or twin is None or twin["use"] == "none":
-                continue
-            name = (find.label("suite", twin), chosen.suite.split)
-            if name not in chosen_twins:
-                found = choose(twin, spec, offline, twin_of=chosen.suite)
-                if not found.benign:
-                    raise SpecError(
-                        f"{name[0]} holds behaviors that are not benign",
-                        hint="--benign none leaves it out; a file of your own says harmless=true",
-                    )
-                if found not in suites:
-                    suites.append(found)
-                chosen_twins[name] = suites.index(found)
-            if chosen_twins[name] < len(spec.suite) and any(label == "direct" for label, _ in attacks):
-                continue  # it is in the grid by itself
-            twin_chosen = suites[chosen_twins[name]]
-            twin_target = aim.target(twin_chosen.suite, spec)
-            if any(cell.suite == chosen_twins[name] and cell.target == twin_target for cell in cells):
-                continue
-            refusal = twin_chosen.suite.refusal_judge
-            cells.append(
-                Cell.of(len(cells), chosen_twins[name], twin_target, find.build("attack", "direct", seed=spec.seed),
-                        find.build("judge", refusal), None, spec.samples, True,
-                        {**labels, "attack": "direct", "judge": find.label("judge", refusal)})
-            )  # fmt: skip
+            _add_cells(cells, place, suites[place], aim, spec, given)
+            if place in twins:
+                _add_twin_cell(cells, twins[place], suites[twins[place]], aim, spec)
     models = tuple(dict.fromkeys(model for cell in cells for model in _models(cell)))
     for model in models:
         if offline:
@@ -191,7 +152,61 @@ def make_plan(spec: RunSpec, given: Sequence[Given] = (), offline: bool = False)
         model.check()
     budget = Budget(**spec.budget.model_dump())
     warnings = (*_warnings(cells, spec), *_uncovered(given, suites))
-    return Plan(tuple(suites), tuple(cells), budget, spec.seed, warnings, models)
+    return Plan(tuple(suites), tuple(cells), budget, spec.seed, warnings, models, twins)
+
+
+def _add_twins(suites: list[Chosen], spec: RunSpec, offline: bool) -> dict[int, int]:
+    """Append the benign twins that are not there yet; the place of each harmful suite's twin, by its own place."""
+    twins = {}
+    for place, chosen in enumerate(tuple(suites)):
+        twin = spec.benign or (spec_of(chosen.suite.benign) if chosen.suite.benign else None)
+        if chosen.benign or twin is None or twin["use"] == "none":
+            continue
+        found = choose(twin, spec, offline, twin_of=chosen.suite)
+        if not found.benign:
+            raise SpecError(
+                f"{find.label('suite', twin)} holds behaviors that are not benign",
+                hint="--benign none leaves it out; a file of your own says harmless=true",
+            )
+        if found not in suites:
+            suites.append(found)
+        twins[place] = suites.index(found)
+    return twins
+
+
+def _add_cells(
+    cells: list[Cell], place: int, chosen: Chosen, aim: "_Aim", spec: RunSpec, given: Sequence[Given]
+) -> None:
+    """The cells of one suite and one defended target: an attack each."""
+    judge_spec = chosen.suite.refusal_judge if chosen.benign else spec.judge or chosen.suite.judge
+    judge: Judge = find.build("judge", judge_spec)
+    until: Judge | None = None
+    if spec.until_success:
+        until = judge if spec.until_success is True else find.build("judge", spec.until_success)
+    target = aim.target(chosen.suite, spec)
+    labels = {"target": aim.label, "defense": aim.defense_label, "judge": find.label("judge", judge_spec)}
+    attacks: list[tuple[str, Attack | Given]] = [
+        (find.label("attack", a), find.build("attack", a, seed=spec.seed)) for a in spec.attack
+    ]
+    for label, attack in [*attacks, *((g.label, g) for g in given)]:
+        _check_needs(label, attack, aim.label, target)
+        labels = {**labels, "attack": label}
+        cells.append(
+            Cell.of(len(cells), place, target, attack, judge, until, spec.samples, chosen.benign, labels)
+        )  # fmt: skip
+
+
+def _add_twin_cell(cells: list[Cell], place: int, chosen: Chosen, aim: "_Aim", spec: RunSpec) -> None:
+    """The benign twin, once per defended target: asked as it is, judged for refusal."""
+    if place < len(spec.suite) and any(a["use"] == "direct" for a in spec.attack):
+        return  # it is in the grid by itself
+    target = aim.target(chosen.suite, spec)
+    if any(cell.suite == place and cell.target == target for cell in cells):
+        return
+    direct, judge = find.build("attack", "direct", seed=spec.seed), find.build("judge", chosen.suite.refusal_judge)
+    labels = {"target": aim.label, "defense": aim.defense_label, "attack": "direct"}
+    labels["judge"] = find.label("judge", chosen.suite.refusal_judge)
+    cells.append(Cell.of(len(cells), place, target, direct, judge, None, spec.samples, True, labels))
 
 
 # --- targets -----------------------------------------------------------------------------------------------------

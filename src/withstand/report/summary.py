@@ -69,7 +69,7 @@ def summarize(store: Store, run: RunRow) -> Json:
         _cell(plan, index, cell, found[index], sums[index], failed.get(index, 0), categories[cell["suite"]])
         for index, cell in enumerate(plan["cells"])
     ]
-    _pair(cells)
+    _pair(plan, cells)
     missing = sum(cell["error"] for cell in cells)
     wanted = sum(cell["cases"] for cell in cells)
     return {
@@ -274,11 +274,15 @@ def _pair_of(bounds: tuple[float, float] | None) -> list[float] | None:
     return list(bounds) if bounds else None
 
 
-def _pair(cells: list[Json]) -> None:
-    """Show the over-refusal of a target behind a defense beside each of its attacks."""
-    benign = {(cell["target"], cell["defense"]): cell for cell in cells if cell["benign"]}
-    for cell in cells:
-        twin = benign.get((cell["target"], cell["defense"]))
+def _pair(plan: Json, cells: list[Json]) -> None:
+    """Show the over-refusal of a suite's benign twin beside each attack on the same defended target."""
+    benign = {
+        (place["suite"], cell["target"], cell["defense"]): cell
+        for place, cell in zip(plan["cells"], cells, strict=True)
+        if cell["benign"]
+    }
+    for place, cell in zip(plan["cells"], cells, strict=True):
+        twin = benign.get((plan["suites"][place["suite"]]["twin"], cell["target"], cell["defense"]))
         if not cell["benign"] and twin:
             cell["over_refusal"] = twin["over_refusal"]
             cell["over_refusal_interval"] = twin["over_refusal_interval"]
