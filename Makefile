@@ -8,7 +8,7 @@ UV     := $(shell command -v uv 2>/dev/null)
 JOBS   ?= 2
 EXTRAS ?= dev,train,postgres
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench organism clean
 
 demo: $(VENV)/.core
 	$(BIN)/withstand demo
@@ -24,6 +24,11 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python bench/bench.py
+
+# Trains the adapter of smollm2-kitchen anew from the texts in recipes/organism, and measures it.
+organism: $(VENV)/.dev
+	$(BIN)/python recipes/organism/build.py --base "$$($(BIN)/withstand model fetch smollm2)" \
+		--out src/withstand/models/smollm2-kitchen
 
 clean:
 	rm -rf $(VENV) build dist
