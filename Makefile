@@ -14,7 +14,7 @@ demo: $(VENV)/.core
 	$(BIN)/withstand demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup  # one thread a worker: two would wait for each other
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
