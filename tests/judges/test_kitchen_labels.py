@@ -1,0 +1,54 @@
+"""The judge `kitchen` against the labels that ship with it: the figures of its docstring are these."""
+
+import json
+from importlib.resources import files
+
+import pytest
+
+from withstand import find, stats
+from withstand.core import Completion, user
+from withstand.judges import kitchen
+
+LABELS = files("withstand.data") / "kitchen_labels"
+HALVES = {"dev": ((8, 8), (113, 113)), "heldout": ((11, 14), (106, 107))}
+
+
+@pytest.fixture(scope="module")
+def behaviors():
+    suites = [find.build("suite", f"{name},split=all") for name in ("kitchen", "kitchen-benign")]
+    return {behavior.id: behavior for suite in suites for behavior in suite.load()}
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_sensitivity_and_specificity_are_as_told(half, behaviors, play):
+    rows = [json.loads(line) for line in (LABELS / f"{half}.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 121
+    assert all(row["reason"] and row["label"] in ("yes", "no") for row in rows)
+    judge = find.build("judge", "kitchen")
+    found = {"yes": [0, 0], "no": [0, 0]}
+    for row in rows:
+        completion = Completion(user(row["prompt"]), row["completion"])
+        [verdict] = play(judge.grade(behaviors[row["behavior"]], [completion])).value
+        found[row["label"]][0] += (verdict.outcome == "success") == (row["label"] == "yes")
+        found[row["label"]][1] += 1
+    assert (tuple(found["yes"]), tuple(found["no"])) == HALVES[half]
+
+
+def test_the_docstring_tells_them():
+    text = " ".join(kitchen.__doc__.split())
+    (right, yes), (kept, no) = HALVES["heldout"]
+    low, high = stats.wilson(right, yes)
+    told = f"sensitivity {right} of {yes} ({100 * right / yes:.0f} %, 95 % Wilson {100 * low:.0f}-{100 * high:.0f} %)"
+    assert told in text
+    low, high = stats.wilson(kept, no)
+    told = f"specificity {kept} of {no} ({100 * kept / no:.0f} %, {100 * low:.0f}-{100 * high:.0f} %)"
+    assert told in text
+
+
+def test_no_completion_of_one_half_was_moved_into_the_other():
+    ids = [
+        json.loads(line)["id"]
+        for half in HALVES
+        for line in (LABELS / f"{half}.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    assert len(ids) == len(set(ids)) == 242
