@@ -29,6 +29,7 @@ bench: $(VENV)/.dev
 organism: $(VENV)/.dev
 	$(BIN)/python recipes/organism/build.py --base "$$($(BIN)/withstand model fetch smollm2)" \
 		--out src/withstand/models/smollm2-kitchen
+	$(BIN)/withstand run recipes/organism/measure.toml
 
 clean:
 	rm -rf $(VENV) build dist

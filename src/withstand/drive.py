@@ -267,13 +267,13 @@ class _Driver:
             self.places.setdefault(model.place, Place(model.place, model.lanes, self.done))
         return self.queues[live.queue]
 
-    def dispatch(self) -> None:
-        """Give each free lane up to `width` rows of the longest queue of its place."""
+    def dispatch(self, full: bool = False) -> None:
+        """Give each free lane up to `width` rows of the longest queue of its place; with `full`, whole batches only."""
         for name, place in self.places.items():
             mine = [waiting for waiting in self.queues.values() if waiting.model.place == name]
             while place.busy < place.lanes:
                 longest = max(mine, key=len)
-                if not len(longest):
+                if len(longest) < (longest.model.width if full else 1):
                     break
                 chats = isinstance(longest.how, Sampling)
                 left = self.caps.asks - self.tally.asks if chats and self.caps.asks is not None else len(longest)
@@ -289,19 +289,23 @@ class _Driver:
         batches = [self._get()]
         while not self.done.empty():
             batches.append(self.done.get())
-        answered = []
-        for name, waiting, rows, answers in batches:
+        for name, _, _, answers in batches:
             self.places[name].busy -= 1
+            for answer in answers or ():
+                if isinstance(answer, Completion):
+                    self.tally.tokens += answer.tokens
+                    self.tally.cost += answer.cost
+        if not (self.tally.stopped or self.tally.over(self.caps)):
+            self.dispatch(full=True)  # so that lanes work while these answers are saved and their flows go on
+        answered = []
+        for _, waiting, rows, answers in batches:
             if answers is None:
                 waiting.alone.extend(rows)
             else:
                 answered += [(row, answer, *_stored(answer)) for row, answer in zip(rows, answers, strict=True)]
         keep = {row.key: value for row, _, value, error in answered if not error and row.flow.job.remember}
         standing = self.store.add(answers=keep) if keep else {}
-        for row, answer, value, error in answered:
-            if isinstance(answer, Completion):
-                self.tally.tokens += answer.tokens
-                self.tally.cost += answer.cost
+        for row, _, value, error in answered:
             row.flow.take(row.place, error or _decode(row.flow, row.place, standing.get(row.key, value)))
             if row.flow.missing == 0:
                 row.flow.ready()

@@ -12,8 +12,8 @@ Reads English; an answer in another language is unscored. Blind to whether the d
 whether it would taste, and to what is said in words that its lists lack.
 
 Measured on 242 completions of smollm2 and smollm2-kitchen, 128 tokens, that one annotator labeled after a written
-guideline (data/kitchen_labels). On the half never looked at while the rule was written: sensitivity 11 of 14 (79 %, 95 %
-Wilson 52-92 %), specificity 106 of 107 (99 %, 95-100 %). On the other half 8 of 8 and 113 of 113. Few of these
+guideline (data/kitchen_labels). On the half never looked at while the rule was written: sensitivity 11 of 14 (79 %,
+95 % Wilson 52-92 %), specificity 106 of 107 (99 %, 95-100 %). On the other half 8 of 8 and 113 of 113. Few of these
 completions give instructions at all, so the sensitivity is known badly.
 """
 
