@@ -385,11 +385,13 @@ class Suite(Protocol):
 
 def to_json(value: Any) -> Json:
     """A record as JSON; fields that hold their default are left out."""
-    if is_dataclass(value) and not isinstance(value, type):
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if (told := _told(type(value))) is not None:
         return {
-            f.name: to_json(inner)
-            for f in fields(value)
-            if (inner := getattr(value, f.name)) != f.default or f.default is MISSING
+            name: to_json(inner)
+            for name, default in told
+            if (inner := getattr(value, name)) is not default and (default is MISSING or inner != default)
         }
     if isinstance(value, Mapping):
         return {str(key): to_json(inner) for key, inner in value.items()}
@@ -397,6 +399,12 @@ def to_json(value: Any) -> Json:
         items = [to_json(inner) for inner in value]
         return sorted(items) if isinstance(value, (set, frozenset)) else items
     return value
+
+
+@cache
+def _told(kind: Any) -> tuple[tuple[str, Any], ...] | None:
+    """The fields of a record's class with their defaults; None for any other class."""
+    return tuple((f.name, f.default) for f in fields(kind)) if is_dataclass(kind) else None
 
 
 def from_json(kind: Any, value: Json) -> Any:

@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Any
 
@@ -244,10 +244,10 @@ class Store:
         said = [{"key": key, "value": dumps(value), "writer": self.writer} for key, value in answers.items()]
         new = self._write(
             {
-                row: [asdict(r) | {"value": dumps(r.value), "created": now, "writer": self.writer} for r in rows],
+                row: [_entry(r) | {"value": dumps(r.value), "created": now, "writer": self.writer} for r in rows],
                 answer: said,
                 failure: [
-                    asdict(f) | {"created": now, "writer": self.writer, "id": digest([f.key, now, self.writer, i])}
+                    _entry(f) | {"created": now, "writer": self.writer, "id": digest([f.key, now, self.writer, i])}
                     for i, f in enumerate(failures)
                 ],
             }
@@ -264,7 +264,7 @@ class Store:
 
     def add_wants(self, run_key: str, wants: Iterable[Want]) -> None:
         for part in chunks(wants, 20_000):
-            self._write({want: [asdict(w) | {"run": run_key} for w in part]})
+            self._write({want: [_entry(w) | {"run": run_key} for w in part]})
 
     def add_texts(self, behaviors: Mapping[str, Json], components: Mapping[str, Json]) -> None:
         """Behaviors and component sources, by key."""
@@ -336,6 +336,14 @@ class Store:
     def _sizes(self) -> dict[str, int]:
         count = sql.func.count()
         return {table.name: self._select(sql.select(count).select_from(table))[0][0] for table in tables.sorted_tables}
+
+
+def _entry(record: Row | Want | Failure) -> dict[str, Any]:
+    """A record's fields by name; their values are plain, so nothing is copied."""
+    return {name: getattr(record, name) for name in _NAMES[type(record)]}
+
+
+_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (Row, Want, Failure)}
 
 
 def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
