@@ -77,10 +77,8 @@ class Cell:
             "suite": self.suite,
             "benign": self.benign,
             "samples": self.samples,
-            "sampling": {
-                name: to_json(getattr(self.target.sampling, name))
-                for name in ("max_tokens", "temperature", "top_p", "stop")
-            },
+            "sampling": to_json(self.target.sampling)
+            | {name: getattr(self.target.sampling, name) for name in ("max_tokens", "temperature", "top_p")},
             "judge_method": self.judge.method,
             "until_success": self.until is not None,
             "keys": dict(self.keys) | ({"cases": digest(to_json(attack.cases))} if isinstance(attack, Given) else {}),
