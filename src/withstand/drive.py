@@ -302,11 +302,12 @@ class _Driver:
             if answers is None:
                 waiting.alone.extend(rows)
             else:
-                answered += [(row, answer, *_stored(answer)) for row, answer in zip(rows, answers, strict=True)]
-        keep = {row.key: value for row, _, value, error in answered if not error and row.flow.job.remember}
+                answered += [(row, *_stored(row, answer)) for row, answer in zip(rows, answers, strict=True)]
+        keep = {row.key: value for row, value, _ in answered if value is not None and row.flow.job.remember}
         standing = self.store.add(answers=keep) if keep else {}
-        for row, _, value, error in answered:
-            row.flow.take(row.place, error or _decode(row.flow, row.place, standing.get(row.key, value)))
+        for row, _, read in answered:
+            first = standing.get(row.key)  # another writer's, where there is one
+            row.flow.take(row.place, read if first is None else _decode(row.flow, row.place, first))
             if row.flow.missing == 0:
                 row.flow.ready()
                 self.ready.append(row.flow)
@@ -341,16 +342,15 @@ def _plain(text: str) -> str:
     return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
-def _stored(answer: Any) -> tuple[Json, Exception | None]:
-    """An answer as a replay will read it, or what is wrong with it."""
+def _stored(row: Waiting, answer: Any) -> tuple[Json, Any]:
+    """An answer as the store holds it, and as a replay will read it; None and what is wrong if it cannot be stored."""
     if isinstance(answer, Exception):
         return None, answer
     try:
         value = json.loads(dumps(value_of(answer)))
-        from_json(type(answer), {**value, "chat": []} if isinstance(answer, Completion) else value)
+        return value, _decode(row.flow, row.place, value)
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         return None, AskError(f"the answer is not JSON that can be stored: {error}")
-    return value, None
 
 
 def value_of(answer: Completion | Worked) -> Json:

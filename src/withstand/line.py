@@ -125,7 +125,13 @@ def make_completions(running: Running) -> None:
 
 def make_verdicts(running: Running) -> None:
     """Have each completion judged."""
-    total = sum(1 for _ in _completions(running))
+    place, count = running.shard
+    w = store.want.c
+    [(total,)] = running.store.select(
+        sql.select(sql.func.count())
+        .select_from(store.want.join(store.row, store.row.c.key == w.key))
+        .where(w.run == running.run.key, w.stage == COMPLETIONS, w.behavior % count == place)
+    )
     jobs = (_verdict_job(running, want, completion) for want, completion in _completions(running))
     _loop(running, VERDICTS, jobs, total)
 
