@@ -142,7 +142,7 @@ class TestEveryComponent:
         one, other = make(kind, name), make(kind, name) if name != "openai" else None
         other = dataclasses.replace(one) if other is None else other
         assert (one, hash(one)) == (other, hash(other))
-        assert callable(getattr(one, find.SIGNS[kind]))
+        assert any(callable(getattr(one, sign, None)) for sign in find.SIGNS[kind])
         field = dataclasses.fields(one)[:1]
         with pytest.raises((dataclasses.FrozenInstanceError, AttributeError, TypeError)):
             setattr(one, field[0].name if field else "anything", 1)

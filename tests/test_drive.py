@@ -107,9 +107,9 @@ def job(name: str, body: Callable[[], Any], remember: bool = True) -> Job:
 
     def flow() -> Any:
         value = yield from body()
-        return Row(digest(["row", name]), "made", value)
+        return (Row(digest(["row", name]), "made", value),)
 
-    return Job(digest(["row", name]), digest(["flow", name]), 1, flow, remember)
+    return Job((digest(["row", name]),), digest(["flow", name]), 1, flow, remember)
 
 
 def asking(model: Any, *texts: str, sampling: Sampling = HOT) -> Callable[[], Any]:
@@ -381,7 +381,7 @@ def test_a_flow_that_was_answered_replays_without_a_model_call(store: Store) -> 
     run(store, [job("j", asking(model, "a", "b", "c"))])
     again = job("j", asking(model, "a", "b", "c"))
     assert watch.sent == 3
-    run(store, [Job(digest("other row"), again.flow_key, 1, again.flow)])
+    run(store, [Job((digest("other row"),), again.flow_key, 1, again.flow)])
     assert watch.sent == 3
 
 
@@ -400,7 +400,7 @@ def test_what_a_live_flow_got_is_what_its_replay_gets(store: Store) -> None:
         return state
 
     for key in ("one", "two"):
-        run(store, [Job(digest(key), digest("flow"), 1, job(key, body).flow)])
+        run(store, [Job((digest(key),), digest("flow"), 1, job(key, body).flow)])
     assert seen[0] == seen[1]
     assert seen[0][0][0].chat == user("a")
     assert seen[0][1] == {"1": [1, 2]}
@@ -438,7 +438,7 @@ def test_another_ask_between_does_not_shift_the_answers(store: Store) -> None:
     old = value(store, "j")
     watch.calls.clear()
     changed = job("j", asking(model, "a", "new", "b", "a"))
-    run(store, [Job(digest("row2"), changed.flow_key, 1, job("j2", asking(model, "a", "new", "b", "a")).flow)])
+    run(store, [Job((digest("row2"),), changed.flow_key, 1, job("j2", asking(model, "a", "new", "b", "a")).flow)])
     assert watch.calls == [["new"]]
     said = value(store, "j2")
     assert [said[0], said[2], said[3]] == old
@@ -453,7 +453,7 @@ def test_changed_content_is_asked_again(store: Store) -> None:
         (Model("m", watch=watch, width=1), HOT),  # width is no content
     ):
         again = job("j", asking(model, "a", sampling=sampling))
-        run(store, [Job(digest(["row", len(watch.calls), model.width]), again.flow_key, 1, again.flow)])
+        run(store, [Job((digest(["row", len(watch.calls), model.width]),), again.flow_key, 1, again.flow)])
     assert watch.sent == 3
 
 

@@ -6,7 +6,7 @@ Records are frozen; `to_json` and `from_json` (of `content`) carry them to the s
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, cast
 
 from withstand.content import Json as Json
 from withstand.content import digest as digest
@@ -151,6 +151,10 @@ class Spent:
     seconds: float = 0.0
     cost: float = 0.0
 
+    def shared(self, number: int) -> "Spent":
+        """What each of so many behaviors bears, whole asks and tokens rounded."""
+        return Spent(round(self.asks / number), round(self.tokens / number), self.seconds / number, self.cost / number)
+
 
 @dataclass(frozen=True, slots=True)
 class TestCase:
@@ -232,6 +236,12 @@ class Model(Protocol):
 class WhiteBox(Model, Protocol):
     """A model whose weights are at hand ("weights" in `gives`)."""
 
+    def render(self, chat: Chat) -> str:
+        """The chat as the model reads it, up to where its answer begins."""
+
+    def load(self, dtype: str = "") -> Any:
+        """What is in memory: `model`, `tokenizer`, `window` (tokens, 0 if unknown). `dtype`: "" is the model's own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -245,7 +255,7 @@ class Target:
     sampling: Sampling = Sampling()
     fresh: str = ""
 
-    def weights(self, attack: "Attack") -> WhiteBox:
+    def weights(self, attack: "Attack | JointAttack") -> WhiteBox:
         """The model with its tensors, or an error that names the way out."""
         if "weights" not in self.model.gives:
             name = type(attack).__name__
@@ -253,7 +263,8 @@ class Target:
                 f"{name} needs weights but {self.model.place} is text only",
                 hint="use a local target, or find the test cases on one and send them with --cases-from",
             )
-        return self.model
+        model: Any = self.model
+        return cast("WhiteBox", model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,16 +333,36 @@ class Most:
 
 
 class Attack(Protocol):
-    """Makes test cases for one behavior. `needs` names what the target must give."""
+    """Makes test cases for one behavior. `needs` names what the target must give.
 
-    needs: ClassVar[frozenset[str]]
+    A joint attack (a universal suffix, an ensemble) has `run_together(behaviors, target)` instead of `run`, never both.
+    One that searches on `surrogates` instead of the target names them in a field of that name.
+    """
+
+    @property
+    def needs(self) -> frozenset[str]: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    def most(self) -> Most:
+        """Upper bounds for one behavior."""
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]: ...
+
+
+class JointAttack(Protocol):
+    """Makes the test cases of all behaviors of a suite in one flow."""
+
+    @property
+    def needs(self) -> frozenset[str]: ...
 
     @property
     def seed(self) -> int: ...
 
     def most(self) -> Most: ...
 
-    def run(self, behavior: Behavior, target: Target) -> Flow[None]: ...
+    def run_together(self, behaviors: Sequence[Behavior], target: Target) -> Flow[None]: ...
 
 
 class Judge(Protocol):

@@ -39,16 +39,16 @@ from withstand.store import Failure, Row, Store
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A flow to run and the key of the row it makes.
+    """A flow to run and the keys of the rows it makes: one, or one per behavior where it is joint.
 
     `flow_key` names the flow in its answers' keys. `remember` False: its answers need no table of their own, since
     the flow is one ask and its row holds the answer. `counted` False: its label is none of the tally's.
     """
 
-    key: str
+    keys: tuple[str, ...]
     flow_key: str
     stage: int
-    flow: Callable[[], Flow[Row]]
+    flow: Callable[[], Flow[tuple[Row, ...]]]
     remember: bool = True
     counted: bool = True
 
@@ -227,20 +227,21 @@ class _Driver:
                 self.fail(live, error)
         return waiting
 
-    def end(self, live: _Live, row: Row) -> None:
+    def end(self, live: _Live, rows: tuple[Row, ...]) -> None:
         try:
-            dumps(row.value)
+            dumps([row.value for row in rows])
         except (TypeError, ValueError) as error:  # NaN, a tensor: it must not end the other flows
             self.fail(live, error)
             return
-        self.rows.append(row)
-        self.tally.done += 1
-        self.tally.labels[row.label] += live.job.counted
+        self.rows += rows
+        self.tally.done += len(rows)
+        for row in rows:
+            self.tally.labels[row.label] += live.job.counted
         self.live -= 1
 
     def fail(self, live: _Live, error: Exception) -> None:
-        self.failures.append(failure(live.job, error))
-        self.tally.failed += 1
+        self.failures += failures(live.job, error)
+        self.tally.failed += len(live.job.keys)
         self.live -= 1
 
     def look_up(self, waiting: list[_Live]) -> None:
@@ -328,13 +329,13 @@ class _Driver:
         self.on_progress(self.tally)
 
 
-def failure(job: Job, error: Exception) -> Failure:
-    """An exception as an entry of the failure log."""
+def failures(job: Job, error: Exception) -> list[Failure]:
+    """An exception as entries of the failure log, one for each row that it leaves lacking."""
     name = type(error).__name__
-    message = str(error) if isinstance(error, AskError) else f"{name}: {error}"
-    trace = "".join(traceback.format_exception(error)[-8:])
-    hint = str(getattr(error, "hint", ""))
-    return Failure(job.key, job.stage, _plain(message[:2000]), _plain(hint), _plain(trace[-8000:]))
+    message = _plain((str(error) if isinstance(error, AskError) else f"{name}: {error}")[:2000])
+    hint = _plain(str(getattr(error, "hint", "")))
+    trace = _plain("".join(traceback.format_exception(error)[-8:])[-8000:])
+    return [Failure(key, job.stage, message, hint, trace) for key in job.keys]
 
 
 def _plain(text: str) -> str:

@@ -158,16 +158,26 @@ def _outside(name: str, given: dict[str, Any]) -> type | None:
     return cls
 
 
-SIGNS = {"suite": "load", "target": "generate", "attack": "run", "defense": "answer", "judge": "grade"}
-"""Kind of component -> the method by which one is known."""
+SIGNS = {
+    "suite": ("load",),
+    "target": ("generate",),
+    "attack": ("run", "run_together"),
+    "defense": ("answer",),
+    "judge": ("grade",),
+}
+"""Kind of component -> the methods by one of which it is known."""
+
+
+def _signed(kind: str, thing: Any) -> bool:
+    return any(callable(getattr(thing, sign, None)) for sign in SIGNS[kind])
 
 
 def _checked(kind: str, cls: type) -> type:
     """A class from elsewhere that can be a component of its kind, or a `SpecError`."""
     if not is_dataclass(cls) or cls.__hash__ is None:
         raise SpecError(f"{name_of(cls)} is not a frozen dataclass", hint="write @dataclass(frozen=True) above it")
-    if not callable(getattr(cls, SIGNS[kind], None)):
-        raise SpecError(f"{name_of(cls)} is not {a(kind)}: it has no method {SIGNS[kind]}")
+    if not _signed(kind, cls):
+        raise SpecError(f"{name_of(cls)} is not {a(kind)}: it has no method {' or '.join(SIGNS[kind])}")
     return cls
 
 
@@ -282,7 +292,7 @@ def _coerce(owner: str, key: str, hint: Any, value: Any) -> Any:
     if hint in KINDS:
         if isinstance(value, (str, Mapping)):
             return build(KINDS[hint], value)
-        if not hasattr(value, SIGNS[KINDS[hint]]):
+        if not _signed(KINDS[hint], value):
             raise SpecError(f"{owner}: {key} = {value!r} is not {a(KINDS[hint])}", hint=f'write {key} = "NAME"')
         return value
     if union and len(args) == 1 and args[0] in KINDS:

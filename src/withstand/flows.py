@@ -5,7 +5,7 @@ each new best, outside the budget), `defended` (puts the defense before the mode
 """
 
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from withstand.core import (
     Behavior,
     Completion,
     Flow,
+    JointAttack,
     Judge,
     Outcome,
     SpecError,
@@ -58,6 +59,11 @@ class Budget:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise SpecError(f"budget: {name} is {value}; it must be above 0", hint="leave it out for no cap")
+
+    def times(self, number: int) -> "Budget":
+        """The budget of a joint attack on so many behaviors."""
+        asks, tokens = (cap if cap is None else cap * number for cap in (self.asks, self.tokens))
+        return Budget(asks, tokens, None if self.seconds is None else self.seconds * number)
 
     def spent_by(self, spent: Spent) -> Cut | None:
         """Which of the caps known afterwards is used up."""
@@ -166,32 +172,34 @@ def defended(item: Any) -> Flow[Any]:
 
 
 def collected(flow: Flow[None]) -> Flow[list[TestCase]]:
-    """The test cases a flow found: every final one, and of the candidates the best (highest score, first of equals).
+    """The test cases a flow found: every final one, and of a behavior's candidates the best (highest score, first of
+    equals).
 
     Of a search that stopped at its first success the winner alone: how many tries failed before it says how soon it
     came, which `spent` tells; counted as cases they would make a late success look like a small one.
     Raises `AskError` where there is none: a behavior without a test case was not attacked.
     """
     finals: list[TestCase] = []
-    best: TestCase | None = None
+    best: dict[str, TestCase] = {}
     cut: Cut | None = None
     hint = ""
 
     def handle(item: Any) -> Flow[Any]:
-        nonlocal best
         if not isinstance(item, TestCase):
             return (yield item)
         if item.score is None:
             finals.append(item)
-        elif best is None or best.score is None or item.score > best.score:
-            best = item
+        else:
+            known = best.setdefault(item.behavior, item)
+            if known.score is None or item.score > known.score:
+                best[item.behavior] = item
         return None
 
     try:
         yield from intercept(flow, handle)
     except Stop as stop:
         cut, hint = stop.why, stop.hint
-    found = finals + ([best] if best else [])
+    found = [*finals, *best.values()]
     if not found and cut:
         raise AskError(
             f"the budget of {cut} was spent before the first test case",
@@ -236,3 +244,21 @@ def attacked(
     if judge is not None:
         flow = until_success(flow, judge, behavior, target)
     return (yield from collected(intercept(flow, defended)))
+
+
+def attacked_together(
+    attack: JointAttack, behaviors: Sequence[Behavior], target: Target, budget: Budget, meter: Meter
+) -> Flow[dict[str, list[TestCase]]]:
+    """A joint attack with everything around it: the test cases of each behavior, by its id.
+
+    The budget is that of one behavior times their number, and each behavior bears its share of what was spent. Raises
+    `AskError` where a behavior was left without a test case.
+    """
+    share = len(behaviors)
+    flow = metered(attack.run_together(behaviors, target), meter, budget.times(share))
+    found: dict[str, list[TestCase]] = {behavior.id: [] for behavior in behaviors}
+    for case in (yield from collected(intercept(flow, defended))):
+        found[case.behavior].append(replace(case, spent=case.spent.shared(share)))
+    if lacking := [name for name, cases in found.items() if not cases]:
+        raise AskError(f"the attack made no test case for {', '.join(lacking[:5])}")
+    return found

@@ -7,7 +7,7 @@ everything that decides it, so that rerunning computes what is missing and nothi
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from withstand.core import (
     Flow,
     Json,
     SpecError,
+    Spent,
     Target,
     TestCase,
     ask,
@@ -29,8 +30,8 @@ from withstand.core import (
     to_json,
 )
 from withstand.drive import Caps, Job, Tally, completion_of, drive, value_of
-from withstand.flows import Meter, attacked, collected, defended, graded, intercept, metered
-from withstand.plan import Cell, Plan, make_plan
+from withstand.flows import Meter, attacked, attacked_together, collected, defended, graded, intercept, metered
+from withstand.plan import Cell, Plan, is_joint, make_plan
 from withstand.spec import RunSpec
 from withstand.store import CASES, COMPLETIONS, VERDICTS, Row, RunRow, Store, Want, chunks
 
@@ -104,7 +105,7 @@ def _release(plan: Plan, stage: int) -> None:
 def make_test_cases(running: Running) -> None:
     """Run each attack on each behavior."""
     wants = list(_mine(running, case_wants(running.plan)))
-    jobs = ((want, _case_job(running, want)) for want in wants)
+    jobs = (job for want in wants for job in _case_jobs(running, want))
     _loop(running, CASES, jobs, len(wants))
 
 
@@ -154,21 +155,27 @@ def _loop(running: Running, stage: int, jobs: Iterable[tuple[Want, Job]], total:
 def _lacking(running: Running, stage: int, jobs: Iterable[tuple[Want, Job]]) -> Iterator[Job]:
     """The jobs whose rows are not in the store, each once; looked up late, since other processes work on them too."""
     started: set[str] = set()
+    latest: Job | None = None
     for part in chunks(jobs, 200):
         if stage == VERDICTS:
             running.store.add_wants(running.run.key, [want for want, _ in part])
         have = running.store.have(want.key for want, _ in part)
         for want, job in part:
+            if job is latest:
+                continue  # a joint job, under way for an earlier want
             if want.key in have or want.key in started:  # there, or wanted by two places
                 running.tally.done += 1
             else:
-                started.add(want.key)
+                latest = job
+                started |= set(job.keys)
                 yield job
 
 
 def _mine(running: Running, wants: Iterable[Want]) -> Iterator[Want]:
+    """This shard's part: of behaviors, and of joint attacks, which cannot be parted, of cells."""
     place, count = running.shard
-    return (want for want in wants if want.behavior % count == place)
+    joint = {cell.index for cell in running.plan.cells if is_joint(cell.attack)}
+    return (want for want in wants if (want.cell if want.cell in joint else want.behavior) % count == place)
 
 
 # --- stage 1: test cases -----------------------------------------------------------------------------------------
@@ -179,13 +186,23 @@ def case_wants(plan: Plan) -> Iterator[Want]:
     for cell in plan.cells:
         head = _case_head(cell)
         limits = to_json(plan.budget)
-        for place, behavior in enumerate(plan.suites[cell.suite].behaviors):
-            yield Want(CASES, cell.index, place, 0, 0, digest([_flow_key(head, cell, behavior), limits]))
+        behaviors = plan.suites[cell.suite].behaviors
+        together = [_joint_key(head, behaviors)] if is_joint(cell.attack) else []
+        for place, behavior in enumerate(behaviors):
+            yield Want(CASES, cell.index, place, 0, 0, digest([_flow_key(head, cell, behavior), limits, *together]))
 
 
 def _case_head(cell: Cell) -> str:
-    """What all flows of a cell share. A flow's key leaves the budget out: a raised one replays and goes on."""
-    return digest(["cases", cell.keys["attack"], cell.keys["target"], cell.keys["until"]])
+    """What all flows of a cell share. A flow's key leaves the budget out: a raised one replays and goes on.
+
+    An attack that searches on surrogates does not see its target, so that all targets share its test cases.
+    """
+    target = "surrogates" if getattr(cell.attack, "surrogates", ()) else cell.keys["target"]
+    return digest(["cases", cell.keys["attack"], target, cell.keys["until"]])
+
+
+def _joint_key(head: str, behaviors: Sequence[Behavior]) -> str:
+    return digest([head, [to_json(behavior) for behavior in behaviors]])
 
 
 def _flow_key(head: str, cell: Cell, behavior: Behavior) -> str:
@@ -193,20 +210,46 @@ def _flow_key(head: str, cell: Cell, behavior: Behavior) -> str:
     return digest([head, to_json(behavior), to_json(given)])
 
 
-def _case_job(running: Running, want: Want) -> Job:
+def _case_jobs(running: Running, want: Want) -> Iterator[tuple[Want, Job]]:
+    """The job of a want; of the wants of a joint attack, one job for all of them at the first."""
     cell, behavior = running.behavior(want)
+    if not is_joint(cell.attack):
+        yield want, _case_job(running, want, cell, behavior)
+    elif want.behavior == 0:
+        wants = [each for each in case_wants(running.plan) if each.cell == want.cell]
+        job = _joint_job(running, wants, cell)
+        yield from ((each, job) for each in wants)
 
-    def flow() -> Flow[Row]:
+
+def _case_job(running: Running, want: Want, cell: Cell, behavior: Behavior) -> Job:
+    def flow() -> Flow[tuple[Row, ...]]:
         meter = Meter()
         if isinstance(cell.attack, Given):
             cases = yield from collected(_given_flow(cell.attack.cases.get(behavior.id, ())))
         else:
-            cases = yield from attacked(cell.attack, behavior, cell.target, running.plan.budget, meter, cell.until)
-        spent = meter.spent
-        cut = next((f":{case.cut}" for case in cases if case.cut), "")
-        return Row(want.key, f"{len(cases)}{cut}", to_json(cases), spent.asks, spent.tokens, spent.seconds, spent.cost)
+            attack: Any = cell.attack
+            cases = yield from attacked(attack, behavior, cell.target, running.plan.budget, meter, cell.until)
+        return (_case_row(want.key, cases, meter.spent),)
 
-    return Job(want.key, _flow_key(_case_head(cell), cell, behavior), CASES, flow)
+    return Job((want.key,), _flow_key(_case_head(cell), cell, behavior), CASES, flow)
+
+
+def _joint_job(running: Running, wants: Sequence[Want], cell: Cell) -> Job:
+    behaviors = running.plan.suites[cell.suite].behaviors
+    attack: Any = cell.attack
+
+    def flow() -> Flow[tuple[Row, ...]]:
+        meter = Meter()
+        found = yield from attacked_together(attack, behaviors, cell.target, running.plan.budget, meter)
+        spent = meter.spent.shared(len(behaviors))
+        return tuple(_case_row(want.key, found[behaviors[want.behavior].id], spent) for want in wants)
+
+    return Job(tuple(want.key for want in wants), _joint_key(_case_head(cell), behaviors), CASES, flow)
+
+
+def _case_row(key: str, cases: list[TestCase], spent: Spent) -> Row:
+    cut = next((f":{case.cut}" for case in cases if case.cut), "")
+    return Row(key, f"{len(cases)}{cut}", to_json(cases), spent.asks, spent.tokens, spent.seconds, spent.cost)
 
 
 def _given_flow(cases: Iterable[TestCase]) -> Flow[None]:
@@ -247,15 +290,16 @@ def _fresh(cell: Cell) -> list[str]:
 def _completion_job(running: Running, want: Want, case: TestCase) -> Job:
     cell, _ = running.behavior(want)
 
-    def flow() -> Flow[Row]:
+    def flow() -> Flow[tuple[Row, ...]]:
         if case.completion is not None:  # its cost is the attack's
-            return Row(want.key, case.completion.finish, value_of(case.completion))
+            return (Row(want.key, case.completion.finish, value_of(case.completion)),)
         meter = Meter()
         answers = yield from intercept(metered(_one(cell.target, case), meter), defended)
         spent = meter.spent
-        return Row(want.key, answers.finish, value_of(answers), spent.asks, spent.tokens, spent.seconds, spent.cost)
+        row = Row(want.key, answers.finish, value_of(answers), spent.asks, spent.tokens, spent.seconds, spent.cost)
+        return (row,)
 
-    return Job(want.key, want.key, COMPLETIONS, flow, remember=cell.target.defense is not None)
+    return Job((want.key,), want.key, COMPLETIONS, flow, remember=cell.target.defense is not None)
 
 
 def _one(target: Target, case: TestCase) -> Flow[Completion]:
@@ -281,16 +325,16 @@ def _verdict_job(running: Running, draw: Want, completion: Completion) -> tuple[
     seen = {key: value for key, value in to_json(completion).items() if key not in _UNSEEN}
     key = digest(["verdict", cell.keys["judge"], to_json(behavior), seen, *_fresh(cell)])
 
-    def flow() -> Flow[Row]:
+    def flow() -> Flow[tuple[Row, ...]]:
         if completion.finish == "filtered":  # the target's own filter spoke: not a judge's to say
-            return Row(key, "filtered", {})
+            return (Row(key, "filtered", {}),)
         meter = Meter()
         verdict = yield from intercept(metered(graded(cell.judge, behavior, completion), meter), defended)
         spent = meter.spent
-        return Row(key, verdict.outcome, to_json(verdict), 0, spent.tokens, spent.seconds, spent.cost)
+        return (Row(key, verdict.outcome, to_json(verdict), 0, spent.tokens, spent.seconds, spent.cost),)
 
     want = Want(VERDICTS, draw.cell, draw.behavior, draw.number, draw.sample, key)
-    return want, Job(key, key, VERDICTS, flow, counted=not cell.benign)
+    return want, Job((key,), key, VERDICTS, flow, counted=not cell.benign)
 
 
 _UNSEEN = {"seconds", "cost", "prompt_tokens", "answer_tokens", "reasoning_tokens", "logprobs"}

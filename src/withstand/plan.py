@@ -10,6 +10,7 @@ from withstand.choose import Chosen, Given, cases_file, check_offline, choose
 from withstand.core import (
     Attack,
     Defense,
+    JointAttack,
     Json,
     Judge,
     Model,
@@ -32,7 +33,7 @@ class Cell:
     index: int
     suite: int
     target: Target
-    attack: Attack | Given
+    attack: Attack | JointAttack | Given
     judge: Judge
     until: Judge | None
     samples: int
@@ -46,7 +47,7 @@ class Cell:
         index: int,
         suite: int,
         target: Target,
-        attack: "Attack | Given",
+        attack: "Attack | JointAttack | Given",
         judge: Judge,
         until: Judge | None,
         samples: int,
@@ -67,7 +68,7 @@ class Cell:
             "until": find.describe(until),
         }
         keys = {name: digest(part) for name, part in parts.items()}
-        notes = tuple(_notes(judge, attack, until))
+        notes = tuple(_notes(judge, attack, until, target.model))
         return Cell(index, suite, target, attack, judge, until, samples, benign, labels, keys, notes)
 
     def json(self) -> Json:
@@ -183,11 +184,16 @@ def _add_cells(
         until = judge if spec.until_success is True else find.build("judge", spec.until_success)
     target = aim.target(chosen.suite, spec)
     labels = {"target": aim.label, "defense": aim.defense_label, "judge": find.label("judge", judge_spec)}
-    attacks: list[tuple[str, Attack | Given]] = [
+    attacks: list[tuple[str, Attack | JointAttack | Given]] = [
         (find.label("attack", a), find.build("attack", a, seed=spec.seed)) for a in spec.attack
     ]
     for label, attack in [*attacks, *((g.label, g) for g in given)]:
         _check_needs(label, attack, aim.label, target)
+        if until is not None and is_joint(attack):
+            raise SpecError(
+                f"{label} searches for all behaviors together and cannot stop at the success of one",
+                hint="leave until_success out, or run this attack in a spec of its own",
+            )
         labels = {**labels, "attack": label}
         cells.append(
             Cell.of(len(cells), place, target, attack, judge, until, spec.samples, chosen.benign, labels)
@@ -298,7 +304,12 @@ def components(cell: Cell) -> tuple[Any, ...]:
     return (cell.target.model, cell.target.defense, *attack, cell.judge, cell.until)
 
 
-def _check_needs(label: str, attack: Attack | Given, target_label: str, target: Target) -> None:
+def is_joint(attack: Attack | JointAttack | Given) -> bool:
+    """Whether it attacks all behaviors of its suite in one flow."""
+    return hasattr(attack, "run_together")
+
+
+def _check_needs(label: str, attack: Attack | JointAttack | Given, target_label: str, target: Target) -> None:
     needs = set() if isinstance(attack, Given) else set(attack.needs)
     if isinstance(attack, Given):
         chats = [case.chat for cases in attack.cases.values() for case in cases]
@@ -318,9 +329,12 @@ _WAYS = {
 }
 
 
-def _notes(judge: Judge, attack: Attack | Given, until: Judge | None) -> Iterator[str]:
+def _notes(judge: Judge, attack: Attack | JointAttack | Given, until: Judge | None, model: Model) -> Iterator[str]:
     if any(type(part) is type(judge) and part == judge for part in find.parts((attack, until))):
         yield "the final judge also steered the attack"
+    surrogates = getattr(attack, "surrogates", ())
+    if surrogates:
+        yield "not transfer: the target is one of the surrogates" if model in surrogates else "transferred"
     if until is not None:
         yield "each attack stopped at its first success"
 

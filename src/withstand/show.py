@@ -97,8 +97,8 @@ def show(kind: str, name: str) -> Shown:
     cls = next((node for node in classes if (node.name == wanted if wanted else _is_component(node))), None)
     if cls is None:
         raise SpecError(f"{name}: {path} does not define {wanted or a(kind)}, so that it cannot be shown")
-    if not cls.bases and not any(getattr(node, "name", "") == SIGNS[kind] for node in cls.body):
-        raise SpecError(f"{name} is not {a(kind)}: it has no method {SIGNS[kind]}")
+    if not cls.bases and not any(getattr(node, "name", "") in SIGNS[kind] for node in cls.body):
+        raise SpecError(f"{name} is not {a(kind)}: it has no method {' or '.join(SIGNS[kind])}")
     texts += [ast.get_docstring(tree) or "", ast.get_docstring(cls) or ""]
     rows, constants = [], []
     for node in cls.body:

@@ -64,6 +64,29 @@ class Words:
 
 
 @dataclass(frozen=True)
+class Together:
+    """A joint search: each step asks once for all behaviors and gives each of them a candidate; "crash" ends it."""
+
+    version: ClassVar[int] = 1
+    surrogates: tuple[Model, ...] = ()
+    steps: int = 3
+    seed: int = 0
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def most(self) -> Most:
+        return Most(cases=1, asks={"target": self.steps})
+
+    def run_together(self, behaviors: Sequence[Behavior], target: Target) -> Flow[None]:
+        model = self.surrogates[0] if self.surrogates else target
+        for step in range(self.steps):
+            [answer] = yield from ask(model, [user(f"{step}: {' '.join(b.id for b in behaviors)}")], Sampling())
+            if any(behavior.text == "crash" for behavior in behaviors):
+                raise RuntimeError("the joint attack crashed")
+            for behavior in behaviors:
+                yield TestCase(behavior.id, user(f"{behavior.text} {step}"), score=float(len(answer.text) * step))
+
+
+@dataclass(frozen=True)
 class Moody:
     """Says back what it hears, in 3 tokens and for 50 cents; "down" is an error, "filtered" is filtered."""
 
