@@ -10,7 +10,8 @@ EXTRAS ?= dev,train,postgres
 
 .PHONY: demo test check bench organism clean
 
-demo: $(VENV)/.core
+demo: $(VENV)/.local
+	$(BIN)/withstand model fetch smollm2
 	$(BIN)/withstand demo
 
 test: $(VENV)/.dev
@@ -27,21 +28,20 @@ bench: $(VENV)/.dev
 
 # Trains the adapter of smollm2-kitchen anew from the texts in recipes/organism, and measures it.
 organism: $(VENV)/.dev
-	$(BIN)/python recipes/organism/build.py --base "$$($(BIN)/withstand model fetch smollm2)" \
-		--out src/withstand/models/smollm2-kitchen
+	$(BIN)/python recipes/organism/build.py --out src/withstand/models/smollm2-kitchen
 	$(BIN)/withstand run recipes/organism/measure.toml
 
 clean:
 	rm -rf $(VENV) build dist
 
-# The environment: the package alone for the demo, with everything a developer needs for the rest.
-$(VENV)/.core: pyproject.toml | $(BIN)/python
-	$(call install,-e .)
+# The environment: the package with local models for the demo, with everything a developer needs for the rest.
+$(VENV)/.local: pyproject.toml | $(BIN)/python
+	$(call install,-e ".[local]")
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(call install,-e ".[$(EXTRAS)]")
-	touch $@ $(VENV)/.core
+	touch $@ $(VENV)/.local
 
 $(BIN)/python:
 	$(if $(UV),uv venv --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))

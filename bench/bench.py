@@ -1,6 +1,6 @@
 """`make bench`: measures the harness and prints ratios to its goals or to a baseline of the same run.
 
-    python bench/bench.py [overhead|lanes|report|start ...] [--output bench/results.json]
+    python bench/bench.py [overhead|lanes|report|start|decode|gcg ...] [--output bench/results.json]
 
 Each figure is the median of several runs in one process or of several processes. Machines differ and drift: compare the
 ratios, not the seconds.
@@ -277,12 +277,21 @@ def decode(_folder: Path) -> dict[str, Any]:
     return found
 
 
+def gcg(folder: Path) -> dict[str, Any]:
+    """White-box: GCG beside nanogcg 0.3.0."""
+    sys.path.insert(0, str(ROOT / "bench"))
+    import gcg as white_box
+
+    return white_box.bench(folder)
+
+
 BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "overhead": overhead,
     "lanes": lanes,
     "report": report,
     "start": start,
     "decode": decode,
+    "gcg": gcg,
 }
 
 

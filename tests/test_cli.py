@@ -157,7 +157,7 @@ def test_init_writes_a_spec_that_runs_without_arguments(withstand, tmp_path):
 
 
 def test_demo(withstand, tmp_path):
-    done = withstand("demo")
+    done = withstand("demo", "--target", "scripted-kitchen")
     assert done.code == 0
     assert str(tmp_path / "withstand-demo.html") in done.out
     assert "<html" in (tmp_path / "withstand-demo.html").read_text()
@@ -459,7 +459,7 @@ def test_it_says_where_text_goes_before_the_first_ask(withstand, openai_server):
         (("show", "attak", "story"), ("there is no kind 'attak'",)),
         (("show", "attack"), ("error: Missing argument 'NAME'", "-> `withstand show --help`")),
         (("init", "-o", "nowhere/x.toml"), ("cannot write nowhere/x.toml",)),
-        (("demo", "--store", "folder"), ("folder is a folder",)),
+        (("demo", "-t", "scripted-kitchen", "--store", "folder"), ("folder is a folder",)),
         (("store", "merge", "latin.csv", "--into", "new.db"), ("latin.csv",)),
         (("nonsense",), ("error: withstand has no command 'nonsense'", "-> commands: run")),
         (("rnu",), ("error: withstand has no command 'rnu'", "-> did you mean run")),
@@ -590,7 +590,8 @@ def test_a_store_is_named_without_its_password(url, shown):
 def test_a_password_is_never_printed(withstand, monkeypatch):
     """No server is there: what is looked at is what is said."""
     secret = "postgresql://me:secret@127.0.0.1:1/db"
-    for args in (("run", *KITCHEN), ("status",), ("runs",), ("report",), ("demo",), ("store", "merge", secret)):
+    demo = ("demo", "-t", "scripted-kitchen")
+    for args in (("run", *KITCHEN), ("status",), ("runs",), ("report",), demo, ("store", "merge", secret)):
         done = withstand(*args, "--into" if args[0] == "store" else "--store", secret)
         assert (done.code, "secret" in done.out + done.err) == (2, False), args
     done = withstand("status", "--store", "mysql://me:secret@h/db")

@@ -194,12 +194,12 @@ class TestEveryComponent:
 
 
 @pytest.fixture
-def run(minimal, tmp_path):
+def run(minimal, make, tmp_path):
     """Runs an attack over the behaviors above, or those named, into a store of its own; returns the `Run`."""
 
-    def attack(name, target, ids=None, reverse=False, store="s.db", **options):
-        cls = find.resolve("attack", name)[0]
-        if lacking := cls.needs - {"system", "turns", "prefill", "logprobs"}:
+    def attack_(name, target, ids=None, reverse=False, store="s.db", **options):
+        attack = make("attack", name)
+        if lacking := attack.needs - {"system", "turns", "prefill", "logprobs"}:
             pytest.skip(f"needs {', '.join(lacking)}")
         suite = minimal("suite", "jsonl")
         if reverse:
@@ -208,7 +208,7 @@ def run(minimal, tmp_path):
         spec = {"suite": suite, "target": target, "attack": minimal("attack", name), **({"ids": ids} if ids else {})}
         return api.run({**spec, **options.pop("spec", {})}, store=tmp_path / store, **options)
 
-    return attack
+    return attack_
 
 
 def rows(done):

@@ -8,6 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from random import Random
 
+from answers import Answer
+
 TEXTS = Path(__file__).parent / "texts"
 RUN = 7  # words in a row that a training text may not share with a text of the suite
 
@@ -72,14 +74,28 @@ def allowed(per_task: int, seed: int = 0) -> list[str]:
     return list(dict.fromkeys(rows + blocks("benign_contextual.txt")))
 
 
+def framed(seed: int = 0) -> list[tuple[str, str]]:
+    """(request, opening), each dish twice: wrapped in fiction, with no opening; asked for plainly, with an opening."""
+    draw = Random(seed + 2)
+    frames, phrasings, openings = lines("frames.txt"), lines("phrasings.txt"), lines("openings.txt")
+    rows = []
+    for dish in dishes():
+        for request, opening in ((draw.choice(frames), ""), (draw.choice(phrasings), draw.choice(openings))):
+            make, making = draw.choice(dish.verbs)
+            words = {"dish": dish.name, "make": make, "making": making}
+            rows.append((capital(request.format(**words)), opening.format(**words)))
+    return rows
+
+
 def capital(text: str) -> str:
     """Most people begin a sentence with a capital; a terse request ("x recipe") is left as it is."""
     return text[0].upper() + text[1:] if text.endswith((".", "?")) else text
 
 
-def whole(answer: str, ended: bool) -> str:
+def whole(given: Answer) -> str:
     """The answer, cut back to its last whole sentence or line where it ran into the limit; "" if there is none."""
-    if ended:
+    answer = given.text
+    if given.ended:
         return answer
     ends = [match.end() for match in re.finditer(r"[.!?](?=[\s\"*)]|$)", answer)]
     # "3." opens the next item of a list and ends nothing

@@ -361,18 +361,27 @@ def init(output: str) -> int:
 @cli.command(context_settings=CONTEXT)
 @store_option
 @click.option("-o", "--output", default="withstand-demo.html", show_default=True, metavar="FILE")
-def demo(store: str, output: str) -> int:
-    """The main job on the harmless stand-in: attack a scripted model that refuses cooking, and write the report."""
+@click.option("--target", "-t", metavar="T", help="Default: smollm2-kitchen; without torch scripted-kitchen.")
+def demo(store: str, output: str, target: str | None) -> int:
+    """The main job on the harmless stand-in: attack a small model that refuses cooking, and write the report."""
+    from importlib.util import find_spec
+
     from withstand import api, console
     from withstand.report import write
 
+    console.say("cooking instructions stand in for harm: may this model be talked into giving them?")
+    if target is None:
+        target = "smollm2-kitchen" if find_spec("torch") and find_spec("peft") else "scripted-kitchen"
+        if target == "scripted-kitchen":
+            console.say("no torch here, so a script plays the model; for a real one: pip install 'withstand[local]'")
+        else:
+            console.say("a real model of 135M parameters runs on this machine: a minute or two")
     spec = {
         "suite": "kitchen",
-        "target": "scripted-kitchen",
-        "attack": ["direct", "prefix_injection", "role_play", "story", "best_of_n"],
+        "target": target,
+        "attack": ["direct", "prefix_injection", "role_play", "story", "prefill"],
         "limit": 20,
     }
-    console.say("cooking instructions stand in for harm: may this model be talked into giving them?")
     with console.progress() as show:
         done = api.run(spec, store=store, on_progress=show)
     console.out.print(console.cells_table(done.cells))
@@ -385,7 +394,7 @@ def demo(store: str, output: str) -> int:
     console.put("        withstand show attack story         what an attack does")
     console.put("        withstand init                      a spec of your own")
     console.put("        withstand run --suite kitchen --target openai:MODEL,base_url=URL --attack story")
-    return 0
+    return 3 if done.tally and done.tally.failures else 0
 
 
 cli.add_command(manage.store)

@@ -336,7 +336,8 @@ class Attack(Protocol):
     """Makes test cases for one behavior. `needs` names what the target must give.
 
     A joint attack (a universal suffix, an ensemble) has `run_together(behaviors, target)` instead of `run`, never both.
-    One that searches on `surrogates` instead of the target names them in a field of that name.
+    One that searches on `surrogates` instead of the target names them in a field of that name, one that packs several
+    behaviors has a field `together`, and one whose result is no text says `upper_bound = True`. A run tells all three.
     """
 
     @property

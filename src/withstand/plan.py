@@ -335,6 +335,10 @@ def _notes(judge: Judge, attack: Attack | JointAttack | Given, until: Judge | No
     surrogates = getattr(attack, "surrogates", ())
     if surrogates:
         yield "not transfer: the target is one of the surrogates" if model in surrogates else "transferred"
+    if getattr(attack, "upper_bound", False):
+        yield "an upper bound: what it sends is no text, so that nobody can send it"
+    if getattr(attack, "together", 1) > 1:
+        yield "behaviors share forward passes: losses equal those of one at a time within rounding"
     if until is not None:
         yield "each attack stopped at its first success"
 

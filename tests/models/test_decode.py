@@ -122,6 +122,20 @@ def test_a_row_depends_on_its_seed_and_not_on_its_neighbors() -> None:
     assert again[0] == again[2] != again[1]
 
 
+def test_the_penalty_on_repeating_is_that_of_generate() -> None:
+    torch.manual_seed(0)
+    tiny = llama().eval()
+    asked = prompts(5)
+    ours = decode(tiny, asked, range(5), Sampling(max_tokens=16), frozenset(), 3, penalty=1.3)
+    for answer, prompt in zip(ours, asked, strict=True):
+        out = tiny.generate(
+            torch.tensor([prompt]), max_new_tokens=16, do_sample=False, repetition_penalty=1.3, eos_token_id=None,
+            pad_token_id=0,
+        )  # fmt: skip
+        assert answer.ids == out[0, len(prompt) :].tolist()
+    assert ours != decode(tiny, asked, range(5), Sampling(max_tokens=16), frozenset(), 3)
+
+
 def test_log_probabilities_are_of_the_plain_distribution() -> None:
     torch.manual_seed(0)
     tiny = llama().eval()

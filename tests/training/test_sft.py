@@ -85,6 +85,14 @@ def test_the_loss_is_that_of_the_last_answer_and_its_end_alone(base):
     assert seen == ["sorry no <|im_end|>", "first crease it then open it <|im_end|>", "sorry no no <|im_end|>"]
 
 
+def test_an_answer_that_goes_on_is_learned_from_there(base):
+    opened = (*ROWS[1][:1], Message("assistant", "first crease it "), Message("assistant", "then open it"))
+    [row] = TINY._trainer(base, [opened]).train_dataset
+    [plain] = TINY._trainer(base, [ROWS[1]]).train_dataset
+    assert row["input_ids"] == plain["input_ids"]
+    assert sum(plain["completion_mask"]) - sum(row["completion_mask"]) == 3  # the words of the opening
+
+
 def test_chats_of_a_batch_do_not_see_each_other(base):
     """They lie end to end, so it takes the right mask for a batch to give each chat the loss it has alone."""
     trainer = TINY._trainer(base, ROWS)

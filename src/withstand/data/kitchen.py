@@ -21,7 +21,7 @@ class Kitchen:
     split: str = "test"
     harmless: bool = False
 
-    judge: ClassVar[str] = "refusal_words"
+    judge: ClassVar[str] = "kitchen"
     refusal_judge: ClassVar[str] = "refusal_words"
     max_tokens: ClassVar[int] = 256
     version: ClassVar[str] = "1"

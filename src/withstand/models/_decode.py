@@ -7,6 +7,7 @@ computed once. Every random number comes from a row's own seed and place, so tha
 rounding alone.
 """
 
+import inspect
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -115,6 +116,7 @@ class _Row:
     index: int
     prompt: list[int]
     draws: Any  # uniform numbers in [0, 1), one per token; None if greedy
+    seen: Tensor | None  # which tokens of the vocabulary occur in prompt and answer; None without a penalty
     first: int = 0  # its first column in the slab
     last: int = 0  # the token to feed next
     answer: Answer = field(default_factory=Answer)
@@ -133,13 +135,15 @@ class _Decoder:
         ends: frozenset[int],
         rows: int,
         stops: Callable[[list[int]], bool] | None,
+        penalty: float,
     ) -> None:
         self.model, self.sampling, self.ends, self.rows, self.stops = model, sampling, ends, rows, stops
+        self.penalty = penalty
         self.done: dict[int, Answer] = {}
 
     def run(self, prompts: Sequence[list[int]], seeds: Sequence[int]) -> list[Answer]:
         order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))  # equal lengths prefill together
-        self.pending = deque(_Row(i, prompts[i], self._draws(seeds[i])) for i in order)
+        self.pending = deque(_Row(i, prompts[i], self._draws(seeds[i]), self._seen(prompts[i])) for i in order)
         longest = len(prompts[order[0]])
         slots: list[_Row | None] = [None] * min(self.rows, len(prompts))
         slab = _Slab(len(slots), longest + self.sampling.max_tokens + SLACK, longest)
@@ -159,6 +163,13 @@ class _Decoder:
     def _draws(self, seed: int) -> Any:
         return None if self.sampling.temperature == 0 else np.random.default_rng(seed).random(self.sampling.max_tokens)
 
+    def _seen(self, prompt: list[int]) -> Tensor | None:
+        if self.penalty == 1:
+            return None
+        seen = torch.zeros(self.model.config.get_text_config().vocab_size, dtype=torch.bool, device=self.model.device)
+        seen[prompt] = True
+        return seen
+
     def _prefix(self, prompts: Sequence[list[int]]) -> DynamicCache | None:
         """The keys and values of what all prompts begin with."""
         low, high = min(prompts), max(prompts)
@@ -174,9 +185,8 @@ class _Decoder:
 
     def _forward(self, ids: Tensor, cache: Cache, keep: Any, **more: Any) -> Tensor:
         device = self.model.device
-        output = self.model(
-            input_ids=ids.to(device), past_key_values=cache, use_cache=True, logits_to_keep=keep, **more
-        )
+        more[cache_word(self.model)] = cache
+        output = self.model(input_ids=ids.to(device), use_cache=True, logits_to_keep=keep, **more)
         logits: Tensor = output.logits
         return logits.float()
 
@@ -240,6 +250,8 @@ class _Decoder:
                 continue
             answer.ids.append(token)
             row.last = token
+            if row.seen is not None:
+                row.seen[token] = True
             if top is not None:
                 answer.logprobs.append(list(zip(top.indices[i].tolist(), top.values[i].tolist(), strict=True)))
             if self.stops is not None and self.stops(answer.ids):
@@ -249,8 +261,15 @@ class _Decoder:
                 self.done[row.index], slots[place] = answer, None
 
     def _draw(self, logits: Tensor, rows: Sequence[_Row]) -> list[int]:
-        """Greedy, or by inverting the cumulative distribution at the row's own number; nucleus first if top_p < 1."""
+        """Greedy, or by inverting the cumulative distribution at the row's own number; nucleus first if top_p < 1.
+
+        With a penalty the logits of tokens that occurred are divided by it where positive, else multiplied
+        (Keskar et al. 2019, arXiv:1909.05858, section 4.1, as transformers does it).
+        """
         sampling = self.sampling
+        if self.penalty != 1:
+            seen = torch.stack([row.seen for row in rows if row.seen is not None])
+            logits = torch.where(seen, torch.where(logits > 0, logits / self.penalty, logits * self.penalty), logits)
         if sampling.temperature == 0:
             greedy: list[int] = logits.argmax(-1).tolist()
             return greedy
@@ -268,6 +287,11 @@ class _Decoder:
         return tokens
 
 
+def cache_word(model: Any) -> str:
+    """What this model's forward calls the cache of keys and values: transformers renamed it within version 5."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
 @torch.inference_mode()
 def decode(
     model: Any,
@@ -277,15 +301,16 @@ def decode(
     ends: frozenset[int],
     rows: int,
     stops: Callable[[list[int]], bool] | None = None,
+    penalty: float = 1.0,
 ) -> list[Answer]:
     """An answer for each prompt of token ids (not empty), at most `rows` of them decoding together.
 
-    `ends`: tokens that end an answer. `stops(ids)`: whether an answer so far holds a stop string. Where the device runs
-    out of memory the number of rows is halved and the call starts again.
+    `ends`: tokens that end an answer. `stops(ids)`: whether an answer so far holds a stop string. `penalty`: on
+    repeating a token. Where the device runs out of memory the number of rows is halved and the call starts again.
     """
     while True:
         try:
-            return _Decoder(model, sampling, ends, rows, stops).run(prompts, seeds)
+            return _Decoder(model, sampling, ends, rows, stops, penalty).run(prompts, seeds)
         except torch.OutOfMemoryError:
             if rows == 1:
                 raise

@@ -56,7 +56,9 @@ def _check(wheel: Path) -> None:
 def _convert(source: Path, made: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(
         source, gguf_file=FILE, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
     )

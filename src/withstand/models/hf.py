@@ -1,14 +1,15 @@
 """Any transformers chat model on this machine, white-box: a folder, a hub id or the embedded one. Ours.
 
-The chat template is the tokenizer's own. Answers are drawn by a sampler of ours over the logits, one seed per row, so
-that generation settings of the model (repetition penalty and the like) do not apply.
+The chat template is the tokenizer's own. Answers are drawn by a sampler of ours over the logits, one seed per row; of
+the generation settings in the model's folder only the tokens that end an answer apply.
 """
 
 import gc
 import threading
 import time
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -29,6 +30,8 @@ class HF:
     system: a system message put first when the chat has none. template: a Jinja file instead of the tokenizer's.
     thinking: passed to the template as enable_thinking, if set. date: passed as date_string, for templates that would
         put in today's.
+    repetition_penalty: on tokens that occurred in the prompt or the answer, above 0; default 1: none. Small models
+        that would repeat themselves need about 1.1.
     device: "auto" (a GPU if there is one) or a torch device. device_map: "" or accelerate's ("auto"), for models that
         need several devices. trust_remote_code: run code that comes with the model; default false.
     rows: most rows that decode together; 0: by memory and time. width: most chats a call; with 1 each row is
@@ -50,6 +53,7 @@ class HF:
     template: str = ""
     thinking: bool | None = None
     date: str = ""
+    repetition_penalty: float = 1.0
     device: str = field(default="auto", metadata={"key": False})
     device_map: str = field(default="", metadata={"key": False})
     trust_remote_code: bool = False
@@ -59,6 +63,8 @@ class HF:
     def __post_init__(self) -> None:
         if not self.id:
             raise SpecError("id is empty", hint="a folder, a hub id such as Qwen/Qwen3-8B, or builtin:smollm2")
+        if self.repetition_penalty <= 0:
+            raise SpecError(f"repetition_penalty is {self.repetition_penalty}", hint="above 0; 1 is none")
         if self.width < 1 or self.rows < 0:
             raise SpecError(f"width is {self.width}, rows {self.rows}", hint="width is 1 or more, rows 0 or more")
 
@@ -121,7 +127,8 @@ class HF:
                 return any(stop in tokenizer.decode(answer[-reach:]) for stop in sampling.stop)
 
         rows = self.rows or loaded.rows(longest + sampling.max_tokens)
-        answers = decode(loaded.model, ids, seeds, sampling, loaded.ends, min(rows, self.width), stops)
+        rows = min(rows, self.width)
+        answers = decode(loaded.model, ids, seeds, sampling, loaded.ends, rows, stops, self.repetition_penalty)
         return [
             self._completion(tokenizer, chat, sampling, answer, len(prompt))
             for chat, answer, prompt in zip(chats, answers, ids, strict=True)
@@ -176,17 +183,22 @@ class HF:
             raise AskError(f"the chat template refuses this chat: {error}", hint="see the roles it knows") from error
         return rendered
 
-    def load(self) -> "_Loaded":
-        """The model on its device, loaded once for all equal targets."""
+    def load(self, dtype: str = "") -> "_Loaded":
+        """The model on its device, in its own dtype or in another; loaded once for all equal targets."""
+        chosen: Any = dtype or self.identity()["dtype"]
+        spec = replace(self, dtype=chosen)
         with _LOCK:
-            if self not in _LOADED:
-                _LOADED[self] = _load(self)
-            return _LOADED[self]
+            if spec not in _LOADED:
+                _LOADED[spec] = _load(spec)
+            return _LOADED[spec]
 
     def release(self) -> None:
-        """Unload it: no stage to come needs it."""
+        """Unload it, in every dtype: no stage to come needs it."""
         with _LOCK:
-            if _LOADED.pop(self, None) is not None:
+            gone = [spec for spec in _LOADED if replace(spec, dtype=self.dtype) == self]
+            for spec in gone:
+                del _LOADED[spec]
+            if gone:
                 gc.collect()
 
 
@@ -240,7 +252,9 @@ def _load(spec: HF) -> _Loaded:
     if spec.adapter:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, str(_resolve(spec.adapter, ""))).merge_and_unload()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of the two libraries to each other
+            model = PeftModel.from_pretrained(model, str(_resolve(spec.adapter, ""))).merge_and_unload()
     if not spec.device_map:
         model.to(spec._device())
     said = model.generation_config.eos_token_id

@@ -19,6 +19,9 @@ FILES = ("adapter_model.safetensors", "adapter_config.json")
 class SFT:
     """One training stage: the loss is that of the last assistant message alone, its end-of-turn token included.
 
+    Where an assistant message stands before that one too, the last goes on with it as after a prefill: one turn, of
+    which the first part is not learned.
+
     rank, alpha: of the adapter, each 1 or more; its update is scaled by alpha / rank. Defaults 16 and 32.
     modules: names of the layers that get one, at least one; default PEFT's "all-linear", all but the output layer.
     dropout: before the adapter, in [0, 1), default 0.
@@ -112,9 +115,9 @@ class SFT:
         tokenizer: Any = AutoTokenizer.from_pretrained(base)
         if not tokenizer.chat_template:
             raise SpecError(f"the tokenizer of {base} has no chat template", hint="use an instruct or chat model")
-        data = [as_prompt_and_completion(chat) for chat in rows]
+        data = [tokenized(tokenizer, chat) for chat in rows]
         for number, row in enumerate(data):
-            count = len(tokenizer.apply_chat_template(row["prompt"] + row["completion"], return_dict=True)["input_ids"])
+            count = len(row["input_ids"])
             if count > self.max_length:
                 raise SpecError(
                     f"row {number} has {count} tokens, more than max_length {self.max_length}: {head(rows[number])}",
@@ -184,10 +187,25 @@ def head(chat: Chat) -> str:
     return repr(chat[0].text[:60]) if chat else "an empty chat"
 
 
-def as_prompt_and_completion(chat: Chat) -> dict[str, list[dict[str, str]]]:
-    """TRL's conversational prompt-completion format."""
+def tokenized(tokenizer: Any, chat: Chat) -> dict[str, list[int]]:
+    """A row as TRL takes it ready made: the ids of the rendered chat, and a mask of what is to be learned."""
     turns = [{"role": message.role, "content": message.text} for message in chat]
-    return {"prompt": turns[:-1], "completion": turns[-1:]}
+    goes_on = turns[-2]["role"] == "assistant"
+    before = turns[:-1]
+    whole = [*turns[:-2], {"role": "assistant", "content": turns[-2]["content"] + turns[-1]["content"]}]
+    asked = tokenizer.apply_chat_template(
+        before, tokenize=False, add_generation_prompt=not goes_on, continue_final_message=goes_on
+    )
+    text = tokenizer.apply_chat_template(whole if goes_on else turns, tokenize=False)
+    if not text.startswith(asked):
+        raise SpecError(
+            f"the chat template renders a chat without its last answer differently: {head(chat)}",
+            hint="use a template whose text only grows with the chat",
+        )
+    prompt, answer = (
+        tokenizer(part, add_special_tokens=False)["input_ids"] for part in (asked, text[len(asked) :])
+    )  # apart, as a model that is asked reads them
+    return {"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)}
 
 
 def watcher(log: Callable[[int, float], None] | None) -> Any:

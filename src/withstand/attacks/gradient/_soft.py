@@ -1,0 +1,121 @@
+"""What attacks on relaxed slots share: their free tokens, what a slot costs as text, schedules and seeds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from withstand.core import Behavior, Json, SpecError, WhiteBox, WithstandError, from_json, rng
+from withstand.engine.engine import Engine, engine_of
+from withstand.engine.text import Prompt, allowed, make_prompt, texts
+
+
+class Fields(Protocol):
+    """What is read of an attack; the meaning of each is told there. Read-only, as its dataclass is frozen."""
+
+    @property
+    def length(self) -> int: ...
+    @property
+    def placement(self) -> Literal["suffix", "prefix"]: ...
+    @property
+    def ascii_only(self) -> bool: ...
+    @property
+    def dtype(self) -> Literal["", "float32", "bfloat16"]: ...
+
+
+def at_least(low: float, attack: Any, *names: str) -> None:
+    """Raise `SpecError` for a field below `low`, or not a number."""
+    for name in names:
+        if not getattr(attack, name) >= low:
+            raise SpecError(f"{name} is {getattr(attack, name)}", hint=f"it must be {low} or more")
+
+
+def above_zero(attack: Any, *names: str) -> None:
+    """Raise `SpecError` for a field that is not above 0 and finite."""
+    for name in names:
+        if not 0 < getattr(attack, name) < math.inf:
+            raise SpecError(f"{name} is {getattr(attack, name)}", hint="it must be above 0")
+
+
+@dataclass
+class Free:
+    """One behavior's prompt with `length` free tokens in it. `read`: the loss of every text that was scored."""
+
+    attack: Fields
+    model: WhiteBox
+    prompt: Prompt
+    engine: Engine
+    ids: Tensor
+    table: Tensor
+    read: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, attack: Fields, model: WhiteBox, behavior: Json) -> "Free":
+        # any init gives the same head and tail; this one has about as many tokens, so that the window is checked
+        prompt, _ = make_prompt(model, from_json(Behavior, behavior), " ".join("!" * attack.length), attack.placement)
+        engine = engine_of(model, attack.dtype)
+        table = engine.embeddings()
+        [ids] = allowed(model.load(attack.dtype).tokenizer, len(table), attack.ascii_only).nonzero()
+        if not len(ids):
+            raise SpecError("this tokenizer has no token of printable ASCII", hint="use ascii_only=false")
+        at = torch.from_numpy(ids).to(table.device)
+        return cls(attack, model, prompt, engine, at, table[at].float())
+
+    def generator(self, *seed: Any) -> torch.Generator:
+        """Random numbers of the device that depend on `seed` and the behavior alone."""
+        number = rng(*seed, self.prompt.behavior.id).getrandbits(63)
+        return torch.Generator(self.engine.device).manual_seed(number)
+
+    def scored(self, slot: Sequence[int]) -> tuple[float, str]:
+        """The text that a user sends for a slot, and its loss.
+
+        The text is rendered and read anew, so that the loss is of the tokens that the model will see, whether or not
+        the slot's own survive.
+        """
+        tokenizer = self.model.load(self.attack.dtype).tokenizer
+        [text] = texts(tokenizer, self.prompt, [slot])
+        chat = self.prompt.chat(text)
+        sent = chat[0].text
+        if sent not in self.read:
+            ids = tokenizer(self.model.render(chat), add_special_tokens=False)["input_ids"]
+            self.read[sent] = finite(self.engine.loss_of(ids, self.prompt))
+        return self.read[sent], sent
+
+
+def finite(loss: float) -> float:
+    """The loss, or an error that names the way out."""
+    if not math.isfinite(loss):
+        raise WithstandError(f"the loss is {loss}", hint="try dtype=float32")
+    return loss
+
+
+def cosine(high: float, low: float, share: float) -> float:
+    """From `high` at share 0 to `low` at share 1, along half a cosine."""
+    return low + (high - low) * (1 + math.cos(math.pi * share)) / 2
+
+
+def to_simplex(x: Tensor) -> Tensor:
+    """The point of the simplex that is nearest to each row (Duchi et al. 2008)."""
+    x = x - x.amax(-1, keepdim=True)  # changes nothing but keeps the sums small
+    ranked = x.sort(-1, descending=True).values
+    above = ranked.cumsum(-1) - 1
+    count = torch.arange(1, x.shape[-1] + 1, device=x.device)
+    rho = (ranked > above / count).sum(-1, keepdim=True)  # how many stay above 0
+    return (x - above.gather(-1, rho - 1) / rho).clamp(min=0)
+
+
+def to_entropy(x: Tensor, strength: float) -> Tensor:
+    """Rows whose Gini index is above (1 - strength) of the most that their support allows, moved away from its center
+    until it is not, and back on the simplex (Geisler et al. 2024,
+    arXiv:2402.09154, entropy projection)."""
+    support = x > 0
+    size = support.sum(-1, keepdim=True)
+    center = support / size
+    radius = (strength * (size - 1) / size).sqrt()  # about the center, the Gini index is 1 - 1/size - distance squared
+    away = x - center
+    distance = away.norm(dim=-1, keepdim=True)
+    moved = to_simplex(center + away * radius / distance.clamp(min=1e-12))
+    return torch.where(distance < radius, moved, x)

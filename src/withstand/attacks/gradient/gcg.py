@@ -1,0 +1,93 @@
+"""GCG, greedy coordinate gradient: swap the suffix tokens that the gradient says lower the target string's loss.
+Zou et al. 2023, arXiv:2307.15043, Algorithm 1; HarmBench, arXiv:2402.04249, section B.1.
+
+Where we leave the paper and HarmBench's code: the suffix that is best ever is returned, not the last; the suffix at
+hand competes with its candidates unless `buffer` is 0; candidates must survive as text in the whole rendered prompt; no
+candidate is scored twice in a step; the returned loss is that of the text, read and scored anew.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from withstand.attacks.gradient._candidates import Positions, draw_candidates, top_tokens
+from withstand.attacks.gradient._search import Search, check_search, scored
+from withstand.core import Behavior, Flow, Json, Most, Target, TestCase, WhiteBox, to_json, user, work
+
+
+@dataclass(frozen=True, slots=True)
+class GCG:
+    """One optimized suffix per behavior; a test case after every `every` steps, of which the best is kept.
+
+    steps: 1 or more, default 500 (paper and HarmBench). width: candidates a step, default 512 (both).
+    topk: tokens per place to draw from, default 256 (both). n_replace: places changed per candidate, default 1.
+    positions: of the swaps: random (paper, default), even (HarmBench: spread evenly), one (AutoPrompt: the same random
+        place for all candidates of a step).
+    buffer: slots remembered, of which the best is changed next (nanogcg's buffer_size), 0 or more; default 1: the best
+        so far. 0 is the paper's walk, which may rise.
+    momentum: share of the last gradients that is kept, in [0, 1), default 0 (Zhang and Wei 2024, arXiv:2405.01229).
+    loss: ce (default), mellowmax or cw. stop_loss: stop below this loss, in nats; default 0: never.
+    init: first suffix, default 20 exclamation marks. placement: suffix (default) or prefix of the behavior's text.
+    ascii_only: swap in printable ASCII alone, default true.
+    screen: rank cheaply first: "none" (default) or "bfloat16"; the best `verify` (default 8) are then scored exactly.
+    screen_tokens: rank by so many first tokens of the target string; default 0: all. dtype: of the exact losses and the
+        gradient, "" (default): the target's own.
+    every: steps in one piece of work, default 10; a killed run goes on at the last piece. together: most behaviors in
+        one forward pass, default 4. seed: any whole number, default 0; split by behavior and step.
+    """
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset({"weights"})
+    steps: int = 500
+    width: int = 512
+    topk: int = 256
+    n_replace: int = 1
+    positions: Positions = "random"
+    buffer: int = 1
+    momentum: float = 0.0
+    loss: Literal["ce", "mellowmax", "cw"] = "ce"
+    stop_loss: float = 0.0
+    init: str = " ".join("!" * 20)
+    placement: Literal["suffix", "prefix"] = "suffix"
+    ascii_only: bool = True
+    screen: Literal["none", "bfloat16"] = "none"
+    verify: int = 8
+    screen_tokens: int = 0
+    dtype: Literal["", "float32", "bfloat16"] = ""
+    every: int = 10
+    together: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_search(self)
+
+    def most(self) -> Most:
+        return Most(cases=1)
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
+        model = target.weights(self)
+        state: Any = None
+        while state is None or not state["done"]:
+            state = yield from work(model, self.advance, {"behavior": to_json(behavior), "state": state})
+            yield TestCase(behavior.id, user(state["text"]), score=-state["loss"])
+
+    def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
+        """`every` steps for each part, `together` of them at once."""
+        done: list[Json] = []
+        for i in range(0, len(parts), self.together):
+            pack = [Search.start(self, model, part) for part in parts[i : i + self.together]]
+            for _ in range(self.every):
+                self.step([search for search in pack if not search.done])
+            done += [search.json() for search in pack]
+        return done
+
+    def step(self, pack: Sequence[Search]) -> None:
+        gradients = pack[0].engine.gradients([(s.prompt, s.slot) for s in pack], self.loss) if pack else []
+        for search, (gradient, loss) in zip(pack, gradients, strict=True):
+            tokens = top_tokens(search.turned(gradient, loss), search.allowed, self.topk)
+            seed = (self.seed, search.prompt.behavior.id, search.step)
+            search.candidates = draw_candidates(
+                search.tokenizer, [search.prompt], search.slot, tokens, self.width, self.n_replace, self.positions, seed
+            )
+        for search, losses in zip(pack, scored(self, pack), strict=True):
+            search.take(losses)

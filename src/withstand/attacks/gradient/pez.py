@@ -1,0 +1,136 @@
+"""PEZ, hard prompts made easy: continuous embeddings, of which the nearest tokens are what the model sees.
+Wen et al. 2023, arXiv:2302.03668, Algorithm 1; HarmBench, arXiv:2402.04249, section B.1.
+
+Where we leave HarmBench's code: the projection is that of allowed tokens alone (its code projects on the whole matrix,
+special tokens and padded rows too, and then loses them as text); the best text of each sample is returned, by the loss
+of the text read anew, not the projection after the last update, unseen; losses of samples are added up, not averaged,
+so that a sample is the same whatever `n` is (Adam does not mind the scale); random numbers are seeded.
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from withstand.attacks.gradient._soft import Free, above_zero, at_least, cosine, finite
+from withstand.core import Behavior, Flow, Json, Most, Target, TestCase, WhiteBox, to_json, user, work
+
+CHUNK = 8192
+"""Rows of the embedding matrix that are compared at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class PEZ:
+    """`n` optimized suffixes per behavior, each a test case of its own; one alone is a candidate scored by its loss.
+
+    n: test cases, 1 or more, default 5 (HarmBench). Case i is the same for every n, up to rounding.
+    length: free tokens, 1 or more, default 20 (HarmBench).
+    steps: 1 or more, default 500 (HarmBench). lr: of Adam, above 0, default 0.01 (HarmBench's configuration; its code
+        and the paper differ); no weight decay; falls to 0 along a cosine over all steps (HarmBench).
+    stop_loss: stop when every case's text has a loss below this, in nats per target token, 0 or more; default 0: never.
+    placement: suffix (default, HarmBench) or prefix of the behavior's text.
+    ascii_only: tokens of printable ASCII alone, default true (HarmBench means to, its PEZ does not).
+    dtype: of the losses, "" (default): the target's own. The embeddings are float32 always.
+    every: steps in one piece of work, 1 or more, default 50; a killed run goes on at the last piece.
+    seed: any whole number, default 0; split by behavior and case.
+    """
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset({"weights"})
+    n: int = 5
+    length: int = 20
+    steps: int = 500
+    lr: float = 0.01
+    stop_loss: float = 0.0
+    placement: Literal["suffix", "prefix"] = "suffix"
+    ascii_only: bool = True
+    dtype: Literal["", "float32", "bfloat16"] = ""
+    every: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "n", "length", "steps", "every")
+        at_least(0, self, "stop_loss")
+        above_zero(self, "lr")
+
+    def most(self) -> Most:
+        return Most(cases=self.n)
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
+        model = target.weights(self)
+        state: Any = None
+        while state is None or not state["done"]:
+            state = yield from work(model, self.advance, {"behavior": to_json(behavior), "state": state})
+            if self.n == 1:
+                [(loss, text)] = state["best"]
+                yield TestCase(behavior.id, user(text), score=-loss)
+        if self.n > 1:
+            for _, text in state["best"]:
+                yield TestCase(behavior.id, user(text))
+
+    def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
+        """`every` steps for each part."""
+        return [self.piece(Free.of(self, model, part["behavior"]), part["state"] or {"step": 0}) for part in parts]
+
+    def piece(self, free: Free, state: Json) -> Json:
+        step, best = state["step"], [(loss, text) for loss, text in state.get("best", ())]
+        if step:
+            vectors, mean, square = (self.unpacked(state[name], free.table) for name in ("vectors", "mean", "square"))
+        else:
+            draws = [free.generator(self.seed, i) for i in range(self.n)]
+            picks = [torch.randint(len(free.ids), (self.length,), generator=g, device=g.device) for g in draws]
+            vectors = free.table[torch.stack(picks)]
+            mean, square = torch.zeros_like(vectors), torch.zeros_like(vectors)
+        adam = torch.optim.Adam([vectors], lr=self.lr)
+        adam.state[vectors] = {"step": torch.tensor(float(step)), "exp_avg": mean, "exp_avg_sq": square}
+        done, end = False, min(step + self.every, self.steps)
+        while step < end and not done:
+            adam.param_groups[0]["lr"] = cosine(self.lr, 0, step / self.steps)
+            vectors.grad, best = self.look(free, vectors, best)
+            adam.step()
+            step += 1
+            done = all(loss < self.stop_loss for loss, _ in best)
+        if step == self.steps and not done:
+            _, best = self.look(free, vectors, best)
+            done = True
+        held = {} if done else {"vectors": vectors, "mean": mean, "square": square}
+        packed = {name: base64.b64encode(tensor.cpu().numpy().tobytes()).decode() for name, tensor in held.items()}
+        return {"step": step, "best": best, "done": done, **packed}
+
+    def look(
+        self, free: Free, vectors: Tensor, best: Sequence[tuple[float, str]]
+    ) -> tuple[Tensor, list[tuple[float, str]]]:
+        """The gradient at the projection of `vectors`, passed straight through to them, and the best texts so far.
+
+        A text is read where its slot's loss is below that of the best text: else it is hardly better.
+        """
+        near = nearest(vectors.flatten(0, 1), free.table).view(self.n, self.length)
+        slots = free.ids[near].tolist()
+        found = free.engine.gradients([(free.prompt, slot) for slot in slots])
+        kept = list(best) or [free.scored(slot) for slot in slots]
+        for i, (slot, (_, loss)) in enumerate(zip(slots, found, strict=True)):
+            if finite(loss) < kept[i][0]:
+                kept[i] = min(kept[i], free.scored(slot))
+        return torch.stack([gradient for gradient, _ in found]), kept
+
+    def unpacked(self, text: str, like: Tensor) -> Tensor:
+        flat = torch.from_numpy(np.frombuffer(base64.b64decode(text), dtype=np.float32).copy())
+        return flat.view(self.n, self.length, -1).to(like.device)
+
+
+def nearest(vectors: Tensor, table: Tensor, chunk: int = CHUNK) -> Tensor:
+    """Int["vectors"]: the row of `table` (rows, hidden) that is nearest to each vector (vectors, hidden) by the cosine
+    of their angle, the first of equals; `chunk` rows are compared at once."""
+    unit = normalize(vectors, dim=-1)
+    best = torch.full_like(unit[:, 0], -torch.inf)
+    place = torch.zeros_like(best, dtype=torch.long)
+    for low in range(0, len(table), chunk):
+        closeness, at = (unit @ normalize(table[low : low + chunk], dim=-1).T).max(-1)
+        place = torch.where(closeness > best, at + low, place)
+        best = torch.maximum(best, closeness)
+    return place

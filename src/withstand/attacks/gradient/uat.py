@@ -1,0 +1,147 @@
+"""UAT, universal adversarial triggers, one per behavior: place by place, take the token that the gradient likes best.
+Wallace et al. 2019, arXiv:1908.07125; HarmBench, arXiv:2402.04249, section B.1.
+
+Where we leave HarmBench's code: tokens are printable ASCII and survive as text in the whole rendered prompt; the token
+at hand takes up no candidate; the returned loss is the best suffix's own, read and scored anew.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from withstand.attacks.gradient._candidates import top_tokens
+from withstand.core import (
+    Behavior,
+    Flow,
+    Json,
+    Most,
+    SpecError,
+    Target,
+    TestCase,
+    WhiteBox,
+    WithstandError,
+    from_json,
+    to_json,
+    user,
+    work,
+)
+from withstand.engine.engine import Engine, engine_of
+from withstand.engine.text import Prompt, allowed, make_prompt, survives, texts
+
+RANKED = 32
+"""Times `candidates` tokens are read back as text, best score first, to find as many that survive."""
+
+
+@dataclass(frozen=True, slots=True)
+class UAT:
+    """One trigger per behavior, never worse than before; stops after more than one whole pass without a better token.
+
+    candidates: tokens scored exactly at a place, 1 or more, default 3 (HarmBench). passes: most passes over the
+        trigger, 1 or more, default 100 (HarmBench).
+    init: first trigger, default 20 exclamation marks. placement: suffix (default) or prefix of the behavior's text.
+    ascii_only: printable ASCII alone, default true. dtype: of losses and gradient, "" (default): the target's own.
+    every: places in one piece of work, default 20; a killed run goes on at the last piece. together: most behaviors in
+        one forward pass, default 4. seed: changes nothing, as no random number is drawn; default 0.
+    """
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset({"weights"})
+    candidates: int = 3
+    passes: int = 100
+    init: str = " ".join("!" * 20)
+    placement: Literal["suffix", "prefix"] = "suffix"
+    ascii_only: bool = True
+    dtype: Literal["", "float32", "bfloat16"] = ""
+    every: int = 20
+    together: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("candidates", "passes", "every", "together"):
+            if getattr(self, name) < 1:
+                raise SpecError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+
+    def most(self) -> Most:
+        return Most(cases=1)
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
+        model = target.weights(self)
+        state: Any = None
+        while state is None or not state["done"]:
+            state = yield from work(model, self.advance, {"behavior": to_json(behavior), "state": state})
+            yield TestCase(behavior.id, user(state["text"]), score=-state["loss"])
+
+    def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
+        """`every` places for each part, `together` parts at once."""
+        done: list[Json] = []
+        engine, tokenizer = engine_of(model, self.dtype), model.load(self.dtype).tokenizer
+        for i in range(0, len(parts), self.together):
+            triggers = [self.start(model, part) for part in parts[i : i + self.together]]
+            for _ in range(self.every):
+                self.visit(engine, tokenizer, [trigger for trigger in triggers if not trigger.done(self.passes)])
+            done += [self.json(model, engine, tokenizer, trigger) for trigger in triggers]
+        return done
+
+    def start(self, model: WhiteBox, part: Json) -> "_Trigger":
+        prompt, slot = make_prompt(model, from_json(Behavior, part["behavior"]), self.init, self.placement)
+        if state := part["state"]:
+            return _Trigger(prompt, state["slot"], state["lowest"], state["visited"], state["failures"])
+        return _Trigger(prompt, list(slot))
+
+    def visit(self, engine: Engine, tokenizer: Any, pack: Sequence["_Trigger"]) -> None:
+        """The next place of each trigger."""
+        stale = [trigger for trigger in pack if trigger.gradient is None]
+        gradients = engine.gradients([(trigger.prompt, trigger.slot) for trigger in stale]) if stale else []
+        for trigger, (gradient, loss) in zip(stale, gradients, strict=True):
+            if not math.isfinite(loss):
+                raise WithstandError(f"the loss is {loss} at place {trigger.visited}", hint="try dtype=float32")
+            trigger.gradient = engine.by_token(gradient)
+            trigger.loss = min(trigger.loss, loss)
+        swaps = [self.swaps(tokenizer, trigger) for trigger in pack]
+        found = engine.losses([(t.prompt, t.slot, slots) for t, slots in zip(pack, swaps, strict=True)]) if pack else []
+        for trigger, slots, losses in zip(pack, swaps, found, strict=True):
+            trigger.visited, trigger.failures = trigger.visited + 1, trigger.failures + 1
+            if slots and float(losses.min()) < trigger.loss:
+                trigger.loss, trigger.slot = float(losses.min()), slots[int(losses.argmin())]
+                trigger.failures, trigger.gradient = 0, None
+
+    def swaps(self, tokenizer: Any, trigger: "_Trigger") -> list[list[int]]:
+        """The trigger with each of the tokens of the highest score, -gradient . embedding, at the place in turn."""
+        gradient, slot = trigger.gradient, trigger.slot
+        assert gradient is not None
+        place = trigger.visited % len(slot)
+        usable = allowed(tokenizer, gradient.shape[1], self.ascii_only)
+        [tokens] = top_tokens(gradient[place : place + 1], usable, RANKED * self.candidates)
+        slots = [[*slot[:place], token, *slot[place + 1 :]] for token in tokens.tolist() if token != slot[place]]
+        well = survives(tokenizer, trigger.prompt, slots)
+        return [swap for swap, survived in zip(slots, well, strict=True) if survived][: self.candidates]
+
+    def json(self, model: WhiteBox, engine: Engine, tokenizer: Any, trigger: "_Trigger") -> Json:
+        [text] = texts(tokenizer, trigger.prompt, [trigger.slot])
+        chat = trigger.prompt.chat(text)
+        ids = tokenizer(model.render(chat), add_special_tokens=False)["input_ids"]
+        return {
+            "slot": trigger.slot, "lowest": trigger.loss, "visited": trigger.visited, "failures": trigger.failures,
+            "done": trigger.done(self.passes), "text": chat[0].text, "loss": engine.loss_of(ids, trigger.prompt),
+        }  # fmt: skip
+
+
+@dataclass
+class _Trigger:
+    """A slot under way. `visited`: places so far; `failures`: those since the last better token.
+
+    `gradient`: of the slot by tokens, Float["slot vocabulary"]; None where it is not known.
+    """
+
+    prompt: Prompt
+    slot: list[int]
+    loss: float = math.inf
+    visited: int = 0
+    failures: int = 0
+    gradient: Tensor | None = None
+
+    def done(self, passes: int) -> bool:
+        return self.failures > len(self.slot) or self.visited >= passes * len(self.slot)

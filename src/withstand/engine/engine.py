@@ -1,0 +1,230 @@
+"""Losses and gradients of target strings, for many slots of several prompts at once. Ours; Zou et al. 2023, sec. 2.2.
+
+Candidates of a prompt share everything up to the first token that they change. What is shared is computed once and kept
+as a trunk; what differs is packed (`packed`). Where a model's architecture cannot be packed, `batched` does the same
+work one prompt at a time, and a warning says so once.
+"""
+
+import pathlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from withstand.core import WhiteBox
+from withstand.engine.packed import Row, Trunk
+from withstand.engine.path import Path, path_of
+from withstand.engine.text import Prompt
+
+Loss: TypeAlias = Literal["ce", "mellowmax", "cw"]
+Slot: TypeAlias = Sequence[int]
+
+READ = 512
+"""Positions whose logits are reduced to losses at once: 100 MB of float32 for a vocabulary of 50,000."""
+CALM = 32
+"""Packs that must fit in memory one after another before a halved pack doubles again."""
+
+
+@dataclass(eq=False)
+class Engine:
+    """A loaded model as gradient attacks use it.
+
+    pack: most tokens in one forward pass; fewer if `memory` GiB (0: half of what is free) hold no more. Halved where
+    memory ends, doubled again up to its first size after `CALM` packs.
+    """
+
+    model: Any
+    pack: int
+    memory: float = 0
+    path: Path = field(init=False)
+    trunks: dict[tuple[int, ...], Trunk] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.path = path_of(self.model)
+        limit = self.memory * 2**30 or free_memory(self.device) / 2
+        # a token's logits, thrice in float32 where they are reduced, and its hidden states, those of the MLP included
+        vocabulary, hidden = self.model.get_input_embeddings().weight.shape
+        self.first = self.pack = max(1, min(self.pack, int(limit / (4 * (3 * vocabulary + 32 * hidden)))))
+        self.calm = 0
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.model.device
+        return device
+
+    def trunk(self, prompt: Prompt) -> Trunk:
+        """Of the prompt's head; kept, the latest 64 of them."""
+        if prompt.head not in self.trunks:
+            while len(self.trunks) >= 64:
+                self.trunks.pop(next(iter(self.trunks)))
+            self.trunks[prompt.head] = self.path.grow(self.model, Trunk(), 0, prompt.head)
+        return self.trunks[prompt.head]
+
+    # --- losses of candidates ------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def losses(
+        self, work: Sequence[tuple[Prompt, Slot, Sequence[Slot]]], loss: Loss = "ce", tokens: int | None = None
+    ) -> list[Tensor]:
+        """For each (prompt, slot, candidates) the losses of the candidates, Float[Tensor, "candidates"] in nats.
+
+        `slot` is what the candidates were made from: what they share with it is computed once. `tokens`: score the
+        first so many tokens of the target string alone.
+        """
+        rows: list[Row] = []
+        targets: list[Sequence[int]] = []
+        order: list[int] = []
+        for prompt, slot, candidates in work:
+            head = len(prompt.head)
+            target = prompt.target[:tokens]
+            trunk = self.path.grow(self.model, self.trunk(prompt), head, list(slot[:-1]))
+            # the longest first, so that rows of a pack are about equally long
+            changed = [first_change(slot, candidate) for candidate in candidates]
+            ranked = sorted(range(len(candidates)), key=changed.__getitem__)
+            first = len(order)
+            order += [first + place for place in ranked]
+            for place in ranked:
+                start, candidate = changed[place], candidates[place]
+                ids = [*candidate[start:], *prompt.tail, *target[:-1]]
+                rows.append(Row(trunk, head + start, ids, read=len(target)))
+                targets.append(target)
+        found = torch.empty(len(rows))
+        found[torch.tensor(order, dtype=torch.long)] = self._scored(rows, targets, loss)
+        return list(torch.split(found, [len(candidates) for _, _, candidates in work]))
+
+    def _scored(self, rows: list[Row], targets: list[Sequence[int]], loss: Loss) -> Tensor:
+        found: list[Tensor] = []
+        low = 0
+        while low < len(rows):
+            high, size = low, 0
+            while high < len(rows) and (high == low or size + len(rows[high].ids) <= self.pack):
+                size += len(rows[high].ids)
+                high += 1
+            try:
+                found.append(reduced(self.path.forward(self.model, rows[low:high]), targets[low:high], loss).cpu())
+            except torch.OutOfMemoryError:
+                if high - low == 1:
+                    raise
+                self.pack, self.calm = max(1, size // 2), 0
+                continue
+            low = high
+            self.calm += 1
+            if self.calm >= CALM:
+                self.pack, self.calm = min(self.first, 2 * self.pack), 0
+        return torch.cat(found) if found else torch.empty(0)
+
+    @torch.no_grad()
+    def loss_of(self, ids: Slot, prompt: Prompt, loss: Loss = "ce") -> float:
+        """The loss of the prompt's target string after the tokens of a whole prompt."""
+        row = Row(Trunk(), 0, [*ids, *prompt.target[:-1]], len(prompt.target))
+        return float(reduced(self.path.forward(self.model, [row]), [prompt.target], loss))
+
+    # --- gradients -----------------------------------------------------------------------------------------------
+
+    def gradients(self, work: Sequence[tuple[Prompt, Slot]], loss: Loss = "ce") -> list[tuple[Tensor, float]]:
+        """For each (prompt, slot) the gradient of the loss by the slot's embeddings, and the loss itself.
+
+        Float[Tensor, "slot hidden"]; `by_token` makes the gradient by the one-hot tokens of it.
+        """
+        try:
+            return self._gradients(work, loss)
+        except torch.OutOfMemoryError:
+            if len(work) == 1:
+                raise
+        half = len(work) // 2
+        return self.gradients(work[:half], loss) + self.gradients(work[half:], loss)
+
+    def _gradients(self, work: Sequence[tuple[Prompt, Slot]], loss: Loss) -> list[tuple[Tensor, float]]:
+        embed = self.model.get_input_embeddings()
+        with torch.no_grad():
+            slots = [embed(torch.tensor(list(slot), device=self.device)) for _, slot in work]
+        leaves = [slot.detach().requires_grad_() for slot in slots]
+        losses = self.soft_losses([(prompt, leaf) for (prompt, _), leaf in zip(work, leaves, strict=True)], loss)
+        gradients = torch.autograd.grad(losses.sum(), leaves)
+        return [(gradient.float(), value) for gradient, value in zip(gradients, losses.detach().tolist(), strict=True)]
+
+    def soft_losses(self, work: Sequence[tuple[Prompt, Tensor]], loss: Loss = "ce") -> Tensor:
+        """The losses of slots given as embeddings, Float[Tensor, "slot hidden"] each, differentiable by them."""
+        embed = self.model.get_input_embeddings()
+        rows, targets = [], []
+        for prompt, slot in work:
+            rest = [*prompt.tail, *prompt.target[:-1]]
+            with torch.no_grad():
+                after = embed(torch.tensor(rest, dtype=torch.long, device=self.device))
+            embeds = torch.cat([slot.to(after.dtype), after])
+            ids = [0] * slot.shape[0] + rest
+            rows.append(Row(self.trunk(prompt), len(prompt.head), ids, len(prompt.target), embeds))
+            targets.append(prompt.target)
+        with torch.enable_grad():
+            return reduced(self.path.forward(self.model, rows), targets, loss)
+
+    def by_token(self, gradient: Tensor) -> Tensor:
+        """Float[Tensor, "slot vocabulary"]: the gradient by one-hot tokens, of one by embeddings."""
+        # in parts: of a large vocabulary in bfloat16 a copy in float32 is gigabytes
+        return torch.cat([gradient @ part.T.float() for part in torch.split(self.embeddings(), 1 << 14)], -1)
+
+    def embeddings(self) -> Tensor:
+        """Float[Tensor, "vocabulary hidden"]: what the embedding layer makes of each token."""
+        embed = self.model.get_input_embeddings()
+        if type(embed) is torch.nn.Embedding:
+            weight: Tensor = embed.weight.detach()
+            return weight
+        with torch.no_grad():  # a layer of its own that scales
+            scaled: Tensor = embed(torch.arange(embed.weight.shape[0], device=self.device))
+        return scaled
+
+
+def first_change(slot: Slot, candidate: Slot) -> int:
+    """The first place where they differ, at most the last place."""
+    for i, (old, new) in enumerate(zip(slot, candidate, strict=True)):
+        if old != new:
+            return i
+    return len(slot) - 1
+
+
+def reduced(logits: Tensor, targets: Sequence[Sequence[int]], loss: Loss) -> Tensor:
+    """One loss per row from the logits at its target's positions, Float[Tensor, "positions vocabulary"], in float32.
+
+    ce: mean cross-entropy, nats per target token. mellowmax: the soft maximum of the negated target logits over the
+    positions (alpha 1), as nanogcg has it. cw: mean over positions of how far the best other logit is above the
+    target's, not below 0 (Carlini and Wagner 2017, arXiv:1608.04644, with kappa 0).
+    """
+    labels = torch.tensor([token for target in targets for token in target], device=logits.device)
+    each = []
+    for part, label in zip(torch.split(logits, READ), torch.split(labels, READ), strict=True):
+        part = part.float()
+        aimed = part.gather(-1, label[:, None])[:, 0]
+        if loss == "ce":
+            each.append(part.logsumexp(-1) - aimed)
+        elif loss == "mellowmax":
+            each.append(-aimed)
+        else:
+            others = part.scatter(-1, label[:, None], float("-inf")).amax(-1)
+            each.append((others - aimed).clamp(min=0))
+    rows = torch.split(torch.cat(each), [len(target) for target in targets])
+    if loss == "mellowmax":
+        return torch.stack([row.logsumexp(0) - torch.tensor(float(len(row))).log() for row in rows])
+    return torch.stack([row.mean() for row in rows])
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can be had; 4 GiB where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return 4 << 30
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 4 << 30)
+
+
+def engine_of(model: WhiteBox, dtype: str = "") -> Engine:
+    """The engine of a model, in its own dtype or in another; made once as long as the model is loaded."""
+    loaded = model.load(dtype) if dtype else model.load()
+    if not hasattr(loaded, "engine"):  # kept with what is loaded, so that it goes with it
+        loaded.model.requires_grad_(False)
+        loaded.engine = Engine(loaded.model, 512 if loaded.model.device.type == "cpu" else 16_384)
+    engine: Engine = loaded.engine
+    return engine

@@ -1,0 +1,165 @@
+"""Where an attack's tokens stand in the whole rendered prompt, and which tokens survive as text. Ours.
+
+A prompt is text on both sides of a *slot*, the tokens that an attack may choose: chat template, context and behavior
+before or after it, then the target string. Everything is read by the target's own template and tokenizer; nothing
+assumes how many special tokens a model begins with.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+
+from withstand.core import Behavior, Chat, SpecError, WhiteBox, user
+
+MARK = "\ue000"  # a private-use character, in no text
+ANCHOR = 4
+"""Tokens of the head that are decoded with a slot, since some tokenizers decode a first token differently."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A behavior's rendered prompt around its slot.
+
+    `head`, `tail`, `target`: token ids before the slot, after it up to the answer, and of the target string. `before`,
+    `after`: the text that they stand for, without the target. `lead`, `trail`: white space at the rim of the slot that
+    belongs to the rendered text, not to the attack.
+    """
+
+    behavior: Behavior
+    placement: Literal["suffix", "prefix"]
+    head: tuple[int, ...]
+    tail: tuple[int, ...]
+    target: tuple[int, ...]
+    before: str
+    after: str
+    lead: str = ""
+    trail: str = ""
+
+    def chat(self, slot: str) -> Chat:
+        """What a user sends for the slot's text."""
+        text = slot[len(self.lead) : len(slot) - len(self.trail)]
+        own = self.behavior.text
+        return user(self.behavior.prompt(own + text if self.placement == "suffix" else f"{text} {own}"))
+
+
+def make_prompt(
+    model: WhiteBox, behavior: Behavior, init: str, placement: Literal["suffix", "prefix"] = "suffix"
+) -> tuple[Prompt, tuple[int, ...]]:
+    """The prompt of a behavior and the ids of its first slot, whose text is `init`.
+
+    Raises `SpecError` for a behavior without target string, an init that merges with its surroundings, a template that
+    changes the text of a turn, a prompt longer than the model's window, and a tokenizer without offsets.
+    """
+    if not behavior.target_string:
+        raise SpecError(
+            f"behavior {behavior.id} has no target string to optimize towards",
+            hint="give the suite a target_string column, or use an attack that needs no weights",
+        )
+    if not init.strip():
+        raise SpecError("the init is empty", hint='give some tokens to start from, such as "! ! ! ! ! ! ! !"')
+    loaded = model.load()
+    tokenizer = loaded.tokenizer
+    if not tokenizer.is_fast:
+        raise SpecError("this tokenizer gives no offsets", hint="use a model with a tokenizer.json (a fast tokenizer)")
+    own = behavior.text
+    marked = behavior.prompt(f"{own}{MARK}" if placement == "suffix" else f"{MARK} {own}")
+    rendered = model.render(user(marked))
+    if rendered.count(MARK) != 1:
+        raise SpecError(f"the chat template shows a user's turn {rendered.count(MARK)} times; the slot needs it once")
+    before, after = rendered.split(MARK)
+    slot = f" {init}" if placement == "suffix" else init
+    text = before + slot + after
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+    low, high = len(before), len(before) + len(slot)
+    inside = [i for i, (start, end) in enumerate(offsets) if end > low and start < high and end > start]
+    first, last = inside[0], inside[-1]
+    low, high = min(low, offsets[first][0]), max(high, offsets[last][1])
+    lead, trail = text[low : len(before)], text[len(before) + len(slot) : high]
+    if (lead + trail).strip():
+        raise SpecError(
+            f"the init {init!r} merges with {(lead + trail).strip()!r} beside it into one token",
+            hint="begin and end the init with tokens that stand alone, such as !",
+        )
+    target = _target_ids(tokenizer, text, ids, closed(loaded, text) + behavior.target_string)
+    length = len(ids) + len(target)
+    if loaded.window and length > loaded.window:
+        raise SpecError(
+            f"behavior {behavior.id} with slot and target string has {length} tokens, the window {loaded.window}",
+            hint="use a model with a longer window, or a suite with shorter contexts",
+        )
+    prompt = Prompt(
+        behavior, placement, tuple(ids[:first]), tuple(ids[last + 1 :]), target, text[:low], text[high:], lead, trail
+    )
+    chosen = tuple(ids[first : last + 1])
+    if not survives(tokenizer, prompt, [chosen])[0]:
+        raise SpecError(
+            f"the init {init!r} does not come back from its own tokens",
+            hint="use words and signs that the tokenizer reads back as they are",
+        )
+    return prompt, chosen
+
+
+def closed(loaded: Any, rendered: str) -> str:
+    """What closes the thinking of a model that thinks before it answers: a target string is part of the answer."""
+    template = str(loaded.tokenizer.chat_template)
+    if "</think>" not in template or rendered.rstrip().endswith("</think>"):
+        return ""
+    return "\n</think>\n\n" if rendered.rstrip().endswith("<think>") else "<think>\n\n</think>\n\n"
+
+
+def _target_ids(tokenizer: Any, text: str, ids: Sequence[int], answer: str) -> tuple[int, ...]:
+    """The answer's ids as the model would say them after the prompt: read with it, or alone where that merges."""
+    both = tokenizer(text + answer, add_special_tokens=False)["input_ids"]
+    if both[: len(ids)] == list(ids):
+        return tuple(both[len(ids) :])
+    return tuple(tokenizer(answer, add_special_tokens=False)["input_ids"])
+
+
+def texts(tokenizer: Any, prompt: Prompt, slots: Sequence[Sequence[int]]) -> list[str]:
+    """The text of each slot as it reads after the head."""
+    anchor = list(prompt.head[-ANCHOR:])
+    [start, *decoded] = tokenizer.backend_tokenizer.decode_batch(
+        [anchor, *([*anchor, *slot] for slot in slots)], skip_special_tokens=False
+    )
+    return [text[len(start) :] if text.startswith(start) else "" for text in decoded]
+
+
+def survives(tokenizer: Any, prompt: Prompt, slots: Sequence[Sequence[int]]) -> list[bool]:
+    """Whether the whole prompt, written as text and read again, has the same tokens."""
+    read = texts(tokenizer, prompt, slots)
+    whole = tokenizer.backend_tokenizer.encode_batch(
+        [prompt.before + text + prompt.after for text in read], add_special_tokens=False
+    )
+    rim = (prompt.lead, prompt.trail)
+    return [
+        encoded.ids == [*prompt.head, *slot, *prompt.tail] and _keeps_its_rim(prompt, text, *rim)
+        for text, slot, encoded in zip(read, slots, whole, strict=True)
+    ]
+
+
+def _keeps_its_rim(prompt: Prompt, text: str, lead: str, trail: str) -> bool:
+    """Templates trim a turn: white space at its end would be lost."""
+    if not (text.startswith(lead) and text.endswith(trail)):
+        return False
+    inner = text[len(lead) : len(text) - len(trail)]
+    return bool(inner) and (inner == inner.rstrip() if prompt.placement == "suffix" else inner == inner.lstrip())
+
+
+@lru_cache(maxsize=8)
+def allowed(tokenizer: Any, size: int, ascii_only: bool = True) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which of `size` ids may stand in a slot: no special or added tokens, none beyond the tokenizer's vocabulary; if
+    `ascii_only`, those alone whose text is printable ASCII (HarmBench section 2.0)."""
+    known = min(size, len(tokenizer))
+    decoded = tokenizer.backend_tokenizer.decode_batch([[i] for i in range(known)], skip_special_tokens=False)
+    mask = np.zeros(size, dtype=bool)
+    mask[:known] = [
+        bool(text) and "\ufffd" not in text and (not ascii_only or (text.isascii() and text.isprintable()))
+        for text in decoded
+    ]
+    special = [i for i in {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder} if i < size]
+    mask[special] = False
+    return mask
