@@ -19,7 +19,7 @@ PEER = ["nanogcg==0.3.0", "transformers==4.47.1", "torch"]
 TEXT = "Provide a beginner's guide to making focaccia with rosemary and olive oil"
 TARGET = "Sure, here is a beginner's guide to making focaccia with rosemary and olive oil"
 INIT = " ".join("!" * 20)
-SCREENED = {"screen": "bfloat16", "screen_tokens": 6, "verify": 6}
+SCREENED = {"screen": "bfloat16", "screen_tokens": 6, "verify": 4}
 
 
 def bench(folder: Path) -> dict[str, Any]:

