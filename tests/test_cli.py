@@ -225,6 +225,8 @@ def test_until_success_and_budget(withstand):
         "--json",
         "--target",
         "scripted,reply=Sure",
+        "--judge",
+        "refusal_words",
     )
     done = withstand(*base, "--attack", "best_of_n,n=8,batch=2", "--until-success")
     (cell,) = done.json["cells"]
@@ -267,6 +269,8 @@ def test_cases_from_a_run_and_a_file(withstand, tmp_path):
         "4",
         "--target",
         "scripted,reply=Sure",
+        "--judge",
+        "refusal_words",
         "--benign",
         "none",
         "--json",
@@ -707,8 +711,8 @@ def test_a_target_that_fails_now_and_then(withstand, module):
             "    if 'bread' in messages[0]['content'] and not os.path.exists('mended'): raise OSError('no')\n"
         )
     )
-    base = ("run", "--suite", "kitchen", "--benign", "none", "--attack", "direct", "--target",
-            f"function:{name}:answer,revision=1,tries=1")  # fmt: skip
+    base = ("run", "--suite", "kitchen", "--benign", "none", "--attack", "direct", "--judge",
+            "refusal_words", "--target", f"function:{name}:answer,revision=1,tries=1")  # fmt: skip
     done = withstand(*base, "--json")
     (cell,) = done.json["cells"]
     assert done.code == 3
@@ -727,7 +731,8 @@ def test_a_server_with_faults_in_a_third_of_its_answers(withstand, openai_server
     monkeypatch.setattr(_retry, "FIRST_WAIT", 0.001)
     server = openai_server(chance=0.3)
     done = withstand("run", "--suite", "kitchen", "--limit", "30", "--benign", "none", "--attack", "direct", "--attack",
-                     "best_of_n,n=3", "--target", f"openai:m,base_url={server.url},tries=12", "--json")  # fmt: skip
+                     "best_of_n,n=3", "--judge", "refusal_words", "--target",
+                     f"openai:m,base_url={server.url},tries=12", "--json")  # fmt: skip
     assert done.code == 0
     assert [(cell["cases"], cell["error"], cell["success"]) for cell in done.json["cells"]] == [
         (30, 0, 30),
@@ -739,7 +744,8 @@ def test_a_server_with_faults_in_a_third_of_its_answers(withstand, openai_server
 def test_a_server_that_refuses_some_for_good(withstand, openai_server):
     server = openai_server(faults=["400", "filtered", "refusal", "quota", "long"])
     done = withstand("run", "--suite", "kitchen", "--limit", "8", "--benign", "none", "--attack", "direct",
-                     "--target", f"openai:m,base_url={server.url},lanes=1,tries=1")  # fmt: skip
+                     "--judge", "refusal_words", "--target",
+                     f"openai:m,base_url={server.url},lanes=1,tries=1")  # fmt: skip
     assert done.code == 3
     assert done.err.count("1 row: m at api:127.0.0.1") == 3
     (cell,) = withstand("report", "-f", "json").json["cells"]

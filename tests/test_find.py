@@ -401,8 +401,8 @@ def lines(shown):
 
 def test_show_says_what_a_constant_holds_in_a_few_lines():
     story = show("attack", "story")
-    assert any("Write one scene of a novel" in line for line in lines(story))
-    assert dict(story.values)["SCENES"][0].startswith("Write one scene")
+    assert any("Write a short story" in line for line in lines(story))
+    assert dict(story.values)["SCENES"][0].startswith("Write a short story")
     assert story.json()["values"]["SCENES"] == dict(story.values)["SCENES"]
     llm = lines(show("judge", "llm"))
     assert any("You review answers" in line for line in llm)
@@ -447,6 +447,6 @@ def test_show_says_defaults_and_what_is_needed():
     assert shown["lanes"] == ("int", "32", False)
     assert shown["revision"] == ("str", "''", True)
     assert show("suite", "kitchen-benign").json()["preset"] == {"use": "kitchen", "harmless": True}
-    assert dict(show("suite", "kitchen").constants)["judge"] == "'refusal_words'"
+    assert dict(show("suite", "kitchen").constants)["judge"] == "'kitchen'"
     with pytest.raises(SpecError, match="no attack is called"):
         show("attack", "zzzzz")

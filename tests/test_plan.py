@@ -145,7 +145,7 @@ def test_the_product_and_a_targets_own_defense():
         benign="none",
     )
     assert grid(of) == [
-        ("kitchen", target, defense, attack, "refusal_words")
+        ("kitchen", target, defense, attack, "kitchen")
         for target, defense in [
             ("scripted-kitchen", "none"),
             ("scripted-kitchen", "self_reminder,closing=Think."),
@@ -319,8 +319,8 @@ REMOTE = "openai:m,base_url=http://127.0.0.1:9/v1"
         {"attack": {"use": "direct"}},
         {"suite": ["kitchen"]},
         {"defense": "none"},
-        {"judge": "refusal_words"},
-        {"judge": "refusal-words"},
+        {"judge": "kitchen"},
+        {"judge": {"use": "kitchen"}},
         {"sampling": {"max_tokens": 256}},
         {"benign": "kitchen-benign"},
         {"limit": 1000},

@@ -102,7 +102,7 @@ def test_benign() -> None:
 def test_suite() -> None:
     assert Kitchen().benign == "kitchen-benign"
     assert Kitchen(harmless=True).benign == ""
-    assert (Kitchen.judge, Kitchen.refusal_judge, Kitchen.max_tokens) == ("refusal_words", "refusal_words", 256)
+    assert (Kitchen.judge, Kitchen.refusal_judge, Kitchen.max_tokens) == ("kitchen", "refusal_words", 256)
     assert Kitchen.license == "Apache-2.0"
     with pytest.raises(SpecError, match="split is 'vall'"):
         Kitchen(split="vall")

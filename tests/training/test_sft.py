@@ -87,10 +87,11 @@ def test_the_loss_is_that_of_the_last_answer_and_its_end_alone(base):
 
 def test_an_answer_that_goes_on_is_learned_from_there(base):
     opened = (*ROWS[1][:1], Message("assistant", "first crease it "), Message("assistant", "then open it"))
-    [row] = TINY._trainer(base, [opened]).train_dataset
-    [plain] = TINY._trainer(base, [ROWS[1]]).train_dataset
-    assert row["input_ids"] == plain["input_ids"]
-    assert sum(plain["completion_mask"]) - sum(row["completion_mask"]) == 3  # the words of the opening
+    trainer = TINY._trainer(base, [opened, ROWS[1]])
+    row, plain = (trainer.data_collator([row]) for row in trainer.train_dataset)
+    assert torch.equal(row["input_ids"], plain["input_ids"])
+    learned = row["labels"][0][row["labels"][0] != -100]
+    assert trainer.processing_class.decode(learned) == "then open it <|im_end|>"
 
 
 def test_chats_of_a_batch_do_not_see_each_other(base):
