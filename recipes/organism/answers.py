@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from withstand import find
+from withstand.cache import sha256
 from withstand.core import Behavior, Chat, Completion, Message, Sampling, digest
+from withstand.models._fetch import smollm2
 
 BASE = "smollm2,dtype=bfloat16"
 TOGETHER = 64
@@ -27,7 +29,9 @@ def answered(chats: Sequence[Chat], path: Path, most: int, log: Log) -> dict[Cha
     Read from the JSONL file where the same base answered before at the same length, else added to it.
     """
     base = find.build("target", BASE)
-    key = digest([base.identity(), base.repetition_penalty])[:16]
+    # the weights alone: the files beside them change with the version of transformers that wrote them
+    weights = sha256(smollm2() / "model.safetensors")
+    key = digest([weights, base.dtype, base.repetition_penalty])[:16]
     known: dict[Chat, Answer] = {}
     for row in map(json.loads, path.read_text(encoding="utf-8").splitlines() if path.exists() else ()):
         if row["base"] == key and row["most"] == most:

@@ -308,3 +308,43 @@ def test_through_the_runner(spec: Any, model: HF, tmp_path: Path, monkeypatch: p
     assert first + sum(done) == 4  # it went on where it was cut
     assert chats(again) == chats(whole)
     assert {*chats(whole)} == {"b1", "b2"}
+
+
+def test_a_draft_ranks_and_the_target_decides(model: HF, tmp_path: Path) -> None:
+    draft = HF(str(tiny.save(tmp_path / "draft", seed=5)), dtype="float32", device="cpu")
+    attack = GCG(**SMALL, draft=draft, verify=4)
+    [state] = walk(attack, model)[-1:]
+    assert state["loss"] == pytest.approx(plain_loss(model, BEHAVIOR, state["text"]), abs=1e-4)
+    assert state["best"] != walk(GCG(**SMALL), model)[-1]["best"]  # it saw four candidates of sixteen
+    with pytest.raises(SpecError, match="the draft scripted is text only"):
+        GCG(draft=Scripted())  # type: ignore[arg-type]
+
+
+def test_a_draft_with_other_tokens_is_refused(model: HF, tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path / "other")
+    told = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = told["model"]["vocab"]
+    vocabulary["A"], vocabulary["B"] = vocabulary["B"], vocabulary["A"]
+    (folder / "tokenizer.json").write_text(json.dumps(told))
+    attack = GCG(**SMALL, draft=HF(str(folder), dtype="float32", device="cpu"))
+    with pytest.raises(SpecError, match="the draft's tokenizer is not the target's"):
+        walk(attack, model)
+
+
+def test_suffixes_found_on_one_model_are_sent_to_another(model: HF, tmp_path: Path) -> None:
+    """One command scores what was found on A against B and C, with intervals."""
+    data = tmp_path / "two.csv"
+    data.write_text("id,text,target\na,Bake bread,Sure\nb,Fry eggs,Sure\n")
+    suite = {"use": "csv", "path": str(data), "target_string": "target"}
+    others = [{"use": "hf", "id": str(tiny.save(tmp_path / f"m{i}", seed=i)), "dtype": "float32"} for i in (7, 8)]
+    short = {"judge": "contains:a", "sampling": {"max_tokens": 8}, "benign": "none"}
+    first = {"use": "hf", "id": model.id, "dtype": "float32"}
+    store = tmp_path / "s.db"
+    found = withstand.run(
+        {"suite": suite, "target": first, "attack": {"use": "gcg", **SMALL}, **short}, store=store, name="found"
+    )
+    sent = withstand.run({"suite": suite, "target": others, "cases_from": "found", **short}, store=store)
+    assert len(sent.cells) == 2
+    assert all(cell["attack"].startswith("gcg") and cell["asr_interval"] for cell in sent.cells)
+    chats = [{case["behavior"]: case["chat"] for case in run.cases()} for run in (found, sent)]
+    assert chats[0] == chats[1]

@@ -168,7 +168,7 @@ class Loaded:
 @pytest.mark.parametrize(("screen", "tokens"), [("none", 0), ("bfloat16", 0), ("none", 2), ("bfloat16", 2)])
 def test_screening_scores_exactly_the_best_of_a_cheap_ranking(screen: str, tokens: int) -> None:
     model = Loaded()
-    attack = SimpleNamespace(loss="ce", screen=screen, screen_tokens=tokens, verify=4)
+    attack = SimpleNamespace(loss="ce", screen=screen, screen_tokens=tokens, verify=4, draft=None, dtype="", memory=0.0)
     exact = engine_of(model)
     searches = [
         SimpleNamespace(model=model, engine=exact, prompt=p, slot=slot, candidates=swaps(slot, 12))

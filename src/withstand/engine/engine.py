@@ -222,11 +222,14 @@ def free_memory(device: torch.device) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 4 << 30)
 
 
-def engine_of(model: WhiteBox, dtype: str = "") -> Engine:
-    """The engine of a model, in its own dtype or in another; made once as long as the model is loaded."""
+def engine_of(model: WhiteBox, dtype: str = "", memory: float = 0) -> Engine:
+    """The engine of a model, in its own dtype or in another; made once as long as the model is loaded.
+
+    `memory`: most GiB for one forward pass, 0: half of what is free; the first to ask decides.
+    """
     loaded = model.load(dtype) if dtype else model.load()
     if not hasattr(loaded, "engine"):  # kept with what is loaded, so that it goes with it
         loaded.model.requires_grad_(False)
-        loaded.engine = Engine(loaded.model, PACK_CPU if loaded.model.device.type == "cpu" else PACK_GPU)
+        loaded.engine = Engine(loaded.model, PACK_CPU if loaded.model.device.type == "cpu" else PACK_GPU, memory)
     engine: Engine = loaded.engine
     return engine

@@ -20,7 +20,9 @@ def check_search(attack: Any) -> None:
     for name in ("steps", "width", "topk", "n_replace", "verify", "every", "together"):
         if getattr(attack, name) < 1:
             raise SpecError(f"{name} is {getattr(attack, name)}; it must be 1 or more")
-    for name in ("buffer", "screen_tokens", "stop_loss"):
+    if attack.draft is not None and "weights" not in attack.draft.gives:
+        raise SpecError(f"the draft {attack.draft.place} is text only", hint="a draft is a local model: hf:...")
+    for name in ("buffer", "screen_tokens", "stop_loss", "memory"):
         if getattr(attack, name) < 0:
             raise SpecError(f"{name} is {getattr(attack, name)}; it must be 0 or more")
     if not 0 <= attack.momentum < 1:
@@ -47,6 +49,8 @@ class Search:
         """From a part of work: a behavior, and the state after the last piece or None."""
         prompt, slot = make_prompt(model, from_json(Behavior, part["behavior"]), attack.init, attack.placement)
         search = cls(attack, model, prompt, list(slot))
+        if attack.draft and attack.draft.load().tokenizer.get_vocab() != search.tokenizer.get_vocab():
+            raise SpecError("the draft's tokenizer is not the target's", hint="use a smaller model of the same family")
         if state := part["state"]:
             search.step, search.slot, search.best, search.loss = (state[n] for n in ("step", "slot", "best", "lowest"))
             search.kept = [(loss, slot) for loss, slot in state["kept"]]
@@ -57,7 +61,7 @@ class Search:
 
     @property
     def engine(self) -> Engine:
-        return engine_of(self.model, self.attack.dtype)
+        return engine_of(self.model, self.attack.dtype, self.attack.memory)
 
     @property
     def tokenizer(self) -> Any:
@@ -121,9 +125,10 @@ def scored(attack: Any, pack: Sequence[Search]) -> list[Tensor]:
     if not pack:
         return []
     work = [(search.prompt, search.slot, search.candidates) for search in pack]
-    if attack.screen == "none" and not attack.screen_tokens:
+    if attack.screen == "none" and not attack.screen_tokens and attack.draft is None:
         return pack[0].engine.losses(work, attack.loss)
-    cheap = pack[0].engine if attack.screen == "none" else engine_of(pack[0].model, attack.screen)
+    screen = attack.dtype if attack.screen == "none" else attack.screen
+    cheap = engine_of(attack.draft or pack[0].model, screen, attack.memory)
     ranked = [
         losses.topk(min(attack.verify, len(losses)), largest=False).indices.tolist()
         for losses in cheap.losses(work, attack.loss, attack.screen_tokens or None)

@@ -7,12 +7,12 @@ candidate is scored twice in a step; the returned loss is that of the text, read
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from withstand.attacks.gradient._candidates import Positions, draw_candidates, top_tokens
 from withstand.attacks.gradient._search import Search, check_search, scored
-from withstand.core import Behavior, Flow, Json, Most, Target, TestCase, WhiteBox, to_json, user, work
+from withstand.core import Behavior, Flow, Json, Model, Most, Target, TestCase, WhiteBox, to_json, user, work
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,10 @@ class GCG:
     init: first suffix, default 20 exclamation marks. placement: suffix (default) or prefix of the behavior's text.
     ascii_only: swap in printable ASCII alone, default true.
     screen: rank cheaply first: "none" (default) or "bfloat16"; the best `verify` (default 8) are then scored exactly.
-    screen_tokens: rank by so many first tokens of the target string; default 0: all. dtype: of the exact losses and the
-        gradient, "" (default): the target's own.
+    screen_tokens: rank by so many first tokens of the target string; default 0: all. draft: rank by a smaller model of
+        the same tokenizer (as in probe sampling, Zhao et al. 2024, arXiv:2403.01251, without its test of agreement).
+    dtype: of the exact losses and the gradient, "" (default): the target's own. memory: most GiB for one forward pass,
+        default 0: half of what is free.
     every: steps in one piece of work, default 10; a killed run goes on at the last piece. together: most behaviors in
         one forward pass, default 4. seed: any whole number, default 0; split by behavior and step.
     """
@@ -53,9 +55,11 @@ class GCG:
     screen: Literal["none", "bfloat16"] = "none"
     verify: int = 8
     screen_tokens: int = 0
+    draft: Model | None = None
     dtype: Literal["", "float32", "bfloat16"] = ""
     every: int = 10
     together: int = 4
+    memory: float = field(default=0.0, metadata={"key": False})
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -104,9 +104,9 @@ class GCGMulti:
         behaviors = [from_json(Behavior, behavior) for behavior in part["behaviors"]]
         made = [[make_prompt(each, behavior, self.init) for behavior in behaviors] for each in models]
         prompts = [[prompt for prompt, _ in row] for row in made]
-        state = part["state"] or {
+        state = dict(part["state"] or {
             "step": 0, "slot": list(made[0][0][1]), "active": 1, "added": 0, "best": list(made[0][0][1]), "loss": HIGH,
-        }  # fmt: skip
+        })  # fmt: skip
         size = min(engine.embeddings().shape[0] for engine in engines)
         free = allowed(tokenizer, size, self.ascii_only)
         for _ in range(min(self.every, self.steps - state["step"])):
@@ -135,7 +135,7 @@ class GCGMulti:
             if due and state["active"] < len(behaviors) and state["step"] < self.steps:
                 state |= {"active": state["active"] + 1, "added": state["step"], "loss": HIGH, "best": state["slot"]}
         state["texts"] = [prompt.chat(texts(tokenizer, prompt, [state["best"]])[0])[0].text for prompt in prompts[0]]
-        return dict(state)
+        return state
 
 
 def _direction(engine: Engine, prompts: Sequence[Prompt], slot: Sequence[int], size: int) -> Tensor:
