@@ -13,43 +13,11 @@ import torch
 
 from withstand.attacks.gradient import embedding_attack
 from withstand.attacks.gradient.embedding_attack import EmbeddingAttack, completed, greedy
-from withstand.core import AskError, Behavior, Sampling, SpecError, Target, WithstandError, Work, Worked, dumps
+from withstand.core import AskError, Sampling, SpecError, Target, WithstandError, dumps
 from withstand.engine.engine import Engine
-from withstand.models import hf
-from withstand.models.hf import HF
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
-import tiny
-
-BREAD = Behavior("bread", "bake bread", target_string="Sure, bake")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WITHSTAND_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        yield HF(str(tiny.save(tmp_path_factory.mktemp("tiny"))), dtype="float32")
-        hf._LOADED.clear()
-        hf._IDENTITIES.clear()
-
-
-def played(flow):
-    """The test cases of a flow, and the JSON of its pieces of work."""
-    cases, pieces, answer = [], [], None
-    while True:
-        try:
-            item = flow.send(answer)
-        except StopIteration:
-            return cases, pieces
-        answer = None
-        if isinstance(item, Work):
-            [value] = item.do(item.model, [item.part])
-            pieces.append(value)
-            answer = Worked(value)
-        else:
-            cases.append(item)
-
+sys.path.insert(0, str(Path(__file__).parent))
+from white_box import BREAD, played
 
 SMALL = EmbeddingAttack(length=6, steps=20, lr=0.01)
 SHORT = Sampling(max_tokens=12)

@@ -15,52 +15,10 @@ import torch
 from withstand.attacks.gradient import gbda
 from withstand.attacks.gradient._soft import Free
 from withstand.attacks.gradient.gbda import GBDA, gumbel, softened, unlikely
-from withstand.core import Behavior, SpecError, Target, WithstandError, Work, Worked, dumps, to_json
-from withstand.models import hf
-from withstand.models.hf import HF
+from withstand.core import SpecError, Target, WithstandError, dumps, to_json
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
-import tiny
-
-BREAD = Behavior("bread", "bake bread", target_string="Sure, bake")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WITHSTAND_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        yield HF(str(tiny.save(tmp_path_factory.mktemp("tiny"))), dtype="float32")
-        hf._LOADED.clear()
-        hf._IDENTITIES.clear()
-
-
-def plain_loss(model, text, behavior=BREAD):
-    """The loss of the target string by a forward pass of the model alone."""
-    loaded = model.load()
-    prompt = loaded.tokenizer(f"<|user|>{text}<|end|><|assistant|>", add_special_tokens=False)["input_ids"]
-    target = loaded.tokenizer(behavior.target_string, add_special_tokens=False)["input_ids"]
-    with torch.no_grad():
-        logits = loaded.model(torch.tensor([prompt + target])).logits[0, len(prompt) - 1 : -1]
-    return torch.nn.functional.cross_entropy(logits, torch.tensor(target)).item()
-
-
-def played(flow):
-    """The test cases of a flow, and the JSON of its pieces of work."""
-    cases, pieces, answer = [], [], None
-    while True:
-        try:
-            item = flow.send(answer)
-        except StopIteration:
-            return cases, pieces
-        answer = None
-        if isinstance(item, Work):
-            [value] = item.do(item.model, [item.part])
-            pieces.append(value)
-            answer = Worked(value)
-        else:
-            cases.append(item)
-
+sys.path.insert(0, str(Path(__file__).parent))
+from white_box import BREAD, plain_loss, played
 
 SMALL = GBDA(n=2, length=5, steps=20, check=10, samples=3)
 

@@ -1,0 +1,44 @@
+"""What the tests of white-box attacks share: a model's plain loss, a flow played by hand."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from withstand.core import Behavior, Flow, TestCase, Work, Worked
+from withstand.models.hf import HF
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
+import tiny as tiny
+
+BREAD = Behavior("bread", "bake bread", target_string="Sure, bake")
+
+
+def plain_loss(model: HF, text: str, behavior: Behavior = BREAD) -> float:
+    """The loss of the target string by a forward pass of the model alone."""
+    loaded = model.load()
+    prompt = loaded.tokenizer(f"<|user|>{text}<|end|><|assistant|>", add_special_tokens=False)["input_ids"]
+    target = loaded.tokenizer(behavior.target_string, add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        logits = loaded.model(torch.tensor([prompt + target])).logits[0, len(prompt) - 1 : -1]
+    return torch.nn.functional.cross_entropy(logits, torch.tensor(target)).item()
+
+
+def played(flow: Flow[None]) -> tuple[list[TestCase], list[Any]]:
+    """The test cases of a flow, and the JSON of its pieces of work."""
+    cases: list[TestCase] = []
+    pieces: list[Any] = []
+    answer = None
+    while True:
+        try:
+            item = flow.send(answer)
+        except StopIteration:
+            return cases, pieces
+        answer = None
+        if isinstance(item, Work):
+            [value] = item.do(item.model, [item.part])
+            pieces.append(value)
+            answer = Worked(value)
+        else:
+            cases.append(item)
