@@ -306,8 +306,10 @@ def list_(kind: str, as_json: bool) -> int:
         return 0
     for one in kinds:
         click.secho(f"{one}s", bold=True)
-        for name, entry in sorted(find.entries(one).items()):
-            click.echo(visible(f"  {name:<18} {find.summary(entry)}"))
+        found = find.entries(one)
+        column = max(map(len, found))
+        for name, entry in sorted(found.items()):
+            click.echo(visible(f"  {name:<{column}}  {find.summary(entry)}"))
     click.echo("`withstand show KIND NAME` explains one.", err=True)
     return 0
 

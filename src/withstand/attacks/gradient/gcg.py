@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from withstand.attacks.gradient._candidates import Positions, draw_candidates, top_tokens
+from withstand.attacks.gradient._candidates import draw_candidates, top_tokens
 from withstand.attacks.gradient._search import Search, check_search, scored
 from withstand.core import Behavior, Flow, Json, Model, Most, Target, TestCase, WhiteBox, to_json, user, work
 
@@ -44,7 +44,7 @@ class GCG:
     width: int = 512
     topk: int = 256
     n_replace: int = 1
-    positions: Positions = "random"
+    positions: Literal["random", "even", "one"] = "random"
     buffer: int = 1
     momentum: float = 0.0
     loss: Literal["ce", "mellowmax", "cw"] = "ce"

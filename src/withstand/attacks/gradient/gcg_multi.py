@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from withstand.attacks.gradient._candidates import Positions, draw_candidates, top_tokens
+from withstand.attacks.gradient._candidates import draw_candidates, top_tokens
 from withstand.core import (
     Behavior,
     Flow,
@@ -56,7 +56,7 @@ class GCGMulti:
     steps: int = 500
     width: int = 512
     topk: int = 256
-    positions: Positions = "random"
+    positions: Literal["random", "even", "one"] = "random"
     add_below: float = 0.2
     add_after: int = 100
     init: str = " ".join("!" * 20)
