@@ -81,7 +81,7 @@ class GCGMulti:
         return Most(cases=1)
 
     def run_together(self, behaviors: Sequence[Behavior], target: Target) -> Flow[None]:
-        order = list(behaviors)
+        order = sorted(behaviors, key=lambda behavior: behavior.id)  # whatever their order in the file
         rng(self.seed, "order").shuffle(order)
         part: dict[str, Json] = {"behaviors": [to_json(behavior) for behavior in order], "state": None}
         model = self.surrogates[0] if self.surrogates else target.weights(self)
