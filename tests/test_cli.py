@@ -769,8 +769,16 @@ def test_half_a_surrogate_pair_goes_through(withstand, module, tmp_path):
 # --- interrupting, in processes of their own ---------------------------------------------------------------------
 
 
+def hears_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def spawn(*args, cwd):
-    return subprocess.Popen([*WITHSTAND, *args], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    """A process that hears an interrupt even where these tests run in the background of a shell, which ignores it."""
+    return subprocess.Popen(
+        [*WITHSTAND, *args], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=hears_interrupts if os.name == "posix" else None,
+    )  # fmt: skip
 
 
 def call(command, cwd):
