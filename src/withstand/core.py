@@ -240,7 +240,8 @@ class WhiteBox(Model, Protocol):
         """The chat as the model reads it, up to where its answer begins."""
 
     def load(self, dtype: str = "") -> Any:
-        """What is in memory: `model`, `tokenizer`, `window` (tokens, 0 if unknown). `dtype`: "" is the model's own."""
+        """What is in memory: `model`, `tokenizer`, `ends` (tokens that end an answer), `window` (tokens, 0 if unknown).
+        `dtype`: "" is the model's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,8 +264,7 @@ class Target:
                 f"{name} needs weights but {self.model.place} is text only",
                 hint="use a local target, or find the test cases on one and send them with --cases-from",
             )
-        model: Any = self.model
-        return cast("WhiteBox", model)
+        return cast("WhiteBox", self.model)
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ def _release(plan: Plan, stage: int) -> None:
 def make_test_cases(running: Running) -> None:
     """Run each attack on each behavior."""
     wants = list(_mine(running, case_wants(running.plan)))
-    jobs = (job for want in wants for job in _case_jobs(running, want))
+    jobs = (job for want in wants for job in _case_jobs(running, want, wants))
     _loop(running, CASES, jobs, len(wants))
 
 
@@ -210,15 +210,15 @@ def _flow_key(head: str, cell: Cell, behavior: Behavior) -> str:
     return digest([head, to_json(behavior), to_json(given)])
 
 
-def _case_jobs(running: Running, want: Want) -> Iterator[tuple[Want, Job]]:
-    """The job of a want; of the wants of a joint attack, one job for all of them at the first."""
+def _case_jobs(running: Running, want: Want, wants: Sequence[Want]) -> Iterator[tuple[Want, Job]]:
+    """The job of one of `wants`; of those of a joint attack, one job for all of them at the first."""
     cell, behavior = running.behavior(want)
     if not is_joint(cell.attack):
         yield want, _case_job(running, want, cell, behavior)
     elif want.behavior == 0:
-        wants = [each for each in case_wants(running.plan) if each.cell == want.cell]
-        job = _joint_job(running, wants, cell)
-        yield from ((each, job) for each in wants)
+        together = [each for each in wants if each.cell == want.cell]
+        job = _joint_job(running, together, cell)
+        yield from ((each, job) for each in together)
 
 
 def _case_job(running: Running, want: Want, cell: Cell, behavior: Behavior) -> Job:

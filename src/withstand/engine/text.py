@@ -128,6 +128,14 @@ def texts(tokenizer: Any, prompt: Prompt, slots: Sequence[Sequence[int]]) -> lis
     return [text[len(start) :] if text.startswith(start) else "" for text in decoded]
 
 
+def as_sent(model: WhiteBox, tokenizer: Any, prompt: Prompt, slot: Sequence[int]) -> tuple[str, list[int]]:
+    """What a user sends for a slot, and its tokens as the model reads them, whether or not the slot's own survive."""
+    [text] = texts(tokenizer, prompt, [slot])
+    chat = prompt.chat(text)
+    ids: list[int] = tokenizer(model.render(chat), add_special_tokens=False)["input_ids"]
+    return chat[0].text, ids
+
+
 def survives(tokenizer: Any, prompt: Prompt, slots: Sequence[Sequence[int]]) -> list[bool]:
     """Whether the whole prompt, written as text and read again, has the same tokens."""
     read = texts(tokenizer, prompt, slots)

@@ -191,12 +191,12 @@ def tokenized(tokenizer: Any, chat: Chat) -> dict[str, list[int]]:
     """A row as TRL takes it ready made: the ids of the rendered chat, and a mask of what is to be learned."""
     turns = [{"role": message.role, "content": message.text} for message in chat]
     goes_on = turns[-2]["role"] == "assistant"
-    before = turns[:-1]
-    whole = [*turns[:-2], {"role": "assistant", "content": turns[-2]["content"] + turns[-1]["content"]}]
     asked = tokenizer.apply_chat_template(
-        before, tokenize=False, add_generation_prompt=not goes_on, continue_final_message=goes_on
+        turns[:-1], tokenize=False, add_generation_prompt=not goes_on, continue_final_message=goes_on
     )
-    text = tokenizer.apply_chat_template(whole if goes_on else turns, tokenize=False)
+    if goes_on:
+        turns = [*turns[:-2], {"role": "assistant", "content": turns[-2]["content"] + turns[-1]["content"]}]
+    text = tokenizer.apply_chat_template(turns, tokenize=False)
     if not text.startswith(asked):
         raise SpecError(
             f"the chat template renders a chat without its last answer differently: {head(chat)}",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from withstand.core import Behavior, Json, SpecError, WhiteBox, WithstandError, from_json
 from withstand.engine.engine import Engine, engine_of
-from withstand.engine.text import Prompt, allowed, make_prompt, texts
+from withstand.engine.text import Prompt, allowed, as_sent, make_prompt
 
 
 def check_search(attack: Any) -> None:
@@ -107,12 +107,10 @@ class Search:
     def json(self) -> Json:
         """The state, with the best text: read again by the model's own template and tokenizer, and scored anew."""
         best = self.best or self.slot
-        [text] = texts(self.tokenizer, self.prompt, [best])
-        chat = self.prompt.chat(text)
-        ids = self.tokenizer(self.model.render(chat), add_special_tokens=False)["input_ids"]
+        text, ids = as_sent(self.model, self.tokenizer, self.prompt, best)
         state: dict[str, Json] = {
             "step": self.step, "slot": self.slot, "best": best, "lowest": self.loss, "kept": self.kept,
-            "gradient": "", "done": self.done, "text": chat[0].text,
+            "gradient": "", "done": self.done, "text": text,
             "loss": self.engine.loss_of(ids, self.prompt, self.attack.loss),
         }  # fmt: skip
         if self.attack.momentum and self.gradient is not None and not self.done:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from withstand.core import Behavior, Json, SpecError, WhiteBox, WithstandError, from_json, rng
 from withstand.engine.engine import Engine, engine_of
-from withstand.engine.text import Prompt, allowed, make_prompt, texts
+from withstand.engine.text import Prompt, allowed, as_sent, make_prompt
 
 
 class Fields(Protocol):
@@ -75,12 +75,8 @@ class Free:
         The text is rendered and read anew, so that the loss is of the tokens that the model will see, whether or not
         the slot's own survive.
         """
-        tokenizer = self.model.load(self.attack.dtype).tokenizer
-        [text] = texts(tokenizer, self.prompt, [slot])
-        chat = self.prompt.chat(text)
-        sent = chat[0].text
+        sent, ids = as_sent(self.model, self.model.load(self.attack.dtype).tokenizer, self.prompt, slot)
         if sent not in self.read:
-            ids = tokenizer(self.model.render(chat), add_special_tokens=False)["input_ids"]
             self.read[sent] = finite(self.engine.loss_of(ids, self.prompt))
         return self.read[sent], sent
 

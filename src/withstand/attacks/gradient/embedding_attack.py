@@ -121,9 +121,7 @@ def greedy(loaded: Any, embeds: Tensor, most: int) -> tuple[list[int], bool]:
     """The most probable tokens after `embeds`, at most `most`, and whether the model ended them."""
     from transformers import GenerationConfig
 
-    said = loaded.model.generation_config.eos_token_id
-    ends = {said} if isinstance(said, int) else set(said or ())
-    ends |= {loaded.tokenizer.eos_token_id} - {None}
+    ends = loaded.ends
     # what is not set here would be taken from the settings in the model's folder
     config = GenerationConfig(
         max_new_tokens=most, min_length=0, do_sample=False, num_beams=1, repetition_penalty=1.0,

@@ -29,7 +29,7 @@ from withstand.core import (
     work,
 )
 from withstand.engine.engine import Engine, engine_of
-from withstand.engine.text import Prompt, allowed, make_prompt, survives, texts
+from withstand.engine.text import Prompt, allowed, as_sent, make_prompt, survives
 
 RANKED = 32
 """Times `candidates` tokens are read back as text, best score first, to find as many that survive."""
@@ -120,12 +120,10 @@ class UAT:
         return [swap for swap, survived in zip(slots, well, strict=True) if survived][: self.candidates]
 
     def json(self, model: WhiteBox, engine: Engine, tokenizer: Any, trigger: "_Trigger") -> Json:
-        [text] = texts(tokenizer, trigger.prompt, [trigger.slot])
-        chat = trigger.prompt.chat(text)
-        ids = tokenizer(model.render(chat), add_special_tokens=False)["input_ids"]
+        text, ids = as_sent(model, tokenizer, trigger.prompt, trigger.slot)
         return {
             "slot": trigger.slot, "lowest": trigger.loss, "visited": trigger.visited, "failures": trigger.failures,
-            "done": trigger.done(self.passes), "text": chat[0].text, "loss": engine.loss_of(ids, trigger.prompt),
+            "done": trigger.done(self.passes), "text": text, "loss": engine.loss_of(ids, trigger.prompt),
         }  # fmt: skip
 
 
