@@ -11,8 +11,8 @@ pytest.importorskip("transformers", reason="needs the extra `local`")
 
 import withstand  # noqa: E402
 from withstand.attacks.gradient.gcg_multi import GCGMulti  # noqa: E402
-from withstand.core import Behavior, SpecError, to_json  # noqa: E402
-from withstand.engine.engine import engine_of  # noqa: E402
+from withstand.core import Behavior, SpecError, WithstandError, to_json  # noqa: E402
+from withstand.engine.engine import Engine, engine_of  # noqa: E402
 from withstand.engine.text import make_prompt  # noqa: E402
 from withstand.models.hf import HF  # noqa: E402
 from withstand.models.scripted import Scripted  # noqa: E402
@@ -77,6 +77,14 @@ def test_several_models_weigh_the_same(folders: list[str]) -> None:
 def test_pieces_of_one_step_give_the_same_trajectory(folders: list[str]) -> None:
     model = hf(folders[0])
     assert walk(GCGMulti(**SMALL), model)[-1] == walk(GCGMulti(**{**SMALL, "every": 1}), model)[-1]
+
+
+def test_a_loss_that_is_not_a_number_is_said(folders: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    nan = torch.tensor(float("nan"))
+    monkeypatch.setattr(Engine, "losses", lambda _, work: [nan.expand(len(candidates)) for *_, candidates in work])
+    with pytest.raises(WithstandError, match="nan") as caught:
+        walk(GCGMulti(**SMALL), hf(folders[0]))
+    assert "float32" in caught.value.hint
 
 
 def test_what_it_refuses(folders: list[str]) -> None:

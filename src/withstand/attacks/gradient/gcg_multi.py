@@ -2,8 +2,8 @@
 Zou et al. 2023, arXiv:2307.15043, Algorithm 2; HarmBench, arXiv:2402.04249, sections B.1 and 2 of its methods.
 
 Where we leave HarmBench's code: behaviors join in an order shuffled by the seed, not in the file's; how many became
-active is told with the test cases; the best suffix at the last number of behaviors is returned, not the last one; a
-step whose candidates all fail to survive as text keeps its suffix.
+active is the whole part of a test case's score; the best suffix at the last number of behaviors is returned, not the
+last one; a candidate survives as text on every model; a step without such candidates keeps its suffix.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.gradient._candidates import draw_candidates, top_tokens
+from withstand.attacks.gradient._soft import finite
 from withstand.core import (
     Behavior,
     Flow,
@@ -107,27 +108,23 @@ class GCGMulti:
         state = dict(part["state"] or {
             "step": 0, "slot": list(made[0][0][1]), "active": 1, "added": 0, "best": list(made[0][0][1]), "loss": HIGH,
         })  # fmt: skip
-        size = min(engine.embeddings().shape[0] for engine in engines)
+        size = min(engine.model.get_input_embeddings().weight.shape[0] for engine in engines)
         free = allowed(tokenizer, size, self.ascii_only)
         for _ in range(min(self.every, self.steps - state["step"])):
-            active = [row[: state["active"]] for row in prompts]
-            total: Any = sum(
-                _direction(engine, row, state["slot"], size) for engine, row in zip(engines, active, strict=True)
-            )
-            tokens = top_tokens(total, free, self.topk)
-            seed = (self.seed, "step", state["step"])
-            candidates = draw_candidates(
-                tokenizer, active[0], state["slot"], tokens, self.width, 1, self.positions, seed
-            )
+            active, slot = [row[: state["active"]] for row in prompts], state["slot"]
+            each = list(zip(engines, active, strict=True))
+            total: Any = sum(_direction(engine, row, slot, size) for engine, row in each)
+            tokens, seed = top_tokens(total, free, self.topk), (self.seed, "step", state["step"])
+            all_active = [prompt for row in active for prompt in row]
+            candidates = draw_candidates(tokenizer, all_active, slot, tokens, self.width, 1, self.positions, seed)
             state["step"] += 1
             if not candidates:
                 continue
-            work_of = [[(prompt, state["slot"], candidates) for prompt in row] for row in active]
             losses = torch.stack(
-                [torch.stack(engine.losses(each)) for engine, each in zip(engines, work_of, strict=True)]
+                [torch.stack(engine.losses([(prompt, slot, candidates) for prompt in row])) for engine, row in each]
             ).mean(0)  # Float["behaviors candidates"], the mean over models
             place = int(losses.mean(0).argmin())
-            state["slot"], loss = candidates[place], float(losses[:, place].mean())
+            state["slot"], loss = candidates[place], finite(float(losses[:, place].mean()))
             if loss < state["loss"]:
                 state |= {"best": state["slot"], "loss": loss}
             solved = bool((losses[:, place] < self.add_below).all())
