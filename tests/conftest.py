@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from withstand.core import Ask, Flow, Target, TestCase
+from withstand.core import Ask, Flow, Lost, Target, TestCase
 
 
 @dataclass
 class Played:
-    """What a flow did: the asks it sent, the test cases it yielded, what it returned."""
+    """What a flow did: its asks and test cases, the answers it threw away, what it returned."""
 
     asks: list[Ask] = field(default_factory=list)
     cases: list[TestCase] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
     value: Any = None
 
 
@@ -36,6 +37,9 @@ def play() -> Callable[[Flow[Any]], Played]:
                 return played
             if isinstance(item, TestCase):
                 played.cases.append(item)
+                answer = None
+            elif isinstance(item, Lost):
+                played.lost.append(item)
                 answer = None
             else:
                 model = item.model.model if isinstance(item.model, Target) else item.model

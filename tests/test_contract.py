@@ -19,9 +19,10 @@ from withstand.core import (
     Target,
     digest,
     dumps,
+    intercept,
     user,
 )
-from withstand.flows import defended, graded, intercept
+from withstand.flows import defended, graded
 from withstand.show import show
 
 REFUSAL = "I'm sorry, but I can't help with that."

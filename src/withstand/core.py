@@ -5,7 +5,7 @@ Records are frozen; `to_json` and `from_json` (of `content`) carry them to the s
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, cast
 
 from withstand.content import Json as Json
@@ -120,8 +120,8 @@ class Completion:
     `finish`: "stop", "length" (cut at max_tokens) or "filtered" (the target's own filter spoke).
     After a prefill `text` is the continuation alone. `reasoning` is thinking, kept apart: judges do not see it unless
     told. `logprobs`: for each position of the answer the top tokens as (text, natural log of the probability), best
-    first. Token counts are of the whole call; a defense adds up
-    what it used. `cost` in US dollars, 0 where no price is known. `seconds` is its share of the call, set by `drive`.
+    first. Token counts are of the whole call; a defense adds up what it used. `cost` in US dollars, 0 where no price
+    is known. `seconds` is its share of the call, set by `drive`.
     """
 
     chat: Chat
@@ -144,16 +144,22 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What an attack has used so far. `asks`: chats to the target as the attacker sees it; the rest is of all roles."""
+    """What an attack has used so far. `asks`: chats to the target as the attacker sees it; the rest is of all roles.
+
+    `refused` and `malformed`: answers of an attacker model that were thrown away, see `Lost`.
+    """
 
     asks: int = 0
     tokens: int = 0
     seconds: float = 0.0
     cost: float = 0.0
+    refused: int = 0
+    malformed: int = 0
 
     def shared(self, number: int) -> "Spent":
-        """What each of so many behaviors bears, whole asks and tokens rounded."""
-        return Spent(round(self.asks / number), round(self.tokens / number), self.seconds / number, self.cost / number)
+        """What each of so many behaviors bears, whole numbers rounded."""
+        asks, tokens, *lost = (round(n / number) for n in (self.asks, self.tokens, self.refused, self.malformed))
+        return Spent(asks, tokens, self.seconds / number, self.cost / number, *lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,8 +303,16 @@ class Worked:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Answers that an attacker model refused, or gave in another format: never test cases. A run counts them."""
+
+    refused: int = 0
+    malformed: int = 0
+
+
 Flow: TypeAlias = Generator[Any, Any, T]
-"""A generator that yields `Ask`, `Work` and `TestCase`, is sent their answers (None for a test case), returns a T.
+"""A generator that yields `Ask`, `Work`, `Lost` and `TestCase`, is sent answers (None to the last two), returns a T.
 
 A flow is a pure function of its fields and the answers: no clock, no global state, no catching of a failed ask."""
 
@@ -317,15 +331,36 @@ def work(model: Model, do: Callable[[Any, Sequence[Any]], list[Json]], part: Jso
     return answer.value
 
 
+def intercept(flow: Flow[T], handle: Callable[[Any], Flow[Any]]) -> Flow[T]:
+    """Run `flow`, letting the generator `handle(item)` answer whatever it yields."""
+    send, value = flow.send, None
+    try:
+        while True:
+            try:
+                item = send(value)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            try:
+                send, value = flow.send, (yield from handle(item))
+            except Exception as error:  # noqa: BLE001 - a failed ask is raised inside the flow that asked
+                send, value = flow.throw, error
+    finally:
+        flow.close()
+
+
+def trajectory(answers: Sequence[Completion]) -> Completion:
+    """The answers of a conversation as one completion, so that what was given in parts is judged as one."""
+    return replace(answers[-1], text="\n\n".join(filter(None, (answer.text.strip() for answer in answers))))
+
+
 # --- components ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Most:
     """Upper bounds for one behavior, for `--dry-run`. `cases` kept; asks by role while the attack searches.
-
-    `drawn`: the cases carry their completions, so that the target is not asked again.
-    """
+    `drawn`: the cases carry their completions, so that the target is not asked again."""
 
     cases: int = 1
     asks: Mapping[str, int] = field(default_factory=dict)

@@ -5,7 +5,7 @@ each new best, outside the budget), `defended` (puts the defense before the mode
 """
 
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from withstand.core import (
     Flow,
     JointAttack,
     Judge,
+    Lost,
     Outcome,
     SpecError,
     Spent,
@@ -28,6 +29,7 @@ from withstand.core import (
     Work,
     Worked,
     ask,
+    intercept,
 )
 
 Cut = Literal["asks", "tokens", "seconds", "success"]
@@ -74,39 +76,25 @@ class Budget:
         return None
 
 
-def intercept(flow: Flow[T], handle: Callable[[Any], Flow[Any]]) -> Flow[T]:
-    """Run `flow`, letting the generator `handle(item)` answer whatever it yields."""
-    send, value = flow.send, None
-    try:
-        while True:
-            try:
-                item = send(value)
-            except StopIteration as done:
-                result: T = done.value
-                return result
-            try:
-                send, value = flow.send, (yield from handle(item))
-            except Exception as error:  # noqa: BLE001 - a failed ask is raised inside the flow that asked
-                send, value = flow.throw, error
-    finally:
-        flow.close()
-
-
 class Meter:
     """What a flow has used so far, of all roles."""
 
     def __init__(self) -> None:
         self.spent = Spent()
 
-    def add(self, item: Ask | Work, answer: Any) -> None:
+    def add(self, item: Ask | Work | Lost, answer: Any) -> None:
         """Add the answer to an item."""
         old = self.spent
+        if isinstance(item, Lost):
+            self.spent = replace(old, refused=old.refused + item.refused, malformed=old.malformed + item.malformed)
+            return
         if isinstance(answer, Worked):
             self.spent = replace(old, seconds=old.seconds + answer.seconds)
             return
         completions: list[Completion] = answer
         to_target = isinstance(item, Ask) and isinstance(item.model, Target)
-        self.spent = Spent(
+        self.spent = replace(
+            old,
             asks=old.asks + (len(completions) if to_target else 0),
             tokens=old.tokens + sum(c.tokens for c in completions),
             seconds=old.seconds + sum(c.seconds for c in completions),
@@ -120,6 +108,9 @@ def metered(flow: Flow[T], meter: Meter, budget: Budget = Budget()) -> Flow[T]:
     def handle(item: Any) -> Flow[Any]:
         if isinstance(item, TestCase):
             return (yield replace(item, spent=meter.spent))
+        if isinstance(item, Lost):
+            meter.add(item, None)
+            return None
         if (
             isinstance(item, Ask)
             and isinstance(item.model, Target)

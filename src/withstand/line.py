@@ -17,9 +17,11 @@ from withstand import find, store
 from withstand.choose import Given
 from withstand.core import (
     Behavior,
+    Chat,
     Completion,
     Flow,
     Json,
+    Message,
     SpecError,
     Spent,
     Target,
@@ -27,10 +29,12 @@ from withstand.core import (
     ask,
     digest,
     from_json,
+    intercept,
     to_json,
+    trajectory,
 )
 from withstand.drive import Caps, Job, Tally, completion_of, drive, value_of
-from withstand.flows import Meter, attacked, attacked_together, collected, defended, graded, intercept, metered
+from withstand.flows import Meter, attacked, attacked_together, collected, defended, graded, metered
 from withstand.plan import Cell, Plan, is_joint, make_plan
 from withstand.spec import RunSpec
 from withstand.store import CASES, COMPLETIONS, VERDICTS, Row, RunRow, Store, Want, chunks
@@ -225,7 +229,8 @@ def _case_job(running: Running, want: Want, cell: Cell, behavior: Behavior) -> J
     def flow() -> Flow[tuple[Row, ...]]:
         meter = Meter()
         if isinstance(cell.attack, Given):
-            cases = yield from collected(_given_flow(cell.attack.cases.get(behavior.id, ())))
+            given = metered(_given_flow(cell.attack.cases.get(behavior.id, ()), cell.target), meter)
+            cases = yield from collected(intercept(given, defended))
         else:
             attack: Any = cell.attack
             cases = yield from attacked(attack, behavior, cell.target, running.plan.budget, meter, cell.until)
@@ -248,12 +253,29 @@ def _joint_job(running: Running, wants: Sequence[Want], cell: Cell) -> Job:
 
 
 def _case_row(key: str, cases: list[TestCase], spent: Spent) -> Row:
-    cut = next((f":{case.cut}" for case in cases if case.cut), "")
-    return Row(key, f"{len(cases)}{cut}", to_json(cases), spent.asks, spent.tokens, spent.seconds, spent.cost)
+    cut = next((case.cut for case in cases if case.cut), "")
+    lost = f"{spent.refused}:{spent.malformed}" if spent.refused or spent.malformed else ""
+    label = ":".join(filter(None, [f"{len(cases)}", cut or (lost and "-"), lost]))
+    return Row(key, label, to_json(cases), spent.asks, spent.tokens, spent.seconds, spent.cost)
 
 
-def _given_flow(cases: Iterable[TestCase]) -> Flow[None]:
-    yield from cases
+def _given_flow(cases: Iterable[TestCase], target: Target) -> Flow[None]:
+    """Test cases from elsewhere. Of a conversation the user's turns travel: this target answers each of them afresh."""
+    for case in cases:
+        if case.completion is None:
+            yield case
+            continue
+        chat: Chat = ()
+        answers: list[Completion] = []
+        for turn in case.chat:
+            if turn.role == "assistant":
+                continue
+            chat += (turn,)
+            if turn.role == "user":
+                sent = chat
+                answers += yield from ask(target, [sent])
+                chat += (Message("assistant", answers[-1].text),)
+        yield TestCase(case.behavior, sent, completion=trajectory(answers))
 
 
 def _cases(running: Running) -> Iterator[tuple[Want, tuple[TestCase, ...]]]:
@@ -363,11 +385,19 @@ def _given(spec: RunSpec, where: Store) -> list[Given]:
         cases = {}
         for place, value in wants:
             listed = from_json(tuple[TestCase, ...], json.loads(value))
-            # the chat alone travels: the draw, the score and the cost belong to the target it was found on
-            cases[behaviors[keys[place]]["id"]] = tuple(TestCase(case.behavior, case.chat) for case in listed)
+            cases[behaviors[keys[place]]["id"]] = tuple(_as_sent(case) for case in listed)
         defense = "" if cell["defense"] == "none" else f" behind {cell['defense']}"
         found.append(Given(f"{cell['attack']} found on {cell['target']}{defense} ({run.name})", cases))
     return found
+
+
+def _as_sent(case: TestCase) -> TestCase:
+    """The chat alone: the draw, the score and the cost belong to the target it was found on.
+
+    A conversation that the target took part in keeps an empty completion, which says so.
+    """
+    talked = case.completion is not None and sum(turn.role == "user" for turn in case.chat) > 1
+    return TestCase(case.behavior, case.chat, completion=Completion((), "") if talked else None)
 
 
 def _sources(plan: Plan, where: Store) -> dict[str, Json]:

@@ -332,6 +332,8 @@ _WAYS = {
 def _notes(judge: Judge, attack: Attack | JointAttack | Given, until: Judge | None, model: Model) -> Iterator[str]:
     if any(type(part) is type(judge) and part == judge for part in find.parts((attack, until))):
         yield "the final judge also steered the attack"
+    if isinstance(attack, Given) and any(case.completion for cases in attack.cases.values() for case in cases):
+        yield "conversations from elsewhere: this target answered every turn of the user afresh"
     surrogates = getattr(attack, "surrogates", ())
     if surrogates:
         yield "not transfer: the target is one of the surrogates" if model in surrogates else "transferred"

@@ -93,10 +93,12 @@ class Engine:
                 rows.append(Row(trunk, head + start, ids, read=len(target)))
                 targets.append(target)
         found = torch.empty(len(rows))
-        found[torch.tensor(order, dtype=torch.long)] = self._scored(rows, targets, loss)
+        found[torch.tensor(order, dtype=torch.long)] = self.scored(rows, targets, loss)
         return list(torch.split(found, [len(candidates) for _, _, candidates in work]))
 
-    def _scored(self, rows: list[Row], targets: list[Sequence[int]], loss: Loss) -> Tensor:
+    @torch.no_grad()
+    def scored(self, rows: Sequence[Row], targets: Sequence[Sequence[int]], loss: Loss = "ce") -> Tensor:
+        """The losses of rows whose logits are read at their targets, in packs; Float[Tensor, "rows"] in nats."""
         found: list[Tensor] = []
         low = 0
         while low < len(rows):

@@ -84,7 +84,7 @@ def make_prompt(
             f"the init {init!r} merges with {(lead + trail).strip()!r} beside it into one token",
             hint="begin and end the init with tokens that stand alone, such as !",
         )
-    target = _target_ids(tokenizer, text, ids, closed(loaded, text) + behavior.target_string)
+    target = target_ids(tokenizer, text, ids, closed(loaded, text) + behavior.target_string)
     length = len(ids) + len(target)
     if loaded.window and length > loaded.window:
         raise SpecError(
@@ -111,7 +111,7 @@ def closed(loaded: Any, rendered: str) -> str:
     return "\n</think>\n\n" if rendered.rstrip().endswith("<think>") else "<think>\n\n</think>\n\n"
 
 
-def _target_ids(tokenizer: Any, text: str, ids: Sequence[int], answer: str) -> tuple[int, ...]:
+def target_ids(tokenizer: Any, text: str, ids: Sequence[int], answer: str) -> tuple[int, ...]:
     """The answer's ids as the model would say them after the prompt: read with it, or alone where that merges."""
     both = tokenizer(text + answer, add_special_tokens=False)["input_ids"]
     if both[: len(ids)] == list(ids):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from withstand.core import Behavior, Completion, Flow, Verdict
-from withstand.judges._refusal import REFUSAL, normalized
+from withstand.refusal import refusal_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,5 +28,5 @@ class RefusalWords:
 def verdict(text: str) -> Verdict:
     if not text.strip():
         return Verdict("failure", why="empty answer")
-    found = REFUSAL.match(normalized(text))
-    return Verdict("refused", why=f"opens with {found[0]!r}") if found else Verdict("success")
+    refusal = refusal_in(text)
+    return Verdict("refused", why=f"opens with {refusal!r}") if refusal else Verdict("success")

@@ -114,7 +114,8 @@ def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[d
     cells = len(run.plan["cells"])
     found: list[dict[int, _Behavior]] = [defaultdict(_Behavior) for _ in range(cells)]
     sums: list[dict[str, float]] = [
-        dict.fromkeys(("asks", "tokens", "seconds", "cost", "cut", "own"), 0) for _ in range(cells)
+        dict.fromkeys(("asks", "tokens", "seconds", "cost", "cut", "own", "refused", "malformed"), 0)
+        for _ in range(cells)
     ]
     rows = old_rows = 0
     oldest = run.created
@@ -126,9 +127,11 @@ def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[d
         if label is None:
             continue
         if stage == CASES:
-            made, _, cut = label.partition(":")
+            made, cut, refused, malformed = [*str(label).split(":"), *"-00"[label.count(":") :]]
             behavior.made = int(made)
             sums[cell]["cut"] += int(made) if cut == "seconds" else 0
+            sums[cell]["refused"] += int(refused)
+            sums[cell]["malformed"] += int(malformed)
         elif stage == COMPLETIONS:
             behavior.done += count
             sums[cell]["own"] += count - asks
@@ -204,6 +207,9 @@ def _cell(
         notes.append(f"{sums['cut']:.0f} cases cut by seconds: outside the promise of same rows")
     if sums["own"]:
         notes.append(f"{sums['own']:.0f} cases are the attack's own draws, with its own sampling")
+    if sums["refused"] or sums["malformed"]:
+        lost = f"refused {sums['refused']:.0f} times and broke the format {sums['malformed']:.0f} times"
+        notes.append(f"the attacker {lost}: no test cases, asked anew")
     stopped = cell["until_success"] and not benign  # its cases are no independent draws
     if stopped:
         notes.append("a stopped search has no ASR@k and no micro ASR")

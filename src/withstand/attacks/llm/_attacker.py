@@ -1,0 +1,85 @@
+"""What the attacks share that have a model write for them: its answers read, refusals and broken formats asked anew."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from withstand.core import AskError, Chat, Flow, Lost, Message, Model, Sampling, ask
+from withstand.refusal import refusal_in
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft(Generic[V]):
+    """An attacker's answer that could be read: `said` whole, its opening included, and what `parse` made of it."""
+
+    said: str
+    value: V
+
+
+def drafts(
+    attacker: Model,
+    chats: Sequence[Chat],
+    parse: Callable[[str], V | None],
+    sampling: Sampling,
+    tries: int,
+    opening: str = "",
+) -> Flow[list[Draft[V] | None]]:
+    """For each chat the attacker's answer as `parse` reads it; None where `tries` answers were refused or malformed.
+
+    parse: gives None for an answer in another format. tries: 1 or more; each asks anew, for the lost ones alone.
+    opening: first words of the answer, put into the attacker's mouth where it gives "prefill"; `parse` sees them too.
+    """
+    seeded = bool(opening) and "prefill" in attacker.gives
+    found: list[Draft[V] | None] = [None] * len(chats)
+    left = list(range(len(chats)))
+    for _ in range(tries):
+        asked = [(*chats[i], Message("assistant", opening)) if seeded else chats[i] for i in left]
+        answers = yield from ask(attacker, asked, sampling)
+        refused = malformed = 0
+        for i, answer in zip(left, answers, strict=True):
+            said = (opening if seeded else "") + answer.text
+            value = parse(said)
+            if answer.finish == "filtered" or refusal_in(value if isinstance(value, str) else said):
+                refused += 1
+            elif value is None:
+                malformed += 1
+            else:
+                found[i] = Draft(said, value)
+        left = [i for i in left if found[i] is None]
+        if not left:
+            break
+        yield Lost(refused, malformed)
+    return found
+
+
+def no_draft(tries: int) -> AskError:
+    """What an attack raises that was left without a single usable draft: a refusal is never a test case."""
+    return AskError(
+        f"the attacker gave no usable answer in {tries} tries",
+        hint="it refuses or cannot keep the format: use another attacker, or raise tries",
+    )
+
+
+def read_object(text: str, *names: str) -> dict[str, str] | None:
+    """The first JSON object in `text` with all `names` as texts, mended where quotes, commas or its end are lacking."""
+    from json_repair import repair_json  # here, so that looking around stays fast
+
+    start = text.find("{")
+    while start >= 0:
+        read: Any = repair_json(text[start:], return_objects=True)
+        for one in read if isinstance(read, list) else [read]:
+            if isinstance(one, dict) and all(isinstance(one.get(name), str) and one[name].strip() for name in names):
+                return {name: one[name].strip() for name in names}
+        start = text.find("{", start + 1)
+    return None
+
+
+def unquoted(text: str) -> str:
+    """Without the white space and the one pair of quotes around it."""
+    text = text.strip()
+    for first, last in ('""', "''", "\u201c\u201d", "``"):
+        if len(text) > 1 and text[0] == first and text[-1] == last:
+            return text[1:-1].strip()
+    return text

@@ -1,0 +1,48 @@
+"""Losses of target strings after whole chats, for attacks that search by loss and without gradients. Ours."""
+
+from collections.abc import Sequence
+
+from withstand.core import Chat, SpecError, WhiteBox
+from withstand.engine.engine import engine_of
+from withstand.engine.packed import Row, Trunk
+from withstand.engine.text import closed, target_ids
+
+
+def target_losses(model: WhiteBox, chats: Sequence[Chat], target_string: str, dtype: str = "") -> list[float]:
+    """Mean nats per token of the target string as the answer to each chat (HarmBench, arXiv:2402.04249, section B.1).
+
+    Each chat is rendered whole, as it is sent; nothing is padded, and what all of them begin with is computed once.
+    `dtype`: "" is the model's own. Raises `SpecError` for an empty target string and a chat beyond the model's window.
+    """
+    if not target_string:
+        raise SpecError(
+            "the behavior has no target string whose loss could be read",
+            hint="give the suite a target_string column, or use an attack that needs no loss",
+        )
+    if not chats:
+        return []
+    loaded, engine = (model.load(dtype) if dtype else model.load()), engine_of(model, dtype)
+    prompts, targets = [], []
+    for chat in chats:
+        text = model.render(chat)
+        prompts.append(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
+        targets.append(target_ids(loaded.tokenizer, text, prompts[-1], closed(loaded, text) + target_string))
+        length = len(prompts[-1]) + len(targets[-1])
+        if loaded.window and length > loaded.window:
+            raise SpecError(
+                f"a prompt with its target string has {length} tokens, the window {loaded.window}",
+                hint="use shorter texts, or a model with a longer window",
+            )
+    shared = _shared(prompts)
+    trunk = engine.path.grow(engine.model, Trunk(), 0, prompts[0][:shared])
+    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))  # rows of a pack about equally long
+    rows = [Row(trunk, shared, [*prompts[i][shared:], *targets[i][:-1]], len(targets[i])) for i in order]
+    losses = engine.scored(rows, [targets[i] for i in order]).tolist()
+    return [loss for _, loss in sorted(zip(order, losses, strict=True))]
+
+
+def _shared(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all begin with, leaving each one at least of its own."""
+    low, high = min(prompts), max(prompts)  # of lists in order, what the first and the last share all share
+    equal = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    return min(equal, min(map(len, prompts)) - 1)

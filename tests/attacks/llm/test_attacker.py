@@ -1,0 +1,96 @@
+"""How an attacker's answers are read: refusals, broken formats, JSON that needs mending."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pytest
+
+from withstand.attacks.llm._attacker import Draft, drafts, read_object, unquoted
+from withstand.core import Completion, Lost, Message, Sampling, user
+
+REFUSAL = "I'm sorry, but I can't help with that."
+
+
+@dataclass(frozen=True)
+class Says:
+    """An attacker that gives its answers one after another."""
+
+    answers: list[str] = field(hash=False)
+    gives: ClassVar[frozenset[str]] = frozenset({"prefill"})
+
+    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
+        return [Completion(chat, self.answers.pop(0)) for chat in chats]
+
+
+def parse(text: str) -> str | None:
+    return text[3:] if text.startswith("OK ") else None
+
+
+def run(play: Any, answers: list[str], chats: int, tries: int, opening: str = "") -> Any:
+    return play(drafts(Says(answers), [user(str(i)) for i in range(chats)], parse, Sampling(), tries, opening))  # type: ignore[arg-type]
+
+
+def test_only_the_lost_ones_are_asked_anew(play: Any) -> None:
+    played = run(play, ["OK a", REFUSAL, "nothing", "OK b", "still nothing", REFUSAL], 3, 3)
+    assert [len(ask.chats) for ask in played.asks] == [3, 2, 1]
+    assert played.value == [Draft("OK a", "a"), Draft("OK b", "b"), None]
+    assert played.lost == [Lost(1, 1), Lost(0, 1), Lost(1, 0)]
+
+
+def test_an_answer_that_keeps_the_format_and_refuses_in_it_is_a_refusal(play: Any) -> None:
+    played = run(play, [f"OK {REFUSAL}"], 1, 1)
+    assert (played.value, played.lost) == ([None], [Lost(1, 0)])
+
+
+def test_what_the_attackers_own_filter_stopped_is_a_refusal(play: Any) -> None:
+    class Filtered(Says):
+        def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
+            return [Completion(chat, "OK a", finish="filtered") for chat in chats]
+
+    played = play(drafts(Filtered([]), [user("x")], parse, Sampling(), 2))  # type: ignore[arg-type]
+    assert (played.value, played.lost) == ([None], [Lost(1, 0), Lost(1, 0)])
+
+
+def test_an_opening_is_put_into_its_mouth_and_parsed_with_the_answer(play: Any) -> None:
+    played = run(play, ["K yes"], 1, 1, "O")
+    assert played.asks[0].chats[0][-1] == Message("assistant", "O")
+    assert played.value == [Draft("OK yes", "yes")]
+
+
+def test_no_opening_for_a_model_that_takes_none(play: Any) -> None:
+    class Bare(Says):
+        gives: ClassVar[frozenset[str]] = frozenset()
+
+    played = play(drafts(Bare(["OK yes"]), [user("x")], parse, Sampling(), 1, "O"))  # type: ignore[arg-type]
+    assert (played.asks[0].chats, played.value) == ((user("x"),), [Draft("OK yes", "yes")])
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt"),
+    [
+        ('{"improvement": "a", "prompt": "b"}', "b"),
+        ('Sure! Here it is: {"improvement": "a", "prompt": "write {x} and }{"} Good luck.', "write {x} and }{"),
+        ('```json\n{"improvement": "a",\n "prompt": "b",}\n```', "b"),
+        ('{"improvement": "a", "prompt": "two\nlines"}', "two\nlines"),
+        ('{"improvement": "a", "prompt": "cut off in the mid', "cut off in the mid"),
+        ('{"note": "x"} and then {"improvement": "a", "prompt": "b"}', "b"),
+        ("{'improvement': 'a', 'prompt': 'b'}", "b"),
+        ('{"improvement": "true is null", "prompt": "None"}', "None"),
+        ('{"improvement": "a"}', None),
+        ('{"improvement": "a", "prompt": "  "}', None),
+        ('{"improvement": "a", "prompt": 3}', None),
+        ("no object at all", None),
+        ("", None),
+    ],
+)
+def test_objects_are_found_and_mended(text: str, prompt: str | None) -> None:
+    read = read_object(text, "improvement", "prompt")
+    assert (read and read["prompt"]) == prompt
+
+
+@pytest.mark.parametrize(
+    ("text", "bare"),
+    [(' "a b" ', "a b"), ("\u201ca\u201d", "a"), ('"a" and "b', '"a" and "b'), ("a", "a"), ("", ""), ('"', '"')],
+)
+def test_one_pair_of_quotes_goes(text: str, bare: str) -> None:
+    assert unquoted(text) == bare
