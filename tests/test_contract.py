@@ -35,6 +35,12 @@ BEHAVIORS = [
 ]
 
 
+REWRITES = {"best_of_n", "pair"}
+"""Attacks whose test cases do not hold the behavior's own words."""
+
+DRAFTS = {"use": "scripted", "reply": '{"improvement": "be kind", "prompt": "Please bake, draft {n}"}'}
+"""An attacker that keeps the format of those that ask for JSON."""
+
 TABLE = """id,text,BehaviorID,Behavior,ContextString,SemanticCategory,FunctionalCategory,Tags
 a,bake,a,bake,,c,standard,
 b,fry,b,fry,,c,standard,
@@ -87,6 +93,7 @@ def minimal(tmp_path, openai_server):
             ("target", "function"): {"path": "contract_of_mine:answer"},
             ("target", "openai"): {"model": "m", "tries": 1},
             ("target", "hf"): {"id": "builtin:smollm2"},
+            ("attack", "pair"): {"attacker": DRAFTS, "judge": "contains:Sure"},
             ("judge", "contains"): {"pattern": "Sure"},
             ("judge", "llm"): {"model": {"use": "scripted", "reply": "Yes"}},
         }.get((kind, name), {})
@@ -239,8 +246,8 @@ class TestEveryAttack:
         assert few == {key: row for key, row in whole.items() if key[1] in ("braces", "surrogate")}
 
     def test_what_a_behavior_says_arrives_as_it_is(self, run, name):
-        if name == "best_of_n":
-            pytest.skip("it scrambles the words: tests/attacks/test_best_of_n.py")
+        if name in REWRITES:
+            pytest.skip("it writes in other words: its own tests say what is left of them")
         for (_, behavior, *_), (chat, _, _) in rows(run(name, NUMBERED)).items():
             row = next(row for row in BEHAVIORS if row["id"] == behavior)
             text = "\n".join(turn["text"] for turn in chat)

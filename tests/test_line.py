@@ -391,6 +391,48 @@ def test_cases_travel_from_a_run_to_another_target(here: Callable[[str], Store],
     assert {c["completion"] for c in run.cases()} == {"I can too."}  # drawn anew, not carried over
 
 
+TALK = {"use": "withstand_toys:Talk"}
+
+
+def test_a_conversation_is_judged_as_one_and_its_lost_answers_are_told(here: Callable[[str], Store]) -> None:
+    reply = {"use": "scripted", "rules": [["0$", "Take a pan.", 1.0]], "reply": "Stir it {n}."}
+    run = api.run(SMALL | {"attack": TALK, "target": reply, "until_success": False}, store=here("s"))
+    (cell,) = run.cells
+    assert (cell["cases"], cell["error"], cell["asks"]) == (4, 0, 12)
+    (told,) = [note for note in cell["notes"] if "attacker" in note]
+    assert told == "the attacker refused 12 times and broke the format 12 times: no test cases, asked anew"
+    for case in run.cases():
+        assert [turn["role"] for turn in case["chat"]] == ["user", "assistant", "user", "assistant", "user"]
+        first, *others = case["completion"].split("\n\n")
+        assert (first, len(others)) == ("Take a pan.", 2)
+
+
+def test_of_a_conversation_the_turns_of_the_user_travel(here: Callable[[str], Store], sent: list[Chat]) -> None:
+    opened = here("s")
+    api.run(SMALL | {"attack": TALK}, store=opened, name="found")
+    sent.clear()
+    other = SMALL | {"target": {"use": "scripted", "reply": "I can too."}, "attack": [], "cases_from": "found"}
+    run = api.run(other, store=opened)
+    (cell,) = run.cells
+    assert "conversations from elsewhere: this target answered every turn of the user afresh" in cell["notes"]
+    assert (cell["cases"], cell["error"], cell["asks"], len(sent)) == (4, 0, 12, 12)
+    assert {case["completion"] for case in run.cases()} == {"I can too.\n\nI can too.\n\nI can too."}
+    assert all(turn.text == "I can too." for chat in sent for turn in chat if turn.role == "assistant")
+
+
+def test_success_against_budget(here: Callable[[str], Store]) -> None:
+    rules = [[" 2$", "Take {n} pans and stir.", 0.5]]  # some dishes yield at the third turn, others never
+    spec = SMALL | {"attack": ["direct", TALK], "target": {"use": "scripted", "rules": rules}, "judge": "contains:pans"}
+    run = api.run(spec, store=here("s"))
+    judged = [case["outcome"] == "success" for case in run.cases() if case["cell"] == 1]
+    direct, *points = run.within("asks")
+    assert (direct["cell"], direct["spent"], direct["broken"], direct["behaviors"]) == (0, 0.0, 0, 4)
+    assert sum(judged) in (1, 2, 3)
+    assert [(point["spent"], point["broken"]) for point in points] == [(0.0, 0), (3, sum(judged))]
+    assert points[-1]["low"] < points[-1]["rate"] == sum(judged) / 4 < points[-1]["high"]
+    assert {point["by"] for point in run.within("tokens")} == {"tokens"}
+
+
 def chats_of(run: api.Run) -> list[Chat]:
     from withstand.core import from_json
 

@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from withstand import __version__
 from withstand.core import Json
 from withstand.drive import Caps, Tally
 from withstand.line import Running, begin, execute
 from withstand.plan import Plan
+from withstand.report.budget import within
 from withstand.report.cases import cases
 from withstand.report.summary import find_run, summarize
 from withstand.spec import RunSpec, read_spec, run_spec
@@ -58,6 +59,10 @@ class Run:
     def cases(self, per_cell: int | None = None) -> Iterator[dict[str, Any]]:
         """Every case: behavior, chat, completion, outcome, error; at most `per_cell` of each cell."""
         return cases(self.store, self.row, per_cell)
+
+    def within(self, by: Literal["asks", "tokens", "seconds"] = "asks") -> list[dict[str, Any]]:
+        """Success against budget: the points of each cell's curve, rates in [0, 1] with their 95 % interval."""
+        return list(within(self.store, self.row, by))
 
     def to_pandas(self) -> "pandas.DataFrame":
         """The cases as a frame, with the labels of their cell. Needs pandas."""

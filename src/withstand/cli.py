@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -244,7 +244,12 @@ def status(name: str, store: str, as_json: bool) -> int:
 @click.option("-o", "--output", metavar="FILE", help="Default: RUN.html; the other formats go to stdout.")
 @click.option("--reveal", is_flag=True, help="Show prompts and completions without a click.")
 @click.option("--with-text/--without-text", default=None, help="Keep texts in the file; default: html yes, csv no.")
-def report(name: str, store: str, form: str | None, output: str | None, reveal: bool, with_text: bool | None) -> int:
+@click.option("--within", type=click.Choice(["asks", "tokens", "seconds"]), default=None,
+              help="Success against budget, as CSV: behaviors broken by the time so much was spent.")  # fmt: skip
+def report(
+    name: str, store: str, form: str | None, output: str | None, reveal: bool, with_text: bool | None,
+    within: Literal["asks", "tokens", "seconds"] | None,
+) -> int:  # fmt: skip
     """Write a report: an HTML file, the numbers as JSON, the cases as CSV, a Markdown table, or the spec as TOML."""
     from withstand import api, console
     from withstand.report import words, write
@@ -255,9 +260,11 @@ def report(name: str, store: str, form: str | None, output: str | None, reveal: 
             f"no report format is called {suffix!r}",
             hint=f"name the file .{', .'.join(write.FORMATS)}, or say --format",
         )
-    form = form or suffix or "html"
+    form = "csv" if within else form or suffix or "html"
     found = api.load(name, store)
-    text = write.render(found.store, found.row, form, reveal, with_text)
+    text = write.points(found.within(within)) if within else write.render(
+        found.store, found.row, form, reveal, with_text
+    )  # fmt: skip
     if output == "-" or (output is None and form != "html"):
         click.echo(words.visible(text) if sys.stdout.isatty() else text, nl=not text.endswith("\n"))
         return 0

@@ -11,6 +11,8 @@ from withstand.core import (
     Completion,
     Flow,
     Json,
+    Lost,
+    Message,
     Model,
     Most,
     Sampling,
@@ -19,6 +21,7 @@ from withstand.core import (
     Verdict,
     ask,
     digest,
+    trajectory,
     user,
 )
 
@@ -171,3 +174,26 @@ def answer(messages: list[dict[str, str]]) -> str:
     """A target for `function:withstand_toys:answer`."""
     heard.append(messages[-1]["content"])
     return "Here is what I can say."
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A conversation of some turns; its attacker lost two answers on the way. Each turn is a candidate."""
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset({"turns"})
+    turns: int = 3
+    seed: int = 0
+
+    def most(self) -> Most:
+        return Most(cases=1, asks={"target": self.turns}, drawn=True)
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
+        chat: Chat = ()
+        answers: list[Completion] = []
+        for turn in range(self.turns):
+            yield Lost(refused=turn, malformed=1)
+            chat += user(f"{behavior.text} {turn}")
+            answers += yield from ask(target, [chat])
+            yield TestCase(behavior.id, chat, score=float(turn), completion=trajectory(answers))
+            chat += (Message("assistant", answers[-1].text),)

@@ -41,7 +41,7 @@ def target_losses(model: WhiteBox, chats: Sequence[Chat], target_string: str, dt
     return [loss for _, loss in sorted(zip(order, losses, strict=True))]
 
 
-def _shared(prompts: Sequence[Sequence[int]]) -> int:
+def _shared(prompts: Sequence[list[int]]) -> int:
     """How many tokens all begin with, leaving each one at least of its own."""
     low, high = min(prompts), max(prompts)  # of lists in order, what the first and the last share all share
     equal = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))

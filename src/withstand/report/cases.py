@@ -81,9 +81,12 @@ def _cell_cases(
                     "finish": value.get("finish", "stop") if completion in rows else "",
                     "score": verdict.get("score"),
                     "why": verdict.get("why", ""),
-                    "spent": {"asks": case.spent.asks, "tokens": case.spent.tokens} if case else {},
+                    "spent": {name: getattr(case.spent, name) for name in _SPENT} if case else {},
                     "cut": case.cut if case else "",
                 } | outcome  # fmt: skip
+
+
+_SPENT = ("asks", "tokens", "seconds")
 
 
 def _blank() -> dict[str, Any]:

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,20 @@ def _csv(summary: Json, listed: Iterator[Json], with_text: bool) -> str:
         values = {**labels, **case, **case["spent"], **texts}
         writer.writerow([_inert(values.get(name)) for name in COLUMNS])
     return file.getvalue()
+
+
+def points(listed: Iterable[Json]) -> str:
+    """Success against budget, one line per point of each cell's curve (see `budget.within`)."""
+    file = io.StringIO()
+    writer = csv.DictWriter(
+        file, ("target", "defense", "attack", "by", *_POINT), lineterminator="\n", extrasaction="ignore"
+    )
+    writer.writeheader()
+    writer.writerows({name: _inert(value) for name, value in point.items()} for point in listed)
+    return file.getvalue()
+
+
+_POINT = ("spent", "broken", "behaviors", "rate", "low", "high")
 
 
 def _inert(value: Any) -> Any:
