@@ -1,0 +1,75 @@
+"""kill -9 in the middle of a search: it goes on at its last piece of work and ends with the same trajectory."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="needs the extra `local`")
+pytest.importorskip("transformers", reason="needs the extra `local`")
+
+import sqlalchemy as sql
+
+import withstand
+from withstand import store
+
+sys.path.insert(0, str(Path(__file__).parent))
+import white_box
+
+WORKER = """
+import functools, json, os, sys
+import sqlalchemy as sql
+
+import withstand
+from withstand import store
+from withstand.attacks.gradient.gcg import GCG
+advance = GCG.advance
+@functools.wraps(advance)  # its name is in the key of a piece
+def told(self, model, parts):
+    os.write(1, b"piece\\n")
+    return advance(self, model, parts)
+GCG.advance = told
+run = withstand.run(json.loads(sys.argv[1]), store=sys.argv[2])
+print(run.summary["run"]["state"], flush=True)
+"""
+
+
+def states(run: Any) -> list[Any]:
+    """The state after each piece, in the order of the steps: the whole trajectory."""
+    found = run.store.select(sql.select(store.answer.c.value))
+    values = [value for (text,) in found if isinstance(value := json.loads(text).get("value"), dict)]
+    return sorted([v["step"], v["slot"], v["best"], v["lowest"], v["loss"]] for v in values if "lowest" in v)
+
+
+def test_a_killed_search_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    data = tmp_path / "two.csv"
+    data.write_text("id,text,target\na,Bake bread,Sure\nb,Fry eggs,Sure\n")
+    spec = {
+        "suite": {"use": "csv", "path": str(data), "target_string": "target"},
+        "target": {"use": "hf", "id": str(white_box.tiny.save(tmp_path / "m")), "dtype": "float32"},
+        "attack": {"use": "gcg", "steps": 12, "every": 2, "width": 8, "init": "! ! ! !", "momentum": 0.5},
+        "judge": "contains:a", "sampling": {"max_tokens": 4}, "benign": "none",
+    }  # fmt: skip
+    whole = withstand.run(spec, store=tmp_path / "whole.db")
+    assert len(states(whole)) == 12
+    kills = 0
+    for pieces in (2, 2, 1):
+        worker = subprocess.Popen(
+            [sys.executable, "-c", WORKER, json.dumps(spec), str(tmp_path / "cut.db")],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert worker.stdout is not None
+        said = [worker.stdout.readline() for _ in range(pieces)]
+        assert said == ["piece\n"] * pieces
+        worker.send_signal(signal.SIGKILL)
+        worker.communicate()
+        kills += worker.returncode == -signal.SIGKILL
+    assert kills == 3
+    again = withstand.run(spec, store=tmp_path / "cut.db")
+    assert again.summary["run"]["state"] == "complete"
+    assert states(again) == states(whole)
+    assert [case["chat"] for case in again.cases()] == [case["chat"] for case in whole.cases()]
