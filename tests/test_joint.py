@@ -96,6 +96,25 @@ def test_a_failure_is_told_for_every_behavior(data: Path, where: Store) -> None:
     assert (cell["error"], cell["success"]) == (2, 0)
 
 
+def test_a_behavior_without_a_test_case_costs_the_others_nothing(data: Path, where: Store) -> None:
+    data.write_text("id,text\na,do a\nb,nothing\nc,do c\n")
+    run = api.run(spec(data), store=where)
+    [cell] = run.cells
+    assert (cell["error"], cell["success"]) == (1, 2)
+    assert [(case["behavior"], case["error"]) for case in run.cases() if case["error"]] == [
+        ("b", "the attack made no test case")
+    ]
+
+
+def test_the_order_of_the_file_does_not_matter(data: Path, where: Store, sent: list[str]) -> None:
+    first = api.run(spec(data), store=where)
+    sent.clear()
+    data.write_text("id,text\n" + "".join(f"{name},do {name}\n" for name in "dbca"))
+    again = api.run(spec(data), store=where)
+    assert sent == []
+    assert [cell["success"] for cell in (*first.cells, *again.cells)] == [4, 4]
+
+
 def test_targets_share_the_test_cases_found_on_surrogates(data: Path, where: Store, sent: list[str]) -> None:
     surrogate = {"use": "scripted", "reply": "a surrogate"}
     targets = [{"use": "scripted", "reply": f"ok {i}"} for i in range(2)] + [surrogate]

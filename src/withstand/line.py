@@ -206,7 +206,12 @@ def _case_head(cell: Cell) -> str:
 
 
 def _joint_key(head: str, behaviors: Sequence[Behavior]) -> str:
-    return digest([head, [to_json(behavior) for behavior in behaviors]])
+    return digest([head, [to_json(behavior) for behavior in _in_order(behaviors)]])
+
+
+def _in_order(behaviors: Sequence[Behavior]) -> list[Behavior]:
+    """As a joint attack sees them, whatever their order in the file."""
+    return sorted(behaviors, key=lambda behavior: behavior.id)
 
 
 def _flow_key(head: str, cell: Cell, behavior: Behavior) -> str:
@@ -245,9 +250,10 @@ def _joint_job(running: Running, wants: Sequence[Want], cell: Cell) -> Job:
 
     def flow() -> Flow[tuple[Row, ...]]:
         meter = Meter()
-        found = yield from attacked_together(attack, behaviors, cell.target, running.plan.budget, meter)
+        found = yield from attacked_together(attack, _in_order(behaviors), cell.target, running.plan.budget, meter)
         spent = meter.spent.shared(len(behaviors))
-        return tuple(_case_row(want.key, found[behaviors[want.behavior].id], spent) for want in wants)
+        made = ((want, found[behaviors[want.behavior].id]) for want in wants)
+        return tuple(_case_row(want.key, cases, spent) for want, cases in made if cases)
 
     return Job(tuple(want.key for want in wants), _joint_key(_case_head(cell), behaviors), CASES, flow)
 

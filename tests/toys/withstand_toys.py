@@ -86,6 +86,8 @@ class Together:
             if any(behavior.text == "crash" for behavior in behaviors):
                 raise RuntimeError("the joint attack crashed")
             for behavior in behaviors:
+                if behavior.text == "nothing":
+                    continue
                 yield TestCase(behavior.id, user(f"{behavior.text} {step}"), score=float(len(answer.text) * step))
 
 
