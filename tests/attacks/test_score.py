@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="needs the extra `local`")
 pytest.importorskip("transformers", reason="needs the extra `local`")
 
 from withstand.core import Message, SpecError, user
-from withstand.engine.score import target_losses
+from withstand.engine.score import BEYOND, target_losses
 
 sys.path.insert(0, str(Path(__file__).parent))
 import white_box
@@ -34,5 +34,7 @@ def test_a_conversation_is_read_whole(model: Any) -> None:
 def test_bad_input(model: Any) -> None:
     with pytest.raises(SpecError, match="no target string"):
         target_losses(model, [user("a")], "")
+    one, beyond = target_losses(model, [user("a"), user("bread " * 5000)], "Sure")
+    assert one < beyond == BEYOND
     with pytest.raises(SpecError, match="the window"):
         target_losses(model, [user("bread " * 5000)], "Sure")

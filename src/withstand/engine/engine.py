@@ -22,8 +22,8 @@ Loss: TypeAlias = Literal["ce", "mellowmax", "cw"]
 Slot: TypeAlias = Sequence[int]
 
 READ_CPU, READ_GPU = 32, 512
-"""Positions whose logits are reduced to losses at once. On two cores 32 took a fifth to a third of the time of 512: what
-is written stays in the cache, and no fresh pages are asked for. On a GPU it has not been measured."""
+"""Positions whose logits are reduced to losses at once. On two cores 32 took a fifth to a third of the time of 512,
+since what is written stays in the cache. On a GPU it has not been measured."""
 PACK_CPU, PACK_GPU = 1_024, 16_384
 """Most tokens in one forward pass. On two cores larger packs gain nothing; on a GPU it has not been measured."""
 CALM = 32

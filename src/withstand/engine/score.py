@@ -7,38 +7,46 @@ from withstand.engine.engine import engine_of
 from withstand.engine.packed import Row, Trunk
 from withstand.engine.text import closed, target_ids
 
+BEYOND = 1e6
+"""The loss of a chat that the window does not hold: worse than any, and still a number that JSON knows."""
+
 
 def target_losses(model: WhiteBox, chats: Sequence[Chat], target_string: str, dtype: str = "") -> list[float]:
     """Mean nats per token of the target string as the answer to each chat (HarmBench, arXiv:2402.04249, section B.1).
 
-    Each chat is rendered whole, as it is sent; nothing is padded, and what all of them begin with is computed once.
-    `dtype`: "" is the model's own. Raises `SpecError` for an empty target string and a chat beyond the model's window.
+    Each chat is rendered whole, as it is sent; nothing is padded, and what all of them begin with is computed once. A
+    chat that with its answer is longer than the model's window has the loss `BEYOND`. `dtype`: "" is the model's own.
+    Raises `SpecError` for an empty target string, and where the window holds none of the chats.
     """
     if not target_string:
         raise SpecError(
             "the behavior has no target string whose loss could be read",
             hint="give the suite a target_string column, or use an attack that needs no loss",
         )
-    if not chats:
-        return []
     loaded, engine = (model.load(dtype) if dtype else model.load()), engine_of(model, dtype)
-    prompts, targets = [], []
+    prompts: list[list[int]] = []
+    targets: list[tuple[int, ...]] = []
     for chat in chats:
         text = model.render(chat)
         prompts.append(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
         targets.append(target_ids(loaded.tokenizer, text, prompts[-1], closed(loaded, text) + target_string))
-        length = len(prompts[-1]) + len(targets[-1])
-        if loaded.window and length > loaded.window:
+    lengths = [len(prompt) + len(target) for prompt, target in zip(prompts, targets, strict=True)]
+    fits = [i for i, length in enumerate(lengths) if not loaded.window or length <= loaded.window]
+    losses = [BEYOND] * len(chats)
+    if not fits:
+        if chats:
             raise SpecError(
-                f"a prompt with its target string has {length} tokens, the window {loaded.window}",
+                f"a prompt with its target string has {min(lengths)} tokens, the window {loaded.window}",
                 hint="use shorter texts, or a model with a longer window",
             )
-    shared = _shared(prompts)
-    trunk = engine.path.grow(engine.model, Trunk(), 0, prompts[0][:shared])
-    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))  # rows of a pack about equally long
-    rows = [Row(trunk, shared, [*prompts[i][shared:], *targets[i][:-1]], len(targets[i])) for i in order]
-    losses = engine.scored(rows, [targets[i] for i in order]).tolist()
-    return [loss for _, loss in sorted(zip(order, losses, strict=True))]
+        return losses
+    shared = _shared([prompts[i] for i in fits])
+    trunk = engine.path.grow(engine.model, Trunk(), 0, prompts[fits[0]][:shared])
+    fits.sort(key=lambda i: -lengths[i])  # rows of a pack about equally long
+    rows = [Row(trunk, shared, [*prompts[i][shared:], *targets[i][:-1]], len(targets[i])) for i in fits]
+    for i, loss in zip(fits, engine.scored(rows, [targets[i] for i in fits]).tolist(), strict=True):
+        losses[i] = loss
+    return losses
 
 
 def _shared(prompts: Sequence[list[int]]) -> int:

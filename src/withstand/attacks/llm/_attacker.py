@@ -28,20 +28,22 @@ def drafts(
 ) -> Flow[list[Draft[V] | None]]:
     """For each chat the attacker's answer as `parse` reads it; None where `tries` answers were refused or malformed.
 
-    parse: gives None for an answer in another format. tries: 1 or more; each asks anew, for the lost ones alone.
+    parse: gives None for an answer in another format. A text, and texts in a dict, are themselves looked through for a
+        refusal. tries: 1 or more; each asks anew, for the lost ones alone.
     opening: first words of the answer, put into the attacker's mouth where it gives "prefill"; `parse` sees them too.
     """
     seeded = bool(opening) and "prefill" in attacker.gives
     found: list[Draft[V] | None] = [None] * len(chats)
     left = list(range(len(chats)))
-    for _ in range(tries):
+    for _ in range(tries if chats else 0):
         asked = [(*chats[i], Message("assistant", opening)) if seeded else chats[i] for i in left]
         answers = yield from ask(attacker, asked, sampling)
         refused = malformed = 0
         for i, answer in zip(left, answers, strict=True):
             said = (opening if seeded else "") + answer.text
             value = parse(said)
-            if answer.finish == "filtered" or refusal_in(value if isinstance(value, str) else said):
+            texts = value.values() if isinstance(value, dict) else [value if isinstance(value, str) else said]
+            if answer.finish == "filtered" or any(map(refusal_in, texts)):
                 refused += 1
             elif value is None:
                 malformed += 1
