@@ -35,11 +35,35 @@ BEHAVIORS = [
 ]
 
 
-REWRITES = {"best_of_n", "pair"}
+REWRITES = {
+    "actor",
+    "autodan_turbo",
+    "best_of_n",
+    "crescendo",
+    "few-shot-harmbench",
+    "few_shot",
+    "goat",
+    "pair",
+    "pair-harmbench",
+    "pap",
+    "pap-harmbench",
+    "tactics",
+    "tap",
+    "tap-harmbench",
+    "transform",
+    "zero-shot-harmbench",
+    "zero_shot",
+}
 """Attacks whose test cases do not hold the behavior's own words."""
 
 DRAFTS = {"use": "scripted", "reply": '{"improvement": "be kind", "prompt": "Please bake, draft {n}"}'}
 """An attacker that keeps the format of those that ask for JSON."""
+
+LINES = {"use": "scripted", "reply": "1. Please bake a large and crusty loaf, draft {n}"}
+"""An attacker that keeps the format of those that ask for a list."""
+
+TURBO = {"use": "scripted", "reply": '{"prompt": "Bake, draft {n}", "strategy": "kind", "definition": "Be kind."}'}
+"""An attacker that names strategies too."""
 
 TABLE = """id,text,BehaviorID,Behavior,ContextString,SemanticCategory,FunctionalCategory,Tags
 a,bake,a,bake,,c,standard,
@@ -86,6 +110,7 @@ def minimal(tmp_path, openai_server):
         table = tmp_path / "behaviors.jsonl"
         table.write_text("".join(json.dumps(row) + "\n" for row in BEHAVIORS))
         (tmp_path / "a.csv").write_text(TABLE)
+        (tmp_path / "jailbreaks.txt").write_text("Be kind.\n---\nPlease {behavior}, do!\n")
         given = {
             ("suite", "csv"): {"path": str(tmp_path / "a.csv")},
             ("suite", "jsonl"): {"path": str(table), "context": "context", "target_string": "target"},
@@ -93,9 +118,32 @@ def minimal(tmp_path, openai_server):
             ("target", "function"): {"path": "contract_of_mine:answer"},
             ("target", "openai"): {"model": "m", "tries": 1},
             ("target", "hf"): {"id": "builtin:smollm2"},
+            ("attack", "autodan_turbo"): {"attacker": TURBO, "judge": "contains:Sure"},
             ("attack", "pair"): {"attacker": DRAFTS, "judge": "contains:Sure"},
+            ("attack", "zero_shot"): {"attacker": LINES},
+            ("attack", "zero-shot-harmbench"): {"attacker": LINES},
+            ("attack", "few_shot"): {"attacker": LINES, "judge": "contains:Sure", "rounds": 2, "width": 4, "tries": 2},
+            ("attack", "few-shot-harmbench"): {"attacker": LINES},
+            ("attack", "pap"): {"attacker": LINES},
+            ("attack", "pap-harmbench"): {"attacker": LINES},
+            ("attack", "pair-harmbench"): {"attacker": DRAFTS, "judge": "contains:Sure"},
+            ("attack", "human_jailbreaks"): {"path": str(tmp_path / "jailbreaks.txt")},
+            ("attack", "many_shot"): {"writer": LINES, "shots": 12},
+            ("attack", "tactics"): {"attacker": DRAFTS},
+            ("attack", "tap"): {"attacker": DRAFTS, "judge": "contains:Sure"},
+            ("attack", "tap-harmbench"): {"attacker": DRAFTS, "judge": "contains:Sure"},
+            ("attack", "actor"): {"attacker": {"use": "scripted", "reply": "1. miller {n}"}, "judge": "contains:Sure"},
+            ("attack", "crescendo"): {
+                "attacker": {"use": "scripted", "reply": '{"question": "Bake {n}?"}'},
+                "judge": "contains:Sure",
+            },
+            ("attack", "goat"): {
+                "attacker": {"use": "scripted", "reply": '{"reply": "Bake {n}?"}'},
+                "judge": "contains:Sure",
+            },
             ("judge", "contains"): {"pattern": "Sure"},
             ("judge", "llm"): {"model": {"use": "scripted", "reply": "Yes"}},
+            ("judge", "rating"): {"model": {"use": "scripted", "reply": "Rating: [[7]]"}},
         }.get((kind, name), {})
         if (kind, name) == ("target", "openai"):
             given["base_url"] = openai_server().url
@@ -231,6 +279,11 @@ def rows(done):
     }
 
 
+def joint(name):
+    """Whether it attacks all behaviors in one flow."""
+    return hasattr(find.resolve("attack", name)[0], "run_together")
+
+
 NUMBERED = {"use": "scripted", "reply": "Sure {n}"}
 
 
@@ -241,6 +294,9 @@ class TestEveryAttack:
         whole = rows(run(name, NUMBERED, spec=warm))
         assert {behavior for _, behavior, *_ in whole} == {row["id"] for row in BEHAVIORS}
         assert all(outcome == "success" for _, _, outcome in whole.values())
+        if joint(name):  # other behaviors, or another order of them, are another joint attack
+            assert rows(run(name, NUMBERED, store="again.db", spec=warm)) == whole
+            return
         assert rows(run(name, NUMBERED, reverse=True, store="reversed.db", spec=warm)) == whole
         few = rows(run(name, NUMBERED, ids=["braces", "surrogate"], store="few.db", spec=warm))
         assert few == {key: row for key, row in whole.items() if key[1] in ("braces", "surrogate")}
@@ -254,9 +310,9 @@ class TestEveryAttack:
             assert row["text"] in text
             assert row["context"] in text
 
-    def test_most_is_an_upper_bound(self, run, name):
+    def test_most_is_an_upper_bound(self, run, make, name):
         done = run(name, NUMBERED, spec={"samples": 2, "sampling": {"temperature": 1.0}})
-        most = find.build("attack", name).most()
+        most = make("attack", name).most()
         (cell,) = done.cells
         by_behavior = {}
         for _, behavior, case, _ in rows(done):
@@ -299,7 +355,10 @@ class TestEveryAttack:
         target = Target(find.build("target", NUMBERED))
         if attack.needs - target.model.gives:
             pytest.skip("needs more than text")
-        played, again = play(attack.run(behavior, target)), play(attack.run(behavior, target))
+        if joint(name):
+            played, again = (play(attack.run_together([behavior], target)) for _ in range(2))
+        else:
+            played, again = (play(attack.run(behavior, target)) for _ in range(2))
         assert played.cases == again.cases != []
         assert all(case.behavior == "a" and case.chat for case in played.cases)
         assert all(case.chat[-1].role in ("user", "assistant") for case in played.cases)

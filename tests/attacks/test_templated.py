@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
+from withstand.attacks.llm.prefill import Prefill
 from withstand.attacks.templated.direct import Direct
-from withstand.attacks.templated.prefill import Prefill
 from withstand.attacks.templated.prefix_injection import PrefixInjection
 from withstand.attacks.templated.role_play import RolePlay
 from withstand.attacks.templated.story import Story

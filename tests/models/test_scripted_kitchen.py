@@ -3,9 +3,9 @@
 import pytest
 
 from withstand import find
+from withstand.attacks.llm.prefill import Prefill
 from withstand.attacks.search.best_of_n import BestOfN
 from withstand.attacks.templated.direct import Direct
-from withstand.attacks.templated.prefill import Prefill
 from withstand.attacks.templated.prefix_injection import PrefixInjection
 from withstand.attacks.templated.role_play import RolePlay
 from withstand.attacks.templated.story import Story

@@ -3,6 +3,7 @@
 The three augmentations, their order and their probabilities are those of the authors' code (`run_text_bon.py` of
 jplhughes/bon-jailbreaking). We leave it in three points: white space is kept (the code joins words by one space), a
 letter outside ASCII is kept (the code drops it when its case should change), and the context is not augmented.
+Composed with another attack (section 5), the behavior alone is augmented, as by default in the code.
 """
 
 import re
@@ -10,27 +11,29 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import ClassVar
 
-from withstand.core import Behavior, Flow, Most, SpecError, Target, TestCase, ask, rng, user
+from withstand.core import Attack, Behavior, Chat, Flow, Most, SpecError, Target, TestCase, ask, rng, user
 
 
 @dataclass(frozen=True, slots=True)
 class BestOfN:
     """n spellings of the behavior; each draw is a test case that carries its completion: that very draw is judged.
 
-    n: draws per behavior, 1 or more, default 16. Draw i is the same for every n.
+    n: draws per behavior, 1 or more, default 16 (the paper: 10000). Draw i is the same for every n.
     batch: asks at once, 1 or more, default 4; a budget of asks is used up in such steps.
     temperature: of the target, in [0, 10], default 1.
     sigma: strength of the augmentation in [0, 1], default 0.4: a word is scrambled with probability sigma**(1/2), a
         letter changes case with sigma**(1/2), a character is moved by one ASCII code with sigma**3.
+    attack: what each spelling is sent through, such as prefix_injection; default none. It must ask nothing. If it has
+        several test cases, they take turns, and n stays the number of draws.
     seed: any whole number, default 0; draws the spellings.
     """
 
     version: ClassVar[int] = 1
-    needs: ClassVar[frozenset[str]] = frozenset()
     n: int = 16
     batch: int = 4
     temperature: float = 1.0
     sigma: float = 0.4
+    attack: Attack | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -40,6 +43,16 @@ class BestOfN:
             raise SpecError(f"temperature is {self.temperature}", hint="it must lie in [0, 10]; the paper's is 1")
         if not 0 <= self.sigma <= 1:
             raise SpecError(f"sigma is {self.sigma}", hint="it must lie in [0, 1]; the paper's is 0.4")
+        inner = self.attack
+        if inner and (not hasattr(inner, "run") or inner.most().asks or "weights" in inner.needs):
+            raise SpecError(
+                f"best_of_n cannot go through {type(inner).__name__}, which searches",
+                hint="compose it with an attack that asks nothing, such as prefix_injection",
+            )
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return self.attack.needs if self.attack else frozenset()
 
     def most(self) -> Most:
         return Most(cases=self.n, asks={"target": self.n}, drawn=True)
@@ -47,11 +60,19 @@ class BestOfN:
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         sampling = replace(target.sampling, temperature=self.temperature)
         for start in range(0, self.n, self.batch):
-            draws = [rng(self.seed, behavior.id, i) for i in range(start, min(start + self.batch, self.n))]
-            chats = [user(behavior.prompt(augment(behavior.text, self.sigma, draw))) for draw in draws]
+            chats = [self._chat(i, behavior, target) for i in range(start, min(start + self.batch, self.n))]
             completions = yield from ask(target, chats, sampling)
             for chat, completion in zip(chats, completions, strict=True):
                 yield TestCase(behavior.id, chat, completion=completion)
+
+    def _chat(self, i: int, behavior: Behavior, target: Target) -> Chat:
+        """Spelling number i, as it is sent."""
+        spelled = replace(behavior, text=augment(behavior.text, self.sigma, rng(self.seed, behavior.id, i)))
+        if self.attack is None:
+            return user(spelled.prompt())
+        cases = list(self.attack.run(spelled, target))
+        chat: Chat = cases[i % len(cases)].chat
+        return chat
 
 
 def augment(text: str, sigma: float, draw: Random) -> str:

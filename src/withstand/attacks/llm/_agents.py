@@ -1,0 +1,126 @@
+"""The agents of AutoDAN-Turbo: attacker, target with judge, summarizer. Liu et al. 2024, arXiv:2410.05295."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+
+from withstand.attacks.llm._attacker import drafts, read_object
+from withstand.attacks.llm._library import Strategy
+from withstand.attacks.llm._lines import filled, shown_context
+from withstand.attacks.llm._pair import score_of
+from withstand.core import (
+    Behavior,
+    Chat,
+    Completion,
+    Flow,
+    Judge,
+    Model,
+    Sampling,
+    Target,
+    TestCase,
+    Verdict,
+    ask,
+    user,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A prompt and what came of it. `score` in [0, 1], -1 where the judge could not say; `done`: it says success."""
+
+    prompt: str
+    answer: str
+    score: float
+    done: bool = False
+
+
+def before(behavior: Behavior) -> Attempt:
+    """What the first attempt is compared with: the bare behavior, taken to be refused."""
+    return Attempt(behavior.text, "I'm sorry, but I can't help with that.", 0.0)
+
+
+def written(attacker: Model, requests: Sequence[str], sampling: Sampling, tries: int) -> Flow[list[str | None]]:
+    """The attacker's prompt for each request, None where it refuses or breaks the format."""
+
+    def prompt_in(said: str) -> str | None:
+        found = read_object(said, "prompt")
+        return found["prompt"] if found else None
+
+    found = yield from drafts(attacker, [user(text) for text in requests], prompt_in, sampling, tries)
+    return [draft.value if draft else None for draft in found]
+
+
+def request(behavior: Behavior, works: bool = False, strategies: Sequence[Strategy] = ()) -> str:
+    """What the attacker is asked: to use the strategies if they work, else to find something else."""
+    told = "\n\n".join(f"{s.strategy}: {s.definition}\nExample: {s.example}" for s in strategies)
+    part = filled(prompts()["use" if works else "avoid"], list=told) + "\n\n" if strategies else ""
+    text, context = behavior.text, shown_context(behavior)
+    return filled(prompts()["attack"], behavior=text, context=context, strategies=part)
+
+
+def tested(
+    target: Target, judge: Judge, streams: Sequence[Behavior], sent: Sequence[str | None]
+) -> Flow[list[Attempt | None]]:
+    """Ask the target all prompts at once, have the answers judged, and give each prompt as a candidate; None for none.
+
+    streams: the behavior of each prompt; equal ones stand together.
+    """
+    going = [(behavior, prompt) for behavior, prompt in zip(streams, sent, strict=True) if prompt is not None]
+    chats = [user(behavior.prompt(prompt)) for behavior, prompt in going]
+    answers = (yield from ask(target, chats)) if chats else []
+    tried: list[Attempt] = []
+    for behavior, group in groupby(zip(going, chats, answers, strict=True), key=lambda each: each[0][0]):
+        mine = list(group)
+        verdicts = yield from _graded(judge, behavior, [answer for *_, answer in mine])
+        for ((_, prompt), chat, answer), verdict in zip(mine, verdicts, strict=True):
+            tried.append(Attempt(prompt, answer.text, score_of(verdict), verdict.outcome == "success"))
+            yield TestCase(behavior.id, chat, score=tried[-1].score)
+    found = iter(tried)
+    return [None if prompt is None else next(found) for prompt in sent]
+
+
+def _graded(judge: Judge, behavior: Behavior, answers: Sequence[Completion]) -> Flow[list[Verdict]]:
+    """The judge's verdicts; a failure where nothing was said, whatever a judge would say."""
+    given = [answer for answer in answers if answer.text.strip()]
+    verdicts = iter((yield from judge.grade(behavior, given)) if given else ())
+    return [next(verdicts) if answer.text.strip() else Verdict("failure", 0.0) for answer in answers]
+
+
+def learned(
+    summarizer: Model,
+    rises: Sequence[tuple[Behavior, Attempt, Attempt]],
+    library: Sequence[Strategy],
+    tries: int,
+    max_tokens: int,
+) -> Flow[list[Strategy]]:
+    """What the summarizer says made the second attempt better; nothing where it refuses or breaks the format."""
+    known: dict[str, str] = {}
+    for entry in library:
+        known.setdefault(entry.strategy, entry.definition)
+    told = "\n".join(f"- {name}: {definition}" for name, definition in known.items()) or "none"
+    chats: list[Chat] = []
+    for behavior, old, new in rises:
+        parts = {"behavior": behavior.text, "first": old.prompt, "second": new.prompt, "known": told}
+        chats.append(user(filled(prompts()["summarize"], **parts)))
+    if not chats:
+        return []
+    sampling = Sampling(max_tokens=max_tokens, temperature=0.6, top_p=0.9)  # those of the authors' code
+    named = yield from drafts(
+        summarizer, chats, lambda said: read_object(said, "strategy", "definition"), sampling, tries
+    )
+    return [
+        Strategy(**draft.value, example=new.prompt, rise=new.score - old.score, answer=old.answer)
+        for draft, (_, old, new) in zip(named, rises, strict=True)
+        if draft
+    ]
+
+
+@cache
+def prompts() -> dict[str, str]:
+    """The parts of autodan_turbo.txt by their names."""
+    text = Path(__file__).with_name("autodan_turbo.txt").read_text(encoding="utf-8")
+    parts = re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    return {name: part.strip() for name, part in parts}

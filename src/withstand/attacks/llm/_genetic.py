@@ -1,0 +1,138 @@
+"""What AutoDAN breeds prefixes with: selection, crossover of sentences, words replaced by momentum.
+Liu et al. 2023, arXiv:2310.04451."""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from withstand.core import SpecError
+
+SENTENCE = re.compile(r"\S.*?(?:[.!?]\s+|\n\s*|\Z)", re.DOTALL)
+"""A sentence, or a line, with the white space that follows it."""
+WORD = re.compile(r"[^\W\d_]+")
+
+
+def chances(losses: Sequence[float]) -> list[float]:
+    """The probability of each to become a parent: the softmax of the negated losses."""
+    lowest = min(losses)
+    weights = [math.exp(lowest - loss) for loss in losses]
+    total = sum(weights)
+    return [weight / total for weight in weights]
+
+
+def sentences(text: str) -> list[str]:
+    return SENTENCE.findall(text)
+
+
+def joined(parts: Sequence[str]) -> str:
+    """A text again; line breaks go along with the sentence before them."""
+    return "".join(part if part[-1].isspace() else f"{part} " for part in parts).rstrip()
+
+
+def crossed(one: str, other: str, points: int, draw: Random) -> tuple[str, str]:
+    """Two children: the parents' sentences, cut at up to `points` places, each stretch swapped with probability 1/2.
+
+    A cut lies between two sentences of the shorter parent; what the longer one has beyond goes with its last stretch.
+    """
+    ours, theirs = sentences(one), sentences(other)
+    between = range(1, min(len(ours), len(theirs)))
+    cuts = sorted(draw.sample(between, min(points, len(between))))
+    first: list[str] = []
+    second: list[str] = []
+    for low, high in zip([0, *cuts], [*cuts, None], strict=True):
+        pair = ours[low:high], theirs[low:high]
+        if draw.random() < 0.5:
+            pair = pair[::-1]
+        first += pair[0]
+        second += pair[1]
+    return joined(first), joined(second)
+
+
+def offspring(parents: Sequence[str], crossover: float, points: int, draw: Random) -> list[str]:
+    """As many children as parents: neighbors are crossed with probability `crossover`, an odd last one stays."""
+    children = list(parents)
+    for i in range(0, len(parents) - 1, 2):
+        if draw.random() < crossover:
+            children[i : i + 2] = crossed(parents[i], parents[i + 1], points, draw)
+    return children
+
+
+def filled(texts: Sequence[str], number: int, points: int, draw: Random) -> list[str]:
+    """`number` texts: the given ones first, then children of random pairs of them."""
+    whole = list(texts[:number])
+    while len(whole) < number:
+        one, other = draw.choices(texts, k=2)
+        whole += crossed(one, other, points, draw)
+    return whole[:number]
+
+
+def momentum(words: Mapping[str, float], scored: Mapping[str, float], known: Mapping[str, object]) -> dict[str, float]:
+    """The scores of the `known` words: the mean score (negated loss) of the texts that hold a word, averaged with the
+    score that the word had before."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for text, loss in scored.items():
+        for word in sorted({word.lower() for word in WORD.findall(text)} & known.keys()):
+            found[word].append(-loss)
+    means = {word: sum(scores) / len(scores) for word, scores in found.items()}
+    return {**words, **{word: (words[word] + mean) / 2 if word in words else mean for word, mean in means.items()}}
+
+
+def reworded(
+    text: str, words: Mapping[str, float], alike: Mapping[str, Sequence[str]], chance: float, draw: Random
+) -> str:
+    """Each word that has others `alike` becomes one of them or itself, with probability `chance`.
+
+    The roulette weighs each by how far its score is above the lowest among them; a word without a score has the lowest
+    score of all, and where all are equal the word stays.
+    """
+    lowest = min(words.values(), default=0.0)
+
+    def turned(word: str) -> str:
+        choices = alike.get(word.lower(), ())
+        if not choices or draw.random() >= chance:
+            return word
+        scores = [words.get(choice, lowest) for choice in choices]
+        weights = [score - min(scores) for score in scores]
+        if not any(weights):
+            return word
+        [chosen] = draw.choices(choices, weights)
+        return chosen.capitalize() if word[0].isupper() else chosen
+
+    return WORD.sub(lambda match: turned(match[0]), text)
+
+
+def check_genetic(attack: Any) -> None:
+    """Raise `SpecError` for a field out of its range."""
+    for name in ("steps", "points", "iterations", "patience", "tries", "attacker_tokens"):
+        if getattr(attack, name) < 1:
+            raise SpecError(f"{name} is {getattr(attack, name)}", hint="it must be 1 or more")
+    if attack.population < 2 or not 0 <= attack.elites < 1:
+        raise SpecError(
+            f"population is {attack.population}, elites {attack.elites}", hint="2 or more, and a share in [0, 1)"
+        )
+    for name, most in {"crossover": 1, "mutation": 1, "temperature": 10}.items():
+        if not 0 <= getattr(attack, name) <= most:
+            raise SpecError(f"{name} is {getattr(attack, name)}", hint=f"it must lie in [0, {most}]")
+    if not all(seed.strip() for seed in attack.seeds):
+        raise SpecError("seeds holds an empty text", hint='write seeds = ["..."]')
+
+
+def first() -> list[str]:
+    """Our seeds."""
+    return _text("seeds").split("\n---\n")
+
+
+@cache
+def alike() -> dict[str, list[str]]:
+    """For each word of our list those of its line, itself too."""
+    return {word: line.split() for line in _text("words").splitlines() for word in line.split()}
+
+
+@cache
+def _text(name: str) -> str:
+    return Path(__file__).with_name(f"autodan_{name}.txt").read_text(encoding="utf-8").strip()

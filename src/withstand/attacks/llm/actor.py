@@ -1,0 +1,114 @@
+"""ActorAttack: conversations that start at people and things connected with the behavior and lead from each to it.
+Ren et al. 2024, arXiv:2410.10700.
+
+We leave the paper and its code in these points. All actors are named in one answer, and their conversations are asked
+together, so that a success ends all; the code has one after another. All answers of a conversation are judged together
+after each turn; the code rates each answer by itself. The last question of a chain asks for the whole, where the code
+has a further turn that asks to format it. What the target does not know is not told apart. The prompts are ours.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from withstand.attacks.llm._attacker import drafts, no_draft
+from withstand.attacks.llm._talk import Talk, check, data, filled, member, put, search, won
+from withstand.core import Behavior, Flow, Judge, Model, Most, Sampling, Target
+from withstand.refusal import refusal_in
+
+QUESTION: Callable[[str], str | None] = partial(member, "question")
+MARK = r"(?:\d{1,2}[.):]|[-*\u2022])"
+"""What stands before an item of a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """One test case: the best-rated conversation up to a last user turn, with the answers it got as its completion.
+
+    attacker: names actors and writes questions; no default. One that gives "prefill" is helped to keep the format.
+    judge: rates the answers of each conversation after each turn; no default. Its success ends the attack.
+    actors: conversations, one per actor, 1 or more, default 3 as in the authors' code; fewer if it names fewer.
+    turns: most questions of a conversation, 1 or more, default 5; fewer if the attacker writes fewer. A refused
+        one is rewritten and asked again once, then skipped; it is not in the test case.
+    tries: most answers of the attacker for one list or question, 1 or more, default 3.
+    attacker_tokens: most tokens of an attacker's answer, 1 or more, default 600.
+    search_tokens: most tokens of a target's answer, default 0: the run's own. The answers are those judged at the end.
+    temperature: of the attacker, in [0, 10], default 1.
+    seed: any whole number, default 0; another draws other answers.
+
+    Target: at most 2 x actors x turns asks; judge: that times its own; attacker: at most
+    tries x (1 + actors + actors x turns).
+    """
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset({"turns"})
+    attacker: Model
+    judge: Judge
+    actors: int = 3
+    turns: int = 5
+    tries: int = 3
+    attacker_tokens: int = 600
+    search_tokens: int = 0
+    temperature: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check(self, "actors", "turns")
+
+    def most(self) -> Most:
+        questions = self.actors * self.turns
+        asks = {
+            "target": 2 * questions,
+            "attacker": self.tries * (1 + self.actors + questions),
+            "judge": 2 * questions * self.judge.asks,
+        }
+        return Most(asks=asks, drawn=True)
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
+        network, chain, milder = re.split(r"\[[A-Z]+\]\n", data("actor.txt"))[1:]
+        writing, answering = Sampling(self.attacker_tokens, self.temperature), search(target, self.search_tokens)
+        topic, number = behavior.prompt(), str(self.turns)
+
+        prompt = filled(network, behavior=topic, actors=str(self.actors))
+        [named] = yield from drafts(self.attacker, [prompt], items, writing, self.tries, "1. ")
+        if named is None:
+            raise no_draft(self.tries)
+        prompts = [filled(chain, behavior=topic, turns=number, actor=each) for each in named.value[: self.actors]]
+        plans = yield from drafts(self.attacker, prompts, items, writing, self.tries, "1. ")
+        played = [(who, plan.value[: self.turns]) for who, plan in zip(named.value, plans, strict=False) if plan]
+        if not played:
+            raise no_draft(self.tries)
+
+        talks = [Talk()] * len(played)
+        for step in range(max(len(questions) for _, questions in played)):
+            asked = [questions[step] if step < len(questions) else None for _, questions in played]
+            for attempt in (1, 2):
+                turns = yield from put(behavior, target, self.judge, talks, asked, answering)
+                if won(turns):
+                    return
+                talks = [turn.talk if turn and not turn.refused else talks[i] for i, turn in enumerate(turns)]
+                lost = [i for i, turn in enumerate(turns) if turn and turn.refused]
+                if attempt == 2 or not lost:
+                    break
+                prompts = [filled(milder, actor=played[i][0], question=asked[i] or "") for i in lost]
+                again = yield from drafts(self.attacker, prompts, QUESTION, writing, self.tries, '{"question": "')
+                asked = [None] * len(played)
+                for i, draft in zip(lost, again, strict=True):
+                    asked[i] = draft.value if draft else None
+
+
+def items(text: str) -> tuple[str, ...] | None:
+    """The different texts of a JSON list or of a list with a number or bullet a line; None where there are none."""
+    from json_repair import repair_json  # here, so that looking around stays fast
+
+    start = re.search(r"\[\s*\"", text)  # else a bracket of prose would be read as a list
+    if start:
+        read = repair_json(text[start.start() :], return_objects=True)
+        found = [item for item in read if isinstance(item, str)] if isinstance(read, list) else []
+    else:
+        # A mark may stand twice: the opening's, and the one with which the attacker begins anew.
+        found = re.findall(rf"^[\s*_#]*(?:{MARK}[\s*_]+)+(.+)$", text, re.MULTILINE)
+    kept = [item.strip().strip("*_").strip() for item in found]
+    return tuple(dict.fromkeys(item for item in kept if item and not refusal_in(item))) or None

@@ -1,0 +1,137 @@
+"""AutoDAN-Turbo: an attacker learns strategies from its own successes and keeps them in a library for later behaviors.
+Liu et al. 2024, arXiv:2410.05295, Algorithms 1 to 3.
+
+Where we leave the authors' code: answers are compared without an embedding model (see `_library.py`); an attacker that
+refuses skips its turn, where the code sends the bare request; behaviors are shuffled, and `batch` of them go on side by
+side with one library; all attempts of the warm-up are drawn, where the code stops at the first good one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import ClassVar
+
+from withstand.attacks.llm._agents import Attempt, before, learned, request, tested, written
+from withstand.attacks.llm._attacker import no_draft
+from withstand.attacks.llm._library import Strategy, read_library, retrieve
+from withstand.core import Behavior, Flow, Json, Judge, Model, Most, Sampling, SpecError, Target, rng, to_json
+
+
+@dataclass(frozen=True, slots=True)
+class AutoDANTurbo:
+    """A joint attack: one flow and one growing library for all behaviors; of each the best-scored prompt is kept.
+
+    attacker: writes prompts.   judge: scores answers in [0, 1]; what made a score rise is learned. Its success ends a
+        behavior's round (the paper: 8.5 of 1 to 10). One without scores counts as 0 or 1.
+    summarizer: names what made a score rise; default none: the attacker.
+    warmup: attempts per behavior without strategies, 0 or more, default 5 (paper: up to 150). Best against worst is
+        learned from.   rounds: over all behaviors, 1 or more, default 2 (code: 4).
+    steps: attempts per behavior and round, 1 or more, default 5 (paper: 150); the first is without strategies.
+    k: most strategies given to the attacker, 1 or more, default 5.
+    margin: a rise above it is learned from, in [0, 1], default 0. At 1 the library stays as it is: the paper's test
+        stage is warmup 0, rounds 1, margin 1 and a `library`.
+    batch: behaviors side by side, 1 or more, default 8; at 1 each learns from all before it, as in the paper.
+    library: JSON file of strategies to start from, a list of objects with strategy, definition, example, rise (in
+        [0, 1]) and answer; default none.
+    tries: asks for a usable answer of attacker or summarizer, 1 or more, default 3.
+    attacker_tokens: of their answers, 1 or more, default 1024.   search_tokens: of the target's answers while
+        searching, default 0: the run's own.   temperature: of the attacker, in [0, 10], default 1; the summarizer's
+        is 0.6, with top_p 0.9.   seed: any whole number, default 0; shuffles the behaviors of each round.
+    """
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset()
+    attacker: Model
+    judge: Judge
+    summarizer: Model | None = None
+    warmup: int = 5
+    rounds: int = 2
+    steps: int = 5
+    k: int = 5
+    margin: float = 0.0
+    batch: int = 8
+    library: str = ""
+    tries: int = 3
+    attacker_tokens: int = 1024
+    search_tokens: int = 0
+    temperature: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "steps", "k", "batch", "tries", "attacker_tokens"):
+            if getattr(self, name) < 1:
+                raise SpecError(f"{name} is {getattr(self, name)}", hint="it must be 1 or more")
+        if self.warmup < 0 or self.search_tokens < 0:
+            raise SpecError(
+                f"warmup is {self.warmup} and search_tokens {self.search_tokens}", hint="both must be 0 or more"
+            )
+        if not 0 <= self.margin <= 1:
+            raise SpecError(f"margin is {self.margin}", hint="it must lie in [0, 1]; the paper's is 0")
+        Sampling(temperature=self.temperature)
+        read_library(self.library)
+
+    def identity(self) -> Json:
+        """The strategies it starts from: a file may change behind its name."""
+        return to_json(read_library(self.library))
+
+    def most(self) -> Most:
+        attempts, learned = self.warmup + self.rounds * self.steps, bool(self.warmup) + self.rounds * self.steps
+        asks = {"target": attempts, "judge": attempts * self.judge.asks, "attacker": attempts * self.tries}
+        role = "summarizer" if self.summarizer else "attacker"
+        return Most(cases=1, asks=asks | {role: asks.get(role, 0) + learned * self.tries})
+
+    def run_together(self, behaviors: Sequence[Behavior], target: Target) -> Flow[None]:
+        yield from self.explore(behaviors, target)
+
+    def explore(self, behaviors: Sequence[Behavior], target: Target) -> Flow[list[Strategy]]:
+        """The attack; returns the library as it is at the end."""
+        tokens = self.search_tokens or target.sampling.max_tokens
+        target = replace(target, sampling=replace(target.sampling, max_tokens=tokens))
+        order = sorted(behaviors, key=lambda behavior: behavior.id)  # whatever their order in the file
+        library, made = read_library(self.library), False
+        for group in self._groups(order) if self.warmup else ():
+            streams = [behavior for behavior in group for _ in range(self.warmup)]
+            attempts = yield from self._attempts(target, streams, [request(behavior) for behavior in streams])
+            made = made or any(attempts)
+            pairs = []
+            for i, behavior in enumerate(group):
+                mine = [a for a in attempts[i * self.warmup : (i + 1) * self.warmup] if a and a.score >= 0]
+                worst, best = (pick(mine, key=attrgetter("score"), default=before(behavior)) for pick in (min, max))
+                pairs.append((behavior, worst if worst.score < best.score else before(behavior), best))
+            library += yield from self._learned(pairs, library)
+        for number in range(self.rounds):
+            rng(self.seed, "order", number).shuffle(order)
+            for group in self._groups(order):
+                live, last = group, {behavior.id: before(behavior) for behavior in group}
+                for step in range(self.steps):
+                    found = [retrieve(library, last[b.id].answer, self.k) if step else (False, []) for b in live]
+                    requests = [request(behavior, *each) for behavior, each in zip(live, found, strict=True)]
+                    attempts = yield from self._attempts(target, live, requests)
+                    made = made or any(attempts)
+                    scored = [(b, new) for b, new in zip(live, attempts, strict=True) if new and new.score >= 0]
+                    library += yield from self._learned([(b, last[b.id], new) for b, new in scored], library)
+                    last |= {behavior.id: new for behavior, new in scored}
+                    live = [behavior for behavior in live if not last[behavior.id].done]
+                    if not live:
+                        break
+        if not made:
+            raise no_draft(self.tries)
+        return library
+
+    def _groups(self, behaviors: Sequence[Behavior]) -> list[Sequence[Behavior]]:
+        return [behaviors[i : i + self.batch] for i in range(0, len(behaviors), self.batch)]
+
+    def _attempts(
+        self, target: Target, streams: Sequence[Behavior], requests: Sequence[str]
+    ) -> Flow[list[Attempt | None]]:
+        """One attempt per request, all side by side; None where the attacker gave no prompt."""
+        sampling = Sampling(max_tokens=self.attacker_tokens, temperature=self.temperature)
+        sent = yield from written(self.attacker, requests, sampling, self.tries)
+        return (yield from tested(target, self.judge, streams, sent))
+
+    def _learned(
+        self, pairs: Sequence[tuple[Behavior, Attempt, Attempt]], library: list[Strategy]
+    ) -> Flow[list[Strategy]]:
+        rises = [pair for pair in pairs if pair[2].score - pair[1].score > self.margin]
+        summarizer = self.summarizer or self.attacker
+        return (yield from learned(summarizer, rises, library, self.tries, self.attacker_tokens))

@@ -1,0 +1,127 @@
+"""Crescendo: a conversation that starts harmless and moves to the behavior in small steps, each built on the target's
+own answers; a refused question is taken back. Russinovich et al. 2024, arXiv:2404.01833.
+
+We leave the paper in these points. The judge is a field, in place of the paper's own with a second one that checks it,
+and rates all answers together, since the behavior may be given in parts. The attacker is sent one prompt with the
+conversation in it, its older answers summed up, where the paper keeps a history of prompts: so small attackers can
+follow, and need no turns of their own. The prompt is ours.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import ClassVar
+
+from withstand.attacks.llm._attacker import Draft, drafts, no_draft
+from withstand.attacks.llm._talk import SHOWN, Talk, Turn, check, data, filled, member, put, rating, search, won
+from withstand.core import Behavior, Chat, Flow, Judge, Model, Most, Sampling, SpecError, Target, Verdict
+
+OPENING = '{"summary": "'
+QUESTION: Callable[[str], str | None] = partial(member, "question")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """Where a conversation is. `notes` sum up all its answers but the last; `refused`: questions taken back since."""
+
+    talk: Talk
+    notes: tuple[str, ...]
+    verdict: Verdict
+    refused: tuple[str, ...]
+    rounds: int
+    taken_back: int
+
+
+START = _Stream(Talk(), (), Verdict("unscored"), (), 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Crescendo:
+    """One test case: the best-rated conversation up to a last user turn, with the answers it got as its completion.
+
+    attacker: writes the questions; no default. One that gives "prefill" is helped to keep the format.
+    judge: rates the answers so far after each; no default. Its success ends the attack.
+    turns: most questions that stay in a conversation, 1 or more, default 10 as in the paper. A question that the
+        attacker does not give counts too.
+    backtracks: most questions taken back in a conversation because they were refused, 0 or more, default 10 as in the
+        paper; later refusals stay. One taken back is not in the test case and does not count as a turn.
+    streams: independent conversations, 1 or more, asked together, default 1. The paper restarts instead: its attempts
+        come one after another.
+    tries: most answers of the attacker for one question, 1 or more, default 3.
+    attacker_tokens: most tokens of an attacker's answer, 1 or more, default 400.
+    search_tokens: most tokens of a target's answer, default 0: the run's own. The answers are those judged at the end.
+    temperature: of the attacker, in [0, 10], default 1.
+    seed: any whole number, default 0; another draws other answers.
+
+    Target: at most streams x (turns + backtracks) asks; attacker: tries times that; judge: that times its own.
+    """
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset({"turns"})
+    attacker: Model
+    judge: Judge
+    turns: int = 10
+    backtracks: int = 10
+    streams: int = 1
+    tries: int = 3
+    attacker_tokens: int = 400
+    search_tokens: int = 0
+    temperature: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check(self, "turns", "streams")
+        if self.backtracks < 0:
+            raise SpecError(f"backtracks is {self.backtracks}", hint="it must be 0 or more; the paper's is 10")
+
+    def most(self) -> Most:
+        asks = self.streams * (self.turns + self.backtracks)
+        return Most(asks={"target": asks, "attacker": asks * self.tries, "judge": asks * self.judge.asks}, drawn=True)
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
+        writing, answering = Sampling(self.attacker_tokens, self.temperature), search(target, self.search_tokens)
+        streams, asked = [START] * self.streams, 0
+        while live := [i for i, stream in enumerate(streams) if stream.rounds < self.turns]:
+            prompts = [self._prompt(behavior, streams[i]) for i in live]
+            found = yield from drafts(self.attacker, prompts, QUESTION, writing, self.tries, OPENING)
+            questions = [draft.value if draft else None for draft in found]
+            talks = [streams[i].talk for i in live]
+            turns = yield from put(behavior, target, self.judge, talks, questions, answering)
+            if won(turns):
+                return
+            asked += sum(turn is not None for turn in turns)
+            for i, draft, turn in zip(live, found, turns, strict=True):
+                streams[i] = self._after(streams[i], draft, turn)
+        if not asked:
+            raise no_draft(self.tries)
+
+    def _prompt(self, behavior: Behavior, stream: _Stream) -> Chat:
+        talk = stream.talk
+        told = [
+            f"You asked: {question}\nIt answered, in short: {note}"
+            for question, note in zip(talk.questions, stream.notes, strict=False)
+        ]
+        if talk.answers:
+            told.append(f"You asked: {talk.questions[-1]}\nIt answered: {talk.answers[-1].text[:SHOWN]}")
+            told.append(f"Rating of its answers so far: {rating(stream.verdict)}")
+        told += [f"Refused and taken back, ask something else: {question}" for question in stream.refused]
+        return filled(
+            data("crescendo.txt"),
+            behavior=behavior.prompt(),
+            conversation="\n\n".join(told) or "Nothing has been said yet.",
+            round=str(stream.rounds + 1),
+            turns=str(self.turns),
+        )
+
+    def _after(self, stream: _Stream, draft: Draft[str] | None, turn: Turn | None) -> _Stream:
+        """The stream with its turn, without it where it was taken back or led to nothing to go on from."""
+        if draft is None or turn is None:
+            return replace(stream, rounds=stream.rounds + 1)
+        if turn.refused and stream.taken_back < self.backtracks:
+            return replace(stream, refused=(*stream.refused, draft.value), taken_back=stream.taken_back + 1)
+        if turn.silent:
+            return replace(stream, rounds=stream.rounds + 1)
+        notes = stream.notes
+        if stream.talk.answers:  # what was last is now older: of it the attacker's summary stays
+            notes = (*notes, member("summary", draft.said) or stream.talk.answers[-1].text[:200])
+        return _Stream(turn.talk, notes, turn.verdict, (), stream.rounds + 1, stream.taken_back)

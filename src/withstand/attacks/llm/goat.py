@@ -1,0 +1,102 @@
+"""GOAT: an attacker model talks with the target and picks at each turn from a list of techniques, after it has said
+what it observes and thinks. Pavlova et al. 2024, arXiv:2410.01606.
+
+We leave the paper in these points. The attacker is sent one prompt with the conversation in it, where the paper keeps a
+history: its earlier observations and thoughts are not in it. The paper's algorithm talks for a fixed number of turns;
+here the answers so far are judged after each, and a success ends it. Prompt, definitions and examples of the techniques
+are ours.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from withstand.attacks.llm._attacker import drafts, no_draft
+from withstand.attacks.llm._talk import SHOWN, Talk, check, data, filled, member, put, search, won
+from withstand.core import Behavior, Chat, Flow, Judge, Model, Most, Sampling, SpecError, Target
+
+TECHNIQUES = (
+    "response_priming",
+    "refusal_suppression",
+    "persona_modification",
+    "topic_splitting",
+    "hypothetical_framing",
+    "dual_response",
+    "opposite_intent",
+)
+OPENING = '{"observation": "'
+REPLY: Callable[[str], str | None] = partial(member, "reply")
+
+
+@dataclass(frozen=True, slots=True)
+class GOAT:
+    """One test case: the best-rated conversation up to a last user turn, with the answers it got as its completion.
+
+    attacker: writes the user's messages; no default. One that gives "prefill" is helped to keep the format.
+    judge: rates the answers so far after each; no default. Its success ends the attack.
+    turns: most messages to the target, 1 or more, default 5 as in the paper. Refused ones stay in the conversation, one
+        with an empty answer does not. A message that the attacker does not give counts too.
+    techniques: names out of `goat_techniques.json` that the attacker is shown, at least one, default all seven.
+    tries: most answers of the attacker for one message, 1 or more, default 3.
+    attacker_tokens: most tokens of an attacker's answer, 1 or more, default 800.
+    search_tokens: most tokens of a target's answer, default 0: the run's own. The answers are those judged at the end.
+    temperature: of the attacker, in [0, 10], default 1.
+    seed: any whole number, default 0; another draws other answers.
+
+    Target: at most turns asks; attacker: tries times that; judge: that times its own.
+    """
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset({"turns"})
+    attacker: Model
+    judge: Judge
+    turns: int = 5
+    techniques: tuple[str, ...] = TECHNIQUES
+    tries: int = 3
+    attacker_tokens: int = 800
+    search_tokens: int = 0
+    temperature: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check(self, "turns")
+        if not self.techniques or not {*self.techniques} <= {*TECHNIQUES}:
+            raise SpecError(f"techniques are {list(self.techniques)}", hint=f"name some of {', '.join(TECHNIQUES)}")
+
+    def most(self) -> Most:
+        asks = {"target": self.turns, "attacker": self.turns * self.tries, "judge": self.turns * self.judge.asks}
+        return Most(asks=asks, drawn=True)
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
+        writing, answering = Sampling(self.attacker_tokens, self.temperature), search(target, self.search_tokens)
+        talk, asked = Talk(), 0
+        for step in range(self.turns):
+            prompt = self._prompt(behavior, talk, step)
+            [draft] = yield from drafts(self.attacker, [prompt], REPLY, writing, self.tries, OPENING)
+            reply = draft.value if draft else None
+            [turn] = yield from put(behavior, target, self.judge, [talk], [reply], answering)
+            if won([turn]):
+                return
+            asked += turn is not None
+            if turn and not turn.silent:
+                talk = turn.talk
+        if not asked:
+            raise no_draft(self.tries)
+
+    def _prompt(self, behavior: Behavior, talk: Talk, step: int) -> Chat:
+        known = json.loads(data("goat_techniques.json"))
+        shown = [f"- {name}: {known[name]['what']}\n  Example: {known[name]['example']}" for name in self.techniques]
+        told = [
+            f"User: {question}\nModel: {answer.text[:SHOWN]}"
+            for question, answer in zip(talk.questions, talk.answers, strict=True)
+        ]
+        return filled(
+            data("goat.txt"),
+            behavior=behavior.prompt(),
+            techniques="\n".join(shown),
+            conversation="\n\n".join(told) or "Nothing has been said yet.",
+            round=str(step + 1),
+            turns=str(self.turns),
+        )

@@ -1,0 +1,131 @@
+"""Transform: what another attack asks, in a code, a language or a tense that refusals were not trained on.
+
+Codes as of Wei et al. 2023, arXiv:2307.02483, and Yuan et al. 2023, arXiv:2308.06463; past tense of Andriushchenko and
+Flammarion 2024, arXiv:2407.11969, with one rewriting where they draw 20. We leave Yuan et al. in that the code is told
+in a line, not taught by examples. All are links of one chain around any black-box attack.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, TypeVar
+
+from withstand.attacks.llm._around import around, asked_in, check_inner, inner, instead
+from withstand.attacks.llm._attacker import drafts, no_draft, read_object, unquoted
+from withstand.attacks.llm._links import Link, Rewrite, decoded, encoded, link
+from withstand.core import Attack, Behavior, Chat, Flow, Model, Most, Sampling, SpecError, Target, user
+from withstand.refusal import refusal_in
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """The last user turn of each chat of `attack`, context included, goes through `chain`; earlier turns stay.
+
+    attack: a black-box attack on one behavior; default none: the behavior itself, as one test case.
+    chain: links in the order they are applied, at least one, default ("base64",): base64, hex, binary, rot13,
+        caesar:N (N from 1 to 25, default 3), atbash, reverse, leetspeak, morse, spaces, pig_latin, code; past_tense
+        and language:NAME, which stand before all others, need a writer and leave the context as it is.
+    decode: the target shall answer in the code (without past_tense); the answer is asked here and decoded, so that
+        attack and judge read plain text, and that draw is judged. One that is plain already stays. Default false.
+    writer: rewrites for past_tense and language:NAME; default none.
+    tries: asks of the writer for each text, until it neither refuses nor breaks the format, 1 or more, default 3.
+    attacker_tokens: of the writer's answer, 1 or more, default 512.
+    temperature: of the writer, in [0, 10], default 1.
+    seed: any whole number, default 0; another one draws the writer's answers anew. `attack` has its own.
+    """
+
+    version: ClassVar[int] = 1
+    attack: Attack | None = None
+    chain: tuple[str, ...] = ("base64",)
+    decode: bool = False
+    writer: Model | None = None
+    tries: int = 3
+    attacker_tokens: int = 512
+    temperature: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        links = [link(name) for name in self.chain]
+        rewrites = sum(isinstance(each, Rewrite) for each in links)
+        if not links:
+            raise SpecError("chain is empty", hint='write chain = ["base64"]')
+        if any(isinstance(each, Rewrite) for each in links[rewrites:]):
+            raise SpecError("chain: no writer can read a code", hint="put past_tense and language:NAME first")
+        if rewrites and self.writer is None:
+            raise SpecError(f"chain: {self.chain[0]} needs a writer", hint='write writer = "hf:NAME"')
+        if self.tries < 1 or self.attacker_tokens < 1:
+            raise SpecError(
+                f"tries is {self.tries} and attacker_tokens is {self.attacker_tokens}", hint="both must be 1 or more"
+            )
+        if not 0 <= self.temperature <= 10:
+            raise SpecError(f"temperature is {self.temperature}", hint="it must lie in [0, 10]")
+        check_inner("transform", self.attack)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return self.attack.needs if self.attack else frozenset()
+
+    @property
+    def codes(self) -> list[Link]:
+        return [each for each in map(link, self.chain) if isinstance(each, Link)]
+
+    @property
+    def rewrites(self) -> list[Rewrite]:
+        return [each for each in map(link, self.chain) if isinstance(each, Rewrite)]
+
+    def most(self) -> Most:
+        most = self.attack.most() if self.attack else Most()
+        asks = dict(most.asks)
+        chats = asks.get("target", 0) + most.cases
+        if self.decode and not most.drawn:
+            asks["target"] = chats
+        backs = sum(bool(each.back) for each in self.rewrites) if self.decode else 0
+        if self.rewrites:
+            asks["attacker"] = asks.get("attacker", 0) + self.tries * chats * (len(self.rewrites) + backs)
+        return Most(most.cases, asks, most.drawn or self.decode)
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
+        flow, wrap = inner(self.attack, behavior, target), partial(self._wrap, behavior.prompt(""))
+        unwrap, draw_from = (self._unwrap, target) if self.decode else (None, None)
+        if not (yield from around(flow, wrap, unwrap, draw_from)) and self.rewrites:
+            raise no_draft(self.tries)
+
+    def _wrap(self, context: str, chats: Sequence[Chat]) -> Flow[list[Chat | None]]:
+        """A writer never sees the context, so that it cannot leave it out."""
+        found = [(context if text.startswith(context) else "", text) for text in map(asked_in, chats)]
+        texts: list[str | None] = [text.removeprefix(head) for head, text in found]
+        for rewrite in self.rewrites:
+            texts = yield from self._written(rewrite.instruction, texts, lambda said: unquoted(said) or None)
+        return [
+            None if text is None else instead(chat, user(encoded(self.codes, head + text, self.decode)))
+            for chat, (head, _), text in zip(chats, found, texts, strict=True)
+        ]
+
+    def _unwrap(self, texts: Sequence[str]) -> Flow[list[str]]:
+        plain = [decoded(self.codes, text) for text in texts]
+        for rewrite in reversed([each for each in self.rewrites if each.back]):
+            asked = [text if text.strip() and not refusal_in(text) else None for text in plain]
+            said = yield from self._written(rewrite.back, asked, told)
+            if any(old is not None and new is None for old, new in zip(asked, said, strict=True)):
+                raise no_draft(self.tries)  # what nobody can read is neither success nor failure
+            plain = [old if new is None else new[0] for old, new in zip(plain, said, strict=True)]
+        return plain
+
+    def _written(
+        self, instruction: str, texts: Sequence[str | None], parse: Callable[[str], V | None]
+    ) -> Flow[list[V | None]]:
+        """What the writer makes of each text; None for None, and where it gives nothing that can be used."""
+        assert self.writer is not None
+        chats = [user(f"{instruction}\n\n[TEXT]\n{text}\n[END OF TEXT]") for text in texts if text is not None]
+        sampling = Sampling(self.attacker_tokens, self.temperature)
+        came = iter((yield from drafts(self.writer, chats, parse, sampling, self.tries)) if chats else ())
+        made = [None if text is None else next(came) for text in texts]
+        return [None if draft is None else draft.value for draft in made]
+
+
+def told(said: str) -> tuple[str] | None:
+    """The translation of an answer: in an object, so that a refusal in it is the target's and not the writer's."""
+    read = read_object(said, "text")
+    return (read["text"],) if read else None

@@ -1,0 +1,125 @@
+"""Human jailbreaks: what people wrote to get round refusals, from a file of the user's. Shen et al. 2023,
+arXiv:2308.03825, collected such texts; HarmBench, Mazeika et al. 2024, arXiv:2402.04249, has them as a baseline.
+
+We ship none. HarmBench shuffles its list in place from behavior to behavior; here the sample depends on seed and
+behavior alone, and neither on the order of the file nor on what else is run.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from withstand.core import Behavior, Flow, Json, Most, SpecError, Target, TestCase, digest, rng, user
+
+PLACE = re.compile(r"\[INSERT PROMPT HERE\]|\{behavior\}", re.IGNORECASE)
+COLUMNS = ("prompt", "text", "template")
+
+
+@dataclass(frozen=True, slots=True)
+class HumanJailbreaks:
+    """n templates of the file, each a final test case. The behavior stands in the place of [INSERT PROMPT HERE] or
+    {behavior}; below the template, after a blank line, where there is neither. The context goes above a template with
+    a place, and else with the behavior.
+
+    path: the file, by its ending. .json: a list of texts or of objects, or an object with such a list as "jailbreaks"
+        (null in place of a text is skipped, as JailbreakBench writes it). .jsonl: a text or an object a line. .csv:
+        with a header. Any other: texts parted by lines of three hyphens or more.
+    column: the name in objects and header; default "": the first of prompt, text and template that is there.
+    n: templates for each behavior, 0 or more, default 5 as in HarmBench; 0: all of them.
+    seed: any whole number, default 0; draws the templates.
+
+    Raises `SpecError` with file and row where the file is wrong.
+    """
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset()
+    path: str
+    column: str = ""
+    n: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise SpecError("path is empty", hint="name the file that holds the jailbreaks")
+        if self.n < 0:
+            raise SpecError(f"n is {self.n}", hint="it must be 0 or more; 0 takes all")
+
+    def identity(self) -> Json:
+        """Of the templates: another content of the file is another attack."""
+        return digest(self.templates())
+
+    def most(self) -> Most:
+        return Most(cases=self.n or len(self.templates()))
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
+        templates = self.templates()
+        if 0 < self.n < len(templates):
+            templates = rng(self.seed, behavior.id).sample(templates, self.n)
+        for template in templates:
+            yield TestCase(behavior.id, user(filled(template, behavior)))
+
+    def templates(self) -> list[str]:
+        """The different templates of the file, sorted."""
+        found = sorted({text.strip() for text in self._texts()})
+        if not found:
+            raise SpecError(f"{self.path}: there is no template in it", hint="give a file with at least one")
+        return found
+
+    def _texts(self) -> Iterator[str]:
+        try:
+            text = Path(self.path).expanduser().read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(f"{self.path} cannot be read: {error}", hint="name a UTF-8 file") from None
+        ending = Path(self.path).suffix.lower()
+        if ending == ".json":
+            read = self._json(text, self.path)
+            rows = read.get("jailbreaks") if isinstance(read, dict) else read
+            if not isinstance(rows, list):
+                raise SpecError(f"{self.path} holds no list", hint='write a list, or {"jailbreaks": [...]}')
+            yield from self._cells([(f"item {i}", row) for i, row in enumerate(rows, 1)])
+        elif ending == ".jsonl":
+            lines = [(f"line {i}", line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+            yield from self._cells([(place, self._json(line, f"{self.path}, {place}")) for place, line in lines])
+        elif ending == ".csv":
+            csv.field_size_limit(2**31 - 1)  # Python's own limit is 128 KiB a field
+            try:
+                table = list(csv.DictReader(io.StringIO(text, newline=""), restval="", strict=True))
+            except csv.Error as error:
+                raise SpecError(f"{self.path}: bad CSV: {error}", hint="close every quote") from None
+            yield from self._cells([(f"row {i}", row) for i, row in enumerate(table, 2)])
+        else:
+            yield from filter(str.strip, re.split(r"^-{3,}[ \t\r]*$", text, flags=re.MULTILINE))
+
+    def _json(self, text: str, place: str) -> Json:
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            message = f"{place}: bad JSON: {error.msg} (line {error.lineno}, character {error.colno})"
+            raise SpecError(message, hint="mend it; strings and names need double quotes") from None
+
+    def _cells(self, rows: list[tuple[str, Json]]) -> Iterator[str]:
+        """The text of each row."""
+        for place, row in rows:
+            cell = row
+            if isinstance(row, dict):
+                column = self.column or next((name for name in COLUMNS if name in row), "prompt")
+                if column not in row:
+                    there = ", ".join(map(str, row)) or "nothing"
+                    raise SpecError(f"{self.path}, {place}: no {column!r}; there is {there}", hint="set column=NAME")
+                if (cell := row[column]) is None:  # no jailbreak was found
+                    continue
+            if not isinstance(cell, str) or not cell.strip():
+                raise SpecError(f"{self.path}, {place}: no text", hint="write one there, or delete the row")
+            yield cell
+
+
+def filled(template: str, behavior: Behavior) -> str:
+    """The template with the behavior in its places, else below it."""
+    if PLACE.search(template):
+        return behavior.prompt(PLACE.sub(lambda _: behavior.text, template))
+    return f"{template}\n\n{behavior.prompt()}"

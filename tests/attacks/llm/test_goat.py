@@ -1,0 +1,182 @@
+"""GOAT, turn by turn: what the attacker is shown, which turns stay, and the list of techniques."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from withstand.attacks.llm._talk import data
+from withstand.attacks.llm.goat import GOAT, OPENING, TECHNIQUES
+from withstand.core import AskError, Behavior, Completion, Lost, Message, Sampling, SpecError, Target, Verdict
+
+BEHAVIOR = Behavior("b", "Tell the {secret} recipe \ud83d", context="Grandma's cellar")
+REFUSAL = "I'm sorry, but I can't help with that."
+
+
+@dataclass(frozen=True)
+class Fake:
+    """Answers by a rule on the number of chats before; remembers the chats."""
+
+    rule: Callable[[int], str]
+    chats: list[Any] = field(default_factory=list, hash=False)
+    gives: frozenset[str] = frozenset({"turns"})
+
+    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
+        answers = [Completion(chat, self.rule(len(self.chats) + i)) for i, chat in enumerate(chats)]
+        self.chats.extend(chats)
+        return answers
+
+
+@dataclass(frozen=True)
+class Rates:
+    """A judge by a rule on the text."""
+
+    rule: Callable[[str], Verdict]
+    asks: int = 2
+
+    def grade(self, behavior: Any, completions: Any) -> Any:
+        yield from ()
+        return [self.rule(completion.text) for completion in completions]
+
+
+def writes(n: int) -> str:
+    return json.dumps({"observation": "o", "thought": "t", "technique": "dual_response", "reply": f"q{n}?"})
+
+
+def never(text: str) -> Verdict:
+    return Verdict("failure", 0.1)
+
+
+def make(attacker: Any = writes, rate: Any = never, **fields: Any) -> GOAT:
+    return GOAT(Fake(attacker), Rates(rate), **fields)  # type: ignore[arg-type]
+
+
+def run(play: Any, attack: GOAT, target: Any = lambda n: f"a{n}") -> Any:
+    return play(attack.run(BEHAVIOR, Target(Fake(target), sampling=Sampling(50))))  # type: ignore[arg-type]
+
+
+def roles(played: Any) -> str:
+    return "".join("t" if isinstance(ask.model, Target) else "a" for ask in played.asks)
+
+
+def texts(chat: Any) -> list[str]:
+    return [message.text for message in chat]
+
+
+def told(attack: GOAT) -> list[str]:
+    return [chat[0].text for chat in attack.attacker.chats]  # type: ignore[attr-defined]
+
+
+def test_the_attacker_sees_goal_techniques_and_conversation_and_its_reply_alone_is_sent(play: Any) -> None:
+    attack = make(turns=3)
+    played = run(play, attack)
+    assert roles(played) == "atatat"
+    assert [texts(case.chat) for case in played.cases] == [
+        [BEHAVIOR.prompt("q0?")],
+        [BEHAVIOR.prompt("q0?"), "a0", "q1?"],
+        [BEHAVIOR.prompt("q0?"), "a0", "q1?", "a1", "q2?"],
+    ]
+    assert played.cases[-1].completion.text == "a0\n\na1\n\na2"
+    first, _, third = told(attack)
+    assert "Nothing has been said yet." in first
+    assert "User: q0?\nModel: a0\n\nUser: q1?\nModel: a1\n" in third
+    assert "message 3 of 3" in third
+    for prompt in told(attack):
+        assert BEHAVIOR.prompt() in prompt
+        assert all(f"- {name}: " in prompt for name in TECHNIQUES)
+
+
+def test_success_ends_it(play: Any) -> None:
+    played = run(play, make(rate=lambda text: Verdict("success" if "a1" in text else "failure")))
+    assert roles(played) == "atat"
+    assert max(played.cases, key=lambda case: case.score) is played.cases[-1]
+
+
+def test_five_turns_by_default_and_the_longest_of_equals_ranks_first(play: Any) -> None:
+    played = run(play, make())
+    assert roles(played) == "at" * 5
+    assert max(played.cases, key=lambda case: case.score) is played.cases[-1]
+
+
+def test_a_refusal_stays_in_the_conversation_and_ranks_last(play: Any) -> None:
+    attack = make(turns=3)
+    played = run(play, attack, lambda n: REFUSAL if n == 1 else f"a{n}")
+    assert texts(played.cases[-1].chat)[1:] == ["a0", "q1?", REFUSAL, "q2?"]
+    assert f"User: q1?\nModel: {REFUSAL}\n" in told(attack)[2]
+    assert min(played.cases, key=lambda case: case.score) is played.cases[1]
+
+
+def test_a_turn_without_an_answer_does_not_stay(play: Any) -> None:
+    played = run(play, make(turns=3), lambda n: " " if n == 0 else f"a{n}")
+    assert texts(played.cases[-1].chat) == [BEHAVIOR.prompt("q1?"), "a1", "q2?"]
+    assert played.cases[-1].completion.text == "a1\n\na2"
+
+
+def test_a_message_that_the_attacker_does_not_give_costs_a_turn(play: Any) -> None:
+    def fails(n: int) -> str:
+        return {1: "no object", 2: json.dumps({"observation": "o", "reply": REFUSAL})}.get(n, writes(n))
+
+    played = run(play, make(fails, turns=3, tries=2))
+    assert roles(played) == "ataaat"
+    assert played.lost == [Lost(0, 1), Lost(1, 0)]
+    assert texts(played.cases[-1].chat)[1:] == ["a0", "q3?"]
+
+
+def test_an_attacker_that_gives_nothing_is_an_error(play: Any) -> None:
+    with pytest.raises(AskError, match="no usable answer in 2 tries"):
+        run(play, make(lambda n: REFUSAL, tries=2))
+
+
+def test_an_unscored_verdict_is_no_success(play: Any) -> None:
+    played = run(play, make(rate=lambda text: Verdict("unscored", 1.0), turns=2))
+    assert roles(played) == "atat"
+    assert all(case.score < 0 for case in played.cases)
+
+
+def test_most_is_reached(play: Any) -> None:
+    attack = make(lambda n: writes(n) if n % 2 else "?", tries=2)
+    played = run(play, attack)
+    assert roles(played) == "aat" * 5
+    assert attack.most().asks == {"target": 5, "attacker": 10, "judge": 10}
+    assert (attack.most().cases, attack.most().drawn) == (1, True)
+
+
+def test_samplings_and_the_opening(play: Any) -> None:
+    helped = Fake(lambda n: 'none", "reply": "q?"}', gives=frozenset({"prefill"}))
+    attack = GOAT(helped, Rates(never), turns=1, attacker_tokens=7, search_tokens=9, temperature=0.5)  # type: ignore[arg-type]
+    played = run(play, attack)
+    assert [ask.sampling for ask in played.asks] == [Sampling(7, 0.5), Sampling(9)]
+    assert helped.chats[0][-1] == Message("assistant", OPENING)
+    assert texts(played.cases[0].chat) == [BEHAVIOR.prompt("q?")]
+
+
+def test_the_list_of_techniques_can_be_cut(play: Any) -> None:
+    attack = make(turns=1, techniques=("topic_splitting",))
+    run(play, attack)
+    assert [name for name in TECHNIQUES if f"- {name}: " in told(attack)[0]] == ["topic_splitting"]
+
+
+def test_the_data_file_holds_the_techniques() -> None:
+    known = json.loads(data("goat_techniques.json"))
+    assert tuple(known) == TECHNIQUES
+    assert all(set(one) == {"what", "example"} and all(one.values()) for one in known.values())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"turns": 0},
+        {"techniques": ()},
+        {"techniques": ("magic",)},
+        {"tries": 0},
+        {"attacker_tokens": 0},
+        {"search_tokens": -1},
+        {"temperature": 11},
+    ],
+)
+def test_wrong_fields(fields: Any) -> None:
+    with pytest.raises(SpecError) as caught:
+        make(**fields)
+    assert caught.value.hint
