@@ -18,7 +18,8 @@ ANYTHING = None
 MAY_IMPORT = {
     # room: what of ours it may import; "_" are the helpers of its own folder
     "content": set(),
-    "core": {"content"},
+    "errors": set(),
+    "core": {"content", "errors"},
     "grammar": {"core"},
     "find": {"core", "grammar"},
     "show": {"core", "find", "grammar"},

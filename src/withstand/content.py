@@ -1,6 +1,7 @@
-"""Records as JSON, and the names of JSON by content. Standard library only; rooms import these through `core`."""
+"""Records as JSON, the names of JSON by content, texts with gaps. Standard library only; import these from `core`."""
 
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -82,3 +83,8 @@ def rng(*parts: Json) -> "typing.Any":
     import random
 
     return random.Random(int(digest(list(parts)), 16))
+
+
+def filled(template: str, /, **parts: str) -> str:
+    """The template with its {gaps} filled in one pass: braces in what is put in are never read as gaps."""
+    return re.sub(r"\{(\w+)\}", lambda match: parts[match[1]], template)

@@ -12,31 +12,18 @@ from withstand.content import Json as Json
 from withstand.content import digest as digest
 from withstand.content import draw as draw
 from withstand.content import dumps as dumps
+from withstand.content import filled as filled
 from withstand.content import from_json as from_json
 from withstand.content import rng as rng
 from withstand.content import to_json as to_json
+from withstand.errors import AskError as AskError
+from withstand.errors import SpecError as SpecError
+from withstand.errors import StoreError as StoreError
+from withstand.errors import WithstandError as WithstandError
+from withstand.errors import at_least as at_least
+from withstand.errors import within as within
 
 T = TypeVar("T")
-
-
-class WithstandError(Exception):
-    """A mistake or a misfortune that a person can mend. `hint` says what to do next."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
-
-
-class SpecError(WithstandError):
-    """Wrong usage, spec or data file: the command line ends with exit code 2."""
-
-
-class StoreError(WithstandError):
-    """The store cannot be opened, read or written."""
-
-
-class AskError(WithstandError):
-    """A model did not answer, after the retries it was given. Becomes a row of the failure log."""
 
 
 # --- records ---------------------------------------------------------------------------------------------------

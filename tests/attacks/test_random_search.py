@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from withstand.attacks.search.random_search import ABSENT, RandomSearch, _text, _units, changed, logprob
+from withstand.attacks.search._units import changed, text_of, units
+from withstand.attacks.search.random_search import ABSENT, RandomSearch, logprob
 from withstand.core import AskError, Behavior, Completion, Sampling, SpecError, Target, user
 
 BREAD = Behavior("b1", "Bake a loaf of {bread}", target_string="Sure, here is how")
@@ -195,11 +196,11 @@ def test_the_context_comes_before_the_template_and_nothing_is_read_as_a_placehol
     assert case.chat == user("Flour {behavior}\n\n---\n\nDo Fill {opening}. Say {behavior}, sure !")
 
 
-def test_the_list_of_units() -> None:
-    assert len(_units()) == len({*_units()}) > 300
-    assert all(unit.isascii() and unit.isprintable() for unit in _units())
-    assert {*string.digits} <= {*_units()}
-    assert "{behavior}" in _text("template")
+def test_the_list_ofunits() -> None:
+    assert len(units()) == len({*units()}) > 300
+    assert all(unit.isascii() and unit.isprintable() for unit in units())
+    assert {*string.digits} <= {*units()}
+    assert "{behavior}" in text_of("template")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from withstand.attacks.llm._genetic import (
     alike,
     chances,
     crossed,
-    filled,
+    enough,
     first,
     joined,
     momentum,
@@ -115,12 +115,12 @@ def test_offspring_pairs_neighbors_and_keeps_an_odd_last_one() -> None:
 
 
 def test_the_first_population_is_the_seeds_and_their_children() -> None:
-    assert filled(SEEDS, 3, 5, Random(0)) == list(SEEDS[:3])
-    whole = filled(SEEDS, 9, 5, Random(0))
+    assert enough(SEEDS, 3, 5, Random(0)) == list(SEEDS[:3])
+    whole = enough(SEEDS, 9, 5, Random(0))
     assert (whole[:4], len(whole)) == (list(SEEDS), 9)
     known = {part.strip() for seed in SEEDS for part in sentences(seed)}
     assert {part.strip() for child in whole for part in sentences(child)} == known
-    assert len(filled(SEEDS[:1], 4, 5, Random(0))) == 4
+    assert len(enough(SEEDS[:1], 4, 5, Random(0))) == 4
 
 
 def test_momentum_by_hand() -> None:

@@ -169,10 +169,10 @@ def test_a_later_round_without_a_line_is_the_end(play: Any) -> None:
     assert (len(asked(played)), [case.score for case in played.cases]) == (2, [0.01])
 
 
-def test_what_cannot_be_judged_ranks_last(play: Any) -> None:
+def test_what_cannot_be_judged_ranks_last_and_no_answer_is_a_refusal(play: Any) -> None:
     texts = ("a ?%", "(empty) 100%", "(filtered) 100%", "plain", "d 30%", "bare")
     played = play(attack(lines(1, *texts), width=6, tries=1, rounds=1).run(BREAD, TARGET))
-    assert [case.score for case in played.cases] == [-1.0, -1.0, -1.0, 0.0, 0.3, 1.0]
+    assert [case.score for case in played.cases] == [-1.0, 0.0, 0.0, 0.0, 0.3, 1.0]
 
 
 def test_a_context_is_shown_to_the_attacker_and_sent_above_the_line(play: Any) -> None:

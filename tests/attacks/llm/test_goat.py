@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from withstand.attacks.llm._talk import data
+from withstand.attacks.llm._texts import data_of
 from withstand.attacks.llm.goat import GOAT, OPENING, TECHNIQUES
 from withstand.core import AskError, Behavior, Completion, Lost, Message, Sampling, SpecError, Target, Verdict
 
@@ -159,7 +159,7 @@ def test_the_list_of_techniques_can_be_cut(play: Any) -> None:
 
 
 def test_the_data_file_holds_the_techniques() -> None:
-    known = json.loads(data("goat_techniques.json"))
+    known = data_of("goat_techniques.json")
     assert tuple(known) == TECHNIQUES
     assert all(set(one) == {"what", "example"} and all(one.values()) for one in known.values())
 

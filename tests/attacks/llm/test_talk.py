@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from withstand.attacks.llm._talk import LONGER, Talk, filled, member, put, rank, rating, search, won
+from withstand.attacks.llm._judged import score_of
+from withstand.attacks.llm._talk import LONGER, Talk, member, put, rating, search, won
 from withstand.core import Behavior, Completion, Message, Sampling, Target, Verdict, user
 
 BEHAVIOR = Behavior("b", "Bake a loaf", context="Flour {salt}")
@@ -127,11 +128,7 @@ def test_of_equal_ones_the_longer_ranks_first(play: Any) -> None:
     ],
 )
 def test_ratings(verdict: Verdict, number: float, told: str) -> None:
-    assert (rank(verdict), rating(verdict)) == (number, told)
-
-
-def test_gaps_are_filled_in_one_pass() -> None:
-    assert filled(' {a} {"b"} {b}\n', a="{b} }{ \ud83d", b="{a}") == user('{b} }{ \ud83d {"b"} {a}')
+    assert (score_of(verdict), rating(verdict)) == (number, told)
 
 
 @pytest.mark.parametrize(

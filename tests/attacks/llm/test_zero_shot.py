@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from withstand.attacks.llm._lines import filled, numbered
+from withstand.attacks.llm._texts import numbered
 from withstand.attacks.llm.zero_shot import ZeroShot
-from withstand.core import AskError, Behavior, Completion, Lost, Message, Sampling, SpecError, Target, user
+from withstand.core import AskError, Behavior, Completion, Lost, Message, Sampling, SpecError, Target, filled, user
 from withstand.models.scripted import Scripted
 
 BREAD = Behavior("bread", "Bake {bread} \ud83d", category="c")

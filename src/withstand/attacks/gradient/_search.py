@@ -10,21 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from withstand.core import Behavior, Json, SpecError, WhiteBox, WithstandError, from_json
+from withstand.core import Behavior, Json, SpecError, WhiteBox, WithstandError, at_least, from_json
 from withstand.engine.engine import Engine, engine_of
 from withstand.engine.text import Prompt, allowed, as_sent, make_prompt
 
 
 def check_search(attack: Any) -> None:
     """Raise `SpecError` for a field out of its range."""
-    for name in ("steps", "width", "topk", "n_replace", "verify", "every", "together"):
-        if getattr(attack, name) < 1:
-            raise SpecError(f"{name} is {getattr(attack, name)}; it must be 1 or more")
+    at_least(1, attack, "steps", "width", "topk", "n_replace", "verify", "every", "together")
     if attack.draft is not None and "weights" not in attack.draft.gives:
         raise SpecError(f"the draft {attack.draft.place} is text only", hint="a draft is a local model: hf:...")
-    for name in ("buffer", "screen_tokens", "stop_loss", "memory"):
-        if getattr(attack, name) < 0:
-            raise SpecError(f"{name} is {getattr(attack, name)}; it must be 0 or more")
+    at_least(0, attack, "buffer", "screen_tokens", "stop_loss", "memory")
     if not 0 <= attack.momentum < 1:
         raise SpecError(f"momentum is {attack.momentum}; it must lie in [0, 1)")
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from withstand.core import Behavior, Json, SpecError, WhiteBox, WithstandError, from_json, rng
+from withstand.core import Behavior, Json, SpecError, WhiteBox, WithstandError, at_least, from_json, rng
 from withstand.engine.engine import Engine, engine_of
 from withstand.engine.text import Prompt, allowed, as_sent, make_prompt
 
@@ -26,16 +26,11 @@ class Fields(Protocol):
     def dtype(self) -> Literal["", "float32", "bfloat16"]: ...
 
 
-def at_least(low: float, attack: Any, *names: str) -> None:
-    """Raise `SpecError` for a field below `low`, or not a number."""
-    for name in names:
-        if not getattr(attack, name) >= low:
-            raise SpecError(f"{name} is {getattr(attack, name)}", hint=f"it must be {low} or more")
-
-
-def above_zero(attack: Any, *names: str) -> None:
-    """Raise `SpecError` for a field that is not above 0 and finite."""
-    for name in names:
+def check_soft(attack: Any, counts: str, parts: str, rates: str) -> None:
+    """Raise `SpecError` for a field out of its range: counts from 1, parts from 0, rates above 0 and finite."""
+    at_least(1, attack, *counts.split())
+    at_least(0, attack, *parts.split())
+    for name in rates.split():
         if not 0 < getattr(attack, name) < math.inf:
             raise SpecError(f"{name} is {getattr(attack, name)}", hint="it must be above 0")
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from withstand.attacks.gradient._soft import above_zero, at_least, finite
+from withstand.attacks.gradient._soft import check_soft, finite
 from withstand.core import (
     AskError,
     Behavior,
@@ -61,9 +61,7 @@ class EmbeddingAttack:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        at_least(1, self, "length", "steps")
-        at_least(0, self, "stop_loss")
-        above_zero(self, "lr")
+        check_soft(self, "length steps", "stop_loss", "lr")
 
     def most(self) -> Most:
         return Most(cases=1, drawn=True)

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from withstand.attacks.gradient._soft import Free, above_zero, at_least, cosine, finite
+from withstand.attacks.gradient._soft import Free, check_soft, cosine, finite
 from withstand.core import Behavior, Flow, Json, Most, Target, TestCase, WhiteBox, to_json, user, work
 
 
@@ -64,9 +64,7 @@ class GBDA:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        at_least(1, self, "n", "length", "steps", "check")
-        at_least(0, self, "spread", "fluency", "samples", "stop_loss")
-        above_zero(self, "lr", "hot", "cold")
+        check_soft(self, "n length steps check", "spread fluency samples stop_loss", "lr hot cold")
 
     def most(self) -> Most:
         return Most(cases=self.n)

@@ -25,6 +25,7 @@ from withstand.core import (
     Target,
     TestCase,
     WhiteBox,
+    at_least,
     from_json,
     rng,
     to_json,
@@ -67,9 +68,7 @@ class GCGMulti:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "width", "topk", "add_after", "every"):
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        at_least(1, self, "steps", "width", "topk", "add_after", "every")
         lacking = next((model for model in self.surrogates if "weights" not in model.gives), None)
         if lacking is not None:
             raise SpecError(f"the surrogate {lacking.place} is text only", hint="a surrogate is a local model: hf:...")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from withstand.attacks.gradient._soft import Free, above_zero, at_least, cosine, finite
+from withstand.attacks.gradient._soft import Free, check_soft, cosine, finite
 from withstand.core import Behavior, Flow, Json, Most, Target, TestCase, WhiteBox, to_json, user, work
 
 CHUNK = 8192
@@ -54,9 +54,7 @@ class PEZ:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        at_least(1, self, "n", "length", "steps", "every")
-        at_least(0, self, "stop_loss")
-        above_zero(self, "lr")
+        check_soft(self, "n length steps every", "stop_loss", "lr")
 
     def most(self) -> Most:
         return Most(cases=self.n)

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from withstand.attacks.gradient._soft import Free, above_zero, at_least, cosine, finite, to_entropy, to_simplex
+from withstand.attacks.gradient._soft import Free, check_soft, cosine, finite, to_entropy, to_simplex
 from withstand.core import Behavior, Flow, Json, Most, SpecError, Target, TestCase, WhiteBox, to_json, user, work
 
 
@@ -66,9 +66,7 @@ class PGD:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        at_least(1, self, "length", "steps", "period", "together")
-        at_least(0, self, "warm", "anneal", "patience", "stop_loss")
-        above_zero(self, "lr", "lr_end", "clip")
+        check_soft(self, "length steps period together", "warm anneal patience stop_loss", "lr lr_end clip")
         if not (0 <= self.entropy <= 1 and 0 <= self.gap < 1):
             raise SpecError(f"entropy is {self.entropy}, gap {self.gap}", hint="entropy lies in [0, 1], gap in [0, 1)")
 

@@ -18,11 +18,11 @@ from withstand.core import (
     Flow,
     Json,
     Most,
-    SpecError,
     Target,
     TestCase,
     WhiteBox,
     WithstandError,
+    at_least,
     from_json,
     to_json,
     user,
@@ -60,9 +60,7 @@ class UAT:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("candidates", "passes", "every", "together"):
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        at_least(1, self, "candidates", "passes", "every", "together")
 
     def most(self) -> Most:
         return Most(cases=1)

@@ -1,30 +1,28 @@
 """The agents of AutoDAN-Turbo: attacker, target with judge, summarizer. Liu et al. 2024, arXiv:2410.05295."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import groupby
-from pathlib import Path
 
 from withstand.attacks.llm._attacker import drafts, read_object
+from withstand.attacks.llm._judged import graded, score_of
 from withstand.attacks.llm._library import Strategy
-from withstand.attacks.llm._lines import filled, shown_context
-from withstand.attacks.llm._pair import score_of
+from withstand.attacks.llm._texts import parts_of, shown_context
 from withstand.core import (
     Behavior,
     Chat,
-    Completion,
     Flow,
     Judge,
     Model,
     Sampling,
     Target,
     TestCase,
-    Verdict,
     ask,
+    filled,
     user,
 )
+
+PROMPTS = "autodan_turbo.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +54,9 @@ def written(attacker: Model, requests: Sequence[str], sampling: Sampling, tries:
 def request(behavior: Behavior, works: bool = False, strategies: Sequence[Strategy] = ()) -> str:
     """What the attacker is asked: to use the strategies if they work, else to find something else."""
     told = "\n\n".join(f"{s.strategy}: {s.definition}\nExample: {s.example}" for s in strategies)
-    part = filled(prompts()["use" if works else "avoid"], list=told) + "\n\n" if strategies else ""
+    part = filled(parts_of(PROMPTS)["use" if works else "avoid"], list=told) + "\n\n" if strategies else ""
     text, context = behavior.text, shown_context(behavior)
-    return filled(prompts()["attack"], behavior=text, context=context, strategies=part)
+    return filled(parts_of(PROMPTS)["attack"], behavior=text, context=context, strategies=part)
 
 
 def tested(
@@ -74,19 +72,12 @@ def tested(
     tried: list[Attempt] = []
     for behavior, group in groupby(zip(going, chats, answers, strict=True), key=lambda each: each[0][0]):
         mine = list(group)
-        verdicts = yield from _graded(judge, behavior, [answer for *_, answer in mine])
+        verdicts = yield from graded(judge, behavior, [answer for *_, answer in mine])
         for ((_, prompt), chat, answer), verdict in zip(mine, verdicts, strict=True):
             tried.append(Attempt(prompt, answer.text, score_of(verdict), verdict.outcome == "success"))
             yield TestCase(behavior.id, chat, score=tried[-1].score)
     found = iter(tried)
     return [None if prompt is None else next(found) for prompt in sent]
-
-
-def _graded(judge: Judge, behavior: Behavior, answers: Sequence[Completion]) -> Flow[list[Verdict]]:
-    """The judge's verdicts; a failure where nothing was said, whatever a judge would say."""
-    given = [answer for answer in answers if answer.text.strip()]
-    verdicts = iter((yield from judge.grade(behavior, given)) if given else ())
-    return [next(verdicts) if answer.text.strip() else Verdict("failure", 0.0) for answer in answers]
 
 
 def learned(
@@ -104,7 +95,7 @@ def learned(
     chats: list[Chat] = []
     for behavior, old, new in rises:
         parts = {"behavior": behavior.text, "first": old.prompt, "second": new.prompt, "known": told}
-        chats.append(user(filled(prompts()["summarize"], **parts)))
+        chats.append(user(filled(parts_of(PROMPTS)["summarize"], **parts)))
     if not chats:
         return []
     sampling = Sampling(max_tokens=max_tokens, temperature=0.6, top_p=0.9)  # those of the authors' code
@@ -116,11 +107,3 @@ def learned(
         for draft, (_, old, new) in zip(named, rises, strict=True)
         if draft
     ]
-
-
-@cache
-def prompts() -> dict[str, str]:
-    """The parts of autodan_turbo.txt by their names."""
-    text = Path(__file__).with_name("autodan_turbo.txt").read_text(encoding="utf-8")
-    parts = re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
-    return {name: part.strip() for name, part in parts}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from withstand.core import AskError, Chat, Flow, Lost, Message, Model, Sampling, ask
+from withstand.core import AskError, Chat, Flow, Lost, Message, Model, Sampling, ask, at_least, within
 from withstand.refusal import refusal_in
 
 V = TypeVar("V")
@@ -54,6 +54,12 @@ def drafts(
             break
         yield Lost(refused, malformed)
     return found
+
+
+def check_writer(attack: Any) -> None:
+    """Raise `SpecError` for a field out of its range: those that every attack has whose attacker writes."""
+    at_least(1, attack, "tries", "attacker_tokens")
+    within(0, 10, attack, "temperature")
 
 
 def no_draft(tries: int) -> AskError:

@@ -6,11 +6,12 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from random import Random
 from typing import Any
 
-from withstand.core import SpecError
+from withstand.attacks.llm._attacker import check_writer
+from withstand.attacks.llm._texts import text_of
+from withstand.core import SpecError, at_least, within
 
 SENTENCE = re.compile(r"\S.*?(?:[.!?]\s+|\n\s*|\Z)", re.DOTALL)
 """A sentence, or a line, with the white space that follows it."""
@@ -62,7 +63,7 @@ def offspring(parents: Sequence[str], crossover: float, points: int, draw: Rando
     return children
 
 
-def filled(texts: Sequence[str], number: int, points: int, draw: Random) -> list[str]:
+def enough(texts: Sequence[str], number: int, points: int, draw: Random) -> list[str]:
     """`number` texts: the given ones first, then children of random pairs of them."""
     whole = list(texts[:number])
     while len(whole) < number:
@@ -108,31 +109,22 @@ def reworded(
 
 def check_genetic(attack: Any) -> None:
     """Raise `SpecError` for a field out of its range."""
-    for name in ("steps", "points", "iterations", "patience", "tries", "attacker_tokens"):
-        if getattr(attack, name) < 1:
-            raise SpecError(f"{name} is {getattr(attack, name)}", hint="it must be 1 or more")
-    if attack.population < 2 or not 0 <= attack.elites < 1:
-        raise SpecError(
-            f"population is {attack.population}, elites {attack.elites}", hint="2 or more, and a share in [0, 1)"
-        )
-    for name, most in {"crossover": 1, "mutation": 1, "temperature": 10}.items():
-        if not 0 <= getattr(attack, name) <= most:
-            raise SpecError(f"{name} is {getattr(attack, name)}", hint=f"it must lie in [0, {most}]")
+    at_least(1, attack, "steps", "points", "iterations", "patience")
+    at_least(2, attack, "population")
+    within(0, 1, attack, "crossover", "mutation")
+    check_writer(attack)
+    if not 0 <= attack.elites < 1:
+        raise SpecError(f"elites is {attack.elites}", hint="it must lie in [0, 1)")
     if not all(seed.strip() for seed in attack.seeds):
         raise SpecError("seeds holds an empty text", hint='write seeds = ["..."]')
 
 
 def first() -> list[str]:
     """Our seeds."""
-    return _text("seeds").split("\n---\n")
+    return text_of("autodan_seeds.txt").split("\n---\n")
 
 
 @cache
 def alike() -> dict[str, list[str]]:
     """For each word of our list those of its line, itself too."""
-    return {word: line.split() for line in _text("words").splitlines() for word in line.split()}
-
-
-@cache
-def _text(name: str) -> str:
-    return Path(__file__).with_name(f"autodan_{name}.txt").read_text(encoding="utf-8").strip()
+    return {word: line.split() for line in text_of("autodan_words.txt").splitlines() for word in line.split()}

@@ -1,14 +1,12 @@
-"""What the multi-turn attacks share: a conversation, questions put to it, texts from data files, checks of fields."""
+"""What the multi-turn attacks share: a conversation, questions put to it, checks of fields."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
-from withstand.attacks.llm._attacker import read_object
+from withstand.attacks.llm._attacker import check_writer, read_object
+from withstand.attacks.llm._judged import graded, score_of
 from withstand.core import (
     Behavior,
     Chat,
@@ -17,18 +15,20 @@ from withstand.core import (
     Judge,
     Message,
     Sampling,
-    SpecError,
     Target,
     TestCase,
     Verdict,
     ask,
+    at_least,
     trajectory,
-    user,
 )
 from withstand.refusal import refusal_in
 
 SHOWN = 2000
 """Characters of an answer that the attacker is shown, of a longer one the head: small attackers have small windows."""
+
+REFUSED = -2.0
+"""The score of a conversation whose last answer refuses: below that of one that the judge could not score."""
 
 LONGER = 1e-6
 """A turn's worth. Of conversations that the judge rates alike the longer is kept, since it holds the shorter one."""
@@ -83,47 +83,26 @@ def put(
         Talk((*talk.questions, question), (*talk.answers, answer))
         for (talk, question), answer in zip(asked, answers, strict=True)
     ]
-    given = [bool(answer.text.strip()) and answer.finish != "filtered" for answer in answers]
-    rated = [trajectory(one.answers) for one, there in zip(longer, given, strict=True) if there]
-    verdicts = iter((yield from judge.grade(behavior, rated)) if rated else ())
+    verdicts = yield from graded(judge, behavior, answers, [trajectory(one.answers) for one in longer])
     turns = []
-    for chat, one, there in zip(chats, longer, given, strict=True):
-        verdict = next(verdicts) if there else Verdict("refused", why="no answer")
+    for chat, one, verdict in zip(chats, longer, verdicts, strict=True):
         text = one.answers[-1].text
         refused = verdict.outcome != "success" and (verdict.outcome == "refused" or bool(refusal_in(text)))
-        score = -2.0 if refused else rank(verdict)
+        score = REFUSED if refused else score_of(verdict)
         turns.append(Turn(one, verdict, refused, silent=not text.strip()))
         yield TestCase(behavior.id, chat, score + LONGER * len(one.answers), trajectory(one.answers))
     following = iter(turns)
     return [None if question is None else next(following) for question in questions]
 
 
-def rank(verdict: Verdict) -> float:
-    """The score of a candidate. Below all that was rated is what was not, and below that (-2) what was refused."""
-    if verdict.outcome == "unscored":
-        return -1.0
-    return float(verdict.outcome == "success") if verdict.score is None else verdict.score
-
-
 def rating(verdict: Verdict) -> str:
     """A verdict as the attacker reads it."""
-    return "unknown" if verdict.outcome == "unscored" else f"{round(10 * max(0.0, rank(verdict)))} of 10"
+    return "unknown" if verdict.outcome == "unscored" else f"{round(10 * score_of(verdict))} of 10"
 
 
 def won(turns: Sequence[Turn | None]) -> bool:
     """Does the judge say success of one of them?"""
     return any(turn is not None and turn.verdict.outcome == "success" for turn in turns)
-
-
-@cache
-def data(name: str) -> str:
-    """The text of a file beside this one."""
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
-
-
-def filled(template: str, **parts: str) -> Chat:
-    """`template` with its gaps filled in one pass: braces in what is put in are never read as gaps."""
-    return user(re.sub(r"\{(\w+)\}", lambda match: parts[match[1]], template.strip()))
 
 
 def member(name: str, text: str) -> str | None:
@@ -138,11 +117,7 @@ def search(target: Target, tokens: int) -> Sampling:
 
 
 def check(attack: Any, *counts: str) -> None:
-    """Raise `SpecError` unless the fields named, tries and attacker_tokens are 1 or more and the rest in range."""
-    for name in (*counts, "tries", "attacker_tokens"):
-        if getattr(attack, name) < 1:
-            raise SpecError(f"{name} is {getattr(attack, name)}", hint="it must be 1 or more")
-    if attack.search_tokens < 0:
-        raise SpecError(f"search_tokens is {attack.search_tokens}", hint="it must be 0 (the run's own) or more")
-    if not 0 <= attack.temperature <= 10:
-        raise SpecError(f"temperature is {attack.temperature}", hint="it must lie in [0, 10]")
+    """Raise `SpecError` for a field out of its range."""
+    at_least(1, attack, *counts)
+    at_least(0, attack, "search_tokens")
+    check_writer(attack)

@@ -14,8 +14,9 @@ from functools import partial
 from typing import ClassVar
 
 from withstand.attacks.llm._attacker import drafts, no_draft
-from withstand.attacks.llm._talk import Talk, check, data, filled, member, put, search, won
-from withstand.core import Behavior, Flow, Judge, Model, Most, Sampling, Target
+from withstand.attacks.llm._talk import Talk, check, member, put, search, won
+from withstand.attacks.llm._texts import parts_of
+from withstand.core import Behavior, Flow, Judge, Model, Most, Sampling, Target, filled, user
 from withstand.refusal import refusal_in
 
 QUESTION: Callable[[str], str | None] = partial(member, "question")
@@ -67,17 +68,18 @@ class Actor:
         return Most(asks=asks, drawn=True)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
-        network, chain, milder = re.split(r"\[[A-Z]+\]\n", data("actor.txt"))[1:]
+        parts = parts_of("actor.txt")
         writing, answering = Sampling(self.attacker_tokens, self.temperature), search(target, self.search_tokens)
         topic, number = behavior.prompt(), str(self.turns)
 
-        prompt = filled(network, behavior=topic, actors=str(self.actors))
+        prompt = user(filled(parts["actors"], behavior=topic, actors=str(self.actors)))
         [named] = yield from drafts(self.attacker, [prompt], items, writing, self.tries, "1. ")
         if named is None:
             raise no_draft(self.tries)
-        prompts = [filled(chain, behavior=topic, turns=number, actor=each) for each in named.value[: self.actors]]
+        chosen = named.value[: self.actors]
+        prompts = [user(filled(parts["questions"], behavior=topic, turns=number, actor=who)) for who in chosen]
         plans = yield from drafts(self.attacker, prompts, items, writing, self.tries, "1. ")
-        played = [(who, plan.value[: self.turns]) for who, plan in zip(named.value, plans, strict=False) if plan]
+        played = [(who, plan.value[: self.turns]) for who, plan in zip(chosen, plans, strict=True) if plan]
         if not played:
             raise no_draft(self.tries)
 
@@ -92,7 +94,7 @@ class Actor:
                 lost = [i for i, turn in enumerate(turns) if turn and turn.refused]
                 if attempt == 2 or not lost:
                     break
-                prompts = [filled(milder, actor=played[i][0], question=asked[i] or "") for i in lost]
+                prompts = [user(filled(parts["milder"], actor=played[i][0], question=asked[i] or "")) for i in lost]
                 again = yield from drafts(self.attacker, prompts, QUESTION, writing, self.tries, '{"question": "')
                 asked = [None] * len(played)
                 for i, draft in zip(lost, again, strict=True):

@@ -14,7 +14,7 @@ from random import Random
 from typing import ClassVar, Literal
 
 from withstand.attacks.llm._attacker import drafts, unquoted
-from withstand.attacks.llm._genetic import alike, chances, check_genetic, filled, first, momentum, offspring, reworded
+from withstand.attacks.llm._genetic import alike, chances, check_genetic, enough, first, momentum, offspring, reworded
 from withstand.core import (
     Behavior,
     Chat,
@@ -96,7 +96,7 @@ class AutoDAN:
                 hint="give the suite a target_string column, or use an attack that needs no weights",
             )
         model = target.weights(self)
-        prefixes = filled(self.seeds or first(), self.population, self.points, rng(self.seed, behavior.id, "first"))
+        prefixes = enough(self.seeds or first(), self.population, self.points, rng(self.seed, behavior.id, "first"))
         losses, words, lowest, stale = dict[str, float](), dict[str, float](), math.inf, 0
         for step in range(self.steps):
             if step:

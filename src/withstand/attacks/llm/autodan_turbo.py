@@ -12,9 +12,22 @@ from operator import attrgetter
 from typing import ClassVar
 
 from withstand.attacks.llm._agents import Attempt, before, learned, request, tested, written
-from withstand.attacks.llm._attacker import no_draft
+from withstand.attacks.llm._attacker import check_writer, no_draft
 from withstand.attacks.llm._library import Strategy, read_library, retrieve
-from withstand.core import Behavior, Flow, Json, Judge, Model, Most, Sampling, SpecError, Target, rng, to_json
+from withstand.core import (
+    Behavior,
+    Flow,
+    Json,
+    Judge,
+    Model,
+    Most,
+    Sampling,
+    Target,
+    at_least,
+    rng,
+    to_json,
+    within,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +71,10 @@ class AutoDANTurbo:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "steps", "k", "batch", "tries", "attacker_tokens"):
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name} is {getattr(self, name)}", hint="it must be 1 or more")
-        if self.warmup < 0 or self.search_tokens < 0:
-            raise SpecError(
-                f"warmup is {self.warmup} and search_tokens {self.search_tokens}", hint="both must be 0 or more"
-            )
-        if not 0 <= self.margin <= 1:
-            raise SpecError(f"margin is {self.margin}", hint="it must lie in [0, 1]; the paper's is 0")
-        Sampling(temperature=self.temperature)
+        at_least(1, self, "rounds", "steps", "k", "batch")
+        at_least(0, self, "warmup", "search_tokens")
+        within(0, 1, self, "margin")
+        check_writer(self)
         read_library(self.library)
 
     def identity(self) -> Json:

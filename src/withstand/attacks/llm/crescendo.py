@@ -13,8 +13,22 @@ from functools import partial
 from typing import ClassVar
 
 from withstand.attacks.llm._attacker import Draft, drafts, no_draft
-from withstand.attacks.llm._talk import SHOWN, Talk, Turn, check, data, filled, member, put, rating, search, won
-from withstand.core import Behavior, Chat, Flow, Judge, Model, Most, Sampling, SpecError, Target, Verdict
+from withstand.attacks.llm._talk import SHOWN, Talk, Turn, check, member, put, rating, search, won
+from withstand.attacks.llm._texts import text_of
+from withstand.core import (
+    Behavior,
+    Chat,
+    Flow,
+    Judge,
+    Model,
+    Most,
+    Sampling,
+    Target,
+    Verdict,
+    at_least,
+    filled,
+    user,
+)
 
 OPENING = '{"summary": "'
 QUESTION: Callable[[str], str | None] = partial(member, "question")
@@ -71,8 +85,7 @@ class Crescendo:
 
     def __post_init__(self) -> None:
         check(self, "turns", "streams")
-        if self.backtracks < 0:
-            raise SpecError(f"backtracks is {self.backtracks}", hint="it must be 0 or more; the paper's is 10")
+        at_least(0, self, "backtracks")
 
     def most(self) -> Most:
         asks = self.streams * (self.turns + self.backtracks)
@@ -105,13 +118,14 @@ class Crescendo:
             told.append(f"You asked: {talk.questions[-1]}\nIt answered: {talk.answers[-1].text[:SHOWN]}")
             told.append(f"Rating of its answers so far: {rating(stream.verdict)}")
         told += [f"Refused and taken back, ask something else: {question}" for question in stream.refused]
-        return filled(
-            data("crescendo.txt"),
+        text = filled(
+            text_of("crescendo.txt"),
             behavior=behavior.prompt(),
             conversation="\n\n".join(told) or "Nothing has been said yet.",
             round=str(stream.rounds + 1),
             turns=str(self.turns),
         )
+        return user(text)
 
     def _after(self, stream: _Stream, draft: Draft[str] | None, turn: Turn | None) -> _Stream:
         """The stream with its turn, without it where it was taken back or led to nothing to go on from."""

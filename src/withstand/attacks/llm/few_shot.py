@@ -10,9 +10,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import drafts, no_draft
-from withstand.attacks.llm._lines import filled, lines_in, shown_context
-from withstand.attacks.llm._score import judged
+from withstand.attacks.llm._attacker import check_writer, drafts, no_draft
+from withstand.attacks.llm._judged import score_of, succeeded, tested
+from withstand.attacks.llm._texts import lines_in, shown_context
 from withstand.core import (
     Behavior,
     Chat,
@@ -26,6 +26,8 @@ from withstand.core import (
     Target,
     TestCase,
     WhiteBox,
+    at_least,
+    filled,
     from_json,
     to_json,
     user,
@@ -74,11 +76,8 @@ class FewShot:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "width", "shots", "tries", "min_length", "attacker_tokens"):
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name} is {getattr(self, name)}", hint="it must be 1 or more")
-        if not 0 <= self.temperature <= 10:
-            raise SpecError(f"temperature is {self.temperature}", hint="it must lie in [0, 10]; HarmBench's is 1")
+        at_least(1, self, "rounds", "width", "shots", "min_length")
+        check_writer(self)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -131,7 +130,8 @@ class FewShot:
         """A score for each line, higher is better, and whether the judge saw a success. Gives the candidates."""
         chats = [user(behavior.prompt(line)) for line in lines]
         if self.judge is not None:
-            return (yield from judged(self.judge, behavior, target, chats))
+            results = yield from tested(target, self.judge, behavior, chats)
+            return [score_of(verdict) for _, verdict in results], succeeded(results)
         part = {"chats": to_json(chats), "target": behavior.target_string}
         losses = yield from work(target.weights(self), self.losses, part)
         best = min(range(len(lines)), key=losses.__getitem__)

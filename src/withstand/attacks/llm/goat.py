@@ -7,15 +7,15 @@ here the answers so far are judged after each, and a success ends it. Prompt, de
 are ours.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
 from withstand.attacks.llm._attacker import drafts, no_draft
-from withstand.attacks.llm._talk import SHOWN, Talk, check, data, filled, member, put, search, won
-from withstand.core import Behavior, Chat, Flow, Judge, Model, Most, Sampling, SpecError, Target
+from withstand.attacks.llm._talk import SHOWN, Talk, check, member, put, search, won
+from withstand.attacks.llm._texts import data_of, text_of
+from withstand.core import Behavior, Chat, Flow, Judge, Model, Most, Sampling, SpecError, Target, filled, user
 
 TECHNIQUES = (
     "response_priming",
@@ -86,17 +86,18 @@ class GOAT:
             raise no_draft(self.tries)
 
     def _prompt(self, behavior: Behavior, talk: Talk, step: int) -> Chat:
-        known = json.loads(data("goat_techniques.json"))
+        known = data_of("goat_techniques.json")
         shown = [f"- {name}: {known[name]['what']}\n  Example: {known[name]['example']}" for name in self.techniques]
         told = [
             f"User: {question}\nModel: {answer.text[:SHOWN]}"
             for question, answer in zip(talk.questions, talk.answers, strict=True)
         ]
-        return filled(
-            data("goat.txt"),
+        text = filled(
+            text_of("goat.txt"),
             behavior=behavior.prompt(),
             techniques="\n".join(shown),
             conversation="\n\n".join(told) or "Nothing has been said yet.",
             round=str(step + 1),
             turns=str(self.turns),
         )
+        return user(text)

@@ -8,11 +8,10 @@ holds the document, tool result or passage as it would have been fetched, and su
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from withstand.attacks.llm._around import around, asked_in, check_inner, inner, instead
+from withstand.attacks.llm._texts import data_of
 from withstand.core import Attack, Behavior, Chat, Flow, Message, Most, SpecError, Target, user
 
 
@@ -69,8 +68,6 @@ class Inject:
         return user(f"{task}\n\n[{name}]\n{found}\n[END OF {name}]")
 
 
-@cache
-def carriers() -> dict[str, dict[str, str]]:
+def carriers() -> Any:
     """Our task and text for each carrier."""
-    found: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("inject.json").read_text(encoding="utf-8"))
-    return found
+    return data_of("inject.json")

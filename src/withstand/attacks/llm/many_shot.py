@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from withstand.attacks.llm._attacker import drafts, no_draft
-from withstand.attacks.llm._lines import filled, lines_in
+from withstand.attacks.llm._attacker import check_writer, drafts, no_draft
 from withstand.attacks.llm._pairs import pairs_in
+from withstand.attacks.llm._texts import lines_in
 from withstand.core import (
     Behavior,
     Chat,
@@ -24,7 +24,9 @@ from withstand.core import (
     SpecError,
     Target,
     TestCase,
+    at_least,
     digest,
+    filled,
     rng,
     user,
 )
@@ -73,11 +75,8 @@ class ManyShot:
             raise SpecError("many_shot needs a writer or a path, and not both", hint='write writer = "hf:NAME"')
         if self.form not in ("turns", "text"):
             raise SpecError(f"form is {self.form!r}", hint="it must be turns or text")
-        for name in ("shots", "tries", "attacker_tokens"):
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name} is {getattr(self, name)}", hint="it must be 1 or more")
-        if not 0 <= self.temperature <= 10:
-            raise SpecError(f"temperature is {self.temperature}", hint="it must lie in [0, 10]")
+        at_least(1, self, "shots")
+        check_writer(self)
 
     @property
     def needs(self) -> frozenset[str]:

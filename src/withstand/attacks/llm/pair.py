@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from withstand.attacks.llm._attacker import no_draft
-from withstand.attacks.llm._pair import check_fields, drafted, exchange, head_of, searched, succeeded, tested
-from withstand.core import Behavior, Chat, Flow, Judge, Model, Most, Target
+from withstand.attacks.llm._judged import succeeded, tested
+from withstand.attacks.llm._pair import check_fields, drafted, exchange, head_of, searched
+from withstand.core import Behavior, Chat, Flow, Judge, Model, Most, Target, user
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ class PAIR:
             if not live:
                 continue
             tried = True
-            results = yield from tested(target, self.judge, behavior, [draft.value for draft in live.values()])
+            chats = [user(behavior.prompt(draft.value)) for draft in live.values()]
+            results = yield from tested(target, self.judge, behavior, chats)
             if succeeded(results):
                 return
             for (stream, draft), (answer, verdict) in zip(live.items(), results, strict=True):

@@ -7,16 +7,14 @@ Where we leave HarmBench: an attacker's refusal is asked anew and never sent.
 """
 
 import difflib
-import json
 import re
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import drafts, no_draft, unquoted
-from withstand.attacks.llm._lines import filled, shown_context
-from withstand.core import Behavior, Chat, Flow, Model, Most, Sampling, SpecError, Target, TestCase, user
+from withstand.attacks.llm._attacker import check_writer, drafts, no_draft, unquoted
+from withstand.attacks.llm._texts import data_of, shown_context
+from withstand.core import Behavior, Chat, Flow, Model, Most, Sampling, SpecError, Target, TestCase, filled, user
 
 TOP = (
     "logical appeal",
@@ -72,12 +70,7 @@ class PAP:
                 near = difflib.get_close_matches(name.lower(), known(), n=3, cutoff=0.5)
                 hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known())}"
                 raise SpecError(f"no technique is called {name!r}", hint=hint)
-        if min(self.tries, self.attacker_tokens) < 1:
-            raise SpecError(
-                f"tries is {self.tries} and attacker_tokens is {self.attacker_tokens}", hint="both must be 1 or more"
-            )
-        if not 0 <= self.temperature <= 10:
-            raise SpecError(f"temperature is {self.temperature}", hint="it must lie in [0, 10]; HarmBench's is 1")
+        check_writer(self)
 
     def names(self) -> tuple[str, ...]:
         return tuple(known()) if self.techniques == ("all",) else self.techniques
@@ -98,8 +91,7 @@ class PAP:
 @cache
 def known() -> dict[str, dict[str, str]]:
     """Every technique by name: its definition, a plain request and the same one made persuasive; the top five first."""
-    text = Path(__file__).with_name("pap_techniques.json").read_text(encoding="utf-8")
-    return {technique["name"]: technique for technique in json.loads(text)}
+    return {technique["name"]: technique for technique in data_of("pap_techniques.json")}
 
 
 def question(behavior: Behavior, name: str) -> Chat:

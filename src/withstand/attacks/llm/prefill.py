@@ -7,12 +7,24 @@ writes is cut after `words` words.
 
 import re
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import drafts, no_draft, unquoted
-from withstand.core import Behavior, Flow, Message, Model, Most, Sampling, SpecError, Target, TestCase, user
+from withstand.attacks.llm._attacker import check_writer, drafts, no_draft, unquoted
+from withstand.attacks.llm._texts import text_of
+from withstand.core import (
+    Behavior,
+    Flow,
+    Message,
+    Model,
+    Most,
+    Sampling,
+    SpecError,
+    Target,
+    TestCase,
+    at_least,
+    filled,
+    user,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +55,8 @@ class Prefill:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("words", "tries", "attacker_tokens"):
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name} is {getattr(self, name)}", hint="it must be 1 or more")
-        Sampling(temperature=self.temperature)
+        at_least(1, self, "words")
+        check_writer(self)
 
     def most(self) -> Most:
         return Most(cases=1, asks={"attacker": self.tries} if self.writer else {})
@@ -71,15 +81,9 @@ class Prefill:
             return "".join(re.findall(r"\s*\S+", text)[: self.words]).lstrip() or None
 
         parts = {"behavior": behavior.prompt(), "opening": opening}
-        asked = user(re.sub(r"\{(\w+)\}", lambda match: parts[match[1]], examples()).rstrip())
+        asked = user(filled(text_of("prefill.txt"), **parts))
         sampling = Sampling(max_tokens=self.attacker_tokens, temperature=self.temperature)
         [draft] = yield from drafts(writer, [asked], beginning, sampling, self.tries)
         if draft is None:
             raise no_draft(self.tries)
         return " ".join(filter(None, [opening, draft.value]))
-
-
-@cache
-def examples() -> str:
-    """The request to the writer, with three requests and the beginnings of their answers."""
-    return Path(__file__).with_suffix(".txt").read_text(encoding="utf-8")

@@ -5,15 +5,26 @@ The paper mines thousands of tactics from chat logs, and prunes what came out by
 Here are about twenty, generic and in our words, and only what the attacker refused or misformed is thrown away.
 """
 
-import json
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import drafts, no_draft, read_object
-from withstand.attacks.llm._lines import filled, shown_context
-from withstand.core import Behavior, Chat, Flow, Model, Most, Sampling, SpecError, Target, TestCase, rng, user
+from withstand.attacks.llm._attacker import check_writer, drafts, no_draft, read_object
+from withstand.attacks.llm._texts import data_of, shown_context, text_of
+from withstand.core import (
+    Behavior,
+    Chat,
+    Flow,
+    Model,
+    Most,
+    Sampling,
+    Target,
+    TestCase,
+    at_least,
+    filled,
+    rng,
+    user,
+    within,
+)
 
 OPENING = '{"prompt":'
 
@@ -42,13 +53,9 @@ class Tactics:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("n", "k", "tries", "attacker_tokens"):
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name} is {getattr(self, name)}", hint="it must be 1 or more")
-        if self.k > len(known()):
-            raise SpecError(f"k is {self.k}, but there are {len(known())} tactics", hint="give a smaller k")
-        if not 0 <= self.temperature <= 10:
-            raise SpecError(f"temperature is {self.temperature}", hint="it must lie in [0, 10]")
+        at_least(1, self, "n")
+        within(1, len(known()), self, "k")
+        check_writer(self)
 
     def most(self) -> Most:
         return Most(cases=self.n, asks={"attacker": self.n * self.tries})
@@ -66,7 +73,7 @@ class Tactics:
 def question(behavior: Behavior, tactics: list[tuple[str, str]]) -> Chat:
     """What the attacker is asked."""
     lines = "\n".join(f"- {name}: {definition}" for name, definition in tactics)
-    return user(filled(template(), tactics=lines, request=behavior.text, context=shown_context(behavior)))
+    return user(filled(text_of("tactics.txt"), tactics=lines, request=behavior.text, context=shown_context(behavior)))
 
 
 def prompt_in(said: str) -> str | None:
@@ -75,14 +82,6 @@ def prompt_in(said: str) -> str | None:
     return found["prompt"] if found else None
 
 
-@cache
 def known() -> tuple[tuple[str, str], ...]:
     """Name and definition of every tactic."""
-    rows = json.loads(Path(__file__).with_name("tactics.json").read_text(encoding="utf-8"))
-    return tuple((row["name"], row["definition"]) for row in rows)
-
-
-@cache
-def template() -> str:
-    """The attacker's instructions."""
-    return Path(__file__).with_name("tactics.txt").read_text(encoding="utf-8")
+    return tuple((row["name"], row["definition"]) for row in data_of("tactics.json"))

@@ -12,19 +12,25 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 from withstand.attacks.llm._attacker import Draft, no_draft
-from withstand.attacks.llm._pair import (
-    UNSCORED,
-    check_fields,
-    drafted,
-    exchange,
-    fill,
-    head_of,
-    score_of,
-    searched,
-    succeeded,
-    tested,
+from withstand.attacks.llm._judged import UNSCORED, score_of, succeeded, tested
+from withstand.attacks.llm._pair import check_fields, drafted, exchange, head_of, searched
+from withstand.attacks.llm._texts import text_of
+from withstand.core import (
+    AskError,
+    Behavior,
+    Chat,
+    Flow,
+    Judge,
+    Message,
+    Model,
+    Most,
+    Sampling,
+    Target,
+    ask,
+    filled,
+    rng,
+    user,
 )
-from withstand.core import AskError, Behavior, Chat, Flow, Judge, Message, Model, Most, Sampling, Target, ask, rng, user
 
 LABEL = "On topic: [["
 ANSWER_TOKENS = 16
@@ -103,7 +109,8 @@ class TAP:
             if not leaves:
                 continue
             tried = True
-            results = yield from tested(target, self.judge, behavior, [draft.value for _, draft in leaves])
+            chats = [user(behavior.prompt(draft.value)) for _, draft in leaves]
+            results = yield from tested(target, self.judge, behavior, chats)
             if succeeded(results):
                 return
             scored = [
@@ -124,7 +131,7 @@ class TAP:
         if self.on_topic is None or not leaves:
             return leaves
         opened = (Message("assistant", LABEL),) if "prefill" in self.on_topic.gives else ()
-        questions = [fill("tap-on-topic.txt", task=behavior.text, prompt=draft.value) for _, draft in leaves]
+        questions = [filled(text_of("tap-on-topic.txt"), task=behavior.text, prompt=draft.value) for _, draft in leaves]
         answers = yield from ask(self.on_topic, [(*user(text), *opened) for text in questions], Sampling(ANSWER_TOKENS))
         return [leaf for leaf, answer in zip(leaves, answers, strict=True) if on_topic(answer.text) is not False]
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import ClassVar, TypeVar
 
 from withstand.attacks.llm._around import around, asked_in, check_inner, inner, instead
-from withstand.attacks.llm._attacker import drafts, no_draft, read_object, unquoted
+from withstand.attacks.llm._attacker import check_writer, drafts, no_draft, read_object, unquoted
 from withstand.attacks.llm._links import Link, Rewrite, decoded, encoded, link
 from withstand.core import Attack, Behavior, Chat, Flow, Model, Most, Sampling, SpecError, Target, user
 from withstand.refusal import refusal_in
@@ -55,12 +55,7 @@ class Transform:
             raise SpecError("chain: no writer can read a code", hint="put past_tense and language:NAME first")
         if rewrites and self.writer is None:
             raise SpecError(f"chain: {self.chain[0]} needs a writer", hint='write writer = "hf:NAME"')
-        if self.tries < 1 or self.attacker_tokens < 1:
-            raise SpecError(
-                f"tries is {self.tries} and attacker_tokens is {self.attacker_tokens}", hint="both must be 1 or more"
-            )
-        if not 0 <= self.temperature <= 10:
-            raise SpecError(f"temperature is {self.temperature}", hint="it must lie in [0, 10]")
+        check_writer(self)
         check_inner("transform", self.attack)
 
     @property

@@ -8,9 +8,9 @@ said before; a context is set off by three hyphens, as everywhere here; a line t
 from dataclasses import dataclass
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import drafts, no_draft
-from withstand.attacks.llm._lines import filled, numbered, shown_context
-from withstand.core import Behavior, Flow, Model, Most, Sampling, SpecError, Target, TestCase, user
+from withstand.attacks.llm._attacker import check_writer, drafts, no_draft
+from withstand.attacks.llm._texts import numbered, shown_context
+from withstand.core import Behavior, Flow, Model, Most, Sampling, SpecError, Target, TestCase, at_least, filled, user
 
 PROMPT = """Safety testers check whether an AI assistant that follows instructions shows this behavior:
 {behavior}
@@ -44,16 +44,10 @@ class ZeroShot:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.n, self.tries, self.attacker_tokens) < 1:
-            raise SpecError(
-                f"n is {self.n}, tries {self.tries}, attacker_tokens {self.attacker_tokens}",
-                hint="each must be 1 or more",
-            )
-        if not (0 <= self.temperature <= 10 and 0 < self.top_p <= 1):
-            raise SpecError(
-                f"temperature is {self.temperature} and top_p is {self.top_p}",
-                hint="they must lie in [0, 10] and (0, 1]; HarmBench's are 0.9 and 0.95",
-            )
+        at_least(1, self, "n")
+        check_writer(self)
+        if not 0 < self.top_p <= 1:
+            raise SpecError(f"top_p is {self.top_p}", hint="it must lie in (0, 1]; HarmBench's is 0.95")
 
     def most(self) -> Most:
         return Most(cases=self.n, asks={"attacker": self.n * self.tries})

@@ -21,6 +21,7 @@ from withstand.core import (
     Target,
     TestCase,
     WhiteBox,
+    at_least,
     from_json,
     rng,
     to_json,
@@ -60,9 +61,7 @@ class BEAST:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("beams", "expansions", "length", "every"):
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name} is {getattr(self, name)}", hint="it must be 1 or more")
+        at_least(1, self, "beams", "expansions", "length", "every")
         if not 0 < self.temperature <= 10:
             raise SpecError(f"temperature is {self.temperature}", hint="it must lie in (0, 10]; the paper's is 1")
 

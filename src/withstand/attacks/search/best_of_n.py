@@ -11,7 +11,21 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import ClassVar
 
-from withstand.core import Attack, Behavior, Chat, Flow, Most, SpecError, Target, TestCase, ask, rng, user
+from withstand.core import (
+    Attack,
+    Behavior,
+    Chat,
+    Flow,
+    Most,
+    SpecError,
+    Target,
+    TestCase,
+    ask,
+    at_least,
+    rng,
+    user,
+    within,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +51,9 @@ class BestOfN:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.n < 1 or self.batch < 1:
-            raise SpecError(f"n is {self.n} and batch is {self.batch}", hint="both must be 1 or more")
-        if not 0 <= self.temperature <= 10:
-            raise SpecError(f"temperature is {self.temperature}", hint="it must lie in [0, 10]; the paper's is 1")
-        if not 0 <= self.sigma <= 1:
-            raise SpecError(f"sigma is {self.sigma}", hint="it must lie in [0, 1]; the paper's is 0.4")
+        at_least(1, self, "n", "batch")
+        within(0, 10, self, "temperature")
+        within(0, 1, self, "sigma")
         inner = self.attack
         if inner and (not hasattr(inner, "run") or inner.most().asks or "weights" in inner.needs):
             raise SpecError(

@@ -10,12 +10,25 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
-from random import Random
 from typing import ClassVar
 
-from withstand.core import AskError, Behavior, Chat, Completion, Flow, Most, SpecError, Target, TestCase, ask, rng, user
+from withstand.attacks.search._units import changed, text_of
+from withstand.core import (
+    AskError,
+    Behavior,
+    Chat,
+    Completion,
+    Flow,
+    Most,
+    SpecError,
+    Target,
+    TestCase,
+    ask,
+    at_least,
+    filled,
+    rng,
+    user,
+)
 
 TOP = 20  # what APIs give at most
 ABSENT = -1e4  # in place of minus infinity, which JSON does not know: below whatever is among the top
@@ -63,9 +76,8 @@ class RandomSearch:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in {"steps": 0, "width": 1, "length": 1, "n_change": 1, "patience": 1, "restarts": 1}.items():
-            if getattr(self, name) < least:
-                raise SpecError(f"{name} is {getattr(self, name)}", hint=f"it must be {least} or more")
+        at_least(0, self, "steps")
+        at_least(1, self, "width", "length", "n_change", "patience", "restarts")
         if not 0 < self.stop_probability <= 1:
             raise SpecError(f"stop_probability is {self.stop_probability}", hint="it must lie in (0, 1]")
         if not all(0 <= probability <= 1 for probability in self.ease_at):
@@ -114,16 +126,8 @@ class RandomSearch:
 
     def chat(self, behavior: Behavior, suffix: Sequence[str]) -> Chat:
         parts = {"behavior": behavior.text, "opening": behavior.target_string or self.opening}
-        # One pass over the template: braces in what is put in are never read as placeholders.
-        text = re.sub(r"\{(\w+)\}", lambda match: parts[match[1]], self.template or _text("template"))
+        text = filled(self.template or text_of("template"), **parts)
         return user(behavior.prompt(f"{text} {' '.join(suffix)}"))
-
-
-def changed(suffix: Sequence[str], number: int, draw: Random) -> list[str]:
-    """`number` neighboring units anywhere in the suffix, all if it has fewer, drawn anew."""
-    number = min(number, len(suffix))
-    start = draw.randrange(len(suffix) - number + 1)
-    return [*suffix[:start], *draw.choices(_units(), k=number), *suffix[start + number :]]
 
 
 def logprob(answer: Completion, opening: str) -> float:
@@ -135,13 +139,3 @@ def logprob(answer: Completion, opening: str) -> float:
         )
     first = answer.logprobs[0] if answer.logprobs else ()
     return max((value for text, value in first if text.strip() == opening and value > ABSENT), default=ABSENT)
-
-
-@cache
-def _text(name: str) -> str:
-    return Path(__file__).with_name(f"random_search_{name}.txt").read_text(encoding="utf-8").strip()
-
-
-@cache
-def _units() -> list[str]:
-    return _text("units").split()

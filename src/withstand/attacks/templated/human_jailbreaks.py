@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from withstand.core import Behavior, Flow, Json, Most, SpecError, Target, TestCase, digest, rng, user
+from withstand.core import Behavior, Flow, Json, Most, SpecError, Target, TestCase, at_least, digest, rng, user
 
 PLACE = re.compile(r"\[INSERT PROMPT HERE\]|\{behavior\}", re.IGNORECASE)
 COLUMNS = ("prompt", "text", "template")
@@ -46,8 +46,7 @@ class HumanJailbreaks:
     def __post_init__(self) -> None:
         if not self.path:
             raise SpecError("path is empty", hint="name the file that holds the jailbreaks")
-        if self.n < 0:
-            raise SpecError(f"n is {self.n}", hint="it must be 0 or more; 0 takes all")
+        at_least(0, self, "n")
 
     def identity(self) -> Json:
         """Of the templates: another content of the file is another attack."""
@@ -61,7 +60,7 @@ class HumanJailbreaks:
         if 0 < self.n < len(templates):
             templates = rng(self.seed, behavior.id).sample(templates, self.n)
         for template in templates:
-            yield TestCase(behavior.id, user(filled(template, behavior)))
+            yield TestCase(behavior.id, user(placed(template, behavior)))
 
     def templates(self) -> list[str]:
         """The different templates of the file, sorted."""
@@ -118,7 +117,7 @@ class HumanJailbreaks:
             yield cell
 
 
-def filled(template: str, behavior: Behavior) -> str:
+def placed(template: str, behavior: Behavior) -> str:
     """The template with the behavior in its places, else below it."""
     if PLACE.search(template):
         return behavior.prompt(PLACE.sub(lambda _: behavior.text, template))

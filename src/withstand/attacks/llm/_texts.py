@@ -1,9 +1,12 @@
-"""What the attacks share whose attacker writes a list: a template filled in, a context shown, numbered lines read."""
+"""Texts: those of data files, a context for the eyes of an attacker, the numbered lines of its answer."""
 
+import json
 import re
+from functools import cache
+from pathlib import Path
 
 from withstand.attacks.llm._attacker import unquoted
-from withstand.core import Behavior
+from withstand.core import Behavior, Json, filled
 
 NUMBER = re.compile(r"\s*\**\d{1,3}\s*[.):]\**\s*(?:\d{1,3}[.)]\s+)?")  # a seeded "1." is at times said once more
 LABEL = re.compile(r"request:\s*", re.IGNORECASE)
@@ -15,9 +18,23 @@ It refers to this text, which will stand above the request, so that there is no 
 """
 
 
-def filled(template: str, **parts: str) -> str:
-    """The template with its places filled in one pass: braces in what is put in are never read as places."""
-    return re.sub(r"\{(\w+)\}", lambda match: parts[match[1]], template)
+@cache
+def text_of(name: str) -> str:
+    """The text of a file beside this one, without white space around it."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8").strip()
+
+
+@cache
+def data_of(name: str) -> Json:
+    """What a JSON file beside this one holds; shared, so that nobody may change it."""
+    return json.loads(text_of(name))
+
+
+@cache
+def parts_of(name: str) -> dict[str, str]:
+    """The parts of a file beside this one, each under a line "## name"."""
+    parts = re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text_of(name), re.DOTALL | re.MULTILINE)
+    return {title: part.strip() for title, part in parts}
 
 
 def shown_context(behavior: Behavior) -> str:
