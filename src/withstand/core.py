@@ -318,6 +318,18 @@ def work(model: Model, do: Callable[[Any, Sequence[Any]], list[Json]], part: Jso
     return answer.value
 
 
+def work_in_pieces(model: Model, do: Callable[[Any, Sequence[Any]], list[Json]], behavior: Behavior) -> Flow[None]:
+    """A search on weights whose state is an object, worked on until it is "done"; each piece gives a candidate.
+
+    `do` gets {"behavior", "state"}, at first without a state, and gives the next one: with the "text" to send and its
+    "loss", in nats per token of the target string.
+    """
+    state: Any = None
+    while state is None or not state["done"]:
+        state = yield from work(model, do, {"behavior": to_json(behavior), "state": state})
+        yield TestCase(behavior.id, user(state["text"]), score=-state["loss"])
+
+
 def intercept(flow: Flow[T], handle: Callable[[Any], Flow[Any]]) -> Flow[T]:
     """Run `flow`, letting the generator `handle(item)` answer whatever it yields."""
     send, value = flow.send, None

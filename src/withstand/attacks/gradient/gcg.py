@@ -8,11 +8,20 @@ candidate is scored twice in a step; the returned loss is that of the text, read
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from withstand.attacks.gradient._candidates import draw_candidates, top_tokens
 from withstand.attacks.gradient._search import Search, check_search, scored
-from withstand.core import Behavior, Flow, Json, Model, Most, Target, TestCase, WhiteBox, to_json, user, work
+from withstand.core import (
+    Behavior,
+    Flow,
+    Json,
+    Model,
+    Most,
+    Target,
+    WhiteBox,
+    work_in_pieces,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +78,7 @@ class GCG:
         return Most(cases=1)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
-        model = target.weights(self)
-        state: Any = None
-        while state is None or not state["done"]:
-            state = yield from work(model, self.advance, {"behavior": to_json(behavior), "state": state})
-            yield TestCase(behavior.id, user(state["text"]), score=-state["loss"])
+        yield from work_in_pieces(target.weights(self), self.advance, behavior)
 
     def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
         """`every` steps for each part, `together` of them at once."""

@@ -19,14 +19,11 @@ from withstand.core import (
     Json,
     Most,
     Target,
-    TestCase,
     WhiteBox,
     WithstandError,
     at_least,
     from_json,
-    to_json,
-    user,
-    work,
+    work_in_pieces,
 )
 from withstand.engine.engine import Engine, engine_of
 from withstand.engine.text import Prompt, allowed, as_sent, make_prompt, survives
@@ -66,11 +63,7 @@ class UAT:
         return Most(cases=1)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
-        model = target.weights(self)
-        state: Any = None
-        while state is None or not state["done"]:
-            state = yield from work(model, self.advance, {"behavior": to_json(behavior), "state": state})
-            yield TestCase(behavior.id, user(state["text"]), score=-state["loss"])
+        yield from work_in_pieces(target.weights(self), self.advance, behavior)
 
     def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
         """`every` places for each part, `together` parts at once."""

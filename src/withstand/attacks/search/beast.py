@@ -19,14 +19,11 @@ from withstand.core import (
     Most,
     SpecError,
     Target,
-    TestCase,
     WhiteBox,
     at_least,
     from_json,
     rng,
-    to_json,
-    user,
-    work,
+    work_in_pieces,
 )
 from withstand.engine.engine import Engine, engine_of
 from withstand.engine.packed import Row
@@ -69,11 +66,7 @@ class BEAST:
         return Most(cases=1)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
-        model = target.weights(self)
-        state: Any = None
-        while state is None or not state["done"]:
-            state = yield from work(model, self.advance, {"behavior": to_json(behavior), "state": state})
-            yield TestCase(behavior.id, user(state["text"]), score=-state["loss"])
+        yield from work_in_pieces(target.weights(self), self.advance, behavior)
 
     def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
         """`every` more tokens for each part."""
