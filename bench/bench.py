@@ -292,6 +292,7 @@ BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "start": start,
     "decode": decode,
     "gcg": gcg,
+    "black_box": black_box,
 }
 
 

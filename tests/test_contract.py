@@ -350,6 +350,18 @@ class TestEveryAttack:
         again = run(name, NUMBERED, spec=warm, store="cut.db")
         assert (again.tally.asks, rows(again)) == (0, whole)
 
+    @pytest.mark.parametrize("budget", [{"asks": 1}, {"asks": 5}, {"tokens": 1}, {"tokens": 60}, {"seconds": 1e-9}])
+    def test_a_budget_cuts_it_and_the_best_so_far_stays(self, run, name, budget):
+        whole, part = run(name, NUMBERED), run(name, NUMBERED, spec={"budget": budget}, store="cut.db")
+        (before,), (cell,) = whole.cells, part.cells
+        assert {behavior for _, behavior, *_ in rows(part)} == {row["id"] for row in BEHAVIORS}  # none is lost
+        for failure in part.tally.failures:
+            assert "budget" in failure.error
+            assert failure.hint
+        assert cell["asks"] <= before["asks"]
+        if "asks" in budget:
+            assert cell["asks"] <= len(BEHAVIORS) * budget["asks"] + cell["cases"]
+
     def test_its_flow_asks_only_the_target_it_was_given(self, play, make, name):
         attack, behavior = make("attack", name), Behavior("a", "bake", "with this", "Sure", "c")
         target = Target(find.build("target", NUMBERED))

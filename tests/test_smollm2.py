@@ -69,3 +69,22 @@ def test_its_identity_is_what_the_weights_are(folder: Path) -> None:
     )
     assert {key for key in plain if plain[key] != taught[key]} == {"adapter"}
     assert str(folder) not in str(taught)
+
+
+def test_attacker_judge_and_target_are_loaded_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from withstand.models import hf
+
+    loaded: list[Any] = []
+    load = hf._load
+    monkeypatch.setattr(hf, "_load", lambda spec: loaded.append(spec) or load(spec))
+    model = {"use": "smollm2", "dtype": "bfloat16"}
+    attack = {"use": "pair", "attacker": model, "judge": {"use": "rating", "model": model}}
+    small = {"streams": 2, "steps": 2, "tries": 2, "attacker_tokens": 48}
+    spec = {"suite": "kitchen", "limit": 2, "benign": "none", "target": model, "attack": attack | small}
+    done = withstand.run(spec | {"sampling": {"max_tokens": 16}}, store=tmp_path / "s.db")
+    (cell,) = done.cells
+    assert cell["cases"] == 2
+    assert cell["tokens"] > 0
+    assert len(loaded) == 1

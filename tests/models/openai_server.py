@@ -183,7 +183,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def complete(body: dict[str, Any]) -> dict[str, Any]:
-    """The whole answer to a request. A model whose name begins with "thinker" reasons first."""
+    """The whole answer to a request. A model whose name begins with "thinker" reasons first.
+
+    The models "list" and "json" keep the format that an attack asks its attacker for.
+    """
     messages = body["messages"]
     limit = body.get("max_completion_tokens") or body.get("max_tokens") or 16
     temperature = body.get("temperature", 1.0)
@@ -194,6 +197,10 @@ def complete(body: dict[str, Any]) -> dict[str, Any]:
     text = " ".join(words[:limit])
     for stop in body.get("stop") or []:
         text = text.partition(stop)[0]
+    if body["model"] == "list":
+        text = f"1. {text}, {text}, please"
+    if body["model"] == "json":
+        text = json.dumps(dict.fromkeys(("prompt", "question", "reply", "summary", "strategy", "definition"), text))
     message: dict[str, Any] = {"role": "assistant", "content": text}
     prompt, count = sum(len(m["content"].split()) for m in messages), len(text.split())
     usage: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": count, "total_tokens": prompt + count}

@@ -1,0 +1,71 @@
+"""Attacks led by an attacker model: asks of 20 behaviors pooled, beside the same run one behavior after another.
+
+Called by bench.py. Both sides ask the same: the same models, attacks and behaviors, only test cases, no final answers.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from withstand import api, line
+from withstand.line import Running, begin, make_test_cases
+from withstand.spec import run_spec
+
+BEHAVIORS = 20
+PAIR = {"use": "pair", "streams": 1, "steps": 3, "judge": "kitchen", "tries": 1}
+WIDE = PAIR | {"streams": 30}  # the paper's: one behavior fills half of the connections by itself
+TAP = {"use": "tap", "depth": 3, "width": 2, "branching": 2, "judge": "kitchen", "tries": 1}
+DRAFT = {
+    "use": "scripted",
+    "reply": '{"improvement": "more", "prompt": "Draft {n}"}',
+    "width": 1,
+    "lanes": 64,
+    "seconds": 0.1,
+}
+
+
+def bench(folder: Path) -> dict[str, Any]:
+    """Seconds for the test cases of PAIR and TAP, on an API of 64 connections that takes 0.1 s, and on `smollm2`."""
+    api_like = ("an API that takes 0.1 s, 64 connections", DRAFT, DRAFT | {"reply": "I can't {n}."}, {})
+    models = [api_like]
+    try:
+        import torch  # noqa: F401
+
+        from withstand.models.hf import HF
+
+        HF.release = lambda _self: None  # type: ignore[method-assign] # neither side pays for loading again
+        small = {"attacker_tokens": 64, "search_tokens": 64}
+        local = {"use": "smollm2", "dtype": "bfloat16"}
+        models.append(("smollm2 in bfloat16", local, {"use": "smollm2-kitchen", "dtype": "bfloat16"}, small))
+    except ImportError:
+        pass
+    found: dict[str, Any] = {}
+    for name, attacker, target, fields in models:
+        for attack in (PAIR, TAP, *([] if fields else [WIDE])):
+            spec = {"target": target, "attack": attack | fields | {"attacker": attacker}}
+            warm = seconds(spec | {"limit": 1}, folder / f"warm-{len(found)}.db")
+            pooled = seconds(spec | {"limit": BEHAVIORS}, folder / f"pooled-{len(found)}.db")
+            one = sum(seconds(spec | {"ids": [behavior]}, folder / f"one-{len(found)}.db") for behavior in behaviors())
+            streams = f" of {attack['streams']} streams" if "streams" in attack else ""
+            found[f"{attack['use']}{streams}, {name}"] = {
+                "pooled_s": round(pooled, 2), "one_at_a_time_s": round(one, 2), "ratio": round(one / pooled, 1),
+                "first_s": round(warm, 2),
+            }  # fmt: skip
+    return found | {"goal": "pooled >= 8x one at a time"}
+
+
+def behaviors() -> list[str]:
+    spec = run_spec({"suite": SUITE, "target": "scripted", "attack": "direct", "limit": BEHAVIORS, "benign": "none"})
+    return [behavior.id for behavior in line.planned(spec, None).suites[0].behaviors]
+
+
+SUITE = {"use": "kitchen", "split": "test"}
+
+
+def seconds(spec: dict[str, Any], store: Path) -> float:
+    """Of the stage that makes test cases."""
+    with api.open_store(store) as opened:
+        plan, row = begin(run_spec({"suite": SUITE, "benign": "none", **spec}), opened)
+        start = time.perf_counter()
+        make_test_cases(Running(plan, opened, row))
+        return time.perf_counter() - start
