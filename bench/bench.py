@@ -285,6 +285,14 @@ def gcg(folder: Path) -> dict[str, Any]:
     return white_box.bench(folder)
 
 
+def black_box(folder: Path) -> dict[str, Any]:
+    """See black_box.py."""
+    sys.path.insert(0, str(ROOT / "bench"))
+    import black_box as attackers
+
+    return attackers.bench(folder)
+
+
 BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "overhead": overhead,
     "lanes": lanes,

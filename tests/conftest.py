@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
-from withstand.core import Ask, Flow, Lost, Target, TestCase
+from withstand.core import Ask, Flow, Learned, Lost, Target, TestCase
 
 
 @dataclass
 class Played:
-    """What a flow did: its asks and test cases, the answers it threw away, what it returned."""
+    """What a flow did: its asks and test cases, the answers it threw away, what it learned and returned."""
 
     asks: list[Ask] = field(default_factory=list)
     cases: list[TestCase] = field(default_factory=list)
     lost: list[Lost] = field(default_factory=list)
+    learned: str = ""
     value: Any = None
 
 
@@ -37,6 +38,9 @@ def play() -> Callable[[Flow[Any]], Played]:
                 return played
             if isinstance(item, TestCase):
                 played.cases.append(item)
+                answer = None
+            elif isinstance(item, Learned):
+                played.learned = item.text
                 answer = None
             elif isinstance(item, Lost):
                 played.lost.append(item)

@@ -15,7 +15,7 @@ from withstand.drive import Caps, Tally
 from withstand.line import Running, begin, execute
 from withstand.plan import Plan
 from withstand.report.budget import within
-from withstand.report.cases import cases
+from withstand.report.cases import cases, learned
 from withstand.report.summary import find_run, summarize
 from withstand.spec import RunSpec, read_spec, run_spec
 from withstand.store import RunRow, Store
@@ -63,6 +63,10 @@ class Run:
     def within(self, by: Literal["asks", "tokens", "seconds"] = "asks") -> list[dict[str, Any]]:
         """Success against budget: the points of each cell's curve, rates in [0, 1] with their 95 % interval."""
         return list(within(self.store, self.row, by))
+
+    def learned(self) -> list[Json]:
+        """What the run's attacks have learned: with it as a JSON file, a later one starts (`library`)."""
+        return learned(self.store, self.row)
 
     def to_pandas(self) -> "pandas.DataFrame":
         """The cases as a frame, with the labels of their cell. Needs pandas."""

@@ -246,11 +246,15 @@ def status(name: str, store: str, as_json: bool) -> int:
 @click.option("--with-text/--without-text", default=None, help="Keep texts in the file; default: html yes, csv no.")
 @click.option("--within", type=click.Choice(["asks", "tokens", "seconds"]), default=None,
               help="Success against budget, as CSV: behaviors broken by the time so much was spent.")  # fmt: skip
+@click.option("--learned", is_flag=True,
+              help="What its attacks learned, as JSON: for the field library of autodan_turbo.")  # fmt: skip
 def report(
     name: str, store: str, form: str | None, output: str | None, reveal: bool, with_text: bool | None,
-    within: Literal["asks", "tokens", "seconds"] | None,
+    within: Literal["asks", "tokens", "seconds"] | None, learned: bool,
 ) -> int:  # fmt: skip
     """Write a report: an HTML file, the numbers as JSON, the cases as CSV, a Markdown table, or the spec as TOML."""
+    import json
+
     from withstand import api, console
     from withstand.report import words, write
 
@@ -260,11 +264,14 @@ def report(
             f"no report format is called {suffix!r}",
             hint=f"name the file .{', .'.join(write.FORMATS)}, or say --format",
         )
-    form = "csv" if within else form or suffix or "html"
+    form = "csv" if within else "json" if learned else form or suffix or "html"
     found = api.load(name, store)
-    text = write.points(found.within(within)) if within else write.render(
-        found.store, found.row, form, reveal, with_text
-    )  # fmt: skip
+    if within:
+        text = write.points(found.within(within))
+    elif learned:
+        text = json.dumps(found.learned(), indent=1)
+    else:
+        text = write.render(found.store, found.row, form, reveal, with_text)
     if output == "-" or (output is None and form != "html"):
         click.echo(words.visible(text) if sys.stdout.isatty() else text, nl=not text.endswith("\n"))
         return 0

@@ -155,7 +155,7 @@ class TestCase:
 
     `score` None: final; a number: a candidate, of which a flow keeps the best (highest, first of equals).
     `completion`: set where this very draw is judged (best of n, a trajectory); else the target is asked afresh.
-    `spent` and `cut` (which budget ended the attack, or "success") are set by the runner.
+    `spent`, `cut` (which budget ended the attack, or "success") and `learned` (of the first case) are the runner's.
     """
 
     __test__: ClassVar[bool] = False  # not a pytest class
@@ -166,6 +166,7 @@ class TestCase:
     completion: Completion | None = None
     spent: Spent = Spent()
     cut: Literal["", "asks", "tokens", "seconds", "success"] = ""
+    learned: str = ""
 
 
 Outcome: TypeAlias = Literal["success", "failure", "refused", "unscored"]
@@ -298,8 +299,16 @@ class Lost:
     malformed: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What an attack has learned so far that a later run may start from: a JSON list. The last one is kept."""
+
+    text: str
+
+
 Flow: TypeAlias = Generator[Any, Any, T]
-"""A generator that yields `Ask`, `Work`, `Lost` and `TestCase`, is sent answers (None to the last two), returns a T.
+"""A generator that yields `Ask`, `Work`, `Lost`, `Learned` and `TestCase`, is sent the answers to the first two, and
+returns a T.
 
 A flow is a pure function of its fields and the answers: no clock, no global state, no catching of a failed ask."""
 
@@ -316,18 +325,6 @@ def work(model: Model, do: Callable[[Any, Sequence[Any]], list[Json]], part: Jso
     """Have `do` run on the model's device, beside the parts of other flows."""
     answer: Worked = yield Work(model, do, part)
     return answer.value
-
-
-def work_in_pieces(model: Model, do: Callable[[Any, Sequence[Any]], list[Json]], behavior: Behavior) -> Flow[None]:
-    """A search on weights whose state is an object, worked on until it is "done"; each piece gives a candidate.
-
-    `do` gets {"behavior", "state"}, at first without a state, and gives the next one: with the "text" to send and its
-    "loss", in nats per token of the target string.
-    """
-    state: Any = None
-    while state is None or not state["done"]:
-        state = yield from work(model, do, {"behavior": to_json(behavior), "state": state})
-        yield TestCase(behavior.id, user(state["text"]), score=-state["loss"])
 
 
 def intercept(flow: Flow[T], handle: Callable[[Any], Flow[Any]]) -> Flow[T]:

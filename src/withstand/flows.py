@@ -18,6 +18,7 @@ from withstand.core import (
     Flow,
     JointAttack,
     Judge,
+    Learned,
     Lost,
     Outcome,
     SpecError,
@@ -108,6 +109,8 @@ def metered(flow: Flow[T], meter: Meter, budget: Budget = Budget()) -> Flow[T]:
     def handle(item: Any) -> Flow[Any]:
         if isinstance(item, TestCase):
             return (yield replace(item, spent=meter.spent))
+        if isinstance(item, Learned):
+            return (yield item)
         if isinstance(item, Lost):
             meter.add(item, None)
             return None
@@ -173,9 +176,13 @@ def collected(flow: Flow[None]) -> Flow[list[TestCase]]:
     finals: list[TestCase] = []
     best: dict[str, TestCase] = {}
     cut: Cut | None = None
-    hint = ""
+    hint = learned = ""
 
     def handle(item: Any) -> Flow[Any]:
+        nonlocal learned
+        if isinstance(item, Learned):
+            learned = item.text
+            return None
         if not isinstance(item, TestCase):
             return (yield item)
         if item.score is None:
@@ -198,6 +205,7 @@ def collected(flow: Flow[None]) -> Flow[list[TestCase]]:
         )
     if not found:
         raise AskError("the attack made no test case")
+    found[0] = replace(found[0], learned=learned)
     if cut == "success":
         return [case for case in found if case.cut == "success"]
     if cut:

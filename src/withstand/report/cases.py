@@ -1,5 +1,6 @@
 """The cases of a run, one by one: what was sent, what came back, what was said of it."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -27,6 +28,17 @@ def cases(store: Store, run: RunRow, per_cell: int | None = None) -> Iterator[Js
         yield from islice(
             _cell_cases(store, index, _listed(store, run, index, per_cell, len(behaviors)), behaviors), per_cell
         )
+
+
+def learned(store: Store, run: RunRow) -> list[Json]:
+    """What the attacks of a run have learned for later ones to start from, as autodan_turbo its strategies."""
+    found: list[Json] = []
+    for index in range(len(run.plan["cells"])):
+        for part in chunks(_listed(store, run, index, None, 0)[CASES], 100):
+            for row in store.rows([key for *_, key in part]).values():
+                for case in from_json(tuple[Case, ...], row.value):
+                    found += json.loads(case.learned) if case.learned else []
+    return found
 
 
 def _listed(store: Store, run: RunRow, cell: int, most: int | None, behaviors: int) -> dict[int, list[Place]]:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
+from click.testing import CliRunner
 
 import withstand
 from withstand import find
 from withstand.attacks.llm._agents import Attempt, before, learned, request
 from withstand.attacks.llm._library import Strategy, read_library, retrieve, similarity
 from withstand.attacks.llm.autodan_turbo import AutoDANTurbo
+from withstand.cli import cli
 from withstand.core import AskError, Behavior, Completion, Flow, Sampling, SpecError, Target, Verdict
 from withstand.models.scripted import Scripted
 
@@ -71,6 +73,11 @@ def entry(strategy: str, rise: float, answer: str, example: str = "e") -> Strate
     return Strategy(strategy, f"Be {strategy}.", example, rise, answer)
 
 
+def strategies(played: Any) -> list[Strategy]:
+    """What it learned."""
+    return [Strategy(**row) for row in json.loads(played.learned)]
+
+
 # --- the algorithm -----------------------------------------------------------------------------------------------
 
 
@@ -78,12 +85,12 @@ def test_warm_up_asks_all_at_once_and_learns_from_the_worst_and_the_best(play: A
     writer, summarizer = Says([prompt(f"p{i}") for i in range(6)]), Says([named("kind"), named("brief")])
     turbo = attack(writer, summarizer, warmup=3, steps=1, margin=0.25)
     model = target("30", "10", "60", "20", "30", "40", "0")
-    played = play(turbo.explore([SOUP, LOAF], model))
+    played = play(turbo.run_together([SOUP, LOAF], model))
     roles = [(ask.model, len(ask.chats)) for ask in played.asks]
     assert roles == [(writer, 6), (model, 6), (summarizer, 1), (writer, 2), (model, 2)]
     assert [case.score for case in played.cases[:6]] == [0.3, 0.1, 0.6, 0.2, 0.3, 0.4]
     assert [case.behavior for case in played.cases[:6]] == ["loaf"] * 3 + ["soup"] * 3  # by id, whatever the order
-    assert played.value == [Strategy("kind", "Be kind.", "p2", 0.5, "10")]  # soup rose by 0.2 only
+    assert strategies(played) == [Strategy("kind", "Be kind.", "p2", 0.5, "10")]  # soup rose by 0.2 only
     asked = played.asks[2].chats[0][0].text
     assert "[FIRST PROMPT]\np1\n" in asked
     assert "[SECOND PROMPT]\np2\n" in asked
@@ -91,14 +98,14 @@ def test_warm_up_asks_all_at_once_and_learns_from_the_worst_and_the_best(play: A
 
 
 def test_where_all_warm_up_attempts_are_equal_the_bare_behavior_is_the_worse_one(play: Any) -> None:
-    played = play(attack(Says([prompt("p")]), warmup=2, margin=0.1).explore([LOAF], target("40", "40", "0")))
-    assert played.value == [Strategy("kind", "Be kind.", "p", 0.4, REFUSAL)]
+    played = play(attack(Says([prompt("p")]), warmup=2, margin=0.1).run_together([LOAF], target("40", "40", "0")))
+    assert strategies(played) == [Strategy("kind", "Be kind.", "p", 0.4, REFUSAL)]
 
 
 def test_a_rise_from_one_attempt_to_the_next_is_learned_under_the_answer_before_it(play: Any) -> None:
     writer, summarizer = Says([prompt(f"p{i}") for i in range(5)]), Says([named("a"), named("b")])
-    played = play(attack(writer, summarizer, steps=5).explore([LOAF], target("0", "20", "20", "10", "50")))
-    assert [(s.strategy, s.example, round(s.rise, 6), s.answer) for s in played.value] == [
+    played = play(attack(writer, summarizer, steps=5).run_together([LOAF], target("0", "20", "20", "10", "50")))
+    assert [(s.strategy, s.example, round(s.rise, 6), s.answer) for s in strategies(played)] == [
         ("a", "p1", 0.2, "0"),
         ("b", "p4", 0.4, "10"),
     ]
@@ -108,16 +115,16 @@ def test_a_rise_from_one_attempt_to_the_next_is_learned_under_the_answer_before_
 
 def test_the_first_attempt_is_told_no_strategy_and_later_ones_what_worked_at_such_an_answer(play: Any) -> None:
     writer = Says([prompt("p")])
-    played = play(attack(writer, steps=3).explore([LOAF], target("0", "60", "0")))
+    played = play(attack(writer, steps=3).run_together([LOAF], target("0", "60", "0")))
     first, second, third = (ask.chats[0][0].text for ask in played.asks if ask.model == writer)
     assert first == second == request(LOAF)
-    assert third == request(LOAF, True, played.value)
+    assert third == request(LOAF, True, strategies(played))
     assert "kind: Be kind.\nExample: p" in third
 
 
 def test_success_ends_a_behavior_for_the_round_and_the_next_round_takes_it_up_again(play: Any) -> None:
     model = target("100", "0", "0", "100")
-    played = play(attack(Says([prompt("p")]), steps=3, rounds=2).explore([LOAF], model))
+    played = play(attack(Says([prompt("p")]), steps=3, rounds=2).run_together([LOAF], model))
     assert [case.score for case in played.cases] == [1.0, 0.0, 0.0, 1.0]
     assert [len(ask.chats) for ask in played.asks if ask.model == model] == [1, 1, 1, 1]
 
@@ -126,7 +133,7 @@ def test_a_batch_goes_side_by_side_and_the_next_batch_knows_what_it_learned(play
     four = [replace(LOAF, id=name) for name in "abcd"]
     writer = Says([prompt("p")])
     model = target("0", "0", "50", "0", *"0000")
-    played = play(attack(writer, steps=2, batch=2).explore(four, model))
+    played = play(attack(writer, steps=2, batch=2).run_together(four, model))
     asks = [ask for ask in played.asks if ask.model == writer]
     assert [len(ask.chats) for ask in asks] == [2, 2, 2, 2]
     assert ["Be kind." in chat[0].text for ask in asks for chat in ask.chats] == [False] * 6 + [True] * 2
@@ -138,7 +145,7 @@ def test_rounds_are_shuffled_by_the_seed_and_not_by_the_order_of_the_file(play: 
 
     def order(seed: int, behaviors: list[Behavior]) -> list[str]:
         turbo = attack(Says([prompt("p")]), batch=1, seed=seed, rounds=2)
-        return [case.behavior for case in play(turbo.explore(behaviors, target("0"))).cases]
+        return [case.behavior for case in play(turbo.run_together(behaviors, target("0"))).cases]
 
     assert order(0, many) == order(0, many[::-1]) != order(1, many)
     assert order(0, many)[:8] != order(0, many)[8:]
@@ -146,12 +153,12 @@ def test_rounds_are_shuffled_by_the_seed_and_not_by_the_order_of_the_file(play: 
 
 def test_at_margin_1_the_library_stays_as_it_is(play: Any) -> None:
     summarizer = Says([named("kind")])
-    played = play(attack(Says([prompt("p")]), summarizer, steps=2, margin=1).explore([LOAF], target("0", "100")))
-    assert (played.value, [ask for ask in played.asks if ask.model == summarizer]) == ([], [])
+    played = play(attack(Says([prompt("p")]), summarizer, steps=2, margin=1).run_together([LOAF], target("0", "100")))
+    assert (strategies(played), [ask for ask in played.asks if ask.model == summarizer]) == ([], [])
 
 
 def test_the_context_reaches_target_and_attacker(play: Any) -> None:
-    played = play(attack(Says([prompt("p {y}")])).explore([SOUP], target("0")))
+    played = play(attack(Says([prompt("p {y}")])).run_together([SOUP], target("0")))
     written, sent = (ask.chats[0][0].text for ask in played.asks)
     assert "Leeks and water" in written
     assert sent == "Leeks and water\n\n---\n\np {y}"
@@ -160,17 +167,17 @@ def test_the_context_reaches_target_and_attacker(play: Any) -> None:
 def test_asks_are_sampled_as_the_fields_say(play: Any) -> None:
     writer, summarizer, model = Says([prompt("p")]), Says([named("kind")]), target("50")
     turbo = attack(writer, summarizer, attacker_tokens=9, temperature=0.5, search_tokens=4)
-    samplings = [ask.sampling for ask in play(turbo.explore([LOAF], model)).asks]
+    samplings = [ask.sampling for ask in play(turbo.run_together([LOAF], model)).asks]
     assert samplings == [Sampling(9, 0.5), Sampling(4), Sampling(9, 0.6, top_p=0.9)]
-    assert play(replace(turbo, search_tokens=0).explore([LOAF], model)).asks[1].sampling == Sampling(7)
+    assert play(replace(turbo, search_tokens=0).run_together([LOAF], model)).asks[1].sampling == Sampling(7)
 
 
 def test_without_a_summarizer_the_attacker_is_asked(play: Any) -> None:
     writer = Says(['{"prompt": "p", "strategy": "kind", "definition": "Be kind."}'])
     turbo = replace(attack(writer), summarizer=None)
-    played = play(turbo.explore([LOAF], target("50")))
+    played = play(turbo.run_together([LOAF], target("50")))
     assert [ask.model == writer for ask in played.asks] == [True, False, True]
-    assert [s.strategy for s in played.value] == ["kind"]
+    assert [s.strategy for s in strategies(played)] == ["kind"]
     assert turbo.most().asks == {"target": 1, "judge": 1, "attacker": 6}
 
 
@@ -178,7 +185,7 @@ def test_no_more_is_asked_than_most_says(play: Any) -> None:
     writer, summarizer = Says([prompt("p")]), Says(["no object"])
     turbo = attack(writer, summarizer, warmup=2, rounds=2, steps=3, tries=2)
     model = target(*(str(i) for i in range(10, 26)))
-    played = play(turbo.explore([LOAF, SOUP], model))
+    played = play(turbo.run_together([LOAF, SOUP], model))
     count = {
         role: sum(len(ask.chats) for ask in played.asks if ask.model == each)
         for role, each in (("target", model), ("attacker", writer), ("summarizer", summarizer))
@@ -197,39 +204,39 @@ def test_an_attacker_that_always_refuses_is_an_error_and_no_test_case(play: Any)
     turbo = attack(Says([REFUSAL]), steps=2, tries=2)
     model = target("0")
     with pytest.raises(AskError, match="no usable answer in 2 tries"):
-        play(turbo.explore([LOAF], model))
+        play(turbo.run_together([LOAF], model))
 
 
 def test_a_lost_turn_is_skipped_and_the_last_answer_stands(play: Any) -> None:
     writer = Says([prompt("p0"), REFUSAL, "no object", prompt("p2")])
-    played = play(attack(writer, steps=3, tries=2).explore([LOAF], target("10", "50")))
+    played = play(attack(writer, steps=3, tries=2).run_together([LOAF], target("10", "50")))
     assert [case.score for case in played.cases] == [0.1, 0.5]
-    assert [(s.example, s.answer) for s in played.value] == [("p0", REFUSAL), ("p2", "10")]
+    assert [(s.example, s.answer) for s in strategies(played)] == [("p0", REFUSAL), ("p2", "10")]
     assert (sum(lost.refused for lost in played.lost), sum(lost.malformed for lost in played.lost)) == (1, 1)
 
 
 def test_a_stream_that_is_lost_keeps_its_place(play: Any) -> None:
     writer = Says([REFUSAL, prompt("for soup")])
-    played = play(attack(writer, tries=1, warmup=1, steps=1).explore([LOAF, SOUP], target("10", "0")))
+    played = play(attack(writer, tries=1, warmup=1, steps=1).run_together([LOAF, SOUP], target("10", "0")))
     assert played.cases[0].behavior == "soup"
     assert "for soup" in played.cases[0].chat[0].text
 
 
 def test_an_unscored_answer_ranks_lowest_and_teaches_nothing(play: Any) -> None:
-    played = play(attack(Says([prompt("p")]), steps=3, warmup=1).explore([LOAF], target("?", "?", "30", "?")))
+    played = play(attack(Says([prompt("p")]), steps=3, warmup=1).run_together([LOAF], target("?", "?", "30", "?")))
     assert [case.score for case in played.cases] == [-1.0, -1.0, 0.3, -1.0]
-    assert [(s.answer, s.rise) for s in played.value] == [(REFUSAL, 0.3)]
+    assert [(s.answer, s.rise) for s in strategies(played)] == [(REFUSAL, 0.3)]
 
 
 def test_an_empty_answer_scores_0_and_is_not_judged(play: Any) -> None:
-    played = play(attack(Says([prompt("p")]), steps=2).explore([LOAF], target(" ", "40")))
+    played = play(attack(Says([prompt("p")]), steps=2).run_together([LOAF], target(" ", "40")))
     assert [case.score for case in played.cases] == [0.0, 0.4]
 
 
 @pytest.mark.parametrize("said", [REFUSAL, "no object", '{"strategy": "kind"}', named(REFUSAL)[:20]])
 def test_a_summarizer_that_fails_teaches_nothing(play: Any, said: str) -> None:
-    played = play(attack(Says([prompt("p")]), Says([said]), tries=2).explore([LOAF], target("50")))
-    assert played.value == []
+    played = play(attack(Says([prompt("p")]), Says([said]), tries=2).run_together([LOAF], target("50")))
+    assert strategies(played) == []
     assert len(played.cases) == 1
 
 
@@ -309,7 +316,7 @@ def test_a_library_is_read_from_a_file_and_is_in_the_key(play: Any, tmp_path: Pa
     path.write_text(json.dumps([asdict(entry("old", 1.0, "10", "an old prompt"))]))
     writer = Scripted(reply=prompt("p"))
     turbo = attack(writer, writer, library=str(path), steps=2, judge=find.build("judge", "contains:Sure"))
-    played = play(turbo.explore([LOAF], target("10")))
+    played = play(turbo.run_together([LOAF], target("10")))
     assert "an old prompt" in [ask for ask in played.asks if ask.model == writer][1].chats[0][0].text
     key = find.describe(turbo)
     path.write_text("[]")
@@ -360,3 +367,25 @@ def test_a_run_cut_at_any_ask_ends_with_the_same_rows(tmp_path: Path) -> None:
         if not part.tally.stopped:
             break
     assert rows(part) == whole
+
+
+@pytest.mark.parametrize("budget", [{}, {"asks": 5}])
+def test_what_a_run_learned_is_in_its_store_and_starts_the_next(tmp_path: Path, budget: Any) -> None:
+    reply = '{"prompt": "Bake {n}", "strategy": "kind {n}", "definition": "Be kind."}'
+    turbo = {"use": "autodan_turbo", "attacker": {"use": "scripted", "reply": reply}, "judge": "contains:Sure"}
+    spec = {
+        "suite": {"use": "kitchen", "limit": 3},
+        "target": {"use": "scripted", "rules": [["Bake \\d*[02468]$", "Sure", 1.0]], "reply": "No"},
+        "attack": [{**turbo, "warmup": 2}, "direct"],
+        "judge": "contains:Sure",
+        "benign": "none",
+        "budget": budget,
+    }
+    first = withstand.run(spec, store=tmp_path / "s.db")
+    assert first.learned()
+    assert "kind" in first.learned()[0]["strategy"]
+    library, said = tmp_path / "library.json", ["report", first.name, "--store", str(tmp_path / "s.db"), "--learned"]
+    assert CliRunner().invoke(cli, [*said, "-o", str(library)]).exit_code == 0
+    assert json.loads(library.read_text()) == first.learned()
+    spec["attack"] = {**turbo, "warmup": 0, "rounds": 1, "margin": 1, "library": str(library)}
+    assert withstand.run(spec, store=tmp_path / "s.db").learned() == first.learned()

@@ -12,16 +12,8 @@ from typing import ClassVar, Literal
 
 from withstand.attacks.gradient._candidates import draw_candidates, top_tokens
 from withstand.attacks.gradient._search import Search, check_search, scored
-from withstand.core import (
-    Behavior,
-    Flow,
-    Json,
-    Model,
-    Most,
-    Target,
-    WhiteBox,
-    work_in_pieces,
-)
+from withstand.core import Behavior, Flow, Json, Model, Most, Target, WhiteBox
+from withstand.engine.pieces import work_in_pieces
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,19 +13,9 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from withstand.attacks.gradient._candidates import top_tokens
-from withstand.core import (
-    Behavior,
-    Flow,
-    Json,
-    Most,
-    Target,
-    WhiteBox,
-    WithstandError,
-    at_least,
-    from_json,
-    work_in_pieces,
-)
+from withstand.core import Behavior, Flow, Json, Most, Target, WhiteBox, WithstandError, at_least, from_json
 from withstand.engine.engine import Engine, engine_of
+from withstand.engine.pieces import work_in_pieces
 from withstand.engine.text import Prompt, allowed, as_sent, make_prompt, survives
 
 RANKED = 32

@@ -19,11 +19,13 @@ from withstand.core import (
     Flow,
     Json,
     Judge,
+    Learned,
     Model,
     Most,
     Sampling,
     Target,
     at_least,
+    dumps,
     rng,
     to_json,
     within,
@@ -45,7 +47,7 @@ class AutoDANTurbo:
         stage is warmup 0, rounds 1, margin 1 and a `library`.
     batch: behaviors side by side, 1 or more, default 8; at 1 each learns from all before it, as in the paper.
     library: JSON file of strategies to start from, a list of objects with strategy, definition, example, rise (in
-        [0, 1]) and answer; default none.
+        [0, 1]) and answer; default none. `withstand report RUN --learned` writes such a file.
     tries: asks for a usable answer of attacker or summarizer, 1 or more, default 3.
     attacker_tokens: of their answers, 1 or more, default 1024.   search_tokens: of the target's answers while
         searching, default 0: the run's own.   temperature: of the attacker, in [0, 10], default 1; the summarizer's
@@ -88,10 +90,6 @@ class AutoDANTurbo:
         return Most(cases=1, asks=asks | {role: asks.get(role, 0) + learned * self.tries})
 
     def run_together(self, behaviors: Sequence[Behavior], target: Target) -> Flow[None]:
-        yield from self.explore(behaviors, target)
-
-    def explore(self, behaviors: Sequence[Behavior], target: Target) -> Flow[list[Strategy]]:
-        """The attack; returns the library as it is at the end."""
         tokens = self.search_tokens or target.sampling.max_tokens
         target = replace(target, sampling=replace(target.sampling, max_tokens=tokens))
         order = sorted(behaviors, key=lambda behavior: behavior.id)  # whatever their order in the file
@@ -105,7 +103,7 @@ class AutoDANTurbo:
                 mine = [a for a in attempts[i * self.warmup : (i + 1) * self.warmup] if a and a.score >= 0]
                 worst, best = (pick(mine, key=attrgetter("score"), default=before(behavior)) for pick in (min, max))
                 pairs.append((behavior, worst if worst.score < best.score else before(behavior), best))
-            library += yield from self._learned(pairs, library)
+            yield from self._learn(pairs, library)
         for number in range(self.rounds):
             rng(self.seed, "order", number).shuffle(order)
             for group in self._groups(order):
@@ -116,14 +114,13 @@ class AutoDANTurbo:
                     attempts = yield from self._attempts(target, live, requests)
                     made = made or any(attempts)
                     scored = [(b, new) for b, new in zip(live, attempts, strict=True) if new and new.score >= 0]
-                    library += yield from self._learned([(b, last[b.id], new) for b, new in scored], library)
+                    yield from self._learn([(b, last[b.id], new) for b, new in scored], library)
                     last |= {behavior.id: new for behavior, new in scored}
                     live = [behavior for behavior in live if not last[behavior.id].done]
                     if not live:
                         break
         if not made:
             raise no_draft(self.tries)
-        return library
 
     def _groups(self, behaviors: Sequence[Behavior]) -> list[Sequence[Behavior]]:
         return [behaviors[i : i + self.batch] for i in range(0, len(behaviors), self.batch)]
@@ -136,9 +133,9 @@ class AutoDANTurbo:
         sent = yield from written(self.attacker, requests, sampling, self.tries)
         return (yield from tested(target, self.judge, streams, sent))
 
-    def _learned(
-        self, pairs: Sequence[tuple[Behavior, Attempt, Attempt]], library: list[Strategy]
-    ) -> Flow[list[Strategy]]:
+    def _learn(self, pairs: Sequence[tuple[Behavior, Attempt, Attempt]], library: list[Strategy]) -> Flow[None]:
+        """Add to the library what made a score rise."""
         rises = [pair for pair in pairs if pair[2].score - pair[1].score > self.margin]
         summarizer = self.summarizer or self.attacker
-        return (yield from learned(summarizer, rises, library, self.tries, self.attacker_tokens))
+        library += yield from learned(summarizer, rises, library, self.tries, self.attacker_tokens)
+        yield Learned(dumps(to_json(library)))

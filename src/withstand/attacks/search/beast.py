@@ -12,21 +12,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from withstand.core import (
-    Behavior,
-    Flow,
-    Json,
-    Most,
-    SpecError,
-    Target,
-    WhiteBox,
-    at_least,
-    from_json,
-    rng,
-    work_in_pieces,
-)
+from withstand.core import Behavior, Flow, Json, Most, SpecError, Target, WhiteBox, at_least, from_json, rng
 from withstand.engine.engine import Engine, engine_of
 from withstand.engine.packed import Row
+from withstand.engine.pieces import work_in_pieces
 from withstand.engine.text import Prompt, allowed, as_sent, make_prompt, survives
 
 HIGH = 1e9  # JSON knows no infinity
