@@ -6,7 +6,8 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +112,27 @@ def markdown(summary: Json) -> str:
         "",
         f"{summary['run']['created']}, {summary['run']['state']}.",
         "",
-        "| target | defense | attack | suite | broken | ASR (95 %) | bounds | over-refusal | unscored | error | by |",
-        "|---|---|---|---|---:|---:|---:|---:|---:|---:|---|",
+        "| target | defense | attack | suite | broken | ASR (95 %) | bounds | over-refusal | unscored | error "
+        "| asks | tokens | seconds | by |",
+        "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for cell in summary["cells"]:
         lines.append("| " + " | ".join(_escape(text) for text in _columns(cell)) + " |")
-    notes = dict.fromkeys([*summary["warnings"], *(note for cell in summary["cells"] for note in cell["notes"])])
-    return "\n".join([*lines, "", *(f"- {_escape(note)}" for note in notes), ""])
+    notes = [*summary["warnings"], *_notes(summary["cells"])]
+    return "\n".join([*lines, "", *(f"- {_escape(note)}" for note in dict.fromkeys(notes)), ""])
+
+
+def _notes(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Each note once, with the attacks it is about where it is not about all of them."""
+    labels = {cell["attack"] for cell in cells}
+    heads = Counter(re.split("[:,]", label)[0] for label in labels)
+    attacks: dict[str, list[str]] = {}
+    for cell in cells:
+        head = re.split("[:,]", cell["attack"])[0]  # without its fields, where no other attack has its name
+        for note in cell["notes"]:
+            attacks.setdefault(note, []).append(head if heads[head] == 1 else cell["attack"])
+    for note, names in attacks.items():
+        yield note if len(names) == len(cells) else f"{', '.join(dict.fromkeys(names))}: {note}"
 
 
 def _columns(cell: Mapping[str, Any]) -> Iterator[str]:
@@ -127,7 +142,8 @@ def _columns(cell: Mapping[str, Any]) -> Iterator[str]:
     yield _rate(cell["asr"], cell["asr_interval"])
     yield _rate(None, cell["asr_bounds"]) if cell["asr_bounds"] else "n/a"
     yield _rate(cell["over_refusal"], cell["over_refusal_interval"])
-    yield from (str(cell["unscored"]), str(cell["error"]), cell["judge"])
+    yield from (str(cell["unscored"]), str(cell["error"]), f"{cell['asks']:,}", f"{cell['tokens']:,}")
+    yield from (f"{cell['seconds']:,.0f}", cell["judge"])
 
 
 def _rate(value: float | None, interval: list[float] | None) -> str:
