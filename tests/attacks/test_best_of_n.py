@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from withstand.attacks.llm.prefill import Prefill
-from withstand.attacks.search.best_of_n import BestOfN, augment, noised, recased, scrambled
+from withstand.attacks.search._augment import augment, noised, recased, scrambled
+from withstand.attacks.search.best_of_n import BestOfN
 from withstand.attacks.templated.direct import Direct
 from withstand.attacks.templated.prefix_injection import PrefixInjection
 from withstand.core import Behavior, Sampling, SpecError, Target

@@ -17,15 +17,7 @@ from withstand.attacks.llm._talk import SHOWN, Talk, check, member, put, search,
 from withstand.attacks.llm._texts import data_of, text_of
 from withstand.core import Behavior, Chat, Flow, Judge, Model, Most, Sampling, SpecError, Target, filled, user
 
-TECHNIQUES = (
-    "response_priming",
-    "refusal_suppression",
-    "persona_modification",
-    "topic_splitting",
-    "hypothetical_framing",
-    "dual_response",
-    "opposite_intent",
-)
+TECHNIQUES: tuple[str, ...] = tuple(data_of("goat_techniques.json"))
 OPENING = '{"observation": "'
 REPLY: Callable[[str], str | None] = partial(member, "reply")
 
