@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "database": {"core"},
     "store": {"core", "database"},
     "stats": set(),
+    "trust": {"stats"},
     "cache": set(),
     "data": {"core", "cache", "_"},
     "models": {"core", "cache", "_"},

@@ -135,15 +135,28 @@ def rate_interval(successes: Counts, scored: Counts, level: float = 0.95) -> Int
     return Interval(float(low), float(high), "Wilson" if (scored == 1).all() else "Wilson on effective cases")
 
 
+def effective_cases(successes: Counts, scored: Counts) -> tuple[float, float] | None:
+    """`mean_rate`, and the number of independent cases that would know it as well, see `rate_interval`."""
+    successes, scored = _scored(successes, scored)
+    if not scored.size:
+        return None
+    rate, cases = _effective(successes, scored)
+    return float(rate), float(cases)
+
+
 def _clustered(successes: npt.NDArray[Any], scored: npt.NDArray[Any], level: float) -> tuple[Floats, Floats]:
     """The limits of `rate_interval` for arrays of shape (..., behaviors), every behavior scored; their shape (...)."""
+    return _score(*_effective(successes, scored), level)
+
+
+def _effective(successes: npt.NDArray[Any], scored: npt.NDArray[Any]) -> tuple[Floats, Floats]:
     rates = _in_any_order(successes / scored)
     behaviors = rates.shape[-1]
     rate = rates.mean(axis=-1)
     single = behaviors * rate * (1 - rate)
     seen = np.square(rates - rate[..., None]).sum(axis=-1)
     independent = behaviors**2 / _in_any_order(1 / scored).sum(axis=-1)
-    return _score(rate, np.minimum(behaviors * (single + 0.5) / (seen + 0.5), independent), level)
+    return rate, np.minimum(behaviors * (single + 0.5) / (seen + 0.5), independent)
 
 
 def _score(rate: Any, cases: Any, level: float) -> tuple[Any, Any]:
