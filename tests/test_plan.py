@@ -212,6 +212,13 @@ def test_max_tokens_is_the_suites_unless_said():
     assert {cell.target.sampling.max_tokens for cell in plan(sampling={"max_tokens": 7}).cells} == {7}
 
 
+def test_a_judge_that_steers_is_seen_inside_of_a_router_too():
+    attack = {"use": "pair", "attacker": "scripted", "judge": "kitchen"}
+    for judge in ("kitchen", {"use": "ensemble", "judges": ["kitchen", "refusal_words"]}):
+        assert plan(attack=attack, judge=judge).cells[0].notes == ("the final judge also steered the attack",)
+    assert plan(attack=attack, judge="contains:oven").cells[0].notes == ()
+
+
 def test_notes_and_warnings():
     judge = {"use": "llm", "model": "scripted"}
     assert plan(judge=judge, until_success=True).cells[0].notes == (

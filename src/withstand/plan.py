@@ -330,7 +330,9 @@ _WAYS = {
 
 
 def _notes(judge: Judge, attack: Attack | JointAttack | Given, until: Judge | None, model: Model) -> Iterator[str]:
-    if any(type(part) is type(judge) and part == judge for part in find.parts((attack, until))):
+    judges = [part for part in find.parts(judge) if hasattr(part, "grade")]  # a router or an ensemble has members
+    steering = list(find.parts((attack, until)))
+    if any(type(part) is type(each) and part == each for part in steering for each in judges):
         yield "the final judge also steered the attack"
     if isinstance(attack, Given) and any(case.completion for cases in attack.cases.values() for case in cases):
         yield "conversations from elsewhere: this target answered every turn of the user afresh"
