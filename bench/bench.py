@@ -293,6 +293,14 @@ def black_box(folder: Path) -> dict[str, Any]:
     return attackers.bench(folder)
 
 
+def copyright_(folder: Path) -> dict[str, Any]:
+    """See copyright.py."""
+    sys.path.insert(0, str(ROOT / "bench"))
+    import copyright as works
+
+    return works.bench(folder)
+
+
 BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "overhead": overhead,
     "lanes": lanes,
@@ -301,6 +309,7 @@ BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "decode": decode,
     "gcg": gcg,
     "black_box": black_box,
+    "copyright": copyright_,
 }
 
 

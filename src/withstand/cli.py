@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from withstand import __version__, manage
+from withstand import __version__, calibrating, judging, manage
 from withstand.commands import CONTEXT, Commands, json_option, store_option
 from withstand.core import SpecError, WithstandError
 
@@ -416,3 +416,6 @@ def demo(store: str, output: str, target: str | None) -> int:
 
 cli.add_command(manage.store)
 cli.add_command(manage.model)
+cli.add_command(judging.judge)
+cli.add_command(calibrating.calibrate)
+cli.add_command(calibrating.label)

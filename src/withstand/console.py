@@ -129,7 +129,9 @@ def cells_table(cells: Sequence[Json]) -> Table:
     for name in labels:
         if name not in same:
             table.add_column(name, overflow="fold")
-    for name in ("broken", "ASR (95 %)", "any draw", "over-refusal", "unscored", "errors", "asks"):
+    told = any(cell["asr_corrected"] for cell in shown)  # by a calibration of the judge
+    rates = ("broken", "ASR (95 %)", *["corrected"] * told, "any draw", "over-refusal")
+    for name in (*rates, "unscored", "errors", "asks"):
         table.add_column(name, justify="right", no_wrap=True)
     for cell in shown:
         scored = sum(cell[name] for name in ("success", "failure", "refused", "filtered"))
@@ -137,6 +139,7 @@ def cells_table(cells: Sequence[Json]) -> Table:
             *(line(cell[name]) for name in labels if name not in same),
             "" if cell["benign"] else f"{cell['success']} of {scored}",
             rate(cell["asr"], cell["asr_interval"]),
+            *[_corrected(cell["asr_corrected"])] * told,
             _any_draw(cell["asr_at_k"]),
             rate(cell["over_refusal"], cell["over_refusal_interval"]),
             str(cell["unscored"]),
@@ -144,6 +147,10 @@ def cells_table(cells: Sequence[Json]) -> Table:
             f"{cell['asks']:,}",
         )
     return table
+
+
+def _corrected(found: Json) -> str:
+    return rate(found["rate"], found["interval"]) if found else ""
 
 
 def _any_draw(asr_at_k: Mapping[str, float] | None) -> str:

@@ -21,6 +21,7 @@ from withstand.core import (
     Completion,
     Flow,
     Json,
+    Judge,
     Message,
     SpecError,
     Spent,
@@ -350,19 +351,26 @@ def _completions(running: Running) -> Iterator[tuple[Want, Completion]]:
 
 def _verdict_job(running: Running, draw: Want, completion: Completion) -> tuple[Want, Job]:
     cell, behavior = running.behavior(draw)
+    job = verdict_job(cell.judge, cell.keys["judge"], behavior, completion, _fresh(cell), counted=not cell.benign)
+    return Want(VERDICTS, draw.cell, draw.behavior, draw.number, draw.sample, job.keys[0]), job
+
+
+def verdict_job(
+    judge: Judge, judge_key: str, behavior: Behavior, completion: Completion, fresh: Sequence[str], counted: bool
+) -> Job:
+    """The judge's word on one completion, in a row whose label is the outcome."""
     seen = {key: value for key, value in to_json(completion).items() if key not in _UNSEEN}
-    key = digest(["verdict", cell.keys["judge"], to_json(behavior), seen, *_fresh(cell)])
+    key = digest(["verdict", judge_key, to_json(behavior), seen, *fresh])
 
     def flow() -> Flow[tuple[Row, ...]]:
         if completion.finish == "filtered":  # the target's own filter spoke: not a judge's to say
             return (Row(key, "filtered", {}),)
         meter = Meter()
-        verdict = yield from intercept(metered(graded(cell.judge, behavior, completion), meter), defended)
+        verdict = yield from intercept(metered(graded(judge, behavior, completion), meter), defended)
         spent = meter.spent
         return (Row(key, verdict.outcome, to_json(verdict), 0, spent.tokens, spent.seconds, spent.cost),)
 
-    want = Want(VERDICTS, draw.cell, draw.behavior, draw.number, draw.sample, key)
-    return want, Job((key,), key, VERDICTS, flow, counted=not cell.benign)
+    return Job((key,), key, VERDICTS, flow, counted=counted)
 
 
 _UNSEEN = {"seconds", "cost", "prompt_tokens", "answer_tokens", "reasoning_tokens", "logprobs"}

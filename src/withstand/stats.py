@@ -91,8 +91,11 @@ def ks(n: int) -> list[int]:
     return [k for k in steps if k < n] + [n] * (n > 0)
 
 
-def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float] | None:
-    """Wilson's score interval for a binomial proportion, in [0, 1]; None if n is 0. Wilson 1927, JASA 22:209."""
+def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, float] | None:
+    """Wilson's score interval for a binomial proportion, in [0, 1]; None if n is 0. Wilson 1927, JASA 22:209.
+
+    The counts may be effective ones, and then need not be whole.
+    """
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes among {n} cases")
     if n == 0:

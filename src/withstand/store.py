@@ -7,6 +7,7 @@ what is missing, and processes may share a store. Nothing is updated or deleted.
 - `row`: a finished piece of one stage: an attack's test cases, a completion, a verdict.
 - `want`: which rows a run wants, and where they belong in it (stage, cell, behavior, case, sample).
 - `failure`: the log of what went wrong, any number per key.
+- `label`: what a person said of a case of a run; `calibration`: a judge beside people, by the judge's key.
 - `run`, `behavior`, `component`, `writer`: specs, texts, source hashes, and the processes that wrote.
 """
 
@@ -87,6 +88,22 @@ failure = _table(
     sql.Column("error", sql.Text, nullable=False),
     sql.Column("hint", sql.Text, nullable=False),
     sql.Column("trace", sql.Text, nullable=False),
+    sql.Column("writer", sql.Text),
+)
+
+calibration = _table(
+    "calibration",
+    _key(),
+    sql.Column("judge", sql.Text, nullable=False, index=True),
+    sql.Column("created", sql.Double, nullable=False),
+    sql.Column("value", sql.Text, nullable=False),
+)
+
+label = _table(
+    "label",
+    _key(),
+    sql.Column("run", sql.Text, nullable=False, index=True),
+    sql.Column("value", sql.Text, nullable=False),
     sql.Column("writer", sql.Text),
 )
 
@@ -175,7 +192,7 @@ class Store:
             self._check_schema()
         if self.path:  # after the checks, so that a file of something else is left as it is
             use_wal(self.engine, self.path)
-        if "meta" not in names:
+        if not set(tables.tables) <= names:  # a new store, or one of before a table was added
             with self.engine.connect() as connection:
                 if self.path:
                     connection.exec_driver_sql("BEGIN IMMEDIATE")  # two processes may create it at once
@@ -275,6 +292,15 @@ class Store:
             }
         )
 
+    def add_calibration(self, judge: str, value: Json) -> None:
+        """What `withstand calibrate` found of the judge with this key."""
+        entry = {"key": digest([judge, value]), "judge": judge, "created": time.time(), "value": dumps(value)}
+        self._write({calibration: [entry]})
+
+    def add_label(self, key: str, run_key: str, value: Json) -> None:
+        """What a person said of a case of a run."""
+        self._write({label: [{"key": key, "run": run_key, "value": dumps(value), "writer": self.writer}]})
+
     # --- reading ---
 
     def _select(self, statement: Any) -> list[Any]:
@@ -304,6 +330,17 @@ class Store:
 
     def components(self) -> list[Json]:
         return [json.loads(value) for (value,) in self._select(sql.select(component.c.value).order_by(component.c.key))]
+
+    def labels(self, run_key: str) -> list[Json]:
+        """What people said of a run's cases."""
+        found = self._select(sql.select(label.c.value).where(label.c.run == run_key).order_by(label.c.key))
+        return [json.loads(value) for (value,) in found]
+
+    def calibrations(self, judges: Iterable[str]) -> dict[str, Json]:
+        """The newest calibration of each of these judges that has one, by the judge's key."""
+        c = calibration.c
+        found = self._select(sql.select(c.judge, c.value).where(c.judge.in_(list(judges))).order_by(c.created))
+        return {judge: json.loads(value) for judge, value in found}
 
     def runs(self) -> list[RunRow]:
         """All runs, oldest first."""

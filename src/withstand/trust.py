@@ -4,7 +4,7 @@ A judge is set beside people on completions that both have labeled, success or n
 wrongly then corrects the rate that it gave (Rogan and Gladen 1978, American Journal of Epidemiology 107:71).
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -29,27 +29,39 @@ class Table:
     neither right nor wrong and stands in no rate but its own.
     """
 
-    hit: int = 0
-    missed: int = 0
-    wrong: int = 0
-    clear: int = 0
+    hit: float = 0
+    missed: float = 0
+    wrong: float = 0
+    clear: float = 0
     unscored: int = 0
 
     @property
-    def n(self) -> int:
+    def n(self) -> float:
         """Completions that both have labeled."""
         return self.hit + self.missed + self.wrong + self.clear
 
     @property
-    def right(self) -> int:
+    def right(self) -> float:
         return self.hit + self.clear
 
 
-def table(judge: Sequence[bool | None], people: Sequence[bool]) -> Table:
-    """The counts; None where the judge could not say. Raises `ValueError` for sequences of unequal length."""
-    counts = Counter(zip(judge, people, strict=True))
-    unscored = counts[None, True] + counts[None, False]
-    return Table(counts[True, True], counts[False, True], counts[True, False], counts[False, False], unscored)
+def table(judge: Sequence[bool | None], people: Sequence[bool], weights: Sequence[float] = ()) -> Table:
+    """The counts; None where the judge could not say. Raises `ValueError` for sequences of unequal length.
+
+    weights: how many completions each stands for, where a sample was drawn; default: all alike. Then the counts are
+    shares of what was sampled from, and add up to the effective number of the labels, (sum of weights)^2 / sum of
+    squares (Kish 1965, "Survey Sampling"): so many labels drawn alike would tell as much.
+    """
+    cells: dict[tuple[bool | None, bool], list[float]] = defaultdict(list)
+    for said, is_success, weight in zip(judge, people, weights or [1.0] * len(people), strict=True):
+        cells[said, is_success].append(weight)
+    scored = [w for (said, _), listed in cells.items() if said is not None for w in listed]
+    worth = sum(scored) / sum(w * w for w in scored) if scored else 0.0
+    hit, missed, wrong, clear = (
+        sum(cells[said, is_success]) * worth
+        for said, is_success in ((True, True), (False, True), (True, False), (False, False))
+    )
+    return Table(hit, missed, wrong, clear, len(cells[None, True]) + len(cells[None, False]))
 
 
 def kappa(found: Table) -> float | None:
@@ -61,8 +73,21 @@ def kappa_interval(found: Table, level: float = 0.95) -> Limits | None:
     """Percentiles of a bootstrap over completions; None where kappa is, or was in more than one resample in 20."""
     if kappa(found) is None:
         return None
-    draws = np.random.default_rng(SEED).multinomial(found.n, _cells(found) / found.n, DRAWS)
+    draws = np.random.default_rng(SEED).multinomial(round(found.n), _cells(found) / found.n, DRAWS)
     return _percentiles(_kappa(draws), level)
+
+
+def alpha_of(found: Table) -> float | None:
+    """`alpha` of judge and people, as two raters."""
+    return _number(_alpha(BOTH, _pairs(found)[None])[0])
+
+
+def alpha_of_interval(found: Table, level: float = 0.95) -> Limits | None:
+    """Percentiles of a bootstrap over completions, as `kappa_interval`."""
+    if alpha_of(found) is None:
+        return None
+    draws = np.random.default_rng(SEED).multinomial(round(found.n), _pairs(found) / found.n, DRAWS)
+    return _percentiles(_alpha(BOTH, draws.astype(float)), level)
 
 
 def alpha(ratings: Sequence[Sequence[bool | None]]) -> float | None:
@@ -151,6 +176,14 @@ def corrected(parts: Sequence[Part], level: float = 0.95) -> Corrected | None:
 
 def _cells(found: Table) -> Floats:
     return np.array([found.hit, found.missed, found.wrong, found.clear], float)
+
+
+BOTH = np.array([[0, 2], [2, 0], [1, 1]])
+"""(no, yes) counts of two raters: both yes, both no, one each."""
+
+
+def _pairs(found: Table) -> Floats:
+    return np.array([found.hit, found.clear, found.missed + found.wrong], float)
 
 
 def _kappa(cells: npt.NDArray[Any]) -> Floats:

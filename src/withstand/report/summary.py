@@ -16,6 +16,7 @@ import sqlalchemy as sql
 
 from withstand import stats
 from withstand.core import Json, SpecError
+from withstand.report.corrected import corrected
 from withstand.report.words import file_name
 from withstand.store import CASES, COMPLETIONS, STAGES, VERDICTS, RunRow, Store, failure, row, want, writer
 
@@ -69,6 +70,13 @@ def summarize(store: Store, run: RunRow) -> Json:
         _cell(plan, index, cell, found[index], sums[index], failed.get(index, 0), categories[cell["suite"]])
         for index, cell in enumerate(plan["cells"])
     ]
+    calibrations = store.calibrations({cell["keys"]["judge"] for cell in plan["cells"]})
+    for cell, planned, behaviors in zip(cells, plan["cells"], found, strict=True):
+        told = calibrations.get(planned["keys"]["judge"])
+        if told is not None and not cell["benign"]:
+            counts = {place: (b.counts["success"], b.scored) for place, b in behaviors.items()}
+            cell["asr_corrected"], note = corrected(counts, categories[planned["suite"]], told, cell)
+            cell["notes"] += [note] if note else []
     _pair(plan, cells)
     missing = sum(cell["error"] for cell in cells)
     wanted = sum(cell["cases"] for cell in cells)
@@ -241,6 +249,7 @@ def _cell(
         "asr_bounds": None if benign or not cases else _pair_of(
             stats.rate_bounds(success, unknown, [b.cases for b in behaviors])
         ),
+        "asr_corrected": None,
         "asr_micro": None if benign or stopped else stats.pooled_rate(success, scored),
         "asr_at_k": asr_at_k,
         "over_refusal": stats.mean_rate(refused, scored) if benign else None,

@@ -112,9 +112,9 @@ def markdown(summary: Json) -> str:
         "",
         f"{summary['run']['created']}, {summary['run']['state']}.",
         "",
-        "| target | defense | attack | suite | broken | ASR (95 %) | bounds | over-refusal | unscored | error "
+        "| target | defense | attack | suite | broken | ASR (95 %) | corrected | bounds | over-refusal | unscored | error "
         "| asks | tokens | seconds | by |",
-        "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
+        "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for cell in summary["cells"]:
         lines.append("| " + " | ".join(_escape(text) for text in _columns(cell)) + " |")
@@ -140,6 +140,8 @@ def _columns(cell: Mapping[str, Any]) -> Iterator[str]:
     yield from (cell["target"], cell["defense"], cell["attack"], f"{cell['suite']} ({cell['split']})")
     yield "" if cell["benign"] else f"{cell['success']} of {scored}"
     yield _rate(cell["asr"], cell["asr_interval"])
+    found = cell["asr_corrected"]
+    yield _rate(found["rate"], found["interval"]) if found else ""
     yield _rate(None, cell["asr_bounds"]) if cell["asr_bounds"] else "n/a"
     yield _rate(cell["over_refusal"], cell["over_refusal_interval"])
     yield from (str(cell["unscored"]), str(cell["error"]), f"{cell['asks']:,}", f"{cell['tokens']:,}")

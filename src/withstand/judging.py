@@ -1,0 +1,107 @@
+"""The commands that prepare judges: `withstand judge`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from withstand.commands import CONTEXT, Commands, json_option, store_option
+
+
+@click.group(cls=Commands, context_settings=CONTEXT)
+def judge() -> None:
+    """Prepare judges."""
+
+
+@judge.group("copyright", cls=Commands, context_settings=CONTEXT)
+def copyright_() -> None:
+    """Make the signatures that the judge `copyright` compares with."""
+
+
+output_option = click.option(
+    "-o", "--output", required=True, metavar="FILE", help="File of signatures; what it holds stays.",
+)  # fmt: skip
+
+
+@copyright_.command(context_settings=CONTEXT)
+@click.argument("text")
+@click.option("--id", "behavior", required=True, metavar="ID", help="The behavior that asks for this text.")
+@click.option("--kind", default="book", show_default=True, metavar="book|lyrics",
+              help="Windows of 300 tokens, or of 50.")  # fmt: skip
+@click.option("--words", default="plain", show_default=True, metavar="plain|spacy",
+              help="What a token is; HarmBench's are spaCy's.")  # fmt: skip
+@output_option
+def build(text: str, behavior: str, kind: str, words: str, output: str) -> int:
+    """Add the signatures of TEXT, a file of a text you hold. The text itself is not kept."""
+    from withstand.core import SpecError
+    from withstand.judges import _signature_file
+
+    try:
+        read = Path(text).expanduser().read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{text} cannot be read: {error}", hint="name a UTF-8 file") from None
+    return _add(output, [_signature_file.build(read, behavior, kind, words)])
+
+
+@copyright_.command(context_settings=CONTEXT)
+@click.argument("folder", metavar="PICKLE_FOLDER")
+@output_option
+def convert(folder: str, output: str) -> int:
+    """Add the signatures of HarmBench's pickles, ID.pkl. Nothing that a pickle holds is run."""
+    from withstand.judges import _minhash_pickles
+
+    return _add(output, list(_minhash_pickles.convert(folder)))
+
+
+def _add(output: str, lines: list[Any]) -> int:
+    from withstand import console
+    from withstand.judges import _signature_file
+    from withstand.report import words, write
+
+    write.save(Path(output), _signature_file.joined(output, lines))
+    windows = sum(len(line["windows"]) for line in lines)
+    console.say(f"added {words.count(len(lines), 'work')}, {words.count(windows, 'window')} to {output}")
+    return 0
+
+
+@judge.command(context_settings=CONTEXT)
+@click.argument("spec", metavar="JUDGE")
+@store_option
+@json_option
+def probe(spec: str, store: str, as_json: bool) -> int:
+    """Put a judge to cases that judges fall for: a refusal before the answer, another topic, silence, other languages.
+
+    Exit code 1 where it failed one: its numbers do not count yet.
+    """
+    import json
+
+    from withstand import api, calibrate, console, find, grammar
+    from withstand.core import SpecError
+    from withstand.labels import read_labels
+
+    built = find.build("judge", grammar.parse(spec))
+    known = {behavior.id: behavior for behavior in find.build("suite", "kitchen,split=all").load()}
+    probes, _ = read_labels("probes", known)
+    with api.open_store(store) as opened:
+        _, rows, tally = calibrate.verdicts(built, probes, opened)
+    if None in rows:
+        failure = tally.failures[0]
+        raise SpecError(f"{spec} could not be asked: {failure.error}", hint=failure.hint)
+    found = [
+        {
+            "probe": one.probe,
+            "behavior": one.behavior.id,
+            "expected": "success" if one.majority else "failure",
+            "said": row.label if row else "",
+            "passed": calibrate.said(row.label if row else "") == one.majority,
+        }
+        for one, row in zip(probes, rows, strict=True)
+    ]
+    passed = sum(bool(each["passed"]) for each in found)
+    if as_json:
+        click.echo(json.dumps({"judge": spec, "passed": passed, "of": len(found), "probes": found}))
+    else:
+        table = [[*map(str, list(each.values())[:4]), "passed" if each["passed"] else "FAILED"] for each in found]
+        console.out.print(console.fields_table(table, ["probe", "behavior", "expected", "said", ""]))
+        console.put(f"{spec}: {passed} of {len(found)} passed")
+    return 0 if passed == len(found) else 1

@@ -1,0 +1,148 @@
+"""Completions that people have labeled, from files: HarmBench's validation file, ours of the kitchen, CSV and JSONL."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from withstand.core import Behavior, Completion, SpecError, digest, user
+
+OURS = {"kitchen": "heldout.jsonl", "kitchen-dev": "dev.jsonl", "probes": "probes.jsonl"}
+"""Label files that ship with the package. The judge `kitchen` was written on the second. The third probes any judge."""
+
+WORDS = {
+    **dict.fromkeys(("1", "1.0", "yes", "true", "success"), True),
+    **dict.fromkeys(("0", "0.0", "no", "false", "failure"), False),
+}
+VOTE = re.compile(r"(?:label|human)(?:_?\d+)?")
+COMPLETION = ("completion", "generation", "response")
+
+
+@dataclass(frozen=True, slots=True)
+class Labeled:
+    """A completion with the votes of people: does it show the behavior? `target` and `attack` as the file tells.
+
+    `weight`: how many completions it stands for, where a sample was drawn.
+    """
+
+    behavior: Behavior
+    completion: Completion
+    votes: tuple[bool, ...]
+    target: str = ""
+    attack: str = ""
+    probe: str = ""
+    weight: float = 1.0
+
+    @property
+    def majority(self) -> bool | None:
+        """None for a tie."""
+        yes, votes = sum(self.votes), len(self.votes)
+        return None if 2 * yes == votes else 2 * yes > votes
+
+
+def read_labels(path: str, behaviors: Mapping[str, Behavior]) -> tuple[list[Labeled], int]:
+    """The labeled completions of a file, or of one of `OURS` by name, and how many rows are of unknown behaviors.
+
+    behaviors: by id. A row names its behavior by "behavior" (or "id"), or brings the text in "text", with "context"
+    and "category" if there are any. Its answer is in "completion", "generation" or "response"; its votes are in
+    "label" or in "label_1", "human_0" and so on: yes, no, true, false, 1, 0, success, failure. "prompt" (or
+    "test_case"), "target" (or "model") and "attack" may say more. A JSON object is read as HarmBench's validation
+    file: behavior ids with lists of such rows. Raises `SpecError` with the file and row.
+    """
+    found, unknown = [], 0
+    for place, row in _rows(path):
+        said = next((str(row[name]) for name in COMPLETION if isinstance(row.get(name), str)), None)
+        if said is None:
+            raise SpecError(f"{place}: no completion", hint="put the answer into a column called completion")
+        behavior = _behavior(place, row, behaviors)
+        if behavior is None:
+            unknown += 1
+            continue
+        votes = tuple(
+            _vote(place, name, row[name]) for name in sorted(row) if VOTE.fullmatch(name) and _given(row[name])
+        )
+        if not votes:
+            raise SpecError(f"{place}: no label", hint="put yes or no into a column called label")
+        prompt = str(row.get("prompt") or row.get("test_case") or behavior.prompt())
+        target, attack = str(row.get("target") or row.get("model") or ""), str(row.get("attack") or "")
+        found.append(
+            Labeled(behavior, Completion(user(prompt), said), votes, target, attack, str(row.get("probe") or ""))
+        )
+    if not found:
+        hint = "name their suite with --suite" if unknown else "give a file with at least one row"
+        raise SpecError(
+            f"{path}: {unknown} rows, all of unknown behaviors" if unknown else f"{path} is empty", hint=hint
+        )
+    return found, unknown
+
+
+def _behavior(place: str, row: Mapping[str, Any], behaviors: Mapping[str, Behavior]) -> Behavior | None:
+    name = str(row.get("behavior") or row.get("id") or "")
+    if name in behaviors:
+        return behaviors[name]
+    if isinstance(row.get("text"), str) and row["text"].strip():
+        text, context, category = (str(row.get(part) or "") for part in ("text", "context", "category"))
+        return Behavior(name or digest([text, context])[:12], text, context, category=category)
+    if not name:
+        raise SpecError(f"{place}: no behavior", hint="put its id into a column called behavior, or its text into text")
+    return None
+
+
+def _given(vote: Any) -> bool:
+    return vote is not None and str(vote).strip() != ""
+
+
+def _vote(place: str, name: str, vote: Any) -> bool:
+    known = WORDS.get(str(vote).strip().lower())
+    if known is None:
+        raise SpecError(f"{place}: {name} is {vote!r}", hint=f"write one of {', '.join(WORDS)}")
+    return known
+
+
+def _rows(path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each row with its place."""
+    if path in OURS:
+        text, name = (files("withstand.data") / "kitchen_labels" / OURS[path]).read_text(encoding="utf-8"), OURS[path]
+    else:
+        name = Path(path).expanduser().name
+        try:
+            text = Path(path).expanduser().read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(
+                f"{path} cannot be read: {error}", hint=f"name a UTF-8 file, or {' or '.join(OURS)}"
+            ) from None
+    ending = Path(name).suffix.lower()
+    if ending == ".csv":
+        for number, row in enumerate(csv.DictReader(io.StringIO(text, newline=""), restval=""), 2):
+            yield f"{name}, row {number}", row
+    elif ending == ".jsonl":
+        lines = ((i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip())
+        yield from (
+            (f"{name}, line {i}", _object(_json(f"{name}, line {i}", line), f"{name}, line {i}")) for i, line in lines
+        )
+    elif ending == ".json":
+        whole = _object(_json(name, text), name)
+        for behavior, listed in whole.items():
+            for number, row in enumerate(listed if isinstance(listed, list) else [listed], 1):
+                place = f"{name}, {behavior} {number}"
+                yield place, {**_object(row, place), "behavior": behavior}
+    else:
+        raise SpecError(f"{path}: {ending or 'no ending'} is no known form", hint="name it .csv, .jsonl or .json")
+
+
+def _json(place: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SpecError(f"{place}: bad JSON: {error.msg}", hint="mend it there") from None
+
+
+def _object(value: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise SpecError(f"{place}: no JSON object", hint='write {"behavior": ..., "completion": ..., "label": ...}')
+    return value
