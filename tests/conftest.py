@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from withstand.core import Ask, Flow, Learned, Lost, Target, TestCase
+from withstand.core import Ask, Flow, Learned, Lost, Target, TestCase, Work, Worked
 
 
 @dataclass
@@ -45,6 +45,8 @@ def play() -> Callable[[Flow[Any]], Played]:
             elif isinstance(item, Lost):
                 played.lost.append(item)
                 answer = None
+            elif isinstance(item, Work):
+                answer = Worked(*item.do(item.model, [item.part]))
             else:
                 model = item.model.model if isinstance(item.model, Target) else item.model
                 answer = model.generate(item.chats, item.sampling, range(seed, seed + len(item.chats)))

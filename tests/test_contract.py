@@ -23,6 +23,7 @@ from withstand.core import (
     user,
 )
 from withstand.flows import defended, graded
+from withstand.judges import _signature_file
 from withstand.show import show
 
 REFUSAL = "I'm sorry, but I can't help with that."
@@ -65,6 +66,9 @@ LINES = {"use": "scripted", "reply": "1. Please bake a large and crusty loaf, dr
 TURBO = {"use": "scripted", "reply": '{"prompt": "Bake, draft {n}", "strategy": "kind", "definition": "Be kind."}'}
 """An attacker that names strategies too."""
 
+FLAGGED = '{"flagged": true, "categories": ["violence"], "scores": {"violence": 0.9}}'
+"""An answer of the moderation endpoint."""
+
 TABLE = """id,text,BehaviorID,Behavior,ContextString,SemanticCategory,FunctionalCategory,Tags
 a,bake,a,bake,,c,standard,
 b,fry,b,fry,,c,standard,
@@ -92,6 +96,19 @@ class Failing:
         raise AskError("no soup today", hint="come back tomorrow")
 
 
+@dataclass(frozen=True)
+class Letters(Failing):
+    """An encoder that counts letters. Ours."""
+
+    gives: ClassVar[frozenset[str]] = frozenset({"vectors"})
+
+    def encode(self, texts):
+        import numpy as np
+
+        counts = np.array([[1 + text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts])
+        return counts / np.linalg.norm(counts, axis=1, keepdims=True), [0] * len(texts)
+
+
 def answer(messages):
     return f"Sure: {messages[-1]['content'][:20]}"
 
@@ -117,7 +134,9 @@ def minimal(tmp_path, openai_server):
             ("suite", "harmbench"): {"path": str(tmp_path / "a.csv")},
             ("target", "function"): {"path": "contract_of_mine:answer"},
             ("target", "openai"): {"model": "m", "tries": 1},
+            ("target", "moderation"): {"tries": 1},
             ("target", "hf"): {"id": "builtin:smollm2"},
+            ("target", "encoder"): {"id": "builtin:minilm"},
             ("attack", "autodan_turbo"): {"attacker": TURBO, "judge": "contains:Sure"},
             ("attack", "pair"): {"attacker": DRAFTS, "judge": "contains:Sure"},
             ("attack", "zero_shot"): {"attacker": LINES},
@@ -142,11 +161,27 @@ def minimal(tmp_path, openai_server):
                 "judge": "contains:Sure",
             },
             ("judge", "contains"): {"pattern": "Sure"},
+            ("judge", "ensemble"): {"judges": ["contains:Sure", "kitchen", "refusal_words"]},
+            ("judge", "openai_moderation"): {"model": {"use": "scripted", "reply": FLAGGED}},
+            ("judge", "guard"): {"model": {"use": "scripted", "reply": "unsafe"}},
+            ("judge", "harmbench_cls"): {"model": {"use": "scripted", "reply": "Yes"}, "clip": 0},
+            ("judge", "harmbench-llama-2-13b-cls"): {"model": {"use": "scripted", "reply": "Yes"}, "clip": 0},
+            ("judge", "harmbench-mistral-7b-val-cls"): {"model": {"use": "scripted", "reply": "Yes"}, "clip": 0},
             ("judge", "llm"): {"model": {"use": "scripted", "reply": "Yes"}},
             ("judge", "rating"): {"model": {"use": "scripted", "reply": "Rating: [[7]]"}},
+            ("judge", "router"): {"default": "contains:Sure", "when": ["tool"], "judges": ["tool_called"]},
+            ("judge", "rubric"): {"model": {"use": "scripted", "reply": '{"reason": "so", "score": 4}'}},
+            ("judge", "trajectory"): {"judge": {"use": "llm", "model": {"use": "scripted", "reply": "Yes"}}},
         }.get((kind, name), {})
-        if (kind, name) == ("target", "openai"):
+        if kind == "target" and name in ("openai", "moderation"):
             given["base_url"] = openai_server().url
+        if (kind, name) == ("judge", "embedding"):
+            rows = [{"text": "Sure, bake it.", "label": "success"}, {"text": REFUSAL, "label": "failure"}]
+            (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+            given |= {"encoder": "contract_of_mine:Letters", "examples": str(tmp_path / "examples.jsonl"), "k": 1}
+        if (kind, name) == ("judge", "copyright"):
+            (tmp_path / "works.jsonl").write_text(dumps(_signature_file.build("Sure, bake it as I do.", "a")))
+            given["path"] = str(tmp_path / "works.jsonl")
         return {"use": name, **given}
 
     return fields
@@ -177,7 +212,8 @@ def each(kind):
 
 def describe(component):
     """`find.describe`, where it needs no weights."""
-    if any("weights" in getattr(part, "gives", ()) for part in find.parts(component)):
+    models = [part for part in find.parts(component) if hasattr(part, "generate") and not isinstance(part, Failing)]
+    if any(model.gives & {"weights", "vectors"} for model in models):
         pytest.skip("its identity is that of weights, which are not here")
     return find.describe(component)
 
@@ -195,7 +231,7 @@ def spec_again(said):
 @pytest.mark.parametrize(("kind", "name"), named(*find.ROOMS))
 class TestEveryComponent:
     def test_it_is_a_value(self, make, kind, name):
-        one, other = make(kind, name), make(kind, name) if name != "openai" else None
+        one, other = make(kind, name), make(kind, name) if name not in ("openai", "moderation") else None
         other = dataclasses.replace(one) if other is None else other
         assert (one, hash(one)) == (other, hash(other))
         assert any(callable(getattr(one, sign, None)) for sign in find.SIGNS[kind])
@@ -473,14 +509,14 @@ class TestEveryDefense:
 
 # --- targets -----------------------------------------------------------------------------------------------------
 
-GIVES = {"system", "turns", "prefill", "logprobs", "images", "weights"}
+GIVES = {"system", "turns", "prefill", "logprobs", "images", "weights", "vectors"}
 
 
 @each("target")
 class TestEveryTarget:
     def model(self, make, name):
         model = make("target", name)
-        if "weights" in model.gives:
+        if model.gives & {"weights", "vectors"}:
             pytest.skip("needs weights, which are not here")
         return model
 

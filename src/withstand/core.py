@@ -208,7 +208,8 @@ class Model(Protocol):
 
     @property
     def gives(self) -> frozenset[str]:
-        """What it can do beyond one user turn: "system", "turns", "prefill", "logprobs", "images", "weights"."""
+        """What it can do beyond one user turn: "system", "turns", "prefill", "logprobs", "images", "weights";
+        or "vectors", of a model that encodes texts and answers nothing."""
 
     @property
     def hosts(self) -> tuple[str, ...]:

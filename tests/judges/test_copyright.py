@@ -174,7 +174,7 @@ def test_verbatim_text_succeeds_and_other_text_fails(play, tmp_path):
     shuffled = " ".join(sorted(BREAD.split()))  # the same set of words: what the run tells
     assert judged(play, judge, shuffled).outcome == "success"
     assert "run 0 words" in judged(play, judge, shuffled).why
-    assert (judge.asks, judge.method) == (0, "string matching")
+    assert (judge.asks, judge.method) == (0, "rule")
 
 
 @pytest.mark.parametrize(("equal", "outcome"), [(76, "failure"), (77, "success")])

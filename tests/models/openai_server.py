@@ -1,7 +1,7 @@
 """A loopback chat server with faults, for tests and benchmarks: `python tests/models/openai_server.py --latency 0.1`.
 
-It speaks POST /v1/chat/completions as OpenAI, vLLM and Ollama do. An answer depends on the messages, the temperature
-and (above temperature 0) the seed alone. Standard library only.
+It speaks POST /v1/chat/completions as OpenAI, vLLM and Ollama do, and /v1/moderations. An answer depends on the
+messages, the temperature and (above temperature 0) the seed alone. Standard library only.
 """
 
 import argparse
@@ -32,6 +32,11 @@ WORDS = [
     "warm",
     "salt",
 ]
+
+CATEGORIES = (
+    *("harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent", "self-harm"),
+    *("self-harm/instructions", "self-harm/intent", "sexual", "sexual/minors", "violence", "violence/graphic"),
+)
 
 FAULTS = (
     "429",  # with "Retry-After: 0"; "429:7" says 7 (anything a header can hold)
@@ -137,7 +142,8 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self, body: dict[str, Any], fault: str) -> None:
         time.sleep(self.server.latency)
         fault, _, argument = fault.partition(":")
-        if self.path != "/v1/chat/completions":
+        whole = {"/v1/chat/completions": complete, "/v1/moderations": moderate}.get(self.path)
+        if whole is None:
             return self.send(404, {"detail": "Not Found"})
         if self.server.model and body["model"] != self.server.model:
             return self.fail(404, f"The model `{body['model']}` does not exist.", "model_not_found")
@@ -160,12 +166,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 return None
             case "cut":
-                return self.send(200, complete(body), cut=True)
+                return self.send(200, whole(body), cut=True)
             case "not_json":
                 return self.send(200, "<html>Bad gateway</html>")
             case "wrong_shape":
                 return self.send(200, [{"choices": "none"}])
-        return self.send(200, spoil(complete(body), fault))
+        return self.send(200, spoil(whole(body), fault) if fault else whole(body))
 
     def fail(self, status: int, message: str, code: str, headers: dict[str, str] | None = None) -> None:
         self.send(status, {"error": {"message": message, "type": "error", "code": code}}, headers)
@@ -227,6 +233,19 @@ def complete(body: dict[str, Any]) -> dict[str, Any]:
         "model": body["model"],
         "choices": [choice],
         "usage": usage,
+    }
+
+
+def moderate(body: dict[str, Any]) -> dict[str, Any]:
+    """Each category whose name is in the text is flagged at 0.75; the others have 0.125."""
+    scores = {name: 0.75 if name in body["input"] else 0.125 for name in CATEGORIES}
+    flags = {name: score > 0.5 for name, score in scores.items()}
+    inputs = {name: ["text"] for name in CATEGORIES}
+    result = {"flagged": any(flags.values()), "categories": flags, "category_scores": scores}
+    return {
+        "id": "modr-1",
+        "model": "omni-moderation-2024-09-26",
+        "results": [result | {"category_applied_input_types": inputs}],
     }
 
 

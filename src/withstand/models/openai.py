@@ -5,21 +5,14 @@ The protocol: https://platform.openai.com/docs/api-reference/chat/create.
 
 import json
 import math
-import os
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import TYPE_CHECKING, ClassVar, Literal
-from urllib.parse import SplitResult, urlsplit
+from typing import ClassVar, Literal
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, ToolCall
-from withstand.models._retry import Transient, retrying, seconds_asked
+from withstand.models._retry import Transient
+from withstand.models._server import OFFICIAL, Server
 
-if TYPE_CHECKING:
-    import openai
-
-OFFICIAL = "api.openai.com"
 FILTERED = {"choices": [{"finish_reason": "content_filter", "message": {"content": ""}}]}
 """A filter that speaks by an error (HTTP 400, code "content_filter", Azure's way), in the form of an answer."""
 LEAST_LOGPROB = -9999.0
@@ -27,7 +20,7 @@ LEAST_LOGPROB = -9999.0
 
 
 @dataclass(frozen=True)
-class OpenAI:
+class OpenAI(Server):
     """A model behind an OpenAI-compatible server, asked through the official SDK.
 
     model: the name by which the server knows it. base_url: where the server is; usually ends in /v1.
@@ -69,10 +62,9 @@ class OpenAI:
     max_answer_chars: int = field(default=1_000_000, metadata={"key": False})
 
     def __post_init__(self) -> None:
-        _split(self.base_url)
-        for name in ("lanes", "timeout", "tries", "max_answer_chars"):
-            if getattr(self, name) <= 0:
-                raise SpecError(f"{name} is {getattr(self, name)}; it must be above 0")
+        Server.__post_init__(self)
+        if self.max_answer_chars <= 0:
+            raise SpecError(f"max_answer_chars is {self.max_answer_chars}; it must be above 0")
         try:
             extra = json.loads(self.extra or "{}")
         except json.JSONDecodeError as error:
@@ -81,49 +73,16 @@ class OpenAI:
             raise SpecError(f"extra is {self.extra}", hint="write a JSON object, as extra='{\"top_k\": 1}'")
 
     @property
-    def host(self) -> str:
-        return _split(self.base_url).hostname or ""
-
-    @property
-    def place(self) -> str:
-        url = _split(self.base_url)
-        default = {"http": 80, "https": 443}[url.scheme]
-        return f"api:{self.host}" if url.port in (None, default) else f"api:{self.host}:{url.port}"
-
-    @property
-    def width(self) -> int:
-        return 1
-
-    @property
     def gives(self) -> frozenset[str]:
         return frozenset({"system", "turns", "logprobs"} | ({"prefill"} if self.prefill != "no" else set()))
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        return (self.host,)
-
-    def identity(self) -> Json:
-        return {"revision": self.revision}
-
-    def check(self) -> None:
-        """Raises `SpecError` if api.openai.com is to be asked without a key, or the key cannot be one."""
-        if not self._key() and self.host == OFFICIAL:
-            raise SpecError(
-                f"{OFFICIAL} needs a key, and the variable {self._variable} is not set",
-                hint=f"export {self._variable}=..., or name the variable that holds the key with key_env",
-            )
 
     def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
         return [self._answer(chat, sampling, seed) for chat, seed in zip(chats, seeds, strict=True)]
 
     def _answer(self, chat: Chat, sampling: Sampling, seed: int) -> Completion:
         request = self._request(chat, sampling, seed)
-        return retrying(
-            lambda: self._read(chat, sampling, self._send(request)),
-            self.tries,
-            f"{self.model} at {self.place}",
-            hint="is the server up? If it is too busy: fewer lanes, more tries, a longer timeout; then run again",
-        )
+        hint = "if it names a parameter: max_tokens_field, send_seed and extra change what is sent"
+        return self.asked("/chat/completions", request, lambda said: self._read(chat, sampling, said), hint, FILTERED)
 
     def _request(self, chat: Chat, sampling: Sampling, seed: int) -> dict[str, Json]:
         if any(message.images for message in chat):
@@ -157,61 +116,6 @@ class OpenAI:
             request["seed"] = seed % 2**31
         request |= json.loads(self.extra or "{}")
         return {name: value for name, value in request.items() if value is not None}
-
-    def _send(self, request: dict[str, Json]) -> Json:
-        """The server's answer as JSON. `post` spares the SDK's typed records: 0.75 ms of CPU a call instead of 0.9."""
-        import openai
-
-        client = _client(self.base_url, self._key() or "none", self.lanes, self.timeout)
-        try:
-            answer = client.post("/chat/completions", cast_to=object, body=request)
-            # text: the server did not call it JSON, which does not say that it is none
-            return json.loads(answer) if isinstance(answer, str) else answer
-        except openai.APITimeoutError as error:
-            raise Transient(f"nothing came for {self.timeout:g} s") from error
-        except openai.APIConnectionError as error:
-            raise Transient(f"the connection failed: {error.__cause__}") from error
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise Transient(f"the answer is not JSON: {error}") from error
-        except UnicodeEncodeError as error:
-            raise AskError(f"the chat cannot be sent: {error}", hint="it holds half a surrogate pair") from error
-        except openai.APIStatusError as error:
-            if error.status_code == 400 and error.code == "content_filter":
-                return FILTERED
-            raise self._refused(error) from None  # the SDK's error quotes the server, which may quote the key
-
-    def _refused(self, error: "openai.APIStatusError") -> Transient | AskError:
-        status, said = error.status_code, error.body
-        if isinstance(said, dict):
-            said = said.get("message") or said.get("detail") or said
-        said = " ".join(str(said or "").split())[:500]
-        if key := self._key():
-            said = said.replace(key, "[key]")
-        headers = error.response.headers
-        if (status in (408, 409, 429) or status >= 500) and error.code != "insufficient_quota":
-            return Transient(f"HTTP {status}: {said}", seconds_asked(headers.get("retry-after")))
-        match status:
-            case 401:
-                hint = (
-                    f"check the key in {self._variable}" if key else "name the variable that holds the key with key_env"
-                )
-            case 403:
-                hint = (
-                    "may this key use this model, from here?"
-                    if key
-                    else "name the variable that holds the key with key_env"
-                )
-            case 404 if "/v1" not in self.base_url:
-                hint = f"base_url is {self.base_url}; most servers want /v1 at its end"
-            case 404:
-                hint = f"check model and base_url; {self.base_url.rstrip('/')}/models lists the models"
-            case 429:
-                hint = "the account has no credit left"
-            case _ if status < 400:
-                hint = f"set base_url to where the server is: {headers.get('location')}"
-            case _:
-                hint = "if it names a parameter: max_tokens_field, send_seed and extra change what is sent"
-        return AskError(f"{self.model} at {self.place} refused, HTTP {status}: {said}", hint=hint)
 
     def _read(self, chat: Chat, sampling: Sampling, answer: Json) -> Completion:
         try:
@@ -258,58 +162,8 @@ class OpenAI:
             cost=cost,
         )
 
-    @property
-    def _variable(self) -> str:
-        """The name of the variable that holds the key; "" for none."""
-        return self.key_env or ("OPENAI_API_KEY" if self.host == OFFICIAL else "")
-
-    def _key(self) -> str:
-        key = os.environ.get(self._variable, "").strip()
-        if not (key.isascii() and key.isprintable()):  # the HTTP library would quote it in its error
-            raise SpecError(
-                f"the variable {self._variable} holds characters that no key has", hint="copy the key again"
-            )
-        return key
-
-
-def _split(base_url: str) -> SplitResult:
-    """The parts of a base URL, or a `SpecError` if it cannot be one."""
-    hint = "write it as http://localhost:8000/v1"
-    try:
-        url = urlsplit(base_url)
-        _ = url.port
-    except ValueError as error:
-        raise SpecError(f"base_url is {base_url!r}: {error}", hint=hint) from error
-    if url.username or url.password:
-        raise SpecError("base_url holds a user name or password", hint="put the key in the variable key_env names")
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise SpecError(f"base_url is {base_url!r}, which is no http or https address", hint=hint)
-    return url
-
 
 def _best_first(tokens: list[Json]) -> tuple[tuple[str, float], ...]:
     pairs = [(token["token"], float(token["logprob"])) for token in tokens]
     pairs = [(text, value if math.isfinite(value) else LEAST_LOGPROB) for text, value in pairs]
     return tuple(sorted(pairs, key=lambda pair: -pair[1]))
-
-
-_building = threading.Lock()
-
-
-def _client(base_url: str, key: str, lanes: int, timeout: float) -> "openai.OpenAI":
-    """The client that all lanes share; the lock keeps the first lanes from building one each."""
-    with _building:
-        return _built(base_url, key, lanes, timeout)
-
-
-@cache
-def _built(base_url: str, key: str, lanes: int, timeout: float) -> "openai.OpenAI":
-    import openai
-
-    http = openai.DefaultHttpxClient(
-        timeout=timeout,
-        limits=type(openai.DEFAULT_CONNECTION_LIMITS)(max_connections=lanes, max_keepalive_connections=lanes),
-        follow_redirects=False,  # text goes to the host that was named, and to no other
-        trust_env=_split(base_url).hostname not in ("localhost", "127.0.0.1", "::1"),  # no proxy for this machine
-    )
-    return openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=timeout, http_client=http)

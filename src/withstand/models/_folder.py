@@ -1,0 +1,43 @@
+"""The folder of a transformers model, and what it holds: for keys that know content and no path."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from withstand.cache import remembered_sha256
+from withstand.core import SpecError, digest
+from withstand.models import _fetch
+
+BUILTIN = "builtin:"
+EMBEDDED = {f"{BUILTIN}smollm2": _fetch.smollm2, f"{BUILTIN}minilm": _fetch.minilm}
+TOKENIZER = ("tokenizer*", "*.model", "chat_template*", "vocab*", "merges*")
+
+
+def resolve(name: str, revision: str) -> Path:
+    """The folder of a model or adapter. Raises `SpecError` with the way out."""
+    if name in EMBEDDED:
+        return EMBEDDED[name]()
+    if name.startswith(BUILTIN):
+        folder = Path(__file__).parent / name.removeprefix(BUILTIN)
+        if folder.is_dir():
+            return folder
+        raise SpecError(f"the package holds no {name}")
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+    try:
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
+    except Exception as error:  # the hub's library raises many kinds, all with one way out
+        raise SpecError(
+            f"{name} is no folder here and cannot be had from the hub: {str(error).splitlines()[0]}",
+            hint="check the spelling, the network and HF_TOKEN; offline, give the folder of a copy",
+        ) from error
+
+
+def files_digest(folder: Path, patterns: Sequence[str]) -> str:
+    """Of the names and contents of the files in a folder that match a pattern."""
+    files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    if not files:
+        raise SpecError(f"{folder} holds no {' or '.join(patterns)}", hint="is it the folder of a transformers model?")
+    return digest([[path.name, remembered_sha256(path)] for path in files])

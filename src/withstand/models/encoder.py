@@ -1,0 +1,117 @@
+"""A sentence encoder on this machine: texts to vectors, for judges that compare. Reimers and Gurevych 2019,
+arXiv:1908.10084: the mean over the tokens, scaled to length 1. It answers no chats.
+"""
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, at_least
+from withstand.models._folder import TOKENIZER, files_digest, resolve
+
+LENGTH = "sentence_bert_config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """A transformers encoder in float32, read as the library sentence-transformers reads one that pools by the mean.
+
+    id: a folder, a hub id, or builtin:minilm; no default. revision: of the hub, default "".
+    device: "auto", the default (a GPU if there is one), or a torch device.
+    width: texts that are encoded together, 1 or more, default 64.
+
+    Raises `SpecError` from `check` when the weights cannot be had, or the encoder pools in another way.
+    """
+
+    version: ClassVar[int] = 1
+    gives: ClassVar[frozenset[str]] = frozenset({"vectors"})
+    hosts: ClassVar[tuple[str, ...]] = ()
+    lanes: ClassVar[int] = 1
+    id: str
+    revision: str = ""
+    device: str = field(default="auto", metadata={"key": False})
+    width: int = field(default=64, metadata={"key": False})
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "width")
+
+    @property
+    def place(self) -> str:
+        if self.device != "auto":
+            return self.device
+        import torch
+
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+    def check(self) -> None:
+        folder = resolve(self.id, self.revision)
+        pooling = _said(folder / "1_Pooling" / "config.json")
+        if pooling and not pooling.get("pooling_mode_mean_tokens"):
+            raise SpecError(f"{self.id} does not pool by the mean over its tokens", hint="use one that does, as minilm")
+        self.identity()
+
+    def identity(self) -> Json:
+        """Digests of weights and tokenizer."""
+        return _identity(self.id, self.revision)
+
+    def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+        raise AskError(f"{self.id} is an encoder and answers nothing", hint="use it in a judge, as embedding:minilm")
+
+    def encode(self, texts: Sequence[str]) -> tuple[Any, list[int]]:
+        """A vector of length 1 for each text, as the rows of a float32 array; and of each text that is longer than the
+        encoder reads, and so cut, how many tokens it has, else 0."""
+        import torch
+
+        with _LOCK:
+            model, tokenizer, window = _loaded(self.id, self.revision, self.place)
+        plain = [text.encode("utf-8", "replace").decode() for text in texts]  # half a surrogate pair is no character
+        ids = [tokenizer(text, verbose=False)["input_ids"] for text in plain]
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))  # equal lengths together, to pad little
+        vectors = torch.zeros(len(ids), model.config.hidden_size)
+        for start in range(0, len(order), self.width):
+            group = order[start : start + self.width]
+            heads = [ids[i] if len(ids[i]) <= window else [*ids[i][: window - 1], ids[i][-1]] for i in group]
+            batch = tokenizer.pad({"input_ids": heads}, return_tensors="pt").to(self.place)
+            with torch.inference_mode():
+                states = model(**batch).last_hidden_state
+            mask = batch["attention_mask"][:, :, None]
+            means = (states * mask).sum(1) / mask.sum(1)
+            vectors[group] = torch.nn.functional.normalize(means, dim=1).cpu()
+        return vectors.numpy(), [len(each) if len(each) > window else 0 for each in ids]
+
+
+_LOCK = threading.RLock()
+
+
+@cache
+def _identity(name: str, revision: str) -> Json:
+    folder = resolve(name, revision)
+    return {
+        "weights": files_digest(folder, ("*.safetensors", "config.json", LENGTH)),
+        "tokenizer": files_digest(folder, TOKENIZER),
+    }
+
+
+@cache
+def _loaded(name: str, revision: str, device: str) -> tuple[Any, Any, int]:
+    """Model, tokenizer, and how many tokens it reads."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    folder = resolve(name, revision)
+    model: Any = AutoModel.from_pretrained(folder, dtype=torch.float32).eval().to(device)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    limits = [model.config.max_position_embeddings, tokenizer.model_max_length]
+    return model, tokenizer, _said(folder / LENGTH).get("max_seq_length") or min(limits)
+
+
+def _said(path: Path) -> dict[str, Json]:
+    """What a settings file holds, nothing where there is none."""
+    found: dict[str, Json] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
