@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from withstand.core import Json, SpecError, digest
-from withstand.report.cases import cases
+from withstand.report.cases import cases, labeled
 from withstand.report.html import html
 from withstand.report.summary import summarize
 from withstand.report.words import visible
@@ -67,23 +67,23 @@ FORMULA = re.compile("[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]")
 """How a text begins that a spreadsheet may run. OWASP, "CSV Injection"; the last four are wide forms of the first."""
 
 
-def _csv(summary: Json, listed: Iterator[Json], with_text: bool) -> str:
-    """One line per case. Without texts, prompt and completion are the digests by which they can be checked.
-
-    A text that a spreadsheet could take for a formula gets a single quote before it.
-    """
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for case in listed:
-        cell = summary["cells"][case["cell"]]
+def rows(summary: Json, listed: Iterable[Json], with_text: bool) -> Iterator[dict[str, Any]]:
+    """Each case as the values of `COLUMNS`. Without texts, prompt and completion are digests by which to check them."""
+    for case in labeled(summary, listed):
         prompt = "\n\n".join(f"[{turn['role']}] {turn['text']}" for turn in case["chat"])
         texts: dict[str, Any] = {"prompt": prompt, "completion": case["completion"] or ""}
         if not with_text:
             texts = {name: digest(text) if text else "" for name, text in texts.items()}
-        labels = {name: cell[name] for name in ("suite", "target", "defense", "attack", "judge")}
-        values = {**labels, **case, **case["spent"], **texts}
-        writer.writerow([_inert(values.get(name)) for name in COLUMNS])
+        values = {**case, **case["spent"], **texts}
+        yield {name: values.get(name) for name in COLUMNS}
+
+
+def _csv(summary: Json, listed: Iterable[Json], with_text: bool) -> str:
+    """One line per case. A text that a spreadsheet could take for a formula gets a single quote before it."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _inert(value) for name, value in row.items()} for row in rows(summary, listed, with_text))
     return file.getvalue()
 
 
@@ -112,8 +112,8 @@ def markdown(summary: Json) -> str:
         "",
         f"{summary['run']['created']}, {summary['run']['state']}.",
         "",
-        "| target | defense | attack | suite | broken | ASR (95 %) | corrected | bounds | over-refusal | unscored | error "
-        "| asks | tokens | seconds | by |",
+        "| target | defense | attack | suite | broken | ASR (95 %) | corrected | bounds | over-refusal "
+        "| unscored | error | asks | tokens | seconds | by |",
         "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for cell in summary["cells"]:
