@@ -135,6 +135,12 @@ def minimal(tmp_path, openai_server):
             ("target", "function"): {"path": "contract_of_mine:answer"},
             ("target", "openai"): {"model": "m", "tries": 1},
             ("target", "moderation"): {"tries": 1},
+            ("target", "http"): {
+                "body": '{"model": "m", "messages": "{messages}", "temperature": "{temperature}", "seed": "{seed}"}',
+                "text": "choices[0].message.content",
+                "history": "send",
+                "tries": 1,
+            },
             ("target", "hf"): {"id": "builtin:smollm2"},
             ("target", "encoder"): {"id": "builtin:minilm"},
             ("attack", "autodan_turbo"): {"attacker": TURBO, "judge": "contains:Sure"},
@@ -175,6 +181,8 @@ def minimal(tmp_path, openai_server):
         }.get((kind, name), {})
         if kind == "target" and name in ("openai", "moderation"):
             given["base_url"] = openai_server().url
+        if (kind, name) == ("target", "http"):
+            given["url"] = f"{openai_server().url}/chat/completions"
         if (kind, name) == ("judge", "embedding"):
             rows = [{"text": "Sure, bake it.", "label": "success"}, {"text": REFUSAL, "label": "failure"}]
             (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -231,7 +239,7 @@ def spec_again(said):
 @pytest.mark.parametrize(("kind", "name"), named(*find.ROOMS))
 class TestEveryComponent:
     def test_it_is_a_value(self, make, kind, name):
-        one, other = make(kind, name), make(kind, name) if name not in ("openai", "moderation") else None
+        one, other = make(kind, name), make(kind, name) if name not in ("openai", "moderation", "http") else None
         other = dataclasses.replace(one) if other is None else other
         assert (one, hash(one)) == (other, hash(other))
         assert any(callable(getattr(one, sign, None)) for sign in find.SIGNS[kind])

@@ -44,6 +44,10 @@ MAY_IMPORT = {
     "plan": {"core", "find", "choose", "flows", "grammar", "spec"},
     "line": {"core", "find", "choose", "drive", "flows", "plan", "spec", "store"},
     "estimate": {"core", "choose", "plan", "store"},
+    "harmbench_files": {"core"},
+    "jailbreakbench_files": {"core", "harmbench_files"},
+    "interop": {"core", "drive", "harmbench_files", "line", "report", "store"},
+    "rejudge": {"core", "drive", "find", "grammar", "line", "store"},
     "labels": {"core"},
     "labeling": {"core", "labels", "report", "store"},
     "calibrate": {"core", "drive", "find", "labels", "line", "stats", "store", "trust"},
@@ -54,12 +58,15 @@ MAY_IMPORT = {
     "manage": ANYTHING,
     "calibrating": ANYTHING,
     "judging": ANYTHING,
+    "curl": ANYTHING,
+    "targets": ANYTHING,
+    "exchange": ANYTHING,
     "console": ANYTHING,
     "cli": ANYTHING,
     "__init__": {"api"},
     "__main__": {"cli"},
 }
-HEAVY = ("torch", "scipy", "pandas", "sqlalchemy", "openai", "pydantic", "rich", "numpy", "jinja2", "httpx")
+HEAVY = ("torch", "scipy", "pandas", "sqlalchemy", "openai", "pydantic", "rich", "numpy", "jinja2", "httpx", "httpx2")
 
 
 def named(path, folder=SRC):

@@ -15,7 +15,7 @@ from withstand.drive import Caps, Tally
 from withstand.line import Running, begin, execute
 from withstand.plan import Plan
 from withstand.report.budget import within
-from withstand.report.cases import cases, learned
+from withstand.report.cases import cases, labeled, learned
 from withstand.report.summary import find_run, summarize
 from withstand.spec import RunSpec, read_spec, run_spec
 from withstand.store import RunRow, Store
@@ -72,9 +72,7 @@ class Run:
         """The cases as a frame, with the labels of their cell. Needs pandas."""
         import pandas
 
-        labels = ("suite", "target", "defense", "attack", "judge")
-        rows = [{**{name: self.cells[case["cell"]][name] for name in labels}, **case} for case in self.cases()]
-        return pandas.DataFrame(rows)
+        return pandas.DataFrame(list(labeled(self.summary, self.cases())))
 
     def __repr__(self) -> str:
         return f"<Run {self.name}: {len(self.row.plan['cells'])} cells in {self.store.where}>"

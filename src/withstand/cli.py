@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from withstand import __version__, calibrating, judging, manage
+from withstand import __version__, calibrating, exchange, judging, manage, targets
 from withstand.commands import CONTEXT, Commands, json_option, store_option
 from withstand.core import SpecError, WithstandError
 
@@ -216,6 +216,7 @@ def status(name: str, store: str, as_json: bool) -> int:
     import json
 
     from withstand import api, console, flags
+    from withstand.report.summary import goes_on
     from withstand.report.summary import status as read_status
     from withstand.store import STAGES
 
@@ -231,7 +232,7 @@ def status(name: str, store: str, as_json: bool) -> int:
         console.put(f"{STAGES[stage['stage']]:>12}  {stage['done']} of {stage['wanted']}{failed}")
     console.failures(state["failures"])
     if missing:
-        for text in flags.then("go on", f"run --name {shlex.quote(state['run'])}", store):
+        for text in flags.then("go on", goes_on(found.row), store):
             console.put(text)
     return 3 if missing else 0
 
@@ -361,16 +362,20 @@ def show(kind: str, name: str, as_json: bool) -> int:
 
 @cli.command(context_settings=CONTEXT)
 @click.option("-o", "--output", default="withstand.toml", show_default=True, metavar="FILE")
-def init(output: str) -> int:
-    """Write a commented spec to start from."""
+@click.option("--curl", metavar="'curl ...'", help="A call of your application, from which its target is made.")
+def init(output: str, curl: str | None) -> int:
+    """Write a commented spec to start from, for an application of yours with --curl."""
     path = Path(output)
+    text, then = targets.from_curl(curl) if curl else targets.template()
     try:
         if path.exists():
             raise SpecError(f"{output} exists", hint="name another file with -o, or remove it")
-        path.write_text((Path(__file__).parent / "withstand.toml").read_text(encoding="utf-8"), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise SpecError(f"cannot write {output}: {error.strerror}", hint="name another file with -o") from error
     click.echo(f"wrote {output}; try `withstand run {shlex.quote(output)} --dry-run`", err=True)
+    for line in then:
+        click.echo(line, err=True)
     return 0
 
 
@@ -416,6 +421,9 @@ def demo(store: str, output: str, target: str | None) -> int:
 
 cli.add_command(manage.store)
 cli.add_command(manage.model)
+cli.add_command(targets.target)
 cli.add_command(judging.judge)
 cli.add_command(calibrating.calibrate)
 cli.add_command(calibrating.label)
+cli.add_command(exchange.import_)
+cli.add_command(exchange.export)

@@ -105,3 +105,37 @@ def probe(spec: str, store: str, as_json: bool) -> int:
         console.out.print(console.fields_table(table, ["probe", "behavior", "expected", "said", ""]))
         console.put(f"{spec}: {passed} of {len(found)} passed")
     return 0 if passed == len(found) else 1
+
+
+@judge.command(context_settings=CONTEXT)
+@click.argument("name", metavar="[RUN]", default="")
+@click.option("--judge", "-j", "spec", required=True, metavar="SPEC", help="The judge, as in a run.")
+@click.option("--name", "new", default="", metavar="NEW", help="Name of the run that is made.")
+@click.option("--max-asks", type=click.IntRange(min=1), default=None, help="Cap on chats sent by this call.")
+@click.option("--offline", is_flag=True, help="Refuse every host but this machine.")
+@store_option
+@json_option
+def run(name: str, spec: str, new: str, max_asks: int | None, offline: bool, store: str, as_json: bool) -> int:
+    """Have a judge grade the completions of an imported run, as a run of its own. RUN defaults to the last run.
+
+    The same command goes on where it stopped. For a run of your own, run its spec with another --judge.
+    """
+    from withstand import api, choose, console, exchange, find, grammar, rejudge
+    from withstand.drive import Caps
+
+    for part in find.parts(find.build("judge", grammar.parse(spec))):
+        if hasattr(part, "generate"):
+            part.check()
+            if offline:
+                choose.check_offline(part.hosts)
+    with api.open_store(store, create=False) as opened:
+        made = rejudge.judged_by(opened, api.load(name, opened).row, spec, new)
+        console.say(f"run {made.name}: {spec}; store {store}")
+        with console.progress(as_json) as show:
+            tally = rejudge.grade(opened, made, Caps(max_asks), show)
+        exchange.show(api.Run(opened, made), store, as_json)
+    if tally.failures:
+        console.failures([{"rows": 1, "error": failure.error, "hint": failure.hint} for failure in tally.failures[:5]])
+    if tally.stopped:
+        console.say(f"stopped by {tally.stopped}; the same command without it goes on")
+    return 3 if tally.failures or tally.stopped else 0

@@ -63,12 +63,7 @@ def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) ->
     plan = planned(spec, where, offline)
     described = plan.json()
     key = digest(described)
-    known = {run.name: run for run in where.runs()}
-    name = name or next((run.name for run in known.values() if run.key == key), plan.name(key))
-    if name in known and known[name].key != key:
-        raise SpecError(f"run {name!r} exists with another spec", hint="choose another --name, or leave it out")
-    if renamed := next((run.name for run in known.values() if run.key == key and run.name != name), ""):
-        raise SpecError(f"this very run exists as {renamed!r}", hint=f"use --name {renamed}, or leave --name out")
+    name = named(where, key, name, plan.name(key))
     where.add_run(RunRow(key, name, time.time(), spec.written(), described))
     texts = {digest(to_json(b)): to_json(b) for chosen in plan.suites for b in chosen.behaviors}
     where.add_texts(texts, _sources(plan, where))
@@ -77,6 +72,17 @@ def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) ->
     if run is None or run.key != key:  # another process took the name, or the run, a moment ago
         raise SpecError(f"run {name!r} exists with another spec", hint="choose another --name")
     return plan, run
+
+
+def named(where: Store, key: str, name: str, otherwise: str) -> str:
+    """The name of the run with this key: what it has, else `name`, else `otherwise`; or an error that says why not."""
+    known = {run.name: run for run in where.runs()}
+    name = name or next((run.name for run in known.values() if run.key == key), otherwise)
+    if name in known and known[name].key != key:
+        raise SpecError(f"run {name!r} exists with another spec", hint="choose another --name, or leave it out")
+    if renamed := next((run.name for run in known.values() if run.key == key and run.name != name), ""):
+        raise SpecError(f"this very run exists as {renamed!r}", hint=f"use --name {renamed}, or leave --name out")
+    return name
 
 
 def planned(spec: RunSpec, where: Store | None, offline: bool = False) -> Plan:

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -28,6 +28,16 @@ def cases(store: Store, run: RunRow, per_cell: int | None = None) -> Iterator[Js
         yield from islice(
             _cell_cases(store, index, _listed(store, run, index, per_cell, len(behaviors)), behaviors), per_cell
         )
+
+
+LABELS = ("suite", "target", "defense", "attack", "judge")
+
+
+def labeled(summary: Json, listed: Iterable[Json]) -> Iterator[Json]:
+    """Cases with the labels of their cell before them."""
+    for case in listed:
+        cell = summary["cells"][case["cell"]]
+        yield {**{name: cell[name] for name in LABELS}, **case}
 
 
 def learned(store: Store, run: RunRow) -> list[Json]:

@@ -62,7 +62,9 @@ def html(
         run=summary["run"],
         spec=to_toml(summary["run"]["spec"]),
         file=file,
-        commands=(
+        commands=(summary["run"]["command"],)
+        if "imported" in summary["run"]["spec"]
+        else (
             f"withstand report {shlex.quote(name)} --format toml -o {file}",
             f"withstand run {file} --name {shlex.quote(name)}",
         ),

@@ -88,7 +88,7 @@ def summarize(store: Store, run: RunRow) -> Json:
             "created": _iso(run.created),
             "state": f"incomplete: {missing} of {wanted} rows missing" if missing else "complete",
             "spec": run.spec,
-            "command": f"withstand run {shlex.quote(file_name(run.name) + '.toml')} --name {shlex.quote(run.name)}",
+            "command": f"withstand {made_by(run)}",
             "seconds": round(sum(cell["seconds"] for cell in cells), 3),
         },
         "provenance": {
@@ -103,6 +103,24 @@ def summarize(store: Store, run: RunRow) -> Json:
         "cells": cells,
         "warnings": list(_warnings(cells)),
     }
+
+
+def made_by(run: RunRow) -> str:
+    """The command, less the program's name, that makes this run from its spec, or where it was imported."""
+    told = run.spec.get("imported")
+    if told is None:
+        return f"run {shlex.quote(file_name(run.name) + '.toml')} --name {shlex.quote(run.name)}"
+    if "judge" in run.spec:
+        return f"judge run {shlex.quote(told['run'])} --judge {shlex.quote(run.spec['judge'])}"
+    suite = f" --suite {shlex.quote(told['suite'])}" if "suite" in told else ""
+    return f"import {told['from']} {shlex.join(told['path'])}{suite}"
+
+
+def goes_on(run: RunRow) -> str:
+    """The command, less the program's name, that computes what a run lacks."""
+    if "imported" not in run.spec:
+        return f"run --name {shlex.quote(run.name)}"
+    return made_by(run) if "judge" in run.spec else f"judge run {shlex.quote(run.name)} --judge JUDGE"
 
 
 def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[dict[str, float]], Json, Counter[str]]:

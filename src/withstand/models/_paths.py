@@ -1,0 +1,68 @@
+"""A small part of JSONPath (RFC 9535): names by dots, `[2]`, `[-1]` and `[*]`, after an optional `$`."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+from withstand.core import Json, SpecError
+
+STEP = re.compile(r"\.?([^.\[\]\s][^.\[\]]*)|\[(-?\d+|\*)\]")
+
+
+@cache
+def steps(path: str) -> tuple[str | int | None, ...]:
+    """The steps of a path: a name, an index, or None for `[*]`. Raises `SpecError` where it is none."""
+    rest, read = path.strip().removeprefix("$"), list[str | int | None]()
+    while rest:
+        step = STEP.match(rest)
+        if not step:
+            raise SpecError(f"{path!r} is no path from {rest!r} on", hint="as choices[0].message.content")
+        read.append(step[1] or (None if step[2] == "*" else int(step[2])))
+        rest = rest[step.end() :]
+    return tuple(read)
+
+
+def found(path: str, value: Json) -> list[Json]:
+    """What stands at a path; nothing where it leads nowhere."""
+    values = [value]
+    for step in steps(path):
+        values = [inner for each in values for inner in _inside(each, step)]
+    return values
+
+
+def _inside(value: Json, step: str | int | None) -> list[Json]:
+    if isinstance(value, list):
+        if step is None:
+            return value
+        return [value[step]] if isinstance(step, int) and -len(value) <= step < len(value) else []
+    if isinstance(value, dict):
+        return list(value.values()) if step is None else [value[step]] if step in value else []
+    return []
+
+
+def shown(value: Json) -> str:
+    """A value as text: texts as they are, null as nothing."""
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def flat(values: Sequence[Json]) -> list[Json]:
+    """The values, with a list's members instead of the list."""
+    return [inner for each in values if each for inner in (each if isinstance(each, list) else [each])]
+
+
+def where(values: Sequence[Json]) -> str:
+    """The paths at which texts stand in an answer, for an error."""
+    paths = list(dict.fromkeys(path for value in values for path in _texts(value, "")))[:5]
+    return f"; texts stand at {', '.join(paths)}" if paths else ""
+
+
+def _texts(value: Json, path: str) -> Iterator[str]:
+    if isinstance(value, str):
+        yield path or "$"
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _texts(inner, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _texts(inner, f"{path or '$'}[{place}]")

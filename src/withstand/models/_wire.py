@@ -1,0 +1,212 @@
+"""One exchange over HTTP: templates with gaps, secrets that stay out of what is kept, TLS, server-sent events."""
+
+import importlib
+import os
+import re
+import shlex
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from withstand.core import AskError, Json, SpecError
+from withstand.models._paths import shown
+from withstand.models._retry import Transient
+
+GAP = re.compile(r"\$?\{\w+\}")
+SECRET = re.compile(r"auth|cookie|token|secret|passw|credential|signature|session|key", re.IGNORECASE)
+"""Names of headers and variables that hold what nobody may read."""
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def filled(template: Json, parts: Mapping[str, Json], quoted: Callable[[str], str] | None = None) -> Json:
+    """The template with its gaps filled, in all its texts; a text that is one gap becomes the part itself.
+
+    `quoted` is done to each part that goes into a text. What is put in is never read as a gap.
+    """
+    if isinstance(template, dict):
+        return {name: filled(inner, parts, quoted) for name, inner in template.items()}
+    if isinstance(template, list):
+        return [filled(inner, parts, quoted) for inner in template]
+    if not isinstance(template, str):
+        return template
+    if template in parts and quoted is None:
+        return parts[template]
+
+    def put(gap: re.Match[str]) -> str:
+        text = shown(parts[gap[0]]) if gap[0] in parts else gap[0]
+        return quoted(text) if quoted and gap[0] in parts else text
+
+    return GAP.sub(put, template)
+
+
+# --- secrets -----------------------------------------------------------------------------------------------------
+
+
+def variables(*templates: str) -> list[str]:
+    """The environment variables that templates name, as ${NAME}."""
+    return sorted({name for template in templates for name in re.findall(r"\$\{(\w+)\}", template)})
+
+
+def variable(name: str) -> str:
+    """What a variable holds, or a `SpecError` that does not quote it."""
+    value = os.environ.get(name, "").strip()
+    if not value:
+        raise SpecError(f"the variable {name} is not set", hint=f"export {name}=...")
+    if not (value.isascii() and value.isprintable()):  # the HTTP library would quote it in its error
+        raise SpecError(f"the variable {name} holds characters that no header has", hint="copy it again")
+    return value
+
+
+_tokens: dict[str, str] = {}
+_asking = threading.Lock()
+
+
+def token(command: str, timeout: float, refused: str = "") -> str:
+    """What the command prints, kept until the application has `refused` it."""
+    with _asking:
+        if _tokens.get(command, refused) == refused:
+            hint = "run it by hand: it must print the token alone, and end with 0"
+            try:
+                done = subprocess.run(shlex.split(command), capture_output=True, text=True, timeout=timeout, check=True)
+            except (OSError, ValueError, subprocess.SubprocessError) as error:  # its output may hold the secret
+                raise AskError(f"token_command failed: {type(error).__name__}", hint=hint) from None
+            said = done.stdout.strip()
+            if not (said and said.isascii() and said.isprintable()):
+                raise AskError("token_command printed no token", hint=hint)
+            _tokens[command] = said
+        return _tokens[command]
+
+
+# --- the exchange ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response: its status, its headers (small letters) and cookies, and its body as text."""
+
+    status: int
+    headers: Mapping[str, str]
+    cookies: Mapping[str, str]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How an application is reached. `bare`: no proxy, for this machine itself."""
+
+    lanes: int
+    timeout: float
+    ca: str
+    cert: str
+    cert_key: str
+    bare: bool
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, most: int) -> Reply:
+        """Raises `Transient` where the connection failed, `AskError` where no other try would help.
+
+        most: bytes of the body; a longer one is not read to its end.
+        """
+        http = library()
+        try:
+            with client(self).stream(method, url, headers=dict(headers), content=body or None) as response:
+                read = bytearray()
+                for part in response.iter_bytes():
+                    read += part
+                    if len(read) > most:
+                        raise AskError(f"the answer has more than {most:,} bytes", hint="raise max_answer_chars")
+        except http.TimeoutException:
+            raise Transient(f"nothing came for {self.timeout:g} s") from None
+        except http.RequestError as error:
+            if "CERTIFICATE_VERIFY" in str(error):
+                hint = "name the file of its authority's certificate: ca=FILE"
+                raise AskError(f"the certificate is not trusted: {error}", hint=hint) from None
+            raise Transient(f"the connection failed: {error or type(error).__name__}") from None
+        except (http.InvalidURL, UnicodeError) as error:
+            raise AskError(f"the chat cannot be sent: {error}", hint="half a surrogate pair, or no URL") from None
+        pairs = [line.partition(";")[0].partition("=") for line in response.headers.get_list("set-cookie")]
+        cookies = {name.strip(): value.strip() for name, _, value in pairs}
+        text = read.decode(response.encoding or "utf-8", "replace")
+        return Reply(response.status_code, {k.lower(): v for k, v in response.headers.items()}, cookies, text)
+
+
+def library() -> Any:
+    """httpx, by the name under which the installed openai depends on it."""
+    return importlib.import_module("httpx2" if find_spec("httpx2") else "httpx")
+
+
+def tls(line: Line) -> ssl.SSLContext | bool:
+    """What certificates are trusted and shown; True for the usual."""
+    if not (line.ca or line.cert):
+        return True
+    try:
+        context = ssl.create_default_context(cafile=line.ca or None)
+        if line.cert:
+            context.load_cert_chain(line.cert, line.cert_key or None, password="")  # it would ask at the terminal
+    except OSError as error:
+        files = ", ".join(filter(None, (line.ca, line.cert, line.cert_key)))
+        raise SpecError(
+            f"the certificates {files} cannot be used: {error}", hint="PEM files, and a key without a password"
+        ) from error
+    return context
+
+
+_building = threading.Lock()
+
+
+def client(line: Line) -> Any:
+    """The client that all lanes share; the lock keeps the first lanes from building one each."""
+    with _building:
+        return _built(line)
+
+
+@cache
+def _built(line: Line) -> Any:
+    from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+    http = library()
+    try:
+        return http.Client(
+            timeout=line.timeout,
+            limits=http.Limits(max_connections=line.lanes, max_keepalive_connections=line.lanes),
+            follow_redirects=False,  # text goes to the host that was named, and to no other
+            trust_env=not line.bare,
+            verify=tls(line),
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # keeps none: conversations share the client
+        )
+    except (ImportError, ValueError) as error:
+        raise AskError(
+            f"the proxy of the environment cannot be used: {error}", hint="see HTTPS_PROXY, ALL_PROXY, NO_PROXY"
+        ) from None
+
+
+def split(name: str, text: str) -> SplitResult:
+    """The parts of the URL in the field `name`, or a `SpecError` if it cannot be one."""
+    hint = "write it as https://app.example.org/chat"
+    try:
+        url = urlsplit(text)
+        _ = url.port
+    except ValueError as error:
+        raise SpecError(f"{name} is {text!r}: {error}", hint=hint) from error
+    if url.username or url.password:
+        raise SpecError(
+            f"{name} holds a user name or password", hint="send a header with a variable: Authorization: Basic ${NAME}"
+        )
+    if url.scheme not in ("http", "https") or not url.hostname or "{" in url.netloc:
+        raise SpecError(f"{name} is {text!r}, which is no http or https address", hint=hint)
+    return url
+
+
+def events(text: str) -> Iterator[tuple[str, str]]:
+    """Name and data of each server-sent event. https://html.spec.whatwg.org/multipage/server-sent-events.html"""
+    for block in re.split(r"\n\n+", re.sub(r"\r\n?", "\n", text)):
+        pairs = [line.partition(":") for line in block.split("\n")]
+        fields = [(name, value.removeprefix(" ")) for name, _, value in pairs]
+        data = [value for name, value in fields if name == "data"]
+        if data:
+            yield dict(fields).get("event", "message"), "\n".join(data)

@@ -1,0 +1,398 @@
+"""An application behind REST: how it is asked and where its answer stands are fields. Ours.
+
+Paths are a small part of JSONPath (https://www.rfc-editor.org/rfc/rfc9535.html): `choices[0].message.content`,
+`documents[*].text`, with or without a leading `$.`; `$` is the whole answer.
+"""
+
+import json
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+from urllib.parse import quote, quote_plus, urljoin
+
+from withstand.core import (
+    AskError,
+    Chat,
+    Completion,
+    Json,
+    Message,
+    Sampling,
+    SpecError,
+    ToolCall,
+    at_least,
+)
+from withstand.models import _paths, _wire
+from withstand.models._retry import Transient, retrying, seconds_asked
+from withstand.models._talks import Talk, talks_of
+
+LEAST = 6  # characters of a secret that is looked for in answers: a shorter one is there by chance
+MEANINGS = ("answer", "filtered", "retry", "error")
+
+
+@dataclass(frozen=True)
+class Http:
+    """An application that is asked by HTTP and answers with JSON, text or server-sent events.
+
+    `url` and `body` have gaps: {prompt} the last turn, {messages} all turns, {history} all but the last, {system} the
+    system message, {session}, {seed}, {max_tokens}, {temperature}; a JSON text that is one gap becomes a list or a
+    number. In them and in `headers`, ${NAME} is the environment variable NAME, {token} what `token_command` printed.
+    A secret is so never in a spec, and where it comes back in an answer its name stands instead.
+
+    url: where it is asked. body: JSON, or any text; "" for none. method: default POST.
+    headers: "Name: value" each; default none.
+    token_command: prints a token, run without a shell before the first ask and when it is refused by a 401.
+    text: path of the answer's text; several are joined. Default "$".
+    tool_calls: path of objects with name and arguments. context: path of what was retrieved, kept as the answer's
+    `reasoning`, which judges do not see unless told. prompt_tokens, answer_tokens: paths of counts. Each "" for none.
+    filtered: the application's own filter spoke if one of these holds, whatever the status: "PATH" (neither false nor
+    empty) or "PATH=VALUE". Default none.
+    statuses: what a status means, as "400=filtered": answer, filtered, retry or error. Default: 2xx answer; 408, 409,
+    429 and 5xx retry; all others error.
+    events: the names of the server-sent events that are read; default all. `text` is the path in each.
+    history: "last" (default): one user turn, no more. "send": each request carries all turns, each as in the JSON
+    template `message`. "session": the application keeps them. Only the last turn is sent in the session that had the
+    others; where there is none, a branch or a resumed run, a new one has all user turns again. There an assistant turn
+    that this process has not heard must come again as it is, else it was forged, and is refused.
+    session: path of the session's id in an answer; "": {session} is a random one. Cookies are kept for each session.
+    start: URL, or path from `url`, that is POSTed {} for a new session's id or cookie; "": the first ask opens it.
+    revision: which version of it this is (a commit), as no key can say.
+    ca: file of the certificates to trust, in place of the usual ones. cert, cert_key: files of the client's certificate
+    and its key; all PEM, default "". Proxies are those of HTTP_PROXY, HTTPS_PROXY, NO_PROXY; none for this machine.
+    lanes: requests at once, default 8. timeout: seconds until the next byte must be here, default 120.
+    tries: per row, default 3. max_answer_chars: a longer answer is an error, default a million.
+
+    Raises `SpecError` for fields that cannot work, `AskError` when there is no answer.
+    """
+
+    version: ClassVar[int] = 1
+
+    url: str
+    body: str = ""
+    text: str = "$"
+    method: str = "POST"
+    headers: tuple[str, ...] = ()
+    token_command: str = field(default="", metadata={"key": False})
+    history: Literal["last", "send", "session"] = "last"
+    message: str = '{"role": "{role}", "content": "{text}"}'
+    session: str = ""
+    start: str = ""
+    tool_calls: str = ""
+    context: str = ""
+    prompt_tokens: str = ""
+    answer_tokens: str = ""
+    filtered: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
+    revision: str = ""
+    ca: str = field(default="", metadata={"key": False})
+    cert: str = field(default="", metadata={"key": False})
+    cert_key: str = field(default="", metadata={"key": False})
+    lanes: int = field(default=8, metadata={"key": False})
+    timeout: float = field(default=120.0, metadata={"key": False})
+    tries: int = field(default=3, metadata={"key": False})
+    max_answer_chars: int = field(default=1_000_000, metadata={"key": False})
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "lanes", "tries", "max_answer_chars")
+        at_least(0.001, self, "timeout")
+        _wire.split("url", self.url)
+        _wire.split("start", urljoin(self.url, self.start))
+        conditions = [condition.partition("=")[0] for condition in self.filtered]
+        counts = (self.prompt_tokens, self.answer_tokens)
+        for path in (self.text, self.tool_calls, self.context, self.session, *counts, *conditions):
+            _paths.steps(path)
+        for line in self.statuses:
+            status, _, meaning = line.partition("=")
+            if not status.isdecimal() or meaning not in MEANINGS:
+                raise SpecError(f"statuses has {line!r}", hint=f"as 400=filtered; one of {', '.join(MEANINGS)}")
+        for line in self.headers:
+            name, colon, value = line.partition(":")
+            if not colon or not name.strip():
+                raise SpecError("headers has a line that is not Name: value", hint="as Authorization: Bearer ${NAME}")
+            if _wire.SECRET.search(name) and not _wire.GAP.search(value):
+                raise SpecError(
+                    f"the header {name} holds its value, which would be stored",
+                    hint=f"put it into an environment variable and write {name}: ${{NAME}}",
+                )
+        try:
+            json.loads(self.message)
+        except ValueError as error:
+            raise SpecError(f"message is not JSON: {error}", hint='as {"role": "{role}", "text": "{text}"}') from error
+        sent = self.history == "send"
+        if self.history not in ("last", "send", "session"):
+            raise SpecError(f"history is {self.history!r}", hint="last, send or session")
+        if not any(gap in self._asks for gap in (("{messages}", "{history}") if sent else ("{prompt}",))):
+            wanted = '{"messages": "{messages}"}' if sent else '{"message": "{prompt}"}'
+            raise SpecError(
+                f"neither url nor body has a place for the chat (history={self.history})", f"body='{wanted}'"
+            )
+        if not sent and ("{messages}" in self._asks or "{history}" in self._asks):
+            raise SpecError(f"{{messages}} and {{history}} need history=send, not {self.history}", "or write {prompt}")
+
+    @property
+    def _asks(self) -> str:
+        return f"{self.url}\n{self.body}"
+
+    @property
+    def place(self) -> str:
+        url = _wire.split("url", self.url)
+        return f"http:{url.hostname}:{url.port or {'http': 80, 'https': 443}[url.scheme]}"
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    @property
+    def gives(self) -> frozenset[str]:
+        system = "{system}" in self._asks or (self.history == "send" and "{messages}" in self._asks)
+        return frozenset({*(["system"] if system else []), *(["turns"] if self.history != "last" else [])})
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        hosts = [_wire.split("url", url).hostname or "" for url in (self.url, urljoin(self.url, self.start))]
+        return tuple(dict.fromkeys(hosts))
+
+    def identity(self) -> Json:
+        return {"revision": self.revision}
+
+    def check(self) -> None:
+        """Raises `SpecError` if a variable is not set, or a certificate or the token command is not to be had."""
+        self._variables()
+        _wire.tls(self._line)
+        if self.token_command and not shutil.which((shlex.split(self.token_command) or [""])[0]):
+            raise SpecError("token_command is not to be found", hint="name a program on PATH, or its whole path")
+
+    def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+        return [self._answer(chat, sampling, seed) for chat, seed in zip(chats, seeds, strict=True)]
+
+    def _answer(self, chat: Chat, sampling: Sampling, seed: int) -> Completion:
+        self._refuse(chat)
+        call = self._conversed if self.history == "session" else self._asked
+        hint = "is the application up? If it is too busy: fewer lanes, more tries, a longer timeout; then run again"
+        return retrying(lambda: call(chat, sampling, seed), self.tries, self.place, hint)
+
+    # --- what is asked -------------------------------------------------------------------------------------------
+
+    def _refuse(self, chat: Chat) -> None:
+        """Raises `AskError` for a chat that cannot be sent as it is."""
+        roles = [message.role for message in chat if message.role != "system"]
+        if any(message.images for message in chat):
+            raise AskError(f"{self.place} was given images", hint="use a target that gives images")
+        if len(roles) < len(chat) and "system" not in self.gives:
+            raise AskError(f"{self.place} has no place for a system message", hint="put {system} into body")
+        if roles[-1:] in ([], ["assistant"]):
+            raise AskError(f"{self.place} cannot continue an assistant message", hint="leave prefills out")
+        if self.history == "last" and roles != ["user"]:
+            raise AskError(f"{self.place} takes one user turn", hint="set history to send or session, if it has one")
+        if self.history == "session" and roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
+            raise AskError(
+                "turns of user and assistant do not take turns: a session has only what was said in it",
+                hint="an attack that writes the application's turns needs history=send",
+            )
+
+    def _conversed(self, chat: Chat, sampling: Sampling, seed: int) -> Completion:
+        """The last turn's answer, in the session that had the others or in a new one that gets them again."""
+        talks, ends = talks_of(self), [place for place, turn in enumerate(chat) if turn.role == "user"]
+        taken = talks.take(chat[: ends[-1]])
+        talk = taken or self._opened()
+        for place in ends[-1:] if taken else ends:
+            try:
+                answer = self._asked(chat[: place + 1], sampling, seed, talk)
+            except AskError as error:
+                if taken:
+                    raise Transient(f"{error} (in a session that may have run out)") from None
+                raise
+            heard = (*chat[: place + 1], Message("assistant", answer.text))
+            if place != ends[-1] and heard != chat[: place + 2] and not talks.heard(chat[: place + 2]):
+                raise AskError(
+                    f"turn {place + 2} of the chat is not what the application answers there",
+                    hint="if the attack wrote it: history=send, or leave the attack out. If the application answers "
+                    "anew each time, a half-done conversation cannot go on in another process: --fresh",
+                )
+        talks.keep(heard, talk)
+        return answer
+
+    def _opened(self) -> Talk:
+        """A new session."""
+        import secrets
+
+        talk = Talk(None if self.session else secrets.token_hex(16), {})
+        if self.start:
+            parts = {**self._secrets(), "{session}": talk.id}
+            _, values = self._said(self._sent("POST", urljoin(self.url, self.start), "{}", parts, talk), parts)
+            self._learn(talk, values or [])
+            if self.session and talk.id is None:
+                raise AskError(
+                    f"start gave no session at {self.session!r}{_paths.where(values)}", hint="mend the path session"
+                )
+        return talk
+
+    def _learn(self, talk: Talk | None, values: Sequence[Json]) -> None:
+        if talk and self.session:
+            for value in [each for whole in values for each in _paths.found(self.session, whole)][:1]:
+                talk.id = value
+
+    def _asked(self, chat: Chat, sampling: Sampling, seed: int, talk: Talk | None = None) -> Completion:
+        parts = {**self._parts(chat, sampling, seed), **self._secrets(), "{session}": talk.id if talk else None}
+        outcome, values = self._said(self._sent(self.method, self.url, self.body, parts, talk), parts)
+        self._learn(talk, values)
+        return Completion(chat, "", "filtered") if outcome == "filtered" else self._completion(chat, values)
+
+    def _parts(self, chat: Chat, sampling: Sampling, seed: int) -> dict[str, Json]:
+        told = [turn for turn in chat if turn.role != "system" or "{system}" not in self._asks]
+        turns = [_wire.filled(json.loads(self.message), {"{role}": turn.role, "{text}": turn.text}) for turn in told]
+        return {
+            "{prompt}": chat[-1].text,
+            "{messages}": turns,
+            "{history}": turns[:-1],
+            "{system}": "\n\n".join(turn.text for turn in chat if turn.role == "system"),
+            "{seed}": seed % 2**31,
+            "{max_tokens}": sampling.max_tokens,
+            "{temperature}": sampling.temperature,
+        }
+
+    def _variables(self) -> dict[str, str]:
+        names = _wire.variables(self.url, self.body, self.start, *self.headers)
+        return {f"${{{name}}}": _wire.variable(name) for name in names}
+
+    def _secrets(self) -> dict[str, str]:
+        """What the gaps for variables and the token hold."""
+        parts = self._variables()
+        if self.token_command:
+            parts["{token}"] = _wire.token(self.token_command, self.timeout)
+        return parts
+
+    @property
+    def _line(self) -> _wire.Line:
+        bare = all(host in _wire.LOOPBACK for host in self.hosts)
+        return _wire.Line(self.lanes, self.timeout, self.ca, self.cert, self.cert_key, bare)
+
+    def _sent(self, method: str, url: str, body: str, parts: Mapping[str, Json], talk: Talk | None) -> _wire.Reply:
+        """One exchange; the secrets do not come back with it."""
+        pairs = [line.partition(":") for line in self.headers]
+        headers = {name.strip(): _wire.filled(value.strip(), parts, str) for name, _, value in pairs}
+        kinds = {name.lower(): value for name, value in headers.items()}
+        if body:
+            try:
+                told, kind = json.dumps(_wire.filled(json.loads(body), parts)), "application/json"
+            except ValueError:
+                form = "urlencoded" in kinds.get("content-type", "")
+                told, kind = _wire.filled(body, parts, quote_plus if form else str), "text/plain; charset=utf-8"
+            headers |= {} if "content-type" in kinds else {"Content-Type": kind}
+        if talk and talk.cookies:
+            own = [value for name, value in kinds.items() if name == "cookie"]
+            headers = {name: value for name, value in headers.items() if name.lower() != "cookie"}
+            headers["Cookie"] = "; ".join([*own, *(f"{name}={value}" for name, value in talk.cookies.items())])
+        try:
+            data = told.encode() if body else b""
+            url = _wire.filled(url, parts, lambda part: quote(part, safe=""))
+        except UnicodeEncodeError as error:
+            raise AskError(f"the chat cannot be sent: {error}", hint="it holds half a surrogate pair") from error
+        reply = self._line.send(method, url, headers, data, 64 * self.max_answer_chars)
+        if talk:
+            talk.cookies.update(reply.cookies)
+        return reply
+
+    # --- what comes back -----------------------------------------------------------------------------------------
+
+    def _said(self, reply: _wire.Reply, parts: Mapping[str, Json]) -> tuple[str, list[Json]]:
+        """ "answer" with the answer's JSON, or "filtered"."""
+        said = reply.text
+        for gap, value in parts.items():
+            if self._is_secret(gap) and len(value) >= LEAST:
+                said = said.replace(value, f"[{gap.strip('${}')}]")
+        kind = reply.headers.get("content-type", "").lower()
+        values, wrong = self._values(said, kind)
+        if any(self._holds(condition, values) for condition in self.filtered):
+            return "filtered", values
+        status = reply.status
+        usual = "answer" if 200 <= status < 300 else "retry" if status in (408, 409, 429) or status > 499 else "error"
+        outcome = dict(line.split("=") for line in self.statuses).get(str(status), usual)
+        short = " ".join(said.split())[:500]
+        if status == 401 and self.token_command and outcome == "error":
+            _wire.token(self.token_command, self.timeout, refused=parts["{token}"])
+            outcome = "retry"
+        if outcome == "retry":
+            raise Transient(f"HTTP {status}: {short}", seconds_asked(reply.headers.get("retry-after")))
+        if outcome == "error":
+            raise AskError(f"{self.place} refused, HTTP {status}: {short}", self._hint(status, reply.headers))
+        if outcome == "answer" and wrong:
+            raise Transient(f"{wrong}: {short[:200]}")
+        return outcome, values
+
+    def _is_secret(self, gap: str) -> bool:
+        lines = [line for line in self.headers if gap in line]
+        named = [gap, *(line.partition(":")[0] for line in lines)]
+        return gap == "{token}" or (gap[0] == "$" and any(map(_wire.SECRET.search, named)))
+
+    def _values(self, said: str, kind: str) -> tuple[list[Json], str]:
+        """The JSON of an answer, of each event if it has some, and what is wrong with it."""
+        pieces = [said]
+        if "text/event-stream" in kind:
+            told = [data for name, data in _wire.events(said) if not self.events or name in self.events]
+            pieces = [data for data in told if data != "[DONE]"]
+        if not "".join(pieces).strip():
+            return [], "the answer is empty"
+        if self.text.strip() == "$" and "json" not in kind:
+            return list(pieces), ""  # plain text
+        try:
+            return [json.loads(piece) for piece in pieces], ""
+        except (ValueError, RecursionError) as error:
+            return [], f"the answer is not JSON ({error})"
+
+    def _holds(self, condition: str, values: Sequence[Json]) -> bool:
+        path, equals, wanted = condition.partition("=")
+        there = [each for value in values for each in _paths.found(path, value)]
+        return any(_paths.shown(each) == wanted if equals else bool(each) for each in there)
+
+    def _completion(self, chat: Chat, values: Sequence[Json]) -> Completion:
+        def all_(path: str) -> list[Json]:
+            return [each for value in values for each in _paths.found(path, value)] if path else []
+
+        texts, calls = all_(self.text), _paths.flat(all_(self.tool_calls))
+        if (not texts and not calls) or any(isinstance(each, (dict, list)) for each in texts):
+            raise AskError(
+                f"{self.place} gave no text at {self.text!r}{_paths.where(values)}",
+                hint="set text to the path of the answer",
+            )
+        text = "".join(_paths.shown(each) for each in texts)
+        if len(text) > self.max_answer_chars:
+            raise AskError(
+                f"{self.place} answered with {len(text):,} characters, above {self.max_answer_chars:,}",
+                hint="make it answer more briefly, or raise max_answer_chars",
+            )
+        counts = [
+            next((each for each in reversed(all_(path)) if isinstance(each, int)), 0)
+            for path in (self.prompt_tokens, self.answer_tokens)
+        ]
+        return Completion(
+            chat,
+            text,
+            reasoning="\n\n".join(map(_paths.shown, _paths.flat(all_(self.context)))),
+            tool_calls=tuple(map(_call, calls)),
+            prompt_tokens=counts[0],
+            answer_tokens=counts[1],
+        )
+
+    def _hint(self, status: int, headers: Mapping[str, str]) -> str:
+        named = ", ".join(_wire.variables(*self.headers)) or "none: write headers='Authorization: Bearer ${NAME}'"
+        match status:
+            case 401 | 403:
+                return f"may it be asked with these credentials? Variables: {named}"
+            case 404:
+                return "check url; a session may have run out"
+            case 405:
+                return f"check method, which is {self.method}"
+            case _ if status < 400:
+                return f"set url to where the application is: {headers.get('location', 'it does not say')[:200]}"
+        return "check body and headers; statuses says what a status means, as statuses='400=filtered'"
+
+
+def _call(value: Json) -> ToolCall:
+    if not isinstance(value, dict):
+        return ToolCall(_paths.shown(value))
+    names = ("arguments", "args", "input", "parameters")
+    arguments = next((value[name] for name in names if name in value), "")
+    return ToolCall(_paths.shown(value.get("name")), _paths.shown(arguments))
