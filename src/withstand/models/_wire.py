@@ -1,6 +1,5 @@
 """One exchange over HTTP: templates with gaps, secrets that stay out of what is kept, TLS, server-sent events."""
 
-import importlib
 import os
 import re
 import shlex
@@ -10,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -136,8 +134,10 @@ class Line:
 
 
 def library() -> Any:
-    """httpx, by the name under which the installed openai depends on it."""
-    return importlib.import_module("httpx2" if find_spec("httpx2") else "httpx")
+    """httpx, imported when it is needed."""
+    import httpx
+
+    return httpx
 
 
 def tls(line: Line) -> ssl.SSLContext | bool:
