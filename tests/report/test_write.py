@@ -30,3 +30,17 @@ def test_a_row_for_each_cell_and_whom_a_note_is_about(tmp_path: Path) -> None:
     assert lost[0].startswith("- tactics")
     assert "I can't help" in lost[0]  # two cells are called tactics, so that it is named in full
     assert any(note.startswith("- no benign prompts were sent") for note in notes)
+
+
+def test_only_what_an_attack_drew_by_itself_is_called_its_own(tmp_path: Path) -> None:
+    spec = {
+        "suite": {"use": "kitchen", "limit": 2},
+        "target": {"use": "scripted", "reply": "Sure {n}"},
+        "attack": ["direct", "best_of_n,n=4"],
+        "judge": "contains:Sure",
+        "benign": "none",
+    }
+    drawn = withstand.run(spec, store=tmp_path / "s.db").cells
+    stopped = withstand.run(spec | {"until_success": True}, store=tmp_path / "s.db").cells
+    told = [[note for note in cell["notes"] if "own draws" in note] for cell in (*drawn, *stopped)]
+    assert told == [[], ["8 cases are the attack's own draws, with its own sampling"], [], []]

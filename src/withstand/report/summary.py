@@ -140,7 +140,7 @@ def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[d
     cells = len(run.plan["cells"])
     found: list[dict[int, _Behavior]] = [defaultdict(_Behavior) for _ in range(cells)]
     sums: list[dict[str, float]] = [
-        dict.fromkeys(("asks", "tokens", "seconds", "cost", "cut", "own", "refused", "malformed"), 0)
+        dict.fromkeys(("asks", "tokens", "seconds", "cost", "cut", "won", "own", "refused", "malformed"), 0)
         for _ in range(cells)
     ]
     rows = old_rows = 0
@@ -156,6 +156,7 @@ def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[d
             made, cut, refused, malformed = [*str(label).split(":"), *"-00"[label.count(":") :]]
             behavior.made = int(made)
             sums[cell]["cut"] += int(made) if cut == "seconds" else 0
+            sums[cell]["won"] += int(made) if cut == "success" else 0
             sums[cell]["refused"] += int(refused)
             sums[cell]["malformed"] += int(malformed)
         elif stage == COMPLETIONS:
@@ -231,8 +232,9 @@ def _cell(
         notes.append(f"{counts['error']} without a row: {', '.join(parts)}; the same command tries again")
     if sums["cut"]:
         notes.append(f"{sums['cut']:.0f} cases cut by seconds: outside the promise of same rows")
-    if sums["own"]:
-        notes.append(f"{sums['own']:.0f} cases are the attack's own draws, with its own sampling")
+    own = sums["own"] - sums["won"]  # what ended a search was drawn as the run says
+    if own > 0:
+        notes.append(f"{own:.0f} cases are the attack's own draws, with its own sampling")
     if sums["refused"] or sums["malformed"]:
         lost = f"refused {sums['refused']:.0f} times and broke the format {sums['malformed']:.0f} times"
         notes.append(f"the attacker {lost}: no test cases, asked anew")
