@@ -365,8 +365,9 @@ def test_parts_are_the_components_inside():
         ("target", "openai:m,lanes=3,revision=2", "openai:m,revision=2"),
         ("target", {"use": "openai", "model": "m"}, "openai:m"),
         ("attack", {"use": "best_of_n", "n": 8}, "best_of_n,n=8"),
-        ("judge", {"use": "llm", "model": {"use": "openai", "model": "m"}}, "llm:{openai:m}"),
-        ("judge", {"use": "llm", "model": {"use": "openai", "model": "m", "lanes": 2}}, "llm:{openai:m}"),
+        ("judge", {"use": "llm", "model": {"use": "openai", "model": "m"}}, "llm:openai:m"),
+        ("judge", {"use": "llm", "model": {"use": "openai", "model": "m", "lanes": 2}}, "llm:openai:m"),
+        ("judge", {"use": "llm", "model": {"use": "openai", "model": "m", "revision": "2"}}, "llm:{openai:m,revision=2}"),
         ("attack", {"use": "prefill", "opening": "x" * 60}, f"prefill,opening={'x' * 37}..."),
     ],
 )

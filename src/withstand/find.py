@@ -402,5 +402,6 @@ def _bare(cls: type) -> bool:
 
 def _short(hint: Any, value: Any) -> str:
     kind = next((KINDS[h] for h in (hint, *typing.get_args(hint)) if h in KINDS), None)
-    text = "{" + label(kind, value) + "}" if kind and isinstance(value, Mapping) else str(value)
+    text = label(kind, value) if kind and isinstance(value, Mapping) else str(value)
+    text = "{" + text + "}" if kind and "," in text else text  # so that its fields are not taken for the outer one's
     return text if len(text) <= 40 else text[:37] + "..."
