@@ -367,7 +367,7 @@ def test_parts_are_the_components_inside():
         ("attack", {"use": "best_of_n", "n": 8}, "best_of_n,n=8"),
         ("judge", {"use": "llm", "model": {"use": "openai", "model": "m"}}, "llm:openai:m"),
         ("judge", {"use": "llm", "model": {"use": "openai", "model": "m", "lanes": 2}}, "llm:openai:m"),
-        ("judge", {"use": "llm", "model": {"use": "openai", "model": "m", "revision": "2"}}, "llm:{openai:m,revision=2}"),
+        ("judge", {"use": "llm", "model": {"use": "openai", "model": "m", "system": "s"}}, "llm:{openai:m,system=s}"),
         ("attack", {"use": "prefill", "opening": "x" * 60}, f"prefill,opening={'x' * 37}..."),
     ],
 )
