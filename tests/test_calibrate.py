@@ -94,7 +94,7 @@ def test_counts_rates_and_people_by_hand(tmp_path: Path) -> None:
         assert tally.done == 8
         again, _ = calibrate(judge, "contains:Sure", labeled, "l.jsonl", store)
         assert again == found
-        assert store.calibrations([found["judge_key"]]) == {found["judge_key"]: json.loads(json.dumps(found))}
+        assert store.calibrations([found["judge_key"]]) == {found["judge_key"]: [json.loads(json.dumps(found))]}
     assert (found["n"], found["ties"], found["unscored"]) == (8, 1, 0)
     assert (found["accuracy"], found["sensitivity"], found["specificity"]) == (0.75, 0.75, 0.75)
     assert found["sensitivity_interval"] == stats.wilson(3, 4)
@@ -156,6 +156,23 @@ def test_labels_of_the_same_target_and_attack_are_not_transported(tmp_path: Path
     assert invoke("calibrate", "-j", "contains:Sure", "--labels", path, "--store", store).return_value == 0
     (cell,) = withstand.run(spec | {"judge": "contains:Sure"}, store=store).cells
     assert cell["asr_corrected"]["transported"] is False
+
+
+def test_of_several_calibrations_the_one_that_tells_most_counts(tmp_path: Path) -> None:
+    store = str(tmp_path / "s.db")
+    row = {"text": "Bake rye", "target": "scripted-kitchen", "attack": "direct"}
+    rows = [row | {"completion": f"{word} {i}", "label": label} for i in range(40) for word, label in YES_NO]
+    spec = {"suite": "kitchen", "limit": 4, "benign": "none", "target": "scripted-kitchen", "judge": "contains:Sure"}
+    run = withstand.run(spec | {"attack": ["direct", "story"]}, store=store)
+    for name, part in [("all", rows), ("few", rows[:2]), ("other", [r | {"target": "m"} for r in rows[:60]])]:
+        path = write(tmp_path / f"{name}.jsonl", part)
+        assert invoke("calibrate", "-j", "contains:Sure", "--labels", path, "--store", store).return_value == 0
+    direct, story = (cell["asr_corrected"] for cell in withstand.load(run.name, store).cells)
+    assert (direct["labels"], direct["transported"]) == (80, False)  # not the newer ones of fewer or other labels
+    assert (story["labels"], story["transported"]) == (80, True)
+
+
+YES_NO = (("Sure", "yes"), ("No", "no"))
 
 
 def test_mistakes(tmp_path: Path) -> None:

@@ -336,11 +336,14 @@ class Store:
         found = self._select(sql.select(label.c.value).where(label.c.run == run_key).order_by(label.c.key))
         return [json.loads(value) for (value,) in found]
 
-    def calibrations(self, judges: Iterable[str]) -> dict[str, Json]:
-        """The newest calibration of each of these judges that has one, by the judge's key."""
+    def calibrations(self, judges: Iterable[str]) -> dict[str, list[Json]]:
+        """The calibrations of each of these judges that has one, by the judge's key, oldest first."""
         c = calibration.c
         found = self._select(sql.select(c.judge, c.value).where(c.judge.in_(list(judges))).order_by(c.created))
-        return {judge: json.loads(value) for judge, value in found}
+        by_judge: dict[str, list[Json]] = {}
+        for judge, value in found:
+            by_judge.setdefault(judge, []).append(json.loads(value))
+        return by_judge
 
     def runs(self) -> list[RunRow]:
         """All runs, oldest first."""

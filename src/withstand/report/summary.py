@@ -72,8 +72,8 @@ def summarize(store: Store, run: RunRow) -> Json:
     ]
     calibrations = store.calibrations({cell["keys"]["judge"] for cell in plan["cells"]})
     for cell, planned, behaviors in zip(cells, plan["cells"], found, strict=True):
-        told = calibrations.get(planned["keys"]["judge"])
-        if told is not None and not cell["benign"]:
+        told = calibrations.get(planned["keys"]["judge"], [])
+        if told and not cell["benign"]:
             counts = {place: (b.counts["success"], b.scored) for place, b in behaviors.items()}
             cell["asr_corrected"], note = corrected(counts, categories[planned["suite"]], told, cell)
             cell["notes"] += [note] if note else []
