@@ -92,6 +92,33 @@ def lanes(folder: Path) -> dict[str, Any]:
     return {**found, "goal": "share of limit >= 0.95"}
 
 
+def faults(folder: Path) -> dict[str, Any]:
+    """10,000 asks to a server on loopback that fails at 30 % of them in six ways, beside the same without a fault."""
+    import withstand
+
+    data = folder / "faults.csv"
+    data.write_text("id,text\n" + "".join(f"b{i},Please say {i}\n" for i in range(10_000)))
+    found: dict[str, Any] = {}
+    said = []
+    for port, chance in ((8732, 0.0), (8733, 0.3)):
+        command = [sys.executable, ROOT / "tests/models/openai_server.py", "--port", str(port), "--chance", str(chance)]
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            time.sleep(1.5)
+            target = {"use": "openai", "model": "m", "base_url": f"http://127.0.0.1:{port}/v1", "lanes": 64, "tries": 6}
+            spec = {"suite": {"use": "csv", "path": str(data)}, "target": target, "attack": "direct"}
+            start, calls, failed = time.perf_counter(), 0, 1
+            while failed:  # the same command tries again what failed
+                done = withstand.run(spec | {"judge": "contains:soup"}, store=folder / f"faults-{port}.db")
+                calls, failed = calls + 1, sum(cell["error"] for cell in done.cells)
+            said.append([(case["behavior"], case["completion"], case["outcome"]) for case in done.cases()])
+            found[f"{chance:.0%} faults"] = {"seconds": round(time.perf_counter() - start, 1), "calls": calls}
+        finally:
+            server.kill()
+    same = sum(a == b for a, b in zip(*said, strict=True))
+    return {**found, "rows": len(said[0]), "equal rows": same, "goal": "all 10,000 equal"}
+
+
 def report(folder: Path) -> dict[str, Any]:
     """The JSON and HTML report of 1,000,000 synthetic verdicts, each in a process of its own."""
     path = folder / "million.db"
@@ -304,6 +331,7 @@ def copyright_(folder: Path) -> dict[str, Any]:
 BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "overhead": overhead,
     "lanes": lanes,
+    "faults": faults,
     "report": report,
     "start": start,
     "decode": decode,
