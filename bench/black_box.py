@@ -25,32 +25,18 @@ DRAFT = {
 
 
 def bench(folder: Path) -> dict[str, Any]:
-    """Seconds for the test cases of PAIR and TAP, on an API of 64 connections that takes 0.1 s, and on `smollm2`."""
-    api_like = ("an API that takes 0.1 s, 64 connections", DRAFT, DRAFT | {"reply": "I can't {n}."}, {})
-    models = [api_like]
-    try:
-        import torch  # noqa: F401
+    """Seconds for the test cases of PAIR and TAP on an API of 64 connections that takes 0.1 s.
 
-        from withstand.models.hf import HF
-
-        HF.release = lambda _self: None  # type: ignore[method-assign] # neither side pays for loading again
-        small = {"attacker_tokens": 64, "search_tokens": 64}
-        local = {"use": "smollm2", "dtype": "bfloat16"}
-        models.append(("smollm2 in bfloat16", local, {"use": "smollm2-kitchen", "dtype": "bfloat16"}, small))
-    except ImportError:
-        pass
+    What pooling gains on a local model is `decode`'s to measure.
+    """
     found: dict[str, Any] = {}
-    for name, attacker, target, fields in models:
-        for attack in (PAIR, TAP, *([] if fields else [WIDE])):
-            spec = {"target": target, "attack": attack | fields | {"attacker": attacker}}
-            warm = seconds(spec | {"limit": 1}, folder / f"warm-{len(found)}.db")
-            pooled = seconds(spec | {"limit": BEHAVIORS}, folder / f"pooled-{len(found)}.db")
-            one = sum(seconds(spec | {"ids": [behavior]}, folder / f"one-{len(found)}.db") for behavior in behaviors())
-            streams = f" of {attack['streams']} streams" if "streams" in attack else ""
-            found[f"{attack['use']}{streams}, {name}"] = {
-                "pooled_s": round(pooled, 2), "one_at_a_time_s": round(one, 2), "ratio": round(one / pooled, 1),
-                "first_s": round(warm, 2),
-            }  # fmt: skip
+    for attack in (PAIR, TAP, WIDE):
+        spec = {"target": DRAFT | {"reply": "I can't {n}."}, "attack": attack | {"attacker": DRAFT}}
+        seconds(spec | {"limit": 1}, folder / f"warm-{len(found)}.db")
+        pooled = seconds(spec | {"limit": BEHAVIORS}, folder / f"pooled-{len(found)}.db")
+        one = sum(seconds(spec | {"ids": [behavior]}, folder / f"one-{len(found)}.db") for behavior in behaviors())
+        name = f"{attack['use']} of {attack['streams']} streams" if "streams" in attack else attack["use"]
+        found[name] = {"pooled_s": round(pooled, 2), "one_at_a_time_s": round(one, 2), "ratio": round(one / pooled, 1)}
     return found | {"goal": "pooled >= 8x one at a time"}
 
 
