@@ -1,14 +1,14 @@
 """The commands that say how far a judge can be believed: `withstand label` and `withstand calibrate`."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from withstand.commands import CONTEXT, json_option, store_option
 from withstand.core import SpecError
 
-Purpose = Literal["calibration", "review"]
-Vote = Literal["success", "failure", "unsure"]
+if TYPE_CHECKING:
+    from withstand.labeling import Purpose, Vote
 
 
 @click.command(context_settings=CONTEXT)
@@ -80,7 +80,7 @@ def calibrate(
 @click.option("-n", "number", type=click.IntRange(min=1), default=60, show_default=True, help="Cases of the sample.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sample; all people must have the same.")
 @store_option
-def label(name: str, purpose: Purpose, labeler: str, number: int, seed: int, store: str) -> int:
+def label(name: str, purpose: "Purpose", labeler: str, number: int, seed: int, store: str) -> int:
     """Show cases one by one, without the judge's answer, and keep what you say of each.
 
     For each case answer y (the completion shows the behavior), n, u (unsure), or q to stop; everything is kept at once.
@@ -118,7 +118,7 @@ def label(name: str, purpose: Purpose, labeler: str, number: int, seed: int, sto
     return 0
 
 
-VOTES: dict[str, Vote] = {"y": "success", "n": "failure", "u": "unsure"}
+VOTES: "dict[str, Vote]" = {"y": "success", "n": "failure", "u": "unsure"}
 KITCHEN = ("kitchen,split=all", "kitchen-benign,split=all")
 RATES = ("accuracy", "sensitivity", "specificity", "kappa", "alpha")
 

@@ -233,7 +233,8 @@ class _Driver:
         except (TypeError, ValueError) as error:  # NaN, a tensor: it must not end the other flows
             self.fail(live, error)
             return
-        if lacking := tuple(key for key in live.job.keys if key not in {row.key for row in rows}):
+        made = {row.key for row in rows}
+        if lacking := tuple(key for key in live.job.keys if key not in made):
             none = AskError("the attack made no test case", hint="the others that it searched for have theirs")
             self.failures += failures(replace(live.job, keys=lacking), none)
             self.tally.failed += len(lacking)

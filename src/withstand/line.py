@@ -66,7 +66,7 @@ def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) ->
     name = named(where, key, name, plan.name(key))
     where.add_run(RunRow(key, name, time.time(), spec.written(), described))
     texts = {digest(to_json(b)): to_json(b) for chosen in plan.suites for b in chosen.behaviors}
-    where.add_texts(texts, _sources(plan, where))
+    where.add_texts(texts, sources_of(plan.classes(), where))
     where.add_wants(key, case_wants(plan))
     run = next((run for run in where.runs() if run.name == name), None)
     if run is None or run.key != key:  # another process took the name, or the run, a moment ago
@@ -154,7 +154,7 @@ def _loop(running: Running, stage: int, jobs: Iterable[tuple[Want, Job]], total:
     tally.labels.clear()
     models = running.plan.models
     drive(
-        _lacking(running, stage, jobs),
+        lacking(running.store, running.run.key, tally, jobs, add_wants=stage == VERDICTS),
         running.store,
         tally,
         running.caps,
@@ -163,19 +163,24 @@ def _loop(running: Running, stage: int, jobs: Iterable[tuple[Want, Job]], total:
     )
 
 
-def _lacking(running: Running, stage: int, jobs: Iterable[tuple[Want, Job]]) -> Iterator[Job]:
-    """The jobs whose rows are not in the store, each once; looked up late, since other processes work on them too."""
+def lacking(
+    where: Store, run_key: str, tally: Tally, jobs: Iterable[tuple[Want, Job]], add_wants: bool
+) -> Iterator[Job]:
+    """The jobs whose rows are not in the store, each once; looked up late, since other processes work on them too.
+
+    add_wants: also tell the store what the run wants, where that was not known before.
+    """
     started: set[str] = set()
     latest: Job | None = None
     for part in chunks(jobs, 200):
-        if stage == VERDICTS:
-            running.store.add_wants(running.run.key, [want for want, _ in part])
-        have = running.store.have(want.key for want, _ in part)
+        if add_wants:
+            where.add_wants(run_key, [want for want, _ in part])
+        have = where.have(want.key for want, _ in part)
         for want, job in part:
             if job is latest:
                 continue  # a joint job, under way for an earlier want
             if want.key in have or want.key in started:  # there, or wanted by two places
-                running.tally.done += 1
+                tally.done += 1
             else:
                 latest = job
                 started |= set(job.keys)
@@ -420,11 +425,10 @@ def _as_sent(case: TestCase) -> TestCase:
     return TestCase(case.behavior, case.chat, completion=Completion((), "") if talked else None)
 
 
-def _sources(plan: Plan, where: Store) -> dict[str, Json]:
+def sources_of(classes: Iterable[Any], where: Store) -> dict[str, Json]:
     """Name, version and source hash of each component; warns where a version stands for two sources."""
     sources = [
-        {"name": find.name_of(cls), "version": find.version_of(cls), "source": find.source_hash(cls)}
-        for cls in plan.classes()
+        {"name": find.name_of(cls), "version": find.version_of(cls), "source": find.source_hash(cls)} for cls in classes
     ]
     known = where.components()
     for entry in sources:

@@ -11,7 +11,7 @@ from withstand import find
 from withstand.core import Behavior, Json, Judge, SpecError, TestCase, digest, from_json
 from withstand.drive import Caps, Job, Tally, completion_of, drive
 from withstand.grammar import parse
-from withstand.line import named, verdict_job
+from withstand.line import lacking, named, sources_of, verdict_job
 from withstand.store import CASES, COMPLETIONS, VERDICTS, RunRow, Store, Want, chunks, want
 
 
@@ -37,10 +37,7 @@ def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
     key = digest(plan)
     name = named(store, key, name, f"{told['run']}-{parse(spec)['use'].replace(':', '-')}-{key[:6]}")
     store.add_run(RunRow(key, name, time.time(), {"imported": told, "judge": spec}, plan))
-    sources = [
-        {"name": find.name_of(cls), "version": find.version_of(cls), "source": find.source_hash(cls)} for cls in classes
-    ]
-    store.add_texts({}, {digest(entry): entry for entry in sources})
+    store.add_texts({}, sources_of(classes, store))
     store.add_wants(key, (each for stage in (CASES, COMPLETIONS) for each in _wants(store, run.key, stage)))
     return next(each for each in store.runs() if each.key == key)
 
@@ -66,22 +63,15 @@ def grade(
     judge: Judge = find.build("judge", parse(run.spec["judge"]))
     tally = Tally(stage=VERDICTS)
     [(total,)] = store.select(sql.select(sql.func.count()).where(want.c.run == run.key, want.c.stage == COMPLETIONS))
-    drive(_lacking(store, run, judge, tally), store, tally, caps, on_progress=lambda t: on_progress(t, total))
+    jobs = _verdicts(store, run, judge)
+    drive(
+        lacking(store, run.key, tally, jobs, add_wants=True),
+        store,
+        tally,
+        caps,
+        on_progress=lambda t: on_progress(t, total),
+    )
     return tally
-
-
-def _lacking(store: Store, run: RunRow, judge: Judge, tally: Tally) -> Iterator[Job]:
-    """The verdicts that are not in the store, each once."""
-    started: set[str] = set()
-    for part in chunks(_verdicts(store, run, judge), 200):
-        store.add_wants(run.key, (each for each, _ in part))
-        have = store.have(each.key for each, _ in part)
-        for each, job in part:
-            if each.key in have or each.key in started:
-                tally.done += 1
-            else:
-                started.add(each.key)
-                yield job
 
 
 def _verdicts(store: Store, run: RunRow, judge: Judge) -> Iterator[tuple[Want, Job]]:

@@ -1,12 +1,12 @@
 """The rate without the judge's error, where the store holds a calibration of the judge."""
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from withstand import trust
 from withstand.core import Json
+from withstand.report.words import head_of
 
 ENOUGH = 30
 """Labels from which on a category is corrected by its own; the rest by all labels together."""
@@ -48,7 +48,7 @@ def _by(
     found = trust.corrected(parts)
     if found is None:
         return None, ""
-    transported = _head(cell["target"]) not in told["targets"] or _head(cell["attack"]) not in told["attacks"]
+    transported = head_of(cell["target"]) not in told["targets"] or head_of(cell["attack"]) not in told["attacks"]
     value = {
         "rate": found.rate,
         "interval": [found.low, found.high],
@@ -71,8 +71,3 @@ def table_of(found: Mapping[str, Any]) -> trust.Table:
     """The counts that a calibration stored."""
     names = ("true_positive", "false_negative", "false_positive", "true_negative", "unscored")
     return trust.Table(*(found[name] for name in names))
-
-
-def _head(label: str) -> str:
-    """The name without its fields."""
-    return re.split("[:,]", label)[0]

@@ -21,6 +21,11 @@ U+FE0F stays: it only makes an emoji colored."""
 DASH = "\u2013"
 
 
+def head_of(label: str) -> str:
+    """A component's name in its label, without its fields."""
+    return re.split("[:,]", label)[0]
+
+
 # --- numbers and texts ---------------------------------------------------------------------------------------------
 
 

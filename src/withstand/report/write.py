@@ -15,7 +15,7 @@ from withstand.core import Json, SpecError, digest
 from withstand.report.cases import cases, labeled
 from withstand.report.html import html
 from withstand.report.summary import summarize
-from withstand.report.words import visible
+from withstand.report.words import head_of, visible
 from withstand.spec import to_toml
 from withstand.store import RunRow, Store
 
@@ -125,10 +125,10 @@ def markdown(summary: Json) -> str:
 def _notes(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Each note once, with the attacks it is about where it is not about all of them."""
     labels = {cell["attack"] for cell in cells}
-    heads = Counter(re.split("[:,]", label)[0] for label in labels)
+    heads = Counter(map(head_of, labels))
     attacks: dict[str, list[str]] = {}
     for cell in cells:
-        head = re.split("[:,]", cell["attack"])[0]  # without its fields, where no other attack has its name
+        head = head_of(cell["attack"])  # without its fields, where no other attack has its name
         for note in cell["notes"]:
             attacks.setdefault(note, []).append(head if heads[head] == 1 else cell["attack"])
     for note, names in attacks.items():
