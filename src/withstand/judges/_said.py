@@ -1,12 +1,20 @@
-"""What the judges share whose model answers in a form: the parts of its answer, read without trusting the form."""
+"""What the judges share that show a model an answer: the note on a cut one, and the parts of what the model says."""
 
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from withstand.core import Completion
+
 OPENING = r"(?:^|[,{])[ \t>*#\"'-]*(?:the)?"  # a part stands at the start of a line, or in a list
 CLOSING = r"(?:\s*/\s*5)?(?=[\s\"'*\])]*(?:}|[,.](?!\d)|$))"
+
+
+def clip_note(completion: Completion, clip: int) -> str:
+    """What a verdict must say where the judge was shown the head of an answer; "" where it saw all."""
+    long = len(completion.text)
+    return f"judged the first {clip} of {long} characters" if long > clip else ""
 
 
 def parts_in(text: str, parts: Mapping[str, str]) -> dict[str, str] | None:
