@@ -173,7 +173,7 @@ def test_list_and_show(withstand):
     assert "scenes: tuple[str, ...]" in shown.out
     assert "arXiv" in shown.out
     assert withstand("show", "attack", "story", "--json").json["name"] == "story"
-    assert "*lanes: int = 32" in withstand("show", "target", "openai").out
+    assert "*lanes: int = 64" in withstand("show", "target", "openai").out
     assert "model: str  (needed)" in withstand("show", "target", "openai").out
 
 
@@ -301,7 +301,7 @@ def test_shards_and_merging(withstand):
     assert "nothing new" in withstand("store", "merge", "1.db", "--into", "all.db").out
     assert "nothing new" in withstand("store", "merge", "all.db", "--into", "all.db").out
     again = withstand("report", "--store", "all.db", "-f", "json").json
-    drop = {"seconds", "by_category", "notes"}
+    drop = {"seconds", "used", "by_category", "notes"}
     assert [{k: v for k, v in cell.items() if k not in drop} for cell in again["cells"]] == [
         {k: v for k, v in cell.items() if k not in drop} for cell in whole["cells"]
     ]

@@ -175,6 +175,8 @@ def _finish(done: "Run", given: dict[str, Any]) -> int:
         return 3 if missing else 0
     console.out.print(console.cells_table(done.cells))
     console.notes(done.cells, done.summary["warnings"])
+    if tally:
+        console.used(tally)
     if tally and tally.stopped:
         console.say(f"stopped by {tally.stopped}; the same command without it goes on")
     if tally and tally.failures:

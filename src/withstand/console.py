@@ -108,6 +108,14 @@ def _said(tally: Tally) -> str:
     return ", ".join(parts)
 
 
+def used(tally: Tally) -> None:
+    """What each role has used, where there are several or money was spent."""
+    if len(tally.used) > 1 or tally.cost:
+        for model, one in tally.used.items():
+            said = f"{tally.roles.get(model, 'model')} at {model.place}: {one.asks:,} asks, {one.tokens:,} tokens"
+            say(said + (f", ${one.cost:.4f}" if one.cost else ""))
+
+
 def rate(value: float | None, interval: Sequence[float] | None = None) -> str:
     """A rate in percent with its interval; "n/a" where it cannot be computed."""
     if value is None:

@@ -10,7 +10,7 @@ import queue
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -62,9 +62,19 @@ class Caps:
     seconds: float | None = None
 
 
+@dataclass(slots=True)
+class Used:
+    """What one model has answered in this process; `cost` in US dollars."""
+
+    asks: int = 0
+    tokens: int = 0
+    cost: float = 0.0
+
+
 @dataclass
 class Tally:
-    """What has happened so far, for progress and for the end; one object for all stages of a run."""
+    """What has happened so far, for progress and for the end; one object for all stages of a run. `used` and
+    `roles` (what it is in the run) are by model."""
 
     started: float = field(default_factory=time.monotonic)
     stage: int = 0
@@ -74,6 +84,8 @@ class Tally:
     tokens: int = 0
     cost: float = 0.0
     labels: Counter[str] = field(default_factory=Counter)
+    used: dict[Any, "Used"] = field(default_factory=dict)
+    roles: Mapping[Any, str] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     stopped: str = ""
 
@@ -295,12 +307,16 @@ class _Driver:
         batches = [self._get()]
         while not self.done.empty():
             batches.append(self.done.get())
-        for name, _, _, answers in batches:
+        for name, asked, _, answers in batches:
             self.places[name].busy -= 1
+            used = self.tally.used.setdefault(asked.model, Used())
             for answer in answers or ():
                 if isinstance(answer, Completion):
                     self.tally.tokens += answer.tokens
                     self.tally.cost += answer.cost
+                    used.asks += 1
+                    used.tokens += answer.tokens
+                    used.cost += answer.cost
         if not (self.tally.stopped or self.tally.over(self.caps)):
             self.dispatch(full=True)  # so that lanes work while these answers are saved and their flows go on
         answered = []

@@ -171,8 +171,9 @@ def check_prices(given: Mapping[str, Any], spec: RunSpec) -> None:
         for own in specs:
             built = () if kind == "defense" and own["use"] == "none" else find.build(kind, own)
             for model in find.parts(built):
-                if getattr(model, "hosts", ()) and getattr(model, "price_in", None) is None:
+                if getattr(model, "hosts", ()) and getattr(model, "price", None) is None:
                     raise SpecError(
                         f"--max-cost, but no price is known for {find.label(kind, own)}",
-                        hint="give price_in=...,price_out=... (US dollars per million tokens) in the model's spec",
+                        hint="give price_in=...,price_out=... (US dollars per million tokens) in the model's spec, "
+                        "or a file of prices with WITHSTAND_PRICES",
                     )

@@ -92,6 +92,7 @@ def planned(spec: RunSpec, where: Store | None, offline: bool = False) -> Plan:
 
 def execute(running: Running) -> Tally:
     """Run what is missing, stage by stage. What a cap or an interrupt leaves undone, the next call does."""
+    running.tally.roles = running.plan.roles
     for stage, loop in ((CASES, make_test_cases), (COMPLETIONS, make_completions), (VERDICTS, make_verdicts)):
         loop(running)
         if running.tally.stopped:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from withstand import find
@@ -119,6 +119,21 @@ class Plan:
     def hosts(self) -> tuple[str, ...]:
         """Where text leaves for."""
         return tuple(sorted({host for model in self.models for host in model.hosts}))
+
+    @property
+    def roles(self) -> dict[Model, str]:
+        """What each model is in the run: "target", "judge", "defense", or as an attack's field calls it."""
+        found: dict[Model, dict[str, None]] = {model: {} for model in self.models}
+        for cell in self.cells:
+            target, judges = cell.target, (cell.judge, cell.until)
+            parts: list[tuple[str, Any]] = [("target", target.model), ("defense", target.defense), ("judge", judges)]
+            if not isinstance(cell.attack, Given):
+                parts += [(f.name, getattr(cell.attack, f.name)) for f in fields(cell.attack)]  # type: ignore[arg-type]
+            for role, component in parts:
+                for part in find.parts(component):
+                    if hasattr(part, "generate"):
+                        found[part][role] = None
+        return {model: " and ".join(names) for model, names in found.items()}
 
     def name(self, key: str) -> str:
         """A name for a run nobody named: its first suite and the head of its key."""

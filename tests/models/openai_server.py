@@ -67,7 +67,8 @@ class OpenAIServer(ThreadingHTTPServer):
     """`with OpenAIServer() as server: server.url`. `requests`: path, headers (lower-case names), body of each.
 
     latency: seconds before each answer. faults: one a request, in order, "" for none; then `chance` of one of `kinds`,
-    drawn with `seed`. `model`: the only one it serves ("" for any).
+    drawn with `seed`. `model`: the only one it serves ("" for any). `bears`: requests at once, above
+    which it says 429 (0: any).
     """
 
     daemon_threads = True
@@ -83,10 +84,12 @@ class OpenAIServer(ThreadingHTTPServer):
         kinds: tuple[str, ...] = ("429", "500", "drop", "cut", "not_json", "no_choices"),
         seed: int = 0,
         model: str = "",
+        bears: int = 0,
     ) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.latency, self.faults, self.chance, self.kinds, self.model = latency, deque(faults), chance, kinds, model
         self.requests: list[dict[str, Any]] = []
+        self.bears = bears
         self.most = 0  # requests answered at once, at most
         self.now = 0
         self.lock = threading.Lock()
@@ -133,8 +136,9 @@ class _Handler(BaseHTTPRequestHandler):
             )
             server.now += 1
             server.most = max(server.most, server.now)
+            fault = "429" if server.bears and server.now > server.bears else ""
         try:
-            self.answer(body, server.fault())
+            self.answer(body, fault or server.fault())
         finally:
             with server.lock:
                 server.now -= 1

@@ -140,7 +140,7 @@ def test_answer(openai_server: Serve) -> None:
     assert got.chat == user("one two three")
     assert (got.finish, got.prompt_tokens, got.answer_tokens, got.reasoning_tokens) == ("stop", 3, count, 0)
     assert got.cost == pytest.approx((3 * 2.0 + count * 10.0) / 1e6)
-    assert got.seconds == 0.0
+    assert 0.0 < got.seconds < 10.0
     assert ask(server, "one two three").cost == 0.0
     assert ask(server, sampling=Sampling(max_tokens=2)).finish == "length"
     assert len(server.requests) == 3
@@ -301,12 +301,68 @@ def test_many_lanes_with_faults_share_one_client(openai_server: Serve) -> None:
     assert 8 <= server.most <= 16
 
 
+def test_a_server_that_bears_few_is_soon_asked_by_as_few(openai_server: Serve) -> None:
+    server = openai_server(latency=0.02, bears=4)
+    model = OpenAI("small", server.url, lanes=32, tries=12)
+    with ThreadPoolExecutor(32) as pool:
+        got = list(pool.map(lambda i: model.generate([user(f"Dish {i}")], Sampling(), [0])[0], range(400)))
+    assert len(got) == 400
+    assert len(server.requests) < 550  # 32 at once would be refused seven times out of eight
+
+
+def test_one_answer_that_asks_for_a_pause_holds_all(openai_server: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = openai_server(faults=["429:1"])
+    model = OpenAI("small", server.url, lanes=2)
+    start = time.monotonic()
+    first = threading.Thread(target=lambda: model.generate([user("a")], Sampling(), [0]))
+    first.start()
+    while not server.requests:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    model.generate([user("b")], Sampling(), [0])
+    assert time.monotonic() - start >= 1.0
+    first.join()
+    assert len(server.requests) == 3
+
+
+def test_requests_a_minute(openai_server: Serve) -> None:
+    server = openai_server()
+    model = OpenAI("small", server.url, rpm=600, lanes=8)
+    start = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: model.generate([user(f"Dish {i}")], Sampling(), [0]), range(75)))
+    assert time.monotonic() - start >= 1.3  # 60 at once, then ten a second
+
+
+def test_prices(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, openai_server: Serve) -> None:
+    assert OpenAI("gpt-4o-mini").price == OpenAI("gpt-4o-mini-2024-07-18").price == (0.15, 0.6)
+    assert OpenAI("gpt-4o-mini", price_in=1.0).price == (1.0, 0.0)
+    assert OpenAI("nobody-knows").price is None
+    server = openai_server()
+    assert OpenAI("gpt-4o-mini", server.url).price is None  # another server's model of that name
+    file = tmp_path / "prices.toml"
+    file.write_text('small = [1, 2.5]\n"gpt-4o-mini" = [0.1, 0.2]\n')
+    monkeypatch.setenv("WITHSTAND_PRICES", str(file))
+    assert OpenAI("gpt-4o-mini").price == (0.1, 0.2)
+    got = ask(server, "one two three")
+    assert got.cost == pytest.approx((3 * 1 + got.answer_tokens * 2.5) / 1e6)
+
+
+@pytest.mark.parametrize("text", ["small = 3\n", "small = [1]\n", "small = [-1, 2]\n", "not toml"])
+def test_prices_that_cannot_be_read(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    file = tmp_path / "prices.toml"
+    file.write_text(text)
+    monkeypatch.setenv("WITHSTAND_PRICES", str(file))
+    with pytest.raises(SpecError, match="WITHSTAND_PRICES"):
+        _ = OpenAI("small").price
+
+
 # --- the component ---------------------------------------------------------------------------------------------
 
 
 def test_names(monkeypatch: pytest.MonkeyPatch) -> None:
     model = OpenAI("gpt", revision="2025-01-01")
-    assert (model.place, model.hosts, model.width, model.lanes) == ("api:api.openai.com", ("api.openai.com",), 1, 32)
+    assert (model.place, model.hosts, model.width, model.lanes) == ("api:api.openai.com", ("api.openai.com",), 1, 64)
     assert model.gives == {"system", "turns", "logprobs"}
     assert model.identity() == {"revision": "2025-01-01"}
     assert OpenAI("m", "http://Box:8000/v1").place == "api:box:8000"

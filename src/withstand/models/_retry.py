@@ -21,11 +21,13 @@ LONGEST_ASKED = 120.0
 
 
 class Transient(Exception):  # noqa: N818  (it names a kind of failure, and ends as an AskError)
-    """A failure that the next try may mend. `retry_after`: seconds that the server asks to wait, if it said so."""
+    """A failure that the next try may mend. `retry_after`: seconds that the server asks to wait, if it said so.
+    `busy`: the server has too much to do, so that others should wait too."""
 
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+    def __init__(self, reason: str, retry_after: float | None = None, busy: bool = False) -> None:
         super().__init__(reason)
         self.retry_after = retry_after or 0.0
+        self.busy = busy
 
 
 def retrying(call: Callable[[], T], tries: int, what: str, hint: str) -> T:

@@ -3,13 +3,15 @@
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from withstand.core import AskError, Json, SpecError
-from withstand.models._retry import Transient, retrying, seconds_asked
+from withstand.core import AskError, Json, SpecError, at_least
+from withstand.models._pace import pace_of
+from withstand.models._retry import LONGEST_ASKED, Transient, retrying, seconds_asked
 
 if TYPE_CHECKING:
     import openai
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 OFFICIAL = "api.openai.com"
+BUSY = (429, 503, 529)
+"""Statuses by which a server says that it has too much to do."""
 
 
 class Server:
@@ -30,11 +34,14 @@ class Server:
     key_env: str
     revision: str
     lanes: int
+    rpm: float
+    tpm: float
     timeout: float
     tries: int
 
     def __post_init__(self) -> None:
         _split(self.base_url)
+        at_least(0, self, "rpm", "tpm")
         for name in ("lanes", "timeout", "tries"):
             if getattr(self, name) <= 0:
                 raise SpecError(f"{name} is {getattr(self, name)}; it must be above 0")
@@ -71,11 +78,25 @@ class Server:
     def asked(self, path: str, request: Json, read: Callable[[Json], T], hint: str, filtered: Json = None) -> T:
         """What `read` makes of the server's answer to a POST, retried where that may help.
 
-        hint: what to do about a request that the server refuses. filtered: what stands for the answer where a filter
-        speaks by an error (HTTP 400, code "content_filter", Azure's way).
+        The answer is given "seconds", those that it took, without what was waited for a turn. hint: what to do about a
+        request that the server refuses. filtered: what stands for the answer where a filter speaks by an error (HTTP
+        400, code "content_filter", Azure's way).
         """
+        pace = pace_of(f"{self.base_url} {self.model}", self.lanes, self.rpm, self.tpm)
+
+        def once() -> T:
+            with pace.turn() as turn:
+                start = time.perf_counter()
+                try:
+                    answer = self._send(path, request, hint, filtered)
+                except Transient as error:
+                    turn.busy, turn.pause = error.busy, error.retry_after if error.retry_after <= LONGEST_ASKED else 0.0
+                    raise
+                turn.tokens = _tokens(answer)
+            return read({**answer, "seconds": time.perf_counter() - start} if isinstance(answer, dict) else answer)
+
         return retrying(
-            lambda: read(self._send(path, request, hint, filtered)),
+            once,
             self.tries,
             f"{self.model} at {self.place}",
             hint="is the server up? If it is too busy: fewer lanes, more tries, a longer timeout; then run again",
@@ -91,7 +112,7 @@ class Server:
             # text: the server did not call it JSON, which does not say that it is none
             return json.loads(answer) if isinstance(answer, str) else answer
         except openai.APITimeoutError as error:
-            raise Transient(f"nothing came for {self.timeout:g} s") from error
+            raise Transient(f"nothing came for {self.timeout:g} s", busy=True) from error
         except openai.APIConnectionError as error:
             raise Transient(f"the connection failed: {error.__cause__}") from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -112,7 +133,7 @@ class Server:
             said = said.replace(key, "[key]")
         headers = error.response.headers
         if (status in (408, 409, 429) or status >= 500) and error.code != "insufficient_quota":
-            return Transient(f"HTTP {status}: {said}", seconds_asked(headers.get("retry-after")))
+            return Transient(f"HTTP {status}: {said}", seconds_asked(headers.get("retry-after")), status in BUSY)
         match status:
             case 401:
                 hint = (
@@ -146,6 +167,13 @@ class Server:
                 f"the variable {self._variable} holds characters that no key has", hint="copy the key again"
             )
         return key
+
+
+def _tokens(answer: Json) -> int:
+    """What the server counted for an answer, prompt included; 0 if it did not say."""
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    total = usage.get("total_tokens") if isinstance(usage, dict) else None
+    return total if isinstance(total, int) and total > 0 else 0
 
 
 def _split(base_url: str) -> SplitResult:

@@ -25,9 +25,11 @@ class Moderation(Server):
     key_env: the environment variable that holds the API key; "", the default: OPENAI_API_KEY for api.openai.com, and no
         key for another server.
     revision: what is served, where the name does not say (a date, a commit); default "".
-    lanes: requests at once, above 0, default 8. timeout: seconds until the server's next byte must be here, above 0,
-        default 60. tries: per text, above 0, default 6; connection errors, broken answers and the statuses 408, 409,
-        429 and 5xx are tried again.
+    lanes: most requests at once, above 0, default 8; fewer where the server says that it is busy.
+    rpm, tpm: most requests and tokens a minute, default 0: as many as go.
+    timeout: seconds until the server's next byte must be here, above 0, default 60.
+    tries: per text, above 0, default 6; connection errors, broken answers and the statuses 408, 409, 429 and 5xx are
+        tried again.
 
     Raises `SpecError` for fields that cannot work, `AskError` when there is no answer.
     """
@@ -40,6 +42,8 @@ class Moderation(Server):
     key_env: str = field(default="", metadata={"key": False})
     revision: str = ""
     lanes: int = field(default=8, metadata={"key": False})
+    rpm: float = field(default=0.0, metadata={"key": False})
+    tpm: float = field(default=0.0, metadata={"key": False})
     timeout: float = field(default=60.0, metadata={"key": False})
     tries: int = field(default=6, metadata={"key": False})
 

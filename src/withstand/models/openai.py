@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, ToolCall
+from withstand.models._prices import price
 from withstand.models._retry import Transient
 from withstand.models._server import OFFICIAL, Server
 
@@ -34,10 +35,13 @@ class OpenAI(Server):
     prefix; a server that repeats the prefix in its answer does not fit here.
     max_tokens_field: the name of the limit in the request; "auto": max_completion_tokens for api.openai.com, else
     max_tokens. extra: a JSON object merged into the request, as {"top_k": 1}; a null takes a field out of it.
-    send_seed: send each row's seed. price_in, price_out: US dollars per million tokens.
-    lanes: requests at once. timeout: seconds until the server's next byte must be here. tries: per row; connection
-    errors, broken answers and the statuses 408, 409, 429 and 5xx are tried again. max_answer_chars: a longer answer,
-    reasoning included, is an error.
+    send_seed: send each row's seed. price_in, price_out: US dollars per million tokens; without them those of the file
+    that WITHSTAND_PRICES names, or for api.openai.com those of a list of 2026.
+    lanes: most requests at once: from 16 on they become more while that gives more answers, and fewer where the server
+    says that it is busy. rpm, tpm: most requests and tokens a minute, 0: as many as go.
+    timeout: seconds until the server's next byte must be here. tries: per row; connection errors, broken answers and
+    the statuses 408, 409, 429 and 5xx are tried again. max_answer_chars: a longer answer, reasoning included, is an
+    error.
 
     Raises `SpecError` for fields that cannot work, `AskError` when there is no answer.
     """
@@ -56,7 +60,9 @@ class OpenAI(Server):
     send_seed: bool = True
     price_in: float | None = field(default=None, metadata={"key": False})
     price_out: float | None = field(default=None, metadata={"key": False})
-    lanes: int = field(default=32, metadata={"key": False})
+    lanes: int = field(default=64, metadata={"key": False})
+    rpm: float = field(default=0.0, metadata={"key": False})
+    tpm: float = field(default=0.0, metadata={"key": False})
     timeout: float = field(default=120.0, metadata={"key": False})
     tries: int = field(default=6, metadata={"key": False})
     max_answer_chars: int = field(default=1_000_000, metadata={"key": False})
@@ -75,6 +81,13 @@ class OpenAI(Server):
     @property
     def gives(self) -> frozenset[str]:
         return frozenset({"system", "turns", "logprobs"} | ({"prefill"} if self.prefill != "no" else set()))
+
+    @property
+    def price(self) -> tuple[float, float] | None:
+        """US dollars for a million tokens of prompt and answer; None if nobody has named them."""
+        if self.price_in is None and self.price_out is None:
+            return price(self.model, listed=self.host == OFFICIAL)
+        return self.price_in or 0.0, self.price_out or 0.0
 
     def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
         return [self._answer(chat, sampling, seed) for chat, seed in zip(chats, seeds, strict=True)]
@@ -130,7 +143,8 @@ class OpenAI(Server):
             usage = answer.get("usage") or {}
             prompt, written = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
             thought = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
-            cost = (prompt * (self.price_in or 0.0) + written * (self.price_out or 0.0)) / 1e6
+            price_in, price_out = self.price or (0.0, 0.0)
+            cost = (prompt * price_in + written * price_out) / 1e6
             size = len("".join((text, reasoning)))  # join: refuses what is not a string
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise Transient(f"the answer has another shape ({error!r}): {str(answer)[:200]}") from error
@@ -160,6 +174,7 @@ class OpenAI(Server):
             answer_tokens=max(written - thought, 0),
             reasoning_tokens=thought,
             cost=cost,
+            seconds=answer.get("seconds") or 0.0,
         )
 
 

@@ -6,11 +6,12 @@ the attack, then as a success. A benign cell has no ASR: its over-refusal is (re
 """
 
 import datetime
+import itertools
 import json
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sql
 
@@ -23,6 +24,8 @@ from withstand.store import CASES, COMPLETIONS, STAGES, VERDICTS, RunRow, Store,
 OUTCOMES = ("success", "failure", "refused", "filtered", "unscored", "error")
 SCORED = ("success", "failure", "refused", "filtered")
 SCHEMA = 1
+USED = ("tokens", "seconds", "cost")
+PARTS = {CASES: "search", COMPLETIONS: "answers", VERDICTS: "verdicts"}
 
 
 def find_run(store: Store, name: str = "") -> RunRow:
@@ -36,6 +39,10 @@ def find_run(store: Store, name: str = "") -> RunRow:
         if run.name == name:
             return run
     raise SpecError(f"{store.where} has no run {name!r}", hint=f"it has {', '.join(run.name for run in runs[-10:])}")
+
+
+_Sums: TypeAlias = dict[Any, float]
+"""Of a cell: by what is counted, and by stage and what was used there."""
 
 
 class _Behavior:
@@ -123,7 +130,7 @@ def goes_on(run: RunRow) -> str:
     return made_by(run) if "judge" in run.spec else f"judge run {shlex.quote(run.name)} --judge JUDGE"
 
 
-def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[dict[str, float]], Json, Counter[str]]:
+def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[_Sums], Json, Counter[str]]:
     """Counts by cell and behavior, sums by cell, and what was there before the run began; one query."""
     w, r = want.c, row.c
     old = sql.case((r.created < run.created, 1), else_=0)
@@ -139,8 +146,8 @@ def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[d
     )  # fmt: skip
     cells = len(run.plan["cells"])
     found: list[dict[int, _Behavior]] = [defaultdict(_Behavior) for _ in range(cells)]
-    sums: list[dict[str, float]] = [
-        dict.fromkeys(("asks", "tokens", "seconds", "cost", "cut", "won", "own", "refused", "malformed"), 0)
+    sums: list[_Sums] = [
+        dict.fromkeys(("asks", "cut", "won", "own", "refused", "malformed", *USED, *itertools.product(PARTS, USED)), 0)
         for _ in range(cells)
     ]
     rows = old_rows = 0
@@ -165,8 +172,10 @@ def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[d
         else:
             behavior.counts[label] += count
             behavior.decided += count
-        for name, value in zip(("asks", "tokens", "seconds", "cost"), (asks, tokens, seconds, cost), strict=True):
+        sums[cell]["asks"] += asks
+        for name, value in zip(USED, (tokens, seconds, cost), strict=True):
             sums[cell][name] += value
+            sums[cell][stage, name] += value
         writers[wrote] += count
         rows += count
         old_rows += reused
@@ -200,7 +209,7 @@ def _cell(
     index: int,
     cell: Json,
     found: Mapping[int, _Behavior],
-    sums: Mapping[str, float],
+    sums: _Sums,
     failed: int,
     categories: Sequence[str],
 ) -> Json:
@@ -278,6 +287,7 @@ def _cell(
         "tokens": int(sums["tokens"]),
         "seconds": round(sums["seconds"], 3),
         "cost": round(sums["cost"], 6),
+        "used": {part: {name: round(sums[stage, name], 6) for name in USED} for stage, part in PARTS.items()},
         "notes": notes,
         "by_category": [] if benign else list(_by_category(found, categories)),
     }  # fmt: skip
