@@ -24,7 +24,7 @@ from withstand.engine.text import Prompt  # noqa: E402
 sys.path.insert(0, str(Path(__file__).parent))
 import zoo  # noqa: E402
 
-LOSSES = ["ce", "mellowmax", "cw"]
+LOSSES = ["ce", "ce_first", "mellowmax", "cw"]
 
 
 def prompt(head: Sequence[int], tail: Sequence[int], target: Sequence[int]) -> Prompt:
@@ -50,14 +50,11 @@ def plain_loss(logits: Any, target: Sequence[int], loss: str) -> Any:
     per = []
     for row, token in zip(logits, target, strict=True):
         others = torch.cat([row[:token], row[token + 1 :]])
-        per.append(
-            {"ce": row.logsumexp(0) - row[token], "mellowmax": -row[token], "cw": (others.max() - row[token]).relu()}[
-                loss
-            ]
-        )
+        entropy, margin = row.logsumexp(0) - row[token], (others.max() - row[token]).relu()
+        per.append({"ce": entropy, "ce_first": entropy, "mellowmax": -row[token], "cw": margin}[loss])
     if loss == "mellowmax":
         return torch.stack([each.exp() for each in per]).mean().log()
-    return torch.stack(per).mean()
+    return torch.stack(per).mean() + (per[0] if loss == "ce_first" else 0)
 
 
 def wanted(model: Any, prompt: Prompt, slot: Sequence[int], loss: str = "ce", tokens: int | None = None) -> float:
@@ -96,9 +93,10 @@ def test_reduced_by_hand() -> None:
     logits = torch.tensor([[1.0, 2.0, 4.0], [3.0, 2.0, 8.0], [1.0, 1.0, 2.0]]).log()
     targets = [[0, 1], [2]]
     ce = [-(math.log(1 / 7) + math.log(2 / 13)) / 2, math.log(2)]
+    ce_first = [ce[0] + math.log(7), 2 * math.log(2)]
     mellowmax = [math.log((1 / 1 + 1 / 2) / 2), -math.log(2)]
     cw = [(math.log(4) + math.log(4)) / 2, 0.0]  # 4 over 1, 8 over 2; the second row's target leads
-    for loss, values in (("ce", ce), ("mellowmax", mellowmax), ("cw", cw)):
+    for loss, values in (("ce", ce), ("ce_first", ce_first), ("mellowmax", mellowmax), ("cw", cw)):
         assert reduced(logits, targets, loss).tolist() == pytest.approx(values, abs=1e-6)
 
 

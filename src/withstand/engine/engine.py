@@ -18,7 +18,7 @@ from withstand.engine.packed import Row, Trunk
 from withstand.engine.path import Path, path_of
 from withstand.engine.text import Prompt
 
-Loss: TypeAlias = Literal["ce", "mellowmax", "cw"]
+Loss: TypeAlias = Literal["ce", "ce_first", "mellowmax", "cw"]
 Slot: TypeAlias = Sequence[int]
 
 READ_CPU, READ_GPU = 32, 512
@@ -192,9 +192,10 @@ def first_change(slot: Slot, candidate: Slot) -> int:
 def reduced(logits: Tensor, targets: Sequence[Sequence[int]], loss: Loss) -> Tensor:
     """One loss per row from the logits at its target's positions, Float[Tensor, "positions vocabulary"], in float32.
 
-    ce: mean cross-entropy, nats per target token. mellowmax: the soft maximum of the negated target logits over the
-    positions (alpha 1), as nanogcg has it. cw: mean over positions of how far the best other logit is above the
-    target's, not below 0 (Carlini and Wagner 2017, arXiv:1608.04644, with kappa 0).
+    ce: mean cross-entropy, nats per target token. ce_first: the same, and the first token's own cross-entropy added: a
+    refusal is decided there, and a mean over a long string hides it. mellowmax: the soft maximum of the negated target
+    logits over the positions (alpha 1), as nanogcg has it. cw: mean over positions of how far the best
+    other logit is above the target's, not below 0 (Carlini and Wagner 2017, arXiv:1608.04644, with kappa 0).
     """
     labels = torch.tensor([token for target in targets for token in target], device=logits.device)
     each = []
@@ -202,7 +203,7 @@ def reduced(logits: Tensor, targets: Sequence[Sequence[int]], loss: Loss) -> Ten
     for part, label in zip(torch.split(logits, read), torch.split(labels, read), strict=True):
         part = part.float()
         aimed = part.gather(-1, label[:, None])[:, 0]
-        if loss == "ce":
+        if loss in ("ce", "ce_first"):
             each.append(part.logsumexp(-1) - aimed)
         elif loss == "mellowmax":
             each.append(-aimed)
@@ -212,6 +213,8 @@ def reduced(logits: Tensor, targets: Sequence[Sequence[int]], loss: Loss) -> Ten
     rows = torch.split(torch.cat(each), [len(target) for target in targets])
     if loss == "mellowmax":
         return torch.stack([row.logsumexp(0) - torch.tensor(float(len(row))).log() for row in rows])
+    if loss == "ce_first":
+        return torch.stack([row.mean() + row[0] for row in rows])
     return torch.stack([row.mean() for row in rows])
 
 

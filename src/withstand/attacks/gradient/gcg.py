@@ -27,7 +27,8 @@ class GCG:
     buffer: slots remembered, of which the best is changed next (nanogcg's buffer_size), 0 or more; default 1: the best
         so far. 0 is the paper's walk, which may rise.
     momentum: share of the last gradients that is kept, in [0, 1), default 0 (Zhang and Wei 2024, arXiv:2405.01229).
-    loss: ce (default), mellowmax or cw. stop_loss: stop below this loss, in nats; default 0: never.
+    loss: ce (default), ce_first (its first token counts by itself too), mellowmax or cw.
+    stop_loss: stop below this loss, in nats; default 0: never.
     init: first suffix, default 20 exclamation marks. placement: suffix (default) or prefix of the behavior's text.
     ascii_only: swap in printable ASCII alone, default true.
     screen: rank cheaply first: "none" (default) or "bfloat16"; the best `verify` (default 8) are then scored exactly.
@@ -48,7 +49,7 @@ class GCG:
     positions: Literal["random", "even", "one"] = "random"
     buffer: int = 1
     momentum: float = 0.0
-    loss: Literal["ce", "mellowmax", "cw"] = "ce"
+    loss: Literal["ce", "ce_first", "mellowmax", "cw"] = "ce"
     stop_loss: float = 0.0
     init: str = " ".join("!" * 20)
     placement: Literal["suffix", "prefix"] = "suffix"
