@@ -83,7 +83,7 @@ class Failing:
     place: ClassVar[str] = "failing"
     width: ClassVar[int] = 4
     lanes: ClassVar[int] = 1
-    gives: ClassVar[frozenset[str]] = frozenset({"system", "turns", "prefill", "logprobs"})
+    gives: ClassVar[frozenset[str]] = frozenset({"system", "turns", "forged", "prefill", "logprobs"})
     hosts: ClassVar[tuple[str, ...]] = ()
 
     def identity(self):
@@ -299,7 +299,7 @@ def run(minimal, make, tmp_path):
 
     def attack_(name, target, ids=None, reverse=False, store="s.db", **options):
         attack = make("attack", name)
-        if lacking := attack.needs - {"system", "turns", "prefill", "logprobs"}:
+        if lacking := attack.needs - {"system", "turns", "forged", "prefill", "logprobs"}:
             pytest.skip(f"needs {', '.join(lacking)}")
         suite = minimal("suite", "jsonl")
         if reverse:
@@ -517,7 +517,7 @@ class TestEveryDefense:
 
 # --- targets -----------------------------------------------------------------------------------------------------
 
-GIVES = {"system", "turns", "prefill", "logprobs", "images", "weights", "vectors"}
+GIVES = {"system", "turns", "forged", "prefill", "logprobs", "images", "weights", "vectors"}
 
 
 @each("target")

@@ -208,8 +208,8 @@ class Model(Protocol):
 
     @property
     def gives(self) -> frozenset[str]:
-        """What it can do beyond one user turn: "system", "turns", "prefill", "logprobs", "images", "weights";
-        or "vectors", of a model that encodes texts and answers nothing."""
+        """What it can do beyond one user turn: "system", "turns", "forged" (turns of the assistant that it never said),
+        "prefill", "logprobs", "images", "weights"; or "vectors", of a model that encodes texts and answers nothing."""
 
     @property
     def hosts(self) -> tuple[str, ...]:

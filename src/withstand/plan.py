@@ -18,6 +18,7 @@ from withstand.core import (
     SpecError,
     Suite,
     Target,
+    TestCase,
     digest,
     to_json,
 )
@@ -331,15 +332,24 @@ def _check_needs(label: str, attack: Attack | JointAttack | Given, target_label:
         needs |= {"prefill"} if any(chat[-1].role == "assistant" for chat in chats) else set()
         needs |= {"system"} if any(chat[0].role == "system" for chat in chats) else set()
         needs |= {"turns"} if any(sum(m.role == "user" for m in chat) > 1 for chat in chats) else set()
+        needs |= {"forged"} if any(_forged(case) for cases in attack.cases.values() for case in cases) else set()
     lacking = sorted(needs - target.model.gives)
     if lacking:
         hint = _WAYS.get(lacking[0], "choose another target or leave the attack out")
-        raise SpecError(f"{label} needs {lacking[0]}, which {target_label} does not give", hint=hint)
+        thing = "forged turns of the assistant" if lacking[0] == "forged" else lacking[0]
+        raise SpecError(f"{label} needs {thing}, which {target_label} does not give", hint=hint)
+
+
+def _forged(case: TestCase) -> bool:
+    """Whether it brings turns that the target never said; of a conversation the user's turns alone are sent."""
+    return case.completion is None and any(turn.role in ("assistant", "tool") for turn in case.chat[:-1])
 
 
 _WAYS = {
     "weights": "use a local target, or find test cases on one and send them with --cases-from",
     "prefill": "a server that continues an assistant message says so in its spec: openai:MODEL,prefill=continue",
+    "forged": "the target never said them, and it keeps the conversation itself: leave the attack out, or, if the "
+    "application is sent all turns, write history=send into its spec",
     "logprobs": "use a target that gives token log-probabilities",
 }
 

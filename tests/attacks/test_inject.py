@@ -53,7 +53,7 @@ def test_a_tool_result_is_a_turn_of_its_own_and_json(play: Any, behavior: Behavi
     assert [turn.role for turn in case.chat] == ["user", "assistant", "tool"]
     assert case.chat[0].text == "What will the weather be like tomorrow?"
     assert json.loads(case.chat[2].text)["notice"].endswith(behavior.prompt())
-    assert attack.needs == {"turns"}
+    assert attack.needs == {"turns", "forged"}
 
 
 def test_a_document_and_a_task_of_ones_own(play: Any) -> None:
@@ -82,7 +82,7 @@ def test_the_chats_of_an_inner_attack_are_carried_and_it_sees_its_own(play: Any,
     assert inner.heard[0].chat[-1] == Message("user", "Bake now")
     assert prefilled.chat[-1] == Message("assistant", "Sure")
     assert attack.most() == inner.most()
-    assert attack.needs == {"prefill", *(["turns"] if carrier == "tool" else [])}
+    assert attack.needs == {"prefill", *(["turns", "forged"] if carrier == "tool" else [])}
 
 
 def test_our_carriers_hold_the_attack_once_and_the_tools_is_json() -> None:

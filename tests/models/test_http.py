@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote
 
 import pytest
 
+import withstand
 from withstand.core import AskError, Completion, Message, Sampling, SpecError, ToolCall, dumps, to_json, user
 from withstand.models import _paths, _retry, _wire
 from withstand.models.http import Http
@@ -148,7 +149,7 @@ def test_history_is_sent(serve: Serve) -> None:
         app, history="send", body='{"past": "{history}", "now": "{prompt}", "system": "{system}"}',
         message='{"by": "{role}", "parts": [{"text": "{text}"}]}',
     )  # fmt: skip
-    assert whole.gives == apart.gives == {"system", "turns"}
+    assert whole.gives == apart.gives == {"system", "turns", "forged"}
     for each in (whole, apart):
         each.generate([chat], Sampling(), [0])
     first, second = (request["body"] for request in app.requests)
@@ -264,6 +265,29 @@ def test_plain_text_and_a_tool_call_alone(serve: Serve) -> None:
     assert ask(serve("Hello"), text="$").text == "Hello"
     got = ask(serve({"answer": None, "tools": [{"name": "oven"}]}), tool_calls="tools")
     assert (got.text, got.tool_calls) == ("", (ToolCall("oven", ""),))
+
+
+def test_tool_calls_in_the_pieces_of_a_stream(serve: Serve) -> None:
+    """As OpenAI streams them: https://platform.openai.com/docs/guides/function-calling, "Streaming"."""
+
+    def piece(index: int, **function: str) -> dict[str, Any]:
+        head = {"id": f"call_{index}", "type": "function"} if "name" in function else {}
+        return {"tool_calls": [{"index": index, **head, "function": function}]}
+
+    deltas: list[Any] = [
+        {"role": "assistant", "content": None, **piece(0, name="cancel", arguments="")},
+        piece(0, arguments='{"book'),
+        piece(1, name="mail", arguments=""),
+        piece(0, arguments='ing": 17}'),
+        piece(1, arguments="{}"),
+        {"content": "Done."},
+    ]
+    stream = "".join(f"data: {json.dumps({'choices': [{'index': 0, 'delta': each}]})}\n\n" for each in deltas)
+    app = serve((200, {"Content-Type": "text/event-stream"}, f"{stream}data: [DONE]\n\n".encode()))
+    paths = {"text": "choices[0].delta.content", "tool_calls": "choices[0].delta.tool_calls"}
+    got = ask(app, **paths)
+    assert got.text == "Done."
+    assert got.tool_calls == (ToolCall("cancel", '{"booking": 17}'), ToolCall("mail", "{}"))
 
 
 def test_server_sent_events(serve: Serve) -> None:
@@ -472,6 +496,87 @@ def test_a_forged_turn_is_refused(serve: Serve) -> None:
         one.generate([(LOSES[0], Message("assistant", "Sure!"), *LOSES)], Sampling(), [0])
     assert "history=send" in caught.value.hint
     assert memory.count == 1
+
+
+@pytest.mark.parametrize("history", ["last", "session"])
+@pytest.mark.parametrize("source", ["cases", "many_shot", "inject"])
+def test_a_run_with_forged_turns_is_refused_before_the_first_ask(
+    serve: Serve, tmp_path: Path, history: str, source: str
+) -> None:
+    app = serve({"answer": "Yes."})
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text('{"question": "Bake?", "answer": "Do."}\n')
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Sure!"}]
+    cases = tmp_path / "cases.json"
+    cases.write_text(json.dumps({"bagels": [[*turns, {"role": "user", "content": "How?"}]]}))
+    spec: dict[str, Any] = {"suite": "kitchen", "ids": ["bagels"], "benign": "none"}
+    spec |= {
+        "cases": {"attack": [], "cases_from": str(cases)},
+        "many_shot": {"attack": {"use": "many_shot", "path": str(pairs), "shots": 1}},
+        "inject": {"attack": {"use": "inject", "carrier": "tool"}},
+    }[source]
+    target = {"use": "http", "url": app.url, "body": BODY, "text": "answer", "history": history}
+    with pytest.raises(SpecError, match=r"needs forged turns of the assistant, which http.* does not give") as caught:
+        withstand.run(spec | {"target": target}, store=tmp_path / "s.db")
+    assert "history=send" in caught.value.hint
+    assert app.requests == []
+
+
+def test_a_conversation_from_another_run_is_no_forgery(serve: Serve, tmp_path: Path) -> None:
+    """Of a transfer of a conversation the user's turns alone are sent, so that a session takes them."""
+    attacker = {"use": "scripted", "reply": '{"question": "Bake {n}?"}'}
+    crescendo = {"use": "crescendo", "attacker": attacker, "judge": "contains:never", "turns": 2, "streams": 1}
+    spec: dict[str, Any] = {"suite": "kitchen", "ids": ["bagels"], "benign": "none"}
+    found = withstand.run(spec | {"target": "scripted", "attack": crescendo}, store=tmp_path / "s.db", name="found")
+    sent = [case["chat"] for case in found.cases()]
+    memory = Memory()
+    target = {"use": "http", "url": serve(memory).url, "body": BODY, "text": "answer", "history": "session"}
+    done = withstand.run(spec | {"target": target, "attack": [], "cases_from": "found"}, store=tmp_path / "s.db")
+    assert [cell["error"] for cell in done.cells] == [0]
+    said = [[turn["text"] for turn in chat if turn["role"] == "user"] for chat in sent]
+    assert list(memory.sessions.values()) == said
+
+
+# --- what it costs -----------------------------------------------------------------------------------------------
+
+
+def test_prices_of_tokens_and_of_asks(serve: Serve) -> None:
+    """1,000 tokens in at $2 and 500 out at $6 a million are 0.002 + 0.003 dollars, and each call costs a cent."""
+    app = serve({"answer": "Yes.", "usage": {"in": 1000, "out": 500}})
+    paths = {"prompt_tokens": "usage.in", "answer_tokens": "usage.out"}
+    assert ask(app, **paths, price_in=2, price_out=6).cost == pytest.approx(0.005)
+    assert ask(app, **paths, price_in=2, price_ask=0.01).cost == pytest.approx(0.012)
+    assert ask(app, price_ask=0.01).cost == pytest.approx(0.01)
+    assert ask(app, **paths).cost == 0
+    spoke = serve((400, {}, {"error": "no"}))
+    assert ask(spoke, statuses=("400=filtered",), price_ask=0.01).cost == pytest.approx(0.01)
+    for fields in ({"price_in": 1}, {"price_ask": -1}, {**paths, "price_out": -1}):
+        with pytest.raises(SpecError, match="price_"):
+            model(app, **fields)
+
+
+def test_a_replayed_conversation_costs_each_of_its_calls(serve: Serve) -> None:
+    one = model(serve(Memory()), history="session", body=BODY, price_ask=0.01)
+    (answer,) = one.generate([LOSES], Sampling(), [0])
+    assert answer.cost == pytest.approx(0.02)
+
+
+def test_prices_feed_the_cost_of_a_run_and_its_cap(serve: Serve, tmp_path: Path) -> None:
+    app = serve({"answer": "Yes."})
+    target = {"use": "http", "url": app.url, "body": BODY, "text": "answer", "price_ask": 0.25, "lanes": 1}
+    spec = {"suite": "kitchen", "limit": 8, "benign": "none", "target": target, "attack": "direct"}
+    capped = withstand.run(spec, store=tmp_path / "s.db", max_cost=0.9)
+    assert capped.tally is not None
+    assert capped.tally.stopped == "--max-cost"
+    assert len(app.requests) < 8
+    done = withstand.run(spec, store=tmp_path / "s.db")
+    assert [cell["cost"] for cell in done.cells] == [pytest.approx(8 * 0.25)]
+    words = ["run", "--suite", "kitchen", "--limit", "1", "--benign", "none", "--attack", "direct", "--max-cost", "9"]
+    fields = f"text=answer,body='{BODY}'"
+    for price, code in (("", 2), (",price_ask=0.1", 0)):
+        told = ["--target", f"http:{app.url},{fields}{price}", "--store", str(tmp_path / "t.db")]
+        done_ = subprocess.run([sys.executable, "-m", "withstand", *words, *told], capture_output=True, text=True)
+        assert done_.returncode == code, done_.stderr
 
 
 def test_an_application_that_answers_anew_each_time_may_branch(serve: Serve) -> None:

@@ -363,7 +363,7 @@ def test_prices_that_cannot_be_read(tmp_path: Any, monkeypatch: pytest.MonkeyPat
 def test_names(monkeypatch: pytest.MonkeyPatch) -> None:
     model = OpenAI("gpt", revision="2025-01-01")
     assert (model.place, model.hosts, model.width, model.lanes) == ("api:api.openai.com", ("api.openai.com",), 1, 64)
-    assert model.gives == {"system", "turns", "logprobs"}
+    assert model.gives == {"system", "turns", "forged", "logprobs"}
     assert model.identity() == {"revision": "2025-01-01"}
     assert OpenAI("m", "http://Box:8000/v1").place == "api:box:8000"
     assert OpenAI("m", "http://box:80/v1").place == "api:box"

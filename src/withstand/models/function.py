@@ -59,7 +59,7 @@ class Function:
 
     @property
     def gives(self) -> frozenset[str]:
-        return frozenset({"system", "turns"})
+        return frozenset({"system", "turns", "forged"})
 
     @property
     def hosts(self) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ class HF:
 
     @property
     def gives(self) -> frozenset[str]:
-        all_ = {"system", "turns", "prefill", "logprobs", "weights"}
+        all_ = {"system", "turns", "forged", "prefill", "logprobs", "weights"}
         return frozenset(all_ - {"prefill"} if self.template == MODERATION else all_)
 
     @property

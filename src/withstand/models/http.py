@@ -8,22 +8,12 @@ import json
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 from urllib.parse import quote, quote_plus, urljoin
 
-from withstand.core import (
-    AskError,
-    Chat,
-    Completion,
-    Json,
-    Message,
-    Sampling,
-    SpecError,
-    ToolCall,
-    at_least,
-)
-from withstand.models import _paths, _wire
+from withstand.core import AskError, Chat, Completion, Json, Message, Sampling, SpecError, at_least
+from withstand.models import _calls, _paths, _wire
 from withstand.models._retry import Transient, retrying, seconds_asked
 from withstand.models._talks import Talk, talks_of
 
@@ -44,8 +34,9 @@ class Http:
     headers: "Name: value" each; default none.
     token_command: prints a token, run without a shell before the first ask and when it is refused by a 401.
     text: path of the answer's text; several are joined. Default "$".
-    tool_calls: path of objects with name and arguments. context: path of what was retrieved, kept as the answer's
-    `reasoning`, which judges do not see unless told. prompt_tokens, answer_tokens: paths of counts. Each "" for none.
+    tool_calls: path of objects with name and arguments, or of OpenAI's; all pieces of a stream with one `index` are a
+    call. context: path of what was retrieved, kept as the answer's `reasoning`, which judges do not see unless told.
+    prompt_tokens, answer_tokens: paths of counts. Each "" for none.
     filtered: the application's own filter spoke if one of these holds, whatever the status: "PATH" (neither false nor
     empty) or "PATH=VALUE". Default none.
     statuses: what a status means, as "400=filtered": answer, filtered, retry or error. Default: 2xx answer; 408, 409,
@@ -58,6 +49,8 @@ class Http:
     session: path of the session's id in an answer; "": {session} is a random one. Cookies are kept for each session.
     start: URL, or path from `url`, that is POSTed {} for a new session's id or cookie; "": the first ask opens it.
     revision: which version of it this is (a commit), as no key can say.
+    price_in, price_out: US dollars per million tokens, of the counts at `prompt_tokens` and `answer_tokens`, default
+    none. price_ask: US dollars per call of the application that was answered, default 0.
     ca: file of the certificates to trust, in place of the usual ones. cert, cert_key: files of the client's certificate
     and its key; all PEM, default "". Proxies are those of HTTP_PROXY, HTTPS_PROXY, NO_PROXY; none for this machine.
     lanes: requests at once, default 8. timeout: seconds until the next byte must be here, default 120.
@@ -86,6 +79,9 @@ class Http:
     statuses: tuple[str, ...] = ()
     events: tuple[str, ...] = ()
     revision: str = ""
+    price_in: float | None = field(default=None, metadata={"key": False})
+    price_out: float | None = field(default=None, metadata={"key": False})
+    price_ask: float = field(default=0.0, metadata={"key": False})
     ca: str = field(default="", metadata={"key": False})
     cert: str = field(default="", metadata={"key": False})
     cert_key: str = field(default="", metadata={"key": False})
@@ -97,6 +93,10 @@ class Http:
     def __post_init__(self) -> None:
         at_least(1, self, "lanes", "tries", "max_answer_chars")
         at_least(0.001, self, "timeout")
+        at_least(0, self, "price_ask", *(name for name in ("price_in", "price_out") if getattr(self, name) is not None))
+        for price, path in (("price_in", "prompt_tokens"), ("price_out", "answer_tokens")):
+            if getattr(self, price) is not None and not getattr(self, path):
+                raise SpecError(f"{price} is given, and no path {path}", hint=f"say where it stands: {path}=PATH")
         _wire.split("url", self.url)
         _wire.split("start", urljoin(self.url, self.start))
         conditions = [condition.partition("=")[0] for condition in self.filtered]
@@ -147,7 +147,8 @@ class Http:
     @property
     def gives(self) -> frozenset[str]:
         system = "{system}" in self._asks or (self.history == "send" and "{messages}" in self._asks)
-        return frozenset({*(["system"] if system else []), *(["turns"] if self.history != "last" else [])})
+        turns = {"last": (), "session": ("turns",), "send": ("turns", "forged")}[self.history]
+        return frozenset({*(["system"] if system else []), *turns})
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -196,7 +197,7 @@ class Http:
         """The last turn's answer, in the session that had the others or in a new one that gets them again."""
         talks, ends = talks_of(self), [place for place, turn in enumerate(chat) if turn.role == "user"]
         taken = talks.take(chat[: ends[-1]])
-        talk = taken or self._opened()
+        talk, cost = taken or self._opened(), 0.0
         for place in ends[-1:] if taken else ends:
             try:
                 answer = self._asked(chat[: place + 1], sampling, seed, talk)
@@ -204,6 +205,7 @@ class Http:
                 if taken:
                     raise Transient(f"{error} (in a session that may have run out)") from None
                 raise
+            cost += answer.cost
             heard = (*chat[: place + 1], Message("assistant", answer.text))
             if place != ends[-1] and heard != chat[: place + 2] and not talks.heard(chat[: place + 2]):
                 raise AskError(
@@ -212,7 +214,7 @@ class Http:
                     "anew each time, a half-done conversation cannot go on in another process: --fresh",
                 )
         talks.keep(heard, talk)
-        return answer
+        return replace(answer, cost=cost)
 
     def _opened(self) -> Talk:
         """A new session."""
@@ -238,7 +240,9 @@ class Http:
         parts = {**self._parts(chat, sampling, seed), **self._secrets(), "{session}": talk.id if talk else None}
         outcome, values = self._said(self._sent(self.method, self.url, self.body, parts, talk), parts)
         self._learn(talk, values)
-        return Completion(chat, "", "filtered") if outcome == "filtered" else self._completion(chat, values)
+        if outcome == "filtered":
+            return Completion(chat, "", "filtered", cost=self.price_ask)
+        return self._completion(chat, values)
 
     def _parts(self, chat: Chat, sampling: Sampling, seed: int) -> dict[str, Json]:
         told = [turn for turn in chat if turn.role != "system" or "{system}" not in self._asks]
@@ -371,10 +375,14 @@ class Http:
             chat,
             text,
             reasoning="\n\n".join(map(_paths.shown, _paths.flat(all_(self.context)))),
-            tool_calls=tuple(map(_call, calls)),
+            tool_calls=tuple(map(_calls.call_of, _calls.joined(calls))),
             prompt_tokens=counts[0],
             answer_tokens=counts[1],
+            cost=self._price(*counts),
         )
+
+    def _price(self, prompt: int = 0, answer: int = 0) -> float:
+        return self.price_ask + (prompt * (self.price_in or 0.0) + answer * (self.price_out or 0.0)) / 1e6
 
     def _hint(self, status: int, headers: Mapping[str, str]) -> str:
         named = ", ".join(_wire.variables(*self.headers)) or "none: write headers='Authorization: Bearer ${NAME}'"
@@ -388,11 +396,3 @@ class Http:
             case _ if status < 400:
                 return f"set url to where the application is: {headers.get('location', 'it does not say')[:200]}"
         return "check body and headers; statuses says what a status means, as statuses='400=filtered'"
-
-
-def _call(value: Json) -> ToolCall:
-    if not isinstance(value, dict):
-        return ToolCall(_paths.shown(value))
-    names = ("arguments", "args", "input", "parameters")
-    arguments = next((value[name] for name in names if name in value), "")
-    return ToolCall(_paths.shown(value.get("name")), _paths.shown(arguments))

@@ -80,7 +80,7 @@ class OpenAI(Server):
 
     @property
     def gives(self) -> frozenset[str]:
-        return frozenset({"system", "turns", "logprobs"} | ({"prefill"} if self.prefill != "no" else set()))
+        return frozenset({"system", "turns", "forged", "logprobs"} | ({"prefill"} if self.prefill != "no" else set()))
 
     @property
     def price(self) -> tuple[float, float] | None:

@@ -21,7 +21,7 @@ class Inject:
 
     attack: a black-box attack on one behavior; default none: the behavior itself, as one test case.
     carrier: "document" (default) and "passage" stand below the task in one user turn; "tool": the user's task, the
-        assistant's word that it will look, a turn of role "tool", for a target that takes "turns" and that role.
+        assistant's word that it will look, a turn of role "tool", for a target that takes "forged" turns and that role.
     document: the text, with {attack} where the attack goes; default "": a harmless one of ours for each carrier. In
         our tool result, which is JSON, the attack is escaped.
     task: the user's harmless question about it; default "": one of ours for each carrier.
@@ -44,7 +44,8 @@ class Inject:
 
     @property
     def needs(self) -> frozenset[str]:
-        return (self.attack.needs if self.attack else frozenset()) | ({"turns"} if self.carrier == "tool" else set())
+        own = {"turns", "forged"} if self.carrier == "tool" else set()
+        return (self.attack.needs if self.attack else frozenset()) | own
 
     def most(self) -> Most:
         return self.attack.most() if self.attack else Most()

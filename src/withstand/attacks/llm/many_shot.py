@@ -80,7 +80,7 @@ class ManyShot:
 
     @property
     def needs(self) -> frozenset[str]:
-        return frozenset({"turns"} if self.form == "turns" else ())
+        return frozenset({"turns", "forged"} if self.form == "turns" else ())
 
     def identity(self) -> Json:
         """Of the file's pairs: another content is another attack."""
