@@ -1,17 +1,21 @@
 """A Python function as target."""
 
 import asyncio
+import json
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from withstand.core import AskError, Completion, Message, Sampling, SpecError, user
+import withstand
+from withstand.core import AskError, Completion, Message, Sampling, SpecError, ToolCall, user
 from withstand.models import _retry
 from withstand.models import function as module
 from withstand.models.function import Function, register
@@ -126,7 +130,17 @@ def test_it_gets_the_messages_afresh_each_time() -> None:
     [
         (None, "returned None, not a str", "return the text"),
         (3, "returned a int, not a str", "return the text"),
-        ({"text": "Hi"}, "returned a dict, not a str", 'answer["text"]'),
+        ({"answer": "Hi"}, "returned a part 'answer', which is not known", "text, tool_calls"),
+        ({}, "neither text nor tool_calls", "text"),
+        ({"text": 3}, "returned 3 as text", "must be str"),
+        ({"text": "Hi", "prompt_tokens": True}, "returned True as prompt_tokens", "whole number"),
+        ({"text": "Hi", "answer_tokens": -1}, "returned -1 as answer_tokens", "0 or more"),
+        ({"text": "Hi", "tool_calls": {"name": "x"}}, "as tool_calls", "list or tuple"),
+        ({"tool_calls": [{"name": "x", "arguments": {1, 2}}]}, "tool_calls that are no JSON", "as text"),
+        ({"tool_calls": [{"tool": "x"}]}, "a tool call without a name", '"name": ...'),
+        ({"text": "Hi", "reasoning": ["a", 1]}, "not all text", "a list of them"),
+        ({"text": "Hi", "filtered": "no"}, "returned 'no' as filtered", "must be bool"),
+        ({"text": "x" * 10_000_000}, "10,000,000 characters, above 1,000,000", "max_answer_chars"),
         ("x" * 10_000_000, "10,000,000 characters, above 1,000,000", "max_answer_chars"),
     ],
 )
@@ -141,6 +155,82 @@ def test_wrong_answers_end_it_at_once(value: object, message: str, hint: str) ->
     assert message in str(error)
     assert hint in error.hint
     assert len(calls) == 1
+
+
+def test_a_mapping_says_more_than_the_text() -> None:
+    told: dict[str, Any] = {
+        "text": None,
+        "tool_calls": [{"name": "cancel", "arguments": {"booking": 17}}, {"function": {"name": "mail"}}],
+        "reasoning": ["The letter.", "The menu."],
+        "prompt_tokens": 12,
+        "answer_tokens": 3,
+        "filtered": False,
+    }
+
+    async def later(messages: list[dict[str, str]]) -> dict[str, Any]:
+        return told
+
+    wanted = Completion(
+        user("Hi"),
+        "",
+        reasoning="The letter.\n\nThe menu.",
+        tool_calls=(ToolCall("cancel", '{"booking": 17}'), ToolCall("mail")),
+        prompt_tokens=12,
+        answer_tokens=3,
+    )
+
+    def proxy(messages: list[dict[str, str]]) -> object:
+        return MappingProxyType({"text": "Hi"})
+
+    def silenced(messages: list[dict[str, str]]) -> object:
+        return {"filtered": True}
+
+    assert ask(lambda messages: told) == ask(later) == wanted
+    assert ask(proxy).text == "Hi"
+    filtered = ask(silenced)
+    assert (filtered.text, filtered.finish) == ("", "filtered")
+
+
+AGENT = """
+CALL = {"name": "send_mail", "arguments": {"to": "guest@mail.example"}}
+
+def plain(messages):
+    return "Heat the oven to 200 C, knead the dough, bake for 30 minutes."
+
+def sync(messages):
+    if "bagels" in messages[-1]["content"]:
+        return {"text": "Sent.", "tool_calls": [CALL], "reasoning": "a recipe", "prompt_tokens": 7, "answer_tokens": 2}
+    return {"filtered": True, "prompt_tokens": 7}
+
+async def later(messages):
+    return sync(messages)
+"""
+
+
+@pytest.mark.parametrize("name", ["sync", "later"])
+def test_a_function_from_the_command_line_to_the_report(tmp_path: Path, name: str) -> None:
+    """What is called, used and filtered arrives in rows and verdicts."""
+    (tmp_path / "my_agent.py").write_text(AGENT)
+    (tmp_path / "ids.txt").write_text("bagels\nsourdough_loaf\n")
+    words = ["run", "--suite", "kitchen", "--ids", "ids.txt", "--benign", "none", "--attack", "direct"]
+    words += ["--judge", "tool_called:send_mail", "--target", f"function:my_agent:{name}", "--json"]
+    done = subprocess.run([sys.executable, "-m", "withstand", *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (cell,) = json.loads(done.stdout)["cells"]
+    assert (cell["success"], cell["filtered"], cell["cases"], cell["tokens"]) == (1, 1, 2, 16)
+    cases = {case["behavior"]: case for case in withstand.load(store=tmp_path / "withstand.db").cases()}
+    assert (cases["bagels"]["completion"], cases["bagels"]["reasoning"]) == ("Sent.", "a recipe")
+    assert "send_mail" in cases["bagels"]["why"]
+
+
+def test_a_function_that_returns_text_from_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "my_agent.py").write_text(AGENT)
+    words = ["run", "--suite", "kitchen", "--limit", "4", "--benign", "none", "--attack", "direct", "--json"]
+    words += ["--judge", "contains:knead", "--target", "function:my_agent:plain"]
+    done = subprocess.run([sys.executable, "-m", "withstand", *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (cell,) = json.loads(done.stdout)["cells"]
+    assert (cell["success"], cell["error"]) == (4, 0)
 
 
 def test_exceptions_are_retried_and_then_told() -> None:

@@ -1,11 +1,12 @@
-"""A Python function as target: `f(messages) -> str`, sync or async: the entry of an application. Ours."""
+"""A Python function as target: `f(messages) -> str`, or a mapping that says more, sync or async: the entry of an
+application. Ours."""
 
 import asyncio
 import importlib
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,22 +15,29 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError
+from withstand.models._calls import call_of
 from withstand.models._retry import Transient, retrying
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function that is called with a list of {"role": ..., "content": ...} and returns the answer, a str.
+    """A function that is called with a list of {"role": ..., "content": ...} and returns a str, or a mapping.
 
-    It gets neither sampling nor seed; tokens are not known and count as 0. A sync function runs in a thread of its
-    own, given up after `timeout`; the async ones of a model share one event loop, and are cancelled.
+    A mapping has at least one of "text", the answer, a str, and "tool_calls", a list of {"name": ..., "arguments": ...}
+    with arguments as JSON text or any JSON value (OpenAI's form, both inside "function", is read too). It may have
+    "reasoning", a str or a list of them: what was thought or retrieved, which judges do not see unless told;
+    "prompt_tokens" and "answer_tokens", whole numbers that else count as 0; "filtered", true where the application's
+    own filter spoke: then no judge is asked. None stands for a part that is not there; any other part is an error.
+
+    The function gets neither sampling nor seed. A sync one runs in a thread of its own, given up after `timeout`; the
+    async ones of a model share one event loop, and are cancelled.
 
     path: "module:name", as "my_app:answer" or "my_app:bot.answer", or what `register` returned.
     revision: which version of it this is (a commit), as no key can say. timeout: seconds for one call.
     tries: per row; an exception and a timeout are tried again. lanes: calls at once.
-    max_answer_chars: a longer answer is an error.
+    max_answer_chars: a longer text is an error.
 
-    Raises `SpecError` if the function is not to be found, `AskError` if it fails or returns anything but a str.
+    Raises `SpecError` if the function is not to be found, `AskError` if it fails or returns anything else.
     """
 
     version: ClassVar[int] = 1
@@ -73,22 +81,23 @@ class Function:
         _find(self.path)
 
     def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
-        return [Completion(chat=chat, text=self._answer(chat)) for chat in chats]
+        return [self._answer(chat) for chat in chats]
 
-    def _answer(self, chat: Chat) -> str:
+    def _answer(self, chat: Chat) -> Completion:
         hint = "make the function answer this chat (call it by hand), or raise tries or timeout; then run again"
         answer = retrying(lambda: self._call(chat), self.tries, self.place, hint)
-        if not isinstance(answer, str):
+        if not isinstance(answer, (str, Mapping)):
             raise AskError(
                 f"{self.path} returned {'None' if answer is None else f'a {type(answer).__name__}'}, not a str",
-                hint='return the text alone, as answer["text"]' if isinstance(answer, dict) else "return the text",
+                hint='return the text, or {"text": ..., "tool_calls": [...]}',
             )
-        if len(answer) > self.max_answer_chars:
+        said = _completion(self.path, chat, {"text": answer} if isinstance(answer, str) else answer)
+        if len(said.text) > self.max_answer_chars:
             raise AskError(
-                f"{self.path} returned {len(answer):,} characters, above {self.max_answer_chars:,}",
+                f"{self.path} returned {len(said.text):,} characters, above {self.max_answer_chars:,}",
                 hint="make it answer more briefly, or raise max_answer_chars",
             )
-        return answer
+        return said
 
     def _call(self, chat: Chat) -> object:
         function = _find(self.path)
@@ -108,6 +117,53 @@ class Function:
         if error := future.exception():
             raise Transient(f"{type(error).__name__}: {error}") from error
         return future.result()
+
+
+PARTS: dict[str, tuple[type, ...]] = {
+    "text": (str,),
+    "tool_calls": (list, tuple),
+    "reasoning": (str, list, tuple),
+    "prompt_tokens": (int,),
+    "answer_tokens": (int,),
+    "filtered": (bool,),
+}
+
+
+def _completion(path: str, chat: Chat, answer: Mapping[str, Any]) -> Completion:
+    """What a mapping says, or an `AskError` that names the part that is wrong."""
+    known = ", ".join(PARTS)
+    given: dict[str, Any] = {name: value for name, value in answer.items() if value is not None}
+    for name, value in given.items():
+        if name not in PARTS:
+            raise AskError(f"{path} returned a part {name!r}, which is not known", hint=f"parts are {known}")
+        count = PARTS[name] == (int,)
+        odd = count and (isinstance(value, bool) or value < 0) if isinstance(value, (int, float)) else False
+        if not isinstance(value, PARTS[name]) or odd:
+            wanted = "a whole number, 0 or more" if count else " or ".join(kind.__name__ for kind in PARTS[name])
+            raise AskError(f"{path} returned {value!r:.100} as {name}", hint=f"it must be {wanted}")
+    if not {"text", "tool_calls", "filtered"} & set(given):
+        raise AskError(f"{path} returned neither text nor tool_calls", hint=f'as {{"text": ...}}; parts are {known}')
+    reasoning = given.get("reasoning", "")
+    parts = [reasoning] if isinstance(reasoning, str) else reasoning
+    if not all(isinstance(part, str) for part in parts):
+        raise AskError(f"{path} returned reasoning that is not all text", hint="give a str, or a list of them")
+    try:
+        calls = tuple(map(call_of, given.get("tool_calls", ())))
+    except TypeError as error:
+        raise AskError(
+            f"{path} returned tool_calls that are no JSON: {error}", hint="give the arguments as text"
+        ) from None
+    if not all(call.name for call in calls):
+        raise AskError(f"{path} returned a tool call without a name", hint='as {"name": ..., "arguments": ...}')
+    return Completion(
+        chat,
+        given.get("text", ""),
+        "filtered" if given.get("filtered") else "stop",
+        "\n\n".join(parts),
+        calls,
+        prompt_tokens=given.get("prompt_tokens", 0),
+        answer_tokens=given.get("answer_tokens", 0),
+    )
 
 
 _live: dict[str, Callable[..., Any]] = {}
