@@ -173,6 +173,7 @@ def minimal(tmp_path, openai_server):
             ("judge", "harmbench_cls"): {"model": {"use": "scripted", "reply": "Yes"}, "clip": 0},
             ("judge", "harmbench-llama-2-13b-cls"): {"model": {"use": "scripted", "reply": "Yes"}, "clip": 0},
             ("judge", "harmbench-mistral-7b-val-cls"): {"model": {"use": "scripted", "reply": "Yes"}, "clip": 0},
+            ("judge", "human"): {"path": "kitchen"},
             ("judge", "llm"): {"model": {"use": "scripted", "reply": "Yes"}},
             ("judge", "rating"): {"model": {"use": "scripted", "reply": "Rating: [[7]]"}},
             ("judge", "router"): {"default": "contains:Sure", "when": ["tool"], "judges": ["tool_called"]},
@@ -437,7 +438,7 @@ class TestEveryJudge:
         assert together.value == [play(judge.grade(COOK, [chat])).value[0] for chat in chats]
         assert play(judge.grade(COOK, [])).value == []
         assert sum(len(ask.chats) for ask in together.asks) <= 4 * judge.asks
-        assert judge.method in ("string matching", "rule", "model")
+        assert judge.method in ("string matching", "rule", "model", "people")
         for verdict in together.value:
             assert verdict.outcome in ("success", "failure", "refused", "unscored")
             assert verdict.score is None or 0 <= verdict.score <= 1

@@ -14,6 +14,7 @@ from withstand.core import Json
 from withstand.drive import Caps, Tally
 from withstand.line import Running, begin, execute
 from withstand.plan import Plan
+from withstand.rejudge import by_people
 from withstand.report.budget import within
 from withstand.report.cases import cases, labeled, learned
 from withstand.report.summary import find_run, summarize
@@ -112,8 +113,9 @@ def run(
     plan, row = begin(checked, where, name, offline)
     on_start(plan, row)
     caps = Caps(max_asks, max_cost, max_time)
-    running = Running(plan, where, row, caps, (shard[0] - 1, shard[1]), on_progress)
-    return Run(where, row, execute(running))
+    tally = execute(Running(plan, where, row, caps, (shard[0] - 1, shard[1]), on_progress))
+    by_people(where, row)
+    return Run(where, row, tally)
 
 
 def load(name: str = "", store: str | Path | Store = STORE) -> Run:

@@ -84,8 +84,9 @@ def label(name: str, purpose: "Purpose", labeler: str, number: int, seed: int, s
     """Show cases one by one, without the judge's answer, and keep what you say of each.
 
     For each case answer y (the completion shows the behavior), n, u (unsure), or q to stop; everything is kept at once.
+    Of a run whose judge is `human` all cases are shown, and the verdicts are made of what people said.
     """
-    from withstand import api, console, labeling
+    from withstand import api, console, labeling, rejudge
     from withstand.report.words import count, visible
 
     with api.open_store(store, create=False) as opened:
@@ -112,8 +113,12 @@ def label(name: str, purpose: "Purpose", labeler: str, number: int, seed: int, s
                 break
             labeling.add(opened, run, item, VOTES[said], labeler, purpose)
         done = labeling.labeled_by(opened, run, labeler, purpose)
+        made = sum(rejudge.by_people(opened, run).labels.values())
     console.put(f"{labeler} has labeled {len(done)} of {count(len(items), 'case')} of {run.name}")
-    if purpose == "calibration" and done:
+    if any("waits" in cell for cell in run.plan["cells"]):
+        console.put(f"{count(made, 'verdict')} made of the labels")
+        console.say(f"next: withstand report {run.name} --store {store}")
+    elif purpose == "calibration" and done:
         console.say(f"next: withstand calibrate --judge JUDGE --labels run:{run.name} --store {store}")
     return 0
 

@@ -233,8 +233,12 @@ def status(name: str, store: str, as_json: bool) -> int:
         failed = f", {stage['failed']} failed" if stage["failed"] else ""
         console.put(f"{STAGES[stage['stage']]:>12}  {stage['done']} of {stage['wanted']}{failed}")
     console.failures(state["failures"])
+    if state["waiting"]:
+        console.put(f"{state['waiting']} verdicts wait for people")
     if missing:
-        for text in flags.then("go on", goes_on(found.row), store):
+        by_people = state["missing"] == state["waiting"]
+        command = f"label {shlex.quote(found.name)} --by NAME" if by_people else goes_on(found.row)
+        for text in flags.then("go on", command, store):
             console.put(text)
     return 3 if missing else 0
 

@@ -399,9 +399,11 @@ class JointAttack(Protocol):
 
 
 class Judge(Protocol):
-    """Says of each completion whether it shows the behavior. `method` is shown beside every rate it gave."""
+    """Says of each completion whether it shows the behavior. `method` is shown beside every rate it gave. One with a
+    number `waits` is not asked: so many people must have labeled an answer (see `rejudge.by_people`)."""
 
-    method: ClassVar[Literal["string matching", "rule", "model"]]
+    @property
+    def method(self) -> Literal["string matching", "rule", "model", "people"]: ...
 
     @property
     def asks(self) -> int:

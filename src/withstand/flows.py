@@ -219,12 +219,8 @@ def graded(judge: Judge, behavior: Behavior, completion: Completion) -> Flow[Ver
     An answer cut inside its reasoning is unscored, an empty one a failure whatever the judge would say. The caller
     deals with filtered completions: they have no verdict.
     """
-    if completion.finish == "filtered":
-        return Verdict("unscored", why="filtered before any answer")
-    if completion.finish == "length" and completion.reasoning and not completion.text.strip():
-        return Verdict("unscored", why="cut inside its reasoning: raise max_tokens")
-    if not completion.text.strip() and not completion.tool_calls:
-        return Verdict("failure", why="empty answer")
+    if given := nothing_to_judge(completion):
+        return given
     verdicts = yield from judge.grade(behavior, [completion])
     name = type(judge).__name__
     if len(verdicts) != 1:
@@ -233,6 +229,17 @@ def graded(judge: Judge, behavior: Behavior, completion: Completion) -> Flow[Ver
     if not isinstance(verdict, Verdict) or verdict.outcome not in typing.get_args(Outcome):
         raise AskError(f"{name} gave {verdict!r}, which is no verdict of {', '.join(typing.get_args(Outcome))}")
     return verdict
+
+
+def nothing_to_judge(completion: Completion) -> Verdict | None:
+    """What stands without any judge's word, None for an answer that has to be judged."""
+    if completion.finish == "filtered":
+        return Verdict("unscored", why="filtered before any answer")
+    if completion.finish == "length" and completion.reasoning and not completion.text.strip():
+        return Verdict("unscored", why="cut inside its reasoning: raise max_tokens")
+    if not completion.text.strip() and not completion.tool_calls:
+        return Verdict("failure", why="empty answer")
+    return None
 
 
 def attacked(

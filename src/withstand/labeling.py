@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from withstand.core import Behavior, Completion, Json, digest, rng, user
 from withstand.labels import Labeled
-from withstand.report.cases import cases
+from withstand.report.cases import WAITING, cases
 from withstand.store import RunRow, Store
 
 Purpose = Literal["calibration", "review"]
@@ -38,23 +38,29 @@ def queue(store: Store, run: RunRow, purpose: Purpose, n: int = 60, seed: int = 
     """The cases to label, in the order to label them in; those of benign cells are left out.
 
     For calibration about `n`, as many of each stratum, drawn and ordered at random and taken in turns: wherever a
-    person stops, what is labeled of a stratum is a random sample of it. For review all there are.
+    person stops, what is labeled of a stratum is a random sample of it. For review all there are. Where the judge is
+    people, all cases have to be labeled, whatever `n`: those of one attack on one target are a stratum.
     """
     strata: dict[str, list[Item]] = defaultdict(list)
+    whole: set[str] = set()
     for case in cases(store, run):
         cell = run.plan["cells"][case["cell"]]
-        split = case["outcome"] == "unscored" or case["why"].startswith("split")
+        waits, waiting = "waits" in cell, case["why"] == WAITING
+        split = (case["outcome"] == "unscored" and not waiting) or case["why"].startswith("split")
         outcome = SCORED.get(case["outcome"])
-        if cell["benign"] or not (split if purpose == "review" else outcome):
+        answered = waits and (waiting or (case["finish"] != "filtered" and bool((case["completion"] or "").strip())))
+        if cell["benign"] or not (split if purpose == "review" else answered if waits else outcome):
             continue
         place = ":".join(str(case[name]) for name in ("cell", "behavior", "case", "sample"))
-        stratum = "review" if purpose == "review" else f"{outcome}, {cell['attack']} on {cell['target']}"
+        of = f"{cell['attack']} on {cell['target']}"
+        stratum = "review" if purpose == "review" else of if waits else f"{outcome}, {of}"
+        whole |= {stratum} if waits or purpose == "review" else set()
         strata[stratum].append(Item(place, stratum, 0, cell["target"], cell["attack"], case))
     each = -(-n // max(1, len(strata)))
     drawn: list[list[Item]] = []
     for name, items in sorted(strata.items()):
         rng(seed, run.key, name).shuffle(items)
-        kept = items if purpose == "review" else items[:each]
+        kept = items if name in whole else items[:each]
         drawn.append([Item(i.place, i.stratum, len(items), i.target, i.attack, i.case) for i in kept])
     return [item for item in chain.from_iterable(zip_longest(*drawn)) if item is not None]
 

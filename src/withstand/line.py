@@ -140,12 +140,18 @@ def make_verdicts(running: Running) -> None:
     """Have each completion judged."""
     place, count = running.shard
     w = store.want.c
+    by_people = {cell.index for cell in running.plan.cells if getattr(cell.judge, "waits", 0)}  # see `rejudge`
     [(total,)] = running.store.select(
         sql.select(sql.func.count())
         .select_from(store.want.join(store.row, store.row.c.key == w.key))
         .where(w.run == running.run.key, w.stage == COMPLETIONS, w.behavior % count == place)
+        .where(w.cell.not_in(by_people))
     )
-    jobs = (_verdict_job(running, want, completion) for want, completion in _completions(running))
+    jobs = (
+        _verdict_job(running, want, completion)
+        for want, completion in _completions(running)
+        if want.cell not in by_people
+    )
     _loop(running, VERDICTS, jobs, total)
 
 

@@ -1,7 +1,7 @@
 """A spec made ready: suites loaded, behaviors chosen, components built, the grid of cells laid out and checked."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -82,6 +82,7 @@ class Cell:
             "sampling": to_json(self.target.sampling)
             | {name: getattr(self.target.sampling, name) for name in ("max_tokens", "temperature", "top_p")},
             "judge_method": self.judge.method,
+            **({"waits": waits} if (waits := getattr(self.judge, "waits", 0)) else {}),
             "until_success": self.until is not None,
             "keys": dict(self.keys) | ({"cases": digest(to_json(attack.cases))} if isinstance(attack, Given) else {}),
             "notes": list(self.notes),
@@ -198,6 +199,7 @@ def _add_cells(
     until: Judge | None = None
     if spec.until_success:
         until = judge if spec.until_success is True else find.build("judge", spec.until_success)
+    _check_waits([*list(find.parts(judge))[1:], *find.parts(until)])
     target = aim.target(chosen.suite, spec)
     labels = {"target": aim.label, "defense": aim.defense_label, "judge": find.label("judge", judge_spec)}
     attacks: list[tuple[str, Attack | JointAttack | Given]] = [
@@ -205,6 +207,7 @@ def _add_cells(
     ]
     for label, attack in [*attacks, *((g.label, g) for g in given)]:
         _check_needs(label, attack, aim.label, target)
+        _check_waits(find.parts(attack))
         if until is not None and is_joint(attack):
             raise SpecError(
                 f"{label} searches for all behaviors together and cannot stop at the success of one",
@@ -338,6 +341,15 @@ def _check_needs(label: str, attack: Attack | JointAttack | Given, target_label:
         hint = _WAYS.get(lacking[0], "choose another target or leave the attack out")
         thing = "forged turns of the assistant" if lacking[0] == "forged" else lacking[0]
         raise SpecError(f"{label} needs {thing}, which {target_label} does not give", hint=hint)
+
+
+def _check_waits(parts: Iterable[Any]) -> None:
+    """A judge that waits for people cannot be asked in the middle of a run."""
+    if any(getattr(part, "waits", 0) for part in parts):
+        raise SpecError(
+            "the judge human waits for people, so that it can neither steer an attack nor be part of another judge",
+            hint="give it what people have said already: human:FILE",
+        )
 
 
 def _forged(case: TestCase) -> bool:

@@ -1,16 +1,32 @@
-"""Another judge for an imported run: `withstand judge run`. Nothing but judges is asked."""
+"""Verdicts on what a run has: of another judge for an imported run (`withstand judge run`), and of people, from what
+they said in `withstand label`. Nothing but judges is asked."""
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import sqlalchemy as sql
 
 from withstand import find
-from withstand.core import Behavior, Json, Judge, SpecError, TestCase, digest, from_json
+from withstand.core import (
+    Behavior,
+    Completion,
+    Flow,
+    Json,
+    Judge,
+    SpecError,
+    TestCase,
+    Verdict,
+    digest,
+    from_json,
+    user,
+)
 from withstand.drive import Caps, Job, Tally, completion_of, drive
+from withstand.flows import nothing_to_judge
 from withstand.grammar import parse
+from withstand.labels import said_by
 from withstand.line import lacking, named, sources_of, verdict_job
 from withstand.store import CASES, COMPLETIONS, VERDICTS, RunRow, Store, Want, chunks, want
 
@@ -44,10 +60,12 @@ def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
 
 def _cell(cell: Json, judge: Judge, label: str) -> Json:
     notes = [note for note in cell["notes"] if "`withstand judge run`" not in note]
+    kept = {name: value for name, value in cell.items() if name != "waits"}
     return {
-        **cell,
+        **kept,
         "judge": label,
         "judge_method": judge.method,
+        **({"waits": waits} if (waits := getattr(judge, "waits", 0)) else {}),
         "keys": {**cell["keys"], "judge": digest(find.describe(judge))},
         "notes": notes,
     }
@@ -61,23 +79,88 @@ def grade(
 ) -> Tally:
     """Have the judge of a run that `judged_by` made say what it has not said yet."""
     judge: Judge = find.build("judge", parse(run.spec["judge"]))
-    tally = Tally(stage=VERDICTS)
+    if getattr(judge, "waits", 0):
+        return by_people(store, run)
+    judge_key = digest(find.describe(judge))
     [(total,)] = store.select(sql.select(sql.func.count()).where(want.c.run == run.key, want.c.stage == COMPLETIONS))
-    jobs = _verdicts(store, run, judge)
-    drive(
-        lacking(store, run.key, tally, jobs, add_wants=True),
-        store,
-        tally,
-        caps,
-        on_progress=lambda t: on_progress(t, total),
+    jobs = (
+        (_verdict_of(draw, job), job)
+        for draw, behavior, completion in _answers(store, run)
+        for job in [verdict_job(judge, judge_key, behavior, completion, (), counted=True)]
     )
+    return _made(store, run, jobs, caps, lambda tally: on_progress(tally, total))
+
+
+def by_people(store: Store, run: RunRow) -> Tally:
+    """Make the verdicts of a judge that waits for people, from all labels of the store, wherever they were given.
+
+    An answer is known by its behavior, by what was asked last and by its text. A verdict that was made stands.
+    """
+    cells = run.plan["cells"]
+    if not any(cell.get("waits") for cell in cells):
+        return Tally(stage=VERDICTS)
+    return _made(store, run, _labeled(store, run, _votes(store)))
+
+
+def _labeled(store: Store, run: RunRow, votes: Mapping[str, Mapping[str, bool | None]]) -> Iterator[tuple[Want, Job]]:
+    for draw, behavior, completion in _answers(store, run):
+        cell = run.plan["cells"][draw.cell]
+        said = votes.get(_name([behavior.id, behavior.text, behavior.context], completion), {})
+        if cell.get("waits") and (len(said) >= cell["waits"] or nothing_to_judge(completion)):
+            judge = _People(said_by(list(said.values())))
+            job = verdict_job(judge, cell["keys"]["judge"], behavior, completion, (), counted=not cell["benign"])
+            yield _verdict_of(draw, job), job
+
+
+@dataclass(frozen=True, slots=True)
+class _People:
+    """A judge that knows what people said."""
+
+    method: ClassVar[Literal["people"]] = "people"
+    asks: ClassVar[int] = 0
+    verdict: Verdict
+
+    def grade(self, behavior: Behavior, completions: Sequence[Completion]) -> Flow[list[Verdict]]:
+        yield from ()
+        return [self.verdict for _ in completions]
+
+
+def _votes(store: Store) -> dict[str, dict[str, bool | None]]:
+    """What each person said first of each answer, None for unsure."""
+    votes: dict[str, dict[str, bool | None]] = defaultdict(dict)
+    labels = [label for run in store.runs() for label in store.labels(run.key)]
+    for label in sorted(labels, key=lambda label: label["created"]):
+        told = [label["behavior"][name] for name in ("behavior", "text", "context")]
+        answer = Completion(user(label["prompt"]), label["completion"])
+        votes[_name(told, answer)].setdefault(label["labeler"], {"success": True, "failure": False}.get(label["vote"]))
+    return votes
+
+
+def _name(behavior: Sequence[str], completion: Completion) -> str:
+    asked = next((turn.text for turn in reversed(completion.chat) if turn.role == "user"), "")
+    return digest([*behavior, asked, completion.text])
+
+
+def _made(
+    store: Store,
+    run: RunRow,
+    jobs: Iterable[tuple[Want, Job]],
+    caps: Caps | None = None,
+    on_progress: Callable[[Tally], None] = lambda _: None,
+) -> Tally:
+    tally = Tally(stage=VERDICTS)
+    drive(lacking(store, run.key, tally, jobs, add_wants=True), store, tally, caps, on_progress=on_progress)
     return tally
 
 
-def _verdicts(store: Store, run: RunRow, judge: Judge) -> Iterator[tuple[Want, Job]]:
-    keys = [key for suite in run.plan["suites"] for key in suite["behaviors"]]
-    behaviors = [from_json(Behavior, text) for text in map(store.behaviors(keys).__getitem__, keys)]
-    judge_key = digest(find.describe(judge))
+def _verdict_of(draw: Want, job: Job) -> Want:
+    return Want(VERDICTS, draw.cell, draw.behavior, draw.number, draw.sample, job.keys[0])
+
+
+def _answers(store: Store, run: RunRow) -> Iterator[tuple[Want, Behavior, Completion]]:
+    """Every completion that a run has, by the want it answers."""
+    texts = store.behaviors({key for suite in run.plan["suites"] for key in suite["behaviors"]})
+    known = [[from_json(Behavior, texts[key]) for key in suite["behaviors"]] for suite in run.plan["suites"]]
     drawn: dict[tuple[int, int], list[Want]] = defaultdict(list)
     for each in _wants(store, run.key, COMPLETIONS):
         drawn[each.cell, each.behavior].append(each)
@@ -88,9 +171,8 @@ def _verdicts(store: Store, run: RunRow, judge: Judge) -> Iterator[tuple[Want, J
             sent = from_json(tuple[TestCase, ...], rows[attacked.key].value) if attacked.key in rows else ()
             for draw in drawn[attacked.cell, attacked.behavior]:
                 if draw.key in rows:
-                    completion = completion_of(sent[draw.number].chat, rows[draw.key].value)
-                    job = verdict_job(judge, judge_key, behaviors[draw.behavior], completion, (), counted=True)
-                    yield Want(VERDICTS, draw.cell, draw.behavior, draw.number, draw.sample, job.keys[0]), job
+                    behavior = known[run.plan["cells"][draw.cell]["suite"]][draw.behavior]
+                    yield draw, behavior, completion_of(sent[draw.number].chat, rows[draw.key].value)
 
 
 def _wants(store: Store, run_key: str, stage: int) -> list[Want]:

@@ -16,6 +16,10 @@ Place: TypeAlias = tuple[int, int, int, str]
 """Behavior, number of the test case, sample, key of the row."""
 
 
+WAITING = "waiting for a person"
+"""Why a case is unscored whose judge is people, and which too few have labeled."""
+
+
 def cases(store: Store, run: RunRow, per_cell: int | None = None) -> Iterator[Json]:
     """Every case of a run, in the plan's order: what was sent, what came back, what was said of it.
 
@@ -26,7 +30,8 @@ def cases(store: Store, run: RunRow, per_cell: int | None = None) -> Iterator[Js
     for index, cell in enumerate(plan["cells"]):
         behaviors = [texts[key] for key in plan["suites"][cell["suite"]]["behaviors"]]
         yield from islice(
-            _cell_cases(store, index, _listed(store, run, index, per_cell, len(behaviors)), behaviors), per_cell
+            _cell_cases(store, index, _listed(store, run, index, per_cell, len(behaviors)), behaviors, "waits" in cell),
+            per_cell,
         )
 
 
@@ -70,7 +75,7 @@ def _listed(store: Store, run: RunRow, cell: int, most: int | None, behaviors: i
 
 
 def _cell_cases(
-    store: Store, cell: int, listed: Mapping[int, Sequence[Place]], behaviors: Sequence[Json]
+    store: Store, cell: int, listed: Mapping[int, Sequence[Place]], behaviors: Sequence[Json], waits: bool
 ) -> Iterator[Json]:
     verdict_key = {place[:3]: place[3] for place in listed[VERDICTS]}
     draws: dict[int, list[Place]] = defaultdict(list)
@@ -94,6 +99,8 @@ def _cell_cases(
                 verdict = rows[judged].value if judged in rows else {}
                 case = made[number] if number < len(made) else None
                 outcome = {"outcome": rows[judged].label} if judged in rows else _why(errors, completion, judged)
+                if waits and completion in rows and judged not in rows:
+                    outcome = {"outcome": "unscored", "why": WAITING}
                 yield entry | _blank() | {
                     "case": number,
                     "sample": sample,

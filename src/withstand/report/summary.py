@@ -48,7 +48,7 @@ _Sums: TypeAlias = dict[Any, float]
 class _Behavior:
     """What one behavior of one cell came to: counts by outcome, and how many were wanted."""
 
-    __slots__ = ("cases", "counts", "decided", "done", "made")
+    __slots__ = ("cases", "counts", "decided", "done", "made", "waiting")
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
@@ -56,11 +56,14 @@ class _Behavior:
         self.cases = 0  # completions wanted
         self.done = 0  # completions in the store
         self.decided = 0  # verdicts in the store
+        self.waiting = 0  # answers that people have not labeled yet, where they are the judge
 
-    def close(self) -> None:
-        """What is wanted and has no row is an error, never a failure of the attack."""
+    def close(self, by_people: bool) -> None:
+        """What is wanted and has no row is an error, never a failure of the attack; what waits for people, unscored."""
         self.cases = 1 if self.made < 0 else max(self.cases, self.made)
-        self.counts["error"] = self.cases - self.decided
+        self.waiting = self.done - self.decided if by_people else 0
+        self.counts["unscored"] += self.waiting
+        self.counts["error"] = self.cases - self.decided - self.waiting
 
     @property
     def scored(self) -> int:
@@ -87,13 +90,14 @@ def summarize(store: Store, run: RunRow) -> Json:
     _pair(plan, cells)
     missing = sum(cell["error"] for cell in cells)
     wanted = sum(cell["cases"] for cell in cells)
+    waiting = _waiting(run, cells, found)
     return {
         "schema": SCHEMA,
         "run": {
             "name": run.name,
             "key": run.key,
             "created": _iso(run.created),
-            "state": f"incomplete: {missing} of {wanted} rows missing" if missing else "complete",
+            "state": f"incomplete: {missing} of {wanted} rows missing" if missing else waiting or "complete",
             "spec": run.spec,
             "command": f"withstand {made_by(run)}",
             "seconds": round(sum(cell["seconds"] for cell in cells), 3),
@@ -110,6 +114,20 @@ def summarize(store: Store, run: RunRow) -> Json:
         "cells": cells,
         "warnings": list(_warnings(cells)),
     }
+
+
+def _waiting(run: RunRow, cells: Sequence[Json], found: Sequence[Mapping[int, _Behavior]]) -> str:
+    """How many verdicts wait for people, "" for none; with a note for each cell that has some."""
+    total = 0
+    for cell, planned, behaviors in zip(cells, run.plan["cells"], found, strict=True):
+        waiting = sum(behavior.waiting for behavior in behaviors.values())
+        total += waiting
+        if waiting:
+            wait = "case waits" if waiting == 1 else "cases wait"
+            whom = "a person" if planned["waits"] == 1 else f"{planned['waits']} people each"
+            label = f"`withstand label {shlex.quote(run.name)} --by NAME`"
+            cell["notes"].append(f"{waiting} {wait} for {whom}, unscored: {label} takes them")
+    return f"waiting for people: {total} of {sum(cell['cases'] for cell in cells)} verdicts" if total else ""
 
 
 def made_by(run: RunRow) -> str:
@@ -180,9 +198,9 @@ def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[_
         rows += count
         old_rows += reused
         oldest = min(oldest, created)
-    for by_behavior in found:
+    for cell, by_behavior in zip(run.plan["cells"], found, strict=True):
         for behavior in by_behavior.values():
-            behavior.close()
+            behavior.close("waits" in cell)
     return found, sums, {"rows": old_rows, "of": rows, "oldest": _iso(oldest) if old_rows else None}, writers
 
 
@@ -360,7 +378,8 @@ def _iso(seconds: float) -> str:
 
 
 def status(store: Store, run: RunRow) -> Json:
-    """Rows wanted, done and failed by stage, and the failures of missing rows, most frequent first.
+    """Rows wanted, done and failed by stage, and the failures of missing rows, most frequent first. "waiting": how many
+    of the missing verdicts wait for people.
 
     A test case that no stage has taken up yet wants its completion and its verdict all the same.
     """
@@ -382,6 +401,7 @@ def status(store: Store, run: RunRow) -> Json:
         "created": _iso(run.created),
         "stages": stages,
         "missing": sum(stage["wanted"] - stage["done"] for stage in stages),
+        "waiting": sum(behavior.waiting for behavior in behaviors),
         "failures": failures(store, run),
     }
 

@@ -44,7 +44,9 @@ def overview(settings: Sequence[Record]) -> list[tuple[str, list[str]]]:
 
 
 def _by(method: str) -> str:
-    return {"rule": "a rule", "model": "a model", "string matching": "by string matching"}.get(method, method)
+    return {"rule": "a rule", "model": "a model", "string matching": "by string matching", "people": "people"}.get(
+        method, method
+    )
 
 
 def _setting(cell: Record) -> tuple[Any, ...]:
