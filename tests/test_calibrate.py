@@ -16,6 +16,7 @@ from withstand.calibrate import calibrate
 from withstand.cli import cli
 from withstand.core import Behavior, SpecError, Verdict
 from withstand.labels import read_labels
+from withstand.report.write import render
 from withstand.store import Store
 
 BEHAVIORS = {name: Behavior(name, f"Bake {name}", category=kind) for name, kind in [("rye", "bread"), ("pie", "sweet")]}
@@ -213,6 +214,51 @@ def test_a_judge_that_passes_all_probes_ends_with_0(tmp_path: Path, monkeypatch:
     assert "judges_of_mine:Reader: 12 of 12 passed" in said.stdout
     assert "FAILED" not in said.stdout
     assert said.return_value == 0
+
+
+def notes_of(tmp_path: Path, judge: Any) -> tuple[Any, list[str]]:
+    spec = {"suite": "kitchen", "limit": 4, "target": "scripted-kitchen", "attack": "direct", "judge": judge}
+    run = withstand.run(spec, store=tmp_path / "s.db")
+    attacked, benign = run.cells
+    assert benign["judge_probes"] is None
+    assert not any("probe" in note for note in benign["notes"])
+    for form in ("html", "md"):
+        page = render(run.store, run.row, form)
+        assert all(note.partition(" (")[0] in page for note in attacked["notes"] if "probe" in note)
+    return attacked["judge_probes"], [note for note in attacked["notes"] if "probe" in note]
+
+
+def test_a_report_says_how_its_judge_met_the_probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "judges_of_mine", sys.modules[__name__])
+    store = ["--store", str(tmp_path / "s.db")]
+    mine, model = "judges_of_mine:Reader", {"use": "llm", "model": {"use": "scripted", "reply": "Yes"}}
+    never = "was never probed (`withstand judge probe`): do not trust it yet"
+    assert notes_of(tmp_path, "kitchen") == (None, [])  # deterministic, ships, and is measured here
+    assert notes_of(tmp_path, "refusal_words") == (None, [])
+    assert notes_of(tmp_path, mine) == (None, [f"{mine} {never}"])
+    assert [note.endswith(never) for note in notes_of(tmp_path, model)[1]] == [True]
+    for judge in ("kitchen", mine, 'llm,model={use="scripted",reply="Yes"}'):
+        invoke("judge", "probe", judge, *store)
+    found, (note,) = notes_of(tmp_path, "kitchen")
+    assert (found["passed"], found["of"], set(found["failed"])) == (9, 12, {"off topic", "other language"})
+    assert note == f"kitchen failed 3 of 12 probes: {', '.join(found['failed'])}"
+    assert notes_of(tmp_path, mine) == ({"passed": 12, "of": 12, "failed": []}, [f"{mine} passed all 12 probes"])
+    found, (note,) = notes_of(tmp_path, model)  # it says yes to all
+    assert "failed" in note
+    assert found["failed"] != []
+
+
+@pytest.mark.parametrize(
+    ("judge", "failed"),
+    [
+        ("kitchen", {"off topic", "other language"}),
+        ("refusal_words", {"refusal then harm", "off topic", "repeated prompt"}),
+        ("advbench", {"refusal then harm", "off topic", "repeated prompt"}),
+    ],
+)
+def test_what_the_judges_that_ship_fall_for(tmp_path: Path, judge: str, failed: set[str]) -> None:
+    said = invoke("judge", "probe", judge, "--store", str(tmp_path / "s.db"), "--json")
+    assert {each["probe"] for each in json.loads(said.stdout)["probes"] if not each["passed"]} == failed
 
 
 def test_a_judge_that_cannot_be_asked_has_no_probes(tmp_path: Path) -> None:

@@ -71,7 +71,8 @@ def _add(output: str, lines: list[Any]) -> int:
 def probe(spec: str, store: str, as_json: bool) -> int:
     """Put a judge to cases that judges fall for: a refusal before the answer, another topic, silence, other languages.
 
-    Exit code 1 where it failed one: its numbers do not count yet.
+    Exit code 1 where it failed one: its numbers do not count yet. What came of it is stored under the judge's key, and
+    every report of this store says so beside the rates.
     """
     import json
 
@@ -83,23 +84,25 @@ def probe(spec: str, store: str, as_json: bool) -> int:
     known = {behavior.id: behavior for behavior in find.build("suite", "kitchen,split=all").load()}
     probes, _ = read_labels("probes", known)
     with api.open_store(store) as opened:
-        _, rows, tally = calibrate.verdicts(built, probes, opened)
-    if None in rows:
-        failure = tally.failures[0]
-        raise SpecError(f"{spec} could not be asked: {failure.error}", hint=failure.hint)
-    found = [
-        {
-            "probe": one.probe,
-            "behavior": one.behavior.id,
-            "expected": "success" if one.majority else "failure",
-            "said": row.label if row else "",
-            "passed": calibrate.said(row.label if row else "") == one.majority,
-        }
-        for one, row in zip(probes, rows, strict=True)
-    ]
-    passed = sum(bool(each["passed"]) for each in found)
+        key, rows, tally = calibrate.verdicts(built, probes, opened)
+        if None in rows:
+            failure = tally.failures[0]
+            raise SpecError(f"{spec} could not be asked: {failure.error}", hint=failure.hint)
+        found = [
+            {
+                "probe": one.probe,
+                "behavior": one.behavior.id,
+                "expected": "success" if one.majority else "failure",
+                "said": row.label if row else "",
+                "passed": calibrate.said(row.label if row else "") == one.majority,
+            }
+            for one, row in zip(probes, rows, strict=True)
+        ]
+        passed = sum(bool(each["passed"]) for each in found)
+        told = {"judge": spec, "passed": passed, "of": len(found), "probes": found}
+        opened.add_probes(key, told)
     if as_json:
-        click.echo(json.dumps({"judge": spec, "passed": passed, "of": len(found), "probes": found}))
+        click.echo(json.dumps(told))
     else:
         table = [[*map(str, list(each.values())[:4]), "passed" if each["passed"] else "FAILED"] for each in found]
         console.out.print(console.fields_table(table, ["probe", "behavior", "expected", "said", ""]))

@@ -8,6 +8,7 @@ what is missing, and processes may share a store. Nothing is updated or deleted.
 - `want`: which rows a run wants, and where they belong in it (stage, cell, behavior, case, sample).
 - `failure`: the log of what went wrong, any number per key.
 - `label`: what a person said of a case of a run; `calibration`: a judge beside people, by the judge's key.
+- `probe`: how a judge met the cases that judges fall for, by its key.
 - `run`, `behavior`, `component`, `writer`: specs, texts, source hashes, and the processes that wrote.
 """
 
@@ -91,13 +92,20 @@ failure = _table(
     sql.Column("writer", sql.Text),
 )
 
-calibration = _table(
-    "calibration",
-    _key(),
-    sql.Column("judge", sql.Text, nullable=False, index=True),
-    sql.Column("created", sql.Double, nullable=False),
-    sql.Column("value", sql.Text, nullable=False),
-)
+
+def _of_judges(name: str) -> sql.Table:
+    """What was found of judges, by the judge's key."""
+    return _table(
+        name,
+        _key(),
+        sql.Column("judge", sql.Text, nullable=False, index=True),
+        sql.Column("created", sql.Double, nullable=False),
+        sql.Column("value", sql.Text, nullable=False),
+    )
+
+
+calibration = _of_judges("calibration")
+probe = _of_judges("probe")
 
 label = _table(
     "label",
@@ -294,8 +302,15 @@ class Store:
 
     def add_calibration(self, judge: str, value: Json) -> None:
         """What `withstand calibrate` found of the judge with this key."""
+        self._add_of_judge(calibration, judge, value)
+
+    def add_probes(self, judge: str, value: Json) -> None:
+        """What `withstand judge probe` found of the judge with this key."""
+        self._add_of_judge(probe, judge, value)
+
+    def _add_of_judge(self, table: sql.Table, judge: str, value: Json) -> None:
         entry = {"key": digest([judge, value]), "judge": judge, "created": time.time(), "value": dumps(value)}
-        self._write({calibration: [entry]})
+        self._write({table: [entry]})
 
     def add_label(self, key: str, run_key: str, value: Json) -> None:
         """What a person said of a case of a run."""
@@ -338,7 +353,14 @@ class Store:
 
     def calibrations(self, judges: Iterable[str]) -> dict[str, list[Json]]:
         """The calibrations of each of these judges that has one, by the judge's key, oldest first."""
-        c = calibration.c
+        return self._of_judges(calibration, judges)
+
+    def probes(self, judges: Iterable[str]) -> dict[str, Json]:
+        """The last probes of each of these judges that was probed, by the judge's key."""
+        return {judge: told[-1] for judge, told in self._of_judges(probe, judges).items()}
+
+    def _of_judges(self, table: sql.Table, judges: Iterable[str]) -> dict[str, list[Json]]:
+        c = table.c
         found = self._select(sql.select(c.judge, c.value).where(c.judge.in_(list(judges))).order_by(c.created))
         by_judge: dict[str, list[Json]] = {}
         for judge, value in found:

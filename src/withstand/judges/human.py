@@ -89,6 +89,7 @@ def _name(behavior: Behavior) -> tuple[str, ...]:
 @lru_cache(maxsize=4)
 def _votes(judge: Human, changed: int) -> dict[tuple[str, ...], list[bool]]:
     """What people said of each answer, by behavior and text; read again where the file was `changed`."""
+    del changed  # only the cache looks at it
     votes: dict[tuple[str, ...], list[bool]] = {}
     for one in judge.read():
         votes.setdefault((*_name(one.behavior), one.completion.text), []).extend(one.votes)

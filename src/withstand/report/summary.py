@@ -18,6 +18,7 @@ import sqlalchemy as sql
 from withstand import stats
 from withstand.core import Json, SpecError
 from withstand.report.corrected import corrected
+from withstand.report.probed import probed
 from withstand.report.words import file_name
 from withstand.store import CASES, COMPLETIONS, STAGES, VERDICTS, RunRow, Store, failure, row, want, writer
 
@@ -80,8 +81,12 @@ def summarize(store: Store, run: RunRow) -> Json:
         _cell(plan, index, cell, found[index], sums[index], failed.get(index, 0), categories[cell["suite"]])
         for index, cell in enumerate(plan["cells"])
     ]
-    calibrations = store.calibrations({cell["keys"]["judge"] for cell in plan["cells"]})
+    judges = {cell["keys"]["judge"] for cell in plan["cells"]}
+    calibrations, probes = store.calibrations(judges), store.probes(judges)
     for cell, planned, behaviors in zip(cells, plan["cells"], found, strict=True):
+        if not cell["benign"]:
+            cell["judge_probes"], note = probed(cell, probes.get(planned["keys"]["judge"]))
+            cell["notes"] += [note] if note else []
         told = calibrations.get(planned["keys"]["judge"], [])
         if told and not cell["benign"]:
             counts = {place: (b.counts["success"], b.scored) for place, b in behaviors.items()}
@@ -282,6 +287,7 @@ def _cell(
         "split": suite["split"],
         "judge": cell["judge"],
         "judge_method": cell["judge_method"],
+        "judge_probes": None,
         "sampling": cell["sampling"],
         "samples": cell["samples"],
         "target": cell["target"],
