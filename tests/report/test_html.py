@@ -353,6 +353,25 @@ def test_null_rates_show_as_not_available_with_their_reason() -> None:
     assert "No over-refusal rate can be given" in text
 
 
+def test_the_rate_without_the_judges_error_has_a_column_where_there_is_one() -> None:
+    """Every line of the table is as wide as its head, with the column and without."""
+    told = {"rate": 0.31, "interval": [0.12, 0.5], "identified": True}
+    unknown = {"rate": None, "interval": [0.0, 1.0], "identified": False}
+    rows = [cell("direct", asr_corrected=told), cell("story", asr_corrected=unknown), cell("gcg", asr_corrected=None)]
+    failed = cell("pez", outcomes=(0, 0, 0, 0, 0, 60), asr_corrected=None)
+    for cells, columns in (([*rows, failed, benign()], 14), ([cell(), failed, benign()], 13)):
+        page = html(summary(cells), [], 0)
+        table = page[page.index('<table class="rates"') : page.index("</table>", page.index('<table class="rates"'))]
+        for line in re.findall(r"<tr.*?</tr>", table, re.DOTALL):
+            spans = re.findall(r"<t[hd]\b([^>]*)>", line)
+            width = sum(int(found[1]) if (found := re.search(r'colspan="(\d+)"', span)) else 1 for span in spans)
+            assert width == columns, line
+        assert ("judge's error" in table) == (columns == 14)
+    page = " ".join(html(summary([*rows, benign()]), [], 0).split())
+    assert 'data-label="corrected">31 %<span class="why">12\u201350 %</span>' in page
+    assert 'data-label="corrected">n/a<span class="why">0\u2013100 %</span>' in page
+
+
 def test_a_run_names_no_file_of_another_folder() -> None:
     assert file_name("my run") == "my run"
     assert file_name("../../etc/x\\y\n") == "..-..-etc-x-y-"
