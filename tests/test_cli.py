@@ -671,7 +671,7 @@ def test_names_with_spaces_are_quoted(withstand):
     [
         ("raise RuntimeError('out of soup')", "out of soup"),
         ("return None", "returned None, not a str"),
-        ("return {'text': 'x'}", "returned a dict, not a str"),
+        ("return {'answer': 'x'}", "returned a part 'answer', which is not known"),
         ("return 'x' * 10_000_000", "10,000,000 characters"),
         ("raise SystemExit(5)", "SystemExit"),
     ],

@@ -13,7 +13,9 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -141,6 +143,32 @@ def test_the_tutorial_gives_a_working_attack(tmp_path: Path, monkeypatch: pytest
     assert [cell["cases"] for cell in (telegram, copy, story)] == [20, 10, 10]
     assert all(cell["error"] == 0 for cell in (telegram, copy, story))
     assert copy["asr"] == story["asr"]
+
+
+def test_the_example_application_answers_as_its_page_says(tmp_path: Path) -> None:
+    """The two commands of docs/applications.md, word for word (but for the port, where that one is taken)."""
+    block = next(b for b in blocks("docs/applications.md") if "examples/kitchen_app.py" in b.text)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    port = "8765"
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", int(port))) == 0:
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                port = str(free.getsockname()[1])
+    spec = tmp_path / "examples" / "kitchen_app.toml"
+    spec.write_text(spec.read_text(encoding="utf-8").replace("8765", port), encoding="utf-8")
+    text = block.text.replace("8765", port)
+    (start, _), (ask, shown) = commands(text)
+    assert shlex.split(start)[0] == "python"
+    assert shlex.split(ask) == ["withstand", "run", "examples/kitchen_app.toml"]
+    assert len(shown) > 1
+    app = subprocess.Popen([sys.executable, *shlex.split(start)[1:]], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    try:
+        assert app.stdout is not None
+        assert f":{port}" in app.stdout.readline()  # it answers now
+        run_commands(Block("console", (), text, block.line), "docs/applications.md", tmp_path)
+    finally:
+        app.terminate()
+        app.communicate(timeout=10)
 
 
 # --- what a page must name ---------------------------------------------------------------------------------------
