@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 from withstand.core import AskError, Json, SpecError, at_least
 from withstand.models._pace import pace_of
 from withstand.models._retry import LONGEST_ASKED, Transient, retrying, seconds_asked
+from withstand.models._wire import split
 
 if TYPE_CHECKING:
     import openai
@@ -177,18 +178,7 @@ def _tokens(answer: Json) -> int:
 
 
 def _split(base_url: str) -> SplitResult:
-    """The parts of a base URL, or a `SpecError` if it cannot be one."""
-    hint = "write it as http://localhost:8000/v1"
-    try:
-        url = urlsplit(base_url)
-        _ = url.port
-    except ValueError as error:
-        raise SpecError(f"base_url is {base_url!r}: {error}", hint=hint) from error
-    if url.username or url.password:
-        raise SpecError("base_url holds a user name or password", hint="put the key in the variable key_env names")
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise SpecError(f"base_url is {base_url!r}, which is no http or https address", hint=hint)
-    return url
+    return split("base_url", base_url, "http://localhost:8000/v1", "put the key in the variable key_env names")
 
 
 _building = threading.Lock()

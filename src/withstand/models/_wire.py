@@ -185,18 +185,21 @@ def _built(line: Line) -> Any:
         ) from None
 
 
-def split(name: str, text: str) -> SplitResult:
-    """The parts of the URL in the field `name`, or a `SpecError` if it cannot be one."""
-    hint = "write it as https://app.example.org/chat"
+def split(
+    name: str,
+    text: str,
+    example: str = "https://app.example.org/chat",
+    secret: str = "send a header with a variable: Authorization: Basic ${NAME}",
+) -> SplitResult:
+    """The parts of the URL in the field `name`, or a `SpecError` if it cannot be one. `secret`: where one belongs."""
+    hint = f"write it as {example}"
     try:
         url = urlsplit(text)
         _ = url.port
     except ValueError as error:
         raise SpecError(f"{name} is {text!r}: {error}", hint=hint) from error
     if url.username or url.password:
-        raise SpecError(
-            f"{name} holds a user name or password", hint="send a header with a variable: Authorization: Basic ${NAME}"
-        )
+        raise SpecError(f"{name} holds a user name or password", hint=secret)
     if url.scheme not in ("http", "https") or not url.hostname or "{" in url.netloc:
         raise SpecError(f"{name} is {text!r}, which is no http or https address", hint=hint)
     return url
