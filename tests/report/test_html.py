@@ -368,8 +368,8 @@ def test_the_rate_without_the_judges_error_has_a_column_where_there_is_one() -> 
             assert width == columns, line
         assert ("judge's error" in table) == (columns == 14)
     page = " ".join(html(summary([*rows, benign()]), [], 0).split())
-    assert 'data-label="corrected">31 %<span class="why">12\u201350 %</span>' in page
-    assert 'data-label="corrected">n/a<span class="why">0\u2013100 %</span>' in page
+    assert 'data-label="corrected">31 %<span class="by">12\u201350 %</span>' in page
+    assert 'data-label="corrected">n/a<span class="by">0\u2013100 %</span>' in page
 
 
 def test_a_run_names_no_file_of_another_folder() -> None:
