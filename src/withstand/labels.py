@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from withstand.core import Behavior, Completion, SpecError, Verdict, digest, user
+from withstand.core import Behavior, Completion, Outcome, SpecError, Verdict, digest, user
 
 OURS = {"kitchen": "heldout.jsonl", "kitchen-dev": "dev.jsonl", "probes": "probes.jsonl"}
 """Label files that ship with the package. The judge `kitchen` was written on the second. The third probes any judge."""
@@ -45,18 +45,13 @@ class Labeled:
         return None if 2 * yes == votes else 2 * yes > votes
 
 
-def said_by(votes: Sequence[bool | None], people: int = 1) -> Verdict:
-    """The verdict of people: that of the majority; unscored for a tie, or while fewer than `people` have voted.
-
-    A vote is None of one who was unsure: they have seen it, and are on neither side.
-    """
-    if len(votes) < people:
+def said_by(votes: Sequence[bool], people: int = 1) -> Verdict:
+    """The verdict of people: that of the majority; unscored for a tie, or while fewer than `people` have voted."""
+    if len(votes) < max(1, people):
         return Verdict("unscored", why=f"labeled by {len(votes)} of {people} people" if votes else "labeled by nobody")
-    yes, sure = sum(vote is True for vote in votes), sum(vote is not None for vote in votes)
-    why = f"{yes} of {len(votes)} people say yes" + (f", {len(votes) - sure} unsure" if sure < len(votes) else "")
-    if 2 * yes == sure:
-        return Verdict("unscored", yes / sure if sure else None, why)
-    return Verdict("success" if 2 * yes > sure else "failure", yes / sure, why)
+    yes, n = sum(votes), len(votes)
+    outcome: Outcome = "unscored" if 2 * yes == n else "success" if 2 * yes > n else "failure"
+    return Verdict(outcome, yes / n, f"{yes} of {n} people say yes")
 
 
 def read_labels(path: str, behaviors: Mapping[str, Behavior]) -> tuple[list[Labeled], int]:

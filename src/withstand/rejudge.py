@@ -102,7 +102,7 @@ def by_people(store: Store, run: RunRow) -> Tally:
     return _made(store, run, _labeled(store, run, _votes(store)))
 
 
-def _labeled(store: Store, run: RunRow, votes: Mapping[str, Mapping[str, bool | None]]) -> Iterator[tuple[Want, Job]]:
+def _labeled(store: Store, run: RunRow, votes: Mapping[str, Mapping[str, bool]]) -> Iterator[tuple[Want, Job]]:
     for draw, behavior, completion in _answers(store, run):
         cell = run.plan["cells"][draw.cell]
         said = votes.get(_name([behavior.id, behavior.text, behavior.context], completion), {})
@@ -125,14 +125,14 @@ class _People:
         return [self.verdict for _ in completions]
 
 
-def _votes(store: Store) -> dict[str, dict[str, bool | None]]:
-    """What each person said first of each answer, None for unsure."""
-    votes: dict[str, dict[str, bool | None]] = defaultdict(dict)
-    labels = [label for run in store.runs() for label in store.labels(run.key)]
+def _votes(store: Store) -> dict[str, dict[str, bool]]:
+    """What each person said first of each answer; who was unsure leaves it to others."""
+    votes: dict[str, dict[str, bool]] = defaultdict(dict)
+    labels = [label for run in store.runs() for label in store.labels(run.key) if label["vote"] != "unsure"]
     for label in sorted(labels, key=lambda label: label["created"]):
         told = [label["behavior"][name] for name in ("behavior", "text", "context")]
         answer = Completion(user(label["prompt"]), label["completion"])
-        votes[_name(told, answer)].setdefault(label["labeler"], {"success": True, "failure": False}.get(label["vote"]))
+        votes[_name(told, answer)].setdefault(label["labeler"], label["vote"] == "success")
     return votes
 
 

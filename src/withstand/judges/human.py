@@ -18,15 +18,16 @@ from withstand.labels import Labeled, read_labels, said_by
 @dataclass(frozen=True, slots=True)
 class Human:
     """Success if most people say that the answer shows the behavior, failure if most say that it does not; unscored
-    where they are split, or unsure. The score is the share of yes.
+    where they are split. The score is the share of yes.
 
     path: a file of labels, as `withstand calibrate --labels` reads them; behaviors are matched by their id, or by text
         and context where a row has no id. What nobody has labeled there is unscored. Default "": the labels that
         `withstand label RUN` puts into the store. Until then a case waits: it counts as unscored, and its verdict is
         made by the next `withstand label` or run of the same spec. Such a judge cannot steer an attack or be a member
         of another judge: it knows no answer in advance.
-    people: how many must have labeled an answer, 1 or more, default 1. A verdict that was made stands, so that people
-        who label later change no rate; `withstand calibrate --labels run:RUN` tells how far they agree.
+    people: how many must have said yes or no of an answer, 1 or more, default 1; who is unsure leaves it to others. A
+        verdict that was made stands, so that people who label later change no rate; `withstand calibrate` with
+        `--labels run:RUN` tells how far they agree.
 
     Raises `SpecError` with file and row where the labels are wrong.
     """
