@@ -137,7 +137,7 @@ def _completion(path: str, chat: Chat, answer: Mapping[str, Any]) -> Completion:
         if name not in PARTS:
             raise AskError(f"{path} returned a part {name!r}, which is not known", hint=f"parts are {known}")
         count = PARTS[name] == (int,)
-        odd = count and (isinstance(value, bool) or value < 0) if isinstance(value, (int, float)) else False
+        odd = count and isinstance(value, int) and (isinstance(value, bool) or value < 0)
         if not isinstance(value, PARTS[name]) or odd:
             wanted = "a whole number, 0 or more" if count else " or ".join(kind.__name__ for kind in PARTS[name])
             raise AskError(f"{path} returned {value!r:.100} as {name}", hint=f"it must be {wanted}")
