@@ -171,8 +171,8 @@ def check_prices(given: Mapping[str, Any], spec: RunSpec) -> None:
         for own in specs:
             built = () if kind == "defense" and own["use"] == "none" else find.build(kind, own)
             for model in find.parts(built):
-                known = [getattr(model, name, None) for name in ("price", "price_in", "price_ask")]
-                if getattr(model, "hosts", ()) and not any(known):
+                known = [getattr(model, name, None) is not None for name in ("price", "price_in")]
+                if getattr(model, "hosts", ()) and not any([*known, getattr(model, "price_ask", 0.0)]):
                     raise SpecError(
                         f"--max-cost, but no price is known for {find.label(kind, own)}",
                         hint="give price_in=...,price_out=... (US dollars per million tokens) in the model's spec, "
