@@ -120,7 +120,7 @@ def myself(monkeypatch):
 
 
 @pytest.fixture
-def minimal(tmp_path, openai_server):
+def minimal(tmp_path, openai_server, monkeypatch):
     """The least that each component must be given. A new one with a needed field gets its line here."""
 
     def fields(kind, name):
@@ -142,6 +142,7 @@ def minimal(tmp_path, openai_server):
                 "tries": 1,
             },
             ("target", "hf"): {"id": "builtin:smollm2"},
+            ("target", "inspect"): {"model": "openai-api/local/m", "key_env": "CONTRACT_KEY", "tries": 1},
             ("target", "encoder"): {"id": "builtin:minilm"},
             ("attack", "autodan_turbo"): {"attacker": TURBO, "judge": "contains:Sure"},
             ("attack", "pair"): {"attacker": DRAFTS, "judge": "contains:Sure"},
@@ -180,7 +181,8 @@ def minimal(tmp_path, openai_server):
             ("judge", "rubric"): {"model": {"use": "scripted", "reply": '{"reason": "so", "score": 4}'}},
             ("judge", "trajectory"): {"judge": {"use": "llm", "model": {"use": "scripted", "reply": "Yes"}}},
         }.get((kind, name), {})
-        if kind == "target" and name in ("openai", "moderation"):
+        if kind == "target" and name in ("openai", "moderation", "inspect"):
+            monkeypatch.setenv("CONTRACT_KEY", "sk-contract")
             given["base_url"] = openai_server().url
         if (kind, name) == ("target", "http"):
             given["url"] = f"{openai_server().url}/chat/completions"
@@ -240,7 +242,10 @@ def spec_again(said):
 @pytest.mark.parametrize(("kind", "name"), named(*find.ROOMS))
 class TestEveryComponent:
     def test_it_is_a_value(self, make, kind, name):
-        one, other = make(kind, name), make(kind, name) if name not in ("openai", "moderation", "http") else None
+        one, other = (
+            make(kind, name),
+            make(kind, name) if name not in ("openai", "moderation", "http", "inspect") else None,
+        )
         other = dataclasses.replace(one) if other is None else other
         assert (one, hash(one)) == (other, hash(other))
         assert any(callable(getattr(one, sign, None)) for sign in find.SIGNS[kind])
@@ -527,6 +532,12 @@ class TestEveryTarget:
         model = make("target", name)
         if model.gives & {"weights", "vectors"}:
             pytest.skip("needs weights, which are not here")
+        try:
+            model.check()
+        except SpecError as error:
+            if "not installed" not in str(error):
+                raise
+            pytest.skip(str(error))
         return model
 
     def test_it_says_what_it_is(self, make, name):

@@ -22,6 +22,7 @@ T = TypeVar("T")
 OFFICIAL = "api.openai.com"
 BUSY = (429, 503, 529)
 """Statuses by which a server says that it has too much to do."""
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Server:
@@ -41,7 +42,7 @@ class Server:
     tries: int
 
     def __post_init__(self) -> None:
-        _split(self.base_url)
+        split_url(self.base_url)
         at_least(0, self, "rpm", "tpm")
         for name in ("lanes", "timeout", "tries"):
             if getattr(self, name) <= 0:
@@ -49,11 +50,11 @@ class Server:
 
     @property
     def host(self) -> str:
-        return _split(self.base_url).hostname or ""
+        return split_url(self.base_url).hostname or ""
 
     @property
     def place(self) -> str:
-        url = _split(self.base_url)
+        url = split_url(self.base_url)
         default = {"http": 80, "https": 443}[url.scheme]
         return f"api:{self.host}" if url.port in (None, default) else f"api:{self.host}:{url.port}"
 
@@ -177,7 +178,8 @@ def _tokens(answer: Json) -> int:
     return total if isinstance(total, int) and total > 0 else 0
 
 
-def _split(base_url: str) -> SplitResult:
+def split_url(base_url: str) -> SplitResult:
+    """The parts of a base URL, or a `SpecError` if it cannot be one."""
     return split("base_url", base_url, "http://localhost:8000/v1", "put the key in the variable key_env names")
 
 
@@ -198,6 +200,6 @@ def _built(base_url: str, key: str, lanes: int, timeout: float) -> "openai.OpenA
         timeout=timeout,
         limits=type(openai.DEFAULT_CONNECTION_LIMITS)(max_connections=lanes, max_keepalive_connections=lanes),
         follow_redirects=False,  # text goes to the host that was named, and to no other
-        trust_env=_split(base_url).hostname not in ("localhost", "127.0.0.1", "::1"),  # no proxy for this machine
+        trust_env=split_url(base_url).hostname not in LOOPBACK,  # no proxy for this machine
     )
     return openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=timeout, http_client=http)

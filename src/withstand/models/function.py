@@ -7,15 +7,15 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError
 from withstand.models._calls import call_of
+from withstand.models._loop import loop_of, settled
 from withstand.models._retry import Transient, retrying
 
 
@@ -104,17 +104,12 @@ class Function:
         messages = [{"role": message.role, "content": message.text} for message in chat]
         future: Future[object]
         if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
-            future = asyncio.run_coroutine_threadsafe(_awaited(function, messages), _loop(self))
+            future = asyncio.run_coroutine_threadsafe(_awaited(function, messages), loop_of(self, self.place))
         else:
             future = Future()
             future.set_running_or_notify_cancel()  # from here on it cannot be cancelled, only given up
             threading.Thread(target=_fill, args=(future, function, messages), daemon=True).start()
-        if not wait([future], self.timeout).done:
-            future.cancel()
-            raise Transient(f"nothing came for {self.timeout:g} s")
-        if future.cancelled():
-            raise Transient("it cancelled itself")
-        if error := future.exception():
+        if error := settled(future, self.timeout).exception():
             raise Transient(f"{type(error).__name__}: {error}") from error
         return future.result()
 
@@ -219,19 +214,3 @@ def _fill(future: "Future[object]", function: Callable[..., Any], messages: list
 
 async def _awaited(function: Callable[..., Any], messages: list[dict[str, str]]) -> object:
     return await function(messages)
-
-
-_starting = threading.Lock()
-
-
-def _loop(model: Function) -> asyncio.AbstractEventLoop:
-    """The model's event loop; the lock keeps the first lanes from starting one each."""
-    with _starting:
-        return _started(model)
-
-
-@cache
-def _started(model: Function) -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name=model.place, daemon=True).start()
-    return loop

@@ -3,13 +3,13 @@
 The protocol: https://platform.openai.com/docs/api-reference/chat/create.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, ToolCall
+from withstand.models._fields import json_object
 from withstand.models._prices import price
 from withstand.models._retry import Transient
 from withstand.models._server import OFFICIAL, Server
@@ -71,12 +71,7 @@ class OpenAI(Server):
         Server.__post_init__(self)
         if self.max_answer_chars <= 0:
             raise SpecError(f"max_answer_chars is {self.max_answer_chars}; it must be above 0")
-        try:
-            extra = json.loads(self.extra or "{}")
-        except json.JSONDecodeError as error:
-            raise SpecError(f"extra is not JSON: {error}", hint="write an object, as extra='{\"top_k\": 1}'") from error
-        if not isinstance(extra, dict):
-            raise SpecError(f"extra is {self.extra}", hint="write a JSON object, as extra='{\"top_k\": 1}'")
+        json_object("extra", self.extra)
 
     @property
     def gives(self) -> frozenset[str]:
@@ -127,7 +122,7 @@ class OpenAI(Server):
             request |= {"logprobs": True, "top_logprobs": sampling.logprobs}
         if self.send_seed:
             request["seed"] = seed % 2**31
-        request |= json.loads(self.extra or "{}")
+        request |= json_object("extra", self.extra)
         return {name: value for name, value in request.items() if value is not None}
 
     def _read(self, chat: Chat, sampling: Sampling, answer: Json) -> Completion:

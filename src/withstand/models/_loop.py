@@ -1,0 +1,40 @@
+"""Event loops for what is asynchronous, each in a thread of its own; lanes hand calls over and wait."""
+
+import asyncio
+import threading
+from collections.abc import Hashable
+from concurrent.futures import Future, wait
+from functools import cache
+from typing import Any
+
+from withstand.models._retry import Transient
+
+
+def loop_of(owner: Hashable, name: str) -> asyncio.AbstractEventLoop:
+    """The event loop of `owner`, in a thread called `name`; the lock keeps the first lanes from starting one each."""
+    with _starting:
+        return _started(owner, name)
+
+
+def settled(future: "Future[Any]", timeout: float) -> "Future[Any]":
+    """The future when it has its result or its exception.
+
+    Raises `Transient` if that takes longer than `timeout` seconds, or it was cancelled; then it is given up.
+    """
+    if not wait([future], timeout).done:
+        future.cancel()
+        raise Transient(f"nothing came for {timeout:g} s")
+    if future.cancelled():
+        raise Transient("it cancelled itself")
+    return future
+
+
+_starting = threading.Lock()
+
+
+@cache
+def _started(owner: Hashable, name: str) -> asyncio.AbstractEventLoop:
+    del owner  # only the cache tells them apart
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name=name, daemon=True).start()
+    return loop

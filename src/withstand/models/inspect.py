@@ -1,0 +1,361 @@
+"""Every provider of inspect-ai by its model API: openai/gpt-4o-mini, anthropic/..., google/..., mockllm/model.
+
+The API: https://inspect.aisi.org.uk/models.html. Needs the extra `inspect`, and what the provider itself needs.
+"""
+
+import asyncio
+import json
+import os
+import re
+import threading
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, ClassVar
+
+from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, ToolCall, at_least
+from withstand.models._fields import json_object
+from withstand.models._loop import loop_of, settled
+from withstand.models._retry import Transient, retrying, seconds_asked
+from withstand.models._server import LOOPBACK, split_url
+
+MOCK = "mockllm"
+LOOP = "inspect"
+"""One loop for all: Inspect's limits on connections belong to the loop on which they were first met."""
+OURS = ("cache", "max_connections", "max_retries", "num_choices")
+"""Settings of Inspect's that would break what a target promises: one fresh answer a row, retries and lanes of ours."""
+SECRET = re.compile(r"api_?key|secret|password|credential|authorization|(access|auth|bearer)_?token", re.IGNORECASE)
+VARIABLE = re.compile("KEY|TOKEN|SECRET|PASSWORD")
+"""Variables of the environment whose values no message shows."""
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """A model that inspect-ai reaches. Keys come from the variables that its provider reads, as OPENAI_API_KEY.
+
+    A tool message follows a call, as providers want it: where the chat shows none, an empty call of a tool named
+    `tool` is put before it. What a provider cannot do (a seed, a temperature) Inspect leaves out; missing
+    log-probabilities are an error. mockllm counts tokens by tiktoken, which fetches its table at first use.
+
+    model: PROVIDER/NAME as Inspect writes it. base_url: where its server is; "": the provider's own.
+    key_env: the environment variable that holds the API key; "": the provider's own. revision: what is served, where
+    the name does not say. served_as: tells apart servers that call different models by one name; `base_url` is in no
+    key. system: a system message, put first when the chat has none.
+    prefill: whether the provider continues an assistant message that comes last; Inspect does not tell.
+    model_args: a JSON object of arguments for the provider, as {"responses_api": false}. extra: a JSON object merged
+    into Inspect's GenerateConfig, as {"top_k": 1, "reasoning_effort": "low"}; a null takes a setting out.
+    send_seed: send each row's seed. price_in, price_out: US dollars per million tokens.
+    lanes: requests at once. timeout: seconds for one answer. tries: per row; what Inspect would retry, timeouts and
+    broken answers are tried again. max_answer_chars: a longer answer, reasoning included, is an error.
+
+    Raises `SpecError` for fields that cannot work, a missing package or key; `AskError` when there is no answer.
+    """
+
+    version: ClassVar[int] = 1
+
+    model: str
+    base_url: str = field(default="", metadata={"key": False})
+    key_env: str = field(default="", metadata={"key": False})
+    revision: str = ""
+    served_as: str = ""
+    system: str = ""
+    prefill: bool = False
+    model_args: str = ""
+    extra: str = ""
+    send_seed: bool = True
+    price_in: float | None = field(default=None, metadata={"key": False})
+    price_out: float | None = field(default=None, metadata={"key": False})
+    lanes: int = field(default=16, metadata={"key": False})
+    timeout: float = field(default=120.0, metadata={"key": False})
+    tries: int = field(default=6, metadata={"key": False})
+    max_answer_chars: int = field(default=1_000_000, metadata={"key": False})
+
+    def __post_init__(self) -> None:
+        provider, _, name = self.model.partition("/")
+        if not provider or not name:
+            raise SpecError(f"model is {self.model!r}", hint="write PROVIDER/NAME, as openai/gpt-4o-mini")
+        at_least(1, self, "lanes", "tries", "max_answer_chars")
+        if self.timeout <= 0:
+            raise SpecError(f"timeout is {self.timeout}; it must be above 0")
+        if self.base_url:
+            split_url(self.base_url)
+        for name in ("model_args", "extra"):
+            for key in _names(json_object(name, getattr(self, name))):
+                if SECRET.search(key):
+                    raise SpecError(f"{name} holds {key}: it would be stored", hint="name its variable with key_env")
+        if taken := sorted(set(OURS) & set(json_object("extra", self.extra))):
+            raise SpecError(
+                f"extra holds {', '.join(taken)}", hint="lanes and tries say how often and how many at once"
+            )
+
+    @property
+    def provider(self) -> str:
+        return self.model.partition("/")[0]
+
+    @property
+    def place(self) -> str:
+        return f"inspect:{self.provider}" + (f"@{split_url(self.base_url).netloc}" if self.base_url else "")
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    @property
+    def gives(self) -> frozenset[str]:
+        return frozenset({"system", "turns", "logprobs"} | ({"prefill"} if self.prefill else set()))
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """That of `base_url`. Without one Inspect alone knows, from variables and files too: the provider is named."""
+        if self.provider == MOCK:
+            return ()
+        return (split_url(self.base_url).hostname or "" if self.base_url else f"inspect:{self.provider}",)
+
+    def identity(self) -> Json:
+        return {"revision": self.revision}
+
+    def check(self) -> None:
+        """Raises `SpecError` if inspect-ai, the provider's package or its key is missing, or settings are wrong."""
+        api = _model(self).api
+        self._config(Sampling(), 0)
+        if not self.base_url or self.provider == MOCK:
+            return
+        if getattr(api, "base_url", None) != self.base_url:
+            raise SpecError(f"Inspect's {self.provider} takes no base_url", hint="leave base_url out")
+        host = split_url(self.base_url).hostname or ""
+        if host in LOOPBACK and _proxied(split_url(self.base_url).scheme, host):
+            raise SpecError(
+                f"a proxy is set, and would be sent what is meant for {host}", hint=f"export NO_PROXY={host}"
+            )
+
+    def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+        return [self._answer(chat, sampling, seed) for chat, seed in zip(chats, seeds, strict=True)]
+
+    def _answer(self, chat: Chat, sampling: Sampling, seed: int) -> Completion:
+        if any(message.images for message in chat):
+            raise AskError(f"{self.model} was given images", hint="use a target that gives images")
+        if chat[-1].role == "assistant" and not self.prefill:
+            raise AskError(
+                f"the chat ends with an assistant message, which {self.model} was not set to continue",
+                hint="set prefill=true if the provider continues it",
+            )
+        sent, config = self._messages(chat), self._config(sampling, seed)
+        return retrying(
+            lambda: self._read(chat, sampling, self._ask(sent, config)),
+            self.tries,
+            f"{self.model} by inspect-ai",
+            hint="is the provider up? If it is too busy: fewer lanes, more tries, a longer timeout; then run again",
+        )
+
+    def _messages(self, chat: Chat) -> list[Any]:
+        """The chat in Inspect's classes."""
+        from inspect_ai import model as api
+        from inspect_ai.tool import ToolCall as Call
+
+        kinds = {"system": api.ChatMessageSystem, "user": api.ChatMessageUser, "assistant": api.ChatMessageAssistant}
+        sent: list[Any] = []
+        if self.system and all(message.role != "system" for message in chat):
+            sent.append(api.ChatMessageSystem(content=self.system))
+        for place, message in enumerate(chat):
+            if message.role != "tool":
+                sent.append(kinds[message.role](content=message.text))
+                continue
+            caller = next((one for one in reversed(sent) if one.role != "tool"), None)
+            if caller is None or caller.role != "assistant":
+                caller = api.ChatMessageAssistant(content="")
+                sent.append(caller)
+            call = Call(id=f"call_{place}", function="tool", arguments={})
+            caller.tool_calls = [*(caller.tool_calls or ()), call]
+            sent.append(api.ChatMessageTool(content=message.text, tool_call_id=call.id, function="tool"))
+        return sent
+
+    def _config(self, sampling: Sampling, seed: int) -> Any:
+        """Inspect's GenerateConfig. Its own retries are off: ours count."""
+        from inspect_ai.model import GenerateConfig
+
+        settings: dict[str, Any] = {
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_retries": 0,
+            "max_connections": self.lanes,
+        }
+        if sampling.stop:
+            settings["stop_seqs"] = list(sampling.stop)
+        if sampling.logprobs:
+            settings |= {"logprobs": True, "top_logprobs": sampling.logprobs}
+        if self.send_seed:
+            settings["seed"] = seed % 2**31
+        settings |= json_object("extra", self.extra)
+        if unknown := sorted(set(settings) - set(GenerateConfig.model_fields)):
+            raise SpecError(
+                f"extra: Inspect's GenerateConfig has no {', '.join(unknown)}", hint="see its documentation"
+            )
+        try:
+            return GenerateConfig(**settings)
+        except ValueError as error:
+            raise SpecError(f"extra: {_line(error)}", hint="see the types of Inspect's GenerateConfig") from error
+
+    def _ask(self, messages: list[Any], config: Any) -> Any:
+        """Inspect's answer, or `Transient` where another try may help, else `AskError`."""
+        future = asyncio.run_coroutine_threadsafe(_generated(_model(self), messages, config), loop_of(LOOP, LOOP))
+        error: Any = settled(future, self.timeout).exception()
+        if error is None:
+            return future.result()
+        worth_it = hasattr(error, "last_attempt")  # tenacity's RetryError: Inspect would have tried again
+        if worth_it:
+            error = error.last_attempt.exception() or error
+        if str(error).startswith("\nRequest:") and error.__cause__:
+            error = error.__cause__  # the wrapper quotes all that was sent
+        if isinstance(error, UnicodeEncodeError):
+            raise AskError(f"the chat cannot be sent: {error}", hint="it holds half a surrogate pair")
+        status = _status(error)
+        reason = _hidden(f"{type(error).__name__}: {_line(error)}")
+        if getattr(error, "code", None) == "insufficient_quota":
+            raise AskError(f"{self.model}: {reason}", hint="the account has no credit left")
+        if not worth_it and status in range(300, 500) and status not in (408, 409, 429):
+            raise AskError(
+                f"{self.model} refused: {reason}",
+                hint="check model, key and base_url; if it names a parameter, extra can take it out with a null",
+            )
+        headers = getattr(getattr(error, "response", None), "headers", None) or {}
+        raise Transient(reason, seconds_asked(headers.get("retry-after")))  # no `from`: the error may quote a key
+
+    def _read(self, chat: Chat, sampling: Sampling, output: Any) -> Completion:
+        if not output.choices:
+            raise Transient(f"the answer holds no choice: {_hidden(_line(output.error or ''))}".rstrip(": "))
+        choice = output.choices[0]
+        content = choice.message.content
+        parts = [] if isinstance(content, str) else [part for part in content if part.type == "reasoning"]
+        thoughts = [(getattr(part, "summary", None) or "") if part.redacted else part.reasoning for part in parts]
+        text, reasoning = choice.message.text, "\n".join(filter(None, thoughts))
+        size = len(text) + len(reasoning)
+        if size > self.max_answer_chars:
+            raise AskError(
+                f"{self.model} answered with {size:,} characters, above {self.max_answer_chars:,}",
+                hint="lower the sampling's max_tokens, or raise max_answer_chars",
+            )
+        finish = _FINISH.get(choice.stop_reason, "stop")
+        places = choice.logprobs.content if choice.logprobs else ()
+        if sampling.logprobs and text and not places:
+            raise AskError(
+                f"{self.model} was asked for logprobs and gave none", hint="use an attack that needs only text"
+            )
+        usage = output.usage
+        prompt = written = thought = 0
+        cost = 0.0
+        if usage:
+            prompt = usage.input_tokens + (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
+            written, thought = usage.output_tokens, usage.reasoning_tokens or 0
+            cost = getattr(usage, "total_cost", None) or 0.0
+        if self.price_in is not None or self.price_out is not None:
+            cost = ((self.price_in or 0.0) * prompt + (self.price_out or 0.0) * written) / 1e6
+        calls = choice.message.tool_calls or ()
+        return Completion(
+            chat=chat,
+            text=text,
+            finish=finish,  # type: ignore[arg-type]
+            reasoning=reasoning,
+            tool_calls=tuple([ToolCall(call.function, json.dumps(call.arguments)) for call in calls]),
+            logprobs=tuple([_best_first(place) for place in places]),
+            prompt_tokens=prompt,
+            answer_tokens=max(written - thought, 0),
+            reasoning_tokens=thought,
+            cost=cost,
+        )
+
+
+_FINISH = {"content_filter": "filtered", "max_tokens": "length", "model_length": "length"}
+"""Inspect's stop_reason -> ours; "stop", "tool_calls" and "unknown" are an end like any."""
+
+
+def _best_first(place: Any) -> tuple[tuple[str, float], ...]:
+    pairs = [(token.token, float(token.logprob)) for token in place.top_logprobs or [place]]
+    return tuple(sorted(pairs, key=lambda pair: -pair[1]))
+
+
+async def _generated(model: Any, messages: list[Any], config: Any) -> Any:
+    """One call, with a transcript of its own: Inspect notes every call in the current one, which would only grow."""
+    from inspect_ai.log import Transcript
+    from inspect_ai.log._transcript import init_transcript
+
+    init_transcript(Transcript())
+    return await model.generate(messages, config=config)
+
+
+_building = threading.Lock()
+
+
+def _model(target: Inspect) -> Any:
+    """Inspect's model, which all lanes share; the lock keeps the first lanes from building one each."""
+    with _building:
+        return _built(target)
+
+
+@cache
+def _built(target: Inspect) -> Any:
+    try:
+        from inspect_ai.model import get_model
+    except ImportError as error:
+        raise SpecError(
+            f"{target.model} needs {error.name or 'inspect-ai'}, which is not installed",
+            hint="pip install 'withstand[inspect]'",
+        ) from error
+    key = os.environ.get(target.key_env, "").strip() or None
+    if target.key_env and not key:
+        raise SpecError(f"the variable {target.key_env} is not set", hint=f"export {target.key_env}=...")
+    try:
+        model = get_model(
+            target.model,
+            base_url=target.base_url or None,
+            api_key=key,
+            memoize=False,
+            **json_object("model_args", target.model_args),
+        )
+    except Exception as error:  # noqa: BLE001 - a provider raises what it likes: a missing package, key or argument
+        raise SpecError(
+            f"Inspect cannot make {target.model}: {_hidden(_line(error))}",
+            hint="see https://inspect.aisi.org.uk/providers.html for what the provider needs",
+        ) from None
+    client: Any = getattr(model.api, "client", None)
+    if isinstance(getattr(client, "max_retries", None), int):
+        client.max_retries = 0  # those of the SDK below: ours count
+    http: Any
+    for http in (getattr(client, "_client", None), getattr(model.api, "http_client", None)):
+        if hasattr(http, "follow_redirects"):
+            http.follow_redirects = False  # text goes to the host that was named, and to no other
+    return model
+
+
+def _names(value: Json) -> Iterator[str]:
+    """The names of all objects in a JSON value."""
+    if isinstance(value, dict):
+        yield from value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _names(inner)
+
+
+def _proxied(scheme: str, host: str) -> bool:
+    return scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host)
+
+
+def _status(error: BaseException) -> int:
+    """The HTTP status that an error of any SDK carries; 0 for none."""
+    within = getattr(error, "response", None)
+    told = [getattr(error, "status_code", None), getattr(error, "code", None), getattr(within, "status_code", None)]
+    return next((one for one in told if isinstance(one, int)), 0)
+
+
+def _line(error: object) -> str:
+    """A message as one line without rich's markup, at most 500 characters."""
+    said = str(getattr(error, "message", None) or error)
+    return " ".join(re.sub(r"\[/?[a-z ]+\]", "", said).split())[:500]
+
+
+def _hidden(text: str) -> str:
+    """Without the values of variables that hold keys."""
+    secrets = {value.strip() for name, value in os.environ.items() if VARIABLE.search(name.upper())}
+    for secret in sorted((one for one in secrets if len(one) >= 8), key=len, reverse=True):
+        text = text.replace(secret, "[key]")
+    return text
