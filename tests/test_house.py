@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "estimate": {"core", "choose", "plan", "store"},
     "harmbench_files": {"core"},
     "jailbreakbench_files": {"core", "harmbench_files"},
+    "inspect_files": {"core"},
     "interop": {"core", "drive", "harmbench_files", "line", "report", "store"},
     "rejudge": {"core", "drive", "find", "flows", "grammar", "labels", "line", "store"},
     "labels": {"core"},

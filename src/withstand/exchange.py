@@ -162,6 +162,40 @@ def to_harmbench(name: str, folder: str, store: str) -> int:
     return 0
 
 
+@export.command("inspect", context_settings=CONTEXT)
+@click.argument("name", metavar="RUN")
+@click.argument("folder", metavar="[DIR]", default="logs")
+@store_option
+def to_inspect(name: str, folder: str, store: str) -> int:
+    """A log for Inspect per cell, with the texts, into DIR (default: logs, where `inspect view` looks).
+
+    Nothing is overwritten. Success is 1; failure, refused and filtered are 0; unscored and error have no score.
+    """
+    from withstand import api, console, inspect_files
+    from withstand.report.words import count
+
+    inspect_files.check()
+    from inspect_ai.log import write_eval_log
+
+    with api.open_store(store, create=False) as opened:
+        run = api.load(name, opened)
+        written = 0
+        for file, log in inspect_files.logs(run.summary, run.cases()):
+            path = Path(folder) / file
+            if path.exists():
+                raise SpecError(f"{path} exists", hint="name another folder: nothing is overwritten")
+            part = path.with_name(f".{file}.part")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_eval_log(log, str(part), format="eval")
+                part.replace(path)
+            except OSError as error:
+                raise SpecError(f"cannot write into {folder}: {error.strerror}", hint="name another folder") from error
+            written += 1
+    console.say(f"wrote {count(written, 'log')} into {folder}: inspect view --log-dir {shlex.quote(folder)}")
+    return 0
+
+
 def _table(name: str, form: str) -> click.Command:
     @click.argument("run", metavar="RUN")
     @click.argument("output", metavar="FILE")

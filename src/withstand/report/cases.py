@@ -107,7 +107,9 @@ def _cell_cases(
                     "chat": [{"role": m.role, "text": m.text} for m in case.chat] if case else [],
                     "completion": value.get("text") if completion in rows else None,
                     "reasoning": value.get("reasoning", ""),
+                    "tool_calls": [{"arguments": "", **call} for call in value.get("tool_calls", ())],
                     "finish": value.get("finish", "stop") if completion in rows else "",
+                    "tokens": {kind: value.get(f"{kind}_tokens", 0) for kind in _TOKENS} if value else {},
                     "score": verdict.get("score"),
                     "why": verdict.get("why", ""),
                     "spent": {name: getattr(case.spent, name) for name in _SPENT} if case else {},
@@ -116,12 +118,13 @@ def _cell_cases(
 
 
 _SPENT = ("asks", "tokens", "seconds")
+_TOKENS = ("prompt", "answer", "reasoning")
 
 
 def _blank() -> dict[str, Any]:
     return {
-        "case": 0, "sample": 0, "completion": None, "reasoning": "", "finish": "", "outcome": "error", "score": None,
-        "why": "", "error": "", "hint": "", "spent": {}, "cut": "",
+        "case": 0, "sample": 0, "completion": None, "reasoning": "", "tool_calls": [], "finish": "", "tokens": {},
+        "outcome": "error", "score": None, "why": "", "error": "", "hint": "", "spent": {}, "cut": "",
     }  # fmt: skip
 
 
