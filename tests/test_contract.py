@@ -181,6 +181,10 @@ def minimal(tmp_path, openai_server, monkeypatch):
             ("judge", "rubric"): {"model": {"use": "scripted", "reply": '{"reason": "so", "score": 4}'}},
             ("judge", "trajectory"): {"judge": {"use": "llm", "model": {"use": "scripted", "reply": "Yes"}}},
         }.get((kind, name), {})
+        if (kind, name) == ("target", "vllm"):
+            for file in ("config.json", "tokenizer.json", "model.safetensors"):
+                (tmp_path / file).write_text("{}")
+            given["id"] = str(tmp_path)
         if kind == "target" and name in ("openai", "moderation", "inspect"):
             monkeypatch.setenv("CONTRACT_KEY", "sk-contract")
             given["base_url"] = openai_server().url

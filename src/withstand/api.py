@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas
 
 STORE = "withstand.db"
-LIBRARIES = ("numpy", "openai", "pydantic", "scipy", "sqlalchemy", "torch", "transformers")
+LIBRARIES = ("inspect-ai", "numpy", "openai", "pydantic", "scipy", "sqlalchemy", "torch", "transformers", "vllm")
 
 
 class Run:

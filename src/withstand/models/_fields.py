@@ -1,9 +1,13 @@
 """Fields that hold JSON as text, as a spec and a command line can carry it."""
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
-from withstand.core import SpecError
+from withstand.core import Json, SpecError
+
+SECRET = re.compile(r"api_?key|secret|password|credential|authorization|(access|auth|bearer|hf)_?token", re.IGNORECASE)
 
 
 def json_object(name: str, text: str) -> dict[str, Any]:
@@ -16,3 +20,20 @@ def json_object(name: str, text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise SpecError(f"{name} is {text}, which is no JSON object", hint=hint)
     return found
+
+
+def keyless_object(name: str, text: str) -> dict[str, Any]:
+    """`json_object` of a field that goes into the store: `SpecError` too where it looks as if it held a key."""
+    found = json_object(name, text)
+    for key in _names(found):
+        if SECRET.search(key):
+            raise SpecError(f"{name} holds {key}: it would be stored", hint="put the key into the environment")
+    return found
+
+
+def _names(value: Json) -> Iterator[str]:
+    """The names of all objects in a JSON value."""
+    if isinstance(value, dict):
+        yield from value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _names(inner)

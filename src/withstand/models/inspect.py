@@ -9,13 +9,13 @@ import os
 import re
 import threading
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, ToolCall, at_least
-from withstand.models._fields import json_object
+from withstand.models._fields import json_object, keyless_object
 from withstand.models._loop import loop_of, settled
 from withstand.models._retry import Transient, retrying, seconds_asked
 from withstand.models._server import LOOPBACK, split_url
@@ -25,7 +25,6 @@ LOOP = "inspect"
 """One loop for all: Inspect's limits on connections belong to the loop on which they were first met."""
 OURS = ("cache", "max_connections", "max_retries", "num_choices")
 """Settings of Inspect's that would break what a target promises: one fresh answer a row, retries and lanes of ours."""
-SECRET = re.compile(r"api_?key|secret|password|credential|authorization|(access|auth|bearer)_?token", re.IGNORECASE)
 VARIABLE = re.compile("KEY|TOKEN|SECRET|PASSWORD")
 """Variables of the environment whose values no message shows."""
 
@@ -80,11 +79,8 @@ class Inspect:
             raise SpecError(f"timeout is {self.timeout}; it must be above 0")
         if self.base_url:
             split_url(self.base_url)
-        for name in ("model_args", "extra"):
-            for key in _names(json_object(name, getattr(self, name))):
-                if SECRET.search(key):
-                    raise SpecError(f"{name} holds {key}: it would be stored", hint="name its variable with key_env")
-        if taken := sorted(set(OURS) & set(json_object("extra", self.extra))):
+        keyless_object("model_args", self.model_args)
+        if taken := sorted(set(OURS) & set(keyless_object("extra", self.extra))):
             raise SpecError(
                 f"extra holds {', '.join(taken)}", hint="lanes and tries say how often and how many at once"
             )
@@ -326,14 +322,6 @@ def _built(target: Inspect) -> Any:
         if hasattr(http, "follow_redirects"):
             http.follow_redirects = False  # text goes to the host that was named, and to no other
     return model
-
-
-def _names(value: Json) -> Iterator[str]:
-    """The names of all objects in a JSON value."""
-    if isinstance(value, dict):
-        yield from value
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _names(inner)
 
 
 def _proxied(scheme: str, host: str) -> bool:
