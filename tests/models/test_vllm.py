@@ -273,6 +273,9 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch, folder: Path) -> N
     with pytest.raises(SpecError, match="not installed") as caught:
         VLLM(str(folder)).check()
     assert "pip install 'withstand[vllm]'" in caught.value.hint
+    monkeypatch.setattr(module, "resolve", lambda *_: pytest.fail("fetched for nothing"))
+    with pytest.raises(SpecError, match="not installed"):
+        VLLM("some/model").identity()
 
 
 @pytest.mark.parametrize(

@@ -85,17 +85,15 @@ class VLLM:
 
     def check(self) -> None:
         """Raises `SpecError` if vLLM is missing, or the weights cannot be had."""
-        if "vllm" not in sys.modules and importlib.util.find_spec("vllm") is None:
-            raise SpecError(
-                f"{self.id} by vllm needs vllm, which is not installed",
-                hint="pip install 'withstand[vllm]' on a machine with a GPU, or use hf",
-            )
+        _check_installed(self.id)
         self.identity()
 
     def identity(self) -> Json:
         """Digests of weights, adapter, tokenizer and template: never a path."""
         with _LOCK:
             if self not in _IDENTITIES:
+                if not Path(self.id).is_dir():
+                    _check_installed(self.id)  # before gigabytes are fetched for nothing
                 folder = resolve(self.id, self.revision)
                 _IDENTITIES[self] = {
                     "weights": files_digest(folder, ("*.safetensors", "config.json", "generation_config.json")),
@@ -225,6 +223,14 @@ class _Loaded:
 _LOCK = threading.RLock()
 _LOADED: dict[VLLM, _Loaded] = {}
 _IDENTITIES: dict[VLLM, Json] = {}
+
+
+def _check_installed(name: str) -> None:
+    if "vllm" not in sys.modules and importlib.util.find_spec("vllm") is None:
+        raise SpecError(
+            f"{name} by vllm needs vllm, which is not installed",
+            hint="pip install 'withstand[vllm]' on a machine with a GPU, or use hf",
+        )
 
 
 def _loaded(target: VLLM) -> _Loaded:
