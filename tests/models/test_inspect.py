@@ -356,7 +356,7 @@ def test_names(openai_server: Serve) -> None:
     model = openai(server, revision="v1")
     assert model.place == f"inspect:openai-api@127.0.0.1:{server.server_port}"
     assert (model.width, model.lanes, model.identity()) == (1, 16, {"revision": "v1"})
-    assert model.gives == {"system", "turns", "logprobs"}
+    assert model.gives == {"system", "turns", "forged", "logprobs"}
     assert find.build("target", "inspect:openai/gpt-4o-mini,lanes=2") == Inspect("openai/gpt-4o-mini", lanes=2)
 
 

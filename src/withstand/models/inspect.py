@@ -99,7 +99,7 @@ class Inspect:
 
     @property
     def gives(self) -> frozenset[str]:
-        return frozenset({"system", "turns", "logprobs"} | ({"prefill"} if self.prefill else set()))
+        return frozenset({"system", "turns", "forged", "logprobs"} | ({"prefill"} if self.prefill else set()))
 
     @property
     def hosts(self) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ class VLLM:
     version: ClassVar[int] = 1
     hosts: ClassVar[tuple[str, ...]] = ()
     lanes: ClassVar[int] = 1
-    gives: ClassVar[frozenset[str]] = frozenset({"system", "turns", "prefill", "logprobs"})
+    gives: ClassVar[frozenset[str]] = frozenset({"system", "turns", "forged", "prefill", "logprobs"})
 
     id: str
     revision: str = ""
