@@ -527,7 +527,7 @@ class TestEveryDefense:
 
 # --- targets -----------------------------------------------------------------------------------------------------
 
-GIVES = {"system", "turns", "forged", "prefill", "logprobs", "images", "weights", "vectors"}
+GIVES = {"system", "turns", "forged", "prefill", "logprobs", "images", "weights", "gradients", "vectors"}
 
 
 @each("target")

@@ -191,7 +191,8 @@ class Verdict:
 class Model(Protocol):
     """One way to reach a language model. It does the I/O, the retries and the rate limits.
 
-    Promise: an answer depends on chat, sampling and seed alone.
+    Promise: an answer depends on chat, sampling and seed alone. One that holds memory may have `release()`, which a
+    run calls when no stage to come needs it, and `memory() -> Memory`, which says before it is loaded what it takes.
     """
 
     @property
@@ -209,7 +210,8 @@ class Model(Protocol):
     @property
     def gives(self) -> frozenset[str]:
         """What it can do beyond one user turn: "system", "turns", "forged" (turns of the assistant that it never said),
-        "prefill", "logprobs", "images", "weights"; or "vectors", of a model that encodes texts and answers nothing."""
+        "prefill", "logprobs", "images", "weights", "gradients" (some quantized weights have none); or "vectors", of an
+        encoder, which answers nothing."""
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -228,11 +230,28 @@ class Model(Protocol):
         """One completion per chat, in order. Raises `AskError` when the retries are used up."""
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a model takes of its place, in GiB: its weights (0 if they are loaded), and a row of 1,024 tokens while it
+    is decoded. `free`: what is there for it; None if the system does not say."""
+
+    weights: float
+    row: float
+    free: float | None
+
+
 class WhiteBox(Model, Protocol):
     """A model whose weights are at hand ("weights" in `gives`)."""
 
     def render(self, chat: Chat) -> str:
         """The chat as the model reads it, up to where its answer begins."""
+
+    def closing(self, rendered: str) -> str:
+        """What closes the thinking after a rendered chat, for a target string or a prefix is part of the answer; ""
+        for a model that does not think before it answers."""
+
+    def read(self, chat: Chat, ids: Sequence[int], stop: Sequence[str] = (), rendered: str = "") -> Completion:
+        """The completion that these tokens after the rendered chat are: thinking apart, cut at a stop string."""
 
     def load(self, dtype: str = "") -> Any:
         """What is in memory: `model`, `tokenizer`, `ends` (tokens that end an answer), `window` (tokens, 0 if unknown).

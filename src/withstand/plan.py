@@ -336,7 +336,7 @@ def _check_needs(label: str, attack: Attack | JointAttack | Given, target_label:
         needs |= {"system"} if any(chat[0].role == "system" for chat in chats) else set()
         needs |= {"turns"} if any(sum(m.role == "user" for m in chat) > 1 for chat in chats) else set()
         needs |= {"forged"} if any(_forged(case) for cases in attack.cases.values() for case in cases) else set()
-    lacking = sorted(needs - target.model.gives)
+    lacking = sorted(needs - target.model.gives, reverse=True)  # weights before gradients, which need them
     if lacking:
         hint = _WAYS.get(lacking[0], "choose another target or leave the attack out")
         thing = "forged turns of the assistant" if lacking[0] == "forged" else lacking[0]
@@ -358,6 +358,8 @@ def _forged(case: TestCase) -> bool:
 
 
 _WAYS = {
+    "gradients": "its quantized weights have no backward pass: use the unquantized weights or ones that bitsandbytes "
+    "quantizes, an attack that needs none (beast, autodan), or test cases found elsewhere with --cases-from",
     "weights": "use a local target, or find test cases on one and send them with --cases-from",
     "prefill": "a server that continues an assistant message says so in its spec: openai:MODEL,prefill=continue",
     "forged": "the target never said them, and it keeps the conversation itself: leave the attack out, or, if the "

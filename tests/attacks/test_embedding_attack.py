@@ -12,7 +12,7 @@ pytest.importorskip("transformers", reason="needs the extra `local`")
 import torch
 
 from withstand.attacks.gradient import embedding_attack
-from withstand.attacks.gradient.embedding_attack import EmbeddingAttack, completed, greedy
+from withstand.attacks.gradient.embedding_attack import EmbeddingAttack, greedy
 from withstand.core import AskError, Sampling, SpecError, Target, WithstandError, dumps
 from withstand.engine.engine import Engine
 
@@ -134,9 +134,9 @@ def test_stop_strings_and_thinking(model):
 
     def said(text, *stops):
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        fields = completed(tokenizer, ids, stops)
-        assert fields["answer_tokens"] + fields["reasoning_tokens"] == len(ids)
-        return fields["text"], fields["reasoning"]
+        completion = model.read((), ids, stops)
+        assert completion.answer_tokens + completion.reasoning_tokens == len(ids)
+        return completion.text, completion.reasoning
 
     assert said("one two three", "two") == ("one ", "")
     assert said("<think>hm</think>\nYes") == ("Yes", "hm")
@@ -173,4 +173,4 @@ def test_wrong_fields(fields):
 
 def test_most_and_needs():
     most = EmbeddingAttack().most()
-    assert (most.cases, most.drawn, EmbeddingAttack.needs) == (1, True, {"weights"})
+    assert (most.cases, most.drawn, EmbeddingAttack.needs) == (1, True, {"weights", "gradients"})

@@ -159,4 +159,4 @@ def test_wrong_fields(fields):
 
 
 def test_most_and_needs():
-    assert (GBDA().most().cases, GBDA.needs) == (5, {"weights"})
+    assert (GBDA().most().cases, GBDA.needs) == (5, {"weights", "gradients"})

@@ -168,4 +168,4 @@ def test_wrong_fields(fields):
 
 
 def test_most_and_needs():
-    assert (PEZ().most().cases, PEZ.needs) == (5, {"weights"})
+    assert (PEZ().most().cases, PEZ.needs) == (5, {"weights", "gradients"})

@@ -203,4 +203,4 @@ def test_wrong_fields(fields):
 
 
 def test_most_and_needs():
-    assert (PGD().most().cases, PGD.needs) == (1, {"weights"})
+    assert (PGD().most().cases, PGD.needs) == (1, {"weights", "gradients"})

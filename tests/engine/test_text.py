@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from withstand.core import Behavior, Chat, SpecError, user
 from withstand.engine.text import Prompt, allowed, make_prompt, survives, texts
+from withstand.models._thinking import Tags
 
 SPECIALS = ["<|end|>", "<|user|>", "<|assistant|>"]
 PLAIN = (
@@ -78,6 +79,9 @@ class Model:
         messages = [{"role": m.role, "content": m.text} for m in chat]
         text: str = self.load().tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return text
+
+    def closing(self, rendered: str) -> str:
+        return Tags().close(rendered, self.template)
 
     def ids(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -155,11 +155,38 @@ def test_a_stop_string_ends_a_row_and_the_others_go_on() -> None:
     asked = prompts(4)
     wanted = [plain(tiny, prompt, 9, greedy) for prompt in asked]
     mark = wanted[2][4]
-    answers = decode(tiny, asked, range(4), Sampling(max_tokens=9), frozenset(), 4, stops=lambda ids: mark in ids)
+    answers = decode(
+        tiny,
+        asked,
+        range(4),
+        Sampling(max_tokens=9),
+        frozenset(),
+        4,
+        lambda _: lambda ids: "stop" if mark in ids else "",
+    )
     for answer, ids in zip(answers, wanted, strict=True):
         end = ids.index(mark) + 1 if mark in ids else 9
         assert answer.ids == ids[:end]
         assert answer.finish == ("stop" if mark in ids else "length")
+
+
+def test_tokens_that_are_put_in_stand_in_the_answer_and_the_model_goes_on_after_them() -> None:
+    torch.manual_seed(0)
+    tiny = llama().eval()
+    asked = prompts(4)
+
+    def watch(place: int) -> Any:
+        return lambda ids: [7, 8, 9] if len(ids) == 2 + place else ""
+
+    ends = frozenset({8})  # one that is put in ends nothing
+    answers = decode(tiny, asked, range(4), Sampling(max_tokens=4), ends, 2, watch, most=11)
+    for place, (answer, prompt) in enumerate(zip(answers, asked, strict=True)):
+        before = plain(tiny, prompt, 2 + place, greedy)
+        assert 8 not in before
+        after = plain(tiny, [*prompt, *before, 7, 8, 9], 6 - place, greedy)
+        end = after.index(8) if 8 in after else None
+        assert answer.ids == [*before, 7, 8, 9, *after[:end]]
+        assert answer.finish == ("stop" if end is not None else "length")
 
 
 def test_memory_that_runs_out_halves_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:

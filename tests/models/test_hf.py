@@ -11,8 +11,9 @@ pytest.importorskip("transformers", reason="needs the extra `local`")
 
 import withstand
 from withstand import find
-from withstand.core import AskError, Chat, Message, Sampling, SpecError, user
-from withstand.models import hf
+from withstand.core import AskError, Chat, Message, Sampling, SpecError, digest, user
+from withstand.models import _device, hf
+from withstand.models._thinking import Tags, Watch
 from withstand.models.hf import HF
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -114,7 +115,7 @@ def test_the_key_holds_content_and_no_path(folder: Path, tmp_path: Path) -> None
 
 def test_dtype_auto_is_measured_once_and_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([1.0, 0.5])
-    monkeypatch.setattr(hf, "_matmul_seconds", lambda dtype: next(seconds))
+    monkeypatch.setattr(_device, "_matmul_seconds", lambda dtype: next(seconds))
     assert HF(str(folder)).identity()["dtype"] == "bfloat16"
     hf._IDENTITIES.clear()
     assert HF(str(folder)).identity()["dtype"] == "bfloat16"  # a third measurement would raise StopIteration
@@ -148,22 +149,138 @@ def test_what_cannot_be_loaded_is_said_before_anything_is_asked(folder: Path, tm
         model(bare).generate([user("Hi")], Sampling(), [0])
 
 
-def test_thinking_is_kept_apart(folder: Path) -> None:
-    from withstand.models._decode import Answer
+THINKS = tiny.TEMPLATE.replace("{%- if date", "{# <think></think> #}{%- if date")
+OPENS = THINKS.replace("'<|assistant|>' }}{% endif %}", "'<|assistant|><think>\\n' }}{% endif %}")
 
+
+def thinker(folder: Path, tmp_path: Path, template: str = THINKS, **fields: object) -> HF:
+    file = tmp_path / f"{digest(template)}.jinja"
+    file.write_text(template)
+    return model(folder, template=str(file), **fields)
+
+
+def test_thinking_is_kept_apart(folder: Path) -> None:
     target = model(folder)
     tokenizer = target.load().tokenizer
 
-    def read(text: str, finish: str = "stop") -> tuple[str, str]:
-        answer = Answer(tokenizer(text, add_special_tokens=False)["input_ids"], finish)  # type: ignore[arg-type]
-        completion = target._completion(tokenizer, user("Hi"), Sampling(), answer, 3)
-        assert completion.answer_tokens + completion.reasoning_tokens == len(answer.ids)
+    def read(text: str, rendered: str = "") -> tuple[str, str]:
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        completion = target.read(user("Hi"), ids, (), rendered)
+        assert completion.answer_tokens + completion.reasoning_tokens == len(ids)
         return completion.text, completion.reasoning
 
     assert read("<think>hm</think>\nYes") == ("Yes", "hm")
     assert read("hm</think>Yes") == ("Yes", "hm")  # a template that opens the block in the prompt
-    assert read("<think>hm, wait", "length") == ("", "hm, wait")
+    assert read("<think>hm, wait") == ("", "hm, wait")
     assert read("Yes") == ("Yes", "")
+    assert read("hm, wait", "<|user|>Hi<|assistant|><think>\n") == ("", "hm, wait")
+    assert read("hm</think> Yes", "<think>\n") == ("Yes", "hm")
+    assert read("Yes<|end|>") == ("Yes", "")
+    stopped = target.read((), tokenizer("<think>a. b</think>c. d", add_special_tokens=False)["input_ids"], (".",))
+    assert (stopped.reasoning, stopped.text) == ("a. b", "c")  # a stop string is one of the answer
+
+
+def test_tags_may_hold_special_tokens(folder: Path) -> None:
+    target = model(folder, think_open="<|system|>analysis", think_close="<|end|><|assistant|>final")
+    loaded = target.load()
+    ids = loaded.tokenizer("<|system|>analysis hm<|end|><|assistant|>final Yes<|user|>", add_special_tokens=False)
+    completion = target.read(user("Hi"), ids["input_ids"])
+    assert (completion.reasoning, completion.text) == ("hm", "Yes")
+    plain = model(folder).load()
+    assert plain.read(ids["input_ids"]) == plain.tokenizer.decode(ids["input_ids"], skip_special_tokens=True)
+
+
+def test_an_answer_cut_in_thinking_that_the_prompt_opened_is_unscored(folder: Path, tmp_path: Path) -> None:
+    target = thinker(folder, tmp_path, OPENS)
+    assert target.render(user("Hi")).endswith("<|assistant|><think>\n")
+    answers = target.generate([user(letter) for letter in "abcdefgh"], Sampling(max_tokens=6), range(8))
+    cut = [answer for answer in answers if answer.finish == "length"]
+    assert cut
+    assert all(answer.reasoning and not answer.text for answer in cut)
+    assert all((answer.answer_tokens, answer.reasoning_tokens) == (0, 6) for answer in cut)
+    run = withstand.run(
+        {
+            "suite": "kitchen", "limit": 3, "benign": "none", "attack": "direct", "sampling": {"max_tokens": 4},
+            "target": {"use": "hf", "id": str(folder), "dtype": "float32", "template": target.template},
+        },
+        store=tmp_path / "cut.db",
+    )  # fmt: skip
+    assert run.cells[0]["unscored"] >= 1
+    assert run.cells[0]["unscored"] == sum(case["completion"] == "" for case in run.cases())
+
+
+def test_thinking_has_a_budget_and_the_answer_its_own(folder: Path, tmp_path: Path) -> None:
+    chats = [user(letter * n) for n, letter in enumerate("abcdefghijkl", 1)]
+    free = thinker(folder, tmp_path, OPENS).generate(chats, Sampling(max_tokens=5), range(12))
+    capped = thinker(folder, tmp_path, OPENS, reasoning_tokens=5).generate(chats, Sampling(max_tokens=3), range(12))
+    full = [n for n, answer in enumerate(free) if answer.finish == "length" and len(answer.reasoning) == 5]
+    assert len(full) > 3  # with no special token or white space at the rim among their five: their text is their tokens
+    plain = model(folder, template="none")
+    for n in full:
+        assert capped[n].reasoning == free[n].reasoning
+        prompt = f"<|user|>{chats[n][0].text}<|end|><|assistant|><think>\n{free[n].reasoning}\n</think>\n\n"
+        [after] = plain.generate([user(prompt)], Sampling(max_tokens=3), [0])
+        assert capped[n].text == after.text.lstrip()
+        assert capped[n].finish == after.finish
+        assert capped[n].reasoning_tokens + capped[n].answer_tokens == 5 + len("\n</think>\n\n") + after.answer_tokens
+
+
+def test_the_watch_counts_thinking_and_answer_apart() -> None:
+    def ends(text: str, opened: bool = False, budget: int = 0, most: int = 9, stop: tuple[str, ...] = ()) -> str:
+        """The answer as it ends, a character a token; what is put in stands in brackets."""
+        watch = Watch(
+            lambda ids: "".join(map(chr, ids)), Sampling(max_tokens=most, stop=stop), Tags(), opened, budget, [36, 36]
+        )
+        ids: list[int] = []
+        for letter in text:
+            ids.append(ord(letter))
+            said = watch(ids)
+            if isinstance(said, list):
+                ids += said[:1]
+                assert watch(ids) == ""
+                ids += said[1:]
+                said = watch(ids)
+            if said:
+                return f"{''.join(map(chr, ids))}|{said}"
+        return "".join(map(chr, ids))
+
+    assert ends("abcdefghijkl", most=4) == "abcd|length"
+    assert ends("abcdefghijkl", most=4, budget=3) == "abcd|length"  # it does not think
+    assert ends("abcdefghijkl", opened=True, most=4) == "abcd|length"  # one cap for both
+    assert ends("abcdefghijkl", opened=True, most=4, budget=3) == "abc$$defg|length"
+    assert ends(" <think>abcdefghijkl", most=4, budget=3) == " <think>abc$$defg|length"
+    assert ends("<think>a</think>bcdefg", most=4, budget=20) == "<think>a</think>bcde|length"
+    assert ends("a.b</think>\n\nc.d", opened=True, most=40, stop=(".",)) == "a.b</think>\n\nc.|stop"
+    assert ends("a</think>\n\nc\n\nd", opened=True, most=40, stop=("\n\n",)) == "a</think>\n\nc\n\n|stop"
+    assert ends("<th.", stop=(".",)) == "<th.|stop"
+
+
+def test_a_prefix_goes_after_a_closed_block(folder: Path, tmp_path: Path) -> None:
+    prefill: Chat = (*user("Hi"), Message("assistant", "Sure, "))
+    asked = "<|user|>Hi<|end|><|assistant|>"
+    assert thinker(folder, tmp_path).render(prefill) == f"{asked}<think>\n\n</think>\n\nSure, "
+    assert thinker(folder, tmp_path, OPENS).render(prefill) == f"{asked}<think>\n\n</think>\n\nSure, "
+    own = THINKS.replace(
+        "'|>' + message['content']",
+        "'|>' + ('<think></think>' if message['role'] == 'assistant' else '') + message['content']",
+    )
+    assert thinker(folder, tmp_path, own).render(prefill) == f"{asked}<think></think>Sure, "  # the template's own
+    assert model(folder).render(prefill) == f"{asked}Sure, "
+    assert model(folder, think_close="[/T]", think_open="[T]").render(prefill) == f"{asked}[T][/T]Sure, "
+
+
+def test_more_is_passed_to_the_template(folder: Path, tmp_path: Path) -> None:
+    template = "{{ reasoning_effort }}|{{ enable_thinking }}"
+    told = thinker(folder, tmp_path, template, thinking=True, template_kwargs='{"reasoning_effort": "low"}')
+    assert told.render(user("Hi")) == "low|True"
+    built = find.build("target", f'hf:{folder},template_kwargs=\'{{"reasoning_effort": "low"}}\'')
+    assert built.template_kwargs == '{"reasoning_effort": "low"}'
+    for wrong in ("[1]", "{", "low"):
+        with pytest.raises(SpecError, match="no JSON object"):
+            model(folder, template_kwargs=wrong)
+    for fields in ({"reasoning_tokens": -1}, {"think_close": " "}):
+        with pytest.raises(SpecError):
+            model(folder, **fields)
 
 
 def test_a_run_on_a_local_model_resumes_to_the_same_rows(folder: Path, tmp_path: Path) -> None:

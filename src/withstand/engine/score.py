@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from withstand.core import Chat, SpecError, WhiteBox
 from withstand.engine.engine import engine_of
 from withstand.engine.packed import Row, Trunk
-from withstand.engine.text import closed, target_ids
+from withstand.engine.text import target_ids
 
 BEYOND = 1e6
 """The loss of a chat that the window does not hold: worse than any, and still a number that JSON knows."""
@@ -29,7 +29,7 @@ def target_losses(model: WhiteBox, chats: Sequence[Chat], target_string: str, dt
     for chat in chats:
         text = model.render(chat)
         prompts.append(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
-        targets.append(target_ids(loaded.tokenizer, text, prompts[-1], closed(loaded, text) + target_string))
+        targets.append(target_ids(loaded.tokenizer, text, prompts[-1], model.closing(text) + target_string))
     lengths = [len(prompt) + len(target) for prompt, target in zip(prompts, targets, strict=True)]
     fits = [i for i, length in enumerate(lengths) if not loaded.window or length <= loaded.window]
     losses = [BEYOND] * len(chats)

@@ -84,7 +84,7 @@ def make_prompt(
             f"the init {init!r} merges with {(lead + trail).strip()!r} beside it into one token",
             hint="begin and end the init with tokens that stand alone, such as !",
         )
-    target = target_ids(tokenizer, text, ids, closed(loaded, text) + behavior.target_string)
+    target = target_ids(tokenizer, text, ids, model.closing(text) + behavior.target_string)
     length = len(ids) + len(target)
     if loaded.window and length > loaded.window:
         raise SpecError(
@@ -101,14 +101,6 @@ def make_prompt(
             hint="use words and signs that the tokenizer reads back as they are",
         )
     return prompt, chosen
-
-
-def closed(loaded: Any, rendered: str) -> str:
-    """What closes the thinking of a model that thinks before it answers: a target string is part of the answer."""
-    template = str(loaded.tokenizer.chat_template)
-    if "</think>" not in template or rendered.rstrip().endswith("</think>"):
-        return ""
-    return "\n</think>\n\n" if rendered.rstrip().endswith("<think>") else "<think>\n\n</think>\n\n"
 
 
 def target_ids(tokenizer: Any, text: str, ids: Sequence[int], answer: str) -> tuple[int, ...]:

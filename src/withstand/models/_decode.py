@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from withstand.core import Sampling
+from withstand.models._thinking import Said
 
 SLACK = 128
 """Columns of the slab beyond the longest row: how many steps pass between two copies of the window."""
@@ -120,6 +121,8 @@ class _Row:
     first: int = 0  # its first column in the slab
     last: int = 0  # the token to feed next
     answer: Answer = field(default_factory=Answer)
+    watch: Callable[[list[int]], Said] | None = None
+    forced: list[int] = field(default_factory=list)  # tokens to put in before one is drawn again
 
     @property
     def position(self) -> int:
@@ -134,19 +137,22 @@ class _Decoder:
         sampling: Sampling,
         ends: frozenset[int],
         rows: int,
-        stops: Callable[[list[int]], bool] | None,
+        watch: Callable[[int], Callable[[list[int]], Said]] | None,
         penalty: float,
+        most: int,
     ) -> None:
-        self.model, self.sampling, self.ends, self.rows, self.stops = model, sampling, ends, rows, stops
-        self.penalty = penalty
+        self.model, self.sampling, self.ends, self.rows, self.watch = model, sampling, ends, rows, watch
+        self.penalty, self.most = penalty, most
         self.done: dict[int, Answer] = {}
 
     def run(self, prompts: Sequence[list[int]], seeds: Sequence[int]) -> list[Answer]:
         order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))  # equal lengths prefill together
         self.pending = deque(_Row(i, prompts[i], self._draws(seeds[i]), self._seen(prompts[i])) for i in order)
+        for row in self.pending:
+            row.watch = self.watch(row.index) if self.watch else None
         longest = len(prompts[order[0]])
         slots: list[_Row | None] = [None] * min(self.rows, len(prompts))
-        slab = _Slab(len(slots), longest + self.sampling.max_tokens + SLACK, longest)
+        slab = _Slab(len(slots), longest + self.most + SLACK, longest)
         prefix = self._prefix(prompts)
         while self.pending or any(slots):
             free = [place for place, row in enumerate(slots) if row is None]
@@ -161,7 +167,7 @@ class _Decoder:
         return [self.done[i] for i in range(len(prompts))]
 
     def _draws(self, seed: int) -> Any:
-        return None if self.sampling.temperature == 0 else np.random.default_rng(seed).random(self.sampling.max_tokens)
+        return None if self.sampling.temperature == 0 else np.random.default_rng(seed).random(self.most)
 
     def _seen(self, prompt: list[int]) -> Tensor | None:
         if self.penalty == 1:
@@ -244,8 +250,9 @@ class _Decoder:
         top = torch.log_softmax(logits, -1).topk(self.sampling.logprobs) if self.sampling.logprobs else None
         for i, (place, row) in enumerate(zip(places, rows, strict=True)):
             assert row is not None
-            answer, token = row.answer, tokens[i]
-            if token in self.ends:
+            answer, put = row.answer, bool(row.forced)
+            token = row.forced.pop(0) if put else tokens[i]
+            if token in self.ends and not put:
                 self.done[row.index], slots[place] = answer, None
                 continue
             answer.ids.append(token)
@@ -254,10 +261,11 @@ class _Decoder:
                 row.seen[token] = True
             if top is not None:
                 answer.logprobs.append(list(zip(top.indices[i].tolist(), top.values[i].tolist(), strict=True)))
-            if self.stops is not None and self.stops(answer.ids):
-                self.done[row.index], slots[place] = answer, None
-            elif len(answer.ids) == self.sampling.max_tokens:
-                answer.finish = "length"
+            said: Said = row.watch(answer.ids) if row.watch else ""
+            if isinstance(said, list):
+                row.forced = said
+            elif said or len(answer.ids) == self.most:
+                answer.finish = said or "length"
                 self.done[row.index], slots[place] = answer, None
 
     def _draw(self, logits: Tensor, rows: Sequence[_Row]) -> list[int]:
@@ -300,17 +308,20 @@ def decode(
     sampling: Sampling,
     ends: frozenset[int],
     rows: int,
-    stops: Callable[[list[int]], bool] | None = None,
+    watch: Callable[[int], Callable[[list[int]], Said]] | None = None,
     penalty: float = 1.0,
+    most: int = 0,
 ) -> list[Answer]:
     """An answer for each prompt of token ids (not empty), at most `rows` of them decoding together.
 
-    `ends`: tokens that end an answer. `stops(ids)`: whether an answer so far holds a stop string. `penalty`: on
-    repeating a token. Where the device runs out of memory the number of rows is halved and the call starts again.
+    `ends`: tokens that end an answer. `watch(i)` gives what is called with the i-th answer's ids after each token, and
+    may end it or put tokens in. `penalty`: on repeating a token. `most`: tokens of one answer, 0: `max_tokens`. Where
+    the device runs out of memory the number of rows is halved and the call starts again.
     """
+    most = most or sampling.max_tokens
     while True:
         try:
-            return _Decoder(model, sampling, ends, rows, stops, penalty).run(prompts, seeds)
+            return _Decoder(model, sampling, ends, rows, watch, penalty, most).run(prompts, seeds)
         except torch.OutOfMemoryError:
             if rows == 1:
                 raise

@@ -5,17 +5,30 @@ the generation settings in the model's folder only the tokens that end an answer
 """
 
 import gc
+import json
 import threading
-import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from withstand.cache import cache_dir
-from withstand.core import AskError, Chat, Completion, Json, Message, Sampling, SpecError, digest
-from withstand.models._folder import TOKENIZER, files_digest, resolve
+from withstand.core import (
+    AskError,
+    Chat,
+    Completion,
+    Json,
+    Memory,
+    Message,
+    Sampling,
+    SpecError,
+    at_least,
+    digest,
+)
+from withstand.models._device import GIB, fastest_dtype, free_memory, row_bytes, weight_bytes
+from withstand.models._folder import BUILTIN, TOKENIZER, files_digest, resolve
+from withstand.models._quantized import BITSANDBYTES, Kind, Quantized, quantized, settings
+from withstand.models._thinking import Tags, Watch, answer_start, split_thinking
 
 RAW, MODERATION = "none", "moderation"
 
@@ -24,14 +37,25 @@ RAW, MODERATION = "none", "moderation"
 class HF:
     """A causal language model with a chat template, decoded in batches whose places are refilled as rows finish.
 
+    Thinking between `think_open` and `think_close` is the completion's reasoning, apart from its text. Of one that is
+    cut inside its thinking the text is empty, and it is unscored.
+
     id: a folder, a hub id, or builtin:smollm2. revision: of the hub.
     dtype: "auto" is the faster of float32 and bfloat16 by a small matmul, measured once per machine.
-    adapter: a PEFT adapter (folder, hub id, or builtin:NAME of this package), merged into the weights.
+    quantize: "int8" or "int4" quantizes the weights by bitsandbytes while they are loaded; default "": as they are.
+        Weights that are quantized in their folder are loaded where transformers can; some have no gradients.
+    adapter: a PEFT adapter (folder, hub id, or builtin:NAME of this package), merged into the weights; not into
+        quantized ones.
     system: a system message put first when the chat has none.
     template: a Jinja file instead of the tokenizer's; or "none": the texts of the turns as they are, for classifiers
         and base models; or "moderation": the tokenizer's, of a model that judges a chat and does not go on with it.
     thinking: passed to the template as enable_thinking, if set. date: passed as date_string, for templates that would
-        put in today's.
+        put in today's. template_kwargs: a JSON object, what else to pass to it, such as {"reasoning_effort": "low"}.
+    reasoning_tokens: most tokens of thinking, after which `think_close` is put in and the answer has its own
+        `max_tokens` (budget forcing, arXiv:2501.19393). Default 0: no cap of its own, and `max_tokens` bounds thinking
+        and answer together.
+    think_open, think_close: the tags of the thinking, as the model writes them; white space at their rims is written
+        and need not be found.
     repetition_penalty: on tokens that occurred in the prompt or the answer, above 0; default 1: none. Small models
         that would repeat themselves need about 1.1.
     device: "auto" (a GPU if there is one) or a torch device. device_map: "" or accelerate's ("auto"), for models that
@@ -39,8 +63,8 @@ class HF:
     rows: most rows that decode together; 0: by memory and time. width: most chats a call; with 1 each row is
         computed alone and is the same whatever the order.
 
-    Raises `SpecError` from `check` when weights or template cannot be had, `AskError` for a chat that the template or
-    the context window refuses.
+    Raises `SpecError` from `check` when weights or template cannot be had or the library of a quantization lacks,
+    `AskError` for a chat that the template or the context window refuses.
     """
 
     version: ClassVar[int] = 1
@@ -49,11 +73,16 @@ class HF:
     id: str
     revision: str = ""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    quantize: Kind = ""
     adapter: str = ""
     system: str = ""
     template: str = ""
     thinking: bool | None = None
     date: str = ""
+    template_kwargs: str = ""
+    reasoning_tokens: int = 0
+    think_open: str = "<think>\n"
+    think_close: str = "\n</think>\n\n"
     repetition_penalty: float = 1.0
     device: str = field(default="auto", metadata={"key": False})
     device_map: str = field(default="", metadata={"key": False})
@@ -68,11 +97,22 @@ class HF:
             raise SpecError(f"repetition_penalty is {self.repetition_penalty}", hint="above 0; 1 is none")
         if self.width < 1 or self.rows < 0:
             raise SpecError(f"width is {self.width}, rows {self.rows}", hint="width is 1 or more, rows 0 or more")
+        at_least(0, self, "reasoning_tokens")
+        if not all(self._tags.bare):
+            raise SpecError("think_open or think_close is empty", hint="leave it out for <think> and </think>")
+        self._more()
 
     @property
     def gives(self) -> frozenset[str]:
-        all_ = {"system", "turns", "forged", "prefill", "logprobs", "weights"}
-        return frozenset(all_ - {"prefill"} if self.template == MODERATION else all_)
+        gives = {"system", "turns", "forged", "prefill", "logprobs", "weights", "gradients"}
+        lacks = {"prefill"} if self.template == MODERATION else set()
+        try:
+            kind = self._quantized(self._known_folder())
+        except SpecError:  # which `check` raises
+            kind = None
+        if kind and not kind.gradients:
+            lacks.add("gradients")
+        return frozenset(gives - lacks)
 
     @property
     def place(self) -> str:
@@ -80,13 +120,69 @@ class HF:
 
     def _device(self) -> str:
         if self.device != "auto":
-            return self.device
+            return "cuda:0" if self.device == "cuda" else self.device  # one place has one name
         import torch
 
         return "cuda:0" if torch.cuda.is_available() else "cpu"
 
     def check(self) -> None:
         self.identity()
+        if self._quantized(self._folder()) and self.adapter:
+            raise SpecError(
+                "an adapter cannot be merged into quantized weights",
+                hint="merge it into the full ones, or leave it out",
+            )
+
+    @property
+    def _tags(self) -> Tags:
+        return Tags(self.think_open, self.think_close)
+
+    def _more(self) -> dict[str, Any]:
+        """What the template is passed beside the messages."""
+        more: dict[str, Any] = {} if self.thinking is None else {"enable_thinking": self.thinking}
+        more |= {"date_string": self.date} if self.date else {}
+        try:
+            given = json.loads(self.template_kwargs or "{}")
+        except ValueError as error:
+            given = error
+        if not isinstance(given, dict):
+            raise SpecError(
+                f"template_kwargs = {self.template_kwargs!r} is no JSON object",
+                hint="""for example template_kwargs='{"reasoning_effort": "low"}'""",
+            )
+        return more | given
+
+    def _quantized(self, folder: Path | None) -> Quantized | None:
+        said = settings(folder, self.quantize)
+        return quantized(said) if said else None
+
+    def _known_folder(self) -> Path | None:
+        """The folder if it is on this machine: what a model gives is asked before it may be fetched."""
+        if Path(self.id).is_dir() or self.id.startswith(BUILTIN):
+            return None if self.id.startswith(BUILTIN) else Path(self.id)
+        try:
+            from huggingface_hub import try_to_load_from_cache
+        except ImportError:
+            return None
+        found = try_to_load_from_cache(self.id, "config.json", revision=self.revision or None)
+        return Path(found).parent if isinstance(found, str) else None
+
+    def memory(self) -> Memory:
+        """What it takes of its device before it is loaded, by the headers of its weights."""
+        import torch
+        from transformers import AutoConfig
+
+        kind = self._quantized(self._folder())
+        itemsize = getattr(torch, self.identity()["dtype"]).itemsize
+        size: float | None = {"int8": 1, "int4": 0.5}.get(self.quantize, itemsize)
+        if kind and not kind.whole and not self.quantize:
+            size = None
+        with _LOCK:
+            held = any(replace(spec, dtype=self.dtype) == self for spec in _LOADED)
+        weights = 0.0 if held else weight_bytes(self._folder(), size, itemsize) / GIB
+        config = AutoConfig.from_pretrained(self._folder(), trust_remote_code=self.trust_remote_code)
+        free = free_memory(self.place)
+        return Memory(weights, row_bytes(config, itemsize, 1_024) / GIB, None if free is None else free / GIB)
 
     def identity(self) -> Json:
         """Digests of weights, adapter, tokenizer and template, and the dtype that "auto" stands for: never a path."""
@@ -117,49 +213,49 @@ class HF:
         tokenizer = loaded.tokenizer
         prompts = [self.render(chat) for chat in chats]
         ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
-        longest = max(map(len, ids))
-        if loaded.window and longest + sampling.max_tokens > loaded.window:
+        longest, most = max(map(len, ids)), sampling.max_tokens
+        closing: list[int] = []
+        if self.reasoning_tokens:
+            opening, closing = (tokenizer(tag, add_special_tokens=False)["input_ids"] for tag in self._tags.written)
+            most += self.reasoning_tokens + len(opening) + len(closing)
+        if loaded.window and longest + most > loaded.window:
             raise AskError(
-                f"a prompt of {longest} tokens and {sampling.max_tokens} to come pass the window of {loaded.window}",
-                hint="fewer max_tokens, or a model with a longer window",
+                f"a prompt of {longest} tokens and {most} to come pass the window of {loaded.window}",
+                hint="fewer max_tokens or reasoning_tokens, or a model with a longer window",
             )
-        stops = None
-        if sampling.stop:
-            reach = max(map(len, sampling.stop)) + 8
 
-            def stops(answer: list[int]) -> bool:
-                return any(stop in tokenizer.decode(answer[-reach:]) for stop in sampling.stop)
+        def watch(place: int) -> Watch:
+            opened = self._tags.opened(prompts[place])
+            return Watch(loaded.read, sampling, self._tags, opened, self.reasoning_tokens, closing)
 
-        rows = self.rows or loaded.rows(longest + sampling.max_tokens)
-        rows = min(rows, self.width)
-        answers = decode(loaded.model, ids, seeds, sampling, loaded.ends, rows, stops, self.repetition_penalty)
-        return [
-            self._completion(tokenizer, chat, sampling, answer, len(prompt))
-            for chat, answer, prompt in zip(chats, answers, ids, strict=True)
-        ]
+        watched = watch if sampling.stop or self.reasoning_tokens else None
+        rows = min(self.rows or loaded.rows(longest + most), self.width)
+        answers = decode(loaded.model, ids, seeds, sampling, loaded.ends, rows, watched, self.repetition_penalty, most)
+        completions = []
+        for place, (chat, answer) in enumerate(zip(chats, answers, strict=True)):
+            read = self.read(chat, answer.ids, sampling.stop, prompts[place])
+            said = answer.logprobs[answer_start(answer.ids, loaded.read, self._tags) :] if read.text else ()
+            tops = tuple(tuple((tokenizer.decode([token]), value) for token, value in position) for position in said)
+            completions.append(
+                replace(read, finish=answer.finish, logprobs=tops, prompt_tokens=len(ids[place]))
+            )  # fmt: skip
+        return completions
 
-    def _completion(self, tokenizer: Any, chat: Chat, sampling: Sampling, answer: Any, prompt: int) -> Completion:
-        text = tokenizer.decode(answer.ids, skip_special_tokens=True)
-        for stop in sampling.stop:
-            text = text.partition(stop)[0]
-        thought, closed, rest = text.partition("</think>")
-        opened = thought.lstrip().startswith("<think>")
-        reasoning = ""
-        if closed or opened:  # thinking is kept apart, also if it was cut inside
-            reasoning, text = thought.lstrip().removeprefix("<think>").strip(), rest.lstrip() if closed else ""
-        counted = len(tokenizer(reasoning, add_special_tokens=False)["input_ids"]) if reasoning else 0
+    def read(self, chat: Chat, ids: Sequence[int], stop: Sequence[str] = (), rendered: str = "") -> Completion:
+        """What tokens after the rendered chat say: thinking apart, even if it was cut inside."""
+        read, tags = self.load().read, self._tags
+        text = read(ids)
+        reasoning, text = split_thinking(text, tags, tags.opened(rendered))
+        thought = answer_start(ids, read, tags) or (len(ids) if reasoning else 0)
+        for each in stop:
+            text = text.partition(each)[0]
         return Completion(
-            chat,
-            text,
-            finish=answer.finish,
-            reasoning=reasoning,
-            logprobs=tuple(
-                tuple((tokenizer.decode([token]), value) for token, value in position) for position in answer.logprobs
-            ),
-            prompt_tokens=prompt,
-            answer_tokens=max(len(answer.ids) - counted, 0),
-            reasoning_tokens=counted,
-        )
+            chat, text, reasoning=reasoning, answer_tokens=len(ids) - thought, reasoning_tokens=thought
+        )  # fmt: skip
+
+    def closing(self, rendered: str) -> str:
+        """What closes the thinking of a model that thinks before it answers, or may."""
+        return "" if self.template == RAW else self._tags.close(rendered, str(self.load().tokenizer.chat_template))
 
     def render(self, chat: Chat) -> str:
         """The chat as the model reads it; one that ends with an assistant message is to be continued, or judged."""
@@ -168,20 +264,23 @@ class HF:
             messages.insert(0, Message("system", self.system))
         if any(message.images for message in messages):
             raise AskError("this target reads no images")
-        more: dict[str, Any] = {}
-        if self.thinking is not None:
-            more["enable_thinking"] = self.thinking
-        if self.date:
-            more["date_string"] = self.date
-        tokenizer = self.load().tokenizer
-        prefill = messages[-1].role == "assistant" and self.template != MODERATION
+        if messages[-1].role != "assistant" or self.template == MODERATION:
+            return self._rendered(messages)
+        rendered, prefix = self._rendered(messages, prefill=True), messages[-1].text
+        head = rendered.rpartition(prefix.strip())[0] if prefix.strip() else rendered
+        if len(messages) > 1 and self.closing(head):  # the template continues an answer that was not thought about
+            asked = self._rendered(messages[:-1])
+            return asked + self.closing(asked) + prefix
+        return rendered
+
+    def _rendered(self, messages: Sequence[Message], prefill: bool = False) -> str:
         try:
-            rendered: str = tokenizer.apply_chat_template(
+            rendered: str = self.load().tokenizer.apply_chat_template(
                 [{"role": message.role, "content": message.text} for message in messages],
                 tokenize=False,
                 add_generation_prompt=not prefill,
                 continue_final_message=prefill,
-                **more,
+                **self._more(),
             )
         except Exception as error:  # a template raises what it likes
             raise AskError(f"the chat template refuses this chat: {error}", hint="see the roles it knows") from error
@@ -213,25 +312,27 @@ _IDENTITIES: dict[HF, Json] = {}
 
 @dataclass
 class _Loaded:
-    """A model in memory. `window`: its longest sequence in tokens, 0 if unknown; `ends`: tokens that end an answer."""
+    """A model in memory. `window`: its longest sequence in tokens, 0 if unknown; `ends`: tokens that end an answer;
+    `hidden`: special tokens that are no text."""
 
     model: Any
     tokenizer: Any
     ends: frozenset[int]
     window: int
+    hidden: frozenset[int]
+
+    def read(self, ids: Sequence[int]) -> str:
+        """The text of tokens, without the special ones but with those of the thinking's tags."""
+        text: str = self.tokenizer.decode([token for token in ids if token not in self.hidden])
+        return text
 
     def rows(self, length: int) -> int:
         """Rows of `length` tokens that decode together: as many as half of the free memory holds, at most 64 on a CPU,
         where more gain nothing, and 256 on a GPU."""
-        import torch
-
-        config = self.model.config.get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        row = 2 * config.num_hidden_layers * heads * size * self.model.dtype.itemsize * length
-        if self.model.device.type == "cuda":
-            return max(1, min(256, torch.cuda.mem_get_info(self.model.device)[0] // 2 // row))
-        return max(1, min(64, _free_memory() // 2 // row))
+        row = row_bytes(self.model.config, self.model.dtype.itemsize, length)
+        free = free_memory(str(self.model.device))
+        fit = (4 * GIB if free is None else free) // 2 // row
+        return max(1, min(256 if self.model.device.type == "cuda" else 64, fit))
 
 
 def _load(spec: HF) -> _Loaded:
@@ -242,7 +343,14 @@ def _load(spec: HF) -> _Loaded:
     logging.disable_progress_bar()
     identity = spec.identity()
     folder = spec._folder()
+    kind = spec._quantized(folder)
     more: dict[str, Any] = {"device_map": spec.device_map} if spec.device_map else {}
+    if kind:  # which cannot be moved afterwards
+        more.setdefault("device_map", {"": spec._device()})
+    if spec.quantize:
+        from transformers import BitsAndBytesConfig
+
+        more["quantization_config"] = BitsAndBytesConfig.from_dict(dict(BITSANDBYTES[spec.quantize]))
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=getattr(torch, identity["dtype"]), trust_remote_code=spec.trust_remote_code, **more
     )
@@ -260,13 +368,15 @@ def _load(spec: HF) -> _Loaded:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of the two libraries to each other
             model = PeftModel.from_pretrained(model, str(resolve(spec.adapter, ""))).merge_and_unload()
-    if not spec.device_map:
+    if not more.get("device_map"):
         model.to(spec._device())
     said = model.generation_config.eos_token_id
     ends = {said} if isinstance(said, int) else set(said or ())
     ends |= {tokenizer.eos_token_id} - {None}
     window = getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 0
-    return _Loaded(model.eval(), tokenizer, frozenset(ends), window)
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | {*tokenizer.all_special_ids}
+    of_tags = {i for tag in spec._tags.written for i in tokenizer(tag, add_special_tokens=False)["input_ids"]}
+    return _Loaded(model.eval(), tokenizer, frozenset(ends), window, frozenset(special - of_tags))
 
 
 def _raw(tokenizer: Any) -> str:
@@ -278,57 +388,3 @@ def _raw(tokenizer: Any) -> str:
     same = tokenizer(f"{start}a", add_special_tokens=False)["input_ids"] == tokenizer("a")["input_ids"]
     head = start if same else f"{start} "
     return f"{{{{ {head!r} }}}}{{% for turn in messages %}}{{{{ turn.content }}}}{{% endfor %}}"
-
-
-def fastest_dtype(device: str) -> Literal["float32", "bfloat16"]:
-    """The faster of float32 and bfloat16 for a layer of 32 rows on this machine; measured once and kept in the cache.
-
-    On CPUs of one kind bfloat16 may be several times faster or slower, so it is measured. A GPU takes bfloat16.
-    """
-    import platform
-
-    import torch
-
-    if device.startswith("cuda"):
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    key = digest([platform.node(), platform.processor(), torch.__version__, torch.get_num_threads()])[:16]
-    memory = cache_dir("dtype", key)
-    try:
-        kept = memory.read_text().strip()
-    except OSError:
-        kept = ""
-    if kept in ("float32", "bfloat16"):
-        return kept  # type: ignore[return-value]
-    seconds = {name: _matmul_seconds(getattr(torch, name)) for name in ("float32", "bfloat16")}
-    fastest: Literal["float32", "bfloat16"] = (
-        "bfloat16" if seconds["bfloat16"] < 0.8 * seconds["float32"] else "float32"
-    )
-    try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(fastest)
-    except OSError:
-        pass  # measured again next time
-    return fastest
-
-
-def _matmul_seconds(dtype: Any) -> float:
-    import torch
-
-    rows, weights = torch.randn(32, 1024, dtype=dtype), torch.randn(2048, 1024, dtype=dtype)
-    best = float("inf")
-    for _ in range(20):
-        start = time.perf_counter()
-        torch.nn.functional.linear(rows, weights)
-        best = min(best, time.perf_counter() - start)
-    return best
-
-
-def _free_memory() -> int:
-    """Bytes that can be had without swapping; 4 GiB where the system does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 4 << 30

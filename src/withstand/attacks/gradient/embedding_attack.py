@@ -51,7 +51,7 @@ class EmbeddingAttack:
     """
 
     version: ClassVar[int] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"weights"})
+    needs: ClassVar[frozenset[str]] = frozenset({"weights", "gradients"})
     upper_bound: ClassVar[bool] = True
     length: int = 20
     steps: int = 100
@@ -109,7 +109,9 @@ class EmbeddingAttack:
             free = free - self.lr * gradient.sign()
         head, tail = embedded(prompt.head), embedded(prompt.tail)
         ids, ended = greedy(loaded, torch.cat([head, best.to(head.dtype), tail]), part["max_tokens"])
-        completion = completed(loaded.tokenizer, ids, part["stop"])
+        said = model.read((), ids, part["stop"], prompt.after)
+        names = ("text", "reasoning", "reasoning_tokens", "answer_tokens")
+        completion: dict[str, Json] = {name: getattr(said, name) for name in names}
         completion |= {"finish": "stop" if ended else "length", "prompt_tokens": size}
         return {"first": first, "loss": lowest, "completion": completion}
 
@@ -129,16 +131,3 @@ def greedy(loaded: Any, embeds: Tensor, most: int) -> tuple[list[int], bool]:
     ids = loaded.model.generate(inputs_embeds=embeds[None], attention_mask=mask, generation_config=config)[0].tolist()
     ended = bool(ids) and ids[-1] in ends
     return ids[:-1] if ended else ids, ended
-
-
-def completed(tokenizer: Any, ids: Sequence[int], stops: Sequence[str]) -> dict[str, Json]:
-    """Text, thinking apart, and their tokens, as the target itself tells them."""
-    text = tokenizer.decode(ids, skip_special_tokens=True)
-    for stop in stops:
-        text = text.partition(stop)[0]
-    thought, closed, rest = text.partition("</think>")
-    reasoning = ""
-    if closed or thought.lstrip().startswith("<think>"):
-        reasoning, text = thought.lstrip().removeprefix("<think>").strip(), rest.lstrip() if closed else ""
-    counted = len(tokenizer(reasoning, add_special_tokens=False)["input_ids"]) if reasoning else 0
-    return {"text": text, "reasoning": reasoning, "reasoning_tokens": counted, "answer_tokens": len(ids) - counted}

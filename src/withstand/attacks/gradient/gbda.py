@@ -46,7 +46,7 @@ class GBDA:
     """
 
     version: ClassVar[int] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"weights"})
+    needs: ClassVar[frozenset[str]] = frozenset({"weights", "gradients"})
     n: int = 5
     length: int = 20
     steps: int = 500

@@ -41,7 +41,7 @@ class GCG:
     """
 
     version: ClassVar[int] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"weights"})
+    needs: ClassVar[frozenset[str]] = frozenset({"weights", "gradients"})
     steps: int = 500
     width: int = 512
     topk: int = 256

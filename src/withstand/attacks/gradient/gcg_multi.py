@@ -72,10 +72,15 @@ class GCGMulti:
         lacking = next((model for model in self.surrogates if "weights" not in model.gives), None)
         if lacking is not None:
             raise SpecError(f"the surrogate {lacking.place} is text only", hint="a surrogate is a local model: hf:...")
+        if not all("gradients" in model.gives for model in self.surrogates):
+            raise SpecError(
+                "the quantized weights of a surrogate have no backward pass",
+                hint="use the unquantized weights, or ones that bitsandbytes quantizes",
+            )
 
     @property
     def needs(self) -> frozenset[str]:
-        return frozenset() if self.surrogates else frozenset({"weights"})
+        return frozenset() if self.surrogates else frozenset({"weights", "gradients"})
 
     def most(self) -> Most:
         return Most(cases=1)

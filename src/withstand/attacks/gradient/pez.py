@@ -41,7 +41,7 @@ class PEZ:
     """
 
     version: ClassVar[int] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"weights"})
+    needs: ClassVar[frozenset[str]] = frozenset({"weights", "gradients"})
     n: int = 5
     length: int = 20
     steps: int = 500

@@ -46,7 +46,7 @@ class PGD:
     """
 
     version: ClassVar[int] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"weights"})
+    needs: ClassVar[frozenset[str]] = frozenset({"weights", "gradients"})
     length: int = 20
     steps: int = 5000
     lr: float = 0.11

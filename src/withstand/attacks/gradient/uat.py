@@ -35,7 +35,7 @@ class UAT:
     """
 
     version: ClassVar[int] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"weights"})
+    needs: ClassVar[frozenset[str]] = frozenset({"weights", "gradients"})
     candidates: int = 3
     passes: int = 100
     init: str = " ".join("!" * 20)

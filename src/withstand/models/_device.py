@@ -1,0 +1,107 @@
+"""The device of a local model: which precision is fast on it, and how much memory is free."""
+
+import json
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from withstand.cache import cache_dir
+from withstand.core import digest
+
+GIB = 2**30
+
+
+def fastest_dtype(device: str) -> Literal["float32", "bfloat16"]:
+    """The faster of float32 and bfloat16 for a layer of 32 rows on this machine; measured once and kept in the cache.
+
+    On CPUs of one kind bfloat16 may be several times faster or slower, so it is measured. A GPU takes bfloat16.
+    """
+    import torch
+
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    key = digest([platform.node(), platform.processor(), torch.__version__, torch.get_num_threads()])[:16]
+    memory = cache_dir("dtype", key)
+    try:
+        kept = memory.read_text().strip()
+    except OSError:
+        kept = ""
+    if kept in ("float32", "bfloat16"):
+        return kept  # type: ignore[return-value]
+    seconds = {name: _matmul_seconds(getattr(torch, name)) for name in ("float32", "bfloat16")}
+    fastest: Literal["float32", "bfloat16"] = (
+        "bfloat16" if seconds["bfloat16"] < 0.8 * seconds["float32"] else "float32"
+    )
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        memory.write_text(fastest)
+    except OSError:
+        pass  # measured again next time
+    return fastest
+
+
+def _matmul_seconds(dtype: Any) -> float:
+    import torch
+
+    rows, weights = torch.randn(32, 1024, dtype=dtype), torch.randn(2048, 1024, dtype=dtype)
+    best = float("inf")
+    for _ in range(20):
+        start = time.perf_counter()
+        torch.nn.functional.linear(rows, weights)
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def free_memory(device: str) -> int | None:
+    """Bytes that can be had on a device without swapping; None where the system does not say.
+
+    "devices" are all GPUs and this machine's own memory, which accelerate fills one after another.
+    """
+    if device.startswith("cuda") or device == "devices":
+        import torch
+
+        if device != "devices":
+            free: int = torch.cuda.mem_get_info(device)[0]
+            return free
+        own = free_memory("cpu")
+        gpus = sum(torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count()))
+        return None if own is None else own + gpus
+    if device != "cpu":
+        return None
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def weight_bytes(folder: Path, size: float | None, vectors: float) -> float:
+    """Bytes of the weights in a folder's safetensors, by their headers alone.
+
+    size: bytes of a number in a matrix, None: as it is stored. vectors: of one in a vector. Without safetensors: the
+    size of the other files of weights.
+    """
+    total = 0.0
+    for file in folder.glob("*.safetensors"):
+        with file.open("rb") as stream:
+            header: Mapping[str, Any] = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        for name, tensor in header.items():
+            if name == "__metadata__":
+                continue
+            stored = tensor["data_offsets"][1] - tensor["data_offsets"][0]
+            count = 1
+            for length in tensor["shape"]:
+                count *= length
+            each = size if len(tensor["shape"]) > 1 else vectors
+            total += stored if size is None or each is None else count * each
+    return total or sum(file.stat().st_size for file in folder.glob("*.bin"))
+
+
+def row_bytes(config: Any, itemsize: int, length: int) -> int:
+    """Bytes of the keys and values of one row of so many tokens."""
+    config = config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * size * itemsize * length)
