@@ -191,6 +191,10 @@ def dry_run(estimated: Json) -> None:
         "cost unknown" if estimated["cost"] is None else f"about ${estimated['cost']:.2f}",
     ]
     put(f"expected from earlier rows: {', '.join(expected)}")
+    for model in estimated["memory"]:
+        free = "" if model["free"] is None else f"; {model['free']:.1f} GiB are free"
+        takes = f"{model['weights']:.2f} GiB of weights, {model['row']:.2f} GiB a row of 1,024 tokens"
+        put(f"memory of {model['place']} for {' and '.join(model['roles'])}: {takes}{free}")
     if estimated["hosts"]:
         put(f"text would leave for {', '.join(estimated['hosts'])}")
     notes([], estimated["warnings"])

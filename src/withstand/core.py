@@ -191,8 +191,8 @@ class Verdict:
 class Model(Protocol):
     """One way to reach a language model. It does the I/O, the retries and the rate limits.
 
-    Promise: an answer depends on chat, sampling and seed alone. One that holds memory may have `release()`, which a
-    run calls when no stage to come needs it, and `memory() -> Memory`, which says before it is loaded what it takes.
+    Promise: an answer depends on chat, sampling and seed alone. A local one may have `release()`, called when no stage
+    to come needs it, and `memory()`, JSON of `withstand.memory`.
     """
 
     @property
@@ -230,16 +230,6 @@ class Model(Protocol):
         """One completion per chat, in order. Raises `AskError` when the retries are used up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What a model takes of its place, in GiB: its weights (0 if they are loaded), and a row of 1,024 tokens while it
-    is decoded. `free`: what is there for it; None if the system does not say."""
-
-    weights: float
-    row: float
-    free: float | None
-
-
 class WhiteBox(Model, Protocol):
     """A model whose weights are at hand ("weights" in `gives`)."""
 
@@ -247,15 +237,13 @@ class WhiteBox(Model, Protocol):
         """The chat as the model reads it, up to where its answer begins."""
 
     def closing(self, rendered: str) -> str:
-        """What closes the thinking after a rendered chat, for a target string or a prefix is part of the answer; ""
-        for a model that does not think before it answers."""
+        """What closes the thinking after a rendered chat, before a target string or a prefix; "" where none may be."""
 
     def read(self, chat: Chat, ids: Sequence[int], stop: Sequence[str] = (), rendered: str = "") -> Completion:
         """The completion that these tokens after the rendered chat are: thinking apart, cut at a stop string."""
 
     def load(self, dtype: str = "") -> Any:
-        """What is in memory: `model`, `tokenizer`, `ends` (tokens that end an answer), `window` (tokens, 0 if unknown).
-        `dtype`: "" is the model's own."""
+        """In memory: `model`, `tokenizer`, `ends` (of an answer), `window` (0: unknown). `dtype`: "" is its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,9 +261,8 @@ class Target:
     def weights(self, attack: "Attack | JointAttack") -> WhiteBox:
         """The model with its tensors, or an error that names the way out."""
         if "weights" not in self.model.gives:
-            name = type(attack).__name__
             raise SpecError(
-                f"{name} needs weights but {self.model.place} is text only",
+                f"{type(attack).__name__} needs weights but {self.model.place} is text only",
                 hint="use a local target, or find the test cases on one and send them with --cases-from",
             )
         return cast("WhiteBox", self.model)
@@ -335,8 +322,7 @@ A flow is a pure function of its fields and the answers: no clock, no global sta
 
 def ask(model: Model | Target, chats: Sequence[Chat], sampling: Sampling | None = None) -> Flow[list[Completion]]:
     """Ask `model`; `sampling` None means the target's own."""
-    if sampling is None:
-        sampling = model.sampling if isinstance(model, Target) else Sampling()
+    sampling = sampling or (model.sampling if isinstance(model, Target) else Sampling())
     answers: list[Completion] = yield Ask(model, tuple(chats), sampling)
     return answers
 

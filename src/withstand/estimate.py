@@ -7,14 +7,16 @@ import sqlalchemy as sql
 
 from withstand.choose import Given
 from withstand.core import Json, Most
+from withstand.memory import memory
 from withstand.plan import Cell, Plan
 from withstand.store import COMPLETIONS, Store, row, want
 
 
 def estimate(plan: Plan, store: Store | None) -> Json:
-    """Cells with upper bounds of test cases, asks by role and answer tokens; expected seconds and cost.
+    """Cells with upper bounds of test cases, asks by role and answer tokens; expected seconds and cost; memory.
 
-    Seconds and cost come from earlier completions of the same target in `store`; null where there are none.
+    Seconds and cost come from earlier completions of the same target in `store`; null where there are none. Raises
+    `SpecError` for models that cannot fit into their device.
     """
     earlier = _earlier(store) if store else {}
     cells = [_cell(plan, cell, earlier) for cell in plan.cells]
@@ -29,6 +31,7 @@ def estimate(plan: Plan, store: Store | None) -> Json:
         "answer_tokens": sum(cell["answer_tokens"] for cell in cells),
         "seconds": _total([cell["seconds"] for cell in cells]),
         "cost": _total([cell["cost"] for cell in cells]),
+        "memory": memory(plan),
         "hosts": list(plan.hosts),
         "warnings": list(plan.warnings),
     }

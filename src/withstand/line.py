@@ -36,6 +36,7 @@ from withstand.core import (
 )
 from withstand.drive import Caps, Job, Tally, completion_of, drive, value_of
 from withstand.flows import Meter, attacked, attacked_together, collected, defended, graded, metered
+from withstand.memory import memory
 from withstand.plan import Cell, Plan, is_joint, make_plan
 from withstand.spec import RunSpec
 from withstand.store import CASES, COMPLETIONS, VERDICTS, Row, RunRow, Store, Want, chunks
@@ -59,10 +60,13 @@ class Running:
 
 
 def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) -> tuple[Plan, RunRow]:
-    """Plan a run and record it. An equal plan goes on where it stopped; a name that has another plan is an error."""
+    """Plan a run and record it. An equal plan goes on where it stopped; a name that has another plan is an error, and
+    so is a new run whose models cannot fit into their device."""
     plan = planned(spec, where, offline)
     described = plan.json()
     key = digest(described)
+    if all(run.key != key for run in where.runs()):  # one that is there may have nothing left to ask
+        memory(plan)
     name = named(where, key, name, plan.name(key))
     where.add_run(RunRow(key, name, time.time(), spec.written(), described))
     texts = {digest(to_json(b)): to_json(b) for chosen in plan.suites for b in chosen.behaviors}

@@ -1,20 +1,30 @@
 """The hf target on a tiny model of the real classes: what it renders, what is in its key, what it refuses."""
 
+import importlib.metadata
+import json
 import shutil
 import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("torch", reason="needs the extra `local`")
 pytest.importorskip("transformers", reason="needs the extra `local`")
 
+import torch
+
 import withstand
-from withstand import find
-from withstand.core import AskError, Chat, Message, Sampling, SpecError, digest, user
-from withstand.models import _device, hf
+from withstand import find, line
+from withstand.core import AskError, Chat, Completion, Message, Sampling, SpecError, digest, user
+from withstand.estimate import estimate
+from withstand.models import _device, _quantized, hf
 from withstand.models._thinking import Tags, Watch
 from withstand.models.hf import HF
+from withstand.spec import run_spec
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny
@@ -281,6 +291,200 @@ def test_more_is_passed_to_the_template(folder: Path, tmp_path: Path) -> None:
     for fields in ({"reasoning_tokens": -1}, {"think_close": " "}):
         with pytest.raises(SpecError):
             model(folder, **fields)
+
+
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+
+
+def packed(folder: Path, to: Path, settings: dict[str, object]) -> Path:
+    """A copy of the folder whose config says that its weights are quantized."""
+    shutil.copytree(folder, to)
+    config = json.loads((to / "config.json").read_text())
+    (to / "config.json").write_text(json.dumps(config | {"quantization_config": settings}))
+    return to
+
+
+@pytest.fixture
+def quantizers(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
+    """Stand-ins for transformers' quantizers, whose libraries are not here: by method, an object or an exception."""
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    known: dict[str, object] = {}
+
+    def from_config(settings: dict[str, str], **_: object) -> object:
+        found = known[settings["quant_method"]]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(AutoHfQuantizer, "from_config", from_config)
+    _quantized.quantized.cache_clear()
+    yield known
+    _quantized.quantized.cache_clear()
+
+
+def stand_in(trainable: bool, dequantize: bool = False) -> object:
+    return SimpleNamespace(
+        is_trainable=trainable,
+        quantization_config=SimpleNamespace(dequantize=dequantize),
+        validate_environment=lambda device_map: None,
+    )
+
+
+def test_quantized_weights_without_gradients_are_refused_before_they_are_loaded(
+    folder: Path, tmp_path: Path, quantizers: dict[str, object]
+) -> None:
+    quantizers["gptq"] = stand_in(trainable=False)
+    target = packed(folder, tmp_path / "packed", GPTQ)
+    assert {"weights", "prefill"} < model(target).gives
+    assert "gradients" not in model(target).gives
+    spec = {
+        "suite": "kitchen", "limit": 1, "benign": "none", "attack": "gcg",
+        "target": {"use": "hf", "id": str(target), "dtype": "float32"},
+    }  # fmt: skip
+    with pytest.raises(SpecError, match=r"gcg needs gradients, which hf:.* does not give") as caught:
+        withstand.run(spec, store=tmp_path / "q.db")
+    assert "bitsandbytes" in caught.value.hint
+    assert "--cases-from" in caught.value.hint
+    with pytest.raises(SpecError, match="gcg needs weights"):  # not gradients, of an API
+        withstand.run(spec | {"target": "scripted"}, store=tmp_path / "q.db")
+    with pytest.raises(SpecError, match="surrogate have no backward pass"):
+        find.build("attack", {"use": "gcg_multi", "surrogates": [spec["target"]]})
+    assert not hf._LOADED
+    for kind in (stand_in(trainable=True), stand_in(trainable=False, dequantize=True)):
+        _quantized.quantized.cache_clear()
+        quantizers["gptq"] = kind
+        assert "gradients" in model(target).gives
+
+
+def test_a_quantization_that_cannot_be_loaded_says_why(
+    folder: Path, tmp_path: Path, quantizers: dict[str, object]
+) -> None:
+    target = packed(folder, tmp_path / "packed", GPTQ)
+    for error, said, hint in (
+        (
+            ImportError("Loading needs optimum (`pip install optimum`)"),
+            "cannot be loaded: Loading",
+            "pip install optimum",
+        ),
+        (importlib.metadata.PackageNotFoundError("gptqmodel"), "quantized by gptq", "pip install gptqmodel, or use"),
+        (RuntimeError("GPU is required\nto run"), "GPU is required to run", "use the unquantized weights"),
+    ):
+        _quantized.quantized.cache_clear()
+        quantizers["gptq"] = error
+        assert "gradients" in model(target).gives  # what is in the way, `check` says
+        with pytest.raises(SpecError, match=said) as caught:
+            model(target).check()
+        assert caught.value.hint.startswith(hint)
+    _quantized.quantized.cache_clear()
+    quantizers["gptq"] = stand_in(trainable=True)
+    adapted = model(target, adapter=str(tiny.adapter(folder, tmp_path / "adapter")))
+    with pytest.raises(SpecError, match="adapter cannot be merged"):
+        adapted.check()
+
+
+def test_an_unknown_quantization_is_an_error_of_the_spec(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="quantized by exl9"):
+        model(packed(folder, tmp_path / "packed", {"quant_method": "exl9"})).check()
+
+
+@pytest.mark.parametrize(("quantize", "near"), [("int8", 0.2), ("int4", 1.0)])
+def test_weights_are_quantized_while_they_are_loaded(folder: Path, quantize: str, near: float) -> None:
+    pytest.importorskip("bitsandbytes", reason="needs the extra `quantized`")
+    target, plain = model(folder, quantize=quantize), model(folder)
+    assert {"weights", "gradients"} < target.gives
+    assert target.memory()["weights"] < plain.memory()["weights"]
+    ids = torch.tensor([plain.load().tokenizer("<|user|>Hi<|end|><|assistant|>")["input_ids"]])
+    theirs = plain.load().model(ids).logits
+    ours = target.load().model(ids).logits
+    assert ours.isfinite().all()
+    assert 0 < (ours - theirs).abs().mean() < near * theirs.abs().mean()
+    assert find.describe(target) != find.describe(plain)
+
+
+def test_memory_is_that_of_the_loaded_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = model(folder)
+    before = target.memory()
+    parameters = list(target.load().model.parameters())
+    assert before["weights"] * 2**30 == sum(p.numel() * p.element_size() for p in parameters)
+    assert (
+        before["row"] * 2**30 == 2 * 2 * 2 * 8 * 4 * 1024
+    )  # keys and values, layers, heads, dimension, float32, tokens
+    assert target.memory()["weights"] == 0  # it is there
+    assert model(folder, quantize="").memory()["weights"] == 0
+    half = HF(str(folder), dtype="bfloat16").memory()
+    assert (half["weights"], half["row"]) == (before["weights"] / 2, before["row"] / 2)
+    monkeypatch.setattr(_device, "free_memory", lambda device: None)
+    monkeypatch.setattr(hf, "free_memory", lambda device: None)
+    assert target.memory()["free"] is None
+
+
+def test_what_cannot_fit_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = {"use": "hf", "id": str(folder), "dtype": "float32"}
+    spec = {
+        "suite": "kitchen", "limit": 2, "benign": "none", "attack": "direct", "sampling": {"max_tokens": 3},
+        "target": target, "judge": {"use": "llm", "model": target | {"system": "Judge."}},
+    }  # fmt: skip
+    one = model(folder).memory()
+    room = one["weights"] + one["row"]
+    monkeypatch.setattr(hf, "free_memory", lambda device: int(room * 2**30))
+    plan = line.planned(run_spec(spec), None)
+    told = estimate(plan, None)["memory"]
+    assert [[role.partition(":")[0] for role in entry["roles"]] for entry in told] == [["target hf"], ["judge llm"]]
+    assert {entry["place"] for entry in told} == {"cpu"}
+    first = withstand.run(spec, store=tmp_path / "fits.db")  # the judge comes when the target is gone
+    hf._LOADED.clear()
+    twice = spec | {"until_success": True}  # the judge is asked while the target attacks
+    with pytest.raises(SpecError, match=r"cpu cannot hold .* GiB for target hf:.* GiB for attack direct") as caught:
+        withstand.run(twice, store=tmp_path / "not.db")
+    assert "quantize=int4" in caught.value.hint
+    with pytest.raises(SpecError, match="cannot hold"):
+        estimate(line.planned(run_spec(twice), None), None)
+    monkeypatch.setattr(hf, "free_memory", lambda device: 0)
+    assert withstand.run(spec, store=tmp_path / "fits.db").cells == first.cells  # nothing is left to load
+
+
+def test_models_on_two_devices_answer_at_once_and_on_one_in_turn(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert HF("x", device="cuda").place == HF("x", device="cuda:0").place == "cuda:0"
+    busy, most, lock = [0], [0], threading.Lock()
+    both = threading.Barrier(2)
+
+    def generate(self: HF, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+        with lock:
+            busy[0] += 1
+            most[0] = max(most[0], busy[0])
+        if self.device == "cpu:0" or meet[0]:
+            both.wait(timeout=60)  # breaks unless the other device's model is asked at the same time
+        time.sleep(0.05)
+        with lock:
+            busy[0] -= 1
+        return [Completion(chat, "no") for chat in chats]
+
+    monkeypatch.setattr(HF, "generate", generate)
+    meet = [True]
+
+    def run(devices: tuple[str, str], name: str) -> int:
+        targets = [
+            {"use": "hf", "id": str(folder), "dtype": "float32", "system": device, "device": device}
+            for device in devices
+        ]
+        targets[1]["system"] += "!"
+        spec = {"suite": "kitchen", "limit": 3, "benign": "none", "attack": "direct", "target": targets}
+        most[0] = 0
+        assert [cell["error"] for cell in withstand.run(spec, store=tmp_path / name).cells] == [0, 0]
+        return most[0]
+
+    assert run(("cpu", "cpu:0"), "two.db") == 2
+    meet[0] = False
+    assert run(("cpu", "cpu"), "one.db") == 1
+
+
+def test_equal_models_are_loaded_once_whatever_their_device_is_called(folder: Path) -> None:
+    assert model(folder).load() is model(folder, device="cpu").load()
+    model(folder, device="cpu").release()
+    assert not hf._LOADED
 
 
 def test_a_run_on_a_local_model_resumes_to_the_same_rows(folder: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The device of a local model: which precision is fast on it, and how much memory is free."""
 
 import json
+import math
 import platform
 import time
 from collections.abc import Mapping
@@ -77,11 +78,11 @@ def free_memory(device: str) -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
-def weight_bytes(folder: Path, size: float | None, vectors: float) -> float:
+def weight_bytes(folder: Path, dtype: float | None, matrix: float | None = None, vocabulary: int = 0) -> float:
     """Bytes of the weights in a folder's safetensors, by their headers alone.
 
-    size: bytes of a number in a matrix, None: as it is stored. vectors: of one in a vector. Without safetensors: the
-    size of the other files of weights.
+    dtype: bytes of a number, None: as it is stored. matrix: of one in a matrix, if that differs; not in those with a
+    row for each of `vocabulary` tokens, which are not quantized. Without safetensors: the size of the other files.
     """
     total = 0.0
     for file in folder.glob("*.safetensors"):
@@ -90,12 +91,11 @@ def weight_bytes(folder: Path, size: float | None, vectors: float) -> float:
         for name, tensor in header.items():
             if name == "__metadata__":
                 continue
+            shape = tensor["shape"]
+            packed = matrix is not None and len(shape) > 1 and shape[0] != vocabulary
+            each = matrix if packed else dtype
             stored = tensor["data_offsets"][1] - tensor["data_offsets"][0]
-            count = 1
-            for length in tensor["shape"]:
-                count *= length
-            each = size if len(tensor["shape"]) > 1 else vectors
-            total += stored if size is None or each is None else count * each
+            total += stored if each is None else math.prod(shape) * each
     return total or sum(file.stat().st_size for file in folder.glob("*.bin"))
 
 

@@ -2,7 +2,7 @@
 
 The budget is budget forcing as in s1 (Muennighoff et al. 2025, arXiv:2501.19393, section 3.1): at its end the closing
 tag is put in and the answer goes on. Servers do the same (vLLM's `thinking_token_budget`); Qwen3's report (2025,
-arXiv:2505.09388, section 4.3) puts a sentence before the tag, which `think_close` may hold.
+arXiv:2505.09388, section 4.3) also puts a sentence before the tag, which is left out: it is of one model.
 """
 
 from collections.abc import Callable, Sequence

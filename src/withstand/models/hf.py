@@ -10,21 +10,11 @@ import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from withstand.core import (
-    AskError,
-    Chat,
-    Completion,
-    Json,
-    Memory,
-    Message,
-    Sampling,
-    SpecError,
-    at_least,
-    digest,
-)
+from withstand.core import AskError, Chat, Completion, Json, Message, Sampling, SpecError, at_least, digest
 from withstand.models._device import GIB, fastest_dtype, free_memory, row_bytes, weight_bytes
 from withstand.models._folder import BUILTIN, TOKENIZER, files_digest, resolve
 from withstand.models._quantized import BITSANDBYTES, Kind, Quantized, quantized, settings
@@ -167,22 +157,23 @@ class HF:
         found = try_to_load_from_cache(self.id, "config.json", revision=self.revision or None)
         return Path(found).parent if isinstance(found, str) else None
 
-    def memory(self) -> Memory:
-        """What it takes of its device before it is loaded, by the headers of its weights."""
+    def memory(self) -> Json:
+        """What it takes of its device in GiB, before it is loaded, by the headers of its weights."""
         import torch
         from transformers import AutoConfig
 
         kind = self._quantized(self._folder())
-        itemsize = getattr(torch, self.identity()["dtype"]).itemsize
-        size: float | None = {"int8": 1, "int4": 0.5}.get(self.quantize, itemsize)
-        if kind and not kind.whole and not self.quantize:
-            size = None
-        with _LOCK:
-            held = any(replace(spec, dtype=self.dtype) == self for spec in _LOADED)
-        weights = 0.0 if held else weight_bytes(self._folder(), size, itemsize) / GIB
         config = AutoConfig.from_pretrained(self._folder(), trust_remote_code=self.trust_remote_code)
+        itemsize = getattr(torch, self.identity()["dtype"]).itemsize
+        as_stored = kind and not kind.whole and not self.quantize
+        matrix = {"int8": 1.0, "int4": 0.5}.get(self.quantize)
+        vocabulary = config.get_text_config().vocab_size
+        weights = weight_bytes(self._folder(), None if as_stored else itemsize, matrix, vocabulary) / GIB
+        with _LOCK:
+            weights *= self._own() not in _LOADED
         free = free_memory(self.place)
-        return Memory(weights, row_bytes(config, itemsize, 1_024) / GIB, None if free is None else free / GIB)
+        row = row_bytes(config, itemsize, 1_024) / GIB
+        return {"weights": weights, "row": row, "free": None if free is None else free / GIB}
 
     def identity(self) -> Json:
         """Digests of weights, adapter, tokenizer and template, and the dtype that "auto" stands for: never a path."""
@@ -288,8 +279,7 @@ class HF:
 
     def load(self, dtype: str = "") -> "_Loaded":
         """The model on its device, in its own dtype or in another; loaded once for all equal targets."""
-        chosen: Any = dtype or self.identity()["dtype"]
-        spec = replace(self, dtype=chosen)
+        spec = self._own(dtype)
         with _LOCK:
             if spec not in _LOADED:
                 _LOADED[spec] = _load(spec)
@@ -298,11 +288,21 @@ class HF:
     def release(self) -> None:
         """Unload it, in every dtype: no stage to come needs it."""
         with _LOCK:
-            gone = [spec for spec in _LOADED if replace(spec, dtype=self.dtype) == self]
+            gone = self._held()
             for spec in gone:
                 del _LOADED[spec]
             if gone:
                 gc.collect()
+
+    def _held(self) -> list["HF"]:
+        """What of it is loaded, a dtype each."""
+        with _LOCK:
+            return [spec for spec in _LOADED if replace(spec, dtype=self._own().dtype) == self._own()]
+
+    def _own(self, dtype: str = "") -> "HF":
+        """It with its dtype and device told, by which equal models are known."""
+        chosen: Any = dtype or self.identity()["dtype"]
+        return replace(self, dtype=chosen, device=self._device())
 
 
 _LOCK = threading.RLock()
@@ -350,6 +350,8 @@ def _load(spec: HF) -> _Loaded:
     if spec.quantize:
         from transformers import BitsAndBytesConfig
 
+        # which says of every layer and step that int8 computes in float16
+        getLogger("bitsandbytes.autograd._functions").setLevel(ERROR)
         more["quantization_config"] = BitsAndBytesConfig.from_dict(dict(BITSANDBYTES[spec.quantize]))
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=getattr(torch, identity["dtype"]), trust_remote_code=spec.trust_remote_code, **more
