@@ -177,31 +177,6 @@ def test_thinking_is_kept_apart_as_hf_does(vllm: Any, folder: Path) -> None:
     assert split_thinking("Yes") == ("", "Yes")
 
 
-def test_the_splitter_is_that_of_hf() -> None:
-    """Over every text of a few pieces: `HF._completion` splits in its own words."""
-    from itertools import product
-
-    from withstand.models.hf import HF
-
-    class Tokenizer:
-        def decode(self, ids: Any, **_: Any) -> str:
-            return "".join(ids)
-
-        def __call__(self, text: str, **_: Any) -> dict[str, list[str]]:
-            return {"input_ids": list(text)}
-
-    class Answer:
-        finish, logprobs = "stop", ()
-
-        def __init__(self, ids: tuple[str, ...]) -> None:
-            self.ids = ids
-
-    for size in range(5):
-        for pieces in product(("<think>", "</think>", "a", " \n"), repeat=size):
-            theirs = HF("x")._completion(Tokenizer(), user("a"), Sampling(), Answer(pieces), 1)
-            assert split_thinking("".join(pieces)) == (theirs.reasoning, theirs.text), pieces
-
-
 def test_logprobs_are_the_best_first_and_no_more_than_asked_for(vllm: Any, folder: Path) -> None:
     logprob = standin.Logprob
     places = [  # the drawn token comes first, and beside the top ones
