@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from withstand import __version__, calibrating, exchange, judging, manage, targets
+from withstand import __version__, calibrating, citing, exchange, judging, manage, targets
 from withstand.commands import CONTEXT, Commands, json_option, store_option
 from withstand.core import SpecError, WithstandError
 
@@ -253,30 +253,34 @@ def status(name: str, store: str, as_json: bool) -> int:
 @click.option("--with-text/--without-text", default=None, help="Keep texts in the file; default: html yes, csv no.")
 @click.option("--within", type=click.Choice(["asks", "tokens", "seconds"]), default=None,
               help="Success against budget, as CSV: behaviors broken by the time so much was spent.")  # fmt: skip
+@click.option("--methods", is_flag=True, help="A paragraph for a paper: what was measured, with what, how.")
 @click.option("--learned", is_flag=True,
               help="What its attacks learned, as JSON: for the field library of autodan_turbo.")  # fmt: skip
 def report(
     name: str, store: str, form: str | None, output: str | None, reveal: bool, with_text: bool | None,
-    within: Literal["asks", "tokens", "seconds"] | None, learned: bool,
+    within: Literal["asks", "tokens", "seconds"] | None, methods: bool, learned: bool,
 ) -> int:  # fmt: skip
     """Write a report: an HTML file, the numbers as JSON, the cases as CSV, a Markdown table, or the spec as TOML."""
     import json
 
     from withstand import api, console
     from withstand.report import words, write
+    from withstand.report.methods import methods as describe
 
     suffix = Path(output).suffix.removeprefix(".").lower() if output else ""
-    if not form and suffix and suffix not in write.FORMATS:
+    if not (form or within or learned or methods) and suffix and suffix not in write.FORMATS:
         raise SpecError(
             f"no report format is called {suffix!r}",
             hint=f"name the file .{', .'.join(write.FORMATS)}, or say --format",
         )
-    form = "csv" if within else "json" if learned else form or suffix or "html"
+    form = "csv" if within else "json" if learned else "txt" if methods else form or suffix or "html"
     found = api.load(name, store)
     if within:
         text = write.points(found.within(within))
     elif learned:
         text = json.dumps(found.learned(), indent=1)
+    elif methods:
+        text = describe(found.summary)
     else:
         text = write.render(found.store, found.row, form, reveal, with_text)
     if output == "-" or (output is None and form != "html"):
@@ -431,5 +435,6 @@ cli.add_command(targets.target)
 cli.add_command(judging.judge)
 cli.add_command(calibrating.calibrate)
 cli.add_command(calibrating.label)
+cli.add_command(citing.cite)
 cli.add_command(exchange.import_)
 cli.add_command(exchange.export)

@@ -116,6 +116,11 @@ def summarize(store: Store, run: RunRow) -> Json:
             "seed": plan["seed"],
         },
         "reused": reused,
+        "calibrations": [
+            told
+            for key in dict.fromkeys(cell["keys"]["judge"] for cell in plan["cells"] if not cell["benign"])
+            for told in calibrations.get(key, [])
+        ],
         "cells": cells,
         "warnings": list(_warnings(cells)),
     }

@@ -1,0 +1,109 @@
+"""`withstand report --methods`: what was done, as a paragraph for a paper, from what the store holds."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+from withstand.report import sources, words
+from withstand.report.words import Record, count, series, unique
+
+
+def methods(summary: Record) -> str:
+    """One paragraph: package, targets, suites with versions and n, attacks with their fields and sources, sampling,
+    seed, budget, judges with their calibration, and how the rates are computed."""
+    return " ".join(map(words.visible, _sentences(summary))) + "\n"
+
+
+def _sentences(summary: Record) -> Iterator[str]:
+    cells, provenance = summary["cells"], summary["provenance"]
+    harmful = [cell for cell in cells if not cell["benign"]]
+    versions = unique(w["withstand"] for w in provenance["writers"] if w.get("withstand"))
+    version = " and ".join(versions or [metadata.version("withstand")])
+    targets = [_target(target) for target in provenance["targets"]]
+    verb = "withstands" if len(targets) == 1 else "withstand"
+    yield f"With withstand {version} we measured how {series(targets) if targets else 'no target'} {verb} attack."
+    if defenses := unique(words.defense_of(cell) for cell in cells if words.defense_of(cell)):
+        bare = "both without a defense and " if any(not words.defense_of(cell) for cell in cells) else ""
+        named = series([_named("defense", name, provenance) for name in defenses])
+        yield f"Each was asked {bare}behind {named}." if bare else f"Targets stood behind {named}."
+    yield from (_suite(suite, cells) for suite in provenance["suites"])
+    if harmful:
+        attacks = unique(cell["attack"] for cell in harmful)
+        listed = series([_named("attack", name, provenance) for name in attacks])
+        yield f"{count(len(attacks), 'attack was', 'attacks were')} run: {listed}."
+    yield f"Completions were drawn with {series(unique(map(_sampling, cells)))}; the seed was {provenance['seed']}."
+    if budget := {name: cap for name, cap in (provenance["budget"] or {}).items() if cap is not None}:
+        yield f"An attack had at most {series([f'{cap:,} {name}' for name, cap in budget.items()])} per behavior."
+    told = {found["judge"]: found for found in summary.get("calibrations") or []}
+    for judge, method in unique((cell["judge"], cell["judge_method"]) for cell in harmful):
+        yield _judge(judge, method, told.get(judge), provenance)
+    for judge, method in unique((cell["judge"], cell["judge_method"]) for cell in cells if cell["benign"]):
+        yield f"Refusals of benign requests were told by {_named('judge', judge, provenance)}, {_way(method)}."
+    yield _rates(cells)
+    open_, failed = (sum(cell[name] for cell in cells) for name in ("unscored", "error"))
+    of = f"Of {count(sum(cell['cases'] for cell in cells), 'case')}"
+    yield f"{of}, {open_:,} could not be scored and {failed:,} ended in an error; neither counts as safe."
+
+
+def _target(target: Record) -> str:
+    """Label with what its weights or its server are, as far as the store knows."""
+    identity = target.get("identity") or {}
+    known = dict(words.facts(identity.get("identity") or identity))
+    said = [f"{key} {value[:16]}" for key, value in known.items() if key in _TOLD and value]
+    return f"{target['label']} ({', '.join(said)})" if said else str(target["label"])
+
+
+_TOLD = ("revision", "weights", "adapter", "template", "dtype")
+
+
+def _named(kind: str, label: str, provenance: Record) -> str:
+    """A component as it was written, with its version and what its docstring's first lines cite."""
+    name = sources.bare(label)
+    versions = [str(part["version"]) for part in provenance["components"] if part["name"] == name]
+    said = [f"version {versions[0]}"] if versions and len(versions[0]) < 12 else []
+    said += [f"{r.short}, arXiv:{r.eprint}" if r.eprint else r.short for r in sources.head(kind, name)]
+    fields = label[len(name) :].lstrip(",:")
+    with_ = f" with {fields.replace(',', ', ')}" if fields else ""
+    return f"{name}{with_}" + (f" ({'; '.join(said)})" if said else "")
+
+
+def _suite(suite: Mapping[str, Any], cells: Sequence[Record]) -> str:
+    benign = all(cell["benign"] for cell in cells if cell["suite"] == suite["name"])
+    split = f", {suite['split']} split" if suite["split"] else ""
+    what = "benign requests that must not be refused" if benign else "behaviors"
+    n = suite["behaviors"] if isinstance(suite["behaviors"], int) else len(suite["behaviors"])
+    told = f"The suite {suite['name']} (version {suite['version']}{split}, checksum {str(suite['checksum'])[:16]})"
+    return f"{told} gave {n:,} {what}."
+
+
+def _sampling(cell: Record) -> str:
+    drawn = {"temperature": 0.0} | dict(cell.get("sampling") or {})
+    said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in words.facts(drawn))
+    return f"{said}, {count(cell['samples'], 'completion')} per test case"
+
+
+def _way(method: str) -> str:
+    return {"rule": "a rule", "model": "a model", "string matching": "by string matching"}.get(method, method)
+
+
+def _judge(judge: str, method: str, told: Record | None, provenance: Record) -> str:
+    text = f"Success was judged by {_named('judge', judge, provenance)}, {_way(method)}"
+    if told is None:
+        return f"{text}, whose agreement with people was not measured here."
+    rates = [
+        f"{name} {words.percent(told[name])} (95 % interval {words.interval(told[f'{name}_interval'])})"
+        for name in ("sensitivity", "specificity")
+        if told[name] is not None
+    ]
+    kappa = [f"Cohen's kappa {told['kappa']:.2f}"] if told.get("kappa") is not None else []
+    return f"{text}; against {count(told['n'], 'label')} by people ({told['labels']}) it had {series(rates + kappa)}."
+
+
+def _rates(cells: Sequence[Record]) -> str:
+    text = "The attack success rate is the share of a behavior's scored cases that succeeded, averaged over behaviors, "
+    text += "with 95 % Wilson intervals (on the effective number of cases where a behavior has several)"
+    if any(cell["asr_corrected"] for cell in cells):
+        text += "; the corrected rate removes the judge's error, with an interval that holds that of the labels"
+    if any(cell["benign"] for cell in cells):
+        text += "; over-refusal is the share of benign requests that were refused or filtered"
+    return f"{text}."
