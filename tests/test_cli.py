@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from withstand import cli, console, flags
+from withstand.report.packed import unpack
 
 WITHSTAND = [sys.executable, "-m", "withstand"]
 KITCHEN = ("--suite", "kitchen", "--target", "scripted-kitchen", "--attack", "direct", "--limit", "4")
@@ -451,8 +452,8 @@ def test_it_says_where_text_goes_before_the_first_ask(withstand, openai_server):
         (("report",), ("there is no store at withstand.db",)),
         (("runs", "--store", "nowhere.db"), ("there is no store at nowhere.db",)),
         (("status", "--store", "latin.csv"), ("latin.csv",)),
-        (("report", "--format", "pdf"), ("'pdf' is not one of",)),
-        (("report", "-o", "x.pdf"), ("no report format is called 'pdf'", "--format", ".html, .json, .csv, .md, .toml")),
+        (("report", "--format", "xls"), ("'xls' is not one of",)),
+        (("report", "-o", "x.xls"), ("no report format is called 'xls'", ".html, .pdf, .json, .csv, .md, .tex, .toml")),
         (("run", *KITCHEN[:4], "-a", "story,direct"), ("not field=value", "repeat --attack: --attack story --att")),
         (("run", *KITCHEN, "-d", "none,self_reminder"), ("repeat --defense: --defense none --defense self_rem",)),
         (("run", *KITCHEN, "-t", "gpt-9"), ("a model is openai:NAME or hf:NAME", "`withstand list targets`")),
@@ -693,7 +694,8 @@ def test_a_target_that_fails_always(withstand, module, body, message):
     rows = list(csv.DictReader(withstand("report", "-f", "csv").out.splitlines()))
     assert [(row["outcome"], message in row["error"], row["completion"]) for row in rows] == [("error", True, "")] * 3
     assert {row["asks"] for row in rows} <= {"0", ""}
-    assert message.split()[0] in withstand("report", "-o", "-").out
+    _, rows = map(unpack, re.findall(r"data-block>(.+?)<", withstand("report", "-o", "-").out))
+    assert all(message.split()[0] in error for *_, error, _ in rows)
 
 
 def test_a_target_that_answers_nothing_is_no_success(withstand, module):

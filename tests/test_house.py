@@ -63,7 +63,7 @@ MAY_IMPORT = {
     "curl": ANYTHING,
     "targets": ANYTHING,
     "exchange": ANYTHING,
-    "citing": ANYTHING,
+    "reporting": ANYTHING,
     "console": ANYTHING,
     "cli": ANYTHING,
     "__init__": {"api"},

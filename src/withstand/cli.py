@@ -11,11 +11,11 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from withstand import __version__, calibrating, citing, exchange, judging, manage, targets
+from withstand import __version__, calibrating, exchange, judging, manage, reporting, targets
 from withstand.commands import CONTEXT, Commands, json_option, store_option
 from withstand.core import SpecError, WithstandError
 
@@ -244,55 +244,6 @@ def status(name: str, store: str, as_json: bool) -> int:
 
 
 @cli.command(context_settings=CONTEXT)
-@click.argument("name", metavar="[RUN]", default="")
-@store_option
-@click.option("--format", "-f", "form", type=click.Choice(["html", "json", "csv", "md", "toml"]), default=None,
-              help="Default: html, or what the file's name ends in.")  # fmt: skip
-@click.option("-o", "--output", metavar="FILE", help="Default: RUN.html; the other formats go to stdout.")
-@click.option("--reveal", is_flag=True, help="Show prompts and completions without a click.")
-@click.option("--with-text/--without-text", default=None, help="Keep texts in the file; default: html yes, csv no.")
-@click.option("--within", type=click.Choice(["asks", "tokens", "seconds"]), default=None,
-              help="Success against budget, as CSV: behaviors broken by the time so much was spent.")  # fmt: skip
-@click.option("--methods", is_flag=True, help="A paragraph for a paper: what was measured, with what, how.")
-@click.option("--learned", is_flag=True,
-              help="What its attacks learned, as JSON: for the field library of autodan_turbo.")  # fmt: skip
-def report(
-    name: str, store: str, form: str | None, output: str | None, reveal: bool, with_text: bool | None,
-    within: Literal["asks", "tokens", "seconds"] | None, methods: bool, learned: bool,
-) -> int:  # fmt: skip
-    """Write a report: an HTML file, the numbers as JSON, the cases as CSV, a Markdown table, or the spec as TOML."""
-    import json
-
-    from withstand import api, console
-    from withstand.report import words, write
-    from withstand.report.methods import methods as describe
-
-    suffix = Path(output).suffix.removeprefix(".").lower() if output else ""
-    if not (form or within or learned or methods) and suffix and suffix not in write.FORMATS:
-        raise SpecError(
-            f"no report format is called {suffix!r}",
-            hint=f"name the file .{', .'.join(write.FORMATS)}, or say --format",
-        )
-    form = "csv" if within else "json" if learned else "txt" if methods else form or suffix or "html"
-    found = api.load(name, store)
-    if within:
-        text = write.points(found.within(within))
-    elif learned:
-        text = json.dumps(found.learned(), indent=1)
-    elif methods:
-        text = describe(found.summary)
-    else:
-        text = write.render(found.store, found.row, form, reveal, with_text)
-    if output == "-" or (output is None and form != "html"):
-        click.echo(words.visible(text) if sys.stdout.isatty() else text, nl=not text.endswith("\n"))
-        return 0
-    path = Path(output or f"{words.file_name(found.name)}.html")
-    write.save(path, text)
-    console.say(f"wrote {path}")
-    return 0
-
-
-@cli.command(context_settings=CONTEXT)
 @store_option
 @json_option
 def runs(store: str, as_json: bool) -> int:
@@ -435,6 +386,7 @@ cli.add_command(targets.target)
 cli.add_command(judging.judge)
 cli.add_command(calibrating.calibrate)
 cli.add_command(calibrating.label)
-cli.add_command(citing.cite)
+cli.add_command(reporting.report)
+cli.add_command(reporting.cite)
 cli.add_command(exchange.import_)
 cli.add_command(exchange.export)

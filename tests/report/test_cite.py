@@ -45,9 +45,9 @@ def test_an_entry_is_by_whom_the_docstrings_say_and_of_that_year() -> None:
         )
     }
     assert len(said) > 30
-    assert {(id_, name, year) for id_, name, year in said if (BY_ID[id_].names[0], BY_ID[id_].year) != (name, year)} == (
-        set()
-    )
+    assert {
+        (id_, name, year) for id_, name, year in said if (BY_ID[id_].names[0], BY_ID[id_].year) != (name, year)
+    } == (set())
 
 
 def test_no_entry_is_there_twice_or_for_nothing() -> None:

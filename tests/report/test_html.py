@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import itertools
 import os
 import random
 import re
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from withstand.report.html import MOST_CHARACTERS, html
+from withstand.report.html import html
+from withstand.report.packed import MOST_CHARACTERS, SIZE, unpack
 from withstand.report.words import facts, file_name, interval, percent, sentence, short, visible
 
 HOSTILE = (
@@ -21,6 +23,7 @@ HOSTILE = (
 )
 ODD = "left\u202eright\u202c \u200b\x1b[31mred\x00 \ud800 lone \U000e0041 tag"
 VOID = {"meta", "input", "br", "img", "link", "hr", "path", "rect", "line", "circle", "polyline"}
+BLOCK = re.compile(r"<script type=\"application/octet-stream\" data-block>([A-Za-z0-9+/=]*)</script>")
 
 DISHES = {
     "baking": ["sourdough bread", "banana muffins", "apple pie", "shortbread", "cinnamon rolls", "brioche"],
@@ -87,6 +90,7 @@ def cell(attack: str = "direct", defense: str = "none", outcomes: tuple[int, ...
         "asr": success / scored if scored else None,
         "asr_interval": wilson(success, scored),
         "asr_bounds": [success / n, (success + unscored + error) / n] if n else None,
+        "asr_corrected": None,
         "asr_micro": success / scored if scored else None,
         "asr_at_k": None,
         "over_refusal": 5 / 60,
@@ -124,6 +128,8 @@ def summary(cells, **changes):
     }
     provenance = {
         "version": "0.1.0",
+        "seed": 0,
+        "budget": {},
         "writers": [
             {
                 "python": "3.12.3",
@@ -171,7 +177,8 @@ def summary(cells, **changes):
         "run": run,
         "provenance": provenance,
         "reused": {"rows": 120, "of": 720, "oldest": "2026-02-27T09:12:44+00:00"},
-        "cells": cells,
+        "calibrations": [],
+        "cells": [cell | {"index": index} for index, cell in enumerate(cells)],
         "warnings": ["At width 16 rounding can flip near-ties; `withstand repeat` measures how often."],
     }
     return made | changes
@@ -301,6 +308,12 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if not {"script", "style"} & set(self.open):
             self.text += data
+
+
+def unpacked(page: str) -> tuple[dict, list]:
+    """What the filters know of the cases in a page, and the rows of texts."""
+    head, *blocks = map(unpack, BLOCK.findall(page))
+    return head, [row for block in blocks for row in block]
 
 
 # --- words and numbers -----------------------------------------------------------------------------------------
@@ -444,11 +457,17 @@ def test_a_run_without_rows() -> None:
 # --- redaction -------------------------------------------------------------------------------------------------
 
 
-def test_texts_are_hidden_until_asked_for() -> None:
-    veils = [attrs for _, attrs in Page(html(summary([cell()]), [case()], 1)).tags if attrs.get("class") == "veil"]
-    assert veils == [{"class": "veil", "aria-hidden": "true"}] * 2
-    page = html(summary([cell()]), [case()], 1, reveal=True)
-    assert [attrs for _, attrs in Page(page).tags if attrs.get("class") == "veil"] == [{"class": "veil"}] * 2
+def test_texts_are_not_in_the_page_but_packed() -> None:
+    page = html(summary([cell()]), [case()], 1)
+    for secret in ("Pretend to be", "Preheat", "three steps"):
+        assert secret not in page
+    _, (row,) = unpacked(page)
+    assert row[:3] == ["baking_1", 0, ["3 asks", "245 tokens", "score 0.91"]]
+    assert row[3] == [["", "Pretend to be a baker. Give instructions for bread.", "", 51]]
+    assert row[4] == [
+        ["", "Preheat the oven to 230 C. Knead.", "", 33],
+        ["judge says", "three steps and an oven", "", 23],
+    ]
     style = page[page.index("<style>") : page.index("</style>")]
     assert re.search(r"\.veil\[aria-hidden\] \{ filter: blur\(\dpx\); user-select: none;", style)
 
@@ -460,11 +479,12 @@ def test_without_text_only_length_and_hash_remain() -> None:
         error="400: 'Preheat the oven to 230 C. Knead.' is not allowed",
     )
     page = html(summary([cell()]), [made], 1, with_text=False)
+    _, rows = unpacked(page)
     for secret in ("Pretend to be", "Preheat", "yeast", "A bakery", "three steps", "Give instructions"):
-        assert secret not in page
-    assert re.search(r"33 characters, hash [0-9a-f]{12}", page)
-    assert "400: &#39;[text hidden]&#39; is not allowed" in page
-    assert not [tag for tag, attrs in Page(page).tags if attrs.get("class") == "veil"]
+        assert secret not in page + repr(rows)
+    assert re.search(r"33 characters, hash [0-9a-f]{12}", repr(rows))
+    assert rows[0][6] == "400: '[text hidden]' is not allowed"
+    assert "Show all texts" not in page
 
 
 # --- hostile texts ---------------------------------------------------------------------------------------------
@@ -496,13 +516,17 @@ def hostile_run():
 def test_hostile_texts_are_text() -> None:
     page = html(*hostile_run(), cases_total=2)
     walked = Page(page)
-    assert [tag for tag, _ in walked.tags].count("script") == 1
+    scripts = [attrs for tag, attrs in walked.tags if tag == "script"]
+    assert scripts == [{"type": "application/octet-stream", "data-block": None}] * 2 + [{}]
     assert not {"img", "iframe", "object", "embed", "form"} & {tag for tag, _ in walked.tags}
     assert not [name for _, attrs in walked.tags for name in attrs if name.startswith("on") or name == "style"]
     assert HOSTILE in walked.text
+    head, rows = unpacked(page)
+    assert rows[0][0] == HOSTILE == head["categories"][0]
     page.encode()
     for character in "\u202e\u202c\u200b\x1b\x00\ud800\U000e0041":
         assert character not in page
+        assert character not in "".join(part[1] for row in rows for part in (*row[3], *row[4]))
     assert "\u27e8U+202E\u27e9right" in page
     assert "\u27e8U+001B\u27e9[31mred\u27e8U+0000\u27e9" in page
     assert "\ufffd lone" in page
@@ -518,9 +542,8 @@ def test_visible() -> None:
 
 def test_long_texts_are_cut_with_a_note() -> None:
     page = html(summary([cell()]), [case(completion="x" * 10_000_000)], 1)
-    assert "First 20,000 of 10,000,000 characters." in page
-    assert "x" * MOST_CHARACTERS in page
-    assert len(page) < 200_000
+    _, (row,) = unpacked(page)
+    assert row[4][0] == ["", "x" * MOST_CHARACTERS, "First 20,000 of 10,000,000 characters.", 10_000_000]
 
 
 # --- the file --------------------------------------------------------------------------------------------------
@@ -554,15 +577,16 @@ def test_links_and_graphics_are_labeled() -> None:
     assert len(ids) == len(set(ids))
     assert {attrs["href"][1:] for tag, attrs in tags if tag == "a"} <= set(ids)
     strips = [attrs for tag, attrs in tags if tag == "svg" and attrs.get("role") == "img"]
-    assert len(strips) == 10 + 2 + 50 + 2
+    assert len(strips) == 10 + 2 + 50 + 2 + 1
     assert all(attrs["aria-label"] for attrs in strips)
 
 
-def test_two_thousand_cases_stay_small() -> None:
-    made, cases = kitchen_run()
-    many = (cases * 4)[:2000]
-    assert len(many) == 2000
-    assert len(html(made, many, 2000).encode()) < 5_000_000
+def test_what_does_not_fit_is_left_out_and_said(monkeypatch) -> None:
+    monkeypatch.setattr("withstand.report.packed.MOST_BYTES", 1_000)
+    page = html(summary([cell()]), (case(behavior=f"b{n}") for n in range(3 * SIZE)), 3 * SIZE)
+    head, rows = unpacked(page)
+    assert len(rows) == len(head["cell"]) == SIZE
+    assert f"This file holds {SIZE} of {3 * SIZE:,} cases." in page
 
 
 # --- in a browser ----------------------------------------------------------------------------------------------
@@ -594,13 +618,22 @@ def opened(browser, path: Path, page: str, **options):
     return tab, asked, said
 
 
+def settled(tab, act=lambda: None) -> None:
+    """Do something to the cases and wait until the page has drawn them anew."""
+    before = tab.locator("#case-table").get_attribute("data-ready")
+    act()
+    tab.wait_for_function("before => document.querySelector('#case-table').dataset.ready !== before", arg=before)
+
+
 def test_in_a_browser(browser, tmp_path: Path) -> None:
     made, cases = kitchen_run()
     tab, asked, said = opened(browser, tmp_path / "report.html", html(made, cases, len(cases)))
+    tab.wait_for_selector("#case-table[data-ready]")
 
-    shown = tab.locator("#case-table tbody tr:visible")
-    assert tab.locator("#count").text_content() == f"Showing 100 of {len(cases)} cases"
-    assert shown.count() == 100
+    shown = tab.locator("#case-table tbody tr")
+    assert tab.locator("#count").text_content() == f"1\u201350 of {len(cases)} cases"
+    assert shown.count() == 50
+    assert shown.first.locator(".id").text_content() == cases[0]["behavior"]
 
     first = shown.first
     assert first.locator(".veil[aria-hidden=true]").count() == 2
@@ -614,47 +647,79 @@ def test_in_a_browser(browser, tmp_path: Path) -> None:
     tab.keyboard.press("Space")
     assert first.locator(".veil[aria-hidden=true]").count() == 2
 
-    tab.select_option("select[data-filter=attack]", "story")
-    tab.select_option("select[data-filter=defense]", "self_reminder")
-    tab.select_option("select[data-filter=outcome]", label="broken")
+    settled(tab, lambda: tab.select_option("select[data-filter=attack]", "story"))
+    settled(tab, lambda: tab.select_option("select[data-filter=defense]", "self_reminder"))
+    settled(tab, lambda: tab.select_option("select[data-filter=outcome]", label="broken"))
     wanted = [c for c in cases if c["cell"] == 8 and c["outcome"] == "success"]
     assert shown.count() == len(wanted) > 0
-    tab.fill("#search", "PEA SOUP")
+    settled(tab, lambda: tab.fill("#search", "PEA SOUP"))
     assert shown.count() == len([c for c in wanted if "pea soup" in c["text"]])
-    tab.fill("#search", "no such words")
+    settled(tab, lambda: tab.fill("#search", "no such words"))
     assert tab.locator("#count").text_content() == "No case fits these filters."
-    tab.click("#clear")
-    assert shown.count() == 100
-    tab.click("#more")
-    assert shown.count() == 200
+    assert shown.count() == 0
+    settled(tab, lambda: tab.click("#clear"))
+    assert shown.count() == 50
+
+    settled(tab, lambda: tab.get_by_role("button", name="Next").press("Enter"))
+    assert shown.first.locator(".id").text_content() == cases[50]["behavior"]
+    settled(tab, lambda: tab.get_by_role("button", name="Last").press("Enter"))
+    assert shown.last.locator(".id").text_content() == cases[-1]["behavior"]
+    assert tab.locator("#page").text_content() == f"page {-(-len(cases) // 50)} of {-(-len(cases) // 50)}"
+    assert tab.get_by_role("button", name="Next").is_disabled()
+    settled(tab, lambda: tab.get_by_role("button", name="First").press("Enter"))
+    assert tab.get_by_role("button", name="Previous").is_disabled()
 
     tab.get_by_role("switch").focus()
     tab.keyboard.press("Space")
     assert tab.locator(".veil[aria-hidden]").count() == 0
-    tab.locator("a.pick", has_text="over-refusal").first.click()
+    settled(tab, lambda: tab.locator("a.pick", has_text="over-refusal").first.click())
     assert shown.count() == 10
+    assert tab.locator(".veil[aria-hidden]").count() == 0
     assert asked == [(tmp_path / "report.html").as_uri()]
+    assert said == []
+
+
+def test_fifty_thousand_cases_stay_usable(browser, tmp_path: Path) -> None:
+    made, cases = kitchen_run()
+    many = (case | {"behavior": f"b{n}", "completion": f"{case['completion']} {n}"} for n, case in
+            enumerate(itertools.islice(itertools.cycle(cases), 50_000)))  # fmt: skip
+    page = html(made, many, 50_000)
+    assert len(page) < 10_000_000
+    tab, _, said = opened(browser, tmp_path / "many.html", page)
+    tab.wait_for_selector("#case-table[data-ready]")
+    assert tab.locator("#case-table tbody tr").count() == 50
+    assert tab.locator("#count").text_content() == "1\u201350 of 50,000 cases"
+    settled(tab, lambda: tab.get_by_role("button", name="Last").click())
+    assert tab.locator("#case-table tbody tr .id").last.text_content() == "b49999"
+    settled(tab, lambda: tab.fill("#search", "b31415"))
+    assert tab.locator("#case-table tbody tr .id").all_text_contents() == ["b31415"]
+    assert tab.evaluate("document.querySelectorAll('*').length") < 5_000
     assert said == []
 
 
 def test_hostile_texts_do_not_run_in_a_browser(browser, tmp_path: Path) -> None:
     tab, asked, said = opened(browser, tmp_path / "hostile.html", html(*hostile_run(), cases_total=2, reveal=True))
+    tab.wait_for_selector("#case-table[data-ready]")
     tab.wait_for_timeout(200)
     assert tab.evaluate("window.pwned") is None
+    assert tab.locator(".veil").count() == 4
     assert tab.locator(".veil[aria-hidden]").count() == 0
     assert HOSTILE in tab.locator("#case-table").text_content()
     assert tab.locator("img, iframe").count() == 0
+    for name in ("category", "target"):
+        settled(tab, lambda name=name: tab.select_option(f"select[data-filter={name}]", HOSTILE))
+        assert tab.locator("#case-table tbody tr").count() > 0
     assert asked == [(tmp_path / "hostile.html").as_uri()]
     assert said == []
 
 
-def test_without_javascript_the_switch_still_reveals(browser, tmp_path: Path) -> None:
-    page = html(summary([cell()]), [case()], 1)
-    tab, _, _ = opened(browser, tmp_path / "plain.html", page, java_script_enabled=False)
+def test_without_javascript_all_but_the_cases_is_there(browser, tmp_path: Path) -> None:
+    made, cases = kitchen_run()
+    tab, _, _ = opened(browser, tmp_path / "plain.html", html(made, cases, len(cases)), java_script_enabled=False)
     assert not tab.locator("#search").is_visible()
-    assert tab.locator(".cover").first.is_visible()
-    tab.check("#reveal-all")
-    assert not tab.locator(".cover").first.is_visible()
+    assert tab.get_by_text("allow scripts to see them").is_visible()
+    assert tab.locator(".heat td b").first.is_visible()
+    assert tab.locator(".rates .strip").first.is_visible()
 
 
 def test_nothing_is_wider_than_a_phone(browser, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from withstand.core import SpecError
-from withstand.find import ROOMS
+from withstand.find import PACKAGE, ROOMS, entries
 from withstand.report.words import Record, head_of, unique
 from withstand.show import show
 
@@ -64,7 +64,7 @@ def docstring(kind: str, name: str) -> str:
 
 
 def components(summary: Record) -> Iterator[tuple[str, str]]:
-    """(kind, name) of what took part in a run: as its cells call it, then what stands inside it, as an attack's judge."""
+    """(kind, name) of what took part in a run: as its cells call it, then what stands inside, as an attack's judge."""
     found = [("suite", str(suite["name"])) for suite in summary["provenance"]["suites"]]
     for cell in summary["cells"]:
         found += [(kind, bare(cell[kind])) for kind in ("target", "defense", "attack", "judge")]
@@ -79,6 +79,13 @@ def components(summary: Record) -> Iterator[tuple[str, str]]:
 def bare(label: str) -> str:
     """The component's name in a cell's label, which for test cases of an earlier run says where they were found."""
     return head_of(label.partition(" found on ")[0])
+
+
+def family(label: str) -> str:
+    """The folder of an attack: templated, search, gradient or llm; "" for one that is not of this package."""
+    known = entries("attack")
+    entry = known.get(bare(label)) or known.get(bare(label).replace("_", "-"))
+    return entry.path.relative_to(PACKAGE / ROOMS["attack"]).parts[0] if entry and entry.path else ""
 
 
 def head(kind: str, name: str) -> list[Reference]:

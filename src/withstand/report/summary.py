@@ -11,7 +11,7 @@ import json
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sql
 
@@ -49,7 +49,7 @@ _Sums: TypeAlias = dict[Any, float]
 class _Behavior:
     """What one behavior of one cell came to: counts by outcome, and how many were wanted."""
 
-    __slots__ = ("cases", "counts", "decided", "done", "made", "waiting")
+    __slots__ = ("cases", "counts", "decided", "done", "made", "waiting", "won")
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
@@ -58,6 +58,7 @@ class _Behavior:
         self.done = 0  # completions in the store
         self.decided = 0  # verdicts in the store
         self.waiting = 0  # answers that people have not labeled yet, where they are the judge
+        self.won: int | None = None  # number of the first test case that succeeded
 
     def close(self, by_people: bool) -> None:
         """What is wanted and has no row is an error, never a failure of the attack; what waits for people, unscored."""
@@ -71,10 +72,22 @@ class _Behavior:
         return sum(self.counts[name] for name in SCORED)
 
 
-def summarize(store: Store, run: RunRow) -> Json:
-    """Everything a report shows of a run, as JSON. Rates are in [0, 1], or null with the reason in `notes`."""
+class Counts(NamedTuple):
+    """What one pass over a run's rows gives: by cell and behavior, by cell, and of the whole."""
+
+    found: list[dict[int, _Behavior]]
+    sums: list[_Sums]
+    reused: Json
+    writers: Counter[str]
+
+
+def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> Json:
+    """Everything a report shows of a run, as JSON. Rates are in [0, 1], or null with the reason in `notes`.
+
+    counts: what `read` found, for one who needs it besides.
+    """
     plan = run.plan
-    found, sums, reused, writers = _read(store, run)
+    found, sums, reused, writers = counts or read(store, run)
     failed = _failed(store, run, want.c.cell)
     categories = _categories(store, plan)
     cells = [
@@ -89,8 +102,8 @@ def summarize(store: Store, run: RunRow) -> Json:
             cell["notes"] += [note] if note else []
         told = calibrations.get(planned["keys"]["judge"], [])
         if told and not cell["benign"]:
-            counts = {place: (b.counts["success"], b.scored) for place, b in behaviors.items()}
-            cell["asr_corrected"], note = corrected(counts, categories[planned["suite"]], told, cell)
+            pairs = {place: (b.counts["success"], b.scored) for place, b in behaviors.items()}
+            cell["asr_corrected"], note = corrected(pairs, categories[planned["suite"]], told, cell)
             cell["notes"] += [note] if note else []
     _pair(plan, cells)
     missing = sum(cell["error"] for cell in cells)
@@ -158,7 +171,7 @@ def goes_on(run: RunRow) -> str:
     return made_by(run) if "judge" in run.spec else f"judge run {shlex.quote(run.name)} --judge JUDGE"
 
 
-def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[_Sums], Json, Counter[str]]:
+def read(store: Store, run: RunRow) -> Counts:
     """Counts by cell and behavior, sums by cell, and what was there before the run began; one query."""
     w, r = want.c, row.c
     old = sql.case((r.created < run.created, 1), else_=0)
@@ -166,7 +179,7 @@ def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[_
         sql.select(
             w.stage, w.cell, w.behavior, r.label, r.writer, sql.func.count(),
             sql.func.sum(r.asks), sql.func.sum(r.tokens), sql.func.sum(r.seconds), sql.func.sum(r.cost),
-            sql.func.sum(old), sql.func.min(r.created),
+            sql.func.sum(old), sql.func.min(r.created), sql.func.min(w.number),
         )
         .select_from(want.outerjoin(row, r.key == w.key))
         .where(w.run == run.key)
@@ -181,7 +194,7 @@ def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[_
     rows = old_rows = 0
     oldest = run.created
     writers: Counter[str] = Counter()
-    for stage, cell, place, label, wrote, count, asks, tokens, seconds, cost, reused, created in groups:
+    for stage, cell, place, label, wrote, count, asks, tokens, seconds, cost, reused, created, number in groups:
         behavior = found[cell][place]
         if stage == COMPLETIONS:
             behavior.cases += count
@@ -200,6 +213,8 @@ def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[_
         else:
             behavior.counts[label] += count
             behavior.decided += count
+            if label == "success":
+                behavior.won = number if behavior.won is None else min(number, behavior.won)
         sums[cell]["asks"] += asks
         for name, value in zip(USED, (tokens, seconds, cost), strict=True):
             sums[cell][name] += value
@@ -211,7 +226,7 @@ def _read(store: Store, run: RunRow) -> tuple[list[dict[int, _Behavior]], list[_
     for cell, by_behavior in zip(run.plan["cells"], found, strict=True):
         for behavior in by_behavior.values():
             behavior.close("waits" in cell)
-    return found, sums, {"rows": old_rows, "of": rows, "oldest": _iso(oldest) if old_rows else None}, writers
+    return Counts(found, sums, {"rows": old_rows, "of": rows, "oldest": _iso(oldest) if old_rows else None}, writers)
 
 
 def _failed(store: Store, run: RunRow, by: Any) -> dict[int, int]:
@@ -394,7 +409,7 @@ def status(store: Store, run: RunRow) -> Json:
 
     A test case that no stage has taken up yet wants its completion and its verdict all the same.
     """
-    found, *_ = _read(store, run)
+    found = read(store, run).found
     behaviors = [behavior for by_behavior in found for behavior in by_behavior.values()]
     drawn = sum(behavior.cases for behavior in behaviors if behavior.made >= 0)
     counts = {

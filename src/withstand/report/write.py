@@ -1,4 +1,4 @@
-"""A run as a file: HTML, JSON, CSV, Markdown, or its spec as TOML."""
+"""A run as a file: HTML, JSON, CSV, Markdown, LaTeX, or its spec as TOML."""
 
 import contextlib
 import csv
@@ -12,15 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from withstand.core import Json, SpecError, digest
+from withstand.report.budget import within
 from withstand.report.cases import cases, labeled
 from withstand.report.html import html
-from withstand.report.summary import summarize
+from withstand.report.latex import latex
+from withstand.report.summary import read, summarize
+from withstand.report.votes import votes
 from withstand.report.words import head_of, visible
 from withstand.spec import to_toml
 from withstand.store import RunRow, Store
 
-FORMATS = ("html", "json", "csv", "md", "toml")
-HTML_CASES = 2_000
+FORMATS = ("html", "pdf", "json", "csv", "md", "tex", "toml")
+"""By what a file's name ends in."""
+
+HTML_CASES = 50_000
 """Cases in one HTML file; the CSV has all."""
 
 
@@ -28,27 +33,39 @@ def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text
     """The report as text. `with_text` None: texts stay in the HTML (blurred) and are left out of the CSV."""
     if form == "toml":
         return to_toml(run.spec)
-    summary = summarize(store, run)
+    counts = read(store, run)
+    summary = summarize(store, run, counts)
     if form == "json":
         return json.dumps(summary, indent=1) + "\n"
+    if form == "tex":
+        return latex(summary)
     if form == "md":
         return markdown(summary)
     if form == "csv":
         return _csv(summary, cases(store, run), bool(with_text))
     total = sum(cell["cases"] for cell in summary["cells"])
-    per_cell = max(1, HTML_CASES // max(1, len(summary["cells"])))
-    return html(summary, list(cases(store, run, per_cell)), total, reveal=reveal, with_text=with_text is not False)
+    per_cell = None if total <= HTML_CASES else max(1, HTML_CASES // len(summary["cells"]))
+    return html(
+        summary,
+        cases(store, run, per_cell),
+        total,
+        reveal=reveal,
+        with_text=with_text is not False,
+        points=list(within(store, run, "asks", counts)),
+        votes=votes(store, run),
+    )
 
 
-def save(path: Path, text: str) -> None:
+def save(path: Path, text: str | bytes) -> None:
     """Write by rename, so that a file is whole or not there."""
+    content = text if isinstance(text, bytes) else text.encode("utf-8", errors="replace")
     temporary = path
     try:
         if path.is_dir():
             raise SpecError(f"cannot write {path}: it is a folder", hint="name a file in it with -o")
         if path.is_file() or not path.exists():  # else /dev/stdout or a pipe: nothing to put in its place
             temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(text, encoding="utf-8", errors="replace", newline="")
+        temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
         if temporary != path:

@@ -1,0 +1,245 @@
+"""The figures of a report as numbers and places: what `figures.html.j2` draws as tables and inline SVG.
+
+Each is None or empty where a run has nothing to show in it. Colors and dashes are classes, since the page's policy
+allows no inline style: `level` is a rate in tenths, for the color of a cell; `line` is the place of a curve.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from withstand.report import words
+from withstand.report.words import Record, unique
+
+LINES = 6
+"""Curves in one panel: as many as colors and dashes can be told apart."""
+
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 440.0, 210.0, 34.0, 34.0, 8.0
+"""Of a panel with axes, in SVG units; what lies right of LEFT and above BOTTOM is the plot."""
+
+
+# --- tables of rates -------------------------------------------------------------------------------------------------
+
+
+def heat_map(setting: Record) -> dict[str, Any] | None:
+    """Attacks against targets and their defenses; the longer side goes down the page."""
+    rows = [(group, row) for group in setting["groups"] for row in group["rows"] if not row["benign"]]
+    rows = [(group, row) for group, row in rows if _found(row["attack"]) is None]
+    if len(rows) < 2:
+        return None
+    targets = unique((group["target"], group["defense"]) for group, _ in rows)
+    attacks = unique(row["attack"] for _, row in rows)
+    squares = {((group["target"], group["defense"]), row["attack"]): _square(group, row) for group, row in rows}
+    names = [[_whom(*target) for target in targets], attacks]
+    if len(attacks) >= len(targets):
+        lines = [{"name": a, "squares": [squares.get((t, a)) for t in targets]} for a in attacks]
+        return {"corner": "attack", "columns": names[0], "lines": lines}
+    lines = [{"name": _whom(*t), "squares": [squares.get((t, a)) for a in attacks]} for t in targets]
+    return {"corner": "target", "columns": names[1], "lines": lines}
+
+
+def _square(group: Record, row: Record) -> dict[str, Any]:
+    return {
+        "rate": row["asr"],
+        "ends": row["asr_interval"],
+        "level": None if row["asr"] is None else min(10, int(10 * row["asr"] + 0.5)),
+        "hits": row["success"],
+        "scored": row["scored"],
+        "matching": row["matching"],
+        "reason": row["reason"],
+        **{name: row[name] for name in ("target", "attack", "suite")},
+        "defense": group["defense"] or "none",
+    }
+
+
+def _whom(target: str, defense: str) -> str:
+    return f"{target} behind {defense}" if defense else target
+
+
+def _found(label: str) -> tuple[str, str] | None:
+    """Attack and target of test cases that were found elsewhere, from the label that `--cases-from` gives them."""
+    attack, found, where = label.partition(" found on ")
+    return (attack, where) if found else None
+
+
+def transfer(setting: Record, spec: Record) -> dict[str, Any] | None:
+    """Where test cases were found against where they were sent: those of an earlier run, and joint searches over
+    surrogates."""
+    searched = _surrogates(setting, spec)
+    lines: dict[tuple[str, str], dict[str, Any]] = {}
+    targets = unique((group["target"], group["defense"]) for group in setting["groups"])
+    for group in setting["groups"]:
+        for row in group["rows"]:
+            source = _found(row["attack"]) or (
+                (row["attack"], searched[row["attack"]]) if row["attack"] in searched else None
+            )
+            if source is None or row["benign"]:
+                continue
+            line = lines.setdefault(source, {"name": source[0], "where": source[1], "squares": {}})
+            where = _whom(group["target"], group["defense"])
+            home = source[1] == where or source[1].startswith(f"{where} (")
+            line["squares"][group["target"], group["defense"]] = {**_square(group, row), "home": home}
+    for line in lines.values():
+        line["squares"] = [line["squares"].get(target) for target in targets]
+    if not lines:
+        return None
+    return {"corner": "found by", "columns": [_whom(*target) for target in targets], "lines": list(lines.values())}
+
+
+def _surrogates(setting: Record, spec: Record) -> dict[str, str]:
+    """The models that a joint attack searched on, by the attack's label."""
+    labels = unique(row["attack"] for group in setting["groups"] for row in group["rows"] if not row["benign"])
+    labels = [label for label in labels if _found(label) is None]
+    given = [each for each in spec.get("attack") or [] if isinstance(each, Mapping)]
+    if len(given) != len(labels):
+        return {}
+    named = {
+        label: [str(model.get("use", "")) if isinstance(model, Mapping) else str(model) for model in models]
+        for label, each in zip(labels, given, strict=True)
+        if isinstance(models := each.get("surrogates"), list) and models
+    }
+    return {label: words.series(models) for label, models in named.items()}
+
+
+# --- success against budget ------------------------------------------------------------------------------------------
+
+
+def budget(settings: Sequence[Record], points: Sequence[Record]) -> list[dict[str, Any]]:
+    """Curves of the attacks that search: one panel per target and defense, all on one axis of asks."""
+    by_cell: dict[int, list[Record]] = defaultdict(list)
+    for point in points:
+        by_cell[point["cell"]].append(point)
+    most = max((point["spent"] for point in points), default=0)
+    if most <= 0:
+        return []
+    searched = {point["cell"] for point in points if point["spent"] > 0}
+    panels = []
+    for number, setting in enumerate(settings):
+        for group in setting["groups"]:
+            curves = [(row, by_cell[row["index"]]) for row in group["rows"] if row["index"] in searched]
+            curves.sort(key=lambda curve: (-curve[1][-1]["rate"], curve[0]["attack"]))
+            if curves:
+                lines = [_curve(line, row, curve, most) for line, (row, curve) in enumerate(curves[:LINES])]
+                panels.append(
+                    {"setting": number, **{name: group[name] for name in ("target", "defense")}, "lines": lines,
+                     "left_out": len(curves) - len(lines), "ticks": list(_ticks(most))}
+                )  # fmt: skip
+    return panels
+
+
+def _across(spent: float, most: float) -> float:
+    """Asks on an axis that is logarithmic but begins at 0."""
+    return round(LEFT + (WIDTH - LEFT - 18) * math.log1p(spent) / math.log1p(most), 1)
+
+
+def _up(rate: float) -> float:
+    return round(TOP + (HEIGHT - TOP - BOTTOM) * (1 - rate), 1)
+
+
+def _ticks(most: float) -> Iterator[tuple[float, str]]:
+    steps = [0, *(d * 10**e for e in range(9) for d in (1, 2, 5) if d * 10**e <= most)]
+    last = -100.0
+    for step in steps:
+        x = _across(step, most)
+        if x - last >= 34:
+            yield x, f"{step:,}"
+            last = x
+
+
+def _curve(line: int, row: Record, points: Sequence[Record], most: float) -> dict[str, Any]:
+    def stairs(name: str) -> list[tuple[float, float]]:
+        corners: list[tuple[float, float]] = []
+        for point in points:
+            x, y = _across(point["spent"], most), _up(point[name])
+            corners += [(x, corners[-1][1] if corners else y), (x, y)]
+        return [*corners, (_across(most, most), corners[-1][1])]
+
+    end = points[-1]
+    return {
+        "line": line,
+        "letter": "abcdef"[line],
+        "attack": row["attack"],
+        "matching": row["matching"],
+        "path": _path(stairs("rate")),
+        "band": _path([*stairs("high"), *reversed(stairs("low"))]) + "Z",
+        "x": _across(most, most) + 4,
+        "y": _up(end["rate"]) + 4,
+        "start": points[0]["rate"],
+        "rate": end["rate"],
+        "ends": [end["low"], end["high"]],
+        "broken": end["broken"],
+        "behaviors": end["behaviors"],
+        "asks": end["spent"],
+    }
+
+
+def _path(corners: Sequence[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:g},{y:g}" for x, y in corners)
+
+
+# --- over-refusal against ASR ----------------------------------------------------------------------------------------
+
+SIDE, EDGE = 330.0, 40.0
+"""Of the square plot and its margin, in SVG units."""
+
+
+def tradeoff(setting: Record) -> list[dict[str, Any]]:
+    """The strongest attack on each target and defense against how much it refuses that it should not."""
+    points: list[dict[str, Any]] = []
+    for group in setting["groups"]:
+        rated = [row for row in group["rows"] if not row["benign"] and row["asr"] is not None]
+        refusals = [refusal for refusal in group["refusals"] if refusal["rate"] is not None]
+        if not rated or not refusals:
+            continue
+        best, refusal = max(rated, key=lambda row: row["asr"]), refusals[0]
+        x, y = _right(refusal["rate"]), _high(best["asr"])
+        points.append(
+            {
+                "number": len(points) + 1,
+                "whom": _whom(group["target"], group["defense"]),
+                "defended": bool(group["defense"]),
+                "attack": best["attack"],
+                "x": x,
+                "y": y,
+                "across": [_right(end) for end in refusal["ends"] or [refusal["rate"]] * 2],
+                "along": [_high(end) for end in best["asr_interval"] or [best["asr"]] * 2],
+                "rate": best["asr"],
+                "ends": best["asr_interval"],
+                "refusal": refusal["rate"],
+                "refusal_ends": refusal["ends"],
+            }
+        )
+    return points if len(points) > 1 else []
+
+
+def _right(rate: float) -> float:
+    return round(EDGE + (SIDE - EDGE - 14) * rate, 1)
+
+
+def _high(rate: float) -> float:
+    return round(12 + (SIDE - EDGE - 12) * (1 - rate), 1)
+
+
+# --- a judge against people ------------------------------------------------------------------------------------------
+
+
+def agreement(calibrations: Sequence[Record]) -> list[dict[str, Any]]:
+    """For each stored calibration the judge's verdicts by what people say, shares of each row as levels."""
+    views = []
+    for told in calibrations:
+        rows = []
+        counts = ("true_positive", "false_negative"), ("false_positive", "true_negative")
+        for name, (yes, no) in zip(("shown", "not shown"), counts, strict=True):
+            total = told[yes] + told[no]
+            shares = [told[key] / total if total else None for key in (yes, no)]
+            cells = [
+                {"n": told[key], "share": share, "level": int(10 * (share or 0) + 0.5)}
+                for key, share in zip((yes, no), shares, strict=True)
+            ]
+            rows.append({"name": name, "total": total, "cells": cells})
+        rates = [
+            (name, told[name], told[f"{name}_interval"]) for name in ("accuracy", "sensitivity", "specificity")
+        ]  # fmt: skip
+        views.append({**told, "rows": rows, "rates": rates})
+    return views

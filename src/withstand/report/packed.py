@@ -1,0 +1,160 @@
+"""The cases in an HTML report: packed in blocks, of which a browser unpacks those that a person looks at.
+
+A block is JSON, compressed (zlib) and in base64, so that nothing in a text can end the element that holds it. The first
+says of every case what the filters need; each further one holds the texts of `SIZE` cases.
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from withstand.core import digest
+from withstand.report import words
+from withstand.report.words import Record, visible
+
+SIZE = 500
+"""Cases in a block: one is unpacked in a few milliseconds."""
+
+MOST_BYTES = 64 * 2**20
+"""Of all blocks; what lies beyond is in the exported cases."""
+
+MOST_CHARACTERS = 20_000
+"""Of each text; the rest is in the exported cases."""
+
+OUTCOMES = {
+    "success": "broken",
+    "failure": "held",
+    "refused": "refused",
+    "filtered": "filtered",
+    "unscored": "unscored",
+    "error": "error",
+}
+"""Outcome -> the word that people read. On benign prompts success and failure both mean "answered"."""
+
+CUTS = {"success": "ended at the first success"}
+"""What ended an attack early, other than a budget."""
+
+ENDS = {"length": "cut at max_tokens", "filtered": "stopped by the target's own filter"}
+
+
+@dataclass
+class Packed:
+    """The blocks, how many cases they hold, and what the drop-down lists over them offer."""
+
+    blocks: list[str] = field(default_factory=list)
+    total: int = 0
+    filters: list[dict[str, Any]] = field(default_factory=list)
+
+
+def pack(cases: Iterable[Record], cells: Sequence[Record], with_text: bool) -> Packed:
+    """Every case, up to `MOST_BYTES`. Without `with_text` a text is its length and a short hash."""
+    names = ("attack", "suite", "samples", "benign")
+    where = [[cell["target"], words.defense_of(cell) or "none", *(cell[name] for name in names)] for cell in cells]
+    index: dict[str, list[int]] = {"cell": [], "outcome": [], "category": []}
+    categories: dict[str, int] = {}
+    outcomes = list(OUTCOMES)
+    texts: list[str] = []
+    rows: list[list[Any]] = []
+    size = 0
+    for case in cases:
+        index["cell"].append(case["cell"])
+        index["outcome"].append(outcomes.index(case["outcome"]))
+        index["category"].append(categories.setdefault(visible(case.get("category")), len(categories)))
+        rows.append(_row(case, with_text))
+        if len(rows) == SIZE:
+            texts.append(_block(rows))
+            size += len(texts[-1])
+            rows = []
+            if size > MOST_BYTES:
+                break
+    if rows:
+        texts.append(_block(rows))
+    said = [[visible(each) if isinstance(each, str) else each for each in cell] for cell in where]
+    head = {"size": SIZE, "cells": said, "categories": list(categories), "outcomes": outcomes, **index}
+    return Packed([_block(head), *texts], len(index["cell"]), list(_filters(said, index, list(categories))))
+
+
+def _block(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return base64.b64encode(zlib.compress(text.encode())).decode()
+
+
+def unpack(block: str) -> Any:
+    """What a block holds."""
+    return json.loads(zlib.decompress(base64.b64decode(block)))
+
+
+def _row(case: Record, with_text: bool) -> list[Any]:
+    """One case as report.js draws it: id, draw, facts, prompt, answer, how it ended, error, hint."""
+    chat = case.get("chat") or []
+    spoken = [message["text"] for message in chat]
+    prompt = [("behavior", case.get("text"))] if not any((case.get("text") or "") in text for text in spoken) else []
+    if case.get("context") and not any(case["context"] in text for text in spoken):
+        prompt.append(("context", case["context"]))
+    prompt += [("" if len(chat) == 1 and m["role"] == "user" else m["role"], m["text"]) for m in chat]
+    answer = [("reasoning", case["reasoning"])] if case.get("reasoning") else []
+    if case.get("completion") is not None:
+        answer.append(("answer" if answer else "", case["completion"]))
+    why = case.get("why") or ""
+    secrets = [text for _, text in (*prompt, *answer) if text and len(text) > 3]
+    answered = case.get("completion") is not None
+    return [
+        visible(case["behavior"]),
+        case.get("sample"),
+        _facts(case),
+        [_part(label, text, with_text) for label, text in prompt],
+        [_part(label, text, with_text) for label, text in (*answer, *([("judge says", why)] if why else []))],
+        [*([ENDS[end]] if (end := case.get("finish")) in ENDS else []), *([] if answered else ["no completion"])],
+        visible(_without(case.get("error"), secrets)),
+        visible(_without(case.get("hint"), secrets)),
+    ]
+
+
+def _facts(case: Record) -> list[str]:
+    spent: Mapping[str, Any] = case.get("spent") or {}
+    return [
+        *([words.count(spent["asks"], "ask")] if spent.get("asks") else []),
+        *([f"{words.short(spent['tokens'])} tokens"] if spent.get("tokens") else []),
+        *([CUTS.get(case["cut"], f"cut by {case['cut']}")] if case.get("cut") else []),
+        *([f"score {case['score']:.2f}"] if case.get("score") is not None else []),
+    ]
+
+
+def _part(label: str, text: str | None, with_text: bool) -> list[Any]:
+    """Label, text, a note on it, and its length in characters."""
+    text = text or ""
+    if not with_text:
+        note = f"{words.count(len(text), 'character')}, hash {digest(text)[:12]}"
+        return [visible(label), "", note, len(text)]
+    cut = len(text) > MOST_CHARACTERS
+    note = f"First {MOST_CHARACTERS:,} of {len(text):,} characters." if cut else "" if text else "(empty)"
+    return [visible(label), visible(text[:MOST_CHARACTERS]), note, len(text)]
+
+
+def _without(message: str | None, secrets: Sequence[str]) -> str:
+    """An error message, less the prompt or completion that it may quote."""
+    message = message or ""
+    for secret in secrets:
+        message = message.replace(secret, "[text hidden]")
+    return message[:MOST_CHARACTERS]
+
+
+def _filters(
+    cells: Sequence[Sequence[Any]], index: Mapping[str, Sequence[int]], categories: Sequence[str]
+) -> Iterable[dict[str, Any]]:
+    """The drop-down lists over the cases that have more than one choice."""
+    used = [cells[place] for place in dict.fromkeys(index["cell"])]
+    met = set(index["outcome"])
+    for name in ("target", "defense", "attack", "outcome", "category", "suite"):
+        if name == "outcome":
+            options = [(value, word) for place, (value, word) in enumerate(OUTCOMES.items()) if place in met]
+        elif name == "category":
+            options = [(value, value) for value in categories]
+        else:
+            values = words.unique(cell[("target", "defense", "attack", "suite").index(name)] for cell in used)
+            options = [(value, value) for value in values]
+        if len(options) > 1 or (options and name in ("target", "attack", "outcome", "category")):
+            yield {"name": name, "options": options}

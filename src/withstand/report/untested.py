@@ -1,0 +1,58 @@
+"""What a run did not test, from its spec and plan: the first thing a reader of one number must know."""
+
+from collections.abc import Iterator
+
+from withstand.report import sources, words
+from withstand.report.words import Record, count, series, unique
+
+FAMILIES = {
+    "templated": "fixed templates",
+    "search": "search without gradients",
+    "gradient": "search by gradients, which needs weights",
+    "llm": "attacker models and conversations",
+}
+"""Folder of the attacks -> what people call it."""
+
+
+def untested(summary: Record) -> list[str]:
+    """Each as a sentence; what a warning or a limit of the report says already is left to that."""
+    return list(_untested(summary))
+
+
+def _untested(summary: Record) -> Iterator[str]:
+    cells, spec = summary["cells"], summary["run"]["spec"]
+    harmful = [cell for cell in cells if not cell["benign"]]
+    if not cells or "imported" in spec:
+        return
+    tried = {sources.family(cell["attack"]) for cell in harmful}
+    absent = [text for family, text in FAMILIES.items() if family not in tried]
+    if harmful and absent:
+        yield f"Kinds of attack that were not tried: {series(absent)}."
+    if not harmful:
+        yield "No attack was run: only benign requests were sent."
+    for suite in summary["provenance"]["suites"]:
+        if any(cell["suite"] == suite["name"] for cell in harmful or cells):
+            yield f"Only {_part(suite, spec)} were asked."
+    bare = unique(cell["judge"] for cell in harmful if cell["judge_method"] != "string matching")
+    told = {found["judge"] for found in summary.get("calibrations") or []}
+    if lacking := [judge for judge in bare if judge not in told]:
+        verb = "was" if len(lacking) == 1 else "were"
+        yield f"{series(lacking)} {verb} not set beside people: the intervals leave a judge's mistakes out."
+    if harmful and any(sources.family(cell["attack"]) not in ("templated", "") for cell in harmful):
+        yield f"One seed ({summary['provenance']['seed']}) was used: another may find other test cases."
+
+
+def _part(suite: Record, spec: Record) -> str:
+    """As in: the 20 of kitchen's test split that limit = 20 took."""
+    n = suite["behaviors"] if isinstance(suite["behaviors"], int) else len(suite["behaviors"])
+    own = [given for given in _listed(spec.get("suite")) if given.get("use") == suite["name"]]
+    given = {key: value for part in (spec, *own) for key, value in part.items() if key in ("limit", "where", "ids")}
+    chosen = [f"limit = {given['limit']}"] if given.get("limit") else []
+    chosen += [name for name in ("where", "ids") if given.get(name)]
+    split = f"'s {suite['split']} split" if suite["split"] else ""
+    by = f" (chosen by {words.series(chosen)})" if chosen else ""
+    return f"{count(n, 'behavior')} of {suite['name']}{split}{by}"
+
+
+def _listed(value: object) -> list[Record]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

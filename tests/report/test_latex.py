@@ -1,0 +1,117 @@
+"""The LaTeX tables: what is in them, and that any text comes out as that text."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import withstand
+from withstand.report.latex import LETTERS, SPECIAL, escape, latex
+
+from .test_html import HOSTILE, ODD, benign, cell, summary
+
+FIXED = {"asr_corrected": {"rate": 0.35, "interval": [0.2, 0.5]}}
+
+
+def lines(text: str) -> list[str]:
+    return text[text.index(r"\midrule") + 9 : text.index(r"\bottomrule")].splitlines()
+
+
+def test_rates_intervals_n_and_unscored() -> None:
+    cells = [cell("direct"), cell("best_of_n,n=3", outcomes=(10, 0, 36, 0, 4, 2)), benign()]
+    text = latex(summary(cells))
+    assert text.count(r"\begin{tabular}{lrrrrr}") == text.count(r"\end{tabular}") == 1
+    assert lines(text) == [
+        r"direct & 40.4 & 28.2--53.9 & 52 & 0 & 0 \\",
+        r"best\_of\_n,n=3 & 21.7 & 12.3--35.6 & 46 & 4 & 2 \\",
+        r"over-refusal & 8.3 & 3.6--18.1 & 60 & 0 & 0 \\",
+    ]
+    assert r"\caption{Attack success rate against smollm2-kitchen on kitchen 1.0, test split, judge kitchen." in text
+
+
+def test_a_line_for_each_target_and_a_column_for_what_a_calibration_corrects() -> None:
+    none = {"asr": None, "asr_interval": None}
+    text = latex(summary([cell("direct", **FIXED), cell("direct", "my_wall", **none), benign()]))
+    assert lines(text) == [
+        r"\multicolumn{7}{l}{\textit{smollm2-kitchen}} \\",
+        r"direct & 40.4 & 28.2--53.9 & 35.0 (20.0--50.0) & 52 & 0 & 0 \\",
+        r"over-refusal & 8.3 & 3.6--18.1 &  & 60 & 0 & 0 \\",
+        r"\multicolumn{7}{l}{\textit{smollm2-kitchen behind my\_wall}} \\",
+        r"direct & n/a & n/a &  & 52 & 0 & 0 \\",
+        r"over-refusal & 8.3 & 3.6--18.1 &  &  &  &  \\",
+    ]
+
+
+def test_tables_that_may_not_be_compared_stand_apart() -> None:
+    text = latex(summary([cell(), cell(judge="refusal_words", judge_method="string matching")]))
+    assert text.count(r"\begin{table}") == 2
+    assert r"judge refusal\_words, by string matching." in text
+    assert re.findall(r"\\label\{(.*?)\}", text) == ["tab:kitchen-2026-03-02", "tab:kitchen-2026-03-02-1"]
+    assert latex(summary([])).count(r"\begin{table}") == 0
+
+
+MARKUP = {written: character for character, written in SPECIAL.items()} | {r"\textendash{}": "\u2013"}
+
+
+def read(escaped: str) -> str:
+    """What LaTeX shows of an escaped text: a reader of our own, which knows nothing but the commands above."""
+    shown = ""
+    while escaped:
+        command = next((each for each in MARKUP if escaped.startswith(each)), "")
+        if command:
+            shown += MARKUP[command]
+        elif escaped.startswith("-{}"):
+            command = "-{}"
+            shown += "-"
+        else:
+            command = escaped[0]
+            assert command not in SPECIAL, f"{command!r} would act"
+            assert not escaped.startswith("--"), "two dashes would become one"
+            shown += command
+        escaped = escaped[len(command) :]
+    return shown
+
+
+@given(st.text(alphabet=st.characters(codec="ascii", categories=["L", "N", "P", "S", "Zs"])))
+def test_every_ascii_text_comes_out_as_it_is(text: str) -> None:
+    assert read(escape(text)) == " ".join(text.split())
+
+
+@given(st.text())
+def test_no_text_acts_or_brings_a_character_that_latex_cannot_read(text: str) -> None:
+    escaped = escape(text)
+    read(escaped)
+    assert "\n" not in escaped
+    assert {each for each in escaped if not each.isascii()} <= LETTERS
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="NO LATEX: the tables were not compiled; put pdflatex on PATH")
+def test_it_compiles(tmp_path: Path) -> None:
+    every = "".join(map(chr, range(32, 127))) + "".join(sorted(LETTERS))
+    names = {"target": every, "judge": HOSTILE, "suite": "---''``"}
+    cells = [cell(HOSTILE + ODD, **names), cell("\u4f60\u597d \U0001f600 fi", every, **names, **FIXED), benign()]
+    made = summary(cells)
+    made["run"]["name"] = HOSTILE
+    body = latex(made)
+    packages = r"\usepackage[T1]{fontenc}\usepackage{textcomp}\usepackage{booktabs}"
+    page = rf"\documentclass{{article}}{packages}\begin{{document}}{body}\end{{document}}"
+    (tmp_path / "t.tex").write_text(page, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "t.pdf").is_file()
+    assert "Missing character" not in (tmp_path / "t.log").read_text(errors="replace")
+
+
+def test_of_a_real_run(tmp_path: Path) -> None:
+    spec = {"suite": "kitchen", "limit": 4, "target": "scripted-kitchen", "attack": ["direct", "story"]}
+    done = withstand.run(spec, store=tmp_path / "s.db", name="my run")
+    text = latex(done.summary)
+    assert r"\label{tab:my-run}" in text
+    direct = done.cells[0]
+    low, high = (100 * end for end in direct["asr_interval"])
+    assert rf"direct & {100 * direct['asr']:.1f} & {low:.1f}--{high:.1f} & 4 & 0 & 0 \\" in lines(text)
