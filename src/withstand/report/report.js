@@ -17,7 +17,9 @@
 
   // The first block says of all cases what the filters need; each further one holds the texts of index.size cases.
   const unpack = async (block) => {
-    const bytes = Uint8Array.from(atob(block), (character) => character.charCodeAt(0));
+    const text = atob(block);
+    const bytes = new Uint8Array(text.length);
+    for (let at = 0; at < text.length; at += 1) bytes[at] = text.charCodeAt(at);
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
     return JSON.parse(await new Response(stream).text());
   };
@@ -116,6 +118,7 @@
     const chosen = selects.filter((select) => select.value !== "").map((select) => [select.dataset.filter, select.value]);
     const place = { target: 0, defense: 1, attack: 2, suite: 3 };
     const found = [];
+    if (wanted && words.filter(Boolean).length < packed.length - 1) status.textContent = "Reading all texts \u2026";
     for (let at = 0; at < index.cell.length; at += 1) {
       const fits = chosen.every(([name, value]) =>
         name === "outcome" ? index.outcomes[index.outcome[at]] === value :
