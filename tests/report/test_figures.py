@@ -240,7 +240,7 @@ def test_what_was_not_tested(tmp_path: Path) -> None:
         "Kinds of attack that were not tried: search by gradients, which needs weights and attacker models and "
         "conversations.",
         "Only 2 behaviors of kitchen's test split (chosen by limit = 2) were asked.",
-        "kitchen was not set beside people: the intervals leave a judge's mistakes out.",
+        "The judge kitchen was not set beside people: the intervals leave a judge's mistakes out.",
         "One seed (0) was used: another may find other test cases.",
     ]
     told = done.summary | {"calibrations": [TOLD]}
