@@ -36,8 +36,8 @@ def _untested(summary: Record) -> Iterator[str]:
     bare = unique(cell["judge"] for cell in harmful if cell["judge_method"] != "string matching")
     told = {found["judge"] for found in summary.get("calibrations") or []}
     if lacking := [judge for judge in bare if judge not in told]:
-        one = len(lacking) == 1
-        yield f"The {'judge' if one else 'judges'} {series(lacking)} {'was' if one else 'were'} not set beside people: the intervals leave a judge's mistakes out."
+        who = f"The judge {lacking[0]} was" if len(lacking) == 1 else f"The judges {series(lacking)} were"
+        yield f"{who} not set beside people: the intervals leave a judge's mistakes out."
     if harmful and any(sources.family(cell["attack"]) not in ("templated", "") for cell in harmful):
         yield f"One seed ({summary['provenance']['seed']}) was used: another may find other test cases."
 
