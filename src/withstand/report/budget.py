@@ -9,7 +9,7 @@ import sqlalchemy as sql
 
 from withstand import stats
 from withstand.core import Json
-from withstand.report.summary import Counts, read
+from withstand.report.counts import Counts, read
 from withstand.store import CASES, RunRow, Store, chunks, want
 
 By = Literal["asks", "tokens", "seconds"]

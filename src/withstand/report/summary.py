@@ -5,28 +5,23 @@ is its mean over behaviors, `asr_micro` pools the cases; `asr_bounds` count what
 the attack, then as a success. A benign cell has no ASR: its over-refusal is (refused + filtered) / scored.
 """
 
-import datetime
-import itertools
 import json
 import shlex
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import sqlalchemy as sql
 
 from withstand import stats
 from withstand.core import Json, SpecError
 from withstand.report.corrected import corrected
+from withstand.report.counts import OUTCOMES, PARTS, USED, BehaviorCounts, Counts, Sums, iso, read
 from withstand.report.probed import probed
 from withstand.report.words import file_name
 from withstand.store import CASES, COMPLETIONS, STAGES, VERDICTS, RunRow, Store, failure, row, want, writer
 
-OUTCOMES = ("success", "failure", "refused", "filtered", "unscored", "error")
-SCORED = ("success", "failure", "refused", "filtered")
 SCHEMA = 1
-USED = ("tokens", "seconds", "cost")
-PARTS = {CASES: "search", COMPLETIONS: "answers", VERDICTS: "verdicts"}
 
 
 def find_run(store: Store, name: str = "") -> RunRow:
@@ -40,45 +35,6 @@ def find_run(store: Store, name: str = "") -> RunRow:
         if run.name == name:
             return run
     raise SpecError(f"{store.where} has no run {name!r}", hint=f"it has {', '.join(run.name for run in runs[-10:])}")
-
-
-_Sums: TypeAlias = dict[Any, float]
-"""Of a cell: by what is counted, and by stage and what was used there."""
-
-
-class _Behavior:
-    """What one behavior of one cell came to: counts by outcome, and how many were wanted."""
-
-    __slots__ = ("cases", "counts", "decided", "done", "made", "waiting", "won")
-
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
-        self.made = -1  # test cases the attack made; -1 while there is no row
-        self.cases = 0  # completions wanted
-        self.done = 0  # completions in the store
-        self.decided = 0  # verdicts in the store
-        self.waiting = 0  # answers that people have not labeled yet, where they are the judge
-        self.won: int | None = None  # number of the first test case that succeeded
-
-    def close(self, by_people: bool) -> None:
-        """What is wanted and has no row is an error, never a failure of the attack; what waits for people, unscored."""
-        self.cases = 1 if self.made < 0 else max(self.cases, self.made)
-        self.waiting = self.done - self.decided if by_people else 0
-        self.counts["unscored"] += self.waiting
-        self.counts["error"] = self.cases - self.decided - self.waiting
-
-    @property
-    def scored(self) -> int:
-        return sum(self.counts[name] for name in SCORED)
-
-
-class Counts(NamedTuple):
-    """What one pass over a run's rows gives: by cell and behavior, by cell, and of the whole."""
-
-    found: list[dict[int, _Behavior]]
-    sums: list[_Sums]
-    reused: Json
-    writers: Counter[str]
 
 
 def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> Json:
@@ -114,7 +70,7 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> Json:
         "run": {
             "name": run.name,
             "key": run.key,
-            "created": _iso(run.created),
+            "created": iso(run.created),
             "state": f"incomplete: {missing} of {wanted} rows missing" if missing else waiting or "complete",
             "spec": run.spec,
             "command": f"withstand {made_by(run)}",
@@ -139,7 +95,7 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> Json:
     }
 
 
-def _waiting(run: RunRow, cells: Sequence[Json], found: Sequence[Mapping[int, _Behavior]]) -> str:
+def _waiting(run: RunRow, cells: Sequence[Json], found: Sequence[Mapping[int, BehaviorCounts]]) -> str:
     """How many verdicts wait for people, "" for none; with a note for each cell that has some."""
     total = 0
     for cell, planned, behaviors in zip(cells, run.plan["cells"], found, strict=True):
@@ -171,64 +127,6 @@ def goes_on(run: RunRow) -> str:
     return made_by(run) if "judge" in run.spec else f"judge run {shlex.quote(run.name)} --judge JUDGE"
 
 
-def read(store: Store, run: RunRow) -> Counts:
-    """Counts by cell and behavior, sums by cell, and what was there before the run began; one query."""
-    w, r = want.c, row.c
-    old = sql.case((r.created < run.created, 1), else_=0)
-    groups = store.select(
-        sql.select(
-            w.stage, w.cell, w.behavior, r.label, r.writer, sql.func.count(),
-            sql.func.sum(r.asks), sql.func.sum(r.tokens), sql.func.sum(r.seconds), sql.func.sum(r.cost),
-            sql.func.sum(old), sql.func.min(r.created), sql.func.min(w.number),
-        )
-        .select_from(want.outerjoin(row, r.key == w.key))
-        .where(w.run == run.key)
-        .group_by(w.stage, w.cell, w.behavior, r.label, r.writer)
-    )  # fmt: skip
-    cells = len(run.plan["cells"])
-    found: list[dict[int, _Behavior]] = [defaultdict(_Behavior) for _ in range(cells)]
-    sums: list[_Sums] = [
-        dict.fromkeys(("asks", "cut", "won", "own", "refused", "malformed", *USED, *itertools.product(PARTS, USED)), 0)
-        for _ in range(cells)
-    ]
-    rows = old_rows = 0
-    oldest = run.created
-    writers: Counter[str] = Counter()
-    for stage, cell, place, label, wrote, count, asks, tokens, seconds, cost, reused, created, number in groups:
-        behavior = found[cell][place]
-        if stage == COMPLETIONS:
-            behavior.cases += count
-        if label is None:
-            continue
-        if stage == CASES:
-            made, cut, refused, malformed = [*str(label).split(":"), *"-00"[label.count(":") :]]
-            behavior.made = int(made)
-            sums[cell]["cut"] += int(made) if cut == "seconds" else 0
-            sums[cell]["won"] += int(made) if cut == "success" else 0
-            sums[cell]["refused"] += int(refused)
-            sums[cell]["malformed"] += int(malformed)
-        elif stage == COMPLETIONS:
-            behavior.done += count
-            sums[cell]["own"] += count - asks
-        else:
-            behavior.counts[label] += count
-            behavior.decided += count
-            if label == "success":
-                behavior.won = number if behavior.won is None else min(number, behavior.won)
-        sums[cell]["asks"] += asks
-        for name, value in zip(USED, (tokens, seconds, cost), strict=True):
-            sums[cell][name] += value
-            sums[cell][stage, name] += value
-        writers[wrote] += count
-        rows += count
-        old_rows += reused
-        oldest = min(oldest, created)
-    for cell, by_behavior in zip(run.plan["cells"], found, strict=True):
-        for behavior in by_behavior.values():
-            behavior.close("waits" in cell)
-    return Counts(found, sums, {"rows": old_rows, "of": rows, "oldest": _iso(oldest) if old_rows else None}, writers)
-
-
 def _failed(store: Store, run: RunRow, by: Any) -> dict[int, int]:
     """How many missing rows were tried and failed, by a column of `want`; the rest were not reached."""
     w = want.c
@@ -251,8 +149,8 @@ def _cell(
     plan: Json,
     index: int,
     cell: Json,
-    found: Mapping[int, _Behavior],
-    sums: _Sums,
+    found: Mapping[int, BehaviorCounts],
+    sums: Sums,
     failed: int,
     categories: Sequence[str],
 ) -> Json:
@@ -337,8 +235,8 @@ def _cell(
     }  # fmt: skip
 
 
-def _by_category(found: Mapping[int, _Behavior], categories: Sequence[str]) -> Iterator[Json]:
-    groups: dict[str, list[_Behavior]] = defaultdict(list)
+def _by_category(found: Mapping[int, BehaviorCounts], categories: Sequence[str]) -> Iterator[Json]:
+    groups: dict[str, list[BehaviorCounts]] = defaultdict(list)
     for place, behavior in sorted(found.items()):
         groups[categories[place]].append(behavior)
     for category, behaviors in sorted(groups.items()):
@@ -393,11 +291,7 @@ def _writers(store: Store, rows: Mapping[str, int]) -> list[Json]:
     """The processes that wrote this run's rows, oldest first, with how many each wrote."""
     w = writer.c
     found = store.select(sql.select(w.key, w.started, w.value).where(w.key.in_(list(rows))).order_by(w.started))
-    return [{**(json.loads(value) or {}), "started": _iso(at), "rows": rows[key]} for key, at, value in found]
-
-
-def _iso(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")
+    return [{**(json.loads(value) or {}), "started": iso(at), "rows": rows[key]} for key, at, value in found]
 
 
 # --- how far a run is --------------------------------------------------------------------------------------------
@@ -424,7 +318,7 @@ def status(store: Store, run: RunRow) -> Json:
     ]
     return {
         "run": run.name,
-        "created": _iso(run.created),
+        "created": iso(run.created),
         "stages": stages,
         "missing": sum(stage["wanted"] - stage["done"] for stage in stages),
         "waiting": sum(behavior.waiting for behavior in behaviors),
@@ -465,7 +359,7 @@ def listing(store: Store) -> list[Json]:
         listed.append(
             {
                 "run": run.name,
-                "created": _iso(run.created),
+                "created": iso(run.created),
                 "suites": ", ".join(suite["name"] for suite in run.plan["suites"]),
                 "targets": ", ".join(dict.fromkeys(cell["target"] for cell in cells)),
                 "attacks": ", ".join(dict.fromkeys(cell["attack"] for cell in cells)),

@@ -14,9 +14,10 @@ from typing import Any
 from withstand.core import Json, SpecError, digest
 from withstand.report.budget import within
 from withstand.report.cases import cases, labeled
+from withstand.report.counts import read
 from withstand.report.html import html
 from withstand.report.latex import latex
-from withstand.report.summary import read, summarize
+from withstand.report.summary import summarize
 from withstand.report.votes import votes
 from withstand.report.words import head_of, visible
 from withstand.spec import to_toml
