@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from withstand.core import (
@@ -199,3 +200,46 @@ class Talk:
             answers += yield from ask(target, [chat])
             yield TestCase(behavior.id, chat, score=float(turn), completion=trajectory(answers))
             chat += (Message("assistant", answers[-1].text),)
+
+
+def spec_of_outcomes(folder: Path, behaviors: int, revision: str = "1", **outcomes: Sequence[int]) -> dict[str, Any]:
+    """A run in which the behaviors with these numbers come to these outcomes, and the others to "refused".
+
+    Outcomes are those of `Echo`, and "confused" and "down" for errors of the judge and of the target.
+    """
+    suite = folder / "behaviors.csv"
+    suite.write_text("id,text,category\n" + "".join(f"b{i},b{i},even{i % 2}\n" for i in range(behaviors)))
+    told = {f"b{i}": outcome for outcome, numbers in outcomes.items() for i in numbers}
+    return {
+        "suite": {"use": "csv", "path": str(suite), "category": "category"},
+        "target": {"use": "withstand_toys:Oracle", "revision": revision, "told": sorted(told.items())},
+        "attack": ["direct"],
+        "judge": "withstand_toys:Echo",
+    }
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Answers each text with what it is told to; "down" is an error. Known by its revision alone, as an API."""
+
+    version: ClassVar[int] = 1
+    place: ClassVar[str] = "oracle"
+    gives: ClassVar[frozenset[str]] = frozenset({"turns"})
+    hosts: ClassVar[tuple[str, ...]] = ()
+    told: tuple[tuple[str, str], ...] = field(default=(), metadata={"key": False})
+    revision: str = ""
+    width: int = field(default=1, metadata={"key": False})
+    lanes: int = field(default=1, metadata={"key": False})
+
+    def identity(self) -> Json:
+        return {"revision": self.revision}
+
+    def check(self) -> None:
+        pass
+
+    def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+        answers = [dict(self.told).get(chat[-1].text.split()[0], "refused") for chat in chats]
+        if "down" in answers:
+            raise AskError("the oracle is down", hint="ask again")
+        finish: Any = ["filtered" if answer == "filtered" else "stop" for answer in answers]
+        return [Completion(chat, a, finish=f) for chat, a, f in zip(chats, answers, finish, strict=True)]

@@ -51,7 +51,7 @@ def html(
     packed = pack(cases, cells, with_text)
     provenance, name = summary["provenance"], str(summary["run"]["name"])
     file = shlex.quote(f"{words.file_name(name)}.toml")
-    page: str = _template().render(
+    page: str = template("report.html.j2").render(
         run=summary["run"],
         spec=to_toml(summary["run"]["spec"]),
         file=file,
@@ -93,7 +93,8 @@ def html(
 
 
 @cache
-def _template() -> Any:
+def template(name: str) -> Any:
+    """A template of this folder, in which every value is escaped and made visible."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -106,7 +107,7 @@ def _template() -> Any:
     )
     environment.filters.update(facts=words.facts, prose=_prose, csp_hash=_csp_hash)
     environment.globals["curve"] = tables.curve
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def _csp_hash(text: Markup) -> str:
