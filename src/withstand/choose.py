@@ -143,6 +143,11 @@ def cases_file(path: str) -> Given:
         ) from error
     if not isinstance(read, dict):
         raise SpecError(f"{path} is not an object of behavior ids", hint="{BehaviorID: [test case, ...]}")
+    if "withstand_baseline" in read:
+        raise SpecError(
+            f"{path} is a baseline: it names test cases, and a store holds them",
+            hint="name the store of its run with --store",
+        )
     cases = {}
     for name, entries in read.items():
         if not isinstance(entries, list):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from withstand import __version__, calibrating, comparing, exchange, judging, manage, reporting, targets
+from withstand import __version__, calibrating, comparing, exchange, gating, judging, manage, reporting, targets
 from withstand.commands import CONTEXT, Commands, json_option, store_option
 from withstand.core import SpecError, WithstandError
 
@@ -389,5 +389,6 @@ cli.add_command(calibrating.label)
 cli.add_command(reporting.report)
 cli.add_command(reporting.cite)
 cli.add_command(comparing.compare)
+cli.add_command(gating.gate)
 cli.add_command(exchange.import_)
 cli.add_command(exchange.export)

@@ -9,6 +9,7 @@ import numpy as np
 
 from withstand import paired, stats
 from withstand.core import Json, SpecError, digest
+from withstand.frozen import given_label
 from withstand.report.graded import DIMENSIONS, Graded, graded
 from withstand.report.summary import find_run
 from withstand.report.words import count, head_of, percent, series
@@ -143,13 +144,14 @@ def _how(one: Sequence[Graded], other: Sequence[Graded], dimension: str) -> Call
     """How cells are named in a dimension so that both sides agree; None where it is what differs."""
     readings: list[Callable[[Graded], str]] = [
         lambda cell: cell.value(dimension),
+        lambda cell: _as_given(cell) if dimension == "attack" else cell.value(dimension),
         lambda cell: _FOUND_ON.sub("", cell.attack) if dimension == "attack" else cell.value(dimension),
         lambda cell: head_of(cell.value(dimension)),
     ]
     sides = (one, other)
     for reading in readings:
         mine, theirs = ({reading(cell) for cell in cells} for cells in sides)
-        whole = all(len({reading(c) for c in cells}) == len({c.value(dimension) for c in cells}) for cells in sides)
+        whole = all(len({reading(c) for c in cells}) >= len({c.value(dimension) for c in cells}) for cells in sides)
         if whole and mine & theirs:
             return reading
     mine, theirs = ({cell.value(dimension) for cell in cells} for cells in sides)
@@ -165,6 +167,11 @@ def _how(one: Sequence[Graded], other: Sequence[Graded], dimension: str) -> Call
         f"{', '.join(sorted(theirs))}",
         hint=f"name one on each side: RUN:{dimension}={min(mine)} RUN:{dimension}={min(theirs)}",
     )
+
+
+def _as_given(cell: Graded) -> str:
+    """What its test cases are called where they are sent again; what they are called, where that is done here."""
+    return cell.attack if cell.cases else given_label(cell.attack, cell.target, cell.defense, cell.run)
 
 
 # --- whether they may be compared --------------------------------------------------------------------------------
@@ -265,8 +272,8 @@ def _row(pair: Pair, texts: Mapping[str, Json], margin: float, reveal: bool) -> 
         "p": found.p if found else None,
         "method": found.method if found else "",
         "p_unchanged": found.unchanged(margin) if found else None,
-        "worse": list(_changes(pair, texts, 1, reveal)),
-        "better": list(_changes(pair, texts, -1, reveal)),
+        "worse": list(changes(pair, texts, 1, reveal)),
+        "better": list(changes(pair, texts, -1, reveal)),
         "notes": notes,
     }
 
@@ -293,7 +300,7 @@ def _bounds(a: Any, u_a: Any, all_a: Any, b: Any, u_b: Any, all_b: Any) -> list[
     return [other[0] - one[1], other[1] - one[0]] if one and other else None
 
 
-def _changes(pair: Pair, texts: Mapping[str, Json], direction: int, reveal: bool) -> Iterator[Json]:
+def changes(pair: Pair, texts: Mapping[str, Json], direction: int, reveal: bool = False) -> Iterator[Json]:
     """The behaviors with a larger share in B (or smaller), and which of their cases flipped, where B has the same."""
     hits = pair.a.hits
     for key in sorted(pair.keys, key=lambda key: pair.a.behaviors[key].id):

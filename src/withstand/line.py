@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from withstand import find, store
+from withstand import find, frozen, store
 from withstand.choose import Given
 from withstand.core import (
     Behavior,
@@ -403,7 +403,9 @@ _UNSEEN = {"seconds", "cost", "prompt_tokens", "answer_tokens", "reasoning_token
 
 
 def _given(spec: RunSpec, where: Store) -> list[Given]:
-    """The test cases of an earlier run, one `Given` per cell that attacked."""
+    """The test cases of an earlier run, or of a baseline file, one `Given` per cell that attacked."""
+    if spec.cases_from and frozen.is_baseline(spec.cases_from):
+        return frozen.given(spec.cases_from, where)
     run = next((run for run in where.runs() if run.name == spec.cases_from), None)
     if run is None:
         return []
@@ -421,19 +423,10 @@ def _given(spec: RunSpec, where: Store) -> list[Given]:
         cases = {}
         for place, value in wants:
             listed = from_json(tuple[TestCase, ...], json.loads(value))
-            cases[behaviors[keys[place]]["id"]] = tuple(_as_sent(case) for case in listed)
-        defense = "" if cell["defense"] == "none" else f" behind {cell['defense']}"
-        found.append(Given(f"{cell['attack']} found on {cell['target']}{defense} ({run.name})", cases))
+            cases[behaviors[keys[place]]["id"]] = tuple(frozen.as_sent(case) for case in listed)
+        label = frozen.given_label(cell["attack"], cell["target"], cell["defense"], run.name)
+        found.append(Given(label, cases))
     return found
-
-
-def _as_sent(case: TestCase) -> TestCase:
-    """The chat alone: the draw, the score and the cost belong to the target it was found on.
-
-    A conversation that the target took part in keeps an empty completion, which says so.
-    """
-    talked = case.completion is not None and sum(turn.role == "user" for turn in case.chat) > 1
-    return TestCase(case.behavior, case.chat, completion=Completion((), "") if talked else None)
 
 
 def sources_of(classes: Iterable[Any], where: Store) -> dict[str, Json]:

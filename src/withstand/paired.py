@@ -6,7 +6,8 @@ holds one number per behavior, and behavior number i is the same in all of them.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import NormalDist
 from typing import Any, Literal
 
@@ -22,12 +23,12 @@ ADDED = 0.5
 _NORMAL = NormalDist()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Difference:
     """Mean over behaviors of B's rate minus A's, in [-1, 1], among the `behaviors` with a scored case in both.
 
     rate_a, rate_b: means over these behaviors, in [0, 1].   se: standard error of `center`.   worse, better: behaviors
-    broken more often, and less often, in B.   p: two-sided, of no difference, by `method`.
+    broken more often, and less often, in B.   one, other: the rates of each behavior in A and in B.
 
     The limits, `center` +- z `se`, are those of a mean of paired differences with half a pair added in either
     direction. With one case per behavior that is Bonett and Price's adjusted interval (2012, British J. Mathematical
@@ -51,8 +52,16 @@ class Difference:
     better: int
     center: float
     se: float
-    p: float
     method: Literal["exact McNemar", "paired permutation of behaviors"]
+    one: Floats = field(repr=False, compare=False)
+    other: Floats = field(repr=False, compare=False)
+
+    @cached_property
+    def p(self) -> float:
+        """Two-sided, of no difference, by `method`."""
+        if self.method == "exact McNemar":
+            return mcnemar(self.worse, self.better)
+        return _permuted(self.one, self.other)
 
     @property
     def difference(self) -> float:
@@ -98,8 +107,9 @@ def difference(successes_a: Counts, scored_a: Counts, successes_b: Counts, score
         better=better,
         center=float(center),
         se=float(se),
-        p=mcnemar(worse, better) if single else _permuted(one, other),
         method="exact McNemar" if single else "paired permutation of behaviors",
+        one=one,
+        other=other,
     )
 
 

@@ -20,12 +20,16 @@ DIMENSIONS = ("suite", "target", "defense", "attack")
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One behavior of a cell: the outcome of each case that was wanted. `frozen`: the key of its test cases' row."""
+    """One behavior of a cell: the outcome of each case that was wanted.
+
+    frozen: the key of its test cases' row.   sent: digest of what they say, where a baseline has it.
+    """
 
     id: str
     category: str = ""
     frozen: str = ""
     outcomes: Mapping[Where, str] = field(default_factory=dict)
+    sent: str = ""
 
     @property
     def cases(self) -> int:
