@@ -277,3 +277,59 @@ def test_mistakes_on_the_command_line(withstand, ran, arguments, said):
     assert code == 2
     assert said in err
     assert "->" in err
+
+
+# --- how many behaviors ------------------------------------------------------------------------------------------
+
+
+def test_sample_size_without_a_pilot(withstand):
+    code, out, _ = withstand("sample-size", "--asr", "0.3", "--difference", "0.1", "--json")
+    [plan] = json.loads(out)["plans"]
+    assert code == 0
+    assert plan["discordance"] == pytest.approx(0.3 * 0.6 + 0.7 * 0.4)  # a rate of 40 %: it needs more than 20 %
+    assert plan["behaviors"] == paired.behaviors_needed(0.1, plan["discordance"])
+    code, out, _ = withstand("sample-size", "--asr", "0.3", "--difference", "0.1", "--rows", "5", "--json")
+    assert json.loads(out)["plans"][0]["behaviors"] == paired.behaviors_needed(0.1, 0.46, alpha=0.01)
+    assert (
+        "20 points at 90 % power" in withstand("sample-size", "--asr", "1", "--difference", "0.2", "--power", ".9")[1]
+    )
+
+
+def test_sample_size_from_a_pilot(withstand, ran):
+    ran("a", success=[0, 1, 2, 3])
+    ran("b", revision="2", success=[3, 4])
+    code, out, _ = withstand("sample-size", "--from", "a", "--against", "b", "--difference", "0.1", "--json")
+    [plan] = json.loads(out)["plans"]
+    assert code == 0
+    assert (plan["asr"], plan["cases"]) == (0.4, 1)
+    assert plan["discordance"] == pytest.approx((4 + 1) / (10 + 1))
+    several = {"samples": 3}
+    ran("c", more=several, success=[0, 1, 2, 3])
+    ran("d", revision="2", more=several, success=[3, 4])
+    _, out, _ = withstand("sample-size", "--from", "c", "--against", "d", "--difference", "0.1", "--json")
+    plans = json.loads(out)["plans"]
+    assert [plan["cases"] for plan in plans] == [1, 2, 5, 10]
+    assert (
+        len({plan["behaviors"] for plan in plans}) == 1
+    )  # the oracle says the same each time: more draws save nothing
+    _, out, _ = withstand("sample-size", "--from", "c", "--against", "d", "--difference", "0.1")
+    assert "cases per behavior" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--difference", "0.1"], "the rate of A is not known"),
+        (["--difference", "0.1", "--asr", "0.3", "--from", "a"], "not both"),
+        (["--difference", "0.6", "--asr", "0.5"], "no rate is 0.6 away"),
+        (["--difference", "0.1", "--from", "a"], "one target and one defense"),
+        (["--difference", "0.1", "--asr", "0.3", "--against", "a"], "no --from"),
+        (["--asr", "0.3"], "--difference"),
+    ],
+)
+def test_mistakes_of_sample_size(withstand, ran, arguments, said):
+    ran("a")
+    code, _, err = withstand("sample-size", *arguments)
+    assert code == 2
+    assert said in err
+    assert "->" in err
