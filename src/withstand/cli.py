@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from withstand import __version__, calibrating, comparing, exchange, gating, judging, manage, reporting, targets
+from withstand import (
+    __version__,
+    bundling,
+    calibrating,
+    comparing,
+    exchange,
+    gating,
+    judging,
+    manage,
+    reporting,
+    targets,
+)
 from withstand.commands import CONTEXT, Commands, json_option, store_option
 from withstand.core import SpecError, WithstandError
 
@@ -391,5 +402,6 @@ cli.add_command(reporting.cite)
 cli.add_command(comparing.compare)
 cli.add_command(comparing.sample_size)
 cli.add_command(gating.gate)
+cli.add_command(bundling.bundle)
 cli.add_command(exchange.import_)
 cli.add_command(exchange.export)

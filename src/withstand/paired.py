@@ -221,21 +221,35 @@ def behaviors_needed(difference: float, discordant: float, power: float = 0.8, a
     rough = (spread + _NORMAL.inv_cdf(power) * math.sqrt(discordant - delta**2)) ** 2 / delta**2
     n = max(4, int(rough))
     step = max(1, n // 200)  # of thousands the last digits say nothing
-    while mcnemar_power(n, delta, discordant, alpha) < power:
+    rejects = _rejects(2 * n + 100, delta, discordant, alpha)
+    while _power(n, discordant, rejects) < power:
         n += step
+        if n >= len(rejects):
+            rejects = _rejects(2 * n, delta, discordant, alpha)
     return n
 
 
 def mcnemar_power(n: int, difference: float, discordant: float, alpha: float = 0.05) -> float:
     """The chance that the exact McNemar test on n behaviors has p <= alpha: a sum over what can be drawn."""
+    return _power(n, discordant, _rejects(n, difference, discordant, alpha))
+
+
+def _power(n: int, discordant: float, rejects: Floats) -> float:
     from scipy.stats import binom
 
-    changed = np.arange(n + 1)
+    return float(binom.pmf(np.arange(n + 1), n, discordant) @ rejects[: n + 1])
+
+
+def _rejects(most: int, difference: float, discordant: float, alpha: float) -> Floats:
+    """The chance that the test rejects given 0, 1, ..., `most` changed behaviors."""
+    from scipy.stats import binom
+
+    changed = np.arange(most + 1)
     upward = (discordant + difference) / (2 * discordant)
-    most = binom.ppf(alpha / 2, changed, 0.5).astype(int)
-    most = np.where(binom.cdf(most, changed, 0.5) <= alpha / 2, most, most - 1)  # rejects at most so many, or so few
-    rejects = binom.cdf(most, changed, upward) + binom.sf(changed - most - 1, changed, upward)
-    return float(binom.pmf(changed, n, discordant) @ np.where(most >= 0, rejects, 0.0))
+    few = binom.ppf(alpha / 2, changed, 0.5).astype(int)
+    few = np.where(binom.cdf(few, changed, 0.5) <= alpha / 2, few, few - 1)  # rejects at most so many, or all but these
+    chance = binom.cdf(few, changed, upward) + binom.sf(changed - few - 1, changed, upward)
+    return np.where(few >= 0, chance, 0.0)
 
 
 def behaviors_needed_at(difference: float, sd: float, power: float = 0.8, alpha: float = 0.05) -> int:
