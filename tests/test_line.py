@@ -429,7 +429,9 @@ def test_success_against_budget(here: Callable[[str], Store]) -> None:
     assert (direct["cell"], direct["spent"], direct["broken"], direct["behaviors"]) == (0, 0.0, 0, 4)
     assert sum(judged) in (1, 2, 3)
     assert [(point["spent"], point["broken"]) for point in points] == [(0.0, 0), (3, sum(judged))]
-    assert points[-1]["low"] < points[-1]["rate"] == sum(judged) / 4 < points[-1]["high"]
+    assert points[-1]["area"] == direct["area"] == 0  # the last turn is all that was spent
+    assert points[-1]["low"] < sum(judged) / 4 < points[-1]["high"]
+    assert points[-1]["rate"] == pytest.approx(sum(judged) / 4)
     assert {point["by"] for point in run.within("tokens")} == {"tokens"}
 
 

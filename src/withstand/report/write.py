@@ -116,7 +116,7 @@ def points(listed: Iterable[Json]) -> str:
     return file.getvalue()
 
 
-_POINT = ("spent", "broken", "behaviors", "rate", "low", "high")
+_POINT = ("spent", "broken", "behaviors", "rate", "low", "high", "area")
 
 
 def _inert(value: Any) -> Any:

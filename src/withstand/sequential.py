@@ -1,0 +1,106 @@
+"""Rates watched while they grow: limits that hold however often one looks, so that one may stop when it is decided.
+
+A 95 % interval that is looked at after every behavior leaves the true rate out far more often than 5 times in 100. A
+confidence sequence does not: with probability 95 % it holds the rate at every look at once. Pure functions.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Literal
+
+PRIOR = 0.5
+"""Both parameters of the beta mixture: Jeffreys's, even between rates."""
+
+
+def confidence_sequence(rates: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Limits of the mean of independent rates in [0, 1], one per behavior, that hold at all times together.
+
+    What has a beta mixture of likelihood ratios below 1 / (1 - level): Robbins 1970 (Annals of Mathematical Statistics
+    41:1397); for means of anything in [0, 1], which a coin of the same mean dominates, Howard et al. 2021 (Annals of
+    Statistics 49:1055, arXiv:1810.08240, Proposition 7 and Appendix B). Wide at first: no behavior gives 0 and 1.
+    """
+    total, n = math.fsum(rates), len(rates)
+    if any(not 0 <= rate <= 1 for rate in rates):
+        raise ValueError("rates must lie in [0, 1]")
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; it must lie in (0, 1)")
+    if not n:
+        return 0.0, 1.0
+    rate, edge = total / n, -math.log1p(-level)
+    low = 0.0 if _wealth(0.0, total, n) < edge else _root(0.0, rate, total, n, edge)
+    high = 1.0 if _wealth(1.0, total, n) < edge else _root(1.0, rate, total, n, edge)
+    return low, high
+
+
+def _wealth(mean: float, total: float, n: int) -> float:
+    """log of the mixture's likelihood over that of `mean`: a martingale that starts at 0, if `mean` is true."""
+    from scipy.special import betaln
+
+    rest = n - total
+    if (mean <= 0 and total > 0) or (mean >= 1 and rest > 0):
+        return math.inf
+    own = (total * math.log(mean) if total else 0.0) + (rest * math.log1p(-mean) if rest else 0.0)
+    return float(betaln(PRIOR + total, PRIOR + rest) - betaln(PRIOR, PRIOR)) - own
+
+
+def _root(outside: float, inside: float, total: float, n: int, edge: float) -> float:
+    """Where the wealth crosses `edge` between a mean that is left out and the rate seen, which never is."""
+    for _ in range(60):  # halved to 1e-18
+        middle = (outside + inside) / 2
+        if _wealth(middle, total, n) >= edge:
+            outside = middle
+        else:
+            inside = middle
+    return outside
+
+
+def decided(rates: Sequence[float], limit: float, level: float = 0.95) -> Literal["below", "above", ""]:
+    """Whether the rate lies at or below `limit`, or above it, for all that was seen so far; "" while it is open."""
+    low, high = confidence_sequence(rates, level)
+    return "below" if high <= limit else "above" if low > limit else ""
+
+
+# --- curves ------------------------------------------------------------------------------------------------------
+
+
+def band(times: Sequence[float], censored: Sequence[float], level: float = 0.95) -> list[dict[str, Any]]:
+    """Success against budget with a band that holds the whole curve at once, with its chance `level`.
+
+    times: what was spent when each broken behavior was first broken.   censored: what had been spent on each other one
+    when its search ended: it might have been broken later, and says nothing beyond that point.
+
+    The curve is 1 less Kaplan and Meier's (1958, JASA 53:457), the band Hall and Wellner's (1980, Biometrika 67:133).
+    Without censoring it is Kolmogorov's, whose critical value it takes.
+    """
+    from scipy.stats import kstwobign
+
+    n = len(times) + len(censored)
+    if not n:
+        return []
+    events = sorted(set(times))
+    alive, variance, curve = 1.0, 0.0, []
+    critical = float(kstwobign.ppf(level))  # of a bridge on all of [0, 1]: at most a little wide where it ends early
+    for at in [0.0, *(each for each in events if each > 0)]:
+        risk = sum(each >= at for each in times) + sum(each >= at for each in censored)
+        deaths = sum(each == at for each in times)
+        if deaths:
+            alive *= 1 - deaths / risk
+            variance += deaths / (risk * (risk - deaths)) if risk > deaths else math.inf
+        reach = critical * (1 + n * variance) * alive / math.sqrt(n) if alive > 0 else critical / math.sqrt(n)
+        rate = 1 - alive
+        curve.append({"spent": at, "rate": rate, "low": max(0.0, rate - reach), "high": min(1.0, rate + reach)})
+    for before, after in pairwise(curve):
+        after["low"] = max(after["low"], before["low"])  # the true curve rises, so that its limits may
+    for after, before in pairwise(curve[::-1]):
+        before["high"] = min(before["high"], after["high"])
+    return curve
+
+
+def area(curve: Sequence[dict[str, Any]], most: float) -> float | None:
+    """Mean rate over budgets from 0 to `most`: the area under the curve in [0, 1], 1 if all broke at once."""
+    if not curve or most <= 0:
+        return None
+    steps = [*[point["spent"] for point in curve if point["spent"] < most], most]
+    rates: list[float] = [point["rate"] for point in curve if point["spent"] < most]
+    return float(sum(rate * (b - a) for rate, (a, b) in zip(rates, pairwise(steps), strict=True)) / most)
