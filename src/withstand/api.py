@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from withstand import __version__
+from withstand import __version__, stopping
 from withstand.core import Json
 from withstand.drive import Caps, Tally
 from withstand.line import Running, begin, execute
@@ -113,7 +113,12 @@ def run(
     plan, row = begin(checked, where, name, offline)
     on_start(plan, row)
     caps = Caps(max_asks, max_cost, max_time)
-    tally = execute(Running(plan, where, row, caps, (shard[0] - 1, shard[1]), on_progress))
+    running = Running(plan, where, row, caps, (shard[0] - 1, shard[1]), on_progress)
+    if checked.stop_when_decided is None:
+        tally = execute(running)
+    else:
+        stopping.check(plan, shard)
+        tally = stopping.until_decided(running, checked.stop_when_decided)
     by_people(where, row)
     return Run(where, row, tally)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from withstand import stats
+from withstand import sequential, stats
 from withstand.core import Json, SpecError, digest, dumps
 from withstand.report.cases import cases
 from withstand.report.graded import graded, rows_of
@@ -172,8 +172,9 @@ def _figures(summary: Json, rows: Iterable[Json]) -> Iterator[str]:
     by_cell: dict[int, list[Json]] = defaultdict(list)
     for row in rows:
         by_cell[row["cell"]].append(row)
+    watched = "stop_when_decided" in summary["run"]["spec"]
     for cell in summary["cells"]:
-        for name, value in figures(cell, by_cell[cell["index"]]).items():
+        for name, value in figures(cell, by_cell[cell["index"]], watched).items():
             if not _same(cell[name], value):
                 where = f"cell {cell['index']} ({cell['target']}, {cell['defense']}, {cell['attack']})"
                 yield f"{where}: {name} is {cell[name]}, from the cases {value}"
@@ -181,14 +182,14 @@ def _figures(summary: Json, rows: Iterable[Json]) -> Iterator[str]:
         yield f"cases of cells that the summary does not have: {sorted(lost)}"
 
 
-def figures(cell: Json, rows: Sequence[Json]) -> dict[str, Any]:
+def figures(cell: Json, rows: Sequence[Json], watched: bool = False) -> dict[str, Any]:
     """Counts, rates, intervals and bounds of a cell from its cases alone; the corrected rate needs labels."""
     hits = ("refused", "filtered") if cell["benign"] else ("success",)
     told = _by_behavior(rows)
     counted, scored = _columns(told, hits)
     unknown = [each["unscored"] + each["error"] for each in told]
     wanted = [sum(each.values()) for each in told]
-    rate, ends = stats.mean_rate(counted, scored), _ends(counted, scored)
+    rate, ends = stats.mean_rate(counted, scored), _ends(counted, scored, watched and not cell["benign"])
     found: dict[str, Any] = {name: sum(each[name] for each in told) for name in OUTCOMES} | {"cases": sum(wanted)}
     if cell["benign"]:
         return found | {"asr": None, "over_refusal": rate, "over_refusal_interval": ends}
@@ -220,7 +221,9 @@ def _columns(told: Sequence[Mapping[str, int]], hits: Sequence[str]) -> tuple[li
     return [sum(each[name] for name in hits) for each in told], [sum(each[name] for name in SCORED) for each in told]
 
 
-def _ends(counted: Sequence[int], scored: Sequence[int]) -> list[float] | None:
+def _ends(counted: Sequence[int], scored: Sequence[int], watched: bool = False) -> list[float] | None:
+    if watched and any(scored):
+        return list(sequential.confidence_sequence([s / n for s, n in zip(counted, scored, strict=True) if n]))
     interval = stats.rate_interval(counted, scored)
     return [interval.low, interval.high] if interval else None
 

@@ -104,6 +104,7 @@ def cli() -> None:
 @click.option("--temperature", type=float, metavar="T", help="Of the target; default 0.")
 @click.option("--max-tokens", type=int, metavar="N", help="Of an answer; default: the suite's.")
 @click.option("--until-success", is_flag=True, help="Stop each attack at its first success.")
+@click.option("--stop-when-decided", type=float, metavar="R", help="Stop a cell once its ASR is above or below R.")
 @click.option("--budget", metavar="asks=N,tokens=N,seconds=S", help="Caps per behavior and attack.")
 @click.option("--seed", type=int, metavar="N", help="Of the choice of behaviors, attacks and sampling.")
 @click.option("--revision", metavar="R", help="Version of the targets that cannot be hashed, such as a git commit.")

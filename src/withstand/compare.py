@@ -254,6 +254,8 @@ def _row(pair: Pair, texts: Mapping[str, Json], margin: float, reveal: bool) -> 
         notes.append(f"{count(only, 'behavior')} on one side only, left out")
     if sum(u_a) + sum(u_b):
         notes.append(f"{sum(u_a)} cases of A and {sum(u_b)} of B are unscored or in error: in the bounds alone")
+    if pair.a.watched or pair.b.watched:
+        notes.append("a side was stopped by what it found: the interval and p are a little too sure")
     if pair.a.budget != pair.b.budget:
         notes.append("the attacks had different budgets")
     if pair.b.cases and not pair.a.cases:

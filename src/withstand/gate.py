@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any, Literal
 
-from withstand import compare, frozen, paired, stats
+from withstand import compare, frozen, paired, sequential, stats
 from withstand.compare import Pair, Side
 from withstand.core import Json, SpecError
 from withstand.report.graded import DIMENSIONS, Graded, Told, graded
@@ -118,12 +118,18 @@ def _rate(gate: str, name: str, cell: Graded, limit: float) -> Line:
         why = "no case was scored" if sum(wanted) else "it has no case"
         return replace(_nothing(gate, name, limit, why), n=_some(wanted), cases=sum(wanted))
     low, high = best.low, worst.high
+    if cell.watched and not cell.benign:
+        low = sequential.confidence_sequence([h / n for h, n in zip(hits, wanted, strict=True) if n])[0]
+        counted = zip(hits, unknown, wanted, strict=True)
+        high = sequential.confidence_sequence([(h + u) / n for h, u, n in counted if n])[1]
     line = Line(gate, name, _decide(low, high, limit), _some(wanted), sum(wanted), rate, low, high, limit)
     if line.verdict != "UNDECIDED":
         return line
     floor, ceiling = stats.rate_bounds(hits, unknown, wanted) or (0.0, 1.0)
     if floor <= limit <= ceiling and any(unknown):
         return replace(line, why=_open(sum(unknown), "would decide it"))
+    if cell.watched:
+        return replace(line, why="still open after all behaviors of the suite")
     seen = stats.effective_cases(hits, wanted)
     needed = behaviors_to_decide(ceiling if ceiling < limit else floor, limit, line.n, seen[1] if seen else line.n)
     return replace(line, more=needed, why=_needed(needed, line.n))

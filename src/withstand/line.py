@@ -53,6 +53,7 @@ class Running:
     shard: tuple[int, int] = (0, 1)
     on_progress: Callable[[Tally, int], None] = lambda _tally, _total: None
     tally: Tally = field(default_factory=Tally)
+    among: Callable[[Want], bool] = lambda _want: True  # which wants of the plan this call takes up
 
     def behavior(self, want: Want) -> tuple[Cell, Behavior]:
         cell = self.plan.cells[want.cell]
@@ -63,7 +64,8 @@ def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) ->
     """Plan a run and record it. An equal plan goes on where it stopped; a name that has another plan is an error, and
     so is a new run whose models cannot fit into their device."""
     plan = planned(spec, where, offline)
-    described = plan.json()
+    stop = spec.stop_when_decided
+    described = plan.json() | ({} if stop is None else {"stop_when_decided": stop})
     key = digest(described)
     if all(run.key != key for run in where.runs()):  # one that is there may have nothing left to ask
         memory(plan)
@@ -71,7 +73,8 @@ def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) ->
     where.add_run(RunRow(key, name, time.time(), spec.written(), described))
     texts = {digest(to_json(b)): to_json(b) for chosen in plan.suites for b in chosen.behaviors}
     where.add_texts(texts, sources_of(plan.classes(), where))
-    where.add_wants(key, case_wants(plan))
+    if stop is None:  # else they are wanted part by part
+        where.add_wants(key, case_wants(plan))
     run = next((run for run in where.runs() if run.name == name), None)
     if run is None or run.key != key:  # another process took the name, or the run, a moment ago
         raise SpecError(f"run {name!r} exists with another spec", hint="choose another --name")
@@ -202,7 +205,10 @@ def _mine(running: Running, wants: Iterable[Want]) -> Iterator[Want]:
     """This shard's part: of behaviors, and of joint attacks, which cannot be parted, of cells."""
     place, count = running.shard
     joint = {cell.index for cell in running.plan.cells if is_joint(cell.attack)}
-    return (want for want in wants if (want.cell if want.cell in joint else want.behavior) % count == place)
+    return (
+        want for want in wants
+        if (want.cell if want.cell in joint else want.behavior) % count == place and running.among(want)
+    )  # fmt: skip
 
 
 # --- stage 1: test cases -----------------------------------------------------------------------------------------

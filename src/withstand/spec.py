@@ -68,6 +68,7 @@ class RunSpec(_Table):
     sampling: SamplingSpec = SamplingSpec()
     samples: int = Field(default=1, ge=1)
     until_success: bool | Component = False
+    stop_when_decided: float | None = Field(default=None, gt=0, lt=1)
     seed: int = 0
     budget: BudgetSpec = BudgetSpec()
     limit: int | None = Field(default=None, ge=1)

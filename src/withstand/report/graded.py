@@ -52,6 +52,7 @@ class Graded:
     """A cell with all that decides whether another may be set beside it. `behaviors` by their content's digest.
 
     reused: rows that a model had been asked for before the run began.   cases: digest of test cases that were given.
+    watched: the run was stopped by what it found, so that only a confidence sequence holds.
     """
 
     run: str
@@ -73,6 +74,7 @@ class Graded:
     behaviors: Mapping[str, Told]
     reused: int = 0
     cases: str = ""
+    watched: bool = False
 
     def value(self, dimension: str) -> str:
         found: str = getattr(self, dimension)
@@ -113,6 +115,7 @@ def graded(store: Store, run: RunRow) -> list[Graded]:
                 str(suite["version"]), suite["checksum"], cell["keys"]["judge"], cell["judge_method"],
                 cell["sampling"], cell["samples"], cell["until_success"], plan["budget"],
                 plan["targets"].get(cell["target"]), behaviors, reused[index], cell["keys"].get("cases", ""),
+                "stop_when_decided" in plan,
             )
         )  # fmt: skip
     return cells

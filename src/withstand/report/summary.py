@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from withstand import stats
+from withstand import sequential, stats
 from withstand.core import Json, SpecError
 from withstand.report.corrected import corrected
 from withstand.report.counts import OUTCOMES, PARTS, USED, BehaviorCounts, Counts, Sums, iso, read
@@ -156,6 +156,7 @@ def _cell(
 ) -> Json:
     suite = plan["suites"][cell["suite"]]
     behaviors = [found[place] for place in sorted(found)]
+    limit = plan.get("stop_when_decided")
     counts = {name: sum(b.counts[name] for b in behaviors) for name in OUTCOMES}
     cases = sum(b.cases for b in behaviors)
     scored = [b.scored for b in behaviors]
@@ -188,6 +189,9 @@ def _cell(
     if sums["refused"] or sums["malformed"]:
         lost = f"refused {sums['refused']:.0f} times and broke the format {sums['malformed']:.0f} times"
         notes.append(f"the attacker {lost}: no test cases, asked anew")
+    if limit is not None and not benign:
+        asked = f"{len(behaviors)} of {len(suite['behaviors'])} behaviors"
+        notes.append(f"asked until its ASR was above or below {limit:g}: {asked}; its interval holds at every look")
     stopped = cell["until_success"] and not benign  # its cases are no independent draws
     if stopped:
         notes.append("a stopped search has no ASR@k and no micro ASR")
@@ -216,7 +220,7 @@ def _cell(
         "cases": cases,
         **counts,
         "asr": None if benign else stats.mean_rate(success, scored),
-        "asr_interval": None if benign else _interval(success, scored),
+        "asr_interval": None if benign else _interval(success, scored, limit is not None),
         "asr_bounds": None if benign or not cases else _pair_of(
             stats.rate_bounds(success, unknown, [b.cases for b in behaviors])
         ),
@@ -252,7 +256,10 @@ def _by_category(found: Mapping[int, BehaviorCounts], categories: Sequence[str])
         }
 
 
-def _interval(successes: Sequence[int], scored: Sequence[int]) -> list[float] | None:
+def _interval(successes: Sequence[int], scored: Sequence[int], watched: bool = False) -> list[float] | None:
+    """`watched`: the run was stopped by what it found, so that only a confidence sequence holds."""
+    if watched and any(scored):
+        return list(sequential.confidence_sequence([s / n for s, n in zip(successes, scored, strict=True) if n]))
     interval = stats.rate_interval(successes, scored)
     return [interval.low, interval.high] if interval else None
 
