@@ -80,9 +80,11 @@ def test_a_cap_stops_it_and_it_goes_on(ran):
     assert ran(0.3).cells[0]["error"] == 0
 
 
-def test_what_cannot_be_stopped(ran):
+def test_what_cannot_be_stopped(ran, tmp_path):
     with pytest.raises(SpecError, match="searches for all behaviors together"):
         ran(0.3, {"attack": [{"use": "withstand_toys:Together"}]})
+    with api.open_store(tmp_path / "s.db") as store:
+        assert store.runs() == []
     with pytest.raises(SpecError, match="cannot tell when it is decided"):
         ran(0.3, shard=(1, 2))
     with pytest.raises(SpecError, match="less than 1"):

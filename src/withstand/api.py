@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from withstand import __version__, stopping
 from withstand.core import Json
 from withstand.drive import Caps, Tally
-from withstand.line import Running, begin, execute
+from withstand.line import Running, begin, execute, planned
 from withstand.plan import Plan
 from withstand.rejudge import by_people
 from withstand.report.budget import within
@@ -110,6 +110,8 @@ def run(
     if fresh:
         checked = checked.model_copy(update={"fresh": f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {os.urandom(4).hex()}"})
     where = store if isinstance(store, Store) else open_store(store)
+    if checked.stop_when_decided is not None:
+        stopping.check(planned(checked, where, offline), shard)  # before the run is recorded
     plan, row = begin(checked, where, name, offline)
     on_start(plan, row)
     caps = Caps(max_asks, max_cost, max_time)
@@ -117,7 +119,6 @@ def run(
     if checked.stop_when_decided is None:
         tally = execute(running)
     else:
-        stopping.check(plan, shard)
         tally = stopping.until_decided(running, checked.stop_when_decided)
     by_people(where, row)
     return Run(where, row, tally)

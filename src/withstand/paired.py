@@ -31,8 +31,8 @@ class Difference:
     broken more often, and less often, in B.   one, other: the rates of each behavior in A and in B.
 
     The limits, `center` +- z `se`, are those of a mean of paired differences with half a pair added in either
-    direction. With one case per behavior that is Bonett and Price's adjusted interval (2012, British J. Mathematical
-    and Statistical Psychology 65:479; recommended by Fagerland et al. 2014, Statistics in Medicine 33:2850) with
+    direction. With one case per behavior that is Bonett and Price's adjusted interval (2012, J. Educational and
+    Behavioral Statistics 37:479; recommended by Fagerland et al. 2014, Statistics in Medicine 33:2850) with
     1/2 in place of 1; with several, behaviors are the clusters. Over 567 points (rates 0.05-0.95; 20, 50 and 200
     behaviors; 1, 2 and 5 cases each; correlation of A and B within a behavior 0, 0.5 and 0.9; 1000 draws each), nominal
     95 %:

@@ -18,7 +18,7 @@ def confidence_sequence(rates: Sequence[float], level: float = 0.95) -> tuple[fl
 
     What has a beta mixture of likelihood ratios below 1 / (1 - level): Robbins 1970 (Annals of Mathematical Statistics
     41:1397); for means of anything in [0, 1], which a coin of the same mean dominates, Howard et al. 2021 (Annals of
-    Statistics 49:1055, arXiv:1810.08240, Proposition 7 and Appendix B). Wide at first: no behavior gives 0 and 1.
+    Statistics 49:1055, arXiv:1810.08240). Wide at first: no behavior gives 0 and 1.
     """
     total, n = math.fsum(rates), len(rates)
     if any(not 0 <= rate <= 1 for rate in rates):

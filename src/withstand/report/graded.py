@@ -112,7 +112,7 @@ def graded(store: Store, run: RunRow) -> list[Graded]:
             Graded(
                 run.name, f"{suite['name']} ({suite['split']})" if suite["split"] else suite["name"],
                 cell["target"], cell["defense"], cell["attack"], cell["judge"], cell["benign"],
-                str(suite["version"]), suite["checksum"], cell["keys"]["judge"], cell["judge_method"],
+                str(suite["version"]), suite.get("checksum", ""), cell["keys"]["judge"], cell["judge_method"],
                 cell["sampling"], cell["samples"], cell["until_success"], plan["budget"],
                 plan["targets"].get(cell["target"]), behaviors, reused[index], cell["keys"].get("cases", ""),
                 "stop_when_decided" in plan,
