@@ -18,9 +18,10 @@ from typing import Any
 from withstand import sequential, stats
 from withstand.core import Json, SpecError, digest, dumps
 from withstand.report.cases import cases
+from withstand.report.counts import OUTCOMES, SCORED
 from withstand.report.graded import graded, rows_of
 from withstand.report.html import html
-from withstand.report.summary import OUTCOMES, SCORED, find_run, summarize
+from withstand.report.summary import find_run, summarize
 from withstand.report.words import count
 from withstand.report.write import HTML_CASES, save
 from withstand.spec import to_toml

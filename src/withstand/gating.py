@@ -49,8 +49,8 @@ def gate(
     from withstand import __version__, api, console
     from withstand import gate as gates
     from withstand.report import gated, write
+    from withstand.report.counts import iso
     from withstand.report.graded import graded
-    from withstand.report.summary import iso
 
     limits = gates.Limits(max_asr, max_worse, max_over_refusal, max_errors)
     _check(limits, baseline, write_to, (junit, sarif, markdown), as_json)

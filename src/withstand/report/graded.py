@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import sqlalchemy as sql
 
 from withstand.core import Json
-from withstand.report.summary import SCORED
+from withstand.report.counts import SCORED
 from withstand.store import CASES, COMPLETIONS, VERDICTS, RunRow, Store, row, want
 
 Where: TypeAlias = tuple[int, int]
