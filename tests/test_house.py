@@ -19,7 +19,8 @@ MAY_IMPORT = {
     # room: what of ours it may import; "_" are the helpers of its own folder
     "content": set(),
     "errors": set(),
-    "core": {"content", "errors"},
+    "records": {"errors"},
+    "core": {"content", "errors", "records"},
     "grammar": {"core"},
     "find": {"core", "grammar"},
     "show": {"core", "find", "grammar"},

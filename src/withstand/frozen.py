@@ -9,12 +9,41 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sql
+
 from withstand.choose import Given
 from withstand.core import Completion, Json, SpecError, TestCase, digest, from_json, to_json
-from withstand.store import Store
+from withstand.store import CASES, Store, row, want
 
 MARK = "withstand_baseline"
 FORMAT = 1
+
+
+def cases_from(name: str, where: Store) -> list[Given]:
+    """The test cases of an earlier run, or of a baseline file, one `Given` per cell that attacked; else none."""
+    if name and is_baseline(name):
+        return given(name, where)
+    run = next((run for run in where.runs() if run.name == name), None)
+    if run is None:
+        return []
+    found = []
+    for index, cell in enumerate(run.plan["cells"]):
+        if cell["benign"]:
+            continue
+        keys = run.plan["suites"][cell["suite"]]["behaviors"]
+        behaviors = where.behaviors(keys)
+        wants = where.select(
+            sql.select(want.c.behavior, row.c.value)
+            .join(row, row.c.key == want.c.key)
+            .where(want.c.run == run.key, want.c.stage == CASES, want.c.cell == index)
+        )
+        cases = {}
+        for place, value in wants:
+            listed = from_json(tuple[TestCase, ...], json.loads(value))
+            cases[behaviors[keys[place]]["id"]] = tuple(as_sent(case) for case in listed)
+        label = given_label(cell["attack"], cell["target"], cell["defense"], run.name)
+        found.append(Given(label, cases))
+    return found
 
 
 def given_label(attack: str, target: str, defense: str, run: str) -> str:

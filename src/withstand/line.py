@@ -4,7 +4,6 @@ Each has one shape: the keys wanted, less those in the store, as flows through `
 everything that decides it, so that rerunning computes what is missing and nothing is overwritten.
 """
 
-import json
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -94,7 +93,7 @@ def named(where: Store, key: str, name: str, otherwise: str) -> str:
 
 def planned(spec: RunSpec, where: Store | None, offline: bool = False) -> Plan:
     """The plan of a spec; `where` holds the run that `cases_from` may name."""
-    return make_plan(spec, _given(spec, where) if where else (), offline)
+    return make_plan(spec, frozen.cases_from(spec.cases_from, where) if where else (), offline)
 
 
 def execute(running: Running) -> Tally:
@@ -406,33 +405,6 @@ _UNSEEN = {"seconds", "cost", "prompt_tokens", "answer_tokens", "reasoning_token
 
 
 # --- beside the loops --------------------------------------------------------------------------------------------
-
-
-def _given(spec: RunSpec, where: Store) -> list[Given]:
-    """The test cases of an earlier run, or of a baseline file, one `Given` per cell that attacked."""
-    if spec.cases_from and frozen.is_baseline(spec.cases_from):
-        return frozen.given(spec.cases_from, where)
-    run = next((run for run in where.runs() if run.name == spec.cases_from), None)
-    if run is None:
-        return []
-    found = []
-    for index, cell in enumerate(run.plan["cells"]):
-        if cell["benign"]:
-            continue
-        keys = run.plan["suites"][cell["suite"]]["behaviors"]
-        behaviors = where.behaviors(keys)
-        wants = where.select(
-            sql.select(store.want.c.behavior, store.row.c.value)
-            .join(store.row, store.row.c.key == store.want.c.key)
-            .where(store.want.c.run == run.key, store.want.c.stage == CASES, store.want.c.cell == index)
-        )
-        cases = {}
-        for place, value in wants:
-            listed = from_json(tuple[TestCase, ...], json.loads(value))
-            cases[behaviors[keys[place]]["id"]] = tuple(frozen.as_sent(case) for case in listed)
-        label = frozen.given_label(cell["attack"], cell["target"], cell["defense"], run.name)
-        found.append(Given(label, cases))
-    return found
 
 
 def sources_of(classes: Iterable[Any], where: Store) -> dict[str, Json]:
