@@ -44,7 +44,7 @@ class Model(Protocol):
     """One way to reach a language model. It does the I/O, the retries and the rate limits.
 
     Promise: an answer depends on chat, sampling and seed alone. A local one may have `release()`, called when no stage
-    to come needs it, and `memory()`, JSON of `withstand.memory`.
+    to come needs it, and `footprint()`, JSON of `withstand.memory`.
     """
 
     @property

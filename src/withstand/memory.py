@@ -1,6 +1,6 @@
 """What the models of a plan take of their devices: for `--dry-run`, and to refuse what cannot fit.
 
-A local model's `memory()` says it before it is loaded, in GiB: {"weights": ..., "row": ..., "free": ...}, its weights
+A local model's `footprint()` says it before it is loaded, in GiB: {"weights": ..., "row": ..., "free": ...}, its weights
 (0 if they are loaded), a row of 1,024 tokens while it is decoded, and what is there for it (None if nobody can say).
 """
 
@@ -28,7 +28,7 @@ def memory(plan: Plan) -> list[Json]:
     for cell in plan.cells:
         for role, model in _models(cell):
             roles[model][f"{role} {cell.labels[role]}"] = None
-    taken: dict[Any, Json] = {model: model.memory() for model in roles}
+    taken: dict[Any, Json] = {model: model.footprint() for model in roles}
     judges = {model for model, names in roles.items() if any(name.startswith("judge ") for name in names)}
     others = {model for model, names in roles.items() if not all(name.startswith("judge ") for name in names)}
     for stage in (others, judges):
@@ -61,4 +61,4 @@ def _models(cell: Cell) -> Iterator[tuple[str, Any]]:
         "judge": cell.judge,
     }
     for role, part in parts.items():
-        yield from ((role, model) for model in find.parts(part) if hasattr(model, "memory"))
+        yield from ((role, model) for model in find.parts(part) if hasattr(model, "footprint"))

@@ -393,7 +393,7 @@ def test_weights_are_quantized_while_they_are_loaded(folder: Path, quantize: str
     pytest.importorskip("bitsandbytes", reason="needs the extra `quantized`")
     target, plain = model(folder, quantize=quantize), model(folder)
     assert {"weights", "gradients"} < target.gives
-    assert target.memory()["weights"] < plain.memory()["weights"]
+    assert target.footprint()["weights"] < plain.footprint()["weights"]
     ids = torch.tensor([plain.load().tokenizer("<|user|>Hi<|end|><|assistant|>")["input_ids"]])
     theirs = plain.load().model(ids).logits
     ours = target.load().model(ids).logits
@@ -404,19 +404,19 @@ def test_weights_are_quantized_while_they_are_loaded(folder: Path, quantize: str
 
 def test_memory_is_that_of_the_loaded_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = model(folder)
-    before = target.memory()
+    before = target.footprint()
     parameters = list(target.load().model.parameters())
     assert before["weights"] * 2**30 == sum(p.numel() * p.element_size() for p in parameters)
     assert (
         before["row"] * 2**30 == 2 * 2 * 2 * 8 * 4 * 1024
     )  # keys and values, layers, heads, dimension, float32, tokens
-    assert target.memory()["weights"] == 0  # it is there
-    assert model(folder, quantize="").memory()["weights"] == 0
-    half = HF(str(folder), dtype="bfloat16").memory()
+    assert target.footprint()["weights"] == 0  # it is there
+    assert model(folder, quantize="").footprint()["weights"] == 0
+    half = HF(str(folder), dtype="bfloat16").footprint()
     assert (half["weights"], half["row"]) == (before["weights"] / 2, before["row"] / 2)
     monkeypatch.setattr(_device, "free_memory", lambda device: None)
     monkeypatch.setattr(hf, "free_memory", lambda device: None)
-    assert target.memory()["free"] is None
+    assert target.footprint()["free"] is None
 
 
 def test_what_cannot_fit_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,7 +425,7 @@ def test_what_cannot_fit_is_refused(folder: Path, tmp_path: Path, monkeypatch: p
         "suite": "kitchen", "limit": 2, "benign": "none", "attack": "direct", "sampling": {"max_tokens": 3},
         "target": target, "judge": {"use": "llm", "model": target | {"system": "Judge."}},
     }  # fmt: skip
-    one = model(folder).memory()
+    one = model(folder).footprint()
     room = one["weights"] + one["row"]
     monkeypatch.setattr(hf, "free_memory", lambda device: int(room * 2**30))
     plan = line.planned(run_spec(spec), None)

@@ -157,7 +157,7 @@ class HF:
         found = try_to_load_from_cache(self.id, "config.json", revision=self.revision or None)
         return Path(found).parent if isinstance(found, str) else None
 
-    def memory(self) -> Json:
+    def footprint(self) -> Json:
         """What it takes of its device in GiB, before it is loaded, by the headers of its weights."""
         import torch
         from transformers import AutoConfig
