@@ -25,6 +25,7 @@ from withstand import (
     judging,
     manage,
     reporting,
+    serving,
     targets,
 )
 from withstand.commands import CONTEXT, Commands, json_option, store_option
@@ -406,3 +407,5 @@ cli.add_command(gating.gate)
 cli.add_command(bundling.bundle)
 cli.add_command(exchange.import_)
 cli.add_command(exchange.export)
+cli.add_command(serving.serve)
+cli.add_command(serving.purge)

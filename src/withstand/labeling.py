@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from withstand.core import Behavior, Completion, Json, digest, rng, user
 from withstand.labels import Labeled
@@ -46,23 +46,56 @@ def queue(store: Store, run: RunRow, purpose: Purpose, n: int = 60, seed: int = 
     for case in cases(store, run):
         cell = run.plan["cells"][case["cell"]]
         waits, waiting = "waits" in cell, case["why"] == WAITING
-        split = (case["outcome"] == "unscored" and not waiting) or case["why"].startswith("split")
-        outcome = SCORED.get(case["outcome"])
-        answered = waits and (waiting or (case["finish"] != "filtered" and bool((case["completion"] or "").strip())))
-        if cell["benign"] or not (split if purpose == "review" else answered if waits else outcome):
-            continue
-        place = ":".join(str(case[name]) for name in ("cell", "behavior", "case", "sample"))
-        of = f"{cell['attack']} on {cell['target']}"
-        stratum = "review" if purpose == "review" else of if waits else f"{outcome}, {of}"
-        whole |= {stratum} if waits or purpose == "review" else set()
-        strata[stratum].append(Item(place, stratum, 0, cell["target"], cell["attack"], case))
+        answered = waiting or (case["finish"] != "filtered" and bool((case["completion"] or "").strip()))
+        split = case["why"].startswith("split")
+        if stratum := stratum_of(cell, case["outcome"], split, purpose, waiting, answered=waits and answered):
+            strata[stratum].append(Item(place_of(case), stratum, 0, cell["target"], cell["attack"], case))
+    return [
+        Item(i.place, i.stratum, size, i.target, i.attack, i.case)
+        for i, _, size in drawn(run, strata, n, seed)
+    ]
+
+
+def place_of(case: Mapping[str, Any]) -> str:
+    """How labels name a case in its run."""
+    return ":".join(str(case[name]) for name in ("cell", "behavior", "case", "sample"))
+
+
+def stratum_of(
+    cell: Mapping[str, Any], outcome: str, split: bool, purpose: Purpose, waiting: bool = False, answered: bool = False
+) -> str:
+    """The stratum of a case of a cell of the plan; "" where people are not asked.
+
+    split: members disagreed on it. waiting: for people, who are the judge; answered: they are, and it has an answer.
+    """
+    if cell["benign"]:
+        return ""
+    if purpose == "review":
+        return "review" if split or (outcome == "unscored" and not waiting) else ""
+    of, scored = f"{cell['attack']} on {cell['target']}", SCORED.get(outcome)
+    if "waits" in cell:
+        return of if answered else ""
+    return f"{scored}, {of}" if scored else ""
+
+
+T = TypeVar("T")
+
+
+def drawn(
+    run: RunRow, strata: Mapping[str, Sequence[T]], n: int, seed: int
+) -> list[tuple[T, str, int]]:
+    """Whom to ask for first: an entry with its stratum and that stratum's size. strata: entries in the plan's order.
+
+    Strata by a judge's word are sampled; the others are labeled whole.
+    """
     each = -(-n // max(1, len(strata)))
-    drawn: list[list[Item]] = []
-    for name, items in sorted(strata.items()):
-        rng(seed, run.key, name).shuffle(items)
-        kept = items if name in whole else items[:each]
-        drawn.append([Item(i.place, i.stratum, len(items), i.target, i.attack, i.case) for i in kept])
-    return [item for item in chain.from_iterable(zip_longest(*drawn)) if item is not None]
+    sampled: list[list[tuple[T, str, int]]] = []
+    for name, entries in sorted(strata.items()):
+        shuffled = list(entries)
+        rng(seed, run.key, name).shuffle(shuffled)
+        kept = shuffled[:each] if name.partition(", ")[0] in SCORED.values() else shuffled
+        sampled.append([(entry, name, len(shuffled)) for entry in kept])
+    return [entry for entry in chain.from_iterable(zip_longest(*sampled)) if entry is not None]
 
 
 def add(store: Store, run: RunRow, item: Item, vote: Vote, labeler: str, purpose: Purpose) -> None:
@@ -86,6 +119,11 @@ def labeled_by(store: Store, run: RunRow, labeler: str, purpose: Purpose) -> set
 
 
 def labels_of(store: Store, run: RunRow) -> list[Labeled]:
+    """The calibration labels of a run, as `labels_by_place`."""
+    return list(labels_by_place(store, run).values())
+
+
+def labels_by_place(store: Store, run: RunRow) -> dict[str, Labeled]:
     """The calibration labels of a run, one entry a case with the votes of all people; "unsure" is no vote.
 
     The weight of a case is how many of its stratum it stands for: the stratum's size over its labeled cases.
@@ -95,7 +133,7 @@ def labels_of(store: Store, run: RunRow) -> list[Labeled]:
         if label["purpose"] == "calibration" and label["vote"] != "unsure":
             votes[label["place"]].append(label)
     counted = Counter(labels[0]["stratum"] for labels in votes.values())
-    return [_labeled(labels, counted) for _, labels in sorted(votes.items())]
+    return {place: _labeled(labels, counted) for place, labels in sorted(votes.items())}
 
 
 def _labeled(labels: Sequence[Json], counted: Mapping[str, int]) -> Labeled:

@@ -237,6 +237,12 @@ def _joint_key(head: str, behaviors: Sequence[Behavior]) -> str:
     return digest([head, [to_json(behavior) for behavior in _in_order(behaviors)]])
 
 
+def search_key(cell: Cell, behaviors: Sequence[Behavior], behavior: Behavior) -> str:
+    """What names the search of a cell for a behavior in its answers' keys; of a joint attack, for all behaviors."""
+    head = _case_head(cell)
+    return _joint_key(head, behaviors) if is_joint(cell.attack) else _flow_key(head, cell, behavior)
+
+
 def _in_order(behaviors: Sequence[Behavior]) -> list[Behavior]:
     """As a joint attack sees them, whatever their order in the file."""
     return sorted(behaviors, key=lambda behavior: behavior.id)
@@ -349,18 +355,17 @@ def _completion_job(running: Running, want: Want, case: TestCase) -> Job:
     def flow() -> Flow[tuple[Row, ...]]:
         if case.completion is not None:  # its cost is the attack's
             return (Row(want.key, case.completion.finish, value_of(case.completion)),)
-        meter = Meter()
-        answers = yield from intercept(metered(_one(cell.target, case), meter), defended)
-        spent = meter.spent
-        row = Row(want.key, answers.finish, value_of(answers), spent.asks, spent.tokens, spent.seconds, spent.cost)
-        return (row,)
+        return (yield from asked_once(want.key, cell.target, case.chat))
 
     return Job((want.key,), want.key, COMPLETIONS, flow, remember=cell.target.defense is not None)
 
 
-def _one(target: Target, case: TestCase) -> Flow[Completion]:
-    answers = yield from ask(target, [case.chat])
-    return answers[0]
+def asked_once(key: str, target: Target, chat: Chat) -> Flow[tuple[Row, ...]]:
+    """One answer to a chat, as a completion's row."""
+    meter = Meter()
+    [answer] = yield from intercept(metered(ask(target, [chat]), meter), defended)
+    spent = meter.spent
+    return (Row(key, answer.finish, value_of(answer), spent.asks, spent.tokens, spent.seconds, spent.cost),)
 
 
 def _completions(running: Running) -> Iterator[tuple[Want, Completion]]:

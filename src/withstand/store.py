@@ -1,7 +1,8 @@
 """Append-only rows keyed by content: SQLite in one file, PostgreSQL by URL.
 
 Every table has a content key and the first writer of a key stands, so that merging is a set union, a rerun computes
-what is missing, and processes may share a store. Nothing is updated or deleted. Tables:
+what is missing, and processes may share a store. Nothing is updated or deleted, but for `purge`, which erases text and
+keeps what was counted. Tables:
 
 - `answer`: what a model said to one ask of one flow; a flow cut off anywhere replays from these.
 - `row`: a finished piece of one stage: an attack's test cases, a completion, a verdict.
@@ -9,6 +10,7 @@ what is missing, and processes may share a store. Nothing is updated or deleted.
 - `failure`: the log of what went wrong, any number per key.
 - `label`: what a person said of a case of a run; `calibration`: a judge beside people, by the judge's key.
 - `probe`: how a judge met the cases that judges fall for, by its key.
+- `finding`: what a person found by hand; `audit`: who revealed, exported, purged or was refused what, and when.
 - `run`, `behavior`, `component`, `writer`: specs, texts, source hashes, and the processes that wrote.
 """
 
@@ -112,6 +114,25 @@ label = _table(
     _key(),
     sql.Column("run", sql.Text, nullable=False, index=True),
     sql.Column("value", sql.Text, nullable=False),
+    sql.Column("writer", sql.Text),
+)
+
+finding = _table(
+    "finding",
+    _key(),
+    sql.Column("run", sql.Text, nullable=False, index=True),  # "" where it came from the probe console
+    sql.Column("created", sql.Double, nullable=False, index=True),
+    sql.Column("value", sql.Text, nullable=False),
+    sql.Column("writer", sql.Text),
+)
+
+audit = _table(
+    "audit",
+    _key(),
+    sql.Column("created", sql.Double, nullable=False, index=True),
+    sql.Column("person", sql.Text, nullable=False),
+    sql.Column("action", sql.Text, nullable=False, index=True),
+    sql.Column("subject", sql.Text, nullable=False),
     sql.Column("writer", sql.Text),
 )
 
@@ -316,6 +337,19 @@ class Store:
         """What a person said of a case of a run."""
         self._write({label: [{"key": key, "run": run_key, "value": dumps(value), "writer": self.writer}]})
 
+    def add_finding(self, run_key: str, value: Json) -> str:
+        """What a person found by hand, in a case of a run or ("") in a probe; its key."""
+        key = digest([run_key, value])
+        entry = {"key": key, "run": run_key, "created": time.time(), "value": dumps(value), "writer": self.writer}
+        self._write({finding: [entry]})
+        return key
+
+    def add_audit(self, person: str, action: str, subject: str) -> None:
+        """That a person did something that must be traceable: revealed, exported, purged."""
+        now = time.time()
+        entry = {"key": digest([now, person, action, subject, os.urandom(8).hex()]), "created": now, "person": person}
+        self._write({audit: [entry | {"action": action, "subject": subject, "writer": self.writer}]})
+
     # --- reading ---
 
     def _select(self, statement: Any) -> list[Any]:
@@ -351,6 +385,21 @@ class Store:
         found = self._select(sql.select(label.c.value).where(label.c.run == run_key).order_by(label.c.key))
         return [json.loads(value) for (value,) in found]
 
+    def findings(self, run_key: str | None = None) -> list[Json]:
+        """What people found by hand, newest first, each with its key; of one run, or all."""
+        c = finding.c
+        chosen = [] if run_key is None else [c.run == run_key]
+        found = self._select(sql.select(c.key, c.run, c.value).where(*chosen).order_by(c.created.desc(), c.key))
+        return [{"key": key, "run_key": run_, **json.loads(value)} for key, run_, value in found]
+
+    def audits(self, limit: int = 200) -> list[Json]:
+        """The newest entries of the audit."""
+        c = audit.c
+        found = self._select(
+            sql.select(c.created, c.person, c.action, c.subject).order_by(c.created.desc(), c.key).limit(limit)
+        )
+        return [dict(zip(("created", "person", "action", "subject"), entry, strict=True)) for entry in found]
+
     def calibrations(self, judges: Iterable[str]) -> dict[str, list[Json]]:
         """The calibrations of each of these judges that has one, by the judge's key, oldest first."""
         return self._of_judges(calibration, judges)
@@ -375,6 +424,24 @@ class Store:
     def select(self, statement: Any) -> list[Any]:
         """What a report's own query finds; `tables` of this module are its vocabulary."""
         return self._select(statement)
+
+    # --- purging ---
+
+    @contextmanager
+    def changing(self) -> Iterator[sql.Connection]:
+        """A transaction that may change what stands: for `purge` alone."""
+        with self._errors(), self.engine.begin() as connection:
+            if self.path:
+                connection.exec_driver_sql("PRAGMA secure_delete=ON")  # what is replaced is overwritten in its page
+            yield connection
+
+    def scrub(self) -> None:
+        """Leave no old page of an SQLite file behind: in free space, or in the write-ahead log."""
+        if not self.path:
+            return
+        with self._errors(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM")
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # --- merging ---
 

@@ -56,6 +56,42 @@ def learned(store: Store, run: RunRow) -> list[Json]:
     return found
 
 
+Spot: TypeAlias = tuple[int, int, int, int]
+"""A case of a run: cell, behavior, number of the test case, sample."""
+
+
+def picked(store: Store, run: RunRow, spots: Sequence[Spot]) -> list[Json]:
+    """These cases alone, in this order; those that the run does not have are left out."""
+    w = want.c
+    found: dict[Spot, Json] = {}
+    by_cell: dict[int, list[Spot]] = defaultdict(list)
+    for spot in spots:
+        by_cell[spot[0]].append(spot)
+    for cell, asked in by_cell.items():
+        listed: dict[int, list[Place]] = {CASES: [], COMPLETIONS: [], VERDICTS: []}
+        for part in chunks(asked, 100):
+            here = [sql.and_(w.behavior == b, w.number == n, w.sample == s) for _, b, n, s in part]
+            for stage, places in (
+                (CASES, [sql.and_(w.behavior.in_({b for _, b, _, _ in part}), w.number == 0, w.sample == 0)]),
+                (COMPLETIONS, here),
+                (VERDICTS, here),
+            ):
+                listed[stage] += store.select(
+                    sql.select(w.behavior, w.number, w.sample, w.key)
+                    .where(w.run == run.key, w.stage == stage, w.cell == cell, sql.or_(*places))
+                    .order_by(w.behavior)
+                )
+        listed[CASES] = sorted(set(map(tuple, listed[CASES])))  # type: ignore[arg-type,unused-ignore] # rows of four
+        keys = run.plan["suites"][run.plan["cells"][cell]["suite"]]["behaviors"]
+        keys = {behavior: keys[behavior] for behavior, *_ in listed[CASES]}
+        texts = store.behaviors(keys.values())
+        places = {text["id"]: behavior for behavior, key in keys.items() if (text := texts[key])}
+        known = {behavior: texts[key] for behavior, key in keys.items()}
+        for case in _cell_cases(store, cell, listed, known, "waits" in run.plan["cells"][cell]):
+            found[cell, places[case["behavior"]], case["case"], case["sample"]] = case
+    return [found[spot] for spot in spots if spot in found]
+
+
 def _listed(store: Store, run: RunRow, cell: int, most: int | None, behaviors: int) -> dict[int, list[Place]]:
     """The wants of a cell by stage, as (behavior, number, sample, key) in order."""
     w = want.c
@@ -75,7 +111,11 @@ def _listed(store: Store, run: RunRow, cell: int, most: int | None, behaviors: i
 
 
 def _cell_cases(
-    store: Store, cell: int, listed: Mapping[int, Sequence[Place]], behaviors: Sequence[Json], waits: bool
+    store: Store,
+    cell: int,
+    listed: Mapping[int, Sequence[Place]],
+    behaviors: Sequence[Json] | Mapping[int, Json],
+    waits: bool,
 ) -> Iterator[Json]:
     verdict_key = {place[:3]: place[3] for place in listed[VERDICTS]}
     draws: dict[int, list[Place]] = defaultdict(list)

@@ -110,6 +110,12 @@ def template(name: str) -> Any:
     return environment.get_template(name)
 
 
+def style() -> str:
+    """The style of a report, for other pages of the same look."""
+    text = (Path(__file__).parent / "report.html.j2").read_text(encoding="utf-8")
+    return text.partition("{% set style %}")[2].partition("{% endset %}")[0].lstrip()
+
+
 def _csp_hash(text: Markup) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 

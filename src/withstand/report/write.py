@@ -43,7 +43,7 @@ def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text
     if form == "md":
         return markdown(summary)
     if form == "csv":
-        return _csv(summary, cases(store, run), bool(with_text))
+        return "".join(csv_lines(summary, cases(store, run), bool(with_text)))
     total = sum(cell["cases"] for cell in summary["cells"])
     per_cell = None if total <= HTML_CASES else max(1, HTML_CASES // len(summary["cells"]))
     return html(
@@ -96,13 +96,17 @@ def rows(summary: Json, listed: Iterable[Json], with_text: bool) -> Iterator[dic
         yield {name: values.get(name) for name in COLUMNS}
 
 
-def _csv(summary: Json, listed: Iterable[Json], with_text: bool) -> str:
+def csv_lines(summary: Json, listed: Iterable[Json], with_text: bool) -> Iterator[str]:
     """One line per case. A text that a spreadsheet could take for a formula gets a single quote before it."""
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _inert(value) for name, value in row.items()} for row in rows(summary, listed, with_text))
-    return file.getvalue()
+    for row in rows(summary, listed, with_text):
+        writer.writerow({name: _inert(value) for name, value in row.items()})
+        yield file.getvalue()
+        file.seek(0)
+        file.truncate()
+    yield file.getvalue()
 
 
 def points(listed: Iterable[Json]) -> str:

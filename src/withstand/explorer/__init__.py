@@ -1,0 +1,1 @@
+"""The web pages of `withstand serve`: read the store, write labels, findings and the audit, and ask probes."""

@@ -1,0 +1,253 @@
+"""The explorer as an application: who asks, what they get, and the headers that every answer has."""
+
+import re
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import urlencode
+
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from withstand.core import SpecError, StoreError, WithstandError, digest
+from withstand.explorer.index import WAIT, Index, Known
+from withstand.explorer.security import COOKIE, HEADERS, Door, Refused, Session, read_form
+from withstand.report import words
+from withstand.report.cases import Spot
+from withstand.report.html import OUTCOMES, style
+from withstand.store import RunRow, Store
+
+HERE = Path(__file__).parent
+
+
+@dataclass
+class Explorer:
+    """An open store with what the pages share.
+
+    reveal: texts are shown without being asked for. with_text: exports may hold texts. own_code: components that runs
+    name by module:Class or function may be imported. offline: probes reach this machine alone.
+    """
+
+    store: Store
+    door: Door
+    read_only: bool = False
+    reveal: bool = False
+    with_text: bool = False
+    own_code: bool = False
+    offline: bool = False
+    wait: float = WAIT
+    probing: threading.Lock = field(default_factory=threading.Lock)
+    transcripts: dict[Any, Any] = field(default_factory=dict)
+
+    @cached_property
+    def index(self) -> Index:
+        return Index(self.store, self.wait)
+
+    def audit(self, who: str, action: str, subject: str) -> None:
+        """Keep who did what; without it, it is not done."""
+        if self.read_only:
+            raise Refused(403, "this explorer is read-only: what must be recorded cannot be done")
+        self.store.add_audit(who, action, subject)
+
+
+@dataclass
+class Asked:
+    """A request with its session, and the ways to answer it."""
+
+    explorer: Explorer
+    request: Request
+    session: Session
+    form: Mapping[str, Any]
+
+    @property
+    def who(self) -> str:
+        return self.session.person.name if self.session.person else ""
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        return self.request.query_params
+
+    @property
+    def partial(self) -> bool:
+        """Whether htmx wants a part of the page."""
+        return self.request.headers.get("hx-request") == "true" and "hx-boosted" not in self.request.headers
+
+    def run(self) -> RunRow:
+        """The run in the path."""
+        wanted = self.request.path_params["run"]
+        for run in self.explorer.index.runs():
+            if run.key.startswith(wanted) and len(wanted) >= 12:
+                return run
+        raise Refused(404, "this store has no such run")
+
+    def known(self, texts: bool = True, run: RunRow | None = None) -> Known:
+        """What is known of the run; `texts` False: its rates do. Raises `Reading` while it is read."""
+        run = run or self.run()
+        found = self.explorer.index.known(run)
+        if found is None or (texts and not found.table):
+            raise Reading(run, found, self.explorer.index.error)
+        return found
+
+    def spot(self) -> Spot:
+        """The case in the path."""
+        told = re.fullmatch(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\.(\d{1,9})", self.request.path_params["spot"])
+        if not told:
+            raise Refused(404, "this run has no such case")
+        return int(told[1]), int(told[2]), int(told[3]), int(told[4])
+
+    def shows(self, place: str) -> bool:
+        """Whether the text of a case may be sent to this browser."""
+        return self.explorer.reveal or self.session.reveal or place in self.session.revealed
+
+    def need(self, role: str) -> None:
+        if not self.session.person or not self.session.person.may(role):
+            raise Refused(403, f"this needs the role {role}", "the tokens file says who has which")
+
+    def page(self, name: str, status: int = 200, **values: Any) -> Response:
+        text = templates().get_template(f"{name}.html.j2").render(asked=self, session=self.session, **values)
+        return HTMLResponse(text.encode("utf-8", "replace"), status)
+
+    def to(self, path: str, **query: Any) -> Response:
+        return RedirectResponse(path + (f"?{urlencode(query)}" if query else ""), 303)
+
+    def back(self, otherwise: str = "/") -> Response:
+        """To the page that the form names, if it is one of ours."""
+        path = str(self.form.get("next", ""))
+        return self.to(path if re.match(r"/(?![/\\])", path) and path.isprintable() else otherwise)
+
+
+class Reading(Exception):
+    """The run is still being read."""
+
+    def __init__(self, run: RunRow, known: Known | None, error: str) -> None:
+        super().__init__(run.name)
+        self.run, self.known, self.error = run, known, error
+
+
+Page: TypeAlias = Callable[[Asked], Response]
+
+
+def make_app(explorer: Explorer) -> Starlette:
+    """The application. It closes its index when the server ends."""
+    from withstand.explorer import compare, label, people, probe, read, search
+
+    routes = []
+    for pages in (read, search, compare, label, probe, people):
+        for path, page, methods in pages.ROUTES:
+            routes.append(Route(path, _endpoint(explorer, page), methods=methods))
+    routes.append(Route("/static/report.css", lambda _: Response(style(), media_type="text/css")))
+    routes.append(Mount("/static", StaticFiles(directory=HERE / "static")))
+
+
+    @asynccontextmanager
+    async def life(_: Starlette) -> AsyncIterator[None]:
+        yield
+        explorer.index.close()
+
+    return Starlette(routes=routes, lifespan=life)
+
+
+def _endpoint(explorer: Explorer, page: Page) -> Callable[[Request], Any]:
+    async def endpoint(request: Request) -> Response:
+        session, is_new = Session("", None), False
+        try:
+            session, is_new = explorer.door.session(request.headers, request.cookies)
+            form = await read_form(request) if request.method == "POST" else {}
+            asked = Asked(explorer, request, session, form)
+            if request.method == "POST":
+                explorer.door.check_write(session, request.headers, form)
+            answer = await run_in_threadpool(_answered, asked, page)
+        except Refused as error:
+            asked = Asked(explorer, request, session, {})
+            answer = asked.page("message", error.status, title=error.why, hint=error.hint)
+        for name, value in HEADERS.items():
+            answer.headers.setdefault(name, value)
+        session = getattr(answer, "session", session)
+        if is_new or getattr(answer, "session", None):
+            answer.set_cookie(
+                COOKIE, session.id, httponly=True, samesite="strict", secure=request.url.scheme == "https", path="/"
+            )
+        return answer
+
+    return endpoint
+
+
+def _answered(asked: Asked, page: Page) -> Response:
+    """The page, or what stands in its place."""
+    path = asked.request.url.path
+    if asked.session.person is None and path not in ("/login",):
+        if asked.request.method == "GET" and not asked.partial and not asked.explorer.door.proxy_header:
+            return asked.to("/login", next=path)
+        raise Refused(401, "nobody is known by this request", "sign in, or send your token as a bearer")
+    writes = asked.request.method == "POST" and path not in ("/login", "/logout")
+    if writes and asked.explorer.read_only:
+        raise Refused(403, "this explorer is read-only", "start it without --read-only")
+    try:
+        return page(asked)
+    except Reading as reading:
+        return asked.page("reading", 503, run=reading.run, known=reading.known, error=reading.error)
+    except (SpecError, StoreError) as error:
+        return asked.page("message", 400, title=str(error), hint=error.hint)
+    except WithstandError as error:
+        return asked.page("message", 500, title=str(error), hint=error.hint)
+
+
+def templates() -> Environment:
+    """The templates: everything that is no markup of ours is escaped, and its hidden characters are named."""
+    if not _environment:
+        environment = Environment(
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            finalize=lambda value: value if isinstance(value, Markup) else words.visible(value),
+        )
+        environment.filters.update(
+            percent=words.percent, interval=words.interval, whole=words.whole, short=words.short, clock=words.clock,
+            ago=ago, moment=moment, facts=words.facts, digest=digest,
+        )  # fmt: skip
+        environment.globals.update(OUTCOMES=OUTCOMES, urlencode=urlencode, count=words.count, version=_version())
+        _environment.append(environment)
+    return _environment[0]
+
+
+_environment: list[Environment] = []
+
+
+def _version() -> str:
+    from withstand import __version__
+
+    return __version__
+
+
+def ago(seconds: float) -> str:
+    """A time of the past, as people say it."""
+    passed = max(0.0, time.time() - seconds)
+    for size, name in ((86_400.0, "day"), (3_600.0, "hour"), (60.0, "minute")):
+        if passed >= size:
+            return f"{words.count(int(passed / size), name)} ago"
+    return "just now"
+
+
+def moment(seconds: float) -> str:
+    """A time to the second, UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
+
+
+def plain(text: str, name: str) -> Response:
+    """Text as a file to keep, never as a page."""
+    answer = PlainTextResponse(text.encode("utf-8", "replace"))
+    safe = re.sub(r"[^A-Za-z0-9._-]", "-", name)
+    answer.headers["Content-Disposition"] = f'attachment; filename="{safe}"'
+    return answer

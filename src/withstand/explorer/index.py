@@ -1,0 +1,261 @@
+"""Where each case of a run is, by outcome, category and words: an SQLite file beside the server, gone when it ends.
+
+The store is keyed by content, so that the outcome of a case is a join away and its words are inside JSON. Pages of
+200,000 cases need both at once: one thread reads each run once into a small table of places with a full-text index,
+and again while rows are still missing. Pages then find their cases here and read their texts from the store.
+"""
+
+import queue
+import shutil
+import sqlite3
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sql
+
+from withstand.core import Json
+from withstand.report.summary import SCORED, goes_on, status, summarize
+from withstand.store import CASES, COMPLETIONS, VERDICTS, RunRow, Store, audit, chunks, row, want
+
+TEXT = 20_000
+"""Characters of each prompt and completion that can be found by search."""
+PAUSE = 2.0
+"""Seconds between two readings of a run that is under way, and at least ten times what a reading takes."""
+WAIT = 0.12
+"""Seconds a page waits for a run that was not read yet."""
+
+COLUMNS = "cell, place, number, sample, behavior, category, outcome, split"
+
+
+@dataclass
+class Known:
+    """What is known of a run. `table` numbers its tables here, 0 while cases and texts are still being read."""
+
+    run: RunRow
+    summary: Json
+    state: Json
+    counts: list[dict[int, tuple[int, int]]]  # by cell and behavior: successes, scored
+    categories: list[list[str]]  # by suite and behavior
+    table: int = 0
+    total: int = 0
+    read: int = 0
+    at: float = field(default_factory=time.time)
+    took: float = 0.0
+    kept: dict[Any, Any] = field(default_factory=dict)  # what pages have worked out of it
+
+    @property
+    def complete(self) -> bool:
+        return self.state["missing"] == 0
+
+    @property
+    def goes_on(self) -> str:
+        return goes_on(self.run)
+
+
+class Index:
+    """The runs of a store as read. `wait`: seconds a caller waits for a run that was not read yet."""
+
+    def __init__(self, store: Store, wait: float = WAIT) -> None:
+        self.store, self.wait = store, wait
+        self._known: dict[str, Known] = {}
+        self._wanted: queue.Queue[str] = queue.Queue()
+        self._asked: dict[str, threading.Event] = {}
+        self._lock = threading.Lock()
+        self._folder = Path(tempfile.mkdtemp(prefix="withstand-"))  # mode 0700
+        self._local = threading.local()
+        self._tables = 0
+        self._purges = self._purged()
+        self._stop = threading.Event()
+        self.error = ""
+        with closing(self._connect()) as own:
+            own.execute("PRAGMA journal_mode=WAL")
+        self._thread = threading.Thread(target=self._work, name="index", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._wanted.put("")
+        self._thread.join(timeout=10)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    # --- for pages ---
+
+    def runs(self) -> list[RunRow]:
+        """All runs, newest first."""
+        return self.store.runs()[::-1]
+
+    def known(self, run: RunRow, wait: float | None = None) -> Known | None:
+        """What is known of a run, read anew where its rows were still coming; None if reading takes longer."""
+        found = self._known.get(run.key)
+        if found and found.table and found.complete and self._same_texts():
+            return found
+        age = time.time() - found.at if found else 0.0
+        if found is None or not found.table or age > max(PAUSE, 10 * found.took):
+            done = self._ask(run.key)
+            done.wait(self.wait if wait is None else wait)
+        return self._known.get(run.key)
+
+    def select(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """What a page's own query finds."""
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._connect()
+        return list(connection.execute(statement, values))
+
+    # --- the thread ---
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._folder / "index.db", timeout=30, isolation_level=None)
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("PRAGMA cache_size=-65536")
+        return connection
+
+    def _ask(self, key: str) -> threading.Event:
+        with self._lock:
+            if key not in self._asked:
+                self._asked[key] = threading.Event()
+                self._wanted.put(key)
+            return self._asked[key]
+
+    def _purged(self) -> int:
+        count = sql.select(sql.func.count()).where(audit.c.action == "purge")
+        return int(self.store.select(count)[0][0])
+
+    def _same_texts(self) -> bool:
+        """Whether nobody has purged a run since it was read; else all is read anew."""
+        purges = self._purged()
+        if purges != self._purges:
+            self._purges = purges
+            self._known.clear()
+            return False
+        return True
+
+    def _work(self) -> None:
+        with closing(self._connect()) as own:
+            while not self._stop.is_set():
+                key = self._wanted.get()
+                if not key:
+                    return
+                try:
+                    self._read(own, key)
+                    self.error = ""
+                except Exception as error:  # noqa: BLE001 - the thread outlives one bad reading; pages say what it was
+                    self.error = f"{type(error).__name__}: {error}"
+                with self._lock:
+                    self._asked.pop(key).set()
+
+    def _read(self, own: sqlite3.Connection, key: str) -> None:
+        run = next(run for run in self.store.runs() if run.key == key)
+        began = time.monotonic()
+        old = self._known.get(key)
+        total = self._wants(run)
+        if old and old.table and total == old.kept.get("rows") and old.state["missing"] == 0:
+            return
+        categories = []
+        for suite in run.plan["suites"]:
+            texts = self.store.behaviors(suite["behaviors"])
+            categories.append([texts[each].get("category", "") for each in suite["behaviors"]])
+        told, state = summarize(self.store, run), status(self.store, run)
+        new = Known(run, told, state, [{} for _ in run.plan["cells"]], categories)
+        new.kept["rows"] = total
+        new.total = sum(cell["cases"] for cell in new.summary["cells"])
+        if old is None:
+            self._known[key] = new  # rates are known; cases and texts follow
+        self._tables += 1
+        table = self._tables
+        own.execute(
+            f"CREATE TABLE cases_{table} (id INTEGER PRIMARY KEY, cell INTEGER, place INTEGER, number INTEGER, "
+            "sample INTEGER, behavior TEXT, category TEXT, outcome TEXT, split INTEGER)"
+        )
+        own.execute(f"CREATE VIRTUAL TABLE words_{table} USING fts5(prompt, completion, content='')")
+        own.execute("BEGIN")
+        for part in chunks(self._cases(run), 500):
+            if self._stop.is_set():
+                return
+            places = [(new.read + i, *entry[:8]) for i, entry in enumerate(part, 1)]
+            own.executemany(f"INSERT INTO cases_{table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", places)
+            words = [(new.read + i, *entry[8:]) for i, entry in enumerate(part, 1)]
+            own.executemany(f"INSERT INTO words_{table} (rowid, prompt, completion) VALUES (?, ?, ?)", words)
+            new.read += len(part)
+        own.execute("COMMIT")
+        own.execute(f"CREATE INDEX cases_{table}_filter ON cases_{table} (cell, outcome, category)")
+        own.execute(f"CREATE INDEX cases_{table}_place ON cases_{table} (cell, place, number, sample)")
+        own.execute(f"CREATE INDEX cases_{table}_pair ON cases_{table} (cell, behavior, number, sample, outcome, place)")
+        own.execute(f"CREATE INDEX cases_{table}_outcome ON cases_{table} (outcome, cell)")
+        own.execute(f"ANALYZE cases_{table}")
+        marks = ", ".join("?" * len(SCORED))
+        for cell, place, success, scored in own.execute(
+            f"SELECT cell, place, sum(outcome = 'success'), sum(outcome IN ({marks})) FROM cases_{table} "
+            "GROUP BY cell, place",
+            SCORED,
+        ):
+            new.counts[cell][place] = (success, scored)
+        new.table, new.total, new.at, new.took = table, new.read, time.time(), time.monotonic() - began
+        self._known[key] = new
+        if old and old.table:
+            with self._lock:  # a page may hold the old table for one more query
+                self._old = [*getattr(self, "_old", []), old.table]
+                gone, self._old = self._old[:-3], self._old[-3:]
+            for each in gone:
+                own.execute(f"DROP TABLE IF EXISTS cases_{each}")
+                own.execute(f"DROP TABLE IF EXISTS words_{each}")
+
+    def _wants(self, run: RunRow) -> int:
+        w = want.c
+        return int(self.store.select(sql.select(sql.func.count()).where(w.run == run.key))[0][0])
+
+    def _cases(self, run: RunRow) -> Iterator[tuple[Any, ...]]:
+        """Each case in the plan's order: the columns of its place, its prompt and its completion."""
+        suites = [self.store.behaviors(suite["behaviors"]) for suite in run.plan["suites"]]
+        for cell, planned in enumerate(run.plan["cells"]):
+            keys = run.plan["suites"][planned["suite"]]["behaviors"]
+            texts = suites[planned["suite"]]
+            verdicts = self._verdicts(run, cell)
+            for places in chunks(self._listed(run, cell, CASES), 50):
+                made = self.store.rows([key for *_, key in places])
+                draws: dict[int, list[Any]] = defaultdict(list)
+                first, last = places[0][0], places[-1][0]
+                for place, number, sample, key in self._listed(run, cell, COMPLETIONS, first, last):
+                    draws[place].append((number, sample, key))
+                said = self.store.rows([key for listed in draws.values() for *_, key in listed])
+                for place, _, _, key in places:
+                    text = texts[keys[place]]
+                    told = (text["id"], text.get("category", ""))
+                    cases = made[key].value if key in made else []
+                    for number, sample, drawn in draws[place] or [(0, 0, "")]:
+                        outcome, split = verdicts.get((place, number, sample), ("error", 0))
+                        chat = cases[number]["chat"] if number < len(cases) else []
+                        prompt = "\n".join([text["id"], text["text"], *(turn["text"] for turn in chat)])
+                        answer = said[drawn].value.get("text", "") if drawn in said else ""
+                        words = (_words(prompt), _words(answer))
+                        yield (cell, place, number, sample, *told, outcome, split, *words)
+
+    def _listed(self, run: RunRow, cell: int, stage: int, first: int = 0, last: int = 2**31) -> list[Any]:
+        w = want.c
+        return self.store.select(
+            sql.select(w.behavior, w.number, w.sample, w.key)
+            .where(w.run == run.key, w.stage == stage, w.cell == cell, w.behavior.between(first, last))
+            .order_by(w.behavior, w.number, w.sample)
+        )
+
+    def _verdicts(self, run: RunRow, cell: int) -> Mapping[tuple[int, int, int], tuple[str, int]]:
+        w, r = want.c, row.c
+        split = sql.case((r.value.like('%"why":"split%'), 1), else_=0)
+        found = self.store.select(
+            sql.select(w.behavior, w.number, w.sample, r.label, split)
+            .select_from(want.join(row, r.key == w.key))
+            .where(w.run == run.key, w.stage == VERDICTS, w.cell == cell)
+        )
+        return {(place, number, sample): (label, is_split) for place, number, sample, label, is_split in found}
+
+
+def _words(text: str) -> str:
+    """What can be searched: SQLite takes no lone surrogate."""
+    return text[:TEXT].encode("utf-8", "replace").decode()

@@ -1,0 +1,204 @@
+"""People label cases without the judge's answer, and see what their labels do to the rates."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from starlette.responses import Response
+
+from withstand import labeling
+from withstand.calibrate import Pair, agreement, by_category, people, said
+from withstand.core import Json
+from withstand.explorer import queries
+from withstand.explorer.app import Asked, Refused
+from withstand.explorer.index import Known
+from withstand.explorer.read import LONGEST, view
+from withstand.labeling import Item, Purpose, Vote
+from withstand.report.cases import Spot, picked
+from withstand.report.corrected import corrected
+
+NUMBER = 60
+"""Cases of a sample, as `withstand label` takes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A case of a queue: where it is, how labels name it, its stratum and that stratum's size."""
+
+    spot: Spot
+    name: str
+    stratum: str
+    size: int
+
+
+def queue(asked: Asked, known: Known, purpose: Purpose, n: int, seed: int) -> list[Place]:
+    """The sample that `withstand label` draws, from the index."""
+    key = ("queue", purpose, n, seed)
+    if key not in known.kept:
+        strata: dict[str, list[tuple[Spot, str]]] = defaultdict(list)
+        cells = known.run.plan["cells"]
+        named: dict[Any, str] = {}
+        for cell, outcome, split, spot, behavior in _cases(asked, known):
+            kind = (cell, outcome, bool(split))
+            if kind not in named:
+                named[kind] = labeling.stratum_of(cells[cell], outcome, bool(split), purpose)
+            if named[kind]:
+                strata[named[kind]].append((spot, behavior))
+        known.kept[key] = [
+            Place(spot, f"{spot[0]}:{behavior}:{spot[2]}:{spot[3]}", stratum, size)
+            for (spot, behavior), stratum, size in labeling.drawn(known.run, strata, purpose, n, seed)
+        ]
+    places: list[Place] = known.kept[key]
+    return places
+
+
+def _cases(asked: Asked, known: Known) -> Sequence[Any]:
+    return queries.strata(asked.explorer.index, known)
+
+
+def _wanted(asked: Asked) -> tuple[Purpose, int, int]:
+    given = asked.form if asked.request.method == "POST" else asked.query
+    purpose = str(given.get("for", "calibration"))
+    if purpose not in get_args(Purpose):
+        raise Refused(400, f"nothing is labeled for {purpose!r}", "calibration or review")
+    n, seed = str(given.get("n", NUMBER)), str(given.get("seed", 0))
+    if not (n.isdigit() and 1 <= int(n) <= 100_000 and seed.isdigit()):
+        raise Refused(400, "the sample's size and seed are whole numbers")
+    return purpose, int(n), int(seed)  # type: ignore[return-value] # checked above
+
+
+def page(asked: Asked) -> Response:
+    """The next case that this person has not labeled."""
+    asked.need("labeler")
+    known = asked.known()
+    purpose, n, seed = _wanted(asked)
+    places = queue(asked, known, purpose, n, seed)
+    done = labeling.labeled_by(asked.explorer.store, known.run, asked.who, purpose)
+    skipped = int(asked.query.get("skip", "0")) if asked.query.get("skip", "0").isdigit() else 0
+    left = [place for place in places if place.name not in done]
+    left = left[skipped % len(left) :] + left[: skipped % len(left)] if left else []
+    case = None
+    if left:
+        [found] = picked(asked.explorer.store, known.run, [left[0].spot])
+        case = view(asked, known, left[0].spot, found, LONGEST)
+    return asked.page(
+        "label", known=known, run=known.run, case=case, place=left[0] if left else None, done=len(places) - len(left),
+        total=len(places), purpose=purpose, n=n, seed=seed, skip=skipped, path=asked.request.url.path,
+        query={"for": purpose, "n": n, "seed": seed},
+    )  # fmt: skip
+
+
+def save(asked: Asked) -> Response:
+    """Keep what a person said, and show the next case."""
+    asked.need("labeler")
+    known = asked.known()
+    purpose, n, seed = _wanted(asked)
+    vote, named = str(asked.form.get("vote", "")), str(asked.form.get("place", ""))
+    query: dict[str, Any] = {"for": purpose, "n": n, "seed": seed}
+    skip = str(asked.form.get("skip", "0"))
+    skip = skip if skip.isdigit() else "0"
+    if vote == "skip":
+        return asked.to(asked.request.url.path, **query, skip=int(skip) + 1)
+    if vote not in get_args(Vote):
+        raise Refused(400, f"{vote!r} is no vote", "success, failure or unsure")
+    place = next((each for each in queue(asked, known, purpose, n, seed) if each.name == named), None)
+    if place is None:
+        raise Refused(400, "this case is not in the sample", "reload the page")
+    [case] = picked(asked.explorer.store, known.run, [place.spot])
+    cell = known.run.plan["cells"][place.spot[0]]
+    item = Item(place.name, place.stratum, place.size, cell["target"], cell["attack"], case)
+    labeling.add(asked.explorer.store, known.run, item, vote, asked.who, purpose)  # type: ignore[arg-type] # checked
+    return asked.to(asked.request.url.path, **query, **({"skip": skip} if int(skip) else {}))
+
+
+# --- calibration -------------------------------------------------------------------------------------------------
+
+
+def calibration(asked: Asked) -> Response:
+    """What the labels so far say of the run's judges, and the rates without their error."""
+    known = asked.known()
+    judges = [_judge(asked, known, key, label) for key, label in _judges(known)]
+    labels = [label for label in asked.explorer.store.labels(known.run.key) if label["purpose"] == "calibration"]
+    values = {
+        "known": known, "run": known.run, "judges": judges, "labels": len(labels),
+        "labelers": sorted(Counter(label["labeler"] for label in labels).items()),
+        "unsure": sum(label["vote"] == "unsure" for label in labels),
+    }  # fmt: skip
+    return asked.page("_calibration" if asked.partial else "calibration", **values)
+
+
+def keep(asked: Asked) -> Response:
+    """Store the calibration of a judge, so that reports of this store correct by it."""
+    asked.need("admin")
+    known = asked.known()
+    key = str(asked.form.get("judge", ""))
+    label = dict(_judges(known)).get(key)
+    found = _judge(asked, known, key, label)["told"] if label else None
+    if found is None:
+        raise Refused(400, "there is nothing to keep", "label some cases first")
+    asked.explorer.store.add_calibration(key, found)
+    asked.explorer.store.add_audit(asked.who, "calibrate", f"{known.run.name}: {label}, {found['n']} labels")
+    return asked.to(asked.request.url.path)
+
+
+def _judges(known: Known) -> list[tuple[str, str]]:
+    """The judges of the harmful cells, by key."""
+    cells = [cell for cell in known.run.plan["cells"] if not cell["benign"]]
+    return list({cell["keys"]["judge"]: cell["judge"] for cell in cells}.items())
+
+
+def _judge(asked: Asked, known: Known, key: str, label: str) -> dict[str, Any]:
+    """One judge beside the people who labeled its cases, as `withstand calibrate` would store it, and its cells."""
+    planned = known.run.plan["cells"]
+    mine = [
+        (one, place)
+        for place, one in labeling.labels_by_place(asked.explorer.store, known.run).items()
+        if planned[int(place.partition(":")[0])]["keys"]["judge"] == key
+    ]
+    outcomes = _outcomes(asked, known, [place for _, place in mine])
+    pairs: list[Pair] = [(one, said(outcomes[place])) for one, place in mine if one.majority is not None]
+    told: Json = None
+    if pairs:
+        told = {
+            "judge": label, "judge_key": key, "labels": f"run:{known.run.name}", "ties": len(mine) - len(pairs),
+            "missing": 0, **agreement(pairs), "people": people([one for one, _ in mine]),
+            "targets": sorted({one.target for one, _ in mine}), "attacks": sorted({one.attack for one, _ in mine}),
+            "by_category": [{"category": name, **agreement(part)} for name, part in by_category(pairs)],
+        }  # fmt: skip
+    return {"key": key, "label": label, "told": told, "rows": [_row(known, cell, told) for cell in _cells(known, key)]}
+
+
+def _cells(known: Known, key: str) -> list[Json]:
+    planned = known.run.plan["cells"]
+    return [c for c in known.summary["cells"] if not c["benign"] and planned[c["index"]]["keys"]["judge"] == key]
+
+
+def _row(known: Known, cell: Json, told: Json) -> dict[str, Any]:
+    found, note = None, ""
+    if told:
+        categories = known.categories[known.run.plan["cells"][cell["index"]]["suite"]]
+        found, note = corrected(known.counts[cell["index"]], categories, [told], cell)
+    return {"cell": cell, "corrected": found, "note": note}
+
+
+def _outcomes(asked: Asked, known: Known, places: Sequence[str]) -> dict[str, str]:
+    """What the judge said of labeled cases."""
+    found = {}
+    for place in places:
+        cell, _, rest = place.partition(":")
+        behavior, number, sample = rest.rsplit(":", 2)
+        entry = asked.explorer.index.select(
+            f"SELECT outcome FROM cases_{known.table} WHERE cell = ? AND behavior = ? AND number = ? AND sample = ?",
+            (int(cell), behavior, int(number), int(sample)),
+        )
+        found[place] = entry[0][0] if entry else "error"
+    return found
+
+
+ROUTES = (
+    ("/runs/{run}/label", page, ["GET"]),
+    ("/runs/{run}/label", save, ["POST"]),
+    ("/runs/{run}/calibration", calibration, ["GET"]),
+    ("/runs/{run}/calibration", keep, ["POST"]),
+)

@@ -1,0 +1,242 @@
+"""Pages that read: runs, a run, its cases, a case, exports."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from withstand.core import Json, digest
+from withstand.explorer import queries
+from withstand.explorer.app import Asked, Refused, plain
+from withstand.explorer.index import Known
+from withstand.explorer.queries import Wanted
+from withstand.report import tables, words
+from withstand.report import write as files
+from withstand.report.cases import Spot, picked
+from withstand.report.cases import cases as all_cases
+from withstand.report.html import OUTCOMES
+
+LONGEST = 20_000
+"""Characters of a text in a page; the rest is in its file."""
+SNIPPET = 220
+
+
+def runs(asked: Asked) -> Response:
+    """All runs of the store, newest first."""
+    listed = []
+    for run in asked.explorer.index.runs():
+        known = asked.explorer.index.known(run, wait=0.1 if len(listed) < 3 else 0.0)
+        cells = run.plan["cells"]
+        listed.append(
+            {
+                "run": run,
+                "suites": ", ".join(suite["name"] for suite in run.plan["suites"]),
+                "targets": words.unique(cell["target"] for cell in cells),
+                "attacks": words.unique(cell["attack"] for cell in cells if not cell["benign"]),
+                "known": known,
+                "totals": totals(known.summary["cells"]) if known else None,
+            }
+        )
+    return asked.page("_runs" if asked.partial else "runs", listed=listed)
+
+
+def totals(cells: list[Json]) -> dict[str, int]:
+    """Broken, scored and missing cases of the harmful cells."""
+    harmful = [cell for cell in cells if not cell["benign"]]
+    return {
+        "broken": sum(cell["success"] for cell in harmful),
+        "scored": sum(words.scored_of(cell) for cell in harmful),
+        "missing": sum(cell["error"] for cell in cells),
+        "cases": sum(cell["cases"] for cell in cells),
+    }
+
+
+def run(asked: Asked) -> Response:
+    """A run: the answer in sentences, its cells with their rates, what went wrong."""
+    known = asked.known(texts=False)
+    cells = known.summary["cells"]
+    warnings = words.warnings(known.summary)
+    settings = tables.settings(cells, warnings)
+    values: dict[str, Any] = {
+        "known": known,
+        "run": known.run,
+        "cells": cells,
+        "question": words.question(cells),
+        "answers": words.answers(settings),
+        "warnings": warnings,
+        "overview": tables.overview(settings),
+        "findings": len(asked.explorer.store.findings(known.run.key)),
+        "columns": columns(cells),
+    }
+    return asked.page("_run" if asked.partial else "run", **values)
+
+
+def columns(cells: list[Json]) -> list[str]:
+    """The labels that tell the cells apart."""
+    names = [name for name in ("suite", "target", "defense") if len({cell[name] for cell in cells}) > 1]
+    return [*names, "attack"]
+
+
+def cases(asked: Asked) -> Response:
+    """The cases of a run that are wanted, a page of them."""
+    known = asked.known()
+    wanted = Wanted.of(asked.query)
+    index = asked.explorer.index
+    found = queries.find(index, known, wanted, queries.PAGE + 1)
+    more = len(found) > queries.PAGE
+    found = found[: queries.PAGE]
+    listed = [view(asked, known, spot, case) for spot, case in _read(asked, known, [spot for _, spot in found])]
+    counts = queries.count(index, known, wanted)
+    values = {
+        "known": known,
+        "run": known.run,
+        "wanted": wanted,
+        "listed": listed,
+        "counts": counts,
+        "matching": counts[wanted.outcome] if wanted.outcome in counts else sum(counts.values()),
+        "capped": bool(wanted.text) and sum(counts.values()) > queries.MOST,
+        "options": queries.options(known),
+        "next": wanted.query(after=found[-1][0]) if more else None,
+        "columns": columns(known.summary["cells"]),
+    }
+    return asked.page("_cases" if asked.partial else "cases", **values)
+
+
+def _read(asked: Asked, known: Known, spots: list[Spot]) -> Iterator[tuple[Spot, Json]]:
+    yield from zip(spots, picked(asked.explorer.store, known.run, spots), strict=True)
+
+
+def case(asked: Asked) -> Response:
+    """One case: the whole conversation, what came back, what the judge and people say."""
+    known, spot = asked.known(), asked.spot()
+    entry = queries.entry_of(asked.explorer.index, known, spot)
+    found = picked(asked.explorer.store, known.run, [spot])
+    if not entry or not found:
+        raise Refused(404, "this run has no such case")
+    wanted = Wanted.of(asked.query)
+    before, after = queries.beside(asked.explorer.index, known, wanted, entry["id"])
+    seen = view(asked, known, spot, found[0], LONGEST)
+    place = ":".join(str(found[0][name]) for name in ("cell", "behavior", "case", "sample"))
+    labels = [label for label in asked.explorer.store.labels(known.run.key) if label["place"] == place]
+    mine = [f for f in asked.explorer.store.findings(known.run.key) if f.get("spot") == list(spot)]
+    values = {
+        "known": known, "run": known.run, "case": seen, "cell": known.summary["cells"][spot[0]], "wanted": wanted,
+        "before": before, "after": after, "labels": labels, "findings": mine, "path": asked.request.url.path,
+        "blind": any(label["labeler"] != asked.who for label in labels),
+    }  # fmt: skip
+    return asked.page("case", **values)
+
+
+def text(asked: Asked) -> Response:
+    """The whole of one text of a case that was revealed, as a file."""
+    run, spot = asked.run(), asked.spot()
+    found = picked(asked.explorer.store, run, [spot])
+    place = place_of(run.key, spot)
+    if not found:
+        raise Refused(404, "this run has no such case")
+    if not asked.shows(place):
+        raise Refused(403, "this text was not revealed", "reveal it on the page of the case")
+    parts = parts_of(found[0])
+    number = asked.query.get("part", "0")
+    if not number.isdigit() or int(number) >= len(parts):
+        raise Refused(404, "this case has no such text")
+    return plain(parts[int(number)][2], f"{run.name}-{'.'.join(map(str, spot))}-{number}.txt")
+
+
+def place_of(run_key: str, spot: Spot) -> str:
+    return f"{run_key[:16]}/{'.'.join(map(str, spot))}"
+
+
+def parts_of(case: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The texts of a case in order: (kind, role, text); kind is "prompt" or "answer"."""
+    spoken = [turn["text"] for turn in case["chat"]]
+    parts = [("prompt", "behavior", case["text"])]
+    if case["context"] and not any(case["context"] in text for text in spoken):
+        parts.append(("prompt", "context", case["context"]))
+    parts += [("prompt", turn["role"], turn["text"]) for turn in case["chat"]]
+    parts += [("answer", "reasoning", case["reasoning"])] if case["reasoning"] else []
+    parts += [("answer", "completion", case["completion"])] if case["completion"] is not None else []
+    parts += [("answer", "judge says", case["why"])] if case["why"] else []
+    return parts
+
+
+def view(asked: Asked, known: Known, spot: Spot, case: Json, longest: int = SNIPPET) -> dict[str, Any]:
+    """A case as a page shows it. A text that was not asked for is not in the page: its length and digest are."""
+    place = place_of(known.run.key, spot)
+    shown = asked.shows(place)
+    cell = known.summary["cells"][spot[0]]
+    outcome = case["outcome"]
+    parts = [
+        {
+            "kind": kind,
+            "role": role,
+            "text": text[:longest] if shown else "",
+            "length": len(text),
+            "cut": len(text) > longest,
+            "number": number,
+            "digest": digest(text)[:12],
+            "lines": blurred(len(text)),
+        }
+        for number, (kind, role, text) in enumerate(parts_of(case))
+    ]
+    spent = case["spent"] or {}
+    return {
+        **{name: case[name] for name in ("behavior", "category", "finish", "cut", "score", "error", "hint", "case")},
+        "sample": case["sample"],
+        "outcome": outcome,
+        "word": "answered" if cell["benign"] and outcome in ("success", "failure") else OUTCOMES[outcome],
+        "cell": cell,
+        "spot": ".".join(map(str, spot)),
+        "place": place,
+        "shown": shown,
+        "parts": parts,
+        "error": case["error"] if shown else _without(case),
+        "spent": spent,
+    }
+
+
+def _without(case: Mapping[str, Any]) -> str:
+    """An error message less the text that it may quote."""
+    message: str = case["error"]
+    for _, _, text in parts_of(case):
+        if len(text) > 3:
+            message = message.replace(text, "[text hidden]")
+    return message[:2_000]
+
+
+def blurred(length: int) -> list[int]:
+    """Widths of the bars, in percent, that stand for so many characters; they tell nothing else of the text."""
+    full, rest = divmod(min(length, 420), 105)
+    return [*[100, 94, 97, 91][:full], *([max(6, rest * 90 // 105)] if rest else [])]
+
+
+def export(asked: Asked) -> Response:
+    """The cases as CSV; digests instead of texts unless the server was started for more and an admin asks."""
+    known = asked.known(texts=False)
+    with_text = asked.query.get("text") == "1"
+    if with_text:
+        asked.need("admin")
+        if not asked.explorer.with_text:
+            raise Refused(403, "this explorer exports no texts", "start it with --with-text")
+    if with_text or not asked.explorer.read_only:
+        asked.explorer.audit(asked.who, "export", f"{known.run.name}, cases{' with texts' if with_text else ''}")
+    lines = files.csv_lines(known.summary, all_cases(asked.explorer.store, known.run), with_text)
+    answer = StreamingResponse((line.encode("utf-8", "replace") for line in lines), media_type="text/csv")
+    answer.headers["Content-Disposition"] = 'attachment; filename="cases.csv"'
+    return answer
+
+
+def summary(asked: Asked) -> Response:
+    """The numbers as JSON, as `withstand report --format json` prints them."""
+    return JSONResponse(asked.known(texts=False).summary)
+
+
+ROUTES = (
+    ("/", runs, ["GET"]),
+    ("/runs/{run}", run, ["GET"]),
+    ("/runs/{run}/cases", cases, ["GET"]),
+    ("/runs/{run}/cases.csv", export, ["GET"]),
+    ("/runs/{run}/summary.json", summary, ["GET"]),
+    ("/runs/{run}/cases/{spot}", case, ["GET"]),
+    ("/runs/{run}/cases/{spot}/text", text, ["GET"]),
+)

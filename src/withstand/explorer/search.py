@@ -1,0 +1,97 @@
+"""The page that tells a search step by step, with the curve of its scores."""
+
+from typing import Any
+
+from starlette.responses import Response
+
+from withstand.core import SpecError
+from withstand.explorer import queries
+from withstand.explorer.app import Asked
+from withstand.explorer.read import LONGEST, blurred, place_of
+from withstand.replay import Transcript, transcript
+from withstand.report.cases import Spot
+from withstand.store import RunRow
+
+PAGE = 100
+KEPT = 32
+"""Transcripts in memory."""
+
+
+def page(asked: Asked) -> Response:
+    """The steps of the search that a case came from, a page of them."""
+    known, spot = asked.known(), asked.spot()
+    entry = queries.entry_of(asked.explorer.index, known, spot)
+    try:
+        found = _transcript(asked, known.run, spot)
+        problem, hint = "", ""
+    except SpecError as error:
+        found, problem, hint = Transcript(), str(error), error.hint
+    start = int(asked.query.get("from", "0")) if asked.query.get("from", "0").isdigit() else 0
+    shown = asked.shows(place_of(known.run.key, spot))
+    steps = [_step(number, step, shown) for number, step in enumerate(found.steps[start : start + PAGE], start + 1)]
+    return asked.page(
+        "search", known=known, run=known.run, spot=".".join(map(str, spot)), entry=entry or {}, found=found, steps=steps,
+        cell=known.summary["cells"][spot[0]], start=start, more=start + PAGE if len(found.steps) > start + PAGE else 0,
+        shown=shown, problem=problem, hint=hint, curve=curve(found), path=asked.request.url.path,
+        place=place_of(known.run.key, spot), size=PAGE,
+    )  # fmt: skip
+
+
+def _transcript(asked: Asked, run: RunRow, spot: Spot) -> Transcript:
+    kept = asked.explorer.transcripts
+    key = (run.key, *spot[:2])
+    if key not in kept:
+        found = transcript(asked.explorer.store, run, spot[0], spot[1], asked.explorer.own_code)
+        if not found.complete:
+            return found
+        while len(kept) >= KEPT:
+            kept.pop(next(iter(kept)))
+        kept[key] = found
+    return kept[key]  # type: ignore[no-any-return]
+
+
+def _step(number: int, step: Any, shown: bool) -> dict[str, Any]:
+    texts = [(turn.role, turn.text) for turn in step.chat] + ([("answer", step.answer)] if step.answer else [])
+    return {
+        "number": number, "kind": step.kind, "whom": step.whom, "score": step.score, "asks": step.asks,
+        "facts": [(name, value) for name, value in step.facts if shown or _is_number(value)],
+        "texts": [
+            {"role": role, "text": text[:LONGEST] if shown else "", "length": len(text), "lines": blurred(len(text))}
+            for role, text in texts
+        ],
+    }  # fmt: skip
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def curve(found: Transcript) -> dict[str, Any] | None:
+    """The scores as points in a box of 100 by 100, with the best so far; None where there are fewer than two."""
+    points = [(n, -score if found.loss else score) for n, score in found.curve]
+    if len(points) < 2:
+        return None
+    low, high = min(v for _, v in points), max(v for _, v in points)
+    width, spread = points[-1][0] - 1, (high - low) or 1.0
+    best, better = [], min if found.loss else max
+    for _, value in points:
+        best.append(better(best[-1], value) if best else value)
+
+    def at(n: int, value: float) -> str:
+        return f"{100 * (n - 1) / width:.2f},{100 - 100 * (value - low) / spread:.2f}"
+
+    return {
+        "points": " ".join(at(n, value) for n, value in points),
+        "best": " ".join(at(n, value) for (n, _), value in zip(points, best, strict=True)),
+        "low": low,
+        "high": high,
+        "count": len(points),
+        "final": best[-1],
+    }
+
+
+ROUTES = (("/runs/{run}/cases/{spot}/search", page, ["GET"]),)

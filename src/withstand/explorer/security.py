@@ -1,0 +1,254 @@
+"""Who may do what in the explorer, and what a browser may do with its pages.
+
+People: on loopback without tokens everyone at this machine is admin; else each person has a token of their own or is
+named by a trusted proxy. A session is a random cookie, and what it may do is kept here, not in the cookie.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+import stat
+import threading
+import tomllib
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from withstand.choose import loopback
+from withstand.core import SpecError
+
+ROLES = ("viewer", "labeler", "admin")
+"""Each may do what those before it may: read; label and record findings; probe, store calibrations, read the audit."""
+
+COOKIE = "withstand_session"
+SESSIONS = 1_000
+BODY = 256 * 1024
+"""Bytes of a form."""
+SHORTEST = 16
+"""Characters of a token."""
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+
+
+class Refused(Exception):
+    """A request that is not served: the status and why."""
+
+    def __init__(self, status: int, why: str, hint: str = "") -> None:
+        super().__init__(why)
+        self.status, self.why, self.hint = status, why, hint
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Someone who uses the explorer. `digest`: SHA-256 of their token in hex, "" where a proxy names them."""
+
+    name: str
+    role: str = "viewer"
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name.strip() or len(self.name) > 100 or not self.name.isprintable():
+            raise SpecError(f"{self.name!r} is no name of a person", hint="1 to 100 printable characters")
+        if self.role not in ROLES:
+            raise SpecError(f"{self.name} has the role {self.role!r}", hint=f"roles: {', '.join(ROLES)}")
+
+    def may(self, role: str) -> bool:
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+
+def read_people(path: str) -> tuple[Person, ...]:
+    """The people of a tokens file: TOML, a [[person]] each with name, role and token, or sha256 of the token in hex.
+
+    Raises `SpecError` for a file that others can read, a short or shared token, or two people of one name.
+    """
+    file = Path(path).expanduser()
+    try:
+        if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise SpecError(f"{path} can be read by others", hint=f"chmod 600 {path}")
+        told = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SpecError(f"cannot read {path}: {error}", hint="TOML: [[person]] with name, role and token") from error
+    people = []
+    for number, entry in enumerate(told.get("person", []), 1):
+        if not isinstance(entry, dict) or set(entry) - {"name", "role", "token", "sha256"} or "name" not in entry:
+            raise SpecError(f"{path}: person {number} is not name, role and token", hint="or sha256 of the token")
+        people.append(Person(str(entry["name"]), str(entry.get("role", "viewer")), _digest_of(entry, path)))
+    if not people:
+        raise SpecError(f"{path} names nobody", hint='[[person]], name = "ada", role = "admin", token = "..."')
+    names, digests = [p.name for p in people], [p.digest for p in people if p.digest]
+    if len(set(names)) < len(names) or len(set(digests)) < len(digests):
+        raise SpecError(f"{path}: two people have one name or one token", hint="labels and the audit carry the name")
+    return tuple(people)
+
+
+def _digest_of(entry: Mapping[str, Any], path: str) -> str:
+    if "sha256" in entry:
+        digest = str(entry["sha256"]).lower()
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise SpecError(f"{path}: sha256 of {entry['name']} is not 64 hexadecimal digits")
+        return digest
+    if "token" not in entry:
+        return ""
+    if len(str(entry["token"])) < SHORTEST:
+        hint = 'python -c "import secrets; print(secrets.token_urlsafe())" makes one'
+        raise SpecError(f"{path}: the token of {entry['name']} is shorter than {SHORTEST} characters", hint=hint)
+    return token_digest(str(entry["token"]))
+
+
+def token_digest(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+
+
+@dataclass
+class Session:
+    """One browser. `revealed` holds the cases whose text was asked for; `probe` the conversation of the console.
+
+    `bearer`: a program that shows its token with each request, which no other site can make a browser do.
+    """
+
+    id: str
+    person: Person | None
+    csrf: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    reveal: bool = False
+    revealed: set[str] = field(default_factory=set)
+    probe: dict[str, Any] = field(default_factory=dict)
+    bearer: bool = False
+
+
+class Door:
+    """Lets requests in. people: with tokens, or known by the proxy's header; local: who works here without either."""
+
+    def __init__(
+        self, host: str, port: int, people: tuple[Person, ...] = (), proxy_header: str = "", local: str = "local"
+    ) -> None:
+        self.people = {person.name: person for person in people}
+        self.proxy_header = proxy_header
+        self.local = None if people or proxy_header else Person(local, "admin")
+        if self.local and not loopback(host):
+            raise SpecError(
+                f"{host} can be reached by others, and nobody would be asked who they are",
+                hint="--tokens FILE names people with a token each; --proxy-header NAME trusts a proxy; or use 127.0.0.1",
+            )
+        if people and not proxy_header and not any(person.digest for person in people):
+            raise SpecError("the tokens file has no token", hint="give each person a token, or name --proxy-header")
+        self.hosts = {host, "127.0.0.1", "localhost", "[::1]", "::1"} if loopback(host) and not proxy_header else None
+        self.port = port
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._lock = threading.Lock()
+
+    # --- sessions ---
+
+    def session(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> tuple[Session, bool]:
+        """The session of a request, and whether it is new. Raises `Refused` for a host that is not ours."""
+        self.check_host(headers.get("host", ""))
+        named = self._by_proxy(headers)
+        token = headers.get("authorization", "").removeprefix("Bearer ")
+        bearer = self.by_token(token) if token and not named else None
+        with self._lock:
+            found = self._sessions.get(cookies.get(COOKIE, ""))
+            if found and named and found.person != named:
+                found = None  # the proxy now says somebody else
+            if found:
+                self._sessions.move_to_end(found.id)
+                return found, False
+        made = Session(secrets.token_urlsafe(32), named or bearer or self.local, bearer=bearer is not None)
+        if not bearer:  # a program that shows its token each time needs no session
+            self._keep(made)
+        return made, not bearer
+
+    def _keep(self, made: Session) -> None:
+        with self._lock:
+            self._sessions[made.id] = made
+            while len(self._sessions) > SESSIONS:
+                self._sessions.popitem(last=False)
+
+    def enter(self, session: Session, token: str) -> Session | None:
+        """A new session for who has this token; None for nobody. The old one ends, so that its cookie opens nothing."""
+        person = self.by_token(token)
+        if person is None:
+            return None
+        made = Session(secrets.token_urlsafe(32), person)
+        self.leave(session)
+        self._keep(made)
+        return made
+
+    def leave(self, session: Session) -> None:
+        with self._lock:
+            self._sessions.pop(session.id, None)
+
+    def by_token(self, token: str) -> Person | None:
+        """In the same time for every token."""
+        digest, found = token_digest(token), None
+        for person in self.people.values():
+            if person.digest and hmac.compare_digest(person.digest, digest):
+                found = person
+        return found
+
+    def _by_proxy(self, headers: Mapping[str, str]) -> Person | None:
+        if not self.proxy_header:
+            return None
+        name = headers.get(self.proxy_header.lower(), "")
+        if not name:
+            return None
+        try:
+            return self.people.get(name) or Person(name)
+        except SpecError as error:
+            raise Refused(400, str(error)) from error
+
+    # --- checks ---
+
+    def check_host(self, host: str) -> None:
+        """A page of elsewhere whose name was made to point here is not ours (DNS rebinding)."""
+        if self.hosts is None:
+            return
+        name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+        if name.lower() not in self.hosts:
+            raise Refused(421, f"this server is not {host[:100]!r}", "open it by the address that it printed")
+
+    def check_write(self, session: Session, headers: Mapping[str, str], form: Mapping[str, Any]) -> None:
+        """That a write comes from a page of ours: same origin, and the session's own token."""
+        if session.bearer:
+            return
+        site = headers.get("sec-fetch-site", "")
+        if site and site not in ("same-origin", "none"):
+            raise Refused(403, "this write came from another site")
+        origin = headers.get("origin", "")
+        if origin and urlsplit(origin).netloc != headers.get("host", "") and not self.proxy_header:
+            raise Refused(403, "this write came from another site")
+        token = headers.get("x-csrf", "") or str(form.get("csrf", ""))
+        if not hmac.compare_digest(token.encode(), session.csrf.encode()):
+            raise Refused(403, "this page is out of date", "reload it and try again")
+
+
+async def read_form(request: Any) -> dict[str, Any]:
+    """A form of at most `BODY` bytes, urlencoded; a name that comes several times is a list under NAME + "[]"."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
+        raise Refused(415, "a form must be urlencoded")
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > BODY:
+            raise Refused(413, f"a form has at most {BODY // 1024} KiB")
+    pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=200)
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        found[name] = value
+        found.setdefault(f"{name}[]", []).append(value)
+    return found
