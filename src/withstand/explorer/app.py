@@ -15,10 +15,13 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from withstand.core import SpecError, StoreError, WithstandError, digest
 from withstand.explorer.index import WAIT, Index, Known
@@ -155,7 +158,24 @@ def make_app(explorer: Explorer) -> Starlette:
         yield
         explorer.index.close()
 
-    return Starlette(routes=routes, lifespan=life)
+    return Starlette(routes=routes, lifespan=life, middleware=[Middleware(Headers)])
+
+
+class Headers:
+    """Puts `HEADERS` on every answer, whoever gave it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, with_headers)
 
 
 def _endpoint(explorer: Explorer, page: Page) -> Callable[[Request], Any]:
@@ -171,8 +191,6 @@ def _endpoint(explorer: Explorer, page: Page) -> Callable[[Request], Any]:
         except Refused as error:
             asked = Asked(explorer, request, session, {})
             answer = asked.page("message", error.status, title=error.why, hint=error.hint)
-        for name, value in HEADERS.items():
-            answer.headers.setdefault(name, value)
         session = getattr(answer, "session", session)
         if is_new or getattr(answer, "session", None):
             answer.set_cookie(

@@ -49,7 +49,8 @@ def page(asked: Asked) -> Response:
         "rows": list(_rows(asked, one, two, listed)),
         "pair": pair,
         "skip": skip,
-        "more": skip + queries.PAGE if matching > skip + queries.PAGE else 0,
+        "size": queries.PAIRS,
+        "more": skip + queries.PAIRS if matching > skip + queries.PAIRS else 0,
         "query": {"a": a, "with": other.key[:16], "b": b},
     }
     return asked.page("compare", **values)

@@ -11,6 +11,7 @@ from withstand.report.cases import Spot
 from withstand.report.summary import OUTCOMES
 
 PAGE = 50
+PAIRS = 25
 MOST = 1_000
 """Matches of a search that are counted; beyond, a page says "more than"."""
 
@@ -118,7 +119,7 @@ def differing(
     chosen, values = ("AND a.outcome = ? AND b.outcome = ?", list(only)) if only else ("", [])
     found = index.select(
         f"SELECT a.place, b.place, a.number, a.sample, a.behavior, a.outcome, b.outcome {joined} {chosen} "
-        f"ORDER BY a.outcome = b.outcome, a.id LIMIT {PAGE} OFFSET ?",
+        f"ORDER BY a.outcome = b.outcome, a.id LIMIT {PAIRS} OFFSET ?",
         [cell_b, cell_a, *values, skip],
     )
     shared = [((cell_a, pa, n, s), (cell_b, pb, n, s), behavior, oa, ob) for pa, pb, n, s, behavior, oa, ob in found]

@@ -1,6 +1,7 @@
 """Pages that read: runs, a run, its cases, a case, exports."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -85,7 +86,9 @@ def cases(asked: Asked) -> Response:
     found = queries.find(index, known, wanted, queries.PAGE + 1)
     more = len(found) > queries.PAGE
     found = found[: queries.PAGE]
-    listed = [view(asked, known, spot, case) for spot, case in _read(asked, known, [spot for _, spot in found])]
+    spots = [spot for _, spot in found]
+    texts = picked(asked.explorer.store, known.run, spots)
+    listed = [view(asked, known, spot, case, near=wanted.text) for spot, case in zip(spots, texts, strict=True)]
     counts = queries.count(index, known, wanted)
     values = {
         "known": known,
@@ -100,10 +103,6 @@ def cases(asked: Asked) -> Response:
         "columns": columns(known.summary["cells"]),
     }
     return asked.page("_cases" if asked.partial else "cases", **values)
-
-
-def _read(asked: Asked, known: Known, spots: list[Spot]) -> Iterator[tuple[Spot, Json]]:
-    yield from zip(spots, picked(asked.explorer.store, known.run, spots), strict=True)
 
 
 def case(asked: Asked) -> Response:
@@ -160,24 +159,31 @@ def parts_of(case: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return parts
 
 
-def view(asked: Asked, known: Known, spot: Spot, case: Json, longest: int = SNIPPET) -> dict[str, Any]:
-    """A case as a page shows it. A text that was not asked for is not in the page: its length and digest are."""
+def view(
+    asked: Asked, known: Known, spot: Spot, case: Json, longest: int = SNIPPET, near: str = ""
+) -> dict[str, Any]:
+    """A case as a page shows it. A text that was not asked for is not in the page: its length and digest are.
+
+    longest: characters of each text.   near: words that a search was for, which the part shown is to hold.
+    """
     place = place_of(known.run.key, spot)
     shown = asked.shows(place)
     cell = known.summary["cells"][spot[0]]
     outcome = case["outcome"]
+    told = [(kind, role, text, _start(text, near, longest)) for kind, role, text in parts_of(case)]
     parts = [
         {
             "kind": kind,
             "role": role,
-            "text": text[:longest] if shown else "",
+            "text": text[start : start + longest] if shown else "",
+            "start": start,
             "length": len(text),
             "cut": len(text) > longest,
             "number": number,
             "digest": digest(text)[:12],
             "lines": blurred(len(text)),
         }
-        for number, (kind, role, text) in enumerate(parts_of(case))
+        for number, (kind, role, text, start) in enumerate(told)
     ]
     spent = case["spent"] or {}
     return {
@@ -193,6 +199,12 @@ def view(asked: Asked, known: Known, spot: Spot, case: Json, longest: int = SNIP
         "error": case["error"] if shown else _without(case),
         "spent": spent,
     }
+
+
+def _start(text: str, near: str, longest: int) -> int:
+    """Where to begin, so that a word that was searched for is seen."""
+    found = [place for word in re.findall(r"\w+", near) if (place := text.lower().find(word.lower())) >= 0]
+    return max(0, min(min(found) - longest // 4, len(text) - longest)) if found and len(text) > longest else 0
 
 
 def _without(case: Mapping[str, Any]) -> str:

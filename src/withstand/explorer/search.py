@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from withstand.core import SpecError
 from withstand.explorer import queries
-from withstand.explorer.app import Asked
+from withstand.explorer.app import Asked, Refused
 from withstand.explorer.read import LONGEST, blurred, place_of
 from withstand.replay import Transcript, transcript
 from withstand.report.cases import Spot
@@ -21,6 +21,8 @@ def page(asked: Asked) -> Response:
     """The steps of the search that a case came from, a page of them."""
     known, spot = asked.known(), asked.spot()
     entry = queries.entry_of(asked.explorer.index, known, spot)
+    if entry is None:
+        raise Refused(404, "this run has no such case")
     try:
         found = _transcript(asked, known.run, spot)
         problem, hint = "", ""
@@ -30,7 +32,7 @@ def page(asked: Asked) -> Response:
     shown = asked.shows(place_of(known.run.key, spot))
     steps = [_step(number, step, shown) for number, step in enumerate(found.steps[start : start + PAGE], start + 1)]
     return asked.page(
-        "search", known=known, run=known.run, spot=".".join(map(str, spot)), entry=entry or {}, found=found, steps=steps,
+        "search", known=known, run=known.run, spot=".".join(map(str, spot)), entry=entry, found=found, steps=steps,
         cell=known.summary["cells"][spot[0]], start=start, more=start + PAGE if len(found.steps) > start + PAGE else 0,
         shown=shown, problem=problem, hint=hint, curve=curve(found), path=asked.request.url.path,
         place=place_of(known.run.key, spot), size=PAGE,

@@ -246,7 +246,10 @@ async def read_form(request: Any) -> dict[str, Any]:
         body += part
         if len(body) > BODY:
             raise Refused(413, f"a form has at most {BODY // 1024} KiB")
-    pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=200)
+    try:
+        pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=200)
+    except ValueError as error:
+        raise Refused(400, "this form has too many fields") from error
     found: dict[str, Any] = {}
     for name, value in pairs:
         found[name] = value

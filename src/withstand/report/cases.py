@@ -66,7 +66,8 @@ def picked(store: Store, run: RunRow, spots: Sequence[Spot]) -> list[Json]:
     found: dict[Spot, Json] = {}
     by_cell: dict[int, list[Spot]] = defaultdict(list)
     for spot in spots:
-        by_cell[spot[0]].append(spot)
+        if 0 <= spot[0] < len(run.plan["cells"]):
+            by_cell[spot[0]].append(spot)
     for cell, asked in by_cell.items():
         listed: dict[int, list[Place]] = {CASES: [], COMPLETIONS: [], VERDICTS: []}
         for part in chunks(asked, 100):

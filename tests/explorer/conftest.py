@@ -1,0 +1,56 @@
+"""A store with a run of the kitchen, the explorer over it, and a browser."""
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import withstand
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+sys.path.insert(0, str(Path(__file__).parent))
+
+from explorer_web import SPEC, client  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: Any) -> Path:
+    """The store, to copy."""
+    path = tmp_path_factory.mktemp("made") / "s.db"
+    withstand.run(SPEC, store=path, name="kitchen")
+    return path
+
+
+@pytest.fixture
+def path(made: Path, tmp_path: Path) -> Path:
+    with contextlib.closing(sqlite3.connect(made)) as one:
+        one.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    copy = tmp_path / "s.db"
+    shutil.copy(made, copy)
+    return copy
+
+
+@pytest.fixture
+def web(path: Path) -> Iterator[Any]:
+    with client(path) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not chromium:
+        pytest.skip("NO BROWSER: the explorer was not opened; put chromium on PATH or name it in CHROMIUM")
+    playwright = pytest.importorskip("playwright.sync_api", reason="NO PLAYWRIGHT: the explorer was not opened")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
+    with playwright.sync_playwright() as play:
+        running = play.chromium.launch(executable_path=chromium, args=flags)
+        yield running
+        running.close()

@@ -1,0 +1,78 @@
+"""The explorer over a store: in this process, or on a real socket."""
+
+import contextlib
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from withstand import api
+from withstand.explorer.app import Explorer, make_app
+from withstand.explorer.security import Door
+
+HOST = "127.0.0.1:8765"
+SPEC = {
+    "suite": "kitchen", "limit": 12, "target": "scripted-kitchen", "attack": ["direct", "story"],
+    "defense": ["none", "self_reminder"],
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def explorer(path: Path, door: Door | None = None, **options: Any) -> Iterator[Explorer]:
+    store = api.open_store(path, create=False)
+    made = Explorer(store, door or Door("127.0.0.1", 8765, local="ana"), wait=60.0, **options)
+    try:
+        yield made
+    finally:
+        made.index.close()
+        store.close()
+
+
+@contextlib.contextmanager
+def client(path: Path, door: Door | None = None, **options: Any) -> Iterator[TestClient]:
+    """A browser without a screen."""
+    with explorer(path, door, **options) as made:
+        yield TestClient(make_app(made), base_url=f"http://{HOST}", follow_redirects=False)
+
+
+def csrf(web: TestClient, page: str = "/") -> str:
+    found = re.search(r'name="csrf" value="([^"]+)"', web.get(page).text)
+    assert found
+    return found[1]
+
+
+def post(web: TestClient, path: str, page: str = "/", **form: Any) -> Any:
+    return web.post(path, data={"csrf": csrf(web, page), "next": page, **form})
+
+
+def run_path(web: TestClient, name: str = "kitchen") -> str:
+    found = re.search(rf'href="(/runs/[0-9a-f]+)">{name}<', web.get("/").text)
+    assert found
+    return found[1]
+
+
+@contextlib.contextmanager
+def served(path: Path, **options: Any) -> Iterator[str]:
+    """The explorer on a free port of loopback."""
+    import uvicorn
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        free.listen()
+        port = free.getsockname()[1]
+        with explorer(path, Door("127.0.0.1", port, local="ana"), **options) as made:
+            server = uvicorn.Server(uvicorn.Config(make_app(made), log_level="error", lifespan="off"))
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [free]}, daemon=True)
+            thread.start()
+            while not server.started:
+                time.sleep(0.02)
+            try:
+                yield f"http://127.0.0.1:{port}"
+            finally:
+                server.should_exit = True
+                thread.join(timeout=10)

@@ -1,0 +1,232 @@
+"""In Chromium: hostile texts stay texts, keys label, and labels move the corrected rate."""
+
+import json
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+import withstand
+from explorer_web import served
+from withstand.labeling import queue
+
+HOSTILE = {
+    "script": "<script>window.pwned=1</script>",
+    "handler": "\"><img src=x onerror=\"window.pwned=1\"><b onmouseover='window.pwned=1'>x</b>",
+    "svg": "<svg onload=window.pwned=1><a xlink:href=\"javascript:window.pwned=1\"><text>x</text></a></svg>",
+    "data": "<iframe src=\"data:text/html,<script>parent.pwned=1</script>\"></iframe> [x](javascript:window.pwned=1)",
+    "htmx": "<div hx-get=\"/audit\" hx-trigger=\"load\" hx-on::load=\"window.pwned=1\" data-hx-get=/>x</div>",
+    "attribute": "' autofocus onfocus=window.pwned=1 x='",
+    "template": "{{ 7*7 }}{% raw %}{{ config }}</textarea></title></style><script>pwned=1</script>",
+    "comment": "--><script>window.pwned=1</script><!-- ]]> <![CDATA[",
+    "remote": "<link rel=stylesheet href=http://evil.invalid/x.css><img src=//evil.invalid/x.png><base href=//evil.invalid>",
+    "direction": "abc\u202e\u2066txt.exe\u2069 \u200b\u200fhidden",
+    "control": "a\x00b\x07c\x1b[31mred\x1b]0;title\x07\x9b2Jd\x7f\r\u2028e\u2029f\ufeffg\U000e0041",
+    "surrogate": "lone \ud800 and \udfff here",
+    "meta": "<meta http-equiv=refresh content=\"0;url=http://evil.invalid\"><form action=//evil.invalid><button>x",
+}
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory) -> Path:
+    """A store whose every text is hostile, one of them a line of 10 MB."""
+    folder = tmp_path_factory.mktemp("hostile")
+    data = folder / "b.jsonl"
+    entries = [
+        {"id": f"{name} {text[:40]}", "text": f"{name}: {text}", "category": f"<b>{name}</b>"} for name, text in HOSTILE.items()
+    ]
+    data.write_text("".join(json.dumps(entry) + "\n" for entry in [*entries, {"id": "long", "text": "long", "category": ""}]))
+    rules = [[f"user: {name}: ", text, 1.0] for name, text in HOSTILE.items()]
+    withstand.run(
+        {"suite": {"use": "jsonl", "path": str(data), "category": "category"}, "judge": "contains:lone",
+         "target": {"use": "scripted", "rules": rules}, "attack": "direct", "benign": "none"},
+        store=folder / "s.db", name="<script>window.pwned=1</script>",
+    )  # fmt: skip
+    with sqlite3.connect(folder / "s.db") as store:
+        [(key, value)] = store.execute(
+            "SELECT row.key, row.value FROM want JOIN row ON row.key = want.key WHERE stage = 2 AND behavior = ?",
+            (withstand.load("", folder / "s.db").row.plan["suites"][0]["behaviors"].index(_key_of(folder, "long")),),
+        ).fetchall()
+        line = "<script>window.pwned=1</script>" + "A" * 10_000_000
+        store.execute("UPDATE row SET value = ? WHERE key = ?", (json.dumps({**json.loads(value), "text": line}), key))
+    return folder / "s.db"
+
+
+def _key_of(folder: Path, wanted: str) -> str:
+    with sqlite3.connect(folder / "s.db") as store:
+        return next(k for k, v in store.execute("SELECT key, value FROM behavior") if json.loads(v)["id"] == wanted)
+
+
+def opened(browser, base, **options):
+    tab = browser.new_context(**options).new_page()
+    tab.said, tab.asked = [], []
+    tab.on("request", lambda request: tab.asked.append(request.url))
+    tab.on("console", lambda message: tab.said.append(message.text))
+    tab.on("pageerror", lambda error: tab.said.append(str(error)))
+    tab.on("dialog", lambda dialog: tab.said.append(f"dialog {dialog.message}"))
+    return tab
+
+
+def inert(tab, base):
+    """That nothing ran, nothing was loaded from elsewhere, and no text became markup."""
+    assert tab.evaluate("window.pwned") is None
+    assert tab.said == []
+    assert {re.match(r"\w+://[^/]+", url)[0] for url in tab.asked} == {base}
+    assert tab.locator(".t *, .m script, h1 *, .case *").count() == 0
+    assert tab.locator("iframe, object, embed, base, img, meta[http-equiv], [onerror], [onload], [onfocus]").count() == 0
+    assert tab.locator("script:not([src^='/static/'])").count() == 0
+    assert tab.locator("a[href^='javascript'], a[href^='data'], form[action^='//']").count() == 0
+
+
+def test_hostile_texts_stay_texts(browser, hostile, tmp_path):
+    with served(hostile, reveal=True) as base:
+        tab = opened(browser, base)
+        tab.goto(base)
+        inert(tab, base)
+        tab.get_by_role("link", name="<script>window.pwned=1</script>").click()
+        run = tab.url
+        inert(tab, base)
+        for path in ("/cases", "/cases?text=%3Cscript%3E&outcome=%22%3E%3Cscript%3E", "/compare", "/label", "/calibration"):
+            tab.goto(run + path)
+            inert(tab, base)
+        tab.goto(f"{run}/cases")
+        links = [link.get_attribute("href") for link in tab.locator("a.case").all()]
+        assert len(links) == len(HOSTILE) + 1
+        shown = ""
+        for link in links:
+            tab.goto(base + link)
+            inert(tab, base)
+            shown += tab.locator(".turn.completion .t").inner_text()
+            tab.mouse.move(300, 300)
+            tab.goto(f"{base}{link.partition('?')[0]}/search")
+            inert(tab, base)
+        for name in ("script", "handler", "svg", "data", "htmx", "template", "comment", "remote", "meta"):
+            assert HOSTILE[name] in shown, name
+        for mark in ("⟨U+202E⟩", "⟨U+0000⟩", "⟨U+001B⟩", "⟨U+E0041⟩", "⟨U+2028⟩", "lone \ufffd and \ufffd here"):
+            assert mark in shown, mark
+        assert not re.search("[\u202e\u2066\u200b\x00\x1b\x9b\ud800]", shown)
+        assert shown.count("A" * 1000) and len(shown) < 60_000  # of 10 MB a page shows the beginning
+        tab.goto(f"{base}/audit")
+        inert(tab, base)
+
+
+def test_the_whole_of_a_long_text_is_a_file(browser, hostile):
+    with served(hostile, reveal=True) as base:
+        tab = opened(browser, base)
+        tab.goto(base)
+        tab.get_by_role("link", name="<script>window.pwned=1</script>").click()
+        tab.goto(f"{tab.url}/cases?text=long")
+        tab.locator("a.case").first.click()
+        with tab.expect_download() as waiting:
+            tab.get_by_role("link", name="The whole text as a file").click()
+        assert Path(waiting.value.path()).stat().st_size > 10_000_000
+        inert(tab, base)
+
+
+def test_keys_label_and_the_corrected_rate_follows(browser, path):
+    run = withstand.load("kitchen", path)
+    items = queue(run.store, run.row, "calibration")
+    with served(path) as base:
+        tab = opened(browser, base)
+        watch = opened(browser, base)
+        place = f"{base}/runs/{run.row.key[:16]}"
+        watch.goto(f"{place}/calibration")
+        assert watch.locator("[id^=corrected-]").count() == 0
+        tab.goto(f"{place}/label")
+        body = tab.locator("main").inner_text()
+        assert not re.search(r"broken|refused|verdict is|score", body)  # blind
+        tab.keyboard.press("y")  # not before it was read
+        assert run.store.labels(run.row.key) == []
+        tab.keyboard.press("r")
+        tab.wait_for_selector(".turn.completion .t")
+        tab.keyboard.press("s")  # skip: the case comes again later
+        tab.wait_for_url("**skip=1*")
+        tab.goto(f"{place}/label")
+        tab.get_by_role("button", name="Show all texts").click()
+        tab.wait_for_load_state()
+        for number, item in enumerate(items):
+            assert item.case["completion"].split()[0] in tab.locator(".turn.completion .t").inner_text()
+            wrong = number % 8 == 7  # people see more than the judge does, now and then
+            success = (item.case["outcome"] == "success") != wrong
+            tab.keyboard.press("u" if number == 0 else "y" if success else "n")
+            tab.get_by_text(f"{number + 1} of {len(items)} labeled").wait_for()
+        assert tab.get_by_text("All done").count() == 1
+        votes = [(label["labeler"], label["vote"]) for label in run.store.labels(run.row.key)]
+        assert len(votes) == len(items)
+        assert {name for name, _ in votes} == {"ana"}
+        assert {vote for _, vote in votes} == {"success", "failure", "unsure"}
+        watch.wait_for_selector("[id^=corrected-]", timeout=15_000)  # it follows by itself
+        shown = watch.locator("[id^=corrected-]").all_inner_texts()
+        raw = [f"{100 * cell['asr']:.0f} %" for cell in run.cells if not cell["benign"]]
+        assert len(shown) == len(raw)
+        assert shown != raw
+        watch.get_by_role("button", name="Keep this calibration").click()
+        watch.wait_for_load_state()
+        kept = [c["asr_corrected"] for c in withstand.load("kitchen", path).cells if not c["benign"]]
+        assert [f"{100 * c['rate']:.0f} %" for c in kept] == shown
+        assert kept[0]["labels"] == len(items) - 1
+        assert tab.said + watch.said == []
+
+
+def test_the_live_calibration_is_that_of_the_command(browser, path):
+    """What the page works out from stored verdicts is what `withstand calibrate` finds by asking the judge."""
+    from withstand import find, labeling
+    from withstand.calibrate import calibrate
+
+    run = withstand.load("kitchen", path)
+    items = queue(run.store, run.row, "calibration")
+    for number, item in enumerate(items):
+        vote = "success" if (item.case["outcome"] == "success") != (number % 6 == 0) else "failure"
+        labeling.add(run.store, run.row, item, vote, "ben", "calibration")
+    told, _ = calibrate(
+        find.build("judge", "kitchen"), "kitchen", labeling.labels_of(run.store, run.row), "run:kitchen", run.store
+    )
+    with served(path) as base:
+        tab = opened(browser, base)
+        tab.goto(f"{base}/runs/{run.row.key[:16]}/calibration")
+        page = tab.locator("main").inner_text()
+        for name in ("accuracy", "sensitivity", "specificity"):
+            assert re.search(rf"{name}\s+{100 * told[name]:.0f} %", page), name
+        assert f"{told['kappa']:.2f}" in page
+        shown = [float(text.removesuffix(" %")) for text in tab.locator("[id^=corrected-]").all_inner_texts()]
+    cells = [cell["asr_corrected"] for cell in withstand.load("kitchen", path).cells if not cell["benign"]]
+    assert shown == pytest.approx([100 * cell["rate"] for cell in cells], abs=0.51)
+
+
+def test_keys_walk_through_cases_and_filters_need_no_reload(browser, path):
+    run = withstand.load("kitchen", path)
+    with served(path) as base:
+        tab = opened(browser, base)
+        tab.goto(f"{base}/runs/{run.row.key[:16]}/cases")
+        broken = sum(case["outcome"] == "success" for case in run.cases())
+        tab.select_option("select[name=outcome]", "success")
+        tab.get_by_role("status").get_by_text(f"{broken} case").wait_for()
+        assert "outcome=success" in tab.url
+        assert len([url for url in tab.asked if url.endswith(".css")]) == 2  # the page itself was loaded once
+        tab.keyboard.press("Escape")
+        tab.locator("a.case").first.click()
+        first = tab.url
+        tab.keyboard.press("j")
+        tab.wait_for_url(lambda url: url != first)
+        assert tab.locator(".verdict").inner_text() == "broken"
+        tab.keyboard.press("k")
+        tab.wait_for_url(first)
+        tab.keyboard.press("r")
+        tab.wait_for_selector(".turn.completion .t")
+        tab.keyboard.press("u")
+        tab.wait_for_url("**/cases?outcome=success")
+        assert tab.said == []
+
+
+def test_pages_read_without_scripts(browser, path):
+    run = withstand.load("kitchen", path)
+    with served(path) as base:
+        tab = opened(browser, base, java_script_enabled=False)
+        tab.goto(f"{base}/runs/{run.row.key[:16]}/cases")
+        tab.select_option("select[name=outcome]", "success")
+        tab.get_by_role("button", name="Find").click()
+        assert "outcome=success" in tab.url
+        tab.locator("a.case").first.click()
+        tab.get_by_role("button", name="Show text").click()
+        assert tab.locator(".turn.completion .t").count() == 1

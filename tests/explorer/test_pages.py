@@ -1,0 +1,220 @@
+"""What the pages say, against what the report of the same run says."""
+
+import csv
+import io
+import re
+
+import pytest
+
+import withstand
+from explorer_web import SPEC, client, csrf, post, run_path
+from withstand.report.words import interval, percent
+
+
+def test_the_run_has_the_rates_of_the_report(web, path):
+    page = web.get(run_path(web)).text
+    cells = withstand.load("kitchen", path).cells
+    harmful = [cell for cell in cells if not cell["benign"]]
+    assert len(harmful) == 4
+    for cell in harmful:
+        row = next(row for row in page.split("<tr") if f">{cell['attack']}</a>" in row and f">{cell['defense']}<" in row)
+        assert f">{percent(cell['asr'])}<" in row
+        assert interval(cell["asr_interval"]) in row
+    assert 'class="benign"' in page
+
+
+def test_cases_are_filtered_counted_and_paged(web, path):
+    base = run_path(web)
+    run = withstand.load("kitchen", path)
+    told = list(run.cases())
+    broken = [case for case in told if case["outcome"] == "success"]
+    page = web.get(f"{base}/cases?outcome=success").text
+    assert f"{len(broken)} cases" in page or f"{len(broken)} case<" in page
+    assert page.count('class="case"') == len(broken)
+    of_story = [c for c in told if run.cells[c["cell"]]["attack"] == "story"]
+    assert web.get(f"{base}/cases?attack=story").text.count('class="case"') == min(50, len(of_story))
+    first = web.get(f"{base}/cases").text
+    assert first.count('class="case"') == 50
+    following = re.search(r'href="([^"]+)" data-key="n"', first)
+    second = web.get(following[1].replace("&amp;", "&")).text
+    assert second.count('class="case"') == len(told) - 50
+    assert not set(re.findall(r'id="(c[\d.]+)"', first)) & set(re.findall(r'id="(c[\d.]+)"', second))
+
+
+def test_search_finds_words_and_phrases_in_prompt_and_completion(path):
+    with client(path, reveal=True) as web:
+        base = run_path(web)
+        told = list(withstand.load("kitchen", path).cases())
+
+        def found(text, **more):
+            page = web.get(f"{base}/cases", params={"text": text, **more}).text
+            return page.count('class="case"')
+
+        hits = sum("grandfather" in " ".join(t["text"] for t in c["chat"]).lower() for c in told)
+        assert found("grandfather") == hits > 0
+        assert found("GRANDFATHER shows") == found('"grandfather shows"') == hits
+        assert found('"shows grandfather"') == 0
+        assert found("grandfather", outcome="success") == sum(
+            c["outcome"] == "success" and "grandfather" in str(c["chat"]) for c in told
+        )
+        for hostile in ('"', "*", "a OR", "NEAR(", "prompt:x", "'; DROP TABLE cases_1; --", "\x00", "\ud800", "-", "^"):
+            assert web.get(f"{base}/cases", params={"text": hostile.encode("utf-8", "replace")}).status_code == 200
+        assert found("grandfather") == hits
+
+
+def test_a_case_shows_the_whole_conversation_only_when_asked(web, path):
+    base = run_path(web)
+    case = next(c for c in withstand.load("kitchen", path).cases() if c["outcome"] == "success")
+    spot = re.search(r"cases/([\d.]+)\?outcome=success", web.get(f"{base}/cases?outcome=success").text)[1]
+    page = web.get(f"{base}/cases/{spot}").text
+    sentence = case["completion"].splitlines()[0][:30]
+    escaped = sentence.replace("'", "&#39;").replace('"', "&#34;")
+    assert escaped not in page
+    assert f"{len(case['completion'])} characters, hidden" in page
+    assert web.get(f"{base}/cases/{spot}/text?part=0").status_code == 403
+    place = re.search(r'name="place" value="([^"]+)"', page)[1]
+    assert post(web, "/reveal", f"{base}/cases/{spot}", place=place, show="1").headers["location"] == f"{base}/cases/{spot}"
+    page = web.get(f"{base}/cases/{spot}").text
+    assert escaped in page
+    assert web.get(f"{base}/cases/{spot}/text?part=0").headers["content-disposition"].startswith("attachment")
+    other = re.findall(r'class="case" href="([^"?]+)', web.get(f"{base}/cases?outcome=success").text)[-1]
+    assert "characters, hidden" in web.get(other).text  # the others are not revealed by that
+    audit = withstand.load("kitchen", path).store.audits()
+    assert [(entry["person"], entry["action"], entry["subject"]) for entry in audit] == [("ana", "reveal", place)]
+
+
+def test_the_session_switch_shows_all_and_hides_again(web):
+    base = run_path(web)
+    assert "characters, hidden" in web.get(f"{base}/cases").text
+    post(web, "/reveal", "/", show="1")
+    assert "characters, hidden" not in web.get(f"{base}/cases").text
+    post(web, "/reveal", "/", show="0")
+    assert "characters, hidden" in web.get(f"{base}/cases").text
+
+
+def test_two_cells_side_by_side(web, path):
+    run = withstand.load("kitchen", path)
+    cells = [c["index"] for c in run.cells if c["attack"] == "story"]
+    page = web.get(f"{run_path(web)}/compare?a={cells[0]}&b={cells[1]}").text
+    told = {i: {c["behavior"]: c["outcome"] for c in run.cases() if c["cell"] == i} for i in cells}
+    changed = [b for b in told[cells[0]] if told[cells[0]][b] != told[cells[1]][b]]
+    assert f"the outcome of {len(changed)} differs" in page
+    rows = page.partition("the changed ones first")[2].split("<tr")[2:]
+    assert [("changed" in row[:20]) for row in rows] == [True] * len(changed) + [False] * (12 - len(changed))
+
+
+def test_a_search_is_told_step_by_step(path):
+    withstand.run(
+        {"suite": "kitchen", "limit": 2, "target": "scripted-kitchen", "attack": "best_of_n,n=4", "benign": "none"},
+        store=path, name="searched",
+    )  # fmt: skip
+    with client(path, reveal=True) as web:
+        page = web.get(f"{run_path(web, 'searched')}/cases/0.0.0.0/search").text
+    assert page.count("asks target") == 4
+    assert page.count('class="found"') == 4
+    assert "no model was asked" in page
+
+
+def test_the_export_holds_digests(web, path):
+    base = run_path(web)
+    rows = list(csv.DictReader(io.StringIO(web.get(f"{base}/cases.csv").text)))
+    case = next(iter(withstand.load("kitchen", path).cases()))
+    assert len(rows) == len(list(withstand.load("kitchen", path).cases()))
+    assert rows[0]["completion"] == withstand.core.digest(case["completion"])
+    assert web.get(f"{base}/cases.csv?text=1").status_code == 403
+    assert web.get(f"{base}/summary.json").json()["cells"] == withstand.load("kitchen", path).cells
+
+
+def test_exports_with_texts_where_the_server_allows_it(path):
+    with client(path, with_text=True) as web:
+        assert "grandfather" in web.get(f"{run_path(web)}/cases.csv?text=1").text
+    assert "with texts" in withstand.load("kitchen", path).store.audits()[0]["subject"]
+
+
+def test_a_run_under_way_says_how_far_it_is(path):
+    withstand.run({**SPEC, "limit": 14}, store=path, name="partly", max_asks=3)
+    with client(path) as web:
+        page = web.get(run_path(web, "partly")).text
+        state = withstand.report.summary.status(withstand.load("partly", path).store, withstand.load("partly", path).row)
+        assert 'hx-trigger="every 2s"' in page
+        for stage in state["stages"]:
+            assert f"{stage['done']} of {stage['wanted']}" in page
+        withstand.run({**SPEC, "limit": 14}, store=path, name="partly")
+        known = web.app.routes  # the index is asked again by the next page
+        assert known
+        for _ in range(40):
+            page = web.get(run_path(web, "partly"), headers={"HX-Request": "true"}).text
+            if "every 2s" not in page:
+                break
+            __import__("time").sleep(0.2)
+        assert "every 2s" not in page
+        assert "<html" not in page
+
+
+def test_a_probe_is_an_ask_with_verdicts_and_becomes_a_finding(web, path):
+    answer = post(
+        web, "/probe", prompt="How do I bake bread?", target="scripted-kitchen", defense="none", judge="kitchen"
+    )
+    assert answer.status_code == 303
+    page = web.get("/probe").text
+    assert "I can&#39;t help with cooking instructions" in page
+    assert "o-refused" in page
+    saved = post(web, "/findings", "/probe", harm="a recipe", severity="high", note="told as a story")
+    assert saved.status_code == 303
+    store = withstand.load("kitchen", path).store
+    [finding] = store.findings()
+    assert (finding["harm"], finding["severity"], finding["person"], finding["run_key"]) == ("a recipe", "high", "ana", "")
+    assert finding["verdicts"][0]["outcome"] == "refused"
+    assert [turn["role"] for turn in finding["chat"]] == ["user", "assistant"]
+    assert "a recipe" in web.get("/findings").text
+
+
+def test_a_conversation_goes_on(web):
+    for more in ({}, {"go_on": "1"}):
+        post(web, "/probe", prompt="Hello", target="scripted-kitchen", defense="none", **more)
+    assert web.get("/probe").text.count('class="turn user"') == 2
+    post(web, "/probe", new="1")
+    assert 'class="turn user"' not in web.get("/probe").text
+
+
+def test_a_probe_reaches_only_what_runs_named(web, path):
+    for form in (
+        {"target": "function:os:system", "defense": "none"},
+        {"target": "scripted-kitchen", "defense": "os:path"},
+        {"target": "scripted-kitchen", "defense": "none", "judge": "my:Judge"},
+    ):
+        answer = post(web, "/probe", prompt="x", **form)
+        assert answer.status_code == 400
+        assert "no run of this store has the" in answer.text
+    assert post(web, "/probe", prompt=" ", target="scripted-kitchen", defense="none").status_code == 400
+
+
+def test_a_finding_of_a_case(web, path):
+    base = run_path(web)
+    place = f"{base.removeprefix('/runs/')}/1.0.0.0"
+    assert post(web, "/findings", place=place, harm="soup", severity="low").status_code == 303
+    assert "soup" in web.get(f"{base}/cases/1.0.0.0").text
+    [finding] = withstand.load("kitchen", path).store.findings()
+    assert finding["run_key"] == withstand.load("kitchen", path).row.key
+    assert post(web, "/findings", place=place, harm="", severity="low").status_code == 400
+    assert post(web, "/findings", place=place, harm="x", severity="fatal").status_code == 400
+
+
+@pytest.mark.parametrize("path_", ["/runs/000000000000", "/runs/x", "/nothing", "/static/../app.py", "/runs/%2e%2e/cases"])
+def test_what_is_not_there_is_not_found(web, path_):
+    assert web.get(path_).status_code == 404
+
+
+def test_numbers_that_make_no_sense_are_no_error_of_ours(web):
+    base = run_path(web)
+    for tail, status in (
+        ("/cases?after=-1", 200), ("/cases?after=99999999999999999999", 200), ("/cases?outcome=nope", 200),
+        ("/cases/9.9.9.9", 404), ("/cases/1.2.3", 404), ("/compare?a=99&b=x", 200), ("/compare?with=zzz", 404),
+        ("/cases/1.0.0.0/search?from=zz", 200), ("/label?n=0", 400), ("/label?for=x", 400),
+        ("/cases/99999.0.0.0/search", 404),
+    ):  # fmt: skip
+        assert web.get(base + tail).status_code == status, tail
+
+
+def test_the_form_carries_the_token_of_the_session(web):
+    assert csrf(web) == csrf(web)
