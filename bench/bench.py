@@ -1,6 +1,6 @@
 """`make bench`: measures the harness and prints ratios to its goals or to a baseline of the same run.
 
-    python bench/bench.py [overhead|lanes|report|start|decode|gcg ...] [--output bench/results.json]
+    python bench/bench.py [overhead|lanes|report|start|decode|gcg|explorer ...] [--output bench/results.json]
 
 Each figure is the median of several runs in one process or of several processes. Machines differ and drift: compare the
 ratios, not the seconds.
@@ -152,9 +152,13 @@ def report(folder: Path) -> dict[str, Any]:
     return found
 
 
-def million(path: Path, cells: int = 10, behaviors: int = 1_000, cases: int = 100) -> None:
-    """A store that holds a run of cells x behaviors x cases verdicts."""
+VOCABULARY = [f"{word}{i}" for word in ("soup", "zebra", "pan", "story", "bread") for i in range(400)]
+
+
+def million(path: Path, cells: int = 10, behaviors: int = 1_000, cases: int = 100, text: bool = False) -> None:
+    """A store that holds a run of cells x behaviors x cases verdicts; text: completions of 60 words and whole cases."""
     import random
+    from dataclasses import replace
 
     import withstand
     from withstand.core import Completion, digest, to_json, user
@@ -184,6 +188,9 @@ def million(path: Path, cells: int = 10, behaviors: int = 1_000, cases: int = 10
         batch_wants: list[Want] = []
         for want in case_wants(plan):
             completions = [Completion(user(f"Please say {n}"), f"I say {rng.random()}") for n in range(cases)]
+            if text:
+                words = [" ".join(rng.choices(VOCABULARY, k=60)) for _ in completions]
+                completions = [replace(c, text=f"I say {w}") for c, w in zip(completions, words, strict=True)]
             batch_rows.append(
                 Row(
                     want.key,
@@ -191,7 +198,7 @@ def million(path: Path, cells: int = 10, behaviors: int = 1_000, cases: int = 10
                     to_json(
                         [
                             Case(f"b{want.behavior}", user(f"Please say {want.behavior}"), completion=c)
-                            for c in completions[:1]
+                            for c in (completions if text else completions[:1])
                         ]
                     ),
                 )
@@ -328,6 +335,14 @@ def copyright_(folder: Path) -> dict[str, Any]:
     return works.bench(folder)
 
 
+def explorer(folder: Path) -> dict[str, Any]:
+    """See explorer.py."""
+    sys.path.insert(0, str(ROOT / "bench"))
+    import explorer as pages
+
+    return pages.bench(folder)
+
+
 BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "overhead": overhead,
     "lanes": lanes,
@@ -338,6 +353,7 @@ BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "gcg": gcg,
     "black_box": black_box,
     "copyright": copyright_,
+    "explorer": explorer,
 }
 
 

@@ -324,7 +324,9 @@ def _cases(running: Running) -> Iterator[tuple[Want, tuple[TestCase, ...]]]:
         rows = running.store.rows(want.key for want in part)
         for want in part:
             if want.key in rows:
-                yield want, from_json(tuple[TestCase, ...], rows[want.key].value)
+                cases = from_json(tuple[TestCase, ...], rows[want.key].value)
+                check_texts(turn.text for case in cases for turn in case.chat)
+                yield want, cases
 
 
 # --- stage 2: completions ----------------------------------------------------------------------------------------
@@ -375,7 +377,14 @@ def _completions(running: Running) -> Iterator[tuple[Want, Completion]]:
         rows = running.store.rows(want.key for want, _ in part)
         for want, case in part:
             if want.key in rows:
+                check_texts([rows[want.key].value.get("text", "")])
                 yield want, completion_of(case.chat, rows[want.key].value)
+
+
+def check_texts(texts: Iterable[str]) -> None:
+    """Raise `SpecError` for a purged one: what stands in its place must not be sent or judged."""
+    if any(store.is_purged(text) for text in texts):
+        raise SpecError("rows that this run builds on were purged: their texts are gone", hint="--fresh asks all anew")
 
 
 # --- stage 3: verdicts -------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from withstand.core import Json, digest, dumps
 from withstand.store import (
     CASES,
     COMPLETIONS,
+    PURGED,
     VERDICTS,
     RunRow,
     Store,
@@ -25,13 +26,13 @@ from withstand.store import (
     chunks,
     failure,
     finding,
+    is_purged,
     label,
     row,
     want,
 )
 from withstand.store import run as runs
 
-MARK = "purged:"
 TEXTS = frozenset({"text", "completion", "prompt", "context", "note", "harm", "why", "reasoning"})
 """Keys of labels and findings under which a text lies."""
 
@@ -121,9 +122,9 @@ def _behaviors(connection: sql.Connection, run: RunRow) -> int:
 
 def gone(text: Any) -> Any:
     """A text's digest in its place; what is no text, or is purged already, as it is."""
-    if not isinstance(text, str) or not text or text.startswith(MARK):
+    if not isinstance(text, str) or not text or is_purged(text):
         return text
-    return f"{MARK}{digest(text)}"
+    return f"{PURGED}{digest(text)}"
 
 
 def erased(value: Json) -> Json:

@@ -27,7 +27,7 @@ from withstand.drive import Caps, Job, Tally, completion_of, drive
 from withstand.flows import nothing_to_judge
 from withstand.grammar import parse
 from withstand.labels import said_by
-from withstand.line import lacking, named, sources_of, verdict_job
+from withstand.line import check_texts, lacking, named, sources_of, verdict_job
 from withstand.store import CASES, COMPLETIONS, VERDICTS, RunRow, Store, Want, chunks, want
 
 
@@ -171,6 +171,7 @@ def _answers(store: Store, run: RunRow) -> Iterator[tuple[Want, Behavior, Comple
             sent = from_json(tuple[TestCase, ...], rows[attacked.key].value) if attacked.key in rows else ()
             for draw in drawn[attacked.cell, attacked.behavior]:
                 if draw.key in rows:
+                    check_texts([rows[draw.key].value.get("text", "")])
                     behavior = known[run.plan["cells"][draw.cell]["suite"]][draw.behavior]
                     yield draw, behavior, completion_of(sent[draw.number].chat, rows[draw.key].value)
 

@@ -33,7 +33,7 @@ from withstand.grammar import spec_of
 from withstand.line import search_key
 from withstand.plan import Cell, is_joint
 from withstand.spec import RunSpec, run_spec
-from withstand.store import CASES, RunRow, Store
+from withstand.store import CASES, RunRow, Store, is_purged
 
 MOST = 5_000
 """Steps that are written down."""
@@ -86,7 +86,7 @@ def transcript(store: Store, run: RunRow, cell: int, behavior: int, own_code: bo
     keys = run.plan["suites"][planned["suite"]]["behaviors"]
     texts = store.behaviors(keys)
     behaviors = [from_json(Behavior, texts[key]) for key in keys]
-    if any(not b.text for b in behaviors):
+    if any(is_purged(b.text) for b in behaviors):
         raise SpecError("the texts of this run were purged", hint="the verdicts are kept")
     wanted = behaviors[behavior]
     found = Transcript(loss="weights" in getattr(built.attack, "needs", ()))

@@ -16,6 +16,7 @@ keeps what was counted. Tables:
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,9 @@ CASES, COMPLETIONS, VERDICTS = 1, 2, 3
 """The stages of a run, as numbered in `want` and `failure`."""
 
 STAGES = {CASES: "test cases", COMPLETIONS: "completions", VERDICTS: "verdicts"}
+
+PURGED = "purged:"
+"""What stands where `withstand purge` erased a text, before the text's digest."""
 
 tables = sql.MetaData()
 
@@ -473,6 +477,11 @@ def _entry(record: Row | Want | Failure) -> dict[str, Any]:
 
 
 _NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (Row, Want, Failure)}
+
+
+def is_purged(text: str) -> bool:
+    """Whether a text was erased, and its digest alone is left."""
+    return re.fullmatch(PURGED + "[0-9a-f]{32}", text) is not None
 
 
 def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -156,7 +156,7 @@ def test_keys_label_and_the_corrected_rate_follows(browser, path):
         assert len(votes) == len(items)
         assert {name for name, _ in votes} == {"ana"}
         assert {vote for _, vote in votes} == {"success", "failure", "unsure"}
-        watch.wait_for_selector("[id^=corrected-]", timeout=15_000)  # it follows by itself
+        watch.get_by_text(f"{len(items)} labels").wait_for(timeout=15_000)  # it follows by itself
         shown = watch.locator("[id^=corrected-]").all_inner_texts()
         raw = [f"{100 * cell['asr']:.0f} %" for cell in run.cells if not cell["benign"]]
         assert len(shown) == len(raw)
@@ -206,6 +206,7 @@ def test_keys_walk_through_cases_and_filters_need_no_reload(browser, path):
         assert len([url for url in tab.asked if url.endswith(".css")]) == 2  # the page itself was loaded once
         tab.keyboard.press("Escape")
         tab.locator("a.case").first.click()
+        tab.wait_for_selector(".verdict")
         first = tab.url
         tab.keyboard.press("j")
         tab.wait_for_url(lambda url: url != first)

@@ -11,7 +11,7 @@ import withstand
 from explorer_web import SPEC, client, run_path
 from withstand import labeling
 from withstand.cli import cli
-from withstand.core import digest
+from withstand.core import SpecError, digest
 
 
 def purge(path: Path, name: str = "kitchen", *more: str, said: str = "") -> dict:
@@ -26,7 +26,8 @@ def texts_of(run) -> set[str]:
     """Every text of a run that is long enough to be looked for."""
     found = {c["completion"] for c in run.cases() if c["completion"]}
     found |= {turn["text"] for c in run.cases() for turn in c["chat"]} | {c["why"] for c in run.cases()}
-    return {text for text in found if len(text) > 25}
+    plan = str(run.row.plan)  # the script of the target is in the spec, which stays
+    return {text for text in found if len(text) > 25 and repr(text)[1:-1] not in plan and text[:40] not in plan}
 
 
 def bytes_of(path: Path) -> bytes:
@@ -73,8 +74,11 @@ def test_twice_is_once_and_the_run_stays_complete(path):
     once = list(withstand.load("kitchen", path).cases())
     purge(path, "kitchen", "--yes")
     assert list(withstand.load("kitchen", path).cases()) == once
-    again = withstand.run(SPEC, store=path, name="kitchen")
-    assert again.tally.asks == 0
+    with pytest.raises(SpecError, match="were purged"):  # nothing is sent in place of what is gone
+        withstand.run(SPEC, store=path, name="kitchen")
+    with pytest.raises(SpecError, match="were purged"):
+        withstand.run({**SPEC, "judge": "refusal_words", "benign": "none"}, store=path)
+    assert withstand.run(SPEC, store=path, fresh=True).tally.asks > 0
 
 
 def test_other_runs_keep_their_texts_but_for_shared_rows(path):

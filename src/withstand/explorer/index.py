@@ -43,6 +43,7 @@ class Known:
     state: Json
     counts: list[dict[int, tuple[int, int]]]  # by cell and behavior: successes, scored
     categories: list[list[str]]  # by suite and behavior
+    ids: list[list[str]]  # of the behaviors, likewise
     table: int = 0
     total: int = 0
     read: int = 0
@@ -158,12 +159,12 @@ class Index:
         total = self._wants(run)
         if old and old.table and total == old.kept.get("rows") and old.state["missing"] == 0:
             return
-        categories = []
-        for suite in run.plan["suites"]:
-            texts = self.store.behaviors(suite["behaviors"])
-            categories.append([texts[each].get("category", "") for each in suite["behaviors"]])
+        found = [self.store.behaviors(suite["behaviors"]) for suite in run.plan["suites"]]
+        texts = [[texts[key] for key in suite["behaviors"]] for suite, texts in zip(run.plan["suites"], found, strict=True)]
+        categories = [[text.get("category", "") for text in listed] for listed in texts]
+        ids = [[text["id"] for text in listed] for listed in texts]
         told, state = summarize(self.store, run), status(self.store, run)
-        new = Known(run, told, state, [{} for _ in run.plan["cells"]], categories)
+        new = Known(run, told, state, [{} for _ in run.plan["cells"]], categories, ids)
         new.kept["rows"] = total
         new.total = sum(cell["cases"] for cell in new.summary["cells"])
         if old is None:
@@ -227,7 +228,7 @@ class Index:
                 said = self.store.rows([key for listed in draws.values() for *_, key in listed])
                 for place, _, _, key in places:
                     text = texts[keys[place]]
-                    told = (text["id"], text.get("category", ""))
+                    told = (_plain(text["id"]), _plain(text.get("category", "")))
                     cases = made[key].value if key in made else []
                     for number, sample, drawn in draws[place] or [(0, 0, "")]:
                         outcome, split = verdicts.get((place, number, sample), ("error", 0))
@@ -257,5 +258,10 @@ class Index:
 
 
 def _words(text: str) -> str:
-    """What can be searched: SQLite takes no lone surrogate."""
-    return text[:TEXT].encode("utf-8", "replace").decode()
+    """What can be searched."""
+    return _plain(text[:TEXT])
+
+
+def _plain(text: str) -> str:
+    """As SQLite takes it: without a lone surrogate."""
+    return text.encode("utf-8", "backslashreplace").decode()

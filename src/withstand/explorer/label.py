@@ -36,25 +36,30 @@ def queue(asked: Asked, known: Known, purpose: Purpose, n: int, seed: int) -> li
     """The sample that `withstand label` draws, from the index."""
     key = ("queue", purpose, n, seed)
     if key not in known.kept:
-        strata: dict[str, list[tuple[Spot, str]]] = defaultdict(list)
+        strata: dict[str, list[int]] = defaultdict(list)
         cells = known.run.plan["cells"]
         named: dict[Any, str] = {}
-        for cell, outcome, split, spot, behavior in _cases(asked, known):
-            kind = (cell, outcome, bool(split))
+        index = asked.explorer.index
+        for cell, outcome, split, entry in queries.strata(index, known):
+            kind = (cell, outcome, split)
             if kind not in named:
                 named[kind] = labeling.stratum_of(cells[cell], outcome, bool(split), purpose)
             if named[kind]:
-                strata[named[kind]].append((spot, behavior))
+                strata[named[kind]].append(entry)
+        chosen = labeling.drawn(known.run, strata, purpose, n, seed)
+        spots = queries.spots(index, known, [entry for entry, _, _ in chosen])
         known.kept[key] = [
-            Place(spot, f"{spot[0]}:{behavior}:{spot[2]}:{spot[3]}", stratum, size)
-            for (spot, behavior), stratum, size in labeling.drawn(known.run, strata, purpose, n, seed)
+            Place(spot, name_of(known, spot), stratum, size)
+            for spot, (_, stratum, size) in zip(spots, chosen, strict=True)
         ]
     places: list[Place] = known.kept[key]
     return places
 
 
-def _cases(asked: Asked, known: Known) -> Sequence[Any]:
-    return queries.strata(asked.explorer.index, known)
+def name_of(known: Known, spot: Spot) -> str:
+    """How labels name a case."""
+    behavior = known.ids[known.run.plan["cells"][spot[0]]["suite"]][spot[1]]
+    return labeling.place_of({"cell": spot[0], "behavior": behavior, "case": spot[2], "sample": spot[3]})
 
 
 def _wanted(asked: Asked) -> tuple[Purpose, int, int]:
@@ -185,14 +190,14 @@ def _row(known: Known, cell: Json, told: Json) -> dict[str, Any]:
 def _outcomes(asked: Asked, known: Known, places: Sequence[str]) -> dict[str, str]:
     """What the judge said of labeled cases."""
     found = {}
+    suites = [cell["suite"] for cell in known.run.plan["cells"]]
+    numbers = [{name: number for number, name in enumerate(ids)} for ids in known.ids]
     for place in places:
         cell, _, rest = place.partition(":")
         behavior, number, sample = rest.rsplit(":", 2)
-        entry = asked.explorer.index.select(
-            f"SELECT outcome FROM cases_{known.table} WHERE cell = ? AND behavior = ? AND number = ? AND sample = ?",
-            (int(cell), behavior, int(number), int(sample)),
-        )
-        found[place] = entry[0][0] if entry else "error"
+        spot = (int(cell), numbers[suites[int(cell)]][behavior], int(number), int(sample))
+        entry = queries.entry_of(asked.explorer.index, known, spot)
+        found[place] = entry["outcome"] if entry else "error"
     return found
 
 

@@ -34,7 +34,7 @@ class Wanted:
         """From a query string; what makes no sense is left out."""
         after = given.get("after", "")
         names = ("text", "outcome", "target", "defense", "attack", "category", "suite")
-        chosen = {name: given.get(name, "")[:500] for name in names}
+        chosen = {name: given.get(name, "")[:500].encode("utf-8", "backslashreplace").decode() for name in names}
         return Wanted(**chosen, after=int(after) if re.fullmatch(r"\d{1,12}", after) else 0)
 
     def query(self, **changed: Any) -> dict[str, Any]:
@@ -97,12 +97,20 @@ def entry_of(index: Index, known: Known, spot: Spot) -> dict[str, Any] | None:
     return dict(zip(names, found[0], strict=True)) if found else None
 
 
-def strata(index: Index, known: Known) -> list[tuple[int, str, int, Spot, str]]:
-    """Every case as (cell, outcome, split, spot, behavior), in the plan's order."""
-    found = index.select(
-        f"SELECT cell, outcome, split, place, number, sample, behavior FROM cases_{known.table} ORDER BY id"
-    )
-    return [(c, outcome, split, (c, p, n, s), behavior) for c, outcome, split, p, n, s, behavior in found]
+def strata(index: Index, known: Known) -> list[tuple[int, str, int, int]]:
+    """Every case as (cell, outcome, split, number of its entry), in the plan's order."""
+    return index.select(f"SELECT cell, outcome, split, id FROM cases_{known.table} ORDER BY id")
+
+
+def spots(index: Index, known: Known, ids: Sequence[int]) -> list[Spot]:
+    """Where these entries are, in this order."""
+    found = {}
+    for start in range(0, len(ids), 500):
+        part = ids[start : start + 500]
+        marks = ", ".join("?" * len(part))
+        statement = f"SELECT id, cell, place, number, sample FROM cases_{known.table} WHERE id IN ({marks})"
+        found |= {number: spot for number, *spot in index.select(statement, part)}
+    return [tuple(found[number]) for number in ids]
 
 
 def differing(

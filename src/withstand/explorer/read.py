@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from withstand import labeling
 from withstand.core import Json, digest
 from withstand.explorer import queries
 from withstand.explorer.app import Asked, Refused, plain
@@ -115,7 +116,7 @@ def case(asked: Asked) -> Response:
     wanted = Wanted.of(asked.query)
     before, after = queries.beside(asked.explorer.index, known, wanted, entry["id"])
     seen = view(asked, known, spot, found[0], LONGEST)
-    place = ":".join(str(found[0][name]) for name in ("cell", "behavior", "case", "sample"))
+    place = labeling.place_of(found[0])
     labels = [label for label in asked.explorer.store.labels(known.run.key) if label["place"] == place]
     mine = [f for f in asked.explorer.store.findings(known.run.key) if f.get("spot") == list(spot)]
     values = {
