@@ -55,7 +55,9 @@ class Explorer:
 
     @cached_property
     def index(self) -> Index:
-        return Index(self.store, self.wait)
+        from withstand.explorer.label import ready
+
+        return Index(self.store, self.wait, ready)
 
     def audit(self, who: str, action: str, subject: str) -> None:
         """Keep who did what; without it, it is not done."""

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,10 +61,11 @@ class Known:
 
 
 class Index:
-    """The runs of a store as read. `wait`: seconds a caller waits for a run that was not read yet."""
+    """The runs of a store as read. `wait`: seconds a caller waits for a run that was not read yet. `ready`: what pages
+    want worked out of a run before it is shown."""
 
-    def __init__(self, store: Store, wait: float = WAIT) -> None:
-        self.store, self.wait = store, wait
+    def __init__(self, store: Store, wait: float = WAIT, ready: Callable[["Index", Known], None] | None = None) -> None:
+        self.store, self.wait, self._ready = store, wait, ready
         self._known: dict[str, Known] = {}
         self._wanted: queue.Queue[str] = queue.Queue()
         self._asked: dict[str, threading.Event] = {}
@@ -199,6 +200,8 @@ class Index:
         ):
             new.counts[cell][place] = (success, scored)
         new.table, new.total, new.at, new.took = table, new.read, time.time(), time.monotonic() - began
+        if self._ready:
+            self._ready(self, new)
         self._known[key] = new
         if old and old.table:
             with self._lock:  # a page may hold the old table for one more query

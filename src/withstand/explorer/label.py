@@ -1,5 +1,6 @@
 """People label cases without the judge's answer, and see what their labels do to the rates."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from withstand.calibrate import Pair, agreement, by_category, people, said
 from withstand.core import Json
 from withstand.explorer import queries
 from withstand.explorer.app import Asked, Refused
-from withstand.explorer.index import Known
+from withstand.explorer.index import Index, Known
 from withstand.explorer.read import LONGEST, view
 from withstand.labeling import Item, Purpose, Vote
 from withstand.report.cases import Spot, picked
@@ -24,42 +25,51 @@ NUMBER = 60
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A case of a queue: where it is, how labels name it, its stratum and that stratum's size."""
+    """A case of a queue: its entry in the index, its stratum and that stratum's size."""
 
-    spot: Spot
-    name: str
+    entry: int
     stratum: str
     size: int
 
 
-def queue(asked: Asked, known: Known, purpose: Purpose, n: int, seed: int) -> list[Place]:
+def queue(index: Index, known: Known, purpose: Purpose, n: int = NUMBER, seed: int = 0) -> list[Place]:
     """The sample that `withstand label` draws, from the index."""
     key = ("queue", purpose, n, seed)
     if key not in known.kept:
         strata: dict[str, list[int]] = defaultdict(list)
         cells = known.run.plan["cells"]
-        named: dict[Any, str] = {}
-        index = asked.explorer.index
-        for cell, outcome, split, entry in queries.strata(index, known):
-            kind = (cell, outcome, split)
-            if kind not in named:
-                named[kind] = labeling.stratum_of(cells[cell], outcome, bool(split), purpose)
-            if named[kind]:
-                strata[named[kind]].append(entry)
-        chosen = labeling.drawn(known.run, strata, purpose, n, seed)
-        spots = queries.spots(index, known, [entry for entry, _, _ in chosen])
-        known.kept[key] = [
-            Place(spot, name_of(known, spot), stratum, size)
-            for spot, (_, stratum, size) in zip(spots, chosen, strict=True)
-        ]
+        for cell, outcome, split, entries in queries.strata(index, known):
+            if stratum := labeling.stratum_of(cells[cell], outcome, bool(split), purpose):
+                strata[stratum] += entries
+        for entries in strata.values():
+            entries.sort()
+        known.kept[key] = [Place(*drawn) for drawn in labeling.drawn(known.run, strata, purpose, n, seed)]
     places: list[Place] = known.kept[key]
     return places
+
+
+def ready(index: Index, known: Known) -> None:
+    """Draw the usual samples before anybody asks, which of many cases takes a while."""
+    for purpose in get_args(Purpose):
+        queue(index, known, purpose)
 
 
 def name_of(known: Known, spot: Spot) -> str:
     """How labels name a case."""
     behavior = known.ids[known.run.plan["cells"][spot[0]]["suite"]][spot[1]]
     return labeling.place_of({"cell": spot[0], "behavior": behavior, "case": spot[2], "sample": spot[3]})
+
+
+def entry_named(index: Index, known: Known, name: str) -> dict[str, Any] | None:
+    """The entry of a case that labels name so; None where the run has none."""
+    told = re.fullmatch(r"(\d{1,9}):(.*):(\d{1,9}):(\d{1,9})", name, re.DOTALL)
+    if not told or int(told[1]) >= len(known.run.plan["cells"]):
+        return None
+    suite = known.run.plan["cells"][int(told[1])]["suite"]
+    places = known.kept.setdefault(("places", suite), {each: place for place, each in enumerate(known.ids[suite])})
+    if told[2] not in places:
+        return None
+    return queries.entry_of(index, known, (int(told[1]), places[told[2]], int(told[3]), int(told[4])))
 
 
 def _wanted(asked: Asked) -> tuple[Purpose, int, int]:
@@ -78,17 +88,19 @@ def page(asked: Asked) -> Response:
     asked.need("labeler")
     known = asked.known()
     purpose, n, seed = _wanted(asked)
-    places = queue(asked, known, purpose, n, seed)
-    done = labeling.labeled_by(asked.explorer.store, known.run, asked.who, purpose)
+    index = asked.explorer.index
+    places = queue(index, known, purpose, n, seed)
+    named = labeling.labeled_by(asked.explorer.store, known.run, asked.who, purpose)
+    done = {entry["id"] for name in named if (entry := entry_named(index, known, name))}
     skipped = int(asked.query.get("skip", "0")) if asked.query.get("skip", "0").isdigit() else 0
-    left = [place for place in places if place.name not in done]
-    left = left[skipped % len(left) :] + left[: skipped % len(left)] if left else []
-    case = None
+    left = [place for place in places if place.entry not in done]
+    case, name = None, ""
     if left:
-        [found] = picked(asked.explorer.store, known.run, [left[0].spot])
-        case = view(asked, known, left[0].spot, found, LONGEST)
+        [spot] = queries.spots(index, known, [left[skipped % len(left)].entry])
+        [found] = picked(asked.explorer.store, known.run, [spot])
+        case, name = view(asked, known, spot, found, LONGEST), name_of(known, spot)
     return asked.page(
-        "label", known=known, run=known.run, case=case, place=left[0] if left else None, done=len(places) - len(left),
+        "label", known=known, run=known.run, case=case, name=name, done=len(places) - len(left),
         total=len(places), purpose=purpose, n=n, seed=seed, skip=skipped, path=asked.request.url.path,
         query={"for": purpose, "n": n, "seed": seed},
     )  # fmt: skip
@@ -107,12 +119,15 @@ def save(asked: Asked) -> Response:
         return asked.to(asked.request.url.path, **query, skip=int(skip) + 1)
     if vote not in get_args(Vote):
         raise Refused(400, f"{vote!r} is no vote", "success, failure or unsure")
-    place = next((each for each in queue(asked, known, purpose, n, seed) if each.name == named), None)
+    entry = entry_named(asked.explorer.index, known, named)
+    places = queue(asked.explorer.index, known, purpose, n, seed)
+    place = next((each for each in places if entry and each.entry == entry["id"]), None)
     if place is None:
         raise Refused(400, "this case is not in the sample", "reload the page")
-    [case] = picked(asked.explorer.store, known.run, [place.spot])
-    cell = known.run.plan["cells"][place.spot[0]]
-    item = Item(place.name, place.stratum, place.size, cell["target"], cell["attack"], case)
+    [spot] = queries.spots(asked.explorer.index, known, [place.entry])
+    [case] = picked(asked.explorer.store, known.run, [spot])
+    cell = known.run.plan["cells"][spot[0]]
+    item = Item(named, place.stratum, place.size, cell["target"], cell["attack"], case)
     labeling.add(asked.explorer.store, known.run, item, vote, asked.who, purpose)  # type: ignore[arg-type] # checked
     return asked.to(asked.request.url.path, **query, **({"skip": skip} if int(skip) else {}))
 
@@ -189,16 +204,8 @@ def _row(known: Known, cell: Json, told: Json) -> dict[str, Any]:
 
 def _outcomes(asked: Asked, known: Known, places: Sequence[str]) -> dict[str, str]:
     """What the judge said of labeled cases."""
-    found = {}
-    suites = [cell["suite"] for cell in known.run.plan["cells"]]
-    numbers = [{name: number for number, name in enumerate(ids)} for ids in known.ids]
-    for place in places:
-        cell, _, rest = place.partition(":")
-        behavior, number, sample = rest.rsplit(":", 2)
-        spot = (int(cell), numbers[suites[int(cell)]][behavior], int(number), int(sample))
-        entry = queries.entry_of(asked.explorer.index, known, spot)
-        found[place] = entry["outcome"] if entry else "error"
-    return found
+    found = {place: entry_named(asked.explorer.index, known, place) for place in places}
+    return {place: entry["outcome"] if entry else "error" for place, entry in found.items()}
 
 
 ROUTES = (

@@ -54,10 +54,10 @@ def cells_of(known: Known, wanted: Wanted) -> list[int] | None:
 
 def find(index: Index, known: Known, wanted: Wanted, limit: int = PAGE) -> list[tuple[int, Spot]]:
     """Cases in the plan's order, each with its number."""
-    where, values = _where(known, wanted)
+    source, where, values = _where(known, wanted)
     found = index.select(
-        f"SELECT id, cell, place, number, sample FROM cases_{known.table} AS c WHERE {where} AND id > ? "
-        f"ORDER BY id LIMIT {limit}",
+        f"SELECT c.id, cell, place, number, sample FROM {source} WHERE {where} AND {_id(wanted)} > ? "
+        f"ORDER BY {_id(wanted)} LIMIT {limit}",
         [*values, wanted.after],
     )
     return [(entry[0], tuple(entry[1:])) for entry in found]
@@ -65,22 +65,26 @@ def find(index: Index, known: Known, wanted: Wanted, limit: int = PAGE) -> list[
 
 def count(index: Index, known: Known, wanted: Wanted) -> dict[str, int]:
     """How many cases of each outcome there are, whatever outcome is wanted; of a search at most `MOST` in all."""
-    where, values = _where(known, Wanted(**wanted.query(outcome="", after=0)))
-    inner = f"SELECT outcome FROM cases_{known.table} AS c WHERE {where}"
-    if wanted.text:
-        inner += f" LIMIT {MOST + 1}"
+    every = Wanted(**wanted.query(outcome="", after=0))
+    if not every.text and every in known.kept:
+        return dict(known.kept[every])
+    source, where, values = _where(known, every)
+    inner = f"SELECT outcome FROM {source} WHERE {where}" + (f" LIMIT {MOST + 1}" if every.text else "")
     found = dict(index.select(f"SELECT outcome, count(*) FROM ({inner}) GROUP BY outcome", values))
-    return {outcome: found.get(outcome, 0) for outcome in OUTCOMES}
+    told = {outcome: found.get(outcome, 0) for outcome in OUTCOMES}
+    if not every.text:
+        known.kept[every] = told
+    return dict(told)
 
 
 def beside(index: Index, known: Known, wanted: Wanted, number: int) -> tuple[Spot | None, Spot | None]:
     """The cases before and after this one among those wanted."""
-    where, values = _where(known, wanted)
+    source, where, values = _where(known, wanted)
     found = []
     for sign, order in (("<", "DESC"), (">", "ASC")):
         entry = index.select(
-            f"SELECT cell, place, number, sample FROM cases_{known.table} AS c WHERE {where} AND id {sign} ? "
-            f"ORDER BY id {order} LIMIT 1",
+            f"SELECT cell, place, number, sample FROM {source} WHERE {where} AND {_id(wanted)} {sign} ? "
+            f"ORDER BY {_id(wanted)} {order} LIMIT 1",
             [*values, number],
         )
         found.append(tuple(entry[0]) if entry else None)
@@ -97,9 +101,12 @@ def entry_of(index: Index, known: Known, spot: Spot) -> dict[str, Any] | None:
     return dict(zip(names, found[0], strict=True)) if found else None
 
 
-def strata(index: Index, known: Known) -> list[tuple[int, str, int, int]]:
-    """Every case as (cell, outcome, split, number of its entry), in the plan's order."""
-    return index.select(f"SELECT cell, outcome, split, id FROM cases_{known.table} ORDER BY id")
+def strata(index: Index, known: Known) -> list[tuple[int, str, int, list[int]]]:
+    """Every case by its (cell, outcome, split), as the numbers of its entries."""
+    found = index.select(
+        f"SELECT cell, outcome, split, group_concat(id) FROM cases_{known.table} GROUP BY cell, outcome, split"
+    )
+    return [(cell, outcome, split, list(map(int, ids.split(",")))) for cell, outcome, split, ids in found]
 
 
 def spots(index: Index, known: Known, ids: Sequence[int]) -> list[Spot]:
@@ -119,19 +126,33 @@ def differing(
     """The cases that two cells share (behavior, case and sample), those with another outcome first, as (spot, spot,
     behavior, outcome, outcome); and how many there are of each pair of outcomes. only: of one such pair."""
     (a, cell_a), (b, cell_b) = one, two
+    key = ("pairs", cell_a, b.run.key, b.table, cell_b)
     joined = (
-        f"FROM cases_{a.table} AS a JOIN cases_{b.table} AS b ON b.cell = ? AND b.behavior = a.behavior "
-        "AND b.number = a.number AND b.sample = a.sample WHERE a.cell = ?"
+        f"FROM cases_{a.table} AS a NOT INDEXED JOIN cases_{b.table} AS b ON b.cell = ? AND b.behavior = a.behavior "
+        "AND b.number = a.number AND b.sample = a.sample WHERE a.id BETWEEN ? AND ?"
     )
-    pairs = index.select(f"SELECT a.outcome, b.outcome, count(*) {joined} GROUP BY 1, 2", [cell_b, cell_a])
-    chosen, values = ("AND a.outcome = ? AND b.outcome = ?", list(only)) if only else ("", [])
-    found = index.select(
-        f"SELECT a.place, b.place, a.number, a.sample, a.behavior, a.outcome, b.outcome {joined} {chosen} "
-        f"ORDER BY a.outcome = b.outcome, a.id LIMIT {PAIRS} OFFSET ?",
-        [cell_b, cell_a, *values, skip],
-    )
-    shared = [((cell_a, pa, n, s), (cell_b, pb, n, s), behavior, oa, ob) for pa, pb, n, s, behavior, oa, ob in found]
-    return shared, {(left, right): n for left, right, n in pairs}
+    bounds = index.select(f"SELECT min(id), max(id) FROM cases_{a.table} WHERE cell = ?", [cell_a])[0]  # one stretch
+    values = [cell_b, *bounds]
+    if key not in a.kept:
+        found = index.select(f"SELECT a.outcome, b.outcome, count(*) {joined} GROUP BY 1, 2", values)
+        a.kept[key] = {(left, right): n for left, right, n in found}
+    pairs: dict[tuple[str, str], int] = a.kept[key]
+    changed = sum(n for (left, right), n in pairs.items() if left != right)
+
+    def page(condition: str, more: Sequence[Any], limit: int, offset: int) -> list[Any]:
+        return index.select(
+            f"SELECT a.place, b.place, a.number, a.sample, a.behavior, a.outcome, b.outcome {joined} AND {condition} "
+            "ORDER BY a.id LIMIT ? OFFSET ?",
+            [*values, *more, limit, offset],
+        )
+
+    if only:
+        listed = page("a.outcome = ? AND b.outcome = ?", only, PAIRS, skip)
+    else:
+        listed = page("a.outcome <> b.outcome", (), PAIRS, skip) if skip < changed else []
+        if len(listed) < PAIRS:
+            listed += page("a.outcome = b.outcome", (), PAIRS - len(listed), max(0, skip - changed))
+    return [((cell_a, pa, n, s), (cell_b, pb, n, s), name, oa, ob) for pa, pb, n, s, name, oa, ob in listed], pairs
 
 
 def options(known: Known) -> dict[str, list[str]]:
@@ -145,9 +166,19 @@ def options(known: Known) -> dict[str, list[str]]:
     }
 
 
-def _where(known: Known, wanted: Wanted) -> tuple[str, list[Any]]:
-    """A condition on `c` with its values."""
+def _id(wanted: Wanted) -> str:
+    """The number of an entry, where it can be had in order: of a search, from the words."""
+    return "t.rowid" if wanted.text.strip() else "c.id"
+
+
+def _where(known: Known, wanted: Wanted) -> tuple[str, str, list[Any]]:
+    """A source with the entries as `c`, and a condition with its values."""
     parts, values = ["1"], []
+    source = f"cases_{known.table} AS c"
+    if wanted.text.strip():  # first: its matches come in the order of their numbers
+        source = f"words_{known.table} AS t CROSS JOIN cases_{known.table} AS c ON c.id = t.rowid"
+        parts.append(f"t.words_{known.table} MATCH ?")
+        values.append(matching(wanted.text))
     cells = cells_of(known, wanted)
     if cells is not None:
         parts.append(f"cell IN ({', '.join('?' * len(cells))})")
@@ -156,10 +187,7 @@ def _where(known: Known, wanted: Wanted) -> tuple[str, list[Any]]:
         if getattr(wanted, name):
             parts.append(f"{name} = ?")
             values.append(getattr(wanted, name))
-    if wanted.text.strip():
-        parts.append(f"id IN (SELECT rowid FROM words_{known.table} WHERE words_{known.table} MATCH ?)")
-        values.append(matching(wanted.text))
-    return " AND ".join(parts), values
+    return source, " AND ".join(parts), values
 
 
 def matching(text: str) -> str:

@@ -70,19 +70,15 @@ def picked(store: Store, run: RunRow, spots: Sequence[Spot]) -> list[Json]:
             by_cell[spot[0]].append(spot)
     for cell, asked in by_cell.items():
         listed: dict[int, list[Place]] = {CASES: [], COMPLETIONS: [], VERDICTS: []}
-        for part in chunks(asked, 100):
-            here = [sql.and_(w.behavior == b, w.number == n, w.sample == s) for _, b, n, s in part]
-            for stage, places in (
-                (CASES, [sql.and_(w.behavior.in_({b for _, b, _, _ in part}), w.number == 0, w.sample == 0)]),
-                (COMPLETIONS, here),
-                (VERDICTS, here),
+        here = {spot[1:] for spot in asked}
+        for part in chunks(sorted({behavior for behavior, _, _ in here}), 100):
+            for stage, *place in store.select(
+                sql.select(w.stage, w.behavior, w.number, w.sample, w.key)
+                .where(w.run == run.key, w.stage.in_(listed), w.cell == cell, w.behavior.in_(part))
+                .order_by(w.behavior)
             ):
-                listed[stage] += store.select(
-                    sql.select(w.behavior, w.number, w.sample, w.key)
-                    .where(w.run == run.key, w.stage == stage, w.cell == cell, sql.or_(*places))
-                    .order_by(w.behavior)
-                )
-        listed[CASES] = sorted(set(map(tuple, listed[CASES])))  # type: ignore[arg-type,unused-ignore] # rows of four
+                if stage == CASES or tuple(place[:3]) in here:
+                    listed[stage].append(tuple(place))
         keys = run.plan["suites"][run.plan["cells"][cell]["suite"]]["behaviors"]
         keys = {behavior: keys[behavior] for behavior, *_ in listed[CASES]}
         texts = store.behaviors(keys.values())
