@@ -10,7 +10,7 @@ CELLS, BEHAVIORS, CASES = 10, 1_000, 20
 
 
 def bench(folder: Path) -> dict[str, Any]:
-    """Median and worst of 7 requests of each page, in this process, over HTTP's own layers; a session that sees texts."""
+    """Median and worst of 7 requests of each page, in this process, over HTTP's layers, texts shown."""
     try:
         from starlette.testclient import TestClient
     except ImportError:
@@ -18,7 +18,7 @@ def bench(folder: Path) -> dict[str, Any]:
     sys.path.insert(0, str(Path(__file__).parent))
     from bench import million
 
-    from withstand import api, labeling
+    from withstand import api
     from withstand.explorer.app import Explorer, make_app
     from withstand.explorer.security import Door
 
@@ -34,13 +34,13 @@ def bench(folder: Path) -> dict[str, Any]:
         rates = rates or (time.perf_counter() - begin if known else None)
     read = time.perf_counter() - begin
     web = TestClient(make_app(explorer), base_url="http://127.0.0.1:8765", follow_redirects=False)
-    base = f"/runs/{run.key[:16]}"
+    base, attack = f"/runs/{run.key[:16]}", run.plan["cells"][-1]["attack"]
     pages = {
         "runs": "/",
         "run": base,
         "cases": f"{base}/cases",
         "cases, one outcome": f"{base}/cases?outcome=unscored",
-        "cases, attack, category and outcome": f"{base}/cases?category=c7&outcome=filtered&attack=best_of_n,n=20,seed=9",
+        "cases, attack, category and outcome": f"{base}/cases?category=c7&outcome=filtered&attack={attack}",
         "cases, the last page": f"{base}/cases?after={CELLS * BEHAVIORS * CASES - 60}",
         "search, a word in every case": f"{base}/cases?text=say",
         "search, a phrase in 200": f"{base}/cases?text=%22Please+say+77%22",
@@ -78,7 +78,12 @@ def bench(folder: Path) -> dict[str, Any]:
         found["pages_ms"][name] = [round(statistics.median(times[1:]), 1), round(max(times[1:]), 1)]
     explorer.index.close()
     worst = max(max(found["first_ms"][name], found["pages_ms"][name][1]) for name in pages)
-    return {**found, "unit": "ms: median and worst of 7, after the first", "goal": "< 200 ms", "ratio_to_goal": round(worst / 200, 3)}
+    return {
+        **found,
+        "unit": "ms: median and worst of 7, after the first",
+        "goal": "< 200 ms",
+        "ratio_to_goal": round(worst / 200, 3),
+    }
 
 
 def label_some(store: Any, run: Any) -> None:
@@ -89,9 +94,10 @@ def label_some(store: Any, run: Any) -> None:
         cell, behavior = number % CELLS, f"b{number * 4}"
         value = {
             "run": run.key, "place": f"{cell}:{behavior}:0:0", "stratum": f"failure, {cell}", "size": 10_000,
-            "purpose": "calibration", "labeler": ("ana", "ben")[number % 2], "vote": ("success", "failure")[number % 3 == 0],
+            "purpose": "calibration", "labeler": ("ana", "ben")[number % 2],
+            "vote": ("success", "failure")[number % 3 == 0],
             "target": "scripted", "attack": run.plan["cells"][cell]["attack"], "created": time.time(),
-            "behavior": {"behavior": behavior, "text": f"Please say {number}", "context": "", "category": f"c{number * 4 % 8}"},
+            "behavior": {"behavior": behavior, "text": "Please say it", "context": "", "category": f"c{number * 4 % 8}"},
             "prompt": "p", "completion": "c" * 500, "finish": "stop",
         }  # fmt: skip
         store.add_label(digest([number]), run.key, value)

@@ -11,7 +11,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from withstand import find
-from withstand.core import Behavior, Json, Message, SpecError, Suite, TestCase, digest, draw, to_json, user
+from withstand.core import Behavior, Json, Message, SpecError, Suite, TestCase, digest, draw, is_purged, to_json, user
 from withstand.spec import RunSpec, choice_of
 
 
@@ -166,6 +166,12 @@ def _chat(path: str, name: str, entry: Any) -> tuple[Message, ...]:
     except (TypeError, KeyError, AttributeError):
         pass
     raise SpecError(f"{path}: a test case of {name} is neither text nor a list of role and content")
+
+
+def check_texts(texts: Iterable[str]) -> None:
+    """Raise `SpecError` for a purged one: what stands in its place must not be sent or judged."""
+    if any(is_purged(text) for text in texts):
+        raise SpecError("rows that this run builds on were purged: their texts are gone", hint="--fresh asks all anew")
 
 
 # --- hosts -------------------------------------------------------------------------------------------------------

@@ -7,12 +7,14 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast
 
+from withstand.content import PURGED as PURGED
 from withstand.content import Json as Json
 from withstand.content import digest as digest
 from withstand.content import draw as draw
 from withstand.content import dumps as dumps
 from withstand.content import filled as filled
 from withstand.content import from_json as from_json
+from withstand.content import is_purged as is_purged
 from withstand.content import rng as rng
 from withstand.content import to_json as to_json
 from withstand.errors import AskError as AskError

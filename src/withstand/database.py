@@ -64,6 +64,13 @@ def tune(connection: sqlite3.Connection, _: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
+def scrub(engine: sql.Engine) -> None:
+    """Leave no old page of a file behind, in free space or in the write-ahead log."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM")
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def _relax(connection: sqlite3.Connection, _: object) -> None:
     """With WAL a crash of the process loses nothing, and one of the machine at most the last transactions."""
     connection.execute("PRAGMA synchronous=NORMAL")

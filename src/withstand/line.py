@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from withstand import find, frozen, store
-from withstand.choose import Given
+from withstand.choose import Given, check_texts
 from withstand.core import (
     Behavior,
     Chat,
@@ -379,12 +379,6 @@ def _completions(running: Running) -> Iterator[tuple[Want, Completion]]:
             if want.key in rows:
                 check_texts([rows[want.key].value.get("text", "")])
                 yield want, completion_of(case.chat, rows[want.key].value)
-
-
-def check_texts(texts: Iterable[str]) -> None:
-    """Raise `SpecError` for a purged one: what stands in its place must not be sent or judged."""
-    if any(store.is_purged(text) for text in texts):
-        raise SpecError("rows that this run builds on were purged: their texts are gone", hint="--fresh asks all anew")
 
 
 # --- stage 3: verdicts -------------------------------------------------------------------------------------------

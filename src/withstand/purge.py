@@ -12,11 +12,10 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from withstand.core import Json, digest, dumps
+from withstand.core import PURGED, Json, digest, dumps, is_purged
 from withstand.store import (
     CASES,
     COMPLETIONS,
-    PURGED,
     VERDICTS,
     RunRow,
     Store,
@@ -26,7 +25,6 @@ from withstand.store import (
     chunks,
     failure,
     finding,
-    is_purged,
     label,
     row,
     want,
@@ -60,7 +58,6 @@ def purge(store: Store, run: RunRow, person: str) -> Json:
         entry = {"key": digest(["purge", run.key, store.writer, done]), "created": time.time(), "person": person}
         subject = f"{run.name}: {done['rows']} rows, {done['answers']} answers"
         connection.execute(audit.insert(), [entry | {"action": "purge", "subject": subject, "writer": store.writer}])
-    store.scrub()
     return done
 
 
@@ -78,9 +75,7 @@ def _shared(connection: sql.Connection, run: RunRow) -> list[str]:
     return [name for (name,) in connection.execute(sql.select(runs.c.name).where(runs.c.key.in_(others)))]
 
 
-def _rewrite(
-    connection: sql.Connection, table: sql.Table, keys: Iterable[str], erase: Callable[[Json], Json]
-) -> int:
+def _rewrite(connection: sql.Connection, table: sql.Table, keys: Iterable[str], erase: Callable[[Json], Json]) -> int:
     """Replace the values of these entries by what `erase` leaves of them; how many there were."""
     count = 0
     change = sql.update(table).where(table.c.key == sql.bindparam("k")).values(value=sql.bindparam("v"))
@@ -171,4 +166,3 @@ def _verdict(value: Json) -> Json:
 def _behavior(value: Json) -> Json:
     kept = {name: inner for name, inner in value.items() if name not in ("tags", "target_string", "context")}
     return {**kept, "text": gone(value["text"])}
-

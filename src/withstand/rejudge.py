@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import sqlalchemy as sql
 
 from withstand import find
+from withstand.choose import check_texts
 from withstand.core import (
     Behavior,
     Completion,
@@ -27,7 +28,7 @@ from withstand.drive import Caps, Job, Tally, completion_of, drive
 from withstand.flows import nothing_to_judge
 from withstand.grammar import parse
 from withstand.labels import said_by
-from withstand.line import check_texts, lacking, named, sources_of, verdict_job
+from withstand.line import lacking, named, sources_of, verdict_job
 from withstand.store import CASES, COMPLETIONS, VERDICTS, RunRow, Store, Want, chunks, want
 
 

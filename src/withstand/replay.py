@@ -26,6 +26,7 @@ from withstand.core import (
     Worked,
     from_json,
     intercept,
+    is_purged,
 )
 from withstand.drive import Job, replay
 from withstand.flows import Budget, Meter, collected, defended, metered, until_success
@@ -33,7 +34,7 @@ from withstand.grammar import spec_of
 from withstand.line import search_key
 from withstand.plan import Cell, is_joint
 from withstand.spec import RunSpec, run_spec
-from withstand.store import CASES, RunRow, Store, is_purged
+from withstand.store import CASES, RunRow, Store
 
 MOST = 5_000
 """Steps that are written down."""
@@ -41,7 +42,7 @@ MOST = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that happened: `kind` is ask (a chat to `whom` and the answer), work (on a model's device) or test case.
+    """One thing that happened: `kind` is ask (a chat to `whom` and the answer), work (on a device) or test case.
 
     `score`: of a test case, higher is better; None for a final one. `asks`: chats to the target so far.
     """
@@ -167,7 +168,9 @@ def _cell(spec: RunSpec, run: RunRow, index: int) -> Cell:
                     if all(cell.keys[name] == key for name, key in named.items()):
                         return cell
     if planned["attack"].startswith("cases:") or " found on " in planned["attack"]:
-        raise SpecError("its test cases came from elsewhere: there was no search", hint="the conversation is all there is")
+        raise SpecError(
+            "its test cases came from elsewhere: there was no search", hint="the conversation is all there is"
+        )
     raise SpecError(
         "the components here are not those that made these rows: another version, other fields or another model",
         hint="open it where the run was made",

@@ -1,4 +1,4 @@
-"""The commands of the explorer: `withstand serve`, and `withstand purge`, which erases what it should not show again."""
+"""The commands of the explorer: `withstand serve`, and `withstand purge`, which erases texts for good."""
 
 import getpass
 import socket
@@ -84,18 +84,26 @@ def _socket(host: str, port: int) -> socket.socket:
         made.bind((host, port))
     except OSError as error:
         made.close()
-        raise SpecError(f"cannot listen on {host}:{port}: {error.strerror}", hint="--port 0 takes a free one") from error
+        raise SpecError(
+            f"cannot listen on {host}:{port}: {error.strerror}", hint="--port 0 takes a free one"
+        ) from error
     made.listen(128)
     return made
 
 
 @click.command(context_settings=CONTEXT)
 @click.argument("name", metavar="RUN")
-@click.option("--text", is_flag=True, required=True, help="Say that texts are to be erased: it cannot be undone.")
+@click.option(
+    "--text",
+    is_flag=True,
+    required=True,
+    expose_value=False,
+    help="Say that texts are to be erased: it cannot be undone.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @store_option
 @json_option
-def purge(name: str, text: bool, yes: bool, store: str, as_json: bool) -> int:
+def purge(name: str, yes: bool, store: str, as_json: bool) -> int:
     """Erase the texts of a run: prompts, completions, answers, reasons, labels' copies. Verdicts and digests stay.
 
     Rows that other runs share lose their texts there too. The one exception to a store that only grows.
@@ -113,8 +121,8 @@ def purge(name: str, text: bool, yes: bool, store: str, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(done))
         return 0
-    console.put(f"erased the texts of {run.name}: {done['rows']} rows, {done['answers']} answers, {done['labels']} labels, "
-                f"{done['findings']} findings, {done['behaviors']} behaviors, {done['failures']} messages of failures")  # fmt: skip
+    kinds = ("rows", "answers", "labels", "findings", "behaviors", "failures")
+    console.put(f"erased the texts of {run.name}: {', '.join(f'{done[kind]} {kind}' for kind in kinds)}")
     if done["shared"]:
         console.say(f"these runs shared some of them: {', '.join(done['shared'])}")
     return 0

@@ -16,7 +16,6 @@ keeps what was counted. Tables:
 
 import json
 import os
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,16 +28,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
 from withstand.core import Json, StoreError, digest, dumps
-from withstand.database import BUSY, HINTS, locate, tune, use_wal
+from withstand.database import BUSY, HINTS, locate, scrub, tune, use_wal
 
 SCHEMA = "1"
 CASES, COMPLETIONS, VERDICTS = 1, 2, 3
 """The stages of a run, as numbered in `want` and `failure`."""
 
 STAGES = {CASES: "test cases", COMPLETIONS: "completions", VERDICTS: "verdicts"}
-
-PURGED = "purged:"
-"""What stands where `withstand purge` erased a text, before the text's digest."""
 
 tables = sql.MetaData()
 
@@ -343,15 +339,13 @@ class Store:
 
     def add_finding(self, run_key: str, value: Json) -> str:
         """What a person found by hand, in a case of a run or ("") in a probe; its key."""
-        key = digest([run_key, value])
-        entry = {"key": key, "run": run_key, "created": time.time(), "value": dumps(value), "writer": self.writer}
-        self._write({finding: [entry]})
-        return key
+        entry = {"key": digest([run_key, value]), "run": run_key, "created": time.time(), "value": dumps(value)}
+        self._write({finding: [entry | {"writer": self.writer}]})
+        return str(entry["key"])
 
     def add_audit(self, person: str, action: str, subject: str) -> None:
         """That a person did something that must be traceable: revealed, exported, purged."""
-        now = time.time()
-        entry = {"key": digest([now, person, action, subject, os.urandom(8).hex()]), "created": now, "person": person}
+        entry = {"key": digest([os.urandom(16).hex()]), "created": time.time(), "person": person}
         self._write({audit: [entry | {"action": action, "subject": subject, "writer": self.writer}]})
 
     # --- reading ---
@@ -399,10 +393,8 @@ class Store:
     def audits(self, limit: int = 200) -> list[Json]:
         """The newest entries of the audit."""
         c = audit.c
-        found = self._select(
-            sql.select(c.created, c.person, c.action, c.subject).order_by(c.created.desc(), c.key).limit(limit)
-        )
-        return [dict(zip(("created", "person", "action", "subject"), entry, strict=True)) for entry in found]
+        chosen = sql.select(c.created, c.person, c.action, c.subject).order_by(c.created.desc(), c.key).limit(limit)
+        return [dict(entry._mapping) for entry in self._select(chosen)]
 
     def calibrations(self, judges: Iterable[str]) -> dict[str, list[Json]]:
         """The calibrations of each of these judges that has one, by the judge's key, oldest first."""
@@ -433,19 +425,12 @@ class Store:
 
     @contextmanager
     def changing(self) -> Iterator[sql.Connection]:
-        """A transaction that may change what stands: for `purge` alone."""
-        with self._errors(), self.engine.begin() as connection:
+        """A transaction that may change what stands, and leaves nothing of it in the file: for `purge` alone."""
+        with self._errors():
+            with self.engine.begin() as connection:
+                yield connection
             if self.path:
-                connection.exec_driver_sql("PRAGMA secure_delete=ON")  # what is replaced is overwritten in its page
-            yield connection
-
-    def scrub(self) -> None:
-        """Leave no old page of an SQLite file behind: in free space, or in the write-ahead log."""
-        if not self.path:
-            return
-        with self._errors(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("VACUUM")
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+                scrub(self.engine)
 
     # --- merging ---
 
@@ -477,11 +462,6 @@ def _entry(record: Row | Want | Failure) -> dict[str, Any]:
 
 
 _NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (Row, Want, Failure)}
-
-
-def is_purged(text: str) -> bool:
-    """Whether a text was erased, and its digest alone is left."""
-    return re.fullmatch(PURGED + "[0-9a-f]{32}", text) is not None
 
 
 def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

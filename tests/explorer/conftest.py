@@ -17,7 +17,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 sys.path.insert(0, str(Path(__file__).parent))
 
-from explorer_web import SPEC, client  # noqa: E402
+from explorer_web import SPEC, client
 
 
 @pytest.fixture(scope="session")

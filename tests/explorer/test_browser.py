@@ -6,25 +6,25 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from explorer_web import served
 
 import withstand
-from explorer_web import served
 from withstand.labeling import queue
 
 HOSTILE = {
     "script": "<script>window.pwned=1</script>",
-    "handler": "\"><img src=x onerror=\"window.pwned=1\"><b onmouseover='window.pwned=1'>x</b>",
-    "svg": "<svg onload=window.pwned=1><a xlink:href=\"javascript:window.pwned=1\"><text>x</text></a></svg>",
-    "data": "<iframe src=\"data:text/html,<script>parent.pwned=1</script>\"></iframe> [x](javascript:window.pwned=1)",
-    "htmx": "<div hx-get=\"/audit\" hx-trigger=\"load\" hx-on::load=\"window.pwned=1\" data-hx-get=/>x</div>",
+    "handler": '"><img src=x onerror="window.pwned=1"><b onmouseover=\'window.pwned=1\'>x</b>',
+    "svg": '<svg onload=window.pwned=1><a xlink:href="javascript:window.pwned=1"><text>x</text></a></svg>',
+    "data": '<iframe src="data:text/html,<script>parent.pwned=1</script>"></iframe> [x](javascript:window.pwned=1)',
+    "htmx": '<div hx-get="/audit" hx-trigger="load" hx-on::load="window.pwned=1" data-hx-get=/>x</div>',
     "attribute": "' autofocus onfocus=window.pwned=1 x='",
     "template": "{{ 7*7 }}{% raw %}{{ config }}</textarea></title></style><script>pwned=1</script>",
     "comment": "--><script>window.pwned=1</script><!-- ]]> <![CDATA[",
-    "remote": "<link rel=stylesheet href=http://evil.invalid/x.css><img src=//evil.invalid/x.png><base href=//evil.invalid>",
+    "remote": "<link rel=stylesheet href=//evil.invalid/x><img src=//evil.invalid/x><base href=//evil.invalid>",
     "direction": "abc\u202e\u2066txt.exe\u2069 \u200b\u200fhidden",
     "control": "a\x00b\x07c\x1b[31mred\x1b]0;title\x07\x9b2Jd\x7f\r\u2028e\u2029f\ufeffg\U000e0041",
     "surrogate": "lone \ud800 and \udfff here",
-    "meta": "<meta http-equiv=refresh content=\"0;url=http://evil.invalid\"><form action=//evil.invalid><button>x",
+    "meta": '<meta http-equiv=refresh content="0;url=http://evil.invalid"><form action=//evil.invalid><button>x',
 }
 
 
@@ -34,9 +34,12 @@ def hostile(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("hostile")
     data = folder / "b.jsonl"
     entries = [
-        {"id": f"{name} {text[:40]}", "text": f"{name}: {text}", "category": f"<b>{name}</b>"} for name, text in HOSTILE.items()
+        {"id": f"{name} {text[:40]}", "text": f"{name}: {text}", "category": f"<b>{name}</b>"}
+        for name, text in HOSTILE.items()
     ]
-    data.write_text("".join(json.dumps(entry) + "\n" for entry in [*entries, {"id": "long", "text": "long", "category": ""}]))
+    data.write_text(
+        "".join(json.dumps(entry) + "\n" for entry in [*entries, {"id": "long", "text": "long", "category": ""}])
+    )
     rules = [[f"user: {name}: ", text, 1.0] for name, text in HOSTILE.items()]
     withstand.run(
         {"suite": {"use": "jsonl", "path": str(data), "category": "category"}, "judge": "contains:lone",
@@ -74,7 +77,9 @@ def inert(tab, base):
     assert tab.said == []
     assert {re.match(r"\w+://[^/]+", url)[0] for url in tab.asked} == {base}
     assert tab.locator(".t *, .m script, h1 *, .case *").count() == 0
-    assert tab.locator("iframe, object, embed, base, img, meta[http-equiv], [onerror], [onload], [onfocus]").count() == 0
+    assert (
+        tab.locator("iframe, object, embed, base, img, meta[http-equiv], [onerror], [onload], [onfocus]").count() == 0
+    )
     assert tab.locator("script:not([src^='/static/'])").count() == 0
     assert tab.locator("a[href^='javascript'], a[href^='data'], form[action^='//']").count() == 0
 
@@ -87,7 +92,13 @@ def test_hostile_texts_stay_texts(browser, hostile, tmp_path):
         tab.get_by_role("link", name="<script>window.pwned=1</script>").click()
         run = tab.url
         inert(tab, base)
-        for path in ("/cases", "/cases?text=%3Cscript%3E&outcome=%22%3E%3Cscript%3E", "/compare", "/label", "/calibration"):
+        for path in (
+            "/cases",
+            "/cases?text=%3Cscript%3E&outcome=%22%3E%3Cscript%3E",
+            "/compare",
+            "/label",
+            "/calibration",
+        ):
             tab.goto(run + path)
             inert(tab, base)
         tab.goto(f"{run}/cases")
@@ -106,7 +117,8 @@ def test_hostile_texts_stay_texts(browser, hostile, tmp_path):
         for mark in ("⟨U+202E⟩", "⟨U+0000⟩", "⟨U+001B⟩", "⟨U+E0041⟩", "⟨U+2028⟩", "lone \ufffd and \ufffd here"):
             assert mark in shown, mark
         assert not re.search("[\u202e\u2066\u200b\x00\x1b\x9b\ud800]", shown)
-        assert shown.count("A" * 1000) and len(shown) < 60_000  # of 10 MB a page shows the beginning
+        assert shown.count("A" * 1000)
+        assert len(shown) < 60_000
         tab.goto(f"{base}/audit")
         inert(tab, base)
 

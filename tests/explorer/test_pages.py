@@ -5,9 +5,9 @@ import io
 import re
 
 import pytest
+from explorer_web import SPEC, client, csrf, post, run_path
 
 import withstand
-from explorer_web import SPEC, client, csrf, post, run_path
 from withstand.report.words import interval, percent
 
 
@@ -17,7 +17,9 @@ def test_the_run_has_the_rates_of_the_report(web, path):
     harmful = [cell for cell in cells if not cell["benign"]]
     assert len(harmful) == 4
     for cell in harmful:
-        row = next(row for row in page.split("<tr") if f">{cell['attack']}</a>" in row and f">{cell['defense']}<" in row)
+        row = next(
+            row for row in page.split("<tr") if f">{cell['attack']}</a>" in row and f">{cell['defense']}<" in row
+        )
         assert f">{percent(cell['asr'])}<" in row
         assert interval(cell["asr_interval"]) in row
     assert 'class="benign"' in page
@@ -73,7 +75,10 @@ def test_a_case_shows_the_whole_conversation_only_when_asked(web, path):
     assert f"{len(case['completion'])} characters, hidden" in page
     assert web.get(f"{base}/cases/{spot}/text?part=0").status_code == 403
     place = re.search(r'name="place" value="([^"]+)"', page)[1]
-    assert post(web, "/reveal", f"{base}/cases/{spot}", place=place, show="1").headers["location"] == f"{base}/cases/{spot}"
+    assert (
+        post(web, "/reveal", f"{base}/cases/{spot}", place=place, show="1").headers["location"]
+        == f"{base}/cases/{spot}"
+    )
     page = web.get(f"{base}/cases/{spot}").text
     assert escaped in page
     assert web.get(f"{base}/cases/{spot}/text?part=0").headers["content-disposition"].startswith("attachment")
@@ -135,7 +140,9 @@ def test_a_run_under_way_says_how_far_it_is(path):
     withstand.run({**SPEC, "limit": 14}, store=path, name="partly", max_asks=3)
     with client(path) as web:
         page = web.get(run_path(web, "partly")).text
-        state = withstand.report.summary.status(withstand.load("partly", path).store, withstand.load("partly", path).row)
+        state = withstand.report.summary.status(
+            withstand.load("partly", path).store, withstand.load("partly", path).row
+        )
         assert 'hx-trigger="every 2s"' in page
         for stage in state["stages"]:
             assert f"{stage['done']} of {stage['wanted']}" in page
@@ -163,7 +170,12 @@ def test_a_probe_is_an_ask_with_verdicts_and_becomes_a_finding(web, path):
     assert saved.status_code == 303
     store = withstand.load("kitchen", path).store
     [finding] = store.findings()
-    assert (finding["harm"], finding["severity"], finding["person"], finding["run_key"]) == ("a recipe", "high", "ana", "")
+    assert (finding["harm"], finding["severity"], finding["person"], finding["run_key"]) == (
+        "a recipe",
+        "high",
+        "ana",
+        "",
+    )
     assert finding["verdicts"][0]["outcome"] == "refused"
     assert [turn["role"] for turn in finding["chat"]] == ["user", "assistant"]
     assert "a recipe" in web.get("/findings").text
@@ -200,7 +212,9 @@ def test_a_finding_of_a_case(web, path):
     assert post(web, "/findings", place=place, harm="x", severity="fatal").status_code == 400
 
 
-@pytest.mark.parametrize("path_", ["/runs/000000000000", "/runs/x", "/nothing", "/static/../app.py", "/runs/%2e%2e/cases"])
+@pytest.mark.parametrize(
+    "path_", ["/runs/000000000000", "/runs/x", "/nothing", "/static/../app.py", "/runs/%2e%2e/cases"]
+)
 def test_what_is_not_there_is_not_found(web, path_):
     assert web.get(path_).status_code == 404
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from explorer_web import SPEC, client, run_path
 
 import withstand
-from explorer_web import SPEC, client, run_path
 from withstand import labeling
 from withstand.cli import cli
 from withstand.core import SpecError, digest
@@ -49,7 +49,9 @@ def test_no_text_is_left_and_no_number_changes(path):
     escaped = [json.dumps(text)[1:-1].encode() for text in texts]
     assert all(text in file for text in escaped)
     done = purge(path, "kitchen", "--yes")
-    assert done["rows"] > 100 and done["answers"] > 0 and (done["labels"], done["findings"]) == (1, 1)
+    assert done["rows"] > 100
+    assert done["answers"] > 0
+    assert (done["labels"], done["findings"]) == (1, 1)
     file = bytes_of(path)
     assert [text for text in escaped if text in file] == []
     after = withstand.load("kitchen", path)
@@ -89,12 +91,14 @@ def test_other_runs_keep_their_texts_but_for_shared_rows(path):
     assert done["shared"] == ["larger"]
     assert list(withstand.load("other", path).cases()) == told
     larger = [case["completion"].startswith("purged:") for case in withstand.load("larger", path).cases()]
-    assert any(larger) and not all(larger)
+    assert any(larger)
+    assert not all(larger)
 
 
 def test_it_asks_and_needs_the_word_text(path):
     refused = CliRunner().invoke(cli, ["purge", "kitchen", "--yes", "--store", str(path)])
-    assert refused.exit_code == 2 and "--text" in refused.output
+    assert refused.exit_code == 2
+    assert "--text" in refused.output
     kept = CliRunner().invoke(cli, ["purge", "kitchen", "--text", "--store", str(path)], input="n\n")
     assert kept.exit_code == 1
     assert not any(c["completion"].startswith("purged:") for c in withstand.load("kitchen", path).cases())

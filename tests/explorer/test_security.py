@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from click.testing import CliRunner
+from explorer_web import client, csrf, post, run_path
 
 import withstand
-from explorer_web import client, csrf, post, run_path
 from withstand.cli import cli
 from withstand.core import SpecError
 from withstand.explorer.security import BODY, COOKIE, Door, Person, read_people, token_digest
@@ -45,7 +45,10 @@ def test_every_answer_forbids_scripts_of_others_and_frames(web):
 def test_no_page_has_an_inline_script_style_or_a_remote_address(web):
     base = run_path(web)
     pages = ["/", base, "/probe", "/findings", "/audit", "/login"]
-    pages += [f"{base}/{name}" for name in ("cases", "compare", "label", "calibration", "cases/1.0.0.0", "cases/1.0.0.0/search")]
+    pages += [
+        f"{base}/{name}"
+        for name in ("cases", "compare", "label", "calibration", "cases/1.0.0.0", "cases/1.0.0.0/search")
+    ]
     for path in pages:
         text = web.get(path).text
         assert not re.search(r"<script(?![^>]*\bsrc=\"/static/)", text), path
@@ -114,7 +117,9 @@ def test_roles(path):
             assert web.get(f"{base}/cases").status_code == 200
             writes = [
                 post(web, f"{base}/label", vote="skip").status_code,
-                post(web, "/findings", harm="x", severity="low", place=f"{base.removeprefix('/runs/')}/0.0.0.0").status_code,
+                post(
+                    web, "/findings", harm="x", severity="low", place=f"{base.removeprefix('/runs/')}/0.0.0.0"
+                ).status_code,
                 post(web, "/probe", new="1").status_code,
                 post(web, f"{base}/calibration", judge="x").status_code,
             ]

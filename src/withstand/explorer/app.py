@@ -19,7 +19,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -97,11 +97,11 @@ class Asked:
         raise Refused(404, "this store has no such run")
 
     def known(self, texts: bool = True, run: RunRow | None = None) -> Known:
-        """What is known of the run; `texts` False: its rates do. Raises `Reading` while it is read."""
+        """What is known of the run; `texts` False: its rates do. Raises `StillReading` while it is read."""
         run = run or self.run()
         found = self.explorer.index.known(run)
         if found is None or (texts and not found.table):
-            raise Reading(run, found, self.explorer.index.error)
+            raise StillReading(run, found, self.explorer.index.error)
         return found
 
     def spot(self) -> Spot:
@@ -119,8 +119,8 @@ class Asked:
         if not self.session.person or not self.session.person.may(role):
             raise Refused(403, f"this needs the role {role}", "the tokens file says who has which")
 
-    def page(self, name: str, status: int = 200, **values: Any) -> Response:
-        text = templates().get_template(f"{name}.html.j2").render(asked=self, session=self.session, **values)
+    def page(self, template: str, status: int = 200, **values: Any) -> Response:
+        text = templates().get_template(f"{template}.html.j2").render(asked=self, session=self.session, **values)
         return HTMLResponse(text.encode("utf-8", "replace"), status)
 
     def to(self, path: str, **query: Any) -> Response:
@@ -132,7 +132,7 @@ class Asked:
         return self.to(path if re.match(r"/(?![/\\])", path) and path.isprintable() else otherwise)
 
 
-class Reading(Exception):
+class StillReading(Exception):  # noqa: N818 - no error
     """The run is still being read."""
 
     def __init__(self, run: RunRow, known: Known | None, error: str) -> None:
@@ -147,13 +147,12 @@ def make_app(explorer: Explorer) -> Starlette:
     """The application. It closes its index when the server ends."""
     from withstand.explorer import compare, label, people, probe, read, search
 
-    routes = []
+    routes: list[BaseRoute] = []
     for pages in (read, search, compare, label, probe, people):
         for path, page, methods in pages.ROUTES:
             routes.append(Route(path, _endpoint(explorer, page), methods=methods))
     routes.append(Route("/static/report.css", lambda _: Response(style(), media_type="text/css")))
     routes.append(Mount("/static", StaticFiles(directory=HERE / "static")))
-
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
@@ -215,7 +214,7 @@ def _answered(asked: Asked, page: Page) -> Response:
         raise Refused(403, "this explorer is read-only", "start it without --read-only")
     try:
         return page(asked)
-    except Reading as reading:
+    except StillReading as reading:
         return asked.page("reading", 503, run=reading.run, known=reading.known, error=reading.error)
     except (SpecError, StoreError) as error:
         return asked.page("message", 400, title=str(error), hint=error.hint)

@@ -7,9 +7,10 @@ from starlette.responses import Response
 
 from withstand.core import Json
 from withstand.explorer import queries
-from withstand.explorer.app import Asked, Refused
+from withstand.explorer.app import Asked
 from withstand.explorer.index import Known
 from withstand.explorer.read import place_of, view
+from withstand.explorer.security import Refused
 from withstand.report.cases import picked
 from withstand.report.html import OUTCOMES
 from withstand.store import RunRow

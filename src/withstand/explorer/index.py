@@ -53,7 +53,7 @@ class Known:
 
     @property
     def complete(self) -> bool:
-        return self.state["missing"] == 0
+        return bool(self.state["missing"] == 0)
 
     @property
     def goes_on(self) -> str:
@@ -161,7 +161,9 @@ class Index:
         if old and old.table and total == old.kept.get("rows") and old.state["missing"] == 0:
             return
         found = [self.store.behaviors(suite["behaviors"]) for suite in run.plan["suites"]]
-        texts = [[texts[key] for key in suite["behaviors"]] for suite, texts in zip(run.plan["suites"], found, strict=True)]
+        texts = [
+            [texts[key] for key in suite["behaviors"]] for suite, texts in zip(run.plan["suites"], found, strict=True)
+        ]
         categories = [[text.get("category", "") for text in listed] for listed in texts]
         ids = [[text["id"] for text in listed] for listed in texts]
         told, state = summarize(self.store, run), status(self.store, run)
@@ -189,7 +191,9 @@ class Index:
         own.execute("COMMIT")
         own.execute(f"CREATE INDEX cases_{table}_filter ON cases_{table} (cell, outcome, category)")
         own.execute(f"CREATE INDEX cases_{table}_place ON cases_{table} (cell, place, number, sample)")
-        own.execute(f"CREATE INDEX cases_{table}_pair ON cases_{table} (cell, behavior, number, sample, outcome, place)")
+        own.execute(
+            f"CREATE INDEX cases_{table}_pair ON cases_{table} (cell, behavior, number, sample, outcome, place)"
+        )
         own.execute(f"CREATE INDEX cases_{table}_outcome ON cases_{table} (outcome, cell)")
         own.execute(f"ANALYZE cases_{table}")
         marks = ", ".join("?" * len(SCORED))

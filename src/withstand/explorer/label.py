@@ -12,9 +12,10 @@ from withstand import labeling
 from withstand.calibrate import Pair, agreement, by_category, people, said
 from withstand.core import Json
 from withstand.explorer import queries
-from withstand.explorer.app import Asked, Refused
+from withstand.explorer.app import Asked
 from withstand.explorer.index import Index, Known
 from withstand.explorer.read import LONGEST, view
+from withstand.explorer.security import Refused
 from withstand.labeling import Item, Purpose, Vote
 from withstand.report.cases import Spot, picked
 from withstand.report.corrected import corrected
@@ -39,7 +40,7 @@ def queue(index: Index, known: Known, purpose: Purpose, n: int = NUMBER, seed: i
         strata: dict[str, list[int]] = defaultdict(list)
         cells = known.run.plan["cells"]
         for cell, outcome, split, entries in queries.strata(index, known):
-            if stratum := labeling.stratum_of(cells[cell], outcome, bool(split), purpose):
+            if stratum := labeling.stratum_of(cells[cell], outcome, split, purpose):
                 strata[stratum] += entries
         for entries in strata.values():
             entries.sort()
@@ -100,7 +101,7 @@ def page(asked: Asked) -> Response:
         [found] = picked(asked.explorer.store, known.run, [spot])
         case, name = view(asked, known, spot, found, LONGEST), name_of(known, spot)
     return asked.page(
-        "label", known=known, run=known.run, case=case, name=name, done=len(places) - len(left),
+        "label", known=known, run=known.run, case=case, place=name, done=len(places) - len(left),
         total=len(places), purpose=purpose, n=n, seed=seed, skip=skipped, path=asked.request.url.path,
         query={"for": purpose, "n": n, "seed": seed},
     )  # fmt: skip

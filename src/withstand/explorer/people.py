@@ -5,7 +5,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from withstand.explorer.app import Asked, Refused
+from withstand.explorer.app import Asked
+from withstand.explorer.security import Refused
 
 SLOW = 0.5
 """Seconds that a wrong token costs."""

@@ -27,8 +27,9 @@ from withstand.core import (
     to_json,
 )
 from withstand.drive import Job, Tally, completion_of, drive
-from withstand.explorer.app import Asked, Refused
+from withstand.explorer.app import Asked
 from withstand.explorer.read import LONGEST, blurred, parts_of, place_of
+from withstand.explorer.security import Refused
 from withstand.grammar import spec_of
 from withstand.line import asked_once, verdict_job
 from withstand.replay import check_own_code
@@ -243,7 +244,12 @@ def _of_probe(asked: Asked) -> dict[str, Any]:
     if not talk:
         raise Refused(400, "there is no answer to keep", "ask something first")
     names = ("target", "defense", "verdicts", "finish", "temperature", "max_tokens")
-    return {"source": "probe", "chat": talk["turns"], "behavior": talk["behavior"], **{name: talk[name] for name in names}}
+    return {
+        "source": "probe",
+        "chat": talk["turns"],
+        "behavior": talk["behavior"],
+        **{name: talk[name] for name in names},
+    }
 
 
 def _of_case(asked: Asked, place: str) -> tuple[str, dict[str, Any]]:
@@ -252,11 +258,15 @@ def _of_case(asked: Asked, place: str) -> tuple[str, dict[str, Any]]:
     if run is None or not re.fullmatch(r"\d+(\.\d+){3}", told):
         raise Refused(404, "this store has no such case")
     first, second, number, sample = map(int, told.split("."))
-    found = picked(asked.explorer.store, run, [(first, second, number, sample)]) if first < len(run.plan["cells"]) else []
+    found = (
+        picked(asked.explorer.store, run, [(first, second, number, sample)]) if first < len(run.plan["cells"]) else []
+    )
     if not found:
         raise Refused(404, "this store has no such case")
     case, cell = found[0], run.plan["cells"][first]
-    chat = [{"role": role, "text": text} for kind, role, text in parts_of(case) if role not in ("behavior", "judge says")]
+    chat = [
+        {"role": role, "text": text} for kind, role, text in parts_of(case) if role not in ("behavior", "judge says")
+    ]
     verdict = {"judge": cell["judge"], "outcome": case["outcome"], "why": case["why"], "score": case["score"]}
     return run.key, {
         "source": "case", "spot": [first, second, number, sample], "chat": chat, "behavior": case["text"],

@@ -95,23 +95,24 @@ def entry_of(index: Index, known: Known, spot: Spot) -> dict[str, Any] | None:
     """The index's entry of one case."""
     names = ("id", *COLUMNS.split(", "))
     found = index.select(
-        f"SELECT {', '.join(names)} FROM cases_{known.table} WHERE cell = ? AND place = ? AND number = ? AND sample = ?",
+        f"SELECT {', '.join(names)} FROM cases_{known.table} "
+        "WHERE cell = ? AND place = ? AND number = ? AND sample = ?",
         spot,
     )
     return dict(zip(names, found[0], strict=True)) if found else None
 
 
-def strata(index: Index, known: Known) -> list[tuple[int, str, int, list[int]]]:
+def strata(index: Index, known: Known) -> list[tuple[int, str, bool, list[int]]]:
     """Every case by its (cell, outcome, split), as the numbers of its entries."""
     found = index.select(
         f"SELECT cell, outcome, split, group_concat(id) FROM cases_{known.table} GROUP BY cell, outcome, split"
     )
-    return [(cell, outcome, split, list(map(int, ids.split(",")))) for cell, outcome, split, ids in found]
+    return [(cell, outcome, bool(split), list(map(int, ids.split(",")))) for cell, outcome, split, ids in found]
 
 
 def spots(index: Index, known: Known, ids: Sequence[int]) -> list[Spot]:
     """Where these entries are, in this order."""
-    found = {}
+    found: dict[int, Any] = {}
     for start in range(0, len(ids), 500):
         part = ids[start : start + 500]
         marks = ", ".join("?" * len(part))
@@ -173,7 +174,8 @@ def _id(wanted: Wanted) -> str:
 
 def _where(known: Known, wanted: Wanted) -> tuple[str, str, list[Any]]:
     """A source with the entries as `c`, and a condition with its values."""
-    parts, values = ["1"], []
+    parts: list[str] = ["1"]
+    values: list[Any] = []
     source = f"cases_{known.table} AS c"
     if wanted.text.strip():  # first: its matches come in the order of their numbers
         source = f"words_{known.table} AS t CROSS JOIN cases_{known.table} AS c ON c.id = t.rowid"

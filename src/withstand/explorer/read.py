@@ -9,9 +9,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from withstand import labeling
 from withstand.core import Json, digest
 from withstand.explorer import queries
-from withstand.explorer.app import Asked, Refused, plain
+from withstand.explorer.app import Asked, plain
 from withstand.explorer.index import Known
 from withstand.explorer.queries import Wanted
+from withstand.explorer.security import Refused
 from withstand.report import tables, words
 from withstand.report import write as files
 from withstand.report.cases import Spot, picked
@@ -25,7 +26,7 @@ SNIPPET = 220
 
 def runs(asked: Asked) -> Response:
     """All runs of the store, newest first."""
-    listed = []
+    listed: list[dict[str, Any]] = []
     for run in asked.explorer.index.runs():
         known = asked.explorer.index.known(run, wait=0.1 if len(listed) < 3 else 0.0)
         cells = run.plan["cells"]
@@ -91,7 +92,7 @@ def cases(asked: Asked) -> Response:
     texts = picked(asked.explorer.store, known.run, spots)
     listed = [view(asked, known, spot, case, near=wanted.text) for spot, case in zip(spots, texts, strict=True)]
     counts = queries.count(index, known, wanted)
-    values = {
+    values: dict[str, Any] = {
         "known": known,
         "run": known.run,
         "wanted": wanted,
@@ -160,9 +161,7 @@ def parts_of(case: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return parts
 
 
-def view(
-    asked: Asked, known: Known, spot: Spot, case: Json, longest: int = SNIPPET, near: str = ""
-) -> dict[str, Any]:
+def view(asked: Asked, known: Known, spot: Spot, case: Json, longest: int = SNIPPET, near: str = "") -> dict[str, Any]:
     """A case as a page shows it. A text that was not asked for is not in the page: its length and digest are.
 
     longest: characters of each text.   near: words that a search was for, which the part shown is to hold.

@@ -6,8 +6,9 @@ from starlette.responses import Response
 
 from withstand.core import SpecError
 from withstand.explorer import queries
-from withstand.explorer.app import Asked, Refused
+from withstand.explorer.app import Asked
 from withstand.explorer.read import LONGEST, blurred, place_of
+from withstand.explorer.security import Refused
 from withstand.replay import Transcript, transcript
 from withstand.report.cases import Spot
 from withstand.store import RunRow
@@ -79,7 +80,8 @@ def curve(found: Transcript) -> dict[str, Any] | None:
         return None
     low, high = min(v for _, v in points), max(v for _, v in points)
     width, spread = points[-1][0] - 1, (high - low) or 1.0
-    best, better = [], min if found.loss else max
+    best: list[float] = []
+    better = min if found.loss else max
     for _, value in points:
         best.append(better(best[-1], value) if best else value)
 

@@ -47,7 +47,7 @@ HEADERS = {
 }
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - an answer, not an error
     """A request that is not served: the status and why."""
 
     def __init__(self, status: int, why: str, hint: str = "") -> None:
@@ -144,7 +144,7 @@ class Door:
         if self.local and not loopback(host):
             raise SpecError(
                 f"{host} can be reached by others, and nobody would be asked who they are",
-                hint="--tokens FILE names people with a token each; --proxy-header NAME trusts a proxy; or use 127.0.0.1",
+                hint="--tokens FILE gives people tokens; --proxy-header NAME trusts a proxy; or use 127.0.0.1",
             )
         if people and not proxy_header and not any(person.digest for person in people):
             raise SpecError("the tokens file has no token", hint="give each person a token, or name --proxy-header")
