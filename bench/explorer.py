@@ -97,7 +97,7 @@ def label_some(store: Any, run: Any) -> None:
             "purpose": "calibration", "labeler": ("ana", "ben")[number % 2],
             "vote": ("success", "failure")[number % 3 == 0],
             "target": "scripted", "attack": run.plan["cells"][cell]["attack"], "created": time.time(),
-            "behavior": {"behavior": behavior, "text": "Please say it", "context": "", "category": f"c{number * 4 % 8}"},
+            "behavior": {"behavior": behavior, "text": "t", "context": "", "category": f"c{number * 4 % 8}"},
             "prompt": "p", "completion": "c" * 500, "finish": "stop",
         }  # fmt: skip
         store.add_label(digest([number]), run.key, value)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
@@ -236,18 +237,14 @@ def templates() -> Environment:
             percent=words.percent, interval=words.interval, whole=words.whole, short=words.short, clock=words.clock,
             ago=ago, moment=moment, facts=words.facts, digest=digest,
         )  # fmt: skip
-        environment.globals.update(OUTCOMES=OUTCOMES, urlencode=urlencode, count=words.count, version=_version())
+        environment.globals.update(
+            OUTCOMES=OUTCOMES, urlencode=urlencode, count=words.count, version=metadata.version("withstand")
+        )
         _environment.append(environment)
     return _environment[0]
 
 
 _environment: list[Environment] = []
-
-
-def _version() -> str:
-    from withstand import __version__
-
-    return __version__
 
 
 def ago(seconds: float) -> str:
