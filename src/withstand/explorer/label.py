@@ -67,7 +67,10 @@ def entry_named(index: Index, known: Known, name: str) -> dict[str, Any] | None:
     if not told or int(told[1]) >= len(known.run.plan["cells"]):
         return None
     suite = known.run.plan["cells"][int(told[1])]["suite"]
-    places = known.kept.setdefault(("places", suite), {each: place for place, each in enumerate(known.ids[suite])})
+    key = ("places", suite)
+    if key not in known.kept:
+        known.kept[key] = {each: place for place, each in enumerate(known.ids[suite])}
+    places = known.kept[key]
     if told[2] not in places:
         return None
     return queries.entry_of(index, known, (int(told[1]), places[told[2]], int(told[3]), int(told[4])))
