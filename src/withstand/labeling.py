@@ -42,7 +42,6 @@ def queue(store: Store, run: RunRow, purpose: Purpose, n: int = 60, seed: int = 
     people, all cases have to be labeled, whatever `n`: those of one attack on one target are a stratum.
     """
     strata: dict[str, list[Item]] = defaultdict(list)
-    whole: set[str] = set()
     for case in cases(store, run):
         cell = run.plan["cells"][case["cell"]]
         waits, waiting = "waits" in cell, case["why"] == WAITING
@@ -50,10 +49,7 @@ def queue(store: Store, run: RunRow, purpose: Purpose, n: int = 60, seed: int = 
         split = case["why"].startswith("split")
         if stratum := stratum_of(cell, case["outcome"], split, purpose, waiting, answered=waits and answered):
             strata[stratum].append(Item(place_of(case), stratum, 0, cell["target"], cell["attack"], case))
-    return [
-        Item(i.place, i.stratum, size, i.target, i.attack, i.case)
-        for i, _, size in drawn(run, strata, n, seed)
-    ]
+    return [Item(i.place, i.stratum, size, i.target, i.attack, i.case) for i, _, size in drawn(run, strata, n, seed)]
 
 
 def place_of(case: Mapping[str, Any]) -> str:
@@ -81,9 +77,7 @@ def stratum_of(
 T = TypeVar("T")
 
 
-def drawn(
-    run: RunRow, strata: Mapping[str, Sequence[T]], n: int, seed: int
-) -> list[tuple[T, str, int]]:
+def drawn(run: RunRow, strata: Mapping[str, Sequence[T]], n: int, seed: int) -> list[tuple[T, str, int]]:
     """Whom to ask for first: an entry with its stratum and that stratum's size. strata: entries in the plan's order.
 
     Strata by a judge's word are sampled; the others are labeled whole.

@@ -1,7 +1,8 @@
 """What the models of a plan take of their devices: for `--dry-run`, and to refuse what cannot fit.
 
-A local model's `footprint()` says it before it is loaded, in GiB: {"weights": ..., "row": ..., "free": ...}, its weights
-(0 if they are loaded), a row of 1,024 tokens while it is decoded, and what is there for it (None if nobody can say).
+A local model's `footprint()` says it before it is loaded, in GiB: {"weights": ..., "row": ..., "free": ...}, its
+weights (0 if they are loaded), a row of 1,024 tokens while it is decoded, and what is there for it (None if nobody can
+say).
 """
 
 from collections import defaultdict

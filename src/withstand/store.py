@@ -2,16 +2,7 @@
 
 Every table has a content key and the first writer of a key stands, so that merging is a set union, a rerun computes
 what is missing, and processes may share a store. Nothing is updated or deleted, but for `purge`, which erases text and
-keeps what was counted. Tables:
-
-- `answer`: what a model said to one ask of one flow; a flow cut off anywhere replays from these.
-- `row`: a finished piece of one stage: an attack's test cases, a completion, a verdict.
-- `want`: which rows a run wants, and where they belong in it (stage, cell, behavior, case, sample).
-- `failure`: the log of what went wrong, any number per key.
-- `label`: what a person said of a case of a run; `calibration`: a judge beside people, by the judge's key.
-- `probe`: how a judge met the cases that judges fall for, by its key.
-- `finding`: what a person found by hand; `audit`: who revealed, exported, purged or was refused what, and when.
-- `run`, `behavior`, `component`, `writer`: specs, texts, source hashes, and the processes that wrote.
+keeps what was counted. The tables are those of `schema`, passed on.
 """
 
 import json
@@ -29,112 +20,26 @@ from sqlalchemy.schema import CreateTable
 
 from withstand.core import Json, StoreError, digest, dumps
 from withstand.database import BUSY, HINTS, locate, scrub, tune, use_wal
-
-SCHEMA = "1"
-CASES, COMPLETIONS, VERDICTS = 1, 2, 3
-"""The stages of a run, as numbered in `want` and `failure`."""
-
-STAGES = {CASES: "test cases", COMPLETIONS: "completions", VERDICTS: "verdicts"}
-
-tables = sql.MetaData()
-
-
-def _table(name: str, *columns: sql.Column[Any]) -> sql.Table:
-    return sql.Table(name, tables, *columns, sqlite_with_rowid=False)
-
-
-def _key(name: str = "key") -> sql.Column[Any]:
-    return sql.Column(name, sql.Text, primary_key=True)
-
-
-meta = _table("meta", _key(), sql.Column("value", sql.Text, nullable=False))
-run = _table(
-    "run",
-    _key(),
-    sql.Column("name", sql.Text, nullable=False, unique=True),
-    sql.Column("created", sql.Double, nullable=False),
-    sql.Column("spec", sql.Text, nullable=False),
-    sql.Column("plan", sql.Text, nullable=False),
-)
-writer = _table("writer", _key(), sql.Column("started", sql.Double, nullable=False), sql.Column("value", sql.Text))
-component = _table("component", _key(), sql.Column("value", sql.Text, nullable=False))
-behavior = _table("behavior", _key(), sql.Column("value", sql.Text, nullable=False))
-answer = _table("answer", _key(), sql.Column("value", sql.Text, nullable=False), sql.Column("writer", sql.Text))
-row = _table(
-    "row",
-    _key(),
-    sql.Column("label", sql.Text, nullable=False),  # an outcome, a finish, a number of cases: what is counted
-    sql.Column("asks", sql.Integer, nullable=False),
-    sql.Column("tokens", sql.Integer, nullable=False),
-    sql.Column("seconds", sql.Double, nullable=False),
-    sql.Column("cost", sql.Double, nullable=False),
-    sql.Column("created", sql.Double, nullable=False),
-    sql.Column("writer", sql.Text),
-    sql.Column("value", sql.Text, nullable=False),
-)
-want = _table(
-    "want",
-    sql.Column("run", sql.Text, primary_key=True),
-    sql.Column("stage", sql.Integer, primary_key=True),
-    sql.Column("cell", sql.Integer, primary_key=True),
-    sql.Column("behavior", sql.Integer, primary_key=True),
-    sql.Column("number", sql.Integer, primary_key=True),
-    sql.Column("sample", sql.Integer, primary_key=True),
-    sql.Column("key", sql.Text, nullable=False),
-)
-failure = _table(
-    "failure",
-    _key("id"),
-    sql.Column("key", sql.Text, nullable=False, index=True),
-    sql.Column("stage", sql.Integer, nullable=False),
-    sql.Column("created", sql.Double, nullable=False),
-    sql.Column("error", sql.Text, nullable=False),
-    sql.Column("hint", sql.Text, nullable=False),
-    sql.Column("trace", sql.Text, nullable=False),
-    sql.Column("writer", sql.Text),
-)
-
-
-def _of_judges(name: str) -> sql.Table:
-    """What was found of judges, by the judge's key."""
-    return _table(
-        name,
-        _key(),
-        sql.Column("judge", sql.Text, nullable=False, index=True),
-        sql.Column("created", sql.Double, nullable=False),
-        sql.Column("value", sql.Text, nullable=False),
-    )
-
-
-calibration = _of_judges("calibration")
-probe = _of_judges("probe")
-
-label = _table(
-    "label",
-    _key(),
-    sql.Column("run", sql.Text, nullable=False, index=True),
-    sql.Column("value", sql.Text, nullable=False),
-    sql.Column("writer", sql.Text),
-)
-
-finding = _table(
-    "finding",
-    _key(),
-    sql.Column("run", sql.Text, nullable=False, index=True),  # "" where it came from the probe console
-    sql.Column("created", sql.Double, nullable=False, index=True),
-    sql.Column("value", sql.Text, nullable=False),
-    sql.Column("writer", sql.Text),
-)
-
-audit = _table(
-    "audit",
-    _key(),
-    sql.Column("created", sql.Double, nullable=False, index=True),
-    sql.Column("person", sql.Text, nullable=False),
-    sql.Column("action", sql.Text, nullable=False, index=True),
-    sql.Column("subject", sql.Text, nullable=False),
-    sql.Column("writer", sql.Text),
-)
+from withstand.schema import CASES as CASES
+from withstand.schema import COMPLETIONS as COMPLETIONS
+from withstand.schema import SCHEMA as SCHEMA
+from withstand.schema import STAGES as STAGES
+from withstand.schema import VERDICTS as VERDICTS
+from withstand.schema import answer as answer
+from withstand.schema import audit as audit
+from withstand.schema import behavior as behavior
+from withstand.schema import calibration as calibration
+from withstand.schema import component as component
+from withstand.schema import failure as failure
+from withstand.schema import finding as finding
+from withstand.schema import label as label
+from withstand.schema import meta as meta
+from withstand.schema import probe as probe
+from withstand.schema import row as row
+from withstand.schema import run as run
+from withstand.schema import tables as tables
+from withstand.schema import want as want
+from withstand.schema import writer as writer
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ from withstand.explorer.index import WAIT, Index, Known
 from withstand.explorer.security import COOKIE, HEADERS, Door, Refused, Session, read_form
 from withstand.report import words
 from withstand.report.cases import Spot
-from withstand.report.html import OUTCOMES, style
+from withstand.report.html import style
+from withstand.report.packed import OUTCOMES
 from withstand.store import RunRow, Store
 
 HERE = Path(__file__).parent

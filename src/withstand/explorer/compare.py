@@ -12,7 +12,7 @@ from withstand.explorer.index import Known
 from withstand.explorer.read import place_of, view
 from withstand.explorer.security import Refused
 from withstand.report.cases import picked
-from withstand.report.html import OUTCOMES
+from withstand.report.packed import OUTCOMES
 from withstand.store import RunRow
 
 MARKS = ("suite", "suite_version", "split", "judge", "sampling")

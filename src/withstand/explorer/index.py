@@ -21,7 +21,8 @@ from typing import Any
 import sqlalchemy as sql
 
 from withstand.core import Json
-from withstand.report.summary import SCORED, goes_on, status, summarize
+from withstand.report.counts import SCORED
+from withstand.report.summary import goes_on, status, summarize
 from withstand.store import CASES, COMPLETIONS, VERDICTS, RunRow, Store, audit, chunks, row, want
 
 TEXT = 20_000
@@ -225,7 +226,7 @@ class Index:
         for cell, planned in enumerate(run.plan["cells"]):
             keys = run.plan["suites"][planned["suite"]]["behaviors"]
             texts = suites[planned["suite"]]
-            verdicts = self._verdicts(run, cell)
+            verdicts, waits = self._verdicts(run, cell), "waits" in planned
             for places in chunks(self._listed(run, cell, CASES), 50):
                 made = self.store.rows([key for *_, key in places])
                 draws: dict[int, list[Any]] = defaultdict(list)
@@ -238,7 +239,8 @@ class Index:
                     told = (_plain(text["id"]), _plain(text.get("category", "")))
                     cases = made[key].value if key in made else []
                     for number, sample, drawn in draws[place] or [(0, 0, "")]:
-                        outcome, split = verdicts.get((place, number, sample), ("error", 0))
+                        lacking = "unscored" if waits and drawn in said else "error"
+                        outcome, split = verdicts.get((place, number, sample), (lacking, 0))
                         chat = cases[number]["chat"] if number < len(cases) else []
                         prompt = "\n".join([text["id"], text["text"], *(turn["text"] for turn in chat)])
                         answer = said[drawn].value.get("text", "") if drawn in said else ""

@@ -22,6 +22,8 @@ from withstand.report.corrected import corrected
 
 NUMBER = 60
 """Cases of a sample, as `withstand label` takes them."""
+ANSWERED = ("success", "failure", "unscored")
+"""Where people are the judge: the outcomes of what they have judged or can judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,12 @@ def queue(index: Index, known: Known, purpose: Purpose, n: int = NUMBER, seed: i
         strata: dict[str, list[int]] = defaultdict(list)
         cells = known.run.plan["cells"]
         for cell, outcome, split, entries in queries.strata(index, known):
-            if stratum := labeling.stratum_of(cells[cell], outcome, split, purpose):
+            waiting, asked = "waits" in cells[cell] and outcome == "unscored", outcome in ANSWERED
+            if stratum := labeling.stratum_of(cells[cell], outcome, split, purpose, waiting, answered=asked):
                 strata[stratum] += entries
         for entries in strata.values():
             entries.sort()
-        known.kept[key] = [Place(*drawn) for drawn in labeling.drawn(known.run, strata, purpose, n, seed)]
+        known.kept[key] = [Place(*drawn) for drawn in labeling.drawn(known.run, strata, n, seed)]
     places: list[Place] = known.kept[key]
     return places
 

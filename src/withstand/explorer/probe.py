@@ -34,7 +34,7 @@ from withstand.grammar import spec_of
 from withstand.line import asked_once, verdict_job
 from withstand.replay import check_own_code
 from withstand.report.cases import picked
-from withstand.report.html import OUTCOMES
+from withstand.report.packed import OUTCOMES
 from withstand.store import COMPLETIONS, VERDICTS, Store
 
 SEVERITIES = ("low", "medium", "high", "critical")

@@ -17,7 +17,7 @@ from withstand.report import tables, words
 from withstand.report import write as files
 from withstand.report.cases import Spot, picked
 from withstand.report.cases import cases as all_cases
-from withstand.report.html import OUTCOMES
+from withstand.report.packed import OUTCOMES
 
 LONGEST = 20_000
 """Characters of a text in a page; the rest is in its file."""

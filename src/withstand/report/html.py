@@ -112,8 +112,7 @@ def template(name: str) -> Any:
 
 def style() -> str:
     """The style of a report, for other pages of the same look."""
-    text = (Path(__file__).parent / "report.html.j2").read_text(encoding="utf-8")
-    return text.partition("{% set style %}")[2].partition("{% endset %}")[0].lstrip()
+    return (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
 
 
 def _csp_hash(text: Markup) -> str:
