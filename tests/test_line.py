@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sql
 
 from withstand import api, store
+from withstand.attacks.templated.direct import Direct
 from withstand.core import Chat, Sampling, SpecError, draw
 from withstand.core import TestCase as Case
 from withstand.drive import Tally
@@ -389,6 +390,18 @@ def test_cases_travel_from_a_run_to_another_target(here: Callable[[str], Store],
     assert sorted(map(repr, sent)) == sorted(repr(chat) for chat in chats_of(found))
     assert [c["chat"] for c in run.cases()] == [c["chat"] for c in found.cases()]
     assert {c["completion"] for c in run.cases()} == {"I can too."}  # drawn anew, not carried over
+
+
+def test_what_is_no_text_does_not_travel(here: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Direct, "upper_bound", True, raising=False)
+    opened = here("s")
+    api.run(SMALL | {"attack": ["direct", {"use": "best_of_n", "n": 2}]}, store=opened, name="both")
+    other = SMALL | {"target": {"use": "scripted", "reply": "I can too."}, "attack": []}
+    run = api.run(other | {"cases_from": "both"}, store=opened)
+    assert [cell["attack"] for cell in run.cells] == ["best_of_n,n=2 found on scripted (both)"]
+    api.run(SMALL | {"attack": "direct"}, store=opened, name="none")
+    with pytest.raises(SpecError, match="no test case that could be sent"):
+        api.run(other | {"cases_from": "none"}, store=opened)
 
 
 TALK = {"use": "withstand_toys:Talk"}

@@ -20,7 +20,10 @@ FORMAT = 1
 
 
 def cases_from(name: str, where: Store) -> list[Given]:
-    """The test cases of an earlier run, or of a baseline file, one `Given` per cell that attacked; else none."""
+    """The test cases of an earlier run, or of a baseline file, one `Given` per cell that attacked; else none.
+
+    Cells whose attack sends no text, an upper bound, have nothing to send on.
+    """
     if name and is_baseline(name):
         return given(name, where)
     run = next((run for run in where.runs() if run.name == name), None)
@@ -28,7 +31,7 @@ def cases_from(name: str, where: Store) -> list[Given]:
         return []
     found = []
     for index, cell in enumerate(run.plan["cells"]):
-        if cell["benign"]:
+        if cell["benign"] or cell.get("upper_bound"):
             continue
         keys = run.plan["suites"][cell["suite"]]["behaviors"]
         behaviors = where.behaviors(keys)
@@ -43,6 +46,8 @@ def cases_from(name: str, where: Store) -> list[Given]:
             cases[behaviors[keys[place]]["id"]] = tuple(as_sent(case) for case in listed)
         label = given_label(cell["attack"], cell["target"], cell["defense"], run.name)
         found.append(Given(label, cases))
+    if not found:
+        raise SpecError(f"the run {name} has no test case that could be sent", hint="name one with an attack by text")
     return found
 
 

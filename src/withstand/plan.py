@@ -84,6 +84,7 @@ class Cell:
             "judge_method": self.judge.method,
             **({"waits": waits} if (waits := getattr(self.judge, "waits", 0)) else {}),
             "until_success": self.until is not None,
+            **({"upper_bound": True} if getattr(attack, "upper_bound", False) else {}),
             "keys": dict(self.keys) | ({"cases": digest(to_json(attack.cases))} if isinstance(attack, Given) else {}),
             "notes": list(self.notes),
         }
