@@ -1,6 +1,8 @@
 """Fixtures that more than one folder of tests uses."""
 
 import importlib.util
+import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -71,3 +73,17 @@ def openai_server() -> Iterator[Callable[..., Any]]:
         spec.loader.exec_module(sys.modules["openai_server"])
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(sys.modules["openai_server"].OpenAIServer(**options))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium for all tests of a process: Playwright runs once in one."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not chromium:
+        pytest.skip("NO BROWSER: no page was opened; put chromium on PATH or name it in CHROMIUM")
+    playwright = pytest.importorskip("playwright.sync_api", reason="NO PLAYWRIGHT: no page was opened")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
+    with playwright.sync_playwright() as play:
+        running = play.chromium.launch(executable_path=chromium, args=flags)
+        yield running
+        running.close()

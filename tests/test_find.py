@@ -445,7 +445,7 @@ def test_show_reads_ones_own_class(monkeypatch, tmp_path):
 def test_show_says_defaults_and_what_is_needed():
     shown = {name: (type_, default, keyed) for name, type_, default, keyed in show("target", "openai").fields}
     assert shown["model"] == ("str", "", True)
-    assert shown["lanes"] == ("int", "32", False)
+    assert shown["lanes"] == ("int", "64", False)
     assert shown["revision"] == ("str", "''", True)
     assert show("suite", "kitchen-benign").json()["preset"] == {"use": "kitchen", "harmless": True}
     assert dict(show("suite", "kitchen").constants)["judge"] == "'kitchen'"

@@ -337,8 +337,9 @@ def _check_needs(label: str, attack: Attack | JointAttack | Given, target_label:
         needs |= {"system"} if any(chat[0].role == "system" for chat in chats) else set()
         needs |= {"turns"} if any(sum(m.role == "user" for m in chat) > 1 for chat in chats) else set()
         needs |= {"forged"} if any(_forged(case) for cases in attack.cases.values() for case in cases) else set()
-    lacking = sorted(needs - target.model.gives, reverse=True)  # weights before gradients, which need them
-    if lacking:
+    lacks = needs - target.model.gives
+    if lacks:
+        lacking = [*(need for need in _WAYS if need in lacks), *sorted(lacks - set(_WAYS))]
         hint = _WAYS.get(lacking[0], "choose another target or leave the attack out")
         thing = "forged turns of the assistant" if lacking[0] == "forged" else lacking[0]
         raise SpecError(f"{label} needs {thing}, which {target_label} does not give", hint=hint)
@@ -359,14 +360,15 @@ def _forged(case: TestCase) -> bool:
 
 
 _WAYS = {
+    "weights": "use a local target, or find test cases on one and send them with --cases-from",
     "gradients": "its quantized weights have no backward pass: use the unquantized weights or ones that bitsandbytes "
     "quantizes, an attack that needs none (beast, autodan), or test cases found elsewhere with --cases-from",
-    "weights": "use a local target, or find test cases on one and send them with --cases-from",
-    "prefill": "a server that continues an assistant message says so in its spec: openai:MODEL,prefill=continue",
     "forged": "the target never said them, and it keeps the conversation itself: leave the attack out, or, if the "
     "application is sent all turns, write history=send into its spec",
+    "prefill": "a server that continues an assistant message says so in its spec: openai:MODEL,prefill=continue",
     "logprobs": "use a target that gives token log-probabilities",
 }
+"""What to do about what a target lacks; what comes first is told first, since the rest may go with it."""
 
 
 def _notes(judge: Judge, attack: Attack | JointAttack | Given, until: Judge | None, model: Model) -> Iterator[str]:

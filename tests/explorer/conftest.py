@@ -1,7 +1,6 @@
 """A store with a run of the kitchen, the explorer over it, and a browser."""
 
 import contextlib
-import os
 import shutil
 import sqlite3
 import sys
@@ -41,16 +40,3 @@ def path(made: Path, tmp_path: Path) -> Path:
 def web(path: Path) -> Iterator[Any]:
     with client(path) as made:
         yield made
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if not chromium:
-        pytest.skip("NO BROWSER: the explorer was not opened; put chromium on PATH or name it in CHROMIUM")
-    playwright = pytest.importorskip("playwright.sync_api", reason="NO PLAYWRIGHT: the explorer was not opened")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
-    with playwright.sync_playwright() as play:
-        running = play.chromium.launch(executable_path=chromium, args=flags)
-        yield running
-        running.close()

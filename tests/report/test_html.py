@@ -3,14 +3,10 @@
 import base64
 import hashlib
 import itertools
-import os
 import random
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
-
-import pytest
 
 from withstand.report.html import html
 from withstand.report.packed import MOST_CHARACTERS, SIZE, unpack
@@ -590,19 +586,6 @@ def test_what_does_not_fit_is_left_out_and_said(monkeypatch) -> None:
 
 
 # --- in a browser ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser():
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if not chromium:
-        pytest.skip("NO BROWSER: the report was not opened; put chromium on PATH or name it in CHROMIUM")
-    api = pytest.importorskip("playwright.sync_api", reason="NO PLAYWRIGHT: the report was not opened in a browser")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
-    with api.sync_playwright() as play:
-        running = play.chromium.launch(executable_path=chromium, args=flags)
-        yield running
-        running.close()
 
 
 def opened(browser, path: Path, page: str, **options):
