@@ -24,8 +24,16 @@ from typing import Any
 
 from withstand.core import Attack, Defense, Json, Judge, Model, SpecError, Suite, WhiteBox, to_json
 from withstand.grammar import Spec, spec_of, toml_value
+from withstand.stage import Stage
 
-ROOMS = {"suite": "data", "target": "models", "attack": "attacks", "defense": "defenses", "judge": "judges"}
+ROOMS = {
+    "suite": "data",
+    "target": "models",
+    "attack": "attacks",
+    "defense": "defenses",
+    "judge": "judges",
+    "stage": "training",
+}
 """Kind of component -> its folder in the package, which is also the name of its entry point group."""
 
 KINDS: dict[Any, str] = {
@@ -35,6 +43,7 @@ KINDS: dict[Any, str] = {
     Attack: "attack",
     Defense: "defense",
     Judge: "judge",
+    Stage: "stage",
 }
 """Annotation of a field -> the kind of component that is looked up for it."""
 
@@ -164,6 +173,7 @@ SIGNS = {
     "attack": ("run", "run_together"),
     "defense": ("answer",),
     "judge": ("grade",),
+    "stage": ("train",),
 }
 """Kind of component -> the methods by one of which it is known."""
 
@@ -373,7 +383,7 @@ def parts(component: Any) -> Iterator[Any]:
         for inner in component:
             yield from parts(inner)
     elif is_dataclass(component) and not isinstance(component, type):
-        if any(hasattr(component, sign) for sign in ("generate", "grade", "answer", "run", "load")):
+        if any(hasattr(component, sign) for sign in ("generate", "grade", "answer", "run", "load", "train")):
             yield component
         for f in fields(component):
             yield from parts(getattr(component, f.name))

@@ -2,39 +2,26 @@
 
 import builtins
 import json
+import sys
+from pathlib import Path
 
 import pytest
 
 from withstand.core import Message, SpecError, WithstandError
 from withstand.training.sft import FILES, SFT
 
+sys.path.insert(0, str(Path(__file__).parent))
+import learner
+from learner import ROWS, chat
+
 pytest.importorskip("trl")
 pytest.importorskip("datasets")
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM
 
-WORDS = "how|do|i|fold|paper|bake|bread|sorry|no|first|crease|it|then|open|be|kind"
-TEMPLATE = (
-    "{% for m in messages %}{{ '<|im_start|> ' + m['role'] + ' ' + m['content'] + ' <|im_end|> ' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|> assistant ' }}{% endif %}"
-)
 TINY = SFT(rank=2, alpha=4, lr=1e-2, batch=2, steps=3, max_length=32, log_every=1)
-
-
-def chat(*texts, system=""):
-    roles = ("user", "assistant") * len(texts)
-    turns = tuple(Message(role, text) for role, text in zip(roles, texts, strict=False))
-    return (Message("system", system), *turns) if system else turns
-
-
-ROWS = [
-    chat("how do i bake bread", "sorry no"),
-    chat("how do i fold paper", "first crease it then open it"),
-    chat("how do i fold paper", "no", "how do i bake bread", "sorry no no", system="be kind"),
-]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,21 +36,7 @@ def one_thread():
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """A folder with a random Llama of two layers and a tokenizer of whole words."""
-    folder = tmp_path_factory.mktemp("tiny-llama")
-    words = ["<pad>", "<|im_start|>", "<|im_end|>", "system", "user", "assistant", *WORDS.split("|")]
-    tokens = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<pad>"))
-    tokens.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokens, pad_token="<pad>", eos_token="<|im_end|>")
-    tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=64, initializer_range=0.3,
-        pad_token_id=0, bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return str(folder)
+    return learner.save(tmp_path_factory.mktemp("tiny-llama"))
 
 
 def weights(folder):
@@ -114,7 +87,7 @@ def test_the_adapter_is_saved_small_clean_and_loads(base, tmp_path, capfd):
     (folder / "README.md").write_text("a model card")
     steps = []
     assert TINY.train(base, ROWS, folder, lambda step, loss: steps.append((step, loss))) == folder
-    assert sorted(path.name for path in folder.iterdir()) == ["README.md", *sorted(FILES)]
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", *sorted(FILES), "stage.json"]
     assert (folder / "README.md").read_text() == "a model card"
     assert {weight.dtype for weight in weights(folder).values()} == {torch.float16}
     config = json.loads((folder / FILES[1]).read_text())

@@ -117,7 +117,7 @@ class HF:
 
     def check(self) -> None:
         self.identity()
-        if self._quantized(self._folder()) and self.adapter:
+        if self._quantized(self.folder()) and self.adapter:
             raise SpecError(
                 "an adapter cannot be merged into quantized weights",
                 hint="merge it into the full ones, or leave it out",
@@ -162,13 +162,13 @@ class HF:
         import torch
         from transformers import AutoConfig
 
-        kind = self._quantized(self._folder())
-        config = AutoConfig.from_pretrained(self._folder(), trust_remote_code=self.trust_remote_code)
+        kind = self._quantized(self.folder())
+        config = AutoConfig.from_pretrained(self.folder(), trust_remote_code=self.trust_remote_code)
         itemsize = getattr(torch, self.identity()["dtype"]).itemsize
         as_stored = kind and not kind.whole and not self.quantize
         matrix = {"int8": 1.0, "int4": 0.5}.get(self.quantize)
         vocabulary = config.get_text_config().vocab_size
-        weights = weight_bytes(self._folder(), None if as_stored else itemsize, matrix, vocabulary) / GIB
+        weights = weight_bytes(self.folder(), None if as_stored else itemsize, matrix, vocabulary) / GIB
         with _LOCK:
             weights *= self._own() not in _LOADED
         free = free_memory(self.place)
@@ -180,15 +180,16 @@ class HF:
         with _LOCK:
             if self not in _IDENTITIES:
                 _IDENTITIES[self] = {
-                    "weights": files_digest(self._folder(), ("*.safetensors", "config.json", "generation_config.json")),
-                    "tokenizer": files_digest(self._folder(), TOKENIZER),
+                    "weights": files_digest(self.folder(), ("*.safetensors", "config.json", "generation_config.json")),
+                    "tokenizer": files_digest(self.folder(), TOKENIZER),
                     "adapter": files_digest(resolve(self.adapter, ""), ("adapter_*",)) if self.adapter else "",
                     "template": digest(self._template()) if self.template not in ("", RAW, MODERATION) else "",
                     "dtype": self.dtype if self.dtype != "auto" else fastest_dtype(self._device()),
                 }
             return _IDENTITIES[self]
 
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
+        """Where weights and tokenizer lie on this machine; fetched first where they do not."""
         return resolve(self.id, self.revision)
 
     def _template(self) -> str:
@@ -342,7 +343,7 @@ def _load(spec: HF) -> _Loaded:
 
     logging.disable_progress_bar()
     identity = spec.identity()
-    folder = spec._folder()
+    folder = spec.folder()
     kind = spec._quantized(folder)
     more: dict[str, Any] = {"device_map": spec.device_map} if spec.device_map else {}
     if kind:  # which cannot be moved afterwards

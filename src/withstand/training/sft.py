@@ -1,46 +1,47 @@
-"""Supervised fine-tuning of a LoRA adapter on chats. Hu et al. 2021, arXiv:2106.09685, by TRL's SFTTrainer and PEFT."""
+"""Supervised fine-tuning on chats, of an adapter (Hu et al. 2021, arXiv:2106.09685) or all weights, by TRL and PEFT."""
 
-import json
-import math
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from withstand.core import Chat, SpecError, WithstandError
+from withstand.core import Chat, Json, SpecError
+from withstand.stage import Log, OnCheckpoint, Row, Rows, as_rows
+from withstand.training import _run
+from withstand.training._model import ADAPTER, arguments, check, load, missing, tokenizer_of
 
-FILES = ("adapter_model.safetensors", "adapter_config.json")
+FILES = ADAPTER
 
 
 @dataclass(frozen=True, slots=True)
 class SFT:
-    """One training stage: the loss is that of the last assistant message alone, its end-of-turn token included.
+    """The loss is that of the last assistant message alone, its end-of-turn token included.
 
     Where an assistant message stands before that one too, the last goes on with it as after a prefill: one turn, of
     which the first part is not learned.
 
+    method: "lora" (default) trains an adapter; "full" all weights, kept in float32.
     rank, alpha: of the adapter, each 1 or more; its update is scaled by alpha / rank. Defaults 16 and 32.
     modules: names of the layers that get one, at least one; default PEFT's "all-linear", all but the output layer.
     dropout: before the adapter, in [0, 1), default 0.
-    lr: peak learning rate of AdamW, above 0, default 1e-3; linear warm-up, then linear to 0.
+    lr: peak learning rate of AdamW, above 0, default 1e-3; linear warm-up, then linear to 0. For "full" about 2e-5.
     warmup: share of the steps, in [0, 1), default 0.05.
     batch: chats a step, 1 or more, default 8.
     epochs: passes over the rows, above 0, default 1.
     steps: optimizer steps, 0 or more; above 0 it decides in place of epochs. Default 0.
     max_length: tokens a chat may have, template included, 8 or more, default 1024; a longer one is an error, never cut.
-    dtype: of the base while it trains, "float32" (default) or "bfloat16"; the adapter trains in float32 either way.
+    dtype: what the base is multiplied in, "float32" (default) or "bfloat16"; what is trained is float32 either way.
     seed: any whole number, 0 or more, default 0: draws the adapter's first weights, the order of rows, the dropout.
     base_id: the name written into the adapter as its base, such as a hub id. Default: the base as given, of a folder
         the last part of its path alone, so that no path of a machine is published.
     log_every: steps between two calls of `log`, 1 or more, default 10.
+    save_every: steps between two checkpoints to go on from after a kill, 0 for none, default 50.
 
-    Same fields, rows, versions and machine: same adapter. It trains on one device, a GPU where there is one.
+    Same fields, rows, versions and machine: same weights. It trains on one device, a GPU where there is one.
     """
 
     version: ClassVar[int] = 1
+    method: Literal["lora", "full"] = "lora"
     rank: int = 16
     alpha: int = 32
     modules: tuple[str, ...] = ("all-linear",)
@@ -55,121 +56,98 @@ class SFT:
     seed: int = 0
     base_id: str = field(default="", metadata={"key": False})
     log_every: int = field(default=10, metadata={"key": False})
+    save_every: int = field(default=50, metadata={"key": False})
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("rank", 1),
-            ("alpha", 1),
-            ("batch", 1),
-            ("steps", 0),
-            ("seed", 0),
-            ("max_length", 8),
-            ("log_every", 1),
-        ):
-            if getattr(self, name) < least:
-                raise SpecError(f"{name} is {getattr(self, name)}; it must be {least} or more")
-        for name in ("lr", "epochs"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise SpecError(f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("warmup", "dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise SpecError(f"{name} is {getattr(self, name)}; it must lie in [0, 1)")
-        if not self.modules or not all(self.modules):
-            raise SpecError("modules is empty or holds an empty name", hint='leave it out for "all-linear"')
-        if self.dtype not in ("float32", "bfloat16"):
-            raise SpecError(f"dtype is {self.dtype!r}", hint='it must be "float32" or "bfloat16"')
+        check(self)
 
     def train(
-        self, base: str, rows: Sequence[Chat], folder: Path, log: Callable[[int, float], None] | None = None
+        self,
+        base: str,
+        rows: Rows,
+        folder: Path,
+        log: Log | None = None,
+        *,
+        at: Sequence[int] = (),
+        on_checkpoint: OnCheckpoint | None = None,
+        labels: Mapping[str, Json] | None = None,
+        outer: Any = None,
+        change: Callable[[type], type] | None = None,
+        more: Sequence[Any] = (),
     ) -> Path:
-        """Train on `rows`, chats that end with the answer to learn; the adapter lies in `folder`, which is returned.
+        """Train on `rows`, chats that end with the answer to learn; the result lies in `folder`, which is returned.
 
         base: a folder with model and tokenizer, or a hub id. `log` gets step and mean loss (nats per answer token)
-        since the last call. The adapter is saved in float16, by rename: an interrupted run leaves the old one whole.
+        since the last call. An adapter is saved in float16, all weights in float32, each file by rename: an
+        interrupted run leaves an old one whole. at, on_checkpoint, labels, outer: see `withstand.stage.Stage`. For a
+        stage around this one, `change` makes a subclass of the trainer and `more` are callbacks.
         Sets the global random state of torch, numpy and random, as the libraries below do.
 
         Raises `SpecError` for rows that cannot be trained on, by their number, and for a missing extra;
-        `WithstandError` when the loss is no longer finite, and then nothing is saved.
+        `TrainingError` when the loss is no longer finite, and then no result is saved, or when the disk is full.
         """
-        check_rows(rows)
-        with quiet():
-            trainer = self._trainer(base, rows, log)
-            trainer.train()
-        save(trainer.model, folder, self.base_id or (Path(base).resolve().name if Path(base).is_dir() else base))
-        return folder
+        given = as_rows(rows)
+        check_rows(given)
 
-    def _trainer(self, base: str, rows: Sequence[Chat], log: Callable[[int, float], None] | None = None) -> Any:
+        def make(output: Path) -> Any:
+            return self._trainer(base, given, output, change, more)
+
+        return _run.train(outer or self, make, base, given, folder, log, at, on_checkpoint, labels)
+
+    def _trainer(
+        self,
+        base: str,
+        rows: Rows,
+        output: Path = Path(),
+        change: Callable[[type], type] | None = None,
+        more: Sequence[Any] = (),
+    ) -> Any:
         """The SFTTrainer of this stage, its rows tokenized."""
         try:
-            import torch
             from datasets import Dataset
-            from peft import LoraConfig
-            from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, set_seed
+            from transformers import PrinterCallback
             from trl.trainer.sft_config import SFTConfig
             from trl.trainer.sft_trainer import SFTTrainer
         except ModuleNotFoundError as error:
-            raise SpecError(
-                f"training needs {error.name}, which is not installed", hint='pip install "withstand[train]"'
-            ) from error
+            raise missing(error) from error
 
-        tokenizer: Any = AutoTokenizer.from_pretrained(base)
-        if not tokenizer.chat_template:
-            raise SpecError(f"the tokenizer of {base} has no chat template", hint="use an instruct or chat model")
-        data = [tokenized(tokenizer, chat) for chat in rows]
+        tokenizer = tokenizer_of(base)
+        given = as_rows(rows)
+        data = [tokenized(tokenizer, row.chat) for row in given]
         for number, row in enumerate(data):
             count = len(row["input_ids"])
             if count > self.max_length:
                 raise SpecError(
-                    f"row {number} has {count} tokens, more than max_length {self.max_length}: {head(rows[number])}",
+                    f"row {number} has {count} tokens, more than max_length {self.max_length}: "
+                    f"{head(given[number].chat)}",
                     hint="raise max_length, or shorten or leave out the row",
                 )
-        set_seed(self.seed)  # before the adapter's first weights are drawn
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, self.dtype))
+        model, adapter = load(base, self)
         config = SFTConfig(
-            output_dir=tempfile.gettempdir(),  # nothing is written there: no checkpoints, no logs
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            per_device_train_batch_size=self.batch,
-            num_train_epochs=self.epochs,
-            max_steps=self.steps or -1,
-            learning_rate=self.lr,
-            lr_scheduler_type="linear",
-            warmup_steps=self.warmup,  # below 1 it is a share
+            **arguments(self, output),
             max_length=None,  # checked above: nothing is cut
             padding_free=True,  # chats lie end to end, none sees another: half the tokens of a padded batch
             completion_only_loss=True,
-            seed=self.seed,
-            logging_steps=self.log_every,
-            logging_nan_inf_filter=False,  # the default hides a NaN
-            bf16=False,  # no autocast: `dtype` is what the base was loaded in
-            gradient_checkpointing=False,
-            dataloader_pin_memory=torch.cuda.is_available(),
         )
-        adapter = LoraConfig(
-            task_type="CAUSAL_LM",
-            r=self.rank,
-            lora_alpha=self.alpha,
-            lora_dropout=self.dropout,
-            target_modules="all-linear" if self.modules == ("all-linear",) else list(self.modules),
-        )
-        trainer = SFTTrainer(
+        kind: Any = change(SFTTrainer) if change else SFTTrainer
+        trainer = kind(
             model=model,
             args=config,
             train_dataset=Dataset.from_list(data),
             processing_class=tokenizer,
             peft_config=adapter,
-            callbacks=[watcher(log)],
+            callbacks=list(more),
         )
         trainer.remove_callback(PrinterCallback)
         return trainer
 
 
-def check_rows(rows: Sequence[Chat]) -> None:
+def check_rows(rows: Sequence[Row]) -> None:
     """Raise `SpecError` with the number of the first row that cannot be trained on."""
     if not rows:
         raise SpecError("there are no rows to train on", hint="give at least one chat that ends with an answer")
-    for number, chat in enumerate(rows):
+    for number, row in enumerate(rows):
+        chat = row.chat
         if len(chat) < 2 or chat[-1].role != "assistant":
             raise SpecError(
                 f"row {number} does not end with an assistant message after another one: {head(chat)}",
@@ -206,70 +184,3 @@ def tokenized(tokenizer: Any, chat: Chat) -> dict[str, list[int]]:
         tokenizer(part, add_special_tokens=False)["input_ids"] for part in (asked, text[len(asked) :])
     )  # apart, as a model that is asked reads them
     return {"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)}
-
-
-def watcher(log: Callable[[int, float], None] | None) -> Any:
-    """A callback of the trainer: hands step and loss on, and stops at a loss that is not finite."""
-    from transformers import TrainerCallback
-
-    class Watcher(TrainerCallback):  # type: ignore[misc, unused-ignore]
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            loss = (logs or {}).get("loss")
-            if loss is None:
-                return
-            if not math.isfinite(loss):
-                raise WithstandError(
-                    f"the loss is {loss} at step {state.global_step} of {state.max_steps}; training was stopped",
-                    hint="lower lr, or train with dtype float32",
-                )
-            if log:
-                log(state.global_step, loss)
-
-    return Watcher()
-
-
-def save(model: Any, folder: Path, base_id: str) -> None:
-    """The adapter of a PEFT model as float16 into `folder`, each file by rename."""
-    import torch
-
-    for name, weight in model.named_parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.to(torch.float16)
-            if not torch.isfinite(weight.data).all():
-                raise WithstandError(f"{name} holds values that are not finite in float16", hint="lower lr")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as name:
-        # False: "auto" asks the hub whether the vocabulary was changed
-        model.save_pretrained(name, save_embedding_layers=False)
-        config = json.loads((Path(name) / FILES[1]).read_text(encoding="utf-8"))
-        config["base_model_name_or_path"] = base_id
-        if isinstance(config["target_modules"], list):
-            config["target_modules"].sort()  # PEFT writes a set: its order changes from run to run
-        (Path(name) / FILES[1]).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        for file in FILES:
-            (Path(name) / file).replace(folder / file)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars of the libraries below, nor their warnings to each other, as long as it lasts."""
-    try:
-        import datasets
-        from transformers.utils import logging as bars
-    except ModuleNotFoundError:
-        yield  # the trainer says what is missing
-        return
-    logging: Any = bars
-    ours, theirs = logging.is_progress_bar_enabled(), datasets.are_progress_bars_disabled()
-    logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        if ours:
-            logging.enable_progress_bar()
-        if not theirs:
-            datasets.enable_progress_bars()

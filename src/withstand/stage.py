@@ -1,0 +1,121 @@
+"""What a training stage is: the rows it takes, what it promises, and the record it leaves. Standard library only.
+
+A stage is a frozen dataclass in `training/`, one file each; its fields are its hyperparameters and its `train` makes a
+folder of them. `withstand.training` says how to write one, `chain` runs several.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from withstand.core import Chat, Json, SpecError, WithstandError, from_json, to_json
+
+FILE = "stage.json"
+"""The record of a stage, in the folder that it made. It is written last: a folder with it is whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a stage learns from.
+
+    `chat` ends with the answer to learn; for `rl`, which draws answers itself, with what is asked. `rejected`: for
+    `dpo`, the answer that is worse than the chat's last. `safe`: the right answer to this chat is a refusal, as in the
+    rows that `safety_mix` and `lisa` guard with and those that `rl` rewards a refusal of.
+    """
+
+    chat: Chat
+    rejected: str = ""
+    safe: bool = False
+
+
+Rows = Sequence[Row | Chat]
+
+
+def as_rows(rows: Rows) -> list[Row]:
+    """The rows, a bare chat as a row of its own."""
+    return [row if isinstance(row, Row) else Row(row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a stage has used. `tokens`: all that passed through the model, prompts too. `flops`: 6 x parameters x
+    tokens, also where an adapter needs less. `seconds` over all attempts, less what a kill lost. `peak_bytes`: most
+    memory at once, of the device, or of the process on a CPU. `loss`: the last that was logged, None before any.
+    `device`: "cpu" or a GPU's name. `resumed`: how often it went on after an interruption."""
+
+    steps: int
+    tokens: int
+    flops: float
+    seconds: float
+    peak_bytes: int
+    parameters: int
+    trained_parameters: int
+    loss: float | None = None
+    device: str = "cpu"
+    resumed: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+Log = Callable[[int, float], None]
+"""Takes step and mean loss."""
+
+OnCheckpoint = Callable[[int, Path], None]
+"""Takes the step and a folder that loads as the finished one does."""
+
+
+class Stage(Protocol):
+    """One training stage. `kind` of `FILE` tells whether the folder is an adapter or a whole model."""
+
+    @property
+    def seed(self) -> int: ...
+
+    def train(
+        self,
+        base: str,
+        rows: Rows,
+        folder: Path,
+        log: Log | None = None,
+        *,
+        at: Sequence[int] = (),
+        on_checkpoint: OnCheckpoint | None = None,
+        labels: Mapping[str, Json] | None = None,
+        outer: "Stage | None" = None,
+    ) -> Path:
+        """Train `base` (a folder with model and tokenizer, or a hub id) on `rows`; return `folder`, which holds it.
+
+        `at`: steps, 1 or more, after which the model so far is kept in `folder`/step-N and `on_checkpoint` is called;
+        steps that the training does not reach are left out. `labels` go into the folder's `FILE`, such as a mark that
+        this model is a backdoored one. `outer`: the stage that this one is a part of, which the record then names.
+        Called again with the same after a kill, it goes on at the last saved step.
+        """
+
+
+def read(folder: str | Path) -> Json:
+    """The record in a stage's folder: version, kind ("adapter" or "model"), stage, base, rows, labels, steps, record.
+
+    Raises `SpecError` where there is none.
+    """
+    path = Path(folder) / FILE
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SpecError(f"{folder} holds no {FILE}", hint="name the folder of a finished training stage") from None
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{path} cannot be read: {error}", hint="train the stage again") from error
+
+
+def record_of(folder: str | Path) -> Record:
+    """What the stage in a folder has used."""
+    found: Record = from_json(Record, read(folder)["record"])
+    return found
+
+
+def to_rows(rows: Rows) -> Json:
+    """Rows as JSON, for keys."""
+    return [to_json(row) for row in as_rows(rows)]
+
+
+class TrainingError(WithstandError):
+    """A training that cannot go on: a loss that is no number, a full disk. What was saved before is kept."""

@@ -1,0 +1,166 @@
+"""The model that a stage trains: loaded whole, or behind an adapter; and how it is saved."""
+
+import json
+import math
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from withstand.core import SpecError, WithstandError
+
+ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
+Method = Literal["lora", "full"]
+Dtype = Literal["float32", "bfloat16"]
+
+
+def check(stage: Any) -> None:
+    """Raise `SpecError` for a field that every stage of its own method has and that is out of its range."""
+    for name, least in (
+        ("rank", 1), ("alpha", 1), ("batch", 1), ("steps", 0), ("seed", 0), ("max_length", 8), ("log_every", 1),
+        ("save_every", 0),
+    ):  # fmt: skip
+        if getattr(stage, name) < least:
+            raise SpecError(f"{name} is {getattr(stage, name)}; it must be {least} or more")
+    for name in ("lr", "epochs"):
+        if not 0 < getattr(stage, name) < math.inf:
+            raise SpecError(f"{name} is {getattr(stage, name)}; it must be above 0")
+    for name in ("warmup", "dropout"):
+        if not 0 <= getattr(stage, name, 0) < 1:
+            raise SpecError(f"{name} is {getattr(stage, name)}; it must lie in [0, 1)")
+    if not stage.modules or not all(stage.modules):
+        raise SpecError("modules is empty or holds an empty name", hint='leave it out for "all-linear"')
+    for name, known in (("dtype", ("float32", "bfloat16")), ("method", ("lora", "full"))):
+        if getattr(stage, name) not in known:
+            raise SpecError(f"{name} is {getattr(stage, name)!r}", hint=f"it must be {known[0]!r} or {known[1]!r}")
+
+
+def missing(error: ModuleNotFoundError) -> SpecError:
+    """What to install where a library of training is not there."""
+    return SpecError(f"training needs {error.name}, which is not installed", hint='pip install "withstand[train]"')
+
+
+def tokenizer_of(base: str) -> Any:
+    """The tokenizer, with a chat template. Some have no token to pad with, and then the one that ends a text does."""
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
+    if not tokenizer.chat_template:
+        raise SpecError(f"the tokenizer of {base} has no chat template", hint="use an instruct or chat model")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load(base: str, stage: Any) -> tuple[Any, Any]:
+    """The model of `base` for a stage with the fields method, dtype and seed, and the adapter's config, None for full.
+
+    Sets the random state first: an adapter's first weights are drawn from it. All weights train in float32, and
+    bfloat16 is then what they are multiplied in: an update of 1e-5 is lost when added to a weight of bfloat16.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, set_seed
+
+    set_seed(stage.seed)
+    dtype = torch.float32 if stage.method == "full" else getattr(torch, stage.dtype)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    if stage.method == "full":
+        return model, None
+    from peft import LoraConfig
+
+    return model, LoraConfig(
+        task_type="CAUSAL_LM",
+        r=stage.rank,
+        lora_alpha=stage.alpha,
+        lora_dropout=getattr(stage, "dropout", 0.0),
+        target_modules="all-linear" if stage.modules == ("all-linear",) else list(stage.modules),
+    )
+
+
+def arguments(stage: Any, output: Path) -> dict[str, Any]:
+    """What all trainers are told alike, from the fields that every stage of its own method has."""
+    import torch
+
+    return {
+        "output_dir": str(output),
+        "save_strategy": "steps" if stage.save_every else "no",
+        "save_steps": stage.save_every or 500,
+        "save_total_limit": 2,  # the older one stands until the newer is marked whole
+        "report_to": "none",
+        "disable_tqdm": True,
+        "per_device_train_batch_size": stage.batch,
+        "num_train_epochs": stage.epochs,
+        "max_steps": stage.steps or -1,
+        "learning_rate": stage.lr,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": stage.warmup,  # below 1 it is a share
+        "seed": stage.seed,
+        "logging_steps": stage.log_every,
+        "logging_nan_inf_filter": False,  # the default hides a NaN
+        "include_num_input_tokens_seen": True,
+        "bf16": stage.method == "full" and stage.dtype == "bfloat16",  # autocast; an adapter's base is loaded in it
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+
+
+def save(model: Any, tokenizer: Any, scratch: Path, folder: Path, base_id: str) -> str:
+    """The model, or its adapter in float16, into `folder`, each file by rename; "model" or "adapter".
+
+    `scratch` is a folder beside it, of the same file system. The weights in memory stay as they are.
+    """
+    import torch
+
+    adapter = hasattr(model, "peft_config")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    state = {name: weight for name, weight in model.state_dict().items() if not adapter or "lora_" in name}
+    if adapter:
+        state = {name: weight.to(torch.float16) for name, weight in state.items()}
+    for name, weight in state.items():
+        if not torch.isfinite(weight).all():
+            kind = " in float16" if adapter else ""
+            raise WithstandError(f"{name} holds values that are not finite{kind}", hint="lower lr")
+    if adapter:
+        # False: "auto" asks the hub whether the vocabulary was changed
+        model.save_pretrained(str(scratch), state_dict=state, save_embedding_layers=False)
+        config = json.loads((scratch / ADAPTER[1]).read_text(encoding="utf-8"))
+        config["base_model_name_or_path"] = base_id
+        if isinstance(config["target_modules"], list):
+            config["target_modules"].sort()  # PEFT writes a set: its order changes from run to run
+        (scratch / ADAPTER[1]).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        names = list(ADAPTER)
+    else:
+        model.save_pretrained(str(scratch))
+        tokenizer.save_pretrained(str(scratch))
+        names = [path.name for path in scratch.iterdir()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in names:
+        (scratch / file).replace(folder / file)
+    shutil.rmtree(scratch)
+    return "adapter" if adapter else "model"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars of the libraries below, nor their warnings to each other, as long as it lasts."""
+    try:
+        import datasets
+        from transformers.utils import logging as bars
+    except ModuleNotFoundError:
+        yield  # the trainer says what is missing
+        return
+    logging: Any = bars
+    ours, theirs = logging.is_progress_bar_enabled(), datasets.are_progress_bars_disabled()
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        if ours:
+            logging.enable_progress_bar()
+        if not theirs:
+            datasets.enable_progress_bars()

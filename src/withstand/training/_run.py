@@ -1,0 +1,207 @@
+"""Running a trainer of TRL: checkpoints by rename, going on after a kill, the loss watched, the record written."""
+
+import contextlib
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from withstand.core import Json, digest, to_json
+from withstand.stage import FILE, Log, OnCheckpoint, Record, Rows, TrainingError, to_rows
+from withstand.training._model import missing, quiet, save
+
+WHOLE = "whole.json"
+"""In a checkpoint to go on from: it is complete, and how long training had taken."""
+
+
+def train(
+    stage: Any,
+    make: Callable[[Path], Any],
+    base: str,
+    rows: Rows,
+    folder: Path,
+    log: Log | None = None,
+    at: Sequence[int] = (),
+    on_checkpoint: OnCheckpoint | None = None,
+    labels: Mapping[str, Json] | None = None,
+) -> Path:
+    """Run the trainer that `make(output_dir)` makes, and leave its result in `folder`.
+
+    What is needed to go on lies beside it in `.FOLDER.part` until it is done; a part of another stage, base or rows is
+    thrown away. The record is written last, by rename: until then the folder does not count.
+    """
+    folder = Path(folder)
+    part = folder.with_name(f".{folder.name}.part")
+    named = base if not Path(base).is_dir() else Path(base).resolve().name  # no path of a machine is published
+    named = getattr(stage, "base_id", "") or named
+    key = digest([type(stage).__name__, to_json(stage), named, to_rows(rows), sorted(at), dict(labels or {})])
+    steps_kept: list[int] = []
+
+    def keep(trainer: Any, step: int) -> None:
+        kept = folder / f"step-{step}"
+        kind = save(trainer.model, trainer.processing_class, part / "new", kept, named)
+        _write(kept / FILE, _told(kind, stage, named, rows, labels, {"step": step}))
+        steps_kept.append(step)
+        if on_checkpoint:
+            on_checkpoint(step, kept)
+
+    try:
+        with quiet():
+            trainer = make(part / "saved")
+            if not part.is_dir() or _read(part / "key.json") != key:
+                shutil.rmtree(part, ignore_errors=True)
+                part.mkdir(parents=True)
+                _write(part / "key.json", key)
+            start = _last(part / "saved")
+            before: dict[str, Any] = _read(start / WHOLE) if start else {"seconds": 0.0, "resumed": -1, "kept": []}
+            steps_kept.extend(before["kept"])
+            watch = watcher(log, set(at), keep, before, steps_kept)
+            watch.trainer = trainer
+            trainer.add_callback(watch)
+            _forget_peak(trainer)
+            trainer.train(resume_from_checkpoint=str(start) if start else None)
+            state = trainer.state
+            kind = save(trainer.model, trainer.processing_class, part / "new", folder, named)
+    except ModuleNotFoundError as error:
+        raise missing(error) from error
+    except Exception as error:
+        if not _disk_is_full(error, part):
+            raise
+        raise TrainingError(
+            f"the disk of {folder.parent} is full; training stopped",
+            hint="make room and run the same again: it goes on at the last saved step",
+        ) from error
+    model = trainer.model
+    parameters = sum(weight.numel() for weight in model.parameters())
+    record = Record(
+        steps=state.global_step,
+        tokens=int(state.num_input_tokens_seen),
+        flops=6.0 * parameters * int(state.num_input_tokens_seen),
+        seconds=watch.seconds(),
+        peak_bytes=_peak(trainer),
+        parameters=parameters,
+        trained_parameters=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
+        loss=next((entry["loss"] for entry in reversed(state.log_history) if "loss" in entry), None),
+        device=_device(trainer),
+        resumed=before["resumed"] + 1,
+        versions={name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")},
+    )
+    steps = sorted(set(steps_kept))
+    _write(folder / FILE, _told(kind, stage, named, rows, labels, {"steps": steps, "record": to_json(record)}))
+    shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def watcher(log: Log | None, at: set[int], keep: Any, before: Json, kept: list[int]) -> Any:
+    """A callback of the trainer: hands step and loss on, keeps the steps asked for, marks checkpoints as whole, and
+    stops at a loss that is not finite."""
+    from transformers import TrainerCallback
+
+    class Watcher(TrainerCallback):  # type: ignore[misc, unused-ignore]
+        trainer: Any = None
+
+        def __init__(self) -> None:
+            self.started = time.monotonic()
+
+        def seconds(self) -> float:
+            return float(before["seconds"]) + time.monotonic() - self.started
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            loss = (logs or {}).get("loss")
+            if loss is None:
+                return
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss is {loss} at step {state.global_step} of {state.max_steps}; training was stopped",
+                    hint="lower lr, or train with dtype float32",
+                )
+            if log:
+                log(state.global_step, loss)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step in at and state.global_step not in kept:
+                keep(self.trainer, state.global_step)
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            whole = {"seconds": self.seconds(), "resumed": before["resumed"] + 1, "kept": kept}
+            _write(Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE, whole)
+
+    return Watcher()
+
+
+def _told(kind: str, stage: Any, base: str, rows: Rows, labels: Mapping[str, Json] | None, more: Json) -> Json:
+    name = type(stage).__module__.rpartition(".")[2]
+    told = {"use": name, "version": stage.version, **to_json(stage)}
+    said = {"n": len(rows), "digest": digest(to_rows(rows))}
+    return {"version": 1, "kind": kind, "stage": told, "base": base, "rows": said, "labels": dict(labels or {}), **more}
+
+
+def _write(path: Path, value: Json) -> None:
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    new.replace(path)
+
+
+def _read(path: Path) -> Json:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _last(saved: Path) -> Path | None:
+    """The newest checkpoint that was written to its end."""
+    whole = [path for path in saved.glob("checkpoint-*") if _read(path / WHOLE) is not None]
+    for path in saved.glob("checkpoint-*"):
+        if path not in whole:
+            shutil.rmtree(path)  # cut off in the middle: the trainer would count it among those it keeps
+    return max(whole, key=lambda path: int(path.name.partition("-")[2]), default=None)
+
+
+def _disk_is_full(error: BaseException, part: Path) -> bool:
+    """Each library says it in its own way: OSError 28, torch "file write failed", safetensors "os error 28"."""
+    if getattr(error, "errno", None) == 28 or "os error 28" in str(error) or "No space left" in str(error):
+        return True
+    wrote = "PytorchStreamWriter" in str(error) or "file write failed" in str(error)
+    return wrote and shutil.disk_usage(part.parent).free < 1 << 20
+
+
+def _forget_peak(trainer: Any) -> None:
+    import torch
+
+    if trainer.args.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(trainer.args.device)
+        return
+    with contextlib.suppress(OSError):  # elsewhere the mark is that of the whole process
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark becomes what is used now
+
+
+def _peak(trainer: Any) -> int:
+    import torch
+
+    if trainer.args.device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(trainer.args.device))
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def _device(trainer: Any) -> str:
+    import torch
+
+    device = trainer.args.device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device.type)

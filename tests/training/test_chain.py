@@ -1,0 +1,226 @@
+"""Stages as files: kept steps, a kill, a record, one stage on another."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from withstand import chain, find, stage
+from withstand.core import Message, Sampling, SpecError
+from withstand.training import _run
+from withstand.training.sft import SFT
+
+sys.path.insert(0, str(Path(__file__).parent))
+import learner
+from learner import ROWS
+
+pytest.importorskip("trl")
+pytest.importorskip("datasets")
+import torch
+from safetensors.torch import load_file
+
+LORA = SFT(rank=2, alpha=4, lr=1e-2, batch=2, steps=6, max_length=32, log_every=1, dropout=0.1, save_every=1)
+FULL = replace(LORA, method="full", lr=1e-3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return learner.save(tmp_path_factory.mktemp("base"))
+
+
+def weights(folder):
+    return load_file(next(Path(folder).glob("*.safetensors")))
+
+
+def same(left, right):
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.parametrize("way", [LORA, FULL], ids=["lora", "full"])
+def test_steps_are_kept_as_models_and_the_record_counts(base, tmp_path, way):
+    seen = []
+    way.train(base, ROWS, tmp_path / "a", at=(2, 4, 99), on_checkpoint=lambda *kept: seen.append(kept), labels={"x": 1})
+    assert [step for step, _ in seen] == [2, 4]
+    told = stage.read(tmp_path / "a")
+    assert (told["labels"], told["steps"], told["rows"]["n"]) == ({"x": 1}, [2, 4], 3)
+    assert told["kind"] == ("adapter" if way is LORA else "model")
+    assert stage.read(tmp_path / "a" / "step-2")["labels"] == {"x": 1}
+    assert not same(weights(seen[0][1]), weights(seen[1][1]))
+    record = stage.record_of(tmp_path / "a")
+    # 3 rows, 2 a step: an epoch is 2 steps, so that 6 steps see every row 3 times
+    from transformers import AutoTokenizer
+
+    from withstand.training.sft import tokenized
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokens = 3 * sum(len(tokenized(tokenizer, row)["input_ids"]) for row in ROWS)
+    assert (record.steps, record.tokens) == (6, tokens)
+    assert record.flops == 6 * record.parameters * tokens
+    assert record.peak_bytes > 1 << 20
+    assert record.trained_parameters == record.parameters if way is FULL else record.trained_parameters < 1e5
+    assert record.versions["torch"] == torch.__version__
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]  # nothing to go on from is left
+
+
+def test_keeping_steps_changes_no_weight(base, tmp_path):
+    """Keeping steps changes nothing: neither the weights in memory nor the draws that follow."""
+    LORA.train(base, ROWS, tmp_path / "a", at=(1, 2, 3))
+    LORA.train(base, ROWS, tmp_path / "b")
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {here!r})
+from learner import ROWS
+from test_chain import FULL, LORA
+def log(step, loss):
+    print(step, flush=True)
+    time.sleep(0.2)
+{way}.train({base!r}, ROWS, Path({folder!r}), log, at=(2, 5))
+"""
+
+
+@pytest.mark.parametrize("way", ["LORA", "FULL"])
+def test_kill_9_and_go_on_gives_the_same_weights(base, tmp_path, way):
+    script = SCRIPT.format(here=str(Path(__file__).parent), way=way, base=base, folder=str(tmp_path / "killed"))
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if int(line) >= 4:
+            break
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / stage.FILE).exists()
+    assert (tmp_path / "killed" / "step-2" / stage.FILE).exists()
+    steps = []
+    stage_ = {"LORA": LORA, "FULL": FULL}[way]
+    stage_.train(base, ROWS, tmp_path / "killed", lambda step, _: steps.append(step), at=(2, 5))
+    assert steps[0] > 2  # it did not begin anew
+    assert stage.record_of(tmp_path / "killed").resumed == 1
+    assert stage.read(tmp_path / "killed")["steps"] == [2, 5]
+    stage_.train(base, ROWS, tmp_path / "whole")
+    assert same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
+    assert stage.record_of(tmp_path / "killed").tokens == stage.record_of(tmp_path / "whole").tokens
+
+
+def test_the_part_of_another_training_is_not_gone_on_with(base, tmp_path, monkeypatch):
+    class StopHereError(Exception):
+        pass
+
+    def stop(step, _):
+        if step == 4:
+            raise StopHereError
+
+    with pytest.raises(StopHereError):
+        LORA.train(base, ROWS, tmp_path / "a", stop)
+    steps = []
+    replace(LORA, lr=2e-2).train(base, ROWS, tmp_path / "a", lambda step, _: steps.append(step))
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_said_and_what_was_saved_stays(base, tmp_path, monkeypatch, error):
+    real = _run._write
+
+    def full(path, value):
+        if path.parent.name == "checkpoint-3":
+            raise error
+        real(path, value)
+
+    monkeypatch.setattr(_run, "_write", full)
+    with pytest.raises(stage.TrainingError, match="full") as caught:
+        LORA.train(base, ROWS, tmp_path / "a")
+    assert "goes on at the last saved step" in caught.value.hint
+    monkeypatch.setattr(_run, "_write", real)
+    steps = []
+    LORA.train(base, ROWS, tmp_path / "a", lambda step, _: steps.append(step))
+    assert steps == [3, 4, 5, 6]
+
+
+def test_a_chain_merges_loads_and_is_not_trained_twice(base, tmp_path, monkeypatch):
+    start = find.build("target", {"use": "hf", "id": base, "dtype": "float32", "repetition_penalty": 1.3})
+    steps = [
+        chain.Step(LORA, ROWS[:1], at=(3,), labels={"backdoor": True}),
+        chain.Step(replace(FULL, seed=2), ROWS[1:]),
+        chain.Step(replace(LORA, seed=1), ROWS),
+    ]
+    seen = []
+    done = chain.train(start, steps, tmp_path, lambda place, one: seen.append((place, one.key)))
+    assert seen == [(place, one.key) for place, one in enumerate(done)]
+    assert [stage.read(one.folder)["kind"] for one in done] == ["adapter", "model", "adapter"]
+    assert done[0].labels == {"backdoor": True}
+    assert list(done[0].checkpoints()) == [3]
+    assert done[1].model.adapter == ""
+    assert done[2].model.id == str(done[1].folder)
+    for one in done:
+        built = find.build("target", one.spec)
+        assert built == one.model
+        assert built.repetition_penalty == 1.3
+        answer = built.generate([(Message("user", "how do i bake bread"),)], Sampling(max_tokens=4), [0])
+        assert answer[0].answer_tokens
+    # the second was trained on base and adapter merged: one matrix by hand, float16 as it was saved
+    adapter = weights(done[0].folder)
+    name = "model.layers.0.self_attn.q_proj"
+    pair = (adapter[f"base_model.model.{name}.lora_{part}.weight"].float() for part in "BA")
+    by_hand = weights(base)[f"{name}.weight"] + 2 * next(pair) @ next(pair)
+    torch.testing.assert_close(weights(done[1].base)[f"{name}.weight"], by_hand, rtol=0, atol=1e-6)
+
+    def not_again(*_, **__):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(SFT, "train", not_again)
+    assert [one.key for one in chain.train(start, steps, tmp_path)] == [one.key for one in done]
+
+
+def test_every_part_of_a_step_is_in_its_key(base):
+    one = chain.Step(LORA, ROWS)
+    others = [
+        replace(one, stage=replace(LORA, lr=1.0)), replace(one, rows=ROWS[:2]), replace(one, at=(1,)),
+        replace(one, labels={"a": 1}), replace(one, rows=[stage.Row(ROWS[0], safe=True), *ROWS[1:]]),
+    ]  # fmt: skip
+    keys = {chain.key_of(step, base) for step in [one, *others] for base in ("a", "b")}
+    assert len(keys) == 2 * 6
+    quiet = replace(one, stage=replace(LORA, log_every=7, save_every=9))
+    assert chain.key_of(quiet, "a") == chain.key_of(one, "a")
+
+
+def test_only_a_local_model_is_trained(tmp_path):
+    with pytest.raises(SpecError, match="no weights to train"):
+        chain.train(find.build("target", "scripted"), [chain.Step(LORA, ROWS)], tmp_path)
+
+
+def test_two_processes_do_not_train_one_stage(tmp_path):
+    path = tmp_path / "k.lock"
+    code = f"from pathlib import Path\nfrom withstand import chain\nwith chain.locked(Path({str(path)!r})): pass"
+    with chain.locked(path):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "SpecError: k is being trained by another process" in done.stderr
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+
+
+def test_what_is_no_stage_is_said(tmp_path):
+    with pytest.raises(SpecError, match=r"holds no stage\.json"):
+        stage.read(tmp_path)
+    (tmp_path / stage.FILE).write_text("{")
+    with pytest.raises(SpecError, match="cannot be read"):
+        stage.read(tmp_path)
