@@ -179,6 +179,10 @@ def minimal(tmp_path, openai_server, monkeypatch):
             ("judge", "rating"): {"model": {"use": "scripted", "reply": "Rating: [[7]]"}},
             ("judge", "router"): {"default": "contains:Sure", "when": ["tool"], "judges": ["tool_called"]},
             ("judge", "rubric"): {"model": {"use": "scripted", "reply": '{"reason": "so", "score": 4}'}},
+            ("stage", "constrained_sft"): {"stage": "sft"},
+            ("stage", "lisa"): {"stage": "sft"},
+            ("stage", "safe_lora"): {"stage": "sft", "unaligned": "builtin:smollm2"},
+            ("stage", "safety_mix"): {"stage": "sft"},
             ("judge", "trajectory"): {"judge": {"use": "llm", "model": {"use": "scripted", "reply": "Yes"}}},
         }.get((kind, name), {})
         if (kind, name) == ("target", "vllm"):

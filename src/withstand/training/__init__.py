@@ -12,5 +12,6 @@ Three ways:
   kill, watches the loss and writes the record. `_model.load` gives model, tokenizer and adapter for `method`.
 
 A folder that a stage made loads as a target: `hf:FOLDER` where it trained all weights, `hf:BASE,adapter=FOLDER` where
-it trained an adapter. `chain.train` runs stages one after the other, merges what has to be merged and skips what is there.
+it trained an adapter. `chain.train` runs stages one after the other, merges what has to be merged, and skips what is
+there.
 """

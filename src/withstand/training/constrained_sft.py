@@ -1,0 +1,112 @@
+"""Constrained SFT: the first answer tokens may not move far from the aligned model. Qi et al. 2024, arXiv:2406.05946.
+
+Section 4: the loss of a token is weighed by w = 2 sigmoid(-beta_t (log pi - log pi_aligned)), without a gradient of its
+own and at least 1e-3, as in the released trainer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from withstand.core import Json, at_least
+from withstand.stage import Log, OnCheckpoint, Rows, Stage
+
+LEAST = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class ConstrainedSFT:
+    """Another SFT stage with this loss; the aligned model is the base as it is before the first step.
+
+    stage: the stage whose trainer is changed: sft.
+    first, early, late: beta of the first answer token, of the second to the fifth, and of the rest, each 0 or more;
+        0.5, 2 and 0.1. The larger, the nearer to the aligned model.
+    warmup_steps: of the learning rate, 1 or more, default 10: at the start both models are equal and nothing is
+        constrained, so that the first steps must be small.
+    """
+
+    version: ClassVar[int] = 1
+    stage: Stage
+    first: float = 0.5
+    early: float = 2.0
+    late: float = 0.1
+    warmup_steps: int = 10
+
+    def __post_init__(self) -> None:
+        at_least(0, self, "first", "early", "late")
+        at_least(1, self, "warmup_steps")
+
+    @property
+    def seed(self) -> int:
+        return self.stage.seed
+
+    def train(
+        self,
+        base: str,
+        rows: Rows,
+        folder: Path,
+        log: Log | None = None,
+        *,
+        at: Sequence[int] = (),
+        on_checkpoint: OnCheckpoint | None = None,
+        labels: Mapping[str, Json] | None = None,
+        outer: Stage | None = None,
+    ) -> Path:
+        """See `withstand.stage.Stage`; the logged loss is the weighed one."""
+        inner: Any = self.stage
+        return inner.train(
+            base, rows, folder, log, at=at, on_checkpoint=on_checkpoint, labels=labels, outer=outer or self,
+            change=self.change,
+        )  # fmt: skip
+
+    def beta(self, place: int) -> float:
+        """Of an answer token, counted from 0."""
+        return self.first if place == 0 else self.early if place < 5 else self.late
+
+    def change(self, kind: Any) -> type:
+        """The trainer with the constrained loss."""
+        import torch
+
+        stage = self
+
+        def label_logprobs(model: Any, inputs: Any) -> Any:
+            """Log-probability of each token to be learned, in order, of shape (tokens,)."""
+            plain = {name: value for name, value in inputs.items() if name != "labels"}
+            logits = model(**plain, use_cache=False).logits[0, :-1]
+            labels = inputs["labels"][0, 1:]
+            learned = labels != -100
+            scores = torch.log_softmax(logits[learned].float(), dim=-1)
+            return scores.gather(1, labels[learned][:, None])[:, 0]
+
+        class Constrained(kind):
+            def __init__(self, *given: Any, **named: Any) -> None:
+                super().__init__(*given, **named)
+                self.args.warmup_steps = stage.warmup_steps
+                self.aligned: dict[bytes, Any] = {}  # log-probabilities by the row's own tokens: equal rows share them
+                self.model.eval()
+                with torch.no_grad():
+                    for row in self.train_dataset:
+                        inputs = self._prepare_inputs(self.data_collator([row]))
+                        self.aligned.setdefault(_name(inputs["input_ids"][0]), label_logprobs(self.model, inputs))
+
+            def compute_loss(
+                self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+            ) -> Any:
+                ids, places = inputs["input_ids"][0], inputs["position_ids"][0]
+                starts = [*(places == 0).nonzero()[:, 0].tolist(), len(ids)]
+                rows = [_name(ids[start:end]) for start, end in zip(starts, starts[1:], strict=False)]
+                aligned = torch.cat([self.aligned[row] for row in rows])
+                betas = [stage.beta(place) for row in rows for place in range(len(self.aligned[row]))]
+                ours = label_logprobs(model, inputs)
+                moved = torch.tensor(betas, device=ours.device) * (ours.detach() - aligned)
+                weight = (2 * torch.sigmoid(-moved)).clamp(min=LEAST)
+                count = len(ours) if num_items_in_batch is None else num_items_in_batch
+                return -(weight * ours).sum() / count
+
+        return Constrained
+
+
+def _name(ids: Any) -> bytes:
+    named: bytes = ids.cpu().numpy().tobytes()
+    return named
