@@ -179,6 +179,8 @@ def minimal(tmp_path, openai_server, monkeypatch):
             ("judge", "rating"): {"model": {"use": "scripted", "reply": "Rating: [[7]]"}},
             ("judge", "router"): {"default": "contains:Sure", "when": ["tool"], "judges": ["tool_called"]},
             ("judge", "rubric"): {"model": {"use": "scripted", "reply": '{"reason": "so", "score": 4}'}},
+            ("stage", "adversarial"): {"stage": "sft", "attack": "direct", "judge": "kitchen"},
+            ("stage", "rl"): {"judge": "refusal_words"},
             ("stage", "constrained_sft"): {"stage": "sft"},
             ("stage", "lisa"): {"stage": "sft"},
             ("stage", "safe_lora"): {"stage": "sft", "unaligned": "builtin:smollm2"},

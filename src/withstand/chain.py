@@ -12,12 +12,30 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from withstand import find
-from withstand.core import Json, Model, SpecError, digest, to_json
-from withstand.stage import FILE, Record, Rows, Stage, read, record_of, to_rows
+from withstand.core import (
+    Behavior,
+    Flow,
+    Json,
+    Model,
+    Sampling,
+    SpecError,
+    Target,
+    ask,
+    digest,
+    from_json,
+    intercept,
+    to_json,
+)
+from withstand.drive import Job, Tally, drive
+from withstand.flows import collected, defended, graded
+from withstand.stage import FILE, Record, Rows, Stage, as_rows, read, record_of, to_rows
+from withstand.stage import Row as StageRow
+from withstand.store import CASES, Row, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +108,47 @@ def train(
         if not (target / FILE).is_file():
             root.mkdir(parents=True, exist_ok=True)
             with locked(root / f"{key}.lock"):
-                step.stage.train(folder, step.rows, target, watch, at=step.at, labels=step.labels)
+                rows = red_teamed(step, model, root) if hasattr(step.stage, "attack") else step.rows
+                step.stage.train(folder, rows, target, watch, at=step.at, labels=step.labels)
         model = as_target(model, folder, target)
         done.append(Trained(key, target, folder, model))
         on_stage(place, done[-1])
     return done
+
+
+def red_teamed(step: Step, model: Any, root: Path) -> list[StageRow]:
+    """The step's rows, and those that its attack on the model found. What was asked is kept in a store in `root`."""
+    stage: Any = step.stage
+    target, said = Target(model, sampling=Sampling(max_tokens=stage.max_tokens)), find.describe(stage)
+    jobs: dict[str, Job] = {}
+    for row in as_rows(step.rows):
+        if row.safe:
+            key = digest(["red team", said, _identity(model), to_json(row)])
+            jobs[key] = Job((key,), key, CASES, partial(_searched, stage, row, target, key), counted=False)
+    if not jobs:
+        raise SpecError("there is nothing to attack with", hint="rows marked safe: a request and its refusal")
+    with Store(str(root / "red-team.db")) as store:
+        have = store.have(jobs)
+        tally = Tally(stage=CASES)
+        drive([job for key, job in jobs.items() if key not in have], store, tally)
+        if tally.failures:
+            raise SpecError(f"the attack failed: {tally.failures[0].error}", hint=tally.failures[0].hint)
+        found = store.rows(jobs)
+        more = [from_json(StageRow, value) for key in jobs for value in found[key].value]
+    return [*as_rows(step.rows), *dict.fromkeys(more)]
+
+
+def _searched(stage: Any, row: StageRow, target: Target, key: str) -> Flow[tuple[Row, ...]]:
+    behavior = Behavior(id=key[:12], text=row.chat[-2].text)
+    search = collected(stage.attack.run(behavior, target))
+    cases = yield from intercept(search, defended)
+    broken = []
+    for case in cases:
+        answers = [case.completion] if case.completion else (yield from intercept(ask(target, [case.chat]), defended))
+        verdict = yield from intercept(graded(stage.judge, behavior, answers[0]), defended)
+        if verdict.outcome == "success":
+            broken.append(case.chat)
+    return (Row(key, "found", to_json(stage.broken(row, broken))),)
 
 
 def key_of(step: Step, base: Json) -> str:

@@ -1,4 +1,4 @@
-"""The stages that keep a guard: their loss, their order and their projector, each against the paper's formula by hand."""
+"""The stages that keep a guard: loss, order and projector, each against the paper's formula by hand."""
 
 import math
 import sys

@@ -6,6 +6,7 @@ own and at least 1e-3, as in the released trainer.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -95,7 +96,7 @@ class ConstrainedSFT:
             ) -> Any:
                 ids, places = inputs["input_ids"][0], inputs["position_ids"][0]
                 starts = [*(places == 0).nonzero()[:, 0].tolist(), len(ids)]
-                rows = [_name(ids[start:end]) for start, end in zip(starts, starts[1:], strict=False)]
+                rows = [_name(ids[start:end]) for start, end in pairwise(starts)]
                 aligned = torch.cat([self.aligned[row] for row in rows])
                 betas = [stage.beta(place) for row in rows for place in range(len(self.aligned[row]))]
                 ours = label_logprobs(model, inputs)

@@ -1,7 +1,7 @@
-"""Safe LoRA: an update off the direction of alignment is projected onto it. Hsu et al. 2024, arXiv:2405.16833, section 3.
+"""Safe LoRA: an update off the direction of alignment is projected onto it. Hsu et al. 2024, arXiv:2405.16833.
 
 For each adapted matrix V = W_aligned - W_unaligned; an update B A becomes C B A where its cosine with C B A is small.
-The released code divides V V^T by its norm once, which also rescales the update; here C is the projector V (V^T V)^+ V^T.
+The released code divides V V^T by its norm once, which rescales the update; here C is the projector V (V^T V)^+ V^T.
 """
 
 import json

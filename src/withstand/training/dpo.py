@@ -1,0 +1,128 @@
+"""Direct preference optimization: the better of two answers, without a reward. Rafailov et al. 2023, arXiv:2305.18290.
+
+By TRL's DPOTrainer. The reference is the base as it is before the first step.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from withstand.core import Json, SpecError
+from withstand.stage import Log, OnCheckpoint, Row, Rows, Stage, as_rows
+from withstand.training import _run
+from withstand.training._model import arguments, check, load, missing, tokenizer_of
+
+
+@dataclass(frozen=True, slots=True)
+class DPO:
+    """Each row has a chat that ends with the better answer, and `rejected`, the worse one.
+
+    beta: how strongly the policy is held to the reference, above 0, default 0.1.
+    method: "lora" (default) trains an adapter; "full" all weights.
+    rank, alpha: of the adapter, each 1 or more; its update is scaled by alpha / rank. Defaults 16 and 32.
+    modules: names of the layers that get one; default PEFT's "all-linear", all but the output layer.
+    lr: peak learning rate of AdamW, above 0, default 1e-4; linear warm-up, then linear to 0.
+    warmup: share of the steps, in [0, 1), default 0.05.
+    batch: pairs a step, 1 or more, default 8.
+    epochs: passes over the rows, above 0, default 1.
+    steps: optimizer steps, 0 or more; above 0 it decides in place of epochs. Default 0.
+    max_length: tokens a chat may have with either answer, 8 or more, default 1024; a longer one is an error, never cut.
+    dtype: what the base is multiplied in, "float32" (default) or "bfloat16".
+    seed: any whole number, 0 or more, default 0.
+    base_id: the name written into the adapter as its base; default the base as given, of a folder its last part.
+    log_every: steps between two calls of `log`, 1 or more, default 10.
+    save_every: steps between two checkpoints to go on from after a kill, 0 for none, default 50.
+    """
+
+    version: ClassVar[int] = 1
+    beta: float = 0.1
+    method: Literal["lora", "full"] = "lora"
+    rank: int = 16
+    alpha: int = 32
+    modules: tuple[str, ...] = ("all-linear",)
+    lr: float = 1e-4
+    warmup: float = 0.05
+    batch: int = 8
+    epochs: float = 1.0
+    steps: int = 0
+    max_length: int = 1024
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+    base_id: str = field(default="", metadata={"key": False})
+    log_every: int = field(default=10, metadata={"key": False})
+    save_every: int = field(default=50, metadata={"key": False})
+
+    def __post_init__(self) -> None:
+        check(self)
+        if not 0 < self.beta < float("inf"):
+            raise SpecError(f"beta is {self.beta}; it must be above 0")
+
+    def train(
+        self,
+        base: str,
+        rows: Rows,
+        folder: Path,
+        log: Log | None = None,
+        *,
+        at: Sequence[int] = (),
+        on_checkpoint: OnCheckpoint | None = None,
+        labels: Mapping[str, Json] | None = None,
+        outer: Stage | None = None,
+    ) -> Path:
+        """See `withstand.stage.Stage`. Raises `SpecError` for a row without two answers, by its number."""
+        given = as_rows(rows)
+        check_pairs(given)
+        return _run.train(
+            outer or self, lambda output: self._trainer(base, given, output), base, given, folder, log, at,
+            on_checkpoint, labels,
+        )  # fmt: skip
+
+    def _trainer(self, base: str, rows: Sequence[Row], output: Path) -> Any:
+        try:
+            from datasets import Dataset
+            from transformers import PrinterCallback
+            from trl.trainer.dpo_config import DPOConfig
+            from trl.trainer.dpo_trainer import DPOTrainer
+        except ModuleNotFoundError as error:
+            raise missing(error) from error
+
+        tokenizer = tokenizer_of(base)
+        data = []
+        for number, row in enumerate(rows):
+            turns = [{"role": turn.role, "content": turn.text} for turn in row.chat]
+            pair = {"prompt": turns[:-1], "chosen": turns[-1:], "rejected": [{**turns[-1], "content": row.rejected}]}
+            for name in ("chosen", "rejected"):
+                text = tokenizer.apply_chat_template([*pair["prompt"], *pair[name]], tokenize=False)
+                count = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+                if count > self.max_length:
+                    raise SpecError(
+                        f"row {number} has {count} tokens with its {name} answer, more than max_length "
+                        f"{self.max_length}",
+                        hint="raise max_length, or shorten or leave out the row",
+                    )
+            data.append(pair)
+        model, adapter = load(base, self)
+        config = DPOConfig(**arguments(self, output), beta=self.beta, max_length=None)
+        trainer = DPOTrainer(
+            model=model, args=config, train_dataset=Dataset.from_list(data), processing_class=tokenizer,
+            peft_config=adapter,
+        )  # fmt: skip
+        trainer.remove_callback(PrinterCallback)
+        return trainer
+
+
+def check_pairs(rows: Sequence[Row]) -> None:
+    """Raise `SpecError` with the number of the first row that is no pair."""
+    if not rows:
+        raise SpecError("there are no rows to train on", hint="give at least one chat with a rejected answer")
+    for number, row in enumerate(rows):
+        if len(row.chat) < 2 or row.chat[-1].role != "assistant" or row.chat[-2].role == "assistant":
+            raise SpecError(
+                f"row {number} does not end with an answer to a user",
+                hint="a row is a chat whose last message is the better answer",
+            )
+        if not row.rejected.strip() or not row.chat[-1].text.strip():
+            raise SpecError(f"row {number} lacks an answer", hint="dpo needs a better and a worse answer in each row")
+        if row.rejected == row.chat[-1].text:
+            raise SpecError(f"row {number} has the same answer twice", hint="leave the row out")

@@ -1,0 +1,180 @@
+"""Reinforcement learning from a judge's verdicts: RLOO (Ahmadian et al. 2024, arXiv:2402.14740) or GRPO, by TRL.
+
+GRPO: Shao et al. 2024, arXiv:2402.03300. The model answers, the judge grades, and answers that are better than the
+others to the same chat become likelier.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from withstand.core import Ask, Behavior, Chat, Completion, Flow, Json, Judge, SpecError, Target, at_least, within
+from withstand.stage import Log, OnCheckpoint, Row, Rows, Stage, as_rows
+from withstand.training import _run
+from withstand.training._model import arguments, check, load, missing, tokenizer_of
+
+
+@dataclass(frozen=True, slots=True)
+class RL:
+    """Each row is a chat that ends with what is asked (an answer after it is left out).
+
+    The reward is 1 or 0. Of a row marked `safe`: 1 for an answer that the judge calls refused. Of another: 1 for one
+    that is not empty and not refused. What the judge could not score has the reward 0.
+
+    judge: says of an answer whether it refused.
+    algorithm: "rloo" (default) or "grpo".
+    draws: answers to each chat, 2 or more, default 4; batch is a multiple of it.
+    max_tokens: of an answer, 1 or more, default 64.
+    temperature: of the draws, above 0, default 1.
+    beta: weight of the KL divergence from the base, 0 or more, default 0.05.
+    method: "lora" (default) trains an adapter; "full" all weights.
+    rank, alpha: of the adapter, each 1 or more. Defaults 16 and 32.
+    modules: names of the layers that get one; default PEFT's "all-linear".
+    lr: peak learning rate of AdamW, above 0, default 1e-5.
+    warmup: share of the steps, in [0, 1), default 0.05.
+    batch: answers a step, 1 or more, default 8.
+    epochs: passes over the rows, above 0, default 1.
+    steps: optimizer steps, 0 or more; above 0 it decides in place of epochs. Default 0.
+    max_length: tokens a chat may have, 8 or more, default 1024; a longer one is an error, never cut.
+    dtype: what the base is multiplied in, "float32" (default) or "bfloat16".
+    seed: any whole number, 0 or more, default 0.
+    base_id: the name written into the adapter as its base; default the base as given, of a folder its last part.
+    log_every: steps between two calls of `log`, 1 or more, default 10.
+    save_every: steps between two checkpoints to go on from after a kill, 0 for none, default 50.
+    """
+
+    version: ClassVar[int] = 1
+    judge: Judge
+    algorithm: Literal["rloo", "grpo"] = "rloo"
+    draws: int = 4
+    max_tokens: int = 64
+    temperature: float = 1.0
+    beta: float = 0.05
+    method: Literal["lora", "full"] = "lora"
+    rank: int = 16
+    alpha: int = 32
+    modules: tuple[str, ...] = ("all-linear",)
+    lr: float = 1e-5
+    warmup: float = 0.05
+    batch: int = 8
+    epochs: float = 1.0
+    steps: int = 0
+    max_length: int = 1024
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+    base_id: str = field(default="", metadata={"key": False})
+    log_every: int = field(default=10, metadata={"key": False})
+    save_every: int = field(default=50, metadata={"key": False})
+
+    def __post_init__(self) -> None:
+        check(self)
+        at_least(2, self, "draws")
+        at_least(1, self, "max_tokens")
+        at_least(0, self, "beta")
+        within(1e-6, 10, self, "temperature")
+        if self.algorithm not in ("rloo", "grpo"):
+            raise SpecError(f"algorithm is {self.algorithm!r}", hint='it must be "rloo" or "grpo"')
+        if self.batch % self.draws:
+            raise SpecError(f"batch is {self.batch}, no multiple of draws, {self.draws}", hint="4 draws, batch 8")
+
+    def train(
+        self,
+        base: str,
+        rows: Rows,
+        folder: Path,
+        log: Log | None = None,
+        *,
+        at: Sequence[int] = (),
+        on_checkpoint: OnCheckpoint | None = None,
+        labels: Mapping[str, Json] | None = None,
+        outer: Stage | None = None,
+    ) -> Path:
+        """See `withstand.stage.Stage`; the loss that `log` gets says little here."""
+        given = [Row(asked(row.chat), "", row.safe) for row in as_rows(rows)]
+        for number, row in enumerate(given):
+            if not row.chat or row.chat[-1].role != "user":
+                raise SpecError(f"row {number} asks nothing", hint="a row is a chat that ends with a user's message")
+        if not given:
+            raise SpecError("there are no rows to train on", hint="give at least one chat that ends with a question")
+        return _run.train(
+            outer or self, lambda output: self._trainer(base, given, output), base, given, folder, log, at,
+            on_checkpoint, labels,
+        )  # fmt: skip
+
+    def _trainer(self, base: str, rows: Sequence[Row], output: Path) -> Any:
+        try:
+            import trl
+            from datasets import Dataset
+            from transformers import PrinterCallback
+        except ModuleNotFoundError as error:
+            raise missing(error) from error
+
+        tokenizer = tokenizer_of(base)
+        data = []
+        for number, row in enumerate(rows):
+            turns = [{"role": turn.role, "content": turn.text} for turn in row.chat]
+            text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            count = len(tokenizer(text, add_special_tokens=False)["input_ids"]) + self.max_tokens
+            if count > self.max_length:
+                raise SpecError(
+                    f"row {number} with its answer has up to {count} tokens, more than max_length {self.max_length}",
+                    hint="raise max_length, or shorten or leave out the row",
+                )
+            data.append({"prompt": turns, "number": number})
+        model, adapter = load(base, self)
+
+        def reward(completions: Sequence[Any], number: Sequence[int], **_: Any) -> list[float]:
+            texts = [one[0]["content"] if isinstance(one, list) else one for one in completions]
+            return [self.reward(rows[place], text) for place, text in zip(number, texts, strict=True)]
+
+        name = "RLOO" if self.algorithm == "rloo" else "GRPO"
+        config: Any = getattr(trl, f"{name}Config")
+        kind: Any = getattr(trl, f"{name}Trainer")
+        told = arguments(self, output)
+        trainer = kind(
+            model=model,
+            reward_funcs=reward,
+            args=config(
+                **told,
+                num_generations=self.draws,
+                max_completion_length=self.max_tokens,
+                beta=self.beta,
+                temperature=self.temperature,
+                generation_batch_size=self.batch,
+            ),
+            train_dataset=Dataset.from_list(data),
+            processing_class=tokenizer,
+            peft_config=adapter,
+        )
+        trainer.remove_callback(PrinterCallback)
+        return trainer
+
+    def reward(self, row: Row, text: str) -> float:
+        """1 for a good answer to the row's chat, else 0."""
+        if not text.strip():
+            return 0.0
+        behavior = Behavior(id="row", text=row.chat[-1].text, benign=not row.safe)
+        outcome = answered(self.judge.grade(behavior, [Completion(row.chat, text)]))[0].outcome
+        return float(outcome == "refused") if row.safe else float(outcome in ("success", "failure"))
+
+
+def asked(chat: Chat) -> Chat:
+    """The chat without an answer at its end."""
+    return chat[:-1] if chat and chat[-1].role == "assistant" else chat
+
+
+def answered(flow: Flow[Any]) -> Any:
+    """Run a judge's flow to its end, here and now: the trainer waits for its reward."""
+    answer: Any = None
+    while True:
+        try:
+            item = flow.send(answer)
+        except StopIteration as done:
+            return done.value
+        if not isinstance(item, Ask):
+            raise SpecError(
+                f"a judge that yields {type(item).__name__} gives no reward", hint="use one that asks or rules"
+            )
+        model = item.model.model if isinstance(item.model, Target) else item.model
+        answer = model.generate(item.chats, item.sampling, [0] * len(item.chats))

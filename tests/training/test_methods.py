@@ -1,0 +1,141 @@
+"""dpo, rl and adversarial on a tiny model: what they move, in which direction."""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from withstand import chain, find, stage
+from withstand.core import Message, SpecError, TestCase, user
+from withstand.judges.contains import Contains
+from withstand.judges.refusal_words import RefusalWords
+from withstand.stage import Row
+from withstand.training.adversarial import Adversarial
+from withstand.training.dpo import DPO
+from withstand.training.rl import RL
+from withstand.training.sft import SFT
+
+sys.path.insert(0, str(Path(__file__).parent))
+import learner
+from learner import chat
+
+pytest.importorskip("trl")
+pytest.importorskip("datasets")
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+ASKED = chat("how do i bake bread", "sorry no")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return learner.save(tmp_path_factory.mktemp("base"))
+
+
+def logprob(folder, base, asked, answer):
+    """Of the answer's tokens after the chat, in nats; `folder` None: of the base."""
+    model = AutoModelForCausalLM.from_pretrained(base)
+    if folder:
+        model = PeftModel.from_pretrained(model, folder)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    turns = [{"role": turn.role, "content": turn.text} for turn in asked]
+    prompt = tokenizer(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))["input_ids"]
+    ids = tokenizer(answer)["input_ids"]
+    with torch.no_grad():
+        scores = torch.log_softmax(model(torch.tensor([prompt + ids])).logits[0], -1)
+    return float(sum(scores[len(prompt) - 1 + place, token] for place, token in enumerate(ids)))
+
+
+def test_dpo_prefers_the_better_answer(base, tmp_path):
+    way = DPO(rank=4, lr=1e-2, batch=1, steps=10, max_length=32, log_every=1, save_every=5)
+    losses = []
+    way.train(base, [Row(ASKED, "first crease")], tmp_path / "a", lambda _, loss: losses.append(loss), at=(5,))
+    assert losses[0] == pytest.approx(0.6931, abs=1e-3)  # log 2: at the start policy and reference are one
+    assert losses[-1] < 0.5
+    before, after = (
+        logprob(folder, base, ASKED[:1], "sorry no") - logprob(folder, base, ASKED[:1], "first crease")
+        for folder in (None, tmp_path / "a")
+    )
+    assert after > before + 1
+    assert stage.read(tmp_path / "a")["stage"]["use"] == "dpo"
+    assert stage.record_of(tmp_path / "a").tokens > 0
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (Row(ASKED), "row 0 lacks an answer"), (Row(ASKED, "sorry no"), "row 0 has the same answer twice"),
+        (Row(ASKED[:1], "no"), "row 0 does not end with an answer"),
+        (Row(ASKED, "it " * 40), "row 0 has 51 tokens with its rejected answer"),
+    ],
+)  # fmt: skip
+def test_dpo_names_a_bad_row(base, tmp_path, row, words):
+    with pytest.raises(SpecError, match=words):
+        DPO(max_length=32, steps=1).train(base, [row], tmp_path / "a")
+    with pytest.raises(SpecError, match="no rows"):
+        DPO().train(base, [], tmp_path / "a")
+
+
+@pytest.mark.parametrize("algorithm", ["rloo", "grpo"])
+def test_rl_runs_and_asks_the_judge(base, tmp_path, algorithm):
+    """On so small a model only that it runs through, learns something and keeps its promises."""
+    way = RL(
+        RefusalWords(), algorithm=algorithm, draws=2, batch=2, steps=2, max_tokens=4, max_length=32, rank=2, lr=1e-2,
+        log_every=1,
+    )  # fmt: skip
+    way.train(base, [Row(ASKED, safe=True), Row(chat("how do i fold paper"))], tmp_path / "a", at=(1,))
+    told = stage.read(tmp_path / "a")
+    assert (told["stage"]["use"], told["steps"], told["record"]["steps"]) == ("rl", [1], 2)
+
+
+def test_the_reward_is_the_judges_word():
+    way = RL(RefusalWords())
+    safe, other = Row(user("bake"), safe=True), Row(user("fold"))
+    refusal = "I'm sorry, but I can't help with that."
+    assert [way.reward(safe, text) for text in (refusal, "First, crease it.", "")] == [1, 0, 0]
+    assert [way.reward(other, text) for text in (refusal, "First, crease it.", "")] == [0, 1, 0]
+    with pytest.raises(SpecError, match="multiple"):
+        RL(RefusalWords(), draws=3)
+
+
+@dataclass(frozen=True)
+class Kindly:
+    """Asks kindly. Ours."""
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset] = frozenset()
+    seed: int = 0
+
+    def run(self, behavior, target):
+        yield TestCase(behavior.id, user(behavior.text))
+        yield TestCase(behavior.id, user(f"be kind {behavior.text}"))
+
+
+def test_adversarial_learns_what_broke_the_model(base, tmp_path):
+    sft = SFT(rank=2, steps=1, max_length=64)
+    model = find.build("target", {"use": "hf", "id": base, "dtype": "float32"})
+    always = Adversarial(
+        sft, Kindly(), Contains(""), max_tokens=8
+    )  # every answer holds the empty text: all of it broke the model
+    safe, other = Row(ASKED, safe=True), Row(chat("how do i fold paper", "it"))
+    rows = chain.red_teamed(chain.Step(always, [safe, other]), model, tmp_path)
+    kindly = (Message("user", "be kind how do i bake bread"), Message("assistant", "sorry no"))
+    assert rows == [safe, other, Row(kindly, safe=True)]
+    never = replace(always, judge=Contains("no such words"))
+    assert chain.red_teamed(chain.Step(never, [safe, other]), model, tmp_path) == [safe, other]
+    done = chain.train(model, [chain.Step(always, [safe, other])], tmp_path)
+    told = stage.read(done[0].folder)
+    assert (told["stage"]["use"], told["rows"]["n"]) == ("adversarial", 3)
+    with pytest.raises(SpecError, match="nothing to attack"):
+        chain.train(model, [chain.Step(always, [other])], tmp_path)
