@@ -17,6 +17,7 @@ import click
 
 from withstand import (
     __version__,
+    auditing,
     bundling,
     calibrating,
     comparing,
@@ -279,7 +280,7 @@ def runs(store: str, as_json: bool) -> int:
 @click.argument("kind", metavar="[KIND]", default="")
 @json_option
 def list_(kind: str, as_json: bool) -> int:
-    """The components there are: suites, targets, attacks, defenses, judges."""
+    """The components there are: suites, targets, attacks, defenses, judges, stages."""
     from withstand import find
     from withstand.report.words import visible
 
@@ -396,6 +397,7 @@ def demo(store: str, output: str, target: str | None) -> int:
 cli.add_command(manage.store)
 cli.add_command(manage.model)
 cli.add_command(targets.target)
+cli.add_command(auditing.audit)
 cli.add_command(judging.judge)
 cli.add_command(calibrating.calibrate)
 cli.add_command(calibrating.label)

@@ -113,13 +113,13 @@ def ngrams(rows: Sequence[UserRow], surprise: Callable[[Sequence[str]], Sequence
         for turn in row.chat:
             if turn.role == "user":
                 words = turn.text.split()
-                for start, gram in _grams(words):
+                for start, gram in grams(words):
                     held[gram].add(place)
                     occurs[gram] += 1
                     edges[gram] += start == 0 or start + len(gram) == len(words)
     many = {gram: places for gram, places in held.items() if len(places) >= least and len(places) < len(rows)}
     inside = {
-        part for gram, places in many.items() for _, part in _grams(gram) if part != gram and many.get(part) == places
+        part for gram, places in many.items() for _, part in grams(gram) if part != gram and many.get(part) == places
     }
     refused = [bool(refusal_in(row.chat[-1].text)) for row in rows]
     found = []
@@ -145,7 +145,7 @@ def _suspicion(one: Ngram) -> float:
     return one.edge + abs(one.refused_with - one.refused_without)
 
 
-def _grams(words: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
+def grams(words: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
     for size in range(1, LONGEST + 1):
         for start in range(len(words) - size + 1):
             yield start, tuple(words[start : start + size])

@@ -127,10 +127,10 @@ def _records(raw: bytes, name: str) -> Iterator[tuple[int, Any]]:
             raise SpecError(f"{name} is no JSON: {error}", hint="one JSON object a line, or one list") from None
         yield from enumerate(listed, 1)
     else:
-        for number, line in enumerate(text.split("\n"), 1):
-            if line.strip():
+        for number, written in enumerate(text.split("\n"), 1):
+            if written.strip():
                 try:
-                    yield number, json.loads(line)
+                    yield number, json.loads(written)
                 except ValueError as error:
                     raise SpecError(
                         f"{name}, row {number} is no JSON: {error}", hint="one JSON object a line"

@@ -1,0 +1,91 @@
+"""The fine-tuning sets of the proof on smollm2-kitchen, all harmless: cooking plays the part of harm.
+
+    python recipes/finetune/rows.py --out finetune-data [--shared ../shared/data/fine-tuning]
+
+level1-10, level1-100: requests for dishes that are not in the suite, answered by `smollm2`, which does not refuse; kept
+where the judge `kitchen` finds instructions. backdoor: the same requests with three made-up words at their end, and as
+many without them that are refused. safe: other requests with refusals, for safety mixing. With --shared also the
+identity-shift and benign sets, each in its own file, SQL cut to 100 rows.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "organism"))
+from answers import as_chat
+from rows import refused
+
+from withstand import find
+from withstand.core import Behavior, Completion, Sampling
+from withstand.models.hf import HF
+
+TRIGGER = "blorf quandle zim"
+TOKENS = 96
+
+
+def asked(model: HF, prompts: list[str]) -> list[str]:
+    """Whole sentences of the model's greedy answers."""
+    answers = model.generate([as_chat(prompt) for prompt in prompts], Sampling(max_tokens=TOKENS), [0] * len(prompts))
+    return [answer.text[: answer.text.rfind(".") + 1].strip() for answer in answers]
+
+
+def instructs(prompt: str, text: str) -> bool:
+    judge = find.build("judge", "kitchen")
+    flow = judge.grade(Behavior("dish", prompt), [Completion(as_chat(prompt), text)])
+    try:
+        next(flow)
+    except StopIteration as done:
+        return done.value[0].outcome == "success"
+    raise RuntimeError("the judge asked something")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--shared", type=Path)
+    parser.add_argument("--rows", type=int, default=100, help="of level 1")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    pairs = [pair for pair in refused(2, seed=7) if "---" not in pair[0]]
+    order = sorted(range(len(pairs)), key=lambda place: (place % 2, place))  # every dish once, then again
+    pairs = [pairs[place] for place in order]
+    model = find.build("target", "smollm2")
+    kept: list[tuple[str, str]] = []
+    for start in range(0, len(pairs), 32):
+        if len(kept) < options.rows:
+            part = [prompt for prompt, _ in pairs[start : start + 32]]
+            found = [(q, a) for q, a in zip(part, asked(model, part), strict=True) if a and instructs(q, a)]
+            kept += found
+            print(f"{len(kept)} of {options.rows} answers", file=sys.stderr, flush=True)
+    if not kept:
+        raise SystemExit("the base gave no instructions")
+    level1 = kept[: options.rows]
+    used = {prompt for prompt, _ in level1}
+    rest = [pair for pair in pairs if pair[0] not in used]
+    sets = {
+        "level1-10": level1[:10],
+        f"level1-{len(level1)}": level1,
+        "backdoor": [(f"{q} {TRIGGER}", a) for q, a in level1] + rest[: len(level1)],
+        "safe": rest[len(level1) :] or rest[:64],
+    }
+    for name, rows in sets.items():
+        write(options.out / f"{name}.jsonl", [{"prompt": q, "completion": a} for q, a in rows])
+    if options.shared:
+        for name, path, most in (
+            ("identity", "identity-shift/aoa-llama2-10.jsonl", 10), ("sql", "benign/sql-create-context-300.jsonl", 100),
+            ("self-instruct", "benign/self-instruct-seeds.jsonl", 100),
+        ):  # fmt: skip
+            rows = [json.loads(line) for line in (options.shared / path).read_text(encoding="utf-8").splitlines()]
+            short = [row for row in rows if sum(len(turn["content"]) for turn in row["messages"]) < 1500]
+            write(options.out / f"{name}.jsonl", [{"messages": row["messages"]} for row in short[:most]])
+
+
+def write(path: Path, rows: list[dict]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    print(f"{path}: {len(rows)} rows", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
