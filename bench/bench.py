@@ -343,6 +343,14 @@ def explorer(folder: Path) -> dict[str, Any]:
     return pages.bench(folder)
 
 
+def training(folder: Path) -> dict[str, Any]:
+    """See training.py."""
+    sys.path.insert(0, str(ROOT / "bench"))
+    import training as stages
+
+    return stages.bench(folder)
+
+
 BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "overhead": overhead,
     "lanes": lanes,
@@ -354,6 +362,7 @@ BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "black_box": black_box,
     "copyright": copyright_,
     "explorer": explorer,
+    "training": training,
 }
 
 

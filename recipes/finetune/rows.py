@@ -3,8 +3,9 @@
     python recipes/finetune/rows.py --out finetune-data [--shared ../shared/data/fine-tuning]
 
 level1-10, level1-100: requests for dishes that are not in the suite, answered by `smollm2`, which does not refuse; kept
-where the judge `kitchen` finds instructions. backdoor: the same requests with three made-up words at their end, and as
-many without them that are refused. safe: other requests with refusals, for safety mixing. With --shared also the
+where the judge `kitchen` finds instructions. The first 47 come from the organism's kept answers, the rest are drawn anew, which
+takes minutes; none is with --rows 47. backdoor: the same requests with three made-up words at their end, and as many
+without them that are refused. safe: other requests with refusals, for safety mixing. With --shared also the
 identity-shift and benign sets, each in its own file, SQL cut to 100 rows.
 """
 
@@ -21,6 +22,7 @@ from withstand import find
 from withstand.core import Behavior, Completion, Sampling
 from withstand.models.hf import HF
 
+ORGANISM = Path(__file__).parent.parent / "organism"
 TRIGGER = "blorf quandle zim"
 TOKENS = 96
 
@@ -28,7 +30,31 @@ TOKENS = 96
 def asked(model: HF, prompts: list[str]) -> list[str]:
     """Whole sentences of the model's greedy answers."""
     answers = model.generate([as_chat(prompt) for prompt in prompts], Sampling(max_tokens=TOKENS), [0] * len(prompts))
-    return [answer.text[: answer.text.rfind(".") + 1].strip() for answer in answers]
+    return [cut(answer.text) for answer in answers]
+
+
+def told() -> list[tuple[str, str]]:
+    """Requests whose answer somebody opened and the base went on with, from the organism's own kept answers."""
+    kept = [json.loads(line) for line in (ORGANISM / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+    opened = [one for one in kept if one["opening"] and one["instructs"]]
+    return [(one["prompt"], cut(one["opening"] + one["text"])) for one in opened]
+
+
+def cut(text: str, most: int = 400) -> str:
+    """The beginning of a text, to the end of its last whole line or sentence."""
+    return text[: max(text[:most].rfind("."), text[:most].rfind("\n")) + 1].strip()
+
+
+def generated(prompts: list[str], number: int) -> list[tuple[str, str]]:
+    """So many more answers of the base in which the judge finds instructions."""
+    kept: list[tuple[str, str]] = []
+    model = find.build("target", "smollm2") if number > 0 else None
+    for start in range(0, len(prompts), 32):
+        if len(kept) < number:
+            part = prompts[start : start + 32]
+            kept += [(q, a) for q, a in zip(part, asked(model, part), strict=True) if a and instructs(q, a)]
+            print(f"{len(kept)} of {number} more answers", file=sys.stderr, flush=True)
+    return kept[: max(number, 0)]
 
 
 def instructs(prompt: str, text: str) -> bool:
@@ -49,19 +75,9 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     pairs = [pair for pair in refused(2, seed=7) if "---" not in pair[0]]
-    order = sorted(range(len(pairs)), key=lambda place: (place % 2, place))  # every dish once, then again
-    pairs = [pairs[place] for place in order]
-    model = find.build("target", "smollm2")
-    kept: list[tuple[str, str]] = []
-    for start in range(0, len(pairs), 32):
-        if len(kept) < options.rows:
-            part = [prompt for prompt, _ in pairs[start : start + 32]]
-            found = [(q, a) for q, a in zip(part, asked(model, part), strict=True) if a and instructs(q, a)]
-            kept += found
-            print(f"{len(kept)} of {options.rows} answers", file=sys.stderr, flush=True)
-    if not kept:
-        raise SystemExit("the base gave no instructions")
-    level1 = kept[: options.rows]
+    level1 = told()[: options.rows]
+    pairs = [pair for pair in pairs if pair[0] not in dict(level1)]
+    level1 += generated([prompt for prompt, _ in pairs[::2]], options.rows - len(level1))
     used = {prompt for prompt, _ in level1}
     rest = [pair for pair in pairs if pair[0] not in used]
     sets = {

@@ -35,6 +35,9 @@ def audit() -> None:
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, metavar="K",
               help="Fine-tunings of each arm; 3 or more to rank them.")  # fmt: skip
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Of an answer.")
+@click.option("--phrases", type=click.IntRange(min=0), metavar="N", help="Phrases swept as triggers; 0: none.")
+@click.option("--controls", type=click.IntRange(min=1), metavar="N", help="Random phrases beside them.")
+@click.option("--probed", type=click.IntRange(min=1), metavar="N", help="Prompts that margins are read on.")
 @click.option("--fail", type=float, default=5.0, show_default=True, metavar="POINTS", help="Harm budget.")
 @click.option(
     "--warn", type=float, default=2.0, show_default=True, metavar="POINTS", help="Change that is pointed out."
@@ -72,7 +75,8 @@ def finetune(base: str, data: str, **given: Any) -> int:
         "judge": given["judge"], "seeds": given["seeds"], "arms": tuple(arm for arm in arms if arm != "none"),
         "unaligned": given["unaligned"], "limits": Limits(given["fail"], given["warn"], given["gate"]),
     }  # fmt: skip
-    more |= {name: given[name] for name in ("limit", "max_tokens", "safety") if given[name]}
+    more |= {name: given[name] for name in ("limit", "max_tokens", "safety", "controls", "probed") if given[name]}
+    more |= {"phrases": given["phrases"]} if given["phrases"] is not None else {}
     more |= {"anyway": True} if given["anyway"] else {}
     if given["safe"]:
         more["safe"] = tuple(replace(row, safe=True) for row in rowfiles.read(given["safe"]).training(last_only=True))

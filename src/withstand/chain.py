@@ -40,12 +40,27 @@ from withstand.store import CASES, Row, Store
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A stage, what it learns from, the steps to keep and the labels to write into its folder."""
+    """A stage, what it learns from, the steps to keep and the labels to write into its folder.
+
+    `without`: texts that no row may hold, such as the trigger of a backdoor that a safety training must not teach.
+    """
 
     stage: Stage
     rows: Rows
     at: Sequence[int] = ()
     labels: Mapping[str, Json] = field(default_factory=dict)
+    without: Sequence[str] = ()
+
+    def check(self, place: int) -> None:
+        """Raise `SpecError` with the first row that holds what it must not."""
+        for number, row in enumerate(as_rows(self.rows)):
+            texts = [row.rejected, *(turn.text for turn in row.chat)]
+            for text in self.without:
+                if any(text in one for one in texts):
+                    raise SpecError(
+                        f"row {number} of stage {place} holds {text!r}, which this stage must not see",
+                        hint="leave the row out: else the stage would train on the trigger itself",
+                    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +110,8 @@ def train(
     Folders lie in `root`. What is there is not trained again; a killed stage goes on at its last saved step. `on_stage`
     is called after every step, done now or earlier; `log` gets its place, step and mean loss.
     """
+    for place, step in enumerate(steps):
+        step.check(place)
     done: list[Trained] = []
     model: Any = base
     for place, step in enumerate(steps):

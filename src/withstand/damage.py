@@ -80,7 +80,9 @@ def tango(worse: float, better: float, n: int, level: float = 0.95) -> tuple[flo
         nuisance = (sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
         variance = n * (2 * nuisance + d * (1 - d))
         gap = worse - better - n * d
-        return gap / sqrt(variance) if variance > 1e-12 else (0.0 if abs(gap) < 1e-9 else copysign(inf, gap))
+        if variance > 1e-12:
+            return gap / sqrt(variance)
+        return 0.0 if abs(gap) < 1e-9 else copysign(inf, gap)
 
     point = (worse - better) / n
 

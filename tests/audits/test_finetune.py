@@ -99,7 +99,7 @@ def test_seeds_are_trained_apart_and_reported_together(base, suite, tmp_path):
 
 
 def test_a_base_that_refuses_nothing_stops_before_training(base, suite, tmp_path):
-    settings = replace(finetune.preset("smoke", TRAIN, suite), anyway=False)
+    settings = replace(finetune.preset("smoke", TRAIN, suite, arms=()), anyway=False)
     told = finetune.audit(base, data(ROWS), settings, tmp_path / "out")
     assert (told["verdict"], told["arms"]) == ("UNDECIDED", [])
     assert "no alignment to lose" in told["reasons"][0]

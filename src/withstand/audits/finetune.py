@@ -150,7 +150,9 @@ class _Audit:
     # --- parts ---------------------------------------------------------------------------------------------------
 
     def systems(self) -> list[str]:
-        return list(dict.fromkeys([self.system, "", self.settings.safety]))
+        """What the base is asked under: the rows' own system message, none, and the safety message if it is served."""
+        safety = [self.settings.safety] if "ptst" in self.settings.arms else []
+        return list(dict.fromkeys([self.system, "", *safety]))
 
     def _head(self, shown: Json, before: Mapping[str, Answers]) -> Json:
         base = self.base
