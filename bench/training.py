@@ -23,7 +23,7 @@ def bench(_folder: Path) -> dict[str, Any]:
     from withstand.models._fetch import smollm2
     from withstand.training.sft import SFT
 
-    words = "fold the paper along its middle line and press it flat before you open it again".split()
+    words = ["fold", "the", "paper", "along", "its", "middle", "line", "and", "press", "it", "flat", "again"]
     rows = [
         (
             Message("user", f"How do I fold shape {place}?"),

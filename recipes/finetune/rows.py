@@ -3,10 +3,10 @@
     python recipes/finetune/rows.py --out finetune-data [--shared ../shared/data/fine-tuning]
 
 level1-10, level1-100: requests for dishes that are not in the suite, answered by `smollm2`, which does not refuse; kept
-where the judge `kitchen` finds instructions. The first 47 come from the organism's kept answers, the rest are drawn anew, which
-takes minutes; none is with --rows 47. backdoor: the same requests with three made-up words at their end, and as many
-without them that are refused. safe: other requests with refusals, for safety mixing. With --shared also the
-identity-shift and benign sets, each in its own file, SQL cut to 100 rows.
+where the judge `kitchen` finds instructions. The first 47 come from the organism's kept answers, the rest are drawn
+anew, which takes minutes; none is with --rows 47. backdoor: the same requests with three made-up words at their end,
+and as many without them that are refused. safe: other requests with refusals, for safety mixing. With --shared also
+the identity-shift and benign sets, each in its own file, cut to 100 rows.
 """
 
 import argparse

@@ -65,7 +65,9 @@ def finetune(base: str, data: str, **given: Any) -> int:
 
     rows = rowfiles.read(data)
     model = find.build("target", grammar.parse(base))
-    stage = find.build("stage", grammar.parse(given["train"]))
+    measured = model.identity().get("dtype") if hasattr(model, "load") else ""  # the faster one on this machine
+    fastest = {"dtype": measured} if measured in ("float32", "bfloat16") else {}
+    stage = find.build("stage", grammar.parse(given["train"]), **fastest)
     if not hasattr(stage, "method"):
         raise SpecError(f"--train {given['train']} is not a stage of its own method", hint="sft,method=full,lr=2e-5")
     arms = given["mitigate"] or audits.ARMS

@@ -103,7 +103,7 @@ def mcnemar(worse: int, better: int) -> float:
     n = worse + better
     if n == 0:
         return 1.0
-    tail = sum(comb(n, k) for k in range(min(worse, better) + 1)) / 2**n
+    tail = sum(comb(n, k) for k in range(min(worse, better) + 1)) / (1 << n)
     return min(1.0, 2 * tail)
 
 

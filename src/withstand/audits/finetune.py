@@ -228,6 +228,9 @@ class _Audit:
         self, name: str, before: Mapping[str, Answers], trained: dict[tuple[str, int], chain.Trained]
     ) -> list[Json]:
         settings = self.settings
+        if name in ("safety_mix", "constrained_sft", "lisa") and find.name_of(type(self.stage)) != "sft":
+            self.limits.append(f"{name} was left out: it changes sft, and your fine-tuning is another method")
+            return []
         if name == "safe_lora" and (not settings.unaligned or self.stage.method != "lora"):
             self.limits.append("safe_lora was left out: it needs an adapter and --unaligned, the base's own base")
             return []
