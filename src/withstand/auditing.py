@@ -30,7 +30,9 @@ def audit() -> None:
 @click.option(
     "--safe", metavar="FILE", help="Requests with refusals, for safety_mix and lisa; default: the base's own."
 )
-@click.option("--unaligned", default="", metavar="HF", help="The base before its alignment, for safe_lora.")
+@click.option(
+    "--unaligned", default="", metavar="MODEL", help="The base before its alignment, for safe_lora, as BASE is named."
+)
 @click.option("--safety", metavar="TEXT", help="Safety system message of the arm ptst.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, metavar="K",
               help="Fine-tunings of each arm; 3 or more to rank them.")  # fmt: skip
@@ -57,7 +59,7 @@ def finetune(base: str, data: str, **given: Any) -> int:
     """
     from dataclasses import replace
 
-    from withstand import console, find, grammar, rowfiles
+    from withstand import chain, console, find, grammar, rowfiles
     from withstand.audits import finetune as audits
     from withstand.audits import page
     from withstand.core import SpecError
@@ -75,16 +77,18 @@ def finetune(base: str, data: str, **given: Any) -> int:
         raise SpecError(f"there is no mitigation {unknown[0]!r}", hint=f"{', '.join(audits.ARMS)}, or none")
     more: dict[str, Any] = {
         "judge": given["judge"], "seeds": given["seeds"], "arms": tuple(arm for arm in arms if arm != "none"),
-        "unaligned": given["unaligned"], "limits": Limits(given["fail"], given["warn"], given["gate"]),
+        "limits": Limits(given["fail"], given["warn"], given["gate"]),
     }  # fmt: skip
     more |= {name: given[name] for name in ("limit", "max_tokens", "safety", "controls", "probed") if given[name]}
     more |= {"phrases": given["phrases"]} if given["phrases"] is not None else {}
     more |= {"anyway": True} if given["anyway"] else {}
     if given["safe"]:
         more["safe"] = tuple(replace(row, safe=True) for row in rowfiles.read(given["safe"]).training(last_only=True))
+    folder = Path(given["out"])
+    if given["unaligned"]:
+        more["unaligned"] = chain.merged(find.build("target", grammar.parse(given["unaligned"])), folder / "stages")
     suite = grammar.parse(given["suite"])
     settings = audits.preset(given["preset"], stage, suite, **more)
-    folder = Path(given["out"])
     said = (lambda _: None) if given["as_json"] else console.say
     told = audits.audit(model, rows, settings, folder, said)
     page.write(told, folder, folder / "audit.db" if given["keep_text"] else None)

@@ -187,15 +187,20 @@ def spec_of(model: Any) -> dict[str, Any]:
     return {"use": find.name_of(type(model)), **given}
 
 
+def check_trainable(model: Any) -> None:
+    """Raise `SpecError` for a model whose weights are not at hand."""
+    if not hasattr(model, "load") or not hasattr(model, "adapter"):
+        raise SpecError(
+            f"{find.name_of(type(model))} has no weights to train", hint="use a local model: hf:FOLDER or hf:HUB_ID"
+        )
+
+
 def merged(model: Any, root: Path) -> str:
     """A folder or hub id with all of the model's weights: its own, or where it has an adapter, a copy with it merged.
 
     The copy is in float32 and named by content, so that equal models are merged once.
     """
-    if not hasattr(model, "load") or not hasattr(model, "adapter"):
-        raise SpecError(
-            f"{find.name_of(type(model))} has no weights to train", hint="use a local model: hf:FOLDER or hf:HUB_ID"
-        )
+    check_trainable(model)
     if not model.adapter:
         return str(model.folder()) if model.id.startswith("builtin:") or Path(model.id).is_dir() else model.id
     target = root / f"merged-{digest(_identity(model))}"

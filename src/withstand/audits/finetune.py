@@ -75,9 +75,9 @@ def audit(base: Any, data: UserData, settings: Settings, folder: Path, say: Say 
 
 class _Audit:
     def __init__(self, base: Any, data: UserData, settings: Settings, folder: Path, say: Say) -> None:
+        chain.check_trainable(base)
         folder.mkdir(parents=True, exist_ok=True)
         self.base, self.data, self.settings, self.folder, self.say = base, data, settings, folder, say
-        chain.merged(base, folder)  # a model that cannot be trained is a mistake to say first
         self.tokenizer = base.load().tokenizer
         inner: Any = settings.stage
         added = settings.safety if "ptst" in settings.arms else ""
