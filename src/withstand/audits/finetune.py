@@ -127,10 +127,11 @@ class _Audit:
         ps = damage.holm([arm["change"]["p"] for arm in arms if arm["change"]])
         for arm in arms:
             arm["p_holm"] = ps.pop(0) if arm["change"] else None
+        loss = "user_loss" if self.held else "neutral_loss"
         points = {
-            arm["name"]: (arm["harm_rate"], arm["utility"]["user_loss"] or 0.0, arm["cost"]["flops"])
+            arm["name"]: (arm["harm_rate"], arm["utility"][loss], arm["cost"]["flops"])
             for arm in arms
-            if arm["name"] != "none" and arm["harm_rate"] is not None
+            if arm["name"] != "none" and None not in (arm["harm_rate"], arm["utility"][loss])
         }
         triggers = self._triggers(shown, first, {"tuned": after[0], "base": plain_before})
         depth = self._depth(first, plain_before)
