@@ -253,6 +253,7 @@ def test_parts_of_one_run_on_the_command_line(withstand, ran):
     code, out, _ = withstand("compare", "a", "--by", "attack")
     assert code == 0
     assert "A: attack direct\nB: attack story\n" in out
+    assert withstand("compare", "--by", "attack")[1] == out  # of the last run
     assert withstand("compare", "a:attack=direct", "a:attack=story")[0] == 0
 
 

@@ -17,7 +17,7 @@ MOST = 10
 
 
 @click.command(context_settings=CONTEXT)
-@click.argument("a", metavar="A")
+@click.argument("a", metavar="[A]", default="")
 @click.argument("b", metavar="[B]", default="")
 @click.option("--by", type=click.Choice(["target", "defense", "attack"]), default=None,
               help="Without B: the first of run A beside each other one.")  # fmt: skip
@@ -37,7 +37,8 @@ def compare(
 ) -> int:  # fmt: skip
     """Set B beside A, behavior by behavior: the difference with its interval, a paired test, and what changed.
 
-    A and B are runs, or parts of runs: RUN:target=T, RUN:defense=D, RUN:attack=A. Over-refusal stands below.
+    A and B are runs, or parts of runs: RUN:target=T, RUN:defense=D, RUN:attack=A. With --by, A defaults to the last run.
+    Over-refusal stands below.
     """
     import json
 
@@ -47,7 +48,7 @@ def compare(
     if bool(b) == bool(by):
         raise SpecError(
             "say what to compare" if not b else "--by compares parts of run A: it takes no B",
-            hint="withstand compare RUN_A RUN_B, or withstand compare RUN --by target",
+            hint="withstand compare RUN_A RUN_B, or withstand compare --by target",
         )
     with api.open_store(store, create=False) as opened:
         found = _compared(opened, _sides(opened, a, b, by), margin, correct, allow, reveal)
