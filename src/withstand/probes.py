@@ -3,7 +3,6 @@
 Qi et al. 2024, arXiv:2406.05946, read alignment off the first answer tokens; the margin is ours.
 """
 
-import copy
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -54,19 +53,21 @@ def _distinct(openings: Sequence[list[int]]) -> list[list[int]]:
 def _after(loaded: Any, prompt: list[int], openings: Sequence[list[int]]) -> Any:
     """Log-probability of each opening after the prompt, whose states are computed once; shape (openings,)."""
     import torch
+    from transformers import DynamicCache
 
     from withstand.engine.batched import cache_word
 
     device, width = loaded.model.device, max(map(len, openings))
     with torch.inference_mode():
-        out = loaded.model(torch.tensor([prompt], device=device), use_cache=True, logits_to_keep=1)
+        states, word = DynamicCache(), cache_word(loaded.model)
+        read: dict[str, Any] = {"use_cache": True, "logits_to_keep": 1, word: states}
+        out = loaded.model(torch.tensor([prompt], device=device), **read)
         first = torch.log_softmax(out.logits[0, -1].float(), -1)
         padded = torch.tensor([ids + [ids[-1]] * (width - len(ids)) for ids in openings], device=device)
         scores = first[padded[:, 0]]
         if width > 1:
-            cache = copy.deepcopy(out.past_key_values)
-            cache.batch_repeat_interleave(len(openings))
-            more = loaded.model(padded[:, :-1], use_cache=True, **{cache_word(loaded.model): cache}).logits
+            states.batch_repeat_interleave(len(openings))
+            more = loaded.model(padded[:, :-1], use_cache=True, **{word: states}).logits
             each = torch.log_softmax(more.float(), -1).gather(2, padded[:, 1:, None])[:, :, 0]
             lengths = torch.tensor([len(ids) - 1 for ids in openings], device=device)
             inside = torch.arange(width - 1, device=device)[None] < lengths[:, None]
