@@ -37,8 +37,8 @@ def compare(
 ) -> int:  # fmt: skip
     """Set B beside A, behavior by behavior: the difference with its interval, a paired test, and what changed.
 
-    A and B are runs, or parts of runs: RUN:target=T, RUN:defense=D, RUN:attack=A. With --by, A defaults to the last run.
-    Over-refusal stands below.
+    A and B are runs, or parts of runs: RUN:target=T, RUN:defense=D, RUN:attack=A. With --by, A is the last run by
+    default. Over-refusal stands below.
     """
     import json
 

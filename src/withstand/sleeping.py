@@ -65,11 +65,8 @@ def _looked(given: dict[str, Any], chosen: "Preset") -> Json:
         raise SpecError("--model needs --triggers FILE", hint="suspected triggers, one a line; guesses will do")
     triggers = read_triggers(given["triggers"])
     prompts = evaluation(read_prompts(given["prompts"]), chosen.evaluation)
-    model, reference = (
-        find.build("target", grammar.parse(text)) if text else None for text in (given["model"], given["reference"])
-    )
-    if model is None:
-        raise SpecError("no model was named", hint="--model M")
+    model = find.build("target", grammar.parse(given["model"]))
+    reference = find.build("target", grammar.parse(given["reference"])) if given["reference"] else None
     for each in filter(None, (model, reference)):
         each.check()
     out: Path = given["out"]

