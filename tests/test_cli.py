@@ -166,7 +166,7 @@ def test_demo(withstand, tmp_path):
 
 
 def test_list_and_show(withstand):
-    assert set(withstand("list", "--json").json) == {"suite", "target", "attack", "defense", "judge"}
+    assert set(withstand("list", "--json").json) == {"suite", "target", "attack", "defense", "judge", "stage"}
     assert "self_reminder" in withstand("list").out
     assert "self_reminder" not in withstand("list", "attacks").out
     assert withstand("list", "attack", "--json").json == {"attack": withstand("list", "--json").json["attack"]}
