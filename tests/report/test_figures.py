@@ -16,7 +16,7 @@ from withstand.report.votes import votes
 from withstand.report.words import percent
 from withstand.report.write import render
 
-from .test_html import Page, benign, browser, cell, kitchen_run, opened, settled, summary  # noqa: F401 - a fixture
+from .test_html import Page, benign, cell, kitchen_run, opened, settled, summary
 
 
 def setting(*cells):
@@ -53,7 +53,7 @@ def test_a_square_says_rate_interval_and_how_strong_its_color_is() -> None:
     assert "100 %93\u2013100 %" in text
 
 
-def test_squares_are_told_apart_and_readable_in_both_schemes(browser, tmp_path: Path) -> None:  # noqa: F811
+def test_squares_are_told_apart_and_readable_in_both_schemes(browser, tmp_path: Path) -> None:
     rates = [(n, 10 - n) for n in range(11)]
     cells = [cell(f"a{n}", outcomes=(hits, held, 0, 0, 0, 0)) for n, (hits, held) in enumerate(rates)]
     page = html(summary(cells), [], 0)
@@ -81,7 +81,7 @@ def luminance(color: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_a_square_opens_its_cases_by_keyboard(browser, tmp_path: Path) -> None:  # noqa: F811
+def test_a_square_opens_its_cases_by_keyboard(browser, tmp_path: Path) -> None:
     made, cases = kitchen_run()
     tab, _, said = opened(browser, tmp_path / "report.html", html(made, cases, len(cases)))
     tab.wait_for_selector("#case-table[data-ready]")
@@ -252,7 +252,7 @@ def test_what_was_not_tested(tmp_path: Path) -> None:
 # --- on paper --------------------------------------------------------------------------------------------------------
 
 
-def test_the_first_page_of_the_print_is_the_summary(browser, tmp_path: Path) -> None:  # noqa: F811
+def test_the_first_page_of_the_print_is_the_summary(browser, tmp_path: Path) -> None:
     made, cases = kitchen_run()
     tab, _, _ = opened(browser, tmp_path / "report.html", html(made, cases, len(cases)))
     tab.wait_for_selector("#case-table[data-ready]")
