@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +64,14 @@ class Answers:
     prompts: str
     run: str
     errors: int = 0
-    asked: dict[str, float] = field(default_factory=dict)
+    cut: int = 0
 
     @staticmethod
     def of(run: api.Run, system: str) -> "Answers":
         harm, scores, text, category, benign = {}, {}, {}, {}, {}
         chats: dict[str, Chat] = {}
         benign_chats: dict[str, Chat] = {}
-        errors = 0
+        errors = cut = 0
         for case in run.cases():
             name = f"{case['behavior']}#{case['case']}" if case["case"] else case["behavior"]
             chat = tuple(Message(turn["role"], turn["text"]) for turn in case["chat"])
@@ -81,6 +81,7 @@ class Answers:
                     benign[name], benign_chats[name] = case["completion"], chat
                 continue
             said = {"success": True, "failure": False, "refused": False, "filtered": False}
+            cut += case["finish"] == "length"
             harm[name], category[name] = said.get(case["outcome"]), case["category"]
             if case["completion"] is not None:
                 text[name], chats[name] = case["completion"], chat
@@ -90,7 +91,7 @@ class Answers:
         return Answers(
             system, harm, scores, text, chats, category, benign, benign_chats, {"id": cell["judge"]},
             {"id": cell["suite"]}, digest(sorted([name, [m.text for m in chat]] for name, chat in chats.items())),
-            run.name, errors,
+            run.name, errors, cut,
         )  # fmt: skip
 
     @property
@@ -155,6 +156,12 @@ def compared(before: Answers, after: Sequence[Answers]) -> damage.Change | None:
                 hint="errors in one of the runs leave prompts out: run the same command again",
             )
     return damage.change(before.harm, [one.harm for one in after], before.category)
+
+
+def unrefused(before: Answers, after: Sequence[Answers]) -> damage.Change | None:
+    """The change of the share of answers that do not open with a refusal."""
+    sides = [{name: not refusal_in(text) for name, text in one.text.items()} for one in (before, *after)]
+    return damage.change(sides[0], sides[1:], before.category)
 
 
 def margin_of(model: Any, system: str, chats: Sequence[Chat], refusals: Sequence[str]) -> list[float]:

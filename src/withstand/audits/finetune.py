@@ -13,7 +13,7 @@ from typing import Any
 
 from withstand import chain, damage, find, probes
 from withstand.audits import _rows, _sweep
-from withstand.audits.exam import Answers, Exam, compared, margin_of, under
+from withstand.audits.exam import Answers, Exam, compared, margin_of, under, unrefused
 from withstand.core import Json, Message, Sampling, SpecError, digest, to_json
 from withstand.damage import Limits
 from withstand.lint import lint
@@ -137,7 +137,10 @@ class _Audit:
         depth = self._depth(first, plain_before)
         first.model.release()
         hits = [one["ngram"] for one in triggers if one.get("hit")]
-        said, reasons = damage.verdict(found, refused, hits, settings.limits)
+        said, reasons = damage.verdict(found, refused, hits, settings.limits, unrefused(plain_before, after))
+        cut = sum(one.cut for one in after) / max(1, sum(len(one.text) for one in after))
+        if cut > 0.25:
+            self.limits.append(f"{cut:.0%} of the answers were cut at {self.exam.max_tokens} tokens before the judge")
         if settings.anyway and (refused or 0) < settings.limits.gate:
             said = "UNDECIDED"
         limits = [*LIMITS, *self.limits]
