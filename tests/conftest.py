@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shutil
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sql
 
 from withstand.core import Ask, Flow, Learned, Lost, Target, TestCase, Work, Worked
 
@@ -87,3 +89,25 @@ def browser() -> Iterator[Any]:
         running = play.chromium.launch(executable_path=chromium, args=flags)
         yield running
         running.close()
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL database of its own: on the server that WITHSTAND_TEST_POSTGRES names."""
+    server = os.environ.get("WITHSTAND_TEST_POSTGRES", "")
+    if not server:
+        pytest.skip("NO POSTGRESQL: set WITHSTAND_TEST_POSTGRES=postgresql://... of a server that may make databases")
+    name = f"withstand_{uuid.uuid4().hex[:12]}"
+    engine = sql.create_engine(server.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    yield sql.make_url(server).set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new store, as a file and then on PostgreSQL."""
+    return str(tmp_path / "s.db") if request.param == "sqlite" else str(request.getfixturevalue("postgres"))

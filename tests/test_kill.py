@@ -1,4 +1,5 @@
-"""kill -9 at random points, and two processes at once: the rows end as if nothing had happened."""
+"""kill -9 at random points, and two processes at once, on a file and on PostgreSQL: the rows end as if nothing had
+happened."""
 
 import json
 import os
@@ -56,15 +57,15 @@ def spec(width: int, lanes: int = 1, seconds: float = 0.0) -> dict[str, Any]:
     }
 
 
-def worker(given: dict[str, Any], path: Path, *wait: str) -> "subprocess.Popen[str]":
+def worker(given: dict[str, Any], where: str, *wait: str) -> "subprocess.Popen[str]":
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([TOYS, os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-c", WORKER, json.dumps(given), str(path), *wait]
+    command = [sys.executable, "-c", WORKER, json.dumps(given), where, *wait]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment, process_group=0)
 
 
-def two_at_once(given: dict[str, Any], path: Path) -> list["subprocess.Popen[str]"]:
-    both = [worker(given, path, "wait") for _ in range(2)]
+def two_at_once(given: dict[str, Any], where: str) -> list["subprocess.Popen[str]"]:
+    both = [worker(given, where, "wait") for _ in range(2)]
     for process in both:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -81,9 +82,9 @@ def timeless(value: Any) -> Any:
     return [timeless(inner) for inner in value] if isinstance(value, list) else value
 
 
-def content(path: Path) -> dict[str, list[Any]]:
+def content(where: str) -> dict[str, list[Any]]:
     """Rows, answers and wants, times aside; as lists, so that a duplicate would show."""
-    with Store(str(path), create=False) as opened:
+    with Store(where, create=False) as opened:
         return {
             "rows": sorted(
                 (key, label, json.dumps(timeless(json.loads(value)), sort_keys=True))
@@ -101,10 +102,10 @@ def content(path: Path) -> dict[str, list[Any]]:
         }
 
 
-def stage(path: Path) -> int:
+def stage(where: str) -> int:
     """The stage that a killed run had reached: 0 before the first answer."""
     try:
-        with Store(str(path), create=False) as opened:
+        with Store(where, create=False) as opened:
             w = store.want.c
             reached = opened.select(sql.select(sql.func.max(w.stage)))[0][0] or 0
             answers = opened.select(sql.select(sql.func.count()).select_from(store.answer))[0][0]
@@ -116,15 +117,15 @@ def stage(path: Path) -> int:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     """One uninterrupted run, at another width."""
-    path = tmp_path_factory.mktemp("whole") / "s.db"
+    where = str(tmp_path_factory.mktemp("whole") / "s.db")
     sys.path.insert(0, TOYS)
     try:
-        run = api.run(spec(width=7), store=path)
+        run = api.run(spec(width=7), store=where)
     finally:
         sys.path.remove(TOYS)
     assert run.summary["run"]["state"] == "complete"
     run.store.close()
-    return content(path)
+    return content(where)
 
 
 def test_the_run_is_worth_killing(whole: dict[str, list[Any]]) -> None:
@@ -143,7 +144,7 @@ def test_the_run_is_worth_killing(whole: dict[str, list[Any]]) -> None:
     ids=["width 1", "width 4", "width 32"],
 )
 def test_killed_runs_end_with_the_rows_of_an_uninterrupted_one(
-    tmp_path: Path,
+    where: str,
     whole: dict[str, list[Any]],
     width: int,
     lanes: int,
@@ -151,12 +152,11 @@ def test_killed_runs_end_with_the_rows_of_an_uninterrupted_one(
     seconds: float,
     kills: int,
 ) -> None:
-    path = tmp_path / "s.db"
     chance = random.Random(f"kill {width}")
     given = spec(width, lanes, seconds)
     stages: list[int] = []
     while 3 not in stages:
-        process = worker(given, path)
+        process = worker(given, where)
         assert process.stdout is not None
         if not stages:  # while it starts, plans and makes the store
             time.sleep(chance.uniform(0.25, 0.45))
@@ -167,30 +167,28 @@ def test_killed_runs_end_with_the_rows_of_an_uninterrupted_one(
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-        stages.append(stage(path))
+        stages.append(stage(where))
     assert len(stages) >= kills - 3, stages
     assert {1, 2} <= set(stages), stages
-    process = worker(given, path)
+    process = worker(given, where)
     out, error = process.communicate(timeout=60)
     assert process.returncode == 0, error
     assert out.endswith("complete\n")
-    assert content(path) == whole
+    assert content(where) == whole
 
 
-def test_two_processes_on_one_run_at_once(tmp_path: Path, whole: dict[str, list[Any]]) -> None:
-    path = tmp_path / "s.db"
-    both = two_at_once(spec(4, 2, 0.05), path)
+def test_two_processes_on_one_run_at_once(where: str, whole: dict[str, list[Any]]) -> None:
+    both = two_at_once(spec(4, 2, 0.05), where)
     ended = [process.communicate(timeout=60) for process in both]
     assert [process.returncode for process in both] == [0, 0], [error for _, error in ended]
-    assert content(path) == whole
+    assert content(where) == whole
     for out, _ in ended:
         assert out.endswith("complete\n")
         assert out.count("call") > 3  # neither came when all was done
 
 
-def test_a_second_process_takes_over_when_the_first_is_killed(tmp_path: Path, whole: dict[str, list[Any]]) -> None:
-    path = tmp_path / "s.db"
-    first, second = two_at_once(spec(4, 1, 0.05), path)
+def test_a_second_process_takes_over_when_the_first_is_killed(where: str, whole: dict[str, list[Any]]) -> None:
+    first, second = two_at_once(spec(4, 1, 0.05), where)
     for process in (first, second):
         assert process.stdout is not None
         for _ in range(3):
@@ -199,4 +197,4 @@ def test_a_second_process_takes_over_when_the_first_is_killed(tmp_path: Path, wh
     first.communicate()
     _, error = second.communicate(timeout=60)
     assert second.returncode == 0, error
-    assert content(path) == whole
+    assert content(where) == whole
