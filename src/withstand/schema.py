@@ -23,6 +23,16 @@ STAGES = {CASES: "test cases", COMPLETIONS: "completions", VERDICTS: "verdicts"}
 tables = sql.MetaData()
 
 
+class Said(sql.types.TypeDecorator[str]):
+    """Text from outside, not as JSON. What a database does not take is spelled out: NUL, and a lone surrogate."""
+
+    impl = sql.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sql.Dialect) -> str | None:
+        return value and value.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
 def _table(name: str, *columns: sql.Column[Any]) -> sql.Table:
     return sql.Table(name, tables, *columns, sqlite_with_rowid=False)
 
@@ -72,9 +82,9 @@ failure = _table(
     sql.Column("key", sql.Text, nullable=False, index=True),
     sql.Column("stage", sql.Integer, nullable=False),
     sql.Column("created", sql.Double, nullable=False),
-    sql.Column("error", sql.Text, nullable=False),
-    sql.Column("hint", sql.Text, nullable=False),
-    sql.Column("trace", sql.Text, nullable=False),
+    sql.Column("error", Said, nullable=False),
+    sql.Column("hint", Said, nullable=False),
+    sql.Column("trace", Said, nullable=False),
     sql.Column("writer", sql.Text),
 )
 
@@ -114,8 +124,8 @@ audit = _table(
     "audit",
     _key(),
     sql.Column("created", sql.Double, nullable=False, index=True),
-    sql.Column("person", sql.Text, nullable=False),
+    sql.Column("person", Said, nullable=False),
     sql.Column("action", sql.Text, nullable=False, index=True),
-    sql.Column("subject", sql.Text, nullable=False),
+    sql.Column("subject", Said, nullable=False),
     sql.Column("writer", sql.Text),
 )

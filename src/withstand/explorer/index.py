@@ -247,7 +247,7 @@ class Index:
                         words = (_words(prompt), _words(answer))
                         yield (cell, place, number, sample, *told, outcome, split, *words)
 
-    def _listed(self, run: RunRow, cell: int, stage: int, first: int = 0, last: int = 2**31) -> list[Any]:
+    def _listed(self, run: RunRow, cell: int, stage: int, first: int = 0, last: int = 2**31 - 1) -> list[Any]:
         w = want.c
         return self.store.select(
             sql.select(w.behavior, w.number, w.sample, w.key)
