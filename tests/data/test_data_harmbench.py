@@ -34,6 +34,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_checkout_holds_the_files_where_upstream_keeps_them(folder: Path) -> None:
+    alone = HarmBench(str(folder)).load()
+    (folder / "data/behavior_datasets").mkdir(parents=True)
+    (folder / "data/optimizer_targets").mkdir()
+    for name, place in (("behaviors_text_test.csv", "behavior_datasets"), ("targets_text.json", "optimizer_targets")):
+        shutil.move(folder / f"harmbench_{name}", folder / "data" / place)
+    assert HarmBench(str(folder)).load() == alone
+    assert alone[0].target_string
+
+
 class TestOfficial:
     @pytest.mark.parametrize(
         ("split", "standard", "contextual", "copyright"),

@@ -26,8 +26,8 @@ SHA256 = {
 class HarmBench:
     """400 text behaviors (80 val, 320 test): standard, contextual and copyright. No multimodal ones yet.
 
-    path: a folder with the official files, or one behaviors CSV (its target strings are read if they lie beside it);
-    either may be an http(s) URL, fetched once into the cache folder (`WITHSTAND_CACHE`).
+    path: HarmBench's checkout, a folder with the official files, or one behaviors CSV (its target strings are read if
+    they lie beside it); the last two may be an http(s) URL, fetched once into the cache folder (`WITHSTAND_CACHE`).
     split: all, val or test. Published tables use test; develop on val.
 
     The judge looks for words of refusal: label such numbers string matching, never HarmBench's ASR. That one comes
@@ -77,10 +77,14 @@ class HarmBench:
     def _files(self) -> tuple[_read.File, _read.File | None]:
         """Behaviors and target strings; only a CSV named by itself may come without the latter."""
         alone = urlsplit(self.path).path.lower().endswith(".csv")
-        place = self.path if alone else f"{self.path.rstrip('/')}/{BEHAVIORS[self.split]}"
+        remote = _read.is_url(self.path)
+        checkout = not remote and (Path(self.path) / "data/behavior_datasets").is_dir()
+        folder = f"{self.path.rstrip('/')}/data/behavior_datasets" if checkout else self.path.rstrip("/")
+        place = self.path if alone else f"{folder}/{BEHAVIORS[self.split]}"
         behaviors = _read.read(place)
         try:
-            beside = urljoin(place, TARGETS) if _read.is_url(place) else str(Path(place).with_name(TARGETS))
+            near = Path(folder, "../optimizer_targets") if checkout else Path(place).parent
+            beside = urljoin(place, TARGETS) if remote else str(near / TARGETS)
             return behaviors, _read.read(beside)
         except _read.MissingError as error:
             if alone:
