@@ -63,7 +63,7 @@ def read_labels(path: str, behaviors: Mapping[str, Behavior]) -> tuple[list[Labe
     "test_case"), "target" (or "model") and "attack" may say more. A JSON object is read as HarmBench's validation
     file: behavior ids with lists of such rows. Raises `SpecError` with the file and row.
     """
-    found, unknown = [], 0
+    found, unknown, stranger = [], 0, ""
     for place, row in _rows(path):
         said = next((str(row[name]) for name in COMPLETION if isinstance(row.get(name), str)), None)
         if said is None:
@@ -71,6 +71,7 @@ def read_labels(path: str, behaviors: Mapping[str, Behavior]) -> tuple[list[Labe
         behavior = _behavior(place, row, behaviors)
         if behavior is None:
             unknown += 1
+            stranger = stranger or str(row.get("behavior") or row.get("id"))
             continue
         votes = tuple(
             _vote(place, name, row[name]) for name in sorted(row) if VOTE.fullmatch(name) and _given(row[name])
@@ -83,10 +84,10 @@ def read_labels(path: str, behaviors: Mapping[str, Behavior]) -> tuple[list[Labe
             Labeled(behavior, Completion(user(prompt), said), votes, target, attack, str(row.get("probe") or ""))
         )
     if not found:
-        hint = "name their suite with --suite" if unknown else "give a file with at least one row"
-        raise SpecError(
-            f"{path}: {unknown} rows, all of unknown behaviors" if unknown else f"{path} is empty", hint=hint
-        )
+        if unknown:
+            hint = "the column holds ids of behaviors, not texts (those go into text); name their suite with --suite"
+            raise SpecError(f"{path}: {unknown} rows, all of unknown behaviors, such as {stranger!r}", hint=hint)
+        raise SpecError(f"{path} is empty", hint="give a file with at least one row")
     return found, unknown
 
 
