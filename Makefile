@@ -6,9 +6,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 JOBS   ?= 2
-EXTRAS ?= dev,train,postgres
+EXTRAS ?= dev,docs,train,postgres
 
-.PHONY: demo test check bench organism clean
+.PHONY: demo test check docs bench organism clean
 
 demo: $(VENV)/.local
 	$(BIN)/withstand model fetch smollm2
@@ -21,7 +21,11 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_house.py tests/test_docs.py
+	$(BIN)/python -m pytest tests/test_house.py tests/test_docs.py  # the site is built there too
+
+# The site, into site/: a warning is an error, and nothing is loaded from elsewhere.
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 bench: $(VENV)/.dev
 	$(BIN)/python bench/bench.py
@@ -32,11 +36,11 @@ organism: $(VENV)/.dev
 	$(BIN)/withstand run recipes/organism/measure.toml
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist site
 
-# The environment: the package with local models for the demo, with everything a developer needs for the rest.
+# The environment: the package with local models and the explorer for the demo, with everything a developer needs for the rest.
 $(VENV)/.local: pyproject.toml | $(BIN)/python
-	$(call install,-e ".[local]")
+	$(call install,-e ".[local,serve]")
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python

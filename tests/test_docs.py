@@ -5,7 +5,7 @@ that it is part of that file, `no-run` that it is only to be read. Other `python
 in `bash` and `console` blocks the lines that begin with `$ withstand` run, must end with 0 or what `$ echo $?` shows,
 and each line of output shown must come ("..." stands for any text).
 
-`python tests/test_docs.py` writes docs/components.md.
+`python tests/test_docs.py` writes docs/components.md and the pages of docs/components/.
 """
 
 import ast
@@ -31,9 +31,8 @@ from withstand.show import show
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"] + [
-    path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))
+    path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))
 ]
-COMPONENTS = ROOT / "docs" / "components.md"
 WITHSTAND = shutil.which("withstand", path=sysconfig.get_path("scripts")) or "withstand"
 VARIABLES = ("WITHSTAND_STORE", "WITHSTAND_CACHE", "OPENAI_API_KEY")
 
@@ -290,40 +289,107 @@ def imported(path: Path) -> set[str]:
     return {name for name in found if not name.startswith("_")}
 
 
-# --- docs/components.md ------------------------------------------------------------------------------------------
+# --- docs/components.md and docs/components/ ---------------------------------------------------------------------
 
 
-def components() -> str:
-    """The page of all components, from their docstrings."""
-    lines = [
+def components() -> dict[str, str]:
+    """The page that lists all components, and one for each kind, by path, from their docstrings."""
+    index = [
         "# Components",
         "",
-        "Written from the docstrings by `python tests/test_docs.py`. `withstand show KIND NAME` prints the same.",
-        "Fields marked `*` cannot change a row and are in no key.",
+        "Written from the docstrings by `python tests/test_docs.py`. `withstand show KIND NAME` prints the same, and knows",
+        "your own components too.",
     ]
+    pages = {}
     for kind in find.ROOMS:
-        lines += ["", f"## {kind.capitalize()}s"]
-        for name, entry in sorted(find.entries(kind).items()):
-            if entry.path is None:  # another package's
-                continue
-            lines += ["", f"### `{name}`", ""]
-            if entry.preset:
-                base = show(kind, name).preset[0][1]
-                lines += [find.summary(entry), "", f"A preset of [`{base}`](#{base})."]
-                continue
-            shown = show(kind, name)
-            lines += ["```text", shown.docstring, "```"]
-            if shown.fields:
-                lines += ["", "| field | type | default |", "|---|---|---|"]
-            for field, type_, default, keyed in shown.fields:
-                cells = (f"{field}{'' if keyed else ' *'}", type_, default or "(needed)")
-                lines.append("| " + " | ".join(f"`{cell}`".replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+        own = {name: entry for name, entry in sorted(find.entries(kind).items()) if entry.path}  # not another package's
+        index += ["", f"## {kind.capitalize()}s", "", "| name | what it is |", "|---|---|"]
+        lines = [f"# {kind.capitalize()}s", "", "Fields marked `*` cannot change a row and are in no key."]
+        for name, entry in own.items():
+            said = find.summary(entry).replace("|", "\\|")
+            index.append(f"| [`{name}`](components/{kind}s.md#{name}) | {said} |")
+            lines += ["", *described(kind, name, entry)]
+        pages[f"docs/components/{kind}s.md"] = "\n".join(lines) + "\n"
+    return {"docs/components.md": "\n".join(index) + "\n", **pages}
 
 
-def test_the_page_of_components_is_up_to_date() -> None:
-    assert COMPONENTS.read_text(encoding="utf-8") == components(), "run: python tests/test_docs.py"
+def described(kind: str, name: str, entry: find.Entry) -> list[str]:
+    shown = show(kind, name)
+    if entry.preset:
+        base = shown.preset[0][1]
+        return [f"## `{name}`", "", find.summary(entry), "", f"A preset of [`{base}`](#{base})."]
+    lines = [f"## `{name}`", "", "```text", shown.docstring, "```"]
+    if shown.fields:
+        lines += ["", "| field | type | default |", "|---|---|---|"]
+    for field, type_, default, keyed in shown.fields:
+        cells = (f"{field}{'' if keyed else ' *'}", type_, default or "(needed)")
+        lines.append("| " + " | ".join(f"`{cell}`".replace("|", "\\|") for cell in cells) + " |")
+    return lines
+
+
+@pytest.mark.parametrize("page", sorted(components()))
+def test_the_pages_of_components_are_up_to_date(page: str) -> None:
+    assert (ROOT / page).is_file(), "run: python tests/test_docs.py"
+    assert read(page) == components()[page], "run: python tests/test_docs.py"
+
+
+# --- the site ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site as `make docs` builds it: a warning fails."""
+    pytest.importorskip("mkdocstrings", reason="NO SITE: needs the extra `docs`")
+    pytest.importorskip("material", reason="NO SITE: needs the extra `docs`")
+    recipe = re.search(r"^docs:.*\n\tNO_MKDOCS_2_WARNING=1 \$\(BIN\)/python -m (.+)$", read("Makefile"), re.MULTILINE)
+    assert recipe
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", *recipe[1].split(), "--site-dir", str(folder)],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "WARNING" not in done.stderr, done.stderr
+    return folder
+
+
+@pytest.mark.xdist_group("site")
+def test_the_site_has_every_page_in_its_navigation(site: Path) -> None:
+    home = (site / "index.html").read_text(encoding="utf-8")
+    linked = set(re.findall(r'<a href="([^"#]+\.html)" class="md-nav__link', home))
+    wanted = {Path(page).relative_to("docs").with_suffix(".html").as_posix() for page in PAGES if "/" in page}
+    wanted |= {"CONTRIBUTING.html", "SECURITY.html", "CHANGELOG.html"}
+    assert wanted - linked == set()
+    for page in wanted:
+        assert (site / page).is_file()
+
+
+@pytest.mark.xdist_group("site")
+def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        loaded = re.findall(r"<(?:script|img|iframe|source)\b[^>]*\bsrc=[\"']?([^\"'\s>]+)", text)
+        loaded += re.findall(r"<link\b[^>]*\bhref=[\"']?([^\"'\s>]+)", text)
+        assert loaded
+        assert [name for name in loaded if re.match(r"(\w+:)?//", name)] == [], page
+    for style in site.rglob("*.css"):
+        assert not re.search(r"url\([\"']?(\w+:)?//|@import", style.read_text(encoding="utf-8")), style
+
+
+@pytest.mark.xdist_group("site")
+def test_the_site_shows_code_as_code(site: Path) -> None:
+    """A fence that Markdown did not understand would show its back ticks."""
+    for page in site.rglob("*.html"):
+        assert "```" not in re.sub(r"<code.*?</code>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL), page
+    api = (site / "api.html").read_text(encoding="utf-8")
+    for name in ("withstand.api.run", "withstand.records.Behavior", "withstand.core.Attack", "withstand.stats.mean_rate"):
+        assert f'id="{name}"' in api
 
 
 if __name__ == "__main__":
-    COMPONENTS.write_text(components(), encoding="utf-8", newline="\n")
+    for path, text in components().items():
+        (ROOT / path).parent.mkdir(exist_ok=True)
+        (ROOT / path).write_text(text, encoding="utf-8", newline="\n")

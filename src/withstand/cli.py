@@ -389,6 +389,7 @@ def demo(store: str, output: str, target: str | None) -> int:
     console.out.print()
     console.put(f"report: {path.resolve()}")
     console.put("next:   withstand list                      what there is")
+    console.put("        withstand serve                     each case in a browser; label some")
     console.put("        withstand show attack story         what an attack does")
     console.put("        withstand init                      a spec of your own")
     console.put("        withstand run --suite kitchen --target openai:MODEL,base_url=URL --attack story")
