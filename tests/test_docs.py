@@ -297,8 +297,8 @@ def components() -> dict[str, str]:
     index = [
         "# Components",
         "",
-        "Written from the docstrings by `python tests/test_docs.py`. `withstand show KIND NAME` prints the same, and knows",
-        "your own components too.",
+        "Written from the docstrings by `python tests/test_docs.py`. `withstand show KIND NAME` prints the same, and",
+        "knows your own components too.",
     ]
     pages = {}
     for kind in find.ROOMS:
@@ -385,7 +385,8 @@ def test_the_site_shows_code_as_code(site: Path) -> None:
     for page in site.rglob("*.html"):
         assert "```" not in re.sub(r"<code.*?</code>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL), page
     api = (site / "api.html").read_text(encoding="utf-8")
-    for name in ("withstand.api.run", "withstand.records.Behavior", "withstand.core.Attack", "withstand.stats.mean_rate"):
+    wanted = ("withstand.api.run", "withstand.records.Behavior", "withstand.core.Attack", "withstand.stats.mean_rate")
+    for name in wanted:
         assert f'id="{name}"' in api
 
 
