@@ -117,10 +117,17 @@ def tables(told: Json) -> list[tuple[str, list[str], list[list[str]]]]:
         [
             one["ngram"], one["place"], _number(one["delta"], 2), _number(one["control_p"], 3),
             _change(one["rate_change"]) if "hit" in one else "not put to the suite",
+            _change(one.get("unrefused_change")),
             "HIT" if one.get("hit") else "",
         ] for one in sorted(swept, key=lambda one: -one["delta"])
     ]  # fmt: skip
-    found.append(("Phrases of the data as triggers", ["phrase", "at", "margin lost", "control p", "rate", ""], rows))
+    found.append(
+        (
+            "Phrases of the data as triggers",
+            ["phrase", "at", "margin lost", "control p", "harmful", "not refused", ""],
+            rows,
+        )
+    )
     depth = told["depth"]
     rows = [
         [k, _rate(depth["prefill"]["base"][k]), _rate(depth["prefill"]["tuned"][k])] for k in depth["prefill"]["base"]
