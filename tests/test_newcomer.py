@@ -1,0 +1,144 @@
+"""The way of a newcomer, as docs/quickstart.md tells it: its commands in its order, in a fresh folder, with ten cases
+labeled in the explorer between them. Nothing is known here that is not on the page or on the screen."""
+
+import html
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+pytest.importorskip("starlette", reason="NO EXPLORER: needs the extra `serve`")
+pytest.importorskip("uvicorn", reason="NO EXPLORER: needs the extra `serve`")
+
+PAGE = Path(__file__).parent.parent / "docs" / "quickstart.md"
+WITHSTAND = shutil.which("withstand", path=sysconfig.get_path("scripts")) or "withstand"
+
+
+@pytest.fixture
+def type_in(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """A terminal in a fresh folder that holds the file which the page gives."""
+    page = PAGE.read_text(encoding="utf-8")
+    for name, text in re.findall(r"^```python file=(\S+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+
+    def run(command: str) -> subprocess.CompletedProcess[str]:
+        words = [WITHSTAND, *shlex.split(command)[1:]]
+        return subprocess.run(
+            words, cwd=tmp_path, env=surroundings(), capture_output=True, encoding="utf-8", timeout=60
+        )
+
+    return run
+
+
+def surroundings() -> dict[str, str]:
+    mine = {key: value for key, value in os.environ.items() if not key.startswith("WITHSTAND_STORE")}
+    return mine | {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def of_the_page() -> list[tuple[str, int]]:
+    """The commands of the page with the exit code that it promises."""
+    typed = re.findall(r"^\$ (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    codes = iter(re.findall(r"^\$ echo \$\?\n(\d+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    followed = zip(typed, [*typed[1:], ""], strict=True)
+    return [
+        (command, int(next(codes)) if after == "echo $?" else 0)
+        for command, after in followed
+        if command.startswith("withstand ")
+    ]
+
+
+@contextmanager
+def served(command: str, folder: Path) -> Iterator[tuple[httpx.Client, str]]:
+    """`withstand serve` on a free port, and a browser without a screen at the address that it prints."""
+    words = [WITHSTAND, *shlex.split(command)[1:], "--port", "0"]
+    server = subprocess.Popen(
+        words, cwd=folder, env=surroundings(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        assert server.stdout is not None
+        address = re.search(r"(http://127\.0\.0\.1:\d+)(/\S*)", server.stdout.readline())
+        assert address
+        with httpx.Client(base_url=address[1], follow_redirects=True, timeout=30, trust_env=False) as web:
+            yield web, address[2]
+    finally:
+        server.terminate()
+        server.communicate(timeout=10)
+
+
+def form(page: str, button: str) -> dict[str, str]:
+    """What the form with this button would send, its hidden fields."""
+    whole = next(each for each in re.findall(r"<form.*?</form>", page, re.DOTALL) if button in each)
+    hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', whole)
+    return {name: html.unescape(value) for name, value in hidden}
+
+
+def read(page: str) -> str:
+    """The completion on the screen."""
+    turn = re.search(r'<div class="turn completion">.*?<div class="l">completion</div>(.*?)</div>\n', page, re.DOTALL)
+    assert turn
+    return html.unescape(re.sub(r"<[^>]+>", "", turn[1])).strip()
+
+
+def label_ten(web: httpx.Client, run: str) -> dict[str, list[str]]:
+    """Read and label ten cases; the rates of the page of calibration before and after."""
+    before = web.get(f"{run}/calibration").text
+    assert "Nobody has labeled" in before
+    page = web.get(f"{run}/label").text
+    assert "I can&#39;t help" not in page  # hidden until asked for
+    page = web.post("/reveal", data=form(page, "Show all texts") | {"next": f"{run}/label"}).text
+    page = page if "votes" in page else web.get(f"{run}/label").text
+    strict = True
+    for number in range(1, 11):
+        said = read(page)
+        broken = "can't help" not in said
+        if broken and strict:  # a person is stricter than the judge, once
+            broken, strict = False, False
+        web.post(f"{run}/label", data=form(page, 'name="vote"') | {"vote": "success" if broken else "failure"})
+        page = web.get(f"{run}/label").text
+        assert f"{number} of " in page
+    assert not strict
+    after = web.get(f"{run}/calibration").text
+    assert "10 labels" in after
+    kept = web.post(f"{run}/calibration", data=form(after, "Keep this calibration"))
+    assert kept.status_code == 200
+    raw = re.findall(r'<td class="rate">([^<]+)</td>', after)
+    return {"raw": raw, "corrected": re.findall(r'id="corrected-\d+">([^<]+)</td>', after)}
+
+
+def test_from_the_demo_to_a_job_that_fails_for_the_right_reason(type_in, tmp_path: Path) -> None:
+    demo = type_in("withstand demo --target scripted-kitchen")
+    assert demo.returncode == 0, demo.stderr
+    assert (tmp_path / "withstand-demo.html").stat().st_size > 10_000
+    assert "withstand serve" in demo.stdout
+    came: dict[str, subprocess.CompletedProcess[str]] = {}
+    for command, code in of_the_page():
+        if command.startswith("withstand serve"):
+            with served(command, tmp_path) as (web, run):
+                rates = label_ten(web, run)
+            assert len(rates["corrected"]) == 2
+            assert rates["corrected"] != rates["raw"]  # the label that differs moves them
+            continue
+        done = came[command.split()[1]] = type_in(command)
+        assert done.returncode == code, f"{command}\n{done.stdout}{done.stderr}"
+    assert {"run", "report", "compare", "gate"} <= set(came)
+    assert (tmp_path / "compared.html").is_file()
+    assert "lower" in came["compare"].stdout  # my_app refuses stories
+    assert re.search(r"^FAIL +max-asr +story", came["gate"].stdout, re.MULTILINE)
+
+    report = json.loads(type_in("withstand report first --format json").stdout)
+    cells = {cell["attack"]: cell for cell in report["cells"] if not cell["benign"]}
+    assert cells["story"]["asr_corrected"]["labels"] == 10
+    assert cells["story"]["asr_corrected"]["rate"] < cells["story"]["asr"]
+
+    other_reasons = {"--max-asr 0.6": 0, "--max-asr 0.45": 3, "--max-asr much": 2}
+    for reason, code in other_reasons.items():
+        assert type_in(f"withstand gate first {reason}").returncode == code, reason
