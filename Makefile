@@ -7,6 +7,7 @@ BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 JOBS   ?= 2
 EXTRAS ?= dev,docs,train,postgres
+DEMO   ?= local,serve
 
 .PHONY: demo test check docs bench organism clean
 
@@ -40,7 +41,7 @@ clean:
 
 # The environment: the package with local models and the explorer for the demo, with everything a developer needs for the rest.
 $(VENV)/.local: pyproject.toml | $(BIN)/python
-	$(call install,-e ".[local,serve]")
+	$(call install,-e ".[$(DEMO)]")
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
