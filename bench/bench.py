@@ -81,6 +81,7 @@ def lanes(folder: Path) -> dict[str, Any]:
                     (starts if tally.done == 0 else ends).append(time.perf_counter())
 
             spec = {"suite": {"use": "csv", "path": str(data)}, "target": target, "attack": "direct"}
+            withstand.run(spec | {"limit": 8}, store=folder / f"warm-{len(found)}.db")  # the client's own imports
             withstand.run(spec, store=folder / f"lanes-{len(found)}.db", on_progress=watch)
             per_second = behaviors / (ends[-1] - starts[0])
             found[name] = {
