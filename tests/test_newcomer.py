@@ -46,8 +46,9 @@ def surroundings() -> dict[str, str]:
 
 def of_the_page() -> list[tuple[str, int]]:
     """The commands of the page with the exit code that it promises."""
-    typed = re.findall(r"^\$ (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    codes = iter(re.findall(r"^\$ echo \$\?\n(\d+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    page = PAGE.read_text(encoding="utf-8").replace("\\\n", " ")
+    typed = re.findall(r"^\$ (.+)$", page, re.MULTILINE)
+    codes = iter(re.findall(r"^\$ echo \$\?\n(\d+)$", page, re.MULTILINE))
     followed = zip(typed, [*typed[1:], ""], strict=True)
     return [
         (command, int(next(codes)) if after == "echo $?" else 0)
