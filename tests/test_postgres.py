@@ -84,19 +84,34 @@ def test_processes_share_a_run_and_a_kill_loses_nothing(postgres: str, tmp_path:
 
 
 def test_two_machines_worth_of_processes_write_one_run(postgres: str, tmp_path: Path) -> None:
-    slow = {**SPEC, "target": {**SPEC["target"], "width": 1, "seconds": 0.1}}  # type: ignore[dict-item]
-    script = f"import sys, withstand; sys.stdin.readline(); withstand.run({slow!r}, store={postgres!r})"
-    several = [subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE) for _ in range(4)]
-    for process in several:  # at once: each is there before the store is
+    slow = {**SPEC, "target": {**SPEC["target"], "width": 1, "seconds": 0.05}}  # type: ignore[dict-item]
+    script = f"""
+import sys, withstand.api
+print("ready", flush=True)
+sys.stdin.readline()
+withstand.api.run({slow!r}, store={postgres!r}, shard=(int(sys.argv[1]), 2))
+"""
+    pipe = subprocess.PIPE
+    machines = [  # two processes each, which do the same half
+        subprocess.Popen([sys.executable, "-c", script, shard], stdin=pipe, stdout=pipe, text=True)
+        for shard in ("1", "2", "1", "2")
+    ]
+    for process in machines:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in machines:  # at once: all are there before the store is
         assert process.stdin is not None
-        process.stdin.write(b"go\n")
+        process.stdin.write("go\n")
         process.stdin.flush()
-    assert [process.wait(120) for process in several] == [0] * 4
+    assert [process.wait(120) for process in machines] == [0] * 4
     with Store(postgres) as there, Store(str(tmp_path / "whole.db")) as whole:
-        withstand.run(SPEC, store=whole)
+        run = withstand.run(SPEC, store=whole)
         assert content(there) == content(whole)
+        assert [case["completion"] for case in withstand.load("", there).cases()] == [
+            case["completion"] for case in run.cases()
+        ]
         wrote = there.select(sql.select(row.c.writer, sql.func.count()).group_by(row.c.writer))
-        assert len(wrote) > 1  # no process did it all
+        assert len(wrote) > 1
         assert sum(count for _, count in wrote) == len(content(whole))
 
 
@@ -143,10 +158,10 @@ def test_every_page_of_the_explorer_is_that_of_a_file(postgres: str, tmp_path: P
     there.merge(here)
     base = f"/runs/{run.row.key[:16]}"
     pages = [
-        "/", base, f"{base}/cases", f"{base}/cases?outcome=success", f"{base}/cases?text=step&category=baking",
+        f"{base}/cases", f"{base}/cases?outcome=success", f"{base}/cases?text=step&category=baking",
         f"{base}/cases/0.0.0.0", f"{base}/cases/1.2.0.0?outcome=failure", f"{base}/cases/1.0.0.0/search",
         f"{base}/compare?a=0&b=1", f"{base}/label", f"{base}/label?for=review", f"{base}/calibration",
-        f"{base}/cases.csv", f"{base}/summary.json", "/probe", "/findings", "/audit",
+        f"{base}/cases.csv", f"{base}/summary.json", "/probe", "/findings", "/audit", base, "/",
     ]  # fmt: skip
     said = []
     for store in (here, there):

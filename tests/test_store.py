@@ -88,8 +88,88 @@ def test_another_schema_is_refused_by_name(tmp_path: Path) -> None:
     Store(str(path)).close()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
-    with pytest.raises(StoreError, match="has schema 99; this version of withstand reads schema 1"):
+    with pytest.raises(StoreError, match="has schema 99; this version of withstand reads schemas up to 2"):
         Store(str(path))
+
+
+OLD = (Path(__file__).parent / "data" / "schema-1.sql").read_text()
+
+
+def old_store(where: str, full: Store) -> None:
+    """A store as schema 1 made it, with everything of `full`."""
+    url, file = database.locate(where, True)
+    engine = sql.create_engine(url)
+    with engine.begin() as connection:
+        for statement in OLD.split(";"):
+            if statement.strip():
+                connection.exec_driver_sql(statement if file else statement.replace("WITHOUT ROWID", ""))
+        for table in store.tables.sorted_tables:
+            entries = [dict(entry._mapping) for entry in full.select(sql.select(table))]
+            for entry in entries:
+                if table.name == "meta":
+                    entry["value"] = "1"
+            if entries:
+                connection.execute(sql.insert(table), entries)
+    engine.dispose()
+
+
+def indexes(opened: Store) -> set[str]:
+    inspector = sql.inspect(opened.engine)
+    return {
+        str(index["name"])
+        for name in store.tables.tables
+        for index in inspector.get_indexes(name)
+        if "duplicates_constraint" not in index
+    }
+
+
+def test_a_store_of_schema_1_is_brought_up_and_says_the_same(tmp_path: Path, where: str) -> None:
+    with Store(str(tmp_path / "new.db")) as full:
+        spec = {"suite": "kitchen", "limit": 4, "target": "scripted-kitchen", "attack": ["story", "best_of_n,n=3"]}
+        run = api.run(spec, store=full, name="kept")
+        full.add(failures=[Failure("gone", 2, "broken")])
+        full.add_audit("ana", "reveal", "kept")
+        old_store(where, full)
+        with Store(where, create=False) as opened:
+            assert content(opened) == content(full)
+            assert opened.audits() == full.audits()
+            assert api.load("kept", opened).summary == run.summary
+            assert indexes(opened) == indexes(full) >= {"ix_answer_writer", "ix_row_writer"}
+            assert opened.select(sql.select(store.meta)) == [("schema", "2")]
+            again = api.run(spec, store=opened, name="kept")
+            assert again.tally is not None
+            assert again.tally.asks == 0
+    with Store(where, create=False) as opened:  # it is brought up once
+        assert opened.select(sql.select(store.meta)) == [("schema", "2")]
+
+
+def test_an_upgrade_that_is_cut_off_leaves_the_old_store(
+    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(str(tmp_path / "new.db")) as full:
+        old_store(where, full)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "STEPS", {2: (*store.STEPS[2], "CREATE INDEX broken ON nothing (here)")})
+        with pytest.raises(StoreError, match="nothing"):
+            Store(where)
+    url, _ = database.locate(where, False)
+    engine = sql.create_engine(url)
+    with engine.connect() as connection:
+        assert connection.execute(sql.select(store.meta)).all() == [("schema", "1")]
+        assert not [i for i in sql.inspect(connection).get_indexes("row") if i["name"] == "ix_row_writer"]
+    engine.dispose()
+    Store(where).close()
+
+
+def test_processes_may_bring_a_store_up_at_once(tmp_path: Path, where: str) -> None:
+    with Store(str(tmp_path / "new.db")) as full:
+        old_store(where, full)
+    script = "import sys; from withstand.store import Store; sys.stdin.readline(); Store(sys.argv[1]).close()"
+    command = [sys.executable, "-c", script, where]
+    several = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate("go\n", timeout=60)[1] for process in several] == [""] * 3
+    with Store(where, create=False) as opened:
+        assert opened.select(sql.select(store.meta)) == [("schema", "2")]
 
 
 def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -90,12 +90,16 @@ def _rewrite(connection: sql.Connection, table: sql.Table, keys: Iterable[str], 
 
 def _answers(connection: sql.Connection, run_key: str) -> int:
     """Delete the answers that this run's searches may replay from."""
-    mine = sql.select(row.c.writer).join(want, want.c.key == row.c.key).where(want.c.run == run_key)
-    wrote = sql.select(row.c.writer).where(row.c.writer.is_not(None))
-    gone = sql.delete(answer).where(
-        sql.or_(answer.c.writer.in_(mine), answer.c.writer.not_in(wrote), answer.c.writer.is_(None))
+    mine = sql.select(row.c.writer).join(want, want.c.key == row.c.key).where(want.c.run == run_key).distinct()
+    wrote = sql.select(row.c.writer).distinct()  # distinct: PostgreSQL compares with each entry of a long list
+    theirs = sql.select(answer.c.writer).distinct()
+    found = [{writer for (writer,) in connection.execute(chosen)} for chosen in (mine, wrote, theirs)]
+    writers = found[0] | (found[2] - found[1])
+    gone = [answer.c.writer.in_(part) for part in chunks(sorted(writers - {None}), 500)]
+    return sum(
+        int(connection.execute(sql.delete(answer).where(chosen)).rowcount)
+        for chosen in [answer.c.writer.is_(None), *gone]
     )
-    return int(connection.execute(gone).rowcount)
 
 
 def _failures(connection: sql.Connection, keys: Iterable[str]) -> int:

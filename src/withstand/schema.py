@@ -14,7 +14,19 @@ from typing import Any
 
 import sqlalchemy as sql
 
-SCHEMA = "1"
+SCHEMA = 2
+"""The form below. An older store is brought to it when it is opened, a newer one is refused."""
+
+STEPS = {
+    # `purge` finds answers by who wrote them, and would read every text of the store to do so
+    2: (
+        'CREATE INDEX IF NOT EXISTS ix_answer_writer ON "answer" (writer)',
+        'CREATE INDEX IF NOT EXISTS ix_row_writer ON "row" (writer)',
+    ),
+}
+"""What makes each form of the one before. A new table needs no step: what is missing is made. Steps are history: they
+stay as they are, whatever becomes of the tables below, and may be done twice."""
+
 CASES, COMPLETIONS, VERDICTS = 1, 2, 3
 """The stages of a run, as numbered in `want` and `failure`."""
 
@@ -53,7 +65,9 @@ run = _table(
 writer = _table("writer", _key(), sql.Column("started", sql.Double, nullable=False), sql.Column("value", sql.Text))
 component = _table("component", _key(), sql.Column("value", sql.Text, nullable=False))
 behavior = _table("behavior", _key(), sql.Column("value", sql.Text, nullable=False))
-answer = _table("answer", _key(), sql.Column("value", sql.Text, nullable=False), sql.Column("writer", sql.Text))
+answer = _table(
+    "answer", _key(), sql.Column("value", sql.Text, nullable=False), sql.Column("writer", sql.Text, index=True)
+)
 row = _table(
     "row",
     _key(),
@@ -63,7 +77,7 @@ row = _table(
     sql.Column("seconds", sql.Double, nullable=False),
     sql.Column("cost", sql.Double, nullable=False),
     sql.Column("created", sql.Double, nullable=False),
-    sql.Column("writer", sql.Text),
+    sql.Column("writer", sql.Text, index=True),
     sql.Column("value", sql.Text, nullable=False),
 )
 want = _table(

@@ -24,6 +24,7 @@ from withstand.schema import CASES as CASES
 from withstand.schema import COMPLETIONS as COMPLETIONS
 from withstand.schema import SCHEMA as SCHEMA
 from withstand.schema import STAGES as STAGES
+from withstand.schema import STEPS as STEPS
 from withstand.schema import VERDICTS as VERDICTS
 from withstand.schema import answer as answer
 from withstand.schema import audit as audit
@@ -122,32 +123,40 @@ class Store:
             names = set(sql.inspect(connection).get_table_names())
         if names and "meta" not in names and self.path:
             raise StoreError(f"{self.where} is a database of something else", hint="name another file with --store")
-        if "meta" in names:
-            self._check_schema()
+        found = self._schema() if "meta" in names else SCHEMA
         if self.path:  # after the checks, so that a file of something else is left as it is
             use_wal(self.engine, self.path)
-        if not set(tables.tables) <= names:  # a new store, or one of before a table was added
-            with self.engine.connect() as connection:
-                if self.path:
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")  # two processes may create it at once
-                else:
-                    connection.execute(sql.text("SELECT pg_advisory_xact_lock(7745411)"))
-                for table in tables.sorted_tables:
-                    connection.execute(CreateTable(table, if_not_exists=True))
-                    for index in table.indexes:
-                        connection.execute(sql.schema.CreateIndex(index, if_not_exists=True))
-                connection.execute(self._insert(meta), [{"key": "schema", "value": SCHEMA}])
-                connection.commit()
-            self._check_schema()
+        if not set(tables.tables) <= names or found < SCHEMA:  # a new store, or one of before
+            self._make()
 
-    def _check_schema(self) -> None:
+    def _make(self) -> None:
+        """Make what is missing and take the steps from an older schema, all in one transaction."""
         with self.engine.connect() as connection:
-            found = connection.execute(sql.select(meta.c.value).where(meta.c.key == "schema")).scalar()
-        if found != SCHEMA:
+            if self.path:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # two processes may do so at once
+            else:
+                connection.execute(sql.text("SELECT pg_advisory_xact_lock(7745411)"))
+            for table in tables.sorted_tables:
+                connection.execute(CreateTable(table, if_not_exists=True))
+                for index in table.indexes:
+                    connection.execute(sql.schema.CreateIndex(index, if_not_exists=True))
+            connection.execute(self._insert(meta), [{"key": "schema", "value": str(SCHEMA)}])
+            for number in range(self._schema(connection) + 1, SCHEMA + 1):
+                for statement in STEPS[number]:
+                    connection.exec_driver_sql(statement)
+            connection.execute(sql.update(meta).where(meta.c.key == "schema").values(value=str(SCHEMA)))
+            connection.commit()
+
+    def _schema(self, connection: sql.Connection | None = None) -> int:
+        """The schema that the store has. Raises `StoreError` where it is not one that this version reads."""
+        chosen = sql.select(meta.c.value).where(meta.c.key == "schema")
+        found = connection.execute(chosen).scalar() if connection else next(iter(self._select(chosen)), [None])[0]
+        if found is None or not found.isdecimal() or not 1 <= int(found) <= SCHEMA:
             raise StoreError(
-                f"{self.where} has schema {found}; this version of withstand reads schema {SCHEMA}",
-                hint="use the version that wrote it, or another file with --store",
+                f"{self.where} has schema {found}; this version of withstand reads schemas up to {SCHEMA}",
+                hint="use the version that wrote it or a newer one, or another file with --store",
             )
+        return int(found)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
