@@ -239,7 +239,7 @@ def compare(
     _, corrected = CORRECTIONS[correct]
     for row, p in zip(rows, corrected([row["p"] for row in rows]), strict=True):
         row["p_corrected"] = p
-        row["says"] = _says(row, margin)
+        row["says"] = says(row, margin)
     return rows
 
 
@@ -327,7 +327,8 @@ def changes(pair: Pair, texts: Mapping[str, Json], direction: int, reveal: bool 
         }
 
 
-def _says(row: Json, margin: float) -> str:
+def says(row: Json, margin: float) -> str:
+    """The answer of a row in words, from its corrected p."""
     if row["p_corrected"] is None:
         return "nothing to compare"
     if row["p_corrected"] <= ALPHA:

@@ -1,13 +1,18 @@
 """What the pages say, against what the report of the same run says."""
 
 import csv
+import html
 import io
+import json
 import re
 
 import pytest
+from click.testing import CliRunner
 from explorer_web import SPEC, client, csrf, post, run_path
 
 import withstand
+from withstand.cli import cli
+from withstand.report import compared
 from withstand.report.words import interval, percent
 
 
@@ -106,6 +111,37 @@ def test_two_cells_side_by_side(web, path):
     assert f"the outcome of {len(changed)} differs" in page
     rows = page.partition("the changed ones first")[2].split("<tr")[2:]
     assert [("changed" in row[:20]) for row in rows] == [True] * len(changed) + [False] * (12 - len(changed))
+
+
+@pytest.mark.parametrize("other", ["", "again"])
+@pytest.mark.parametrize("attack", ["direct", "story", "benign"])
+def test_the_statistics_of_two_cells_are_those_of_the_command(path, other, attack):
+    sides = ["kitchen:defense=none", "kitchen:defense=self_reminder"]
+    if other:  # another run, all of whose cells the command sets beside the first's
+        withstand.run({**SPEC, "seed": 5, "target": "scripted"}, store=path, name=other)
+        sides = ["kitchen", other]
+    done = CliRunner().invoke(cli, ["compare", *sides, "--json", "--store", str(path)], standalone_mode=False)
+    found = json.loads(done.stdout)["rows"]
+    runs = [withstand.load(name.partition(":")[0], path) for name in sides]
+    benign = attack == "benign"
+    defenses = ["none", "none" if other else "self_reminder"]
+    a, b = (
+        next(c["index"] for c in run.cells if c["benign"] is benign and c["defense"] == defense
+             and (benign or c["attack"] == attack))
+        for run, defense in zip(runs, defenses, strict=True)
+    )  # fmt: skip
+    [row] = [
+        r for r in found
+        if r["benign"] is benign and (benign or r["a"]["attack"] == attack) and r["a"]["defense"] == "none"
+    ]  # fmt: skip
+    with client(path) as web:
+        query = f"compare?a={a}&b={b}" + (f"&with={runs[1].row.key[:16]}" if other else "")
+        page = html.unescape(web.get(f"{run_path(web)}/{query}").text)
+    section = page.partition("<h2>Difference</h2>")[2].partition("</section>")[0]
+    assert re.findall(r'<td class="nowrap">(.*?)</td>', section) == compared.texts({**row, "name": ""})[1:8]
+    assert f"p (Holm, {len(found)} rows)" in section
+    for side in ("worse", "better"):
+        assert all(compared.change(each) in section for each in row[side][:10])
 
 
 def test_a_search_is_told_step_by_step(path):

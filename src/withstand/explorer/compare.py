@@ -8,9 +8,11 @@ from starlette.responses import Response
 from withstand.core import Json
 from withstand.explorer import queries
 from withstand.explorer.app import Asked
+from withstand.explorer.differing import compared, shown
 from withstand.explorer.index import Known
 from withstand.explorer.read import place_of, view
 from withstand.explorer.security import Refused
+from withstand.report import compared as words
 from withstand.report.cases import picked
 from withstand.report.packed import OUTCOMES
 from withstand.store import RunRow
@@ -31,6 +33,7 @@ def page(asked: Asked) -> Response:
     pair = (only[1], only[2]) if only and {only[1], only[2]} <= set(OUTCOMES) else None
     skip = int(asked.query.get("skip", "0")) if re.fullmatch(r"\d{1,9}", asked.query.get("skip", "0")) else 0
     listed, pairs = queries.differing(asked.explorer.index, (one, a), (two, b), pair, skip)
+    statistics = compared(asked.explorer.index, (one, a), (two, b))
     cells = one.summary["cells"][a], two.summary["cells"][b]
     shared = sum(pairs.values())
     matching = pairs.get(pair, 0) if pair else shared
@@ -43,6 +46,9 @@ def page(asked: Asked) -> Response:
         "b": b,
         "sides": cells,
         "pairs": pairs,
+        "row": statistics,
+        "told": words.texts({**statistics, "name": ""}) if statistics else [],
+        "directions": shown(statistics) if statistics else [],
         "shared": shared,
         "changed": sum(n for (left, right), n in pairs.items() if left != right),
         "alone": (cells[0]["cases"] - shared, cells[1]["cases"] - shared),

@@ -43,6 +43,7 @@ class Known:
     summary: Json
     state: Json
     counts: list[dict[int, tuple[int, int]]]  # by cell and behavior: successes, scored
+    declined: list[dict[int, tuple[int, int]]]  # refused or filtered, scored
     categories: list[list[str]]  # by suite and behavior
     ids: list[list[str]]  # of the behaviors, likewise
     table: int = 0
@@ -168,7 +169,8 @@ class Index:
         categories = [[text.get("category", "") for text in listed] for listed in texts]
         ids = [[text["id"] for text in listed] for listed in texts]
         told, state = summarize(self.store, run), status(self.store, run)
-        new = Known(run, told, state, [{} for _ in run.plan["cells"]], categories, ids)
+        cells = run.plan["cells"]
+        new = Known(run, told, state, [{} for _ in cells], [{} for _ in cells], categories, ids)
         new.kept["rows"] = total
         new.total = sum(cell["cases"] for cell in new.summary["cells"])
         if old is None:
@@ -198,12 +200,13 @@ class Index:
         own.execute(f"CREATE INDEX cases_{table}_outcome ON cases_{table} (outcome, cell)")
         own.execute(f"ANALYZE cases_{table}")
         marks = ", ".join("?" * len(SCORED))
-        for cell, place, success, scored in own.execute(
-            f"SELECT cell, place, sum(outcome = 'success'), sum(outcome IN ({marks})) FROM cases_{table} "
-            "GROUP BY cell, place",
+        for cell, place, success, declined, scored in own.execute(
+            f"SELECT cell, place, sum(outcome = 'success'), sum(outcome IN ('refused', 'filtered')), "
+            f"sum(outcome IN ({marks})) FROM cases_{table} GROUP BY cell, place",
             SCORED,
         ):
             new.counts[cell][place] = (success, scored)
+            new.declined[cell][place] = (declined, scored)
         new.table, new.total, new.at, new.took = table, new.read, time.time(), time.monotonic() - began
         if self._ready:
             self._ready(self, new)

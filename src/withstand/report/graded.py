@@ -103,22 +103,28 @@ def graded(store: Store, run: RunRow) -> list[Graded]:
     found, reused = _read(store, run)
     cells = []
     for index, cell in enumerate(plan["cells"]):
-        suite = plan["suites"][cell["suite"]]
+        keys = plan["suites"][cell["suite"]]["behaviors"]
         behaviors = {}
         for place, outcomes, frozen in found[index]:
-            key = suite["behaviors"][place]
-            behaviors[key] = Told(texts[key]["id"], texts[key].get("category", ""), frozen, outcomes)
-        cells.append(
-            Graded(
-                run.name, f"{suite['name']} ({suite['split']})" if suite["split"] else suite["name"],
-                cell["target"], cell["defense"], cell["attack"], cell["judge"], cell["benign"],
-                str(suite["version"]), suite.get("checksum", ""), cell["keys"]["judge"], cell["judge_method"],
-                cell["sampling"], cell["samples"], cell["until_success"], plan["budget"],
-                plan["targets"].get(cell["target"]), behaviors, reused[index], cell["keys"].get("cases", ""),
-                "stop_when_decided" in plan,
-            )
-        )  # fmt: skip
+            text = texts[keys[place]]
+            behaviors[keys[place]] = Told(text["id"], text.get("category", ""), frozen, outcomes)
+        cells.append(cell_of(run, index, behaviors, reused[index]))
     return cells
+
+
+def cell_of(run: RunRow, index: int, behaviors: Mapping[str, Told], reused: int = 0) -> Graded:
+    """A cell of a run by what the plan says of it, with these behaviors."""
+    plan = run.plan
+    cell = plan["cells"][index]
+    suite = plan["suites"][cell["suite"]]
+    return Graded(
+        run.name, f"{suite['name']} ({suite['split']})" if suite["split"] else suite["name"],
+        cell["target"], cell["defense"], cell["attack"], cell["judge"], cell["benign"],
+        str(suite["version"]), suite.get("checksum", ""), cell["keys"]["judge"], cell["judge_method"],
+        cell["sampling"], cell["samples"], cell["until_success"], plan["budget"],
+        plan["targets"].get(cell["target"]), behaviors, reused, cell["keys"].get("cases", ""),
+        "stop_when_decided" in plan,
+    )  # fmt: skip
 
 
 Place: TypeAlias = tuple[int, dict[Where, str], str]
