@@ -1,13 +1,14 @@
 """The figures of a report: what they say, where they stand, and that people can read and use them."""
 
 import itertools
+import math
 import re
 from pathlib import Path
 
 import pytest
 
 import withstand
-from withstand import trust
+from withstand import sequential, trust
 from withstand.report import figures, tables
 from withstand.report.html import html
 from withstand.report.summary import summarize
@@ -99,7 +100,30 @@ def test_a_square_opens_its_cases_by_keyboard(browser, tmp_path: Path) -> None:
 
 def points(index: int, *steps: tuple[float, float]) -> list[dict]:
     made = [{"cell": index, "spent": spent, "rate": rate, "broken": int(20 * rate)} for spent, rate in steps]
-    return [point | {"low": 0.0, "high": 1.0, "behaviors": 20} for point in made]
+    return [point | {"low": 0.0, "high": 1.0, "behaviors": 20, "area": 0.5} for point in made]
+
+
+@pytest.mark.parametrize("cut", [[], [4.0, 4.0]])
+def test_the_band_drawn_is_that_of_the_whole_curve(cut: list[float]) -> None:
+    times, ended = [0.0, 2.0, 5.0, 9.0], [*cut, *[math.inf] * (6 - len(cut))]
+    curve = sequential.band(times, ended)
+    area = sequential.area(curve, 9.0)
+    told = [
+        {**point, "cell": 0, "broken": sum(t <= point["spent"] for t in times), "behaviors": 10, "area": area}
+        for point in curve
+    ]
+    (panel,) = figures.budget([setting(cell("pair"))], told)
+    (line,) = panel["lines"]
+    drawn = {tuple(map(float, corner.split(","))) for corner in line["band"][1:-1].split("L")}
+    across = [figures.LEFT + (figures.WIDTH - figures.LEFT - 18) * math.log1p(p["spent"]) / math.log(10) for p in curve]
+    height = figures.HEIGHT - figures.TOP - figures.BOTTOM
+    for x, point in zip(across, curve, strict=True):
+        for end in ("low", "high"):
+            assert (round(x, 1), round(figures.TOP + height * (1 - point[end]), 1)) in drawn
+    assert line["area"] == area
+    assert line["estimated"] is bool(cut)
+    if not cut:  # Kolmogorov's: 1.358 / sqrt(10) to both sides of 1 of 10 at the start
+        assert curve[0]["high"] == pytest.approx(0.1 + 1.3581 / math.sqrt(10), abs=1e-3)
 
 
 def test_a_curve_is_a_stair_on_an_axis_that_begins_at_0() -> None:

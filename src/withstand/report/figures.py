@@ -171,6 +171,9 @@ def _curve(line: int, row: Record, points: Sequence[Record], most: float) -> dic
         "broken": end["broken"],
         "behaviors": end["behaviors"],
         "asks": end["spent"],
+        "area": end["area"],
+        # what is neither broken nor ended by itself was cut off: there the rate is no share of what was counted
+        "estimated": any(abs(point["rate"] * point["behaviors"] - point["broken"]) > 1e-6 for point in points),
     }
 
 
