@@ -50,6 +50,7 @@ def bench(folder: Path) -> dict[str, Any]:
         "case in a search": f"{base}/cases/5.500.3.0?text=say&outcome=success",
         "search, step by step": f"{base}/cases/5.500.3.0/search",
         "compare": f"{base}/compare?a=0&b=1",
+        "compare, the paired test": f"{base}/compare?a=0&b=1&part=difference",
         "compare, one change, page 9": f"{base}/compare?a=2&b=3&only=success-refused&skip=200",
         "label": f"{base}/label",
         "review": f"{base}/label?for=review",
@@ -68,7 +69,7 @@ def bench(folder: Path) -> dict[str, Any]:
         "pages_ms": {},
     }
     for name, page in pages.items():
-        head = {"HX-Request": "true"} if name.startswith("progress") else {}
+        head = {"HX-Request": "true"} if name.startswith(("progress", "compare, the")) else {}
         times, cpu = [], time.process_time()
         for _ in range(8):
             begin = time.perf_counter()

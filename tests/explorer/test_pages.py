@@ -144,6 +144,21 @@ def test_the_statistics_of_two_cells_are_those_of_the_command(path, other, attac
         assert all(compared.change(each) in section for each in row[side][:10])
 
 
+def test_the_statistics_of_many_cases_come_after_the_page(web, monkeypatch):
+    url = f"{run_path(web)}/compare?a=0&b=1"
+    whole = web.get(url).text
+    section = re.search(r'<section id="difference">.*?</section>', whole, re.DOTALL)
+    assert section
+    monkeypatch.setattr("withstand.explorer.compare.AT_ONCE", 1)
+    page = web.get(url).text
+    assert section[0] not in page
+    found = re.search(r'<section id="difference" hx-get="([^"]+)" hx-trigger="load" hx-swap="outerHTML">', page)
+    assert found
+    part = url.partition("?")[0] + html.unescape(found[1])
+    assert web.get(part, headers={"HX-Request": "true"}).text.strip() == section[0]
+    assert section[0] in web.get(part).text  # without a script, by the link
+
+
 def test_a_search_is_told_step_by_step(path):
     withstand.run(
         {"suite": "kitchen", "limit": 2, "target": "scripted-kitchen", "attack": "best_of_n,n=4", "benign": "none"},

@@ -19,6 +19,8 @@ from withstand.store import RunRow
 
 MARKS = ("suite", "suite_version", "split", "judge", "sampling")
 """What must be equal for two rates to be compared."""
+AT_ONCE = 2_000
+"""Cases of two cells whose paired test is in the page. That of more takes up to a second, and comes after the page."""
 
 
 def page(asked: Asked) -> Response:
@@ -33,8 +35,16 @@ def page(asked: Asked) -> Response:
     pair = (only[1], only[2]) if only and {only[1], only[2]} <= set(OUTCOMES) else None
     skip = int(asked.query.get("skip", "0")) if re.fullmatch(r"\d{1,9}", asked.query.get("skip", "0")) else 0
     listed, pairs = queries.differing(asked.explorer.index, (one, a), (two, b), pair, skip)
-    statistics = compared(asked.explorer.index, (one, a), (two, b))
     cells = one.summary["cells"][a], two.summary["cells"][b]
+    later = sum(cell["cases"] for cell in cells) > AT_ONCE and asked.query.get("part") != "difference"
+    statistics = None if later else compared(asked.explorer.index, (one, a), (two, b))
+    told = {
+        "row": statistics,
+        "told": words.texts({**statistics, "name": ""}) if statistics else [],
+        "directions": shown(statistics) if statistics else [],
+    }
+    if asked.partial and asked.query.get("part") == "difference":
+        return asked.page("_difference", run=one.run, two=two, **told)
     shared = sum(pairs.values())
     matching = pairs.get(pair, 0) if pair else shared
     values: dict[str, Any] = {
@@ -46,9 +56,8 @@ def page(asked: Asked) -> Response:
         "b": b,
         "sides": cells,
         "pairs": pairs,
-        "row": statistics,
-        "told": words.texts({**statistics, "name": ""}) if statistics else [],
-        "directions": shown(statistics) if statistics else [],
+        **told,
+        "later": later,
         "shared": shared,
         "changed": sum(n for (left, right), n in pairs.items() if left != right),
         "alone": (cells[0]["cases"] - shared, cells[1]["cases"] - shared),

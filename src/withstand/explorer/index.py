@@ -24,6 +24,7 @@ from withstand.core import Json
 from withstand.report.counts import SCORED
 from withstand.report.summary import goes_on, status, summarize
 from withstand.store import CASES, COMPLETIONS, VERDICTS, RunRow, Store, audit, chunks, row, want
+from withstand.store import run as runs
 
 TEXT = 20_000
 """Characters of each prompt and completion that can be found by search."""
@@ -69,6 +70,7 @@ class Index:
     def __init__(self, store: Store, wait: float = WAIT, ready: Callable[["Index", Known], None] | None = None) -> None:
         self.store, self.wait, self._ready = store, wait, ready
         self._known: dict[str, Known] = {}
+        self._runs: list[RunRow] = []
         self._wanted: queue.Queue[str] = queue.Queue()
         self._asked: dict[str, threading.Event] = {}
         self._lock = threading.Lock()
@@ -92,8 +94,11 @@ class Index:
     # --- for pages ---
 
     def runs(self) -> list[RunRow]:
-        """All runs, newest first."""
-        return self.store.runs()[::-1]
+        """All runs, newest first. A run never changes, so that its long plan is read once."""
+        keys = [key for (key,) in self.store.select(sql.select(runs.c.key).order_by(runs.c.created, runs.c.name))]
+        if keys != [run.key for run in self._runs]:
+            self._runs = self.store.runs()
+        return self._runs[::-1]
 
     def known(self, run: RunRow, wait: float | None = None) -> Known | None:
         """What is known of a run, read anew where its rows were still coming; None if reading takes longer."""
