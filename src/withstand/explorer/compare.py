@@ -38,7 +38,7 @@ def page(asked: Asked) -> Response:
     cells = one.summary["cells"][a], two.summary["cells"][b]
     later = sum(cell["cases"] for cell in cells) > AT_ONCE and asked.query.get("part") != "difference"
     statistics = None if later else compared(asked.explorer.index, (one, a), (two, b))
-    told = {
+    told: dict[str, Any] = {
         "row": statistics,
         "told": words.texts({**statistics, "name": ""}) if statistics else [],
         "directions": shown(statistics) if statistics else [],
