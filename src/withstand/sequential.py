@@ -73,14 +73,14 @@ def band(times: Sequence[float], censored: Sequence[float], level: float = 0.95)
     The curve is 1 less Kaplan and Meier's (1958, JASA 53:457), the band Hall and Wellner's (1980, Biometrika 67:133).
     Without censoring it is Kolmogorov's, whose critical value it takes.
     """
-    from scipy.stats import kstwobign
+    from scipy.special import kolmogi  # scipy.stats has it too, and takes a second to import
 
     n = len(times) + len(censored)
     if not n:
         return []
     events = sorted(set(times))
     alive, variance, curve = 1.0, 0.0, []
-    critical = float(kstwobign.ppf(level))  # of a bridge on all of [0, 1]: at most a little wide where it ends early
+    critical = float(kolmogi(1 - level))  # of a bridge on all of [0, 1]: at most a little wide where it ends early
     for at in [0.0, *(each for each in events if each > 0)]:
         risk = sum(each >= at for each in times) + sum(each >= at for each in censored)
         deaths = sum(each == at for each in times)

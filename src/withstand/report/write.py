@@ -26,8 +26,8 @@ from withstand.store import RunRow, Store
 FORMATS = ("html", "pdf", "json", "csv", "md", "tex", "toml")
 """By what a file's name ends in."""
 
-HTML_CASES = 50_000
-"""Cases in one HTML file; the CSV has all."""
+HTML_CASES, HTML_SOME = 50_000, 10_000
+"""Most cases in one HTML file; and how many of a run that has more: the CSV and the explorer have all."""
 
 
 def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text: bool | None = None) -> str:
@@ -45,7 +45,7 @@ def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text
     if form == "csv":
         return "".join(csv_lines(summary, cases(store, run), bool(with_text)))
     total = sum(cell["cases"] for cell in summary["cells"])
-    per_cell = None if total <= HTML_CASES else max(1, HTML_CASES // len(summary["cells"]))
+    per_cell = None if total <= HTML_CASES else max(1, HTML_SOME // len(summary["cells"]))
     return html(
         summary,
         cases(store, run, per_cell),
