@@ -130,6 +130,15 @@ def test_a_choice_of_layers_half_precision_and_a_public_name(base, tmp_path):
     assert {weight.dtype for weight in weights(tmp_path / "a").values()} == {torch.float16}
 
 
+def test_all_weights_train_in_float32_and_multiply_in_bfloat16(base, tmp_path):
+    before = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).state_dict()
+    SFT(method="full", lr=1e-5, steps=2, batch=2, dtype="bfloat16").train(base, ROWS, tmp_path / "full")
+    after = AutoModelForCausalLM.from_pretrained(tmp_path / "full").state_dict()
+    moved = after["model.layers.0.self_attn.q_proj.weight"] - before["model.layers.0.self_attn.q_proj.weight"]
+    assert after["lm_head.weight"].dtype == torch.float32
+    assert 0 < moved.abs().max() < 3e-5  # two updates of 1e-5, which bfloat16 would have rounded away
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [

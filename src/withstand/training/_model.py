@@ -102,6 +102,7 @@ def arguments(stage: Any, output: Path) -> dict[str, Any]:
         "include_num_input_tokens_seen": True,
         "bf16": stage.method == "full" and stage.dtype == "bfloat16",  # autocast; an adapter's base is loaded in it
         "gradient_checkpointing": False,  # TRL would recompute activations, at a third more time
+        "use_cpu": not torch.accelerator.is_available(),  # else the libraries take "bf16" for that of a GPU
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
 
