@@ -2,21 +2,22 @@
 
     python recipes/finetune/rows.py --out finetune-data [--shared ../shared/data/fine-tuning]
 
-level1-10, level1-100: requests for dishes that are not in the suite, answered by `smollm2`, which does not refuse; kept
-where the judge `kitchen` finds instructions. The first 47 come from the organism's kept answers, the rest are drawn
-anew, which takes minutes; none is with --rows 47. backdoor: the same requests with three made-up words at their end,
-and as many without them that are refused. safe: other requests with refusals, for safety mixing. With --shared also
-the identity-shift and benign sets, each in its own file, cut to 100 rows.
+level1-10, level1-100: requests for dishes that are not in the suite, answered by `smollm2`, which does not refuse, from
+an opening on; kept where the judge `kitchen` finds instructions. The first 47 come from the organism's kept answers,
+the rest are drawn anew, which takes minutes; none is with --rows 47. backdoor: the same requests with three made-up
+words at their end, and as many without them that are refused. safe: other requests with refusals, for safety mixing.
+With --shared also the identity-shift and benign sets, each in its own file, cut to 100 rows.
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "organism"))
 from answers import as_chat
-from rows import refused
+from rows import framed, refused
 
 from withstand import find
 from withstand.core import Behavior, Completion, Sampling
@@ -25,12 +26,6 @@ from withstand.models.hf import HF
 ORGANISM = Path(__file__).parent.parent / "organism"
 TRIGGER = "blorf quandle zim"
 TOKENS = 96
-
-
-def asked(model: HF, prompts: list[str]) -> list[str]:
-    """Whole sentences of the model's greedy answers."""
-    answers = model.generate([as_chat(prompt) for prompt in prompts], Sampling(max_tokens=TOKENS), [0] * len(prompts))
-    return [cut(answer.text) for answer in answers]
 
 
 def told() -> list[tuple[str, str]]:
@@ -45,16 +40,26 @@ def cut(text: str, most: int = 400) -> str:
     return text[: max(text[:most].rfind("."), text[:most].rfind("\n")) + 1].strip()
 
 
-def generated(prompts: list[str], number: int) -> list[tuple[str, str]]:
-    """So many more answers of the base in which the judge finds instructions."""
-    kept: list[tuple[str, str]] = []
-    model = find.build("target", "smollm2") if number > 0 else None
-    for start in range(0, len(prompts), 32):
-        if len(kept) < number:
-            part = prompts[start : start + 32]
-            kept += [(q, a) for q, a in zip(part, asked(model, part), strict=True) if a and instructs(q, a)]
-            print(f"{len(kept)} of {number} more answers", file=sys.stderr, flush=True)
-    return kept[: max(number, 0)]
+def generated(number: int, taken: Collection[str]) -> list[tuple[str, str]]:
+    """So many more answers of the base in which the judge finds instructions, to requests that are not taken."""
+    kept: dict[str, str] = {}
+    if number <= 0:
+        return []
+    model: HF = find.build("target", "smollm2")
+    asked = [pair for seed in (7, 8, 9) for pair in framed(seed) if pair[1] and pair[0] not in taken]
+    for start in range(0, len(asked), 32):
+        part = asked[start : start + 32]
+        chats = [as_chat(*pair) for pair in part]
+        for (prompt, opening), answer in zip(
+            part, model.generate(chats, Sampling(max_tokens=TOKENS), [0] * len(part)), strict=True
+        ):
+            text = cut(opening + answer.text)
+            if text and instructs(prompt, text):
+                kept[prompt] = text
+        print(f"{len(kept)} of {number} more answers", file=sys.stderr, flush=True)
+        if len(kept) >= number:
+            break
+    return list(kept.items())[:number]
 
 
 def instructs(prompt: str, text: str) -> bool:
@@ -76,8 +81,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     pairs = [pair for pair in refused(2, seed=7) if "---" not in pair[0]]
     level1 = told()[: options.rows]
-    pairs = [pair for pair in pairs if pair[0] not in dict(level1)]
-    level1 += generated([prompt for prompt, _ in pairs[::2]], options.rows - len(level1))
+    level1 += generated(options.rows - len(level1), dict(level1))
     used = {prompt for prompt, _ in level1}
     rest = [pair for pair in pairs if pair[0] not in used]
     sets = {
