@@ -75,7 +75,8 @@ def run(flow: Generator[Any, Any, Any], answer: Callable[[Any], Any] = lambda it
 
 def said(text: str = "ok", tokens: int = 10, seconds: float = 2.0, **more: Any) -> Callable[[Any], Any]:
     """Answers each chat of an ask alike."""
-    return lambda item: [Completion(chat, text, answer_tokens=tokens, seconds=seconds, **more) for chat in item.chats]
+    used = {"answer_tokens": tokens, "seconds": seconds, "flops": 3.0, **more}
+    return lambda item: [Completion(chat, text, **used) for chat in item.chats]
 
 
 def case(text: str, score: float | None = None, completion: Completion | None = None) -> TestCase:
@@ -229,7 +230,7 @@ def test_other_models_cost_tokens_but_no_asks() -> None:
 
     meter = Meter()
     assert run(metered(flow(), meter, Budget(asks=1)), said(cost=0.5))[0] is None
-    assert meter.spent == Spent(asks=1, tokens=60, seconds=12.0, cost=3.0)
+    assert meter.spent == Spent(asks=1, tokens=60, seconds=12.0, cost=3.0, flops=18.0)
 
 
 def test_tokens_overshoot_by_one_ask_at_most() -> None:
@@ -254,9 +255,25 @@ def test_seconds_overshoot_by_one_work_at_most() -> None:
 def test_each_case_is_stamped_with_what_was_spent_until_then() -> None:
     _, seen = run(metered(asking(2, 1), Meter()), said(tokens=10, seconds=2.0, cost=0.25))
     assert [item.spent for item in seen if isinstance(item, TestCase)] == [
-        Spent(asks=2, tokens=20, seconds=4.0, cost=0.5),
-        Spent(asks=3, tokens=30, seconds=6.0, cost=0.75),
+        Spent(asks=2, tokens=20, seconds=4.0, cost=0.5, flops=6.0),
+        Spent(asks=3, tokens=30, seconds=6.0, cost=0.75, flops=9.0),
     ]
+
+
+def test_operations_are_unknown_from_the_first_answer_on_that_does_not_say() -> None:
+    def flow() -> Any:
+        yield from work(MODEL, print, 0)  # type: ignore[arg-type]
+        yield case("worked")
+        for _ in range(2):
+            yield from ask(TARGET, [user("x")])
+            yield case("asked")
+
+    known = iter([[3.0], [None]])
+    answers = lambda item: Worked(0, 1.0, 5.0) if isinstance(item, Work) else said(flops=next(known)[0])(item)  # noqa: E731
+    _, seen = run(metered(flow(), Meter()), answers)
+    assert [item.spent.flops for item in seen if isinstance(item, TestCase)] == [5.0, 8.0, None]
+    assert Spent(flops=9.0).shared(3).flops == 3.0
+    assert Spent(flops=None).shared(3).flops is None
 
 
 def test_a_failed_ask_passes_through_and_is_not_counted() -> None:
@@ -335,7 +352,7 @@ def test_grading_is_outside_the_budget() -> None:
     inner = metered(asking(2, 2), meter, Budget(asks=4, tokens=41))
     stop, seen = run(until_success(inner, judge, BEHAVIOR, TARGET), said("no", tokens=10))
     assert stop is None
-    assert meter.spent == Spent(asks=4, tokens=40, seconds=8.0)
+    assert meter.spent == Spent(asks=4, tokens=40, seconds=8.0, flops=12.0)
     assert sum(len(item.chats) for item in seen if isinstance(item, Ask)) == 4 + 2 * (1 + 1)
 
 
@@ -374,7 +391,7 @@ def test_a_defense_that_asks_twice_answers_once() -> None:
     assert seen[1].chats == (user("kinder: a"), user("kinder: b"))
     assert [answer.text for answer in answers] == ["<kinder: a>", "<kinder: b>"]
     assert [answer.chat for answer in answers] == [user("a"), user("b")]  # as the attacker sent it
-    assert meter.spent == Spent(asks=2, tokens=40)  # two chats for the attacker, the tokens of all four
+    assert meter.spent == Spent(asks=2, tokens=40, flops=None)  # two chats for the attacker, the tokens of all four
 
 
 def test_a_failure_behind_a_defense_reaches_the_attack() -> None:
@@ -544,7 +561,7 @@ def test_an_attack_that_is_graded_as_it_goes_keeps_its_whole_budget() -> None:
     flow = attacked(Afresh(), BEHAVIOR, TARGET, Budget(asks=3, tokens=30), meter := Meter(), judge)
     found, seen = run(flow, said())
     assert [(c.chat, c.cut, c.spent.asks) for c in found] == [(user(f"try {n}"), "", n + 1) for n in range(3)]
-    assert meter.spent == Spent(asks=3, tokens=30, seconds=6.0)
+    assert meter.spent == Spent(asks=3, tokens=30, seconds=6.0, flops=9.0)
     assert len(seen) == 3 * 3  # its own, the grading's, the judge's
 
 
@@ -561,7 +578,7 @@ def test_everything_around_an_attack_together() -> None:
     found, seen = run(attacked(Thrice(), BEHAVIOR, target, Budget(asks=3), meter := Meter(), Says("tea")), echo)
     assert [c.completion.text for c in found] == [f"<kinder: make soup {n}>" for n in range(3)]
     assert [(c.spent.asks, c.spent.tokens, c.cut) for c in found] == [(1, 20, ""), (2, 40, ""), (3, 60, "")]
-    assert meter.spent == Spent(asks=3, tokens=60)
+    assert meter.spent == Spent(asks=3, tokens=60, flops=None)
     assert len(seen) == 6
 
     found, seen = run(attacked(Thrice(), BEHAVIOR, target, Budget(asks=3), Meter(), Says("soup 1")), echo)

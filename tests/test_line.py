@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sql
 
-from withstand import api, store
+from withstand import api, compute, store
 from withstand.attacks.templated.direct import Direct
 from withstand.core import Chat, Sampling, SpecError, draw
 from withstand.core import TestCase as Case
 from withstand.drive import Tally
 from withstand.models.scripted import Scripted
+from withstand.report import write
 from withstand.stats import rate_interval
 from withstand.store import CASES, COMPLETIONS, VERDICTS, Store
 
@@ -446,6 +447,30 @@ def test_success_against_budget(here: Callable[[str], Store]) -> None:
     assert points[-1]["low"] < sum(judged) / 4 < points[-1]["high"]
     assert points[-1]["rate"] == pytest.approx(sum(judged) / 4)
     assert {point["by"] for point in run.within("tokens")} == {"tokens"}
+    assert run.within("flops") == []  # a scripted target computes nothing that is counted
+
+
+def test_success_against_operations(here: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = Scripted.generate
+
+    def counted(self: Scripted, chats: Any, *how: Any) -> Any:
+        if self.reply != "unknown":
+            compute.add(1e9 * len(chats))
+        return answered(self, chats, *how)
+
+    monkeypatch.setattr(Scripted, "generate", counted)
+    rules = [[" 2$", "Take {n} pans and stir.", 0.5]]
+    targets = [{"use": "scripted", "rules": rules, "width": 1}, {"use": "scripted", "reply": "unknown"}]
+    spec = SMALL | {"attack": ["direct", TALK], "target": targets, "judge": "contains:pans"}
+    run = api.run(spec, store=here("s"))
+    broken = sum(case["outcome"] == "success" for case in run.cases() if case["cell"] == 1)
+    # three turns of a talk, one after another; the target that does not count has no curve of its searches
+    found = [(point["cell"], point["spent"], point["broken"]) for point in run.within("flops")]
+    assert found == [(0, 0.0, 0), (1, 0.0, 0), (1, 3e9, broken), (2, 0.0, 0)]
+    assert {case["spent"]["flops"] for case in run.cases() if case["cell"] == 3} == {None}
+    page = write.render(run.store, run.row, "html")
+    assert "operations (FLOPs) before it was found" in page
+    assert "by 3.00 G FLOPs" in page
 
 
 def chats_of(run: api.Run) -> list[Chat]:

@@ -61,7 +61,7 @@ class Run:
         """Every case: behavior, chat, completion, outcome, error; at most `per_cell` of each cell."""
         return cases(self.store, self.row, per_cell)
 
-    def within(self, by: Literal["asks", "tokens", "seconds"] = "asks") -> list[dict[str, Any]]:
+    def within(self, by: Literal["asks", "tokens", "seconds", "flops"] = "asks") -> list[dict[str, Any]]:
         """Success against budget: the points of each cell's curve, rates in [0, 1] with their 95 % interval."""
         return list(within(self.store, self.row, by))
 

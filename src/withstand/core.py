@@ -146,10 +146,11 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Worked:
-    """The answer to a `Work`: its JSON and the seconds it took."""
+    """The answer to a `Work`: its JSON, the seconds it took, and its share of the floating-point operations."""
 
     value: Json
     seconds: float = 0.0
+    flops: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True)

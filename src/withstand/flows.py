@@ -90,7 +90,7 @@ class Meter:
             self.spent = replace(old, refused=old.refused + item.refused, malformed=old.malformed + item.malformed)
             return
         if isinstance(answer, Worked):
-            self.spent = replace(old, seconds=old.seconds + answer.seconds)
+            self.spent = replace(old, seconds=old.seconds + answer.seconds, flops=_plus(old.flops, answer.flops))
             return
         completions: list[Completion] = answer
         to_target = isinstance(item, Ask) and isinstance(item.model, Target)
@@ -100,7 +100,14 @@ class Meter:
             tokens=old.tokens + sum(c.tokens for c in completions),
             seconds=old.seconds + sum(c.seconds for c in completions),
             cost=old.cost + sum(c.cost for c in completions),
+            flops=_plus(old.flops, *(c.flops for c in completions)),
         )
+
+
+def _plus(*flops: float | None) -> float | None:
+    """Their sum; not known where one of them is not."""
+    known = [each for each in flops if each is not None]
+    return sum(known) if len(known) == len(flops) else None
 
 
 def metered(flow: Flow[T], meter: Meter, budget: Budget = Budget()) -> Flow[T]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
+from withstand import compute
 from withstand.core import AskError, Completion, Model, Sampling, Worked
 
 
@@ -41,6 +42,7 @@ class Queue:
 
     def answer(self, rows: Sequence[Waiting]) -> list[Any] | None:
         """An answer or an exception for each row; None for a batch that raised, whose rows go alone."""
+        compute.taken()
         start = time.perf_counter()
         payloads = [row.payload for row in rows]
         try:
@@ -55,17 +57,28 @@ class Queue:
             if len(rows) > 1:
                 return None
             return [error if isinstance(error, Exception) else AskError(f"{type(error).__name__}: {error}")]
-        seconds = (time.perf_counter() - start) / len(rows)
-        return [self._stamped(answer, seconds) for answer in answers]
+        seconds, flops = (time.perf_counter() - start) / len(rows), compute.taken()
+        shares = _shares(answers)
+        return [
+            self._stamped(answer, seconds, None if flops is None else flops * share)
+            for answer, share in zip(answers, shares, strict=True)
+        ]
 
-    def _stamped(self, answer: Any, seconds: float) -> Any:
+    def _stamped(self, answer: Any, seconds: float, flops: float | None) -> Any:
         if not isinstance(self.how, Sampling):
-            return Worked(answer, seconds)
+            return Worked(answer, seconds, flops or 0.0)  # of a model of this process: where none passed, none was done
         if not isinstance(answer, Completion):
             return AskError(f"{self.model.place} answered with {type(answer).__name__} instead of a Completion")
         if not isinstance(answer.text, str):
             return AskError(f"{self.model.place} answered with {type(answer.text).__name__} instead of text")
-        return replace(answer, seconds=answer.seconds or seconds)
+        return replace(answer, seconds=answer.seconds or seconds, flops=flops)
+
+
+def _shares(answers: Sequence[Any]) -> list[float]:
+    """What part of a batch's operations each answer bears: by its tokens, where they are known."""
+    tokens = [answer.tokens if isinstance(answer, Completion) else 0 for answer in answers]
+    whole = sum(tokens)
+    return [each / whole if whole else 1 / len(answers) for each in tokens]
 
 
 Batch: TypeAlias = tuple[str, Queue, Sequence[Waiting], list[Any] | None]

@@ -296,7 +296,11 @@ def _case_row(key: str, cases: list[TestCase], spent: Spent) -> Row:
     cut = next((case.cut for case in cases if case.cut), "")
     lost = f"{spent.refused}:{spent.malformed}" if spent.refused or spent.malformed else ""
     label = ":".join(filter(None, [f"{len(cases)}", cut or (lost and "-"), lost]))
-    return Row(key, label, to_json(cases), spent.asks, spent.tokens, spent.seconds, spent.cost)
+    return _row(key, label, to_json(cases), spent)
+
+
+def _row(key: str, label: str, value: Json, spent: Spent) -> Row:
+    return Row(key, label, value, spent.asks, spent.tokens, spent.seconds, spent.cost, spent.flops)
 
 
 def _given_flow(cases: Iterable[TestCase], target: Target) -> Flow[None]:
@@ -337,7 +341,7 @@ def _draws(running: Running, attack_want: Want, cases: Iterable[TestCase]) -> It
     cell, behavior = running.behavior(attack_want)
     for number, case in enumerate(cases):
         if case.completion is not None:
-            given = [to_json(case.chat), value_of(replace(case.completion, seconds=0.0)), *_fresh(cell)]
+            given = [to_json(case.chat), value_of(replace(case.completion, seconds=0.0, flops=None)), *_fresh(cell)]
             key = digest(["given completion", *given])
             yield Want(COMPLETIONS, cell.index, attack_want.behavior, number, 0, key), case
             continue
@@ -366,8 +370,7 @@ def asked_once(key: str, target: Target, chat: Chat) -> Flow[tuple[Row, ...]]:
     """One answer to a chat, as a completion's row."""
     meter = Meter()
     [answer] = yield from intercept(metered(ask(target, [chat]), meter), defended)
-    spent = meter.spent
-    return (Row(key, answer.finish, value_of(answer), spent.asks, spent.tokens, spent.seconds, spent.cost),)
+    return (_row(key, answer.finish, value_of(answer), meter.spent),)
 
 
 def _completions(running: Running) -> Iterator[tuple[Want, Completion]]:
@@ -402,13 +405,12 @@ def verdict_job(
             return (Row(key, "filtered", {}),)
         meter = Meter()
         verdict = yield from intercept(metered(graded(judge, behavior, completion), meter), defended)
-        spent = meter.spent
-        return (Row(key, verdict.outcome, to_json(verdict), 0, spent.tokens, spent.seconds, spent.cost),)
+        return (_row(key, verdict.outcome, to_json(verdict), replace(meter.spent, asks=0)),)
 
     return Job((key,), key, VERDICTS, flow, counted=counted)
 
 
-_UNSEEN = {"seconds", "cost", "prompt_tokens", "answer_tokens", "reasoning_tokens", "logprobs"}
+_UNSEEN = {"seconds", "flops", "cost", "prompt_tokens", "answer_tokens", "reasoning_tokens", "logprobs"}
 """What of a completion no judge sees, so that equal answers share a verdict."""
 
 

@@ -89,7 +89,7 @@ class Completion:
     After a prefill `text` is the continuation alone. `reasoning` is thinking, kept apart: judges do not see it unless
     told. `logprobs`: for each position of the answer the top tokens as (text, natural log of the probability), best
     first. Token counts are of the whole call; a defense adds up what it used. `cost` in US dollars, 0 where no price
-    is known. `seconds` is its share of the call, set by `drive`.
+    is known. `seconds` and `flops` are its share of the call, set by `drive`; `flops` None: not known, as of an API.
     """
 
     chat: Chat
@@ -103,6 +103,7 @@ class Completion:
     reasoning_tokens: int = 0
     cost: float = 0.0
     seconds: float = 0.0
+    flops: float | None = None
 
     @property
     def tokens(self) -> int:
@@ -114,6 +115,7 @@ class Completion:
 class Spent:
     """What an attack has used so far. `asks`: chats to the target as the attacker sees it; the rest is of all roles.
 
+    `flops`: floating-point operations of local models; None once something was asked of which they are not known.
     `refused` and `malformed`: answers of an attacker model that were thrown away, see `Lost`.
     """
 
@@ -123,11 +125,15 @@ class Spent:
     cost: float = 0.0
     refused: int = 0
     malformed: int = 0
+    flops: float | None = 0.0
 
     def shared(self, number: int) -> "Spent":
         """What each of so many behaviors bears, whole numbers rounded."""
-        asks, tokens, *lost = (round(n / number) for n in (self.asks, self.tokens, self.refused, self.malformed))
-        return Spent(asks, tokens, self.seconds / number, self.cost / number, *lost)
+        asks, tokens, refused, malformed = (
+            round(n / number) for n in (self.asks, self.tokens, self.refused, self.malformed)
+        )
+        flops = None if self.flops is None else self.flops / number
+        return Spent(asks, tokens, self.seconds / number, self.cost / number, refused, malformed, flops)
 
 
 @dataclass(frozen=True, slots=True)

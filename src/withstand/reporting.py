@@ -20,14 +20,14 @@ from withstand.core import SpecError
 @click.option("-o", "--output", metavar="FILE", help="Default: RUN.html; the other formats go to stdout.")
 @click.option("--reveal", is_flag=True, help="Show prompts and completions without a click.")
 @click.option("--with-text/--without-text", default=None, help="Keep texts in the file; default: html yes, csv no.")
-@click.option("--within", type=click.Choice(["asks", "tokens", "seconds"]), default=None,
+@click.option("--within", type=click.Choice(["asks", "tokens", "seconds", "flops"]), default=None,
               help="Success against budget, as CSV: behaviors broken by the time so much was spent.")  # fmt: skip
 @click.option("--methods", is_flag=True, help="A paragraph for a paper: what was measured, with what, how.")
 @click.option("--learned", is_flag=True,
               help="What its attacks learned, as JSON: for the field library of autodan_turbo.")  # fmt: skip
 def report(
     name: str, store: str, form: str | None, output: str | None, reveal: bool, with_text: bool | None,
-    within: Literal["asks", "tokens", "seconds"] | None, methods: bool, learned: bool,
+    within: Literal["asks", "tokens", "seconds", "flops"] | None, methods: bool, learned: bool,
 ) -> int:  # fmt: skip
     """Write a report: an HTML or PDF file, the numbers as JSON, the cases as CSV, a Markdown or LaTeX table, or the
     spec as TOML."""
@@ -47,7 +47,13 @@ def report(
     form = "csv" if within else "json" if learned else "txt" if methods else form or suffix or "html"
     found = api.load(name, store)
     if within:
-        text = write.points(found.within(within))
+        curves = found.within(within)
+        if not curves and within == "flops":
+            console.say(
+                "no curve: operations are counted in local models, and each attack of this run either computed nothing "
+                "or asked a model that does not say"
+            )
+        text = write.points(curves)
     elif learned:
         text = json.dumps(found.learned(), indent=1)
     elif methods:

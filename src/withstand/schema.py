@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-SCHEMA = 2
+SCHEMA = 3
 """The form below. An older store is brought to it when it is opened, a newer one is refused."""
 
 STEPS = {
@@ -23,9 +23,10 @@ STEPS = {
         'CREATE INDEX IF NOT EXISTS ix_answer_writer ON "answer" (writer)',
         'CREATE INDEX IF NOT EXISTS ix_row_writer ON "row" (writer)',
     ),
+    3: ('ALTER TABLE "row" ADD COLUMN flops DOUBLE PRECISION',),
 }
 """What makes each form of the one before. A new table needs no step: what is missing is made. Steps are history: they
-stay as they are, whatever becomes of the tables below, and may be done twice."""
+stay as they are, whatever becomes of the tables below."""
 
 CASES, COMPLETIONS, VERDICTS = 1, 2, 3
 """The stages of a run, as numbered in `want` and `failure`."""
@@ -76,6 +77,7 @@ row = _table(
     sql.Column("tokens", sql.Integer, nullable=False),
     sql.Column("seconds", sql.Double, nullable=False),
     sql.Column("cost", sql.Double, nullable=False),
+    sql.Column("flops", sql.Double),  # NULL: not known
     sql.Column("created", sql.Double, nullable=False),
     sql.Column("writer", sql.Text, index=True),
     sql.Column("value", sql.Text, nullable=False),

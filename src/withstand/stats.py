@@ -31,6 +31,7 @@ class Interval:
 def mean_rate(successes: Counts, scored: Counts) -> float | None:
     """Mean over behaviors of successes / scored, in [0, 1]; behaviors without a scored case are left out.
 
+    Over several samples of a case it is the expected success of one of them, as `rate_at_k` is that of any of k.
     The figure that `evaluate_completions` of HarmBench prints (Mazeika et al. 2024, arXiv:2402.04249).
     """
     successes, scored = _scored(successes, scored)

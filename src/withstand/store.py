@@ -54,6 +54,7 @@ class Row:
     tokens: int = 0
     seconds: float = 0.0
     cost: float = 0.0
+    flops: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,9 +278,9 @@ class Store:
         return {key: json.loads(value) for key, value in found}
 
     def rows(self, keys: Iterable[str]) -> dict[str, Row]:
-        names = ["key", "label", "value", "asks", "tokens", "seconds", "cost"]
+        names = ["key", "label", "value", "asks", "tokens", "seconds", "cost", "flops"]
         found = self._by_key(row, [row.c[name] for name in names], keys)
-        return {r.key: Row(r.key, r.label, json.loads(r.value), r.asks, r.tokens, r.seconds, r.cost) for r in found}
+        return {key: Row(key, label, json.loads(value), *used) for key, label, value, *used in found}
 
     def have(self, keys: Iterable[str]) -> set[str]:
         """Which of these rows exist."""

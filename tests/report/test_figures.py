@@ -99,8 +99,8 @@ def test_a_square_opens_its_cases_by_keyboard(browser, tmp_path: Path) -> None:
 
 
 def points(index: int, *steps: tuple[float, float]) -> list[dict]:
-    made = [{"cell": index, "spent": spent, "rate": rate, "broken": int(20 * rate)} for spent, rate in steps]
-    return [point | {"low": 0.0, "high": 1.0, "behaviors": 20, "area": 0.5} for point in made]
+    told = {"cell": index, "by": "asks", "low": 0.0, "high": 1.0, "behaviors": 20, "area": 0.5}
+    return [told | {"spent": spent, "rate": rate, "broken": int(20 * rate)} for spent, rate in steps]
 
 
 @pytest.mark.parametrize("cut", [[], [4.0, 4.0]])
@@ -108,10 +108,8 @@ def test_the_band_drawn_is_that_of_the_whole_curve(cut: list[float]) -> None:
     times, ended = [0.0, 2.0, 5.0, 9.0], [*cut, *[math.inf] * (6 - len(cut))]
     curve = sequential.band(times, ended)
     area = sequential.area(curve, 9.0)
-    told = [
-        {**point, "cell": 0, "broken": sum(t <= point["spent"] for t in times), "behaviors": 10, "area": area}
-        for point in curve
-    ]
+    said = {"cell": 0, "by": "asks", "behaviors": 10, "area": area}
+    told = [point | said | {"broken": sum(t <= point["spent"] for t in times)} for point in curve]
     (panel,) = figures.budget([setting(cell("pair"))], told)
     (line,) = panel["lines"]
     drawn = {tuple(map(float, corner.split(","))) for corner in line["band"][1:-1].split("L")}
@@ -130,7 +128,7 @@ def test_a_curve_is_a_stair_on_an_axis_that_begins_at_0() -> None:
     one = [setting(cell("direct"), cell("pair"))]
     (panel,) = figures.budget(one, [*points(0, (0, 0.1)), *points(1, (0, 0.0), (9, 0.5), (99, 1.0))])
     (line,) = panel["lines"]  # direct does not search
-    assert (line["attack"], line["broken"], line["asks"]) == ("pair", 20, 99)
+    assert (line["attack"], line["broken"], line["spent"]) == ("pair", 20, 99)
     left, right = figures.LEFT, figures.WIDTH - 18
     top, bottom = figures.TOP, figures.HEIGHT - figures.BOTTOM
     middle = (left + right) / 2  # log(1 + 9) is half of log(1 + 99)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, at_least
+from withstand.models._flops import watch
 from withstand.models._folder import TOKENIZER, files_digest, resolve
 
 LENGTH = "sentence_bert_config.json"
@@ -106,6 +107,7 @@ def _loaded(name: str, revision: str, device: str) -> tuple[Any, Any, int]:
     logging.disable_progress_bar()
     folder = resolve(name, revision)
     model: Any = AutoModel.from_pretrained(folder, dtype=torch.float32).eval().to(device)
+    watch(model)
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     limits = [model.config.max_position_embeddings, tokenizer.model_max_length]
     return model, tokenizer, _said(folder / LENGTH).get("max_seq_length") or min(limits)

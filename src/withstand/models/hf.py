@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 
 from withstand.core import AskError, Chat, Completion, Json, Message, Sampling, SpecError, at_least, digest
 from withstand.models._device import GIB, fastest_dtype, free_memory, row_bytes, weight_bytes
+from withstand.models._flops import watch
 from withstand.models._folder import BUILTIN, TOKENIZER, files_digest, resolve
 from withstand.models._quantized import BITSANDBYTES, Kind, Quantized, quantized, settings
 from withstand.models._thinking import Tags, Watch, answer_start, split_thinking
@@ -379,6 +380,7 @@ def _load(spec: HF) -> _Loaded:
     window = getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 0
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | {*tokenizer.all_special_ids}
     of_tags = {i for tag in spec._tags.written for i in tokenizer(tag, add_special_tokens=False)["input_ids"]}
+    watch(model)
     return _Loaded(model.eval(), tokenizer, frozenset(ends), window, frozenset(special - of_tags))
 
 

@@ -154,7 +154,7 @@ def _cell_cases(
                 } | outcome  # fmt: skip
 
 
-_SPENT = ("asks", "tokens", "seconds")
+_SPENT = ("asks", "tokens", "seconds", "flops")
 _TOKENS = ("prompt", "answer", "reasoning")
 
 

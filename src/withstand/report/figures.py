@@ -7,6 +7,7 @@ allows no inline style: `level` is a rate in tenths, for the color of a cell; `l
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from withstand.report import words
@@ -106,54 +107,66 @@ def _surrogates(setting: Record, spec: Record) -> dict[str, str]:
 
 
 def budget(settings: Sequence[Record], points: Sequence[Record]) -> list[dict[str, Any]]:
-    """Curves of the attacks that search: one panel per target and defense, all on one axis of asks."""
+    """Curves of the attacks that search: one panel per target and defense, all on one axis of asks or of FLOPs."""
     by_cell: dict[int, list[Record]] = defaultdict(list)
     for point in points:
         by_cell[point["cell"]].append(point)
-    most = max((point["spent"] for point in points), default=0)
-    if most <= 0:
-        return []
     searched = {point["cell"] for point in points if point["spent"] > 0}
+    if not searched:
+        return []
+    axis = Axis.of(points[0]["by"], [point["spent"] for point in points if point["spent"] > 0])
     panels = []
     for number, setting in enumerate(settings):
         for group in setting["groups"]:
             curves = [(row, by_cell[row["index"]]) for row in group["rows"] if row["index"] in searched]
             curves.sort(key=lambda curve: (-curve[1][-1]["rate"], curve[0]["attack"]))
             if curves:
-                lines = [_curve(line, row, curve, most) for line, (row, curve) in enumerate(curves[:LINES])]
+                lines = [_curve(line, row, curve, axis) for line, (row, curve) in enumerate(curves[:LINES])]
                 panels.append(
                     {"setting": number, **{name: group[name] for name in ("target", "defense")}, "lines": lines,
-                     "left_out": len(curves) - len(lines), "ticks": list(_ticks(most))}
+                     "left_out": len(curves) - len(lines), "ticks": list(axis.ticks()), "by": axis.by}
                 )  # fmt: skip
     return panels
 
 
-def _across(spent: float, most: float) -> float:
-    """Asks on an axis that is logarithmic but begins at 0."""
-    return round(LEFT + (WIDTH - LEFT - 18) * math.log1p(spent) / math.log1p(most), 1)
+@dataclass(frozen=True)
+class Axis:
+    """Of what was spent: logarithmic, but beginning at 0, as wide as `most` in units of `unit`."""
+
+    by: str
+    unit: float
+    most: float
+
+    @staticmethod
+    def of(by: str, spent: Sequence[float]) -> "Axis":
+        """For amounts above 0. Asks are few enough to count; of operations the unit is a thousandth of the most."""
+        return Axis(by, 1.0 if by == "asks" else max(spent) / 1_000, max(spent))
+
+    def x(self, spent: float) -> float:
+        return round(LEFT + (WIDTH - LEFT - 18) * math.log1p(spent / self.unit) / math.log1p(self.most / self.unit), 1)
+
+    def ticks(self) -> Iterator[tuple[float, str]]:
+        """Places and their labels, none too near to another."""
+        steps = [0, *(d * 10**e for e in range(25) for d in (1, 2, 5) if self.unit <= d * 10**e <= self.most)]
+        last = -100.0
+        for step in steps:
+            x = self.x(step)
+            if x - last >= 34:
+                yield x, f"{step:,}" if self.by == "asks" else words.tidy(step)
+                last = x
 
 
 def _up(rate: float) -> float:
     return round(TOP + (HEIGHT - TOP - BOTTOM) * (1 - rate), 1)
 
 
-def _ticks(most: float) -> Iterator[tuple[float, str]]:
-    steps = [0, *(d * 10**e for e in range(9) for d in (1, 2, 5) if d * 10**e <= most)]
-    last = -100.0
-    for step in steps:
-        x = _across(step, most)
-        if x - last >= 34:
-            yield x, f"{step:,}"
-            last = x
-
-
-def _curve(line: int, row: Record, points: Sequence[Record], most: float) -> dict[str, Any]:
+def _curve(line: int, row: Record, points: Sequence[Record], axis: Axis) -> dict[str, Any]:
     def stairs(name: str) -> list[tuple[float, float]]:
         corners: list[tuple[float, float]] = []
         for point in points:
-            x, y = _across(point["spent"], most), _up(point[name])
+            x, y = axis.x(point["spent"]), _up(point[name])
             corners += [(x, corners[-1][1] if corners else y), (x, y)]
-        return [*corners, (_across(most, most), corners[-1][1])]
+        return [*corners, (axis.x(axis.most), corners[-1][1])]
 
     end = points[-1]
     return {
@@ -163,14 +176,14 @@ def _curve(line: int, row: Record, points: Sequence[Record], most: float) -> dic
         "matching": row["matching"],
         "path": _path(stairs("rate")),
         "band": _path([*stairs("high"), *reversed(stairs("low"))]) + "Z",
-        "x": _across(most, most) + 4,
+        "x": axis.x(axis.most) + 4,
         "y": _up(end["rate"]) + 4,
         "start": points[0]["rate"],
         "rate": end["rate"],
         "ends": [end["low"], end["high"]],
         "broken": end["broken"],
         "behaviors": end["behaviors"],
-        "asks": end["spent"],
+        "spent": end["spent"],
         "area": end["area"],
         # what is neither broken nor ended by itself was cut off: there the rate is no share of what was counted
         "estimated": any(abs(point["rate"] * point["behaviors"] - point["broken"]) > 1e-6 for point in points),

@@ -43,7 +43,8 @@ def html(
     summary: what report/summary.py says of the run; rates in [0, 1] or None.   cases: the first rows, of `cases_total`.
     reveal: show prompts and completions from the start; else they are in the file, blurred until a person asks.
     with_text: False leaves the texts out and puts their length and a short hash in their place.
-    points: success against asks (report/budget.py).   votes: how the members of an ensemble voted (report/votes.py).
+    points: success against asks and operations (report/budget.py).
+    votes: how the members of an ensemble voted (report/votes.py).
     """
     cells: list[Record] = summary["cells"]
     warnings = words.warnings(summary)
@@ -70,7 +71,11 @@ def html(
         untested=untested(summary),
         settings=settings,
         maps=[(each, heat) for each in settings if (heat := figures.heat_map(each))],
-        panels=figures.budget(settings, points),
+        budgets=[
+            (by, panels)
+            for by in ("asks", "flops")
+            if (panels := figures.budget(settings, [point for point in points if point["by"] == by]))
+        ],
         tradeoffs=[(each, dots) for each in settings if (dots := figures.tradeoff(each))],
         transfers=[(each, sent) for each in settings if (sent := figures.transfer(each, summary["run"]["spec"]))],
         agreements=figures.agreement(summary.get("calibrations") or []),

@@ -65,14 +65,23 @@ def whole(count: float | None) -> str:
     return "n/a" if count is None else f"{count:,.0f}"
 
 
+SIZES = {1e18: "E", 1e15: "P", 1e12: "T", 1e9: "G", 1e6: "M", 1e3: "k"}
+
+
 def short(count: float | None) -> str:
     """A large count in four characters or so: 9,120, 48.1 k, 3.20 M."""
     if count is None or abs(count) < 10_000:
         return whole(count)
-    size = next(s for s in (1e12, 1e9, 1e6, 1e3) if abs(count) >= s * 0.9995)
+    size = next(s for s in SIZES if abs(count) >= s * 0.9995)
     number = count / size
     digits = 2 if number < 9.995 else 1 if number < 99.95 else 0
-    return f"{number:.{digits}f} {({1e3: 'k', 1e6: 'M', 1e9: 'G', 1e12: 'T'})[size]}"
+    return f"{number:.{digits}f} {SIZES[size]}"
+
+
+def tidy(count: float) -> str:
+    """A round count for an axis: 20, 500 G, 2 T."""
+    size = next((s for s in SIZES if count >= s), 1)
+    return f"{count / size:g} {SIZES.get(size, '')}".rstrip()
 
 
 def clock(seconds: float | None) -> str:

@@ -52,7 +52,7 @@ def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text
         total,
         reveal=reveal,
         with_text=with_text is not False,
-        points=list(within(store, run, "asks", counts)),
+        points=[*within(store, run, "asks", counts), *within(store, run, "flops", counts)],
         votes=votes(store, run),
     )
 
