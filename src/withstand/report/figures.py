@@ -148,10 +148,10 @@ class Axis:
     def ticks(self) -> Iterator[tuple[float, str]]:
         """Places and their labels, none too near to another."""
         steps = [0, *(d * 10**e for e in range(25) for d in (1, 2, 5) if self.unit <= d * 10**e <= self.most)]
-        last = -100.0
+        last, apart = -100.0, 34 if self.by == "asks" else 46
         for step in steps:
             x = self.x(step)
-            if x - last >= 34:
+            if x - last >= apart:
                 yield x, f"{step:,}" if self.by == "asks" else words.tidy(step)
                 last = x
 
