@@ -114,6 +114,7 @@ MAY_IMPORT = {
     "judging": ANYTHING,
     "auditing": ANYTHING,
     "sleeping": ANYTHING,
+    "staging": ANYTHING,
     "curl": ANYTHING,
     "targets": ANYTHING,
     "exchange": ANYTHING,

