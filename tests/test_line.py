@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sql
 
-from withstand import api, compute, store
+from withstand import api, store
 from withstand.attacks.templated.direct import Direct
 from withstand.core import Chat, Sampling, SpecError, draw
 from withstand.core import TestCase as Case
+from withstand.device import computed
 from withstand.drive import Tally
 from withstand.models.scripted import Scripted
 from withstand.report import write
@@ -455,7 +456,7 @@ def test_success_against_operations(here: Callable[[str], Store], monkeypatch: p
 
     def counted(self: Scripted, chats: Any, *how: Any) -> Any:
         if self.reply != "unknown":
-            compute.add(1e9 * len(chats))
+            computed(1e9 * len(chats))
         return answered(self, chats, *how)
 
     monkeypatch.setattr(Scripted, "generate", counted)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from withstand import compute
 from withstand.core import AskError, Completion, Model, Sampling, Worked
+from withstand.device import taken
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +42,7 @@ class Queue:
 
     def answer(self, rows: Sequence[Waiting]) -> list[Any] | None:
         """An answer or an exception for each row; None for a batch that raised, whose rows go alone."""
-        compute.taken()
+        taken()
         start = time.perf_counter()
         payloads = [row.payload for row in rows]
         try:
@@ -57,7 +57,7 @@ class Queue:
             if len(rows) > 1:
                 return None
             return [error if isinstance(error, Exception) else AskError(f"{type(error).__name__}: {error}")]
-        seconds, flops = (time.perf_counter() - start) / len(rows), compute.taken()
+        seconds, flops = (time.perf_counter() - start) / len(rows), taken()
         shares = _shares(answers)
         return [
             self._stamped(answer, seconds, None if flops is None else flops * share)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from withstand import compute
 from withstand.core import Completion, Sampling, user
+from withstand.device import computed, taken
 from withstand.lanes import Queue, Waiting
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -52,31 +52,31 @@ def products(counter: Any) -> float:
 def test_a_pass_counts_what_torch_counts_but_attention(make: Any) -> None:
     model = make().eval()
     watch(model)
-    compute.taken()
+    taken()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(input_ids=IDS)
-    assert compute.taken() == products(counter) + 2 * small(model) * IDS.numel()
+    assert taken() == products(counter) + 2 * small(model) * IDS.numel()
 
 
 def test_a_gradient_by_the_embeddings_counts_twice() -> None:
     model = llama(False).eval().requires_grad_(False)
     watch(model)
-    compute.taken()
+    taken()
     embeds = model.get_input_embeddings()(IDS).detach().requires_grad_()
     with FlopCounterMode(display=False) as counter:
         model(inputs_embeds=embeds).logits.sum().backward()
     # torch lists the layers' gradient by their input alone, as the weights want none
-    assert compute.taken() == products(counter) + 4 * small(model) * IDS.numel()
+    assert taken() == products(counter) + 4 * small(model) * IDS.numel()
 
 
 def test_an_encoder_looks_its_embeddings_up() -> None:
     model = BertModel(BertConfig(**SIZES), add_pooling_layer=False).eval()
     watch(model)
-    compute.taken()
+    taken()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(input_ids=IDS)
     tables = model.embeddings.position_embeddings.weight.numel() + model.embeddings.token_type_embeddings.weight.numel()
-    assert compute.taken() == products(counter) + 2 * (small(model) + tables) * IDS.numel()
+    assert taken() == products(counter) + 2 * (small(model) + tables) * IDS.numel()
 
 
 def waiting(*texts: str) -> list[Waiting]:
@@ -96,11 +96,11 @@ def test_a_local_model_says_what_each_answer_took(tmp_path: Path) -> None:
 
 def test_rows_of_a_batch_share_by_their_tokens_and_an_api_does_not_know() -> None:
     def generate(chats: Any, *_: Any) -> list[Completion]:
-        compute.add(600.0)
+        computed(600.0)
         return [Completion(chat, "x", prompt_tokens=len(chat[0].text)) for chat in chats]
 
     local: Any = SimpleNamespace(place="cpu", generate=generate, width=2)
     assert [answer.flops for answer in Queue(local, Sampling()).answer(waiting("ab", "abcd"))] == [200.0, 400.0]
     api: Any = SimpleNamespace(place="api", generate=lambda chats, *_: [Completion(c, "x") for c in chats], width=2)
-    compute.add(1.0)  # left over by somebody
+    computed(1.0)  # left over by somebody
     assert [answer.flops for answer in Queue(api, Sampling()).answer(waiting("ab", "abcd"))] == [None, None]

@@ -414,7 +414,6 @@ def test_memory_is_that_of_the_loaded_weights(folder: Path, monkeypatch: pytest.
     assert model(folder, quantize="").footprint()["weights"] == 0
     half = HF(str(folder), dtype="bfloat16").footprint()
     assert (half["weights"], half["row"]) == (before["weights"] / 2, before["row"] / 2)
-    monkeypatch.setattr(_device, "free_memory", lambda device: None)
     monkeypatch.setattr(hf, "free_memory", lambda device: None)
     assert target.footprint()["free"] is None
 

@@ -5,7 +5,6 @@ as a trunk; what differs is packed (`packed`). Where a model's architecture cann
 work one prompt at a time, and a warning says so once.
 """
 
-import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from withstand.core import WhiteBox
+from withstand.device import GIB, free_memory
 from withstand.engine.packed import Row, Trunk
 from withstand.engine.path import Path, path_of
 from withstand.engine.text import Prompt
@@ -46,7 +46,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.path = path_of(self.model)
-        limit = self.memory * 2**30 or free_memory(self.device) / 2
+        limit = self.memory * GIB or (free_memory(str(self.device)) or 4 * GIB) / 2
         # a token's logits, thrice in float32 where they are reduced, and its hidden states, those of the MLP included
         vocabulary, hidden = self.model.get_input_embeddings().weight.shape
         self.first = self.pack = max(1, min(self.pack, int(limit / (4 * (3 * vocabulary + 32 * hidden)))))
@@ -216,17 +216,6 @@ def reduced(logits: Tensor, targets: Sequence[Sequence[int]], loss: Loss) -> Ten
     if loss == "ce_first":
         return torch.stack([row.mean() + row[0] for row in rows])
     return torch.stack([row.mean() for row in rows])
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that can be had; 4 GiB where the system does not say."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return 4 << 30
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 4 << 30)
 
 
 def engine_of(model: WhiteBox, dtype: str = "", memory: float = 0) -> Engine:

@@ -1,4 +1,4 @@
-"""The device of a local model: which precision is fast on it, and how much memory is free."""
+"""The device of a local model: which precision is fast on it, and what of its memory weights and rows take."""
 
 import json
 import math
@@ -10,8 +10,6 @@ from typing import Any, Literal
 
 from withstand.cache import cache_dir
 from withstand.core import digest
-
-GIB = 2**30
 
 
 def fastest_dtype(device: str) -> Literal["float32", "bfloat16"]:
@@ -53,29 +51,6 @@ def _matmul_seconds(dtype: Any) -> float:
         torch.nn.functional.linear(rows, weights)
         best = min(best, time.perf_counter() - start)
     return best
-
-
-def free_memory(device: str) -> int | None:
-    """Bytes that can be had on a device without swapping; None where the system does not say.
-
-    "devices" are all GPUs and this machine's own memory, which accelerate fills one after another.
-    """
-    if device.startswith("cuda") or device == "devices":
-        import torch
-
-        if device != "devices":
-            free: int = torch.cuda.mem_get_info(device)[0]
-            return free
-        own = free_memory("cpu")
-        gpus = sum(torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count()))
-        return None if own is None else own + gpus
-    if device != "cpu":
-        return None
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
 
 
 def weight_bytes(folder: Path, dtype: float | None, matrix: float | None = None, vocabulary: int = 0) -> float:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from withstand import compute
+from withstand.device import computed
 
 
 def watch(model: Any) -> None:
@@ -24,6 +24,6 @@ def watch(model: Any) -> None:
         embeds = named.get("inputs_embeds")
         tokens = embeds if embeds is not None else named["input_ids"] if "input_ids" in named else given[0]
         passes = 2 if embeds is not None and embeds.requires_grad else 1
-        compute.add(2.0 * passes * parameters * tokens.shape[0] * tokens.shape[1])
+        computed(2.0 * passes * parameters * tokens.shape[0] * tokens.shape[1])
 
     model.register_forward_pre_hook(passed, with_kwargs=True)
