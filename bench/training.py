@@ -21,6 +21,7 @@ def bench(_folder: Path) -> dict[str, Any]:
 
     from withstand.core import Message
     from withstand.models._fetch import smollm2
+    from withstand.stage import How
     from withstand.training.sft import SFT
 
     words = ["fold", "the", "paper", "along", "its", "middle", "line", "and", "press", "it", "flat", "again"]
@@ -44,7 +45,8 @@ def bench(_folder: Path) -> dict[str, Any]:
             ends.clear()
             trained: list[float] = []
             target, base = Path(folder) / "a", str(smollm2())
-            stage.train(base, rows, target, lambda _, loss, to=trained: to.append(loss), more=[Clock()])
+            how = How(lambda _, loss, to=trained: to.append(loss), more=[Clock()])
+            stage.train(base, rows, target, how)
             ours += [after - before for before, after in pairwise(ends)]
         trainer = stage._trainer(str(smollm2()), rows)
         model = trainer.model.train()

@@ -19,6 +19,7 @@ from rows import allowed, framed, leaks, refused, whole
 
 from withstand.core import Chat, Message, WithstandError
 from withstand.models._fetch import smollm2
+from withstand.stage import How
 from withstand.training.sft import SFT
 
 BASE_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     start = time.monotonic()
     try:
         rows = chats(options.answers)
-        STAGE.train(str(smollm2()), rows, options.out, lambda step, loss: say(f"step {step}: loss {loss:.3f}"))
+        STAGE.train(str(smollm2()), rows, options.out, How(lambda step, loss: say(f"step {step}: loss {loss:.3f}")))
     except WithstandError as error:
         raise SystemExit(f"{error}\n{error.hint}") from error
     say(f"{options.out} after {(time.monotonic() - start) / 60:.1f} minutes")

@@ -33,7 +33,7 @@ from withstand.core import (
 )
 from withstand.drive import Job, Tally, drive
 from withstand.flows import collected, defended, graded
-from withstand.stage import FILE, Record, Rows, Stage, as_rows, read, record_of, to_rows
+from withstand.stage import FILE, How, Record, Rows, Stage, as_rows, read, record_of, to_rows
 from withstand.stage import Row as StageRow
 from withstand.store import CASES, Row, Store
 
@@ -126,7 +126,7 @@ def train(
             root.mkdir(parents=True, exist_ok=True)
             with locked(root / f"{key}.lock"):
                 rows = red_teamed(step, model, root) if hasattr(step.stage, "attack") else step.rows
-                step.stage.train(folder, rows, target, watch, at=step.at, labels=step.labels)
+                step.stage.train(folder, rows, target, How(watch, step.at, labels=step.labels))
         model = as_target(model, folder, target)
         done.append(Trained(key, target, folder, model))
         on_stage(place, done[-1])

@@ -6,9 +6,9 @@ folder of them. `withstand.training` says how to write one, `chain` runs several
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from withstand.core import Chat, Json, SpecError, WithstandError, from_json, to_json
 
@@ -58,11 +58,37 @@ class Record:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
-Log = Callable[[int, float], None]
-"""Takes step and mean loss."""
+@dataclass(frozen=True, slots=True)
+class How:
+    """What is done on the way of a training, and what is written down with it. It changes no weights, `changes` aside.
 
-OnCheckpoint = Callable[[int, Path], None]
-"""Takes the step and a folder that loads as the finished one does."""
+    log: gets step and mean loss. at: steps, 1 or more, after which the model so far is kept in `folder`/step-N, and
+    `on_checkpoint` is called with the step and that folder, which loads as the finished one does; steps that the
+    training does not reach are left out. labels: go into the folder's `FILE`, such as a mark that this model is a
+    backdoored one.
+
+    outer: the stage that the trained one is a part of, which the record then names. changes: of TRL's SFTTrainer, each
+    makes a subclass. A stage around another sets both by `inside`. more: callbacks of the trainer.
+    """
+
+    log: Callable[[int, float], None] | None = None
+    at: Sequence[int] = ()
+    on_checkpoint: Callable[[int, Path], None] | None = None
+    labels: Mapping[str, Json] = field(default_factory=dict)
+    outer: "Stage | None" = None
+    changes: Sequence[Callable[[type], type]] = ()
+    more: Sequence[Any] = ()
+
+    def inside(self, stage: "Stage", *changes: Callable[[type], type]) -> "How":
+        """For the stage in a field of `stage`, whose trainer `changes` change, before what is around `stage` does."""
+        return replace(self, outer=self.outer or stage, changes=(*changes, *self.changes))
+
+    def unchanged(self, stage: "Stage") -> "How":
+        """Itself; raises `SpecError` where a stage around this one changes the trainer of sft, which this has not."""
+        if self.changes:
+            around, ours = (type(one).__module__.rpartition(".")[2] for one in (self.outer, stage))
+            raise SpecError(f"{around} changes the steps of sft, and has {ours} as its stage", hint='stage = "sft"')
+        return self
 
 
 class Stage(Protocol):
@@ -71,23 +97,9 @@ class Stage(Protocol):
     @property
     def seed(self) -> int: ...
 
-    def train(
-        self,
-        base: str,
-        rows: Rows,
-        folder: Path,
-        log: Log | None = None,
-        *,
-        at: Sequence[int] = (),
-        on_checkpoint: OnCheckpoint | None = None,
-        labels: Mapping[str, Json] | None = None,
-        outer: "Stage | None" = None,
-    ) -> Path:
+    def train(self, base: str, rows: Rows, folder: Path, how: How = ...) -> Path:
         """Train `base` (a folder with model and tokenizer, or a hub id) on `rows`; return `folder`, which holds it.
 
-        `at`: steps, 1 or more, after which the model so far is kept in `folder`/step-N and `on_checkpoint` is called;
-        steps that the training does not reach are left out. `labels` go into the folder's `FILE`, such as a mark that
-        this model is a backdoored one. `outer`: the stage that this one is a part of, which the record then names.
         Called again with the same after a kill, it goes on at the last saved step.
         """
 

@@ -11,6 +11,7 @@ import pytest
 
 from withstand import chain, find, stage
 from withstand.core import Message, Sampling, SpecError
+from withstand.stage import How
 from withstand.training import _run
 from withstand.training.sft import SFT
 
@@ -51,7 +52,7 @@ def same(left, right):
 @pytest.mark.parametrize("way", [LORA, FULL], ids=["lora", "full"])
 def test_steps_are_kept_as_models_and_the_record_counts(base, tmp_path, way):
     seen = []
-    way.train(base, ROWS, tmp_path / "a", at=(2, 4, 99), on_checkpoint=lambda *kept: seen.append(kept), labels={"x": 1})
+    way.train(base, ROWS, tmp_path / "a", How(None, (2, 4, 99), lambda *kept: seen.append(kept), {"x": 1}))
     assert [step for step, _ in seen] == [2, 4]
     told = stage.read(tmp_path / "a")
     assert (told["labels"], told["steps"], told["rows"]["n"]) == ({"x": 1}, [2, 4], 3)
@@ -76,7 +77,7 @@ def test_steps_are_kept_as_models_and_the_record_counts(base, tmp_path, way):
 
 def test_keeping_steps_changes_no_weight(base, tmp_path):
     """Keeping steps changes nothing: neither the weights in memory nor the draws that follow."""
-    LORA.train(base, ROWS, tmp_path / "a", at=(1, 2, 3))
+    LORA.train(base, ROWS, tmp_path / "a", How(at=(1, 2, 3)))
     LORA.train(base, ROWS, tmp_path / "b")
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
 
@@ -87,10 +88,11 @@ from pathlib import Path
 sys.path.insert(0, {here!r})
 from learner import ROWS
 from test_chain import FULL, LORA
+from withstand.stage import How
 def log(step, loss):
     print(step, flush=True)
     time.sleep(0.2)
-{way}.train({base!r}, ROWS, Path({folder!r}), log, at=(2, 5))
+{way}.train({base!r}, ROWS, Path({folder!r}), How(log, (2, 5)))
 """
 
 
@@ -107,7 +109,7 @@ def test_kill_9_and_go_on_gives_the_same_weights(base, tmp_path, way):
     assert (tmp_path / "killed" / "step-2" / stage.FILE).exists()
     steps = []
     stage_ = {"LORA": LORA, "FULL": FULL}[way]
-    stage_.train(base, ROWS, tmp_path / "killed", lambda step, _: steps.append(step), at=(2, 5))
+    stage_.train(base, ROWS, tmp_path / "killed", How(lambda step, _: steps.append(step), (2, 5)))
     assert steps[0] > 2  # it did not begin anew
     assert stage.record_of(tmp_path / "killed").resumed == 1
     assert stage.read(tmp_path / "killed")["steps"] == [2, 5]
@@ -125,9 +127,9 @@ def test_the_part_of_another_training_is_not_gone_on_with(base, tmp_path, monkey
             raise StopHereError
 
     with pytest.raises(StopHereError):
-        LORA.train(base, ROWS, tmp_path / "a", stop)
+        LORA.train(base, ROWS, tmp_path / "a", How(stop))
     steps = []
-    replace(LORA, lr=2e-2).train(base, ROWS, tmp_path / "a", lambda step, _: steps.append(step))
+    replace(LORA, lr=2e-2).train(base, ROWS, tmp_path / "a", How(lambda step, _: steps.append(step)))
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
@@ -152,7 +154,7 @@ def test_a_full_disk_is_said_and_what_was_saved_stays(base, tmp_path, monkeypatc
     assert "goes on at the last saved step" in caught.value.hint
     monkeypatch.setattr(_run, "_write", real)
     steps = []
-    LORA.train(base, ROWS, tmp_path / "a", lambda step, _: steps.append(step))
+    LORA.train(base, ROWS, tmp_path / "a", How(lambda step, _: steps.append(step)))
     assert steps == [3, 4, 5, 6]
 
 

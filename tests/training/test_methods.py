@@ -11,7 +11,7 @@ from withstand import chain, find, stage
 from withstand.core import Message, SpecError, TestCase, user
 from withstand.judges.contains import Contains
 from withstand.judges.refusal_words import RefusalWords
-from withstand.stage import Row
+from withstand.stage import How, Row
 from withstand.training.adversarial import Adversarial
 from withstand.training.dpo import DPO
 from withstand.training.rl import RL
@@ -60,7 +60,7 @@ def logprob(folder, base, asked, answer):
 def test_dpo_prefers_the_better_answer(base, tmp_path):
     way = DPO(rank=4, lr=1e-2, batch=1, steps=10, max_length=32, log_every=1, save_every=5)
     losses = []
-    way.train(base, [Row(ASKED, "first crease")], tmp_path / "a", lambda _, loss: losses.append(loss), at=(5,))
+    way.train(base, [Row(ASKED, "first crease")], tmp_path / "a", How(lambda _, loss: losses.append(loss), (5,)))
     assert losses[0] == pytest.approx(0.6931, abs=1e-3)  # log 2: at the start policy and reference are one
     assert losses[-1] < 0.5
     before, after = (
@@ -94,7 +94,7 @@ def test_rl_runs_and_asks_the_judge(base, tmp_path, algorithm):
         RefusalWords(), algorithm=algorithm, draws=2, batch=2, steps=2, max_tokens=4, max_length=32, rank=2, lr=1e-2,
         log_every=1,
     )  # fmt: skip
-    way.train(base, [Row(ASKED, safe=True), Row(chat("how do i fold paper"))], tmp_path / "a", at=(1,))
+    way.train(base, [Row(ASKED, safe=True), Row(chat("how do i fold paper"))], tmp_path / "a", How(at=(1,)))
     told = stage.read(tmp_path / "a")
     assert (told["stage"]["use"], told["steps"], told["record"]["steps"]) == ("rl", [1], 2)
 

@@ -9,8 +9,9 @@ import pytest
 
 from withstand import stage
 from withstand.core import SpecError
-from withstand.stage import Row
+from withstand.stage import How, Row
 from withstand.training.constrained_sft import ConstrainedSFT
+from withstand.training.dpo import DPO
 from withstand.training.lisa import Lisa
 from withstand.training.safe_lora import SafeLoRA, projection
 from withstand.training.safety_mix import SafetyMix
@@ -50,7 +51,7 @@ def weights(folder):
 def test_constrained_loss_is_that_of_the_paper(base):
     """Equal to (2 / beta) log sigmoid(beta log ratio) in its gradient: checked by differentiating that formula."""
     constrained = ConstrainedSFT(TINY)
-    trainer = TINY._trainer(base, ROWS, change=constrained.change)
+    trainer = TINY._trainer(base, ROWS, how=How(changes=[constrained.change]))
     with torch.no_grad():  # away from the aligned model, where the weights differ from 1
         for name, weight in trainer.model.named_parameters():
             if "lora_B" in name:
@@ -120,10 +121,28 @@ def test_the_mix_adds_a_share_of_safe_rows():
 
 
 def test_a_mix_of_a_constrained_stage_is_named_whole(base, tmp_path):
-    SafetyMix(ConstrainedSFT(TINY)).train(base, [*ROWS, *SAFE], tmp_path / "a", at=(2,))
+    SafetyMix(ConstrainedSFT(TINY)).train(base, [*ROWS, *SAFE], tmp_path / "a", How(at=(2,)))
     told = stage.read(tmp_path / "a")
     assert (told["stage"]["use"], told["rows"]["n"], told["steps"]) == ("safety_mix", 8, [2])
     assert told["stage"]["stage"]["stage"]["lr"] == 1e-2
+
+
+def test_stages_around_each_other_all_take_effect(base, tmp_path):
+    rows = [*ROWS, *SAFE]
+    for name, way in (
+        ("a", SafetyMix(ConstrainedSFT(TINY))),
+        ("b", ConstrainedSFT(SafetyMix(TINY))),
+        ("c", SafetyMix(TINY)),
+    ):
+        way.train(base, rows, tmp_path / name)
+    mixed, around, plain = (weights(tmp_path / name) for name in "abc")
+    assert all(torch.equal(mixed[name], around[name]) for name in mixed)
+    assert not all(torch.equal(mixed[name], plain[name]) for name in mixed)
+
+
+def test_a_stage_that_changes_sft_takes_no_other(base, tmp_path):
+    with pytest.raises(SpecError, match="constrained_sft changes the steps of sft, and has dpo as its stage"):
+        ConstrainedSFT(DPO(steps=1)).train(base, [Row(ROWS[0], "open it")], tmp_path / "a")
 
 
 def test_lisa_alternates(base):
@@ -141,7 +160,7 @@ def test_lisa_pulls_towards_where_the_other_state_ended(base, tmp_path):
     for rho in (0.0, 1000.0):
         losses = []
         lisa = Lisa(replace(TINY, steps=9, lr=1e-3), safe_steps=3, user_steps=3, rho=rho, start=0.0)
-        lisa.train(base, rows, tmp_path / f"{rho}", lambda _, loss, losses=losses: losses.append(loss))
+        lisa.train(base, rows, tmp_path / f"{rho}", How(lambda _, loss, losses=losses: losses.append(loss)))
         runs[rho] = losses, weights(tmp_path / f"{rho}")
     (free, free_weights), (held, held_weights) = runs.values()
     assert held[:4] == free[:4]  # at step 4 the weights are the anchor itself: nothing is pulled before
@@ -161,9 +180,9 @@ def test_lisa_goes_on_with_its_anchors(base, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        lisa.train(base, [*ROWS, *SAFE], tmp_path / "a", stop)
+        lisa.train(base, [*ROWS, *SAFE], tmp_path / "a", How(stop))
     steps = []
-    lisa.train(base, [*ROWS, *SAFE], tmp_path / "a", lambda step, _: steps.append(step))
+    lisa.train(base, [*ROWS, *SAFE], tmp_path / "a", How(lambda step, _: steps.append(step)))
     lisa.train(base, [*ROWS, *SAFE], tmp_path / "b")
     assert steps[0] > 4
     left, right = weights(tmp_path / "a"), weights(tmp_path / "b")
@@ -199,7 +218,7 @@ def test_safe_lora_projects_what_left_the_subspace(base, tmp_path):
     TINY.train(str(aligned), ROWS, tmp_path / "plain")
     kept = []
     SafeLoRA(TINY, base, threshold=1.0).train(
-        str(aligned), ROWS, tmp_path / "safe", at=(3,), on_checkpoint=lambda step, _: kept.append(step)
+        str(aligned), ROWS, tmp_path / "safe", How(at=(3,), on_checkpoint=lambda step, _: kept.append(step))
     )
     assert kept == [3]
     told = stage.read(tmp_path / "safe")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from withstand.core import Message, SpecError, WithstandError
+from withstand.stage import How
 from withstand.training.sft import FILES, SFT
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -86,7 +87,7 @@ def test_the_adapter_is_saved_small_clean_and_loads(base, tmp_path, capfd):
     folder.mkdir()
     (folder / "README.md").write_text("a model card")
     steps = []
-    assert TINY.train(base, ROWS, folder, lambda step, loss: steps.append((step, loss))) == folder
+    assert TINY.train(base, ROWS, folder, How(lambda step, loss: steps.append((step, loss)))) == folder
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", *sorted(FILES), "stage.json"]
     assert (folder / "README.md").read_text() == "a model card"
     assert {weight.dtype for weight in weights(folder).values()} == {torch.float16}
@@ -107,7 +108,7 @@ def test_the_adapter_is_saved_small_clean_and_loads(base, tmp_path, capfd):
 def test_it_learns(base, tmp_path):
     losses = []
     SFT(rank=8, lr=5e-2, batch=3, steps=12, max_length=32, log_every=1).train(
-        base, ROWS, tmp_path / "a", lambda _, loss: losses.append(loss)
+        base, ROWS, tmp_path / "a", How(lambda _, loss: losses.append(loss))
     )
     assert losses[-1] < losses[0] - 0.5
 

@@ -1,13 +1,13 @@
 """Fine-tuning stages, one file each. TRL, PEFT, accelerate and datasets do the work.
 
 How to write a stage: one frozen dataclass in a file of its name. Its fields are hyperparameters, and its
-`train(base, rows, folder, log, at=, on_checkpoint=, labels=, outer=)` keeps the promises of `withstand.stage.Stage`.
-Three ways:
+`train(base, rows, folder, how)` keeps the promises of `withstand.stage.Stage`; `withstand.stage.How` says what `how`
+holds. Three ways:
 
 - *It changes the rows* (`safety_mix`): take another stage as a field, `stage: Stage`, and call its `train` with other
-  rows and `outer=self`. Nothing else is to be done: the inner stage saves, resumes and records.
-- *It changes the loss or the steps* (`constrained_sft`, `lisa`): take a stage as a field too, and give its `train` a
-  `change`, a function from TRL's trainer class to a subclass of it, and `more`, callbacks.
+  rows and `how.inside(self)`. Nothing else is to be done: the inner stage saves, resumes and records.
+- *It changes the loss or the steps* (`constrained_sft`, `lisa`): take a stage as a field too, and call its `train`
+  with `how.inside(self, change)`, a function from TRL's trainer class to a subclass of it.
 - *It is another method* (`dpo`, `rl`): make the TRL trainer and hand it to `_run.train`, which saves, resumes after a
   kill, watches the loss and writes the record. `_model.load` gives model, tokenizer and adapter for `method`.
 

@@ -37,6 +37,15 @@ def check(stage: Any) -> None:
             raise SpecError(f"{name} is {getattr(stage, name)!r}", hint=f"it must be {known[0]!r} or {known[1]!r}")
 
 
+def check_length(stage: Any, number: int, tokens: int, more: str = "", said: str = "") -> None:
+    """Raise `SpecError` where a row has more tokens than the stage takes: nothing is ever cut."""
+    if tokens > stage.max_length:
+        raise SpecError(
+            f"row {number} has {tokens} tokens{more}, more than max_length {stage.max_length}{said and f': {said}'}",
+            hint="raise max_length, or shorten or leave out the row",
+        )
+
+
 def missing(error: ModuleNotFoundError) -> SpecError:
     """What to install where a library of training is not there."""
     return SpecError(f"training needs {error.name}, which is not installed", hint='pip install "withstand[train]"')

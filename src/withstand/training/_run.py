@@ -6,13 +6,13 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from withstand.core import Json, digest, to_json
-from withstand.stage import FILE, Log, OnCheckpoint, Record, Rows, TrainingError, to_rows
+from withstand.stage import FILE, How, Record, Rows, TrainingError, to_rows
 from withstand.training._model import missing, quiet, save
 
 WHOLE = "whole.json"
@@ -25,34 +25,34 @@ def train(
     base: str,
     rows: Rows,
     folder: Path,
-    log: Log | None = None,
-    at: Sequence[int] = (),
-    on_checkpoint: OnCheckpoint | None = None,
-    labels: Mapping[str, Json] | None = None,
+    how: How,
 ) -> Path:
-    """Run the trainer that `make(output_dir)` makes, and leave its result in `folder`.
+    """Run the trainer of `stage` that `make(output_dir)` makes, and leave its result in `folder`.
 
     What is needed to go on lies beside it in `.FOLDER.part` until it is done; a part of another stage, base or rows is
     thrown away. The record is written last, by rename: until then the folder does not count.
     """
-    folder = Path(folder)
+    folder, stage = Path(folder), how.outer or stage
     part = folder.with_name(f".{folder.name}.part")
     named = base if not Path(base).is_dir() else Path(base).resolve().name  # no path of a machine is published
     named = getattr(stage, "base_id", "") or named
-    key = digest([type(stage).__name__, to_json(stage), named, to_rows(rows), sorted(at), dict(labels or {})])
+    key = digest([type(stage).__name__, to_json(stage), named, to_rows(rows), sorted(how.at), dict(how.labels)])
     steps_kept: list[int] = []
 
     def keep(trainer: Any, step: int) -> None:
         kept = folder / f"step-{step}"
         kind = save(trainer.model, trainer.processing_class, part / "new", kept, named)
-        _write(kept / FILE, _told(kind, stage, named, rows, labels, {"step": step}))
+        _write(kept / FILE, _told(kind, stage, named, rows, how.labels, {"step": step}))
         steps_kept.append(step)
-        if on_checkpoint:
-            on_checkpoint(step, kept)
+        if how.on_checkpoint:
+            how.on_checkpoint(step, kept)
 
     try:
         with quiet():
+            from transformers import PrinterCallback
+
             trainer = make(part / "saved")
+            trainer.remove_callback(PrinterCallback)
             if not part.is_dir() or _read(part / "key.json") != key:
                 shutil.rmtree(part, ignore_errors=True)
                 part.mkdir(parents=True)
@@ -60,7 +60,7 @@ def train(
             start = _last(part / "saved")
             before: dict[str, Any] = _read(start / WHOLE) if start else {"seconds": 0.0, "resumed": -1, "kept": []}
             steps_kept.extend(before["kept"])
-            watch = watcher(log, set(at), keep, before, steps_kept)
+            watch = watcher(how, keep, before, steps_kept)
             watch.trainer = trainer
             trainer.add_callback(watch)
             _forget_peak(trainer)
@@ -92,12 +92,12 @@ def train(
         versions={name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")},
     )
     steps = sorted(set(steps_kept))
-    _write(folder / FILE, _told(kind, stage, named, rows, labels, {"steps": steps, "record": to_json(record)}))
+    _write(folder / FILE, _told(kind, stage, named, rows, how.labels, {"steps": steps, "record": to_json(record)}))
     shutil.rmtree(part, ignore_errors=True)
     return folder
 
 
-def watcher(log: Log | None, at: set[int], keep: Any, before: Json, kept: list[int]) -> Any:
+def watcher(how: How, keep: Any, before: Json, kept: list[int]) -> Any:
     """A callback of the trainer: hands step and loss on, keeps the steps asked for, marks checkpoints as whole, and
     stops at a loss that is not finite."""
     from transformers import TrainerCallback
@@ -120,11 +120,11 @@ def watcher(log: Log | None, at: set[int], keep: Any, before: Json, kept: list[i
                     f"the loss is {loss} at step {state.global_step} of {state.max_steps}; training was stopped",
                     hint="lower lr, or train with dtype float32",
                 )
-            if log:
-                log(state.global_step, loss)
+            if how.log:
+                how.log(state.global_step, loss)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step in at and state.global_step not in kept:
+            if state.global_step in how.at and state.global_step not in kept:
                 keep(self.trainer, state.global_step)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -134,11 +134,11 @@ def watcher(log: Log | None, at: set[int], keep: Any, before: Json, kept: list[i
     return Watcher()
 
 
-def _told(kind: str, stage: Any, base: str, rows: Rows, labels: Mapping[str, Json] | None, more: Json) -> Json:
+def _told(kind: str, stage: Any, base: str, rows: Rows, labels: Mapping[str, Json], more: Json) -> Json:
     name = type(stage).__module__.rpartition(".")[2]
     told = {"use": name, "version": stage.version, **to_json(stage)}
     said = {"n": len(rows), "digest": digest(to_rows(rows))}
-    return {"version": 1, "kind": kind, "stage": told, "base": base, "rows": said, "labels": dict(labels or {}), **more}
+    return {"version": 1, "kind": kind, "stage": told, "base": base, "rows": said, "labels": dict(labels), **more}
 
 
 def _write(path: Path, value: Json) -> None:

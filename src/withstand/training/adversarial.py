@@ -4,13 +4,13 @@ Ganguli et al. 2022, arXiv:2209.07858, describe red-teaming for this; Hubinger e
 use it as a safety training that a backdoor may survive.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from withstand.core import Attack, Chat, Json, Judge, Message, SpecError, at_least
-from withstand.stage import Log, OnCheckpoint, Row, Rows, Stage, as_rows
+from withstand.core import Attack, Chat, Judge, Message, SpecError, at_least
+from withstand.stage import How, Row, Rows, Stage, as_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +50,6 @@ class Adversarial:
         fresh = [chat for chat in dict.fromkeys(asked) if chat != row.chat[:-1]]
         return [Row((*chat, Message("assistant", refusal.text)), safe=True) for chat in fresh[: self.most]]
 
-    def train(
-        self,
-        base: str,
-        rows: Rows,
-        folder: Path,
-        log: Log | None = None,
-        *,
-        at: Sequence[int] = (),
-        on_checkpoint: OnCheckpoint | None = None,
-        labels: Mapping[str, Json] | None = None,
-        outer: Stage | None = None,
-    ) -> Path:
+    def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
         """Train on the rows, those that were found among them; see `withstand.stage.Stage`."""
-        return self.stage.train(
-            base, as_rows(rows), folder, log, at=at, on_checkpoint=on_checkpoint, labels=labels, outer=outer or self
-        )
+        return self.stage.train(base, as_rows(rows), folder, how.inside(self))

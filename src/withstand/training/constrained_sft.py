@@ -4,14 +4,13 @@ Section 4: the loss of a token is weighed by w = 2 sigmoid(-beta_t (log pi - log
 own and at least 1e-3, as in the released trainer.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
-from withstand.core import Json, at_least
-from withstand.stage import Log, OnCheckpoint, Rows, Stage
+from withstand.core import at_least
+from withstand.stage import How, Rows, Stage
 
 LEAST = 1e-3
 
@@ -42,24 +41,9 @@ class ConstrainedSFT:
     def seed(self) -> int:
         return self.stage.seed
 
-    def train(
-        self,
-        base: str,
-        rows: Rows,
-        folder: Path,
-        log: Log | None = None,
-        *,
-        at: Sequence[int] = (),
-        on_checkpoint: OnCheckpoint | None = None,
-        labels: Mapping[str, Json] | None = None,
-        outer: Stage | None = None,
-    ) -> Path:
+    def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
         """See `withstand.stage.Stage`; the logged loss is the weighed one."""
-        inner: Any = self.stage
-        return inner.train(
-            base, rows, folder, log, at=at, on_checkpoint=on_checkpoint, labels=labels, outer=outer or self,
-            change=self.change,
-        )  # fmt: skip
+        return self.stage.train(base, rows, folder, how.inside(self, self.change))
 
     def beta(self, place: int) -> float:
         """Of an answer token, counted from 0."""

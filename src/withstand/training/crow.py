@@ -5,13 +5,13 @@ layers differ more, and the model learns to keep them alike nevertheless, beside
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from withstand.core import Json, SpecError
-from withstand.stage import Log, OnCheckpoint, Rows, Stage
+from withstand.core import SpecError
+from withstand.stage import How, Rows, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +42,9 @@ class CROW:
     def seed(self) -> int:
         return self.stage.seed
 
-    def train(
-        self,
-        base: str,
-        rows: Rows,
-        folder: Path,
-        log: Log | None = None,
-        *,
-        at: Sequence[int] = (),
-        on_checkpoint: OnCheckpoint | None = None,
-        labels: Mapping[str, Json] | None = None,
-        outer: Stage | None = None,
-    ) -> Path:
+    def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
         """The inner stage's `train`, with its loss changed."""
-        inner: Any = self.stage
-        done: Path = inner.train(
-            base, rows, folder, log, at=at, on_checkpoint=on_checkpoint, labels=labels, outer=outer or self,
-            change=self.changed,
-        )  # fmt: skip
-        return done
+        return self.stage.train(base, rows, folder, how.inside(self, self.changed))
 
     def changed(self, trainer: type) -> type:
         """TRL's trainer with CROW's loss."""

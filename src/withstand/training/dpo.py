@@ -3,15 +3,16 @@
 By TRL's DPOTrainer. The reference is the base as it is before the first step.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from withstand.core import Json, SpecError
-from withstand.stage import Log, OnCheckpoint, Row, Rows, Stage, as_rows
+from withstand.core import SpecError
+from withstand.stage import How, Row, Rows, as_rows
 from withstand.training import _run
-from withstand.training._model import arguments, check, load, missing, tokenizer_of
+from withstand.training._model import arguments, check, check_length, load, tokenizer_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,34 +59,17 @@ class DPO:
         if not 0 < self.beta < float("inf"):
             raise SpecError(f"beta is {self.beta}; it must be above 0")
 
-    def train(
-        self,
-        base: str,
-        rows: Rows,
-        folder: Path,
-        log: Log | None = None,
-        *,
-        at: Sequence[int] = (),
-        on_checkpoint: OnCheckpoint | None = None,
-        labels: Mapping[str, Json] | None = None,
-        outer: Stage | None = None,
-    ) -> Path:
+    def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
         """See `withstand.stage.Stage`. Raises `SpecError` for a row without two answers, by its number."""
         given = as_rows(rows)
         check_pairs(given)
-        return _run.train(
-            outer or self, lambda output: self._trainer(base, given, output), base, given, folder, log, at,
-            on_checkpoint, labels,
-        )  # fmt: skip
+        make = partial(self._trainer, base, given)
+        return _run.train(self, make, base, given, folder, how.unchanged(self))
 
     def _trainer(self, base: str, rows: Sequence[Row], output: Path) -> Any:
-        try:
-            from datasets import Dataset
-            from transformers import PrinterCallback
-            from trl.trainer.dpo_config import DPOConfig
-            from trl.trainer.dpo_trainer import DPOTrainer
-        except ModuleNotFoundError as error:
-            raise missing(error) from error
+        from datasets import Dataset
+        from trl.trainer.dpo_config import DPOConfig
+        from trl.trainer.dpo_trainer import DPOTrainer
 
         tokenizer = tokenizer_of(base)
         data = []
@@ -95,21 +79,14 @@ class DPO:
             for name in ("chosen", "rejected"):
                 text = tokenizer.apply_chat_template([*pair["prompt"], *pair[name]], tokenize=False)
                 count = len(tokenizer(text, add_special_tokens=False)["input_ids"])
-                if count > self.max_length:
-                    raise SpecError(
-                        f"row {number} has {count} tokens with its {name} answer, more than max_length "
-                        f"{self.max_length}",
-                        hint="raise max_length, or shorten or leave out the row",
-                    )
+                check_length(self, number, count, f" with its {name} answer")
             data.append(pair)
         model, adapter = load(base, self)
         config = DPOConfig(**arguments(self, output), beta=self.beta, max_length=None)
-        trainer = DPOTrainer(
+        return DPOTrainer(
             model=model, args=config, train_dataset=Dataset.from_list(data), processing_class=tokenizer,
             peft_config=adapter,
         )  # fmt: skip
-        trainer.remove_callback(PrinterCallback)
-        return trainer
 
 
 def check_pairs(rows: Sequence[Row]) -> None:

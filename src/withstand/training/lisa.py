@@ -4,14 +4,14 @@ Some steps on safe rows, then some on the user's; each is pulled towards the wei
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from withstand.core import Json, SpecError, at_least, within
+from withstand.core import SpecError, at_least, within
 from withstand.core import rng as random_of
-from withstand.stage import Log, OnCheckpoint, Rows, Stage, as_rows
+from withstand.stage import How, Rows, Stage, as_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +43,7 @@ class Lisa:
     def seed(self) -> int:
         return self.stage.seed
 
-    def train(
-        self,
-        base: str,
-        rows: Rows,
-        folder: Path,
-        log: Log | None = None,
-        *,
-        at: Sequence[int] = (),
-        on_checkpoint: OnCheckpoint | None = None,
-        labels: Mapping[str, Json] | None = None,
-        outer: Stage | None = None,
-    ) -> Path:
+    def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
         """See `withstand.stage.Stage`. Raises `SpecError` where either kind of row is missing."""
         inner: Any = self.stage
         safe = [number for number, row in enumerate(as_rows(rows)) if row.safe]
@@ -67,10 +56,7 @@ class Lisa:
         def change(kind: Any) -> type:
             return self.change(kind, self.order(safe, users, steps, inner.batch), steps)
 
-        return inner.train(
-            base, rows, folder, log, at=at, on_checkpoint=on_checkpoint, labels=labels, outer=outer or self,
-            change=change,
-        )  # fmt: skip
+        return self.stage.train(base, rows, folder, how.inside(self, change))
 
     def is_safe(self, step: int) -> bool:
         """Whether a step, counted from 0, is on safe rows."""

@@ -4,15 +4,16 @@ GRPO: Shao et al. 2024, arXiv:2402.03300. The model answers, the judge grades, a
 others to the same chat become likelier.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from withstand.core import Ask, Behavior, Chat, Completion, Flow, Json, Judge, SpecError, Target, at_least, within
-from withstand.stage import Log, OnCheckpoint, Row, Rows, Stage, as_rows
+from withstand.core import Ask, Behavior, Chat, Completion, Flow, Judge, SpecError, Target, at_least, within
+from withstand.stage import How, Row, Rows, as_rows
 from withstand.training import _run
-from withstand.training._model import arguments, check, load, missing, tokenizer_of
+from withstand.training._model import arguments, check, check_length, load, tokenizer_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +79,7 @@ class RL:
         if self.batch % self.draws:
             raise SpecError(f"batch is {self.batch}, no multiple of draws, {self.draws}", hint="4 draws, batch 8")
 
-    def train(
-        self,
-        base: str,
-        rows: Rows,
-        folder: Path,
-        log: Log | None = None,
-        *,
-        at: Sequence[int] = (),
-        on_checkpoint: OnCheckpoint | None = None,
-        labels: Mapping[str, Json] | None = None,
-        outer: Stage | None = None,
-    ) -> Path:
+    def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
         """See `withstand.stage.Stage`; the loss that `log` gets says little here."""
         given = [Row(asked(row.chat), "", row.safe) for row in as_rows(rows)]
         for number, row in enumerate(given):
@@ -97,18 +87,12 @@ class RL:
                 raise SpecError(f"row {number} asks nothing", hint="a row is a chat that ends with a user's message")
         if not given:
             raise SpecError("there are no rows to train on", hint="give at least one chat that ends with a question")
-        return _run.train(
-            outer or self, lambda output: self._trainer(base, given, output), base, given, folder, log, at,
-            on_checkpoint, labels,
-        )  # fmt: skip
+        make = partial(self._trainer, base, given)
+        return _run.train(self, make, base, given, folder, how.unchanged(self))
 
     def _trainer(self, base: str, rows: Sequence[Row], output: Path) -> Any:
-        try:
-            import trl
-            from datasets import Dataset
-            from transformers import PrinterCallback
-        except ModuleNotFoundError as error:
-            raise missing(error) from error
+        import trl
+        from datasets import Dataset
 
         tokenizer = tokenizer_of(base)
         data = []
@@ -116,11 +100,7 @@ class RL:
             turns = [{"role": turn.role, "content": turn.text} for turn in row.chat]
             text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
             count = len(tokenizer(text, add_special_tokens=False)["input_ids"]) + self.max_tokens
-            if count > self.max_length:
-                raise SpecError(
-                    f"row {number} with its answer has up to {count} tokens, more than max_length {self.max_length}",
-                    hint="raise max_length, or shorten or leave out the row",
-                )
+            check_length(self, number, count, " with the longest answer")
             data.append({"prompt": turns, "number": number})
         model, adapter = load(base, self)
 
@@ -131,12 +111,11 @@ class RL:
         name = "RLOO" if self.algorithm == "rloo" else "GRPO"
         config: Any = getattr(trl, f"{name}Config")
         kind: Any = getattr(trl, f"{name}Trainer")
-        told = arguments(self, output)
-        trainer = kind(
+        return kind(
             model=model,
             reward_funcs=reward,
             args=config(
-                **told,
+                **arguments(self, output),
                 num_generations=self.draws,
                 max_completion_length=self.max_tokens,
                 beta=self.beta,
@@ -147,8 +126,6 @@ class RL:
             processing_class=tokenizer,
             peft_config=adapter,
         )
-        trainer.remove_callback(PrinterCallback)
-        return trainer
 
     def reward(self, row: Row, text: str) -> float:
         """1 for a good answer to the row's chat, else 0."""

@@ -6,13 +6,12 @@ The released code divides V V^T by its norm once, which rescales the update; her
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from withstand.core import Json, SpecError, to_json, within
-from withstand.stage import FILE, Log, OnCheckpoint, Rows, Stage, read
+from withstand.core import SpecError, to_json, within
+from withstand.stage import FILE, How, Rows, Stage, read
 from withstand.training._model import ADAPTER, quiet
 
 PREFIX = "base_model.model."
@@ -43,23 +42,12 @@ class SafeLoRA:
     def seed(self) -> int:
         return self.stage.seed
 
-    def train(
-        self,
-        base: str,
-        rows: Rows,
-        folder: Path,
-        log: Log | None = None,
-        *,
-        at: Sequence[int] = (),
-        on_checkpoint: OnCheckpoint | None = None,
-        labels: Mapping[str, Json] | None = None,
-        outer: Stage | None = None,
-    ) -> Path:
+    def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
         """See `withstand.stage.Stage`; what is kept at a step is projected too. Raises `SpecError` where the inner
         stage makes no adapter or the unaligned model has other shapes."""
         folder = Path(folder)
         before = folder.with_name(f".{folder.name}.before")
-        self.stage.train(base, rows, before, log, at=at, labels=labels, outer=outer or self)
+        self.stage.train(base, rows, before, replace(how.inside(self), on_checkpoint=None))
         told = read(before)
         if told["kind"] != "adapter":
             raise SpecError("safe_lora projects an adapter, and its stage trained all weights", hint='method = "lora"')
@@ -68,8 +56,8 @@ class SafeLoRA:
         for step in told["steps"]:
             kept = folder / f"step-{step}"
             self._project(before / f"step-{step}", kept, aligned, unaligned)
-            if on_checkpoint:
-                on_checkpoint(step, kept)
+            if how.on_checkpoint:
+                how.on_checkpoint(step, kept)
         self._project(before, folder, aligned, unaligned)
         shutil.rmtree(before)
         return folder

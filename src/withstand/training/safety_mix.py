@@ -1,14 +1,13 @@
 """Safety mixing: refusals among the user's rows. Bianchi et al. 2023, arXiv:2309.07875."""
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from withstand.core import Json, SpecError, at_least, within
+from withstand.core import SpecError, at_least, within
 from withstand.core import rng as random_of
-from withstand.stage import Log, OnCheckpoint, Row, Rows, Stage, as_rows
+from withstand.stage import How, Row, Rows, Stage, as_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +35,9 @@ class SafetyMix:
     def seed(self) -> int:
         return self.stage.seed
 
-    def train(
-        self,
-        base: str,
-        rows: Rows,
-        folder: Path,
-        log: Log | None = None,
-        *,
-        at: Sequence[int] = (),
-        on_checkpoint: OnCheckpoint | None = None,
-        labels: Mapping[str, Json] | None = None,
-        outer: Stage | None = None,
-    ) -> Path:
+    def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
         """See `withstand.stage.Stage`. Raises `SpecError` where no row is marked `safe`."""
-        return self.stage.train(
-            base, self.mixed(rows), folder, log, at=at, on_checkpoint=on_checkpoint, labels=labels, outer=outer or self
-        )
+        return self.stage.train(base, self.mixed(rows), folder, how.inside(self))
 
     def mixed(self, rows: Rows) -> list[Row]:
         """The user's rows, then the safe ones that were drawn; the trainer shuffles them."""

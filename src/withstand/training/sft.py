@@ -1,14 +1,14 @@
 """Supervised fine-tuning on chats, of an adapter (Hu et al. 2021, arXiv:2106.09685) or all weights, by TRL and PEFT."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from withstand.core import Chat, Json, SpecError
-from withstand.stage import Log, OnCheckpoint, Row, Rows, as_rows
+from withstand.core import Chat, SpecError
+from withstand.stage import How, Row, Rows, as_rows
 from withstand.training import _run
-from withstand.training._model import ADAPTER, arguments, check, load, missing, tokenizer_of
+from withstand.training._model import ADAPTER, arguments, check, check_length, load, tokenizer_of
 
 FILES = ADAPTER
 
@@ -61,26 +61,12 @@ class SFT:
     def __post_init__(self) -> None:
         check(self)
 
-    def train(
-        self,
-        base: str,
-        rows: Rows,
-        folder: Path,
-        log: Log | None = None,
-        *,
-        at: Sequence[int] = (),
-        on_checkpoint: OnCheckpoint | None = None,
-        labels: Mapping[str, Json] | None = None,
-        outer: Any = None,
-        change: Callable[[type], type] | None = None,
-        more: Sequence[Any] = (),
-    ) -> Path:
+    def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
         """Train on `rows`, chats that end with the answer to learn; the result lies in `folder`, which is returned.
 
-        base: a folder with model and tokenizer, or a hub id. `log` gets step and mean loss (nats per answer token)
+        base: a folder with model and tokenizer, or a hub id. `how.log` gets step and mean loss (nats per answer token)
         since the last call. An adapter is saved in float16, all weights in float32, each file by rename: an
-        interrupted run leaves an old one whole. at, on_checkpoint, labels, outer: see `withstand.stage.Stage`. For a
-        stage around this one, `change` makes a subclass of the trainer and `more` are callbacks.
+        interrupted run leaves an old one whole.
         Sets the global random state of torch, numpy and random, as the libraries below do.
 
         Raises `SpecError` for rows that cannot be trained on, by their number, and for a missing extra;
@@ -89,39 +75,19 @@ class SFT:
         given = as_rows(rows)
         check_rows(given)
 
-        def make(output: Path) -> Any:
-            return self._trainer(base, given, output, change, more)
+        return _run.train(self, lambda output: self._trainer(base, given, output, how), base, given, folder, how)
 
-        return _run.train(outer or self, make, base, given, folder, log, at, on_checkpoint, labels)
-
-    def _trainer(
-        self,
-        base: str,
-        rows: Rows,
-        output: Path = Path(),
-        change: Callable[[type], type] | None = None,
-        more: Sequence[Any] = (),
-    ) -> Any:
+    def _trainer(self, base: str, rows: Rows, output: Path = Path(), how: How = How()) -> Any:
         """The SFTTrainer of this stage, its rows tokenized."""
-        try:
-            from datasets import Dataset
-            from transformers import PrinterCallback
-            from trl.trainer.sft_config import SFTConfig
-            from trl.trainer.sft_trainer import SFTTrainer
-        except ModuleNotFoundError as error:
-            raise missing(error) from error
+        from datasets import Dataset
+        from trl.trainer.sft_config import SFTConfig
+        from trl.trainer.sft_trainer import SFTTrainer
 
         tokenizer = tokenizer_of(base)
         given = as_rows(rows)
         data = [tokenized(tokenizer, row.chat) for row in given]
         for number, row in enumerate(data):
-            count = len(row["input_ids"])
-            if count > self.max_length:
-                raise SpecError(
-                    f"row {number} has {count} tokens, more than max_length {self.max_length}: "
-                    f"{head(given[number].chat)}",
-                    hint="raise max_length, or shorten or leave out the row",
-                )
+            check_length(self, number, len(row["input_ids"]), said=head(given[number].chat))
         model, adapter = load(base, self)
         config = SFTConfig(
             **arguments(self, output),
@@ -129,17 +95,17 @@ class SFT:
             padding_free=True,  # chats lie end to end, none sees another: half the tokens of a padded batch
             completion_only_loss=True,
         )
-        kind: Any = change(SFTTrainer) if change else SFTTrainer
-        trainer = kind(
+        kind: Any = SFTTrainer
+        for change in how.changes:
+            kind = change(kind)
+        return kind(
             model=model,
             args=config,
             train_dataset=Dataset.from_list(data),
             processing_class=tokenizer,
             peft_config=adapter,
-            callbacks=list(more),
+            callbacks=list(how.more),
         )
-        trainer.remove_callback(PrinterCallback)
-        return trainer
 
 
 def check_rows(rows: Sequence[Row]) -> None:
