@@ -255,7 +255,8 @@ class JointAttack(Protocol):
 
 class Judge(Protocol):
     """Says of each completion whether it shows the behavior. `method` is shown beside every rate it gave. One with a
-    number `waits` is not asked: so many people must have labeled an answer (see `rejudge.by_people`)."""
+    number `waits` is not asked: so many people must have labeled an answer (see `rejudge.by_people`). One that says
+    `utility = True` tells right answers from wrong: its success is a right one."""
 
     @property
     def method(self) -> Literal["string matching", "rule", "model", "people"]: ...
