@@ -81,7 +81,7 @@ MAY_IMPORT = {
     "flows": {"core"},
     "lanes": {"core", "device"},
     "drive": {"core", "find", "lanes", "store"},
-    "choose": {"core", "find", "spec"},
+    "choose": {"core", "find", "grammar", "spec"},
     "plan": {"core", "find", "choose", "flows", "grammar", "spec"},
     "memory": {"core", "find", "plan"},
     "line": {"choose", "core", "drive", "find", "flows", "frozen", "memory", "plan", "spec", "store"},

@@ -18,11 +18,11 @@ from typing import Any
 from withstand import sequential, stats
 from withstand.core import Json, SpecError, digest, dumps
 from withstand.report.cases import cases
-from withstand.report.counts import OUTCOMES, SCORED
+from withstand.report.counts import HITS, OUTCOMES, SCORED
 from withstand.report.graded import graded, rows_of
 from withstand.report.html import html
 from withstand.report.summary import find_run, summarize
-from withstand.report.words import count
+from withstand.report.words import count, measures
 from withstand.report.write import HTML_CASES, save
 from withstand.spec import to_toml
 from withstand.store import RunRow, Store
@@ -185,13 +185,18 @@ def _figures(summary: Json, rows: Iterable[Json]) -> Iterator[str]:
 
 def figures(cell: Json, rows: Sequence[Json], watched: bool = False) -> dict[str, Any]:
     """Counts, rates, intervals and bounds of a cell from its cases alone; the corrected rate needs labels."""
-    hits = ("refused", "filtered") if cell["benign"] else ("success",)
+    what = measures(cell)
+    hits = HITS[what]
     told = _by_behavior(rows)
     counted, scored = _columns(told, hits)
     unknown = [each["unscored"] + each["error"] for each in told]
     wanted = [sum(each.values()) for each in told]
     rate, ends = stats.mean_rate(counted, scored), _ends(counted, scored, watched and not cell["benign"])
     found: dict[str, Any] = {name: sum(each[name] for each in told) for name in OUTCOMES} | {"cases": sum(wanted)}
+    if what == "utility":
+        low, high = ends or (None, None)
+        utility = {"n": sum(scored), "rate": rate, "low": low, "high": high}
+        return found | {"asr": None, "over_refusal": None, "utility": utility}
     if cell["benign"]:
         return found | {"asr": None, "over_refusal": rate, "over_refusal_interval": ends}
     bounds = stats.rate_bounds(counted, unknown, wanted)

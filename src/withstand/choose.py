@@ -1,17 +1,18 @@
-"""Which behaviors of a suite a run uses, and test cases that come from elsewhere."""
+"""Which suites and behaviors a run uses, and test cases that come from elsewhere."""
 
 import difflib
 import ipaddress
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from withstand import find
 from withstand.core import Behavior, Json, Message, SpecError, Suite, TestCase, digest, draw, is_purged, to_json, user
+from withstand.grammar import spec_of
 from withstand.spec import RunSpec, choice_of
 
 
@@ -55,7 +56,8 @@ class Given:
 def choose(suite_spec: Mapping[str, Any], spec: RunSpec, offline: bool, twin_of: Suite | None = None) -> Chosen:
     """Load a suite and choose among its behaviors; a suite's own limit, where and ids stand instead of the run's.
 
-    A benign twin follows the split of its suite and the run's limit; where and ids speak of the suite alone.
+    A benign twin, as the questions of utility, follows the split of its suite and the run's limit; where and ids speak
+    of the suite alone.
     """
     own = dict(suite_spec)
     said = choice_of({name: own.pop(name) for name in ("limit", "where", "ids") if name in own})
@@ -75,6 +77,73 @@ def choose(suite_spec: Mapping[str, Any], spec: RunSpec, offline: bool, twin_of:
     if not behaviors:
         raise SpecError(f"{label}: no behavior is left", hint="loosen --where, --ids or the split")
     return Chosen(label, suite, tuple(stratified(behaviors, spec.seed)[:limit]), checksum)
+
+
+def add_twins(suites: list[Chosen], spec: RunSpec, offline: bool) -> dict[int, int]:
+    """Append the benign twins that are not there yet; the place of each harmful suite's twin, by its own place."""
+    twins = {}
+    for place, chosen in enumerate(tuple(suites)):
+        twin = spec.benign or (spec_of(chosen.suite.benign) if chosen.suite.benign else None)
+        if chosen.benign or twin is None or twin["use"] == "none":
+            continue
+        found = choose(twin, spec, offline, twin_of=chosen.suite)
+        if not found.benign:
+            raise SpecError(
+                f"{find.label('suite', twin)} holds behaviors that are not benign",
+                hint="--benign none leaves it out; a file of your own says harmless=true",
+            )
+        if found not in suites:
+            suites.append(found)
+        twins[place] = suites.index(found)
+    return twins
+
+
+def add_questions(suites: list[Chosen], spec: RunSpec, offline: bool) -> int | None:
+    """Append the suite that utility is measured with, if it is not there yet; its place."""
+    if spec.utility is None or spec.utility["use"] == "none":
+        return None
+    found = choose(spec.utility, spec, offline, twin_of=suites[0].suite)
+    name = find.label("suite", spec.utility)
+    if not found.benign:
+        raise SpecError(
+            f"{name} holds behaviors that are not benign: utility is measured with what should be answered",
+            hint="--utility everyday, or a file of your own with harmless=true and judge=multiple_choice",
+        )
+    if not _tells_right(found):
+        raise SpecError(
+            f"the judge of {name}, {found.suite.judge}, does not tell right answers from wrong",
+            hint="give it one that does: csv:FILE,target_string=COLUMN,harmless=true,judge=multiple_choice",
+        )
+    if lacking := [behavior.id for behavior in found.behaviors if not behavior.target_string.strip()]:
+        raise SpecError(
+            f"{name}: {len(lacking)} of {len(found.behaviors)} questions have no right answer, such as {lacking[0]!r}",
+            hint="target_string=COLUMN names the column that holds it",
+        )
+    if found not in suites:
+        suites.append(found)
+    return suites.index(found)
+
+
+def uncounted(suites: Sequence[Chosen]) -> Iterator[str]:
+    """Suites of the grid whose right answers nobody will count."""
+    for chosen in suites:
+        if chosen.benign and _tells_right(chosen):
+            yield f"{chosen.label} is asked for over-refusal alone: --utility {chosen.label} counts right answers"
+
+
+def _tells_right(chosen: Chosen) -> bool:
+    return getattr(find.build("judge", chosen.suite.judge), "utility", False)
+
+
+def told_apart(suites: Sequence[Chosen]) -> list[Chosen]:
+    """Two suites of one name and split (two CSV files) get a number, so that a report can tell them apart."""
+    seen: Counter[tuple[str, str]] = Counter()
+    told = []
+    for chosen in suites:
+        name = (chosen.label, chosen.suite.split)
+        seen[name] += 1
+        told.append(chosen if seen[name] == 1 else replace(chosen, label=f"{chosen.label} ({seen[name]})"))
+    return told
 
 
 def _has_splits(suite: Suite) -> bool:

@@ -104,6 +104,7 @@ def cli() -> None:
 @click.option("--defense", "-d", multiple=True, metavar="D", help="Defense before the target, or none; repeats.")
 @click.option("--judge", "-j", metavar="J", help="Judge; default: the suite's.")
 @click.option("--benign", metavar="S|none", help="Prompts that must not be refused; default: the suite's twin.")
+@click.option("--utility", metavar="S|none", help="Questions with a right answer, such as everyday; default: none.")
 @click.option("--samples", type=int, metavar="K", help="Completions per test case.")
 @click.option("--temperature", type=float, metavar="T", help="Of the target; default 0.")
 @click.option("--max-tokens", type=int, metavar="N", help="Of an answer; default: the suite's.")

@@ -10,6 +10,7 @@ import numpy as np
 from withstand import paired, stats
 from withstand.core import Json, SpecError, digest
 from withstand.frozen import given_label
+from withstand.report.counts import HITS
 from withstand.report.graded import DIMENSIONS, Graded, graded
 from withstand.report.summary import find_run
 from withstand.report.words import count, head_of, percent, series
@@ -94,21 +95,24 @@ class Pair:
 
 
 def matched(a: Sequence[Graded], b: Sequence[Graded]) -> tuple[list[Pair], list[str]]:
-    """The pairs of harmful cells, then of benign ones, and notes on what has no counterpart.
+    """The pairs of harmful cells, then of over-refusal, then of utility, and notes on what has no counterpart.
 
     Cells belong together where their labels do. Where each side has one value of its own (one target here, another
     there), that is what is compared. Raises `SpecError` where it cannot be told which belongs to which.
     """
     pairs: list[Pair] = []
     notes: list[str] = []
-    for benign in (False, True):
-        one, other = ([cell for cell in cells if cell.benign is benign] for cells in (a, b))
-        if one and other:
+    for what in HITS:
+        one, other = ([cell for cell in cells if cell.measures == what] for cells in (a, b))
+        if what == "utility" and one and other and {c.suite for c in one}.isdisjoint(c.suite for c in other):
+            notes.append("utility was measured with another suite on each side: it is left out")
+        elif one and other:
             found, said = _matched(one, other)
             pairs += found
             notes += said
         elif one or other:
-            notes.append(f"{'benign' if benign else 'harmful'} cells on one side only are left out")
+            kind = {"harm": "harmful", "over-refusal": "benign", "utility": "utility"}[what]
+            notes.append(f"{kind} cells on one side only are left out")
     pairs = [pair for pair in pairs if pair.a != pair.b]
     if not pairs:
         raise SpecError("both sides are the same cells: nothing to compare", hint="name two runs, or --by target")
@@ -261,10 +265,12 @@ def _row(pair: Pair, texts: Mapping[str, Json], margin: float, reveal: bool) -> 
     if pair.b.cases and not pair.a.cases:
         notes.append("B was sent test cases that were found before: a transfer where the target has changed")
     limits = found.limits() if found else None
+    worse = -1 if pair.a.measures == "utility" else 1  # of right answers fewer are worse
     return {
         "label": pair.label,
         "varied": list(pair.varied),
         "benign": pair.a.benign,
+        "measures": pair.a.measures,
         "a": _of(pair.a, keys),
         "b": _of(pair.b, keys),
         "behaviors": found.behaviors if found else 0,
@@ -274,8 +280,8 @@ def _row(pair: Pair, texts: Mapping[str, Json], margin: float, reveal: bool) -> 
         "p": found.p if found else None,
         "method": found.method if found else "",
         "p_unchanged": found.unchanged(margin) if found else None,
-        "worse": list(changes(pair, texts, 1, reveal)),
-        "better": list(changes(pair, texts, -1, reveal)),
+        "worse": list(changes(pair, texts, worse, reveal)),
+        "better": list(changes(pair, texts, -worse, reveal)),
         "notes": notes,
     }
 

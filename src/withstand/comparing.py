@@ -38,7 +38,7 @@ def compare(
     """Set B beside A, behavior by behavior: the difference with its interval, a paired test, and what changed.
 
     A and B are runs, or parts of runs: RUN:target=T, RUN:defense=D, RUN:attack=A. With --by, A is the last run by
-    default. Over-refusal stands below.
+    default. Over-refusal and utility stand below.
     """
     import json
 
@@ -102,24 +102,22 @@ def _compared(
 def _print(found: dict[str, Any]) -> None:
     from withstand import console
     from withstand.report import compared
+    from withstand.report.words import COUNTED
 
     console.put(f"A: {found['a']}")
     for label in found["b"]:
         console.put(f"B: {label}")
-    for benign, what in ((False, "broken"), (True, "refused")):
-        rows = [row for row in found["rows"] if row["benign"] is benign]
-        if rows:
-            columns = ["over-refusal" if benign else "", f"{what} in A", "in B", "B - A, points (95 %)", "p",
-                       f"p ({found['correction']})", "worse", "better", "rate in B"]  # fmt: skip
-            console.out.print(console.fields_table([compared.texts(row) for row in rows], columns))
+    for what, rows in compared.tables(found["rows"]):
+        columns = ["" if what == "harm" else what, f"{COUNTED[what]} in A", "in B", "B - A, points (95 %)", "p",
+                   f"p ({found['correction']})", "worse", "better", "rate in B"]  # fmt: skip
+        console.out.print(console.fields_table([compared.texts(row) for row in rows], columns))
     for row in found["rows"]:
-        for direction, name in (("worse", "more often"), ("better", "less often")):
+        for direction in ("worse", "better"):
             if row[direction]:
                 listed = [compared.change(each) for each in row[direction][:MOST]]
                 more = len(row[direction]) - len(listed)
                 listed += [f"{more} more (--json, or -o FILE.html)"] if more else []
-                what = "refused" if row["benign"] else "broken"
-                console.put(f"{row['name']}, {what} {name} in B: {', '.join(listed)}")
+                console.put(f"{row['name']}, {compared.turned(row, direction)} in B: {', '.join(listed)}")
     for note in compared.notes(found):
         console.say(f"note: {note}")
 

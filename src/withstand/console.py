@@ -17,7 +17,7 @@ from rich.table import Table
 
 from withstand.core import Json
 from withstand.drive import Tally
-from withstand.report.words import count, visible
+from withstand.report.words import count, ends_of, measures, visible
 from withstand.store import STAGES
 
 out = Console(
@@ -125,11 +125,12 @@ def rate(value: float | None, interval: Sequence[float] | None = None) -> str:
 
 
 def cells_table(cells: Sequence[Json]) -> Table:
-    """The harmful cells with their over-refusal; benign cells where a run has no other.
+    """The harmful cells with over-refusal and utility beside them; benign cells where a run has no other.
 
     What is the same in every row is said once, above.
     """
-    shown = [cell for cell in cells if not cell["benign"]] or list(cells)
+    shown = [cell for cell in cells if not cell["benign"]]
+    shown = shown or [cell for cell in cells if measures(cell) != "utility"] or list(cells)
     labels = ["target", "defense", "attack"]
     same = [name for name in labels[:2] if len({cell[name] for cell in shown}) == 1]
     title = ", ".join(shown[0][name] for name in same if shown[0][name] != "none")
@@ -138,7 +139,8 @@ def cells_table(cells: Sequence[Json]) -> Table:
         if name not in same:
             table.add_column(name, overflow="fold")
     told = any(cell["asr_corrected"] for cell in shown)  # by a calibration of the judge
-    rates = ("broken", "ASR (95 %)", *["corrected"] * told, "any draw", "over-refusal")
+    asked = any(cell.get("utility") for cell in shown)
+    rates = ("broken", "ASR (95 %)", *["corrected"] * told, "any draw", "over-refusal", *["utility"] * asked)
     for name in (*rates, "unscored", "errors", "asks"):
         table.add_column(name, justify="right", no_wrap=True)
     for cell in shown:
@@ -150,6 +152,7 @@ def cells_table(cells: Sequence[Json]) -> Table:
             *[_corrected(cell["asr_corrected"])] * told,
             _any_draw(cell["asr_at_k"]),
             rate(cell["over_refusal"], cell["over_refusal_interval"]),
+            *[rate((cell["utility"] or {}).get("rate"), ends_of(cell["utility"]))] * asked,
             str(cell["unscored"]),
             str(cell["error"]),
             f"{cell['asks']:,}",

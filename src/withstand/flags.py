@@ -16,8 +16,8 @@ from withstand.spec import RunSpec, read_spec, run_spec
 
 SPEC_FLAGS = (
     "spec_file", "suite", "data", "split", "limit", "where", "ids", "target", "attack", "defense", "judge", "benign",
-    "samples", "temperature", "max_tokens", "until_success", "stop_when_decided", "budget", "seed", "revision",
-    "cases_from",
+    "utility", "samples", "temperature", "max_tokens", "until_success", "stop_when_decided", "budget", "seed",
+    "revision", "cases_from",
 )  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def spec_from(given: Mapping[str, Any]) -> RunSpec:
     for name in ("suite", "target", "attack", "defense"):
         if given[name]:
             spec[name] = [_one(name, text) for text in given[name]]
-    for name in ("judge", "benign", "samples", "limit", "seed", "cases_from", "stop_when_decided"):
+    for name in ("judge", "benign", "utility", "samples", "limit", "seed", "cases_from", "stop_when_decided"):
         if given[name] is not None:
             spec[name] = given[name]
     if given["until_success"]:

@@ -71,9 +71,9 @@ def lines(cells: Sequence[Graded], limits: Limits, pairs: Sequence[Pair], lost: 
     for cell in cells:
         limit = limits.over_refusal if cell.benign else limits.asr
         gate = "max-over-refusal" if cell.benign else "max-asr"
-        if limit is not None:
+        if limit is not None and not cell.utility:
             found.append(_rate(gate, names[id(cell)], cell, limit))
-    if limits.over_refusal is not None and not any(cell.benign for cell in cells):
+    if limits.over_refusal is not None and all(cell.measures != "over-refusal" for cell in cells):
         found.append(_nothing("max-over-refusal", "no benign cell", limits.over_refusal, "no benign prompts were sent"))
     if limits.asr is not None and all(cell.benign for cell in cells):
         found.append(_nothing("max-asr", "no harmful cell", limits.asr, "no harmful behaviors were sent"))
@@ -237,7 +237,8 @@ _LEFT_OUT = ("run", "behaviors", "reused", "identity")
 
 
 def _written(cell: Graded, digests: Mapping[str, str]) -> dict[str, Any]:
-    facts = {name: getattr(cell, name) for name in Graded.__slots__ if name not in _LEFT_OUT}
+    left_out = _LEFT_OUT if cell.utility else (*_LEFT_OUT, "utility")
+    facts = {name: getattr(cell, name) for name in Graded.__slots__ if name not in left_out}
     behaviors = sorted(cell.behaviors.items(), key=lambda item: item[1].id)
     return {
         **facts,

@@ -1,12 +1,21 @@
 """A spec made ready: suites loaded, behaviors chosen, components built, the grid of cells laid out and checked."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from withstand import find
-from withstand.choose import Chosen, Given, cases_file, check_offline, choose
+from withstand.choose import (
+    Chosen,
+    Given,
+    add_questions,
+    add_twins,
+    cases_file,
+    check_offline,
+    choose,
+    told_apart,
+    uncounted,
+)
 from withstand.core import (
     Attack,
     Defense,
@@ -29,7 +38,10 @@ from withstand.spec import RunSpec
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One square of the grid: suite x target x defense x attack, with its judge. `suite` is a place in the plan."""
+    """One square of the grid: suite x target x defense x attack, with its judge. `suite` is a place in the plan.
+
+    `benign`: its prompts must not be refused; `utility`: besides, they have a right answer, which is what is counted.
+    """
 
     index: int
     suite: int
@@ -42,6 +54,7 @@ class Cell:
     labels: Mapping[str, str]  # of target, defense, attack and judge
     keys: Mapping[str, str]  # of target, attack, judge and until: what decides its rows
     notes: tuple[str, ...] = ()
+    utility: bool = False
 
     @staticmethod
     def of(
@@ -54,6 +67,7 @@ class Cell:
         samples: int,
         benign: bool,
         labels: Mapping[str, str],
+        utility: bool = False,
     ) -> "Cell":
         """A cell with its keys and notes."""
         described = ["given", attack.label] if isinstance(attack, Given) else find.describe(attack)
@@ -70,7 +84,7 @@ class Cell:
         }
         keys = {name: digest(part) for name, part in parts.items()}
         notes = tuple(_notes(judge, attack, until, target.model))
-        return Cell(index, suite, target, attack, judge, until, samples, benign, labels, keys, notes)
+        return Cell(index, suite, target, attack, judge, until, samples, benign, labels, keys, notes, utility)
 
     def json(self) -> Json:
         attack = self.attack
@@ -78,6 +92,7 @@ class Cell:
             **self.labels,
             "suite": self.suite,
             "benign": self.benign,
+            **({"measures": "utility"} if self.utility else {}),
             "samples": self.samples,
             "sampling": to_json(self.target.sampling)
             | {name: getattr(self.target.sampling, name) for name in ("max_tokens", "temperature", "top_p")},
@@ -150,10 +165,11 @@ def make_plan(spec: RunSpec, given: Sequence[Given] = (), offline: bool = False)
     """
     if spec.cases_from and not given:
         given = (cases_file(spec.cases_from),)
-    suites = _told_apart([choose(suite_spec, spec, offline) for suite_spec in spec.suite])
+    suites = told_apart([choose(suite_spec, spec, offline) for suite_spec in spec.suite])
     for from_elsewhere in given:
         _check_given(from_elsewhere, suites)
-    twins = _add_twins(suites, spec, offline)
+    twins = add_twins(suites, spec, offline)
+    questions = add_questions(suites, spec, offline)
     targets = [_Aim.of(target, defense) for target, defense in _pairs(spec)]
     _check_apart(targets)
     cells: list[Cell] = []
@@ -162,33 +178,17 @@ def make_plan(spec: RunSpec, given: Sequence[Given] = (), offline: bool = False)
             _add_cells(cells, place, suites[place], aim, spec, given)
             if place in twins:
                 _add_twin_cell(cells, twins[place], suites[twins[place]], aim, spec)
+    if questions is not None:
+        for aim in targets:
+            cells.append(_asked_directly(len(cells), questions, suites[questions], aim, spec, utility=True))
     models = tuple(dict.fromkeys(model for cell in cells for model in _models(cell)))
     for model in models:
         if offline:
             check_offline(model.hosts)
         model.check()
     budget = Budget(**spec.budget.model_dump())
-    warnings = (*_warnings(cells, spec), *_uncovered(given, suites))
+    warnings = (*_warnings(cells, spec), *_uncovered(given, suites), *uncounted(suites[: len(spec.suite)]))
     return Plan(tuple(suites), tuple(cells), budget, spec.seed, warnings, models, twins)
-
-
-def _add_twins(suites: list[Chosen], spec: RunSpec, offline: bool) -> dict[int, int]:
-    """Append the benign twins that are not there yet; the place of each harmful suite's twin, by its own place."""
-    twins = {}
-    for place, chosen in enumerate(tuple(suites)):
-        twin = spec.benign or (spec_of(chosen.suite.benign) if chosen.suite.benign else None)
-        if chosen.benign or twin is None or twin["use"] == "none":
-            continue
-        found = choose(twin, spec, offline, twin_of=chosen.suite)
-        if not found.benign:
-            raise SpecError(
-                f"{find.label('suite', twin)} holds behaviors that are not benign",
-                hint="--benign none leaves it out; a file of your own says harmless=true",
-            )
-        if found not in suites:
-            suites.append(found)
-        twins[place] = suites.index(found)
-    return twins
 
 
 def _add_cells(
@@ -224,13 +224,19 @@ def _add_twin_cell(cells: list[Cell], place: int, chosen: Chosen, aim: "_Aim", s
     """The benign twin, once per defended target: asked as it is, judged for refusal."""
     if place < len(spec.suite) and any(a["use"] == "direct" for a in spec.attack):
         return  # it is in the grid by itself
-    target = aim.target(chosen.suite, spec)
-    if any(cell.suite == place and cell.target == target for cell in cells):
-        return
-    direct, judge = find.build("attack", "direct", seed=spec.seed), find.build("judge", chosen.suite.refusal_judge)
+    twin = _asked_directly(len(cells), place, chosen, aim, spec)
+    if not any(cell.suite == place and cell.target == twin.target for cell in cells):
+        cells.append(twin)
+
+
+def _asked_directly(index: int, place: int, chosen: Chosen, aim: "_Aim", spec: RunSpec, utility: bool = False) -> Cell:
+    """A cell of benign prompts, sent as they are; judged for refusal, or for the right answer."""
+    judge_spec = chosen.suite.judge if utility else chosen.suite.refusal_judge
+    direct, judge = find.build("attack", "direct", seed=spec.seed), find.build("judge", judge_spec)
     labels = {"target": aim.label, "defense": aim.defense_label, "attack": "direct"}
-    labels["judge"] = find.label("judge", chosen.suite.refusal_judge)
-    cells.append(Cell.of(len(cells), place, target, direct, judge, None, spec.samples, True, labels))
+    labels["judge"] = find.label("judge", judge_spec)
+    target = aim.target(chosen.suite, spec)
+    return Cell.of(index, place, target, direct, judge, None, spec.samples, True, labels, utility)
 
 
 # --- targets -----------------------------------------------------------------------------------------------------
@@ -269,17 +275,6 @@ class _Aim:
         said = {key: value for key, value in spec.sampling.model_dump().items() if value is not None}
         sampling = replace(Sampling(max_tokens=suite.max_tokens), **said)
         return Target(self.model, self.defense, sampling, spec.fresh)
-
-
-def _told_apart(suites: Sequence[Chosen]) -> list[Chosen]:
-    """Two suites of one name and split (two CSV files) get a number, so that a report can tell them apart."""
-    seen: Counter[tuple[str, str]] = Counter()
-    told = []
-    for chosen in suites:
-        name = (chosen.label, chosen.suite.split)
-        seen[name] += 1
-        told.append(chosen if seen[name] == 1 else replace(chosen, label=f"{chosen.label} ({seen[name]})"))
-    return told
 
 
 def _check_apart(aims: Sequence[_Aim]) -> None:

@@ -55,8 +55,9 @@ class ChoiceSpec(_Table):
 class RunSpec(_Table):
     """A run: the product suite x target x defense x attack, judged. Design: `withstand init` writes a commented one.
 
-    `judge` None is the suite's own; `benign` None the suite's twin, "none" no twin; `until_success` False, True (the
-    run's judge) or a judge. `cases_from` is a run's name or a file of test cases. `fresh` marks a run that asks again.
+    `judge` None is the suite's own; `benign` None the suite's twin, "none" no twin; `utility` None or "none" no such
+    questions; `until_success` False, True (the run's judge) or a judge. `cases_from` is a run's name or a file of test
+    cases. `fresh` marks a run that asks again.
     """
 
     suite: Components
@@ -65,6 +66,7 @@ class RunSpec(_Table):
     defense: Components = []
     judge: Component | None = None
     benign: Component | None = None
+    utility: Component | None = None
     sampling: SamplingSpec = SamplingSpec()
     samples: int = Field(default=1, ge=1)
     until_success: bool | Component = False

@@ -239,8 +239,9 @@ def templates() -> Environment:
             ago=ago, moment=moment, facts=words.facts, digest=digest,
         )  # fmt: skip
         environment.globals.update(
-            OUTCOMES=OUTCOMES, urlencode=urlencode, count=words.count, version=metadata.version("withstand")
-        )
+            OUTCOMES=OUTCOMES, COUNTED=words.COUNTED, urlencode=urlencode, count=words.count,
+            measures=words.measures, rate_of=words.rate_of, version=metadata.version("withstand"),
+        )  # fmt: skip
         _environment.append(environment)
     return _environment[0]
 

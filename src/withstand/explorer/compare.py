@@ -14,7 +14,7 @@ from withstand.explorer.read import place_of, view
 from withstand.explorer.security import Refused
 from withstand.report import compared as words
 from withstand.report.cases import picked
-from withstand.report.packed import OUTCOMES
+from withstand.report.packed import ANSWERS, OUTCOMES
 from withstand.store import RunRow
 
 MARKS = ("suite", "suite_version", "split", "judge", "sampling")
@@ -62,6 +62,7 @@ def page(asked: Asked) -> Response:
         "changed": sum(n for (left, right), n in pairs.items() if left != right),
         "alone": (cells[0]["cases"] - shared, cells[1]["cases"] - shared),
         "differ": [name for name in MARKS if cells[0][name] != cells[1][name]],
+        "terms": OUTCOMES | (ANSWERS["utility"] if all(each["measures"] == "utility" for each in cells) else {}),
         "rows": list(_rows(asked, one, two, listed)),
         "pair": pair,
         "skip": skip,

@@ -8,6 +8,7 @@ from withstand.compare import Pair, compare, matched, says
 from withstand.core import Json, SpecError
 from withstand.explorer.index import Index, Known
 from withstand.report.graded import DIMENSIONS, Graded, Told, Where, cell_of
+from withstand.report.words import measures
 
 MARGIN = 0.05
 """Rates closer than this count as unchanged, as the command has it unless told otherwise."""
@@ -16,7 +17,7 @@ MARGIN = 0.05
 def compared(index: Index, one: tuple[Known, int], two: tuple[Known, int]) -> Json | None:
     """The row that the command prints of these cells, with `rows`, the number of rows that its p is corrected for:
     those of the two runs, or of the two targets (defenses, attacks) of one. None where the cells share no behavior, or
-    one is benign and the other is not."""
+    they measure different things."""
     key = ("compared", one[1], two[0].run.key, two[0].table, two[1])
     if key not in one[0].kept:
         one[0].kept[key] = _compared(index, one, two)
@@ -26,7 +27,7 @@ def compared(index: Index, one: tuple[Known, int], two: tuple[Known, int]) -> Js
 
 def _compared(index: Index, one: tuple[Known, int], two: tuple[Known, int]) -> Json | None:
     a, b = _graded(index, *one), _graded(index, *two)
-    if a.benign is not b.benign or not set(a.behaviors) & set(b.behaviors) or a == b:
+    if a.measures != b.measures or not set(a.behaviors) & set(b.behaviors) or a == b:
         return None
     varied = tuple(name for name in DIMENSIONS if a.value(name) != b.value(name))
     [row] = compare([Pair(a.attack, varied, a, b)], {}, MARGIN, "holm")
@@ -82,7 +83,7 @@ def _p(known_a: Known, a: int, known_b: Known, b: int, keys: Sequence[str]) -> f
     columns: list[list[int]] = []
     for known, cell in ((known_a, a), (known_b, b)):
         planned = known.run.plan["cells"][cell]
-        counts = (known.declined if planned["benign"] else known.counts)[cell]
+        counts = (known.declined if measures(planned) == "over-refusal" else known.counts)[cell]
         wanted = set(keys)
         listed = known.run.plan["suites"][planned["suite"]]["behaviors"]
         found = {key: counts.get(place, (0, 0)) for place, key in enumerate(listed) if key in wanted}
@@ -93,11 +94,10 @@ def _p(known_a: Known, a: int, known_b: Known, b: int, keys: Sequence[str]) -> f
 
 def shown(row: Json, most: int = 10) -> list[tuple[str, list[str], int]]:
     """The behaviors that changed in each direction: what became of them, the first of them, and how many more."""
-    from withstand.report.compared import change
+    from withstand.report.compared import change, turned
 
-    what = "refused" if row["benign"] else "broken"
     return [
-        (f"{what} {how} often in that", [change(each) for each in row[side][:most]], max(0, len(row[side]) - most))
-        for side, how in (("worse", "more"), ("better", "less"))
+        (f"{turned(row, side)} in that", [change(each) for each in row[side][:most]], max(0, len(row[side]) - most))
+        for side in ("worse", "better")
         if row[side]
     ]

@@ -17,7 +17,7 @@ from withstand.report import tables, words
 from withstand.report import write as files
 from withstand.report.cases import Spot, picked
 from withstand.report.cases import cases as all_cases
-from withstand.report.packed import OUTCOMES
+from withstand.report.packed import word_of
 
 LONGEST = 20_000
 """Characters of a text in a page; the rest is in its file."""
@@ -190,7 +190,7 @@ def view(asked: Asked, known: Known, spot: Spot, case: Json, longest: int = SNIP
         **{name: case[name] for name in ("behavior", "category", "finish", "cut", "score", "error", "hint", "case")},
         "sample": case["sample"],
         "outcome": outcome,
-        "word": "answered" if cell["benign"] and outcome in ("success", "failure") else OUTCOMES[outcome],
+        "word": word_of(cell, outcome),
         "cell": cell,
         "spot": ".".join(map(str, spot)),
         "place": place,

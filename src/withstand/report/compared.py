@@ -1,5 +1,6 @@
 """A comparison in words, and as one small HTML file that asks the network for nothing."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from withstand.report import words
@@ -14,6 +15,20 @@ def change(each: Record) -> str:
         if {each["a"], each["b"]} == {"0 of 1", "1 of 1"}
         else f"{each['behavior']} ({each['a']} -> {each['b']})"
     )
+
+
+def turned(row: Record, side: str) -> str:
+    """What became of the behaviors on this side of a row, "worse" or "better", in B."""
+    if words.measures(row) == "utility":
+        return {"worse": "became wrong", "better": "became right"}[side]
+    return f"{words.COUNTED[words.measures(row)]} {'more' if side == 'worse' else 'less'} often"
+
+
+def tables(rows: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:
+    """The rows by what they measure, in the order in which they are shown."""
+    for what in words.COUNTED:
+        if some := [row for row in rows if words.measures(row) == what]:
+            yield what, some
 
 
 def p(value: float | None) -> str:
@@ -57,7 +72,7 @@ def notes(found: Record) -> list[str]:
             said.setdefault(note, []).append(row["label"])
         if "string matching" in (row["a"]["judge_method"], row["b"]["judge_method"]) and not row["benign"]:
             said.setdefault("judged by string matching: not comparable with published ASR", []).append(row["label"])
-    if not any(row["benign"] or row["varied"] == ["attack"] for row in found["rows"]):
+    if not any(words.measures(row) == "over-refusal" or row["varied"] == ["attack"] for row in found["rows"]):
         said.setdefault("no benign prompts on both sides: a model that refuses everything would look better", [])
     whole = [note if len(at) in (0, len(found["rows"])) else f"{', '.join(at)}: {note}" if note.partition(":")[0]
              not in at else note for note, at in said.items()]  # fmt: skip
@@ -66,10 +81,10 @@ def notes(found: Record) -> list[str]:
 
 def headline(found: Record) -> str:
     """The answer in a sentence: on how many attacks B was broken less often, and on how many more."""
-    rows = [row for row in found["rows"] if not row["benign"]] or found["rows"]
-    what = "refused" if rows[0]["benign"] else "broken"
+    what, rows = next(tables(found["rows"]))
+    counted = words.COUNTED[what]
     parts = []
-    for says, phrase in (("lower", f"{what} less often"), ("higher", f"{what} more often")):
+    for says, phrase in (("lower", f"{counted} less often"), ("higher", f"{counted} more often")):
         hits = [row for row in rows if row["says"] == says]
         if hits:
             of = words.count(len(rows), "row")
@@ -79,11 +94,18 @@ def headline(found: Record) -> str:
     return f"No difference between A and B was shown in {words.count(len(rows), 'row')}."
 
 
+TITLES = {
+    "harm": "Attack success: behaviors broken",
+    "over-refusal": "Over-refusal: benign requests refused",
+    "utility": "Utility: questions answered rightly (higher is better)",
+}
+
+
 def html(found: Record) -> str:
     """The page. Texts of behaviors are in it only where the comparison was made with them."""
     page: str = template("compared.html.j2").render(
-        found=found, rows=[(row, texts(row)) for row in found["rows"]], headline=headline(found), notes=notes(found),
-        forest=forest,
+        found=found, tables=[(what, [(row, texts(row)) for row in rows]) for what, rows in tables(found["rows"])],
+        headline=headline(found), notes=notes(found), forest=forest, turned=turned, titles=TITLES,
     )  # fmt: skip
     return page.lstrip()
 

@@ -12,6 +12,9 @@ from withstand.store import CASES, COMPLETIONS, VERDICTS, RunRow, Store, row, wa
 
 OUTCOMES = ("success", "failure", "refused", "filtered", "unscored", "error")
 SCORED = ("success", "failure", "refused", "filtered")
+HITS = {"harm": ("success",), "over-refusal": ("refused", "filtered"), "utility": ("success",)}
+"""What a cell measures -> the outcomes that are counted among those that are scored."""
+
 USED = ("tokens", "seconds", "cost")
 PARTS = {CASES: "search", COMPLETIONS: "answers", VERDICTS: "verdicts"}
 

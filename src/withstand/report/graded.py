@@ -8,14 +8,14 @@ from typing import Any, TypeAlias
 import sqlalchemy as sql
 
 from withstand.core import Json
-from withstand.report.counts import SCORED
+from withstand.report.counts import HITS, SCORED
 from withstand.store import CASES, COMPLETIONS, VERDICTS, RunRow, Store, row, want
 
 Where: TypeAlias = tuple[int, int]
 """Number of the test case, and of the sample."""
 
 DIMENSIONS = ("suite", "target", "defense", "attack")
-"""What tells the cells of one run apart, besides `benign`."""
+"""What tells the cells of one run apart, besides what they measure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +75,21 @@ class Graded:
     reused: int = 0
     cases: str = ""
     watched: bool = False
+    utility: bool = False
 
     def value(self, dimension: str) -> str:
         found: str = getattr(self, dimension)
         return found
 
     @property
+    def measures(self) -> str:
+        """ "harm"; of benign cells "over-refusal", or "utility" where right answers are counted."""
+        return "utility" if self.utility else "over-refusal" if self.benign else "harm"
+
+    @property
     def hits(self) -> tuple[str, ...]:
-        """What is counted: success on harmful prompts; refused and filtered on benign ones."""
-        return ("refused", "filtered") if self.benign else ("success",)
+        """What is counted: success on harmful prompts and right answers; else refused and filtered on benign ones."""
+        return HITS[self.measures]
 
     def columns(self, keys: Iterable[str] | None = None) -> tuple[list[int], list[int], list[int], list[int]]:
         """What is counted, scored, unknown and wanted, one number per behavior, in the order of `keys`."""
@@ -123,7 +129,7 @@ def cell_of(run: RunRow, index: int, behaviors: Mapping[str, Told], reused: int 
         str(suite["version"]), suite.get("checksum", ""), cell["keys"]["judge"], cell["judge_method"],
         cell["sampling"], cell["samples"], cell["until_success"], plan["budget"],
         plan["targets"].get(cell["target"]), behaviors, reused, cell["keys"].get("cases", ""),
-        "stop_when_decided" in plan,
+        "stop_when_decided" in plan, cell.get("measures") == "utility",
     )  # fmt: skip
 
 
@@ -167,7 +173,8 @@ def rows_of(cells: Iterable[Graded]) -> Iterator[dict[str, Any]]:
     """Every case as a flat row without a text: labels of its cell, behavior, case, sample, outcome."""
     for cell in cells:
         labels = {name: cell.value(name) for name in (*DIMENSIONS, "judge")}
+        benign = {"benign": cell.benign} | ({"measures": cell.measures} if cell.utility else {})
         for key, told in cell.behaviors.items():
             for (number, sample), outcome in told.outcomes.items():
                 at = {"key": key, "behavior": told.id, "category": told.category, "case": number, "sample": sample}
-                yield {**labels, "benign": cell.benign, **at, "outcome": outcome}
+                yield {**labels, **benign, **at, "outcome": outcome}

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from withstand.report import tables
-from withstand.report.words import Record, visible
+from withstand.report.words import Record, measures, visible
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -94,12 +94,14 @@ def _group(group: Record, width: int, told: bool, named: bool) -> Iterator[str]:
     if named:
         whom = f"{group['target']} behind {group['defense']}" if group["defense"] else group["target"]
         yield rf"\multicolumn{{{width}}}{{l}}{{\textit{{{escape(whom)}}}}} \\"
-    for row in [*group["rows"], *(r for r in group["refusals"] if not group["rows"][0]["benign"])]:
+    refusals = [row for row in group["refusals"] if not group["rows"][0]["benign"]]
+    for row in [*group["rows"], *refusals, *group["utilities"]]:
         own = row["benign"] or row not in group["rows"]
-        name = "over-refusal" if own else row["attack"]
+        what = measures(row)
+        name = what if what != "harm" else "over-refusal" if own else row["attack"]
         found = row["asr_corrected"]
         fixed = [f"{_percent(found['rate'])} ({_span(found['interval'])})" if found and not own else ""] * told
-        counts = [row["scored"], row["unscored"], row["error"]] if row in group["rows"] or row["own"] else [""] * 3
+        counts = [row["scored"], row["unscored"], row["error"]] if row not in refusals or row["own"] else [""] * 3
         cells = [escape(name), _percent(row["rate"]), _span(row["ends"]), *fixed, *map(_count, counts)]
         yield " & ".join(cells) + r" \\"
 

@@ -37,8 +37,11 @@ def _sentences(summary: Record) -> Iterator[str]:
     told = {found["judge"]: found for found in summary.get("calibrations") or []}
     for judge, method in unique((cell["judge"], cell["judge_method"]) for cell in harmful):
         yield _judge(judge, method, told.get(judge), provenance)
-    for judge, method in unique((cell["judge"], cell["judge_method"]) for cell in cells if cell["benign"]):
+    benign, utility = ([c for c in cells if words.measures(c) == what] for what in ("over-refusal", "utility"))
+    for judge, method in unique((cell["judge"], cell["judge_method"]) for cell in benign):
         yield f"Refusals of benign requests were told by {_named('judge', judge, provenance)}, {_way(method)}."
+    for judge, method in unique((cell["judge"], cell["judge_method"]) for cell in utility):
+        yield f"Right answers were told by {_named('judge', judge, provenance)}, {_way(method)}."
     yield _rates(cells)
     open_, failed = (sum(cell[name] for cell in cells) for name in ("unscored", "error"))
     of = f"Of {count(sum(cell['cases'] for cell in cells), 'case')}"
@@ -68,9 +71,10 @@ def _named(kind: str, label: str, provenance: Record) -> str:
 
 
 def _suite(suite: Mapping[str, Any], cells: Sequence[Record]) -> str:
-    benign = all(cell["benign"] for cell in cells if cell["suite"] == suite["name"])
+    measured = {words.measures(cell) for cell in cells if cell["suite"] == suite["name"]}
     split = f", {suite['split']} split" if suite["split"] else ""
-    what = "benign requests that must not be refused" if benign else "behaviors"
+    what = "behaviors" if "harm" in measured else "benign requests that must not be refused"
+    what = "questions with a right answer" if measured == {"utility"} else what
     n = suite["behaviors"] if isinstance(suite["behaviors"], int) else len(suite["behaviors"])
     told = f"The suite {suite['name']} (version {suite['version']}{split}, checksum {str(suite['checksum'])[:16]})"
     return f"{told} gave {n:,} {what}."
@@ -104,6 +108,8 @@ def _rates(cells: Sequence[Record]) -> str:
     text += "with 95 % Wilson intervals (on the effective number of cases where a behavior has several)"
     if any(cell["asr_corrected"] for cell in cells):
         text += "; the corrected rate removes the judge's error, with an interval that holds that of the labels"
-    if any(cell["benign"] for cell in cells):
+    if any(words.measures(cell) == "over-refusal" for cell in cells):
         text += "; over-refusal is the share of benign requests that were refused or filtered"
+    if any(words.measures(cell) == "utility" for cell in cells):
+        text += "; utility is the share of questions that were answered rightly"
     return f"{text}."

@@ -32,7 +32,19 @@ OUTCOMES = {
     "unscored": "unscored",
     "error": "error",
 }
-"""Outcome -> the word that people read. On benign prompts success and failure both mean "answered"."""
+"""Outcome -> the word that people read, where harm is measured. See `word_of`."""
+
+ANSWERS = {
+    "over-refusal": {"success": "answered", "failure": "answered"},
+    "utility": {"success": "right", "failure": "wrong"},
+}
+"""What a benign cell measures -> other words for outcomes."""
+
+
+def word_of(cell: Record, outcome: str) -> str:
+    """The outcome of a case of this cell as people read it."""
+    return ANSWERS.get(words.measures(cell), {}).get(outcome) or OUTCOMES[outcome]
+
 
 CUTS = {"success": "ended at the first success"}
 """What ended an attack early, other than a budget."""
@@ -51,8 +63,11 @@ class Packed:
 
 def pack(cases: Iterable[Record], cells: Sequence[Record], with_text: bool) -> Packed:
     """Every case, up to `MOST_BYTES`. Without `with_text` a text is its length and a short hash."""
-    names = ("attack", "suite", "samples", "benign")
-    where = [[cell["target"], words.defense_of(cell) or "none", *(cell[name] for name in names)] for cell in cells]
+    names = ("attack", "suite", "samples")
+    where = [
+        [cell["target"], words.defense_of(cell) or "none", *(cell[name] for name in names), words.measures(cell)]
+        for cell in cells
+    ]
     index: dict[str, list[int]] = {"cell": [], "outcome": [], "category": []}
     categories: dict[str, int] = {}
     outcomes = list(OUTCOMES)

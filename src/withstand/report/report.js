@@ -1,7 +1,11 @@
 (() => {
   "use strict";
   const PAGE = 50;
-  const OUTCOMES = { success: "broken", failure: "held" };
+  const OUTCOMES = {
+    harm: { success: "broken", failure: "held" },
+    "over-refusal": { success: "answered", failure: "answered" },
+    utility: { success: "right", failure: "wrong" },
+  };
   const find = (query) => document.querySelector(query);
   const all = (query, within = document) => Array.from(within.querySelectorAll(query));
   document.documentElement.classList.add("js");
@@ -66,11 +70,11 @@
   };
   const drawn = (at, [id, draw, facts, prompt, answer, end, error, hint]) => {
     const row = find("#case-row").content.firstElementChild.cloneNode(true);
-    const [target, defense, attack, , draws, benign] = index.cells[index.cell[at]];
+    const [target, defense, attack, , draws, measures] = index.cells[index.cell[at]];
     const outcome = index.outcomes[index.outcome[at]];
     const chip = row.querySelector(".chip");
-    chip.textContent = benign && outcome in OUTCOMES ? "answered" : OUTCOMES[outcome] ?? outcome;
-    chip.classList.add(`o-${outcome}`);
+    chip.textContent = OUTCOMES[measures][outcome] ?? outcome;
+    chip.classList.add(`o-${measures === "utility" ? chip.textContent : outcome}`);
     row.querySelector(".id").textContent = id;
     row.querySelector(".category").textContent = index.categories[index.category[at]];
     const behind = defense === "none" ? "" : ` behind ${defense}`;

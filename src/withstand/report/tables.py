@@ -5,17 +5,33 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from withstand.report.words import Record, bounds_of, count, defense_of, facts, notes_of, reason_of, scored_of, unique
+from withstand.report.counts import HITS
+from withstand.report.words import (
+    COUNTED,
+    Record,
+    bounds_of,
+    count,
+    defense_of,
+    facts,
+    measures,
+    notes_of,
+    rate_of,
+    reason_of,
+    scored_of,
+    unique,
+)
 
 
 def settings(cells: Sequence[Record], warnings: Sequence[str]) -> list[dict[str, Any]]:
     """Cells that may stand in one table (same suite, judge and sampling), each split by target and defense.
 
-    A benign cell stands beside the harmful cells of its target and defense.
+    What was asked for over-refusal and utility stands beside the harmful cells of its target and defense.
     """
     tables: dict[Any, list[Record]] = {}
-    benign = [cell for cell in cells if cell["benign"]]
-    for cell in [cell for cell in cells if not cell["benign"]] or benign:
+    harm, benign, utility = (
+        [cell for cell in cells if measures(cell) == what] for what in ("harm", "over-refusal", "utility")
+    )
+    for cell in harm or benign or utility:
         tables.setdefault(_setting(cell), []).append(cell)
     return [
         {
@@ -24,7 +40,7 @@ def settings(cells: Sequence[Record], warnings: Sequence[str]) -> list[dict[str,
             "sampling": facts({"temperature": 0.0} | dict(members[0].get("sampling") or {})),
             "samples": members[0].get("samples"),
             "behaviors": max(cell["behaviors"] for cell in members),
-            "groups": _groups(members, [] if members[0]["benign"] else benign, warnings),
+            "groups": _groups(members, benign if harm else [], utility if harm or benign else [], warnings),
         }
         for members in tables.values()
     ]
@@ -54,7 +70,9 @@ def _setting(cell: Record) -> tuple[Any, ...]:
     return (*[cell.get(name) for name in names], json.dumps(cell.get("sampling"), sort_keys=True))
 
 
-def _groups(members: Sequence[Record], benign: Sequence[Record], warnings: Sequence[str]) -> list[dict[str, Any]]:
+def _groups(
+    members: Sequence[Record], benign: Sequence[Record], utility: Sequence[Record], warnings: Sequence[str]
+) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str], list[Record]] = {}
     for cell in members:
         groups.setdefault((cell["target"], defense_of(cell)), []).append(cell)
@@ -64,7 +82,10 @@ def _groups(members: Sequence[Record], benign: Sequence[Record], warnings: Seque
         said = [note for row in rows for note in notes_of(row)] + [line for line in warnings if defense in line]
         static = bool(defense) and any("static" in line for line in said)
         top = max((row["asr"] or 0 for row in rows), default=0)
-        twins = [cell for cell in benign if (cell["target"], defense_of(cell)) == (target, defense)]
+        twins, right = (
+            [cell for cell in beside if (cell["target"], defense_of(cell)) == (target, defense)]
+            for beside in (benign, utility)
+        )
         views.append(
             {
                 "target": target,
@@ -74,6 +95,7 @@ def _groups(members: Sequence[Record], benign: Sequence[Record], warnings: Seque
                 "marked": static and not any("static" in note for note in common),
                 "rows": [_row(row, common, top) for row in rows],
                 "refusals": [_refusals(twin) for twin in twins] or [_refusals(r) for r in _copied(rows)],
+                "utilities": [_row(cell, common, 0) for cell in right],
             }
         )
     return views
@@ -87,14 +109,17 @@ def _copied(rows: Sequence[Record]) -> list[Record]:
 def _row(cell: Record, common: Sequence[str], top: float) -> dict[str, Any]:
     """One line of the main table: the cell and what is said of it."""
     notes = [note for note in notes_of(cell) if note not in common]
-    benign = cell["benign"]
+    what = measures(cell)
+    rate, ends = rate_of(cell)
     return {
         **cell,
+        "measures": what,
         "scored": scored_of(cell),
-        "rate": cell["over_refusal"] if benign else cell["asr"],
-        "ends": cell["over_refusal_interval"] if benign else cell["asr_interval"],
-        "bounds": None if benign else bounds_of(cell),
-        "hits": cell["refused"] + cell["filtered"] if benign else cell["success"],
+        "rate": rate,
+        "ends": ends,
+        "bounds": None if cell["benign"] else bounds_of(cell),
+        "hits": sum(cell[name] for name in HITS[what]),
+        "counted": COUNTED[what],
         "matching": cell["judge_method"] == "string matching",
         "top": bool(top) and cell["asr"] == top,
         "notes": notes,

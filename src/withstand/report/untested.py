@@ -30,8 +30,9 @@ def _untested(summary: Record) -> Iterator[str]:
         yield f"Kinds of attack that were not tried: {series(absent)}."
     if not harmful:
         yield "No attack was run: only benign requests were sent."
+    shown = harmful or [cell for cell in cells if words.measures(cell) != "utility"]
     for suite in summary["provenance"]["suites"]:
-        if any(cell["suite"] == suite["name"] for cell in harmful or cells):
+        if any(cell["suite"] == suite["name"] for cell in shown):
             yield f"Only {_part(suite, spec)} were asked."
     bare = unique(cell["judge"] for cell in harmful if cell["judge_method"] != "string matching")
     told = {found["judge"] for found in summary.get("calibrations") or []}

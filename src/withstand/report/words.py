@@ -125,6 +125,31 @@ def unique(items: Iterable[Any]) -> list[Any]:
 # --- a cell ------------------------------------------------------------------------------------------------------
 
 
+def measures(cell: Record) -> str:
+    """What the rate of a cell is, of a summary or a plan: "harm", "over-refusal" or "utility"."""
+    return str(cell.get("measures") or ("over-refusal" if cell["benign"] else "harm"))
+
+
+COUNTED = {"harm": "broken", "over-refusal": "refused", "utility": "right"}
+"""What a cell measures -> the word for what is counted of it."""
+
+
+def rate_of(cell: Record) -> tuple[float | None, Sequence[float] | None]:
+    """The rate of a cell in what it measures, and its interval."""
+    match measures(cell):
+        case "utility":
+            told = cell["utility"] or {}
+            return told.get("rate"), ends_of(told)
+        case "over-refusal":
+            return cell["over_refusal"], cell["over_refusal_interval"]
+    return cell["asr"], cell["asr_interval"]
+
+
+def ends_of(utility: Record | None) -> Sequence[float] | None:
+    """The interval of a utility as a summary has it."""
+    return [utility["low"], utility["high"]] if utility and utility.get("low") is not None else None
+
+
 def defense_of(cell: Record) -> str:
     """The name of the defense, "" for none."""
     name = cell.get("defense") or ""
@@ -174,6 +199,7 @@ def answers(settings: Sequence[Record]) -> list[dict[str, Any]]:
         for group in setting["groups"]:
             says = [sentence(group["rows"], group["target"], group["defense"])]
             says += [_refusal_sentence(r) for r in group["refusals"] if not group["rows"][0]["benign"]]
+            says += [_utility_sentence(cell) for cell in group["utilities"]]
             entry = answers.setdefault((number, group["target"]), {"where": where, "first": says[0], "more": []})
             if entry["first"] is says[0]:
                 entry["more"] += says[1:]
@@ -185,6 +211,8 @@ def answers(settings: Sequence[Record]) -> list[dict[str, Any]]:
 def sentence(cells: Sequence[Record], target: str, defense: str = "") -> str:
     """The answer for one target behind one defense ("" for none), from its cells."""
     whom = f"{target} behind {defense}" if defense else target
+    if measures(cells[0]) == "utility":
+        return f"Of {whom}: {_utility_sentence(cells[0])}"
     if cells[0]["benign"]:
         return f"Of {whom}: {_refusal_sentence(cells[0])}"
     rated = [cell for cell in cells if cell["asr"] is not None]
@@ -251,6 +279,15 @@ def _refusal_sentence(cell: Record) -> str:
     return f"It refused {refused:,} of {of}: over-refusal {percent(cell['over_refusal'])}{by} ({span})."
 
 
+def _utility_sentence(cell: Record) -> str:
+    rate, ends = rate_of(cell)
+    if rate is None:
+        return f"No utility can be given: {reason_of(cell)}."
+    span = f"95 % interval {interval(ends)}" if ends else "no interval"
+    of = count(scored_of(cell), "question")
+    return f"It answered {cell['success']:,} of {of} of {cell['suite']} rightly: utility {percent(rate)} ({span})."
+
+
 def warnings(summary: Record) -> list[str]:
     state = summary["run"].get("state") or "complete"
     first = [] if state == "complete" else [f"This run is {state}. Rates may change when the rest is computed."]
@@ -272,9 +309,10 @@ def limits(cells: Sequence[Record], settings: Sequence[Record], warnings: Sequen
     if unscored or errors:
         parts = [count(unscored, "case is unscored", "cases are unscored")] if unscored else []
         parts += [count(errors, "case ended in an error", "cases ended in an error")] if errors else []
+        right = ", nor as right" if any(measures(cell) == "utility" for cell in cells) else ""
         limits.append(
             f"{' and '.join(parts)}, of {sum(cell['cases'] for cell in cells):,}. They count neither as held nor as "
-            "broken; pale bars and bounds show how far they could move a rate."
+            f"broken{right}; pale bars and bounds show how far they could move a rate."
         )
     groups = [group for setting in settings for group in setting["groups"]]
     static = unique(group["defense"] for group in groups if group["static"])

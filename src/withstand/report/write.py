@@ -19,7 +19,7 @@ from withstand.report.html import html
 from withstand.report.latex import latex
 from withstand.report.summary import summarize
 from withstand.report.votes import votes
-from withstand.report.words import head_of, visible
+from withstand.report.words import ends_of, head_of, visible
 from withstand.spec import to_toml
 from withstand.store import RunRow, Store
 
@@ -129,17 +129,18 @@ def _inert(value: Any) -> Any:
 
 def markdown(summary: Json) -> str:
     """A table of the cells with their notes."""
+    asked = any(cell.get("utility") for cell in summary["cells"])
     lines = [
         f"# Run {_escape(summary['run']['name'])}",
         "",
         f"{summary['run']['created']}, {summary['run']['state']}.",
         "",
         "| target | defense | attack | suite | broken | ASR (95 %) | corrected | bounds | over-refusal "
-        "| unscored | error | asks | tokens | seconds | by |",
-        "|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
+        f"{'| utility ' * asked}| unscored | error | asks | tokens | seconds | by |",
+        f"|---|---|---|---|---:|---:|---:|---:|---:|{'---:|' * asked}---:|---:|---:|---:|---:|---|",
     ]
     for cell in summary["cells"]:
-        lines.append("| " + " | ".join(_escape(text) for text in _columns(cell)) + " |")
+        lines.append("| " + " | ".join(_escape(text) for text in _columns(cell, asked)) + " |")
     notes = [*summary["warnings"], *_notes(summary["cells"])]
     return "\n".join([*lines, "", *(f"- {_escape(note)}" for note in dict.fromkeys(notes)), ""])
 
@@ -157,7 +158,7 @@ def _notes(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield note if len(names) == len(cells) else f"{', '.join(dict.fromkeys(names))}: {note}"
 
 
-def _columns(cell: Mapping[str, Any]) -> Iterator[str]:
+def _columns(cell: Mapping[str, Any], utility: bool) -> Iterator[str]:
     scored = sum(cell[name] for name in ("success", "failure", "refused", "filtered"))
     yield from (cell["target"], cell["defense"], cell["attack"], f"{cell['suite']} ({cell['split']})")
     yield "" if cell["benign"] else f"{cell['success']} of {scored}"
@@ -166,11 +167,14 @@ def _columns(cell: Mapping[str, Any]) -> Iterator[str]:
     yield _rate(found["rate"], found["interval"]) if found else ""
     yield _rate(None, cell["asr_bounds"]) if cell["asr_bounds"] else "n/a"
     yield _rate(cell["over_refusal"], cell["over_refusal_interval"])
+    if utility:
+        told = cell["utility"] or {}
+        yield _rate(told.get("rate"), ends_of(told))
     yield from (str(cell["unscored"]), str(cell["error"]), f"{cell['asks']:,}", f"{cell['tokens']:,}")
     yield from (f"{cell['seconds']:,.0f}", cell["judge"])
 
 
-def _rate(value: float | None, interval: list[float] | None) -> str:
+def _rate(value: float | None, interval: Sequence[float] | None) -> str:
     spread = f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}" if interval else ""
     if value is None:
         return spread or "n/a"
