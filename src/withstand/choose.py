@@ -124,10 +124,10 @@ def add_questions(suites: list[Chosen], spec: RunSpec, offline: bool) -> int | N
     return suites.index(found)
 
 
-def uncounted(suites: Sequence[Chosen]) -> Iterator[str]:
-    """Suites of the grid whose right answers nobody will count."""
-    for chosen in suites:
-        if chosen.benign and _tells_right(chosen):
+def uncounted(suites: Sequence[Chosen], questions: int | None) -> Iterator[str]:
+    """Suites of the grid whose right answers nobody will count; `questions` is the place of those that are."""
+    for place, chosen in enumerate(suites):
+        if place != questions and chosen.benign and _tells_right(chosen):
             yield f"{chosen.label} is asked for over-refusal alone: --utility {chosen.label} counts right answers"
 
 

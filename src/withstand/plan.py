@@ -187,7 +187,7 @@ def make_plan(spec: RunSpec, given: Sequence[Given] = (), offline: bool = False)
             check_offline(model.hosts)
         model.check()
     budget = Budget(**spec.budget.model_dump())
-    warnings = (*_warnings(cells, spec), *_uncovered(given, suites), *uncounted(suites[: len(spec.suite)]))
+    warnings = (*_warnings(cells, spec), *_uncovered(given, suites), *uncounted(suites[: len(spec.suite)], questions))
     return Plan(tuple(suites), tuple(cells), budget, spec.seed, warnings, models, twins)
 
 
