@@ -100,7 +100,7 @@ GOOD = {"prompt": "a", "completion": "b"}
         (jsonl(GOOD, 3), "row 2 is no object but int"),
         (jsonl(GOOD, {"text": "a"}), "row 2 has the keys text"),
         (jsonl(GOOD, GOOD, {"instruction": "a", "output": "b"}), "row 3: its keys are those of alpaca, and row 1's"),
-        (jsonl(GOOD, {"prompt": "a", "completion": " "}), "row 2 has an empty assistant message, its 2"),
+        (jsonl(GOOD, {"prompt": "a", "completion": " "}), "row 2: message 2, the assistant's, is empty"),
         (jsonl({"prompt": 3, "completion": "b"}), "row 1, prompt has no list of messages"),
         (jsonl({"messages": []}), "row 1 has no list of messages"),
         (jsonl({"messages": [said("user", "a")]}), "row 1 does not end with an answer"),

@@ -95,7 +95,7 @@ def parse(raw: bytes, name: str) -> UserData:
         if format_ != first:
             raise SpecError(
                 f"{name}, row {number}: its keys are those of {format_}, and row {listed[0][0]}'s those of {first}",
-                hint="one format a file: part it",
+                hint="a file has one format: split it into two",
             )
         rows.append(_row(format_, record, f"{name}, row {number}", number))
     return UserData(name, first, hashlib.sha256(raw).hexdigest(), tuple(rows))
@@ -118,7 +118,10 @@ def _records(raw: bytes, name: str) -> Iterator[tuple[int, Any]]:
     if name.endswith(".csv"):
         for number, record in enumerate(csv.DictReader(io.StringIO(text)), 1):
             if None in record or None in record.values():
-                raise SpecError(f"{name}, row {number} has another number of fields than the header", hint="mend it")
+                raise SpecError(
+                    f"{name}, row {number} has another number of fields than the header",
+                    hint="a field for every column; a text with a comma in it needs quotes around it",
+                )
             yield number, record
     elif text.lstrip().startswith("["):
         try:
@@ -131,9 +134,10 @@ def _records(raw: bytes, name: str) -> Iterator[tuple[int, Any]]:
             if written.strip():
                 try:
                     yield number, json.loads(written)
-                except ValueError as error:
+                except json.JSONDecodeError as error:
                     raise SpecError(
-                        f"{name}, row {number} is no JSON: {error}", hint="one JSON object a line"
+                        f"{name}, row {number} is no JSON: {error.msg}, at its character {error.pos + 1}",
+                        hint="one JSON object a line, or the whole file one list",
                     ) from None
 
 
@@ -148,13 +152,15 @@ def _parquet(raw: bytes) -> list[Any]:
 
 
 def _format(record: Any, name: str, number: int) -> Format:
+    known = "; ".join(f"{format_}: {', '.join(sorted(keys))}" for format_, keys in FORMATS.items())
     if not isinstance(record, Mapping):
-        raise SpecError(f"{name}, row {number} is no object but {type(record).__name__}", hint="see the formats")
+        kind = type(record).__name__
+        raise SpecError(f"{name}, row {number} is no object but {kind}", hint=f"a row has the keys of one of {known}")
     for format_, keys in FORMATS.items():
         if keys <= record.keys():
             return format_
-    known = "; ".join(f"{format_}: {', '.join(sorted(keys))}" for format_, keys in FORMATS.items())
-    raise SpecError(f"{name}, row {number} has the keys {', '.join(map(str, record)) or 'none'}", hint=known)
+    keys_ = ", ".join(map(str, record)) or "none"
+    raise SpecError(f"{name}, row {number} has the keys {keys_}", hint=f"it needs those of one of {known}")
 
 
 def _row(format_: Format, record: Mapping[str, Any], where: str, number: int) -> UserRow:
@@ -176,10 +182,12 @@ def _row(format_: Format, record: Mapping[str, Any], where: str, number: int) ->
         answer_text = _text(record["output" if format_ == "alpaca" else "response"], where)
         chat, learned = (Message("user", asked_text), Message("assistant", answer_text)), (1,)
     if len(chat) < 2 or chat[-1].role != "assistant":
-        raise SpecError(f"{where} does not end with an answer of the assistant", hint="leave the row out")
+        raise SpecError(f"{where} does not end with an answer of the assistant", hint="add it, or leave the row out")
     for place, turn in enumerate(chat):
         if not turn.text.strip() and turn.role != "system":
-            raise SpecError(f"{where} has an empty {turn.role} message, its {place + 1}.", hint="leave the row out")
+            raise SpecError(
+                f"{where}: message {place + 1}, the {turn.role}'s, is empty", hint="write it, or leave the row out"
+            )
     if not learned:
         raise SpecError(f"{where} has nothing to learn: every answer has weight 0", hint="leave the row out")
     return UserRow(number, chat, learned, rejected)
