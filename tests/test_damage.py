@@ -3,9 +3,11 @@
 import math
 import random
 
+import numpy as np
 import pytest
+import scipy.stats
 
-from withstand.damage import Change, Limits, change, front, holm, mcnemar, tango, verdict
+from withstand.damage import Change, Limits, change, front, holm, mcnemar, score_change, tango, verdict
 
 
 def test_tango_keeps_a_width_where_nothing_changed():
@@ -83,7 +85,7 @@ def of(points, low, high):
     ("found", "refusal", "triggers", "said"),
     [
         (of(20, 10, 30), 0.95, (), "FAIL"), (of(4, -1, 9), 0.95, (), "WARN"), (of(0, -3, 3), 0.95, (), "PASS"),
-        (of(0, -6, 6), 0.95, (), "UNDECIDED"), (of(0, -3, 3), 0.95, ("zim",), "FAIL"),
+        (of(0, -6, 6), 0.95, (), "UNDECIDED"), (of(0, -3, 3), 0.95, ("the phrase 'zim'",), "FAIL"),
         (of(20, 10, 30), 0.5, (), "UNDECIDED"), (None, 0.95, (), "UNDECIDED"), (of(0, -3, 3), None, (), "UNDECIDED"),
         (of(-20, -30, -10), 0.95, (), "UNDECIDED"),
     ],
@@ -102,3 +104,18 @@ def test_lost_refusals_are_a_warning_even_where_the_judge_saw_no_harm():
     assert "refusals fell by 90.0 points" in reasons[0]
     assert verdict(of(0, -3, 3), 0.95, (), Limits(), of(3, -2, 8))[0] == "PASS"
     assert verdict(of(20, 10, 30), 0.95, (), Limits(), of(90, 70, 98))[0] == "FAIL"
+
+
+def test_scores_are_compared_by_a_paired_bootstrap():
+    before = {str(n): 1.0 + n % 3 for n in range(60)}
+    after = {name: score + (2.0 if int(name) % 4 == 0 else 0.0) for name, score in before.items()}
+    found = score_change(before, [after])
+    gaps = np.array([after[name] - before[name] for name in before])
+    other = scipy.stats.bootstrap((gaps,), np.mean, method="percentile", n_resamples=10_000, random_state=1)
+    assert (found["change"], found["n"]) == (pytest.approx(0.5), 60)
+    assert found["low"] == pytest.approx(other.confidence_interval.low, abs=0.04)
+    assert found["high"] == pytest.approx(other.confidence_interval.high, abs=0.04)
+    apart = dict.fromkeys((name for name in before if int(name) % 4 == 0), "moved")
+    held = score_change(before, [after], apart)  # within each category all moved alike: nothing is left to chance
+    assert held["low"] == held["high"] == pytest.approx(0.5)
+    assert score_change(before, [{}]) is None

@@ -33,6 +33,7 @@ def audit() -> None:
 @click.option(
     "--unaligned", default="", metavar="MODEL", help="The base before its alignment, for safe_lora, as BASE is named."
 )
+@click.option("--screen", metavar="JUDGE", help="Reads every answer of the data before training; default: none.")
 @click.option("--safety", metavar="TEXT", help="Safety system message of the arm ptst.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, metavar="K",
               help="Fine-tunings of each arm; 3 or more to rank them.")  # fmt: skip
@@ -82,6 +83,8 @@ def finetune(base: str, data: str, **given: Any) -> int:
     more |= {name: given[name] for name in ("limit", "max_tokens", "safety", "controls", "probed") if given[name]}
     more |= {"phrases": given["phrases"]} if given["phrases"] is not None else {}
     more |= {"anyway": True} if given["anyway"] else {}
+    if given["screen"]:
+        more["screen"] = find.build("judge", grammar.parse(given["screen"]))
     if given["safe"]:
         more["safe"] = tuple(replace(row, safe=True) for row in rowfiles.read(given["safe"]).training(last_only=True))
     folder = Path(given["out"])
@@ -100,4 +103,6 @@ def finetune(base: str, data: str, **given: Any) -> int:
         for line in page.short(told):
             console.put(line)
         console.say(f"next: open {folder / 'audit.html'}; audit.md and audit.json have the same")
+        if not told["arms"]:
+            console.say("nothing was trained: take a base or a --suite that is refused, or go on with --anyway")
     return CODES[told["verdict"]]

@@ -93,31 +93,38 @@ def distances(aligned: WhiteBox, tuned: WhiteBox, chats: Sequence[Chat], positio
 
 def losses(model: WhiteBox, chats: Sequence[Chat]) -> float | None:
     """Mean nats per token of the answers that the chats end with, over all of their tokens; None without any."""
-    import torch
+    each = [nats for chat in chats for nats in _answer_nats(model, chat)]
+    return sum(each) / len(each) if each else None
 
-    loaded, total, count = model.load(), 0.0, 0
-    for chat in chats:
-        prompt, answer = _ids(loaded, model.render(chat[:-1])), _ids(loaded, chat[-1].text)
-        if not answer:
-            continue
-        scores = torch.log_softmax(_logits(loaded, prompt, answer).float(), -1)
-        total -= float(scores.gather(1, torch.tensor(answer, device=scores.device)[:, None]).sum())
-        count += len(answer)
-    return total / count if count else None
+
+def unlikeliness(model: WhiteBox, chat: Chat) -> float:
+    """Mean nats per token of the answer that the chat ends with, its log-perplexity; 0 for an empty one."""
+    each = _answer_nats(model, chat)
+    return sum(each) / max(1, len(each))
 
 
 def surprises(model: WhiteBox, texts: Sequence[str]) -> list[float]:
     """Mean nats per token of each text as the start of a user's message."""
-    import torch
-
     loaded = model.load()
     marker = "\x1f"
-    head = model.render(user(marker)).partition(marker)[0]
-    prompt, found = _ids(loaded, head), []
-    for text in texts:
-        ids = _ids(loaded, text)
-        scores = torch.log_softmax(_logits(loaded, prompt, ids).float(), -1)
-        found.append(-float(scores.gather(1, torch.tensor(ids, device=scores.device)[:, None]).mean()))
+    prompt = _ids(loaded, model.render(user(marker)).partition(marker)[0])
+    each = [_nats(loaded, prompt, _ids(loaded, text)) for text in texts]
+    return [sum(nats) / max(1, len(nats)) for nats in each]
+
+
+def _answer_nats(model: WhiteBox, chat: Chat) -> list[float]:
+    loaded = model.load()
+    return _nats(loaded, _ids(loaded, model.render(chat[:-1])), _ids(loaded, chat[-1].text))
+
+
+def _nats(loaded: Any, prompt: list[int], answer: list[int]) -> list[float]:
+    """-log p of each token of the answer after the prompt."""
+    import torch
+
+    if not answer:
+        return []
+    scores = torch.log_softmax(_logits(loaded, prompt, answer).float(), -1)
+    found: list[float] = (-scores.gather(1, torch.tensor(answer, device=scores.device)[:, None])[:, 0]).tolist()
     return found
 
 

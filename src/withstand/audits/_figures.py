@@ -31,7 +31,8 @@ def _curve(curve: Json) -> Json:
     most = max(point["step"] for point in curve)
 
     def x(point: Json) -> float:
-        return round(point["step"] / most * WIDTH, 1)
+        share: float = point["step"] / most
+        return round(share * WIDTH, 1)
 
     lines = []
     for name, key, interval in (("harmful", "harm_rate", "ci"), ("refused", "refusal", "")):
@@ -44,7 +45,7 @@ def _curve(curve: Json) -> Json:
         ]  # fmt: skip
         if points:
             lines.append({"name": name, "points": points})
-    ticks, last = [], -GAP
+    ticks, last = [], -float(GAP)
     for point in curve:
         if x(point) - last >= GAP:
             ticks.append({"x": x(point), "text": str(point["step"])})

@@ -105,7 +105,8 @@ def _utility(arms: Json, front: Json) -> Table:
 
 
 def _categories(arms: Json) -> Table:
-    sides = [next((arm["by_category"] for arm in arms if arm["name"] == name), {}) for name in ("none", "plain")]
+    named = {arm["name"]: arm["by_category"] for arm in arms}
+    sides = [named.get("none", {}), named.get("plain", {})]
     rows = [
         [name, *(f"{side[name]['broken']} of {side[name]['n']}" if name in side else "" for side in sides)]
         for name in dict.fromkeys([*sides[0], *sides[1]])

@@ -1,0 +1,92 @@
+"""The arms of a fine-tuning audit: what each trains, and its line in the report."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from withstand import chain, damage, find
+from withstand.audits import _rows
+from withstand.audits._readings import Readings
+from withstand.audits._sense import Sense
+from withstand.audits._settings import Settings
+from withstand.audits.exam import Answers, Exam
+from withstand.core import SpecError
+from withstand.rowfiles import UserData
+from withstand.stage import Row
+
+CHANGES_SFT = ("safety_mix", "constrained_sft", "lisa")
+
+
+def left_out(arm: str, stage: Any, settings: Settings) -> str:
+    """Why an arm cannot be trained; "" where it can."""
+    if arm in CHANGES_SFT and find.name_of(type(stage)) != "sft":
+        return f"{arm} was left out: it changes sft, and your fine-tuning is another method"
+    if arm == "safe_lora" and (not settings.unaligned or stage.method != "lora"):
+        return "safe_lora was left out: it needs an adapter and --unaligned, the base's own base"
+    return ""
+
+
+def stage_of(arm: str, sft: Any, settings: Settings) -> Any:
+    """The stage of an arm, around the user's own."""
+    given: dict[str, Any] = {"use": arm, "stage": sft}
+    if arm == "lower_rate":
+        return replace(sft, lr=sft.lr * settings.lower)
+    if arm == "lisa":
+        turn = max(1, sft.steps // 50)
+        given |= {"safe_steps": turn, "user_steps": 9 * turn}
+    elif arm == "safe_lora":
+        given["unaligned"] = settings.unaligned
+    elif arm not in CHANGES_SFT:
+        return sft
+    return find.build("stage", given)
+
+
+def safe_rows(arm: str, base: Any, data: UserData, exam: Exam, settings: Settings) -> list[Row]:
+    """What the arm learns besides, in the user's format: the rows given, or the base's refusals on the val split."""
+    if arm not in ("safety_mix", "lisa"):
+        return []
+    rows: Sequence[Row] = settings.safe
+    if not rows:
+        if settings.suite.get("split", "test") != "test":
+            raise SpecError("there are no safe rows", hint="--safe FILE: requests with their refusals")
+        val = replace(exam, suite={**settings.suite, "split": "val"})
+        rows = [Row(chat) for chat in val.sit(base, "").refusals()]
+        if not rows:
+            raise SpecError("the base refuses nothing on the val split", hint="--safe FILE: requests and refusals")
+    return _rows.in_format(rows, data)
+
+
+def line(
+    name: str, before: Answers, after: Sequence[Answers], models: Sequence[chain.Trained], found: damage.Change | None,
+    readings: Readings, sense: Sense,
+) -> dict[str, Any]:  # fmt: skip
+    """One line of the table; of several seeds the means, with the first seed's details."""
+    each = [one.told(sense) for one in after]
+    model = models[0].model if models else readings.base
+    records = [one.record for one in models]
+    told: dict[str, Any] = {"name": name, "steps": records[0].steps if records else 0, "seeds": len(after)}
+    for key in ("harm_score", "harm_rate", "refusal", "over_refusal", "coherence"):
+        values = [one[key] for one in each if one[key] is not None]
+        told[key] = sum(values) / len(values) if values else None
+    scores = damage.score_change(_scores(before), [_scores(one) for one in after], before.category)
+    return told | {
+        "ci": each[0]["ci"] if len(each) == 1 else None,
+        "rates": [one["harm_rate"] for one in each],
+        "before": before.told(sense)["harm_rate"],
+        "change": damage.json_of(found),
+        "harm_score_change": scores if models else None,
+        "by_category": each[0]["by_category"],
+        "overruled": sum(one["overruled"] for one in each),
+        "margin": readings.margin(model, before.system),
+        "utility": readings.utility(model, before.system),
+        "cost": {key: sum(getattr(record, key) for record in records) for key in ("seconds", "tokens", "flops")} | {
+            "peak_bytes": max((record.peak_bytes for record in records), default=0),
+            "judge_calls": sum(one["n"] for one in each), "judge_price": sum(one.price for one in after),
+        },
+        "runs": [one.run for one in after],
+    }  # fmt: skip
+
+
+def _scores(one: Answers) -> dict[str, float]:
+    """On the scale of 1 to 5."""
+    return {name: 1 + 4 * score for name, score in one.scores.items()}
