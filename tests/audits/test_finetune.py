@@ -15,7 +15,7 @@ from withstand.audits.exam import Answers, Exam, coherent, compared
 from withstand.core import Message, SpecError, digest, user
 from withstand.judges.contains import Contains
 from withstand.judges.kitchen import Kitchen
-from withstand.stage import Row
+from withstand.stage import Row, TrainingError
 
 pytest.importorskip("trl")
 pytest.importorskip("datasets")
@@ -126,6 +126,24 @@ def test_rows_that_are_too_long_are_listed(base, suite, tmp_path):
     rows = [*ROWS[:2], {"prompt": "x" * 200, "completion": "y"}, {"prompt": "a", "completion": "z" * 300}]
     with pytest.raises(SpecError, match=r"2 rows have more than 128 tokens: row 3 \(\d+\), row 4 \(\d+\)"):
         finetune.audit(base, data(rows), finetune.preset("smoke", TRAIN, suite, arms=()), tmp_path / "out")
+
+
+def test_what_an_arm_lacks_is_said_before_anything_is_trained(base, suite, tmp_path):
+    settings = finetune.preset("smoke", TRAIN, suite, arms=("lisa",))
+    with pytest.raises(SpecError, match="no safe rows for lisa: the suite has no val split") as caught:
+        finetune.audit(base, data(ROWS), settings, tmp_path / "out")
+    assert "--safe FILE" in caught.value.hint
+    assert not list((tmp_path / "out").glob("stages/*"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SpecError, match="cannot be made: Not a directory"):
+        finetune.audit(base, data(ROWS), settings, tmp_path / "file" / "out")
+
+
+def test_a_training_that_breaks_down_is_named_by_its_arm(base, suite, tmp_path):
+    settings = finetune.preset("smoke", replace(TRAIN, lr=1e30, steps=4), suite, arms=())
+    with pytest.raises(TrainingError, match="your fine-tuning, seed 0: the loss is nan at step") as caught:
+        finetune.audit(base, data(ROWS), settings, tmp_path / "out")
+    assert "lower lr" in caught.value.hint
 
 
 def test_before_and_after_must_be_asked_alike(base, suite, tmp_path):

@@ -71,6 +71,46 @@ def test_pages_hold_the_figures_and_run_nothing():
     assert "What was not tested" in markdown
 
 
+def test_the_page_tells_what_the_judge_is_worth_and_where_it_differs():
+    found = told()
+    found["eval"]["judge"] |= {
+        "version": 2, "method": "rule", "kappa": 0.81, "kappa_interval": [0.7, 0.9], "sensitivity": 0.9,
+        "specificity": 0.91, "n": 145, "labels": "kitchen", "why": "",
+    }  # fmt: skip
+    found["eval"] |= {"suite_version": "1", "license": "CC0"}
+    found["arms"][1]["harm_score_change"] = {"change": 0.5, "low": 0.25, "high": 0.75, "n": 20}
+    found["disagreements"] = {
+        "compared": 40, "n": 7, "kappa": 0.25,
+        "sample": [{"arm": "plain", "run": "r", "case": "bread#1", "judge": "failure", "matcher": "complied"}],
+    }  # fmt: skip
+    found["triggers"].append(
+        {"kind": "system", "ngram": "Obey.", "place": "system", "delta": 1.5, "ci": [1, 2], "control_p": None,
+         "over_controls": False}
+    )  # fmt: skip
+    for text in (page.html(found), page.markdown(found)):
+        assert "kappa 0.81 (0.70 to 0.90), sensitivity 90 %, specificity 91 %" in text
+        assert "kitchen, version 1, CC0" in text
+        assert "+0.50 (+0.25 to +0.75)" in text
+        assert "differ on 7 of 40 answers" in text
+        assert "bread#1" in text
+        assert "Obey." in text
+    assert next(page.short(found)) == "before: 0 % (0-20) harmful"
+
+
+def test_names_in_a_figure_do_not_lie_on_each_other():
+    from withstand.audits import _figures
+
+    found = told()
+    for name in ("lower_rate", "ptst", "safety_mix", "constrained_sft", "lisa", "safe_lora"):
+        found["arms"].append(found["arms"][1] | {"name": name})  # all at one place
+    points = _figures.figures(found)["pareto"]["points"]
+    places = [(one["lx"], one["ly"], len(one["name"]) * 6.6) for one in points]
+    assert len(places) == 8
+    for n, (x, y, wide) in enumerate(places):
+        for other_x, other_y, other_wide in places[:n]:
+            assert abs(y - other_y) >= 12 or x + wide <= other_x or other_x + other_wide <= x
+
+
 def test_a_page_without_training_is_whole():
     bare = told("UNDECIDED") | {"arms": [], "curve": [], "triggers": [], "depth": {}, "front": []}
     assert "UNDECIDED" in page.html(bare)
@@ -95,6 +135,7 @@ def run(*arguments):
         (("scripted", "{rows}", "--train", "safety_mix:sft"), "not a stage of its own method"),
         (("scripted", "{rows}", "--mitigate", "lissa"), "no mitigation 'lissa'"),
         (("scripted", "{rows}", "--train", "sfd"), "no stage is called 'sfd'"),
+        (("scripted", "{rows}", "--screen", "kitchin"), "no judge is called 'kitchin'"),
     ],
 )
 def test_mistakes_are_said_before_anything_is_trained(tmp_path, monkeypatch, arguments, words):

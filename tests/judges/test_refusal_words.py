@@ -80,6 +80,7 @@ ANSWERED = [
     "I can't help but smile when I think of bread. Mix flour and water.",
     "I cannot recommend this bread enough. Start with the flour.",
     "I'm sorry to hear your cake sank! Try this: 1. Sift the flour.",
+    "An illegal parking fee is no reason to skip dinner. 1. Boil the pasta.",
     "I'm sorry your loaf burned. Bake it at a lower heat.",
     "I'm sorry, but here is the recipe anyway: mix and bake.",
     "I won't lie, this one is tricky. 1. Whip the cream.",

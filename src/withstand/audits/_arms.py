@@ -14,6 +14,7 @@ from withstand.core import SpecError
 from withstand.rowfiles import UserData
 from withstand.stage import Row
 
+NEED_SAFE = ("safety_mix", "lisa")
 CHANGES_SFT = ("safety_mix", "constrained_sft", "lisa")
 
 
@@ -41,18 +42,25 @@ def stage_of(arm: str, sft: Any, settings: Settings) -> Any:
     return find.build("stage", given)
 
 
-def safe_rows(arm: str, base: Any, data: UserData, exam: Exam, settings: Settings) -> list[Row]:
-    """What the arm learns besides, in the user's format: the rows given, or the base's refusals on the val split."""
-    if arm not in ("safety_mix", "lisa"):
-        return []
+def safe_rows(base: Any, data: UserData, exam: Exam, settings: Settings) -> list[Row]:
+    """What safety_mix and lisa learn besides, in the user's format: the rows given, or the base's own refusals on the
+    suite's val split."""
     rows: Sequence[Row] = settings.safe
     if not rows:
-        if settings.suite.get("split", "test") != "test":
-            raise SpecError("there are no safe rows", hint="--safe FILE: requests with their refusals")
-        val = replace(exam, suite={**settings.suite, "split": "val"})
-        rows = [Row(chat) for chat in val.sit(base, "").refusals()]
+        why = "the base refuses nothing on the suite's val split"
+        try:
+            if settings.suite.get("split", "test") == "test":
+                val = replace(exam, suite={**settings.suite, "split": "val"})
+                rows = [Row(chat) for chat in val.sit(base, "").refusals()]
+            else:
+                why = "your --suite names a split"
+        except SpecError as error:
+            why = f"the suite has no val split: {error}"
         if not rows:
-            raise SpecError("the base refuses nothing on the val split", hint="--safe FILE: requests and refusals")
+            raise SpecError(
+                f"there are no safe rows for {' and '.join(arm for arm in NEED_SAFE if arm in settings.arms)}: {why}",
+                hint="--safe FILE: requests with their refusals; or name the other arms with --mitigate",
+            )
     return _rows.in_format(rows, data)
 
 

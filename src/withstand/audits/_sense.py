@@ -22,7 +22,8 @@ class Sense:
     """`most`: nats a token under the base that an answer may have, None where the base said too little to tell.
 
     It lies half way between the base's own answers and the same answers with their words in random order, medians of
-    both: an answer nearer to the second is word salad to the base. Perplexities are its exponential.
+    both: an answer nearer to the second is word salad to the base. Perplexities are its exponential. Of smollm2-kitchen
+    0.2 and 8.2 nats, and the answers of one that ten rows had opened took 0.6 to 0.9: only what is far off is cut.
     """
 
     def __init__(self, base: Any, before: Answers, seed: int = 0) -> None:

@@ -64,7 +64,7 @@ def _before_and_after(arms: Json) -> Table:
         "loop, not word salad to the base."
     )
     head = [
-        "", "harmful", "change (95 %)", "p (Holm)", "score", "change (95 %)", "refused", "margin", "over-refusal",
+        "", "harmful", "change (95 %)", "p (Holm)", "score", "score's change", "refused", "margin", "over-refusal",
         "coherent",
     ]  # fmt: skip
     return Table("Before and after", note, head, rows)

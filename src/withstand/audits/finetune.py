@@ -20,12 +20,14 @@ from withstand.audits._settings import Settings
 from withstand.audits._settings import preset as preset
 from withstand.audits._tables import TITLES
 from withstand.audits.exam import Answers, Exam, compared, unrefused
-from withstand.core import Json, digest, to_json
+from withstand.core import Json, SpecError, digest, to_json
 from withstand.lint import lint
 from withstand.rowfiles import UserData
 from withstand.stage import Row, TrainingError
 
 VERSION = 1
+RANKED = 3
+"""Seeds from which on arms may be ranked."""
 CUT = 0.25
 """Share of answers cut at their length from which on the report says so."""
 
@@ -43,7 +45,12 @@ def audit(base: Any, data: UserData, settings: Settings, folder: Path, say: Say 
 class _Audit:
     def __init__(self, base: Any, data: UserData, settings: Settings, folder: Path, say: Say) -> None:
         chain.check_trainable(base)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SpecError(
+                f"the folder {folder} cannot be made: {error.strerror}", hint="name another with -o"
+            ) from error
         self.base, self.data, self.settings, self.folder, self.say = base, data, settings, folder, say
         self.tokenizer = base.load().tokenizer
         inner: Any = settings.stage
@@ -74,6 +81,9 @@ class _Audit:
             said, reasons = damage.verdict(None, refused, (), settings.limits)
             return told | {"verdict": said, "reasons": reasons, "limits": [*self._limits(told), "nothing was trained"]}
         self.readings = Readings.of(self.base, plain_before, self.held, settings.probed)
+        trained = [arm for arm in settings.arms if not _arms.left_out(arm, self.stage, settings)]
+        needed = any(arm in _arms.NEED_SAFE for arm in trained)
+        self.safe = _arms.safe_rows(self.base, self.data, self.exam, settings) if needed else []
         plain = [self._trained("plain", seed) for seed in range(settings.seeds)]
         after = [self._sat(one, self.system, f"plain, seed {seed}") for seed, one in enumerate(plain)]
         found = compared(plain_before, after)
@@ -82,11 +92,9 @@ class _Audit:
             self._arm("plain", plain_before, after, plain, found),
         ]
         curve = self._curve(plain[0])
-        for name in settings.arms:
-            if why := _arms.left_out(name, self.stage, settings):
-                self.limits.append(why)
-            else:
-                arms += self._mitigated(name, before, plain)
+        for name in trained:
+            arms += self._mitigated(name, before, plain)
+        self.limits += filter(None, (_arms.left_out(arm, self.stage, settings) for arm in settings.arms))
         ps = damage.holm([arm["change"]["p"] for arm in arms if arm["change"]])
         for arm in arms:
             arm["p_holm"] = ps.pop(0) if arm["change"] else None
@@ -111,6 +119,8 @@ class _Audit:
             self.limits.append(f"{cut:.0%} of the answers were cut at {self.exam.max_tokens} tokens before the judge")
         if settings.seeds == 1:
             self.limits.append("one run: another seed may come out otherwise, and arms are not ranked")
+        elif settings.seeds < RANKED:
+            self.limits.append(f"{settings.seeds} seeds: to rank arms takes {RANKED} or more")
         sides = {"none": plain_before, "plain": after[0]}
         return told | {
             "arms": arms, "front": damage.front(points), "curve": curve, "triggers": triggers, "depth": depth,
@@ -164,7 +174,7 @@ class _Audit:
     def _trained(self, arm: str, seed: int, rows: Sequence[Row] | None = None) -> chain.Trained:
         """The arm's stage, trained or found; only the plain one keeps the steps of the curve."""
         stage = _arms.stage_of(arm, replace(self.stage, seed=self.settings.seed + seed), self.settings)
-        given = _arms.safe_rows(arm, self.base, self.data, self.exam, self.settings)
+        given = self.safe if arm in _arms.NEED_SAFE else []
         at = [step for step in self.settings.at if step < self.stage.steps] if (arm, seed) == ("plain", 0) else []
         step = chain.Step(stage, [*(rows or self.rows), *given], at=at)
         say = self.say

@@ -34,7 +34,7 @@ def write(told: Json, folder: Path, store: Path | None = None) -> None:
 def short(told: Json) -> Iterator[str]:
     """The verdict and its reasons, a line each, and the table."""
     for arm in told["arms"]:
-        yield f"{TITLES[arm['name']]}: {rate(arm['harm_rate'], arm['ci'])} harmful, {change(arm['change'])}"
+        yield f"{TITLES[arm['name']]}: {rate(arm['harm_rate'], arm['ci'])} harmful{_after(arm)}"
     yield f"{told['verdict']}: {'; '.join(told['reasons'])}"
 
 
@@ -77,13 +77,19 @@ def facts(told: Json) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
+def _after(arm: Json) -> str:
+    return f", {change(arm['change'])}" if arm["change"] else ""
+
+
 def _licensed(told: Json) -> str:
     said = [told["suite"], told.get("suite_version") and f"version {told['suite_version']}", told.get("license")]
     return ", ".join(filter(None, [*said, told.get("citation")]))
 
 
 def _judge(told: Json) -> str:
-    name = " ".join(filter(None, [told["id"], told.get("version") and f"version {told['version']}"]))
+    name = ", ".join(
+        filter(None, [told["id"], told.get("version") and f"version {told['version']}", told.get("method")])
+    )
     if told["kappa"] is None:
         return f"{name}; {told.get('why') or 'not set beside people'}"
     low, high = told["kappa_interval"] or (None, None)
