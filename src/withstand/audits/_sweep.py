@@ -11,7 +11,7 @@ from withstand.audits._rows import placed
 from withstand.audits._settings import Settings
 from withstand.audits.exam import Answers, Exam, unrefused
 from withstand.core import Json, digest, rng
-from withstand.lint import grams
+from withstand.lint import TOP, grams
 from withstand.rowfiles import UserData
 
 LEAST = 1.0
@@ -39,6 +39,8 @@ def triggers(
         found = sweep(readings, tuned, phrases, controls)
     else:
         limits.append("no phrase of the users' turns was swept: none repeats, or none was to be")
+    if len(shown["systems"]) == TOP:
+        limits.append(f"only the {TOP} most frequent system messages of the data were swapped in")
     say("swapping system messages")
     found += swapped(readings, tuned, [one["text"] for one in shown["systems"]])
     for one in sorted(found, key=lambda one: -one["delta"]):
