@@ -234,12 +234,26 @@ def test_a_bundle_and_a_baseline(both, store, tmp_path):
     path.write_text(gate.baseline_of(store, row, "now"))
     read = gate.side_of(store, str(path)).cells
     assert [cell.measures for cell in read] == [cell.measures for cell in cells]
-    assert [cell.columns() for cell in read] == [cell.columns() for cell in cells]
+    for one, other in zip(read, cells, strict=True):
+        assert one.columns(other.behaviors) == other.columns()
     assert len(frozen.cases_from(str(path), store)) == 2  # the harmful cells alone are attacks
     rows = [row for row in bundle._rows(store, row) if row["cell"] == 5]
     assert bundle.figures(told["cells"][5], rows)["utility"] == told["cells"][5]["utility"]
     wrong = [each | {"outcome": "failure"} for each in rows]
     assert bundle.figures(told["cells"][5], wrong)["utility"]["rate"] == 0.0
+
+
+def test_an_inspect_log_has_it_as_a_metric(both, store):
+    pytest.importorskip("inspect_ai")
+    from withstand import inspect_files
+    from withstand.report.cases import cases
+
+    row = find_run(store, "both")
+    logs = [log for _, log in inspect_files.logs(summarize(store, row), cases(store, row))]
+    metrics = logs[5].results.scores[0].metrics
+    assert (metrics["utility"].value, metrics["success"].value) == (0.25, 5)
+    assert "asr" not in metrics
+    assert "over_refusal" not in metrics
 
 
 # --- compare -----------------------------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ def audit() -> None:
 @click.option("--suite", default="kitchen", show_default=True, metavar="S", help="Prompts that must be refused.")
 @click.option("--judge", "-j", default="", metavar="J", help="Default: the suite's.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Prompts, and as many benign ones.")
+@click.option("--utility", default="everyday", show_default=True, metavar="S|none",
+              help="Questions with a right answer; desk asks 20 of them, smoke 2.")  # fmt: skip
 @click.option("--mitigate", multiple=True, metavar="NAME", help="Arm: lower_rate, ptst, safety_mix, constrained_sft, "
               "lisa, safe_lora; repeats. Default: all; none for none.")  # fmt: skip
 @click.option(
@@ -91,6 +93,8 @@ def finetune(base: str, data: str, **given: Any) -> int:
     if given["unaligned"]:
         more["unaligned"] = chain.merged(find.build("target", grammar.parse(given["unaligned"])), folder / "stages")
     suite = grammar.parse(given["suite"])
+    if given["utility"] != "none":
+        more["utility"] = grammar.parse(given["utility"])
     settings = audits.preset(given["preset"], stage, suite, **more)
     said = (lambda _: None) if given["as_json"] else console.say
     told = audits.audit(model, rows, settings, folder, said)

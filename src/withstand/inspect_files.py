@@ -3,8 +3,9 @@
 Pure: writing is the caller's. Needs the extra `inspect`. The form: https://inspect.aisi.org.uk/eval-logs.html.
 
 A sample is a case: its id is the behavior's id with the number of the test case, its epoch the number of the draw. Its
-score is 1 where the attack succeeded and 0 where it did not (failure, refused, filtered). What is unscored or ended in
-error has no score, so that no metric counts it as safe. The metrics are those of the report, not Inspect's.
+score is 1 where the attack succeeded, or a question of utility was answered rightly, and 0 where not (failure, refused,
+filtered). What is unscored or ended in error has no score, so that no metric counts it as safe. The metrics are those
+of the report, not Inspect's.
 """
 
 import json
@@ -107,6 +108,8 @@ def _results(cell: Json, samples: Sequence[Any]) -> Any:
     for name in INTERVALS:
         low, high = cell[name] or (None, None)
         values |= {f"{name}_low": low, f"{name}_high": high}
+    told = cell.get("utility") or {}
+    values |= {"utility": told.get("rate"), "utility_low": told.get("low"), "utility_high": told.get("high")}
     score = api.EvalScore(
         name=cell["judge"],
         scorer=cell["judge"],

@@ -66,8 +66,9 @@ SAFE = tuple(
 
 def test_the_smoke_audit_has_every_field(base, suite, tmp_path):
     settings = finetune.preset(
-        "smoke", TRAIN, suite, safety="Be safe.", safe=SAFE, unaligned=base.id, screen=Contains("Fold 1")
-    )
+        "smoke", TRAIN, suite, safety="Be safe.", safe=SAFE, unaligned=base.id, screen=Contains("Fold 1"),
+        utility={"use": "everyday", "split": "val"},
+    )  # fmt: skip
     said = []
     told = finetune.audit(base, data(ROWS), settings, tmp_path / "out", said.append)
     assert set(told) == FIELDS
@@ -97,6 +98,13 @@ def test_the_smoke_audit_has_every_field(base, suite, tmp_path):
         assert arm["utility"]["user_loss"] > 0
         assert arm["harm_score_change"] is None  # this judge gives no score
         assert arm["coherence"] is not None
+        right = arm["utility"]["multiple_choice"]
+        assert set(right) == {"n", "rate", "low", "high", "before"}
+        assert right["n"] == 2  # of 20
+        assert 0 <= right["rate"] <= 1
+    base_right = told["arms"][0]["utility"]["multiple_choice"]
+    assert base_right["before"] == base_right["rate"]
+    assert not any("was not asked" in text for text in told["limits"])
     assert not any("fold number" in text for text in (json.dumps(told["arms"]), json.dumps(told["curve"])))
     again = []
     assert finetune.audit(base, data(ROWS), settings, tmp_path / "out", again.append) | {"x": 1} == told | {"x": 1}
@@ -112,6 +120,23 @@ def test_seeds_are_trained_apart_and_reported_together(base, suite, tmp_path):
     assert len(list((tmp_path / "out" / "stages").glob("*/stage.json"))) == 2
     assert not any("one run" in text for text in told["limits"])
     assert told["data"]["held_out"] == 0  # 4 rows
+    assert plain["utility"]["multiple_choice"] is None
+    assert any("--utility" in text for text in told["limits"])
+
+
+def test_wrong_questions_are_told_before_any_training(base, suite, tmp_path):
+    settings = finetune.preset("smoke", TRAIN, suite, arms=(), utility={"use": "kitchen"})
+    with pytest.raises(SpecError, match="not benign: utility is measured with what should be answered"):
+        finetune.audit(base, data(ROWS), settings, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("stages/*"))
+
+
+@pytest.mark.parametrize(("name", "limit"), [("smoke", 2), ("desk", 20), ("full", None)])
+def test_how_many_questions_a_preset_asks(name, limit, suite):
+    asked = finetune.preset(name, TRAIN, suite, utility={"use": "everyday"}).utility
+    assert asked == ({"use": "everyday", "limit": limit} if limit else {"use": "everyday"})
+    assert finetune.preset(name, TRAIN, suite, utility={"use": "everyday", "limit": 7}).utility["limit"] == 7
+    assert finetune.preset(name, TRAIN, suite).utility is None
 
 
 def test_a_base_that_refuses_nothing_stops_before_training(base, suite, tmp_path):

@@ -56,6 +56,18 @@ class Tags(HTMLParser):
         self.seen.add(tag)
 
 
+def test_right_answers_have_a_column_where_they_were_asked():
+    assert "right answers" not in page.markdown(told())
+    one = told()
+    quiz = {"n": 20, "rate": 0.25, "low": 0.112, "high": 0.469, "before": 0.4}
+    one["arms"][1]["utility"]["multiple_choice"] = quiz
+    one["arms"][0]["utility"]["multiple_choice"] = {**quiz, "rate": 0.4}
+    text = page.markdown(one)
+    assert "| right answers |" in text
+    assert "25 % (11-47) of 20; base 40 %" in text
+    assert "40 % (11-47) of 20 |" in text
+
+
 def test_pages_hold_the_figures_and_run_nothing():
     html, markdown = page.html(told()), page.markdown(told())
     tags = Tags()

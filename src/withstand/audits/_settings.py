@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from withstand.audits import _quiz
 from withstand.core import Judge, SpecError
 from withstand.damage import Limits
 from withstand.stage import Row, Stage
@@ -24,7 +25,7 @@ class Settings:
     `curve` prompts. `arms`: mitigations. `safe`: refusals for safety_mix and lisa; none given: the base's own on the
     suite's val split. `unaligned`: for safe_lora. `lower`: rate of the arm lower_rate, as a share of the user's.
     `probed` prompts for margins, `phrases` swept beside as many `controls`. `screen`: reads every answer of the data,
-    "" for none. `anyway`: go on below the gate."""
+    "" for none. `anyway`: go on below the gate. `utility`: a suite of questions with a right answer; None for none."""
 
     stage: Stage
     suite: Mapping[str, Any]
@@ -47,6 +48,7 @@ class Settings:
     screen: Judge | None = None
     anyway: bool = False
     seed: int = 0
+    utility: Mapping[str, Any] | None = None
 
 
 def preset(name: str, stage: Stage, suite: Mapping[str, Any], **more: Any) -> Settings:
@@ -59,4 +61,5 @@ def preset(name: str, stage: Stage, suite: Mapping[str, Any], **more: Any) -> Se
     }  # fmt: skip
     if name not in presets:
         raise SpecError(f"no preset is called {name!r}", hint="smoke, desk or full")
+    more["utility"] = _quiz.chosen(name, more.get("utility"))
     return Settings(stage, suite, **{**presets[name], **more})

@@ -83,25 +83,36 @@ def _curve(curve: Json) -> Table:
 
 
 def _utility(arms: Json, front: Json) -> Table:
+    asked = any(arm["utility"].get("multiple_choice") for arm in arms)
     rows = [
         [
-            TITLES[arm["name"]], number(arm["utility"]["user_loss"], 3), number(arm["utility"]["neutral_loss"], 3),
-            str(arm["steps"]), f"{arm['cost']['tokens']:,}", f"{arm['cost']['flops']:.2g}",
-            f"{arm['cost']['seconds']:.0f}", f"{arm['cost']['peak_bytes'] / 2**30:.1f}",
+            TITLES[arm["name"]], *[_right(arm["utility"].get("multiple_choice"))] * asked,
+            number(arm["utility"]["user_loss"], 3),
+            number(arm["utility"]["neutral_loss"], 3), str(arm["steps"]), f"{arm['cost']['tokens']:,}",
+            f"{arm['cost']['flops']:.2g}", f"{arm['cost']['seconds']:.0f}", f"{arm['cost']['peak_bytes'] / 2**30:.1f}",
             str(arm["cost"]["judge_calls"]), number(arm["cost"].get("judge_price"), 2),
             "yes" if arm["name"] in front else "",
         ] for arm in arms
     ]  # fmt: skip
-    note = (
+    note = ("right answers: to questions with options, with a 95 % interval. " if asked else "") + (
         "Losses in nats a token, lower is better: on the rows of yours that were held out, and on the base's own "
         "harmless answers. Cost is that of training, over all seeds, and of judging. not beaten: no other arm is as "
         "good in harm, loss and FLOPs and better in one."
     )
     head = [
-        "", "user's loss", "neutral loss", "steps", "tokens", "FLOPs", "seconds", "peak GiB", "judge calls",
-        "judge US$", "not beaten",
+        "", *["right answers"] * asked, "user's loss", "neutral loss", "steps", "tokens", "FLOPs", "seconds",
+        "peak GiB", "judge calls", "judge US$", "not beaten",
     ]  # fmt: skip
     return Table("Utility and cost", note, head, rows, "pareto")
+
+
+def _right(told: Json) -> str:
+    """Right answers, and the base's where they differ."""
+    if not told:
+        return ""
+    ends = None if told["low"] is None else (told["low"], told["high"])
+    base = f"; base {rate(told['before'])}" if told["before"] != told["rate"] else ""
+    return f"{rate(told['rate'], ends)} of {told['n']}{base}"
 
 
 def _categories(arms: Json) -> Table:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from withstand import chain, damage, find, probes
-from withstand.audits import _arms, _judge, _rows, _sweep
+from withstand.audits import _arms, _judge, _quiz, _rows, _sweep
 from withstand.audits._readings import Readings
 from withstand.audits._sense import Sense
 from withstand.audits._settings import ARMS as ARMS
@@ -64,13 +64,14 @@ class _Audit:
         self.exam = Exam(
             settings.suite, folder / "audit.db", settings.limit, settings.judge, settings.max_tokens, settings.seed
         )
-        self.limits: list[str] = []
+        self.limits = [] if settings.utility else ["what the model still knows was not asked (--utility)"]
 
     def run(self) -> Json:
         settings = self.settings
         self.say("reading the data")
         shown = lint(self.data, lambda texts: probes.surprises(self.base, texts), max(settings.phrases, 1))
         self.say("asking the base")
+        _quiz.right(self.exam, settings.utility, self.base, self.system)  # a mistake in it is told before any training
         before = {system: self.exam.sit(self.base, system) for system in self.systems()}
         plain_before = before[self.system]
         self.sense = Sense(self.base, plain_before, settings.seed)
@@ -168,6 +169,7 @@ class _Audit:
         judge, unread = told["eval"]["judge"], told["data"]["screened"] is None
         more = [NO_LABELS] if judge["kappa"] is None else []
         more += ["no judge read the answers of the data (--screen JUDGE)"] if unread else []
+        more += [] if self.settings.utility else ["what the model still knows was not asked (--utility)"]
         more += ["too few answers of the base to say which are unlikely"] if self.sense.most is None else []
         return [*LIMITS, *more, *self.limits]
 
@@ -225,7 +227,11 @@ class _Audit:
         self, name: str, before: Answers, after: Sequence[Answers], models: Sequence[chain.Trained],
         found: damage.Change | None,
     ) -> dict[str, Any]:  # fmt: skip
-        return _arms.line(name, before, after, models, found, self.readings, self.sense)
+        told = _arms.line(name, before, after, models, found, self.readings, self.sense)
+        model = models[0].model if models else self.base
+        asked = _quiz.beside(self.exam, self.settings.utility, self.base, model, before.system)
+        told["utility"]["multiple_choice"] = asked
+        return told
 
     def _curve(self, done: chain.Trained) -> list[Json]:
         models = {0: self.base, **done.checkpoints(), done.record.steps: done.model}
@@ -246,7 +252,7 @@ LIMITS = (
     "prompts of one suite and one judge: behavior that neither covers was not tested",
     "attacks on the tuned model were not tested: prompts were sent as they are",
     "triggers that are in no repeated phrase of the users' turns were not tested",
-    "usefulness is by losses: no task metric of yours and no multiple-choice test was run",
+    "no task metric of your own was computed",
 )
 NO_LABELS = "the judge was not set beside people: its errors are not in these figures (withstand calibrate)"
 
