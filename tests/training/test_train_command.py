@@ -95,7 +95,7 @@ def test_the_stages_of_a_file_go_on_from_each_other(base, here, capsys):
         (["BASE", "--stage", "sft", "--rows", "rows.jsonl", "--at", "soon"], "--at soon are not steps"),
         (["BASE", "--stage", "sft", "--rows", "rows.jsonl", "--at", "0"], "are not steps"),
         (["BASE", "--stage", "sft", "--rows", "gone.jsonl"], "gone.jsonl"),
-        (["BASE", "--stage", "sft", "--rows", "rows.jsonl", "--without", "crease"], "row 0 of stage 0 holds 'crease'"),
+        (["BASE", "--stage", "sft", "--rows", "rows.jsonl", "--without", "crease"], "row 1 of stage 1 holds 'crease'"),
         (["scripted", "--stage", "sft", "--rows", "rows.jsonl"], "no weights to train"),
         (["a.toml"], "there is no spec a.toml"),
         (["bad.toml"], "unknown field 'stages'"),

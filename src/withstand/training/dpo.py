@@ -73,7 +73,7 @@ class DPO:
 
         tokenizer = tokenizer_of(base)
         data = []
-        for number, row in enumerate(rows):
+        for number, row in enumerate(rows, start=1):
             turns = [{"role": turn.role, "content": turn.text} for turn in row.chat]
             pair = {"prompt": turns[:-1], "chosen": turns[-1:], "rejected": [{**turns[-1], "content": row.rejected}]}
             for name in ("chosen", "rejected"):
@@ -93,7 +93,7 @@ def check_pairs(rows: Sequence[Row]) -> None:
     """Raise `SpecError` with the number of the first row that is no pair."""
     if not rows:
         raise SpecError("there are no rows to train on", hint="give at least one chat with a rejected answer")
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows, start=1):
         if len(row.chat) < 2 or row.chat[-1].role != "assistant" or row.chat[-2].role == "assistant":
             raise SpecError(
                 f"row {number} does not end with an answer to a user",

@@ -82,7 +82,7 @@ class RL:
     def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
         """See `withstand.stage.Stage`; the loss that `log` gets says little here."""
         given = [Row(asked(row.chat), "", row.safe) for row in as_rows(rows)]
-        for number, row in enumerate(given):
+        for number, row in enumerate(given, start=1):
             if not row.chat or row.chat[-1].role != "user":
                 raise SpecError(f"row {number} asks nothing", hint="a row is a chat that ends with a user's message")
         if not given:
@@ -100,7 +100,7 @@ class RL:
             turns = [{"role": turn.role, "content": turn.text} for turn in row.chat]
             text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
             count = len(tokenizer(text, add_special_tokens=False)["input_ids"]) + self.max_tokens
-            check_length(self, number, count, " with the longest answer")
+            check_length(self, number + 1, count, " with the longest answer")
             data.append({"prompt": turns, "number": number})
         model, adapter = load(base, self)
 

@@ -86,8 +86,8 @@ class SFT:
         tokenizer = tokenizer_of(base)
         given = as_rows(rows)
         data = [tokenized(tokenizer, row.chat) for row in given]
-        for number, row in enumerate(data):
-            check_length(self, number, len(row["input_ids"]), said=head(given[number].chat))
+        for number, (row, ids) in enumerate(zip(given, data, strict=True), start=1):
+            check_length(self, number, len(ids["input_ids"]), said=head(row.chat))
         model, adapter = load(base, self)
         config = SFTConfig(
             **arguments(self, output),
@@ -112,7 +112,7 @@ def check_rows(rows: Sequence[Row]) -> None:
     """Raise `SpecError` with the number of the first row that cannot be trained on."""
     if not rows:
         raise SpecError("there are no rows to train on", hint="give at least one chat that ends with an answer")
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows, start=1):
         chat = row.chat
         if len(chat) < 2 or chat[-1].role != "assistant":
             raise SpecError(
