@@ -141,6 +141,8 @@ It isn't B.
 B is wrong.
 It is not Paris.
 B) London
+The answer is B) London.
+The correct answer is C) Paris.
 A city in Europe.
 A big city, I think.
 Aérea
@@ -285,9 +287,9 @@ def test_each_letter_of_each_question_is_read(behavior: Behavior, letter: str, f
 
 @pytest.mark.parametrize("said", [each * 40_000 for each in ("Paris ", "it is ", "A) x\n", "answer ", "(((((")])
 def test_long_answers_take_no_time(said: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     judged(said)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 # --- the suite ---------------------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ def chosen_in(text: str, options: Mapping[str, str]) -> str:
     stated = list(statements(text, options))
     at_once = leading(text, options)
     if stated and (not at_once or any(TAKEN_BACK.search(text, 0, place) for place, _ in stated)):
-        return stated[0][1] if opens(text, stated[0][0]) and not TAKEN_BACK.search(text) else stated[-1][1]
+        at_once = stated[0][1] if opens(text, stated[0][0]) and not TAKEN_BACK.search(text) else stated[-1][1]
     if at_once:
         return at_once if at_once in options else ""
     return by_text(text, options) or by_lone_letter(text, options)
@@ -140,14 +140,14 @@ def opens(text: str, place: int) -> bool:
 
 
 def statements(text: str, options: Mapping[str, str]) -> Iterator[tuple[int, str]]:
-    """Where an option is stated to be the answer, and which."""
+    """Where an option is stated to be the answer, and which; "?" where its letter and its text contradict."""
     found = [
         (match.end(), option_at(text[match.end() : match.end() + 400], options)) for match in STATED.finditer(text)
     ]
     found += [(match.end(), match[1]) for match in CALLED_RIGHT.finditer(text) if not is_article(text, match.start(1))]
     if match := LAST_LINE.search(text):
         found.append((match.end(), match[1]))
-    yield from sorted((place, letter) for place, letter in found if letter in options)
+    yield from sorted((place, letter) for place, letter in found if letter in options or letter == "?")
 
 
 def is_article(text: str, place: int) -> bool:
@@ -200,7 +200,8 @@ def by_text(text: str, options: Mapping[str, str]) -> str:
     whole = {
         letter
         for start, end, letter in spans
-        if not any(a <= start and end <= b and (a, b) != (start, end) for a, b, _ in spans) and not denied(text, start)
+        if not any(a <= start and end <= b and (a, b) != (start, end) for a, b, other in spans if other != letter)
+        and not denied(text, start)
     }
     return whole.pop() if len(whole) == 1 else ""
 
