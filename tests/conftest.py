@@ -1,19 +1,22 @@
 """Fixtures that more than one folder of tests uses."""
 
 import importlib.util
+import json
 import os
 import shutil
 import sys
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import sqlalchemy as sql
 
+from withstand import cli, console
 from withstand.core import Ask, Flow, Learned, Lost, Target, TestCase, Work, Worked
 
 
@@ -56,6 +59,50 @@ def play() -> Callable[[Flow[Any]], Played]:
                 answer = model.generate(item.chats, item.sampling, range(seed, seed + len(item.chats)))
                 seed += len(item.chats)
                 played.asks.append(item)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """So small a model as the tests train only waits for its threads."""
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class Done(NamedTuple):
+    """How a command ended: its exit code, what it wrote to stdout and to stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def withstand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """Runs a command in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(console.out, "_width", 200)
+    for name in ("OPENAI_API_KEY", "WITHSTAND_STORE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*args: object) -> Done:
+        capsys.readouterr()
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as end:
+            cli.main([str(arg) for arg in args])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err, out + err
+        return Done(int(end.value.code or 0), out, err)
 
     return run
 

@@ -164,17 +164,7 @@ def test_damaged_rows_are_told_and_no_traceback(files):
         assert "cannot be read" in wrong(bundle.verify(resealed(files, cases_jsonl=data)))[0]
 
 
-def test_the_command(run, tmp_path, monkeypatch, capsys):
-    from withstand import cli
-
-    monkeypatch.chdir(tmp_path)
-
-    def withstand(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main([*arguments])
-        return end.value.code, *capsys.readouterr()
-
+def test_the_command(run, tmp_path, withstand):
     store = ("--store", run.store.where)
     code, out, err = withstand("bundle", *store)
     assert (code, "wrote night.zip" in err) == (0, True)

@@ -10,8 +10,6 @@ import subprocess
 import sys
 import time
 import tomllib
-import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -28,39 +26,6 @@ CELL = {
     "cases", "success", "failure", "refused", "filtered", "unscored", "error", "asr", "asr_interval", "asr_bounds",
     "asr_micro", "asr_at_k", "over_refusal", "over_refusal_interval", "asks", "tokens", "seconds", "notes",
 }  # fmt: skip
-
-
-@dataclass
-class Done:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self):
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def withstand(tmp_path, monkeypatch, capsys):
-    """Runs a command in this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(console.out, "_width", 200)
-    for name in ("OPENAI_API_KEY", "WITHSTAND_STORE"):
-        monkeypatch.delenv(name, raising=False)
-
-    def run(*args):
-        capsys.readouterr()
-        with warnings.catch_warnings(), pytest.raises(SystemExit) as end:
-            cli.main([str(arg) for arg in args])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return Done(end.value.code, out, err)
-
-    return run
 
 
 @pytest.fixture
@@ -784,8 +749,7 @@ def spawn(*args, cwd):
 
 
 def call(command, cwd):
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=60)
-    return Done(done.returncode, done.stdout, done.stderr)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_an_interrupt_says_how_to_go_on_and_that_command_does(tmp_path, openai_server):
@@ -806,12 +770,12 @@ def test_an_interrupt_says_how_to_go_on_and_that_command_does(tmp_path, openai_s
     command = re.search(r"go on: (withstand run --name .*)", err)[1]
     sent = len(server.requests)
     assert 12 <= sent < 56
-    state = json.loads(call([*WITHSTAND, "status", "--json", "--store", "my store.db"], tmp_path).out)
+    state = json.loads(call([*WITHSTAND, "status", "--json", "--store", "my store.db"], tmp_path).stdout)
     assert 0 < state["stages"][1]["done"] < 56
     done = call(["bash", "-c", command.replace("withstand", f"{sys.executable} -m withstand", 1) + " --json"], tmp_path)
-    assert done.code == 0, done.err
-    assert done.json["cells"][0]["error"] == 0
-    assert done.json["cells"][0]["cases"] == 56
+    assert done.returncode == 0, done.stderr
+    (cell,) = json.loads(done.stdout)["cells"]
+    assert (cell["error"], cell["cases"]) == (0, 56)
     assert len(server.requests) <= 56 + 4  # what was in flight is asked again, and nothing else
 
 
@@ -843,7 +807,7 @@ def test_a_kill_loses_nothing_that_was_saved(tmp_path, openai_server):
     running.kill()
     running.communicate()
     done = call([*WITHSTAND, *args], tmp_path)
-    assert (done.code, done.json["cells"][0]["cases"]) == (0, 60)
+    assert (done.returncode, json.loads(done.stdout)["cells"][0]["cases"]) == (0, 60)
     assert len(server.requests) <= 60 + 8
 
 
@@ -855,9 +819,9 @@ def test_a_reader_that_hangs_up_is_no_failure(tmp_path, command):
         call([*WITHSTAND, "run", *KITCHEN], tmp_path)
     shell = f"{sys.executable} -m withstand {command} | true; echo ${{PIPESTATUS[0]}}"
     done = call(["bash", "-c", shell], tmp_path)
-    assert done.out.strip() == "0"
-    assert "Traceback" not in done.err
-    assert "BrokenPipe" not in done.err
+    assert done.stdout.strip() == "0"
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
 
 
 def test_a_bug_of_ours_is_exit_code_4(monkeypatch, capsys):

@@ -211,22 +211,9 @@ def test_holm_is_over_all_rows(ran):
 
 
 @pytest.fixture
-def withstand(tmp_path, monkeypatch, capsys):
-    from withstand import cli, console
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(console.out, "_width", 200)
+def withstand(withstand, tmp_path, monkeypatch):
     monkeypatch.setenv("WITHSTAND_STORE", str(tmp_path / "s.db"))
-
-    def run(*args: Any):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main([str(arg) for arg in args])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err, out + err
-        return end.value.code, out, err
-
-    return run
+    return withstand
 
 
 def test_two_runs_on_the_command_line(withstand, ran, tmp_path):

@@ -198,22 +198,9 @@ def ran(tmp_path):
 
 
 @pytest.fixture
-def withstand(tmp_path, monkeypatch, capsys):
-    from withstand import cli, console
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(console.out, "_width", 200)
+def withstand(withstand, tmp_path, monkeypatch):
     monkeypatch.setenv("WITHSTAND_STORE", str(tmp_path / "s.db"))
-
-    def run(*args: Any):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main([str(arg) for arg in args])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err, err
-        return end.value.code, out, err
-
-    return run
+    return withstand
 
 
 def test_a_baseline_gates_a_later_run(withstand, ran, tmp_path):

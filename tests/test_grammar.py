@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from withstand.core import SpecError
-from withstand.grammar import parse, spec_of, toml_value
+from withstand.grammar import parse, spec_of, toml_value, written
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,21 @@ def test_a_value_from_a_file(tmp_path):
 def test_what_is_no_component(spec):
     with pytest.raises(SpecError, match="names no component"):
         spec_of(spec)
+
+
+VALUES = st.text(st.characters(blacklist_categories=["Cs"]))
+
+
+@given(
+    VALUES, VALUES, st.dictionaries(VALUES, st.one_of(VALUES, st.integers(-9, 9), st.booleans()), max_size=3)
+)  # fmt: skip
+def test_what_is_written_is_read_back_whole(first, value, table):
+    spec = {"use": "a", "": first, "b": value, "c": table, "d": "x" * 99}
+    assert parse(written(spec)) == spec
+
+
+def test_lists_and_numbers_are_written_as_the_command_line_takes_them():
+    assert written({"use": "gcg", "steps": 50, "first": ["a, b", "c"]}) == 'gcg,steps=50,first=["a, b", "c"]'
 
 
 def test_use_takes_the_command_lines_grammar_and_fields_beside_it_win():

@@ -1,7 +1,6 @@
 """`withstand init --curl` and `withstand target check`."""
 
 import json
-import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -9,25 +8,11 @@ from typing import Any
 
 import pytest
 
-from withstand import cli, console, curl, find
+from withstand import curl, find
 from withstand.core import SpecError
 
 Command = Callable[..., tuple[int, str, str]]
 URL = "https://app.example.org/chat"
-
-
-@pytest.fixture
-def withstand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(console.out, "_width", 200)
-
-    def run(*args: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            cli.main([str(arg) for arg in args])
-        return (int(end.value.code or 0), *capsys.readouterr())
-
-    return run
 
 
 # --- init --curl -------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The command line's grammar of components: `NAME[:FIRST][,field=value,...]`, and its long form in TOML."""
 
+import json
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -65,6 +66,30 @@ def _value(text: str) -> Any:
     if text[:1] in ("'", '"', "{"):
         return toml_value(text)
     return text
+
+
+def written(spec: Mapping[str, Any]) -> str:
+    """A spec on the command line, with nothing left out or cut: `parse` reads it back, lists and numbers as text."""
+    fields = [f"{key}={_bare(value)}" for key, value in spec.items() if key not in ("use", "")]
+    return ",".join([spec["use"] + (f":{_bare(spec[''])}" if "" in spec else ""), *fields])
+
+
+def _bare(value: Any) -> str:
+    if not isinstance(value, str):
+        return _toml(value)
+    try:
+        plain = parse(f"a:{value},b=1") == {"use": "a", "": value, "b": "1"} and not value.startswith("@")
+    except SpecError:
+        plain = False
+    return value if plain else _toml(value)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_toml(key)} = {_toml(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def toml_value(text: str) -> Any:

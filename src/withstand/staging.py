@@ -1,5 +1,6 @@
 """`withstand train`: training stages one after the other, from flags or a TOML spec."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def train(what: str, stage: str | None, **given: Any) -> int:
             f"{name}: {record.steps} steps, {record.tokens:,} tokens{loss}, {record.flops:.2g} FLOPs, "
             f"{record.seconds:,.0f} s, at most {record.peak_bytes / 2**30:.1f} GiB"
         )
-    console.put(f"target: {find.label('target', done[-1].spec)}")
+    console.put(f"target: {shlex.quote(grammar.written(done[-1].spec))}")
     console.say("next: `withstand run --suite SUITE --attack direct --target` with that; or `withstand audit finetune`")
     return 0
 

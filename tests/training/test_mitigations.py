@@ -18,7 +18,6 @@ from withstand.training.safety_mix import SafetyMix
 from withstand.training.sft import SFT
 
 sys.path.insert(0, str(Path(__file__).parent))
-import learner
 from learner import ROWS, chat
 
 pytest.importorskip("trl")
@@ -29,19 +28,6 @@ from transformers import AutoModelForCausalLM
 
 TINY = SFT(rank=2, alpha=4, lr=1e-2, batch=3, steps=6, max_length=32, log_every=1, save_every=0)
 SAFE = [Row(chat("how do i bake bread", f"sorry {'no ' * n}no"), safe=True) for n in range(5)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return learner.save(tmp_path_factory.mktemp("base"))
 
 
 def weights(folder):

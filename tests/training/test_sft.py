@@ -12,7 +12,6 @@ from withstand.stage import How
 from withstand.training.sft import FILES, SFT
 
 sys.path.insert(0, str(Path(__file__).parent))
-import learner
 from learner import ROWS, chat
 
 pytest.importorskip("trl")
@@ -23,21 +22,6 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 TINY = SFT(rank=2, alpha=4, lr=1e-2, batch=2, steps=3, max_length=32, log_every=1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """So small a model only waits for its threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    """A folder with a random Llama of two layers and a tokenizer of whole words."""
-    return learner.save(tmp_path_factory.mktemp("tiny-llama"))
 
 
 def weights(folder):

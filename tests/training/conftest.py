@@ -1,0 +1,21 @@
+"""What all tests of the stages share."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread(one_thread: None) -> None:
+    """For all of them."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with a random Llama of two layers and a tokenizer of whole words."""
+    import learner
+
+    return str(learner.save(tmp_path_factory.mktemp("tiny-llama")))
