@@ -44,8 +44,8 @@ def _split(text: str) -> list[str]:
         elif char in "[{":
             depth += 1
         elif char in "]}":
-            depth -= 1
-        elif char == "," and depth <= 0:
+            depth = max(depth - 1, 0)
+        elif char == "," and depth == 0:
             parts.append(text[start:place])
             start = place + 1
     if (quote or depth > 0) and "," in text[start:]:  # it would swallow the fields behind it
