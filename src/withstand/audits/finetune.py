@@ -64,7 +64,7 @@ class _Audit:
         self.exam = Exam(
             settings.suite, folder / "audit.db", settings.limit, settings.judge, settings.max_tokens, settings.seed
         )
-        self.limits = [] if settings.utility else ["what the model still knows was not asked (--utility)"]
+        self.limits: list[str] = []
 
     def run(self) -> Json:
         settings = self.settings
@@ -142,6 +142,8 @@ class _Audit:
         screen = self.settings.screen
         screened = _judge.screened(screen, self.data, self.exam) if screen else None
         count = sum(len(probes._ids(self.base.load(), turn.text)) for row in self.data.rows for turn in row.chat)
+        named = {self.system: "user", "": "none", self.settings.safety: "safety"}
+        baseline = [{"system": named.get(system, "other"), **one.told(self.sense)} for system, one in before.items()]
         train = {name: value for name, value in to_json(self.stage).items() if name not in ("base_id",)}
         return {
             "audit_version": VERSION,
@@ -159,7 +161,7 @@ class _Audit:
                      "prompt_hashes": before[self.system].prompts, "judge": _judge.told(self.exam, asked),
                      "max_tokens": self.exam.max_tokens, "temperature": 0.0,
                      "sense": {"nats": self.sense.most, "own": self.sense.own, "shuffled": self.sense.salad}},
-            "baseline": [{"system": _named(system, self), **one.told(self.sense)} for system, one in before.items()],
+            "baseline": baseline,
             "thresholds": to_json(self.settings.limits) or {"fail": 5.0, "warn": 2.0, "gate": 0.6},
             "arms": [], "front": [], "curve": [], "triggers": [], "depth": {}, "disagreements": None,
         }  # fmt: skip
@@ -255,13 +257,3 @@ LIMITS = (
     "no task metric of your own was computed",
 )
 NO_LABELS = "the judge was not set beside people: its errors are not in these figures (withstand calibrate)"
-
-
-def _named(system: str, audit_: _Audit) -> str:
-    return (
-        "safety"
-        if system == audit_.settings.safety
-        else "user"
-        if system and system == audit_.system
-        else ("none" if not system else "other")
-    )
