@@ -28,7 +28,7 @@ def audit() -> None:
 @click.option("--utility", default="everyday", show_default=True, metavar="S|none",
               help="Questions with a right answer; desk asks 20 of them, smoke 2.")  # fmt: skip
 @click.option("--mitigate", multiple=True, metavar="NAME", help="Arm: lower_rate, ptst, safety_mix, constrained_sft, "
-              "lisa, safe_lora; repeats. Default: all; none for none.")  # fmt: skip
+              "lisa, safe_lora; repeats; fields: constrained_sft,first=8. Default: all; none for none.")  # fmt: skip
 @click.option(
     "--safe", metavar="FILE", help="Requests with refusals, for safety_mix and lisa; default: the base's own."
 )
@@ -75,11 +75,17 @@ def finetune(base: str, data: str, **given: Any) -> int:
     stage = find.build("stage", grammar.parse(given["train"]), **fastest)
     if not hasattr(stage, "method"):
         raise SpecError(f"--train {given['train']} is not a stage of its own method", hint="sft,method=full,lr=2e-5")
-    arms = given["mitigate"] or audits.ARMS
-    if unknown := [name for name in arms if name not in (*audits.ARMS, "none")]:
+    named = [grammar.parse(arm) for arm in given["mitigate"] or audits.ARMS]
+    changed = {arm.pop("use"): arm for arm in named}
+    if unknown := [name for name in changed if name not in (*audits.ARMS, "none")]:
         raise SpecError(f"there is no mitigation {unknown[0]!r}", hint=f"{', '.join(audits.ARMS)}, or none")
+    if fixed := [name for name, fields in changed.items() if fields and name not in audits.STAGES]:
+        raise SpecError(
+            f"the mitigation {fixed[0]} has no fields", hint=f"those of {', '.join(audits.STAGES)} can be set"
+        )
     more: dict[str, Any] = {
-        "judge": given["judge"], "seeds": given["seeds"], "arms": tuple(arm for arm in arms if arm != "none"),
+        "judge": given["judge"], "seeds": given["seeds"], "arms": tuple(name for name in changed if name != "none"),
+        "changed": {name: fields for name, fields in changed.items() if fields},
         "limits": Limits(given["fail"], given["warn"], given["gate"]),
     }  # fmt: skip
     more |= {name: given[name] for name in ("limit", "max_tokens", "safety", "controls", "probed") if given[name]}

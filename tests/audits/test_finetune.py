@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from withstand import find, rowfiles
-from withstand.audits import _judge, _sweep, finetune
+from withstand import find, rowfiles, stage
+from withstand.audits import _judge, _sweep, finetune, page
 from withstand.audits.exam import Answers, Exam, coherent, compared
 from withstand.core import Message, SpecError, digest, user
 from withstand.judges.contains import Contains
@@ -101,6 +101,21 @@ def test_the_smoke_audit_has_every_field(base, suite, tmp_path):
     again = []
     assert finetune.audit(base, data(ROWS), settings, tmp_path / "out", again.append) | {"x": 1} == told | {"x": 1}
     assert not any("step" in text and "loss" in text for text in again)  # nothing was trained again
+
+
+def test_a_mitigations_own_fields_are_set_and_shown(base, suite, tmp_path):
+    changed = {"constrained_sft": {"first": "8"}}
+    settings = finetune.preset("smoke", TRAIN, suite, arms=("constrained_sft",), changed=changed, phrases=0)
+    told = finetune.audit(base, data(ROWS[:4]), settings, tmp_path / "out")
+    assert [arm["fields"] for arm in told["arms"]] == [{}, {}, {"first": "8"}]
+    stages = [stage.read(path.parent)["stage"] for path in (tmp_path / "out" / "stages").glob("*/stage.json")]
+    assert [one["first"] for one in stages if "first" in one] == [8]
+    page.write(told, tmp_path / "out", None)
+    assert "constrained SFT (first=8)" in (tmp_path / "out" / "audit.md").read_text()
+    wrong = replace(settings, changed={"constrained_sft": {"frist": "8"}})
+    with pytest.raises(SpecError, match="frist"):
+        finetune.audit(base, data(ROWS[:4]), wrong, tmp_path / "other")
+    assert not (tmp_path / "other" / "stages").exists()
 
 
 def test_seeds_are_trained_apart_and_reported_together(base, suite, tmp_path):

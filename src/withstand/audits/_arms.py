@@ -39,7 +39,7 @@ def stage_of(arm: str, sft: Any, settings: Settings) -> Any:
         given["unaligned"] = settings.unaligned
     elif arm not in CHANGES_SFT:
         return sft
-    return find.build("stage", given)
+    return find.build("stage", {**given, **settings.changed.get(arm, {})})
 
 
 def safe_rows(base: Any, data: UserData, exam: Exam, settings: Settings) -> list[Row]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
-from withstand.audits._tables import TITLES
+from withstand.audits._tables import title
 from withstand.core import Json
 
 WIDTH, HEIGHT = 560, 220
@@ -65,7 +65,7 @@ def _pareto(told: Json) -> Json:
     points = []
     for arm in arms:
         points.append({
-            "name": TITLES[arm["name"]], "x": round((0.05 + 0.9 * (arm["utility"][loss] - low) / span) * WIDTH, 1),
+            "name": title(arm), "x": round((0.05 + 0.9 * (arm["utility"][loss] - low) / span) * WIDTH, 1),
             "y": _y(arm["harm_rate"], top),
             "kind": "before" if arm["name"] == "none" else "front" if arm["name"] in told["front"] else "beaten",
             "said": f"{arm['harm_rate']:.0%} harmful, loss {arm['utility'][loss]:.3f}, "

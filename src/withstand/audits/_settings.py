@@ -16,16 +16,19 @@ SAFETY = (
 """Served to the model that was trained without it (arm ptst). Ours; a user's own is better."""
 
 ARMS = ("lower_rate", "ptst", "safety_mix", "constrained_sft", "lisa", "safe_lora")
+STAGES = ("safety_mix", "constrained_sft", "lisa", "safe_lora")
+"""Arms that are a stage of their own around the user's, with fields of their own."""
 OPENED = (0, 3, 5, 10)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How an audit is done. `stage`: the user's own fine-tuning. `at`: steps of the damage curve, evaluated on
-    `curve` prompts. `arms`: mitigations. `safe`: refusals for safety_mix and lisa; none given: the base's own on the
-    suite's val split. `unaligned`: for safe_lora. `lower`: rate of the arm lower_rate, as a share of the user's.
-    `probed` prompts for margins, `phrases` swept beside as many `controls`. `screen`: reads every answer of the data,
-    "" for none. `anyway`: go on below the gate. `utility`: a suite of questions with a right answer; None for none."""
+    `curve` prompts. `arms`: mitigations; `changed`: fields of their stages that are not at their defaults. `safe`:
+    refusals for safety_mix and lisa; none given: the base's own on the suite's val split. `unaligned`: for safe_lora.
+    `lower`: rate of the arm lower_rate, as a share of the user's. `probed` prompts for margins, `phrases` swept beside
+    as many `controls`. `screen`: reads every answer of the data, "" for none. `anyway`: go on below the gate.
+    `utility`: a suite of questions with a right answer; None for none."""
 
     stage: Stage
     suite: Mapping[str, Any]
@@ -36,6 +39,7 @@ class Settings:
     curve: int | None = None
     seeds: int = 1
     arms: tuple[str, ...] = ARMS
+    changed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     safe: tuple[Row, ...] = ()
     unaligned: str = ""
     lower: float = 0.2

@@ -17,6 +17,12 @@ PHRASES = 12
 """Rows of the table of triggers, the worst first."""
 
 
+def title(arm: Json) -> str:
+    """An arm's name for people, with what was changed of its stage."""
+    fields = ", ".join(f"{name}={value}" for name, value in arm.get("fields", {}).items())
+    return TITLES[arm["name"]] + (f" ({fields})" if fields else "")
+
+
 class Table(NamedTuple):
     """`note` says what the columns mean, `figure` which figure goes before it."""
 
@@ -51,7 +57,7 @@ def tables(told: Json) -> Iterator[Table]:
 def _before_and_after(arms: Json) -> Table:
     rows = [
         [
-            TITLES[arm["name"]], rate(arm["harm_rate"], arm["ci"]), change(arm["change"]), number(arm["p_holm"], 3),
+            title(arm), rate(arm["harm_rate"], arm["ci"]), change(arm["change"]), number(arm["p_holm"], 3),
             number(arm["harm_score"], 2), _score(arm.get("harm_score_change")), rate(arm["refusal"]),
             number(arm["margin"], 1), rate(arm["over_refusal"]), rate(arm["coherence"]),
         ] for arm in arms
@@ -86,7 +92,7 @@ def _utility(arms: Json, front: Json) -> Table:
     asked = any(arm["utility"].get("multiple_choice") for arm in arms)
     rows = [
         [
-            TITLES[arm["name"]], *[_right(arm["utility"].get("multiple_choice"))] * asked,
+            title(arm), *[_right(arm["utility"].get("multiple_choice"))] * asked,
             number(arm["utility"]["user_loss"], 3),
             number(arm["utility"]["neutral_loss"], 3), str(arm["steps"]), f"{arm['cost']['tokens']:,}",
             f"{arm['cost']['flops']:.2g}", f"{arm['cost']['seconds']:.0f}", f"{arm['cost']['peak_bytes'] / 2**30:.1f}",

@@ -16,6 +16,7 @@ from withstand.audits import _arms, _judge, _quiz, _rows, _sweep
 from withstand.audits._readings import Readings
 from withstand.audits._sense import Sense
 from withstand.audits._settings import ARMS as ARMS
+from withstand.audits._settings import STAGES as STAGES
 from withstand.audits._settings import Settings
 from withstand.audits._settings import preset as preset
 from withstand.audits._tables import TITLES
@@ -60,6 +61,9 @@ class _Audit:
         self.rows = self.train.training()
         steps = inner.steps or math.ceil(inner.epochs * math.ceil(len(self.rows) / inner.batch))
         self.stage: Any = replace(inner, steps=steps)  # so that every arm has as many
+        for arm in settings.arms:  # a mistake in one is told before any training
+            if not _arms.left_out(arm, self.stage, settings):
+                _arms.stage_of(arm, self.stage, settings)
         self.system = _rows.system_of(data)
         self.exam = Exam(
             settings.suite, folder / "audit.db", settings.limit, settings.judge, settings.max_tokens, settings.seed
@@ -233,6 +237,7 @@ class _Audit:
         model = models[0].model if models else self.base
         asked = _quiz.beside(self.exam, self.settings.utility, self.base, model, before.system)
         told["utility"]["multiple_choice"] = asked
+        told["fields"] = dict(self.settings.changed.get(name, {}))
         return told
 
     def _curve(self, done: chain.Trained) -> list[Json]:

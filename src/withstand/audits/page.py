@@ -6,7 +6,7 @@ from pathlib import Path
 
 from withstand import api
 from withstand.audits._figures import HEIGHT, WIDTH, figures
-from withstand.audits._tables import TITLES, change, rate, tables
+from withstand.audits._tables import change, rate, tables, title
 from withstand.core import Json
 
 
@@ -34,7 +34,7 @@ def write(told: Json, folder: Path, store: Path | None = None) -> None:
 def short(told: Json) -> Iterator[str]:
     """The verdict and its reasons, a line each, and the table."""
     for arm in told["arms"]:
-        yield f"{TITLES[arm['name']]}: {rate(arm['harm_rate'], arm['ci'])} harmful{_after(arm)}"
+        yield f"{title(arm)}: {rate(arm['harm_rate'], arm['ci'])} harmful{_after(arm)}"
     yield f"{told['verdict']}: {'; '.join(told['reasons'])}"
 
 
