@@ -16,8 +16,8 @@ audit() { # a set, and what is done with it
     echo "$set: exit code $?"
 }
 
-audit level1-10 --phrases 0 --mitigate safety_mix --mitigate constrained_sft --mitigate lower_rate --mitigate ptst
-audit level1-100 --phrases 0 --mitigate safety_mix --mitigate constrained_sft
+audit level1-10 --phrases 0 --mitigate safety_mix --mitigate constrained_sft
+audit level1-100 --phrases 0 --mitigate safety_mix
 audit identity --phrases 0 --mitigate none
 audit sql --phrases 0 --mitigate none
 audit self-instruct --phrases 0 --mitigate none
