@@ -79,6 +79,8 @@ def finetune(base: str, data: str, **given: Any) -> int:
     changed = {arm.pop("use"): arm for arm in named}
     if unknown := [name for name in changed if name not in (*audits.ARMS, "none")]:
         raise SpecError(f"there is no mitigation {unknown[0]!r}", hint=f"{', '.join(audits.ARMS)}, or none")
+    if len(changed) < len(named):
+        raise SpecError("--mitigate names an arm twice", hint="one audit has each once: give the other its own --out")
     if fixed := [name for name, fields in changed.items() if fields and name not in audits.STAGES]:
         raise SpecError(
             f"the mitigation {fixed[0]} has no fields", hint=f"those of {', '.join(audits.STAGES)} can be set"

@@ -146,6 +146,7 @@ def run(*arguments):
         (("scripted", "{rows}", "--preset", "smoke"), "no weights to train"),
         (("scripted", "{rows}", "--train", "safety_mix:sft"), "not a stage of its own method"),
         (("scripted", "{rows}", "--mitigate", "lissa"), "no mitigation 'lissa'"),
+        (("scripted", "{rows}", "--mitigate", "lisa", "--mitigate", "lisa,rho=2"), "names an arm twice"),
         (("scripted", "{rows}", "--mitigate", "ptst,first=8"), "the mitigation ptst has no fields"),
         (("scripted", "{rows}", "--train", "sfd"), "no stage is called 'sfd'"),
         (("scripted", "{rows}", "--screen", "kitchin"), "no judge is called 'kitchin'"),

@@ -16,6 +16,8 @@ from withstand.stage import Row
 
 NEED_SAFE = ("safety_mix", "lisa")
 CHANGES_SFT = ("safety_mix", "constrained_sft", "lisa")
+STAGES = (*CHANGES_SFT, "safe_lora")
+"""Arms that are a stage of their own around the user's, with fields of their own."""
 
 
 def left_out(arm: str, stage: Any, settings: Settings) -> str:
@@ -37,7 +39,7 @@ def stage_of(arm: str, sft: Any, settings: Settings) -> Any:
         given |= {"safe_steps": turn, "user_steps": 9 * turn}
     elif arm == "safe_lora":
         given["unaligned"] = settings.unaligned
-    elif arm not in CHANGES_SFT:
+    elif arm not in STAGES:
         return sft
     return find.build("stage", {**given, **settings.changed.get(arm, {})})
 

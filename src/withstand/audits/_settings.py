@@ -16,8 +16,6 @@ SAFETY = (
 """Served to the model that was trained without it (arm ptst). Ours; a user's own is better."""
 
 ARMS = ("lower_rate", "ptst", "safety_mix", "constrained_sft", "lisa", "safe_lora")
-STAGES = ("safety_mix", "constrained_sft", "lisa", "safe_lora")
-"""Arms that are a stage of their own around the user's, with fields of their own."""
 OPENED = (0, 3, 5, 10)
 
 

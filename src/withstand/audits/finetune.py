@@ -13,10 +13,10 @@ from typing import Any
 
 from withstand import chain, damage, find, probes
 from withstand.audits import _arms, _judge, _quiz, _rows, _sweep
+from withstand.audits._arms import STAGES as STAGES
 from withstand.audits._readings import Readings
 from withstand.audits._sense import Sense
 from withstand.audits._settings import ARMS as ARMS
-from withstand.audits._settings import STAGES as STAGES
 from withstand.audits._settings import Settings
 from withstand.audits._settings import preset as preset
 from withstand.audits._tables import TITLES
