@@ -9,7 +9,7 @@ JOBS   ?= 2
 EXTRAS ?= dev,docs,train,postgres
 DEMO   ?= local,serve
 
-.PHONY: demo test check docs bench organism clean
+.PHONY: demo test check docs bench dist organism clean
 
 demo: $(VENV)/.local
 	$(BIN)/withstand model fetch smollm2
@@ -30,6 +30,10 @@ docs: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python bench/bench.py
+
+# Wheel and sdist into dist/, checked, and the demo run from the wheel in a clean environment.
+dist: | $(BIN)/python
+	$(BIN)/python tools/dist.py
 
 # Trains the adapter of smollm2-kitchen anew from the texts in recipes/organism, and measures it.
 organism: $(VENV)/.dev
