@@ -1,6 +1,6 @@
 """What MkDocs is told beyond mkdocs.yml. GitHub and the site show the same files, so only the site's copy changes.
 
-The pages of the repository's root join the site; a page that the navigation does not name is added to its how-tos;
+The pages of the repository's root join the site; a page that the navigation does not name is added to its explanations;
 links to other files of the repository become links to where it is published; heads of code blocks, which
 tests/test_docs.py reads, become titles.
 """
@@ -20,12 +20,12 @@ LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
 
 
 def on_config(config: Any) -> Any:
-    """Pages that nobody named yet go below the how-tos, those of components below their list."""
+    """Pages that nobody named yet go below the explanations, those of components below their list."""
     named = set(re.findall(r"[\w/.-]+\.md", str(config.nav)))
     for path in sorted((ROOT / "docs").rglob("*.md")):
         page = path.relative_to(ROOT / "docs").as_posix()
         if page not in named:
-            title = "Reference" if page.startswith("components/") else "How to"
+            title = "Reference" if page.startswith("components/") else "Explanations"
             section = next(part[title] for part in config.nav if title in part)
             after = section.index("components.md") + 1 if title == "Reference" else len(section)
             while title == "Reference" and str(section[after]).startswith("components/"):

@@ -257,7 +257,7 @@ def test_every_field_of_the_json_report_is_documented(tmp_path: Path) -> None:
 
 
 def test_the_figures_are_those_that_were_measured() -> None:
-    table = re.findall(r"^\| .* \| [\d.]+ *\| [\d.]+ .*\|$", read("docs/concepts.md"), re.MULTILINE)
+    table = re.findall(r"^\| .* \| [\d.]+ *\| [\d.]+ .*\|$", read("docs/statistics.md"), re.MULTILINE)
     source = read("src/withstand/stats.py") + read("src/withstand/paired.py")
     assert len(table) == 7 + 4
     assert [row for row in table if row not in source] == []
