@@ -292,19 +292,39 @@ def imported(path: Path) -> set[str]:
 # --- docs/components.md and docs/components/ ---------------------------------------------------------------------
 
 
+KINDS = {
+    "suite": ("A suite is the set of behaviors that a run asks for.", "withstand run --suite NAME"),
+    "target": ("A target is the model or application under test.", "withstand run --target NAME"),
+    "attack": ("An attack turns a behavior into test cases.", "withstand run --attack NAME"),
+    "defense": ("A defense protects a target from what is sent to it.", "withstand run --defense NAME"),
+    "judge": ("A judge decides whether an answer shows the behavior.", "withstand run --judge NAME"),
+    "stage": ("A stage trains a model.", "withstand train BASE --stage NAME"),
+}
+"""Kind of component -> what it is, and the command that takes one."""
+
+
 def components() -> dict[str, str]:
     """The page that lists all components, and one for each kind, by path, from their docstrings."""
     index = [
         "# Components",
         "",
-        "Written from the docstrings by `python tests/test_docs.py`. `withstand show KIND NAME` prints the same, and",
-        "knows your own components too.",
+        "`withstand list` prints these tables. `withstand show KIND NAME` prints a component's fields and defaults,",
+        "also those of your own components. `python tests/test_docs.py` writes this page and the pages below it",
+        "from the docstrings.",
     ]
     pages = {}
     for kind in find.ROOMS:
         own = {name: entry for name, entry in sorted(find.entries(kind).items()) if entry.path}  # not another package's
-        index += ["", f"## {kind.capitalize()}s", "", "| name | what it is |", "|---|---|"]
-        lines = [f"# {kind.capitalize()}s", "", "Fields marked `*` cannot change a row and are in no key."]
+        meaning, command = KINDS[kind]
+        index += ["", f"## {kind.capitalize()}s", "", f"{meaning} Use: `{command}`.", ""]
+        index += ["| name | description |", "|---|---|"]
+        lines = [
+            f"# {kind.capitalize()}s",
+            "",
+            f"{meaning} Use one with `{command},field=value`.",
+            "",
+            "A field marked `*` does not affect stored answers: if you change it, a run still reuses them.",
+        ]
         for name, entry in own.items():
             said = find.summary(entry).replace("|", "\\|")
             index.append(f"| [`{name}`](components/{kind}s.md#{name}) | {said} |")
@@ -322,7 +342,7 @@ def described(kind: str, name: str, entry: find.Entry) -> list[str]:
     if shown.fields:
         lines += ["", "| field | type | default |", "|---|---|---|"]
     for field, type_, default, keyed in shown.fields:
-        cells = (f"{field}{'' if keyed else ' *'}", type_, default or "(needed)")
+        cells = (f"{field}{'' if keyed else ' *'}", type_, default or "(required)")
         lines.append("| " + " | ".join(f"`{cell}`".replace("|", "\\|") for cell in cells) + " |")
     return lines
 
