@@ -8,8 +8,9 @@ UV     := $(shell command -v uv 2>/dev/null)
 JOBS   ?= 2
 EXTRAS ?= dev,docs,train,postgres
 DEMO   ?= local,serve
+VARIANTS ?= core local
 
-.PHONY: demo test check docs bench dist organism clean
+.PHONY: demo test check docs bench dist container organism clean
 
 demo: $(VENV)/.local
 	$(BIN)/withstand model fetch smollm2
@@ -34,6 +35,10 @@ bench: $(VENV)/.dev
 # Wheel and sdist into dist/, checked, and the demo run from the wheel in a clean environment.
 dist: | $(BIN)/python
 	$(BIN)/python tools/dist.py
+
+# The images of the Containerfile where docker, podman or buildah works; elsewhere the file is checked.
+container: | $(BIN)/python
+	$(BIN)/python tools/container.py $(VARIANTS)
 
 # Trains the adapter of smollm2-kitchen anew from the texts in recipes/organism, and measures it.
 organism: $(VENV)/.dev

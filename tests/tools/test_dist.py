@@ -1,14 +1,14 @@
 """What `make dist` refuses, on small files made here. The build itself takes a minute and an index: no test."""
 
-import importlib.util
 import io
+import sys
 import tarfile
 import zipfile
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
+import dist
+
 VERSION = "1.2.3"
 TRACKED = {
     "pyproject.toml",
@@ -30,15 +30,7 @@ SDIST = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def dist():
-    spec = importlib.util.spec_from_file_location("dist", ROOT / "tools" / "dist.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_a_wheel_of_the_tracked_files_passes(dist):
+def test_a_wheel_of_the_tracked_files_passes():
     dist.check_wheel(WHEEL, VERSION, TRACKED)
 
 
@@ -49,24 +41,24 @@ def test_a_wheel_of_the_tracked_files_passes(dist):
         "withstand-1.2.2.dist-info/METADATA",
     ],
 )  # fmt: skip
-def test_a_stray_file_in_a_wheel_is_refused_by_name(dist, stray):
+def test_a_stray_file_in_a_wheel_is_refused_by_name(stray):
     with pytest.raises(dist.DistError, match=f"the wheel has stray files: {stray}\n"):
         dist.check_wheel(WHEEL | {stray}, VERSION, TRACKED)
 
 
 @pytest.mark.parametrize("leftover", ["run.db", ".env", "key.pem", "old.py.orig", "__pycache__/x.txt"])
-def test_a_leftover_is_refused_even_where_it_is_committed(dist, leftover):
+def test_a_leftover_is_refused_even_where_it_is_committed(leftover):
     with pytest.raises(dist.DistError, match="the wheel has stray files"):
         dist.check_wheel(WHEEL | {f"withstand/{leftover}"}, VERSION, TRACKED | {f"src/withstand/{leftover}"})
 
 
 @pytest.mark.parametrize("missing", sorted(WHEEL))
-def test_a_wheel_that_lacks_a_file_is_refused(dist, missing):
+def test_a_wheel_that_lacks_a_file_is_refused(missing):
     with pytest.raises(dist.DistError, match=r"lacks files|has no LICENSE"):
         dist.check_wheel(WHEEL - {missing}, VERSION, TRACKED)
 
 
-def test_an_sdist_has_the_tracked_files_without_dot_files_at_the_top(dist):
+def test_an_sdist_has_the_tracked_files_without_dot_files_at_the_top():
     dist.check_sdist(SDIST, VERSION, TRACKED)
     with pytest.raises(dist.DistError, match=r"stray files: \.ci/run"):
         dist.check_sdist(SDIST | {f"{TOP}/.ci/run"}, VERSION, TRACKED)
@@ -78,7 +70,7 @@ def test_an_sdist_has_the_tracked_files_without_dot_files_at_the_top(dist):
         dist.check_sdist(SDIST - {f"{TOP}/README.md"}, VERSION, TRACKED)
 
 
-def test_a_file_over_the_limit_is_refused_with_its_largest_members(dist, tmp_path):
+def test_a_file_over_the_limit_is_refused_with_its_largest_members(tmp_path):
     wheel = tmp_path / "withstand-1.2.3-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("withstand/weights.bin", b"w" * 2_500_000)
@@ -88,7 +80,7 @@ def test_a_file_over_the_limit_is_refused_with_its_largest_members(dist, tmp_pat
         dist.check_size(wheel, 2)
 
 
-def test_the_names_come_from_the_files_themselves(dist, tmp_path):
+def test_the_names_come_from_the_files_themselves(tmp_path):
     wheel, sdist = tmp_path / "x.whl", tmp_path / "x.tar.gz"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.mkdir("withstand")
@@ -107,24 +99,24 @@ def test_the_names_come_from_the_files_themselves(dist, tmp_path):
         dist.sdist_names(sdist)
 
 
-def test_a_tag_must_be_the_version(dist):
+def test_a_tag_must_be_the_version():
     dist.check_tag("", VERSION)
     dist.check_tag("v1.2.3", VERSION)
     with pytest.raises(dist.DistError, match=r"the tag is v1\.2\.4 and the version in pyproject\.toml is 1\.2\.3"):
         dist.check_tag("v1.2.4", VERSION)
 
 
-def test_the_clean_environment_lends_nothing(dist):
+def test_the_clean_environment_lends_nothing():
     kept = dist.clean_environment({"PATH": "p", "PYTHONPATH": "src", "WITHSTAND_STORE": "s.db", "VIRTUAL_ENV": ".venv"})
     assert kept.items() >= {"PATH": "p", "PYTHONNOUSERSITE": "1"}.items()
     assert not kept.keys() & {"PYTHONPATH", "WITHSTAND_STORE", "VIRTUAL_ENV"}
 
 
-def test_a_failed_command_shows_what_it_printed(dist):
-    assert dist.run(dist.sys.executable, "-c", "print('fine')") == "fine\n"
+def test_a_failed_command_shows_what_it_printed():
+    assert dist.run(sys.executable, "-c", "print('fine')") == "fine\n"
     with pytest.raises(dist.DistError, match=r"it broke\n.* failed with exit code 3"):
-        dist.run(dist.sys.executable, "-c", "print('it broke'); raise SystemExit(3)")
+        dist.run(sys.executable, "-c", "print('it broke'); raise SystemExit(3)")
 
 
-def test_git_knows_what_belongs_into_the_files(dist):
+def test_git_knows_what_belongs_into_the_files():
     assert {"pyproject.toml", "src/withstand/__init__.py", "tools/dist.py"} <= dist.tracked()
