@@ -13,6 +13,7 @@ import pytest
 from withstand import find
 from withstand.core import Behavior, Judge, Model, SpecError, TestCase, digest, user
 from withstand.show import show
+from withstand.source import source_hash
 
 
 @dataclass(frozen=True)
@@ -267,7 +268,7 @@ def test_a_class_of_ones_own_file(own, play, tmp_path):
     said = find.describe(attack)
     assert said["use"] == f"{own}:Shout"
     assert len(said["version"]) == 32  # it declares none: its source stands for it
-    assert said["version"] == find.source_hash(type(attack))
+    assert said["version"] == source_hash(type(attack))
 
 
 def test_mistakes_in_ones_own_file(own, tmp_path):

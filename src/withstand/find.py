@@ -18,12 +18,12 @@ import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from withstand.core import Attack, Defense, Json, Judge, Model, SpecError, Suite, WhiteBox, to_json
 from withstand.grammar import Spec, spec_of, toml_value
+from withstand.source import source_hash
 from withstand.stage import Stage
 
 ROOMS = {
@@ -346,15 +346,6 @@ def name_of(cls: type) -> str:
     if module.startswith("withstand.") and module.split(".")[1] in ROOMS.values():
         return module.rpartition(".")[2]
     return f"{module}:{cls.__qualname__}"
-
-
-@cache
-def source_hash(cls: Any) -> str:
-    """128 bits over the source file of a class; "" where there is none (a notebook)."""
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    if file is None or not Path(file).is_file():
-        return ""
-    return blake2b(Path(file).read_bytes(), digest_size=16).hexdigest()
 
 
 def version_of(cls: type) -> Json:

@@ -37,6 +37,7 @@ from withstand.drive import Caps, Job, Tally, completion_of, drive, value_of
 from withstand.flows import Meter, attacked, attacked_together, collected, defended, graded, metered
 from withstand.memory import memory
 from withstand.plan import Cell, Plan, is_joint, make_plan
+from withstand.source import code_hash
 from withstand.spec import RunSpec
 from withstand.store import CASES, COMPLETIONS, VERDICTS, Row, RunRow, Store, Want, chunks
 
@@ -418,16 +419,23 @@ _UNSEEN = {"seconds", "flops", "cost", "prompt_tokens", "answer_tokens", "reason
 
 
 def sources_of(classes: Iterable[Any], where: Store) -> dict[str, Json]:
-    """Name, version and source hash of each component; warns where a version stands for two sources."""
+    """Name, version and code hash of each component; warns where a version stands for two sources."""
     sources = [
-        {"name": find.name_of(cls), "version": find.version_of(cls), "source": find.source_hash(cls)} for cls in classes
+        {"name": find.name_of(cls), "version": find.version_of(cls), "source": code_hash(cls)} for cls in classes
     ]
     known = where.components()
     for entry in sources:
-        if any(old["name"] == entry["name"] and old["version"] == entry["version"] and old != entry for old in known):
+        if any(_changed(old, entry) for old in known):
             warnings.warn(
                 f"{entry['name']} changed its source but not its version: rows of the old source are reused. "
                 "If results differ, raise its `version`.",
                 stacklevel=2,
             )
     return {digest(entry): entry for entry in sources}
+
+
+def _changed(old: Json, new: Json) -> bool:
+    """Whether two records of one component and version differ in their source; hashes of two schemes say nothing."""
+    same = old["name"] == new["name"] and old["version"] == new["version"]
+    schemes = {entry["source"].rpartition(":")[0] for entry in (old, new)}
+    return same and len(schemes) == 1 and "" not in schemes and old["source"] != new["source"]

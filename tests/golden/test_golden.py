@@ -9,6 +9,7 @@ import json
 import shutil
 import sqlite3
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,12 @@ def figures(name: str) -> dict[str, Any]:
 def test_a_rerun_asks_nothing_and_adds_nothing(asked: list[str]) -> None:
     before = entries()
     assert min(len(rows) for rows in before.values()) > 0
-    for name in SPECS:
-        package.run(f"specs/{name}.toml", store=STORE, name=name).store.close()
-        assert asked == [], name
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for name in SPECS:
+            package.run(f"specs/{name}.toml", store=STORE, name=name).store.close()
+            assert asked == [], name
+    assert [warning for warning in caught if "changed its source" in str(warning.message)] == []
     after = entries()
     for table, rows in before.items():
         assert after[table] == rows, table
