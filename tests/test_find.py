@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import json
 import subprocess
 import sys
 import textwrap
@@ -11,7 +12,7 @@ from typing import ClassVar, Literal, Optional
 import pytest
 
 from withstand import find
-from withstand.core import Behavior, Judge, Model, SpecError, TestCase, digest, user
+from withstand.core import Behavior, Judge, Model, SpecError, TestCase, digest, dumps, user
 from withstand.show import show
 from withstand.source import source_hash
 
@@ -353,6 +354,62 @@ def test_describe_leaves_out_what_cannot_change_a_row():
     judge = find.build("judge", {"use": "llm", "model": "openai:m"})
     assert find.describe(judge)["model"] == find.describe(slow)
     assert digest(find.describe((judge, None))) == digest([find.describe(judge), None])
+
+
+@dataclass(frozen=True)
+class Before:
+    """A judge as it was. Ours."""
+
+    version: ClassVar[int] = 1
+    text: str = "a"
+
+
+@dataclass(frozen=True)
+class After(Before):
+    """It with fields that came later."""
+
+    strict: bool = field(default=False, metadata={"added": "0.2"})
+    words: tuple[str, ...] = field(default_factory=lambda: ("x",), metadata={"added": "0.3"})
+    inner: Before | None = field(default=None, metadata={"added": "0.3"})
+
+
+@dataclass(frozen=True)
+class Around:
+    """It holds others. Ours."""
+
+    version: ClassVar[int] = 1
+    judge: Before
+    more: tuple[Before, ...] = ()
+
+
+def as_before(component):
+    """Its description under the name of the class that it was."""
+    text = dumps(find.describe(component))
+    return json.loads(text.replace(find.name_of(After), find.name_of(Before)))
+
+
+def test_a_field_added_later_is_left_out_of_the_key_at_its_default():
+    assert as_before(After("b")) == find.describe(Before("b"))
+    assert as_before(After("b", strict=False, words=("x",))) == find.describe(Before("b"))
+    assert as_before(After("b", strict=True)) == find.describe(Before("b")) | {"strict": True}
+    assert as_before(After("b", words=())) == find.describe(Before("b")) | {"words": []}
+    assert as_before(After("b", inner=Before()))["inner"] == find.describe(Before())
+
+
+def test_a_field_added_later_is_left_out_in_nested_components_too():
+    assert as_before(Around(After(), (After("b"),))) == find.describe(Around(Before(), (Before("b"),)))
+    changed = as_before(Around(After(strict=True), (After("b", words=("y",)),)))
+    assert (changed["judge"]["strict"], changed["more"][0]["words"]) == (True, ["y"])
+
+
+def test_a_field_added_later_needs_a_default():
+    @dataclass(frozen=True)
+    class Lacking:
+        version: ClassVar[int] = 1
+        number: int = field(metadata={"added": "0.2"})
+
+    with pytest.raises(RuntimeError, match="number was added later and needs a default"):
+        find.describe(Lacking(1))
 
 
 def test_parts_are_the_components_inside():

@@ -355,17 +355,33 @@ def version_of(cls: type) -> Json:
 
 
 def describe(component: Any) -> Json:
-    """What decides a component's rows: name, version, fields (but those marked key=False), a model's identity."""
+    """What decides a component's rows, for their keys: name, version, fields, a model's identity.
+
+    A field marked `metadata={"key": False}` is left out. One marked `metadata={"added": "0.2"}` came with that release,
+    after rows were stored: it is left out while it holds its default, so that older rows keep their keys.
+    """
     if isinstance(component, (tuple, list)):
         return [describe(inner) for inner in component]
     if not is_dataclass(component) or isinstance(component, type):
         return to_json(component)
     cls = type(component)
     said: dict[str, Json] = {"use": name_of(cls), "version": version_of(cls)}
-    said |= {f.name: describe(getattr(component, f.name)) for f in fields(component) if f.metadata.get("key", True)}
+    for f in fields(component):
+        value = describe(getattr(component, f.name))
+        if f.metadata.get("key", True) and not ("added" in f.metadata and value == describe(_default_of(f))):
+            said[f.name] = value
     if hasattr(component, "identity"):
         said["identity"] = component.identity()
     return said
+
+
+def _default_of(added: Field[Any]) -> Any:
+    """The default of a field that was added later. Raises `RuntimeError` where it has none."""
+    if added.default is not MISSING:
+        return added.default
+    if added.default_factory is MISSING:
+        raise RuntimeError(f"the field {added.name} was added later and needs a default")
+    return added.default_factory()
 
 
 def parts(component: Any) -> Iterator[Any]:
