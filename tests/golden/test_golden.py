@@ -1,8 +1,9 @@
 """Rows of old stores are reused: a store and keys that release 0.1 wrote must mean the same to the code of today.
 
-`make_store.py` made the store, and `keys.json` was recorded at the same commit. A new component needs no entry. Where a
-component's answers change, it raises its `version`, and its entries in `keys.json` alone are replaced, with a line in
-CHANGELOG.md.
+`make_store.py` made the store, and `keys.json` was recorded at the same commit. `trained/` is what two stages leave,
+without weights: the functions of release 0.1 wrote its keys and records, and no training ran. A new component needs no
+entry. Where a component's answers change, it raises its `version`, and its entries in `keys.json` alone are
+replaced, with a line in CHANGELOG.md.
 """
 
 import json
@@ -10,6 +11,7 @@ import shutil
 import sqlite3
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +238,36 @@ def test_the_recorded_keys_are_of_all_kinds() -> None:
     recorded = {(entry["kind"], entry["spec"]["use"]) for entry in KEYS["components"]}
     assert {kind for kind, _ in recorded} == set(find.ROOMS)
     assert len(recorded) > 90
+
+
+# --- training ----------------------------------------------------------------------------------------------------
+
+
+def training() -> tuple[Any, list[Any], Path]:
+    """The model, the steps and the folder of the recorded training; its files stand for weights."""
+    base = find.build("target", {"use": "hf", "id": "inputs", "dtype": "float32"})
+    rows = [Row((*user("Fry it?"), Message("assistant", "No.")), rejected="Yes.", safe=True)]
+    steps = [
+        chain.Step(find.build("stage", "sft,steps=2"), rows, labels={"arm": "a"}),
+        chain.Step(find.build("stage", "dpo,steps=2"), rows),
+    ]
+    return base, steps, Path("trained")
+
+
+def test_a_finished_training_is_not_done_again(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    base, steps, folder = training()
+
+    def train(*_: Any) -> Path:
+        raise AssertionError("a finished stage was trained again")
+
+    for step in steps:
+        monkeypatch.setattr(type(step.stage), "train", train)
+    before = sorted(path.name for path in folder.iterdir())
+    done = chain.train(base, steps, folder)
+    assert [stage.key for stage in done] == json.loads((HERE / "trained.json").read_text())
+    assert [stage.labels for stage in done] == [{"arm": "a"}, {}]
+    assert [stage.record.steps for stage in done] == [2, 2]
+    assert sorted(path.name for path in folder.iterdir()) == before
+    with pytest.raises(AssertionError, match="trained again"):
+        chain.train(base, [replace(steps[0], labels={"arm": "b"})], folder)
