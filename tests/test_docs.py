@@ -33,6 +33,8 @@ ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"] + [
     path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))
 ]
+NOTES = ["bench/README.md", *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "recipes").rglob("*.md")))]
+"""Pages behind the documentation: only their links are tested."""
 WITHSTAND = shutil.which("withstand", path=sysconfig.get_path("scripts")) or "withstand"
 VARIABLES = ("WITHSTAND_STORE", "WITHSTAND_CACHE", "OPENAI_API_KEY")
 
@@ -179,7 +181,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", PAGES + NOTES)
 def test_links_and_images_exist(page: str) -> None:
     text = re.sub(r"^```.*?^```$", "", read(page), flags=re.MULTILINE | re.DOTALL)
     for label, target in re.findall(r"\[([^\]]*)\]\(([^)\s]+)\)", text):
