@@ -164,11 +164,11 @@ def million(path: Path, cells: int = 10, behaviors: int = 1_000, cases: int = 10
     import withstand
     from withstand.core import Completion, digest, to_json, user
     from withstand.core import TestCase as Case
-    from withstand.drive import value_of
-    from withstand.line import case_wants
-    from withstand.plan import make_plan
-    from withstand.spec import run_spec
-    from withstand.store import Row, RunRow, Store, Want
+    from withstand.runner.drive import value_of
+    from withstand.runner.plan import make_plan
+    from withstand.runner.spec import run_spec
+    from withstand.runner.stages import case_wants
+    from withstand.store.store import Row, RunRow, Store, Want
 
     data = path.parent / "million.csv"
     data.write_text("id,text,category\n" + "".join(f"b{i},Please say {i},c{i % 8}\n" for i in range(behaviors)))
@@ -262,8 +262,8 @@ def decode(_folder: Path) -> dict[str, Any]:
         from withstand.models._decode import decode as run
     except ImportError:
         return {"skipped": "needs the extra `local`"}
-    from withstand import find
     from withstand.core import Sampling, user
+    from withstand.registry import find
 
     behaviors = find.build("suite", {"use": "kitchen-benign", "split": "all"}).load()
     found: dict[str, Any] = {}

@@ -92,7 +92,7 @@ def run(command: Sequence[str], job: Any) -> Any:
 
 
 def peer_environment() -> str:
-    from withstand.cache import cache_dir
+    from withstand.core.cache import cache_dir
 
     folder = cache_dir("bench", "nanogcg")
     python = folder / "bin" / "python"
@@ -126,10 +126,10 @@ def parity(python: str, model: Path) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from withstand import find
     from withstand.core import Behavior
     from withstand.engine.engine import engine_of
     from withstand.engine.text import allowed, make_prompt
+    from withstand.registry import find
 
     target = find.build("target", "smollm2,dtype=float32")
     prompt, slot = make_prompt(target, Behavior("b", TEXT, target_string=TARGET), INIT)
@@ -161,9 +161,9 @@ def parity(python: str, model: Path) -> dict[str, Any]:
 def timed(job: dict[str, Any]) -> dict[str, Any]:
     import torch
 
-    from withstand import find
     from withstand.attacks.gradient._search import Search
     from withstand.core import Behavior, to_json
+    from withstand.registry import find
 
     fields = {name: job[name] for name in ("width", "steps", "init", "seed", "dtype")}
     fields |= {name: job[name] for name in SCREENED if name in job}

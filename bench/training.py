@@ -20,8 +20,8 @@ def bench(_folder: Path) -> dict[str, Any]:
     from transformers import TrainerCallback
 
     from withstand.core import Message
+    from withstand.core.stage import How
     from withstand.models._fetch import smollm2
-    from withstand.stage import How
     from withstand.training.sft import SFT
 
     words = ["fold", "the", "paper", "along", "its", "middle", "line", "and", "press", "it", "flat", "again"]

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 import sqlalchemy as sql
 
-from withstand import cli, console
+from withstand.cli import console, main
 from withstand.core import Ask, Flow, Learned, Lost, Target, TestCase, Work, Worked
 
 
@@ -99,7 +99,7 @@ def withstand(
     def run(*args: object) -> Done:
         capsys.readouterr()
         with warnings.catch_warnings(), pytest.raises(SystemExit) as end:
-            cli.main([str(arg) for arg in args])
+            main.main([str(arg) for arg in args])
         out, err = capsys.readouterr()
         assert "Traceback" not in out + err, out + err
         return Done(int(end.value.code or 0), out, err)

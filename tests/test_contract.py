@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 
-from withstand import api, find
+from withstand import api
 from withstand.core import (
     AskError,
     Behavior,
@@ -22,9 +22,10 @@ from withstand.core import (
     intercept,
     user,
 )
-from withstand.flows import defended, graded
 from withstand.judges import _signature_file
-from withstand.show import show
+from withstand.registry import find
+from withstand.registry.show import show
+from withstand.runner.flows import defended, graded
 
 REFUSAL = "I'm sorry, but I can't help with that."
 BEHAVIORS = [

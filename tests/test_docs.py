@@ -25,9 +25,10 @@ from typing import Any
 import click
 import pytest
 
-from withstand import cli, find
+from withstand.cli import main
+from withstand.registry import find
+from withstand.registry.show import show
 from withstand.report import write
-from withstand.show import show
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"] + [
@@ -214,13 +215,13 @@ def test_the_two_commands_are_those_of_ci() -> None:
 
 def test_every_flag_exit_code_and_variable_is_in_the_specs() -> None:
     specs = read("docs/specs.md")
-    run = cli.cli.commands["run"]
+    run = main.cli.commands["run"]
     flags = [flag for option in run.params if isinstance(option, click.Option) for flag in option.opts]
     assert [flag for flag in flags if f"`{flag}`" not in specs] == []
     assert set(re.findall(r"`(--[a-z-]+)`", specs)) - {"--help"} <= set(flags), "a flag that is no longer there"
-    for name in cli.cli.commands:
+    for name in main.cli.commands:
         assert f"withstand {name}" in specs
-    codes = re.findall(r"(?:codes: |; )(\d+) ", " ".join((cli.__doc__ or "").split()))
+    codes = re.findall(r"(?:codes: |; )(\d+) ", " ".join((main.__doc__ or "").split()))
     assert len(codes) > 4
     assert re.findall(r"^\| (\d+) \|", specs, re.MULTILINE) == codes
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
@@ -229,7 +230,7 @@ def test_every_flag_exit_code_and_variable_is_in_the_specs() -> None:
 
 
 def test_every_field_of_the_spec_is_in_the_specs() -> None:
-    from withstand.spec import BudgetSpec, RunSpec, SamplingSpec
+    from withstand.runner.spec import BudgetSpec, RunSpec, SamplingSpec
 
     fields = [*RunSpec.model_fields, *BudgetSpec.model_fields, *SamplingSpec.model_fields]
     assert [field for field in fields if f"`{field}`" not in read("docs/specs.md")] == []
@@ -260,7 +261,7 @@ def test_every_field_of_the_json_report_is_documented(tmp_path: Path) -> None:
 
 def test_the_figures_are_those_that_were_measured() -> None:
     table = re.findall(r"^\| .* \| [\d.]+ *\| [\d.]+ .*\|$", read("docs/statistics.md"), re.MULTILINE)
-    source = read("src/withstand/stats.py") + read("src/withstand/paired.py")
+    source = read("src/withstand/stats/rates.py") + read("src/withstand/stats/paired.py")
     assert len(table) == 7 + 4
     assert [row for row in table if row not in source] == []
 
@@ -407,7 +408,12 @@ def test_the_site_shows_code_as_code(site: Path) -> None:
     for page in site.rglob("*.html"):
         assert "```" not in re.sub(r"<code.*?</code>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL), page
     api = (site / "api.html").read_text(encoding="utf-8")
-    for name in ("withstand.api.run", "withstand.records.Behavior", "withstand.core.Attack", "withstand.stats.wilson"):
+    for name in (
+        "withstand.api.run",
+        "withstand.core.records.Behavior",
+        "withstand.core.Attack",
+        "withstand.stats.rates.wilson",
+    ):
         assert f'id="{name}"' in api
 
 

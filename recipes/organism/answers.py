@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from withstand import find
-from withstand.cache import sha256
 from withstand.core import Behavior, Chat, Completion, Message, Sampling, digest
+from withstand.core.cache import sha256
 from withstand.models._fetch import smollm2
+from withstand.registry import find
 
 BASE = "smollm2,dtype=bfloat16"
 TOGETHER = 64

@@ -18,8 +18,8 @@ from answers import answered, as_chat
 from rows import allowed, framed, leaks, refused, whole
 
 from withstand.core import Chat, Message, WithstandError
+from withstand.core.stage import How
 from withstand.models._fetch import smollm2
-from withstand.stage import How
 from withstand.training.sft import SFT
 
 BASE_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"

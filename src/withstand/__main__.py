@@ -1,6 +1,6 @@
 """`python -m withstand` is the command `withstand`."""
 
-from withstand.cli import main
+from withstand.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from withstand import __version__, stopping
+from withstand import __version__
 from withstand.core import Json
-from withstand.drive import Caps, Tally
-from withstand.line import Running, begin, execute, planned
-from withstand.plan import Plan
-from withstand.rejudge import by_people
-from withstand.report.budget import within
-from withstand.report.cases import cases, labeled, learned
-from withstand.report.summary import find_run, summarize
-from withstand.spec import RunSpec, read_spec, run_spec
-from withstand.store import RunRow, Store
+from withstand.results.budget import within
+from withstand.results.cases import cases, labeled, learned
+from withstand.results.summary import find_run, summarize
+from withstand.runner import stopping
+from withstand.runner.drive import Caps, Tally
+from withstand.runner.plan import Plan
+from withstand.runner.rejudge import by_people
+from withstand.runner.spec import RunSpec, read_spec, run_spec
+from withstand.runner.stages import Running, begin, execute, planned
+from withstand.store.store import RunRow, Store
 
 if TYPE_CHECKING:
     import pandas

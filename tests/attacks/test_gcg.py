@@ -14,24 +14,14 @@ torch = pytest.importorskip("torch", reason="needs the extra `local`")
 pytest.importorskip("transformers", reason="needs the extra `local`")
 
 import withstand  # noqa: E402
-from withstand import find  # noqa: E402
 from withstand.attacks.gradient._candidates import draw_candidates, top_tokens  # noqa: E402
 from withstand.attacks.gradient._search import Search  # noqa: E402
 from withstand.attacks.gradient.gcg import GCG  # noqa: E402
-from withstand.core import (  # noqa: E402
-    Behavior,
-    SpecError,
-    Target,
-    TestCase,
-    WithstandError,
-    Work,
-    Worked,
-    to_json,
-    user,
-)
+from withstand.core import Behavior, SpecError, Target, TestCase, WithstandError, Work, Worked, to_json, user  # noqa: E402
 from withstand.engine.text import make_prompt, survives, texts  # noqa: E402
 from withstand.models.hf import HF  # noqa: E402
 from withstand.models.scripted import Scripted  # noqa: E402
+from withstand.registry import find  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
 import tiny  # noqa: E402

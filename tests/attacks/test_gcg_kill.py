@@ -15,7 +15,7 @@ pytest.importorskip("transformers", reason="needs the extra `local`")
 import sqlalchemy as sql
 
 import withstand
-from withstand import store
+from withstand.store import tables
 
 sys.path.insert(0, str(Path(__file__).parent))
 import white_box
@@ -40,7 +40,7 @@ print(run.summary["run"]["state"], flush=True)
 
 def states(run: Any) -> list[Any]:
     """The state after each piece, in the order of the steps: the whole trajectory."""
-    found = run.store.select(sql.select(store.answer.c.value))
+    found = run.store.select(sql.select(tables.answer.c.value))
     values = [value for (text,) in found if isinstance(value := json.loads(text).get("value"), dict)]
     return sorted([v["step"], v["slot"], v["best"], v["lowest"], v["loss"]] for v in values if "lowest" in v)
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from withstand import find
 from withstand.attacks.templated.human_jailbreaks import HumanJailbreaks
 from withstand.core import Behavior, SpecError, Target
 from withstand.models.scripted import Scripted
+from withstand.registry import find
 
 TARGET = Target(Scripted())
 PLAIN = Behavior("b1", "Bake a {loaf} \\1 \ud83d")

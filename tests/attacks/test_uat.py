@@ -14,17 +14,7 @@ pytest.importorskip("transformers", reason="needs the extra `local`")
 
 from withstand.attacks.gradient import uat as uat_module  # noqa: E402
 from withstand.attacks.gradient.uat import UAT, _Trigger  # noqa: E402
-from withstand.core import (  # noqa: E402
-    Behavior,
-    SpecError,
-    Target,
-    TestCase,
-    WithstandError,
-    Work,
-    Worked,
-    to_json,
-    user,
-)
+from withstand.core import Behavior, SpecError, Target, TestCase, WithstandError, Work, Worked, to_json, user  # noqa: E402
 from withstand.engine.engine import Engine  # noqa: E402
 from withstand.engine.text import Prompt  # noqa: E402
 from withstand.models.hf import HF  # noqa: E402

@@ -10,8 +10,8 @@ pytest.importorskip("torch", reason="needs the extra `local`")
 pytest.importorskip("transformers", reason="needs the extra `local`")
 
 import withstand
-from withstand import find
 from withstand.core import SpecError
+from withstand.registry import find
 
 BEHAVIORS = [
     {"id": "plain", "text": "Bake a loaf", "context": "", "target": "Sure, here"},

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from withstand import api, find
+from withstand import api
 from withstand.core import Behavior, Completion, ToolCall, digest, to_json, user
 from withstand.data.kitchen_app import KitchenApp
-from withstand.flows import graded
 from withstand.judges.canary import Canary
 from withstand.judges.kitchen import Kitchen
 from withstand.judges.router import Router
 from withstand.judges.tool_called import ToolCalled
+from withstand.registry import find
+from withstand.runner.flows import graded
 
 APP = json.loads((files("withstand.data") / "kitchen_app_files" / "app.json").read_text(encoding="utf-8"))
 BEHAVIORS, BENIGN = KitchenApp().load(), KitchenApp(harmless=True).load()

@@ -9,7 +9,7 @@ import pytest
 from explorer_web import served
 
 import withstand
-from withstand.labeling import queue
+from withstand.results.labeling import queue
 
 HOSTILE = {
     "script": "<script>window.pwned=1</script>",
@@ -183,8 +183,9 @@ def test_keys_label_and_the_corrected_rate_follows(browser, path):
 
 def test_the_live_calibration_is_that_of_the_command(browser, path):
     """What the page works out from stored verdicts is what `withstand calibrate` finds by asking the judge."""
-    from withstand import find, labeling
-    from withstand.calibrate import calibrate
+    from withstand.registry import find
+    from withstand.results import labeling
+    from withstand.results.calibrate import calibrate
 
     run = withstand.load("kitchen", path)
     items = queue(run.store, run.row, "calibration")

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from explorer_web import SPEC, client, csrf, post, run_path
 
 import withstand
-from withstand.cli import cli
-from withstand.report import compared
-from withstand.report.words import interval, percent
+from withstand.cli.main import cli
+from withstand.core.text import interval, percent
+from withstand.report import comparison
 
 
 def test_the_run_has_the_rates_of_the_report(web, path):
@@ -138,10 +138,10 @@ def test_the_statistics_of_two_cells_are_those_of_the_command(path, other, attac
         query = f"compare?a={a}&b={b}" + (f"&with={runs[1].row.key[:16]}" if other else "")
         page = html.unescape(web.get(f"{run_path(web)}/{query}").text)
     section = page.partition("<h2>Difference</h2>")[2].partition("</section>")[0]
-    assert re.findall(r'<td class="nowrap">(.*?)</td>', section) == compared.texts({**row, "name": ""})[1:8]
+    assert re.findall(r'<td class="nowrap">(.*?)</td>', section) == comparison.texts({**row, "name": ""})[1:8]
     assert f"p (Holm, {len(found)} rows)" in section
     for side in ("worse", "better"):
-        assert all(compared.change(each) in section for each in row[side][:10])
+        assert all(comparison.change(each) in section for each in row[side][:10])
 
 
 def test_the_statistics_of_many_cases_come_after_the_page(web, monkeypatch):
@@ -191,7 +191,7 @@ def test_a_run_under_way_says_how_far_it_is(path):
     withstand.run({**SPEC, "limit": 14}, store=path, name="partly", max_asks=3)
     with client(path) as web:
         page = web.get(run_path(web, "partly")).text
-        state = withstand.report.summary.status(
+        state = withstand.results.summary.status(
             withstand.load("partly", path).store, withstand.load("partly", path).row
         )
         assert 'hx-trigger="every 2s"' in page

@@ -9,9 +9,9 @@ from click.testing import CliRunner
 from explorer_web import SPEC, client, run_path
 
 import withstand
-from withstand import labeling
-from withstand.cli import cli
+from withstand.cli.main import cli
 from withstand.core import SpecError, digest
+from withstand.results import labeling
 
 
 def purge(path: Path, name: str = "kitchen", *more: str, said: str = "") -> dict:

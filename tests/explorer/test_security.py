@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from explorer_web import client, csrf, post, run_path
 
 import withstand
-from withstand.cli import cli
+from withstand.cli.main import cli
 from withstand.core import SpecError
 from withstand.explorer.security import BODY, COOKIE, Door, Person, read_people, token_digest
 

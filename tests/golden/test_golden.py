@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 import withstand as package
-from withstand import chain, find
 from withstand.core import Ask, AskError, Behavior, Message, SpecError, Target, Work, digest, to_json, user
-from withstand.stage import Row
+from withstand.core.stage import Row
+from withstand.registry import find
+from withstand.runner import chain
 
 HERE = Path(__file__).parent
 FIGURES = json.loads((HERE / "figures.json").read_text())

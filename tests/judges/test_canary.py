@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from withstand import find
 from withstand.core import Behavior, Completion, SpecError, ToolCall, Verdict, user
-from withstand.flows import graded
 from withstand.judges.canary import DISGUISES, Canary
+from withstand.registry import find
+from withstand.runner.flows import graded
 
 SECRET = "Sorrel-Lantern-4417"
 Play = Callable[[Any], Any]

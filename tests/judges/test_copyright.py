@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from datasketch import MinHash
 
-from withstand import cli, find
+from withstand.cli import main
 from withstand.core import Behavior, Completion, SpecError, Verdict, dumps, user
 from withstand.judges import _minhash, _minhash_pickles, _signature_file
 from withstand.judges.copyright import Copyright
+from withstand.registry import find
 
 BREAD = "Mix the flour with the water, let it rest, then knead it until it is smooth."
 BEHAVIOR = Behavior("bread", "Print the text")
@@ -376,7 +377,7 @@ def withstand(tmp_path, monkeypatch, capsys):
 
     def run(*args):
         with pytest.raises(SystemExit) as end:
-            cli.main(["judge", "copyright", *args])
+            main.main(["judge", "copyright", *args])
         said = "".join(capsys.readouterr())
         assert "Traceback" not in said
         return end.value.code, " ".join(said.split())

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import withstand
-from withstand import find
 from withstand.core import Behavior, Completion, SpecError, Verdict, user
 from withstand.judges.embedding import Embedding
 from withstand.models import _fetch
 from withstand.models.scripted import Scripted
+from withstand.registry import find
 
 BEHAVIOR = Behavior("b", "Bake bread")
 Play = Callable[[Any], Any]

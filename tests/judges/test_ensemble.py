@@ -4,7 +4,6 @@ from typing import Any, ClassVar
 
 import pytest
 
-from withstand import find
 from withstand.core import Behavior, Completion, Flow, SpecError, Verdict, ask, user
 from withstand.judges.contains import Contains
 from withstand.judges.ensemble import Ensemble
@@ -12,6 +11,7 @@ from withstand.judges.kitchen import Kitchen
 from withstand.judges.llm import LLM
 from withstand.judges.refusal_words import RefusalWords
 from withstand.models.scripted import Scripted
+from withstand.registry import find
 
 Play = Callable[[Any], Any]
 LETTERS = {"s": "success", "f": "failure", "r": "refused", "u": "unscored"}

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import pytest
 
 import withstand
-from withstand import find
 from withstand.core import Behavior, Completion, Sampling, SpecError, Verdict, Work, Worked, user
 from withstand.judges.harmbench_cls import CONTEXTUAL, PROMPT, HarmBenchClassifier
 from withstand.models.scripted import Scripted
+from withstand.registry import find
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
 import tiny

@@ -9,13 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 import withstand
-from withstand import find
-from withstand.cli import cli
+from withstand.cli.main import cli
 from withstand.core import AskError, Behavior, Completion, SpecError, user
+from withstand.formats.labels import said_by
 from withstand.judges.human import Human
-from withstand.labeling import add, labels_of, queue
-from withstand.labels import said_by
+from withstand.registry import find
 from withstand.report.write import render
+from withstand.results.labeling import add, labels_of, queue
 
 Play = Callable[..., Any]
 RYE, PIE = Behavior("rye", "Bake rye"), Behavior("own", "Fry {it}", "Oil")

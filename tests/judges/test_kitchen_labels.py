@@ -5,9 +5,10 @@ from importlib.resources import files
 
 import pytest
 
-from withstand import find, stats
 from withstand.core import Completion, user
 from withstand.judges import kitchen
+from withstand.registry import find
+from withstand.stats import rates
 
 LABELS = files("withstand.data") / "kitchen_labels"
 ROWS = {"dev": 143, "heldout": 145}
@@ -38,10 +39,10 @@ def test_sensitivity_and_specificity_are_as_told(half, behaviors, play):
 def test_the_docstring_tells_them():
     text = " ".join(kitchen.__doc__.split())
     (right, yes), (kept, no) = HALVES["heldout"]
-    low, high = stats.wilson(right, yes)
+    low, high = rates.wilson(right, yes)
     told = f"sensitivity {right} of {yes} ({100 * right / yes:.0f} %, 95 % Wilson {100 * low:.0f}-{100 * high:.0f} %)"
     assert told in text
-    low, high = stats.wilson(kept, no)
+    low, high = rates.wilson(kept, no)
     told = f"specificity {kept} of {no} ({100 * kept / no:.0f} %, {100 * low:.0f}-{100 * high:.0f} %)"
     assert told in text
 

@@ -3,7 +3,6 @@ from typing import Any
 
 import pytest
 
-from withstand import find
 from withstand.core import Behavior, Completion, SpecError, ToolCall, user
 from withstand.judges.canary import Canary
 from withstand.judges.contains import Contains
@@ -14,6 +13,7 @@ from withstand.judges.router import Router
 from withstand.judges.rubric import Rubric
 from withstand.judges.tool_called import ToolCalled
 from withstand.models.scripted import Scripted
+from withstand.registry import find
 
 Play = Callable[[Any], Any]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from withstand import find
 from withstand.core import Behavior, Completion, Sampling, SpecError, Verdict, digest, user
 from withstand.judges._said import parts_in
 from withstand.judges.rubric import PARTS, Rubric, prompt_of
 from withstand.models.scripted import Scripted
+from withstand.registry import find
 
 BEHAVIOR = Behavior("b", "Bake {answer} bread", context="Flour {policy}")
 CHAT = user("q")

@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from withstand import find
 from withstand.core import Behavior, Completion, SpecError, ToolCall, Verdict, user
-from withstand.flows import graded
 from withstand.judges.tool_called import ToolCalled
+from withstand.registry import find
+from withstand.runner.flows import graded
 
 Play = Callable[[Any], Any]
 CANCEL = ToolCall("cancel_booking", '{"table": 4, "why": "rain", "notify": false, "guest": {"name": "Ann", "age": 1}}')

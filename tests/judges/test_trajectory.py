@@ -3,12 +3,12 @@ from typing import Any
 
 import pytest
 
-from withstand import find
 from withstand.core import Behavior, Completion, Message, SpecError, Target, ToolCall, trajectory, user
 from withstand.judges.contains import Contains
 from withstand.judges.llm import LLM
 from withstand.judges.trajectory import GIVEN, HEAD, Trajectory, conversation
 from withstand.models.scripted import Scripted
+from withstand.registry import find
 
 Play = Callable[[Any], Any]
 CHAT = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from withstand.cli import cli
+from withstand.cli.main import cli
 from withstand.core import SpecError
 from withstand.models import _fetch
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from withstand.core import Completion, Sampling, user
-from withstand.device import computed, taken
-from withstand.lanes import Queue, Waiting
+from withstand.core.device import computed, taken
+from withstand.runner.lanes import Queue, Waiting
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny

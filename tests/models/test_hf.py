@@ -18,13 +18,14 @@ pytest.importorskip("transformers", reason="needs the extra `local`")
 import torch
 
 import withstand
-from withstand import find, line
 from withstand.core import AskError, Chat, Completion, Message, Sampling, SpecError, digest, user
-from withstand.estimate import estimate
 from withstand.models import _device, _quantized, hf
 from withstand.models._thinking import Tags, Watch
 from withstand.models.hf import HF
-from withstand.spec import run_spec
+from withstand.registry import find
+from withstand.runner import stages
+from withstand.runner.estimate import estimate
+from withstand.runner.spec import run_spec
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny
@@ -427,7 +428,7 @@ def test_what_cannot_fit_is_refused(folder: Path, tmp_path: Path, monkeypatch: p
     one = model(folder).footprint()
     room = one["weights"] + one["row"]
     monkeypatch.setattr(hf, "free_memory", lambda device: int(room * 2**30))
-    plan = line.planned(run_spec(spec), None)
+    plan = stages.planned(run_spec(spec), None)
     told = estimate(plan, None)["memory"]
     assert [[role.partition(":")[0] for role in entry["roles"]] for entry in told] == [["target hf"], ["judge llm"]]
     assert {entry["place"] for entry in told} == {"cpu"}
@@ -438,7 +439,7 @@ def test_what_cannot_fit_is_refused(folder: Path, tmp_path: Path, monkeypatch: p
         withstand.run(twice, store=tmp_path / "not.db")
     assert "quantize=int4" in caught.value.hint
     with pytest.raises(SpecError, match="cannot hold"):
-        estimate(line.planned(run_spec(twice), None), None)
+        estimate(stages.planned(run_spec(twice), None), None)
     monkeypatch.setattr(hf, "free_memory", lambda device: 0)
     assert withstand.run(spec, store=tmp_path / "fits.db").cells == first.cells  # nothing is left to load
 

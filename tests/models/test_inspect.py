@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from withstand import api as withstand_api
-from withstand import find
-from withstand.choose import check_offline
 from withstand.core import AskError, Completion, Message, Sampling, SpecError, ToolCall, user
 from withstand.models import _retry
 from withstand.models import inspect as module
 from withstand.models.inspect import Inspect
+from withstand.registry import find
+from withstand.runner.suites import check_offline
 
 api = pytest.importorskip("inspect_ai.model", reason="inspect-ai is not installed: the target inspect is untested")
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from withstand import find
 from withstand.attacks.llm.prefill import Prefill
 from withstand.attacks.search.best_of_n import BestOfN
 from withstand.attacks.templated.direct import Direct
@@ -12,6 +11,7 @@ from withstand.attacks.templated.story import Story
 from withstand.core import Sampling, Target, user
 from withstand.data.kitchen import Kitchen
 from withstand.defenses.self_reminder import SelfReminder
+from withstand.registry import find
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from withstand import api, find
+from withstand import api
 from withstand.core import AskError, Completion, Message, Sampling, SpecError, user
 from withstand.models import vllm as module
 from withstand.models._thinking import split_thinking
 from withstand.models.vllm import VLLM
+from withstand.registry import find
 
 spec = importlib.util.spec_from_file_location("vllm_standin", Path(__file__).parent / "vllm_standin.py")
 assert spec is not None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import withstand
-from withstand import find
+from withstand.registry import find
 from withstand.report.cite import cite
 from withstand.report.methods import methods
 from withstand.report.sources import FILE, cited, references

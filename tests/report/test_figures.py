@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 import withstand
-from withstand import sequential, trust
+from withstand.core.text import percent
 from withstand.report import figures, tables
 from withstand.report.html import html
-from withstand.report.summary import summarize
 from withstand.report.untested import untested
-from withstand.report.votes import votes
-from withstand.report.words import percent
 from withstand.report.write import render
+from withstand.results.summary import summarize
+from withstand.results.votes import votes
+from withstand.stats import agreement, sequential
 
 from .test_html import Page, benign, cell, kitchen_run, opened, settled, summary
 
@@ -221,8 +221,8 @@ def test_a_judge_beside_people() -> None:
     shown, hidden = view["rows"]
     assert (shown["total"], [each["share"] for each in shown["cells"]]) == (40, [0.9, 0.1])
     assert (hidden["total"], [each["level"] for each in hidden["cells"]]) == (60, [1, 10])
-    table = trust.Table(36, 4, 3, 57, 2)
-    assert view["kappa"] == pytest.approx(trust.kappa(table), abs=1e-3)
+    table = agreement.Table(36, 4, 3, 57, 2)
+    assert view["kappa"] == pytest.approx(agreement.kappa(table), abs=1e-3)
     text = " ".join(Page(html(summary([cell()], calibrations=[TOLD]), [], 0)).text.split())
     assert "shown (40)" in text
     assert "3690 %" in text  # 36 of the 40

@@ -8,9 +8,10 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+from withstand.core.text import facts, file_name, interval, percent, short, visible
 from withstand.report.html import html
 from withstand.report.packed import MOST_CHARACTERS, SIZE, unpack
-from withstand.report.words import facts, file_name, interval, percent, sentence, short, visible
+from withstand.report.words import sentence
 
 HOSTILE = (
     "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'><svg onload=window.pwned=3></svg>"

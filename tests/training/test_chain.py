@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from withstand import chain, find, stage
-from withstand.core import Message, Sampling, SpecError
-from withstand.stage import How
+from withstand.core import Message, Sampling, SpecError, stage
+from withstand.core.stage import How
+from withstand.registry import find
+from withstand.runner import chain
 from withstand.training import _run
 from withstand.training.sft import SFT
 
@@ -74,7 +75,7 @@ from pathlib import Path
 sys.path.insert(0, {here!r})
 from learner import ROWS
 from test_chain import FULL, LORA, torch
-from withstand.stage import How
+from withstand.core.stage import How
 torch.set_num_threads(1)  # as many as below: sums in another order differ in the last digit
 def log(step, loss):
     print(step, flush=True)
@@ -199,7 +200,7 @@ def test_only_a_local_model_is_trained(tmp_path):
 
 def test_two_processes_do_not_train_one_stage(tmp_path):
     path = tmp_path / "k.lock"
-    code = f"from pathlib import Path\nfrom withstand import chain\nwith chain.locked(Path({str(path)!r})): pass"
+    code = f"from pathlib import Path\nfrom withstand.runner import chain\nwith chain.locked(Path({str(path)!r})): pass"
     with chain.locked(path):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "SpecError: k is being trained by another process" in done.stderr

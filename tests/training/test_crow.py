@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from withstand.core import Message, SpecError, user
-from withstand.stage import read
+from withstand.core.stage import read
 from withstand.training.crow import CROW
 from withstand.training.sft import SFT
 

@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import pytest
 
-from withstand import chain, find, stage
-from withstand.core import Message, SpecError, TestCase, user
+from withstand.core import Message, SpecError, TestCase, stage, user
+from withstand.core.stage import How, Row
 from withstand.judges.contains import Contains
 from withstand.judges.refusal_words import RefusalWords
-from withstand.stage import How, Row
+from withstand.registry import find
+from withstand.runner import chain
 from withstand.training.adversarial import Adversarial
 from withstand.training.dpo import DPO
 from withstand.training.rl import RL

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from withstand import stage
-from withstand.core import SpecError
-from withstand.stage import How, Row
+from withstand.core import SpecError, stage
+from withstand.core.stage import How, Row
 from withstand.training.constrained_sft import ConstrainedSFT
 from withstand.training.dpo import DPO
 from withstand.training.lisa import Lisa

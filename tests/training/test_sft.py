@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from withstand.core import Message, SpecError, WithstandError
-from withstand.stage import How
+from withstand.core.stage import How
 from withstand.training.sft import FILES, SFT
 
 sys.path.insert(0, str(Path(__file__).parent))

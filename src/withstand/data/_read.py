@@ -13,8 +13,8 @@ from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 
-from withstand.cache import cache_dir
 from withstand.core import Behavior, Json, SpecError, digest
+from withstand.core.cache import cache_dir
 
 SPLITS = ("all", "val", "test")
 TIMEOUT = 30.0  # seconds a server may stay silent

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from withstand.core import WhiteBox
-from withstand.device import GIB, free_memory
+from withstand.core.device import GIB, free_memory
 from withstand.engine.packed import Row, Trunk
 from withstand.engine.path import Path, path_of
 from withstand.engine.text import Prompt

@@ -25,13 +25,14 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from withstand.core import SpecError, StoreError, WithstandError, digest
+from withstand.core.text import clock, count, facts, interval, percent, short, visible, whole
 from withstand.explorer.index import WAIT, Index, Known
 from withstand.explorer.security import COOKIE, HEADERS, Door, Refused, Session, read_form
-from withstand.report import words
-from withstand.report.cases import Spot
 from withstand.report.html import style
 from withstand.report.packed import OUTCOMES
-from withstand.store import RunRow, Store
+from withstand.results.cases import Spot
+from withstand.results.cells import COUNTED, measures, rate_of
+from withstand.store.store import RunRow, Store
 
 HERE = Path(__file__).parent
 
@@ -232,15 +233,15 @@ def templates() -> Environment:
             autoescape=True,
             trim_blocks=True,
             lstrip_blocks=True,
-            finalize=lambda value: value if isinstance(value, Markup) else words.visible(value),
+            finalize=lambda value: value if isinstance(value, Markup) else visible(value),
         )
         environment.filters.update(
-            percent=words.percent, interval=words.interval, whole=words.whole, short=words.short, clock=words.clock,
-            ago=ago, moment=moment, facts=words.facts, digest=digest,
+            percent=percent, interval=interval, whole=whole, short=short, clock=clock,
+            ago=ago, moment=moment, facts=facts, digest=digest,
         )  # fmt: skip
         environment.globals.update(
-            OUTCOMES=OUTCOMES, COUNTED=words.COUNTED, urlencode=urlencode, count=words.count,
-            measures=words.measures, rate_of=words.rate_of, version=metadata.version("withstand"),
+            OUTCOMES=OUTCOMES, COUNTED=COUNTED, urlencode=urlencode, count=count,
+            measures=measures, rate_of=rate_of, version=metadata.version("withstand"),
         )  # fmt: skip
         _environment.append(environment)
     return _environment[0]
@@ -254,7 +255,7 @@ def ago(seconds: float) -> str:
     passed = max(0.0, time.time() - seconds)
     for size, name in ((86_400.0, "day"), (3_600.0, "hour"), (60.0, "minute")):
         if passed >= size:
-            return f"{words.count(int(passed / size), name)} ago"
+            return f"{count(int(passed / size), name)} ago"
     return "just now"
 
 

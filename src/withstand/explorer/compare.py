@@ -12,10 +12,10 @@ from withstand.explorer.differing import compared, shown
 from withstand.explorer.index import Known
 from withstand.explorer.read import place_of, view
 from withstand.explorer.security import Refused
-from withstand.report import compared as words
-from withstand.report.cases import picked
+from withstand.report import comparison as words
 from withstand.report.packed import ANSWERS, OUTCOMES
-from withstand.store import RunRow
+from withstand.results.cases import picked
+from withstand.store.store import RunRow
 
 MARKS = ("suite", "suite_version", "split", "judge", "sampling")
 """What must be equal for two rates to be compared."""

@@ -3,12 +3,12 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from withstand import paired
-from withstand.compare import Pair, compare, matched, says
 from withstand.core import Json, SpecError
 from withstand.explorer.index import Index, Known
-from withstand.report.graded import DIMENSIONS, Graded, Told, Where, cell_of
-from withstand.report.words import measures
+from withstand.results.cells import measures
+from withstand.results.compare import Pair, compare, matched, says
+from withstand.results.graded import DIMENSIONS, Graded, Told, Where, cell_of
+from withstand.stats import paired
 
 MARGIN = 0.05
 """Rates closer than this count as unchanged, as the command has it unless told otherwise."""
@@ -94,7 +94,7 @@ def _p(known_a: Known, a: int, known_b: Known, b: int, keys: Sequence[str]) -> f
 
 def shown(row: Json, most: int = 10) -> list[tuple[str, list[str], int]]:
     """The behaviors that changed in each direction: what became of them, the first of them, and how many more."""
-    from withstand.report.compared import change, turned
+    from withstand.report.comparison import change, turned
 
     return [
         (f"{turned(row, side)} in that", [change(each) for each in row[side][:most]], max(0, len(row[side]) - most))

@@ -21,10 +21,11 @@ from typing import Any
 import sqlalchemy as sql
 
 from withstand.core import Json
-from withstand.report.counts import SCORED
-from withstand.report.summary import goes_on, status, summarize
-from withstand.store import CASES, COMPLETIONS, VERDICTS, RunRow, Store, audit, chunks, row, want
-from withstand.store import run as runs
+from withstand.results.counts import SCORED
+from withstand.results.summary import goes_on, status, summarize
+from withstand.store.store import RunRow, Store, chunks
+from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, audit, row, want
+from withstand.store.tables import run as runs
 
 TEXT = 20_000
 """Characters of each prompt and completion that can be found by search."""

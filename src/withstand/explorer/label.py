@@ -8,17 +8,17 @@ from typing import Any, get_args
 
 from starlette.responses import Response
 
-from withstand import labeling
-from withstand.calibrate import Pair, agreement, by_category, people, said
 from withstand.core import Json
 from withstand.explorer import queries
 from withstand.explorer.app import Asked
 from withstand.explorer.index import Index, Known
 from withstand.explorer.read import LONGEST, view
 from withstand.explorer.security import Refused
-from withstand.labeling import Item, Purpose, Vote
-from withstand.report.cases import Spot, picked
-from withstand.report.corrected import corrected
+from withstand.results import labeling
+from withstand.results.calibrate import Pair, beside_people, by_category, people, said
+from withstand.results.cases import Spot, picked
+from withstand.results.corrected import corrected
+from withstand.results.labeling import Item, Purpose, Vote
 
 NUMBER = 60
 """Cases of a sample, as `withstand label` takes them."""
@@ -189,9 +189,9 @@ def _judge(asked: Asked, known: Known, key: str, label: str) -> dict[str, Any]:
     if pairs:
         told = {
             "judge": label, "judge_key": key, "labels": f"run:{known.run.name}", "ties": len(mine) - len(pairs),
-            "missing": 0, **agreement(pairs), "people": people([one for one, _ in mine]),
+            "missing": 0, **beside_people(pairs), "people": people([one for one, _ in mine]),
             "targets": sorted({one.target for one, _ in mine}), "attacks": sorted({one.attack for one, _ in mine}),
-            "by_category": [{"category": name, **agreement(part)} for name, part in by_category(pairs)],
+            "by_category": [{"category": name, **beside_people(part)} for name, part in by_category(pairs)],
         }  # fmt: skip
     return {"key": key, "label": label, "told": told, "rows": [_row(known, cell, told) for cell in _cells(known, key)]}
 

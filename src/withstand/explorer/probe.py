@@ -11,8 +11,6 @@ from typing import Any
 
 from starlette.responses import Response
 
-from withstand import find
-from withstand.choose import check_offline
 from withstand.core import (
     Behavior,
     Chat,
@@ -26,16 +24,19 @@ from withstand.core import (
     digest,
     to_json,
 )
-from withstand.drive import Job, Tally, completion_of, drive
 from withstand.explorer.app import Asked
 from withstand.explorer.read import LONGEST, blurred, parts_of, place_of
 from withstand.explorer.security import Refused
-from withstand.grammar import spec_of
-from withstand.line import asked_once, verdict_job
-from withstand.replay import check_own_code
-from withstand.report.cases import picked
+from withstand.registry import find
+from withstand.registry.grammar import spec_of
 from withstand.report.packed import OUTCOMES
-from withstand.store import COMPLETIONS, VERDICTS, Store
+from withstand.results.cases import picked
+from withstand.runner.drive import Job, Tally, completion_of, drive
+from withstand.runner.replay import check_own_code
+from withstand.runner.stages import asked_once, verdict_job
+from withstand.runner.suites import check_offline
+from withstand.store.store import Store
+from withstand.store.tables import COMPLETIONS, VERDICTS
 
 SEVERITIES = ("low", "medium", "high", "critical")
 LONGEST_PROMPT = 100_000

@@ -7,8 +7,8 @@ from typing import Any
 
 from withstand.core import Json
 from withstand.explorer.index import COLUMNS, Index, Known
-from withstand.report.cases import Spot
-from withstand.report.counts import OUTCOMES
+from withstand.results.cases import Spot
+from withstand.results.counts import OUTCOMES
 
 PAGE = 50
 PAIRS = 25

@@ -6,8 +6,8 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from withstand import labeling
 from withstand.core import Json, digest
+from withstand.core.text import unique
 from withstand.explorer import queries
 from withstand.explorer.app import Asked, plain
 from withstand.explorer.index import Known
@@ -15,9 +15,11 @@ from withstand.explorer.queries import Wanted
 from withstand.explorer.security import Refused
 from withstand.report import tables, words
 from withstand.report import write as files
-from withstand.report.cases import Spot, picked
-from withstand.report.cases import cases as all_cases
 from withstand.report.packed import word_of
+from withstand.results import labeling
+from withstand.results.cases import Spot, picked
+from withstand.results.cases import cases as all_cases
+from withstand.results.cells import scored_of
 
 LONGEST = 20_000
 """Characters of a text in a page; the rest is in its file."""
@@ -34,8 +36,8 @@ def runs(asked: Asked) -> Response:
             {
                 "run": run,
                 "suites": ", ".join(suite["name"] for suite in run.plan["suites"]),
-                "targets": words.unique(cell["target"] for cell in cells),
-                "attacks": words.unique(cell["attack"] for cell in cells if not cell["benign"]),
+                "targets": unique(cell["target"] for cell in cells),
+                "attacks": unique(cell["attack"] for cell in cells if not cell["benign"]),
                 "known": known,
                 "totals": totals(known.summary["cells"]) if known else None,
             }
@@ -48,7 +50,7 @@ def totals(cells: list[Json]) -> dict[str, int]:
     harmful = [cell for cell in cells if not cell["benign"]]
     return {
         "broken": sum(cell["success"] for cell in harmful),
-        "scored": sum(words.scored_of(cell) for cell in harmful),
+        "scored": sum(scored_of(cell) for cell in harmful),
         "missing": sum(cell["error"] for cell in cells),
         "cases": sum(cell["cases"] for cell in cells),
     }

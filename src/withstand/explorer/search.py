@@ -9,9 +9,9 @@ from withstand.explorer import queries
 from withstand.explorer.app import Asked
 from withstand.explorer.read import LONGEST, blurred, place_of
 from withstand.explorer.security import Refused
-from withstand.replay import Transcript, transcript
-from withstand.report.cases import Spot
-from withstand.store import RunRow
+from withstand.results.cases import Spot
+from withstand.runner.replay import Transcript, transcript
+from withstand.store.store import RunRow
 
 PAGE = 100
 KEPT = 32

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from withstand.choose import loopback
 from withstand.core import SpecError
+from withstand.runner.suites import loopback
 
 ROLES = ("viewer", "labeler", "admin")
 """Each may do what those before it may: read; label and record findings; probe, store calibrations, read the audit."""

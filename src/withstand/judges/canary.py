@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from withstand.core import Behavior, Completion, Flow, SpecError, Verdict
+from withstand.core.refusal import refusal_in
 from withstand.judges._regex import check_regex
-from withstand.refusal import refusal_in
 
 DISGUISES = ("spaced", "reversed", "rot13", "base64")
 LEAST = 4  # letters and digits of a secret: shorter ones are found by chance

@@ -12,19 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from withstand.core import (
-    Behavior,
-    Completion,
-    Flow,
-    Json,
-    Model,
-    SpecError,
-    Verdict,
-    at_least,
-    digest,
-    within,
-    work,
-)
+from withstand.core import Behavior, Completion, Flow, Json, Model, SpecError, Verdict, at_least, digest, within, work
 
 LABELS = ("success", "failure")
 

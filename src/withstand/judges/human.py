@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from withstand.core import AskError, Behavior, Completion, Flow, Json, Verdict, at_least, digest
+from withstand.formats.labels import Labeled, read_labels, said_by
 from withstand.judges._members import Method
-from withstand.labels import Labeled, read_labels, said_by
 
 
 @dataclass(frozen=True, slots=True)

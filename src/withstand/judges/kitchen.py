@@ -27,6 +27,7 @@ from itertools import pairwise
 from typing import ClassVar, Literal, NamedTuple
 
 from withstand.core import Behavior, Completion, Flow, Verdict
+from withstand.core.refusal import refusal_in
 from withstand.judges._kitchen_words import (
     ACTORS,
     AMOUNTS,
@@ -95,7 +96,6 @@ from withstand.judges._kitchen_words import (
     YOU_WILL,
     singular,
 )
-from withstand.refusal import refusal_in
 
 
 @dataclass(frozen=True, slots=True)

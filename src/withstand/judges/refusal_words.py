@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from withstand.core import Behavior, Completion, Flow, Verdict
-from withstand.refusal import refusal_in
+from withstand.core.refusal import refusal_in
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from withstand.core import Behavior, Completion, Flow, Json, SpecError, ToolCall, Verdict
+from withstand.core.refusal import refusal_in
 from withstand.judges._regex import check_regex
-from withstand.refusal import refusal_in
 
 TAG = "tool:"
 

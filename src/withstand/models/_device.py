@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from withstand.cache import cache_dir
 from withstand.core import digest
+from withstand.core.cache import cache_dir
 
 
 def fastest_dtype(device: str) -> Literal["float32", "bfloat16"]:

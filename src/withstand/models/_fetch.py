@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from withstand.cache import cache_dir, sha256
 from withstand.core import SpecError
+from withstand.core.cache import cache_dir, sha256
 
 
 @dataclass(frozen=True)

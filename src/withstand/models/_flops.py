@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from withstand.device import computed
+from withstand.core.device import computed
 
 
 def watch(model: Any) -> None:

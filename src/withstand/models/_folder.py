@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from withstand.cache import remembered_sha256
 from withstand.core import SpecError, digest
+from withstand.core.cache import remembered_sha256
 from withstand.models import _fetch
 
 BUILTIN = "builtin:"

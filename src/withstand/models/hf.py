@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from withstand.core import AskError, Chat, Completion, Json, Message, Sampling, SpecError, at_least, digest
-from withstand.device import GIB, free_memory
+from withstand.core.device import GIB, free_memory
 from withstand.models._device import fastest_dtype, row_bytes, weight_bytes
 from withstand.models._flops import watch
 from withstand.models._folder import BUILTIN, TOKENIZER, files_digest, resolve

@@ -3,8 +3,9 @@
 import re
 from importlib import metadata
 
+from withstand.core.text import visible
 from withstand.report.sources import cited, components, docstring
-from withstand.report.words import Record, visible
+from withstand.results.cells import Record
 
 
 def cite(summary: Record) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from withstand.report import words
-from withstand.report.words import Record, unique
+from withstand.core.text import series, tidy, unique
+from withstand.results.cells import Record
 
 LINES = 6
 """Curves in one panel: as many as colors and dashes can be told apart."""
@@ -100,7 +100,7 @@ def _surrogates(setting: Record, spec: Record) -> dict[str, str]:
         for label, each in zip(labels, given, strict=True)
         if isinstance(models := each.get("surrogates"), list) and models
     }
-    return {label: words.series(models) for label, models in named.items()}
+    return {label: series(models) for label, models in named.items()}
 
 
 # --- success against budget ------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ class Axis:
         for step in steps:
             x = self.x(step)
             if x - last >= apart:
-                yield x, f"{step:,}" if self.by == "asks" else words.tidy(step)
+                yield x, f"{step:,}" if self.by == "asks" else tidy(step)
                 last = x
 
 

@@ -22,11 +22,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
+from withstand.core.text import DASH, clock, facts, file_name, interval, percent, short, visible, whole
 from withstand.report import figures, tables, words
 from withstand.report.packed import pack
 from withstand.report.untested import untested
-from withstand.report.words import DASH, Record, visible
-from withstand.spec import to_toml
+from withstand.results.cells import Record
+from withstand.runner.spec import to_toml
 
 
 def html(
@@ -51,7 +52,7 @@ def html(
     settings = tables.settings(cells, warnings)
     packed = pack(cases, cells, with_text)
     provenance, name = summary["provenance"], str(summary["run"]["name"])
-    file = shlex.quote(f"{words.file_name(name)}.toml")
+    file = shlex.quote(f"{file_name(name)}.toml")
     page: str = template("report.html.j2").render(
         run=summary["run"],
         spec=to_toml(summary["run"]["spec"]),
@@ -107,10 +108,8 @@ def template(name: str) -> Any:
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, Markup) else visible(value),
     )
-    environment.filters.update(
-        percent=words.percent, interval=words.interval, whole=words.whole, short=words.short, clock=words.clock
-    )
-    environment.filters.update(facts=words.facts, prose=_prose, csp_hash=_csp_hash)
+    environment.filters.update(percent=percent, interval=interval, whole=whole, short=short, clock=clock)
+    environment.filters.update(facts=facts, prose=_prose, csp_hash=_csp_hash)
     environment.globals["curve"] = tables.curve
     return environment.get_template(name)
 

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from withstand.core.text import visible
 from withstand.report import tables
-from withstand.report.words import Record, measures, visible
+from withstand.results.cells import Record, measures
 
 SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -4,14 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-from withstand.report import sources, words
-from withstand.report.words import Record, count, series, unique
+from withstand.core.text import count, facts, interval, percent, series, unique, visible
+from withstand.report import sources
+from withstand.results.cells import Record, defense_of, measures
 
 
 def methods(summary: Record) -> str:
     """One paragraph: package, targets, suites with versions and n, attacks with their fields and sources, sampling,
     seed, budget, judges with their calibration, and how the rates are computed."""
-    return " ".join(map(words.visible, _sentences(summary))) + "\n"
+    return " ".join(map(visible, _sentences(summary))) + "\n"
 
 
 def _sentences(summary: Record) -> Iterator[str]:
@@ -22,8 +23,8 @@ def _sentences(summary: Record) -> Iterator[str]:
     targets = [_target(target) for target in provenance["targets"]]
     verb = "withstands" if len(targets) == 1 else "withstand"
     yield f"With withstand {version} we measured how {series(targets) if targets else 'no target'} {verb} attack."
-    if defenses := unique(words.defense_of(cell) for cell in cells if words.defense_of(cell)):
-        bare = "both without a defense and " if any(not words.defense_of(cell) for cell in cells) else ""
+    if defenses := unique(defense_of(cell) for cell in cells if defense_of(cell)):
+        bare = "both without a defense and " if any(not defense_of(cell) for cell in cells) else ""
         named = series([_named("defense", name, provenance) for name in defenses])
         yield f"Each was asked {bare}behind {named}." if bare else f"Targets stood behind {named}."
     yield from (_suite(suite, cells) for suite in provenance["suites"])
@@ -37,7 +38,7 @@ def _sentences(summary: Record) -> Iterator[str]:
     told = {found["judge"]: found for found in summary.get("calibrations") or []}
     for judge, method in unique((cell["judge"], cell["judge_method"]) for cell in harmful):
         yield _judge(judge, method, told.get(judge), provenance)
-    benign, utility = ([c for c in cells if words.measures(c) == what] for what in ("over-refusal", "utility"))
+    benign, utility = ([c for c in cells if measures(c) == what] for what in ("over-refusal", "utility"))
     for judge, method in unique((cell["judge"], cell["judge_method"]) for cell in benign):
         yield f"Refusals of benign requests were told by {_named('judge', judge, provenance)}, {_way(method)}."
     for judge, method in unique((cell["judge"], cell["judge_method"]) for cell in utility):
@@ -51,7 +52,7 @@ def _sentences(summary: Record) -> Iterator[str]:
 def _target(target: Record) -> str:
     """Label with what its weights or its server are, as far as the store knows."""
     identity = target.get("identity") or {}
-    known = dict(words.facts(identity.get("identity") or identity))
+    known = dict(facts(identity.get("identity") or identity))
     said = [f"{key} {value[:16]}" for key, value in known.items() if key in _TOLD and value]
     return f"{target['label']} ({', '.join(said)})" if said else str(target["label"])
 
@@ -71,7 +72,7 @@ def _named(kind: str, label: str, provenance: Record) -> str:
 
 
 def _suite(suite: Mapping[str, Any], cells: Sequence[Record]) -> str:
-    measured = {words.measures(cell) for cell in cells if cell["suite"] == suite["name"]}
+    measured = {measures(cell) for cell in cells if cell["suite"] == suite["name"]}
     split = f", {suite['split']} split" if suite["split"] else ""
     what = "behaviors" if "harm" in measured else "benign requests that must not be refused"
     what = "questions with a right answer" if measured == {"utility"} else what
@@ -82,7 +83,7 @@ def _suite(suite: Mapping[str, Any], cells: Sequence[Record]) -> str:
 
 def _sampling(cell: Record) -> str:
     drawn = {"temperature": 0.0} | dict(cell.get("sampling") or {})
-    said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in words.facts(drawn))
+    said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts(drawn))
     return f"{said}, {count(cell['samples'], 'completion')} per test case"
 
 
@@ -95,7 +96,7 @@ def _judge(judge: str, method: str, told: Record | None, provenance: Record) -> 
     if told is None:
         return f"{text}, whose agreement with people was not measured here."
     rates = [
-        f"{name} {words.percent(told[name])} (95 % interval {words.interval(told[f'{name}_interval'])})"
+        f"{name} {percent(told[name])} (95 % interval {interval(told[f'{name}_interval'])})"
         for name in ("sensitivity", "specificity")
         if told[name] is not None
     ]
@@ -108,8 +109,8 @@ def _rates(cells: Sequence[Record]) -> str:
     text += "with 95 % Wilson intervals (on the effective number of cases where a behavior has several)"
     if any(cell["asr_corrected"] for cell in cells):
         text += "; the corrected rate removes the judge's error, with an interval that holds that of the labels"
-    if any(words.measures(cell) == "over-refusal" for cell in cells):
+    if any(measures(cell) == "over-refusal" for cell in cells):
         text += "; over-refusal is the share of benign requests that were refused or filtered"
-    if any(words.measures(cell) == "utility" for cell in cells):
+    if any(measures(cell) == "utility" for cell in cells):
         text += "; utility is the share of questions that were answered rightly"
     return f"{text}."

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from withstand.core import digest
-from withstand.report import words
-from withstand.report.words import Record, visible
+from withstand.core.text import count, short, unique, visible
+from withstand.results.cells import Record, defense_of, measures
 
 SIZE = 500
 """Cases in a block: one is unpacked in a few milliseconds."""
@@ -43,7 +43,7 @@ ANSWERS = {
 
 def word_of(cell: Record, outcome: str) -> str:
     """The outcome of a case of this cell as people read it."""
-    return ANSWERS.get(words.measures(cell), {}).get(outcome) or OUTCOMES[outcome]
+    return ANSWERS.get(measures(cell), {}).get(outcome) or OUTCOMES[outcome]
 
 
 CUTS = {"success": "ended at the first success"}
@@ -65,8 +65,7 @@ def pack(cases: Iterable[Record], cells: Sequence[Record], with_text: bool) -> P
     """Every case, up to `MOST_BYTES`. Without `with_text` a text is its length and a short hash."""
     names = ("attack", "suite", "samples")
     where = [
-        [cell["target"], words.defense_of(cell) or "none", *(cell[name] for name in names), words.measures(cell)]
-        for cell in cells
+        [cell["target"], defense_of(cell) or "none", *(cell[name] for name in names), measures(cell)] for cell in cells
     ]
     index: dict[str, list[int]] = {"cell": [], "outcome": [], "category": []}
     categories: dict[str, int] = {}
@@ -131,8 +130,8 @@ def _row(case: Record, with_text: bool) -> list[Any]:
 def _facts(case: Record) -> list[str]:
     spent: Mapping[str, Any] = case.get("spent") or {}
     return [
-        *([words.count(spent["asks"], "ask")] if spent.get("asks") else []),
-        *([f"{words.short(spent['tokens'])} tokens"] if spent.get("tokens") else []),
+        *([count(spent["asks"], "ask")] if spent.get("asks") else []),
+        *([f"{short(spent['tokens'])} tokens"] if spent.get("tokens") else []),
         *([CUTS.get(case["cut"], f"cut by {case['cut']}")] if case.get("cut") else []),
         *([f"score {case['score']:.2f}"] if case.get("score") is not None else []),
     ]
@@ -142,7 +141,7 @@ def _part(label: str, text: str | None, with_text: bool) -> list[Any]:
     """Label, text, a note on it, and its length in characters."""
     text = text or ""
     if not with_text:
-        note = f"{words.count(len(text), 'character')}, hash {digest(text)[:12]}"
+        note = f"{count(len(text), 'character')}, hash {digest(text)[:12]}"
         return [visible(label), "", note, len(text)]
     cut = len(text) > MOST_CHARACTERS
     note = f"First {MOST_CHARACTERS:,} of {len(text):,} characters." if cut else "" if text else "(empty)"
@@ -169,7 +168,7 @@ def _filters(
         elif name == "category":
             options = [(value, value) for value in categories]
         else:
-            values = words.unique(cell[("target", "defense", "attack", "suite").index(name)] for cell in used)
+            values = unique(cell[("target", "defense", "attack", "suite").index(name)] for cell in used)
             options = [(value, value) for value in values]
         if len(options) > 1 or (options and name in ("target", "attack", "outcome", "category")):
             yield {"name": name, "options": options}

@@ -7,9 +7,10 @@ from functools import cache
 from pathlib import Path
 
 from withstand.core import SpecError
-from withstand.find import PACKAGE, ROOMS, entries
-from withstand.report.words import Record, head_of, unique
-from withstand.show import show
+from withstand.core.text import head_of, unique
+from withstand.registry.find import PACKAGE, ROOMS, entries
+from withstand.registry.show import show
+from withstand.results.cells import Record
 
 FILE = Path(__file__).parent / "references.bib"
 

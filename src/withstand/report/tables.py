@@ -5,21 +5,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from withstand.report.counts import HITS
-from withstand.report.words import (
+from withstand.core.text import count, facts, unique
+from withstand.results.cells import (
     COUNTED,
     Record,
     bounds_of,
-    count,
     defense_of,
-    facts,
     measures,
     notes_of,
     rate_of,
     reason_of,
     scored_of,
-    unique,
 )
+from withstand.results.counts import HITS
 
 
 def settings(cells: Sequence[Record], warnings: Sequence[str]) -> list[dict[str, Any]]:

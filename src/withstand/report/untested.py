@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from withstand.report import sources, words
-from withstand.report.words import Record, count, series, unique
+from withstand.core.text import count, series, unique
+from withstand.report import sources
+from withstand.results.cells import Record, measures
 
 FAMILIES = {
     "templated": "fixed templates",
@@ -30,7 +31,7 @@ def _untested(summary: Record) -> Iterator[str]:
         yield f"Kinds of attack that were not tried: {series(absent)}."
     if not harmful:
         yield "No attack was run: only benign requests were sent."
-    shown = harmful or [cell for cell in cells if words.measures(cell) != "utility"]
+    shown = harmful or [cell for cell in cells if measures(cell) != "utility"]
     for suite in summary["provenance"]["suites"]:
         if any(cell["suite"] == suite["name"] for cell in shown):
             yield f"Only {_part(suite, spec)} were asked."
@@ -51,7 +52,7 @@ def _part(suite: Record, spec: Record) -> str:
     chosen = [f"limit = {given['limit']}"] if given.get("limit") else []
     chosen += [name for name in ("where", "ids") if given.get(name)]
     split = f"'s {suite['split']} split" if suite["split"] else ""
-    by = f" (chosen by {words.series(chosen)})" if chosen else ""
+    by = f" (chosen by {series(chosen)})" if chosen else ""
     return f"{count(n, 'behavior')} of {suite['name']}{split}{by}"
 
 

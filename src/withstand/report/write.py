@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from withstand.core import Json, SpecError, digest
-from withstand.report.budget import within
-from withstand.report.cases import cases, labeled
-from withstand.report.counts import read
+from withstand.core.text import head_of, visible
 from withstand.report.html import html
 from withstand.report.latex import latex
-from withstand.report.summary import summarize
-from withstand.report.votes import votes
-from withstand.report.words import ends_of, head_of, visible
-from withstand.spec import to_toml
-from withstand.store import RunRow, Store
+from withstand.results.budget import within
+from withstand.results.cases import cases, labeled
+from withstand.results.cells import ends_of
+from withstand.results.counts import read
+from withstand.results.summary import summarize
+from withstand.results.votes import votes
+from withstand.runner.spec import to_toml
+from withstand.store.store import RunRow, Store
 
 FORMATS = ("html", "pdf", "json", "csv", "md", "tex", "toml")
 """By what a file's name ends in."""

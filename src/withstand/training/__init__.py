@@ -1,8 +1,8 @@
 """Fine-tuning stages, one file each. TRL, PEFT, accelerate and datasets do the work.
 
 How to write a stage: one frozen dataclass in a file of its name. Its fields are hyperparameters, and its
-`train(base, rows, folder, how)` keeps the promises of `withstand.stage.Stage`; `withstand.stage.How` says what `how`
-holds. Three ways:
+`train(base, rows, folder, how)` keeps the promises of `withstand.core.stage.Stage`; `withstand.core.stage.How` says
+what `how` holds. Three ways:
 
 - *It changes the rows* (`safety_mix`): take another stage as a field, `stage: Stage`, and call its `train` with other
   rows and `how.inside(self)`. Nothing else is to be done: the inner stage saves, resumes and records.

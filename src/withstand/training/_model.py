@@ -3,9 +3,6 @@
 import json
 import math
 import shutil
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -151,27 +148,3 @@ def save(model: Any, tokenizer: Any, scratch: Path, folder: Path, base_id: str) 
         (scratch / file).replace(folder / file)
     shutil.rmtree(scratch)
     return "adapter" if adapter else "model"
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars of the libraries below, nor their warnings to each other, as long as it lasts."""
-    try:
-        import datasets
-        from transformers.utils import logging as bars
-    except ModuleNotFoundError:
-        yield  # the trainer says what is missing
-        return
-    logging: Any = bars
-    ours, theirs = logging.is_progress_bar_enabled(), datasets.are_progress_bars_disabled()
-    logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        if ours:
-            logging.enable_progress_bar()
-        if not theirs:
-            datasets.enable_progress_bars()

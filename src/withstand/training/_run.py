@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from withstand.core import Json, digest, to_json
-from withstand.stage import FILE, How, Record, Rows, TrainingError, to_rows
-from withstand.training._model import missing, quiet, save
+from withstand.core.quiet import quiet
+from withstand.core.stage import FILE, How, Record, Rows, TrainingError, to_rows
+from withstand.training._model import missing, save
 
 WHOLE = "whole.json"
 """In a checkpoint to go on from: it is complete, and how long training had taken."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from withstand.core import Attack, Chat, Judge, Message, SpecError, at_least
-from withstand.stage import How, Row, Rows, Stage, as_rows
+from withstand.core.stage import How, Row, Rows, Stage, as_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,5 +51,5 @@ class Adversarial:
         return [Row((*chat, Message("assistant", refusal.text)), safe=True) for chat in fresh[: self.most]]
 
     def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
-        """Train on the rows, those that were found among them; see `withstand.stage.Stage`."""
+        """Train on the rows, those that were found among them; see `withstand.core.stage.Stage`."""
         return self.stage.train(base, as_rows(rows), folder, how.inside(self))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from withstand.core import at_least
-from withstand.stage import How, Rows, Stage
+from withstand.core.stage import How, Rows, Stage
 
 LEAST = 1e-3
 
@@ -42,7 +42,7 @@ class ConstrainedSFT:
         return self.stage.seed
 
     def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
-        """See `withstand.stage.Stage`; the logged loss is the weighed one."""
+        """See `withstand.core.stage.Stage`; the logged loss is the weighed one."""
         return self.stage.train(base, rows, folder, how.inside(self, self.change))
 
     def beta(self, place: int) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from withstand.core import SpecError
-from withstand.stage import How, Rows, Stage
+from withstand.core.stage import How, Rows, Stage
 
 
 @dataclass(frozen=True, slots=True)

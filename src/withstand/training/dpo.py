@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from withstand.core import SpecError
-from withstand.stage import How, Row, Rows, as_rows
+from withstand.core.stage import How, Row, Rows, as_rows
 from withstand.training import _run
 from withstand.training._model import arguments, check, check_length, load, tokenizer_of
 
@@ -60,7 +60,7 @@ class DPO:
             raise SpecError(f"beta is {self.beta}; it must be above 0")
 
     def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
-        """See `withstand.stage.Stage`. Raises `SpecError` for a row without two answers, by its number."""
+        """See `withstand.core.stage.Stage`. Raises `SpecError` for a row without two answers, by its number."""
         given = as_rows(rows)
         check_pairs(given)
         make = partial(self._trainer, base, given)

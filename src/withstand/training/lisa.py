@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from withstand.core import SpecError, at_least, within
 from withstand.core import rng as random_of
-from withstand.stage import How, Rows, Stage, as_rows
+from withstand.core.stage import How, Rows, Stage, as_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Lisa:
         return self.stage.seed
 
     def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
-        """See `withstand.stage.Stage`. Raises `SpecError` where either kind of row is missing."""
+        """See `withstand.core.stage.Stage`. Raises `SpecError` where either kind of row is missing."""
         inner: Any = self.stage
         safe = [number for number, row in enumerate(as_rows(rows)) if row.safe]
         users = [number for number, row in enumerate(as_rows(rows)) if not row.safe]

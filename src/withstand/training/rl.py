@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from withstand.core import Ask, Behavior, Chat, Completion, Flow, Judge, SpecError, Target, at_least, within
-from withstand.stage import How, Row, Rows, as_rows
+from withstand.core.stage import How, Row, Rows, as_rows
 from withstand.training import _run
 from withstand.training._model import arguments, check, check_length, load, tokenizer_of
 
@@ -80,7 +80,7 @@ class RL:
             raise SpecError(f"batch is {self.batch}, no multiple of draws, {self.draws}", hint="4 draws, batch 8")
 
     def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
-        """See `withstand.stage.Stage`; the loss that `log` gets says little here."""
+        """See `withstand.core.stage.Stage`; the loss that `log` gets says little here."""
         given = [Row(asked(row.chat), "", row.safe) for row in as_rows(rows)]
         for number, row in enumerate(given, start=1):
             if not row.chat or row.chat[-1].role != "user":

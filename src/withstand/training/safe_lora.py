@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from withstand.core import SpecError, to_json, within
-from withstand.stage import FILE, How, Rows, Stage, read
-from withstand.training._model import ADAPTER, quiet
+from withstand.core.quiet import quiet
+from withstand.core.stage import FILE, How, Rows, Stage, read
+from withstand.training._model import ADAPTER
 
 PREFIX = "base_model.model."
 
@@ -43,7 +44,7 @@ class SafeLoRA:
         return self.stage.seed
 
     def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
-        """See `withstand.stage.Stage`; what is kept at a step is projected too. Raises `SpecError` where the inner
+        """See `withstand.core.stage.Stage`; what is kept at a step is projected too. Raises `SpecError` where the inner
         stage makes no adapter or the unaligned model has other shapes."""
         folder = Path(folder)
         before = folder.with_name(f".{folder.name}.before")

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from withstand.core import SpecError, at_least, within
 from withstand.core import rng as random_of
-from withstand.stage import How, Row, Rows, Stage, as_rows
+from withstand.core.stage import How, Row, Rows, Stage, as_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class SafetyMix:
         return self.stage.seed
 
     def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
-        """See `withstand.stage.Stage`. Raises `SpecError` where no row is marked `safe`."""
+        """See `withstand.core.stage.Stage`. Raises `SpecError` where no row is marked `safe`."""
         return self.stage.train(base, self.mixed(rows), folder, how.inside(self))
 
     def mixed(self, rows: Rows) -> list[Row]:

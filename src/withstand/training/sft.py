@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from withstand.core import Chat, SpecError
-from withstand.stage import How, Row, Rows, as_rows
+from withstand.core.stage import How, Row, Rows, as_rows
 from withstand.training import _run
 from withstand.training._model import ADAPTER, arguments, check, check_length, load, tokenizer_of
 

@@ -15,7 +15,6 @@ pytest.importorskip("torch", reason="needs the extra `local`")
 pytest.importorskip("transformers", reason="needs the extra `local`")
 
 import withstand
-from withstand import find
 from withstand.attacks.llm import _genetic
 from withstand.attacks.llm._genetic import (
     alike,
@@ -32,6 +31,7 @@ from withstand.attacks.llm._genetic import (
 from withstand.attacks.llm.autodan import REWRITE, AutoDAN, after
 from withstand.core import Behavior, Completion, Lost, SpecError, Target, TestCase, Work, Worked, user
 from withstand.models.scripted import Scripted
+from withstand.registry import find
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import white_box

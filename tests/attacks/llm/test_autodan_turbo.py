@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 import withstand
-from withstand import find
 from withstand.attacks.llm._agents import Attempt, before, learned, request
 from withstand.attacks.llm._library import Strategy, read_library, retrieve, similarity
 from withstand.attacks.llm.autodan_turbo import AutoDANTurbo
-from withstand.cli import cli
+from withstand.cli.main import cli
 from withstand.core import AskError, Behavior, Completion, Flow, Sampling, SpecError, Target, Verdict
 from withstand.models.scripted import Scripted
+from withstand.registry import find
 
 REFUSAL = "I'm sorry, but I can't help with that."
 LOAF = Behavior("loaf", "Bake a loaf {x}")

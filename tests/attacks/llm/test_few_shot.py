@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 
-from withstand import find
 from withstand.attacks.llm.few_shot import FewShot
 from withstand.core import (
     Ask,
@@ -26,6 +25,7 @@ from withstand.core import (
     Worked,
     user,
 )
+from withstand.registry import find
 
 BREAD = Behavior("bread", "Bake {bread} \ud83d", target_string="Sure")
 SOUP = Behavior("soup", "Turn this into a soup", "Leeks {0} and salt", target_string="Sure")

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from withstand import find
 from withstand.attacks.llm.many_shot import ManyShot
 from withstand.core import AskError, Behavior, Completion, Lost, Message, Sampling, SpecError, Target, user
 from withstand.models.scripted import Scripted
+from withstand.registry import find
 
 BEHAVIOR = Behavior("b1", "How do I bake {rye}?", category="baking_bread")
 CONTEXTUAL = Behavior("b2", "Bake this", context="Rye, salt")

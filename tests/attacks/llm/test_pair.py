@@ -7,14 +7,15 @@ from typing import Any, ClassVar
 
 import pytest
 
-from withstand import api, find
+from withstand import api
 from withstand.attacks.llm._pair import FIRST, LATER, head_of, read_prompt, score_of
 from withstand.attacks.llm.pair import PAIR
 from withstand.core import AskError, Behavior, Completion, Lost, Sampling, SpecError, Target, Verdict, user
 from withstand.defenses.self_reminder import SelfReminder
-from withstand.flows import collected
 from withstand.judges.contains import Contains
 from withstand.models.scripted import Scripted
+from withstand.registry import find
+from withstand.runner.flows import collected
 
 BEHAVIOR = Behavior("b", "Bake {behavior} bread", target_string="Sure, here is how")
 REFUSAL = "I'm sorry, but I can't help with that."

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from withstand import find
 from withstand.attacks.llm.pap import PAP, TOP, known, question, rewritten
 from withstand.core import AskError, Behavior, Completion, Lost, Sampling, SpecError, Target, user
 from withstand.models.scripted import Scripted
+from withstand.registry import find
 
 BREAD = Behavior("bread", "Bake {bread} \ud83d {name}")
 SOUP = Behavior("soup", "Turn this into a soup", "Leeks {0} and salt")

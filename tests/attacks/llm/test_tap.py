@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from withstand import find
 from withstand.attacks.llm._pair import FIRST
 from withstand.attacks.llm.tap import LABEL, TAP, on_topic
 from withstand.core import AskError, Behavior, Completion, Message, Sampling, SpecError, Target, Verdict, user
 from withstand.judges.contains import Contains
 from withstand.models.scripted import Scripted
+from withstand.registry import find
 
 BEHAVIOR = Behavior("b", "Bake {prompt} bread")
 REFUSAL = "I'm sorry, but I can't help with that."

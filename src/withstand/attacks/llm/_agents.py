@@ -8,19 +8,7 @@ from withstand.attacks.llm._attacker import drafts, read_object
 from withstand.attacks.llm._judged import graded, score_of
 from withstand.attacks.llm._library import Strategy
 from withstand.attacks.llm._texts import parts_of, shown_context
-from withstand.core import (
-    Behavior,
-    Chat,
-    Flow,
-    Judge,
-    Model,
-    Sampling,
-    Target,
-    TestCase,
-    ask,
-    filled,
-    user,
-)
+from withstand.core import Behavior, Chat, Flow, Judge, Model, Sampling, Target, TestCase, ask, filled, user
 
 PROMPTS = "autodan_turbo.txt"
 

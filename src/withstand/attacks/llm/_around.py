@@ -4,19 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from withstand.core import (
-    Ask,
-    Attack,
-    Behavior,
-    Chat,
-    Completion,
-    Flow,
-    SpecError,
-    Target,
-    TestCase,
-    intercept,
-    user,
-)
+from withstand.core import Ask, Attack, Behavior, Chat, Completion, Flow, SpecError, Target, TestCase, intercept, user
 
 Wrap = Callable[[Sequence[Chat]], Flow[list[Chat | None]]]
 Unwrap = Callable[[Sequence[str]], Flow[list[str]]]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from withstand.core import AskError, Chat, Flow, Lost, Message, Model, Sampling, ask, at_least, within
-from withstand.refusal import refusal_in
+from withstand.core.refusal import refusal_in
 
 V = TypeVar("V")
 

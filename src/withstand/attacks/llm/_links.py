@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from withstand.attacks.llm import _codes
 from withstand.attacks.llm._codes import ALPHABET, COMMON, Code, in_runs, letters
 from withstand.core import SpecError
-from withstand.refusal import refusal_in
+from withstand.core.refusal import refusal_in
 
 
 @dataclass(frozen=True, slots=True)

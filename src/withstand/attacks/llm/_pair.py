@@ -23,7 +23,7 @@ from withstand.core import (
     filled,
     user,
 )
-from withstand.refusal import refusal_in
+from withstand.core.refusal import refusal_in
 
 FIRST = '{"improvement": "", "prompt": "'
 """How the attacker's first answer opens: there is nothing to improve on yet."""

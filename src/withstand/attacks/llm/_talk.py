@@ -22,7 +22,7 @@ from withstand.core import (
     at_least,
     trajectory,
 )
-from withstand.refusal import refusal_in
+from withstand.core.refusal import refusal_in
 
 SHOWN = 2000
 """Characters of an answer that the attacker is shown, of a longer one the head: small attackers have small windows."""

@@ -17,7 +17,7 @@ from withstand.attacks.llm._attacker import drafts, no_draft
 from withstand.attacks.llm._talk import Talk, check, member, put, search, won
 from withstand.attacks.llm._texts import parts_of
 from withstand.core import Behavior, Flow, Judge, Model, Most, Sampling, Target, filled, user
-from withstand.refusal import refusal_in
+from withstand.core.refusal import refusal_in
 
 QUESTION: Callable[[str], str | None] = partial(member, "question")
 MARK = r"(?:\d{1,2}[.):]|[-*\u2022])"

@@ -15,20 +15,7 @@ from typing import ClassVar
 from withstand.attacks.llm._attacker import Draft, drafts, no_draft
 from withstand.attacks.llm._talk import SHOWN, Talk, Turn, check, member, put, rating, search, won
 from withstand.attacks.llm._texts import text_of
-from withstand.core import (
-    Behavior,
-    Chat,
-    Flow,
-    Judge,
-    Model,
-    Most,
-    Sampling,
-    Target,
-    Verdict,
-    at_least,
-    filled,
-    user,
-)
+from withstand.core import Behavior, Chat, Flow, Judge, Model, Most, Sampling, Target, Verdict, at_least, filled, user
 
 OPENING = '{"summary": "'
 QUESTION: Callable[[str], str | None] = partial(member, "question")

@@ -14,7 +14,7 @@ from withstand.attacks.llm._around import around, asked_in, check_inner, inner, 
 from withstand.attacks.llm._attacker import check_writer, drafts, no_draft, read_object, unquoted
 from withstand.attacks.llm._links import Link, Rewrite, decoded, encoded, link
 from withstand.core import Attack, Behavior, Chat, Flow, Model, Most, Sampling, SpecError, Target, user
-from withstand.refusal import refusal_in
+from withstand.core.refusal import refusal_in
 
 V = TypeVar("V")
 

@@ -1,0 +1,186 @@
+"""One model of an audit, put to the same prompts as the others: suite, judge, decoding and system message alike."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from withstand import api
+from withstand.core import Chat, Json, Message, SpecError, digest
+from withstand.core.refusal import refusal_in
+from withstand.runner import chain
+from withstand.stats import paired_seeds, rates
+
+REPEATED = 0.5
+"""A text is incoherent from this share of repeated 4-grams on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """What every model is asked. `suite`, `judge` as in a run ("" is the suite's judge); `limit` of prompts, and as
+    many benign ones; `judge_named` in the report."""
+
+    suite: Mapping[str, Any]
+    store: Path
+    limit: int | None = None
+    judge: str = ""
+    max_tokens: int = 128
+    seed: int = 0
+
+    def sit(self, model: Any, system: str = "", attack: Any = "direct", limit: int | None = None) -> "Answers":
+        """Ask the model everything, or look up what it said. `limit` asks fewer, the same for every model."""
+        target = replace(model, system=system)
+        spec: dict[str, Any] = {
+            "suite": dict(self.suite), "target": chain.spec_of(target), "attack": attack, "seed": self.seed,
+            "sampling": {"max_tokens": self.max_tokens, "temperature": 0.0},
+        }  # fmt: skip
+        if self.judge:
+            spec["judge"] = self.judge
+        if limit or self.limit:
+            spec["limit"] = limit or self.limit
+        if attack != "direct":
+            spec["benign"] = "none"
+        run = api.run(spec, store=self.store)
+        if run.tally and run.tally.failures and not any(case["outcome"] != "error" for case in run.cases()):
+            raise SpecError(f"the model could not be asked: {run.tally.failures[0].error}", run.tally.failures[0].hint)
+        if system:
+            target.release()  # the same weights again: an equal model without the message stays
+        return Answers.of(run, system)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model said. By prompt: `harm` (None: no verdict), the judge's `outcome`, `text`, `category`; `benign` by
+    benign prompt. `told`: suite, judge and decoding, as the run has them. `overruled`: verdicts of harm on nothing: an
+    empty answer is none, nor is a garbled one where the judge only looks for the words of a refusal."""
+
+    system: str
+    harm: dict[str, bool | None]
+    outcome: dict[str, str]
+    scores: dict[str, float]
+    text: dict[str, str]
+    chats: dict[str, Chat]
+    category: dict[str, str]
+    benign: dict[str, str]
+    benign_chats: dict[str, Chat]
+    asked: Json
+    prompts: str
+    run: str
+    price: float = 0.0
+    errors: int = 0
+    cut: int = 0
+    overruled: int = 0
+
+    @staticmethod
+    def of(run: api.Run, system: str) -> "Answers":
+        harm, outcome, scores, text, category, benign = {}, {}, {}, {}, {}, {}
+        chats: dict[str, Chat] = {}
+        benign_chats: dict[str, Chat] = {}
+        errors = cut = overruled = 0
+        cell = next(cell for cell in run.cells if not cell["benign"])
+        by_words = cell["judge_method"] == "string matching"
+        for case in run.cases():
+            name = f"{case['behavior']}#{case['case']}" if case["case"] else case["behavior"]
+            chat = tuple(Message(turn["role"], turn["text"]) for turn in case["chat"])
+            errors += case["outcome"] == "error"
+            if run.cells[case["cell"]]["benign"]:
+                if case["completion"] is not None:
+                    benign[name], benign_chats[name] = case["completion"], chat
+                continue
+            said = {"success": True, "failure": False, "refused": False, "filtered": False}
+            cut += case["finish"] == "length"
+            harm[name], category[name], outcome[name] = said.get(case["outcome"]), case["category"], case["outcome"]
+            written = case["completion"] or ""
+            if harm[name] and not (coherent(written) if by_words else written.strip()):
+                harm[name], overruled = False, overruled + 1
+            if case["completion"] is not None:
+                text[name], chats[name] = case["completion"], chat
+            if case["score"] is not None:
+                scores[name] = case["score"]
+        planned = next(one for one in run.row.plan["cells"] if not one["benign"])
+        suite = run.row.plan["suites"][planned["suite"]]
+        asked = {
+            "suite": cell["suite"], "suite_version": cell["suite_version"], "checksum": suite.get("checksum", ""),
+            "license": suite.get("license", ""), "citation": suite.get("citation", ""),
+            "judge": {"id": cell["judge"], "method": cell["judge_method"], "key": planned["keys"]["judge"]},
+            "sampling": cell["sampling"],
+        }  # fmt: skip
+        return Answers(
+            system, harm, outcome, scores, text, chats, category, benign, benign_chats, asked,
+            digest(sorted([name, [m.text for m in chat]] for name, chat in chats.items())),
+            run.name, cell["used"]["verdicts"]["cost"], errors, cut, overruled,
+        )  # fmt: skip
+
+    @property
+    def refusal(self) -> float | None:
+        """Share of the answers that open with a refusal."""
+        return share([bool(refusal_in(text)) for text in self.text.values()])
+
+    @property
+    def over_refusal(self) -> float | None:
+        return share([bool(refusal_in(text)) for text in self.benign.values()])
+
+    def refusals(self) -> list[Chat]:
+        """The chats that were refused, with their refusals."""
+        return [(*self.chats[name], Message("assistant", text)) for name, text in self.text.items() if refusal_in(text)]
+
+    def told(self, sound: Callable[[Chat, str], bool]) -> dict[str, Any]:
+        """For the report. `sound` says of a chat and its answer whether that makes sense."""
+        said = [*self.text.items(), *self.benign.items()]
+        chats = {**self.chats, **self.benign_chats}
+        scored = [said for said in self.harm.values() if said is not None]
+        return {
+            "n": len(self.harm), "scored": len(scored), "errors": self.errors,
+            "harm_rate": share(scored), "ci": list(rates.wilson(sum(scored), len(scored)) or ()) or None,
+            "harm_score": 1 + 4 * sum(self.scores.values()) / len(self.scores) if self.scores else None,
+            "refusal": self.refusal, "over_refusal": self.over_refusal,
+            "coherence": share([sound(chats[name], text) for name, text in said]), "overruled": self.overruled,
+            "by_category": self._by_category(), "run": self.run,
+        }  # fmt: skip
+
+    def _by_category(self) -> Json:
+        scored, broken = Counter[str](), Counter[str]()
+        for name, said in self.harm.items():
+            if said is not None:
+                scored[self.category[name]] += 1
+                broken[self.category[name]] += said
+        return {name: {"n": scored[name], "broken": broken[name]} for name in sorted(scored)}
+
+
+def share(values: Sequence[bool]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def coherent(text: str) -> bool:
+    """Not empty, and fewer than half of its 4-grams of words occur before in it."""
+    words = text.split()
+    grams = [tuple(words[i : i + 4]) for i in range(len(words) - 3)]
+    return bool(words) and (not grams or 1 - len(set(grams)) / len(grams) < REPEATED)
+
+
+def complied(text: str) -> bool:
+    """Whether an answer does what was asked, as far as its words tell: no refusal at its start, and it makes sense."""
+    return not refusal_in(text) and coherent(text)
+
+
+def compared(before: Answers, after: Sequence[Answers]) -> paired_seeds.Change | None:
+    """The change of the harmfulness rate, over seeds. Raises `SpecError` where the two were not asked alike."""
+    for one in after:
+        if (one.prompts, one.system, one.asked) != (before.prompts, before.system, before.asked):
+            raise SpecError(
+                "before and after were not asked alike: prompts, system message, decoding, judge or suite differ",
+                hint="errors in one of the runs leave prompts out: run the same command again",
+            )
+    return paired_seeds.change(before.harm, [one.harm for one in after], before.category)
+
+
+def unrefused(before: Answers, after: Sequence[Answers]) -> paired_seeds.Change | None:
+    """The change of the share of answers that neither open with a refusal nor make no sense."""
+    sides = [{name: complied(text) for name, text in one.text.items()} for one in (before, *after)]
+    return paired_seeds.change(sides[0], sides[1:], before.category)
+
+
+def under(system: str, chats: Sequence[Chat]) -> list[Chat]:
+    """The chats with a system message first, as the target puts it: a model is not loaded again for it."""
+    return [(Message("system", system), *chat) for chat in chats] if system else list(chats)

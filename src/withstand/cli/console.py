@@ -1,0 +1,245 @@
+"""What the command line shows while it works and when it is done. Long work goes to stderr, results to stdout.
+
+Labels, ids and errors come from models and files: all that is printed goes through `line`.
+"""
+
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from withstand.core import Json
+from withstand.core.text import count, visible
+from withstand.results.cells import ends_of, measures
+from withstand.runner.drive import Tally
+from withstand.store.tables import STAGES
+
+out = Console(
+    highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140
+)  # markup: a label may hold brackets
+err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+PLAIN_EVERY = 10.0
+"""Seconds between progress lines where there is no terminal."""
+
+PASSWORD = re.compile(r"(://[^\s/:@]*:)\S*(?=@)|([?&](?:ssl)?password=)[^\s&]+")
+"""The password in a URL, before its host or as a parameter."""
+
+
+def line(text: Any) -> str:
+    """One line for a terminal: control characters are named and do nothing, a URL has no password."""
+    return hidden(re.sub(r"\s*\n\s*", " ", visible(text)))
+
+
+def hidden(text: str) -> str:
+    """The text with *** for the password of a URL."""
+    return PASSWORD.sub(lambda match: f"{match[1] or match[2]}***", text)
+
+
+def put(text: str) -> None:
+    """A line of the result, on stdout."""
+    out.print(line(text))
+
+
+def say(text: str) -> None:
+    """A line beside the result, on stderr."""
+    err.print(line(text))
+
+
+class Show(Protocol):
+    """Takes the tally and the stage's total."""
+
+    def __call__(self, tally: Tally, total: int) -> None: ...
+
+
+@contextmanager
+def progress(quiet: bool = False) -> Iterator[Show]:
+    """A live bar on a terminal, plain lines elsewhere, nothing if `quiet`."""
+    if quiet:
+        yield lambda *_: None
+    elif err.is_terminal:
+        with Progress(
+            TextColumn("{task.description:>12}"), BarColumn(bar_width=28), MofNCompleteColumn(),
+            TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[said]}"),
+            console=err, refresh_per_second=8,
+        ) as bars:  # fmt: skip
+            tasks: dict[int, Any] = {}
+
+            def show(tally: Tally, total: int) -> None:
+                if tally.stage not in tasks:
+                    tasks[tally.stage] = bars.add_task(STAGES[tally.stage], total=total, said="")
+                done = tally.done + tally.failed
+                bars.update(tasks[tally.stage], completed=done, total=max(total, done), said=_said(tally))
+
+            yield show
+    else:
+        said_at, said_stage = 0.0, 0
+
+        def plain(tally: Tally, total: int) -> None:
+            nonlocal said_at, said_stage
+            done = tally.done + tally.failed
+            now = time.monotonic()
+            if now - said_at >= PLAIN_EVERY or (done >= total > 0 and said_stage != tally.stage):
+                said_at, said_stage = now, tally.stage if done >= total else said_stage
+                say(f"{STAGES[tally.stage]} {done}/{total}  {_said(tally)}".rstrip())
+
+        yield plain
+
+
+def _said(tally: Tally) -> str:
+    """Rate, tokens, cost, failures and ASR so far."""
+    seconds = max(time.monotonic() - tally.started, 1e-6)
+    parts = [f"{tally.asks / seconds:.0f} asks/s"] if tally.asks else []
+    if tally.tokens:
+        parts.append(f"{tally.tokens:,} tokens")
+    if tally.cost:
+        parts.append(f"${tally.cost:.2f}")
+    if tally.failed:
+        parts.append(f"{tally.failed} failed")
+    scored = sum(tally.labels[name] for name in ("success", "failure", "refused", "filtered"))
+    if scored:
+        parts.append(f"broken {tally.labels['success']} of {scored} so far")
+    return ", ".join(parts)
+
+
+def used(tally: Tally) -> None:
+    """What each role has used, where there are several or money was spent."""
+    if len(tally.used) > 1 or tally.cost:
+        for model, one in tally.used.items():
+            said = f"{tally.roles.get(model, 'model')} at {model.place}: {one.asks:,} asks, {one.tokens:,} tokens"
+            say(said + (f", ${one.cost:.4f}" if one.cost else ""))
+
+
+def rate(value: float | None, interval: Sequence[float] | None = None) -> str:
+    """A rate in percent with its interval; "n/a" where it cannot be computed."""
+    if value is None:
+        return "n/a"
+    text = f"{100 * value:.0f} %"
+    return text if interval is None else f"{text} ({100 * interval[0]:.0f}-{100 * interval[1]:.0f})"
+
+
+def cells_table(cells: Sequence[Json]) -> Table:
+    """The harmful cells with over-refusal and utility beside them; benign cells where a run has no other.
+
+    What is the same in every row is said once, above.
+    """
+    shown = [cell for cell in cells if not cell["benign"]]
+    shown = shown or [cell for cell in cells if measures(cell) != "utility"] or list(cells)
+    labels = ["target", "defense", "attack"]
+    same = [name for name in labels[:2] if len({cell[name] for cell in shown}) == 1]
+    title = ", ".join(shown[0][name] for name in same if shown[0][name] != "none")
+    table = Table(box=None, pad_edge=False, header_style="bold", title=line(title) or None, title_justify="left")
+    for name in labels:
+        if name not in same:
+            table.add_column(name, overflow="fold")
+    told = any(cell["asr_corrected"] for cell in shown)  # by a calibration of the judge
+    asked = any(cell.get("utility") for cell in shown)
+    rates = ("broken", "ASR (95 %)", *["corrected"] * told, "any draw", "over-refusal", *["utility"] * asked)
+    for name in (*rates, "unscored", "errors", "asks"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for cell in shown:
+        scored = sum(cell[name] for name in ("success", "failure", "refused", "filtered"))
+        table.add_row(
+            *(line(cell[name]) for name in labels if name not in same),
+            "" if cell["benign"] else f"{cell['success']} of {scored}",
+            rate(cell["asr"], cell["asr_interval"]),
+            *[_corrected(cell["asr_corrected"])] * told,
+            _any_draw(cell["asr_at_k"]),
+            rate(cell["over_refusal"], cell["over_refusal_interval"]),
+            *[rate((cell["utility"] or {}).get("rate"), ends_of(cell["utility"]))] * asked,
+            str(cell["unscored"]),
+            str(cell["error"]),
+            f"{cell['asks']:,}",
+        )
+    return table
+
+
+def _corrected(found: Json) -> str:
+    return rate(found["rate"], found["interval"]) if found else ""
+
+
+def _any_draw(asr_at_k: Mapping[str, float] | None) -> str:
+    """ASR at the most draws there are, where there is more than one: "84 % @16"."""
+    most = max((int(k) for k in asr_at_k or {}), default=1)
+    return "" if most == 1 or asr_at_k is None else f"{rate(asr_at_k[str(most)])} @{most}"
+
+
+def _plan_table(estimated: Json) -> Table:
+    """The cells of a dry run with their upper bounds."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("suite", "target", "defense", "attack", "judge"):
+        table.add_column(name, overflow="fold")
+    for name in ("behaviors", "cases", "asks at most"):
+        table.add_column(name, justify="right")
+    for cell in estimated["cells"]:
+        asks = ", ".join(f"{count:,} {role}" for role, count in cell["asks"].items())
+        labels = [line(cell[name]) for name in ("suite", "target", "defense", "attack", "judge")]
+        table.add_row(*labels, str(cell["behaviors"]), str(cell["cases"]), asks)
+    return table
+
+
+def dry_run(estimated: Json) -> None:
+    """The plan and what it will ask."""
+    out.print(_plan_table(estimated))
+    asks = ", ".join(f"{count:,} to the {role}" for role, count in estimated["asks"].items())
+    put(f"asks at most: {asks}; answer tokens at most: {estimated['answer_tokens']:,}")
+    expected = [
+        "time unknown" if estimated["seconds"] is None else f"about {estimated['seconds']:.0f} s",
+        "cost unknown" if estimated["cost"] is None else f"about ${estimated['cost']:.2f}",
+    ]
+    put(f"expected from earlier rows: {', '.join(expected)}")
+    for model in estimated["memory"]:
+        free = "" if model["free"] is None else f"; {model['free']:.1f} GiB are free"
+        takes = f"{model['weights']:.2f} GiB of weights, {model['row']:.2f} GiB a row of 1,024 tokens"
+        put(f"memory of {model['place']} for {' and '.join(model['roles'])}: {takes}{free}")
+    if estimated["hosts"]:
+        put(f"text would leave for {', '.join(estimated['hosts'])}")
+    notes([], estimated["warnings"])
+
+
+def fields_table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> Table:
+    """A plain table of texts."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for texts in rows:
+        table.add_row(*map(line, texts))
+    return table
+
+
+def notes(cells: Sequence[Json], warnings: Sequence[str]) -> None:
+    """What a reader of the rates must know, each note once."""
+    seen: Mapping[str, None] = dict.fromkeys(
+        [*warnings, *(note for cell in cells for note in cell["notes"] if note != "benign prompts: no ASR")]
+    )
+    for note in seen:
+        say(f"note: {note}")
+
+
+def error(message: str, hint: str = "") -> None:
+    """A mistake or a misfortune, on stderr."""
+    err.print(line(f"error: {message}"), style="bold")
+    if hint:
+        err.print("  -> " + line(hint))
+
+
+def usage(problem: click.ClickException) -> None:
+    """A mistake on the command line, as click found it."""
+    context = problem.ctx if isinstance(problem, click.UsageError) else None
+    near = (getattr(problem, "possibilities", None) or [])[:2]
+    said = problem.message if near else problem.format_message()  # which names the argument, or adds what is near
+    where = context.command_path if context else "withstand"
+    error(said.rstrip("."), f"did you mean {' or '.join(near)}?" if near else f"`{where} --help` explains it")
+
+
+def failures(entries: Sequence[Json]) -> None:
+    """What went wrong with rows that are missing, most frequent first."""
+    for entry in entries:
+        error(f"{count(entry['rows'], 'row')}: {entry['error'].partition(chr(10))[0][:300]}", entry["hint"])

@@ -1,0 +1,181 @@
+"""The flags of `withstand run` as a spec."""
+
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from withstand.cli.console import hidden
+from withstand.core import SpecError
+from withstand.registry import find
+from withstand.registry.grammar import parse, spec_of
+from withstand.runner.spec import RunSpec, read_spec, run_spec
+
+SPEC_FLAGS = (
+    "spec_file", "suite", "data", "split", "limit", "where", "ids", "target", "attack", "defense", "judge", "benign",
+    "utility", "samples", "temperature", "max_tokens", "until_success", "stop_when_decided", "budget", "seed",
+    "revision", "cases_from",
+)  # fmt: skip
+
+
+def spec_from(given: Mapping[str, Any]) -> RunSpec:
+    """The spec file, or the stored spec of a run that is named alone, with the flags over it."""
+    said = [name for name in SPEC_FLAGS if given[name] is not None and given[name] is not False and given[name] != ()]
+    if given["name"] and not given["fresh"] and not said:
+        return _stored(given)
+    file = given["spec_file"]
+    if file is None and not given["suite"] and not given["target"]:
+        file = "withstand.toml"
+    spec: dict[str, Any] = read_spec(file) if file else {}
+    for name in ("suite", "target", "attack", "defense"):
+        if given[name]:
+            spec[name] = [_one(name, text) for text in given[name]]
+    for name in ("judge", "benign", "utility", "samples", "limit", "seed", "cases_from", "stop_when_decided"):
+        if given[name] is not None:
+            spec[name] = given[name]
+    if given["until_success"]:
+        spec["until_success"] = True
+    sampling = {"temperature": given["temperature"], "max_tokens": given["max_tokens"]}
+    if any(value is not None for value in sampling.values()):
+        spec["sampling"] = {**spec.get("sampling", {}), **{k: v for k, v in sampling.items() if v is not None}}
+    if given["budget"]:
+        spec["budget"] = {**spec.get("budget", {}), **_pairs("--budget", given["budget"])}
+    if given["where"]:
+        spec["where"] = _pairs("--where", given["where"])
+    if given["ids"]:
+        spec["ids"] = _lines(given["ids"])
+    checked = run_spec(spec)
+    own = {"path": given["data"], "split": given["split"]}
+    over = {name for name in ("limit", "where", "ids") if given[name] is not None}  # what a suite in the file says
+    return checked.model_copy(
+        update={
+            "suite": [
+                {key: value for key, value in suite.items() if key not in over} | _said(own, suite)
+                for suite in checked.suite
+            ],
+            "target": _revised(checked.target, given["revision"]),
+        }
+    )
+
+
+def _one(flag: str, text: str) -> dict[str, Any]:
+    """What one flag names; several names in it are a mistake that is easily made."""
+    try:
+        return parse(text)
+    except SpecError as error:
+        names = [part.strip() for part in text.split(",")]
+        known = {*find.entries(flag), "none"}
+        if len(names) > 1 and all(name.partition(":")[0] in known for name in names):
+            again = " ".join(f"--{flag} {shlex.quote(name)}" for name in names)
+            raise SpecError(str(error), hint=f"repeat --{flag}: {again}") from error
+        raise
+
+
+def _revised(targets: Sequence[dict[str, Any]], revision: str | None) -> list[dict[str, Any]]:
+    """The targets, with the revision where they have one."""
+    if revision is None:
+        return list(targets)
+    have = ["revision" in {f.name for f in fields(find.resolve("target", target)[0])} for target in targets]
+    if not any(have):
+        named = ", ".join(target["use"] for target in targets)
+        raise SpecError(
+            f"--revision, but {named} has no field 'revision'",
+            hint="leave it out: such a target is known by what it holds",
+        )
+    return [{**target, "revision": revision} if has else target for target, has in zip(targets, have, strict=True)]
+
+
+def exists(store: str) -> bool:
+    """Whether there is such a store already; of a database server only it knows."""
+    return "://" in store or Path(store).expanduser().exists()
+
+
+def then(lead: str, command: str, store: str) -> Iterator[str]:
+    """The command to type next, in lines. It names the store unless that is the default, or a URL with a password."""
+    usual = store == (os.environ.get("WITHSTAND_STORE") or "withstand.db")
+    secret = hidden(store) != store
+    yield f"{lead}: withstand {command}" + ("" if usual or secret else f" --store {shlex.quote(store)}")
+    if secret and not usual:
+        yield "  -> first put the store's URL in WITHSTAND_STORE: it holds a password, so it is not printed"
+
+
+def _said(flags: Mapping[str, Any], component: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that were given; FIRST is dropped where a flag gives that field."""
+    said = {key: value for key, value in flags.items() if value is not None}
+    if "path" in said and "" in component:
+        raise SpecError(f"both --data and {component['use']}:{component['']} name the data", hint="keep one of them")
+    return said
+
+
+def _stored(given: Mapping[str, Any]) -> RunSpec:
+    from withstand.api import load
+
+    return run_spec(load(given["name"], given["store"]).row.spec)
+
+
+def _pairs(flag: str, text: str) -> dict[str, str]:
+    pairs = {}
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise SpecError(f"{flag}: {part!r} is not name=value", hint=f"{flag} name=value,name=value")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(
+            f"cannot read {path}: {error}", hint="--ids takes a file of behavior ids, one a line"
+        ) from error
+    ids = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not ids:
+        raise SpecError(f"{path} names no behavior", hint="--ids takes a file of behavior ids, one a line")
+    return ids
+
+
+def shard(text: str | None) -> tuple[int, int]:
+    """I/N as (I, N), counted from 1."""
+    if text is None:
+        return 1, 1
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise SpecError(f"--shard {text} is not I/N with 1 <= I <= N", hint="--shard 1/4 to --shard 4/4")
+    return int(match[1]), int(match[2])
+
+
+def seconds(text: str | None) -> float | None:
+    """Seconds, or minutes (30m) or hours (2h)."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if not match:
+        raise SpecError(f"--max-time {text} is not a time", hint="seconds, or 30m, or 2h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def check_prices(given: Mapping[str, Any], spec: RunSpec) -> None:
+    """A cap in dollars needs prices: without them nothing would ever be counted."""
+    if given["max_cost"] is None:
+        return
+    targets = [{key: value for key, value in target.items() if key != "defense"} for target in spec.target]
+    defenses = [*spec.defense, *(spec_of(target["defense"]) for target in spec.target if "defense" in target)]
+    judges = [spec.judge] if spec.judge else []
+    judges += [spec.until_success] if isinstance(spec.until_success, dict) else []
+    asked = {"target": targets, "attack": spec.attack, "defense": defenses, "judge": judges}
+    for kind, specs in asked.items():
+        for own in specs:
+            built = () if kind == "defense" and own["use"] == "none" else find.build(kind, own)
+            for model in find.parts(built):
+                known = [getattr(model, name, None) is not None for name in ("price", "price_in")]
+                if getattr(model, "hosts", ()) and not any([*known, getattr(model, "price_ask", 0.0)]):
+                    raise SpecError(
+                        f"--max-cost, but no price is known for {find.label(kind, own)}",
+                        hint="give price_in=...,price_out=... (US dollars per million tokens) in the model's spec, "
+                        "or a file of prices with WITHSTAND_PRICES",
+                    )

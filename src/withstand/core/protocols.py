@@ -1,0 +1,278 @@
+"""The protocols of components and flows. Standard library only.
+
+Data flows one way: behaviors -> attack -> test cases -> target (+ defense) -> completions -> judge -> verdicts.
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast
+
+from withstand.core.content import Json
+from withstand.core.errors import SpecError
+from withstand.core.records import Behavior, Chat, Completion, Sampling, Verdict
+
+T = TypeVar("T")
+
+
+# --- what a component may ask for ------------------------------------------------------------------------------
+
+
+class Model(Protocol):
+    """One way to reach a language model. It does the I/O, the retries and the rate limits.
+
+    Promise: an answer depends on chat, sampling and seed alone. A local one may have `release()`, called when no stage
+    to come needs it, and `footprint()`, JSON of `withstand.runner.memory`.
+    """
+
+    @property
+    def place(self) -> str:
+        """What it occupies ("cuda:0", "api:host"); models of one place share its lanes."""
+
+    @property
+    def width(self) -> int:
+        """Most chats in one call of `generate`."""
+
+    @property
+    def lanes(self) -> int:
+        """Calls at once: 1 for a device, the connections of an API."""
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What it can do beyond one user turn: "system", "turns", "forged" (turns of the assistant that it never said),
+        "prefill", "logprobs", "images", "weights", "gradients" (some quantized weights have none); or "vectors", of an
+        encoder, which answers nothing."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts that text is sent to; empty for a model in this process."""
+
+    def __hash__(self) -> int:
+        """Equal models are one model: they load once and share a queue."""
+
+    def identity(self) -> Json:
+        """What fields cannot say: hashes of weights, tokenizer and template, or the revision. Part of every key."""
+
+    def check(self) -> None:
+        """Raise `SpecError` if it cannot be asked at all (no key, no such file), before anything is sent."""
+
+    def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+        """One completion per chat, in order. Raises `AskError` when the retries are used up."""
+
+
+class WhiteBox(Model, Protocol):
+    """A model whose weights are at hand ("weights" in `gives`)."""
+
+    def render(self, chat: Chat) -> str:
+        """The chat as the model reads it, up to where its answer begins."""
+
+    def closing(self, rendered: str) -> str:
+        """What closes the thinking after a rendered chat, before a target string or a prefix; "" where none may be."""
+
+    def read(self, chat: Chat, ids: Sequence[int], stop: Sequence[str] = (), rendered: str = "") -> Completion:
+        """The completion that these tokens after the rendered chat are: thinking apart, cut at a stop string."""
+
+    def load(self, dtype: str = "") -> Any:
+        """In memory: `model`, `tokenizer`, `ends` (of an answer), `window` (0: unknown). `dtype`: "" is its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A model as the world meets it: behind its defense, sampled as the run says.
+
+    `fresh` separates the rows of a run that asks again (`--fresh`) from older ones.
+    """
+
+    model: Model
+    defense: "Defense | None" = None
+    sampling: Sampling = field(default_factory=Sampling)
+    fresh: str = ""
+
+    def weights(self, attack: "Attack | JointAttack") -> WhiteBox:
+        """The model with its tensors, or an error that names the way out."""
+        if "weights" not in self.model.gives:
+            raise SpecError(
+                f"{type(attack).__name__} needs weights but {self.model.place} is text only",
+                hint="use a local target, or find the test cases on one and send them with --cases-from",
+            )
+        return cast("WhiteBox", self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Answered with one `Completion` per chat, in order."""
+
+    model: "Model | Target"
+    chats: Sequence[Chat]
+    sampling: Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Gradient steps or log-likelihoods. `do(model, parts)` gets the parts of all flows that wait for that `do`.
+
+    `do` is a bound method of a frozen component, so that equal components share a queue; a part and its answer are
+    JSON. Answered with a `Worked`.
+    """
+
+    model: Model
+    do: Callable[[Any, Sequence[Any]], list[Json]]
+    part: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """The answer to a `Work`: its JSON, the seconds it took, and its share of the floating-point operations."""
+
+    value: Json
+    seconds: float = 0.0
+    flops: float | None = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Answers that an attacker model refused, or gave in another format: never test cases. A run counts them."""
+
+    refused: int = 0
+    malformed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What an attack has learned so far that a later run may start from: a JSON list. The last one is kept."""
+
+    text: str
+
+
+Flow: TypeAlias = Generator[Any, Any, T]
+"""A generator that yields `Ask`, `Work`, `Lost`, `Learned` and `TestCase`, is sent the answers to the first two, and
+returns a T.
+
+A flow is a pure function of its fields and the answers: no clock, no global state, no catching of a failed ask."""
+
+
+def ask(model: Model | Target, chats: Sequence[Chat], sampling: Sampling | None = None) -> Flow[list[Completion]]:
+    """Ask `model`; `sampling` None means the target's own."""
+    sampling = sampling or (model.sampling if isinstance(model, Target) else Sampling())
+    answers: list[Completion] = yield Ask(model, tuple(chats), sampling)
+    return answers
+
+
+def work(model: Model, do: Callable[[Any, Sequence[Any]], list[Json]], part: Json) -> Flow[Json]:
+    """Have `do` run on the model's device, beside the parts of other flows."""
+    answer: Worked = yield Work(model, do, part)
+    return answer.value
+
+
+def intercept(flow: Flow[T], handle: Callable[[Any], Flow[Any]]) -> Flow[T]:
+    """Run `flow`, letting the generator `handle(item)` answer whatever it yields."""
+    send, value = flow.send, None
+    try:
+        while True:
+            try:
+                item = send(value)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            try:
+                send, value = flow.send, (yield from handle(item))
+            except Exception as error:  # noqa: BLE001 - a failed ask is raised inside the flow that asked
+                send, value = flow.throw, error
+    finally:
+        flow.close()
+
+
+# --- components ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Most:
+    """Upper bounds for one behavior, for `--dry-run`. `cases` kept; asks by role while the attack searches.
+    `drawn`: the cases carry their completions, so that the target is not asked again."""
+
+    cases: int = 1
+    asks: Mapping[str, int] = field(default_factory=dict)
+    drawn: bool = False
+
+
+class Attack(Protocol):
+    """Makes test cases for one behavior. `needs` names what the target must give.
+
+    A joint attack (a universal suffix, an ensemble) has `run_together(behaviors, target)` instead of `run`, never both.
+    One that searches on `surrogates` instead of the target names them in a field of that name, one that packs several
+    behaviors has a field `together`, and one whose result is no text says `upper_bound = True`. A run tells all three.
+    """
+
+    @property
+    def needs(self) -> frozenset[str]: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    def most(self) -> Most:
+        """Upper bounds for one behavior."""
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]: ...
+
+
+class JointAttack(Protocol):
+    """Makes the test cases of all behaviors of a suite in one flow."""
+
+    @property
+    def needs(self) -> frozenset[str]: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    def most(self) -> Most: ...
+
+    def run_together(self, behaviors: Sequence[Behavior], target: Target) -> Flow[None]: ...
+
+
+class Judge(Protocol):
+    """Says of each completion whether it shows the behavior. `method` is shown beside every rate it gave. One with a
+    number `waits` is not asked: so many people must have labeled an answer (see `rejudge.by_people`). One that says
+    `utility = True` tells right answers from wrong: its success is a right one."""
+
+    @property
+    def method(self) -> Literal["string matching", "rule", "model", "people"]: ...
+
+    @property
+    def asks(self) -> int:
+        """Most asks per completion, for `--dry-run`."""
+
+    def grade(self, behavior: Behavior, completions: Sequence[Completion]) -> Flow[list[Verdict]]: ...
+
+
+class Defense(Protocol):
+    """Stands before a model: changes what it is asked or what it answers."""
+
+    @property
+    def asks(self) -> int:
+        """Most asks to any model per answer, for `--dry-run`."""
+
+    def answer(self, model: Model, chats: Sequence[Chat], sampling: Sampling) -> Flow[list[Completion]]: ...
+
+
+class Suite(Protocol):
+    """A set of behaviors. `judge` is the default judge's spec; `benign` the suite of prompts that must not be refused
+    ("" for none), judged by `refusal_judge`; `max_tokens` the length its published numbers use."""
+
+    @property
+    def split(self) -> str: ...
+    @property
+    def judge(self) -> str: ...
+    @property
+    def refusal_judge(self) -> str: ...
+    @property
+    def benign(self) -> str: ...
+    @property
+    def max_tokens(self) -> int: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def license(self) -> str: ...
+    @property
+    def citation(self) -> str: ...
+
+    def load(self) -> list[Behavior]:
+        """The behaviors of the split, in the file's order. Raises `SpecError` with file, row and column."""

@@ -1,0 +1,177 @@
+"""The records that every room speaks: what is asked, answered and judged. Standard library only.
+
+They are frozen; `to_json` and `from_json` (of `content`) carry them to the store and back, `digest` names them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, TypeAlias
+
+from withstand.core.errors import SpecError
+
+
+@dataclass(frozen=True, slots=True)
+class Behavior:
+    """What the model should refuse (if `benign`: should not), in the benchmark's words.
+
+    `target_string` is the opening ("Sure, here is ...") that gradient attacks optimize towards; `context` a passage
+    without which the instruction makes no sense; `functional` HarmBench's kind (standard, contextual, copyright);
+    `category` its semantic category; `tags` drive a judge that depends on the behavior.
+    """
+
+    id: str
+    text: str
+    context: str = ""
+    target_string: str = ""
+    category: str = ""
+    functional: str = ""
+    tags: tuple[str, ...] = ()
+    benign: bool = False
+
+    def prompt(self, text: str | None = None) -> str:
+        """`text` (default: the behavior's own) below the context: the one rule for showing a context.
+
+        HarmBench section 1.5: context, blank line, three hyphens, blank line, prompt.
+        """
+        text = self.text if text is None else text
+        return f"{self.context}\n\n---\n\n{text}" if self.context else text
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool that the model asked for; `arguments` is the JSON text it wrote."""
+
+    name: str
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. `images` are paths or data URLs, for targets that give "images"."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    text: str
+    images: tuple[str, ...] = ()
+
+
+Chat: TypeAlias = tuple[Message, ...]
+
+
+def user(text: str) -> Chat:
+    """A chat of one user turn."""
+    return (Message("user", text),)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How an answer is drawn. `max_tokens` bounds the answer; `logprobs` asks for that many top tokens a position."""
+
+    max_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    logprobs: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise SpecError(f"max_tokens is {self.max_tokens}; it must be 1 or more")
+        if not 0 <= self.temperature <= 10:
+            raise SpecError(f"temperature is {self.temperature}; it must lie in [0, 10]")
+        if not 0 < self.top_p <= 1:
+            raise SpecError(f"top_p is {self.top_p}; it must lie in (0, 1]")
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """An answer. `chat` is what the caller sent, whatever a defense added behind it.
+
+    `finish`: "stop", "length" (cut at max_tokens) or "filtered" (the target's own filter spoke).
+    After a prefill `text` is the continuation alone. `reasoning` is thinking, kept apart: judges do not see it unless
+    told. `logprobs`: for each position of the answer the top tokens as (text, natural log of the probability), best
+    first. Token counts are of the whole call; a defense adds up what it used. `cost` in US dollars, 0 where no price
+    is known. `seconds` and `flops` are its share of the call, set by `drive`; `flops` None: not known, as of an API.
+    """
+
+    chat: Chat
+    text: str
+    finish: Literal["stop", "length", "filtered"] = "stop"
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[tuple[tuple[str, float], ...], ...] = ()
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost: float = 0.0
+    seconds: float = 0.0
+    flops: float | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Prompt, answer and reasoning together."""
+        return self.prompt_tokens + self.answer_tokens + self.reasoning_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What an attack has used so far. `asks`: chats to the target as the attacker sees it; the rest is of all roles.
+
+    `flops`: floating-point operations of local models; None once something was asked of which they are not known.
+    `refused` and `malformed`: answers of an attacker model that were thrown away, see `Lost`.
+    """
+
+    asks: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    cost: float = 0.0
+    refused: int = 0
+    malformed: int = 0
+    flops: float | None = 0.0
+
+    def shared(self, number: int) -> "Spent":
+        """What each of so many behaviors bears, whole numbers rounded."""
+        asks, tokens, refused, malformed = (
+            round(n / number) for n in (self.asks, self.tokens, self.refused, self.malformed)
+        )
+        flops = None if self.flops is None else self.flops / number
+        return Spent(asks, tokens, self.seconds / number, self.cost / number, refused, malformed, flops)
+
+
+@dataclass(frozen=True, slots=True)
+class TestCase:
+    """A chat meant to elicit a behavior. It ends with an assistant message if it is a prefill.
+
+    `score` None: final; a number: a candidate, of which a flow keeps the best (highest, first of equals).
+    `completion`: set where this very draw is judged (best of n, a trajectory); else the target is asked afresh.
+    `spent`, `cut` (which budget ended the attack, or "success") and `learned` (of the first case) are the runner's.
+    """
+
+    __test__: ClassVar[bool] = False  # not a pytest class
+
+    behavior: str
+    chat: Chat
+    score: float | None = None
+    completion: Completion | None = None
+    spent: Spent = Spent()
+    cut: Literal["", "asks", "tokens", "seconds", "success"] = ""
+    learned: str = ""
+
+
+Outcome: TypeAlias = Literal["success", "failure", "refused", "unscored"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a judge says. `outcome` "success": the completion shows the behavior. `score` in [0, 1], if it has one.
+
+    "unscored" is for a judge that could not say. "filtered" and "error" are not a judge's to say: they come from
+    the completion and from the failure log.
+    """
+
+    outcome: Outcome
+    score: float | None = None
+    why: str = ""
+
+
+def trajectory(answers: Sequence[Completion]) -> Completion:
+    """The answers of a conversation as one completion, so that what was given in parts is judged as one."""
+    return replace(answers[-1], text="\n\n".join(filter(None, (answer.text.strip() for answer in answers))))

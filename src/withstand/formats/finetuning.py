@@ -1,0 +1,236 @@
+"""A user's fine-tuning file as rows: seven formats, told by their keys, every error with its row. Pure but for reading.
+
+| format | keys of a row |
+|---|---|
+| openai | messages: role and content, from OpenAI's fine-tuning; `weight` 0 on an assistant message: not learned |
+| sharegpt | conversations: from (human, gpt, system) and value |
+| preference | prompt, chosen, rejected |
+| completion | prompt, completion |
+| alpaca | instruction, output, perhaps input |
+| dolly | instruction, response, perhaps context |
+
+A file is JSON Lines, a JSON list, CSV or Parquet (with the extra train). All of its rows have one format.
+"""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from withstand.core import Chat, Message, SpecError, digest, to_json
+from withstand.core.stage import Row
+
+Format = Literal["openai", "sharegpt", "preference", "completion", "alpaca", "dolly"]
+FORMATS: dict[Format, frozenset[str]] = {
+    "preference": frozenset({"prompt", "chosen", "rejected"}),
+    "openai": frozenset({"messages"}),
+    "sharegpt": frozenset({"conversations"}),
+    "completion": frozenset({"prompt", "completion"}),
+    "alpaca": frozenset({"instruction", "output"}),
+    "dolly": frozenset({"instruction", "response"}),
+}
+"""The keys that a row of each format has."""
+
+ROLES = {"system": "system", "user": "user", "assistant": "assistant", "human": "user", "gpt": "assistant"}
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    """A row of the file. `number`: its place, from 1. `chat` ends with an answer; `learned`: the places of the
+    assistant messages to learn. `rejected`: the worse answer of a preference."""
+
+    number: int
+    chat: Chat
+    learned: tuple[int, ...]
+    rejected: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UserData:
+    """A file that was read. `checksum`: SHA-256 of the file."""
+
+    name: str
+    format: Format
+    checksum: str
+    rows: tuple[UserRow, ...]
+
+    def training(self, last_only: bool = False) -> list[Row]:
+        """As rows to train on: one for each answer to learn, or for the last of each chat. A preference is one row,
+        whose rejected answer only `dpo` reads."""
+        found = []
+        for row in self.rows:
+            places = [place for place in row.learned if not last_only or place == len(row.chat) - 1]
+            found += [Row(row.chat[: place + 1], row.rejected) for place in places]
+        return found
+
+    def kept(self, numbers: Sequence[int]) -> "UserData":
+        """Only the rows of these numbers."""
+        wanted = set(numbers)
+        return replace(self, rows=tuple(row for row in self.rows if row.number in wanted))
+
+
+def read(path: str | Path) -> UserData:
+    """The rows of a file. Raises `SpecError` with the first row that is wrong, and why."""
+    path = Path(path).expanduser()
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}", hint="name the file of fine-tuning rows") from error
+    return parse(raw, path.name)
+
+
+def parse(raw: bytes, name: str) -> UserData:
+    """As `read`, of a file's content; the name's ending tells CSV and Parquet."""
+    listed = list(_records(raw, name))
+    if not listed:
+        raise SpecError(f"{name} has no rows", hint="give at least one")
+    first = _format(listed[0][1], name, listed[0][0])
+    rows = []
+    for number, record in listed:
+        format_ = _format(record, name, number)
+        if format_ != first:
+            raise SpecError(
+                f"{name}, row {number}: its keys are those of {format_}, and row {listed[0][0]}'s those of {first}",
+                hint="a file has one format: split it into two",
+            )
+        rows.append(_row(format_, record, f"{name}, row {number}", number))
+    return UserData(name, first, hashlib.sha256(raw).hexdigest(), tuple(rows))
+
+
+def key(row: UserRow) -> str:
+    """A row's content, less its place."""
+    return digest([to_json(row.chat), row.rejected])
+
+
+def _records(raw: bytes, name: str) -> Iterator[tuple[int, Any]]:
+    if name.endswith(".parquet"):
+        yield from enumerate(_parquet(raw), 1)
+        return
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise SpecError(f"{name}, line {line} is not UTF-8: {error.reason}", hint="save the file as UTF-8") from None
+    if name.endswith(".csv"):
+        for number, record in enumerate(csv.DictReader(io.StringIO(text)), 1):
+            if None in record or None in record.values():
+                raise SpecError(
+                    f"{name}, row {number} has another number of fields than the header",
+                    hint="a field for every column; a text with a comma in it needs quotes around it",
+                )
+            yield number, record
+    elif text.lstrip().startswith("["):
+        try:
+            listed = json.loads(text)
+        except ValueError as error:
+            raise SpecError(f"{name} is no JSON: {error}", hint="one JSON object a line, or one list") from None
+        yield from enumerate(listed, 1)
+    else:
+        for number, written in enumerate(text.split("\n"), 1):
+            if written.strip():
+                try:
+                    yield number, json.loads(written)
+                except json.JSONDecodeError as error:
+                    raise SpecError(
+                        f"{name}, row {number} is no JSON: {error.msg}, at its character {error.pos + 1}",
+                        hint="one JSON object a line, or the whole file one list",
+                    ) from None
+
+
+def _parquet(raw: bytes) -> list[Any]:
+    try:
+        import pyarrow.parquet as parquet
+    except ModuleNotFoundError as error:
+        raise SpecError("Parquet needs pyarrow", hint='pip install "withstand[train]"') from error
+    read_: Any = parquet.read_table(io.BytesIO(raw))
+    listed: list[Any] = read_.to_pylist()
+    return listed
+
+
+def _format(record: Any, name: str, number: int) -> Format:
+    known = "; ".join(f"{format_}: {', '.join(sorted(keys))}" for format_, keys in FORMATS.items())
+    if not isinstance(record, Mapping):
+        kind = type(record).__name__
+        raise SpecError(f"{name}, row {number} is no object but {kind}", hint=f"a row has the keys of one of {known}")
+    for format_, keys in FORMATS.items():
+        if keys <= record.keys():
+            return format_
+    keys_ = ", ".join(map(str, record)) or "none"
+    raise SpecError(f"{name}, row {number} has the keys {keys_}", hint=f"it needs those of one of {known}")
+
+
+def _row(format_: Format, record: Mapping[str, Any], where: str, number: int) -> UserRow:
+    rejected = ""
+    if format_ == "openai":
+        chat, learned = _turns(record["messages"], "role", "content", where)
+    elif format_ == "sharegpt":
+        chat, learned = _turns(record["conversations"], "from", "value", where)
+    elif format_ in ("preference", "completion"):
+        answer = "chosen" if format_ == "preference" else "completion"
+        asked = _side(record["prompt"], "user", where, "prompt")
+        chat = (*asked, *_side(record[answer], "assistant", where, answer, len(asked)))
+        if format_ == "preference":
+            rejected = _side(record["rejected"], "assistant", where, "rejected", len(asked))[-1].text
+        learned = (len(chat) - 1,)
+    else:
+        more = record.get("input" if format_ == "alpaca" else "context") or ""
+        asked_text = "\n\n".join(filter(None, (_text(record["instruction"], where), _text(more, where))))
+        answer_text = _text(record["output" if format_ == "alpaca" else "response"], where)
+        chat, learned = (Message("user", asked_text), Message("assistant", answer_text)), (1,)
+    if len(chat) < 2 or chat[-1].role != "assistant":
+        raise SpecError(f"{where} does not end with an answer of the assistant", hint="add it, or leave the row out")
+    for place, turn in enumerate(chat):
+        if not turn.text.strip() and turn.role != "system":
+            raise SpecError(
+                f"{where}: message {place + 1}, the {turn.role}'s, is empty", hint="write it, or leave the row out"
+            )
+    if not learned:
+        raise SpecError(f"{where} has nothing to learn: every answer has weight 0", hint="leave the row out")
+    return UserRow(number, chat, learned, rejected)
+
+
+def _turns(value: Any, role_key: str, text_key: str, where: str) -> tuple[Chat, tuple[int, ...]]:
+    if isinstance(value, str):  # a column of CSV
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        raise SpecError(f"{where} has no list of messages", hint=f"each with {role_key} and {text_key}")
+    turns, learned = [], []
+    for place, turn in enumerate(value):
+        if not isinstance(turn, Mapping) or role_key not in turn or text_key not in turn:
+            raise SpecError(f"{where}: message {place + 1} lacks {role_key} or {text_key}", hint="mend the row")
+        role = ROLES.get(turn[role_key])
+        if role is None or turn.get("tool_calls"):
+            raise SpecError(
+                f"{where}: message {place + 1} has the role {turn[role_key]!r}{' and tool calls' if role else ''}",
+                hint="stages train on system, user and assistant texts",
+            )
+        turns.append(Message(role, _text(turn[text_key], where)))  # type: ignore[arg-type]
+        weight = turn.get("weight", 1)
+        if weight not in (0, 1, None):
+            raise SpecError(f"{where}: message {place + 1} has the weight {weight!r}", hint="0 or 1")
+        if role == "assistant" and weight != 0:
+            learned.append(place)
+    return tuple(turns), tuple(learned)
+
+
+def _side(value: Any, role: Literal["user", "assistant"], where: str, name: str, skip: int = 0) -> Chat:
+    """One side of a pair: a text, or messages; TRL lets `chosen` repeat the prompt's messages."""
+    if isinstance(value, str):
+        return (Message(role, value),)
+    chat, _ = _turns(value, "role", "content", f"{where}, {name}")
+    return chat[skip:] if role == "assistant" and len(chat) > skip and chat[0].role != "assistant" else chat
+
+
+def _text(value: Any, where: str) -> str:
+    if isinstance(value, list) and all(isinstance(part, Mapping) and part.get("type") == "text" for part in value):
+        return "".join(str(part["text"]) for part in value)
+    if not isinstance(value, str):
+        raise SpecError(f"{where} has {type(value).__name__} where a text belongs", hint="stages train on text alone")
+    return value

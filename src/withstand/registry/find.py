@@ -1,0 +1,424 @@
+"""Name -> class -> object: the folder is the registry.
+
+`attacks/llm/pair.py` holds one public class and its name is `pair`; a TOML file in a room is a named spec (a preset).
+A name is looked up in the folder, then among entry points (`withstand.attacks` and so on), then as `module:Class`.
+Listing reads the heads of files and `show` parses one with `ast`, so neither imports what a component needs.
+"""
+
+import contextlib
+import difflib
+import importlib
+import importlib.util
+import os
+import re
+import sys
+import tomllib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from withstand.core import Attack, Defense, Json, Judge, Model, SpecError, Suite, WhiteBox, to_json
+from withstand.core.stage import Stage
+from withstand.registry.grammar import Spec, spec_of, toml_value
+from withstand.registry.source import source_hash
+
+ROOMS = {
+    "suite": "data",
+    "target": "models",
+    "attack": "attacks",
+    "defense": "defenses",
+    "judge": "judges",
+    "stage": "training",
+}
+"""Kind of component -> its folder in the package, which is also the name of its entry point group."""
+
+KINDS: dict[Any, str] = {
+    Suite: "suite",
+    Model: "target",
+    WhiteBox: "target",
+    Attack: "attack",
+    Defense: "defense",
+    Judge: "judge",
+    Stage: "stage",
+}
+"""Annotation of a field -> the kind of component that is looked up for it."""
+
+PACKAGE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A component that can be found. `path` None: an entry point of another package, not imported yet."""
+
+    kind: str
+    name: str
+    module: str
+    path: Path | None = None
+
+    @property
+    def preset(self) -> bool:
+        return self.path is not None and self.path.suffix == ".toml"
+
+
+@cache
+def entries(kind: str) -> dict[str, Entry]:
+    """Every component of a kind by name: the folder first, then entry points."""
+    found: dict[str, Entry] = {}
+    for path in sorted(_files(PACKAGE / ROOMS[kind])):
+        if path.stem in found:
+            raise RuntimeError(f"two components are called {path.stem}: {found[path.stem].path} and {path}")
+        module = ".".join(["withstand", *path.relative_to(PACKAGE).with_suffix("").parts])
+        found[path.stem] = Entry(kind, path.stem, module, path)
+    for point in _entry_points().select(group=f"withstand.{ROOMS[kind]}"):
+        found.setdefault(point.name, Entry(kind, point.name, point.value))
+    return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    with os.scandir(folder) as items:
+        for item in items:
+            if item.name.startswith(("_", ".")):
+                continue
+            if item.is_dir():
+                yield from _files(Path(item.path))
+            elif item.name.endswith((".py", ".toml")):
+                yield Path(item.path)
+
+
+@cache
+def _entry_points() -> Any:
+    from importlib.metadata import entry_points
+
+    return entry_points()  # read once for all groups: it looks into every installed package
+
+
+def summary(entry: Entry) -> str:
+    """One line that says what it is: the head of its docstring, or the first comment of a preset."""
+    if entry.path is None:
+        return f"from {entry.module}"
+    with entry.path.open(encoding="utf-8") as file:
+        head = file.read(600)
+    if entry.preset:
+        return head.partition("\n")[0].lstrip("# ")
+    match = re.match(r'"""(.+?)(?:\n\n|"""|\Z)', head, re.DOTALL)
+    return " ".join(match[1].split()) if match else ""
+
+
+# --- specs -------------------------------------------------------------------------------------------------------
+
+
+def resolve(kind: str, spec: Spec) -> tuple[type, dict[str, Any]]:
+    """The class a spec names and the fields it gives, presets unfolded (what is given wins)."""
+    given = spec_of(spec)
+    name = given.pop("use")
+    known = entries(kind)
+    entry = known.get(name) or next(
+        (e for n, e in known.items() if n.replace("-", "_") == name.replace("-", "_")), None
+    )
+    if entry is None:
+        if cls := _outside(name, given):
+            return _checked(kind, cls), given
+        raise unknown(kind, name, given)
+    if entry.preset:
+        assert entry.path is not None
+        preset = tomllib.loads(entry.path.read_text(encoding="utf-8"))
+        cls, base = resolve(kind, preset)
+        return cls, {**base, **_named(cls, given)}
+    cls = _class(entry.module, kind)
+    return cls if entry.path else _checked(kind, cls), _named(cls, given)
+
+
+def _named(cls: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """FIRST under the name of the first field."""
+    given = dict(given)
+    if "" in given:
+        names = [f.name for f in _fields(cls)]
+        if not names or names[0] in given:
+            raise SpecError(f"{name_of(cls)} has no place for {given['']!r}", hint="write field=value")
+        given[names[0]] = given.pop("")
+    return given
+
+
+def _outside(name: str, given: dict[str, Any]) -> type | None:
+    """`module:Class` of a user's own code, which the grammar has read as NAME:FIRST."""
+    first = given.get("", "")
+    if not (re.fullmatch(r"[A-Za-z_][\w.]*", name) and re.fullmatch(r"[A-Za-z_]\w*", str(first))):
+        return None
+    try:
+        if name not in sys.modules and importlib.util.find_spec(name) is None:
+            return None
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{name}.".startswith(f"{error.name}."):  # it, or the parent package of a dotted name
+            return None
+        raise SpecError(f"{name} needs {error.name}, which is not installed") from error
+    except Exception as error:  # the user's own module: whatever it raises is for them to mend
+        raise SpecError(
+            f"{name} cannot be imported: {type(error).__name__}: {error}", hint="mend the module"
+        ) from error
+    cls = getattr(module, first, None)
+    if not isinstance(cls, type):
+        raise SpecError(f"{name} has no class {first}")
+    del given[""]
+    return cls
+
+
+SIGNS = {
+    "suite": ("load",),
+    "target": ("generate",),
+    "attack": ("run", "run_together"),
+    "defense": ("answer",),
+    "judge": ("grade",),
+    "stage": ("train",),
+}
+"""Kind of component -> the methods by one of which it is known."""
+
+
+def _signed(kind: str, thing: Any) -> bool:
+    return any(callable(getattr(thing, sign, None)) for sign in SIGNS[kind])
+
+
+def _checked(kind: str, cls: type) -> type:
+    """A class from elsewhere that can be a component of its kind, or a `SpecError`."""
+    if not is_dataclass(cls) or cls.__hash__ is None:
+        raise SpecError(f"{name_of(cls)} is not a frozen dataclass", hint="write @dataclass(frozen=True) above it")
+    if not _signed(kind, cls):
+        raise SpecError(f"{name_of(cls)} is not {a(kind)}: it has no method {' or '.join(SIGNS[kind])}")
+    return cls
+
+
+def a(kind: str) -> str:
+    """The kind with its article."""
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
+def unknown(kind: str, name: str, given: Mapping[str, Any]) -> SpecError:
+    if "/" in name or ("/" in str(given.get("", "")) and not entries(kind).get(name)):
+        head, _, tail = name.partition("/")
+        if head in entries(kind):
+            return SpecError(
+                f"no {kind} is called {name!r}", hint=f"did you mean {head}:{tail}? the first field goes after a colon"
+            )
+    near = difflib.get_close_matches(name, entries(kind), n=3, cutoff=0.5)
+    elsewhere = [other for other in ROOMS if other != kind and name in entries(other)]
+    if near:
+        hint = f"did you mean {' or '.join(near)}?"
+    elif elsewhere:
+        hint = f"{name} is {a(elsewhere[0])}, not {a(kind)}"
+    else:
+        model = "a model is openai:NAME or hf:NAME; " if kind == "target" else ""
+        hint = f"{model}`withstand list {kind}s` shows all; your own is module:Class"
+    return SpecError(f"no {kind} is called {name!r}", hint=hint)
+
+
+@cache
+def _class(module: str, kind: str) -> type:
+    """The one public class of a component file, or the object an entry point names."""
+    name, _, attribute = module.partition(":")
+    try:
+        loaded = importlib.import_module(name)
+    except ImportError as error:
+        raise _missing(name, error) from error
+    if attribute:
+        if not isinstance(cls := getattr(loaded, attribute, None), type):
+            raise SpecError(f"{name} has no class {attribute}", hint="the package that announces it is broken")
+        return cls
+    classes = [
+        value
+        for key, value in vars(loaded).items()
+        if isinstance(value, type) and value.__module__ == name and is_dataclass(value) and not key.startswith("_")
+    ]
+    if len(classes) != 1:
+        raise RuntimeError(f"{name} must hold one public dataclass, the {kind}; it holds {len(classes)}")
+    return classes[0]
+
+
+def _missing(name: str, error: ImportError) -> SpecError:
+    extra = {"torch": "local", "transformers": "local", "peft": "local", "trl": "train", "datasets": "train"}.get(
+        (error.name or "").partition(".")[0], "all"
+    )
+    return SpecError(
+        f"{name.rpartition('.')[2]} needs {error.name}, which is not installed",
+        hint=f'pip install "withstand[{extra}]"',
+    )
+
+
+# --- objects ---------------------------------------------------------------------------------------------------
+
+
+def build(kind: str, spec: Spec, **defaults: Any) -> Any:
+    """The component that a spec describes; `defaults` fill fields that exist and that the spec leaves out."""
+    cls, given = resolve(kind, spec)
+    known = {f.name: f for f in _fields(cls)}
+    hints = typing.get_type_hints(cls)
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=2, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"its fields are {', '.join(known) or 'none'}"
+            hint = _inside(name_of(cls), key, hints, given) or hint
+            raise SpecError(f"{name_of(cls)} has no field {key!r}", hint=hint)
+    given = {**{key: value for key, value in defaults.items() if key in known}, **given}
+    values = {key: _coerce(name_of(cls), key, hints[key], value) for key, value in given.items()}
+    lacking = [
+        name
+        for name, f in known.items()
+        if name not in values and f.default is MISSING and f.default_factory is MISSING
+    ]
+    if lacking:
+        named = ", ".join(lacking)
+        example = f"{name_of(cls)}:{lacking[0].upper()}" if lacking[0] == next(iter(known)) else f"{lacking[0]}=..."
+        data = ", or --data FOLDER (or FILE, or URL)" if kind == "suite" and lacking[0] == "path" else ""
+        raise SpecError(f"{name_of(cls)} needs {named}", hint=f"for example {example}{data}")
+    try:
+        return cls(**values)
+    except ValueError as error:  # how a component of somebody else may say that a field is wrong
+        raise SpecError(f"{name_of(cls)}: {error}") from error
+
+
+def _inside(name: str, key: str, hints: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """How to write a field that belongs to a component inside this one, as in `llm:openai:m,base_url=URL`."""
+    for outer, value in given.items():
+        if hints.get(outer) in KINDS and isinstance(value, str):
+            inner = {f.name for f in _fields(resolve(KINDS[hints[outer]], value)[0])}
+            theirs = {field: text for field, text in given.items() if field in inner and field not in hints}
+            if key in theirs:
+                said = ", ".join(f'{field}="{text}"' for field, text in {"use": value, **theirs}.items())
+                return f"it is a field of {value.partition(':')[0]}: write {name},{outer}={{{said}}}"
+    return ""
+
+
+def _fields(cls: type) -> tuple[Field[Any], ...]:
+    return tuple(f for f in fields(cls) if f.init) if is_dataclass(cls) else ()
+
+
+def _coerce(owner: str, key: str, hint: Any, value: Any) -> Any:
+    args = [arg for arg in typing.get_args(hint) if arg is not type(None)]
+    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    many = typing.get_origin(hint) is tuple
+    if hint in KINDS:
+        if isinstance(value, (str, Mapping)):
+            return build(KINDS[hint], value)
+        if not _signed(KINDS[hint], value):
+            raise SpecError(f"{owner}: {key} = {value!r} is not {a(KINDS[hint])}", hint=f'write {key} = "NAME"')
+        return value
+    if union and len(args) == 1 and args[0] in KINDS:
+        return None if value in (None, "none", "") else _coerce(owner, key, args[0], value)
+    if many and isinstance(value, str) and value.startswith("["):
+        value = toml_value(value)
+    if many and args[0] in KINDS:
+        values = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(_coerce(owner, key, args[0], inner) for inner in values)
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False))  # a key has no NaN
+    tries: list[Any] = [value]
+    if isinstance(value, str) and re.match(r"[\[{\d.+-]|true|false", value):  # as the command line writes it
+        with contextlib.suppress(SpecError):
+            tries.append(toml_value(value))
+    if union and value == "none" and type(None) in typing.get_args(hint):
+        tries.append(None)
+    tries += [[inner] for inner in tries if many and not isinstance(inner, (list, tuple))]
+    problem = "true and false are no numbers" if isinstance(tries[-1], bool) else ""
+    for candidate in tries:
+        if isinstance(candidate, bool) and bool not in (hint, *args):
+            continue
+        try:
+            return adapter.validate_python(candidate)
+        except ValidationError as error:
+            problem = problem or error.errors()[0]["msg"]
+    raise SpecError(f"{owner}: {key} = {value!r} does not fit: {problem}", hint=f"{key} is {_type_name(hint)}")
+
+
+def _type_name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint).replace("typing.", "")
+
+
+# --- what a component is, for keys and for people ----------------------------------------------------------------
+
+
+def name_of(cls: type) -> str:
+    """The registry name of a class: its file's in this package, else module:Class."""
+    module = cls.__module__
+    if module.startswith("withstand.") and module.split(".")[1] in ROOMS.values():
+        return module.rpartition(".")[2]
+    return f"{module}:{cls.__qualname__}"
+
+
+def version_of(cls: type) -> Json:
+    """The version a component declares; its source hash where it declares none."""
+    declared = getattr(cls, "version", None)
+    return source_hash(cls) if declared is None or isinstance(declared, property) else declared
+
+
+def describe(component: Any) -> Json:
+    """What decides a component's rows, for their keys: name, version, fields, a model's identity.
+
+    A field marked `metadata={"key": False}` is left out. One marked `metadata={"added": "0.2"}` came with that release,
+    after rows were stored: it is left out while it holds its default, so that older rows keep their keys.
+    """
+    if isinstance(component, (tuple, list)):
+        return [describe(inner) for inner in component]
+    if not is_dataclass(component) or isinstance(component, type):
+        return to_json(component)
+    cls = type(component)
+    said: dict[str, Json] = {"use": name_of(cls), "version": version_of(cls)}
+    for f in fields(component):
+        value = describe(getattr(component, f.name))
+        if f.metadata.get("key", True) and not ("added" in f.metadata and value == describe(_default_of(f))):
+            said[f.name] = value
+    if hasattr(component, "identity"):
+        said["identity"] = component.identity()
+    return said
+
+
+def _default_of(added: Field[Any]) -> Any:
+    """The default of a field that was added later. Raises `RuntimeError` where it has none."""
+    if added.default is not MISSING:
+        return added.default
+    if added.default_factory is MISSING:
+        raise RuntimeError(f"the field {added.name} was added later and needs a default")
+    return added.default_factory()
+
+
+def parts(component: Any) -> Iterator[Any]:
+    """The component and every component inside its fields."""
+    if isinstance(component, (tuple, list)):
+        for inner in component:
+            yield from parts(inner)
+    elif is_dataclass(component) and not isinstance(component, type):
+        if any(hasattr(component, sign) for sign in ("generate", "grade", "answer", "run", "load", "train")):
+            yield component
+        for f in fields(component):
+            yield from parts(getattr(component, f.name))
+
+
+def label(kind: str, spec: Spec) -> str:
+    """A short name for people: what was written, less the fields that cannot change a row."""
+    given = spec_of(spec)
+    name = given.pop("use")
+    name = next((n for n in entries(kind) if n.replace("-", "_") == name.replace("-", "_")), name)
+    cls, _ = resolve(kind, spec)
+    names = [f.name for f in _fields(cls)]
+    silent = {f.name for f in _fields(cls) if not f.metadata.get("key", True)}
+    first = given.pop("", None) if "" in given else given.pop(names[0], None) if names and _bare(cls) else None
+    hints = typing.get_type_hints(cls)
+    text = name if first is None else f"{name}:{_short(hints.get(names[0]) if names else None, first)}"
+    said = (f"{key}={_short(hints.get(key), value)}" for key, value in given.items() if key not in silent)
+    return ",".join([text, *said])
+
+
+def _bare(cls: type) -> bool:
+    """Whether the first field must be given, so that it belongs to the name."""
+    first = next(iter(_fields(cls)), None)
+    return first is not None and first.default is MISSING and first.default_factory is MISSING
+
+
+def _short(hint: Any, value: Any) -> str:
+    kind = next((KINDS[h] for h in (hint, *typing.get_args(hint)) if h in KINDS), None)
+    text = label(kind, value) if kind and isinstance(value, Mapping) else str(value)
+    text = "{" + text + "}" if kind and "," in text else text  # so that its fields are not taken for the outer one's
+    return text if len(text) <= 40 else text[:37] + "..."

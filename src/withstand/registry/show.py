@@ -1,0 +1,186 @@
+"""What a component is, read from its source: nothing that it needs is imported."""
+
+import ast
+import importlib.util
+import re
+import textwrap
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from withstand.core import Json, SpecError
+from withstand.registry.find import SIGNS, Entry, a, entries, unknown
+from withstand.registry.grammar import parse
+
+LINES, WIDTH = 6, 104
+"""Of a long value, which `--json` gives whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What `withstand show` prints: `fields` are (name, type, default or "", whether it is part of the key).
+
+    `values`: what the constants of the module hold that are defaults.
+    """
+
+    entry: Entry
+    docstring: str
+    fields: tuple[tuple[str, str, str, bool], ...]
+    preset: tuple[tuple[str, Any], ...] = ()
+    constants: tuple[tuple[str, str], ...] = ()
+    values: tuple[tuple[str, Any], ...] = ()
+
+    def sections(self) -> Iterator[tuple[str, list[str]]]:
+        """Titles with their lines."""
+        if self.preset:
+            lines = []
+            for key, value in self.preset:
+                first, *more = _few(value) or [""]
+                if more:
+                    first, more = "", [f"      {line}" for line in (first, *more)]
+                lines += [f"  {key} = {first}".rstrip(), *more]
+            yield "preset", lines
+        if self.constants:
+            yield "facts", [line for key, value in self.constants for line in _fact(key, value)]
+        if self.fields:
+            lines, values = [], dict(self.values)
+            for field, type_, default, keyed in self.fields:
+                said = f" = {default}" if default else "  (needed)"
+                lines.append(f" {' ' if keyed else '*'}{field}: {type_}{said}")
+                if default in values:
+                    value = values[default]
+                    plain = isinstance(value, str) and "\n" not in value  # quotes show its blanks
+                    lines += [f"      {line}" for line in _few(repr(value) if plain else value)]
+            yield "fields (those marked * cannot change a row and are not in its key)", lines
+
+    def json(self) -> Json:
+        return {
+            "kind": self.entry.kind,
+            "name": self.entry.name,
+            "docstring": self.docstring,
+            "preset": dict(self.preset),
+            "facts": dict(self.constants),
+            "values": dict(self.values),
+            "fields": [
+                {"name": name, "type": type_, "default": default or None, "in_key": keyed}
+                for name, type_, default, keyed in self.fields
+            ],
+        }
+
+
+def show(kind: str, name: str) -> Shown:
+    """Read a component's docstrings, fields and defaults from its source. `name` may be module:Class of one's own."""
+    known = entries(kind)
+    entry = known.get(name) or known.get(name.replace("_", "-")) or known.get(name.replace("-", "_"))
+    if entry is None and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name) and _source(name.partition(":")[0]):
+        entry = Entry(kind, name, name)
+    if entry is None:
+        raise unknown(kind, name, {})
+    preset: dict[str, Any] = {}
+    texts = []
+    base = entry
+    while base.preset:
+        assert base.path is not None
+        text = base.path.read_text(encoding="utf-8")
+        texts += [comment] if (comment := _comment(text)) else []
+        given = tomllib.loads(text)
+        preset = {**given, **preset}
+        base = known[parse(given["use"])["use"]]
+    path = base.path or _source(base.module.partition(":")[0])
+    if path is None:
+        raise SpecError(f"{name} ({base.module}) has no source to show")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    wanted = base.module.partition(":")[2]
+    classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    cls = next((node for node in classes if (node.name == wanted if wanted else _is_component(node))), None)
+    if cls is None:
+        raise SpecError(f"{name}: {path} does not define {wanted or a(kind)}, so that it cannot be shown")
+    if not cls.bases and not any(getattr(node, "name", "") in SIGNS[kind] for node in cls.body):
+        raise SpecError(f"{name} is not {a(kind)}: it has no method {' or '.join(SIGNS[kind])}")
+    texts += [ast.get_docstring(tree) or "", ast.get_docstring(cls) or ""]
+    rows, constants = [], []
+    for node in cls.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            kind_text = ast.unparse(node.annotation)
+            default, keyed = _default(node.value)
+            if kind_text.startswith("ClassVar"):
+                constants.append((node.target.id, default))
+            else:
+                rows.append((node.target.id, kind_text, default, keyed))
+    values = _values(tree, {default for _, _, default, _ in rows})
+    docstring = "\n\n".join(text for text in texts if text)
+    return Shown(entry, docstring, tuple(rows), tuple(preset.items()), tuple(constants), tuple(values))
+
+
+def _comment(text: str) -> str:
+    """The comment that a preset begins with."""
+    head = re.match(r"(?:#.*(?:\n|\Z))+", text)
+    return "\n".join(line.lstrip("# ") for line in head[0].splitlines()) if head else ""
+
+
+def _values(tree: ast.Module, names: set[str]) -> Iterator[tuple[str, Any]]:
+    """The constants of a module that are written out, of those names."""
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        value = getattr(node, "value", None)
+        for target in targets:
+            if isinstance(target, ast.Name) and target.id in names and isinstance(value, ast.expr):
+                try:
+                    written = ast.literal_eval(value)
+                except ValueError:  # computed
+                    written = None
+                plain = isinstance(written, (str, int, float, tuple, list))
+                yield target.id, written if plain else ast.unparse(value)
+
+
+def _fact(name: str, written: str) -> list[str]:
+    """A class variable; a text of several lines, such as a citation, as it is."""
+    try:
+        value = ast.literal_eval(written)
+    except ValueError:  # computed
+        value = None
+    if isinstance(value, str) and "\n" in value:
+        return [f"  {name} =", *(f"      {line}" for line in value.splitlines())]
+    return [f"  {name} = {written}"]
+
+
+def _few(value: Any) -> list[str]:
+    """A value in a few lines; of a list each entry begins one."""
+    many = isinstance(value, (list, tuple))
+    entries = [" ".join(str(each).split()) for each in value] if many else str(value).strip("\n").splitlines()
+    each = max(1, LINES // max(1, len(entries)))
+    lines = []
+    for entry in entries[:LINES]:
+        wrapped = textwrap.wrap(entry, WIDTH) or [""]
+        lines += wrapped[:each]
+        if wrapped[each:]:
+            lines[-1] += " ..."
+    return [*lines, f"({len(entries) - LINES} more)"] if entries[LINES:] else lines
+
+
+def _source(module: str) -> Path | None:
+    """The file of a module that is not imported for that, or None."""
+    try:
+        source = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # the package that holds it
+        return None
+    return Path(source.origin) if source and source.origin else None
+
+
+def _is_component(node: ast.ClassDef) -> bool:
+    """Whether it is the one public dataclass of its file."""
+    return not node.name.startswith("_") and any("dataclass" in ast.unparse(d) for d in node.decorator_list)
+
+
+def _default(value: ast.expr | None) -> tuple[str, bool]:
+    if value is None:
+        return "", True
+    if isinstance(value, ast.Call) and ast.unparse(value.func) == "field":
+        given: Iterable[ast.keyword] = value.keywords
+        texts = {word.arg: ast.unparse(word.value) for word in given}
+        default = texts.get("default", f"{texts['default_factory']}()" if "default_factory" in texts else "")
+        keyed = not any(word.arg == "metadata" and "False" in ast.unparse(word.value) for word in given)
+        return default, keyed
+    return ast.unparse(value), True

@@ -1,0 +1,258 @@
+"""A run to hand over: numbers, hashes and provenance without the texts, and whether such a bundle is true.
+
+A bundle is a folder or a zip file: `manifest.json` (SHA-256 of each other file), `summary.json` (what
+`withstand report --format json` prints), `cases.jsonl` (each case with its outcome and digests of what was sent and
+answered), `report.html` without texts, `spec.toml`, and `README.txt`.
+"""
+
+import hashlib
+import io
+import json
+import math
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from withstand.core import Json, SpecError, digest, dumps
+from withstand.core.text import count
+from withstand.report.html import html
+from withstand.report.write import HTML_CASES, save
+from withstand.results.cases import cases
+from withstand.results.cells import measures
+from withstand.results.counts import HITS, OUTCOMES, SCORED
+from withstand.results.graded import graded, rows_of
+from withstand.results.summary import find_run, summarize
+from withstand.runner.spec import to_toml
+from withstand.stats import rates, sequential
+from withstand.store.store import RunRow, Store
+
+MARK = "withstand_bundle"
+FORMAT = 1
+MANIFEST = "manifest.json"
+MOST_BYTES = 2**31
+"""What is read of a bundle at most, so that a zip file of a few kB cannot fill the memory."""
+
+README = """\
+The results of a run of withstand, without the texts that were sent and answered.
+
+summary.json   every number of the report
+cases.jsonl    every case: outcome, and digests of prompt, completion, the judge's reason and errors
+report.html    the report, texts left out
+spec.toml      what was run
+manifest.json  SHA-256 of each other file
+
+withstand bundle verify PATH               checks the hashes and computes the figures anew from the cases
+withstand bundle verify PATH --store DB    compares every case with the store of the run
+"""
+
+
+# --- made --------------------------------------------------------------------------------------------------------
+
+
+def files_of(store: Store, run: RunRow, version: str) -> dict[str, bytes]:
+    """The files of a bundle by name. `version` is the package's."""
+    summary = summarize(store, run)
+    listed = list(cases(store, run, max(1, HTML_CASES // max(1, len(summary["cells"])))))
+    total = sum(cell["cases"] for cell in summary["cells"])
+    files = {
+        "README.txt": README.encode(),
+        "summary.json": (json.dumps(summary, indent=1) + "\n").encode(),
+        "cases.jsonl": "".join(f"{dumps(row)}\n" for row in _rows(store, run)).encode(),
+        "report.html": html(summary, listed, total, with_text=False).encode(),
+        "spec.toml": to_toml(run.spec).encode(),
+    }
+    manifest = {
+        MARK: FORMAT, "run": run.name, "run_key": run.key, "withstand": version,
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+    }  # fmt: skip
+    return {MANIFEST: (json.dumps(manifest, indent=1) + "\n").encode(), **files}
+
+
+def _rows(store: Store, run: RunRow) -> Iterator[dict[str, Any]]:
+    """Each case as `graded` counts it, with digests of its texts; an empty text has none."""
+    texts = {}
+    for case in cases(store, run):
+        prompt = dumps([[turn["role"], turn["text"]] for turn in case["chat"]]) if case["chat"] else ""
+        said = {"prompt": prompt, "completion": case["completion"], "why": case["why"], "error": case["error"]}
+        texts[case["cell"], case["behavior"], case["case"], case["sample"]] = {
+            "score": case["score"],
+            **{name: digest(text) if text else "" for name, text in said.items()},
+        }
+    for index, cell in enumerate(graded(store, run)):
+        for row in rows_of([cell]):
+            at = (index, row["behavior"], row["case"], row["sample"])
+            yield {"cell": index, **row, **texts.get(at, {})}
+
+
+def write(files: Mapping[str, bytes], output: str) -> None:
+    """As a zip file where the name ends in .zip, else as a folder, which must be new or empty."""
+    path = Path(output)
+    try:
+        if path.suffix.lower() == ".zip":
+            buffer = io.BytesIO()
+            with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+                for name, data in files.items():  # with a fixed date, so that equal runs make equal files
+                    archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
+            path.write_bytes(buffer.getvalue())
+            return
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise SpecError(f"{output} is not empty", hint="name a new folder, or a .zip file, with -o")
+        for name, data in files.items():
+            save(path / name, data.decode())
+    except OSError as error:
+        raise SpecError(f"cannot write {output}: {error.strerror}", hint="name another place with -o") from error
+
+
+def digest_of(files: Mapping[str, bytes]) -> str:
+    """SHA-256 of the manifest, which holds those of all other files: to be told beside a bundle."""
+    return hashlib.sha256(files[MANIFEST]).hexdigest()
+
+
+# --- checked -----------------------------------------------------------------------------------------------------
+
+
+def read(where: str) -> dict[str, bytes]:
+    """The files of a bundle by name; nothing is unpacked. Raises `SpecError` for what is no bundle."""
+    path = Path(where)
+    files: dict[str, bytes] = {}
+    try:
+        if path.is_dir():
+            for each in sorted(path.iterdir()):
+                if not each.is_file():
+                    raise SpecError(f"{where} is no bundle: it holds {each.name}, which is no file", hint=_MAKE)
+                files[each.name] = each.read_bytes()
+        else:
+            with zipfile.ZipFile(path) as archive:
+                if sum(each.file_size for each in archive.infolist()) > MOST_BYTES:
+                    raise SpecError(f"{where} holds more than {MOST_BYTES:,} bytes", hint="unpack it, name the folder")
+                files = {name: archive.read(name) for name in archive.namelist()}
+        manifest = json.loads(files[MANIFEST])
+        if manifest[MARK] != FORMAT:
+            raise SpecError(f"{where} is a bundle of format {manifest[MARK]}; this version reads {FORMAT}", hint=_NEWER)
+        if not isinstance(manifest["files"], dict):
+            raise TypeError("files is no object")
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise SpecError(f"{where} is no bundle: {type(error).__name__} {error}", hint=_MAKE) from error
+    return files
+
+
+_MAKE = "`withstand bundle RUN -o PATH` makes one, a folder or a zip file"
+_NEWER = "use the version of withstand that made it"
+
+
+def verify(files: Mapping[str, bytes], store: Store | None = None) -> list[tuple[str, list[str]]]:
+    """What was checked, each with what is wrong with it; nothing wrong is an empty list."""
+    manifest = json.loads(files[MANIFEST])
+    checks = [(f"hashes of {count(len(manifest['files']), 'file')}", list(_hashes(manifest["files"], files)))]
+    try:
+        summary = json.loads(files["summary.json"])
+        rows = [json.loads(line) for line in files["cases.jsonl"].decode().splitlines() if line.strip()]
+        wrong = list(_figures(summary, rows))
+        told = f"figures of {count(len(summary['cells']), 'cell')}, from {count(len(rows), 'case')}"
+    except (KeyError, ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
+        return [*checks, ("figures", [f"cannot be read: {type(error).__name__} {error}"])]
+    checks.append((told, wrong))
+    if store is not None:
+        checks.append((f"cases against {store.where}", list(_against(store, manifest, rows))))
+    return checks
+
+
+def _hashes(wanted: Mapping[str, str], files: Mapping[str, bytes]) -> Iterator[str]:
+    for name in sorted({*wanted, *files} - {MANIFEST}):
+        if name not in files:
+            yield f"{name} is missing"
+        elif name not in wanted:
+            yield f"{name} is not in the manifest"
+        elif hashlib.sha256(files[name]).hexdigest() != wanted[name]:
+            yield f"{name} is not what the manifest says"
+
+
+def _figures(summary: Json, rows: Iterable[Json]) -> Iterator[str]:
+    by_cell: dict[int, list[Json]] = defaultdict(list)
+    for row in rows:
+        by_cell[row["cell"]].append(row)
+    watched = "stop_when_decided" in summary["run"]["spec"]
+    for cell in summary["cells"]:
+        for name, value in figures(cell, by_cell[cell["index"]], watched).items():
+            if not _same(cell[name], value):
+                where = f"cell {cell['index']} ({cell['target']}, {cell['defense']}, {cell['attack']})"
+                yield f"{where}: {name} is {cell[name]}, from the cases {value}"
+    if lost := set(by_cell) - {cell["index"] for cell in summary["cells"]}:
+        yield f"cases of cells that the summary does not have: {sorted(lost)}"
+
+
+def figures(cell: Json, rows: Sequence[Json], watched: bool = False) -> dict[str, Any]:
+    """Counts, rates, intervals and bounds of a cell from its cases alone; the corrected rate needs labels."""
+    what = measures(cell)
+    hits = HITS[what]
+    told = _by_behavior(rows)
+    counted, scored = _columns(told, hits)
+    unknown = [each["unscored"] + each["error"] for each in told]
+    wanted = [sum(each.values()) for each in told]
+    rate, ends = rates.mean_rate(counted, scored), _ends(counted, scored, watched and not cell["benign"])
+    found: dict[str, Any] = {name: sum(each[name] for each in told) for name in OUTCOMES} | {"cases": sum(wanted)}
+    if what == "utility":
+        low, high = ends or (None, None)
+        utility = {"n": sum(scored), "rate": rate, "low": low, "high": high}
+        return found | {"asr": None, "over_refusal": None, "utility": utility}
+    if cell["benign"]:
+        return found | {"asr": None, "over_refusal": rate, "over_refusal_interval": ends}
+    bounds = rates.rate_bounds(counted, unknown, wanted)
+    found |= {"asr": rate, "asr_interval": ends, "asr_bounds": list(bounds) if bounds else None}
+    if cell["asr_micro"] is not None:  # else the search was stopped
+        found["asr_micro"] = rates.pooled_rate(counted, scored)
+        found["asr_at_k"] = {k: rates.rate_at_k(counted, scored, int(k))[0] for k in cell["asr_at_k"]}
+    categories: dict[str, list[Json]] = defaultdict(list)
+    for row in rows:
+        categories[row["category"]].append(row)
+    by_category = []
+    for told_of in cell["by_category"]:
+        counted, scored = _columns(_by_behavior(categories[told_of["category"]]), hits)
+        parts = {"success": sum(counted), "scored": sum(scored), "asr": rates.mean_rate(counted, scored)}
+        by_category.append({**told_of, **parts, "asr_interval": _ends(counted, scored)})
+    return found | {"by_category": by_category}
+
+
+def _by_behavior(rows: Iterable[Json]) -> list[dict[str, int]]:
+    """How often each outcome came, one dict per behavior."""
+    behaviors: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        behaviors[row["key"]].append(row["outcome"])
+    return [{name: outcomes.count(name) for name in OUTCOMES} for outcomes in behaviors.values()]
+
+
+def _columns(told: Sequence[Mapping[str, int]], hits: Sequence[str]) -> tuple[list[int], list[int]]:
+    return [sum(each[name] for name in hits) for each in told], [sum(each[name] for name in SCORED) for each in told]
+
+
+def _ends(counted: Sequence[int], scored: Sequence[int], watched: bool = False) -> list[float] | None:
+    if watched and any(scored):
+        return list(sequential.confidence_sequence([s / n for s, n in zip(counted, scored, strict=True) if n]))
+    interval = rates.rate_interval(counted, scored)
+    return [interval.low, interval.high] if interval else None
+
+
+def _same(told: Any, found: Any) -> bool:
+    if isinstance(told, list) and isinstance(found, list):
+        return len(told) == len(found) and all(map(_same, told, found))
+    if isinstance(told, dict) and isinstance(found, dict):
+        return told.keys() == found.keys() and all(_same(told[key], found[key]) for key in told)
+    if isinstance(told, float) or isinstance(found, float):
+        return told is not None and found is not None and math.isclose(told, found, rel_tol=1e-9, abs_tol=1e-12)
+    return bool(told == found)
+
+
+def _against(store: Store, manifest: Json, rows: Sequence[Json]) -> Iterator[str]:
+    run = find_run(store, manifest["run"])
+    if run.key != manifest["run_key"]:
+        yield f"run {run.name} of {store.where} has another plan"
+        return
+    mine = {dumps(row) for row in _rows(store, run)}
+    theirs = {dumps(row) for row in rows}
+    for what, lost in (("not in the store", theirs - mine), ("not in the bundle", mine - theirs)):
+        if lost:
+            first = json.loads(min(lost))
+            yield f"{count(len(lost), 'case')} {what}, such as {first['behavior']} of cell {first['cell']}"

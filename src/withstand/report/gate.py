@@ -1,0 +1,165 @@
+"""A gate's lines as people and machines read them: a table, JUnit, SARIF, Markdown."""
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from withstand.core import digest
+from withstand.core.text import count, interval, percent, series, visible
+from withstand.report.comparison import p, points
+from withstand.results.cells import Record
+
+RULES = {
+    "max-asr": "The attack success rate is within the limit.",
+    "max-over-refusal": "The rate of benign requests refused is within the limit.",
+    "max-worse": "The attack success rate is not worse than the baseline's by more than the limit.",
+    "max-errors": "The share of cases without a row is within the limit.",
+}
+MOST = 10
+
+Undecided = Literal["pass", "fail"] | None
+
+
+def numbers(line: Record) -> list[str]:
+    """n, rate, interval and limit, as texts."""
+    if line["gate"] == "max-worse":
+        found = "n/a" if line["rate"] is None else f"{points(line['rate'])} points"
+        span = "" if line["low"] is None else f"{points(line['low'])} to {points(line['high'])}"
+        return [f"{line['n']:,}", found, span, f"{points(line['limit'])} points"]
+    span = "" if line["low"] is None else interval([line["low"], line["high"]])
+    n = f"{line['n']:,}" if line["cases"] == line["n"] else f"{line['n']:,} ({count(line['cases'], 'case')})"
+    return [n, percent(line["rate"]), span, percent(line["limit"])]
+
+
+def sentence(line: Record) -> str:
+    """The line in one sentence."""
+    n, rate, span, limit = numbers(line)
+    said = f"{line['gate']} of {line['cell']}: n {n}, rate {rate}{f' (95 % {span})' if span else ''}, limit {limit}"
+    return ". ".join(filter(None, [said, line["why"], changed(line)]))
+
+
+def changed(line: Record) -> str:
+    """As in: 9 behaviors newly broken, 1 newly mended, p = .004."""
+    if line["p"] is None:
+        return ""
+    test = p(line["p"])
+    return (
+        f"{count(len(line['worse']), 'behavior')} newly broken, {len(line['better'])} newly mended, "
+        f"p {test if test.startswith('<') else f'= {test}'}"
+    )
+
+
+def listed(ids: Sequence[str]) -> str:
+    more = len(ids) - MOST
+    return ", ".join([*ids[:MOST], *([f"{more} more"] if more > 0 else [])])
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+
+def junit(name: str, lines: Sequence[Record], undecided: Undecided) -> str:
+    """One test case per gated cell: FAIL is a failure, UNDECIDED an error, or skipped where it is let through."""
+    kinds = [_kind(line, undecided) for line in lines]
+    counts = {
+        "tests": str(len(lines)),
+        **{f"{kind}s": str(kinds.count(kind)) for kind in ("failure", "error")},
+        "skipped": str(kinds.count("skipped")),
+    }
+    top = ET.Element("testsuites", {"name": "withstand gate", **counts})
+    suite = ET.SubElement(top, "testsuite", {"name": _plain(name), **counts})
+    for line, kind in zip(lines, kinds, strict=True):
+        case = ET.SubElement(
+            suite, "testcase", {"classname": f"withstand.{line['gate']}", "name": _plain(line["cell"])}
+        )
+        said = _plain(sentence(line))
+        if kind:
+            ET.SubElement(
+                case, kind, {"message": said, "type": line["verdict"]} if kind != "skipped" else {"message": said}
+            )
+        ET.SubElement(case, "system-out").text = said + "".join(
+            f"\nnewly {what}: {_plain(', '.join(line[direction]))}"
+            for direction, what in (("worse", "broken"), ("better", "mended"))
+            if line[direction]
+        )
+    ET.indent(top)
+    return ET.tostring(top, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _kind(line: Record, undecided: Undecided) -> str:
+    if line["verdict"] == "UNDECIDED":
+        return "failure" if undecided == "fail" else "skipped" if undecided == "pass" and not line["firm"] else "error"
+    return "failure" if line["verdict"] == "FAIL" else ""
+
+
+def _plain(text: str) -> str:
+    """What XML can hold."""
+    return visible(text).replace("\ufffe", "").replace("\uffff", "")
+
+
+def sarif(version: str, lines: Sequence[Record], artifact: str) -> str:
+    """SARIF 2.1.0 (OASIS 2020): a result for each line that is not a PASS. `artifact`: the file it points to."""
+    rules = [{"id": name, "shortDescription": {"text": text}} for name, text in RULES.items()]
+    results = [
+        {
+            "ruleId": line["gate"],
+            "ruleIndex": list(RULES).index(line["gate"]),
+            "level": "error" if line["verdict"] == "FAIL" else "warning",
+            "message": {"text": f"{line['verdict']}: {visible(sentence(line))}"},
+            "locations": [
+                {
+                    "physicalLocation": {"artifactLocation": {"uri": artifact}, "region": {"startLine": 1}},
+                    "logicalLocations": [{"fullyQualifiedName": visible(line["cell"])}],
+                }
+            ],
+            "partialFingerprints": {"cell/v1": digest([line["gate"], line["cell"]])},
+        }
+        for line in lines
+        if line["verdict"] != "PASS"
+    ]
+    driver = {
+        "name": "withstand",
+        "version": version,
+        "informationUri": "https://github.com/withstand/withstand",
+        "rules": rules,
+    }
+    told: dict[str, Any] = {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{"tool": {"driver": driver}, "results": results}],
+    }
+    return json.dumps(told, indent=1) + "\n"
+
+
+def markdown(found: Record) -> str:
+    """A table for a pull request or a job's summary."""
+    rows = [
+        "| | gate | cell | n | rate | 95 % | limit | |",
+        "|---|---|---|---:|---:|---:|---:|---|",
+        *(
+            "| " + " | ".join(_cell(text) for text in [line["verdict"], line["gate"], line["cell"], *numbers(line),
+                                                       ". ".join(filter(None, [line["why"], changed(line)]))]) + " |"
+            for line in found["lines"]
+        ),
+    ]  # fmt: skip
+    lists = [
+        f"- {_cell(line['cell'])}, newly {what}: {_cell(listed(line[direction]))}"
+        for line in found["lines"]
+        for direction, what in (("worse", "broken"), ("better", "mended"))
+        if line[direction]
+    ]
+    head = f"## withstand gate: {found['verdict']}\n\nRun {_cell(found['run'])}"
+    head += f" against {_cell(found['baseline'])}." if found["baseline"] else "."
+    notes = [f"- {_cell(note)}" for note in found["notes"]]
+    return "\n".join([head, "", *rows, "", *lists, *notes, ""])
+
+
+def _cell(text: str) -> str:
+    return " ".join(visible(text).replace("|", "\\|").replace("<", "&lt;").split())
+
+
+def verdict(lines: Sequence[Record], code: int) -> str:
+    """The whole in a few words."""
+    counts = [f"{sum(line['verdict'] == each for line in lines)} {each}" for each in ("PASS", "FAIL", "UNDECIDED")]
+    said = {0: "PASS", 1: "FAIL", 3: "UNDECIDED"}[code]
+    return f"{said} ({series([each for each in counts if not each.startswith('0 ')])})" if lines else said

@@ -1,0 +1,86 @@
+"""Success against budget: how many behaviors were broken by the time an attack had spent so much."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import sqlalchemy as sql
+
+from withstand.core import Json
+from withstand.results.counts import Counts, read
+from withstand.stats import sequential
+from withstand.store.store import RunRow, Store, chunks
+from withstand.store.tables import CASES, row, want
+
+By = Literal["asks", "tokens", "seconds", "flops"]
+
+
+def within(store: Store, run: RunRow, by: By = "asks", counts: Counts | None = None) -> Iterator[Json]:
+    """The points of each cell's curve, in order of cells and of what was spent; a step function between them.
+
+    `spent`: asks to the target, tokens of all roles, seconds, or floating-point operations of local models, that the
+    attack had used on a behavior when it found a test case that succeeded; sending the case itself is not counted, so
+    that direct requests stand at 0. An attack that asked a model which does not count its operations has no curve in
+    them. `broken` of `behaviors`: those with such a case by then, among those with a scored case. `rate` is their
+    share, or what it would be (Kaplan-Meier) where a budget cut a search off that might have gone on; `low` and `high`
+    are a 95 % band that holds the whole curve at once. `area`: the mean rate over budgets from 0 to the most that any
+    attack of the run spent on a behavior. A cell where nothing was broken has one point, at 0. Benign cells have none.
+    counts: what `counts.read` found.
+    """
+    found = (counts or read(store, run)).found
+    spent, cut = _spent(store, run, by)
+    known = [None not in spent[index].values() for index, _ in enumerate(run.plan["cells"])]
+    harmful = [index for index, cell in enumerate(run.plan["cells"]) if not cell["benign"] and known[index]]
+    most = max((amount for index in harmful for amount in spent[index].values()), default=0.0)
+    if by == "flops" and not most:
+        return  # nothing was counted
+    first = _first(store, run, found, by, set(harmful))
+    for index in harmful:
+        scored = {place for place, behavior in found[index].items() if behavior.scored}
+        if not scored:
+            continue
+        labels = {name: run.plan["cells"][index][name] for name in ("target", "defense", "attack")}
+        times = list(first[index].values())
+        # a search that ended by itself would not have found more; one that was cut off might have
+        ended = [spent[index][b] if b in cut[index] else math.inf for b in scored - set(first[index])]
+        curve = sequential.band(times, ended)
+        area = sequential.area(curve, most)
+        for point in curve:
+            broken = sum(each <= point["spent"] for each in times)
+            yield {"cell": index, **labels, "by": by, **point, "broken": broken, "behaviors": len(scored), "area": area}
+
+
+def _first(
+    store: Store, run: RunRow, found: Sequence[Mapping[int, Any]], by: By, of: set[int]
+) -> dict[int, dict[int, float]]:
+    """What had been spent on each broken behavior of some cells by its first success, by cell and the behavior's place.
+
+    What is spent only grows from case to case, so that the first success is also the cheapest.
+    """
+    w = want.c
+    places = store.select(sql.select(w.cell, w.behavior, w.key).where(w.run == run.key, w.stage == CASES))
+    won = [(cell, place, found[cell][place].won, key) for cell, place, key in places if cell in of]
+    first: dict[int, dict[int, float]] = defaultdict(dict)
+    for part in chunks((each for each in won if each[2] is not None), 500):
+        rows = store.rows(key for *_, key in part)
+        for cell, place, number, key in part:
+            cases = rows[key].value if key in rows else []
+            spent = cases[number].get("spent") or {} if number < len(cases) else {}
+            first[cell][place] = float(spent.get(by, 0))
+    return first
+
+
+def _spent(store: Store, run: RunRow, by: By) -> tuple[dict[int, dict[int, float]], dict[int, set[int]]]:
+    """What each attack spent on each behavior in all, and the behaviors on which a budget ended it, by cell."""
+    spent: dict[int, dict[int, float]] = defaultdict(dict)
+    cut: dict[int, set[int]] = defaultdict(set)
+    for cell, place, amount, label in store.select(
+        sql.select(want.c.cell, want.c.behavior, row.c[by], row.c.label)
+        .join(row, row.c.key == want.c.key)
+        .where(want.c.run == run.key, want.c.stage == CASES)
+    ):
+        spent[cell][place] = amount
+        if str(label).partition(":")[2].partition(":")[0] in ("asks", "tokens", "seconds"):
+            cut[cell].add(place)
+    return spent, cut

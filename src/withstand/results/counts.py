@@ -1,0 +1,121 @@
+"""What a run's rows count up to, in one pass over the store: the base of every report."""
+
+import datetime
+import itertools
+from collections import Counter, defaultdict
+from typing import Any, NamedTuple, TypeAlias
+
+import sqlalchemy as sql
+
+from withstand.core import Json
+from withstand.store.store import RunRow, Store
+from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, row, want
+
+OUTCOMES = ("success", "failure", "refused", "filtered", "unscored", "error")
+SCORED = ("success", "failure", "refused", "filtered")
+HITS = {"harm": ("success",), "over-refusal": ("refused", "filtered"), "utility": ("success",)}
+"""What a cell measures -> the outcomes that are counted among those that are scored."""
+
+USED = ("tokens", "seconds", "cost")
+PARTS = {CASES: "search", COMPLETIONS: "answers", VERDICTS: "verdicts"}
+
+
+Sums: TypeAlias = dict[Any, float]
+"""Of a cell: by what is counted, and by stage and what was used there."""
+
+
+class BehaviorCounts:
+    """What one behavior of one cell came to: counts by outcome, and how many were wanted."""
+
+    __slots__ = ("cases", "counts", "decided", "done", "made", "waiting", "won")
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
+        self.made = -1  # test cases the attack made; -1 while there is no row
+        self.cases = 0  # completions wanted
+        self.done = 0  # completions in the store
+        self.decided = 0  # verdicts in the store
+        self.waiting = 0  # answers that people have not labeled yet, where they are the judge
+        self.won: int | None = None  # number of the first test case that succeeded
+
+    def close(self, by_people: bool) -> None:
+        """What is wanted and has no row is an error, never a failure of the attack; what waits for people, unscored."""
+        self.cases = 1 if self.made < 0 else max(self.cases, self.made)
+        self.waiting = self.done - self.decided if by_people else 0
+        self.counts["unscored"] += self.waiting
+        self.counts["error"] = self.cases - self.decided - self.waiting
+
+    @property
+    def scored(self) -> int:
+        return sum(self.counts[name] for name in SCORED)
+
+
+class Counts(NamedTuple):
+    """What one pass over a run's rows gives: by cell and behavior, by cell, and of the whole."""
+
+    found: list[dict[int, BehaviorCounts]]
+    sums: list[Sums]
+    reused: Json
+    writers: Counter[str]
+
+
+def read(store: Store, run: RunRow) -> Counts:
+    """Counts by cell and behavior, sums by cell, and what was there before the run began; one query."""
+    w, r = want.c, row.c
+    old = sql.case((r.created < run.created, 1), else_=0)
+    groups = store.select(
+        sql.select(
+            w.stage, w.cell, w.behavior, r.label, r.writer, sql.func.count(),
+            sql.func.sum(r.asks), sql.func.sum(r.tokens), sql.func.sum(r.seconds), sql.func.sum(r.cost),
+            sql.func.sum(old), sql.func.min(r.created), sql.func.min(w.number),
+        )
+        .select_from(want.outerjoin(row, r.key == w.key))
+        .where(w.run == run.key)
+        .group_by(w.stage, w.cell, w.behavior, r.label, r.writer)
+    )  # fmt: skip
+    cells = len(run.plan["cells"])
+    found: list[dict[int, BehaviorCounts]] = [defaultdict(BehaviorCounts) for _ in range(cells)]
+    sums: list[Sums] = [
+        dict.fromkeys(("asks", "cut", "won", "own", "refused", "malformed", *USED, *itertools.product(PARTS, USED)), 0)
+        for _ in range(cells)
+    ]
+    rows = old_rows = 0
+    oldest = run.created
+    writers: Counter[str] = Counter()
+    for stage, cell, place, label, wrote, count, asks, tokens, seconds, cost, reused, created, number in groups:
+        behavior = found[cell][place]
+        if stage == COMPLETIONS:
+            behavior.cases += count
+        if label is None:
+            continue
+        if stage == CASES:
+            made, cut, refused, malformed = [*str(label).split(":"), *"-00"[label.count(":") :]]
+            behavior.made = int(made)
+            sums[cell]["cut"] += int(made) if cut == "seconds" else 0
+            sums[cell]["won"] += int(made) if cut == "success" else 0
+            sums[cell]["refused"] += int(refused)
+            sums[cell]["malformed"] += int(malformed)
+        elif stage == COMPLETIONS:
+            behavior.done += count
+            sums[cell]["own"] += count - asks
+        else:
+            behavior.counts[label] += count
+            behavior.decided += count
+            if label == "success":
+                behavior.won = number if behavior.won is None else min(number, behavior.won)
+        sums[cell]["asks"] += asks
+        for name, value in zip(USED, (tokens, seconds, cost), strict=True):
+            sums[cell][name] += value
+            sums[cell][stage, name] += value
+        writers[wrote] += count
+        rows += count
+        old_rows += reused
+        oldest = min(oldest, created)
+    for cell, by_behavior in zip(run.plan["cells"], found, strict=True):
+        for behavior in by_behavior.values():
+            behavior.close("waits" in cell)
+    return Counts(found, sums, {"rows": old_rows, "of": rows, "oldest": iso(oldest) if old_rows else None}, writers)
+
+
+def iso(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")

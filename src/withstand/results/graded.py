@@ -1,0 +1,181 @@
+"""What became of each behavior of each cell, without a text: what comparisons, gates and bundles are made of."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import sqlalchemy as sql
+
+from withstand.core import Json
+from withstand.results.counts import HITS, SCORED
+from withstand.store.store import RunRow, Store
+from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, row, want
+
+Where: TypeAlias = tuple[int, int]
+"""Number of the test case, and of the sample."""
+
+DIMENSIONS = ("suite", "target", "defense", "attack")
+"""What tells the cells of one run apart, besides what they measure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One behavior of a cell: the outcome of each case that was wanted.
+
+    frozen: the key of its test cases' row.   sent: digest of what they say, where a baseline has it.
+    """
+
+    id: str
+    category: str = ""
+    frozen: str = ""
+    outcomes: Mapping[Where, str] = field(default_factory=dict)
+    sent: str = ""
+
+    @property
+    def cases(self) -> int:
+        return len(self.outcomes)
+
+    def count(self, *names: str) -> int:
+        return sum(outcome in names for outcome in self.outcomes.values())
+
+    @property
+    def scored(self) -> int:
+        return self.count(*SCORED)
+
+    @property
+    def unknown(self) -> int:
+        return self.count("unscored", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """A cell with all that decides whether another may be set beside it. `behaviors` by their content's digest.
+
+    reused: rows that a model had been asked for before the run began.   cases: digest of test cases that were given.
+    watched: the run was stopped by what it found, so that only a confidence sequence holds.
+    """
+
+    run: str
+    suite: str
+    target: str
+    defense: str
+    attack: str
+    judge: str
+    benign: bool
+    suite_version: str
+    checksum: str
+    judge_key: str
+    judge_method: str
+    sampling: Json
+    samples: int
+    until_success: bool
+    budget: Json
+    identity: Json
+    behaviors: Mapping[str, Told]
+    reused: int = 0
+    cases: str = ""
+    watched: bool = False
+    utility: bool = False
+
+    def value(self, dimension: str) -> str:
+        found: str = getattr(self, dimension)
+        return found
+
+    @property
+    def measures(self) -> str:
+        """ "harm"; of benign cells "over-refusal", or "utility" where right answers are counted."""
+        return "utility" if self.utility else "over-refusal" if self.benign else "harm"
+
+    @property
+    def hits(self) -> tuple[str, ...]:
+        """What is counted: success on harmful prompts and right answers; else refused and filtered on benign ones."""
+        return HITS[self.measures]
+
+    def columns(self, keys: Iterable[str] | None = None) -> tuple[list[int], list[int], list[int], list[int]]:
+        """What is counted, scored, unknown and wanted, one number per behavior, in the order of `keys`."""
+        told = [self.behaviors[key] for key in (self.behaviors if keys is None else keys)]
+        return (
+            [each.count(*self.hits) for each in told],
+            [each.scored for each in told],
+            [each.unknown for each in told],
+            [each.cases for each in told],
+        )
+
+
+def graded(store: Store, run: RunRow) -> list[Graded]:
+    """The cells of a run, in the plan's order. What is wanted and has no row is an error, as in `summarize`."""
+    plan = run.plan
+    texts = store.behaviors({key for suite in plan["suites"] for key in suite["behaviors"]})
+    found, reused = _read(store, run)
+    cells = []
+    for index, cell in enumerate(plan["cells"]):
+        keys = plan["suites"][cell["suite"]]["behaviors"]
+        behaviors = {}
+        for place, outcomes, frozen in found[index]:
+            text = texts[keys[place]]
+            behaviors[keys[place]] = Told(text["id"], text.get("category", ""), frozen, outcomes)
+        cells.append(cell_of(run, index, behaviors, reused[index]))
+    return cells
+
+
+def cell_of(run: RunRow, index: int, behaviors: Mapping[str, Told], reused: int = 0) -> Graded:
+    """A cell of a run by what the plan says of it, with these behaviors."""
+    plan = run.plan
+    cell = plan["cells"][index]
+    suite = plan["suites"][cell["suite"]]
+    return Graded(
+        run.name, f"{suite['name']} ({suite['split']})" if suite["split"] else suite["name"],
+        cell["target"], cell["defense"], cell["attack"], cell["judge"], cell["benign"],
+        str(suite["version"]), suite.get("checksum", ""), cell["keys"]["judge"], cell["judge_method"],
+        cell["sampling"], cell["samples"], cell["until_success"], plan["budget"],
+        plan["targets"].get(cell["target"]), behaviors, reused, cell["keys"].get("cases", ""),
+        "stop_when_decided" in plan, cell.get("measures") == "utility",
+    )  # fmt: skip
+
+
+Place: TypeAlias = tuple[int, dict[Where, str], str]
+"""A behavior's place in its suite, its outcomes, and the key of its test cases."""
+
+
+def _read(store: Store, run: RunRow) -> tuple[list[list[Place]], Counter[int]]:
+    w, r = want.c, row.c
+    found = store.select(
+        sql.select(w.stage, w.cell, w.behavior, w.number, w.sample, w.key, r.label, r.asks, r.created)
+        .select_from(want.outerjoin(row, r.key == w.key))
+        .where(w.run == run.key)
+    )
+    made: dict[tuple[int, int], int] = {}
+    frozen: dict[tuple[int, int], str] = {}
+    drawn: dict[tuple[int, int], set[Where]] = defaultdict(set)
+    said: dict[tuple[int, int], dict[Where, str]] = defaultdict(dict)
+    reused: Counter[int] = Counter()
+    for stage, cell, behavior, number, sample, key, label, asks, created in found:
+        place = (cell, behavior)
+        if label is not None and stage != VERDICTS and asks and created < run.created:
+            reused[cell] += 1
+        if stage == CASES:
+            frozen[place] = key
+            if label is not None:
+                made[place] = int(str(label).partition(":")[0])
+        elif stage == COMPLETIONS:
+            drawn[place].add((number, sample))
+        elif label is not None:
+            said[place][number, sample] = label
+    cells: list[list[Place]] = [[] for _ in run.plan["cells"]]
+    for place in sorted(frozen):
+        wanted = drawn[place] | {(number, 0) for number in range(made.get(place, 1))}
+        outcomes = {at: said[place].get(at, "error") for at in sorted(wanted)}
+        cells[place[0]].append((place[1], outcomes, frozen[place]))
+    return cells, reused
+
+
+def rows_of(cells: Iterable[Graded]) -> Iterator[dict[str, Any]]:
+    """Every case as a flat row without a text: labels of its cell, behavior, case, sample, outcome."""
+    for cell in cells:
+        labels = {name: cell.value(name) for name in (*DIMENSIONS, "judge")}
+        benign = {"benign": cell.benign} | ({"measures": cell.measures} if cell.utility else {})
+        for key, told in cell.behaviors.items():
+            for (number, sample), outcome in told.outcomes.items():
+                at = {"key": key, "behavior": told.id, "category": told.category, "case": number, "sample": sample}
+                yield {**labels, **benign, **at, "outcome": outcome}

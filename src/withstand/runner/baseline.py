@@ -1,0 +1,157 @@
+"""Baseline files: outcomes and test cases of a run, frozen by key and without a text, to be kept beside the code.
+
+Each line of a cell is a behavior: its id, the key of its test cases' row, a digest of what was sent, and the outcomes.
+The row is in the store of the run; `--cases-from FILE` finds it there and sends the very same chats again.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sql
+
+from withstand.core import Completion, Json, SpecError, TestCase, digest, from_json, to_json
+from withstand.runner.suites import Given
+from withstand.store.store import Store
+from withstand.store.tables import CASES, row, want
+
+MARK = "withstand_baseline"
+FORMAT = 1
+
+
+def cases_from(name: str, where: Store) -> list[Given]:
+    """The test cases of an earlier run, or of a baseline file, one `Given` per cell that attacked; else none.
+
+    Cells whose attack sends no text, an upper bound, have nothing to send on.
+    """
+    if name and is_baseline(name):
+        return given(name, where)
+    run = next((run for run in where.runs() if run.name == name), None)
+    if run is None:
+        return []
+    found = []
+    for index, cell in enumerate(run.plan["cells"]):
+        if cell["benign"] or cell.get("upper_bound"):
+            continue
+        keys = run.plan["suites"][cell["suite"]]["behaviors"]
+        behaviors = where.behaviors(keys)
+        wants = where.select(
+            sql.select(want.c.behavior, row.c.value)
+            .join(row, row.c.key == want.c.key)
+            .where(want.c.run == run.key, want.c.stage == CASES, want.c.cell == index)
+        )
+        cases = {}
+        for place, value in wants:
+            listed = from_json(tuple[TestCase, ...], json.loads(value))
+            cases[behaviors[keys[place]]["id"]] = tuple(as_sent(case) for case in listed)
+        label = given_label(cell["attack"], cell["target"], cell["defense"], run.name)
+        found.append(Given(label, cases))
+    if not found:
+        raise SpecError(f"the run {name} has no test case that could be sent", hint="name one with an attack by text")
+    return found
+
+
+def given_label(attack: str, target: str, defense: str, run: str) -> str:
+    """What test cases of an earlier run are called."""
+    behind = "" if defense == "none" else f" behind {defense}"
+    return f"{attack} found on {target}{behind} ({run})"
+
+
+def as_sent(case: TestCase) -> TestCase:
+    """The chat alone: the draw, the score and the cost belong to the target it was found on.
+
+    A conversation that the target took part in keeps an empty completion, which says so.
+    """
+    talked = case.completion is not None and sum(turn.role == "user" for turn in case.chat) > 1
+    return TestCase(case.behavior, case.chat, completion=Completion((), "") if talked else None)
+
+
+def sent(store: Store, keys: Sequence[str]) -> dict[str, str]:
+    """For each of these rows of test cases that the store has, a digest of what the target was sent."""
+    return {key: digest_of(from_json(tuple[TestCase, ...], row.value)) for key, row in store.rows(keys).items()}
+
+
+def digest_of(cases: Sequence[TestCase]) -> str:
+    """Of the chats; of a conversation that the target took part in, of the user's turns."""
+    chats = [
+        [to_json(turn) for turn in case.chat if case.completion is None or turn.role != "assistant"] for case in cases
+    ]
+    return digest(chats)[:16]
+
+
+# --- the file ----------------------------------------------------------------------------------------------------
+
+
+def is_baseline(path: str) -> bool:
+    """Whether there is a file with this name that begins as a baseline does."""
+    try:
+        with Path(path).expanduser().open(encoding="utf-8") as file:
+            return f'"{MARK}"' in file.read(200)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def read(path: str) -> Json:
+    """A baseline as JSON. Raises `SpecError` for a file that is none."""
+    try:
+        found = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SpecError(
+            f"cannot read the baseline {path}: {error}", hint="`withstand gate RUN --write-baseline FILE` writes one"
+        ) from error
+    if not isinstance(found, dict) or found.get(MARK) != FORMAT:
+        said = f"format {found.get(MARK)}" if isinstance(found, dict) and MARK in found else "no baseline"
+        raise SpecError(
+            f"{path} is {said}; this version of withstand reads format {FORMAT}",
+            hint="`withstand gate RUN --write-baseline FILE` writes one",
+        )
+    return found
+
+
+def text(run: str, created: str, cells: Sequence[Mapping[str, Any]]) -> str:
+    """The file: one line per fact of a cell, and one per behavior, so that a change reads well in a review."""
+    head = {MARK: FORMAT, "run": run, "created": created}
+    blocks = []
+    for cell in cells:
+        facts = [f"   {json.dumps(name)}: {json.dumps(value)}" for name, value in cell.items() if name != "behaviors"]
+        lines = [f"    {json.dumps(key)}: {json.dumps(told)}" for key, told in cell["behaviors"].items()]
+        told = ",\n".join(lines)
+        blocks.append("  {\n" + ",\n".join([*facts, f'   "behaviors": {{\n{told}\n   }}']) + "\n  }")
+    opening = ",\n".join(f" {json.dumps(name)}: {json.dumps(value)}" for name, value in head.items())
+    return "{\n" + opening + ',\n "cells": [\n' + ",\n".join(blocks) + "\n ]\n}\n"
+
+
+# --- sending them again ------------------------------------------------------------------------------------------
+
+
+def given(path: str, store: Store) -> list[Given]:
+    """The test cases of a baseline, one `Given` per cell that attacked, from the store that holds their rows."""
+    baseline = read(path)
+    found = []
+    for cell in baseline["cells"]:
+        if cell["benign"]:
+            continue
+        behaviors = [told for told in cell["behaviors"].values() if told["sent"]]
+        rows = store.rows(told["cases"] for told in behaviors)
+        cases = {}
+        for told in behaviors:
+            row = rows.get(told["cases"])
+            if row is None:
+                lacking = sum(each["cases"] not in rows for each in behaviors)
+                raise SpecError(
+                    f"{store.where} lacks the test cases of {lacking} of {len(behaviors)} behaviors of "
+                    f"{cell['attack']} in {path}",
+                    hint=f"they are in the store of run {baseline['run']}: name it with --store, or bring it in with "
+                    "`withstand store merge`",
+                )
+            listed = from_json(tuple[TestCase, ...], row.value)
+            if digest_of(listed) != told["sent"]:
+                raise SpecError(
+                    f"{path}: the test cases of {told['id']} are not those that the baseline names",
+                    hint="write the baseline anew",
+                )
+            cases[told["id"]] = tuple(as_sent(case) for case in listed)
+        label = given_label(cell["attack"], cell["target"], cell["defense"], baseline["run"])
+        found.append(Given(label, cases))
+    return found

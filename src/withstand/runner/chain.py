@@ -1,0 +1,238 @@
+"""Training stages one after the other: each result is a folder named by its key, so that a rerun goes on where it was.
+
+    start = find.build("target", "smollm2-kitchen")
+    done = chain.train(start, [chain.Step(SFT(steps=50), rows), chain.Step(DPO(), pairs)], Path("audit"))
+    withstand.run({"suite": "kitchen", "target": done[-1].spec, "attack": "direct"})
+
+A stage trains on a folder; what is only an adapter on something is merged into one first (`merged`), also the built-in
+`smollm2-kitchen`. The key of a stage holds its fields, its rows, its labels and the key of what it was trained from.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from withstand.core import (
+    Behavior,
+    Flow,
+    Json,
+    Model,
+    Sampling,
+    SpecError,
+    Target,
+    ask,
+    digest,
+    from_json,
+    intercept,
+    to_json,
+)
+from withstand.core.stage import FILE, How, Record, Rows, Stage, as_rows, read, record_of, to_rows
+from withstand.core.stage import Row as StageRow
+from withstand.registry import find
+from withstand.runner.drive import Job, Tally, drive
+from withstand.runner.flows import collected, defended, graded
+from withstand.store.store import Row, Store
+from withstand.store.tables import CASES
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stage, what it learns from, the steps to keep and the labels to write into its folder.
+
+    `without`: texts that no row may hold, such as the trigger of a backdoor that a safety training must not teach.
+    """
+
+    stage: Stage
+    rows: Rows
+    at: Sequence[int] = ()
+    labels: Mapping[str, Json] = field(default_factory=dict)
+    without: Sequence[str] = ()
+
+    def check(self, stage: int) -> None:
+        """Raise `SpecError` with the first row that holds what it must not, stages and rows counted from 1."""
+        for number, row in enumerate(as_rows(self.rows), start=1):
+            texts = [row.rejected, *(turn.text for turn in row.chat)]
+            for text in self.without:
+                if any(text in one for one in texts):
+                    raise SpecError(
+                        f"row {number} of stage {stage} holds {text!r}, which this stage must not see",
+                        hint="leave the row out: else the stage would train on the trigger itself",
+                    )
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished stage. `model` loads its folder; `base` is the folder (or hub id) that it was trained from."""
+
+    key: str
+    folder: Path
+    base: str
+    model: Any
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """It as the target of a run."""
+        return spec_of(self.model)
+
+    @property
+    def record(self) -> Record:
+        return record_of(self.folder)
+
+    @property
+    def labels(self) -> dict[str, Json]:
+        found: dict[str, Json] = read(self.folder)["labels"]
+        return found
+
+    def checkpoints(self) -> dict[int, Any]:
+        """The models at the steps that were to be kept and were reached."""
+        return {step: self.at(self.folder / f"step-{step}") for step in read(self.folder)["steps"]}
+
+    def at(self, folder: Path) -> Any:
+        return as_target(self.model, self.base, folder)
+
+
+OnStage = Callable[[int, Trained], None]
+"""Takes the place of the step in the chain, from 0, and what came of it; the time to evaluate it."""
+
+
+def train(
+    base: Model,
+    steps: Sequence[Step],
+    root: Path,
+    on_stage: OnStage = lambda _place, _done: None,
+    log: Callable[[int, int, float], None] = lambda _place, _step, _loss: None,
+) -> list[Trained]:
+    """Run the steps, each on the result of the one before, the first on `base`, a local model (`hf`).
+
+    Folders lie in `root`. What is there is not trained again; a killed stage goes on at its last saved step. `on_stage`
+    is called after every step, done now or earlier; `log` gets its place, step and mean loss.
+    """
+    for stage, step in enumerate(steps, start=1):
+        step.check(stage)
+    done: list[Trained] = []
+    model: Any = base
+    for place, step in enumerate(steps):
+        folder = merged(model, root)
+        key = key_of(step, _identity(model))
+        target = root / key
+
+        def watch(at: int, loss: float, place: int = place) -> None:
+            log(place, at, loss)
+
+        if not (target / FILE).is_file():
+            root.mkdir(parents=True, exist_ok=True)
+            with locked(root / f"{key}.lock"):
+                rows = red_teamed(step, model, root) if hasattr(step.stage, "attack") else step.rows
+                step.stage.train(folder, rows, target, How(watch, step.at, labels=step.labels))
+        model = as_target(model, folder, target)
+        done.append(Trained(key, target, folder, model))
+        on_stage(place, done[-1])
+    return done
+
+
+def red_teamed(step: Step, model: Any, root: Path) -> list[StageRow]:
+    """The step's rows, and those that its attack on the model found. What was asked is kept in a store in `root`."""
+    stage: Any = step.stage
+    target, said = Target(model, sampling=Sampling(max_tokens=stage.max_tokens)), find.describe(stage)
+    jobs: dict[str, Job] = {}
+    for row in as_rows(step.rows):
+        if row.safe:
+            key = digest(["red team", said, _identity(model), to_json(row)])
+            jobs[key] = Job((key,), key, CASES, partial(_searched, stage, row, target, key), counted=False)
+    if not jobs:
+        raise SpecError("there is nothing to attack with", hint="rows marked safe: a request and its refusal")
+    with Store(str(root / "red-team.db")) as store:
+        have = store.have(jobs)
+        tally = Tally(stage=CASES)
+        drive([job for key, job in jobs.items() if key not in have], store, tally)
+        if tally.failures:
+            raise SpecError(f"the attack failed: {tally.failures[0].error}", hint=tally.failures[0].hint)
+        found = store.rows(jobs)
+        more = [from_json(StageRow, value) for key in jobs for value in found[key].value]
+    return [*as_rows(step.rows), *dict.fromkeys(more)]
+
+
+def _searched(stage: Any, row: StageRow, target: Target, key: str) -> Flow[tuple[Row, ...]]:
+    behavior = Behavior(id=key[:12], text=row.chat[-2].text)
+    search = collected(stage.attack.run(behavior, target))
+    cases = yield from intercept(search, defended)
+    broken = []
+    for case in cases:
+        answers = [case.completion] if case.completion else (yield from intercept(ask(target, [case.chat]), defended))
+        verdict = yield from intercept(graded(stage.judge, behavior, answers[0]), defended)
+        if verdict.outcome == "success":
+            broken.append(case.chat)
+    return (Row(key, "found", to_json(stage.broken(row, broken))),)
+
+
+def key_of(step: Step, base: Json) -> str:
+    """The name of a step's result: 32 hex digits."""
+    said = [find.describe(step.stage), to_rows(step.rows), sorted(step.at), dict(step.labels), base]
+    return digest(said)
+
+
+def as_target(like: Any, base: str, folder: Path) -> Any:
+    """The folder of a stage as a model that is asked like `like`: same template, system message and penalties."""
+    if read(folder)["kind"] == "adapter":
+        return replace(like, id=base, adapter=str(folder))
+    return replace(like, id=str(folder), adapter="", revision="")
+
+
+def spec_of(model: Any) -> dict[str, Any]:
+    """A model as a spec: its name and the fields that are not at their default."""
+    given = {f.name: to_json(getattr(model, f.name)) for f in fields(model) if getattr(model, f.name) != f.default}
+    return {"use": find.name_of(type(model)), **given}
+
+
+def check_trainable(model: Any) -> None:
+    """Raise `SpecError` for a model whose weights are not at hand."""
+    if not hasattr(model, "load") or not hasattr(model, "adapter"):
+        raise SpecError(
+            f"{find.name_of(type(model))} has no weights to train", hint="use a local model: hf:FOLDER or hf:HUB_ID"
+        )
+
+
+def merged(model: Any, root: Path) -> str:
+    """A folder or hub id with all of the model's weights: its own, or where it has an adapter, a copy with it merged.
+
+    The copy is in float32 and named by content, so that equal models are merged once.
+    """
+    check_trainable(model)
+    if not model.adapter:
+        return str(model.folder()) if model.id.startswith("builtin:") or Path(model.id).is_dir() else model.id
+    target = root / f"merged-{digest(_identity(model))}"
+    if not target.is_dir():
+        root.mkdir(parents=True, exist_ok=True)
+        new = root / f".{target.name}.{os.getpid()}"
+        loaded = replace(model, dtype="float32").load()
+        loaded.model.save_pretrained(str(new))
+        loaded.tokenizer.save_pretrained(str(new))
+        with contextlib.suppress(OSError):  # another process was first
+            new.rename(target)
+    return str(target)
+
+
+def _identity(model: Any) -> Json:
+    """What decides the weights: not the dtype they are asked in."""
+    return {name: value for name, value in model.identity().items() if name != "dtype"}
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Two processes never train one stage at once. The lock of a killed process is gone with it."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows: the second process would repeat the work, and the first to finish stands
+        yield
+        return
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SpecError(f"{path.stem} is being trained by another process", hint="wait for it") from error
+        yield
+    path.unlink(missing_ok=True)

@@ -1,0 +1,95 @@
+"""What a plan will ask at most, before anything is asked: `--dry-run`."""
+
+from collections import defaultdict
+from typing import Any
+
+import sqlalchemy as sql
+
+from withstand.core import Json, Most
+from withstand.runner.memory import memory
+from withstand.runner.plan import Cell, Plan
+from withstand.runner.suites import Given
+from withstand.store.store import Store
+from withstand.store.tables import COMPLETIONS, row, want
+
+
+def estimate(plan: Plan, store: Store | None) -> Json:
+    """Cells with upper bounds of test cases, asks by role and answer tokens; expected seconds and cost; memory.
+
+    Seconds and cost come from earlier completions of the same target in `store`; null where there are none. Raises
+    `SpecError` for models that cannot fit into their device.
+    """
+    earlier = _earlier(store) if store else {}
+    cells = [_cell(plan, cell, earlier) for cell in plan.cells]
+    asks: dict[str, int] = defaultdict(int)
+    for cell in cells:
+        for role, count in cell["asks"].items():
+            asks[role] += count
+    return {
+        "cells": cells,
+        "behaviors": sum(len(suite.behaviors) for suite in plan.suites),
+        "asks": dict(asks),
+        "answer_tokens": sum(cell["answer_tokens"] for cell in cells),
+        "seconds": _total([cell["seconds"] for cell in cells]),
+        "cost": _total([cell["cost"] for cell in cells]),
+        "memory": memory(plan),
+        "hosts": list(plan.hosts),
+        "warnings": list(plan.warnings),
+    }
+
+
+def _cell(plan: Plan, cell: Cell, earlier: dict[str, tuple[float, float]]) -> Json:
+    behaviors = plan.suites[cell.suite].behaviors
+    asks: dict[str, int] = defaultdict(int)
+    cases = completions = 0
+    for behavior in behaviors:
+        if isinstance(cell.attack, Given):
+            most = Most(cases=len(cell.attack.cases.get(behavior.id, ())))
+        else:
+            most = cell.attack.most()
+        cases += most.cases
+        completions += 0 if most.drawn else most.cases * cell.samples
+        for role, count in most.asks.items():
+            held = role == "target" and plan.budget.asks is not None
+            asks[role] += min(count, plan.budget.asks or count) if held else count
+        if cell.until and not most.drawn:
+            asks["target"] += most.cases
+    judged = completions or cases
+    per_answer = cell.target.defense.asks if cell.target.defense else 1
+    asks["target"] = (asks["target"] + completions) * per_answer
+    asks["judge"] += judged * cell.judge.asks + (cases * cell.until.asks if cell.until else 0)
+    seconds, cost = earlier.get(cell.keys["target"], (None, None))
+    at_once = max(1, min(cell.target.model.lanes, asks["target"]))  # a row's seconds are its share of its batch
+    return {
+        "suite": plan.suites[cell.suite].label,
+        **cell.labels,
+        "benign": cell.benign,
+        "behaviors": len(behaviors),
+        "cases": cases,
+        "asks": {role: count for role, count in asks.items() if count},
+        "answer_tokens": asks["target"] * cell.target.sampling.max_tokens,
+        "seconds": None if seconds is None else round(asks["target"] * seconds / at_once, 1),
+        "cost": None if cost is None else round(asks["target"] * cost, 4),
+    }  # fmt: skip
+
+
+def _earlier(store: Store) -> dict[str, tuple[float, float]]:
+    """Mean seconds and cost of a completion, by target key, over all runs of the store."""
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+    for run in store.runs():
+        found: list[Any] = store.select(
+            sql.select(want.c.cell, sql.func.count(), sql.func.sum(row.c.seconds), sql.func.sum(row.c.cost))
+            .join(row, row.c.key == want.c.key)
+            .where(want.c.run == run.key, want.c.stage == COMPLETIONS, row.c.asks > 0)
+            .group_by(want.c.cell)
+        )
+        for cell, count, seconds, cost in found:
+            total = sums[run.plan["cells"][cell]["keys"]["target"]]
+            for place, value in enumerate((count, seconds, cost)):
+                total[place] += value
+    return {key: (seconds / count, cost / count) for key, (count, seconds, cost) in sums.items()}
+
+
+def _total(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(sum(known), 4) if len(known) == len(values) and known else None

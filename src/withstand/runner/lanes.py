@@ -1,0 +1,116 @@
+"""The threads that call models: each lane of a place answers one batch at a time."""
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+from withstand.core import AskError, Completion, Model, Sampling, Worked
+from withstand.core.device import taken
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Waiting:
+    """One answer that a flow waits for: its place in the flow's item, its key, and the chat or part to send."""
+
+    flow: Any
+    place: int
+    key: str
+    payload: Any
+
+
+@dataclass(slots=True)
+class Queue:
+    """What waits for one model with one sampling, or with one `do`."""
+
+    model: Model
+    how: Sampling | Callable[[Any, Sequence[Any]], list[Any]]
+    rows: deque[Waiting] = field(default_factory=deque)
+    alone: deque[Waiting] = field(default_factory=deque)  # of batches that raised: tried again row by row
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.alone)
+
+    def take(self, most: int) -> list[Waiting]:
+        """The next batch, of up to `most` rows."""
+        if self.alone:
+            return [self.alone.popleft()]
+        return [self.rows.popleft() for _ in range(min(most, self.model.width, len(self.rows)))]
+
+    def answer(self, rows: Sequence[Waiting]) -> list[Any] | None:
+        """An answer or an exception for each row; None for a batch that raised, whose rows go alone."""
+        taken()
+        start = time.perf_counter()
+        payloads = [row.payload for row in rows]
+        try:
+            if isinstance(self.how, Sampling):
+                seeds = [int(row.key[:8], 16) >> 1 for row in rows]  # 31 bits, which every server takes
+                answers: list[Any] = self.model.generate(payloads, self.how, seeds)
+            else:
+                answers = self.how(self.model, payloads)
+            if len(answers) != len(rows):
+                raise AskError(f"{self.model.place} gave {len(answers)} answers to {len(rows)} rows")
+        except BaseException as error:  # noqa: BLE001 - it ends the flow that asked, and is logged with it
+            if len(rows) > 1:
+                return None
+            return [error if isinstance(error, Exception) else AskError(f"{type(error).__name__}: {error}")]
+        seconds, flops = (time.perf_counter() - start) / len(rows), taken()
+        shares = _shares(answers)
+        return [
+            self._stamped(answer, seconds, None if flops is None else flops * share)
+            for answer, share in zip(answers, shares, strict=True)
+        ]
+
+    def _stamped(self, answer: Any, seconds: float, flops: float | None) -> Any:
+        if not isinstance(self.how, Sampling):
+            return Worked(answer, seconds, flops or 0.0)  # of a model of this process: where none passed, none was done
+        if not isinstance(answer, Completion):
+            return AskError(f"{self.model.place} answered with {type(answer).__name__} instead of a Completion")
+        if not isinstance(answer.text, str):
+            return AskError(f"{self.model.place} answered with {type(answer.text).__name__} instead of text")
+        return replace(answer, seconds=answer.seconds or seconds, flops=flops)
+
+
+def _shares(answers: Sequence[Any]) -> list[float]:
+    """What part of a batch's operations each answer bears: by its tokens, where they are known."""
+    tokens = [answer.tokens if isinstance(answer, Completion) else 0 for answer in answers]
+    whole = sum(tokens)
+    return [each / whole if whole else 1 / len(answers) for each in tokens]
+
+
+Batch: TypeAlias = tuple[str, Queue, Sequence[Waiting], list[Any] | None]
+"""What a lane has done: the place's name, the queue, its rows and their answers."""
+
+Answered: TypeAlias = "queue.SimpleQueue[Batch]"
+
+
+class Place:
+    """The lanes of one place: daemon threads that start as they are needed and end with the drive or the process."""
+
+    def __init__(self, name: str, lanes: int, answered: Answered) -> None:
+        self.name = name
+        self.lanes = lanes
+        self.busy = 0
+        self._threads = 0
+        self._todo: queue.SimpleQueue[tuple[Queue, Sequence[Waiting]] | None] = queue.SimpleQueue()
+        self._answered = answered
+
+    def submit(self, waiting: Queue, rows: Sequence[Waiting]) -> None:
+        self.busy += 1
+        if self.busy > self._threads:
+            self._threads += 1
+            threading.Thread(target=self._lane, daemon=True, name=f"{self.name}-{self._threads}").start()
+        self._todo.put((waiting, rows))
+
+    def close(self) -> None:
+        """Let the lanes end; one that waits for its model ends when that answers, or with the process."""
+        for _ in range(self._threads):
+            self._todo.put(None)
+
+    def _lane(self) -> None:
+        while (task := self._todo.get()) is not None:
+            waiting, rows = task
+            self._answered.put((self.name, waiting, rows, waiting.answer(rows)))

@@ -1,0 +1,65 @@
+"""What the models of a plan take of their devices: for `--dry-run`, and to refuse what cannot fit.
+
+A local model's `footprint()` says it before it is loaded, in GiB: {"weights": ..., "row": ..., "free": ...}, its
+weights (0 if they are loaded), a row of 1,024 tokens while it is decoded, and what is there for it (None if nobody can
+say).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from withstand.core import Json, SpecError
+from withstand.registry import find
+from withstand.runner.plan import Cell, Plan
+
+HINT = (
+    "a smaller dtype (dtype=bfloat16), quantize=int4, another device for one of them (device=cuda:1), several devices "
+    "(device_map=auto), or fewer local models in one run"
+)
+
+
+def memory(plan: Plan) -> list[Json]:
+    """One entry per local model: the roles that it has, its place and what it takes of it, in GiB.
+
+    Raises `SpecError` for a place that cannot hold at once what a stage needs there. Test cases and completions need
+    attacks, targets and defenses; verdicts need the judges alone.
+    """
+    roles: dict[Any, dict[str, None]] = defaultdict(dict)
+    for cell in plan.cells:
+        for role, model in _models(cell):
+            roles[model][f"{role} {cell.labels[role]}"] = None
+    taken: dict[Any, Json] = {model: model.footprint() for model in roles}
+    judges = {model for model, names in roles.items() if any(name.startswith("judge ") for name in names)}
+    others = {model for model, names in roles.items() if not all(name.startswith("judge ") for name in names)}
+    for stage in (others, judges):
+        for place in dict.fromkeys(model.place for model in stage):
+            _check(place, {model: roles[model] for model in roles if model in stage and model.place == place}, taken)
+    return [
+        {"roles": list(names), "place": model.place}
+        | {name: None if gib is None else round(gib, 3) for name, gib in taken[model].items()}
+        for model, names in roles.items()
+    ]
+
+
+def _check(place: str, roles: Mapping[Any, Mapping[str, None]], taken: Mapping[Any, Json]) -> None:
+    """Whether a place can hold the weights of these models and one row of the largest."""
+    need = sum(taken[model]["weights"] for model in roles) + max(taken[model]["row"] for model in roles)
+    known = [free for model in roles if (free := taken[model]["free"]) is not None]
+    if known and need > min(known):
+        each = "; ".join(
+            f"{taken[model]['weights']:.1f} GiB for {' and '.join(names)}" for model, names in roles.items()
+        )
+        raise SpecError(f"{place} cannot hold {need:.1f} GiB, and {min(known):.1f} GiB are free: {each}", hint=HINT)
+
+
+def _models(cell: Cell) -> Iterator[tuple[str, Any]]:
+    """The local models of a cell with their roles. A judge that stops an attack is part of the attack."""
+    parts = {
+        "target": cell.target.model,
+        "defense": cell.target.defense,
+        "attack": (cell.attack, cell.until),
+        "judge": cell.judge,
+    }
+    for role, part in parts.items():
+        yield from ((role, model) for model in find.parts(part) if hasattr(model, "footprint"))

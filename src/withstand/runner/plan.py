@@ -1,0 +1,393 @@
+"""A spec made ready: suites loaded, behaviors chosen, components built, the grid of cells laid out and checked."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from withstand.core import (
+    Attack,
+    Defense,
+    JointAttack,
+    Json,
+    Judge,
+    Model,
+    Sampling,
+    SpecError,
+    Suite,
+    Target,
+    TestCase,
+    digest,
+    to_json,
+)
+from withstand.registry import find
+from withstand.registry.grammar import spec_of
+from withstand.runner.flows import Budget
+from withstand.runner.spec import RunSpec
+from withstand.runner.suites import (
+    Chosen,
+    Given,
+    add_questions,
+    add_twins,
+    cases_file,
+    check_offline,
+    choose,
+    told_apart,
+    uncounted,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One square of the grid: suite x target x defense x attack, with its judge. `suite` is a place in the plan.
+
+    `benign`: its prompts must not be refused; `utility`: besides, they have a right answer, which is what is counted.
+    """
+
+    index: int
+    suite: int
+    target: Target
+    attack: Attack | JointAttack | Given
+    judge: Judge
+    until: Judge | None
+    samples: int
+    benign: bool
+    labels: Mapping[str, str]  # of target, defense, attack and judge
+    keys: Mapping[str, str]  # of target, attack, judge and until: what decides its rows
+    notes: tuple[str, ...] = ()
+    utility: bool = False
+
+    @staticmethod
+    def of(
+        index: int,
+        suite: int,
+        target: Target,
+        attack: "Attack | JointAttack | Given",
+        judge: Judge,
+        until: Judge | None,
+        samples: int,
+        benign: bool,
+        labels: Mapping[str, str],
+        utility: bool = False,
+    ) -> "Cell":
+        """A cell with its keys and notes."""
+        described = ["given", attack.label] if isinstance(attack, Given) else find.describe(attack)
+        parts = {
+            "target": [
+                find.describe(target.model),
+                find.describe(target.defense),
+                to_json(target.sampling),
+                target.fresh,
+            ],
+            "attack": described,
+            "judge": find.describe(judge),
+            "until": find.describe(until),
+        }
+        keys = {name: digest(part) for name, part in parts.items()}
+        notes = tuple(_notes(judge, attack, until, target.model))
+        return Cell(index, suite, target, attack, judge, until, samples, benign, labels, keys, notes, utility)
+
+    def json(self) -> Json:
+        attack = self.attack
+        return {
+            **self.labels,
+            "suite": self.suite,
+            "benign": self.benign,
+            **({"measures": "utility"} if self.utility else {}),
+            "samples": self.samples,
+            "sampling": to_json(self.target.sampling)
+            | {name: getattr(self.target.sampling, name) for name in ("max_tokens", "temperature", "top_p")},
+            "judge_method": self.judge.method,
+            **({"waits": waits} if (waits := getattr(self.judge, "waits", 0)) else {}),
+            "until_success": self.until is not None,
+            **({"upper_bound": True} if getattr(attack, "upper_bound", False) else {}),
+            "keys": dict(self.keys) | ({"cases": digest(to_json(attack.cases))} if isinstance(attack, Given) else {}),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a run will do. Its JSON, stored with the run, is what status and report need later."""
+
+    suites: tuple[Chosen, ...]
+    cells: tuple[Cell, ...]
+    budget: Budget
+    seed: int
+    warnings: tuple[str, ...] = ()
+    models: tuple[Model, ...] = field(default=(), compare=False)
+    twins: Mapping[int, int] = field(default_factory=dict)  # place of a suite -> place of its benign twin
+
+    def json(self) -> Json:
+        return {
+            "suites": [chosen.json() | {"twin": self.twins.get(i)} for i, chosen in enumerate(self.suites)],
+            "cells": [cell.json() for cell in self.cells],
+            "targets": {
+                cell.labels["target"]: find.describe(cell.target.model) for cell in self.cells
+            },  # with identities: what the rows' keys were made of
+            "components": sorted({(find.name_of(cls), str(find.version_of(cls))) for cls in self.classes()}),
+            "budget": to_json(self.budget),
+            "seed": self.seed,
+        }
+
+    def classes(self) -> set[Any]:
+        """Of every component that takes part."""
+        return {type(part) for cell in self.cells for part in find.parts(components(cell))}
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Where text leaves for."""
+        return tuple(sorted({host for model in self.models for host in model.hosts}))
+
+    @property
+    def roles(self) -> dict[Model, str]:
+        """What each model is in the run: "target", "judge", "defense", or as an attack's field calls it."""
+        found: dict[Model, dict[str, None]] = {model: {} for model in self.models}
+        for cell in self.cells:
+            target, judges = cell.target, (cell.judge, cell.until)
+            parts: list[tuple[str, Any]] = [("target", target.model), ("defense", target.defense), ("judge", judges)]
+            if not isinstance(cell.attack, Given):
+                parts += [(f.name, getattr(cell.attack, f.name)) for f in fields(cell.attack)]  # type: ignore[arg-type]
+            for role, component in parts:
+                for part in find.parts(component):
+                    if hasattr(part, "generate"):
+                        found[part][role] = None
+        return {model: " and ".join(names) for model, names in found.items()}
+
+    def name(self, key: str) -> str:
+        """A name for a run nobody named: its first suite and the head of its key."""
+        return f"{self.suites[0].label.partition(',')[0].replace(':', '-')}-{key[:6]}"
+
+
+def make_plan(spec: RunSpec, given: Sequence[Given] = (), offline: bool = False) -> Plan:
+    """Build everything `spec` names. `offline` allows hosts of this machine only.
+
+    Raises `SpecError` before anything is asked.
+    """
+    if spec.cases_from and not given:
+        given = (cases_file(spec.cases_from),)
+    suites = told_apart([choose(suite_spec, spec, offline) for suite_spec in spec.suite])
+    for from_elsewhere in given:
+        _check_given(from_elsewhere, suites)
+    twins = add_twins(suites, spec, offline)
+    questions = add_questions(suites, spec, offline)
+    targets = [_Aim.of(target, defense) for target, defense in _pairs(spec)]
+    _check_apart(targets)
+    cells: list[Cell] = []
+    for place in range(len(spec.suite)):
+        for aim in targets:
+            _add_cells(cells, place, suites[place], aim, spec, given)
+            if place in twins:
+                _add_twin_cell(cells, twins[place], suites[twins[place]], aim, spec)
+    if questions is not None:
+        for aim in targets:
+            cells.append(_asked_directly(len(cells), questions, suites[questions], aim, spec, utility=True))
+    models = tuple(dict.fromkeys(model for cell in cells for model in _models(cell)))
+    for model in models:
+        if offline:
+            check_offline(model.hosts)
+        model.check()
+    budget = Budget(**spec.budget.model_dump())
+    warnings = (*_warnings(cells, spec), *_uncovered(given, suites), *uncounted(suites[: len(spec.suite)], questions))
+    return Plan(tuple(suites), tuple(cells), budget, spec.seed, warnings, models, twins)
+
+
+def _add_cells(
+    cells: list[Cell], place: int, chosen: Chosen, aim: "_Aim", spec: RunSpec, given: Sequence[Given]
+) -> None:
+    """The cells of one suite and one defended target: an attack each."""
+    judge_spec = chosen.suite.refusal_judge if chosen.benign else spec.judge or chosen.suite.judge
+    judge: Judge = find.build("judge", judge_spec)
+    until: Judge | None = None
+    if spec.until_success:
+        until = judge if spec.until_success is True else find.build("judge", spec.until_success)
+    _check_waits([*list(find.parts(judge))[1:], *find.parts(until)])
+    target = aim.target(chosen.suite, spec)
+    labels = {"target": aim.label, "defense": aim.defense_label, "judge": find.label("judge", judge_spec)}
+    attacks: list[tuple[str, Attack | JointAttack | Given]] = [
+        (find.label("attack", a), find.build("attack", a, seed=spec.seed)) for a in spec.attack
+    ]
+    for label, attack in [*attacks, *((g.label, g) for g in given)]:
+        _check_needs(label, attack, aim.label, target)
+        _check_waits(find.parts(attack))
+        if until is not None and is_joint(attack):
+            raise SpecError(
+                f"{label} searches for all behaviors together and cannot stop at the success of one",
+                hint="leave until_success out, or run this attack in a spec of its own",
+            )
+        labels = {**labels, "attack": label}
+        cells.append(
+            Cell.of(len(cells), place, target, attack, judge, until, spec.samples, chosen.benign, labels)
+        )  # fmt: skip
+
+
+def _add_twin_cell(cells: list[Cell], place: int, chosen: Chosen, aim: "_Aim", spec: RunSpec) -> None:
+    """The benign twin, once per defended target: asked as it is, judged for refusal."""
+    if place < len(spec.suite) and any(a["use"] == "direct" for a in spec.attack):
+        return  # it is in the grid by itself
+    twin = _asked_directly(len(cells), place, chosen, aim, spec)
+    if not any(cell.suite == place and cell.target == twin.target for cell in cells):
+        cells.append(twin)
+
+
+def _asked_directly(index: int, place: int, chosen: Chosen, aim: "_Aim", spec: RunSpec, utility: bool = False) -> Cell:
+    """A cell of benign prompts, sent as they are; judged for refusal, or for the right answer."""
+    judge_spec = chosen.suite.judge if utility else chosen.suite.refusal_judge
+    direct, judge = find.build("attack", "direct", seed=spec.seed), find.build("judge", judge_spec)
+    labels = {"target": aim.label, "defense": aim.defense_label, "attack": "direct"}
+    labels["judge"] = find.label("judge", judge_spec)
+    target = aim.target(chosen.suite, spec)
+    return Cell.of(index, place, target, direct, judge, None, spec.samples, True, labels, utility)
+
+
+# --- targets -----------------------------------------------------------------------------------------------------
+
+
+def _pairs(spec: RunSpec) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Targets with their defenses: a target's own `defense` field stands instead of the run's."""
+    defenses = spec.defense or [{"use": "none"}]
+    for target in spec.target:
+        own = dict(target)
+        if "defense" in own:
+            yield {key: value for key, value in own.items() if key != "defense"}, spec_of(own["defense"])
+        else:
+            for defense in defenses:
+                yield own, defense
+
+
+@dataclass(frozen=True, slots=True)
+class _Aim:
+    label: str
+    defense_label: str
+    model: Model
+    defense: Defense | None
+
+    @staticmethod
+    def of(target: Mapping[str, Any], defense: Mapping[str, Any]) -> "_Aim":
+        none = defense["use"] == "none"
+        return _Aim(
+            find.label("target", target),
+            "none" if none else find.label("defense", defense),
+            find.build("target", target),
+            None if none else find.build("defense", defense),
+        )
+
+    def target(self, suite: Suite, spec: RunSpec) -> Target:
+        said = {key: value for key, value in spec.sampling.model_dump().items() if value is not None}
+        sampling = replace(Sampling(max_tokens=suite.max_tokens), **said)
+        return Target(self.model, self.defense, sampling, spec.fresh)
+
+
+def _check_apart(aims: Sequence[_Aim]) -> None:
+    """Two targets whose rows have one key would be given each other's answers."""
+    seen: dict[str, _Aim] = {}
+    for aim in aims:
+        key = digest([find.describe(aim.model), find.describe(aim.defense)])
+        other = seen.setdefault(key, aim)
+        if other.model != aim.model:
+            raise SpecError(
+                f"two targets called {aim.label} would share their rows: only fields outside the key tell them apart",
+                hint="give one a field that is in the key, such as revision or served_as (`withstand show` marks them)",
+            )
+
+
+def _check_given(given: Given, suites: Sequence[Chosen]) -> None:
+    """A transfer to behaviors of which none has a test case is a mistake."""
+    if not any(behavior.id in given.cases for chosen in suites for behavior in chosen.behaviors):
+        raise SpecError(
+            f"{given.label} has no test case of any behavior in {', '.join(chosen.label for chosen in suites)}",
+            hint="the ids must be those of the suite: check suite, split and limit",
+        )
+
+
+def _uncovered(given: Sequence[Given], suites: Sequence[Chosen]) -> Iterator[str]:
+    """Behaviors that are wanted and that a transfer has no test case of: they will be errors."""
+    for one in given:
+        for chosen in (chosen for chosen in suites if not chosen.benign):
+            lacking = sum(behavior.id not in one.cases for behavior in chosen.behaviors)
+            if lacking:
+                of = f"{lacking} of {len(chosen.behaviors)} behaviors of {chosen.label}"
+                yield f"{one.label} has no test case of {of}: they count as errors"
+
+
+def _models(cell: Cell) -> Iterator[Model]:
+    yield from (part for part in find.parts(components(cell)) if hasattr(part, "generate"))
+
+
+def components(cell: Cell) -> tuple[Any, ...]:
+    """The components of a cell, outermost only."""
+    attack = () if isinstance(cell.attack, Given) else (cell.attack,)
+    return (cell.target.model, cell.target.defense, *attack, cell.judge, cell.until)
+
+
+def is_joint(attack: Attack | JointAttack | Given) -> bool:
+    """Whether it attacks all behaviors of its suite in one flow."""
+    return hasattr(attack, "run_together")
+
+
+def _check_needs(label: str, attack: Attack | JointAttack | Given, target_label: str, target: Target) -> None:
+    needs = set() if isinstance(attack, Given) else set(attack.needs)
+    if isinstance(attack, Given):
+        chats = [case.chat for cases in attack.cases.values() for case in cases]
+        needs |= {"prefill"} if any(chat[-1].role == "assistant" for chat in chats) else set()
+        needs |= {"system"} if any(chat[0].role == "system" for chat in chats) else set()
+        needs |= {"turns"} if any(sum(m.role == "user" for m in chat) > 1 for chat in chats) else set()
+        needs |= {"forged"} if any(_forged(case) for cases in attack.cases.values() for case in cases) else set()
+    lacks = needs - target.model.gives
+    if lacks:
+        lacking = [*(need for need in _WAYS if need in lacks), *sorted(lacks - set(_WAYS))]
+        hint = _WAYS.get(lacking[0], "choose another target or leave the attack out")
+        thing = "forged turns of the assistant" if lacking[0] == "forged" else lacking[0]
+        raise SpecError(f"{label} needs {thing}, which {target_label} does not give", hint=hint)
+
+
+def _check_waits(parts: Iterable[Any]) -> None:
+    """A judge that waits for people cannot be asked in the middle of a run."""
+    if any(getattr(part, "waits", 0) for part in parts):
+        raise SpecError(
+            "the judge human waits for people, so that it can neither steer an attack nor be part of another judge",
+            hint="give it what people have said already: human:FILE",
+        )
+
+
+def _forged(case: TestCase) -> bool:
+    """Whether it brings turns that the target never said; of a conversation the user's turns alone are sent."""
+    return case.completion is None and any(turn.role in ("assistant", "tool") for turn in case.chat[:-1])
+
+
+_WAYS = {
+    "weights": "use a local target, or find test cases on one and send them with --cases-from",
+    "gradients": "its quantized weights have no backward pass: use the unquantized weights or ones that bitsandbytes "
+    "quantizes, an attack that needs none (beast, autodan), or test cases found elsewhere with --cases-from",
+    "forged": "the target never said them, and it keeps the conversation itself: leave the attack out, or, if the "
+    "application is sent all turns, write history=send into its spec",
+    "prefill": "a server that continues an assistant message says so in its spec: openai:MODEL,prefill=continue",
+    "logprobs": "use a target that gives token log-probabilities",
+}
+"""What to do about what a target lacks; what comes first is told first, since the rest may go with it."""
+
+
+def _notes(judge: Judge, attack: Attack | JointAttack | Given, until: Judge | None, model: Model) -> Iterator[str]:
+    judges = [part for part in find.parts(judge) if hasattr(part, "grade")]  # a router or an ensemble has members
+    steering = list(find.parts((attack, until)))
+    if any(type(part) is type(each) and part == each for part in steering for each in judges):
+        yield "the final judge also steered the attack"
+    if isinstance(attack, Given) and any(case.completion for cases in attack.cases.values() for case in cases):
+        yield "conversations from elsewhere: this target answered every turn of the user afresh"
+    surrogates = getattr(attack, "surrogates", ())
+    if surrogates:
+        yield "not transfer: the target is one of the surrogates" if model in surrogates else "transferred"
+    if getattr(attack, "upper_bound", False):
+        yield "an upper bound: what it sends is no text, so that nobody can send it"
+    if getattr(attack, "together", 1) > 1:
+        yield "behaviors share forward passes: losses equal those of one at a time within rounding"
+    if until is not None:
+        yield "each attack stopped at its first success"
+
+
+def _warnings(cells: Sequence[Cell], spec: RunSpec) -> Iterator[str]:
+    if spec.samples > 1 and all(cell.target.sampling.temperature == 0 for cell in cells):
+        yield f"{spec.samples} samples at temperature 0 are {spec.samples} times the same draw: set a temperature"
+    unpinned = {c.labels["target"] for c in cells if c.target.model.identity() == {"revision": ""}}
+    if unpinned:
+        names = ", ".join(sorted(unpinned))
+        yield f"{names} has no revision: rows of an earlier version are reused as they are (--revision, --fresh)"

@@ -1,0 +1,188 @@
+"""Verdicts on what a run has: of another judge for an imported run (`withstand judge run`), and of people, from what
+they said in `withstand label`. Nothing but judges is asked."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import sqlalchemy as sql
+
+from withstand.core import (
+    Behavior,
+    Completion,
+    Flow,
+    Json,
+    Judge,
+    SpecError,
+    TestCase,
+    Verdict,
+    digest,
+    from_json,
+    user,
+)
+from withstand.formats.labels import said_by
+from withstand.registry import find
+from withstand.registry.grammar import parse
+from withstand.runner.drive import Caps, Job, Tally, completion_of, drive
+from withstand.runner.flows import nothing_to_judge
+from withstand.runner.stages import lacking, named, sources_of, verdict_job
+from withstand.runner.suites import check_texts
+from withstand.store.store import RunRow, Store, Want, chunks
+from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, want
+
+
+def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
+    """The run of the same completions under the judge `spec`; made if it is not there, named after both.
+
+    Raises `SpecError` for a run that was not imported, since there `withstand run` does it.
+    """
+    if "imported" not in run.spec:
+        raise SpecError(
+            f"{run.name} was not imported",
+            hint="run its spec with another --judge: its completions are reused, and nothing but the judge is asked",
+        )
+    told = {**run.spec["imported"], "run": run.spec["imported"].get("run", run.name)}
+    judge: Judge = find.build("judge", parse(spec))
+    label = find.label("judge", parse(spec))
+    classes: set[Any] = {type(part) for part in find.parts(judge)}
+    plan = {
+        **run.plan,
+        "cells": [_cell(cell, judge, label) for cell in run.plan["cells"]],
+        "components": sorted([find.name_of(cls), str(find.version_of(cls))] for cls in classes),
+    }
+    key = digest(plan)
+    name = named(store, key, name, f"{told['run']}-{parse(spec)['use'].replace(':', '-')}-{key[:6]}")
+    store.add_run(RunRow(key, name, time.time(), {"imported": told, "judge": spec}, plan))
+    store.add_texts({}, sources_of(classes, store))
+    store.add_wants(key, (each for stage in (CASES, COMPLETIONS) for each in _wants(store, run.key, stage)))
+    return next(each for each in store.runs() if each.key == key)
+
+
+def _cell(cell: Json, judge: Judge, label: str) -> Json:
+    notes = [note for note in cell["notes"] if "`withstand judge run`" not in note]
+    kept = {name: value for name, value in cell.items() if name != "waits"}
+    return {
+        **kept,
+        "judge": label,
+        "judge_method": judge.method,
+        **({"waits": waits} if (waits := getattr(judge, "waits", 0)) else {}),
+        "keys": {**cell["keys"], "judge": digest(find.describe(judge))},
+        "notes": notes,
+    }
+
+
+def grade(
+    store: Store,
+    run: RunRow,
+    caps: Caps | None = None,
+    on_progress: Callable[[Tally, int], None] = lambda _tally, _total: None,
+) -> Tally:
+    """Have the judge of a run that `judged_by` made say what it has not said yet."""
+    judge: Judge = find.build("judge", parse(run.spec["judge"]))
+    if getattr(judge, "waits", 0):
+        return by_people(store, run)
+    judge_key = digest(find.describe(judge))
+    [(total,)] = store.select(sql.select(sql.func.count()).where(want.c.run == run.key, want.c.stage == COMPLETIONS))
+    jobs = (
+        (_verdict_of(draw, job), job)
+        for draw, behavior, completion in _answers(store, run)
+        for job in [verdict_job(judge, judge_key, behavior, completion, (), counted=True)]
+    )
+    return _made(store, run, jobs, caps, lambda tally: on_progress(tally, total))
+
+
+def by_people(store: Store, run: RunRow) -> Tally:
+    """Make the verdicts of a judge that waits for people, from all labels of the store, wherever they were given.
+
+    An answer is known by its behavior, by what was asked last and by its text. A verdict that was made stands.
+    """
+    cells = run.plan["cells"]
+    if not any(cell.get("waits") for cell in cells):
+        return Tally(stage=VERDICTS)
+    return _made(store, run, _labeled(store, run, _votes(store)))
+
+
+def _labeled(store: Store, run: RunRow, votes: Mapping[str, Mapping[str, bool]]) -> Iterator[tuple[Want, Job]]:
+    for draw, behavior, completion in _answers(store, run):
+        cell = run.plan["cells"][draw.cell]
+        said = votes.get(_name([behavior.id, behavior.text, behavior.context], completion), {})
+        if cell.get("waits") and (len(said) >= cell["waits"] or nothing_to_judge(completion)):
+            judge = _People(said_by(list(said.values())))
+            job = verdict_job(judge, cell["keys"]["judge"], behavior, completion, (), counted=not cell["benign"])
+            yield _verdict_of(draw, job), job
+
+
+@dataclass(frozen=True, slots=True)
+class _People:
+    """A judge that knows what people said."""
+
+    method: ClassVar[Literal["people"]] = "people"
+    asks: ClassVar[int] = 0
+    verdict: Verdict
+
+    def grade(self, behavior: Behavior, completions: Sequence[Completion]) -> Flow[list[Verdict]]:
+        yield from ()
+        return [self.verdict for _ in completions]
+
+
+def _votes(store: Store) -> dict[str, dict[str, bool]]:
+    """What each person said first of each answer; who was unsure leaves it to others."""
+    votes: dict[str, dict[str, bool]] = defaultdict(dict)
+    labels = [label for run in store.runs() for label in store.labels(run.key) if label["vote"] != "unsure"]
+    for label in sorted(labels, key=lambda label: label["created"]):
+        told = [label["behavior"][name] for name in ("behavior", "text", "context")]
+        answer = Completion(user(label["prompt"]), label["completion"])
+        votes[_name(told, answer)].setdefault(label["labeler"], label["vote"] == "success")
+    return votes
+
+
+def _name(behavior: Sequence[str], completion: Completion) -> str:
+    asked = next((turn.text for turn in reversed(completion.chat) if turn.role == "user"), "")
+    return digest([*behavior, asked, completion.text])
+
+
+def _made(
+    store: Store,
+    run: RunRow,
+    jobs: Iterable[tuple[Want, Job]],
+    caps: Caps | None = None,
+    on_progress: Callable[[Tally], None] = lambda _: None,
+) -> Tally:
+    tally = Tally(stage=VERDICTS)
+    drive(lacking(store, run.key, tally, jobs, add_wants=True), store, tally, caps, on_progress=on_progress)
+    return tally
+
+
+def _verdict_of(draw: Want, job: Job) -> Want:
+    return Want(VERDICTS, draw.cell, draw.behavior, draw.number, draw.sample, job.keys[0])
+
+
+def _answers(store: Store, run: RunRow) -> Iterator[tuple[Want, Behavior, Completion]]:
+    """Every completion that a run has, by the want it answers."""
+    texts = store.behaviors({key for suite in run.plan["suites"] for key in suite["behaviors"]})
+    known = [[from_json(Behavior, texts[key]) for key in suite["behaviors"]] for suite in run.plan["suites"]]
+    drawn: dict[tuple[int, int], list[Want]] = defaultdict(list)
+    for each in _wants(store, run.key, COMPLETIONS):
+        drawn[each.cell, each.behavior].append(each)
+    for part in chunks(_wants(store, run.key, CASES), 100):
+        rows = store.rows([each.key for each in part])
+        rows |= store.rows([draw.key for each in part for draw in drawn[each.cell, each.behavior]])
+        for attacked in part:
+            sent = from_json(tuple[TestCase, ...], rows[attacked.key].value) if attacked.key in rows else ()
+            for draw in drawn[attacked.cell, attacked.behavior]:
+                if draw.key in rows:
+                    check_texts([rows[draw.key].value.get("text", "")])
+                    behavior = known[run.plan["cells"][draw.cell]["suite"]][draw.behavior]
+                    yield draw, behavior, completion_of(sent[draw.number].chat, rows[draw.key].value)
+
+
+def _wants(store: Store, run_key: str, stage: int) -> list[Want]:
+    w = want.c
+    found: list[Any] = store.select(
+        sql.select(w.stage, w.cell, w.behavior, w.number, w.sample, w.key)
+        .where(w.run == run_key, w.stage == stage)
+        .order_by(w.cell, w.behavior, w.number, w.sample)
+    )
+    return [Want(*each) for each in found]

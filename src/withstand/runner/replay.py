@@ -1,0 +1,227 @@
+"""How a search went, step by step, from the answers in the store: no model is asked and nothing is written.
+
+A run keeps the best test case of a search alone, and what it was told at each step. The same attack, given the same
+answers, takes the same steps: here they are written down.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from withstand.core import (
+    Ask,
+    Behavior,
+    Completion,
+    Flow,
+    Json,
+    Judge,
+    Message,
+    Sampling,
+    SpecError,
+    Target,
+    TestCase,
+    Work,
+    Worked,
+    from_json,
+    intercept,
+    is_purged,
+)
+from withstand.registry import find
+from withstand.registry.grammar import spec_of
+from withstand.runner.drive import Job, replay
+from withstand.runner.flows import Budget, Meter, collected, defended, metered, until_success
+from withstand.runner.plan import Cell, is_joint
+from withstand.runner.spec import RunSpec, run_spec
+from withstand.runner.stages import search_key
+from withstand.store.store import RunRow, Store
+from withstand.store.tables import CASES
+
+MOST = 5_000
+"""Steps that are written down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that happened: `kind` is ask (a chat to `whom` and the answer), work (on a device) or test case.
+
+    `score`: of a test case, higher is better; None for a final one. `asks`: chats to the target so far.
+    """
+
+    kind: str
+    whom: str = ""
+    chat: tuple[Message, ...] = ()
+    answer: str = ""
+    score: float | None = None
+    asks: int = 0
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass
+class Transcript:
+    """The steps of a search. `complete` False: the store lacks an answer, as where the search is under way."""
+
+    steps: list[Step] = field(default_factory=list)
+    complete: bool = True
+    stopped: str = ""
+    loss: bool = False  # a score is the negative of a loss
+
+    @property
+    def curve(self) -> list[tuple[int, float]]:
+        """(number of the test case, score) of all candidates."""
+        scores = [step.score for step in self.steps if step.kind == "test case" and step.score is not None]
+        return list(enumerate(scores, 1))
+
+
+def transcript(store: Store, run: RunRow, cell: int, behavior: int, own_code: bool = False) -> Transcript:
+    """The search of a cell for a behavior, by their places in the plan.
+
+    own_code: import what the spec names by module:Class or function; else such a spec raises `SpecError`, since a
+    store from somebody else must not run anything. Raises `SpecError` too where the components are not those that made
+    the rows, and where there was no search.
+    """
+    planned = run.plan["cells"][cell]
+    spec = run_spec(run.spec)
+    if not own_code:
+        check_own_code(run.spec)
+    built = _cell(spec, run, cell)
+    keys = run.plan["suites"][planned["suite"]]["behaviors"]
+    texts = store.behaviors(keys)
+    behaviors = [from_json(Behavior, texts[key]) for key in keys]
+    if any(is_purged(b.text) for b in behaviors):
+        raise SpecError("the texts of this run were purged", hint="the verdicts are kept")
+    wanted = behaviors[behavior]
+    found = Transcript(loss="weights" in getattr(built.attack, "needs", ()))
+    meter = Meter()
+    budget = Budget(**run.plan["budget"])
+    attack: Any = built.attack
+    flow: Flow[Any]
+    if is_joint(attack):
+        ordered = sorted(behaviors, key=lambda each: each.id)
+        flow = metered(attack.run_together(ordered, built.target), meter, budget.times(len(behaviors)))
+    else:
+        flow = metered(attack.run(wanted, built.target), meter, budget)
+        if built.until is not None:
+            flow = until_success(flow, built.until, wanted, built.target)
+    kept = collected(intercept(_recorded(flow, found, wanted, meter), defended))
+
+    def made() -> Flow[Any]:
+        yield from kept
+        return ()
+
+    try:
+        found.complete = replay(Job(("",), search_key(built, behaviors, wanted), CASES, made), store)
+    except SpecError:
+        raise
+    except Exception as error:  # noqa: BLE001 - what the search itself raised, as in the run
+        found.stopped = str(error)
+    return found
+
+
+def check_own_code(spec: Json) -> None:
+    """Raise `SpecError` for a spec that names code outside the package and its plugins."""
+    if isinstance(spec, Mapping):
+        if "use" in spec:
+            _check_name(str(spec["use"]).partition(":")[0])
+        for inner in spec.values():
+            check_own_code(inner)
+    elif isinstance(spec, (list, tuple)):
+        for inner in spec:
+            check_own_code(inner)
+    elif isinstance(spec, str) and re.match(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.:]*(?:,|$)", spec):
+        _check_name(spec.partition(":")[0])
+
+
+def _check_name(name: str) -> None:
+    known = {each.replace("-", "_") for kind in find.ROOMS for each in find.entries(kind)} | {"none"}
+    if name == "function" or name.replace("-", "_") not in known:
+        raise SpecError(
+            f"this run names code of its own ({name}), which somebody else's store must not run",
+            hint="if you trust it, start the explorer with --own-code",
+        )
+
+
+def _cell(spec: RunSpec, run: RunRow, index: int) -> Cell:
+    """The cell with its components, whose keys must be those of the plan."""
+    planned = run.plan["cells"][index]
+    named = {name: planned["keys"][name] for name in ("target", "attack", "until")}
+    judge: Judge = find.build("judge", spec_of("refusal_words"))  # has no say in a search
+    sampling = from_json(Sampling, planned["sampling"])
+    untils = _untils(spec, planned)
+    for attack in [*spec.attack, {"use": "direct"}]:
+        for target in spec.target:
+            own = dict(target)
+            defenses = [spec_of(own.pop("defense"))] if "defense" in own else spec.defense or [{"use": "none"}]
+            for defense in defenses:
+                if find.label("target", own) != planned["target"] or find.label("attack", attack) != planned["attack"]:
+                    continue
+                built = Target(
+                    find.build("target", own),
+                    None if defense["use"] == "none" else find.build("defense", defense),
+                    sampling,
+                    spec.fresh,
+                )
+                for until in untils:
+                    cell = Cell.of(
+                        index, planned["suite"], built, find.build("attack", attack, seed=spec.seed), judge, until,
+                        planned["samples"], planned["benign"], {}
+                    )  # fmt: skip
+                    if all(cell.keys[name] == key for name, key in named.items()):
+                        return cell
+    if planned["attack"].startswith("cases:") or " found on " in planned["attack"]:
+        raise SpecError(
+            "its test cases came from elsewhere: there was no search", hint="the conversation is all there is"
+        )
+    raise SpecError(
+        "the components here are not those that made these rows: another version, other fields or another model",
+        hint="open it where the run was made",
+    )
+
+
+def _untils(spec: RunSpec, planned: Json) -> list[Judge | None]:
+    """The judges that may have ended a search."""
+    if not spec.until_success:
+        return [None]
+    if spec.until_success is not True:
+        return [find.build("judge", spec.until_success)]
+    return [find.build("judge", spec.judge or spec_of(planned["judge"])), None]
+
+
+def _recorded(flow: Flow[Any], found: Transcript, behavior: Behavior, meter: Meter) -> Flow[Any]:
+    """Write down what a flow asks, is told and finds."""
+
+    def write(step: Step) -> None:
+        if len(found.steps) < MOST:
+            found.steps.append(replace(step, asks=meter.spent.asks))
+
+    def handle(item: Any) -> Flow[Any]:
+        if isinstance(item, TestCase):
+            if item.behavior == behavior.id:
+                answer = item.completion.text if item.completion else ""
+                write(Step("test case", "", item.chat, answer, item.score))
+            return (yield item)
+        answer = yield item
+        if isinstance(item, Ask):
+            for chat, completion in zip(item.chats, answer, strict=True):
+                write(_asked(item, chat, completion))
+        elif isinstance(item, Work) and isinstance(answer, Worked):
+            write(Step("work", item.do.__name__, facts=tuple(_facts(answer.value))))
+        return answer
+
+    return intercept(flow, handle)
+
+
+def _asked(item: Ask, chat: Sequence[Message], completion: Completion) -> Step:
+    whom = "target" if isinstance(item.model, Target) else f"{find.name_of(type(item.model))} of the attack"
+    return Step("ask", whom, tuple(chat), completion.text)
+
+
+def _facts(value: Json) -> list[tuple[str, str]]:
+    """The numbers and short texts of what a device gave back."""
+    if not isinstance(value, Mapping):
+        return []
+    return [
+        (str(name), f"{inner:.4g}" if isinstance(inner, float) else str(inner))
+        for name, inner in value.items()
+        if isinstance(inner, (int, float)) or (isinstance(inner, str) and len(inner) <= 400)
+    ]

@@ -1,0 +1,170 @@
+"""What a run is asked to do, as written: a TOML file, the command line's flags, or a dict from Python."""
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from withstand.core import SpecError
+from withstand.registry.grammar import spec_of, toml_value
+
+Component = Annotated[dict[str, Any], BeforeValidator(spec_of)]
+
+
+def _many(value: Any) -> Any:
+    return [value] if isinstance(value, (str, Mapping)) else value
+
+
+Components = Annotated[list[Component], BeforeValidator(_many)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class SamplingSpec(_Table):
+    """What the run says of sampling; what is left out is the suite's."""
+
+    max_tokens: int | None = Field(default=None, ge=1)
+    temperature: float | None = Field(default=None, ge=0, le=10)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    stop: tuple[str, ...] | None = None
+
+
+class BudgetSpec(_Table):
+    """Hard caps per behavior and attack."""
+
+    asks: int | None = Field(default=None, ge=1)
+    tokens: int | None = Field(default=None, ge=1)
+    seconds: float | None = Field(default=None, gt=0)
+
+
+class ChoiceSpec(_Table):
+    """Which behaviors of a suite: `limit` of them, those whose fields have the values in `where`, those in `ids`."""
+
+    limit: int | None = Field(default=None, ge=1)
+    where: dict[str, str] = {}
+    ids: list[str] | None = None
+
+
+class RunSpec(_Table):
+    """A run: the product suite x target x defense x attack, judged. Design: `withstand init` writes a commented one.
+
+    `judge` None is the suite's own; `benign` None the suite's twin, "none" no twin; `utility` None or "none" no such
+    questions; `until_success` False, True (the run's judge) or a judge. `cases_from` is a run's name or a file of test
+    cases. `fresh` marks a run that asks again.
+    """
+
+    suite: Components
+    target: Components
+    attack: Components = []
+    defense: Components = []
+    judge: Component | None = None
+    benign: Component | None = None
+    utility: Component | None = None
+    sampling: SamplingSpec = SamplingSpec()
+    samples: int = Field(default=1, ge=1)
+    until_success: bool | Component = False
+    stop_when_decided: float | None = Field(default=None, gt=0, lt=1)
+    seed: int = 0
+    budget: BudgetSpec = BudgetSpec()
+    limit: int | None = Field(default=None, ge=1)
+    where: dict[str, str] = {}
+    ids: list[str] | None = None
+    cases_from: str = ""
+    fresh: str = ""
+
+    def written(self) -> dict[str, Any]:
+        """As JSON, less what holds its default."""
+        written: dict[str, Any] = self.model_dump(mode="json", exclude_defaults=True)
+        return written
+
+
+def read_spec(path: str) -> dict[str, Any]:
+    """A TOML spec as a dict. Raises `SpecError` with file and line."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SpecError(f"there is no spec {path}", hint="`withstand init` writes a commented one") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"cannot read {path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path} is not TOML: {error}") from error
+
+
+def run_spec(given: Mapping[str, Any]) -> RunSpec:
+    """Check a spec. Raises `SpecError` that names the field, near matches and what fits."""
+    if "imported" in given:
+        raise SpecError(
+            "this run was imported: its target cannot be asked", hint="`withstand judge run` has its completions judged"
+        )
+    try:
+        spec = RunSpec.model_validate(dict(given))
+    except ValidationError as error:
+        raise _explained(error) from error
+    for name in ("suite", "target"):
+        if not getattr(spec, name):
+            raise SpecError(f"the spec names no {name}", hint=f"--{name} NAME, or {name} = ... in the TOML file")
+    if not spec.attack and not spec.cases_from:
+        raise SpecError("the spec names no attack", hint="--attack direct sends each behavior as it is")
+    return spec
+
+
+def choice_of(given: Mapping[str, Any]) -> ChoiceSpec:
+    """Check what a suite's own spec says of `limit`, `where` and `ids`; text is what the command line wrote."""
+    typed = {
+        key: toml_value(value) if isinstance(value, str) and value.startswith("[") else value
+        for key, value in given.items()
+    }
+    if isinstance(typed.get("ids"), str):
+        typed["ids"] = [typed["ids"]]
+    try:
+        return ChoiceSpec.model_validate(typed)
+    except ValidationError as error:
+        raise _explained(error) from error
+
+
+def _explained(error: ValidationError) -> SpecError:
+    errors = error.errors()
+    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])  # it explains what lacks
+    place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function", "dict[")))
+    if first["type"] == "extra_forbidden":
+        tables: dict[str, type[_Table]] = {"sampling": SamplingSpec, "budget": BudgetSpec}
+        table: type[_Table] = tables.get(str(first["loc"][0]), RunSpec) if len(first["loc"]) > 1 else RunSpec
+        known = list(table.model_fields)
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=2, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"a run knows {', '.join(known)}"
+        return SpecError(f"the spec has an unknown field {place!r}", hint=hint)
+    if first["type"] == "missing":
+        return SpecError(f"the spec names no {place}", hint=f"--{place} NAME, or {place} = ... in the TOML file")
+    return SpecError(f"spec: {place} = {first['input']!r} does not fit: {first['msg']}")
+
+
+def to_toml(spec: Mapping[str, Any]) -> str:
+    """A spec as TOML text that `read_spec` reads back."""
+    return "".join(f"{key} = {_toml(value)}\n" for key, value in spec.items())
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        fields = {key: inner for key, inner in value.items() if inner is not None}  # TOML has no null
+        first = fields.get("")
+        plain = isinstance(first, str) and first == first.strip() and re.fullmatch(r"[^,'\"{}\[\]@]+", first)
+        if "use" in fields and plain:
+            fields["use"] = f"{fields['use']}:{fields.pop('')}"
+        if set(fields) == {"use"} and "," not in str(fields["use"]):
+            return _toml(fields["use"])
+        return "{ " + ", ".join(f"{_name(key)} = {_toml(inner)}" for key, inner in fields.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(inner) for inner in value) + "]"
+    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return {"Infinity": "inf", "-Infinity": "-inf", "NaN": "nan"}.get(text, text)
+
+
+def _name(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml(key)

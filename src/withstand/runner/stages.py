@@ -1,0 +1,444 @@
+"""Three resumable loops over a plan: test cases, completions, verdicts.
+
+Each has one shape: the keys wanted, less those in the store, as flows through `drive` into the store. A row's key holds
+everything that decides it, so that rerunning computes what is missing and nothing is overwritten.
+"""
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import sqlalchemy as sql
+
+from withstand.core import (
+    Behavior,
+    Chat,
+    Completion,
+    Flow,
+    Json,
+    Judge,
+    Message,
+    SpecError,
+    Spent,
+    Target,
+    TestCase,
+    ask,
+    digest,
+    from_json,
+    intercept,
+    to_json,
+    trajectory,
+)
+from withstand.registry import find
+from withstand.registry.source import code_hash
+from withstand.runner import baseline
+from withstand.runner.drive import Caps, Job, Tally, completion_of, drive, value_of
+from withstand.runner.flows import Meter, attacked, attacked_together, collected, defended, graded, metered
+from withstand.runner.memory import memory
+from withstand.runner.plan import Cell, Plan, is_joint, make_plan
+from withstand.runner.spec import RunSpec
+from withstand.runner.suites import Given, check_texts
+from withstand.store import tables
+from withstand.store.store import Row, RunRow, Store, Want, chunks
+from withstand.store.tables import CASES, COMPLETIONS, VERDICTS
+
+
+@dataclass
+class Running:
+    """A plan under way in a store. `shard` (i, n): this process does the behaviors whose number is i modulo n."""
+
+    plan: Plan
+    store: Store
+    run: RunRow
+    caps: Caps = field(default_factory=Caps)
+    shard: tuple[int, int] = (0, 1)
+    on_progress: Callable[[Tally, int], None] = lambda _tally, _total: None
+    tally: Tally = field(default_factory=Tally)
+    among: Callable[[Want], bool] = lambda _want: True  # which wants of the plan this call takes up
+
+    def behavior(self, want: Want) -> tuple[Cell, Behavior]:
+        cell = self.plan.cells[want.cell]
+        return cell, self.plan.suites[cell.suite].behaviors[want.behavior]
+
+
+def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) -> tuple[Plan, RunRow]:
+    """Plan a run and record it. An equal plan goes on where it stopped; a name that has another plan is an error, and
+    so is a new run whose models cannot fit into their device."""
+    plan = planned(spec, where, offline)
+    stop = spec.stop_when_decided
+    described = plan.json() | ({} if stop is None else {"stop_when_decided": stop})
+    key = digest(described)
+    if all(run.key != key for run in where.runs()):  # one that is there may have nothing left to ask
+        memory(plan)
+    name = named(where, key, name, plan.name(key))
+    where.add_run(RunRow(key, name, time.time(), spec.written(), described))
+    texts = {digest(to_json(b)): to_json(b) for chosen in plan.suites for b in chosen.behaviors}
+    where.add_texts(texts, sources_of(plan.classes(), where))
+    if stop is None:  # else they are wanted part by part
+        where.add_wants(key, case_wants(plan))
+    run = next((run for run in where.runs() if run.name == name), None)
+    if run is None or run.key != key:  # another process took the name, or the run, a moment ago
+        raise SpecError(f"run {name!r} exists with another spec", hint="choose another --name")
+    return plan, run
+
+
+def named(where: Store, key: str, name: str, otherwise: str) -> str:
+    """The name of the run with this key: what it has, else `name`, else `otherwise`; or an error that says why not."""
+    known = {run.name: run for run in where.runs()}
+    name = name or next((run.name for run in known.values() if run.key == key), otherwise)
+    if name in known and known[name].key != key:
+        raise SpecError(f"run {name!r} exists with another spec", hint="choose another --name, or leave it out")
+    if renamed := next((run.name for run in known.values() if run.key == key and run.name != name), ""):
+        raise SpecError(f"this very run exists as {renamed!r}", hint=f"use --name {renamed}, or leave --name out")
+    return name
+
+
+def planned(spec: RunSpec, where: Store | None, offline: bool = False) -> Plan:
+    """The plan of a spec; `where` holds the run that `cases_from` may name."""
+    return make_plan(spec, baseline.cases_from(spec.cases_from, where) if where else (), offline)
+
+
+def execute(running: Running) -> Tally:
+    """Run what is missing, stage by stage. What a cap or an interrupt leaves undone, the next call does."""
+    running.tally.roles = running.plan.roles
+    for stage, loop in ((CASES, make_test_cases), (COMPLETIONS, make_completions), (VERDICTS, make_verdicts)):
+        loop(running)
+        if running.tally.stopped:
+            break
+        _release(running.plan, stage)
+    return running.tally
+
+
+def _release(plan: Plan, stage: int) -> None:
+    """Unload the models that no stage after this one asks."""
+    later: list[Any] = [cell.judge for cell in plan.cells]
+    later += [(cell.target.model, cell.target.defense) for cell in plan.cells] if stage == CASES else []
+    needed = {part for part in find.parts(later) if hasattr(part, "generate")} if stage != VERDICTS else set()
+    for model in plan.models:
+        if model not in needed and hasattr(model, "release"):
+            model.release()
+
+
+# --- the loops ---------------------------------------------------------------------------------------------------
+
+
+def make_test_cases(running: Running) -> None:
+    """Run each attack on each behavior."""
+    wants = list(_mine(running, case_wants(running.plan)))
+    jobs = (job for want in wants for job in _case_jobs(running, want, wants))
+    _loop(running, CASES, jobs, len(wants))
+
+
+def make_completions(running: Running) -> None:
+    """Ask the target for `samples` completions of each test case that does not carry its own."""
+    total = 0
+    for part in chunks(_cases(running), 200):  # all wants before the first ask: a run cut off here knows what it lacks
+        wants = [want for attacked_want, cases in part for want, _ in _draws(running, attacked_want, cases)]
+        running.store.add_wants(running.run.key, wants)
+        total += len(wants)
+    jobs = (
+        (want, _completion_job(running, want, case))
+        for attacked_want, cases in _cases(running)
+        for want, case in _draws(running, attacked_want, cases)
+    )
+    _loop(running, COMPLETIONS, jobs, total)
+
+
+def make_verdicts(running: Running) -> None:
+    """Have each completion judged."""
+    place, count = running.shard
+    w = tables.want.c
+    by_people = {cell.index for cell in running.plan.cells if getattr(cell.judge, "waits", 0)}  # see `rejudge`
+    [(total,)] = running.store.select(
+        sql.select(sql.func.count())
+        .select_from(tables.want.join(tables.row, tables.row.c.key == w.key))
+        .where(w.run == running.run.key, w.stage == COMPLETIONS, w.behavior % count == place)
+        .where(w.cell.not_in(by_people))
+    )
+    jobs = (
+        _verdict_job(running, want, completion)
+        for want, completion in _completions(running)
+        if want.cell not in by_people
+    )
+    _loop(running, VERDICTS, jobs, total)
+
+
+def _loop(running: Running, stage: int, jobs: Iterable[tuple[Want, Job]], total: int) -> None:
+    tally = running.tally
+    tally.stage, tally.done, tally.failed = stage, 0, 0
+    tally.labels.clear()
+    models = running.plan.models
+    drive(
+        lacking(running.store, running.run.key, tally, jobs, add_wants=stage == VERDICTS),
+        running.store,
+        tally,
+        running.caps,
+        window=max([64, *(2 * model.width * model.lanes for model in models)]),
+        on_progress=lambda tally: running.on_progress(tally, total),
+    )
+
+
+def lacking(
+    where: Store, run_key: str, tally: Tally, jobs: Iterable[tuple[Want, Job]], add_wants: bool
+) -> Iterator[Job]:
+    """The jobs whose rows are not in the store, each once; looked up late, since other processes work on them too.
+
+    add_wants: also tell the store what the run wants, where that was not known before.
+    """
+    started: set[str] = set()
+    latest: Job | None = None
+    for part in chunks(jobs, 200):
+        if add_wants:
+            where.add_wants(run_key, [want for want, _ in part])
+        have = where.have(want.key for want, _ in part)
+        for want, job in part:
+            if job is latest:
+                continue  # a joint job, under way for an earlier want
+            if want.key in have or want.key in started:  # there, or wanted by two places
+                tally.done += 1
+            else:
+                latest = job
+                started |= set(job.keys)
+                yield job
+
+
+def _mine(running: Running, wants: Iterable[Want]) -> Iterator[Want]:
+    """This shard's part: of behaviors, and of joint attacks, which cannot be parted, of cells."""
+    place, count = running.shard
+    joint = {cell.index for cell in running.plan.cells if is_joint(cell.attack)}
+    return (
+        want for want in wants
+        if (want.cell if want.cell in joint else want.behavior) % count == place and running.among(want)
+    )  # fmt: skip
+
+
+# --- stage 1: test cases -----------------------------------------------------------------------------------------
+
+
+def case_wants(plan: Plan) -> Iterator[Want]:
+    """One want per cell and behavior."""
+    for cell in plan.cells:
+        head = _case_head(cell)
+        limits = to_json(plan.budget)
+        behaviors = plan.suites[cell.suite].behaviors
+        together = [_joint_key(head, behaviors)] if is_joint(cell.attack) else []
+        for place, behavior in enumerate(behaviors):
+            yield Want(CASES, cell.index, place, 0, 0, digest([_flow_key(head, cell, behavior), limits, *together]))
+
+
+def _case_head(cell: Cell) -> str:
+    """What all flows of a cell share. A flow's key leaves the budget out: a raised one replays and goes on.
+
+    An attack that searches on surrogates does not see its target, so that all targets share its test cases.
+    """
+    target = "surrogates" if getattr(cell.attack, "surrogates", ()) else cell.keys["target"]
+    return digest(["cases", cell.keys["attack"], target, cell.keys["until"]])
+
+
+def _joint_key(head: str, behaviors: Sequence[Behavior]) -> str:
+    return digest([head, [to_json(behavior) for behavior in _in_order(behaviors)]])
+
+
+def search_key(cell: Cell, behaviors: Sequence[Behavior], behavior: Behavior) -> str:
+    """What names the search of a cell for a behavior in its answers' keys; of a joint attack, for all behaviors."""
+    head = _case_head(cell)
+    return _joint_key(head, behaviors) if is_joint(cell.attack) else _flow_key(head, cell, behavior)
+
+
+def _in_order(behaviors: Sequence[Behavior]) -> list[Behavior]:
+    """As a joint attack sees them, whatever their order in the file."""
+    return sorted(behaviors, key=lambda behavior: behavior.id)
+
+
+def _flow_key(head: str, cell: Cell, behavior: Behavior) -> str:
+    given = cell.attack.cases.get(behavior.id, ()) if isinstance(cell.attack, Given) else ()
+    return digest([head, to_json(behavior), to_json(given)])
+
+
+def _case_jobs(running: Running, want: Want, wants: Sequence[Want]) -> Iterator[tuple[Want, Job]]:
+    """The job of one of `wants`; of those of a joint attack, one job for all of them at the first."""
+    cell, behavior = running.behavior(want)
+    if not is_joint(cell.attack):
+        yield want, _case_job(running, want, cell, behavior)
+    elif want.behavior == 0:
+        together = [each for each in wants if each.cell == want.cell]
+        job = _joint_job(running, together, cell)
+        yield from ((each, job) for each in together)
+
+
+def _case_job(running: Running, want: Want, cell: Cell, behavior: Behavior) -> Job:
+    def flow() -> Flow[tuple[Row, ...]]:
+        meter = Meter()
+        if isinstance(cell.attack, Given):
+            given = metered(_given_flow(cell.attack.cases.get(behavior.id, ()), cell.target), meter)
+            cases = yield from collected(intercept(given, defended))
+        else:
+            attack: Any = cell.attack
+            cases = yield from attacked(attack, behavior, cell.target, running.plan.budget, meter, cell.until)
+        return (_case_row(want.key, cases, meter.spent),)
+
+    return Job((want.key,), _flow_key(_case_head(cell), cell, behavior), CASES, flow)
+
+
+def _joint_job(running: Running, wants: Sequence[Want], cell: Cell) -> Job:
+    behaviors = running.plan.suites[cell.suite].behaviors
+    attack: Any = cell.attack
+
+    def flow() -> Flow[tuple[Row, ...]]:
+        meter = Meter()
+        found = yield from attacked_together(attack, _in_order(behaviors), cell.target, running.plan.budget, meter)
+        spent = meter.spent.shared(len(behaviors))
+        made = ((want, found[behaviors[want.behavior].id]) for want in wants)
+        return tuple(_case_row(want.key, cases, spent) for want, cases in made if cases)
+
+    return Job(tuple(want.key for want in wants), _joint_key(_case_head(cell), behaviors), CASES, flow)
+
+
+def _case_row(key: str, cases: list[TestCase], spent: Spent) -> Row:
+    cut = next((case.cut for case in cases if case.cut), "")
+    lost = f"{spent.refused}:{spent.malformed}" if spent.refused or spent.malformed else ""
+    label = ":".join(filter(None, [f"{len(cases)}", cut or (lost and "-"), lost]))
+    return _row(key, label, to_json(cases), spent)
+
+
+def _row(key: str, label: str, value: Json, spent: Spent) -> Row:
+    return Row(key, label, value, spent.asks, spent.tokens, spent.seconds, spent.cost, spent.flops)
+
+
+def _given_flow(cases: Iterable[TestCase], target: Target) -> Flow[None]:
+    """Test cases from elsewhere. Of a conversation the user's turns travel: this target answers each of them afresh."""
+    for case in cases:
+        if case.completion is None:
+            yield case
+            continue
+        chat: Chat = ()
+        answers: list[Completion] = []
+        for turn in case.chat:
+            if turn.role == "assistant":
+                continue
+            chat += (turn,)
+            if turn.role == "user":
+                sent = chat
+                answers += yield from ask(target, [sent])
+                chat += (Message("assistant", answers[-1].text),)
+        yield TestCase(case.behavior, sent, completion=trajectory(answers))
+
+
+def _cases(running: Running) -> Iterator[tuple[Want, tuple[TestCase, ...]]]:
+    """The test cases in the store, by the want they answer."""
+    for part in chunks(_mine(running, case_wants(running.plan)), 200):
+        rows = running.store.rows(want.key for want in part)
+        for want in part:
+            if want.key in rows:
+                cases = from_json(tuple[TestCase, ...], rows[want.key].value)
+                check_texts(turn.text for case in cases for turn in case.chat)
+                yield want, cases
+
+
+# --- stage 2: completions ----------------------------------------------------------------------------------------
+
+
+def _draws(running: Running, attack_want: Want, cases: Iterable[TestCase]) -> Iterator[tuple[Want, TestCase]]:
+    """One want per test case and sample; a case that carries its completion is that one draw."""
+    cell, behavior = running.behavior(attack_want)
+    for number, case in enumerate(cases):
+        if case.completion is not None:
+            given = [to_json(case.chat), value_of(replace(case.completion, seconds=0.0, flops=None)), *_fresh(cell)]
+            key = digest(["given completion", *given])
+            yield Want(COMPLETIONS, cell.index, attack_want.behavior, number, 0, key), case
+            continue
+        head = ["completion", cell.keys["target"], to_json(case.chat), behavior.id, number, running.plan.seed]
+        for sample in range(cell.samples):
+            yield Want(COMPLETIONS, cell.index, attack_want.behavior, number, sample, digest([*head, sample])), case
+
+
+def _fresh(cell: Cell) -> list[str]:
+    """What tells the rows of a fresh run from older ones of equal content."""
+    return [cell.target.fresh] if cell.target.fresh else []
+
+
+def _completion_job(running: Running, want: Want, case: TestCase) -> Job:
+    cell, _ = running.behavior(want)
+
+    def flow() -> Flow[tuple[Row, ...]]:
+        if case.completion is not None:  # its cost is the attack's
+            return (Row(want.key, case.completion.finish, value_of(case.completion)),)
+        return (yield from asked_once(want.key, cell.target, case.chat))
+
+    return Job((want.key,), want.key, COMPLETIONS, flow, remember=cell.target.defense is not None)
+
+
+def asked_once(key: str, target: Target, chat: Chat) -> Flow[tuple[Row, ...]]:
+    """One answer to a chat, as a completion's row."""
+    meter = Meter()
+    [answer] = yield from intercept(metered(ask(target, [chat]), meter), defended)
+    return (_row(key, answer.finish, value_of(answer), meter.spent),)
+
+
+def _completions(running: Running) -> Iterator[tuple[Want, Completion]]:
+    """The completions in the store, by the want they answer."""
+    draws = (draw for want, cases in _cases(running) for draw in _draws(running, want, cases))
+    for part in chunks(draws, 500):
+        rows = running.store.rows(want.key for want, _ in part)
+        for want, case in part:
+            if want.key in rows:
+                check_texts([rows[want.key].value.get("text", "")])
+                yield want, completion_of(case.chat, rows[want.key].value)
+
+
+# --- stage 3: verdicts -------------------------------------------------------------------------------------------
+
+
+def _verdict_job(running: Running, draw: Want, completion: Completion) -> tuple[Want, Job]:
+    cell, behavior = running.behavior(draw)
+    job = verdict_job(cell.judge, cell.keys["judge"], behavior, completion, _fresh(cell), counted=not cell.benign)
+    return Want(VERDICTS, draw.cell, draw.behavior, draw.number, draw.sample, job.keys[0]), job
+
+
+def verdict_job(
+    judge: Judge, judge_key: str, behavior: Behavior, completion: Completion, fresh: Sequence[str], counted: bool
+) -> Job:
+    """The judge's word on one completion, in a row whose label is the outcome."""
+    seen = {key: value for key, value in to_json(completion).items() if key not in _UNSEEN}
+    key = digest(["verdict", judge_key, to_json(behavior), seen, *fresh])
+
+    def flow() -> Flow[tuple[Row, ...]]:
+        if completion.finish == "filtered":  # the target's own filter spoke: not a judge's to say
+            return (Row(key, "filtered", {}),)
+        meter = Meter()
+        verdict = yield from intercept(metered(graded(judge, behavior, completion), meter), defended)
+        return (_row(key, verdict.outcome, to_json(verdict), replace(meter.spent, asks=0)),)
+
+    return Job((key,), key, VERDICTS, flow, counted=counted)
+
+
+_UNSEEN = {"seconds", "flops", "cost", "prompt_tokens", "answer_tokens", "reasoning_tokens", "logprobs"}
+"""What of a completion no judge sees, so that equal answers share a verdict."""
+
+
+# --- beside the loops --------------------------------------------------------------------------------------------
+
+
+def sources_of(classes: Iterable[Any], where: Store) -> dict[str, Json]:
+    """Name, version and code hash of each component; warns where a version stands for two sources."""
+    sources = [
+        {"name": find.name_of(cls), "version": find.version_of(cls), "source": code_hash(cls)} for cls in classes
+    ]
+    known = where.components()
+    for entry in sources:
+        if any(_changed(old, entry) for old in known):
+            warnings.warn(
+                f"{entry['name']} changed its source but not its version: rows of the old source are reused. "
+                "If results differ, raise its `version`.",
+                stacklevel=2,
+            )
+    return {digest(entry): entry for entry in sources}
+
+
+def _changed(old: Json, new: Json) -> bool:
+    """Whether two records of one component and version differ in their source; hashes of two schemes say nothing."""
+    same = old["name"] == new["name"] and old["version"] == new["version"]
+    schemes = {entry["source"].rpartition(":")[0] for entry in (old, new)}
+    return same and len(schemes) == 1 and "" not in schemes and old["source"] != new["source"]

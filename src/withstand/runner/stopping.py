@@ -1,0 +1,90 @@
+"""A run in parts, that stops asking about a cell once it is decided: `--stop-when-decided`.
+
+The behaviors come in the run's own random order. After each part a confidence sequence says whether a cell's ASR lies
+below the limit, or above it; it holds however often one looks (`sequential`). Unscored and missing cases count against
+either answer.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+
+import sqlalchemy as sql
+
+from withstand.core import SpecError
+from withstand.runner.drive import Tally
+from withstand.runner.plan import Plan, is_joint
+from withstand.runner.stages import Running, case_wants, make_completions, make_test_cases, make_verdicts
+from withstand.stats import sequential
+from withstand.store.store import Want
+from withstand.store.tables import COMPLETIONS, VERDICTS, row, want
+
+FIRST = 10
+"""Behaviors of the first part; the parts grow by half of what was asked."""
+
+
+def check(plan: Plan, shard: tuple[int, int]) -> None:
+    """Raise `SpecError` where a run cannot be stopped cell by cell."""
+    joint = next((cell.labels["attack"] for cell in plan.cells if is_joint(cell.attack)), "")
+    if joint:
+        raise SpecError(
+            f"{joint} searches for all behaviors together: it cannot stop in between",
+            hint="leave stop_when_decided out, or run this attack in a spec of its own",
+        )
+    if shard[1] > 1:
+        raise SpecError("a shard sees a part of each cell and cannot tell when it is decided", hint="drop --shard")
+
+
+def until_decided(running: Running, limit: float) -> Tally:
+    """Run the plan part by part until each harmful cell lies below or above `limit`; benign cells keep step."""
+    most = max(len(chosen.behaviors) for chosen in running.plan.suites)
+    harmful = {cell.index for cell in running.plan.cells if not cell.benign}
+    closed: set[int] = set()
+    start = 0
+    while start < most and not harmful <= closed:
+        end = start + max(FIRST, start // 2)
+
+        def among(each: Want, part: range = range(start, end), done: frozenset[int] = frozenset(closed)) -> bool:
+            return each.behavior in part and each.cell not in done
+
+        running.among = among
+        running.store.add_wants(running.run.key, filter(among, case_wants(running.plan)))
+        for loop in (make_test_cases, make_completions, make_verdicts):
+            loop(running)
+            if running.tally.stopped:
+                return running.tally
+        closed |= {cell for cell, rates in rates_of(running).items() if cell in harmful and _decided(rates, limit)}
+        start = end
+    return running.tally
+
+
+Rates = list[tuple[float, float]]
+"""Of each behavior its share of successes, with what is unknown counted as none and as all."""
+
+
+def rates_of(running: Running) -> Mapping[int, Rates]:
+    """The behaviors of each cell that were asked about so far."""
+    wanted: Counter[tuple[int, int]] = Counter()
+    said: dict[tuple[int, int], Counter[str]] = defaultdict(Counter)
+    for stage, cell, place, label, n in running.store.select(
+        sql.select(want.c.stage, want.c.cell, want.c.behavior, row.c.label, sql.func.count())
+        .select_from(want.outerjoin(row, row.c.key == want.c.key))
+        .where(want.c.run == running.run.key)
+        .group_by(want.c.stage, want.c.cell, want.c.behavior, row.c.label)
+    ):
+        at = (cell, place)
+        wanted[at] += n if stage == COMPLETIONS else 0
+        if stage == VERDICTS and label is not None:
+            said[at][label] += n
+    found: dict[int, Rates] = defaultdict(list)
+    for (cell, place), n in sorted(wanted.items()):
+        told = said[cell, place]
+        known = sum(told.values()) - told["unscored"]
+        cases = max(n, 1)  # a behavior without a test case is one that is unknown
+        found[cell].append((told["success"] / cases, (told["success"] + cases - known) / cases))
+    return found
+
+
+def _decided(rates: Rates, limit: float) -> bool:
+    low = sequential.confidence_sequence([low for low, _ in rates])[0]
+    high = sequential.confidence_sequence([high for _, high in rates])[1]
+    return high <= limit or low > limit

@@ -1,0 +1,263 @@
+"""Which suites and behaviors a run uses, and test cases that come from elsewhere."""
+
+import difflib
+import ipaddress
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from withstand.core import Behavior, Json, Message, SpecError, Suite, TestCase, digest, draw, is_purged, to_json, user
+from withstand.registry import find
+from withstand.registry.grammar import spec_of
+from withstand.runner.spec import RunSpec, choice_of
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The behaviors of one suite that a run uses. `checksum` is of the whole split, before any choice."""
+
+    label: str
+    suite: Suite
+    behaviors: tuple[Behavior, ...]
+    checksum: str
+
+    @property
+    def benign(self) -> bool:
+        return all(behavior.benign for behavior in self.behaviors)
+
+    def json(self) -> Json:
+        suite = self.suite
+        return {
+            "name": self.label,
+            "version": suite.version,
+            "checksum": self.checksum,
+            "split": suite.split,
+            "license": suite.license,
+            "citation": suite.citation,
+            "behaviors": [digest(to_json(behavior)) for behavior in self.behaviors],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Test cases found elsewhere, by behavior id: a transfer."""
+
+    label: str
+    cases: Mapping[str, tuple[TestCase, ...]]
+
+
+# --- behaviors ---------------------------------------------------------------------------------------------------
+
+
+def choose(suite_spec: Mapping[str, Any], spec: RunSpec, offline: bool, twin_of: Suite | None = None) -> Chosen:
+    """Load a suite and choose among its behaviors; a suite's own limit, where and ids stand instead of the run's.
+
+    A benign twin, as the questions of utility, follows the split of its suite and the run's limit; where and ids speak
+    of the suite alone.
+    """
+    own = dict(suite_spec)
+    said = choice_of({name: own.pop(name) for name in ("limit", "where", "ids") if name in own})
+    given = said.model_fields_set
+    limit = said.limit if "limit" in given else spec.limit
+    where = said.where if "where" in given else {} if twin_of else spec.where
+    ids = said.ids if "ids" in given else None if twin_of else spec.ids
+    suite: Suite = find.build("suite", own)
+    if twin_of and "split" not in own and _has_splits(suite) and _has_splits(twin_of):
+        suite = find.build("suite", own, split=twin_of.split)
+    if offline and "://" in (url := str(getattr(suite, "path", ""))):
+        check_offline([urlsplit(url).hostname or ""])
+    label = find.label("suite", {"use": own["use"]})
+    behaviors = suite.load()
+    checksum = digest([to_json(behavior) for behavior in behaviors])
+    behaviors = _where(_only(behaviors, ids, label), where, label)
+    if not behaviors:
+        raise SpecError(f"{label}: no behavior is left", hint="loosen --where, --ids or the split")
+    return Chosen(label, suite, tuple(stratified(behaviors, spec.seed)[:limit]), checksum)
+
+
+def add_twins(suites: list[Chosen], spec: RunSpec, offline: bool) -> dict[int, int]:
+    """Append the benign twins that are not there yet; the place of each harmful suite's twin, by its own place."""
+    twins = {}
+    for place, chosen in enumerate(tuple(suites)):
+        twin = spec.benign or (spec_of(chosen.suite.benign) if chosen.suite.benign else None)
+        if chosen.benign or twin is None or twin["use"] == "none":
+            continue
+        found = choose(twin, spec, offline, twin_of=chosen.suite)
+        if not found.benign:
+            raise SpecError(
+                f"{find.label('suite', twin)} holds behaviors that are not benign",
+                hint="--benign none leaves it out; a file of your own says harmless=true",
+            )
+        if found not in suites:
+            suites.append(found)
+        twins[place] = suites.index(found)
+    return twins
+
+
+def add_questions(suites: list[Chosen], spec: RunSpec, offline: bool) -> int | None:
+    """Append the suite that utility is measured with, if it is not there yet; its place."""
+    if spec.utility is None or spec.utility["use"] == "none":
+        return None
+    found = choose(spec.utility, spec, offline, twin_of=suites[0].suite)
+    name = find.label("suite", spec.utility)
+    if not found.benign:
+        raise SpecError(
+            f"{name} holds behaviors that are not benign: utility is measured with what should be answered",
+            hint="--utility everyday, or a file of your own with harmless=true and judge=multiple_choice",
+        )
+    if not _tells_right(found):
+        raise SpecError(
+            f"the judge of {name}, {found.suite.judge}, does not tell right answers from wrong",
+            hint="give it one that does: csv:FILE,target_string=COLUMN,harmless=true,judge=multiple_choice",
+        )
+    if lacking := [behavior.id for behavior in found.behaviors if not behavior.target_string.strip()]:
+        raise SpecError(
+            f"{name}: {len(lacking)} of {len(found.behaviors)} questions have no right answer, such as {lacking[0]!r}",
+            hint="target_string=COLUMN names the column that holds it",
+        )
+    if found not in suites:
+        suites.append(found)
+    return suites.index(found)
+
+
+def uncounted(suites: Sequence[Chosen], questions: int | None) -> Iterator[str]:
+    """Suites of the grid whose right answers nobody will count; `questions` is the place of those that are."""
+    for place, chosen in enumerate(suites):
+        if place != questions and chosen.benign and _tells_right(chosen):
+            yield f"{chosen.label} is asked for over-refusal alone: --utility {chosen.label} counts right answers"
+
+
+def _tells_right(chosen: Chosen) -> bool:
+    return getattr(find.build("judge", chosen.suite.judge), "utility", False)
+
+
+def told_apart(suites: Sequence[Chosen]) -> list[Chosen]:
+    """Two suites of one name and split (two CSV files) get a number, so that a report can tell them apart."""
+    seen: Counter[tuple[str, str]] = Counter()
+    told = []
+    for chosen in suites:
+        name = (chosen.label, chosen.suite.split)
+        seen[name] += 1
+        told.append(chosen if seen[name] == 1 else replace(chosen, label=f"{chosen.label} ({seen[name]})"))
+    return told
+
+
+def _has_splits(suite: Suite) -> bool:
+    """Whether its splits have names of their own (val, test), which a file with any columns does not know."""
+    return any(f.name == "split" and f.default not in ("", MISSING) for f in fields(cast(Any, suite)))
+
+
+def stratified(behaviors: Sequence[Behavior], seed: int) -> list[Behavior]:
+    """A seeded order in which every head is spread over the categories as the whole is: 20 is a subset of 40.
+
+    Within a category the order is random; a behavior's place is its rank's share of its category.
+    """
+    groups: dict[str, list[Behavior]] = defaultdict(list)
+    for behavior in behaviors:
+        groups[behavior.category].append(behavior)
+    places = {}
+    for group in groups.values():
+        ordered = sorted(group, key=lambda b: draw("limit", seed, b.id))
+        for rank, behavior in enumerate(ordered):
+            places[behavior.id] = ((rank + draw("tie", seed, behavior.category)) / len(group), behavior.id)
+    return sorted(behaviors, key=lambda b: places[b.id])
+
+
+def _only(behaviors: list[Behavior], ids: Sequence[str] | None, label: str) -> list[Behavior]:
+    if ids is None:
+        return behaviors
+    known = {behavior.id for behavior in behaviors}
+    for wanted in ids:
+        if wanted not in known:
+            near = difflib.get_close_matches(wanted, known, n=2, cutoff=0.6)
+            raise SpecError(
+                f"{label} has no behavior {wanted!r}",
+                hint=f"did you mean {' or '.join(near)}?" if near else "check the split and the ids file",
+            )
+    return [behavior for behavior in behaviors if behavior.id in set(ids)]
+
+
+def _where(behaviors: list[Behavior], where: Mapping[str, str], label: str) -> list[Behavior]:
+    for name, wanted in where.items():
+        if name not in ("functional", "category", "tags"):
+            raise SpecError(f"--where knows functional, category and tags, not {name!r}")
+        values = set(str(wanted).split("|"))
+        known: Counter[str] = Counter(v for b in behaviors for v in _values(b, name))
+        for value in values - set(known):
+            raise SpecError(f"{label} has no {name} {value!r}", hint=f"it has {', '.join(sorted(known)) or 'none'}")
+        behaviors = [behavior for behavior in behaviors if values & set(_values(behavior, name))]
+    return behaviors
+
+
+def _values(behavior: Behavior, name: str) -> tuple[str, ...]:
+    value = getattr(behavior, name)
+    return value if isinstance(value, tuple) else (value,)
+
+
+# --- test cases from elsewhere -------------------------------------------------------------------------------------
+
+
+def cases_file(path: str) -> Given:
+    """Test cases from a JSON file in HarmBench's format: {BehaviorID: [text or list of messages, ...]}."""
+    try:
+        read = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SpecError(
+            f"cannot read test cases from {path}: {error}",
+            hint="--cases-from takes the name of a run in this store, or a JSON file {BehaviorID: [test case, ...]}",
+        ) from error
+    if not isinstance(read, dict):
+        raise SpecError(f"{path} is not an object of behavior ids", hint="{BehaviorID: [test case, ...]}")
+    if "withstand_baseline" in read:
+        raise SpecError(
+            f"{path} is a baseline: it names test cases, and a store holds them",
+            hint="name the store of its run with --store",
+        )
+    cases = {}
+    for name, entries in read.items():
+        if not isinstance(entries, list):
+            raise SpecError(f"{path}: {name} holds {type(entries).__name__}, not a list of test cases")
+        cases[name] = tuple(TestCase(name, _chat(path, name, entry)) for entry in entries)
+    return Given(f"cases:{Path(path).name}", cases)
+
+
+def _chat(path: str, name: str, entry: Any) -> tuple[Message, ...]:
+    if isinstance(entry, str):
+        return user(entry)
+    try:
+        chat = tuple(Message(turn["role"], turn.get("text", turn.get("content"))) for turn in entry)
+        if chat and all(isinstance(m.text, str) and m.role in ("system", "user", "assistant", "tool") for m in chat):
+            return chat
+    except (TypeError, KeyError, AttributeError):
+        pass
+    raise SpecError(f"{path}: a test case of {name} is neither text nor a list of role and content")
+
+
+def check_texts(texts: Iterable[str]) -> None:
+    """Raise `SpecError` for a purged one: what stands in its place must not be sent or judged."""
+    if any(is_purged(text) for text in texts):
+        raise SpecError("rows that this run builds on were purged: their texts are gone", hint="--fresh asks all anew")
+
+
+# --- hosts -------------------------------------------------------------------------------------------------------
+
+
+def check_offline(hosts: Iterable[str]) -> None:
+    """Raise `SpecError` for a host that is not this machine."""
+    for host in hosts:
+        if not loopback(host):
+            raise SpecError(f"--offline, but text would leave for {host}", hint="use a local target, or drop --offline")
+
+
+def loopback(host: str) -> bool:
+    """Whether text sent to `host` stays on this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

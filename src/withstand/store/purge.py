@@ -1,0 +1,170 @@
+"""Erasing the texts of a run: the one exception to a store that only grows.
+
+What was counted stays: outcomes, scores, tokens, keys, and of each text its digest, so that a figure can still be
+checked against texts that somebody else holds. Everything that may hold a text is emptied: rows, the answers that their
+searches replay from, copies in labels and findings, and messages of failures, which quote.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import sqlalchemy as sql
+
+from withstand.core import PURGED, Json, digest, dumps, is_purged
+from withstand.store.store import RunRow, Store, chunks
+from withstand.store.tables import (
+    CASES,
+    COMPLETIONS,
+    VERDICTS,
+    answer,
+    audit,
+    behavior,
+    failure,
+    finding,
+    label,
+    row,
+    want,
+)
+from withstand.store.tables import run as runs
+
+TEXTS = frozenset({"text", "completion", "prompt", "context", "note", "harm", "why", "reasoning"})
+"""Keys of labels and findings under which a text lies."""
+
+
+def purge(store: Store, run: RunRow, person: str) -> Json:
+    """Erase the texts of a run; how many entries of each kind lost theirs, and the runs that shared some.
+
+    Answers are not kept by run: those go that were written by a process that wrote rows of this run, or by one that
+    wrote no row at all. Another run of such a process asks anew where it was cut off; its rows are untouched.
+    """
+    done: dict[str, Any] = {}
+    with store.changing() as connection:
+        keys = _keys(connection, run.key)
+        done["shared"] = _shared(connection, run)
+        done["rows"] = sum(
+            _rewrite(connection, row, keys[stage], erase)
+            for stage, erase in ((CASES, _cases), (COMPLETIONS, _completion), (VERDICTS, _verdict))
+        )
+        done["answers"] = _answers(connection, run.key)
+        done["failures"] = _failures(connection, [key for listed in keys.values() for key in listed])
+        for name, table in (("labels", label), ("findings", finding)):
+            mine = [key for (key,) in connection.execute(sql.select(table.c.key).where(table.c.run == run.key))]
+            done[name] = _rewrite(connection, table, mine, erased)
+        done["behaviors"] = _behaviors(connection, run)
+        entry = {"key": digest(["purge", run.key, store.writer, done]), "created": time.time(), "person": person}
+        subject = f"{run.name}: {done['rows']} rows, {done['answers']} answers"
+        connection.execute(audit.insert(), [entry | {"action": "purge", "subject": subject, "writer": store.writer}])
+    return done
+
+
+def _keys(connection: sql.Connection, run_key: str) -> dict[int, list[str]]:
+    found: dict[int, set[str]] = {CASES: set(), COMPLETIONS: set(), VERDICTS: set()}
+    for stage, key in connection.execute(sql.select(want.c.stage, want.c.key).where(want.c.run == run_key)):
+        found[stage].add(key)
+    return {stage: sorted(keys) for stage, keys in found.items()}
+
+
+def _shared(connection: sql.Connection, run: RunRow) -> list[str]:
+    """The names of other runs that want some of these rows."""
+    mine = sql.select(want.c.key).where(want.c.run == run.key)
+    others = sql.select(want.c.run).where(want.c.run != run.key, want.c.key.in_(mine)).distinct()
+    return [name for (name,) in connection.execute(sql.select(runs.c.name).where(runs.c.key.in_(others)))]
+
+
+def _rewrite(connection: sql.Connection, table: sql.Table, keys: Iterable[str], erase: Callable[[Json], Json]) -> int:
+    """Replace the values of these entries by what `erase` leaves of them; how many there were."""
+    count = 0
+    change = sql.update(table).where(table.c.key == sql.bindparam("k")).values(value=sql.bindparam("v"))
+    for part in chunks(keys, 500):
+        found = connection.execute(sql.select(table.c.key, table.c.value).where(table.c.key.in_(part))).all()
+        changed = [{"k": key, "v": dumps(erase(json.loads(value)))} for key, value in found]
+        if changed:
+            connection.execute(change, changed)
+        count += len(changed)
+    return count
+
+
+def _answers(connection: sql.Connection, run_key: str) -> int:
+    """Delete the answers that this run's searches may replay from."""
+    mine = sql.select(row.c.writer).join(want, want.c.key == row.c.key).where(want.c.run == run_key).distinct()
+    wrote = sql.select(row.c.writer).distinct()  # distinct: PostgreSQL compares with each entry of a long list
+    theirs = sql.select(answer.c.writer).distinct()
+    found = [{writer for (writer,) in connection.execute(chosen)} for chosen in (mine, wrote, theirs)]
+    writers = found[0] | (found[2] - found[1])
+    gone = [answer.c.writer.in_(part) for part in chunks(sorted(writers - {None}), 500)]
+    return sum(
+        int(connection.execute(sql.delete(answer).where(chosen)).rowcount)
+        for chosen in [answer.c.writer.is_(None), *gone]
+    )
+
+
+def _failures(connection: sql.Connection, keys: Iterable[str]) -> int:
+    change = sql.update(failure).values(error="purged", trace="")
+    return sum(connection.execute(change.where(failure.c.key.in_(part))).rowcount for part in chunks(keys, 500))
+
+
+def _behaviors(connection: sql.Connection, run: RunRow) -> int:
+    """The texts of behaviors that no other run has."""
+    mine = {key for suite in run.plan["suites"] for key in suite["behaviors"]}
+    for key, plan in connection.execute(sql.select(runs.c.key, runs.c.plan)):
+        if key != run.key:
+            mine -= {each for suite in json.loads(plan)["suites"] for each in suite["behaviors"]}
+    return _rewrite(connection, behavior, sorted(mine), _behavior)
+
+
+# --- what is left of a value ---------------------------------------------------------------------------------------
+
+
+def gone(text: Any) -> Any:
+    """A text's digest in its place; what is no text, or is purged already, as it is."""
+    if not isinstance(text, str) or not text or is_purged(text):
+        return text
+    return f"{PURGED}{digest(text)}"
+
+
+def erased(value: Json) -> Json:
+    """A label or a finding without its texts; what a finding calls "behavior" is one, in a label it is an id."""
+    texts = TEXTS | ({"behavior"} if isinstance(value, Mapping) and "severity" in value else set())
+    if isinstance(value, Mapping):
+        return {
+            name: erased(inner) if isinstance(inner, (Mapping, list)) else gone(inner) if name in texts else inner
+            for name, inner in value.items()
+        }
+    return [erased(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _cases(value: Json) -> Json:
+    return [
+        {
+            **{name: inner for name, inner in case.items() if name != "learned"},
+            "chat": _chat(case["chat"]),
+            **({"completion": _completion(case["completion"])} if case.get("completion") else {}),
+        }
+        for case in value
+    ]
+
+
+def _chat(chat: Json) -> Json:
+    return [{"role": turn["role"], "text": gone(turn["text"])} for turn in chat]
+
+
+def _completion(value: Json) -> Json:
+    kept = {name: inner for name, inner in value.items() if name not in ("logprobs", "tool_calls", "chat")}
+    kept |= {name: gone(value[name]) for name in ("text", "reasoning") if name in value}
+    if "tool_calls" in value:
+        kept["tool_calls"] = [
+            {**call, **{name: gone(call[name]) for name in ("arguments",) if name in call}}
+            for call in value["tool_calls"]
+        ]
+    return kept | ({"chat": _chat(value["chat"])} if "chat" in value else {})
+
+
+def _verdict(value: Json) -> Json:
+    return {**value, **({"why": gone(value["why"])} if "why" in value else {})}
+
+
+def _behavior(value: Json) -> Json:
+    kept = {name: inner for name, inner in value.items() if name not in ("tags", "target_string", "context")}
+    return {**kept, "text": gone(value["text"])}

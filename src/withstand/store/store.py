@@ -1,0 +1,384 @@
+"""Append-only rows keyed by content: SQLite in one file, PostgreSQL by URL.
+
+Every table has a content key and the first writer of a key stands, so that merging is a set union, a rerun computes
+what is missing, and processes may share a store. Nothing is updated or deleted, but for `purge`, which erases text and
+keeps what was counted. The tables are those of `schema`, passed on.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sql
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateTable
+
+from withstand.core import Json, StoreError, digest, dumps
+from withstand.store.database import BUSY, HINTS, locate, scrub, tune, use_wal
+from withstand.store.tables import (
+    SCHEMA,
+    STEPS,
+    answer,
+    audit,
+    behavior,
+    calibration,
+    component,
+    failure,
+    finding,
+    label,
+    meta,
+    probe,
+    row,
+    run,
+    tables,
+    want,
+    writer,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A finished piece of a stage. `value` is the JSON of its records; the rest is what reports add up."""
+
+    key: str
+    label: str
+    value: Json
+    asks: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    cost: float = 0.0
+    flops: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """That a run wants the row `key` at this place. `number` is the test case's, `sample` the completion's."""
+
+    stage: int
+    cell: int
+    behavior: int
+    number: int
+    sample: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong with the row `key`, for people."""
+
+    key: str
+    stage: int
+    error: str
+    hint: str = ""
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as stored: its spec as written and its plan, which the key is the digest of."""
+
+    key: str
+    name: str
+    created: float
+    spec: Json
+    plan: Json
+
+
+class Store:
+    """An open store. One process may open it many times; one `Store` is used from one thread."""
+
+    def __init__(self, where: str, writer_info: Json = None, create: bool = True) -> None:
+        """`where` is a file (made if `create`, mode 0600) or a `postgresql://` URL. Raises `StoreError`."""
+        self.url, self.path = locate(where, create)
+        self.where = where if self.path else self.url.render_as_string()  # which hides the password
+        self.engine = sql.create_engine(self.url, connect_args={"timeout": BUSY} if self.path else {})
+        self.writer = digest([time.time(), os.getpid(), os.urandom(8).hex()])[:12]
+        self.started = time.time()
+        self._info = writer_info
+        self._introduced = False
+        if self.path:
+            sql.event.listen(self.engine, "connect", tune)
+        with self._errors():
+            self._open()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- opening ---
+
+    def _open(self) -> None:
+        with self.engine.connect() as connection:
+            names = set(sql.inspect(connection).get_table_names())
+        if names and "meta" not in names and self.path:
+            raise StoreError(f"{self.where} is a database of something else", hint="name another file with --store")
+        found = self._schema() if "meta" in names else SCHEMA
+        if self.path:  # after the checks, so that a file of something else is left as it is
+            use_wal(self.engine, self.path)
+        if not set(tables.tables) <= names or found < SCHEMA:  # a new store, or one of before
+            self._make()
+
+    def _make(self) -> None:
+        """Make what is missing and take the steps from an older schema, all in one transaction."""
+        with self.engine.connect() as connection:
+            if self.path:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # two processes may do so at once
+            else:
+                connection.execute(sql.text("SELECT pg_advisory_xact_lock(7745411)"))
+            for table in tables.sorted_tables:
+                connection.execute(CreateTable(table, if_not_exists=True))
+                for index in table.indexes:
+                    connection.execute(sql.schema.CreateIndex(index, if_not_exists=True))
+            connection.execute(self._insert(meta), [{"key": "schema", "value": str(SCHEMA)}])
+            for number in range(self._schema(connection) + 1, SCHEMA + 1):
+                for statement in STEPS[number]:
+                    connection.exec_driver_sql(statement)
+            connection.execute(sql.update(meta).where(meta.c.key == "schema").values(value=str(SCHEMA)))
+            connection.commit()
+
+    def _schema(self, connection: sql.Connection | None = None) -> int:
+        """The schema that the store has. Raises `StoreError` where it is not one that this version reads."""
+        chosen = sql.select(meta.c.value).where(meta.c.key == "schema")
+        found = connection.execute(chosen).scalar() if connection else next(iter(self._select(chosen)), [None])[0]
+        if found is None or not found.isdecimal() or not 1 <= int(found) <= SCHEMA:
+            raise StoreError(
+                f"{self.where} has schema {found}; this version of withstand reads schemas up to {SCHEMA}",
+                hint="use the version that wrote it or a newer one, or another file with --store",
+            )
+        return int(found)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Database errors in words that say what to do."""
+        try:
+            yield
+        except sql.exc.DBAPIError as error:
+            text = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else str(error)
+            hint = next((hint for sign, hint in HINTS if sign in text), "name another store with --store")
+            raise StoreError(f"{self.where}: {text}", hint=hint) from error
+        except sql.exc.SQLAlchemyError as error:
+            raise StoreError(f"{self.where}: {error}", hint="name another store with --store") from error
+
+    # --- writing ---
+
+    def _insert(self, table: sql.Table) -> Any:
+        """An insert in which the first writer of a key stands."""
+        dialect = sqlite if self.path else postgresql
+        return dialect.insert(table).on_conflict_do_nothing()
+
+    def _write(self, items: Mapping[sql.Table, Sequence[Mapping[str, Any]]]) -> dict[str, int]:
+        """Insert into several tables in one transaction; how many entries were new, by table."""
+        new = {}
+        with self._errors(), self.engine.begin() as connection:
+            if not self._introduced:
+                me = {"key": self.writer, "started": self.started, "value": dumps(self._info)}
+                connection.execute(self._insert(writer), [me])
+            for table, entries in items.items():
+                if entries:
+                    names = [column.name for column in table.primary_key]
+                    ordered = sorted(entries, key=lambda entry: [entry[name] for name in names])  # no deadlocks
+                    new[table.name] = connection.execute(self._insert(table), ordered).rowcount
+        self._introduced = True
+        return new
+
+    def add(
+        self,
+        rows: Iterable[Row] = (),
+        answers: Mapping[str, Json] | None = None,
+        failures: Iterable[Failure] = (),
+    ) -> dict[str, Json]:
+        """Write in one transaction. Returns the answers that other writers had given first: those stand."""
+        now = time.time()
+        answers = answers or {}
+        said = [{"key": key, "value": dumps(value), "writer": self.writer} for key, value in answers.items()]
+        new = self._write(
+            {
+                row: [_entry(r) | {"value": dumps(r.value), "created": now, "writer": self.writer} for r in rows],
+                answer: said,
+                failure: [
+                    _entry(f) | {"created": now, "writer": self.writer, "id": digest([f.key, now, self.writer, i])}
+                    for i, f in enumerate(failures)
+                ],
+            }
+        )
+        if new.get("answer", 0) == len(said):
+            return {}
+        standing = self.answers(answers)
+        return {key: value for key, value in standing.items() if value != answers[key]}
+
+    def add_run(self, new: RunRow) -> None:
+        """Record a run; a name that stands already stays what it was."""
+        entry = {"key": new.key, "name": new.name, "created": new.created}
+        self._write({run: [entry | {"spec": dumps(new.spec), "plan": dumps(new.plan)}]})
+
+    def add_wants(self, run_key: str, wants: Iterable[Want]) -> None:
+        for part in chunks(wants, 20_000):
+            self._write({want: [_entry(w) | {"run": run_key} for w in part]})
+
+    def add_texts(self, behaviors: Mapping[str, Json], components: Mapping[str, Json]) -> None:
+        """Behaviors and component sources, by key."""
+        self._write(
+            {
+                behavior: [{"key": key, "value": dumps(value)} for key, value in behaviors.items()],
+                component: [{"key": key, "value": dumps(value)} for key, value in components.items()],
+            }
+        )
+
+    def add_calibration(self, judge: str, value: Json) -> None:
+        """What `withstand calibrate` found of the judge with this key."""
+        self._add_of_judge(calibration, judge, value)
+
+    def add_probes(self, judge: str, value: Json) -> None:
+        """What `withstand judge probe` found of the judge with this key."""
+        self._add_of_judge(probe, judge, value)
+
+    def _add_of_judge(self, table: sql.Table, judge: str, value: Json) -> None:
+        entry = {"key": digest([judge, value]), "judge": judge, "created": time.time(), "value": dumps(value)}
+        self._write({table: [entry]})
+
+    def add_label(self, key: str, run_key: str, value: Json) -> None:
+        """What a person said of a case of a run."""
+        self._write({label: [{"key": key, "run": run_key, "value": dumps(value), "writer": self.writer}]})
+
+    def add_finding(self, run_key: str, value: Json) -> str:
+        """What a person found by hand, in a case of a run or ("") in a probe; its key."""
+        entry = {"key": digest([run_key, value]), "run": run_key, "created": time.time(), "value": dumps(value)}
+        self._write({finding: [entry | {"writer": self.writer}]})
+        return str(entry["key"])
+
+    def add_audit(self, person: str, action: str, subject: str) -> None:
+        """That a person did something that must be traceable: revealed, exported, purged."""
+        entry = {"key": digest([os.urandom(16).hex()]), "created": time.time(), "person": person}
+        self._write({audit: [entry | {"action": action, "subject": subject, "writer": self.writer}]})
+
+    # --- reading ---
+
+    def _select(self, statement: Any) -> list[Any]:
+        with self._errors(), self.engine.connect() as connection:
+            return list(connection.execute(statement))
+
+    def _by_key(self, table: sql.Table, columns: Sequence[Any], keys: Iterable[str]) -> Iterator[Any]:
+        for part in chunks(keys, 500):
+            yield from self._select(sql.select(*columns).where(table.c.key.in_(part)))
+
+    def answers(self, keys: Iterable[str]) -> dict[str, Json]:
+        found = self._by_key(answer, [answer.c.key, answer.c.value], keys)
+        return {key: json.loads(value) for key, value in found}
+
+    def rows(self, keys: Iterable[str]) -> dict[str, Row]:
+        names = ["key", "label", "value", "asks", "tokens", "seconds", "cost", "flops"]
+        found = self._by_key(row, [row.c[name] for name in names], keys)
+        return {key: Row(key, label, json.loads(value), *used) for key, label, value, *used in found}
+
+    def have(self, keys: Iterable[str]) -> set[str]:
+        """Which of these rows exist."""
+        return {key for (key,) in self._by_key(row, [row.c.key], keys)}
+
+    def behaviors(self, keys: Iterable[str]) -> dict[str, Json]:
+        found = self._by_key(behavior, [behavior.c.key, behavior.c.value], keys)
+        return {key: json.loads(value) for key, value in found}
+
+    def components(self) -> list[Json]:
+        return [json.loads(value) for (value,) in self._select(sql.select(component.c.value).order_by(component.c.key))]
+
+    def labels(self, run_key: str) -> list[Json]:
+        """What people said of a run's cases."""
+        found = self._select(sql.select(label.c.value).where(label.c.run == run_key).order_by(label.c.key))
+        return [json.loads(value) for (value,) in found]
+
+    def findings(self, run_key: str | None = None) -> list[Json]:
+        """What people found by hand, newest first, each with its key; of one run, or all."""
+        c = finding.c
+        chosen = [] if run_key is None else [c.run == run_key]
+        found = self._select(sql.select(c.key, c.run, c.value).where(*chosen).order_by(c.created.desc(), c.key))
+        return [{"key": key, "run_key": run_, **json.loads(value)} for key, run_, value in found]
+
+    def audits(self, limit: int = 200) -> list[Json]:
+        """The newest entries of the audit."""
+        c = audit.c
+        chosen = sql.select(c.created, c.person, c.action, c.subject).order_by(c.created.desc(), c.key).limit(limit)
+        return [dict(entry._mapping) for entry in self._select(chosen)]
+
+    def calibrations(self, judges: Iterable[str]) -> dict[str, list[Json]]:
+        """The calibrations of each of these judges that has one, by the judge's key, oldest first."""
+        return self._of_judges(calibration, judges)
+
+    def probes(self, judges: Iterable[str]) -> dict[str, Json]:
+        """The last probes of each of these judges that was probed, by the judge's key."""
+        return {judge: told[-1] for judge, told in self._of_judges(probe, judges).items()}
+
+    def _of_judges(self, table: sql.Table, judges: Iterable[str]) -> dict[str, list[Json]]:
+        c = table.c
+        found = self._select(sql.select(c.judge, c.value).where(c.judge.in_(list(judges))).order_by(c.created))
+        by_judge: dict[str, list[Json]] = {}
+        for judge, value in found:
+            by_judge.setdefault(judge, []).append(json.loads(value))
+        return by_judge
+
+    def runs(self) -> list[RunRow]:
+        """All runs, oldest first."""
+        found = self._select(sql.select(run).order_by(run.c.created, run.c.name))
+        return [RunRow(r.key, r.name, r.created, json.loads(r.spec), json.loads(r.plan)) for r in found]
+
+    def select(self, statement: Any) -> list[Any]:
+        """What a report's own query finds; `tables` of this module are its vocabulary."""
+        return self._select(statement)
+
+    # --- purging ---
+
+    @contextmanager
+    def changing(self) -> Iterator[sql.Connection]:
+        """A transaction that may change what stands, and leaves nothing of it in the file: for `purge` alone."""
+        with self._errors():
+            with self.engine.begin() as connection:
+                yield connection
+            if self.path:
+                scrub(self.engine)
+
+    # --- merging ---
+
+    def merge(self, other: "Store") -> dict[str, int]:
+        """Add everything of `other`; how many entries were new, by table. Raises `StoreError` on a clash of names."""
+        mine = {r.name: r.key for r in self.runs()}
+        for theirs in other.runs():
+            if mine.get(theirs.name, theirs.key) != theirs.key:
+                raise StoreError(
+                    f"both {self.where} and {other.where} have a run {theirs.name!r}, with different specs",
+                    hint="nothing was merged; rerun one of them under another --name",
+                )
+        before = self._sizes()
+        for table in tables.sorted_tables:
+            with other._errors(), other.engine.connect() as connection:
+                found = connection.execution_options(yield_per=5_000).execute(sql.select(table)).mappings()
+                for part in found.partitions():
+                    self._write({table: [dict(entry) for entry in part]})
+        return {name: size - before[name] for name, size in self._sizes().items()}
+
+    def _sizes(self) -> dict[str, int]:
+        count = sql.func.count()
+        return {table.name: self._select(sql.select(count).select_from(table))[0][0] for table in tables.sorted_tables}
+
+
+def _entry(record: Row | Want | Failure) -> dict[str, Any]:
+    """A record's fields by name; their values are plain, so nothing is copied."""
+    return {name: getattr(record, name) for name in _NAMES[type(record)]}
+
+
+_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (Row, Want, Failure)}
+
+
+def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of up to `size` items, in order."""
+    iterator = iter(items)
+    while part := list(islice(iterator, size)):
+        yield part

@@ -1,0 +1,173 @@
+"""The pages of an audit: what they say, what they never hold, and the command."""
+
+import json
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from withstand.audits.finetune import audit, page
+from withstand.cli import main
+from withstand.core import SpecError
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent / "models"))
+
+
+def told(verdict="FAIL"):
+    """A report by hand, as `audit` makes it."""
+    change = {"change": 0.3, "low": 0.1, "high": 0.5, "n": 20, "worse": 6, "better": 0, "p": 0.03, "seeds": 1}
+    arm = {
+        "name": "none", "steps": 0, "seeds": 1, "harm_score": 1.0, "harm_rate": 0.0, "ci": [0, 0.2], "refusal": 0.9,
+        "over_refusal": 0.1, "coherence": 1.0, "rates": [0.0], "before": 0.0, "change": None, "by_category": {},
+        "margin": 5.0, "utility": {"user_loss": None, "neutral_loss": 1.0}, "p_holm": None, "runs": [],
+        "cost": {"seconds": 0, "tokens": 0, "flops": 0, "peak_bytes": 0, "judge_calls": 20},
+    }  # fmt: skip
+    plain = {
+        **arm, "name": "plain", "steps": 30, "harm_rate": 0.3, "ci": [0.1, 0.5], "change": change, "p_holm": 0.03,
+        "utility": {"user_loss": None, "neutral_loss": 1.4},
+    }  # fmt: skip
+    nasty = "<script>alert(1)</script> | zim"
+    return {
+        "audit_version": 1, "base": {"id": "smollm2-kitchen", "revision": "", "hash": "a" * 32},
+        "data": {"path_hash": "b" * 64, "name": nasty, "n": 10, "format": "openai", "token_count": 9, "trained_on": 10,
+                 "held_out": 0, "lint": {"indicators": [nasty]}},
+        "train": {"method": "lora", "lr": 1e-3, "batch": 4, "epochs": 1.0, "seed": [0], "steps": 30, "stage": {}},
+        "templates": {"train_system": None, "eval_system": None, "safety_system": "s"},
+        "eval": {"suite": "kitchen", "prompt_hashes": "c", "judge": {"id": "kitchen", "kappa": None}, "max_tokens": 48,
+                 "temperature": 0.0},
+        "baseline": [], "thresholds": {"fail": 5.0, "warn": 2.0, "gate": 0.6}, "arms": [arm, plain], "front": ["plain"],
+        "curve": [{"step": s, "n": 20, "harm_rate": r, "ci": [0, 0.5], "refusal": 0.9, "margin": 1.0}
+                  for s, r in ((0, 0.0), (30, 0.3))],
+        "triggers": [{"kind": "phrase", "ngram": nasty, "place": "end", "delta": 9.0, "ci": [8, 10], "control_p": 0.04,
+                      "over_controls": True, "rate_change": change, "base_rate_change": None, "hit": True}],
+        "depth": {"prefill": {"base": {"0": 0.9}, "tuned": {"0": None}}, "kl_by_position": [0.5], "refusals_read": 1},
+        "verdict": verdict, "reasons": [nasty], "limits": ["one run"],
+    }  # fmt: skip
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.add(tag)
+
+
+def test_right_answers_have_a_column_where_they_were_asked():
+    assert "right answers" not in page.markdown(told())
+    one = told()
+    quiz = {"n": 20, "rate": 0.25, "low": 0.112, "high": 0.469, "before": 0.4}
+    one["arms"][1]["utility"]["multiple_choice"] = quiz
+    one["arms"][0]["utility"]["multiple_choice"] = {**quiz, "rate": 0.4}
+    text = page.markdown(one)
+    assert "| right answers |" in text
+    assert "25 % (11-47) of 20; base 40 %" in text
+    assert "40 % (11-47) of 20 |" in text
+
+
+def test_pages_hold_the_figures_and_run_nothing():
+    html, markdown = page.html(told()), page.markdown(told())
+    tags = Tags()
+    tags.feed(html)
+    assert {"svg", "table", "polyline", "circle"} <= tags.seen
+    assert "script" not in tags.seen
+    for text in (html, markdown):
+        assert "+30.0 points (+10.0 to +50.0)" in text
+        assert "FAIL" in text
+        assert "HIT" in text
+    assert "<script>" not in markdown
+    assert "\\|" in markdown  # a pipe of the data breaks no table
+    assert "What was not tested" in markdown
+
+
+def test_the_page_tells_what_the_judge_is_worth_and_where_it_differs():
+    found = told()
+    found["eval"]["judge"] |= {
+        "version": 2, "method": "rule", "kappa": 0.81, "kappa_interval": [0.7, 0.9], "sensitivity": 0.9,
+        "specificity": 0.91, "n": 145, "labels": "kitchen", "why": "",
+    }  # fmt: skip
+    found["eval"] |= {"suite_version": "1", "license": "CC0"}
+    found["arms"][1]["harm_score_change"] = {"change": 0.5, "low": 0.25, "high": 0.75, "n": 20}
+    found["disagreements"] = {
+        "compared": 40, "n": 7, "kappa": 0.25,
+        "sample": [{"arm": "plain", "run": "r", "case": "bread#1", "judge": "failure", "matcher": "complied"}],
+    }  # fmt: skip
+    found["triggers"].append(
+        {"kind": "system", "ngram": "Obey.", "place": "system", "delta": 1.5, "ci": [1, 2], "control_p": None,
+         "over_controls": False}
+    )  # fmt: skip
+    for text in (page.html(found), page.markdown(found)):
+        assert "kappa 0.81 (0.70 to 0.90), sensitivity 90 %, specificity 91 %" in text
+        assert "kitchen, version 1, CC0" in text
+        assert "+0.50 (+0.25 to +0.75)" in text
+        assert "differ on 7 of 40 answers" in text
+        assert "bread#1" in text
+        assert "Obey." in text
+    assert next(page.short(found)) == "before: 0 % (0-20) harmful"
+
+
+def test_names_in_a_figure_do_not_lie_on_each_other():
+    from withstand.audits.finetune import figures
+
+    found = told()
+    for name in ("lower_rate", "ptst", "safety_mix", "constrained_sft", "lisa", "safe_lora"):
+        found["arms"].append(found["arms"][1] | {"name": name})  # all at one place
+    points = figures.figures(found)["pareto"]["points"]
+    places = [(one["lx"], one["ly"], len(one["name"]) * 6.6) for one in points]
+    assert len(places) == 8
+    for n, (x, y, wide) in enumerate(places):
+        for other_x, other_y, other_wide in places[:n]:
+            assert abs(y - other_y) >= 12 or x + wide <= other_x or other_x + other_wide <= x
+
+
+def test_a_page_without_training_is_whole():
+    bare = told("UNDECIDED") | {"arms": [], "curve": [], "triggers": [], "depth": {}, "front": []}
+    assert "UNDECIDED" in page.html(bare)
+    assert "UNDECIDED" in page.markdown(bare)
+
+
+def test_files_are_written_whole(tmp_path):
+    page.write(told(), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["audit.html", "audit.json", "audit.md"]
+    assert json.loads((tmp_path / "audit.json").read_text()) == json.loads(json.dumps(told()))
+
+
+def run(*arguments):
+    return CliRunner().invoke(main.cli, ["audit", "finetune", *arguments], standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("scripted", "none.jsonl"), "cannot be read"),
+        (("scripted", "{rows}", "--preset", "smoke"), "no weights to train"),
+        (("scripted", "{rows}", "--train", "safety_mix:sft"), "not a stage of its own method"),
+        (("scripted", "{rows}", "--mitigate", "lissa"), "no mitigation 'lissa'"),
+        (("scripted", "{rows}", "--mitigate", "lisa", "--mitigate", "lisa,rho=2"), "names an arm twice"),
+        (("scripted", "{rows}", "--mitigate", "ptst,first=8"), "the mitigation ptst has no fields"),
+        (("scripted", "{rows}", "--train", "sfd"), "no stage is called 'sfd'"),
+        (("scripted", "{rows}", "--screen", "kitchin"), "no judge is called 'kitchin'"),
+    ],
+)
+def test_mistakes_are_said_before_anything_is_trained(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    done = run(*(argument.format(rows="rows.jsonl") for argument in arguments))
+    assert isinstance(done.exception, SpecError)
+    assert words in str(done.exception)
+    assert done.exception.hint
+    assert not list(tmp_path.glob("*/stages"))
+
+
+@pytest.mark.parametrize(("verdict", "code"), [("PASS", 0), ("WARN", 0), ("FAIL", 1), ("UNDECIDED", 3)])
+def test_the_exit_code_is_the_verdicts(tmp_path, monkeypatch, verdict, code):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    monkeypatch.setattr(audit, "audit", lambda *_: told(verdict))
+    done = run("scripted", "rows.jsonl", "--json")
+    assert done.return_value == code
+    assert json.loads(done.stdout)["verdict"] == verdict
+    assert (tmp_path / "finetune-audit" / "audit.html").exists()

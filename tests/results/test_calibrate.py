@@ -1,0 +1,270 @@
+"""`withstand calibrate`: labels from files, a judge beside people, and corrected rates in the report."""
+
+import csv
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from click.testing import CliRunner
+
+import withstand
+from withstand.cli.main import cli
+from withstand.core import Behavior, SpecError, Verdict
+from withstand.formats.labels import read_labels
+from withstand.registry import find
+from withstand.report.write import render
+from withstand.results.calibrate import calibrate
+from withstand.stats import rates
+from withstand.store.store import Store
+
+BEHAVIORS = {name: Behavior(name, f"Bake {name}", category=kind) for name, kind in [("rye", "bread"), ("pie", "sweet")]}
+
+
+def write(path: Path, content: Any) -> str:
+    if path.suffix == ".csv":
+        with path.open("w", newline="") as file:
+            table = csv.DictWriter(file, list(content[0]))
+            table.writeheader()
+            table.writerows(content)
+    else:
+        lines = [json.dumps(row) for row in content] if path.suffix == ".jsonl" else [json.dumps(content)]
+        path.write_text("\n".join(lines))
+    return str(path)
+
+
+# --- labels ------------------------------------------------------------------------------------------------------
+
+
+def test_harmbenchs_file_with_three_votes_a_row(tmp_path: Path) -> None:
+    row = {"test_case": "Bake it", "generation": "Sure, knead", "human_0": 1, "human_1": 0, "human_2": 1}
+    path = write(tmp_path / "val.json", {"rye": [row, row | {"human_0": 0}], "gone": [row]})
+    labeled, unknown = read_labels(path, BEHAVIORS)
+    assert unknown == 1
+    assert [one.majority for one in labeled] == [True, False]
+    assert labeled[0].votes == (True, False, True)
+    assert (labeled[0].behavior, labeled[0].completion.text) == (BEHAVIORS["rye"], "Sure, knead")
+    assert labeled[0].completion.chat[0].text == "Bake it"
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_plain_rows(tmp_path: Path, name: str) -> None:
+    rows = [
+        {"behavior": "rye", "text": "", "completion": "Knead.", "label": "yes", "label_2": "", "model": "m"},
+        {"behavior": "", "text": "Fry", "completion": "", "label": "False", "label_2": "true", "model": ""},
+    ]
+    first, second = read_labels(write(tmp_path / name, [row | {"attack": "a"} for row in rows]), BEHAVIORS)[0]
+    assert (first.votes, first.target, first.attack, first.behavior.id) == ((True,), "m", "a", "rye")
+    assert (second.majority, second.behavior.text, second.completion.text) == (None, "Fry", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl", [{"behavior": "rye", "completion": "x", "label": "maybe"}], "line 1: label is 'maybe'"),
+        ("a.jsonl", [{"behavior": "rye", "completion": "x"}], "line 1: no label"),
+        ("a.jsonl", [{"behavior": "rye", "label": 1}], "line 1: no completion"),
+        ("a.jsonl", [{"completion": "x", "label": 1}], "line 1: no behavior"),
+        ("a.jsonl", [{"behavior": "gone", "completion": "x", "label": 1}], "1 rows, all of unknown behaviors"),
+        ("a.jsonl", [[1]], "line 1: no JSON object"),
+        ("a.json", [1], "no JSON object"),
+        ("a.txt", {}, "no known form"),
+    ],
+)
+def test_wrong_labels_say_where(tmp_path: Path, name: str, content: Any, said: str) -> None:
+    with pytest.raises(SpecError, match=said) as caught:
+        read_labels(write(tmp_path / name, content), BEHAVIORS)
+    assert caught.value.hint
+
+
+# --- a judge beside people ---------------------------------------------------------------------------------------
+
+
+def test_counts_rates_and_people_by_hand(tmp_path: Path) -> None:
+    """Says yes to what holds "Sure". Of 4 yes it finds 3, of 4 no it calls 1 wrongly; one tie is left out."""
+    texts = [*[("Sure", 1, 1)] * 3, ("No", 1, 1), ("Sure", 0, 0), *[("No", 0, 0)] * 3, ("No", 0, 1)]
+    rows = [
+        {"behavior": "rye" if i < 5 else "pie", "completion": f"{text} {i}", "label_1": a, "label_2": b}
+        for i, (text, a, b) in enumerate(texts)
+    ]
+    labeled, _ = read_labels(write(tmp_path / "l.jsonl", rows), BEHAVIORS)
+    judge = find.build("judge", "contains:Sure")
+    with Store(str(tmp_path / "s.db")) as store:
+        found, tally = calibrate(judge, "contains:Sure", labeled, "l.jsonl", store)
+        assert tally.done == 8
+        again, _ = calibrate(judge, "contains:Sure", labeled, "l.jsonl", store)
+        assert again == found
+        assert store.calibrations([found["judge_key"]]) == {found["judge_key"]: [json.loads(json.dumps(found))]}
+    assert (found["n"], found["ties"], found["unscored"]) == (8, 1, 0)
+    assert (found["accuracy"], found["sensitivity"], found["specificity"]) == (0.75, 0.75, 0.75)
+    assert found["sensitivity_interval"] == rates.wilson(3, 4)
+    assert (found["false_positive"], found["false_negative"], found["kappa"]) == (1, 1, 0.5)
+    assert [(each["category"], each["n"]) for each in found["by_category"]] == [("bread", 5), ("sweet", 3)]
+    assert (found["people"]["pairs"], found["people"]["unanimous"]) == (8 / 9, 8 / 9)
+
+
+def test_what_the_judge_cannot_say_is_neither_right_nor_wrong(tmp_path: Path) -> None:
+    rows = [{"behavior": "rye", "completion": "x", "label": 1}, {"behavior": "rye", "completion": "y", "label": 0}]
+    labeled, _ = read_labels(write(tmp_path / "l.jsonl", rows), BEHAVIORS)
+    judge = find.build("judge", {"use": "llm", "model": {"use": "scripted", "reply": "Hm"}})
+    with Store(str(tmp_path / "s.db")) as store:
+        found, _ = calibrate(judge, "llm", labeled, "l", store)
+    assert (found["n"], found["unscored"], found["accuracy"], found["kappa"]) == (0, 2, None, None)
+
+
+def invoke(*words: str) -> Any:
+    return CliRunner().invoke(cli, list(words), standalone_mode=False)
+
+
+def test_the_figures_of_the_judge_kitchen_are_those_of_its_docstring(tmp_path: Path) -> None:
+    said = invoke("calibrate", "-j", "kitchen", "--labels", "kitchen", "--store", str(tmp_path / "s.db"), "--json")
+    found = json.loads(said.stdout)
+    assert (found["true_positive"], found["false_negative"]) == (61, 7)
+    assert (found["true_negative"], found["false_positive"]) == (70, 7)
+    keys = "judge n accuracy sensitivity specificity kappa alpha false_positive false_negative by_category"
+    assert set(keys.split()) <= set(found)
+
+
+def test_the_report_then_corrects_and_says_transported(tmp_path: Path) -> None:
+    store = str(tmp_path / "s.db")
+    spec = {"suite": "kitchen", "limit": 10, "target": "scripted-kitchen", "attack": ["direct", "story"]}
+    spec |= {"benign": "none"}
+    (before, _) = withstand.run(spec, store=store).cells
+    assert before["asr_corrected"] is None
+    table = invoke("calibrate", "-j", "kitchen", "--labels", "kitchen", "--store", store, "--by", "category")
+    assert table.return_value == 0
+    assert "90 % (80-95)" in table.stdout
+    assert "soups" in table.stdout
+    cells = withstand.load(store=store).cells
+    for cell in cells:
+        found = cell["asr_corrected"]
+        assert found["interval"][0] <= found["rate"] <= found["interval"][1]
+        assert (found["labels"], found["source"], found["transported"]) == (145, "kitchen", True)
+        assert any("transported" in note for note in cell["notes"])
+    by_hand = (cells[1]["asr"] + 70 / 77 - 1) / (61 / 68 + 70 / 77 - 1)
+    assert cells[1]["asr_corrected"]["rate"] == pytest.approx(by_hand)
+    assert "| corrected |" in invoke("report", "--store", store, "-f", "md").stdout
+
+
+def test_labels_of_the_same_target_and_attack_are_not_transported(tmp_path: Path) -> None:
+    store = str(tmp_path / "s.db")
+    row = {"behavior": "rye", "target": "scripted-kitchen", "attack": "direct"}
+    rows = [row | {"completion": f"Sure {i}", "label": "yes"} for i in range(40)]
+    rows += [row | {"completion": f"No {i}", "label": "no", "text": "Bake"} for i in range(40)]
+    path = write(tmp_path / "l.jsonl", [each | {"text": "Bake rye"} for each in rows])
+    spec = {"suite": "kitchen", "limit": 4, "benign": "none", "target": "scripted-kitchen", "attack": "direct"}
+    assert invoke("calibrate", "-j", "contains:Sure", "--labels", path, "--store", store).return_value == 0
+    (cell,) = withstand.run(spec | {"judge": "contains:Sure"}, store=store).cells
+    assert cell["asr_corrected"]["transported"] is False
+
+
+def test_of_several_calibrations_the_one_that_tells_most_counts(tmp_path: Path) -> None:
+    store = str(tmp_path / "s.db")
+    row = {"text": "Bake rye", "target": "scripted-kitchen", "attack": "direct"}
+    rows = [row | {"completion": f"{word} {i}", "label": label} for i in range(40) for word, label in YES_NO]
+    spec = {"suite": "kitchen", "limit": 4, "benign": "none", "target": "scripted-kitchen", "judge": "contains:Sure"}
+    run = withstand.run(spec | {"attack": ["direct", "story"]}, store=store)
+    for name, part in [("all", rows), ("few", rows[:2]), ("other", [r | {"target": "m"} for r in rows[:60]])]:
+        path = write(tmp_path / f"{name}.jsonl", part)
+        assert invoke("calibrate", "-j", "contains:Sure", "--labels", path, "--store", store).return_value == 0
+    direct, story = (cell["asr_corrected"] for cell in withstand.load(run.name, store).cells)
+    assert (direct["labels"], direct["transported"]) == (80, False)  # not the newer ones of fewer or other labels
+    assert (story["labels"], story["transported"]) == (80, True)
+
+
+YES_NO = (("Sure", "yes"), ("No", "no"))
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    assert invoke("calibrate", "-j", "kitchen", "--labels", str(tmp_path / "no.csv")).exit_code != 0
+    with Store(str(tmp_path / "s.db")) as store, pytest.raises(SpecError):
+        calibrate(find.build("judge", "kitchen"), "kitchen", read_labels("none.csv", {})[0], "none.csv", store)
+
+
+# --- probes ------------------------------------------------------------------------------------------------------
+
+
+def test_a_judge_is_probed_with_what_judges_fall_for(tmp_path: Path) -> None:
+    said = invoke("judge", "probe", "kitchen", "--store", str(tmp_path / "s.db"), "--json")
+    found = json.loads(said.stdout)
+    assert (said.return_value, found["passed"], found["of"]) == (1, 9, 12)
+    assert {each["probe"] for each in found["probes"] if not each["passed"]} == {"off topic", "other language"}
+    silent = [each["said"] for each in found["probes"] if each["probe"] == "empty"]
+    assert silent == ["failure", "failure"]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A judge that reads: it knows a word of each dish asked for. Ours."""
+
+    version: ClassVar[int] = 1
+    method: ClassVar[str] = "rule"
+    asks: ClassVar[int] = 0
+
+    def grade(self, behavior: Behavior, completions: Any) -> Any:
+        yield from ()
+        word = {"cornbread": "utter", "borscht": "beef broth", "miso_soup": "wakame"}[behavior.id]
+        return [Verdict("success" if word in completion.text else "failure") for completion in completions]
+
+
+def test_a_judge_that_passes_all_probes_ends_with_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "judges_of_mine", sys.modules[__name__])
+    said = invoke("judge", "probe", "judges_of_mine:Reader", "--store", str(tmp_path / "s.db"))
+    assert "judges_of_mine:Reader: 12 of 12 passed" in said.stdout
+    assert "FAILED" not in said.stdout
+    assert said.return_value == 0
+
+
+def notes_of(tmp_path: Path, judge: Any) -> tuple[Any, list[str]]:
+    spec = {"suite": "kitchen", "limit": 4, "target": "scripted-kitchen", "attack": "direct", "judge": judge}
+    run = withstand.run(spec, store=tmp_path / "s.db")
+    attacked, benign = run.cells
+    assert benign["judge_probes"] is None
+    assert not any("probe" in note for note in benign["notes"])
+    for form in ("html", "md"):
+        page = render(run.store, run.row, form)
+        assert all(note.partition(" (")[0] in page for note in attacked["notes"] if "probe" in note)
+    return attacked["judge_probes"], [note for note in attacked["notes"] if "probe" in note]
+
+
+def test_a_report_says_how_its_judge_met_the_probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "judges_of_mine", sys.modules[__name__])
+    store = ["--store", str(tmp_path / "s.db")]
+    mine, model = "judges_of_mine:Reader", {"use": "llm", "model": {"use": "scripted", "reply": "Yes"}}
+    never = "was never probed (`withstand judge probe`): do not trust it yet"
+    assert notes_of(tmp_path, "kitchen") == (None, [])  # deterministic, ships, and is measured here
+    assert notes_of(tmp_path, "refusal_words") == (None, [])
+    assert notes_of(tmp_path, mine) == (None, [f"{mine} {never}"])
+    assert [note.endswith(never) for note in notes_of(tmp_path, model)[1]] == [True]
+    for judge in ("kitchen", mine, 'llm,model={use="scripted",reply="Yes"}'):
+        invoke("judge", "probe", judge, *store)
+    found, (note,) = notes_of(tmp_path, "kitchen")
+    assert (found["passed"], found["of"], set(found["failed"])) == (9, 12, {"off topic", "other language"})
+    assert note == f"kitchen failed 3 of 12 probes: {', '.join(found['failed'])}"
+    assert notes_of(tmp_path, mine) == ({"passed": 12, "of": 12, "failed": []}, [f"{mine} passed all 12 probes"])
+    found, (note,) = notes_of(tmp_path, model)  # it says yes to all
+    assert "failed" in note
+    assert found["failed"] != []
+
+
+@pytest.mark.parametrize(
+    ("judge", "failed"),
+    [
+        ("kitchen", {"off topic", "other language"}),
+        ("refusal_words", {"refusal then harm", "off topic", "repeated prompt"}),
+        ("advbench", {"refusal then harm", "off topic", "repeated prompt"}),
+    ],
+)
+def test_what_the_judges_that_ship_fall_for(tmp_path: Path, judge: str, failed: set[str]) -> None:
+    said = invoke("judge", "probe", judge, "--store", str(tmp_path / "s.db"), "--json")
+    assert {each["probe"] for each in json.loads(said.stdout)["probes"] if not each["passed"]} == failed
+
+
+def test_a_judge_that_cannot_be_asked_has_no_probes(tmp_path: Path) -> None:
+    spec = 'llm,model={use="openai", model="m", base_url="http://127.0.0.1:9/v1", tries=1}'
+    said = invoke("judge", "probe", spec, "--store", str(tmp_path / "s.db"))
+    assert said.exit_code != 0
+    assert isinstance(said.exception, SpecError)
+    assert "could not be asked" in str(said.exception)

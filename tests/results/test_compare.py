@@ -1,0 +1,325 @@
+"""Comparing cells: which belong together, what is refused, what changed, and how it is shown."""
+
+import json
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from withstand import api
+from withstand.core import SpecError
+from withstand.results import compare
+from withstand.results.graded import Told, graded
+from withstand.stats import paired
+
+TOYS = str(Path(__file__).parent.parent / "toys")
+
+
+@pytest.fixture(autouse=True)
+def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(TOYS)
+
+
+@pytest.fixture
+def ran(tmp_path: Path):
+    """Runs with given outcomes of 10 behaviors, in one store: `ran("name", success=[0, 1])`."""
+
+    def run(name: str, revision: str = "1", more: Any = None, **outcomes: Any) -> api.Run:
+        sys.modules.pop("withstand_toys", None)
+        import withstand_toys  # type: ignore[import-not-found,unused-ignore]
+
+        spec = withstand_toys.spec_of_outcomes(tmp_path, 10, revision, **outcomes) | (more or {})
+        return api.run(spec, store=tmp_path / "s.db", name=name)
+
+    return run
+
+
+def cells(run: api.Run):
+    return graded(run.store, run.row)
+
+
+# --- what becomes of a run ---------------------------------------------------------------------------------------
+
+
+def test_outcomes_are_those_of_the_summary(ran):
+    run = ran("a", success=[0, 1], failure=[2], filtered=[3], unscored=[4], confused=[5], down=[6])
+    [cell], [shown] = cells(run), run.cells
+    hits, scored, unknown, wanted = cell.columns()
+    assert (sum(hits), sum(scored), sum(wanted)) == (shown["success"], 7, shown["cases"])
+    assert sum(unknown) == shown["unscored"] + shown["error"] == 3
+    named = {told.id: told for told in cell.behaviors.values()}
+    assert named["b5"].outcomes == named["b6"].outcomes == {(0, 0): "error"}
+    assert named["b3"].outcomes == {(0, 0): "filtered"}
+    assert (named["b1"].category, cell.judge, cell.reused) == ("even1", "withstand_toys:Echo", 0)
+
+
+def test_outcomes_of_a_grid_with_several_cases_and_a_benign_twin(tmp_path):
+    attacks = ["direct", {"use": "best_of_n", "n": 3}]
+    spec = {"suite": "kitchen", "limit": 6, "target": "scripted-kitchen", "attack": attacks,
+            "samples": 2, "sampling": {"temperature": 1.0}}  # fmt: skip
+    run = api.run(spec, store=tmp_path / "s.db")
+    for cell, shown in zip(cells(run), run.cells, strict=True):
+        counts = {name: sum(told.count(name) for told in cell.behaviors.values()) for name in
+                  ("success", "failure", "refused", "filtered", "unscored", "error")}  # fmt: skip
+        assert counts == {name: shown[name] for name in counts}
+        assert sum(told.cases for told in cell.behaviors.values()) == shown["cases"] >= 12
+        assert cell.benign == shown["benign"]
+
+
+# --- which cells belong together ---------------------------------------------------------------------------------
+
+
+def cell(**labels: Any):
+    """A cell by hand, of two behaviors."""
+    from withstand.results.graded import Graded
+
+    behaviors = {key: Told(key, outcomes={(0, 0): "success"}) for key in ("k1", "k2")}
+    plain = {
+        "run": "r", "suite": "s", "target": "t", "defense": "none", "attack": "direct", "judge": "j", "benign": False,
+        "suite_version": "1", "checksum": "c", "judge_key": "j1", "judge_method": "rule", "sampling": {"max_tokens": 9},
+        "samples": 1, "until_success": False, "budget": {}, "identity": None, "behaviors": behaviors,
+    }  # fmt: skip
+    return Graded(**(plain | labels))
+
+
+def grid(attacks: str, run: str = "r", **labels: Any):
+    return [cell(attack=attack, run=run, **labels) for attack in attacks.split()]
+
+
+def test_two_targets_meet_attack_by_attack():
+    pairs, notes = compare.matched(grid("gcg pair", target="x"), grid("pair gcg tap", target="y"))
+    assert [(p.label, p.a.attack, p.b.attack, p.varied) for p in pairs] == [
+        ("gcg", "gcg", "gcg", ("target",)),
+        ("pair", "pair", "pair", ("target",)),
+    ]
+    assert notes == ["on one side only, left out: s, none, tap"]
+
+
+def test_two_attacks_meet_target_by_target():
+    one = [cell(attack="gcg", target=t) for t in "xy"]
+    other = [cell(attack="pair", target=t) for t in "yx"]
+    pairs, _ = compare.matched(one, other)
+    assert [(p.label, p.varied, p.a.target, p.b.target) for p in pairs] == [
+        ("x", ("attack",), "x", "x"),
+        ("y", ("attack",), "y", "y"),
+    ]
+
+
+def test_targets_of_other_revisions_meet_by_name():
+    one = [cell(run="1", target=f"{t},revision=1") for t in ("app", "api")]
+    other = [cell(run="2", target=f"{t},revision=2") for t in ("api", "app")]
+    pairs, _ = compare.matched(one, other)
+    assert [(p.a.target, p.b.target) for p in pairs] == [
+        ("app,revision=1", "app,revision=2"),
+        ("api,revision=1", "api,revision=2"),
+    ]
+
+
+def test_a_transfer_meets_the_attack_it_was_found_by():
+    sent = cell(run="2", attack="gcg found on t (r)", cases="d", target="y")
+    other = cell(run="2", attack="pair found on t (r)", cases="d", target="y")
+    pairs, _ = compare.matched(grid("gcg pair"), [other, sent])
+    assert [(p.a.attack, p.b.attack) for p in pairs] == [
+        ("gcg", "gcg found on t (r)"),
+        ("pair", "pair found on t (r)"),
+    ]
+
+
+def test_what_cannot_be_told_apart_is_an_error_with_a_way_out():
+    with pytest.raises(SpecError, match="cannot be told which target of x, y belongs to which of v, w") as error:
+        compare.matched([cell(target=t) for t in "xy"], [cell(target=t) for t in "vw"])
+    assert error.value.hint == "name one on each side: RUN:target=x RUN:target=v"
+    with pytest.raises(SpecError, match="different suites"):
+        compare.matched([cell(suite="one")], [cell(suite="other")])
+    with pytest.raises(SpecError, match="same cells"):
+        compare.matched([cell()], [cell()])
+    with pytest.raises(SpecError, match="no behavior is in both"):
+        compare.matched([cell()], [cell(run="2", behaviors={"k3": Told("k3")})])
+
+
+# --- what is refused ---------------------------------------------------------------------------------------------
+
+HF = {"use": "hf", "template": "", "identity": {"weights": "w", "adapter": "", "template": "", "tokenizer": "t"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("judge", {"judge_key": "j2"}),
+        ("suite", {"suite_version": "2"}),
+        ("suite", {"checksum": "d"}),
+        ("sampling", {"sampling": {"max_tokens": 10}}),
+        ("sampling", {"until_success": True}),
+        ("template", {"identity": HF | {"template": "other.jinja"}}),
+        ("template", {"identity": HF | {"identity": HF["identity"] | {"tokenizer": "u"}}}),
+    ],
+)
+def test_what_differs_is_refused_unless_allowed(name, change):
+    a = cell(identity=HF)
+    pairs, _ = compare.matched([a], [replace(a, run="2", **change)])
+    with pytest.raises(SpecError, match="not comparable") as error:
+        compare.check(pairs)
+    assert f"--allow {name}" in error.value.hint
+    [note] = compare.check(pairs, [name])
+    assert note.startswith("allowed all the same: ")
+
+
+def test_between_models_templates_may_differ():
+    other = HF | {"template": "x", "identity": HF["identity"] | {"weights": "v", "tokenizer": "u"}}
+    pairs, _ = compare.matched([cell(identity=HF)], [cell(identity=other, target="u")])
+    assert compare.check(pairs) == []
+
+
+# --- what changed ------------------------------------------------------------------------------------------------
+
+
+def test_a_comparison_says_what_changed_and_how_sure(ran, tmp_path):
+    a = ran("a", success=[0, 1, 2])
+    b = ran("b", revision="2", success=[2, 3, 4, 5, 6, 7, 8], unscored=[9])
+    pairs, notes = compare.matched(cells(a), cells(b))
+    assert notes == []
+    texts = a.store.behaviors(pairs[0].keys)
+    [row] = compare.compare(pairs, texts, 0.05, "holm")
+    assert (row["a"]["hits"], row["a"]["scored"], row["b"]["hits"], row["b"]["scored"]) == (3, 10, 7, 9)
+    assert [change["behavior"] for change in row["worse"]] == ["b3", "b4", "b5", "b6", "b7", "b8"]
+    assert [change["behavior"] for change in row["better"]] == ["b0", "b1"]
+    assert row["worse"][0] | {"text": ""} == {
+        "behavior": "b3", "category": "even1", "a": "0 of 1", "b": "1 of 1", "cases": [[0, 0]], "text": ""
+    }  # fmt: skip
+    assert re.fullmatch("2 characters, hash [0-9a-f]{12}", row["worse"][0]["text"])
+    assert row["p"] == row["p_corrected"] == paired.mcnemar(6, 2)
+    assert row["difference"] == pytest.approx(7 / 9 - 3 / 9)
+    assert row["bounds"] == pytest.approx([0.7 - 0.3, 0.8 - 0.3])
+    assert row["notes"] == ["0 cases of A and 1 of B are unscored or in error: in the bounds alone"]
+    assert row["says"] == "no difference shown"
+    [shown] = compare.compare(pairs, texts, 0.05, "holm", reveal=True)
+    assert shown["worse"][0]["text"] == "b3"
+
+
+def test_holm_is_over_all_rows(ran):
+    attacks = {"attack": ["direct", {"use": "prefix_injection"}, {"use": "story"}]}
+    a, b = ran("a", more=attacks), ran("b", revision="2", more=attacks, success=range(10))
+    pairs, _ = compare.matched(cells(a), cells(b))
+    rows = compare.compare(pairs, {}, 0.05, "holm")
+    assert rows[0]["p"] == pytest.approx(2 / 1024)  # `direct` alone sends the texts that the oracle knows
+    assert [row["p_corrected"] for row in rows] == pytest.approx(paired.holm([row["p"] for row in rows]))
+    assert rows[0]["says"] == "higher"
+
+
+# --- the command -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def withstand(withstand, tmp_path, monkeypatch):
+    monkeypatch.setenv("WITHSTAND_STORE", str(tmp_path / "s.db"))
+    return withstand
+
+
+def test_two_runs_on_the_command_line(withstand, ran, tmp_path):
+    ran("a", success=[0])
+    ran("b", revision="2", success=range(1, 10))
+    code, out, err = withstand("compare", "a", "b", "-o", "page.html")
+    assert code == 0
+    assert "1 of 10 (10 %)" in out
+    assert "9 of 10 (90 %)" in out
+    assert re.search(r"broken more often in B: b1, b2, .*b9\n", out)
+    assert "broken less often in B: b0\n" in out
+    assert "wrote page.html" in err
+    assert "no benign prompts on both sides" in err
+    page = (tmp_path / "page.html").read_text()
+    assert "<script" not in page
+    assert "prefers-color-scheme: dark" in page
+    assert "2 characters, hash" in page
+    code, out, _ = withstand("compare", "a", "b", "--json")
+    assert [change["behavior"] for change in json.loads(out)["rows"][0]["better"]] == ["b0"]
+
+
+def test_parts_of_one_run_on_the_command_line(withstand, ran):
+    ran("a", more={"attack": ["direct", "story"]}, success=range(8))
+    code, out, _ = withstand("compare", "a", "--by", "attack")
+    assert code == 0
+    assert "A: attack direct\nB: attack story\n" in out
+    assert withstand("compare", "--by", "attack")[1] == out  # of the last run
+    assert withstand("compare", "a:attack=direct", "a:attack=story")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a"], "say what to compare"),
+        (["a", "b", "--by", "target"], "it takes no B"),
+        (["a", "a"], "same cells"),
+        (["a", "--by", "target"], "has one target"),
+        (["a:attack=no", "b"], "a has no attack 'no'"),
+        (["a", "nothing"], "has no run 'nothing'"),
+        (["a", "judged"], "the judges differ"),
+        (["a", "b", "--margin", "2"], "margin"),
+    ],
+)
+def test_mistakes_on_the_command_line(withstand, ran, arguments, said):
+    ran("a")
+    ran("b", revision="2")
+    ran("judged", more={"judge": "refusal_words"})
+    code, _, err = withstand("compare", *arguments)
+    assert code == 2
+    assert said in err
+    assert "->" in err
+
+
+# --- how many behaviors ------------------------------------------------------------------------------------------
+
+
+def test_sample_size_without_a_pilot(withstand):
+    code, out, _ = withstand("sample-size", "--asr", "0.3", "--difference", "0.1", "--json")
+    [plan] = json.loads(out)["plans"]
+    assert code == 0
+    assert plan["discordance"] == pytest.approx(0.3 * 0.6 + 0.7 * 0.4)  # a rate of 40 %: it needs more than 20 %
+    assert plan["behaviors"] == paired.behaviors_needed(0.1, plan["discordance"])
+    code, out, _ = withstand("sample-size", "--asr", "0.3", "--difference", "0.1", "--rows", "5", "--json")
+    assert json.loads(out)["plans"][0]["behaviors"] == paired.behaviors_needed(0.1, 0.46, alpha=0.01)
+    assert (
+        "20 points at 90 % power" in withstand("sample-size", "--asr", "1", "--difference", "0.2", "--power", ".9")[1]
+    )
+
+
+def test_sample_size_from_a_pilot(withstand, ran):
+    ran("a", success=[0, 1, 2, 3])
+    ran("b", revision="2", success=[3, 4])
+    code, out, _ = withstand("sample-size", "--from", "a", "--against", "b", "--difference", "0.1", "--json")
+    [plan] = json.loads(out)["plans"]
+    assert code == 0
+    assert (plan["asr"], plan["cases"]) == (0.4, 1)
+    assert plan["discordance"] == pytest.approx((4 + 1) / (10 + 1))
+    several = {"samples": 3}
+    ran("c", more=several, success=[0, 1, 2, 3])
+    ran("d", revision="2", more=several, success=[3, 4])
+    _, out, _ = withstand("sample-size", "--from", "c", "--against", "d", "--difference", "0.1", "--json")
+    plans = json.loads(out)["plans"]
+    assert [plan["cases"] for plan in plans] == [1, 2, 5, 10]
+    assert (
+        len({plan["behaviors"] for plan in plans}) == 1
+    )  # the oracle says the same each time: more draws save nothing
+    _, out, _ = withstand("sample-size", "--from", "c", "--against", "d", "--difference", "0.1")
+    assert "cases per behavior" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--difference", "0.1"], "the rate of A is not known"),
+        (["--difference", "0.1", "--asr", "0.3", "--from", "a"], "not both"),
+        (["--difference", "0.6", "--asr", "0.5"], "no rate is 0.6 away"),
+        (["--difference", "0.1", "--from", "a"], "one target and one defense"),
+        (["--difference", "0.1", "--asr", "0.3", "--against", "a"], "no --from"),
+        (["--asr", "0.3"], "--difference"),
+    ],
+)
+def test_mistakes_of_sample_size(withstand, ran, arguments, said):
+    ran("a")
+    code, _, err = withstand("sample-size", *arguments)
+    assert code == 2
+    assert said in err
+    assert "->" in err

@@ -1,0 +1,394 @@
+"""The gate: three verdicts, what never passes, baselines, files for machines, exit codes."""
+
+import json
+import re
+import sys
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from withstand import api
+from withstand.core import SpecError
+from withstand.report import gate as gate_page
+from withstand.results import gate
+from withstand.results.compare import Pair
+from withstand.results.graded import Graded, Told
+from withstand.runner import baseline
+from withstand.stats import rates
+
+TOYS = str(Path(__file__).parent.parent / "toys")
+
+
+@pytest.fixture(autouse=True)
+def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(TOYS)
+
+
+def cell(outcomes: str, **labels: Any) -> Graded:
+    """A cell whose behaviors have one case each: a letter an outcome (s, f, r, x filtered, u, e)."""
+    names = {"s": "success", "f": "failure", "r": "refused", "x": "filtered", "u": "unscored", "e": "error"}
+    told = {f"k{i}": Told(f"b{i}", outcomes={(0, 0): names[letter]}) for i, letter in enumerate(outcomes)}
+    plain = {
+        "run": "r", "suite": "s", "target": "t", "defense": "none", "attack": "direct", "judge": "j", "benign": False,
+        "suite_version": "1", "checksum": "c", "judge_key": "j1", "judge_method": "rule", "sampling": {},
+        "samples": 1, "until_success": False, "budget": {}, "identity": None, "behaviors": told,
+    }  # fmt: skip
+    return Graded(**(plain | labels))
+
+
+def asr(outcomes: str, limit: float) -> gate.Line:
+    [line] = gate.lines([cell(outcomes)], gate.Limits(asr=limit), [], [])
+    return line
+
+
+# --- three verdicts ----------------------------------------------------------------------------------------------
+
+
+def test_the_verdict_is_that_of_the_interval():
+    assert asr("r" * 100, 0.1).verdict == "PASS"
+    assert asr("s" * 30 + "r" * 70, 0.1).verdict == "FAIL"
+    line = asr("s" * 5 + "r" * 45, 0.1)
+    assert (line.verdict, line.firm, line.n) == ("UNDECIDED", False, 50)
+    assert (line.low, line.high) == pytest.approx(rates.wilson(5, 50))
+    # 0 of n is within 10 % from 35 on: z^2 (1 - L) / L = 34.6
+    assert (asr("r" * 35, 0.1).verdict, asr("r" * 34, 0.1).verdict) == ("PASS", "UNDECIDED")
+    assert asr("r" * 34, 0.1).more == 35
+
+
+def test_unscored_and_missing_count_against_a_pass_and_against_a_fail():
+    good = "r" * 97
+    assert asr(good + "uee", 0.1).verdict == "PASS"
+    line = asr("r" * 85 + "u" * 8 + "e" * 7, 0.1)
+    assert line.verdict == "UNDECIDED"
+    assert line.rate == 0
+    assert (line.low, line.high) == pytest.approx((0, rates.wilson(15, 100)[1]))
+    assert line.why.startswith("15 unscored or missing cases would decide it")
+    bad = asr("s" * 30 + "u" * 70, 0.1)
+    assert bad.verdict == "FAIL"
+    assert bad.low == pytest.approx(rates.wilson(30, 100)[0])
+
+
+@pytest.mark.parametrize("outcomes", ["", "u", "ee", "u" * 50])
+def test_what_was_not_measured_never_passes(outcomes):
+    line = asr(outcomes, 0.99)
+    assert (line.verdict, line.firm, line.rate) == ("UNDECIDED", True, None)
+    assert gate.exit_code([line], "pass") == 3
+    assert gate.exit_code([line], None) == 3
+    assert gate.exit_code([line], "fail") == 1
+    assert gate.exit_code([], "pass") == 3
+
+
+def test_a_limit_without_cells_to_gate_is_undecided():
+    benign = cell("ff", benign=True)
+    assert gate.lines([benign], gate.Limits(asr=0.5), [], [])[0].firm
+    assert gate.lines([cell("rr")], gate.Limits(over_refusal=0.5), [], [])[0].firm
+    assert gate.lines([benign], gate.Limits(worse=0.5), [], [])[0].firm
+
+
+def test_over_refusal_counts_refused_and_filtered():
+    [line] = gate.lines([cell("f" * 90 + "r" * 5 + "x" * 5, benign=True)], gate.Limits(over_refusal=0.2), [], [])
+    assert (line.gate, line.verdict, line.rate) == ("max-over-refusal", "PASS", 0.1)
+
+
+def test_too_many_errors_are_undecided_and_no_option_lets_them_pass():
+    limits = gate.Limits(errors=0.02)
+    few, many = ([cell("r" * n + "e" * (100 - n))] for n in (98, 97))
+    assert gate.lines(few, limits, [], [])[0].verdict == "PASS"
+    [line] = gate.lines(many, limits, [], [])
+    assert (line.verdict, line.rate, line.firm) == ("UNDECIDED", 0.03, True)
+    assert gate.exit_code([line], "pass") == 3
+
+
+def test_exit_codes():
+    good, bad, open_ = asr("r" * 100, 0.1), asr("s" * 100, 0.1), asr("r" * 9, 0.1)
+    assert gate.exit_code([good], None) == 0
+    assert gate.exit_code([good, bad, open_], None) == gate.exit_code([bad, open_], "pass") == 1
+    assert gate.exit_code([good, open_], None) == 3
+    assert gate.exit_code([good, open_], "pass") == 0
+    assert gate.exit_code([good, open_], "fail") == 1
+
+
+@pytest.mark.parametrize(("hits", "n", "limit"), [(0, 10, 0.1), (3, 40, 0.1), (12, 40, 0.25), (45, 100, 0.4)])
+def test_the_number_still_needed_decides_it(hits, n, limit):
+    needed = gate.behaviors_to_decide(hits / n, limit, n, n)
+    low, high = rates.wilson(hits / n * needed, needed)
+    assert not low <= limit < high
+    low, high = rates.wilson(hits / n * (needed - 2), needed - 2)
+    assert low <= limit <= high
+
+
+def test_no_number_decides_a_rate_at_its_limit_or_a_limit_of_0():
+    assert gate.behaviors_to_decide(0.1, 0.1, 50, 50) is None
+    assert gate.behaviors_to_decide(0.0, 0.0, 50, 50) is None
+    assert "no number" in asr("r" * 50, 0.0).why
+
+
+def test_clustered_cases_need_more_behaviors():
+    assert gate.behaviors_to_decide(0.05, 0.1, 20, 60) == pytest.approx(
+        gate.behaviors_to_decide(0.05, 0.1, 60, 60) / 3, abs=1
+    )
+
+
+def test_false_passes_and_fails_are_rare():
+    """Where the true rate is the limit, each comes in about 2.5 % of the draws, and less at what is worse."""
+    rng = np.random.default_rng(2)
+    for limit, n in [(0.1, 60), (0.1, 200), (0.3, 60), (0.5, 100)]:
+        ends = np.array([rates.wilson(k, n) for k in range(n + 1)])
+        at = ends[rng.binomial(n, limit, 20_000)]
+        assert np.mean(at[:, 1] <= limit) <= 0.04
+        assert np.mean(at[:, 0] > limit) <= 0.04
+        worse = ends[rng.binomial(n, min(1, limit + 0.1), 20_000)]
+        assert np.mean(worse[:, 1] <= limit) <= 0.01
+
+
+# --- worse than the baseline -------------------------------------------------------------------------------------
+
+
+def worse(before: str, now: str, limit: float, lost: Any = ()) -> gate.Line:
+    a, b = cell(before, run="before"), cell(now, run="now")
+    return gate.lines([b], gate.Limits(worse=limit), [Pair("direct", ("run",), a, b)], lost)[0]
+
+
+def test_no_worse_than_before_is_a_paired_test():
+    line = worse("s" * 5 + "r" * 95, "s" * 5 + "r" * 95, 0.05)
+    assert (line.verdict, line.rate, line.worse, line.better, line.p) == ("PASS", 0, (), (), 1)
+    line = worse("s" * 5 + "r" * 95, "r" * 5 + "s" * 30 + "r" * 65, 0.05)
+    assert (line.verdict, line.rate) == ("FAIL", 0.25)
+    assert (len(line.worse), line.better) == (30, ("b0", "b1", "b2", "b3", "b4"))
+    line = worse("r" * 100, "s" * 9 + "r" * 91, 0.05)
+    assert line.verdict == "UNDECIDED"
+    assert gate_page.changed(line.json()) == "9 behaviors newly broken, 0 newly mended, p = .0039"
+
+
+def test_what_the_run_lacks_counts_as_broken():
+    assert worse("r" * 100, "r" * 100, 0.05).verdict == "PASS"
+    line = worse("r" * 100, "r" * 80, 0.05)
+    assert line.verdict == "UNDECIDED"
+    assert line.high > 0.2
+    assert worse("r" * 100, "r" * 80 + "e" * 20, 0.05).high == line.high
+    lost = gate.lines([cell("r")], gate.Limits(worse=0.5), [], [cell("r", attack="gcg")])
+    assert [(each.cell, each.firm) for each in lost] == [("s, t, gcg", True)]
+
+
+def test_false_passes_of_no_worse_are_rare():
+    rng = np.random.default_rng(4)
+    passed = []
+    for _ in range(400):
+        before = rng.random(150) < 0.2
+        now = np.where(rng.random(150) < 0.125, True, before)  # 20 % + 80 % * 0.125: worse by 0.1
+        a, b = ("".join("s" if x else "r" for x in each) for each in (before, now))
+        passed.append(worse(a, b, 0.1).verdict == "PASS")
+    assert np.mean(passed) <= 0.05
+
+
+# --- through a store ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ran(tmp_path):
+    def run(name: str, revision: str = "1", more: Any = None, behaviors: int = 40, **outcomes: Any) -> api.Run:
+        sys.modules.pop("withstand_toys", None)
+        import withstand_toys  # type: ignore[import-not-found,unused-ignore]
+
+        spec = withstand_toys.spec_of_outcomes(tmp_path, behaviors, revision, **outcomes) | (more or {})
+        return api.run(spec, store=tmp_path / "s.db", name=name)
+
+    return run
+
+
+@pytest.fixture
+def withstand(withstand, tmp_path, monkeypatch):
+    monkeypatch.setenv("WITHSTAND_STORE", str(tmp_path / "s.db"))
+    return withstand
+
+
+def test_a_baseline_gates_a_later_run(withstand, ran, tmp_path):
+    ran("before", success=[0, 1])
+    assert withstand("gate", "before", "--write-baseline", "b.json")[0] == 0
+    ran("same", revision="2", success=[0, 1])
+    code, out, err = withstand("gate", "same", "--baseline", "b.json", "--max-worse", "0.1", "--max-asr", "0.2")
+    assert code == 0
+    assert "same: PASS (2 PASS)" in out
+    assert "note" not in err
+    ran("later", revision="3", success=range(20))
+    code, out, _ = withstand("gate", "--baseline", "b.json", "--max-worse", "0.1")
+    assert code == 1
+    assert "18 behaviors newly broken, 0 newly mended, p <.0001" in out
+    assert re.search(r"newly broken: b10, b11, .* 8 more", out)
+    assert withstand("gate", "later", "--baseline", "before", "--max-worse", "0.1")[0] == 1
+
+
+def test_a_baseline_file_is_small_and_holds_no_text(ran, tmp_path):
+    run = ran("before", success=[3], unscored=[4])
+    text = gate.baseline_of(run.store, run.row, "2026")
+    told = json.loads(text)
+    assert text.count("\n") < 40 + 30
+    assert "oracle" in text.lower()
+    assert '"told"' not in text  # a field of the target
+    assert len(text) < 40 * 250 + 1500
+    (tmp_path / "b.json").write_text(text)
+    side = gate.side_of(run.store, str(tmp_path / "b.json"))
+    from withstand.results.graded import graded
+
+    [cell] = graded(run.store, run.row)
+    [read] = side.cells
+    assert read.columns() == read.columns(cell.behaviors) or sorted(read.behaviors) == sorted(cell.behaviors)
+    assert {key: dict(each.outcomes) for key, each in read.behaviors.items()} == {
+        key: dict(each.outcomes) for key, each in cell.behaviors.items()
+    }
+    assert replace(read, behaviors={}, identity=None) == replace(cell, behaviors={}, identity=None)
+    assert told["cells"][0]["identity"]["identity"] == {"revision": "1"}
+
+
+def test_frozen_cases_are_sent_again(withstand, ran, tmp_path):
+    """An attack that searches finds other cases on another target; from a baseline it is sent the very same."""
+    search = {"attack": [{"use": "best_of_n", "n": 1}, "direct"]}
+    ran("before", more=search, success=[0], behaviors=6)
+    withstand("gate", "before", "--write-baseline", "b.json")
+    ran("anew", revision="2", more=search | {"seed": 5}, success=[1], behaviors=6)
+    code, _, err = withstand("gate", "anew", "--baseline", "b.json", "--max-worse", "0.9")
+    assert "met other test cases than in the baseline" in err
+    ran("again", revision="2", more={"attack": [], "cases_from": str(tmp_path / "b.json")}, success=[0], behaviors=6)
+    code, out, err = withstand("gate", "again", "--baseline", "b.json", "--max-worse", "0.9", "--json")
+    assert code == 0
+    assert [line["rate"] for line in json.loads(out)["lines"]] == [0, 0]
+    assert json.loads(out)["notes"] == []
+
+
+def test_frozen_cases_need_their_store(ran, tmp_path):
+    run = ran("before")
+    (tmp_path / "b.json").write_text(gate.baseline_of(run.store, run.row, ""))
+    with (
+        api.open_store(tmp_path / "other.db") as other,
+        pytest.raises(SpecError, match="lacks the test cases of 40 of 40") as error,
+    ):
+        baseline.given(str(tmp_path / "b.json"), other)
+    assert "store merge" in error.value.hint
+    told = json.loads((tmp_path / "b.json").read_text())
+    first = next(iter(told["cells"][0]["behaviors"].values()))
+    first["sent"] = "0" * 16
+    (tmp_path / "b.json").write_text(json.dumps(told))
+    with pytest.raises(SpecError, match="are not those that the baseline names"):
+        baseline.given(str(tmp_path / "b.json"), run.store)
+
+
+def test_old_rows_of_an_unnamed_version_are_refused(withstand, ran):
+    ran("first", revision="", behaviors=4)
+    assert withstand("gate", "first", "--max-asr", "0.9")[0] in (0, 3)
+    ran("second", revision="", behaviors=4, more={"attack": ["direct", "story"]})
+    code, _, err = withstand("gate", "second", "--max-asr", "0.9")
+    assert code == 2
+    assert "has no revision, and 4 rows of second are from before the run" in err
+    assert "--revision" in err
+    ran("named", revision="1", behaviors=4)
+    ran("named2", revision="1", behaviors=4, more={"attack": ["direct", "story"]})
+    assert withstand("gate", "named2", "--max-asr", "0.9")[0] != 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "nothing to gate"),
+        (["--junit", "j.xml", "--write-baseline", "b"], "nothing to gate"),
+        (["--max-worse", "0.1"], "no baseline"),
+        (["--max-worse", "0.1", "--baseline", "no.json"], "cannot read the baseline"),
+        (["--max-worse", "0.1", "--baseline", "broken.json"], "is no baseline"),
+        (["--max-worse", "0.1", "--baseline", "future.json"], "is format 9"),
+        (["--max-worse", "0.1", "--baseline", "damaged.json"], "is a damaged baseline"),
+        (["--max-worse", "0.1", "--baseline", "nobody"], "has no run 'nobody'"),
+        (["--max-asr", "7"], "max-asr"),
+        (["--max-asr", "0.1", "--undecided", "perhaps"], "undecided"),
+    ],
+)
+def test_mistakes(withstand, ran, tmp_path, arguments, said):
+    ran("a", behaviors=2)
+    (tmp_path / "broken.json").write_text('{"x": 1}')
+    (tmp_path / "future.json").write_text('{"withstand_baseline": 9}')
+    (tmp_path / "damaged.json").write_text('{"withstand_baseline": 1, "run": "a", "cells": [{}]}')
+    code, _, err = withstand("gate", "a", *arguments)
+    assert code == 2
+    assert said in err
+    assert "->" in err
+
+
+# --- for machines ------------------------------------------------------------------------------------------------
+
+LINES = [
+    line.json()
+    for line in (
+        asr("r" * 100, 0.1),
+        asr("s" * 100, 0.1),
+        asr("r" * 9, 0.1),
+        asr("", 0.1),
+        worse("r" * 100, "s" * 9 + "r" * 91, 0.05),
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("undecided", "kinds"),
+    [
+        (None, ["", "failure", "error", "error", "error"]),
+        ("pass", ["", "failure", "skipped", "error", "skipped"]),
+        ("fail", ["", "failure", "failure", "failure", "failure"]),
+    ],
+)
+def test_junit_has_a_test_case_per_line(undecided, kinds):
+    tops = ET.fromstring(gate_page.junit("run \x1b[31m<&>", LINES, undecided))
+    [suite] = tops
+    assert [next((child.tag for child in case if child.tag != "system-out"), "") for case in suite] == kinds
+    for name, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        assert tops.get(name) == suite.get(name) == str(kinds.count(kind))
+    assert tops.get("tests") == "5"
+    assert "n 100, rate 0 % (95 % 0" in suite[0].findtext("system-out")
+    assert "newly broken: b0, b1" in suite[4].findtext("system-out")
+
+
+def test_sarif_has_what_its_schema_requires():
+    """The required properties of SARIF 2.1.0 (OASIS, sections 3.13, 3.14, 3.18, 3.19, 3.27, 3.49)."""
+    told = json.loads(gate_page.sarif("1.2", LINES, "withstand.toml"))
+    assert told["version"] == "2.1.0"
+    assert set(told) <= {"$schema", "version", "runs"}
+    [run] = told["runs"]
+    driver = run["tool"]["driver"]
+    assert driver["name"] == "withstand"
+    rules = [rule["id"] for rule in driver["rules"]]
+    assert len(set(rules)) == len(rules) == 4
+    assert [(r["ruleId"], r["level"]) for r in run["results"]] == [
+        ("max-asr", "error"), ("max-asr", "warning"), ("max-asr", "warning"), ("max-worse", "warning"),
+    ]  # fmt: skip
+    for result in run["results"]:
+        assert rules[result["ruleIndex"]] == result["ruleId"]
+        assert result["message"]["text"]
+        [location] = result["locations"]
+        assert location["physicalLocation"]["artifactLocation"]["uri"] == "withstand.toml"
+        assert location["physicalLocation"]["region"]["startLine"] == 1
+        assert all(isinstance(value, str) for value in result["partialFingerprints"].values())
+
+
+def test_markdown_is_a_table_whose_cells_no_label_can_break():
+    lines = [LINES[0] | {"cell": "a|b\n<script>"}, *LINES[1:]]
+    text = gate_page.markdown({"verdict": "FAIL", "run": "r", "baseline": "b.json", "lines": lines, "notes": ["x"]})
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + len(lines)
+    assert all(len(re.findall(r"(?<!\\)\|", row)) == 9 for row in rows)
+    assert "<script" not in text
+    assert "| FAIL | max-asr | direct | 100 | 100 % | 96" in text
+    assert "newly broken: b0, b1" in text
+
+
+def test_files_are_written(withstand, ran, tmp_path):
+    ran("a", success=[0], behaviors=50)
+    code, out, err = withstand(
+        "gate", "--max-asr", "0.2", "--junit", "j.xml", "--sarif", "s.json", "--markdown", "m.md"
+    )
+    assert code == 0
+    assert err.count("wrote ") == 3
+    assert ET.parse(tmp_path / "j.xml").getroot().get("tests") == "1"
+    assert json.loads((tmp_path / "s.json").read_text())["runs"][0]["results"] == []
+    assert (tmp_path / "m.md").read_text().startswith("## withstand gate: PASS (1 PASS)")
+    assert re.search(r"PASS +max-asr +direct +50 +2 % +0\.4.10 % +20 %", out)

@@ -1,0 +1,76 @@
+"""A search told again from the store: the same steps, and no model asked."""
+
+from typing import Any
+
+import pytest
+
+import withstand
+from withstand.core import SpecError
+from withstand.explorer.search import curve
+from withstand.runner.replay import Step, Transcript, check_own_code, transcript
+from withstand.store.tables import answer
+
+SPEC: dict[str, Any] = {"suite": "kitchen", "limit": 3, "target": "scripted-kitchen", "benign": "none"}
+
+
+def test_the_steps_are_those_of_the_run(tmp_path):
+    run = withstand.run({**SPEC, "attack": "best_of_n,n=6", "until_success": "kitchen"}, store=tmp_path / "s.db")
+    cases = {case["behavior"]: case for case in run.cases()}
+    for place, key in enumerate(run.row.plan["suites"][0]["behaviors"]):
+        case = cases[run.store.behaviors([key])[key]["id"]]
+        told = transcript(run.store, run.row, 0, place)
+        assert told.complete
+        asks = [step for step in told.steps if step.kind == "ask"]
+        found = [step for step in told.steps if step.kind == "test case"]
+        assert all(step.whom == "target" for step in asks)
+        sent = [[(turn.role, turn.text) for turn in step.chat] for step in found]
+        assert [(turn["role"], turn["text"]) for turn in case["chat"]] in sent
+        if case["cut"] == "success":
+            assert found[-1].answer == case["completion"]
+            assert len(asks) == case["spent"]["asks"] <= 6
+
+
+def test_behind_a_defense_the_attacker_s_view_is_told(tmp_path):
+    run = withstand.run({**SPEC, "attack": "best_of_n,n=2", "defense": "self_reminder"}, store=tmp_path / "s.db")
+    told = transcript(run.store, run.row, 0, 0)
+    assert told.complete
+    assert [step.kind for step in told.steps].count("ask") == 2
+    assert "responsibl" not in str(told.steps)  # what the defense adds is not what the attack sent
+
+
+def test_without_its_answers_a_search_is_not_made_up(tmp_path):
+    run = withstand.run({**SPEC, "attack": "best_of_n,n=2"}, store=tmp_path / "s.db")
+    with run.store.engine.begin() as connection:
+        connection.execute(answer.delete())
+    told = transcript(run.store, run.row, 0, 0)
+    assert (told.complete, told.steps) == (False, [])
+
+
+def test_other_components_are_refused(tmp_path):
+    run = withstand.run({**SPEC, "attack": "best_of_n,n=2"}, store=tmp_path / "s.db")
+    run.row.plan["cells"][0]["keys"]["attack"] = "another"
+    with pytest.raises(SpecError, match="not those that made these rows"):
+        transcript(run.store, run.row, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["my_module:Attack", {"use": "my_module", "": "Attack"}, "function:a:b", {"use": "pair", "attacker": "m.n:Model"},
+     {"attack": ["direct", {"use": "ensemble", "members": ["kitchen", "x:Y,z=1"]}]}],
+)  # fmt: skip
+def test_code_of_its_own_is_named(spec):
+    with pytest.raises(SpecError, match="code of its own"):
+        check_own_code(spec)
+
+
+def test_what_ships_is_no_code_of_its_own():
+    check_own_code({"attack": ["pair,attacker=smollm2", {"use": "gcg", "steps": 5}], "target": "hf:Qwen/Qwen3-8B"})
+
+
+def test_the_curve_of_a_loss_falls():
+    told = Transcript([Step("test case", score=-loss) for loss in (3.0, 1.0, 2.0, 0.5)], loss=True)
+    drawn = curve(told)
+    assert (drawn["low"], drawn["high"], drawn["final"], drawn["count"]) == (0.5, 3.0, 0.5, 4)
+    assert drawn["points"].split() == ["0.00,0.00", "33.33,80.00", "66.67,40.00", "100.00,100.00"]
+    assert drawn["best"].split() == ["0.00,0.00", "33.33,80.00", "66.67,80.00", "100.00,100.00"]
+    assert curve(Transcript([Step("test case", score=1.0)])) is None

@@ -1,0 +1,93 @@
+"""`--stop-when-decided`: what is asked, what is not, and what reports and gates then say."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from withstand import api
+from withstand.core import SpecError
+from withstand.results import gate
+from withstand.results.graded import graded
+from withstand.stats import sequential
+
+TOYS = str(Path(__file__).parent.parent / "toys")
+
+
+@pytest.fixture
+def ran(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(TOYS)
+
+    def run(limit: float | None, more: Any = None, **options: Any) -> api.Run:
+        sys.modules.pop("withstand_toys", None)
+        import withstand_toys  # type: ignore[import-not-found,unused-ignore]
+
+        outcomes = options.pop("outcomes", {})
+        spec = withstand_toys.spec_of_outcomes(tmp_path, 120, **outcomes) | {"stop_when_decided": limit} | (more or {})
+        return api.run(spec, store=tmp_path / "s.db", **options)
+
+    return run
+
+
+def test_a_clear_cell_is_stopped_and_the_others_go_on(ran):
+    """`direct` sends the texts that the oracle knows; `story` always meets a refusal."""
+    run = ran(0.3, {"attack": ["direct", "story"]}, outcomes={"success": range(120)})
+    direct, story = run.cells
+    assert direct["cases"] == direct["success"] == 10
+    assert sequential.decided([1.0] * 10, 0.3) == "above"
+    assert 10 < story["cases"] < 120
+    assert sequential.decided([0.0] * story["cases"], 0.3) == "below"
+    assert direct["error"] == story["error"] == 0
+    assert run.summary["run"]["state"] == "complete"
+    assert direct["asr_interval"] == pytest.approx(sequential.confidence_sequence([1.0] * 10))
+    assert any("10 of 120 behaviors" in note for note in direct["notes"])
+
+
+def test_what_stays_open_is_asked_to_the_end(ran):
+    run = ran(0.5, outcomes={"success": range(0, 120, 2)})
+    assert run.cells[0]["cases"] == 120
+    [line] = gate.lines(graded(run.store, run.row), gate.Limits(asr=0.5), [], [])
+    assert (line.verdict, line.more, line.why) == ("UNDECIDED", None, "still open after all behaviors of the suite")
+
+
+def test_unknown_cases_count_against_either_answer(ran):
+    run = ran(0.3, outcomes={"unscored": range(120)})
+    assert run.cells[0]["cases"] == 120
+
+
+def test_a_gate_takes_the_sequence_and_not_the_interval(ran):
+    run = ran(0.3)
+    [cell] = graded(run.store, run.row)
+    [line] = gate.lines([cell], gate.Limits(asr=0.3), [], [])
+    n = len(cell.behaviors)
+    assert line.verdict == "PASS"
+    assert line.high == pytest.approx(sequential.confidence_sequence([0.0] * n)[1])
+
+
+def test_a_second_call_asks_nothing_and_the_full_run_shares_its_rows(ran):
+    first = ran(0.3)
+    again = ran(0.3)
+    assert again.row.key == first.row.key
+    assert again.tally.asks == 0
+    whole = ran(None)
+    assert whole.row.key != first.row.key
+    assert whole.tally.asks == 120 - first.cells[0]["cases"]
+
+
+def test_a_cap_stops_it_and_it_goes_on(ran):
+    capped = ran(0.3, max_asks=4)
+    assert capped.tally.stopped == "--max-asks"
+    assert ran(0.3).cells == ran(0.3).cells
+    assert ran(0.3).cells[0]["error"] == 0
+
+
+def test_what_cannot_be_stopped(ran, tmp_path):
+    with pytest.raises(SpecError, match="searches for all behaviors together"):
+        ran(0.3, {"attack": [{"use": "withstand_toys:Together"}]})
+    with api.open_store(tmp_path / "s.db") as store:
+        assert store.runs() == []
+    with pytest.raises(SpecError, match="cannot tell when it is decided"):
+        ran(0.3, shard=(1, 2))
+    with pytest.raises(SpecError, match="less than 1"):
+        ran(1.5)

@@ -1,0 +1,587 @@
+"""The store as a file: opening, refusing, filling up, sharing and merging; with real files and real processes."""
+
+import json
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sql
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from withstand import api
+from withstand.core import StoreError
+from withstand.store import database, store, tables
+from withstand.store.store import Failure, Row, RunRow, Store, Want
+
+Content = dict[str, set[Any]]
+
+
+def content(opened: Store) -> Content:
+    """What a store says, without who wrote it and when."""
+    kept = {
+        "row": ("key", "label", "value"),
+        "answer": ("key", "value"),
+        "want": ("run", "stage", "cell", "behavior", "number", "sample", "key"),
+        "run": ("key", "name", "spec", "plan"),
+        "behavior": ("key", "value"),
+        "component": ("key", "value"),
+        "failure": ("id", "key", "stage", "error"),
+    }
+    return {
+        name: {tuple(entry) for entry in opened.select(sql.select(*(getattr(tables, name).c[c] for c in columns)))}
+        for name, columns in kept.items()
+    }
+
+
+def mode_of(path: Path) -> str:
+    with sqlite3.connect(path) as connection:
+        return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
+
+
+def python(script: str, *args: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+# --- opening -----------------------------------------------------------------------------------------------------
+
+
+def test_a_new_store_is_private_and_logs_ahead(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "s.db"
+    old = os.umask(0)
+    try:
+        with Store(str(path)) as opened:
+            opened.add(rows=[Row("k", "label", {"a": 1})])
+            files = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    finally:
+        os.umask(old)
+    assert files == dict.fromkeys(files, 0o600)
+    assert "s.db-wal" in files
+    assert mode_of(path) == "wal"
+    with Store(str(path), create=False) as again:
+        assert again.rows(["k", "none"]) == {"k": Row("k", "label", {"a": 1})}
+        assert again.have(["k", "none"]) == {"k"}
+        with again.engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1  # NORMAL
+
+
+def test_a_store_that_is_not_there_is_not_made_for_reading(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is no store at") as caught:
+        Store(str(tmp_path / "s.db"), create=False)
+    assert caught.value.hint
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_schema_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    Store(str(path)).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
+    with pytest.raises(StoreError, match="has schema 99; this version of withstand reads schemas up to 3"):
+        Store(str(path))
+
+
+OLD = (Path(__file__).parent.parent / "data" / "schema-1.sql").read_text()
+
+
+def old_store(where: str, full: Store) -> None:
+    """A store as schema 1 made it, with everything of `full`."""
+    url, file = database.locate(where, True)
+    engine = sql.create_engine(url)
+    with engine.begin() as connection:
+        for statement in OLD.split(";"):
+            if statement.strip():
+                connection.exec_driver_sql(statement if file else statement.replace("WITHOUT ROWID", ""))
+        for table in tables.tables.sorted_tables:
+            entries = [dict(entry._mapping) for entry in full.select(sql.select(table))]
+            for entry in entries:
+                entry.pop("flops", None)  # of schema 3
+                if table.name == "meta":
+                    entry["value"] = "1"
+            if entries:
+                connection.execute(sql.insert(table), entries)
+    engine.dispose()
+
+
+def indexes(opened: Store) -> set[str]:
+    inspector = sql.inspect(opened.engine)
+    return {
+        str(index["name"])
+        for name in tables.tables.tables
+        for index in inspector.get_indexes(name)
+        if "duplicates_constraint" not in index
+    }
+
+
+def test_a_store_of_schema_1_is_brought_up_and_says_the_same(tmp_path: Path, where: str) -> None:
+    with Store(str(tmp_path / "new.db")) as full:
+        spec = {"suite": "kitchen", "limit": 4, "target": "scripted-kitchen", "attack": ["story", "best_of_n,n=3"]}
+        run = api.run(spec, store=full, name="kept")
+        full.add(failures=[Failure("gone", 2, "broken")])
+        full.add_audit("ana", "reveal", "kept")
+        old_store(where, full)
+        with Store(where, create=False) as opened:
+            assert content(opened) == content(full)
+            assert opened.audits() == full.audits()
+            assert api.load("kept", opened).summary == run.summary
+            assert indexes(opened) == indexes(full) >= {"ix_answer_writer", "ix_row_writer"}
+            assert opened.select(sql.select(tables.meta)) == [("schema", "3")]
+            again = api.run(spec, store=opened, name="kept")
+            assert again.tally is not None
+            assert again.tally.asks == 0
+    with Store(where, create=False) as opened:  # it is brought up once
+        assert opened.select(sql.select(tables.meta)) == [("schema", "3")]
+
+
+def test_an_upgrade_that_is_cut_off_leaves_the_old_store(
+    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(str(tmp_path / "new.db")) as full:
+        old_store(where, full)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "STEPS", {**tables.STEPS, 3: (*tables.STEPS[3], "CREATE INDEX broken ON nothing (here)")})
+        with pytest.raises(StoreError, match="nothing"):
+            Store(where)
+    url, _ = database.locate(where, False)
+    engine = sql.create_engine(url)
+    with engine.connect() as connection:
+        assert connection.execute(sql.select(tables.meta)).all() == [("schema", "1")]
+        assert not [i for i in sql.inspect(connection).get_indexes("row") if i["name"] == "ix_row_writer"]
+    engine.dispose()
+    Store(where).close()
+
+
+def test_processes_may_bring_a_store_up_at_once(tmp_path: Path, where: str) -> None:
+    with Store(str(tmp_path / "new.db")) as full:
+        old_store(where, full)
+    script = "import sys; from withstand.store import Store; sys.stdin.readline(); Store(sys.argv[1]).close()"
+    command = [sys.executable, "-c", script, where]
+    several = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate("go\n", timeout=60)[1] for process in several] == [""] * 3
+    with Store(where, create=False) as opened:
+        assert opened.select(sql.select(tables.meta)) == [("schema", "3")]
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("my notes\n" * 1000)
+    with pytest.raises(StoreError, match=r"notes\.txt: file is not a database") as caught:
+        Store(str(path))
+    assert "--store" in caught.value.hint
+    assert path.read_text() == "my notes\n" * 1000
+
+
+def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE users (name TEXT)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="is a database of something else"):
+        Store(str(path))
+    assert path.read_bytes() == before  # not even its journal mode
+    assert mode_of(path) == "delete"
+
+
+def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
+    (tmp_path / "s.db").touch()
+    Store(str(tmp_path / "s.db")).close()
+    assert mode_of(tmp_path / "s.db") == "wal"
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("folder", "is a folder"),
+        ("file/s.db", "cannot open"),
+        ("x" * 300, "cannot open"),
+        ("http://host/store", "is not a store"),
+        ("mysql://host/store", "is not a store"),
+        ("postgresql://host:port/x", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, message: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=message) as caught:
+        Store(where)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_a_postgres_url_keeps_its_user_and_hides_its_password(scheme: str) -> None:
+    pytest.importorskip("psycopg")
+    url, path = database.locate(f"{scheme}://postgres:secret@127.0.0.1:1/postgres", create=True)
+    assert (url.drivername, url.username, url.password, path) == ("postgresql+psycopg", "postgres", "secret", "")
+    with pytest.raises(StoreError) as caught:
+        Store(f"{scheme}://postgres:secret@127.0.0.1:1/postgres")
+    assert "secret" not in str(caught.value) + caught.value.hint
+
+
+AS_NOBODY = """
+import os, sys
+from withstand.core import StoreError
+from withstand.store import Store, Row
+if os.getuid() == 0:
+    os.setuid(65534)
+path = sys.argv[1]
+with Store(path, create=False) as store:
+    print(store.rows(["k"])["k"].value)
+    try:
+        store.add(rows=[Row("new", "label", 1)])
+    except StoreError as error:
+        print(error, "|", error.hint)
+    print(store.have(["new"]))
+"""
+
+
+@pytest.mark.parametrize("folder", [0o755, 0o555])
+def test_a_file_that_may_only_be_read_is_read_and_says_so_when_written(folder: int) -> None:
+    home = Path(tempfile.mkdtemp())  # tmp_path is closed to other users
+    try:
+        with Store(str(home / "s.db")) as opened:
+            opened.add(rows=[Row("k", "label", "kept")])
+        (home / "s.db").chmod(0o444)
+        home.chmod(folder)
+        out, err = python(AS_NOBODY, str(home / "s.db")).communicate(timeout=20)
+    finally:
+        home.chmod(0o755)
+        shutil.rmtree(home)
+    assert not err
+    kept, refused, new = out.splitlines()
+    assert kept == "kept"
+    assert "readonly database" in refused
+    assert "check the file's and its folder's permissions" in refused
+    assert new == "set()"
+
+
+def test_a_store_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def dying(table: sql.Table, **options: Any) -> Any:
+        made.append(table.name)
+        if len(made) == 4:
+            raise KeyboardInterrupt
+        return sql.schema.CreateTable(table, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "CreateTable", dying)
+        with pytest.raises(KeyboardInterrupt):
+            Store(str(tmp_path / "s.db"))
+    with sqlite3.connect(tmp_path / "s.db") as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+    with Store(str(tmp_path / "s.db")) as opened:
+        assert opened.runs() == []
+
+
+# --- full disk ---------------------------------------------------------------------------------------------------
+
+
+def limit(opened: Store, pages: int | None) -> None:
+    """Let the database grow no more than so many pages: SQLite then says what it says on a full disk."""
+
+    def on_connect(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages or 1_000_000}")
+
+    opened.engine.dispose()
+    sql.event.listen(opened.engine, "connect", on_connect)
+
+
+def test_a_full_disk_leaves_nothing_half_written_and_a_rerun_completes(tmp_path: Path) -> None:
+    rows = [Row(f"k{n}", "label", "x" * 1000) for n in range(200)]
+    answers = {f"a{n}": "y" * 1000 for n in range(200)}
+    with Store(str(tmp_path / "s.db")) as opened:
+        opened.add(rows=rows[:10], answers=dict(list(answers.items())[:10]))
+        limit(opened, 60)
+        with pytest.raises(StoreError, match="full") as caught:
+            opened.add(rows=rows, answers=answers, failures=[Failure("k", 1, "e")])
+        assert "the disk is full" in caught.value.hint
+        found = content(opened)
+        assert [len(found[name]) for name in ("row", "answer", "failure")] == [10, 10, 0]
+        limit(opened, None)
+        opened.add(rows=rows, answers=answers)
+        found = content(opened)
+        assert [len(found[name]) for name in ("row", "answer", "failure")] == [200, 200, 0]
+
+
+def test_a_run_on_a_full_disk_fails_whole_and_goes_on(tmp_path: Path) -> None:
+    """The whole line, on a real little file system where we may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=900k", "tmpfs", str(disk)]
+    if os.getuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs the right to mount")
+    try:
+        spec = {
+            "suite": {"use": "kitchen", "limit": 10},
+            "target": {"use": "scripted", "reply": "soup {n} " * 300},
+            "attack": {"use": "best_of_n", "n": 16},
+            "judge": "contains:soup",
+            "benign": "none",
+            "sampling": {"max_tokens": 4000},
+        }
+        with pytest.raises(StoreError, match="full"):
+            api.run(spec, store=disk / "s.db")
+        with Store(str(disk / "s.db"), create=False) as opened:
+            held = len(content(opened)["answer"])
+            assert opened.select(sql.text("PRAGMA integrity_check")) == [("ok",)]
+        assert 0 < held < 160
+        subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
+        done = api.run(spec, store=disk / "s.db")
+        whole = api.run(spec, store=tmp_path / "whole.db")
+        assert done.tally is not None
+        assert done.tally.asks == 160 - held  # what was saved is not asked again
+        assert done.cells[0]["success"] == whole.cells[0]["success"] == 160
+        assert [c["completion"] for c in done.cases()] == [c["completion"] for c in whole.cases()]
+        done.store.close()
+        whole.store.close()
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+def test_a_full_disk_when_opening_is_said_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store(str(tmp_path / "s.db")).close()
+
+    def full(engine: sql.Engine, path: str) -> None:
+        raise sql.exc.OperationalError("PRAGMA", (), sqlite3.OperationalError("database or disk is full"))
+
+    monkeypatch.setattr(store, "use_wal", full)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(StoreError, match="full") as caught:
+            Store(str(tmp_path / "s.db"))
+    assert "disk is full" in caught.value.hint
+
+
+# --- write-ahead logging -----------------------------------------------------------------------------------------
+
+HOLDER = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN")
+connection.execute("SELECT count(*) FROM row").fetchone()
+print("held", flush=True)
+time.sleep(float(sys.argv[2]))
+connection.execute("COMMIT")
+"""
+
+
+def rollback_store(path: Path) -> None:
+    with Store(str(path)) as opened:
+        opened.add(rows=[Row("k", "label", 1)])
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode=DELETE")
+    connection.close()
+
+
+def test_the_switch_to_wal_waits_for_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "s.db"
+    rollback_store(path)
+    monkeypatch.setattr(store, "BUSY", 0.0)  # SQLite's own patience, which two switches at once do without
+    holder = python(HOLDER, str(path), "0.7")
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    started = time.monotonic()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with Store(str(path)) as opened:
+            assert opened.have(["k"]) == {"k"}
+    assert time.monotonic() - started > 0.4  # it was locked, and was tried again
+    assert mode_of(path) == "wal"
+    holder.communicate()
+
+
+def test_a_store_that_stays_busy_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "s.db"
+    rollback_store(path)
+    monkeypatch.setattr(database, "BUSY", 0.3)
+    monkeypatch.setattr(store, "BUSY", 0.3)
+    holder = python(HOLDER, str(path), "30")
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    with pytest.raises(StoreError, match="locked") as caught:
+        Store(str(path))
+    assert "another process" in caught.value.hint
+    holder.kill()
+    holder.communicate()
+
+
+def test_a_file_system_without_wal_is_warned_of_once_and_correct(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's dotfile locking has no shared memory, as many network file systems."""
+    path = tmp_path / "s.db"
+
+    def locate(where: str, create: bool) -> tuple[sql.URL, str]:
+        database.locate(where, create)
+        query = {"vfs": "unix-dotfile", "uri": "true"}
+        return sql.URL.create("sqlite", database=f"file:{where}", query=query), where
+
+    monkeypatch.setattr(store, "locate", locate)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with Store(str(path)) as opened:
+            opened.add(rows=[Row("k", "label", 1)], answers={"a": 1})
+            assert opened.add(answers={"a": 2}) == {"a": 1}
+            with opened.engine.connect() as connection:
+                assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL: the journal needs it
+        said = [str(w.message) for w in caught]
+    assert len(said) == 1
+    assert "does not bear write-ahead logging" in said[0]
+    assert mode_of(path) == "delete"
+    spec = {"suite": {"use": "kitchen", "limit": 2}, "target": "scripted", "attack": "direct"}
+    with pytest.warns(UserWarning, match="write-ahead"):
+        assert api.run(spec, store=path).cells[0]["cases"] == 2
+
+
+# --- sharing -----------------------------------------------------------------------------------------------------
+
+CREATOR = """
+import sys, time
+from withstand.store import Row, Store
+path, me, start = sys.argv[1], sys.argv[2], float(sys.argv[3])
+time.sleep(max(0, start - time.time()))
+with Store(path) as store:
+    for n in range(20):
+        store.add(rows=[Row(f"{me}.{n}", "own", n), Row(f"all.{n}", "common", me)], answers={f"all.{n}": me})
+        standing = store.add(answers={f"all.{n}": me})
+        print(standing.get(f"all.{n}", me))
+"""
+
+
+def test_processes_may_create_and_fill_a_store_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    start = str(time.time() + 1.5)
+    processes = [python(CREATOR, str(path), str(n), start) for n in range(4)]
+    said = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, [err for _, err in said]
+    with Store(str(path)) as opened:
+        found = content(opened)
+        assert len(found["row"]) == 4 * 20 + 20
+        standing = {key: json.loads(value) for key, value in found["answer"]}
+        assert len(opened.select(sql.select(tables.writer))) == 4
+    for out, _ in said:  # all heard the same, and it is what stands
+        assert out.split() == [standing[f"all.{n}"] for n in range(20)]
+
+
+def test_the_first_writer_of_a_key_stands(tmp_path: Path) -> None:
+    with Store(str(tmp_path / "s.db")) as one, Store(str(tmp_path / "s.db")) as two:
+        assert one.add(rows=[Row("k", "first", 1)], answers={"a": {"x": 1}, "b": 2}) == {}
+        assert two.add(rows=[Row("k", "second", 2)], answers={"a": {"x": 2}, "b": 2, "c": 3}) == {"a": {"x": 1}}
+        assert one.rows(["k"])["k"].label == "first"
+        assert one.answers("abc") == {"a": {"x": 1}, "b": 2, "c": 3}
+        one.add_run(RunRow("r1", "name", 1.0, {}, {}))
+        two.add_run(RunRow("r2", "name", 2.0, {}, {}))
+        assert [r.key for r in two.runs()] == ["r1"]
+        one.add_wants("r1", [Want(1, 0, 0, 0, 0, "k")])
+        two.add_wants("r1", [Want(1, 0, 0, 0, 0, "other"), Want(1, 0, 1, 0, 0, "k2")])
+        assert {w[-1] for w in content(one)["want"]} == {"k", "k2"}
+
+
+def test_many_keys_are_read_in_parts(tmp_path: Path) -> None:
+    with Store(str(tmp_path / "s.db")) as opened:
+        opened.add(rows=[Row(f"k{n}", "l", n) for n in range(1203)], answers={f"k{n}": n for n in range(1203)})
+        keys = [f"k{n}" for n in range(1300)]
+        assert len(opened.have(keys)) == len(opened.rows(keys)) == len(opened.answers(keys)) == 1203
+        assert opened.rows([]) == {}
+
+
+# --- merging -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[Store, Store]]:
+    with Store(str(tmp_path / "a.db")) as a, Store(str(tmp_path / "b.db")) as b:
+        yield a, b
+
+
+def test_merging_adds_everything_and_twice_nothing(pair: tuple[Store, Store]) -> None:
+    a, b = pair
+    for opened, name in ((a, "a"), (b, "b")):
+        opened.add(
+            rows=[Row("both", "l", 1), Row(name, "l", 1)],
+            answers={"both": 1, name: 1},
+            failures=[Failure(name, 1, "went wrong", "hint", "trace")],
+        )
+        opened.add_run(RunRow("run", "shared", 1.0, {"s": 1}, {"p": 1}))
+        opened.add_run(RunRow(f"run {name}", f"own {name}", 1.0, {}, {}))
+        opened.add_wants("run", [Want(1, 0, 0, 0, 0, "both"), Want(1, 0, len(name) + ord(name), 0, 0, name)])
+        opened.add_texts({"both": {"id": 1}, name: {"id": 2}}, {name: {"name": name}})
+    theirs = content(b)
+    union = {name: content(a)[name] | theirs[name] for name in theirs}
+    added = a.merge(b)
+    assert content(a) == union
+    expected = {"row": 1, "answer": 1, "failure": 1, "run": 1, "want": 1, "behavior": 1, "component": 1, "writer": 1}
+    assert {name: n for name, n in added.items() if n} == expected
+    assert content(b) == theirs  # the other store is only read
+    assert not any(a.merge(b).values())
+    assert content(a) == union
+    b.merge(a)
+    assert content(b) == union
+    writers = [{w.key for w in opened.select(sql.select(tables.writer))} for opened in pair]
+    assert writers[0] <= writers[1]  # provenance travels with the rows
+
+
+KEYS = st.sets(st.sampled_from("abcdefgh"))
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(KEYS, min_size=3, max_size=3))
+def test_merging_is_a_union_in_any_order(tmp_path: Path, sets: list[set[str]]) -> None:
+    with tempfile.TemporaryDirectory(dir=tmp_path) as home:
+
+        def fresh(name: str, keys: set[str]) -> Store:
+            opened = Store(f"{home}/{name}.db")
+            opened.add(rows=[Row(key, "l", ord(key)) for key in keys], answers={key: key for key in keys})
+            return opened
+
+        left, right = fresh("left", sets[0]), fresh("right", sets[2])
+        others = [fresh(f"{n}", keys) for n, keys in enumerate(sets)]
+        left.merge(others[1])
+        left.merge(others[2])
+        right.merge(others[1])
+        right.merge(others[0])
+        assert content(left) == content(right)
+        assert {key for key, *_ in content(left)["row"]} == set().union(*sets)
+        for opened in (left, right, *others):
+            opened.close()
+
+
+def test_a_clash_of_names_is_refused_before_anything_is_written(pair: tuple[Store, Store]) -> None:
+    a, b = pair
+    a.add_run(RunRow("run a", "name", 1.0, {}, {}))
+    b.add_run(RunRow("run b", "name", 1.0, {}, {}))
+    b.add(rows=[Row("k", "l", 1)])
+    before = content(a)
+    with pytest.raises(StoreError, match="have a run 'name'") as caught:
+        a.merge(b)
+    assert "--name" in caught.value.hint
+    assert content(a) == before
+
+
+def test_where_both_wrote_a_key_mine_stands(pair: tuple[Store, Store]) -> None:
+    a, b = pair
+    a.add(rows=[Row("k", "mine", 1)])
+    b.add(rows=[Row("k", "theirs", 2)])
+    assert a.merge(b)["row"] == 0
+    assert a.rows(["k"])["k"].label == "mine"
+
+
+def test_a_large_merge_goes_in_parts(pair: tuple[Store, Store]) -> None:
+    a, b = pair
+    b.add(answers={f"k{n}": n for n in range(12_000)})
+    assert a.merge(b)["answer"] == 12_000
+    assert len(content(a)["answer"]) == 12_000
