@@ -63,7 +63,7 @@ class Run:
         return cases(self.store, self.row, per_cell)
 
     def within(self, by: Literal["asks", "tokens", "seconds", "flops"] = "asks") -> list[dict[str, Any]]:
-        """Success against budget: the points of each cell's curve, rates in [0, 1] with their 95 % interval."""
+        """Success against budget: the points of each cell's curve, rates in [0, 1] with their 95% interval."""
         return list(within(self.store, self.row, by))
 
     def learned(self) -> list[Json]:

@@ -170,13 +170,13 @@ def test_keys_label_and_the_corrected_rate_follows(browser, path):
         assert {vote for _, vote in votes} == {"success", "failure", "unsure"}
         watch.get_by_text(f"{len(items)} labels").wait_for(timeout=15_000)  # it follows by itself
         shown = watch.locator("[id^=corrected-]").all_inner_texts()
-        raw = [f"{100 * cell['asr']:.0f} %" for cell in run.cells if not cell["benign"]]
+        raw = [f"{100 * cell['asr']:.0f}%" for cell in run.cells if not cell["benign"]]
         assert len(shown) == len(raw)
         assert shown != raw
         watch.get_by_role("button", name="Keep this calibration").click()
         watch.wait_for_load_state()
         kept = [c["asr_corrected"] for c in withstand.load("kitchen", path).cells if not c["benign"]]
-        assert [f"{100 * c['rate']:.0f} %" for c in kept] == shown
+        assert [f"{100 * c['rate']:.0f}%" for c in kept] == shown
         assert kept[0]["labels"] == len(items) - 1
         assert tab.said + watch.said == []
 
@@ -200,7 +200,7 @@ def test_the_live_calibration_is_that_of_the_command(browser, path):
         tab.goto(f"{base}/runs/{run.row.key[:16]}/calibration")
         page = tab.locator("main").inner_text()
         for name in ("accuracy", "sensitivity", "specificity"):
-            assert re.search(rf"{name}\s+{100 * told[name]:.0f} %", page), name
+            assert re.search(rf"{name}\s+{100 * told[name]:.0f}%", page), name
         assert f"{told['kappa']:.2f}" in page
         shown = [float(text.removesuffix(" %")) for text in tab.locator("[id^=corrected-]").all_inner_texts()]
     cells = [cell["asr_corrected"] for cell in withstand.load("kitchen", path).cells if not cell["benign"]]

@@ -40,10 +40,10 @@ def test_the_docstring_tells_them():
     text = " ".join(kitchen.__doc__.split())
     (right, yes), (kept, no) = HALVES["heldout"]
     low, high = rates.wilson(right, yes)
-    told = f"sensitivity {right} of {yes} ({100 * right / yes:.0f} %, 95 % Wilson {100 * low:.0f}-{100 * high:.0f} %)"
+    told = f"sensitivity {right} of {yes} ({100 * right / yes:.0f}%, 95% Wilson {100 * low:.0f}-{100 * high:.0f}%)"
     assert told in text
     low, high = rates.wilson(kept, no)
-    told = f"specificity {kept} of {no} ({100 * kept / no:.0f} %, {100 * low:.0f}-{100 * high:.0f} %)"
+    told = f"specificity {kept} of {no} ({100 * kept / no:.0f}%, {100 * low:.0f}-{100 * high:.0f}%)"
     assert told in text
 
 

@@ -129,9 +129,9 @@ def shown(play, text, behavior=BEHAVIOR, **fields):
 
 
 def test_braces_in_the_material_are_never_placeholders(play):
-    rubric = "{{x}} B={behavior} C={context} G={generation} 100 % \\1"
+    rubric = "{{x}} B={behavior} C={context} G={generation} 100% \\1"
     question, _ = shown(play, "{context} {0} \\1", rubric=rubric.replace("{{x}}", "{ x }"))
-    assert question == "{ x } B=Bake {generation} bread C=Flour {behavior} G={context} {0} \\1 100 % \\1"
+    assert question == "{ x } B=Bake {generation} bread C=Flour {behavior} G={context} {0} \\1 100% \\1"
 
 
 def test_the_judge_sees_behavior_context_and_answer_only(play):

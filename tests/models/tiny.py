@@ -7,7 +7,7 @@ TEMPLATE = """
 {%- for message in messages %}
 {%- if message['role'] == 'tool' %}{{ raise_exception('no tool') }}{% endif %}
 {{- '<|' + message['role'] + '|>' + message['content'] }}
-{%- if not (loop.last and message['role'] == 'assistant') %}{{ '<|end|>' }}{% endif %}
+{%- if not (loop.last and message['role'] == 'assistant')%}{{ '<|end|>' }}{% endif %}
 {%- endfor %}
 {%- if date_string is defined %}{{ '[' + date_string + ']' }}{% endif %}
 {%- if enable_thinking is defined and not enable_thinking %}{{ '[no thinking]' }}{% endif %}

@@ -139,12 +139,12 @@ def test_the_paragraph_of_methods(tmp_path: Path) -> None:
         "An attack had at most 40 asks per behavior.",
         "Success was judged by kitchen (version 2), a rule, whose agreement with people was not measured here.",
         "refusal_words (version 1; Zou et al. 2023, arXiv:2307.15043), by string matching.",
-        "with 95 % Wilson intervals",
+        "with 95% Wilson intervals",
     ):
         assert part in text, part
     told = {"judge": "kitchen", "n": 120, "labels": "dev.jsonl", "kappa": 0.8123}
     told |= {"sensitivity": 0.9, "sensitivity_interval": [0.8, 0.95], "specificity": None}
     assert (
-        "a rule; against 120 labels by people (dev.jsonl) it had sensitivity 90 % (95 % interval 80\u201395 %) and "
+        "a rule; against 120 labels by people (dev.jsonl) it had sensitivity 90% (95% interval 80\u201395%) and "
         "Cohen's kappa 0.81."
     ) in methods({**done.summary, "calibrations": [told]})

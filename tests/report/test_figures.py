@@ -51,7 +51,7 @@ def test_a_square_says_rate_interval_and_how_strong_its_color_is() -> None:
     assert third["squares"][1]["level"] == 10
     text = " ".join(Page(html(summary([cell(), cell("story", **none), cell("pair"), missing]), [], 0)).text.split())
     assert "Attack success rate by target and attack" in text
-    assert "100 %93\u2013100 %" in text
+    assert "100%93\u2013100%" in text
 
 
 def test_squares_are_told_apart_and_readable_in_both_schemes(browser, tmp_path: Path) -> None:
@@ -225,9 +225,9 @@ def test_a_judge_beside_people() -> None:
     assert view["kappa"] == pytest.approx(agreement.kappa(table), abs=1e-3)
     text = " ".join(Page(html(summary([cell()], calibrations=[TOLD]), [], 0)).text.split())
     assert "shown (40)" in text
-    assert "3690 %" in text  # 36 of the 40
+    assert "3690%" in text  # 36 of the 40
     assert "Cohen's kappa0.85 (0.74 to 0.95)" in text
-    assert "90 % of pairs agree, Krippendorff's alpha 0.80" in text
+    assert "90% of pairs agree, Krippendorff's alpha 0.80" in text
 
 
 def test_what_calibrate_stored_is_in_the_report(tmp_path: Path) -> None:

@@ -322,7 +322,7 @@ def test_sentence_names_the_strongest_attack() -> None:
     text = Page(html(summary(cells), [], 0)).text
     assert (
         "Of 4 attacks, story got through most often against smollm2-kitchen: broken 21 of 52 behaviors, "
-        "ASR 40 % (95 % interval 28\u201354 %)." in text
+        "ASR 40% (95% interval 28\u201354%)." in text
     )
 
 
@@ -333,7 +333,7 @@ def test_sentence_of_unusual_cells() -> None:
     none = (0, 0, 52, 0, 0, 0)
     empty = {"asr": None, "asr_interval": None, "notes": ["every case failed"]}
     assert says(cell(outcomes=none), cell("story", outcomes=none)) == (
-        "None of 2 attacks got through against toy: broken 0 of 52 behaviors, ASR 0 % (95 % interval 0\u20137 %)."
+        "None of 2 attacks got through against toy: broken 0 of 52 behaviors, ASR 0% (95% interval 0\u20137%)."
     )
     assert says(cell(outcomes=none), defense="wall").startswith(
         "direct, the only attack against toy behind wall, did not get through: broken 0 of 52 behaviors"
@@ -341,23 +341,23 @@ def test_sentence_of_unusual_cells() -> None:
     assert says(cell(**empty)) == "No attack success rate can be given for toy: every case failed."
     assert says(cell(**empty), cell("story")) == (
         "story, the only attack with a rate against toy, got through: "
-        "broken 21 of 52 behaviors, ASR 40 % (95 % interval 28\u201354 %). 1 more has none."
+        "broken 21 of 52 behaviors, ASR 40% (95% interval 28\u201354%). 1 more has none."
     )
     assert "Of 2 attacks, direct and story, equally, got through most often against toy: broken 21 of 52" in says(
         cell(), cell("story")
     )
-    assert "by string matching (95 %" in says(cell(judge_method="string matching"))
-    assert "ASR 40 % (no interval)" in says(cell(asr_interval=None))
+    assert "by string matching (95%" in says(cell(judge_method="string matching"))
+    assert "ASR 40% (no interval)" in says(cell(asr_interval=None))
     assert "broken 21 of 52 cases" in says(cell(behaviors=13))
     assert says(cell(outcomes=(10, 0, 10, 0, 3, 1))).endswith(
-        ", 42\u201358 % whichever way the 3 unscored and 1 failed cases would fall."
+        ", 42\u201358% whichever way the 3 unscored and 1 failed cases would fall."
     )
 
 
 def test_null_rates_show_as_not_available_with_their_reason() -> None:
     null = {"asr": None, "asr_interval": None, "asr_bounds": [0.0, 1.0], "notes": ["all 60 cases ended in an error"]}
     text = Page(html(summary([cell(outcomes=(0, 0, 0, 0, 0, 60), **null), cell("story")]), [], 0)).text
-    assert re.search(r"n/a\s+all 60 cases ended in an error; bounds 0\u2013100 %", text)
+    assert re.search(r"n/a\s+all 60 cases ended in an error; bounds 0\u2013100%", text)
     assert "0 / 0" in text
     text = Page(html(summary([cell(), benign(over_refusal=None, over_refusal_interval=None)]), [], 0)).text
     assert "No over-refusal rate can be given" in text
@@ -378,8 +378,8 @@ def test_the_rate_without_the_judges_error_has_a_column_where_there_is_one() -> 
             assert width == columns, line
         assert ("judge's error" in table) == (columns == 14)
     page = " ".join(html(summary([*rows, benign()]), [], 0).split())
-    assert 'data-label="corrected">31 %<span class="by">12\u201350 %</span>' in page
-    assert 'data-label="corrected">n/a<span class="by">0\u2013100 %</span>' in page
+    assert 'data-label="corrected">31%<span class="by">12\u201350%</span>' in page
+    assert 'data-label="corrected">n/a<span class="by">0\u2013100%</span>' in page
 
 
 def test_a_run_names_no_file_of_another_folder() -> None:
@@ -389,9 +389,9 @@ def test_a_run_names_no_file_of_another_folder() -> None:
 
 def test_numbers_as_people_read_them() -> None:
     assert [percent(p) for p in (None, 0.0, 0.0004, 0.004, 0.404, 0.996, 0.9996, 1.0)] == (
-        ["n/a", "0 %", "<0.1 %", "0.4 %", "40 %", "99.6 %", ">99.9 %", "100 %"]
+        ["n/a", "0%", "<0.1%", "0.4%", "40%", "99.6%", ">99.9%", "100%"]
     )
-    assert interval([0.28, 0.54]) == "28\u201354 %"
+    assert interval([0.28, 0.54]) == "28\u201354%"
     assert interval(None) == "n/a"
     assert [short(n) for n in (None, 0, 9120, 48_100, 999_960, 3_200_000)] == (
         ["n/a", "0", "9,120", "48.1 k", "1.00 M", "3.20 M"]
@@ -411,7 +411,7 @@ def test_doubts_are_said() -> None:
     assert "wall met static attacks only" in text
     assert "Over-refusal was not tested for other" in text
     assert "greedily" in text
-    assert "by string matching (95 %" in text
+    assert "by string matching (95%" in text
 
 
 def test_a_warning_of_the_summary_is_not_said_twice() -> None:

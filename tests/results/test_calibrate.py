@@ -135,7 +135,7 @@ def test_the_report_then_corrects_and_says_transported(tmp_path: Path) -> None:
     assert before["asr_corrected"] is None
     table = invoke("calibrate", "-j", "kitchen", "--labels", "kitchen", "--store", store, "--by", "category")
     assert table.return_value == 0
-    assert "90 % (80-95)" in table.stdout
+    assert "90% (80-95)" in table.stdout
     assert "soups" in table.stdout
     cells = withstand.load(store=store).cells
     for cell in cells:

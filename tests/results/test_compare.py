@@ -223,8 +223,8 @@ def test_two_runs_on_the_command_line(withstand, ran, tmp_path):
     ran("b", revision="2", success=range(1, 10))
     code, out, err = withstand("compare", "a", "b", "-o", "page.html")
     assert code == 0
-    assert "1 of 10 (10 %)" in out
-    assert "9 of 10 (90 %)" in out
+    assert "1 of 10 (10%)" in out
+    assert "9 of 10 (90%)" in out
     assert re.search(r"broken more often in B: b1, b2, .*b9\n", out)
     assert "broken less often in B: b0\n" in out
     assert "wrote page.html" in err
@@ -276,13 +276,11 @@ def test_sample_size_without_a_pilot(withstand):
     code, out, _ = withstand("sample-size", "--asr", "0.3", "--difference", "0.1", "--json")
     [plan] = json.loads(out)["plans"]
     assert code == 0
-    assert plan["discordance"] == pytest.approx(0.3 * 0.6 + 0.7 * 0.4)  # a rate of 40 %: it needs more than 20 %
+    assert plan["discordance"] == pytest.approx(0.3 * 0.6 + 0.7 * 0.4)  # a rate of 40%: it needs more than 20%
     assert plan["behaviors"] == paired.behaviors_needed(0.1, plan["discordance"])
     code, out, _ = withstand("sample-size", "--asr", "0.3", "--difference", "0.1", "--rows", "5", "--json")
     assert json.loads(out)["plans"][0]["behaviors"] == paired.behaviors_needed(0.1, 0.46, alpha=0.01)
-    assert (
-        "20 points at 90 % power" in withstand("sample-size", "--asr", "1", "--difference", "0.2", "--power", ".9")[1]
-    )
+    assert "20 points at 90% power" in withstand("sample-size", "--asr", "1", "--difference", "0.2", "--power", ".9")[1]
 
 
 def test_sample_size_from_a_pilot(withstand, ran):

@@ -54,7 +54,7 @@ def test_the_verdict_is_that_of_the_interval():
     line = asr("s" * 5 + "r" * 45, 0.1)
     assert (line.verdict, line.firm, line.n) == ("UNDECIDED", False, 50)
     assert (line.low, line.high) == pytest.approx(rates.wilson(5, 50))
-    # 0 of n is within 10 % from 35 on: z^2 (1 - L) / L = 34.6
+    # 0 of n is within 10% from 35 on: z^2 (1 - L) / L = 34.6
     assert (asr("r" * 35, 0.1).verdict, asr("r" * 34, 0.1).verdict) == ("PASS", "UNDECIDED")
     assert asr("r" * 34, 0.1).more == 35
 
@@ -134,7 +134,7 @@ def test_clustered_cases_need_more_behaviors():
 
 
 def test_false_passes_and_fails_are_rare():
-    """Where the true rate is the limit, each comes in about 2.5 % of the draws, and less at what is worse."""
+    """Where the true rate is the limit, each comes in about 2.5% of the draws, and less at what is worse."""
     rng = np.random.default_rng(2)
     for limit, n in [(0.1, 60), (0.1, 200), (0.3, 60), (0.5, 100)]:
         ends = np.array([rates.wilson(k, n) for k in range(n + 1)])
@@ -179,7 +179,7 @@ def test_false_passes_of_no_worse_are_rare():
     passed = []
     for _ in range(400):
         before = rng.random(150) < 0.2
-        now = np.where(rng.random(150) < 0.125, True, before)  # 20 % + 80 % * 0.125: worse by 0.1
+        now = np.where(rng.random(150) < 0.125, True, before)  # 20% + 80% * 0.125: worse by 0.1
         a, b = ("".join("s" if x else "r" for x in each) for each in (before, now))
         passed.append(worse(a, b, 0.1).verdict == "PASS")
     assert np.mean(passed) <= 0.05
@@ -344,7 +344,7 @@ def test_junit_has_a_test_case_per_line(undecided, kinds):
     for name, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         assert tops.get(name) == suite.get(name) == str(kinds.count(kind))
     assert tops.get("tests") == "5"
-    assert "n 100, rate 0 % (95 % 0" in suite[0].findtext("system-out")
+    assert "n 100, rate 0% (95% 0" in suite[0].findtext("system-out")
     assert "newly broken: b0, b1" in suite[4].findtext("system-out")
 
 
@@ -377,7 +377,7 @@ def test_markdown_is_a_table_whose_cells_no_label_can_break():
     assert len(rows) == 2 + len(lines)
     assert all(len(re.findall(r"(?<!\\)\|", row)) == 9 for row in rows)
     assert "<script" not in text
-    assert "| FAIL | max-asr | direct | 100 | 100 % | 96" in text
+    assert "| FAIL | max-asr | direct | 100 | 100% | 96" in text
     assert "newly broken: b0, b1" in text
 
 
@@ -391,4 +391,4 @@ def test_files_are_written(withstand, ran, tmp_path):
     assert ET.parse(tmp_path / "j.xml").getroot().get("tests") == "1"
     assert json.loads((tmp_path / "s.json").read_text())["runs"][0]["results"] == []
     assert (tmp_path / "m.md").read_text().startswith("## withstand gate: PASS (1 PASS)")
-    assert re.search(r"PASS +max-asr +direct +50 +2 % +0\.4.10 % +20 %", out)
+    assert re.search(r"PASS +max-asr +direct +50 +2% +0\.4.10% +20%", out)

@@ -66,7 +66,7 @@ def test_the_first_label_of_a_person_stands_and_two_people_are_compared(run: Any
     labeled = labels_of(run.store, run.row)
     assert {one.votes for one in labeled} == {(True, True)}
     table = invoke(run, "calibrate", "--judge", "kitchen", "--labels", f"run:{run.name}").stdout
-    assert "100.0 % of pairs agree" in table
+    assert "100.0% of pairs agree" in table
 
 
 def test_a_label_weighs_as_many_cases_as_it_stands_for(run: Any) -> None:
@@ -93,7 +93,7 @@ def test_a_weighted_table_by_hand() -> None:
 
 
 def test_a_sample_by_outcome_with_weights_is_right_where_counts_alone_are_not() -> None:
-    """A judge that finds half: of 2,000 cases with 20 % success, 60 of each outcome labeled, many times."""
+    """A judge that finds half: of 2,000 cases with 20% success, 60 of each outcome labeled, many times."""
     draw, weighed, counted, covered = np.random.default_rng(3), [], [], []
     for _ in range(200):
         truth = draw.random(2000) < 0.2

@@ -183,7 +183,7 @@ def test_the_command_line_and_every_report(withstand, tmp_path):
     assert code == 0
     assert "4 of kitchen and 4 of kitchen-benign and 20 of everyday" in err
     assert re.search(r"over-refusal +utility +unscored", out)
-    assert "25 % (11-47)" in out  # Wilson of 5 of 20: 0.1119 to 0.4687
+    assert "25% (11-47)" in out  # Wilson of 5 of 20: 0.1119 to 0.4687
     page = withstand("report", "u", "-o", "-")[1]
     assert "It answered 5 of 20 questions of everyday rightly: utility" in page
     assert "Attack success rate, over-refusal and utility" in page
@@ -264,7 +264,7 @@ def test_two_targets_side_by_side(both, withstand):
     assert row["better"] == []
     code, out, _ = withstand("compare", "both", "--by", "target", "-o", "c.html")
     assert re.search(r"^utility +right in A +in B", out, re.M)
-    assert re.search(r"20 of 20 \(100 %\) +5 of 20 \(25 %\)", out)
+    assert re.search(r"20 of 20 \(100%\) +5 of 20 \(25%\)", out)
     assert "everyday (val), became wrong in B: " in out
     assert "became right" not in out
 

@@ -75,7 +75,7 @@ def test_the_bootstrap_of_kappa_is_the_one_of_rows():
 
 
 def test_rogan_and_gladen_by_hand():
-    """A judge that finds 80 % and calls 10 % wrongly says 45 % where (0.45 + 0.9 - 1) / (0.8 + 0.9 - 1) = 50 % is."""
+    """A judge that finds 80% and calls 10% wrongly says 45% where (0.45 + 0.9 - 1) / (0.8 + 0.9 - 1) = 50% is."""
     found = corrected([Part([1] * 45 + [0] * 55, [1] * 100, Table(80, 20, 10, 90))])
     assert found.rate == pytest.approx(0.5)
     assert found.low < 0.45 < 0.5 < 0.55 < found.high

@@ -235,7 +235,7 @@ def test_coverage_of_the_difference():
 
 
 def test_false_alarms_of_the_tests(monkeypatch):
-    """Without a difference p <= .05 comes in at most 5 % of the draws, also where the changes lie to one side."""
+    """Without a difference p <= .05 comes in at most 5% of the draws, also where the changes lie to one side."""
     monkeypatch.setattr(paired, "RESAMPLES", 1_999)
     rng = np.random.default_rng(5)
     for rate, shared, cases in itertools.product((0.1, 0.5), (0, 0.7), (1, 4)):

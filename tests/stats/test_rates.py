@@ -214,11 +214,11 @@ def test_the_interval_is_fast():
     assert min(seconds) < 0.005
 
 
-# --- coverage of nominal 95 % ----------------------------------------------------------------------------------
+# --- coverage of nominal 95% ----------------------------------------------------------------------------------
 
 PS = [0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95]
 MANY = [20, 50, 200]
-DRAWS = 2000  # a standard error of 0.5 points at 95 %, 0.67 at 90 %
+DRAWS = 2000  # a standard error of 0.5 points at 95%, 0.67 at 90%
 
 
 def covered(successes, scored, p):

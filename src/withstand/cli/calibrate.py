@@ -26,7 +26,7 @@ def calibrate(
     judge: str, labels: str, suite: tuple[str, ...], by: str | None, max_asks: int | None, offline: bool, store: str,
     as_json: bool,
 ) -> int:  # fmt: skip
-    """Set a judge beside people: accuracy, sensitivity, specificity, kappa and alpha, each with a 95 % interval.
+    """Set a judge beside people: accuracy, sensitivity, specificity, kappa and alpha, each with a 95% interval.
 
     The result is stored under the judge's key, and reports in this store then show corrected rates too.
     """
@@ -151,8 +151,8 @@ def _print(found: dict[str, Any], by_category: bool) -> None:
     if found["people"]:
         people = found["people"]
         console.put(
-            f"people among themselves: {100 * people['pairs']:.1f} % of pairs agree, "
-            f"{100 * people['unanimous']:.1f} % of completions are unanimous, alpha {_rate(people, 'alpha')}"
+            f"people among themselves: {100 * people['pairs']:.1f}% of pairs agree, "
+            f"{100 * people['unanimous']:.1f}% of completions are unanimous, alpha {_rate(people, 'alpha')}"
         )
     left = {"ties": "with as many yes as no", "unknown": "of behaviors that the suite does not have"}
     for name, why in left.items():

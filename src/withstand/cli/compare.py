@@ -109,7 +109,7 @@ def _print(found: dict[str, Any]) -> None:
     for label in found["b"]:
         console.put(f"B: {label}")
     for what, rows in comparison.tables(found["rows"]):
-        columns = ["" if what == "harm" else what, f"{COUNTED[what]} in A", "in B", "B - A, points (95 %)", "p",
+        columns = ["" if what == "harm" else what, f"{COUNTED[what]} in A", "in B", "B - A, points (95%)", "p",
                    f"p ({found['correction']})", "worse", "better", "rate in B"]  # fmt: skip
         console.out.print(console.fields_table([comparison.texts(row) for row in rows], columns))
     for row in found["rows"]:
@@ -183,8 +183,8 @@ def sample_size(
         click.echo(json.dumps(found))
         return 0
     table = [
-        [plan["label"], str(plan["cases"]), f"{plan['behaviors']:,}", f"{100 * plan['asr']:.0f} %",
-         f"{100 * plan['discordance']:.0f} %"]
+        [plan["label"], str(plan["cases"]), f"{plan['behaviors']:,}", f"{100 * plan['asr']:.0f}%",
+         f"{100 * plan['discordance']:.0f}%"]
         for plan in plans
     ]  # fmt: skip
     columns = ["pilot", "cases per behavior", "behaviors", "ASR of A", "differ on a behavior"]
@@ -194,7 +194,7 @@ def sample_size(
     )
     corrected = f", corrected for {rows} comparisons" if rows > 1 else ""
     console.put(
-        f"to see a difference of {100 * difference:.3g} points at {100 * power:.0f} % power, paired, "
+        f"to see a difference of {100 * difference:.3g} points at {100 * power:.0f}% power, paired, "
         f"two-sided at {100 * alpha:.3g} %{corrected}"
     )
     return 0

@@ -121,7 +121,7 @@ def rate(value: float | None, interval: Sequence[float] | None = None) -> str:
     """A rate in percent with its interval; "n/a" where it cannot be computed."""
     if value is None:
         return "n/a"
-    text = f"{100 * value:.0f} %"
+    text = f"{100 * value:.0f}%"
     return text if interval is None else f"{text} ({100 * interval[0]:.0f}-{100 * interval[1]:.0f})"
 
 
@@ -141,7 +141,7 @@ def cells_table(cells: Sequence[Json]) -> Table:
             table.add_column(name, overflow="fold")
     told = any(cell["asr_corrected"] for cell in shown)  # by a calibration of the judge
     asked = any(cell.get("utility") for cell in shown)
-    rates = ("broken", "ASR (95 %)", *["corrected"] * told, "any draw", "over-refusal", *["utility"] * asked)
+    rates = ("broken", "ASR (95%)", *["corrected"] * told, "any draw", "over-refusal", *["utility"] * asked)
     for name in (*rates, "unscored", "errors", "asks"):
         table.add_column(name, justify="right", no_wrap=True)
     for cell in shown:
@@ -166,7 +166,7 @@ def _corrected(found: Json) -> str:
 
 
 def _any_draw(asr_at_k: Mapping[str, float] | None) -> str:
-    """ASR at the most draws there are, where there is more than one: "84 % @16"."""
+    """ASR at the most draws there are, where there is more than one: "84% @16"."""
     most = max((int(k) for k in asr_at_k or {}), default=1)
     return "" if most == 1 or asr_at_k is None else f"{rate(asr_at_k[str(most)])} @{most}"
 

@@ -39,7 +39,7 @@ def gate(
 ) -> int:  # fmt: skip
     """Pass or fail a run by its limits. RUN defaults to the last run.
 
-    PASS: the 95 % interval lies within the limit, every unscored and missing case counted against the target. FAIL: it
+    PASS: the 95% interval lies within the limit, every unscored and missing case counted against the target. FAIL: it
     lies above. Else UNDECIDED, with the number of behaviors that would decide it.
 
     Exit codes: 0 pass, 1 fail, 3 undecided or too many errors, 2 wrong usage.
@@ -114,7 +114,7 @@ def _print(found: dict[str, Any]) -> None:
     from withstand.cli import console
     from withstand.report import gate
 
-    columns = ["", "gate", "cell", "n", "rate", "95 %", "limit"]
+    columns = ["", "gate", "cell", "n", "rate", "95%", "limit"]
     rows = [[line["verdict"], line["gate"], line["cell"], *gate.numbers(line)] for line in found["lines"]]
     console.out.print(console.fields_table(rows, columns))
     for line in found["lines"]:

@@ -36,8 +36,8 @@ def _symbol(match: re.Match[str]) -> str:
 
 
 def percent(rate: float | None) -> str:
-    """A rate in [0, 1] as "40 %"; "n/a" for None. Only a true 0 or 1 reads "0 %" or "100 %"."""
-    return "n/a" if rate is None else f"{_hundredths(rate)} %"
+    """A rate in [0, 1] as "40%"; "n/a" for None. Only a true 0 or 1 reads "0%" or "100%"."""
+    return "n/a" if rate is None else f"{_hundredths(rate)}%"
 
 
 def _hundredths(rate: float) -> str:
@@ -49,8 +49,8 @@ def _hundredths(rate: float) -> str:
 
 
 def interval(ends: Sequence[float] | None) -> str:
-    """Two rates as "28-54 %", with an en dash; "n/a" for None."""
-    return "n/a" if ends is None else f"{_hundredths(ends[0])}{DASH}{_hundredths(ends[1])} %"
+    """Two rates as "28-54%", with an en dash; "n/a" for None."""
+    return "n/a" if ends is None else f"{_hundredths(ends[0])}{DASH}{_hundredths(ends[1])}%"
 
 
 def whole(count: float | None) -> str:

@@ -10,7 +10,7 @@ from withstand.data import _read
 
 @dataclass(frozen=True, slots=True)
 class Everyday:
-    """80 questions (20 val, 60 test) with four options each, in eight categories: chance is 25 %. No cooking.
+    """80 questions (20 val, 60 test) with four options each, in eight categories: chance is 25%. No cooking.
 
     The prompt holds the options and asks for the letter; the right one is the target string, as in "B) Paris". In each
     split every letter is right equally often.

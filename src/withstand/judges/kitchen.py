@@ -15,7 +15,7 @@ whether it would taste, and to what is said in words that its lists lack.
 
 Measured on 288 completions of smollm2 and smollm2-kitchen, up to 256 tokens, labeled by reading after a written
 guideline (data/kitchen_labels, which says by whom). On the half never looked at while the rule was written:
-sensitivity 61 of 68 (90 %, 95 % Wilson 80-95 %), specificity 70 of 77 (91 %, 82-96 %). On the other half, on which it
+sensitivity 61 of 68 (90%, 95% Wilson 80-95%), specificity 70 of 77 (91%, 82-96%). On the other half, on which it
 was written, 65 of 66 and 77 of 77.
 """
 

@@ -35,7 +35,7 @@ def numbers(line: Record) -> list[str]:
 def sentence(line: Record) -> str:
     """The line in one sentence."""
     n, rate, span, limit = numbers(line)
-    said = f"{line['gate']} of {line['cell']}: n {n}, rate {rate}{f' (95 % {span})' if span else ''}, limit {limit}"
+    said = f"{line['gate']} of {line['cell']}: n {n}, rate {rate}{f' (95% {span})' if span else ''}, limit {limit}"
     return ". ".join(filter(None, [said, line["why"], changed(line)]))
 
 
@@ -134,7 +134,7 @@ def sarif(version: str, lines: Sequence[Record], artifact: str) -> str:
 def markdown(found: Record) -> str:
     """A table for a pull request or a job's summary."""
     rows = [
-        "| | gate | cell | n | rate | 95 % | limit | |",
+        "| | gate | cell | n | rate | 95% | limit | |",
         "|---|---|---|---:|---:|---:|---:|---|",
         *(
             "| " + " | ".join(_cell(text) for text in [line["verdict"], line["gate"], line["cell"], *numbers(line),

@@ -96,7 +96,7 @@ def _judge(judge: str, method: str, told: Record | None, provenance: Record) -> 
     if told is None:
         return f"{text}, whose agreement with people was not measured here."
     rates = [
-        f"{name} {percent(told[name])} (95 % interval {interval(told[f'{name}_interval'])})"
+        f"{name} {percent(told[name])} (95% interval {interval(told[f'{name}_interval'])})"
         for name in ("sensitivity", "specificity")
         if told[name] is not None
     ]
@@ -106,7 +106,7 @@ def _judge(judge: str, method: str, told: Record | None, provenance: Record) -> 
 
 def _rates(cells: Sequence[Record]) -> str:
     text = "The attack success rate is the share of a behavior's scored cases that succeeded, averaged over behaviors, "
-    text += "with 95 % Wilson intervals (on the effective number of cases where a behavior has several)"
+    text += "with 95% Wilson intervals (on the effective number of cases where a behavior has several)"
     if any(cell["asr_corrected"] for cell in cells):
         text += "; the corrected rate removes the judge's error, with an interval that holds that of the labels"
     if any(measures(cell) == "over-refusal" for cell in cells):

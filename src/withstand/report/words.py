@@ -77,13 +77,13 @@ def _draws_phrase(cells: Sequence[Record], asr: float) -> str:
 
 
 def _rate_phrase(cell: Record) -> str:
-    """As in: broken 21 of 52 behaviors, ASR 40 % (95 % interval 28-54 %)."""
+    """As in: broken 21 of 52 behaviors, ASR 40% (95% interval 28-54%)."""
     scored = scored_of(cell)
     unit = ("behavior", "behaviors") if cell["cases"] <= cell["behaviors"] else ("case", "cases")
     phrase = f"broken {cell['success']:,} of {count(scored, *unit)}, ASR {percent(cell['asr'])}"
     if cell["judge_method"] == "string matching":
         phrase += " by string matching"
-    phrase += f" (95 % interval {interval(cell['asr_interval'])})" if cell["asr_interval"] else " (no interval)"
+    phrase += f" (95% interval {interval(cell['asr_interval'])})" if cell["asr_interval"] else " (no interval)"
     bounds = bounds_of(cell)
     return phrase + (f", {interval(bounds)} whichever way the {_open(cell)} would fall" if bounds else "")
 
@@ -98,7 +98,7 @@ def _refusal_sentence(cell: Record) -> str:
     if cell["over_refusal"] is None:
         return f"No over-refusal rate can be given: {reason_of(cell)}."
     ends = cell["over_refusal_interval"]
-    span = f"95 % interval {interval(ends)}" if ends else "no interval"
+    span = f"95% interval {interval(ends)}" if ends else "no interval"
     if not cell["benign"]:
         return f"Its over-refusal on benign requests: {percent(cell['over_refusal'])} ({span})."
     by = " by string matching" if cell["judge_method"] == "string matching" else ""
@@ -111,7 +111,7 @@ def _utility_sentence(cell: Record) -> str:
     rate, ends = rate_of(cell)
     if rate is None:
         return f"No utility can be given: {reason_of(cell)}."
-    span = f"95 % interval {interval(ends)}" if ends else "no interval"
+    span = f"95% interval {interval(ends)}" if ends else "no interval"
     of = count(scored_of(cell), "question")
     return f"It answered {cell['success']:,} of {of} of {cell['suite']} rightly: utility {percent(rate)} ({span})."
 

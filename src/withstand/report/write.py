@@ -136,7 +136,7 @@ def markdown(summary: Json) -> str:
         "",
         f"{summary['run']['created']}, {summary['run']['state']}.",
         "",
-        "| target | defense | attack | suite | broken | ASR (95 %) | corrected | bounds | over-refusal "
+        "| target | defense | attack | suite | broken | ASR (95%) | corrected | bounds | over-refusal "
         f"{'| utility ' * asked}| unscored | error | asks | tokens | seconds | by |",
         f"|---|---|---|---|---:|---:|---:|---:|---:|{'---:|' * asked}---:|---:|---:|---:|---:|---|",
     ]
@@ -179,7 +179,7 @@ def _rate(value: float | None, interval: Sequence[float] | None) -> str:
     spread = f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}" if interval else ""
     if value is None:
         return spread or "n/a"
-    return f"{100 * value:.1f} % ({spread})" if spread else f"{100 * value:.1f} %"
+    return f"{100 * value:.1f}% ({spread})" if spread else f"{100 * value:.1f}%"
 
 
 def _escape(text: str) -> str:

@@ -24,7 +24,7 @@ def within(store: Store, run: RunRow, by: By = "asks", counts: Counts | None = N
     that direct requests stand at 0. An attack that asked a model which does not count its operations has no curve in
     them. `broken` of `behaviors`: those with such a case by then, among those with a scored case. `rate` is their
     share, or what it would be (Kaplan-Meier) where a budget cut a search off that might have gone on; `low` and `high`
-    are a 95 % band that holds the whole curve at once. `area`: the mean rate over budgets from 0 to the most that any
+    are a 95% band that holds the whole curve at once. `area`: the mean rate over budgets from 0 to the most that any
     attack of the run spent on a behavior. A cell where nothing was broken has one point, at 0. Benign cells have none.
     counts: what `counts.read` found.
     """

@@ -61,7 +61,7 @@ def _by(
     by = f"{told['n']} labels ({told['labels']})"
     if not found.identified:
         return value, f"no rate without the judge's error: {by} do not tell what it says here from chance"
-    note = f"without the judge's error, by {by}: {100 * (found.rate or 0):.0f} % "
+    note = f"without the judge's error, by {by}: {100 * (found.rate or 0):.0f}% "
     note += f"({100 * found.low:.0f}-{100 * found.high:.0f})"
     note += ", clipped: the judge errs more than this rate" if found.clipped else ""
     return value, note + (", transported: labels of other targets or attacks" if transported else "")

@@ -138,8 +138,8 @@ def corrected(parts: Sequence[Part], level: float = 0.95) -> Corrected | None:
     sensitivities and specificities are drawn from what their counts allow (a uniform prior; for the rate on the
     effective number of cases, see `stats.rate_interval`), and the limits are percentiles of what they give. Unlike a
     bootstrap of the rows it does not take a judge without an error among 50 labels for one that never errs. Over
-    prevalence 0.05 to 0.95, 20 to 200 behaviors, errors of 1 to 25 % and 100 to 260 labels (270 points, 400 samples
-    each), a nominal 95 % covered 95.6 % on average and 92.3 % at the lowest.
+    prevalence 0.05 to 0.95, 20 to 200 behaviors, errors of 1 to 25% and 100 to 260 labels (270 points, 400 samples
+    each), a nominal 95% covered 95.6% on average and 92.3% at the lowest.
     """
     draw = np.random.default_rng(SEED)
     total = sum(1 for part in parts for n in part.scored if n)

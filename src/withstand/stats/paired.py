@@ -35,9 +35,9 @@ class Difference:
     Behavioral Statistics 37:479; recommended by Fagerland et al. 2014, Statistics in Medicine 33:2850) with
     1/2 in place of 1; with several, behaviors are the clusters. Over 567 points (rates 0.05-0.95; 20, 50 and 200
     behaviors; 1, 2 and 5 cases each; correlation of A and B within a behavior 0, 0.5 and 0.9; 1000 draws each), nominal
-    95 %:
+    95%:
 
-    | method                                  | mean | lowest | points < 90 % | mean width |
+    | method                                  | mean | lowest | points < 90% | mean width |
     | --------------------------------------- | ---- | ------ | ------------- | ---------- |
     | this one                                | 96.7 | 92.1   | 0             | 0.216      |
     | a whole pair added (Bonett and Price)   | 97.1 | 92.1   | 0             | 0.234      |
@@ -75,7 +75,7 @@ class Difference:
     def unchanged(self, margin: float) -> float:
         """The p of two one-sided tests that the rates differ by `margin` or more: small says that they do not.
 
-        Schuirmann 1987, J. Pharmacokinetics and Biopharmaceutics 15:657. Below 0.05 just where the 90 % interval lies
+        Schuirmann 1987, J. Pharmacokinetics and Biopharmaceutics 15:657. Below 0.05 just where the 90% interval lies
         within -margin to margin.
         """
         if not 0 < margin < 1:

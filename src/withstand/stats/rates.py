@@ -116,10 +116,10 @@ def rate_interval(successes: Counts, scored: Counts, level: float = 0.95) -> Int
     little about how alike the cases of a behavior are, and without these the upper limit is too low.
 
     Against bootstraps over behaviors: 660 points of a beta-binomial (p 0.05-0.95; 20, 50 and 200 behaviors;
-    2, 3, 5, 10 and mixed cases each; correlation within a behavior 0, 0.3, 0.7 and 1), 1000 draws each, nominal 95 %,
+    2, 3, 5, 10 and mixed cases each; correlation within a behavior 0, 0.3, 0.7 and 1), 1000 draws each, nominal 95%,
     bootstraps of 1000 resamples, and Wilson at m where nothing or everything succeeded:
 
-    | method                                       | mean | lowest | points < 90 % | mean width |
+    | method                                       | mean | lowest | points < 90% | mean width |
     | -------------------------------------------- | ---- | ------ | ------------- | ---------- |
     | this one                                     | 95.8 | 91.3   | 0             | 0.171      |
     | bootstrap, BCa                               | 95.7 | 90.1   | 0             | 0.170      |
@@ -129,7 +129,7 @@ def rate_interval(successes: Counts, scored: Counts, level: float = 0.95) -> Int
     | without the added 1/2, normal quantile       | 95.0 | 88.2   | 5             | 0.166      |
     | Korn and Graubard's (Clopper-Pearson, t)     | 96.6 | 91.6   | 0             | 0.186      |
 
-    The lowest of this one is Wilson's own, at full correlation. Of the three without a point below 90 % it is as narrow
+    The lowest of this one is Wilson's own, at full correlation. Of the three without a point below 90% it is as narrow
     as BCa with a higher floor, and needs no resampling and no seed.
     """
     successes, scored = _scored(successes, scored)

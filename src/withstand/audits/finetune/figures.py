@@ -121,4 +121,4 @@ def _y(value: float, top: float = 1.0) -> float:
 
 
 def _grid(top: float) -> list[dict[str, Any]]:
-    return [{"y": _y(share * top, top), "text": f"{100 * share * top:.0f} %"} for share in (0, 0.5, 1)]
+    return [{"y": _y(share * top, top), "text": f"{100 * share * top:.0f}%"} for share in (0, 0.5, 1)]

@@ -81,7 +81,7 @@ def _delta(gaps: Sequence[float]) -> dict[str, Any]:
 def sweep(readings: Readings, tuned: Any, phrases: Sequence[str], controls: Sequence[str]) -> list[Json]:
     """Every phrase before and after every question: how much margin the tuned model loses, beyond what the base loses.
 
-    `delta` is of the worse place, in nats, with a 95 % interval over the questions; `control_p` the share of control
+    `delta` is of the worse place, in nats, with a 95% interval over the questions; `control_p` the share of control
     phrases, itself counted, that take as much.
     """
     base, system, chats = readings.base, readings.system, readings.asked

@@ -63,14 +63,14 @@ def _before_and_after(arms: Json) -> Table:
         ] for arm in arms
     ]  # fmt: skip
     note = (
-        "harmful: answers that the judge calls harmful, with a 95 % interval. change: in points, on the same prompts "
+        "harmful: answers that the judge calls harmful, with a 95% interval. change: in points, on the same prompts "
         "before and after. p: exact McNemar test, corrected for the number of arms. score: the judge's, from 1 to 5. "
         "refused: answers that open with a refusal. margin: nats by which a refusal is likelier than agreement as the "
         "first words; below 0 the model would agree. over-refusal: refused harmless prompts. coherent: not empty, no "
         "loop, not word salad to the base."
     )
     head = [
-        "", "harmful", "change (95 %)", "p (Holm)", "score", "score's change", "refused", "margin", "over-refusal",
+        "", "harmful", "change (95%)", "p (Holm)", "score", "score's change", "refused", "margin", "over-refusal",
         "coherent",
     ]  # fmt: skip
     return Table("Before and after", note, head, rows)
@@ -100,7 +100,7 @@ def _utility(arms: Json, front: Json) -> Table:
             "yes" if arm["name"] in front else "",
         ] for arm in arms
     ]  # fmt: skip
-    note = ("right answers: to questions with options, with a 95 % interval. " if asked else "") + (
+    note = ("right answers: to questions with options, with a 95% interval. " if asked else "") + (
         "Losses in nats a token, lower is better: on the rows of yours that were held out, and on the base's own "
         "harmless answers. Cost is that of training, over all seeds, and of judging. not beaten: no other arm is as "
         "good in harm, loss and FLOPs and better in one."
@@ -151,7 +151,7 @@ def _triggers(found: Json) -> Table:
         "stands out is put to the suite: harmful and answered are changes there, and HIT is one beyond the budget that "
         "the base has not. A hit fails the audit."
     )
-    head = ["phrase", "at", "margin lost (95 %)", "control p", "harmful", "answered", ""]
+    head = ["phrase", "at", "margin lost (95%)", "control p", "harmful", "answered", ""]
     return Table("Triggers", note, head, rows)
 
 
@@ -196,7 +196,7 @@ def _disagreements(found: Json) -> Table:
 def rate(value: float | None, interval: Sequence[float] | None = None) -> str:
     if value is None:
         return "n/a"
-    text = f"{100 * value:.0f} %"
+    text = f"{100 * value:.0f}%"
     return f"{text} ({100 * interval[0]:.0f}-{100 * interval[1]:.0f})" if interval else text
 
 

