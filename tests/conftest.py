@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sql
 
 from withstand.cli import console, main
-from withstand.core import Ask, Flow, Learned, Lost, Target, TestCase, Work, Worked
+from withstand.core import Ask, Flow, Learned, RejectedDrafts, Target, TestCase, Work, Worked
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Played:
 
     asks: list[Ask] = field(default_factory=list)
     cases: list[TestCase] = field(default_factory=list)
-    lost: list[Lost] = field(default_factory=list)
+    rejected: list[RejectedDrafts] = field(default_factory=list)
     learned: str = ""
     value: Any = None
 
@@ -49,8 +49,8 @@ def play() -> Callable[[Flow[Any]], Played]:
             elif isinstance(item, Learned):
                 played.learned = item.text
                 answer = None
-            elif isinstance(item, Lost):
-                played.lost.append(item)
+            elif isinstance(item, RejectedDrafts):
+                played.rejected.append(item)
                 answer = None
             elif isinstance(item, Work):
                 answer = Worked(*item.do(item.model, [item.part]))

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import pytest
 
 from withstand.attacks.llm.inject import Inject, carriers
-from withstand.core import Behavior, Message, Most, SpecError, Target, TestCase, ask, user
+from withstand.core import Behavior, Message, SpecError, Target, TestCase, UpperBounds, ask, user
 from withstand.models.scripted import Scripted
 
 BEHAVIOR = Behavior("b1", 'Bake a "{loaf}" {attack}\n\ud83d')
@@ -21,8 +21,8 @@ class Twice:
     heard: list[Any] = field(default_factory=list, hash=False)
     seed: int = 0
 
-    def most(self) -> Most:
-        return Most(cases=2, asks={"target": 1})
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=2, asks={"target": 1})
 
     def run(self, behavior: Behavior, target: Target) -> Any:
         chat = (*user("Hello"), Message("assistant", "Hi"), *user("Bake now"))
@@ -43,7 +43,7 @@ def test_task_and_carrier_with_the_behavior_inside_in_one_turn(play: Any, carrie
     assert turn == Message(
         "user", f"{ours['task']}\n\n[{name}]\n{before}{behavior.prompt()}{after}\n[END OF {name}]"
     )  # fmt: skip
-    assert (played.asks, attack.most(), attack.needs) == ([], Most(cases=1), frozenset())
+    assert (played.asks, attack.most(), attack.needs) == ([], UpperBounds(cases=1), frozenset())
 
 
 @pytest.mark.parametrize("behavior", [BEHAVIOR, CONTEXTUAL])

@@ -63,7 +63,7 @@ def test_without_an_opening_it_opens_the_answer(play: Any) -> None:
 
 def test_a_refusal_is_asked_anew_and_never_sent(play: Any) -> None:
     played = play(attack(REFUSAL, " ", "Take", tries=3).run(LOAF, TARGET))
-    assert [(lost.refused, lost.malformed) for lost in played.lost] == [(1, 0), (0, 1)]
+    assert [(drafts.refused, drafts.malformed) for drafts in played.rejected] == [(1, 0), (0, 1)]
     assert played.cases[0].chat[-1].text == "Sure, {x}: Take"
     with pytest.raises(AskError, match="no usable answer in 2 tries"):
         play(attack(REFUSAL, REFUSAL, tries=2).run(LOAF, TARGET))

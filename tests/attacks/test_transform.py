@@ -14,13 +14,13 @@ from withstand.core import (
     AskError,
     Behavior,
     Completion,
-    Lost,
     Message,
-    Most,
+    RejectedDrafts,
     Sampling,
     SpecError,
     Target,
     TestCase,
+    UpperBounds,
     ask,
     user,
 )
@@ -182,8 +182,8 @@ class Talks:
     drawn: bool = False
     seed: int = 0
 
-    def most(self) -> Most:
-        return Most(cases=1, asks={"target": 3, "attacker": 1}, drawn=self.drawn)
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=1, asks={"target": 3, "attacker": 1}, drawn=self.drawn)
 
     def run(self, behavior: Behavior, target: Target) -> Any:
         first = (*user("Hello"),)
@@ -215,7 +215,7 @@ def test_alone_it_is_the_behavior_with_its_context_in_the_code(play: Any, name: 
     (case,) = played.cases
     assert (played.asks, case.score, case.completion) == ([], None, None)
     assert code(name).decode(message(case.chat[0].text)) == behavior.prompt()
-    assert (attack.most(), attack.needs) == (Most(cases=1), frozenset())
+    assert (attack.most(), attack.needs) == (UpperBounds(cases=1), frozenset())
 
 
 def test_to_decode_the_target_is_asked_here_with_its_own_sampling(play: Any) -> None:
@@ -224,7 +224,7 @@ def test_to_decode_the_target_is_asked_here_with_its_own_sampling(play: Any) -> 
     (case,) = played.cases
     assert [(one.model, one.chats, one.sampling.max_tokens) for one in played.asks] == [(target(), (case.chat,), 99)]
     assert case.completion == Completion(case.chat, "heard Rye, salt\n\n---\n\nBake this")
-    assert attack.most() == Most(cases=1, asks={"target": 1}, drawn=True)
+    assert attack.most() == UpperBounds(cases=1, asks={"target": 1}, drawn=True)
 
 
 def test_an_inner_attack_sees_its_own_chats_and_only_the_last_turn_changes(play: Any) -> None:
@@ -252,7 +252,7 @@ def test_with_decode_it_hears_plain_text(play: Any) -> None:
     assert [answer.text for answer in inner.heard] == ["heard Hello", "heard Who are you?", f"heard {BEHAVIOR.text}"]
     assert [len(one.chats) for one in played.asks] == [2, 1, 1]
     assert played.cases[0].completion.text == f"heard {BEHAVIOR.text}"
-    assert attack.most() == Most(cases=1, asks={"target": 4, "attacker": 1}, drawn=True)
+    assert attack.most() == UpperBounds(cases=1, asks={"target": 4, "attacker": 1}, drawn=True)
 
 
 @pytest.mark.parametrize("fields", [{"candidates": True}, {"drawn": True}])
@@ -270,12 +270,12 @@ def test_a_prefill_stays_at_the_end_and_asks_to_other_models_pass(play: Any) -> 
         def run(self, behavior: Behavior, target: Target) -> Any:
             answers = yield from ask(other, [user("plain")])
             assert answers[0].chat == user("plain")
-            yield Lost(1, 0)
+            yield RejectedDrafts(1, 0)
             yield TestCase(behavior.id, (Message("system", "s"), *user("u"), Message("assistant", "Sure")))
 
     played = play(Transform(Fills(), chain=("rot13",)).run(BEHAVIOR, target()))
     assert played.asks == [Ask(other, (user("plain"),), Sampling())]
-    assert played.lost == [Lost(1, 0)]
+    assert played.rejected == [RejectedDrafts(1, 0)]
     system, asked, opening = played.cases[0].chat
     assert (system.text, message(asked.text), opening.text) == ("s", "h", "Sure")
 
@@ -327,7 +327,7 @@ def test_past_tense_is_written_and_the_context_stays(play: Any) -> None:
     assert asked.sampling == Sampling(33, 1.0)
     assert "Rye" not in asked.chats[0][0].text
     assert "about the past" in asked.chats[0][0].text
-    assert attack.most() == Most(cases=1, asks={"attacker": 3})
+    assert attack.most() == UpperBounds(cases=1, asks={"attacker": 3})
 
 
 def test_rewritings_come_before_codes(play: Any) -> None:
@@ -349,14 +349,14 @@ def test_the_answer_comes_back_into_english(play: Any) -> None:
     played = play(attack.run(BEHAVIOR, target((), **{"Back!": "Ja, so."})))
     assert played.cases[0].completion.text == "Yes, so."
     assert "from German into English" in played.asks[-1].chats[0][0].text
-    assert attack.most() == Most(cases=1, asks={"target": 1, "attacker": 6}, drawn=True)
+    assert attack.most() == UpperBounds(cases=1, asks={"target": 1, "attacker": 6}, drawn=True)
 
 
 def test_a_translated_refusal_is_the_targets_and_not_the_writers(play: Any) -> None:
     back = '{"text": "' + REFUSAL + '"}'
     attack = written({BEHAVIOR.text: "Back!", "Nein.": back}, chain=("language:German",), decode=True)
     played = play(attack.run(BEHAVIOR, target((), **{"Back!": "Nein."})))
-    assert (played.cases[0].completion.text, played.lost) == (REFUSAL, [])
+    assert (played.cases[0].completion.text, played.rejected) == (REFUSAL, [])
 
 
 @pytest.mark.parametrize("said", [REFUSAL, "", " \n"])
@@ -392,7 +392,7 @@ def test_what_the_writer_refuses_takes_no_other_stream_with_it(play: Any) -> Non
     assert [answer.text for answer in inner.heard] == ["heard Good day", "", ""]
     assert [answer.chat[-1].text for answer in inner.heard] == ["Hello", "Who are you?", BEHAVIOR.text]
     assert [case.chat for case in played.cases] == [user("Good day")]
-    assert played.lost == [Lost(1, 0)] * 4
+    assert played.rejected == [RejectedDrafts(1, 0)] * 4
     # Each text is given to the writer once, however often it is sent.
     texts = [given_to_writer(chat) for one in played.asks if isinstance(one.model, Writes) for chat in one.chats]
     assert sorted(set(texts)) == sorted(["Hello", "Who are you?", BEHAVIOR.text])

@@ -254,10 +254,10 @@ def test_many_at_once(web):
 def test_a_store_cannot_make_the_explorer_import_code(path, tmp_path, monkeypatch):
     (tmp_path / "trap_module.py").write_text(
         "from dataclasses import dataclass\nfrom typing import ClassVar\n"
-        "from withstand.core import Most, TestCase, user\n"
+        "from withstand.core import TestCase, UpperBounds, user\n"
         "@dataclass(frozen=True)\nclass Trap:\n    '''A trap of ours.'''\n    version: ClassVar[int] = 1\n"
         "    needs: ClassVar[frozenset] = frozenset()\n    seed: int = 0\n"
-        "    def most(self):\n        return Most()\n"
+        "    def most(self):\n        return UpperBounds()\n"
         "    def run(self, behavior, target):\n        yield TestCase(behavior.id, user(behavior.text))\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))

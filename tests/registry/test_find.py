@@ -223,7 +223,7 @@ OWN = '''
     from dataclasses import dataclass
     from typing import ClassVar
 
-    from withstand.core import Most, TestCase, user
+    from withstand.core import TestCase, UpperBounds, user
 
 
     @dataclass(frozen=True)
@@ -239,7 +239,7 @@ OWN = '''
                 raise ValueError("mark is empty")
 
         def most(self):
-            return Most(cases=1)
+            return UpperBounds(cases=1)
 
         def run(self, behavior, target):
             yield TestCase(behavior.id, user(behavior.text.upper() + self.mark))

@@ -33,9 +33,9 @@ class Loud:
     seed: int = 0
 
     def most(self):
-        from withstand.core import Most
+        from withstand.core import UpperBounds
 
-        return Most(cases=1)
+        return UpperBounds(cases=1)
 
     def run(self, behavior, target):
         yield TestCase(behavior.id, user(behavior.text.upper() + self.mark))  # loud
@@ -44,7 +44,7 @@ class Loud:
 SILENT = {
     "imports": CODE.replace("import os\n", "").replace("user\n", "user as user\nimport json\n"),
     "an import in a function": CODE.replace(
-        "        from withstand.core import Most\n", "        from withstand import core\n"
+        "        from withstand.core import UpperBounds\n", "        from withstand import core\n"
     ),
     "a docstring": CODE.replace("Shouts.", "Shouts loudly."),
     "the docstring of a field": CODE.replace('    """What stands at the end."""\n', ""),

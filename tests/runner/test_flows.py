@@ -13,13 +13,13 @@ from withstand.core import (
     Chat,
     Completion,
     Message,
-    Most,
     Sampling,
     SpecError,
     Spent,
     Target,
     TestCase,
     ToolCall,
+    UpperBounds,
     Verdict,
     Work,
     Worked,
@@ -531,8 +531,8 @@ class Thrice:
     needs: ClassVar[frozenset[str]] = frozenset()
     seed: int = 0
 
-    def most(self) -> Most:
-        return Most()
+    def most(self) -> UpperBounds:
+        return UpperBounds()
 
     def run(self, behavior: Behavior, target: Target) -> Any:
         for step in range(3):
@@ -547,8 +547,8 @@ class Afresh:
     needs: ClassVar[frozenset[str]] = frozenset()
     seed: int = 0
 
-    def most(self) -> Most:
-        return Most()
+    def most(self) -> UpperBounds:
+        return UpperBounds()
 
     def run(self, behavior: Behavior, target: Target) -> Any:
         for step in range(3):

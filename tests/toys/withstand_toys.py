@@ -12,13 +12,13 @@ from withstand.core import (
     Completion,
     Flow,
     Json,
-    Lost,
     Message,
     Model,
-    Most,
+    RejectedDrafts,
     Sampling,
     Target,
     TestCase,
+    UpperBounds,
     Verdict,
     ask,
     digest,
@@ -36,8 +36,8 @@ class Steps:
     steps: int = 4
     seed: int = 0
 
-    def most(self) -> Most:
-        return Most(cases=1, asks={"target": 2 * self.steps})
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=1, asks={"target": 2 * self.steps})
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         chat, sampling = user(behavior.text), Sampling(max_tokens=64, temperature=0.8)
@@ -57,8 +57,8 @@ class Words:
     needs: ClassVar[frozenset[str]] = frozenset()
     seed: int = 0
 
-    def most(self) -> Most:
-        return Most(cases=9)
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=9)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         for word in behavior.text.split():
@@ -77,8 +77,8 @@ class Together:
     seed: int = 0
     needs: ClassVar[frozenset[str]] = frozenset()
 
-    def most(self) -> Most:
-        return Most(cases=1, asks={"target": self.steps})
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=1, asks={"target": self.steps})
 
     def run_together(self, behaviors: Sequence[Behavior], target: Target) -> Flow[None]:
         model = self.surrogates[0] if self.surrogates else target
@@ -188,14 +188,14 @@ class Talk:
     turns: int = 3
     seed: int = 0
 
-    def most(self) -> Most:
-        return Most(cases=1, asks={"target": self.turns}, drawn=True)
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=1, asks={"target": self.turns}, drawn=True)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         chat: Chat = ()
         answers: list[Completion] = []
         for turn in range(self.turns):
-            yield Lost(refused=turn, malformed=1)
+            yield RejectedDrafts(refused=turn, malformed=1)
             chat += user(f"{behavior.text} {turn}")
             answers += yield from ask(target, [chat])
             yield TestCase(behavior.id, chat, score=float(turn), completion=trajectory(answers))

@@ -29,8 +29,10 @@ from withstand.core.protocols import Learned as Learned
 from withstand.core.protocols import Lost as Lost
 from withstand.core.protocols import Model as Model
 from withstand.core.protocols import Most as Most
+from withstand.core.protocols import RejectedDrafts as RejectedDrafts
 from withstand.core.protocols import Suite as Suite
 from withstand.core.protocols import Target as Target
+from withstand.core.protocols import UpperBounds as UpperBounds
 from withstand.core.protocols import WhiteBox as WhiteBox
 from withstand.core.protocols import Work as Work
 from withstand.core.protocols import Worked as Worked

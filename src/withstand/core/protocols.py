@@ -129,11 +129,14 @@ class Worked:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class RejectedDrafts:
     """Answers that an attacker model refused, or gave in another format: never test cases. A run counts them."""
 
     refused: int = 0
     malformed: int = 0
+
+
+Lost = RejectedDrafts  # its name in 0.1, for attacks of other packages
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +147,8 @@ class Learned:
 
 
 Flow: TypeAlias = Generator[Any, Any, T]
-"""A generator that yields `Ask`, `Work`, `Lost`, `Learned` and `TestCase`, is sent the answers to the first two, and
-returns a T.
+"""A generator that yields `Ask`, `Work`, `RejectedDrafts`, `Learned` and `TestCase`, is sent the answers to the first
+two, and returns a T.
 
 A flow is a pure function of its fields and the answers: no clock, no global state, no catching of a failed ask."""
 
@@ -185,13 +188,16 @@ def intercept(flow: Flow[T], handle: Callable[[Any], Flow[Any]]) -> Flow[T]:
 
 
 @dataclass(frozen=True, slots=True)
-class Most:
+class UpperBounds:
     """Upper bounds for one behavior, for `--dry-run`. `cases` kept; asks by role while the attack searches.
     `drawn`: the cases carry their completions, so that the target is not asked again."""
 
     cases: int = 1
     asks: Mapping[str, int] = field(default_factory=dict)
     drawn: bool = False
+
+
+Most = UpperBounds  # its name in 0.1, for attacks of other packages
 
 
 class Attack(Protocol):
@@ -208,7 +214,7 @@ class Attack(Protocol):
     @property
     def seed(self) -> int: ...
 
-    def most(self) -> Most:
+    def most(self) -> UpperBounds:
         """Upper bounds for one behavior."""
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]: ...
@@ -223,7 +229,7 @@ class JointAttack(Protocol):
     @property
     def seed(self) -> int: ...
 
-    def most(self) -> Most: ...
+    def most(self) -> UpperBounds: ...
 
     def run_together(self, behaviors: Sequence[Behavior], target: Target) -> Flow[None]: ...
 

@@ -116,7 +116,7 @@ class Spent:
     """What an attack has used so far. `asks`: chats to the target as the attacker sees it; the rest is of all roles.
 
     `flops`: floating-point operations of local models; None once something was asked of which they are not known.
-    `refused` and `malformed`: answers of an attacker model that were thrown away, see `Lost`.
+    `refused` and `malformed`: answers of an attacker model that were thrown away, see `RejectedDrafts`.
     """
 
     asks: int = 0

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from withstand.core import Json, Most
+from withstand.core import Json, UpperBounds
 from withstand.runner.memory import memory
 from withstand.runner.plan import Cell, Plan
 from withstand.runner.suites import Given
@@ -44,7 +44,7 @@ def _cell(plan: Plan, cell: Cell, earlier: dict[str, tuple[float, float]]) -> Js
     cases = completions = 0
     for behavior in behaviors:
         if isinstance(cell.attack, Given):
-            most = Most(cases=len(cell.attack.cases.get(behavior.id, ())))
+            most = UpperBounds(cases=len(cell.attack.cases.get(behavior.id, ())))
         else:
             most = cell.attack.most()
         cases += most.cases

@@ -19,8 +19,8 @@ from withstand.core import (
     JointAttack,
     Judge,
     Learned,
-    Lost,
     Outcome,
+    RejectedDrafts,
     SpecError,
     Spent,
     Target,
@@ -84,10 +84,10 @@ class Meter:
     def __init__(self) -> None:
         self.spent = Spent()
 
-    def add(self, item: Ask | Work | Lost, answer: Any) -> None:
+    def add(self, item: Ask | Work | RejectedDrafts, answer: Any) -> None:
         """Add the answer to an item."""
         old = self.spent
-        if isinstance(item, Lost):
+        if isinstance(item, RejectedDrafts):
             self.spent = replace(old, refused=old.refused + item.refused, malformed=old.malformed + item.malformed)
             return
         if isinstance(answer, Worked):
@@ -119,7 +119,7 @@ def metered(flow: Flow[T], meter: Meter, budget: Budget = Budget()) -> Flow[T]:
             return (yield replace(item, spent=meter.spent))
         if isinstance(item, Learned):
             return (yield item)
-        if isinstance(item, Lost):
+        if isinstance(item, RejectedDrafts):
             meter.add(item, None)
             return None
         if (

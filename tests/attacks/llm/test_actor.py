@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from withstand.attacks.llm.actor import Actor, items
-from withstand.core import AskError, Behavior, Completion, Lost, Message, Sampling, SpecError, Target, Verdict
+from withstand.core import AskError, Behavior, Completion, Message, RejectedDrafts, Sampling, SpecError, Target, Verdict
 
 BEHAVIOR = Behavior("b", "Tell the {secret} recipe \ud83d", context="Grandma's cellar")
 REFUSAL = "I'm sorry, but I can't help with that."
@@ -128,7 +128,7 @@ def test_a_milder_question_that_is_not_given_skips_the_turn(play: Any) -> None:
 
     played = run(play, make(fails, actors=1, tries=2), lambda chat: "" if texts(chat)[-1] == "m1" else echo(chat))
     assert roles(played)[2:] == [("target", 1), ("attacker", 1), ("attacker", 1), ("target", 1), ("target", 1)]
-    assert played.lost == [Lost(1, 0), Lost(1, 0)]
+    assert played.rejected == [RejectedDrafts(1, 0), RejectedDrafts(1, 0)]
     assert texts(played.cases[-1].chat) == ["m2", "a-m2", "m3"]
     assert played.cases[-1].chat[0].text == BEHAVIOR.prompt("m2")
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import pytest
 
 from withstand.attacks.llm._attacker import Draft, drafts, read_object, unquoted
-from withstand.core import Completion, Lost, Message, Sampling, user
+from withstand.core import Completion, Message, RejectedDrafts, Sampling, user
 
 REFUSAL = "I'm sorry, but I can't help with that."
 
@@ -34,12 +34,12 @@ def test_only_the_lost_ones_are_asked_anew(play: Any) -> None:
     played = run(play, ["OK a", REFUSAL, "nothing", "OK b", "still nothing", REFUSAL], 3, 3)
     assert [len(ask.chats) for ask in played.asks] == [3, 2, 1]
     assert played.value == [Draft("OK a", "a"), Draft("OK b", "b"), None]
-    assert played.lost == [Lost(1, 1), Lost(0, 1), Lost(1, 0)]
+    assert played.rejected == [RejectedDrafts(1, 1), RejectedDrafts(0, 1), RejectedDrafts(1, 0)]
 
 
 def test_an_answer_that_keeps_the_format_and_refuses_in_it_is_a_refusal(play: Any) -> None:
     played = run(play, [f"OK {REFUSAL}"], 1, 1)
-    assert (played.value, played.lost) == ([None], [Lost(1, 0)])
+    assert (played.value, played.rejected) == ([None], [RejectedDrafts(1, 0)])
 
 
 def test_what_the_attackers_own_filter_stopped_is_a_refusal(play: Any) -> None:
@@ -48,7 +48,7 @@ def test_what_the_attackers_own_filter_stopped_is_a_refusal(play: Any) -> None:
             return [Completion(chat, "OK a", finish="filtered") for chat in chats]
 
     played = play(drafts(Filtered([]), [user("x")], parse, Sampling(), 2))  # type: ignore[arg-type]
-    assert (played.value, played.lost) == ([None], [Lost(1, 0), Lost(1, 0)])
+    assert (played.value, played.rejected) == ([None], [RejectedDrafts(1, 0), RejectedDrafts(1, 0)])
 
 
 def test_an_opening_is_put_into_its_mouth_and_parsed_with_the_answer(play: Any) -> None:

@@ -29,7 +29,7 @@ from withstand.attacks.llm._genetic import (
     sentences,
 )
 from withstand.attacks.llm.autodan import REWRITE, AutoDAN, after
-from withstand.core import Behavior, Completion, Lost, SpecError, Target, TestCase, Work, Worked, user
+from withstand.core import Behavior, Completion, RejectedDrafts, SpecError, Target, TestCase, Work, Worked, user
 from withstand.models.scripted import Scripted
 from withstand.registry import find
 
@@ -155,7 +155,7 @@ class Walk:
     pieces: list[list[str]] = field(default_factory=list)
     asks: list[Any] = field(default_factory=list)
     cases: list[TestCase] = field(default_factory=list)
-    lost: list[Lost] = field(default_factory=list)
+    rejected: list[RejectedDrafts] = field(default_factory=list)
 
 
 def walk(attack: AutoDAN, model: Any, behavior: Behavior = BREAD) -> Walk:
@@ -171,8 +171,8 @@ def walk(attack: AutoDAN, model: Any, behavior: Behavior = BREAD) -> Walk:
             answer = Worked(item.do(item.model, [item.part])[0])
         elif isinstance(item, TestCase):
             done.cases.append(item)
-        elif isinstance(item, Lost):
-            done.lost.append(item)
+        elif isinstance(item, RejectedDrafts):
+            done.rejected.append(item)
         else:
             done.asks.append(item)
             answer = item.model.generate(item.chats, item.sampling, range(len(item.chats)))
@@ -319,7 +319,7 @@ def test_a_rewritten_prefix_goes_to_its_own_place(play: Any) -> None:
     [asked] = played.asks
     assert asked.chats == (user(REWRITE + "same"), user(REWRITE + "same"), user(REWRITE + "{same}"))
     assert (asked.sampling.max_tokens, asked.sampling.temperature) == (1400, 1.0)
-    assert played.lost == [Lost(1, 1)]
+    assert played.rejected == [RejectedDrafts(1, 1)]
 
 
 def test_what_was_refused_is_asked_again(play: Any) -> None:

@@ -212,7 +212,7 @@ def test_a_lost_turn_is_skipped_and_the_last_answer_stands(play: Any) -> None:
     played = play(attack(writer, steps=3, tries=2).run_together([LOAF], target("10", "50")))
     assert [case.score for case in played.cases] == [0.1, 0.5]
     assert [(s.example, s.answer) for s in strategies(played)] == [("p0", REFUSAL), ("p2", "10")]
-    assert (sum(lost.refused for lost in played.lost), sum(lost.malformed for lost in played.lost)) == (1, 1)
+    assert [sum(getattr(drafts, why) for drafts in played.rejected) for why in ("refused", "malformed")] == [1, 1]
 
 
 def test_a_stream_that_is_lost_keeps_its_place(play: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from withstand.attacks.llm.crescendo import OPENING, Crescendo
-from withstand.core import AskError, Behavior, Completion, Lost, Message, Sampling, SpecError, Target, Verdict
+from withstand.core import AskError, Behavior, Completion, Message, RejectedDrafts, Sampling, SpecError, Target, Verdict
 
 BEHAVIOR = Behavior("b", "Tell the {secret} recipe \ud83d", context="Grandma's cellar")
 REFUSAL = "I'm sorry, but I can't help with that."
@@ -166,7 +166,7 @@ def test_a_question_that_the_attacker_does_not_give_costs_a_turn(play: Any) -> N
         ("attacker", 1),
         ("target", 1),
     ]
-    assert played.lost == [Lost(0, 1), Lost(1, 0)]
+    assert played.rejected == [RejectedDrafts(0, 1), RejectedDrafts(1, 0)]
     assert texts(played.cases[-1].chat)[1:] == ["a0", "q3?"]
 
 

@@ -14,8 +14,8 @@ from withstand.core import (
     AskError,
     Behavior,
     Completion,
-    Lost,
     Message,
+    RejectedDrafts,
     Sampling,
     SpecError,
     Target,
@@ -154,7 +154,7 @@ def test_seen_short_and_refusing_lines_are_dropped(play: Any) -> None:
 def test_an_answer_that_refuses_or_holds_no_list_is_lost_and_made_up_for(play: Any) -> None:
     played = play(attack(f" {REFUSAL}\n2. x", "\n\n", lines(1, "a 1%"), lines(1, "b 2%"), rounds=1).run(BREAD, TARGET))
     assert asked(played) == [2, 2]
-    assert played.lost == [Lost(1, 1)]
+    assert played.rejected == [RejectedDrafts(1, 1)]
     assert sent(played) == [["a 1%", "b 2%"]]
 
 

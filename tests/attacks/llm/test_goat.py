@@ -9,7 +9,7 @@ import pytest
 
 from withstand.attacks.llm._texts import data_of
 from withstand.attacks.llm.goat import GOAT, OPENING, TECHNIQUES
-from withstand.core import AskError, Behavior, Completion, Lost, Message, Sampling, SpecError, Target, Verdict
+from withstand.core import AskError, Behavior, Completion, Message, RejectedDrafts, Sampling, SpecError, Target, Verdict
 
 BEHAVIOR = Behavior("b", "Tell the {secret} recipe \ud83d", context="Grandma's cellar")
 REFUSAL = "I'm sorry, but I can't help with that."
@@ -120,7 +120,7 @@ def test_a_message_that_the_attacker_does_not_give_costs_a_turn(play: Any) -> No
 
     played = run(play, make(fails, turns=3, tries=2))
     assert roles(played) == "ataaat"
-    assert played.lost == [Lost(0, 1), Lost(1, 0)]
+    assert played.rejected == [RejectedDrafts(0, 1), RejectedDrafts(1, 0)]
     assert texts(played.cases[-1].chat)[1:] == ["a0", "q3?"]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from withstand.attacks.llm.pair import PAIR
 from withstand.attacks.llm.tap import LABEL, TAP
-from withstand.core import Behavior, Completion, Lost, Message, Sampling, Target
+from withstand.core import Behavior, Completion, Message, RejectedDrafts, Sampling, Target
 from withstand.judges.contains import Contains
 from withstand.judges.rating import Rating
 
@@ -108,7 +108,7 @@ def test_a_failed_stream_keeps_its_place_and_its_past_while_others_go_on(play: A
     last = asked(played, attacker)[2].chats
     pasts = [re.findall(r"draft \d", "".join(m.text for m in chat if m.role == "assistant")) for chat in last]
     assert pasts == [["draft 0", "draft 3"], ["draft 1"], ["draft 2", "draft 5"]]
-    assert played.lost == [Lost(0, 1)]
+    assert played.rejected == [RejectedDrafts(0, 1)]
 
 
 def test_a_step_in_which_all_streams_fail_is_skipped(play: Any) -> None:
@@ -124,7 +124,7 @@ def test_a_refusal_of_the_attacker_is_asked_anew_and_never_a_test_case(play: Any
     played = play(attack(attacker, tries=9).run(BEHAVIOR, TARGET))
     assert len(played.cases) == 9
     assert not any("sorry" in case.chat[-1].text for case in played.cases)
-    assert sum(lost.refused for lost in played.lost) == len(attacker.heard) // 2 >= 9
+    assert sum(drafts.refused for drafts in played.rejected) == len(attacker.heard) // 2 >= 9
 
 
 def test_prompts_with_braces_and_bare_words_are_read_whole(play: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import pytest
 
 from withstand.attacks.llm.many_shot import ManyShot
-from withstand.core import AskError, Behavior, Completion, Lost, Message, Sampling, SpecError, Target, user
+from withstand.core import AskError, Behavior, Completion, Message, RejectedDrafts, Sampling, SpecError, Target, user
 from withstand.models.scripted import Scripted
 from withstand.registry import find
 
@@ -89,7 +89,7 @@ def test_a_refused_answer_is_asked_anew_and_costs_its_shot_alone(play: Any, give
     Either.gives = gives
     writer = Either(["1. Why flour?\n2. Why salt?"], refused="flour")
     played = play(ManyShot(writer, shots=2, tries=2).run(BEHAVIOR, TARGET))
-    assert played.lost == [Lost(1, 0), Lost(1, 0)]
+    assert played.rejected == [RejectedDrafts(1, 0), RejectedDrafts(1, 0)]
     assert [turn.text for turn in played.cases[0].chat[::2]] == ["Why salt?", "How do I bake {rye}?"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from withstand import api
 from withstand.attacks.llm._pair import FIRST, LATER, head_of, read_prompt, score_of
 from withstand.attacks.llm.pair import PAIR
-from withstand.core import AskError, Behavior, Completion, Lost, Sampling, SpecError, Target, Verdict, user
+from withstand.core import AskError, Behavior, Completion, RejectedDrafts, Sampling, SpecError, Target, Verdict, user
 from withstand.defenses.self_reminder import SelfReminder
 from withstand.judges.contains import Contains
 from withstand.models.scripted import Scripted
@@ -143,8 +143,10 @@ def test_the_attacker_reads_the_last_exchanges_and_always_the_head(play: Any, me
     ]
 
 
-@pytest.mark.parametrize(("answer", "lost"), [(REFUSAL, Lost(2, 0)), ("nothing of the kind", Lost(0, 2))])
-def test_without_a_draft_there_is_no_test_case_but_an_error(play: Any, answer: str, lost: Lost) -> None:
+@pytest.mark.parametrize(
+    ("answer", "rejected"), [(REFUSAL, RejectedDrafts(2, 0)), ("nothing of the kind", RejectedDrafts(0, 2))]
+)
+def test_without_a_draft_there_is_no_test_case_but_an_error(play: Any, answer: str, rejected: RejectedDrafts) -> None:
     thrown = []
     flow = pair(Fake(lambda chat, number: answer, frozenset()), tries=2, steps=2).run(BEHAVIOR, ECHO)
 
@@ -155,13 +157,13 @@ def test_without_a_draft_there_is_no_test_case_but_an_error(play: Any, answer: s
                 item = flow.send(result)
             except StopIteration:
                 return
-            thrown.extend([item] if isinstance(item, Lost) else [])
+            thrown.extend([item] if isinstance(item, RejectedDrafts) else [])
             result = yield item
 
     with pytest.raises(AskError, match="no usable answer in 2 tries") as caught:
         play(watched())
     assert caught.value.hint
-    assert thrown == [lost] * 4
+    assert thrown == [rejected] * 4
 
 
 def test_an_unscored_answer_ranks_last_and_is_no_success(play: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import pytest
 
 from withstand.attacks.llm.pap import PAP, TOP, known, question, rewritten
-from withstand.core import AskError, Behavior, Completion, Lost, Sampling, SpecError, Target, user
+from withstand.core import AskError, Behavior, Completion, RejectedDrafts, Sampling, SpecError, Target, user
 from withstand.models.scripted import Scripted
 from withstand.registry import find
 
@@ -71,7 +71,7 @@ def test_refusals_are_asked_anew_and_a_lost_technique_has_no_case(play: Any) -> 
     assert texts(played) == ["A"]
     assert [len(asked.chats) for asked in played.asks] == [3, 2]
     assert played.asks[1].chats == (question(BREAD, "framing"), question(BREAD, "threats"))
-    assert played.lost == [Lost(2, 0), Lost(1, 1)]
+    assert played.rejected == [RejectedDrafts(2, 0), RejectedDrafts(1, 1)]
 
 
 def test_an_attacker_that_only_refuses_is_an_error_that_says_so(play: Any) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from withstand.attacks.llm.tactics import Tactics, known
-from withstand.core import AskError, Behavior, Lost, Message, Sampling, SpecError, Target
+from withstand.core import AskError, Behavior, Message, RejectedDrafts, Sampling, SpecError, Target
 from withstand.models.scripted import Scripted
 
 BEHAVIOR = Behavior("b1", "Bake a {loaf} \ud83d")
@@ -56,16 +56,18 @@ def test_the_attacker_sees_the_context_and_the_target_gets_it(play: Any) -> None
 
 
 @pytest.mark.parametrize(
-    ("reply", "lost"),
+    ("reply", "rejected"),
     [
-        (REFUSAL, Lost(2, 0)),
-        (json.dumps({"prompt": REFUSAL}), Lost(2, 0)),
-        ("[1, 2]", Lost(0, 2)),
-        ('{"prompt": ""}', Lost(0, 2)),
-        ("", Lost(0, 2)),
+        (REFUSAL, RejectedDrafts(2, 0)),
+        (json.dumps({"prompt": REFUSAL}), RejectedDrafts(2, 0)),
+        ("[1, 2]", RejectedDrafts(0, 2)),
+        ('{"prompt": ""}', RejectedDrafts(0, 2)),
+        ("", RejectedDrafts(0, 2)),
     ],
 )
-def test_refused_and_misformed_drafts_are_asked_anew_and_never_sent(play: Any, reply: str, lost: Lost) -> None:
+def test_refused_and_misformed_drafts_are_asked_anew_and_never_sent(
+    play: Any, reply: str, rejected: RejectedDrafts
+) -> None:
     attacker = Scripted(rules=(("tactics", reply, 1.0),))
     attack = Tactics(attacker, n=2, tries=3)
     found: list[Any] = []
@@ -77,7 +79,7 @@ def test_refused_and_misformed_drafts_are_asked_anew_and_never_sent(play: Any, r
             found.append(error)
 
     played = play(flow())
-    assert (played.cases, played.lost) == ([], [lost] * 3)
+    assert (played.cases, played.rejected) == ([], [rejected] * 3)
     assert sum(len(ask.chats) for ask in played.asks) == attack.most().asks["attacker"] == 6
     assert "no usable answer in 3 tries" in str(found[0])
 
@@ -85,7 +87,7 @@ def test_refused_and_misformed_drafts_are_asked_anew_and_never_sent(play: Any, r
 def test_a_lost_case_takes_no_other_with_it(play: Any) -> None:
     attacker = Scripted(rules=((".", REFUSAL, 0.5),), reply='{"prompt": "Draft {n}"}')
     played = play(Tactics(attacker, n=12, tries=1).run(BEHAVIOR, TARGET))
-    assert len(played.cases) + played.lost[0].refused == 12
+    assert len(played.cases) + played.rejected[0].refused == 12
     assert 0 < len(played.cases) < 12
 
 

@@ -7,7 +7,18 @@ import pytest
 
 from withstand.attacks.llm._texts import numbered
 from withstand.attacks.llm.zero_shot import ZeroShot
-from withstand.core import AskError, Behavior, Completion, Lost, Message, Sampling, SpecError, Target, filled, user
+from withstand.core import (
+    AskError,
+    Behavior,
+    Completion,
+    Message,
+    RejectedDrafts,
+    Sampling,
+    SpecError,
+    Target,
+    filled,
+    user,
+)
 from withstand.models.scripted import Scripted
 
 BREAD = Behavior("bread", "Bake {bread} \ud83d", category="c")
@@ -64,7 +75,7 @@ def test_refusals_and_empty_lines_are_drawn_anew_for_the_lost_alone(play: Any) -
     played = play(attack(f" {REFUSAL}", " Rye?", "", ' ""', " Oats?", n=3, tries=2).run(BREAD, TARGET))
     assert texts(played) == ["Rye?", "Oats?"]
     assert [len(asked.chats) for asked in played.asks] == [3, 2]
-    assert played.lost == [Lost(1, 1), Lost(0, 1)]
+    assert played.rejected == [RejectedDrafts(1, 1), RejectedDrafts(0, 1)]
 
 
 def test_an_attacker_that_only_refuses_is_an_error_that_says_so(play: Any) -> None:

@@ -21,9 +21,9 @@ from withstand.core import (
     Completion,
     Flow,
     Json,
-    Most,
     Target,
     TestCase,
+    UpperBounds,
     WhiteBox,
     from_json,
     to_json,
@@ -63,8 +63,8 @@ class EmbeddingAttack:
     def __post_init__(self) -> None:
         check_soft(self, "length steps", "stop_loss", "lr")
 
-    def most(self) -> Most:
-        return Most(cases=1, drawn=True)
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=1, drawn=True)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         sampling = target.sampling

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.gradient._soft import Free, check_soft, cosine, finite
-from withstand.core import Behavior, Flow, Json, Most, Target, TestCase, WhiteBox, to_json, user, work
+from withstand.core import Behavior, Flow, Json, Target, TestCase, UpperBounds, WhiteBox, to_json, user, work
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,8 @@ class GBDA:
     def __post_init__(self) -> None:
         check_soft(self, "n length steps check", "spread fluency samples stop_loss", "lr hot cold")
 
-    def most(self) -> Most:
-        return Most(cases=self.n)
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=self.n)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         best = yield from work(target.weights(self), self.advance, {"behavior": to_json(behavior)})

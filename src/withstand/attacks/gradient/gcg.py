@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from withstand.attacks.gradient._candidates import draw_candidates, top_tokens
 from withstand.attacks.gradient._search import Search, check_search, scored
-from withstand.core import Behavior, Flow, Json, Model, Most, Target, WhiteBox
+from withstand.core import Behavior, Flow, Json, Model, Target, UpperBounds, WhiteBox
 from withstand.engine.pieces import work_in_pieces
 
 
@@ -67,8 +67,8 @@ class GCG:
     def __post_init__(self) -> None:
         check_search(self)
 
-    def most(self) -> Most:
-        return Most(cases=1)
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=1)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         yield from work_in_pieces(target.weights(self), self.advance, behavior)

@@ -20,10 +20,10 @@ from withstand.core import (
     Flow,
     Json,
     Model,
-    Most,
     SpecError,
     Target,
     TestCase,
+    UpperBounds,
     WhiteBox,
     at_least,
     from_json,
@@ -82,8 +82,8 @@ class GCGMulti:
     def needs(self) -> frozenset[str]:
         return frozenset() if self.surrogates else frozenset({"weights", "gradients"})
 
-    def most(self) -> Most:
-        return Most(cases=1)
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=1)
 
     def run_together(self, behaviors: Sequence[Behavior], target: Target) -> Flow[None]:
         order = sorted(behaviors, key=lambda behavior: behavior.id)  # whatever their order in the file

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from withstand.attacks.gradient._soft import Free, check_soft, cosine, finite
-from withstand.core import Behavior, Flow, Json, Most, Target, TestCase, WhiteBox, to_json, user, work
+from withstand.core import Behavior, Flow, Json, Target, TestCase, UpperBounds, WhiteBox, to_json, user, work
 
 CHUNK = 8192
 """Rows of the embedding matrix that are compared at once."""
@@ -56,8 +56,8 @@ class PEZ:
     def __post_init__(self) -> None:
         check_soft(self, "n length steps every", "stop_loss", "lr")
 
-    def most(self) -> Most:
-        return Most(cases=self.n)
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=self.n)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         model = target.weights(self)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from withstand.attacks.gradient._soft import Free, check_soft, cosine, finite, to_entropy, to_simplex
-from withstand.core import Behavior, Flow, Json, Most, SpecError, Target, TestCase, WhiteBox, to_json, user, work
+from withstand.core import Behavior, Flow, Json, SpecError, Target, TestCase, UpperBounds, WhiteBox, to_json, user, work
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,8 @@ class PGD:
         if not (0 <= self.entropy <= 1 and 0 <= self.gap < 1):
             raise SpecError(f"entropy is {self.entropy}, gap {self.gap}", hint="entropy lies in [0, 1], gap in [0, 1)")
 
-    def most(self) -> Most:
-        return Most(cases=1)
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=1)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         loss, text = yield from work(target.weights(self), self.advance, {"behavior": to_json(behavior)})

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from withstand.attacks.gradient._candidates import top_tokens
-from withstand.core import Behavior, Flow, Json, Most, Target, WhiteBox, WithstandError, at_least, from_json
+from withstand.core import Behavior, Flow, Json, Target, UpperBounds, WhiteBox, WithstandError, at_least, from_json
 from withstand.engine.engine import Engine, engine_of
 from withstand.engine.pieces import work_in_pieces
 from withstand.engine.text import Prompt, allowed, as_sent, make_prompt, survives
@@ -49,8 +49,8 @@ class UAT:
     def __post_init__(self) -> None:
         at_least(1, self, "candidates", "passes", "every", "together")
 
-    def most(self) -> Most:
-        return Most(cases=1)
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=1)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         yield from work_in_pieces(target.weights(self), self.advance, behavior)

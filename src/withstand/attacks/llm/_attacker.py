@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from withstand.core import AskError, Chat, Flow, Lost, Message, Model, Sampling, ask, at_least, within
+from withstand.core import AskError, Chat, Flow, Message, Model, RejectedDrafts, Sampling, ask, at_least, within
 from withstand.core.refusal import refusal_in
 
 V = TypeVar("V")
@@ -52,7 +52,7 @@ def drafts(
         left = [i for i in left if found[i] is None]
         if not left:
             break
-        yield Lost(refused, malformed)
+        yield RejectedDrafts(refused, malformed)
     return found
 
 

@@ -16,7 +16,7 @@ from typing import ClassVar
 from withstand.attacks.llm._attacker import drafts, no_draft
 from withstand.attacks.llm._talk import Talk, check, member, put, search, won
 from withstand.attacks.llm._texts import parts_of
-from withstand.core import Behavior, Flow, Judge, Model, Most, Sampling, Target, filled, user
+from withstand.core import Behavior, Flow, Judge, Model, Sampling, Target, UpperBounds, filled, user
 from withstand.core.refusal import refusal_in
 
 QUESTION: Callable[[str], str | None] = partial(member, "question")
@@ -58,14 +58,14 @@ class Actor:
     def __post_init__(self) -> None:
         check(self, "actors", "turns")
 
-    def most(self) -> Most:
+    def most(self) -> UpperBounds:
         questions = self.actors * self.turns
         asks = {
             "target": 2 * questions,
             "attacker": self.tries * (1 + self.actors + questions),
             "judge": 2 * questions * self.judge.asks,
         }
-        return Most(asks=asks, drawn=True)
+        return UpperBounds(asks=asks, drawn=True)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         parts = parts_of("actor.txt")

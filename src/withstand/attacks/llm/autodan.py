@@ -21,11 +21,11 @@ from withstand.core import (
     Flow,
     Json,
     Model,
-    Most,
     Sampling,
     SpecError,
     Target,
     TestCase,
+    UpperBounds,
     WhiteBox,
     WithstandError,
     from_json,
@@ -85,9 +85,9 @@ class AutoDAN:
     def __post_init__(self) -> None:
         check_genetic(self)
 
-    def most(self) -> Most:
+    def most(self) -> UpperBounds:
         bred = (self.steps - 1) * (self.population - int(self.elites * self.population))
-        return Most(cases=1, asks={"attacker": bred * self.tries} if self.mutator and self.mutation else {})
+        return UpperBounds(cases=1, asks={"attacker": bred * self.tries} if self.mutator and self.mutation else {})
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         if not behavior.target_string:

@@ -21,9 +21,9 @@ from withstand.core import (
     Judge,
     Learned,
     Model,
-    Most,
     Sampling,
     Target,
+    UpperBounds,
     at_least,
     dumps,
     rng,
@@ -83,11 +83,11 @@ class AutoDANTurbo:
         """The strategies it starts from: a file may change behind its name."""
         return to_json(read_library(self.library))
 
-    def most(self) -> Most:
+    def most(self) -> UpperBounds:
         attempts, learned = self.warmup + self.rounds * self.steps, bool(self.warmup) + self.rounds * self.steps
         asks = {"target": attempts, "judge": attempts * self.judge.asks, "attacker": attempts * self.tries}
         role = "summarizer" if self.summarizer else "attacker"
-        return Most(cases=1, asks=asks | {role: asks.get(role, 0) + learned * self.tries})
+        return UpperBounds(cases=1, asks=asks | {role: asks.get(role, 0) + learned * self.tries})
 
     def run_together(self, behaviors: Sequence[Behavior], target: Target) -> Flow[None]:
         tokens = self.search_tokens or target.sampling.max_tokens

@@ -15,7 +15,20 @@ from typing import ClassVar
 from withstand.attacks.llm._attacker import Draft, drafts, no_draft
 from withstand.attacks.llm._talk import SHOWN, Talk, Turn, check, member, put, rating, search, won
 from withstand.attacks.llm._texts import text_of
-from withstand.core import Behavior, Chat, Flow, Judge, Model, Most, Sampling, Target, Verdict, at_least, filled, user
+from withstand.core import (
+    Behavior,
+    Chat,
+    Flow,
+    Judge,
+    Model,
+    Sampling,
+    Target,
+    UpperBounds,
+    Verdict,
+    at_least,
+    filled,
+    user,
+)
 
 OPENING = '{"summary": "'
 QUESTION: Callable[[str], str | None] = partial(member, "question")
@@ -74,9 +87,11 @@ class Crescendo:
         check(self, "turns", "streams")
         at_least(0, self, "backtracks")
 
-    def most(self) -> Most:
+    def most(self) -> UpperBounds:
         asks = self.streams * (self.turns + self.backtracks)
-        return Most(asks={"target": asks, "attacker": asks * self.tries, "judge": asks * self.judge.asks}, drawn=True)
+        return UpperBounds(
+            asks={"target": asks, "attacker": asks * self.tries, "judge": asks * self.judge.asks}, drawn=True
+        )
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         writing, answering = Sampling(self.attacker_tokens, self.temperature), search(target, self.search_tokens)

@@ -20,11 +20,11 @@ from withstand.core import (
     Json,
     Judge,
     Model,
-    Most,
     Sampling,
     SpecError,
     Target,
     TestCase,
+    UpperBounds,
     WhiteBox,
     at_least,
     filled,
@@ -83,11 +83,11 @@ class FewShot:
     def needs(self) -> frozenset[str]:
         return frozenset({"weights"}) if self.judge is None else frozenset()
 
-    def most(self) -> Most:
+    def most(self) -> UpperBounds:
         asks = {"attacker": self.rounds * self.tries * self.lacking(0)}
         if self.judge is not None:
             asks |= {"target": self.rounds * self.width, "judge": self.rounds * self.width * self.judge.asks}
-        return Most(cases=1, asks=asks)
+        return UpperBounds(cases=1, asks=asks)
 
     def lacking(self, have: int) -> int:
         return max(1, round((self.width - have) / HOPED))

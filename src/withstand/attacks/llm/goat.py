@@ -15,7 +15,7 @@ from typing import ClassVar
 from withstand.attacks.llm._attacker import drafts, no_draft
 from withstand.attacks.llm._talk import SHOWN, Talk, check, member, put, search, won
 from withstand.attacks.llm._texts import data_of, text_of
-from withstand.core import Behavior, Chat, Flow, Judge, Model, Most, Sampling, SpecError, Target, filled, user
+from withstand.core import Behavior, Chat, Flow, Judge, Model, Sampling, SpecError, Target, UpperBounds, filled, user
 
 TECHNIQUES: tuple[str, ...] = tuple(data_of("goat_techniques.json"))
 OPENING = '{"observation": "'
@@ -57,9 +57,9 @@ class GOAT:
         if not self.techniques or not {*self.techniques} <= {*TECHNIQUES}:
             raise SpecError(f"techniques are {list(self.techniques)}", hint=f"name some of {', '.join(TECHNIQUES)}")
 
-    def most(self) -> Most:
+    def most(self) -> UpperBounds:
         asks = {"target": self.turns, "attacker": self.turns * self.tries, "judge": self.turns * self.judge.asks}
-        return Most(asks=asks, drawn=True)
+        return UpperBounds(asks=asks, drawn=True)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         writing, answering = Sampling(self.attacker_tokens, self.temperature), search(target, self.search_tokens)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from withstand.attacks.llm._around import around, asked_in, check_inner, inner, instead
 from withstand.attacks.llm._texts import data_of
-from withstand.core import Attack, Behavior, Chat, Flow, Message, Most, SpecError, Target, user
+from withstand.core import Attack, Behavior, Chat, Flow, Message, SpecError, Target, UpperBounds, user
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class Inject:
         own = {"turns", "forged"} if self.carrier == "tool" else set()
         return (self.attack.needs if self.attack else frozenset()) | own
 
-    def most(self) -> Most:
-        return self.attack.most() if self.attack else Most()
+    def most(self) -> UpperBounds:
+        return self.attack.most() if self.attack else UpperBounds()
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         yield from around(inner(self.attack, behavior, target), self._wrap)

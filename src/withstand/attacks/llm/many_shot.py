@@ -19,11 +19,11 @@ from withstand.core import (
     Json,
     Message,
     Model,
-    Most,
     Sampling,
     SpecError,
     Target,
     TestCase,
+    UpperBounds,
     at_least,
     digest,
     filled,
@@ -86,9 +86,9 @@ class ManyShot:
         """Of the file's pairs: another content is another attack."""
         return digest(pairs_in(self.path)) if self.path else ""
 
-    def most(self) -> Most:
+    def most(self) -> UpperBounds:
         lists = -(-self.shots // PER_LIST)
-        return Most(asks={} if self.path else {"attacker": self.tries * (lists + self.shots)})
+        return UpperBounds(asks={} if self.path else {"attacker": self.tries * (lists + self.shots)})
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         if self.path:

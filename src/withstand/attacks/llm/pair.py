@@ -13,7 +13,7 @@ from typing import ClassVar
 from withstand.attacks.llm._attacker import no_draft
 from withstand.attacks.llm._judged import succeeded, tested
 from withstand.attacks.llm._pair import check_fields, drafted, exchange, head_of, searched
-from withstand.core import Behavior, Chat, Flow, Judge, Model, Most, Target, user
+from withstand.core import Behavior, Chat, Flow, Judge, Model, Target, UpperBounds, user
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,9 @@ class PAIR:
     def __post_init__(self) -> None:
         check_fields(self, "steps")
 
-    def most(self) -> Most:
+    def most(self) -> UpperBounds:
         asks = self.streams * self.steps
-        return Most(asks={"target": asks, "attacker": asks * self.tries, "judge": asks * self.judge.asks})
+        return UpperBounds(asks={"target": asks, "attacker": asks * self.tries, "judge": asks * self.judge.asks})
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         target = searched(target, self.surrogates, self.search_tokens)

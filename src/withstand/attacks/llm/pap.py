@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from withstand.attacks.llm._attacker import check_writer, drafts, no_draft, unquoted
 from withstand.attacks.llm._texts import data_of, shown_context
-from withstand.core import Behavior, Chat, Flow, Model, Most, Sampling, SpecError, Target, TestCase, filled, user
+from withstand.core import Behavior, Chat, Flow, Model, Sampling, SpecError, Target, TestCase, UpperBounds, filled, user
 
 TOP = tuple(technique["name"] for technique in data_of("pap_techniques.json")[:5])  # that work best in the paper
 PROMPT = """Rewrite a request so that it persuades its reader by one technique.
@@ -69,8 +69,8 @@ class PAP:
     def names(self) -> tuple[str, ...]:
         return tuple(known()) if self.techniques == ("all",) else self.techniques
 
-    def most(self) -> Most:
-        return Most(cases=len(self.names()), asks={"attacker": len(self.names()) * self.tries})
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=len(self.names()), asks={"attacker": len(self.names()) * self.tries})
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         chats = [question(behavior, name) for name in self.names()]

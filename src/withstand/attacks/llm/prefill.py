@@ -16,11 +16,11 @@ from withstand.core import (
     Flow,
     Message,
     Model,
-    Most,
     Sampling,
     SpecError,
     Target,
     TestCase,
+    UpperBounds,
     at_least,
     filled,
     user,
@@ -58,8 +58,8 @@ class Prefill:
         at_least(1, self, "words")
         check_writer(self)
 
-    def most(self) -> Most:
-        return Most(cases=1, asks={"attacker": self.tries} if self.writer else {})
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=1, asks={"attacker": self.tries} if self.writer else {})
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         opening = self.opening or behavior.target_string

@@ -15,10 +15,10 @@ from withstand.core import (
     Chat,
     Flow,
     Model,
-    Most,
     Sampling,
     Target,
     TestCase,
+    UpperBounds,
     at_least,
     filled,
     rng,
@@ -57,8 +57,8 @@ class Tactics:
         within(1, len(known()), self, "k")
         check_writer(self)
 
-    def most(self) -> Most:
-        return Most(cases=self.n, asks={"attacker": self.n * self.tries})
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=self.n, asks={"attacker": self.n * self.tries})
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         chats = [question(behavior, rng(self.seed, behavior.id, i).sample(known(), self.k)) for i in range(self.n)]

@@ -23,9 +23,9 @@ from withstand.core import (
     Judge,
     Message,
     Model,
-    Most,
     Sampling,
     Target,
+    UpperBounds,
     ask,
     filled,
     rng,
@@ -85,13 +85,13 @@ class TAP:
     def __post_init__(self) -> None:
         check_fields(self, "depth", "width", "branching")
 
-    def most(self) -> Most:
+    def most(self) -> UpperBounds:
         """HarmBench's bounds: 4 + 9 * 40 = 364 drafts, and 4 + 9 * 10 = 94 prompts that are asked and judged."""
         first = self.streams * self.branching
         drafted = first + (self.depth - 1) * self.width * self.branching
         asked = min(self.width, first) + (self.depth - 1) * self.width
         asks = {"target": asked, "attacker": drafted * self.tries, "judge": asked * self.judge.asks}
-        return Most(asks=asks | ({"on_topic": drafted} if self.on_topic else {}))
+        return UpperBounds(asks=asks | ({"on_topic": drafted} if self.on_topic else {}))
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         target = searched(target, self.surrogates, self.search_tokens)

@@ -13,7 +13,7 @@ from typing import ClassVar, TypeVar
 from withstand.attacks.llm._around import around, asked_in, check_inner, inner, instead
 from withstand.attacks.llm._attacker import check_writer, drafts, no_draft, read_object, unquoted
 from withstand.attacks.llm._links import Link, Rewrite, decoded, encoded, link
-from withstand.core import Attack, Behavior, Chat, Flow, Model, Most, Sampling, SpecError, Target, user
+from withstand.core import Attack, Behavior, Chat, Flow, Model, Sampling, SpecError, Target, UpperBounds, user
 from withstand.core.refusal import refusal_in
 
 V = TypeVar("V")
@@ -70,8 +70,8 @@ class Transform:
     def rewrites(self) -> list[Rewrite]:
         return [each for each in map(link, self.chain) if isinstance(each, Rewrite)]
 
-    def most(self) -> Most:
-        most = self.attack.most() if self.attack else Most()
+    def most(self) -> UpperBounds:
+        most = self.attack.most() if self.attack else UpperBounds()
         asks = dict(most.asks)
         chats = asks.get("target", 0) + most.cases
         if self.decode and not most.drawn:
@@ -79,7 +79,7 @@ class Transform:
         backs = sum(bool(each.back) for each in self.rewrites) if self.decode else 0
         if self.rewrites:
             asks["attacker"] = asks.get("attacker", 0) + self.tries * chats * (len(self.rewrites) + backs)
-        return Most(most.cases, asks, most.drawn or self.decode)
+        return UpperBounds(most.cases, asks, most.drawn or self.decode)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         flow, wrap = inner(self.attack, behavior, target), partial(self._wrap, behavior.prompt(""))

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from withstand.core import Behavior, Flow, Json, Most, SpecError, Target, WhiteBox, at_least, from_json, rng
+from withstand.core import Behavior, Flow, Json, SpecError, Target, UpperBounds, WhiteBox, at_least, from_json, rng
 from withstand.engine.engine import Engine, engine_of
 from withstand.engine.packed import Row
 from withstand.engine.pieces import work_in_pieces
@@ -51,8 +51,8 @@ class BEAST:
         if not 0 < self.temperature <= 10:
             raise SpecError(f"temperature is {self.temperature}", hint="it must lie in (0, 10]; the paper's is 1")
 
-    def most(self) -> Most:
-        return Most(cases=1)
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=1)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         yield from work_in_pieces(target.weights(self), self.advance, behavior)

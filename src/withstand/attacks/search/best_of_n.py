@@ -15,10 +15,10 @@ from withstand.core import (
     Behavior,
     Chat,
     Flow,
-    Most,
     SpecError,
     Target,
     TestCase,
+    UpperBounds,
     ask,
     at_least,
     rng,
@@ -64,8 +64,8 @@ class BestOfN:
     def needs(self) -> frozenset[str]:
         return self.attack.needs if self.attack else frozenset()
 
-    def most(self) -> Most:
-        return Most(cases=self.n, asks={"target": self.n}, drawn=True)
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=self.n, asks={"target": self.n}, drawn=True)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         sampling = replace(target.sampling, temperature=self.temperature)

@@ -19,10 +19,10 @@ from withstand.core import (
     Chat,
     Completion,
     Flow,
-    Most,
     SpecError,
     Target,
     TestCase,
+    UpperBounds,
     ask,
     at_least,
     filled,
@@ -89,8 +89,8 @@ class RandomSearch:
                 hint="it must hold {behavior}, may hold {opening}, and nothing else in braces",
             )
 
-    def most(self) -> Most:
-        return Most(cases=1, asks={"target": self.restarts * (1 + self.steps * self.width)})
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=1, asks={"target": self.restarts * (1 + self.steps * self.width)})
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         word = re.search(r"\w+|\S", self.opening or behavior.target_string)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from withstand.core import Behavior, Flow, Most, Target, TestCase, user
+from withstand.core import Behavior, Flow, Target, TestCase, UpperBounds, user
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +17,8 @@ class Direct:
     needs: ClassVar[frozenset[str]] = frozenset()
     seed: int = 0
 
-    def most(self) -> Most:
-        return Most(cases=1)
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=1)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         yield TestCase(behavior.id, user(behavior.prompt()))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from withstand.core import Behavior, Flow, Json, Most, SpecError, Target, TestCase, at_least, digest, rng, user
+from withstand.core import Behavior, Flow, Json, SpecError, Target, TestCase, UpperBounds, at_least, digest, rng, user
 
 PLACE = re.compile(r"\[INSERT PROMPT HERE\]|\{behavior\}", re.IGNORECASE)
 COLUMNS = ("prompt", "text", "template")
@@ -52,8 +52,8 @@ class HumanJailbreaks:
         """Of the templates: another content of the file is another attack."""
         return digest(self.templates())
 
-    def most(self) -> Most:
-        return Most(cases=self.n or len(self.templates()))
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=self.n or len(self.templates()))
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         templates = self.templates()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from withstand.attacks.templated._helpers import check_template, check_texts
-from withstand.core import Behavior, Flow, Message, Most, Target, TestCase, rng, user
+from withstand.core import Behavior, Flow, Message, Target, TestCase, UpperBounds, rng, user
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Trigger:
         for template in self.templates:
             check_template("templates", template)
 
-    def most(self) -> Most:
-        return Most(cases=1)
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=1)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         template = rng(self.seed, behavior.id).choice(self.templates)
