@@ -500,6 +500,66 @@ def test_show_reads_ones_own_class(monkeypatch, tmp_path):
             show(kind, name)
 
 
+BASE = '''
+raise RuntimeError("imported")
+COLORS = ["red"]
+
+@dataclass(frozen=True)
+class Most:
+    needs: ClassVar[str] = "weights"
+    first: str
+
+@dataclass(frozen=True)
+class Shared(Most):
+    """For authors.
+
+    colors: a list.
+    """
+
+    colors: list = COLORS
+    seed: int = 0
+
+class Plain:
+    inner: str
+    rounds: ClassVar[int] = 1
+'''
+HEIR = '''
+import shared_base
+from json import JSONEncoder
+from shared_base import Plain as P
+
+@dataclass(frozen=True)
+class Heir(shared_base.Shared, P, JSONEncoder):
+    """Ours."""
+
+    last: int = 2
+    seed: int = 7
+
+    def run(self): ...
+'''
+
+
+def test_show_follows_base_classes_without_importing_them(monkeypatch, tmp_path):
+    (tmp_path / "shared_base.py").write_text(BASE)
+    (tmp_path / "shared_heir.py").write_text(HEIR)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shown = show("attack", "shared_heir:Heir")
+    assert [(name, default) for name, _, default, _ in shown.fields] == [
+        ("first", ""), ("colors", "COLORS"), ("seed", "7"), ("last", "2"),
+    ]  # fmt: skip
+    assert dict(shown.values) == {"COLORS": ["red"]}
+    assert dict(shown.constants) == {"rounds": "1", "needs": "'weights'"}
+    assert shown.docstring == "Ours.\n\ncolors: a list."
+
+
+@pytest.mark.parametrize("kind", find.ROOMS)
+def test_show_lists_the_fields_that_the_class_has(kind):
+    for name, entry in find.entries(kind).items():
+        if not entry.preset:
+            cls, _ = find.resolve(kind, name)
+            assert [row[0] for row in show(kind, name).fields] == [f.name for f in find._fields(cls)], name
+
+
 def test_show_says_defaults_and_what_is_needed():
     shown = {name: (type_, default, keyed) for name, type_, default, keyed in show("target", "openai").fields}
     assert shown["model"] == ("str", "", True)

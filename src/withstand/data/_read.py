@@ -282,17 +282,32 @@ MAPPED = ("id", "text", "context", "target_string", "category", "functional", "t
 """The fields of a suite that name the column of a behavior's field."""
 
 
+@dataclass(frozen=True, slots=True)
 class Mapped:
-    """What `csv` and `jsonl` do alike. Each writes its fields out itself: `withstand show` reads one file."""
+    """What `csv` and `jsonl` share: the fields, and rows made into behaviors.
 
-    __slots__ = ()
+    harmless: the model should answer these.   benign: the suite to measure over-refusal with.
+    split, split_column: keep the rows that have `split` in that column; without `split`, all.
+    judge, refusal_judge, max_tokens, license, citation: what the suite says of itself.
+    """
 
     path: str
-    text: str
-    harmless: bool
-    split: str
-    split_column: str
-    max_tokens: int
+    id: str = "id"
+    text: str = "text"
+    context: str = ""
+    target_string: str = ""
+    category: str = ""
+    functional: str = ""
+    tags: str = ""
+    harmless: bool = False
+    split: str = ""
+    split_column: str = ""
+    judge: str = "refusal_words"
+    refusal_judge: str = "refusal_words"
+    benign: str = ""
+    max_tokens: int = 512
+    license: str = ""
+    citation: str = ""
 
     def __post_init__(self) -> None:
         if not self.path:

@@ -3,9 +3,11 @@
 import ast
 import importlib.util
 import re
+import sys
 import textwrap
 import tomllib
-from collections.abc import Iterable, Iterator
+import typing
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,26 +94,108 @@ def show(kind: str, name: str) -> Shown:
     if path is None:
         raise SpecError(f"{name} ({base.module}) has no source to show")
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    wanted = base.module.partition(":")[2]
+    module, _, wanted = base.module.partition(":")
     classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
     cls = next((node for node in classes if (node.name == wanted if wanted else _is_component(node))), None)
     if cls is None:
         raise SpecError(f"{name}: {path} does not define {wanted or a(kind)}, so that it cannot be shown")
     if not cls.bases and not any(getattr(node, "name", "") in SIGNS[kind] for node in cls.body):
         raise SpecError(f"{name} is not {a(kind)}: it has no method {' or '.join(SIGNS[kind])}")
+    family = family_of(Source(module, tree, cls))
     texts += [ast.get_docstring(tree) or "", ast.get_docstring(cls) or ""]
-    rows, constants = [], []
-    for node in cls.body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            kind_text = ast.unparse(node.annotation)
-            default, keyed = _default(node.value)
-            if kind_text.startswith("ClassVar"):
-                constants.append((node.target.id, default))
-            else:
-                rows.append((node.target.id, kind_text, default, keyed))
-    values = _values(tree, {default for _, _, default, _ in rows})
+    texts += [_about_fields(member) for member in family[:-1]]
+    rows, constants, values = _fields(family)
     docstring = "\n\n".join(text for text in texts if text)
-    return Shown(entry, docstring, tuple(rows), tuple(preset.items()), tuple(constants), tuple(values))
+    return Shown(entry, docstring, rows, tuple(preset.items()), constants, values)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A class where it is written: the name of its module, the tree of that file, its own node."""
+
+    module: str
+    tree: ast.Module
+    cls: ast.ClassDef
+
+
+def family_of(source: Source) -> tuple[Source, ...]:
+    """The classes that a class inherits from, furthest first, and the class itself; read, never imported.
+
+    A base is followed into another module only if that is of the same package or a single file, as a mixin is: no
+    package is imported for it.
+    """
+    family: dict[tuple[str, str], Source] = {}
+    for base in reversed(source.cls.bases):  # as dataclasses collect fields
+        if (parent := _base(source, base)) is not None:
+            family |= {(member.module, member.cls.name): member for member in family_of(parent)}
+    return (*family.values(), source)
+
+
+def _base(source: Source, base: ast.expr) -> Source | None:
+    """Where a base is written; None for one of another package."""
+    head, _, name = ast.unparse(base).rpartition(".")
+    if not head:
+        for node in source.tree.body:
+            if isinstance(node, ast.ClassDef) and node.name == name:
+                return Source(source.module, source.tree, node)
+    module, original = _imported(source, head or name)
+    module, name = (f"{module}.{original}".lstrip("."), name) if head else (module, original)
+    same = module.partition(".")[0] == source.module.partition(".")[0]
+    if not module or module in sys.stdlib_module_names or not (same or "." not in module):
+        return None
+    path = _source(module)
+    if path is None or path.suffix != ".py":
+        return None
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    cls = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
+    return Source(module, tree, cls) if cls else None
+
+
+def _imported(source: Source, name: str) -> tuple[str, str]:
+    """From which module a file imports a name, and what it is called there; ("", "") where it does not.
+
+    Of `import a.b as name` that is ("a", "b").
+    """
+    for node in source.tree.body:
+        if not isinstance(node, (ast.Import, ast.ImportFrom)):
+            continue
+        alias = next((alias for alias in node.names if (alias.asname or alias.name) == name), None)
+        if alias is None:
+            continue
+        if isinstance(node, ast.Import):
+            module, _, inner = alias.name.rpartition(".")
+            return module, inner
+        package = source.module.split(".")[: -node.level] if node.level else []
+        return ".".join([*package, *([node.module] if node.module else [])]), alias.name
+    return "", ""
+
+
+def _about_fields(mixin: Source) -> str:
+    """What the docstring of a mixin says of its fields: all but its first paragraph, which speaks to authors."""
+    return (ast.get_docstring(mixin.cls) or "").partition("\n\n")[2]
+
+
+Fields: typing.TypeAlias = tuple[tuple[str, str, str, bool], ...]
+Pairs: typing.TypeAlias = tuple[tuple[str, Any], ...]
+
+
+def _fields(family: Sequence[Source]) -> tuple[Fields, Pairs, Pairs]:
+    """Fields, class variables and constants of a class and its bases; a field keeps the place of its first mention."""
+    rows: dict[str, tuple[str, str, str, bool]] = {}
+    constants: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    for member in family:
+        mixin = not _is_dataclass(member.cls) and member.cls is not family[-1].cls
+        for node in member.cls.body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                name, kind_text = node.target.id, ast.unparse(node.annotation)
+                default, keyed = _default(node.value)
+                if kind_text.startswith("ClassVar"):
+                    constants[name] = default
+                elif not mixin:  # a mixin that is no dataclass only names what it uses
+                    rows[name] = (name, kind_text, default, keyed)
+        values |= dict(_values(member.tree, {default for _, _, default, _ in rows.values()} - set(values)))
+    return tuple(rows.values()), tuple(constants.items()), tuple(values.items())
 
 
 def _comment(text: str) -> str:
@@ -171,7 +255,11 @@ def _source(module: str) -> Path | None:
 
 def _is_component(node: ast.ClassDef) -> bool:
     """Whether it is the one public dataclass of its file."""
-    return not node.name.startswith("_") and any("dataclass" in ast.unparse(d) for d in node.decorator_list)
+    return not node.name.startswith("_") and _is_dataclass(node)
+
+
+def _is_dataclass(node: ast.ClassDef) -> bool:
+    return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
 
 
 def _default(value: ast.expr | None) -> tuple[str, bool]:
