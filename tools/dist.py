@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "withstand"
 TOOLS = ("build>=1.2", "twine>=6.1")
-WHEEL_MB, SDIST_MB, CORE_MB = 10, 10, 350  # an index takes files up to 100 MB; ours are far below, and stay there
+WHEEL_MB, SDIST_MB, CORE_MB = 10, 10, 250  # an index takes files up to 100 MB; ours are far below, and stay there
 NOT_IN_SDIST = re.compile(r"\.")  # dot files at the top belong to the repository, not to the source
 BY_BUILDER = {"PKG-INFO", ".gitignore"}  # what hatchling writes into every sdist
 LEFTOVERS = re.compile(r"(^|/)(__pycache__|\.\w[^/]*|[^/]+\.(py[co]|db|db-wal|db-shm|orig|rej|swp|log|pem|key))(/|$)")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas
 
 STORE = "withstand.db"
-LIBRARIES = ("inspect-ai", "numpy", "openai", "pydantic", "scipy", "sqlalchemy", "torch", "transformers", "vllm")
+LIBRARIES = ("inspect-ai", "numpy", "openai", "pydantic", "sqlalchemy", "torch", "transformers", "vllm")
 
 
 class Run:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm
+from scipy.stats import binom, norm, permutation_test
 from statsmodels.stats import weightstats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
@@ -64,6 +64,38 @@ def test_exchanging_a_and_b_mirrors_everything(rows):
     if one.worse + one.better <= 8:  # few enough to be exact
         assert one.p == pytest.approx(other.p)
     assert one.unchanged(0.1) == pytest.approx(other.unchanged(0.1))
+
+
+def test_the_permutation_is_scipys_where_both_are_exact():
+    rng = np.random.default_rng(3)
+    for behaviors in (2, 3, 5, 8, 13):
+        a, b = rng.integers(0, 4, (2, behaviors)) / 3
+        b[:2] = 1 - a[:2] / 2  # two changes at least
+        changed = a != b
+        theirs = permutation_test(
+            (a[changed], b[changed]), lambda x, y, axis: np.mean(y - x, axis=axis), permutation_type="samples",
+            vectorized=True,
+        )  # fmt: skip
+        assert paired._permuted(a, b) == pytest.approx(theirs.pvalue, abs=1e-12)
+    assert paired._permuted(np.array([0.5, 1]), np.array([0.5, 0])) == 1
+
+
+def test_the_permutation_of_many_is_near_the_exact_p_and_stays_the_same():
+    """20 changes of 1/2, 14 of them up: exact as McNemar's, drawn here."""
+    before, after = np.full(20, 0.5), np.repeat([1.0, 0.0], [14, 6])
+    drawn = paired._permuted(before, after)
+    assert drawn == pytest.approx(paired.mcnemar(14, 6), abs=0.015)
+    assert drawn == paired._permuted(before, after)
+    assert paired._permuted(np.zeros(300), np.ones(300)) == 1 / (paired.RESAMPLES + 1)
+
+
+@pytest.mark.parametrize("alpha", [0.3, 0.125, 0.05, 1e-4])
+def test_what_mcnemar_rejects_is_scipys(alpha):
+    changed = np.arange(3_000)
+    few = paired._rejected_up_to(changed, alpha / 2)
+    share = alpha / 2 * (1 + 1e-12)
+    assert (binom.cdf(few, changed, 0.5) <= share).all()
+    assert (binom.cdf(few + 1, changed, 0.5) > share).all()
 
 
 def test_the_permutation_is_mcnemar_where_behaviors_have_one_case():

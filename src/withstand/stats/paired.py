@@ -12,8 +12,10 @@ from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from withstand.stats.rates import Counts, Floats
+from withstand.stats.special import binomial_cdf, binomial_pmf, binomial_sf
 
 RESAMPLES = 9_999
 SEED = 0  # of the permutations: the same verdicts give the same p
@@ -21,6 +23,7 @@ ADDED = 0.5
 """How many pairs are added in either direction, see `Difference`."""
 
 _NORMAL = NormalDist()
+_BATCH = 1_000  # of permutations at once: memory for a thousand behaviors stays small
 
 
 @dataclass(frozen=True)
@@ -122,9 +125,7 @@ def _adjusted(changes: Floats) -> tuple[Any, Any]:
 
 def mcnemar(worse: int, better: int) -> float:
     """Exact two-sided p that a change is as likely in either direction. McNemar 1947, Psychometrika 12:153."""
-    from scipy.stats import binomtest
-
-    return float(binomtest(worse, worse + better).pvalue) if worse + better else 1.0
+    return min(1.0, 2 * float(binomial_cdf(min(worse, better), worse + better, 0.5)))
 
 
 def _permuted(one: Floats, other: Floats) -> float:
@@ -132,22 +133,18 @@ def _permuted(one: Floats, other: Floats) -> float:
 
     Exact up to 13 behaviors, else by `RESAMPLES`. Fisher 1935, "The Design of Experiments", section 21.
     """
-    from scipy.stats import permutation_test
-
-    changed = one != other  # the others say nothing, and leaving them out makes more of it exact
-    if not changed.any():
-        return 1.0
-    if changed.sum() == 1:
-        return 1.0  # which permutation_test refuses: both of its two arrangements are as far out
-    found = permutation_test(
-        (one[changed], other[changed]), _mean_change, permutation_type="samples", vectorized=True,
-        n_resamples=RESAMPLES, rng=np.random.default_rng(SEED),
-    )  # fmt: skip
-    return min(1.0, float(found.pvalue))
-
-
-def _mean_change(one: Floats, other: Floats, axis: int = -1) -> Any:
-    return np.mean(other - one, axis=axis)
+    changes = (other - one)[
+        one != other
+    ]  # a behavior without a change says nothing, and leaving it out makes more exact
+    reached = abs(changes.sum()) - 1e-12  # a sum that ties rounds to either side
+    if 2 ** len(changes) <= RESAMPLES:
+        signs = np.arange(2 ** len(changes))[:, None] >> np.arange(len(changes)) & 1
+        return float(np.mean(np.abs((2 * signs - 1) @ changes) >= reached))
+    rng, beyond = np.random.default_rng(SEED), 0
+    for start in range(0, RESAMPLES, _BATCH):
+        signs = rng.integers(0, 2, (min(_BATCH, RESAMPLES - start), len(changes)), dtype=np.int8)
+        beyond += int((np.abs((2 * signs - 1) @ changes) >= reached).sum())
+    return (beyond + 1) / (RESAMPLES + 1)
 
 
 # --- many comparisons --------------------------------------------------------------------------------------------
@@ -166,9 +163,7 @@ def benjamini_hochberg(ps: Sequence[float | None]) -> list[float | None]:
 
     Benjamini and Hochberg 1995, J. Royal Statistical Society B 57:289.
     """
-    from scipy.stats import false_discovery_control
-
-    return _corrected(ps, false_discovery_control)
+    return _corrected(ps, _benjamini_hochberg)
 
 
 def _corrected(ps: Sequence[float | None], correct: Callable[[Floats], Any]) -> list[float | None]:
@@ -181,10 +176,17 @@ def _corrected(ps: Sequence[float | None], correct: Callable[[Floats], Any]) -> 
 
 
 def _holm(ps: Floats) -> Floats:
-    """Written here because scipy has none, and statsmodels would bring pandas into the core."""
+    """Written here because statsmodels would bring scipy and pandas into the core."""
     order = np.argsort(ps)
     corrected = np.empty_like(ps)
     corrected[order] = np.minimum(1, np.maximum.accumulate(ps[order] * np.arange(len(ps), 0, -1)))
+    return corrected
+
+
+def _benjamini_hochberg(ps: Floats) -> Floats:
+    order = np.argsort(ps)[::-1]
+    corrected = np.empty_like(ps)
+    corrected[order] = np.minimum.accumulate(ps[order] * len(ps) / np.arange(len(ps), 0, -1))
     return corrected
 
 
@@ -235,21 +237,30 @@ def mcnemar_power(n: int, difference: float, discordant: float, alpha: float = 0
 
 
 def _power(n: int, discordant: float, rejects: Floats) -> float:
-    from scipy.stats import binom
-
-    return float(binom.pmf(np.arange(n + 1), n, discordant) @ rejects[: n + 1])
+    return float(binomial_pmf(np.arange(n + 1), n, discordant) @ rejects[: n + 1])
 
 
 def _rejects(most: int, difference: float, discordant: float, alpha: float) -> Floats:
     """The chance that the test rejects given 0, 1, ..., `most` changed behaviors."""
-    from scipy.stats import binom
-
     changed = np.arange(most + 1)
     upward = (discordant + difference) / (2 * discordant)
-    few = binom.ppf(alpha / 2, changed, 0.5).astype(int)
-    few = np.where(binom.cdf(few, changed, 0.5) <= alpha / 2, few, few - 1)  # rejects at most so many, or all but these
-    chance = binom.cdf(few, changed, upward) + binom.sf(changed - few - 1, changed, upward)
+    few = _rejected_up_to(changed, alpha / 2)  # rejects at most so many, or all but these
+    chance = binomial_cdf(few, changed, upward) + binomial_sf(changed - few - 1, changed, upward)
     return np.where(few >= 0, chance, 0.0)
+
+
+def _rejected_up_to(changed: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.int64]:
+    """The largest number whose chance, or that of fewer, is at most `share` < 1/2 of so many fair coins; -1: none."""
+    share *= 1 + 1e-12  # a share that is reached exactly, such as 1/16 by four coins, must not be lost by rounding
+    few = np.floor((changed + _NORMAL.inv_cdf(share) * np.sqrt(changed) - 1) / 2).astype(np.int64)
+    few = np.maximum(few, -1)
+    below = binomial_cdf(few, changed, 0.5)
+    while (over := below > share).any():
+        below = np.where(over, below - binomial_pmf(few, changed, 0.5), below)
+        few = few - over
+    while (under := (further := below + binomial_pmf(few + 1, changed, 0.5)) <= share).any():
+        few, below = few + under, np.where(under, further, below)
+    return few
 
 
 def behaviors_needed_at(difference: float, sd: float, power: float = 0.8, alpha: float = 0.05) -> int:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
+from withstand.stats.special import kolmogorov_quantile, log_beta
+
 PRIOR = 0.5
 """Both parameters of the beta mixture: Jeffreys's, even between rates."""
 
@@ -35,13 +37,11 @@ def confidence_sequence(rates: Sequence[float], level: float = 0.95) -> tuple[fl
 
 def _wealth(mean: float, total: float, n: int) -> float:
     """log of the mixture's likelihood over that of `mean`: a martingale that starts at 0, if `mean` is true."""
-    from scipy.special import betaln
-
     rest = n - total
     if (mean <= 0 and total > 0) or (mean >= 1 and rest > 0):
         return math.inf
     own = (total * math.log(mean) if total else 0.0) + (rest * math.log1p(-mean) if rest else 0.0)
-    return float(betaln(PRIOR + total, PRIOR + rest) - betaln(PRIOR, PRIOR)) - own
+    return log_beta(PRIOR + total, PRIOR + rest) - log_beta(PRIOR, PRIOR) - own
 
 
 def _root(outside: float, inside: float, total: float, n: int, edge: float) -> float:
@@ -73,14 +73,12 @@ def band(times: Sequence[float], censored: Sequence[float], level: float = 0.95)
     The curve is 1 less Kaplan and Meier's (1958, JASA 53:457), the band Hall and Wellner's (1980, Biometrika 67:133).
     Without censoring it is Kolmogorov's, whose critical value it takes.
     """
-    from scipy.special import kolmogi  # scipy.stats has it too, and takes a second to import
-
     n = len(times) + len(censored)
     if not n:
         return []
     events = sorted(set(times))
     alive, variance, curve = 1.0, 0.0, []
-    critical = float(kolmogi(1 - level))  # of a bridge on all of [0, 1]: at most a little wide where it ends early
+    critical = kolmogorov_quantile(level)  # of a bridge on all of [0, 1]: at most a little wide where it ends early
     for at in [0.0, *(each for each in events if each > 0)]:
         risk = sum(each >= at for each in times) + sum(each >= at for each in censored)
         deaths = sum(each == at for each in times)

