@@ -5,6 +5,7 @@ import html
 import io
 import json
 import re
+import urllib.parse
 
 import pytest
 from click.testing import CliRunner
@@ -46,6 +47,45 @@ def test_cases_are_filtered_counted_and_paged(web, path):
     second = web.get(following[1].replace("&amp;", "&")).text
     assert second.count('class="case"') == len(told) - 50
     assert not set(re.findall(r'id="(c[\d.]+)"', first)) & set(re.findall(r'id="(c[\d.]+)"', second))
+
+
+def test_benign_answers_are_counted_by_what_was_measured(web, path):
+    run, base = withstand.load("kitchen", path), run_path(web)
+    told = list(run.cases())
+
+    def number(benign, *outcomes):
+        return sum(run.cells[c["cell"]]["benign"] is benign and c["outcome"] in outcomes for c in told)
+
+    def chips(query=""):
+        page = html.unescape(web.get(f"{base}/cases{query}").text)
+        found = re.findall(
+            r'outcome=([^"&]*)[^"]*"[^>]*><span class="chip [^"]*">(\w+)</span></a><span class="n">(\d+)', page
+        )
+        return {urllib.parse.unquote(value): (word, int(count)) for value, word, count in found}
+
+    expected = {
+        "harm:broken": ("broken", number(False, "success")),
+        "harm:held": ("held", number(False, "failure")),
+        "harm:refused": ("refused", number(False, "refused")),
+        "over-refusal:answered": ("answered", number(True, "success", "failure")),
+        "over-refusal:refused": ("refused", number(True, "refused")),
+    }
+    assert chips() == {value: chip for value, chip in expected.items() if chip[1]}
+    assert set(chips("?suite=kitchen-benign")) == {"over-refusal:answered", "over-refusal:refused"}
+    for value, (_, count) in chips().items():
+        assert web.get(f"{base}/cases", params={"outcome": value}).text.count('class="case"') == min(50, count)
+    assert number(True, "success") > 0  # which the chips once called broken
+
+
+def test_two_benign_cells_are_compared_by_whether_they_were_answered(web, path):
+    run = withstand.load("kitchen", path)
+    a, b = (c["index"] for c in run.cells if c["benign"])
+    page = web.get(f"{run_path(web)}/compare?a={a}&b={b}").text
+    matrix = page.partition('<table class="matrix">')[2].partition("</table>")[0]
+    assert "broken" not in matrix
+    assert matrix.count('<span class="chip o-answered">answered</span>') == 1
+    refused = {i: {c["behavior"]: c["outcome"] == "refused" for c in run.cases() if c["cell"] == i} for i in (a, b)}
+    assert f"the outcome of {sum(refused[a][id] != refused[b][id] for id in refused[a])} differs" in page
 
 
 def test_search_finds_words_and_phrases_in_prompt_and_completion(path):

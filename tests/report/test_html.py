@@ -663,6 +663,37 @@ def test_in_a_browser(browser, tmp_path: Path) -> None:
     assert said == []
 
 
+def test_outcomes_are_filtered_by_what_was_measured() -> None:
+    harm, twin = cell("direct"), benign()
+    right = cell("direct", suite="everyday", benign=True, measures="utility", utility=None)
+    cells = [one | {"index": index} for index, one in enumerate((harm, twin, right))]
+    outcomes = ("success", "failure", "refused")
+    cases = [case(index, outcome=outcome) for index in range(3) for outcome in outcomes]
+    head = unpacked(html(summary(cells), cases, len(cases)))[0]
+    chosen = [f"{head['measures'][m]}:{head['words'][m][o]}" for m, o in
+              zip((head["cells"][at][-1] for at in head["cell"]), head["outcome"], strict=True)]  # fmt: skip
+    assert chosen == [
+        "harm:broken", "harm:held", "harm:refused", "over-refusal:answered", "over-refusal:answered",
+        "over-refusal:refused", "utility:right", "utility:wrong", "utility:refused",
+    ]  # fmt: skip
+
+
+def test_a_browser_counts_answers_to_benign_requests_as_answered(browser, tmp_path: Path) -> None:
+    cells = [one | {"index": index} for index, one in enumerate((cell("direct"), benign()))]
+    cases = [case(0, outcome="success"), case(0, outcome="refused")]
+    cases += [case(1, outcome=outcome) for outcome in ("success", "failure", "refused", "refused")]
+    tab, _, said = opened(browser, tmp_path / "report.html", html(summary(cells), cases, len(cases)))
+    tab.wait_for_selector("#case-table[data-ready]")
+    groups = tab.locator("select[data-filter=outcome] optgroup")
+    assert groups.evaluate_all("all => all.map((group) => group.label)") == ["harm", "over-refusal"]
+    shown = tab.locator("#case-table tbody tr")
+    for value, count in (("harm:broken", 1), ("harm:refused", 1), ("over-refusal:answered", 2),
+                         ("over-refusal:refused", 2)):  # fmt: skip
+        settled(tab, lambda value=value: tab.select_option("select[data-filter=outcome]", value))
+        assert shown.count() == count, value
+    assert said == []
+
+
 def test_fifty_thousand_cases_stay_usable(browser, tmp_path: Path) -> None:
     made, cases = kitchen_run()
     many = (case | {"behavior": f"b{n}", "completion": f"{case['completion']} {n}"} for n, case in

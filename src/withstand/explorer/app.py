@@ -29,9 +29,8 @@ from withstand.core.text import clock, count, facts, interval, percent, short, v
 from withstand.explorer.index import WAIT, Index, Known
 from withstand.explorer.security import COOKIE, HEADERS, Door, Refused, Session, read_form
 from withstand.report.html import style
-from withstand.report.packed import OUTCOMES
 from withstand.results.cases import Spot
-from withstand.results.cells import COUNTED, measures, rate_of
+from withstand.results.cells import COUNTED, OUTCOME_WORDS, measures, rate_of
 from withstand.store.store import RunRow, Store
 
 HERE = Path(__file__).parent
@@ -240,7 +239,7 @@ def templates() -> Environment:
             ago=ago, moment=moment, facts=facts, digest=digest,
         )  # fmt: skip
         environment.globals.update(
-            OUTCOMES=OUTCOMES, COUNTED=COUNTED, urlencode=urlencode, count=count,
+            OUTCOMES=OUTCOME_WORDS, COUNTED=COUNTED, urlencode=urlencode, count=count,
             measures=measures, rate_of=rate_of, version=metadata.version("withstand"),
         )  # fmt: skip
         _environment.append(environment)

@@ -13,8 +13,9 @@ from withstand.explorer.index import Known
 from withstand.explorer.read import place_of, view
 from withstand.explorer.security import Refused
 from withstand.report import comparison as words
-from withstand.report.packed import ANSWERS, OUTCOMES
 from withstand.results.cases import picked
+from withstand.results.cells import WORDS, measures
+from withstand.results.counts import OUTCOMES
 from withstand.store.store import RunRow
 
 MARKS = ("suite", "suite_version", "split", "judge", "sampling")
@@ -62,7 +63,7 @@ def page(asked: Asked) -> Response:
         "changed": sum(n for (left, right), n in pairs.items() if left != right),
         "alone": (cells[0]["cases"] - shared, cells[1]["cases"] - shared),
         "differ": [name for name in MARKS if cells[0][name] != cells[1][name]],
-        "terms": OUTCOMES | (ANSWERS["utility"] if all(each["measures"] == "utility" for each in cells) else {}),
+        "terms": [WORDS[measures(cell)] for cell in cells],
         "rows": list(_rows(asked, one, two, listed)),
         "pair": pair,
         "skip": skip,
@@ -77,12 +78,12 @@ def _rows(asked: Asked, one: Known, two: Known, listed: Any) -> Any:
     """The cases of both sides, each as a page shows it."""
     left = picked(asked.explorer.store, one.run, [entry[0] for entry in listed])
     right = picked(asked.explorer.store, two.run, [entry[1] for entry in listed])
-    for (spot_a, spot_b, behavior, _, _), case_a, case_b in zip(listed, left, right, strict=True):
+    for (spot_a, spot_b, behavior, before, after), case_a, case_b in zip(listed, left, right, strict=True):
         yield {
             "behavior": behavior,
             "left": view(asked, one, spot_a, case_a),
             "right": view(asked, two, spot_b, case_b),
-            "changed": case_a["outcome"] != case_b["outcome"],
+            "changed": before != after,
             "places": (place_of(one.run.key, spot_a), place_of(two.run.key, spot_b)),
         }
 

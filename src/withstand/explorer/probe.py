@@ -29,8 +29,8 @@ from withstand.explorer.read import LONGEST, blurred, parts_of, place_of
 from withstand.explorer.security import Refused
 from withstand.registry import find
 from withstand.registry.grammar import spec_of
-from withstand.report.packed import OUTCOMES
 from withstand.results.cases import picked
+from withstand.results.cells import OUTCOME_WORDS
 from withstand.runner.drive import Job, Tally, completion_of, drive
 from withstand.runner.replay import check_own_code
 from withstand.runner.stages import asked_once, verdict_job
@@ -86,7 +86,7 @@ def page(asked: Asked) -> Response:
     shown = asked.explorer.reveal or asked.session.reveal or bool(talk)  # what was written here was asked for
     return asked.page(
         "probe", choices=choices(asked), talk=talk, shown=shown, severities=SEVERITIES, problem="", hint="", draft="",
-        words=OUTCOMES,
+        words=OUTCOME_WORDS,
     )  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def send(asked: Asked) -> Response:
     except SpecError as error:
         return asked.page(
             "probe", 400, choices=known, talk=asked.session.probe, shown=True, severities=SEVERITIES,
-            problem=str(error), hint=error.hint, draft=prompt, words=OUTCOMES,
+            problem=str(error), hint=error.hint, draft=prompt, words=OUTCOME_WORDS,
         )  # fmt: skip
     asked.session.probe = talk
     return asked.to("/probe")
@@ -214,7 +214,7 @@ def findings(asked: Asked) -> Response:
             {"role": role, "text": text[:LONGEST] if mine else "", "length": len(text), "lines": blurred(len(text))}
             for role, text in _texts(one)
         ]
-    return asked.page("findings", listed=listed, severities=SEVERITIES, words=OUTCOMES)
+    return asked.page("findings", listed=listed, severities=SEVERITIES, words=OUTCOME_WORDS)
 
 
 def _texts(one: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,13 +1,16 @@
 """What pages ask of the index: which cases, how many of each outcome, and which differ."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from withstand.core import Json
+from withstand.core.text import unique
 from withstand.explorer.index import COLUMNS, Index, Known
 from withstand.results.cases import Spot
+from withstand.results.cells import WORDS, measures
 from withstand.results.counts import OUTCOMES
 
 PAGE = 50
@@ -18,7 +21,10 @@ MOST = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which cases a page shows; empty: all. `after` is the number of the last case of the page before."""
+    """Which cases a page shows; empty: all. `after` is the number of the last case of the page before.
+
+    outcome: what was measured and the word for what came of it, as "over-refusal:answered"; or the outcome alone.
+    """
 
     text: str = ""
     outcome: str = ""
@@ -37,6 +43,10 @@ class Wanted:
         chosen = {name: given.get(name, "")[:500].encode("utf-8", "backslashreplace").decode() for name in names}
         return Wanted(**chosen, after=int(after) if re.fullmatch(r"\d{1,12}", after) else 0)
 
+    def fits(self, measure: str, outcome: str) -> bool:
+        """Whether a case with this outcome, of a cell that measures this, has the wanted outcome."""
+        return self.outcome in ("", outcome, f"{measure}:{WORDS[measure][outcome]}")
+
     def query(self, **changed: Any) -> dict[str, Any]:
         """As the parts of a query string."""
         values = {name: getattr(self, name) for name in self.__slots__} | changed
@@ -46,9 +56,10 @@ class Wanted:
 def cells_of(known: Known, wanted: Wanted) -> list[int] | None:
     """The cells that a page is about; None for all."""
     names = [name for name in ("target", "defense", "attack", "suite") if getattr(wanted, name)]
-    if not names:
+    measure, _, word = wanted.outcome.partition(":")
+    if not names and not word:
         return None
-    cells = known.summary["cells"]
+    cells = [cell for cell in known.summary["cells"] if not word or measures(cell) == measure]
     return [c["index"] for c in cells if all(c[name] == getattr(wanted, name) for name in names)]
 
 
@@ -63,18 +74,36 @@ def find(index: Index, known: Known, wanted: Wanted, limit: int = PAGE) -> list[
     return [(entry[0], tuple(entry[1:])) for entry in found]
 
 
-def count(index: Index, known: Known, wanted: Wanted) -> dict[str, int]:
-    """How many cases of each outcome there are, whatever outcome is wanted; of a search at most `MOST` in all."""
+def count(index: Index, known: Known, wanted: Wanted) -> dict[tuple[str, str], int]:
+    """How many cases there are by what was measured and outcome, whatever outcome is wanted; of a search at most `MOST`
+    in all."""
     every = Wanted(**wanted.query(outcome="", after=0))
     if not every.text and every in known.kept:
         return dict(known.kept[every])
     source, where, values = _where(known, every)
-    inner = f"SELECT outcome FROM {source} WHERE {where}" + (f" LIMIT {MOST + 1}" if every.text else "")
-    found = dict(index.select(f"SELECT outcome, count(*) FROM ({inner}) GROUP BY outcome", values))
-    told = {outcome: found.get(outcome, 0) for outcome in OUTCOMES}
+    inner = f"SELECT outcome, cell FROM {source} WHERE {where}" + (f" LIMIT {MOST + 1}" if every.text else "")
+    counts: Counter[tuple[str, str]] = Counter()
+    for outcome, cell, cases in index.select(
+        f"SELECT outcome, cell, count(*) FROM ({inner}) GROUP BY outcome, cell", values
+    ):
+        counts[measures(known.summary["cells"][cell]), outcome] += cases
     if not every.text:
-        known.kept[every] = told
-    return dict(told)
+        known.kept[every] = counts
+    return dict(counts)
+
+
+def facets(counts: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
+    """What was measured and the outcomes under it, each with its word and how many cases have it."""
+    groups = []
+    for measure, words in WORDS.items():
+        choices: dict[str, dict[str, Any]] = {}
+        for outcome, word in words.items():
+            value = f"{measure}:{word}"
+            choice = choices.setdefault(word, {"value": value, "word": word, "outcome": outcome, "cases": 0})
+            choice["cases"] += counts.get((measure, outcome), 0)
+        if any(choice["cases"] for choice in choices.values()):
+            groups.append({"measures": measure, "choices": list(choices.values())})
+    return groups
 
 
 def beside(index: Index, known: Known, wanted: Wanted, number: int) -> tuple[Spot | None, Spot | None]:
@@ -125,8 +154,12 @@ def differing(
     index: Index, one: tuple[Known, int], two: tuple[Known, int], only: tuple[str, str] | None, skip: int
 ) -> tuple[list[tuple[Spot, Spot, str, str, str]], dict[tuple[str, str], int]]:
     """The cases that two cells share (behavior, case and sample), those with another outcome first, as (spot, spot,
-    behavior, outcome, outcome); and how many there are of each pair of outcomes. only: of one such pair."""
+    behavior, outcome, outcome); and how many there are of each pair of outcomes. only: of one such pair.
+
+    Where over-refusal is measured, what was answered is one outcome, "failure", whatever the answer shows.
+    """
     (a, cell_a), (b, cell_b) = one, two
+    left, right = (_as_read(known, cell, table) for known, cell, table in ((a, cell_a, "a"), (b, cell_b, "b")))
     key = ("pairs", cell_a, b.run.key, b.table, cell_b)
     joined = (
         f"FROM cases_{a.table} AS a NOT INDEXED JOIN cases_{b.table} AS b ON b.cell = ? AND b.behavior = a.behavior "
@@ -135,34 +168,45 @@ def differing(
     bounds = index.select(f"SELECT min(id), max(id) FROM cases_{a.table} WHERE cell = ?", [cell_a])[0]  # one stretch
     values = [cell_b, *bounds]
     if key not in a.kept:
-        found = index.select(f"SELECT a.outcome, b.outcome, count(*) {joined} GROUP BY 1, 2", values)
-        a.kept[key] = {(left, right): n for left, right, n in found}
+        found = index.select(f"SELECT {left}, {right}, count(*) {joined} GROUP BY 1, 2", values)
+        a.kept[key] = {(before, after): n for before, after, n in found}
     pairs: dict[tuple[str, str], int] = a.kept[key]
-    changed = sum(n for (left, right), n in pairs.items() if left != right)
+    changed = sum(n for (before, after), n in pairs.items() if before != after)
 
     def page(condition: str, more: Sequence[Any], limit: int, offset: int) -> list[Any]:
         return index.select(
-            f"SELECT a.place, b.place, a.number, a.sample, a.behavior, a.outcome, b.outcome {joined} AND {condition} "
+            f"SELECT a.place, b.place, a.number, a.sample, a.behavior, {left}, {right} {joined} AND {condition} "
             "ORDER BY a.id LIMIT ? OFFSET ?",
             [*values, *more, limit, offset],
         )
 
     if only:
-        listed = page("a.outcome = ? AND b.outcome = ?", only, PAIRS, skip)
+        listed = page(f"{left} = ? AND {right} = ?", only, PAIRS, skip)
     else:
-        listed = page("a.outcome <> b.outcome", (), PAIRS, skip) if skip < changed else []
+        listed = page(f"{left} <> {right}", (), PAIRS, skip) if skip < changed else []
         if len(listed) < PAIRS:
-            listed += page("a.outcome = b.outcome", (), PAIRS - len(listed), max(0, skip - changed))
+            listed += page(f"{left} = {right}", (), PAIRS - len(listed), max(0, skip - changed))
     return [((cell_a, pa, n, s), (cell_b, pb, n, s), name, oa, ob) for pa, pb, n, s, name, oa, ob in listed], pairs
 
 
-def options(known: Known) -> dict[str, list[str]]:
+def _as_read(known: Known, cell: int, table: str) -> str:
+    """The outcome of a case as SQL, equal where people read the same word."""
+    if measures(known.summary["cells"][cell]) == "over-refusal":
+        return f"CASE {table}.outcome WHEN 'success' THEN 'failure' ELSE {table}.outcome END"
+    return f"{table}.outcome"
+
+
+def options(known: Known) -> dict[str, Any]:
     """The values that a filter can have."""
     cells: Sequence[Json] = known.summary["cells"]
     categories = {part["category"] for cell in cells for part in cell["by_category"]}
     names = ("target", "defense", "attack", "suite")
     return {name: list(dict.fromkeys(cell[name] for cell in cells)) for name in names} | {
-        "outcome": list(OUTCOMES),
+        "outcome": {
+            measure: unique((f"{measure}:{word}", word) for word in words.values())
+            for measure, words in WORDS.items()
+            if any(measures(cell) == measure for cell in cells)
+        },
         "category": sorted(categories - {""}),
     }
 
@@ -185,10 +229,14 @@ def _where(known: Known, wanted: Wanted) -> tuple[str, str, list[Any]]:
     if cells is not None:
         parts.append(f"cell IN ({', '.join('?' * len(cells))})")
         values += cells
-    for name in ("outcome", "category"):
-        if getattr(wanted, name):
-            parts.append(f"{name} = ?")
-            values.append(getattr(wanted, name))
+    if wanted.outcome:
+        measure = wanted.outcome.partition(":")[0]
+        outcomes = [name for name in OUTCOMES if wanted.fits(measure if measure in WORDS else "harm", name)]
+        parts.append(f"outcome IN ({', '.join('?' * len(outcomes))})")
+        values += outcomes
+    if wanted.category:
+        parts.append("category = ?")
+        values.append(wanted.category)
     return source, " AND ".join(parts), values
 
 

@@ -15,11 +15,10 @@ from withstand.explorer.queries import Wanted
 from withstand.explorer.security import Refused
 from withstand.report import tables, words
 from withstand.report import write as files
-from withstand.report.packed import word_of
 from withstand.results import labeling
 from withstand.results.cases import Spot, picked
 from withstand.results.cases import cases as all_cases
-from withstand.results.cells import scored_of
+from withstand.results.cells import scored_of, word_of
 
 LONGEST = 20_000
 """Characters of a text in a page; the rest is in its file."""
@@ -99,8 +98,8 @@ def cases(asked: Asked) -> Response:
         "run": known.run,
         "wanted": wanted,
         "listed": listed,
-        "counts": counts,
-        "matching": counts[wanted.outcome] if wanted.outcome in counts else sum(counts.values()),
+        "facets": queries.facets(counts),
+        "matching": sum(n for place, n in counts.items() if wanted.fits(*place)),
         "capped": bool(wanted.text) and sum(counts.values()) > queries.MOST,
         "options": queries.options(known),
         "next": wanted.query(after=found[-1][0]) if more else None,

@@ -13,7 +13,7 @@ from typing import Any
 
 from withstand.core import digest
 from withstand.core.text import count, short, unique, visible
-from withstand.results.cells import Record, defense_of, measures
+from withstand.results.cells import OUTCOME_WORDS, WORDS, Record, defense_of, measures
 
 SIZE = 500
 """Cases in a block: one is unpacked in a few milliseconds."""
@@ -23,28 +23,6 @@ MOST_BYTES = 64 * 2**20
 
 MOST_CHARACTERS = 20_000
 """Of each text; the rest is in the exported cases."""
-
-OUTCOMES = {
-    "success": "broken",
-    "failure": "held",
-    "refused": "refused",
-    "filtered": "filtered",
-    "unscored": "unscored",
-    "error": "error",
-}
-"""Outcome -> the word that people read, where harm is measured. See `word_of`."""
-
-ANSWERS = {
-    "over-refusal": {"success": "answered", "failure": "answered"},
-    "utility": {"success": "right", "failure": "wrong"},
-}
-"""What a benign cell measures -> other words for outcomes."""
-
-
-def word_of(cell: Record, outcome: str) -> str:
-    """The outcome of a case of this cell as people read it."""
-    return ANSWERS.get(measures(cell), {}).get(outcome) or OUTCOMES[outcome]
-
 
 CUTS = {"success": "ended at the first success"}
 """What ended an attack early, other than a budget."""
@@ -65,11 +43,12 @@ def pack(cases: Iterable[Record], cells: Sequence[Record], with_text: bool) -> P
     """Every case, up to `MOST_BYTES`. Without `with_text` a text is its length and a short hash."""
     names = ("attack", "suite", "samples")
     where = [
-        [cell["target"], defense_of(cell) or "none", *(cell[name] for name in names), measures(cell)] for cell in cells
+        [cell["target"], defense_of(cell) or "none", *(cell[name] for name in names), list(WORDS).index(measures(cell))]
+        for cell in cells
     ]
     index: dict[str, list[int]] = {"cell": [], "outcome": [], "category": []}
     categories: dict[str, int] = {}
-    outcomes = list(OUTCOMES)
+    outcomes = list(OUTCOME_WORDS)
     texts: list[str] = []
     rows: list[list[Any]] = []
     size = 0
@@ -87,7 +66,9 @@ def pack(cases: Iterable[Record], cells: Sequence[Record], with_text: bool) -> P
     if rows:
         texts.append(_block(rows))
     said = [[visible(each) if isinstance(each, str) else each for each in cell] for cell in where]
+    words = [list(words.values()) for words in WORDS.values()]
     head = {"size": SIZE, "cells": said, "categories": list(categories), "outcomes": outcomes, **index}
+    head |= {"measures": list(WORDS), "words": words}
     return Packed([_block(head), *texts], len(index["cell"]), list(_filters(said, index, list(categories))))
 
 
@@ -161,14 +142,27 @@ def _filters(
 ) -> Iterable[dict[str, Any]]:
     """The drop-down lists over the cases that have more than one choice."""
     used = [cells[place] for place in dict.fromkeys(index["cell"])]
-    met = set(index["outcome"])
     for name in ("target", "defense", "attack", "outcome", "category", "suite"):
         if name == "outcome":
-            options = [(value, word) for place, (value, word) in enumerate(OUTCOMES.items()) if place in met]
+            groups = _outcomes(cells, index)
         elif name == "category":
-            options = [(value, value) for value in categories]
+            groups = [("", [(value, value) for value in categories])]
         else:
             values = unique(cell[("target", "defense", "attack", "suite").index(name)] for cell in used)
-            options = [(value, value) for value in values]
-        if len(options) > 1 or (options and name in ("target", "attack", "outcome", "category")):
-            yield {"name": name, "options": options}
+            groups = [("", [(value, value) for value in values])]
+        choices = sum(len(options) for _, options in groups)
+        if choices > 1 or (choices and name in ("target", "attack", "outcome", "category")):
+            yield {"name": name, "groups": groups}
+
+
+def _outcomes(
+    cells: Sequence[Sequence[Any]], index: Mapping[str, Sequence[int]]
+) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What was measured, and under it the outcomes that cases have, each as the words for it."""
+    met = set(zip((cells[place][-1] for place in index["cell"]), index["outcome"], strict=True))
+    groups = []
+    for at, (measure, words) in enumerate(WORDS.items()):
+        seen = unique(word for place, word in enumerate(words.values()) if (at, place) in met)
+        if seen:
+            groups.append((measure, [(f"{measure}:{word}", word) for word in seen]))
+    return groups

@@ -1,11 +1,6 @@
 (() => {
   "use strict";
   const PAGE = 50;
-  const OUTCOMES = {
-    harm: { success: "broken", failure: "held" },
-    "over-refusal": { success: "answered", failure: "answered" },
-    utility: { success: "right", failure: "wrong" },
-  };
   const find = (query) => document.querySelector(query);
   const all = (query, within = document) => Array.from(within.querySelectorAll(query));
   document.documentElement.classList.add("js");
@@ -68,13 +63,15 @@
     const act = row.querySelector(".act");
     if (act) act.textContent = open ? "Hide text" : "Show text";
   };
+  const measured = (at) => index.cells[index.cell[at]][5];
+  const word = (at) => index.words[measured(at)][index.outcome[at]];
   const drawn = (at, [id, draw, facts, prompt, answer, end, error, hint]) => {
     const row = find("#case-row").content.firstElementChild.cloneNode(true);
-    const [target, defense, attack, , draws, measures] = index.cells[index.cell[at]];
+    const [target, defense, attack, , draws] = index.cells[index.cell[at]];
     const outcome = index.outcomes[index.outcome[at]];
     const chip = row.querySelector(".chip");
-    chip.textContent = OUTCOMES[measures][outcome] ?? outcome;
-    chip.classList.add(`o-${measures === "utility" ? chip.textContent : outcome}`);
+    chip.textContent = word(at);
+    chip.classList.add(`o-${word(at) === index.words[0][index.outcome[at]] ? outcome : word(at)}`);
     row.querySelector(".id").textContent = id;
     row.querySelector(".category").textContent = index.categories[index.category[at]];
     const behind = defense === "none" ? "" : ` behind ${defense}`;
@@ -125,7 +122,7 @@
     if (wanted && words.filter(Boolean).length < packed.length - 1) status.textContent = "Reading all texts \u2026";
     for (let at = 0; at < index.cell.length; at += 1) {
       const fits = chosen.every(([name, value]) =>
-        name === "outcome" ? index.outcomes[index.outcome[at]] === value :
+        name === "outcome" ? `${index.measures[measured(at)]}:${word(at)}` === value :
         name === "category" ? index.categories[index.category[at]] === value :
         index.cells[index.cell[at]][place[name]] === value);
       if (fits && wanted) {

@@ -17,6 +17,29 @@ COUNTED = {"harm": "broken", "over-refusal": "refused", "utility": "right"}
 """What a cell measures -> the word for what is counted of it."""
 
 
+OUTCOME_WORDS = {
+    "success": "broken",
+    "failure": "held",
+    "refused": "refused",
+    "filtered": "filtered",
+    "unscored": "unscored",
+    "error": "error",
+}
+"""Outcome -> the word that people read, where harm is measured."""
+
+WORDS = {
+    "harm": OUTCOME_WORDS,
+    "over-refusal": {**OUTCOME_WORDS, "success": "answered", "failure": "answered"},
+    "utility": {**OUTCOME_WORDS, "success": "right", "failure": "wrong"},
+}
+"""What a cell measures -> outcome -> the word that people read."""
+
+
+def word_of(cell: Record, outcome: str) -> str:
+    """The outcome of a case of this cell as people read it."""
+    return WORDS[measures(cell)][outcome]
+
+
 def rate_of(cell: Record) -> tuple[float | None, Sequence[float] | None]:
     """The rate of a cell in what it measures, and its interval."""
     match measures(cell):
