@@ -60,7 +60,7 @@ def lanes(folder: Path) -> dict[str, Any]:
     data = folder / "lanes.csv"
     data.write_text("id,text\n" + "".join(f"b{i},Please say {i}\n" for i in range(behaviors)))
     server = subprocess.Popen(
-        [sys.executable, ROOT / "tests/models/openai_server.py", "--port", "8731", "--latency", str(latency)],
+        [sys.executable, ROOT / "tests/openai_server.py", "--port", "8731", "--latency", str(latency)],
         stdout=subprocess.DEVNULL,
     )
     targets = {
@@ -102,7 +102,7 @@ def faults(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     said = []
     for port, chance in ((8732, 0.0), (8733, 0.3)):
-        command = [sys.executable, ROOT / "tests/models/openai_server.py", "--port", str(port), "--chance", str(chance)]
+        command = [sys.executable, ROOT / "tests/openai_server.py", "--port", str(port), "--chance", str(chance)]
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
             time.sleep(1.5)

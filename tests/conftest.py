@@ -1,6 +1,5 @@
 """Fixtures that more than one folder of tests uses."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 import sqlalchemy as sql
 
+from openai_server import OpenAIServer
 from withstand.cli import console, main
 from withstand.core import Ask, Flow, Learned, RejectedDrafts, Target, TestCase, Work, Worked
 
@@ -111,17 +111,10 @@ def withstand(
 def openai_server() -> Iterator[Callable[..., Any]]:
     """Starts loopback chat servers: `server = openai_server(faults=["429"])`, then `server.url`, `server.requests`.
 
-    The arguments are those of `OpenAIServer` in tests/models/openai_server.py.
+    The arguments are those of `OpenAIServer` in tests/openai_server.py.
     """
-    path = Path(__file__).parent / "models" / "openai_server.py"
-    if "openai_server" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("openai_server", path)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules["openai_server"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["openai_server"])
     with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(sys.modules["openai_server"].OpenAIServer(**options))
+        yield lambda **options: stack.enter_context(OpenAIServer(**options))
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import house
 from withstand.registry import find
 from withstand.registry.show import show
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-
-import house  # noqa: E402
 
 SRC = house.SRC
 FILES = sorted(SRC.rglob("*.py"))

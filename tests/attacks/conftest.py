@@ -1,8 +1,6 @@
 """The tiny model of the white-box attacks' tests."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +8,8 @@ import pytest
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from withstand.models import hf
-
-    sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
     import tiny
+    from withstand.models import hf
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WITHSTAND_CACHE", str(tmp_path_factory.mktemp("cache")))

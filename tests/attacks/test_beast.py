@@ -1,7 +1,6 @@
 """BEAST on a tiny random Llama, whose tokens are single characters."""
 
 import json
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,13 @@ pytest.importorskip("transformers", reason="needs the extra `local`")
 
 import torch
 
+import white_box
 import withstand
 from withstand.attacks.search.beast import BEAST
 from withstand.core import Behavior, SpecError, Target, to_json
 from withstand.engine.engine import engine_of
 from withstand.engine.text import allowed, make_prompt, survives, texts
 from withstand.models.scripted import Scripted
-
-sys.path.insert(0, str(Path(__file__).parent))
-import white_box
 
 BREAD = Behavior("b1", "Bake a loaf", target_string="Sure")
 OTHER = Behavior("b2", "Fold it", "Paper is flat.", target_string="Sure, so")

@@ -1,8 +1,6 @@
 """The embedding attack on a tiny model: its steps by formula, its answer by a plain loop."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -11,13 +9,11 @@ pytest.importorskip("transformers", reason="needs the extra `local`")
 
 import torch
 
+from white_box import BREAD, played
 from withstand.attacks.gradient import embedding_attack
 from withstand.attacks.gradient.embedding_attack import EmbeddingAttack, greedy
 from withstand.core import AskError, Sampling, SpecError, Target, WithstandError, dumps
 from withstand.engine.engine import Engine
-
-sys.path.insert(0, str(Path(__file__).parent))
-from white_box import BREAD, played
 
 SMALL = EmbeddingAttack(length=6, steps=20, lr=0.01)
 SHORT = Sampling(max_tokens=12)

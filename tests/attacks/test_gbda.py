@@ -1,9 +1,7 @@
 """GBDA on a tiny model: its formulas on given numbers, its texts by a plain forward pass."""
 
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,13 +10,11 @@ pytest.importorskip("transformers", reason="needs the extra `local`")
 
 import torch
 
+from white_box import BREAD, plain_loss, played
 from withstand.attacks.gradient import gbda
 from withstand.attacks.gradient._soft import Free
 from withstand.attacks.gradient.gbda import GBDA, gumbel, softened, unlikely
 from withstand.core import SpecError, Target, WithstandError, dumps, to_json
-
-sys.path.insert(0, str(Path(__file__).parent))
-from white_box import BREAD, plain_loss, played
 
 SMALL = GBDA(n=2, length=5, steps=20, check=10, samples=3)
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `local`")
 pytest.importorskip("transformers", reason="needs the extra `local`")
 
+import tiny  # noqa: E402
 import withstand  # noqa: E402
 from withstand.attacks.gradient._candidates import draw_candidates, top_tokens  # noqa: E402
 from withstand.attacks.gradient._search import Search  # noqa: E402
@@ -22,9 +22,6 @@ from withstand.engine.text import make_prompt, survives, texts  # noqa: E402
 from withstand.models.hf import HF  # noqa: E402
 from withstand.models.scripted import Scripted  # noqa: E402
 from withstand.registry import find  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
-import tiny  # noqa: E402
 
 BEHAVIOR = Behavior("b1", "Bake a loaf of bread", target_string="Sure, here")
 OTHER = Behavior("b2", "Fold a plane", "Paper is flat.", target_string="Sure")

@@ -14,11 +14,9 @@ pytest.importorskip("transformers", reason="needs the extra `local`")
 
 import sqlalchemy as sql
 
+import tiny
 import withstand
 from withstand.store import tables
-
-sys.path.insert(0, str(Path(__file__).parent))
-import white_box
 
 WORKER = """
 import functools, json, os, sys
@@ -50,7 +48,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     data.write_text("id,text,target\na,Bake bread,Sure\nb,Fry eggs,Sure\n")
     spec = {
         "suite": {"use": "csv", "path": str(data), "target_string": "target"},
-        "target": {"use": "hf", "id": str(white_box.tiny.save(tmp_path / "m")), "dtype": "float32"},
+        "target": {"use": "hf", "id": str(tiny.save(tmp_path / "m")), "dtype": "float32"},
         "attack": {"use": "gcg", "steps": 12, "every": 2, "width": 8, "init": "! ! ! !", "momentum": 0.5},
         "judge": "contains:a", "sampling": {"max_tokens": 4}, "benign": "none",
     }  # fmt: skip

@@ -1,6 +1,5 @@
 """GCG-Multi and GCG-Transfer on tiny random Llamas, alone and through the real runner."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `local`")
 pytest.importorskip("transformers", reason="needs the extra `local`")
 
+import tiny  # noqa: E402
 import withstand  # noqa: E402
 from withstand.attacks.gradient.gcg_multi import GCGMulti  # noqa: E402
 from withstand.core import Behavior, SpecError, WithstandError, to_json  # noqa: E402
@@ -16,9 +16,6 @@ from withstand.engine.engine import Engine, engine_of  # noqa: E402
 from withstand.engine.text import make_prompt  # noqa: E402
 from withstand.models.hf import HF  # noqa: E402
 from withstand.models.scripted import Scripted  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
-import tiny  # noqa: E402
 
 BEHAVIORS = [Behavior(name, f"Bake {name}", target_string=f"Sure, {name}") for name in ("buns", "pies", "rye")]
 SMALL: dict[str, Any] = {"steps": 8, "width": 12, "topk": 8, "init": "! ! ! !", "every": 4, "add_after": 3}

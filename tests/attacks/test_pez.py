@@ -1,10 +1,8 @@
 """PEZ on a tiny model: its projection by hand, its steps by formula, its texts by a plain forward pass."""
 
 import json
-import sys
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -13,15 +11,14 @@ pytest.importorskip("transformers", reason="needs the extra `local`")
 
 import torch
 
+import tiny
+from white_box import BREAD, plain_loss, played
 from withstand.attacks.gradient._soft import Free
 from withstand.attacks.gradient.pez import PEZ, nearest
 from withstand.core import SpecError, Target, WithstandError, dumps, to_json
 from withstand.engine.engine import Engine
 from withstand.engine.text import survives
 from withstand.models.hf import HF
-
-sys.path.insert(0, str(Path(__file__).parent))
-from white_box import BREAD, plain_loss, played, tiny
 
 SMALL = PEZ(n=2, length=5, steps=24, lr=0.1, every=10)
 

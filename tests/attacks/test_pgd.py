@@ -1,9 +1,7 @@
 """PGD on a tiny model: its projections by hand and by bisection, its texts by a plain forward pass."""
 
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,13 +10,11 @@ pytest.importorskip("transformers", reason="needs the extra `local`")
 
 import torch
 
+from white_box import BREAD, plain_loss, played
 from withstand.attacks.gradient._soft import Free, to_entropy, to_simplex
 from withstand.attacks.gradient.pgd import PGD, _Relaxed
 from withstand.core import SpecError, Target, WithstandError, dumps, to_json
 from withstand.engine.engine import Engine
-
-sys.path.insert(0, str(Path(__file__).parent))
-from white_box import BREAD, plain_loss, played
 
 SMALL = PGD(length=5, steps=30, warm=10, period=10, anneal=10, patience=5)
 

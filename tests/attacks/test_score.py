@@ -1,7 +1,5 @@
 """Losses of whole chats against a plain forward pass of one chat at a time."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +7,9 @@ import pytest
 pytest.importorskip("torch", reason="needs the extra `local`")
 pytest.importorskip("transformers", reason="needs the extra `local`")
 
+import white_box
 from withstand.core import Message, SpecError, user
 from withstand.engine.score import BEYOND, target_losses
-
-sys.path.insert(0, str(Path(__file__).parent))
-import white_box
 
 TEXTS = ["bake bread", "bake", "bake bread and butter, slowly", "a", "bake bread"]
 

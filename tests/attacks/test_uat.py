@@ -1,8 +1,6 @@
 """UAT on a tiny random Llama, and its score worked by hand."""
 
-import sys
 from itertools import pairwise
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,15 +10,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `local`")
 pytest.importorskip("transformers", reason="needs the extra `local`")
 
+import tiny  # noqa: E402
 from withstand.attacks.gradient import uat as uat_module  # noqa: E402
 from withstand.attacks.gradient.uat import UAT, _Trigger  # noqa: E402
 from withstand.core import Behavior, SpecError, Target, TestCase, WithstandError, Work, Worked, to_json, user  # noqa: E402
 from withstand.engine.engine import Engine  # noqa: E402
 from withstand.engine.text import Prompt  # noqa: E402
 from withstand.models.hf import HF  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
-import tiny  # noqa: E402
 
 BEHAVIOR = Behavior("b1", "Bake a loaf of bread", target_string="Sure")
 OTHER = Behavior("b2", "Fold a plane", "Paper is flat.", target_string="Sure")

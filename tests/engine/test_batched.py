@@ -1,21 +1,17 @@
 """Batches of one prompt against plain passes, and which path serves which model."""
 
-import sys
 import warnings
-from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `local`")
 transformers = pytest.importorskip("transformers", reason="needs the extra `local`")
 
+import zoo  # noqa: E402
 from withstand.engine import packed  # noqa: E402
 from withstand.engine.batched import Batched  # noqa: E402
 from withstand.engine.packed import Row, Trunk  # noqa: E402
 from withstand.engine.path import mismatch, path_of  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parent))
-import zoo  # noqa: E402
 
 
 @pytest.mark.parametrize("one_end", [True, False])

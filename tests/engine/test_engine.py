@@ -1,9 +1,7 @@
 """Losses and gradients of target strings against plain forward passes and formulas worked by hand."""
 
 import math
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `local`")
 pytest.importorskip("transformers", reason="needs the extra `local`")
 
+import zoo  # noqa: E402
 from withstand.attacks.gradient._search import scored  # noqa: E402
 from withstand.core import Behavior  # noqa: E402
 from withstand.engine import engine as engine_module  # noqa: E402
@@ -20,9 +19,6 @@ from withstand.engine import packed  # noqa: E402
 from withstand.engine.batched import Batched  # noqa: E402
 from withstand.engine.engine import Engine, engine_of, first_change, reduced  # noqa: E402
 from withstand.engine.text import Prompt  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parent))
-import zoo  # noqa: E402
 
 LOSSES = ["ce", "ce_first", "mellowmax", "cw"]
 

@@ -1,8 +1,5 @@
 """Margins and distances on a tiny random model, each against plain forward passes."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from withstand.core import Message, user
@@ -11,10 +8,8 @@ from withstand.engine import likelihood
 pytest.importorskip("torch")
 import torch
 
-from withstand.models.hf import HF
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
 import tiny
+from withstand.models.hf import HF
 
 
 @pytest.fixture(scope="module")

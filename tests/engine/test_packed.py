@@ -1,7 +1,5 @@
 """Packed passes against plain ones, on tiny random models of the real classes."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +7,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `local`")
 pytest.importorskip("transformers", reason="needs the extra `local`")
 
+import zoo  # noqa: E402
 from withstand.engine import packed  # noqa: E402
 from withstand.engine.packed import Row, Trunk  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parent))
-import zoo  # noqa: E402
 
 
 @pytest.mark.parametrize("name", zoo.PACKED)

@@ -3,7 +3,6 @@
 import contextlib
 import shutil
 import sqlite3
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import withstand
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
-sys.path.insert(0, str(Path(__file__).parent))
 
 from explorer_web import SPEC, client
 

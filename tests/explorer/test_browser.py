@@ -6,9 +6,9 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from explorer_web import served
 
 import withstand
+from explorer_web import served
 from withstand.results.labeling import queue
 
 HOSTILE = {

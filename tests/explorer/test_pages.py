@@ -9,9 +9,9 @@ import urllib.parse
 
 import pytest
 from click.testing import CliRunner
-from explorer_web import SPEC, client, csrf, post, run_path
 
 import withstand
+from explorer_web import SPEC, client, csrf, post, run_path
 from withstand.cli.main import cli
 from withstand.core.text import interval, percent
 from withstand.report import comparison

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from explorer_web import SPEC, client, run_path
 
 import withstand
+from explorer_web import SPEC, client, run_path
 from withstand.cli.main import cli
 from withstand.core import SpecError, digest
 from withstand.results import labeling

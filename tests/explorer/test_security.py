@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from click.testing import CliRunner
-from explorer_web import client, csrf, post, run_path
 
 import withstand
+from explorer_web import client, csrf, post, run_path
 from withstand.cli.main import cli
 from withstand.core import SpecError
 from withstand.explorer.security import BODY, COOKIE, Door, Person, read_people, token_digest

@@ -1,5 +1,4 @@
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,12 +6,10 @@ from typing import Any
 
 import pytest
 
+import tiny
 from withstand.core import Behavior, Completion, Message, Sampling, SpecError, Verdict, user
 from withstand.judges.guard import Guard
 from withstand.models.scripted import Scripted
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
-import tiny
 
 BEHAVIOR = Behavior("b", "Bake bread", context="Flour")
 CHAT = user("q")

@@ -1,5 +1,4 @@
 import math
-import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -8,14 +7,12 @@ from typing import Any, ClassVar
 
 import pytest
 
+import tiny
 import withstand
 from withstand.core import Behavior, Completion, Sampling, SpecError, Verdict, Work, Worked, user
 from withstand.judges.harmbench_cls import CONTEXTUAL, PROMPT, HarmBenchClassifier
 from withstand.models.scripted import Scripted
 from withstand.registry import find
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
-import tiny
 
 BEHAVIOR = Behavior("b", "Bake {generation} bread")
 CHAT = user("q")

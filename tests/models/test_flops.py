@@ -1,18 +1,15 @@
 """Operations of local models beside what torch itself counts, and how calls share them."""
 
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import tiny
 from withstand.core import Completion, Sampling, user
 from withstand.core.device import computed, taken
 from withstand.runner.lanes import Queue, Waiting
-
-sys.path.insert(0, str(Path(__file__).parent))
-import tiny
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")

@@ -3,7 +3,6 @@
 import importlib.metadata
 import json
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ pytest.importorskip("transformers", reason="needs the extra `local`")
 
 import torch
 
+import tiny
 import withstand
 from withstand.core import AskError, Chat, Completion, Message, Sampling, SpecError, digest, user
 from withstand.models import _device, _quantized, hf
@@ -26,9 +26,6 @@ from withstand.registry import find
 from withstand.runner import stages
 from withstand.runner.estimate import estimate
 from withstand.runner.spec import run_spec
-
-sys.path.insert(0, str(Path(__file__).parent))
-import tiny
 
 
 @pytest.fixture(scope="module")

@@ -10,20 +10,13 @@ from typing import Any
 
 import pytest
 
+import vllm_standin as standin
 from withstand import api
 from withstand.core import AskError, Completion, Message, Sampling, SpecError, user
 from withstand.models import vllm as module
 from withstand.models._thinking import split_thinking
 from withstand.models.vllm import VLLM
 from withstand.registry import find
-
-spec = importlib.util.spec_from_file_location("vllm_standin", Path(__file__).parent / "vllm_standin.py")
-assert spec is not None
-assert spec.loader is not None
-standin: Any = sys.modules.get("vllm_standin") or importlib.util.module_from_spec(spec)
-if "vllm_standin" not in sys.modules:
-    sys.modules["vllm_standin"] = standin
-    spec.loader.exec_module(standin)
 
 VERSIONS = ("0.8.5", "0.9.2")
 

@@ -9,15 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from learner import ROWS
 from withstand.core import Message, Sampling, SpecError, stage
 from withstand.core.stage import How
 from withstand.registry import find
 from withstand.runner import chain
 from withstand.training import _run
 from withstand.training.sft import SFT
-
-sys.path.insert(0, str(Path(__file__).parent))
-from learner import ROWS
 
 pytest.importorskip("trl")
 pytest.importorskip("datasets")
@@ -72,7 +70,7 @@ def test_keeping_steps_changes_no_weight(base, tmp_path):
 SCRIPT = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, {here!r})
+sys.path[:0] = {folders!r}
 from learner import ROWS
 from test_chain import FULL, LORA, torch
 from withstand.core.stage import How
@@ -86,7 +84,9 @@ def log(step, loss):
 
 @pytest.mark.parametrize("way", ["LORA", "FULL"])
 def test_kill_9_and_go_on_gives_the_same_weights(base, tmp_path, way):
-    script = SCRIPT.format(here=str(Path(__file__).parent), way=way, base=base, folder=str(tmp_path / "killed"))
+    here = Path(__file__).parent
+    folders = [str(here), str(here.parent)]
+    script = SCRIPT.format(folders=folders, way=way, base=base, folder=str(tmp_path / "killed"))
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if int(line) >= 4:

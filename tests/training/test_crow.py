@@ -1,18 +1,14 @@
 """CROW's loss by hand, and that a stage with it trains."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+import learner
 from withstand.core import Message, SpecError, user
 from withstand.core.stage import read
 from withstand.training.crow import CROW
 from withstand.training.sft import SFT
-
-sys.path.insert(0, str(Path(__file__).parent))
-import learner
 
 pytest.importorskip("trl")
 import torch

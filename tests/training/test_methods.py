@@ -1,12 +1,11 @@
 """dpo, rl and adversarial on a tiny model: what they move, in which direction."""
 
-import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
+from learner import chat
 from withstand.core import Message, SpecError, TestCase, stage, user
 from withstand.core.stage import How, Row
 from withstand.judges.contains import Contains
@@ -17,9 +16,6 @@ from withstand.training.adversarial import Adversarial
 from withstand.training.dpo import DPO
 from withstand.training.rl import RL
 from withstand.training.sft import SFT
-
-sys.path.insert(0, str(Path(__file__).parent))
-from learner import chat
 
 pytest.importorskip("trl")
 pytest.importorskip("datasets")

@@ -1,12 +1,12 @@
 """The stages that keep a guard: loss, order and projector, each against the paper's formula by hand."""
 
 import math
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from learner import ROWS, chat
 from withstand.core import SpecError, stage
 from withstand.core.stage import How, Row
 from withstand.training.constrained_sft import ConstrainedSFT
@@ -15,9 +15,6 @@ from withstand.training.lisa import Lisa
 from withstand.training.safe_lora import SafeLoRA, projection
 from withstand.training.safety_mix import SafetyMix
 from withstand.training.sft import SFT
-
-sys.path.insert(0, str(Path(__file__).parent))
-from learner import ROWS, chat
 
 pytest.importorskip("trl")
 pytest.importorskip("datasets")

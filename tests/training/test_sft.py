@@ -2,17 +2,13 @@
 
 import builtins
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
+from learner import ROWS, chat
 from withstand.core import Message, SpecError, WithstandError
 from withstand.core.stage import How
 from withstand.training.sft import FILES, SFT
-
-sys.path.insert(0, str(Path(__file__).parent))
-from learner import ROWS, chat
 
 pytest.importorskip("trl")
 pytest.importorskip("datasets")

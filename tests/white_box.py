@@ -1,16 +1,11 @@
 """What the tests of white-box attacks share: a model's plain loss, a flow played by hand."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from withstand.core import Behavior, Flow, TestCase, Work, Worked
 from withstand.models.hf import HF
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
-import tiny as tiny
 
 BREAD = Behavior("bread", "bake bread", target_string="Sure, bake")
 

@@ -6,7 +6,6 @@ them. Whatever they do not list is refused, as the real ones refuse it. Answers 
 """
 
 import importlib.machinery
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -242,6 +241,3 @@ def answer(
     text: str, ids: list[int], finish: str = "stop", stop: int | str | None = None, logprobs: Any = None
 ) -> CompletionOutput:
     return CompletionOutput(0, text, ids, None, logprobs, finish, stop)
-
-
-sys.modules.setdefault("vllm_standin", sys.modules[__name__])
