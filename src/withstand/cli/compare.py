@@ -195,7 +195,7 @@ def sample_size(
     corrected = f", corrected for {rows} comparisons" if rows > 1 else ""
     console.put(
         f"to see a difference of {100 * difference:.3g} points at {100 * power:.0f}% power, paired, "
-        f"two-sided at {100 * alpha:.3g} %{corrected}"
+        f"two-sided at {100 * alpha:.3g}%{corrected}"
     )
     return 0
 
