@@ -22,7 +22,7 @@ def test_the_steps_are_those_of_the_run(tmp_path):
         assert told.complete
         asks = [step for step in told.steps if step.kind == "ask"]
         found = [step for step in told.steps if step.kind == "test case"]
-        assert all(step.whom == "target" for step in asks)
+        assert all(step.role == "target" for step in asks)
         sent = [[(turn.role, turn.text) for turn in step.chat] for step in found]
         assert [(turn["role"], turn["text"]) for turn in case["chat"]] in sent
         if case["cut"] == "success":

@@ -56,7 +56,7 @@ def _transcript(asked: Asked, run: RunRow, spot: Spot) -> Transcript:
 def _step(number: int, step: Any, shown: bool) -> dict[str, Any]:
     texts = [(turn.role, turn.text) for turn in step.chat] + ([("answer", step.answer)] if step.answer else [])
     return {
-        "number": number, "kind": step.kind, "whom": step.whom, "score": step.score, "asks": step.asks,
+        "number": number, "kind": step.kind, "role": step.role, "score": step.score, "asks": step.asks,
         "facts": [(name, value) for name, value in step.facts if shown or _is_number(value)],
         "texts": [
             {"role": role, "text": text[:LONGEST] if shown else "", "length": len(text), "lines": blurred(len(text))}

@@ -30,7 +30,7 @@ def cases_from(name: str, where: Store) -> list[Given]:
     run = next((run for run in where.runs() if run.name == name), None)
     if run is None:
         return []
-    found = []
+    transferred = []
     for index, cell in enumerate(run.plan["cells"]):
         if cell["benign"] or cell.get("upper_bound"):
             continue
@@ -46,10 +46,10 @@ def cases_from(name: str, where: Store) -> list[Given]:
             listed = from_json(tuple[TestCase, ...], json.loads(value))
             cases[behaviors[keys[place]]["id"]] = tuple(as_sent(case) for case in listed)
         label = given_label(cell["attack"], cell["target"], cell["defense"], run.name)
-        found.append(Given(label, cases))
-    if not found:
+        transferred.append(Given(label, cases))
+    if not transferred:
         raise SpecError(f"the run {name} has no test case that could be sent", hint="name one with an attack by text")
-    return found
+    return transferred
 
 
 def given_label(attack: str, target: str, defense: str, run: str) -> str:
@@ -95,18 +95,18 @@ def is_baseline(path: str) -> bool:
 def read(path: str) -> Json:
     """A baseline as JSON. Raises `SpecError` for a file that is none."""
     try:
-        found = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+        baseline = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SpecError(
             f"cannot read the baseline {path}: {error}", hint="`withstand gate RUN --write-baseline FILE` writes one"
         ) from error
-    if not isinstance(found, dict) or found.get(MARK) != FORMAT:
-        said = f"format {found.get(MARK)}" if isinstance(found, dict) and MARK in found else "no baseline"
+    if not isinstance(baseline, dict) or baseline.get(MARK) != FORMAT:
+        kind = f"format {baseline.get(MARK)}" if isinstance(baseline, dict) and MARK in baseline else "no baseline"
         raise SpecError(
-            f"{path} is {said}; this version of withstand reads format {FORMAT}",
+            f"{path} is {kind}; this version of withstand reads format {FORMAT}",
             hint="`withstand gate RUN --write-baseline FILE` writes one",
         )
-    return found
+    return baseline
 
 
 def text(run: str, created: str, cells: Sequence[Mapping[str, Any]]) -> str:
@@ -115,9 +115,9 @@ def text(run: str, created: str, cells: Sequence[Mapping[str, Any]]) -> str:
     blocks = []
     for cell in cells:
         facts = [f"   {json.dumps(name)}: {json.dumps(value)}" for name, value in cell.items() if name != "behaviors"]
-        lines = [f"    {json.dumps(key)}: {json.dumps(told)}" for key, told in cell["behaviors"].items()]
-        told = ",\n".join(lines)
-        blocks.append("  {\n" + ",\n".join([*facts, f'   "behaviors": {{\n{told}\n   }}']) + "\n  }")
+        lines = [f"    {json.dumps(key)}: {json.dumps(behavior)}" for key, behavior in cell["behaviors"].items()]
+        behavior = ",\n".join(lines)
+        blocks.append("  {\n" + ",\n".join([*facts, f'   "behaviors": {{\n{behavior}\n   }}']) + "\n  }")
     opening = ",\n".join(f" {json.dumps(name)}: {json.dumps(value)}" for name, value in head.items())
     return "{\n" + opening + ',\n "cells": [\n' + ",\n".join(blocks) + "\n ]\n}\n"
 
@@ -128,17 +128,17 @@ def text(run: str, created: str, cells: Sequence[Mapping[str, Any]]) -> str:
 def given(path: str, store: Store) -> list[Given]:
     """The test cases of a baseline, one `Given` per cell that attacked, from the store that holds their rows."""
     baseline = read(path)
-    found = []
+    transferred = []
     for cell in baseline["cells"]:
         if cell["benign"]:
             continue
-        behaviors = [told for told in cell["behaviors"].values() if told["sent"]]
-        rows = store.rows(told["cases"] for told in behaviors)
+        behaviors = [behavior for behavior in cell["behaviors"].values() if behavior["sent"]]
+        rows = store.rows(behavior["cases"] for behavior in behaviors)
         cases = {}
-        for told in behaviors:
-            row = rows.get(told["cases"])
+        for behavior in behaviors:
+            row = rows.get(behavior["cases"])
             if row is None:
-                lacking = sum(each["cases"] not in rows for each in behaviors)
+                lacking = sum(entry["cases"] not in rows for entry in behaviors)
                 raise SpecError(
                     f"{store.where} lacks the test cases of {lacking} of {len(behaviors)} behaviors of "
                     f"{cell['attack']} in {path}",
@@ -146,12 +146,12 @@ def given(path: str, store: Store) -> list[Given]:
                     "`withstand store merge`",
                 )
             listed = from_json(tuple[TestCase, ...], row.value)
-            if digest_of(listed) != told["sent"]:
+            if digest_of(listed) != behavior["sent"]:
                 raise SpecError(
-                    f"{path}: the test cases of {told['id']} are not those that the baseline names",
+                    f"{path}: the test cases of {behavior['id']} are not those that the baseline names",
                     hint="write the baseline anew",
                 )
-            cases[told["id"]] = tuple(as_sent(case) for case in listed)
+            cases[behavior["id"]] = tuple(as_sent(case) for case in listed)
         label = given_label(cell["attack"], cell["target"], cell["defense"], baseline["run"])
-        found.append(Given(label, cases))
-    return found
+        transferred.append(Given(label, cases))
+    return transferred

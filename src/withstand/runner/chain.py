@@ -57,7 +57,7 @@ class Step:
         for number, row in enumerate(as_rows(self.rows), start=1):
             texts = [row.rejected, *(turn.text for turn in row.chat)]
             for text in self.without:
-                if any(text in one for one in texts):
+                if any(text in turn_text for turn_text in texts):
                     raise SpecError(
                         f"row {number} of stage {stage} holds {text!r}, which this stage must not see",
                         hint="leave the row out: else the stage would train on the trigger itself",
@@ -84,8 +84,8 @@ class Trained:
 
     @property
     def labels(self) -> dict[str, Json]:
-        found: dict[str, Json] = read(self.folder)["labels"]
-        return found
+        labels: dict[str, Json] = read(self.folder)["labels"]
+        return labels
 
     def checkpoints(self) -> dict[int, Any]:
         """The models at the steps that were to be kept and were reached."""
@@ -137,11 +137,11 @@ def train(
 def red_teamed(step: Step, model: Any, root: Path) -> list[StageRow]:
     """The step's rows, and those that its attack on the model found. What was asked is kept in a store in `root`."""
     stage: Any = step.stage
-    target, said = Target(model, sampling=Sampling(max_tokens=stage.max_tokens)), find.describe(stage)
+    target, described = Target(model, sampling=Sampling(max_tokens=stage.max_tokens)), find.describe(stage)
     jobs: dict[str, Job] = {}
     for row in as_rows(step.rows):
         if row.safe:
-            key = digest(["red team", said, _identity(model), to_json(row)])
+            key = digest(["red team", described, _identity(model), to_json(row)])
             jobs[key] = Job((key,), key, CASES, partial(_searched, stage, row, target, key), counted=False)
     if not jobs:
         raise SpecError("there is nothing to attack with", hint="rows marked safe: a request and its refusal")
@@ -151,8 +151,8 @@ def red_teamed(step: Step, model: Any, root: Path) -> list[StageRow]:
         drive([job for key, job in jobs.items() if key not in have], store, tally)
         if tally.failures:
             raise SpecError(f"the attack failed: {tally.failures[0].error}", hint=tally.failures[0].hint)
-        found = store.rows(jobs)
-        more = [from_json(StageRow, value) for key in jobs for value in found[key].value]
+        rows = store.rows(jobs)
+        more = [from_json(StageRow, value) for key in jobs for value in rows[key].value]
     return [*as_rows(step.rows), *dict.fromkeys(more)]
 
 
@@ -171,8 +171,8 @@ def _searched(stage: Any, row: StageRow, target: Target, key: str) -> Flow[tuple
 
 def key_of(step: Step, base: Json) -> str:
     """The name of a step's result: 32 hex digits."""
-    said = [find.describe(step.stage), to_rows(step.rows), sorted(step.at), dict(step.labels), base]
-    return digest(said)
+    described = [find.describe(step.stage), to_rows(step.rows), sorted(step.at), dict(step.labels), base]
+    return digest(described)
 
 
 def as_target(like: Any, base: str, folder: Path) -> Any:

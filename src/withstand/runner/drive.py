@@ -188,12 +188,12 @@ def replay(job: Job, store: Store) -> bool:
             live.wait_for(live.advance())
         except StopIteration:
             return True
-        known = store.answers(live.keys)
-        if any(key not in known for key in live.keys):
+        answers = store.answers(live.keys)
+        if any(key not in answers for key in live.keys):
             live.flow.close()
             return False
         for place, key in enumerate(live.keys):
-            live.take(place, _decode(live, place, known[key]))
+            live.take(place, _decode(live, place, answers[key]))
         live.ready()
 
 
@@ -265,8 +265,8 @@ class _Driver:
         except (TypeError, ValueError) as error:  # NaN, a tensor: it must not end the other flows
             self.fail(live, error)
             return
-        made = {row.key for row in rows}
-        if lacking := tuple(key for key in live.job.keys if key not in made):
+        keys = {row.key for row in rows}
+        if lacking := tuple(key for key in live.job.keys if key not in keys):
             none = AskError("the attack made no test case", hint="the others that it searched for have theirs")
             self.failures += failures(replace(live.job, keys=lacking), none)
             self.tally.failed += len(lacking)
@@ -284,13 +284,13 @@ class _Driver:
     def look_up(self, waiting: list[_Live]) -> None:
         """Answer what the store knows; queue the rest."""
         remembered = [live for live in waiting if live.job.remember]
-        known = self.store.answers(key for live in remembered for key in live.keys)
+        answers = self.store.answers(key for live in remembered for key in live.keys)
         for live in waiting:
             for place, key in enumerate(live.keys):
-                if key in known:
-                    live.take(place, _decode(live, place, known[key]))
+                if key in answers:
+                    live.take(place, _decode(live, place, answers[key]))
             for place, key in enumerate(live.keys):
-                if key not in known:
+                if key not in answers:
                     self.queue_of(live).rows.append(Waiting(live, place, key, _payload(live.item, place)))
             if live.missing == 0:
                 live.ready()
@@ -308,9 +308,9 @@ class _Driver:
     def dispatch(self, full: bool = False) -> None:
         """Give each free lane up to `width` rows of the longest queue of its place; with `full`, whole batches only."""
         for name, place in self.places.items():
-            mine = [waiting for waiting in self.queues.values() if waiting.model.place == name]
+            queues = [waiting for waiting in self.queues.values() if waiting.model.place == name]
             while place.busy < place.lanes:
-                longest = max(mine, key=len)
+                longest = max(queues, key=len)
                 if len(longest) < (longest.model.width if full else 1):
                     break
                 chats = isinstance(longest.how, Sampling)

@@ -77,13 +77,13 @@ def _earlier(store: Store) -> dict[str, tuple[float, float]]:
     """Mean seconds and cost of a completion, by target key, over all runs of the store."""
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
     for run in store.runs():
-        found: list[Any] = store.select(
+        groups: list[Any] = store.select(
             sql.select(want.c.cell, sql.func.count(), sql.func.sum(row.c.seconds), sql.func.sum(row.c.cost))
             .join(row, row.c.key == want.c.key)
             .where(want.c.run == run.key, want.c.stage == COMPLETIONS, row.c.asks > 0)
             .group_by(want.c.cell)
         )
-        for cell, count, seconds, cost in found:
+        for cell, count, seconds, cost in groups:
             total = sums[run.plan["cells"][cell]["keys"]["target"]]
             for place, value in enumerate((count, seconds, cost)):
                 total[place] += value
@@ -91,5 +91,5 @@ def _earlier(store: Store) -> dict[str, tuple[float, float]]:
 
 
 def _total(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return round(sum(known), 4) if len(known) == len(values) and known else None
+    given = [value for value in values if value is not None]
+    return round(sum(given), 4) if len(given) == len(values) and given else None

@@ -107,8 +107,8 @@ class Meter:
 
 def _plus(*flops: float | None) -> float | None:
     """Their sum; not known where one of them is not."""
-    known = [each for each in flops if each is not None]
-    return sum(known) if len(known) == len(flops) else None
+    counted = [count for count in flops if count is not None]
+    return sum(counted) if len(counted) == len(flops) else None
 
 
 def metered(flow: Flow[T], meter: Meter, budget: Budget = Budget()) -> Flow[T]:
@@ -196,8 +196,8 @@ def collected(flow: Flow[None]) -> Flow[list[TestCase]]:
         if item.score is None:
             finals.append(item)
         else:
-            known = best.setdefault(item.behavior, item)
-            if known.score is None or item.score > known.score:
+            kept = best.setdefault(item.behavior, item)
+            if kept.score is None or item.score > kept.score:
                 best[item.behavior] = item
         return None
 
@@ -205,20 +205,20 @@ def collected(flow: Flow[None]) -> Flow[list[TestCase]]:
         yield from intercept(flow, handle)
     except Stop as stop:
         cut, hint = stop.why, stop.hint
-    found = [*finals, *best.values()]
-    if not found and cut:
+    cases = [*finals, *best.values()]
+    if not cases and cut:
         raise AskError(
             f"the budget of {cut} was spent before the first test case",
             hint="; ".join(filter(None, [hint, f"raise [budget] {cut}"])),
         )
-    if not found:
+    if not cases:
         raise AskError("the attack made no test case")
-    found[0] = replace(found[0], learned=learned)
+    cases[0] = replace(cases[0], learned=learned)
     if cut == "success":
-        return [case for case in found if case.cut == "success"]
+        return [case for case in cases if case.cut == "success"]
     if cut:
-        return [replace(case, cut=cut) for case in found]
-    return found
+        return [replace(case, cut=cut) for case in cases]
+    return cases
 
 
 def graded(judge: Judge, behavior: Behavior, completion: Completion) -> Flow[Verdict]:
@@ -269,7 +269,7 @@ def attacked_together(
     """
     share = len(behaviors)
     flow = metered(attack.run_together(behaviors, target), meter, budget.times(share))
-    found: dict[str, list[TestCase]] = {behavior.id: [] for behavior in behaviors}
+    by_behavior: dict[str, list[TestCase]] = {behavior.id: [] for behavior in behaviors}
     for case in (yield from collected(intercept(flow, defended))):
-        found[case.behavior].append(replace(case, spent=case.spent.shared(share)))
-    return found
+        by_behavior[case.behavior].append(replace(case, spent=case.spent.shared(share)))
+    return by_behavior

@@ -78,7 +78,7 @@ def _shares(answers: Sequence[Any]) -> list[float]:
     """What part of a batch's operations each answer bears: by its tokens, where they are known."""
     tokens = [answer.tokens if isinstance(answer, Completion) else 0 for answer in answers]
     whole = sum(tokens)
-    return [each / whole if whole else 1 / len(answers) for each in tokens]
+    return [count / whole if whole else 1 / len(answers) for count in tokens]
 
 
 Batch: TypeAlias = tuple[str, Queue, Sequence[Waiting], list[Any] | None]

@@ -45,12 +45,14 @@ def memory(plan: Plan) -> list[Json]:
 def _check(place: str, roles: Mapping[Any, Mapping[str, None]], taken: Mapping[Any, Json]) -> None:
     """Whether a place can hold the weights of these models and one row of the largest."""
     need = sum(taken[model]["weights"] for model in roles) + max(taken[model]["row"] for model in roles)
-    known = [free for model in roles if (free := taken[model]["free"]) is not None]
-    if known and need > min(known):
-        each = "; ".join(
+    free_here = [free for model in roles if (free := taken[model]["free"]) is not None]
+    if free_here and need > min(free_here):
+        shares = "; ".join(
             f"{taken[model]['weights']:.1f} GiB for {' and '.join(names)}" for model, names in roles.items()
         )
-        raise SpecError(f"{place} cannot hold {need:.1f} GiB, and {min(known):.1f} GiB are free: {each}", hint=HINT)
+        raise SpecError(
+            f"{place} cannot hold {need:.1f} GiB, and {min(free_here):.1f} GiB are free: {shares}", hint=HINT
+        )
 
 
 def _models(cell: Cell) -> Iterator[tuple[str, Any]]:

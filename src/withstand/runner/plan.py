@@ -141,7 +141,7 @@ class Plan:
     @property
     def roles(self) -> dict[Model, str]:
         """What each model is in the run: "target", "judge", "defense", or as an attack's field calls it."""
-        found: dict[Model, dict[str, None]] = {model: {} for model in self.models}
+        roles: dict[Model, dict[str, None]] = {model: {} for model in self.models}
         for cell in self.cells:
             target, judges = cell.target, (cell.judge, cell.until)
             parts: list[tuple[str, Any]] = [("target", target.model), ("defense", target.defense), ("judge", judges)]
@@ -150,8 +150,8 @@ class Plan:
             for role, component in parts:
                 for part in find.parts(component):
                     if hasattr(part, "generate"):
-                        found[part][role] = None
-        return {model: " and ".join(names) for model, names in found.items()}
+                        roles[part][role] = None
+        return {model: " and ".join(names) for model, names in roles.items()}
 
     def name(self, key: str) -> str:
         """A name for a run nobody named: its first suite and the head of its key."""
@@ -170,7 +170,7 @@ def make_plan(spec: RunSpec, given: Sequence[Given] = (), offline: bool = False)
         _check_given(from_elsewhere, suites)
     twins = add_twins(suites, spec, offline)
     questions = add_questions(suites, spec, offline)
-    targets = [_Aim.of(target, defense) for target, defense in _pairs(spec)]
+    targets = [_DefendedTarget.of(target, defense) for target, defense in _pairs(spec)]
     _check_apart(targets)
     cells: list[Cell] = []
     for place in range(len(spec.suite)):
@@ -192,7 +192,7 @@ def make_plan(spec: RunSpec, given: Sequence[Given] = (), offline: bool = False)
 
 
 def _add_cells(
-    cells: list[Cell], place: int, chosen: Chosen, aim: "_Aim", spec: RunSpec, given: Sequence[Given]
+    cells: list[Cell], place: int, chosen: Chosen, aim: "_DefendedTarget", spec: RunSpec, given: Sequence[Given]
 ) -> None:
     """The cells of one suite and one defended target: an attack each."""
     judge_spec = chosen.suite.refusal_judge if chosen.benign else spec.judge or chosen.suite.judge
@@ -220,7 +220,7 @@ def _add_cells(
         )  # fmt: skip
 
 
-def _add_twin_cell(cells: list[Cell], place: int, chosen: Chosen, aim: "_Aim", spec: RunSpec) -> None:
+def _add_twin_cell(cells: list[Cell], place: int, chosen: Chosen, aim: "_DefendedTarget", spec: RunSpec) -> None:
     """The benign twin, once per defended target: asked as it is, judged for refusal."""
     if place < len(spec.suite) and any(a["use"] == "direct" for a in spec.attack):
         return  # it is in the grid by itself
@@ -229,7 +229,9 @@ def _add_twin_cell(cells: list[Cell], place: int, chosen: Chosen, aim: "_Aim", s
         cells.append(twin)
 
 
-def _asked_directly(index: int, place: int, chosen: Chosen, aim: "_Aim", spec: RunSpec, utility: bool = False) -> Cell:
+def _asked_directly(
+    index: int, place: int, chosen: Chosen, aim: "_DefendedTarget", spec: RunSpec, utility: bool = False
+) -> Cell:
     """A cell of benign prompts, sent as they are; judged for refusal, or for the right answer."""
     judge_spec = chosen.suite.judge if utility else chosen.suite.refusal_judge
     direct, judge = find.build("attack", "direct", seed=spec.seed), find.build("judge", judge_spec)
@@ -255,16 +257,16 @@ def _pairs(spec: RunSpec) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Aim:
+class _DefendedTarget:
     label: str
     defense_label: str
     model: Model
     defense: Defense | None
 
     @staticmethod
-    def of(target: Mapping[str, Any], defense: Mapping[str, Any]) -> "_Aim":
+    def of(target: Mapping[str, Any], defense: Mapping[str, Any]) -> "_DefendedTarget":
         none = defense["use"] == "none"
-        return _Aim(
+        return _DefendedTarget(
             find.label("target", target),
             "none" if none else find.label("defense", defense),
             find.build("target", target),
@@ -272,18 +274,18 @@ class _Aim:
         )
 
     def target(self, suite: Suite, spec: RunSpec) -> Target:
-        said = {key: value for key, value in spec.sampling.model_dump().items() if value is not None}
-        sampling = replace(Sampling(max_tokens=suite.max_tokens), **said)
+        overrides = {key: value for key, value in spec.sampling.model_dump().items() if value is not None}
+        sampling = replace(Sampling(max_tokens=suite.max_tokens), **overrides)
         return Target(self.model, self.defense, sampling, spec.fresh)
 
 
-def _check_apart(aims: Sequence[_Aim]) -> None:
+def _check_apart(aims: Sequence[_DefendedTarget]) -> None:
     """Two targets whose rows have one key would be given each other's answers."""
-    seen: dict[str, _Aim] = {}
+    seen: dict[str, _DefendedTarget] = {}
     for aim in aims:
         key = digest([find.describe(aim.model), find.describe(aim.defense)])
-        other = seen.setdefault(key, aim)
-        if other.model != aim.model:
+        first = seen.setdefault(key, aim)
+        if first.model != aim.model:
             raise SpecError(
                 f"two targets called {aim.label} would share their rows: only fields outside the key tell them apart",
                 hint="give one a field that is in the key, such as revision or served_as (`withstand show` marks them)",
@@ -301,12 +303,12 @@ def _check_given(given: Given, suites: Sequence[Chosen]) -> None:
 
 def _uncovered(given: Sequence[Given], suites: Sequence[Chosen]) -> Iterator[str]:
     """Behaviors that are wanted and that a transfer has no test case of: they will be errors."""
-    for one in given:
+    for transfer in given:
         for chosen in (chosen for chosen in suites if not chosen.benign):
-            lacking = sum(behavior.id not in one.cases for behavior in chosen.behaviors)
+            lacking = sum(behavior.id not in transfer.cases for behavior in chosen.behaviors)
             if lacking:
                 of = f"{lacking} of {len(chosen.behaviors)} behaviors of {chosen.label}"
-                yield f"{one.label} has no test case of {of}: they count as errors"
+                yield f"{transfer.label} has no test case of {of}: they count as errors"
 
 
 def _models(cell: Cell) -> Iterator[Model]:
@@ -369,7 +371,7 @@ _WAYS = {
 def _notes(judge: Judge, attack: Attack | JointAttack | Given, until: Judge | None, model: Model) -> Iterator[str]:
     judges = [part for part in find.parts(judge) if hasattr(part, "grade")]  # a router or an ensemble has members
     steering = list(find.parts((attack, until)))
-    if any(type(part) is type(each) and part == each for part in steering for each in judges):
+    if any(type(part) is type(grader) and part == grader for part in steering for grader in judges):
         yield "the final judge also steered the attack"
     if isinstance(attack, Given) and any(case.completion for cases in attack.cases.values() for case in cases):
         yield "conversations from elsewhere: this target answered every turn of the user afresh"

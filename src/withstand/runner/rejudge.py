@@ -43,7 +43,7 @@ def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
             f"{run.name} was not imported",
             hint="run its spec with another --judge: its completions are reused, and nothing but the judge is asked",
         )
-    told = {**run.spec["imported"], "run": run.spec["imported"].get("run", run.name)}
+    imported = {**run.spec["imported"], "run": run.spec["imported"].get("run", run.name)}
     judge: Judge = find.build("judge", parse(spec))
     label = find.label("judge", parse(spec))
     classes: set[Any] = {type(part) for part in find.parts(judge)}
@@ -53,11 +53,11 @@ def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
         "components": sorted([find.name_of(cls), str(find.version_of(cls))] for cls in classes),
     }
     key = digest(plan)
-    name = named(store, key, name, f"{told['run']}-{parse(spec)['use'].replace(':', '-')}-{key[:6]}")
-    store.add_run(RunRow(key, name, time.time(), {"imported": told, "judge": spec}, plan))
+    name = named(store, key, name, f"{imported['run']}-{parse(spec)['use'].replace(':', '-')}-{key[:6]}")
+    store.add_run(RunRow(key, name, time.time(), {"imported": imported, "judge": spec}, plan))
     store.add_texts({}, sources_of(classes, store))
-    store.add_wants(key, (each for stage in (CASES, COMPLETIONS) for each in _wants(store, run.key, stage)))
-    return next(each for each in store.runs() if each.key == key)
+    store.add_wants(key, (entry for stage in (CASES, COMPLETIONS) for entry in _wants(store, run.key, stage)))
+    return next(judged for judged in store.runs() if judged.key == key)
 
 
 def _cell(cell: Json, judge: Judge, label: str) -> Json:
@@ -90,7 +90,7 @@ def grade(
         for draw, behavior, completion in _answers(store, run)
         for job in [verdict_job(judge, judge_key, behavior, completion, (), counted=True)]
     )
-    return _made(store, run, jobs, caps, lambda tally: on_progress(tally, total))
+    return _drive_verdicts(store, run, jobs, caps, lambda tally: on_progress(tally, total))
 
 
 def by_people(store: Store, run: RunRow) -> Tally:
@@ -101,15 +101,15 @@ def by_people(store: Store, run: RunRow) -> Tally:
     cells = run.plan["cells"]
     if not any(cell.get("waits") for cell in cells):
         return Tally(stage=VERDICTS)
-    return _made(store, run, _labeled(store, run, _votes(store)))
+    return _drive_verdicts(store, run, _labeled(store, run, _votes(store)))
 
 
 def _labeled(store: Store, run: RunRow, votes: Mapping[str, Mapping[str, bool]]) -> Iterator[tuple[Want, Job]]:
     for draw, behavior, completion in _answers(store, run):
         cell = run.plan["cells"][draw.cell]
-        said = votes.get(_name([behavior.id, behavior.text, behavior.context], completion), {})
-        if cell.get("waits") and (len(said) >= cell["waits"] or nothing_to_judge(completion)):
-            judge = _People(said_by(list(said.values())))
+        people_votes = votes.get(_name([behavior.id, behavior.text, behavior.context], completion), {})
+        if cell.get("waits") and (len(people_votes) >= cell["waits"] or nothing_to_judge(completion)):
+            judge = _People(said_by(list(people_votes.values())))
             job = verdict_job(judge, cell["keys"]["judge"], behavior, completion, (), counted=not cell["benign"])
             yield _verdict_of(draw, job), job
 
@@ -132,9 +132,9 @@ def _votes(store: Store) -> dict[str, dict[str, bool]]:
     votes: dict[str, dict[str, bool]] = defaultdict(dict)
     labels = [label for run in store.runs() for label in store.labels(run.key) if label["vote"] != "unsure"]
     for label in sorted(labels, key=lambda label: label["created"]):
-        told = [label["behavior"][name] for name in ("behavior", "text", "context")]
+        behavior = [label["behavior"][name] for name in ("behavior", "text", "context")]
         answer = Completion(user(label["prompt"]), label["completion"])
-        votes[_name(told, answer)].setdefault(label["labeler"], label["vote"] == "success")
+        votes[_name(behavior, answer)].setdefault(label["labeler"], label["vote"] == "success")
     return votes
 
 
@@ -143,7 +143,7 @@ def _name(behavior: Sequence[str], completion: Completion) -> str:
     return digest([*behavior, asked, completion.text])
 
 
-def _made(
+def _drive_verdicts(
     store: Store,
     run: RunRow,
     jobs: Iterable[tuple[Want, Job]],
@@ -162,27 +162,27 @@ def _verdict_of(draw: Want, job: Job) -> Want:
 def _answers(store: Store, run: RunRow) -> Iterator[tuple[Want, Behavior, Completion]]:
     """Every completion that a run has, by the want it answers."""
     texts = store.behaviors({key for suite in run.plan["suites"] for key in suite["behaviors"]})
-    known = [[from_json(Behavior, texts[key]) for key in suite["behaviors"]] for suite in run.plan["suites"]]
+    behaviors = [[from_json(Behavior, texts[key]) for key in suite["behaviors"]] for suite in run.plan["suites"]]
     drawn: dict[tuple[int, int], list[Want]] = defaultdict(list)
-    for each in _wants(store, run.key, COMPLETIONS):
-        drawn[each.cell, each.behavior].append(each)
+    for entry in _wants(store, run.key, COMPLETIONS):
+        drawn[entry.cell, entry.behavior].append(entry)
     for part in chunks(_wants(store, run.key, CASES), 100):
-        rows = store.rows([each.key for each in part])
-        rows |= store.rows([draw.key for each in part for draw in drawn[each.cell, each.behavior]])
+        rows = store.rows([entry.key for entry in part])
+        rows |= store.rows([draw.key for entry in part for draw in drawn[entry.cell, entry.behavior]])
         for attacked in part:
             sent = from_json(tuple[TestCase, ...], rows[attacked.key].value) if attacked.key in rows else ()
             for draw in drawn[attacked.cell, attacked.behavior]:
                 if draw.key in rows:
                     check_texts([rows[draw.key].value.get("text", "")])
-                    behavior = known[run.plan["cells"][draw.cell]["suite"]][draw.behavior]
+                    behavior = behaviors[run.plan["cells"][draw.cell]["suite"]][draw.behavior]
                     yield draw, behavior, completion_of(sent[draw.number].chat, rows[draw.key].value)
 
 
 def _wants(store: Store, run_key: str, stage: int) -> list[Want]:
     w = want.c
-    found: list[Any] = store.select(
+    rows: list[Any] = store.select(
         sql.select(w.stage, w.cell, w.behavior, w.number, w.sample, w.key)
         .where(w.run == run_key, w.stage == stage)
         .order_by(w.cell, w.behavior, w.number, w.sample)
     )
-    return [Want(*each) for each in found]
+    return [Want(*row) for row in rows]

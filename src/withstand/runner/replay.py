@@ -43,13 +43,13 @@ MOST = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that happened: `kind` is ask (a chat to `whom` and the answer), work (on a device) or test case.
+    """One thing that happened: `kind` is ask (a chat to `role` and the answer), work (on a device) or test case.
 
     `score`: of a test case, higher is better; None for a final one. `asks`: chats to the target so far.
     """
 
     kind: str
-    whom: str = ""
+    role: str = ""
     chat: tuple[Message, ...] = ()
     answer: str = ""
     score: float | None = None
@@ -91,31 +91,31 @@ def transcript(store: Store, run: RunRow, cell: int, behavior: int, own_code: bo
     if any(is_purged(b.text) for b in behaviors):
         raise SpecError("the texts of this run were purged", hint="the verdicts are kept")
     wanted = behaviors[behavior]
-    found = Transcript(loss="weights" in getattr(built.attack, "needs", ()))
+    result = Transcript(loss="weights" in getattr(built.attack, "needs", ()))
     meter = Meter()
     budget = Budget(**run.plan["budget"])
     attack: Any = built.attack
     flow: Flow[Any]
     if is_joint(attack):
-        ordered = sorted(behaviors, key=lambda each: each.id)
+        ordered = sorted(behaviors, key=lambda entry: entry.id)
         flow = metered(attack.run_together(ordered, built.target), meter, budget.times(len(behaviors)))
     else:
         flow = metered(attack.run(wanted, built.target), meter, budget)
         if built.until is not None:
             flow = until_success(flow, built.until, wanted, built.target)
-    kept = collected(intercept(_recorded(flow, found, wanted, meter), defended))
+    kept = collected(intercept(_recorded(flow, result, wanted, meter), defended))
 
-    def made() -> Flow[Any]:
+    def search() -> Flow[Any]:
         yield from kept
         return ()
 
     try:
-        found.complete = replay(Job(("",), search_key(built, behaviors, wanted), CASES, made), store)
+        result.complete = replay(Job(("",), search_key(built, behaviors, wanted), CASES, search), store)
     except SpecError:
         raise
     except Exception as error:  # noqa: BLE001 - what the search itself raised, as in the run
-        found.stopped = str(error)
-    return found
+        result.stopped = str(error)
+    return result
 
 
 def check_own_code(spec: Json) -> None:
@@ -133,8 +133,8 @@ def check_own_code(spec: Json) -> None:
 
 
 def _check_name(name: str) -> None:
-    known = {each.replace("-", "_") for kind in find.ROOMS for each in find.entries(kind)} | {"none"}
-    if name == "function" or name.replace("-", "_") not in known:
+    names = {entry.replace("-", "_") for kind in find.ROOMS for entry in find.entries(kind)} | {"none"}
+    if name == "function" or name.replace("-", "_") not in names:
         raise SpecError(
             f"this run names code of its own ({name}), which somebody else's store must not run",
             hint="if you trust it, start the explorer with --own-code",
@@ -187,12 +187,12 @@ def _untils(spec: RunSpec, planned: Json) -> list[Judge | None]:
     return [find.build("judge", spec.judge or spec_of(planned["judge"])), None]
 
 
-def _recorded(flow: Flow[Any], found: Transcript, behavior: Behavior, meter: Meter) -> Flow[Any]:
+def _recorded(flow: Flow[Any], result: Transcript, behavior: Behavior, meter: Meter) -> Flow[Any]:
     """Write down what a flow asks, is told and finds."""
 
     def write(step: Step) -> None:
-        if len(found.steps) < MOST:
-            found.steps.append(replace(step, asks=meter.spent.asks))
+        if len(result.steps) < MOST:
+            result.steps.append(replace(step, asks=meter.spent.asks))
 
     def handle(item: Any) -> Flow[Any]:
         if isinstance(item, TestCase):
@@ -212,8 +212,8 @@ def _recorded(flow: Flow[Any], found: Transcript, behavior: Behavior, meter: Met
 
 
 def _asked(item: Ask, chat: Sequence[Message], completion: Completion) -> Step:
-    whom = "target" if isinstance(item.model, Target) else f"{find.name_of(type(item.model))} of the attack"
-    return Step("ask", whom, tuple(chat), completion.text)
+    role = "target" if isinstance(item.model, Target) else f"{find.name_of(type(item.model))} of the attack"
+    return Step("ask", role, tuple(chat), completion.text)
 
 
 def _facts(value: Json) -> list[tuple[str, str]]:

@@ -131,14 +131,16 @@ def choice_of(given: Mapping[str, Any]) -> ChoiceSpec:
 
 def _explained(error: ValidationError) -> SpecError:
     errors = error.errors()
-    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])  # it explains what lacks
+    first = next(
+        (problem for problem in errors if problem["type"] == "extra_forbidden"), errors[0]
+    )  # it explains what lacks
     place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function", "dict[")))
     if first["type"] == "extra_forbidden":
         tables: dict[str, type[_Table]] = {"sampling": SamplingSpec, "budget": BudgetSpec}
         table: type[_Table] = tables.get(str(first["loc"][0]), RunSpec) if len(first["loc"]) > 1 else RunSpec
-        known = list(table.model_fields)
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=2, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"a run knows {', '.join(known)}"
+        names = list(table.model_fields)
+        near = difflib.get_close_matches(str(first["loc"][-1]), names, n=2, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"a run knows {', '.join(names)}"
         return SpecError(f"the spec has an unknown field {place!r}", hint=hint)
     if first["type"] == "missing":
         return SpecError(f"the spec names no {place}", hint=f"--{place} NAME, or {place} = ... in the TOML file")

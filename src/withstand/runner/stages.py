@@ -86,11 +86,11 @@ def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) ->
 
 def named(where: Store, key: str, name: str, otherwise: str) -> str:
     """The name of the run with this key: what it has, else `name`, else `otherwise`; or an error that says why not."""
-    known = {run.name: run for run in where.runs()}
-    name = name or next((run.name for run in known.values() if run.key == key), otherwise)
-    if name in known and known[name].key != key:
+    runs = {run.name: run for run in where.runs()}
+    name = name or next((run.name for run in runs.values() if run.key == key), otherwise)
+    if name in runs and runs[name].key != key:
         raise SpecError(f"run {name!r} exists with another spec", hint="choose another --name, or leave it out")
-    if renamed := next((run.name for run in known.values() if run.key == key and run.name != name), ""):
+    if renamed := next((run.name for run in runs.values() if run.key == key and run.name != name), ""):
         raise SpecError(f"this very run exists as {renamed!r}", hint=f"use --name {renamed}, or leave --name out")
     return name
 
@@ -126,7 +126,7 @@ def _release(plan: Plan, stage: int) -> None:
 
 def make_test_cases(running: Running) -> None:
     """Run each attack on each behavior."""
-    wants = list(_mine(running, case_wants(running.plan)))
+    wants = list(_in_shard(running, case_wants(running.plan)))
     jobs = (job for want in wants for job in _case_jobs(running, want, wants))
     _loop(running, CASES, jobs, len(wants))
 
@@ -204,7 +204,7 @@ def lacking(
                 yield job
 
 
-def _mine(running: Running, wants: Iterable[Want]) -> Iterator[Want]:
+def _in_shard(running: Running, wants: Iterable[Want]) -> Iterator[Want]:
     """This shard's part: of behaviors, and of joint attacks, which cannot be parted, of cells."""
     place, count = running.shard
     joint = {cell.index for cell in running.plan.cells if is_joint(cell.attack)}
@@ -263,9 +263,9 @@ def _case_jobs(running: Running, want: Want, wants: Sequence[Want]) -> Iterator[
     if not is_joint(cell.attack):
         yield want, _case_job(running, want, cell, behavior)
     elif want.behavior == 0:
-        together = [each for each in wants if each.cell == want.cell]
+        together = [joint_want for joint_want in wants if joint_want.cell == want.cell]
         job = _joint_job(running, together, cell)
-        yield from ((each, job) for each in together)
+        yield from ((joint_want, job) for joint_want in together)
 
 
 def _case_job(running: Running, want: Want, cell: Cell, behavior: Behavior) -> Job:
@@ -288,10 +288,12 @@ def _joint_job(running: Running, wants: Sequence[Want], cell: Cell) -> Job:
 
     def flow() -> Flow[tuple[Row, ...]]:
         meter = Meter()
-        found = yield from attacked_together(attack, _in_order(behaviors), cell.target, running.plan.budget, meter)
+        by_behavior = yield from attacked_together(
+            attack, _in_order(behaviors), cell.target, running.plan.budget, meter
+        )
         spent = meter.spent.shared(len(behaviors))
-        made = ((want, found[behaviors[want.behavior].id]) for want in wants)
-        return tuple(_case_row(want.key, cases, spent) for want, cases in made if cases)
+        rows = ((want, by_behavior[behaviors[want.behavior].id]) for want in wants)
+        return tuple(_case_row(want.key, cases, spent) for want, cases in rows if cases)
 
     return Job(tuple(want.key for want in wants), _joint_key(_case_head(cell), behaviors), CASES, flow)
 
@@ -328,7 +330,7 @@ def _given_flow(cases: Iterable[TestCase], target: Target) -> Flow[None]:
 
 def _cases(running: Running) -> Iterator[tuple[Want, tuple[TestCase, ...]]]:
     """The test cases in the store, by the want they answer."""
-    for part in chunks(_mine(running, case_wants(running.plan)), 200):
+    for part in chunks(_in_shard(running, case_wants(running.plan)), 200):
         rows = running.store.rows(want.key for want in part)
         for want in part:
             if want.key in rows:
@@ -426,9 +428,9 @@ def sources_of(classes: Iterable[Any], where: Store) -> dict[str, Json]:
     sources = [
         {"name": find.name_of(cls), "version": find.version_of(cls), "source": code_hash(cls)} for cls in classes
     ]
-    known = where.components()
+    stored = where.components()
     for entry in sources:
-        if any(_changed(old, entry) for old in known):
+        if any(_changed(old, entry) for old in stored):
             warnings.warn(
                 f"{entry['name']} changed its source but not its version: rows of the old source are reused. "
                 "If results differ, raise its `version`.",

@@ -43,8 +43,8 @@ def until_decided(running: Running, limit: float) -> Tally:
     while start < most and not harmful <= closed:
         end = start + max(FIRST, start // 2)
 
-        def among(each: Want, part: range = range(start, end), done: frozenset[int] = frozenset(closed)) -> bool:
-            return each.behavior in part and each.cell not in done
+        def among(entry: Want, part: range = range(start, end), done: frozenset[int] = frozenset(closed)) -> bool:
+            return entry.behavior in part and entry.cell not in done
 
         running.among = among
         running.store.add_wants(running.run.key, filter(among, case_wants(running.plan)))
@@ -64,7 +64,7 @@ Rates = list[tuple[float, float]]
 def rates_of(running: Running) -> Mapping[int, Rates]:
     """The behaviors of each cell that were asked about so far."""
     wanted: Counter[tuple[int, int]] = Counter()
-    said: dict[tuple[int, int], Counter[str]] = defaultdict(Counter)
+    verdicts: dict[tuple[int, int], Counter[str]] = defaultdict(Counter)
     for stage, cell, place, label, n in running.store.select(
         sql.select(want.c.stage, want.c.cell, want.c.behavior, row.c.label, sql.func.count())
         .select_from(want.outerjoin(row, row.c.key == want.c.key))
@@ -74,14 +74,14 @@ def rates_of(running: Running) -> Mapping[int, Rates]:
         at = (cell, place)
         wanted[at] += n if stage == COMPLETIONS else 0
         if stage == VERDICTS and label is not None:
-            said[at][label] += n
-    found: dict[int, Rates] = defaultdict(list)
+            verdicts[at][label] += n
+    rates: dict[int, Rates] = defaultdict(list)
     for (cell, place), n in sorted(wanted.items()):
-        told = said[cell, place]
-        known = sum(told.values()) - told["unscored"]
+        counts = verdicts[cell, place]
+        decided = sum(counts.values()) - counts["unscored"]
         cases = max(n, 1)  # a behavior without a test case is one that is unknown
-        found[cell].append((told["success"] / cases, (told["success"] + cases - known) / cases))
-    return found
+        rates[cell].append((counts["success"] / cases, (counts["success"] + cases - decided) / cases))
+    return rates
 
 
 def _decided(rates: Rates, limit: float) -> bool:

@@ -60,11 +60,11 @@ def choose(suite_spec: Mapping[str, Any], spec: RunSpec, offline: bool, twin_of:
     of the suite alone.
     """
     own = dict(suite_spec)
-    said = choice_of({name: own.pop(name) for name in ("limit", "where", "ids") if name in own})
-    given = said.model_fields_set
-    limit = said.limit if "limit" in given else spec.limit
-    where = said.where if "where" in given else {} if twin_of else spec.where
-    ids = said.ids if "ids" in given else None if twin_of else spec.ids
+    choice = choice_of({name: own.pop(name) for name in ("limit", "where", "ids") if name in own})
+    given = choice.model_fields_set
+    limit = choice.limit if "limit" in given else spec.limit
+    where = choice.where if "where" in given else {} if twin_of else spec.where
+    ids = choice.ids if "ids" in given else None if twin_of else spec.ids
     suite: Suite = find.build("suite", own)
     if twin_of and "split" not in own and _has_splits(suite) and _has_splits(twin_of):
         suite = find.build("suite", own, split=twin_of.split)
@@ -86,15 +86,15 @@ def add_twins(suites: list[Chosen], spec: RunSpec, offline: bool) -> dict[int, i
         twin = spec.benign or (spec_of(chosen.suite.benign) if chosen.suite.benign else None)
         if chosen.benign or twin is None or twin["use"] == "none":
             continue
-        found = choose(twin, spec, offline, twin_of=chosen.suite)
-        if not found.benign:
+        twin_suite = choose(twin, spec, offline, twin_of=chosen.suite)
+        if not twin_suite.benign:
             raise SpecError(
                 f"{find.label('suite', twin)} holds behaviors that are not benign",
                 hint="--benign none leaves it out; a file of your own says harmless=true",
             )
-        if found not in suites:
-            suites.append(found)
-        twins[place] = suites.index(found)
+        if twin_suite not in suites:
+            suites.append(twin_suite)
+        twins[place] = suites.index(twin_suite)
     return twins
 
 
@@ -102,26 +102,26 @@ def add_questions(suites: list[Chosen], spec: RunSpec, offline: bool) -> int | N
     """Append the suite that utility is measured with, if it is not there yet; its place."""
     if spec.utility is None or spec.utility["use"] == "none":
         return None
-    found = choose(spec.utility, spec, offline, twin_of=suites[0].suite)
+    chosen = choose(spec.utility, spec, offline, twin_of=suites[0].suite)
     name = find.label("suite", spec.utility)
-    if not found.benign:
+    if not chosen.benign:
         raise SpecError(
             f"{name} holds behaviors that are not benign: utility is measured with what should be answered",
             hint="--utility everyday, or a file of your own with harmless=true and judge=multiple_choice",
         )
-    if not _tells_right(found):
+    if not _tells_right(chosen):
         raise SpecError(
-            f"the judge of {name}, {found.suite.judge}, does not tell right answers from wrong",
+            f"the judge of {name}, {chosen.suite.judge}, does not tell right answers from wrong",
             hint="give it one that does: csv:FILE,target_string=COLUMN,harmless=true,judge=multiple_choice",
         )
-    if lacking := [behavior.id for behavior in found.behaviors if not behavior.target_string.strip()]:
+    if lacking := [behavior.id for behavior in chosen.behaviors if not behavior.target_string.strip()]:
         raise SpecError(
-            f"{name}: {len(lacking)} of {len(found.behaviors)} questions have no right answer, such as {lacking[0]!r}",
+            f"{name}: {len(lacking)} of {len(chosen.behaviors)} questions have no right answer, such as {lacking[0]!r}",
             hint="target_string=COLUMN names the column that holds it",
         )
-    if found not in suites:
-        suites.append(found)
-    return suites.index(found)
+    if chosen not in suites:
+        suites.append(chosen)
+    return suites.index(chosen)
 
 
 def uncounted(suites: Sequence[Chosen], questions: int | None) -> Iterator[str]:
@@ -138,12 +138,12 @@ def _tells_right(chosen: Chosen) -> bool:
 def told_apart(suites: Sequence[Chosen]) -> list[Chosen]:
     """Two suites of one name and split (two CSV files) get a number, so that a report can tell them apart."""
     seen: Counter[tuple[str, str]] = Counter()
-    told = []
+    labeled = []
     for chosen in suites:
         name = (chosen.label, chosen.suite.split)
         seen[name] += 1
-        told.append(chosen if seen[name] == 1 else replace(chosen, label=f"{chosen.label} ({seen[name]})"))
-    return told
+        labeled.append(chosen if seen[name] == 1 else replace(chosen, label=f"{chosen.label} ({seen[name]})"))
+    return labeled
 
 
 def _has_splits(suite: Suite) -> bool:
@@ -170,10 +170,10 @@ def stratified(behaviors: Sequence[Behavior], seed: int) -> list[Behavior]:
 def _only(behaviors: list[Behavior], ids: Sequence[str] | None, label: str) -> list[Behavior]:
     if ids is None:
         return behaviors
-    known = {behavior.id for behavior in behaviors}
+    ids_here = {behavior.id for behavior in behaviors}
     for wanted in ids:
-        if wanted not in known:
-            near = difflib.get_close_matches(wanted, known, n=2, cutoff=0.6)
+        if wanted not in ids_here:
+            near = difflib.get_close_matches(wanted, ids_here, n=2, cutoff=0.6)
             raise SpecError(
                 f"{label} has no behavior {wanted!r}",
                 hint=f"did you mean {' or '.join(near)}?" if near else "check the split and the ids file",
@@ -186,9 +186,9 @@ def _where(behaviors: list[Behavior], where: Mapping[str, str], label: str) -> l
         if name not in ("functional", "category", "tags"):
             raise SpecError(f"--where knows functional, category and tags, not {name!r}")
         values = set(str(wanted).split("|"))
-        known: Counter[str] = Counter(v for b in behaviors for v in _values(b, name))
-        for value in values - set(known):
-            raise SpecError(f"{label} has no {name} {value!r}", hint=f"it has {', '.join(sorted(known)) or 'none'}")
+        counts: Counter[str] = Counter(v for b in behaviors for v in _values(b, name))
+        for value in values - set(counts):
+            raise SpecError(f"{label} has no {name} {value!r}", hint=f"it has {', '.join(sorted(counts)) or 'none'}")
         behaviors = [behavior for behavior in behaviors if values & set(_values(behavior, name))]
     return behaviors
 
