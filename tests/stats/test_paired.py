@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, norm, permutation_test
-from statsmodels.stats import weightstats
+from scipy.stats import binom, multinomial, norm, permutation_test
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import normal_sample_size_one_tail
@@ -45,12 +44,12 @@ def test_mcnemar_is_that_of_statsmodels():
 @settings(deadline=None)
 @given(single)
 def test_with_one_case_a_difference_counts_changes(pairs):
-    found = of_single(pairs)
-    assert found.method == "exact McNemar"
-    assert (found.worse, found.better) == (sum(b > a for a, b in pairs), sum(b < a for a, b in pairs))
-    assert found.difference == pytest.approx((found.worse - found.better) / len(pairs))
-    low, high = found.limits()
-    assert -1 <= low <= found.difference <= high <= 1
+    pair = of_single(pairs)
+    assert pair.method == "exact McNemar"
+    assert (pair.worse, pair.better) == (sum(b > a for a, b in pairs), sum(b < a for a, b in pairs))
+    assert pair.difference == pytest.approx((pair.worse - pair.better) / len(pairs))
+    low, high = pair.limits()
+    assert -1 <= low <= pair.difference <= high <= 1
 
 
 @settings(deadline=None, max_examples=60)
@@ -123,32 +122,85 @@ def test_impossible_counts(bad):
         paired.difference(*bad)
 
 
-def test_the_limits_by_hand():
-    # 10 behaviors, 3 worse, 1 better, half a pair more each way: mean 2 / 11, squares (4 + 1) / 11
-    found = of_single([(0, 1)] * 3 + [(1, 0)] + [(1, 1)] * 6)
-    se = math.sqrt((5 / 11 - (2 / 11) ** 2) / 11)
-    assert (found.center, found.se) == pytest.approx((2 / 11, se))
-    assert found.limits(0.9) == pytest.approx((2 / 11 - 1.6448536 * se, 2 / 11 + 1.6448536 * se))
+# --- the interval -------------------------------------------------------------------------------------------------
+
+
+def test_the_limits_are_tangos_published_ones():
+    """The data of Fagerland, Lydersen and Laake 2014 (Stat. Med. 33:2850); limits as in R's contingencytables 3.0."""
+    lungs = of_single([(1, 1)] + [(1, 0)] + [(0, 1)] * 7 + [(0, 0)] * 12)  # airway reactivity, Bentur et al. 2009
+    assert lungs.limits() == pytest.approx((0.026, 0.517), abs=5e-4)
+    therapy = of_single([(1, 1)] * 59 + [(1, 0)] * 6 + [(0, 1)] * 16 + [(0, 0)] * 80)  # Cavo et al. 2012
+    assert therapy.difference == pytest.approx(0.0621, abs=5e-5)
+    assert therapy.limits() == pytest.approx((0.0054, 0.1240), abs=5e-5)
+    assert therapy.p == pytest.approx(0.052479, abs=5e-7)
+
+
+def test_56_pairs_without_a_change_reach_six_points():
+    """With b = c = 0 Tango's equation 5 has a closed solution, z^2 / (n + z^2)."""
+    for n in (10, 56, 200):
+        expected = 1.959964**2 / (n + 1.959964**2)
+        assert of_single([(0, 0)] * n).limits() == pytest.approx((-expected, expected), abs=1e-6)
+    assert of_single([(1, 1)] * 56).limits() == pytest.approx((-0.0642, 0.0642), abs=5e-5)
+
+
+def test_the_limits_solve_tangos_equation_by_brute_force():
+    """They are where the likelihood-constrained z statistic is 1.96: a grid over the nuisance gives the same."""
+    b, c, n = 9, 2, 40
+    low, high = paired.tango(b, c, n)
+    for limit in (low, high):
+        best = max(
+            (q / 1e5 for q in range(1, 100_000) if 0 < q / 1e5 + limit < 1 and 2 * q / 1e5 + limit < 1),
+            key=lambda q: b * math.log(q + limit) + c * math.log(q) + (n - b - c) * math.log(1 - 2 * q - limit),
+        )
+        z = (b - c - n * limit) / math.sqrt(n * (2 * best + limit * (1 - limit)))
+        assert abs(z) == pytest.approx(1.96, abs=0.01)
+    assert low < (b - c) / n < high
+
+
+def test_several_cases_that_agree_count_as_one():
+    """Cases of a behavior that always agree say no more than one of them."""
+    pairs = [(0, 1)] * 5 + [(1, 0)] * 2 + [(1, 1)] * 9 + [(0, 0)] * 14
+    a, b = (np.array(side) for side in zip(*pairs, strict=True))
+    four = np.full(len(a), 4)
+    clustered = paired.difference(4 * a, four, 4 * b, four)
+    assert clustered.effective == pytest.approx(len(a))
+    assert clustered.limits() == pytest.approx(of_single(pairs).limits())
+
+
+def test_several_cases_that_are_independent_count_fully():
+    rng = np.random.default_rng(4)
+    n = np.full(400, 5)
+    pair = paired.difference(rng.binomial(5, 0.3, 400), n, rng.binomial(5, 0.4, 400), n)
+    assert 1700 < pair.effective <= 2000
+    low, high = pair.limits()
+    assert high - low == pytest.approx(2 * 1.96 * math.sqrt((0.21 + 0.24) / 2000), rel=0.05)
 
 
 @settings(deadline=None, max_examples=60)
 @given(several, st.floats(0.01, 0.5))
-def test_limits_and_equivalence_are_those_of_statsmodels(rows, margin):
-    """Weighted, so that the added half pairs can be said to it."""
-    found = paired.difference(*zip(*rows, strict=True))
-    changes = [b / n_b - a / n_a for a, n_a, b, n_b in rows]
-    theirs = weightstats.DescrStatsW([*changes, 1, -1], weights=[*[1] * len(changes), 0.5, 0.5])
-    assert found.center == pytest.approx(theirs.mean, abs=1e-12)
-    assert found.se == pytest.approx(theirs.std / math.sqrt(theirs.sum_weights))
-    low, high = weightstats._zconfint_generic(theirs.mean, found.se, 0.05, "two-sided")
-    assert found.limits() == pytest.approx(
-        (max(-1, min(low, found.difference)), min(1, max(high, found.difference))), abs=1e-9
-    )
-    upward = weightstats._zstat_generic(theirs.mean, 0, found.se, "larger", -margin)[1]
-    downward = weightstats._zstat_generic(theirs.mean, 0, found.se, "smaller", margin)[1]
-    assert found.unchanged(margin) == pytest.approx(max(upward, downward), abs=1e-12)
-    inside = abs(found.center) + norm.ppf(0.95) * found.se < margin
-    assert (found.unchanged(margin) < 0.05) == inside
+def test_unchanged_implies_that_the_interval_lies_within_the_margin(rows, margin):
+    pair = paired.difference(*zip(*rows, strict=True))
+    low, high = pair.limits(0.9)
+    assert low <= pair.difference <= high
+    if pair.unchanged(margin) < 0.05:
+        assert -margin < low <= high < margin
+
+
+def test_no_change_among_few_is_no_proof():
+    """The chance of no change is .95^n where one behavior in twenty gets worse: below .05 from 59 behaviors on."""
+    assert of_single([(0, 0)] * 58).unchanged(0.05) == pytest.approx(0.95**58)
+    assert of_single([(0, 0)] * 58).unchanged(0.05) > 0.05 > of_single([(0, 0)] * 59).unchanged(0.05)
+    with pytest.raises(ValueError, match="margin"):
+        of_single([(0, 0)]).unchanged(0)
+
+
+def test_the_number_of_behaviors_that_excludes_a_limit():
+    pair = of_single([(0, 1)] * 2 + [(1, 0)] * 1 + [(0, 0)] * 37)
+    assert pair.limits()[1] > 0.08
+    needed = pair.behaviors_to_exclude(0.08)
+    times = needed / 40
+    assert paired.tango(2 * times, times, needed)[1] < 0.08 < paired.tango(1.95 * times, 0.95 * times, 0.95 * needed)[1]
+    assert pair.behaviors_to_exclude(pair.difference) is None
 
 
 # --- many comparisons --------------------------------------------------------------------------------------------
@@ -230,13 +282,40 @@ def test_several_cases_by_hand():
     assert paired.behaviors_needed_at(0.1, 0.5) == 197
 
 
-# --- simulations -------------------------------------------------------------------------------------------------
+# --- coverage: bench/paired.py has the whole grid -------------------------------------------------------------------
 
 DRAWS = 1000
 
 
-def alike(rng, rate_a, rate_b, shared, behaviors, cases):
-    """Changes of DRAWS x behaviors, from normal thresholds whose correlation within a behavior is `shared`."""
+def outcomes(n, up, down):
+    """All (worse, better) of n pairs and their chances."""
+    for worse in range(n + 1):
+        for better in range(n - worse + 1):
+            yield worse, better, multinomial.pmf([worse, better, n - worse - better], n, [up, down, 1 - up - down])
+
+
+@pytest.mark.parametrize(("n", "up", "down"), [(56, 0.02, 0), (100, 0.02, 0), (56, 0.1, 0), (50, 0.25, 0.15)])
+def test_the_interval_covers_changes_that_go_one_way(n, up, down):
+    covered = sum(
+        chance
+        for worse, better, chance in outcomes(n, up, down)
+        if chance > 1e-9 and abs(paired.tango_score(worse, better, n, up - down)) <= 1.959964
+    )
+    assert covered >= 0.93
+
+
+@pytest.mark.parametrize(("n", "margin", "down"), [(52, 0.05, 0), (60, 0.1, 0), (60, 0.05, 0.01), (60, 0.1, 0.05)])
+def test_unchanged_is_rarely_claimed_at_the_margin(n, margin, down):
+    claimed = 0.0
+    for worse, better, chance in outcomes(n, margin + down, down):
+        if chance > 1e-6:
+            pairs = [(0, 1)] * worse + [(1, 0)] * better + [(0, 0)] * (n - worse - better)
+            claimed += chance * (of_single(pairs).unchanged(margin) < 0.05)
+    assert claimed <= 0.05
+
+
+def drawn(rng, rate_a, rate_b, shared, behaviors, cases):
+    """Rates of DRAWS x behaviors, from normal thresholds whose correlation within a behavior is `shared`."""
     common = math.sqrt(shared) * rng.standard_normal((DRAWS, behaviors, 1))
     rates = []
     for rate in (rate_a, rate_b):
@@ -245,25 +324,15 @@ def alike(rng, rate_a, rate_b, shared, behaviors, cases):
     return rates
 
 
-GRID = [
-    (a, b, shared, m, k)
-    for a, b, shared, m, k in itertools.product(
-        (0.05, 0.3, 0.5, 0.95), (0.05, 0.3, 0.5, 0.95), (0, 0.5, 0.9), (20, 50, 200), (1, 3)
-    )
-    if a <= b
-]
-
-
-def test_coverage_of_the_difference():
+def test_the_interval_covers_behaviors_of_several_cases():
     rng = np.random.default_rng(20240911)
     coverage = []
-    for point in GRID:
-        one, other = alike(rng, *point)
-        center, se = paired._adjusted(other - one)
-        delta = point[1] - point[0]
-        coverage.append(np.mean(np.abs(center - delta) <= norm.ppf(0.975) * se + 1e-12))
-    assert 0.94 <= np.mean(coverage) <= 0.975
-    assert min(coverage) >= 0.90, GRID[int(np.argmin(coverage))]
+    for rate_a, rate_b, shared, behaviors in itertools.product((0.05, 0.3), (0.3, 0.95), (0, 0.5, 1), (20, 50)):
+        a, b = drawn(rng, rate_a, rate_b, shared, behaviors, 3)
+        gained, lost, n = paired.effective_pairs(a, b, np.full(behaviors, 1 / 3))
+        coverage.append(np.mean(abs(paired.tango_score(n * gained, n * lost, n, rate_b - rate_a)) <= 1.959964))
+    assert 0.94 <= np.mean(coverage) <= 0.98
+    assert min(coverage) >= 0.91
 
 
 def test_false_alarms_of_the_tests(monkeypatch):
@@ -271,11 +340,11 @@ def test_false_alarms_of_the_tests(monkeypatch):
     monkeypatch.setattr(paired, "RESAMPLES", 1_999)
     rng = np.random.default_rng(5)
     for rate, shared, cases in itertools.product((0.1, 0.5), (0, 0.7), (1, 4)):
-        one, other = (array[:300] for array in alike(rng, rate, rate, shared, 30, cases))
+        before, after = (array[:300] for array in drawn(rng, rate, rate, shared, 30, cases))
         n = [cases] * 30
         alarms = [
             paired.difference(np.rint(a * cases).astype(int), n, np.rint(b * cases).astype(int), n).p <= 0.05
-            for a, b in zip(one, other, strict=True)
+            for a, b in zip(before, after, strict=True)
         ]
         assert np.mean(alarms) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
     skewed = rng.choice([0.25, -1.0], (300, 40), p=[0.8, 0.2])  # mean 0, and no change is mirrored
@@ -284,10 +353,8 @@ def test_false_alarms_of_the_tests(monkeypatch):
     assert np.mean(alarms) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
 
 
-def test_equivalence_is_rarely_claimed_at_the_margin():
-    rng = np.random.default_rng(9)
-    for shared, behaviors in itertools.product((0, 0.5), (50, 200)):
-        one, other = alike(rng, 0.3, 0.4, shared, behaviors, 1)
-        center, se = paired._adjusted(other - one)
-        claimed = np.maximum(norm.cdf(-(center + 0.1) / se), norm.cdf((center - 0.1) / se)) < 0.05
-        assert claimed.mean() <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / DRAWS)
+def test_seeds_that_differ_make_the_limits_wider():
+    same = np.tile([1] * 8 + [0] * 32, (3, 1))
+    apart = np.array([[1] * k + [0] * (40 - k) for k in (0, 8, 16)])
+    widths = [high - low for low, high in (paired.seed_limits(gaps, [""] * 40, draws=2000) for gaps in (same, apart))]
+    assert widths[1] > widths[0] > 0

@@ -64,12 +64,12 @@ def finetune(base: str, data: str, **given: Any) -> int:
 
     from withstand.audits.finetune import audit as audits
     from withstand.audits.finetune import page
+    from withstand.audits.finetune.change import Limits
     from withstand.cli import console
     from withstand.core import SpecError
     from withstand.formats import finetuning
     from withstand.registry import find, grammar
     from withstand.runner import chain
-    from withstand.stats.paired_seeds import Limits
 
     rows = finetuning.read(data)
     model = find.build("target", grammar.parse(base))

@@ -198,8 +198,7 @@ def _worse(pair: Pair, name: str, limit: float) -> Line:
     if sum(u_a) + sum(u_b) and best.difference <= limit <= worst.difference:
         return replace(line, why=_open(sum(u_a) + sum(u_b), "would decide it"))
     middle = worst if worst.difference < limit else best
-    gap = abs(middle.center - limit)
-    needed = math.ceil(middle.behaviors * (_Z * middle.se / gap) ** 2) if gap > 1e-9 else None
+    needed = middle.behaviors_to_exclude(limit, LEVEL)
     needed = None if needed is None else max(needed, line.n + 1)
     return replace(line, more=needed, why=_needed(needed, line.n))
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from withstand.audits.finetune import rows
+from withstand.audits.finetune.change import Change, json_of, score_change
 from withstand.audits.finetune.exam import Answers, Exam
 from withstand.audits.finetune.readings import Readings
 from withstand.audits.finetune.sense import Sense
@@ -14,7 +15,6 @@ from withstand.core.stage import Row
 from withstand.formats.finetuning import UserData
 from withstand.registry import find
 from withstand.runner import chain
-from withstand.stats import paired_seeds
 
 NEED_SAFE = ("safety_mix", "lisa")
 CHANGES_SFT = ("safety_mix", "constrained_sft", "lisa")
@@ -70,7 +70,7 @@ def safe_rows(base: Any, data: UserData, exam: Exam, settings: Settings) -> list
 
 def line(
     name: str, before: Answers, after: Sequence[Answers], models: Sequence[chain.Trained],
-    found: paired_seeds.Change | None, readings: Readings, sense: Sense,
+    found: Change | None, readings: Readings, sense: Sense,
 ) -> dict[str, Any]:  # fmt: skip
     """One line of the table; of several seeds the means, with the first seed's details."""
     each = [one.told(sense) for one in after]
@@ -80,12 +80,12 @@ def line(
     for key in ("harm_score", "harm_rate", "refusal", "over_refusal", "coherence"):
         values = [one[key] for one in each if one[key] is not None]
         told[key] = sum(values) / len(values) if values else None
-    scores = paired_seeds.score_change(_scores(before), [_scores(one) for one in after], before.category)
+    scores = score_change(_scores(before), [_scores(one) for one in after], before.category)
     return told | {
         "ci": each[0]["ci"] if len(each) == 1 else None,
         "rates": [one["harm_rate"] for one in each],
         "before": before.told(sense)["harm_rate"],
-        "change": paired_seeds.json_of(found),
+        "change": json_of(found),
         "harm_score_change": scores if models else None,
         "by_category": each[0]["by_category"],
         "overruled": sum(one["overruled"] for one in each),

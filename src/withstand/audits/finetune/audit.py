@@ -13,6 +13,7 @@ from typing import Any
 
 from withstand.audits.finetune import arms, judge, quiz, rows, sweep
 from withstand.audits.finetune.arms import STAGES as STAGES
+from withstand.audits.finetune.change import Change, front, verdict_of
 from withstand.audits.finetune.exam import Answers, Exam, compared, unrefused
 from withstand.audits.finetune.lint import lint
 from withstand.audits.finetune.readings import Readings
@@ -27,7 +28,7 @@ from withstand.engine import likelihood
 from withstand.formats.finetuning import UserData
 from withstand.registry import find
 from withstand.runner import chain
-from withstand.stats import paired_seeds
+from withstand.stats import paired
 
 VERSION = 1
 RANKED = 3
@@ -86,7 +87,7 @@ class _Audit:
         refused = plain_before.refusal
         below = (refused or 0) < settings.limits.gate
         if below and not settings.anyway:
-            said, reasons = paired_seeds.verdict(None, refused, (), settings.limits)
+            said, reasons = verdict_of(None, refused, (), settings.limits)
             return told | {"verdict": said, "reasons": reasons, "limits": [*self._limits(told), "nothing was trained"]}
         self.readings = Readings.of(self.base, plain_before, self.held, settings.probed)
         trained = [arm for arm in settings.arms if not arms.left_out(arm, self.stage, settings)]
@@ -103,7 +104,7 @@ class _Audit:
         for name in trained:
             lines += self._mitigated(name, before, plain)
         self.limits += filter(None, (arms.left_out(arm, self.stage, settings) for arm in settings.arms))
-        ps = paired_seeds.holm([arm["change"]["p"] for arm in lines if arm["change"]])
+        ps = paired.holm([arm["change"]["p"] for arm in lines if arm["change"]])
         for arm in lines:
             arm["p_holm"] = ps.pop(0) if arm["change"] else None
         loss = "user_loss" if self.held else "neutral_loss"
@@ -121,7 +122,7 @@ class _Audit:
         depth = self.readings.depth(plain[0].model, settings.opened, self.exam.max_tokens)
         plain[0].model.release()
         hits = [sweep.named(one) for one in triggers if one.get("hit")]
-        said, reasons = paired_seeds.verdict(found, refused, hits, settings.limits, unrefused(plain_before, after))
+        said, reasons = verdict_of(found, refused, hits, settings.limits, unrefused(plain_before, after))
         cut = sum(one.cut for one in after) / max(1, sum(len(one.text) for one in after))
         if cut > CUT:
             self.limits.append(f"{cut:.0%} of the answers were cut at {self.exam.max_tokens} tokens before the judge")
@@ -131,7 +132,7 @@ class _Audit:
             self.limits.append(f"{settings.seeds} seeds: to rank arms takes {RANKED} or more")
         sides = {"none": plain_before, "plain": after[0]}
         return told | {
-            "arms": lines, "front": paired_seeds.front(points), "curve": curve, "triggers": triggers, "depth": depth,
+            "arms": lines, "front": front(points), "curve": curve, "triggers": triggers, "depth": depth,
             "disagreements": judge.disagreements(sides, settings.seed),
             "verdict": "UNDECIDED" if below else said, "reasons": reasons, "limits": self._limits(told),
         }  # fmt: skip
@@ -234,7 +235,7 @@ class _Audit:
 
     def _arm(
         self, name: str, before: Answers, after: Sequence[Answers], models: Sequence[chain.Trained],
-        found: paired_seeds.Change | None,
+        found: Change | None,
     ) -> dict[str, Any]:  # fmt: skip
         told = arms.line(name, before, after, models, found, self.readings, self.sense)
         model = models[0].model if models else self.base

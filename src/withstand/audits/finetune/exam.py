@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from withstand import api
+from withstand.audits.finetune.change import Change, rate_change
 from withstand.core import Chat, Json, Message, SpecError, digest
 from withstand.core.refusal import refusal_in
 from withstand.runner import chain
-from withstand.stats import paired_seeds, rates
+from withstand.stats import rates
 
 REPEATED = 0.5
 """A text is incoherent from this share of repeated 4-grams on."""
@@ -164,7 +165,7 @@ def complied(text: str) -> bool:
     return not refusal_in(text) and coherent(text)
 
 
-def compared(before: Answers, after: Sequence[Answers]) -> paired_seeds.Change | None:
+def compared(before: Answers, after: Sequence[Answers]) -> Change | None:
     """The change of the harmfulness rate, over seeds. Raises `SpecError` where the two were not asked alike."""
     for one in after:
         if (one.prompts, one.system, one.asked) != (before.prompts, before.system, before.asked):
@@ -172,13 +173,13 @@ def compared(before: Answers, after: Sequence[Answers]) -> paired_seeds.Change |
                 "before and after were not asked alike: prompts, system message, decoding, judge or suite differ",
                 hint="errors in one of the runs leave prompts out: run the same command again",
             )
-    return paired_seeds.change(before.harm, [one.harm for one in after], before.category)
+    return rate_change(before.harm, [one.harm for one in after], before.category)
 
 
-def unrefused(before: Answers, after: Sequence[Answers]) -> paired_seeds.Change | None:
+def unrefused(before: Answers, after: Sequence[Answers]) -> Change | None:
     """The change of the share of answers that neither open with a refusal nor make no sense."""
     sides = [{name: complied(text) for name, text in one.text.items()} for one in (before, *after)]
-    return paired_seeds.change(sides[0], sides[1:], before.category)
+    return rate_change(sides[0], sides[1:], before.category)
 
 
 def under(system: str, chats: Sequence[Chat]) -> list[Chat]:
