@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from withstand.core import Json
+from withstand.core.outcomes import SCORED
 from withstand.core.text import count, visible
 from withstand.results.cells import ends_of, measures
 from withstand.runner.drive import Tally
@@ -103,7 +104,7 @@ def _said(tally: Tally) -> str:
         parts.append(f"${tally.cost:.2f}")
     if tally.failed:
         parts.append(f"{tally.failed} failed")
-    scored = sum(tally.labels[name] for name in ("success", "failure", "refused", "filtered"))
+    scored = sum(tally.labels[name] for name in SCORED)
     if scored:
         parts.append(f"broken {tally.labels['success']} of {scored} so far")
     return ", ".join(parts)
@@ -145,7 +146,7 @@ def cells_table(cells: Sequence[Json]) -> Table:
     for name in (*rates, "unscored", "errors", "asks"):
         table.add_column(name, justify="right", no_wrap=True)
     for cell in shown:
-        scored = sum(cell[name] for name in ("success", "failure", "refused", "filtered"))
+        scored = sum(cell[name] for name in SCORED)
         table.add_row(
             *(line(cell[name]) for name in labels if name not in same),
             "" if cell["benign"] else f"{cell['success']} of {scored}",

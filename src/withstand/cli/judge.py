@@ -80,6 +80,7 @@ def probe(spec: str, store: str, as_json: bool) -> int:
     from withstand import api
     from withstand.cli import console
     from withstand.core import SpecError
+    from withstand.core.outcomes import is_hit
     from withstand.formats.labels import read_labels
     from withstand.registry import find, grammar
     from withstand.results import calibrate
@@ -98,7 +99,7 @@ def probe(spec: str, store: str, as_json: bool) -> int:
                 "behavior": one.behavior.id,
                 "expected": "success" if one.majority else "failure",
                 "said": row.label if row else "",
-                "passed": calibrate.said(row.label if row else "") == one.majority,
+                "passed": is_hit(row.label if row else "") == one.majority,
             }
             for one, row in zip(probes, rows, strict=True)
         ]

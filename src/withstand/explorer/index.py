@@ -21,7 +21,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from withstand.core import Json
-from withstand.results.counts import SCORED
+from withstand.core.outcomes import SCORED
 from withstand.results.summary import goes_on, status, summarize
 from withstand.store.store import RunRow, Store, chunks
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, audit, row, want

@@ -9,13 +9,14 @@ from typing import Any, get_args
 from starlette.responses import Response
 
 from withstand.core import Json
+from withstand.core.outcomes import is_hit
 from withstand.explorer import queries
 from withstand.explorer.app import Asked
 from withstand.explorer.index import Index, Known
 from withstand.explorer.read import LONGEST, view
 from withstand.explorer.security import Refused
 from withstand.results import labeling
-from withstand.results.calibrate import Pair, beside_people, by_category, people, said
+from withstand.results.calibrate import Pair, beside_people, by_category, people
 from withstand.results.cases import Spot, picked
 from withstand.results.corrected import corrected
 from withstand.results.labeling import Item, Purpose, Vote
@@ -184,7 +185,7 @@ def _judge(asked: Asked, known: Known, key: str, label: str) -> dict[str, Any]:
         if planned[int(place.partition(":")[0])]["keys"]["judge"] == key
     ]
     outcomes = _outcomes(asked, known, [place for _, place in mine])
-    pairs: list[Pair] = [(one, said(outcomes[place])) for one, place in mine if one.majority is not None]
+    pairs: list[Pair] = [(one, is_hit(outcomes[place])) for one, place in mine if one.majority is not None]
     told: Json = None
     if pairs:
         told = {

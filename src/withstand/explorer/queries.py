@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from withstand.core import Json
+from withstand.core.outcomes import OUTCOMES
 from withstand.core.text import unique
 from withstand.explorer.index import COLUMNS, Index, Known
 from withstand.results.cases import Spot
 from withstand.results.cells import WORDS, measures
-from withstand.results.counts import OUTCOMES
 
 PAGE = 50
 PAIRS = 25

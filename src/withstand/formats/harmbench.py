@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from withstand.core import Behavior, SpecError
+from withstand.core.outcomes import HITS, SCORED
 
 BEHAVIORS = "data/behavior_datasets/harmbench_behaviors_text_all.csv"
 TARGETS = "data/optimizer_targets/harmbench_targets_text.json"
@@ -24,7 +25,7 @@ COLUMNS = ("Behavior", "FunctionalCategory", "SemanticCategory", "Tags", "Contex
 OUTCOMES = {1: "success", 0: "failure", -1: "unscored"}
 """Label -> outcome. -1: the classifier said neither yes nor no; upstream's rates count it as a failure, ours do not."""
 
-LABELS = {"success": 1, "failure": 0, "refused": 0, "filtered": 0, "unscored": -1}
+LABELS = {outcome: int(outcome in HITS["harm"]) for outcome in SCORED} | {"unscored": -1}
 
 TOKENS = 512
 GAVE_UP = "$ERROR$"

@@ -15,8 +15,9 @@ from itertools import groupby
 from typing import Any
 
 from withstand.core import Json, SpecError, digest
+from withstand.core.outcomes import HITS, SCORED
 
-VALUES = {"success": 1, "failure": 0, "refused": 0, "filtered": 0}
+VALUES = {outcome: int(outcome in HITS["harm"]) for outcome in SCORED}
 """Outcome -> value of the score; the others have none."""
 
 STOPS = {"stop": "stop", "length": "max_tokens", "filtered": "content_filter"}

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from withstand.core import Json, SpecError, digest, dumps
+from withstand.core.outcomes import HITS, OUTCOMES, SCORED
 from withstand.core.text import count
 from withstand.report.html import html
 from withstand.report.write import HTML_CASES, save
 from withstand.results.cases import cases
 from withstand.results.cells import measures
-from withstand.results.counts import HITS, OUTCOMES, SCORED
 from withstand.results.graded import graded, rows_of
 from withstand.results.summary import find_run, summarize
 from withstand.runner.spec import to_toml

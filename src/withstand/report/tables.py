@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from withstand.core.outcomes import HITS
 from withstand.core.text import count, facts, unique
 from withstand.results.cells import (
     COUNTED,
@@ -17,7 +18,6 @@ from withstand.results.cells import (
     reason_of,
     scored_of,
 )
-from withstand.results.counts import HITS
 
 
 def settings(cells: Sequence[Record], warnings: Sequence[str]) -> list[dict[str, Any]]:

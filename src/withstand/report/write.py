@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from withstand.core import Json, SpecError, digest
+from withstand.core.outcomes import SCORED
 from withstand.core.text import head_of, visible
 from withstand.report.html import html
 from withstand.report.latex import latex
@@ -160,7 +161,7 @@ def _notes(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _columns(cell: Mapping[str, Any], utility: bool) -> Iterator[str]:
-    scored = sum(cell[name] for name in ("success", "failure", "refused", "filtered"))
+    scored = sum(cell[name] for name in SCORED)
     yield from (cell["target"], cell["defense"], cell["attack"], f"{cell['suite']} ({cell['split']})")
     yield "" if cell["benign"] else f"{cell['success']} of {scored}"
     yield _rate(cell["asr"], cell["asr_interval"])

@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import Any
 
 from withstand.core import Json, Judge, digest
+from withstand.core.outcomes import is_hit
 from withstand.formats.labels import Labeled
 from withstand.registry import find
 from withstand.runner.drive import Caps, Tally, drive
@@ -33,7 +34,7 @@ def calibrate(
     """
     decided = [one for one in labeled if one.majority is not None]
     key, rows, tally = verdicts(judge, decided, store, caps, on_progress)
-    graded = [(one, said(row.label)) for one, row in zip(decided, rows, strict=True) if row is not None]
+    graded = [(one, is_hit(row.label)) for one, row in zip(decided, rows, strict=True) if row is not None]
     missing = len(decided) - len(graded)
     found = {
         "judge": label,
@@ -69,11 +70,6 @@ def verdicts(
     drive(lacking.values(), store, tally, caps, on_progress=on_progress)
     rows = store.rows(job.keys[0] for job in jobs)
     return key, [rows.get(job.keys[0]) for job in jobs], tally
-
-
-def said(outcome: str) -> bool | None:
-    """A refusal is a failure; unscored and filtered say nothing."""
-    return {"success": True, "failure": False, "refused": False}.get(outcome)
 
 
 def by_category(pairs: Iterable[Pair]) -> list[tuple[str, list[Pair]]]:

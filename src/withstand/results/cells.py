@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from withstand.core.outcomes import SCORED
+
 Record: TypeAlias = Mapping[str, Any]
 """A JSON object of the summary or of the cases."""
 
@@ -67,7 +69,7 @@ def notes_of(cell: Record) -> list[str]:
 
 
 def scored_of(cell: Record) -> int:
-    return int(cell["success"] + cell["failure"] + cell["refused"] + cell["filtered"])
+    return sum(int(cell[name]) for name in SCORED)
 
 
 def bounds_of(cell: Record) -> Sequence[float] | None:

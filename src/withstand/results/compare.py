@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from withstand.core import Json, SpecError, digest
+from withstand.core.outcomes import HITS
 from withstand.core.text import count, head_of, percent, series
-from withstand.results.counts import HITS
 from withstand.results.graded import DIMENSIONS, Graded, graded
 from withstand.results.summary import find_run
 from withstand.runner.baseline import given_label

@@ -8,13 +8,9 @@ from typing import Any, NamedTuple, TypeAlias
 import sqlalchemy as sql
 
 from withstand.core import Json
+from withstand.core.outcomes import OUTCOMES, SCORED
 from withstand.store.store import RunRow, Store
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, row, want
-
-OUTCOMES = ("success", "failure", "refused", "filtered", "unscored", "error")
-SCORED = ("success", "failure", "refused", "filtered")
-HITS = {"harm": ("success",), "over-refusal": ("refused", "filtered"), "utility": ("success",)}
-"""What a cell measures -> the outcomes that are counted among those that are scored."""
 
 USED = ("tokens", "seconds", "cost")
 PARTS = {CASES: "search", COMPLETIONS: "answers", VERDICTS: "verdicts"}

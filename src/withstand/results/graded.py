@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import sqlalchemy as sql
 
 from withstand.core import Json
-from withstand.results.counts import HITS, SCORED
+from withstand.core.outcomes import HITS, SCORED
 from withstand.store.store import RunRow, Store
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, row, want
 

