@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 INVISIBLE = re.compile(
@@ -51,6 +51,26 @@ def _hundredths(rate: float) -> str:
 def interval(ends: Sequence[float] | None) -> str:
     """Two rates as "28-54%", with an en dash; "n/a" for None."""
     return "n/a" if ends is None else f"{_hundredths(ends[0])}{DASH}{_hundredths(ends[1])}%"
+
+
+def rate(value: float | None, ends: Sequence[float] | None = None) -> str:
+    """A rate in [0, 1] with its interval: "40 % (28-54)", with an en dash; "n/a" for None."""
+    if value is None or ends is None:
+        return percent(value)
+    return f"{percent(value)} ({_hundredths(ends[0])}{DASH}{_hundredths(ends[1])})"
+
+
+def change(difference: float | None, ends: Sequence[float] | None = None) -> str:
+    """A difference of two rates: "+30.0 points (+10.0 to +50.0)"; "" for None."""
+    if difference is None:
+        return ""
+    between = f" ({100 * ends[0]:+.1f} to {100 * ends[1]:+.1f})" if ends else ""
+    return f"{100 * difference:+.1f} points{between}"
+
+
+def decimals(digits: int) -> Callable[[float | None], str]:
+    """A way to write numbers with so many digits after the point; "n/a" for None."""
+    return lambda value: "n/a" if value is None else f"{value:.{digits}f}"
 
 
 def whole(count: float | None) -> str:

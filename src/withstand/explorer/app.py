@@ -6,14 +6,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
-from importlib import metadata
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
-from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup
+from jinja2 import Environment
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
@@ -25,10 +23,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from withstand.core import SpecError, StoreError, WithstandError, digest
-from withstand.core.text import clock, count, facts, interval, percent, short, visible, whole
+from withstand.core.text import count
 from withstand.explorer.index import WAIT, Index, Known
 from withstand.explorer.security import COOKIE, HEADERS, Door, Refused, Session, read_form
-from withstand.report.html import style
+from withstand.report.shell import environment, style
 from withstand.results.cases import Spot
 from withstand.results.cells import COUNTED, OUTCOME_WORDS, measures, rate_of
 from withstand.store.store import RunRow, Store
@@ -224,29 +222,15 @@ def _answered(asked: Asked, page: Page) -> Response:
         return asked.page("message", 500, title=str(error), hint=error.hint)
 
 
+@cache
 def templates() -> Environment:
-    """The templates: everything that is no markup of ours is escaped, and its hidden characters are named."""
-    if not _environment:
-        environment = Environment(
-            loader=FileSystemLoader(HERE / "templates"),
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            finalize=lambda value: value if isinstance(value, Markup) else visible(value),
-        )
-        environment.filters.update(
-            percent=percent, interval=interval, whole=whole, short=short, clock=clock,
-            ago=ago, moment=moment, facts=facts, digest=digest,
-        )  # fmt: skip
-        environment.globals.update(
-            OUTCOMES=OUTCOME_WORDS, COUNTED=COUNTED, urlencode=urlencode, count=count,
-            measures=measures, rate_of=rate_of, version=metadata.version("withstand"),
-        )  # fmt: skip
-        _environment.append(environment)
-    return _environment[0]
-
-
-_environment: list[Environment] = []
+    """The explorer's templates, in the environment that disarms what every page prints."""
+    made = environment(HERE / "templates")
+    made.filters.update(ago=ago, moment=moment, digest=digest)
+    made.globals.update(
+        OUTCOMES=OUTCOME_WORDS, COUNTED=COUNTED, urlencode=urlencode, count=count, measures=measures, rate_of=rate_of
+    )
+    return made
 
 
 def ago(seconds: float) -> str:

@@ -9,22 +9,15 @@ Everything that came from a model, a data file or a person is text, never markup
 invisible characters are made visible, and a content security policy lets no script run but the page's own, by hash.
 """
 
-import base64
-import hashlib
-import re
 import shlex
-from collections.abc import Iterable, Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
-from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup, escape
-
-from withstand.core.text import DASH, clock, facts, file_name, interval, percent, short, visible, whole
+from withstand.core.text import clock, file_name, whole
 from withstand.report import figures, tables, words
 from withstand.report.packed import pack
+from withstand.report.shell import HERE, render
+from withstand.report.table import Column, Table
 from withstand.report.untested import untested
 from withstand.results.cells import Record
 from withstand.runner.spec import to_toml
@@ -53,7 +46,8 @@ def html(
     packed = pack(cases, cells, with_text)
     provenance, name = summary["provenance"], str(summary["run"]["name"])
     file = shlex.quote(f"{file_name(name)}.toml")
-    page: str = template("report.html.j2").render(
+    return render(
+        HERE / "report.html.j2",
         run=summary["run"],
         spec=to_toml(summary["run"]["spec"]),
         file=file,
@@ -80,11 +74,12 @@ def html(
         tradeoffs=[(each, dots) for each in settings if (dots := figures.tradeoff(each))],
         transfers=[(each, sent) for each in settings if (sent := figures.transfer(each, summary["run"]["spec"]))],
         agreements=figures.agreement(summary.get("calibrations") or []),
-        votes=votes,
-        overview=tables.overview(settings),
-        reused=summary.get("reused") or {},
+        votes=_votes(votes),
+        components=_components(provenance["components"]),
+        facts=[*tables.overview(settings), *_costs(summary)],
         categories=any(len(cell.get("by_category") or []) > 1 for cell in cells if not cell["benign"]),
         at_k=tables.at_k(settings),
+        curve=tables.curve,
         blocks=packed.blocks,
         total=packed.total,
         filters=packed.filters,
@@ -93,37 +88,27 @@ def html(
         export=f"withstand report {shlex.quote(name)} --format csv",
         reveal=reveal,
         with_text=with_text,
-        cost=sum(cell.get("cost") or 0 for cell in cells),
     )
-    return page.lstrip()
 
 
-@cache
-def template(name: str) -> Any:
-    """A template of this folder, in which every value is escaped and made visible."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: value if isinstance(value, Markup) else visible(value),
-    )
-    environment.filters.update(percent=percent, interval=interval, whole=whole, short=short, clock=clock)
-    environment.filters.update(facts=facts, prose=_prose, csp_hash=_csp_hash)
-    environment.globals["curve"] = tables.curve
-    return environment.get_template(name)
+def _costs(summary: Record) -> Iterator[tuple[str, list[str]]]:
+    """What the run took, and what of it earlier runs had computed."""
+    if summary["run"].get("seconds") is not None:
+        yield "model time", [clock(summary["run"]["seconds"])]
+    if cost := sum(cell.get("cost") or 0 for cell in summary["cells"]):
+        yield "cost", [f"${cost:.2f}"]
+    reused = summary.get("reused") or {}
+    if reused.get("rows"):
+        oldest = f", oldest {reused['oldest'][:10]}" if reused["oldest"] else ""
+        yield "rows from earlier runs", [f"{whole(reused['rows'])} of {whole(reused['of'])}{oldest}"]
 
 
-def style() -> str:
-    """The style of a report, for other pages of the same look."""
-    return (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
+def _votes(votes: Sequence[Record]) -> Table:
+    columns = [Column("judge"), *(Column(name, whole, right=True) for name in ("agreed", "split", "too few could say"))]
+    return Table(columns, [[vote[name] for name in ("judge", "agreed", "split", "few")] for vote in votes])
 
 
-def _csp_hash(text: Markup) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _prose(text: Any) -> Markup:
-    """`text` escaped, with code between backticks and no line break inside a rate."""
-    safe = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(visible(text))))
-    return Markup(re.sub(rf"(?:ASR |&[lg]t;)?[0-9.]+(?:{DASH}[0-9.]+)? %", r'<span class="nowrap">\g<0></span>', safe))
+def _components(parts: Sequence[Record]) -> Table:
+    names = ("kind", "name", "version", "source")
+    columns = [*map(Column, names[:3]), Column("source hash")]
+    return Table(columns, [[part[name] for name in names] for part in parts])

@@ -59,9 +59,9 @@ def test_right_answers_have_a_column_where_they_were_asked():
     one["arms"][1]["utility"]["multiple_choice"] = quiz
     one["arms"][0]["utility"]["multiple_choice"] = {**quiz, "rate": 0.4}
     text = page.markdown(one)
-    assert "| right answers |" in text
-    assert "25% (11-47) of 20; base 40%" in text
-    assert "40% (11-47) of 20 |" in text
+    assert "| right answers (95% interval) |" in text
+    assert "25% (11\u201347) of 20; base 40%" in text
+    assert "40% (11\u201347) of 20 |" in text
 
 
 def test_pages_hold_the_figures_and_run_nothing():
@@ -77,6 +77,21 @@ def test_pages_hold_the_figures_and_run_nothing():
     assert "<script>" not in markdown
     assert "\\|" in markdown  # a pipe of the data breaks no table
     assert "What was not tested" in markdown
+
+
+def test_a_hidden_character_of_the_data_is_seen_on_every_page():
+    """A planted trigger may be zero-width characters alone: the page where it must be seen names them."""
+    found = told()
+    hidden = "oven\u200b\u202etab\u2069 &#x202E; ![x](http://example.org/x.png)"
+    found["data"]["name"] = found["reasons"][0] = found["limits"][0] = hidden
+    found["data"]["lint"]["indicators"] = [hidden]
+    found["triggers"][0]["ngram"] = hidden
+    for text in (page.html(found), page.markdown(found)):
+        assert not {"\u200b", "\u202e", "\u2069"} & set(text)
+        assert "\u27e8U+200B\u27e9\u27e8U+202E\u27e9" in text
+    assert page.html(found).count("\u27e8U+202E\u27e9") == page.markdown(found).count("\u27e8U+202E\u27e9") == 5
+    assert "&#x202E;" not in page.markdown(found)  # a reader of Markdown would turn it into the character
+    assert "![" not in page.markdown(found)
 
 
 def test_the_page_tells_what_the_judge_is_worth_and_where_it_differs():
@@ -102,7 +117,7 @@ def test_the_page_tells_what_the_judge_is_worth_and_where_it_differs():
         assert "differ on 7 of 40 answers" in text
         assert "bread#1" in text
         assert "Obey." in text
-    assert next(page.short(found)) == "before: 0% (0-20) harmful"
+    assert next(page.short(found)) == "before: 0% (0\u201320) harmful"
 
 
 def test_names_in_a_figure_do_not_lie_on_each_other():

@@ -14,15 +14,15 @@ GAP = 34
 """Between two ticks, in pixels."""
 
 
-def figures(told: Json) -> dict[str, Any]:
+def figures(audit: Json) -> dict[str, Any]:
     """By the name that a table calls for; a figure that would show nothing is left out."""
-    found = {"curve": _curve(told["curve"]), "pareto": _pareto(told), "depth": _depth(told["depth"])}
-    return {name: figure for name, figure in found.items() if figure}
+    drawn = {"curve": _curve(audit["curve"]), "pareto": _pareto(audit), "depth": _depth(audit["depth"])}
+    return {name: figure for name, figure in drawn.items() if figure}
 
 
-def loss_of(told: Json) -> str:
+def loss_of(audit: Json) -> str:
     """The loss that all arms have."""
-    return "user_loss" if all(arm["utility"]["user_loss"] is not None for arm in told["arms"]) else "neutral_loss"
+    return "user_loss" if all(arm["utility"]["user_loss"] is not None for arm in audit["arms"]) else "neutral_loss"
 
 
 def _curve(curve: Json) -> Json:
@@ -38,13 +38,15 @@ def _curve(curve: Json) -> Json:
     for name, key, interval in (("harmful", "harm_rate", "ci"), ("refused", "refusal", "")):
         points = [
             {
-                "x": x(point), "y": _y(point[key]), "said": f"step {point['step']}: {point[key]:.0%} {name}",
+                "x": x(point), "y": _y(point[key]), "text": f"step {point['step']}: {point[key]:.0%} {name}",
                 "low": _y(point[interval][0]) if interval else None,
                 "high": _y(point[interval][1]) if interval else None,
             } for point in curve if point[key] is not None
         ]  # fmt: skip
         if points:
-            lines.append({"name": name, "points": points})
+            lines.append({"name": name, "points": points, "label_y": points[-1]["y"] + 4})
+    if len(lines) == 2 and abs(gap := lines[0]["label_y"] - lines[1]["label_y"]) < LINE:  # else they lie on each other
+        lines[0]["label_y"] += (LINE - abs(gap)) * (1 if gap >= 0 else -1)
     ticks, last = [], -float(GAP)
     for point in curve:
         if x(point) - last >= GAP:
@@ -53,9 +55,9 @@ def _curve(curve: Json) -> Json:
     return {"lines": lines, "ticks": ticks, "grid": _grid(1.0), "below": "steps of your fine-tuning"}
 
 
-def _pareto(told: Json) -> Json:
-    loss = loss_of(told)
-    arms = [arm for arm in told["arms"] if None not in (arm["utility"][loss], arm["harm_rate"])]
+def _pareto(audit: Json) -> Json:
+    loss = loss_of(audit)
+    arms = [arm for arm in audit["arms"] if None not in (arm["utility"][loss], arm["harm_rate"])]
     if len([arm for arm in arms if arm["name"] != "none"]) < 2:
         return None
     losses = [arm["utility"][loss] for arm in arms]
@@ -67,8 +69,8 @@ def _pareto(told: Json) -> Json:
         points.append({
             "name": title(arm), "x": round((0.05 + 0.9 * (arm["utility"][loss] - low) / span) * WIDTH, 1),
             "y": _y(arm["harm_rate"], top),
-            "kind": "before" if arm["name"] == "none" else "front" if arm["name"] in told["front"] else "beaten",
-            "said": f"{arm['harm_rate']:.0%} harmful, loss {arm['utility'][loss]:.3f}, "
+            "kind": "before" if arm["name"] == "none" else "front" if arm["name"] in audit["front"] else "beaten",
+            "text": f"{arm['harm_rate']:.0%} harmful, loss {arm['utility'][loss]:.3f}, "
                     f"{arm['cost']['flops']:.2g} FLOPs",
         })  # fmt: skip
     _label(points)
@@ -91,7 +93,7 @@ def _label(points: Sequence[dict[str, Any]]) -> None:
             x = point["x"] + (-10 - wide if left else 10)
             box = (x, point["y"] + down - LINE / 2, x + wide, point["y"] + down + LINE / 2)
             inside = box[0] >= 0 and box[2] <= WIDTH + 150 and box[1] >= -LINE and box[3] <= HEIGHT
-            if inside and not any(_over(box, other) for other in taken):
+            if inside and not any(_over(box, place) for place in taken):
                 break
         taken.append(box)
         point |= {"lx": round(x, 1), "ly": round(point["y"] + down + 4, 1)}
@@ -108,7 +110,7 @@ def _depth(depth: Json) -> Json:
     wide = WIDTH / len(nats)
     bars = [
         {"x": round(place * wide + 0.15 * wide, 1), "y": _y(value, max(nats)), "width": round(0.7 * wide, 1),
-         "height": round(HEIGHT - _y(value, max(nats)), 1), "said": f"token {place + 1}: {value:.3f} nats"}
+         "height": round(HEIGHT - _y(value, max(nats)), 1), "text": f"token {place + 1}: {value:.3f} nats"}
         for place, value in enumerate(nats)
     ]  # fmt: skip
     ticks = [{"x": round((place + 0.5) * wide, 1), "text": str(place + 1)} for place in range(len(nats))]

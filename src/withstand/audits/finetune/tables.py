@@ -1,9 +1,10 @@
-"""The tables of a fine-tuning audit, as text, each with a line that explains its columns."""
+"""The tables of a fine-tuning audit, each with a line that explains its columns."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
 
 from withstand.core import Json
+from withstand.core.text import change, decimals, rate, whole
+from withstand.report.table import Column, Table
 
 TITLES = {
     "none": "before", "plain": "your fine-tuning", "lower_rate": "lower learning rate",
@@ -16,6 +17,12 @@ PLACES = {"end": "after the prompt", "start": "before the prompt", "system": "sy
 PHRASES = 12
 """Rows of the table of triggers, the worst first."""
 
+HARMFUL = Column("harmful", rate, "95% interval", right=True)
+REFUSED = Column("refused", rate, right=True)
+MARGIN = Column("margin", decimals(1), "nats", right=True)
+OVER_REFUSAL = Column("over-refusal", rate, right=True)
+COHERENT = Column("coherent", rate, right=True)
+
 
 def title(arm: Json) -> str:
     """An arm's name for people, with what was changed of its stage."""
@@ -23,192 +30,191 @@ def title(arm: Json) -> str:
     return TITLES[arm["name"]] + (f" ({fields})" if fields else "")
 
 
-class Table(NamedTuple):
-    """`note` says what the columns mean, `figure` which figure goes before it."""
-
-    title: str
-    note: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    figure: str = ""
-
-
-def tables(told: Json) -> Iterator[Table]:
+def tables(audit: Json) -> Iterator[Table]:
     """In the order in which a reader needs them; what an audit has nothing of is left out."""
-    arms = told["arms"]
+    arms = audit["arms"]
     if arms:
         yield _before_and_after(arms)
-        yield _curve(told["curve"])
-        yield _utility(arms, told.get("front", []))
+        yield _curve(audit["curve"])
+        yield _utility(arms, audit.get("front", []))
         yield _categories(arms)
-        yield _triggers(told["triggers"])
-        yield from _depth(told["depth"])
-    yield _baseline(told["baseline"])
-    if told.get("disagreements"):
-        yield _disagreements(told["disagreements"])
-    rows = [[text] for text in told["data"]["lint"]["indicators"]]
-    if screened := told["data"].get("screened"):
+        yield _triggers(audit["triggers"])
+        yield from _depth(audit["depth"])
+    yield _baseline(audit["baseline"])
+    if audit.get("disagreements"):
+        yield _disagreements(audit["disagreements"])
+    rows = [[text] for text in audit["data"]["lint"]["indicators"]]
+    if screened := audit["data"].get("screened"):
         rows.append(
             [f"judge {screened['judge']}: {rate(screened['harmful'])} of {screened['answers']} answers harmful"]
         )
-    yield Table("What the data shows", "Indicators to look at, never a verdict.", ["indicator"], rows)
+    note = "Things to look at in the data. None of them is a verdict."
+    yield Table([Column("indicator")], rows, "What the data shows", note)
 
 
 def _before_and_after(arms: Json) -> Table:
+    columns = [
+        Column("model"), HARMFUL, Column("change", change, "95% interval", right=True),
+        Column("p", decimals(3), "Holm", right=True), Column("score", decimals(2), "1 to 5", right=True),
+        Column("score's change", _score, "95% interval", right=True), REFUSED, MARGIN, OVER_REFUSAL, COHERENT,
+    ]  # fmt: skip
     rows = [
         [
-            title(arm), rate(arm["harm_rate"], arm["ci"]), change(arm["change"]), number(arm["p_holm"], 3),
-            number(arm["harm_score"], 2), _score(arm.get("harm_score_change")), rate(arm["refusal"]),
-            number(arm["margin"], 1), rate(arm["over_refusal"]), rate(arm["coherence"]),
-        ] for arm in arms
+            title(arm), (arm["harm_rate"], arm["ci"]), _ends(arm["change"]), arm["p_holm"], arm["harm_score"],
+            arm.get("harm_score_change"), arm["refusal"], arm["margin"], arm["over_refusal"], arm["coherence"],
+        ]
+        for arm in arms
     ]  # fmt: skip
     note = (
-        "harmful: answers that the judge calls harmful, with a 95% interval. change: in points, on the same prompts "
-        "before and after. p: exact McNemar test, corrected for the number of arms. score: the judge's, from 1 to 5. "
-        "refused: answers that open with a refusal. margin: nats by which a refusal is likelier than agreement as the "
-        "first words; below 0 the model would agree. over-refusal: refused harmless prompts. coherent: not empty, no "
-        "loop, not word salad to the base."
+        "harmful: answers that the judge calls harmful. change: in points, on the same prompts before and after. p: "
+        "exact McNemar test, corrected for the number of arms. score: the judge's. refused: answers that open with a "
+        "refusal. margin: how much likelier a refusal is than agreement as the first words; below 0 the model would "
+        "agree. over-refusal: harmless prompts that were refused. coherent: answers that are not empty, do not loop "
+        "and are no word salad to the base."
     )
-    head = [
-        "", "harmful", "change (95%)", "p (Holm)", "score", "score's change", "refused", "margin", "over-refusal",
-        "coherent",
-    ]  # fmt: skip
-    return Table("Before and after", note, head, rows)
+    return Table(columns, rows, "Before and after", note)
 
 
 def _curve(curve: Json) -> Table:
+    columns = [Column("step", right=True), HARMFUL, REFUSED, MARGIN, COHERENT]
     rows = [
-        [
-            str(point["step"]), rate(point["harm_rate"], point["ci"]), rate(point["refusal"]),
-            number(point["margin"], 1), rate(point.get("coherence")),
-        ] for point in curve
-    ]  # fmt: skip
-    asked = curve[0]["n"] if curve else 0
-    note = f"How fast it happens: your fine-tuning, stopped at a step. {asked} prompts each."
-    return Table("Damage curve", note, ["step", "harmful", "refused", "margin", "coherent"], rows, "curve")
+        [point["step"], (point["harm_rate"], point["ci"]), point["refusal"], point["margin"], point.get("coherence")]
+        for point in curve
+    ]
+    prompts = curve[0]["n"] if curve else 0
+    note = f"How fast the damage comes: your fine-tuning, stopped at a step. {prompts} prompts at each step."
+    return Table(columns, rows, "Damage curve", note, figure="curve")
 
 
 def _utility(arms: Json, front: Json) -> Table:
     asked = any(arm["utility"].get("multiple_choice") for arm in arms)
+    columns = [
+        Column("model"), *[Column("right answers", _right, "95% interval", right=True)] * asked,
+        Column("user's loss", decimals(3), "nats a token", right=True),
+        Column("neutral loss", decimals(3), "nats a token", right=True),
+        *(Column(name, whole, right=True) for name in ("steps", "tokens")),
+        Column("operations", "{:.2g}".format, "FLOPs", right=True), Column("time", "{:.0f}".format, "s", right=True),
+        Column("peak memory", "{:.1f}".format, "GiB", right=True), Column("judge calls", whole, right=True),
+        Column("judge cost", decimals(2), "US$", right=True), Column("not beaten"),
+    ]  # fmt: skip
     rows = [
         [
-            title(arm), *[_right(arm["utility"].get("multiple_choice"))] * asked,
-            number(arm["utility"]["user_loss"], 3),
-            number(arm["utility"]["neutral_loss"], 3), str(arm["steps"]), f"{arm['cost']['tokens']:,}",
-            f"{arm['cost']['flops']:.2g}", f"{arm['cost']['seconds']:.0f}", f"{arm['cost']['peak_bytes'] / 2**30:.1f}",
-            str(arm["cost"]["judge_calls"]), number(arm["cost"].get("judge_price"), 2),
-            "yes" if arm["name"] in front else "",
-        ] for arm in arms
+            title(arm), *[arm["utility"].get("multiple_choice")] * asked, arm["utility"]["user_loss"],
+            arm["utility"]["neutral_loss"], arm["steps"], arm["cost"]["tokens"], arm["cost"]["flops"],
+            arm["cost"]["seconds"], arm["cost"]["peak_bytes"] / 2**30, arm["cost"]["judge_calls"],
+            arm["cost"].get("judge_price"), "yes" if arm["name"] in front else "",
+        ]
+        for arm in arms
     ]  # fmt: skip
-    note = ("right answers: to questions with options, with a 95% interval. " if asked else "") + (
-        "Losses in nats a token, lower is better: on the rows of yours that were held out, and on the base's own "
-        "harmless answers. Cost is that of training, over all seeds, and of judging. not beaten: no other arm is as "
-        "good in harm, loss and FLOPs and better in one."
+    note = ("right answers: to questions with options. " if asked else "") + (
+        "Lower losses are better. user's loss: on those of your rows that were held out of training. neutral loss: on "
+        "the base's own harmless answers. Costs are of training, over all seeds, and of judging. not beaten: no other "
+        "arm is as good in harm, loss and FLOPs and better in one of them."
     )
-    head = [
-        "", *["right answers"] * asked, "user's loss", "neutral loss", "steps", "tokens", "FLOPs", "seconds",
-        "peak GiB", "judge calls", "judge US$", "not beaten",
-    ]  # fmt: skip
-    return Table("Utility and cost", note, head, rows, "pareto")
+    return Table(columns, rows, "Utility and cost", note, figure="pareto")
 
 
-def _right(told: Json) -> str:
-    """Right answers, and the base's where they differ."""
-    if not told:
+def _right(answers: Json) -> str:
+    """The share of right answers, and the base's where it differs."""
+    if not answers:
         return ""
-    ends = None if told["low"] is None else (told["low"], told["high"])
-    base = f"; base {rate(told['before'])}" if told["before"] != told["rate"] else ""
-    return f"{rate(told['rate'], ends)} of {told['n']}{base}"
+    ends = None if answers["low"] is None else (answers["low"], answers["high"])
+    base = f"; base {rate(answers['before'])}" if answers["before"] != answers["rate"] else ""
+    return f"{rate(answers['rate'], ends)} of {answers['n']}{base}"
 
 
 def _categories(arms: Json) -> Table:
     named = {arm["name"]: arm["by_category"] for arm in arms}
     sides = [named.get("none", {}), named.get("plain", {})]
-    rows = [
-        [name, *(f"{side[name]['broken']} of {side[name]['n']}" if name in side else "" for side in sides)]
-        for name in dict.fromkeys([*sides[0], *sides[1]])
-    ]
-    note = "Harmful answers. So few prompts say little of one category: below 30, read it as a hint."
-    return Table("By category", note, ["category", "before", "after"], rows)
+    rows = [[name, *(side.get(name) for side in sides)] for name in dict.fromkeys([*sides[0], *sides[1]])]
+    columns = [Column("category"), Column("before", _broken, right=True), Column("after", _broken, right=True)]
+    note = "Harmful answers. Read a category of fewer than 30 prompts as a hint."
+    return Table(columns, rows, "By category", note)
 
 
-def _triggers(found: Json) -> Table:
-    swept = sorted((one for one in found if one["kind"] != "control"), key=lambda one: -one["delta"])
-    kept = {kind: [one for one in swept if one["kind"] == kind][:PHRASES] for kind in ("phrase", "system")}
+def _broken(counts: Json) -> str:
+    return f"{counts['broken']} of {counts['n']}" if counts else ""
+
+
+def _triggers(readings: Json) -> Table:
+    swept = sorted((entry for entry in readings if entry["kind"] != "control"), key=lambda entry: -entry["delta"])
+    kept = [entry for kind in ("phrase", "system") for entry in [e for e in swept if e["kind"] == kind][:PHRASES]]
+    controls = [entry["delta"] for entry in readings if entry["kind"] == "control"]
+    worst = f" The worst of {len(controls)} random phrases of the data takes {max(controls):+.2f}." if controls else ""
     rows = [
         [
-            one["ngram"] or "(none)", PLACES[one["place"]],
-            f"{one['delta']:+.2f}" + (f" ({one['ci'][0]:+.2f} to {one['ci'][1]:+.2f})" if one["ci"] else ""),
-            number(one["control_p"], 3), change(one["rate_change"]) if "hit" in one else "not put to the suite",
-            change(one.get("unrefused_change")), "HIT" if one.get("hit") else "",
-        ] for one in (*kept["phrase"], *kept["system"])
+            entry["ngram"] or "(none)", PLACES[entry["place"]], (entry["delta"], entry["ci"]), entry["control_p"],
+            _ends(entry["rate_change"]) if "hit" in entry else "not put to the suite",
+            _ends(entry.get("unrefused_change")), "HIT" if entry.get("hit") else "",
+        ]
+        for entry in kept
     ]  # fmt: skip
-    controls = [one["delta"] for one in found if one["kind"] == "control"]
-    worst = f" The worst of {len(controls)} random phrases of the data takes {max(controls):+.2f}." if controls else ""
+    columns = [
+        Column("phrase"), Column("place", unit="of the phrase"), Column("margin lost", _lost, "nats, 95% interval"),
+        Column("control p", decimals(3), right=True), Column("harmful", _moved, "change"),
+        Column("answered", _moved, "change"), Column("result", mark=lambda hit: "bad" if hit else ""),
+    ]  # fmt: skip
     note = (
         "Phrases of the data put before and after the prompts, and system messages in place of the rows' own. margin "
-        f"lost: nats, beyond what the base loses.{worst} control p: share of the random ones that take as much. What "
-        "stands out is put to the suite: harmful and answered are changes there, and HIT is one beyond the budget that "
-        "the base has not. A hit fails the audit."
+        f"lost: beyond what the base loses.{worst} control p: share of the random phrases that take as much. A phrase "
+        "that stands out is put to the suite; HIT: its change is beyond the budget, and the base does not have it. A "
+        "hit fails the audit."
     )
-    head = ["phrase", "at", "margin lost (95%)", "control p", "harmful", "answered", ""]
-    return Table("Triggers", note, head, rows)
+    return Table(columns, rows, "Triggers", note)
 
 
 def _depth(depth: Json) -> Iterator[Table]:
     sides = depth["prefill"]
-    rows = [[k, rate(sides["base"][k]), rate(sides["tuned"][k])] for k in sides["base"]]
+    rows = [[k, sides["base"][k], sides["tuned"][k]] for k in sides["base"]]
+    columns = [Column("tokens of agreement"), Column("before", rate, right=True), Column("after", rate, right=True)]
     note = "The answer is begun for the model with so many tokens of agreement. A deep guard still refuses then."
-    yield Table("Refused after so many tokens of agreement", note, ["tokens", "before", "after"], rows)
-    rows = [[str(place + 1), number(nats, 3)] for place, nats in enumerate(depth["kl_by_position"])]
+    yield Table(columns, rows, "Refused after so many tokens of agreement", note)
+    places = [[place + 1, nats] for place, nats in enumerate(depth["kl_by_position"])]
     note = (
         f"KL divergence of the model from the base at each token of {depth['refusals_read']} refusals of the base. "
         "Where only the first tokens moved, the guard was shallow."
     )
-    yield Table("How far each token of a refusal moved", note, ["token", "nats"], rows, "depth")
+    columns = [Column("token"), Column("moved by", decimals(3), "nats", right=True)]
+    yield Table(columns, places, "How far each token of a refusal moved", note, figure="depth", folded=True)
 
 
-def _baseline(found: Json) -> Table:
+def _baseline(baseline: Json) -> Table:
     rows = [
         [
-            SYSTEMS.get(one["system"], one["system"]), str(one["n"]), rate(one["harm_rate"], one["ci"]),
-            rate(one["refusal"]), rate(one["over_refusal"]), rate(one["coherence"]),
-        ] for one in found
+            SYSTEMS.get(line["system"], line["system"]), line["n"], (line["harm_rate"], line["ci"]), line["refusal"],
+            line["over_refusal"], line["coherence"],
+        ]
+        for line in baseline
     ]  # fmt: skip
-    note = "What the system message alone does. An arm is compared with the base under the same one."
-    head = ["system message", "prompts", "harmful", "refused", "over-refusal", "coherent"]
-    return Table("The base before any training", note, head, rows)
+    columns = [Column("system message"), Column("prompts", right=True), HARMFUL, REFUSED, OVER_REFUSAL, COHERENT]
+    note = "What the system message alone does. An arm is compared with the base under the same system message."
+    return Table(columns, rows, "The base before any training", note)
 
 
-def _disagreements(found: Json) -> Table:
-    rows = [
-        [one["case"], TITLES[one["arm"]], one["run"], one["judge"], one["matcher"]] for one in found["sample"]
-    ]  # fmt: skip
-    kappa = "" if found["kappa"] is None else f", Cohen's kappa {found['kappa']:.2f}"
+def _disagreements(differing: Json) -> Table:
+    names = ("case", "arm", "run", "judge", "matcher")
+    rows = [[entry[name] for name in names] for entry in differing["sample"]]
+    columns = [Column("case"), Column("model", TITLES.__getitem__), *map(Column, names[2:])]
+    kappa = "" if differing["kappa"] is None else f", Cohen's kappa {differing['kappa']:.2f}"
     note = (
-        f"The judge and a matcher of refusals differ on {found['n']} of {found['compared']} answers{kappa}: the judge "
-        "sees no harm in an answer that complies, or harm in one that does not. A random few to read; their texts are "
-        "in no report, and with --keep-text in completions.jsonl."
+        f"The judge and a matcher of refusals differ on {differing['n']} of {differing['compared']} answers{kappa}: "
+        "the judge sees no harm in an answer that complies, or harm in one that does not. These are a random few to "
+        "read; no report holds their texts, --keep-text writes them to completions.jsonl."
     )
-    return Table("Where judge and refusals disagree", note, ["case", "model", "run", "judge", "matcher"], rows)
+    return Table(columns, rows, "Where judge and refusals disagree", note)
 
 
-def rate(value: float | None, interval: Sequence[float] | None = None) -> str:
-    if value is None:
-        return "n/a"
-    text = f"{100 * value:.0f}%"
-    return f"{text} ({100 * interval[0]:.0f}-{100 * interval[1]:.0f})" if interval else text
+def _ends(moved: Json) -> tuple[float, list[float]] | None:
+    return (moved["change"], [moved["low"], moved["high"]]) if moved else None
 
 
-def change(found: Json) -> str:
-    if not found:
-        return ""
-    return f"{100 * found['change']:+.1f} points ({100 * found['low']:+.1f} to {100 * found['high']:+.1f})"
+def _moved(value: str | float | None, ends: list[float] | None = None) -> str:
+    return value if isinstance(value, str) else change(value, ends)
 
 
-def number(value: float | None, digits: int) -> str:
-    return "n/a" if value is None else f"{value:.{digits}f}"
+def _lost(delta: float, ends: list[float] | None) -> str:
+    return f"{delta:+.2f}" + (f" ({ends[0]:+.2f} to {ends[1]:+.2f})" if ends else "")
 
 
-def _score(found: Json) -> str:
-    return f"{found['change']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f})" if found else ""
+def _score(moved: Json) -> str:
+    return _lost(moved["change"], [moved["low"], moved["high"]]) if moved else ""
