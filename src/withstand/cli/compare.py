@@ -103,15 +103,13 @@ def _compared(
 def _print(found: dict[str, Any]) -> None:
     from withstand.cli import console
     from withstand.report import comparison
-    from withstand.results.cells import COUNTED
 
     console.put(f"A: {found['a']}")
     for label in found["b"]:
         console.put(f"B: {label}")
-    for what, rows in comparison.tables(found["rows"]):
-        columns = ["" if what == "harm" else what, f"{COUNTED[what]} in A", "in B", "B - A, points (95%)", "p",
-                   f"p ({found['correction']})", "worse", "better", "rate in B"]  # fmt: skip
-        console.out.print(console.fields_table([comparison.texts(row) for row in rows], columns))
+    for what, rows in comparison.by_measure(found["rows"]):
+        table = comparison.table(what, rows, found["correction"])
+        console.out.print(console.fields_table(table.texts(), table.heads()))
     for row in found["rows"]:
         for direction in ("worse", "better"):
             if row[direction]:

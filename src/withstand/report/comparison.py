@@ -3,18 +3,20 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from withstand.core.text import count, percent, series
-from withstand.report.html import template
+from markupsafe import Markup
+
+from withstand.core.text import count, rate, series
+from withstand.report.table import Column, Table
 from withstand.results.cells import COUNTED, Record, measures
 
+MINUS = "\u2212"
 
-def change(each: Record) -> str:
+
+def change(moved: Record) -> str:
     """A behavior that changed; with how many of its cases, where it has several."""
-    return (
-        each["behavior"]
-        if {each["a"], each["b"]} == {"0 of 1", "1 of 1"}
-        else f"{each['behavior']} ({each['a']} -> {each['b']})"
-    )
+    if {moved["a"], moved["b"]} == {"0 of 1", "1 of 1"}:
+        return str(moved["behavior"])
+    return f"{moved['behavior']} ({moved['a']} -> {moved['b']})"
 
 
 def turned(row: Record, side: str) -> str:
@@ -24,7 +26,7 @@ def turned(row: Record, side: str) -> str:
     return f"{COUNTED[measures(row)]} {'more' if side == 'worse' else 'less'} often"
 
 
-def tables(rows: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:
+def by_measure(rows: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:
     """The rows by what they measure, in the order in which they are shown."""
     for what in COUNTED:
         if some := [row for row in rows if measures(row) == what]:
@@ -40,58 +42,15 @@ def p(value: float | None) -> str:
     )
 
 
-def points(rate: float | None) -> str:
+def points(difference: float | None) -> str:
     """A difference of rates in points, with its sign."""
-    return "n/a" if rate is None else f"{100 * rate:+.0f}" if abs(rate) >= 0.005 or not rate else f"{100 * rate:+.1f}"
+    if difference is None:
+        return "n/a"
+    return f"{100 * difference:+.0f}" if abs(difference) >= 0.005 or not difference else f"{100 * difference:+.1f}"
 
 
 def span(ends: Any) -> str:
     return "" if ends is None else f"{points(ends[0])} to {points(ends[1])}"
-
-
-def texts(row: Record) -> list[str]:
-    """A row of the table."""
-    return [
-        row["name"],
-        *(f"{row[at]['hits']:,} of {row[at]['scored']:,} ({percent(row[at]['rate'])})" for at in ("a", "b")),
-        f"{points(row['difference'])} ({span(row['interval'])})" if row["interval"] else "n/a",
-        p(row["p"]),
-        p(row["p_corrected"]),
-        str(len(row["worse"])),
-        str(len(row["better"])),
-        row["says"],
-    ]
-
-
-def notes(found: Record) -> list[str]:
-    """What a reader must know, each note once, with the rows it is about where it is not about all."""
-    said: dict[str, list[str]] = {}
-    for row in found["rows"]:
-        bounds = [f"{row['label']}: {span(row['bounds'])} points whichever way they fall"] if row["bounds"] else []
-        for note in [*row["notes"], *bounds]:
-            said.setdefault(note, []).append(row["label"])
-        if "string matching" in (row["a"]["judge_method"], row["b"]["judge_method"]) and not row["benign"]:
-            said.setdefault("judged by string matching: not comparable with published ASR", []).append(row["label"])
-    if not any(measures(row) == "over-refusal" or row["varied"] == ["attack"] for row in found["rows"]):
-        said.setdefault("no benign prompts on both sides: a model that refuses everything would look better", [])
-    whole = [note if len(at) in (0, len(found["rows"])) else f"{', '.join(at)}: {note}" if note.partition(":")[0]
-             not in at else note for note, at in said.items()]  # fmt: skip
-    return list(dict.fromkeys([*found["notes"], *whole]))
-
-
-def headline(found: Record) -> str:
-    """The answer in a sentence: on how many attacks B was broken less often, and on how many more."""
-    what, rows = next(tables(found["rows"]))
-    counted = COUNTED[what]
-    parts = []
-    for says, phrase in (("lower", f"{counted} less often"), ("higher", f"{counted} more often")):
-        hits = [row for row in rows if row["says"] == says]
-        if hits:
-            of = count(len(rows), "row")
-            parts.append(f"{phrase} in {len(hits)} of {of} ({series([row['name'] for row in hits])})")
-    if parts:
-        return f"B was {' and '.join(parts)}."
-    return f"No difference between A and B was shown in {count(len(rows), 'row')}."
 
 
 TITLES = {
@@ -101,18 +60,107 @@ TITLES = {
 }
 
 
-def html(found: Record) -> str:
+def table(what: str, rows: Sequence[Record], correction: str) -> Table:
+    """The rows that measure `what`: A and B, their difference with its interval, p, and how many behaviors changed."""
+    columns = [
+        Column("cell" if what == "harm" else "suite"),
+        Column(f"{COUNTED[what]} in A", _side),
+        Column("in B", _side),
+        Column(f"B {MINUS} A", _difference, "points, 95% interval"),
+        Column("difference", unit=f"{MINUS}100 to +100 points", draw=lambda value: _forest(*value)),
+        Column("p", p, right=True),
+        Column("p", p, correction, right=True),
+        Column("worse", unit="behaviors", right=True),
+        Column("better", unit="behaviors", right=True),
+        Column("rate in B", mark={"lower": "bad", "higher": "good"}.get)
+        if what == "utility"
+        else Column("rate in B", mark={"lower": "good", "higher": "bad"}.get),
+    ]
+    return Table(columns, [_values(row) for row in rows], TITLES[what])
+
+
+def _values(row: Record) -> list[Any]:
+    difference = (row["difference"], row["interval"])
+    counts = [len(row[side]) for side in ("worse", "better")]
+    return [row["name"], row["a"], row["b"], difference, difference, row["p"], row["p_corrected"], *counts, row["says"]]
+
+
+def texts(row: Record) -> list[str]:
+    """A row of the table as texts."""
+    return table(measures(row), [row], "").texts()[0]
+
+
+def _side(side: Record) -> str:
+    return f"{side['hits']:,} of {side['scored']:,} ({rate(side['rate'])})"
+
+
+def _difference(difference: float | None, ends: Any) -> str:
+    return f"{points(difference)} ({span(ends)})" if ends else "n/a"
+
+
+def _forest(difference: float, ends: Any) -> Markup:
+    """The interval on a line from -100 to +100 points, with a mark at the difference."""
+    if ends is None:
+        return Markup()
+    low, high = ((end + 1) * 50 for end in ends)
+    return Markup(
+        '<svg class="forest" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="{}">'
+        '<line x1="50" x2="50" y2="10"/><rect x="{:.2f}" y="4" width="{:.2f}" height="2"/>'
+        '<rect class="at" x="{:.2f}" y="1.5" width="1.2" height="7"/></svg>'
+    ).format(_difference(difference, ends), low, max(high - low, 0.4), (difference + 1) * 50 - 0.6)
+
+
+def notes(comparison: Record) -> list[str]:
+    """What a reader must know, each note once, with the rows it is about where it is not about all."""
+    rows = comparison["rows"]
+    labels: dict[str, list[str]] = {}
+    for row in rows:
+        bounds = [f"{row['label']}: {span(row['bounds'])} points whichever way they fall"] if row["bounds"] else []
+        for note in [*row["notes"], *bounds]:
+            labels.setdefault(note, []).append(row["label"])
+        if "string matching" in (row["a"]["judge_method"], row["b"]["judge_method"]) and not row["benign"]:
+            labels.setdefault("judged by string matching: not comparable with published ASR", []).append(row["label"])
+    if not any(measures(row) == "over-refusal" or row["varied"] == ["attack"] for row in rows):
+        labels.setdefault("no benign prompts on both sides: a model that refuses everything would look better", [])
+    whole = [note if len(at) in (0, len(rows)) or note.partition(":")[0] in at else f"{', '.join(at)}: {note}"
+             for note, at in labels.items()]  # fmt: skip
+    return list(dict.fromkeys([*comparison["notes"], *whole]))
+
+
+def headline(comparison: Record) -> str:
+    """The answer in a sentence: on how many attacks B was broken less often, and on how many more."""
+    what, rows = next(by_measure(comparison["rows"]))
+    parts = []
+    for says, phrase in (("lower", "less often"), ("higher", "more often")):
+        hits = [row["name"] for row in rows if row["says"] == says]
+        if hits:
+            parts.append(f"{COUNTED[what]} {phrase} in {len(hits)} of {count(len(rows), 'row')} ({series(hits)})")
+    if parts:
+        return f"B was {' and '.join(parts)}."
+    return f"No difference between A and B was shown in {count(len(rows), 'row')}."
+
+
+def html(comparison: Record) -> str:
     """The page. Texts of behaviors are in it only where the comparison was made with them."""
-    page: str = template("comparison.html.j2").render(
-        found=found, tables=[(what, [(row, texts(row)) for row in rows]) for what, rows in tables(found["rows"])],
-        headline=headline(found), notes=notes(found), forest=forest, turned=turned, titles=TITLES,
-    )  # fmt: skip
-    return page.lstrip()
+    from withstand.report.shell import HERE, render
+
+    rows = comparison["rows"]
+    methods = dict.fromkeys(row["method"] for row in rows if row["method"])
+    return render(
+        HERE / "comparison.html.j2",
+        headline=headline(comparison),
+        facts=[("A", [comparison["a"]]), ("B", comparison["b"])],
+        parts=[table(what, some, comparison["correction"]) for what, some in by_measure(rows)],
+        changes=[_changes(row, side, comparison["revealed"]) for row in rows for side in ("worse", "better")],
+        notes=notes(comparison),
+        methods=list(methods) or ["no test"],
+        rows=len(rows),
+        **{name: comparison[name] for name in ("correction", "margin")},
+    )
 
 
-def forest(row: Record) -> dict[str, float] | None:
-    """Where a row's interval lies on a line from -100 to +100 points, in percent of its width."""
-    if row["interval"] is None:
-        return None
-    low, high = ((end + 1) * 50 for end in row["interval"])
-    return {"left": low, "width": max(high - low, 0.4), "at": (row["difference"] + 1) * 50}
+def _changes(row: Record, side: str, revealed: bool) -> Table:
+    names = ("behavior", "category", "a", "b", "text")
+    heads = ("behavior", "category", "A", "B", "text" if revealed else "text, hidden")
+    title = f"{row['name']}: {len(row[side])} {turned(row, side)} in B"
+    return Table([*map(Column, heads)], [[moved[name] for name in names] for moved in row[side]], title, folded=True)

@@ -1,6 +1,6 @@
 """The report as one HTML file that opens anywhere and asks the network for nothing.
 
-`html` turns the summary of a run (report/summary.py) and its cases into a page: the answer in a sentence, what to
+`html` turns the summary of a run (results/summary.py) and its cases into a page: the answer in a sentence, what to
 doubt, rates with intervals, the cases with their texts hidden, and all that is needed to check and repeat them. The
 layout is in `report.html.j2`, `figures.html.j2`, `report.css` and `report.js`; what it shows is computed in `words.py`,
 `tables.py`, `figures.py`, `untested.py` and, for cases, `packed.py`.
@@ -34,11 +34,11 @@ def html(
 ) -> str:
     """The report as one self-contained page.
 
-    summary: what report/summary.py says of the run; rates in [0, 1] or None.   cases: the first rows, of `cases_total`.
+    summary: what `summarize` says of the run; rates in [0, 1] or None.   cases: the first rows, of `cases_total`.
     reveal: show prompts and completions from the start; else they are in the file, blurred until a person asks.
     with_text: False leaves the texts out and puts their length and a short hash in their place.
-    points: success against asks and operations (report/budget.py).
-    votes: how the members of an ensemble voted (report/votes.py).
+    points: success against asks and operations (results/budget.py).
+    votes: how the members of an ensemble voted (results/votes.py).
     """
     cells: list[Record] = summary["cells"]
     warnings = words.warnings(summary)
@@ -109,6 +109,5 @@ def _votes(votes: Sequence[Record]) -> Table:
 
 
 def _components(parts: Sequence[Record]) -> Table:
-    names = ("kind", "name", "version", "source")
-    columns = [*map(Column, names[:3]), Column("source hash")]
-    return Table(columns, [[part[name] for name in names] for part in parts])
+    columns = [Column("name"), Column("version"), Column("hash of the source")]
+    return Table(columns, [[part[name] for name in ("name", "version", "source")] for part in parts])

@@ -33,7 +33,7 @@ class Column:
     write: Callable[..., str] = plain
     unit: str = ""
     right: bool = False
-    mark: Callable[[Any], str] | None = None
+    mark: Callable[[Any], str | None] | None = None
     draw: Callable[[Any], Any] | None = None
 
     @property
@@ -47,7 +47,7 @@ class Column:
         return self.draw(value) if self.draw else self.text(value)
 
     def css(self, value: Any) -> str:
-        return " ".join(filter(None, ("right" if self.right else "", self.mark(value) if self.mark else "")))
+        return " ".join(filter(None, ("right" if self.right else None, self.mark(value) if self.mark else None)))
 
 
 @dataclass(frozen=True, slots=True)

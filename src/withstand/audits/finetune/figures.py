@@ -34,9 +34,9 @@ def _curve(curve: Json) -> Json:
         share: float = point["step"] / most
         return round(share * WIDTH, 1)
 
-    lines = []
+    lines: list[dict[str, Any]] = []
     for name, key, interval in (("harmful", "harm_rate", "ci"), ("refused", "refusal", "")):
-        points = [
+        points: list[dict[str, Any]] = [
             {
                 "x": x(point), "y": _y(point[key]), "text": f"step {point['step']}: {point[key]:.0%} {name}",
                 "low": _y(point[interval][0]) if interval else None,
