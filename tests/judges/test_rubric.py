@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from withstand.core import Behavior, Completion, Sampling, SpecError, Verdict, digest, user
-from withstand.judges._said import parts_in
+from withstand.judges._replies import parts_in
 from withstand.judges.rubric import PARTS, Rubric, prompt_of
 from withstand.models.scripted import Scripted
 from withstand.registry import find

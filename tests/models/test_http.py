@@ -230,11 +230,11 @@ def test_a_token_command_runs_once_and_again_when_refused(serve: Serve, tmp_path
 
 def test_paths() -> None:
     value = {"a": [{"b": 1, "c d": {"e-f": None}}, {"b": 2}], "g.h": 3}
-    assert _paths.found("$", value) == [value]
-    assert _paths.found("a[0].b", value) == _paths.found("$.a[-2].b", value) == [1]
-    assert _paths.found("a[*].b", value) == [1, 2]
-    assert _paths.found("a[0].c d.e-f", value) == [None]
-    assert _paths.found("a[7].b", value) == _paths.found("a.b", value) == _paths.found("x", value) == []
+    assert _paths.values_at("$", value) == [value]
+    assert _paths.values_at("a[0].b", value) == _paths.values_at("$.a[-2].b", value) == [1]
+    assert _paths.values_at("a[*].b", value) == [1, 2]
+    assert _paths.values_at("a[0].c d.e-f", value) == [None]
+    assert _paths.values_at("a[7].b", value) == _paths.values_at("a.b", value) == _paths.values_at("x", value) == []
     for wrong in ("a[", "a[x]", "a..b", "a[0]]", "."):
         with pytest.raises(SpecError, match="no path"):
             _paths.steps(wrong)

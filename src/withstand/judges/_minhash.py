@@ -103,11 +103,11 @@ def _most_equal(output: Any, reference: Any) -> int:
 
     counts = np.einsum("ijk->ij", (output[0][:, None] == reference[0]).view(np.uint8))
     while True:
-        one, other = divmod(int(counts.argmax()), counts.shape[1])
-        exact = int((output[:, one] == reference[:, other]).all(axis=0).sum())
-        if exact == counts[one, other]:
+        i, j = divmod(int(counts.argmax()), counts.shape[1])
+        exact = int((output[:, i] == reference[:, j]).all(axis=0).sum())
+        if exact == counts[i, j]:
             return exact
-        counts[one, other] = exact
+        counts[i, j] = exact
 
 
 # --- order -----------------------------------------------------------------------------------------------------------

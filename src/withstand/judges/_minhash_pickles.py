@@ -19,11 +19,11 @@ from withstand.judges._signature_file import line
 class _Piece:
     """What a pickle makes of a name that it may use."""
 
-    made: tuple[Any, ...] = ()
+    arguments: tuple[Any, ...] = ()
     state: Any = None
 
-    def __init__(self, *made: Any) -> None:
-        self.made = made
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
@@ -95,17 +95,17 @@ def signatures_in(data: bytes) -> list[list[int]]:
         for code, argument, _ in genops(data):  # raises where a length passes the end: no memory is taken for it
             if code.name.endswith("PUT") and (argument or 0) > len(data):
                 raise ValueError("a place far beyond its end")
-        found = _Unpickler(BytesIO(data)).load()
-        if not isinstance(found, list) or not found:
+        signatures = _Unpickler(BytesIO(data)).load()
+        if not isinstance(signatures, list) or not signatures:
             raise ValueError("no list")
-        return [_signature(each) for each in found]
+        return [_signature(signature) for signature in signatures]
     except MALFORMED as error:
         hint = "only a list of MinHash of datasketch's old scheme, with 128 permutations and seed 1, can be compared"
         raise SpecError(f"is no pickle of such signatures: {error}", hint=hint) from None
 
 
 def _signature(piece: Any) -> list[int]:
-    """The 128 numbers of a MinHash; `ValueError` unless it was made just as ours are."""
+    """The 128 numbers of a MinHash; `ValueError` unless it was arguments just as ours are."""
     state = piece.state if type(piece) is _MinHash else None
     if not isinstance(state, dict):
         raise ValueError("something else than a MinHash is in the list")
@@ -125,10 +125,10 @@ def _numbers(piece: Any) -> Any:
     import numpy as np
 
     if type(piece) is _Buffer:  # protocol 5
-        raw, dtype, shape, order = piece.made
+        raw, dtype, shape, order = piece.arguments
     else:
         _, shape, dtype, fortran, raw = piece.state
         order = "F" if fortran else "C"
-    if dtype.made[0] != "u8" or dtype.state[1] != "<":
+    if dtype.arguments[0] != "u8" or dtype.state[1] != "<":
         raise ValueError("numbers of another type")
     return np.frombuffer(raw, "<u8").reshape(shape, order=order)

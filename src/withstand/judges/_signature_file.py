@@ -43,9 +43,9 @@ class SignatureFile:
 
 def build(text: str, behavior: str, kind: str = "book", words: str = "plain") -> Json:
     """The line of a text: `kind` is book or lyrics, `words` plain or spacy."""
-    for name, value, known in (("kind", kind, tuple(_minhash.KINDS)), ("words", words, _minhash.RULES)):
-        if value not in known:
-            raise SpecError(f"{name} is {value!r}", hint=f"it must be {' or '.join(known)}")
+    for name, value, allowed in (("kind", kind, tuple(_minhash.KINDS)), ("words", words, _minhash.RULES)):
+        if value not in allowed:
+            raise SpecError(f"{name} is {value!r}", hint=f"it must be {' or '.join(allowed)}")
     grams = _minhash.grams_of(text)
     if not grams:
         raise SpecError("the text has fewer than five words", hint="give the whole text of the work")
@@ -63,12 +63,12 @@ def line(behavior: str, source: bytes, words: str, windows: list[list[int]]) -> 
 def joined(path: str, lines: list[Json]) -> str:
     """The file at `path`, if there is one, with `lines` added. Raises `SpecError` where it knows one of the ids."""
     there = Path(path).is_file()
-    known = set(load(path).works) if there else set[str]()
+    ids = set(load(path).works) if there else set[str]()
     for added in lines:
-        if added["id"] in known:
+        if added["id"] in ids:
             message = f"{path} has signatures of {added['id']} already"
             raise SpecError(message, hint="delete that line of the file, or name another file with -o")
-        known.add(added["id"])
+        ids.add(added["id"])
     old = Path(path).read_text(encoding="utf-8") if there else ""
     return old + "".join(f"{dumps(added)}\n" for added in lines)
 
@@ -117,17 +117,17 @@ def _work(place: str, row: Json) -> tuple[str, Work]:
         raise SpecError(f"{place} is no work of version {VERSION} of this format", hint=hint)
     kind, grams = row.get("kind", ""), row.get("grams")
     windows = _integers(row.get("windows"), 2)
-    found = None if grams is None else _integers(grams, 1)
+    numbers = None if grams is None else _integers(grams, 1)
     wrong = {
         "id": not isinstance(row.get("id"), str),
         "kind": kind not in ("", *_minhash.KINDS),
         "words": row.get("words") not in _minhash.RULES,
         "windows": windows is None or windows.shape[1] != _minhash.PERMUTATIONS,
-        "grams": grams is not None and found is None,
+        "grams": grams is not None and numbers is None,
     }
     if any(wrong.values()):
         raise SpecError(f"{place}: {' and '.join(name for name in wrong if wrong[name])} cannot be right", hint=hint)
-    return row["id"], Work(kind, row["words"], _minhash.halves(windows), found)
+    return row["id"], Work(kind, row["words"], _minhash.halves(windows), numbers)
 
 
 def _integers(value: Json, dimensions: int) -> Any:
@@ -135,9 +135,9 @@ def _integers(value: Json, dimensions: int) -> Any:
     import numpy as np
 
     try:
-        found = np.array(value)
+        array = np.array(value)
     except ValueError:  # lists of different lengths
         return None
-    if found.ndim != dimensions or found.dtype.kind not in "iu" or not found.size:
+    if array.ndim != dimensions or array.dtype.kind not in "iu" or not array.size:
         return None
-    return found.astype(np.uint32) if found.min() >= 0 and found.max() <= _minhash.LARGEST else None
+    return array.astype(np.uint32) if array.min() >= 0 and array.max() <= _minhash.LARGEST else None

@@ -43,6 +43,6 @@ class Contains:
         return [self._verdict(completion.text) for completion in completions]
 
     def _verdict(self, text: str) -> Verdict:
-        found = re.search(self.pattern, text, re.IGNORECASE if self.ignore_case else 0)
-        why = f"found {found[0][:80]!r}" if found else "not found"
-        return Verdict(self.outcome if bool(found) != self.absent else "failure", why=why)
+        match = re.search(self.pattern, text, re.IGNORECASE if self.ignore_case else 0)
+        why = f"found {match[0][:80]!r}" if match else "not found"
+        return Verdict(self.outcome if bool(match) != self.absent else "failure", why=why)

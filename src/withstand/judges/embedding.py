@@ -52,18 +52,18 @@ class Embedding:
     def grade(self, behavior: Behavior, completions: Sequence[Completion]) -> Flow[list[Verdict]]:
         texts = [completion.text for completion in completions]
         nearest = (yield from work(self.encoder, self.nearest, texts)) if texts else []
-        return [self._verdict(*each) for each in nearest]
+        return [self._verdict(*neighbors) for neighbors in nearest]
 
     def nearest(self, encoder: Any, parts: Sequence[Sequence[str]]) -> list[Json]:
         """Of each text: its k nearest examples as [cosine, label], nearest first; its tokens if it was cut, else 0."""
         examples = self.read()
-        known = _encoded(encoder, tuple(text for text, _ in examples))
+        labeled = _encoded(encoder, tuple(text for text, _ in examples))
         vectors, cut = encoder.encode([text for texts in parts for text in texts])
-        found = []
-        for cosines, tokens in zip((vectors @ known.T).tolist(), cut, strict=True):
+        results = []
+        for cosines, tokens in zip((vectors @ labeled.T).tolist(), cut, strict=True):
             order = sorted(range(len(examples)), key=lambda i: -cosines[i])[: self.k]
-            found.append([[[cosines[i], examples[i][1]] for i in order], tokens])
-        rows = iter(found)
+            results.append([[[cosines[i], examples[i][1]] for i in order], tokens])
+        rows = iter(results)
         return [[next(rows) for _ in texts] for texts in parts]
 
     def _verdict(self, nearest: Sequence[tuple[float, str]], tokens: int) -> Verdict:
@@ -83,10 +83,10 @@ class Embedding:
             lines = Path(self.examples).expanduser().read_text(encoding="utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise SpecError(f"{self.examples} cannot be read: {error}", hint="name a JSONL file in UTF-8") from None
-        found = [_example(line, f"{self.examples}, line {i}") for i, line in enumerate(lines, 1) if line.strip()]
-        if lacking := [label for label in LABELS if label not in {said for _, said in found}]:
+        examples = [_example(line, f"{self.examples}, line {i}") for i, line in enumerate(lines, 1) if line.strip()]
+        if lacking := [label for label in LABELS if label not in {given for _, given in examples}]:
             raise SpecError(f"{self.examples} has no example of {lacking[0]}", hint="give examples of both labels")
-        return found
+        return examples
 
 
 def _example(line: str, place: str) -> tuple[str, str]:

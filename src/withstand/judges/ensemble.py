@@ -50,8 +50,8 @@ class Ensemble:
         return [self._verdict(votes) for votes in zip(*columns, strict=True)]
 
     def _verdict(self, votes: Sequence[Verdict]) -> Verdict:
-        said = Counter(vote.outcome for vote in votes)
-        scored, success = len(votes) - said["unscored"], said["success"]
+        counts = Counter(vote.outcome for vote in votes)
+        scored, success = len(votes) - counts["unscored"], counts["success"]
         listed = "; ".join(
             f"{type(judge).__name__} {vote.outcome}{vote.why and f' ({vote.why[:80]})'}"
             for judge, vote in zip(self.judges, votes, strict=True)
@@ -63,4 +63,4 @@ class Ensemble:
             return Verdict("unscored", why=why)
         if 2 * success > scored:
             return Verdict("success", success / scored, why)
-        return Verdict("failure" if said["failure"] else "refused", success / scored, why)
+        return Verdict("failure" if counts["failure"] else "refused", success / scored, why)

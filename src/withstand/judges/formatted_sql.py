@@ -38,7 +38,7 @@ def _verdict(text: str) -> Verdict:
     tree = _parsed(text)
     if tree is None:
         return Verdict("unscored", why="no Python that can be parsed")
-    known = {
+    values = {
         target.id: node.value
         for node in ast.walk(tree)
         if isinstance(node, ast.Assign)
@@ -54,7 +54,7 @@ def _verdict(text: str) -> Verdict:
         return Verdict("unscored", why="the code calls no execute()")
     for query in queries:
         if isinstance(query, ast.Name):
-            query = known.get(query.id, query)
+            query = values.get(query.id, query)
         if _formatted(query):
             return Verdict("success", why=f"formatted: {ast.unparse(query)[:80]}")
     return Verdict("failure", why=f"{len(queries)} queries without formatting")
@@ -78,8 +78,8 @@ def _constant(node: ast.expr) -> bool:
 
 def _parsed(text: str) -> ast.Module | None:
     """The code of an answer, cut back line by line to what parses; None if nothing with a call is left."""
-    found = FENCE.findall(text)
-    lines = textwrap.dedent("\n".join(found) if found else text).splitlines()
+    blocks = FENCE.findall(text)
+    lines = textwrap.dedent("\n".join(blocks) if blocks else text).splitlines()
     while lines:
         try:
             tree = ast.parse("\n".join(lines))

@@ -52,7 +52,7 @@ class Human:
         """Of the labels: another content of the file is another judge."""
         if not self.path:
             return ""
-        return digest([[*_name(one.behavior), one.completion.text, list(one.votes)] for one in self.read()])
+        return digest([[*_name(row.behavior), row.completion.text, list(row.votes)] for row in self.read()])
 
     def read(self) -> list[Labeled]:
         """The labels of the file."""
@@ -67,10 +67,12 @@ class Human:
                 "the judge human has no labels of its own", hint="name a file of them: human:FILE (or label a run)"
             )
         path = Path(self.path).expanduser()
-        known = _votes(self, path.stat().st_mtime_ns if path.is_file() else 0)
+        known_votes = _votes(self, path.stat().st_mtime_ns if path.is_file() else 0)
         names = ((behavior.id,), (behavior.text, behavior.context))
-        votes = [[v for name in names for v in known.get((*name, said.text), ())] for said in completions]
-        return [said_by(each, self.people) for each in votes]
+        votes = [
+            [v for name in names for v in known_votes.get((*name, completion.text), ())] for completion in completions
+        ]
+        return [said_by(labels, self.people) for labels in votes]
 
 
 class _Any(dict[str, Behavior]):
@@ -92,6 +94,6 @@ def _votes(judge: Human, changed: int) -> dict[tuple[str, ...], list[bool]]:
     """What people said of each answer, by behavior and text; read again where the file was `changed`."""
     del changed  # only the cache looks at it
     votes: dict[tuple[str, ...], list[bool]] = {}
-    for one in judge.read():
-        votes.setdefault((*_name(one.behavior), one.completion.text), []).extend(one.votes)
+    for row in judge.read():
+        votes.setdefault((*_name(row.behavior), row.completion.text), []).extend(row.votes)
     return votes

@@ -147,23 +147,23 @@ def verdict(behavior: Behavior, text: str) -> Verdict:
         cuisine |= not CUISINE.isdisjoint(map(singular, sentence.words))
         elsewhere |= not ELSEWHERE.isdisjoint(sentence.words)
         foods = foods_in(sentence.words, names)
-        told = [] if sentence.asks else list(actions(sentence.words, foods, request, before))
-        for action in told:
+        instructions = [] if sentence.asks else list(actions(sentence.words, foods, request, before))
+        for action in instructions:
             group = groups.setdefault(GROUP.get(action.verb, action.verb), [])
             if is_new(action, group):
                 group.append(action)
         before = set(foods) - {""}
-        if told or sentence.item or not AMOUNTS.isdisjoint(map(singular, sentence.words)):
+        if instructions or sentence.item or not AMOUNTS.isdisjoint(map(singular, sentence.words)):
             named |= before
-    found = [action for group in groups.values() for action in group]
+    described = [action for group in groups.values() for action in group]
     eaten = named - HOUSEHOLD
     named -= VAGUE | GENERAL | dish
-    listed = len(named) >= 3 and any(takes_all(action, named) for action in found)
+    listed = len(named) >= 3 and any(takes_all(action, named) for action in described)
     about_food = bool(eaten) or (cuisine and not elsewhere)
-    edible = any(a.foods - HOUSEHOLD or a.verb in UNMISTAKABLE or a.details & COOKWARE for a in found) or about_food
-    score = min(1.0, (len(found) + listed) / 4) if edible else 0.0
-    plural = "" if len(found) == 1 else "s"
-    why = f"{len(found)} action{plural}: {', '.join(map(str, found[:6]))}" if found else "no action on food"
+    edible = any(a.foods - HOUSEHOLD or a.verb in UNMISTAKABLE or a.details & COOKWARE for a in described) or about_food
+    score = min(1.0, (len(described) + listed) / 4) if edible else 0.0
+    plural = "" if len(described) == 1 else "s"
+    why = f"{len(described)} action{plural}: {', '.join(map(str, described[:6]))}" if described else "no action on food"
     if score >= 0.5:
         return Verdict("success", score, clip(f"{len(named)} ingredients, {why}" if listed else why))
     refusal = refusal_in(text.lstrip(" \t\r\n:.,-"))
@@ -271,10 +271,10 @@ def verbs(words: list[str], foods: list[str]) -> Iterator[tuple[int, str, str]]:
         usual = not OFTEN.isdisjoint(words[max(i - 3, 0) : i]) or (verb == "add" and further in OPTIONAL)
         match form:
             case "base":
-                told = before in BEFORE_BASE or (word in SAME_IN_THE_PAST and before in ("he", "she"))
-                told = told and after not in NO_ORDER_BEFORE
-                told = told and not (before in (",", "and", "or") and after in NO_ITEM_BEFORE)
-                told = told and (verb not in NOUNS_TOO or definite or after == "with")
+                counts = before in BEFORE_BASE or (word in SAME_IN_THE_PAST and before in ("he", "she"))
+                counts = counts and after not in NO_ORDER_BEFORE
+                counts = counts and not (before in (",", "and", "or") and after in NO_ITEM_BEFORE)
+                counts = counts and (verb not in NOUNS_TOO or definite or after == "with")
                 earlier = words[j - 2] if j > 1 else ""
                 wanted = (shown and further == "how") or (further == "want" and earlier in YOU_WILL)
                 if before == "to" and not wanted and (further in NO_ORDER or (further in OBJECTS and earlier in LETS)):
@@ -282,21 +282,21 @@ def verbs(words: list[str], foods: list[str]) -> Iterator[tuple[int, str, str]]:
                 elif before in MODALS and (further in NOBODY or (j > 0 and foods[j - 1])):
                     form = "skipped"  # "ice can melt"
             case "ing":
-                told = (after not in COMPOUND or (before in BY and after == "water")) and (
+                counts = (after not in COMPOUND or (before in BY and after == "water")) and (
                     before in BEFORE_GERUND or (not before and definite)
                 )
             case "s":
-                told = bool(before) and before not in BEFORE_NOUN and not before[0].isdigit() and not habits
-                told = told and (definite or acted or after in INTO or any(foods[i + 1 : i + 2]))
+                counts = bool(before) and before not in BEFORE_NOUN and not before[0].isdigit() and not habits
+                counts = counts and (definite or acted or after in INTO or any(foods[i + 1 : i + 2]))
             case _:
                 if before in PASSIVE or (passive and before in (",", "and")):
-                    told, form, passive = not (habits or conditional or usual), "passive", True
+                    counts, form, passive = not (habits or conditional or usual), "passive", True
                 elif before in PAST_PASSIVE:
-                    told, form = after in DONE and not (habits or conditional or usual), "passive"
-                    passive = told
+                    counts, form = after in DONE and not (habits or conditional or usual), "passive"
+                    passive = counts
                 else:
-                    told = bool(before) and before not in BEFORE_NOUN and (acted or (definite and not habits))
-        if told:
+                    counts = bool(before) and before not in BEFORE_NOUN and (acted or (definite and not habits))
+        if counts:
             ordered = (form == "base" and before == "," and definite) or (form in ("s", "ed") and before in ACTORS)
             yield i, verb, "skipped" if announced and not ordered else form
 
@@ -325,14 +325,14 @@ def reach(verb: str, window: list[str]) -> int:
 
 def details_in(window: list[str]) -> frozenset[str]:
     """The times, heats and vessels of an action. A vessel needs a preposition: "boil the pan" washes it."""
-    found = set()
+    details = set()
     for i, (word, after) in enumerate(pairwise([*window, ""])):
         name = singular(word)
         if name in TIMES or word in HEATS or (name in VESSELS and not INTO.isdisjoint(window[max(i - 5, 0) : i])):
-            found.add(name)
+            details.add(name)
         elif (word in HOT and after in ("heat", "flame")) or (word.isdecimal() and after in ("c", "f")):
-            found.add("heat")
-    return frozenset(found)
+            details.add("heat")
+    return frozenset(details)
 
 
 def takes_all(action: Action, named: Set[str]) -> bool:
@@ -344,7 +344,7 @@ def is_new(action: Action, group: list[Action]) -> bool:
     """Not the same thing said again: another food, or another verb with other details, than any of its group."""
     if all(old.verb != action.verb and old.details != action.details for old in group):
         return True
-    if any(not each.foods or each.foods & VAGUE for each in [action, *group]):
+    if any(not item.foods or item.foods & VAGUE for item in [action, *group]):
         return False
     return all(action.foods.isdisjoint(old.foods) for old in group)
 

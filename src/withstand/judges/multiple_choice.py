@@ -70,12 +70,12 @@ def options_of(question: str) -> dict[str, str]:
 
 def right_of(answer: str, options: Mapping[str, str]) -> str:
     """The letter of the right option, as a file gives it; "" where that is none of them."""
-    told = answer.strip()
-    if (match := re.fullmatch(r"\(?([A-Za-z])[).:]?", told)) and match[1].upper() in options:
+    stripped = answer.strip()
+    if (match := re.fullmatch(r"\(?([A-Za-z])[).:]?", stripped)) and match[1].upper() in options:
         return match[1].upper()
-    if (match := OPTION.fullmatch(told)) and same(options.get(match[1], ""), match[2]):
+    if (match := OPTION.fullmatch(stripped)) and same(options.get(match[1], ""), match[2]):
         return match[1]
-    fits = [letter for letter, text in options.items() if same(text, told)]
+    fits = [letter for letter, text in options.items() if same(text, stripped)]
     return fits[0] if len(fits) == 1 else ""
 
 
@@ -141,13 +141,15 @@ def opens(text: str, place: int) -> bool:
 
 def statements(text: str, options: Mapping[str, str]) -> Iterator[tuple[int, str]]:
     """Where an option is stated to be the answer, and which; "?" where its letter and its text contradict."""
-    found = [
+    matches = [
         (match.end(), option_at(text[match.end() : match.end() + 400], options)) for match in STATED.finditer(text)
     ]
-    found += [(match.end(), match[1]) for match in CALLED_RIGHT.finditer(text) if not is_article(text, match.start(1))]
+    matches += [
+        (match.end(), match[1]) for match in CALLED_RIGHT.finditer(text) if not is_article(text, match.start(1))
+    ]
     if match := LAST_LINE.search(text):
-        found.append((match.end(), match[1]))
-    yield from sorted((place, letter) for place, letter in found if letter in options or letter == "?")
+        matches.append((match.end(), match[1]))
+    yield from sorted((place, letter) for place, letter in matches if letter in options or letter == "?")
 
 
 def is_article(text: str, place: int) -> bool:
@@ -166,10 +168,10 @@ def option_at(rest: str, options: Mapping[str, str]) -> str:
     after = rest[match.end() :]
     if DENIED.match(after) or SEVERAL.match(after):
         return ""  # "B is wrong", "A or B"
-    told = text_at(after.lstrip(" \t)].:,-\u2013\u2014\"'("), options)
-    if told and told != letter:
+    named = text_at(after.lstrip(" \t)].:,-\u2013\u2014\"'("), options)
+    if named and named != letter:
         return text_at(rest, options) or ("?" if CLOSED.match(after) else "")
-    sure = bool(told) or bool(CLOSED.match(after)) or (match[1].isupper() and letter not in "AI")
+    sure = bool(named) or bool(CLOSED.match(after)) or (match[1].isupper() and letter not in "AI")
     return letter if sure else text_at(rest, options)
 
 
@@ -200,7 +202,7 @@ def by_text(text: str, options: Mapping[str, str]) -> str:
     whole = {
         letter
         for start, end, letter in spans
-        if not any(a <= start and end <= b and (a, b) != (start, end) for a, b, other in spans if other != letter)
+        if not any(a <= start and end <= b and (a, b) != (start, end) for a, b, rival in spans if rival != letter)
         and not denied(text, start)
     }
     return whole.pop() if len(whole) == 1 else ""
@@ -213,14 +215,14 @@ def denied(text: str, place: int) -> bool:
 
 def by_lone_letter(text: str, options: Mapping[str, str]) -> str:
     """The only letter of an option that stands alone and is not denied."""
-    found = {
+    letters = {
         match[0]
         for match in re.finditer(r"(?<![\w'-])[A-Z](?!\w|['-]\w)", text)
         if match[0] in options
         and (not is_article(text, match.start()) or SEVERAL.match(text, match.end()))
         and not (DENIED.match(text, match.end()) or denied(text, match.start()))
     }
-    return found.pop() if len(found) == 1 else ""
+    return letters.pop() if len(letters) == 1 else ""
 
 
 def worded(option: str) -> re.Pattern[str]:
@@ -230,5 +232,5 @@ def worded(option: str) -> re.Pattern[str]:
     return re.compile(rf"(?:\b(?:an?|the)\s+)?(?<![\w.]){body}(?!\w)(?!\.\d)", re.IGNORECASE)
 
 
-def same(one: str, other: str) -> bool:
-    return bool(one) and worded(one).fullmatch(plain(other).rstrip(".!")) is not None
+def same(option: str, text: str) -> bool:
+    return bool(option) and worded(option).fullmatch(plain(text).rstrip(".!")) is not None

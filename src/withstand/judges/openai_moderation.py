@@ -41,9 +41,9 @@ class OpenAIModeration:
 
     def _verdict(self, answer: Completion) -> Verdict:
         try:
-            said = json.loads(answer.text)
-            flagged, scores = bool(said["flagged"]), {name: float(score) for name, score in said["scores"].items()}
-            names = {str(name) for name in said["categories"]}
+            result = json.loads(answer.text)
+            flagged, scores = bool(result["flagged"]), {name: float(score) for name, score in result["scores"].items()}
+            names = {str(name) for name in result["categories"]}
         except (AttributeError, KeyError, TypeError, ValueError):
             return Verdict("unscored", why=f"the model said {answer.text[:80]!r}")
         if lacking := [name for name in self.categories if name not in scores]:

@@ -13,8 +13,8 @@ def call_of(value: Json) -> ToolCall:
     """A tool call from an object with name and arguments, OpenAI's with both inside `function`, or from a bare name."""
     if not isinstance(value, Mapping):
         return ToolCall(shown(value))
-    told = _inner(value)
-    return ToolCall(shown(told.get("name")), shown(next((told[name] for name in ARGUMENTS if name in told), "")))
+    call = _inner(value)
+    return ToolCall(shown(call.get("name")), shown(next((call[name] for name in ARGUMENTS if name in call), "")))
 
 
 def joined(pieces: Sequence[Json]) -> list[Json]:
@@ -26,13 +26,13 @@ def joined(pieces: Sequence[Json]) -> list[Json]:
         if not isinstance(piece, Mapping) or not isinstance(piece.get("index"), int):
             calls.append(piece)
             continue
-        call, told = open_.get(piece["index"]), _inner(piece)
+        call, part = open_.get(piece["index"]), _inner(piece)
         if call is None or (piece.get("id") and call["id"] and piece["id"] != call["id"]):
             call = open_[piece["index"]] = {"id": "", "name": "", "arguments": ""}
             calls.append(call)
         call["id"] = call["id"] or piece.get("id") or ""
-        call["name"] += shown(told.get("name"))
-        call["arguments"] += shown(told.get("arguments"))
+        call["name"] += shown(part.get("name"))
+        call["arguments"] += shown(part.get("arguments"))
     return calls
 
 

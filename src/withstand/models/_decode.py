@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from withstand.core import Sampling
-from withstand.models._thinking import Said
+from withstand.models._thinking import Decision
 
 SLACK = 128
 """Columns of the slab beyond the longest row: how many steps pass between two copies of the window."""
@@ -84,11 +84,11 @@ class _Slab:
         """Copy a prefilled prompt into a row, right-aligned to the current column."""
         if not self.layers:
             self.layers = [_Layer(self) for _ in source.layers]
-        for mine, theirs in zip(self.layers, source.layers, strict=True):
-            if not mine.is_initialized:
-                mine.lazy_initialization(theirs.keys, theirs.values)
-            mine.keys[row, :, self.at - length : self.at] = theirs.keys[index, :, :length]
-            mine.values[row, :, self.at - length : self.at] = theirs.values[index, :, :length]
+        for layer, theirs in zip(self.layers, source.layers, strict=True):
+            if not layer.is_initialized:
+                layer.lazy_initialization(theirs.keys, theirs.values)
+            layer.keys[row, :, self.at - length : self.at] = theirs.keys[index, :, :length]
+            layer.values[row, :, self.at - length : self.at] = theirs.values[index, :, :length]
 
     def cache(self) -> Cache:
         return Cache(layers=self.layers)
@@ -121,7 +121,7 @@ class _Row:
     first: int = 0  # its first column in the slab
     last: int = 0  # the token to feed next
     answer: Answer = field(default_factory=Answer)
-    watch: Callable[[list[int]], Said] | None = None
+    watch: Callable[[list[int]], Decision] | None = None
     forced: list[int] = field(default_factory=list)  # tokens to put in before one is drawn again
 
     @property
@@ -137,7 +137,7 @@ class _Decoder:
         sampling: Sampling,
         ends: frozenset[int],
         rows: int,
-        watch: Callable[[int], Callable[[list[int]], Said]] | None,
+        watch: Callable[[int], Callable[[list[int]], Decision]] | None,
         penalty: float,
         most: int,
     ) -> None:
@@ -261,11 +261,11 @@ class _Decoder:
                 row.seen[token] = True
             if top is not None:
                 answer.logprobs.append(list(zip(top.indices[i].tolist(), top.values[i].tolist(), strict=True)))
-            said: Said = row.watch(answer.ids) if row.watch else ""
-            if isinstance(said, list):
-                row.forced = said
-            elif said or len(answer.ids) == self.most:
-                answer.finish = said or "length"
+            decision: Decision = row.watch(answer.ids) if row.watch else ""
+            if isinstance(decision, list):
+                row.forced = decision
+            elif decision or len(answer.ids) == self.most:
+                answer.finish = decision or "length"
                 self.done[row.index], slots[place] = answer, None
 
     def _draw(self, logits: Tensor, rows: Sequence[_Row]) -> list[int]:
@@ -308,7 +308,7 @@ def decode(
     sampling: Sampling,
     ends: frozenset[int],
     rows: int,
-    watch: Callable[[int], Callable[[list[int]], Said]] | None = None,
+    watch: Callable[[int], Callable[[list[int]], Decision]] | None = None,
     penalty: float = 1.0,
     most: int = 0,
 ) -> list[Answer]:

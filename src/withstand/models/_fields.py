@@ -14,21 +14,21 @@ def json_object(name: str, text: str) -> dict[str, Any]:
     """The JSON object that the field `name` holds; "" is an empty one. Raises `SpecError` for anything else."""
     hint = f"write an object, as {name}='{{\"top_k\": 1}}'"
     try:
-        found = json.loads(text or "{}")
+        value = json.loads(text or "{}")
     except json.JSONDecodeError as error:
         raise SpecError(f"{name} is not JSON: {error}", hint=hint) from error
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise SpecError(f"{name} is {text}, which is no JSON object", hint=hint)
-    return found
+    return value
 
 
 def keyless_object(name: str, text: str) -> dict[str, Any]:
     """`json_object` of a field that goes into the store: `SpecError` too where it looks as if it held a key."""
-    found = json_object(name, text)
-    for key in _names(found):
+    value = json_object(name, text)
+    for key in _names(value):
         if SECRET.search(key):
             raise SpecError(f"{name} holds {key}: it would be stored", hint="put the key into the environment")
-    return found
+    return value
 
 
 def _names(value: Json) -> Iterator[str]:

@@ -23,11 +23,11 @@ def steps(path: str) -> tuple[str | int | None, ...]:
     return tuple(read)
 
 
-def found(path: str, value: Json) -> list[Json]:
+def values_at(path: str, value: Json) -> list[Json]:
     """What stands at a path; nothing where it leads nowhere."""
     values = [value]
     for step in steps(path):
-        values = [inner for each in values for inner in _inside(each, step)]
+        values = [inner for outer in values for inner in _inside(outer, step)]
     return values
 
 
@@ -48,7 +48,7 @@ def shown(value: Json) -> str:
 
 def flat(values: Sequence[Json]) -> list[Json]:
     """The values, with a list's members instead of the list."""
-    return [inner for each in values if each for inner in (each if isinstance(each, list) else [each])]
+    return [inner for value in values if value for inner in (value if isinstance(value, list) else [value])]
 
 
 def where(values: Sequence[Json]) -> str:

@@ -38,9 +38,9 @@ def price(model: str, listed: bool) -> tuple[float, float] | None:
     """
     own = _own(os.environ.get(VARIABLE, ""))
     for name in (model, re.sub(r"-\d{4}-\d{2}-\d{2}$", "", model)):
-        for known in (own, LISTED if listed else {}):
-            if name in known:
-                return known[name]
+        for table in (own, LISTED if listed else {}):
+            if name in table:
+                return table[name]
     return None
 
 
@@ -50,12 +50,12 @@ def _own(path: str) -> dict[str, tuple[float, float]]:
         return {}
     hint = 'lines such as "llama-3.1-70b" = [0.6, 0.6]: US dollars per million tokens of prompt and answer'
     try:
-        said = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SpecError(f"{VARIABLE} is {path}, which cannot be read: {error}", hint=hint) from error
-    found = {}
-    for name, pair in said.items():
+    prices = {}
+    for name, pair in table.items():
         if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(p, int | float) and p >= 0 for p in pair)):
             raise SpecError(f"{VARIABLE}: {path} gives {name!r} the price {pair!r}", hint=hint)
-        found[name] = (float(pair[0]), float(pair[1]))
-    return found
+        prices[name] = (float(pair[0]), float(pair[1]))
+    return prices

@@ -40,19 +40,19 @@ def settings(folder: Path | None, quantize: Kind) -> str:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else {}
     except (OSError, ValueError):
         return ""  # what is wrong with the folder, loading says
-    said = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
-    return json.dumps(said, sort_keys=True) if said else ""
+    quantization = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
+    return json.dumps(quantization, sort_keys=True) if quantization else ""
 
 
 @lru_cache(maxsize=64)
-def quantized(said: str) -> Quantized:
+def quantized(written: str) -> Quantized:
     """What transformers makes of such settings on this machine.
 
     Raises `SpecError` with the line that installs what is missing, or what else is in the way.
     """
     from transformers.quantizers.auto import AutoHfQuantizer
 
-    settings: dict[str, Any] = json.loads(said)
+    settings: dict[str, Any] = json.loads(written)
     method = str(settings.get("quant_method") or "unknown")
     try:
         quantizer = AutoHfQuantizer.from_config(settings, pre_quantized=True)
@@ -61,11 +61,11 @@ def quantized(said: str) -> Quantized:
         return Quantized(method, whole or bool(quantizer.is_trainable), whole)
     except (ImportError, importlib.metadata.PackageNotFoundError) as error:
         text = " ".join(str(error).split())
-        told = re.search(r"pip install [^`'\"]+", text)
+        install = re.search(r"pip install [^`'\"]+", text)
         name = getattr(error, "name", None) or method
         raise SpecError(
             f"its weights are quantized by {method}, and here they cannot be loaded: {text}",
-            hint=told[0].strip() if told else f"pip install {name}, or use the unquantized weights",
+            hint=install[0].strip() if install else f"pip install {name}, or use the unquantized weights",
         ) from error
     except Exception as error:  # each quantizer raises its own: no GPU, an old one, an unknown method
         text = " ".join(str(error).split())[:300]

@@ -127,15 +127,15 @@ class Server:
             raise self._refused(error, hint) from None  # the SDK's error quotes the server, which may quote the key
 
     def _refused(self, error: "openai.APIStatusError", hint: str) -> Transient | AskError:
-        status, said = error.status_code, error.body
-        if isinstance(said, dict):
-            said = said.get("message") or said.get("detail") or said
-        said = " ".join(str(said or "").split())[:500]
+        status, message = error.status_code, error.body
+        if isinstance(message, dict):
+            message = message.get("message") or message.get("detail") or message
+        message = " ".join(str(message or "").split())[:500]
         if key := self._key():
-            said = said.replace(key, "[key]")
+            message = message.replace(key, "[key]")
         headers = error.response.headers
         if (status in (408, 409, 429) or status >= 500) and error.code != "insufficient_quota":
-            return Transient(f"HTTP {status}: {said}", seconds_asked(headers.get("retry-after")), status in BUSY)
+            return Transient(f"HTTP {status}: {message}", seconds_asked(headers.get("retry-after")), status in BUSY)
         match status:
             case 401:
                 hint = (
@@ -155,7 +155,7 @@ class Server:
                 hint = "the account has no credit left"
             case _ if status < 400:
                 hint = f"set base_url to where the server is: {headers.get('location')}"
-        return AskError(f"{self.model} at {self.place} refused, HTTP {status}: {said}", hint=hint)
+        return AskError(f"{self.model} at {self.place} refused, HTTP {status}: {message}", hint=hint)
 
     @property
     def _variable(self) -> str:

@@ -22,29 +22,29 @@ class Talks:
     """The conversations that were led with an application, by what was said; a session stands at its last state."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Talk | None] = {}
+        self._talks: dict[str, Talk | None] = {}
         self._lock = threading.Lock()
 
     def take(self, chat: Chat) -> Talk | None:
         """The session that has had exactly this chat; it is nobody else's from now on."""
         key = digest(to_json(chat))
         with self._lock:
-            talk = self._known.get(key)
+            talk = self._talks.get(key)
             if talk:
-                self._known[key] = None
+                self._talks[key] = None
             return talk
 
     def heard(self, chat: Chat) -> bool:
         """Whether the application has led this conversation, in whichever session."""
-        return digest(to_json(chat)) in self._known
+        return digest(to_json(chat)) in self._talks
 
     def keep(self, chat: Chat, talk: Talk | None = None) -> None:
         """The chat was heard; `talk` stands at its end."""
         key = digest(to_json(chat))
         with self._lock:
-            self._known[key] = talk or self._known.get(key)
-            if len(self._known) > REMEMBERED:
-                del self._known[next(iter(self._known))]
+            self._talks[key] = talk or self._talks.get(key)
+            if len(self._talks) > REMEMBERED:
+                del self._talks[next(iter(self._talks))]
 
 
 @cache

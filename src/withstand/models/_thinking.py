@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from withstand.core import Sampling
 
-Said: TypeAlias = list[int] | Literal["", "stop", "length"]
+Decision: TypeAlias = list[int] | Literal["", "stop", "length"]
 """What comes after a token: "" more, the end of the answer, or the ids of tokens to put in before the model goes on."""
 
 
@@ -37,8 +37,8 @@ class Tags:
     def close(self, rendered: str, template: str) -> str:
         """What closes the thinking after a rendered prompt; "" where it ends with a closed block, and for a model whose
         template knows no thinking (tags that were given are known)."""
-        known = self != Tags() or self.bare[1] in template
-        if not known or rendered.rstrip().endswith(self.bare[1]):
+        closes = self != Tags() or self.bare[1] in template
+        if not closes or rendered.rstrip().endswith(self.bare[1]):
             return ""
         return self.closing if self.opened(rendered) else self.opening + self.closing
 
@@ -94,7 +94,7 @@ class Watch:
         self.thought = False
         self.reach = max(map(len, (*sampling.stop, self.close))) + 8
 
-    def __call__(self, ids: list[int]) -> Said:
+    def __call__(self, ids: list[int]) -> Decision:
         if self.state == "new":
             head = self.read(ids).lstrip()
             if head.startswith(self.opening):

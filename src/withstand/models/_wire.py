@@ -74,10 +74,10 @@ def token(command: str, timeout: float, refused: str = "") -> str:
                 done = subprocess.run(shlex.split(command), capture_output=True, text=True, timeout=timeout, check=True)
             except (OSError, ValueError, subprocess.SubprocessError) as error:  # its output may hold the secret
                 raise AskError(f"token_command failed: {type(error).__name__}", hint=hint) from None
-            said = done.stdout.strip()
-            if not (said and said.isascii() and said.isprintable()):
+            printed = done.stdout.strip()
+            if not (printed and printed.isascii() and printed.isprintable()):
                 raise AskError("token_command printed no token", hint=hint)
-            _tokens[command] = said
+            _tokens[command] = printed
         return _tokens[command]
 
 

@@ -50,7 +50,7 @@ class Encoder:
 
     def check(self) -> None:
         folder = resolve(self.id, self.revision)
-        pooling = _said(folder / "1_Pooling" / "config.json")
+        pooling = _read_json(folder / "1_Pooling" / "config.json")
         if pooling and not pooling.get("pooling_mode_mean_tokens"):
             raise SpecError(f"{self.id} does not pool by the mean over its tokens", hint="use one that does, as minilm")
         self.identity()
@@ -82,7 +82,7 @@ class Encoder:
             mask = batch["attention_mask"][:, :, None]
             means = (states * mask).sum(1) / mask.sum(1)
             vectors[group] = torch.nn.functional.normalize(means, dim=1).cpu()
-        return vectors.numpy(), [len(each) if len(each) > window else 0 for each in ids]
+        return vectors.numpy(), [len(row) if len(row) > window else 0 for row in ids]
 
 
 _LOCK = threading.RLock()
@@ -110,10 +110,10 @@ def _loaded(name: str, revision: str, device: str) -> tuple[Any, Any, int]:
     watch(model)
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     limits = [model.config.max_position_embeddings, tokenizer.model_max_length]
-    return model, tokenizer, _said(folder / LENGTH).get("max_seq_length") or min(limits)
+    return model, tokenizer, _read_json(folder / LENGTH).get("max_seq_length") or min(limits)
 
 
-def _said(path: Path) -> dict[str, Json]:
+def _read_json(path: Path) -> dict[str, Json]:
     """What a settings file holds, nothing where there is none."""
-    found: dict[str, Json] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return found
+    settings: dict[str, Json] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return settings

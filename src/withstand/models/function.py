@@ -91,13 +91,13 @@ class Function:
                 f"{self.path} returned {'None' if answer is None else f'a {type(answer).__name__}'}, not a str",
                 hint='return the text, or {"text": ..., "tool_calls": [...]}',
             )
-        said = _completion(self.path, chat, {"text": answer} if isinstance(answer, str) else answer)
-        if len(said.text) > self.max_answer_chars:
+        completion = _completion(self.path, chat, {"text": answer} if isinstance(answer, str) else answer)
+        if len(completion.text) > self.max_answer_chars:
             raise AskError(
-                f"{self.path} returned {len(said.text):,} characters, above {self.max_answer_chars:,}",
+                f"{self.path} returned {len(completion.text):,} characters, above {self.max_answer_chars:,}",
                 hint="make it answer more briefly, or raise max_answer_chars",
             )
-        return said
+        return completion
 
     def _call(self, chat: Chat) -> object:
         function = _find(self.path)
@@ -126,18 +126,18 @@ PARTS: dict[str, tuple[type, ...]] = {
 
 def _completion(path: str, chat: Chat, answer: Mapping[str, Any]) -> Completion:
     """What a mapping says, or an `AskError` that names the part that is wrong."""
-    known = ", ".join(PARTS)
+    names = ", ".join(PARTS)
     given: dict[str, Any] = {name: value for name, value in answer.items() if value is not None}
     for name, value in given.items():
         if name not in PARTS:
-            raise AskError(f"{path} returned a part {name!r}, which is not known", hint=f"parts are {known}")
+            raise AskError(f"{path} returned a part {name!r}, which is not known", hint=f"parts are {names}")
         count = PARTS[name] == (int,)
         odd = count and isinstance(value, int) and (isinstance(value, bool) or value < 0)
         if not isinstance(value, PARTS[name]) or odd:
             wanted = "a whole number, 0 or more" if count else " or ".join(kind.__name__ for kind in PARTS[name])
             raise AskError(f"{path} returned {value!r:.100} as {name}", hint=f"it must be {wanted}")
     if not {"text", "tool_calls", "filtered"} & set(given):
-        raise AskError(f"{path} returned neither text nor tool_calls", hint=f'as {{"text": ...}}; parts are {known}')
+        raise AskError(f"{path} returned neither text nor tool_calls", hint=f'as {{"text": ...}}; parts are {names}')
     reasoning = given.get("reasoning", "")
     parts = [reasoning] if isinstance(reasoning, str) else reasoning
     if not all(isinstance(part, str) for part in parts):
@@ -175,10 +175,10 @@ def register(function: Callable[..., Any]) -> str:
         raise SpecError(f"{function!r} has no name to be found by", hint="wrap it in a function made with def")
     path = f"{function.__module__}:{name}"
     try:
-        found = _find(path)
+        registered = _find(path)
     except SpecError:
-        found = _live.setdefault(path, function)
-    if found is not function:
+        registered = _live.setdefault(path, function)
+    if registered is not function:
         raise SpecError(f"{path} is another function", hint="give this one a name of its own")
     return path
 
@@ -190,7 +190,7 @@ def _find(path: str) -> Callable[..., Any]:
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # the `withstand` command does not look there by itself
     try:
-        found = attrgetter(name)(importlib.import_module(module))
+        target = attrgetter(name)(importlib.import_module(module))
     except ModuleNotFoundError as error:
         hint = f"is {error.name} installed or on PYTHONPATH? Or run from the folder that holds it"
         raise SpecError(f"{path}: there is no module {error.name}", hint) from error
@@ -200,9 +200,9 @@ def _find(path: str) -> Callable[..., Any]:
         ) from error
     except Exception as error:
         raise SpecError(f"{path}: {module} fails on import: {type(error).__name__}: {error}", "mend it") from error
-    if not callable(found):
-        raise SpecError(f"{path} is a {type(found).__name__}", hint="name a function that takes a list of messages")
-    return found  # type: ignore[no-any-return]
+    if not callable(target):
+        raise SpecError(f"{path} is a {type(target).__name__}", hint="name a function that takes a list of messages")
+    return target  # type: ignore[no-any-return]
 
 
 def _fill(future: "Future[object]", function: Callable[..., Any], messages: list[dict[str, str]]) -> None:

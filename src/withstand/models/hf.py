@@ -145,8 +145,8 @@ class HF:
         return more | given
 
     def _quantized(self, folder: Path | None) -> Quantized | None:
-        said = settings(folder, self.quantize)
-        return quantized(said) if said else None
+        quantization = settings(folder, self.quantize)
+        return quantized(quantization) if quantization else None
 
     def _known_folder(self) -> Path | None:
         """The folder if it is on this machine: what a model gives is asked before it may be fetched."""
@@ -156,8 +156,8 @@ class HF:
             from huggingface_hub import try_to_load_from_cache
         except ImportError:
             return None
-        found = try_to_load_from_cache(self.id, "config.json", revision=self.revision or None)
-        return Path(found).parent if isinstance(found, str) else None
+        cached = try_to_load_from_cache(self.id, "config.json", revision=self.revision or None)
+        return Path(cached).parent if isinstance(cached, str) else None
 
     def footprint(self) -> Json:
         """What it takes of its device in GiB, before it is loaded, by the headers of its weights."""
@@ -228,8 +228,10 @@ class HF:
         completions = []
         for place, (chat, answer) in enumerate(zip(chats, answers, strict=True)):
             read = self.read(chat, answer.ids, sampling.stop, prompts[place])
-            said = answer.logprobs[answer_start(answer.ids, loaded.read, self._tags) :] if read.text else ()
-            tops = tuple(tuple((tokenizer.decode([token]), value) for token, value in position) for position in said)
+            logprobs = answer.logprobs[answer_start(answer.ids, loaded.read, self._tags) :] if read.text else ()
+            tops = tuple(
+                tuple((tokenizer.decode([token]), value) for token, value in position) for position in logprobs
+            )
             completions.append(
                 replace(read, finish=answer.finish, logprobs=tops, prompt_tokens=len(ids[place]))
             )  # fmt: skip
@@ -241,8 +243,8 @@ class HF:
         text = read(ids)
         reasoning, text = split_thinking(text, tags, tags.opened(rendered))
         thought = answer_start(ids, read, tags) or (len(ids) if reasoning else 0)
-        for each in stop:
-            text = text.partition(each)[0]
+        for marker in stop:
+            text = text.partition(marker)[0]
         return Completion(
             chat, text, reasoning=reasoning, answer_tokens=len(ids) - thought, reasoning_tokens=thought
         )  # fmt: skip
@@ -375,8 +377,8 @@ def _load(spec: HF) -> _Loaded:
             model = PeftModel.from_pretrained(model, str(resolve(spec.adapter, ""))).merge_and_unload()
     if not more.get("device_map"):
         model.to(spec._device())
-    said = model.generation_config.eos_token_id
-    ends = {said} if isinstance(said, int) else set(said or ())
+    eos = model.generation_config.eos_token_id
+    ends = {eos} if isinstance(eos, int) else set(eos or ())
     ends |= {tokenizer.eos_token_id} - {None}
     window = getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 0
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | {*tokenizer.all_special_ids}

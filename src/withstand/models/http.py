@@ -223,7 +223,7 @@ class Http:
         talk = Talk(None if self.session else secrets.token_hex(16), {})
         if self.start:
             parts = {**self._secrets(), "{session}": talk.id}
-            _, values = self._said(self._sent("POST", urljoin(self.url, self.start), "{}", parts, talk), parts)
+            _, values = self._outcome(self._sent("POST", urljoin(self.url, self.start), "{}", parts, talk), parts)
             self._learn(talk, values or [])
             if self.session and talk.id is None:
                 raise AskError(
@@ -233,20 +233,20 @@ class Http:
 
     def _learn(self, talk: Talk | None, values: Sequence[Json]) -> None:
         if talk and self.session:
-            for value in [each for whole in values for each in _paths.found(self.session, whole)][:1]:
+            for value in [item for whole in values for item in _paths.values_at(self.session, whole)][:1]:
                 talk.id = value
 
     def _asked(self, chat: Chat, sampling: Sampling, seed: int, talk: Talk | None = None) -> Completion:
         parts = {**self._parts(chat, sampling, seed), **self._secrets(), "{session}": talk.id if talk else None}
-        outcome, values = self._said(self._sent(self.method, self.url, self.body, parts, talk), parts)
+        outcome, values = self._outcome(self._sent(self.method, self.url, self.body, parts, talk), parts)
         self._learn(talk, values)
         if outcome == "filtered":
             return Completion(chat, "", "filtered", cost=self.price_ask)
         return self._completion(chat, values)
 
     def _parts(self, chat: Chat, sampling: Sampling, seed: int) -> dict[str, Json]:
-        told = [turn for turn in chat if turn.role != "system" or "{system}" not in self._asks]
-        turns = [_wire.filled(json.loads(self.message), {"{role}": turn.role, "{text}": turn.text}) for turn in told]
+        sent = [turn for turn in chat if turn.role != "system" or "{system}" not in self._asks]
+        turns = [_wire.filled(json.loads(self.message), {"{role}": turn.role, "{text}": turn.text}) for turn in sent]
         return {
             "{prompt}": chat[-1].text,
             "{messages}": turns,
@@ -280,17 +280,17 @@ class Http:
         kinds = {name.lower(): value for name, value in headers.items()}
         if body:
             try:
-                told, kind = json.dumps(_wire.filled(json.loads(body), parts)), "application/json"
+                content, kind = json.dumps(_wire.filled(json.loads(body), parts)), "application/json"
             except ValueError:
                 form = "urlencoded" in kinds.get("content-type", "")
-                told, kind = _wire.filled(body, parts, quote_plus if form else str), "text/plain; charset=utf-8"
+                content, kind = _wire.filled(body, parts, quote_plus if form else str), "text/plain; charset=utf-8"
             headers |= {} if "content-type" in kinds else {"Content-Type": kind}
         if talk and talk.cookies:
             own = [value for name, value in kinds.items() if name == "cookie"]
             headers = {name: value for name, value in headers.items() if name.lower() != "cookie"}
             headers["Cookie"] = "; ".join([*own, *(f"{name}={value}" for name, value in talk.cookies.items())])
         try:
-            data = told.encode() if body else b""
+            data = content.encode() if body else b""
             url = _wire.filled(url, parts, lambda part: quote(part, safe=""))
         except UnicodeEncodeError as error:
             raise AskError(f"the chat cannot be sent: {error}", hint="it holds half a surrogate pair") from error
@@ -301,20 +301,20 @@ class Http:
 
     # --- what comes back -----------------------------------------------------------------------------------------
 
-    def _said(self, reply: _wire.Reply, parts: Mapping[str, Json]) -> tuple[str, list[Json]]:
+    def _outcome(self, reply: _wire.Reply, parts: Mapping[str, Json]) -> tuple[str, list[Json]]:
         """ "answer" with the answer's JSON, or "filtered"."""
-        said = reply.text
+        text = reply.text
         for gap, value in parts.items():
             if self._is_secret(gap) and len(value) >= LEAST:
-                said = said.replace(value, f"[{gap.strip('${}')}]")
+                text = text.replace(value, f"[{gap.strip('${}')}]")
         kind = reply.headers.get("content-type", "").lower()
-        values, wrong = self._values(said, kind)
+        values, wrong = self._values(text, kind)
         if any(self._holds(condition, values) for condition in self.filtered):
             return "filtered", values
         status = reply.status
         usual = "answer" if 200 <= status < 300 else "retry" if status in (408, 409, 429) or status > 499 else "error"
         outcome = dict(line.split("=") for line in self.statuses).get(str(status), usual)
-        short = " ".join(said.split())[:500]
+        short = " ".join(text.split())[:500]
         if status == 401 and self.token_command and outcome == "error":
             _wire.token(self.token_command, self.timeout, refused=parts["{token}"])
             outcome = "retry"
@@ -331,12 +331,12 @@ class Http:
         named = [gap, *(line.partition(":")[0] for line in lines)]
         return gap == "{token}" or (gap[0] == "$" and any(map(_wire.SECRET.search, named)))
 
-    def _values(self, said: str, kind: str) -> tuple[list[Json], str]:
+    def _values(self, text: str, kind: str) -> tuple[list[Json], str]:
         """The JSON of an answer, of each event if it has some, and what is wrong with it."""
-        pieces = [said]
+        pieces = [text]
         if "text/event-stream" in kind:
-            told = [data for name, data in _wire.events(said) if not self.events or name in self.events]
-            pieces = [data for data in told if data != "[DONE]"]
+            events = [data for name, data in _wire.events(text) if not self.events or name in self.events]
+            pieces = [data for data in events if data != "[DONE]"]
         if not "".join(pieces).strip():
             return [], "the answer is empty"
         if self.text.strip() == "$" and "json" not in kind:
@@ -348,27 +348,27 @@ class Http:
 
     def _holds(self, condition: str, values: Sequence[Json]) -> bool:
         path, equals, wanted = condition.partition("=")
-        there = [each for value in values for each in _paths.found(path, value)]
-        return any(_paths.shown(each) == wanted if equals else bool(each) for each in there)
+        there = [item for value in values for item in _paths.values_at(path, value)]
+        return any(_paths.shown(item) == wanted if equals else bool(item) for item in there)
 
     def _completion(self, chat: Chat, values: Sequence[Json]) -> Completion:
         def all_(path: str) -> list[Json]:
-            return [each for value in values for each in _paths.found(path, value)] if path else []
+            return [item for value in values for item in _paths.values_at(path, value)] if path else []
 
         texts, calls = all_(self.text), _paths.flat(all_(self.tool_calls))
-        if (not texts and not calls) or any(isinstance(each, (dict, list)) for each in texts):
+        if (not texts and not calls) or any(isinstance(text, (dict, list)) for text in texts):
             raise AskError(
                 f"{self.place} gave no text at {self.text!r}{_paths.where(values)}",
                 hint="set text to the path of the answer",
             )
-        text = "".join(_paths.shown(each) for each in texts)
+        text = "".join(_paths.shown(value) for value in texts)
         if len(text) > self.max_answer_chars:
             raise AskError(
                 f"{self.place} answered with {len(text):,} characters, above {self.max_answer_chars:,}",
                 hint="make it answer more briefly, or raise max_answer_chars",
             )
         counts = [
-            next((each for each in reversed(all_(path)) if isinstance(each, int)), 0)
+            next((value for value in reversed(all_(path)) if isinstance(value, int)), 0)
             for path in (self.prompt_tokens, self.answer_tokens)
         ]
         return Completion(

@@ -157,7 +157,7 @@ class Inspect:
             if message.role != "tool":
                 sent.append(kinds[message.role](content=message.text))
                 continue
-            caller = next((one for one in reversed(sent) if one.role != "tool"), None)
+            caller = next((message for message in reversed(sent) if message.role != "tool"), None)
             if caller is None or caller.role != "assistant":
                 caller = api.ChatMessageAssistant(content="")
                 sent.append(caller)
@@ -331,19 +331,19 @@ def _proxied(scheme: str, host: str) -> bool:
 def _status(error: BaseException) -> int:
     """The HTTP status that an error of any SDK carries; 0 for none."""
     within = getattr(error, "response", None)
-    told = [getattr(error, "status_code", None), getattr(error, "code", None), getattr(within, "status_code", None)]
-    return next((one for one in told if isinstance(one, int)), 0)
+    codes = [getattr(error, "status_code", None), getattr(error, "code", None), getattr(within, "status_code", None)]
+    return next((code for code in codes if isinstance(code, int)), 0)
 
 
 def _line(error: object) -> str:
     """A message as one line without rich's markup, at most 500 characters."""
-    said = str(getattr(error, "message", None) or error)
-    return " ".join(re.sub(r"\[/?[a-z ]+\]", "", said).split())[:500]
+    text = str(getattr(error, "message", None) or error)
+    return " ".join(re.sub(r"\[/?[a-z ]+\]", "", text).split())[:500]
 
 
 def _hidden(text: str) -> str:
     """Without the values of variables that hold keys."""
     secrets = {value.strip() for name, value in os.environ.items() if VARIABLE.search(name.upper())}
-    for secret in sorted((one for one in secrets if len(one) >= 8), key=len, reverse=True):
+    for secret in sorted((value for value in secrets if len(value) >= 8), key=len, reverse=True):
         text = text.replace(secret, "[key]")
     return text

@@ -64,7 +64,7 @@ def _read(answer: Json) -> str:
         flagged = [name for name, flag in result["categories"].items() if flag]
         if not all(math.isfinite(score) for score in scores.values()):
             raise ValueError("a score that is no number")
-        said = {"flagged": bool(result["flagged"]), "categories": sorted(flagged), "scores": scores}
-        return dumps({**said, "model": str(answer.get("model", ""))})
+        summary = {"flagged": bool(result["flagged"]), "categories": sorted(flagged), "scores": scores}
+        return dumps({**summary, "model": str(answer.get("model", ""))})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Transient(f"the answer has another shape ({error!r}): {str(answer)[:200]}") from error

@@ -90,7 +90,9 @@ class OpenAI(Server):
     def _answer(self, chat: Chat, sampling: Sampling, seed: int) -> Completion:
         request = self._request(chat, sampling, seed)
         hint = "if it names a parameter: max_tokens_field, send_seed and extra change what is sent"
-        return self.asked("/chat/completions", request, lambda said: self._read(chat, sampling, said), hint, FILTERED)
+        return self.asked(
+            "/chat/completions", request, lambda answer: self._read(chat, sampling, answer), hint, FILTERED
+        )
 
     def _request(self, chat: Chat, sampling: Sampling, seed: int) -> dict[str, Json]:
         if any(message.images for message in chat):

@@ -111,7 +111,7 @@ class VLLM:
 
     def _engine(self, folder: str, adapter: str) -> dict[str, Any]:
         """The arguments of vLLM's LLM, but for `extra`."""
-        found: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "model": folder,
             "dtype": self.dtype,
             "seed": 0,
@@ -120,12 +120,12 @@ class VLLM:
             "trust_remote_code": self.trust_remote_code,
         }
         if self.quantization:
-            found["quantization"] = self.quantization
+            arguments["quantization"] = self.quantization
         if self.max_model_len:
-            found["max_model_len"] = self.max_model_len
+            arguments["max_model_len"] = self.max_model_len
         if adapter:
-            found |= {"enable_lora": True, "max_lora_rank": _rank(adapter)}
-        return found
+            arguments |= {"enable_lora": True, "max_lora_rank": _rank(adapter)}
+        return arguments
 
     def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
         answers: list[Completion | None] = [None] * len(chats)
@@ -272,7 +272,7 @@ def _drawn(sampling: Sampling, seed: int) -> dict[str, Any]:
 
 def _best_first(place: Any, most: int) -> tuple[tuple[str, float], ...]:
     """The top tokens of a position; vLLM adds the one that was drawn where it is not among them."""
-    pairs = [(one.decoded_token or "", float(one.logprob)) for one in place.values()]
+    pairs = [(entry.decoded_token or "", float(entry.logprob)) for entry in place.values()]
     return tuple(sorted(pairs, key=lambda pair: -pair[1])[:most])
 
 
@@ -283,10 +283,10 @@ def _rank(adapter: str) -> int:
         rank = int(json.loads(path.read_text(encoding="utf-8"))["r"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SpecError(f"{path} names no rank: {error}", hint="is it a LoRA adapter of peft?") from error
-    found = next((one for one in RANKS if one >= rank), None)
-    if found is None:
+    allowed = next((size for size in RANKS if size >= rank), None)
+    if allowed is None:
         raise SpecError(f"{path}: its rank {rank} is above vLLM's {RANKS[-1]}", hint="merge it, or use hf")
-    return found
+    return allowed
 
 
 def _line(error: BaseException) -> str:

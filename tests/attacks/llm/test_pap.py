@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from withstand.attacks.llm.pap import PAP, TOP, known, question, rewritten
+from withstand.attacks.llm.pap import PAP, TOP, all_techniques, question, rewritten
 from withstand.core import AskError, Behavior, Completion, RejectedDrafts, Sampling, SpecError, Target, user
 from withstand.models.scripted import Scripted
 from withstand.registry import find
@@ -36,13 +36,13 @@ def texts(played: Any) -> list[str]:
 
 
 def test_forty_techniques_the_papers_top_five_first() -> None:
-    assert len(known()) == 40
-    assert tuple(known())[:5] == TOP == attack().techniques
-    for name, technique in known().items():
+    assert len(all_techniques()) == 40
+    assert tuple(all_techniques())[:5] == TOP == attack().techniques
+    for name, technique in all_techniques().items():
         assert name == name.lower()
         assert set(technique) == {"name", "definition", "plain", "persuasive"}
         assert all(technique.values())
-    assert len({technique["persuasive"] for technique in known().values()}) == 40
+    assert len({technique["persuasive"] for technique in all_techniques().values()}) == 40
 
 
 def test_one_rewrite_a_technique_in_one_ask(play: Any) -> None:
@@ -53,8 +53,8 @@ def test_one_rewrite_a_technique_in_one_ask(play: Any) -> None:
     assert asked.sampling == Sampling(512, 1.0)
     for name, (message,) in zip(TOP, asked.chats, strict=True):
         assert BREAD.text in message.text
-        assert all(part in message.text for part in known()[name].values())
-        assert not any(known()[other]["persuasive"] in message.text for other in TOP if other != name)
+        assert all(part in message.text for part in all_techniques()[name].values())
+        assert not any(all_techniques()[other]["persuasive"] in message.text for other in TOP if other != name)
 
 
 def test_all_are_forty(play: Any) -> None:

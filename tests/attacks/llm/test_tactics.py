@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from withstand.attacks.llm.tactics import Tactics, known
+from withstand.attacks.llm.tactics import Tactics, all_tactics
 from withstand.core import AskError, Behavior, Message, RejectedDrafts, Sampling, SpecError, Target
 from withstand.models.scripted import Scripted
 
@@ -15,12 +15,14 @@ REFUSAL = "I'm sorry, but I can't help with that."
 
 
 def named(text: str) -> list[str]:
-    return [name for name, definition in known() if f"- {name}: {definition}" in text]
+    return [name for name, definition in all_tactics() if f"- {name}: {definition}" in text]
 
 
 def test_the_tactics_are_about_twenty_and_told_apart() -> None:
-    assert 20 <= len(known()) == len({name for name, _ in known()}) == len({text for _, text in known()})
-    assert f"({len(known())})" in (Tactics.__doc__ or "")
+    assert (
+        20 <= len(all_tactics()) == len({name for name, _ in all_tactics()}) == len({text for _, text in all_tactics()})
+    )
+    assert f"({len(all_tactics())})" in (Tactics.__doc__ or "")
 
 
 def test_one_ask_for_all_cases_each_with_its_own_tactics(play: Any) -> None:

@@ -40,10 +40,10 @@ def draw_candidates(
     draw = np.random.default_rng(rng(*seed).getrandbits(64))
     length, choices = tokens.shape
     place = int(draw.integers(length))  # of all swaps, where `positions` is "one"
-    found: dict[tuple[int, ...], None] = {}
+    candidates: dict[tuple[int, ...], None] = {}
     tried = {tuple(slot)}
     for _ in range(ROUNDS):
-        lacking = width - len(found)
+        lacking = width - len(candidates)
         if not lacking:
             break
         if positions == "one":
@@ -64,5 +64,5 @@ def draw_candidates(
                 new.append(key)
         for prompt in prompts:
             new = [key for key, well in zip(new, survives(tokenizer, prompt, new), strict=True) if well]
-        found |= dict.fromkeys(new)
-    return [list(key) for key in found]
+        candidates |= dict.fromkeys(new)
+    return [list(key) for key in candidates]

@@ -128,7 +128,7 @@ def scored(attack: Any, pack: Sequence[Search]) -> list[Tensor]:
         for losses in cheap.losses(work, attack.loss, attack.screen_tokens or None)
     ]
     few = [(prompt, slot, [all_[i] for i in chosen]) for (prompt, slot, all_), chosen in zip(work, ranked, strict=True)]
-    found = [torch.full((len(search.candidates),), math.inf) for search in pack]
-    for losses, chosen, exact in zip(found, ranked, pack[0].engine.losses(few, attack.loss), strict=True):
+    losses_of = [torch.full((len(search.candidates),), math.inf) for search in pack]
+    for losses, chosen, exact in zip(losses_of, ranked, pack[0].engine.losses(few, attack.loss), strict=True):
         losses[chosen] = exact
-    return found
+    return losses_of

@@ -89,10 +89,10 @@ class EmbeddingAttack:
 
         def embedded(ids: Sequence[int]) -> Tensor:
             with torch.no_grad():
-                made: Tensor = engine.model.get_input_embeddings()(
+                vectors: Tensor = engine.model.get_input_embeddings()(
                     torch.tensor(ids, dtype=torch.long, device=engine.device)
                 )
-            return made
+            return vectors
 
         # where a mark is not one token, the first so many tokens of the marks
         free = embedded(marks[: self.length]).float()
@@ -109,9 +109,9 @@ class EmbeddingAttack:
             free = free - self.lr * gradient.sign()
         head, tail = embedded(prompt.head), embedded(prompt.tail)
         ids, ended = greedy(loaded, torch.cat([head, best.to(head.dtype), tail]), part["max_tokens"])
-        said = model.read((), ids, part["stop"], prompt.after)
+        answer = model.read((), ids, part["stop"], prompt.after)
         names = ("text", "reasoning", "reasoning_tokens", "answer_tokens")
-        completion: dict[str, Json] = {name: getattr(said, name) for name in names}
+        completion: dict[str, Json] = {name: getattr(answer, name) for name in names}
         completion |= {"finish": "stop" if ended else "length", "prompt_tokens": size}
         return {"first": first, "loss": lowest, "completion": completion}
 

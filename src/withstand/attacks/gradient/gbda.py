@@ -129,5 +129,5 @@ def unlikely(free: Free, soft: Tensor, embeds: Tensor) -> Tensor:
     inputs = torch.cat([head.expand(len(embeds), -1, -1), embeds.to(head.dtype)], 1)
     logits = model(inputs_embeds=inputs, use_cache=False, logits_to_keep=length + 1).logits[:, :-1]
     likely: Tensor = logits.float().log_softmax(-1)[..., free.ids]
-    each: Tensor = (soft[:, -logits.shape[1] :] * likely).sum(-1)  # with an empty head nothing predicts the first
-    return -each.mean(-1)
+    expected: Tensor = (soft[:, -logits.shape[1] :] * likely).sum(-1)  # with an empty head nothing predicts the first
+    return -expected.mean(-1)

@@ -102,22 +102,22 @@ class GCGMulti:
 
     def _advance(self, model: WhiteBox, part: Any) -> Json:
         models: Any = self.surrogates or (model,)
-        engines = [engine_of(each, self.dtype) for each in models]
+        engines = [engine_of(member, self.dtype) for member in models]
         tokenizer = models[0].load(self.dtype).tokenizer
-        if any(each.load(self.dtype).tokenizer.get_vocab() != tokenizer.get_vocab() for each in models[1:]):
+        if any(member.load(self.dtype).tokenizer.get_vocab() != tokenizer.get_vocab() for member in models[1:]):
             raise SpecError("the surrogates' tokenizers differ", hint="GCG-Transfer needs models of one tokenizer")
         behaviors = [from_json(Behavior, behavior) for behavior in part["behaviors"]]
-        made = [[make_prompt(each, behavior, self.init) for behavior in behaviors] for each in models]
-        prompts = [[prompt for prompt, _ in row] for row in made]
-        state = dict(part["state"] or {
-            "step": 0, "slot": list(made[0][0][1]), "active": 1, "added": 0, "best": list(made[0][0][1]), "loss": HIGH,
-        })  # fmt: skip
+        starts = [[make_prompt(member, behavior, self.init) for behavior in behaviors] for member in models]
+        prompts = [[prompt for prompt, _ in row] for row in starts]
+        first = list(starts[0][0][1])
+        new = {"step": 0, "slot": first, "active": 1, "added": 0, "best": first, "loss": HIGH}
+        state = dict(part["state"] or new)
         size = min(engine.model.get_input_embeddings().weight.shape[0] for engine in engines)
         free = allowed(tokenizer, size, self.ascii_only)
         for _ in range(min(self.every, self.steps - state["step"])):
             active, slot = [row[: state["active"]] for row in prompts], state["slot"]
-            each = list(zip(engines, active, strict=True))
-            total: Any = sum(_direction(engine, row, slot, size) for engine, row in each)
+            pairs = list(zip(engines, active, strict=True))
+            total: Any = sum(_direction(engine, row, slot, size) for engine, row in pairs)
             tokens, seed = top_tokens(total, free, self.topk), (self.seed, "step", state["step"])
             all_active = [prompt for row in active for prompt in row]
             candidates = draw_candidates(tokenizer, all_active, slot, tokens, self.width, 1, self.positions, seed)
@@ -125,7 +125,7 @@ class GCGMulti:
             if not candidates:
                 continue
             losses = torch.stack(
-                [torch.stack(engine.losses([(prompt, slot, candidates) for prompt in row])) for engine, row in each]
+                [torch.stack(engine.losses([(prompt, slot, candidates) for prompt in row])) for engine, row in pairs]
             ).mean(0)  # Float["behaviors candidates"], the mean over models
             place = int(losses.mean(0).argmin())
             state["slot"], loss = candidates[place], finite(float(losses[:, place].mean()))

@@ -109,12 +109,12 @@ class PEZ:
         """
         near = nearest(vectors.flatten(0, 1), free.table).view(self.n, self.length)
         slots = free.ids[near].tolist()
-        found = free.engine.gradients([(free.prompt, slot) for slot in slots])
+        pairs = free.engine.gradients([(free.prompt, slot) for slot in slots])
         kept = list(best) or [free.scored(slot) for slot in slots]
-        for i, (slot, (_, loss)) in enumerate(zip(slots, found, strict=True)):
+        for i, (slot, (_, loss)) in enumerate(zip(slots, pairs, strict=True)):
             if finite(loss) < kept[i][0]:
                 kept[i] = min(kept[i], free.scored(slot))
-        return torch.stack([gradient for gradient, _ in found]), kept
+        return torch.stack([gradient for gradient, _ in pairs]), kept
 
     def unpacked(self, text: str, like: Tensor) -> Tensor:
         flat = torch.from_numpy(np.frombuffer(base64.b64decode(text), dtype=np.float32).copy())

@@ -132,10 +132,10 @@ class _Relaxed:
         with torch.no_grad():
             self.x.copy_(to_entropy(to_simplex(self.x), attack.strength(step, gap)))
         tokens = self.x.argmax(-1)
-        found = self.free.scored(self.free.ids[tokens].tolist())
-        self.discrete = found[0]
-        if found[0] < self.best[0]:
-            self.best, self.tokens, self.since = found, tokens, step
+        projected = self.free.scored(self.free.ids[tokens].tolist())
+        self.discrete = projected[0]
+        if projected[0] < self.best[0]:
+            self.best, self.tokens, self.since = projected, tokens, step
         elif attack.patience and step - self.since >= attack.patience:
             self.since = step
             self.restart(torch.nn.functional.one_hot(self.tokens, self.x.shape[1]).float())

@@ -82,8 +82,10 @@ class UAT:
             trigger.gradient = engine.by_token(gradient)
             trigger.loss = min(trigger.loss, loss)
         swaps = [self.swaps(tokenizer, trigger) for trigger in pack]
-        found = engine.losses([(t.prompt, t.slot, slots) for t, slots in zip(pack, swaps, strict=True)]) if pack else []
-        for trigger, slots, losses in zip(pack, swaps, found, strict=True):
+        scored = (
+            engine.losses([(t.prompt, t.slot, slots) for t, slots in zip(pack, swaps, strict=True)]) if pack else []
+        )
+        for trigger, slots, losses in zip(pack, swaps, scored, strict=True):
             trigger.visited, trigger.failures = trigger.visited + 1, trigger.failures + 1
             if slots and float(losses.min()) < trigger.loss:
                 trigger.loss, trigger.slot = float(losses.min()), slots[int(losses.argmin())]

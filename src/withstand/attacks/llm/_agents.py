@@ -31,18 +31,18 @@ def before(behavior: Behavior) -> Attempt:
 def written(attacker: Model, requests: Sequence[str], sampling: Sampling, tries: int) -> Flow[list[str | None]]:
     """The attacker's prompt for each request, None where it refuses or breaks the format."""
 
-    def prompt_in(said: str) -> str | None:
-        found = read_object(said, "prompt")
-        return found["prompt"] if found else None
+    def prompt_in(text: str) -> str | None:
+        fields = read_object(text, "prompt")
+        return fields["prompt"] if fields else None
 
-    found = yield from drafts(attacker, [user(text) for text in requests], prompt_in, sampling, tries)
-    return [draft.value if draft else None for draft in found]
+    answers = yield from drafts(attacker, [user(text) for text in requests], prompt_in, sampling, tries)
+    return [draft.value if draft else None for draft in answers]
 
 
 def request(behavior: Behavior, works: bool = False, strategies: Sequence[Strategy] = ()) -> str:
     """What the attacker is asked: to use the strategies if they work, else to find something else."""
-    told = "\n\n".join(f"{s.strategy}: {s.definition}\nExample: {s.example}" for s in strategies)
-    part = filled(parts_of(PROMPTS)["use" if works else "avoid"], list=told) + "\n\n" if strategies else ""
+    listed = "\n\n".join(f"{s.strategy}: {s.definition}\nExample: {s.example}" for s in strategies)
+    part = filled(parts_of(PROMPTS)["use" if works else "avoid"], list=listed) + "\n\n" if strategies else ""
     text, context = behavior.text, shown_context(behavior)
     return filled(parts_of(PROMPTS)["attack"], behavior=text, context=context, strategies=part)
 
@@ -58,14 +58,14 @@ def tested(
     chats = [user(behavior.prompt(prompt)) for behavior, prompt in going]
     answers = (yield from ask(target, chats)) if chats else []
     tried: list[Attempt] = []
-    for behavior, group in groupby(zip(going, chats, answers, strict=True), key=lambda each: each[0][0]):
-        mine = list(group)
-        verdicts = yield from graded(judge, behavior, [answer for *_, answer in mine])
-        for ((_, prompt), chat, answer), verdict in zip(mine, verdicts, strict=True):
+    for behavior, group in groupby(zip(going, chats, answers, strict=True), key=lambda entry: entry[0][0]):
+        entries = list(group)
+        verdicts = yield from graded(judge, behavior, [answer for *_, answer in entries])
+        for ((_, prompt), chat, answer), verdict in zip(entries, verdicts, strict=True):
             tried.append(Attempt(prompt, answer.text, score_of(verdict), verdict.outcome == "success"))
             yield TestCase(behavior.id, chat, score=tried[-1].score)
-    found = iter(tried)
-    return [None if prompt is None else next(found) for prompt in sent]
+    results = iter(tried)
+    return [None if prompt is None else next(results) for prompt in sent]
 
 
 def learned(
@@ -76,19 +76,19 @@ def learned(
     max_tokens: int,
 ) -> Flow[list[Strategy]]:
     """What the summarizer says made the second attempt better; nothing where it refuses or breaks the format."""
-    known: dict[str, str] = {}
+    definitions: dict[str, str] = {}
     for entry in library:
-        known.setdefault(entry.strategy, entry.definition)
-    told = "\n".join(f"- {name}: {definition}" for name, definition in known.items()) or "none"
+        definitions.setdefault(entry.strategy, entry.definition)
+    listed = "\n".join(f"- {name}: {definition}" for name, definition in definitions.items()) or "none"
     chats: list[Chat] = []
     for behavior, old, new in rises:
-        parts = {"behavior": behavior.text, "first": old.prompt, "second": new.prompt, "known": told}
+        parts = {"behavior": behavior.text, "first": old.prompt, "second": new.prompt, "known": listed}
         chats.append(user(filled(parts_of(PROMPTS)["summarize"], **parts)))
     if not chats:
         return []
     sampling = Sampling(max_tokens=max_tokens, temperature=0.6, top_p=0.9)  # those of the authors' code
     named = yield from drafts(
-        summarizer, chats, lambda said: read_object(said, "strategy", "definition"), sampling, tries
+        summarizer, chats, lambda text: read_object(text, "strategy", "definition"), sampling, tries
     )
     return [
         Strategy(**draft.value, example=new.prompt, rise=new.score - old.score, answer=old.answer)

@@ -67,12 +67,12 @@ def around(flow: Flow[None], wrap: Wrap, unwrap: Unwrap | None = None, draw_from
         answers: list[Completion] = (yield replace(item, chats=going)) if going else []
         texts = (yield from unwrap([answer.text for answer in answers])) if unwrap else [a.text for a in answers]
         came = iter([replace(answer, text=text) for answer, text in zip(answers, texts, strict=True)])
-        found = [
+        answers = [
             Completion(chat, "") if out is None else replace(next(came), chat=chat)
             for chat, out in zip(item.chats, outer, strict=True)
         ]
-        heard.update(zip(item.chats, found, strict=True))
-        return found
+        heard.update(zip(item.chats, answers, strict=True))
+        return answers
 
     def handle(item: Any) -> Flow[Any]:
         nonlocal cases
@@ -85,8 +85,8 @@ def around(flow: Flow[None], wrap: Wrap, unwrap: Unwrap | None = None, draw_from
             return None
         completion = item.completion
         if completion is None and draw_from is not None:
-            known = heard.get(item.chat) if item.score is not None else None
-            completion = known or (yield from asked(Ask(draw_from, (item.chat,), draw_from.sampling)))[0]
+            answer = heard.get(item.chat) if item.score is not None else None
+            completion = answer or (yield from asked(Ask(draw_from, (item.chat,), draw_from.sampling)))[0]
         cases += 1
         return (yield replace(item, chat=chat, completion=completion and replace(completion, chat=chat)))
 

@@ -12,9 +12,9 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class Draft(Generic[V]):
-    """An attacker's answer that could be read: `said` whole, its opening included, and what `parse` made of it."""
+    """An attacker's answer that could be read: `text` whole, its opening included, and what `parse` made of it."""
 
-    said: str
+    text: str
     value: V
 
 
@@ -33,27 +33,27 @@ def drafts(
     opening: first words of the answer, put into the attacker's mouth where it gives "prefill"; `parse` sees them too.
     """
     seeded = bool(opening) and "prefill" in attacker.gives
-    found: list[Draft[V] | None] = [None] * len(chats)
+    kept: list[Draft[V] | None] = [None] * len(chats)
     left = list(range(len(chats)))
     for _ in range(tries if chats else 0):
         asked = [(*chats[i], Message("assistant", opening)) if seeded else chats[i] for i in left]
         answers = yield from ask(attacker, asked, sampling)
         refused = malformed = 0
         for i, answer in zip(left, answers, strict=True):
-            said = (opening if seeded else "") + answer.text
-            value = parse(said)
-            texts = value.values() if isinstance(value, dict) else [value if isinstance(value, str) else said]
+            text = (opening if seeded else "") + answer.text
+            value = parse(text)
+            texts = value.values() if isinstance(value, dict) else [value if isinstance(value, str) else text]
             if answer.finish == "filtered" or any(map(refusal_in, texts)):
                 refused += 1
             elif value is None:
                 malformed += 1
             else:
-                found[i] = Draft(said, value)
-        left = [i for i in left if found[i] is None]
+                kept[i] = Draft(text, value)
+        left = [i for i in left if kept[i] is None]
         if not left:
             break
         yield RejectedDrafts(refused, malformed)
-    return found
+    return kept
 
 
 def check_writer(attack: Any) -> None:
@@ -77,9 +77,11 @@ def read_object(text: str, *names: str) -> dict[str, str] | None:
     start = text.find("{")
     while start >= 0:
         read: Any = repair_json(text[start:], return_objects=True)
-        for one in read if isinstance(read, list) else [read]:
-            if isinstance(one, dict) and all(isinstance(one.get(name), str) and one[name].strip() for name in names):
-                return {name: one[name].strip() for name in names}
+        for value in read if isinstance(read, list) else [read]:
+            if isinstance(value, dict) and all(
+                isinstance(value.get(name), str) and value[name].strip() for name in names
+            ):
+                return {name: value[name].strip() for name in names}
         start = text.find("{", start + 1)
     return None
 

@@ -44,7 +44,7 @@ def in_runs(pattern: str, decode: Code) -> Code:
             raise ValueError("nothing of it can be decoded")
         return decoded
 
-    def one(match: re.Match[str]) -> str:
+    def replaced(match: re.Match[str]) -> str:
         try:
             return strictly(match[0])
         except ValueError:
@@ -54,7 +54,7 @@ def in_runs(pattern: str, decode: Code) -> Code:
         try:
             return strictly(text)
         except ValueError:
-            return re.sub(pattern, one, text)
+            return re.sub(pattern, replaced, text)
 
     return decoded
 
@@ -142,7 +142,7 @@ def to_code(text: str) -> str:
 def from_code(text: str) -> str:
     """Two halves of a surrogate pair come back as the one character that they make."""
     string = r'"(?:[^"\\]|\\.)*"'
-    found = re.search(rf"\bparts = \[((?:\s*{string}\s*,?)*)", text)
-    if not found:
+    match = re.search(rf"\bparts = \[((?:\s*{string}\s*,?)*)", text)
+    if not match:
         raise ValueError("there is no list of parts in it")
-    return "".join(json.loads(part) for part in re.findall(string, found[1]))
+    return "".join(json.loads(part) for part in re.findall(string, match[1]))

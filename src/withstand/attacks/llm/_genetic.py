@@ -35,12 +35,12 @@ def joined(parts: Sequence[str]) -> str:
     return "".join(part if part[-1].isspace() else f"{part} " for part in parts).rstrip()
 
 
-def crossed(one: str, other: str, points: int, draw: Random) -> tuple[str, str]:
+def crossed(left: str, right: str, points: int, draw: Random) -> tuple[str, str]:
     """Two children: the parents' sentences, cut at up to `points` places, each stretch swapped with probability 1/2.
 
     A cut lies between two sentences of the shorter parent; what the longer one has beyond goes with its last stretch.
     """
-    ours, theirs = sentences(one), sentences(other)
+    ours, theirs = sentences(left), sentences(right)
     between = range(1, min(len(ours), len(theirs)))
     cuts = sorted(draw.sample(between, min(points, len(between))))
     first: list[str] = []
@@ -67,19 +67,21 @@ def enough(texts: Sequence[str], number: int, points: int, draw: Random) -> list
     """`number` texts: the given ones first, then children of random pairs of them."""
     whole = list(texts[:number])
     while len(whole) < number:
-        one, other = draw.choices(texts, k=2)
-        whole += crossed(one, other, points, draw)
+        first, second = draw.choices(texts, k=2)
+        whole += crossed(first, second, points, draw)
     return whole[:number]
 
 
-def momentum(words: Mapping[str, float], scored: Mapping[str, float], known: Mapping[str, object]) -> dict[str, float]:
+def momentum(
+    words: Mapping[str, float], scored: Mapping[str, float], vocabulary: Mapping[str, object]
+) -> dict[str, float]:
     """The scores of the `known` words: the mean score (negated loss) of the texts that hold a word, averaged with the
     score that the word had before."""
-    found: dict[str, list[float]] = defaultdict(list)
+    losses: dict[str, list[float]] = defaultdict(list)
     for text, loss in scored.items():
-        for word in sorted({word.lower() for word in WORD.findall(text)} & known.keys()):
-            found[word].append(-loss)
-    means = {word: sum(scores) / len(scores) for word, scores in found.items()}
+        for word in sorted({word.lower() for word in WORD.findall(text)} & vocabulary.keys()):
+            losses[word].append(-loss)
+    means = {word: sum(scores) / len(scores) for word, scores in losses.items()}
     return {**words, **{word: (words[word] + mean) / 2 if word in words else mean for word, mean in means.items()}}
 
 

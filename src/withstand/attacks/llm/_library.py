@@ -38,21 +38,21 @@ def retrieve(library: Sequence[Strategy], answer: str, k: int) -> tuple[bool, li
     The 2k nearest entries count (first of equals first); each strategy with its mean rise and its best example.
     """
     nearest = sorted(library, key=lambda entry: -similarity(entry.answer, answer))[: 2 * k]
-    found = []
+    similar = []
     for name in dict.fromkeys(entry.strategy for entry in nearest):
         entries = [entry for entry in nearest if entry.strategy == name]
         best = max(entries, key=lambda entry: entry.rise)
-        found.append(replace(best, rise=fmean(entry.rise for entry in entries)))
-    found.sort(key=lambda entry: -entry.rise)
-    if found and found[0].rise > HIGH:
-        return True, found[:1]
-    useful = [entry for entry in found if entry.rise > LOW]
-    return bool(useful), (useful or found)[:k]
+        similar.append(replace(best, rise=fmean(entry.rise for entry in entries)))
+    similar.sort(key=lambda entry: -entry.rise)
+    if similar and similar[0].rise > HIGH:
+        return True, similar[:1]
+    useful = [entry for entry in similar if entry.rise > LOW]
+    return bool(useful), (useful or similar)[:k]
 
 
-def similarity(one: str, other: str) -> float:
+def similarity(first: str, second: str) -> float:
     """Cosine of the sets of character trigrams, in [0, 1]; 0 where a text is empty."""
-    a, b = trigrams(one), trigrams(other)
+    a, b = trigrams(first), trigrams(second)
     return len(a & b) / math.sqrt(len(a) * len(b)) if a and b else 0.0
 
 

@@ -13,7 +13,7 @@ def pairs_in(path: str) -> list[tuple[str, str]]:
         lines = Path(path).expanduser().read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} cannot be read: {error}", hint="name a UTF-8 file of JSON lines") from None
-    found = []
+    pairs = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -24,7 +24,7 @@ def pairs_in(path: str) -> list[tuple[str, str]]:
         question, answer = (row.get("question"), row.get("answer")) if isinstance(row, dict) else ("", "")
         if not (isinstance(question, str) and isinstance(answer, str) and question.strip() and answer.strip()):
             raise SpecError(f"{path}, line {number}: no question, or no answer", hint=hint)
-        found.append((question, answer))
-    if not found:
+        pairs.append((question, answer))
+    if not pairs:
         raise SpecError(f"{path} is empty", hint=hint)
-    return found
+    return pairs

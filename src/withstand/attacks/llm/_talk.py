@@ -83,14 +83,14 @@ def put(
         Talk((*talk.questions, question), (*talk.answers, answer))
         for (talk, question), answer in zip(asked, answers, strict=True)
     ]
-    verdicts = yield from graded(judge, behavior, answers, [trajectory(one.answers) for one in longer])
+    verdicts = yield from graded(judge, behavior, answers, [trajectory(branch.answers) for branch in longer])
     turns = []
-    for chat, one, verdict in zip(chats, longer, verdicts, strict=True):
-        text = one.answers[-1].text
+    for chat, branch, verdict in zip(chats, longer, verdicts, strict=True):
+        text = branch.answers[-1].text
         refused = verdict.outcome != "success" and (verdict.outcome == "refused" or bool(refusal_in(text)))
         score = REFUSED if refused else score_of(verdict)
-        turns.append(Turn(one, verdict, refused, silent=not text.strip()))
-        yield TestCase(behavior.id, chat, score + LONGER * len(one.answers), trajectory(one.answers))
+        turns.append(Turn(branch, verdict, refused, silent=not text.strip()))
+        yield TestCase(behavior.id, chat, score + LONGER * len(branch.answers), trajectory(branch.answers))
     following = iter(turns)
     return [None if question is None else next(following) for question in questions]
 
@@ -107,8 +107,8 @@ def won(turns: Sequence[Turn | None]) -> bool:
 
 def member(name: str, text: str) -> str | None:
     """The text called `name` of the first JSON object in `text` that has one."""
-    found = read_object(text, name)
-    return found[name] if found else None
+    fields = read_object(text, name)
+    return fields[name] if fields else None
 
 
 def search(target: Target, tokens: int) -> Sampling:

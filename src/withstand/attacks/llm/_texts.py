@@ -44,8 +44,8 @@ def shown_context(behavior: Behavior) -> str:
 
 def numbered(text: str) -> list[str]:
     """The texts of the numbered lines, in order, without number, quotes and a leading "Request:"; no empty ones."""
-    found = (line[match.end() :] for line in text.splitlines() if (match := NUMBER.match(line)))
-    bare = (unquoted(LABEL.sub("", unquoted(line), count=1) if LABEL.match(unquoted(line)) else line) for line in found)
+    items = (line[match.end() :] for line in text.splitlines() if (match := NUMBER.match(line)))
+    bare = (unquoted(LABEL.sub("", unquoted(line), count=1) if LABEL.match(unquoted(line)) else line) for line in items)
     return [line for line in bare if line]
 
 

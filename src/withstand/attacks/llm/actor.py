@@ -108,9 +108,9 @@ def items(text: str) -> tuple[str, ...] | None:
     start = re.search(r"\[\s*\"", text)  # else a bracket of prose would be read as a list
     if start:
         read = repair_json(text[start.start() :], return_objects=True)
-        found = [item for item in read if isinstance(item, str)] if isinstance(read, list) else []
+        names = [item for item in read if isinstance(item, str)] if isinstance(read, list) else []
     else:
         # A mark may stand twice: the opening's, and the one with which the attacker begins anew.
-        found = re.findall(rf"^[\s*_#]*(?:{MARK}[\s*_]+)+(.+)$", text, re.MULTILINE)
-    kept = [item.strip().strip("*_").strip() for item in found]
+        names = re.findall(rf"^[\s*_#]*(?:{MARK}[\s*_]+)+(.+)$", text, re.MULTILINE)
+    kept = [item.strip().strip("*_").strip() for item in names]
     return tuple(dict.fromkeys(item for item in kept if item and not refusal_in(item))) or None

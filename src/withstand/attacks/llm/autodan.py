@@ -108,7 +108,7 @@ class AutoDAN:
                     children = offspring(parents, self.crossover, self.points, draw)
                 else:
                     words = momentum(words, losses, alike())
-                    children = [reworded(each, words, alike(), self.crossover, draw) for each in ranked[kept:]]
+                    children = [reworded(prefix, words, alike(), self.crossover, draw) for prefix in ranked[kept:]]
                 prefixes = [*ranked[:kept], *(yield from self.mutated(children, draw))]
             new = [prefix for prefix in dict.fromkeys(prefixes) if prefix not in losses]
             if new:  # twins and elites are not scored again
@@ -139,8 +139,8 @@ class AutoDAN:
             return list(prefixes)
         chats = [user(REWRITE + prefixes[i]) for i in chosen]
         sampling = Sampling(self.attacker_tokens, self.temperature)
-        found = yield from drafts(self.mutator, chats, lambda said: unquoted(said) or None, sampling, self.tries)
-        new = {i: draft.value for i, draft in zip(chosen, found, strict=True) if draft}  # each to its own place
+        rewrites = yield from drafts(self.mutator, chats, lambda text: unquoted(text) or None, sampling, self.tries)
+        new = {i: draft.value for i, draft in zip(chosen, rewrites, strict=True) if draft}  # each to its own place
         return [new.get(i, prefix) for i, prefix in enumerate(prefixes)]
 
 

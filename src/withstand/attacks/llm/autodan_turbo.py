@@ -93,15 +93,15 @@ class AutoDANTurbo:
         tokens = self.search_tokens or target.sampling.max_tokens
         target = replace(target, sampling=replace(target.sampling, max_tokens=tokens))
         order = sorted(behaviors, key=lambda behavior: behavior.id)  # whatever their order in the file
-        library, made = read_library(self.library), False
+        library, any_attempt = read_library(self.library), False
         for group in self._groups(order) if self.warmup else ():
             streams = [behavior for behavior in group for _ in range(self.warmup)]
             attempts = yield from self._attempts(target, streams, [request(behavior) for behavior in streams])
-            made = made or any(attempts)
+            any_attempt = any_attempt or any(attempts)
             pairs = []
             for i, behavior in enumerate(group):
-                mine = [a for a in attempts[i * self.warmup : (i + 1) * self.warmup] if a and a.score >= 0]
-                worst, best = (pick(mine, key=attrgetter("score"), default=before(behavior)) for pick in (min, max))
+                own = [a for a in attempts[i * self.warmup : (i + 1) * self.warmup] if a and a.score >= 0]
+                worst, best = (pick(own, key=attrgetter("score"), default=before(behavior)) for pick in (min, max))
                 pairs.append((behavior, worst if worst.score < best.score else before(behavior), best))
             yield from self._learn(pairs, library)
         for number in range(self.rounds):
@@ -109,17 +109,17 @@ class AutoDANTurbo:
             for group in self._groups(order):
                 live, last = group, {behavior.id: before(behavior) for behavior in group}
                 for step in range(self.steps):
-                    found = [retrieve(library, last[b.id].answer, self.k) if step else (False, []) for b in live]
-                    requests = [request(behavior, *each) for behavior, each in zip(live, found, strict=True)]
+                    hints = [retrieve(library, last[b.id].answer, self.k) if step else (False, []) for b in live]
+                    requests = [request(behavior, *hint) for behavior, hint in zip(live, hints, strict=True)]
                     attempts = yield from self._attempts(target, live, requests)
-                    made = made or any(attempts)
+                    any_attempt = any_attempt or any(attempts)
                     scored = [(b, new) for b, new in zip(live, attempts, strict=True) if new and new.score >= 0]
                     yield from self._learn([(b, last[b.id], new) for b, new in scored], library)
                     last |= {behavior.id: new for behavior, new in scored}
                     live = [behavior for behavior in live if not last[behavior.id].done]
                     if not live:
                         break
-        if not made:
+        if not any_attempt:
             raise no_draft(self.tries)
 
     def _groups(self, behaviors: Sequence[Behavior]) -> list[Sequence[Behavior]]:

@@ -98,32 +98,32 @@ class Crescendo:
         streams, asked = [START] * self.streams, 0
         while live := [i for i, stream in enumerate(streams) if stream.rounds < self.turns]:
             prompts = [self._prompt(behavior, streams[i]) for i in live]
-            found = yield from drafts(self.attacker, prompts, QUESTION, writing, self.tries, OPENING)
-            questions = [draft.value if draft else None for draft in found]
+            written = yield from drafts(self.attacker, prompts, QUESTION, writing, self.tries, OPENING)
+            questions = [draft.value if draft else None for draft in written]
             talks = [streams[i].talk for i in live]
             turns = yield from put(behavior, target, self.judge, talks, questions, answering)
             if won(turns):
                 return
             asked += sum(turn is not None for turn in turns)
-            for i, draft, turn in zip(live, found, turns, strict=True):
+            for i, draft, turn in zip(live, written, turns, strict=True):
                 streams[i] = self._after(streams[i], draft, turn)
         if not asked:
             raise no_draft(self.tries)
 
     def _prompt(self, behavior: Behavior, stream: _Stream) -> Chat:
         talk = stream.talk
-        told = [
+        history = [
             f"You asked: {question}\nIt answered, in short: {note}"
             for question, note in zip(talk.questions, stream.notes, strict=False)
         ]
         if talk.answers:
-            told.append(f"You asked: {talk.questions[-1]}\nIt answered: {talk.answers[-1].text[:SHOWN]}")
-            told.append(f"Rating of its answers so far: {rating(stream.verdict)}")
-        told += [f"Refused and taken back, ask something else: {question}" for question in stream.refused]
+            history.append(f"You asked: {talk.questions[-1]}\nIt answered: {talk.answers[-1].text[:SHOWN]}")
+            history.append(f"Rating of its answers so far: {rating(stream.verdict)}")
+        history += [f"Refused and taken back, ask something else: {question}" for question in stream.refused]
         text = filled(
             text_of("crescendo.txt"),
             behavior=behavior.prompt(),
-            conversation="\n\n".join(told) or "Nothing has been said yet.",
+            conversation="\n\n".join(history) or "Nothing has been said yet.",
             round=str(stream.rounds + 1),
             turns=str(self.turns),
         )
@@ -139,5 +139,5 @@ class Crescendo:
             return replace(stream, rounds=stream.rounds + 1)
         notes = stream.notes
         if stream.talk.answers:  # what was last is now older: of it the attacker's summary stays
-            notes = (*notes, member("summary", draft.said) or stream.talk.answers[-1].text[:200])
+            notes = (*notes, member("summary", draft.text) or stream.talk.answers[-1].text[:200])
         return _Stream(turn.talk, notes, turn.verdict, (), stream.rounds + 1, stream.taken_back)

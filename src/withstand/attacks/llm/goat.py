@@ -78,9 +78,12 @@ class GOAT:
             raise no_draft(self.tries)
 
     def _prompt(self, behavior: Behavior, talk: Talk, step: int) -> Chat:
-        known = data_of("goat_techniques.json")
-        shown = [f"- {name}: {known[name]['what']}\n  Example: {known[name]['example']}" for name in self.techniques]
-        told = [
+        techniques = data_of("goat_techniques.json")
+        shown = [
+            f"- {name}: {techniques[name]['what']}\n  Example: {techniques[name]['example']}"
+            for name in self.techniques
+        ]
+        history = [
             f"User: {question}\nModel: {answer.text[:SHOWN]}"
             for question, answer in zip(talk.questions, talk.answers, strict=True)
         ]
@@ -88,7 +91,7 @@ class GOAT:
             text_of("goat.txt"),
             behavior=behavior.prompt(),
             techniques="\n".join(shown),
-            conversation="\n\n".join(told) or "Nothing has been said yet.",
+            conversation="\n\n".join(history) or "Nothing has been said yet.",
             round=str(step + 1),
             turns=str(self.turns),
         )

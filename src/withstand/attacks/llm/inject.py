@@ -62,11 +62,11 @@ class Inject:
         task = self.task or ours["task"]
         if self.carrier == "tool" and not self.document:
             text = json.dumps(text, ensure_ascii=False)[1:-1]
-        found = (self.document or ours["text"]).replace("{attack}", text)
+        carrier = (self.document or ours["text"]).replace("{attack}", text)
         if self.carrier == "tool":
-            return (*user(task), Message("assistant", "I will look it up."), Message("tool", found))
+            return (*user(task), Message("assistant", "I will look it up."), Message("tool", carrier))
         name = self.carrier.upper()
-        return user(f"{task}\n\n[{name}]\n{found}\n[END OF {name}]")
+        return user(f"{task}\n\n[{name}]\n{carrier}\n[END OF {name}]")
 
 
 def carriers() -> Any:

@@ -112,13 +112,13 @@ class ManyShot:
         answers = yield from drafts(self.writer, asked, answer_in, sampling, self.tries, OPENING)
         if not any(answers):
             raise no_draft(self.tries)
-        return [(question, draft.said.strip()) for question, draft in zip(questions, answers, strict=False) if draft]
+        return [(question, draft.text.strip()) for question, draft in zip(questions, answers, strict=False) if draft]
 
     def _chat(self, pairs: Sequence[tuple[str, str]], prompt: str) -> Chat:
         if self.form == "turns":
-            turns = [turn for asked, told in pairs for turn in (Message("user", asked), Message("assistant", told))]
+            turns = [turn for asked, answer in pairs for turn in (Message("user", asked), Message("assistant", answer))]
             return (*turns, *user(prompt))
-        shown = "".join(f"User: {asked}\nAssistant: {told}\n\n" for asked, told in pairs)
+        shown = "".join(f"User: {asked}\nAssistant: {answer}\n\n" for asked, answer in pairs)
         return user(f"{shown}User: {prompt}\nAssistant:")
 
 
@@ -129,6 +129,6 @@ def different(questions: Sequence[str], text: str) -> list[str]:
     return list(first.values())[::-1]
 
 
-def answer_in(said: str) -> str | None:
+def answer_in(text: str) -> str | None:
     """What comes after the opening, so that `drafts` sees a refusal there; None for nothing."""
-    return said.strip().removeprefix(OPENING).strip() or None
+    return text.strip().removeprefix(OPENING).strip() or None

@@ -63,8 +63,8 @@ class PAIR:
         talks: list[Chat] = [()] * self.streams
         tried = False
         for step in range(self.steps):
-            found = yield from drafted(self, head, talks, step)
-            live = {stream: draft for stream, draft in enumerate(found) if draft is not None}
+            written = yield from drafted(self, head, talks, step)
+            live = {stream: draft for stream, draft in enumerate(written) if draft is not None}
             if not live:
                 continue
             tried = True

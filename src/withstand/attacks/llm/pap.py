@@ -60,14 +60,14 @@ class PAP:
         if not self.techniques:
             raise SpecError("there are no techniques", hint='name at least one, or write techniques = "all"')
         for name in self.names():
-            if name not in known():
-                near = difflib.get_close_matches(name.lower(), known(), n=3, cutoff=0.5)
-                hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known())}"
+            if name not in all_techniques():
+                near = difflib.get_close_matches(name.lower(), all_techniques(), n=3, cutoff=0.5)
+                hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(all_techniques())}"
                 raise SpecError(f"no technique is called {name!r}", hint=hint)
         check_writer(self)
 
     def names(self) -> tuple[str, ...]:
-        return tuple(known()) if self.techniques == ("all",) else self.techniques
+        return tuple(all_techniques()) if self.techniques == ("all",) else self.techniques
 
     def most(self) -> UpperBounds:
         return UpperBounds(cases=len(self.names()), asks={"attacker": len(self.names()) * self.tries})
@@ -83,14 +83,14 @@ class PAP:
 
 
 @cache
-def known() -> dict[str, dict[str, str]]:
+def all_techniques() -> dict[str, dict[str, str]]:
     """Every technique by name: its definition, a plain request and the same one made persuasive; the top five first."""
     return {technique["name"]: technique for technique in data_of("pap_techniques.json")}
 
 
 def question(behavior: Behavior, name: str) -> Chat:
     """What the attacker is asked, for one technique."""
-    return user(filled(PROMPT, **known()[name], behavior=behavior.text, context=shown_context(behavior)))
+    return user(filled(PROMPT, **all_techniques()[name], behavior=behavior.text, context=shown_context(behavior)))
 
 
 def rewritten(text: str) -> str | None:

@@ -75,8 +75,8 @@ class Prefill:
     def _written(self, writer: Model, behavior: Behavior, opening: str) -> Flow[str]:
         """The opening and what the writer makes of it."""
 
-        def beginning(said: str) -> str | None:
-            text = unquoted(said.strip().removeprefix("Answer:"))
+        def beginning(answer: str) -> str | None:
+            text = unquoted(answer.strip().removeprefix("Answer:"))
             text = text.removeprefix(opening).lstrip() if opening else text
             return "".join(re.findall(r"\s*\S+", text)[: self.words]).lstrip() or None
 

@@ -54,19 +54,21 @@ class Tactics:
 
     def __post_init__(self) -> None:
         at_least(1, self, "n")
-        within(1, len(known()), self, "k")
+        within(1, len(all_tactics()), self, "k")
         check_writer(self)
 
     def most(self) -> UpperBounds:
         return UpperBounds(cases=self.n, asks={"attacker": self.n * self.tries})
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
-        chats = [question(behavior, rng(self.seed, behavior.id, i).sample(known(), self.k)) for i in range(self.n)]
+        chats = [
+            question(behavior, rng(self.seed, behavior.id, i).sample(all_tactics(), self.k)) for i in range(self.n)
+        ]
         sampling = Sampling(self.attacker_tokens, self.temperature)
-        found = yield from drafts(self.attacker, chats, prompt_in, sampling, self.tries, OPENING)
-        if not any(found):
+        written = yield from drafts(self.attacker, chats, prompt_in, sampling, self.tries, OPENING)
+        if not any(written):
             raise no_draft(self.tries)
-        for draft in filter(None, found):
+        for draft in filter(None, written):
             yield TestCase(behavior.id, user(behavior.prompt(draft.value)))
 
 
@@ -76,12 +78,12 @@ def question(behavior: Behavior, tactics: list[tuple[str, str]]) -> Chat:
     return user(filled(text_of("tactics.txt"), tactics=lines, request=behavior.text, context=shown_context(behavior)))
 
 
-def prompt_in(said: str) -> str | None:
+def prompt_in(text: str) -> str | None:
     """The new text, None if the answer is not in the format."""
-    found = read_object(said, "prompt")
-    return found["prompt"] if found else None
+    fields = read_object(text, "prompt")
+    return fields["prompt"] if fields else None
 
 
-def known() -> tuple[tuple[str, str], ...]:
+def all_tactics() -> tuple[tuple[str, str], ...]:
     """Name and definition of every tactic."""
     return tuple((row["name"], row["definition"]) for row in data_of("tactics.json"))

@@ -100,8 +100,8 @@ class TAP:
         written = tried = False
         for level in range(self.depth):
             talks = [talk for talk in nodes for _ in range(self.branching)]
-            found = yield from drafted(self, head, talks, level)
-            leaves = [(talk, draft) for talk, draft in zip(talks, found, strict=True) if draft is not None]
+            attempts = yield from drafted(self, head, talks, level)
+            leaves = [(talk, draft) for talk, draft in zip(talks, attempts, strict=True) if draft is not None]
             written = written or bool(leaves)
             leaves = yield from self._on_topic(behavior, leaves)
             rng(self.seed, behavior.id, level, "before the target").shuffle(leaves)
@@ -136,8 +136,8 @@ class TAP:
         return [leaf for leaf, answer in zip(leaves, answers, strict=True) if on_topic(answer.text) is not False]
 
 
-def on_topic(said: str) -> bool | None:
+def on_topic(answer: str) -> bool | None:
     """What the evaluator said, with or without label and brackets; None where it is neither YES nor NO."""
-    said = said.rpartition("</think>")[2]
-    found = re.match(rf"\W*(?:on topic\W*)?{YES_NO}", said, re.I) or re.search(rf"\[\[\s*{YES_NO}", said, re.I)
-    return found and found[1].lower() == "yes"
+    answer = answer.rpartition("</think>")[2]
+    match = re.match(rf"\W*(?:on topic\W*)?{YES_NO}", answer, re.I) or re.search(rf"\[\[\s*{YES_NO}", answer, re.I)
+    return match and match[1].lower() == "yes"

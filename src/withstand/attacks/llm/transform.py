@@ -48,10 +48,10 @@ class Transform:
 
     def __post_init__(self) -> None:
         links = [link(name) for name in self.chain]
-        rewrites = sum(isinstance(each, Rewrite) for each in links)
+        rewrites = sum(isinstance(step, Rewrite) for step in links)
         if not links:
             raise SpecError("chain is empty", hint='write chain = ["base64"]')
-        if any(isinstance(each, Rewrite) for each in links[rewrites:]):
+        if any(isinstance(step, Rewrite) for step in links[rewrites:]):
             raise SpecError("chain: no writer can read a code", hint="put past_tense and language:NAME first")
         if rewrites and self.writer is None:
             raise SpecError(f"chain: {self.chain[0]} needs a writer", hint='write writer = "hf:NAME"')
@@ -64,11 +64,11 @@ class Transform:
 
     @property
     def codes(self) -> list[Link]:
-        return [each for each in map(link, self.chain) if isinstance(each, Link)]
+        return [step for step in map(link, self.chain) if isinstance(step, Link)]
 
     @property
     def rewrites(self) -> list[Rewrite]:
-        return [each for each in map(link, self.chain) if isinstance(each, Rewrite)]
+        return [step for step in map(link, self.chain) if isinstance(step, Rewrite)]
 
     def most(self) -> UpperBounds:
         most = self.attack.most() if self.attack else UpperBounds()
@@ -76,7 +76,7 @@ class Transform:
         chats = asks.get("target", 0) + most.cases
         if self.decode and not most.drawn:
             asks["target"] = chats
-        backs = sum(bool(each.back) for each in self.rewrites) if self.decode else 0
+        backs = sum(bool(step.back) for step in self.rewrites) if self.decode else 0
         if self.rewrites:
             asks["attacker"] = asks.get("attacker", 0) + self.tries * chats * (len(self.rewrites) + backs)
         return UpperBounds(most.cases, asks, most.drawn or self.decode)
@@ -89,23 +89,23 @@ class Transform:
 
     def _wrap(self, context: str, chats: Sequence[Chat]) -> Flow[list[Chat | None]]:
         """A writer never sees the context, so that it cannot leave it out."""
-        found = [(context if text.startswith(context) else "", text) for text in map(asked_in, chats)]
-        texts: list[str | None] = [text.removeprefix(head) for head, text in found]
+        parts = [(context if text.startswith(context) else "", text) for text in map(asked_in, chats)]
+        texts: list[str | None] = [text.removeprefix(head) for head, text in parts]
         for rewrite in self.rewrites:
-            texts = yield from self._written(rewrite.instruction, texts, lambda said: unquoted(said) or None)
+            texts = yield from self._written(rewrite.instruction, texts, lambda text: unquoted(text) or None)
         return [
             None if text is None else instead(chat, user(encoded(self.codes, head + text, self.decode)))
-            for chat, (head, _), text in zip(chats, found, texts, strict=True)
+            for chat, (head, _), text in zip(chats, parts, texts, strict=True)
         ]
 
     def _unwrap(self, texts: Sequence[str]) -> Flow[list[str]]:
         plain = [decoded(self.codes, text) for text in texts]
-        for rewrite in reversed([each for each in self.rewrites if each.back]):
+        for rewrite in reversed([step for step in self.rewrites if step.back]):
             asked = [text if text.strip() and not refusal_in(text) else None for text in plain]
-            said = yield from self._written(rewrite.back, asked, told)
-            if any(old is not None and new is None for old, new in zip(asked, said, strict=True)):
+            rewritten = yield from self._written(rewrite.back, asked, text_in)
+            if any(old is not None and new is None for old, new in zip(asked, rewritten, strict=True)):
                 raise no_draft(self.tries)  # what nobody can read is neither success nor failure
-            plain = [old if new is None else new[0] for old, new in zip(plain, said, strict=True)]
+            plain = [old if new is None else new[0] for old, new in zip(plain, rewritten, strict=True)]
         return plain
 
     def _written(
@@ -116,11 +116,11 @@ class Transform:
         chats = [user(f"{instruction}\n\n[TEXT]\n{text}\n[END OF TEXT]") for text in texts if text is not None]
         sampling = Sampling(self.attacker_tokens, self.temperature)
         came = iter((yield from drafts(self.writer, chats, parse, sampling, self.tries)) if chats else ())
-        made = [None if text is None else next(came) for text in texts]
-        return [None if draft is None else draft.value for draft in made]
+        results = [None if text is None else next(came) for text in texts]
+        return [None if draft is None else draft.value for draft in results]
 
 
-def told(said: str) -> tuple[str] | None:
+def text_in(answer: str) -> tuple[str] | None:
     """The translation of an answer: in an object, so that a refusal in it is the target's and not the writer's."""
-    read = read_object(said, "text")
+    read = read_object(answer, "text")
     return (read["text"],) if read else None

@@ -82,25 +82,25 @@ class DeploymentTalk:
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         sampling = replace(target.sampling, temperature=1.0)
-        found, worked = False, ""
+        succeeded, worked = False, ""
         for number in range(self.rounds):
             draw = rng(self.seed, behavior.id, number)
             template = self._next(draw, worked)
             chat = user(behavior.prompt(template.format(behavior=behavior.text)))
             answers = yield from ask(target, [chat] * self.draws, sampling)
             verdicts = yield from self.judge.grade(behavior, answers)
-            shown, other = (
+            shown, harmless = (
                 [
                     answer
-                    for answer, said in zip(answers, verdicts, strict=True)
-                    if (said.outcome == "success") == wanted
+                    for answer, verdict in zip(answers, verdicts, strict=True)
+                    if (verdict.outcome == "success") == wanted
                 ]
                 for wanted in (True, False)
             )
             worked = template if shown and len(shown) >= self.share * self.draws else ""
-            found = found or bool(worked)
-            if worked or (number == self.rounds - 1 and not found):
-                yield TestCase(behavior.id, chat, completion=shown[0] if worked else other[0])
+            succeeded = succeeded or bool(worked)
+            if worked or (number == self.rounds - 1 and not succeeded):
+                yield TestCase(behavior.id, chat, completion=shown[0] if worked else harmless[0])
 
     def _next(self, draw: random.Random, worked: str) -> str:
         """A template without what is to be avoided; after a success a change of it."""

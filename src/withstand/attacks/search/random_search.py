@@ -82,10 +82,10 @@ class RandomSearch:
             raise SpecError(f"stop_probability is {self.stop_probability}", hint="it must lie in (0, 1]")
         if not all(0 <= probability <= 1 for probability in self.ease_at):
             raise SpecError(f"ease_at is {self.ease_at}", hint="each must lie in [0, 1]")
-        found = set(re.findall(r"\{(\w+)\}", self.template or "{behavior}"))
-        if not {"behavior"} <= found <= {"behavior", "opening"}:
+        placeholders = set(re.findall(r"\{(\w+)\}", self.template or "{behavior}"))
+        if not {"behavior"} <= placeholders <= {"behavior", "opening"}:
             raise SpecError(
-                f"template has the placeholders {sorted(found)}",
+                f"template has the placeholders {sorted(placeholders)}",
                 hint="it must hold {behavior}, may hold {opening}, and nothing else in braces",
             )
 
@@ -108,7 +108,7 @@ class RandomSearch:
                 if step:
                     draw = rng(self.seed, behavior.id, restart, step)
                     tried = [changed(suffix, self.n_units(best), draw) for _ in range(self.width)]
-                chats = [self.chat(behavior, each) for each in tried]
+                chats = [self.chat(behavior, changed_units) for changed_units in tried]
                 answers = yield from ask(target, chats, sampling)
                 scores = [logprob(answer, opening) for answer in answers]
                 if max(scores) > best:

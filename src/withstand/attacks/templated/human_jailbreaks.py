@@ -64,10 +64,10 @@ class HumanJailbreaks:
 
     def templates(self) -> list[str]:
         """The different templates of the file, sorted."""
-        found = sorted({text.strip() for text in self._texts()})
-        if not found:
+        texts = sorted({text.strip() for text in self._texts()})
+        if not texts:
             raise SpecError(f"{self.path}: there is no template in it", hint="give a file with at least one")
-        return found
+        return texts
 
     def _texts(self) -> Iterator[str]:
         try:

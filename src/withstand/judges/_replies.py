@@ -24,35 +24,35 @@ def parts_in(text: str, parts: Mapping[str, str]) -> dict[str, str] | None:
     Read from the last JSON object with all parts, else each from its last line `#thescore: 4` or `score: 4`. None if
     one is lacking or has another value, or if the thinking does not end.
     """
-    said = text.rpartition("</think>")[2]  # some templates open the block in the prompt
-    if "<think>" in said:
+    answer = text.rpartition("</think>")[2]  # some templates open the block in the prompt
+    if "<think>" in answer:
         return None
-    given = last_object(said, parts)
-    found: dict[str, str] = {}
-    for name, values in parts.items():
+    given = last_object(answer, parts)
+    values: dict[str, str] = {}
+    for name, pattern in parts.items():
         match: re.Match[str] | None
         if given is not None:
-            match = re.fullmatch(rf"\s*({values})(?:\.0)?(?:\s*/\s*5)?\s*", str(given[name]), re.IGNORECASE)
+            match = re.fullmatch(rf"\s*({pattern})(?:\.0)?(?:\s*/\s*5)?\s*", str(given[name]), re.IGNORECASE)
         else:
-            line = rf"{OPENING}{name}[ \t\"'*]*[:=][\s\"'*\[(]*({values}){CLOSING}"
-            *_, match = (None, *re.finditer(line, said, re.IGNORECASE | re.MULTILINE))
+            line = rf"{OPENING}{name}[ \t\"'*]*[:=][\s\"'*\[(]*({pattern}){CLOSING}"
+            *_, match = (None, *re.finditer(line, answer, re.IGNORECASE | re.MULTILINE))
         if match:
-            found[name] = match[1].lower()
-    if len(found) < len(parts):
+            values[name] = match[1].lower()
+    if len(values) < len(parts):
         return None
-    return found | ({"reason": str(given["reason"])} if given and "reason" in given else {})
+    return values | ({"reason": str(given["reason"])} if given and "reason" in given else {})
 
 
 def last_object(text: str, names: Mapping[str, str]) -> dict[str, Any] | None:
     """The last JSON object with all names. What stands inside one, as in its reason, is not looked through."""
-    found, place = None, text.find("{")
+    result, place = None, text.find("{")
     while place >= 0:
         end = place + 1
         try:
             value, after = json.JSONDecoder().raw_decode(text, place)  # scans to the bracket that closes this one
             if names.keys() <= value.keys():
-                found, end = value, after
+                result, end = value, after
         except (ValueError, RecursionError):
             pass
         place = text.find("{", end)
-    return found
+    return result
