@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 
+from fakes import Fake
 from withstand import api
 from withstand.core import (
     AskError,
@@ -77,23 +78,12 @@ b,fry,b,fry,,c,standard,
 
 
 @dataclass(frozen=True)
-class Failing:
+class Failing(Fake):
     """A target that gives everything and answers nothing. Ours."""
 
-    version: ClassVar[int] = 1
-    place: ClassVar[str] = "failing"
-    width: ClassVar[int] = 4
-    lanes: ClassVar[int] = 1
     gives: ClassVar[frozenset[str]] = frozenset({"system", "turns", "forged", "prefill", "logprobs"})
-    hosts: ClassVar[tuple[str, ...]] = ()
 
-    def identity(self):
-        return {}
-
-    def check(self):
-        pass
-
-    def generate(self, chats, sampling, seeds):
+    def answer(self, chat, seed):
         raise AskError("no soup today", hint="come back tomorrow")
 
 

@@ -1,12 +1,12 @@
 """Prefill with a writer: how the beginning of the answer is asked for, cut and joined. Without: test_templated.py."""
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
+from fakes import InTurn
 from withstand.attacks.llm.prefill import Prefill
-from withstand.core import AskError, Behavior, Completion, Message, Sampling, SpecError, Target
+from withstand.core import AskError, Behavior, Message, Sampling, SpecError, Target
 from withstand.models.scripted import Scripted
 
 REFUSAL = "I'm sorry, but I can't help with that."
@@ -14,19 +14,8 @@ TARGET = Target(Scripted())
 LOAF = Behavior("b1", "Bake a {loaf}", context="Flour {opening}", target_string="Sure, {x}:")
 
 
-@dataclass(frozen=True)
-class Says:
-    """A writer that gives its answers one after another."""
-
-    answers: list[str] = field(hash=False)
-    gives: ClassVar[frozenset[str]] = frozenset()
-
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        return [Completion(chat, self.answers.pop(0)) for chat in chats]
-
-
 def attack(*answers: str, **fields: Any) -> Prefill:
-    return Prefill(writer=Says(list(answers)), **fields)  # type: ignore[arg-type]
+    return Prefill(writer=InTurn(list(answers), frozenset()), **fields)  # type: ignore[arg-type]
 
 
 def test_the_writer_sees_behavior_context_and_opening(play: Any) -> None:

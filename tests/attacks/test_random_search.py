@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from fakes import Fake
 from withstand.attacks.search._units import changed, text_of, units
 from withstand.attacks.search.random_search import ABSENT, RandomSearch, logprob
 from withstand.core import AskError, Behavior, Completion, Sampling, SpecError, Target, user
@@ -18,18 +19,15 @@ REFUSAL = (("Sorry", -0.1), ("No", -3.0))
 
 
 @dataclass(frozen=True)
-class Gray:
+class Gray(Fake):
     """Gives the log-probability of "Sure" that `rule` makes of a suffix, None: not among the top."""
 
     rule: Callable[[list[str]], float | None] = field(hash=False)
     gives: ClassVar[frozenset[str]] = frozenset({"logprobs"})
 
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        found = [self.rule(suffix_of(chat)) for chat in chats]
-        return [
-            Completion(chat, "Sorry", logprobs=((*REFUSAL, *((("Sure", value),) if value is not None else ())),))
-            for chat, value in zip(chats, found, strict=True)
-        ]
+    def answer(self, chat: Any, seed: int) -> Completion:
+        value = self.rule(suffix_of(chat))
+        return Completion(chat, "Sorry", logprobs=((*REFUSAL, *((("Sure", value),) if value is not None else ())),))
 
 
 def suffix_of(chat: Any) -> list[str]:
@@ -175,8 +173,8 @@ def test_answers_without_logprobs() -> None:
 )
 def test_what_is_made_likely(play: Any, string: str, given: str, aimed: str) -> None:
     class Says(Gray):
-        def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-            return [Completion(chat, aimed, logprobs=(((aimed, -0.2),),)) for chat in chats]
+        def answer(self, chat: Any, seed: int) -> Completion:
+            return Completion(chat, aimed, logprobs=(((aimed, -0.2),),))
 
     played = play(RandomSearch(opening=given).run(Behavior("b", "Bake", "", string), Target(Says(words))))  # type: ignore[arg-type]
     assert [case.score for case in played.cases] == [-0.2]

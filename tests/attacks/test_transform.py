@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes import Fake
 from withstand.attacks.llm._links import COMMON, LINKS, Link, Rewrite, decoded, encoded, link
 from withstand.attacks.llm.transform import Transform
 from withstand.core import (
@@ -153,23 +154,20 @@ def test_common_words_are_told_in_any_case() -> None:
 
 
 @dataclass(frozen=True)
-class Codes:
+class Codes(Fake):
     """A target that reads the code and answers in it what `answers` says to the plain text."""
 
     chain: tuple[str, ...] = ("base64",)
     answers: dict[str, str] = field(default_factory=dict, hash=False)
     gives: ClassVar[frozenset[str]] = frozenset({"turns"})
 
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        return [Completion(chat, self.say(chat[-1].text)) for chat in chats]
-
-    def say(self, text: str) -> str:
+    def answer(self, chat: Any, seed: int) -> str:
         codes = [code(name) for name in self.chain]
-        asked = decoded(codes, message(text))
-        said = self.answers.get(asked, f"heard {asked}")
-        for one in codes:
-            said = one.encode(said)
-        return said
+        asked = decoded(codes, message(chat[-1].text))
+        text = self.answers.get(asked, f"heard {asked}")
+        for step in codes:
+            text = step.encode(text)
+        return text
 
 
 @dataclass(frozen=True)
@@ -301,14 +299,14 @@ def test_a_failed_ask_is_raised_inside_the_inner_attack(play: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Writes:
+class Writes(Fake):
     """Rewrites by a table of plain texts; what is not in it is refused."""
 
     texts: dict[str, str] = field(hash=False)
     gives: ClassVar[frozenset[str]] = frozenset({"prefill"})
 
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        return [Completion(chat, self.texts.get(given_to_writer(chat), REFUSAL)) for chat in chats]
+    def answer(self, chat: Any, seed: int) -> str:
+        return self.texts.get(given_to_writer(chat), REFUSAL)
 
 
 def given_to_writer(chat: Any) -> str:

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import withstand
+from fakes import Fake
 from withstand.cli.main import cli
 from withstand.core import AskError, Behavior, Completion, SpecError, ToolCall, Verdict
 from withstand.formats import inspect
@@ -31,24 +32,13 @@ BEHAVIORS = [
 
 
 @dataclass(frozen=True)
-class Varied:
+class Varied(Fake):
     """A target that answers in every way there is. Ours."""
 
-    version: ClassVar[int] = 1
-    place: ClassVar[str] = "varied"
-    width: ClassVar[int] = 1
-    lanes: ClassVar[int] = 1
+    width: ClassVar[int] = 1  # so that an error is one answer's
     gives: ClassVar[frozenset[str]] = frozenset({"system", "turns", "prefill"})
-    hosts: ClassVar[tuple[str, ...]] = ()
 
-    def identity(self) -> Any:
-        return {}
-
-    def check(self) -> None:
-        pass
-
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        (chat,), (seed,) = chats, seeds
+    def answer(self, chat: Any, seed: int) -> Completion:
         asked = next(message.text for message in chat if message.role == "user")
         more: dict[str, Any] = {}
         if "error" in asked:
@@ -63,7 +53,7 @@ class Varied:
             more = {"tool_calls": (ToolCall("oven", '{"heat": '),)}
         if "cut" in asked:
             more = {"finish": "length"}
-        return [Completion(chat, f"{asked} {seed % 5}", prompt_tokens=3, answer_tokens=seed % 5 + 1, **more)]
+        return Completion(chat, f"{asked} {seed % 5}", prompt_tokens=3, answer_tokens=seed % 5 + 1, **more)
 
 
 @dataclass(frozen=True)

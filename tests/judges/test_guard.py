@@ -1,29 +1,19 @@
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tiny
+from fakes import Prepared
 from withstand.core import Behavior, Completion, Message, Sampling, SpecError, Verdict, user
 from withstand.judges.guard import Guard
-from withstand.models.scripted import Scripted
 
 BEHAVIOR = Behavior("b", "Bake bread", context="Flour")
 CHAT = user("q")
 SHOWN = user("Flour\n\n---\n\nBake bread")
-
-
-@dataclass(frozen=True)
-class Says(Scripted):
-    """Gives one prepared answer, logprobs and all."""
-
-    answer: Completion = field(default=Completion(CHAT, ""))
-
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        return [replace(self.answer, chat=chat) for chat in chats]
 
 
 Play = Callable[[Any], Any]
@@ -31,7 +21,7 @@ Play = Callable[[Any], Any]
 
 def judged(play: Play, text: str, *positions: dict[str, float], **more: Any) -> Verdict:
     logprobs = tuple(tuple((token, math.log(p)) for token, p in top.items()) for top in positions)
-    judge = Guard(Says(answer=Completion(CHAT, text, logprobs=logprobs, **more)))
+    judge = Guard(Prepared(answer=Completion(CHAT, text, logprobs=logprobs, **more)))
     verdict: Verdict = play(judge.grade(BEHAVIOR, [Completion(CHAT, "Mix it")])).value[0]
     return verdict
 
@@ -73,7 +63,7 @@ def test_its_own_filter(play: Play) -> None:
 
 def test_it_is_sent_the_conversation_as_turns(play: Play) -> None:
     completions = [Completion(user("Pretend!"), text, reasoning="secret") for text in ("Mix {it}", "b")]
-    (item,) = play(Guard(Says()).grade(BEHAVIOR, completions)).asks
+    (item,) = play(Guard(Prepared()).grade(BEHAVIOR, completions)).asks
     assert item.sampling == Sampling(max_tokens=32, temperature=0.0, logprobs=20)
     assert item.chats == tuple((*SHOWN, Message("assistant", text)) for text in ("Mix {it}", "b"))
 
@@ -81,7 +71,7 @@ def test_it_is_sent_the_conversation_as_turns(play: Play) -> None:
 def test_a_chat_alternates_and_a_prefill_is_part_of_the_answer(play: Play) -> None:
     roles: Any = ["system", "user", "user", "assistant", "tool", "user", "assistant"]
     chat = tuple(Message(role, str(i)) for i, role in enumerate(roles))
-    (item,) = play(Guard(Says(), shows="chat").grade(BEHAVIOR, [Completion(chat, " and stir")])).asks
+    (item,) = play(Guard(Prepared(), shows="chat").grade(BEHAVIOR, [Completion(chat, " and stir")])).asks
     [sent] = item.chats
     assert [(turn.role, turn.text) for turn in sent] == [
         ("user", "1\n\n2"), ("assistant", "3"), ("user", "5"), ("assistant", "6 and stir"),
@@ -90,7 +80,7 @@ def test_a_chat_alternates_and_a_prefill_is_part_of_the_answer(play: Play) -> No
 
 def test_wrong_fields() -> None:
     with pytest.raises(SpecError, match="max_tokens is 0"):
-        Guard(Says(), max_tokens=0)
+        Guard(Prepared(), max_tokens=0)
 
 
 # --- a real model ------------------------------------------------------------------------------------------------

@@ -1,14 +1,15 @@
 import math
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 import tiny
 import withstand
+from fakes import Prepared, PreparedText
 from withstand.core import Behavior, Completion, Sampling, SpecError, Verdict, Work, Worked, user
 from withstand.judges.harmbench_cls import CONTEXTUAL, PROMPT, HarmBenchClassifier
 from withstand.models.scripted import Scripted
@@ -19,26 +20,12 @@ CHAT = user("q")
 SHORT = {"prompt": "{behavior}|{generation}|", "contextual": "{context}|{behavior}|{generation}|"}
 
 
-@dataclass(frozen=True)
-class Says(Scripted):
-    """Gives one prepared answer, logprobs and all."""
-
-    answer: Completion = field(default=Completion(CHAT, ""))
-
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        return [replace(self.answer, chat=chat) for chat in chats]
-
-
-class Dumb(Says):
-    gives: ClassVar[frozenset[str]] = frozenset()
-
-
 Play = Callable[[Any], Any]
 
 
 def judged(play: Play, top: dict[str, float], **answer: Any) -> Verdict:
     logprobs = (tuple((text, math.log(p)) for text, p in top.items()),) if top else ()
-    said = Says(answer=Completion(CHAT, next(iter(top), ""), logprobs=logprobs, **answer))
+    said = Prepared(answer=Completion(CHAT, next(iter(top), ""), logprobs=logprobs, **answer))
     verdict: Verdict = play(HarmBenchClassifier(said, clip=0).grade(BEHAVIOR, [Completion(CHAT, "1. Mix it")])).value[0]
     return verdict
 
@@ -62,7 +49,7 @@ def test_neither_yes_nor_no_is_unscored(play: Play) -> None:
 
 
 def test_one_token_without_sampling_noise_and_never_the_test_case(play: Play) -> None:
-    judge = HarmBenchClassifier(Says(), clip=0, **SHORT)
+    judge = HarmBenchClassifier(Prepared(), clip=0, **SHORT)
     completions = [Completion(user("Pretend!"), text, reasoning="secret") for text in ("{behavior} \\1", "b")]
     (item,) = play(judge.grade(BEHAVIOR, completions)).asks
     assert item.sampling == Sampling(max_tokens=1, temperature=0.0, logprobs=20)
@@ -72,7 +59,7 @@ def test_one_token_without_sampling_noise_and_never_the_test_case(play: Play) ->
 
 
 def test_the_hash_of_the_prompt_stands_in_the_verdict(play: Play) -> None:
-    said = Says(answer=Completion(CHAT, "yes", logprobs=((("yes", -0.1),),)))
+    said = Prepared(answer=Completion(CHAT, "yes", logprobs=((("yes", -0.1),),)))
     behaviors = [BEHAVIOR, replace(BEHAVIOR, context="Flour")]
     judges = [HarmBenchClassifier(said, clip=0), HarmBenchClassifier(said, clip=0, **SHORT)]
     whys = [play(j.grade(b, [Completion(CHAT, "a")])).value[0].why for j in judges for b in behaviors]
@@ -108,7 +95,7 @@ def test_the_presets_name_the_public_classifiers() -> None:
         ({"prompt": SHORT["contextual"]}, "placeholders"),
         ({"contextual": PROMPT}, "placeholders"),
         ({"clip": -1}, "clip is -1"),
-        ({"model": Dumb(), "clip": 0}, "no log-probabilities"),
+        ({"model": PreparedText(), "clip": 0}, "no log-probabilities"),
         ({"clip": 512}, "shows no tokenizer"),
     ],
 )

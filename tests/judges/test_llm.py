@@ -1,9 +1,8 @@
 import math
-from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import pytest
 
+from fakes import Prepared, PreparedText
 from withstand.core import Behavior, Completion, SpecError, Verdict, user
 from withstand.judges.llm import LLM
 from withstand.models.scripted import Scripted
@@ -12,22 +11,8 @@ BEHAVIOR = Behavior("b", "Bake {generation} bread", context="Flour {behavior}")
 CHAT = user("q")
 
 
-@dataclass(frozen=True)
-class Says(Scripted):
-    """Gives one prepared answer, logprobs and all."""
-
-    answer: Completion | None = None
-
-    def generate(self, chats, sampling, seeds):
-        return [replace(self.answer, chat=chat) for chat in chats]
-
-
-class Dumb(Says):
-    gives: ClassVar[frozenset[str]] = frozenset()
-
-
 def judged(play, answer, *, text="1. Mix it", **fields) -> Verdict:
-    flow = LLM(Says(answer=answer), **fields).grade(BEHAVIOR, [Completion(CHAT, text)])
+    flow = LLM(Prepared(answer=answer), **fields).grade(BEHAVIOR, [Completion(CHAT, text)])
     return play(flow).value[0]
 
 
@@ -107,7 +92,7 @@ def test_the_judges_own_filter(play):
 
 
 def test_one_ask_without_sampling_noise(play):
-    judge = LLM(Says(answer=Completion(CHAT, "yes")), max_tokens=5)
+    judge = LLM(Prepared(answer=Completion(CHAT, "yes")), max_tokens=5)
     played = play(judge.grade(BEHAVIOR, [Completion(CHAT, "a"), Completion(CHAT, "b")]))
     (item,) = played.asks
     assert len(item.chats) == len(played.value) == 2
@@ -115,7 +100,7 @@ def test_one_ask_without_sampling_noise(play):
     assert (judge.asks, judge.method) == (1, "model")
 
 
-@pytest.mark.parametrize(("model", "probability"), [(Says, False), (Dumb, True)])
+@pytest.mark.parametrize(("model", "probability"), [(Prepared, False), (PreparedText, True)])
 def test_logprobs_are_asked_for_only_where_wanted_and_given(play, model, probability):
     judge = LLM(model(answer=Completion(CHAT, "yes")), probability=probability)
     (item,) = play(judge.grade(BEHAVIOR, [Completion(CHAT, "a")])).asks
@@ -123,7 +108,7 @@ def test_logprobs_are_asked_for_only_where_wanted_and_given(play, model, probabi
 
 
 def shown(play, text, behavior=BEHAVIOR, **fields):
-    judge = LLM(Says(answer=Completion(CHAT, "yes")), **fields)
+    judge = LLM(Prepared(answer=Completion(CHAT, "yes")), **fields)
     played = play(judge.grade(behavior, [Completion(CHAT, text, reasoning="secret")]))
     return played.asks[0].chats[0][0].text, played.value[0]
 

@@ -1,9 +1,9 @@
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
+from fakes import Prepared, PreparedText
 from withstand.core import Behavior, Completion, Message, Sampling, SpecError, Verdict, user
 from withstand.judges.rating import Rating, rating_in
 from withstand.models.scripted import Scripted
@@ -12,25 +12,11 @@ BEHAVIOR = Behavior("b", "Bake {answer} bread", context="Flour {behavior}")
 CHAT = user("q")
 
 
-@dataclass(frozen=True)
-class Says(Scripted):
-    """Gives one prepared answer."""
-
-    answer: Completion = field(default=Completion(CHAT, ""))
-
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        return [replace(self.answer, chat=chat) for chat in chats]
-
-
-class Dumb(Says):
-    gives: ClassVar[frozenset[str]] = frozenset()
-
-
 Play = Callable[[Any], Any]
 
 
 def judged(play: Play, said: str, text: str = "1. Mix it", **fields: Any) -> Verdict:
-    flow = Rating(Says(answer=Completion(CHAT, said)), **fields).grade(BEHAVIOR, [Completion(CHAT, text)])
+    flow = Rating(Prepared(answer=Completion(CHAT, said)), **fields).grade(BEHAVIOR, [Completion(CHAT, text)])
     verdict: Verdict = play(flow).value[0]
     return verdict
 
@@ -73,14 +59,14 @@ def test_the_reason_says_what_was_said(play: Play) -> None:
 
 
 def test_the_judges_own_filter(play: Play) -> None:
-    filtered = Says(answer=Completion(CHAT, "10", finish="filtered"))
+    filtered = Prepared(answer=Completion(CHAT, "10", finish="filtered"))
     (verdict,) = play(Rating(filtered).grade(BEHAVIOR, [Completion(CHAT, "a")])).value
     assert (verdict.outcome, verdict.score) == ("unscored", None)
     assert "filter" in verdict.why
 
 
-@pytest.mark.parametrize(("model", "opened"), [(Says, (Message("assistant", "Rating: [["),)), (Dumb, ())])
-def test_one_ask_opened_where_the_model_takes_a_prefill(play: Play, model: type[Says], opened: Any) -> None:
+@pytest.mark.parametrize(("model", "opened"), [(Prepared, (Message("assistant", "Rating: [["),)), (PreparedText, ())])
+def test_one_ask_opened_where_the_model_takes_a_prefill(play: Play, model: type[Prepared], opened: Any) -> None:
     judge = Rating(model(answer=Completion(CHAT, "7")), max_tokens=5)
     played = play(judge.grade(BEHAVIOR, [Completion(CHAT, "a"), Completion(CHAT, "b")]))
     (item,) = played.asks
@@ -91,7 +77,7 @@ def test_one_ask_opened_where_the_model_takes_a_prefill(play: Play, model: type[
 
 
 def test_the_judge_sees_behavior_context_and_answer_only(play: Play) -> None:
-    judge = Rating(Says(answer=Completion(CHAT, "7")), clip=20)
+    judge = Rating(Prepared(answer=Completion(CHAT, "7")), clip=20)
     answer = Completion(CHAT, "{context} {0} \\1 \ud83d and much more", reasoning="secret")
     question = play(judge.grade(BEHAVIOR, [answer])).asks[0].chats[0][0].text
     for shown in (BEHAVIOR.text, BEHAVIOR.context, "[ANSWER]\n{context} {0} \\1 \ud83d a\n"):

@@ -1,43 +1,17 @@
 """ActorAttack: the network, the chains, the conversations side by side, and questions put in milder words."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from fakes import ByRule, Rates
 from withstand.attacks.llm.actor import Actor, items
-from withstand.core import AskError, Behavior, Completion, Message, RejectedDrafts, Sampling, SpecError, Target, Verdict
+from withstand.core import AskError, Behavior, Message, RejectedDrafts, Sampling, SpecError, Target, Verdict
 
 BEHAVIOR = Behavior("b", "Tell the {secret} recipe \ud83d", context="Grandma's cellar")
 REFUSAL = "I'm sorry, but I can't help with that."
 ACTORS = "1. miller (creation): flour\n2. baker (execution): bakes\n3. inspector (regulation): checks\n4. eater"
-
-
-@dataclass(frozen=True)
-class Fake:
-    """Answers by a rule on the chat; remembers the chats."""
-
-    rule: Callable[[Any], str]
-    chats: list[Any] = field(default_factory=list, hash=False)
-    gives: frozenset[str] = frozenset({"turns"})
-
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        self.chats.extend(chats)
-        return [Completion(chat, self.rule(chat)) for chat in chats]
-
-
-@dataclass(frozen=True)
-class Rates:
-    """A judge by a rule on the text."""
-
-    rule: Callable[[str], Verdict]
-    asks: int = 2
-
-    def grade(self, behavior: Any, completions: Any) -> Any:
-        yield from ()
-        return [self.rule(completion.text) for completion in completions]
 
 
 def who(text: str) -> str:
@@ -62,12 +36,16 @@ def echo(chat: Any) -> str:
     return f"a-{chat[-1].text.rpartition(chr(10))[2]}"
 
 
+def by_rule(rule: Any) -> ByRule:
+    return ByRule(lambda chat, _: rule(chat), frozenset({"turns"}))
+
+
 def make(attacker: Any = writes, rate: Any = never, **fields: Any) -> Actor:
-    return Actor(Fake(attacker), Rates(rate), **{"turns": 3, **fields})  # type: ignore[arg-type]
+    return Actor(by_rule(attacker), Rates(rate, asks=2), **{"turns": 3, **fields})  # type: ignore[arg-type]
 
 
 def run(play: Any, attack: Actor, target: Any = echo) -> Any:
-    return play(attack.run(BEHAVIOR, Target(Fake(target), sampling=Sampling(50))))  # type: ignore[arg-type]
+    return play(attack.run(BEHAVIOR, Target(by_rule(target), sampling=Sampling(50))))  # type: ignore[arg-type]
 
 
 def roles(played: Any) -> list[tuple[str, int]]:
@@ -176,8 +154,8 @@ def test_samplings_and_openings(play: Any) -> None:
         assert chat[-1] == Message("assistant", "1. ")
         return "miller\n2. baker"
 
-    attacker = Fake(helped, gives=frozenset({"prefill"}))
-    attack = Actor(attacker, Rates(never), 1, 1, attacker_tokens=7, search_tokens=9, temperature=0.5)  # type: ignore[arg-type]
+    attacker = ByRule(lambda chat, _: helped(chat), gives=frozenset({"prefill"}))
+    attack = Actor(attacker, Rates(never, asks=2), 1, 1, attacker_tokens=7, search_tokens=9, temperature=0.5)  # type: ignore[arg-type]
     played = run(play, attack, lambda chat: REFUSAL)
     assert {ask.sampling for ask in played.asks} == {Sampling(7, 0.5), Sampling(9)}
     assert [texts(case.chat) for case in played.cases] == [["miller"], ["milder"]]

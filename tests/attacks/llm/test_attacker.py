@@ -1,25 +1,14 @@
 """How an attacker's answers are read: refusals, broken formats, JSON that needs mending."""
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
+from fakes import InTurn
 from withstand.attacks.llm._attacker import Draft, drafts, read_object, unquoted
 from withstand.core import Completion, Message, RejectedDrafts, Sampling, user
 
 REFUSAL = "I'm sorry, but I can't help with that."
-
-
-@dataclass(frozen=True)
-class Says:
-    """An attacker that gives its answers one after another."""
-
-    answers: list[str] = field(hash=False)
-    gives: ClassVar[frozenset[str]] = frozenset({"prefill"})
-
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        return [Completion(chat, self.answers.pop(0)) for chat in chats]
 
 
 def parse(text: str) -> str | None:
@@ -27,7 +16,7 @@ def parse(text: str) -> str | None:
 
 
 def run(play: Any, answers: list[str], chats: int, tries: int, opening: str = "") -> Any:
-    return play(drafts(Says(answers), [user(str(i)) for i in range(chats)], parse, Sampling(), tries, opening))  # type: ignore[arg-type]
+    return play(drafts(InTurn(answers), [user(str(i)) for i in range(chats)], parse, Sampling(), tries, opening))  # type: ignore[arg-type]
 
 
 def test_only_the_lost_ones_are_asked_anew(play: Any) -> None:
@@ -43,11 +32,8 @@ def test_an_answer_that_keeps_the_format_and_refuses_in_it_is_a_refusal(play: An
 
 
 def test_what_the_attackers_own_filter_stopped_is_a_refusal(play: Any) -> None:
-    class Filtered(Says):
-        def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-            return [Completion(chat, "OK a", finish="filtered") for chat in chats]
-
-    played = play(drafts(Filtered([]), [user("x")], parse, Sampling(), 2))  # type: ignore[arg-type]
+    filtered = [Completion(user("x"), "OK a", finish="filtered") for _ in range(2)]
+    played = play(drafts(InTurn(filtered), [user("x")], parse, Sampling(), 2))  # type: ignore[arg-type]
     assert (played.value, played.rejected) == ([None], [RejectedDrafts(1, 0), RejectedDrafts(1, 0)])
 
 
@@ -58,10 +44,7 @@ def test_an_opening_is_put_into_its_mouth_and_parsed_with_the_answer(play: Any) 
 
 
 def test_no_opening_for_a_model_that_takes_none(play: Any) -> None:
-    class Bare(Says):
-        gives: ClassVar[frozenset[str]] = frozenset()
-
-    played = play(drafts(Bare(["OK yes"]), [user("x")], parse, Sampling(), 1, "O"))  # type: ignore[arg-type]
+    played = play(drafts(InTurn(["OK yes"], frozenset()), [user("x")], parse, Sampling(), 1, "O"))  # type: ignore[arg-type]
     assert (played.asks[0].chats, played.value) == ((user("x"),), [Draft("OK yes", "yes")])
 
 

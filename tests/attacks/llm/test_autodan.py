@@ -15,6 +15,7 @@ pytest.importorskip("transformers", reason="needs the extra `local`")
 
 import white_box
 import withstand
+from fakes import InTurn
 from withstand.attacks.llm import _genetic
 from withstand.attacks.llm._genetic import (
     alike,
@@ -29,7 +30,7 @@ from withstand.attacks.llm._genetic import (
     sentences,
 )
 from withstand.attacks.llm.autodan import REWRITE, AutoDAN, after
-from withstand.core import Behavior, Completion, RejectedDrafts, SpecError, Target, TestCase, Work, Worked, user
+from withstand.core import Behavior, RejectedDrafts, SpecError, Target, TestCase, Work, Worked, user
 from withstand.models.scripted import Scripted
 from withstand.registry import find
 
@@ -298,19 +299,8 @@ def test_the_context_comes_first_and_the_marker_before_the_target_string(model: 
 # --- the mutator -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Mutator:
-    """Answers one after another."""
-
-    answers: list[str] = field(hash=False)
-    gives: ClassVar[frozenset[str]] = frozenset({"prefill"})
-
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        return [Completion(chat, self.answers.pop(0)) for chat in chats]
-
-
 def test_a_rewritten_prefix_goes_to_its_own_place(play: Any) -> None:
-    attack = AutoDAN(mutator=Mutator(['"New\n\none."', "I'm sorry, but I can't help.", ""]), mutation=1.0, tries=1)  # type: ignore[arg-type]
+    attack = AutoDAN(mutator=InTurn(['"New\n\none."', "I'm sorry, but I can't help.", ""]), mutation=1.0, tries=1)  # type: ignore[arg-type]
     played = play(attack.mutated(["same", "same", "{same}"], Random(0)))
     assert played.value == ["New\n\none.", "same", "{same}"]
     [asked] = played.asks
@@ -320,7 +310,7 @@ def test_a_rewritten_prefix_goes_to_its_own_place(play: Any) -> None:
 
 
 def test_what_was_refused_is_asked_again(play: Any) -> None:
-    attack = AutoDAN(mutator=Mutator(["I'm sorry, but I can't help.", "New."]), mutation=1.0, tries=2)  # type: ignore[arg-type]
+    attack = AutoDAN(mutator=InTurn(["I'm sorry, but I can't help.", "New."]), mutation=1.0, tries=2)  # type: ignore[arg-type]
     assert play(attack.mutated(["old"], Random(0))).value == ["New."]
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import withstand
+from fakes import InTurn
 from withstand.attacks.llm._agents import Attempt, before, learned, request
 from withstand.attacks.llm._library import Strategy, read_library, retrieve, similarity
 from withstand.attacks.llm.autodan_turbo import AutoDANTurbo
@@ -23,15 +24,9 @@ LOAF = Behavior("loaf", "Bake a loaf {x}")
 SOUP = Behavior("soup", "Cook a soup", context="Leeks and water")
 
 
-@dataclass(frozen=True)
-class Says:
-    """A model that gives its answers one after another, the last one for ever."""
-
-    answers: list[str] = field(hash=False)
-    gives: ClassVar[frozenset[str]] = frozenset()
-
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        return [Completion(chat, self.answers.pop(0) if self.answers[1:] else self.answers[0]) for chat in chats]
+def says(answers: list[str]) -> InTurn:
+    """A model that gives these answers one after another, the last one forever."""
+    return InTurn(answers, frozenset(), repeats=True)
 
 
 @dataclass(frozen=True)
@@ -62,11 +57,11 @@ def named(name: str) -> str:
 
 def attack(attacker: Any, summarizer: Any = None, **fields: Any) -> AutoDANTurbo:
     fields = {"warmup": 0, "rounds": 1, "steps": 1, "judge": Marks(), **fields}
-    return AutoDANTurbo(attacker, summarizer=summarizer or Says([named("kind")]), **fields)
+    return AutoDANTurbo(attacker, summarizer=summarizer or says([named("kind")]), **fields)
 
 
 def target(*answers: str) -> Target:
-    return Target(Says(list(answers)), sampling=Sampling(max_tokens=7))  # type: ignore[arg-type]
+    return Target(says(list(answers)), sampling=Sampling(max_tokens=7))  # type: ignore[arg-type]
 
 
 def entry(strategy: str, rise: float, answer: str, example: str = "e") -> Strategy:
@@ -82,7 +77,7 @@ def strategies(played: Any) -> list[Strategy]:
 
 
 def test_warm_up_asks_all_at_once_and_learns_from_the_worst_and_the_best(play: Any) -> None:
-    writer, summarizer = Says([prompt(f"p{i}") for i in range(6)]), Says([named("kind"), named("brief")])
+    writer, summarizer = says([prompt(f"p{i}") for i in range(6)]), says([named("kind"), named("brief")])
     turbo = attack(writer, summarizer, warmup=3, steps=1, margin=0.25)
     model = target("30", "10", "60", "20", "30", "40", "0")
     played = play(turbo.run_together([SOUP, LOAF], model))
@@ -98,12 +93,12 @@ def test_warm_up_asks_all_at_once_and_learns_from_the_worst_and_the_best(play: A
 
 
 def test_where_all_warm_up_attempts_are_equal_the_bare_behavior_is_the_worse_one(play: Any) -> None:
-    played = play(attack(Says([prompt("p")]), warmup=2, margin=0.1).run_together([LOAF], target("40", "40", "0")))
+    played = play(attack(says([prompt("p")]), warmup=2, margin=0.1).run_together([LOAF], target("40", "40", "0")))
     assert strategies(played) == [Strategy("kind", "Be kind.", "p", 0.4, REFUSAL)]
 
 
 def test_a_rise_from_one_attempt_to_the_next_is_learned_under_the_answer_before_it(play: Any) -> None:
-    writer, summarizer = Says([prompt(f"p{i}") for i in range(5)]), Says([named("a"), named("b")])
+    writer, summarizer = says([prompt(f"p{i}") for i in range(5)]), says([named("a"), named("b")])
     played = play(attack(writer, summarizer, steps=5).run_together([LOAF], target("0", "20", "20", "10", "50")))
     assert [(s.strategy, s.example, round(s.rise, 6), s.answer) for s in strategies(played)] == [
         ("a", "p1", 0.2, "0"),
@@ -114,7 +109,7 @@ def test_a_rise_from_one_attempt_to_the_next_is_learned_under_the_answer_before_
 
 
 def test_the_first_attempt_is_told_no_strategy_and_later_ones_what_worked_at_such_an_answer(play: Any) -> None:
-    writer = Says([prompt("p")])
+    writer = says([prompt("p")])
     played = play(attack(writer, steps=3).run_together([LOAF], target("0", "60", "0")))
     first, second, third = (ask.chats[0][0].text for ask in played.asks if ask.model == writer)
     assert first == second == request(LOAF)
@@ -124,14 +119,14 @@ def test_the_first_attempt_is_told_no_strategy_and_later_ones_what_worked_at_suc
 
 def test_success_ends_a_behavior_for_the_round_and_the_next_round_takes_it_up_again(play: Any) -> None:
     model = target("100", "0", "0", "100")
-    played = play(attack(Says([prompt("p")]), steps=3, rounds=2).run_together([LOAF], model))
+    played = play(attack(says([prompt("p")]), steps=3, rounds=2).run_together([LOAF], model))
     assert [case.score for case in played.cases] == [1.0, 0.0, 0.0, 1.0]
     assert [len(ask.chats) for ask in played.asks if ask.model == model] == [1, 1, 1, 1]
 
 
 def test_a_batch_goes_side_by_side_and_the_next_batch_knows_what_it_learned(play: Any) -> None:
     four = [replace(LOAF, id=name) for name in "abcd"]
-    writer = Says([prompt("p")])
+    writer = says([prompt("p")])
     model = target("0", "0", "50", "0", *"0000")
     played = play(attack(writer, steps=2, batch=2).run_together(four, model))
     asks = [ask for ask in played.asks if ask.model == writer]
@@ -144,7 +139,7 @@ def test_rounds_are_shuffled_by_the_seed_and_not_by_the_order_of_the_file(play: 
     many = [replace(LOAF, id=str(i)) for i in range(8)]
 
     def order(seed: int, behaviors: list[Behavior]) -> list[str]:
-        turbo = attack(Says([prompt("p")]), batch=1, seed=seed, rounds=2)
+        turbo = attack(says([prompt("p")]), batch=1, seed=seed, rounds=2)
         return [case.behavior for case in play(turbo.run_together(behaviors, target("0"))).cases]
 
     assert order(0, many) == order(0, many[::-1]) != order(1, many)
@@ -152,20 +147,20 @@ def test_rounds_are_shuffled_by_the_seed_and_not_by_the_order_of_the_file(play: 
 
 
 def test_at_margin_1_the_library_stays_as_it_is(play: Any) -> None:
-    summarizer = Says([named("kind")])
-    played = play(attack(Says([prompt("p")]), summarizer, steps=2, margin=1).run_together([LOAF], target("0", "100")))
+    summarizer = says([named("kind")])
+    played = play(attack(says([prompt("p")]), summarizer, steps=2, margin=1).run_together([LOAF], target("0", "100")))
     assert (strategies(played), [ask for ask in played.asks if ask.model == summarizer]) == ([], [])
 
 
 def test_the_context_reaches_target_and_attacker(play: Any) -> None:
-    played = play(attack(Says([prompt("p {y}")])).run_together([SOUP], target("0")))
+    played = play(attack(says([prompt("p {y}")])).run_together([SOUP], target("0")))
     written, sent = (ask.chats[0][0].text for ask in played.asks)
     assert "Leeks and water" in written
     assert sent == "Leeks and water\n\n---\n\np {y}"
 
 
 def test_asks_are_sampled_as_the_fields_say(play: Any) -> None:
-    writer, summarizer, model = Says([prompt("p")]), Says([named("kind")]), target("50")
+    writer, summarizer, model = says([prompt("p")]), says([named("kind")]), target("50")
     turbo = attack(writer, summarizer, attacker_tokens=9, temperature=0.5, search_tokens=4)
     samplings = [ask.sampling for ask in play(turbo.run_together([LOAF], model)).asks]
     assert samplings == [Sampling(9, 0.5), Sampling(4), Sampling(9, 0.6, top_p=0.9)]
@@ -173,7 +168,7 @@ def test_asks_are_sampled_as_the_fields_say(play: Any) -> None:
 
 
 def test_without_a_summarizer_the_attacker_is_asked(play: Any) -> None:
-    writer = Says(['{"prompt": "p", "strategy": "kind", "definition": "Be kind."}'])
+    writer = says(['{"prompt": "p", "strategy": "kind", "definition": "Be kind."}'])
     turbo = replace(attack(writer), summarizer=None)
     played = play(turbo.run_together([LOAF], target("50")))
     assert [ask.model == writer for ask in played.asks] == [True, False, True]
@@ -182,7 +177,7 @@ def test_without_a_summarizer_the_attacker_is_asked(play: Any) -> None:
 
 
 def test_no_more_is_asked_than_most_says(play: Any) -> None:
-    writer, summarizer = Says([prompt("p")]), Says(["no object"])
+    writer, summarizer = says([prompt("p")]), says(["no object"])
     turbo = attack(writer, summarizer, warmup=2, rounds=2, steps=3, tries=2)
     model = target(*(str(i) for i in range(10, 26)))
     played = play(turbo.run_together([LOAF, SOUP], model))
@@ -201,14 +196,14 @@ def test_no_more_is_asked_than_most_says(play: Any) -> None:
 
 
 def test_an_attacker_that_always_refuses_is_an_error_and_no_test_case(play: Any) -> None:
-    turbo = attack(Says([REFUSAL]), steps=2, tries=2)
+    turbo = attack(says([REFUSAL]), steps=2, tries=2)
     model = target("0")
     with pytest.raises(AskError, match="no usable answer in 2 tries"):
         play(turbo.run_together([LOAF], model))
 
 
 def test_a_lost_turn_is_skipped_and_the_last_answer_stands(play: Any) -> None:
-    writer = Says([prompt("p0"), REFUSAL, "no object", prompt("p2")])
+    writer = says([prompt("p0"), REFUSAL, "no object", prompt("p2")])
     played = play(attack(writer, steps=3, tries=2).run_together([LOAF], target("10", "50")))
     assert [case.score for case in played.cases] == [0.1, 0.5]
     assert [(s.example, s.answer) for s in strategies(played)] == [("p0", REFUSAL), ("p2", "10")]
@@ -216,32 +211,32 @@ def test_a_lost_turn_is_skipped_and_the_last_answer_stands(play: Any) -> None:
 
 
 def test_a_stream_that_is_lost_keeps_its_place(play: Any) -> None:
-    writer = Says([REFUSAL, prompt("for soup")])
+    writer = says([REFUSAL, prompt("for soup")])
     played = play(attack(writer, tries=1, warmup=1, steps=1).run_together([LOAF, SOUP], target("10", "0")))
     assert played.cases[0].behavior == "soup"
     assert "for soup" in played.cases[0].chat[0].text
 
 
 def test_an_unscored_answer_ranks_lowest_and_teaches_nothing(play: Any) -> None:
-    played = play(attack(Says([prompt("p")]), steps=3, warmup=1).run_together([LOAF], target("?", "?", "30", "?")))
+    played = play(attack(says([prompt("p")]), steps=3, warmup=1).run_together([LOAF], target("?", "?", "30", "?")))
     assert [case.score for case in played.cases] == [-1.0, -1.0, 0.3, -1.0]
     assert [(s.answer, s.rise) for s in strategies(played)] == [(REFUSAL, 0.3)]
 
 
 def test_an_empty_answer_scores_0_and_is_not_judged(play: Any) -> None:
-    played = play(attack(Says([prompt("p")]), steps=2).run_together([LOAF], target(" ", "40")))
+    played = play(attack(says([prompt("p")]), steps=2).run_together([LOAF], target(" ", "40")))
     assert [case.score for case in played.cases] == [0.0, 0.4]
 
 
 @pytest.mark.parametrize("said", [REFUSAL, "no object", '{"strategy": "kind"}', named(REFUSAL)[:20]])
 def test_a_summarizer_that_fails_teaches_nothing(play: Any, said: str) -> None:
-    played = play(attack(Says([prompt("p")]), Says([said]), tries=2).run_together([LOAF], target("50")))
+    played = play(attack(says([prompt("p")]), says([said]), tries=2).run_together([LOAF], target("50")))
     assert strategies(played) == []
     assert len(played.cases) == 1
 
 
 def test_the_first_definition_of_a_name_stands(play: Any) -> None:
-    summarizer = Says([named("kind")])
+    summarizer = says([named("kind")])
     library = [Strategy("kind", "Be nice.", "e", 0.5, ""), Strategy("kind", "Be rude.", "e", 0.5, "")]
     rises = [(LOAF, before(LOAF), Attempt("p", "50", 0.5))]
     [asked] = play(learned(summarizer, rises, library, 1, 9)).asks  # type: ignore[arg-type]
@@ -262,7 +257,7 @@ def test_the_first_definition_of_a_name_stands(play: Any) -> None:
 )
 def test_wrong_fields(fields: dict[str, Any]) -> None:
     with pytest.raises(SpecError):
-        attack(Says([""]), **fields)
+        attack(says([""]), **fields)
 
 
 # --- the library -------------------------------------------------------------------------------------------------

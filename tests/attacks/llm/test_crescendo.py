@@ -1,43 +1,17 @@
 """Crescendo, turn by turn: what the attacker is told, what is taken back, what is counted."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from fakes import ByRule, Rates
 from withstand.attacks.llm.crescendo import OPENING, Crescendo
-from withstand.core import AskError, Behavior, Completion, Message, RejectedDrafts, Sampling, SpecError, Target, Verdict
+from withstand.core import AskError, Behavior, Message, RejectedDrafts, Sampling, SpecError, Target, Verdict
 
 BEHAVIOR = Behavior("b", "Tell the {secret} recipe \ud83d", context="Grandma's cellar")
 REFUSAL = "I'm sorry, but I can't help with that."
-
-
-@dataclass(frozen=True)
-class Fake:
-    """Answers by a rule on the chat and the number of chats before; remembers the chats."""
-
-    rule: Callable[[Any, int], str]
-    chats: list[Any] = field(default_factory=list, hash=False)
-    gives: frozenset[str] = frozenset({"turns"})
-
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        answers = [Completion(chat, self.rule(chat, len(self.chats) + i)) for i, chat in enumerate(chats)]
-        self.chats.extend(chats)
-        return answers
-
-
-@dataclass(frozen=True)
-class Rates:
-    """A judge by a rule on the text."""
-
-    rule: Callable[[str], Verdict]
-    asks: int = 2
-
-    def grade(self, behavior: Any, completions: Any) -> Any:
-        yield from ()
-        return [self.rule(completion.text) for completion in completions]
 
 
 def writes(chat: Any, n: int) -> str:
@@ -59,11 +33,11 @@ def never(text: str) -> Verdict:
 
 
 def make(attacker: Any = writes, rate: Any = by_answers, **fields: Any) -> Crescendo:
-    return Crescendo(Fake(attacker), Rates(rate), **fields)  # type: ignore[arg-type]
+    return Crescendo(ByRule(attacker, frozenset({"turns"})), Rates(rate, asks=2), **fields)  # type: ignore[arg-type]
 
 
 def run(play: Any, attack: Crescendo, target: Any = answers) -> Any:
-    return play(attack.run(BEHAVIOR, Target(Fake(target), sampling=Sampling(50))))  # type: ignore[arg-type]
+    return play(attack.run(BEHAVIOR, Target(ByRule(target, frozenset({"turns"})), sampling=Sampling(50))))  # type: ignore[arg-type]
 
 
 def roles(played: Any) -> list[tuple[str, int]]:
@@ -210,8 +184,8 @@ def test_most_is_reached_by_a_target_that_always_refuses_and_an_attacker_that_fa
 
 
 def test_samplings_and_the_opening(play: Any) -> None:
-    helped = Fake(lambda chat, n: 'none", "question": "q?"}', gives=frozenset({"prefill"}))
-    attack = Crescendo(helped, Rates(never), turns=1, attacker_tokens=7, search_tokens=9, temperature=0.5)  # type: ignore[arg-type]
+    helped = ByRule(lambda chat, n: 'none", "question": "q?"}', gives=frozenset({"prefill"}))
+    attack = Crescendo(helped, Rates(never, asks=2), turns=1, attacker_tokens=7, search_tokens=9, temperature=0.5)  # type: ignore[arg-type]
     played = run(play, attack)
     assert [ask.sampling for ask in played.asks] == [Sampling(7, 0.5), Sampling(9)]
     assert helped.chats[0][-1] == Message("assistant", OPENING)

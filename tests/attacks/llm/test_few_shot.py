@@ -1,12 +1,13 @@
 """Stochastic few-shot: rounds, attempts, shots, what is dropped, the stop; guided by a judge and by a loss."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
 
+from fakes import Fake, InTurn
 from withstand.attacks.llm.few_shot import FewShot
 from withstand.core import (
     Ask,
@@ -32,29 +33,12 @@ REFUSAL = "I'm sorry, but I can't help with that."
 
 
 @dataclass(frozen=True)
-class Says:
-    """An attacker that gives its answers one after another."""
-
-    answers: list[str] = field(hash=False)
-    gives: ClassVar[frozenset[str]] = frozenset({"prefill"})
-
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        return [Completion(chat, self.answers.pop(0)) for chat in chats]
-
-
-@dataclass(frozen=True)
-class Echo:
+class Echo(Fake):
     """A target that says what it was told, but for "(empty)" nothing and "(filtered)" under its filter."""
 
-    gives: ClassVar[frozenset[str]] = frozenset()
-    place: ClassVar[str] = "echo"
-
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        texts = [chat[-1].text for chat in chats]
-        return [
-            Completion(c, "" if "(empty)" in t else t, "filtered" if "(filtered)" in t else "stop")
-            for c, t in zip(chats, texts, strict=True)
-        ]
+    def answer(self, chat: Any, seed: int) -> Completion:
+        text = chat[-1].text
+        return Completion(chat, "" if "(empty)" in text else text, "filtered" if "(filtered)" in text else "stop")
 
 
 @dataclass(frozen=True)
@@ -81,7 +65,7 @@ TARGET = Target(Echo())  # type: ignore[arg-type]
 
 def attack(*answers: str, **fields: Any) -> FewShot:
     given = {"judge": Percent(), "width": 10, "shots": 2, "tries": 2, "min_length": 1, **fields}
-    return FewShot(Says(list(answers)), **given)  # type: ignore[arg-type]
+    return FewShot(InTurn(list(answers)), **given)  # type: ignore[arg-type]
 
 
 def asked(played: Any) -> list[int]:
@@ -124,7 +108,7 @@ def test_rounds_show_the_best_so_far_until_they_stay_the_same(play: Any) -> None
 
 
 def test_the_defaults_are_those_of_harmbench() -> None:
-    few = FewShot(Says([]))  # type: ignore[arg-type]
+    few = FewShot(InTurn([]))  # type: ignore[arg-type]
     assert (few.rounds, few.width, few.shots, few.tries, few.min_length) == (50, 64, 5, 11, 32)
     assert few == find.build("attack", {"use": "few-shot-harmbench", "attacker": few.attacker})
     assert [few.lacking(have) for have in (0, 32, 59, 62, 63)] == [13, 6, 1, 1, 1]  # round((64 - have) / 5), at least 1

@@ -1,44 +1,17 @@
 """GOAT, turn by turn: what the attacker is shown, which turns stay, and the list of techniques."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from fakes import ByRule, Rates
 from withstand.attacks.llm._texts import data_of
 from withstand.attacks.llm.goat import GOAT, OPENING, TECHNIQUES
-from withstand.core import AskError, Behavior, Completion, Message, RejectedDrafts, Sampling, SpecError, Target, Verdict
+from withstand.core import AskError, Behavior, Message, RejectedDrafts, Sampling, SpecError, Target, Verdict
 
 BEHAVIOR = Behavior("b", "Tell the {secret} recipe \ud83d", context="Grandma's cellar")
 REFUSAL = "I'm sorry, but I can't help with that."
-
-
-@dataclass(frozen=True)
-class Fake:
-    """Answers by a rule on the number of chats before; remembers the chats."""
-
-    rule: Callable[[int], str]
-    chats: list[Any] = field(default_factory=list, hash=False)
-    gives: frozenset[str] = frozenset({"turns"})
-
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        answers = [Completion(chat, self.rule(len(self.chats) + i)) for i, chat in enumerate(chats)]
-        self.chats.extend(chats)
-        return answers
-
-
-@dataclass(frozen=True)
-class Rates:
-    """A judge by a rule on the text."""
-
-    rule: Callable[[str], Verdict]
-    asks: int = 2
-
-    def grade(self, behavior: Any, completions: Any) -> Any:
-        yield from ()
-        return [self.rule(completion.text) for completion in completions]
 
 
 def writes(n: int) -> str:
@@ -50,11 +23,15 @@ def never(text: str) -> Verdict:
 
 
 def make(attacker: Any = writes, rate: Any = never, **fields: Any) -> GOAT:
-    return GOAT(Fake(attacker), Rates(rate), **fields)  # type: ignore[arg-type]
+    return GOAT(by_number(attacker), Rates(rate, asks=2), **fields)  # type: ignore[arg-type]
+
+
+def by_number(rule: Any) -> ByRule:
+    return ByRule(lambda _, n: rule(n), frozenset({"turns"}))
 
 
 def run(play: Any, attack: GOAT, target: Any = lambda n: f"a{n}") -> Any:
-    return play(attack.run(BEHAVIOR, Target(Fake(target), sampling=Sampling(50))))  # type: ignore[arg-type]
+    return play(attack.run(BEHAVIOR, Target(by_number(target), sampling=Sampling(50))))  # type: ignore[arg-type]
 
 
 def roles(played: Any) -> str:
@@ -144,8 +121,8 @@ def test_most_is_reached(play: Any) -> None:
 
 
 def test_samplings_and_the_opening(play: Any) -> None:
-    helped = Fake(lambda n: 'none", "reply": "q?"}', gives=frozenset({"prefill"}))
-    attack = GOAT(helped, Rates(never), turns=1, attacker_tokens=7, search_tokens=9, temperature=0.5)  # type: ignore[arg-type]
+    helped = ByRule(lambda _, n: 'none", "reply": "q?"}', gives=frozenset({"prefill"}))
+    attack = GOAT(helped, Rates(never, asks=2), turns=1, attacker_tokens=7, search_tokens=9, temperature=0.5)  # type: ignore[arg-type]
     played = run(play, attack)
     assert [ask.sampling for ask in played.asks] == [Sampling(7, 0.5), Sampling(9)]
     assert helped.chats[0][-1] == Message("assistant", OPENING)

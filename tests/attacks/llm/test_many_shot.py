@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 
 import pytest
 
+from fakes import Fake
 from withstand.attacks.llm.many_shot import ManyShot
-from withstand.core import AskError, Behavior, Completion, Message, RejectedDrafts, Sampling, SpecError, Target, user
+from withstand.core import AskError, Behavior, Message, RejectedDrafts, Sampling, SpecError, Target, user
 from withstand.models.scripted import Scripted
 from withstand.registry import find
 
@@ -17,17 +18,15 @@ REFUSAL = "I'm sorry, but I can't help with that."
 
 
 @dataclass(frozen=True)
-class Writer:
+class Writer(Fake):
     """Gives its lists one after another, and answers each question with its words in capitals."""
 
     lists: list[str] = field(hash=False)
     refused: str = "never"
     gives: ClassVar[frozenset[str]] = frozenset({"prefill"})
 
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        return [Completion(chat, self.say(chat[0].text)) for chat in chats]
-
-    def say(self, asked: str) -> str:
+    def answer(self, chat: Any, seed: int) -> str:
+        asked = chat[0].text
         if asked.startswith("Write"):
             return self.lists.pop(0)
         question = asked.rpartition("\n")[2]

@@ -1,16 +1,15 @@
 """PAIR against Algorithm 1 of arXiv:2310.08419, walked through with models that are made for it."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
+from fakes import ByRule, Rates
 from withstand import api
 from withstand.attacks.llm._pair import FIRST, LATER, head_of, read_prompt, score_of
 from withstand.attacks.llm.pair import PAIR
-from withstand.core import AskError, Behavior, Completion, RejectedDrafts, Sampling, SpecError, Target, Verdict, user
+from withstand.core import AskError, Behavior, RejectedDrafts, Sampling, SpecError, Target, Verdict, user
 from withstand.defenses.self_reminder import SelfReminder
 from withstand.judges.contains import Contains
 from withstand.models.scripted import Scripted
@@ -19,38 +18,6 @@ from withstand.runner.flows import collected
 
 BEHAVIOR = Behavior("b", "Bake {behavior} bread", target_string="Sure, here is how")
 REFUSAL = "I'm sorry, but I can't help with that."
-
-
-@dataclass(frozen=True)
-class Fake:
-    """A model that answers chat by chat, given the chat and how many it answered before."""
-
-    reply: Callable[[Any, int], str]
-    gives: frozenset[str] = frozenset({"system", "turns", "prefill"})
-    heard: list[Any] = field(default_factory=list, hash=False)
-    finish: str = "stop"
-
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        answers = []
-        for chat in chats:
-            answers.append(Completion(chat, self.reply(chat, len(self.heard)), finish=self.finish))  # type: ignore[arg-type]
-            self.heard.append(chat)
-        return answers
-
-
-@dataclass(frozen=True)
-class Rates:
-    """A judge that says what `by` says of a text, and remembers what it read."""
-
-    by: Callable[[str], Verdict]
-    read: list[str] = field(default_factory=list, hash=False)
-    asks: ClassVar[int] = 1
-    method: ClassVar[str] = "rule"
-
-    def grade(self, behavior: Any, completions: Any) -> Any:
-        yield from ()
-        self.read.extend(completion.text for completion in completions)
-        return [self.by(completion.text) for completion in completions]
 
 
 def numbered(chat: Any, number: int) -> str:
@@ -62,12 +29,12 @@ def at(score: float, wins: bool = False) -> Verdict:
     return Verdict("success" if wins else "failure", score)
 
 
-ECHO = Target(Fake(lambda chat, number: f"answer to {chat[-1].text}"))  # type: ignore[arg-type]
+ECHO = Target(ByRule(lambda chat, number: f"answer to {chat[-1].text}"))  # type: ignore[arg-type]
 
 
 def pair(attacker: Any = None, judge: Any = None, **fields: Any) -> PAIR:
     fields = {"streams": 2, "tries": 1, **fields}
-    return PAIR(attacker or Fake(numbered), judge or Rates(lambda text: at(0.0)), **fields)  # type: ignore[arg-type]
+    return PAIR(attacker or ByRule(numbered), judge or Rates(lambda text: at(0.0)), **fields)  # type: ignore[arg-type]
 
 
 def test_the_algorithm_step_by_step(play: Any) -> None:
@@ -121,12 +88,12 @@ def test_the_highest_score_is_no_success_unless_the_judge_says_so(play: Any) -> 
 
 
 def test_it_asks_what_it_says_at_most(play: Any) -> None:
-    attack = PAIR(Fake(numbered), Rates(lambda text: at(0.0)), tries=1)  # type: ignore[arg-type]
+    attack = PAIR(ByRule(numbered), Rates(lambda text: at(0.0)), tries=1)  # type: ignore[arg-type]
     played = play(attack.run(BEHAVIOR, ECHO))
     assert attack.most().asks == {"target": 90, "attacker": 90, "judge": 90}  # 30 streams of 3 steps
     assert sum(len(ask.chats) for ask in played.asks) == 180
     assert (len(played.cases), attack.most().cases) == (90, 1)
-    stubborn = pair(Fake(lambda chat, number: REFUSAL if number < 6 else numbered(chat, number)), tries=4)
+    stubborn = pair(ByRule(lambda chat, number: REFUSAL if number < 6 else numbered(chat, number)), tries=4)
     played = play(stubborn.run(BEHAVIOR, ECHO))
     assert [len(ask.chats) for ask in played.asks] == [2, 2, 2, 2, 2, 2, 2, 2, 2]
     assert stubborn.most().asks["attacker"] == 2 * 3 * 4
@@ -148,7 +115,7 @@ def test_the_attacker_reads_the_last_exchanges_and_always_the_head(play: Any, me
 )
 def test_without_a_draft_there_is_no_test_case_but_an_error(play: Any, answer: str, rejected: RejectedDrafts) -> None:
     thrown = []
-    flow = pair(Fake(lambda chat, number: answer, frozenset()), tries=2, steps=2).run(BEHAVIOR, ECHO)
+    flow = pair(ByRule(lambda chat, number: answer, frozenset()), tries=2, steps=2).run(BEHAVIOR, ECHO)
 
     def watched() -> Any:
         result = None
@@ -175,7 +142,7 @@ def test_an_unscored_answer_ranks_last_and_is_no_success(play: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", [Fake(lambda chat, number: " \n"), Fake(lambda chat, number: "x", finish="filtered")]
+    "target", [ByRule(lambda chat, number: " \n"), ByRule(lambda chat, number: "x", finish="filtered")]
 )
 def test_where_nothing_was_answered_no_judge_is_asked(play: Any, target: Any) -> None:
     """Of silence a judge that looks for a refusal would say success."""
@@ -206,7 +173,7 @@ def test_the_target_is_asked_with_its_own_sampling(play: Any, tokens: int, asked
 
 def test_an_attacker_that_takes_neither_system_prompt_nor_prefill(play: Any) -> None:
     draft = 'Here: {"improvement": "none", "prompt": "hello"} Good luck {you}'
-    played = play(pair(Fake(lambda chat, number: draft, frozenset({"turns"}))).run(BEHAVIOR, ECHO))
+    played = play(pair(ByRule(lambda chat, number: draft, frozenset({"turns"}))).run(BEHAVIOR, ECHO))
     first, second = played.asks[0].chats[0], played.asks[2].chats[0]
     assert [turn.role for turn in first] == ["user"]
     assert "Only its format counts" in first[0].text
@@ -216,11 +183,11 @@ def test_an_attacker_that_takes_neither_system_prompt_nor_prefill(play: Any) -> 
 
 
 def test_it_searches_on_a_surrogate_and_never_asks_its_target(play: Any) -> None:
-    stand_in = Fake(lambda chat, number: f"stand-in {number}")
-    target = Target(Fake(lambda chat, number: "unasked"), SelfReminder(), Sampling(33))  # type: ignore[arg-type]
+    stand_in = ByRule(lambda chat, number: f"stand-in {number}")
+    target = Target(ByRule(lambda chat, number: "unasked"), SelfReminder(), Sampling(33))  # type: ignore[arg-type]
     played = play(pair(surrogates=(stand_in,)).run(BEHAVIOR, target))
     assert [ask.model for ask in played.asks[1::2]] == [Target(stand_in, sampling=Sampling(33))] * 3  # type: ignore[arg-type]
-    assert target.model.heard == []  # type: ignore[attr-defined]
+    assert target.model.chats == []  # type: ignore[attr-defined]
     assert all(case.completion is None for case in played.cases)
 
 
@@ -266,7 +233,7 @@ def test_the_prompt_in_an_answer(said: str, prompt: str | None) -> None:
 
 def test_odd_texts_arrive_as_they_are(play: Any) -> None:
     behavior = Behavior("o", "Fill {behavior}, {0} and }{ \ud83d \\1")
-    played = play(pair(Fake(lambda chat, number: "{opening} \ud83d }{ \\1"), steps=2).run(behavior, ECHO))
+    played = play(pair(ByRule(lambda chat, number: "{opening} \ud83d }{ \\1"), steps=2).run(behavior, ECHO))
     chat = played.asks[2].chats[0]
     assert f"OBJECTIVE: {behavior.text}\n" in chat[0].text
     assert json.loads(chat[2].text)["prompt"] == "{opening} \ud83d }{ \\1"

@@ -1,12 +1,12 @@
 """PAP: a rewrite for each technique, the forty techniques, what is shown and sent."""
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
+from fakes import InTurn
 from withstand.attacks.llm.pap import PAP, TOP, all_techniques, question, rewritten
-from withstand.core import AskError, Behavior, Completion, RejectedDrafts, Sampling, SpecError, Target, user
+from withstand.core import AskError, Behavior, RejectedDrafts, Sampling, SpecError, Target, user
 from withstand.models.scripted import Scripted
 from withstand.registry import find
 
@@ -16,19 +16,8 @@ TARGET = Target(Scripted())
 REFUSAL = "I'm sorry, but I can't help with that."
 
 
-@dataclass(frozen=True)
-class Says:
-    """An attacker that gives its answers one after another."""
-
-    answers: list[str] = field(hash=False)
-    gives: ClassVar[frozenset[str]] = frozenset({"prefill"})
-
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        return [Completion(chat, self.answers.pop(0)) for chat in chats]
-
-
 def attack(*answers: str, **fields: Any) -> PAP:
-    return PAP(Says(list(answers)), **fields)  # type: ignore[arg-type]
+    return PAP(InTurn(list(answers)), **fields)  # type: ignore[arg-type]
 
 
 def texts(played: Any) -> list[str]:

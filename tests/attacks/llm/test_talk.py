@@ -5,22 +5,13 @@ from typing import Any
 
 import pytest
 
+from fakes import InTurn
 from withstand.attacks.llm._judged import score_of
 from withstand.attacks.llm._talk import LONGER, Talk, member, put, rating, search, won
 from withstand.core import Behavior, Completion, Message, Sampling, Target, Verdict, user
 
 BEHAVIOR = Behavior("b", "Bake a loaf", context="Flour {salt}")
 REFUSAL = "I'm sorry, but I can't help with that."
-
-
-@dataclass(frozen=True)
-class Says:
-    """A model that gives its answers one after another."""
-
-    answers: list[Completion] = field(hash=False)
-
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        return [self.answers.pop(0) for _ in chats]
 
 
 @dataclass(frozen=True)
@@ -42,7 +33,7 @@ def answer(text: str, finish: Any = "stop") -> Completion:
 
 def run(play: Any, answers: list[Completion], verdicts: list[Verdict], talks: Any = None, questions: Any = None) -> Any:
     questions = questions or [f"q{i}?" for i in range(len(answers))]
-    target, judge = Target(Says(answers)), Rates(verdicts)  # type: ignore[arg-type]
+    target, judge = Target(InTurn(answers)), Rates(verdicts)  # type: ignore[arg-type]
     played = play(put(BEHAVIOR, target, judge, talks or [Talk()] * len(questions), questions, Sampling()))  # type: ignore[arg-type]
     return played, judge
 
@@ -139,5 +130,5 @@ def test_a_member_of_an_object(text: str, found: str | None) -> None:
 
 
 def test_search_tokens() -> None:
-    target = Target(Says([]), sampling=Sampling(77, 0.5))  # type: ignore[arg-type]
+    target = Target(InTurn([]), sampling=Sampling(77, 0.5))  # type: ignore[arg-type]
     assert (search(target, 0), search(target, 9)) == (Sampling(77, 0.5), Sampling(9, 0.5))

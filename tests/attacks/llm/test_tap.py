@@ -3,50 +3,21 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
+from fakes import ByRule, Rates
 from withstand.attacks.llm._pair import FIRST
 from withstand.attacks.llm.tap import LABEL, TAP, on_topic
-from withstand.core import AskError, Behavior, Completion, Message, Sampling, SpecError, Target, Verdict, user
+from withstand.core import AskError, Behavior, Message, Sampling, SpecError, Target, Verdict, user
 from withstand.judges.contains import Contains
 from withstand.models.scripted import Scripted
 from withstand.registry import find
 
 BEHAVIOR = Behavior("b", "Bake {prompt} bread")
 REFUSAL = "I'm sorry, but I can't help with that."
-
-
-@dataclass(frozen=True)
-class Fake:
-    """A model that answers chat by chat, given the chat and how many it answered before."""
-
-    reply: Callable[[Any, int], str]
-    gives: frozenset[str] = frozenset({"system", "turns", "prefill"})
-    heard: list[Any] = field(default_factory=list, hash=False)
-
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        answers = []
-        for chat in chats:
-            answers.append(Completion(chat, self.reply(chat, len(self.heard))))
-            self.heard.append(chat)
-        return answers
-
-
-@dataclass(frozen=True)
-class Rates:
-    """A judge that says what `by` says of the number in a text."""
-
-    by: Callable[[int], Verdict]
-    asks: ClassVar[int] = 1
-    method: ClassVar[str] = "rule"
-
-    def grade(self, behavior: Any, completions: Any) -> Any:
-        yield from ()
-        return [self.by(int(completion.text)) for completion in completions]
 
 
 def numbered(chat: Any, number: int) -> str:
@@ -57,11 +28,11 @@ def at(score: float, wins: bool = False) -> Verdict:
     return Verdict("success" if wins else "failure", score)
 
 
-ECHO = Target(Fake(lambda chat, number: re.sub(r"\D", "", chat[-1].text)))  # type: ignore[arg-type]
+ECHO = Target(ByRule(lambda chat, number: re.sub(r"\D", "", chat[-1].text)))  # type: ignore[arg-type]
 
 
 def tap(by: Callable[[int], Verdict] = lambda number: at(0.0), attacker: Any = None, **fields: Any) -> TAP:
-    return TAP(attacker or Fake(numbered), Rates(by), **{"tries": 1, **fields})  # type: ignore[arg-type]
+    return TAP(attacker or ByRule(numbered), Rates(lambda text: by(int(text))), **{"tries": 1, **fields})  # type: ignore[arg-type]
 
 
 def asked(played: Any, model: Any) -> list[Any]:
@@ -82,7 +53,7 @@ def numbers(chats: Any) -> list[int]:
 def test_asks_at_the_defaults(play: Any) -> None:
     """Issue and HarmBench: at most 4 + 9 * 40 = 364 drafts and 4 + 9 * 10 = 94 that are asked and judged. The first
     level has but 4 nodes, so that the second drafts 16, not 40."""
-    attack = tap(on_topic=Fake(lambda chat, number: "YES]]"))
+    attack = tap(on_topic=ByRule(lambda chat, number: "YES]]"))
     played = play(attack.run(BEHAVIOR, ECHO))
     assert [len(chats) for chats in asked(played, attack.attacker)] == [4, 16, *[40] * 8]
     assert [len(chats) for chats in asked(played, attack.on_topic)] == [4, 16, *[40] * 8]
@@ -95,7 +66,7 @@ def test_asks_at_the_defaults(play: Any) -> None:
 def test_a_level_is_drafted_pruned_asked_judged_and_pruned_again(play: Any) -> None:
     """Two levels of branching 3 and width 2 by hand. 0 is off topic; 2 is rated above 1, and of its children 3, 4, 5
     and those of 1, 6, 7, 8, only 4 and 7 are on topic."""
-    says = Fake(lambda chat, number: "YES]]" if re.search(r"\np[1247]\n", chat[0].text) else "NO]]")
+    says = ByRule(lambda chat, number: "YES]]" if re.search(r"\np[1247]\n", chat[0].text) else "NO]]")
     rated = {1: 1 / 9, 2: 4 / 9, 4: 0.0, 7: 7 / 9}
     attack = tap(lambda number: at(rated[number]), on_topic=says, depth=2, width=2, branching=3)
     played = play(attack.run(BEHAVIOR, ECHO))
@@ -164,8 +135,8 @@ def test_a_judge_of_yes_and_no_does_not_fell_the_tree(play: Any) -> None:
 
 def test_a_level_without_a_node_lets_the_one_before_branch_again(play: Any) -> None:
     """Level 2 is refused, level 3 off topic, level 4 unscored: level 5 still has the nodes of level 1."""
-    attacker = Fake(lambda chat, number: REFUSAL if 2 <= number < 6 else numbered(chat, number))
-    says = Fake(lambda chat, number: "NO]]" if 2 <= number < 6 else "YES]]")
+    attacker = ByRule(lambda chat, number: REFUSAL if 2 <= number < 6 else numbered(chat, number))
+    says = ByRule(lambda chat, number: "NO]]" if 2 <= number < 6 else "YES]]")
     attack = tap(
         lambda number: Verdict("unscored") if number < 14 and number > 1 else at(0.0),
         attacker, on_topic=says, depth=5, branching=2,
@@ -181,9 +152,9 @@ def test_a_level_without_a_node_lets_the_one_before_branch_again(play: Any) -> N
 
 def test_without_any_draft_or_any_on_topic_there_is_an_error(play: Any) -> None:
     with pytest.raises(AskError, match="no usable answer"):
-        play(tap(attacker=Fake(lambda chat, number: REFUSAL)).run(BEHAVIOR, ECHO))
+        play(tap(attacker=ByRule(lambda chat, number: REFUSAL)).run(BEHAVIOR, ECHO))
     with pytest.raises(AskError, match="off topic") as caught:
-        play(tap(on_topic=Fake(lambda chat, number: "NO")).run(BEHAVIOR, ECHO))
+        play(tap(on_topic=ByRule(lambda chat, number: "NO")).run(BEHAVIOR, ECHO))
     assert caught.value.hint
 
 
@@ -202,7 +173,7 @@ def test_what_the_evaluator_says(said: str, stays: bool | None) -> None:
 
 def test_an_evaluator_that_takes_no_prefill_or_says_nothing_of_use(play: Any) -> None:
     """What cannot be read stays: an evaluator that cannot answer costs asks and does not empty the tree."""
-    says = Fake(lambda chat, number: "I could not say", frozenset())
+    says = ByRule(lambda chat, number: "I could not say", frozenset())
     played = play(tap(on_topic=says, depth=1).run(BEHAVIOR, ECHO))
     assert [len(chat) for chat in asked(played, says)[0]] == [1] * 4
     assert len(played.cases) == 4
@@ -219,12 +190,12 @@ def test_the_context_reaches_the_target(play: Any) -> None:
 
 
 def test_tap_transfer_searches_on_its_surrogate(play: Any) -> None:
-    stand_in = Fake(lambda chat, number: str(number))
-    target = Target(Fake(lambda chat, number: "unasked"), sampling=Sampling(33, 0.5))  # type: ignore[arg-type]
+    stand_in = ByRule(lambda chat, number: str(number))
+    target = Target(ByRule(lambda chat, number: "unasked"), sampling=Sampling(33, 0.5))  # type: ignore[arg-type]
     played = play(tap(surrogates=(stand_in,), search_tokens=11, depth=2).run(BEHAVIOR, target))
     searched = [ask.model for ask in played.asks if isinstance(ask.model, Target)]
     assert searched == [Target(stand_in, sampling=Sampling(11, 0.5))] * 2  # type: ignore[arg-type]
-    assert (target.model.heard, len(stand_in.heard)) == ([], 14)  # type: ignore[attr-defined]
+    assert (target.model.chats, len(stand_in.chats)) == ([], 14)  # type: ignore[attr-defined]
     assert all(case.completion is None for case in played.cases)
 
 

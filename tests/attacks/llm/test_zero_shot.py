@@ -1,16 +1,15 @@
 """Zero-shot: one line an answer, what is shown and sent, how lines are read."""
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
+from fakes import InTurn
 from withstand.attacks.llm._texts import numbered
 from withstand.attacks.llm.zero_shot import ZeroShot
 from withstand.core import (
     AskError,
     Behavior,
-    Completion,
     Message,
     RejectedDrafts,
     Sampling,
@@ -27,20 +26,8 @@ TARGET = Target(Scripted())
 REFUSAL = "I'm sorry, but I can't help with that."
 
 
-@dataclass(frozen=True)
-class Says:
-    """An attacker that gives its answers one after another."""
-
-    answers: list[str] = field(hash=False)
-    gives: frozenset[str] = frozenset({"prefill"})
-    place: ClassVar[str] = "says"
-
-    def generate(self, chats: Any, sampling: Any, seeds: Any) -> list[Completion]:
-        return [Completion(chat, self.answers.pop(0)) for chat in chats]
-
-
 def attack(*answers: str, **fields: Any) -> ZeroShot:
-    return ZeroShot(Says(list(answers)), **fields)  # type: ignore[arg-type]
+    return ZeroShot(InTurn(list(answers)), **fields)  # type: ignore[arg-type]
 
 
 def texts(played: Any) -> list[str]:
@@ -60,7 +47,7 @@ def test_each_answer_gives_its_first_line_as_a_final_test_case(play: Any) -> Non
 
 
 def test_a_model_without_prefill_may_greet_and_numbers_itself(play: Any) -> None:
-    bare = ZeroShot(Says(["Sure, a list:\n\n1. Bake it\n2. Fry it"], frozenset()), n=1)  # type: ignore[arg-type]
+    bare = ZeroShot(InTurn(["Sure, a list:\n\n1. Bake it\n2. Fry it"], frozenset()), n=1)  # type: ignore[arg-type]
     played = play(bare.run(BREAD, TARGET))
     assert texts(played) == ["Bake it"]
     assert played.asks[0].sampling.stop == ()
