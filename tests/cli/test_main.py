@@ -331,7 +331,7 @@ def test_a_dry_run_asks_nothing_and_prints_bounds(withstand, openai_server, tmp_
     assert done.code == 0
     assert "asks at most" in done.out
     assert "time unknown, cost unknown" in done.out
-    assert "text would leave for 127.0.0.1" in done.out
+    assert "Prompts would be sent to 127.0.0.1" in done.out
     plan = withstand(*base, "--dry-run", "--json").json
     assert server.requests == []
     assert not (tmp_path / "withstand.db").exists()
@@ -348,7 +348,7 @@ def test_it_says_where_text_goes_before_the_first_ask(withstand, openai_server):
     target = f"openai:m,base_url={server.url}"
     done = withstand("run", *KITCHEN[:2], "--limit", "1", "--attack", "direct", "--target", target, "--offline")
     assert done.code == 0
-    assert done.err.index("text leaves for 127.0.0.1") < done.err.index("verdicts")
+    assert done.err.index("Sending prompts to 127.0.0.1") < done.err.index("verdicts")
     refused = withstand("run", *KITCHEN[:2], "--attack", "direct", "--target", "openai:m", "--offline")
     assert (refused.code, "--offline, but text would leave for api.openai.com" in refused.err) == (2, True)
 

@@ -131,7 +131,7 @@ def test_a_target_that_does_not_answer(withstand: Command, openai_server: Callab
     assert code == 3
     assert "HTTP 401" in out
     assert "key_env" in out
-    assert "text leaves for 127.0.0.1" in err
+    assert "Sending prompts to 127.0.0.1" in err
     assert len(server.requests) == 1
 
 

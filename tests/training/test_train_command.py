@@ -86,7 +86,7 @@ def test_the_stages_of_a_file_go_on_from_each_other(base, here, capsys):
         (["a.toml"], "there is no spec a.toml"),
         (["bad.toml"], "unknown field 'stages'"),
         (["none.toml"], "needs a base and one [[stage]] or more"),
-        (["none.toml", "--stage", "sft"], "a TOML file says which stages"),
+        (["none.toml", "--stage", "sft"], "a TOML file names its own stages"),
         (["nouse.toml"], "stage 1 does not say what to use"),
     ],
 )

@@ -4,11 +4,12 @@ Labels, ids and errors come from models and files: all that is printed goes thro
 """
 
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 from rich.console import Console
@@ -21,6 +22,9 @@ from withstand.core.text import count, visible
 from withstand.results.cells import ends_of, measures
 from withstand.runner.drive import Tally
 from withstand.store.tables import STAGES
+
+if TYPE_CHECKING:
+    from withstand.api import Run
 
 out = Console(
     highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140
@@ -201,7 +205,7 @@ def dry_run(estimated: Json) -> None:
         takes = f"{model['weights']:.2f} GiB of weights, {model['row']:.2f} GiB a row of 1,024 tokens"
         put(f"memory of {model['place']} for {' and '.join(model['roles'])}: {takes}{free}")
     if estimated["hosts"]:
-        put(f"text would leave for {', '.join(estimated['hosts'])}")
+        put(f"Prompts would be sent to {', '.join(estimated['hosts'])}")
     notes([], estimated["warnings"])
 
 
@@ -238,6 +242,23 @@ def usage(problem: click.ClickException) -> None:
     said = problem.message if near else problem.format_message()  # which names the argument, or adds what is near
     where = context.command_path if context else "withstand"
     error(said.rstrip("."), f"did you mean {' or '.join(near)}?" if near else f"`{where} --help` explains it")
+
+
+def failed_rows(tally: Tally, limit: int = 5) -> None:
+    """The first failures of a call, one line each."""
+    failures([{"rows": 1, "error": failure.error, "hint": failure.hint} for failure in tally.failures[:limit]])
+
+
+def show_imported(run: "Run", store: str) -> None:
+    """The cells of a run that was imported or judged anew, its notes, and what to do next."""
+    from withstand.cli import flags
+
+    out.print(cells_table(run.cells))
+    notes(run.cells, run.summary["warnings"])
+    unjudged = any(cell["judge"] == "none" for cell in run.cells)
+    command = f"judge run {shlex.quote(run.name)} --judge JUDGE" if unjudged else f"report {shlex.quote(run.name)}"
+    for text in flags.then("next", command, store):
+        say(text)
 
 
 def failures(entries: Sequence[Json]) -> None:

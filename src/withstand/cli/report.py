@@ -1,100 +1,123 @@
-"""`withstand report`, `withstand cite`: a run as a file."""
+"""`withstand report`: a run as a file."""
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from withstand.cli.options import CONTEXT, store_option
+from withstand.cli.options import command, options, run_argument
 from withstand.core import SpecError
 from withstand.core.text import file_name, visible
 
+if TYPE_CHECKING:
+    from withstand.api import Run
+    from withstand.store.store import Store
 
-@click.command(context_settings=CONTEXT)
-@click.argument("name", metavar="[RUN]", default="")
-@store_option
-@click.option("--format", "-f", "form", default=None,
-              type=click.Choice(["html", "pdf", "json", "csv", "md", "latex", "toml"]),
-              help="Default: html, or what the file's name ends in.")  # fmt: skip
-@click.option("-o", "--output", metavar="FILE", help="Default: RUN.html; the other formats go to stdout.")
-@click.option("--reveal", is_flag=True, help="Show prompts and completions without a click.")
-@click.option("--with-text/--without-text", default=None, help="Keep texts in the file; default: html yes, csv no.")
-@click.option("--within", type=click.Choice(["asks", "tokens", "seconds", "flops"]), default=None,
-              help="Success against budget, as CSV: behaviors broken by the time so much was spent.")  # fmt: skip
-@click.option("--methods", is_flag=True, help="A paragraph for a paper: what was measured, with what, how.")
-@click.option("--learned", is_flag=True,
-              help="What its attacks learned, as JSON: for the field library of autodan_turbo.")  # fmt: skip
-def report(
-    name: str, store: str, form: str | None, output: str | None, reveal: bool, with_text: bool | None,
-    within: Literal["asks", "tokens", "seconds", "flops"] | None, methods: bool, learned: bool,
-) -> int:  # fmt: skip
-    """Write a report: an HTML or PDF file, the numbers as JSON, the cases as CSV, a Markdown or LaTeX table, or the
-    spec as TOML."""
-    import json
+By = Literal["asks", "tokens", "seconds", "flops"]
 
-    from withstand import api
-    from withstand.cli import console
+FORM = options(
+    click.option("--format", "-f", "form", default=None,
+                 type=click.Choice(["html", "pdf", "json", "csv", "md", "latex", "toml"]),
+                 help="Format (default: what the file's name ends in, else html)."),
+    click.option("-o", "--output", metavar="FILE",
+                 help="File to write (default: RUN.html; other formats go to stdout)."),
+    click.option("--reveal", is_flag=True, help="Show prompts and completions without a click."),
+    click.option("--with-text/--without-text", default=None,
+                 help="Keep the texts in the file (default: yes in html, no in csv)."),
+)  # fmt: skip
+OTHER = options(
+    click.option("--within", type=click.Choice(["asks", "tokens", "seconds", "flops"]), default=None,
+                 help="Write success against budget as CSV: behaviors broken by the time so much was spent."),
+    click.option("--methods", is_flag=True,
+                 help="Write a paragraph for a paper: what was measured, with what, and how."),
+    click.option("--learned", is_flag=True,
+                 help="Write what the attacks learned as JSON, for the field library of autodan_turbo."),
+)  # fmt: skip
+
+
+def _suffix(output: str | None) -> str:
+    return Path(output).suffix.removeprefix(".").lower() if output else ""
+
+
+def _check(given: Mapping[str, Any]) -> None:
     from withstand.report import write
-    from withstand.report.methods import methods as describe
-    from withstand.report.pdf import pdf as print_
 
-    suffix = Path(output).suffix.removeprefix(".").lower() if output else ""
-    if not (form or within or learned or methods) and suffix and suffix not in write.FORMATS:
+    suffix = _suffix(given["output"])
+    if not any(given[name] for name in ("form", "within", "learned", "methods")) and suffix not in ("", *write.FORMATS):
         raise SpecError(
             f"no report format is called {suffix!r}",
             hint=f"name the file .{', .'.join(write.FORMATS)}, or say --format",
         )
-    form = "csv" if within else "json" if learned else "txt" if methods else form or suffix or "html"
-    found = api.load(name, store)
+
+
+@command(store=True, check=_check)
+@run_argument
+@FORM
+@OTHER
+def report(
+    name: str, store: "Store", form: str | None, output: str | None, reveal: bool, with_text: bool | None,
+    within: By | None, methods: bool, learned: bool,
+) -> None:  # fmt: skip
+    """Write a report as HTML, PDF, JSON, CSV, Markdown or LaTeX.
+
+    An HTML or PDF file for people, the numbers as JSON, the cases as CSV, a Markdown or LaTeX table, or the spec as
+    TOML. RUN defaults to the last run.
+    """
+    from withstand import api
+    from withstand.report import write
+
+    run = api.load(name, store)
+    form = form or _suffix(output) or "html"
+    if within or learned or methods:
+        _write(_special(run, within, learned), output)
+    elif form == "pdf":
+        _write_pdf(run, output, reveal, with_text)
+    else:
+        text = write.render(store, run.row, "tex" if form == "latex" else form, reveal, with_text)
+        default = f"{file_name(run.name)}.html" if form == "html" else None
+        _write(text, output or default)
+
+
+def _special(run: "Run", within: By | None, learned: bool) -> str:
+    import json
+
+    from withstand.cli import console
+    from withstand.report import write
+    from withstand.report.methods import methods
+
     if within:
-        curves = found.within(within)
+        curves = run.within(within)
         if not curves and within == "flops":
             console.say(
-                "no curve: operations are counted in local models, and each attack of this run either computed nothing "
-                "or asked a model that does not say"
+                "No curve: operations are counted in local models, and each attack of this run either computed nothing "
+                "or asked a model that does not count them."
             )
-        text = write.points(curves)
-    elif learned:
-        text = json.dumps(found.learned(), indent=1)
-    elif methods:
-        text = describe(found.summary)
-    elif form == "pdf":
-        if output == "-":
-            raise SpecError("a PDF is not for the terminal", hint="name a file with -o")
-        page = write.render(found.store, found.row, "html", reveal, with_text)
-        path = Path(output or f"{file_name(found.name)}.pdf")
-        write.save(path, print_(page, os.environ.get("CHROMIUM", "")))
-        console.say(f"wrote {path}")
-        return 0
-    else:
-        text = write.render(found.store, found.row, "tex" if form == "latex" else form, reveal, with_text)
-    if output == "-" or (output is None and form != "html"):
-        click.echo(visible(text) if sys.stdout.isatty() else text, nl=not text.endswith("\n"))
-        return 0
-    path = Path(output or f"{file_name(found.name)}.html")
-    write.save(path, text)
-    console.say(f"wrote {path}")
-    return 0
+        return write.points(curves)
+    return json.dumps(run.learned(), indent=1) if learned else methods(run.summary)
 
 
-@click.command(context_settings=CONTEXT)
-@click.argument("name", metavar="[RUN]", default="")
-@store_option
-@click.option("-o", "--output", metavar="FILE", help="Default: stdout.")
-def cite(name: str, store: str, output: str | None) -> int:
-    """BibTeX of the suites, attacks, defenses and judges of a run. RUN defaults to the last run."""
-    from withstand import api
+def _write_pdf(run: "Run", output: str | None, reveal: bool, with_text: bool | None) -> None:
     from withstand.cli import console
-    from withstand.core.text import visible
     from withstand.report import write
-    from withstand.report.cite import cite as entries
+    from withstand.report.pdf import pdf
 
-    text = entries(api.load(name, store).summary)
+    if output == "-":
+        raise SpecError("a PDF is not for the terminal", hint="name a file with -o")
+    page = write.render(run.store, run.row, "html", reveal, with_text)
+    path = Path(output or f"{file_name(run.name)}.pdf")
+    write.save(path, pdf(page, os.environ.get("CHROMIUM", "")))
+    console.say(f"wrote {path}")
+
+
+def _write(text: str, output: str | None) -> None:
+    from withstand.cli import console
+    from withstand.report import write
+
     if output is None or output == "-":
-        click.echo(visible(text) if sys.stdout.isatty() else text, nl=False)
-        return 0
+        click.echo(visible(text) if sys.stdout.isatty() else text, nl=not text.endswith("\n"))
+        return
     write.save(Path(output), text)
     console.say(f"wrote {output}")
-    return 0

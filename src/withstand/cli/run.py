@@ -5,49 +5,76 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from withstand.cli.options import CONTEXT, json_option, store_option
+from withstand.cli.options import Result, command, offline_option, options, store_option
 
 if TYPE_CHECKING:
     from withstand.api import Run
 
+BEHAVIORS = options(
+    click.option("--suite", "-s", multiple=True, metavar="S", help="Suite of behaviors; repeats. `withstand list "
+                 "suites` shows them."),
+    click.option("--data", metavar="PATH", help="File, folder or URL of the suite's own data."),
+    click.option("--split", metavar="NAME", help="Split of the suite."),
+    click.option("--limit", type=int, metavar="N",
+                 help="Use N behaviors, spread over the categories; 20 is a subset of 40."),
+    click.option("--where", metavar="FIELD=VALUE,...",
+                 help="Select behaviors by functional, category or tags; several values as a|b."),
+    click.option("--ids", type=click.Path(), metavar="FILE", help="File of behavior ids, one a line."),
+)  # fmt: skip
+COMPONENTS = options(
+    click.option("--target", "-t", multiple=True, metavar="T", help="Model under test; repeats."),
+    click.option("--attack", "-a", multiple=True, metavar="A", help="Attack; repeats."),
+    click.option("--defense", "-d", multiple=True, metavar="D",
+                 help="Defense in front of the target, or none; repeats."),
+    click.option("--judge", "-j", metavar="J", help="Judge of the completions (default: the suite's)."),
+    click.option("--benign", metavar="S|none",
+                 help="Suite of prompts that must not be refused (default: the suite's twin)."),
+    click.option("--utility", metavar="S|none",
+                 help="Suite of questions with a right answer, such as everyday (default: none)."),
+    click.option("--revision", metavar="R",
+                 help="Version of the targets that cannot be hashed, such as a git commit."),
+    click.option("--cases-from", metavar="RUN|FILE",
+                 help="Send the test cases of a run, or of a HarmBench JSON file."),
+)  # fmt: skip
+SAMPLING = options(
+    click.option("--samples", type=int, metavar="K", help="Completions per test case."),
+    click.option("--temperature", type=float, metavar="T", help="Sampling temperature of the target (default: 0)."),
+    click.option("--max-tokens", type=int, metavar="N",
+                 help="Longest answer of the target, in tokens (default: the suite's)."),
+    click.option("--seed", type=int, metavar="N", help="Seed of the choice of behaviors, the attacks and sampling."),
+)  # fmt: skip
+STOPPING = options(
+    click.option("--until-success", is_flag=True, help="Stop each attack at its first success."),
+    click.option("--stop-when-decided", type=float, metavar="R",
+                 help="Stop a cell once its ASR is above or below R."),
+    click.option("--budget", metavar="asks=N,tokens=N,seconds=S", help="Caps per behavior and attack."),
+    click.option("--max-asks", type=int, metavar="N", help="Cap on the chats that this call sends, of all roles."),
+    click.option("--max-cost", type=float, metavar="X", help="Cap in US dollars; needs prices in the targets' specs."),
+    click.option("--max-time", metavar="S", help="Cap in seconds, or as 30m, 2h."),
+)  # fmt: skip
+RECORD = options(
+    store_option,
+    click.option("--name", metavar="RUN", help="Name of the run; given alone, continue that run."),
+    click.option("--fresh", is_flag=True, help="Ask everything again, as a new run."),
+    click.option("--shard", metavar="I/N",
+                 help="Do the I-th of N parts; `withstand store merge` joins their stores."),
+    offline_option,
+    click.option("--dry-run", is_flag=True, help="Print the plan and its upper bounds; send nothing."),
+)  # fmt: skip
 
-@click.command(context_settings=CONTEXT)
+
+@command(json=True)
 @click.argument("spec_file", metavar="[SPEC.toml]", required=False)
-@click.option("--suite", "-s", multiple=True, metavar="S", help="Behaviors; repeats. `withstand list suites`.")
-@click.option("--data", metavar="PATH", help="File, folder or URL of the suite's own data.")
-@click.option("--split", metavar="NAME", help="Split of the suite.")
-@click.option("--limit", type=int, metavar="N", help="N behaviors, spread over the categories; 20 is a subset of 40.")
-@click.option("--where", metavar="FIELD=VALUE,...", help="functional, category, tags; several values as a|b.")
-@click.option("--ids", type=click.Path(), metavar="FILE", help="Behavior ids, one a line.")
-@click.option("--target", "-t", multiple=True, metavar="T", help="Model under test; repeats.")
-@click.option("--attack", "-a", multiple=True, metavar="A", help="Attack; repeats.")
-@click.option("--defense", "-d", multiple=True, metavar="D", help="Defense before the target, or none; repeats.")
-@click.option("--judge", "-j", metavar="J", help="Judge; default: the suite's.")
-@click.option("--benign", metavar="S|none", help="Prompts that must not be refused; default: the suite's twin.")
-@click.option("--utility", metavar="S|none", help="Questions with a right answer, such as everyday; default: none.")
-@click.option("--samples", type=int, metavar="K", help="Completions per test case.")
-@click.option("--temperature", type=float, metavar="T", help="Of the target; default 0.")
-@click.option("--max-tokens", type=int, metavar="N", help="Of an answer; default: the suite's.")
-@click.option("--until-success", is_flag=True, help="Stop each attack at its first success.")
-@click.option("--stop-when-decided", type=float, metavar="R", help="Stop a cell once its ASR is above or below R.")
-@click.option("--budget", metavar="asks=N,tokens=N,seconds=S", help="Caps per behavior and attack.")
-@click.option("--seed", type=int, metavar="N", help="Of the choice of behaviors, attacks and sampling.")
-@click.option("--revision", metavar="R", help="Version of the targets that cannot be hashed, such as a git commit.")
-@click.option("--fresh", is_flag=True, help="Ask everything again, as a new run.")
-@click.option("--cases-from", metavar="RUN|FILE", help="Send the test cases of a run, or of a HarmBench JSON file.")
-@click.option("--shard", metavar="I/N", help="Do the I-th of N parts; merge stores with `withstand store merge`.")
-@store_option
-@click.option("--name", metavar="RUN", help="Name of the run; alone: go on with it.")
-@click.option("--max-asks", type=int, metavar="N", help="Cap on chats sent, all roles, for this call.")
-@click.option("--max-cost", type=float, metavar="X", help="Cap in US dollars; needs prices in the targets' specs.")
-@click.option("--max-time", metavar="S", help="Cap in seconds, or 30m, 2h.")
-@click.option("--offline", is_flag=True, help="Refuse any host but this machine.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and its bounds; ask nothing.")
-@json_option
-def run(**given: Any) -> int:
-    """Attack targets and judge what comes back. Without arguments, reads ./withstand.toml.
+@BEHAVIORS
+@COMPONENTS
+@SAMPLING
+@STOPPING
+@RECORD
+def run(**given: Any) -> Result | int:
+    """Attack targets and judge their answers.
 
-    Rerunning the same command computes what is missing; nothing is overwritten.
+    Without arguments, reads ./withstand.toml. Flags override the spec file. The same command, run again, computes what
+    is missing; nothing is overwritten.
     """
     from withstand.cli import flags
 
@@ -57,13 +84,11 @@ def run(**given: Any) -> int:
     return _run(given, spec)
 
 
-def _run(given: dict[str, Any], spec: Any) -> int:
+def _run(given: dict[str, Any], spec: Any) -> Result | int:
     from withstand import api
     from withstand.cli import console, flags
-    from withstand.core.text import count
     from withstand.runner import stages
 
-    quiet = given["as_json"]
     shard, max_time = flags.shard(given["shard"]), flags.seconds(given["max_time"])
     flags.check_prices(given, spec)
     if not flags.exists(given["store"]):
@@ -74,18 +99,12 @@ def _run(given: dict[str, Any], spec: Any) -> int:
     def on_start(plan: Any, row: Any) -> None:
         nonlocal name
         name = row.name
-        if quiet:
-            return
-        suites = " and ".join(f"{len(s.behaviors)} of {s.label}" for s in plan.suites)
-        console.say(f"run {row.name}: {count(len(plan.cells), 'cell')}, {suites}; store {given['store']}")
-        if plan.hosts:
-            console.say(f"text leaves for {', '.join(plan.hosts)}")
-        for warning in plan.warnings:
-            console.say(f"note: {warning}")
+        if not given["as_json"]:
+            _say_start(plan, name, given["store"])
 
     try:
-        with console.progress(quiet) as show:
-            done = api.run(
+        with console.progress(given["as_json"]) as show:
+            run = api.run(
                 spec, store=store, name=given["name"] or "", fresh=given["fresh"], shard=shard,
                 max_asks=given["max_asks"], max_cost=given["max_cost"], max_time=max_time,
                 offline=given["offline"], on_start=on_start, on_progress=show,
@@ -93,45 +112,49 @@ def _run(given: dict[str, Any], spec: Any) -> int:
     except KeyboardInterrupt:
         if not name:
             raise  # nothing was begun
-        console.say("interrupted: everything saved so far is kept")
+        console.say("Interrupted. Everything saved so far is kept.")
         for text in flags.then("go on", f"run --name {shlex.quote(name)}", given["store"]):
             console.say(text)
         return 130
-    return _finish(done, given)
+    incomplete = bool(run.tally and run.tally.incomplete)
+    return Result(run.summary, lambda: _show(run, given["store"]), 3 if incomplete else 0)
 
 
-def _finish(done: "Run", given: dict[str, Any]) -> int:
-    """Print the cells and what went wrong; the exit code."""
-    import json
+def _say_start(plan: Any, name: str, store: str) -> None:
+    from withstand.cli import console
+    from withstand.core.text import count
 
+    suites = " and ".join(f"{len(s.behaviors)} of {s.label}" for s in plan.suites)
+    console.say(f"run {name}: {count(len(plan.cells), 'cell')}, {suites}; store {store}")
+    if plan.hosts:
+        console.say(f"Sending prompts to {', '.join(plan.hosts)}")
+    for warning in plan.warnings:
+        console.say(f"note: {warning}")
+
+
+def _show(run: "Run", store: str) -> None:
+    """Print the cells and what went wrong."""
     from withstand.cli import console, flags
     from withstand.results.summary import failures
 
-    tally = done.tally
-    missing = bool(tally and (tally.stopped or tally.failures))
-    if given["as_json"]:
-        click.echo(json.dumps(done.summary))
-        return 3 if missing else 0
-    console.out.print(console.cells_table(done.cells))
-    console.notes(done.cells, done.summary["warnings"])
+    console.out.print(console.cells_table(run.cells))
+    console.notes(run.cells, run.summary["warnings"])
+    tally = run.tally
     if tally:
         console.used(tally)
     if tally and tally.stopped:
-        console.say(f"stopped by {tally.stopped}; the same command without it goes on")
+        console.say(f"stopped by {tally.stopped}; the same command without it continues")
+    reused = run.summary["reused"]
     if tally and tally.failures:
-        console.failures(failures(done.store, done.row, limit=5))
+        console.failures(failures(run.store, run.row, limit=5))
         console.say("the same command tries these rows again")
-    elif done.summary["reused"]["rows"]:
-        reused = done.summary["reused"]
+    elif reused["rows"]:
         console.say(f"{reused['rows']} of {reused['of']} rows reused, the oldest of {reused['oldest']}")
-    for text in flags.then("next", f"report {shlex.quote(done.name)}", given["store"]):
+    for text in flags.then("next", f"report {shlex.quote(run.name)}", store):
         console.say(text)
-    return 3 if missing else 0
 
 
-def _dry_run(given: dict[str, Any], spec: Any) -> int:
-    import json
-
+def _dry_run(given: dict[str, Any], spec: Any) -> Result:
     from withstand import api
     from withstand.cli import console, flags
     from withstand.runner import estimate, stages
@@ -140,8 +163,4 @@ def _dry_run(given: dict[str, Any], spec: Any) -> int:
     store = api.open_store(given["store"], create=False) if flags.exists(given["store"]) else None
     plan = stages.planned(spec, store, given["offline"])
     estimated = estimate.estimate(plan, store)
-    if given["as_json"]:
-        click.echo(json.dumps(estimated))
-        return 0
-    console.dry_run(estimated)
-    return 0
+    return Result(estimated, lambda: console.dry_run(estimated))

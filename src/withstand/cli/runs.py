@@ -1,25 +1,20 @@
 """`withstand runs`."""
 
-import click
+from typing import TYPE_CHECKING
 
-from withstand.cli.options import CONTEXT, json_option, store_option
+from withstand.cli.options import Result, command
+
+if TYPE_CHECKING:
+    from withstand.store.store import Store
 
 
-@click.command(context_settings=CONTEXT)
-@store_option
-@json_option
-def runs(store: str, as_json: bool) -> int:
-    """The runs in a store, oldest first."""
-    import json
-
-    from withstand import api
+@command(store=True, json=True)
+def runs(store: "Store") -> Result:
+    """List the runs in a store, oldest first."""
     from withstand.cli import console
     from withstand.results.summary import listing
 
-    found = listing(api.open_store(store, create=False))
-    if as_json:
-        click.echo(json.dumps(found))
-        return 0
+    rows = listing(store)
     columns = ("run", "created", "suites", "targets", "attacks", "cells", "verdicts")
-    console.out.print(console.fields_table([[str(run[name]) for name in columns] for run in found], columns))
-    return 0
+    texts = [[str(row[name]) for name in columns] for row in rows]
+    return Result(rows, lambda: console.out.print(console.fields_table(texts, columns)))

