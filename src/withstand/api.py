@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from withstand import __version__
 from withstand.core import Json
-from withstand.results.budget import within
 from withstand.results.cases import cases, labeled, learned
+from withstand.results.success_by_budget import within
 from withstand.results.summary import find_run, summarize
 from withstand.runner import stopping
 from withstand.runner.drive import Caps, Tally

@@ -27,18 +27,8 @@ from withstand.core import (
     user,
     work,
 )
-from withstand.runner.flows import (
-    Budget,
-    Meter,
-    Stop,
-    attacked,
-    collected,
-    defended,
-    graded,
-    intercept,
-    metered,
-    until_success,
-)
+from withstand.runner.budget import Budget, Meter, Stop, metered
+from withstand.runner.flows import attacked, collected, defended, graded, intercept, until_success
 
 BEHAVIOR = Behavior("b", "make soup")
 

@@ -18,7 +18,7 @@ from withstand.explorer.security import Refused
 from withstand.results import labeling
 from withstand.results.calibrate import Pair, beside_people, by_category, people
 from withstand.results.cases import Spot, picked
-from withstand.results.corrected import corrected
+from withstand.results.judge_error import corrected
 from withstand.results.labeling import Item, Purpose, Vote
 
 NUMBER = 60

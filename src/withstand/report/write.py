@@ -16,10 +16,10 @@ from withstand.core.outcomes import SCORED
 from withstand.core.text import head_of, visible
 from withstand.report.html import html
 from withstand.report.latex import latex
-from withstand.results.budget import within
 from withstand.results.cases import cases, labeled
 from withstand.results.cells import ends_of
 from withstand.results.counts import read
+from withstand.results.success_by_budget import within
 from withstand.results.summary import summarize
 from withstand.results.votes import votes
 from withstand.runner.spec import to_toml

@@ -18,8 +18,8 @@ from withstand.core import Json, SpecError
 from withstand.core.outcomes import OUTCOMES
 from withstand.core.text import file_name
 from withstand.results.cells import measures
-from withstand.results.corrected import corrected
 from withstand.results.counts import PARTS, USED, BehaviorCounts, Counts, Sums, iso, read
+from withstand.results.judge_error import corrected
 from withstand.results.probed import probed
 from withstand.stats import rates, sequential
 from withstand.store.store import RunRow, Store

@@ -6,8 +6,8 @@ each new best, outside the budget), `defended` (puts the defense before the mode
 
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from withstand.core import (
     Ask,
@@ -20,123 +20,15 @@ from withstand.core import (
     Judge,
     Learned,
     Outcome,
-    RejectedDrafts,
-    SpecError,
-    Spent,
     Target,
     TestCase,
     Verdict,
-    Work,
-    Worked,
     ask,
     intercept,
 )
+from withstand.runner.budget import Budget, Cut, Meter, Stop, metered
 
 T = TypeVar("T")
-
-Cut = Literal["asks", "tokens", "seconds", "success"]
-
-
-class Stop(BaseException):
-    """Ends a flow from outside: raised around it, never in it, so that what it yielded is kept."""
-
-    def __init__(self, why: Cut, hint: str = "") -> None:
-        super().__init__(why)
-        self.why = why
-        self.hint = hint
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """Hard caps per behavior and attack; None: no cap.
-
-    `asks`: chats to the target, as the attacker sees it; an ask that would pass the cap is not sent. `tokens` of all
-    roles and `seconds` are known afterwards: they overshoot by one ask at most.
-    """
-
-    asks: int | None = None
-    tokens: int | None = None
-    seconds: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("asks", "tokens", "seconds"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise SpecError(f"budget: {name} is {value}; it must be above 0", hint="leave it out for no cap")
-
-    def times(self, number: int) -> "Budget":
-        """The budget of a joint attack on so many behaviors."""
-        asks, tokens = (cap if cap is None else cap * number for cap in (self.asks, self.tokens))
-        return Budget(asks, tokens, None if self.seconds is None else self.seconds * number)
-
-    def spent_by(self, spent: Spent) -> Cut | None:
-        """Which of the caps known afterwards is used up."""
-        if self.tokens is not None and spent.tokens >= self.tokens:
-            return "tokens"
-        if self.seconds is not None and spent.seconds >= self.seconds:
-            return "seconds"
-        return None
-
-
-class Meter:
-    """What a flow has used so far, of all roles."""
-
-    def __init__(self) -> None:
-        self.spent = Spent()
-
-    def add(self, item: Ask | Work | RejectedDrafts, answer: Any) -> None:
-        """Add the answer to an item."""
-        old = self.spent
-        if isinstance(item, RejectedDrafts):
-            self.spent = replace(old, refused=old.refused + item.refused, malformed=old.malformed + item.malformed)
-            return
-        if isinstance(answer, Worked):
-            self.spent = replace(old, seconds=old.seconds + answer.seconds, flops=_plus(old.flops, answer.flops))
-            return
-        completions: list[Completion] = answer
-        to_target = isinstance(item, Ask) and isinstance(item.model, Target)
-        self.spent = replace(
-            old,
-            asks=old.asks + (len(completions) if to_target else 0),
-            tokens=old.tokens + sum(c.tokens for c in completions),
-            seconds=old.seconds + sum(c.seconds for c in completions),
-            cost=old.cost + sum(c.cost for c in completions),
-            flops=_plus(old.flops, *(c.flops for c in completions)),
-        )
-
-
-def _plus(*flops: float | None) -> float | None:
-    """Their sum; not known where one of them is not."""
-    counted = [count for count in flops if count is not None]
-    return sum(counted) if len(counted) == len(flops) else None
-
-
-def metered(flow: Flow[T], meter: Meter, budget: Budget = Budget()) -> Flow[T]:
-    """Stamp each test case with what was spent, and stop the flow at its budget."""
-
-    def handle(item: Any) -> Flow[Any]:
-        if isinstance(item, TestCase):
-            return (yield replace(item, spent=meter.spent))
-        if isinstance(item, Learned):
-            return (yield item)
-        if isinstance(item, RejectedDrafts):
-            meter.add(item, None)
-            return None
-        if (
-            isinstance(item, Ask)
-            and isinstance(item.model, Target)
-            and budget.asks is not None
-            and meter.spent.asks + len(item.chats) > budget.asks
-        ):
-            left = budget.asks - meter.spent.asks
-            raise Stop("asks", f"the next step asks {len(item.chats)} at once, and {left} of {budget.asks} are left")
-        if cut := budget.spent_by(meter.spent):
-            raise Stop(cut)
-        answer = yield item
-        meter.add(item, answer)
-        return answer
-
-    return (yield from intercept(flow, handle))
 
 
 def until_success(flow: Flow[T], judge: Judge, behavior: Behavior, target: Target) -> Flow[T]:

@@ -21,7 +21,7 @@ from withstand.core import (
 )
 from withstand.registry import find
 from withstand.registry.grammar import spec_of
-from withstand.runner.flows import Budget
+from withstand.runner.budget import Budget
 from withstand.runner.spec import RunSpec
 from withstand.runner.suites import (
     Chosen,

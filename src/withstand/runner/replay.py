@@ -29,8 +29,9 @@ from withstand.core import (
 )
 from withstand.registry import find
 from withstand.registry.grammar import spec_of
+from withstand.runner.budget import Budget, Meter, metered
 from withstand.runner.drive import Job, replay
-from withstand.runner.flows import Budget, Meter, collected, defended, metered, until_success
+from withstand.runner.flows import collected, defended, until_success
 from withstand.runner.plan import Cell, is_joint
 from withstand.runner.spec import RunSpec, run_spec
 from withstand.runner.stages import search_key

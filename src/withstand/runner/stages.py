@@ -34,8 +34,9 @@ from withstand.core import (
 from withstand.registry import find
 from withstand.registry.source import code_hash
 from withstand.runner import baseline
+from withstand.runner.budget import Meter, metered
 from withstand.runner.drive import Caps, Job, Tally, completion_of, drive, value_of
-from withstand.runner.flows import Meter, attacked, attacked_together, collected, defended, graded, metered
+from withstand.runner.flows import attacked, attacked_together, collected, defended, graded
 from withstand.runner.memory import memory
 from withstand.runner.plan import Cell, Plan, is_joint, make_plan
 from withstand.runner.spec import RunSpec
