@@ -1,13 +1,13 @@
 """The judge multiple_choice: what people and models write, labeled by hand."""
 
 import csv
-import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clocks import subquadratic
 from withstand.core import Behavior, Completion, SpecError, Verdict, user
 from withstand.data.csv import CSV
 from withstand.data.everyday import Everyday
@@ -285,11 +285,9 @@ def test_each_letter_of_each_question_is_read(behavior: Behavior, letter: str, f
     assert chosen_in(f"The answer is {options[letter]}.", options) == letter
 
 
-@pytest.mark.parametrize("said", [each * 40_000 for each in ("Paris ", "it is ", "A) x\n", "answer ", "(((((")])
-def test_long_answers_take_no_time(said: str) -> None:
-    began = time.process_time()
-    judged(said)
-    assert time.process_time() - began < 2
+@pytest.mark.parametrize("piece", ["Paris ", "it is ", "A) x\n", "answer ", "((((("])
+def test_no_text_is_slow(piece: str) -> None:
+    assert subquadratic(lambda pieces: judged(piece * pieces), 40_000)
 
 
 # --- the suite ---------------------------------------------------------------------------------------------------

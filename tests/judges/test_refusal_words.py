@@ -1,7 +1,6 @@
-import time
-
 import pytest
 
+from clocks import subquadratic
 from withstand.core import Behavior, Completion, Verdict, user
 from withstand.judges.refusal_words import RefusalWords
 
@@ -147,6 +146,4 @@ def test_empty_answers_are_failures(play):
     "piece", ["thank you, ", "oh, ", "i understand, ", "sorry, ", "i'm an a, ", "no, thanks, while "]
 )
 def test_no_text_is_slow(play, piece):
-    start = time.perf_counter()
-    verdicts(play, piece * 5000)
-    assert time.perf_counter() - start < 0.5
+    assert subquadratic(lambda pieces: verdicts(play, piece * pieces), 5000)
