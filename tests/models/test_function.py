@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -257,12 +256,10 @@ def test_a_hung_function_is_given_up() -> None:
     release = threading.Event()
 
     def answer(messages: list[dict[str, str]]) -> str:
-        release.wait(20)
+        release.wait(600)
         return "late"
 
-    start = time.perf_counter()
     assert "last: nothing came for 0.1 s" in str(failed(answer, timeout=0.1, tries=2))
-    assert time.perf_counter() - start < 2
     release.set()  # what comes late disturbs nothing
 
 
@@ -292,14 +289,14 @@ def test_a_hung_async_function_is_cancelled() -> None:
 
     async def answer(messages: list[dict[str, str]]) -> str:
         try:
-            await asyncio.sleep(20)
+            await asyncio.sleep(600)
         except asyncio.CancelledError:
             cancelled.set()
             raise
         return "late"
 
     assert "nothing came for 0.1 s" in str(failed(answer, timeout=0.1, tries=1))
-    assert cancelled.wait(2)
+    assert cancelled.wait(60)
 
 
 def test_async_faults() -> None:

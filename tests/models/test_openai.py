@@ -9,12 +9,15 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from clocks import until
 from withstand.core import AskError, Completion, Message, Sampling, SpecError, ToolCall, dumps, to_json, user
-from withstand.models import _retry
+from withstand.models import _retry, _server
+from withstand.models._pace import Pace
 from withstand.models.openai import OpenAI
 
 Serve = Callable[..., Any]
@@ -252,11 +255,13 @@ def test_no_server(openai_server: Serve) -> None:
     assert "is the server up" in error.hint
 
 
-def test_retry_after_is_honored(openai_server: Serve) -> None:
+def test_retry_after_is_honored(openai_server: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     server = openai_server(faults=["429:0.4", "", "429:3600"])
-    start = time.perf_counter()
+    slept: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=slept.append))
     ask(server)
-    assert time.perf_counter() - start >= 0.4
+    assert len(slept) == 1
+    assert slept[0] >= 0.4
     assert "asks for a wait of 3600 s" in str(refused(server))
     assert len(server.requests) == 3
 
@@ -313,25 +318,32 @@ def test_a_server_that_bears_few_is_soon_asked_by_as_few(openai_server: Serve) -
 def test_one_answer_that_asks_for_a_pause_holds_all(openai_server: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     server = openai_server(faults=["429:1"])
     model = OpenAI("small", server.url, lanes=2)
-    start = time.monotonic()
-    first = threading.Thread(target=lambda: model.generate([user("a")], Sampling(), [0]))
-    first.start()
-    while not server.requests:
-        time.sleep(0.01)
+    now = [0.0]
+    pace = Pace(2, rpm=0, tpm=0, clock=lambda: now[0])
+    monkeypatch.setattr(_server, "pace_of", lambda *limits: pace)
+    asks = [threading.Thread(target=model.generate, args=([user(text)], Sampling(), [0])) for text in "ab"]
+    asks[0].start()
+    until(lambda: server.requests and not pace.running)  # it was told to pause
+    asks[1].start()
     time.sleep(0.1)
-    model.generate([user("b")], Sampling(), [0])
-    assert time.monotonic() - start >= 1.0
-    first.join()
+    assert len(server.requests) == 1
+    now[0] = 1.0
+    for thread in asks:
+        thread.join(60)
     assert len(server.requests) == 3
 
 
-def test_requests_a_minute(openai_server: Serve) -> None:
+def test_requests_a_minute(openai_server: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     server = openai_server()
-    model = OpenAI("small", server.url, rpm=600, lanes=8)
-    start = time.monotonic()
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda i: model.generate([user(f"Dish {i}")], Sampling(), [0]), range(75)))
-    assert time.monotonic() - start >= 1.3  # 60 at once, then ten a second
+    limits: list[tuple[Any, ...]] = []
+
+    def pace_of(place: str, *rest: Any) -> Pace:
+        limits.append(rest)
+        return Pace(*rest, clock=lambda: 0.0)
+
+    monkeypatch.setattr(_server, "pace_of", pace_of)
+    OpenAI("small", server.url, rpm=600, tpm=700, lanes=8).generate([user("Dish")], Sampling(), [0])
+    assert limits == [(8, 600, 700)]
 
 
 def test_prices(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, openai_server: Serve) -> None:

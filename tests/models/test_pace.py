@@ -1,4 +1,4 @@
-"""How fast a server is asked, on servers simulated by events, and on the clock."""
+"""How fast a server is asked, on servers simulated by events and on a clock moved by hand."""
 
 import heapq
 import random
@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from withstand.models import _pace
 from withstand.models._pace import BURST, Allowance, Climb, Pace
 
 
@@ -108,53 +109,77 @@ def test_an_allowance_by_hand():
     assert allowance.left == 60
 
 
-def work(pace, threads, each, hold=0.0, tokens=0):
+def work(pace, threads, turns, hold):
     running, most = 0, 0
     lock = threading.Lock()
 
-    def one():
+    def worker():
         nonlocal running, most
-        for _ in range(each):
-            with pace.turn() as turn:
+        for _ in range(turns):
+            with pace.turn():
                 with lock:
                     running += 1
                     most = max(most, running)
                 time.sleep(hold)
-                turn.tokens = tokens
                 with lock:
                     running -= 1
 
-    each_one = [threading.Thread(target=one) for _ in range(threads)]
-    start = time.monotonic()
-    for thread in each_one:
+    workers = [threading.Thread(target=worker) for _ in range(threads)]
+    for thread in workers:
         thread.start()
-    for thread in each_one:
+    for thread in workers:
         thread.join()
-    return time.monotonic() - start, most
-
-
-def test_requests_a_minute_hold():
-    seconds, _ = work(Pace(8, rpm=6_000, tpm=0), threads=8, each=100)  # 600 at once, then 100 a second
-    assert 1.5 < seconds < 6
-
-
-def test_tokens_a_minute_hold_though_they_are_known_afterwards():
-    seconds, _ = work(Pace(8, rpm=0, tpm=600_000), threads=8, each=20, tokens=500)  # 80,000: 60,000 and 2 s of 10,000
-    assert 1.5 < seconds < 6
+    return most
 
 
 def test_connections_at_once_are_no_more_than_the_limit():
-    _, most = work(Pace(4, rpm=0, tpm=0), threads=12, each=5, hold=0.01)
-    assert most <= 4
+    assert work(Pace(4, rpm=0, tpm=0), threads=12, turns=5, hold=0.01) <= 4
 
 
-def test_a_pause_holds_all_and_an_error_frees_its_place():
-    pace = Pace(2, rpm=0, tpm=0)
+class Hands(threading.Condition):
+    """The hands of a clock, which waiting moves."""
+
+    now = 100.0
+
+    def wait(self, timeout=None):
+        assert timeout, "waits for another turn, and there is none"
+        self.now += timeout
+        return True
+
+
+def paced(monkeypatch, *limits):
+    hands = Hands()
+    monkeypatch.setattr(_pace.threading, "Condition", lambda: hands)
+    pace = Pace(*limits, clock=lambda: hands.now)
+    monkeypatch.undo()
+    return pace, hands
+
+
+def seconds_of(pace, hands, turns, tokens=0):
+    start = hands.now
+    for _ in range(turns):
+        with pace.turn() as turn:
+            turn.tokens = tokens
+    return hands.now - start
+
+
+def test_requests_a_minute_hold(monkeypatch):
+    pace, hands = paced(monkeypatch, 8, 6_000, 0)
+    assert seconds_of(pace, hands, 600) == 0.0  # six seconds' worth at once, then 100 a second
+    assert seconds_of(pace, hands, 200) == pytest.approx(2.0, rel=0.15)
+
+
+def test_tokens_a_minute_hold_though_they_are_known_afterwards(monkeypatch):
+    pace, hands = paced(monkeypatch, 8, 0, 600_000)
+    assert seconds_of(pace, hands, 120, tokens=500) == 0.0  # 60,000 at once, then 10,000 a second
+    assert seconds_of(pace, hands, 40, tokens=500) == pytest.approx(2.0, rel=0.05)
+
+
+def test_a_pause_holds_all_and_an_error_frees_its_place(monkeypatch):
+    pace, hands = paced(monkeypatch, 2, 0, 0)
     with pytest.raises(ZeroDivisionError), pace.turn():
         raise ZeroDivisionError
     assert pace.running == 0
     with pace.turn() as turn:
         turn.busy, turn.pause = True, 0.3
-    start = time.monotonic()
-    with pace.turn():
-        assert time.monotonic() - start > 0.25
+    assert seconds_of(pace, hands, 1) == pytest.approx(0.3)

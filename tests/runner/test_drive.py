@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 import sqlalchemy as sql
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, Work, ask, digest, user, work
+from withstand.runner import drive as driving
 from withstand.runner.drive import Caps, Job, Tally, drive
 from withstand.store import tables
 from withstand.store.store import Row, Store
@@ -181,10 +183,8 @@ def test_samplings_and_models_do_not_share_a_batch(store: Store) -> None:
 
 def test_lanes_answer_at_once_but_never_more_than_a_place_has(store: Store) -> None:
     model = Model(width=1, lanes=4, seconds=0.05, watch=(watch := Watch()))
-    started = time.monotonic()
     run(store, [job(f"j{n}", asking(model, "a")) for n in range(24)])
     assert watch.most["cpu"] == 4
-    assert time.monotonic() - started < 24 * 0.05 * 0.6  # one lane would need 1.2 s
 
 
 def test_two_models_of_one_place_share_its_lanes(store: Store) -> None:
@@ -642,22 +642,29 @@ def test_the_cap_on_cost_overshoots_by_the_calls_in_flight(store: Store) -> None
     assert tally.done == watch.sent  # what came back is kept
 
 
-def test_the_cap_on_time_ends_after_the_calls_in_flight(store: Store) -> None:
-    model = Model(width=1, seconds=0.1, watch=(watch := Watch()))
-    started = time.monotonic()
-    tally = run(store, [job(f"j{n}", asking(model, "a")) for n in range(100)], Caps(seconds=0.35))
+def test_the_cap_on_time_ends_after_the_calls_in_flight(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model(width=1, watch=(watch := Watch()))
+    monkeypatch.setattr(driving, "time", SimpleNamespace(monotonic=lambda: watch.sent * 0.1))  # each call takes 0.1 s
+    tally = Tally(started=0.0)
+    drive([job(f"j{n}", asking(model, "a")) for n in range(100)], store, tally, Caps(seconds=0.35))
     assert tally.stopped == "--max-time"
-    assert 0.35 <= time.monotonic() - started < 1.0
-    assert tally.done == watch.sent == pytest.approx(4, abs=1)
+    assert 4 <= watch.sent <= 5
+    assert tally.done == watch.sent
 
 
 def test_progress_is_told_while_a_call_is_under_way(store: Store) -> None:
-    told: list[int] = []
-    drive(
-        [job("j", asking(Model(seconds=1.2), "a"))], store, Tally(), on_progress=lambda tally: told.append(tally.done)
-    )
-    assert told[:3] == [0, 0, 0]  # before the call, and twice in it
-    assert told[-1] == 1
+    done: list[int] = []
+    thrice = threading.Event()
+
+    def progress(tally: Tally) -> None:
+        done.append(tally.done)
+        if len(done) == 3:
+            thrice.set()
+
+    model = Model(raises=lambda texts: None if thrice.wait(60) else TimeoutError())
+    drive([job("j", asking(model, "a"))], store, Tally(), on_progress=progress)
+    assert done[:3] == [0, 0, 0]  # before the call, and twice in it
+    assert done[-1] == 1
 
 
 # --- interrupt ---------------------------------------------------------------------------------------------------
@@ -666,7 +673,7 @@ SLEEPER = """
 import os, signal, sys, time
 from withstand import api
 from withstand.models.scripted import Scripted
-spec = {"suite": {"use": "kitchen", "limit": 4}, "target": {"use": "scripted", "seconds": 60, "lanes": 3, "width": 1},
+spec = {"suite": {"use": "kitchen", "limit": 4}, "target": {"use": "scripted", "seconds": 600, "lanes": 3, "width": 1},
         "attack": "direct"}
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process inherits that it is ignored
 slept = time.sleep
@@ -678,7 +685,7 @@ api.run(spec, store=sys.argv[1])
 """
 
 
-def test_an_interrupt_ends_within_two_seconds_while_lanes_sleep(tmp_path: Path) -> None:
+def test_an_interrupt_does_not_wait_for_lanes_that_sleep(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", SLEEPER, str(tmp_path / "s.db")],
         stdout=subprocess.PIPE,
@@ -687,10 +694,8 @@ def test_an_interrupt_ends_within_two_seconds_while_lanes_sleep(tmp_path: Path) 
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "asked\n"
-    started = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=10)
-    assert time.monotonic() - started < 2
+    _, error = process.communicate(timeout=60)  # the lanes sleep ten times as long
     assert process.returncode != 0
     assert "KeyboardInterrupt" in error
     with Store(str(tmp_path / "s.db"), create=False) as store:

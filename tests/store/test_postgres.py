@@ -3,13 +3,13 @@
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sql
 
 import withstand
+from clocks import until
 from withstand.core import StoreError
 from withstand.store.purge import purge
 from withstand.store.store import Failure, Row, Store
@@ -70,15 +70,13 @@ def test_processes_share_a_run_and_a_kill_loses_nothing(postgres: str, tmp_path:
     slow = {**SPEC, "target": {**SPEC["target"], "width": 1, "seconds": 0.2}}  # type: ignore[dict-item]
     victim = subprocess.Popen([sys.executable, "-c", f"import withstand; withstand.run({slow!r}, store={postgres!r})"])
     watch = Store(postgres)
-    deadline = time.monotonic() + 60
-    while not watch.select(sql.select(answer.c.key).limit(3)) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: watch.select(sql.select(answer.c.key).limit(3)))
     assert victim.poll() is None
     victim.kill()
     victim.wait()
     script = f"import withstand; withstand.run({SPEC!r}, store={postgres!r})"
     both = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(2)]
-    assert [process.wait(60) for process in both] == [0, 0]
+    assert [process.wait(120) for process in both] == [0, 0]
     whole = Store(str(tmp_path / "whole.db"))
     withstand.run(SPEC, store=whole)
     assert content(watch) == content(whole)

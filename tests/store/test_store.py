@@ -8,10 +8,10 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -51,7 +51,11 @@ def mode_of(path: Path) -> str:
 
 def python(script: str, *args: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", script, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, *args],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -166,7 +170,7 @@ def test_an_upgrade_that_is_cut_off_leaves_the_old_store(
 def test_processes_may_bring_a_store_up_at_once(tmp_path: Path, where: str) -> None:
     with Store(str(tmp_path / "new.db")) as full:
         old_store(where, full)
-    script = "import sys; from withstand.store import Store; sys.stdin.readline(); Store(sys.argv[1]).close()"
+    script = "import sys; from withstand.store.store import Store; sys.stdin.readline(); Store(sys.argv[1]).close()"
     command = [sys.executable, "-c", script, where]
     several = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     assert [process.communicate("go\n", timeout=60)[1] for process in several] == [""] * 3
@@ -234,7 +238,7 @@ def test_a_postgres_url_keeps_its_user_and_hides_its_password(scheme: str) -> No
 AS_NOBODY = """
 import os, sys
 from withstand.core import StoreError
-from withstand.store import Store, Row
+from withstand.store.store import Store, Row
 if os.getuid() == 0:
     os.setuid(65534)
 path = sys.argv[1]
@@ -256,7 +260,7 @@ def test_a_file_that_may_only_be_read_is_read_and_says_so_when_written(folder: i
             opened.add(rows=[Row("k", "label", "kept")])
         (home / "s.db").chmod(0o444)
         home.chmod(folder)
-        out, err = python(AS_NOBODY, str(home / "s.db")).communicate(timeout=20)
+        out, err = python(AS_NOBODY, str(home / "s.db")).communicate(timeout=60)
     finally:
         home.chmod(0o755)
         shutil.rmtree(home)
@@ -369,12 +373,12 @@ def test_a_full_disk_when_opening_is_said_as_such(tmp_path: Path, monkeypatch: p
 # --- write-ahead logging -----------------------------------------------------------------------------------------
 
 HOLDER = """
-import sqlite3, sys, time
+import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("BEGIN")
 connection.execute("SELECT count(*) FROM row").fetchone()
 print("held", flush=True)
-time.sleep(float(sys.argv[2]))
+sys.stdin.readline()
 connection.execute("COMMIT")
 """
 
@@ -391,17 +395,24 @@ def test_the_switch_to_wal_waits_for_another_process(tmp_path: Path, monkeypatch
     path = tmp_path / "s.db"
     rollback_store(path)
     monkeypatch.setattr(store, "BUSY", 0.0)  # SQLite's own patience, which two switches at once do without
-    holder = python(HOLDER, str(path), "0.7")
+    holder = python(HOLDER, str(path))
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    started = time.monotonic()
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            holder.communicate("go\n", timeout=60)
+
+    monkeypatch.setattr(database, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=sleep))
+    monkeypatch.setattr(database, "BUSY", 1.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with Store(str(path)) as opened:
             assert opened.have(["k"]) == {"k"}
-    assert time.monotonic() - started > 0.4  # it was locked, and was tried again
+    assert len(slept) == 3  # it was locked, and was tried again
     assert mode_of(path) == "wal"
-    holder.communicate()
 
 
 def test_a_store_that_stays_busy_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -409,7 +420,7 @@ def test_a_store_that_stays_busy_is_an_error(tmp_path: Path, monkeypatch: pytest
     rollback_store(path)
     monkeypatch.setattr(database, "BUSY", 0.3)
     monkeypatch.setattr(store, "BUSY", 0.3)
-    holder = python(HOLDER, str(path), "30")
+    holder = python(HOLDER, str(path))
     assert holder.stdout is not None
     holder.stdout.readline()
     with pytest.raises(StoreError, match="locked") as caught:
@@ -450,10 +461,11 @@ def test_a_file_system_without_wal_is_warned_of_once_and_correct(
 # --- sharing -----------------------------------------------------------------------------------------------------
 
 CREATOR = """
-import sys, time
-from withstand.store import Row, Store
-path, me, start = sys.argv[1], sys.argv[2], float(sys.argv[3])
-time.sleep(max(0, start - time.time()))
+import sys
+from withstand.store.store import Row, Store
+path, me = sys.argv[1:]
+print("ready", flush=True)
+sys.stdin.readline()
 with Store(path) as store:
     for n in range(20):
         store.add(rows=[Row(f"{me}.{n}", "own", n), Row(f"all.{n}", "common", me)], answers={f"all.{n}": me})
@@ -464,8 +476,14 @@ with Store(path) as store:
 
 def test_processes_may_create_and_fill_a_store_at_once(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
-    start = str(time.time() + 1.5)
-    processes = [python(CREATOR, str(path), str(n), start) for n in range(4)]
+    processes = [python(CREATOR, str(path), str(n)) for n in range(4)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
     said = [process.communicate(timeout=60) for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, [err for _, err in said]
     with Store(str(path)) as opened:
