@@ -1,15 +1,15 @@
 """Contains: success if a regular expression is found in the answer (or, on demand, if it is not). A rule of ours."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from withstand.core import Behavior, Completion, Flow, SpecError, Verdict
+from withstand.core import Behavior, SpecError, Verdict
+from withstand.judges._by_text import ByText
 
 
 @dataclass(frozen=True, slots=True)
-class Contains:
+class Contains(ByText):
     """Success or failure, and refused only on demand.
 
     pattern: a regular expression of Python's `re`, searched anywhere; no default.
@@ -21,7 +21,6 @@ class Contains:
 
     version: ClassVar[int] = 1
     method: ClassVar[Literal["string matching", "rule", "model"]] = "rule"
-    asks: ClassVar[int] = 0
     pattern: str
     ignore_case: bool = True
     absent: bool = False
@@ -38,11 +37,7 @@ class Contains:
                 hint="escape . * + ? ( ) [ ] { } | ^ $ with a backslash where they stand for themselves",
             ) from error
 
-    def grade(self, behavior: Behavior, completions: Sequence[Completion]) -> Flow[list[Verdict]]:
-        yield from ()  # a flow that asks nothing
-        return [self._verdict(completion.text) for completion in completions]
-
-    def _verdict(self, text: str) -> Verdict:
+    def _verdict(self, behavior: Behavior, text: str) -> Verdict:
         match = re.search(self.pattern, text, re.IGNORECASE if self.ignore_case else 0)
         why = f"found {match[0][:80]!r}" if match else "not found"
         return Verdict(self.outcome if bool(match) != self.absent else "failure", why=why)

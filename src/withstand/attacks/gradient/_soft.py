@@ -3,12 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from withstand.core import Behavior, Json, SpecError, WhiteBox, WithstandError, at_least, from_json, rng
+from withstand.core import Behavior, Json, SpecError, UpperBounds, WhiteBox, WithstandError, at_least, from_json, rng
 from withstand.engine.engine import Engine, engine_of
 from withstand.engine.text import Prompt, allowed, as_sent, make_prompt
 
@@ -33,6 +33,19 @@ def check_soft(attack: Any, counts: str, parts: str, rates: str) -> None:
     for name in rates.split():
         if not 0 < getattr(attack, name) < math.inf:
             raise SpecError(f"{name} is {getattr(attack, name)}", hint="it must be above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Suffixes:
+    """An attack whose test cases are `n` texts optimized apart. The attack's docstring describes the fields."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"weights", "gradients"})
+    n: int = 5
+    length: int = 20
+    steps: int = 500
+
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=self.n)
 
 
 @dataclass

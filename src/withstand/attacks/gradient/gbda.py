@@ -15,12 +15,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from withstand.attacks.gradient._soft import Free, check_soft, cosine, finite
-from withstand.core import Behavior, Flow, Json, Target, TestCase, UpperBounds, WhiteBox, to_json, user, work
+from withstand.attacks.gradient._soft import Free, Suffixes, check_soft, cosine, finite
+from withstand.core import Behavior, Flow, Json, Target, TestCase, WhiteBox, to_json, user, work
 
 
 @dataclass(frozen=True, slots=True)
-class GBDA:
+class GBDA(Suffixes):
     """`n` optimized suffixes per behavior, each a test case of its own; one alone is a candidate scored by its loss.
 
     All steps are one piece of work, since the state (n x length x vocabulary) is too large to keep: a killed run starts
@@ -46,10 +46,6 @@ class GBDA:
     """
 
     version: ClassVar[int] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"weights", "gradients"})
-    n: int = 5
-    length: int = 20
-    steps: int = 500
     lr: float = 0.2
     spread: float = 0.2
     hot: float = 1.0
@@ -65,9 +61,6 @@ class GBDA:
 
     def __post_init__(self) -> None:
         check_soft(self, "n length steps check", "spread fluency samples stop_loss", "lr hot cold")
-
-    def most(self) -> UpperBounds:
-        return UpperBounds(cases=self.n)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         best = yield from work(target.weights(self), self.advance, {"behavior": to_json(behavior)})

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from withstand.attacks.gradient._soft import Free, check_soft, cosine, finite
-from withstand.core import Behavior, Flow, Json, Target, TestCase, UpperBounds, WhiteBox, to_json, user, work
+from withstand.attacks.gradient._soft import Free, Suffixes, check_soft, cosine, finite
+from withstand.core import Behavior, Flow, Json, Target, TestCase, WhiteBox, to_json, user, work
 
 CHUNK = 8192
 """Rows of the embedding matrix that are compared at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class PEZ:
+class PEZ(Suffixes):
     """`n` optimized suffixes per behavior, each a test case of its own; one alone is a candidate scored by its loss.
 
     n: test cases, 1 or more, default 5 (HarmBench). Case i is the same for every n, up to rounding.
@@ -41,10 +41,6 @@ class PEZ:
     """
 
     version: ClassVar[int] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"weights", "gradients"})
-    n: int = 5
-    length: int = 20
-    steps: int = 500
     lr: float = 0.01
     stop_loss: float = 0.0
     placement: Literal["suffix", "prefix"] = "suffix"
@@ -55,9 +51,6 @@ class PEZ:
 
     def __post_init__(self) -> None:
         check_soft(self, "n length steps every", "stop_loss", "lr")
-
-    def most(self) -> UpperBounds:
-        return UpperBounds(cases=self.n)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         model = target.weights(self)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 from withstand.attacks.llm._attacker import check_writer, read_object
 from withstand.attacks.llm._judged import graded, score_of
@@ -14,6 +14,7 @@ from withstand.core import (
     Flow,
     Judge,
     Message,
+    Model,
     Sampling,
     Target,
     TestCase,
@@ -23,6 +24,16 @@ from withstand.core import (
     trajectory,
 )
 from withstand.core.refusal import refusal_in
+
+
+@dataclass(frozen=True, slots=True)
+class Conversations:
+    """An attack whose attacker leads conversations that a judge rates. The attack's docstring describes the fields."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"turns"})
+    attacker: Model
+    judge: Judge
+
 
 SHOWN = 2000
 """Characters of an answer that the attacker is shown, of a longer one the head: small attackers have small windows."""

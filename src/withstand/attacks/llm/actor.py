@@ -14,9 +14,9 @@ from functools import partial
 from typing import ClassVar
 
 from withstand.attacks.llm._attacker import drafts, no_draft
-from withstand.attacks.llm._talk import Talk, check, member, put, search, won
+from withstand.attacks.llm._talk import Conversations, Talk, check, member, put, search, won
 from withstand.attacks.llm._texts import parts_of
-from withstand.core import Behavior, Flow, Judge, Model, Sampling, Target, UpperBounds, filled, user
+from withstand.core import Behavior, Flow, Sampling, Target, UpperBounds, filled, user
 from withstand.core.refusal import refusal_in
 
 QUESTION: Callable[[str], str | None] = partial(member, "question")
@@ -25,7 +25,7 @@ MARK = r"(?:\d{1,2}[.):]|[-*\u2022])"
 
 
 @dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(Conversations):
     """One test case: the best-rated conversation up to a last user turn, with the answers it got as its completion.
 
     attacker: names actors and writes questions; no default. One that gives "prefill" is helped to keep the format.
@@ -44,9 +44,6 @@ class Actor:
     """
 
     version: ClassVar[int] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"turns"})
-    attacker: Model
-    judge: Judge
     actors: int = 3
     turns: int = 5
     tries: int = 3

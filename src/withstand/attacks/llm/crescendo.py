@@ -13,14 +13,12 @@ from functools import partial
 from typing import ClassVar
 
 from withstand.attacks.llm._attacker import Draft, drafts, no_draft
-from withstand.attacks.llm._talk import SHOWN, Talk, Turn, check, member, put, rating, search, won
+from withstand.attacks.llm._talk import SHOWN, Conversations, Talk, Turn, check, member, put, rating, search, won
 from withstand.attacks.llm._texts import text_of
 from withstand.core import (
     Behavior,
     Chat,
     Flow,
-    Judge,
-    Model,
     Sampling,
     Target,
     UpperBounds,
@@ -50,7 +48,7 @@ START = _Stream(Talk(), (), Verdict("unscored"), (), 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Crescendo:
+class Crescendo(Conversations):
     """One test case: the best-rated conversation up to a last user turn, with the answers it got as its completion.
 
     attacker: writes the questions; no default. One that gives "prefill" is helped to keep the format.
@@ -71,9 +69,6 @@ class Crescendo:
     """
 
     version: ClassVar[int] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"turns"})
-    attacker: Model
-    judge: Judge
     turns: int = 10
     backtracks: int = 10
     streams: int = 1

@@ -13,9 +13,9 @@ from functools import partial
 from typing import ClassVar
 
 from withstand.attacks.llm._attacker import drafts, no_draft
-from withstand.attacks.llm._talk import SHOWN, Talk, check, member, put, search, won
+from withstand.attacks.llm._talk import SHOWN, Conversations, Talk, check, member, put, search, won
 from withstand.attacks.llm._texts import data_of, text_of
-from withstand.core import Behavior, Chat, Flow, Judge, Model, Sampling, SpecError, Target, UpperBounds, filled, user
+from withstand.core import Behavior, Chat, Flow, Sampling, SpecError, Target, UpperBounds, filled, user
 
 TECHNIQUES: tuple[str, ...] = tuple(data_of("goat_techniques.json"))
 OPENING = '{"observation": "'
@@ -23,7 +23,7 @@ REPLY: Callable[[str], str | None] = partial(member, "reply")
 
 
 @dataclass(frozen=True, slots=True)
-class GOAT:
+class GOAT(Conversations):
     """One test case: the best-rated conversation up to a last user turn, with the answers it got as its completion.
 
     attacker: writes the user's messages; no default. One that gives "prefill" is helped to keep the format.
@@ -41,9 +41,6 @@ class GOAT:
     """
 
     version: ClassVar[int] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"turns"})
-    attacker: Model
-    judge: Judge
     turns: int = 5
     techniques: tuple[str, ...] = TECHNIQUES
     tries: int = 3

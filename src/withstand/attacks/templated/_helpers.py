@@ -1,9 +1,29 @@
-"""Field checks that the templated attacks share."""
+"""What the templated attacks share: a test case for each wording, checks of fields."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from string import Formatter
+from typing import ClassVar
 
-from withstand.core import SpecError
+from withstand.core import Behavior, Flow, SpecError, Target, TestCase, UpperBounds, user
+
+
+@dataclass(frozen=True, slots=True)
+class Wordings:
+    """An attack that words the request in several ways and asks nothing: one test case per wording."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def wordings(self, request: str) -> list[str]:
+        """The request in the attack's words, the same number for every request."""
+        raise NotImplementedError
+
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=len(self.wordings("")))
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
+        for text in self.wordings(behavior.text):
+            yield TestCase(behavior.id, user(behavior.prompt(text)))
 
 
 def check_texts(field: str, texts: Sequence[str]) -> None:
