@@ -8,7 +8,6 @@ and each line of output shown must come ("..." stands for any text).
 `python tests/test_docs.py` writes docs/components.md and the pages of docs/components/.
 """
 
-import ast
 import os
 import re
 import shlex
@@ -267,32 +266,6 @@ def test_the_figures_are_those_that_were_measured() -> None:
     sentences = re.findall(r"covered\s+([\d.]+) ?%\s+on\s+average\s+and\s+([\d.]+) ?%\s+at\s+the\s+lowest", sources)
     assert len(quoted) == 5
     assert set(quoted) <= {*rows, *sentences}
-
-
-def test_the_rooms_are_as_the_house_says() -> None:
-    package = ROOT / "src" / "withstand"
-    listed = re.findall(r"^\| (`.+?`) \| .+? \| (.+?) \|$", read("docs/house.md"), re.MULTILINE)
-    allowed = {room: re.findall(r"`(\w+)`", may) for rooms, may in listed for room in re.findall(r"`(\w+)`", rooms)}
-    allowed = {room: {*may, room} - {"_"} for room, may in allowed.items()}
-    wrong = []
-    for path in package.rglob("*.py"):
-        room = path.relative_to(package).parts[0].removesuffix(".py")
-        if room.startswith("__") or room == "cli":
-            continue
-        assert room in allowed, f"docs/house.md has no room {room}"
-        wrong += [f"{path.name} imports {name}" for name in imported(path) if name not in allowed[room]]
-    assert wrong == []
-    assert set(allowed) <= {path.stem for path in package.iterdir()}
-
-
-def imported(path: Path) -> set[str]:
-    """The rooms that a file imports, wherever in it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "withstand":
-            inner = (node.module or "").partition(".")[2]
-            found |= {inner.partition(".")[0]} if inner else {alias.name for alias in node.names}
-    return {name for name in found if not name.startswith("_")}
 
 
 # --- docs/components.md and docs/components/ ---------------------------------------------------------------------

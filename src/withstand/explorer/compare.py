@@ -6,6 +6,7 @@ from typing import Any
 from starlette.responses import Response
 
 from withstand.core import Json
+from withstand.core.outcomes import OUTCOMES
 from withstand.explorer import queries
 from withstand.explorer.app import Asked
 from withstand.explorer.differing import compared, shown
@@ -15,7 +16,6 @@ from withstand.explorer.security import Refused
 from withstand.report import comparison as words
 from withstand.results.cases import picked
 from withstand.results.cells import WORDS, measures
-from withstand.results.counts import OUTCOMES
 from withstand.store.store import RunRow
 
 MARKS = ("suite", "suite_version", "split", "judge", "sampling")

@@ -37,7 +37,7 @@ def html(
     summary: what `summarize` says of the run; rates in [0, 1] or None.   cases: the first rows, of `cases_total`.
     reveal: show prompts and completions from the start; else they are in the file, blurred until a person asks.
     with_text: False leaves the texts out and puts their length and a short hash in their place.
-    points: success against asks and operations (results/budget.py).
+    points: success against asks and operations (results/success_by_budget.py).
     votes: how the members of an ensemble voted (results/votes.py).
     """
     cells: list[Record] = summary["cells"]
