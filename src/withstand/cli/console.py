@@ -262,6 +262,8 @@ def show_imported(run: "Run", store: str) -> None:
 
 
 def failures(entries: Sequence[Json]) -> None:
-    """What went wrong with rows that are missing, most frequent first."""
+    """What went wrong with rows that are missing, most frequent first, and how to see the first traceback."""
     for entry in entries:
         error(f"{count(entry['rows'], 'row')}: {entry['error'].partition(chr(10))[0][:300]}", entry["hint"])
+    if trace := next((entry["trace"] for entry in entries if entry.get("trace")), ""):
+        say(f"trace: withstand status --trace {trace}")

@@ -3,6 +3,8 @@
 import shlex
 from typing import TYPE_CHECKING
 
+import click
+
 from withstand.cli.options import Result, command, run_argument, typed_store
 from withstand.core import Json
 
@@ -12,17 +14,27 @@ if TYPE_CHECKING:
 
 @command(store=True, json=True)
 @run_argument
-def status(name: str, store: "Store") -> Result:
+@click.option("--trace", default="", metavar="ID", help="Show the traceback that a failed run names.")
+def status(name: str, trace: str, store: "Store") -> Result:
     """Show how far a run is and what went wrong.
 
     RUN defaults to the last run. Exit code 3 while rows are missing.
     """
     from withstand.results import summary
 
+    if trace:
+        text = summary.trace_of(store, trace)
+        return Result({"trace": text}, lambda: _show_trace(text))
     run = summary.find_run(store, name)
     state = summary.status(store, run)
     missing = any(stage["done"] < stage["wanted"] for stage in state["stages"])
     return Result(state, lambda: _show(run, state, missing), 3 if missing else 0)
+
+
+def _show_trace(text: str) -> None:
+    from withstand.cli import console
+
+    click.echo(console.hidden(console.visible(text)), nl=not text.endswith("\n"))
 
 
 def _show(run: "RunRow", state: Json, missing: bool) -> None:

@@ -155,7 +155,10 @@ def _outside(name: str, given: dict[str, Any]) -> type | None:
     except ModuleNotFoundError as error:
         if error.name and f"{name}.".startswith(f"{error.name}."):  # it, or the parent package of a dotted name
             return None
-        raise SpecError(f"{name} needs {error.name}, which is not installed") from error
+        raise SpecError(
+            f"the module {error.name} that {_file_of(name)} imports is not installed",
+            hint="install it, or correct the import",
+        ) from error
     except Exception as error:  # the user's own module: whatever it raises is for them to mend
         raise SpecError(
             f"{name} cannot be imported: {type(error).__name__}: {error}", hint="mend the module"
@@ -165,6 +168,12 @@ def _outside(name: str, given: dict[str, Any]) -> type | None:
         raise SpecError(f"{name} has no class {first}")
     del given[""]
     return cls
+
+
+def _file_of(module: str) -> str:
+    """The file name of a module that may not be importable, for a message."""
+    found = importlib.util.find_spec(module)
+    return Path(found.origin).name if found and found.origin else module
 
 
 SIGNS = {
@@ -203,6 +212,12 @@ def unknown(kind: str, name: str, given: Mapping[str, Any]) -> SpecError:
             return SpecError(
                 f"no {kind} is called {name!r}", hint=f"did you mean {head}:{tail}? the first field goes after a colon"
             )
+    if re.fullmatch(r"[A-Z]\w*[a-z]\w*", str(given.get("", ""))) and re.fullmatch(r"[A-Za-z_][\w.]*", name):
+        return SpecError(
+            f"no {kind} is called {name!r}, and there is no module {name}",
+            hint=f"`{name}:{given['']}` is a class in {name.replace('.', '/')}.py in this folder, or in an installed "
+            f"package; `withstand list {kind}s` shows the {kind}s",
+        )
     near = difflib.get_close_matches(name, entries(kind), n=3, cutoff=0.5)
     elsewhere = [other for other in ROOMS if other != kind and name in entries(other)]
     if near:

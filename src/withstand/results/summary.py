@@ -7,6 +7,7 @@ measures utility, that is success / scored, of right answers, and it has no over
 """
 
 import json
+import re
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -348,17 +349,41 @@ def status(store: Store, run: RunRow) -> Json:
 
 
 def failures(store: Store, run: RunRow, limit: int = 20) -> list[Json]:
-    """What went wrong with rows that are still missing, most frequent first."""
+    """What went wrong with rows that are still missing, most frequent first. "trace": what `trace_of` takes, "" where
+    the traceback says no more than the error."""
     w, f = want.c, failure.c
-    found = store.select(
-        sql.select(f.error, sql.func.max(f.hint), sql.func.count(sql.distinct(f.key)))
+    groups = store.select(
+        sql.select(f.error, sql.func.max(f.hint), sql.func.count(sql.distinct(f.key)), sql.func.max(f.id))
         .select_from(want.join(failure, f.key == w.key).outerjoin(row, row.c.key == w.key))
         .where(w.run == run.key, row.c.key.is_(None))
         .group_by(f.error)
         .order_by(sql.func.count(sql.distinct(f.key)).desc(), f.error)
         .limit(limit)
     )
-    return [{"error": error, "hint": hint, "rows": count} for error, hint, count in found]
+    ids = [id_ for *_, id_ in groups]
+    traces = dict(store.select(sql.select(f.id, f.trace).where(f.id.in_(ids))))  # type: ignore[arg-type,unused-ignore]
+    return [
+        {"error": error, "hint": hint, "rows": count, "trace": id_[:TRACE] if _UNEXPECTED.search(traces[id_]) else ""}
+        for error, hint, count, id_ in groups
+    ]
+
+
+TRACE = 8
+"""Characters of a failure's id that name its traceback."""
+
+_UNEXPECTED = re.compile(r"^(?!withstand\.|openai\.|httpx)[A-Za-z_][\w.]*(: .*)?$", re.MULTILINE)
+"""An exception in a traceback that is not a model's refusal to answer."""
+
+
+def trace_of(store: Store, name: str) -> str:
+    """The traceback of a failure, by the first characters of its id. Raises `SpecError` where there is none."""
+    f = failure.c
+    rows = store.select(sql.select(f.trace).where(f.id.startswith(name, autoescape=True), f.trace != "").limit(1))
+    if not rows:
+        raise SpecError(
+            f"no failure in {store.where} has the trace {name}", hint="`withstand status` names those of missing rows"
+        )
+    return str(rows[0][0])
 
 
 def listing(store: Store) -> list[Json]:
