@@ -188,7 +188,7 @@ def test_the_command_line_and_every_report(withstand, tmp_path):
     assert "It answered 5 of 20 questions of everyday rightly: utility" in page
     assert "Attack success rate, over-refusal and utility" in page
     assert page.count('class="use-bar"') == 2  # the row, and the key
-    assert "| utility |" in withstand("report", "u", "-f", "md")[1]
+    assert "| utility (95%) |" in withstand("report", "u", "-f", "md")[1]
     assert re.search(r"^utility & 25\.0 & 11\.2--46\.9 & 20 & 0 & 0", withstand("report", "u", "-f", "latex")[1], re.M)
     methods = withstand("report", "u", "--methods")[1]
     assert "gave 20 questions with a right answer" in methods

@@ -100,9 +100,8 @@ def _show(value: Json) -> None:
 
     if not value["lines"]:
         return
-    columns = ["", "gate", "cell", "n", "rate", "95%", "limit"]
-    rows = [[line["verdict"], line["gate"], line["cell"], *page.numbers(line)] for line in value["lines"]]
-    console.out.print(console.fields_table(rows, columns))
+    table = page.table(value["lines"])
+    console.out.print(console.fields_table(table.texts(), table.heads()))
     for line in value["lines"]:
         if line["why"]:
             console.put(f"{line['gate']} of {line['cell']}: {line['why']}")

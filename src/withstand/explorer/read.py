@@ -233,7 +233,7 @@ def export(asked: Asked) -> Response:
             raise Refused(403, "this explorer exports no texts", "start it with --with-text")
     if with_text or not asked.explorer.read_only:
         asked.explorer.audit(asked.who, "export", f"{known.run.name}, cases{' with texts' if with_text else ''}")
-    lines = files.csv_lines(known.summary, all_cases(asked.explorer.store, known.run), with_text)
+    lines = files.csv_of(known.summary, all_cases(asked.explorer.store, known.run), with_text)
     answer = StreamingResponse((line.encode("utf-8", "replace") for line in lines), media_type="text/csv")
     answer.headers["Content-Disposition"] = 'attachment; filename="cases.csv"'
     return answer

@@ -63,15 +63,15 @@ TITLES = {
 def table(what: str, rows: Sequence[Record], correction: str) -> Table:
     """The rows that measure `what`: A and B, their difference with its interval, p, and how many behaviors changed."""
     columns = [
-        Column("cell" if what == "harm" else "suite"),
+        Column("cell" if what == "harm" else what),
         Column(f"{COUNTED[what]} in A", _side),
         Column("in B", _side),
-        Column(f"B {MINUS} A", _difference, "points, 95% interval"),
+        Column(f"B {MINUS} A", _difference, "points, 95%"),
         Column("difference", unit=f"{MINUS}100 to +100 points", draw=lambda value: _forest(*value)),
         Column("p", p, right=True),
         Column("p", p, correction, right=True),
-        Column("worse", unit="behaviors", right=True),
-        Column("better", unit="behaviors", right=True),
+        Column("worse", right=True),
+        Column("better", right=True),
         Column("rate in B", mark={"lower": "bad", "higher": "good"}.get)
         if what == "utility"
         else Column("rate in B", mark={"lower": "good", "higher": "bad"}.get),

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from withstand.core import digest
 from withstand.core.text import count, interval, percent, series, visible
 from withstand.report.comparison import p, points
+from withstand.report.table import Column, Table
+from withstand.report.table import markdown as cell
 from withstand.results.cells import Record
 
 RULES = {
@@ -131,31 +133,31 @@ def sarif(version: str, lines: Sequence[Record], artifact: str) -> str:
     return json.dumps(told, indent=1) + "\n"
 
 
-def markdown(found: Record) -> str:
-    """A table for a pull request or a job's summary."""
-    rows = [
-        "| | gate | cell | n | rate | 95% | limit | |",
-        "|---|---|---|---:|---:|---:|---:|---|",
-        *(
-            "| " + " | ".join(_cell(text) for text in [line["verdict"], line["gate"], line["cell"], *numbers(line),
-                                                       ". ".join(filter(None, [line["why"], changed(line)]))]) + " |"
-            for line in found["lines"]
-        ),
+def table(lines: Sequence[Record]) -> Table:
+    """The lines with verdict, rate, interval and limit."""
+    columns = [
+        Column("verdict"), Column("gate"), Column("cell"), Column("n", right=True), Column("rate", right=True),
+        Column("95% interval", right=True), Column("limit", right=True),
     ]  # fmt: skip
+    return Table(columns, [[line["verdict"], line["gate"], line["cell"], *numbers(line)] for line in lines])
+
+
+def markdown(gate: Record) -> str:
+    """A table for a pull request or a job's summary."""
+    lines = gate["lines"]
+    why = [". ".join(filter(None, [line["why"], changed(line)])) for line in lines]
+    plain = table(lines)
+    whole = Table([*plain.columns, Column("why")], [[*row, text] for row, text in zip(plain.rows, why, strict=True)])
     lists = [
-        f"- {_cell(line['cell'])}, newly {what}: {_cell(listed(line[direction]))}"
-        for line in found["lines"]
+        f"- {cell(line['cell'])}, newly {what}: {cell(listed(line[direction]))}"
+        for line in lines
         for direction, what in (("worse", "broken"), ("better", "mended"))
         if line[direction]
     ]
-    head = f"## withstand gate: {found['verdict']}\n\nRun {_cell(found['run'])}"
-    head += f" against {_cell(found['baseline'])}." if found["baseline"] else "."
-    notes = [f"- {_cell(note)}" for note in found["notes"]]
-    return "\n".join([head, "", *rows, "", *lists, *notes, ""])
-
-
-def _cell(text: str) -> str:
-    return " ".join(visible(text).replace("|", "\\|").replace("<", "&lt;").split())
+    head = f"## withstand gate: {gate['verdict']}\n\nRun {cell(gate['run'])}"
+    head += f" against {cell(gate['baseline'])}." if gate["baseline"] else "."
+    notes = [f"- {cell(note)}" for note in gate["notes"]]
+    return "\n".join([head, "", whole.markdown(), "", *lists, *notes, ""])
 
 
 def verdict(lines: Sequence[Record], code: int) -> str:

@@ -7,7 +7,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from withstand.core.text import visible
@@ -64,16 +64,29 @@ class Table:
     folded: bool = False
     figure: str = ""
 
+    def shown(self) -> "Table":
+        """The table without the columns that are empty in every row."""
+        rows = [row for row in self.rows if not isinstance(row, str)]
+        keep = [
+            at
+            for at, column in enumerate(self.columns)
+            if column.draw or not rows or any(column.text(row[at]) for row in rows)
+        ]
+        return replace(
+            self,
+            columns=[self.columns[at] for at in keep],
+            rows=[row if isinstance(row, str) else [row[at] for at in keep] for row in self.rows],
+        )
+
     def _written(self) -> list[Column]:
-        """The columns that have a text."""
         return [column for column in self.columns if not column.draw]
 
     def heads(self) -> list[str]:
-        """The headings, with units."""
+        """The headings, with units, of the columns that have a text."""
         return [column.heading for column in self._written()]
 
     def texts(self) -> list[list[str]]:
-        """Each row as texts, for a terminal; a heading stands in the first column."""
+        """The rows as texts, for a terminal; a heading stands in the first column."""
         blank = [""] * (len(self._written()) - 1)
         return [[row, *blank] if isinstance(row, str) else self._texts(row) for row in self.rows]
 
@@ -82,15 +95,10 @@ class Table:
 
     def markdown(self) -> str:
         """A table in GitHub's Markdown."""
-        rule = "|".join("---:" if column.right else "---" for column in self._written())
-        lines = [self.heads(), *self.texts()]
-        head, *body = ["| " + " | ".join(map(markdown, line)) + " |" for line in lines]
+        table = self.shown()
+        rule = "|".join("---:" if column.right else "---" for column in table._written())
+        head, *body = ["| " + " | ".join(map(markdown, line)) + " |" for line in [table.heads(), *table.texts()]]
         return "\n".join([head, f"|{rule}|", *body])
-
-    def csv(self) -> str:
-        """The values, not the texts, under the names of the columns."""
-        names = [column.name for column in self._written()]
-        return "".join(csv_lines(names, (dict(zip(names, row, strict=True)) for row in self.rows)))
 
     def latex(self, caption: str, label: str) -> str:
         """A table of booktabs. `caption`: plain text; `label`: of letters, digits, "-" and ":"."""
@@ -160,7 +168,8 @@ LETTERS = frozenset(map(chr, range(0xC0, 0x100))) - set("\xd7\xf7")
 def latex(text: Any) -> str:
     """Any text as one line of LaTeX that shows it."""
     shown = "".join(map(_latex, " ".join(visible(text).split())))
-    return re.sub("-(?=-)", "-{}", shown)  # two would become one dash
+    shown = re.sub("-(?=-)", "-{}", shown)  # two would become one dash
+    return re.sub(r"(?<=\d)\\textendash\{\}(?=\d)", "--", shown)
 
 
 def _latex(character: str) -> str:

@@ -1,23 +1,21 @@
 """A run as a file: HTML, JSON, CSV, Markdown, LaTeX, or its spec as TOML."""
 
 import contextlib
-import csv
-import io
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from withstand.core import Json, SpecError, digest
-from withstand.core.outcomes import SCORED
-from withstand.core.text import head_of, visible
+from withstand.core.text import DASH, head_of, whole
 from withstand.report.html import html
 from withstand.report.latex import latex
+from withstand.report.table import Column, Table, csv_lines
+from withstand.report.table import markdown as line
 from withstand.results.cases import cases, labeled
-from withstand.results.cells import ends_of
+from withstand.results.cells import ends_of, scored_of
 from withstand.results.counts import read
 from withstand.results.success_by_budget import within
 from withstand.results.summary import summarize
@@ -45,7 +43,7 @@ def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text
     if form == "md":
         return markdown(summary)
     if form == "csv":
-        return "".join(csv_lines(summary, cases(store, run), bool(with_text)))
+        return "".join(csv_of(summary, cases(store, run), bool(with_text)))
     total = sum(cell["cases"] for cell in summary["cells"])
     per_cell = None if total <= HTML_CASES else max(1, HTML_SOME // len(summary["cells"]))
     return html(
@@ -83,10 +81,6 @@ COLUMNS = (
 )  # fmt: skip
 
 
-FORMULA = re.compile("[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]")
-"""How a text begins that a spreadsheet may run. OWASP, "CSV Injection"; the last four are wide forms of the first."""
-
-
 def rows(summary: Json, listed: Iterable[Json], with_text: bool) -> Iterator[dict[str, Any]]:
     """Each case as the values of `COLUMNS`. Without texts, prompt and completion are digests by which to check them."""
     for case in labeled(summary, listed):
@@ -98,53 +92,47 @@ def rows(summary: Json, listed: Iterable[Json], with_text: bool) -> Iterator[dic
         yield {name: values.get(name) for name in COLUMNS}
 
 
-def csv_lines(summary: Json, listed: Iterable[Json], with_text: bool) -> Iterator[str]:
-    """One line per case. A text that a spreadsheet could take for a formula gets a single quote before it."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in rows(summary, listed, with_text):
-        writer.writerow({name: _inert(value) for name, value in row.items()})
-        yield file.getvalue()
-        file.seek(0)
-        file.truncate()
-    yield file.getvalue()
+def csv_of(summary: Json, listed: Iterable[Json], with_text: bool) -> Iterator[str]:
+    """One line per case."""
+    return csv_lines(COLUMNS, rows(summary, listed, with_text))
 
 
 def points(listed: Iterable[Json]) -> str:
-    """Success against budget, one line per point of each cell's curve (see `budget.within`)."""
-    file = io.StringIO()
-    writer = csv.DictWriter(
-        file, ("target", "defense", "attack", "by", *_POINT), lineterminator="\n", extrasaction="ignore"
-    )
-    writer.writeheader()
-    writer.writerows({name: _inert(value) for name, value in point.items()} for point in listed)
-    return file.getvalue()
-
-
-_POINT = ("spent", "broken", "behaviors", "rate", "low", "high", "area")
-
-
-def _inert(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
+    """Success against budget as CSV, one line per point of each cell's curve (see `budget.within`)."""
+    names = ("target", "defense", "attack", "by", "spent", "broken", "behaviors", "rate", "low", "high", "area")
+    return "".join(csv_lines(names, listed))
 
 
 def markdown(summary: Json) -> str:
     """A table of the cells with their notes."""
-    asked = any(cell.get("utility") for cell in summary["cells"])
-    lines = [
-        f"# Run {_escape(summary['run']['name'])}",
-        "",
-        f"{summary['run']['created']}, {summary['run']['state']}.",
-        "",
-        "| target | defense | attack | suite | broken | ASR (95%) | corrected | bounds | over-refusal "
-        f"{'| utility ' * asked}| unscored | error | asks | tokens | seconds | by |",
-        f"|---|---|---|---|---:|---:|---:|---:|---:|{'---:|' * asked}---:|---:|---:|---:|---:|---|",
-    ]
-    for cell in summary["cells"]:
-        lines.append("| " + " | ".join(_escape(text) for text in _columns(cell, asked)) + " |")
-    notes = [*summary["warnings"], *_notes(summary["cells"])]
-    return "\n".join([*lines, "", *(f"- {_escape(note)}" for note in dict.fromkeys(notes)), ""])
+    run, cells = summary["run"], summary["cells"]
+    notes = dict.fromkeys([*summary["warnings"], *_notes(cells)])
+    lines = [f"# Run {line(run['name'])}", "", f"{run['created']}, {run['state']}.", "", _cells(cells).markdown(), ""]
+    return "\n".join([*lines, *(f"- {line(note)}" for note in notes), ""])
+
+
+def _cells(cells: Sequence[Json]) -> Table:
+    columns = [
+        *map(Column, ("target", "defense", "attack", "suite")),
+        Column("broken", right=True), Column("ASR", _rate, "95%", right=True),
+        Column("corrected", unit="95%", right=True), Column("bounds", _ends, right=True),
+        Column("over-refusal", _rate, "95%", right=True), Column("utility", unit="95%", right=True),
+        Column("unscored", right=True), Column("errors", right=True), Column("asks", whole, right=True),
+        Column("tokens", whole, right=True), Column("time", whole, "s", right=True), Column("judge"),
+    ]  # fmt: skip
+    return Table(columns, [_values(cell) for cell in cells])
+
+
+def _values(cell: Mapping[str, Any]) -> list[Any]:
+    corrected, utility = cell["asr_corrected"], cell["utility"]
+    return [
+        cell["target"], cell["defense"], cell["attack"], f"{cell['suite']} ({cell['split']})",
+        "" if cell["benign"] else f"{cell['success']} of {scored_of(cell)}", (cell["asr"], cell["asr_interval"]),
+        _rate(corrected["rate"], corrected["interval"]) if corrected else "", cell["asr_bounds"],
+        (cell["over_refusal"], cell["over_refusal_interval"]),
+        _rate(utility["rate"], ends_of(utility)) if utility else "", cell["unscored"], cell["error"], cell["asks"],
+        cell["tokens"], cell["seconds"], cell["judge"],
+    ]  # fmt: skip
 
 
 def _notes(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -160,28 +148,12 @@ def _notes(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield note if len(names) == len(cells) else f"{', '.join(dict.fromkeys(names))}: {note}"
 
 
-def _columns(cell: Mapping[str, Any], utility: bool) -> Iterator[str]:
-    scored = sum(cell[name] for name in SCORED)
-    yield from (cell["target"], cell["defense"], cell["attack"], f"{cell['suite']} ({cell['split']})")
-    yield "" if cell["benign"] else f"{cell['success']} of {scored}"
-    yield _rate(cell["asr"], cell["asr_interval"])
-    found = cell["asr_corrected"]
-    yield _rate(found["rate"], found["interval"]) if found else ""
-    yield _rate(None, cell["asr_bounds"]) if cell["asr_bounds"] else "n/a"
-    yield _rate(cell["over_refusal"], cell["over_refusal_interval"])
-    if utility:
-        told = cell["utility"] or {}
-        yield _rate(told.get("rate"), ends_of(told))
-    yield from (str(cell["unscored"]), str(cell["error"]), f"{cell['asks']:,}", f"{cell['tokens']:,}")
-    yield from (f"{cell['seconds']:,.0f}", cell["judge"])
-
-
-def _rate(value: float | None, interval: Sequence[float] | None) -> str:
-    spread = f"{100 * interval[0]:.1f}-{100 * interval[1]:.1f}" if interval else ""
+def _rate(value: float | None, ends: Sequence[float] | None = None) -> str:
+    spread = _ends(ends)
     if value is None:
         return spread or "n/a"
     return f"{100 * value:.1f}% ({spread})" if spread else f"{100 * value:.1f}%"
 
 
-def _escape(text: str) -> str:
-    return " ".join(visible(text).replace("|", "\\|").split())
+def _ends(ends: Sequence[float] | None) -> str:
+    return f"{100 * ends[0]:.1f}{DASH}{100 * ends[1]:.1f}" if ends else ""
