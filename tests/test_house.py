@@ -1,5 +1,6 @@
 """The rules of the house, read from the source: who imports whom, how long a file is, what a docstring names."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -127,33 +128,65 @@ def test_a_run_does_import_the_heavy_ones(tmp_path):
     assert "torch" not in loaded
 
 
-@pytest.mark.parametrize("path", FILES, ids=named)
-def test_a_file_is_short(path):
-    most = 150 if house.room_of(path) == "attacks" else 450
-    assert len(path.read_text(encoding="utf-8").splitlines()) < most
+def lines_of(path):
+    return len(path.read_text(encoding="utf-8").splitlines())
 
 
-@pytest.mark.parametrize("path", [p for p in SRC.rglob("*") if p.suffix in (".py", ".toml", ".j2")], ids=named)
-def test_no_leftovers_and_no_paths_of_a_machine(path):
-    text = path.read_text(encoding="utf-8")
-    assert not re.search(r"\b(?:TODO|FIXME|XXX)\b", text)
-    assert not re.search(r"(?:/home/|/Users/|/root/|/work/|/tmp/|C:\\Users)\w", text)
+def test_a_file_is_short():
+    longest = {path: 150 if house.room_of(path) == "attacks" else 450 for path in FILES}
+    assert {named(path): lines for path in FILES if (lines := lines_of(path)) >= longest[path]} == {}
+
+
+LEFTOVER = re.compile(r"\b(?:TODO|FIXME|XXX)\b|(?:/home/|/Users/|/root/|/work/|/tmp/|C:\\Users)\w")
+
+
+def test_no_leftovers_and_no_paths_of_a_machine():
+    paths = [path for path in SRC.rglob("*") if path.suffix in (".py", ".toml", ".j2")]
+    assert {named(path): match[0] for path in paths if (match := LEFTOVER.search(path.read_text("utf-8")))} == {}
 
 
 SOURCE = re.compile(r"\bours\b|https?://\S+\.\w+|arXiv:\d{4}\.\d{5}|\bet al\. \d{4}", re.IGNORECASE)
 COMPONENTS = [(kind, name) for kind in find.ROOMS for name, entry in find.entries(kind).items() if entry.path]
 
 
-@pytest.mark.parametrize(("kind", "name"), COMPONENTS)
-def test_a_docstring_names_its_source(kind, name):
-    shown = show(kind, name)
-    assert SOURCE.search(shown.docstring)
-    if not shown.entry.preset:
-        assert "\n\n" in shown.docstring, f"{name} has a docstring of the module or of the class, not both"
-    assert find.summary(shown.entry)
+def test_a_docstring_names_its_source():
+    components = {name: show(kind, name) for kind, name in COMPONENTS}
+    assert [name for name, shown in components.items() if not SOURCE.search(shown.docstring)] == []
+    assert [name for name, shown in components.items() if not find.summary(shown.entry)] == []
+    classes = {name: shown for name, shown in components.items() if not shown.entry.preset}
+    assert [name for name, shown in classes.items() if "\n\n" not in shown.docstring] == [], (
+        "these have a docstring of the module or of the class, not both"
+    )
 
 
 def test_what_counts_as_a_source():
     assert SOURCE.search("A rule of ours.")
     assert SOURCE.search("Wei et al. 2023, arXiv:2307.02483.")
     assert not SOURCE.search("Hours and colours, from nowhere.")
+
+
+CLOCKS = {"perf_counter", "monotonic", "time", "process_time", "thread_time"}
+CLOCKS |= {f"{clock}_ns" for clock in CLOCKS}
+
+
+def clocks_of(source):
+    """The lines that read a clock: a call of one, or an import by which it could be called without its module."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module == "time" and CLOCKS & {name.name for name in node.names}:
+            yield node.lineno
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CLOCKS:
+            if isinstance(node.func.value, ast.Name) and node.func.value.id == "time":
+                yield node.lineno
+
+
+def test_no_test_reads_a_clock():
+    """A busy machine must change no result: tests/clocks.py holds the only clock, and speed is what bench/ measures."""
+    paths = [path for path in (ROOT / "tests").rglob("*.py") if path != ROOT / "tests/clocks.py"]
+    wrong = {str(path.relative_to(ROOT)): [*clocks_of(path.read_text(encoding="utf-8"))] for path in paths}
+    assert {path: lines for path, lines in wrong.items() if lines} == {}
+
+
+def test_what_counts_as_reading_a_clock():
+    assert [*clocks_of("import time\nstart = time.perf_counter()\nassert time.time() - start < 1")] == [2, 3]
+    assert [*clocks_of("from time import monotonic_ns")] == [1]
+    assert [*clocks_of("import time\ntime.sleep(1)\nevent.time()\nfrom time import sleep")] == []

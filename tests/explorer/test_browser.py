@@ -202,7 +202,7 @@ def test_the_live_calibration_is_that_of_the_command(browser, path):
         for name in ("accuracy", "sensitivity", "specificity"):
             assert re.search(rf"{name}\s+{100 * told[name]:.0f}%", page), name
         assert f"{told['kappa']:.2f}" in page
-        shown = [float(text.removesuffix(" %")) for text in tab.locator("[id^=corrected-]").all_inner_texts()]
+        shown = [float(text.removesuffix("%")) for text in tab.locator("[id^=corrected-]").all_inner_texts()]
     cells = [cell["asr_corrected"] for cell in withstand.load("kitchen", path).cells if not cell["benign"]]
     assert shown == pytest.approx([100 * cell["rate"] for cell in cells], abs=0.51)
 
