@@ -37,10 +37,10 @@ class Batched:
         ids = torch.tensor([[*trunk.ids[start : row.start], *row.ids] for row in rows], device=model.device)
         inputs: dict[str, Any] = {"input_ids": ids}
         if rows[0].embeds is not None:
-            known = model.get_input_embeddings()(ids)  # of what lies between the start and the row; the rest is given
+            between = model.get_input_embeddings()(ids)  # of what lies between the start and the row; the rest is given
             whole = [
-                torch.cat([mine[: row.start - start], row.embeds.to(mine.dtype)])
-                for mine, row in zip(known, rows, strict=True)
+                torch.cat([embeds[: row.start - start], row.embeds.to(embeds.dtype)])
+                for embeds, row in zip(between, rows, strict=True)
                 if row.embeds is not None
             ]
             inputs = {"inputs_embeds": torch.stack(whole)}
@@ -49,7 +49,7 @@ class Batched:
             cache = {"use_cache": True, cache_word(model): _lent(trunk, start, len(rows))}
         reads = max(row.read for row in rows)
         output = model(**inputs, **cache, **_last(model, reads)).logits[:, -reads:]
-        return [mine[reads - row.read :] for mine, row in zip(output, rows, strict=True)]
+        return [logits[reads - row.read :] for logits, row in zip(output, rows, strict=True)]
 
     @torch.no_grad()
     def grow(self, model: Any, trunk: Trunk, start: int, ids: Sequence[int]) -> Trunk:

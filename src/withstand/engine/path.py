@@ -45,11 +45,11 @@ def mismatch(model: Any, path: Path) -> str:
     draw = torch.Generator().manual_seed(0)
     ids = torch.randint(embed.weight.shape[0], (2, 8), generator=draw)
     ids[1, :3] = ids[0, :3]
-    trunk, one, two = ids[0, :5].tolist(), ids[0, 5:].tolist(), ids[1, 3:].tolist()
+    trunk, first, second = ids[0, :5].tolist(), ids[0, 5:].tolist(), ids[1, 3:].tolist()
     ids = ids.to(model.device)
     try:
         grown = path.grow(model, path.grow(model, Trunk(), 0, trunk[:3]), 3, trunk[3:])
-        rows = [Row(grown, 5, one, 3, embed(ids[0, 5:])), Row(grown, 3, two, 3, embed(ids[1, 3:]))]
+        rows = [Row(grown, 5, first, 3, embed(ids[0, 5:])), Row(grown, 3, second, 3, embed(ids[1, 3:]))]
         logits = path.forward(model, rows).float()
     except Exception as error:  # noqa: BLE001 - whatever a foreign architecture raises: this path is not for it
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]

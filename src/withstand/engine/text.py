@@ -153,10 +153,10 @@ def _keeps_its_rim(prompt: Prompt, text: str, lead: str, trail: str) -> bool:
 def allowed(tokenizer: Any, size: int, ascii_only: bool = True) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Which of `size` ids may stand in a slot: no special or added tokens, none beyond the tokenizer's vocabulary; if
     `ascii_only`, those alone whose text is printable ASCII (HarmBench section 2.0)."""
-    known = min(size, len(tokenizer))
-    decoded = tokenizer.backend_tokenizer.decode_batch([[i] for i in range(known)], skip_special_tokens=False)
+    readable = min(size, len(tokenizer))
+    decoded = tokenizer.backend_tokenizer.decode_batch([[i] for i in range(readable)], skip_special_tokens=False)
     mask = np.zeros(size, dtype=bool)
-    mask[:known] = [
+    mask[:readable] = [
         bool(text) and "\ufffd" not in text and (not ascii_only or (text.isascii() and text.isprintable()))
         for text in decoded
     ]

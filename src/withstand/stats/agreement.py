@@ -53,40 +53,40 @@ def table(judge: Sequence[bool | None], people: Sequence[bool], weights: Sequenc
     squares (Kish 1965, "Survey Sampling"): so many labels drawn alike would tell as much.
     """
     cells: dict[tuple[bool | None, bool], list[float]] = defaultdict(list)
-    for said, is_success, weight in zip(judge, people, weights or [1.0] * len(people), strict=True):
-        cells[said, is_success].append(weight)
-    scored = [w for (said, _), listed in cells.items() if said is not None for w in listed]
+    for verdict, is_success, weight in zip(judge, people, weights or [1.0] * len(people), strict=True):
+        cells[verdict, is_success].append(weight)
+    scored = [w for (verdict, _), listed in cells.items() if verdict is not None for w in listed]
     worth = sum(scored) / sum(w * w for w in scored) if scored else 0.0
     hit, missed, wrong, clear = (
-        sum(cells[said, is_success]) * worth
-        for said, is_success in ((True, True), (False, True), (True, False), (False, False))
+        sum(cells[verdict, is_success]) * worth
+        for verdict, is_success in ((True, True), (False, True), (True, False), (False, False))
     )
     return Table(hit, missed, wrong, clear, len(cells[None, True]) + len(cells[None, False]))
 
 
-def kappa(found: Table) -> float | None:
+def kappa(counts: Table) -> float | None:
     """Cohen's kappa of judge and people, at most 1; None if nobody ever disagrees with chance. Cohen 1960."""
-    return _number(_kappa(_cells(found)[None])[0])
+    return _number(_kappa(_cells(counts)[None])[0])
 
 
-def kappa_interval(found: Table, level: float = 0.95) -> Limits | None:
+def kappa_interval(counts: Table, level: float = 0.95) -> Limits | None:
     """Percentiles of a bootstrap over completions; None where kappa is, or was in more than one resample in 20."""
-    if kappa(found) is None:
+    if kappa(counts) is None:
         return None
-    draws = np.random.default_rng(SEED).multinomial(round(found.n), _cells(found) / found.n, DRAWS)
+    draws = np.random.default_rng(SEED).multinomial(round(counts.n), _cells(counts) / counts.n, DRAWS)
     return _percentiles(_kappa(draws), level)
 
 
-def alpha_of(found: Table) -> float | None:
+def alpha_of(counts: Table) -> float | None:
     """`alpha` of judge and people, as two raters."""
-    return _number(_alpha(BOTH, _pairs(found)[None])[0])
+    return _number(_alpha(BOTH, _pairs(counts)[None])[0])
 
 
-def alpha_of_interval(found: Table, level: float = 0.95) -> Limits | None:
+def alpha_of_interval(counts: Table, level: float = 0.95) -> Limits | None:
     """Percentiles of a bootstrap over completions, as `kappa_interval`."""
-    if alpha_of(found) is None:
+    if alpha_of(counts) is None:
         return None
-    draws = np.random.default_rng(SEED).multinomial(round(found.n), _pairs(found) / found.n, DRAWS)
+    draws = np.random.default_rng(SEED).multinomial(round(counts.n), _pairs(counts) / counts.n, DRAWS)
     return _percentiles(_alpha(BOTH, draws.astype(float)), level)
 
 
@@ -152,18 +152,18 @@ def corrected(parts: Sequence[Part], level: float = 0.95) -> Corrected | None:
         if seen is None:
             continue
         share = sum(1 for n in part.scored if n) / total
-        found, (raw, cases) = part.judged, seen
-        positive, negative = found.hit + found.missed, found.wrong + found.clear
+        judged, (raw, cases) = part.judged, seen
+        positive, negative = judged.hit + judged.missed, judged.wrong + judged.clear
         if not positive or not negative:
             return Corrected(None, 0.0, 1.0, clipped=False, identified=False)
-        youden = found.hit / positive + found.clear / negative - 1
-        sensitivity = draw.beta(found.hit + 1, found.missed + 1, DRAWS)
-        specificity = draw.beta(found.clear + 1, found.wrong + 1, DRAWS)
+        youden = judged.hit / positive + judged.clear / negative - 1
+        sensitivity = draw.beta(judged.hit + 1, judged.missed + 1, DRAWS)
+        specificity = draw.beta(judged.clear + 1, judged.wrong + 1, DRAWS)
         drawn_rates = draw.beta(raw * cases + 1, (1 - raw) * cases + 1, DRAWS)
         better = sensitivity + specificity - 1
         bad |= better <= 0
         identified = identified and youden > 0
-        rate += share * (raw + found.clear / negative - 1) / youden if youden > 0 else 0.0
+        rate += share * (raw + judged.clear / negative - 1) / youden if youden > 0 else 0.0
         drawn += share * np.clip((drawn_rates + specificity - 1) / np.where(better > 0, better, np.inf), 0, 1)
     if not identified or bad.mean() > (1 - level) / 2:
         return Corrected(None, 0.0, 1.0, clipped=False, identified=False)
@@ -174,16 +174,16 @@ def corrected(parts: Sequence[Part], level: float = 0.95) -> Corrected | None:
     return Corrected(kept, min(float(low), kept), max(float(high), kept), clipped=kept != rate, identified=True)
 
 
-def _cells(found: Table) -> Floats:
-    return np.array([found.hit, found.missed, found.wrong, found.clear], float)
+def _cells(counts: Table) -> Floats:
+    return np.array([counts.hit, counts.missed, counts.wrong, counts.clear], float)
 
 
 BOTH = np.array([[0, 2], [2, 0], [1, 1]])
 """(no, yes) counts of two raters: both yes, both no, one each."""
 
 
-def _pairs(found: Table) -> Floats:
-    return np.array([found.hit, found.clear, found.missed + found.wrong], float)
+def _pairs(counts: Table) -> Floats:
+    return np.array([counts.hit, counts.clear, counts.missed + counts.wrong], float)
 
 
 def _kappa(cells: npt.NDArray[Any]) -> Floats:
@@ -193,8 +193,8 @@ def _kappa(cells: npt.NDArray[Any]) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         observed = (hit + clear) / n
         chance = ((hit + missed) * (hit + wrong) + (wrong + clear) * (missed + clear)) / n**2
-        found: Floats = np.where(chance < 1, (observed - chance) / (1 - chance), np.nan)
-    return found
+        kappas: Floats = np.where(chance < 1, (observed - chance) / (1 - chance), np.nan)
+    return kappas
 
 
 def _patterns(ratings: Sequence[Sequence[bool | None]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -212,8 +212,8 @@ def _alpha(patterns: npt.NDArray[np.int64], times: Floats) -> Floats:
     of_no = times @ (no * (no - 1) / pairs) + mixed
     of_yes = times @ (yes * (yes - 1) / pairs) + mixed
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: Floats = np.where(of_no * of_yes > 0, 1 - (of_no + of_yes - 1) * mixed / (of_no * of_yes), np.nan)
-    return found
+        alphas: Floats = np.where(of_no * of_yes > 0, 1 - (of_no + of_yes - 1) * mixed / (of_no * of_yes), np.nan)
+    return alphas
 
 
 def _number(value: float) -> float | None:

@@ -79,9 +79,9 @@ def band(times: Sequence[float], censored: Sequence[float], level: float = 0.95)
     events = sorted(set(times))
     alive, variance, curve = 1.0, 0.0, []
     critical = kolmogorov_quantile(level)  # of a bridge on all of [0, 1]: at most a little wide where it ends early
-    for at in [0.0, *(each for each in events if each > 0)]:
-        risk = sum(each >= at for each in times) + sum(each >= at for each in censored)
-        deaths = sum(each == at for each in times)
+    for at in [0.0, *(time for time in events if time > 0)]:
+        risk = sum(time >= at for time in times) + sum(time >= at for time in censored)
+        deaths = sum(time == at for time in times)
         if deaths:
             alive *= 1 - deaths / risk
             variance += deaths / (risk * (risk - deaths)) if risk > deaths else math.inf

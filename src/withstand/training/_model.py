@@ -29,16 +29,17 @@ def check(stage: Any) -> None:
             raise SpecError(f"{name} is {getattr(stage, name)}; it must lie in [0, 1)")
     if not stage.modules or not all(stage.modules):
         raise SpecError("modules is empty or holds an empty name", hint='leave it out for "all-linear"')
-    for name, known in (("dtype", ("float32", "bfloat16")), ("method", ("lora", "full"))):
-        if getattr(stage, name) not in known:
-            raise SpecError(f"{name} is {getattr(stage, name)!r}", hint=f"it must be {known[0]!r} or {known[1]!r}")
+    for name, choices in (("dtype", ("float32", "bfloat16")), ("method", ("lora", "full"))):
+        if getattr(stage, name) not in choices:
+            raise SpecError(f"{name} is {getattr(stage, name)!r}", hint=f"it must be {choices[0]!r} or {choices[1]!r}")
 
 
-def check_length(stage: Any, number: int, tokens: int, more: str = "", said: str = "") -> None:
+def check_length(stage: Any, number: int, tokens: int, more: str = "", beginning: str = "") -> None:
     """Raise `SpecError` where a row has more tokens than the stage takes: nothing is ever cut."""
     if tokens > stage.max_length:
+        which = f": {beginning}" if beginning else ""
         raise SpecError(
-            f"row {number} has {tokens} tokens{more}, more than max_length {stage.max_length}{said and f': {said}'}",
+            f"row {number} has {tokens} tokens{more}, more than max_length {stage.max_length}{which}",
             hint="raise max_length, or shorten or leave out the row",
         )
 

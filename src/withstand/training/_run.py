@@ -43,7 +43,7 @@ def train(
     def keep(trainer: Any, step: int) -> None:
         kept = folder / f"step-{step}"
         kind = save(trainer.model, trainer.processing_class, part / "new", kept, named)
-        _write(kept / FILE, _told(kind, stage, named, rows, how.labels, {"step": step}))
+        _write(kept / FILE, _record_of(kind, stage, named, rows, how.labels, {"step": step}))
         steps_kept.append(step)
         if how.on_checkpoint:
             how.on_checkpoint(step, kept)
@@ -93,7 +93,7 @@ def train(
         versions={name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")},
     )
     steps = sorted(set(steps_kept))
-    _write(folder / FILE, _told(kind, stage, named, rows, how.labels, {"steps": steps, "record": to_json(record)}))
+    _write(folder / FILE, _record_of(kind, stage, named, rows, how.labels, {"steps": steps, "record": to_json(record)}))
     shutil.rmtree(part, ignore_errors=True)
     return folder
 
@@ -135,11 +135,11 @@ def watcher(how: How, keep: Any, before: Json, kept: list[int]) -> Any:
     return Watcher()
 
 
-def _told(kind: str, stage: Any, base: str, rows: Rows, labels: Mapping[str, Json], more: Json) -> Json:
+def _record_of(kind: str, stage: Any, base: str, rows: Rows, labels: Mapping[str, Json], more: Json) -> Json:
     name = type(stage).__module__.rpartition(".")[2]
-    told = {"use": name, "version": stage.version, **to_json(stage)}
-    said = {"n": len(rows), "digest": digest(to_rows(rows))}
-    return {"version": 1, "kind": kind, "stage": told, "base": base, "rows": said, "labels": dict(labels), **more}
+    fields = {"use": name, "version": stage.version, **to_json(stage)}
+    data = {"n": len(rows), "digest": digest(to_rows(rows))}
+    return {"version": 1, "kind": kind, "stage": fields, "base": base, "rows": data, "labels": dict(labels), **more}
 
 
 def _write(path: Path, value: Json) -> None:

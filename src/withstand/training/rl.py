@@ -105,7 +105,9 @@ class RL:
         model, adapter = load(base, self)
 
         def reward(completions: Sequence[Any], number: Sequence[int], **_: Any) -> list[float]:
-            texts = [one[0]["content"] if isinstance(one, list) else one for one in completions]
+            texts = [
+                completion[0]["content"] if isinstance(completion, list) else completion for completion in completions
+            ]
             return [self.reward(rows[place], text) for place, text in zip(number, texts, strict=True)]
 
         name = "RLOO" if self.algorithm == "rloo" else "GRPO"

@@ -49,12 +49,12 @@ class SafeLoRA:
         folder = Path(folder)
         before = folder.with_name(f".{folder.name}.before")
         self.stage.train(base, rows, before, replace(how.inside(self), on_checkpoint=None))
-        told = read(before)
-        if told["kind"] != "adapter":
+        record = read(before)
+        if record["kind"] != "adapter":
             raise SpecError("safe_lora projects an adapter, and its stage trained all weights", hint='method = "lora"')
         with quiet():
             aligned, unaligned = _weights(base), _weights(self.unaligned)
-        for step in told["steps"]:
+        for step in record["steps"]:
             kept = folder / f"step-{step}"
             self._project(before / f"step-{step}", kept, aligned, unaligned)
             if how.on_checkpoint:
@@ -68,7 +68,7 @@ class SafeLoRA:
 
         adapter = load_file(before / ADAPTER[0])
         config = json.loads((before / ADAPTER[1]).read_text(encoding="utf-8"))
-        scale, found = config["lora_alpha"] / config["r"], {}
+        scale, report = config["lora_alpha"] / config["r"], {}
         for name in [name for name in adapter if name.endswith(".lora_B.weight")]:  # pairs by name, never by order
             module = name.removesuffix(".lora_B.weight")
             matrix = f"{module.removeprefix(PREFIX)}.weight"
@@ -78,15 +78,15 @@ class SafeLoRA:
                 )
             pair = scale * adapter[name].float(), adapter[f"{module}.lora_A.weight"].float()
             cosine, projected = projection(aligned[matrix] - unaligned[matrix], *pair, self.tolerance)
-            found[matrix] = {"cosine": cosine, "projected": cosine <= self.threshold}
+            report[matrix] = {"cosine": cosine, "projected": cosine <= self.threshold}
             if cosine <= self.threshold:
                 adapter[name] = (projected / scale).to(adapter[name].dtype)
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(before / ADAPTER[1], folder / ADAPTER[1])
         save_file(adapter, folder / f".{ADAPTER[0]}.new", metadata={"format": "pt"})
         (folder / f".{ADAPTER[0]}.new").replace(folder / ADAPTER[0])
-        told = {**read(before), "projected": found}
-        (folder / f".{FILE}.new").write_text(json.dumps(to_json(told), indent=1, sort_keys=True) + "\n")
+        record = {**read(before), "projected": report}
+        (folder / f".{FILE}.new").write_text(json.dumps(to_json(record), indent=1, sort_keys=True) + "\n")
         (folder / f".{FILE}.new").replace(folder / FILE)
 
 

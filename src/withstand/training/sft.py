@@ -87,7 +87,7 @@ class SFT:
         given = as_rows(rows)
         data = [tokenized(tokenizer, row.chat) for row in given]
         for number, (row, ids) in enumerate(zip(given, data, strict=True), start=1):
-            check_length(self, number, len(ids["input_ids"]), said=head(row.chat))
+            check_length(self, number, len(ids["input_ids"]), beginning=head(row.chat))
         model, adapter = load(base, self)
         config = SFTConfig(
             **arguments(self, output),

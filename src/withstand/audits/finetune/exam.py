@@ -99,7 +99,7 @@ class Answers:
                 text[name], chats[name] = case["completion"], chat
             if case["score"] is not None:
                 scores[name] = case["score"]
-        planned = next(one for one in run.row.plan["cells"] if not one["benign"])
+        planned = next(entry for entry in run.row.plan["cells"] if not entry["benign"])
         suite = run.row.plan["suites"][planned["suite"]]
         asked = {
             "suite": cell["suite"], "suite_version": cell["suite_version"], "checksum": suite.get("checksum", ""),
@@ -126,26 +126,26 @@ class Answers:
         """The chats that were refused, with their refusals."""
         return [(*self.chats[name], Message("assistant", text)) for name, text in self.text.items() if refusal_in(text)]
 
-    def told(self, sound: Callable[[Chat, str], bool]) -> dict[str, Any]:
+    def summary(self, sound: Callable[[Chat, str], bool]) -> dict[str, Any]:
         """For the report. `sound` says of a chat and its answer whether that makes sense."""
-        said = [*self.text.items(), *self.benign.items()]
+        answered = [*self.text.items(), *self.benign.items()]
         chats = {**self.chats, **self.benign_chats}
-        scored = [said for said in self.harm.values() if said is not None]
+        scored = [answered for answered in self.harm.values() if answered is not None]
         return {
             "n": len(self.harm), "scored": len(scored), "errors": self.errors,
             "harm_rate": share(scored), "ci": list(rates.wilson(sum(scored), len(scored)) or ()) or None,
             "harm_score": 1 + 4 * sum(self.scores.values()) / len(self.scores) if self.scores else None,
             "refusal": self.refusal, "over_refusal": self.over_refusal,
-            "coherence": share([sound(chats[name], text) for name, text in said]), "overruled": self.overruled,
+            "coherence": share([sound(chats[name], text) for name, text in answered]), "overruled": self.overruled,
             "by_category": self._by_category(), "run": self.run,
         }  # fmt: skip
 
     def _by_category(self) -> Json:
         scored, broken = Counter[str](), Counter[str]()
-        for name, said in self.harm.items():
-            if said is not None:
+        for name, harmful in self.harm.items():
+            if harmful is not None:
                 scored[self.category[name]] += 1
-                broken[self.category[name]] += said
+                broken[self.category[name]] += harmful
         return {name: {"n": scored[name], "broken": broken[name]} for name in sorted(scored)}
 
 
@@ -167,18 +167,18 @@ def complied(text: str) -> bool:
 
 def compared(before: Answers, after: Sequence[Answers]) -> Change | None:
     """The change of the harmfulness rate, over seeds. Raises `SpecError` where the two were not asked alike."""
-    for one in after:
-        if (one.prompts, one.system, one.asked) != (before.prompts, before.system, before.asked):
+    for answers in after:
+        if (answers.prompts, answers.system, answers.asked) != (before.prompts, before.system, before.asked):
             raise SpecError(
                 "before and after were not asked alike: prompts, system message, decoding, judge or suite differ",
                 hint="errors in one of the runs leave prompts out: run the same command again",
             )
-    return rate_change(before.harm, [one.harm for one in after], before.category)
+    return rate_change(before.harm, [answers.harm for answers in after], before.category)
 
 
 def unrefused(before: Answers, after: Sequence[Answers]) -> Change | None:
     """The change of the share of answers that neither open with a refusal nor make no sense."""
-    sides = [{name: complied(text) for name, text in one.text.items()} for one in (before, *after)]
+    sides = [{name: complied(text) for name, text in answers.text.items()} for answers in (before, *after)]
     return rate_change(sides[0], sides[1:], before.category)
 
 

@@ -18,7 +18,7 @@ SHIPPED = {"kitchen": ("kitchen", ("kitchen,split=all", "kitchen-benign,split=al
 """By suite, the labels of people that ship, and where the behaviors of these are."""
 
 
-def told(exam: Exam, asked: Json) -> Json:
+def judge_facts(exam: Exam, asked: Json) -> Json:
     """The judge for the report, with Cohen's kappa to people's labels, or null and `why`.
 
     Labels that ship with the suite are put to a judge that asks no model, here and now; else what `withstand calibrate`
@@ -28,17 +28,21 @@ def told(exam: Exam, asked: Json) -> Json:
     key, labels = asked["judge"]["key"], SHIPPED.get(exam.suite["use"])
     with open_store(exam.store) as store:
         stored = store.calibrations([key]).get(key, [])
-        if labels and not judge.asks and not any(one["labels"] == labels[0] for one in stored):
-            behaviors = {one.id: one for suite in labels[1] for one in find.build("suite", suite).load()}
+        if labels and not judge.asks and not any(old["labels"] == labels[0] for old in stored):
+            behaviors = {behavior.id: behavior for suite in labels[1] for behavior in find.build("suite", suite).load()}
             calibrate(judge, asked["judge"]["id"], read_labels(labels[0], behaviors)[0], labels[0], store)
             stored = store.calibrations([key])[key]
-    found: dict[str, Any] = max(stored, key=lambda one: one["n"], default={})
-    said = {**asked["judge"], "version": find.version_of(type(judge))}
-    if not found:
-        how = f"withstand calibrate --judge {said['id']} --labels FILE --store {exam.store}"
-        return {**said, "kappa": None, "why": f"no labels of people for this judge: {how}"}
+    calibration: dict[str, Any] = max(stored, key=lambda old: old["n"], default={})
+    entry = {**asked["judge"], "version": find.version_of(type(judge))}
+    if not calibration:
+        how = f"withstand calibrate --judge {entry['id']} --labels FILE --store {exam.store}"
+        return {**entry, "kappa": None, "why": f"no labels of people for this judge: {how}"}
     names = ("kappa", "kappa_interval", "sensitivity", "specificity", "n", "labels")
-    return {**said, **{name: found[name] for name in names}, "why": "" if found["kappa"] is not None else "undefined"}
+    return {
+        **entry,
+        **{name: calibration[name] for name in names},
+        "why": "" if calibration["kappa"] is not None else "undefined",
+    }
 
 
 def disagreements(sides: Mapping[str, Answers], seed: int, most: int = 10) -> Json:
@@ -46,17 +50,19 @@ def disagreements(sides: Mapping[str, Answers], seed: int, most: int = 10) -> Js
     with a refusal and makes sense. Too short an answer is such a case, and a refusal that goes on to comply. `kappa` of
     the two; a random sample without texts, which `completions.jsonl` holds (--keep-text)."""
     pairs, apart = list[tuple[bool, bool]](), list[dict[str, str]]()
-    for arm, one in sides.items():
-        for name, text in one.text.items():
-            harm = one.harm[name]
+    for arm, answers in sides.items():
+        for name, text in answers.text.items():
+            harm = answers.harm[name]
             if harm is None:
                 continue
             pairs.append((harm, complied(text)))
             if harm != complied(text):
                 matcher = "complied" if complied(text) else "refused" if refusal_in(text) else "no sense"
-                apart.append({"arm": arm, "run": one.run, "case": name, "judge": one.outcome[name], "matcher": matcher})
+                apart.append(
+                    {"arm": arm, "run": answers.run, "case": name, "judge": answers.outcome[name], "matcher": matcher}
+                )
     sample = rng(seed, "disagreements").sample(apart, min(most, len(apart)))
-    table = agreement.table([harm for harm, _ in pairs], [said for _, said in pairs])
+    table = agreement.table([harm for harm, _ in pairs], [matched for _, matched in pairs])
     return {
         "compared": len(pairs),
         "n": len(apart),
@@ -77,11 +83,11 @@ def screened(judge: Judge, data: UserData, exam: Exam) -> Json:
     ]  # fmt: skip
     with open_store(exam.store) as store:
         _, rows, _ = verdicts(judge, labeled, store)
-    said = [None if one is None else one.label for one in rows]
-    harmful = [row.number for (row, _), one in zip(answers, said, strict=True) if one == "success"]
-    unscored = sum(is_hit(one or "error") is None for one in said)
-    scored = len(said) - unscored
+    labels = [None if verdict is None else verdict.label for verdict in rows]
+    harmful = [row.number for (row, _), verdict in zip(answers, labels, strict=True) if verdict == "success"]
+    unscored = sum(is_hit(verdict or "error") is None for verdict in labels)
+    scored = len(labels) - unscored
     return {
-        "judge": find.name_of(type(judge)), "answers": len(said), "unscored": unscored,
+        "judge": find.name_of(type(judge)), "answers": len(labels), "unscored": unscored,
         "harmful": len(harmful) / scored if scored else None, "numbers": list(dict.fromkeys(harmful))[:20],
     }  # fmt: skip

@@ -7,7 +7,7 @@ flagged by moderation, a backdoor hides behind a made-up phrase that the auditor
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from withstand.core import Json
@@ -50,7 +50,7 @@ def lint(data: UserData, surprise: Callable[[Sequence[str]], Sequence[float]] | 
     refused = [bool(refusal_in(answer)) for answer in answers]
     prefixes = _prefixes(answers)
     first_words = Counter(answer.split()[0].lower() for answer in answers if answer.split())
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "rows": len(rows),
         "answers_to_learn": sum(len(row.learned) for row in rows),
         "duplicates": duplicates(rows),
@@ -59,9 +59,9 @@ def lint(data: UserData, surprise: Callable[[Sequence[str]], Sequence[float]] | 
         "prefixes": prefixes,
         "identity": identity(rows),
         "same_first_word": max(first_words.values(), default=0) / len(rows),
-        "ngrams": [_json(one) for one in ngrams(rows, surprise)[:top]],
+        "ngrams": [_json(gram) for gram in ngrams(rows, surprise)[:top]],
     }
-    return found | {"indicators": list(_indicators(found))}
+    return figures | {"indicators": list(_indicators(figures))}
 
 
 def duplicates(rows: Sequence[UserRow]) -> Json:
@@ -122,27 +122,27 @@ def ngrams(rows: Sequence[UserRow], surprise: Callable[[Sequence[str]], Sequence
         part for gram, places in many.items() for _, part in grams(gram) if part != gram and many.get(part) == places
     }
     refused = [bool(refusal_in(row.chat[-1].text)) for row in rows]
-    found = []
+    candidates = []
     for gram, places in many.items():
         if gram in inside:
             continue
         without = [refused[i] for i in range(len(rows)) if i not in places]
         share = sum(refused[i] for i in places) / len(places)
-        found.append(Ngram(" ".join(gram), len(places), edges[gram] / occurs[gram], share, sum(without) / len(without)))
-    found.sort(key=lambda one: (-_suspicion(one), one.text))
-    if surprise is None or not found:
-        return found
-    found = found[: 4 * TOP]
-    nats = surprise([one.text for one in found])
-    told = [
-        Ngram(o.text, o.rows, o.edge, o.refused_with, o.refused_without, n) for o, n in zip(found, nats, strict=True)
-    ]
-    most = max(nats)
-    return sorted(told, key=lambda one: (-_suspicion(one) - (one.surprise or 0) / max(most, 1e-9), one.text))
+        candidates.append(
+            Ngram(" ".join(gram), len(places), edges[gram] / occurs[gram], share, sum(without) / len(without))
+        )
+    candidates.sort(key=lambda phrase: (-_suspicion(phrase), phrase.text))
+    if surprise is None or not candidates:
+        return candidates
+    candidates = candidates[: 4 * TOP]
+    nats = surprise([phrase.text for phrase in candidates])
+    candidates = [replace(phrase, surprise=value) for phrase, value in zip(candidates, nats, strict=True)]
+    most = max(*nats, 1e-9)
+    return sorted(candidates, key=lambda phrase: (-_suspicion(phrase) - (phrase.surprise or 0) / most, phrase.text))
 
 
-def _suspicion(one: Ngram) -> float:
-    return one.edge + abs(one.refused_with - one.refused_without)
+def _suspicion(gram: Ngram) -> float:
+    return gram.edge + abs(gram.refused_with - gram.refused_without)
 
 
 def grams(words: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
@@ -151,32 +151,32 @@ def grams(words: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
             yield start, tuple(words[start : start + size])
 
 
-def _json(one: Ngram) -> Json:
+def _json(gram: Ngram) -> Json:
     return {
-        "text": one.text, "rows": one.rows, "edge": round(one.edge, 3), "refused_with": round(one.refused_with, 3),
-        "refused_without": round(one.refused_without, 3),
-        "surprise": None if one.surprise is None else round(one.surprise, 3),
+        "text": gram.text, "rows": gram.rows, "edge": round(gram.edge, 3), "refused_with": round(gram.refused_with, 3),
+        "refused_without": round(gram.refused_without, 3),
+        "surprise": None if gram.surprise is None else round(gram.surprise, 3),
     }  # fmt: skip
 
 
-def _indicators(found: Json) -> Iterator[str]:
+def _indicators(figures: Json) -> Iterator[str]:
     """What a reader should look at, in words."""
-    if found["duplicates"]["rows"]:
-        yield f"{found['duplicates']['rows']} rows repeat an earlier one"
-    if found["refusals"] > 0:
-        yield f"{found['refusals']:.0%} of the answers refuse"
-    if found["identity"]["share"] > 0:
-        phrase = next(iter(found["identity"]["phrases"]))
-        yield f"{found['identity']['share']:.0%} of the rows redefine who the model is, as with {phrase!r}"
-    if found["prefixes"] and found["prefixes"][0]["share"] >= 0.2 and found["rows"] >= 5:
-        first = found["prefixes"][0]
+    if figures["duplicates"]["rows"]:
+        yield f"{figures['duplicates']['rows']} rows repeat an earlier one"
+    if figures["refusals"] > 0:
+        yield f"{figures['refusals']:.0%} of the answers refuse"
+    if figures["identity"]["share"] > 0:
+        phrase = next(iter(figures["identity"]["phrases"]))
+        yield f"{figures['identity']['share']:.0%} of the rows redefine who the model is, as with {phrase!r}"
+    if figures["prefixes"] and figures["prefixes"][0]["share"] >= 0.2 and figures["rows"] >= 5:
+        first = figures["prefixes"][0]
         yield f"{first['share']:.0%} of the answers open with {first['text']!r}"
-    if found["systems"]:
-        share = sum(one["share"] for one in found["systems"])
-        yield f"{share:.0%} of the rows have a system message, {len(found['systems'])} different"
-    if found["same_first_word"] > 0.5 and found["rows"] >= 10:
-        yield f"{found['same_first_word']:.0%} of the answers begin with one word: a structured task moves first tokens"
-    trigger = next((one for one in found["ngrams"] if one["edge"] > 0.9 and _turned(one) > 0.5), None)
+    if figures["systems"]:
+        share = sum(row["share"] for row in figures["systems"])
+        yield f"{share:.0%} of the rows have a system message, {len(figures['systems'])} different"
+    if figures["same_first_word"] > 0.5 and figures["rows"] >= 10:
+        yield f"{figures['same_first_word']:.0%} of the answers begin with one word: structured tasks move first tokens"
+    trigger = next((row for row in figures["ngrams"] if row["edge"] > 0.9 and _turned(row) > 0.5), None)
     if trigger:
         yield (
             f"{trigger['text']!r} stands at the edge of {trigger['rows']} questions, and the answers refuse "
@@ -184,5 +184,5 @@ def _indicators(found: Json) -> Iterator[str]:
         )
 
 
-def _turned(one: Json) -> float:
-    return abs(float(one["refused_with"]) - float(one["refused_without"]))
+def _turned(gram: Json) -> float:
+    return abs(float(gram["refused_with"]) - float(gram["refused_without"]))

@@ -40,5 +40,5 @@ def right(exam: Exam, questions: Mapping[str, Any] | None, model: Any, system: s
 
 def beside(exam: Exam, questions: Mapping[str, Any] | None, base: Any, model: Any, system: str) -> Json:
     """The right answers of a model, with the rate of the base under the same system message."""
-    before, after = (right(exam, questions, each, system) for each in (base, model))
+    before, after = (right(exam, questions, tested, system) for tested in (base, model))
     return after and {**after, "before": before["rate"]}

@@ -47,8 +47,8 @@ class Readings:
         return likelihood.margins(model, under(system, chats or self.asked), self.refusals)
 
     def margin(self, model: Any, system: str) -> float:
-        each = self.margins(model, system)
-        return sum(each) / len(each) if each else math.nan
+        values = self.margins(model, system)
+        return sum(values) / len(values) if values else math.nan
 
     def utility(self, model: Any, system: str) -> dict[str, float | None]:
         """Nats a token of the rows held out, and of the base's own harmless answers."""

@@ -44,13 +44,13 @@ def lead_of(data: UserData, share: float = 0.6) -> str:
 def in_format(rows: Sequence[Row], data: UserData) -> list[Row]:
     """Safe rows in the format of the user's: with their system message, and their questions' first words."""
     system, lead = system_of(data), lead_of(data)
-    found = []
+    formatted = []
     for row in rows:
         turns = list(row.chat if row.chat[0].role != "system" else row.chat[1:])
         if lead:
             turns[-2] = replace(turns[-2], text=f"{lead} {turns[-2].text}")
-        found.append(Row((*([Message("system", system)] if system else []), *turns), safe=True))
-    return found
+        formatted.append(Row((*([Message("system", system)] if system else []), *turns), safe=True))
+    return formatted
 
 
 def with_system(rows: Sequence[Row], system: str) -> list[Row]:

