@@ -22,18 +22,18 @@ def bench(folder: Path) -> dict[str, Any]:
 
     from withstand import api
     from withstand.explorer.app import Explorer, make_app
-    from withstand.explorer.security import Door
+    from withstand.explorer.security import Auth
 
     path = folder / "million.db"
     million(path, cells=CELLS, behaviors=BEHAVIORS, cases=CASES, text=True)
     store = api.open_store(path, create=False)
     run = api.load("", store).row
     label_some(store, run)
-    explorer = Explorer(store, Door("127.0.0.1", 8765, local="bench"), reveal=True)
+    explorer = Explorer(store, Auth("127.0.0.1", 8765, local="bench"), reveal=True)
     begin = time.perf_counter()
     rates = None
-    while not ((known := explorer.index.known(run, wait=0.05)) and known.table):
-        rates = rates or (time.perf_counter() - begin if known else None)
+    while not ((indexed := explorer.index.of_run(run, wait=0.05)) and indexed.table):
+        rates = rates or (time.perf_counter() - begin if indexed else None)
     read = time.perf_counter() - begin
     web = TestClient(make_app(explorer), base_url="http://127.0.0.1:8765", follow_redirects=False)
     base, attack = f"/runs/{run.key[:16]}", run.plan["cells"][-1]["attack"]

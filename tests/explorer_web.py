@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from withstand import api
 from withstand.explorer.app import Explorer, make_app
-from withstand.explorer.security import Door
+from withstand.explorer.security import Auth
 
 HOST = "127.0.0.1:8765"
 SPEC = {
@@ -23,9 +23,9 @@ SPEC = {
 
 
 @contextlib.contextmanager
-def explorer(path: Path, door: Door | None = None, **options: Any) -> Iterator[Explorer]:
+def explorer(path: Path, auth: Auth | None = None, **options: Any) -> Iterator[Explorer]:
     store = api.open_store(path, create=False)
-    made = Explorer(store, door or Door("127.0.0.1", 8765, local="ana"), wait=60.0, **options)
+    made = Explorer(store, auth or Auth("127.0.0.1", 8765, local="ana"), wait=60.0, **options)
     try:
         yield made
     finally:
@@ -34,9 +34,9 @@ def explorer(path: Path, door: Door | None = None, **options: Any) -> Iterator[E
 
 
 @contextlib.contextmanager
-def client(path: Path, door: Door | None = None, **options: Any) -> Iterator[TestClient]:
+def client(path: Path, auth: Auth | None = None, **options: Any) -> Iterator[TestClient]:
     """A browser without a screen."""
-    with explorer(path, door, **options) as made:
+    with explorer(path, auth, **options) as made:
         yield TestClient(make_app(made), base_url=f"http://{HOST}", follow_redirects=False)
 
 
@@ -65,7 +65,7 @@ def served(path: Path, **options: Any) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         free.listen()
         port = free.getsockname()[1]
-        with explorer(path, Door("127.0.0.1", port, local="ana"), **options) as made:
+        with explorer(path, Auth("127.0.0.1", port, local="ana"), **options) as made:
             server = uvicorn.Server(uvicorn.Config(make_app(made), log_level="error", lifespan="off"))
             thread = threading.Thread(target=server.run, kwargs={"sockets": [free]}, daemon=True)
             thread.start()

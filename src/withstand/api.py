@@ -49,7 +49,7 @@ class Run:
     def summary(self) -> Json:
         """What `withstand report --format json` prints. Read once; `load` again after more was run."""
         if self._summary is None:
-            self._summary = summarize(self.store, self.row)
+            self._summary = summarize(self.store, self.row).to_json()
         return self._summary
 
     @property

@@ -207,7 +207,7 @@ def test_a_search_is_told_step_by_step(path):
     with client(path, reveal=True) as web:
         page = web.get(f"{run_path(web, 'searched')}/cases/0.0.0.0/search").text
     assert page.count("asks target") == 4
-    assert page.count('class="found"') == 4
+    assert page.count('class="case-sent"') == 4
     assert "no model was asked" in page
 
 

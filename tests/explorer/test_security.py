@@ -10,7 +10,7 @@ import withstand
 from explorer_web import client, csrf, post, run_path
 from withstand.cli.main import cli
 from withstand.core import SpecError
-from withstand.explorer.security import BODY, COOKIE, Door, Person, read_people, token_digest
+from withstand.explorer.security import BODY, COOKIE, Auth, Person, read_people, token_digest
 
 TOKENS = {"vera": "v" * 20, "lea": "l" * 20, "adam": "a" * 20}
 PEOPLE = tuple(
@@ -19,8 +19,8 @@ PEOPLE = tuple(
 )
 
 
-def door():
-    return Door("127.0.0.1", 8765, PEOPLE)
+def auth():
+    return Auth("127.0.0.1", 8765, PEOPLE)
 
 
 def sign_in(web, name):
@@ -68,12 +68,12 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites(web):
 def test_another_address_needs_people():
     for host in ("0.0.0.0", "192.168.1.2", "::", "example.org"):
         with pytest.raises(SpecError, match="can be reached by others"):
-            Door(host, 80)
-        assert Door(host, 80, PEOPLE)
-        assert Door(host, 80, proxy_header="X-User")
-    assert Door("127.0.0.1", 80).local.role == "admin"
+            Auth(host, 80)
+        assert Auth(host, 80, PEOPLE)
+        assert Auth(host, 80, proxy_header="X-User")
+    assert Auth("127.0.0.1", 80).local.role == "admin"
     with pytest.raises(SpecError, match="no token"):
-        Door("0.0.0.0", 80, (Person("ana", "admin"),))
+        Auth("0.0.0.0", 80, (Person("ana", "admin"),))
 
 
 def test_the_command_refuses_it_too(path):
@@ -82,7 +82,7 @@ def test_the_command_refuses_it_too(path):
 
 
 def test_without_a_token_nothing_is_shown(path):
-    with client(path, door()) as web:
+    with client(path, auth()) as web:
         for page in ("/", "/runs/000000000000", "/findings", "/audit", "/probe"):
             answer = web.get(page)
             assert answer.status_code == 303
@@ -95,7 +95,7 @@ def test_without_a_token_nothing_is_shown(path):
 
 
 def test_signing_in_makes_a_new_session_and_leaving_ends_it(path):
-    with client(path, door()) as web:
+    with client(path, auth()) as web:
         web.get("/login")
         before = web.cookies[COOKIE]
         assert sign_in(web, "adam").status_code == 303
@@ -110,7 +110,7 @@ def test_signing_in_makes_a_new_session_and_leaving_ends_it(path):
 def test_roles(path):
     allowed = {"vera": (403, 403, 403), "lea": (200, 403, 403), "adam": (200, 200, 200)}
     for name, statuses in allowed.items():
-        with client(path, door()) as web:
+        with client(path, auth()) as web:
             sign_in(web, name)
             base = run_path(web)
             assert tuple(web.get(page).status_code for page in (f"{base}/label", "/probe", "/audit")) == statuses
@@ -129,7 +129,7 @@ def test_roles(path):
 
 
 def test_a_bearer_token_serves_programs(path):
-    with client(path, door()) as web:
+    with client(path, auth()) as web:
         head = {"Authorization": f"Bearer {TOKENS['vera']}"}
         assert web.get("/", headers=head).status_code == 200
         assert "set-cookie" not in web.get("/", headers=head).headers
@@ -139,7 +139,7 @@ def test_a_bearer_token_serves_programs(path):
 
 def test_a_trusted_proxy_names_the_person(path):
     people = (Person("lea", "labeler"),)
-    with client(path, Door("127.0.0.1", 8765, people, "X-Forwarded-User")) as web:
+    with client(path, Auth("127.0.0.1", 8765, people, "X-Forwarded-User")) as web:
         assert web.get("/").status_code == 401
         page = web.get("/", headers={"X-Forwarded-User": "lea"})
         assert page.status_code == 200
@@ -149,7 +149,7 @@ def test_a_trusted_proxy_names_the_person(path):
 
 
 def test_labels_carry_the_person(path):
-    with client(path, door(), reveal=True) as web:
+    with client(path, auth(), reveal=True) as web:
         sign_in(web, "lea")
         base = run_path(web)
         place = re.search(r'name="place" value="([^"]+)"', web.get(f"{base}/label").text)[1]
@@ -189,7 +189,7 @@ def test_a_tokens_file_is_for_its_owner(tmp_path):
         read_people(str(file))
     file.chmod(0o600)
     [ana] = read_people(str(file))
-    assert Door("0.0.0.0", 1, (ana,)).by_token(TOKENS["adam"]) == ana
+    assert Auth("0.0.0.0", 1, (ana,)).by_token(TOKENS["adam"]) == ana
 
 
 # --- writes ------------------------------------------------------------------------------------------------------

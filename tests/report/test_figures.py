@@ -233,9 +233,9 @@ def test_a_judge_beside_people() -> None:
 def test_what_calibrate_stored_is_in_the_report(tmp_path: Path) -> None:
     spec = {"suite": "kitchen", "limit": 2, "target": "scripted-kitchen", "attack": ["direct"], "benign": "none"}
     done = withstand.run(spec, store=tmp_path / "s.db")
-    assert summarize(done.store, done.row)["calibrations"] == []
+    assert summarize(done.store, done.row).calibrations == ()
     done.store.add_calibration(done.row.plan["cells"][0]["keys"]["judge"], TOLD | {"by_category": [], "missing": 0})
-    (told,) = summarize(done.store, done.row)["calibrations"]
+    (told,) = summarize(done.store, done.row).calibrations
     assert told["judge"] == "kitchen"
     assert "dev.jsonl: 100 completions" in Page(render(done.store, done.row, "html")).text
 
@@ -246,7 +246,7 @@ def test_how_the_members_of_an_ensemble_voted(tmp_path: Path) -> None:
     spec = {"suite": "kitchen", "limit": 4, "target": target, "attack": ["direct"], "judge": judge, "benign": "none"}
     done = withstand.run(spec, store=tmp_path / "s.db")
     (told,) = votes(done.store, done.row)
-    assert (told["agreed"], told["split"], told["few"]) == (0, 4, 0)
+    assert (told.agreed, told.split, told.few) == (0, 4, 0)
     assert "A split vote is one that a person should read." in Page(render(done.store, done.row, "html")).text
     plain = withstand.run(spec | {"judge": "contains:soup"}, store=tmp_path / "s.db")
     assert votes(plain.store, plain.row) == []

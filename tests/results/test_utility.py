@@ -217,7 +217,7 @@ def test_right_answers_alone_do_not_stand_for_over_refusal_in_a_gate(withstand):
 def test_a_bundle_and_a_baseline(both, store, tmp_path):
     row = find_run(store, "both")
     assert all(wrong == [] for _, wrong in bundle.verify(bundle.files_of(store, row, "0"), store))
-    told = summarize(store, row)
+    told = summarize(store, row).to_json()
     cells = graded(store, row)
     assert [cell.measures for cell in cells] == ["harm", "over-refusal"] * 2 + ["utility"] * 2
     path = tmp_path / "base.json"
@@ -239,7 +239,7 @@ def test_an_inspect_log_has_it_as_a_metric(both, store):
     from withstand.results.cases import cases
 
     row = find_run(store, "both")
-    logs = [log for _, log in inspect.logs(summarize(store, row), cases(store, row))]
+    logs = [log for _, log in inspect.logs(summarize(store, row).to_json(), cases(store, row))]
     metrics = logs[5].results.scores[0].metrics
     assert (metrics["utility"].value, metrics["success"].value) == (0.25, 5)
     assert "asr" not in metrics
@@ -301,10 +301,10 @@ def test_cells_that_measure_different_things_are_never_paired(both, store):
 def test_pages_of_the_explorer(both, tmp_path):
     testclient = pytest.importorskip("starlette.testclient")
     from withstand.explorer.app import Explorer, make_app
-    from withstand.explorer.security import Door
+    from withstand.explorer.security import Auth
 
     store = api.open_store(str(tmp_path / "s.db"), create=False)
-    made = Explorer(store, Door("127.0.0.1", 8765, local="ana"), wait=60.0)
+    made = Explorer(store, Auth("127.0.0.1", 8765, local="ana"), wait=60.0)
     try:
         web = testclient.TestClient(make_app(made), base_url="http://127.0.0.1:8765")
         path = f"/runs/{both.row.key[:16]}"

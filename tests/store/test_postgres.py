@@ -145,7 +145,7 @@ def test_every_page_of_the_explorer_is_that_of_a_file(postgres: str, tmp_path: P
     from starlette.testclient import TestClient
 
     from withstand.explorer.app import Explorer, make_app
-    from withstand.explorer.security import Door
+    from withstand.explorer.security import Auth
 
     here, there = Store(str(tmp_path / "s.db")), Store(postgres)
     spec = {**SPEC, "attack": ["direct", "story"], "target": ["scripted", "scripted-kitchen"]}
@@ -164,7 +164,7 @@ def test_every_page_of_the_explorer_is_that_of_a_file(postgres: str, tmp_path: P
     ]  # fmt: skip
     said = []
     for store in (here, there):
-        explorer = Explorer(store, Door("127.0.0.1", 8765, local="ana"), wait=60.0, reveal=True)
+        explorer = Explorer(store, Auth("127.0.0.1", 8765, local="ana"), wait=60.0, reveal=True)
         web = TestClient(make_app(explorer), base_url="http://127.0.0.1:8765", follow_redirects=False)
         told = {}
         for page in pages:

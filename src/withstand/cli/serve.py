@@ -52,9 +52,9 @@ def serve(
         raise SpecError(f"the explorer needs {error.name}", hint='pip install "withstand[serve]"') from error
     people = security.read_people(tokens) if tokens else ()
     opened = api.open_store(store, create=False)
-    door = security.Door(host, port, people, proxy_header, user_name())
+    auth = security.Auth(host, port, people, proxy_header, user_name())
     first = api.load(name, opened).row if name else None
-    explorer = Explorer(opened, door, read_only, reveal, with_text, own_code, offline)
+    explorer = Explorer(opened, auth, read_only, reveal, with_text, own_code, offline)
     if Path(opened.path).is_file() and Path(opened.path).stat().st_mode & 0o077:
         console.say(f"note: other users of this machine can read {opened.path}; `chmod 600 {opened.path}` stops that")
     if reveal and not read_only:
@@ -62,7 +62,7 @@ def serve(
     listening = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     if first is not None:
-        explorer.index.known(first, wait=0)
+        explorer.index.of_run(first, wait=0)
     console.put(f"http://{shown}:{listening.getsockname()[1]}/{f'runs/{first.key[:16]}' if first else ''}")
     console.say("Ctrl-C stops the explorer.")
     config = uvicorn.Config(

@@ -24,11 +24,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from withstand.core import SpecError, StoreError, WithstandError, digest
 from withstand.core.text import count
-from withstand.explorer.index import WAIT, Index, Known
-from withstand.explorer.security import COOKIE, HEADERS, Door, Refused, Session, read_form
+from withstand.explorer.index import WAIT, Index, RunIndex
+from withstand.explorer.security import COOKIE, HEADERS, Auth, Refused, Session, read_form
 from withstand.report.shell import environment, style
 from withstand.results.cases import Spot
-from withstand.results.cells import COUNTED, OUTCOME_WORDS, measures, rate_of
+from withstand.results.cells import COUNTED, OUTCOME_WORDS
 from withstand.store.store import RunRow, Store
 
 HERE = Path(__file__).parent
@@ -43,7 +43,7 @@ class Explorer:
     """
 
     store: Store
-    door: Door
+    auth: Auth
     read_only: bool = False
     reveal: bool = False
     with_text: bool = False
@@ -67,7 +67,7 @@ class Explorer:
 
 
 @dataclass
-class Asked:
+class PageRequest:
     """A request with its session, and the ways to answer it."""
 
     explorer: Explorer
@@ -96,20 +96,20 @@ class Asked:
                 return run
         raise Refused(404, "this store has no such run")
 
-    def known(self, texts: bool = True, run: RunRow | None = None) -> Known:
-        """What is known of the run; `texts` False: its rates do. Raises `StillReading` while it is read."""
+    def indexed(self, texts: bool = True, run: RunRow | None = None) -> RunIndex:
+        """What the index holds of the run: all, or with `texts` False its rates. Raises `StillReading` until then."""
         run = run or self.run()
-        found = self.explorer.index.known(run)
-        if found is None or (texts and not found.table):
-            raise StillReading(run, found, self.explorer.index.error)
-        return found
+        entry = self.explorer.index.of_run(run)
+        if entry is None or (texts and not entry.table):
+            raise StillReading(run, entry, self.explorer.index.error)
+        return entry
 
     def spot(self) -> Spot:
         """The case in the path."""
-        told = re.fullmatch(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\.(\d{1,9})", self.request.path_params["spot"])
-        if not told:
+        match = re.fullmatch(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\.(\d{1,9})", self.request.path_params["spot"])
+        if not match:
             raise Refused(404, "this run has no such case")
-        return int(told[1]), int(told[2]), int(told[3]), int(told[4])
+        return int(match[1]), int(match[2]), int(match[3]), int(match[4])
 
     def shows(self, place: str) -> bool:
         """Whether the text of a case may be sent to this browser."""
@@ -135,12 +135,12 @@ class Asked:
 class StillReading(Exception):  # noqa: N818 - no error
     """The run is still being read."""
 
-    def __init__(self, run: RunRow, known: Known | None, error: str) -> None:
+    def __init__(self, run: RunRow, indexed: RunIndex | None, error: str) -> None:
         super().__init__(run.name)
-        self.run, self.known, self.error = run, known, error
+        self.run, self.indexed, self.error = run, indexed, error
 
 
-Page: TypeAlias = Callable[[Asked], Response]
+Page: TypeAlias = Callable[[PageRequest], Response]
 
 
 def make_app(explorer: Explorer) -> Starlette:
@@ -183,14 +183,14 @@ def _endpoint(explorer: Explorer, page: Page) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
         session, is_new = Session("", None), False
         try:
-            session, is_new = explorer.door.session(request.headers, request.cookies)
+            session, is_new = explorer.auth.session(request.headers, request.cookies)
             form = await read_form(request) if request.method == "POST" else {}
-            asked = Asked(explorer, request, session, form)
+            asked = PageRequest(explorer, request, session, form)
             if request.method == "POST":
-                explorer.door.check_write(session, request.headers, form)
+                explorer.auth.check_write(session, request.headers, form)
             answer = await run_in_threadpool(_answered, asked, page)
         except Refused as error:
-            asked = Asked(explorer, request, session, {})
+            asked = PageRequest(explorer, request, session, {})
             answer = asked.page("message", error.status, title=error.why, hint=error.hint)
         session = getattr(answer, "session", session)
         if is_new or getattr(answer, "session", None):
@@ -202,20 +202,20 @@ def _endpoint(explorer: Explorer, page: Page) -> Callable[[Request], Any]:
     return endpoint
 
 
-def _answered(asked: Asked, page: Page) -> Response:
+def _answered(asked: PageRequest, page: Page) -> Response:
     """The page, or what stands in its place."""
     path = asked.request.url.path
     if asked.session.person is None and path not in ("/login",):
-        if asked.request.method == "GET" and not asked.partial and not asked.explorer.door.proxy_header:
+        if asked.request.method == "GET" and not asked.partial and not asked.explorer.auth.proxy_header:
             return asked.to("/login", next=path)
-        raise Refused(401, "nobody is known by this request", "sign in, or send your token as a bearer")
+        raise Refused(401, "This request carries no known identity", "sign in, or send your token as a bearer")
     writes = asked.request.method == "POST" and path not in ("/login", "/logout")
     if writes and asked.explorer.read_only:
         raise Refused(403, "this explorer is read-only", "start it without --read-only")
     try:
         return page(asked)
     except StillReading as reading:
-        return asked.page("reading", 503, run=reading.run, known=reading.known, error=reading.error)
+        return asked.page("reading", 503, run=reading.run, indexed=reading.indexed, error=reading.error)
     except (SpecError, StoreError) as error:
         return asked.page("message", 400, title=str(error), hint=error.hint)
     except WithstandError as error:
@@ -225,12 +225,10 @@ def _answered(asked: Asked, page: Page) -> Response:
 @cache
 def templates() -> Environment:
     """The explorer's templates, in the environment that disarms what every page prints."""
-    made = environment(HERE / "templates")
-    made.filters.update(ago=ago, moment=moment, digest=digest)
-    made.globals.update(
-        OUTCOMES=OUTCOME_WORDS, COUNTED=COUNTED, urlencode=urlencode, count=count, measures=measures, rate_of=rate_of
-    )
-    return made
+    pages = environment(HERE / "templates")
+    pages.filters.update(ago=ago, moment=moment, digest=digest)
+    pages.globals.update(OUTCOMES=OUTCOME_WORDS, COUNTED=COUNTED, urlencode=urlencode, count=count)
+    return pages
 
 
 def ago(seconds: float) -> str:

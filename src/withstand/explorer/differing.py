@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from withstand.core import Json, SpecError
-from withstand.explorer.index import Index, Known
+from withstand.explorer.index import Index, RunIndex
 from withstand.results.cells import measures
 from withstand.results.compare import Pair, compare, matched, says
 from withstand.results.graded import DIMENSIONS, Graded, Told, Where, cell_of
@@ -14,80 +14,80 @@ MARGIN = 0.05
 """Rates closer than this count as unchanged, as the command has it unless told otherwise."""
 
 
-def compared(index: Index, one: tuple[Known, int], two: tuple[Known, int]) -> Json | None:
+def compared(index: Index, a: tuple[RunIndex, int], b: tuple[RunIndex, int]) -> Json | None:
     """The row that the command prints of these cells, with `rows`, the number of rows that its p is corrected for:
     those of the two runs, or of the two targets (defenses, attacks) of one. None where the cells share no behavior, or
     they measure different things."""
-    key = ("compared", one[1], two[0].run.key, two[0].table, two[1])
-    if key not in one[0].kept:
-        one[0].kept[key] = _compared(index, one, two)
-    found: Json | None = one[0].kept[key]
-    return found
+    key = ("compared", a[1], b[0].run.key, b[0].table, b[1])
+    if key not in a[0].kept:
+        a[0].kept[key] = _compared(index, a, b)
+    row: Json | None = a[0].kept[key]
+    return row
 
 
-def _compared(index: Index, one: tuple[Known, int], two: tuple[Known, int]) -> Json | None:
-    a, b = _graded(index, *one), _graded(index, *two)
+def _compared(index: Index, left: tuple[RunIndex, int], right: tuple[RunIndex, int]) -> Json | None:
+    a, b = _graded(index, *left), _graded(index, *right)
     if a.measures != b.measures or not set(a.behaviors) & set(b.behaviors) or a == b:
         return None
     varied = tuple(name for name in DIMENSIONS if a.value(name) != b.value(name))
     [row] = compare([Pair(a.attack, varied, a, b)], {}, MARGIN, "holm")
-    family = [row["p"], *_others(one, two)]
+    family = [row["p"], *_others(left, right)]
     row["rows"] = len(family)
     row["p_corrected"] = paired.holm(family)[0]
     row["says"] = says(row, MARGIN)
     return row
 
 
-def _graded(index: Index, known: Known, cell: int) -> Graded:
+def _graded(index: Index, indexed: RunIndex, cell: int) -> Graded:
     outcomes: dict[int, dict[Where, str]] = defaultdict(dict)
     for place, number, sample, outcome in index.select(
-        f"SELECT place, number, sample, outcome FROM cases_{known.table} WHERE cell = ?", [cell]
+        f"SELECT place, number, sample, outcome FROM cases_{indexed.table} WHERE cell = ?", [cell]
     ):
         outcomes[place][number, sample] = outcome
-    return _cell(known, cell, outcomes)
+    return _cell(indexed, cell, outcomes)
 
 
-def _cell(known: Known, cell: int, outcomes: dict[int, dict[Where, str]]) -> Graded:
-    suite = known.run.plan["cells"][cell]["suite"]
-    keys = known.run.plan["suites"][suite]["behaviors"]
-    told = {
-        keys[place]: Told(known.ids[suite][place], known.categories[suite][place], outcomes=outcomes.get(place, {}))
-        for place in sorted(known.counts[cell])
+def _cell(indexed: RunIndex, cell: int, outcomes: dict[int, dict[Where, str]]) -> Graded:
+    suite = indexed.run.plan["cells"][cell]["suite"]
+    keys = indexed.run.plan["suites"][suite]["behaviors"]
+    behaviors = {
+        keys[place]: Told(indexed.ids[suite][place], indexed.categories[suite][place], outcomes=outcomes.get(place, {}))
+        for place in sorted(indexed.counts[cell])
     }
-    return cell_of(known.run, cell, told)
+    return cell_of(indexed.run, cell, behaviors)
 
 
-def _others(one: tuple[Known, int], two: tuple[Known, int]) -> list[float | None]:
+def _others(left_side: tuple[RunIndex, int], right_side: tuple[RunIndex, int]) -> list[float | None]:
     """p of the other rows that the command would print; none where it would not set these two beside each other."""
-    (known_a, a), (known_b, b) = one, two
-    mine = [_cell(known_a, cell, {}) for cell in range(len(known_a.counts))]
-    theirs = mine if known_b is known_a else [_cell(known_b, cell, {}) for cell in range(len(known_b.counts))]
-    sides: list[Sequence[Graded]] = [mine, theirs]
-    if known_a is known_b:
-        varied = [name for name in DIMENSIONS if mine[a].value(name) != mine[b].value(name)]
+    (run_a, a), (run_b, b) = left_side, right_side
+    cells_a = [_cell(run_a, cell, {}) for cell in range(len(run_a.counts))]
+    cells_b = cells_a if run_b is run_a else [_cell(run_b, cell, {}) for cell in range(len(run_b.counts))]
+    sides: list[Sequence[Graded]] = [cells_a, cells_b]
+    if run_a is run_b:
+        varied = [name for name in DIMENSIONS if cells_a[a].value(name) != cells_a[b].value(name)]
         if len(varied) != 1:
             return []
-        sides = [[c for c in mine if c.value(varied[0]) == mine[at].value(varied[0])] for at in (a, b)]
+        sides = [[c for c in cells_a if c.value(varied[0]) == cells_a[at].value(varied[0])] for at in (a, b)]
     try:
         pairs, _ = matched(*sides)
     except SpecError:
         return []
-    if not any(pair.a is mine[a] and pair.b is theirs[b] for pair in pairs):
+    if not any(pair.a is cells_a[a] and pair.b is cells_b[b] for pair in pairs):
         return []
-    numbers = [{id(cell): number for number, cell in enumerate(cells)} for cells in (mine, theirs)]
+    numbers = [{id(cell): number for number, cell in enumerate(cells)} for cells in (cells_a, cells_b)]
     places = [(numbers[0][id(pair.a)], numbers[1][id(pair.b)], pair.keys) for pair in pairs]
-    return [_p(known_a, left, known_b, right, keys) for left, right, keys in places if (left, right) != (a, b)]
+    return [_p(run_a, left, run_b, right, keys) for left, right, keys in places if (left, right) != (a, b)]
 
 
-def _p(known_a: Known, a: int, known_b: Known, b: int, keys: Sequence[str]) -> float | None:
+def _p(run_a: RunIndex, a: int, run_b: RunIndex, b: int, keys: Sequence[str]) -> float | None:
     columns: list[list[int]] = []
-    for known, cell in ((known_a, a), (known_b, b)):
-        planned = known.run.plan["cells"][cell]
-        counts = (known.declined if measures(planned) == "over-refusal" else known.counts)[cell]
+    for indexed, cell in ((run_a, a), (run_b, b)):
+        planned = indexed.run.plan["cells"][cell]
+        counts = (indexed.declined if measures(planned) == "over-refusal" else indexed.counts)[cell]
         wanted = set(keys)
-        listed = known.run.plan["suites"][planned["suite"]]["behaviors"]
-        found = {key: counts.get(place, (0, 0)) for place, key in enumerate(listed) if key in wanted}
-        columns += [[found[key][at] for key in keys] for at in (0, 1)]
+        listed = indexed.run.plan["suites"][planned["suite"]]["behaviors"]
+        pairs = {key: counts.get(place, (0, 0)) for place, key in enumerate(listed) if key in wanted}
+        columns += [[pairs[key][at] for key in keys] for at in (0, 1)]
     difference = paired.difference(*columns)
     return difference.p if difference else None
 
@@ -97,7 +97,11 @@ def shown(row: Json, most: int = 10) -> list[tuple[str, list[str], int]]:
     from withstand.report.comparison import change, turned
 
     return [
-        (f"{turned(row, side)} in that", [change(each) for each in row[side][:most]], max(0, len(row[side]) - most))
+        (
+            f"{turned(row, side)} in that",
+            [change(entry) for entry in row[side][:most]],
+            max(0, len(row[side]) - most),
+        )
         for side in ("worse", "better")
         if row[side]
     ]

@@ -22,7 +22,7 @@ import sqlalchemy as sql
 
 from withstand.core import Json
 from withstand.core.outcomes import SCORED
-from withstand.results.summary import goes_on, status, summarize
+from withstand.results.summary import RunSummary, goes_on, status, summarize
 from withstand.store.store import RunRow, Store, chunks
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, audit, row, want
 from withstand.store.tables import run as runs
@@ -38,11 +38,11 @@ COLUMNS = "cell, place, number, sample, behavior, category, outcome, split"
 
 
 @dataclass
-class Known:
-    """What is known of a run. `table` numbers its tables here, 0 while cases and texts are still being read."""
+class RunIndex:
+    """What the index holds of a run. `table` numbers its tables, 0 while cases and texts are still being read."""
 
     run: RunRow
-    summary: Json
+    summary: RunSummary
     state: Json
     counts: list[dict[int, tuple[int, int]]]  # by cell and behavior: successes, scored
     declined: list[dict[int, tuple[int, int]]]  # refused or filtered, scored
@@ -68,9 +68,11 @@ class Index:
     """The runs of a store as read. `wait`: seconds a caller waits for a run that was not read yet. `ready`: what pages
     want worked out of a run before it is shown."""
 
-    def __init__(self, store: Store, wait: float = WAIT, ready: Callable[["Index", Known], None] | None = None) -> None:
+    def __init__(
+        self, store: Store, wait: float = WAIT, ready: Callable[["Index", RunIndex], None] | None = None
+    ) -> None:
         self.store, self.wait, self._ready = store, wait, ready
-        self._known: dict[str, Known] = {}
+        self._indexed: dict[str, RunIndex] = {}
         self._runs: list[RunRow] = []
         self._wanted: queue.Queue[str] = queue.Queue()
         self._asked: dict[str, threading.Event] = {}
@@ -101,16 +103,16 @@ class Index:
             self._runs = self.store.runs()
         return self._runs[::-1]
 
-    def known(self, run: RunRow, wait: float | None = None) -> Known | None:
-        """What is known of a run, read anew where its rows were still coming; None if reading takes longer."""
-        found = self._known.get(run.key)
-        if found and found.table and found.complete and self._same_texts():
-            return found
-        age = time.time() - found.at if found else 0.0
-        if found is None or not found.table or age > max(PAUSE, 10 * found.took):
+    def of_run(self, run: RunRow, wait: float | None = None) -> RunIndex | None:
+        """What is read of a run, anew where rows were missing; None if reading takes longer than `wait` seconds."""
+        read_run = self._indexed.get(run.key)
+        if read_run and read_run.table and read_run.complete and self._same_texts():
+            return read_run
+        age = time.time() - read_run.at if read_run else 0.0
+        if read_run is None or not read_run.table or age > max(PAUSE, 10 * read_run.took):
             done = self._ask(run.key)
             done.wait(self.wait if wait is None else wait)
-        return self._known.get(run.key)
+        return self._indexed.get(run.key)
 
     def select(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         """What a page's own query finds."""
@@ -143,7 +145,7 @@ class Index:
         purges = self._purged()
         if purges != self._purges:
             self._purges = purges
-            self._known.clear()
+            self._indexed.clear()
             return False
         return True
 
@@ -164,23 +166,24 @@ class Index:
     def _read(self, own: sqlite3.Connection, key: str) -> None:
         run = next(run for run in self.store.runs() if run.key == key)
         began = time.monotonic()
-        old = self._known.get(key)
+        old = self._indexed.get(key)
         total = self._wants(run)
         if old and old.table and total == old.kept.get("rows") and old.state["missing"] == 0:
             return
-        found = [self.store.behaviors(suite["behaviors"]) for suite in run.plan["suites"]]
+        texts_of = [self.store.behaviors(suite["behaviors"]) for suite in run.plan["suites"]]
         texts = [
-            [texts[key] for key in suite["behaviors"]] for suite, texts in zip(run.plan["suites"], found, strict=True)
+            [texts[key] for key in suite["behaviors"]]
+            for suite, texts in zip(run.plan["suites"], texts_of, strict=True)
         ]
         categories = [[text.get("category", "") for text in listed] for listed in texts]
         ids = [[text["id"] for text in listed] for listed in texts]
-        told, state = summarize(self.store, run), status(self.store, run)
+        summary, state = summarize(self.store, run), status(self.store, run)
         cells = run.plan["cells"]
-        new = Known(run, told, state, [{} for _ in cells], [{} for _ in cells], categories, ids)
+        new = RunIndex(run, summary, state, [{} for _ in cells], [{} for _ in cells], categories, ids)
         new.kept["rows"] = total
-        new.total = sum(cell["cases"] for cell in new.summary["cells"])
+        new.total = sum(cell.cases for cell in new.summary.cells)
         if old is None:
-            self._known[key] = new  # rates are known; cases and texts follow
+            self._indexed[key] = new  # rates are indexed; cases and texts follow
         self._tables += 1
         table = self._tables
         own.execute(
@@ -216,14 +219,14 @@ class Index:
         new.table, new.total, new.at, new.took = table, new.read, time.time(), time.monotonic() - began
         if self._ready:
             self._ready(self, new)
-        self._known[key] = new
+        self._indexed[key] = new
         if old and old.table:
             with self._lock:  # a page may hold the old table for one more query
                 self._old = [*getattr(self, "_old", []), old.table]
                 gone, self._old = self._old[:-3], self._old[-3:]
-            for each in gone:
-                own.execute(f"DROP TABLE IF EXISTS cases_{each}")
-                own.execute(f"DROP TABLE IF EXISTS words_{each}")
+            for number in gone:
+                own.execute(f"DROP TABLE IF EXISTS cases_{number}")
+                own.execute(f"DROP TABLE IF EXISTS words_{number}")
 
     def _wants(self, run: RunRow) -> int:
         w = want.c
@@ -237,24 +240,24 @@ class Index:
             texts = suites[planned["suite"]]
             verdicts, waits = self._verdicts(run, cell), "waits" in planned
             for places in chunks(self._listed(run, cell, CASES), 50):
-                made = self.store.rows([key for *_, key in places])
+                drafts = self.store.rows([key for *_, key in places])
                 draws: dict[int, list[Any]] = defaultdict(list)
                 first, last = places[0][0], places[-1][0]
                 for place, number, sample, key in self._listed(run, cell, COMPLETIONS, first, last):
                     draws[place].append((number, sample, key))
-                said = self.store.rows([key for listed in draws.values() for *_, key in listed])
+                answers = self.store.rows([key for listed in draws.values() for *_, key in listed])
                 for place, _, _, key in places:
                     text = texts[keys[place]]
-                    told = (_plain(text["id"]), _plain(text.get("category", "")))
-                    cases = made[key].value if key in made else []
+                    names = (_plain(text["id"]), _plain(text.get("category", "")))
+                    cases = drafts[key].value if key in drafts else []
                     for number, sample, drawn in draws[place] or [(0, 0, "")]:
-                        lacking = "unscored" if waits and drawn in said else "error"
+                        lacking = "unscored" if waits and drawn in answers else "error"
                         outcome, split = verdicts.get((place, number, sample), (lacking, 0))
                         chat = cases[number]["chat"] if number < len(cases) else []
                         prompt = "\n".join([text["id"], text["text"], *(turn["text"] for turn in chat)])
-                        answer = said[drawn].value.get("text", "") if drawn in said else ""
+                        answer = answers[drawn].value.get("text", "") if drawn in answers else ""
                         words = (_words(prompt), _words(answer))
-                        yield (cell, place, number, sample, *told, outcome, split, *words)
+                        yield (cell, place, number, sample, *names, outcome, split, *words)
 
     def _listed(self, run: RunRow, cell: int, stage: int, first: int = 0, last: int = 2**31 - 1) -> list[Any]:
         w = want.c
@@ -267,12 +270,12 @@ class Index:
     def _verdicts(self, run: RunRow, cell: int) -> Mapping[tuple[int, int, int], tuple[str, int]]:
         w, r = want.c, row.c
         split = sql.case((r.value.like('%"why":"split%'), 1), else_=0)
-        found = self.store.select(
+        rows = self.store.select(
             sql.select(w.behavior, w.number, w.sample, r.label, split)
             .select_from(want.join(row, r.key == w.key))
             .where(w.run == run.key, w.stage == VERDICTS, w.cell == cell)
         )
-        return {(place, number, sample): (label, is_split) for place, number, sample, label, is_split in found}
+        return {(place, number, sample): (label, is_split) for place, number, sample, label, is_split in rows}
 
 
 def _words(text: str) -> str:

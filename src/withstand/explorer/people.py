@@ -5,38 +5,38 @@ from typing import Any
 
 from starlette.responses import Response
 
-from withstand.explorer.app import Asked
+from withstand.explorer.app import PageRequest
 from withstand.explorer.security import Refused
 
 SLOW = 0.5
 """Seconds that a wrong token costs."""
 
 
-def login(asked: Asked) -> Response:
+def login(asked: PageRequest) -> Response:
     """Where a token is shown."""
     return asked.page("login", next=asked.query.get("next", "/"), problem="")
 
 
-def enter(asked: Asked) -> Response:
+def enter(asked: PageRequest) -> Response:
     """Let in who shows a token of the tokens file."""
-    made = asked.explorer.door.enter(asked.session, str(asked.form.get("token", "")).strip())
-    if made is None:
+    session = asked.explorer.auth.enter(asked.session, str(asked.form.get("token", "")).strip())
+    if session is None:
         time.sleep(SLOW)
         if not asked.explorer.read_only:
             host = asked.request.client.host if asked.request.client else "?"
             asked.explorer.store.add_audit("", "refused", f"a wrong token, from {host}")
         return asked.page("login", 403, next=str(asked.form.get("next", "/")), problem="nobody has this token")
     answer = asked.back()
-    answer.session = made  # type: ignore[attr-defined] # its cookie goes with the answer
+    answer.session = session  # type: ignore[attr-defined] # its cookie goes with the answer
     return answer
 
 
-def leave(asked: Asked) -> Response:
-    asked.explorer.door.leave(asked.session)
+def leave(asked: PageRequest) -> Response:
+    asked.explorer.auth.leave(asked.session)
     return asked.to("/")
 
 
-def reveal(asked: Asked) -> Response:
+def reveal(asked: PageRequest) -> Response:
     """Show texts: of one case, or all of this session; or hide them again. Who asked is kept."""
     session, place = asked.session, str(asked.form.get("place", ""))[:200]
     show = asked.form.get("show") != "0"
@@ -55,18 +55,18 @@ def reveal(asked: Asked) -> Response:
     return asked.back()
 
 
-def audit(asked: Asked) -> Response:
+def audit(asked: PageRequest) -> Response:
     """Who revealed, exported, purged or was refused what."""
     asked.need("admin")
     return asked.page("audit", entries=asked.explorer.store.audits(500))
 
 
-def name(asked: Asked) -> Response:
+def name(asked: PageRequest) -> Response:
     """At this machine, without tokens, people say who they are, so that labels carry it."""
-    door, given = asked.explorer.door, str(asked.form.get("name", "")).strip()
-    if door.local is None:
+    auth, given = asked.explorer.auth, str(asked.form.get("name", "")).strip()
+    if auth.local is None:
         raise Refused(403, "your token says who you are")
-    person: Any = type(door.local)
+    person: Any = type(auth.local)
     asked.session.person = person(given, "admin")
     return asked.back()
 

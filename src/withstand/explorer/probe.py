@@ -24,7 +24,7 @@ from withstand.core import (
     digest,
     to_json,
 )
-from withstand.explorer.app import Asked
+from withstand.explorer.app import PageRequest
 from withstand.explorer.read import LONGEST, blurred, parts_of, place_of
 from withstand.explorer.security import Refused
 from withstand.registry import find
@@ -44,9 +44,9 @@ LONGEST_PROMPT = 100_000
 TURNS = 40
 
 
-def choices(asked: Asked) -> dict[str, dict[str, Any]]:
+def choices(asked: PageRequest) -> dict[str, dict[str, Any]]:
     """Targets, defenses and judges of the store's runs, by label."""
-    found: dict[str, dict[str, Any]] = {"target": {}, "defense": {"none": {"use": "none"}}, "judge": {}}
+    options: dict[str, dict[str, Any]] = {"target": {}, "defense": {"none": {"use": "none"}}, "judge": {}}
     for run in asked.explorer.index.runs():
         spec = run.spec
         if "imported" in spec:
@@ -54,32 +54,32 @@ def choices(asked: Asked) -> dict[str, dict[str, Any]]:
         for target in _many(spec.get("target")):
             own = dict(spec_of(target))
             if "defense" in own:
-                _add(asked, found, "defense", own.pop("defense"))
-            _add(asked, found, "target", own)
+                _add(asked, options, "defense", own.pop("defense"))
+            _add(asked, options, "target", own)
         for defense in _many(spec.get("defense")):
-            _add(asked, found, "defense", defense)
+            _add(asked, options, "defense", defense)
         for judge in _many(spec.get("judge")):
-            _add(asked, found, "judge", judge)
+            _add(asked, options, "judge", judge)
         for cell in run.plan["cells"]:  # a suite's own judges, which a spec need not name
             if re.fullmatch(r"[a-z_]\w*", cell["judge"]):
-                _add(asked, found, "judge", cell["judge"])
-    return found
+                _add(asked, options, "judge", cell["judge"])
+    return options
 
 
 def _many(value: Any) -> list[Any]:
     return [] if value is None else [value] if isinstance(value, (str, Mapping)) else list(value)
 
 
-def _add(asked: Asked, found: dict[str, dict[str, Any]], kind: str, spec: Any) -> None:
+def _add(asked: PageRequest, options: dict[str, dict[str, Any]], kind: str, spec: Any) -> None:
     try:
         if not asked.explorer.own_code:
             check_own_code(spec_of(spec))
-        found[kind].setdefault("none" if spec_of(spec)["use"] == "none" else find.label(kind, spec), spec_of(spec))
+        options[kind].setdefault("none" if spec_of(spec)["use"] == "none" else find.label(kind, spec), spec_of(spec))
     except (SpecError, ImportError):
         return  # it cannot be asked from here
 
 
-def page(asked: Asked) -> Response:
+def page(asked: PageRequest) -> Response:
     """The console with the conversation so far."""
     asked.need("admin")
     talk = asked.session.probe
@@ -90,33 +90,33 @@ def page(asked: Asked) -> Response:
     )  # fmt: skip
 
 
-def send(asked: Asked) -> Response:
+def send(asked: PageRequest) -> Response:
     """Ask the target, have the judges grade the answer."""
     asked.need("admin")
     if asked.form.get("new"):
         asked.session.probe = {}
         return asked.to("/probe")
-    known, form = choices(asked), asked.form
+    indexed, form = choices(asked), asked.form
     prompt = str(form.get("prompt", ""))
     try:
-        talk = _asked(asked, known, form, prompt)
+        talk = _asked(asked, indexed, form, prompt)
     except SpecError as error:
         return asked.page(
-            "probe", 400, choices=known, talk=asked.session.probe, shown=True, severities=SEVERITIES,
+            "probe", 400, choices=indexed, talk=asked.session.probe, shown=True, severities=SEVERITIES,
             problem=str(error), hint=error.hint, draft=prompt, words=OUTCOME_WORDS,
         )  # fmt: skip
     asked.session.probe = talk
     return asked.to("/probe")
 
 
-def _asked(asked: Asked, known: Mapping[str, Any], form: Mapping[str, Any], prompt: str) -> dict[str, Any]:
+def _asked(asked: PageRequest, indexed: Mapping[str, Any], form: Mapping[str, Any], prompt: str) -> dict[str, Any]:
     if not prompt.strip() or len(prompt) > LONGEST_PROMPT:
         raise SpecError("write a prompt", hint=f"1 to {LONGEST_PROMPT:,} characters")
     chosen = {name: str(form.get(name, "")) for name in ("target", "defense")}
     judges = [str(name) for name in form.get("judge[]", [])]
     for kind, names in (("target", [chosen["target"]]), ("defense", [chosen["defense"]]), ("judge", judges)):
         for name in names:
-            if name not in known[kind]:
+            if name not in indexed[kind]:
                 raise SpecError(f"no run of this store has the {kind} {name!r}", hint="choose one from the list")
     old = asked.session.probe if form.get("go_on") else {}
     turns: list[dict[str, str]] = list(old.get("turns", []))
@@ -127,7 +127,7 @@ def _asked(asked: Asked, known: Mapping[str, Any], form: Mapping[str, Any], prom
         turns.append({"role": "system", "text": system[:LONGEST_PROMPT]})
     turns.append({"role": "user", "text": prompt})
     behavior = Behavior("probe", str(form.get("behavior", "")).strip()[:2_000] or prompt)
-    spec, defense = known["target"][chosen["target"]], known["defense"][chosen["defense"]]
+    spec, defense = indexed["target"][chosen["target"]], indexed["defense"][chosen["defense"]]
     temperature, tokens = str(form.get("temperature", "0") or "0"), str(form.get("max_tokens", "512") or "512")
     try:
         sampling = Sampling(max_tokens=min(int(tokens), 8_192), temperature=float(temperature))
@@ -136,7 +136,7 @@ def _asked(asked: Asked, known: Mapping[str, Any], form: Mapping[str, Any], prom
     target = Target(
         find.build("target", spec), None if defense["use"] == "none" else find.build("defense", defense), sampling
     )
-    built = {name: find.build("judge", known["judge"][name]) for name in judges}
+    built = {name: find.build("judge", indexed["judge"][name]) for name in judges}
     chat = tuple(Message(turn["role"], turn["text"]) for turn in turns)  # type: ignore[arg-type] # of the roles
     _check(asked, target, list(built.values()), chat)
     with asked.explorer.probing:  # one at a time: a model has one device
@@ -150,7 +150,7 @@ def _asked(asked: Asked, known: Mapping[str, Any], form: Mapping[str, Any], prom
     }  # fmt: skip
 
 
-def _check(asked: Asked, target: Target, judges: list[Judge], chat: Chat) -> None:
+def _check(asked: PageRequest, target: Target, judges: list[Judge], chat: Chat) -> None:
     needs = {"system"} if any(turn.role == "system" for turn in chat) else set()
     needs |= {"turns"} if sum(turn.role == "user" for turn in chat) > 1 else set()
     if lacking := sorted(needs - target.model.gives):
@@ -179,12 +179,12 @@ def ask(
         name: verdict_job(judge, digest(find.describe(judge)), behavior, answer, [key], counted=False)
         for name, judge in judges.items()
     }
-    said = Tally(stage=VERDICTS)
-    drive(jobs.values(), store, said)
+    judged = Tally(stage=VERDICTS)
+    drive(jobs.values(), store, judged)
     rows = store.rows(job.keys[0] for job in jobs.values())
-    errors = {failure.key: failure.error for failure in said.failures}
+    errors = {failure.key: failure.error for failure in judged.failures}
     keys = {name: job.keys[0] for name, job in jobs.items()}
-    return answer, [_verdict(name, rows.get(each), errors.get(each, "")) for name, each in keys.items()]
+    return answer, [_verdict(name, rows.get(key), errors.get(key, "")) for name, key in keys.items()]
 
 
 def _verdict(name: str, row: Any, error: str) -> Json:
@@ -196,32 +196,32 @@ def _verdict(name: str, row: Any, error: str) -> Json:
 # --- findings ----------------------------------------------------------------------------------------------------
 
 
-def findings(asked: Asked) -> Response:
+def findings(asked: PageRequest) -> Response:
     """What people found, newest first."""
     run_key = asked.query.get("run", "")
     listed = [
-        one
-        for one in asked.explorer.store.findings()
-        if not run_key or (one["run_key"] and one["run_key"].startswith(run_key))
+        finding
+        for finding in asked.explorer.store.findings()
+        if not run_key or (finding["run_key"] and finding["run_key"].startswith(run_key))
     ]
     names = {run.key: run.name for run in asked.explorer.index.runs()}
     shown = asked.explorer.reveal or asked.session.reveal
-    for one in listed:
-        mine = shown or f"finding/{one['key'][:16]}" in asked.session.revealed
-        one["shown"] = mine
-        one["run_name"] = names.get(one["run_key"], "")
-        one["parts"] = [
-            {"role": role, "text": text[:LONGEST] if mine else "", "length": len(text), "lines": blurred(len(text))}
-            for role, text in _texts(one)
+    for finding in listed:
+        revealed = shown or f"finding/{finding['key'][:16]}" in asked.session.revealed
+        finding["shown"] = revealed
+        finding["run_name"] = names.get(finding["run_key"], "")
+        finding["parts"] = [
+            {"role": role, "text": text[:LONGEST] if revealed else "", "length": len(text), "lines": blurred(len(text))}
+            for role, text in _texts(finding)
         ]
     return asked.page("findings", listed=listed, severities=SEVERITIES, words=OUTCOME_WORDS)
 
 
-def _texts(one: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(turn["role"], turn["text"]) for turn in one["chat"]]
+def _texts(finding: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(turn["role"], turn["text"]) for turn in finding["chat"]]
 
 
-def save(asked: Asked) -> Response:
+def save(asked: PageRequest) -> Response:
     """Keep a finding: of the console's conversation, or of a case of a run."""
     asked.need("labeler")
     form = asked.form
@@ -240,7 +240,7 @@ def save(asked: Asked) -> Response:
     return asked.to("/findings")
 
 
-def _of_probe(asked: Asked) -> dict[str, Any]:
+def _of_probe(asked: PageRequest) -> dict[str, Any]:
     talk = asked.session.probe
     if not talk:
         raise Refused(400, "there is no answer to keep", "ask something first")
@@ -253,18 +253,18 @@ def _of_probe(asked: Asked) -> dict[str, Any]:
     }
 
 
-def _of_case(asked: Asked, place: str) -> tuple[str, dict[str, Any]]:
-    head, _, told = place.partition("/")
+def _of_case(asked: PageRequest, place: str) -> tuple[str, dict[str, Any]]:
+    head, _, spot = place.partition("/")
     run = next((run for run in asked.explorer.index.runs() if run.key.startswith(head) and len(head) >= 12), None)
-    if run is None or not re.fullmatch(r"\d+(\.\d+){3}", told):
+    if run is None or not re.fullmatch(r"\d+(\.\d+){3}", spot):
         raise Refused(404, "this store has no such case")
-    first, second, number, sample = map(int, told.split("."))
-    found = (
+    first, second, number, sample = map(int, spot.split("."))
+    records = (
         picked(asked.explorer.store, run, [(first, second, number, sample)]) if first < len(run.plan["cells"]) else []
     )
-    if not found:
+    if not records:
         raise Refused(404, "this store has no such case")
-    case, cell = found[0], run.plan["cells"][first]
+    case, cell = records[0], run.plan["cells"][first]
     chat = [
         {"role": role, "text": text} for kind, role, text in parts_of(case) if role not in ("behavior", "judge says")
     ]

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from withstand.core import Json
 from withstand.core.outcomes import OUTCOMES
 from withstand.core.text import unique
-from withstand.explorer.index import COLUMNS, Index, Known
+from withstand.explorer.index import COLUMNS, Index, RunIndex
 from withstand.results.cases import Spot
-from withstand.results.cells import WORDS, measures
+from withstand.results.cells import WORDS
 
 PAGE = 50
 PAIRS = 25
@@ -53,42 +52,42 @@ class Wanted:
         return {name: value for name, value in values.items() if value}
 
 
-def cells_of(known: Known, wanted: Wanted) -> list[int] | None:
+def cells_of(indexed: RunIndex, wanted: Wanted) -> list[int] | None:
     """The cells that a page is about; None for all."""
     names = [name for name in ("target", "defense", "attack", "suite") if getattr(wanted, name)]
     measure, _, word = wanted.outcome.partition(":")
     if not names and not word:
         return None
-    cells = [cell for cell in known.summary["cells"] if not word or measures(cell) == measure]
-    return [c["index"] for c in cells if all(c[name] == getattr(wanted, name) for name in names)]
+    cells = [cell for cell in indexed.summary.cells if not word or cell.measures == measure]
+    return [c.index for c in cells if all(getattr(c, name) == getattr(wanted, name) for name in names)]
 
 
-def find(index: Index, known: Known, wanted: Wanted, limit: int = PAGE) -> list[tuple[int, Spot]]:
+def find(index: Index, indexed: RunIndex, wanted: Wanted, limit: int = PAGE) -> list[tuple[int, Spot]]:
     """Cases in the plan's order, each with its number."""
-    source, where, values = _where(known, wanted)
-    found = index.select(
+    source, where, values = _where(indexed, wanted)
+    rows = index.select(
         f"SELECT c.id, cell, place, number, sample FROM {source} WHERE {where} AND {_id(wanted)} > ? "
         f"ORDER BY {_id(wanted)} LIMIT {limit}",
         [*values, wanted.after],
     )
-    return [(entry[0], tuple(entry[1:])) for entry in found]
+    return [(entry[0], tuple(entry[1:])) for entry in rows]
 
 
-def count(index: Index, known: Known, wanted: Wanted) -> dict[tuple[str, str], int]:
+def count(index: Index, indexed: RunIndex, wanted: Wanted) -> dict[tuple[str, str], int]:
     """How many cases there are by what was measured and outcome, whatever outcome is wanted; of a search at most `MOST`
     in all."""
     every = Wanted(**wanted.query(outcome="", after=0))
-    if not every.text and every in known.kept:
-        return dict(known.kept[every])
-    source, where, values = _where(known, every)
+    if not every.text and every in indexed.kept:
+        return dict(indexed.kept[every])
+    source, where, values = _where(indexed, every)
     inner = f"SELECT outcome, cell FROM {source} WHERE {where}" + (f" LIMIT {MOST + 1}" if every.text else "")
     counts: Counter[tuple[str, str]] = Counter()
     for outcome, cell, cases in index.select(
         f"SELECT outcome, cell, count(*) FROM ({inner}) GROUP BY outcome, cell", values
     ):
-        counts[measures(known.summary["cells"][cell]), outcome] += cases
+        counts[indexed.summary.cells[cell].measures, outcome] += cases
     if not every.text:
-        known.kept[every] = counts
+        indexed.kept[every] = counts
     return dict(counts)
 
 
@@ -106,60 +105,60 @@ def facets(counts: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
     return groups
 
 
-def beside(index: Index, known: Known, wanted: Wanted, number: int) -> tuple[Spot | None, Spot | None]:
+def beside(index: Index, indexed: RunIndex, wanted: Wanted, number: int) -> tuple[Spot | None, Spot | None]:
     """The cases before and after this one among those wanted."""
-    source, where, values = _where(known, wanted)
-    found = []
+    source, where, values = _where(indexed, wanted)
+    neighbors = []
     for sign, order in (("<", "DESC"), (">", "ASC")):
         entry = index.select(
             f"SELECT cell, place, number, sample FROM {source} WHERE {where} AND {_id(wanted)} {sign} ? "
             f"ORDER BY {_id(wanted)} {order} LIMIT 1",
             [*values, number],
         )
-        found.append(tuple(entry[0]) if entry else None)
-    return found[0], found[1]
+        neighbors.append(tuple(entry[0]) if entry else None)
+    return neighbors[0], neighbors[1]
 
 
-def entry_of(index: Index, known: Known, spot: Spot) -> dict[str, Any] | None:
+def entry_of(index: Index, indexed: RunIndex, spot: Spot) -> dict[str, Any] | None:
     """The index's entry of one case."""
     names = ("id", *COLUMNS.split(", "))
-    found = index.select(
-        f"SELECT {', '.join(names)} FROM cases_{known.table} "
+    rows = index.select(
+        f"SELECT {', '.join(names)} FROM cases_{indexed.table} "
         "WHERE cell = ? AND place = ? AND number = ? AND sample = ?",
         spot,
     )
-    return dict(zip(names, found[0], strict=True)) if found else None
+    return dict(zip(names, rows[0], strict=True)) if rows else None
 
 
-def strata(index: Index, known: Known) -> list[tuple[int, str, bool, list[int]]]:
+def strata(index: Index, indexed: RunIndex) -> list[tuple[int, str, bool, list[int]]]:
     """Every case by its (cell, outcome, split), as the numbers of its entries."""
-    found = index.select(
-        f"SELECT cell, outcome, split, group_concat(id) FROM cases_{known.table} GROUP BY cell, outcome, split"
+    rows = index.select(
+        f"SELECT cell, outcome, split, group_concat(id) FROM cases_{indexed.table} GROUP BY cell, outcome, split"
     )
-    return [(cell, outcome, bool(split), list(map(int, ids.split(",")))) for cell, outcome, split, ids in found]
+    return [(cell, outcome, bool(split), list(map(int, ids.split(",")))) for cell, outcome, split, ids in rows]
 
 
-def spots(index: Index, known: Known, ids: Sequence[int]) -> list[Spot]:
+def spots(index: Index, indexed: RunIndex, ids: Sequence[int]) -> list[Spot]:
     """Where these entries are, in this order."""
-    found: dict[int, Any] = {}
+    by_id: dict[int, Any] = {}
     for start in range(0, len(ids), 500):
         part = ids[start : start + 500]
         marks = ", ".join("?" * len(part))
-        statement = f"SELECT id, cell, place, number, sample FROM cases_{known.table} WHERE id IN ({marks})"
-        found |= {number: spot for number, *spot in index.select(statement, part)}
-    return [tuple(found[number]) for number in ids]
+        statement = f"SELECT id, cell, place, number, sample FROM cases_{indexed.table} WHERE id IN ({marks})"
+        by_id |= {number: spot for number, *spot in index.select(statement, part)}
+    return [tuple(by_id[number]) for number in ids]
 
 
 def differing(
-    index: Index, one: tuple[Known, int], two: tuple[Known, int], only: tuple[str, str] | None, skip: int
+    index: Index, a_side: tuple[RunIndex, int], b_side: tuple[RunIndex, int], only: tuple[str, str] | None, skip: int
 ) -> tuple[list[tuple[Spot, Spot, str, str, str]], dict[tuple[str, str], int]]:
     """The cases that two cells share (behavior, case and sample), those with another outcome first, as (spot, spot,
     behavior, outcome, outcome); and how many there are of each pair of outcomes. only: of one such pair.
 
     Where over-refusal is measured, what was answered is one outcome, "failure", whatever the answer shows.
     """
-    (a, cell_a), (b, cell_b) = one, two
-    left, right = (_as_read(known, cell, table) for known, cell, table in ((a, cell_a, "a"), (b, cell_b, "b")))
+    (a, cell_a), (b, cell_b) = a_side, b_side
+    left, right = (_as_read(indexed, cell, table) for indexed, cell, table in ((a, cell_a, "a"), (b, cell_b, "b")))
     key = ("pairs", cell_a, b.run.key, b.table, cell_b)
     joined = (
         f"FROM cases_{a.table} AS a NOT INDEXED JOIN cases_{b.table} AS b ON b.cell = ? AND b.behavior = a.behavior "
@@ -168,8 +167,8 @@ def differing(
     bounds = index.select(f"SELECT min(id), max(id) FROM cases_{a.table} WHERE cell = ?", [cell_a])[0]  # one stretch
     values = [cell_b, *bounds]
     if key not in a.kept:
-        found = index.select(f"SELECT {left}, {right}, count(*) {joined} GROUP BY 1, 2", values)
-        a.kept[key] = {(before, after): n for before, after, n in found}
+        rows = index.select(f"SELECT {left}, {right}, count(*) {joined} GROUP BY 1, 2", values)
+        a.kept[key] = {(before, after): n for before, after, n in rows}
     pairs: dict[tuple[str, str], int] = a.kept[key]
     changed = sum(n for (before, after), n in pairs.items() if before != after)
 
@@ -189,23 +188,23 @@ def differing(
     return [((cell_a, pa, n, s), (cell_b, pb, n, s), name, oa, ob) for pa, pb, n, s, name, oa, ob in listed], pairs
 
 
-def _as_read(known: Known, cell: int, table: str) -> str:
+def _as_read(indexed: RunIndex, cell: int, table: str) -> str:
     """The outcome of a case as SQL, equal where people read the same word."""
-    if measures(known.summary["cells"][cell]) == "over-refusal":
+    if indexed.summary.cells[cell].measures == "over-refusal":
         return f"CASE {table}.outcome WHEN 'success' THEN 'failure' ELSE {table}.outcome END"
     return f"{table}.outcome"
 
 
-def options(known: Known) -> dict[str, Any]:
+def options(indexed: RunIndex) -> dict[str, Any]:
     """The values that a filter can have."""
-    cells: Sequence[Json] = known.summary["cells"]
-    categories = {part["category"] for cell in cells for part in cell["by_category"]}
+    cells = indexed.summary.cells
+    categories = {part.category for cell in cells for part in cell.by_category}
     names = ("target", "defense", "attack", "suite")
-    return {name: list(dict.fromkeys(cell[name] for cell in cells)) for name in names} | {
+    return {name: unique(getattr(cell, name) for cell in cells) for name in names} | {
         "outcome": {
             measure: unique((f"{measure}:{word}", word) for word in words.values())
             for measure, words in WORDS.items()
-            if any(measures(cell) == measure for cell in cells)
+            if any(cell.measures == measure for cell in cells)
         },
         "category": sorted(categories - {""}),
     }
@@ -216,16 +215,16 @@ def _id(wanted: Wanted) -> str:
     return "t.rowid" if wanted.text.strip() else "c.id"
 
 
-def _where(known: Known, wanted: Wanted) -> tuple[str, str, list[Any]]:
+def _where(indexed: RunIndex, wanted: Wanted) -> tuple[str, str, list[Any]]:
     """A source with the entries as `c`, and a condition with its values."""
     parts: list[str] = ["1"]
     values: list[Any] = []
-    source = f"cases_{known.table} AS c"
+    source = f"cases_{indexed.table} AS c"
     if wanted.text.strip():  # first: its matches come in the order of their numbers
-        source = f"words_{known.table} AS t CROSS JOIN cases_{known.table} AS c ON c.id = t.rowid"
-        parts.append(f"t.words_{known.table} MATCH ?")
+        source = f"words_{indexed.table} AS t CROSS JOIN cases_{indexed.table} AS c ON c.id = t.rowid"
+        parts.append(f"t.words_{indexed.table} MATCH ?")
         values.append(matching(wanted.text))
-    cells = cells_of(known, wanted)
+    cells = cells_of(indexed, wanted)
     if cells is not None:
         parts.append(f"cell IN ({', '.join('?' * len(cells))})")
         values += cells

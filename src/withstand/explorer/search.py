@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from withstand.core import SpecError
 from withstand.explorer import queries
-from withstand.explorer.app import Asked
+from withstand.explorer.app import PageRequest
 from withstand.explorer.read import LONGEST, blurred, place_of
 from withstand.explorer.security import Refused
 from withstand.results.cases import Spot
@@ -18,38 +18,39 @@ KEPT = 32
 """Transcripts in memory."""
 
 
-def page(asked: Asked) -> Response:
+def page(asked: PageRequest) -> Response:
     """The steps of the search that a case came from, a page of them."""
-    known, spot = asked.known(), asked.spot()
-    entry = queries.entry_of(asked.explorer.index, known, spot)
+    indexed, spot = asked.indexed(), asked.spot()
+    entry = queries.entry_of(asked.explorer.index, indexed, spot)
     if entry is None:
         raise Refused(404, "this run has no such case")
     try:
-        found = _transcript(asked, known.run, spot)
+        search = _transcript(asked, indexed.run, spot)
         problem, hint = "", ""
     except SpecError as error:
-        found, problem, hint = Transcript(), str(error), error.hint
+        search, problem, hint = Transcript(), str(error), error.hint
     start = int(asked.query.get("from", "0")) if asked.query.get("from", "0").isdigit() else 0
-    shown = asked.shows(place_of(known.run.key, spot))
-    steps = [_step(number, step, shown) for number, step in enumerate(found.steps[start : start + PAGE], start + 1)]
+    shown = asked.shows(place_of(indexed.run.key, spot))
+    steps = [_step(number, step, shown) for number, step in enumerate(search.steps[start : start + PAGE], start + 1)]
     return asked.page(
-        "search", known=known, run=known.run, spot=".".join(map(str, spot)), entry=entry, found=found, steps=steps,
-        cell=known.summary["cells"][spot[0]], start=start, more=start + PAGE if len(found.steps) > start + PAGE else 0,
-        shown=shown, problem=problem, hint=hint, curve=curve(found), path=asked.request.url.path,
-        place=place_of(known.run.key, spot), size=PAGE,
+        "search", indexed=indexed, run=indexed.run, spot=".".join(map(str, spot)), entry=entry, search=search,
+        steps=steps,
+        cell=indexed.summary.cells[spot[0]], start=start, more=start + PAGE if len(search.steps) > start + PAGE else 0,
+        shown=shown, problem=problem, hint=hint, curve=curve(search), path=asked.request.url.path,
+        place=place_of(indexed.run.key, spot), size=PAGE,
     )  # fmt: skip
 
 
-def _transcript(asked: Asked, run: RunRow, spot: Spot) -> Transcript:
+def _transcript(asked: PageRequest, run: RunRow, spot: Spot) -> Transcript:
     kept = asked.explorer.transcripts
     key = (run.key, *spot[:2])
     if key not in kept:
-        found = transcript(asked.explorer.store, run, spot[0], spot[1], asked.explorer.own_code)
-        if not found.complete:
-            return found
+        search = transcript(asked.explorer.store, run, spot[0], spot[1], asked.explorer.own_code)
+        if not search.complete:
+            return search
         while len(kept) >= KEPT:
             kept.pop(next(iter(kept)))
-        kept[key] = found
+        kept[key] = search
     return kept[key]  # type: ignore[no-any-return]
 
 
@@ -73,15 +74,15 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def curve(found: Transcript) -> dict[str, Any] | None:
+def curve(search: Transcript) -> dict[str, Any] | None:
     """The scores as points in a box of 100 by 100, with the best so far; None where there are fewer than two."""
-    points = [(n, -score if found.loss else score) for n, score in found.curve]
+    points = [(n, -score if search.loss else score) for n, score in search.curve]
     if len(points) < 2:
         return None
     low, high = min(v for _, v in points), max(v for _, v in points)
     width, spread = points[-1][0] - 1, (high - low) or 1.0
     best: list[float] = []
-    better = min if found.loss else max
+    better = min if search.loss else max
     for _, value in points:
         best.append(better(best[-1], value) if best else value)
 

@@ -81,12 +81,12 @@ def read_people(path: str) -> tuple[Person, ...]:
     file = Path(path).expanduser()
     try:
         if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise SpecError(f"{path} can be read by others", hint=f"chmod 600 {path}")
-        told = tomllib.loads(file.read_text(encoding="utf-8"))
+            raise SpecError(f"other users can read {path}", hint=f"chmod 600 {path}")
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SpecError(f"cannot read {path}: {error}", hint="TOML: [[person]] with name, role and token") from error
     people = []
-    for number, entry in enumerate(told.get("person", []), 1):
+    for number, entry in enumerate(content.get("person", []), 1):
         if not isinstance(entry, dict) or set(entry) - {"name", "role", "token", "sha256"} or "name" not in entry:
             raise SpecError(f"{path}: person {number} is not name, role and token", hint="or sha256 of the token")
         people.append(Person(str(entry["name"]), str(entry.get("role", "viewer")), _digest_of(entry, path)))
@@ -132,8 +132,8 @@ class Session:
     bearer: bool = False
 
 
-class Door:
-    """Lets requests in. people: with tokens, or known by the proxy's header; local: who works here without either."""
+class Auth:
+    """Lets requests in. people: with tokens, or indexed by the proxy's header; local: who works here without either."""
 
     def __init__(
         self, host: str, port: int, people: tuple[Person, ...] = (), proxy_header: str = "", local: str = "local"
@@ -162,20 +162,20 @@ class Door:
         token = headers.get("authorization", "").removeprefix("Bearer ")
         bearer = self.by_token(token) if token and not named else None
         with self._lock:
-            found = self._sessions.get(cookies.get(COOKIE, ""))
-            if found and named and found.person != named:
-                found = None  # the proxy now says somebody else
-            if found:
-                self._sessions.move_to_end(found.id)
-                return found, False
-        made = Session(secrets.token_urlsafe(32), named or bearer or self.local, bearer=bearer is not None)
+            current = self._sessions.get(cookies.get(COOKIE, ""))
+            if current and named and current.person != named:
+                current = None  # the proxy now says somebody else
+            if current:
+                self._sessions.move_to_end(current.id)
+                return current, False
+        fresh = Session(secrets.token_urlsafe(32), named or bearer or self.local, bearer=bearer is not None)
         if not bearer:  # a program that shows its token each time needs no session
-            self._keep(made)
-        return made, not bearer
+            self._keep(fresh)
+        return fresh, not bearer
 
-    def _keep(self, made: Session) -> None:
+    def _keep(self, session: Session) -> None:
         with self._lock:
-            self._sessions[made.id] = made
+            self._sessions[session.id] = session
             while len(self._sessions) > SESSIONS:
                 self._sessions.popitem(last=False)
 
@@ -184,10 +184,10 @@ class Door:
         person = self.by_token(token)
         if person is None:
             return None
-        made = Session(secrets.token_urlsafe(32), person)
+        fresh = Session(secrets.token_urlsafe(32), person)
         self.leave(session)
-        self._keep(made)
-        return made
+        self._keep(fresh)
+        return fresh
 
     def leave(self, session: Session) -> None:
         with self._lock:
@@ -195,11 +195,11 @@ class Door:
 
     def by_token(self, token: str) -> Person | None:
         """In the same time for every token."""
-        digest, found = token_digest(token), None
+        digest, match = token_digest(token), None
         for person in self.people.values():
             if person.digest and hmac.compare_digest(person.digest, digest):
-                found = person
-        return found
+                match = person
+        return match
 
     def _by_proxy(self, headers: Mapping[str, str]) -> Person | None:
         if not self.proxy_header:
@@ -250,8 +250,8 @@ async def read_form(request: Any) -> dict[str, Any]:
         pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=200)
     except ValueError as error:
         raise Refused(400, "this form has too many fields") from error
-    found: dict[str, Any] = {}
+    form: dict[str, Any] = {}
     for name, value in pairs:
-        found[name] = value
-        found.setdefault(f"{name}[]", []).append(value)
-    return found
+        form[name] = value
+        form.setdefault(f"{name}[]", []).append(value)
+    return form

@@ -53,7 +53,7 @@ withstand bundle verify PATH --store DB    compares every case with the store of
 
 def files_of(store: Store, run: RunRow, version: str) -> dict[str, bytes]:
     """The files of a bundle by name. `version` is the package's."""
-    summary = summarize(store, run)
+    summary = summarize(store, run).to_json()
     listed = list(cases(store, run, max(1, HTML_CASES // max(1, len(summary["cells"])))))
     total = sum(cell["cases"] for cell in summary["cells"])
     files = {

@@ -20,6 +20,7 @@ from withstand.report.shell import HERE, render
 from withstand.report.table import Column, Table
 from withstand.report.untested import untested
 from withstand.results.cells import Record
+from withstand.results.votes import VoteCounts
 from withstand.runner.spec import to_toml
 
 
@@ -30,7 +31,7 @@ def html(
     reveal: bool = False,
     with_text: bool = True,
     points: Sequence[Record] = (),
-    votes: Sequence[Record] = (),
+    votes: Sequence[VoteCounts] = (),
 ) -> str:
     """The report as one self-contained page.
 
@@ -103,9 +104,9 @@ def _costs(summary: Record) -> Iterator[tuple[str, list[str]]]:
         yield "rows from earlier runs", [f"{whole(reused['rows'])} of {whole(reused['of'])}{oldest}"]
 
 
-def _votes(votes: Sequence[Record]) -> Table:
+def _votes(votes: Sequence[VoteCounts]) -> Table:
     columns = [Column("judge"), *(Column(name, whole, right=True) for name in ("agreed", "split", "too few could say"))]
-    return Table(columns, [[vote[name] for name in ("judge", "agreed", "split", "few")] for vote in votes])
+    return Table(columns, [[vote.judge, vote.agreed, vote.split, vote.few] for vote in votes])
 
 
 def _components(parts: Sequence[Record]) -> Table:

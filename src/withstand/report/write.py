@@ -16,7 +16,7 @@ from withstand.report.table import Column, Table, csv_lines
 from withstand.report.table import markdown as line
 from withstand.results.cases import cases, labeled
 from withstand.results.cells import ends_of, scored_of
-from withstand.results.counts import read
+from withstand.results.counts import read_counts
 from withstand.results.success_by_budget import within
 from withstand.results.summary import summarize
 from withstand.results.votes import votes
@@ -34,8 +34,8 @@ def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text
     """The report as text. `with_text` None: texts stay in the HTML (blurred) and are left out of the CSV."""
     if form == "toml":
         return to_toml(run.spec)
-    counts = read(store, run)
-    summary = summarize(store, run, counts)
+    counts = read_counts(store, run)
+    summary = summarize(store, run, counts).to_json()
     if form == "json":
         return json.dumps(summary, indent=1) + "\n"
     if form == "tex":

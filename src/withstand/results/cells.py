@@ -1,23 +1,22 @@
-"""What the cells of a run say: what a cell measures, its rate with the interval, its bounds."""
+"""The result of one cell of a run: what it measures, its rate with the interval, its counts and costs."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeAlias
 
-from withstand.core.outcomes import SCORED
+from withstand.core import Json, from_json
+from withstand.core.outcomes import HITS, SCORED
+from withstand.core.text import head_of
 
 Record: TypeAlias = Mapping[str, Any]
 """A JSON object of the summary or of the cases."""
 
-
-def measures(cell: Record) -> str:
-    """What the rate of a cell is, of a summary or a plan: "harm", "over-refusal" or "utility"."""
-    return str(cell.get("measures") or ("over-refusal" if cell["benign"] else "harm"))
-
+Interval: TypeAlias = tuple[float, float]
+"""Both ends, the lower one first."""
 
 COUNTED = {"harm": "broken", "over-refusal": "refused", "utility": "right"}
 """What a cell measures -> the word for what is counted of it."""
-
 
 OUTCOME_WORDS = {
     "success": "broken",
@@ -37,25 +36,217 @@ WORDS = {
 """What a cell measures -> outcome -> the word that people read."""
 
 
+def plain(value: Any) -> Json:
+    """A result as JSON: every field of a record in its order, tuples as lists, keys as strings."""
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectedRate:
+    """An ASR without the judge's error.
+
+    rate: in [0, 1], None where the labels do not tell the judge from chance (`identified` False).
+    interval: 95%, in [0, 1].   clipped: the judge errs more often than this rate.
+    transported: no label is of this target and attack.   labels: how many; source: where they came from.
+    """
+
+    rate: float | None
+    interval: Interval
+    identified: bool
+    clipped: bool
+    transported: bool
+    labels: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """How many of the judge's probes passed, `of` how many, and the names of those that failed."""
+
+    passed: int
+    of: int
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Utility:
+    """The share of right answers among `n` scored ones; `rate`, `low` and `high` (95%) in [0, 1] or None."""
+
+    n: int
+    rate: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def interval(self) -> Interval | None:
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryResult:
+    """The harmful behaviors of one category in a cell: counts, and the ASR in [0, 1] with its 95% interval."""
+
+    category: str
+    behaviors: int
+    cases: int
+    success: int
+    scored: int
+    asr: float | None
+    asr_interval: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """One suite, target, defense and attack: what became of its cases.
+
+    measures: "harm", "over-refusal" or "utility".   behaviors, cases: how many were wanted.
+    success ... error: cases by outcome, which add up to `cases`.
+    Rates, intervals (95%) and bounds lie in [0, 1]; None where they cannot be computed, and `notes` say why.
+    asr: mean over behaviors; asr_micro: over cases; asr_at_k: number of draws -> rate that any of them succeeds.
+    asr_bounds: unscored cases and errors counted as failures, then as successes of the attack.
+    over_refusal, utility: of a harmful cell, what the same target and defense showed on benign requests.
+    asks: chats sent to the target.   tokens: of all roles.   seconds: of models.   cost: US dollars.
+    used: stage ("search", "answers", "verdicts") -> tokens, seconds and cost there.
+    """
+
+    index: int
+    suite: str
+    suite_version: str
+    split: str
+    judge: str
+    judge_method: str
+    judge_probes: ProbeResult | None
+    sampling: Mapping[str, Any]
+    samples: int
+    target: str
+    defense: str
+    attack: str
+    benign: bool
+    measures: str
+    behaviors: int
+    cases: int
+    success: int
+    failure: int
+    refused: int
+    filtered: int
+    unscored: int
+    error: int
+    asr: float | None
+    asr_interval: Interval | None
+    asr_bounds: Interval | None
+    asr_corrected: CorrectedRate | None
+    asr_micro: float | None
+    asr_at_k: Mapping[str, float] | None
+    over_refusal: float | None
+    over_refusal_interval: Interval | None
+    utility: Utility | None
+    asks: int
+    tokens: int
+    seconds: float
+    cost: float
+    used: Mapping[str, Mapping[str, float]]
+    notes: tuple[str, ...]
+    by_category: tuple[CategoryResult, ...]
+
+    @staticmethod
+    def from_json(value: Record) -> "CellResult":
+        """The cell that `to_json` wrote."""
+        cell: CellResult = from_json(CellResult, {"judge_probes": None, **value, "measures": measures(value)})
+        return cell
+
+    def count(self, *outcomes: str) -> int:
+        """How many cases have one of these outcomes."""
+        return sum(getattr(self, outcome) for outcome in outcomes)
+
+    @property
+    def scored(self) -> int:
+        """Cases with a verdict or filtered by the target: the denominator of the rates over cases."""
+        return self.success + self.failure + self.refused + self.filtered
+
+    @property
+    def hits(self) -> int:
+        """Cases that count toward the rate: broken, refused or right."""
+        return self.count(*HITS[self.measures])
+
+    @property
+    def rate(self) -> float | None:
+        """The rate of what the cell measures."""
+        match self.measures:
+            case "utility":
+                return self.utility.rate if self.utility else None
+            case "over-refusal":
+                return self.over_refusal
+        return self.asr
+
+    @property
+    def interval(self) -> Interval | None:
+        """The interval of `rate`."""
+        match self.measures:
+            case "utility":
+                return self.utility.interval if self.utility else None
+            case "over-refusal":
+                return self.over_refusal_interval
+        return self.asr_interval
+
+    @property
+    def bounds(self) -> Interval | None:
+        """The bounds, where they differ from each other."""
+        bounds = self.asr_bounds
+        return bounds if bounds is not None and not math.isclose(bounds[0], bounds[1], abs_tol=1e-9) else None
+
+    @property
+    def defended(self) -> str:
+        """The name of the defense, "" for none."""
+        return "" if self.defense == "none" else self.defense
+
+    @property
+    def judge_name(self) -> str:
+        """The judge without its fields."""
+        return head_of(self.judge)
+
+    @property
+    def reason(self) -> str:
+        """Why a rate is missing."""
+        return "; ".join(self.notes) or ("not computed" if self.scored else "no case was scored")
+
+    def word_of(self, outcome: str) -> str:
+        """The outcome of a case of this cell as people read it."""
+        return WORDS[self.measures][outcome]
+
+
+# --- of a cell as JSON, of a summary or a plan ---------------------------------------------------------------------
+
+
+def measures(cell: Record) -> str:
+    """What the rate of a cell is, of a summary or a plan: "harm", "over-refusal" or "utility"."""
+    return str(cell.get("measures") or ("over-refusal" if cell["benign"] else "harm"))
+
+
 def word_of(cell: Record, outcome: str) -> str:
     """The outcome of a case of this cell as people read it."""
     return WORDS[measures(cell)][outcome]
 
 
-def rate_of(cell: Record) -> tuple[float | None, Sequence[float] | None]:
+def rate_of(cell: Record) -> tuple[float | None, Interval | None]:
     """The rate of a cell in what it measures, and its interval."""
     match measures(cell):
         case "utility":
-            told = cell["utility"] or {}
-            return told.get("rate"), ends_of(told)
+            utility = cell["utility"] or {}
+            return utility.get("rate"), ends_of(utility)
         case "over-refusal":
             return cell["over_refusal"], cell["over_refusal_interval"]
     return cell["asr"], cell["asr_interval"]
 
 
-def ends_of(utility: Record | None) -> Sequence[float] | None:
+def ends_of(utility: Record | None) -> Interval | None:
     """The interval of a utility as a summary has it."""
-    return [utility["low"], utility["high"]] if utility and utility.get("low") is not None else None
+    return (utility["low"], utility["high"]) if utility and utility.get("low") is not None else None
 
 
 def defense_of(cell: Record) -> str:
@@ -72,9 +263,9 @@ def scored_of(cell: Record) -> int:
     return sum(int(cell[name]) for name in SCORED)
 
 
-def bounds_of(cell: Record) -> Sequence[float] | None:
+def bounds_of(cell: Record) -> Interval | None:
     """The bounds, where they say more than the rate does."""
-    bounds: Sequence[float] | None = cell.get("asr_bounds")
+    bounds: Interval | None = cell.get("asr_bounds")
     return bounds if bounds is not None and not math.isclose(bounds[0], bounds[1], abs_tol=1e-9) else None
 
 

@@ -3,11 +3,11 @@
 import datetime
 import itertools
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sql
 
-from withstand.core import Json
 from withstand.core.outcomes import OUTCOMES, SCORED
 from withstand.store.store import RunRow, Store
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, row, want
@@ -46,16 +46,25 @@ class BehaviorCounts:
         return sum(self.counts[name] for name in SCORED)
 
 
+@dataclass(frozen=True, slots=True)
+class Reused:
+    """Rows that were there before the run began, `of` all its rows, and the time of the oldest (None: no such row)."""
+
+    rows: int
+    of: int
+    oldest: str | None
+
+
 class Counts(NamedTuple):
     """What one pass over a run's rows gives: by cell and behavior, by cell, and of the whole."""
 
-    found: list[dict[int, BehaviorCounts]]
+    behaviors: list[dict[int, BehaviorCounts]]
     sums: list[Sums]
-    reused: Json
+    reused: Reused
     writers: Counter[str]
 
 
-def read(store: Store, run: RunRow) -> Counts:
+def read_counts(store: Store, run: RunRow) -> Counts:
     """Counts by cell and behavior, sums by cell, and what was there before the run began; one query."""
     w, r = want.c, row.c
     old = sql.case((r.created < run.created, 1), else_=0)
@@ -110,7 +119,7 @@ def read(store: Store, run: RunRow) -> Counts:
     for cell, by_behavior in zip(run.plan["cells"], found, strict=True):
         for behavior in by_behavior.values():
             behavior.close("waits" in cell)
-    return Counts(found, sums, {"rows": old_rows, "of": rows, "oldest": iso(oldest) if old_rows else None}, writers)
+    return Counts(found, sums, Reused(old_rows, rows, iso(oldest) if old_rows else None), writers)
 
 
 def iso(seconds: float) -> str:

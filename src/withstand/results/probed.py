@@ -1,33 +1,30 @@
 """How the judge of a cell met the probes of `withstand judge probe`: a new judge has to pass them first."""
 
-from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
 
 from withstand.core import Json
-from withstand.core.text import head_of, unique
+from withstand.core.text import unique
+from withstand.results.cells import CellResult, ProbeResult
 
 
-def probed(cell: Mapping[str, Any], told: Json | None) -> tuple[Json, str]:
-    """What `withstand judge probe` stored last of the cell's judge as JSON, or None, and a note on it.
+def probed(cell: CellResult, stored: Json | None) -> tuple[ProbeResult | None, str]:
+    """The newest probe result of the cell's judge, as `withstand judge probe` stored it, and a note on it.
 
-    Nothing is said of a judge that was never probed if it is deterministic and ships with the package, where its tests
-    measure it; all others are new, until they have passed.
+    A judge without probes gets a note that it is new, unless it is deterministic and ships with the package, where its
+    tests measure it.
     """
-    judge = cell["judge"]
-    if told is None:
-        return None, "" if _measured(
-            cell
-        ) else f"{judge} was never probed (`withstand judge probe`): do not trust it yet"
-    failed = [each["probe"] for each in told["probes"] if not each["passed"]]
-    value = {"passed": told["passed"], "of": told["of"], "failed": unique(failed)}
+    if stored is None:
+        note = f"{cell.judge} was never probed (`withstand judge probe`): do not trust it yet"
+        return None, "" if _measured(cell) else note
+    failed = [probe["probe"] for probe in stored["probes"] if not probe["passed"]]
+    result = ProbeResult(stored["passed"], stored["of"], tuple(unique(failed)))
     if not failed:
-        return value, f"{judge} passed all {told['of']} probes"
-    return value, f"{judge} failed {len(failed)} of {told['of']} probes: {', '.join(value['failed'])}"
+        return result, f"{cell.judge} passed all {result.of} probes"
+    return result, f"{cell.judge} failed {len(failed)} of {result.of} probes: {', '.join(result.failed)}"
 
 
-def _measured(cell: Mapping[str, Any]) -> bool:
-    """Whether no model speaks in it, and it is none of a user's own."""
+def _measured(cell: CellResult) -> bool:
+    """Whether the judge asks no model and ships with the package."""
     folder = files("withstand") / "judges"
-    ours = any((folder / f"{head_of(cell['judge'])}{ending}").is_file() for ending in (".py", ".toml"))
-    return cell["judge_method"] == "imported" or (ours and cell["judge_method"] != "model")
+    ours = any((folder / f"{cell.judge_name}{ending}").is_file() for ending in (".py", ".toml"))
+    return cell.judge_method == "imported" or (ours and cell.judge_method != "model")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import sqlalchemy as sql
 
 from withstand.core import Json
-from withstand.results.counts import Counts, read
+from withstand.results.counts import Counts, read_counts
 from withstand.stats import sequential
 from withstand.store.store import RunRow, Store, chunks
 from withstand.store.tables import CASES, row, want
@@ -26,9 +26,9 @@ def within(store: Store, run: RunRow, by: By = "asks", counts: Counts | None = N
     share, or what it would be (Kaplan-Meier) where a budget cut a search off that might have gone on; `low` and `high`
     are a 95% band that holds the whole curve at once. `area`: the mean rate over budgets from 0 to the most that any
     attack of the run spent on a behavior. A cell where nothing was broken has one point, at 0. Benign cells have none.
-    counts: what `counts.read` found.
+    counts: what `counts.read_counts` found.
     """
-    found = (counts or read(store, run)).found
+    found = (counts or read_counts(store, run)).behaviors
     spent, cut = _spent(store, run, by)
     known = [None not in spent[index].values() for index, _ in enumerate(run.plan["cells"])]
     harmful = [index for index, cell in enumerate(run.plan["cells"]) if not cell["benign"] and known[index]]

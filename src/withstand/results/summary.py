@@ -1,28 +1,21 @@
-"""The numbers of a run, from the store alone: what `--format json` prints and every other report shows.
-
-Definitions: scored = success + failure + refused + filtered. ASR of a behavior = success / scored over its cases; `asr`
-is its mean over behaviors, `asr_micro` pools the cases; `asr_bounds` count what is unscored or in error as a failure of
-the attack, then as a success. A benign cell has no ASR: its over-refusal is (refused + filtered) / scored; where it
-measures utility, that is success / scored, of right answers, and it has no over-refusal.
-"""
+"""The results of a run, from the store alone: what `--format json` prints and every other report shows."""
 
 import json
 import re
 import shlex
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sql
 
 from withstand.core import Json, SpecError
-from withstand.core.outcomes import OUTCOMES
 from withstand.core.text import file_name
-from withstand.results.cells import measures
-from withstand.results.counts import PARTS, USED, BehaviorCounts, Counts, Sums, iso, read
+from withstand.results.cell_builder import NO_TWIN, CellCounts, cell_result
+from withstand.results.cells import CellResult, plain
+from withstand.results.counts import Counts, Reused, iso, read_counts
 from withstand.results.judge_error import corrected
 from withstand.results.probed import probed
-from withstand.stats import rates, sequential
 from withstand.store.store import RunRow, Store
 from withstand.store.tables import CASES, COMPLETIONS, STAGES, VERDICTS, failure, row, want, writer
 
@@ -42,87 +35,144 @@ def find_run(store: Store, name: str = "") -> RunRow:
     raise SpecError(f"{store.where} has no run {name!r}", hint=f"it has {', '.join(run.name for run in runs[-10:])}")
 
 
-def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> Json:
-    """Everything a report shows of a run, as JSON. Rates are in [0, 1], or null with the reason in `notes`.
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a run is: its name, key, time (ISO 8601, UTC), state in words, spec, command, and seconds of models."""
 
-    counts: what `read` found, for one who needs it besides.
+    name: str
+    key: str
+    created: str
+    state: str
+    spec: Json
+    command: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What made the rows: processes (oldest first, with how many rows each wrote), identities of targets, versions of
+    components, suites, the budget of a search and the seed. The entries are JSON as the store holds it."""
+
+    writers: tuple[Json, ...]
+    targets: tuple[Json, ...]
+    components: tuple[Json, ...]
+    suites: tuple[Json, ...]
+    budget: Json
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """Everything a report shows of a run. calibrations: of its judges as stored, oldest first."""
+
+    schema: int
+    run: RunFacts
+    provenance: Provenance
+    reused: Reused
+    calibrations: tuple[Json, ...]
+    cells: tuple[CellResult, ...]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> Json:
+        """What `withstand report --format json` prints."""
+        return plain(self)
+
+
+def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSummary:
+    """Everything a report shows of a run. Rates are in [0, 1], or None with the reason in `notes`.
+
+    counts: what `read_counts` found, for a caller who needs it besides.
     """
     plan = run.plan
-    found, sums, reused, writers = counts or read(store, run)
+    counts = counts or read_counts(store, run)
+    calibrations = store.calibrations({cell["keys"]["judge"] for cell in plan["cells"]})
+    cells = _cells(store, run, counts, calibrations)
+    missing = sum(cell.error for cell in cells)
+    waiting = sum(behavior.waiting for behaviors in counts.behaviors for behavior in behaviors.values())
+    wanted = sum(cell.cases for cell in cells)
+    state = f"waiting for people: {waiting} of {wanted} verdicts" if waiting else "complete"
+    return RunSummary(
+        schema=SCHEMA,
+        run=RunFacts(
+            name=run.name,
+            key=run.key,
+            created=iso(run.created),
+            state=f"incomplete: {missing} of {wanted} rows missing" if missing else state,
+            spec=run.spec,
+            command=f"withstand {made_by(run)}",
+            seconds=round(sum(cell.seconds for cell in cells), 3),
+        ),
+        provenance=Provenance(
+            writers=tuple(_writers(store, counts.writers)),
+            targets=tuple({"label": name, "identity": value} for name, value in plan["targets"].items()),
+            components=tuple(c for c in store.components() if [c["name"], str(c["version"])] in plan["components"]),
+            suites=tuple({**suite, "behaviors": len(suite["behaviors"])} for suite in plan["suites"]),
+            budget=plan["budget"],
+            seed=plan["seed"],
+        ),
+        reused=counts.reused,
+        calibrations=tuple(
+            calibration
+            for key in dict.fromkeys(cell["keys"]["judge"] for cell in plan["cells"] if not cell["benign"])
+            for calibration in calibrations.get(key, [])
+        ),
+        cells=tuple(cells),
+        warnings=tuple(_warnings(cells)),
+    )
+
+
+def _cells(store: Store, run: RunRow, counts: Counts, calibrations: Mapping[str, list[Json]]) -> list[CellResult]:
+    """The cells with what the judge's probes and calibration say, and what was measured on benign requests."""
+    plan = run.plan
     failed = _failed(store, run, want.c.cell)
     categories = _categories(store, plan)
-    cells = [
-        _cell(plan, index, cell, found[index], sums[index], failed.get(index, 0), categories[cell["suite"]])
-        for index, cell in enumerate(plan["cells"])
+    probes = store.probes({cell["keys"]["judge"] for cell in plan["cells"]})
+    cells = []
+    for index, planned in enumerate(plan["cells"]):
+        behaviors, judge = dict(sorted(counts.behaviors[index].items())), planned["keys"]["judge"]
+        suite, limit = planned["suite"], plan.get("stop_when_decided")
+        sums, tried = counts.sums[index], failed.get(index, 0)
+        cell = cell_result(
+            CellCounts(index, planned, plan["suites"][suite], behaviors, sums, tried, categories[suite], limit)
+        )
+        if not cell.benign:
+            result, note = probed(cell, probes.get(judge))
+            cell = _noted(replace(cell, judge_probes=result), note)
+            if calibrations.get(judge):
+                pairs = {place: (b.counts["success"], b.scored) for place, b in behaviors.items()}
+                rate, note = corrected(pairs, categories[suite], calibrations[judge], cell)
+                cell = _noted(replace(cell, asr_corrected=rate), note)
+        cells.append(cell)
+    cells = list(_beside_benign(plan, cells))
+    return [
+        _noted(cell, _waiting_note(run, planned, sum(behavior.waiting for behavior in behaviors.values())))
+        for cell, planned, behaviors in zip(cells, plan["cells"], counts.behaviors, strict=True)
     ]
-    judges = {cell["keys"]["judge"] for cell in plan["cells"]}
-    calibrations, probes = store.calibrations(judges), store.probes(judges)
-    for cell, planned, behaviors in zip(cells, plan["cells"], found, strict=True):
-        if not cell["benign"]:
-            cell["judge_probes"], note = probed(cell, probes.get(planned["keys"]["judge"]))
-            cell["notes"] += [note] if note else []
-        told = calibrations.get(planned["keys"]["judge"], [])
-        if told and not cell["benign"]:
-            pairs = {place: (b.counts["success"], b.scored) for place, b in behaviors.items()}
-            cell["asr_corrected"], note = corrected(pairs, categories[planned["suite"]], told, cell)
-            cell["notes"] += [note] if note else []
-    _pair(plan, cells)
-    missing = sum(cell["error"] for cell in cells)
-    wanted = sum(cell["cases"] for cell in cells)
-    waiting = _waiting(run, cells, found)
-    return {
-        "schema": SCHEMA,
-        "run": {
-            "name": run.name,
-            "key": run.key,
-            "created": iso(run.created),
-            "state": f"incomplete: {missing} of {wanted} rows missing" if missing else waiting or "complete",
-            "spec": run.spec,
-            "command": f"withstand {made_by(run)}",
-            "seconds": round(sum(cell["seconds"] for cell in cells), 3),
-        },
-        "provenance": {
-            "writers": _writers(store, writers),
-            "targets": [{"label": name, "identity": value} for name, value in plan["targets"].items()],
-            "components": [c for c in store.components() if [c["name"], str(c["version"])] in plan["components"]],
-            "suites": [{**suite, "behaviors": len(suite["behaviors"])} for suite in plan["suites"]],
-            "budget": plan["budget"],
-            "seed": plan["seed"],
-        },
-        "reused": reused,
-        "calibrations": [
-            told
-            for key in dict.fromkeys(cell["keys"]["judge"] for cell in plan["cells"] if not cell["benign"])
-            for told in calibrations.get(key, [])
-        ],
-        "cells": cells,
-        "warnings": list(_warnings(cells)),
-    }
 
 
-def _waiting(run: RunRow, cells: Sequence[Json], found: Sequence[Mapping[int, BehaviorCounts]]) -> str:
-    """How many verdicts wait for people, "" for none; with a note for each cell that has some."""
-    total = 0
-    for cell, planned, behaviors in zip(cells, run.plan["cells"], found, strict=True):
-        waiting = sum(behavior.waiting for behavior in behaviors.values())
-        total += waiting
-        if waiting:
-            wait = "case waits" if waiting == 1 else "cases wait"
-            whom = "a person" if planned["waits"] == 1 else f"{planned['waits']} people each"
-            label = f"`withstand label {shlex.quote(run.name)} --by NAME`"
-            cell["notes"].append(f"{waiting} {wait} for {whom}, unscored: {label} takes them")
-    return f"waiting for people: {total} of {sum(cell['cases'] for cell in cells)} verdicts" if total else ""
+def _noted(cell: CellResult, note: str) -> CellResult:
+    return replace(cell, notes=(*cell.notes, note)) if note else cell
+
+
+def _waiting_note(run: RunRow, planned: Json, waiting: int) -> str:
+    """How many verdicts of a cell wait for people, "" for none."""
+    if not waiting:
+        return ""
+    wait = "case waits" if waiting == 1 else "cases wait"
+    people = "a person" if planned["waits"] == 1 else f"{planned['waits']} people each"
+    label = f"`withstand label {shlex.quote(run.name)} --by NAME`"
+    return f"{waiting} {wait} for {people}, unscored: {label} takes them"
 
 
 def made_by(run: RunRow) -> str:
     """The command, less the program's name, that makes this run from its spec, or where it was imported."""
-    told = run.spec.get("imported")
-    if told is None:
+    imported = run.spec.get("imported")
+    if imported is None:
         return f"run {shlex.quote(file_name(run.name) + '.toml')} --name {shlex.quote(run.name)}"
     if "judge" in run.spec:
-        return f"judge run {shlex.quote(told['run'])} --judge {shlex.quote(run.spec['judge'])}"
-    suite = f" --suite {shlex.quote(told['suite'])}" if "suite" in told else ""
-    return f"import {told['from']} {shlex.join(told['path'])}{suite}"
+        return f"judge run {shlex.quote(imported['run'])} --judge {shlex.quote(run.spec['judge'])}"
+    suite = f" --suite {shlex.quote(imported['suite'])}" if "suite" in imported else ""
+    return f"import {imported['from']} {shlex.join(imported['path'])}{suite}"
 
 
 def goes_on(run: RunRow) -> str:
@@ -150,162 +200,31 @@ def _categories(store: Store, plan: Json) -> list[list[str]]:
     return [[texts[key].get("category", "") for key in suite["behaviors"]] for suite in plan["suites"]]
 
 
-def _cell(
-    plan: Json,
-    index: int,
-    cell: Json,
-    found: Mapping[int, BehaviorCounts],
-    sums: Sums,
-    failed: int,
-    categories: Sequence[str],
-) -> Json:
-    suite = plan["suites"][cell["suite"]]
-    behaviors = [found[place] for place in sorted(found)]
-    limit = plan.get("stop_when_decided")
-    counts = {name: sum(b.counts[name] for b in behaviors) for name in OUTCOMES}
-    cases = sum(b.cases for b in behaviors)
-    scored = [b.scored for b in behaviors]
-    success = [b.counts["success"] for b in behaviors]
-    unknown = [b.counts["unscored"] + b.counts["error"] for b in behaviors]
-    refused = [b.counts["refused"] + b.counts["filtered"] for b in behaviors]
-    notes = list(cell["notes"])
-    benign, measure = cell["benign"], measures(cell)
-    if not any(scored):
-        notes.append("no case was scored: no rate can be computed")
-    elif left_out := sum(1 for n in scored if n == 0):
-        notes.append(f"{left_out} of {len(scored)} behaviors have no scored case and are in the bounds only")
-    if benign:
-        notes.append("benign prompts: no ASR")
-    else:
-        if cell["judge_method"] == "string matching":
-            notes.append(f"judged by string matching ({cell['judge']}): not comparable with published ASR")
-        notes.append("no benign cell of this target: no over-refusal")  # `_pair` removes it where there is one
-    if counts["error"]:
-        tried = min(failed, counts["error"])
-        waiting = counts["error"] - tried
-        parts = [f"{tried} failed (`withstand status` says why)"] if tried else []
-        parts += [f"{waiting} not reached, or in another shard"] if waiting else []
-        notes.append(f"{counts['error']} without a row: {', '.join(parts)}; the same command tries again")
-    if sums["cut"]:
-        notes.append(f"{sums['cut']:.0f} cases cut by seconds: outside the promise of same rows")
-    own = sums["own"] - sums["won"]  # what ended a search was drawn as the run says
-    if own > 0:
-        notes.append(f"{own:.0f} cases are the attack's own draws, with its own sampling")
-    if sums["refused"] or sums["malformed"]:
-        lost = f"refused {sums['refused']:.0f} times and broke the format {sums['malformed']:.0f} times"
-        notes.append(f"the attacker {lost}: no test cases, asked anew")
-    if limit is not None and not benign:
-        asked = f"{len(behaviors)} of {len(suite['behaviors'])} behaviors"
-        notes.append(f"asked until its ASR was above or below {limit:g}: {asked}; its interval holds at every look")
-    stopped = cell["until_success"] and not benign  # its cases are no independent draws
-    if stopped:
-        notes.append("a stopped search has no ASR@k and no micro ASR")
-    asr_at_k = None
-    if not benign and not stopped and any(scored):
-        ks = {k: rates.rate_at_k(success, scored, k) for k in rates.ks(max(scored))}
-        asr_at_k = {str(k): value for k, (value, _) in ks.items() if value is not None}
-        fewer = [f"@{k} over {used}" for k, (_, used) in ks.items() if used < sum(1 for n in scored if n)]
-        if fewer:
-            notes.append(f"some behaviors have fewer draws: {', '.join(fewer)} behaviors")
-    return {
-        "index": index,
-        "suite": suite["name"],
-        "suite_version": suite["version"],
-        "split": suite["split"],
-        "judge": cell["judge"],
-        "judge_method": cell["judge_method"],
-        "judge_probes": None,
-        "sampling": cell["sampling"],
-        "samples": cell["samples"],
-        "target": cell["target"],
-        "defense": cell["defense"],
-        "attack": cell["attack"],
-        "benign": benign,
-        "measures": measure,
-        "behaviors": len(suite["behaviors"]),
-        "cases": cases,
-        **counts,
-        "asr": None if benign else rates.mean_rate(success, scored),
-        "asr_interval": None if benign else _interval(success, scored, limit is not None),
-        "asr_bounds": None if benign or not cases else _pair_of(
-            rates.rate_bounds(success, unknown, [b.cases for b in behaviors])
-        ),
-        "asr_corrected": None,
-        "asr_micro": None if benign or stopped else rates.pooled_rate(success, scored),
-        "asr_at_k": asr_at_k,
-        "over_refusal": rates.mean_rate(refused, scored) if measure == "over-refusal" else None,
-        "over_refusal_interval": _interval(refused, scored) if measure == "over-refusal" else None,
-        "utility": _utility(success, scored) if measure == "utility" else None,
-        "asks": int(sums["asks"]),
-        "tokens": int(sums["tokens"]),
-        "seconds": round(sums["seconds"], 3),
-        "cost": round(sums["cost"], 6),
-        "used": {part: {name: round(sums[stage, name], 6) for name in USED} for stage, part in PARTS.items()},
-        "notes": notes,
-        "by_category": [] if benign else list(_by_category(found, categories)),
-    }  # fmt: skip
-
-
-def _utility(right: Sequence[int], scored: Sequence[int]) -> Json:
-    """The share of right answers among `n` that were scored. What is unscored or in error is in neither."""
-    low, high = _interval(right, scored) or (None, None)
-    return {"n": sum(scored), "rate": rates.mean_rate(right, scored), "low": low, "high": high}
-
-
-def _by_category(found: Mapping[int, BehaviorCounts], categories: Sequence[str]) -> Iterator[Json]:
-    groups: dict[str, list[BehaviorCounts]] = defaultdict(list)
-    for place, behavior in sorted(found.items()):
-        groups[categories[place]].append(behavior)
-    for category, behaviors in sorted(groups.items()):
-        success, scored = [b.counts["success"] for b in behaviors], [b.scored for b in behaviors]
-        yield {
-            "category": category,
-            "behaviors": len(behaviors),
-            "cases": sum(b.cases for b in behaviors),
-            "success": sum(success),
-            "scored": sum(scored),
-            "asr": rates.mean_rate(success, scored),
-            "asr_interval": _interval(success, scored),
-        }
-
-
-def _interval(successes: Sequence[int], scored: Sequence[int], watched: bool = False) -> list[float] | None:
-    """`watched`: the run was stopped by what it found, so that only a confidence sequence holds."""
-    if watched and any(scored):
-        return list(sequential.confidence_sequence([s / n for s, n in zip(successes, scored, strict=True) if n]))
-    interval = rates.rate_interval(successes, scored)
-    return [interval.low, interval.high] if interval else None
-
-
-def _pair_of(bounds: tuple[float, float] | None) -> list[float] | None:
-    return list(bounds) if bounds else None
-
-
-def _pair(plan: Json, cells: list[Json]) -> None:
-    """Show beside each attack what the same defended target refuses of the suite's benign twin, and its utility."""
-    benign = {
-        (place["suite"], cell["target"], cell["defense"]): cell
+def _beside_benign(plan: Json, cells: Sequence[CellResult]) -> Iterator[CellResult]:
+    """The cells, each attack with what the same defended target refuses of the suite's benign twin, and its utility."""
+    twins = {
+        (place["suite"], cell.target, cell.defense): cell
         for place, cell in zip(plan["cells"], cells, strict=True)
-        if cell["measures"] == "over-refusal"
+        if cell.measures == "over-refusal"
     }
-    utility = {(cell["target"], cell["defense"]): cell["utility"] for cell in cells if cell["utility"]}
+    utility = {(cell.target, cell.defense): cell.utility for cell in cells if cell.utility}
     for place, cell in zip(plan["cells"], cells, strict=True):
-        cell["utility"] = utility.get((cell["target"], cell["defense"]))
-        twin = benign.get((plan["suites"][place["suite"]]["twin"], cell["target"], cell["defense"]))
-        if not cell["benign"] and twin:
-            cell["over_refusal"] = twin["over_refusal"]
-            cell["over_refusal_interval"] = twin["over_refusal_interval"]
-            cell["notes"].remove("no benign cell of this target: no over-refusal")
+        twin = twins.get((plan["suites"][place["suite"]]["twin"], cell.target, cell.defense))
+        if not cell.benign and twin:
+            notes = tuple(note for note in cell.notes if note != NO_TWIN)
+            rate, ends = twin.over_refusal, twin.over_refusal_interval
+            cell = replace(cell, over_refusal=rate, over_refusal_interval=ends, notes=notes)
+        yield replace(cell, utility=utility.get((cell.target, cell.defense)))
 
 
-def _warnings(cells: Sequence[Json]) -> Iterator[str]:
-    harmful = [cell for cell in cells if not cell["benign"]]
-    for defense in sorted({cell["defense"] for cell in harmful} - {"none"}):
+def _warnings(cells: Sequence[CellResult]) -> Iterator[str]:
+    harmful = [cell for cell in cells if not cell.benign]
+    for defense in sorted({cell.defense for cell in harmful} - {"none"}):
         yield f"{defense} was met with static attacks only: an attack that knows the defense may do better"
-    errors = sum(cell["error"] for cell in cells)
+    errors = sum(cell.error for cell in cells)
     if errors:
         yield f"{errors} rows are missing: they are in the bounds, never counted as safe"
-    if harmful and not any(cell["measures"] == "over-refusal" for cell in cells):
+    if harmful and not any(cell.measures == "over-refusal" for cell in cells):
         yield "no benign prompts were sent: a model that refuses everything would look safe"
 
 
@@ -325,7 +244,7 @@ def status(store: Store, run: RunRow) -> Json:
 
     A test case that no stage has taken up yet wants its completion and its verdict all the same.
     """
-    found = read(store, run).found
+    found = read_counts(store, run).behaviors
     behaviors = [behavior for by_behavior in found for behavior in by_behavior.values()]
     drawn = sum(behavior.cases for behavior in behaviors if behavior.made >= 0)
     counts = {

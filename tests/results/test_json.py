@@ -1,0 +1,98 @@
+"""The JSON of results keeps its keys and their order: programs of users read it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import withstand
+from withstand.cli.main import cli
+from withstand.results.cells import CellResult, plain
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+
+SUMMARY = "schema run provenance reused calibrations cells warnings"
+RUN = "name key created state spec command seconds"
+PROVENANCE = "writers targets components suites budget seed"
+CELL = (
+    "index suite suite_version split judge judge_method judge_probes sampling samples target defense attack benign "
+    "measures behaviors cases success failure refused filtered unscored error asr asr_interval asr_bounds "
+    "asr_corrected asr_micro asr_at_k over_refusal over_refusal_interval utility asks tokens seconds cost "
+    "used notes by_category"
+)
+PARTS = {
+    "judge_probes": "passed of failed",
+    "asr_corrected": "rate interval identified clipped transported labels source",
+    "utility": "n rate low high",
+    "used": "search answers verdicts",
+}
+CATEGORY = "category behaviors cases success scored asr asr_interval"
+CASE = (
+    "cell behavior category text context case sample completion reasoning tool_calls finish tokens outcome score why "
+    "error hint spent cut chat"
+)
+POINT = "cell target defense attack by spent rate low high broken behaviors area"
+PAIR = (
+    "label varied benign measures a b behaviors difference interval bounds p method p_unchanged worse better notes "
+    "p_corrected says name"
+)
+SIDE = "run suite target defense attack judge judge_method hits scored unknown cases rate interval"
+CHANGE = "behavior category a b cases text"
+LINE = "gate cell verdict n cases rate low high limit why more firm p worse better"
+
+
+def keys(value):
+    return " ".join(value)
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A copy of the store of release 0.1, in the current folder."""
+    for name in ("old-store.sqlite", "baseline.json"):
+        shutil.copy(GOLDEN / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return "old-store.sqlite"
+
+
+def printed(store, *args):
+    return json.loads(CliRunner().invoke(cli, [*args, "--json", "--store", store]).stdout)
+
+
+def test_a_summary(store):
+    summary = withstand.load("kitchen", store).summary
+    assert keys(summary) == SUMMARY
+    assert keys(summary["run"]) == RUN
+    assert keys(summary["provenance"]) == PROVENANCE
+    assert keys(summary["reused"]) == "rows of oldest"
+    assert {keys(cell) for cell in summary["cells"]} == {CELL}
+    for name, expected in PARTS.items():
+        assert {keys(cell[name]) for cell in summary["cells"] if cell[name]} == {expected}, name
+    assert {keys(part) for cell in summary["cells"] for part in cell["by_category"]} == {CATEGORY}
+    assert json.loads(json.dumps(summary)) == summary  # lists, not tuples
+
+
+def test_a_cell_is_read_as_it_was_written(store):
+    for cell in withstand.load("kitchen", store).cells:
+        assert plain(CellResult.from_json(cell)) == cell
+
+
+def test_cases_and_the_curve_of_a_search(store):
+    run = withstand.load("searches", store)
+    assert {keys(case) for case in run.cases()} == {CASE}
+    assert {keys(point) for point in run.within()} == {POINT}
+
+
+def test_a_comparison(store):
+    found = printed(store, "compare", "kitchen", "--by", "attack")
+    assert keys(found) == "schema a b margin correction revealed rows notes"
+    assert {keys(row) for row in found["rows"]} == {PAIR}
+    assert {keys(row[side]) for row in found["rows"] for side in "ab"} == {SIDE}
+    assert {keys(change) for row in found["rows"] for change in row["worse"] + row["better"]} <= {CHANGE}
+
+
+def test_a_gate(store):
+    found = printed(store, "gate", "kitchen", "--baseline", "baseline.json", "--max-worse", "0.05", "--max-asr", "0.5")
+    assert keys(found) == "schema run baseline verdict exit_code lines notes"
+    assert {keys(line) for line in found["lines"]} == {LINE}
