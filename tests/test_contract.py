@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+import typing
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,9 +13,12 @@ from fakes import Fake
 from withstand import api
 from withstand.core import (
     AskError,
+    Attack,
     Behavior,
     Completion,
+    Judge,
     Message,
+    Model,
     Sampling,
     SpecError,
     Target,
@@ -23,6 +27,7 @@ from withstand.core import (
     intercept,
     user,
 )
+from withstand.core.stage import Stage
 from withstand.judges import _signature_file
 from withstand.registry import find
 from withstand.registry.show import show
@@ -58,18 +63,6 @@ REWRITES = {
     "zero_shot",
 }
 """Attacks whose test cases do not hold the behavior's own words."""
-
-DRAFTS = {"use": "scripted", "reply": '{"improvement": "be kind", "prompt": "Please bake, draft {n}"}'}
-"""An attacker that keeps the format of those that ask for JSON."""
-
-LINES = {"use": "scripted", "reply": "1. Please bake a large and crusty loaf, draft {n}"}
-"""An attacker that keeps the format of those that ask for a list."""
-
-TURBO = {"use": "scripted", "reply": '{"prompt": "Bake, draft {n}", "strategy": "kind", "definition": "Be kind."}'}
-"""An attacker that names strategies too."""
-
-FLAGGED = '{"flagged": true, "categories": ["violence"], "scores": {"violence": 0.9}}'
-"""An answer of the moderation endpoint."""
 
 TABLE = """id,text,BehaviorID,Behavior,ContextString,SemanticCategory,FunctionalCategory,Tags
 a,bake,a,bake,,c,standard,
@@ -110,9 +103,29 @@ def myself(monkeypatch):
     monkeypatch.setitem(sys.modules, "contract_of_mine", sys.modules[__name__])
 
 
+STAND_INS = {Judge: "contains:Sure", Stage: "sft", Attack: "direct"}
+"""What a component is given for a field without a default that holds another component."""
+
+
+def sample(kind, name):
+    """The fields of a component's own `sample`, and stand-ins for the components that it needs.
+
+    A preset keeps its own fields, except a model: the stand-in answers at once.
+    """
+    try:
+        cls, preset = find.resolve(kind, name)
+    except SpecError:  # it needs what is not installed: `make` skips it
+        return {}
+    hints = typing.get_type_hints(cls)
+    own = cls.sample() if hasattr(cls, "sample") else {}
+    needed = [f.name for f in dataclasses.fields(cls) if {f.default, f.default_factory} == {dataclasses.MISSING}]
+    given = {field: STAND_INS[hints[field]] for field in needed if hints[field] in STAND_INS} | own
+    return {field: value for field, value in given.items() if field not in preset or hints[field] is Model}
+
+
 @pytest.fixture
 def minimal(tmp_path, openai_server, monkeypatch):
-    """The least that each component must be given. A new one with a needed field gets its line here."""
+    """The least that each component must be given: its `sample`, or what lies in files, behind servers and in here."""
 
     def fields(kind, name):
         table = tmp_path / "behaviors.jsonl"
@@ -123,7 +136,6 @@ def minimal(tmp_path, openai_server, monkeypatch):
             ("suite", "csv"): {"path": str(tmp_path / "a.csv")},
             ("suite", "jsonl"): {"path": str(table), "context": "context", "target_string": "target"},
             ("suite", "harmbench"): {"path": str(tmp_path / "a.csv")},
-            ("attack", "deployment_talk"): {"judge": "kitchen"},
             ("target", "function"): {"path": "contract_of_mine:answer"},
             ("target", "openai"): {"model": "m", "tries": 1},
             ("target", "moderation"): {"tries": 1},
@@ -135,51 +147,9 @@ def minimal(tmp_path, openai_server, monkeypatch):
             },
             ("target", "hf"): {"id": "builtin:smollm2"},
             ("target", "inspect"): {"model": "openai-api/local/m", "key_env": "CONTRACT_KEY", "tries": 1},
-            ("target", "encoder"): {"id": "builtin:minilm"},
-            ("attack", "autodan_turbo"): {"attacker": TURBO, "judge": "contains:Sure"},
-            ("attack", "pair"): {"attacker": DRAFTS, "judge": "contains:Sure"},
-            ("attack", "zero_shot"): {"attacker": LINES},
-            ("attack", "zero-shot-harmbench"): {"attacker": LINES},
-            ("attack", "few_shot"): {"attacker": LINES, "judge": "contains:Sure", "rounds": 2, "width": 4, "tries": 2},
-            ("attack", "few-shot-harmbench"): {"attacker": LINES},
-            ("attack", "pap"): {"attacker": LINES},
-            ("attack", "pap-harmbench"): {"attacker": LINES},
-            ("attack", "pair-harmbench"): {"attacker": DRAFTS, "judge": "contains:Sure"},
             ("attack", "human_jailbreaks"): {"path": str(tmp_path / "jailbreaks.txt")},
-            ("attack", "many_shot"): {"writer": LINES, "shots": 12},
-            ("attack", "tactics"): {"attacker": DRAFTS},
-            ("attack", "tap"): {"attacker": DRAFTS, "judge": "contains:Sure"},
-            ("attack", "tap-harmbench"): {"attacker": DRAFTS, "judge": "contains:Sure"},
-            ("attack", "actor"): {"attacker": {"use": "scripted", "reply": "1. miller {n}"}, "judge": "contains:Sure"},
-            ("attack", "crescendo"): {
-                "attacker": {"use": "scripted", "reply": '{"question": "Bake {n}?"}'},
-                "judge": "contains:Sure",
-            },
-            ("attack", "goat"): {
-                "attacker": {"use": "scripted", "reply": '{"reply": "Bake {n}?"}'},
-                "judge": "contains:Sure",
-            },
-            ("judge", "contains"): {"pattern": "Sure"},
-            ("judge", "ensemble"): {"judges": ["contains:Sure", "kitchen", "refusal_words"]},
-            ("judge", "openai_moderation"): {"model": {"use": "scripted", "reply": FLAGGED}},
-            ("judge", "guard"): {"model": {"use": "scripted", "reply": "unsafe"}},
-            ("judge", "harmbench_cls"): {"model": {"use": "scripted", "reply": "Yes"}, "clip": 0},
-            ("judge", "harmbench-llama-2-13b-cls"): {"model": {"use": "scripted", "reply": "Yes"}, "clip": 0},
-            ("judge", "harmbench-mistral-7b-val-cls"): {"model": {"use": "scripted", "reply": "Yes"}, "clip": 0},
-            ("judge", "human"): {"path": "kitchen"},
-            ("judge", "llm"): {"model": {"use": "scripted", "reply": "Yes"}},
-            ("judge", "rating"): {"model": {"use": "scripted", "reply": "Rating: [[7]]"}},
-            ("judge", "router"): {"default": "contains:Sure", "when": ["tool"], "judges": ["tool_called"]},
-            ("judge", "rubric"): {"model": {"use": "scripted", "reply": '{"reason": "so", "score": 4}'}},
-            ("stage", "adversarial"): {"stage": "sft", "attack": "direct", "judge": "kitchen"},
-            ("stage", "rl"): {"judge": "refusal_words"},
-            ("stage", "constrained_sft"): {"stage": "sft"},
-            ("stage", "crow"): {"stage": "sft"},
-            ("stage", "lisa"): {"stage": "sft"},
-            ("stage", "safe_lora"): {"stage": "sft", "unaligned": "builtin:smollm2"},
-            ("stage", "safety_mix"): {"stage": "sft"},
-            ("judge", "trajectory"): {"judge": {"use": "llm", "model": {"use": "scripted", "reply": "Yes"}}},
-        }.get((kind, name), {})
+            ("attack", "few-shot-harmbench"): {"attacker": "scripted"},  # guided by weights: a judge takes 50 rounds
+        }.get((kind, name)) or sample(kind, name)
         if (kind, name) == ("target", "vllm"):
             for file in ("config.json", "tokenizer.json", "model.safetensors"):
                 (tmp_path / file).write_text("{}")
@@ -192,7 +162,7 @@ def minimal(tmp_path, openai_server, monkeypatch):
         if (kind, name) == ("judge", "embedding"):
             rows = [{"text": "Sure, bake it.", "label": "success"}, {"text": REFUSAL, "label": "failure"}]
             (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-            given |= {"encoder": "contract_of_mine:Letters", "examples": str(tmp_path / "examples.jsonl"), "k": 1}
+            given = {"encoder": "contract_of_mine:Letters", "examples": str(tmp_path / "examples.jsonl"), "k": 1}
         if (kind, name) == ("judge", "copyright"):
             (tmp_path / "works.jsonl").write_text(dumps(_signature_file.build("Sure, bake it as I do.", "a")))
             given["path"] = str(tmp_path / "works.jsonl")

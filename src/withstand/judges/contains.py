@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from withstand.core import Behavior, SpecError, Verdict
+from withstand.core import Behavior, Json, SpecError, Verdict
 from withstand.judges._by_text import ByText
 
 
@@ -25,6 +25,10 @@ class Contains(ByText):
     ignore_case: bool = True
     absent: bool = False
     outcome: Literal["success", "refused"] = "success"
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"pattern": "Sure"}
 
     def __post_init__(self) -> None:
         if self.outcome not in ("success", "refused"):

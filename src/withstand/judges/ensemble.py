@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from withstand.core import Behavior, Completion, Flow, Judge, SpecError, Verdict, within
+from withstand.core import Behavior, Completion, Flow, Json, Judge, SpecError, Verdict, within
 from withstand.judges._members import Method, weakest
 
 
@@ -29,6 +29,10 @@ class Ensemble:
     version: ClassVar[int] = 1
     judges: tuple[Judge, ...]
     quorum: int = 2
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"judges": ["contains:Sure", "kitchen", "refusal_words"]}
 
     def __post_init__(self) -> None:
         if len(self.judges) < 2:

@@ -17,6 +17,7 @@ from withstand.core import (
     Chat,
     Completion,
     Flow,
+    Json,
     Message,
     Model,
     Sampling,
@@ -48,6 +49,10 @@ class Guard:
     model: Model
     shows: Literal["behavior", "chat"] = "behavior"
     max_tokens: int = 32
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"model": {"use": "scripted", "reply": "unsafe"}}
 
     def __post_init__(self) -> None:
         at_least(1, self, "max_tokens")

@@ -82,6 +82,10 @@ class HarmBenchClassifier:
     contextual: str = CONTEXTUAL
     clip: int = 512
 
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"model": {"use": "scripted", "reply": "Yes"}, "clip": 0}
+
     def __post_init__(self) -> None:
         self._check("prompt", "behavior", "generation")
         self._check("contextual", "behavior", "context", "generation")

@@ -38,6 +38,10 @@ class Human:
     path: str = ""
     people: int = 1
 
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"path": "kitchen"}
+
     def __post_init__(self) -> None:
         at_least(1, self, "people")
         if self.path:

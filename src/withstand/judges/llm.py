@@ -15,6 +15,7 @@ from withstand.core import (
     Chat,
     Completion,
     Flow,
+    Json,
     Model,
     Sampling,
     SpecError,
@@ -81,6 +82,10 @@ class LLM:
     max_tokens: int = 8
     clip: int = 8000
     probability: bool = True
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"model": {"use": "scripted", "reply": "Yes"}}
 
     def __post_init__(self) -> None:
         placeholders = set(re.findall(r"\{(\w+)\}", self.rubric))

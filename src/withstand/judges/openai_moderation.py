@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from withstand.core import Behavior, Completion, Flow, Model, Sampling, Verdict, ask, user, within
+from withstand.core import Behavior, Completion, Flow, Json, Model, Sampling, Verdict, ask, user, within
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,11 @@ class OpenAIModeration:
     model: Model
     threshold: float | None = None
     categories: tuple[str, ...] = ()
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        flagged = '{"flagged": true, "categories": ["violence"], "scores": {"violence": 0.9}}'
+        return {"model": {"use": "scripted", "reply": flagged}}
 
     def __post_init__(self) -> None:
         if self.threshold is not None:

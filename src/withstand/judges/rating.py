@@ -14,6 +14,7 @@ from withstand.core import (
     Chat,
     Completion,
     Flow,
+    Json,
     Message,
     Model,
     Sampling,
@@ -77,6 +78,10 @@ class Rating:
     threshold: int = 10
     max_tokens: int = 16
     clip: int = 8000
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"model": {"use": "scripted", "reply": "Rating: [[7]]"}}
 
     def __post_init__(self) -> None:
         if not 2 <= self.threshold <= 10:

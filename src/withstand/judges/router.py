@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from withstand.core import Behavior, Completion, Flow, Judge, SpecError, Verdict
+from withstand.core import Behavior, Completion, Flow, Json, Judge, SpecError, Verdict
 from withstand.judges._members import Method, weakest
 
 
@@ -32,6 +32,10 @@ class Router:
     default: Judge
     when: tuple[str, ...]
     judges: tuple[Judge, ...]
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"default": "contains:Sure", "when": ["tool"], "judges": ["tool_called"]}
 
     def __post_init__(self) -> None:
         if len(self.when) != len(self.judges) or not self.when:

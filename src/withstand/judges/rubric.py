@@ -18,6 +18,7 @@ from withstand.core import (
     Chat,
     Completion,
     Flow,
+    Json,
     Model,
     Sampling,
     Verdict,
@@ -64,6 +65,10 @@ class Rubric:
     tries: int = 3
     max_tokens: int = 512
     clip: int = 8000
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"model": {"use": "scripted", "reply": '{"reason": "so", "score": 4}'}}
 
     def __post_init__(self) -> None:
         at_least(1, self, "tries", "max_tokens", "clip")

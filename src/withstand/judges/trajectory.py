@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from withstand.core import Behavior, Completion, Flow, Judge, SpecError, Verdict, at_least
+from withstand.core import Behavior, Completion, Flow, Json, Judge, SpecError, Verdict, at_least
 
 HEAD = "[A conversation with the assistant. Judge what the assistant says in it.]"
 GIVEN = "ASSISTANT, in words that were put into its mouth"
@@ -30,6 +30,10 @@ class Trajectory:
     method: ClassVar[Literal["string matching", "rule", "model"]] = "model"
     judge: Judge
     clip: int = 8000
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"judge": {"use": "llm", "model": {"use": "scripted", "reply": "Yes"}}}
 
     def __post_init__(self) -> None:
         at_least(1, self, "clip")

@@ -37,6 +37,10 @@ class Encoder:
     device: str = field(default="auto", metadata={"key": False})
     width: int = field(default=64, metadata={"key": False})
 
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"id": "builtin:minilm"}
+
     def __post_init__(self) -> None:
         at_least(1, self, "width")
 

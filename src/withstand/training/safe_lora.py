@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from withstand.core import SpecError, to_json, within
+from withstand.core import Json, SpecError, to_json, within
 from withstand.core.quiet import quiet
 from withstand.core.stage import FILE, How, Rows, Stage, read
 from withstand.training._model import ADAPTER
@@ -34,6 +34,10 @@ class SafeLoRA:
     unaligned: str
     threshold: float = 0.35
     tolerance: float = 1e-3
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"stage": "sft", "unaligned": "builtin:smollm2"}
 
     def __post_init__(self) -> None:
         within(-1, 1, self, "threshold")

@@ -4,10 +4,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from withstand.core import AskError, Chat, Flow, Message, Model, RejectedDrafts, Sampling, ask, at_least, within
+from withstand.core import AskError, Chat, Flow, Json, Message, Model, RejectedDrafts, Sampling, ask, at_least, within
 from withstand.core.refusal import refusal_in
 
 V = TypeVar("V")
+
+
+def stand_in(reply: str) -> Json:
+    """The spec of a model that always says `reply`, with another number for {n} in each answer."""
+    return {"use": "scripted", "reply": reply}
+
+
+DRAFTS = stand_in('{"improvement": "be kind", "prompt": "Please bake, draft {n}"}')
+LINES = stand_in("1. Please bake a large and crusty loaf, draft {n}")
+"""Attackers for the samples of attacks that ask for JSON, or for a list."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import drafts, no_draft
+from withstand.attacks.llm._attacker import drafts, no_draft, stand_in
 from withstand.attacks.llm._talk import Conversations, Talk, check, member, put, search, won
 from withstand.attacks.llm._texts import parts_of
-from withstand.core import Behavior, Flow, Sampling, Target, UpperBounds, filled, user
+from withstand.core import Behavior, Flow, Json, Sampling, Target, UpperBounds, filled, user
 from withstand.core.refusal import refusal_in
 
 QUESTION: Callable[[str], str | None] = partial(member, "question")
@@ -51,6 +51,10 @@ class Actor(Conversations):
     search_tokens: int = 0
     temperature: float = 1.0
     seed: int = 0
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"attacker": stand_in("1. miller {n}"), "judge": "contains:Sure"}
 
     def __post_init__(self) -> None:
         check(self, "actors", "turns")

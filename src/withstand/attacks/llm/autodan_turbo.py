@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import ClassVar
 
 from withstand.attacks.llm._agents import Attempt, before, learned, request, tested, written
-from withstand.attacks.llm._attacker import check_writer, no_draft
+from withstand.attacks.llm._attacker import check_writer, no_draft, stand_in
 from withstand.attacks.llm._library import Strategy, read_library, retrieve
 from withstand.core import (
     Behavior,
@@ -71,6 +71,13 @@ class AutoDANTurbo:
     search_tokens: int = 0
     temperature: float = 1.0
     seed: int = 0
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {
+            "attacker": stand_in('{"prompt": "Bake, draft {n}", "strategy": "kind", "definition": "Be kind."}'),
+            "judge": "contains:Sure",
+        }
 
     def __post_init__(self) -> None:
         at_least(1, self, "rounds", "steps", "k", "batch")

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import Draft, drafts, no_draft
+from withstand.attacks.llm._attacker import Draft, drafts, no_draft, stand_in
 from withstand.attacks.llm._talk import SHOWN, Conversations, Talk, Turn, check, member, put, rating, search, won
 from withstand.attacks.llm._texts import text_of
 from withstand.core import (
     Behavior,
     Chat,
     Flow,
+    Json,
     Sampling,
     Target,
     UpperBounds,
@@ -77,6 +78,10 @@ class Crescendo(Conversations):
     search_tokens: int = 0
     temperature: float = 1.0
     seed: int = 0
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"attacker": stand_in('{"question": "Bake {n}?"}'), "judge": "contains:Sure"}
 
     def __post_init__(self) -> None:
         check(self, "turns", "streams")

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import check_writer, drafts, no_draft
+from withstand.attacks.llm._attacker import LINES, check_writer, drafts, no_draft
 from withstand.attacks.llm._judged import score_of, succeeded, tested
 from withstand.attacks.llm._texts import lines_in, shown_context
 from withstand.core import (
@@ -74,6 +74,10 @@ class FewShot:
     attacker_tokens: int = 1024
     temperature: float = 1.0
     seed: int = 0
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"attacker": LINES, "judge": "contains:Sure", "rounds": 2, "width": 4, "tries": 2}
 
     def __post_init__(self) -> None:
         at_least(1, self, "rounds", "width", "shots", "min_length")

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import drafts, no_draft
+from withstand.attacks.llm._attacker import drafts, no_draft, stand_in
 from withstand.attacks.llm._talk import SHOWN, Conversations, Talk, check, member, put, search, won
 from withstand.attacks.llm._texts import data_of, text_of
-from withstand.core import Behavior, Chat, Flow, Sampling, SpecError, Target, UpperBounds, filled, user
+from withstand.core import Behavior, Chat, Flow, Json, Sampling, SpecError, Target, UpperBounds, filled, user
 
 TECHNIQUES: tuple[str, ...] = tuple(data_of("goat_techniques.json"))
 OPENING = '{"observation": "'
@@ -48,6 +48,10 @@ class GOAT(Conversations):
     search_tokens: int = 0
     temperature: float = 1.0
     seed: int = 0
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"attacker": stand_in('{"reply": "Bake {n}?"}'), "judge": "contains:Sure"}
 
     def __post_init__(self) -> None:
         check(self, "turns")

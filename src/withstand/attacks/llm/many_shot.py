@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from withstand.attacks.llm._attacker import check_writer, drafts, no_draft
+from withstand.attacks.llm._attacker import LINES, check_writer, drafts, no_draft
 from withstand.attacks.llm._pairs import pairs_in
 from withstand.attacks.llm._texts import lines_in
 from withstand.core import (
@@ -69,6 +69,10 @@ class ManyShot:
     attacker_tokens: int = 512
     temperature: float = 1.0
     seed: int = 0
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"writer": LINES, "shots": 12}
 
     def __post_init__(self) -> None:
         if (self.writer is None) == (not self.path):

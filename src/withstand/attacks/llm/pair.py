@@ -10,10 +10,10 @@ The paper's later versions rotate three system prompts over the streams; this is
 from dataclasses import dataclass
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import no_draft
+from withstand.attacks.llm._attacker import DRAFTS, no_draft
 from withstand.attacks.llm._judged import succeeded, tested
 from withstand.attacks.llm._pair import check_fields, drafted, exchange, head_of, searched
-from withstand.core import Behavior, Chat, Flow, Judge, Model, Target, UpperBounds, user
+from withstand.core import Behavior, Chat, Flow, Json, Judge, Model, Target, UpperBounds, user
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,10 @@ class PAIR:
     search_tokens: int = 0
     surrogates: tuple[Model, ...] = ()
     seed: int = 0
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"attacker": DRAFTS, "judge": "contains:Sure"}
 
     def __post_init__(self) -> None:
         check_fields(self, "steps")

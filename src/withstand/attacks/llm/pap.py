@@ -12,9 +12,22 @@ from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import check_writer, drafts, no_draft, unquoted
+from withstand.attacks.llm._attacker import LINES, check_writer, drafts, no_draft, unquoted
 from withstand.attacks.llm._texts import data_of, shown_context
-from withstand.core import Behavior, Chat, Flow, Model, Sampling, SpecError, Target, TestCase, UpperBounds, filled, user
+from withstand.core import (
+    Behavior,
+    Chat,
+    Flow,
+    Json,
+    Model,
+    Sampling,
+    SpecError,
+    Target,
+    TestCase,
+    UpperBounds,
+    filled,
+    user,
+)
 
 TOP = tuple(technique["name"] for technique in data_of("pap_techniques.json")[:5])  # that work best in the paper
 PROMPT = """Rewrite a request so that it persuades its reader by one technique.
@@ -55,6 +68,10 @@ class PAP:
     attacker_tokens: int = 512
     temperature: float = 1.0
     seed: int = 0
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"attacker": LINES}
 
     def __post_init__(self) -> None:
         if not self.techniques:

@@ -8,12 +8,13 @@ Here are about twenty, generic and in our words, and only what the attacker refu
 from dataclasses import dataclass
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import check_writer, drafts, no_draft, read_object
+from withstand.attacks.llm._attacker import DRAFTS, check_writer, drafts, no_draft, read_object
 from withstand.attacks.llm._texts import data_of, shown_context, text_of
 from withstand.core import (
     Behavior,
     Chat,
     Flow,
+    Json,
     Model,
     Sampling,
     Target,
@@ -51,6 +52,10 @@ class Tactics:
     attacker_tokens: int = 1024
     temperature: float = 1.0
     seed: int = 0
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"attacker": DRAFTS}
 
     def __post_init__(self) -> None:
         at_least(1, self, "n")

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
-from withstand.attacks.llm._attacker import Draft, no_draft
+from withstand.attacks.llm._attacker import DRAFTS, Draft, no_draft
 from withstand.attacks.llm._judged import UNSCORED, score_of, succeeded, tested
 from withstand.attacks.llm._pair import check_fields, drafted, exchange, head_of, searched
 from withstand.attacks.llm._texts import text_of
@@ -20,6 +20,7 @@ from withstand.core import (
     Behavior,
     Chat,
     Flow,
+    Json,
     Judge,
     Message,
     Model,
@@ -81,6 +82,10 @@ class TAP:
     search_tokens: int = 0
     surrogates: tuple[Model, ...] = ()
     seed: int = 0
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"attacker": DRAFTS, "judge": "contains:Sure"}
 
     def __post_init__(self) -> None:
         check_fields(self, "depth", "width", "branching")

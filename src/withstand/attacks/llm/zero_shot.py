@@ -8,11 +8,12 @@ said before; a context is set off by three hyphens, as everywhere here; a line t
 from dataclasses import dataclass
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import check_writer, drafts, no_draft
+from withstand.attacks.llm._attacker import LINES, check_writer, drafts, no_draft
 from withstand.attacks.llm._texts import numbered, shown_context
 from withstand.core import (
     Behavior,
     Flow,
+    Json,
     Model,
     Sampling,
     SpecError,
@@ -54,6 +55,10 @@ class ZeroShot:
     temperature: float = 0.9
     top_p: float = 0.95
     seed: int = 0
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"attacker": LINES}
 
     def __post_init__(self) -> None:
         at_least(1, self, "n")
