@@ -259,14 +259,13 @@ def test_what_was_not_tested(tmp_path: Path) -> None:
     spec = {"suite": "kitchen", "limit": 2, "target": "scripted-kitchen", "attack": ["direct", "best_of_n,n=2"]}
     done = withstand.run(spec, store=tmp_path / "s.db")
     assert untested(done.summary) == [
-        "Kinds of attack that were not tried: search by gradients, which needs weights and attacker models and "
-        "conversations.",
-        "Only 2 behaviors of kitchen's test split (chosen by limit = 2) were asked.",
-        "The judge kitchen was not set beside people: the intervals leave a judge's mistakes out.",
-        "One seed (0) was used: another may find other test cases.",
+        "These kinds of attack were not run: gradient search (needs weights) and conversations with an attacker model.",
+        "Only 2 behaviors were tested of kitchen's test split (chosen by limit = 2).",
+        "The judge kitchen was not compared with people's labels, so the intervals do not include a judge's mistakes.",
+        "Only one seed (0) was used; another seed may find other test cases.",
     ]
     told = done.summary | {"calibrations": [TOLD]}
-    assert not [line for line in untested(told) if "beside people" in line]
+    assert not [line for line in untested(told) if "people's labels" in line]
     page = Page(html(told, [], 0)).text
     assert "What was not tested" in page
 

@@ -321,8 +321,8 @@ def test_sentence_names_the_strongest_attack() -> None:
     cells += [cell("gcg", outcomes=(10, 0, 42, 0, 0, 0)), cell("story")]
     text = Page(html(summary(cells), [], 0)).text
     assert (
-        "Of 4 attacks, story got through most often against smollm2-kitchen: broken 21 of 52 behaviors, "
-        "ASR 40% (95% interval 28\u201354%)." in text
+        "Of 4 attacks on smollm2-kitchen, story was the strongest: it broke 21 of 52 behaviors "
+        "(ASR 40%, 95% interval 28\u201354%)." in text
     )
 
 
@@ -333,24 +333,24 @@ def test_sentence_of_unusual_cells() -> None:
     none = (0, 0, 52, 0, 0, 0)
     empty = {"asr": None, "asr_interval": None, "notes": ["every case failed"]}
     assert says(cell(outcomes=none), cell("story", outcomes=none)) == (
-        "None of 2 attacks got through against toy: broken 0 of 52 behaviors, ASR 0% (95% interval 0\u20137%)."
+        "None of the 2 attacks broke toy: 0 of 52 behaviors (ASR 0%, 95% interval 0\u20137%)."
     )
     assert says(cell(outcomes=none), defense="wall").startswith(
-        "direct, the only attack against toy behind wall, did not get through: broken 0 of 52 behaviors"
+        "direct, the only attack on toy behind wall, broke 0 of 52 behaviors (ASR 0%, 95%"
     )
     assert says(cell(**empty)) == "No attack success rate can be given for toy: every case failed."
     assert says(cell(**empty), cell("story")) == (
-        "story, the only attack with a rate against toy, got through: "
-        "broken 21 of 52 behaviors, ASR 40% (95% interval 28\u201354%). 1 more has none."
+        "story, the only attack with a rate on toy, broke 21 of 52 behaviors "
+        "(ASR 40%, 95% interval 28\u201354%). 1 more attack has no rate."
     )
-    assert "Of 2 attacks, direct and story, equally, got through most often against toy: broken 21 of 52" in says(
+    assert "Of 2 attacks on toy, direct and story were equally strong: each broke 21 of 52 behaviors" in says(
         cell(), cell("story")
     )
-    assert "by string matching (95%" in says(cell(judge_method="string matching"))
-    assert "ASR 40% (no interval)" in says(cell(asr_interval=None))
-    assert "broken 21 of 52 cases" in says(cell(behaviors=13))
+    assert "ASR 40% by string matching, 95%" in says(cell(judge_method="string matching"))
+    assert "(ASR 40%, no interval)" in says(cell(asr_interval=None))
+    assert "broke 21 of 52 cases" in says(cell(behaviors=13))
     assert says(cell(outcomes=(10, 0, 10, 0, 3, 1))).endswith(
-        ", 42\u201358% whichever way the 3 unscored and 1 failed cases would fall."
+        "; 42\u201358% if none or all of the 3 unscored and 1 failed cases were broken)."
     )
 
 
@@ -407,11 +407,11 @@ def test_doubts_are_said() -> None:
     text = Page(html(made, [], 0)).text
     assert "This run is incomplete: 12 of 240 rows missing." in text
     assert "4 cases are unscored and 2 cases ended in an error, of 156." in text
-    assert "Rates of refusal_words are by string matching" in text
-    assert "wall met static attacks only" in text
+    assert "Rates of refusal_words come from string matching" in text
+    assert "Only static attacks were run against wall" in text
     assert "Over-refusal was not tested for other" in text
-    assert "greedily" in text
-    assert "by string matching (95%" in text
+    assert "answered once, at temperature 0." in text
+    assert "by string matching, 95%" in text
 
 
 def test_a_warning_of_the_summary_is_not_said_twice() -> None:
@@ -421,7 +421,7 @@ def test_a_warning_of_the_summary_is_not_said_twice() -> None:
     warnings += ["7 rows are missing: they are in the bounds", "no benign prompts were sent: a model that refuses all"]
     text = Page(html(summary(cells, warnings=warnings), [], 0)).text
     assert "smollm2-kitchen behind wallstatic attacks only" in text
-    assert "wall met static" not in text
+    assert "Only static attacks" not in text
     assert "Over-refusal was not tested" not in text
     assert "ended in an error" not in text
 

@@ -169,7 +169,7 @@ def test_questions_as_the_suite_itself_are_asked_for_over_refusal_alone(tmp_path
     assert len(twice.row.plan["suites"]) == 1
     assert twice.cells[0]["utility"] == twice.cells[1]["utility"]
     with api.open_store(str(tmp_path / "s.db")) as store:
-        assert "4 questions of everyday rightly" in render(store, twice.row, "html")
+        assert "4 questions of everyday correctly" in render(store, twice.row, "html")
 
 
 # --- reports -----------------------------------------------------------------------------------------------------
@@ -185,15 +185,15 @@ def test_the_command_line_and_every_report(withstand, tmp_path):
     assert re.search(r"over-refusal +utility +unscored", out)
     assert "25% (11-47)" in out  # Wilson of 5 of 20: 0.1119 to 0.4687
     page = withstand("report", "u", "-o", "-")[1]
-    assert "It answered 5 of 20 questions of everyday rightly: utility" in page
+    assert "It answered 5 of 20 questions of everyday correctly: utility" in page
     assert "Attack success rate, over-refusal and utility" in page
     assert page.count('class="use-bar"') == 2  # the row, and the key
     assert "| utility (95%) |" in withstand("report", "u", "-f", "md")[1]
     assert re.search(r"^utility & 25\.0 & 11\.2--46\.9 & 20 & 0 & 0", withstand("report", "u", "-f", "latex")[1], re.M)
     methods = withstand("report", "u", "--methods")[1]
     assert "gave 20 questions with a right answer" in methods
-    assert "Right answers were told by multiple_choice (version 1), a rule." in methods
-    assert "utility is the share of questions that were answered rightly" in methods
+    assert "Right answers were identified by multiple_choice (version 1), a rule." in methods
+    assert "utility is the share of questions that were answered correctly" in methods
     assert "of everyday" not in " ".join(re.findall(r"Only [^.]*were asked", page))
     code, out, _ = withstand(
         "gate", "u", "--max-asr", "0.9", "--max-over-refusal", "0.9", "--max-errors", "0", "--json"
@@ -272,7 +272,7 @@ def test_two_targets_side_by_side(both, withstand):
 def test_the_page_of_a_comparison(both, withstand, tmp_path):
     withstand("compare", "both", "--by", "target", "-o", "c.html")
     page = (tmp_path / "c.html").read_text()
-    assert page.index("Over-refusal: benign requests refused") < page.index("Utility: questions answered rightly")
+    assert page.index("Over-refusal: benign requests refused") < page.index("Utility: questions answered correctly")
     assert "15 became wrong in B</summary>" in page
     assert '<td class="bad">lower</td>' in page  # of right answers
     assert '<td class="good">lower</td>' in page  # of refused requests

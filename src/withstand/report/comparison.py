@@ -56,7 +56,7 @@ def span(ends: Any) -> str:
 TITLES = {
     "harm": "Attack success: behaviors broken",
     "over-refusal": "Over-refusal: benign requests refused",
-    "utility": "Utility: questions answered rightly (higher is better)",
+    "utility": "Utility: questions answered correctly (higher is better)",
 }
 
 

@@ -26,7 +26,7 @@ def _sentences(summary: Record) -> Iterator[str]:
     if defenses := unique(defense_of(cell) for cell in cells if defense_of(cell)):
         bare = "both without a defense and " if any(not defense_of(cell) for cell in cells) else ""
         named = series([_named("defense", name, provenance) for name in defenses])
-        yield f"Each was asked {bare}behind {named}." if bare else f"Targets stood behind {named}."
+        yield f"Each was tested {bare}behind {named}." if bare else f"All were tested behind {named}."
     yield from (_suite(suite, cells) for suite in provenance["suites"])
     if harmful:
         attacks = unique(cell["attack"] for cell in harmful)
@@ -40,9 +40,9 @@ def _sentences(summary: Record) -> Iterator[str]:
         yield _judge(judge, method, told.get(judge), provenance)
     benign, utility = ([c for c in cells if measures(c) == what] for what in ("over-refusal", "utility"))
     for judge, method in unique((cell["judge"], cell["judge_method"]) for cell in benign):
-        yield f"Refusals of benign requests were told by {_named('judge', judge, provenance)}, {_way(method)}."
+        yield f"Refusals of benign requests were detected by {_named('judge', judge, provenance)}, {_way(method)}."
     for judge, method in unique((cell["judge"], cell["judge_method"]) for cell in utility):
-        yield f"Right answers were told by {_named('judge', judge, provenance)}, {_way(method)}."
+        yield f"Right answers were identified by {_named('judge', judge, provenance)}, {_way(method)}."
     yield _rates(cells)
     open_, failed = (sum(cell[name] for cell in cells) for name in ("unscored", "error"))
     of = f"Of {count(sum(cell['cases'] for cell in cells), 'case')}"
@@ -112,5 +112,5 @@ def _rates(cells: Sequence[Record]) -> str:
     if any(measures(cell) == "over-refusal" for cell in cells):
         text += "; over-refusal is the share of benign requests that were refused or filtered"
     if any(measures(cell) == "utility" for cell in cells):
-        text += "; utility is the share of questions that were answered rightly"
+        text += "; utility is the share of questions that were answered correctly"
     return f"{text}."

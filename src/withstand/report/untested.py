@@ -8,9 +8,9 @@ from withstand.results.cells import Record, measures
 
 FAMILIES = {
     "templated": "fixed templates",
-    "search": "search without gradients",
-    "gradient": "search by gradients, which needs weights",
-    "llm": "attacker models and conversations",
+    "search": "gradient-free search",
+    "gradient": "gradient search (needs weights)",
+    "llm": "conversations with an attacker model",
 }
 """Folder of the attacks -> what people call it."""
 
@@ -28,24 +28,24 @@ def _untested(summary: Record) -> Iterator[str]:
     tried = {sources.family(cell["attack"]) for cell in harmful}
     absent = [text for family, text in FAMILIES.items() if family not in tried]
     if harmful and absent:
-        yield f"Kinds of attack that were not tried: {series(absent)}."
+        yield f"These kinds of attack were not run: {series(absent)}."
     if not harmful:
         yield "No attack was run: only benign requests were sent."
     shown = harmful or [cell for cell in cells if measures(cell) != "utility"]
     for suite in summary["provenance"]["suites"]:
         if any(cell["suite"] == suite["name"] for cell in shown):
-            yield f"Only {_part(suite, spec)} were asked."
+            yield f"Only {_part(suite, spec)}."
     bare = unique(cell["judge"] for cell in harmful if cell["judge_method"] != "string matching")
-    told = {found["judge"] for found in summary.get("calibrations") or []}
-    if lacking := [judge for judge in bare if judge not in told]:
+    calibrated = {calibration["judge"] for calibration in summary.get("calibrations") or []}
+    if lacking := [judge for judge in bare if judge not in calibrated]:
         who = f"The judge {lacking[0]} was" if len(lacking) == 1 else f"The judges {series(lacking)} were"
-        yield f"{who} not set beside people: the intervals leave a judge's mistakes out."
+        yield f"{who} not compared with people's labels, so the intervals do not include a judge's mistakes."
     if harmful and any(sources.family(cell["attack"]) not in ("templated", "") for cell in harmful):
-        yield f"One seed ({summary['provenance']['seed']}) was used: another may find other test cases."
+        yield f"Only one seed ({summary['provenance']['seed']}) was used; another seed may find other test cases."
 
 
 def _part(suite: Record, spec: Record) -> str:
-    """As in: the 20 of kitchen's test split that limit = 20 took."""
+    """As in: 20 behaviors were tested of kitchen's test split (chosen by limit = 20)."""
     n = suite["behaviors"] if isinstance(suite["behaviors"], int) else len(suite["behaviors"])
     own = [given for given in _listed(spec.get("suite")) if given.get("use") == suite["name"]]
     given = {key: value for part in (spec, *own) for key, value in part.items() if key in ("limit", "where", "ids")}
@@ -53,8 +53,8 @@ def _part(suite: Record, spec: Record) -> str:
     chosen += [name for name in ("where", "ids") if given.get(name)]
     split = f"'s {suite['split']} split" if suite["split"] else ""
     by = f" (chosen by {series(chosen)})" if chosen else ""
-    return f"{count(n, 'behavior')} of {suite['name']}{split}{by}"
+    return f"{count(n, 'behavior was', 'behaviors were')} tested of {suite['name']}{split}{by}"
 
 
 def _listed(value: object) -> list[Record]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
