@@ -3,14 +3,59 @@
 import json
 import math
 import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from withstand.core import SpecError, WithstandError
 
 ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
-Method = Literal["lora", "full"]
-Dtype = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Which weights a stage trains. A stage lists it after `Optimizer`, so that these fields come first.
+
+    method: "lora" (default) trains an adapter; "full" all weights, kept in float32.
+    rank, alpha: of the adapter, each 1 or more; its update is scaled by alpha / rank. Defaults 16 and 32.
+    modules: names of the layers that get one, at least one; default PEFT's "all-linear", all but the output layer.
+    """
+
+    method: Literal["lora", "full"] = "lora"
+    rank: int = 16
+    alpha: int = 32
+    modules: tuple[str, ...] = ("all-linear",)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How a stage trains, and what it does on the way.
+
+    warmup: share of the steps, in [0, 1), default 0.05: linear warm-up, then linear to 0.
+    batch: rows (of rl: answers) a step, 1 or more, default 8.
+    epochs: passes over the rows, above 0, default 1.
+    steps: optimizer steps, 0 or more; above 0 it decides in place of epochs. Default 0.
+    max_length: tokens a chat may have, template and answer included, 8 or more, default 1024; a longer one is an error,
+        never cut.
+    dtype: what the base is multiplied in, "float32" (default) or "bfloat16"; what is trained is float32 either way.
+    seed: any whole number, 0 or more, default 0: draws the adapter's first weights, the order of rows, the dropout.
+    base_id: the name written into the adapter as its base, such as a hub id. Default: the base as given, of a folder
+        the last part of its path alone, so that no path of a machine is published.
+    log_every: steps between two calls of `log`, 1 or more, default 10.
+    save_every: steps between two checkpoints to go on from after a kill, 0 for none, default 50.
+    """
+
+    lr: float = 1e-4
+    warmup: float = 0.05
+    batch: int = 8
+    epochs: float = 1.0
+    steps: int = 0
+    max_length: int = 1024
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+    base_id: str = field(default="", metadata={"key": False})
+    log_every: int = field(default=10, metadata={"key": False})
+    save_every: int = field(default=50, metadata={"key": False})
 
 
 def check(stage: Any) -> None:

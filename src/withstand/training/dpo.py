@@ -4,55 +4,33 @@ By TRL's DPOTrainer. The reference is the base as it is before the first step.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from withstand.core import SpecError
 from withstand.core.stage import How, Row, Rows, as_rows
 from withstand.training import _run
-from withstand.training._model import arguments, check, check_length, load, tokenizer_of
+from withstand.training._model import Adapter, Optimizer, arguments, check, check_length, load, tokenizer_of
 
 
-@dataclass(frozen=True, slots=True)
-class DPO:
+@dataclass(frozen=True)
+class _Beta:
+    """The first field of `DPO`, before those that it shares with other stages."""
+
+    beta: float = 0.1
+
+
+@dataclass(frozen=True)
+class DPO(Optimizer, Adapter, _Beta):
     """Each row has a chat that ends with the better answer, and `rejected`, the worse one.
 
     beta: how strongly the policy is held to the reference, above 0, default 0.1.
-    method: "lora" (default) trains an adapter; "full" all weights.
-    rank, alpha: of the adapter, each 1 or more; its update is scaled by alpha / rank. Defaults 16 and 32.
-    modules: names of the layers that get one; default PEFT's "all-linear", all but the output layer.
-    lr: peak learning rate of AdamW, above 0, default 1e-4; linear warm-up, then linear to 0.
-    warmup: share of the steps, in [0, 1), default 0.05.
-    batch: pairs a step, 1 or more, default 8.
-    epochs: passes over the rows, above 0, default 1.
-    steps: optimizer steps, 0 or more; above 0 it decides in place of epochs. Default 0.
-    max_length: tokens a chat may have with either answer, 8 or more, default 1024; a longer one is an error, never cut.
-    dtype: what the base is multiplied in, "float32" (default) or "bfloat16".
-    seed: any whole number, 0 or more, default 0.
-    base_id: the name written into the adapter as its base; default the base as given, of a folder its last part.
-    log_every: steps between two calls of `log`, 1 or more, default 10.
-    save_every: steps between two checkpoints to go on from after a kill, 0 for none, default 50.
+    lr: peak learning rate of AdamW, above 0, default 1e-4.
     """
 
     version: ClassVar[int] = 1
-    beta: float = 0.1
-    method: Literal["lora", "full"] = "lora"
-    rank: int = 16
-    alpha: int = 32
-    modules: tuple[str, ...] = ("all-linear",)
-    lr: float = 1e-4
-    warmup: float = 0.05
-    batch: int = 8
-    epochs: float = 1.0
-    steps: int = 0
-    max_length: int = 1024
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
-    base_id: str = field(default="", metadata={"key": False})
-    log_every: int = field(default=10, metadata={"key": False})
-    save_every: int = field(default=50, metadata={"key": False})
 
     def __post_init__(self) -> None:
         check(self)

@@ -5,7 +5,7 @@ others to the same chat become likelier.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,11 +13,23 @@ from typing import Any, ClassVar, Literal
 from withstand.core import Ask, Behavior, Chat, Completion, Flow, Judge, SpecError, Target, at_least, within
 from withstand.core.stage import How, Row, Rows, as_rows
 from withstand.training import _run
-from withstand.training._model import arguments, check, check_length, load, tokenizer_of
+from withstand.training._model import Adapter, Optimizer, arguments, check, check_length, load, tokenizer_of
 
 
-@dataclass(frozen=True, slots=True)
-class RL:
+@dataclass(frozen=True)
+class _Reward:
+    """The first fields of `RL`, before those that it shares with other stages."""
+
+    judge: Judge
+    algorithm: Literal["rloo", "grpo"] = "rloo"
+    draws: int = 4
+    max_tokens: int = 64
+    temperature: float = 1.0
+    beta: float = 0.05
+
+
+@dataclass(frozen=True)
+class RL(Optimizer, Adapter, _Reward):
     """Each row is a chat that ends with what is asked (an answer after it is left out).
 
     The reward is 1 or 0. Of a row marked `safe`: 1 for an answer that the judge calls refused. Of another: 1 for one
@@ -29,44 +41,11 @@ class RL:
     max_tokens: of an answer, 1 or more, default 64.
     temperature: of the draws, above 0, default 1.
     beta: weight of the KL divergence from the base, 0 or more, default 0.05.
-    method: "lora" (default) trains an adapter; "full" all weights.
-    rank, alpha: of the adapter, each 1 or more. Defaults 16 and 32.
-    modules: names of the layers that get one; default PEFT's "all-linear".
     lr: peak learning rate of AdamW, above 0, default 1e-5.
-    warmup: share of the steps, in [0, 1), default 0.05.
-    batch: answers a step, 1 or more, default 8.
-    epochs: passes over the rows, above 0, default 1.
-    steps: optimizer steps, 0 or more; above 0 it decides in place of epochs. Default 0.
-    max_length: tokens a chat may have, 8 or more, default 1024; a longer one is an error, never cut.
-    dtype: what the base is multiplied in, "float32" (default) or "bfloat16".
-    seed: any whole number, 0 or more, default 0.
-    base_id: the name written into the adapter as its base; default the base as given, of a folder its last part.
-    log_every: steps between two calls of `log`, 1 or more, default 10.
-    save_every: steps between two checkpoints to go on from after a kill, 0 for none, default 50.
     """
 
     version: ClassVar[int] = 1
-    judge: Judge
-    algorithm: Literal["rloo", "grpo"] = "rloo"
-    draws: int = 4
-    max_tokens: int = 64
-    temperature: float = 1.0
-    beta: float = 0.05
-    method: Literal["lora", "full"] = "lora"
-    rank: int = 16
-    alpha: int = 32
-    modules: tuple[str, ...] = ("all-linear",)
     lr: float = 1e-5
-    warmup: float = 0.05
-    batch: int = 8
-    epochs: float = 1.0
-    steps: int = 0
-    max_length: int = 1024
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
-    base_id: str = field(default="", metadata={"key": False})
-    log_every: int = field(default=10, metadata={"key": False})
-    save_every: int = field(default=50, metadata={"key": False})
 
     def __post_init__(self) -> None:
         check(self)

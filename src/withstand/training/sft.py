@@ -1,62 +1,40 @@
 """Supervised fine-tuning on chats, of an adapter (Hu et al. 2021, arXiv:2106.09685) or all weights, by TRL and PEFT."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from withstand.core import Chat, SpecError
 from withstand.core.stage import How, Row, Rows, as_rows
 from withstand.training import _run
-from withstand.training._model import ADAPTER, arguments, check, check_length, load, tokenizer_of
+from withstand.training._model import ADAPTER, Adapter, Optimizer, arguments, check, check_length, load, tokenizer_of
 
 FILES = ADAPTER
 
 
-@dataclass(frozen=True, slots=True)
-class SFT:
+@dataclass(frozen=True)
+class _Dropout:
+    """The field of `SFT` between those that it shares with other stages."""
+
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class SFT(Optimizer, _Dropout, Adapter):
     """The loss is that of the last assistant message alone, its end-of-turn token included.
 
     Where an assistant message stands before that one too, the last goes on with it as after a prefill: one turn, of
     which the first part is not learned.
 
-    method: "lora" (default) trains an adapter; "full" all weights, kept in float32.
-    rank, alpha: of the adapter, each 1 or more; its update is scaled by alpha / rank. Defaults 16 and 32.
-    modules: names of the layers that get one, at least one; default PEFT's "all-linear", all but the output layer.
     dropout: before the adapter, in [0, 1), default 0.
     lr: peak learning rate of AdamW, above 0, default 1e-3; linear warm-up, then linear to 0. For "full" about 2e-5.
-    warmup: share of the steps, in [0, 1), default 0.05.
-    batch: chats a step, 1 or more, default 8.
-    epochs: passes over the rows, above 0, default 1.
-    steps: optimizer steps, 0 or more; above 0 it decides in place of epochs. Default 0.
-    max_length: tokens a chat may have, template included, 8 or more, default 1024; a longer one is an error, never cut.
-    dtype: what the base is multiplied in, "float32" (default) or "bfloat16"; what is trained is float32 either way.
-    seed: any whole number, 0 or more, default 0: draws the adapter's first weights, the order of rows, the dropout.
-    base_id: the name written into the adapter as its base, such as a hub id. Default: the base as given, of a folder
-        the last part of its path alone, so that no path of a machine is published.
-    log_every: steps between two calls of `log`, 1 or more, default 10.
-    save_every: steps between two checkpoints to go on from after a kill, 0 for none, default 50.
 
     Same fields, rows, versions and machine: same weights. It trains on one device, a GPU where there is one.
     """
 
     version: ClassVar[int] = 1
-    method: Literal["lora", "full"] = "lora"
-    rank: int = 16
-    alpha: int = 32
-    modules: tuple[str, ...] = ("all-linear",)
-    dropout: float = 0.0
     lr: float = 1e-3
-    warmup: float = 0.05
-    batch: int = 8
-    epochs: float = 1.0
-    steps: int = 0
-    max_length: int = 1024
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
-    base_id: str = field(default="", metadata={"key": False})
-    log_every: int = field(default=10, metadata={"key": False})
-    save_every: int = field(default=50, metadata={"key": False})
 
     def __post_init__(self) -> None:
         check(self)
