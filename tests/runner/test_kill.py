@@ -2,39 +2,19 @@
 happened."""
 
 import json
-import os
 import random
 import signal
-import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sql
 
+from killed import TOYS, Worker
 from withstand import api
 from withstand.store import store, tables
 from withstand.store.store import Store
-
-TOYS = str(Path(__file__).parent.parent / "toys")
-
-# Says each call of a model before it answers, so that a kill lands inside a call however fast the machine is.
-WORKER = """
-import json, os, sys, time
-from withstand import api
-slept = time.sleep
-def sleep(seconds):
-    os.write(1, b"call\\n")  # at once, whatever the other lanes write
-    slept(seconds)
-time.sleep = sleep
-if sys.argv[3:]:  # wait for the word, so that two begin at once however busy the machine is
-    os.write(1, b"ready\\n")
-    sys.stdin.readline()
-run = api.run(json.loads(sys.argv[1]), store=sys.argv[2])
-print(run.summary["run"]["state"], flush=True)
-"""
 
 
 def spec(width: int, lanes: int = 1, seconds: float = 0.0) -> dict[str, Any]:
@@ -58,22 +38,10 @@ def spec(width: int, lanes: int = 1, seconds: float = 0.0) -> dict[str, Any]:
     }
 
 
-def worker(given: dict[str, Any], where: str, *wait: str) -> "subprocess.Popen[str]":
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([TOYS, os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-c", WORKER, json.dumps(given), where, *wait]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment, process_group=0)
-
-
-def two_at_once(given: dict[str, Any], where: str) -> list["subprocess.Popen[str]"]:
-    both = [worker(given, where, "wait") for _ in range(2)]
-    for process in both:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in both:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
+def two_at_once(given: dict[str, Any], where: str) -> list[Worker]:
+    both = [Worker(given, where, wait=True) for _ in range(2)]
+    for worker in both:
+        worker.says.send("go")
     return both
 
 
@@ -157,45 +125,33 @@ def test_killed_runs_end_with_the_rows_of_an_uninterrupted_one(
     given = spec(width, lanes, seconds)
     stages: list[int] = []
     while 3 not in stages:
-        process = worker(given, where)
-        assert process.stdout is not None
-        if not stages:  # while it starts, plans and makes the store
-            time.sleep(chance.uniform(0.25, 0.45))
+        worker = Worker(given, where)
+        if not stages:  # while it plans and makes the store
+            time.sleep(chance.uniform(0, 0.2))
         else:
-            said = [process.stdout.readline() for _ in range(chance.randint(*calls))]
-            assert set(said) == {"call\n"}, f"finished after {stages}: {process.communicate()}"
+            heard = [worker.hear() for _ in range(chance.randint(*calls))]
+            assert set(heard) == {"call"}, f"finished after {stages}: {heard}"
             time.sleep(chance.uniform(0, 0.9 * seconds))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
+        worker.kill()
+        assert worker.process.exitcode == -signal.SIGKILL
         stages.append(stage(where))
     assert len(stages) >= kills - 3, stages
     assert {1, 2} <= set(stages), stages
-    process = worker(given, where)
-    out, error = process.communicate(timeout=60)
-    assert process.returncode == 0, error
-    assert out.endswith("complete\n")
+    assert Worker(given, where).end()[-1] == "complete"
     assert content(where) == whole
 
 
 def test_two_processes_on_one_run_at_once(where: str, whole: dict[str, list[Any]]) -> None:
-    both = two_at_once(spec(4, 2, 0.05), where)
-    ended = [process.communicate(timeout=60) for process in both]
-    assert [process.returncode for process in both] == [0, 0], [error for _, error in ended]
+    for heard in [worker.end() for worker in two_at_once(spec(4, 2, 0.05), where)]:
+        assert heard[-1] == "complete"
+        assert heard.count("call") > 3  # neither came when all was done
     assert content(where) == whole
-    for out, _ in ended:
-        assert out.endswith("complete\n")
-        assert out.count("call") > 3  # neither came when all was done
 
 
 def test_a_second_process_takes_over_when_the_first_is_killed(where: str, whole: dict[str, list[Any]]) -> None:
     first, second = two_at_once(spec(4, 1, 0.05), where)
-    for process in (first, second):
-        assert process.stdout is not None
-        for _ in range(3):
-            assert process.stdout.readline() == "call\n"
+    for worker in (first, second):
+        assert [worker.hear() for _ in range(3)] == ["call"] * 3
     first.kill()
-    first.communicate()
-    _, error = second.communicate(timeout=60)
-    assert second.returncode == 0, error
+    assert second.end()[-1] == "complete"
     assert content(where) == whole
