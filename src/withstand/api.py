@@ -60,7 +60,7 @@ class Run:
 
     def cases(self, per_cell: int | None = None) -> Iterator[dict[str, Any]]:
         """Every case: behavior, chat, completion, outcome, error; at most `per_cell` of each cell."""
-        return cases(self.store, self.row, per_cell)
+        return (case.to_json() for case in cases(self.store, self.row, per_cell))
 
     def within(self, by: Literal["asks", "tokens", "seconds", "flops"] = "asks") -> list[dict[str, Any]]:
         """Success against budget: the points of each cell's curve, rates in [0, 1] with their 95% interval."""

@@ -158,9 +158,9 @@ def test_keys_label_and_the_corrected_rate_follows(browser, path):
         tab.get_by_role("button", name="Show all texts").click()
         tab.wait_for_load_state()
         for number, item in enumerate(items):
-            assert item.case["completion"].split()[0] in tab.locator(".turn.completion .t").inner_text()
+            assert item.case.completion.split()[0] in tab.locator(".turn.completion .t").inner_text()
             wrong = number % 8 == 7  # people see more than the judge does, now and then
-            success = (item.case["outcome"] == "success") != wrong
+            success = (item.case.outcome == "success") != wrong
             tab.keyboard.press("u" if number == 0 else "y" if success else "n")
             tab.get_by_text(f"{number + 1} of {len(items)} labeled").wait_for()
         assert tab.get_by_text("All done").count() == 1
@@ -190,7 +190,7 @@ def test_the_live_calibration_is_that_of_the_command(browser, path):
     run = withstand.load("kitchen", path)
     items = queue(run.store, run.row, "calibration")
     for number, item in enumerate(items):
-        vote = "success" if (item.case["outcome"] == "success") != (number % 6 == 0) else "failure"
+        vote = "success" if (item.case.outcome == "success") != (number % 6 == 0) else "failure"
         labeling.add(run.store, run.row, item, vote, "ben", "calibration")
     told, _ = calibrate(
         find.build("judge", "kitchen"), "kitchen", labeling.labels_of(run.store, run.row), "run:kitchen", run.store

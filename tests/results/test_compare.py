@@ -12,7 +12,9 @@ import pytest
 from withstand import api
 from withstand.core import SpecError
 from withstand.results import compare
-from withstand.results.graded import Told, graded
+from withstand.results.graded import BehaviorResult, graded
+from withstand.results.pair_comparison import Change
+from withstand.results.pair_comparison import compare as compare_pairs
 from withstand.stats import paired
 
 TOYS = str(Path(__file__).parent.parent / "toys")
@@ -76,7 +78,7 @@ def cell(**labels: Any):
     """A cell by hand, of two behaviors."""
     from withstand.results.graded import Graded
 
-    behaviors = {key: Told(key, outcomes={(0, 0): "success"}) for key in ("k1", "k2")}
+    behaviors = {key: BehaviorResult(key, outcomes={(0, 0): "success"}) for key in ("k1", "k2")}
     plain = {
         "run": "r", "suite": "s", "target": "t", "defense": "none", "attack": "direct", "judge": "j", "benign": False,
         "suite_version": "1", "checksum": "c", "judge_key": "j1", "judge_method": "rule", "sampling": {"max_tokens": 9},
@@ -137,7 +139,7 @@ def test_what_cannot_be_told_apart_is_an_error_with_a_way_out():
     with pytest.raises(SpecError, match="same cells"):
         compare.matched([cell()], [cell()])
     with pytest.raises(SpecError, match="no behavior is in both"):
-        compare.matched([cell()], [cell(run="2", behaviors={"k3": Told("k3")})])
+        compare.matched([cell()], [cell(run="2", behaviors={"k3": BehaviorResult("k3")})])
 
 
 # --- what is refused ---------------------------------------------------------------------------------------------
@@ -182,31 +184,29 @@ def test_a_comparison_says_what_changed_and_how_sure(ran, tmp_path):
     pairs, notes = compare.matched(cells(a), cells(b))
     assert notes == []
     texts = a.store.behaviors(pairs[0].keys)
-    [row] = compare.compare(pairs, texts, 0.05, "holm")
-    assert (row["a"]["hits"], row["a"]["scored"], row["b"]["hits"], row["b"]["scored"]) == (3, 10, 7, 9)
-    assert [change["behavior"] for change in row["worse"]] == ["b3", "b4", "b5", "b6", "b7", "b8"]
-    assert [change["behavior"] for change in row["better"]] == ["b0", "b1"]
-    assert row["worse"][0] | {"text": ""} == {
-        "behavior": "b3", "category": "even1", "a": "0 of 1", "b": "1 of 1", "cases": [[0, 0]], "text": ""
-    }  # fmt: skip
-    assert re.fullmatch("2 characters, hash [0-9a-f]{12}", row["worse"][0]["text"])
-    assert row["p"] == row["p_corrected"] == paired.mcnemar(6, 2)
-    assert row["difference"] == pytest.approx(7 / 9 - 3 / 9)
-    assert row["bounds"] == pytest.approx([0.7 - 0.3, 0.8 - 0.3])
-    assert row["notes"] == ["0 cases of A and 1 of B are unscored or in error: in the bounds alone"]
-    assert row["says"] == "no difference shown"
-    [shown] = compare.compare(pairs, texts, 0.05, "holm", reveal=True)
-    assert shown["worse"][0]["text"] == "b3"
+    [row] = compare_pairs(pairs, texts, 0.05, "holm")
+    assert (row.a.hits, row.a.scored, row.b.hits, row.b.scored) == (3, 10, 7, 9)
+    assert [change.behavior for change in row.worse] == ["b3", "b4", "b5", "b6", "b7", "b8"]
+    assert [change.behavior for change in row.better] == ["b0", "b1"]
+    assert replace(row.worse[0], text="") == Change("b3", "even1", "0 of 1", "1 of 1", ((0, 0),), "")
+    assert re.fullmatch("2 characters, hash [0-9a-f]{12}", row.worse[0].text)
+    assert row.p == row.p_corrected == paired.mcnemar(6, 2)
+    assert row.difference == pytest.approx(7 / 9 - 3 / 9)
+    assert row.bounds == pytest.approx([0.7 - 0.3, 0.8 - 0.3])
+    assert row.notes == ("0 cases of A and 1 of B are unscored or in error: in the bounds alone",)
+    assert row.says == "no difference shown"
+    [shown] = compare_pairs(pairs, texts, 0.05, "holm", reveal=True)
+    assert shown.worse[0].text == "b3"
 
 
 def test_holm_is_over_all_rows(ran):
     attacks = {"attack": ["direct", {"use": "prefix_injection"}, {"use": "story"}]}
     a, b = ran("a", more=attacks), ran("b", revision="2", more=attacks, success=range(10))
     pairs, _ = compare.matched(cells(a), cells(b))
-    rows = compare.compare(pairs, {}, 0.05, "holm")
-    assert rows[0]["p"] == pytest.approx(2 / 1024)  # `direct` alone sends the texts that the oracle knows
-    assert [row["p_corrected"] for row in rows] == pytest.approx(paired.holm([row["p"] for row in rows]))
-    assert rows[0]["says"] == "higher"
+    rows = compare_pairs(pairs, {}, 0.05, "holm")
+    assert rows[0].p == pytest.approx(2 / 1024)  # `direct` alone sends the texts that the oracle knows
+    assert [row.p_corrected for row in rows] == pytest.approx(paired.holm([row.p for row in rows]))
+    assert rows[0].says == "higher"
 
 
 # --- the command -------------------------------------------------------------------------------------------------

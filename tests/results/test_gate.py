@@ -16,7 +16,7 @@ from withstand.core import SpecError
 from withstand.report import gate as gate_page
 from withstand.results import gate
 from withstand.results.compare import Pair
-from withstand.results.graded import Graded, Told
+from withstand.results.graded import BehaviorResult, Graded
 from withstand.runner import baseline
 from withstand.stats import rates
 
@@ -31,7 +31,7 @@ def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
 def cell(outcomes: str, **labels: Any) -> Graded:
     """A cell whose behaviors have one case each: a letter an outcome (s, f, r, x filtered, u, e)."""
     names = {"s": "success", "f": "failure", "r": "refused", "x": "filtered", "u": "unscored", "e": "error"}
-    told = {f"k{i}": Told(f"b{i}", outcomes={(0, 0): names[letter]}) for i, letter in enumerate(outcomes)}
+    told = {f"k{i}": BehaviorResult(f"b{i}", outcomes={(0, 0): names[letter]}) for i, letter in enumerate(outcomes)}
     plain = {
         "run": "r", "suite": "s", "target": "t", "defense": "none", "attack": "direct", "judge": "j", "benign": False,
         "suite_version": "1", "checksum": "c", "judge_key": "j1", "judge_method": "rule", "sampling": {},

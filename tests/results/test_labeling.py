@@ -47,7 +47,7 @@ def test_a_person_is_shown_all_but_the_verdict_and_goes_on_where_they_stopped(ru
     first = invoke(run, "label", "--by", "ana", "-n", "8", said="y\nn\nq\n")
     assert first.return_value == 0
     items = queue(run.store, run.row, "calibration", n=8)
-    for shown in (items[0].case["text"], items[0].case["completion"].splitlines()[0]):
+    for shown in (items[0].case.text, items[0].case.completion.splitlines()[0]):
         assert shown in first.stdout
     assert not any(word in first.stdout for word in ("success", "failure", "refused", "judge kitchen"))
     assert f"ana has labeled 2 of {len(items)} cases" in first.stdout
@@ -121,7 +121,7 @@ def test_what_to_review_and_nothing_to_label(tmp_path: Path, run: Any) -> None:
     split = withstand.run(spec | {"judge": judge}, store=tmp_path / "split.db")
     items = queue(split.store, split.row, "review")
     outcomes = {case["behavior"]: case for case in split.cases()}
-    assert {item.case["behavior"] for item in items} == {
+    assert {item.case.behavior for item in items} == {
         name for name, case in outcomes.items() if case["outcome"] == "unscored" or case["why"].startswith("split")
     }
     for item in items:

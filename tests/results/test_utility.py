@@ -239,7 +239,9 @@ def test_an_inspect_log_has_it_as_a_metric(both, store):
     from withstand.results.cases import cases
 
     row = find_run(store, "both")
-    logs = [log for _, log in inspect.logs(summarize(store, row).to_json(), cases(store, row))]
+    logs = [
+        log for _, log in inspect.logs(summarize(store, row).to_json(), (case.to_json() for case in cases(store, row)))
+    ]
     metrics = logs[5].results.scores[0].metrics
     assert (metrics["utility"].value, metrics["success"].value) == (0.25, 5)
     assert "asr" not in metrics

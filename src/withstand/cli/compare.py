@@ -10,7 +10,7 @@ from withstand.cli.options import Result, command, options
 from withstand.core import Json, SpecError
 
 if TYPE_CHECKING:
-    from withstand.results.compare import Correct
+    from withstand.results.pair_comparison import Correct
     from withstand.store.store import Store
 
 MOST = 10
@@ -56,9 +56,8 @@ def compare(
     from withstand.report import write
     from withstand.results.comparison import compare_runs
 
-    comparison = compare_runs(
-        store, a, b, by=by or "", margin=margin, correct=correct, allow=allow, reveal=reveal
-    )  # fmt: skip
+    compared = compare_runs(store, a, b, by=by or "", margin=margin, correct=correct, allow=allow, reveal=reveal)
+    comparison = compared.to_json()
     if output:
         write.save(Path(output), page.html(comparison))
         click.echo(f"wrote {output}", err=True)

@@ -58,11 +58,11 @@ def _ask(case: Any) -> str:
     from withstand.cli import console
     from withstand.core.text import visible
 
-    click.echo(visible("\n\n".join(filter(None, [case["context"], case["text"]]))))
+    click.echo(visible("\n\n".join(filter(None, [case.context, case.text]))))
     console.put("--- what was sent")
-    click.echo(visible("\n\n".join(f"[{turn['role']}] {turn['text']}" for turn in case["chat"])))
+    click.echo(visible("\n\n".join(f"[{turn.role}] {turn.text}" for turn in case.chat)))
     console.put("--- the completion")
-    click.echo(visible(case["completion"] or "(empty)"))
+    click.echo(visible(case.completion or "(empty)"))
     question = "Does it show the behavior? y, n, u or q"
     answer: str = click.prompt(question, type=click.Choice("ynuq"), show_choices=False)
     return answer

@@ -15,7 +15,7 @@ from withstand.explorer.read import place_of, view
 from withstand.explorer.security import Refused
 from withstand.report import comparison as words
 from withstand.results.cases import picked
-from withstand.results.cells import WORDS, CellResult
+from withstand.results.cells import WORDS, CellResult, plain
 from withstand.store.store import RunRow
 
 MARKS = ("suite", "suite_version", "split", "judge", "sampling")
@@ -39,10 +39,12 @@ def page(asked: PageRequest) -> Response:
     cells = left.summary.cells[a], right.summary.cells[b]
     later = sum(cell.cases for cell in cells) > AT_ONCE and asked.query.get("part") != "difference"
     statistics = None if later else compared(asked.explorer.index, (left, a), (right, b))
+    row, rows = statistics or (None, 0)
     difference: dict[str, Any] = {
-        "row": statistics,
-        "texts": words.texts({**statistics, "name": ""}) if statistics else [],
-        "directions": shown(statistics) if statistics else [],
+        "row": row,
+        "rows_compared": rows,
+        "texts": words.texts(plain(row)) if row else [],
+        "directions": shown(plain(row)) if row else [],
     }
     if asked.partial and asked.query.get("part") == "difference":
         return asked.page("_difference", run=left.run, two=right, **difference)

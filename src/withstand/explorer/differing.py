@@ -6,36 +6,36 @@ from collections.abc import Sequence
 from withstand.core import Json, SpecError
 from withstand.explorer.index import Index, RunIndex
 from withstand.results.cells import measures
-from withstand.results.compare import Pair, compare, matched, says
-from withstand.results.graded import DIMENSIONS, Graded, Told, Where, cell_of
+from withstand.results.compare import Pair, matched
+from withstand.results.graded import DIMENSIONS, BehaviorResult, Graded, Where, cell_of
+from withstand.results.pair_comparison import PairComparison, compare
 from withstand.stats import paired
 
 MARGIN = 0.05
 """Rates closer than this count as unchanged, as the command has it unless told otherwise."""
 
 
-def compared(index: Index, a: tuple[RunIndex, int], b: tuple[RunIndex, int]) -> Json | None:
-    """The row that the command prints of these cells, with `rows`, the number of rows that its p is corrected for:
-    those of the two runs, or of the two targets (defenses, attacks) of one. None where the cells share no behavior, or
-    they measure different things."""
+def compared(index: Index, a: tuple[RunIndex, int], b: tuple[RunIndex, int]) -> tuple[PairComparison, int] | None:
+    """The row that `withstand compare` prints of these cells, and the number of rows that its p is corrected for: those
+    of the two runs, or of the two targets (defenses, attacks) of one. None where the cells share no behavior, or they
+    measure different things."""
     key = ("compared", a[1], b[0].run.key, b[0].table, b[1])
     if key not in a[0].kept:
         a[0].kept[key] = _compared(index, a, b)
-    row: Json | None = a[0].kept[key]
+    row: tuple[PairComparison, int] | None = a[0].kept[key]
     return row
 
 
-def _compared(index: Index, left: tuple[RunIndex, int], right: tuple[RunIndex, int]) -> Json | None:
+def _compared(
+    index: Index, left: tuple[RunIndex, int], right: tuple[RunIndex, int]
+) -> tuple[PairComparison, int] | None:
     a, b = _graded(index, *left), _graded(index, *right)
     if a.measures != b.measures or not set(a.behaviors) & set(b.behaviors) or a == b:
         return None
     varied = tuple(name for name in DIMENSIONS if a.value(name) != b.value(name))
     [row] = compare([Pair(a.attack, varied, a, b)], {}, MARGIN, "holm")
-    family = [row["p"], *_others(left, right)]
-    row["rows"] = len(family)
-    row["p_corrected"] = paired.holm(family)[0]
-    row["says"] = says(row, MARGIN)
-    return row
+    family = [row.p, *_others(left, right)]
+    return row.corrected(paired.holm(family)[0], MARGIN), len(family)
 
 
 def _graded(index: Index, indexed: RunIndex, cell: int) -> Graded:
@@ -51,7 +51,9 @@ def _cell(indexed: RunIndex, cell: int, outcomes: dict[int, dict[Where, str]]) -
     suite = indexed.run.plan["cells"][cell]["suite"]
     keys = indexed.run.plan["suites"][suite]["behaviors"]
     behaviors = {
-        keys[place]: Told(indexed.ids[suite][place], indexed.categories[suite][place], outcomes=outcomes.get(place, {}))
+        keys[place]: BehaviorResult(
+            indexed.ids[suite][place], indexed.categories[suite][place], outcomes=outcomes.get(place, {})
+        )
         for place in sorted(indexed.counts[cell])
     }
     return cell_of(indexed.run, cell, behaviors)

@@ -63,7 +63,7 @@ def ready(index: Index, indexed: RunIndex) -> None:
 def name_of(indexed: RunIndex, spot: Spot) -> str:
     """How labels name a case."""
     behavior = indexed.ids[indexed.run.plan["cells"][spot[0]]["suite"]][spot[1]]
-    return labeling.place_of({"cell": spot[0], "behavior": behavior, "case": spot[2], "sample": spot[3]})
+    return labeling.place_named(spot[0], behavior, spot[2], spot[3])
 
 
 def entry_named(index: Index, indexed: RunIndex, name: str) -> dict[str, Any] | None:

@@ -268,10 +268,10 @@ def _of_case(asked: PageRequest, place: str) -> tuple[str, dict[str, Any]]:
     chat = [
         {"role": role, "text": text} for kind, role, text in parts_of(case) if role not in ("behavior", "judge says")
     ]
-    verdict = {"judge": cell["judge"], "outcome": case["outcome"], "why": case["why"], "score": case["score"]}
+    verdict = {"judge": cell["judge"], "outcome": case.outcome, "why": case.why, "score": case.score}
     return run.key, {
-        "source": "case", "spot": [first, second, number, sample], "chat": chat, "behavior": case["text"],
-        "target": cell["target"], "defense": cell["defense"], "attack": cell["attack"], "finish": case["finish"],
+        "source": "case", "spot": [first, second, number, sample], "chat": chat, "behavior": case.text,
+        "target": cell["target"], "defense": cell["defense"], "attack": cell["attack"], "finish": case.finish,
         "verdicts": [verdict], "place": place_of(run.key, (first, second, number, sample)),
     }  # fmt: skip
 

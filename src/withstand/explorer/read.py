@@ -1,12 +1,12 @@
 """Pages that read: runs, a run, its cases, a case, exports."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from withstand.core import Json, digest
+from withstand.core import digest
 from withstand.core.text import unique
 from withstand.explorer import queries
 from withstand.explorer.app import PageRequest, plain
@@ -16,7 +16,7 @@ from withstand.explorer.security import Refused
 from withstand.report import tables, words
 from withstand.report import write as files
 from withstand.results import labeling
-from withstand.results.cases import Spot, picked
+from withstand.results.cases import CaseResult, Spot, picked
 from withstand.results.cases import cases as all_cases
 from withstand.results.cells import CellResult
 
@@ -149,21 +149,21 @@ def place_of(run_key: str, spot: Spot) -> str:
     return f"{run_key[:16]}/{'.'.join(map(str, spot))}"
 
 
-def parts_of(case: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def parts_of(case: CaseResult) -> list[tuple[str, str, str]]:
     """The texts of a case in order: (kind, role, text); kind is "prompt" or "answer"."""
-    spoken = [turn["text"] for turn in case["chat"]]
-    parts = [("prompt", "behavior", case["text"])]
-    if case["context"] and not any(case["context"] in text for text in spoken):
-        parts.append(("prompt", "context", case["context"]))
-    parts += [("prompt", turn["role"], turn["text"]) for turn in case["chat"]]
-    parts += [("answer", "reasoning", case["reasoning"])] if case["reasoning"] else []
-    parts += [("answer", "completion", case["completion"])] if case["completion"] is not None else []
-    parts += [("answer", "judge says", case["why"])] if case["why"] else []
+    spoken = [turn.text for turn in case.chat]
+    parts = [("prompt", "behavior", case.text)]
+    if case.context and not any(case.context in text for text in spoken):
+        parts.append(("prompt", "context", case.context))
+    parts += [("prompt", turn.role, turn.text) for turn in case.chat]
+    parts += [("answer", "reasoning", case.reasoning)] if case.reasoning else []
+    parts += [("answer", "completion", case.completion)] if case.completion is not None else []
+    parts += [("answer", "judge says", case.why)] if case.why else []
     return parts
 
 
 def view(
-    asked: PageRequest, indexed: RunIndex, spot: Spot, case: Json, longest: int = SNIPPET, near: str = ""
+    asked: PageRequest, indexed: RunIndex, spot: Spot, case: CaseResult, longest: int = SNIPPET, near: str = ""
 ) -> dict[str, Any]:
     """A case as a page shows it. A text that was not asked for is not in the page: its length and digest are.
 
@@ -172,7 +172,7 @@ def view(
     place = place_of(indexed.run.key, spot)
     shown = asked.shows(place)
     cell = indexed.summary.cells[spot[0]]
-    outcome = case["outcome"]
+    outcome = case.outcome
     texts = [(kind, role, text, _start(text, near, longest)) for kind, role, text in parts_of(case)]
     parts = [
         {
@@ -188,10 +188,12 @@ def view(
         }
         for number, (kind, role, text, start) in enumerate(texts)
     ]
-    spent = case["spent"] or {}
     return {
-        **{name: case[name] for name in ("behavior", "category", "finish", "cut", "score", "error", "hint", "case")},
-        "sample": case["sample"],
+        **{
+            name: getattr(case, name)
+            for name in ("behavior", "category", "finish", "cut", "score", "error", "hint", "case")
+        },
+        "sample": case.sample,
         "outcome": outcome,
         "word": cell.word_of(outcome),
         "cell": cell,
@@ -199,8 +201,8 @@ def view(
         "place": place,
         "shown": shown,
         "parts": parts,
-        "error": case["error"] if shown else _without(case),
-        "spent": spent,
+        "error": case.error if shown else _without(case),
+        "spent": case.spent or {},
     }
 
 
@@ -210,9 +212,9 @@ def _start(text: str, near: str, longest: int) -> int:
     return max(0, min(min(places) - longest // 4, len(text) - longest)) if places and len(text) > longest else 0
 
 
-def _without(case: Mapping[str, Any]) -> str:
+def _without(case: CaseResult) -> str:
     """An error message less the text that it may quote."""
-    message: str = case["error"]
+    message: str = case.error
     for _, _, text in parts_of(case):
         if len(text) > 3:
             message = message.replace(text, "[text hidden]")
@@ -235,7 +237,9 @@ def export(asked: PageRequest) -> Response:
             raise Refused(403, "this explorer exports no texts", "start it with --with-text")
     if with_text or not asked.explorer.read_only:
         asked.explorer.audit(asked.who, "export", f"{indexed.run.name}, cases{' with texts' if with_text else ''}")
-    lines = files.csv_of(indexed.summary.to_json(), all_cases(asked.explorer.store, indexed.run), with_text)
+    lines = files.csv_of(
+        indexed.summary.to_json(), (case.to_json() for case in all_cases(asked.explorer.store, indexed.run)), with_text
+    )
     answer = StreamingResponse((line.encode("utf-8", "replace") for line in lines), media_type="text/csv")
     answer.headers["Content-Disposition"] = 'attachment; filename="cases.csv"'
     return answer

@@ -54,7 +54,7 @@ withstand bundle verify PATH --store DB    compares every case with the store of
 def files_of(store: Store, run: RunRow, version: str) -> dict[str, bytes]:
     """The files of a bundle by name. `version` is the package's."""
     summary = summarize(store, run).to_json()
-    listed = list(cases(store, run, max(1, HTML_CASES // max(1, len(summary["cells"])))))
+    listed = [case.to_json() for case in cases(store, run, max(1, HTML_CASES // max(1, len(summary["cells"]))))]
     total = sum(cell["cases"] for cell in summary["cells"])
     files = {
         "README.txt": README.encode(),
@@ -74,10 +74,10 @@ def _rows(store: Store, run: RunRow) -> Iterator[dict[str, Any]]:
     """Each case as `graded` counts it, with digests of its texts; an empty text has none."""
     texts = {}
     for case in cases(store, run):
-        prompt = dumps([[turn["role"], turn["text"]] for turn in case["chat"]]) if case["chat"] else ""
-        said = {"prompt": prompt, "completion": case["completion"], "why": case["why"], "error": case["error"]}
-        texts[case["cell"], case["behavior"], case["case"], case["sample"]] = {
-            "score": case["score"],
+        prompt = dumps([[turn.role, turn.text] for turn in case.chat]) if case.chat else ""
+        said = {"prompt": prompt, "completion": case.completion, "why": case.why, "error": case.error}
+        texts[case.cell, case.behavior, case.case, case.sample] = {
+            "score": case.score,
             **{name: digest(text) if text else "" for name, text in said.items()},
         }
     for index, cell in enumerate(graded(store, run)):

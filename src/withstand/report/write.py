@@ -43,12 +43,12 @@ def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text
     if form == "md":
         return markdown(summary)
     if form == "csv":
-        return "".join(csv_of(summary, cases(store, run), bool(with_text)))
+        return "".join(csv_of(summary, (case.to_json() for case in cases(store, run)), bool(with_text)))
     total = sum(cell["cases"] for cell in summary["cells"])
     per_cell = None if total <= HTML_CASES else max(1, HTML_SOME // len(summary["cells"]))
     return html(
         summary,
-        cases(store, run, per_cell),
+        (case.to_json() for case in cases(store, run, per_cell)),
         total,
         reveal=reveal,
         with_text=with_text is not False,

@@ -3,28 +3,18 @@
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-
-from withstand.core import Json, SpecError, digest
+from withstand.core import SpecError
 from withstand.core.outcomes import HITS
-from withstand.core.text import count, head_of, percent, series
+from withstand.core.text import head_of, series
 from withstand.results.graded import DIMENSIONS, Graded, graded
 from withstand.results.summary import find_run
 from withstand.runner.baseline import given_label
-from withstand.stats import paired, rates
 from withstand.store.store import Store
 
 ALLOW = ("judge", "suite", "sampling", "template")
 """What may differ only where `--allow` says so."""
-
-Correct = Literal["holm", "bh"]
-CORRECTIONS: dict[Correct, tuple[str, Callable[[Sequence[float | None]], list[float | None]]]] = {
-    "holm": ("Holm", paired.holm),
-    "bh": ("Benjamini-Hochberg", paired.benjamini_hochberg),
-}
-ALPHA = 0.05
 
 _CHOICE = re.compile(rf"^(.*?):((?:{'|'.join(DIMENSIONS)})=.*)$", re.DOTALL)
 _NEXT = re.compile(rf",(?=(?:{'|'.join(DIMENSIONS)})=)")
@@ -230,115 +220,3 @@ def _template(cell: Graded) -> tuple[Any, Any] | None:
         return None
     weights = (identity["weights"], identity.get("adapter"))
     return weights, (told.get("template"), identity.get("template"), identity.get("tokenizer"))
-
-
-# --- what changed ------------------------------------------------------------------------------------------------
-
-
-def compare(
-    pairs: Sequence[Pair], texts: Mapping[str, Json], margin: float, correct: Correct, reveal: bool = False
-) -> list[Json]:
-    """One row per pair, JSON. `texts`: behaviors by key; `margin`: what counts as unchanged, in (0, 1)."""
-    rows = [_row(pair, texts, margin, reveal) for pair in pairs]
-    _, corrected = CORRECTIONS[correct]
-    for row, p in zip(rows, corrected([row["p"] for row in rows]), strict=True):
-        row["p_corrected"] = p
-        row["says"] = says(row, margin)
-    return rows
-
-
-def _row(pair: Pair, texts: Mapping[str, Json], margin: float, reveal: bool) -> Json:
-    keys = pair.keys
-    a, n_a, u_a, all_a = pair.a.columns(keys)
-    b, n_b, u_b, all_b = pair.b.columns(keys)
-    found = paired.difference(a, n_a, b, n_b)
-    notes = []
-    only = len(pair.a.behaviors) + len(pair.b.behaviors) - 2 * len(keys)
-    if only:
-        notes.append(f"{count(only, 'behavior')} on one side only, left out")
-    if sum(u_a) + sum(u_b):
-        notes.append(f"{sum(u_a)} cases of A and {sum(u_b)} of B are unscored or in error: in the bounds alone")
-    if pair.a.watched or pair.b.watched:
-        notes.append("a side was stopped by what it found: the interval and p are a little too sure")
-    if pair.a.budget != pair.b.budget:
-        notes.append("the attacks had different budgets")
-    if pair.b.cases and not pair.a.cases:
-        notes.append("B was sent test cases that were found before: a transfer where the target has changed")
-    limits = found.limits() if found else None
-    worse = -1 if pair.a.measures == "utility" else 1  # of right answers fewer are worse
-    return {
-        "label": pair.label,
-        "varied": list(pair.varied),
-        "benign": pair.a.benign,
-        "measures": pair.a.measures,
-        "a": _of(pair.a, keys),
-        "b": _of(pair.b, keys),
-        "behaviors": found.behaviors if found else 0,
-        "difference": found.difference if found else None,
-        "interval": list(limits) if limits else None,
-        "bounds": _bounds(a, u_a, all_a, b, u_b, all_b) if sum(u_a) + sum(u_b) else None,
-        "p": found.p if found else None,
-        "method": found.method if found else "",
-        "p_unchanged": found.unchanged(margin) if found else None,
-        "worse": list(changes(pair, texts, worse, reveal)),
-        "better": list(changes(pair, texts, -worse, reveal)),
-        "notes": notes,
-    }
-
-
-def _of(cell: Graded, keys: Sequence[str]) -> Json:
-    hits, scored, unknown, wanted = cell.columns(keys)
-    interval = rates.rate_interval(hits, scored)
-    return {
-        "run": cell.run,
-        **{name: cell.value(name) for name in (*DIMENSIONS, "judge")},
-        "judge_method": cell.judge_method,
-        "hits": sum(hits),
-        "scored": sum(scored),
-        "unknown": sum(unknown),
-        "cases": sum(wanted),
-        "rate": rates.mean_rate(hits, scored),
-        "interval": [interval.low, interval.high] if interval else None,
-    }
-
-
-def _bounds(a: Any, u_a: Any, all_a: Any, b: Any, u_b: Any, all_b: Any) -> list[float] | None:
-    """The difference if all unknown cases fell against B, and all in its favor."""
-    one, other = rates.rate_bounds(a, u_a, all_a), rates.rate_bounds(b, u_b, all_b)
-    return [other[0] - one[1], other[1] - one[0]] if one and other else None
-
-
-def changes(pair: Pair, texts: Mapping[str, Json], direction: int, reveal: bool = False) -> Iterator[Json]:
-    """The behaviors with a larger share in B (or smaller), and which of their cases flipped, where B has the same."""
-    hits = pair.a.hits
-    for key in sorted(pair.keys, key=lambda key: pair.a.behaviors[key].id):
-        one, other = pair.a.behaviors[key], pair.b.behaviors[key]
-        if not one.scored or not other.scored:
-            continue
-        before, after = one.count(*hits) / one.scored, other.count(*hits) / other.scored
-        if np.sign(after - before) != direction:
-            continue
-        flipped = [
-            list(at) for at, outcome in other.outcomes.items()
-            if at in one.outcomes and (outcome in hits) - (one.outcomes[at] in hits) == direction
-        ]  # fmt: skip
-        text = texts.get(key, {}).get("text", "")
-        yield {
-            "behavior": one.id,
-            "category": one.category,
-            "a": f"{one.count(*hits)} of {one.scored}",
-            "b": f"{other.count(*hits)} of {other.scored}",
-            "cases": flipped,
-            "text": text if reveal else f"{count(len(text), 'character')}, hash {digest(text)[:12]}" if text else "",
-        }
-
-
-def says(row: Json, margin: float) -> str:
-    """The answer of a row in words, from its corrected p."""
-    if row["p_corrected"] is None:
-        return "nothing to compare"
-    if row["p_corrected"] <= ALPHA:
-        return "higher" if row["difference"] > 0 else "lower"
-    if row["p_unchanged"] < ALPHA:
-        return f"unchanged within {percent(margin).removesuffix(' %')} points"
-    return "no difference shown"

@@ -1,17 +1,40 @@
 """Two runs, or the parts of one, side by side: `withstand compare`."""
 
 from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from withstand.core import Json
 from withstand.results import compare
-from withstand.results.compare import Correct, Pair
+from withstand.results.cells import plain
+from withstand.results.compare import Pair
+from withstand.results.pair_comparison import CORRECTIONS, Correct, PairComparison
+from withstand.results.pair_comparison import compare as compare_pairs
 from withstand.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two or more sides compared: their labels, the margin in (0, 1) within which a rate counts as unchanged, the name
+    of the correction of p, whether texts are in it, the rows, and notes on what was left out."""
+
+    schema: int
+    a: str
+    b: tuple[str, ...]
+    margin: float
+    correction: str
+    revealed: bool
+    rows: tuple[PairComparison, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> Json:
+        """What `withstand compare --json` prints."""
+        return plain(self)
 
 
 def compare_runs(
     store: Store, a: str, b: str, *, by: str = "", margin: float = 0.05, correct: Correct = "holm",
     allow: Collection[str] = (), reveal: bool = False,
-) -> Json:  # fmt: skip
+) -> Comparison:  # fmt: skip
     """The comparison of run A with run B, or of the parts of A that `by` (target, defense, attack) splits it into.
 
     All rows of all sides are one family for the correction. Raises `SpecError` where the sides cannot be compared.
@@ -24,17 +47,20 @@ def compare_runs(
         pairs += matches
         notes += [*unmatched, *compare.check(matches, allow)]
     texts = store.behaviors({key for pair in pairs for key in pair.keys})
-    rows = compare.compare(pairs, texts, margin, correct, reveal)
-    for row in rows:
-        varied = [row["b"][name] for name in row["varied"]] if len(sides) > 1 else []
-        row["name"] = " ".join([row["label"], *(f"({value})" for value in varied)])
-    return {
-        "schema": 1,
-        "a": sides[0][0].label,
-        "b": [second.label for _, second in sides],
-        "margin": margin,
-        "correction": compare.CORRECTIONS[correct][0],
-        "revealed": reveal,
-        "rows": rows,
-        "notes": list(dict.fromkeys(notes)),
-    }
+    rows = compare_pairs(pairs, texts, margin, correct, reveal)
+    return Comparison(
+        schema=1,
+        a=sides[0][0].label,
+        b=tuple(second.label for _, second in sides),
+        margin=margin,
+        correction=CORRECTIONS[correct][0],
+        revealed=reveal,
+        rows=tuple(replace(row, name=_name(row, len(sides) > 1)) for row in rows),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _name(row: PairComparison, several: bool) -> str:
+    """What tells the row apart. several: sides were compared with the first one."""
+    varied = [getattr(row.b, name) for name in row.varied] if several else []
+    return " ".join([row.label, *(f"({value})" for value in varied)])

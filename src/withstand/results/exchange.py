@@ -143,14 +143,13 @@ def parts_of(store: Store, run: RunRow) -> tuple[list[Behavior], list[Part], lis
     entries: dict[int, dict[str, list[Entry]]] = defaultdict(lambda: defaultdict(list))
     unfit: set[int] = set()
     for case in cases(store, run):
-        index, chat = case["cell"], case["chat"]
+        index, chat = case.cell, case.chat
         if plan["cells"][index]["benign"] or not chat:
             continue
-        if len(chat) != 1 or chat[0]["role"] != "user":
+        if len(chat) != 1 or chat[0].role != "user":
             unfit.add(index)
-        said = case["completion"]
-        label = LABELS.get(case["outcome"]) if said is not None else None
-        entries[index][case["behavior"]].append(Entry(chat[0]["text"], said, label))
+        label = LABELS.get(case.outcome) if case.completion is not None else None
+        entries[index][case.behavior].append(Entry(chat[0].text, case.completion, label))
     left = [f"{_title(plan['cells'][index])}: not every test case is one text of a user" for index in sorted(unfit)]
     left += [
         f"{_title(cell)}: {'benign prompts' if cell['benign'] else 'no test case'}"

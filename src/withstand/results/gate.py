@@ -14,7 +14,8 @@ from withstand.core import Json, SpecError
 from withstand.core.text import count
 from withstand.results import compare
 from withstand.results.compare import Pair, Side
-from withstand.results.graded import DIMENSIONS, Graded, Told, graded
+from withstand.results.graded import DIMENSIONS, BehaviorResult, Graded, graded
+from withstand.results.pair_comparison import changes
 from withstand.results.summary import find_run
 from withstand.runner import baseline
 from withstand.stats import paired, rates, sequential
@@ -178,7 +179,7 @@ def _errors(name: str, cell: Graded, limit: float) -> Line:
 def _worse(pair: Pair, name: str, limit: float) -> Line:
     """A test of non-inferiority: how much worse than the baseline, at most. What the run lacks is counted as broken."""
     keys = [key for key, told in pair.a.behaviors.items() if told.cases]
-    absent = Told("", outcomes={(0, 0): "error"})
+    absent = BehaviorResult("", outcomes={(0, 0): "error"})
     now = replace(pair.b, behaviors={key: pair.b.behaviors.get(key, absent) for key in keys})
     a, n_a, u_a, all_a = pair.a.columns(keys)
     b, n_b, u_b, all_b = now.columns(keys)
@@ -188,7 +189,7 @@ def _worse(pair: Pair, name: str, limit: float) -> Line:
     if seen is None or worst is None or best is None:
         return _nothing("max-worse", name, limit, "no behavior is scored in both")
     low, high = best.limits(LEVEL)[0], worst.limits(LEVEL)[1]
-    changed = [tuple(c["behavior"] for c in compare.changes(pair, {}, direction)) for direction in (1, -1)]
+    changed = [tuple(c.behavior for c in changes(pair, {}, direction)) for direction in (1, -1)]
     line = Line(
         "max-worse", name, _decide(low, high, limit), seen.behaviors, sum(all_b), seen.difference, low, high, limit,
         p=seen.p, worse=changed[0], better=changed[1],
@@ -290,7 +291,7 @@ def _read(run: str, cell: Mapping[str, Any]) -> Graded:
             at, _, outcome = part.partition("=")
             number, _, sample = at.partition(".")
             outcomes[int(number), int(sample)] = outcome
-        behaviors[key] = Told(told["id"], told["category"], told["cases"], outcomes, told["sent"])
+        behaviors[key] = BehaviorResult(told["id"], told["category"], told["cases"], outcomes, told["sent"])
     return Graded(run=run, **{**cell, "behaviors": behaviors})
 
 

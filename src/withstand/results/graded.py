@@ -20,7 +20,7 @@ DIMENSIONS = ("suite", "target", "defense", "attack")
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class BehaviorResult:
     """One behavior of a cell: the outcome of each case that was wanted.
 
     frozen: the key of its test cases' row.   sent: digest of what they say, where a baseline has it.
@@ -72,7 +72,7 @@ class Graded:
     until_success: bool
     budget: Json
     identity: Json
-    behaviors: Mapping[str, Told]
+    behaviors: Mapping[str, BehaviorResult]
     reused: int = 0
     cases: str = ""
     watched: bool = False
@@ -114,12 +114,12 @@ def graded(store: Store, run: RunRow) -> list[Graded]:
         behaviors = {}
         for place, outcomes, frozen in found[index]:
             text = texts[keys[place]]
-            behaviors[keys[place]] = Told(text["id"], text.get("category", ""), frozen, outcomes)
+            behaviors[keys[place]] = BehaviorResult(text["id"], text.get("category", ""), frozen, outcomes)
         cells.append(cell_of(run, index, behaviors, reused[index]))
     return cells
 
 
-def cell_of(run: RunRow, index: int, behaviors: Mapping[str, Told], reused: int = 0) -> Graded:
+def cell_of(run: RunRow, index: int, behaviors: Mapping[str, BehaviorResult], reused: int = 0) -> Graded:
     """A cell of a run by what the plan says of it, with these behaviors."""
     plan = run.plan
     cell = plan["cells"][index]

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from withstand.core import Behavior, Completion, Json, digest, rng, user
 from withstand.formats.labels import Labeled
-from withstand.results.cases import WAITING, cases
+from withstand.results.cases import WAITING, CaseResult, cases
 from withstand.store.store import RunRow, Store
 
 Purpose = Literal["calibration", "review"]
@@ -24,14 +24,14 @@ SCORED = {"success": "success", "failure": "failure", "refused": "failure"}
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A case to label. `place` names it in its run; `stratum` has `size` cases. `case` is as the report has it."""
+    """A case to label. `place` names it in its run; `stratum` has `size` cases."""
 
     place: str
     stratum: str
     size: int
     target: str
     attack: str
-    case: Mapping[str, Any]
+    case: CaseResult
 
 
 def queue(store: Store, run: RunRow, purpose: Purpose, n: int = 60, seed: int = 0) -> list[Item]:
@@ -43,18 +43,23 @@ def queue(store: Store, run: RunRow, purpose: Purpose, n: int = 60, seed: int = 
     """
     strata: dict[str, list[Item]] = defaultdict(list)
     for case in cases(store, run):
-        cell = run.plan["cells"][case["cell"]]
-        waits, waiting = "waits" in cell, case["why"] == WAITING
-        answered = waiting or (case["finish"] != "filtered" and bool((case["completion"] or "").strip()))
-        split = case["why"].startswith("split")
-        if stratum := stratum_of(cell, case["outcome"], split, purpose, waiting, answered=waits and answered):
+        cell = run.plan["cells"][case.cell]
+        waits, waiting = "waits" in cell, case.why == WAITING
+        answered = waiting or (case.finish != "filtered" and bool((case.completion or "").strip()))
+        split = case.why.startswith("split")
+        if stratum := stratum_of(cell, case.outcome, split, purpose, waiting, answered=waits and answered):
             strata[stratum].append(Item(place_of(case), stratum, 0, cell["target"], cell["attack"], case))
     return [Item(i.place, i.stratum, size, i.target, i.attack, i.case) for i, _, size in drawn(run, strata, n, seed)]
 
 
-def place_of(case: Mapping[str, Any]) -> str:
+def place_of(case: CaseResult) -> str:
     """How labels name a case in its run."""
-    return ":".join(str(case[name]) for name in ("cell", "behavior", "case", "sample"))
+    return place_named(case.cell, case.behavior, case.case, case.sample)
+
+
+def place_named(cell: int, behavior: str, case: int, sample: int) -> str:
+    """The name of a case by its cell, its behavior's id, and the numbers of test case and sample."""
+    return f"{cell}:{behavior}:{case}:{sample}"
 
 
 def stratum_of(
@@ -95,12 +100,12 @@ def drawn(run: RunRow, strata: Mapping[str, Sequence[T]], n: int, seed: int) -> 
 def add(store: Store, run: RunRow, item: Item, vote: Vote, labeler: str, purpose: Purpose) -> None:
     """Keep what a person said. A second label of one person on one case does not count: the first stands."""
     case = item.case
-    asked = next((turn["text"] for turn in reversed(case["chat"]) if turn["role"] == "user"), "")
+    asked = next((turn.text for turn in reversed(case.chat) if turn.role == "user"), "")
     value = {
         "run": run.key, "place": item.place, "stratum": item.stratum, "size": item.size, "purpose": purpose,
         "labeler": labeler, "vote": vote, "target": item.target, "attack": item.attack, "created": time.time(),
-        "behavior": {name: case[name] for name in ("behavior", "text", "context", "category")},
-        "prompt": asked, "completion": case["completion"], "finish": case["finish"],
+        "behavior": {name: getattr(case, name) for name in ("behavior", "text", "context", "category")},
+        "prompt": asked, "completion": case.completion, "finish": case.finish,
     }  # fmt: skip
     store.add_label(digest([run.key, item.place, labeler, purpose]), run.key, value)
 
