@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 import withstand
 from withstand.cli.main import cli
+from withstand.report.write import render
 from withstand.results.cells import CellResult, plain
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -96,3 +97,9 @@ def test_a_gate(store):
     found = printed(store, "gate", "kitchen", "--baseline", "baseline.json", "--max-worse", "0.05", "--max-asr", "0.5")
     assert keys(found) == "schema run baseline verdict exit_code lines notes"
     assert {keys(line) for line in found["lines"]} == {LINE}
+
+
+@pytest.mark.parametrize("form", ["html", "csv", "md", "tex"])
+def test_every_report_of_a_run_with_utility_is_written(store, form):
+    run = withstand.load("kitchen", store)
+    assert "scripted-kitchen" in render(run.store, run.row, form)

@@ -1,7 +1,7 @@
 """The result of one cell of a run: what it measures, its rate with the interval, its counts and costs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeAlias
 
@@ -233,7 +233,7 @@ def word_of(cell: Record, outcome: str) -> str:
     return WORDS[measures(cell)][outcome]
 
 
-def rate_of(cell: Record) -> tuple[float | None, Interval | None]:
+def rate_of(cell: Record) -> tuple[float | None, Sequence[float] | None]:
     """The rate of a cell in what it measures, and its interval."""
     match measures(cell):
         case "utility":
@@ -244,9 +244,9 @@ def rate_of(cell: Record) -> tuple[float | None, Interval | None]:
     return cell["asr"], cell["asr_interval"]
 
 
-def ends_of(utility: Record | None) -> Interval | None:
+def ends_of(utility: Record | None) -> Sequence[float] | None:
     """The interval of a utility as a summary has it."""
-    return (utility["low"], utility["high"]) if utility and utility.get("low") is not None else None
+    return [utility["low"], utility["high"]] if utility and utility.get("low") is not None else None
 
 
 def defense_of(cell: Record) -> str:
