@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from withstand import api
-from withstand.runner import stages
+from withstand.runner.begin import begin, planned
 from withstand.runner.spec import run_spec
-from withstand.runner.stages import Running, begin, make_test_cases
+from withstand.runner.stages import Running, make_test_cases
 
 BEHAVIORS = 20
 PAIR = {"use": "pair", "streams": 1, "steps": 3, "judge": "kitchen", "tries": 1}
@@ -43,7 +43,7 @@ def bench(folder: Path) -> dict[str, Any]:
 
 def behaviors() -> list[str]:
     spec = run_spec({"suite": SUITE, "target": "scripted", "attack": "direct", "limit": BEHAVIORS, "benign": "none"})
-    return [behavior.id for behavior in stages.planned(spec, None).suites[0].behaviors]
+    return [behavior.id for behavior in planned(spec, None).suites[0].behaviors]
 
 
 SUITE = {"use": "kitchen", "split": "test"}

@@ -15,11 +15,12 @@ from withstand.results.cases import cases, labeled, learned
 from withstand.results.success_by_budget import within
 from withstand.results.summary import find_run, summarize
 from withstand.runner import stopping
-from withstand.runner.drive import Caps, Tally
+from withstand.runner.begin import begin, planned
 from withstand.runner.plan import Plan
 from withstand.runner.rejudge import by_people
 from withstand.runner.spec import RunSpec, read_spec, run_spec
-from withstand.runner.stages import Running, begin, execute, planned
+from withstand.runner.stages import Running, execute
+from withstand.runner.tally import Caps, Tally
 from withstand.store.store import RunRow, Store
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from withstand.models import _device, _quantized, hf
 from withstand.models._thinking import Tags, Watch
 from withstand.models.hf import HF
 from withstand.registry import find
-from withstand.runner import stages
+from withstand.runner import begin
 from withstand.runner.estimate import estimate
 from withstand.runner.spec import run_spec
 
@@ -425,7 +425,7 @@ def test_what_cannot_fit_is_refused(folder: Path, tmp_path: Path, monkeypatch: p
     one = model(folder).footprint()
     room = one["weights"] + one["row"]
     monkeypatch.setattr(hf, "free_memory", lambda device: int(room * 2**30))
-    plan = stages.planned(run_spec(spec), None)
+    plan = begin.planned(run_spec(spec), None)
     told = estimate(plan, None)["memory"]
     assert [[role.partition(":")[0] for role in entry["roles"]] for entry in told] == [["target hf"], ["judge llm"]]
     assert {entry["place"] for entry in told} == {"cpu"}
@@ -436,7 +436,7 @@ def test_what_cannot_fit_is_refused(folder: Path, tmp_path: Path, monkeypatch: p
         withstand.run(twice, store=tmp_path / "not.db")
     assert "quantize=int4" in caught.value.hint
     with pytest.raises(SpecError, match="cannot hold"):
-        estimate(stages.planned(run_spec(twice), None), None)
+        estimate(begin.planned(run_spec(twice), None), None)
     monkeypatch.setattr(hf, "free_memory", lambda device: 0)
     assert withstand.run(spec, store=tmp_path / "fits.db").cells == first.cells  # nothing is left to load
 

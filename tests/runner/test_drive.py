@@ -17,8 +17,9 @@ import pytest
 import sqlalchemy as sql
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, Work, ask, digest, user, work
-from withstand.runner import drive as driving
-from withstand.runner.drive import Caps, Job, Tally, drive
+from withstand.runner import tally as tally_module
+from withstand.runner.drive import Job, drive
+from withstand.runner.tally import Caps, Tally
 from withstand.store import tables
 from withstand.store.store import Row, Store
 
@@ -644,7 +645,9 @@ def test_the_cap_on_cost_overshoots_by_the_calls_in_flight(store: Store) -> None
 
 def test_the_cap_on_time_ends_after_the_calls_in_flight(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Model(width=1, watch=(watch := Watch()))
-    monkeypatch.setattr(driving, "time", SimpleNamespace(monotonic=lambda: watch.sent * 0.1))  # each call takes 0.1 s
+    monkeypatch.setattr(
+        tally_module, "time", SimpleNamespace(monotonic=lambda: watch.sent * 0.1)
+    )  # each call takes 0.1 s
     tally = Tally(started=0.0)
     drive([job(f"j{n}", asking(model, "a")) for n in range(100)], store, tally, Caps(seconds=0.35))
     assert tally.stopped == "--max-time"

@@ -16,7 +16,7 @@ from withstand.core import TestCase as Case
 from withstand.core.device import computed
 from withstand.models.scripted import Scripted
 from withstand.report import write
-from withstand.runner.drive import Tally
+from withstand.runner.tally import Tally
 from withstand.stats.rates import rate_interval
 from withstand.store import tables
 from withstand.store.store import Store

@@ -8,7 +8,7 @@ from withstand.cli.options import Result, command, max_asks_option, offline_opti
 from withstand.core import Json
 
 if TYPE_CHECKING:
-    from withstand.runner.drive import Tally
+    from withstand.runner.tally import Tally
 
 SOURCES = options(
     click.option("--judge", "-j", required=True, metavar="SPEC", help="The judge, written as in a run."),
@@ -40,8 +40,8 @@ def calibrate(
     from withstand.registry import find, grammar
     from withstand.results.calibrate import calibrate as calibrate_judge
     from withstand.results.labels import labels_from
-    from withstand.runner.drive import Caps
     from withstand.runner.suites import check_judge
+    from withstand.runner.tally import Caps
 
     built = find.build("judge", grammar.parse(judge))
     check_judge(built, offline)

@@ -20,7 +20,7 @@ from withstand.core import Json
 from withstand.core.outcomes import SCORED
 from withstand.core.text import count, visible
 from withstand.results.cells import ends_of, measures
-from withstand.runner.drive import Tally
+from withstand.runner.tally import Tally
 from withstand.store.tables import STAGES
 
 if TYPE_CHECKING:

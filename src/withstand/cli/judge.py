@@ -131,8 +131,8 @@ def run(
     from withstand.cli import console
     from withstand.registry import find, grammar
     from withstand.runner import rejudge
-    from withstand.runner.drive import Caps
     from withstand.runner.suites import check_judge
+    from withstand.runner.tally import Caps
 
     check_judge(find.build("judge", grammar.parse(spec)), offline)
     row = rejudge.judged_by(store, api.load(name, store).row, spec, new)

@@ -87,12 +87,12 @@ def run(**given: Any) -> Result | int:
 def _run(given: dict[str, Any], spec: Any) -> Result | int:
     from withstand import api
     from withstand.cli import console, flags
-    from withstand.runner import stages
+    from withstand.runner import begin
 
     shard, max_time = flags.shard(given["shard"]), flags.seconds(given["max_time"])
     flags.check_prices(given, spec)
     if not flags.exists(given["store"]):
-        stages.planned(spec, None, given["offline"])  # a mistake in the spec leaves no empty store behind
+        begin.planned(spec, None, given["offline"])  # a mistake in the spec leaves no empty store behind
     store = api.open_store(given["store"])
     name = ""
 
@@ -157,10 +157,10 @@ def _show(run: "Run", store: str) -> None:
 def _dry_run(given: dict[str, Any], spec: Any) -> Result:
     from withstand import api
     from withstand.cli import console, flags
-    from withstand.runner import estimate, stages
+    from withstand.runner import begin, estimate
 
     flags.check_prices(given, spec)
     store = api.open_store(given["store"], create=False) if flags.exists(given["store"]) else None
-    plan = stages.planned(spec, store, given["offline"])
+    plan = begin.planned(spec, store, given["offline"])
     estimated = estimate.estimate(plan, store)
     return Result(estimated, lambda: console.dry_run(estimated))

@@ -31,10 +31,11 @@ from withstand.registry import find
 from withstand.registry.grammar import spec_of
 from withstand.results.cases import picked
 from withstand.results.cells import OUTCOME_WORDS
-from withstand.runner.drive import Job, Tally, completion_of, drive
+from withstand.runner.drive import Job, completion_of, drive
 from withstand.runner.replay import check_own_code
 from withstand.runner.stages import asked_once, verdict_job
 from withstand.runner.suites import check_offline
+from withstand.runner.tally import Tally
 from withstand.store.store import Store
 from withstand.store.tables import COMPLETIONS, VERDICTS
 

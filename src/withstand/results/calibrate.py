@@ -9,8 +9,9 @@ from withstand.core import Json, Judge, digest
 from withstand.core.outcomes import is_hit
 from withstand.formats.labels import Labeled
 from withstand.registry import find
-from withstand.runner.drive import Caps, Tally, drive
+from withstand.runner.drive import drive
 from withstand.runner.stages import verdict_job
+from withstand.runner.tally import Caps, Tally
 from withstand.stats import agreement, rates
 from withstand.store.store import Row, Store
 from withstand.store.tables import VERDICTS

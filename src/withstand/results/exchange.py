@@ -10,8 +10,8 @@ from typing import Any
 from withstand.core import Behavior, Completion, Json, SpecError, TestCase, Verdict, digest, from_json, to_json, user
 from withstand.formats.harmbench import LABELS, OUTCOMES, Entry, Part
 from withstand.results.cases import cases
+from withstand.runner.begin import named
 from withstand.runner.drive import value_of
-from withstand.runner.stages import named
 from withstand.store.store import Failure, Row, RunRow, Store, Want
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS
 

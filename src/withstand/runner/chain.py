@@ -33,8 +33,9 @@ from withstand.core import (
 from withstand.core.stage import FILE, How, Record, Rows, Stage, as_rows, read, record_of, to_rows
 from withstand.core.stage import Row as StageRow
 from withstand.registry import find
-from withstand.runner.drive import Job, Tally, drive
+from withstand.runner.drive import Job, drive
 from withstand.runner.flows import collected, defended, graded
+from withstand.runner.tally import Tally
 from withstand.store.store import Row, Store
 from withstand.store.tables import CASES
 

@@ -25,10 +25,12 @@ from withstand.core import (
 from withstand.formats.labels import said_by
 from withstand.registry import find
 from withstand.registry.grammar import parse
-from withstand.runner.drive import Caps, Job, Tally, completion_of, drive
+from withstand.runner.begin import named, sources_of
+from withstand.runner.drive import Job, completion_of, drive
 from withstand.runner.flows import nothing_to_judge
-from withstand.runner.stages import lacking, named, sources_of, verdict_job
+from withstand.runner.stages import lacking, verdict_job
 from withstand.runner.suites import check_texts
+from withstand.runner.tally import Caps, Tally
 from withstand.store.store import RunRow, Store, Want, chunks
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, want
 

@@ -4,8 +4,6 @@ Each has one shape: the keys wanted, less those in the store, as flows through `
 everything that decides it, so that rerunning computes what is missing and nothing is overwritten.
 """
 
-import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,7 +18,6 @@ from withstand.core import (
     Json,
     Judge,
     Message,
-    SpecError,
     Spent,
     Target,
     TestCase,
@@ -32,15 +29,12 @@ from withstand.core import (
     trajectory,
 )
 from withstand.registry import find
-from withstand.registry.source import code_hash
-from withstand.runner import baseline
 from withstand.runner.budget import Meter, metered
-from withstand.runner.drive import Caps, Job, Tally, completion_of, drive, value_of
+from withstand.runner.drive import Job, completion_of, drive, value_of
 from withstand.runner.flows import attacked, attacked_together, collected, defended, graded
-from withstand.runner.memory import memory
-from withstand.runner.plan import Cell, Plan, is_joint, make_plan
-from withstand.runner.spec import RunSpec
+from withstand.runner.plan import Cell, Plan, is_joint
 from withstand.runner.suites import Given, check_texts
+from withstand.runner.tally import Caps, Tally
 from withstand.store import tables
 from withstand.store.store import Row, RunRow, Store, Want, chunks
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS
@@ -62,43 +56,6 @@ class Running:
     def behavior(self, want: Want) -> tuple[Cell, Behavior]:
         cell = self.plan.cells[want.cell]
         return cell, self.plan.suites[cell.suite].behaviors[want.behavior]
-
-
-def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) -> tuple[Plan, RunRow]:
-    """Plan a run and record it. An equal plan goes on where it stopped; a name that has another plan is an error, and
-    so is a new run whose models cannot fit into their device."""
-    plan = planned(spec, where, offline)
-    stop = spec.stop_when_decided
-    described = plan.json() | ({} if stop is None else {"stop_when_decided": stop})
-    key = digest(described)
-    if all(run.key != key for run in where.runs()):  # one that is there may have nothing left to ask
-        memory(plan)
-    name = named(where, key, name, plan.name(key))
-    where.add_run(RunRow(key, name, time.time(), spec.written(), described))
-    texts = {digest(to_json(b)): to_json(b) for chosen in plan.suites for b in chosen.behaviors}
-    where.add_texts(texts, sources_of(plan.classes(), where))
-    if stop is None:  # else they are wanted part by part
-        where.add_wants(key, case_wants(plan))
-    run = next((run for run in where.runs() if run.name == name), None)
-    if run is None or run.key != key:  # another process took the name, or the run, a moment ago
-        raise SpecError(f"run {name!r} exists with another spec", hint="choose another --name")
-    return plan, run
-
-
-def named(where: Store, key: str, name: str, otherwise: str) -> str:
-    """The name of the run with this key: what it has, else `name`, else `otherwise`; or an error that says why not."""
-    runs = {run.name: run for run in where.runs()}
-    name = name or next((run.name for run in runs.values() if run.key == key), otherwise)
-    if name in runs and runs[name].key != key:
-        raise SpecError(f"run {name!r} exists with another spec", hint="choose another --name, or leave it out")
-    if renamed := next((run.name for run in runs.values() if run.key == key and run.name != name), ""):
-        raise SpecError(f"this very run exists as {renamed!r}", hint=f"use --name {renamed}, or leave --name out")
-    return name
-
-
-def planned(spec: RunSpec, where: Store | None, offline: bool = False) -> Plan:
-    """The plan of a spec; `where` holds the run that `cases_from` may name."""
-    return make_plan(spec, baseline.cases_from(spec.cases_from, where) if where else (), offline)
 
 
 def execute(running: Running) -> Tally:
@@ -419,29 +376,3 @@ def verdict_job(
 
 _UNSEEN = {"seconds", "flops", "cost", "prompt_tokens", "answer_tokens", "reasoning_tokens", "logprobs"}
 """What of a completion no judge sees, so that equal answers share a verdict."""
-
-
-# --- beside the loops --------------------------------------------------------------------------------------------
-
-
-def sources_of(classes: Iterable[Any], where: Store) -> dict[str, Json]:
-    """Name, version and code hash of each component; warns where a version stands for two sources."""
-    sources = [
-        {"name": find.name_of(cls), "version": find.version_of(cls), "source": code_hash(cls)} for cls in classes
-    ]
-    stored = where.components()
-    for entry in sources:
-        if any(_changed(old, entry) for old in stored):
-            warnings.warn(
-                f"{entry['name']} changed its source but not its version: rows of the old source are reused. "
-                "If results differ, raise its `version`.",
-                stacklevel=2,
-            )
-    return {digest(entry): entry for entry in sources}
-
-
-def _changed(old: Json, new: Json) -> bool:
-    """Whether two records of one component and version differ in their source; hashes of two schemes say nothing."""
-    same = old["name"] == new["name"] and old["version"] == new["version"]
-    schemes = {entry["source"].rpartition(":")[0] for entry in (old, new)}
-    return same and len(schemes) == 1 and "" not in schemes and old["source"] != new["source"]

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import sqlalchemy as sql
 
 from withstand.core import SpecError
-from withstand.runner.drive import Tally
 from withstand.runner.plan import Plan, is_joint
 from withstand.runner.stages import Running, case_wants, make_completions, make_test_cases, make_verdicts
+from withstand.runner.tally import Tally
 from withstand.stats import sequential
 from withstand.store.store import Want
 from withstand.store.tables import COMPLETIONS, VERDICTS, row, want
