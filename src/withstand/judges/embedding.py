@@ -1,4 +1,4 @@
-"""Embedding: does the answer resemble labelled examples? The nearest vote, by the cosine of sentence embeddings
+"""Embedding: does the answer resemble labeled examples? The nearest examples vote, by the cosine of sentence embeddings
 (Reimers and Gurevych 2019, arXiv:1908.10084, section 3). A rule of ours.
 
 It compares topic and manner, and reads no negation: a refusal that repeats the request may lie near an answer to it. So

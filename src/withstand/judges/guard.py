@@ -1,5 +1,5 @@
 """Guard: a moderation model reads a conversation and says safe or unsafe. Llama Guard, Inan et al. 2023,
-arXiv:2312.06674, section 3, and all that answer in its form.
+arXiv:2312.06674, section 3, and all models that answer in its format.
 
 It judges whether the answer is unsafe in general, by the categories that the model was trained on, and not whether it
 shows the behavior: an unsafe answer about something else is a success here, and a full answer to a behavior that its

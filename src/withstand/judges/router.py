@@ -1,4 +1,4 @@
-"""Router: which judge reads an answer depends on the behavior. Mazeika et al. 2024, arXiv:2402.04249.
+"""Router: choose the judge of an answer by its behavior. Mazeika et al. 2024, arXiv:2402.04249.
 
 HarmBench's tags choose its judge; which words lead to which judge is open here.
 """

@@ -1,4 +1,4 @@
-"""An application behind REST: how it is asked and where its answer stands are fields. Ours.
+"""An application behind REST: fields describe the request and where the response holds the answer. Ours.
 
 Paths are a small part of JSONPath (https://www.rfc-editor.org/rfc/rfc9535.html): `choices[0].message.content`,
 `documents[*].text`, with or without a leading `$.`; `$` is the whole answer.

@@ -1,4 +1,4 @@
-"""OpenAI's moderation endpoint, or a server that speaks it, as a model for the judge `openai_moderation`.
+"""OpenAI's moderation endpoint, or a server with the same protocol, as a model for the judge `openai_moderation`.
 
 The protocol: https://platform.openai.com/docs/api-reference/moderations/create.
 """

@@ -1,4 +1,4 @@
-"""Scripted model: answers by rule, instantly and always the same; for tests, and for demos without torch. Ours."""
+"""Scripted model: answers by rule, instantly and deterministically; for tests, and for demos without torch. Ours."""
 
 import math
 import re

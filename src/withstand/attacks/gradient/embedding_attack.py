@@ -1,5 +1,5 @@
-"""Embedding attack: free embeddings behind the behavior, an upper bound on white-box attacks: no text makes them.
-Schwinn et al. 2024, arXiv:2402.09063, section 3.
+"""Embedding attack: optimize free embeddings after the behavior. No text produces them, so this is an upper bound on
+white-box attacks. Schwinn et al. 2024, arXiv:2402.09063, section 3.
 
 Where we leave the authors' code: the embeddings stand inside the chat template (their code sends bare text); those of
 the lowest loss are used, not the last; the search ends by loss (`stop_loss`), not when the target string is what

@@ -1,5 +1,5 @@
-"""GBDA, gradient-based distributional attack: a distribution over the suffix's tokens, by Gumbel-softmax.
-Guo et al. 2021, arXiv:2104.13733, section 3; as a jailbreak in HarmBench, arXiv:2402.04249, section B.1.
+"""GBDA, gradient-based distributional attack: optimize a distribution over the suffix's tokens with Gumbel-softmax. Guo
+et al. 2021, arXiv:2104.13733, section 3; as a jailbreak in HarmBench, arXiv:2402.04249, section B.1.
 
 Where we leave HarmBench's code: the most probable tokens and some drawn ones are read as text and scored, at the end
 and every `check` steps, and the best text is returned (its code returns the argmax of the last step, never evaluated);

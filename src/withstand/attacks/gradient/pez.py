@@ -1,5 +1,5 @@
-"""PEZ, hard prompts made easy: continuous embeddings, of which the nearest tokens are what the model sees.
-Wen et al. 2023, arXiv:2302.03668, Algorithm 1; HarmBench, arXiv:2402.04249, section B.1.
+"""PEZ, hard prompts made easy: optimize continuous embeddings and show the model the tokens nearest to them. Wen et al.
+2023, arXiv:2302.03668, Algorithm 1; HarmBench, arXiv:2402.04249, section B.1.
 
 Where we leave HarmBench's code: the projection is that of allowed tokens alone (its code projects on the whole matrix,
 special tokens and padded rows too, and then loses them as text); the best text of each sample is returned, by the loss

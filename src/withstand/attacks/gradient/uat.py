@@ -1,4 +1,4 @@
-"""UAT, universal adversarial triggers, one per behavior: place by place, take the token that the gradient likes best.
+"""UAT, universal adversarial triggers, one per behavior: place by place, take the token that the gradient ranks best.
 Wallace et al. 2019, arXiv:1908.07125; HarmBench, arXiv:2402.04249, section B.1.
 
 Where we leave HarmBench's code: tokens are printable ASCII and survive as text in the whole rendered prompt; the token

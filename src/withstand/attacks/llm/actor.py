@@ -1,5 +1,5 @@
-"""ActorAttack: conversations that start at people and things connected with the behavior and lead from each to it.
-Ren et al. 2024, arXiv:2410.10700.
+"""ActorAttack: conversations that start with people and things related to the behavior and lead to it step by step. Ren
+et al. 2024, arXiv:2410.10700.
 
 We leave the paper and its code in these points. All actors are named in one answer, and their conversations are asked
 together, so that a success ends all; the code has one after another. All answers of a conversation are judged together

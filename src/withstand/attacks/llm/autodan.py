@@ -1,5 +1,5 @@
-"""AutoDAN: breed prefixes in plain language, by crossing their sentences, until the target string is likely after one.
-Liu et al. 2023, arXiv:2310.04451; HarmBench, arXiv:2402.04249, section B.1.
+"""AutoDAN: breed prefixes in plain language by crossing their sentences, until one makes the target string likely. Liu
+et al. 2023, arXiv:2310.04451; HarmBench, arXiv:2402.04249, section B.1.
 
 Where we leave the paper and HarmBench's code: losses are of the chat rendered as it is sent, without padding; a cut may
 lie between any two sentences and line breaks are kept; a rewritten prefix goes back to its own place; the first

@@ -1,4 +1,4 @@
-"""Stochastic few-shot: an attacker model goes on with a list of the best so far. Perez et al. 2022, arXiv:2202.03286.
+"""Stochastic few-shot: an attacker model continues a list of the best so far. Perez et al. 2022, arXiv:2202.03286.
 
 As HarmBench does it (Mazeika et al. 2024, arXiv:2402.04249): round by round, the shots are the candidates of lowest
 target loss, where the paper draws them once, at random by a classifier's score. Where we leave HarmBench: our words; no

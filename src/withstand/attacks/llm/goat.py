@@ -1,5 +1,5 @@
-"""GOAT: an attacker model talks with the target and picks at each turn from a list of techniques, after it has said
-what it observes and thinks. Pavlova et al. 2024, arXiv:2410.01606.
+"""GOAT: an attacker model talks with the target. At each turn it writes what it observes and thinks, then picks a
+technique from a list. Pavlova et al. 2024, arXiv:2410.01606.
 
 We leave the paper in these points. The attacker is sent one prompt with the conversation in it, where the paper keeps a
 history: its earlier observations and thoughts are not in it. The paper's algorithm talks for a fixed number of turns;

@@ -1,4 +1,4 @@
-"""Inject: what another attack says stands in a document that the user only asks about. Greshake et al. 2023,
+"""Inject: hide another attack's request in a document that the user only asks about. Greshake et al. 2023,
 arXiv:2302.12173.
 
 The paper plants instructions in what an application fetches. We leave it in that there is no application: the chat

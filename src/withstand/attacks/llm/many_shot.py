@@ -1,4 +1,4 @@
-"""Many-shot: a long row of questions answered without hesitation stands before the behavior. Anil et al. 2024,
+"""Many-shot: put a long series of questions, all answered without hesitation, before the behavior. Anil et al. 2024,
 "Many-shot jailbreaking".
 
 The paper has an unguarded model write the answers; so do we, by a writer of the user's. We leave it in that the

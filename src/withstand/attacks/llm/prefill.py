@@ -1,4 +1,4 @@
-"""Prefill: the answer's first words are put into the assistant's mouth. Vega et al. 2023, arXiv:2312.12321.
+"""Prefill: write the first words of the answer for the assistant. Vega et al. 2023, arXiv:2312.12321.
 
 Andriushchenko et al. 2024, arXiv:2404.02151, do it through the prefill option of an API. Vega et al. have a helper
 model write the first words, from examples: the field `writer`. Our examples are of everyday requests, and what it

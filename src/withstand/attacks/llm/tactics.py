@@ -1,5 +1,5 @@
-"""Tactics: a writer puts the request anew with several tactics at once, drawn for each test case. WildTeaming, Jiang
-et al. 2024, arXiv:2406.18510.
+"""Tactics: a writer model rewrites the request with several tactics at once, drawn anew for each test case.
+WildTeaming, Jiang et al. 2024, arXiv:2406.18510.
 
 The paper mines thousands of tactics from chat logs, and prunes what came out by classifiers for low risk and off topic.
 Here are about twenty, generic and in our words, and only what the attacker refused or misformed is thrown away.

@@ -1,4 +1,4 @@
-"""Transform: what another attack asks, in a code, a language or a tense that refusals were not trained on.
+"""Transform: rewrite another attack's request in a code, a language or a tense that refusals were not trained on.
 
 Codes as of Wei et al. 2023, arXiv:2307.02483, and Yuan et al. 2023, arXiv:2308.06463; past tense of Andriushchenko and
 Flammarion 2024, arXiv:2407.11969, with one rewriting where they draw 20. We leave Yuan et al. in that the code is told

@@ -1,4 +1,4 @@
-"""Zero-shot: an attacker model is told the behavior and writes test cases. Perez et al. 2022, arXiv:2202.03286.
+"""Zero-shot: an attacker model reads the behavior and writes test cases. Perez et al. 2022, arXiv:2202.03286.
 
 The paper's first method, with the settings of HarmBench (Mazeika et al. 2024, arXiv:2402.04249): the attacker knows
 the behavior, where the paper's asks for questions in general. Where we leave HarmBench: our words; no penalty on words

@@ -1,4 +1,4 @@
-"""Human jailbreaks: what people wrote to get round refusals, from a file of the user's. Shen et al. 2023,
+"""Human jailbreaks: texts that people wrote to get around refusals, from your own file. Shen et al. 2023,
 arXiv:2308.03825, collected such texts; HarmBench, Mazeika et al. 2024, arXiv:2402.04249, has them as a baseline.
 
 We ship none. HarmBench shuffles its list in place from behavior to behavior; here the sample depends on seed and
