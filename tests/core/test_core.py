@@ -28,6 +28,7 @@ from withstand.core import (
     to_json,
     user,
 )
+from withstand.core.errors import did_you_mean
 
 TEXT = st.text(st.characters(), max_size=12)  # without arguments: lone surrogates and NUL too
 TEXTS = st.lists(TEXT, max_size=3).map(tuple)
@@ -166,3 +167,10 @@ def test_weights_come_from_a_local_model_or_an_error_that_names_the_way_out() ->
     with pytest.raises(SpecError, match="Gradients needs weights but api:small is text only") as caught:
         Target(TextOnly()).weights(attack)  # type: ignore[arg-type]
     assert "--cases-from" in caught.value.hint
+
+
+def test_a_hint_names_near_words_whatever_their_case():
+    assert did_you_mean("stroy", ["Story", "direct"]) == "did you mean Story?"
+    assert did_you_mean("seeds", ["seed", "need", "speed", "feeds"]) == "did you mean seed or speed or feeds?"
+    assert did_you_mean("zzz", ["seed"], "its fields are seed") == "its fields are seed"
+    assert did_you_mean("x", []) == ""

@@ -153,7 +153,7 @@ class TestOwn:
     def test_fields_that_cannot_be(self) -> None:
         with pytest.raises(SpecError, match="'tset'; it must be all, val or test") as caught:
             HarmBench("folder", split="tset")
-        assert caught.value.hint == "did you mean 'test'?"
+        assert caught.value.hint == "did you mean test?"
         with pytest.raises(SpecError, match="path is empty"):
             HarmBench("")
         with pytest.raises(SpecError, match="is the split 'all', not 'test'") as caught:

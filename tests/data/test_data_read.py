@@ -63,7 +63,7 @@ class TestRows:
 class TestMistakes:
     def test_missing_file(self, tmp_path: Path) -> None:
         (tmp_path / "behaviors.csv").touch()
-        with mistake("behavior.csv: no such file", "did you mean 'behaviors.csv'?"):
+        with mistake("behavior.csv: no such file", "did you mean behaviors.csv?"):
             CSV(str(tmp_path / "behavior.csv")).load()
         with mistake("no such file", "the current folder is"):
             JSONL(str(tmp_path / "nowhere" / "b.jsonl")).load()
@@ -78,7 +78,7 @@ class TestMistakes:
             csv_rows(bom + b"id,text\na,b\nc,\xe9t\xe9\n")
 
     def test_missing_column(self) -> None:
-        with mistake("b.csv: no column 'text'; there are id, Text", "did you mean 'Text'?"):
+        with mistake("b.csv: no column 'text'; there are id, Text", "did you mean Text?"):
             _read.behaviors(csv_rows(b"id,Text\na,b\n"), COLUMNS)
         with mistake("b.jsonl: no column 'text'; there are id, prompt", "give a file that has it"):
             _read.behaviors(jsonl_rows({"id": "a", "prompt": "b"}), COLUMNS)

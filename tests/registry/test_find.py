@@ -12,9 +12,9 @@ from typing import ClassVar, Literal, Optional
 import pytest
 
 from withstand.core import Behavior, Judge, Model, SpecError, TestCase, digest, dumps, user
+from withstand.core.describe import source_hash
 from withstand.registry import find
 from withstand.registry.show import show
-from withstand.registry.source import source_hash
 
 
 @dataclass(frozen=True)

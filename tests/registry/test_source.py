@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import withstand
-from withstand.registry.source import code_hash, source_hash
+from withstand.core.describe import source_hash
+from withstand.registry.source import code_hash
 
 CODE = '''"""An attack."""
 

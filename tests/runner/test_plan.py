@@ -105,7 +105,7 @@ def test_where_and_ids():
         ({"ids": ["bagel"]}, "kitchen has no behavior 'bagel'", "did you mean bagels"),
         ({"ids": ["focaccia"], "suite": "kitchen,split=test"}, "kitchen has no behavior 'focaccia'", "check the split"),
         ({"where": {"category": "baking", "tags": "context"}, "ids": ["bagels"]}, "kitchen has no tags 'context'", ""),
-        ({"suite": "kitchen,split=tset"}, "split is 'tset'", "did you mean 'test'"),
+        ({"suite": "kitchen,split=tset"}, "split is 'tset'", "did you mean test"),
         ({"suite": "kitchen,limit=many"}, "limit = 'many'", ""),
         ({"suite": "kitchen,limit=0"}, "limit", ""),
         ({"suite": "kitchen,where=baking"}, "where = 'baking'", ""),

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from withstand.core import SpecError
-from withstand.registry.grammar import spec_of
-from withstand.runner.spec import RunSpec, choice_of, read_spec, run_spec, to_toml
+from withstand.registry.grammar import spec_of, to_toml
+from withstand.runner.spec import RunSpec, choice_of, read_spec, run_spec
 
 MINIMAL = {"suite": "kitchen", "target": "scripted", "attack": "direct"}
 

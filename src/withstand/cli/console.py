@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from withstand.core import Json
+from withstand.core.errors import suggest
 from withstand.core.outcomes import SCORED
 from withstand.core.text import count, visible
 from withstand.results.cells import ends_of, measures
@@ -241,7 +242,7 @@ def usage(problem: click.ClickException) -> None:
     near = (getattr(problem, "possibilities", None) or [])[:2]
     said = problem.message if near else problem.format_message()  # which names the argument, or adds what is near
     where = context.command_path if context else "withstand"
-    error(said.rstrip("."), f"did you mean {' or '.join(near)}?" if near else f"`{where} --help` explains it")
+    error(said.rstrip("."), suggest(near, f"`{where} --help` explains it"))
 
 
 def failed_rows(tally: Tally, limit: int = 5) -> None:

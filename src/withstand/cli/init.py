@@ -45,7 +45,7 @@ def _from_curl(call: str) -> tuple[str, list[str]]:
     from withstand.cli import curl
     from withstand.models import _wire
     from withstand.registry import find
-    from withstand.runner.spec import to_toml
+    from withstand.registry.grammar import to_toml
 
     fields = curl.fields(call)
     find.build("target", fields)  # raises now what does not fit

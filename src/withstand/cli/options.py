@@ -1,6 +1,5 @@
 """What the commands share: the decorator of a command, its common options, and groups that suggest near matches."""
 
-import difflib
 import functools
 import inspect
 import json
@@ -11,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from withstand.core import Json, SpecError
+from withstand.core import Json, SpecError, did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,8 +22,7 @@ class Commands(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            near = difflib.get_close_matches(args[0], self.commands, n=2, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"commands: {', '.join(self.commands)}"
+            hint = did_you_mean(args[0], self.commands, f"commands: {', '.join(self.commands)}")
             raise SpecError(f"{ctx.command_path} has no command {args[0]!r}", hint=hint)
         return super().resolve_command(ctx, args)
 

@@ -18,6 +18,7 @@ from withstand.core.errors import SpecError as SpecError
 from withstand.core.errors import StoreError as StoreError
 from withstand.core.errors import WithstandError as WithstandError
 from withstand.core.errors import at_least as at_least
+from withstand.core.errors import did_you_mean as did_you_mean
 from withstand.core.errors import within as within
 from withstand.core.protocols import Ask as Ask
 from withstand.core.protocols import Attack as Attack

@@ -1,5 +1,6 @@
 """What can go wrong, and the check of a field's range. Standard library only; import these from `core`."""
 
+from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Any
 
@@ -22,6 +23,24 @@ class StoreError(WithstandError):
 
 class AskError(WithstandError):
     """A model did not answer, after the retries it was given. Becomes a row of the failure log."""
+
+
+def closest(word: str, words: Iterable[str]) -> list[str]:
+    """At most three of the words that look like `word`, whatever their case, best first."""
+    from difflib import get_close_matches  # only a mistake needs it
+
+    by_lower = {candidate.lower(): candidate for candidate in words}
+    return [by_lower[name] for name in get_close_matches(word.lower(), by_lower, n=3, cutoff=0.6)]
+
+
+def suggest(names: Sequence[str], otherwise: str = "") -> str:
+    """The hint that offers these names; `otherwise` where there are none."""
+    return f"did you mean {' or '.join(names)}?" if names else otherwise
+
+
+def did_you_mean(word: str, words: Iterable[str], otherwise: str = "") -> str:
+    """The hint that names the words most like `word`; `otherwise` where none is like it."""
+    return suggest(closest(word, words), otherwise)
 
 
 def within(low: float, high: float, record: Any, *names: str) -> None:

@@ -7,14 +7,14 @@ import json
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 
-from withstand.core import Behavior, Json, SpecError, digest
+from withstand.core import Behavior, Json, SpecError, did_you_mean, digest
 from withstand.core.cache import cache_dir
+from withstand.core.errors import closest
 
 SPLITS = ("all", "val", "test")
 TIMEOUT = 30.0  # seconds a server may stay silent
@@ -93,12 +93,12 @@ class Table:
         """Raise `SpecError` unless there is such a column. `suite` has a `field` by which a user says which it is."""
         if column in self.columns:
             return
-        hint = near(column, self.columns)
+        hint = did_you_mean(column, self.columns, "give a file that has it")
         if suite:
             none = f"; {field}= if there is none" if field != "text" else ""
-            hint = f"say which it is: {suite}:FILE,{field}={closest(column, self.columns) or 'COLUMN'}{none}"
+            hint = f"say which it is: {suite}:FILE,{field}={[*closest(column, self.columns), 'COLUMN'][0]}{none}"
         message = f"{self.name}: no column {column!r}; there are {', '.join(self.columns)}"
-        raise SpecError(message, hint=hint or "give a file that has it")
+        raise SpecError(message, hint=hint)
 
     def only(self, column: str, value: str) -> "Table":
         """The rows whose cell in `column` is `value`."""
@@ -108,27 +108,15 @@ class Table:
             values = sorted({row.text(column) for row in self.rows})
             some = ", ".join(map(repr, values[:10])) + (", ..." if values[10:] else "")
             message = f"{self.name}, column {column}: no row has {value!r}; there are {some}"
-            raise SpecError(message, hint=near(value, values) or "choose a split that the file has")
+            raise SpecError(message, hint=did_you_mean(value, values, "choose a split that the file has"))
         return Table(self.name, self.columns, rows)
-
-
-def closest(word: str, words: Iterable[str]) -> str:
-    """The word most like `word`, "" if none is."""
-    known = {each.lower(): each for each in words}
-    match = get_close_matches(word.lower(), known, n=1)
-    return known[match[0]] if match else ""
-
-
-def near(word: str, words: Iterable[str]) -> str:
-    """The hint that names the word most like `word`, "" if none is."""
-    found = closest(word, words)
-    return f"did you mean {found!r}?" if found else ""
 
 
 def check_split(split: str) -> None:
     """Raise `SpecError` unless `split` is one of HarmBench's."""
     if split not in SPLITS:
-        raise SpecError(f"split is {split!r}; it must be all, val or test", hint=near(split, SPLITS) or "use test")
+        hint = did_you_mean(split, SPLITS, "use test")
+        raise SpecError(f"split is {split!r}; it must be all, val or test", hint=hint)
 
 
 # --- files -----------------------------------------------------------------------------------------------------
@@ -148,7 +136,7 @@ def read(location: str) -> File:
         return File(location, path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        hint = near(path.name, beside) or f"the current folder is {Path.cwd()}"
+        hint = did_you_mean(path.name, beside, f"the current folder is {Path.cwd()}")
         raise MissingError(f"{location}: no such file", hint=hint) from None
     except OSError as error:
         raise SpecError(f"{location}: cannot be read: {error.strerror}", hint="name a file that you may read") from None

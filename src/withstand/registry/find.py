@@ -6,7 +6,6 @@ Listing reads the heads of files and `show` parses one with `ast`, so neither im
 """
 
 import contextlib
-import difflib
 import importlib
 import importlib.util
 import os
@@ -21,19 +20,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from withstand.core import Attack, Defense, Json, Judge, Model, SpecError, Suite, WhiteBox, to_json
+from withstand.core import Attack, Defense, Judge, Model, SpecError, Suite, WhiteBox, did_you_mean
+from withstand.core.describe import FOLDERS
+from withstand.core.describe import describe as describe
+from withstand.core.describe import name_of as name_of
+from withstand.core.describe import source_hash as source_hash
+from withstand.core.describe import version_of as version_of
+from withstand.core.errors import suggest
 from withstand.core.stage import Stage
 from withstand.registry.grammar import Spec, spec_of, toml_value
-from withstand.registry.source import source_hash
 
-ROOMS = {
-    "suite": "data",
-    "target": "models",
-    "attack": "attacks",
-    "defense": "defenses",
-    "judge": "judges",
-    "stage": "training",
-}
+ROOMS = FOLDERS
 """Kind of component -> its folder in the package, which is also the name of its entry point group."""
 
 KINDS: dict[Any, str] = {
@@ -209,19 +206,18 @@ def unknown(kind: str, name: str, given: Mapping[str, Any]) -> SpecError:
     if "/" in name or ("/" in str(given.get("", "")) and not entries(kind).get(name)):
         head, _, tail = name.partition("/")
         if head in entries(kind):
-            return SpecError(
-                f"no {kind} is called {name!r}", hint=f"did you mean {head}:{tail}? the first field goes after a colon"
-            )
+            meant = suggest([f"{head}:{tail}"])
+            return SpecError(f"no {kind} is called {name!r}", hint=f"{meant} the first field goes after a colon")
     if re.fullmatch(r"[A-Z]\w*[a-z]\w*", str(given.get("", ""))) and re.fullmatch(r"[A-Za-z_][\w.]*", name):
         return SpecError(
             f"no {kind} is called {name!r}, and there is no module {name}",
             hint=f"`{name}:{given['']}` is a class in {name.replace('.', '/')}.py in this folder, or in an installed "
             f"package; `withstand list {kind}s` shows the {kind}s",
         )
-    near = difflib.get_close_matches(name, entries(kind), n=3, cutoff=0.5)
+    near = did_you_mean(name, entries(kind))
     elsewhere = [other for other in ROOMS if other != kind and name in entries(other)]
     if near:
-        hint = f"did you mean {' or '.join(near)}?"
+        hint = near
     elif elsewhere:
         hint = f"{name} is {a(elsewhere[0])}, not {a(kind)}"
     else:
@@ -272,8 +268,7 @@ def build(kind: str, spec: Spec, **defaults: Any) -> Any:
     hints = typing.get_type_hints(cls)
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=2, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"its fields are {', '.join(known) or 'none'}"
+            hint = did_you_mean(key, known, f"its fields are {', '.join(known) or 'none'}")
             hint = _inside(name_of(cls), key, hints, given) or hint
             raise SpecError(f"{name_of(cls)} has no field {key!r}", hint=hint)
     given = {**{key: value for key, value in defaults.items() if key in known}, **given}
@@ -353,50 +348,6 @@ def _type_name(hint: Any) -> str:
 
 
 # --- what a component is, for keys and for people ----------------------------------------------------------------
-
-
-def name_of(cls: type) -> str:
-    """The registry name of a class: its file's in this package, else module:Class."""
-    module = cls.__module__
-    if module.startswith("withstand.") and module.split(".")[1] in ROOMS.values():
-        return module.rpartition(".")[2]
-    return f"{module}:{cls.__qualname__}"
-
-
-def version_of(cls: type) -> Json:
-    """The version a component declares; its source hash where it declares none."""
-    declared = getattr(cls, "version", None)
-    return source_hash(cls) if declared is None or isinstance(declared, property) else declared
-
-
-def describe(component: Any) -> Json:
-    """What decides a component's rows, for their keys: name, version, fields, a model's identity.
-
-    A field marked `metadata={"key": False}` is left out. One marked `metadata={"added": "0.2"}` came with that release,
-    after rows were stored: it is left out while it holds its default, so that older rows keep their keys.
-    """
-    if isinstance(component, (tuple, list)):
-        return [describe(inner) for inner in component]
-    if not is_dataclass(component) or isinstance(component, type):
-        return to_json(component)
-    cls = type(component)
-    said: dict[str, Json] = {"use": name_of(cls), "version": version_of(cls)}
-    for f in fields(component):
-        value = describe(getattr(component, f.name))
-        if f.metadata.get("key", True) and not ("added" in f.metadata and value == describe(_default_of(f))):
-            said[f.name] = value
-    if hasattr(component, "identity"):
-        said["identity"] = component.identity()
-    return said
-
-
-def _default_of(added: Field[Any]) -> Any:
-    """The default of a field that was added later. Raises `RuntimeError` where it has none."""
-    if added.default is not MISSING:
-        return added.default
-    if added.default_factory is MISSING:
-        raise RuntimeError(f"the field {added.name} was added later and needs a default")
-    return added.default_factory()
 
 
 def parts(component: Any) -> Iterator[Any]:

@@ -1,6 +1,7 @@
 """The command line's grammar of components: `NAME[:FIRST][,field=value,...]`, and its long form in TOML."""
 
 import json
+import re
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -84,12 +85,30 @@ def _bare(value: Any) -> str:
     return value if plain else _toml(value)
 
 
+def to_toml(spec: Mapping[str, Any]) -> str:
+    """The spec of a run as TOML text that `runner.spec.read_spec` reads back."""
+    return "".join(f"{key} = {_toml(value)}\n" for key, value in spec.items())
+
+
 def _toml(value: Any) -> str:
+    """A value as TOML; a component that its name and first field describe becomes the text NAME:FIRST."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_toml(key)} = {_toml(one)}" for key, one in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        fields = {key: inner for key, inner in value.items() if inner is not None}  # TOML has no null
+        first = fields.get("")
+        plain = isinstance(first, str) and first == first.strip() and re.fullmatch(r"[^,'\"{}\[\]@]+", first)
+        if "use" in fields and plain:
+            fields["use"] = f"{fields['use']}:{fields.pop('')}"
+        if set(fields) == {"use"} and "," not in str(fields["use"]):
+            return _toml(fields["use"])
+        return "{ " + ", ".join(f"{_name(key)} = {_toml(inner)}" for key, inner in fields.items()) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(inner) for inner in value) + "]"
+    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return {"Infinity": "inf", "-Infinity": "-inf", "NaN": "nan"}.get(text, text)
+
+
+def _name(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml(key)
 
 
 def toml_value(text: str) -> Any:

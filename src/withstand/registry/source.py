@@ -1,21 +1,11 @@
-"""Hashes of a component's source file: of its bytes for keys, of its code for a warning. Standard library only."""
+"""A hash of what the code of a component does, by which a run warns that it changed. Standard library only."""
 
 import ast
 import sys
 from functools import cache
-from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
-
-@cache
-def source_hash(cls: Any) -> str:
-    """128 bits over the source file of a class; "" where there is none (a notebook).
-
-    It is the version of a component that declares none, and so in the keys of its rows. It stays a hash of the whole
-    file: any other hash would make every such row of an old store unusable.
-    """
-    return _hash(source) if (source := _source(cls)) else ""
+from withstand.core.describe import hash_of, source_of
 
 
 @cache
@@ -26,18 +16,18 @@ def code_hash(cls: Any) -> str:
     hashes of two schemes cannot be compared: "ast" with the version of Python, whose trees differ, or "file" for a file
     that is not Python. "" where there is no source. Stores of release 0.1 hold `source_hash` instead, without a colon.
     """
-    source = _source(cls)
+    source = source_of(cls)
     if not source:
         return ""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
-        return f"file:{_hash(source)}"
+        return f"file:{hash_of(source)}"
     for node in ast.walk(tree):
         for name, block in ast.iter_fields(node):
             if isinstance(block, list):
                 setattr(node, name, [child for child in block if not _is_silent(child)])
-    return f"ast{sys.version_info.major}.{sys.version_info.minor}:{_hash(ast.dump(tree).encode())}"
+    return f"ast{sys.version_info.major}.{sys.version_info.minor}:{hash_of(ast.dump(tree).encode())}"
 
 
 def _is_silent(node: Any) -> bool:
@@ -45,12 +35,3 @@ def _is_silent(node: Any) -> bool:
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return isinstance(node.value.value, str)
     return isinstance(node, (ast.Import, ast.ImportFrom))
-
-
-def _source(cls: Any) -> bytes:
-    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    return Path(file).read_bytes() if file is not None and Path(file).is_file() else b""
-
-
-def _hash(data: bytes) -> str:
-    return blake2b(data, digest_size=16).hexdigest()

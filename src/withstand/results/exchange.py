@@ -1,13 +1,24 @@
 """Runs to and from what other tools wrote: parts of HarmBench's form become ordinary rows of a run, and back."""
 
-import difflib
 import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from withstand.core import Behavior, Completion, Json, SpecError, TestCase, Verdict, digest, from_json, to_json, user
+from withstand.core import (
+    Behavior,
+    Completion,
+    Json,
+    SpecError,
+    TestCase,
+    Verdict,
+    did_you_mean,
+    digest,
+    from_json,
+    to_json,
+    user,
+)
 from withstand.formats.harmbench import LABELS, OUTCOMES, Entry, Part
 from withstand.results.cases import cases
 from withstand.runner.begin import named
@@ -53,9 +64,9 @@ def used(known: Sequence[Behavior], parts: Iterable[Part]) -> list[Behavior]:
     names = {name for part in parts for name in part.entries}
     unknown = sorted(names - {one.id for one in known})
     if unknown:
-        near = difflib.get_close_matches(unknown[0], [one.id for one in known], n=1, cutoff=0.6)
         others = f" and {len(unknown) - 1} others" if unknown[1:] else ""
-        meant = f"did you mean {near[0]}? " if near else ""
+        meant = did_you_mean(unknown[0], [one.id for one in known])
+        meant += " " if meant else ""
         raise SpecError(
             f"the suite has no behavior {unknown[0]!r}{others}",
             hint=f"{meant}--suite names the suite that has them all, as in --suite harmbench:FOLDER,split=all",

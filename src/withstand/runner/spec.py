@@ -1,8 +1,5 @@
 """What a run is asked to do, as written: a TOML file, the command line's flags, or a dict from Python."""
 
-import difflib
-import json
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from withstand.core import SpecError
+from withstand.core import SpecError, did_you_mean
 from withstand.registry.grammar import spec_of, toml_value
+from withstand.registry.grammar import to_toml as to_toml
 
 Component = Annotated[dict[str, Any], BeforeValidator(spec_of)]
 
@@ -139,34 +137,8 @@ def _explained(error: ValidationError) -> SpecError:
         tables: dict[str, type[_Table]] = {"sampling": SamplingSpec, "budget": BudgetSpec}
         table: type[_Table] = tables.get(str(first["loc"][0]), RunSpec) if len(first["loc"]) > 1 else RunSpec
         names = list(table.model_fields)
-        near = difflib.get_close_matches(str(first["loc"][-1]), names, n=2, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"a run knows {', '.join(names)}"
+        hint = did_you_mean(str(first["loc"][-1]), names, f"the fields of a run are {', '.join(names)}")
         return SpecError(f"the spec has an unknown field {place!r}", hint=hint)
     if first["type"] == "missing":
         return SpecError(f"the spec names no {place}", hint=f"--{place} NAME, or {place} = ... in the TOML file")
     return SpecError(f"spec: {place} = {first['input']!r} does not fit: {first['msg']}")
-
-
-def to_toml(spec: Mapping[str, Any]) -> str:
-    """A spec as TOML text that `read_spec` reads back."""
-    return "".join(f"{key} = {_toml(value)}\n" for key, value in spec.items())
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, Mapping):
-        fields = {key: inner for key, inner in value.items() if inner is not None}  # TOML has no null
-        first = fields.get("")
-        plain = isinstance(first, str) and first == first.strip() and re.fullmatch(r"[^,'\"{}\[\]@]+", first)
-        if "use" in fields and plain:
-            fields["use"] = f"{fields['use']}:{fields.pop('')}"
-        if set(fields) == {"use"} and "," not in str(fields["use"]):
-            return _toml(fields["use"])
-        return "{ " + ", ".join(f"{_name(key)} = {_toml(inner)}" for key, inner in fields.items()) + " }"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml(inner) for inner in value) + "]"
-    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return {"Infinity": "inf", "-Infinity": "-inf", "NaN": "nan"}.get(text, text)
-
-
-def _name(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml(key)

@@ -1,6 +1,5 @@
 """Which suites and behaviors a run uses, and test cases that come from elsewhere."""
 
-import difflib
 import ipaddress
 import json
 from collections import Counter, defaultdict
@@ -10,7 +9,20 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from withstand.core import Behavior, Json, Message, SpecError, Suite, TestCase, digest, draw, is_purged, to_json, user
+from withstand.core import (
+    Behavior,
+    Json,
+    Message,
+    SpecError,
+    Suite,
+    TestCase,
+    did_you_mean,
+    digest,
+    draw,
+    is_purged,
+    to_json,
+    user,
+)
 from withstand.registry import find
 from withstand.registry.grammar import spec_of
 from withstand.runner.spec import RunSpec, choice_of
@@ -173,11 +185,8 @@ def _only(behaviors: list[Behavior], ids: Sequence[str] | None, label: str) -> l
     ids_here = {behavior.id for behavior in behaviors}
     for wanted in ids:
         if wanted not in ids_here:
-            near = difflib.get_close_matches(wanted, ids_here, n=2, cutoff=0.6)
-            raise SpecError(
-                f"{label} has no behavior {wanted!r}",
-                hint=f"did you mean {' or '.join(near)}?" if near else "check the split and the ids file",
-            )
+            hint = did_you_mean(wanted, sorted(ids_here), "check the split and the ids file")
+            raise SpecError(f"{label} has no behavior {wanted!r}", hint=hint)
     return [behavior for behavior in behaviors if behavior.id in set(ids)]
 
 

@@ -7,11 +7,13 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from withstand.core import Json, digest, to_json
+from withstand.core.describe import describe, name_of, version_of
 from withstand.core.quiet import quiet
 from withstand.core.stage import FILE, How, Record, Rows, TrainingError, to_rows
 from withstand.training._model import missing, save
@@ -37,13 +39,13 @@ def train(
     part = folder.with_name(f".{folder.name}.part")
     named = base if not Path(base).is_dir() else Path(base).resolve().name  # no path of a machine is published
     named = getattr(stage, "base_id", "") or named
-    key = digest([type(stage).__name__, to_json(stage), named, to_rows(rows), sorted(how.at), dict(how.labels)])
+    key = resume_key(stage, named, rows, how)
     steps_kept: list[int] = []
 
     def keep(trainer: Any, step: int) -> None:
         kept = folder / f"step-{step}"
         kind = save(trainer.model, trainer.processing_class, part / "new", kept, named)
-        _write(kept / FILE, _record_of(kind, stage, named, rows, how.labels, {"step": step}))
+        _write(kept / FILE, stage_record(kind, stage, named, rows, how.labels, {"step": step}))
         steps_kept.append(step)
         if how.on_checkpoint:
             how.on_checkpoint(step, kept)
@@ -93,9 +95,24 @@ def train(
         versions={name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")},
     )
     steps = sorted(set(steps_kept))
-    _write(folder / FILE, _record_of(kind, stage, named, rows, how.labels, {"steps": steps, "record": to_json(record)}))
+    _write(
+        folder / FILE, stage_record(kind, stage, named, rows, how.labels, {"steps": steps, "record": to_json(record)})
+    )
     shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def resume_key(stage: Any, base: str, rows: Rows, how: How) -> str:
+    """What a half-done training must share with the one that goes on with it.
+
+    Components inside the stage, such as its judge, count by name and version besides their fields: two judges without
+    fields are two. A stage without components has the key of earlier versions, so that its half-done training goes on.
+    """
+    values = [getattr(stage, field.name) for field in fields(stage)]
+    inside = [describe(value) for value in values if describe(value) != to_json(value)]
+    return digest(
+        [type(stage).__name__, to_json(stage), base, to_rows(rows), sorted(how.at), dict(how.labels), *inside]
+    )
 
 
 def watcher(how: How, keep: Any, before: Json, kept: list[int]) -> Any:
@@ -135,11 +152,13 @@ def watcher(how: How, keep: Any, before: Json, kept: list[int]) -> Any:
     return Watcher()
 
 
-def _record_of(kind: str, stage: Any, base: str, rows: Rows, labels: Mapping[str, Json], more: Json) -> Json:
-    name = type(stage).__module__.rpartition(".")[2]
-    fields = {"use": name, "version": stage.version, **to_json(stage)}
-    data = {"n": len(rows), "digest": digest(to_rows(rows))}
-    return {"version": 1, "kind": kind, "stage": fields, "base": base, "rows": data, "labels": dict(labels), **more}
+def stage_record(kind: str, stage: Any, base: str, rows: Rows, labels: Mapping[str, Json], more: Json) -> Json:
+    """The record of a stage. Each component in it says its name; records of release 0.1 hold its fields alone."""
+    described = {field.name: describe(getattr(stage, field.name)) for field in fields(stage)}
+    described = {"use": name_of(type(stage)), "version": version_of(type(stage)), **described}
+    counted = {"n": len(rows), "digest": digest(to_rows(rows))}
+    made_from = {"stage": described, "base": base, "rows": counted, "labels": dict(labels)}
+    return {"version": 1, "kind": kind, **made_from, **more}
 
 
 def _write(path: Path, value: Json) -> None:

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from withstand.attacks.llm import _codes
 from withstand.attacks.llm._codes import ALPHABET, COMMON, Code, in_runs, letters
-from withstand.core import SpecError
+from withstand.core import SpecError, did_you_mean
 from withstand.core.refusal import refusal_in
 
 
@@ -92,8 +91,7 @@ def link(name: str) -> Link | Rewrite:
     if name in LINKS:
         return LINKS[name]
     names = [*LINKS, "past_tense", "language:NAME"]
-    near = get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+    hint = did_you_mean(name, names, f"there are {', '.join(names)}")
     raise SpecError(f"chain: there is no link {name!r}", hint=hint)
 
 

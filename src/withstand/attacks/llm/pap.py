@@ -6,7 +6,6 @@ does (Mazeika et al. 2024, arXiv:2402.04249). The 40 techniques are the paper's,
 Where we leave HarmBench: an attacker's refusal is asked anew and never sent.
 """
 
-import difflib
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +24,7 @@ from withstand.core import (
     Target,
     TestCase,
     UpperBounds,
+    did_you_mean,
     filled,
     user,
 )
@@ -78,8 +78,7 @@ class PAP:
             raise SpecError("there are no techniques", hint='name at least one, or write techniques = "all"')
         for name in self.names():
             if name not in all_techniques():
-                near = difflib.get_close_matches(name.lower(), all_techniques(), n=3, cutoff=0.5)
-                hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(all_techniques())}"
+                hint = did_you_mean(name, all_techniques(), f"there are {', '.join(all_techniques())}")
                 raise SpecError(f"no technique is called {name!r}", hint=hint)
         check_writer(self)
 
