@@ -172,5 +172,6 @@ def test_weights_come_from_a_local_model_or_an_error_that_names_the_way_out() ->
 def test_a_hint_names_near_words_whatever_their_case():
     assert did_you_mean("stroy", ["Story", "direct"]) == "did you mean Story?"
     assert did_you_mean("seeds", ["seed", "need", "speed", "feeds"]) == "did you mean seed or speed or feeds?"
+    assert did_you_mean("prefix", ["prefill", "prefix_injection"]) == "did you mean prefill or prefix_injection?"
     assert did_you_mean("zzz", ["seed"], "its fields are seed") == "its fields are seed"
     assert did_you_mean("x", []) == ""

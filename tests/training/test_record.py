@@ -17,9 +17,7 @@ def adversarial(**fields):
 
 @pytest.mark.parametrize("change", [{"judge": "refusal_words"}, {"attack": "story"}, {"stage": "dpo"}])
 def test_a_half_done_training_never_goes_on_with_another_component(change):
-    assert (
-        to_json(adversarial(**change)) == to_json(adversarial()) or "stage" in change
-    )
+    assert to_json(adversarial(**change)) == to_json(adversarial()) or "stage" in change
     assert resume_key(adversarial(), "base", ROWS, How()) == resume_key(adversarial(), "base", ROWS, How())
     assert resume_key(adversarial(**change), "base", ROWS, How()) != resume_key(adversarial(), "base", ROWS, How())
 

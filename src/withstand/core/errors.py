@@ -26,11 +26,14 @@ class AskError(WithstandError):
 
 
 def closest(word: str, words: Iterable[str]) -> list[str]:
-    """At most three of the words that look like `word`, whatever their case, best first."""
+    """At most three of the words that look like `word` or begin with it, whatever their case, best first."""
     from difflib import get_close_matches  # only a mistake needs it
 
+    lower = word.lower()
     by_lower = {candidate.lower(): candidate for candidate in words}
-    return [by_lower[name] for name in get_close_matches(word.lower(), by_lower, n=3, cutoff=0.6)]
+    longer = [name for name in by_lower if len(lower) > 2 and name.startswith(lower)]
+    near = dict.fromkeys([*get_close_matches(lower, by_lower, n=3, cutoff=0.6), *longer])
+    return [by_lower[name] for name in near][:3]
 
 
 def suggest(names: Sequence[str], otherwise: str = "") -> str:
