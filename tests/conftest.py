@@ -1,5 +1,6 @@
 """Fixtures that more than one folder of tests uses."""
 
+import gc
 import json
 import os
 import shutil
@@ -29,6 +30,26 @@ class Played:
     rejected: list[RejectedDrafts] = field(default_factory=list)
     learned: str = ""
     value: Any = None
+
+
+def pytest_collection_finish() -> None:
+    keep_modules()
+
+
+def pytest_runtest_teardown() -> None:
+    if len(sys.modules) > kept_modules + 100:
+        keep_modules()
+
+
+kept_modules = 0
+
+
+def keep_modules() -> None:
+    """Exempt what was imported from garbage collection: after each unloading of a model it would be looked through."""
+    global kept_modules
+    gc.collect()
+    gc.freeze()
+    kept_modules = len(sys.modules)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -132,19 +133,25 @@ def load(name: str = "", store: str | Path | Store = STORE) -> Run:
     return Run(where, find_run(where, name))
 
 
-def _me() -> Json:
-    """The process that writes: what may explain a difference between machines."""
+@cache
+def _versions() -> dict[str, str]:
+    """The installed of `LIBRARIES` with their versions, read from the disk once."""
     versions = {}
     for library in LIBRARIES:
         try:
             versions[library] = importlib.metadata.version(library)
         except importlib.metadata.PackageNotFoundError:
             continue
+    return versions
+
+
+def _me() -> Json:
+    """The process that writes: what may explain a difference between machines."""
     return {
         "withstand": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": platform.machine(),
-        "libraries": versions,
+        "libraries": _versions(),
         "argv0": Path(sys.argv[0]).name if sys.argv else "",
     }
