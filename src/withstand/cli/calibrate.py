@@ -36,7 +36,7 @@ def calibrate(
     judge's key, and reports in this store then show corrected rates too.
     """
     from withstand import api
-    from withstand.cli import console
+    from withstand.cli.progress import progress
     from withstand.registry import find, grammar
     from withstand.results.calibrate import calibrate as calibrate_judge
     from withstand.results.labels import labels_from
@@ -45,7 +45,7 @@ def calibrate(
 
     built = find.build("judge", grammar.parse(judge))
     check_judge(built, offline)
-    with console.progress(as_json) as show, api.open_store(store) as opened:
+    with progress(as_json) as show, api.open_store(store) as opened:
         labeled, unknown = labels_from(labels, suite, opened)
         calibration, tally = calibrate_judge(
             built, find.label("judge", grammar.parse(judge)), labeled, labels, opened, Caps(max_asks),

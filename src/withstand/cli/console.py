@@ -6,14 +6,11 @@ Labels, ids and errors come from models and files: all that is printed goes thro
 import re
 import shlex
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from withstand.core import Json
@@ -22,7 +19,6 @@ from withstand.core.outcomes import SCORED
 from withstand.core.text import count, visible
 from withstand.results.cells import ends_of, measures
 from withstand.runner.tally import Tally
-from withstand.store.tables import STAGES
 
 if TYPE_CHECKING:
     from withstand.api import Run
@@ -31,9 +27,6 @@ out = Console(
     highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140
 )  # markup: a label may hold brackets
 err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
-
-PLAIN_EVERY = 10.0
-"""Seconds between progress lines where there is no terminal."""
 
 PASSWORD = re.compile(r"(://[^\s/:@]*:)\S*(?=@)|([?&](?:ssl)?password=)[^\s&]+")
 """The password in a URL, before its host or as a parameter."""
@@ -57,62 +50,6 @@ def put(text: str) -> None:
 def say(text: str) -> None:
     """A line beside the result, on stderr."""
     err.print(line(text))
-
-
-class Show(Protocol):
-    """Takes the tally and the stage's total."""
-
-    def __call__(self, tally: Tally, total: int) -> None: ...
-
-
-@contextmanager
-def progress(quiet: bool = False) -> Iterator[Show]:
-    """A live bar on a terminal, plain lines elsewhere, nothing if `quiet`."""
-    if quiet:
-        yield lambda *_: None
-    elif err.is_terminal:
-        with Progress(
-            TextColumn("{task.description:>12}"), BarColumn(bar_width=28), MofNCompleteColumn(),
-            TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[said]}"),
-            console=err, refresh_per_second=8,
-        ) as bars:  # fmt: skip
-            tasks: dict[int, Any] = {}
-
-            def show(tally: Tally, total: int) -> None:
-                if tally.stage not in tasks:
-                    tasks[tally.stage] = bars.add_task(STAGES[tally.stage], total=total, said="")
-                done = tally.done + tally.failed
-                bars.update(tasks[tally.stage], completed=done, total=max(total, done), said=_said(tally))
-
-            yield show
-    else:
-        said_at, said_stage = 0.0, 0
-
-        def plain(tally: Tally, total: int) -> None:
-            nonlocal said_at, said_stage
-            done = tally.done + tally.failed
-            now = time.monotonic()
-            if now - said_at >= PLAIN_EVERY or (done >= total > 0 and said_stage != tally.stage):
-                said_at, said_stage = now, tally.stage if done >= total else said_stage
-                say(f"{STAGES[tally.stage]} {done}/{total}  {_said(tally)}".rstrip())
-
-        yield plain
-
-
-def _said(tally: Tally) -> str:
-    """Rate, tokens, cost, failures and ASR so far."""
-    seconds = max(time.monotonic() - tally.started, 1e-6)
-    parts = [f"{tally.asks / seconds:.0f} asks/s"] if tally.asks else []
-    if tally.tokens:
-        parts.append(f"{tally.tokens:,} tokens")
-    if tally.cost:
-        parts.append(f"${tally.cost:.2f}")
-    if tally.failed:
-        parts.append(f"{tally.failed} failed")
-    scored = sum(tally.labels[name] for name in SCORED)
-    if scored:
-        parts.append(f"broken {tally.labels['success']} of {scored} so far")
-    return ", ".join(parts)
 
 
 def used(tally: Tally) -> None:

@@ -20,6 +20,7 @@ def demo(store: str, output: str, target: str | None) -> int:
     """
     from withstand import api
     from withstand.cli import console
+    from withstand.cli.progress import progress
     from withstand.report import write
 
     console.say("Cooking instructions stand in for harm: can attacks make this model give them?")
@@ -32,7 +33,7 @@ def demo(store: str, output: str, target: str | None) -> int:
         "attack": ["direct", "prefix_injection", "role_play", "story", "prefill"],
         "limit": 20,
     }
-    with console.progress() as show:
+    with progress() as show:
         run = api.run(spec, store=store, on_progress=show)
     console.out.print(console.cells_table(run.cells))
     console.notes(run.cells, run.summary["warnings"])

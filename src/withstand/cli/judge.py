@@ -129,6 +129,7 @@ def run(
     """
     from withstand import api
     from withstand.cli import console
+    from withstand.cli.progress import progress
     from withstand.registry import find, grammar
     from withstand.runner import rejudge
     from withstand.runner.suites import check_judge
@@ -137,7 +138,7 @@ def run(
     check_judge(find.build("judge", grammar.parse(spec)), offline)
     row = rejudge.judged_by(store, api.load(name, store).row, spec, new)
     console.say(f"run {row.name}: {spec}; store {typed_store()}")
-    with console.progress(as_json) as show:
+    with progress(as_json) as show:
         tally = rejudge.grade(store, row, Caps(max_asks), show)
     graded = api.Run(store, row, tally)
     if tally.failures:

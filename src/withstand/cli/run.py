@@ -87,6 +87,7 @@ def run(**given: Any) -> Result | int:
 def _run(given: dict[str, Any], spec: Any) -> Result | int:
     from withstand import api
     from withstand.cli import console, flags
+    from withstand.cli.progress import progress
     from withstand.runner import begin
 
     shard, max_time = flags.shard(given["shard"]), flags.seconds(given["max_time"])
@@ -103,7 +104,7 @@ def _run(given: dict[str, Any], spec: Any) -> Result | int:
             _say_start(plan, name, given["store"])
 
     try:
-        with console.progress(given["as_json"]) as show:
+        with progress(given["as_json"]) as show:
             run = api.run(
                 spec, store=store, name=given["name"] or "", fresh=given["fresh"], shard=shard,
                 max_asks=given["max_asks"], max_cost=given["max_cost"], max_time=max_time,

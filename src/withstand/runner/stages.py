@@ -28,11 +28,13 @@ from withstand.core import (
     to_json,
     trajectory,
 )
+from withstand.core.text import count
 from withstand.registry import find
 from withstand.runner.budget import Meter, metered
 from withstand.runner.drive import Job, completion_of, drive, value_of
 from withstand.runner.flows import attacked, attacked_together, collected, defended, graded
 from withstand.runner.plan import Cell, Plan, is_joint
+from withstand.runner.progress import searching
 from withstand.runner.suites import Given, check_texts
 from withstand.runner.tally import Caps, Tally
 from withstand.store import tables
@@ -127,6 +129,7 @@ def _loop(running: Running, stage: int, jobs: Iterable[tuple[Want, Job]], total:
     tally = running.tally
     tally.stage, tally.done, tally.failed = stage, 0, 0
     tally.labels.clear()
+    tally.searches.clear()
     models = running.plan.models
     drive(
         lacking(running.store, running.run.key, tally, jobs, add_wants=stage == VERDICTS),
@@ -234,7 +237,10 @@ def _case_job(running: Running, want: Want, cell: Cell, behavior: Behavior) -> J
             cases = yield from collected(intercept(given, defended))
         else:
             attack: Any = cell.attack
-            cases = yield from attacked(attack, behavior, cell.target, running.plan.budget, meter, cell.until)
+            with searching(running.tally.searches, attack, cell.labels["attack"], behavior.id) as search:
+                cases = yield from attacked(
+                    attack, behavior, cell.target, running.plan.budget, meter, cell.until, search
+                )
         return (_case_row(want.key, cases, meter.spent),)
 
     return Job((want.key,), _flow_key(_case_head(cell), cell, behavior), CASES, flow)
@@ -246,9 +252,11 @@ def _joint_job(running: Running, wants: Sequence[Want], cell: Cell) -> Job:
 
     def flow() -> Flow[tuple[Row, ...]]:
         meter = Meter()
-        by_behavior = yield from attacked_together(
-            attack, _in_order(behaviors), cell.target, running.plan.budget, meter
-        )
+        of = count(len(behaviors), "behavior")
+        with searching(running.tally.searches, attack, cell.labels["attack"], of, len(behaviors)) as search:
+            by_behavior = yield from attacked_together(
+                attack, _in_order(behaviors), cell.target, running.plan.budget, meter, search
+            )
         spent = meter.spent.shared(len(behaviors))
         rows = ((want, by_behavior[behaviors[want.behavior].id]) for want in wants)
         return tuple(_case_row(want.key, cases, spent) for want, cases in rows if cases)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from withstand.runner.progress import Search
 from withstand.store.store import Failure
 
 
@@ -30,7 +31,7 @@ class Used:
 @dataclass
 class Tally:
     """What has happened so far, for progress and for the end; one object for all stages of a run. `used` and
-    `roles` (what it is in the run) are by model."""
+    `roles` (what it is in the run) are by model. `searches`: those under way."""
 
     started: float = field(default_factory=time.monotonic)
     stage: int = 0
@@ -44,6 +45,12 @@ class Tally:
     roles: Mapping[Any, str] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     stopped: str = ""
+    searches: list[Search] = field(default_factory=list)
+
+    def share(self, total: int) -> float:
+        """The share of the stage's `total` rows that is done, in [0, 1], with that of the running searches."""
+        done = self.done + self.failed + sum(search.share for search in self.searches)
+        return min(done / total, 1.0) if total else 0.0
 
     @property
     def incomplete(self) -> bool:
