@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
+from withstand.cli.table import TerminalTable
 from withstand.core import Json
 from withstand.core.errors import suggest
 from withstand.core.outcomes import SCORED
@@ -68,7 +68,7 @@ def rate(value: float | None, interval: Sequence[float] | None = None) -> str:
     return text if interval is None else f"{text} ({100 * interval[0]:.0f}-{100 * interval[1]:.0f})"
 
 
-def cells_table(cells: Sequence[Json]) -> Table:
+def cells_table(cells: Sequence[Json]) -> TerminalTable:
     """The harmful cells with over-refusal and utility beside them; benign cells where a run has no other.
 
     What is the same in every row is said once, above.
@@ -78,30 +78,27 @@ def cells_table(cells: Sequence[Json]) -> Table:
     labels = ["target", "defense", "attack"]
     same = [name for name in labels[:2] if len({cell[name] for cell in shown}) == 1]
     title = ", ".join(shown[0][name] for name in same if shown[0][name] != "none")
-    table = Table(box=None, pad_edge=False, header_style="bold", title=line(title) or None, title_justify="left")
-    for name in labels:
-        if name not in same:
-            table.add_column(name, overflow="fold")
-    told = any(cell["asr_corrected"] for cell in shown)  # by a calibration of the judge
-    asked = any(cell.get("utility") for cell in shown)
-    rates = ("broken", "ASR (95%)", *["corrected"] * told, "any draw", "over-refusal", *["utility"] * asked)
-    for name in (*rates, "unscored", "errors", "asks"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for cell in shown:
-        scored = sum(cell[name] for name in SCORED)
-        table.add_row(
-            *(line(cell[name]) for name in labels if name not in same),
-            "" if cell["benign"] else f"{cell['success']} of {scored}",
-            rate(cell["asr"], cell["asr_interval"]),
-            *[_corrected(cell["asr_corrected"])] * told,
-            _any_draw(cell["asr_at_k"]),
-            rate(cell["over_refusal"], cell["over_refusal_interval"]),
-            *[rate((cell["utility"] or {}).get("rate"), ends_of(cell["utility"]))] * asked,
-            str(cell["unscored"]),
-            str(cell["error"]),
-            f"{cell['asks']:,}",
-        )
-    return table
+    names = [name for name in labels if name not in same]
+    heads = [*names, "broken", "ASR (95%)", "corrected", "any draw", "over-refusal", "utility", "unscored", "errors",
+             "asks"]  # fmt: skip
+    return TerminalTable(heads, [_cell_texts(cell, names) for cell in shown], line(title))
+
+
+def _cell_texts(cell: Json, names: Sequence[str]) -> list[str]:
+    scored = sum(cell[name] for name in SCORED)
+    utility = cell.get("utility")
+    return [
+        *(line(cell[name]) for name in names),
+        "" if cell["benign"] else f"{cell['success']} of {scored}",
+        rate(cell["asr"], cell["asr_interval"]),
+        _corrected(cell["asr_corrected"]),
+        _any_draw(cell["asr_at_k"]),
+        rate(cell["over_refusal"], cell["over_refusal_interval"]),
+        rate(utility["rate"], ends_of(utility)) if utility else "",
+        str(cell["unscored"]),
+        str(cell["error"]),
+        f"{cell['asks']:,}",
+    ]
 
 
 def _corrected(found: Json) -> str:
@@ -114,18 +111,19 @@ def _any_draw(asr_at_k: Mapping[str, float] | None) -> str:
     return "" if most == 1 or asr_at_k is None else f"{rate(asr_at_k[str(most)])} @{most}"
 
 
-def _plan_table(estimated: Json) -> Table:
+def _plan_table(estimated: Json) -> TerminalTable:
     """The cells of a dry run with their upper bounds."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("suite", "target", "defense", "attack", "judge"):
-        table.add_column(name, overflow="fold")
-    for name in ("behaviors", "cases", "asks at most"):
-        table.add_column(name, justify="right")
-    for cell in estimated["cells"]:
-        asks = ", ".join(f"{count:,} {role}" for role, count in cell["asks"].items())
-        labels = [line(cell[name]) for name in ("suite", "target", "defense", "attack", "judge")]
-        table.add_row(*labels, str(cell["behaviors"]), str(cell["cases"]), asks)
-    return table
+    labels = ("suite", "target", "defense", "attack", "judge")
+    rows = [
+        [
+            *(line(cell[name]) for name in labels),
+            str(cell["behaviors"]),
+            str(cell["cases"]),
+            ", ".join(f"{count:,} {role}" for role, count in cell["asks"].items()),
+        ]
+        for cell in estimated["cells"]
+    ]
+    return TerminalTable([*labels, "behaviors", "cases", "asks at most"], rows)
 
 
 def dry_run(estimated: Json) -> None:
@@ -147,14 +145,9 @@ def dry_run(estimated: Json) -> None:
     notes([], estimated["warnings"])
 
 
-def fields_table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> Table:
+def fields_table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> TerminalTable:
     """A plain table of texts."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for texts in rows:
-        table.add_row(*map(line, texts))
-    return table
+    return TerminalTable(columns, [[line(text) for text in row] for row in rows])
 
 
 def notes(cells: Sequence[Json], warnings: Sequence[str]) -> None:
