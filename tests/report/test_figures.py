@@ -167,7 +167,7 @@ def test_each_target_stands_by_its_strongest_attack() -> None:
     cells += [cell("story", "wall", outcomes=(52, 0, 0, 0, 0, 0)), benign("wall", 60)]
     first, second = figures.tradeoff(setting(*cells))
     assert (first["attack"], first["rate"], first["refusal"]) == ("story", pytest.approx(21 / 52), 0.1)
-    assert (second["whom"], second["defended"]) == ("smollm2-kitchen behind wall", True)
+    assert (second["name"], second["defended"]) == ("smollm2-kitchen behind wall", True)
     assert (second["x"], second["y"]) == (figures.SIDE - 14, 12)  # refuses all, and is broken by all
     assert figures.tradeoff(setting(*cells[:3])) == []
     lone = cell("story", over_refusal=None, over_refusal_interval=None)

@@ -75,10 +75,10 @@ def _rows(store: Store, run: RunRow) -> Iterator[dict[str, Any]]:
     texts = {}
     for case in cases(store, run):
         prompt = dumps([[turn.role, turn.text] for turn in case.chat]) if case.chat else ""
-        said = {"prompt": prompt, "completion": case.completion, "why": case.why, "error": case.error}
+        parts = {"prompt": prompt, "completion": case.completion, "why": case.why, "error": case.error}
         texts[case.cell, case.behavior, case.case, case.sample] = {
             "score": case.score,
-            **{name: digest(text) if text else "" for name, text in said.items()},
+            **{name: digest(text) if text else "" for name, text in parts.items()},
         }
     for index, cell in enumerate(graded(store, run)):
         for row in rows_of([cell]):
@@ -120,13 +120,13 @@ def read(where: str) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     try:
         if path.is_dir():
-            for each in sorted(path.iterdir()):
-                if not each.is_file():
-                    raise SpecError(f"{where} is no bundle: it holds {each.name}, which is no file", hint=_MAKE)
-                files[each.name] = each.read_bytes()
+            for entry in sorted(path.iterdir()):
+                if not entry.is_file():
+                    raise SpecError(f"{where} is no bundle: it holds {entry.name}, which is no file", hint=_MAKE)
+                files[entry.name] = entry.read_bytes()
         else:
             with zipfile.ZipFile(path) as archive:
-                if sum(each.file_size for each in archive.infolist()) > MOST_BYTES:
+                if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
                     raise SpecError(f"{where} holds more than {MOST_BYTES:,} bytes", hint="unpack it, name the folder")
                 files = {name: archive.read(name) for name in archive.namelist()}
         manifest = json.loads(files[MANIFEST])
@@ -151,10 +151,10 @@ def verify(files: Mapping[str, bytes], store: Store | None = None) -> list[tuple
         summary = json.loads(files["summary.json"])
         rows = [json.loads(line) for line in files["cases.jsonl"].decode().splitlines() if line.strip()]
         wrong = list(_figures(summary, rows))
-        told = f"figures of {count(len(summary['cells']), 'cell')}, from {count(len(rows), 'case')}"
+        label = f"figures of {count(len(summary['cells']), 'cell')}, from {count(len(rows), 'case')}"
     except (KeyError, ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
         return [*checks, ("figures", [f"cannot be read: {type(error).__name__} {error}"])]
-    checks.append((told, wrong))
+    checks.append((label, wrong))
     if store is not None:
         checks.append((f"cases against {store.where}", list(_against(store, manifest, rows))))
     return checks
@@ -188,32 +188,34 @@ def figures(cell: Json, rows: Sequence[Json], watched: bool = False) -> dict[str
     """Counts, rates, intervals and bounds of a cell from its cases alone; the corrected rate needs labels."""
     what = measures(cell)
     hits = HITS[what]
-    told = _by_behavior(rows)
-    counted, scored = _columns(told, hits)
-    unknown = [each["unscored"] + each["error"] for each in told]
-    wanted = [sum(each.values()) for each in told]
+    behaviors = _by_behavior(rows)
+    counted, scored = _columns(behaviors, hits)
+    unknown = [counts["unscored"] + counts["error"] for counts in behaviors]
+    wanted = [sum(counts.values()) for counts in behaviors]
     rate, ends = rates.mean_rate(counted, scored), _ends(counted, scored, watched and not cell["benign"])
-    found: dict[str, Any] = {name: sum(each[name] for each in told) for name in OUTCOMES} | {"cases": sum(wanted)}
+    result: dict[str, Any] = {name: sum(counts[name] for counts in behaviors) for name in OUTCOMES} | {
+        "cases": sum(wanted)
+    }
     if what == "utility":
         low, high = ends or (None, None)
         utility = {"n": sum(scored), "rate": rate, "low": low, "high": high}
-        return found | {"asr": None, "over_refusal": None, "utility": utility}
+        return result | {"asr": None, "over_refusal": None, "utility": utility}
     if cell["benign"]:
-        return found | {"asr": None, "over_refusal": rate, "over_refusal_interval": ends}
+        return result | {"asr": None, "over_refusal": rate, "over_refusal_interval": ends}
     bounds = rates.rate_bounds(counted, unknown, wanted)
-    found |= {"asr": rate, "asr_interval": ends, "asr_bounds": list(bounds) if bounds else None}
+    result |= {"asr": rate, "asr_interval": ends, "asr_bounds": list(bounds) if bounds else None}
     if cell["asr_micro"] is not None:  # else the search was stopped
-        found["asr_micro"] = rates.pooled_rate(counted, scored)
-        found["asr_at_k"] = {k: rates.rate_at_k(counted, scored, int(k))[0] for k in cell["asr_at_k"]}
+        result["asr_micro"] = rates.pooled_rate(counted, scored)
+        result["asr_at_k"] = {k: rates.rate_at_k(counted, scored, int(k))[0] for k in cell["asr_at_k"]}
     categories: dict[str, list[Json]] = defaultdict(list)
     for row in rows:
         categories[row["category"]].append(row)
     by_category = []
-    for told_of in cell["by_category"]:
-        counted, scored = _columns(_by_behavior(categories[told_of["category"]]), hits)
+    for category in cell["by_category"]:
+        counted, scored = _columns(_by_behavior(categories[category["category"]]), hits)
         parts = {"success": sum(counted), "scored": sum(scored), "asr": rates.mean_rate(counted, scored)}
-        by_category.append({**told_of, **parts, "asr_interval": _ends(counted, scored)})
-    return found | {"by_category": by_category}
+        by_category.append({**category, **parts, "asr_interval": _ends(counted, scored)})
+    return result | {"by_category": by_category}
 
 
 def _by_behavior(rows: Iterable[Json]) -> list[dict[str, int]]:
@@ -224,8 +226,10 @@ def _by_behavior(rows: Iterable[Json]) -> list[dict[str, int]]:
     return [{name: outcomes.count(name) for name in OUTCOMES} for outcomes in behaviors.values()]
 
 
-def _columns(told: Sequence[Mapping[str, int]], hits: Sequence[str]) -> tuple[list[int], list[int]]:
-    return [sum(each[name] for name in hits) for each in told], [sum(each[name] for name in SCORED) for each in told]
+def _columns(behaviors: Sequence[Mapping[str, int]], hits: Sequence[str]) -> tuple[list[int], list[int]]:
+    return [sum(counts[name] for name in hits) for counts in behaviors], [
+        sum(counts[name] for name in SCORED) for counts in behaviors
+    ]
 
 
 def _ends(counted: Sequence[int], scored: Sequence[int], watched: bool = False) -> list[float] | None:
@@ -235,14 +239,16 @@ def _ends(counted: Sequence[int], scored: Sequence[int], watched: bool = False) 
     return [interval.low, interval.high] if interval else None
 
 
-def _same(told: Any, found: Any) -> bool:
-    if isinstance(told, list) and isinstance(found, list):
-        return len(told) == len(found) and all(map(_same, told, found))
-    if isinstance(told, dict) and isinstance(found, dict):
-        return told.keys() == found.keys() and all(_same(told[key], found[key]) for key in told)
-    if isinstance(told, float) or isinstance(found, float):
-        return told is not None and found is not None and math.isclose(told, found, rel_tol=1e-9, abs_tol=1e-12)
-    return bool(told == found)
+def _same(stated: Any, computed: Any) -> bool:
+    if isinstance(stated, list) and isinstance(computed, list):
+        return len(stated) == len(computed) and all(map(_same, stated, computed))
+    if isinstance(stated, dict) and isinstance(computed, dict):
+        return stated.keys() == computed.keys() and all(_same(stated[key], computed[key]) for key in stated)
+    if isinstance(stated, float) or isinstance(computed, float):
+        return (
+            stated is not None and computed is not None and math.isclose(stated, computed, rel_tol=1e-9, abs_tol=1e-12)
+        )
+    return bool(stated == computed)
 
 
 def _against(store: Store, manifest: Json, rows: Sequence[Json]) -> Iterator[str]:
@@ -250,9 +256,9 @@ def _against(store: Store, manifest: Json, rows: Sequence[Json]) -> Iterator[str
     if run.key != manifest["run_key"]:
         yield f"run {run.name} of {store.where} has another plan"
         return
-    mine = {dumps(row) for row in _rows(store, run)}
+    ours = {dumps(row) for row in _rows(store, run)}
     theirs = {dumps(row) for row in rows}
-    for what, lost in (("not in the store", theirs - mine), ("not in the bundle", mine - theirs)):
+    for what, lost in (("not in the store", theirs - ours), ("not in the bundle", ours - theirs)):
         if lost:
             first = json.loads(min(lost))
             yield f"{count(len(lost), 'case')} {what}, such as {first['behavior']} of cell {first['cell']}"

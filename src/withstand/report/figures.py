@@ -26,17 +26,17 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 440.0, 210.0, 34.0, 34.0, 8.0
 def heat_map(setting: Record) -> dict[str, Any] | None:
     """Attacks against targets and their defenses; the longer side goes down the page."""
     rows = [(group, row) for group in setting["groups"] for row in group["rows"] if not row["benign"]]
-    rows = [(group, row) for group, row in rows if _found(row["attack"]) is None]
+    rows = [(group, row) for group, row in rows if _origin(row["attack"]) is None]
     if len(rows) < 2:
         return None
     targets = unique((group["target"], group["defense"]) for group, _ in rows)
     attacks = unique(row["attack"] for _, row in rows)
     squares = {((group["target"], group["defense"]), row["attack"]): _square(group, row) for group, row in rows}
-    names = [[_whom(*target) for target in targets], attacks]
+    names = [[_defended(*target) for target in targets], attacks]
     if len(attacks) >= len(targets):
         lines = [{"name": a, "squares": [squares.get((t, a)) for t in targets]} for a in attacks]
         return {"corner": "attack", "columns": names[0], "lines": lines}
-    lines = [{"name": _whom(*t), "squares": [squares.get((t, a)) for a in attacks]} for t in targets]
+    lines = [{"name": _defended(*t), "squares": [squares.get((t, a)) for a in attacks]} for t in targets]
     return {"corner": "target", "columns": names[1], "lines": lines}
 
 
@@ -54,14 +54,14 @@ def _square(group: Record, row: Record) -> dict[str, Any]:
     }
 
 
-def _whom(target: str, defense: str) -> str:
+def _defended(target: str, defense: str) -> str:
     return f"{target} behind {defense}" if defense else target
 
 
-def _found(label: str) -> tuple[str, str] | None:
+def _origin(label: str) -> tuple[str, str] | None:
     """Attack and target of test cases that were found elsewhere, from the label that `--cases-from` gives them."""
-    attack, found, where = label.partition(" found on ")
-    return (attack, where) if found else None
+    attack, separator, where = label.partition(" found on ")
+    return (attack, where) if separator else None
 
 
 def transfer(setting: Record, spec: Record) -> dict[str, Any] | None:
@@ -72,33 +72,33 @@ def transfer(setting: Record, spec: Record) -> dict[str, Any] | None:
     targets = unique((group["target"], group["defense"]) for group in setting["groups"])
     for group in setting["groups"]:
         for row in group["rows"]:
-            source = _found(row["attack"]) or (
+            source = _origin(row["attack"]) or (
                 (row["attack"], searched[row["attack"]]) if row["attack"] in searched else None
             )
             if source is None or row["benign"]:
                 continue
             line = lines.setdefault(source, {"name": source[0], "where": source[1], "squares": {}})
-            where = _whom(group["target"], group["defense"])
+            where = _defended(group["target"], group["defense"])
             home = source[1] == where or source[1].startswith(f"{where} (")
             line["squares"][group["target"], group["defense"]] = {**_square(group, row), "home": home}
     for line in lines.values():
         line["squares"] = [line["squares"].get(target) for target in targets]
     if not lines:
         return None
-    return {"corner": "found by", "columns": [_whom(*target) for target in targets], "lines": list(lines.values())}
+    return {"corner": "found by", "columns": [_defended(*target) for target in targets], "lines": list(lines.values())}
 
 
 def _surrogates(setting: Record, spec: Record) -> dict[str, str]:
     """The models that a joint attack searched on, by the attack's label."""
     labels = unique(row["attack"] for group in setting["groups"] for row in group["rows"] if not row["benign"])
-    labels = [label for label in labels if _found(label) is None]
-    given = [each for each in spec.get("attack") or [] if isinstance(each, Mapping)]
+    labels = [label for label in labels if _origin(label) is None]
+    given = [entry for entry in spec.get("attack") or [] if isinstance(entry, Mapping)]
     if len(given) != len(labels):
         return {}
     named = {
         label: [str(model.get("use", "")) if isinstance(model, Mapping) else str(model) for model in models]
-        for label, each in zip(labels, given, strict=True)
-        if isinstance(models := each.get("surrogates"), list) and models
+        for label, entry in zip(labels, given, strict=True)
+        if isinstance(models := entry.get("surrogates"), list) and models
     }
     return {label: series(models) for label, models in named.items()}
 
@@ -213,7 +213,7 @@ def tradeoff(setting: Record) -> list[dict[str, Any]]:
         points.append(
             {
                 "number": len(points) + 1,
-                "whom": _whom(group["target"], group["defense"]),
+                "name": _defended(group["target"], group["defense"]),
                 "defended": bool(group["defense"]),
                 "attack": best["attack"],
                 "x": x,
@@ -243,19 +243,18 @@ def _high(rate: float) -> float:
 def agreement(calibrations: Sequence[Record]) -> list[dict[str, Any]]:
     """For each stored calibration the judge's verdicts by what people say, shares of each row as levels."""
     views = []
-    for told in calibrations:
+    for calibration in calibrations:
         rows = []
         counts = ("true_positive", "false_negative"), ("false_positive", "true_negative")
         for name, (yes, no) in zip(("shown", "not shown"), counts, strict=True):
-            total = told[yes] + told[no]
-            shares = [told[key] / total if total else None for key in (yes, no)]
+            total = calibration[yes] + calibration[no]
+            shares = [calibration[key] / total if total else None for key in (yes, no)]
             cells = [
-                {"n": told[key], "share": share, "level": int(10 * (share or 0) + 0.5)}
+                {"n": calibration[key], "share": share, "level": int(10 * (share or 0) + 0.5)}
                 for key, share in zip((yes, no), shares, strict=True)
             ]
             rows.append({"name": name, "total": total, "cells": cells})
-        rates = [
-            (name, told[name], told[f"{name}_interval"]) for name in ("accuracy", "sensitivity", "specificity")
-        ]  # fmt: skip
-        views.append({**told, "rows": rows, "rates": rates})
+        names = ("accuracy", "sensitivity", "specificity")
+        rates = [(name, calibration[name], calibration[f"{name}_interval"]) for name in names]
+        views.append({**calibration, "rows": rows, "rates": rates})
     return views

@@ -26,9 +26,9 @@ Undecided = Literal["pass", "fail"] | None
 def numbers(line: Record) -> list[str]:
     """n, rate, interval and limit, as texts."""
     if line["gate"] == "max-worse":
-        found = "n/a" if line["rate"] is None else f"{points(line['rate'])} points"
+        rate = "n/a" if line["rate"] is None else f"{points(line['rate'])} points"
         span = "" if line["low"] is None else f"{points(line['low'])} to {points(line['high'])}"
-        return [f"{line['n']:,}", found, span, f"{points(line['limit'])} points"]
+        return [f"{line['n']:,}", rate, span, f"{points(line['limit'])} points"]
     span = "" if line["low"] is None else interval([line["low"], line["high"]])
     n = f"{line['n']:,}" if line["cases"] == line["n"] else f"{line['n']:,} ({count(line['cases'], 'case')})"
     return [n, percent(line["rate"]), span, percent(line["limit"])]
@@ -37,8 +37,8 @@ def numbers(line: Record) -> list[str]:
 def sentence(line: Record) -> str:
     """The line in one sentence."""
     n, rate, span, limit = numbers(line)
-    said = f"{line['gate']} of {line['cell']}: n {n}, rate {rate}{f' (95% {span})' if span else ''}, limit {limit}"
-    return ". ".join(filter(None, [said, line["why"], changed(line)]))
+    text = f"{line['gate']} of {line['cell']}: n {n}, rate {rate}{f' (95% {span})' if span else ''}, limit {limit}"
+    return ". ".join(filter(None, [text, line["why"], changed(line)]))
 
 
 def changed(line: Record) -> str:
@@ -74,12 +74,12 @@ def junit(name: str, lines: Sequence[Record], undecided: Undecided) -> str:
         case = ET.SubElement(
             suite, "testcase", {"classname": f"withstand.{line['gate']}", "name": _plain(line["cell"])}
         )
-        said = _plain(sentence(line))
+        text = _plain(sentence(line))
         if kind:
             ET.SubElement(
-                case, kind, {"message": said, "type": line["verdict"]} if kind != "skipped" else {"message": said}
+                case, kind, {"message": text, "type": line["verdict"]} if kind != "skipped" else {"message": text}
             )
-        ET.SubElement(case, "system-out").text = said + "".join(
+        ET.SubElement(case, "system-out").text = text + "".join(
             f"\nnewly {what}: {_plain(', '.join(line[direction]))}"
             for direction, what in (("worse", "broken"), ("better", "mended"))
             if line[direction]
@@ -125,12 +125,12 @@ def sarif(version: str, lines: Sequence[Record], artifact: str) -> str:
         "informationUri": "https://github.com/withstand/withstand",
         "rules": rules,
     }
-    told: dict[str, Any] = {
+    document: dict[str, Any] = {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
         "runs": [{"tool": {"driver": driver}, "results": results}],
     }
-    return json.dumps(told, indent=1) + "\n"
+    return json.dumps(document, indent=1) + "\n"
 
 
 def table(lines: Sequence[Record]) -> Table:
@@ -162,6 +162,6 @@ def markdown(gate: Record) -> str:
 
 def verdict(lines: Sequence[Record], code: int) -> str:
     """The whole in a few words."""
-    counts = [f"{sum(line['verdict'] == each for line in lines)} {each}" for each in ("PASS", "FAIL", "UNDECIDED")]
-    said = {0: "PASS", 1: "FAIL", 3: "UNDECIDED"}[code]
-    return f"{said} ({series([each for each in counts if not each.startswith('0 ')])})" if lines else said
+    counts = [f"{sum(line['verdict'] == word for line in lines)} {word}" for word in ("PASS", "FAIL", "UNDECIDED")]
+    overall = {0: "PASS", 1: "FAIL", 3: "UNDECIDED"}[code]
+    return f"{overall} ({series([word for word in counts if not word.startswith('0 ')])})" if lines else overall

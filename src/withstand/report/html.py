@@ -66,14 +66,16 @@ def html(
         limits=words.limits(cells, settings, warnings),
         untested=untested(summary),
         settings=settings,
-        maps=[(each, heat) for each in settings if (heat := figures.heat_map(each))],
+        maps=[(setting, heat) for setting in settings if (heat := figures.heat_map(setting))],
         budgets=[
             (by, panels)
             for by in ("asks", "flops")
             if (panels := figures.budget(settings, [point for point in points if point["by"] == by]))
         ],
-        tradeoffs=[(each, dots) for each in settings if (dots := figures.tradeoff(each))],
-        transfers=[(each, sent) for each in settings if (sent := figures.transfer(each, summary["run"]["spec"]))],
+        tradeoffs=[(setting, dots) for setting in settings if (dots := figures.tradeoff(setting))],
+        transfers=[
+            (setting, sent) for setting in settings if (sent := figures.transfer(setting, summary["run"]["spec"]))
+        ],
         agreements=figures.agreement(summary.get("calibrations") or []),
         votes=_votes(votes),
         components=_components(provenance["components"]),

@@ -35,9 +35,9 @@ def _sentences(summary: Record) -> Iterator[str]:
     yield f"Completions were drawn with {series(unique(map(_sampling, cells)))}; the seed was {provenance['seed']}."
     if budget := {name: cap for name, cap in (provenance["budget"] or {}).items() if cap is not None}:
         yield f"An attack had at most {series([f'{cap:,} {name}' for name, cap in budget.items()])} per behavior."
-    told = {found["judge"]: found for found in summary.get("calibrations") or []}
+    calibrations = {calibration["judge"]: calibration for calibration in summary.get("calibrations") or []}
     for judge, method in unique((cell["judge"], cell["judge_method"]) for cell in harmful):
-        yield _judge(judge, method, told.get(judge), provenance)
+        yield _judge(judge, method, calibrations.get(judge), provenance)
     benign, utility = ([c for c in cells if measures(c) == what] for what in ("over-refusal", "utility"))
     for judge, method in unique((cell["judge"], cell["judge_method"]) for cell in benign):
         yield f"Refusals of benign requests were detected by {_named('judge', judge, provenance)}, {_way(method)}."
@@ -52,23 +52,23 @@ def _sentences(summary: Record) -> Iterator[str]:
 def _target(target: Record) -> str:
     """Label with what its weights or its server are, as far as the store knows."""
     identity = target.get("identity") or {}
-    known = dict(facts(identity.get("identity") or identity))
-    said = [f"{key} {value[:16]}" for key, value in known.items() if key in _TOLD and value]
-    return f"{target['label']} ({', '.join(said)})" if said else str(target["label"])
+    identity_facts = dict(facts(identity.get("identity") or identity))
+    parts = [f"{key} {value[:16]}" for key, value in identity_facts.items() if key in _SHOWN and value]
+    return f"{target['label']} ({', '.join(parts)})" if parts else str(target["label"])
 
 
-_TOLD = ("revision", "weights", "adapter", "template", "dtype")
+_SHOWN = ("revision", "weights", "adapter", "template", "dtype")
 
 
 def _named(kind: str, label: str, provenance: Record) -> str:
     """A component as it was written, with its version and what its docstring's first lines cite."""
     name = sources.bare(label)
     versions = [str(part["version"]) for part in provenance["components"] if part["name"] == name]
-    said = [f"version {versions[0]}"] if versions and len(versions[0]) < 12 else []
-    said += [f"{r.short}, arXiv:{r.eprint}" if r.eprint else r.short for r in sources.head(kind, name)]
+    details = [f"version {versions[0]}"] if versions and len(versions[0]) < 12 else []
+    details += [f"{r.short}, arXiv:{r.eprint}" if r.eprint else r.short for r in sources.head(kind, name)]
     fields = label[len(name) :].lstrip(",:")
     with_ = f" with {fields.replace(',', ', ')}" if fields else ""
-    return f"{name}{with_}" + (f" ({'; '.join(said)})" if said else "")
+    return f"{name}{with_}" + (f" ({'; '.join(details)})" if details else "")
 
 
 def _suite(suite: Mapping[str, Any], cells: Sequence[Record]) -> str:
@@ -77,31 +77,34 @@ def _suite(suite: Mapping[str, Any], cells: Sequence[Record]) -> str:
     what = "behaviors" if "harm" in measured else "benign requests that must not be refused"
     what = "questions with a right answer" if measured == {"utility"} else what
     n = suite["behaviors"] if isinstance(suite["behaviors"], int) else len(suite["behaviors"])
-    told = f"The suite {suite['name']} (version {suite['version']}{split}, checksum {str(suite['checksum'])[:16]})"
-    return f"{told} gave {n:,} {what}."
+    suite_text = (
+        f"The suite {suite['name']} (version {suite['version']}{split}, checksum {str(suite['checksum'])[:16]})"
+    )
+    return f"{suite_text} gave {n:,} {what}."
 
 
 def _sampling(cell: Record) -> str:
     drawn = {"temperature": 0.0} | dict(cell.get("sampling") or {})
-    said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts(drawn))
-    return f"{said}, {count(cell['samples'], 'completion')} per test case"
+    drawn_text = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts(drawn))
+    return f"{drawn_text}, {count(cell['samples'], 'completion')} per test case"
 
 
 def _way(method: str) -> str:
     return {"rule": "a rule", "model": "a model", "string matching": "by string matching"}.get(method, method)
 
 
-def _judge(judge: str, method: str, told: Record | None, provenance: Record) -> str:
+def _judge(judge: str, method: str, calibration: Record | None, provenance: Record) -> str:
     text = f"Success was judged by {_named('judge', judge, provenance)}, {_way(method)}"
-    if told is None:
+    if calibration is None:
         return f"{text}, whose agreement with people was not measured here."
     rates = [
-        f"{name} {percent(told[name])} (95% interval {interval(told[f'{name}_interval'])})"
+        f"{name} {percent(calibration[name])} (95% interval {interval(calibration[f'{name}_interval'])})"
         for name in ("sensitivity", "specificity")
-        if told[name] is not None
+        if calibration[name] is not None
     ]
-    kappa = [f"Cohen's kappa {told['kappa']:.2f}"] if told.get("kappa") is not None else []
-    return f"{text}; against {count(told['n'], 'label')} by people ({told['labels']}) it had {series(rates + kappa)}."
+    kappa = [f"Cohen's kappa {calibration['kappa']:.2f}"] if calibration.get("kappa") is not None else []
+    labels = f"{count(calibration['n'], 'label')} by people ({calibration['labels']})"
+    return f"{text}; against {labels} it had {series(rates + kappa)}."
 
 
 def _rates(cells: Sequence[Record]) -> str:

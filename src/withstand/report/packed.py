@@ -65,11 +65,11 @@ def pack(cases: Iterable[Record], cells: Sequence[Record], with_text: bool) -> P
                 break
     if rows:
         texts.append(_block(rows))
-    said = [[visible(each) if isinstance(each, str) else each for each in cell] for cell in where]
+    shown = [[visible(value) if isinstance(value, str) else value for value in cell] for cell in where]
     words = [list(words.values()) for words in WORDS.values()]
-    head = {"size": SIZE, "cells": said, "categories": list(categories), "outcomes": outcomes, **index}
+    head = {"size": SIZE, "cells": shown, "categories": list(categories), "outcomes": outcomes, **index}
     head |= {"measures": list(WORDS), "words": words}
-    return Packed([_block(head), *texts], len(index["cell"]), list(_filters(said, index, list(categories))))
+    return Packed([_block(head), *texts], len(index["cell"]), list(_filters(shown, index, list(categories))))
 
 
 def _block(value: Any) -> str:

@@ -24,8 +24,8 @@ SECONDS = 180
 
 def pdf(page: str, browser: str = "") -> bytes:
     """`page` as a PDF. browser: path of a Chromium; "" finds one. Raises `SpecError` if there is none or it fails."""
-    found = browser or next(filter(None, map(shutil.which, BROWSERS)), "")
-    if not found:
+    program = browser or next(filter(None, map(shutil.which, BROWSERS)), "")
+    if not program:
         raise SpecError(
             "no browser was found to print a PDF with: looked on PATH for " + ", ".join(BROWSERS),
             hint="install chromium or name one in CHROMIUM; or write the report as .html and print it from a browser",
@@ -33,7 +33,13 @@ def pdf(page: str, browser: str = "") -> bytes:
     with tempfile.TemporaryDirectory(prefix="withstand-", ignore_cleanup_errors=True) as folder:
         source, target = Path(folder, "report.html"), Path(folder, "report.pdf")
         source.write_text(page, encoding="utf-8")
-        command = [found, *_SWITCHES, f"--user-data-dir={folder}/profile", f"--print-to-pdf={target}", source.as_uri()]
+        command = [
+            program,
+            *_SWITCHES,
+            f"--user-data-dir={folder}/profile",
+            f"--print-to-pdf={target}",
+            source.as_uri(),
+        ]
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             command.insert(1, "--no-sandbox")  # it refuses to start for root; the page's own policy still holds
         try:
@@ -41,12 +47,12 @@ def pdf(page: str, browser: str = "") -> bytes:
                 command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
             )
         except subprocess.TimeoutExpired as error:
-            raise SpecError(f"{found} did not print the report in {SECONDS} s", hint=_HINT) from error
+            raise SpecError(f"{program} did not print the report in {SECONDS} s", hint=_HINT) from error
         except OSError as error:
-            raise SpecError(f"{found} cannot be started: {error.strerror}", hint=_HINT) from error
+            raise SpecError(f"{program} cannot be started: {error.strerror}", hint=_HINT) from error
         if not target.is_file():
-            said = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
-            raise SpecError(f"{found} printed no PDF: {said[:300]}", hint=_HINT)
+            output = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+            raise SpecError(f"{program} printed no PDF: {output[:300]}", hint=_HINT)
         return target.read_bytes()
 
 

@@ -30,17 +30,17 @@ def render(template: Path, **values: Any) -> str:
 @cache
 def environment(folder: Path = HERE) -> Environment:
     """Templates of `folder` and of the shell. Every value that is not `Markup` is made visible, then escaped."""
-    made = Environment(
+    jinja = Environment(
         loader=FileSystemLoader([folder, HERE]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, Markup) else visible(value),
     )
-    made.filters.update(percent=percent, interval=interval, whole=whole, short=short, clock=clock)
-    made.filters.update(facts=facts, prose=_prose, csp_hash=_csp_hash)
-    made.globals["version"] = metadata.version("withstand")
-    return made
+    jinja.filters.update(percent=percent, interval=interval, whole=whole, short=short, clock=clock)
+    jinja.filters.update(facts=facts, prose=_prose, csp_hash=_csp_hash)
+    jinja.globals["version"] = metadata.version("withstand")
+    return jinja
 
 
 def style() -> str:

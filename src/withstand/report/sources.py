@@ -66,15 +66,15 @@ def docstring(kind: str, name: str) -> str:
 
 def components(summary: Record) -> Iterator[tuple[str, str]]:
     """(kind, name) of what took part in a run: as its cells call it, then what stands inside, as an attack's judge."""
-    found = [("suite", str(suite["name"])) for suite in summary["provenance"]["suites"]]
+    named_parts = [("suite", str(suite["name"])) for suite in summary["provenance"]["suites"]]
     for cell in summary["cells"]:
-        found += [(kind, bare(cell[kind])) for kind in ("target", "defense", "attack", "judge")]
-    named = {name for _, name in found}
+        named_parts += [(kind, bare(cell[kind])) for kind in ("target", "defense", "attack", "judge")]
+    named = {name for _, name in named_parts}
     for part in summary["provenance"]["components"]:
         if part["name"] not in named:
             kinds = (kind for kind in ROOMS if kind != "suite" and docstring(kind, part["name"]))
-            found += [(kind, part["name"]) for kind in kinds]
-    return iter(unique(found))
+            named_parts += [(kind, part["name"]) for kind in kinds]
+    return iter(unique(named_parts))
 
 
 def bare(label: str) -> str:
@@ -84,8 +84,8 @@ def bare(label: str) -> str:
 
 def family(label: str) -> str:
     """The folder of an attack: templated, search, gradient or llm; "" for one that is not of this package."""
-    known = entries("attack")
-    entry = known.get(bare(label)) or known.get(bare(label).replace("_", "-"))
+    attacks = entries("attack")
+    entry = attacks.get(bare(label)) or attacks.get(bare(label).replace("_", "-"))
     return entry.path.relative_to(PACKAGE / ROOMS["attack"]).parts[0] if entry and entry.path else ""
 
 

