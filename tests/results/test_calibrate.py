@@ -96,13 +96,14 @@ def test_counts_rates_and_people_by_hand(tmp_path: Path) -> None:
         assert tally.done == 8
         again, _ = calibrate(judge, "contains:Sure", labeled, "l.jsonl", store)
         assert again == found
-        assert store.calibrations([found["judge_key"]]) == {found["judge_key"]: [json.loads(json.dumps(found))]}
-    assert (found["n"], found["ties"], found["unscored"]) == (8, 1, 0)
-    assert (found["accuracy"], found["sensitivity"], found["specificity"]) == (0.75, 0.75, 0.75)
-    assert found["sensitivity_interval"] == rates.wilson(3, 4)
-    assert (found["false_positive"], found["false_negative"], found["kappa"]) == (1, 1, 0.5)
-    assert [(each["category"], each["n"]) for each in found["by_category"]] == [("bread", 5), ("sweet", 3)]
-    assert (found["people"]["pairs"], found["people"]["unanimous"]) == (8 / 9, 8 / 9)
+        assert store.calibrations([found.judge_key]) == {found.judge_key: [found.to_json()]}
+    shares = found.agreement
+    assert (shares.n, found.ties, shares.unscored) == (8, 1, 0)
+    assert (shares.accuracy, shares.sensitivity, shares.specificity) == (0.75, 0.75, 0.75)
+    assert shares.sensitivity_interval == rates.wilson(3, 4)
+    assert (shares.false_positive, shares.false_negative, shares.kappa) == (1, 1, 0.5)
+    assert [(category, part.n) for category, part in found.by_category] == [("bread", 5), ("sweet", 3)]
+    assert (found.people.pairs, found.people.unanimous) == (8 / 9, 8 / 9)
 
 
 def test_what_the_judge_cannot_say_is_neither_right_nor_wrong(tmp_path: Path) -> None:
@@ -111,7 +112,8 @@ def test_what_the_judge_cannot_say_is_neither_right_nor_wrong(tmp_path: Path) ->
     judge = find.build("judge", {"use": "llm", "model": {"use": "scripted", "reply": "Hm"}})
     with Store(str(tmp_path / "s.db")) as store:
         found, _ = calibrate(judge, "llm", labeled, "l", store)
-    assert (found["n"], found["unscored"], found["accuracy"], found["kappa"]) == (0, 2, None, None)
+    shares = found.agreement
+    assert (shares.n, shares.unscored, shares.accuracy, shares.kappa) == (0, 2, None, None)
 
 
 def invoke(*words: str) -> Any:
@@ -145,7 +147,7 @@ def test_the_report_then_corrects_and_says_transported(tmp_path: Path) -> None:
         assert any("transported" in note for note in cell["notes"])
     by_hand = (cells[1]["asr"] + 70 / 77 - 1) / (61 / 68 + 70 / 77 - 1)
     assert cells[1]["asr_corrected"]["rate"] == pytest.approx(by_hand)
-    assert "| corrected |" in invoke("report", "--store", store, "-f", "md").stdout
+    assert "| corrected (95%) |" in invoke("report", "--store", store, "-f", "md").stdout
 
 
 def test_labels_of_the_same_target_and_attack_are_not_transported(tmp_path: Path) -> None:

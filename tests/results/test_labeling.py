@@ -12,7 +12,7 @@ import withstand
 from withstand.cli.main import cli
 from withstand.core import Behavior, Completion, user
 from withstand.formats.labels import Labeled
-from withstand.results.calibrate import beside_people
+from withstand.results.calibrate import agreement_with
 from withstand.results.labeling import add, labels_of, queue
 from withstand.stats import agreement
 
@@ -104,9 +104,9 @@ def test_a_sample_by_outcome_with_weights_is_right_where_counts_alone_are_not() 
             for place in draw.choice(places, 60, replace=False):
                 one = (Behavior("b", "Bake"), Completion(user("x"), ""), (bool(truth[place]),))
                 pairs.append((Labeled(*one, weight=len(places) / 60), outcome))
-        found = beside_people(pairs)
-        weighed.append(found["sensitivity"])
-        low, high = found["sensitivity_interval"]
+        found = agreement_with(pairs)
+        weighed.append(found.sensitivity)
+        low, high = found.sensitivity_interval
         covered.append(low <= 0.5 <= high)
         counted.append(sum(o for one, o in pairs if one.votes[0]) / sum(one.votes[0] for one, _ in pairs))
     assert np.mean(weighed) == pytest.approx(0.5, abs=0.03)

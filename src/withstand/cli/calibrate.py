@@ -47,13 +47,12 @@ def calibrate(
     check_judge(built, offline)
     with progress(as_json) as show, api.open_store(store) as opened:
         labeled, unknown = labels_from(labels, suite, opened)
-        calibration, tally = calibrate_judge(
+        result, tally = calibrate_judge(
             built, find.label("judge", grammar.parse(judge)), labeled, labels, opened, Caps(max_asks),
             lambda tally: show(tally, len(labeled)),
         )  # fmt: skip
-    calibration["unknown"] = unknown
-    missing = bool(calibration["missing"])
-    return Result(calibration, lambda: _show(calibration, tally, by is not None), 3 if missing else 0)
+    calibration = {**result.to_json(), "unknown": unknown}
+    return Result(calibration, lambda: _show(calibration, tally, by is not None), 3 if result.missing else 0)
 
 
 def _show(calibration: Json, tally: "Tally", by_category: bool) -> None:

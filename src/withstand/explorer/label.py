@@ -16,7 +16,7 @@ from withstand.explorer.index import Index, RunIndex
 from withstand.explorer.read import LONGEST, view
 from withstand.explorer.security import Refused
 from withstand.results import labeling
-from withstand.results.calibrate import Pair, beside_people, by_category, people
+from withstand.results.calibrate import Pair, calibration_of
 from withstand.results.cases import Spot, picked
 from withstand.results.cells import CellResult
 from withstand.results.judge_error import corrected
@@ -189,13 +189,8 @@ def _judge(asked: PageRequest, indexed: RunIndex, key: str, label: str) -> dict[
     pairs: list[Pair] = [(labeled, is_hit(outcomes[place])) for labeled, place in cases if labeled.majority is not None]
     calibration: Json = None
     if pairs:
-        calibration = {
-            "judge": label, "judge_key": key, "labels": f"run:{indexed.run.name}", "ties": len(cases) - len(pairs),
-            "missing": 0, **beside_people(pairs), "people": people([labeled for labeled, _ in cases]),
-            "targets": sorted({labeled.target for labeled, _ in cases}),
-            "attacks": sorted({labeled.attack for labeled, _ in cases}),
-            "by_category": [{"category": name, **beside_people(part)} for name, part in by_category(pairs)],
-        }  # fmt: skip
+        people = [labeled for labeled, _ in cases]
+        calibration = calibration_of(label, key, f"run:{indexed.run.name}", people, pairs).to_json()
     return {
         "key": key,
         "label": label,

@@ -66,7 +66,7 @@ def split_by(store: Store, name: str, by: str) -> list[tuple[Side, Side]]:
             f"{whole.label} has one {by}, {values[0]}: nothing to compare", hint="name a second run, or another --by"
         )
     parts = [Side(f"{by} {value}", tuple(_chosen(whole.cells, by, value))) for value in values]
-    return [(parts[0], other) for other in parts[1:]]
+    return [(parts[0], part) for part in parts[1:]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +93,14 @@ def matched(a: Sequence[Graded], b: Sequence[Graded]) -> tuple[list[Pair], list[
     pairs: list[Pair] = []
     notes: list[str] = []
     for what in HITS:
-        one, other = ([cell for cell in cells if cell.measures == what] for cells in (a, b))
-        if what == "utility" and one and other and {c.suite for c in one}.isdisjoint(c.suite for c in other):
+        side_a, side_b = ([cell for cell in cells if cell.measures == what] for cells in (a, b))
+        if what == "utility" and side_a and side_b and {c.suite for c in side_a}.isdisjoint(c.suite for c in side_b):
             notes.append("utility was measured with another suite on each side: it is left out")
-        elif one and other:
-            found, said = _matched(one, other)
-            pairs += found
-            notes += said
-        elif one or other:
+        elif side_a and side_b:
+            matches, unmatched = _matched(side_a, side_b)
+            pairs += matches
+            notes += unmatched
+        elif side_a or side_b:
             kind = {"harm": "harmful", "over-refusal": "benign", "utility": "utility"}[what]
             notes.append(f"{kind} cells on one side only are left out")
     pairs = [pair for pair in pairs if pair.a != pair.b]
@@ -111,30 +111,30 @@ def matched(a: Sequence[Graded], b: Sequence[Graded]) -> tuple[list[Pair], list[
     return pairs, notes
 
 
-def _matched(one: Sequence[Graded], other: Sequence[Graded]) -> tuple[list[Pair], list[str]]:
+def _matched(side_a: Sequence[Graded], side_b: Sequence[Graded]) -> tuple[list[Pair], list[str]]:
     names: dict[str, Callable[[Graded], str]] = {}
     varied = []
     for dimension in DIMENSIONS:
-        how = _how(one, other, dimension)
+        how = _how(side_a, side_b, dimension)
         if how is None:
             varied.append(dimension)
         else:
             names[dimension] = how
     sides: list[dict[tuple[str, ...], Graded]] = [
-        {tuple(how(cell) for how in names.values()): cell for cell in cells} for cells in (one, other)
+        {tuple(how(cell) for how in names.values()): cell for cell in cells} for cells in (side_a, side_b)
     ]
     telling = [at for at, name in enumerate(names) if len({key[at] for key in (*sides[0], *sides[1])}) > 1]
     pairs = []
     for key, cell in sides[0].items():
         if key in sides[1]:
-            said = [key[at] for at in telling if key[at] != "none"]
-            label = ", ".join(said) or (cell.suite if cell.benign or "attack" in varied else cell.attack)
+            parts = [key[at] for at in telling if key[at] != "none"]
+            label = ", ".join(parts) or (cell.suite if cell.benign or "attack" in varied else cell.attack)
             pairs.append(Pair(label, tuple(varied), cell, sides[1][key]))
     lonely = [key for key in (*sides[0], *sides[1]) if not (key in sides[0] and key in sides[1])]
     return pairs, [f"on one side only, left out: {', '.join(key)}" for key in lonely]
 
 
-def _how(one: Sequence[Graded], other: Sequence[Graded], dimension: str) -> Callable[[Graded], str] | None:
+def _how(side_a: Sequence[Graded], side_b: Sequence[Graded], dimension: str) -> Callable[[Graded], str] | None:
     """How cells are named in a dimension so that both sides agree; None where it is what differs."""
     readings: list[Callable[[Graded], str]] = [
         lambda cell: cell.value(dimension),
@@ -142,24 +142,24 @@ def _how(one: Sequence[Graded], other: Sequence[Graded], dimension: str) -> Call
         lambda cell: _FOUND_ON.sub("", cell.attack) if dimension == "attack" else cell.value(dimension),
         lambda cell: head_of(cell.value(dimension)),
     ]
-    sides = (one, other)
+    sides = (side_a, side_b)
     for reading in readings:
-        mine, theirs = ({reading(cell) for cell in cells} for cells in sides)
+        names_a, names_b = ({reading(cell) for cell in cells} for cells in sides)
         whole = all(len({reading(c) for c in cells}) >= len({c.value(dimension) for c in cells}) for cells in sides)
-        if whole and mine & theirs:
+        if whole and names_a & names_b:
             return reading
-    mine, theirs = ({cell.value(dimension) for cell in cells} for cells in sides)
+    names_a, names_b = ({cell.value(dimension) for cell in cells} for cells in sides)
     if dimension == "suite":
         raise SpecError(
-            f"the sides have different suites: {series(sorted(mine))}, and {series(sorted(theirs))}",
+            f"the sides have different suites: {series(sorted(names_a))}, and {series(sorted(names_b))}",
             hint="compare runs of one suite and split",
         )
-    if len(mine) == len(theirs) == 1:
+    if len(names_a) == len(names_b) == 1:
         return None
     raise SpecError(
-        f"it cannot be told which {dimension} of {', '.join(sorted(mine))} belongs to which of "
-        f"{', '.join(sorted(theirs))}",
-        hint=f"name one on each side: RUN:{dimension}={min(mine)} RUN:{dimension}={min(theirs)}",
+        f"it cannot be told which {dimension} of {', '.join(sorted(names_a))} belongs to which of "
+        f"{', '.join(sorted(names_b))}",
+        hint=f"name one on each side: RUN:{dimension}={min(names_a)} RUN:{dimension}={min(names_b)}",
     )
 
 
@@ -176,14 +176,14 @@ def check(pairs: Iterable[Pair], allow: Collection[str] = ()) -> list[str]:
 
     What `allow` lets pass comes back as notes.
     """
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for pair in pairs:
         for name, why in _differences(pair.a, pair.b):
-            found.setdefault(name, why)
-    for name, why in found.items():
+            reasons.setdefault(name, why)
+    for name, why in reasons.items():
         if name not in allow:
             raise SpecError(f"not comparable: {why}", hint=_WAYS[name])
-    return [f"allowed all the same: {why}" for why in found.values()]
+    return [f"allowed all the same: {why}" for why in reasons.values()]
 
 
 def _differences(a: Graded, b: Graded) -> Iterator[tuple[str, str]]:
@@ -193,13 +193,13 @@ def _differences(a: Graded, b: Graded) -> Iterator[tuple[str, str]]:
     if (a.suite_version, a.checksum) != (b.suite_version, b.checksum):
         yield "suite", f"{a.suite} is of another version ({a.suite_version} and {b.suite_version}, or other texts)"
     if a.sampling != b.sampling:
-        told = [f"{key} {a.sampling.get(key)} and {b.sampling.get(key)}" for key in {**a.sampling, **b.sampling}
+        values = [f"{key} {a.sampling.get(key)} and {b.sampling.get(key)}" for key in {**a.sampling, **b.sampling}
                 if a.sampling.get(key) != b.sampling.get(key)]  # fmt: skip
-        yield "sampling", f"sampling differs: {'; '.join(told)}"
+        yield "sampling", f"sampling differs: {'; '.join(values)}"
     if a.until_success != b.until_success:
         yield "sampling", "one side stopped each attack at its first success"
-    mine, theirs = _template(a), _template(b)
-    if mine and theirs and mine[0] == theirs[0] and mine[1] != theirs[1]:
+    template_a, template_b = _template(a), _template(b)
+    if template_a and template_b and template_a[0] == template_b[0] and template_a[1] != template_b[1]:
         yield "template", f"{a.target} and {b.target} are the same weights with another chat template or tokenizer"
 
 
@@ -214,9 +214,9 @@ _WAYS = {
 
 def _template(cell: Graded) -> tuple[Any, Any] | None:
     """The identity of weights, and of what stands between them and a chat; None for what is no local model."""
-    told: Mapping[str, Any] = cell.identity if isinstance(cell.identity, dict) else {}
-    identity = told.get("identity")
+    facts: Mapping[str, Any] = cell.identity if isinstance(cell.identity, dict) else {}
+    identity = facts.get("identity")
     if not isinstance(identity, dict) or not identity.get("weights"):
         return None
     weights = (identity["weights"], identity.get("adapter"))
-    return weights, (told.get("template"), identity.get("template"), identity.get("tokenizer"))
+    return weights, (facts.get("template"), identity.get("template"), identity.get("tokenizer"))

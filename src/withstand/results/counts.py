@@ -23,11 +23,11 @@ Sums: TypeAlias = dict[Any, float]
 class BehaviorCounts:
     """What one behavior of one cell came to: counts by outcome, and how many were wanted."""
 
-    __slots__ = ("cases", "counts", "decided", "done", "made", "waiting", "won")
+    __slots__ = ("cases", "counts", "decided", "done", "test_cases", "waiting", "won")
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
-        self.made = -1  # test cases the attack made; -1 while there is no row
+        self.test_cases = -1  # test cases the attack made; -1 while there is no row
         self.cases = 0  # completions wanted
         self.done = 0  # completions in the store
         self.decided = 0  # verdicts in the store
@@ -36,7 +36,7 @@ class BehaviorCounts:
 
     def close(self, by_people: bool) -> None:
         """What is wanted and has no row is an error, never a failure of the attack; what waits for people, unscored."""
-        self.cases = 1 if self.made < 0 else max(self.cases, self.made)
+        self.cases = 1 if self.test_cases < 0 else max(self.cases, self.test_cases)
         self.waiting = self.done - self.decided if by_people else 0
         self.counts["unscored"] += self.waiting
         self.counts["error"] = self.cases - self.decided - self.waiting
@@ -79,7 +79,7 @@ def read_counts(store: Store, run: RunRow) -> Counts:
         .group_by(w.stage, w.cell, w.behavior, r.label, r.writer)
     )  # fmt: skip
     cells = len(run.plan["cells"])
-    found: list[dict[int, BehaviorCounts]] = [defaultdict(BehaviorCounts) for _ in range(cells)]
+    by_cell: list[dict[int, BehaviorCounts]] = [defaultdict(BehaviorCounts) for _ in range(cells)]
     sums: list[Sums] = [
         dict.fromkeys(("asks", "cut", "won", "own", "refused", "malformed", *USED, *itertools.product(PARTS, USED)), 0)
         for _ in range(cells)
@@ -88,16 +88,16 @@ def read_counts(store: Store, run: RunRow) -> Counts:
     oldest = run.created
     writers: Counter[str] = Counter()
     for stage, cell, place, label, wrote, count, asks, tokens, seconds, cost, reused, created, number in groups:
-        behavior = found[cell][place]
+        behavior = by_cell[cell][place]
         if stage == COMPLETIONS:
             behavior.cases += count
         if label is None:
             continue
         if stage == CASES:
-            made, cut, refused, malformed = [*str(label).split(":"), *"-00"[label.count(":") :]]
-            behavior.made = int(made)
-            sums[cell]["cut"] += int(made) if cut == "seconds" else 0
-            sums[cell]["won"] += int(made) if cut == "success" else 0
+            number_made, cut, refused, malformed = [*str(label).split(":"), *"-00"[label.count(":") :]]
+            behavior.test_cases = int(number_made)
+            sums[cell]["cut"] += int(number_made) if cut == "seconds" else 0
+            sums[cell]["won"] += int(number_made) if cut == "success" else 0
             sums[cell]["refused"] += int(refused)
             sums[cell]["malformed"] += int(malformed)
         elif stage == COMPLETIONS:
@@ -116,10 +116,10 @@ def read_counts(store: Store, run: RunRow) -> Counts:
         rows += count
         old_rows += reused
         oldest = min(oldest, created)
-    for cell, by_behavior in zip(run.plan["cells"], found, strict=True):
+    for cell, by_behavior in zip(run.plan["cells"], by_cell, strict=True):
         for behavior in by_behavior.values():
             behavior.close("waits" in cell)
-    return Counts(found, sums, Reused(old_rows, rows, iso(oldest) if old_rows else None), writers)
+    return Counts(by_cell, sums, Reused(old_rows, rows, iso(oldest) if old_rows else None), writers)
 
 
 def iso(seconds: float) -> str:

@@ -30,16 +30,16 @@ from withstand.store.tables import CASES, COMPLETIONS, VERDICTS
 
 
 def record(
-    store: Store, suite: Json, behaviors: Sequence[Behavior], parts: Sequence[Part], told: Json, name: str = ""
+    store: Store, suite: Json, behaviors: Sequence[Behavior], parts: Sequence[Part], origin: Json, name: str = ""
 ) -> RunRow:
     """Put parts into the store as a run with a cell each, and return it. The same parts again are the same run.
 
-    suite: its name, version and so on, as in a plan; behaviors: those that the parts name (see `used`); told: where it
-    came from, which stands in the place of a spec. What lacks a completion is an error of the run, in the failure log;
+    suite: its name, version and so on, as in a plan; behaviors: those that the parts name (see `used`); origin: where
+    the parts come from, stored in place of a spec. What lacks a completion is an error of the run, in the failure log;
     what lacks a label waits for `withstand judge run`.
     """
     described = {
-        "suites": [{**suite, "behaviors": [digest(to_json(one)) for one in behaviors], "twin": None}],
+        "suites": [{**suite, "behaviors": [digest(to_json(behavior)) for behavior in behaviors], "twin": None}],
         "cells": [_cell(part) for part in parts],
         "targets": {part.model: {"use": "imported", "name": part.model} for part in parts},
         "components": [],
@@ -49,9 +49,9 @@ def record(
     key = digest(described)
     fresh = all(run.key != key for run in store.runs())
     name = named(store, key, name, f"{suite['name'].partition(',')[0].replace(':', '-')}-{key[:6]}")
-    run = RunRow(key, name, time.time(), {"imported": told}, described)
+    run = RunRow(key, name, time.time(), {"imported": origin}, described)
     store.add_run(run)
-    store.add_texts({digest(to_json(one)): to_json(one) for one in behaviors}, {})
+    store.add_texts({digest(to_json(behavior)): to_json(behavior) for behavior in behaviors}, {})
     for index, part in enumerate(parts):
         wants, rows, failures = _rows(index, part, behaviors)
         store.add_wants(key, wants)
@@ -59,24 +59,24 @@ def record(
     return next(run for run in store.runs() if run.key == key)
 
 
-def used(known: Sequence[Behavior], parts: Iterable[Part]) -> list[Behavior]:
+def used(suite_behaviors: Sequence[Behavior], parts: Iterable[Part]) -> list[Behavior]:
     """The behaviors that any part names, in the suite's order. Raises `SpecError` for one that the suite lacks."""
     names = {name for part in parts for name in part.entries}
-    unknown = sorted(names - {one.id for one in known})
+    unknown = sorted(names - {behavior.id for behavior in suite_behaviors})
     if unknown:
         others = f" and {len(unknown) - 1} others" if unknown[1:] else ""
-        meant = did_you_mean(unknown[0], [one.id for one in known])
+        meant = did_you_mean(unknown[0], [behavior.id for behavior in suite_behaviors])
         meant += " " if meant else ""
         raise SpecError(
             f"the suite has no behavior {unknown[0]!r}{others}",
             hint=f"{meant}--suite names the suite that has them all, as in --suite harmbench:FOLDER,split=all",
         )
-    return [one for one in known if one.id in names]
+    return [behavior for behavior in suite_behaviors if behavior.id in names]
 
 
 def _cell(part: Part) -> Json:
     """A cell as a plan has it. Its keys hold all that the part says, so that other content is another run."""
-    told = {name: [to_json(entry) for entry in entries] for name, entries in part.entries.items()}
+    contents = {name: [to_json(entry) for entry in entries] for name, entries in part.entries.items()}
     labeled = any(entry.label is not None for entries in part.entries.values() for entry in entries)
     empty = sum(not entries for entries in part.entries.values())
     notes = ["imported: made by another tool, by its files"]
@@ -98,7 +98,7 @@ def _cell(part: Part) -> Json:
             "attack": digest(["imported", part.method, part.experiment]),
             "judge": digest(["imported"]),
             "until": digest(None),
-            "cases": digest(told),
+            "cases": digest(contents),
         },
         "notes": notes,
         "layout": [part.method, part.experiment],

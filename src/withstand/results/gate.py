@@ -69,26 +69,26 @@ class Line:
 
 def lines(cells: Sequence[Graded], limits: Limits, pairs: Sequence[Pair], lost: Sequence[Graded]) -> list[Line]:
     """Every gated cell. `pairs`: baseline and run; `lost`: harmful cells of the baseline that the run lacks."""
-    found: list[Line] = []
+    gated: list[Line] = []
     names = _names(cells)
     for cell in cells:
         limit = limits.over_refusal if cell.benign else limits.asr
         gate = "max-over-refusal" if cell.benign else "max-asr"
         if limit is not None and not cell.utility:
-            found.append(_rate(gate, names[id(cell)], cell, limit))
+            gated.append(_rate(gate, names[id(cell)], cell, limit))
     if limits.over_refusal is not None and all(cell.measures != "over-refusal" for cell in cells):
-        found.append(_nothing("max-over-refusal", "no benign cell", limits.over_refusal, "no benign prompts were sent"))
+        gated.append(_nothing("max-over-refusal", "no benign cell", limits.over_refusal, "no benign prompts were sent"))
     if limits.asr is not None and all(cell.benign for cell in cells):
-        found.append(_nothing("max-asr", "no harmful cell", limits.asr, "no harmful behaviors were sent"))
+        gated.append(_nothing("max-asr", "no harmful cell", limits.asr, "no harmful behaviors were sent"))
     if limits.worse is not None:
-        found += [_worse(pair, names[id(pair.b)], limits.worse) for pair in pairs if not pair.b.benign]
+        gated += [_worse(pair, names[id(pair.b)], limits.worse) for pair in pairs if not pair.b.benign]
         for cell in lost:
-            found.append(_nothing("max-worse", _name(cell, DIMENSIONS), limits.worse, "the run has no such cell"))
-        if not any(line.gate == "max-worse" for line in found):
-            found.append(_nothing("max-worse", "no harmful cell", limits.worse, "no harmful cell is in both"))
+            gated.append(_nothing("max-worse", _name(cell, DIMENSIONS), limits.worse, "the run has no such cell"))
+        if not any(line.gate == "max-worse" for line in gated):
+            gated.append(_nothing("max-worse", "no harmful cell", limits.worse, "no harmful cell is in both"))
     if limits.errors is not None:
-        found += [_errors(names[id(cell)], cell, limits.errors) for cell in cells]
-    return found
+        gated += [_errors(names[id(cell)], cell, limits.errors) for cell in cells]
+    return gated
 
 
 def _names(cells: Sequence[Graded]) -> dict[int, str]:
@@ -100,8 +100,8 @@ def _names(cells: Sequence[Graded]) -> dict[int, str]:
 
 
 def _name(cell: Graded, dimensions: Iterable[str]) -> str:
-    said = [cell.value(name) for name in dimensions if not (cell.benign and name in ("attack", "suite"))]
-    return ", ".join([*([cell.suite] if cell.benign else []), *(each for each in said if each != "none")])
+    names = [cell.value(name) for name in dimensions if not (cell.benign and name in ("attack", "suite"))]
+    return ", ".join([*([cell.suite] if cell.benign else []), *(name for name in names if name != "none")])
 
 
 def _nothing(gate: str, cell: str, limit: float, why: str) -> Line:
@@ -165,8 +165,8 @@ def _open(unknown: int, why: str) -> str:
 
 def _errors(name: str, cell: Graded, limit: float) -> Line:
     """The share of wanted cases that have no row; no sample of anything, so that it has no interval."""
-    cases = sum(told.cases for told in cell.behaviors.values())
-    missing = sum(told.count("error") for told in cell.behaviors.values())
+    cases = sum(behavior.cases for behavior in cell.behaviors.values())
+    missing = sum(behavior.count("error") for behavior in cell.behaviors.values())
     if not cases:
         return _nothing("max-errors", name, limit, "it has no case")
     share = missing / cases
@@ -178,7 +178,7 @@ def _errors(name: str, cell: Graded, limit: float) -> Line:
 
 def _worse(pair: Pair, name: str, limit: float) -> Line:
     """A test of non-inferiority: how much worse than the baseline, at most. What the run lacks is counted as broken."""
-    keys = [key for key, told in pair.a.behaviors.items() if told.cases]
+    keys = [key for key, behavior in pair.a.behaviors.items() if behavior.cases]
     absent = BehaviorResult("", outcomes={(0, 0): "error"})
     now = replace(pair.b, behaviors={key: pair.b.behaviors.get(key, absent) for key in keys})
     a, n_a, u_a, all_a = pair.a.columns(keys)
@@ -204,13 +204,13 @@ def _worse(pair: Pair, name: str, limit: float) -> Line:
     return replace(line, more=needed, why=_needed(needed, line.n))
 
 
-def exit_code(found: Sequence[Line], undecided: Literal["pass", "fail"] | None) -> int:
+def exit_code(gated: Sequence[Line], undecided: Literal["pass", "fail"] | None) -> int:
     """0 all pass, 1 any fails, 3 undecided. What there is nothing to decide on is let through by no option."""
-    verdicts = {line.verdict for line in found}
+    verdicts = {line.verdict for line in gated}
     if "FAIL" in verdicts or ("UNDECIDED" in verdicts and undecided == "fail"):
         return 1
-    left = [line for line in found if line.verdict == "UNDECIDED" and (line.firm or undecided != "pass")]
-    return 3 if left or not found else 0
+    left = [line for line in gated if line.verdict == "UNDECIDED" and (line.firm or undecided != "pass")]
+    return 3 if left or not gated else 0
 
 
 # --- the baseline ------------------------------------------------------------------------------------------------
@@ -219,8 +219,8 @@ def exit_code(found: Sequence[Line], undecided: Literal["pass", "fail"] | None) 
 def check_pinned(cells: Sequence[Graded]) -> None:
     """Refuse answers of an earlier time, of a target that may have changed since without a trace."""
     for cell in cells:
-        told: Any = cell.identity
-        if isinstance(told, dict) and told.get("identity") == {"revision": ""} and cell.reused:
+        identity: Any = cell.identity
+        if isinstance(identity, dict) and identity.get("identity") == {"revision": ""} and cell.reused:
             raise SpecError(
                 f"{cell.target} has no revision, and {count(cell.reused, 'row')} of {cell.run} "
                 f"{'is' if cell.reused == 1 else 'are'} from before the run: nobody can say of which version",
@@ -231,7 +231,7 @@ def check_pinned(cells: Sequence[Graded]) -> None:
 def baseline_of(store: Store, row: RunRow, created: str) -> str:
     """The baseline file of a run, as text."""
     cells = graded(store, row)
-    digests = baseline.sent(store, [told.frozen for cell in cells for told in cell.behaviors.values()])
+    digests = baseline.sent(store, [behavior.frozen for cell in cells for behavior in cell.behaviors.values()])
     return baseline.text(row.name, created, [_written(cell, digests) for cell in cells])
 
 
@@ -247,13 +247,13 @@ def _written(cell: Graded, digests: Mapping[str, str]) -> dict[str, Any]:
         "identity": _short(cell.identity),
         "behaviors": {
             key: {
-                "id": told.id,
-                "category": told.category,
-                "cases": told.frozen,
-                "sent": digests.get(told.frozen, ""),
-                "outcomes": " ".join(f"{n}.{s}={outcome}" for (n, s), outcome in told.outcomes.items()),
+                "id": behavior.id,
+                "category": behavior.category,
+                "cases": behavior.frozen,
+                "sent": digests.get(behavior.frozen, ""),
+                "outcomes": " ".join(f"{n}.{s}={outcome}" for (n, s), outcome in behavior.outcomes.items()),
             }
-            for key, told in behaviors
+            for key, behavior in behaviors
         },
     }
 
@@ -272,26 +272,28 @@ def side_of(store: Store, name: str) -> Side:
             baseline.read(name)  # which says what is wrong with it
         row = find_run(store, name)
         return Side(f"run {row.name}", tuple(graded(store, row)))
-    told = baseline.read(name)
+    content = baseline.read(name)
     try:
-        cells = tuple(_read(told["run"], cell) for cell in told["cells"])
+        cells = tuple(_read(content["run"], cell) for cell in content["cells"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SpecError(
             f"{name} is a damaged baseline: {type(error).__name__} {error}",
             hint="take it from version control again, or write it anew with --write-baseline",
         ) from error
-    return Side(f"{name} (run {told['run']})", cells)
+    return Side(f"{name} (run {content['run']})", cells)
 
 
 def _read(run: str, cell: Mapping[str, Any]) -> Graded:
     behaviors = {}
-    for key, told in cell["behaviors"].items():
+    for key, behavior in cell["behaviors"].items():
         outcomes = {}
-        for part in told["outcomes"].split():
+        for part in behavior["outcomes"].split():
             at, _, outcome = part.partition("=")
             number, _, sample = at.partition(".")
             outcomes[int(number), int(sample)] = outcome
-        behaviors[key] = BehaviorResult(told["id"], told["category"], told["cases"], outcomes, told["sent"])
+        behaviors[key] = BehaviorResult(
+            behavior["id"], behavior["category"], behavior["cases"], outcomes, behavior["sent"]
+        )
     return Graded(run=run, **{**cell, "behaviors": behaviors})
 
 
@@ -312,10 +314,10 @@ def same_cases(store: Store, pairs: Sequence[Pair]) -> Iterator[str]:
     """Notes on cells whose test cases are not those of the baseline."""
     for pair in (pair for pair in pairs if not pair.a.benign):
         both = [(pair.a.behaviors[key], pair.b.behaviors[key]) for key in pair.keys]
-        digests = baseline.sent(store, [told.frozen for each in both for told in each if not told.sent])
-        other = sum((a.sent or digests.get(a.frozen)) != (b.sent or digests.get(b.frozen)) for a, b in both)
-        if other:
+        digests = baseline.sent(store, [behavior.frozen for sides in both for behavior in sides if not behavior.sent])
+        others = sum((a.sent or digests.get(a.frozen)) != (b.sent or digests.get(b.frozen)) for a, b in both)
+        if others:
             yield (
-                f"{pair.label}: {other} of {count(len(both), 'behavior')} met other test cases than in the baseline "
+                f"{pair.label}: {others} of {count(len(both), 'behavior')} met other test cases than in the baseline "
                 "(the attack searched anew); --cases-from BASELINE sends the same"
             )

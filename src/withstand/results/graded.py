@@ -79,8 +79,8 @@ class Graded:
     utility: bool = False
 
     def value(self, dimension: str) -> str:
-        found: str = getattr(self, dimension)
-        return found
+        label: str = getattr(self, dimension)
+        return label
 
     @property
     def measures(self) -> str:
@@ -94,12 +94,12 @@ class Graded:
 
     def columns(self, keys: Iterable[str] | None = None) -> tuple[list[int], list[int], list[int], list[int]]:
         """What is counted, scored, unknown and wanted, one number per behavior, in the order of `keys`."""
-        told = [self.behaviors[key] for key in (self.behaviors if keys is None else keys)]
+        behaviors = [self.behaviors[key] for key in (self.behaviors if keys is None else keys)]
         return (
-            [each.count(*self.hits) for each in told],
-            [each.scored for each in told],
-            [each.unknown for each in told],
-            [each.cases for each in told],
+            [behavior.count(*self.hits) for behavior in behaviors],
+            [behavior.scored for behavior in behaviors],
+            [behavior.unknown for behavior in behaviors],
+            [behavior.cases for behavior in behaviors],
         )
 
 
@@ -107,12 +107,12 @@ def graded(store: Store, run: RunRow) -> list[Graded]:
     """The cells of a run, in the plan's order. What is wanted and has no row is an error, as in `summarize`."""
     plan = run.plan
     texts = store.behaviors({key for suite in plan["suites"] for key in suite["behaviors"]})
-    found, reused = _read(store, run)
+    places, reused = _read(store, run)
     cells = []
     for index, cell in enumerate(plan["cells"]):
         keys = plan["suites"][cell["suite"]]["behaviors"]
         behaviors = {}
-        for place, outcomes, frozen in found[index]:
+        for place, outcomes, frozen in places[index]:
             text = texts[keys[place]]
             behaviors[keys[place]] = BehaviorResult(text["id"], text.get("category", ""), frozen, outcomes)
         cells.append(cell_of(run, index, behaviors, reused[index]))
@@ -140,32 +140,32 @@ Place: TypeAlias = tuple[int, dict[Where, str], str]
 
 def _read(store: Store, run: RunRow) -> tuple[list[list[Place]], Counter[int]]:
     w, r = want.c, row.c
-    found = store.select(
+    rows = store.select(
         sql.select(w.stage, w.cell, w.behavior, w.number, w.sample, w.key, r.label, r.asks, r.created)
         .select_from(want.outerjoin(row, r.key == w.key))
         .where(w.run == run.key)
     )
-    made: dict[tuple[int, int], int] = {}
+    test_cases: dict[tuple[int, int], int] = {}
     frozen: dict[tuple[int, int], str] = {}
     drawn: dict[tuple[int, int], set[Where]] = defaultdict(set)
-    said: dict[tuple[int, int], dict[Where, str]] = defaultdict(dict)
+    verdicts: dict[tuple[int, int], dict[Where, str]] = defaultdict(dict)
     reused: Counter[int] = Counter()
-    for stage, cell, behavior, number, sample, key, label, asks, created in found:
+    for stage, cell, behavior, number, sample, key, label, asks, created in rows:
         place = (cell, behavior)
         if label is not None and stage != VERDICTS and asks and created < run.created:
             reused[cell] += 1
         if stage == CASES:
             frozen[place] = key
             if label is not None:
-                made[place] = int(str(label).partition(":")[0])
+                test_cases[place] = int(str(label).partition(":")[0])
         elif stage == COMPLETIONS:
             drawn[place].add((number, sample))
         elif label is not None:
-            said[place][number, sample] = label
+            verdicts[place][number, sample] = label
     cells: list[list[Place]] = [[] for _ in run.plan["cells"]]
     for place in sorted(frozen):
-        wanted = drawn[place] | {(number, 0) for number in range(made.get(place, 1))}
-        outcomes = {at: said[place].get(at, "error") for at in sorted(wanted)}
+        wanted = drawn[place] | {(number, 0) for number in range(test_cases.get(place, 1))}
+        outcomes = {at: verdicts[place].get(at, "error") for at in sorted(wanted)}
         cells[place[0]].append((place[1], outcomes, frozen[place]))
     return cells, reused
 
@@ -175,7 +175,13 @@ def rows_of(cells: Iterable[Graded]) -> Iterator[dict[str, Any]]:
     for cell in cells:
         labels = {name: cell.value(name) for name in (*DIMENSIONS, "judge")}
         benign = {"benign": cell.benign} | ({"measures": cell.measures} if cell.utility else {})
-        for key, told in cell.behaviors.items():
-            for (number, sample), outcome in told.outcomes.items():
-                at = {"key": key, "behavior": told.id, "category": told.category, "case": number, "sample": sample}
+        for key, behavior in cell.behaviors.items():
+            for (number, sample), outcome in behavior.outcomes.items():
+                at = {
+                    "key": key,
+                    "behavior": behavior.id,
+                    "category": behavior.category,
+                    "case": number,
+                    "sample": sample,
+                }
                 yield {**labels, **benign, **at, "outcome": outcome}

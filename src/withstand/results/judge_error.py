@@ -62,7 +62,7 @@ def _by(
     by = f"{rate.labels} labels ({rate.source})"
     if not rate.identified:
         return rate, f"no rate without the judge's error: {by} do not tell what it says here from chance"
-    note = f"without the judge's error, by {by}: {100 * (estimate.rate or 0):.0f} % "
+    note = f"without the judge's error, by {by}: {100 * (estimate.rate or 0):.0f}% "
     note += f"({100 * estimate.low:.0f}-{100 * estimate.high:.0f})"
     note += ", clipped: the judge errs more than this rate" if rate.clipped else ""
     return rate, note + (", transported: labels of other targets or attacks" if transported else "")

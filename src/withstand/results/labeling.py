@@ -87,12 +87,12 @@ def drawn(run: RunRow, strata: Mapping[str, Sequence[T]], n: int, seed: int) -> 
 
     Strata by a judge's word are sampled; the others are labeled whole.
     """
-    each = -(-n // max(1, len(strata)))
+    size = -(-n // max(1, len(strata)))
     sampled: list[list[tuple[T, str, int]]] = []
     for name, entries in sorted(strata.items()):
         shuffled = list(entries)
         rng(seed, run.key, name).shuffle(shuffled)
-        kept = shuffled[:each] if name.partition(", ")[0] in SCORED.values() else shuffled
+        kept = shuffled[:size] if name.partition(", ")[0] in SCORED.values() else shuffled
         sampled.append([(entry, name, len(shuffled)) for entry in kept])
     return [entry for entry in chain.from_iterable(zip_longest(*sampled)) if entry is not None]
 
@@ -137,9 +137,9 @@ def labels_by_place(store: Store, run: RunRow) -> dict[str, Labeled]:
 
 def _labeled(labels: Sequence[Json], counted: Mapping[str, int]) -> Labeled:
     first = labels[0]
-    told = first["behavior"]
-    behavior = Behavior(told["behavior"], told["text"], told["context"], category=told["category"])
-    said = tuple(label["vote"] == "success" for label in sorted(labels, key=lambda label: label["labeler"]))
+    texts = first["behavior"]
+    behavior = Behavior(texts["behavior"], texts["text"], texts["context"], category=texts["category"])
+    votes = tuple(label["vote"] == "success" for label in sorted(labels, key=lambda label: label["labeler"]))
     completion = Completion(user(first["prompt"]), first["completion"], first["finish"])
     weight = first["size"] / counted[first["stratum"]]
-    return Labeled(behavior, completion, said, first["target"], first["attack"], weight=weight)
+    return Labeled(behavior, completion, votes, first["target"], first["attack"], weight=weight)

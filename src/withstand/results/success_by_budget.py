@@ -28,16 +28,16 @@ def within(store: Store, run: RunRow, by: By = "asks", counts: Counts | None = N
     attack of the run spent on a behavior. A cell where nothing was broken has one point, at 0. Benign cells have none.
     counts: what `counts.read_counts` found.
     """
-    found = (counts or read_counts(store, run)).behaviors
+    counted = (counts or read_counts(store, run)).behaviors
     spent, cut = _spent(store, run, by)
-    known = [None not in spent[index].values() for index, _ in enumerate(run.plan["cells"])]
-    harmful = [index for index, cell in enumerate(run.plan["cells"]) if not cell["benign"] and known[index]]
+    measured = [None not in spent[index].values() for index, _ in enumerate(run.plan["cells"])]
+    harmful = [index for index, cell in enumerate(run.plan["cells"]) if not cell["benign"] and measured[index]]
     most = max((amount for index in harmful for amount in spent[index].values()), default=0.0)
     if by == "flops" and not most:
         return  # nothing was counted
-    first = _first(store, run, found, by, set(harmful))
+    first = _first(store, run, counted, by, set(harmful))
     for index in harmful:
-        scored = {place for place, behavior in found[index].items() if behavior.scored}
+        scored = {place for place, behavior in counted[index].items() if behavior.scored}
         if not scored:
             continue
         labels = {name: run.plan["cells"][index][name] for name in ("target", "defense", "attack")}
@@ -47,12 +47,12 @@ def within(store: Store, run: RunRow, by: By = "asks", counts: Counts | None = N
         curve = sequential.band(times, ended)
         area = sequential.area(curve, most)
         for point in curve:
-            broken = sum(each <= point["spent"] for each in times)
+            broken = sum(time <= point["spent"] for time in times)
             yield {"cell": index, **labels, "by": by, **point, "broken": broken, "behaviors": len(scored), "area": area}
 
 
 def _first(
-    store: Store, run: RunRow, found: Sequence[Mapping[int, Any]], by: By, of: set[int]
+    store: Store, run: RunRow, counted: Sequence[Mapping[int, Any]], by: By, of: set[int]
 ) -> dict[int, dict[int, float]]:
     """What had been spent on each broken behavior of some cells by its first success, by cell and the behavior's place.
 
@@ -60,9 +60,9 @@ def _first(
     """
     w = want.c
     places = store.select(sql.select(w.cell, w.behavior, w.key).where(w.run == run.key, w.stage == CASES))
-    won = [(cell, place, found[cell][place].won, key) for cell, place, key in places if cell in of]
+    won = [(cell, place, counted[cell][place].won, key) for cell, place, key in places if cell in of]
     first: dict[int, dict[int, float]] = defaultdict(dict)
-    for part in chunks((each for each in won if each[2] is not None), 500):
+    for part in chunks((entry for entry in won if entry[2] is not None), 500):
         rows = store.rows(key for *_, key in part)
         for cell, place, number, key in part:
             cases = rows[key].value if key in rows else []

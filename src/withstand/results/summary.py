@@ -185,13 +185,13 @@ def goes_on(run: RunRow) -> str:
 def _failed(store: Store, run: RunRow, by: Any) -> dict[int, int]:
     """How many missing rows were tried and failed, by a column of `want`; the rest were not reached."""
     w = want.c
-    found = store.select(
+    pairs = store.select(
         sql.select(by, sql.func.count())  # of places: equal answers want one verdict, and lack it each
         .select_from(want.outerjoin(row, row.c.key == w.key))
         .where(w.run == run.key, row.c.key.is_(None), w.key.in_(sql.select(failure.c.key)))
         .group_by(by)
     )
-    return dict(found)  # type: ignore[arg-type,unused-ignore] # rows of two
+    return dict(pairs)  # type: ignore[arg-type,unused-ignore] # rows of two
 
 
 def _categories(store: Store, plan: Json) -> list[list[str]]:
@@ -231,8 +231,8 @@ def _warnings(cells: Sequence[CellResult]) -> Iterator[str]:
 def _writers(store: Store, rows: Mapping[str, int]) -> list[Json]:
     """The processes that wrote this run's rows, oldest first, with how many each wrote."""
     w = writer.c
-    found = store.select(sql.select(w.key, w.started, w.value).where(w.key.in_(list(rows))).order_by(w.started))
-    return [{**(json.loads(value) or {}), "started": iso(at), "rows": rows[key]} for key, at, value in found]
+    entries = store.select(sql.select(w.key, w.started, w.value).where(w.key.in_(list(rows))).order_by(w.started))
+    return [{**(json.loads(value) or {}), "started": iso(at), "rows": rows[key]} for key, at, value in entries]
 
 
 # --- how far a run is --------------------------------------------------------------------------------------------
@@ -244,11 +244,11 @@ def status(store: Store, run: RunRow) -> Json:
 
     A test case that no stage has taken up yet wants its completion and its verdict all the same.
     """
-    found = read_counts(store, run).behaviors
-    behaviors = [behavior for by_behavior in found for behavior in by_behavior.values()]
-    drawn = sum(behavior.cases for behavior in behaviors if behavior.made >= 0)
+    by_cell = read_counts(store, run).behaviors
+    behaviors = [behavior for by_behavior in by_cell for behavior in by_behavior.values()]
+    drawn = sum(behavior.cases for behavior in behaviors if behavior.test_cases >= 0)
     counts = {
-        CASES: (len(behaviors), sum(behavior.made >= 0 for behavior in behaviors)),
+        CASES: (len(behaviors), sum(behavior.test_cases >= 0 for behavior in behaviors)),
         COMPLETIONS: (drawn, sum(behavior.done for behavior in behaviors)),
         VERDICTS: (drawn, sum(behavior.decided for behavior in behaviors)),
     }
