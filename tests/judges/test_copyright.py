@@ -315,7 +315,7 @@ def with_state(**changes):
     ],
 )
 def test_other_pickles(content):
-    with pytest.raises(SpecError, match="no pickle of such signatures") as caught:
+    with pytest.raises(SpecError, match="not a pickle of such signatures") as caught:
         _minhash_pickles.signatures_in(pickle.dumps(content))
     assert caught.value.hint
 
@@ -331,7 +331,7 @@ HUGE = b"\xf0\xff\xff\x7f"  # 2 GiB
     ],
 )  # fmt: skip
 def test_what_is_no_pickle(data):
-    with pytest.raises(SpecError, match="no pickle of such signatures"):
+    with pytest.raises(SpecError, match="not a pickle of such signatures"):
         _minhash_pickles.signatures_in(data)
 
 
@@ -361,7 +361,7 @@ def test_nothing_in_a_pickle_is_run(tmp_path, monkeypatch, data, named):
 @pytest.mark.parametrize("name", ["__init__", "__setstate__", "made"])
 def test_a_pickle_changes_no_piece_for_the_next(name):
     state = pickle.dumps((None, {name: 1}), 2)[2:-1]
-    with pytest.raises(SpecError, match="no pickle of such signatures"):
+    with pytest.raises(SpecError, match="not a pickle of such signatures"):
         _minhash_pickles.signatures_in(b"\x80\x02cdatasketch.minhash\nMinHash\n" + state + b"b.")
     assert _minhash_pickles.signatures_in(pickle.dumps([datasketched(["salt", "flour"])])) == EXPECTED[:1]
 

@@ -80,7 +80,7 @@ def test_names() -> None:
         ("my_app.sub:answer", "there is no module my_app.sub", "PYTHONPATH"),
         ("my_app:nothing", "nothing", "module:name"),
         ("my_app:number", "is a int", "list of messages"),
-        ("my_broken:answer", "fails on import: SyntaxError", "mend"),
+        ("my_broken:answer", "fails on import: SyntaxError", "fix the module"),
         ("my_needy:answer", "there is no module my_absent", "installed"),
     ],
 )

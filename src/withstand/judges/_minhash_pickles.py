@@ -101,7 +101,7 @@ def signatures_in(data: bytes) -> list[list[int]]:
         return [_signature(signature) for signature in signatures]
     except MALFORMED as error:
         hint = "only a list of MinHash of datasketch's old scheme, with 128 permutations and seed 1, can be compared"
-        raise SpecError(f"is no pickle of such signatures: {error}", hint=hint) from None
+        raise SpecError(f"is not a pickle of such signatures: {error}", hint=hint) from None
 
 
 def _signature(piece: Any) -> list[int]:

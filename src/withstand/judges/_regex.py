@@ -12,5 +12,5 @@ def check_regex(name: str, pattern: str) -> None:
     except re.error as error:
         raise SpecError(
             f"{name} is not a regular expression: {error.msg} at position {error.pos} of {pattern!r}",
-            hint="escape . * + ? ( ) [ ] { } | ^ $ with a backslash where they stand for themselves",
+            hint="put a backslash before each literal . * + ? ( ) [ ] { } | ^ $",
         ) from error

@@ -108,11 +108,11 @@ def _rows(path: Path, data: bytes) -> Iterator[tuple[str, Json]]:
                 yield f"{path}, line {number}", json.loads(text)
             except ValueError as error:
                 message = f"{path}, line {number} is not JSON: {error}"
-                raise SpecError(message, hint="make it anew with `withstand judge copyright build`") from None
+                raise SpecError(message, hint="build it again with `withstand judge copyright build`") from None
 
 
 def _work(place: str, row: Json) -> tuple[str, Work]:
-    hint = "make it anew with `withstand judge copyright build`"
+    hint = "build it again with `withstand judge copyright build`"
     if not isinstance(row, dict) or row.get("version") != VERSION:
         raise SpecError(f"{place} is no work of version {VERSION} of this format", hint=hint)
     kind, grams = row.get("kind", ""), row.get("grams")

@@ -49,7 +49,7 @@ class Canary:
             if len(squeezed(secret)) < LEAST:
                 raise SpecError(
                     f"secret {secret!r} has fewer than {LEAST} letters and digits",
-                    hint="it would be found by chance: choose a longer one, or write a pattern",
+                    hint="a match by chance would be likely: choose a longer one, or write a pattern",
                 )
         if wrong := [name for name in self.disguises if name not in DISGUISES]:
             raise SpecError(f"there is no disguise {wrong[0]!r}", hint=f"name some of {', '.join(DISGUISES)}")

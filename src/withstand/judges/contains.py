@@ -38,7 +38,7 @@ class Contains(ByText):
         except re.error as error:
             raise SpecError(
                 f"pattern is not a regular expression: {error.msg} at position {error.pos} of {self.pattern!r}",
-                hint="escape . * + ? ( ) [ ] { } | ^ $ with a backslash where they stand for themselves",
+                hint="put a backslash before each literal . * + ? ( ) [ ] { } | ^ $",
             ) from error
 
     def _verdict(self, behavior: Behavior, text: str) -> Verdict:

@@ -43,7 +43,7 @@ class Embedding:
         within(-1, 1, self, "floor")
         if "vectors" not in self.encoder.gives:
             hint = "use a sentence encoder, as embedding:minilm,examples=FILE"
-            raise SpecError(f"the model on {self.encoder.place} makes no vectors of texts", hint=hint)
+            raise SpecError(f"the model on {self.encoder.place} does not turn texts into vectors", hint=hint)
 
     def identity(self) -> Json:
         """Of the examples: another content of the file is another judge."""

@@ -120,7 +120,9 @@ class Server:
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise Transient(f"the answer is not JSON: {error}") from error
         except UnicodeEncodeError as error:
-            raise AskError(f"the chat cannot be sent: {error}", hint="it holds half a surrogate pair") from error
+            raise AskError(
+                f"the chat cannot be sent: {error}", hint="it contains an unpaired surrogate character"
+            ) from error
         except openai.APIStatusError as error:
             if filtered and error.status_code == 400 and error.code == "content_filter":
                 return filtered

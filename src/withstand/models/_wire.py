@@ -126,7 +126,10 @@ class Line:
                 raise AskError(f"the certificate is not trusted: {error}", hint=hint) from None
             raise Transient(f"the connection failed: {error or type(error).__name__}") from None
         except (http.InvalidURL, UnicodeError) as error:
-            raise AskError(f"the chat cannot be sent: {error}", hint="half a surrogate pair, or no URL") from None
+            raise AskError(
+                f"the chat cannot be sent: {error}",
+                hint="it contains an unpaired surrogate character, or the URL is invalid",
+            ) from None
         pairs = [line.partition(";")[0].partition("=") for line in response.headers.get_list("set-cookie")]
         cookies = {name.strip(): value.strip() for name, _, value in pairs}
         text = read.decode(response.encoding or "utf-8", "replace")

@@ -172,7 +172,9 @@ def register(function: Callable[..., Any]) -> str:
     """
     name = getattr(function, "__qualname__", "")
     if not name:
-        raise SpecError(f"{function!r} has no name to be found by", hint="wrap it in a function made with def")
+        raise SpecError(
+            f"{function!r} has no name by which it can be imported", hint="wrap it in a function made with def"
+        )
     path = f"{function.__module__}:{name}"
     try:
         registered = _find(path)
@@ -199,7 +201,9 @@ def _find(path: str) -> Callable[..., Any]:
             f"{path}: {error}", hint="write the path as module:name; register() helps in notebooks"
         ) from error
     except Exception as error:
-        raise SpecError(f"{path}: {module} fails on import: {type(error).__name__}: {error}", "mend it") from error
+        raise SpecError(
+            f"{path}: {module} fails on import: {type(error).__name__}: {error}", "fix the module"
+        ) from error
     if not callable(target):
         raise SpecError(f"{path} is a {type(target).__name__}", hint="name a function that takes a list of messages")
     return target  # type: ignore[no-any-return]

@@ -163,7 +163,7 @@ class Http:
         self._variables()
         _wire.tls(self._line)
         if self.token_command and not shutil.which((shlex.split(self.token_command) or [""])[0]):
-            raise SpecError("token_command is not to be found", hint="name a program on PATH, or its whole path")
+            raise SpecError("token_command was not found", hint="name a program on PATH, or its whole path")
 
     def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
         return [self._answer(chat, sampling, seed) for chat, seed in zip(chats, seeds, strict=True)]
@@ -227,7 +227,7 @@ class Http:
             self._learn(talk, values or [])
             if self.session and talk.id is None:
                 raise AskError(
-                    f"start gave no session at {self.session!r}{_paths.where(values)}", hint="mend the path session"
+                    f"start gave no session at {self.session!r}{_paths.where(values)}", hint="fix the path in session"
                 )
         return talk
 
@@ -293,7 +293,7 @@ class Http:
             data = content.encode() if body else b""
             url = _wire.filled(url, parts, lambda part: quote(part, safe=""))
         except UnicodeEncodeError as error:
-            raise AskError(f"the chat cannot be sent: {error}", hint="it holds half a surrogate pair") from error
+            raise AskError(f"the chat cannot be sent: {error}", hint="it holds an unpaired surrogate") from error
         reply = self._line.send(method, url, headers, data, 64 * self.max_answer_chars)
         if talk:
             talk.cookies.update(reply.cookies)

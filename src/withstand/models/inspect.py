@@ -205,7 +205,7 @@ class Inspect:
         if str(error).startswith("\nRequest:") and error.__cause__:
             error = error.__cause__  # the wrapper quotes all that was sent
         if isinstance(error, UnicodeEncodeError):
-            raise AskError(f"the chat cannot be sent: {error}", hint="it holds half a surrogate pair")
+            raise AskError(f"the chat cannot be sent: {error}", hint="it contains an unpaired surrogate character")
         status = _status(error)
         reason = _hidden(f"{type(error).__name__}: {_line(error)}")
         if getattr(error, "code", None) == "insufficient_quota":

@@ -129,7 +129,7 @@ class AutoDAN:
         chats = [after(prefix, behavior) for prefix in prefixes]
         losses = target_losses(model, chats, self.marker + behavior.target_string, self.dtype)
         if not all(map(math.isfinite, losses)):
-            raise WithstandError("a loss is no number", hint="try dtype=float32")
+            raise WithstandError("a loss is not a number", hint="try dtype=float32")
         return losses
 
     def mutated(self, prefixes: Sequence[str], draw: Random) -> Flow[list[str]]:

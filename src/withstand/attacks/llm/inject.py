@@ -39,7 +39,7 @@ class Inject:
         if self.carrier not in carriers():
             raise SpecError(f"carrier is {self.carrier!r}", hint=f"it must be one of {', '.join(carriers())}")
         if self.document and "{attack}" not in self.document:
-            raise SpecError("document has no {attack}", hint="write {attack} where the attack shall stand")
+            raise SpecError("document has no {attack}", hint="write {attack} where the attack's text belongs")
         check_inner("inject", self.attack)
 
     @property

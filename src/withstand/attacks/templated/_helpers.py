@@ -37,10 +37,10 @@ def check_template(field: str, template: str) -> None:
     try:
         parts = list(Formatter().parse(template))
     except ValueError as error:
-        raise SpecError(f"{field}: {error}", hint="write a brace of the text itself twice: {{ or }}") from error
+        raise SpecError(f"{field}: {error}", hint="double every literal brace: {{ or }}") from error
     placeholders = [part[1:] for part in parts if part[1] is not None]
     if not placeholders or any(placeholder != ("behavior", "", None) for placeholder in placeholders):
         raise SpecError(
             f"{field} must hold {{behavior}} and no other placeholder: {template[:60]!r}",
-            hint="write a brace of the text itself twice: {{ or }}",
+            hint="double every literal brace: {{ or }}",
         )

@@ -99,7 +99,7 @@ class HumanJailbreaks:
             return json.loads(text)
         except json.JSONDecodeError as error:
             message = f"{place}: bad JSON: {error.msg} (line {error.lineno}, character {error.colno})"
-            raise SpecError(message, hint="mend it; strings and names need double quotes") from None
+            raise SpecError(message, hint="fix the JSON: strings and names need double quotes") from None
 
     def _cells(self, rows: list[tuple[str, Json]]) -> Iterator[str]:
         """The text of each row."""
