@@ -10,8 +10,9 @@ invisible characters are made visible, and a content security policy lets no scr
 """
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
+from typing import Any
 
 from withstand.core.text import clock, file_name, whole
 from withstand.report import figures, tables, words
@@ -66,17 +67,7 @@ def html(
         limits=words.limits(cells, settings, warnings),
         untested=untested(summary),
         settings=settings,
-        maps=[(setting, heat) for setting in settings if (heat := figures.heat_map(setting))],
-        budgets=[
-            (by, panels)
-            for by in ("asks", "flops")
-            if (panels := figures.budget(settings, [point for point in points if point["by"] == by]))
-        ],
-        tradeoffs=[(setting, dots) for setting in settings if (dots := figures.tradeoff(setting))],
-        transfers=[
-            (setting, sent) for setting in settings if (sent := figures.transfer(setting, summary["run"]["spec"]))
-        ],
-        agreements=figures.agreement(summary.get("calibrations") or []),
+        **_figures(settings, points, summary),
         votes=_votes(votes),
         components=_components(provenance["components"]),
         facts=[*tables.overview(settings), *_costs(summary)],
@@ -92,6 +83,22 @@ def html(
         reveal=reveal,
         with_text=with_text,
     )
+
+
+def _figures(settings: Sequence[Record], points: Sequence[Record], summary: Record) -> dict[str, Any]:
+    """What `figures.html.j2` draws, by the names that the template uses."""
+    curves = {by: [point for point in points if point["by"] == by] for by in ("asks", "flops")}
+    views: dict[str, Callable[[Record], Any]] = {
+        "maps": figures.heat_map,
+        "tradeoffs": figures.tradeoff,
+        "transfers": lambda setting: figures.transfer(setting, summary["run"]["spec"]),
+    }
+    return {
+        name: [(setting, drawn) for setting in settings if (drawn := view(setting))] for name, view in views.items()
+    } | {
+        "budgets": [(by, panels) for by in curves if (panels := figures.budget(settings, curves[by]))],
+        "agreements": figures.agreement(summary.get("calibrations") or []),
+    }
 
 
 def _costs(summary: Record) -> Iterator[tuple[str, list[str]]]:
