@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import sqlalchemy as sql
+from hypothesis import HealthCheck, settings
 
 from openai_server import OpenAIServer
 from withstand.cli import console, main
@@ -30,6 +31,10 @@ class Played:
     rejected: list[RejectedDrafts] = field(default_factory=list)
     learned: str = ""
     value: Any = None
+
+
+settings.register_profile("withstand", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no clock decides
+settings.load_profile("withstand")
 
 
 def pytest_collection_finish() -> None:

@@ -79,9 +79,9 @@ def test_attacker_judge_and_target_are_loaded_once(
     loaded: list[Any] = []
     load = hf._load
     monkeypatch.setattr(hf, "_load", lambda spec: loaded.append(spec) or load(spec))
-    model = {"use": "smollm2", "dtype": "bfloat16"}
+    model = {"use": "smollm2", "dtype": "float32"}
     attack = {"use": "pair", "attacker": model, "judge": {"use": "rating", "model": model}}
-    small = {"streams": 2, "steps": 2, "tries": 2, "attacker_tokens": 48}
+    small = {"streams": 1, "steps": 1, "tries": 1, "attacker_tokens": 32}
     spec = {"suite": "kitchen", "limit": 2, "benign": "none", "target": model, "attack": attack | small}
     done = withstand.run(spec | {"sampling": {"max_tokens": 16}}, store=tmp_path / "s.db")
     (cell,) = done.cells
