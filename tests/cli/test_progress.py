@@ -57,7 +57,9 @@ def test_a_search_of_asks_is_measured_against_its_bound():
         search.see(Ask(None, (user("x"),) * 5, Sampling()), [])
         search.see(TestCase("soda_bread", user("x"), score=score), None)
     assert search.share == 15 / 60
-    line = progress.search_line([Search("pair", "bagels", moved=0.0), search])
+    quiet = Search("pair", "bagels", moved=0.0)
+    assert "pair on bagels: the model has been working for " in progress.search_line([quiet])
+    line = progress.search_line([quiet, search])
     assert line == "pair on soda_bread: best score 0.7, 15 of at most 60 asks; 1 more search"
     assert bounds_of(Stepwise()) == (100, 0)
 

@@ -55,9 +55,10 @@ def say(text: str) -> None:
 def used(tally: Tally) -> None:
     """What each role has used, where there are several or money was spent."""
     if len(tally.used) > 1 or tally.cost:
-        for model, one in tally.used.items():
-            said = f"{tally.roles.get(model, 'model')} at {model.place}: {one.asks:,} asks, {one.tokens:,} tokens"
-            say(said + (f", ${one.cost:.4f}" if one.cost else ""))
+        for model, used_by in tally.used.items():
+            role = tally.roles.get(model, "model")
+            cost = f", ${used_by.cost:.4f}" if used_by.cost else ""
+            say(f"{role} at {model.place}: {used_by.asks:,} asks, {used_by.tokens:,} tokens{cost}")
 
 
 def rate(value: float | None, interval: Sequence[float] | None = None) -> str:
@@ -101,8 +102,8 @@ def _cell_texts(cell: Json, names: Sequence[str]) -> list[str]:
     ]
 
 
-def _corrected(found: Json) -> str:
-    return rate(found["rate"], found["interval"]) if found else ""
+def _corrected(corrected: Json) -> str:
+    return rate(corrected["rate"], corrected["interval"]) if corrected else ""
 
 
 def _any_draw(asr_at_k: Mapping[str, float] | None) -> str:
@@ -170,9 +171,9 @@ def usage(problem: click.ClickException) -> None:
     """A mistake on the command line, as click found it."""
     context = problem.ctx if isinstance(problem, click.UsageError) else None
     near = (getattr(problem, "possibilities", None) or [])[:2]
-    said = problem.message if near else problem.format_message()  # which names the argument, or adds what is near
+    message = problem.message if near else problem.format_message()  # this form names the argument or near matches
     where = context.command_path if context else "withstand"
-    error(said.rstrip("."), suggest(near, f"`{where} --help` explains it"))
+    error(message.rstrip("."), suggest(near, f"`{where} --help` explains it"))
 
 
 def failed_rows(tally: Tally, limit: int = 5) -> None:

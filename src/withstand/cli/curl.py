@@ -60,17 +60,17 @@ def fields(command: str) -> dict[str, Any]:
         url, body = f"{url}{'&' if '?' in url else '?'}{body}", ""
     last = dict(given)
     method = last.get("--request") or ("POST" if body else "GET")
-    found: dict[str, Any] = {"use": "http", "url": _form(url, url.partition("?")[2]), "method": method}
-    found |= _placed(body, found["url"])
-    found |= {"headers": headers} if headers else {}
+    target: dict[str, Any] = {"use": "http", "url": _form(url, url.partition("?")[2]), "method": method}
+    target |= _placed(body, target["url"])
+    target |= {"headers": headers} if headers else {}
     cert = last.get("--cert", "")
     if ":" in cert[2:] and not Path(cert).exists():  # a colon at 1 is a drive of Windows
         raise SpecError("curl's --cert has a password", hint="name a key that has none")
     files = {"ca": last.get("--cacert", ""), "cert": cert, "cert_key": last.get("--key", "")}
-    found |= {name: value for name, value in files.items() if value}
+    target |= {name: value for name, value in files.items() if value}
     if last.get("--max-time", "").replace(".", "", 1).isdecimal():
-        found["timeout"] = float(last["--max-time"])
-    return found
+        target["timeout"] = float(last["--max-time"])
+    return target
 
 
 def _options(command: str) -> tuple[list[tuple[str, str]], list[str]]:
@@ -107,7 +107,7 @@ def _options(command: str) -> tuple[list[tuple[str, str]], list[str]]:
         elif name == "--get":
             given.append((name, ""))
         elif name not in IDLE:
-            raise SpecError(f"curl's {name} is not known here", hint="leave it out")
+            raise SpecError(f"curl's {name} is not supported", hint="leave it out")
     return given, urls
 
 
@@ -162,7 +162,7 @@ def _placed(body: str, url: str) -> dict[str, Any]:
     if not any(gap in body for gap in ("{prompt}", "{messages}", "{history}")):
         if not (turns := [inner for inner in _objects(value) if _is_turns(inner.get("messages"))]):
             objects = _objects(value)
-            holders = ((each, name) for name in PROMPT for each in objects if isinstance(each.get(name), str))
+            holders = ((inner, name) for name in PROMPT for inner in objects if isinstance(inner.get(name), str))
             holder, name = next(holders, ({}, ""))
             if not name:
                 raise _lost()
@@ -188,18 +188,18 @@ def _form(text: str, pairs: str) -> str:
     prompt = "" if "{prompt}" in text else next((name for name in PROMPT if name in names), "")
     for name in names:
         value = "{prompt}" if name == prompt else "{session}" if SESSION.fullmatch(name) else ""
-        if found := re.search(rf"(?:^|[?&]){re.escape(name)}=([^&#]*)", text):
+        if match := re.search(rf"(?:^|[?&]){re.escape(name)}=([^&#]*)", text):
             if SECRET.search(name) and not value:
-                value = _variable(name, found[1])
+                value = _variable(name, match[1])
             if value:
-                text = text[: found.start(1)] + value + text[found.end(1) :]
+                text = text[: match.start(1)] + value + text[match.end(1) :]
     return text
 
 
 def _objects(value: Json) -> list[dict[str, Json]]:
     """The objects in a JSON value, outermost first."""
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [*([value] if isinstance(value, dict) else []), *(each for inner in inside for each in _objects(inner))]
+    return [*([value] if isinstance(value, dict) else []), *(deeper for inner in inside for deeper in _objects(inner))]
 
 
 def _is_turns(value: Json) -> bool:
@@ -209,4 +209,4 @@ def _is_turns(value: Json) -> bool:
 
 
 def _lost() -> SpecError:
-    return SpecError("no place for the prompt is found", hint='write {prompt} there: -d \'{"ask": "{prompt}"}\'')
+    return SpecError("no place for the prompt was found", hint='write {prompt} there: -d \'{"ask": "{prompt}"}\'')

@@ -22,9 +22,9 @@ SPEC_FLAGS = (
 
 
 def spec_from(given: Mapping[str, Any]) -> RunSpec:
-    """The spec file, or the stored spec of a run that is named alone, with the flags over it."""
-    said = [name for name in SPEC_FLAGS if given[name] is not None and given[name] is not False and given[name] != ()]
-    if given["name"] and not given["fresh"] and not said:
+    """The spec file, or the stored spec of a run that is named alone, overridden by the flags."""
+    typed = [name for name in SPEC_FLAGS if given[name] is not None and given[name] is not False and given[name] != ()]
+    if given["name"] and not given["fresh"] and not typed:
         return _stored(given)
     file = given["spec_file"]
     if file is None and not given["suite"] and not given["target"]:
@@ -32,7 +32,7 @@ def spec_from(given: Mapping[str, Any]) -> RunSpec:
     spec: dict[str, Any] = read_spec(file) if file else {}
     for name in ("suite", "target", "attack", "defense"):
         if given[name]:
-            spec[name] = [_one(name, text) for text in given[name]]
+            spec[name] = [_named(name, text) for text in given[name]]
     for name in ("judge", "benign", "utility", "samples", "limit", "seed", "cases_from", "stop_when_decided"):
         if given[name] is not None:
             spec[name] = given[name]
@@ -49,11 +49,11 @@ def spec_from(given: Mapping[str, Any]) -> RunSpec:
         spec["ids"] = _lines(given["ids"])
     checked = run_spec(spec)
     own = {"path": given["data"], "split": given["split"]}
-    over = {name for name in ("limit", "where", "ids") if given[name] is not None}  # what a suite in the file says
+    over = {name for name in ("limit", "where", "ids") if given[name] is not None}  # override the fields of a suite
     return checked.model_copy(
         update={
             "suite": [
-                {key: value for key, value in suite.items() if key not in over} | _said(own, suite)
+                {key: value for key, value in suite.items() if key not in over} | _given(own, suite)
                 for suite in checked.suite
             ],
             "target": _revised(checked.target, given["revision"]),
@@ -61,14 +61,14 @@ def spec_from(given: Mapping[str, Any]) -> RunSpec:
     )
 
 
-def _one(flag: str, text: str) -> dict[str, Any]:
-    """What one flag names; several names in it are a mistake that is easily made."""
+def _named(flag: str, text: str) -> dict[str, Any]:
+    """The component that a flag names. Raises `SpecError` with the fix for several names in one flag."""
     try:
         return parse(text)
     except SpecError as error:
         names = [part.strip() for part in text.split(",")]
-        known = {*find.entries(flag), "none"}
-        if len(names) > 1 and all(name.partition(":")[0] in known for name in names):
+        components = {*find.entries(flag), "none"}
+        if len(names) > 1 and all(name.partition(":")[0] in components for name in names):
             again = " ".join(f"--{flag} {shlex.quote(name)}" for name in names)
             raise SpecError(str(error), hint=f"repeat --{flag}: {again}") from error
         raise
@@ -83,13 +83,13 @@ def _revised(targets: Sequence[dict[str, Any]], revision: str | None) -> list[di
         named = ", ".join(target["use"] for target in targets)
         raise SpecError(
             f"--revision, but {named} has no field 'revision'",
-            hint="leave it out: such a target is known by what it holds",
+            hint="leave it out: such a target is identified by its content",
         )
     return [{**target, "revision": revision} if has else target for target, has in zip(targets, have, strict=True)]
 
 
 def exists(store: str) -> bool:
-    """Whether there is such a store already; of a database server only it knows."""
+    """Whether the store exists; True for a database server, which only the server could answer."""
     return "://" in store or Path(store).expanduser().exists()
 
 
@@ -102,12 +102,12 @@ def then(lead: str, command: str, store: str) -> Iterator[str]:
         yield "  -> first put the store's URL in WITHSTAND_STORE: it holds a password, so it is not printed"
 
 
-def _said(flags: Mapping[str, Any], component: Mapping[str, Any]) -> dict[str, Any]:
+def _given(flags: Mapping[str, Any], component: Mapping[str, Any]) -> dict[str, Any]:
     """The flags that were given; FIRST is dropped where a flag gives that field."""
-    said = {key: value for key, value in flags.items() if value is not None}
-    if "path" in said and "" in component:
+    given = {key: value for key, value in flags.items() if value is not None}
+    if "path" in given and "" in component:
         raise SpecError(f"both --data and {component['use']}:{component['']} name the data", hint="keep one of them")
-    return said
+    return given
 
 
 def _stored(given: Mapping[str, Any]) -> RunSpec:
@@ -172,8 +172,8 @@ def check_prices(given: Mapping[str, Any], spec: RunSpec) -> None:
         for own in specs:
             built = () if kind == "defense" and own["use"] == "none" else find.build(kind, own)
             for model in find.parts(built):
-                known = [getattr(model, name, None) is not None for name in ("price", "price_in")]
-                if getattr(model, "hosts", ()) and not any([*known, getattr(model, "price_ask", 0.0)]):
+                priced = [getattr(model, name, None) is not None for name in ("price", "price_in")]
+                if getattr(model, "hosts", ()) and not any([*priced, getattr(model, "price_ask", 0.0)]):
                     raise SpecError(
                         f"--max-cost, but no price is known for {find.label(kind, own)}",
                         hint="give price_in=...,price_out=... (US dollars per million tokens) in the model's spec, "

@@ -23,6 +23,9 @@ from withstand.store.tables import STAGES
 PLAIN_EVERY = 10.0
 """Seconds between progress lines where there is no terminal."""
 
+QUIET = 5.0
+"""Seconds without an answer after which a line says how long the model has been working."""
+
 ENOUGH = 2.0
 """Seconds that the remaining time is estimated from, at least."""
 
@@ -80,6 +83,9 @@ def search_line(searches: list[Search]) -> str:
         parts.append(f"{search.asks:,}{bound} asks")
     more = len(searches) - 1
     others = f"; {more} more {'search' if more == 1 else 'searches'}" if more else ""
+    waited = time.monotonic() - search.moved
+    if waited >= QUIET:
+        parts.append(f"the model has been working for {clock(round(waited))}")
     return f"{head_of(search.attack)} on {search.behavior}: {', '.join(parts) or 'started'}{others}"
 
 
