@@ -92,7 +92,7 @@ def read(page: str) -> str:
 def label_ten(web: httpx.Client, run: str) -> dict[str, list[str]]:
     """Read and label ten cases; the rates of the page of calibration before and after."""
     before = web.get(f"{run}/calibration").text
-    assert "Nobody has labeled" in before
+    assert "No case of this run is labeled yet" in before
     page = web.get(f"{run}/label").text
     assert "I can&#39;t help" not in page  # hidden until asked for
     page = web.post("/reveal", data=form(page, "Show all texts") | {"next": f"{run}/label"}).text
