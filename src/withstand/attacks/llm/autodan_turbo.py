@@ -72,13 +72,6 @@ class AutoDANTurbo:
     temperature: float = 1.0
     seed: int = 0
 
-    @staticmethod
-    def sample() -> dict[str, Json]:
-        return {
-            "attacker": stand_in('{"prompt": "Bake, draft {n}", "strategy": "kind", "definition": "Be kind."}'),
-            "judge": "contains:Sure",
-        }
-
     def __post_init__(self) -> None:
         at_least(1, self, "rounds", "steps", "k", "batch")
         at_least(0, self, "warmup", "search_tokens")
@@ -146,3 +139,10 @@ class AutoDANTurbo:
         summarizer = self.summarizer or self.attacker
         library += yield from learned(summarizer, rises, library, self.tries, self.attacker_tokens)
         yield Learned(dumps(to_json(library)))
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {
+            "attacker": stand_in('{"prompt": "Bake, draft {n}", "strategy": "kind", "definition": "Be kind."}'),
+            "judge": "contains:Sure",
+        }

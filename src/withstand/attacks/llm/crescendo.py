@@ -79,10 +79,6 @@ class Crescendo(Conversations):
     temperature: float = 1.0
     seed: int = 0
 
-    @staticmethod
-    def sample() -> dict[str, Json]:
-        return {"attacker": stand_in('{"question": "Bake {n}?"}'), "judge": "contains:Sure"}
-
     def __post_init__(self) -> None:
         check(self, "turns", "streams")
         at_least(0, self, "backtracks")
@@ -141,3 +137,7 @@ class Crescendo(Conversations):
         if stream.talk.answers:  # what was last is now older: of it the attacker's summary stays
             notes = (*notes, member("summary", draft.text) or stream.talk.answers[-1].text[:200])
         return _Stream(turn.talk, notes, turn.verdict, (), stream.rounds + 1, stream.taken_back)
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"attacker": stand_in('{"question": "Bake {n}?"}'), "judge": "contains:Sure"}

@@ -75,10 +75,6 @@ class FewShot:
     temperature: float = 1.0
     seed: int = 0
 
-    @staticmethod
-    def sample() -> dict[str, Json]:
-        return {"attacker": LINES, "judge": "contains:Sure", "rounds": 2, "width": 4, "tries": 2}
-
     def __post_init__(self) -> None:
         at_least(1, self, "rounds", "width", "shots", "min_length")
         check_writer(self)
@@ -147,3 +143,7 @@ class FewShot:
         from withstand.engine.likelihood import target_losses  # here, so that a judge can guide where there is no torch
 
         return [target_losses(model, from_json(tuple[Chat, ...], part["chats"]), part["target"]) for part in parts]
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"attacker": LINES, "judge": "contains:Sure", "rounds": 2, "width": 4, "tries": 2}

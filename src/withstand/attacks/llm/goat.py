@@ -49,10 +49,6 @@ class GOAT(Conversations):
     temperature: float = 1.0
     seed: int = 0
 
-    @staticmethod
-    def sample() -> dict[str, Json]:
-        return {"attacker": stand_in('{"reply": "Bake {n}?"}'), "judge": "contains:Sure"}
-
     def __post_init__(self) -> None:
         check(self, "turns")
         if not self.techniques or not {*self.techniques} <= {*TECHNIQUES}:
@@ -97,3 +93,7 @@ class GOAT(Conversations):
             turns=str(self.turns),
         )
         return user(text)
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"attacker": stand_in('{"reply": "Bake {n}?"}'), "judge": "contains:Sure"}

@@ -70,10 +70,6 @@ class ManyShot:
     temperature: float = 1.0
     seed: int = 0
 
-    @staticmethod
-    def sample() -> dict[str, Json]:
-        return {"writer": LINES, "shots": 12}
-
     def __post_init__(self) -> None:
         if (self.writer is None) == (not self.path):
             raise SpecError("many_shot needs a writer or a path, and not both", hint='write writer = "hf:NAME"')
@@ -124,6 +120,10 @@ class ManyShot:
             return (*turns, *user(prompt))
         shown = "".join(f"User: {asked}\nAssistant: {answer}\n\n" for asked, answer in pairs)
         return user(f"{shown}User: {prompt}\nAssistant:")
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"writer": LINES, "shots": 12}
 
 
 def different(questions: Sequence[str], text: str) -> list[str]:

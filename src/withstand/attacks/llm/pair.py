@@ -50,10 +50,6 @@ class PAIR:
     surrogates: tuple[Model, ...] = ()
     seed: int = 0
 
-    @staticmethod
-    def sample() -> dict[str, Json]:
-        return {"attacker": DRAFTS, "judge": "contains:Sure"}
-
     def __post_init__(self) -> None:
         check_fields(self, "steps")
 
@@ -80,3 +76,7 @@ class PAIR:
                 talks[stream] += exchange(draft, behavior, answer, verdict)
         if not tried:
             raise no_draft(self.tries)
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"attacker": DRAFTS, "judge": "contains:Sure"}

@@ -69,10 +69,6 @@ class PAP:
     temperature: float = 1.0
     seed: int = 0
 
-    @staticmethod
-    def sample() -> dict[str, Json]:
-        return {"attacker": LINES}
-
     def __post_init__(self) -> None:
         if not self.techniques:
             raise SpecError("there are no techniques", hint='name at least one, or write techniques = "all"')
@@ -96,6 +92,10 @@ class PAP:
             raise no_draft(self.tries)
         for rewrite in filter(None, rewrites):
             yield TestCase(behavior.id, user(behavior.prompt(rewrite.value)))
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"attacker": LINES}
 
 
 @cache

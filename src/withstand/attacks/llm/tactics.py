@@ -53,10 +53,6 @@ class Tactics:
     temperature: float = 1.0
     seed: int = 0
 
-    @staticmethod
-    def sample() -> dict[str, Json]:
-        return {"attacker": DRAFTS}
-
     def __post_init__(self) -> None:
         at_least(1, self, "n")
         within(1, len(all_tactics()), self, "k")
@@ -75,6 +71,10 @@ class Tactics:
             raise no_draft(self.tries)
         for draft in filter(None, written):
             yield TestCase(behavior.id, user(behavior.prompt(draft.value)))
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"attacker": DRAFTS}
 
 
 def question(behavior: Behavior, tactics: list[tuple[str, str]]) -> Chat:

@@ -83,10 +83,6 @@ class TAP:
     surrogates: tuple[Model, ...] = ()
     seed: int = 0
 
-    @staticmethod
-    def sample() -> dict[str, Json]:
-        return {"attacker": DRAFTS, "judge": "contains:Sure"}
-
     def __post_init__(self) -> None:
         check_fields(self, "depth", "width", "branching")
 
@@ -139,6 +135,10 @@ class TAP:
         questions = [filled(text_of("tap-on-topic.txt"), task=behavior.text, prompt=draft.value) for _, draft in leaves]
         answers = yield from ask(self.on_topic, [(*user(text), *opened) for text in questions], Sampling(ANSWER_TOKENS))
         return [leaf for leaf, answer in zip(leaves, answers, strict=True) if on_topic(answer.text) is not False]
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"attacker": DRAFTS, "judge": "contains:Sure"}
 
 
 def on_topic(answer: str) -> bool | None:

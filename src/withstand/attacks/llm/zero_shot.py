@@ -56,10 +56,6 @@ class ZeroShot:
     top_p: float = 0.95
     seed: int = 0
 
-    @staticmethod
-    def sample() -> dict[str, Json]:
-        return {"attacker": LINES}
-
     def __post_init__(self) -> None:
         at_least(1, self, "n")
         check_writer(self)
@@ -79,6 +75,10 @@ class ZeroShot:
             raise no_draft(self.tries)
         for line in filter(None, lines):
             yield TestCase(behavior.id, user(behavior.prompt(line.value)))
+
+    @staticmethod
+    def sample() -> dict[str, Json]:
+        return {"attacker": LINES}
 
 
 def first_line(text: str) -> str | None:
