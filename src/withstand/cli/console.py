@@ -17,7 +17,7 @@ from withstand.core import Json
 from withstand.core.errors import suggest
 from withstand.core.outcomes import SCORED
 from withstand.core.text import count, visible
-from withstand.results.cells import ends_of, measures
+from withstand.results.cells import aliased, ends_of, measures
 from withstand.runner.tally import Tally
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def cells_table(cells: Sequence[Json]) -> TerminalTable:
 
     What is the same in every row is said once, above.
     """
+    cells = [aliased(cell) for cell in cells]
     shown = [cell for cell in cells if not cell["benign"]]
     shown = shown or [cell for cell in cells if measures(cell) != "utility"] or list(cells)
     labels = ["target", "defense", "attack"]

@@ -28,6 +28,7 @@ from withstand.core.describe import source_hash as source_hash
 from withstand.core.describe import version_of as version_of
 from withstand.core.errors import suggest
 from withstand.core.stage import Stage
+from withstand.core.text import visible
 from withstand.registry.grammar import Spec, spec_of, toml_value
 
 ROOMS = FOLDERS
@@ -108,8 +109,34 @@ def summary(entry: Entry) -> str:
 # --- specs -------------------------------------------------------------------------------------------------------
 
 
+ALIAS = "alias"
+"""What any spec may say besides the fields of its component: the name that reports print for it. In no key."""
+
+
+def alias_of(kind: str, spec: Spec) -> str:
+    """The alias that a spec gives its component, "" without one. Raises `SpecError` unless it is one line of text."""
+    if _has_alias_field(resolve(kind, spec)[0]):
+        return ""
+    alias = spec_of(spec).get(ALIAS)
+    if alias is None:
+        return ""
+    if not isinstance(alias, str) or not alias.strip() or visible(alias) != alias or "\n" in alias:
+        raise SpecError(f"{label(kind, spec)}: alias is {alias!r}", hint="write a short name of one line: alias=small")
+    return alias.strip()
+
+
+def _has_alias_field(cls: type) -> bool:
+    """Whether a component, of a user for example, has a field of that name itself."""
+    return any(field.name == ALIAS for field in _fields(cls))
+
+
 def resolve(kind: str, spec: Spec) -> tuple[type, dict[str, Any]]:
-    """The class a spec names and the fields it gives, presets unfolded (what is given wins)."""
+    """The class a spec names and the fields it gives, presets unfolded (what is given wins), without the alias."""
+    cls, given = _resolve(kind, spec)
+    return cls, given if _has_alias_field(cls) else {key: value for key, value in given.items() if key != ALIAS}
+
+
+def _resolve(kind: str, spec: Spec) -> tuple[type, dict[str, Any]]:
     given = spec_of(spec)
     name = given.pop("use")
     known = entries(kind)
@@ -363,13 +390,17 @@ def parts(component: Any) -> Iterator[Any]:
 
 
 def label(kind: str, spec: Spec) -> str:
-    """A short name for people: what was written, less the fields that cannot change a row."""
+    """A short name for people: what was written, less the alias and the fields that cannot change a row.
+
+    Keys of runs hold it, so that it must never change for a spec that runs today.
+    """
     given = spec_of(spec)
     name = given.pop("use")
     name = next((n for n in entries(kind) if n.replace("-", "_") == name.replace("-", "_")), name)
     cls, _ = resolve(kind, spec)
     names = [f.name for f in _fields(cls)]
     silent = {f.name for f in _fields(cls) if not f.metadata.get("key", True)}
+    silent |= set() if _has_alias_field(cls) else {ALIAS}
     first = given.pop("", None) if "" in given else given.pop(names[0], None) if names and _bare(cls) else None
     hints = typing.get_type_hints(cls)
     text = name if first is None else f"{name}:{_short(hints.get(names[0]) if names else None, first)}"

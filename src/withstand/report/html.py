@@ -20,7 +20,7 @@ from withstand.report.packed import pack
 from withstand.report.shell import HERE, render
 from withstand.report.table import Column, Table
 from withstand.report.untested import untested
-from withstand.results.cells import Record
+from withstand.results.cells import Record, aliased
 from withstand.results.votes import VoteCounts
 from withstand.runner.spec import to_toml
 
@@ -42,7 +42,7 @@ def html(
     points: success against asks and operations (results/success_by_budget.py).
     votes: how the members of an ensemble voted (results/votes.py).
     """
-    cells: list[Record] = summary["cells"]
+    cells: list[Record] = [aliased(cell) for cell in summary["cells"]]
     warnings = words.warnings(summary)
     settings = tables.settings(cells, warnings)
     packed = pack(cases, cells, with_text)

@@ -15,7 +15,7 @@ from withstand.report.latex import latex
 from withstand.report.table import Column, Table, csv_lines
 from withstand.report.table import markdown as line
 from withstand.results.cases import cases, labeled
-from withstand.results.cells import ends_of, scored_of
+from withstand.results.cells import aliased, ends_of, scored_of
 from withstand.results.counts import read_counts
 from withstand.results.success_by_budget import within
 from withstand.results.summary import summarize
@@ -105,7 +105,7 @@ def points(listed: Iterable[Json]) -> str:
 
 def markdown(summary: Json) -> str:
     """A table of the cells with their notes."""
-    run, cells = summary["run"], summary["cells"]
+    run, cells = summary["run"], [aliased(cell) for cell in summary["cells"]]
     notes = dict.fromkeys([*summary["warnings"], *_notes(cells)])
     lines = [f"# Run {line(run['name'])}", "", f"{run['created']}, {run['state']}.", "", _cells(cells).markdown(), ""]
     return "\n".join([*lines, *(f"- {line(note)}" for note in notes), ""])

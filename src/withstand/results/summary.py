@@ -12,7 +12,7 @@ import sqlalchemy as sql
 from withstand.core import Json, SpecError
 from withstand.core.text import file_name
 from withstand.results.cell_builder import NO_TWIN, CellCounts, cell_result
-from withstand.results.cells import CellResult, plain
+from withstand.results.cells import CellResult, plain, shown_names
 from withstand.results.counts import Counts, Reused, iso, read_counts
 from withstand.results.judge_error import corrected
 from withstand.results.probed import probed
@@ -145,8 +145,10 @@ def _cells(store: Store, run: RunRow, counts: Counts, calibrations: Mapping[str,
         cells.append(cell)
     cells = list(_beside_benign(plan, cells))
     return [
-        _noted(cell, _waiting_note(run, planned, sum(behavior.waiting for behavior in behaviors.values())))
-        for cell, planned, behaviors in zip(cells, plan["cells"], counts.behaviors, strict=True)
+        _noted(replace(cell, shown=shown), _waiting_note(run, planned, sum(b.waiting for b in behaviors.values())))
+        for cell, planned, shown, behaviors in zip(
+            cells, plan["cells"], shown_names(plan), counts.behaviors, strict=True
+        )
     ]
 
 

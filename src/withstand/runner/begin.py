@@ -9,6 +9,7 @@ from withstand.core import Json, SpecError, digest, to_json
 from withstand.registry import find
 from withstand.registry.source import code_hash
 from withstand.runner import baseline
+from withstand.runner.aliases import aliases_of
 from withstand.runner.memory import memory
 from withstand.runner.plan import Plan, make_plan
 from withstand.runner.spec import RunSpec
@@ -26,7 +27,10 @@ def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) ->
     if all(run.key != key for run in where.runs()):  # one that is there may have nothing left to ask
         memory(plan)
     name = named(where, key, name, plan.name(key))
-    where.add_run(RunRow(key, name, time.time(), spec.written(), described))
+    aliases = aliases_of(spec)  # beside what the key is made of
+    where.add_run(RunRow(key, name, time.time(), spec.written(), described | ({"aliases": aliases} if aliases else {})))
+    if aliases:
+        where.set_aliases(key, aliases)
     texts = {digest(to_json(b)): to_json(b) for chosen in plan.suites for b in chosen.behaviors}
     where.add_texts(texts, sources_of(plan.classes(), where))
     if stop is None:  # else they are wanted part by part
@@ -50,6 +54,7 @@ def named(where: Store, key: str, name: str, otherwise: str) -> str:
 
 def planned(spec: RunSpec, where: Store | None, offline: bool = False) -> Plan:
     """The plan of a spec; `where` holds the run that `cases_from` may name."""
+    aliases_of(spec)  # raises where two components would have one name
     return make_plan(spec, baseline.cases_from(spec.cases_from, where) if where else (), offline)
 
 

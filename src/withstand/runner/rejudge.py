@@ -49,14 +49,17 @@ def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
     judge: Judge = find.build("judge", parse(spec))
     label = find.label("judge", parse(spec))
     classes: set[Any] = {type(part) for part in find.parts(judge)}
+    aliases = run.plan.get("aliases")
     plan = {
-        **run.plan,
+        **{name: value for name, value in run.plan.items() if name != "aliases"},
         "cells": [_cell(cell, judge, label) for cell in run.plan["cells"]],
         "components": sorted([find.name_of(cls), str(find.version_of(cls))] for cls in classes),
     }
     key = digest(plan)
     name = named(store, key, name, f"{imported['run']}-{parse(spec)['use'].replace(':', '-')}-{key[:6]}")
     store.add_run(RunRow(key, name, time.time(), {"imported": imported, "judge": spec}, plan))
+    if aliases:
+        store.set_aliases(key, aliases)
     store.add_texts({}, sources_of(classes, store))
     store.add_wants(key, (entry for stage in (CASES, COMPLETIONS) for entry in _wants(store, run.key, stage)))
     return next(judged for judged in store.runs() if judged.key == key)
