@@ -9,9 +9,9 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -93,15 +93,32 @@ def test_another_schema_is_refused_by_name(tmp_path: Path) -> None:
     Store(str(path)).close()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
-    with pytest.raises(StoreError, match="has schema 99; this version of withstand reads schemas up to 3"):
+    with pytest.raises(StoreError, match="has schema 99; this version of withstand reads schemas up to 4"):
         Store(str(path))
 
 
 OLD = (Path(__file__).parent.parent / "data" / "schema-1.sql").read_text()
 
 
-def old_store(where: str, full: Store) -> None:
-    """A store as schema 1 made it, with everything of `full`."""
+FACTS = ("test_cases", "cut", "refused", "malformed")
+PACKED = {
+    "3": (3, "", 0, 0),
+    "4:asks": (4, "asks", 0, 0),
+    "1:success": (1, "success", 0, 0),
+    "3:-:2:1": (3, "", 2, 1),
+    "12:seconds:0:7": (12, "seconds", 0, 7),
+}
+"""Labels of attacks' rows up to schema 3, and the facts that they hold."""
+
+
+def as_before(number: int, cut: str, refused: int, malformed: int) -> str:
+    """The label that an attack's row had up to schema 3."""
+    lost = f"{refused}:{malformed}" if refused or malformed else ""
+    return ":".join(filter(None, [str(number), cut or (lost and "-"), lost]))
+
+
+def old_store(where: str, full: Store, packed: Mapping[str, str] = MappingProxyType({})) -> None:
+    """A store as schema 1 made it, with everything of `full`; packed: labels of rows, by key."""
     url, file = database.locate(where, True)
     engine = sql.create_engine(url)
     with engine.begin() as connection:
@@ -112,6 +129,9 @@ def old_store(where: str, full: Store) -> None:
             entries = [dict(entry._mapping) for entry in full.select(sql.select(table))]
             for entry in entries:
                 entry.pop("flops", None)  # of schema 3
+                if table.name == "row":
+                    facts = [entry.pop(name) for name in FACTS]  # of schema 4
+                    entry["label"] = packed.get(entry["key"], entry["label"] if facts[0] is None else as_before(*facts))
                 if table.name == "meta":
                     entry["value"] = "1"
             if entries:
@@ -141,12 +161,28 @@ def test_a_store_of_schema_1_is_brought_up_and_says_the_same(tmp_path: Path, whe
             assert opened.audits() == full.audits()
             assert api.load("kept", opened).summary == run.summary
             assert indexes(opened) == indexes(full) >= {"ix_answer_writer", "ix_row_writer"}
-            assert opened.select(sql.select(tables.meta)) == [("schema", "3")]
+            assert opened.select(sql.select(tables.meta)) == [("schema", "4")]
             again = api.run(spec, store=opened, name="kept")
             assert again.tally is not None
             assert again.tally.asks == 0
     with Store(where, create=False) as opened:  # it is brought up once
-        assert opened.select(sql.select(tables.meta)) == [("schema", "3")]
+        assert opened.select(sql.select(tables.meta)) == [("schema", "4")]
+
+
+def test_the_facts_that_labels_packed_become_columns(tmp_path: Path, where: str) -> None:
+    with Store(str(tmp_path / "new.db")) as full:
+        full.add([Row(packed, "1", [], test_cases=0, cut="", refused=0, malformed=0) for packed in PACKED])
+        full.add([Row("answer", "stop", {}), Row("verdict", "success", {})])
+        old_store(where, full, {packed: packed for packed in PACKED})
+    with Store(where, create=False) as opened:
+        rows = opened.rows([*PACKED, "answer", "verdict"])
+    for packed, facts in PACKED.items():
+        assert tuple(getattr(rows[packed], name) for name in FACTS) == facts
+        assert rows[packed].label == str(facts[0])
+    assert {(rows[key].label, rows[key].test_cases, rows[key].cut) for key in ("answer", "verdict")} == {
+        ("stop", None, None),
+        ("success", None, None),
+    }
 
 
 def test_an_upgrade_that_is_cut_off_leaves_the_old_store(
@@ -175,7 +211,7 @@ def test_processes_may_bring_a_store_up_at_once(tmp_path: Path, where: str) -> N
     several = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     assert [process.communicate("go\n", timeout=60)[1] for process in several] == [""] * 3
     with Store(where, create=False) as opened:
-        assert opened.select(sql.select(tables.meta)) == [("schema", "3")]
+        assert opened.select(sql.select(tables.meta)) == [("schema", "4")]
 
 
 def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a component is, for keys and records: its name, its version, its fields. Standard library only."""
 
 import sys
+from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from hashlib import blake2b
@@ -18,6 +19,17 @@ FOLDERS = {
     "stage": "training",
 }
 """Kind of component -> its folder in the package, which is also the name of its entry point group."""
+
+
+SIGNS = {
+    "suite": ("load",),
+    "target": ("generate",),
+    "attack": ("run", "run_together"),
+    "defense": ("answer",),
+    "judge": ("grade",),
+    "stage": ("train",),
+}
+"""Kind of component -> the methods by one of which it is known."""
 
 
 def name_of(cls: type) -> str:
@@ -62,6 +74,18 @@ def _default_of(added: Field[Any]) -> Any:
     if added.default_factory is MISSING:
         raise RuntimeError(f"the field {added.name} was added later and needs a default")
     return added.default_factory()
+
+
+def parts(component: Any) -> Iterator[Any]:
+    """The component and every component inside its fields."""
+    if isinstance(component, (tuple, list)):
+        for inner in component:
+            yield from parts(inner)
+    elif is_dataclass(component) and not isinstance(component, type):
+        if any(hasattr(component, sign) for sign in ("generate", "grade", "answer", "run", "load", "train")):
+            yield component
+        for f in fields(component):
+            yield from parts(getattr(component, f.name))
 
 
 @cache

@@ -22,8 +22,10 @@ from typing import Any
 
 from withstand.core import Attack, Defense, Judge, Model, SpecError, Suite, WhiteBox, did_you_mean
 from withstand.core.describe import FOLDERS
+from withstand.core.describe import SIGNS as SIGNS
 from withstand.core.describe import describe as describe
 from withstand.core.describe import name_of as name_of
+from withstand.core.describe import parts as parts
 from withstand.core.describe import source_hash as source_hash
 from withstand.core.describe import version_of as version_of
 from withstand.core.errors import suggest
@@ -200,17 +202,6 @@ def _file_of(module: str) -> str:
     return Path(found.origin).name if found and found.origin else module
 
 
-SIGNS = {
-    "suite": ("load",),
-    "target": ("generate",),
-    "attack": ("run", "run_together"),
-    "defense": ("answer",),
-    "judge": ("grade",),
-    "stage": ("train",),
-}
-"""Kind of component -> the methods by one of which it is known."""
-
-
 def _signed(kind: str, thing: Any) -> bool:
     return any(callable(getattr(thing, sign, None)) for sign in SIGNS[kind])
 
@@ -375,18 +366,6 @@ def _type_name(hint: Any) -> str:
 
 
 # --- what a component is, for keys and for people ----------------------------------------------------------------
-
-
-def parts(component: Any) -> Iterator[Any]:
-    """The component and every component inside its fields."""
-    if isinstance(component, (tuple, list)):
-        for inner in component:
-            yield from parts(inner)
-    elif is_dataclass(component) and not isinstance(component, type):
-        if any(hasattr(component, sign) for sign in ("generate", "grade", "answer", "run", "load", "train")):
-            yield component
-        for f in fields(component):
-            yield from parts(getattr(component, f.name))
 
 
 def label(kind: str, spec: Spec) -> str:

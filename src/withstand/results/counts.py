@@ -68,15 +68,16 @@ def read_counts(store: Store, run: RunRow) -> Counts:
     """Counts by cell and behavior, sums by cell, and what was there before the run began; one query."""
     w, r = want.c, row.c
     old = sql.case((r.created < run.created, 1), else_=0)
+    attack = (r.test_cases, r.cut, r.refused, r.malformed)
     groups = store.select(
         sql.select(
             w.stage, w.cell, w.behavior, r.label, r.writer, sql.func.count(),
             sql.func.sum(r.asks), sql.func.sum(r.tokens), sql.func.sum(r.seconds), sql.func.sum(r.cost),
-            sql.func.sum(old), sql.func.min(r.created), sql.func.min(w.number),
+            sql.func.sum(old), sql.func.min(r.created), sql.func.min(w.number), *attack,
         )
         .select_from(want.outerjoin(row, r.key == w.key))
         .where(w.run == run.key)
-        .group_by(w.stage, w.cell, w.behavior, r.label, r.writer)
+        .group_by(w.stage, w.cell, w.behavior, r.label, r.writer, *attack)
     )  # fmt: skip
     cells = len(run.plan["cells"])
     by_cell: list[dict[int, BehaviorCounts]] = [defaultdict(BehaviorCounts) for _ in range(cells)]
@@ -87,19 +88,18 @@ def read_counts(store: Store, run: RunRow) -> Counts:
     rows = old_rows = 0
     oldest = run.created
     writers: Counter[str] = Counter()
-    for stage, cell, place, label, wrote, count, asks, tokens, seconds, cost, reused, created, number in groups:
+    for stage, cell, place, label, wrote, count, asks, tokens, seconds, cost, reused, created, number, *facts in groups:
         behavior = by_cell[cell][place]
         if stage == COMPLETIONS:
             behavior.cases += count
         if label is None:
             continue
         if stage == CASES:
-            number_made, cut, refused, malformed = [*str(label).split(":"), *"-00"[label.count(":") :]]
-            behavior.test_cases = int(number_made)
-            sums[cell]["cut"] += int(number_made) if cut == "seconds" else 0
-            sums[cell]["won"] += int(number_made) if cut == "success" else 0
-            sums[cell]["refused"] += int(refused)
-            sums[cell]["malformed"] += int(malformed)
+            behavior.test_cases, cut, refused, malformed = facts
+            sums[cell]["cut"] += behavior.test_cases if cut == "seconds" else 0
+            sums[cell]["won"] += behavior.test_cases if cut == "success" else 0
+            sums[cell]["refused"] += refused
+            sums[cell]["malformed"] += malformed
         elif stage == COMPLETIONS:
             behavior.done += count
             sums[cell]["own"] += count - asks

@@ -115,7 +115,7 @@ def _rows(index: int, part: Part, behaviors: Sequence[Behavior]) -> tuple[list[W
         key = digest(["imported cases", to_json(behavior), to_json(sent)])
         wants.append(Want(CASES, index, place, 0, 0, key))
         if sent:
-            rows.append(Row(key, str(len(sent)), to_json(sent)))
+            rows.append(Row(key, str(len(sent)), to_json(sent), test_cases=len(sent), cut="", refused=0, malformed=0))
         else:
             failures.append(Failure(key, CASES, "the imported files hold no test case of this behavior", AGAIN))
         for number, entry in enumerate(entries):

@@ -141,7 +141,7 @@ Place: TypeAlias = tuple[int, dict[Where, str], str]
 def _read(store: Store, run: RunRow) -> tuple[list[list[Place]], Counter[int]]:
     w, r = want.c, row.c
     rows = store.select(
-        sql.select(w.stage, w.cell, w.behavior, w.number, w.sample, w.key, r.label, r.asks, r.created)
+        sql.select(w.stage, w.cell, w.behavior, w.number, w.sample, w.key, r.label, r.test_cases, r.asks, r.created)
         .select_from(want.outerjoin(row, r.key == w.key))
         .where(w.run == run.key)
     )
@@ -150,14 +150,14 @@ def _read(store: Store, run: RunRow) -> tuple[list[list[Place]], Counter[int]]:
     drawn: dict[tuple[int, int], set[Where]] = defaultdict(set)
     verdicts: dict[tuple[int, int], dict[Where, str]] = defaultdict(dict)
     reused: Counter[int] = Counter()
-    for stage, cell, behavior, number, sample, key, label, asks, created in rows:
+    for stage, cell, behavior, number, sample, key, label, cases, asks, created in rows:
         place = (cell, behavior)
         if label is not None and stage != VERDICTS and asks and created < run.created:
             reused[cell] += 1
         if stage == CASES:
             frozen[place] = key
             if label is not None:
-                test_cases[place] = int(str(label).partition(":")[0])
+                test_cases[place] = cases
         elif stage == COMPLETIONS:
             drawn[place].add((number, sample))
         elif label is not None:

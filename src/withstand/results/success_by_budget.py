@@ -75,12 +75,12 @@ def _spent(store: Store, run: RunRow, by: By) -> tuple[dict[int, dict[int, float
     """What each attack spent on each behavior in all, and the behaviors on which a budget ended it, by cell."""
     spent: dict[int, dict[int, float]] = defaultdict(dict)
     cut: dict[int, set[int]] = defaultdict(set)
-    for cell, place, amount, label in store.select(
-        sql.select(want.c.cell, want.c.behavior, row.c[by], row.c.label)
+    for cell, place, amount, cut_by in store.select(
+        sql.select(want.c.cell, want.c.behavior, row.c[by], row.c.cut)
         .join(row, row.c.key == want.c.key)
         .where(want.c.run == run.key, want.c.stage == CASES)
     ):
         spent[cell][place] = amount
-        if str(label).partition(":")[2].partition(":")[0] in ("asks", "tokens", "seconds"):
+        if cut_by in ("asks", "tokens", "seconds"):
             cut[cell].add(place)
     return spent, cut

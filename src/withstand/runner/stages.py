@@ -266,9 +266,8 @@ def _joint_job(running: Running, wants: Sequence[Want], cell: Cell) -> Job:
 
 def _case_row(key: str, cases: list[TestCase], spent: Spent) -> Row:
     cut = next((case.cut for case in cases if case.cut), "")
-    lost = f"{spent.refused}:{spent.malformed}" if spent.refused or spent.malformed else ""
-    label = ":".join(filter(None, [f"{len(cases)}", cut or (lost and "-"), lost]))
-    return _row(key, label, to_json(cases), spent)
+    written = _row(key, str(len(cases)), to_json(cases), spent)
+    return replace(written, test_cases=len(cases), cut=cut, refused=spent.refused, malformed=spent.malformed)
 
 
 def _row(key: str, label: str, value: Json, spent: Spent) -> Row:

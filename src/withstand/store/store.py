@@ -43,7 +43,11 @@ from withstand.store.tables import (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A finished piece of a stage. `value` is the JSON of its records; the rest is what reports add up."""
+    """A finished piece of a stage. `value` is the JSON of its records; the rest is what reports add up.
+
+    An attack's row says how many `test_cases` it made, what `cut` it short ("" nothing), and how many answers of its
+    attacker model were `refused` or `malformed`; other rows have None there.
+    """
 
     key: str
     label: str
@@ -53,6 +57,10 @@ class Row:
     seconds: float = 0.0
     cost: float = 0.0
     flops: float | None = None
+    test_cases: int | None = None
+    cut: str | None = None
+    refused: int | None = None
+    malformed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +149,8 @@ class Store:
                     connection.execute(sql.schema.CreateIndex(index, if_not_exists=True))
             connection.execute(self._insert(meta), [{"key": "schema", "value": str(SCHEMA)}])
             for number in range(self._schema(connection) + 1, SCHEMA + 1):
-                for statement in STEPS[number]:
-                    connection.exec_driver_sql(statement)
+                for step in STEPS[number]:
+                    connection.exec_driver_sql(step) if isinstance(step, str) else step(connection)
             connection.execute(sql.update(meta).where(meta.c.key == "schema").values(value=str(SCHEMA)))
             connection.commit()
 
@@ -284,8 +292,7 @@ class Store:
         return {key: json.loads(value) for key, value in found}
 
     def rows(self, keys: Iterable[str]) -> dict[str, Row]:
-        names = ["key", "label", "value", "asks", "tokens", "seconds", "cost", "flops"]
-        found = self._by_key(row, [row.c[name] for name in names], keys)
+        found = self._by_key(row, [row.c[name] for name in _NAMES[Row]], keys)
         return {key: Row(key, label, json.loads(value), *used) for key, label, value, *used in found}
 
     def have(self, keys: Iterable[str]) -> set[str]:

@@ -10,20 +10,47 @@
 - `run`, `behavior`, `component`, `writer`: specs, texts, source hashes, and the processes that wrote.
 """
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sql
 
-SCHEMA = 3
+SCHEMA = 4
 """The form below. An older store is brought to it when it is opened, a newer one is refused."""
 
-STEPS = {
+DIGITS = ", ".join(f"'{digit}'" for digit in range(10))
+
+
+def _unpack_labels(connection: sql.Connection) -> None:
+    """Up to schema 3 the label of an attack's row packed four facts, as in "3:asks:2:1" or "3:-:2:1"; now each has a
+    column, and the label is the number of test cases alone."""
+    query = f'SELECT key, label FROM "row" WHERE substr(label, 1, 1) IN ({DIGITS})'
+    entries = []
+    for key, packed in connection.exec_driver_sql(query).all():
+        if match := re.fullmatch(r"(\d+)(?::([^:]+)(?::(\d+):(\d+))?)?", packed):
+            number, cut, refused, malformed = match.groups()
+            facts = {"test_cases": int(number), "refused": int(refused or 0), "malformed": int(malformed or 0)}
+            entries.append({"key": key, "label": number, "cut": "" if cut in (None, "-") else cut, **facts})
+    changes = ", ".join(f"{name} = :{name}" for name in ("label", "test_cases", "cut", "refused", "malformed"))
+    if entries:
+        connection.execute(sql.text(f'UPDATE "row" SET {changes} WHERE key = :key'), entries)
+
+
+STEPS: dict[int, tuple[str | Callable[[sql.Connection], None], ...]] = {
     # `purge` finds answers by who wrote them, and would read every text of the store to do so
     2: (
         'CREATE INDEX IF NOT EXISTS ix_answer_writer ON "answer" (writer)',
         'CREATE INDEX IF NOT EXISTS ix_row_writer ON "row" (writer)',
     ),
     3: ('ALTER TABLE "row" ADD COLUMN flops DOUBLE PRECISION',),
+    4: (
+        'ALTER TABLE "row" ADD COLUMN test_cases INTEGER',
+        'ALTER TABLE "row" ADD COLUMN cut TEXT',
+        'ALTER TABLE "row" ADD COLUMN refused INTEGER',
+        'ALTER TABLE "row" ADD COLUMN malformed INTEGER',
+        _unpack_labels,
+    ),
 }
 """What makes each form of the one before. A new table needs no step: what is missing is made. Steps are history: they
 stay as they are, whatever becomes of the tables below."""
@@ -78,6 +105,12 @@ row = _table(
     sql.Column("seconds", sql.Double, nullable=False),
     sql.Column("cost", sql.Double, nullable=False),
     sql.Column("flops", sql.Double),  # NULL: not known
+    # of an attack's row, NULL elsewhere: how many test cases it made, what ended it early (a budget, "success" or ""),
+    # and how many answers of its attacker model were refused or malformed
+    sql.Column("test_cases", sql.Integer),
+    sql.Column("cut", sql.Text),
+    sql.Column("refused", sql.Integer),
+    sql.Column("malformed", sql.Integer),
     sql.Column("created", sql.Double, nullable=False),
     sql.Column("writer", sql.Text, index=True),
     sql.Column("value", sql.Text, nullable=False),
