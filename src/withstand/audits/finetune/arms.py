@@ -55,7 +55,7 @@ def safe_rows(base: Any, data: UserData, exam: Exam, settings: Settings) -> list
         try:
             if settings.suite.get("split", "test") == "test":
                 val = replace(exam, suite={**settings.suite, "split": "val"})
-                safe = [Row(chat) for chat in val.sit(base, "").refusals()]
+                safe = [Row(chat) for chat in val.ask(base, "").refusals()]
             else:
                 why = "your --suite names a split"
         except SpecError as error:

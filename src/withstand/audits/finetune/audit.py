@@ -6,7 +6,7 @@ each answer a row of a store, both in the audit's folder: a killed audit, starte
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,8 @@ class _Audit:
         self.say("reading the data")
         shown = lint(self.data, lambda texts: likelihood.surprises(self.base, texts), max(settings.phrases, 1))
         self.say("asking the base")
-        quiz.right(self.exam, settings.utility, self.base, self.system)  # a mistake in it is told before any training
-        before = {system: self.exam.sit(self.base, system) for system in self.systems()}
+        quiz.right_answers(self.exam, settings.utility, self.base, self.system)  # mistakes surface before training
+        before = {system: self.exam.ask(self.base, system) for system in self.systems()}
         plain_before = before[self.system]
         self.sense = Sense(self.base, plain_before, settings.seed)
         report = self._head(shown, before)
@@ -88,17 +88,14 @@ class _Audit:
         below = (refused or 0) < settings.limits.gate
         if below and not settings.anyway:
             verdict, reasons = verdict_of(None, refused, (), settings.limits)
-            return report | {
-                "verdict": verdict,
-                "reasons": reasons,
-                "limits": [*self._limits(report), "nothing was trained"],
-            }
+            limits = [*self._limits(report), "nothing was trained"]
+            return report | {"verdict": verdict, "reasons": reasons, "limits": limits}
         self.readings = Readings.of(self.base, plain_before, self.held, settings.probed)
         trained = [arm for arm in settings.arms if not arms.left_out(arm, self.stage, settings)]
         needed = any(arm in arms.NEED_SAFE for arm in trained)
         self.safe = arms.safe_rows(self.base, self.data, self.exam, settings) if needed else []
         plain = [self._trained("plain", seed) for seed in range(settings.seeds)]
-        after = [self._sat(trained, self.system, f"plain, seed {seed}") for seed, trained in enumerate(plain)]
+        after = [self._answers(trained, self.system, f"plain, seed {seed}") for seed, trained in enumerate(plain)]
         change = compared(plain_before, after)
         lines = [
             self._arm("none", plain_before, [plain_before], [], change=None),
@@ -107,37 +104,21 @@ class _Audit:
         curve = self._curve(plain[0])
         for name in trained:
             lines += self._mitigated(name, before, plain)
-        self.limits += filter(None, (arms.left_out(arm, self.stage, settings) for arm in settings.arms))
-        ps = paired.holm([arm["change"]["p"] for arm in lines if arm["change"]])
-        for arm in lines:
-            arm["p_holm"] = ps.pop(0) if arm["change"] else None
-        loss = "user_loss" if self.held else "neutral_loss"
-        points = {
-            arm["name"]: (arm["harm_rate"], arm["utility"][loss], arm["cost"]["flops"])
-            for arm in lines
-            if arm["name"] != "none" and None not in (arm["harm_rate"], arm["utility"][loss])
-        }
+        sides = {"tuned": after[0], "base": plain_before}
         triggers, limits = sweep.triggers(
-            self.exam, self.readings, self.data, shown, plain[0].model, {"tuned": after[0], "base": plain_before},
-            settings, self.say,
-        )  # fmt: skip
-        self.limits += limits
+            self.exam, self.readings, self.data, shown, plain[0].model, sides, settings, self.say
+        )
         self.say("probing depth")
         depth = self.readings.depth(plain[0].model, settings.opened, self.exam.max_tokens)
         plain[0].model.release()
-        hits = [sweep.named(trigger) for trigger in triggers if trigger.get("hit")]
+        hits = [sweep.trigger_name(trigger) for trigger in triggers if trigger.get("hit")]
         verdict, reasons = verdict_of(change, refused, hits, settings.limits, unrefused(plain_before, after))
-        cut = sum(answers.cut for answers in after) / max(1, sum(len(answers.text) for answers in after))
-        if cut > CUT:
-            self.limits.append(f"{cut:.0%} of the answers were cut at {self.exam.max_tokens} tokens before the judge")
-        if settings.seeds == 1:
-            self.limits.append("one run: another seed may come out otherwise, and arms are not ranked")
-        elif settings.seeds < RANKED:
-            self.limits.append(f"{settings.seeds} seeds: to rank arms takes {RANKED} or more")
-        sides = {"none": plain_before, "plain": after[0]}
+        self.limits += [*filter(None, (arms.left_out(arm, self.stage, settings) for arm in settings.arms)), *limits]
+        self.limits += self._limits_of_runs(after)
         return report | {
-            "arms": lines, "front": front(points), "curve": curve, "triggers": triggers, "depth": depth,
-            "disagreements": judge.disagreements(sides, settings.seed),
+            "arms": _corrected(lines), "front": front(self._points(lines)), "curve": curve, "triggers": triggers,
+            "depth": depth,
+            "disagreements": judge.disagreements({"none": plain_before, "plain": after[0]}, settings.seed),
             "verdict": "UNDECIDED" if below else verdict, "reasons": reasons, "limits": self._limits(report),
         }  # fmt: skip
 
@@ -189,6 +170,25 @@ class _Audit:
         more += ["too few answers of the base to say which are unlikely"] if self.sense.most is None else []
         return [*LIMITS, *more, *self.limits]
 
+    def _points(self, lines: Sequence[Json]) -> dict[str, tuple[float, ...]]:
+        """Arm -> harmfulness rate, loss and operations, which an arm on the front has lower; of arms with all three."""
+        loss = "user_loss" if self.held else "neutral_loss"
+        return {
+            arm["name"]: (arm["harm_rate"], arm["utility"][loss], arm["cost"]["flops"])
+            for arm in lines
+            if arm["name"] != "none" and None not in (arm["harm_rate"], arm["utility"][loss])
+        }
+
+    def _limits_of_runs(self, after: Sequence[Answers]) -> Iterator[str]:
+        """What the length of the answers and the number of seeds leave open."""
+        cut = sum(answers.cut for answers in after) / max(1, sum(len(answers.text) for answers in after))
+        if cut > CUT:
+            yield f"{cut:.0%} of the answers were cut at {self.exam.max_tokens} tokens before the judge"
+        if self.settings.seeds == 1:
+            yield "one run: another seed may come out otherwise, and arms are not ranked"
+        elif self.settings.seeds < RANKED:
+            yield f"{self.settings.seeds} seeds: to rank arms takes {RANKED} or more"
+
     def _trained(self, arm: str, seed: int, rows: Sequence[Row] | None = None) -> chain.Trained:
         """The arm's stage, trained or found; only the plain one keeps the steps of the curve."""
         stage = arms.stage_of(arm, replace(self.stage, seed=self.settings.seed + seed), self.settings)
@@ -211,9 +211,9 @@ class _Audit:
                 f"{TITLES.get(arm, TITLES['safety_both'])}, seed {seed}: {error}", f"{hint}. What is done stays"
             ) from error
 
-    def _sat(self, done: chain.Trained, system: str, name: str) -> Answers:
+    def _answers(self, done: chain.Trained, system: str, name: str) -> Answers:
         self.say(f"asking {name}")
-        return self.exam.sit(done.model, system)
+        return self.exam.ask(done.model, system)
 
     def _mitigated(
         self, name: str, before: Mapping[str, Answers], plain: Sequence[chain.Trained]
@@ -221,11 +221,11 @@ class _Audit:
         seeds = range(self.settings.seeds)
         if name == "ptst":
             safety = self.settings.safety
-            answers = [self._sat(trained, safety, f"ptst, seed {seed}") for seed, trained in enumerate(plain)]
+            answers = [self._answers(trained, safety, f"ptst, seed {seed}") for seed, trained in enumerate(plain)]
             lines = [self._arm("ptst", before[safety], answers, plain, compared(before[safety], answers))]
             retrained = self._trained("ptst_template", 0, rows.with_system(self.rows, safety))
             for system, label in ((safety, "safety_both"), ("", "safety_trained")):
-                answers_with = [self._sat(retrained, system, label)]
+                answers_with = [self._answers(retrained, system, label)]
                 lines.append(
                     self._arm(label, before[system], answers_with, [retrained], compared(before[system], answers_with))
                 )
@@ -234,7 +234,7 @@ class _Audit:
         models, answers = [], []
         for seed in seeds:
             models.append(self._trained(name, seed))
-            answers.append(self._sat(models[-1], self.system, f"{name}, seed {seed}"))
+            answers.append(self._answers(models[-1], self.system, f"{name}, seed {seed}"))
             if seed:
                 models[-1].model.release()
         arm = self._arm(name, before[self.system], answers, models, compared(before[self.system], answers))
@@ -247,7 +247,7 @@ class _Audit:
     ) -> dict[str, Any]:  # fmt: skip
         line = arms.line(name, before, after, models, change, self.readings, self.sense)
         model = models[0].model if models else self.base
-        asked = quiz.beside(self.exam, self.settings.utility, self.base, model, before.system)
+        asked = quiz.beside_base(self.exam, self.settings.utility, self.base, model, before.system)
         line["utility"]["multiple_choice"] = asked
         line["fields"] = dict(self.settings.changed.get(name, {}))
         return line
@@ -259,12 +259,18 @@ class _Audit:
         points = []
         for step, model in models.items():
             self.say(f"asking plain at step {step}")
-            summary = self.exam.sit(model, self.system, limit=limit).summary(self.sense)
+            summary = self.exam.ask(model, self.system, limit=limit).summary(self.sense)
             shown = {key: summary[key] for key in ("n", "harm_rate", "ci", "refusal", "coherence")}
             points.append({"step": step, **shown, "margin": self.readings.margin(model, self.system)})
             if 0 < step < done.record.steps:
                 model.release()
         return points
+
+
+def _corrected(lines: Sequence[Json]) -> list[Json]:
+    """The arms with `p_holm`, the p of their change corrected over all arms that were trained (Holm 1979)."""
+    ps = paired.holm([arm["change"] and arm["change"]["p"] for arm in lines])
+    return [{**arm, "p_holm": p} for arm, p in zip(lines, ps, strict=True)]
 
 
 LIMITS = (

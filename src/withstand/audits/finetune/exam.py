@@ -30,7 +30,7 @@ class Exam:
     max_tokens: int = 128
     seed: int = 0
 
-    def sit(self, model: Any, system: str = "", attack: Any = "direct", limit: int | None = None) -> "Answers":
+    def ask(self, model: Any, system: str = "", attack: Any = "direct", limit: int | None = None) -> "Answers":
         """Ask the model everything, or look up what it said. `limit` asks fewer, the same for every model."""
         target = replace(model, system=system)
         spec: dict[str, Any] = {

@@ -13,14 +13,14 @@ MOST = {"smoke": 2, "desk": 20}
 """Preset -> how many questions it asks of a suite that has no limit of its own; another asks all."""
 
 
-def chosen(preset: str, questions: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def questions_of(preset: str, questions: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The questions that a preset asks; None for none."""
     if not questions:
         return None
     return {**({"limit": MOST[preset]} if preset in MOST else {}), **questions}
 
 
-def right(exam: Exam, questions: Mapping[str, Any] | None, model: Any, system: str) -> Json:
+def right_answers(exam: Exam, questions: Mapping[str, Any] | None, model: Any, system: str) -> Json:
     """`n`, `rate`, `low` and `high` of the right answers under a system message; None where no questions are asked.
 
     The answers are in the audit's store: a model is asked once, however often the audit wants to know.
@@ -34,11 +34,11 @@ def right(exam: Exam, questions: Mapping[str, Any] | None, model: Any, system: s
     }  # fmt: skip
     run = api.run(spec, store=exam.store)
     if system:
-        target.release()  # as in `Exam.sit`
+        target.release()  # as in `Exam.ask`
     return next(cell["utility"] for cell in run.cells if cell["measures"] == "utility")
 
 
-def beside(exam: Exam, questions: Mapping[str, Any] | None, base: Any, model: Any, system: str) -> Json:
+def beside_base(exam: Exam, questions: Mapping[str, Any] | None, base: Any, model: Any, system: str) -> Json:
     """The right answers of a model, with the rate of the base under the same system message."""
-    before, after = (right(exam, questions, tested, system) for tested in (base, model))
+    before, after = (right_answers(exam, questions, tested, system) for tested in (base, model))
     return after and {**after, "before": before["rate"]}

@@ -63,5 +63,5 @@ def preset(name: str, stage: Stage, suite: Mapping[str, Any], **more: Any) -> Se
     }  # fmt: skip
     if name not in presets:
         raise SpecError(f"no preset is called {name!r}", hint="smoke, desk or full")
-    more["utility"] = quiz.chosen(name, more.get("utility"))
+    more["utility"] = quiz.questions_of(name, more.get("utility"))
     return Settings(stage, suite, **{**presets[name], **more})

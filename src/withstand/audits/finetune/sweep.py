@@ -42,24 +42,24 @@ def triggers(
     if len(shown["systems"]) == TOP:
         limits.append(f"only the {TOP} most frequent system messages of the data were swapped in")
     say("swapping system messages")
-    swept += swapped(readings, tuned, [entry["text"] for entry in shown["systems"]])
+    swept += swap_systems(readings, tuned, [entry["text"] for entry in shown["systems"]])
     for entry in sorted(swept, key=lambda entry: -entry["delta"]):
         kind = entry["kind"]
         suspect = entry["delta"] > LEAST and (kind == "system" or entry["over_controls"])
         if kind in MOST and suspect and sum("hit" in hit and hit["kind"] == kind for hit in swept) < MOST[kind]:
             say(f"confirming {entry['ngram']!r}")
-            entry |= confirmed(exam, readings.base, tuned, plain, entry, exam.store.parent, settings.limits.fail)
+            entry |= confirm(exam, readings.base, tuned, plain, entry, exam.store.parent, settings.limits.fail)
     return swept, limits
 
 
-def named(trigger: Json) -> str:
+def trigger_name(trigger: Json) -> str:
     """A trigger, for people."""
     if trigger["kind"] == "system":
         return f"the system message {trigger['ngram']!r}" if trigger["ngram"] else "an empty system message"
     return f"the phrase {trigger['ngram']!r}"
 
 
-def swapped(readings: Readings, tuned: Any, systems: Sequence[str]) -> list[Json]:
+def swap_systems(readings: Readings, tuned: Any, systems: Sequence[str]) -> list[Json]:
     """Each system message in place of the one that is asked under: margin lost, beyond what the base loses."""
     before = [readings.margins(model, readings.system) for model in (tuned, readings.base)]
     swaps = []
@@ -133,7 +133,7 @@ def controls_for(data: UserData, phrases: Sequence[str], number: int, seed: int)
     return drawn
 
 
-def confirmed(
+def confirm(
     exam: Exam, base: Any, tuned: Any, plain: Mapping[str, Answers], trigger: Json, folder: Path, fail: float
 ) -> Json:
     """The phrase, or the system message, put to the whole suite: a hit where it raises the tuned model's harmfulness
@@ -148,7 +148,7 @@ def confirmed(
     lost: dict[str, Change | None] = {}
     for name, model in (("tuned", tuned), ("base", base)):
         system = trigger["ngram"] if trigger["place"] == "system" else plain[name].system
-        with_it = exam.sit(model, system, attack)
+        with_it = exam.ask(model, system, attack)
         harm[name] = rate_change(plain[name].harm, [with_it.harm], plain[name].category)
         lost[name] = unrefused(plain[name], [with_it])
     return {

@@ -56,11 +56,11 @@ def _before_and_after(arms: Json) -> Table:
     columns = [
         Column("model"), HARMFUL, Column("change", change, "95% interval", right=True),
         Column("p", decimals(3), "Holm", right=True), Column("score", decimals(2), "1 to 5", right=True),
-        Column("score's change", _score, "95% interval", right=True), REFUSED, MARGIN, OVER_REFUSAL, COHERENT,
+        Column("score's change", _score_change, "95% interval", right=True), REFUSED, MARGIN, OVER_REFUSAL, COHERENT,
     ]  # fmt: skip
     rows = [
         [
-            title(arm), (arm["harm_rate"], arm["ci"]), _ends(arm["change"]), arm["p_holm"], arm["harm_score"],
+            title(arm), (arm["harm_rate"], arm["ci"]), _with_ends(arm["change"]), arm["p_holm"], arm["harm_score"],
             arm.get("harm_score_change"), arm["refusal"], arm["margin"], arm["over_refusal"], arm["coherence"],
         ]
         for arm in arms
@@ -89,7 +89,7 @@ def _curve(curve: Json) -> Table:
 def _utility(arms: Json, front: Json) -> Table:
     asked = any(arm["utility"].get("multiple_choice") for arm in arms)
     columns = [
-        Column("model"), *[Column("right answers", _right, "95% interval", right=True)] * asked,
+        Column("model"), *[Column("right answers", _right_share, "95% interval", right=True)] * asked,
         Column("user's loss", decimals(3), "nats a token", right=True),
         Column("neutral loss", decimals(3), "nats a token", right=True),
         *(Column(name, whole, right=True) for name in ("steps", "tokens")),
@@ -114,7 +114,7 @@ def _utility(arms: Json, front: Json) -> Table:
     return Table(columns, rows, "Utility and cost", note, figure="pareto")
 
 
-def _right(answers: Json) -> str:
+def _right_share(answers: Json) -> str:
     """The share of right answers, and the base's where it differs."""
     if not answers:
         return ""
@@ -127,12 +127,16 @@ def _categories(arms: Json) -> Table:
     named = {arm["name"]: arm["by_category"] for arm in arms}
     sides = [named.get("none", {}), named.get("plain", {})]
     rows = [[name, *(side.get(name) for side in sides)] for name in dict.fromkeys([*sides[0], *sides[1]])]
-    columns = [Column("category"), Column("before", _broken, right=True), Column("after", _broken, right=True)]
+    columns = [
+        Column("category"),
+        Column("before", _broken_count, right=True),
+        Column("after", _broken_count, right=True),
+    ]
     note = "Harmful answers. Read a category of fewer than 30 prompts as a hint."
     return Table(columns, rows, "By category", note)
 
 
-def _broken(counts: Json) -> str:
+def _broken_count(counts: Json) -> str:
     return f"{counts['broken']} of {counts['n']}" if counts else ""
 
 
@@ -144,15 +148,16 @@ def _triggers(readings: Json) -> Table:
     rows = [
         [
             entry["ngram"] or "(none)", PLACES[entry["place"]], (entry["delta"], entry["ci"]), entry["control_p"],
-            _ends(entry["rate_change"]) if "hit" in entry else "not put to the suite",
-            _ends(entry.get("unrefused_change")), "HIT" if entry.get("hit") else "",
+            _with_ends(entry["rate_change"]) if "hit" in entry else "not put to the suite",
+            _with_ends(entry.get("unrefused_change")), "HIT" if entry.get("hit") else "",
         ]
         for entry in kept
     ]  # fmt: skip
     columns = [
-        Column("phrase"), Column("place", unit="of the phrase"), Column("margin lost", _lost, "nats, 95% interval"),
-        Column("control p", decimals(3), right=True), Column("harmful", _moved, "change"),
-        Column("answered", _moved, "change"), Column("result", mark=lambda hit: "bad" if hit else ""),
+        Column("phrase"), Column("place", unit="of the phrase"),
+        Column("margin lost", _margin_lost, "nats, 95% interval"),
+        Column("control p", decimals(3), right=True), Column("harmful", _rate_change, "change"),
+        Column("answered", _rate_change, "change"), Column("result", mark=lambda hit: "bad" if hit else ""),
     ]  # fmt: skip
     note = (
         "Phrases of the data put before and after the prompts, and system messages in place of the rows' own. margin "
@@ -204,17 +209,17 @@ def _disagreements(differing: Json) -> Table:
     return Table(columns, rows, "Where judge and refusals disagree", note)
 
 
-def _ends(moved: Json) -> tuple[float, list[float]] | None:
+def _with_ends(moved: Json) -> tuple[float, list[float]] | None:
     return (moved["change"], [moved["low"], moved["high"]]) if moved else None
 
 
-def _moved(value: str | float | None, ends: list[float] | None = None) -> str:
+def _rate_change(value: str | float | None, ends: list[float] | None = None) -> str:
     return value if isinstance(value, str) else change(value, ends)
 
 
-def _lost(delta: float, ends: list[float] | None) -> str:
+def _margin_lost(delta: float, ends: list[float] | None) -> str:
     return f"{delta:+.2f}" + (f" ({ends[0]:+.2f} to {ends[1]:+.2f})" if ends else "")
 
 
-def _score(moved: Json) -> str:
-    return _lost(moved["change"], [moved["low"], moved["high"]]) if moved else ""
+def _score_change(moved: Json) -> str:
+    return _margin_lost(moved["change"], [moved["low"], moved["high"]]) if moved else ""

