@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -29,6 +30,7 @@ from withstand.core import (
     user,
 )
 from withstand.core.errors import did_you_mean
+from withstand.core.protocols import optional
 
 TEXT = st.text(st.characters(), max_size=12)  # without arguments: lone surrogates and NUL too
 TEXTS = st.lists(TEXT, max_size=3).map(tuple)
@@ -175,3 +177,14 @@ def test_a_hint_names_near_words_whatever_their_case():
     assert did_you_mean("prefix", ["prefill", "prefix_injection"]) == "did you mean prefill or prefix_injection?"
     assert did_you_mean("zzz", ["seed"], "its fields are seed") == "its fields are seed"
     assert did_you_mean("x", []) == ""
+
+
+def test_what_a_component_lacks_has_the_declared_default():
+    assert [optional(object(), name) for name in ("waits", "utility", "surrogates", "together", "hosts")] == [
+        0, False, (), 1, (),
+    ]  # fmt: skip
+    assert optional(object(), "release")() is None
+    assert not optional(object(), "footprint")
+    assert optional(SimpleNamespace(together=4), "together") == 4
+    with pytest.raises(KeyError):
+        optional(object(), "wait")

@@ -10,6 +10,7 @@ from typing import Any
 
 from withstand.cli.console import hidden
 from withstand.core import SpecError
+from withstand.core.protocols import optional
 from withstand.registry import find
 from withstand.registry.grammar import parse, spec_of
 from withstand.runner.spec import RunSpec, read_spec, run_spec
@@ -173,7 +174,7 @@ def check_prices(given: Mapping[str, Any], spec: RunSpec) -> None:
             built = () if kind == "defense" and own["use"] == "none" else find.build(kind, own)
             for model in find.parts(built):
                 priced = [getattr(model, name, None) is not None for name in ("price", "price_in")]
-                if getattr(model, "hosts", ()) and not any([*priced, getattr(model, "price_ask", 0.0)]):
+                if optional(model, "hosts") and not any([*priced, getattr(model, "price_ask", 0.0)]):
                     raise SpecError(
                         f"--max-cost, but no price is known for {find.label(kind, own)}",
                         hint="give price_in=...,price_out=... (US dollars per million tokens) in the model's spec, "

@@ -7,6 +7,7 @@ import click
 
 from withstand.cli.options import Result, command, run_argument, typed_store
 from withstand.core import Json
+from withstand.core.text import visible
 
 if TYPE_CHECKING:
     from withstand.store.store import RunRow, Store

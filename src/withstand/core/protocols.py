@@ -20,8 +20,7 @@ T = TypeVar("T")
 class Model(Protocol):
     """One way to reach a language model. It does the I/O, the retries and the rate limits.
 
-    Promise: an answer depends on chat, sampling and seed alone. A local one may have `release()`, called when no stage
-    to come needs it, and `footprint()`, JSON of `withstand.runner.memory`.
+    Promise: an answer depends on chat, sampling and seed alone. A local one may have what `OPTIONAL` lists.
     """
 
     @property
@@ -187,6 +186,34 @@ def intercept(flow: Flow[T], handle: Callable[[Any], Flow[Any]]) -> Flow[T]:
 # --- components ------------------------------------------------------------------------------------------------
 
 
+def _nothing() -> None:
+    """What `release()` does for a model that holds nothing."""
+
+
+OPTIONAL: Mapping[str, Any] = {
+    "waits": 0,
+    "utility": False,
+    "surrogates": (),
+    "together": 1,
+    "upper_bound": False,
+    "hosts": (),
+    "release": _nothing,
+    "footprint": None,
+}
+"""What a component may have besides the methods of its protocol, and what holds for one that has it not.
+
+Of a judge: `waits`, the number of people who must have labeled an answer, and `utility`, whether its success is a right
+answer. Of an attack: `surrogates`, the models that it searches on instead of the target; `together`, how many behaviors
+share a forward pass; `upper_bound`, whether what it sends is no text. Of a model: `hosts` that text is sent to,
+`release()`, called when no later stage asks it, and `footprint()`, the JSON of `withstand.runner.memory`; None where it
+takes no memory of this machine."""
+
+
+def optional(component: Any, name: str) -> Any:
+    """What a component has under a name of `OPTIONAL`, or its default. Raises `KeyError` for another name."""
+    return getattr(component, name, OPTIONAL[name])
+
+
 @dataclass(frozen=True, slots=True)
 class UpperBounds:
     """Upper bounds for one behavior, for `--dry-run`. `cases` kept; asks by role while the attack searches.
@@ -204,8 +231,7 @@ class Attack(Protocol):
     """Makes test cases for one behavior. `needs` names what the target must give.
 
     A joint attack (a universal suffix, an ensemble) has `run_together(behaviors, target)` instead of `run`, never both.
-    One that searches on `surrogates` instead of the target names them in a field of that name, one that packs several
-    behaviors has a field `together`, and one whose result is no text says `upper_bound = True`. A run tells all three.
+    It may have `surrogates`, `together` and `upper_bound`, see `OPTIONAL`.
     """
 
     @property

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from withstand.core import Json, SpecError
+from withstand.core.protocols import optional
 from withstand.registry import find
 from withstand.runner.plan import Cell, Plan
 
@@ -64,4 +65,4 @@ def _models(cell: Cell) -> Iterator[tuple[str, Any]]:
         "judge": cell.judge,
     }
     for role, part in parts.items():
-        yield from ((role, model) for model in find.parts(part) if hasattr(model, "footprint"))
+        yield from ((role, model) for model in find.parts(part) if optional(model, "footprint"))

@@ -19,6 +19,7 @@ from withstand.core import (
     digest,
     to_json,
 )
+from withstand.core.protocols import optional
 from withstand.registry import find
 from withstand.registry.grammar import spec_of
 from withstand.runner.budget import Budget
@@ -97,9 +98,9 @@ class Cell:
             "sampling": to_json(self.target.sampling)
             | {name: getattr(self.target.sampling, name) for name in ("max_tokens", "temperature", "top_p")},
             "judge_method": self.judge.method,
-            **({"waits": waits} if (waits := getattr(self.judge, "waits", 0)) else {}),
+            **({"waits": waits} if (waits := optional(self.judge, "waits")) else {}),
             "until_success": self.until is not None,
-            **({"upper_bound": True} if getattr(attack, "upper_bound", False) else {}),
+            **({"upper_bound": True} if optional(attack, "upper_bound") else {}),
             "keys": dict(self.keys) | ({"cases": digest(to_json(attack.cases))} if isinstance(attack, Given) else {}),
             "notes": list(self.notes),
         }
@@ -344,7 +345,7 @@ def _check_needs(label: str, attack: Attack | JointAttack | Given, target_label:
 
 def _check_waits(parts: Iterable[Any]) -> None:
     """A judge that waits for people cannot be asked in the middle of a run."""
-    if any(getattr(part, "waits", 0) for part in parts):
+    if any(optional(part, "waits") for part in parts):
         raise SpecError(
             "the judge human waits for people, so that it can neither steer an attack nor be part of another judge",
             hint="give it what people have said already: human:FILE",
@@ -375,12 +376,12 @@ def _notes(judge: Judge, attack: Attack | JointAttack | Given, until: Judge | No
         yield "the final judge also steered the attack"
     if isinstance(attack, Given) and any(case.completion for cases in attack.cases.values() for case in cases):
         yield "conversations from elsewhere: this target answered every turn of the user afresh"
-    surrogates = getattr(attack, "surrogates", ())
+    surrogates = optional(attack, "surrogates")
     if surrogates:
         yield "not transfer: the target is one of the surrogates" if model in surrogates else "transferred"
-    if getattr(attack, "upper_bound", False):
+    if optional(attack, "upper_bound"):
         yield "an upper bound: what it sends is no text, so that nobody can send it"
-    if getattr(attack, "together", 1) > 1:
+    if optional(attack, "together") > 1:
         yield "behaviors share forward passes: losses equal those of one at a time within rounding"
     if until is not None:
         yield "each attack stopped at its first success"

@@ -22,6 +22,7 @@ from withstand.core import (
     from_json,
     user,
 )
+from withstand.core.protocols import optional
 from withstand.formats.labels import said_by
 from withstand.registry import find
 from withstand.registry.grammar import parse
@@ -72,7 +73,7 @@ def _cell(cell: Json, judge: Judge, label: str) -> Json:
         **kept,
         "judge": label,
         "judge_method": judge.method,
-        **({"waits": waits} if (waits := getattr(judge, "waits", 0)) else {}),
+        **({"waits": waits} if (waits := optional(judge, "waits")) else {}),
         "keys": {**cell["keys"], "judge": digest(find.describe(judge))},
         "notes": notes,
     }
@@ -86,7 +87,7 @@ def grade(
 ) -> Tally:
     """Have the judge of a run that `judged_by` made say what it has not said yet."""
     judge: Judge = find.build("judge", parse(run.spec["judge"]))
-    if getattr(judge, "waits", 0):
+    if optional(judge, "waits"):
         return by_people(store, run)
     judge_key = digest(find.describe(judge))
     [(total,)] = store.select(sql.select(sql.func.count()).where(want.c.run == run.key, want.c.stage == COMPLETIONS))

@@ -28,6 +28,7 @@ from withstand.core import (
     to_json,
     trajectory,
 )
+from withstand.core.protocols import optional
 from withstand.core.text import count
 from withstand.registry import find
 from withstand.runner.budget import Meter, metered
@@ -77,8 +78,8 @@ def _release(plan: Plan, stage: int) -> None:
     later += [(cell.target.model, cell.target.defense) for cell in plan.cells] if stage == CASES else []
     needed = {part for part in find.parts(later) if hasattr(part, "generate")} if stage != VERDICTS else set()
     for model in plan.models:
-        if model not in needed and hasattr(model, "release"):
-            model.release()
+        if model not in needed:
+            optional(model, "release")()
 
 
 # --- the loops ---------------------------------------------------------------------------------------------------
@@ -110,7 +111,7 @@ def make_verdicts(running: Running) -> None:
     """Have each completion judged."""
     place, count = running.shard
     w = tables.want.c
-    by_people = {cell.index for cell in running.plan.cells if getattr(cell.judge, "waits", 0)}  # see `rejudge`
+    by_people = {cell.index for cell in running.plan.cells if optional(cell.judge, "waits")}  # see `rejudge`
     [(total,)] = running.store.select(
         sql.select(sql.func.count())
         .select_from(tables.want.join(tables.row, tables.row.c.key == w.key))
@@ -194,7 +195,7 @@ def _case_head(cell: Cell) -> str:
 
     An attack that searches on surrogates does not see its target, so that all targets share its test cases.
     """
-    target = "surrogates" if getattr(cell.attack, "surrogates", ()) else cell.keys["target"]
+    target = "surrogates" if optional(cell.attack, "surrogates") else cell.keys["target"]
     return digest(["cases", cell.keys["attack"], target, cell.keys["until"]])
 
 

@@ -23,6 +23,7 @@ from withstand.core import (
     to_json,
     user,
 )
+from withstand.core.protocols import optional
 from withstand.registry import find
 from withstand.registry.grammar import spec_of
 from withstand.runner.spec import RunSpec, choice_of
@@ -144,7 +145,7 @@ def uncounted(suites: Sequence[Chosen], questions: int | None) -> Iterator[str]:
 
 
 def _tells_right(chosen: Chosen) -> bool:
-    return getattr(find.build("judge", chosen.suite.judge), "utility", False)
+    return bool(optional(find.build("judge", chosen.suite.judge), "utility"))
 
 
 def told_apart(suites: Sequence[Chosen]) -> list[Chosen]:
