@@ -475,7 +475,7 @@ def test_show_says_a_citation_as_it_is():
 
 def test_show_says_a_presets_own_comment_and_shortens_its_fields():
     shown = show("target", "scripted-kitchen")
-    assert shown.docstring.startswith("Acts a model that was taught")
+    assert shown.docstring.startswith("Acts like a model that was trained")
     assert len(lines(shown)) < 40
     assert all(len(line) < 120 for line in lines(shown))
     assert len(dict(shown.preset)["rules"]) > 6  # whole in the JSON

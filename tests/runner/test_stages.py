@@ -473,7 +473,7 @@ def test_success_against_operations(here: Callable[[str], Store], monkeypatch: p
     assert found == [(0, 0.0, 0), (1, 0.0, 0), (1, 3e9, broken), (2, 0.0, 0)]
     assert {case["spent"]["flops"] for case in run.cases() if case["cell"] == 3} == {None}
     page = write.render(run.store, run.row, "html")
-    assert "operations (FLOPs) before it was found" in page
+    assert "operations (FLOPs) before the first success" in page
     assert "by 3.00 G FLOPs" in page
 
 
