@@ -34,7 +34,6 @@ def status(name: str, trace: str, store: "Store") -> Result:
 
 def _show_trace(text: str) -> None:
     from withstand.cli import console
-    from withstand.core.text import visible
 
     click.echo(console.hidden(visible(text)), nl=not text.endswith("\n"))
 

@@ -35,10 +35,10 @@ def remembered_sha256(path: Path) -> str:
     try:
         return str(json.loads(memory.read_text())["sha256"])
     except (OSError, ValueError, KeyError):
-        found = sha256(path)
+        digest = sha256(path)
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(json.dumps({"path": str(path), "sha256": found}))
+        memory.write_text(json.dumps({"path": str(path), "sha256": digest}))
     except OSError:
         pass  # a cache that cannot be written costs time, nothing else
-    return found
+    return digest

@@ -18,10 +18,10 @@ def to_json(value: Any) -> Json:
     """A record as JSON; fields that hold their default are left out."""
     if value is None or isinstance(value, (str, int, float)):
         return value
-    if (told := _told(value.__class__)) is not None:
+    if (defaults := _defaults_of(value.__class__)) is not None:
         return {
             name: to_json(inner)
-            for name, default in told
+            for name, default in defaults
             if (inner := getattr(value, name)) is not default and (default is MISSING or inner != default)
         }
     if isinstance(value, Mapping):
@@ -33,7 +33,7 @@ def to_json(value: Any) -> Json:
 
 
 @cache
-def _told(kind: Any) -> tuple[tuple[str, Any], ...] | None:
+def _defaults_of(kind: Any) -> tuple[tuple[str, Any], ...] | None:
     """The fields of a record's class with their defaults; None for any other class."""
     return tuple((f.name, f.default) for f in fields(kind)) if is_dataclass(kind) else None
 

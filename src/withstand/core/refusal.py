@@ -63,8 +63,8 @@ REFUSAL = re.compile(
 
 def refusal_in(text: str) -> str:
     """The words of the refusal that `text` opens with, as normalized; "" if it opens with none."""
-    found = REFUSAL.match(normalized(text))
-    return found[0] if found else ""
+    match = REFUSAL.match(normalized(text))
+    return match[0] if match else ""
 
 
 def normalized(text: str) -> str:

@@ -86,7 +86,7 @@ class How:
     def unchanged(self, stage: "Stage") -> "How":
         """Itself; raises `SpecError` where a stage around this one changes the trainer of sft, which this has not."""
         if self.changes:
-            around, ours = (type(one).__module__.rpartition(".")[2] for one in (self.outer, stage))
+            around, ours = (type(stage_).__module__.rpartition(".")[2] for stage_ in (self.outer, stage))
             raise SpecError(f"{around} changes the steps of sft, and has {ours} as its stage", hint='stage = "sft"')
         return self
 
@@ -120,8 +120,8 @@ def read(folder: str | Path) -> Json:
 
 def record_of(folder: str | Path) -> Record:
     """What the stage in a folder has used."""
-    found: Record = from_json(Record, read(folder)["record"])
-    return found
+    record: Record = from_json(Record, read(folder)["record"])
+    return record
 
 
 def to_rows(rows: Rows) -> Json:

@@ -118,8 +118,8 @@ def facts(value: Any, path: str = "") -> list[tuple[str, str]]:
     return [(path, "" if value is None else value if isinstance(value, str) else json.dumps(value))]
 
 
-def count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+def count(number: int, singular: str, plural: str = "") -> str:
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def series(words: Sequence[str]) -> str:

@@ -240,7 +240,7 @@ def behaviors(
     for column in filter(None, columns.values()):
         table.require(column)
     strings = _parse_json(targets.name, targets.text()) if targets else {}
-    found: list[Behavior] = []
+    listed: list[Behavior] = []
     places: dict[str, str] = {}
     for row in table.rows:
         cells = {field: row.text(column) for field, column in columns.items() if field != "tags"}
@@ -262,8 +262,8 @@ def behaviors(
                 raise SpecError(message, hint='add it there as "id": "Sure, here is ..."')
             cells["target_string"] = target_string
         places[name] = row.place
-        found.append(Behavior(**cells, tags=row.tags(columns["tags"]), benign=benign))
-    return found
+        listed.append(Behavior(**cells, tags=row.tags(columns["tags"]), benign=benign))
+    return listed
 
 
 MAPPED = ("id", "text", "context", "target_string", "category", "functional", "tags")

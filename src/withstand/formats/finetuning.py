@@ -61,11 +61,11 @@ class UserData:
     def training(self, last_only: bool = False) -> list[Row]:
         """As rows to train on: one for each answer to learn, or for the last of each chat. A preference is one row,
         whose rejected answer only `dpo` reads."""
-        found = []
+        rows = []
         for row in self.rows:
             places = [place for place in row.learned if not last_only or place == len(row.chat) - 1]
-            found += [Row(row.chat[: place + 1], row.rejected) for place in places]
-        return found
+            rows += [Row(row.chat[: place + 1], row.rejected) for place in places]
+        return rows
 
     def kept(self, numbers: Sequence[int]) -> "UserData":
         """Only the rows of these numbers."""
@@ -152,15 +152,15 @@ def _parquet(raw: bytes) -> list[Any]:
 
 
 def _format(record: Any, name: str, number: int) -> Format:
-    known = "; ".join(f"{format_}: {', '.join(sorted(keys))}" for format_, keys in FORMATS.items())
+    formats = "; ".join(f"{format_}: {', '.join(sorted(keys))}" for format_, keys in FORMATS.items())
     if not isinstance(record, Mapping):
         kind = type(record).__name__
-        raise SpecError(f"{name}, row {number} is no object but {kind}", hint=f"a row has the keys of one of {known}")
+        raise SpecError(f"{name}, row {number} is no object but {kind}", hint=f"a row has the keys of one of {formats}")
     for format_, keys in FORMATS.items():
         if keys <= record.keys():
             return format_
     keys_ = ", ".join(map(str, record)) or "none"
-    raise SpecError(f"{name}, row {number} has the keys {keys_}", hint=f"it needs those of one of {known}")
+    raise SpecError(f"{name}, row {number} has the keys {keys_}", hint=f"it needs those of one of {formats}")
 
 
 def _row(format_: Format, record: Mapping[str, Any], where: str, number: int) -> UserRow:

@@ -92,37 +92,37 @@ def _experiments(folder: Path, depth: int) -> Iterator[Path]:
 
 def _by_model(folder: Path) -> dict[tuple[int, str], Path]:
     """The JSON files of a folder by length of answer and model."""
-    found = {(TOKENS, path.stem): path for path in folder.glob("*.json")}
+    files = {(TOKENS, path.stem): path for path in folder.glob("*.json")}
     for path in folder.glob("*_tokens/*.json"):
         if match := re.fullmatch(r"(\d+)_tokens", path.parent.name):
-            found[int(match[1]), path.stem] = path
-    return found
+            files[int(match[1]), path.stem] = path
+    return files
 
 
 def _parts(folder: Path) -> Iterator[Part]:
     cases = _cases(folder / CASES) if (folder / CASES).is_file() else None
     completions, results = _by_model(folder / "completions"), _by_model(folder / "results")
     for key in sorted({*completions, *results}):
-        said = _answers(completions[key]) if key in completions else None
+        answers = _answers(completions[key]) if key in completions else None
         judged = _answers(results[key]) if key in results else None
-        entries = _lined_up(cases, said, judged, completions.get(key) or results[key])
+        entries = _lined_up(cases, answers, judged, completions.get(key) or results[key])
         yield Part(folder.parent.name, folder.name, key[1], entries, key[0])
 
 
 def _cases(path: Path) -> dict[str, list[str]]:
-    found = {}
+    cases = {}
     for behavior, listed in _object(path).items():
         for number, case in enumerate(_list(path, behavior, listed), 1):
             _check(path, behavior, number, case, "test case")
-        found[behavior] = listed
-    return found
+        cases[behavior] = listed
+    return cases
 
 
 def _answers(path: Path) -> dict[str, list[Entry]]:
     """The entries of a file of completions or results."""
-    found: dict[str, list[Entry]] = {}
+    answers: dict[str, list[Entry]] = {}
     for behavior, listed in _object(path).items():
-        found[behavior] = []
+        answers[behavior] = []
         for number, row in enumerate(_list(path, behavior, listed), 1):
             if not isinstance(row, dict):
                 raise SpecError(f"{path}: {behavior} {number} is no object", hint="it has test_case and generation")
@@ -132,8 +132,8 @@ def _answers(path: Path) -> dict[str, list[Entry]]:
             number_or_none = label is None or (isinstance(label, (int, float)) and not isinstance(label, bool))
             if not number_or_none or (label is not None and label not in OUTCOMES):
                 raise SpecError(f"{path}: {behavior} {number}: label is {label!r}", hint="it is 1, 0 or -1")
-            found[behavior].append(Entry(row["test_case"], row["generation"], None if label is None else int(label)))
-    return found
+            answers[behavior].append(Entry(row["test_case"], row["generation"], None if label is None else int(label)))
+    return answers
 
 
 def _check(path: Path, behavior: str, number: int, value: Any, name: str) -> None:
@@ -163,12 +163,12 @@ def load(path: Path) -> Any:
     """The JSON of a file. Raises `SpecError` where it cannot be read, is none, or has a name twice."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
+        pairs_by_key = dict(pairs)
+        if len(pairs_by_key) < len(pairs):
             names = [name for name, _ in pairs]
             twice = next(name for name in names if names.count(name) > 1)
             raise SpecError(f"{path}: {twice!r} is in it twice", hint="merge the two, or delete one")
-        return found
+        return pairs_by_key
 
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
@@ -191,28 +191,29 @@ def _lined_up(
 
     The generation is that of the completions, since results hold it clipped to the classifier's window.
     """
-    said = completions if completions is not None else results or {}
-    cases = cases if cases is not None else {name: [e.test_case for e in listed] for name, listed in said.items()}
+    answered = completions if completions is not None else results or {}
+    cases = cases if cases is not None else {name: [e.test_case for e in listed] for name, listed in answered.items()}
     judged = results or {}
-    for name in [*said, *judged]:
+    for name in [*answered, *judged]:
         if name not in cases:
             raise SpecError(
                 f"{path}: {name} has no test case in the experiment", hint="test_cases.json and it must be of one run"
             )
-    found = {}
+    entries = {}
     for name, texts in cases.items():
         where = f"{path}: {name}"
-        answers = said.get(name, ())
+        answers = answered.get(name, ())
         labels = _aligned(answers, judged.get(name, ()), _same_answer, f"{where}, results")
         labeled = [
-            Entry(one.test_case, one.generation, label.label if label else None)
-            for one, label in zip(answers, labels, strict=True)
+            Entry(entry.test_case, entry.generation, label.label if label else None)
+            for entry, label in zip(answers, labels, strict=True)
         ]
         placed = _aligned([Entry(text) for text in texts], labeled, _same_case, where)
-        found[name] = tuple(
-            one if one and one.generation != GAVE_UP else Entry(text) for text, one in zip(texts, placed, strict=True)
+        entries[name] = tuple(
+            entry if entry and entry.generation != GAVE_UP else Entry(text)
+            for text, entry in zip(texts, placed, strict=True)
         )
-    return found
+    return entries
 
 
 def _aligned(
@@ -221,19 +222,19 @@ def _aligned(
     """What is given for each of `wanted`: in order, with gaps where fewer are given."""
     if len(wanted) == len(given):
         same = _same_case
-    found: list[Entry | None] = [None] * len(wanted)
+    aligned: list[Entry | None] = [None] * len(wanted)
     place = 0
-    for number, one in enumerate(given, 1):
-        while place < len(wanted) and not same(wanted[place], one):
+    for number, entry in enumerate(given, 1):
+        while place < len(wanted) and not same(wanted[place], entry):
             place += 1
         if place == len(wanted):
             raise SpecError(
                 f"{where} {number}: its test case is not where it should be",
                 hint="test cases, completions and results of an experiment list the same test cases in one order",
             )
-        found[place] = one
+        aligned[place] = entry
         place += 1
-    return found
+    return aligned
 
 
 def _same_case(a: Entry, b: Entry) -> bool:
@@ -290,6 +291,7 @@ def _csv(behaviors: Sequence[Behavior]) -> str:
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
-    for one in behaviors:
-        writer.writerow([one.text, one.functional, one.category, ", ".join(one.tags), one.context, one.id])
+    for behavior in behaviors:
+        tags = ", ".join(behavior.tags)
+        writer.writerow([behavior.text, behavior.functional, behavior.category, tags, behavior.context, behavior.id])
     return file.getvalue()

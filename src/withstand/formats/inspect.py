@@ -69,13 +69,15 @@ def _log(summary: Json, index: int, cases: Sequence[Json]) -> tuple[str, Any]:
         task_args={name: cell[name] for name in ("suite", "split", "target", "defense", "attack", "judge")},
         solver=cell["attack"],
         dataset=api.EvalDataset(
-            name=cell["suite"], samples=cell["behaviors"], sample_ids=list(dict.fromkeys(one.id for one in samples))
+            name=cell["suite"],
+            samples=cell["behaviors"],
+            sample_ids=list(dict.fromkeys(sample.id for sample in samples)),
         ),
         model=cell["target"],
         model_generate_config=GenerateConfig(
             **{name: cell["sampling"].get(name) for name in ("max_tokens", "temperature", "top_p")}
         ),
-        config=api.EvalConfig(epochs=max(one.epoch for one in samples)),
+        config=api.EvalConfig(epochs=max(sample.epoch for sample in samples)),
         packages={"withstand": writers[-1]["withstand"]} if writers and "withstand" in writers[-1] else {},
         metadata={
             "withstand": {
@@ -88,7 +90,7 @@ def _log(summary: Json, index: int, cases: Sequence[Json]) -> tuple[str, Any]:
         },
     )
     missing = cell["error"]
-    found = api.EvalLog(
+    log = api.EvalLog(
         status="error" if missing else "success",
         error=_error(f"{missing} of {cell['cases']} cases ended in error or were not reached") if missing else None,
         eval=spec,
@@ -99,7 +101,7 @@ def _log(summary: Json, index: int, cases: Sequence[Json]) -> tuple[str, Any]:
         samples=samples,
     )
     stamp = re.sub(r"[:+]", "-", run["created"])
-    return f"{stamp}_{task}_{key}.eval", found
+    return f"{stamp}_{task}_{key}.eval", log
 
 
 def _results(cell: Json, samples: Sequence[Any]) -> Any:
@@ -109,17 +111,17 @@ def _results(cell: Json, samples: Sequence[Any]) -> Any:
     for name in INTERVALS:
         low, high = cell[name] or (None, None)
         values |= {f"{name}_low": low, f"{name}_high": high}
-    told = cell.get("utility") or {}
-    values |= {"utility": told.get("rate"), "utility_low": told.get("low"), "utility_high": told.get("high")}
+    utility = cell.get("utility") or {}
+    values |= {"utility": utility.get("rate"), "utility_low": utility.get("low"), "utility_high": utility.get("high")}
     score = api.EvalScore(
         name=cell["judge"],
         scorer=cell["judge"],
-        scored_samples=sum(one.scores is not None for one in samples),
-        unscored_samples=sum(one.scores is None for one in samples),
+        scored_samples=sum(sample.scores is not None for sample in samples),
+        unscored_samples=sum(sample.scores is None for sample in samples),
         metrics={name: api.EvalMetric(name=name, value=value) for name, value in values.items() if value is not None},
         metadata={"method": cell["judge_method"], "notes": cell["notes"]},
     )
-    done = sum(one.error is None for one in samples)
+    done = sum(sample.error is None for sample in samples)
     return api.EvalResults(total_samples=len(samples), completed_samples=done, scores=[score])
 
 
@@ -194,10 +196,10 @@ def _usage(target: str, cases: Iterable[Json]) -> dict[str, Any]:
     """Tokens of the target's answers; none where none are known. Inspect counts reasoning as output too."""
     from inspect_ai.model import ModelUsage
 
-    told = [case["tokens"] for case in cases if any(case["tokens"].values())]
-    if not told:
+    counts = [case["tokens"] for case in cases if any(case["tokens"].values())]
+    if not counts:
         return {}
-    prompt, answer, reasoning = (sum(each[kind] for each in told) for kind in ("prompt", "answer", "reasoning"))
+    prompt, answer, reasoning = (sum(count[kind] for count in counts) for kind in ("prompt", "answer", "reasoning"))
     return {
         target: ModelUsage(
             input_tokens=prompt,
@@ -211,8 +213,8 @@ def _usage(target: str, cases: Iterable[Json]) -> dict[str, Any]:
 def _error(message: str, hint: str = "") -> Any:
     from inspect_ai.log import EvalError  # type: ignore[attr-defined,unused-ignore]
 
-    said = f"{message} ({hint})" if hint else message
-    return EvalError(message=said, traceback=said, traceback_ansi=said)
+    text = f"{message} ({hint})" if hint else message
+    return EvalError(message=text, traceback=text, traceback_ansi=text)
 
 
 def _plain(label: str) -> str:

@@ -31,10 +31,10 @@ def read(places: tuple[str, ...]) -> tuple[list[Behavior], list[Part]]:
             if behaviors.setdefault(name, behavior) != behavior:
                 raise SpecError(f"{where}: another file says otherwise of {name}", hint="import them one by one")
             entries[name] = entries.get(name, ()) + _entries(where, row)
-        told = whole.get("parameters")
-        told = told if isinstance(told, dict) else {}
-        method, model = (str(told.get(key) or "unknown") for key in ("method", "model"))
-        parts.append(Part(method, model, model, entries, _tokens(told), str(told.get("defense") or "none")))
+        parameters = whole.get("parameters")
+        parameters = parameters if isinstance(parameters, dict) else {}
+        method, model = (str(parameters.get(key) or "unknown") for key in ("method", "model"))
+        parts.append(Part(method, model, model, entries, _tokens(parameters), str(parameters.get("defense") or "none")))
     return list(behaviors.values()), parts
 
 
@@ -57,9 +57,9 @@ def _text(where: str, row: dict[str, Any], name: str) -> str:
     return str(row[name])
 
 
-def _tokens(told: dict[str, Any]) -> int:
+def _tokens(usage: dict[str, Any]) -> int:
     """The length of an answer: 150 tokens, JailbreakBench's own, unless the method's parameters say otherwise."""
-    own = told.get("method_parameters")
+    own = usage.get("method_parameters")
     most = own.get("max_tokens") if isinstance(own, dict) else None
     return most if isinstance(most, int) and most > 0 and not isinstance(most, bool) else TOKENS
 

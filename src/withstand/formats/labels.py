@@ -63,10 +63,10 @@ def read_labels(path: str, behaviors: Mapping[str, Behavior]) -> tuple[list[Labe
     "test_case"), "target" (or "model") and "attack" may say more. A JSON object is read as HarmBench's validation
     file: behavior ids with lists of such rows. Raises `SpecError` with the file and row.
     """
-    found, unknown, stranger = [], 0, ""
+    labeled, unknown, stranger = [], 0, ""
     for place, row in _rows(path):
-        said = next((str(row[name]) for name in COMPLETION if isinstance(row.get(name), str)), None)
-        if said is None:
+        answer = next((str(row[name]) for name in COMPLETION if isinstance(row.get(name), str)), None)
+        if answer is None:
             raise SpecError(f"{place}: no completion", hint="put the answer into a column called completion")
         behavior = _behavior(place, row, behaviors)
         if behavior is None:
@@ -80,15 +80,15 @@ def read_labels(path: str, behaviors: Mapping[str, Behavior]) -> tuple[list[Labe
             raise SpecError(f"{place}: no label", hint="put yes or no into a column called label")
         prompt = str(row.get("prompt") or row.get("test_case") or behavior.prompt())
         target, attack = str(row.get("target") or row.get("model") or ""), str(row.get("attack") or "")
-        found.append(
-            Labeled(behavior, Completion(user(prompt), said), votes, target, attack, str(row.get("probe") or ""))
+        labeled.append(
+            Labeled(behavior, Completion(user(prompt), answer), votes, target, attack, str(row.get("probe") or ""))
         )
-    if not found:
+    if not labeled:
         if unknown:
             hint = "the column holds ids of behaviors, not texts (those go into text); name their suite with --suite"
             raise SpecError(f"{path}: {unknown} rows, all of unknown behaviors, such as {stranger!r}", hint=hint)
         raise SpecError(f"{path} is empty", hint="give a file with at least one row")
-    return found, unknown
+    return labeled, unknown
 
 
 def _behavior(place: str, row: Mapping[str, Any], behaviors: Mapping[str, Behavior]) -> Behavior | None:
@@ -108,10 +108,10 @@ def _given(vote: Any) -> bool:
 
 
 def _vote(place: str, name: str, vote: Any) -> bool:
-    known = WORDS.get(str(vote).strip().lower())
-    if known is None:
+    meaning = WORDS.get(str(vote).strip().lower())
+    if meaning is None:
         raise SpecError(f"{place}: {name} is {vote!r}", hint=f"write one of {', '.join(WORDS)}")
-    return known
+    return meaning
 
 
 def _rows(path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -67,15 +67,15 @@ class Entry:
 @cache
 def entries(kind: str) -> dict[str, Entry]:
     """Every component of a kind by name: the folder first, then entry points."""
-    found: dict[str, Entry] = {}
+    components: dict[str, Entry] = {}
     for path in sorted(_files(PACKAGE / ROOMS[kind])):
-        if path.stem in found:
-            raise RuntimeError(f"two components are called {path.stem}: {found[path.stem].path} and {path}")
+        if path.stem in components:
+            raise RuntimeError(f"two components are called {path.stem}: {components[path.stem].path} and {path}")
         module = ".".join(["withstand", *path.relative_to(PACKAGE).with_suffix("").parts])
-        found[path.stem] = Entry(kind, path.stem, module, path)
+        components[path.stem] = Entry(kind, path.stem, module, path)
     for point in _entry_points().select(group=f"withstand.{ROOMS[kind]}"):
-        found.setdefault(point.name, Entry(kind, point.name, point.value))
-    return found
+        components.setdefault(point.name, Entry(kind, point.name, point.value))
+    return components
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -141,9 +141,9 @@ def resolve(kind: str, spec: Spec) -> tuple[type, dict[str, Any]]:
 def _resolve(kind: str, spec: Spec) -> tuple[type, dict[str, Any]]:
     given = spec_of(spec)
     name = given.pop("use")
-    known = entries(kind)
-    entry = known.get(name) or next(
-        (e for n, e in known.items() if n.replace("-", "_") == name.replace("-", "_")), None
+    components = entries(kind)
+    entry = components.get(name) or next(
+        (e for n, e in components.items() if n.replace("-", "_") == name.replace("-", "_")), None
     )
     if entry is None:
         if cls := _outside(name, given):
@@ -198,8 +198,8 @@ def _outside(name: str, given: dict[str, Any]) -> type | None:
 
 def _file_of(module: str) -> str:
     """The file name of a module that may not be importable, for a message."""
-    found = importlib.util.find_spec(module)
-    return Path(found.origin).name if found and found.origin else module
+    spec = importlib.util.find_spec(module)
+    return Path(spec.origin).name if spec and spec.origin else module
 
 
 def _signed(kind: str, thing: Any) -> bool:
@@ -233,7 +233,7 @@ def unknown(kind: str, name: str, given: Mapping[str, Any]) -> SpecError:
             f"package; `withstand list {kind}s` shows the {kind}s",
         )
     near = did_you_mean(name, entries(kind))
-    elsewhere = [other for other in ROOMS if other != kind and name in entries(other)]
+    elsewhere = [room for room in ROOMS if room != kind and name in entries(room)]
     if near:
         hint = near
     elif elsewhere:
@@ -282,23 +282,23 @@ def _missing(name: str, error: ImportError) -> SpecError:
 def build(kind: str, spec: Spec, **defaults: Any) -> Any:
     """The component that a spec describes; `defaults` fill fields that exist and that the spec leaves out."""
     cls, given = resolve(kind, spec)
-    known = {f.name: f for f in _fields(cls)}
+    by_name = {f.name: f for f in _fields(cls)}
     hints = typing.get_type_hints(cls)
     for key in given:
-        if key not in known:
-            hint = did_you_mean(key, known, f"its fields are {', '.join(known) or 'none'}")
+        if key not in by_name:
+            hint = did_you_mean(key, by_name, f"its fields are {', '.join(by_name) or 'none'}")
             hint = _inside(name_of(cls), key, hints, given) or hint
             raise SpecError(f"{name_of(cls)} has no field {key!r}", hint=hint)
-    given = {**{key: value for key, value in defaults.items() if key in known}, **given}
+    given = {**{key: value for key, value in defaults.items() if key in by_name}, **given}
     values = {key: _coerce(name_of(cls), key, hints[key], value) for key, value in given.items()}
     lacking = [
         name
-        for name, f in known.items()
+        for name, f in by_name.items()
         if name not in values and f.default is MISSING and f.default_factory is MISSING
     ]
     if lacking:
         named = ", ".join(lacking)
-        example = f"{name_of(cls)}:{lacking[0].upper()}" if lacking[0] == next(iter(known)) else f"{lacking[0]}=..."
+        example = f"{name_of(cls)}:{lacking[0].upper()}" if lacking[0] == next(iter(by_name)) else f"{lacking[0]}=..."
         data = ", or --data FOLDER (or FILE, or URL)" if kind == "suite" and lacking[0] == "path" else ""
         raise SpecError(f"{name_of(cls)} needs {named}", hint=f"for example {example}{data}")
     try:
@@ -314,8 +314,8 @@ def _inside(name: str, key: str, hints: Mapping[str, Any], given: Mapping[str, A
             inner = {f.name for f in _fields(resolve(KINDS[hints[outer]], value)[0])}
             theirs = {field: text for field, text in given.items() if field in inner and field not in hints}
             if key in theirs:
-                said = ", ".join(f'{field}="{text}"' for field, text in {"use": value, **theirs}.items())
-                return f"it is a field of {value.partition(':')[0]}: write {name},{outer}={{{said}}}"
+                inner_fields = ", ".join(f'{field}="{text}"' for field, text in {"use": value, **theirs}.items())
+                return f"it is a field of {value.partition(':')[0]}: write {name},{outer}={{{inner_fields}}}"
     return ""
 
 
@@ -383,8 +383,8 @@ def label(kind: str, spec: Spec) -> str:
     first = given.pop("", None) if "" in given else given.pop(names[0], None) if names and _bare(cls) else None
     hints = typing.get_type_hints(cls)
     text = name if first is None else f"{name}:{_short(hints.get(names[0]) if names else None, first)}"
-    said = (f"{key}={_short(hints.get(key), value)}" for key, value in given.items() if key not in silent)
-    return ",".join([text, *said])
+    fields_text = (f"{key}={_short(hints.get(key), value)}" for key, value in given.items() if key not in silent)
+    return ",".join([text, *fields_text])
 
 
 def _bare(cls: type) -> bool:

@@ -49,8 +49,8 @@ class Shown:
         if self.fields:
             lines, values = [], dict(self.values)
             for field, type_, default, keyed in self.fields:
-                said = f" = {default}" if default else "  (needed)"
-                lines.append(f" {' ' if keyed else '*'}{field}: {type_}{said}")
+                default_text = f" = {default}" if default else "  (needed)"
+                lines.append(f" {' ' if keyed else '*'}{field}: {type_}{default_text}")
                 if default in values:
                     value = values[default]
                     plain = isinstance(value, str) and "\n" not in value  # quotes show its blanks
@@ -74,8 +74,8 @@ class Shown:
 
 def show(kind: str, name: str) -> Shown:
     """Read a component's docstrings, fields and defaults from its source. `name` may be module:Class of one's own."""
-    known = entries(kind)
-    entry = known.get(name) or known.get(name.replace("_", "-")) or known.get(name.replace("-", "_"))
+    components = entries(kind)
+    entry = components.get(name) or components.get(name.replace("_", "-")) or components.get(name.replace("-", "_"))
     if entry is None and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name) and _source(name.partition(":")[0]):
         entry = Entry(kind, name, name)
     if entry is None:
@@ -89,7 +89,7 @@ def show(kind: str, name: str) -> Shown:
         texts += [comment] if (comment := _comment(text)) else []
         given = tomllib.loads(text)
         preset = {**given, **preset}
-        base = known[parse(given["use"])["use"]]
+        base = components[parse(given["use"])["use"]]
     path = base.path or _source(base.module.partition(":")[0])
     if path is None:
         raise SpecError(f"{name} ({base.module}) has no source to show")
@@ -233,13 +233,13 @@ def _fact(name: str, written: str) -> list[str]:
 def _few(value: Any) -> list[str]:
     """A value in a few lines; of a list each entry begins one."""
     many = isinstance(value, (list, tuple))
-    entries = [" ".join(str(each).split()) for each in value] if many else str(value).strip("\n").splitlines()
-    each = max(1, LINES // max(1, len(entries)))
+    entries = [" ".join(str(item).split()) for item in value] if many else str(value).strip("\n").splitlines()
+    most = max(1, LINES // max(1, len(entries)))
     lines = []
     for entry in entries[:LINES]:
         wrapped = textwrap.wrap(entry, WIDTH) or [""]
-        lines += wrapped[:each]
-        if wrapped[each:]:
+        lines += wrapped[:most]
+        if wrapped[most:]:
             lines[-1] += " ..."
     return [*lines, f"({len(entries) - LINES} more)"] if entries[LINES:] else lines
 

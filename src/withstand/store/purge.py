@@ -50,8 +50,8 @@ def purge(store: Store, run: RunRow, person: str) -> Json:
         done["answers"] = _answers(connection, run.key)
         done["failures"] = _failures(connection, [key for listed in keys.values() for key in listed])
         for name, table in (("labels", label), ("findings", finding)):
-            mine = [key for (key,) in connection.execute(sql.select(table.c.key).where(table.c.run == run.key))]
-            done[name] = _rewrite(connection, table, mine, erased)
+            keys_of_run = [key for (key,) in connection.execute(sql.select(table.c.key).where(table.c.run == run.key))]
+            done[name] = _rewrite(connection, table, keys_of_run, erased)
         done["behaviors"] = _behaviors(connection, run)
         entry = {"key": digest(["purge", run.key, store.writer, done]), "created": time.time(), "person": person}
         subject = f"{run.name}: {done['rows']} rows, {done['answers']} answers"
@@ -60,16 +60,16 @@ def purge(store: Store, run: RunRow, person: str) -> Json:
 
 
 def _keys(connection: sql.Connection, run_key: str) -> dict[int, list[str]]:
-    found: dict[int, set[str]] = {CASES: set(), COMPLETIONS: set(), VERDICTS: set()}
+    keys: dict[int, set[str]] = {CASES: set(), COMPLETIONS: set(), VERDICTS: set()}
     for stage, key in connection.execute(sql.select(want.c.stage, want.c.key).where(want.c.run == run_key)):
-        found[stage].add(key)
-    return {stage: sorted(keys) for stage, keys in found.items()}
+        keys[stage].add(key)
+    return {stage: sorted(keys) for stage, keys in keys.items()}
 
 
 def _shared(connection: sql.Connection, run: RunRow) -> list[str]:
     """The names of other runs that want some of these rows."""
-    mine = sql.select(want.c.key).where(want.c.run == run.key)
-    others = sql.select(want.c.run).where(want.c.run != run.key, want.c.key.in_(mine)).distinct()
+    keys = sql.select(want.c.key).where(want.c.run == run.key)
+    others = sql.select(want.c.run).where(want.c.run != run.key, want.c.key.in_(keys)).distinct()
     return [name for (name,) in connection.execute(sql.select(runs.c.name).where(runs.c.key.in_(others)))]
 
 
@@ -78,8 +78,8 @@ def _rewrite(connection: sql.Connection, table: sql.Table, keys: Iterable[str], 
     count = 0
     change = sql.update(table).where(table.c.key == sql.bindparam("k")).values(value=sql.bindparam("v"))
     for part in chunks(keys, 500):
-        found = connection.execute(sql.select(table.c.key, table.c.value).where(table.c.key.in_(part))).all()
-        changed = [{"k": key, "v": dumps(erase(json.loads(value)))} for key, value in found]
+        entries = connection.execute(sql.select(table.c.key, table.c.value).where(table.c.key.in_(part))).all()
+        changed = [{"k": key, "v": dumps(erase(json.loads(value)))} for key, value in entries]
         if changed:
             connection.execute(change, changed)
         count += len(changed)
@@ -88,11 +88,11 @@ def _rewrite(connection: sql.Connection, table: sql.Table, keys: Iterable[str], 
 
 def _answers(connection: sql.Connection, run_key: str) -> int:
     """Delete the answers that this run's searches may replay from."""
-    mine = sql.select(row.c.writer).join(want, want.c.key == row.c.key).where(want.c.run == run_key).distinct()
+    of_run = sql.select(row.c.writer).join(want, want.c.key == row.c.key).where(want.c.run == run_key).distinct()
     wrote = sql.select(row.c.writer).distinct()  # distinct: PostgreSQL compares with each entry of a long list
     theirs = sql.select(answer.c.writer).distinct()
-    found = [{writer for (writer,) in connection.execute(chosen)} for chosen in (mine, wrote, theirs)]
-    writers = found[0] | (found[2] - found[1])
+    writers_of = [{writer for (writer,) in connection.execute(chosen)} for chosen in (of_run, wrote, theirs)]
+    writers = writers_of[0] | (writers_of[2] - writers_of[1])
     gone = [answer.c.writer.in_(part) for part in chunks(sorted(writers - {None}), 500)]
     return sum(
         int(connection.execute(sql.delete(answer).where(chosen)).rowcount)
@@ -107,11 +107,11 @@ def _failures(connection: sql.Connection, keys: Iterable[str]) -> int:
 
 def _behaviors(connection: sql.Connection, run: RunRow) -> int:
     """The texts of behaviors that no other run has."""
-    mine = {key for suite in run.plan["suites"] for key in suite["behaviors"]}
+    keys = {key for suite in run.plan["suites"] for key in suite["behaviors"]}
     for key, plan in connection.execute(sql.select(runs.c.key, runs.c.plan)):
         if key != run.key:
-            mine -= {each for suite in json.loads(plan)["suites"] for each in suite["behaviors"]}
-    return _rewrite(connection, behavior, sorted(mine), _behavior)
+            keys -= {name for suite in json.loads(plan)["suites"] for name in suite["behaviors"]}
+    return _rewrite(connection, behavior, sorted(keys), _behavior)
 
 
 # --- what is left of a value ---------------------------------------------------------------------------------------

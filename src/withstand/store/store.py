@@ -130,10 +130,10 @@ class Store:
             names = set(sql.inspect(connection).get_table_names())
         if names and "meta" not in names and self.path:
             raise StoreError(f"{self.where} is a database of something else", hint="name another file with --store")
-        found = self._schema() if "meta" in names else SCHEMA
+        schema = self._schema() if "meta" in names else SCHEMA
         if self.path:  # after the checks, so that a file of something else is left as it is
             use_wal(self.engine, self.path)
-        if not set(tables.tables) <= names or found < SCHEMA:  # a new store, or one of before
+        if not set(tables.tables) <= names or schema < SCHEMA:  # a new store, or one of before
             self._make()
 
     def _make(self) -> None:
@@ -157,13 +157,13 @@ class Store:
     def _schema(self, connection: sql.Connection | None = None) -> int:
         """The schema that the store has. Raises `StoreError` where it is not one that this version reads."""
         chosen = sql.select(meta.c.value).where(meta.c.key == "schema")
-        found = connection.execute(chosen).scalar() if connection else next(iter(self._select(chosen)), [None])[0]
-        if found is None or not found.isdecimal() or not 1 <= int(found) <= SCHEMA:
+        schema = connection.execute(chosen).scalar() if connection else next(iter(self._select(chosen)), [None])[0]
+        if schema is None or not schema.isdecimal() or not 1 <= int(schema) <= SCHEMA:
             raise StoreError(
-                f"{self.where} has schema {found}; this version of withstand reads schemas up to {SCHEMA}",
+                f"{self.where} has schema {schema}; this version of withstand reads schemas up to {SCHEMA}",
                 hint="use the version that wrote it or a newer one, or another file with --store",
             )
-        return int(found)
+        return int(schema)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -208,18 +208,18 @@ class Store:
         """Write in one transaction. Returns the answers that other writers had given first: those stand."""
         now = time.time()
         answers = answers or {}
-        said = [{"key": key, "value": dumps(value), "writer": self.writer} for key, value in answers.items()]
+        given = [{"key": key, "value": dumps(value), "writer": self.writer} for key, value in answers.items()]
         new = self._write(
             {
                 row: [_entry(r) | {"value": dumps(r.value), "created": now, "writer": self.writer} for r in rows],
-                answer: said,
+                answer: given,
                 failure: [
                     _entry(f) | {"created": now, "writer": self.writer, "id": digest([f.key, now, self.writer, i])}
                     for i, f in enumerate(failures)
                 ],
             }
         )
-        if new.get("answer", 0) == len(said):
+        if new.get("answer", 0) == len(given):
             return {}
         standing = self.answers(answers)
         return {key: value for key, value in standing.items() if value != answers[key]}
@@ -288,35 +288,35 @@ class Store:
             yield from self._select(sql.select(*columns).where(table.c.key.in_(part)))
 
     def answers(self, keys: Iterable[str]) -> dict[str, Json]:
-        found = self._by_key(answer, [answer.c.key, answer.c.value], keys)
-        return {key: json.loads(value) for key, value in found}
+        entries = self._by_key(answer, [answer.c.key, answer.c.value], keys)
+        return {key: json.loads(value) for key, value in entries}
 
     def rows(self, keys: Iterable[str]) -> dict[str, Row]:
-        found = self._by_key(row, [row.c[name] for name in _NAMES[Row]], keys)
-        return {key: Row(key, label, json.loads(value), *used) for key, label, value, *used in found}
+        entries = self._by_key(row, [row.c[name] for name in _NAMES[Row]], keys)
+        return {key: Row(key, label, json.loads(value), *used) for key, label, value, *used in entries}
 
     def have(self, keys: Iterable[str]) -> set[str]:
         """Which of these rows exist."""
         return {key for (key,) in self._by_key(row, [row.c.key], keys)}
 
     def behaviors(self, keys: Iterable[str]) -> dict[str, Json]:
-        found = self._by_key(behavior, [behavior.c.key, behavior.c.value], keys)
-        return {key: json.loads(value) for key, value in found}
+        entries = self._by_key(behavior, [behavior.c.key, behavior.c.value], keys)
+        return {key: json.loads(value) for key, value in entries}
 
     def components(self) -> list[Json]:
         return [json.loads(value) for (value,) in self._select(sql.select(component.c.value).order_by(component.c.key))]
 
     def labels(self, run_key: str) -> list[Json]:
         """What people said of a run's cases."""
-        found = self._select(sql.select(label.c.value).where(label.c.run == run_key).order_by(label.c.key))
-        return [json.loads(value) for (value,) in found]
+        entries = self._select(sql.select(label.c.value).where(label.c.run == run_key).order_by(label.c.key))
+        return [json.loads(value) for (value,) in entries]
 
     def findings(self, run_key: str | None = None) -> list[Json]:
         """What people found by hand, newest first, each with its key; of one run, or all."""
         c = finding.c
         chosen = [] if run_key is None else [c.run == run_key]
-        found = self._select(sql.select(c.key, c.run, c.value).where(*chosen).order_by(c.created.desc(), c.key))
-        return [{"key": key, "run_key": run_, **json.loads(value)} for key, run_, value in found]
+        entries = self._select(sql.select(c.key, c.run, c.value).where(*chosen).order_by(c.created.desc(), c.key))
+        return [{"key": key, "run_key": run_, **json.loads(value)} for key, run_, value in entries]
 
     def audits(self, limit: int = 200) -> list[Json]:
         """The newest entries of the audit."""
@@ -330,20 +330,20 @@ class Store:
 
     def probes(self, judges: Iterable[str]) -> dict[str, Json]:
         """The last probes of each of these judges that was probed, by the judge's key."""
-        return {judge: told[-1] for judge, told in self._of_judges(probe, judges).items()}
+        return {judge: results[-1] for judge, results in self._of_judges(probe, judges).items()}
 
     def _of_judges(self, table: sql.Table, judges: Iterable[str]) -> dict[str, list[Json]]:
         c = table.c
-        found = self._select(sql.select(c.judge, c.value).where(c.judge.in_(list(judges))).order_by(c.created))
+        entries = self._select(sql.select(c.judge, c.value).where(c.judge.in_(list(judges))).order_by(c.created))
         by_judge: dict[str, list[Json]] = {}
-        for judge, value in found:
+        for judge, value in entries:
             by_judge.setdefault(judge, []).append(json.loads(value))
         return by_judge
 
     def runs(self) -> list[RunRow]:
         """All runs, oldest first."""
-        found = self._select(sql.select(run).order_by(run.c.created, run.c.name))
-        return [RunRow(r.key, r.name, r.created, json.loads(r.spec), json.loads(r.plan)) for r in found]
+        entries = self._select(sql.select(run).order_by(run.c.created, run.c.name))
+        return [RunRow(r.key, r.name, r.created, json.loads(r.spec), json.loads(r.plan)) for r in entries]
 
     def select(self, statement: Any) -> list[Any]:
         """What a report's own query finds; `tables` of this module are its vocabulary."""
@@ -362,20 +362,20 @@ class Store:
 
     # --- merging ---
 
-    def merge(self, other: "Store") -> dict[str, int]:
+    def merge(self, source: "Store") -> dict[str, int]:
         """Add everything of `other`; how many entries were new, by table. Raises `StoreError` on a clash of names."""
-        mine = {r.name: r.key for r in self.runs()}
-        for theirs in other.runs():
-            if mine.get(theirs.name, theirs.key) != theirs.key:
+        names = {r.name: r.key for r in self.runs()}
+        for theirs in source.runs():
+            if names.get(theirs.name, theirs.key) != theirs.key:
                 raise StoreError(
-                    f"both {self.where} and {other.where} have a run {theirs.name!r}, with different specs",
+                    f"both {self.where} and {source.where} have a run {theirs.name!r}, with different specs",
                     hint="nothing was merged; rerun one of them under another --name",
                 )
         before = self._sizes()
         for table in tables.sorted_tables:
-            with other._errors(), other.engine.connect() as connection:
-                found = connection.execution_options(yield_per=5_000).execute(sql.select(table)).mappings()
-                for part in found.partitions():
+            with source._errors(), source.engine.connect() as connection:
+                entries = connection.execution_options(yield_per=5_000).execute(sql.select(table)).mappings()
+                for part in entries.partitions():
                     self._write({table: [dict(entry) for entry in part]})
         return {name: size - before[name] for name, size in self._sizes().items()}
 
