@@ -40,7 +40,7 @@ def test_no_text_is_left_and_no_number_changes(path):
     labeling.add(run.store, run.row, items[0], "success", "ana", "calibration")
     run.store.add_finding(
         run.row.key, {"harm": "a harm of many words here", "severity": "low", "note": "", "verdicts": [],
-                      "chat": [{"role": "user", "text": items[0].case["chat"][0]["text"]}], "behavior": "x"},
+                      "chat": [{"role": "user", "text": items[0].case.chat[0].text}], "behavior": "x"},
     )  # fmt: skip
     texts = texts_of(run)
     told = list(run.cases())
@@ -68,7 +68,7 @@ def test_no_text_is_left_and_no_number_changes(path):
     assert entry["subject"].startswith("kitchen: ")
     [label] = after.store.labels(after.row.key)
     assert label["vote"] == "success"
-    assert label["behavior"]["behavior"] == items[0].case["behavior"]
+    assert label["behavior"]["behavior"] == items[0].case.behavior
 
 
 def test_twice_is_once_and_the_run_stays_complete(path):

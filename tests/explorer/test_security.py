@@ -185,7 +185,7 @@ def test_a_tokens_file_is_for_its_owner(tmp_path):
     file = tmp_path / "people.toml"
     file.write_text(f'[[person]]\nname = "ana"\nrole = "admin"\nsha256 = "{token_digest(TOKENS["adam"])}"\n')
     file.chmod(0o644)
-    with pytest.raises(SpecError, match="read by others"):
+    with pytest.raises(SpecError, match="other users can read"):
         read_people(str(file))
     file.chmod(0o600)
     [ana] = read_people(str(file))

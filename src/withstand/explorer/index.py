@@ -221,12 +221,16 @@ class Index:
             self._ready(self, new)
         self._indexed[key] = new
         if old and old.table:
-            with self._lock:  # a page may hold the old table for one more query
-                self._old = [*getattr(self, "_old", []), old.table]
-                gone, self._old = self._old[:-3], self._old[-3:]
-            for number in gone:
-                own.execute(f"DROP TABLE IF EXISTS cases_{number}")
-                own.execute(f"DROP TABLE IF EXISTS words_{number}")
+            self._drop_before(own, old.table)
+
+    def _drop_before(self, own: sqlite3.Connection, table: int) -> None:
+        """Drop tables of earlier readings. A page may still hold the last ones for one more query."""
+        with self._lock:
+            self._old = [*getattr(self, "_old", []), table]
+            gone, self._old = self._old[:-3], self._old[-3:]
+        for number in gone:
+            own.execute(f"DROP TABLE IF EXISTS cases_{number}")
+            own.execute(f"DROP TABLE IF EXISTS words_{number}")
 
     def _wants(self, run: RunRow) -> int:
         w = want.c
