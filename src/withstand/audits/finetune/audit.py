@@ -111,13 +111,13 @@ class _Audit:
         self.say("probing depth")
         depth = self.readings.depth(plain[0].model, settings.opened, self.exam.max_tokens)
         plain[0].model.release()
-        hits = [sweep.trigger_name(trigger) for trigger in triggers if trigger.get("hit")]
+        hits = [candidate.title for candidate in triggers if candidate.hit]
         verdict, reasons = verdict_of(change, refused, hits, settings.limits, unrefused(plain_before, after))
         self.limits += [*filter(None, (arms.left_out(arm, self.stage, settings) for arm in settings.arms)), *limits]
         self.limits += self._limits_of_runs(after)
         return report | {
-            "arms": _corrected(lines), "front": front(self._points(lines)), "curve": curve, "triggers": triggers,
-            "depth": depth,
+            "arms": _corrected(lines), "front": front(self._points(lines)), "curve": curve,
+            "triggers": [candidate.to_json() for candidate in triggers], "depth": depth,
             "disagreements": judge.disagreements({"none": plain_before, "plain": after[0]}, settings.seed),
             "verdict": "UNDECIDED" if below else verdict, "reasons": reasons, "limits": self._limits(report),
         }  # fmt: skip
