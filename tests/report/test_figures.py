@@ -260,7 +260,7 @@ def test_what_was_not_tested(tmp_path: Path) -> None:
     done = withstand.run(spec, store=tmp_path / "s.db")
     assert untested(done.summary) == [
         "These kinds of attack were not run: gradient search (needs weights) and conversations with an attacker model.",
-        "Only 2 behaviors were tested of kitchen's test split (chosen by limit = 2).",
+        "Only 2 behaviors of kitchen's test split (chosen by limit = 2) were tested.",
         "The judge kitchen was not compared with people's labels, so the intervals do not include a judge's mistakes.",
         "Only one seed (0) was used; another seed may find other test cases.",
     ]

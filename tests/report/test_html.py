@@ -417,7 +417,7 @@ def test_doubts_are_said() -> None:
 def test_a_warning_of_the_summary_is_not_said_twice() -> None:
     cells = [cell(), cell(defense="wall", outcomes=(5, 0, 40, 0, 0, 7))]
     cells = [made | {"over_refusal": None, "over_refusal_interval": None} for made in cells]
-    warnings = ["wall was met with static attacks only: an attack that knows the defense may do better"]
+    warnings = ["wall faced static attacks only: an attack that adapts to it may do better"]
     warnings += ["7 rows are missing: they are in the bounds", "no benign prompts were sent: a model that refuses all"]
     text = Page(html(summary(cells, warnings=warnings), [], 0)).text
     assert "smollm2-kitchen behind wallstatic attacks only" in text

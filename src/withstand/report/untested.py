@@ -45,7 +45,7 @@ def _untested(summary: Record) -> Iterator[str]:
 
 
 def _part(suite: Record, spec: Record) -> str:
-    """As in: 20 behaviors were tested of kitchen's test split (chosen by limit = 20)."""
+    """As in: 20 behaviors of kitchen's test split (chosen by limit = 20) were tested."""
     n = suite["behaviors"] if isinstance(suite["behaviors"], int) else len(suite["behaviors"])
     own = [given for given in _listed(spec.get("suite")) if given.get("use") == suite["name"]]
     given = {key: value for part in (spec, *own) for key, value in part.items() if key in ("limit", "where", "ids")}
@@ -53,7 +53,7 @@ def _part(suite: Record, spec: Record) -> str:
     chosen += [name for name in ("where", "ids") if given.get(name)]
     split = f"'s {suite['split']} split" if suite["split"] else ""
     by = f" (chosen by {series(chosen)})" if chosen else ""
-    return f"{count(n, 'behavior was', 'behaviors were')} tested of {suite['name']}{split}{by}"
+    return f"{count(n, 'behavior')} of {suite['name']}{split}{by} {'was' if n == 1 else 'were'} tested"
 
 
 def _listed(value: object) -> list[Record]:

@@ -222,7 +222,7 @@ def _beside_benign(plan: Json, cells: Sequence[CellResult]) -> Iterator[CellResu
 def _warnings(cells: Sequence[CellResult]) -> Iterator[str]:
     harmful = [cell for cell in cells if not cell.benign]
     for defense in sorted({cell.defense for cell in harmful} - {"none"}):
-        yield f"{defense} was met with static attacks only: an attack that knows the defense may do better"
+        yield f"{defense} faced static attacks only: an attack that adapts to it may do better"
     errors = sum(cell.error for cell in cells)
     if errors:
         yield f"{errors} rows are missing: they are in the bounds, never counted as safe"
