@@ -15,17 +15,23 @@ from withstand.data import _read
 from withstand.data.csv import CSV
 from withstand.data.harmbench import HarmBench
 from withstand.data.jsonl import JSONL
+from withstand.formats import rows
 
 COLUMNS = {"id": "id", "text": "text", "context": "", "category": "", "functional": "", "tags": ""}
 
 
 def csv_rows(data: bytes) -> _read.Table:
-    return _read.parse_csv(_read.File("b.csv", data))
+    return _read.csv_table(rows.File("b.csv", data))
 
 
 def jsonl_rows(*lines: object) -> _read.Table:
     text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
-    return _read.parse_jsonl(_read.File("b.jsonl", text.encode()))
+    return table_of(text)
+
+
+def table_of(text: str) -> _read.Table:
+    file = rows.File("b.jsonl", text.encode())
+    return _read.Table.of(file, rows.parse_jsonl(file))
 
 
 @contextmanager
@@ -49,7 +55,7 @@ class TestRows:
         assert [row.place for row in table.rows] == ["b.jsonl, line 1", "b.jsonl, line 3"]
         assert table.rows[0].text("text") == "one\ntwo"
         assert (table.rows[1].text("id"), table.rows[1].text("n"), table.rows[1].text("")) == ("2", "", "")
-        raw = _read.parse_jsonl(_read.File("b.jsonl", '{"text": "a\u2028b"}\r\n{"text": "c"}\r\n'.encode()))
+        raw = table_of('{"text": "a\u2028b"}\r\n{"text": "c"}\r\n')
         assert [row.text("text") for row in raw.rows] == ["a\u2028b", "c"]
 
     def test_row_and_line_numbers(self) -> None:
@@ -128,11 +134,11 @@ class TestMistakes:
     def test_targets(self) -> None:
         table = csv_rows(b"id,text\na,x\n")
         with mistake("b.csv, row 2 (line 2), column id", "'a' has no target string in t.json", "add it"):
-            _read.behaviors(table, COLUMNS, targets=_read.File("t.json", b'{"b": "Sure"}'))
+            _read.behaviors(table, COLUMNS, targets=rows.File("t.json", b'{"b": "Sure"}'))
         with mistake("no target string in t.json"):
-            _read.behaviors(table, COLUMNS, targets=_read.File("t.json", b'{"a": ["Sure"]}'))
+            _read.behaviors(table, COLUMNS, targets=rows.File("t.json", b'{"a": ["Sure"]}'))
         with mistake("t.json, line 2, character 1: bad JSON"):
-            _read.behaviors(table, COLUMNS, targets=_read.File("t.json", b'{"a": "Sure",\n'))
+            _read.behaviors(table, COLUMNS, targets=rows.File("t.json", b'{"a": "Sure",\n'))
 
 
 class Site:
@@ -206,7 +212,7 @@ class TestURL:
             CSV("http://127.0.0.1:9/b.csv").load()
 
     def test_silence_times_out(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_read, "TIMEOUT", 0.2)
+        monkeypatch.setattr(rows, "TIMEOUT", 0.2)
         with socket.create_server(("127.0.0.1", 0)) as mute, mistake("cannot be fetched", "timed out"):
             CSV(f"http://127.0.0.1:{mute.getsockname()[1]}/b.csv").load()
 

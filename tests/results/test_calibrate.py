@@ -68,8 +68,8 @@ def test_plain_rows(tmp_path: Path, name: str) -> None:
         ("a.jsonl", [{"behavior": "rye", "label": 1}], "line 1: no completion"),
         ("a.jsonl", [{"completion": "x", "label": 1}], "line 1: no behavior"),
         ("a.jsonl", [{"behavior": "gone", "completion": "x", "label": 1}], "1 rows, all of unknown behaviors"),
-        ("a.jsonl", [[1]], "line 1: no JSON object"),
-        ("a.json", [1], "no JSON object"),
+        ("a.jsonl", [[1]], "line 1: expected an object"),
+        ("a.json", [1], "a.json: expected an object"),
         ("a.txt", {}, "no known form"),
     ],
 )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from withstand.data import _read
+from withstand.formats import rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,4 +17,4 @@ class CSV(_read.Mapped):
 
     def table(self) -> _read.Table:
         """The rows of the file."""
-        return _read.parse_csv(_read.read(self.path))
+        return _read.csv_table(rows.read_or_fetch(self.path))

@@ -8,6 +8,7 @@ from urllib.parse import urljoin, urlsplit
 
 from withstand.core import Behavior, SpecError
 from withstand.data import _read
+from withstand.formats import rows
 
 TARGETS = "harmbench_targets_text.json"
 BEHAVIORS = {split: f"harmbench_behaviors_text_{split}.csv" for split in _read.SPLITS}
@@ -72,21 +73,21 @@ class HarmBench:
     def load(self) -> list[Behavior]:
         """The behaviors of the split, in the file's order. Raises `SpecError` with file, row and column."""
         behaviors, targets = self._files()
-        return _read.behaviors(_read.parse_csv(behaviors), _read.HARMBENCH, targets=targets)
+        return _read.behaviors(_read.csv_table(behaviors), _read.HARMBENCH, targets=targets)
 
-    def _files(self) -> tuple[_read.File, _read.File | None]:
+    def _files(self) -> tuple[rows.File, rows.File | None]:
         """Behaviors and target strings; only a CSV named by itself may come without the latter."""
         alone = urlsplit(self.path).path.lower().endswith(".csv")
-        remote = _read.is_url(self.path)
+        remote = rows.is_url(self.path)
         checkout = not remote and (Path(self.path) / "data/behavior_datasets").is_dir()
         folder = f"{self.path.rstrip('/')}/data/behavior_datasets" if checkout else self.path.rstrip("/")
         place = self.path if alone else f"{folder}/{BEHAVIORS[self.split]}"
-        behaviors = _read.read(place)
+        behaviors = rows.read_or_fetch(place)
         try:
             near = Path(folder, "../optimizer_targets") if checkout else Path(place).parent
             beside = urljoin(place, TARGETS) if remote else str(near / TARGETS)
-            return behaviors, _read.read(beside)
-        except _read.MissingError as error:
+            return behaviors, rows.read_or_fetch(beside)
+        except rows.MissingError as error:
             if alone:
                 return behaviors, None
             hint = f"copy it beside {BEHAVIORS[self.split]}; upstream keeps it in data/optimizer_targets"

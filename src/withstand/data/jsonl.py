@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from withstand.data import _read
+from withstand.formats import rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,4 +17,5 @@ class JSONL(_read.Mapped):
 
     def table(self) -> _read.Table:
         """The rows of the file."""
-        return _read.parse_jsonl(_read.read(self.path))
+        file = rows.read_or_fetch(self.path)
+        return _read.Table.of(file, rows.parse_jsonl(file))

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from withstand.core import Behavior
 from withstand.data import _read
+from withstand.formats import rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,10 @@ class Kitchen:
     def load(self) -> list[Behavior]:
         """The behaviors of the split, in the file's order."""
         kind = "benign" if self.harmless else "behaviors"
-        table = _read.parse_csv(_packaged(f"kitchen_{kind}_text_{self.split}.csv"))
+        table = _read.csv_table(_packaged(f"kitchen_{kind}_text_{self.split}.csv"))
         targets = None if self.harmless else _packaged("kitchen_targets_text.json")
         return _read.behaviors(table, _read.HARMBENCH, targets=targets, benign=self.harmless)
 
 
-def _packaged(name: str) -> _read.File:
-    return _read.File(name, (files("withstand.data") / "kitchen_files" / name).read_bytes())
+def _packaged(name: str) -> rows.File:
+    return rows.File(name, (files("withstand.data") / "kitchen_files" / name).read_bytes())

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from withstand.core import Behavior
 from withstand.data import _read
+from withstand.formats import rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,4 +43,4 @@ class KitchenApp:
         """The behaviors, in the file's order."""
         name = f"kitchen_app_{'benign' if self.harmless else 'behaviors'}_text_all.csv"
         data = (files("withstand.data") / "kitchen_app_files" / name).read_bytes()
-        return _read.behaviors(_read.parse_csv(_read.File(name, data)), _read.HARMBENCH, benign=self.harmless)
+        return _read.behaviors(_read.csv_table(rows.File(name, data)), _read.HARMBENCH, benign=self.harmless)

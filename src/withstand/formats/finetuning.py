@@ -12,17 +12,16 @@
 A file is JSON Lines, a JSON list, CSV or Parquet (with the extra train). All of its rows have one format.
 """
 
-import csv
 import hashlib
-import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from withstand.core import Chat, Message, SpecError, digest, to_json
 from withstand.core.stage import Row
+from withstand.formats import rows
 
 Format = Literal["openai", "sharegpt", "preference", "completion", "alpaca", "dolly"]
 FORMATS: dict[Format, frozenset[str]] = {
@@ -61,11 +60,11 @@ class UserData:
     def training(self, last_only: bool = False) -> list[Row]:
         """As rows to train on: one for each answer to learn, or for the last of each chat. A preference is one row,
         whose rejected answer only `dpo` reads."""
-        rows = []
+        learned = []
         for row in self.rows:
             places = [place for place in row.learned if not last_only or place == len(row.chat) - 1]
-            rows += [Row(row.chat[: place + 1], row.rejected) for place in places]
-        return rows
+            learned += [Row(row.chat[: place + 1], row.rejected) for place in places]
+        return learned
 
     def kept(self, numbers: Sequence[int]) -> "UserData":
         """Only the rows of these numbers."""
@@ -75,30 +74,25 @@ class UserData:
 
 def read(path: str | Path) -> UserData:
     """The rows of a file. Raises `SpecError` with the first row that is wrong, and why."""
-    path = Path(path).expanduser()
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise SpecError(f"{path} cannot be read: {error.strerror}", hint="name the file of fine-tuning rows") from error
-    return parse(raw, path.name)
+    file = rows.read(str(path))
+    return parse(file.data, Path(file.name).name)
 
 
 def parse(raw: bytes, name: str) -> UserData:
     """As `read`, of a file's content; the name's ending tells CSV and Parquet."""
-    listed = list(_records(raw, name))
+    listed = rows.parse(rows.File(name, raw))
     if not listed:
         raise SpecError(f"{name} has no rows", hint="give at least one")
-    first = _format(listed[0][1], name, listed[0][0])
-    rows = []
-    for number, record in listed:
-        format_ = _format(record, name, number)
-        if format_ != first:
+    places = [f"{name}, row {row.number}" for row in listed]  # as the reports of the audit number them
+    first = _format(listed[0], places[0])
+    for row, place in zip(listed, places, strict=True):
+        if (format_ := _format(row, place)) != first:
             raise SpecError(
-                f"{name}, row {number}: its keys are those of {format_}, and row {listed[0][0]}'s those of {first}",
+                f"{place}: its keys are those of {format_}, and those of row {listed[0].number} are of {first}",
                 hint="a file has one format: split it into two",
             )
-        rows.append(_row(format_, record, f"{name}, row {number}", number))
-    return UserData(name, first, hashlib.sha256(raw).hexdigest(), tuple(rows))
+    user_rows = tuple(_row(first, row.cells, place, row.number) for row, place in zip(listed, places, strict=True))
+    return UserData(name, first, hashlib.sha256(raw).hexdigest(), user_rows)
 
 
 def key(row: UserRow) -> str:
@@ -106,61 +100,13 @@ def key(row: UserRow) -> str:
     return digest([to_json(row.chat), row.rejected])
 
 
-def _records(raw: bytes, name: str) -> Iterator[tuple[int, Any]]:
-    if name.endswith(".parquet"):
-        yield from enumerate(_parquet(raw), 1)
-        return
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise SpecError(f"{name}, line {line} is not UTF-8: {error.reason}", hint="save the file as UTF-8") from None
-    if name.endswith(".csv"):
-        for number, record in enumerate(csv.DictReader(io.StringIO(text)), 1):
-            if None in record or None in record.values():
-                raise SpecError(
-                    f"{name}, row {number} has another number of fields than the header",
-                    hint="a field for every column; a text with a comma in it needs quotes around it",
-                )
-            yield number, record
-    elif text.lstrip().startswith("["):
-        try:
-            listed = json.loads(text)
-        except ValueError as error:
-            raise SpecError(f"{name} is no JSON: {error}", hint="one JSON object a line, or one list") from None
-        yield from enumerate(listed, 1)
-    else:
-        for number, written in enumerate(text.split("\n"), 1):
-            if written.strip():
-                try:
-                    yield number, json.loads(written)
-                except json.JSONDecodeError as error:
-                    raise SpecError(
-                        f"{name}, row {number} is no JSON: {error.msg}, at its character {error.pos + 1}",
-                        hint="one JSON object a line, or the whole file one list",
-                    ) from None
-
-
-def _parquet(raw: bytes) -> list[Any]:
-    try:
-        import pyarrow.parquet as parquet
-    except ModuleNotFoundError as error:
-        raise SpecError("Parquet needs pyarrow", hint='pip install "withstand[train]"') from error
-    read_: Any = parquet.read_table(io.BytesIO(raw))
-    listed: list[Any] = read_.to_pylist()
-    return listed
-
-
-def _format(record: Any, name: str, number: int) -> Format:
-    formats = "; ".join(f"{format_}: {', '.join(sorted(keys))}" for format_, keys in FORMATS.items())
-    if not isinstance(record, Mapping):
-        kind = type(record).__name__
-        raise SpecError(f"{name}, row {number} is no object but {kind}", hint=f"a row has the keys of one of {formats}")
+def _format(row: rows.Row, place: str) -> Format:
     for format_, keys in FORMATS.items():
-        if keys <= record.keys():
+        if keys <= row.cells.keys():
             return format_
-    keys_ = ", ".join(map(str, record)) or "none"
-    raise SpecError(f"{name}, row {number} has the keys {keys_}", hint=f"it needs those of one of {formats}")
+    present = ", ".join(map(str, row.cells)) or "none"
+    formats = "; ".join(f"{format_}: {', '.join(sorted(keys))}" for format_, keys in FORMATS.items())
+    raise SpecError(f"{place} has the keys {present}", hint=f"it needs those of one of {formats}")
 
 
 def _row(format_: Format, record: Mapping[str, Any], where: str, number: int) -> UserRow:

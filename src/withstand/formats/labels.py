@@ -1,8 +1,5 @@
 """Completions that people have labeled, from files: HarmBench's validation file, ours of the kitchen, CSV and JSONL."""
 
-import csv
-import io
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from withstand.core import Behavior, Completion, Outcome, SpecError, Verdict, digest, user
+from withstand.formats import rows
 
 OURS = {"kitchen": "heldout.jsonl", "kitchen-dev": "dev.jsonl", "probes": "probes.jsonl"}
 """Label files that ship with the package. The judge `kitchen` was written on the second. The third probes any judge."""
@@ -117,42 +115,19 @@ def _vote(place: str, name: str, vote: Any) -> bool:
 def _rows(path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Each row with its place."""
     if path in OURS:
-        text, name = (files("withstand.data") / "kitchen_labels" / OURS[path]).read_text(encoding="utf-8"), OURS[path]
+        data = (files("withstand.data") / "kitchen_labels" / OURS[path]).read_bytes()
+        file = rows.File(OURS[path], data)
     else:
-        name = Path(path).expanduser().name
-        try:
-            text = Path(path).expanduser().read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(
-                f"{path} cannot be read: {error}", hint=f"name a UTF-8 file, or {' or '.join(OURS)}"
-            ) from None
-    ending = Path(name).suffix.lower()
-    if ending == ".csv":
-        for number, row in enumerate(csv.DictReader(io.StringIO(text, newline=""), restval=""), 2):
-            yield f"{name}, row {number}", row
-    elif ending == ".jsonl":
-        lines = ((i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip())
-        yield from (
-            (f"{name}, line {i}", _object(_json(f"{name}, line {i}", line), f"{name}, line {i}")) for i, line in lines
-        )
-    elif ending == ".json":
-        whole = _object(_json(name, text), name)
-        for behavior, listed in whole.items():
-            for number, row in enumerate(listed if isinstance(listed, list) else [listed], 1):
-                place = f"{name}, {behavior} {number}"
-                yield place, {**_object(row, place), "behavior": behavior}
-    else:
-        raise SpecError(f"{path}: {ending or 'no ending'} is no known form", hint="name it .csv, .jsonl or .json")
-
-
-def _json(place: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SpecError(f"{place}: bad JSON: {error.msg}", hint="mend it there") from None
-
-
-def _object(value: Any, place: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise SpecError(f"{place}: no JSON object", hint='write {"behavior": ..., "completion": ..., "label": ...}')
-    return value
+        file = rows.File(Path(path).name, rows.read(path).data)
+    match Path(file.name).suffix.lower():
+        case ".csv" | ".jsonl" as ending:
+            listed = rows.parse_csv(file) if ending == ".csv" else rows.parse_jsonl(file)
+            yield from ((row.place, row.cells) for row in listed)
+        case ".json":
+            whole = rows.Row(file.name, 1, rows.parse_json(file.name, file.text())).cells
+            for behavior, labeled in whole.items():
+                for number, value in enumerate(labeled if isinstance(labeled, list) else [labeled], 1):
+                    row = rows.Row(f"{file.name}, {behavior} {number}", number, value)
+                    yield row.place, {**row.cells, "behavior": behavior}
+        case ending:
+            raise SpecError(f"{path}: {ending or 'no ending'} is no known form", hint="name it .csv, .jsonl or .json")

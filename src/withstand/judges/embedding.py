@@ -5,14 +5,13 @@ It compares topic and manner, and reads no negation: a refusal that repeats the 
 give it refusals as examples too, and measure it on labels before use. It sees the answer alone, not the behavior.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from withstand.core import Behavior, Completion, Flow, Json, Model, SpecError, Verdict, at_least, digest, within, work
+from withstand.formats import rows
 
 LABELS = ("success", "failure")
 
@@ -79,25 +78,17 @@ class Embedding:
 
     def read(self) -> list[tuple[str, str]]:
         """The texts of the file with their labels."""
-        try:
-            lines = Path(self.examples).expanduser().read_text(encoding="utf-8-sig").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"{self.examples} cannot be read: {error}", hint="name a JSONL file in UTF-8") from None
-        examples = [_example(line, f"{self.examples}, line {i}") for i, line in enumerate(lines, 1) if line.strip()]
+        examples = [_example(row) for row in rows.parse_jsonl(rows.read(self.examples))]
         if lacking := [label for label in LABELS if label not in {given for _, given in examples}]:
             raise SpecError(f"{self.examples} has no example of {lacking[0]}", hint="give examples of both labels")
         return examples
 
 
-def _example(line: str, place: str) -> tuple[str, str]:
-    hint = 'write {"text": "...", "label": "success"}, or "failure"'
-    try:
-        row = json.loads(line)
-        text, label = row["text"], row["label"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise SpecError(f"{place}: no text with a label ({type(error).__name__}: {error})", hint=hint) from None
+def _example(row: rows.Row) -> tuple[str, str]:
+    text, label = row.cells.get("text"), row.cells.get("label")
     if not isinstance(text, str) or not text.strip() or label not in LABELS:
-        raise SpecError(f"{place}: the text is {str(text)[:40]!r}, the label {label!r}", hint=hint)
+        hint = 'write {"text": "...", "label": "success"}, or "failure"'
+        raise SpecError(f"{row.place}: the text is {str(text)[:40]!r}, the label {label!r}", hint=hint)
     return text, label
 
 

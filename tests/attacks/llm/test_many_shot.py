@@ -143,8 +143,8 @@ def test_another_content_of_the_file_is_another_attack(tmp_path: Path) -> None:
     ("content", "said"),
     [
         ("", "is empty"),
-        ('{"question": "a", "answer": "b"}\n{', "line 2: bad JSON"),
-        ('\n["a", "b"]', "line 2: no question"),
+        ('{"question": "a", "answer": "b"}\n{', "line 2, character 2: bad JSON"),
+        ('\n["a", "b"]', "line 2: expected an object"),
         ('{"question": "a"}', "line 1: no question"),
         ('{"question": "a", "answer": " "}', "line 1: no question"),
         ('{"question": "a", "answer": 3}', "line 1: no question"),
@@ -159,7 +159,7 @@ def test_a_bad_file_says_where(tmp_path: Path, content: str, said: str) -> None:
 
 
 def test_no_such_file() -> None:
-    with pytest.raises(SpecError, match="cannot be read"):
+    with pytest.raises(SpecError, match="no such file"):
         ManyShot(path="none.jsonl").identity()
 
 

@@ -153,7 +153,7 @@ def run(*arguments):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("scripted", "none.jsonl"), "cannot be read"),
+        (("scripted", "none.jsonl"), "no such file"),
         (("scripted", "{rows}", "--preset", "smoke"), "no weights to train"),
         (("scripted", "{rows}", "--train", "safety_mix:sft"), "not a stage of its own method"),
         (("scripted", "{rows}", "--mitigate", "lissa"), "no mitigation 'lissa'"),

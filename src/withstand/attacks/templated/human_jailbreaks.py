@@ -5,9 +5,6 @@ We ship none. HarmBench shuffles its list in place from behavior to behavior; he
 behavior alone, and neither on the order of the file nor on what else is run.
 """
 
-import csv
-import io
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from withstand.core import Behavior, Flow, Json, SpecError, Target, TestCase, UpperBounds, at_least, digest, rng, user
+from withstand.formats import rows
 
 PLACE = re.compile(r"\[INSERT PROMPT HERE\]|\{behavior\}", re.IGNORECASE)
 COLUMNS = ("prompt", "text", "template")
@@ -70,50 +68,34 @@ class HumanJailbreaks:
         return texts
 
     def _texts(self) -> Iterator[str]:
-        try:
-            text = Path(self.path).expanduser().read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"{self.path} cannot be read: {error}", hint="name a UTF-8 file") from None
-        ending = Path(self.path).suffix.lower()
-        if ending == ".json":
-            read = self._json(text, self.path)
-            rows = read.get("jailbreaks") if isinstance(read, dict) else read
-            if not isinstance(rows, list):
-                raise SpecError(f"{self.path} holds no list", hint='write a list, or {"jailbreaks": [...]}')
-            yield from self._cells([(f"item {i}", row) for i, row in enumerate(rows, 1)])
-        elif ending == ".jsonl":
-            lines = [(f"line {i}", line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
-            yield from self._cells([(place, self._json(line, f"{self.path}, {place}")) for place, line in lines])
-        elif ending == ".csv":
-            csv.field_size_limit(2**31 - 1)  # Python's own limit is 128 KiB a field
-            try:
-                table = list(csv.DictReader(io.StringIO(text, newline=""), restval="", strict=True))
-            except csv.Error as error:
-                raise SpecError(f"{self.path}: bad CSV: {error}", hint="close every quote") from None
-            yield from self._cells([(f"row {i}", row) for i, row in enumerate(table, 2)])
-        else:
-            yield from filter(str.strip, re.split(r"^-{3,}[ \t\r]*$", text, flags=re.MULTILINE))
+        file = rows.read(self.path)
+        match Path(self.path).suffix.lower():
+            case ".json":
+                whole = rows.parse_json(file.name, file.text())
+                listed = whole.get("jailbreaks") if isinstance(whole, dict) else whole
+                if not isinstance(listed, list):
+                    raise SpecError(f"{self.path} holds no list", hint='write a list, or {"jailbreaks": [...]}')
+                yield from self._cells(rows.parse_list(file, listed))
+            case ".jsonl":
+                yield from self._cells(rows.parse_jsonl(file))
+            case ".csv":
+                yield from self._cells(rows.parse_csv(file))
+            case _:
+                yield from filter(str.strip, re.split(r"^-{3,}[ \t\r]*$", file.text(), flags=re.MULTILINE))
 
-    def _json(self, text: str, place: str) -> Json:
-        try:
-            return json.loads(text)
-        except json.JSONDecodeError as error:
-            message = f"{place}: bad JSON: {error.msg} (line {error.lineno}, character {error.colno})"
-            raise SpecError(message, hint="fix the JSON: strings and names need double quotes") from None
-
-    def _cells(self, rows: list[tuple[str, Json]]) -> Iterator[str]:
+    def _cells(self, listed: list[rows.Row]) -> Iterator[str]:
         """The text of each row."""
-        for place, row in rows:
-            cell = row
-            if isinstance(row, dict):
-                column = self.column or next((name for name in COLUMNS if name in row), "prompt")
-                if column not in row:
-                    there = ", ".join(map(str, row)) or "nothing"
-                    raise SpecError(f"{self.path}, {place}: no {column!r}; there is {there}", hint="set column=NAME")
-                if (cell := row[column]) is None:  # no jailbreak was found
+        for row in listed:
+            cell = row.value
+            if isinstance(cell, dict):
+                column = self.column or next((name for name in COLUMNS if name in cell), "prompt")
+                if column not in cell:
+                    there = ", ".join(map(str, cell)) or "nothing"
+                    raise SpecError(f"{row.place}: no {column!r}; there is {there}", hint="set column=NAME")
+                if (cell := cell[column]) is None:  # no jailbreak was found
                     continue
             if not isinstance(cell, str) or not cell.strip():
-                raise SpecError(f"{self.path}, {place}: no text", hint="write one there, or delete the row")
+                raise SpecError(f"{row.place}: no text", hint="write one there, or delete the row")
             yield cell
 
 

@@ -1,0 +1,201 @@
+"""Files of records: CSV, JSON Lines, a JSON list, Parquet. The one reader, whose errors name the file and the row."""
+
+import csv
+import http.client
+import io
+import json
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from withstand.core import Json, SpecError, did_you_mean, digest
+from withstand.core.cache import cache_dir
+
+TIMEOUT = 30.0  # seconds a server may stay silent
+
+
+class MissingError(SpecError):
+    """There is no such file."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A data file in memory; `name` is what messages call it."""
+
+    name: str
+    data: bytes
+
+    def text(self) -> str:
+        """Its text, without a byte order mark."""
+        try:
+            return self.data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            offset = len(self.data) - len(error.object) + error.start
+            line = self.data.count(b"\n", 0, offset) + 1
+            message = f"{self.name}, line {line}: byte {offset} (0x{self.data[offset]:02x}) is not UTF-8"
+            raise SpecError(message, hint="save the file as UTF-8") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One record. place: its file and row or line, for messages.   number: its line in a JSONL file, else its place
+    among the records, from 1.   value: an object, unless the file holds something else."""
+
+    place: str
+    number: int
+    value: Json
+
+    @property
+    def cells(self) -> Mapping[str, Json]:
+        """The record as an object. Raises `SpecError` where it is something else."""
+        if not isinstance(self.value, dict):
+            message = f"{self.place}: expected an object, found {type(self.value).__name__}"
+            raise SpecError(message, hint='write {"name": value, ...}')
+        return self.value
+
+    def text(self, column: str) -> str:
+        """The cell with LF line ends; "" where there is no such column, cell or value."""
+        value = self.cells.get(column) if column else None
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if value is not None and not isinstance(value, str):
+            message = f"{self.place}, column {column}: expected text, found {type(value).__name__}"
+            raise SpecError(message, hint="write the value as a string")
+        return (value or "").replace("\r\n", "\n")
+
+    def tags(self, column: str) -> tuple[str, ...]:
+        """The cell split at commas, or the list that JSON may hold."""
+        value = self.cells.get(column)
+        if isinstance(value, list) and all(isinstance(tag, str) for tag in value):
+            return tuple(value)
+        return tuple(tag.strip() for tag in self.text(column).split(",") if tag.strip())
+
+
+def is_url(location: str) -> bool:
+    """Whether `location` is an http(s) URL; anything else is a path."""
+    return location.lower().startswith(("http://", "https://"))
+
+
+def read_or_fetch(location: str) -> File:
+    """The file at a path or an http(s) URL. Raises `MissingError` if there is none, else `SpecError`."""
+    return _fetch(location) if is_url(location) else read(location)
+
+
+def read(location: str) -> File:
+    """The file at a path; no network. Raises `MissingError` if there is none, else `SpecError`."""
+    path = Path(location).expanduser()
+    try:
+        return File(location, path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        hint = did_you_mean(path.name, beside, f"the current folder is {Path.cwd()}")
+        raise MissingError(f"{location}: no such file", hint=hint) from None
+    except OSError as error:
+        raise SpecError(f"{location}: cannot be read: {error.strerror}", hint="name a file that you may read") from None
+
+
+def _fetch(url: str) -> File:
+    """The file at `url`, downloaded once: the copy in the cache folder stands until it is deleted."""
+    folder = cache_dir("data")
+    copy = folder / digest(url)
+    if not copy.exists():
+        data = _download(url)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as part:
+                part.write(data)
+            Path(part.name).replace(copy)
+        except OSError as error:
+            message = f"{url}: no copy can be kept in {folder}: {error.strerror}"
+            raise SpecError(message, hint="set WITHSTAND_CACHE to a folder that you may write to") from None
+    return File(f"{url} (copy: {copy})", copy.read_bytes())
+
+
+def _download(url: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+            return bytes(answer.read())
+    except urllib.error.HTTPError as error:
+        kind = MissingError if error.code in (404, 410) else SpecError
+        raise kind(f"{url}: the server says {error.code} {error.reason}", hint="check the address") from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", "") or error
+        hint = "check address and network, or download the file and give its path"
+        raise SpecError(f"{url}: cannot be fetched: {reason}", hint=hint) from None
+
+
+def parse_csv(file: File) -> list[Row]:
+    """The rows of a CSV file. Row 1 is the header, as in a spreadsheet; a line is where the row starts."""
+    csv.field_size_limit(2**31 - 1)  # Python's own limit is 128 KiB a field
+    reader = csv.reader(io.StringIO(file.text(), newline=""), strict=True)
+    rows: list[Row] = []
+    header: list[str] = []
+    number, line = 0, 1
+    try:
+        for number, cells in enumerate(reader, 1):
+            place = f"{file.name}, row {number} (line {line})"
+            line = reader.line_num + 1
+            if not cells:  # an empty line
+                continue
+            if not header:
+                header = cells
+                if twice := [column for column in header if header.count(column) > 1]:
+                    raise SpecError(f"{place}: two columns are called {twice[0]!r}", hint="rename one of them")
+                continue
+            if len(cells) != len(header):
+                message = f"{place}: {len(cells)} fields, but the header has {len(header)} columns"
+                raise SpecError(message, hint="put fields with commas, quotes or line breaks into double quotes")
+            rows.append(Row(place, len(rows) + 1, dict(zip(header, cells, strict=True))))
+    except csv.Error as error:
+        message = f"{file.name}, row {number + 1} (line {line}): bad CSV: {error}"
+        raise SpecError(message, hint='close every quote, and write a quote inside a field as ""') from None
+    return rows
+
+
+def parse_jsonl(file: File) -> list[Row]:
+    """The records of a JSONL file: a value a line, which should be an object."""
+    lines = enumerate(file.text().split("\n"), 1)
+    return [
+        Row(f"{file.name}, line {number}", number, parse_json(file.name, line, number))
+        for number, line in lines
+        if line.strip()
+    ]
+
+
+def parse_json(name: str, text: str, line: int = 1) -> Json:
+    """The value in `text`, which begins at `line` of the file `name`."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        message = f"{name}, line {line + error.lineno - 1}, character {error.colno}: bad JSON: {error.msg}"
+        raise SpecError(message, hint="fix the line; strings and names need double quotes") from None
+
+
+def parse_list(file: File, listed: Sequence[Json], word: str = "item") -> list[Row]:
+    """The records of a list that a JSON file holds."""
+    return [Row(f"{file.name}, {word} {number}", number, value) for number, value in enumerate(listed, 1)]
+
+
+def parse_parquet(file: File) -> list[Row]:
+    """The records of a Parquet file. Raises `SpecError` where pyarrow is not installed."""
+    try:
+        import pyarrow.parquet as parquet
+    except ModuleNotFoundError as error:
+        raise SpecError("Parquet needs pyarrow", hint='pip install "withstand[train]"') from error
+    table: Any = parquet.read_table(io.BytesIO(file.data))
+    return parse_list(file, table.to_pylist(), "row")
+
+
+def parse(file: File) -> list[Row]:
+    """The records of a file: CSV or Parquet by its ending, else a JSON list or a JSON value a line."""
+    ending = Path(file.name).suffix.lower()
+    if ending == ".parquet":
+        return parse_parquet(file)
+    if ending == ".csv":
+        return parse_csv(file)
+    text = file.text()
+    return parse_list(file, parse_json(file.name, text)) if text.lstrip().startswith("[") else parse_jsonl(file)
