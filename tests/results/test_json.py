@@ -21,7 +21,7 @@ CELL = (
     "index suite suite_version split judge judge_method judge_probes sampling samples target defense attack benign "
     "measures behaviors cases success failure refused filtered unscored error asr asr_interval asr_bounds "
     "asr_corrected asr_micro asr_at_k over_refusal over_refusal_interval utility asks tokens seconds cost "
-    "used notes by_category"
+    "used notes by_category shown"
 )
 PARTS = {
     "judge_probes": "passed of failed",
@@ -39,7 +39,7 @@ PAIR = (
     "label varied benign measures a b behaviors difference interval bounds p method p_unchanged worse better notes "
     "p_corrected says name"
 )
-SIDE = "run suite target defense attack judge judge_method hits scored unknown cases rate interval"
+SIDE = "run suite target defense attack judge judge_method hits scored unknown cases rate interval shown"
 CHANGE = "behavior category a b cases text"
 LINE = "gate cell verdict n cases rate low high limit why more firm p worse better"
 
@@ -95,7 +95,7 @@ def test_a_comparison(store):
 
 def test_a_gate(store):
     found = printed(store, "gate", "kitchen", "--baseline", "baseline.json", "--max-worse", "0.05", "--max-asr", "0.5")
-    assert keys(found) == "schema run baseline verdict exit_code lines notes"
+    assert keys(found) == "schema run baseline verdict exit_code lines notes names"
     assert {keys(line) for line in found["lines"]} == {LINE}
 
 

@@ -67,7 +67,9 @@ def compare(
 def _show(comparison: Json) -> None:
     from withstand.cli import console
     from withstand.report import comparison as page
+    from withstand.results.names import shown_comparison
 
+    comparison = shown_comparison(comparison)
     console.put(f"A: {comparison['a']}")
     for label in comparison["b"]:
         console.put(f"B: {label}")

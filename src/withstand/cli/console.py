@@ -17,7 +17,8 @@ from withstand.core import Json
 from withstand.core.errors import suggest
 from withstand.core.outcomes import SCORED
 from withstand.core.text import count, visible
-from withstand.results.cells import aliased, ends_of, measures
+from withstand.results.cells import ends_of, measures
+from withstand.results.names import aliased, shown_warnings
 from withstand.runner.tally import Tally
 
 if TYPE_CHECKING:
@@ -115,10 +116,11 @@ def _any_draw(asr_at_k: Mapping[str, float] | None) -> str:
 
 def _plan_table(estimated: Json) -> TerminalTable:
     """The cells of a dry run with their upper bounds."""
+    names = estimated.get("names", {})
     labels = ("suite", "target", "defense", "attack", "judge")
     rows = [
         [
-            *(line(cell[name]) for name in labels),
+            *(line(names.get(name, {}).get(cell[name], cell[name])) for name in labels),
             str(cell["behaviors"]),
             str(cell["cases"]),
             ", ".join(f"{count:,} {role}" for role, count in cell["asks"].items()),
@@ -155,7 +157,10 @@ def fields_table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> Termi
 def notes(cells: Sequence[Json], warnings: Sequence[str]) -> None:
     """What a reader of the rates must know, each note once."""
     seen: Mapping[str, None] = dict.fromkeys(
-        [*warnings, *(note for cell in cells for note in cell["notes"] if note != "benign prompts: no ASR")]
+        [
+            *shown_warnings(cells, warnings),
+            *(note for cell in map(aliased, cells) for note in cell["notes"] if note != "benign prompts: no ASR"),
+        ]
     )
     for note in seen:
         say(f"note: {note}")

@@ -71,6 +71,7 @@ def gate(
     from withstand.report import write
     from withstand.results import decide, summary
     from withstand.results import gate as gates
+    from withstand.results.names import plan_names
 
     limits = _limits(given)
     row = summary.find_run(store, name)
@@ -80,6 +81,7 @@ def gate(
     value = {
         "schema": 1, "run": row.name, "baseline": decided.baseline, "verdict": page.verdict(lines, code),
         "exit_code": code, "lines": lines, "notes": list(decided.notes),
+        "names": plan_names(row.plan),
     }  # fmt: skip
     files = {write_to: decided.frozen} if write_to else {}
     if junit:
@@ -100,6 +102,7 @@ def _show(value: Json) -> None:
 
     if not value["lines"]:
         return
+    value = page.named(value)
     table = page.table(value["lines"])
     console.out.print(console.fields_table(table.texts(), table.heads()))
     for line in value["lines"]:

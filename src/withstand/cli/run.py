@@ -159,9 +159,10 @@ def _dry_run(given: dict[str, Any], spec: Any) -> Result:
     from withstand import api
     from withstand.cli import console, flags
     from withstand.runner import begin, estimate
+    from withstand.runner.aliases import aliases_of
 
     flags.check_prices(given, spec)
     store = api.open_store(given["store"], create=False) if flags.exists(given["store"]) else None
     plan = begin.planned(spec, store, given["offline"])
-    estimated = estimate.estimate(plan, store)
+    estimated = {**estimate.estimate(plan, store), "names": aliases_of(spec, [chosen.label for chosen in plan.suites])}
     return Result(estimated, lambda: console.dry_run(estimated))

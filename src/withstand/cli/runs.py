@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 def runs(store: "Store") -> Result:
     """List the runs in a store, oldest first."""
     from withstand.cli import console
+    from withstand.results.names import renamed
     from withstand.results.summary import listing
 
     rows = listing(store)
     columns = ("run", "created", "suites", "targets", "attacks", "cells", "verdicts")
-    texts = [[str(row[name]) for name in columns] for row in rows]
+    texts = [[renamed(str(row[name]), row["names"]) for name in columns] for row in rows]
     return Result(rows, lambda: console.out.print(console.fields_table(texts, columns)))

@@ -196,17 +196,17 @@ def _as_read(indexed: RunIndex, cell: int, table: str) -> str:
 
 
 def options(indexed: RunIndex) -> dict[str, Any]:
-    """The values that a filter can have."""
+    """The values that a filter can have, with what people read for them."""
     cells = indexed.summary.cells
     categories = {part.category for cell in cells for part in cell.by_category}
     names = ("target", "defense", "attack", "suite")
-    return {name: unique(getattr(cell, name) for cell in cells) for name in names} | {
+    return {name: unique((getattr(cell, name), cell.printed(name)) for cell in cells) for name in names} | {
         "outcome": {
             measure: unique((f"{measure}:{word}", word) for word in words.values())
             for measure, words in WORDS.items()
             if any(cell.measures == measure for cell in cells)
         },
-        "category": sorted(categories - {""}),
+        "category": [(category, category) for category in sorted(categories - {""})],
     }
 
 

@@ -19,6 +19,7 @@ from withstand.results import labeling
 from withstand.results.cases import CaseResult, Spot, picked
 from withstand.results.cases import cases as all_cases
 from withstand.results.cells import CellResult
+from withstand.results.names import plan_names, shown_summary
 
 LONGEST = 20_000
 """Characters of a text in a page; the rest is in its file."""
@@ -30,13 +31,13 @@ def runs(asked: PageRequest) -> Response:
     listed: list[dict[str, Any]] = []
     for run in asked.explorer.index.runs():
         indexed = asked.explorer.index.of_run(run, wait=0.1 if len(listed) < 3 else 0.0)
-        cells = run.plan["cells"]
+        cells, names = run.plan["cells"], plan_names(run.plan)
         listed.append(
             {
                 "run": run,
                 "suites": ", ".join(suite["name"] for suite in run.plan["suites"]),
-                "targets": unique(cell["target"] for cell in cells),
-                "attacks": unique(cell["attack"] for cell in cells if not cell["benign"]),
+                "targets": unique(names.get(cell["target"], cell["target"]) for cell in cells),
+                "attacks": unique(names.get(cell["attack"], cell["attack"]) for cell in cells if not cell["benign"]),
                 "indexed": indexed,
                 "totals": totals(indexed.summary.cells) if indexed else None,
             }
@@ -58,7 +59,7 @@ def totals(cells: Sequence[CellResult]) -> dict[str, int]:
 def run(asked: PageRequest) -> Response:
     """A run: the answer in sentences, its cells with their rates, what went wrong."""
     indexed = asked.indexed(texts=False)
-    cells, summary = indexed.summary.cells, indexed.summary.to_json()
+    cells, summary = indexed.summary.cells, shown_summary(indexed.summary.to_json())
     warnings = words.warnings(summary)
     settings = tables.settings(summary["cells"], warnings)
     values: dict[str, Any] = {

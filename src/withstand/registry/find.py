@@ -30,7 +30,6 @@ from withstand.core.describe import source_hash as source_hash
 from withstand.core.describe import version_of as version_of
 from withstand.core.errors import suggest
 from withstand.core.stage import Stage
-from withstand.core.text import visible
 from withstand.registry.grammar import Spec, spec_of, toml_value
 
 ROOMS = FOLDERS
@@ -115,19 +114,7 @@ ALIAS = "alias"
 """What any spec may say besides the fields of its component: the name that reports print for it. In no key."""
 
 
-def alias_of(kind: str, spec: Spec) -> str:
-    """The alias that a spec gives its component, "" without one. Raises `SpecError` unless it is one line of text."""
-    if _has_alias_field(resolve(kind, spec)[0]):
-        return ""
-    alias = spec_of(spec).get(ALIAS)
-    if alias is None:
-        return ""
-    if not isinstance(alias, str) or not alias.strip() or visible(alias) != alias or "\n" in alias:
-        raise SpecError(f"{label(kind, spec)}: alias is {alias!r}", hint="write a short name of one line: alias=small")
-    return alias.strip()
-
-
-def _has_alias_field(cls: type) -> bool:
+def has_alias_field(cls: type) -> bool:
     """Whether a component, of a user for example, has a field of that name itself."""
     return any(field.name == ALIAS for field in _fields(cls))
 
@@ -135,7 +122,7 @@ def _has_alias_field(cls: type) -> bool:
 def resolve(kind: str, spec: Spec) -> tuple[type, dict[str, Any]]:
     """The class a spec names and the fields it gives, presets unfolded (what is given wins), without the alias."""
     cls, given = _resolve(kind, spec)
-    return cls, given if _has_alias_field(cls) else {key: value for key, value in given.items() if key != ALIAS}
+    return cls, given if has_alias_field(cls) else {key: value for key, value in given.items() if key != ALIAS}
 
 
 def _resolve(kind: str, spec: Spec) -> tuple[type, dict[str, Any]]:
@@ -379,7 +366,7 @@ def label(kind: str, spec: Spec) -> str:
     cls, _ = resolve(kind, spec)
     names = [f.name for f in _fields(cls)]
     silent = {f.name for f in _fields(cls) if not f.metadata.get("key", True)}
-    silent |= set() if _has_alias_field(cls) else {ALIAS}
+    silent |= set() if has_alias_field(cls) else {ALIAS}
     first = given.pop("", None) if "" in given else given.pop(names[0], None) if names and _bare(cls) else None
     hints = typing.get_type_hints(cls)
     text = name if first is None else f"{name}:{_short(hints.get(names[0]) if names else None, first)}"
@@ -395,6 +382,15 @@ def _bare(cls: type) -> bool:
 
 def _short(hint: Any, value: Any) -> str:
     kind = next((KINDS[h] for h in (hint, *typing.get_args(hint)) if h in KINDS), None)
-    text = label(kind, value) if kind and isinstance(value, Mapping) else str(value)
+    text = _nested(kind, value) if kind else str(value)
     text = "{" + text + "}" if kind and "," in text else text  # so that its fields are not taken for the outer one's
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _nested(kind: str, value: Any) -> str:
+    """A component, or several, inside another one: as written, less any alias."""
+    if isinstance(value, str) and value.startswith("[") and ALIAS in value:
+        value = toml_value(value)
+    if isinstance(value, (list, tuple)) and ALIAS in str(value):
+        return str([_nested(kind, inner) for inner in value])
+    return label(kind, value) if isinstance(value, Mapping) or f",{ALIAS}=" in str(value) else str(value)

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from withstand.core.text import count, rate, series
 from withstand.report.table import Column, Table
 from withstand.results.cells import COUNTED, Record, measures
+from withstand.results.names import shown_comparison
 
 MINUS = "\u2212"
 
@@ -144,6 +145,7 @@ def html(comparison: Record) -> str:
     """The page. Texts of behaviors are in it only where the comparison was made with them."""
     from withstand.report.shell import HERE, render
 
+    comparison = shown_comparison(comparison)
     rows = comparison["rows"]
     methods = dict.fromkeys(row["method"] for row in rows if row["method"])
     return render(

@@ -11,6 +11,7 @@ from withstand.report.comparison import p, points
 from withstand.report.table import Column, Table
 from withstand.report.table import markdown as cell
 from withstand.results.cells import Record
+from withstand.results.names import renamed
 
 RULES = {
     "max-asr": "The attack success rate is within the limit.",
@@ -142,8 +143,16 @@ def table(lines: Sequence[Record]) -> Table:
     return Table(columns, [[line["verdict"], line["gate"], line["cell"], *numbers(line)] for line in lines])
 
 
+def named(gate: Record) -> dict[str, Any]:
+    """A gate's result with the names that people read in its lines and notes."""
+    names = gate.get("names") or {}
+    lines = [{**line, "cell": renamed(line["cell"], names)} for line in gate["lines"]]
+    return {**gate, "lines": lines, "notes": [renamed(note, names) for note in gate["notes"]]}
+
+
 def markdown(gate: Record) -> str:
     """A table for a pull request or a job's summary."""
+    gate = named(gate)
     lines = gate["lines"]
     why = [". ".join(filter(None, [line["why"], changed(line)])) for line in lines]
     plain = table(lines)

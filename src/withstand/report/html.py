@@ -10,7 +10,7 @@ invisible characters are made visible, and a content security policy lets no scr
 """
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -20,7 +20,8 @@ from withstand.report.packed import pack
 from withstand.report.shell import HERE, render
 from withstand.report.table import Column, Table
 from withstand.report.untested import untested
-from withstand.results.cells import Record, aliased
+from withstand.results.cells import Record
+from withstand.results.names import aliased, shown_summary
 from withstand.results.votes import VoteCounts
 from withstand.runner.spec import to_toml
 
@@ -42,8 +43,9 @@ def html(
     points: success against asks and operations (results/success_by_budget.py).
     votes: how the members of an ensemble voted (results/votes.py).
     """
-    cells: list[Record] = [aliased(cell) for cell in summary["cells"]]
-    warnings = words.warnings(summary)
+    shown = shown_summary(summary)
+    cells: list[Record] = shown["cells"]
+    warnings = words.warnings(shown)
     settings = tables.settings(cells, warnings)
     packed = pack(cases, cells, with_text)
     provenance, name = summary["provenance"], str(summary["run"]["name"])
@@ -67,8 +69,9 @@ def html(
         limits=words.limits(cells, settings, warnings),
         untested=untested(summary),
         settings=settings,
-        **_figures(settings, points, summary),
-        votes=_votes(votes),
+        **_figures(settings, points, shown),
+        votes=_votes(votes, {cell["judge"]: aliased(cell)["judge"] for cell in summary["cells"]}),
+        names=_names(summary["cells"]),
         components=_components(provenance["components"]),
         facts=[*tables.overview(settings), *_costs(summary)],
         categories=any(len(cell.get("by_category") or []) > 1 for cell in cells if not cell["benign"]),
@@ -113,9 +116,15 @@ def _costs(summary: Record) -> Iterator[tuple[str, list[str]]]:
         yield "rows from earlier runs", [f"{whole(reused['rows'])} of {whole(reused['of'])}{oldest}"]
 
 
-def _votes(votes: Sequence[VoteCounts]) -> Table:
+def _votes(votes: Sequence[VoteCounts], names: Mapping[str, str]) -> Table:
     columns = [Column("judge"), *(Column(name, whole, right=True) for name in ("agreed", "split", "too few could say"))]
-    return Table(columns, [[vote.judge, vote.agreed, vote.split, vote.few] for vote in votes])
+    return Table(columns, [[names[vote.judge], vote.agreed, vote.split, vote.few] for vote in votes])
+
+
+def _names(cells: Sequence[Record]) -> Table:
+    """The names that the report prints, and the labels that they stand for."""
+    rows = dict.fromkeys((name, kind, cell[kind]) for cell in cells for kind, name in cell.get("shown", {}).items())
+    return Table([Column("name"), Column("of"), Column("label")], [list(row) for row in rows])
 
 
 def _components(parts: Sequence[Record]) -> Table:

@@ -7,12 +7,14 @@ from typing import Any
 from withstand.core.text import DASH, whole
 from withstand.report import tables
 from withstand.report.table import Column, Row, Table
-from withstand.results.cells import Record, aliased, measures
+from withstand.results.cells import Record, measures
+from withstand.results.names import shown_summary
 
 
 def latex(summary: Record) -> str:
     """Tables with rates and intervals in percent, n scored cases, and what could not be scored or failed."""
-    settings = tables.settings([aliased(cell) for cell in summary["cells"]], summary.get("warnings") or [])
+    summary = shown_summary(summary)
+    settings = tables.settings(summary["cells"], summary["warnings"])
     head = "% needs \\usepackage[T1]{fontenc}, \\usepackage{textcomp} and \\usepackage{booktabs}\n"
     name = re.sub(r"[^A-Za-z0-9]+", "-", summary["run"]["name"]).strip("-") or "run"
     return head + "\n".join(

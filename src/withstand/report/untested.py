@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from withstand.core.text import count, series, unique
 from withstand.report import sources
 from withstand.results.cells import Record, measures
+from withstand.results.names import aliased
 
 FAMILIES = {
     "templated": "fixed templates",
@@ -35,9 +36,10 @@ def _untested(summary: Record) -> Iterator[str]:
     for suite in summary["provenance"]["suites"]:
         if any(cell["suite"] == suite["name"] for cell in shown):
             yield f"Only {_part(suite, spec)}."
+    names = {cell["judge"]: aliased(cell)["judge"] for cell in harmful}
     bare = unique(cell["judge"] for cell in harmful if cell["judge_method"] != "string matching")
     calibrated = {calibration["judge"] for calibration in summary.get("calibrations") or []}
-    if lacking := [judge for judge in bare if judge not in calibrated]:
+    if lacking := [names[judge] for judge in bare if judge not in calibrated]:
         who = f"The judge {lacking[0]} was" if len(lacking) == 1 else f"The judges {series(lacking)} were"
         yield f"{who} not compared with people's labels, so the intervals do not include a judge's mistakes."
     if harmful and any(sources.family(cell["attack"]) not in ("templated", "") for cell in harmful):

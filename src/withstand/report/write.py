@@ -15,8 +15,9 @@ from withstand.report.latex import latex
 from withstand.report.table import Column, Table, csv_lines
 from withstand.report.table import markdown as line
 from withstand.results.cases import cases, labeled
-from withstand.results.cells import aliased, ends_of, scored_of
+from withstand.results.cells import ends_of, scored_of
 from withstand.results.counts import read_counts
+from withstand.results.names import shown_summary
 from withstand.results.success_by_budget import within
 from withstand.results.summary import summarize
 from withstand.results.votes import votes
@@ -105,7 +106,8 @@ def points(listed: Iterable[Json]) -> str:
 
 def markdown(summary: Json) -> str:
     """A table of the cells with their notes."""
-    run, cells = summary["run"], [aliased(cell) for cell in summary["cells"]]
+    summary = shown_summary(summary)
+    run, cells = summary["run"], summary["cells"]
     notes = dict.fromkeys([*summary["warnings"], *_notes(cells)])
     lines = [f"# Run {line(run['name'])}", "", f"{run['created']}, {run['state']}.", "", _cells(cells).markdown(), ""]
     return "\n".join([*lines, *(f"- {line(note)}" for note in notes), ""])

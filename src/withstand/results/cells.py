@@ -1,8 +1,6 @@
 """The result of one cell of a run: what it measures, its rate with the interval, its counts and costs."""
 
 import math
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeAlias
@@ -115,7 +113,7 @@ class CellResult:
     over_refusal, utility: of a harmful cell, what the same target and defense showed on benign requests.
     asks: chats sent to the target.   tokens: of all roles.   seconds: of models.   cost: US dollars.
     used: stage ("search", "answers", "verdicts") -> tokens, seconds and cost there.
-    shown: "target", "defense", "attack" or "judge" -> the name that people read where it is not the label.
+    shown: "suite", "target", "defense", "attack" or "judge" -> the name that people read where it is not the label.
     """
 
     index: int
@@ -163,6 +161,10 @@ class CellResult:
         """The cell that `to_json` wrote."""
         cell: CellResult = from_json(CellResult, {"judge_probes": None, **value, "measures": measures(value)})
         return cell
+
+    def printed(self, kind: str) -> str:
+        """What people read for its suite, target, defense, attack or judge: the label, or a name in its place."""
+        return self.shown.get(kind) or str(getattr(self, kind))
 
     def count(self, *outcomes: str) -> int:
         """How many cases have one of these outcomes."""
@@ -235,32 +237,6 @@ def measures(cell: Record) -> str:
 def word_of(cell: Record, outcome: str) -> str:
     """The outcome of a case of this cell as people read it."""
     return WORDS[measures(cell)][outcome]
-
-
-def shown_names(plan: Record) -> list[dict[str, str]]:
-    """For each cell of a plan the names that people read instead of its labels, where they differ.
-
-    A component's alias; for `http` without one, host and path instead of the whole request, unless two would be alike.
-    """
-    names: dict[str, dict[str, str]] = {}
-    for kind in ("target", "defense", "attack", "judge"):
-        labels = dict.fromkeys(str(cell[kind]) for cell in plan["cells"])
-        aliases = plan.get("aliases", {}).get(kind, {})
-        printed = {label: str(aliases.get(label) or _short(label)) for label in labels}
-        counts = Counter(printed.values())
-        names[kind] = {label: name for label, name in printed.items() if name != label and counts[name] == 1}
-    return [{kind: shown[cell[kind]] for kind, shown in names.items() if cell[kind] in shown} for cell in plan["cells"]]
-
-
-def _short(label: str) -> str:
-    """Host and path of an `http` target; else the label."""
-    match = re.match(r"http:(?:https?://)?([^,?#]+)", label)
-    return match[1].rstrip("/") if match else label
-
-
-def aliased(cell: Record) -> dict[str, Any]:
-    """A cell of a summary with the names that people read in place of its labels."""
-    return {**cell, **cell.get("shown", {})}
 
 
 def rate_of(cell: Record) -> tuple[float | None, Sequence[float] | None]:

@@ -2,13 +2,14 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import sqlalchemy as sql
 
 from withstand.core import Json
 from withstand.core.outcomes import HITS, SCORED
+from withstand.results.names import shown_names
 from withstand.store.store import RunRow, Store
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, row, want
 
@@ -77,6 +78,7 @@ class Graded:
     cases: str = ""
     watched: bool = False
     utility: bool = False
+    shown: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def value(self, dimension: str) -> str:
         label: str = getattr(self, dimension)
@@ -108,6 +110,7 @@ def graded(store: Store, run: RunRow) -> list[Graded]:
     plan = run.plan
     texts = store.behaviors({key for suite in plan["suites"] for key in suite["behaviors"]})
     places, reused = _read(store, run)
+    names = shown_names(plan)
     cells = []
     for index, cell in enumerate(plan["cells"]):
         keys = plan["suites"][cell["suite"]]["behaviors"]
@@ -115,7 +118,7 @@ def graded(store: Store, run: RunRow) -> list[Graded]:
         for place, outcomes, frozen in places[index]:
             text = texts[keys[place]]
             behaviors[keys[place]] = BehaviorResult(text["id"], text.get("category", ""), frozen, outcomes)
-        cells.append(cell_of(run, index, behaviors, reused[index]))
+        cells.append(replace(cell_of(run, index, behaviors, reused[index]), shown=names[index]))
     return cells
 
 

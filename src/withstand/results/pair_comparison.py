@@ -1,7 +1,7 @@
 """What changed from one cell to another: the paired difference, and the behaviors behind it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +24,7 @@ ALPHA = 0.05
 @dataclass(frozen=True, slots=True)
 class ComparedSide:
     """One side of a comparison, over the behaviors of both: labels of its cell, counts of cases, and the rate in
-    [0, 1] with its 95% interval. unknown: unscored cases and errors."""
+    [0, 1] with its 95% interval. unknown: unscored cases and errors. shown: names that people read, by kind."""
 
     run: str
     suite: str
@@ -39,6 +39,7 @@ class ComparedSide:
     cases: int
     rate: float | None
     interval: Interval | None
+    shown: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,7 @@ def _side_of(cell: Graded, keys: Sequence[str]) -> ComparedSide:
         cases=sum(wanted),
         rate=rates.mean_rate(hits, scored),
         interval=(interval.low, interval.high) if interval else None,
+        shown=cell.shown,
     )
 
 

@@ -12,9 +12,10 @@ import sqlalchemy as sql
 from withstand.core import Json, SpecError
 from withstand.core.text import file_name
 from withstand.results.cell_builder import NO_TWIN, CellCounts, cell_result
-from withstand.results.cells import CellResult, plain, shown_names
+from withstand.results.cells import CellResult, plain
 from withstand.results.counts import Counts, Reused, iso, read_counts
 from withstand.results.judge_error import corrected
+from withstand.results.names import plan_names, shown_names
 from withstand.results.probed import probed
 from withstand.store.store import RunRow, Store
 from withstand.store.tables import CASES, COMPLETIONS, STAGES, VERDICTS, failure, row, want, writer
@@ -322,7 +323,7 @@ def listing(store: Store) -> list[Json]:
     listed = []
     for run in store.runs():
         wanted, missing = counts.get(run.key, (0, 0))
-        cells = run.plan["cells"]
+        cells, names = run.plan["cells"], plan_names(run.plan)
         listed.append(
             {
                 "run": run.name,
@@ -332,6 +333,7 @@ def listing(store: Store) -> list[Json]:
                 "attacks": ", ".join(dict.fromkeys(cell["attack"] for cell in cells)),
                 "cells": len(cells),
                 "verdicts": f"{wanted - missing} of {wanted}",
+                "names": {label: names[label] for label in sorted(names)},
             }
         )
     return listed

@@ -27,10 +27,9 @@ def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) ->
     if all(run.key != key for run in where.runs()):  # one that is there may have nothing left to ask
         memory(plan)
     name = named(where, key, name, plan.name(key))
-    aliases = aliases_of(spec)  # beside what the key is made of
+    aliases = aliases_of(spec, [chosen.label for chosen in plan.suites])  # beside what the key is made of
     where.add_run(RunRow(key, name, time.time(), spec.written(), described | ({"aliases": aliases} if aliases else {})))
-    if aliases:
-        where.set_aliases(key, aliases)
+    where.set_aliases(key, aliases, spec.written())
     texts = {digest(to_json(b)): to_json(b) for chosen in plan.suites for b in chosen.behaviors}
     where.add_texts(texts, sources_of(plan.classes(), where))
     if stop is None:  # else they are wanted part by part
@@ -54,8 +53,9 @@ def named(where: Store, key: str, name: str, otherwise: str) -> str:
 
 def planned(spec: RunSpec, where: Store | None, offline: bool = False) -> Plan:
     """The plan of a spec; `where` holds the run that `cases_from` may name."""
-    aliases_of(spec)  # raises where two components would have one name
-    return make_plan(spec, baseline.cases_from(spec.cases_from, where) if where else (), offline)
+    plan = make_plan(spec, baseline.cases_from(spec.cases_from, where) if where else (), offline)
+    aliases_of(spec, [chosen.label for chosen in plan.suites])  # raises where two components would have one name
+    return plan
 
 
 def sources_of(classes: Iterable[Any], where: Store) -> dict[str, Json]:

@@ -26,6 +26,7 @@ from withstand.core.protocols import optional
 from withstand.formats.labels import said_by
 from withstand.registry import find
 from withstand.registry.grammar import parse
+from withstand.runner.aliases import alias_of
 from withstand.runner.begin import named, sources_of
 from withstand.runner.drive import Job, completion_of, drive
 from withstand.runner.flows import nothing_to_judge
@@ -50,7 +51,8 @@ def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
     judge: Judge = find.build("judge", parse(spec))
     label = find.label("judge", parse(spec))
     classes: set[Any] = {type(part) for part in find.parts(judge)}
-    aliases = run.plan.get("aliases")
+    own = {label: alias} if (alias := alias_of("judge", parse(spec))) else {}
+    aliases = run.plan.get("aliases", {}) | ({"judge": own} if own else {})
     plan = {
         **{name: value for name, value in run.plan.items() if name != "aliases"},
         "cells": [_cell(cell, judge, label) for cell in run.plan["cells"]],
@@ -59,8 +61,7 @@ def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
     key = digest(plan)
     name = named(store, key, name, f"{imported['run']}-{parse(spec)['use'].replace(':', '-')}-{key[:6]}")
     store.add_run(RunRow(key, name, time.time(), {"imported": imported, "judge": spec}, plan))
-    if aliases:
-        store.set_aliases(key, aliases)
+    store.set_aliases(key, aliases, {"imported": imported, "judge": spec})
     store.add_texts({}, sources_of(classes, store))
     store.add_wants(key, (entry for stage in (CASES, COMPLETIONS) for entry in _wants(store, run.key, stage)))
     return next(judged for judged in store.runs() if judged.key == key)

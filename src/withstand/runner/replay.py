@@ -124,8 +124,9 @@ def check_own_code(spec: Json) -> None:
     if isinstance(spec, Mapping):
         if "use" in spec:
             _check_name(str(spec["use"]).partition(":")[0])
-        for inner in spec.values():
-            check_own_code(inner)
+        for name, inner in spec.items():
+            if name != find.ALIAS or not isinstance(inner, str):  # an alias names no code
+                check_own_code(inner)
     elif isinstance(spec, (list, tuple)):
         for inner in spec:
             check_own_code(inner)

@@ -238,13 +238,19 @@ def _case_job(running: Running, want: Want, cell: Cell, behavior: Behavior) -> J
             cases = yield from collected(intercept(given, defended))
         else:
             attack: Any = cell.attack
-            with searching(running.tally.searches, attack, cell.labels["attack"], behavior.id) as search:
+            with searching(running.tally.searches, attack, _name(running, cell), behavior.id) as search:
                 cases = yield from attacked(
                     attack, behavior, cell.target, running.plan.budget, meter, cell.until, search
                 )
         return (_case_row(want.key, cases, meter.spent),)
 
     return Job((want.key,), _flow_key(_case_head(cell), cell, behavior), CASES, flow)
+
+
+def _name(running: Running, cell: Cell) -> str:
+    """What people read for the attack of a cell."""
+    label = cell.labels["attack"]
+    return str(running.run.plan.get("aliases", {}).get("attack", {}).get(label, label))
 
 
 def _joint_job(running: Running, wants: Sequence[Want], cell: Cell) -> Job:
@@ -254,7 +260,7 @@ def _joint_job(running: Running, wants: Sequence[Want], cell: Cell) -> Job:
     def flow() -> Flow[tuple[Row, ...]]:
         meter = Meter()
         of = count(len(behaviors), "behavior")
-        with searching(running.tally.searches, attack, cell.labels["attack"], of, len(behaviors)) as search:
+        with searching(running.tally.searches, attack, _name(running, cell), of, len(behaviors)) as search:
             by_behavior = yield from attacked_together(
                 attack, _in_order(behaviors), cell.target, running.plan.budget, meter, search
             )

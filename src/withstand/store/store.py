@@ -229,13 +229,13 @@ class Store:
         entry = {"key": new.key, "name": new.name, "created": new.created}
         self._write({run: [entry | {"spec": dumps(new.spec), "plan": dumps(new.plan)}]})
 
-    def set_aliases(self, run_key: str, aliases: Json) -> None:
-        """Give a run the names that reports print. They may change: they are in no key."""
+    def set_aliases(self, run_key: str, aliases: Json, spec: Json) -> None:
+        """Give a run the names that reports print, and the spec that says them. They may change: they are in no key."""
         with self._errors(), self.engine.begin() as connection:
             plan = json.loads(connection.execute(sql.select(run.c.plan).where(run.c.key == run_key)).scalar_one())
-            if plan.get("aliases") != aliases:
+            if plan.get("aliases", {}) != aliases:
                 change = sql.update(run).where(run.c.key == run_key)
-                connection.execute(change.values(plan=dumps({**plan, "aliases": aliases})))
+                connection.execute(change.values(plan=dumps({**plan, "aliases": aliases}), spec=dumps(spec)))
 
     def add_wants(self, run_key: str, wants: Iterable[Want]) -> None:
         for part in chunks(wants, 20_000):
