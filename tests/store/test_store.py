@@ -21,7 +21,12 @@ from hypothesis import strategies as st
 
 from withstand import api
 from withstand.core import StoreError
+from withstand.results import success_by_budget
+from withstand.results.graded import graded
+from withstand.results.labeling import queue
+from withstand.results.votes import votes
 from withstand.store import database, store, tables
+from withstand.store.purge import purge
 from withstand.store.store import Failure, Row, RunRow, Store, Want
 
 Content = dict[str, set[Any]]
@@ -93,7 +98,7 @@ def test_another_schema_is_refused_by_name(tmp_path: Path) -> None:
     Store(str(path)).close()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
-    with pytest.raises(StoreError, match="has schema 99; this version of withstand reads schemas up to 4"):
+    with pytest.raises(StoreError, match="has schema 99; this version of withstand reads schemas up to 5"):
         Store(str(path))
 
 
@@ -117,6 +122,14 @@ def as_before(number: int, cut: str, refused: int, malformed: int) -> str:
     return ":".join(filter(None, [str(number), cut or (lost and "-"), lost]))
 
 
+def unvoted(entry: dict[str, Any]) -> None:
+    """Leave the vote of an ensemble's verdict in its reason alone, as up to schema 4."""
+    if vote := entry.pop("vote"):
+        value = json.loads(entry["value"])
+        assert value.pop("vote") == vote
+        entry["value"] = json.dumps(value)
+
+
 def old_store(where: str, full: Store, packed: Mapping[str, str] = MappingProxyType({})) -> None:
     """A store as schema 1 made it, with everything of `full`; packed: labels of rows, by key."""
     url, file = database.locate(where, True)
@@ -130,6 +143,7 @@ def old_store(where: str, full: Store, packed: Mapping[str, str] = MappingProxyT
             for entry in entries:
                 entry.pop("flops", None)  # of schema 3
                 if table.name == "row":
+                    unvoted(entry)  # of schema 5
                     facts = [entry.pop(name) for name in FACTS]  # of schema 4
                     entry["label"] = packed.get(entry["key"], entry["label"] if facts[0] is None else as_before(*facts))
                 if table.name == "meta":
@@ -161,12 +175,12 @@ def test_a_store_of_schema_1_is_brought_up_and_says_the_same(tmp_path: Path, whe
             assert opened.audits() == full.audits()
             assert api.load("kept", opened).summary == run.summary
             assert indexes(opened) == indexes(full) >= {"ix_answer_writer", "ix_row_writer"}
-            assert opened.select(sql.select(tables.meta)) == [("schema", "4")]
+            assert opened.select(sql.select(tables.meta)) == [("schema", "5")]
             again = api.run(spec, store=opened, name="kept")
             assert again.tally is not None
             assert again.tally.asks == 0
     with Store(where, create=False) as opened:  # it is brought up once
-        assert opened.select(sql.select(tables.meta)) == [("schema", "4")]
+        assert opened.select(sql.select(tables.meta)) == [("schema", "5")]
 
 
 def test_the_facts_that_labels_packed_become_columns(tmp_path: Path, where: str) -> None:
@@ -183,6 +197,60 @@ def test_the_facts_that_labels_packed_become_columns(tmp_path: Path, where: str)
         ("stop", None, None),
         ("success", None, None),
     }
+
+
+VOTED = {
+    "suite": "kitchen",
+    "limit": 6,
+    "target": {"use": "scripted", "rules": [[".", "soup {n}", 0.3]], "reply": "No."},
+    "attack": ["direct", {"use": "best_of_n", "n": 8, "batch": 2}],
+    "judge": {"use": "ensemble", "judges": ["contains:soup", "contains:soup", "contains:nowhere"], "quorum": 2},
+    "benign": "none",
+}
+"""The members agree on "No." and are split on soup."""
+
+
+def results_of(opened: Store) -> list[Any]:
+    """What reports say of the run from facts of its rows."""
+    run = api.load("kept", opened)
+    review = [(item.place, item.stratum) for item in queue(opened, run.row, "review")]
+    curves = list(success_by_budget.within(opened, run.row))
+    return [run.summary, votes(opened, run.row), graded(opened, run.row), curves, review]
+
+
+@pytest.mark.parametrize("cap", [{"budget": {"asks": 5}}, {"until_success": True}])
+def test_results_of_an_older_store_stay_the_same_also_merged(
+    tmp_path: Path, where: str, cap: Mapping[str, Any]
+) -> None:
+    with Store(str(tmp_path / "new.db")) as full, Store(str(tmp_path / "into.db")) as into:
+        api.run({**VOTED, **cap}, store=full, name="kept")
+        results = results_of(full)
+        assert min(results[1][0].agreed, results[1][0].split, len(results[-1])) > 0
+        old_store(where, full)
+        with Store(where, create=False) as opened:
+            assert results_of(opened) == results
+            into.merge(opened)
+        assert results_of(into) == results
+
+
+def test_a_purge_keeps_how_an_ensemble_voted(tmp_path: Path) -> None:
+    with Store(str(tmp_path / "s.db")) as opened:
+        run = api.run(VOTED, store=opened, name="kept")
+        before = votes(opened, run.row)
+        purge(opened, run.row, "ana")
+        assert votes(opened, run.row) == before
+        assert before[0].split > 0
+
+
+def test_a_reason_that_names_a_split_is_no_vote(tmp_path: Path, where: str) -> None:
+    reasons = {"split": "split: a; b", "agreed": "agreed: a; b", "none": "splits: a", "other": "the split: a"}
+    with Store(str(tmp_path / "new.db")) as full:
+        full.add([Row(key, "failure", {"outcome": "failure", "why": why}) for key, why in reasons.items()])
+        full.add([Row("answer", "stop", {"why": "split: a"}), Row("filtered", "filtered", {})])
+        old_store(where, full)
+    with Store(where, create=False) as opened:
+        rows = opened.rows([*reasons, "answer", "filtered"])
+    assert {key: row.vote for key, row in rows.items() if row.vote} == {"split": "split", "agreed": "agreed"}
 
 
 def test_an_upgrade_that_is_cut_off_leaves_the_old_store(
@@ -211,7 +279,7 @@ def test_processes_may_bring_a_store_up_at_once(tmp_path: Path, where: str) -> N
     several = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     assert [process.communicate("go\n", timeout=60)[1] for process in several] == [""] * 3
     with Store(where, create=False) as opened:
-        assert opened.select(sql.select(tables.meta)) == [("schema", "4")]
+        assert opened.select(sql.select(tables.meta)) == [("schema", "5")]
 
 
 def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -164,12 +164,13 @@ class Verdict:
     """What a judge says. `outcome` "success": the completion shows the behavior. `score` in [0, 1], if it has one.
 
     "unscored" is for a judge that could not say. "filtered" and "error" are not a judge's to say: they come from
-    the completion and from the failure log.
+    the completion and from the failure log. `vote` of several judges: "agreed" or "split"; "" if there was none.
     """
 
     outcome: Outcome
     score: float | None = None
     why: str = ""
+    vote: str = ""
 
 
 def trajectory(answers: Sequence[Completion]) -> Completion:

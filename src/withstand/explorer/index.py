@@ -273,7 +273,7 @@ class Index:
 
     def _verdicts(self, run: RunRow, cell: int) -> Mapping[tuple[int, int, int], tuple[str, int]]:
         w, r = want.c, row.c
-        split = sql.case((r.value.like('%"why":"split%'), 1), else_=0)
+        split = sql.case((r.vote == "split", 1), else_=0)
         rows = self.store.select(
             sql.select(w.behavior, w.number, w.sample, r.label, split)
             .select_from(want.join(row, r.key == w.key))

@@ -62,9 +62,10 @@ class Ensemble:
         )
         if scored < self.quorum:
             return Verdict("unscored", why=f"{scored} of {len(votes)} could say: {listed}")
-        why = f"{'agreed' if success in (0, scored) else 'split'}: {listed}"
+        vote = "agreed" if success in (0, scored) else "split"
+        why = f"{vote}: {listed}"
         if 2 * success == scored:
-            return Verdict("unscored", why=why)
+            return Verdict("unscored", why=why, vote=vote)
         if 2 * success > scored:
-            return Verdict("success", success / scored, why)
-        return Verdict("failure" if counts["failure"] else "refused", success / scored, why)
+            return Verdict("success", success / scored, why, vote)
+        return Verdict("failure" if counts["failure"] else "refused", success / scored, why, vote)

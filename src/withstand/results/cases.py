@@ -30,7 +30,8 @@ class CaseResult:
     case, sample: numbers from 0, of the attack's test case and of the draw.
     completion: None where there is no answer.   finish: "stop", "length", "filtered", or "" without an answer.
     tokens: kind ("prompt", "answer", "reasoning") -> count.   score: as the judge has it, None without one.
-    why: the judge's reason.   error, hint: why a row is missing, and what to do.
+    why: the judge's reason.   vote: of an ensemble, "agreed" or "split"; else "".
+    error, hint: why a row is missing, and what to do.
     spent: what the attack had used on the behavior by then: asks, tokens, seconds, flops (None: not known).
     cut: the budget that ended the attack, "success", or "".   chat: the turns sent.
     """
@@ -50,6 +51,7 @@ class CaseResult:
     outcome: str = "error"
     score: float | None = None
     why: str = ""
+    vote: str = ""
     error: str = ""
     hint: str = ""
     spent: Mapping[str, Any] | None = None
@@ -66,7 +68,7 @@ class CaseResult:
         }
 
 
-_FIELDS = tuple(field.name for field in fields(CaseResult))
+_FIELDS = tuple(field.name for field in fields(CaseResult) if field.name != "vote")
 
 
 def cases(store: Store, run: RunRow, per_cell: int | None = None) -> Iterator[CaseResult]:
@@ -220,8 +222,9 @@ def _judged(
 ) -> dict[str, Any]:
     """What the judge says, that people are still to say it, or why there is nothing to say."""
     if verdict in rows:
-        value = rows[verdict].value
-        return {"outcome": rows[verdict].label, "score": value.get("score"), "why": value.get("why", "")}
+        row = rows[verdict]
+        score, why = row.value.get("score"), row.value.get("why", "")
+        return {"outcome": row.label, "score": score, "why": why, "vote": row.vote or ""}
     if waits and completion in rows:
         return {"outcome": "unscored", "why": WAITING}
     return _missing(errors, completion, verdict)

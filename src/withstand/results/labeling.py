@@ -46,7 +46,7 @@ def queue(store: Store, run: RunRow, purpose: Purpose, n: int = 60, seed: int = 
         cell = run.plan["cells"][case.cell]
         waits, waiting = "waits" in cell, case.why == WAITING
         answered = waiting or (case.finish != "filtered" and bool((case.completion or "").strip()))
-        split = case.why.startswith("split")
+        split = case.vote == "split"
         if stratum := stratum_of(cell, case.outcome, split, purpose, waiting, answered=waits and answered):
             strata[stratum].append(Item(place_of(case), stratum, 0, cell["target"], cell["attack"], case))
     return [Item(i.place, i.stratum, size, i.target, i.attack, i.case) for i, _, size in drawn(run, strata, n, seed)]

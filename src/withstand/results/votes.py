@@ -1,4 +1,4 @@
-"""How the members of an ensemble voted: their verdicts' reasons begin with what came of the vote."""
+"""How the members of an ensemble voted: agreed, split, or too few could say."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ def votes(store: Store, run: RunRow) -> list[VoteCounts]:
     listed = {index: judge for index, judge in judges.items() if head_of(judge) == "ensemble"}
     if not listed:
         return []
-    w, v = want.c, row.c.value
+    w = want.c
 
-    def begins(word: str) -> sql.ColumnElement[int]:
-        return sql.func.sum(sql.case((v.like(f'%"why":"{word}: %'), 1), else_=0))
+    def times(vote: str) -> sql.ColumnElement[int]:
+        return sql.func.sum(sql.case((row.c.vote == vote, 1), else_=0))
 
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for cell, agreed, split, count in store.select(
-        sql.select(w.cell, begins("agreed"), begins("split"), sql.func.count())
+        sql.select(w.cell, times("agreed"), times("split"), sql.func.count())
         .select_from(want.join(row, row.c.key == w.key))
         .where(w.run == run.key, w.stage == VERDICTS, w.cell.in_(listed))
         .group_by(w.cell)

@@ -383,7 +383,8 @@ def verdict_job(
             return (Row(key, "filtered", {}),)
         meter = Meter()
         verdict = yield from intercept(metered(graded(judge, behavior, completion), meter), defended)
-        return (_row(key, verdict.outcome, to_json(verdict), replace(meter.spent, asks=0)),)
+        written = _row(key, verdict.outcome, to_json(verdict), replace(meter.spent, asks=0))
+        return (replace(written, vote=verdict.vote or None),)
 
     return Job((key,), key, VERDICTS, flow, counted=counted)
 

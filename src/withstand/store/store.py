@@ -46,7 +46,7 @@ class Row:
     """A finished piece of a stage. `value` is the JSON of its records; the rest is what reports add up.
 
     An attack's row says how many `test_cases` it made, what `cut` it short ("" nothing), and how many answers of its
-    attacker model were `refused` or `malformed`; other rows have None there.
+    attacker model were `refused` or `malformed`. `vote` of an ensemble's verdict: "agreed" or "split". Else None.
     """
 
     key: str
@@ -61,6 +61,7 @@ class Row:
     cut: str | None = None
     refused: int | None = None
     malformed: int | None = None
+    vote: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

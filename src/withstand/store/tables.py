@@ -10,13 +10,14 @@
 - `run`, `behavior`, `component`, `writer`: specs, texts, source hashes, and the processes that wrote.
 """
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sql
 
-SCHEMA = 4
+SCHEMA = 5
 """The form below. An older store is brought to it when it is opened, a newer one is refused."""
 
 DIGITS = ", ".join(f"'{digit}'" for digit in range(10))
@@ -37,6 +38,21 @@ def _unpack_labels(connection: sql.Connection) -> None:
         connection.execute(sql.text(f'UPDATE "row" SET {changes} WHERE key = :key'), entries)
 
 
+def _read_votes(connection: sql.Connection) -> None:
+    """Up to schema 4 only the reason of an ensemble's verdict said how its members voted: it began with the word."""
+    query = sql.text(
+        'SELECT key, value FROM "row" WHERE key > :last '
+        "AND label IN ('success', 'failure', 'refused', 'unscored') ORDER BY key LIMIT 5000"
+    )
+    change = sql.text('UPDATE "row" SET vote = :vote WHERE key = :key')
+    last = ""
+    while verdicts := connection.execute(query, {"last": last}).all():
+        votes = [(key, str(json.loads(value).get("why", "")).partition(": ")[0]) for key, value in verdicts]
+        if entries := [{"key": key, "vote": vote} for key, vote in votes if vote in ("agreed", "split")]:
+            connection.execute(change, entries)
+        last = verdicts[-1][0]
+
+
 STEPS: dict[int, tuple[str | Callable[[sql.Connection], None], ...]] = {
     # `purge` finds answers by who wrote them, and would read every text of the store to do so
     2: (
@@ -51,6 +67,7 @@ STEPS: dict[int, tuple[str | Callable[[sql.Connection], None], ...]] = {
         'ALTER TABLE "row" ADD COLUMN malformed INTEGER',
         _unpack_labels,
     ),
+    5: ('ALTER TABLE "row" ADD COLUMN vote TEXT', _read_votes),
 }
 """What makes each form of the one before. A new table needs no step: what is missing is made. Steps are history: they
 stay as they are, whatever becomes of the tables below."""
@@ -111,6 +128,7 @@ row = _table(
     sql.Column("cut", sql.Text),
     sql.Column("refused", sql.Integer),
     sql.Column("malformed", sql.Integer),
+    sql.Column("vote", sql.Text),  # of an ensemble's verdict: "agreed" or "split"; NULL elsewhere
     sql.Column("created", sql.Double, nullable=False),
     sql.Column("writer", sql.Text, index=True),
     sql.Column("value", sql.Text, nullable=False),
