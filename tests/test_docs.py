@@ -391,7 +391,7 @@ def test_the_site_shows_code_as_code(site: Path) -> None:
     for name in (
         "withstand.api.run",
         "withstand.core.records.Behavior",
-        "withstand.core.Attack",
+        "withstand.core.protocols.Attack",
         "withstand.stats.rates.wilson",
     ):
         assert f'id="{name}"' in api
