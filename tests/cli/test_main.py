@@ -388,7 +388,7 @@ def test_it_says_where_text_goes_before_the_first_ask(withstand, openai_server):
         (("run", *KITCHEN, "--ids", "nowhere"), ("cannot read nowhere", "one a line")),
         (("run", *KITCHEN, "--ids", "empty.csv"), ("names no behavior",)),
         (("run", *KITCHEN, "--ids", "latin.csv"), ("cannot read latin.csv",)),
-        (("run", *KITCHEN, "--split", "tset"), ("split is 'tset'", "'test'")),
+        (("run", *KITCHEN, "--split", "tset"), ("split is 'tset'", "did you mean test?")),
         (("run", *KITCHEN, "--shard", "3/2"), ("--shard 3/2 is not I/N",)),
         (("run", *KITCHEN, "--shard", "half"), ("--shard half is not I/N",)),
         (("run", *KITCHEN, "--max-time", "soon"), ("--max-time soon is not a time",)),

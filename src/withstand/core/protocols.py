@@ -191,6 +191,7 @@ def _nothing() -> None:
 
 
 OPTIONAL: Mapping[str, Any] = {
+    "needs": frozenset(),
     "waits": 0,
     "utility": False,
     "surrogates": (),
@@ -203,10 +204,10 @@ OPTIONAL: Mapping[str, Any] = {
 """What a component may have besides the methods of its protocol, and what holds for one that has it not.
 
 Of a judge: `waits`, the number of people who must have labeled an answer, and `utility`, whether its success is a right
-answer. Of an attack: `surrogates`, the models that it searches on instead of the target; `together`, how many behaviors
-share a forward pass; `upper_bound`, whether what it sends is no text. Of a model: `hosts` that text is sent to,
-`release()`, called when no later stage asks it, and `footprint()`, the JSON of `withstand.runner.memory`; None where it
-takes no memory of this machine."""
+answer. Of an attack: `needs`, what the target must give; `surrogates`, the models that it searches on instead of the
+target; `together`, how many behaviors share a forward pass; `upper_bound`, whether what it sends is no text. Of a
+model: `hosts` that text is sent to, `release()`, called when no later stage asks it, and `footprint()`, the JSON of
+`withstand.runner.memory`; None where it takes no memory of this machine."""
 
 
 def optional(component: Any, name: str) -> Any:

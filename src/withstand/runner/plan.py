@@ -328,7 +328,7 @@ def is_joint(attack: Attack | JointAttack | Given) -> bool:
 
 
 def _check_needs(label: str, attack: Attack | JointAttack | Given, target_label: str, target: Target) -> None:
-    needs = set() if isinstance(attack, Given) else set(attack.needs)
+    needs = set() if isinstance(attack, Given) else set(optional(attack, "needs"))
     if isinstance(attack, Given):
         chats = [case.chat for cases in attack.cases.values() for case in cases]
         needs |= {"prefill"} if any(chat[-1].role == "assistant" for chat in chats) else set()

@@ -67,9 +67,9 @@ def bounds_of(attack: Any) -> tuple[int, int]:
     """The most steps and asks of an attack for one behavior, where its fields and `most()` say them; else 0."""
     steps = getattr(attack, "steps", 0)
     restarts = getattr(attack, "n", 1)
-    known = isinstance(steps, int) and isinstance(restarts, int)
+    counted = isinstance(steps, int) and isinstance(restarts, int)
     most = attack.most() if hasattr(attack, "most") else None
-    return (steps * restarts if known else 0), sum(most.asks.values()) if most else 0
+    return (steps * restarts if counted else 0), sum(most.asks.values()) if most else 0
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from withstand.core import (
     intercept,
     is_purged,
 )
+from withstand.core.protocols import optional
 from withstand.registry import find
 from withstand.registry.grammar import spec_of
 from withstand.runner.budget import Budget, Meter, metered
@@ -92,7 +93,7 @@ def transcript(store: Store, run: RunRow, cell: int, behavior: int, own_code: bo
     if any(is_purged(b.text) for b in behaviors):
         raise SpecError("the texts of this run were purged", hint="the verdicts are kept")
     wanted = behaviors[behavior]
-    result = Transcript(loss="weights" in getattr(built.attack, "needs", ()))
+    result = Transcript(loss="weights" in optional(built.attack, "needs"))
     meter = Meter()
     budget = Budget(**run.plan["budget"])
     attack: Any = built.attack

@@ -56,19 +56,13 @@ def train(
 
             trainer = make(part / "saved")
             trainer.remove_callback(PrinterCallback)
-            if not part.is_dir() or _read(part / "key.json") != key:
-                shutil.rmtree(part, ignore_errors=True)
-                part.mkdir(parents=True)
-                _write(part / "key.json", key)
-            start = _last(part / "saved")
-            before: dict[str, Any] = _read(start / WHOLE) if start else {"seconds": 0.0, "resumed": -1, "kept": []}
+            start, before = _begun(part, key)
             steps_kept.extend(before["kept"])
             watch = watcher(how, keep, before, steps_kept)
             watch.trainer = trainer
             trainer.add_callback(watch)
             _forget_peak(trainer)
             trainer.train(resume_from_checkpoint=str(start) if start else None)
-            state = trainer.state
             kind = save(trainer.model, trainer.processing_class, part / "new", folder, named)
     except ModuleNotFoundError as error:
         raise missing(error) from error
@@ -79,27 +73,43 @@ def train(
             f"the disk of {folder.parent} is full; training stopped",
             hint="make room and run the same again: it goes on at the last saved step",
         ) from error
-    model = trainer.model
-    parameters = sum(weight.numel() for weight in model.parameters())
-    record = Record(
-        steps=state.global_step,
-        tokens=int(state.num_input_tokens_seen),
-        flops=6.0 * parameters * int(state.num_input_tokens_seen),
-        seconds=watch.seconds(),
-        peak_bytes=_peak(trainer),
-        parameters=parameters,
-        trained_parameters=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
-        loss=next((entry["loss"] for entry in reversed(state.log_history) if "loss" in entry), None),
-        device=_device(trainer),
-        resumed=before["resumed"] + 1,
-        versions={name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")},
-    )
+    record = _record(trainer, watch.seconds(), before["resumed"] + 1)
     steps = sorted(set(steps_kept))
     _write(
         folder / FILE, stage_record(kind, stage, named, rows, how.labels, {"steps": steps, "record": to_json(record)})
     )
     shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def _begun(part: Path, key: Json) -> tuple[Path | None, dict[str, Any]]:
+    """The checkpoint to go on from, if there is one, and what training had done by then. A part with another key is
+    thrown away."""
+    if not part.is_dir() or _read(part / "key.json") != key:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        _write(part / "key.json", key)
+    start = _last(part / "saved")
+    return start, _read(start / WHOLE) if start else {"seconds": 0.0, "resumed": -1, "kept": []}
+
+
+def _record(trainer: Any, seconds: float, resumed: int) -> Record:
+    """What the training took, in all its attempts."""
+    model = trainer.model
+    parameters = sum(weight.numel() for weight in model.parameters())
+    return Record(
+        steps=trainer.state.global_step,
+        tokens=int(trainer.state.num_input_tokens_seen),
+        flops=6.0 * parameters * int(trainer.state.num_input_tokens_seen),
+        seconds=seconds,
+        peak_bytes=_peak(trainer),
+        parameters=parameters,
+        trained_parameters=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
+        loss=next((entry["loss"] for entry in reversed(trainer.state.log_history) if "loss" in entry), None),
+        device=_device(trainer),
+        resumed=resumed,
+        versions={name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")},
+    )
 
 
 def resume_key(stage: Any, base: str, rows: Rows, how: How) -> str:
