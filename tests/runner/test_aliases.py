@@ -150,7 +150,7 @@ def test_sentences_warnings_and_notes_print_the_names(tmp_path):
     page = write.render(run.store, run.row, "html")
     before = page[: page.index('id="provenance"')]
     assert "Chef 1 behind Reminder" in before
-    assert "Reminder was met with static attacks only" in before
+    assert "Reminder faced static attacks only" in before
     assert "Rates of Words come from string matching" in before
     assert "self_reminder" not in before
     after = page[page.index('id="provenance"') :]
