@@ -9,13 +9,14 @@ from explorer_web import client
 from withstand.cli.main import main
 from withstand.core import SpecError
 from withstand.registry import find
+from withstand.registry.grammar import to_toml
 from withstand.registry.show import show
 from withstand.report import write
 from withstand.results.names import shown_names
 from withstand.results.summary import find_run
 from withstand.runner.aliases import aliases_of
 from withstand.runner.replay import check_own_code
-from withstand.runner.spec import read_spec, run_spec, to_toml
+from withstand.runner.spec import read_spec, run_spec
 
 SPEC = {"suite": "kitchen", "limit": 2, "benign": "none", "target": "scripted-kitchen", "attack": ["direct", "story"]}
 NAMED = {**SPEC, "target": "scripted-kitchen,alias=Chef 1", "attack": ["direct", {"use": "story", "alias": "tale"}]}

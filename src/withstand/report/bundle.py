@@ -18,13 +18,13 @@ from typing import Any
 from withstand.core import Json, SpecError, digest, dumps
 from withstand.core.outcomes import HITS, OUTCOMES, SCORED
 from withstand.core.text import count
+from withstand.registry.grammar import to_toml
 from withstand.report.html import html
 from withstand.report.write import HTML_CASES, save
 from withstand.results.cases import cases
 from withstand.results.cells import measures
 from withstand.results.graded import graded, rows_of
 from withstand.results.summary import find_run, summarize
-from withstand.runner.spec import to_toml
 from withstand.stats import rates, sequential
 from withstand.store.store import RunRow, Store
 

@@ -15,6 +15,7 @@ from importlib import metadata
 from typing import Any
 
 from withstand.core.text import clock, file_name, whole
+from withstand.registry.grammar import to_toml
 from withstand.report import figures, tables, words
 from withstand.report.packed import pack
 from withstand.report.shell import HERE, render
@@ -23,7 +24,6 @@ from withstand.report.untested import untested
 from withstand.results.cells import Record
 from withstand.results.names import aliased, shown_summary
 from withstand.results.votes import VoteCounts
-from withstand.runner.spec import to_toml
 
 
 def html(

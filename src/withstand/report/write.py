@@ -10,6 +10,7 @@ from typing import Any
 
 from withstand.core import Json, SpecError, digest
 from withstand.core.text import DASH, head_of, whole
+from withstand.registry.grammar import to_toml
 from withstand.report.html import html
 from withstand.report.latex import latex
 from withstand.report.table import Column, Table, csv_lines
@@ -21,7 +22,6 @@ from withstand.results.names import shown_summary
 from withstand.results.success_by_budget import within
 from withstand.results.summary import summarize
 from withstand.results.votes import votes
-from withstand.runner.spec import to_toml
 from withstand.store.store import RunRow, Store
 
 FORMATS = ("html", "pdf", "json", "csv", "md", "tex", "toml")

@@ -9,7 +9,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from withstand.core import SpecError, did_you_mean
 from withstand.registry.grammar import spec_of, toml_value
-from withstand.registry.grammar import to_toml as to_toml
 
 Component = Annotated[dict[str, Any], BeforeValidator(spec_of)]
 
