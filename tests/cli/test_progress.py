@@ -2,22 +2,26 @@
 
 import contextlib
 import io
+import itertools
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+import tiny
 from withstand.cli import progress
-from withstand.core import Ask, Sampling, TestCase, Work, Worked, notice, user
+from withstand.core import Ask, Behavior, Sampling, TestCase, Work, Worked, notice, to_json, user
+from withstand.registry import find
+from withstand.runner.lanes import Queue, Waiting
 from withstand.runner.progress import Search, bounds_of, searching, watched
 from withstand.runner.tally import Tally
 from withstand.store.tables import CASES
 
 
 class Stepwise:
-    """An attack with steps of work; `n` restarts."""
+    """An attack with steps of work."""
 
-    steps = 50
-    n = 2
+    steps = 100
 
 
 def flow_of(items):
@@ -26,23 +30,21 @@ def flow_of(items):
 
 
 def play(flow, answers):
-    """Run a flow with these answers."""
+    """Run a flow; a piece of work is answered by the next of `answers`."""
     answer = None
     with contextlib.suppress(StopIteration):
         while True:
-            answer = answers.get(id(flow.send(answer)))
+            item = flow.send(answer)
+            answer = answers.pop(0) if isinstance(item, Work) else None
 
 
 def states(*pairs):
-    work = [Work(None, None, None) for _ in pairs]
-    return work, {
-        id(item): Worked({"step": step, "lowest": loss}) for item, (step, loss) in zip(work, pairs, strict=True)
-    }
+    return [Work(None, None, None) for _ in pairs], [Worked({"step": step, "lowest": loss}) for step, loss in pairs]
 
 
 def test_a_search_says_its_step_its_best_loss_and_its_asks():
     searches = []
-    items, answers = states((10, 3.5), (20, 2.25), (10, 2.75))  # the third is of a second restart
+    items, answers = states((10, 3.5), (20, 2.25), (30, 2.75))
     items.append(Ask(None, (user("a"), user("b")), Sampling()))
     with searching(searches, Stepwise(), "gcg", "bagels") as search:
         play(watched(flow_of(items), search), answers)
@@ -92,6 +94,27 @@ def test_a_run_shows_its_search_in_plain_lines(withstand, monkeypatch, tmp_path)
     lines = [line for line in done.err.splitlines() if line.startswith("test cases ")]
     assert any("best_of_n on " in line and " asks" in line for line in lines), done.err
     assert lines[-1].startswith("test cases 2/2")
+
+
+def test_a_search_moves_within_one_piece_of_work(tmp_path):
+    """A piece may take minutes: each of its steps is shown to its own search, and to no search of another behavior."""
+    attack = find.build("attack", "gcg,steps=4,width=8,topk=8,every=4")
+    model = find.build("target", f"hf:{tiny.save(tmp_path / 'llama')},device=cpu")
+    parts = [{"behavior": to_json(Behavior(name, "Bake", target_string="Sure")), "state": None} for name in "ab"]
+    searches = [Search("gcg", name) for name in "ab"]
+    seen = []
+
+    def look(step):
+        for search in searches:
+            search.at(step)
+        seen.append([(search.behavior, search.step, search.steps) for search in searches])
+
+    rows = [Waiting(SimpleNamespace(item=Work(model, attack.advance, part, look)), 0, "", part) for part in parts[:1]]
+    answers = Queue(model, attack.advance).answer(rows)
+    assert [step for step, _ in itertools.groupby(seen)] == [[("a", n, 4), ("b", 0, 0)] for n in (1, 2, 3, 4)]
+    assert searches[0].loss == pytest.approx(answers[0].value["lowest"])
+    notice.tell_step("a", 9, 9, 0.0)  # nobody watches any more
+    assert searches[0].step == 4
 
 
 def test_preparations_are_told_to_listeners_alone():

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast
 
 from withstand.core.content import Json
 from withstand.core.errors import SpecError
+from withstand.core.notice import Step
 from withstand.core.records import Behavior, Chat, Completion, Sampling, Verdict
 
 T = TypeVar("T")
@@ -110,12 +111,13 @@ class Work:
     """Gradient steps or log-likelihoods. `do(model, parts)` gets the parts of all flows that wait for that `do`.
 
     `do` is a bound method of a frozen component, so that equal components share a queue; a part and its answer are
-    JSON. Answered with a `Worked`.
+    JSON. Answered with a `Worked`. `watch` is given each step that `do` tells while it works, from its thread.
     """
 
     model: Model
     do: Callable[[Any, Sequence[Any]], list[Json]]
     part: Json
+    watch: Callable[[Step], None] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from withstand.core import AskError, Completion, Model, Sampling, Worked
 from withstand.core.device import taken
+from withstand.core.notice import Step, watching
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +51,8 @@ class Queue:
                 seeds = [int(row.key[:8], 16) >> 1 for row in rows]  # 31 bits, which every server takes
                 answers: list[Any] = self.model.generate(payloads, self.how, seeds)
             else:
-                answers = self.how(self.model, payloads)
+                with watching(lambda step: _show(rows, step)):
+                    answers = self.how(self.model, payloads)
             if len(answers) != len(rows):
                 raise AskError(f"{self.model.place} gave {len(answers)} answers to {len(rows)} rows")
         except BaseException as error:  # noqa: BLE001 - it ends the flow that asked, and is logged with it
@@ -72,6 +74,13 @@ class Queue:
         if not isinstance(answer.text, str):
             return AskError(f"{self.model.place} answered with {type(answer.text).__name__} instead of text")
         return replace(answer, seconds=answer.seconds or seconds, flops=flops)
+
+
+def _show(rows: Sequence[Waiting], step: Step) -> None:
+    """Give a step to those who watch the pieces of work."""
+    for row in rows:
+        if row.flow.item.watch:
+            row.flow.item.watch(step)
 
 
 def _shares(answers: Sequence[Any]) -> list[float]:

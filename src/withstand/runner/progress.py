@@ -3,13 +3,15 @@
 Nothing is printed here; the tally carries the searches to whoever shows them.
 """
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from withstand.core import Ask, Flow, TestCase, Work, Worked, intercept
+from withstand.core.notice import Step
 
 T = TypeVar("T")
 
@@ -32,8 +34,6 @@ class Search:
     score: float | None = None
     asks: int = 0
     moved: float = field(default_factory=time.monotonic)
-    _before: int = 0  # steps of restarts that have ended
-    _last: int = 0
 
     @property
     def share(self) -> float:
@@ -54,22 +54,26 @@ class Search:
 
     def _see_state(self, state: Mapping[str, Any]) -> None:
         step, loss = state.get("step"), state.get("lowest", state.get("loss"))
-        if isinstance(step, int):
-            if step < self._last:
-                self._before += self._last
-            self._last = step
-            self.step = self._before + step
+        self.step = step if isinstance(step, int) else self.step
         if isinstance(loss, (int, float)):
-            self.loss = float(loss) if self.loss is None else min(self.loss, float(loss))
+            self._see_loss(float(loss))
+
+    def _see_loss(self, loss: float) -> None:
+        self.loss = loss if self.loss is None else min(self.loss, loss)
+
+    def at(self, step: Step) -> None:
+        """Take in a step of work that goes on; of another behavior's search it is ignored."""
+        if step.behavior in ("", self.behavior):
+            self.moved, self.step, self.steps = time.monotonic(), step.number, step.of
+            if math.isfinite(step.loss):
+                self._see_loss(step.loss)
 
 
 def bounds_of(attack: Any) -> tuple[int, int]:
     """The most steps and asks of an attack for one behavior, where its fields and `most()` say them; else 0."""
     steps = getattr(attack, "steps", 0)
-    restarts = getattr(attack, "n", 1)
-    counted = isinstance(steps, int) and isinstance(restarts, int)
     most = attack.most() if hasattr(attack, "most") else None
-    return (steps * restarts if counted else 0), sum(most.asks.values()) if most else 0
+    return (steps if isinstance(steps, int) else 0), sum(most.asks.values()) if most else 0
 
 
 @contextmanager
@@ -89,7 +93,7 @@ def watched(flow: Flow[T], search: Search) -> Flow[T]:
     """The flow, with what goes by shown to the search."""
 
     def handle(item: Any) -> Flow[Any]:
-        answer = yield item
+        answer = yield replace(item, watch=search.at) if isinstance(item, Work) else item
         search.see(item, answer)
         return answer
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from withstand.core import Behavior, Json, SpecError, WhiteBox, WithstandError, at_least, from_json
+from withstand.core.notice import tell_step
 from withstand.engine.engine import Engine, engine_of
 from withstand.engine.text import Prompt, allowed, as_sent, make_prompt
 
@@ -99,6 +100,7 @@ class Search:
             self.remember(loss, slot)
             self.slot = self.kept[0][1] if self.kept else slot
         self.candidates = []
+        tell_step(self.prompt.behavior.id, self.step, self.attack.steps, self.loss)
 
     def json(self) -> Json:
         """The state, with the best text: read again by the model's own template and tokenizer, and scored anew."""

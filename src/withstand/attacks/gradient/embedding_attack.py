@@ -30,6 +30,7 @@ from withstand.core import (
     user,
     work,
 )
+from withstand.core.notice import tell_step
 from withstand.engine.engine import engine_of
 from withstand.engine.text import make_prompt
 
@@ -103,6 +104,7 @@ class EmbeddingAttack:
             if (value := finite(loss.item())) < lowest:
                 lowest, best = value, free.detach()
             first = value if not step else first
+            tell_step(prompt.behavior.id, step, self.steps, lowest)
             if lowest < self.stop_loss or step == self.steps:
                 break
             [gradient] = torch.autograd.grad(loss, [free])

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from withstand.attacks.gradient._soft import Free, Suffixes, check_soft, cosine, finite
 from withstand.core import Behavior, Flow, Json, Target, TestCase, WhiteBox, to_json, user, work
+from withstand.core.notice import tell_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class GBDA(Suffixes):
             finite(float(losses.detach().sum()))
             [theta.grad] = torch.autograd.grad(losses.sum(), [theta])
             adam.step()
+            tell_step(free.prompt.behavior.id, step + 1, self.steps, min(best)[0])
             if (step + 1) % self.check == 0 or step + 1 == self.steps:
                 best = [self.look(free, theta[i].detach(), step, i, *best[i]) for i in range(self.n)]
                 if all(loss < self.stop_loss for loss, _ in best):

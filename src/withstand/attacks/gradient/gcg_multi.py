@@ -32,6 +32,7 @@ from withstand.core import (
     user,
     work,
 )
+from withstand.core.notice import tell_step
 from withstand.engine.engine import Engine, engine_of
 from withstand.engine.text import Prompt, allowed, make_prompt, texts
 
@@ -131,6 +132,7 @@ class GCGMulti:
             state["slot"], loss = candidates[place], finite(float(losses[:, place].mean()))
             if loss < state["loss"]:
                 state |= {"best": state["slot"], "loss": loss}
+            tell_step("", state["step"], self.steps, state["loss"])
             solved = bool((losses[:, place] < self.add_below).all())
             due = solved or state["step"] - state["added"] >= self.add_after
             if due and state["active"] < len(behaviors) and state["step"] < self.steps:
@@ -142,7 +144,6 @@ class GCGMulti:
 def _direction(engine: Engine, prompts: Sequence[Prompt], slot: Sequence[int], size: int) -> Tensor:
     """Float["slot vocabulary"]: the behaviors' gradients, of length 1 at each place so that models weigh the same."""
     gradients = engine.gradients([(prompt, slot) for prompt in prompts])
-    total = torch.stack([gradient for gradient, _ in gradients]).sum(0)
-    by_token = engine.by_token(total)[:, :size].cpu()
+    by_token = engine.by_token(torch.stack([gradient for gradient, _ in gradients]).sum(0))[:, :size].cpu()
     direction: Tensor = by_token / by_token.norm(dim=-1, keepdim=True)
     return direction

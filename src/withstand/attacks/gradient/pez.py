@@ -19,6 +19,7 @@ from torch.nn.functional import normalize
 
 from withstand.attacks.gradient._soft import Free, Suffixes, check_soft, cosine, finite
 from withstand.core import Behavior, Flow, Json, Target, TestCase, WhiteBox, to_json, user, work
+from withstand.core.notice import tell_step
 
 CHUNK = 8192
 """Rows of the embedding matrix that are compared at once."""
@@ -85,6 +86,7 @@ class PEZ(Suffixes):
             vectors.grad, best = self.look(free, vectors, best)
             adam.step()
             step += 1
+            tell_step(free.prompt.behavior.id, step, self.steps, min(loss for loss, _ in best))
             done = all(loss < self.stop_loss for loss, _ in best)
         if step == self.steps and not done:
             _, best = self.look(free, vectors, best)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from withstand.attacks.gradient._soft import Free, check_soft, cosine, finite, to_entropy, to_simplex
 from withstand.core import Behavior, Flow, Json, SpecError, Target, TestCase, UpperBounds, WhiteBox, to_json, user, work
+from withstand.core.notice import tell_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,7 @@ class _Relaxed:
         tokens = self.x.argmax(-1)
         projected = self.free.scored(self.free.ids[tokens].tolist())
         self.discrete = projected[0]
+        tell_step(self.free.prompt.behavior.id, step + 1, attack.steps, min(self.best[0], self.discrete))
         if projected[0] < self.best[0]:
             self.best, self.tokens, self.since = projected, tokens, step
         elif attack.patience and step - self.since >= attack.patience:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from withstand.attacks.gradient._candidates import top_tokens
 from withstand.core import Behavior, Flow, Json, Target, UpperBounds, WhiteBox, WithstandError, at_least, from_json
+from withstand.core.notice import tell_step
 from withstand.engine.engine import Engine, engine_of
 from withstand.engine.pieces import work_in_pieces
 from withstand.engine.text import Prompt, allowed, as_sent, make_prompt, survives
@@ -90,6 +91,7 @@ class UAT:
             if slots and float(losses.min()) < trigger.loss:
                 trigger.loss, trigger.slot = float(losses.min()), slots[int(losses.argmin())]
                 trigger.failures, trigger.gradient = 0, None
+            tell_step(trigger.prompt.behavior.id, trigger.visited, self.passes * len(trigger.slot), trigger.loss)
 
     def swaps(self, tokenizer: Any, trigger: "_Trigger") -> list[list[int]]:
         """The trigger with each of the tokens of the highest score, -gradient . embedding, at the place in turn."""
