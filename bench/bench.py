@@ -202,6 +202,10 @@ def million(path: Path, cells: int = 10, behaviors: int = 1_000, cases: int = 10
                             for c in (completions if text else completions[:1])
                         ]
                     ),
+                    test_cases=cases,
+                    cut="",
+                    refused=0,
+                    malformed=0,
                 )
             )
             batch_wants.append(want)

@@ -133,7 +133,7 @@ class Session:
 
 
 class Auth:
-    """Lets requests in. people: with tokens, or indexed by the proxy's header; local: who works here without either."""
+    """Lets requests in. people: with tokens, or named by the proxy's header; local: who works here without either."""
 
     def __init__(
         self, host: str, port: int, people: tuple[Person, ...] = (), proxy_header: str = "", local: str = "local"
