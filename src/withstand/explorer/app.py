@@ -27,11 +27,13 @@ from withstand.core.text import count
 from withstand.explorer.index import WAIT, Index, RunIndex
 from withstand.explorer.security import COOKIE, HEADERS, Auth, Refused, Session, read_form
 from withstand.report.shell import environment, style
-from withstand.results.cases import Spot
+from withstand.results.cases import CaseResult, Spot, picked
 from withstand.results.cells import COUNTED, OUTCOME_WORDS
 from withstand.store.store import RunRow, Store
 
 HERE = Path(__file__).parent
+PARTIAL = ("runs", "run", "cases", "calibration")
+"""Pages with a part that updates itself: the template of that part has an underscore before its name."""
 
 
 @dataclass
@@ -88,9 +90,14 @@ class PageRequest:
         """Whether htmx wants a part of the page."""
         return self.request.headers.get("hx-request") == "true" and "hx-boosted" not in self.request.headers
 
-    def run(self) -> RunRow:
-        """The run in the path."""
-        wanted = self.request.path_params["run"]
+    def number(self, name: str) -> int:
+        """A whole number of the query; 0 where it is none."""
+        text = self.query.get(name, "")
+        return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
+
+    def run(self, key: str = "") -> RunRow:
+        """The run in the path, or the one whose key begins so, with 12 digits or more."""
+        wanted = key or self.request.path_params["run"]
         for run in self.explorer.index.runs():
             if run.key.startswith(wanted) and len(wanted) >= 12:
                 return run
@@ -104,22 +111,35 @@ class PageRequest:
             raise StillReading(run, entry, self.explorer.index.error)
         return entry
 
-    def spot(self) -> Spot:
-        """The case in the path."""
-        match = re.fullmatch(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\.(\d{1,9})", self.request.path_params["spot"])
+    def spot(self, text: str = "") -> Spot:
+        """The case in the path, or in a text such as 0.11.0.2."""
+        match = re.fullmatch(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\.(\d{1,9})", text or self.request.path_params["spot"])
         if not match:
             raise Refused(404, "this run has no such case")
         return int(match[1]), int(match[2]), int(match[3]), int(match[4])
 
-    def shows(self, place: str) -> bool:
-        """Whether the text of a case may be sent to this browser."""
+    def case(self, run: RunRow, spot: Spot) -> CaseResult:
+        """A case with its texts."""
+        records = picked(self.explorer.store, run, [spot])
+        if not records:
+            raise Refused(404, "this run has no such case")
+        return records[0]
+
+    def shows(self, place: str = "") -> bool:
+        """Whether the text of a case, or all texts, may be sent to this browser."""
         return self.explorer.reveal or self.session.reveal or place in self.session.revealed
 
     def need(self, role: str) -> None:
         if not self.session.person or not self.session.person.may(role):
             raise Refused(403, f"this needs the role {role}", "the tokens file says who has which")
 
+    def run_page(self, template: str, indexed: RunIndex, **values: Any) -> Response:
+        """A page about a run."""
+        return self.page(template, run=indexed.run, indexed=indexed, **values)
+
     def page(self, template: str, status: int = 200, **values: Any) -> Response:
+        """A page, or the part of it that htmx wants."""
+        template = f"_{template}" if self.partial and template in PARTIAL else template
         text = templates().get_template(f"{template}.html.j2").render(asked=self, session=self.session, **values)
         return HTMLResponse(text.encode("utf-8", "replace"), status)
 

@@ -11,12 +11,9 @@ from withstand.explorer import queries
 from withstand.explorer.app import PageRequest
 from withstand.explorer.differing import compared, shown
 from withstand.explorer.index import RunIndex
-from withstand.explorer.read import place_of, view
-from withstand.explorer.security import Refused
+from withstand.explorer.read import views
 from withstand.report import comparison as words
-from withstand.results.cases import picked
 from withstand.results.cells import WORDS, CellResult, plain
-from withstand.store.store import RunRow
 
 MARKS = ("suite", "suite_version", "split", "judge", "sampling")
 """What must be equal for two rates to be compared."""
@@ -27,81 +24,39 @@ AT_ONCE = 2_000
 def page(asked: PageRequest) -> Response:
     """One cell beside another, of this run or of another one."""
     left = asked.indexed()
-    run_b = _run_beside(asked, left.run)
+    run_b = asked.run(asked.query["with"]) if asked.query.get("with") else left.run
     right = left if run_b.key == left.run.key else asked.indexed(run=run_b)
     a, b = _cells(asked, left, right)
+    values: dict[str, Any] = {"two": right, "runs": asked.explorer.index.runs(), "a": a, "b": b}
     if a is None or b is None:
-        return asked.page("compare", run=left.run, indexed=left, sides=None, runs=_runs(asked), a=a, b=b, two=right)
+        return asked.run_page("compare", left, sides=None, **values)
     only = re.fullmatch(r"(\w+)-(\w+)", asked.query.get("only", ""))
     pair = (only[1], only[2]) if only and {only[1], only[2]} <= set(OUTCOMES) else None
-    skip = int(asked.query.get("skip", "0")) if re.fullmatch(r"\d{1,9}", asked.query.get("skip", "0")) else 0
+    skip = asked.number("skip")
     listed, pairs = queries.differing(asked.explorer.index, (left, a), (right, b), pair, skip)
     cells = left.summary.cells[a], right.summary.cells[b]
     later = sum(cell.cases for cell in cells) > AT_ONCE and asked.query.get("part") != "difference"
     statistics = None if later else compared(asked.explorer.index, (left, a), (right, b))
     row, rows = statistics or (None, 0)
-    difference: dict[str, Any] = {
-        "row": row,
-        "rows_compared": rows,
-        "texts": words.texts(plain(row)) if row else [],
+    values |= {
+        "row": row, "rows_compared": rows, "texts": words.texts(plain(row)) if row else [],
         "directions": shown(plain(row)) if row else [],
-    }
+    }  # fmt: skip
     if asked.partial and asked.query.get("part") == "difference":
-        return asked.page("_difference", run=left.run, two=right, **difference)
+        return asked.run_page("_difference", left, **values)
     shared = sum(pairs.values())
     matching = pairs.get(pair, 0) if pair else shared
-    values: dict[str, Any] = {
-        "run": left.run,
-        "indexed": left,
-        "two": right,
-        "runs": _runs(asked),
-        "a": a,
-        "b": b,
-        "sides": cells,
-        "pairs": pairs,
-        **difference,
-        "later": later,
-        "shared": shared,
-        "changed": sum(n for (left, right), n in pairs.items() if left != right),
-        "alone": (cells[0].cases - shared, cells[1].cases - shared),
-        "differ": [name for name in MARKS if getattr(cells[0], name) != getattr(cells[1], name)],
-        "terms": [WORDS[cell.measures] for cell in cells],
-        "rows": list(_rows(asked, left, right, listed)),
-        "pair": pair,
-        "skip": skip,
-        "size": queries.PAIRS,
-        "more": skip + queries.PAIRS if matching > skip + queries.PAIRS else 0,
-        "query": {"a": a, "with": run_b.key[:16], "b": b},
-    }
-    return asked.page("compare", **values)
-
-
-def _rows(asked: PageRequest, run_a: RunIndex, run_b: RunIndex, listed: Any) -> Any:
-    """The cases of both sides, each as a page shows it."""
-    left = picked(asked.explorer.store, run_a.run, [entry[0] for entry in listed])
-    right = picked(asked.explorer.store, run_b.run, [entry[1] for entry in listed])
-    for (spot_a, spot_b, behavior, before, after), case_a, case_b in zip(listed, left, right, strict=True):
-        yield {
-            "behavior": behavior,
-            "left": view(asked, run_a, spot_a, case_a),
-            "right": view(asked, run_b, spot_b, case_b),
-            "changed": before != after,
-            "places": (place_of(run_a.run.key, spot_a), place_of(run_b.run.key, spot_b)),
-        }
-
-
-def _runs(asked: PageRequest) -> list[RunRow]:
-    return asked.explorer.index.runs()
-
-
-def _run_beside(asked: PageRequest, run: RunRow) -> RunRow:
-    wanted = asked.query.get("with", "")
-    if not wanted:
-        return run
-    match = next((run for run in _runs(asked) if run.key.startswith(wanted) and len(wanted) >= 12), None)
-    if match is None:
-        raise Refused(404, "this store has no such run")
-    return match
+    spots_a, spots_b, behaviors, before, after = zip(*listed, strict=True) if listed else ((),) * 5
+    changed = [old != new for old, new in zip(before, after, strict=True)]
+    return asked.run_page(
+        "compare", left, sides=cells, pairs=pairs, later=later, shared=shared, pair=pair, skip=skip,
+        changed=sum(n for (old, new), n in pairs.items() if old != new),
+        alone=[cell.cases - shared for cell in cells], terms=[WORDS[cell.measures] for cell in cells],
+        differ=[name for name in MARKS if getattr(cells[0], name) != getattr(cells[1], name)],
+        rows=list(zip(behaviors, changed, views(asked, left, spots_a), views(asked, right, spots_b), strict=True)),
+        size=queries.PAIRS, more=skip + queries.PAIRS if matching > skip + queries.PAIRS else 0,
+        query={"a": a, "with": run_b.key[:16], "b": b}, **values,
+    )  # fmt: skip
 
 
 def _cells(asked: PageRequest, run_a: RunIndex, run_b: RunIndex) -> tuple[int | None, int | None]:

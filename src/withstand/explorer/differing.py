@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from withstand.core import Json, SpecError
 from withstand.explorer.index import Index, RunIndex
-from withstand.results.cells import measures
 from withstand.results.compare import Pair, matched
 from withstand.results.graded import DIMENSIONS, BehaviorResult, Graded, Where, cell_of
 from withstand.results.pair_comparison import PairComparison, compare
@@ -19,11 +18,7 @@ def compared(index: Index, a: tuple[RunIndex, int], b: tuple[RunIndex, int]) -> 
     """The row that `withstand compare` prints of these cells, and the number of rows that its p is corrected for: those
     of the two runs, or of the two targets (defenses, attacks) of one. None where the cells share no behavior, or they
     measure different things."""
-    key = ("compared", a[1], b[0].run.key, b[0].table, b[1])
-    if key not in a[0].kept:
-        a[0].kept[key] = _compared(index, a, b)
-    row: tuple[PairComparison, int] | None = a[0].kept[key]
-    return row
+    return a[0].once(("compared", a[1], b[0].run.key, b[0].table, b[1]), lambda: _compared(index, a, b))
 
 
 def _compared(
@@ -54,7 +49,7 @@ def _cell(indexed: RunIndex, cell: int, outcomes: dict[int, dict[Where, str]]) -
         keys[place]: BehaviorResult(
             indexed.ids[suite][place], indexed.categories[suite][place], outcomes=outcomes.get(place, {})
         )
-        for place in sorted(indexed.counts[cell])
+        for place in sorted(indexed.behaviors[cell])
     }
     return cell_of(indexed.run, cell, behaviors)
 
@@ -62,8 +57,8 @@ def _cell(indexed: RunIndex, cell: int, outcomes: dict[int, dict[Where, str]]) -
 def _others(left_side: tuple[RunIndex, int], right_side: tuple[RunIndex, int]) -> list[float | None]:
     """p of the other rows that the command would print; none where it would not set these two beside each other."""
     (run_a, a), (run_b, b) = left_side, right_side
-    cells_a = [_cell(run_a, cell, {}) for cell in range(len(run_a.counts))]
-    cells_b = cells_a if run_b is run_a else [_cell(run_b, cell, {}) for cell in range(len(run_b.counts))]
+    cells_a = [_cell(run_a, cell, {}) for cell in range(len(run_a.behaviors))]
+    cells_b = cells_a if run_b is run_a else [_cell(run_b, cell, {}) for cell in range(len(run_b.behaviors))]
     sides: list[Sequence[Graded]] = [cells_a, cells_b]
     if run_a is run_b:
         varied = [name for name in DIMENSIONS if cells_a[a].value(name) != cells_a[b].value(name)]
@@ -84,12 +79,10 @@ def _others(left_side: tuple[RunIndex, int], right_side: tuple[RunIndex, int]) -
 def _p(run_a: RunIndex, a: int, run_b: RunIndex, b: int, keys: Sequence[str]) -> float | None:
     columns: list[list[int]] = []
     for indexed, cell in ((run_a, a), (run_b, b)):
-        planned = indexed.run.plan["cells"][cell]
-        counts = (indexed.declined if measures(planned) == "over-refusal" else indexed.counts)[cell]
-        wanted = set(keys)
-        listed = indexed.run.plan["suites"][planned["suite"]]["behaviors"]
-        pairs = {key: counts.get(place, (0, 0)) for place, key in enumerate(listed) if key in wanted}
-        columns += [[pairs[key][at] for key in keys] for at in (0, 1)]
+        hits = indexed.hits(cell, indexed.summary.cells[cell].measures)
+        listed = indexed.run.plan["suites"][indexed.run.plan["cells"][cell]["suite"]]["behaviors"]
+        places = {key: place for place, key in enumerate(listed)}
+        columns += [[hits.get(places[key], (0, 0))[at] for key in keys] for at in (0, 1)]
     difference = paired.difference(*columns)
     return difference.p if difference else None
 

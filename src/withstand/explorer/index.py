@@ -11,20 +11,21 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sql
 
 from withstand.core import Json
-from withstand.core.outcomes import SCORED
+from withstand.core.outcomes import HITS
+from withstand.results.cases import CaseResult, cases
+from withstand.results.counts import BehaviorCounts, read_counts
 from withstand.results.summary import RunSummary, goes_on, status, summarize
 from withstand.store.store import RunRow, Store, chunks
-from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, audit, row, want
+from withstand.store.tables import audit, want
 from withstand.store.tables import run as runs
 
 TEXT = 20_000
@@ -34,20 +35,51 @@ PAUSE = 2.0
 WAIT = 0.12
 """Seconds a page waits for a run that was not read yet."""
 
-COLUMNS = "cell, place, number, sample, behavior, category, outcome, split"
+T = TypeVar("T")
+
+
+class Entry(NamedTuple):
+    """A case in the index: its number, where it is in the run, and what pages filter by."""
+
+    id: int
+    cell: int
+    place: int
+    number: int
+    sample: int
+    behavior: str
+    category: str
+    outcome: str
+    split: int
+
+    @property
+    def spot(self) -> tuple[int, int, int, int]:
+        return self.cell, self.place, self.number, self.sample
+
+
+COLUMNS = ", ".join(Entry._fields)
+INDEXES = {
+    "filter": "cell, outcome, category",
+    "place": "cell, place, number, sample",
+    "pair": "cell, behavior, number, sample, outcome, place",
+    "outcome": "outcome, cell",
+}
+"""The orders in which pages ask for cases."""
 
 
 @dataclass
 class RunIndex:
-    """What the index holds of a run. `table` numbers its tables, 0 while cases and texts are still being read."""
+    """What the index holds of a run. `table` numbers its tables, 0 while cases and texts are still being read.
+
+    behaviors: by cell and place of the behavior, its counts.   ids, categories: by suite and place.
+    """
 
     run: RunRow
     summary: RunSummary
     state: Json
-    counts: list[dict[int, tuple[int, int]]]  # by cell and behavior: successes, scored
-    declined: list[dict[int, tuple[int, int]]]  # refused or filtered, scored
-    categories: list[list[str]]  # by suite and behavior
-    ids: list[list[str]]  # of the behaviors, likewise
+    behaviors: list[dict[int, BehaviorCounts]]
+    ids: list[list[str]]
+    categories: list[list[str]]
+    wants: int
     table: int = 0
     total: int = 0
     read: int = 0
@@ -62,6 +94,20 @@ class RunIndex:
     @property
     def goes_on(self) -> str:
         return goes_on(self.run)
+
+    def once(self, key: Hashable, work: Callable[[], T]) -> T:
+        """What `work` gives, worked out by the first page that asks."""
+        if key not in self.kept:
+            self.kept[key] = work()
+        result: T = self.kept[key]
+        return result
+
+    def hits(self, cell: int, measure: str = "harm") -> dict[int, tuple[int, int]]:
+        """Of each behavior of a cell, by its place: the cases that `measure` counts, and those scored."""
+        return {
+            place: (sum(behavior.counts[outcome] for outcome in HITS[measure]), behavior.scored)
+            for place, behavior in sorted(self.behaviors[cell].items())
+        }
 
 
 class Index:
@@ -80,7 +126,7 @@ class Index:
         self._folder = Path(tempfile.mkdtemp(prefix="withstand-"))  # mode 0700
         self._local = threading.local()
         self._tables = 0
-        self._purges = self._purged()
+        self._purges = 0
         self._stop = threading.Event()
         self.error = ""
         with closing(self._connect()) as own:
@@ -97,16 +143,23 @@ class Index:
     # --- for pages ---
 
     def runs(self) -> list[RunRow]:
-        """All runs, newest first. A run never changes, so that its long plan is read once."""
-        keys = [key for (key,) in self.store.select(sql.select(runs.c.key).order_by(runs.c.created, runs.c.name))]
-        if keys != [run.key for run in self._runs]:
+        """All runs, newest first. A run never changes, so that its long plan is read once.
+
+        After a purge all is read anew, so that no page shows an erased text.
+        """
+        purges = sql.select(sql.func.count()).where(audit.c.action == "purge").scalar_subquery()
+        rows = self.store.select(sql.select(runs.c.key, purges).order_by(runs.c.created, runs.c.name))
+        if [key for key, _ in rows] != [run.key for run in self._runs]:
             self._runs = self.store.runs()
+        if rows and rows[0][1] != self._purges:
+            self._purges = rows[0][1]
+            self._indexed.clear()
         return self._runs[::-1]
 
     def of_run(self, run: RunRow, wait: float | None = None) -> RunIndex | None:
         """What is read of a run, anew where rows were missing; None if reading takes longer than `wait` seconds."""
         read_run = self._indexed.get(run.key)
-        if read_run and read_run.table and read_run.complete and self._same_texts():
+        if read_run and read_run.table and read_run.complete:
             return read_run
         age = time.time() - read_run.at if read_run else 0.0
         if read_run is None or not read_run.table or age > max(PAUSE, 10 * read_run.took):
@@ -136,19 +189,6 @@ class Index:
                 self._wanted.put(key)
             return self._asked[key]
 
-    def _purged(self) -> int:
-        count = sql.select(sql.func.count()).where(audit.c.action == "purge")
-        return int(self.store.select(count)[0][0])
-
-    def _same_texts(self) -> bool:
-        """Whether nobody has purged a run since it was read; else all is read anew."""
-        purges = self._purged()
-        if purges != self._purges:
-            self._purges = purges
-            self._indexed.clear()
-            return False
-        return True
-
     def _work(self) -> None:
         with closing(self._connect()) as own:
             while not self._stop.is_set():
@@ -167,61 +207,59 @@ class Index:
         run = next(run for run in self.store.runs() if run.key == key)
         began = time.monotonic()
         old = self._indexed.get(key)
-        total = self._wants(run)
-        if old and old.table and total == old.kept.get("rows") and old.state["missing"] == 0:
+        w = want.c
+        wants = int(self.store.select(sql.select(sql.func.count()).where(w.run == run.key))[0][0])
+        if old and old.table and old.complete and wants == old.wants:
             return
-        texts_of = [self.store.behaviors(suite["behaviors"]) for suite in run.plan["suites"]]
-        texts = [
-            [texts[key] for key in suite["behaviors"]]
-            for suite, texts in zip(run.plan["suites"], texts_of, strict=True)
-        ]
-        categories = [[text.get("category", "") for text in listed] for listed in texts]
-        ids = [[text["id"] for text in listed] for listed in texts]
-        summary, state = summarize(self.store, run), status(self.store, run)
-        cells = run.plan["cells"]
-        new = RunIndex(run, summary, state, [{} for _ in cells], [{} for _ in cells], categories, ids)
-        new.kept["rows"] = total
-        new.total = sum(cell.cases for cell in new.summary.cells)
+        suites = [suite["behaviors"] for suite in run.plan["suites"]]
+        texts = self.store.behaviors({key for keys in suites for key in keys})
+        ids = [[texts[key]["id"] for key in keys] for keys in suites]
+        categories = [[texts[key].get("category", "") for key in keys] for keys in suites]
+        counts = read_counts(self.store, run)
+        summary, state = summarize(self.store, run, counts), status(self.store, run, counts)
+        new = RunIndex(run, summary, state, counts.behaviors, ids, categories, wants)
+        new.total = sum(cell.cases for cell in summary.cells)
         if old is None:
-            self._indexed[key] = new  # rates are indexed; cases and texts follow
+            self._indexed[key] = new  # rates are there; cases and texts follow
         self._tables += 1
-        table = self._tables
+        if not self._fill(own, new, self._tables):
+            return
+        new.table, new.total, new.at, new.took = self._tables, new.read, time.time(), time.monotonic() - began
+        if self._ready:
+            self._ready(self, new)
+        self._indexed[key] = new
+        if old and old.table:
+            self._drop_before(own, old.table)
+
+    def _fill(self, own: sqlite3.Connection, new: RunIndex, table: int) -> bool:
+        """Write the tables of a run; False where the server ends before they are full."""
         own.execute(
             f"CREATE TABLE cases_{table} (id INTEGER PRIMARY KEY, cell INTEGER, place INTEGER, number INTEGER, "
             "sample INTEGER, behavior TEXT, category TEXT, outcome TEXT, split INTEGER)"
         )
         own.execute(f"CREATE VIRTUAL TABLE words_{table} USING fts5(prompt, completion, content='')")
         own.execute("BEGIN")
-        for part in chunks(self._cases(run), 500):
+        places = [{behavior: place for place, behavior in enumerate(ids)} for ids in new.ids]
+        for part in chunks(cases(self.store, new.run), 500):
             if self._stop.is_set():
-                return
-            places = [(new.read + i, *entry[:8]) for i, entry in enumerate(part, 1)]
-            own.executemany(f"INSERT INTO cases_{table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", places)
-            words = [(new.read + i, *entry[8:]) for i, entry in enumerate(part, 1)]
+                return False
+            entries = [
+                Entry(
+                    new.read + i, case.cell, places[new.run.plan["cells"][case.cell]["suite"]][case.behavior],
+                    case.case, case.sample, _plain(case.behavior), _plain(case.category), case.outcome,
+                    case.vote == "split",
+                )
+                for i, case in enumerate(part, 1)
+            ]  # fmt: skip
+            own.executemany(f"INSERT INTO cases_{table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", entries)
+            words = [(entry.id, *_words(case)) for entry, case in zip(entries, part, strict=True)]
             own.executemany(f"INSERT INTO words_{table} (rowid, prompt, completion) VALUES (?, ?, ?)", words)
             new.read += len(part)
         own.execute("COMMIT")
-        own.execute(f"CREATE INDEX cases_{table}_filter ON cases_{table} (cell, outcome, category)")
-        own.execute(f"CREATE INDEX cases_{table}_place ON cases_{table} (cell, place, number, sample)")
-        own.execute(
-            f"CREATE INDEX cases_{table}_pair ON cases_{table} (cell, behavior, number, sample, outcome, place)"
-        )
-        own.execute(f"CREATE INDEX cases_{table}_outcome ON cases_{table} (outcome, cell)")
+        for name, columns in INDEXES.items():
+            own.execute(f"CREATE INDEX cases_{table}_{name} ON cases_{table} ({columns})")
         own.execute(f"ANALYZE cases_{table}")
-        marks = ", ".join("?" * len(SCORED))
-        for cell, place, success, declined, scored in own.execute(
-            f"SELECT cell, place, sum(outcome = 'success'), sum(outcome IN ('refused', 'filtered')), "
-            f"sum(outcome IN ({marks})) FROM cases_{table} GROUP BY cell, place",
-            SCORED,
-        ):
-            new.counts[cell][place] = (success, scored)
-            new.declined[cell][place] = (declined, scored)
-        new.table, new.total, new.at, new.took = table, new.read, time.time(), time.monotonic() - began
-        if self._ready:
-            self._ready(self, new)
-        self._indexed[key] = new
-        if old and old.table:
-            self._drop_before(own, old.table)
+        return True
 
     def _drop_before(self, own: sqlite3.Connection, table: int) -> None:
         """Drop tables of earlier readings. A page may still hold the last ones for one more query."""
@@ -232,59 +270,11 @@ class Index:
             own.execute(f"DROP TABLE IF EXISTS cases_{number}")
             own.execute(f"DROP TABLE IF EXISTS words_{number}")
 
-    def _wants(self, run: RunRow) -> int:
-        w = want.c
-        return int(self.store.select(sql.select(sql.func.count()).where(w.run == run.key))[0][0])
 
-    def _cases(self, run: RunRow) -> Iterator[tuple[Any, ...]]:
-        """Each case in the plan's order: the columns of its place, its prompt and its completion."""
-        suites = [self.store.behaviors(suite["behaviors"]) for suite in run.plan["suites"]]
-        for cell, planned in enumerate(run.plan["cells"]):
-            keys = run.plan["suites"][planned["suite"]]["behaviors"]
-            texts = suites[planned["suite"]]
-            verdicts, waits = self._verdicts(run, cell), "waits" in planned
-            for places in chunks(self._listed(run, cell, CASES), 50):
-                drafts = self.store.rows([key for *_, key in places])
-                draws: dict[int, list[Any]] = defaultdict(list)
-                first, last = places[0][0], places[-1][0]
-                for place, number, sample, key in self._listed(run, cell, COMPLETIONS, first, last):
-                    draws[place].append((number, sample, key))
-                answers = self.store.rows([key for listed in draws.values() for *_, key in listed])
-                for place, _, _, key in places:
-                    text = texts[keys[place]]
-                    names = (_plain(text["id"]), _plain(text.get("category", "")))
-                    cases = drafts[key].value if key in drafts else []
-                    for number, sample, drawn in draws[place] or [(0, 0, "")]:
-                        lacking = "unscored" if waits and drawn in answers else "error"
-                        outcome, split = verdicts.get((place, number, sample), (lacking, 0))
-                        chat = cases[number]["chat"] if number < len(cases) else []
-                        prompt = "\n".join([text["id"], text["text"], *(turn["text"] for turn in chat)])
-                        answer = answers[drawn].value.get("text", "") if drawn in answers else ""
-                        words = (_words(prompt), _words(answer))
-                        yield (cell, place, number, sample, *names, outcome, split, *words)
-
-    def _listed(self, run: RunRow, cell: int, stage: int, first: int = 0, last: int = 2**31 - 1) -> list[Any]:
-        w = want.c
-        return self.store.select(
-            sql.select(w.behavior, w.number, w.sample, w.key)
-            .where(w.run == run.key, w.stage == stage, w.cell == cell, w.behavior.between(first, last))
-            .order_by(w.behavior, w.number, w.sample)
-        )
-
-    def _verdicts(self, run: RunRow, cell: int) -> Mapping[tuple[int, int, int], tuple[str, int]]:
-        w, r = want.c, row.c
-        split = sql.case((r.vote == "split", 1), else_=0)
-        rows = self.store.select(
-            sql.select(w.behavior, w.number, w.sample, r.label, split)
-            .select_from(want.join(row, r.key == w.key))
-            .where(w.run == run.key, w.stage == VERDICTS, w.cell == cell)
-        )
-        return {(place, number, sample): (label, is_split) for place, number, sample, label, is_split in rows}
-
-
-def _words(text: str) -> str:
-    """What can be searched."""
-    return _plain(text[:TEXT])
+def _words(case: CaseResult) -> tuple[str, str]:
+    """What can be searched of a case: of its prompt, and of its completion."""
+    prompt = "\n".join([case.behavior, case.text, *(turn.text for turn in case.chat)])
+    return _plain(prompt[:TEXT]), _plain((case.completion or "")[:TEXT])
 
 
 def _plain(text: str) -> str:

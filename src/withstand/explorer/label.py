@@ -12,12 +12,11 @@ from withstand.core import Json
 from withstand.core.outcomes import is_hit
 from withstand.explorer import queries
 from withstand.explorer.app import PageRequest
-from withstand.explorer.index import Index, RunIndex
+from withstand.explorer.index import Entry, Index, RunIndex
 from withstand.explorer.read import LONGEST, view
 from withstand.explorer.security import Refused
 from withstand.results import labeling
 from withstand.results.calibrate import Pair, calibration_of
-from withstand.results.cases import Spot, picked
 from withstand.results.cells import CellResult
 from withstand.results.judge_error import corrected
 from withstand.results.labeling import Item, Purpose, Vote
@@ -39,19 +38,19 @@ class Place:
 
 def queue(index: Index, indexed: RunIndex, purpose: Purpose, n: int = NUMBER, seed: int = 0) -> list[Place]:
     """The sample that `withstand label` draws, from the index."""
-    key = ("queue", purpose, n, seed)
-    if key not in indexed.kept:
-        strata: dict[str, list[int]] = defaultdict(list)
-        cells = indexed.run.plan["cells"]
-        for cell, outcome, split, entries in queries.strata(index, indexed):
-            waiting, asked = "waits" in cells[cell] and outcome == "unscored", outcome in ANSWERED
-            if stratum := labeling.stratum_of(cells[cell], outcome, split, purpose, waiting, answered=asked):
-                strata[stratum] += entries
-        for entries in strata.values():
-            entries.sort()
-        indexed.kept[key] = [Place(*drawn) for drawn in labeling.drawn(indexed.run, strata, n, seed)]
-    places: list[Place] = indexed.kept[key]
-    return places
+    return indexed.once(("queue", purpose, n, seed), lambda: _drawn(index, indexed, purpose, n, seed))
+
+
+def _drawn(index: Index, indexed: RunIndex, purpose: Purpose, n: int, seed: int) -> list[Place]:
+    strata: dict[str, list[int]] = defaultdict(list)
+    cells = indexed.run.plan["cells"]
+    for cell, outcome, split, entries in queries.strata(index, indexed):
+        waiting, asked = "waits" in cells[cell] and outcome == "unscored", outcome in ANSWERED
+        if stratum := labeling.stratum_of(cells[cell], outcome, split, purpose, waiting, answered=asked):
+            strata[stratum] += entries
+    for entries in strata.values():
+        entries.sort()
+    return [Place(*drawn) for drawn in labeling.drawn(indexed.run, strata, n, seed)]
 
 
 def ready(index: Index, indexed: RunIndex) -> None:
@@ -60,22 +59,14 @@ def ready(index: Index, indexed: RunIndex) -> None:
         queue(index, indexed, purpose)
 
 
-def name_of(indexed: RunIndex, spot: Spot) -> str:
-    """How labels name a case."""
-    behavior = indexed.ids[indexed.run.plan["cells"][spot[0]]["suite"]][spot[1]]
-    return labeling.place_named(spot[0], behavior, spot[2], spot[3])
-
-
-def entry_named(index: Index, indexed: RunIndex, name: str) -> dict[str, Any] | None:
+def entry_named(index: Index, indexed: RunIndex, name: str) -> Entry | None:
     """The entry of a case that labels name so; None where the run has none."""
     match = re.fullmatch(r"(\d{1,9}):(.*):(\d{1,9}):(\d{1,9})", name, re.DOTALL)
     if not match or int(match[1]) >= len(indexed.run.plan["cells"]):
         return None
     suite = indexed.run.plan["cells"][int(match[1])]["suite"]
-    key = ("places", suite)
-    if key not in indexed.kept:
-        indexed.kept[key] = {behavior: place for place, behavior in enumerate(indexed.ids[suite])}
-    places = indexed.kept[key]
+    ids = indexed.ids[suite]
+    places = indexed.once(("places", suite), lambda: {behavior: place for place, behavior in enumerate(ids)})
     if match[2] not in places:
         return None
     return queries.entry_of(index, indexed, (int(match[1]), places[match[2]], int(match[3]), int(match[4])))
@@ -100,18 +91,17 @@ def page(asked: PageRequest) -> Response:
     index = asked.explorer.index
     places = queue(index, indexed, purpose, n, seed)
     named = labeling.labeled_by(asked.explorer.store, indexed.run, asked.who, purpose)
-    done = {entry["id"] for name in named if (entry := entry_named(index, indexed, name))}
-    skipped = int(asked.query.get("skip", "0")) if asked.query.get("skip", "0").isdigit() else 0
+    done = {entry.id for name in named if (entry := entry_named(index, indexed, name))}
+    skipped = asked.number("skip")
     left = [place for place in places if place.entry not in done]
-    case, name = None, ""
+    shown, name = None, ""
     if left:
-        [spot] = queries.spots(index, indexed, [left[skipped % len(left)].entry])
-        [record] = picked(asked.explorer.store, indexed.run, [spot])
-        case, name = view(asked, indexed, spot, record, LONGEST), name_of(indexed, spot)
-    return asked.page(
-        "label", indexed=indexed, run=indexed.run, case=case, place=name, done=len(places) - len(left),
-        total=len(places), purpose=purpose, n=n, seed=seed, skip=skipped, path=asked.request.url.path,
-        query={"for": purpose, "n": n, "seed": seed},
+        spot = queries.entry_at(index, indexed, left[skipped % len(left)].entry).spot
+        case = asked.case(indexed.run, spot)
+        shown, name = view(asked, indexed, spot, case, LONGEST), labeling.place_of(case)
+    return asked.run_page(
+        "label", indexed, view=shown, place=name, done=len(places) - len(left), total=len(places), purpose=purpose,
+        n=n, seed=seed, skip=skipped,
     )  # fmt: skip
 
 
@@ -130,12 +120,11 @@ def save(asked: PageRequest) -> Response:
         raise Refused(400, f"{vote!r} is no vote", "success, failure or unsure")
     entry = entry_named(asked.explorer.index, indexed, named)
     places = queue(asked.explorer.index, indexed, purpose, n, seed)
-    place = next((candidate for candidate in places if entry and candidate.entry == entry["id"]), None)
-    if place is None:
+    place = next((candidate for candidate in places if entry and candidate.entry == entry.id), None)
+    if entry is None or place is None:
         raise Refused(400, "this case is not in the sample", "reload the page")
-    [spot] = queries.spots(asked.explorer.index, indexed, [place.entry])
-    [case] = picked(asked.explorer.store, indexed.run, [spot])
-    cell = indexed.run.plan["cells"][spot[0]]
+    case = asked.case(indexed.run, entry.spot)
+    cell = indexed.run.plan["cells"][entry.cell]
     item = Item(named, place.stratum, place.size, cell["target"], cell["attack"], case)
     labeling.add(asked.explorer.store, indexed.run, item, vote, asked.who, purpose)  # type: ignore[arg-type] # checked
     return asked.to(asked.request.url.path, **query, **({"skip": skip} if int(skip) else {}))
@@ -149,12 +138,11 @@ def calibration(asked: PageRequest) -> Response:
     indexed = asked.indexed()
     judges = [_judge(asked, indexed, key, label) for key, label in _judges(indexed)]
     labels = [label for label in asked.explorer.store.labels(indexed.run.key) if label["purpose"] == "calibration"]
-    values = {
-        "indexed": indexed, "run": indexed.run, "judges": judges, "labels": len(labels),
-        "labelers": sorted(Counter(label["labeler"] for label in labels).items()),
-        "unsure": sum(label["vote"] == "unsure" for label in labels),
-    }  # fmt: skip
-    return asked.page("_calibration" if asked.partial else "calibration", **values)
+    return asked.run_page(
+        "calibration", indexed, judges=judges, labels=len(labels),
+        labelers=sorted(Counter(label["labeler"] for label in labels).items()),
+        unsure=sum(label["vote"] == "unsure" for label in labels),
+    )  # fmt: skip
 
 
 def keep(asked: PageRequest) -> Response:
@@ -208,14 +196,14 @@ def _row(indexed: RunIndex, cell: CellResult, calibration: Json) -> dict[str, An
     rate, note = None, ""
     if calibration:
         categories = indexed.categories[indexed.run.plan["cells"][cell.index]["suite"]]
-        rate, note = corrected(indexed.counts[cell.index], categories, [calibration], cell)
+        rate, note = corrected(indexed.hits(cell.index), categories, [calibration], cell)
     return {"cell": cell, "corrected": rate, "note": note}
 
 
 def _outcomes(asked: PageRequest, indexed: RunIndex, places: Sequence[str]) -> dict[str, str]:
     """What the judge said of labeled cases."""
     entries = {place: entry_named(asked.explorer.index, indexed, place) for place in places}
-    return {place: entry["outcome"] if entry else "error" for place, entry in entries.items()}
+    return {place: entry.outcome if entry else "error" for place, entry in entries.items()}
 
 
 ROUTES = (

@@ -1,12 +1,11 @@
 """Who is here: signing in and out, asking for texts, and what the audit says."""
 
 import time
-from typing import Any
 
 from starlette.responses import Response
 
 from withstand.explorer.app import PageRequest
-from withstand.explorer.security import Refused
+from withstand.explorer.security import Person, Refused
 
 SLOW = 0.5
 """Seconds that a wrong token costs."""
@@ -66,8 +65,7 @@ def name(asked: PageRequest) -> Response:
     auth, given = asked.explorer.auth, str(asked.form.get("name", "")).strip()
     if auth.local is None:
         raise Refused(403, "your token says who you are")
-    person: Any = type(auth.local)
-    asked.session.person = person(given, "admin")
+    asked.session.person = Person(given, "admin")
     return asked.back()
 
 

@@ -25,12 +25,10 @@ from withstand.core import (
     to_json,
 )
 from withstand.explorer.app import PageRequest
-from withstand.explorer.read import LONGEST, blurred, parts_of, place_of
+from withstand.explorer.read import part, parts_of, place_of
 from withstand.explorer.security import Refused
 from withstand.registry import find
 from withstand.registry.grammar import spec_of
-from withstand.results.cases import picked
-from withstand.results.cells import OUTCOME_WORDS
 from withstand.runner.drive import Job, completion_of, drive
 from withstand.runner.replay import check_own_code
 from withstand.runner.stages import asked_once, verdict_job
@@ -84,11 +82,7 @@ def page(asked: PageRequest) -> Response:
     """The console with the conversation so far."""
     asked.need("admin")
     talk = asked.session.probe
-    shown = asked.explorer.reveal or asked.session.reveal or bool(talk)  # what was written here was asked for
-    return asked.page(
-        "probe", choices=choices(asked), talk=talk, shown=shown, severities=SEVERITIES, problem="", hint="", draft="",
-        words=OUTCOME_WORDS,
-    )  # fmt: skip
+    return asked.page("probe", choices=choices(asked), talk=talk, severities=SEVERITIES)
 
 
 def send(asked: PageRequest) -> Response:
@@ -97,27 +91,25 @@ def send(asked: PageRequest) -> Response:
     if asked.form.get("new"):
         asked.session.probe = {}
         return asked.to("/probe")
-    indexed, form = choices(asked), asked.form
-    prompt = str(form.get("prompt", ""))
+    options, prompt = choices(asked), str(asked.form.get("prompt", ""))
     try:
-        talk = _asked(asked, indexed, form, prompt)
+        asked.session.probe = _asked(asked, options, asked.form, prompt)
     except SpecError as error:
         return asked.page(
-            "probe", 400, choices=indexed, talk=asked.session.probe, shown=True, severities=SEVERITIES,
-            problem=str(error), hint=error.hint, draft=prompt, words=OUTCOME_WORDS,
+            "probe", 400, choices=options, talk=asked.session.probe, severities=SEVERITIES, problem=str(error),
+            hint=error.hint, draft=prompt,
         )  # fmt: skip
-    asked.session.probe = talk
     return asked.to("/probe")
 
 
-def _asked(asked: PageRequest, indexed: Mapping[str, Any], form: Mapping[str, Any], prompt: str) -> dict[str, Any]:
+def _asked(asked: PageRequest, options: Mapping[str, Any], form: Mapping[str, Any], prompt: str) -> dict[str, Any]:
     if not prompt.strip() or len(prompt) > LONGEST_PROMPT:
         raise SpecError("write a prompt", hint=f"1 to {LONGEST_PROMPT:,} characters")
     chosen = {name: str(form.get(name, "")) for name in ("target", "defense")}
     judges = [str(name) for name in form.get("judge[]", [])]
     for kind, names in (("target", [chosen["target"]]), ("defense", [chosen["defense"]]), ("judge", judges)):
         for name in names:
-            if name not in indexed[kind]:
+            if name not in options[kind]:
                 raise SpecError(f"no run of this store has the {kind} {name!r}", hint="choose one from the list")
     old = asked.session.probe if form.get("go_on") else {}
     turns: list[dict[str, str]] = list(old.get("turns", []))
@@ -128,7 +120,7 @@ def _asked(asked: PageRequest, indexed: Mapping[str, Any], form: Mapping[str, An
         turns.append({"role": "system", "text": system[:LONGEST_PROMPT]})
     turns.append({"role": "user", "text": prompt})
     behavior = Behavior("probe", str(form.get("behavior", "")).strip()[:2_000] or prompt)
-    spec, defense = indexed["target"][chosen["target"]], indexed["defense"][chosen["defense"]]
+    spec, defense = options["target"][chosen["target"]], options["defense"][chosen["defense"]]
     temperature, tokens = str(form.get("temperature", "0") or "0"), str(form.get("max_tokens", "512") or "512")
     try:
         sampling = Sampling(max_tokens=min(int(tokens), 8_192), temperature=float(temperature))
@@ -137,7 +129,7 @@ def _asked(asked: PageRequest, indexed: Mapping[str, Any], form: Mapping[str, An
     target = Target(
         find.build("target", spec), None if defense["use"] == "none" else find.build("defense", defense), sampling
     )
-    built = {name: find.build("judge", indexed["judge"][name]) for name in judges}
+    built = {name: find.build("judge", options["judge"][name]) for name in judges}
     chat = tuple(Message(turn["role"], turn["text"]) for turn in turns)  # type: ignore[arg-type] # of the roles
     _check(asked, target, list(built.values()), chat)
     with asked.explorer.probing:  # one at a time: a model has one device
@@ -156,11 +148,11 @@ def _check(asked: PageRequest, target: Target, judges: list[Judge], chat: Chat) 
     needs |= {"turns"} if sum(turn.role == "user" for turn in chat) > 1 else set()
     if lacking := sorted(needs - target.model.gives):
         raise SpecError(f"this target does not take {' or '.join(lacking)}", hint="begin a new conversation")
-    for part in find.parts((target.model, target.defense, judges)):
-        if hasattr(part, "generate"):
+    for component in find.parts((target.model, target.defense, judges)):
+        if hasattr(component, "generate"):
             if asked.explorer.offline:
-                check_offline(part.hosts)
-            part.check()
+                check_offline(component.hosts)
+            component.check()
 
 
 def ask(
@@ -206,20 +198,11 @@ def findings(asked: PageRequest) -> Response:
         if not run_key or (finding["run_key"] and finding["run_key"].startswith(run_key))
     ]
     names = {run.key: run.name for run in asked.explorer.index.runs()}
-    shown = asked.explorer.reveal or asked.session.reveal
     for finding in listed:
-        revealed = shown or f"finding/{finding['key'][:16]}" in asked.session.revealed
-        finding["shown"] = revealed
+        finding["shown"] = shown = asked.shows(f"finding/{finding['key'][:16]}")
         finding["run_name"] = names.get(finding["run_key"], "")
-        finding["parts"] = [
-            {"role": role, "text": text[:LONGEST] if revealed else "", "length": len(text), "lines": blurred(len(text))}
-            for role, text in _texts(finding)
-        ]
-    return asked.page("findings", listed=listed, severities=SEVERITIES, words=OUTCOME_WORDS)
-
-
-def _texts(finding: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(turn["role"], turn["text"]) for turn in finding["chat"]]
+        finding["parts"] = [part(turn["role"], turn["text"], shown) for turn in finding["chat"]]
+    return asked.page("findings", listed=listed)
 
 
 def save(asked: PageRequest) -> Response:
@@ -255,25 +238,17 @@ def _of_probe(asked: PageRequest) -> dict[str, Any]:
 
 
 def _of_case(asked: PageRequest, place: str) -> tuple[str, dict[str, Any]]:
-    head, _, spot = place.partition("/")
-    run = next((run for run in asked.explorer.index.runs() if run.key.startswith(head) and len(head) >= 12), None)
-    if run is None or not re.fullmatch(r"\d+(\.\d+){3}", spot):
+    head, _, text = place.partition("/")
+    if not head or not text:
         raise Refused(404, "this store has no such case")
-    first, second, number, sample = map(int, spot.split("."))
-    records = (
-        picked(asked.explorer.store, run, [(first, second, number, sample)]) if first < len(run.plan["cells"]) else []
-    )
-    if not records:
-        raise Refused(404, "this store has no such case")
-    case, cell = records[0], run.plan["cells"][first]
-    chat = [
-        {"role": role, "text": text} for kind, role, text in parts_of(case) if role not in ("behavior", "judge says")
-    ]
+    run, spot = asked.run(head), asked.spot(text)
+    case, cell = asked.case(run, spot), run.plan["cells"][spot[0]]
+    chat = [{"role": role, "text": text} for role, text in parts_of(case) if role not in ("behavior", "judge says")]
     verdict = {"judge": cell["judge"], "outcome": case.outcome, "why": case.why, "score": case.score}
     return run.key, {
-        "source": "case", "spot": [first, second, number, sample], "chat": chat, "behavior": case.text,
+        "source": "case", "spot": list(spot), "chat": chat, "behavior": case.text,
         "target": cell["target"], "defense": cell["defense"], "attack": cell["attack"], "finish": case.finish,
-        "verdicts": [verdict], "place": place_of(run.key, (first, second, number, sample)),
+        "verdicts": [verdict], "place": place_of(run.key, spot),
     }  # fmt: skip
 
 

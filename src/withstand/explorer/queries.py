@@ -3,12 +3,12 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from withstand.core.outcomes import OUTCOMES
 from withstand.core.text import unique
-from withstand.explorer.index import COLUMNS, Index, RunIndex
+from withstand.explorer.index import COLUMNS, Entry, Index, RunIndex
 from withstand.results.cases import Spot
 from withstand.results.cells import WORDS
 
@@ -62,23 +62,29 @@ def cells_of(indexed: RunIndex, wanted: Wanted) -> list[int] | None:
     return [c.index for c in cells if all(getattr(c, name) == getattr(wanted, name) for name in names)]
 
 
-def find(index: Index, indexed: RunIndex, wanted: Wanted, limit: int = PAGE) -> list[tuple[int, Spot]]:
-    """Cases in the plan's order, each with its number."""
+def find(index: Index, indexed: RunIndex, wanted: Wanted, limit: int = PAGE) -> list[Entry]:
+    """Cases in the plan's order."""
+    return _next(index, indexed, wanted, wanted.after, limit)
+
+
+def _next(
+    index: Index, indexed: RunIndex, wanted: Wanted, number: int, limit: int, order: str = "> ? ORDER BY {} ASC"
+) -> list[Entry]:
+    """The cases wanted behind the one with this number; with another `order`, before it."""
     source, where, values = _where(indexed, wanted)
-    rows = index.select(
-        f"SELECT c.id, cell, place, number, sample FROM {source} WHERE {where} AND {_id(wanted)} > ? "
-        f"ORDER BY {_id(wanted)} LIMIT {limit}",
-        [*values, wanted.after],
-    )
-    return [(entry[0], tuple(entry[1:])) for entry in rows]
+    by = "t.rowid" if wanted.text.strip() else "c.id"  # of a search, the number that can be had in order
+    statement = f"SELECT c.{COLUMNS} FROM {source} WHERE {where} AND {by} {order.format(by)} LIMIT {limit}"
+    return [Entry(*row) for row in index.select(statement, [*values, number])]
 
 
 def count(index: Index, indexed: RunIndex, wanted: Wanted) -> dict[tuple[str, str], int]:
     """How many cases there are by what was measured and outcome, whatever outcome is wanted; of a search at most `MOST`
     in all."""
-    every = Wanted(**wanted.query(outcome="", after=0))
-    if not every.text and every in indexed.kept:
-        return dict(indexed.kept[every])
+    every = replace(wanted, outcome="", after=0)
+    return _count(index, indexed, every) if every.text else indexed.once(every, lambda: _count(index, indexed, every))
+
+
+def _count(index: Index, indexed: RunIndex, every: Wanted) -> dict[tuple[str, str], int]:
     source, where, values = _where(indexed, every)
     inner = f"SELECT outcome, cell FROM {source} WHERE {where}" + (f" LIMIT {MOST + 1}" if every.text else "")
     counts: Counter[tuple[str, str]] = Counter()
@@ -86,9 +92,7 @@ def count(index: Index, indexed: RunIndex, wanted: Wanted) -> dict[tuple[str, st
         f"SELECT outcome, cell, count(*) FROM ({inner}) GROUP BY outcome, cell", values
     ):
         counts[indexed.summary.cells[cell].measures, outcome] += cases
-    if not every.text:
-        indexed.kept[every] = counts
-    return dict(counts)
+    return counts
 
 
 def facets(counts: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
@@ -107,27 +111,21 @@ def facets(counts: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
 
 def beside(index: Index, indexed: RunIndex, wanted: Wanted, number: int) -> tuple[Spot | None, Spot | None]:
     """The cases before and after this one among those wanted."""
-    source, where, values = _where(indexed, wanted)
-    neighbors = []
-    for sign, order in (("<", "DESC"), (">", "ASC")):
-        entry = index.select(
-            f"SELECT cell, place, number, sample FROM {source} WHERE {where} AND {_id(wanted)} {sign} ? "
-            f"ORDER BY {_id(wanted)} {order} LIMIT 1",
-            [*values, number],
-        )
-        neighbors.append(tuple(entry[0]) if entry else None)
-    return neighbors[0], neighbors[1]
+    before = _next(index, indexed, wanted, number, 1, "< ? ORDER BY {} DESC")
+    after = _next(index, indexed, wanted, number, 1)
+    return before[0].spot if before else None, after[0].spot if after else None
 
 
-def entry_of(index: Index, indexed: RunIndex, spot: Spot) -> dict[str, Any] | None:
+def entry_of(index: Index, indexed: RunIndex, spot: Spot) -> Entry | None:
     """The index's entry of one case."""
-    names = ("id", *COLUMNS.split(", "))
-    rows = index.select(
-        f"SELECT {', '.join(names)} FROM cases_{indexed.table} "
-        "WHERE cell = ? AND place = ? AND number = ? AND sample = ?",
-        spot,
-    )
-    return dict(zip(names, rows[0], strict=True)) if rows else None
+    where = "cell = ? AND place = ? AND number = ? AND sample = ?"
+    rows = index.select(f"SELECT {COLUMNS} FROM cases_{indexed.table} WHERE {where}", spot)
+    return Entry(*rows[0]) if rows else None
+
+
+def entry_at(index: Index, indexed: RunIndex, number: int) -> Entry:
+    """The entry with this number."""
+    return Entry(*index.select(f"SELECT {COLUMNS} FROM cases_{indexed.table} WHERE id = ?", [number])[0])
 
 
 def strata(index: Index, indexed: RunIndex) -> list[tuple[int, str, bool, list[int]]]:
@@ -136,17 +134,6 @@ def strata(index: Index, indexed: RunIndex) -> list[tuple[int, str, bool, list[i
         f"SELECT cell, outcome, split, group_concat(id) FROM cases_{indexed.table} GROUP BY cell, outcome, split"
     )
     return [(cell, outcome, bool(split), list(map(int, ids.split(",")))) for cell, outcome, split, ids in rows]
-
-
-def spots(index: Index, indexed: RunIndex, ids: Sequence[int]) -> list[Spot]:
-    """Where these entries are, in this order."""
-    by_id: dict[int, Any] = {}
-    for start in range(0, len(ids), 500):
-        part = ids[start : start + 500]
-        marks = ", ".join("?" * len(part))
-        statement = f"SELECT id, cell, place, number, sample FROM cases_{indexed.table} WHERE id IN ({marks})"
-        by_id |= {number: spot for number, *spot in index.select(statement, part)}
-    return [tuple(by_id[number]) for number in ids]
 
 
 def differing(
@@ -166,10 +153,8 @@ def differing(
     )
     bounds = index.select(f"SELECT min(id), max(id) FROM cases_{a.table} WHERE cell = ?", [cell_a])[0]  # one stretch
     values = [cell_b, *bounds]
-    if key not in a.kept:
-        rows = index.select(f"SELECT {left}, {right}, count(*) {joined} GROUP BY 1, 2", values)
-        a.kept[key] = {(before, after): n for before, after, n in rows}
-    pairs: dict[tuple[str, str], int] = a.kept[key]
+    counted = f"SELECT {left}, {right}, count(*) {joined} GROUP BY 1, 2"
+    pairs = a.once(key, lambda: {(before, after): n for before, after, n in index.select(counted, values)})
     changed = sum(n for (before, after), n in pairs.items() if before != after)
 
     def page(condition: str, more: Sequence[Any], limit: int, offset: int) -> list[Any]:
@@ -208,11 +193,6 @@ def options(indexed: RunIndex) -> dict[str, Any]:
         },
         "category": [(category, category) for category in sorted(categories - {""})],
     }
-
-
-def _id(wanted: Wanted) -> str:
-    """The number of an entry, where it can be had in order: of a search, from the words."""
-    return "t.rowid" if wanted.text.strip() else "c.id"
 
 
 def _where(indexed: RunIndex, wanted: Wanted) -> tuple[str, str, list[Any]]:

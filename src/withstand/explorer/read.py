@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -20,6 +22,7 @@ from withstand.results.cases import CaseResult, Spot, picked
 from withstand.results.cases import cases as all_cases
 from withstand.results.cells import CellResult
 from withstand.results.names import plan_names, shown_summary
+from withstand.store.store import RunRow
 
 LONGEST = 20_000
 """Characters of a text in a page; the rest is in its file."""
@@ -28,31 +31,22 @@ SNIPPET = 220
 
 def runs(asked: PageRequest) -> Response:
     """All runs of the store, newest first."""
+    index = asked.explorer.index
     listed: list[dict[str, Any]] = []
-    for run in asked.explorer.index.runs():
-        indexed = asked.explorer.index.of_run(run, wait=0.1 if len(listed) < 3 else 0.0)
-        cells, names = run.plan["cells"], plan_names(run.plan)
-        listed.append(
-            {
-                "run": run,
-                "suites": ", ".join(suite["name"] for suite in run.plan["suites"]),
-                "targets": unique(names.get(cell["target"], cell["target"]) for cell in cells),
-                "attacks": unique(names.get(cell["attack"], cell["attack"]) for cell in cells if not cell["benign"]),
-                "indexed": indexed,
-                "totals": totals(indexed.summary.cells) if indexed else None,
-            }
-        )
-    return asked.page("_runs" if asked.partial else "runs", listed=listed)
+    for run in index.runs():
+        indexed = index.of_run(run, wait=0.1 if len(listed) < 3 else 0.0)
+        labels = indexed.once("labels", partial(_labels, run)) if indexed else _labels(run)
+        listed.append({"run": run, "indexed": indexed, **labels})
+    return asked.page("runs", listed=listed)
 
 
-def totals(cells: Sequence[CellResult]) -> dict[str, int]:
-    """Broken, scored and missing cases of the harmful cells."""
-    harmful = [cell for cell in cells if not cell.benign]
+def _labels(run: RunRow) -> dict[str, Any]:
+    """What a run is about, by the names that people read."""
+    cells, names = run.plan["cells"], plan_names(run.plan)
     return {
-        "broken": sum(cell.success for cell in harmful),
-        "scored": sum(cell.scored for cell in harmful),
-        "missing": sum(cell.error for cell in cells),
-        "cases": sum(cell.cases for cell in cells),
+        "suites": ", ".join(suite["name"] for suite in run.plan["suites"]),
+        "targets": unique(names.get(cell["target"], cell["target"]) for cell in cells),
+        "attacks": unique(names.get(cell["attack"], cell["attack"]) for cell in cells if not cell["benign"]),
     }
 
 
@@ -62,18 +56,11 @@ def run(asked: PageRequest) -> Response:
     cells, summary = indexed.summary.cells, shown_summary(indexed.summary.to_json())
     warnings = words.warnings(summary)
     settings = tables.settings(summary["cells"], warnings)
-    values: dict[str, Any] = {
-        "indexed": indexed,
-        "run": indexed.run,
-        "cells": cells,
-        "question": words.question(summary["cells"]),
-        "answers": words.answers(settings),
-        "warnings": warnings,
-        "overview": tables.overview(settings),
-        "findings": len(asked.explorer.store.findings(indexed.run.key)),
-        "columns": columns(cells),
-    }
-    return asked.page("_run" if asked.partial else "run", **values)
+    return asked.run_page(
+        "run", indexed, cells=cells, question=words.question(summary["cells"]), answers=words.answers(settings),
+        warnings=warnings, overview=tables.overview(settings), columns=columns(cells),
+        findings=len(asked.explorer.store.findings(indexed.run.key)),
+    )  # fmt: skip
 
 
 def columns(cells: Sequence[CellResult]) -> list[str]:
@@ -90,121 +77,128 @@ def cases(asked: PageRequest) -> Response:
     entries = queries.find(index, indexed, wanted, queries.PAGE + 1)
     more = len(entries) > queries.PAGE
     entries = entries[: queries.PAGE]
-    spots = [spot for _, spot in entries]
-    texts = picked(asked.explorer.store, indexed.run, spots)
-    listed = [view(asked, indexed, spot, case, near=wanted.text) for spot, case in zip(spots, texts, strict=True)]
     counts = queries.count(index, indexed, wanted)
-    values: dict[str, Any] = {
-        "indexed": indexed,
-        "run": indexed.run,
-        "wanted": wanted,
-        "listed": listed,
-        "facets": queries.facets(counts),
-        "matching": sum(n for place, n in counts.items() if wanted.fits(*place)),
-        "capped": bool(wanted.text) and sum(counts.values()) > queries.MOST,
-        "options": queries.options(indexed),
-        "next": wanted.query(after=entries[-1][0]) if more else None,
-        "columns": columns(indexed.summary.cells),
-    }
-    return asked.page("_cases" if asked.partial else "cases", **values)
+    return asked.run_page(
+        "cases", indexed, wanted=wanted, facets=queries.facets(counts), options=queries.options(indexed),
+        listed=views(asked, indexed, [entry.spot for entry in entries], near=wanted.text),
+        matching=sum(n for place, n in counts.items() if wanted.fits(*place)),
+        capped=bool(wanted.text) and sum(counts.values()) > queries.MOST,
+        next=wanted.query(after=entries[-1].id) if more else None, columns=columns(indexed.summary.cells),
+    )  # fmt: skip
 
 
 def case(asked: PageRequest) -> Response:
     """One case: the whole conversation, what came back, what the judge and people say."""
     indexed, spot = asked.indexed(), asked.spot()
     entry = queries.entry_of(asked.explorer.index, indexed, spot)
-    records = picked(asked.explorer.store, indexed.run, [spot])
-    if not entry or not records:
+    record = asked.case(indexed.run, spot)
+    if not entry:
         raise Refused(404, "this run has no such case")
     wanted = Wanted.of(asked.query)
-    before, after = queries.beside(asked.explorer.index, indexed, wanted, entry["id"])
-    seen = view(asked, indexed, spot, records[0], LONGEST)
-    place = labeling.place_of(records[0])
+    before, after = queries.beside(asked.explorer.index, indexed, wanted, entry.id)
+    place = labeling.place_of(record)
     labels = [label for label in asked.explorer.store.labels(indexed.run.key) if label["place"] == place]
     findings = [f for f in asked.explorer.store.findings(indexed.run.key) if f.get("spot") == list(spot)]
-    values: dict[str, Any] = {
-        "indexed": indexed, "run": indexed.run, "case": seen, "cell": indexed.summary.cells[spot[0]], "wanted": wanted,
-        "before": before, "after": after, "labels": labels, "findings": findings, "path": asked.request.url.path,
-        "blind": any(label["labeler"] != asked.who for label in labels),
-    }  # fmt: skip
-    return asked.page("case", **values)
+    return asked.run_page(
+        "case", indexed, view=view(asked, indexed, spot, record, LONGEST), wanted=wanted, before=before, after=after,
+        labels=labels, findings=findings,
+    )  # fmt: skip
 
 
 def text(asked: PageRequest) -> Response:
     """The whole of one text of a case that was revealed, as a file."""
     run, spot = asked.run(), asked.spot()
-    records = picked(asked.explorer.store, run, [spot])
-    place = place_of(run.key, spot)
-    if not records:
-        raise Refused(404, "this run has no such case")
-    if not asked.shows(place):
+    parts = parts_of(asked.case(run, spot))
+    if not asked.shows(place_of(run.key, spot)):
         raise Refused(403, "this text was not revealed", "reveal it on the page of the case")
-    parts = parts_of(records[0])
     number = asked.query.get("part", "0")
     if not number.isdigit() or int(number) >= len(parts):
         raise Refused(404, "this case has no such text")
-    return plain(parts[int(number)][2], f"{run.name}-{'.'.join(map(str, spot))}-{number}.txt")
+    return plain(parts[int(number)][1], f"{run.name}-{'.'.join(map(str, spot))}-{number}.txt")
 
 
 def place_of(run_key: str, spot: Spot) -> str:
     return f"{run_key[:16]}/{'.'.join(map(str, spot))}"
 
 
-def parts_of(case: CaseResult) -> list[tuple[str, str, str]]:
-    """The texts of a case in order: (kind, role, text); kind is "prompt" or "answer"."""
-    spoken = [turn.text for turn in case.chat]
-    parts = [("prompt", "behavior", case.text)]
-    if case.context and not any(case.context in text for text in spoken):
-        parts.append(("prompt", "context", case.context))
-    parts += [("prompt", turn.role, turn.text) for turn in case.chat]
-    parts += [("answer", "reasoning", case.reasoning)] if case.reasoning else []
-    parts += [("answer", "completion", case.completion)] if case.completion is not None else []
-    parts += [("answer", "judge says", case.why)] if case.why else []
-    return parts
+def parts_of(case: CaseResult) -> list[tuple[str, str]]:
+    """The texts of a case in order, each with its role."""
+    parts = [("behavior", case.text)]
+    if case.context and not any(case.context in turn.text for turn in case.chat):
+        parts.append(("context", case.context))
+    parts += [(turn.role, turn.text) for turn in case.chat]
+    parts += [("reasoning", case.reasoning)] if case.reasoning else []
+    parts += [("completion", case.completion)] if case.completion is not None else []
+    return [*parts, ("judge says", case.why)] if case.why else parts
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A text as a page shows it. text: "" unless it was asked for; else from character `start` on, up to `longest`.
+
+    length: characters of the whole.   digest: of the whole, 12 hexadecimal digits.   number: in `parts_of`.
+    """
+
+    role: str
+    text: str
+    length: int
+    start: int = 0
+    cut: bool = False
+    digest: str = ""
+    number: int = 0
+
+    @property
+    def lines(self) -> list[int]:
+        """Widths of the bars, in percent, that stand for the text; they tell nothing but its length."""
+        full, rest = divmod(min(self.length, 420), 105)
+        return [*[100, 94, 97, 91][:full], *([max(6, rest * 90 // 105)] if rest else [])]
+
+
+def part(role: str, text: str, shown: bool, longest: int = LONGEST, near: str = "", number: int = 0) -> Part:
+    """A text for a page, without the text itself unless `shown`. near: words that the part shown is to hold."""
+    start = _start(text, near, longest)
+    seen = text[start : start + longest] if shown else ""
+    return Part(role, seen, len(text), start, len(text) > longest, digest(text)[:12], number)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseView:
+    """A case as a page shows it. spot: its place in the run, as in an address.   place: run and spot.
+
+    shown: whether its texts were asked for.   error: without the texts that it may quote, unless they are shown.
+    """
+
+    case: CaseResult
+    cell: CellResult
+    spot: str
+    place: str
+    shown: bool
+    parts: list[Part]
+    error: str
+
+    @property
+    def word(self) -> str:
+        return self.cell.word_of(self.case.outcome)
+
+
+def views(asked: PageRequest, indexed: RunIndex, spots: Sequence[Spot], near: str = "") -> list[CaseView]:
+    """Cases of a list, the beginning of each text."""
+    records = picked(asked.explorer.store, indexed.run, spots)
+    return [view(asked, indexed, spot, case, SNIPPET, near) for spot, case in zip(spots, records, strict=True)]
 
 
 def view(
-    asked: PageRequest, indexed: RunIndex, spot: Spot, case: CaseResult, longest: int = SNIPPET, near: str = ""
-) -> dict[str, Any]:
+    asked: PageRequest, indexed: RunIndex, spot: Spot, case: CaseResult, longest: int, near: str = ""
+) -> CaseView:  # fmt: skip
     """A case as a page shows it. A text that was not asked for is not in the page: its length and digest are.
 
     longest: characters of each text.   near: words that a search was for, which the part shown is to hold.
     """
     place = place_of(indexed.run.key, spot)
     shown = asked.shows(place)
-    cell = indexed.summary.cells[spot[0]]
-    outcome = case.outcome
-    texts = [(kind, role, text, _start(text, near, longest)) for kind, role, text in parts_of(case)]
-    parts = [
-        {
-            "kind": kind,
-            "role": role,
-            "text": text[start : start + longest] if shown else "",
-            "start": start,
-            "length": len(text),
-            "cut": len(text) > longest,
-            "number": number,
-            "digest": digest(text)[:12],
-            "lines": blurred(len(text)),
-        }
-        for number, (kind, role, text, start) in enumerate(texts)
-    ]
-    return {
-        **{
-            name: getattr(case, name)
-            for name in ("behavior", "category", "finish", "cut", "score", "error", "hint", "case")
-        },
-        "sample": case.sample,
-        "outcome": outcome,
-        "word": cell.word_of(outcome),
-        "cell": cell,
-        "spot": ".".join(map(str, spot)),
-        "place": place,
-        "shown": shown,
-        "parts": parts,
-        "error": case.error if shown else _without(case),
-        "spent": case.spent or {},
-    }
+    parts = [part(*text, shown, longest, near, number) for number, text in enumerate(parts_of(case))]
+    error = case.error if shown else _without(case)
+    return CaseView(case, indexed.summary.cells[spot[0]], ".".join(map(str, spot)), place, shown, parts, error)
 
 
 def _start(text: str, near: str, longest: int) -> int:
@@ -215,17 +209,11 @@ def _start(text: str, near: str, longest: int) -> int:
 
 def _without(case: CaseResult) -> str:
     """An error message less the text that it may quote."""
-    message: str = case.error
-    for _, _, text in parts_of(case):
+    message = case.error
+    for _, text in parts_of(case):
         if len(text) > 3:
             message = message.replace(text, "[text hidden]")
     return message[:2_000]
-
-
-def blurred(length: int) -> list[int]:
-    """Widths of the bars, in percent, that stand for so many characters; they tell nothing else of the text."""
-    full, rest = divmod(min(length, 420), 105)
-    return [*[100, 94, 97, 91][:full], *([max(6, rest * 90 // 105)] if rest else [])]
 
 
 def export(asked: PageRequest) -> Response:

@@ -1,5 +1,6 @@
 """The page that tells a search step by step, with the curve of its scores."""
 
+from itertools import accumulate
 from typing import Any
 
 from starlette.responses import Response
@@ -7,7 +8,7 @@ from starlette.responses import Response
 from withstand.core import SpecError
 from withstand.explorer import queries
 from withstand.explorer.app import PageRequest
-from withstand.explorer.read import LONGEST, blurred, place_of
+from withstand.explorer.read import part, place_of
 from withstand.explorer.security import Refused
 from withstand.results.cases import Spot
 from withstand.runner.replay import Transcript, transcript
@@ -29,15 +30,13 @@ def page(asked: PageRequest) -> Response:
         problem, hint = "", ""
     except SpecError as error:
         search, problem, hint = Transcript(), str(error), error.hint
-    start = int(asked.query.get("from", "0")) if asked.query.get("from", "0").isdigit() else 0
-    shown = asked.shows(place_of(indexed.run.key, spot))
+    start, place = asked.number("from"), place_of(indexed.run.key, spot)
+    shown = asked.shows(place)
     steps = [_step(number, step, shown) for number, step in enumerate(search.steps[start : start + PAGE], start + 1)]
-    return asked.page(
-        "search", indexed=indexed, run=indexed.run, spot=".".join(map(str, spot)), entry=entry, search=search,
-        steps=steps,
-        cell=indexed.summary.cells[spot[0]], start=start, more=start + PAGE if len(search.steps) > start + PAGE else 0,
-        shown=shown, problem=problem, hint=hint, curve=curve(search), path=asked.request.url.path,
-        place=place_of(indexed.run.key, spot), size=PAGE,
+    return asked.run_page(
+        "search", indexed, spot=".".join(map(str, spot)), entry=entry, cell=indexed.summary.cells[spot[0]],
+        search=search, steps=steps, start=start, more=start + PAGE if len(search.steps) > start + PAGE else 0,
+        size=PAGE, shown=shown, place=place, problem=problem, hint=hint, curve=curve(search),
     )  # fmt: skip
 
 
@@ -59,10 +58,7 @@ def _step(number: int, step: Any, shown: bool) -> dict[str, Any]:
     return {
         "number": number, "kind": step.kind, "role": step.role, "score": step.score, "asks": step.asks,
         "facts": [(name, value) for name, value in step.facts if shown or _is_number(value)],
-        "texts": [
-            {"role": role, "text": text[:LONGEST] if shown else "", "length": len(text), "lines": blurred(len(text))}
-            for role, text in texts
-        ],
+        "texts": [part(role, text, shown) for role, text in texts],
     }  # fmt: skip
 
 
@@ -81,10 +77,7 @@ def curve(search: Transcript) -> dict[str, Any] | None:
         return None
     low, high = min(v for _, v in points), max(v for _, v in points)
     width, spread = points[-1][0] - 1, (high - low) or 1.0
-    best: list[float] = []
-    better = min if search.loss else max
-    for _, value in points:
-        best.append(better(best[-1], value) if best else value)
+    best = list(accumulate((value for _, value in points), min if search.loss else max))
 
     def at(n: int, value: float) -> str:
         return f"{100 * (n - 1) / width:.2f},{100 - 100 * (value - low) / spread:.2f}"

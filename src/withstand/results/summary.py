@@ -241,16 +241,16 @@ def _writers(store: Store, rows: Mapping[str, int]) -> list[Json]:
 # --- how far a run is --------------------------------------------------------------------------------------------
 
 
-def status(store: Store, run: RunRow) -> Json:
+def status(store: Store, run: RunRow, counts: Counts | None = None) -> Json:
     """Rows wanted, done and failed by stage, and the failures of missing rows, most frequent first. "waiting": how many
     of the missing verdicts wait for people.
 
     A test case that no stage has taken up yet wants its completion and its verdict all the same.
     """
-    by_cell = read_counts(store, run).behaviors
+    by_cell = (counts or read_counts(store, run)).behaviors
     behaviors = [behavior for by_behavior in by_cell for behavior in by_behavior.values()]
     drawn = sum(behavior.cases for behavior in behaviors if behavior.test_cases >= 0)
-    counts = {
+    rows = {
         CASES: (len(behaviors), sum(behavior.test_cases >= 0 for behavior in behaviors)),
         COMPLETIONS: (drawn, sum(behavior.done for behavior in behaviors)),
         VERDICTS: (drawn, sum(behavior.decided for behavior in behaviors)),
@@ -258,7 +258,7 @@ def status(store: Store, run: RunRow) -> Json:
     failed = _failed(store, run, want.c.stage)
     stages: list[Json] = [
         {"stage": stage, "name": STAGES[stage], "wanted": wanted, "done": done, "failed": failed.get(stage, 0)}
-        for stage, (wanted, done) in counts.items()
+        for stage, (wanted, done) in rows.items()
     ]
     return {
         "run": run.name,
