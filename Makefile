@@ -10,6 +10,8 @@ EXTRAS ?= dev,docs,train,postgres
 DEMO   ?= local,serve
 VARIANTS ?= core local
 
+export PYTHONDONTWRITEBYTECODE := # else each process of the tests would compile everything anew
+
 .PHONY: demo test check docs bench dist container organism clean
 
 demo: $(VENV)/.local

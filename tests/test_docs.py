@@ -8,6 +8,7 @@ and each line of output shown must come ("..." stands for any text).
 `python tests/test_docs.py` writes docs/components.md and the pages of docs/components/.
 """
 
+import importlib
 import os
 import re
 import shlex
@@ -15,9 +16,9 @@ import shutil
 import socket
 import subprocess
 import sys
-import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from typing import Any
 import click
 import pytest
 
-from withstand.cli import main
+from withstand.cli import console, main
 from withstand.registry import find
 from withstand.registry.show import show
 from withstand.report import write
@@ -36,8 +37,8 @@ PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"] + [
 ]
 NOTES = ["bench/README.md", *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "recipes").rglob("*.md")))]
 """Pages behind the documentation: only their links are tested."""
-WITHSTAND = shutil.which("withstand", path=sysconfig.get_path("scripts")) or "withstand"
-VARIABLES = ("WITHSTAND_STORE", "WITHSTAND_CACHE", "OPENAI_API_KEY")
+Command = Callable[..., Any]
+"""Takes the words after `withstand`, gives the exit code, stdout and stderr."""
 
 
 @dataclass(frozen=True)
@@ -80,34 +81,46 @@ def commands(text: str) -> Iterator[tuple[str, list[str]]]:
         yield command, output
 
 
-def run_commands(block: Block, where: str, folder: Path) -> None:
+def run_commands(block: Block, where: str, withstand: Command) -> None:
     listed = list(commands(block.text))
     for (command, shown), (after, code) in zip(listed, [*listed[1:], ("", [])], strict=True):
         words = shlex.split(command, comments=True)
         if words[0] != "withstand":
             continue
         wanted = int(code[0]) if after == "echo $?" else 0
-        kept = {k: v for k, v in os.environ.items() if k not in VARIABLES and not k.startswith("COV_")}
-        done = subprocess.run(
-            [WITHSTAND, *words[1:]],
-            cwd=folder,
-            env=kept | {"PYTHONIOENCODING": "utf-8", "PYTHONUTF8": "1", "WITHSTAND_CACHE": str(folder / "cache")},
-            capture_output=True,
-            encoding="utf-8",
-            timeout=60,
-        )
-        came = [" ".join(line.split()) for line in (done.stdout + "\n" + done.stderr).splitlines()]
-        assert done.returncode == wanted, f"{where}: {command}\n{done.stdout}{done.stderr}"
+        done = withstand(*words[1:])
+        came = [" ".join(line.split()) for line in (done.out + "\n" + done.err).splitlines()]
+        assert done.code == wanted, f"{where}: {command}\n{done.out}{done.err}"
         for line in filter(None, (" ".join(line.split()) for line in shown)):
             pattern = ".*".join(re.escape(part) for part in line.split("..."))
             assert any(re.fullmatch(pattern, each) for each in came), f"{where}: {command}\nnot shown: {line}\n{came}"
 
 
+@pytest.fixture
+def terminal(withstand: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    """Runs a command in this process as in a new one whose output is not a terminal: a start takes a second."""
+    monkeypatch.delenv("WITHSTAND_CACHE", raising=False)
+    monkeypatch.setattr(console.out, "_width", 140)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+
+    def forget() -> None:
+        importlib.invalidate_caches()
+        for name, module in list(sys.modules.items()):
+            if (getattr(module, "__file__", None) or "").startswith(f"{tmp_path}{os.sep}"):
+                del sys.modules[name]
+
+    def run(*args: object) -> Any:
+        forget()
+        with pytest.MonkeyPatch.context() as variables:
+            variables.setenv("WITHSTAND_CACHE", str(tmp_path / "cache"))
+            return withstand(*args)
+
+    yield run
+    forget()
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])
-def test_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for variable in VARIABLES:
-        monkeypatch.delenv(variable, raising=False)
+def test_examples_run(page: str, tmp_path: Path, terminal: Command) -> None:
     namespace: dict[str, Any] = {"__name__": "docs"}
     for block in blocks(page):
         where = f"{page}, line {block.line}"
@@ -120,7 +133,7 @@ def test_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         elif block.language == "python":
             exec(compile(block.text, where, "exec"), namespace)
         elif block.language in ("bash", "console"):
-            run_commands(block, where, tmp_path)
+            run_commands(block, where, terminal)
 
 
 def test_the_tutorial_gives_a_working_attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +160,7 @@ def test_the_tutorial_gives_a_working_attack(tmp_path: Path, monkeypatch: pytest
     assert copy["asr"] == story["asr"]
 
 
-def test_the_example_application_answers_as_its_page_says(tmp_path: Path) -> None:
+def test_the_example_application_answers_as_its_page_says(tmp_path: Path, terminal: Command) -> None:
     """The two commands of docs/applications.md, word for word (but for the port, where that one is taken)."""
     block = next(b for b in blocks("docs/applications.md") if "examples/kitchen_app.py" in b.text)
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
@@ -167,10 +180,10 @@ def test_the_example_application_answers_as_its_page_says(tmp_path: Path) -> Non
     try:
         assert app.stdout is not None
         assert f":{port}" in app.stdout.readline()  # it answers now
-        run_commands(Block("console", (), text, block.line), "docs/applications.md", tmp_path)
+        run_commands(Block("console", (), text, block.line), "docs/applications.md", terminal)
     finally:
         app.terminate()
-        app.communicate(timeout=10)
+        app.communicate(timeout=60)
 
 
 # --- what a page must name ---------------------------------------------------------------------------------------
@@ -286,6 +299,7 @@ KINDS = {
 """Kind of component -> what it is, and the command that takes one."""
 
 
+@cache
 def components() -> dict[str, str]:
     """The page that lists all components, and one for each kind, by path, from their docstrings."""
     index = [
