@@ -548,7 +548,7 @@ class Afresh:
 
 def test_an_attack_that_is_graded_as_it_goes_keeps_its_whole_budget() -> None:
     judge = Says("never", Nobody("judge"))
-    flow = attacked(Afresh(), BEHAVIOR, TARGET, Budget(asks=3, tokens=30), meter := Meter(), judge)
+    flow = attacked(Afresh(), [BEHAVIOR], TARGET, Budget(asks=3, tokens=30), meter := Meter(), judge)
     found, seen = run(flow, said())
     assert [(c.chat, c.cut, c.spent.asks) for c in found] == [(user(f"try {n}"), "", n + 1) for n in range(3)]
     assert meter.spent == Spent(asks=3, tokens=30, seconds=6.0, flops=9.0)
@@ -565,17 +565,17 @@ def test_everything_around_an_attack_together() -> None:
     def echo(item: Any) -> Any:
         return [Completion(chat, chat[-1].text, answer_tokens=10) for chat in item.chats]
 
-    found, seen = run(attacked(Thrice(), BEHAVIOR, target, Budget(asks=3), meter := Meter(), Says("tea")), echo)
+    found, seen = run(attacked(Thrice(), [BEHAVIOR], target, Budget(asks=3), meter := Meter(), Says("tea")), echo)
     assert [c.completion.text for c in found] == [f"<kinder: make soup {n}>" for n in range(3)]
     assert [(c.spent.asks, c.spent.tokens, c.cut) for c in found] == [(1, 20, ""), (2, 40, ""), (3, 60, "")]
     assert meter.spent == Spent(asks=3, tokens=60, flops=None)
     assert len(seen) == 6
 
-    found, seen = run(attacked(Thrice(), BEHAVIOR, target, Budget(asks=3), Meter(), Says("soup 1")), echo)
+    found, seen = run(attacked(Thrice(), [BEHAVIOR], target, Budget(asks=3), Meter(), Says("soup 1")), echo)
     assert [(c.completion.text, c.cut, c.spent.asks) for c in found] == [
         ("<kinder: make soup 1>", "success", 2),
     ]
     assert len(seen) == 4
 
-    found, _ = run(attacked(Thrice(), BEHAVIOR, target, Budget(asks=2), Meter()), echo)
+    found, _ = run(attacked(Thrice(), [BEHAVIOR], target, Budget(asks=2), Meter()), echo)
     assert [(c.spent.asks, c.cut) for c in found] == [(1, "asks"), (2, "asks")]

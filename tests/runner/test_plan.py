@@ -12,7 +12,8 @@ from withstand.core import Behavior, SpecError, digest
 from withstand.runner.estimate import estimate
 from withstand.runner.plan import make_plan
 from withstand.runner.spec import run_spec
-from withstand.runner.suites import cases_file, check_offline, loopback, stratified
+from withstand.runner.suites import check_offline, loopback, stratified
+from withstand.runner.transfer import cases_file
 
 KITCHEN = {"suite": "kitchen", "target": "scripted-kitchen", "attack": "direct"}
 

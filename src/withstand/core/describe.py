@@ -88,6 +88,11 @@ def parts(component: Any) -> Iterator[Any]:
             yield from parts(getattr(component, f.name))
 
 
+def models(component: Any) -> Iterator[Any]:
+    """The models among its parts."""
+    return (part for part in parts(component) if hasattr(part, "generate"))
+
+
 @cache
 def source_hash(cls: Any) -> str:
     """128 bits over the source file of a class; "" where there is none (a notebook).

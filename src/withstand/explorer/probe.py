@@ -148,11 +148,10 @@ def _check(asked: PageRequest, target: Target, judges: list[Judge], chat: Chat) 
     needs |= {"turns"} if sum(turn.role == "user" for turn in chat) > 1 else set()
     if lacking := sorted(needs - target.model.gives):
         raise SpecError(f"this target does not take {' or '.join(lacking)}", hint="begin a new conversation")
-    for component in find.parts((target.model, target.defense, judges)):
-        if hasattr(component, "generate"):
-            if asked.explorer.offline:
-                check_offline(component.hosts)
-            component.check()
+    for model in find.models((target.model, target.defense, judges)):
+        if asked.explorer.offline:
+            check_offline(model.hosts)
+        model.check()
 
 
 def ask(

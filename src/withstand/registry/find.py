@@ -24,6 +24,7 @@ from withstand.core import Attack, Defense, Judge, Model, SpecError, Suite, Whit
 from withstand.core.describe import FOLDERS
 from withstand.core.describe import SIGNS as SIGNS
 from withstand.core.describe import describe as describe
+from withstand.core.describe import models as models
 from withstand.core.describe import name_of as name_of
 from withstand.core.describe import parts as parts
 from withstand.core.describe import source_hash as source_hash

@@ -10,7 +10,7 @@ from withstand.core.outcomes import HITS
 from withstand.core.text import head_of, series
 from withstand.results.graded import DIMENSIONS, Graded, graded
 from withstand.results.summary import find_run
-from withstand.runner.baseline import given_label
+from withstand.runner.transfer import given_label
 from withstand.store.store import Store
 
 ALLOW = ("judge", "suite", "sampling", "template")

@@ -34,10 +34,9 @@ def aliases_of(spec: RunSpec, suites: Sequence[str] = ()) -> dict[str, dict[str,
     suites: the labels of the spec's suites in the plan, without which their aliases are left out. Raises `SpecError`
     where two components would be printed under one name, or one under two.
     """
-    own = [target["defense"] for target in spec.target if "defense" in target]
     given: dict[str, list[Spec]] = {
-        "target": [{key: value for key, value in target.items() if key != "defense"} for target in spec.target],
-        "defense": [defense for defense in [*spec.defense, *own] if spec_of(defense)["use"] != "none"],
+        "target": [target for target, _ in spec.defended_targets()],
+        "defense": [defense for _, defense in spec.defended_targets() if defense["use"] != "none"],
         "attack": list(spec.attack),
         "judge": [spec.judge] if spec.judge else [],
     }

@@ -11,8 +11,8 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from withstand.core import Completion, Json, SpecError, TestCase, digest, from_json, to_json
-from withstand.runner.suites import Given
+from withstand.core import Json, SpecError, TestCase, digest, from_json, to_json
+from withstand.runner.transfer import TransferredCases, transferred
 from withstand.store.store import Store
 from withstand.store.tables import CASES, row, want
 
@@ -20,8 +20,8 @@ MARK = "withstand_baseline"
 FORMAT = 1
 
 
-def cases_from(name: str, where: Store) -> list[Given]:
-    """The test cases of an earlier run, or of a baseline file, one `Given` per cell that attacked; else none.
+def cases_from(name: str, where: Store) -> list[TransferredCases]:
+    """The test cases of each cell that attacked in an earlier run, or in a baseline file; else none.
 
     Cells whose attack sends no text, an upper bound, have nothing to send on.
     """
@@ -30,7 +30,7 @@ def cases_from(name: str, where: Store) -> list[Given]:
     run = next((run for run in where.runs() if run.name == name), None)
     if run is None:
         return []
-    transferred = []
+    transfers = []
     for index, cell in enumerate(run.plan["cells"]):
         if cell["benign"] or cell.get("upper_bound"):
             continue
@@ -41,30 +41,13 @@ def cases_from(name: str, where: Store) -> list[Given]:
             .join(row, row.c.key == want.c.key)
             .where(want.c.run == run.key, want.c.stage == CASES, want.c.cell == index)
         )
-        cases = {}
-        for place, value in wants:
-            listed = from_json(tuple[TestCase, ...], json.loads(value))
-            cases[behaviors[keys[place]]["id"]] = tuple(as_sent(case) for case in listed)
-        label = given_label(cell["attack"], cell["target"], cell["defense"], run.name)
-        transferred.append(Given(label, cases))
-    if not transferred:
+        cases = {
+            behaviors[keys[place]]["id"]: from_json(tuple[TestCase, ...], json.loads(value)) for place, value in wants
+        }
+        transfers.append(transferred(cell, run.name, cases))
+    if not transfers:
         raise SpecError(f"the run {name} has no test case that could be sent", hint="name one with an attack by text")
-    return transferred
-
-
-def given_label(attack: str, target: str, defense: str, run: str) -> str:
-    """What test cases of an earlier run are called."""
-    behind = "" if defense == "none" else f" behind {defense}"
-    return f"{attack} found on {target}{behind} ({run})"
-
-
-def as_sent(case: TestCase) -> TestCase:
-    """The chat alone: the draw, the score and the cost belong to the target it was found on.
-
-    A conversation that the target took part in keeps an empty completion, which says so.
-    """
-    talked = case.completion is not None and sum(turn.role == "user" for turn in case.chat) > 1
-    return TestCase(case.behavior, case.chat, completion=Completion((), "") if talked else None)
+    return transfers
 
 
 def sent(store: Store, keys: Sequence[str]) -> dict[str, str]:
@@ -125,10 +108,10 @@ def text(run: str, created: str, cells: Sequence[Mapping[str, Any]]) -> str:
 # --- sending them again ------------------------------------------------------------------------------------------
 
 
-def given(path: str, store: Store) -> list[Given]:
-    """The test cases of a baseline, one `Given` per cell that attacked, from the store that holds their rows."""
+def given(path: str, store: Store) -> list[TransferredCases]:
+    """The test cases of each cell that attacked in a baseline, from the store that holds their rows."""
     baseline = read(path)
-    transferred = []
+    transfers = []
     for cell in baseline["cells"]:
         if cell["benign"]:
             continue
@@ -151,7 +134,6 @@ def given(path: str, store: Store) -> list[Given]:
                     f"{path}: the test cases of {behavior['id']} are not those that the baseline names",
                     hint="write the baseline anew",
                 )
-            cases[behavior["id"]] = tuple(as_sent(case) for case in listed)
-        label = given_label(cell["attack"], cell["target"], cell["defense"], baseline["run"])
-        transferred.append(Given(label, cases))
-    return transferred
+            cases[behavior["id"]] = listed
+        transfers.append(transferred(cell, baseline["run"], cases))
+    return transfers

@@ -8,7 +8,7 @@ import sqlalchemy as sql
 from withstand.core import Json, UpperBounds
 from withstand.runner.memory import memory
 from withstand.runner.plan import Cell, Plan
-from withstand.runner.suites import Given
+from withstand.runner.transfer import TransferredCases
 from withstand.store.store import Store
 from withstand.store.tables import COMPLETIONS, row, want
 
@@ -43,7 +43,7 @@ def _cell(plan: Plan, cell: Cell, earlier: dict[str, tuple[float, float]]) -> Js
     asks: dict[str, int] = defaultdict(int)
     cases = completions = 0
     for behavior in behaviors:
-        if isinstance(cell.attack, Given):
+        if isinstance(cell.attack, TransferredCases):
             most = UpperBounds(cases=len(cell.attack.cases.get(behavior.id, ())))
         else:
             most = cell.attack.most()

@@ -12,11 +12,9 @@ from typing import Any, TypeVar
 from withstand.core import (
     Ask,
     AskError,
-    Attack,
     Behavior,
     Completion,
     Flow,
-    JointAttack,
     Judge,
     Learned,
     Outcome,
@@ -143,36 +141,38 @@ def nothing_to_judge(completion: Completion) -> Verdict | None:
     return None
 
 
-def attacked(
-    attack: Attack, behavior: Behavior, target: Target, budget: Budget, meter: Meter, judge: Judge | None = None,
-    search: Search | None = None,
-) -> Flow[list[TestCase]]:  # fmt: skip
-    """An attack with everything around it; `judge` ends it at its first success, `search` is told how far it is."""
-    flow = metered(attack.run(behavior, target), meter, budget)
-    if search is not None:
-        flow = watched(flow, search)
-    if judge is not None:
-        flow = until_success(flow, judge, behavior, target)
-    return (yield from collected(intercept(flow, defended)))
-
-
-def attacked_together(
-    attack: JointAttack,
+def search_flow(
+    attack: Any,
     behaviors: Sequence[Behavior],
     target: Target,
     budget: Budget,
     meter: Meter,
+    judge: Judge | None = None,
     search: Search | None = None,
-) -> Flow[dict[str, list[TestCase]]]:
-    """A joint attack with everything around it: the test cases of each behavior, by its id; none where it found none.
+) -> Flow[None]:
+    """An attack's own search on a behavior, or of a joint attack on all of a suite, within its budget.
 
-    The budget is that of one behavior times their number, and each behavior bears its share of what was spent.
+    budget: of one behavior; a joint attack has it once for each. judge: ends the search at its first success. search:
+    learns how far it is.
     """
-    share = len(behaviors)
-    flow = metered(attack.run_together(behaviors, target), meter, budget.times(share))
+    if hasattr(attack, "run_together"):
+        flow = metered(attack.run_together(behaviors, target), meter, budget.times(len(behaviors)))
+    else:
+        flow = metered(attack.run(behaviors[0], target), meter, budget)
     if search is not None:
         flow = watched(flow, search)
-    by_behavior: dict[str, list[TestCase]] = {behavior.id: [] for behavior in behaviors}
-    for case in (yield from collected(intercept(flow, defended))):
-        by_behavior[case.behavior].append(replace(case, spent=case.spent.shared(share)))
-    return by_behavior
+    return flow if judge is None else until_success(flow, judge, behaviors[0], target)
+
+
+def attacked(
+    attack: Any,
+    behaviors: Sequence[Behavior],
+    target: Target,
+    budget: Budget,
+    meter: Meter,
+    judge: Judge | None = None,
+    search: Search | None = None,
+) -> Flow[list[TestCase]]:
+    """The test cases of a `search_flow`, with the defense before the target."""
+    flow = search_flow(attack, behaviors, target, budget, meter, judge, search)
+    return (yield from collected(intercept(flow, defended)))

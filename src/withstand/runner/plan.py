@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeAlias
 
 from withstand.core import (
     Attack,
@@ -15,29 +16,29 @@ from withstand.core import (
     SpecError,
     Suite,
     Target,
-    TestCase,
     digest,
     to_json,
 )
 from withstand.core.protocols import optional
 from withstand.registry import find
-from withstand.registry.grammar import spec_of
 from withstand.runner.budget import Budget
 from withstand.runner.spec import RunSpec
 from withstand.runner.suites import (
     Chosen,
-    Given,
     add_questions,
     add_twins,
-    cases_file,
     check_offline,
     choose,
-    told_apart,
+    numbered,
     uncounted,
 )
+from withstand.runner.transfer import TransferredCases, cases_file, check_transferred, uncovered
+
+AnyAttack: TypeAlias = Attack | JointAttack | TransferredCases
+"""What may stand in the place of an attack in a cell."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cell:
     """One square of the grid: suite x target x defense x attack, with its judge. `suite` is a place in the plan.
 
@@ -47,48 +48,39 @@ class Cell:
     index: int
     suite: int
     target: Target
-    attack: Attack | JointAttack | Given
+    attack: AnyAttack
     judge: Judge
     until: Judge | None
     samples: int
     benign: bool
     labels: Mapping[str, str]  # of target, defense, attack and judge
-    keys: Mapping[str, str]  # of target, attack, judge and until: what decides its rows
-    notes: tuple[str, ...] = ()
     utility: bool = False
 
-    @staticmethod
-    def of(
-        index: int,
-        suite: int,
-        target: Target,
-        attack: "Attack | JointAttack | Given",
-        judge: Judge,
-        until: Judge | None,
-        samples: int,
-        benign: bool,
-        labels: Mapping[str, str],
-        utility: bool = False,
-    ) -> "Cell":
-        """A cell with its keys and notes."""
-        described = ["given", attack.label] if isinstance(attack, Given) else find.describe(attack)
-        parts = {
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """What decides its rows: digests of its target, attack, judge and until."""
+        target, attack = self.target, self.attack
+        described = {
             "target": [
                 find.describe(target.model),
                 find.describe(target.defense),
                 to_json(target.sampling),
                 target.fresh,
             ],
-            "attack": described,
-            "judge": find.describe(judge),
-            "until": find.describe(until),
+            "attack": ["given", attack.label] if isinstance(attack, TransferredCases) else find.describe(attack),
+            "judge": find.describe(self.judge),
+            "until": find.describe(self.until),
         }
-        keys = {name: digest(part) for name, part in parts.items()}
-        notes = tuple(_notes(judge, attack, until, target.model))
-        return Cell(index, suite, target, attack, judge, until, samples, benign, labels, keys, notes, utility)
+        return {name: digest(part) for name, part in described.items()}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of its rates must know."""
+        return tuple(_notes(self))
 
     def json(self) -> Json:
         attack = self.attack
+        cases = {"cases": digest(to_json(attack.cases))} if isinstance(attack, TransferredCases) else {}
         return {
             **self.labels,
             "suite": self.suite,
@@ -101,7 +93,7 @@ class Cell:
             **({"waits": waits} if (waits := optional(self.judge, "waits")) else {}),
             "until_success": self.until is not None,
             **({"upper_bound": True} if optional(attack, "upper_bound") else {}),
-            "keys": dict(self.keys) | ({"cases": digest(to_json(attack.cases))} if isinstance(attack, Given) else {}),
+            "keys": {**self.keys, **cases},
             "notes": list(self.notes),
         }
 
@@ -146,12 +138,10 @@ class Plan:
         for cell in self.cells:
             target, judges = cell.target, (cell.judge, cell.until)
             parts: list[tuple[str, Any]] = [("target", target.model), ("defense", target.defense), ("judge", judges)]
-            if not isinstance(cell.attack, Given):
-                parts += [(f.name, getattr(cell.attack, f.name)) for f in fields(cell.attack)]  # type: ignore[arg-type]
+            parts += [(f.name, getattr(cell.attack, f.name)) for f in fields(cell.attack)]  # type: ignore[arg-type]
             for role, component in parts:
-                for part in find.parts(component):
-                    if hasattr(part, "generate"):
-                        roles[part][role] = None
+                for model in find.models(component):
+                    roles[model][role] = None
         return {model: " and ".join(names) for model, names in roles.items()}
 
     def name(self, key: str) -> str:
@@ -159,41 +149,49 @@ class Plan:
         return f"{self.suites[0].label.partition(',')[0].replace(':', '-')}-{key[:6]}"
 
 
-def make_plan(spec: RunSpec, given: Sequence[Given] = (), offline: bool = False) -> Plan:
+def make_plan(spec: RunSpec, transfers: Sequence[TransferredCases] = (), offline: bool = False) -> Plan:
     """Build everything `spec` names. `offline` allows hosts of this machine only.
 
     Raises `SpecError` before anything is asked.
     """
-    if spec.cases_from and not given:
-        given = (cases_file(spec.cases_from),)
-    suites = told_apart([choose(suite_spec, spec, offline) for suite_spec in spec.suite])
-    for from_elsewhere in given:
-        _check_given(from_elsewhere, suites)
+    if spec.cases_from and not transfers:
+        transfers = (cases_file(spec.cases_from),)
+    suites = numbered([choose(suite_spec, spec, offline) for suite_spec in spec.suite])
+    check_transferred(transfers, suites)
     twins = add_twins(suites, spec, offline)
     questions = add_questions(suites, spec, offline)
-    targets = [_DefendedTarget.of(target, defense) for target, defense in _pairs(spec)]
+    targets = [DefendedTarget.of(target, defense) for target, defense in spec.defended_targets()]
     _check_apart(targets)
     cells: list[Cell] = []
     for place in range(len(spec.suite)):
         for aim in targets:
-            _add_cells(cells, place, suites[place], aim, spec, given)
+            _add_cells(cells, place, suites[place], aim, spec, transfers)
             if place in twins:
                 _add_twin_cell(cells, twins[place], suites[twins[place]], aim, spec)
     if questions is not None:
         for aim in targets:
             cells.append(_asked_directly(len(cells), questions, suites[questions], aim, spec, utility=True))
-    models = tuple(dict.fromkeys(model for cell in cells for model in _models(cell)))
+    models = tuple(dict.fromkeys(model for cell in cells for model in find.models(components(cell))))
     for model in models:
         if offline:
             check_offline(model.hosts)
         model.check()
     budget = Budget(**spec.budget.model_dump())
-    warnings = (*_warnings(cells, spec), *_uncovered(given, suites), *uncounted(suites[: len(spec.suite)], questions))
+    warnings = (
+        *_warnings(cells, spec),
+        *uncovered(transfers, suites),
+        *uncounted(suites[: len(spec.suite)], questions),
+    )
     return Plan(tuple(suites), tuple(cells), budget, spec.seed, warnings, models, twins)
 
 
 def _add_cells(
-    cells: list[Cell], place: int, chosen: Chosen, aim: "_DefendedTarget", spec: RunSpec, given: Sequence[Given]
+    cells: list[Cell],
+    place: int,
+    chosen: Chosen,
+    aim: "DefendedTarget",
+    spec: RunSpec,
+    transfers: Sequence[TransferredCases],
 ) -> None:
     """The cells of one suite and one defended target: an attack each."""
     judge_spec = chosen.suite.refusal_judge if chosen.benign else spec.judge or chosen.suite.judge
@@ -204,10 +202,10 @@ def _add_cells(
     _check_waits([*list(find.parts(judge))[1:], *find.parts(until)])
     target = aim.target(chosen.suite, spec)
     labels = {"target": aim.label, "defense": aim.defense_label, "judge": find.label("judge", judge_spec)}
-    attacks: list[tuple[str, Attack | JointAttack | Given]] = [
+    attacks: list[tuple[str, AnyAttack]] = [
         (find.label("attack", a), find.build("attack", a, seed=spec.seed)) for a in spec.attack
     ]
-    for label, attack in [*attacks, *((g.label, g) for g in given)]:
+    for label, attack in [*attacks, *((transfer.label, transfer) for transfer in transfers)]:
         _check_needs(label, attack, aim.label, target)
         _check_waits(find.parts(attack))
         if until is not None and is_joint(attack):
@@ -216,12 +214,10 @@ def _add_cells(
                 hint="leave until_success out, or run this attack in a spec of its own",
             )
         labels = {**labels, "attack": label}
-        cells.append(
-            Cell.of(len(cells), place, target, attack, judge, until, spec.samples, chosen.benign, labels)
-        )  # fmt: skip
+        cells.append(Cell(len(cells), place, target, attack, judge, until, spec.samples, chosen.benign, labels))
 
 
-def _add_twin_cell(cells: list[Cell], place: int, chosen: Chosen, aim: "_DefendedTarget", spec: RunSpec) -> None:
+def _add_twin_cell(cells: list[Cell], place: int, chosen: Chosen, aim: "DefendedTarget", spec: RunSpec) -> None:
     """The benign twin, once per defended target: asked as it is, judged for refusal."""
     if place < len(spec.suite) and any(a["use"] == "direct" for a in spec.attack):
         return  # it is in the grid by itself
@@ -231,7 +227,7 @@ def _add_twin_cell(cells: list[Cell], place: int, chosen: Chosen, aim: "_Defende
 
 
 def _asked_directly(
-    index: int, place: int, chosen: Chosen, aim: "_DefendedTarget", spec: RunSpec, utility: bool = False
+    index: int, place: int, chosen: Chosen, aim: "DefendedTarget", spec: RunSpec, utility: bool = False
 ) -> Cell:
     """A cell of benign prompts, sent as they are; judged for refusal, or for the right answer."""
     judge_spec = chosen.suite.judge if utility else chosen.suite.refusal_judge
@@ -239,35 +235,25 @@ def _asked_directly(
     labels = {"target": aim.label, "defense": aim.defense_label, "attack": "direct"}
     labels["judge"] = find.label("judge", judge_spec)
     target = aim.target(chosen.suite, spec)
-    return Cell.of(index, place, target, direct, judge, None, spec.samples, True, labels, utility)
+    return Cell(index, place, target, direct, judge, None, spec.samples, True, labels, utility)
 
 
 # --- targets -----------------------------------------------------------------------------------------------------
 
 
-def _pairs(spec: RunSpec) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Targets with their defenses: a target's own `defense` field stands instead of the run's."""
-    defenses = spec.defense or [{"use": "none"}]
-    for target in spec.target:
-        own = dict(target)
-        if "defense" in own:
-            yield {key: value for key, value in own.items() if key != "defense"}, spec_of(own["defense"])
-        else:
-            for defense in defenses:
-                yield own, defense
-
-
 @dataclass(frozen=True, slots=True)
-class _DefendedTarget:
+class DefendedTarget:
+    """A target and the defense before it, with their labels."""
+
     label: str
     defense_label: str
     model: Model
     defense: Defense | None
 
     @staticmethod
-    def of(target: Mapping[str, Any], defense: Mapping[str, Any]) -> "_DefendedTarget":
+    def of(target: Mapping[str, Any], defense: Mapping[str, Any]) -> "DefendedTarget":
         none = defense["use"] == "none"
-        return _DefendedTarget(
+        return DefendedTarget(
             find.label("target", target),
             "none" if none else find.label("defense", defense),
             find.build("target", target),
@@ -280,9 +266,9 @@ class _DefendedTarget:
         return Target(self.model, self.defense, sampling, spec.fresh)
 
 
-def _check_apart(aims: Sequence[_DefendedTarget]) -> None:
+def _check_apart(aims: Sequence[DefendedTarget]) -> None:
     """Two targets whose rows have one key would be given each other's answers."""
-    seen: dict[str, _DefendedTarget] = {}
+    seen: dict[str, DefendedTarget] = {}
     for aim in aims:
         key = digest([find.describe(aim.model), find.describe(aim.defense)])
         first = seen.setdefault(key, aim)
@@ -293,49 +279,19 @@ def _check_apart(aims: Sequence[_DefendedTarget]) -> None:
             )
 
 
-def _check_given(given: Given, suites: Sequence[Chosen]) -> None:
-    """A transfer to behaviors of which none has a test case is a mistake."""
-    if not any(behavior.id in given.cases for chosen in suites for behavior in chosen.behaviors):
-        raise SpecError(
-            f"{given.label} has no test case of any behavior in {', '.join(chosen.label for chosen in suites)}",
-            hint="the ids must be those of the suite: check suite, split and limit",
-        )
-
-
-def _uncovered(given: Sequence[Given], suites: Sequence[Chosen]) -> Iterator[str]:
-    """Behaviors that are wanted and that a transfer has no test case of: they will be errors."""
-    for transfer in given:
-        for chosen in (chosen for chosen in suites if not chosen.benign):
-            lacking = sum(behavior.id not in transfer.cases for behavior in chosen.behaviors)
-            if lacking:
-                of = f"{lacking} of {len(chosen.behaviors)} behaviors of {chosen.label}"
-                yield f"{transfer.label} has no test case of {of}: they count as errors"
-
-
-def _models(cell: Cell) -> Iterator[Model]:
-    yield from (part for part in find.parts(components(cell)) if hasattr(part, "generate"))
-
-
 def components(cell: Cell) -> tuple[Any, ...]:
     """The components of a cell, outermost only."""
-    attack = () if isinstance(cell.attack, Given) else (cell.attack,)
+    attack = () if isinstance(cell.attack, TransferredCases) else (cell.attack,)
     return (cell.target.model, cell.target.defense, *attack, cell.judge, cell.until)
 
 
-def is_joint(attack: Attack | JointAttack | Given) -> bool:
+def is_joint(attack: AnyAttack) -> bool:
     """Whether it attacks all behaviors of its suite in one flow."""
     return hasattr(attack, "run_together")
 
 
-def _check_needs(label: str, attack: Attack | JointAttack | Given, target_label: str, target: Target) -> None:
-    needs = set() if isinstance(attack, Given) else set(optional(attack, "needs"))
-    if isinstance(attack, Given):
-        chats = [case.chat for cases in attack.cases.values() for case in cases]
-        needs |= {"prefill"} if any(chat[-1].role == "assistant" for chat in chats) else set()
-        needs |= {"system"} if any(chat[0].role == "system" for chat in chats) else set()
-        needs |= {"turns"} if any(sum(m.role == "user" for m in chat) > 1 for chat in chats) else set()
-        needs |= {"forged"} if any(_forged(case) for cases in attack.cases.values() for case in cases) else set()
-    lacks = needs - target.model.gives
+def _check_needs(label: str, attack: AnyAttack, target_label: str, target: Target) -> None:
+    lacks = set(optional(attack, "needs")) - target.model.gives
     if lacks:
         lacking = [*(need for need in _WAYS if need in lacks), *sorted(lacks - set(_WAYS))]
         hint = _WAYS.get(lacking[0], "choose another target or leave the attack out")
@@ -352,11 +308,6 @@ def _check_waits(parts: Iterable[Any]) -> None:
         )
 
 
-def _forged(case: TestCase) -> bool:
-    """Whether it brings turns that the target never said; of a conversation the user's turns alone are sent."""
-    return case.completion is None and any(turn.role in ("assistant", "tool") for turn in case.chat[:-1])
-
-
 _WAYS = {
     "weights": "use a local target, or find test cases on one and send them with --cases-from",
     "gradients": "its quantized weights have no backward pass: use the unquantized weights or ones that bitsandbytes "
@@ -369,16 +320,17 @@ _WAYS = {
 """What to do about what a target lacks; what comes first is told first, since the rest may go with it."""
 
 
-def _notes(judge: Judge, attack: Attack | JointAttack | Given, until: Judge | None, model: Model) -> Iterator[str]:
-    judges = [part for part in find.parts(judge) if hasattr(part, "grade")]  # a router or an ensemble has members
+def _notes(cell: Cell) -> Iterator[str]:
+    attack, until = cell.attack, cell.until
+    judges = [part for part in find.parts(cell.judge) if hasattr(part, "grade")]  # a router or an ensemble has members
     steering = list(find.parts((attack, until)))
     if any(type(part) is type(grader) and part == grader for part in steering for grader in judges):
         yield "the final judge also steered the attack"
-    if isinstance(attack, Given) and any(case.completion for cases in attack.cases.values() for case in cases):
+    if isinstance(attack, TransferredCases) and attack.conversations:
         yield "conversations from elsewhere: this target answered every turn of the user afresh"
     surrogates = optional(attack, "surrogates")
     if surrogates:
-        yield "not transfer: the target is one of the surrogates" if model in surrogates else "transferred"
+        yield "not transfer: the target is one of the surrogates" if cell.target.model in surrogates else "transferred"
     if optional(attack, "upper_bound"):
         yield "an upper bound: what it sends is no text, so that nobody can send it"
     if optional(attack, "together") > 1:

@@ -30,9 +30,9 @@ from withstand.runner.aliases import alias_of
 from withstand.runner.begin import named, sources_of
 from withstand.runner.drive import Job, completion_of, drive
 from withstand.runner.flows import nothing_to_judge
-from withstand.runner.stages import lacking, verdict_job
-from withstand.runner.suites import check_texts
+from withstand.runner.stages import lacking, verdict_job, verdict_want
 from withstand.runner.tally import Caps, Tally
+from withstand.runner.transfer import check_texts
 from withstand.store.store import RunRow, Store, Want, chunks
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, want
 
@@ -93,7 +93,7 @@ def grade(
     judge_key = digest(find.describe(judge))
     [(total,)] = store.select(sql.select(sql.func.count()).where(want.c.run == run.key, want.c.stage == COMPLETIONS))
     jobs = (
-        (_verdict_of(draw, job), job)
+        (verdict_want(draw, job), job)
         for draw, behavior, completion in _answers(store, run)
         for job in [verdict_job(judge, judge_key, behavior, completion, (), counted=True)]
     )
@@ -118,7 +118,7 @@ def _labeled(store: Store, run: RunRow, votes: Mapping[str, Mapping[str, bool]])
         if cell.get("waits") and (len(people_votes) >= cell["waits"] or nothing_to_judge(completion)):
             judge = _People(said_by(list(people_votes.values())))
             job = verdict_job(judge, cell["keys"]["judge"], behavior, completion, (), counted=not cell["benign"])
-            yield _verdict_of(draw, job), job
+            yield verdict_want(draw, job), job
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +160,6 @@ def _drive_verdicts(
     tally = Tally(stage=VERDICTS)
     drive(lacking(store, run.key, tally, jobs, add_wants=True), store, tally, caps, on_progress=on_progress)
     return tally
-
-
-def _verdict_of(draw: Want, job: Job) -> Want:
-    return Want(VERDICTS, draw.cell, draw.behavior, draw.number, draw.sample, job.keys[0])
 
 
 def _answers(store: Store, run: RunRow) -> Iterator[tuple[Want, Behavior, Completion]]:

@@ -4,6 +4,7 @@ A run keeps the best test case of a search alone, and what it was told at each s
 answers, takes the same steps: here they are written down.
 """
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,12 +31,12 @@ from withstand.core import (
 from withstand.core.protocols import optional
 from withstand.registry import find
 from withstand.registry.grammar import spec_of
-from withstand.runner.budget import Budget, Meter, metered
+from withstand.runner.budget import Budget, Meter
 from withstand.runner.drive import Job, replay
-from withstand.runner.flows import collected, defended, until_success
-from withstand.runner.plan import Cell, is_joint
+from withstand.runner.flows import collected, defended, search_flow
+from withstand.runner.plan import Cell, DefendedTarget, is_joint
 from withstand.runner.spec import RunSpec, run_spec
-from withstand.runner.stages import search_key
+from withstand.runner.stages import in_order, search_key
 from withstand.store.store import RunRow, Store
 from withstand.store.tables import CASES
 
@@ -95,16 +96,8 @@ def transcript(store: Store, run: RunRow, cell: int, behavior: int, own_code: bo
     wanted = behaviors[behavior]
     result = Transcript(loss="weights" in optional(built.attack, "needs"))
     meter = Meter()
-    budget = Budget(**run.plan["budget"])
-    attack: Any = built.attack
-    flow: Flow[Any]
-    if is_joint(attack):
-        ordered = sorted(behaviors, key=lambda entry: entry.id)
-        flow = metered(attack.run_together(ordered, built.target), meter, budget.times(len(behaviors)))
-    else:
-        flow = metered(attack.run(wanted, built.target), meter, budget)
-        if built.until is not None:
-            flow = until_success(flow, built.until, wanted, built.target)
+    together = in_order(behaviors) if is_joint(built.attack) else [wanted]
+    flow = search_flow(built.attack, together, built.target, Budget(**run.plan["budget"]), meter, built.until)
     kept = collected(intercept(_recorded(flow, result, wanted, meter), defended))
 
     def search() -> Flow[Any]:
@@ -150,27 +143,15 @@ def _cell(spec: RunSpec, run: RunRow, index: int) -> Cell:
     named = {name: planned["keys"][name] for name in ("target", "attack", "until")}
     judge: Judge = find.build("judge", spec_of("refusal_words"))  # has no say in a search
     sampling = from_json(Sampling, planned["sampling"])
-    untils = _untils(spec, planned)
-    for attack in [*spec.attack, {"use": "direct"}]:
-        for target in spec.target:
-            own = dict(target)
-            defenses = [spec_of(own.pop("defense"))] if "defense" in own else spec.defense or [{"use": "none"}]
-            for defense in defenses:
-                if find.label("target", own) != planned["target"] or find.label("attack", attack) != planned["attack"]:
-                    continue
-                built = Target(
-                    find.build("target", own),
-                    None if defense["use"] == "none" else find.build("defense", defense),
-                    sampling,
-                    spec.fresh,
-                )
-                for until in untils:
-                    cell = Cell.of(
-                        index, planned["suite"], built, find.build("attack", attack, seed=spec.seed), judge, until,
-                        planned["samples"], planned["benign"], {}
-                    )  # fmt: skip
-                    if all(cell.keys[name] == key for name, key in named.items()):
-                        return cell
+    attacks = [a for a in [*spec.attack, {"use": "direct"}] if find.label("attack", a) == planned["attack"]]
+    pairs = [pair for pair in spec.defended_targets() if find.label("target", pair[0]) == planned["target"]]
+    for attack, pair, until in itertools.product(attacks, pairs, _untils(spec, planned)):
+        aim = DefendedTarget.of(*pair)
+        target = Target(aim.model, aim.defense, sampling, spec.fresh)
+        built = find.build("attack", attack, seed=spec.seed)
+        cell = Cell(index, planned["suite"], target, built, judge, until, planned["samples"], planned["benign"], {})
+        if all(cell.keys[name] == key for name, key in named.items()):
+            return cell
     if planned["attack"].startswith("cases:") or " found on " in planned["attack"]:
         raise SpecError(
             "its test cases came from elsewhere: there was no search", hint="the conversation is all there is"

@@ -1,7 +1,7 @@
 """What a run is asked to do, as written: a TOML file, the command line's flags, or a dict from Python."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,6 +75,13 @@ class RunSpec(_Table):
     ids: list[str] | None = None
     cases_from: str = ""
     fresh: str = ""
+
+    def defended_targets(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """The specs of each target and of a defense before it; a target's own `defense` replaces those of the run."""
+        for target in self.target:
+            bare = {key: value for key, value in target.items() if key != "defense"}
+            defenses = [spec_of(target["defense"])] if "defense" in target else self.defense or [{"use": "none"}]
+            yield from ((bare, defense) for defense in defenses)
 
     def written(self) -> dict[str, Any]:
         """As JSON, less what holds its default."""

@@ -17,7 +17,6 @@ from withstand.core import (
     Flow,
     Json,
     Judge,
-    Message,
     Spent,
     Target,
     TestCase,
@@ -26,18 +25,17 @@ from withstand.core import (
     from_json,
     intercept,
     to_json,
-    trajectory,
 )
 from withstand.core.protocols import optional
 from withstand.core.text import count
 from withstand.registry import find
-from withstand.runner.budget import Meter, metered
+from withstand.runner.budget import Budget, Meter, metered
 from withstand.runner.drive import Job, completion_of, drive, value_of
-from withstand.runner.flows import attacked, attacked_together, collected, defended, graded
+from withstand.runner.flows import attacked, defended, graded
 from withstand.runner.plan import Cell, Plan, is_joint
 from withstand.runner.progress import searching
-from withstand.runner.suites import Given, check_texts
 from withstand.runner.tally import Caps, Tally
+from withstand.runner.transfer import TransferredCases, check_texts
 from withstand.store import tables
 from withstand.store.store import Row, RunRow, Store, Want, chunks
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS
@@ -76,7 +74,7 @@ def _release(plan: Plan, stage: int) -> None:
     """Unload the models that no stage after this one asks."""
     later: list[Any] = [cell.judge for cell in plan.cells]
     later += [(cell.target.model, cell.target.defense) for cell in plan.cells] if stage == CASES else []
-    needed = {part for part in find.parts(later) if hasattr(part, "generate")} if stage != VERDICTS else set()
+    needed = set(find.models(later)) if stage != VERDICTS else set()
     for model in plan.models:
         if model not in needed:
             optional(model, "release")()
@@ -200,7 +198,7 @@ def _case_head(cell: Cell) -> str:
 
 
 def _joint_key(head: str, behaviors: Sequence[Behavior]) -> str:
-    return digest([head, [to_json(behavior) for behavior in _in_order(behaviors)]])
+    return digest([head, [to_json(behavior) for behavior in in_order(behaviors)]])
 
 
 def search_key(cell: Cell, behaviors: Sequence[Behavior], behavior: Behavior) -> str:
@@ -209,13 +207,13 @@ def search_key(cell: Cell, behaviors: Sequence[Behavior], behavior: Behavior) ->
     return _joint_key(head, behaviors) if is_joint(cell.attack) else _flow_key(head, cell, behavior)
 
 
-def _in_order(behaviors: Sequence[Behavior]) -> list[Behavior]:
+def in_order(behaviors: Sequence[Behavior]) -> list[Behavior]:
     """As a joint attack sees them, whatever their order in the file."""
     return sorted(behaviors, key=lambda behavior: behavior.id)
 
 
 def _flow_key(head: str, cell: Cell, behavior: Behavior) -> str:
-    given = cell.attack.cases.get(behavior.id, ()) if isinstance(cell.attack, Given) else ()
+    given = cell.attack.cases.get(behavior.id, ()) if isinstance(cell.attack, TransferredCases) else ()
     return digest([head, to_json(behavior), to_json(given)])
 
 
@@ -223,52 +221,50 @@ def _case_jobs(running: Running, want: Want, wants: Sequence[Want]) -> Iterator[
     """The job of one of `wants`; of those of a joint attack, one job for all of them at the first."""
     cell, behavior = running.behavior(want)
     if not is_joint(cell.attack):
-        yield want, _case_job(running, want, cell, behavior)
+        yield want, _case_job(running, cell, [want], [behavior])
     elif want.behavior == 0:
         together = [joint_want for joint_want in wants if joint_want.cell == want.cell]
-        job = _joint_job(running, together, cell)
+        job = _case_job(running, cell, together, running.plan.suites[cell.suite].behaviors)
         yield from ((joint_want, job) for joint_want in together)
 
 
-def _case_job(running: Running, want: Want, cell: Cell, behavior: Behavior) -> Job:
+def _case_job(running: Running, cell: Cell, wants: Sequence[Want], behaviors: Sequence[Behavior]) -> Job:
+    """The job of an attack on these behaviors, one for each of `wants`: several where it is joint."""
+
     def flow() -> Flow[tuple[Row, ...]]:
         meter = Meter()
-        if isinstance(cell.attack, Given):
-            given = metered(_given_flow(cell.attack.cases.get(behavior.id, ()), cell.target), meter)
-            cases = yield from collected(intercept(given, defended))
+        if isinstance(cell.attack, TransferredCases):
+            cases = yield from attacked(cell.attack, behaviors, cell.target, Budget(), meter)
         else:
-            attack: Any = cell.attack
-            with searching(running.tally.searches, attack, _name(running, cell), behavior.id) as search:
+            number = len(behaviors)
+            of = count(number, "behavior") if is_joint(cell.attack) else behaviors[0].id
+            with searching(running.tally.searches, cell.attack, _name(running, cell), of, number) as search:
                 cases = yield from attacked(
-                    attack, behavior, cell.target, running.plan.budget, meter, cell.until, search
+                    cell.attack, in_order(behaviors), cell.target, running.plan.budget, meter, cell.until, search
                 )
-        return (_case_row(want.key, cases, meter.spent),)
+        by_behavior = _by_behavior(cases, behaviors)
+        spent = meter.spent.shared(len(behaviors))
+        rows = zip(wants, behaviors, strict=True)
+        return tuple(_case_row(want.key, own, spent) for want, behavior in rows if (own := by_behavior[behavior.id]))
 
-    return Job((want.key,), _flow_key(_case_head(cell), cell, behavior), CASES, flow)
+    keys = tuple(want.key for want in wants)
+    return Job(keys, search_key(cell, behaviors, behaviors[0]), CASES, flow)
+
+
+def _by_behavior(cases: list[TestCase], behaviors: Sequence[Behavior]) -> dict[str, list[TestCase]]:
+    """The test cases of each behavior by its id; each behavior bears its share of what they took."""
+    if len(behaviors) == 1:
+        return {behaviors[0].id: cases}
+    by_behavior: dict[str, list[TestCase]] = {behavior.id: [] for behavior in behaviors}
+    for case in cases:
+        by_behavior[case.behavior].append(replace(case, spent=case.spent.shared(len(behaviors))))
+    return by_behavior
 
 
 def _name(running: Running, cell: Cell) -> str:
     """What people read for the attack of a cell."""
     label = cell.labels["attack"]
     return str(running.run.plan.get("aliases", {}).get("attack", {}).get(label, label))
-
-
-def _joint_job(running: Running, wants: Sequence[Want], cell: Cell) -> Job:
-    behaviors = running.plan.suites[cell.suite].behaviors
-    attack: Any = cell.attack
-
-    def flow() -> Flow[tuple[Row, ...]]:
-        meter = Meter()
-        of = count(len(behaviors), "behavior")
-        with searching(running.tally.searches, attack, _name(running, cell), of, len(behaviors)) as search:
-            by_behavior = yield from attacked_together(
-                attack, _in_order(behaviors), cell.target, running.plan.budget, meter, search
-            )
-        spent = meter.spent.shared(len(behaviors))
-        rows = ((want, by_behavior[behaviors[want.behavior].id]) for want in wants)
-        return tuple(_case_row(want.key, cases, spent) for want, cases in rows if cases)
-
-    return Job(tuple(want.key for want in wants), _joint_key(_case_head(cell), behaviors), CASES, flow)
 
 
 def _case_row(key: str, cases: list[TestCase], spent: Spent) -> Row:
@@ -279,25 +275,6 @@ def _case_row(key: str, cases: list[TestCase], spent: Spent) -> Row:
 
 def _row(key: str, label: str, value: Json, spent: Spent) -> Row:
     return Row(key, label, value, spent.asks, spent.tokens, spent.seconds, spent.cost, spent.flops)
-
-
-def _given_flow(cases: Iterable[TestCase], target: Target) -> Flow[None]:
-    """Test cases from elsewhere. Of a conversation the user's turns travel: this target answers each of them afresh."""
-    for case in cases:
-        if case.completion is None:
-            yield case
-            continue
-        chat: Chat = ()
-        answers: list[Completion] = []
-        for turn in case.chat:
-            if turn.role == "assistant":
-                continue
-            chat += (turn,)
-            if turn.role == "user":
-                sent = chat
-                answers += yield from ask(target, [sent])
-                chat += (Message("assistant", answers[-1].text),)
-        yield TestCase(case.behavior, sent, completion=trajectory(answers))
 
 
 def _cases(running: Running) -> Iterator[tuple[Want, tuple[TestCase, ...]]]:
@@ -368,7 +345,12 @@ def _completions(running: Running) -> Iterator[tuple[Want, Completion]]:
 def _verdict_job(running: Running, draw: Want, completion: Completion) -> tuple[Want, Job]:
     cell, behavior = running.behavior(draw)
     job = verdict_job(cell.judge, cell.keys["judge"], behavior, completion, _fresh(cell), counted=not cell.benign)
-    return Want(VERDICTS, draw.cell, draw.behavior, draw.number, draw.sample, job.keys[0]), job
+    return verdict_want(draw, job), job
+
+
+def verdict_want(draw: Want, job: Job) -> Want:
+    """That a run wants the verdict of `job` on the completion at the place of `draw`."""
+    return replace(draw, stage=VERDICTS, key=job.keys[0])
 
 
 def verdict_job(

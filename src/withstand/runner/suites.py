@@ -1,27 +1,21 @@
 """Which suites and behaviors a run uses, and test cases that come from elsewhere."""
 
 import ipaddress
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
-from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from withstand.core import (
     Behavior,
     Json,
-    Message,
     SpecError,
     Suite,
-    TestCase,
     did_you_mean,
     digest,
     draw,
-    is_purged,
     to_json,
-    user,
 )
 from withstand.core.protocols import optional
 from withstand.registry import find
@@ -53,14 +47,6 @@ class Chosen:
             "citation": suite.citation,
             "behaviors": [digest(to_json(behavior)) for behavior in self.behaviors],
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """Test cases found elsewhere, by behavior id: a transfer."""
-
-    label: str
-    cases: Mapping[str, tuple[TestCase, ...]]
 
 
 # --- behaviors ---------------------------------------------------------------------------------------------------
@@ -148,7 +134,7 @@ def _tells_right(chosen: Chosen) -> bool:
     return bool(optional(find.build("judge", chosen.suite.judge), "utility"))
 
 
-def told_apart(suites: Sequence[Chosen]) -> list[Chosen]:
+def numbered(suites: Sequence[Chosen]) -> list[Chosen]:
     """Two suites of one name and split (two CSV files) get a number, so that a report can tell them apart."""
     seen: Counter[tuple[str, str]] = Counter()
     labeled = []
@@ -208,51 +194,6 @@ def _values(behavior: Behavior, name: str) -> tuple[str, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-# --- test cases from elsewhere -------------------------------------------------------------------------------------
-
-
-def cases_file(path: str) -> Given:
-    """Test cases from a JSON file in HarmBench's format: {BehaviorID: [text or list of messages, ...]}."""
-    try:
-        read = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SpecError(
-            f"cannot read test cases from {path}: {error}",
-            hint="--cases-from takes the name of a run in this store, or a JSON file {BehaviorID: [test case, ...]}",
-        ) from error
-    if not isinstance(read, dict):
-        raise SpecError(f"{path} is not an object of behavior ids", hint="{BehaviorID: [test case, ...]}")
-    if "withstand_baseline" in read:
-        raise SpecError(
-            f"{path} is a baseline: it names test cases, and a store holds them",
-            hint="name the store of its run with --store",
-        )
-    cases = {}
-    for name, entries in read.items():
-        if not isinstance(entries, list):
-            raise SpecError(f"{path}: {name} holds {type(entries).__name__}, not a list of test cases")
-        cases[name] = tuple(TestCase(name, _chat(path, name, entry)) for entry in entries)
-    return Given(f"cases:{Path(path).name}", cases)
-
-
-def _chat(path: str, name: str, entry: Any) -> tuple[Message, ...]:
-    if isinstance(entry, str):
-        return user(entry)
-    try:
-        chat = tuple(Message(turn["role"], turn.get("text", turn.get("content"))) for turn in entry)
-        if chat and all(isinstance(m.text, str) and m.role in ("system", "user", "assistant", "tool") for m in chat):
-            return chat
-    except (TypeError, KeyError, AttributeError):
-        pass
-    raise SpecError(f"{path}: a test case of {name} is neither text nor a list of role and content")
-
-
-def check_texts(texts: Iterable[str]) -> None:
-    """Raise `SpecError` for a purged one: what stands in its place must not be sent or judged."""
-    if any(is_purged(text) for text in texts):
-        raise SpecError("rows that this run builds on were purged: their texts are gone", hint="--fresh asks all anew")
-
-
 # --- hosts -------------------------------------------------------------------------------------------------------
 
 
@@ -265,11 +206,10 @@ def check_offline(hosts: Iterable[str]) -> None:
 
 def check_judge(judge: Any, offline: bool) -> None:
     """Check the models of a judge; with `offline`, raise `SpecError` for one that is not on this machine."""
-    for part in find.parts(judge):
-        if hasattr(part, "generate"):
-            part.check()
-            if offline:
-                check_offline(part.hosts)
+    for model in find.models(judge):
+        model.check()
+        if offline:
+            check_offline(model.hosts)
 
 
 def loopback(host: str) -> bool:

@@ -1,0 +1,153 @@
+"""Test cases from elsewhere: of an earlier run, a baseline or a file. Another target is sent the very same chats."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from withstand.core import (
+    Behavior,
+    Chat,
+    Completion,
+    Flow,
+    Message,
+    SpecError,
+    Target,
+    TestCase,
+    ask,
+    is_purged,
+    trajectory,
+    user,
+)
+from withstand.runner.suites import Chosen
+
+
+@dataclass(frozen=True, slots=True)
+class TransferredCases:
+    """Test cases by behavior id, in the place of an attack."""
+
+    label: str
+    cases: Mapping[str, tuple[TestCase, ...]]
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What a target must give to be sent them. "forged": turns that the target never said; of a conversation that
+        the target took part in, the user's turns alone are sent."""
+        cases = [case for listed in self.cases.values() for case in listed]
+        needs = {
+            "prefill": any(case.chat[-1].role == "assistant" for case in cases),
+            "system": any(case.chat[0].role == "system" for case in cases),
+            "turns": any(sum(turn.role == "user" for turn in case.chat) > 1 for case in cases),
+            "forged": any(
+                case.completion is None and any(turn.role in ("assistant", "tool") for turn in case.chat[:-1])
+                for case in cases
+            ),
+        }
+        return frozenset(name for name, needed in needs.items() if needed)
+
+    @property
+    def conversations(self) -> bool:
+        """Whether some of them are conversations that the first target took part in."""
+        return any(case.completion for cases in self.cases.values() for case in cases)
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
+        """Yield the test cases. In a conversation this target answers each of the user's turns afresh."""
+        for case in self.cases.get(behavior.id, ()):
+            if case.completion is None:
+                yield case
+                continue
+            chat: Chat = ()
+            answers: list[Completion] = []
+            for turn in case.chat:
+                if turn.role == "assistant":
+                    continue
+                chat += (turn,)
+                if turn.role == "user":
+                    sent = chat
+                    answers += yield from ask(target, [sent])
+                    chat += (Message("assistant", answers[-1].text),)
+            yield TestCase(case.behavior, sent, completion=trajectory(answers))
+
+
+def given_label(attack: str, target: str, defense: str, run: str) -> str:
+    """What test cases of an earlier run are called."""
+    behind = "" if defense == "none" else f" behind {defense}"
+    return f"{attack} found on {target}{behind} ({run})"
+
+
+def transferred(cell: Mapping[str, Any], run: str, cases: Mapping[str, Iterable[TestCase]]) -> TransferredCases:
+    """The test cases of a cell of the run called `run`, without what belongs to the target that they were found on.
+
+    That is the draw, the score and the cost. A conversation that the target took part in keeps an empty completion,
+    which says so.
+    """
+    label = given_label(cell["attack"], cell["target"], cell["defense"], run)
+    return TransferredCases(label, {name: tuple(_as_sent(case) for case in listed) for name, listed in cases.items()})
+
+
+def _as_sent(case: TestCase) -> TestCase:
+    talked = case.completion is not None and sum(turn.role == "user" for turn in case.chat) > 1
+    return TestCase(case.behavior, case.chat, completion=Completion((), "") if talked else None)
+
+
+def check_transferred(transfers: Sequence[TransferredCases], suites: Sequence[Chosen]) -> None:
+    """Raise `SpecError` for a transfer without a test case of any of the behaviors."""
+    for transfer in transfers:
+        if not any(behavior.id in transfer.cases for chosen in suites for behavior in chosen.behaviors):
+            raise SpecError(
+                f"{transfer.label} has no test case of any behavior in {', '.join(chosen.label for chosen in suites)}",
+                hint="the ids must be those of the suite: check suite, split and limit",
+            )
+
+
+def uncovered(transfers: Sequence[TransferredCases], suites: Sequence[Chosen]) -> Iterator[str]:
+    """Warnings of behaviors that a transfer has no test case of: they will be errors."""
+    for transfer in transfers:
+        for chosen in (chosen for chosen in suites if not chosen.benign):
+            lacking = sum(behavior.id not in transfer.cases for behavior in chosen.behaviors)
+            if lacking:
+                of = f"{lacking} of {len(chosen.behaviors)} behaviors of {chosen.label}"
+                yield f"{transfer.label} has no test case of {of}: they count as errors"
+
+
+def cases_file(path: str) -> TransferredCases:
+    """Test cases from a JSON file in HarmBench's format: {BehaviorID: [text or list of messages, ...]}."""
+    try:
+        read = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SpecError(
+            f"cannot read test cases from {path}: {error}",
+            hint="--cases-from takes the name of a run in this store, or a JSON file {BehaviorID: [test case, ...]}",
+        ) from error
+    if not isinstance(read, dict):
+        raise SpecError(f"{path} is not an object of behavior ids", hint="{BehaviorID: [test case, ...]}")
+    if "withstand_baseline" in read:
+        raise SpecError(
+            f"{path} is a baseline: it names test cases, and a store holds them",
+            hint="name the store of its run with --store",
+        )
+    cases = {}
+    for name, entries in read.items():
+        if not isinstance(entries, list):
+            raise SpecError(f"{path}: {name} holds {type(entries).__name__}, not a list of test cases")
+        cases[name] = tuple(TestCase(name, _chat(path, name, entry)) for entry in entries)
+    return TransferredCases(f"cases:{Path(path).name}", cases)
+
+
+def _chat(path: str, name: str, entry: Any) -> Chat:
+    if isinstance(entry, str):
+        return user(entry)
+    try:
+        chat = tuple(Message(turn["role"], turn.get("text", turn.get("content"))) for turn in entry)
+        if chat and all(isinstance(m.text, str) and m.role in ("system", "user", "assistant", "tool") for m in chat):
+            return chat
+    except (TypeError, KeyError, AttributeError):
+        pass
+    raise SpecError(f"{path}: a test case of {name} is neither text nor a list of role and content")
+
+
+def check_texts(texts: Iterable[str]) -> None:
+    """Raise `SpecError` for a purged one: what stands in its place must not be sent or judged."""
+    if any(is_purged(text) for text in texts):
+        raise SpecError("rows that this run builds on were purged: their texts are gone", hint="--fresh asks all anew")
