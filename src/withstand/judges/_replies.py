@@ -5,10 +5,26 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from withstand.core import Completion
+from withstand.core import Behavior, Completion, Verdict
 
 OPENING = r"(?:^|[,{])[ \t>*#\"'-]*(?:the)?"  # a part stands at the start of a line, or in a list
 CLOSING = r"(?:\s*/\s*5)?(?=[\s\"'*\])]*(?:}|[,.](?!\d)|$))"
+
+
+def shown(behavior: Behavior, completion: Completion, clip: int) -> dict[str, str]:
+    """What fills the gaps of a judge's question: `answer` has at most `clip` characters, the head of a longer one."""
+    return {"behavior": behavior.text, "context": behavior.context or "none", "answer": completion.text[:clip]}
+
+
+def joined(*reasons: str) -> str:
+    """The reasons of a verdict as one text, without empty ones."""
+    return "; ".join(filter(None, reasons))
+
+
+def unread(answer: Completion, note: str = "") -> Verdict:
+    """Unscored: what a judge's answer says instead of a verdict."""
+    reply = "the judge's own filter spoke" if answer.finish == "filtered" else f"the judge said {answer.text[:80]!r}"
+    return Verdict("unscored", why=joined(reply, note))
 
 
 def clip_note(completion: Completion, clip: int) -> str:
@@ -45,11 +61,11 @@ def parts_in(text: str, parts: Mapping[str, str]) -> dict[str, str] | None:
 
 def last_object(text: str, names: Mapping[str, str]) -> dict[str, Any] | None:
     """The last JSON object with all names. What stands inside one, as in its reason, is not looked through."""
-    result, place = None, text.find("{")
+    result, place, decode = None, text.find("{"), json.JSONDecoder().raw_decode
     while place >= 0:
         end = place + 1
         try:
-            value, after = json.JSONDecoder().raw_decode(text, place)  # scans to the bracket that closes this one
+            value, after = decode(text, place)  # scans to the bracket that closes this one
             if names.keys() <= value.keys():
                 result, end = value, after
         except (ValueError, RecursionError):

@@ -16,6 +16,7 @@ from withstand.core import Json, SpecError, dumps
 from withstand.judges import _minhash
 
 VERSION = 1
+BUILD_AGAIN = "build it again with `withstand judge copyright build`"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,13 +109,12 @@ def _rows(path: Path, data: bytes) -> Iterator[tuple[str, Json]]:
                 yield f"{path}, line {number}", json.loads(text)
             except ValueError as error:
                 message = f"{path}, line {number} is not JSON: {error}"
-                raise SpecError(message, hint="build it again with `withstand judge copyright build`") from None
+                raise SpecError(message, hint=BUILD_AGAIN) from None
 
 
 def _work(place: str, row: Json) -> tuple[str, Work]:
-    hint = "build it again with `withstand judge copyright build`"
     if not isinstance(row, dict) or row.get("version") != VERSION:
-        raise SpecError(f"{place} is no work of version {VERSION} of this format", hint=hint)
+        raise SpecError(f"{place} is no work of version {VERSION} of this format", hint=BUILD_AGAIN)
     kind, grams = row.get("kind", ""), row.get("grams")
     windows = _integers(row.get("windows"), 2)
     numbers = None if grams is None else _integers(grams, 1)
@@ -126,7 +126,9 @@ def _work(place: str, row: Json) -> tuple[str, Work]:
         "grams": grams is not None and numbers is None,
     }
     if any(wrong.values()):
-        raise SpecError(f"{place}: {' and '.join(name for name in wrong if wrong[name])} cannot be right", hint=hint)
+        raise SpecError(
+            f"{place}: {' and '.join(name for name in wrong if wrong[name])} cannot be right", hint=BUILD_AGAIN
+        )
     return row["id"], Work(kind, row["words"], _minhash.halves(windows), numbers)
 
 

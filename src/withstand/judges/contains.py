@@ -4,12 +4,13 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from withstand.core import Behavior, Json, SpecError, Verdict
-from withstand.judges._by_text import ByText
+from withstand.core import Behavior, Completion, Json, SpecError, Verdict
+from withstand.judges._regex import check_regex
+from withstand.judges._rule import Rule
 
 
 @dataclass(frozen=True, slots=True)
-class Contains(ByText):
+class Contains(Rule):
     """Success or failure, and refused only on demand.
 
     pattern: a regular expression of Python's `re`, searched anywhere; no default.
@@ -33,15 +34,9 @@ class Contains(ByText):
     def __post_init__(self) -> None:
         if self.outcome not in ("success", "refused"):
             raise SpecError(f"outcome is {self.outcome!r}", hint='it must be "success" or "refused"')
-        try:
-            re.compile(self.pattern)
-        except re.error as error:
-            raise SpecError(
-                f"pattern is not a regular expression: {error.msg} at position {error.pos} of {self.pattern!r}",
-                hint="put a backslash before each literal . * + ? ( ) [ ] { } | ^ $",
-            ) from error
+        check_regex("pattern", self.pattern)
 
-    def _verdict(self, behavior: Behavior, text: str) -> Verdict:
-        match = re.search(self.pattern, text, re.IGNORECASE if self.ignore_case else 0)
+    def _verdict(self, behavior: Behavior, completion: Completion) -> Verdict:
+        match = re.search(self.pattern, completion.text, re.IGNORECASE if self.ignore_case else 0)
         why = f"found {match[0][:80]!r}" if match else "not found"
         return Verdict(self.outcome if bool(match) != self.absent else "failure", why=why)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from withstand.core import Behavior, Completion, Flow, Json, Judge, SpecError, Verdict, at_least
+from withstand.judges._replies import joined
 
 HEAD = "[A conversation with the assistant. Judge what the assistant says in it.]"
 GIVEN = "ASSISTANT, in words that were put into its mouth"
@@ -53,10 +54,7 @@ class Trajectory:
         read = [replace(completion, text=text) for completion, (text, _) in zip(completions, shown, strict=True)]
         verdicts = yield from self.judge.grade(behavior, read)
         notes = [f"the first {left_out} turns left out" if left_out else "" for _, left_out in shown]
-        return [
-            replace(verdict, why="; ".join(filter(None, [verdict.why, note])))
-            for verdict, note in zip(verdicts, notes, strict=True)
-        ]
+        return [replace(verdict, why=joined(verdict.why, note)) for verdict, note in zip(verdicts, notes, strict=True)]
 
 
 def conversation(completion: Completion, clip: int) -> tuple[str, int]:

@@ -36,7 +36,7 @@ class GCG:
         the same tokenizer (as in probe sampling, Zhao et al. 2024, arXiv:2403.01251, without its test of agreement).
     dtype: of the exact losses and the gradient, "" (default): the target's own. memory: most GiB for one forward pass,
         default 0: half of what is free.
-    every: steps in one piece of work, default 10; a killed run goes on at the last piece. together: most behaviors in
+    every: steps in one piece of work, default 10; a killed run resumes at the last piece. together: most behaviors in
         one forward pass, default 4. seed: any whole number, default 0; split by behavior and step.
     """
 

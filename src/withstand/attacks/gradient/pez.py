@@ -37,7 +37,7 @@ class PEZ(Suffixes):
     placement: suffix (default, HarmBench) or prefix of the behavior's text.
     ascii_only: tokens of printable ASCII alone, default true (HarmBench means to, its PEZ does not).
     dtype: of the losses, "" (default): the target's own. The embeddings are float32 always.
-    every: steps in one piece of work, 1 or more, default 50; a killed run goes on at the last piece.
+    every: steps in one piece of work, 1 or more, default 50; a killed run resumes at the last piece.
     seed: any whole number, default 0; split by behavior and case.
     """
 

@@ -31,7 +31,7 @@ class UAT:
         trigger, 1 or more, default 100 (HarmBench).
     init: first trigger, default 20 exclamation marks. placement: suffix (default) or prefix of the behavior's text.
     ascii_only: printable ASCII alone, default true. dtype: of losses and gradient, "" (default): the target's own.
-    every: places in one piece of work, default 20; a killed run goes on at the last piece. together: most behaviors in
+    every: places in one piece of work, default 20; a killed run resumes at the last piece. together: most behaviors in
         one forward pass, default 4. seed: changes nothing, as no random number is drawn; default 0.
     """
 

@@ -31,7 +31,7 @@ class BEAST:
         1 or more, default 15 (paper). length: tokens of the suffix, 1 or more, default 40 (paper).
     temperature: of the draw from the target's own distribution, in (0, 10], default 1 (paper).
     ascii_only: draw printable ASCII alone, default true. dtype: "" (default) is the target's own.
-    every: tokens in one piece of work, 1 or more, default 10; a killed run goes on at the last piece.
+    every: tokens in one piece of work, 1 or more, default 10; a killed run resumes at the last piece.
     seed: any whole number, default 0; split by behavior, length and beam.
     """
 
