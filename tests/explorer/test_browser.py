@@ -219,11 +219,11 @@ def test_keys_walk_through_cases_and_filters_need_no_reload(browser, path):
         assert len([url for url in tab.asked if url.endswith(".css")]) == 2  # the page itself was loaded once
         tab.keyboard.press("Escape")
         tab.locator("a.case").first.click()
-        tab.wait_for_selector(".verdict")
+        tab.wait_for_selector(".outcome")
         first = tab.url
         tab.keyboard.press("j")
         tab.wait_for_url(lambda url: url != first)
-        assert tab.locator(".verdict").inner_text() == "broken"
+        assert tab.locator(".outcome").inner_text() == "broken"
         tab.keyboard.press("k")
         tab.wait_for_url(first)
         tab.keyboard.press("r")

@@ -1,0 +1,101 @@
+"""Takes the docs' pictures of the explorer again: `python tools/pictures.py`. Needs playwright and a Chromium.
+
+The runs are those of the quick start and of docs/explorer.md, on the scripted model; the labels are made up.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+IMAGES = ROOT / "docs" / "images"
+sys.path.insert(0, str(ROOT / "tests"))
+
+import withstand  # noqa: E402
+from explorer_web import served  # noqa: E402
+from withstand.results import labeling  # noqa: E402
+
+SMALL = {"suite": "kitchen", "target": "scripted-kitchen", "attack": ["direct", "story"]}
+LARGE = {
+    **SMALL, "attack": ["direct", "story", "role_play", "prefix_injection"], "defense": ["none", "self_reminder"],
+}  # fmt: skip
+
+
+def label(run: Any, items: list[Any], wrong: set[int], *people: str) -> None:
+    """Label the cases as their judge did, those at `wrong` the other way, the people in turns."""
+    turned = {"success": "failure", "failure": "success"}
+    for at, item in enumerate(items):
+        word = item.stratum.partition(", ")[0]
+        vote: Any = turned[word] if at in wrong else word
+        labeling.add(run.store, run.row, item, vote, people[at % len(people)], "calibration")
+
+
+@contextmanager
+def tabs(folder: Path) -> Iterator[Any]:
+    """A function that opens a page of a store at a width and a height."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+        browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
+
+        @contextmanager
+        def opened(store: str, name: str, width: int, height: int) -> Iterator[Any]:
+            with served(folder / store) as base:
+                tab = browser.new_context(viewport={"width": width, "height": height}).new_page()
+                tab.goto(base)
+                tab.get_by_role("link", name=name).click()
+                yield tab
+
+        yield opened
+        browser.close()
+
+
+def of_the_quick_start(opened: Any, folder: Path) -> None:
+    """A case to label, and the rates after ten labels, one of which differs from the judge."""
+    run = withstand.run(SMALL, store=folder / "first.db", name="first")
+    items = labeling.queue(run.store, run.row, "calibration")[:10]
+    wrong = next(at for at, item in enumerate(items) if item.stratum.startswith("success, direct"))
+    label(run, items[:3], {wrong}, "ana")
+    with opened("first.db", "first", 1100, 815) as tab:
+        tab.get_by_role("link", name="Label", exact=True).click()
+        tab.get_by_role("button", name="Show text").click()
+        tab.screenshot(path=IMAGES / "quickstart-label.png")
+        label(run, items, {wrong}, "ana")
+        tab.set_viewport_size({"width": 1100, "height": 760})
+        tab.get_by_role("link", name="Calibration", exact=True).click()
+        tab.screenshot(path=IMAGES / "quickstart-calibration.png")
+
+
+def of_the_explorer(opened: Any, folder: Path) -> None:
+    """A run, a case whose text is shown, and the rates that labels correct."""
+    run = withstand.run(LARGE, store=folder / "demo.db", name="kitchen-demo")
+    items = labeling.queue(run.store, run.row, "calibration", 60)
+    label(run, items, set(range(4, len(items), 9)), "ana", "ben")
+    with opened("demo.db", "kitchen-demo", 1240, 860) as tab:
+        tab.screenshot(path=IMAGES / "explorer-run.png")
+        tab.get_by_role("link", name="Calibration", exact=True).click()
+        tab.screenshot(path=IMAGES / "explorer-calibration.png")
+        tab.set_viewport_size({"width": 1240, "height": 800})
+        tab.get_by_role("button", name="Show all texts").click()
+        tab.get_by_role("link", name="Cases", exact=True).click()
+        tab.locator("select[name=attack]").select_option("story")
+        tab.locator("select[name=outcome]").select_option("harm:broken")
+        tab.get_by_role("link", name="breakfast_burritos").first.click()
+        tab.get_by_role("heading", name="Verdict").wait_for()
+        tab.screenshot(path=IMAGES / "explorer-case.png")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name, tabs(Path(name)) as opened:
+        of_the_quick_start(opened, Path(name))
+        of_the_explorer(opened, Path(name))
+
+
+if __name__ == "__main__":
+    main()
