@@ -1,5 +1,6 @@
 """A call of curl as the fields of the target `http`: where the prompt goes is guessed, secrets become variables."""
 
+import getopt
 import json
 import re
 import shlex
@@ -10,19 +11,10 @@ from urllib.parse import parse_qsl
 from withstand.core import Json, SpecError
 from withstand.models import _wire
 
-SHORT = {
-    "-X": "--request", "-H": "--header", "-d": "--data", "-E": "--cert", "-b": "--cookie", "-A": "--user-agent",
-    "-u": "--user", "-x": "--proxy", "-F": "--form", "-m": "--max-time", "-o": "--output", "-k": "--insecure",
-    "-G": "--get", "-T": "--upload-file", "-e": "--referer",
-}  # fmt: skip
 DATA = ("--data", "--data-raw", "--data-ascii", "--data-binary", "--json")
-VALUED = (
+SENT = (
     *DATA, "--request", "--header", "--url", "--cacert", "--cert", "--key", "--cookie", "--user-agent", "--referer",
     "--max-time",
-)  # fmt: skip
-IDLE = {"--output": 1, "--connect-timeout": 1, "--retry": 1} | dict.fromkeys(
-    ("-s", "-S", "-L", "-v", "-i", "-N", "-f", "-g", "--silent", "--show-error", "--location", "--verbose", "--include",
-     "--no-buffer", "--fail", "--compressed", "--http1.1", "--http2", "--globoff"), 0,
 )  # fmt: skip
 REFUSED = {
     "--user": "send the header instead, with a variable: -H 'Authorization: Basic ${NAME}'",
@@ -31,6 +23,18 @@ REFUSED = {
     "--form": "multipart forms cannot be sent; has the application a form in JSON?",
     "--upload-file": "files cannot be sent",
 }
+SHORT = {
+    "-X": "--request", "-H": "--header", "-d": "--data", "-E": "--cert", "-b": "--cookie", "-A": "--user-agent",
+    "-u": "--user", "-x": "--proxy", "-F": "--form", "-m": "--max-time", "-o": "--output", "-k": "--insecure",
+    "-G": "--get", "-T": "--upload-file", "-e": "--referer",
+}  # fmt: skip
+LETTERS = "X:H:d:E:b:A:u:x:F:m:o:kGT:e:sSLviNfg"
+"""The options of one letter; a colon behind one that takes a value. Those that are in no other list change nothing."""
+WORDS = [
+    *(f"{name[2:]}=" for name in SENT), "user=", "proxy=", "form=", "upload-file=", "insecure", "get", "output=",
+    "connect-timeout=", "retry=", "silent", "show-error", "location", "verbose", "include", "no-buffer", "fail",
+    "compressed", "http1.1", "http2", "globoff",
+]  # fmt: skip
 PROMPT = ("message", "prompt", "query", "question", "input", "user_input", "userInput", "text", "content", "q", "msg")
 SESSION = re.compile(r"(session|conversation|thread|chat)([-_]?id)?", re.IGNORECASE)
 SECRET = re.compile(r"api[-_]?key|access[-_]?key|^key$|token$|secret|passw", re.IGNORECASE)
@@ -83,32 +87,17 @@ def _options(command: str) -> tuple[list[tuple[str, str]], list[str]]:
         raise SpecError(f"the call of curl cannot be read: {error}", hint="put it into quotes as a whole") from error
     if words[:1] != ["curl"]:
         raise SpecError("--curl wants a whole call", hint="as --curl 'curl https://app.example.org/chat -d ...'")
-    given, urls, left = list[tuple[str, str]](), list[str](), words[1:]
-    while left:
-        word = left.pop(0)
-        if not word.startswith("-"):
-            urls.append(word)
-            continue
-        name = word
-        if not word.startswith("--"):
-            name = SHORT.get(word[:2], word[:2])
-            if word[2:]:  # -XPOST, or -sS
-                left.insert(0, word[2:] if name in VALUED or IDLE.get(name) else f"-{word[2:]}")
-        if name in REFUSED:
-            raise SpecError(f"curl's {name} is not taken over", hint=REFUSED[name])
-        if name in VALUED or IDLE.get(name):
-            if not left:
-                raise SpecError(f"curl's {name} lacks its value", hint="put the call into quotes as a whole")
-            value = left.pop(0)
-            if name == "--url":
-                urls.append(value)
-            elif name in VALUED:
-                given.append((name, value))
-        elif name == "--get":
-            given.append((name, ""))
-        elif name not in IDLE:
-            raise SpecError(f"curl's {name} is not supported", hint="leave it out")
-    return given, urls
+    try:
+        options, urls = getopt.gnu_getopt(words[1:], LETTERS, WORDS)
+    except getopt.GetoptError as error:
+        name = f"--{error.opt}" if len(error.opt) > 1 else SHORT.get(f"-{error.opt}", f"-{error.opt}")
+        if "argument" in error.msg:
+            raise SpecError(f"curl's {name} lacks its value", hint="put the call into quotes as a whole") from error
+        raise SpecError(f"curl's {name} is not supported", hint="leave it out") from error
+    given = [(SHORT.get(name, name), value) for name, value in options]
+    if refused := next((name for name, _ in given if name in REFUSED), ""):
+        raise SpecError(f"curl's {refused} is not taken over", hint=REFUSED[refused])
+    return given, [*(value for name, value in given if name == "--url"), *urls]
 
 
 def _lines(given: list[tuple[str, str]]) -> list[str]:
