@@ -283,7 +283,7 @@ def test_caps_stop_a_run_and_it_goes_on_later(withstand):
     assert done.code == 3
     assert "stopped by --max-asks" in done.err
     assert withstand("status").code == 3
-    assert "go on: withstand run --name kitchen-" in withstand("status").out
+    assert "to continue: withstand run --name kitchen-" in withstand("status").out
     assert withstand("run", *KITCHEN, "--json").json["reused"]["of"] == 24
     assert withstand("status").code == 0
     done = withstand("run", *KITCHEN, "--seed", "5", "--max-time", "0")
@@ -566,8 +566,8 @@ def test_a_password_is_never_printed(withstand, monkeypatch):
         assert (done.code, "secret" in done.out + done.err) == (2, False), args
     done = withstand("status", "--store", "mysql://me:secret@h/db")
     assert (done.code, "mysql://me:***@h/db" in done.err) == (2, True)
-    first, then = flags.then("go on", "run --name x", secret)
-    assert first == "go on: withstand run --name x"
+    first, then = flags.then("to continue", "run --name x", secret)
+    assert first == "to continue: withstand run --name x"
     assert "WITHSTAND_STORE" in then
     assert "secret" not in then
     assert [*flags.then("next", "report x", "o.db")] == ["next: withstand report x --store o.db"]
@@ -763,7 +763,7 @@ def test_an_interrupt_says_how_to_go_on_and_that_command_does(tmp_path, openai_s
     _, err = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "Traceback" not in err
-    command = re.search(r"go on: (withstand run --name .*)", err)[1]
+    command = re.search(r"to continue: (withstand run --name .*)", err)[1]
     sent = len(server.requests)
     assert 12 <= sent < 56
     state = json.loads(call([*WITHSTAND, "status", "--json", "--store", "my store.db"], tmp_path).stdout)
@@ -786,7 +786,7 @@ def test_an_interrupt_of_a_function_that_sleeps(tmp_path):
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)  # the function sleeps ten times as long
     assert running.returncode == 130
-    assert "go on: withstand run --name kitchen-" in err
+    assert "to continue: withstand run --name kitchen-" in err
 
 
 def test_a_kill_loses_nothing_that_was_saved(tmp_path, openai_server):

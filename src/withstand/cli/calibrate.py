@@ -69,7 +69,7 @@ def _show(calibration: Json, tally: "Tally", by_category: bool) -> None:
         [name, str(part["n"]), *(_rate(part, rate) for rate in RATES), *(f"{part[counted]:.3g}" for counted in counts)]
         for name, part in rows
     ]
-    console.out.print(console.fields_table(table, columns))
+    console.table(table, columns)
     if people := calibration["people"]:
         console.put(
             f"people among themselves: {100 * people['pairs']:.1f}% of pairs agree, "

@@ -75,7 +75,7 @@ def _show(comparison: Json) -> None:
         console.put(f"B: {label}")
     for what, rows in page.by_measure(comparison["rows"]):
         table = page.table(what, rows, comparison["correction"])
-        console.out.print(console.fields_table(table.texts(), table.heads()))
+        console.table(table.texts(), table.heads())
     for row in comparison["rows"]:
         for direction in ("worse", "better"):
             if row[direction]:

@@ -16,7 +16,7 @@ from withstand.cli.table import TerminalTable
 from withstand.core import Json
 from withstand.core.errors import suggest
 from withstand.core.outcomes import SCORED
-from withstand.core.text import count, visible
+from withstand.core.text import count, unique, visible
 from withstand.results.cells import ends_of, measures
 from withstand.results.names import aliased, shown_warnings
 from withstand.runner.tally import Tally
@@ -49,7 +49,7 @@ def put(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """A line beside the result, on stderr."""
+    """A line about the work, on stderr."""
     err.print(line(text))
 
 
@@ -62,6 +62,12 @@ def used(tally: Tally) -> None:
             say(f"{role} at {model.place}: {used_by.asks:,} asks, {used_by.tokens:,} tokens{cost}")
 
 
+def stopped(tally: Tally) -> None:
+    """The cap that stopped a call, where one did."""
+    if tally.stopped:
+        say(f"stopped by {tally.stopped}; the same command without it continues")
+
+
 def rate(value: float | None, interval: Sequence[float] | None = None) -> str:
     """A rate in percent with its interval; "n/a" where it cannot be computed."""
     if value is None:
@@ -70,10 +76,21 @@ def rate(value: float | None, interval: Sequence[float] | None = None) -> str:
     return text if interval is None else f"{text} ({100 * interval[0]:.0f}-{100 * interval[1]:.0f})"
 
 
-def cells_table(cells: Sequence[Json]) -> TerminalTable:
+def table(rows: Sequence[Sequence[str]], columns: Sequence[str], title: str = "") -> None:
+    """A table of texts on stdout."""
+    out.print(TerminalTable(columns, [[line(text) for text in row] for row in rows], line(title)))
+
+
+def show_cells(run: "Run") -> None:
+    """The cells of a run as a table, and what a reader of their rates must know."""
+    _cells_table(run.cells)
+    notes(run.cells, run.summary["warnings"])
+
+
+def _cells_table(cells: Sequence[Json]) -> None:
     """The harmful cells with over-refusal and utility beside them; benign cells where a run has no other.
 
-    What is the same in every row is said once, above.
+    What is the same in every row is in the title.
     """
     cells = [aliased(cell) for cell in cells]
     shown = [cell for cell in cells if not cell["benign"]]
@@ -84,17 +101,17 @@ def cells_table(cells: Sequence[Json]) -> TerminalTable:
     names = [name for name in labels if name not in same]
     heads = [*names, "broken", "ASR (95%)", "corrected", "any draw", "over-refusal", "utility", "unscored", "errors",
              "asks"]  # fmt: skip
-    return TerminalTable(heads, [_cell_texts(cell, names) for cell in shown], line(title))
+    table([_cell_texts(cell, names) for cell in shown], heads, title)
 
 
 def _cell_texts(cell: Json, names: Sequence[str]) -> list[str]:
     scored = sum(cell[name] for name in SCORED)
-    utility = cell.get("utility")
+    corrected, utility = cell["asr_corrected"], cell["utility"]
     return [
-        *(line(cell[name]) for name in names),
+        *(cell[name] for name in names),
         "" if cell["benign"] else f"{cell['success']} of {scored}",
         rate(cell["asr"], cell["asr_interval"]),
-        _corrected(cell["asr_corrected"]),
+        rate(corrected["rate"], corrected["interval"]) if corrected else "",
         _any_draw(cell["asr_at_k"]),
         rate(cell["over_refusal"], cell["over_refusal_interval"]),
         rate(utility["rate"], ends_of(utility)) if utility else "",
@@ -104,35 +121,26 @@ def _cell_texts(cell: Json, names: Sequence[str]) -> list[str]:
     ]
 
 
-def _corrected(corrected: Json) -> str:
-    return rate(corrected["rate"], corrected["interval"]) if corrected else ""
-
-
 def _any_draw(asr_at_k: Mapping[str, float] | None) -> str:
     """ASR at the most draws there are, where there is more than one: "84% @16"."""
     most = max((int(k) for k in asr_at_k or {}), default=1)
     return "" if most == 1 or asr_at_k is None else f"{rate(asr_at_k[str(most)])} @{most}"
 
 
-def _plan_table(estimated: Json) -> TerminalTable:
-    """The cells of a dry run with their upper bounds."""
-    names = estimated.get("names", {})
+def dry_run(estimated: Json) -> None:
+    """The plan, cell by cell, with the upper bounds of what it asks."""
+    names = estimated["names"]
     labels = ("suite", "target", "defense", "attack", "judge")
     rows = [
         [
-            *(line(names.get(name, {}).get(cell[name], cell[name])) for name in labels),
+            *(names.get(name, {}).get(cell[name], cell[name]) for name in labels),
             str(cell["behaviors"]),
             str(cell["cases"]),
             ", ".join(f"{count:,} {role}" for role, count in cell["asks"].items()),
         ]
         for cell in estimated["cells"]
     ]
-    return TerminalTable([*labels, "behaviors", "cases", "asks at most"], rows)
-
-
-def dry_run(estimated: Json) -> None:
-    """The plan and what it will ask."""
-    out.print(_plan_table(estimated))
+    table(rows, [*labels, "behaviors", "cases", "asks at most"])
     asks = ", ".join(f"{count:,} to the {role}" for role, count in estimated["asks"].items())
     put(f"asks at most: {asks}; answer tokens at most: {estimated['answer_tokens']:,}")
     expected = [
@@ -149,20 +157,10 @@ def dry_run(estimated: Json) -> None:
     notes([], estimated["warnings"])
 
 
-def fields_table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> TerminalTable:
-    """A plain table of texts."""
-    return TerminalTable(columns, [[line(text) for text in row] for row in rows])
-
-
 def notes(cells: Sequence[Json], warnings: Sequence[str]) -> None:
     """What a reader of the rates must know, each note once."""
-    seen: Mapping[str, None] = dict.fromkeys(
-        [
-            *shown_warnings(cells, warnings),
-            *(note for cell in map(aliased, cells) for note in cell["notes"] if note != "benign prompts: no ASR"),
-        ]
-    )
-    for note in seen:
+    of_cells = [note for cell in map(aliased, cells) for note in cell["notes"] if note != "benign prompts: no ASR"]
+    for note in unique([*shown_warnings(cells, warnings), *of_cells]):
         say(f"note: {note}")
 
 
@@ -182,17 +180,16 @@ def usage(problem: click.ClickException) -> None:
     error(message.rstrip("."), suggest(near, f"`{where} --help` explains it"))
 
 
-def failed_rows(tally: Tally, limit: int = 5) -> None:
+def failed_rows(tally: Tally) -> None:
     """The first failures of a call, one line each."""
-    failures([{"rows": 1, "error": failure.error, "hint": failure.hint} for failure in tally.failures[:limit]])
+    failures([{"rows": 1, "error": failure.error, "hint": failure.hint} for failure in tally.failures[:5]])
 
 
 def show_imported(run: "Run", store: str) -> None:
     """The cells of a run that was imported or judged anew, its notes, and what to do next."""
     from withstand.cli import flags
 
-    out.print(cells_table(run.cells))
-    notes(run.cells, run.summary["warnings"])
+    show_cells(run)
     unjudged = any(cell["judge"] == "none" for cell in run.cells)
     command = f"judge run {shlex.quote(run.name)} --judge JUDGE" if unjudged else f"report {shlex.quote(run.name)}"
     for text in flags.then("next", command, store):

@@ -35,8 +35,7 @@ def demo(store: str, output: str, target: str | None) -> int:
     }
     with progress() as show:
         run = api.run(spec, store=store, on_progress=show)
-    console.out.print(console.cells_table(run.cells))
-    console.notes(run.cells, run.summary["warnings"])
+    console.show_cells(run)
     path = Path(output)
     write.save(path, write.render(run.store, run.row, "html"))
     console.out.print()

@@ -1,7 +1,8 @@
 """`withstand export`: runs in the forms of other tools, and the cases as tables."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
 @click.group(cls=Commands, context_settings=CONTEXT)
 def export() -> None:
     """Export a run for other tools, or its cases as a table."""
+
+
+@contextmanager
+def _writing(folder: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SpecError(f"cannot write into {folder}: {error.strerror}", hint="name another folder") from error
 
 
 @command("harmbench", group=export, store=True)
@@ -43,12 +52,10 @@ def to_harmbench(name: str, folder: str, store: "Store") -> None:
     for path, text in files.items():
         if path.exists() and (not path.is_file() or path.read_bytes() != text.encode(errors="replace")):
             raise SpecError(f"{path} exists with other content", hint="name an empty folder: nothing is overwritten")
-    try:
+    with _writing(folder):
         for path, text in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             write.save(path, text)
-    except OSError as error:
-        raise SpecError(f"cannot write into {folder}: {error.strerror}", hint="name another folder") from error
     console.say(f"wrote {count(len(files), 'file')} into {folder}")
 
 
@@ -81,12 +88,10 @@ def to_inspect(name: str, folder: str, store: "Store") -> None:
         if path.exists():
             raise SpecError(f"{path} exists", hint="name another folder: nothing is overwritten")
         part = path.with_name(f".{file}.part")
-        try:
+        with _writing(folder):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_eval_log(log, str(part), format="eval")
             part.replace(path)
-        except OSError as error:
-            raise SpecError(f"cannot write into {folder}: {error.strerror}", hint="name another folder") from error
         written += 1
     console.say(f"wrote {count(written, 'log')} into {folder}: inspect view --log-dir {shlex.quote(folder)}")
 
@@ -95,30 +100,25 @@ def _table(form: str, summary: str) -> None:
     @click.argument("name", metavar="RUN")
     @click.argument("output", metavar="FILE")
     def table(name: str, output: str, store: "Store") -> None:
-        from withstand.cli import console
+        import json
 
-        _save(name, Path(output), form, store)
+        from withstand import api
+        from withstand.cli import console
+        from withstand.report import parquet, write
+        from withstand.results import cases
+
+        run, path = api.load(name, store), Path(output)
+        if form == "parquet":
+            parquet.save_parquet(run.summary, run.cases(), path)
+        elif form == "csv":
+            write.save(path, write.render(run.store, run.row, "csv", with_text=True))
+        else:
+            labeled = cases.labeled(run.summary, run.cases())
+            write.save(path, "".join(json.dumps(case) + "\n" for case in labeled))
         console.say(f"wrote {output}")
 
     table.__doc__ = summary
     command(form, group=export, store=True)(table)
-
-
-def _save(name: str, path: Path, form: str, store: "Store") -> None:
-    import json
-
-    from withstand import api
-    from withstand.report import parquet, write
-    from withstand.results import cases
-
-    run = api.load(name, store)
-    if form == "parquet":
-        parquet.save_parquet(run.summary, run.cases(), path)
-    elif form == "csv":
-        write.save(path, write.render(run.store, run.row, "csv", with_text=True))
-    else:
-        labeled = cases.labeled(run.summary, run.cases())
-        write.save(path, "".join(json.dumps(case) + "\n" for case in labeled))
 
 
 _table("jsonl", "Export the cases as JSON lines, with their chats, texts and the labels of their cell.")

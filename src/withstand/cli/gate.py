@@ -104,7 +104,7 @@ def _show(value: Json) -> None:
         return
     value = page.named(value)
     table = page.table(value["lines"])
-    console.out.print(console.fields_table(table.texts(), table.heads()))
+    console.table(table.texts(), table.heads())
     for line in value["lines"]:
         if line["why"]:
             console.put(f"{line['gate']} of {line['cell']}: {line['why']}")

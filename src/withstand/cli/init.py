@@ -23,7 +23,8 @@ def init(output: str, curl: str | None) -> None:
     With --curl, the spec's target is your application.
     """
     path = Path(output)
-    text, steps = _from_curl(curl) if curl else _template()
+    template = Path(__file__).parent / "withstand.toml"
+    text, steps = _from_curl(curl) if curl else (template.read_text(encoding="utf-8"), [])
     try:
         if path.exists():
             raise SpecError(f"{output} exists", hint="name another file with -o, or remove it")
@@ -33,11 +34,6 @@ def init(output: str, curl: str | None) -> None:
     click.echo(f"wrote {output}; try `withstand run {shlex.quote(output)} --dry-run`", err=True)
     for line in steps:
         click.echo(line, err=True)
-
-
-def _template() -> tuple[str, list[str]]:
-    """The commented spec on the stand-in."""
-    return (Path(__file__).parent / "withstand.toml").read_text(encoding="utf-8"), []
 
 
 def _from_curl(call: str) -> tuple[str, list[str]]:

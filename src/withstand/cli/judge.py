@@ -109,7 +109,7 @@ def _show_probes(value: Json) -> None:
         [*(str(result[name]) for name in names), "passed" if result["passed"] else "FAILED"]
         for result in value["probes"]
     ]
-    console.out.print(console.fields_table(rows, ["probe", "behavior", "expected", "said", ""]))
+    console.table(rows, ["probe", "behavior", "expected", "judged", ""])
     console.put(f"{value['judge']}: {value['passed']} of {value['of']} passed")
 
 
@@ -143,6 +143,5 @@ def run(
     graded = api.Run(store, row, tally)
     if tally.failures:
         console.failed_rows(tally)
-    if tally.stopped:
-        console.say(f"stopped by {tally.stopped}; the same command without it continues")
+    console.stopped(tally)
     return Result(graded.summary, lambda: console.show_imported(graded, typed_store()), 3 if tally.incomplete else 0)

@@ -114,7 +114,7 @@ def _run(given: dict[str, Any], spec: Any) -> Result | int:
         if not name:
             raise  # nothing was begun
         console.say("Interrupted. Everything saved so far is kept.")
-        for text in flags.then("go on", f"run --name {shlex.quote(name)}", given["store"]):
+        for text in flags.then("to continue", f"run --name {shlex.quote(name)}", given["store"]):
             console.say(text)
         return 130
     incomplete = bool(run.tally and run.tally.incomplete)
@@ -138,13 +138,11 @@ def _show(run: "Run", store: str) -> None:
     from withstand.cli import console, flags
     from withstand.results.summary import failures
 
-    console.out.print(console.cells_table(run.cells))
-    console.notes(run.cells, run.summary["warnings"])
+    console.show_cells(run)
     tally = run.tally
     if tally:
         console.used(tally)
-    if tally and tally.stopped:
-        console.say(f"stopped by {tally.stopped}; the same command without it continues")
+        console.stopped(tally)
     reused = run.summary["reused"]
     if tally and tally.failures:
         console.failures(failures(run.store, run.row, limit=5))

@@ -18,4 +18,4 @@ def runs(store: "Store") -> Result:
     rows = listing(store)
     columns = ("run", "created", "suites", "targets", "attacks", "cells", "verdicts")
     texts = [[renamed(str(row[name]), row["names"]) for name in columns] for row in rows]
-    return Result(rows, lambda: console.out.print(console.fields_table(texts, columns)))
+    return Result(rows, lambda: console.table(texts, columns))

@@ -83,7 +83,7 @@ def _show(value: Json, plans: "Sequence[SamplePlan]") -> None:
     ]
     columns = ["pilot", "cases per behavior", "behaviors", "ASR of A", "differ on a behavior"]
     start = 0 if any(plan.label for plan in plans) else 1
-    console.out.print(console.fields_table([row[start:] for row in table], columns[start:]))
+    console.table([row[start:] for row in table], columns[start:])
     corrected = f", corrected for {value['rows']} comparisons" if value["rows"] > 1 else ""
     console.put(
         f"to see a difference of {100 * value['difference']:.3g} points at {100 * value['power']:.0f}% power, "

@@ -1,13 +1,16 @@
 """`withstand serve`: the explorer."""
 
-import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from withstand.cli.options import command, options, run_argument, store_option
 from withstand.cli.purge import user_name
 from withstand.core import SpecError
+
+if TYPE_CHECKING:
+    import socket
 
 ADDRESS = options(
     click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on."),
@@ -72,7 +75,9 @@ def serve(
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> "socket.socket":
+    import socket
+
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -53,5 +53,5 @@ def _show(run: "RunRow", state: Json, missing: bool) -> None:
     if missing:
         by_people = state["missing"] == state["waiting"]
         words = f"label {shlex.quote(run.name)} --by NAME" if by_people else goes_on(run)
-        for text in flags.then("go on", words, typed_store()):
+        for text in flags.then("to continue", words, typed_store()):
             console.put(text)

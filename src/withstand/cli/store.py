@@ -1,5 +1,6 @@
 """`withstand store`."""
 
+from collections import Counter
 from contextlib import ExitStack
 
 import click
@@ -18,20 +19,17 @@ def store() -> None:
 @click.argument("sources", nargs=-1, required=True, metavar="FROM...")
 @click.option("--into", required=True, metavar="DB", help="The store that everything is added to.")
 def merge(sources: tuple[str, ...], into: str) -> Result:
-    """Add everything of other stores, as a set union: shards and machines come together."""
+    """Add everything of other stores, as a set union: it joins the shards of several machines."""
     from withstand import api
     from withstand.cli import console
     from withstand.core.text import count
 
-    total: dict[str, int] = {}
+    total: Counter[str] = Counter()
     with ExitStack() as stack:
-        others = [stack.enter_context(api.open_store(source, create=False)) for source in sources]
+        opened = [stack.enter_context(api.open_store(source, create=False)) for source in sources]
         target = stack.enter_context(api.open_store(into))  # last: a mistake above leaves no empty store behind
-        for other_store in others:
-            for table, rows in target.merge(other_store).items():
-                total[table] = total.get(table, 0) + rows
-    added = [
-        count(total[table], table) for table in ("run", "behavior", "row", "answer", "failure") if total.get(table)
-    ]
+        for source_store in opened:
+            total.update(target.merge(source_store))
+    added = [count(total[table], table) for table in ADDED if total.get(table)]
     rest = "what its runs want" if total.get("want") else "nothing new"
     return Result(total, lambda: console.put(f"merged into {into}: {', '.join(added) or rest}"))

@@ -31,5 +31,4 @@ def check(spec: str, as_json: bool) -> Result:
 def _show(rows: list[Json]) -> None:
     from withstand.cli import console
 
-    table = [[row["what"], row["works"], row["note"]] for row in rows]
-    console.out.print(console.fields_table(table, ["what", "works", ""]))
+    console.table([[row["what"], row["works"], row["note"]] for row in rows], ["what", "works", ""])
