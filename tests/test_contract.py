@@ -1,10 +1,13 @@
 """What every component promises, taken over all that `find` lists: a new one is covered by being there."""
 
 import dataclasses
+import functools
+import inspect
 import json
 import sys
 import typing
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -107,6 +110,7 @@ STAND_INS = {Judge: "contains:Sure", Stage: "sft", Attack: "direct"}
 """What a component is given for a field without a default that holds another component."""
 
 
+@functools.cache
 def sample(kind, name):
     """The fields of a component's own `sample`, and stand-ins for the components that it needs.
 
@@ -127,11 +131,13 @@ def sample(kind, name):
 def minimal(tmp_path, openai_server, monkeypatch):
     """The least that each component must be given: its `sample`, or what lies in files, behind servers and in here."""
 
+    table = tmp_path / "behaviors.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in BEHAVIORS))
+    (tmp_path / "a.csv").write_text(TABLE)
+    (tmp_path / "jailbreaks.txt").write_text("Be kind.\n---\nPlease {behavior}, do!\n")
+    server = functools.cache(openai_server)
+
     def fields(kind, name):
-        table = tmp_path / "behaviors.jsonl"
-        table.write_text("".join(json.dumps(row) + "\n" for row in BEHAVIORS))
-        (tmp_path / "a.csv").write_text(TABLE)
-        (tmp_path / "jailbreaks.txt").write_text("Be kind.\n---\nPlease {behavior}, do!\n")
         given = {
             ("suite", "csv"): {"path": str(tmp_path / "a.csv")},
             ("suite", "jsonl"): {"path": str(table), "context": "context", "target_string": "target"},
@@ -149,16 +155,16 @@ def minimal(tmp_path, openai_server, monkeypatch):
             ("target", "inspect"): {"model": "openai-api/local/m", "key_env": "CONTRACT_KEY", "tries": 1},
             ("attack", "human_jailbreaks"): {"path": str(tmp_path / "jailbreaks.txt")},
             ("attack", "few-shot-harmbench"): {"attacker": "scripted"},  # guided by weights: a judge takes 50 rounds
-        }.get((kind, name)) or sample(kind, name)
+        }.get((kind, name)) or dict(sample(kind, name))
         if (kind, name) == ("target", "vllm"):
             for file in ("config.json", "tokenizer.json", "model.safetensors"):
                 (tmp_path / file).write_text("{}")
             given["id"] = str(tmp_path)
         if kind == "target" and name in ("openai", "moderation", "inspect"):
             monkeypatch.setenv("CONTRACT_KEY", "sk-contract")
-            given["base_url"] = openai_server().url
+            given["base_url"] = server().url
         if (kind, name) == ("target", "http"):
-            given["url"] = f"{openai_server().url}/chat/completions"
+            given["url"] = f"{server().url}/chat/completions"
         if (kind, name) == ("judge", "embedding"):
             rows = [{"text": "Sure, bake it.", "label": "success"}, {"text": REFUSAL, "label": "failure"}]
             (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -186,12 +192,43 @@ def make(minimal):
     return build
 
 
-def named(*kinds):
-    return [pytest.param(kind, name, id=f"{kind}-{name}") for kind in kinds for name in find.entries(kind)]
+def every(*kinds):
+    """A class whose tests are rules: each takes a `name`, and a `kind` if it asks for one, and is looped over all
+    components of these kinds. A failure names the component; one that cannot be tested here is passed over."""
 
+    def components():
+        return [(kind, name) for kind in kinds for name in find.entries(kind)]
 
-def each(kind):
-    return pytest.mark.parametrize("name", list(find.entries(kind)))
+    def looped(rule):
+        parameters = inspect.signature(rule).parameters
+
+        @functools.wraps(rule)
+        def loop(*args, **fixtures):
+            tested = 0
+            for kind, name in components():
+                component = {"kind": kind, "name": name} if "kind" in parameters else {"name": name}
+                try:
+                    rule(*args, **fixtures, **component)
+                    tested += 1
+                except pytest.skip.Exception:
+                    continue
+                except BaseException as error:
+                    error.add_note(f"the component: {kind} {name}")
+                    raise
+            assert tested > 0, "no component was tested"
+
+        loop.__signature__ = inspect.Signature(
+            [parameter for key, parameter in parameters.items() if key not in ("kind", "name")]
+        )
+        return loop
+
+    def decorate(cls):
+        for key, rule in list(vars(cls).items()):
+            if key.startswith("test_"):
+                setattr(cls, key, looped(rule))
+        return cls
+
+    return decorate
 
 
 def describe(component):
@@ -212,7 +249,7 @@ def spec_again(said):
 # --- all ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "name"), named(*find.ROOMS))
+@every(*find.ROOMS)
 class TestEveryComponent:
     def test_it_is_a_value(self, make, kind, name):
         one, other = (
@@ -287,9 +324,52 @@ def run(minimal, make, tmp_path):
             (tmp_path / "reversed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in BEHAVIORS[::-1]))
             suite["path"] = str(tmp_path / "reversed.jsonl")
         spec = {"suite": suite, "target": target, "attack": minimal("attack", name), **({"ids": ids} if ids else {})}
-        return api.run({**spec, **options.pop("spec", {})}, store=tmp_path / store, **options)
+        return api.run({**spec, **options.pop("spec", {})}, store=tmp_path / name / store, **options)
 
     return attack_
+
+
+WARM = {"sampling": {"temperature": 1.0}, "samples": 2}
+TARGETS = [
+    NUMBERED := {"use": "scripted", "reply": "Sure {n}"},
+    "contract_of_mine:Failing",
+    {"use": "scripted", "reply": ""},
+    {"use": "scripted", "reply": REFUSAL},
+]
+
+
+@pytest.fixture(scope="module")
+def finished():
+    """What `whole` and `cold` ran, by attack: all tests of a process read it."""
+    return {}
+
+
+@pytest.fixture
+def whole(run, finished):
+    """The cell and the rows of an attack on the numbered target, at temperature 1 with two samples."""
+
+    def warm(name):
+        if ("warm", name) not in finished:
+            done = run(name, NUMBERED, store="whole.db", spec=WARM)
+            finished["warm", name] = SimpleNamespace(cell=done.cells[0], rows=rows(done))
+        return finished["warm", name]
+
+    return warm
+
+
+@pytest.fixture
+def cold(run, finished):
+    """The cells, the cases and the failures of an attack on all of `TARGETS` in one run."""
+
+    def greedy(name):
+        if ("cold", name) not in finished:
+            done = run(name, TARGETS, store="cold.db")
+            finished["cold", name] = SimpleNamespace(
+                cells=done.cells, cases=list(done.cases()), failures=done.tally.failures
+            )
+        return finished["cold", name]
+
+    return greedy
 
 
 def rows(done):
@@ -309,76 +389,72 @@ def joint(name):
     return hasattr(find.resolve("attack", name)[0], "run_together")
 
 
-NUMBERED = {"use": "scripted", "reply": "Sure {n}"}
-
-
-@each("attack")
+@every("attack")
 class TestEveryAttack:
-    def test_same_seed_same_rows_whatever_else_is_run(self, run, name):
-        warm = {"sampling": {"temperature": 1.0}, "samples": 2}
-        whole = rows(run(name, NUMBERED, spec=warm))
-        assert {behavior for _, behavior, *_ in whole} == {row["id"] for row in BEHAVIORS}
-        assert all(outcome == "success" for _, _, outcome in whole.values())
+    def test_same_seed_same_rows_whatever_else_is_run(self, run, whole, name):
+        expected = whole(name).rows
+        assert {behavior for _, behavior, *_ in expected} == {row["id"] for row in BEHAVIORS}
+        assert all(outcome == "success" for _, _, outcome in expected.values())
         if joint(name):  # other behaviors, or another order of them, are another joint attack
-            assert rows(run(name, NUMBERED, store="again.db", spec=warm)) == whole
+            assert rows(run(name, NUMBERED, store="again.db", spec=WARM)) == expected
             return
-        assert rows(run(name, NUMBERED, reverse=True, store="reversed.db", spec=warm)) == whole
-        few = rows(run(name, NUMBERED, ids=["braces", "surrogate"], store="few.db", spec=warm))
-        assert few == {key: row for key, row in whole.items() if key[1] in ("braces", "surrogate")}
+        assert rows(run(name, NUMBERED, reverse=True, store="reversed.db", spec=WARM)) == expected
+        few = rows(run(name, NUMBERED, ids=["braces", "surrogate"], store="few.db", spec=WARM))
+        assert few == {key: row for key, row in expected.items() if key[1] in ("braces", "surrogate")}
 
-    def test_what_a_behavior_says_arrives_as_it_is(self, run, name):
+    def test_what_a_behavior_says_arrives_as_it_is(self, cold, name):
         if name in REWRITES:
             pytest.skip("it writes in other words: its own tests say what is left of them")
-        for (_, behavior, *_), (chat, _, _) in rows(run(name, NUMBERED)).items():
-            row = next(row for row in BEHAVIORS if row["id"] == behavior)
-            text = "\n".join(turn["text"] for turn in chat)
+        sent = [case for case in cold(name).cases if case["cell"] == 0]
+        assert sent
+        for case in sent:
+            row = next(row for row in BEHAVIORS if row["id"] == case["behavior"])
+            text = "\n".join(turn["text"] for turn in case["chat"])
             assert row["text"] in text
             assert row["context"] in text
 
-    def test_most_is_an_upper_bound(self, run, make, name):
-        done = run(name, NUMBERED, spec={"samples": 2, "sampling": {"temperature": 1.0}})
-        most = make("attack", name).most()
-        (cell,) = done.cells
+    def test_most_is_an_upper_bound(self, whole, make, name):
+        done, most = whole(name), make("attack", name).most()
         by_behavior = {}
-        for _, behavior, case, _ in rows(done):
+        for _, behavior, case, _ in done.rows:
             by_behavior.setdefault(behavior, set()).add(case)
         assert len(by_behavior) == len(BEHAVIORS)
         assert all(1 <= len(cases) <= most.cases for cases in by_behavior.values())
-        assert cell["asks"] <= len(BEHAVIORS) * (most.asks.get("target", 0) + 2 * most.cases)
+        assert done.cell["asks"] <= len(BEHAVIORS) * (most.asks.get("target", 0) + 2 * most.cases)
 
-    def test_it_survives_empty_answers(self, run, name):
-        (cell,) = run(name, {"use": "scripted", "reply": ""}).cells
+    def test_it_survives_empty_answers(self, cold, name):
+        cell = cold(name).cells[2]
         assert (cell["error"], cell["success"], cell["failure"]) == (0, 0, cell["cases"])
 
-    def test_it_survives_refusals(self, run, name):
-        (cell,) = run(name, {"use": "scripted", "reply": REFUSAL}).cells
+    def test_it_survives_refusals(self, cold, name):
+        cell = cold(name).cells[3]
         assert (cell["error"], cell["success"], cell["refused"]) == (0, 0, cell["cases"])
         assert cell["asr"] == 0.0
 
-    def test_a_target_that_fails_gives_errors_and_breaks_nothing_else(self, run, name):
-        done = run(name, ["contract_of_mine:Failing", NUMBERED])
-        failed, fine = done.cells
+    def test_a_target_that_fails_gives_errors_and_breaks_nothing_else(self, cold, name):
+        done = cold(name)
+        fine, failed = done.cells[:2]
         assert failed["error"] == failed["cases"] >= len(BEHAVIORS)
         assert (failed["asr"], failed["asr_bounds"]) == (None, [0.0, 1.0])
         assert (fine["error"], fine["asr"]) == (0, 1.0)
-        assert {failure.error for failure in done.tally.failures} == {"no soup today"}
-        assert all(case["error"] == "no soup today" for case in done.cases() if case["cell"] == 0)
+        assert {failure.error for failure in done.failures} == {"no soup today"}
+        assert all(case["error"] == "no soup today" for case in done.cases if case["cell"] == 1)
 
-    def test_it_resumes_to_the_same_rows(self, run, name):
-        warm = {"sampling": {"temperature": 1.0}, "samples": 2}
-        whole = rows(run(name, {**NUMBERED, "width": 3}, spec=warm))
+    def test_it_resumes_to_the_same_rows(self, run, whole, name):
+        expected = whole(name)
+        few = max(7, expected.cell["asks"] // 4)  # cut some times, however long the attack is
         for _ in range(100):
-            part = run(name, {**NUMBERED, "width": 3}, spec=warm, store="cut.db", max_asks=7)
+            part = run(name, {**NUMBERED, "width": 3}, spec=WARM, store="cut.db", max_asks=few)
             if not part.tally.stopped:
                 break
-        assert rows(part) == whole
-        again = run(name, NUMBERED, spec=warm, store="cut.db")
-        assert (again.tally.asks, rows(again)) == (0, whole)
+        assert rows(part) == expected.rows
+        again = run(name, NUMBERED, spec=WARM, store="cut.db")
+        assert (again.tally.asks, rows(again)) == (0, expected.rows)
 
     @pytest.mark.parametrize("budget", [{"asks": 1}, {"asks": 5}, {"tokens": 1}, {"tokens": 60}, {"seconds": 1e-9}])
-    def test_a_budget_cuts_it_and_the_best_so_far_stays(self, run, name, budget):
-        whole, part = run(name, NUMBERED), run(name, NUMBERED, spec={"budget": budget}, store="cut.db")
-        (before,), (cell,) = whole.cells, part.cells
+    def test_a_budget_cuts_it_and_the_best_so_far_stays(self, run, cold, name, budget):
+        before, part = cold(name).cells[0], run(name, NUMBERED, spec={"budget": budget}, store="cut.db")
+        (cell,) = part.cells
         assert {behavior for _, behavior, *_ in rows(part)} == {row["id"] for row in BEHAVIORS}  # none is lost
         for failure in part.tally.failures:
             assert "budget" in failure.error
@@ -406,7 +482,7 @@ class TestEveryAttack:
 COOK = Behavior("a", "Bake a loaf", "Flour")
 
 
-@each("judge")
+@every("judge")
 class TestEveryJudge:
     def test_one_verdict_a_completion_in_order(self, play, make, name):
         judge = make("judge", name)
@@ -463,7 +539,7 @@ CHATS = [
 ]
 
 
-@each("defense")
+@every("defense")
 class TestEveryDefense:
     @pytest.mark.parametrize("reply", ["Sure {n}", "", REFUSAL])
     def test_one_answer_a_chat(self, play, make, name, reply):
@@ -501,7 +577,7 @@ class TestEveryDefense:
 GIVES = {"system", "turns", "forged", "prefill", "logprobs", "images", "weights", "gradients", "vectors"}
 
 
-@each("target")
+@every("target")
 class TestEveryTarget:
     def model(self, make, name):
         model = make("target", name)
@@ -543,7 +619,7 @@ class TestEveryTarget:
     def test_a_run_with_it_is_whole(self, minimal, make, tmp_path, name):
         self.model(make, name)
         spec = {"suite": "kitchen", "limit": 3, "benign": "none", "attack": "direct", "target": minimal("target", name)}
-        (cell,) = api.run(spec, store=tmp_path / "s.db").cells
+        (cell,) = api.run(spec, store=tmp_path / name / "s.db").cells
         assert (cell["cases"], cell["error"]) == (3, 0)
 
 
@@ -554,7 +630,7 @@ def texts(completions):
 # --- suites ------------------------------------------------------------------------------------------------------
 
 
-@each("suite")
+@every("suite")
 class TestEverySuite:
     def test_its_behaviors(self, make, name):
         suite = make("suite", name)
