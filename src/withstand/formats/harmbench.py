@@ -17,6 +17,7 @@ from typing import Any
 
 from withstand.core import Behavior, SpecError
 from withstand.core.outcomes import HITS, SCORED
+from withstand.formats import rows
 
 BEHAVIORS = "data/behavior_datasets/harmbench_behaviors_text_all.csv"
 TARGETS = "data/optimizer_targets/harmbench_targets_text.json"
@@ -161,21 +162,8 @@ def _object(path: Path) -> dict[str, Any]:
 
 def load(path: Path) -> Any:
     """The JSON of a file. Raises `SpecError` where it cannot be read, is none, or has a name twice."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        pairs_by_key = dict(pairs)
-        if len(pairs_by_key) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise SpecError(f"{path}: {twice!r} is in it twice", hint="merge the two, or delete one")
-        return pairs_by_key
-
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
-    except OSError as error:
-        raise SpecError(f"{path} cannot be read: {error.strerror}", hint="name a file that you may read") from None
-    except (ValueError, RecursionError) as error:
-        raise SpecError(f"{path}: bad JSON: {error}", hint="mend it there, or make the file again") from None
+    file = rows.read(str(path))
+    return rows.parse_json(file.name, file.text(), unique=True)
 
 
 # --- lining up ---------------------------------------------------------------------------------------------------
@@ -280,7 +268,7 @@ def files(parts: Iterable[Part], behaviors: Sequence[Behavior]) -> dict[str, str
 
 def _filled(listed: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
     """Without the behaviors of which there is nothing."""
-    return {name: rows for name, rows in listed.items() if rows}
+    return {name: entries for name, entries in listed.items() if entries}
 
 
 def _dumps(value: Any) -> str:

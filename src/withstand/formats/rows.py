@@ -166,13 +166,24 @@ def parse_jsonl(file: File) -> list[Row]:
     ]
 
 
-def parse_json(name: str, text: str, line: int = 1) -> Json:
-    """The value in `text`, which begins at `line` of the file `name`."""
+def parse_json(name: str, text: str, line: int = 1, unique: bool = False) -> Json:
+    """The value in `text`, which begins at `line` of the file `name`. unique: no object may have a name twice."""
+
+    def once(pairs: list[tuple[str, Json]]) -> Json:
+        record = dict(pairs)
+        if len(record) < len(pairs):
+            names = [key for key, _ in pairs]
+            twice = next(key for key in names if names.count(key) > 1)
+            raise SpecError(f"{name}: {twice!r} is in it twice", hint="merge the two, or delete one")
+        return record
+
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=once if unique else None)
     except json.JSONDecodeError as error:
         message = f"{name}, line {line + error.lineno - 1}, character {error.colno}: bad JSON: {error.msg}"
         raise SpecError(message, hint="fix the line; strings and names need double quotes") from None
+    except RecursionError:
+        raise SpecError(f"{name}: bad JSON: it is nested too deeply", hint="make the file again") from None
 
 
 def parse_list(file: File, listed: Sequence[Json], word: str = "item") -> list[Row]:

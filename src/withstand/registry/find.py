@@ -34,7 +34,6 @@ from withstand.core.stage import Stage
 from withstand.registry.grammar import Spec, spec_of, toml_value
 
 ROOMS = FOLDERS
-"""Kind of component -> its folder in the package, which is also the name of its entry point group."""
 
 KINDS: dict[Any, str] = {
     Suite: "suite",
@@ -76,6 +75,13 @@ def entries(kind: str) -> dict[str, Entry]:
     for point in _entry_points().select(group=f"withstand.{ROOMS[kind]}"):
         components.setdefault(point.name, Entry(kind, point.name, point.value))
     return components
+
+
+def entry_of(kind: str, name: str) -> Entry | None:
+    """The component with this name, in which a hyphen and an underscore are the same; None where there is none."""
+    plain = name.replace("-", "_")
+    components = entries(kind)
+    return components.get(name) or next((e for n, e in components.items() if n.replace("-", "_") == plain), None)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -129,10 +135,7 @@ def resolve(kind: str, spec: Spec) -> tuple[type, dict[str, Any]]:
 def _resolve(kind: str, spec: Spec) -> tuple[type, dict[str, Any]]:
     given = spec_of(spec)
     name = given.pop("use")
-    components = entries(kind)
-    entry = components.get(name) or next(
-        (e for n, e in components.items() if n.replace("-", "_") == name.replace("-", "_")), None
-    )
+    entry = entry_of(kind, name)
     if entry is None:
         if cls := _outside(name, given):
             return _checked(kind, cls), given
@@ -363,7 +366,7 @@ def label(kind: str, spec: Spec) -> str:
     """
     given = spec_of(spec)
     name = given.pop("use")
-    name = next((n for n in entries(kind) if n.replace("-", "_") == name.replace("-", "_")), name)
+    name = entry.name if (entry := entry_of(kind, name)) else name
     cls, _ = resolve(kind, spec)
     names = [f.name for f in _fields(cls)]
     silent = {f.name for f in _fields(cls) if not f.metadata.get("key", True)}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from withstand.core import Json, SpecError
-from withstand.registry.find import SIGNS, Entry, a, entries, unknown
+from withstand.registry.find import SIGNS, Entry, a, entries, entry_of, unknown
 from withstand.registry.grammar import parse
 
 LINES, WIDTH = 6, 104
@@ -74,8 +74,7 @@ class Shown:
 
 def show(kind: str, name: str) -> Shown:
     """Read a component's docstrings, fields and defaults from its source. `name` may be module:Class of one's own."""
-    components = entries(kind)
-    entry = components.get(name) or components.get(name.replace("_", "-")) or components.get(name.replace("-", "_"))
+    entry = entry_of(kind, name)
     if entry is None and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name) and _source(name.partition(":")[0]):
         entry = Entry(kind, name, name)
     if entry is None:
@@ -89,7 +88,7 @@ def show(kind: str, name: str) -> Shown:
         texts += [comment] if (comment := _comment(text)) else []
         given = tomllib.loads(text)
         preset = {**given, **preset}
-        base = components[parse(given["use"])["use"]]
+        base = entries(kind)[parse(given["use"])["use"]]
     path = base.path or _source(base.module.partition(":")[0])
     if path is None:
         raise SpecError(f"{name} ({base.module}) has no source to show")

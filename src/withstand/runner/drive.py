@@ -10,7 +10,7 @@ import queue
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -129,7 +129,7 @@ def drive(
     An exception ends its flow, as an entry of the failure log. A `StoreError` and a KeyboardInterrupt end all; what was
     saved until then stays. A cap ends the run once the calls in flight have come back: `tally.stopped` names it.
     """
-    _Driver(jobs, store, tally, caps or Caps(), window, on_progress).run()
+    _Driver(iter(jobs), store, tally, caps or Caps(), window, on_progress).run()
 
 
 def replay(job: Job, store: Store) -> bool:
@@ -152,25 +152,21 @@ def replay(job: Job, store: Store) -> bool:
         live.ready()
 
 
+@dataclass(eq=False)
 class _Driver:
-    def __init__(
-        self,
-        jobs: Iterable[Job],
-        store: Store,
-        tally: Tally,
-        caps: Caps,
-        window: int,
-        on_progress: Callable[[Tally], None],
-    ) -> None:
-        self.jobs: Iterator[Job] = iter(jobs)
-        self.store, self.tally, self.caps, self.window, self.on_progress = store, tally, caps, window, on_progress
-        self.live = 0
-        self.ready: list[_Live] = []
-        self.queues: dict[Any, Queue] = {}
-        self.places: dict[str, Place] = {}
-        self.done: Answered = queue.SimpleQueue()
-        self.rows: list[Row] = []
-        self.failures: list[Failure] = []
+    jobs: Iterator[Job]
+    store: Store
+    tally: Tally
+    caps: Caps
+    window: int
+    on_progress: Callable[[Tally], None]
+    live: int = 0
+    ready: list[_Live] = field(default_factory=list)
+    queues: dict[Any, Queue] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
+    done: Answered = field(default_factory=queue.SimpleQueue)
+    rows: list[Row] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
     def run(self) -> None:
         try:
@@ -241,12 +237,12 @@ class _Driver:
         remembered = [live for live in waiting if live.job.remember]
         answers = self.store.answers(key for live in remembered for key in live.keys)
         for live in waiting:
+            payloads = live.item.chats if isinstance(live.item, Ask) else [live.item.part]
             for place, key in enumerate(live.keys):
                 if key in answers:
                     live.take(place, _decode(live, place, answers[key]))
-            for place, key in enumerate(live.keys):
-                if key not in answers:
-                    self.queue_of(live).rows.append(Waiting(live, place, key, _payload(live.item, place)))
+                else:
+                    self.queue_of(live).rows.append(Waiting(live, place, key, payloads[place]))
             if live.missing == 0:
                 live.ready()
                 self.ready.append(live)
@@ -359,10 +355,6 @@ def completion_of(chat: Chat, value: Json) -> Completion:
     """The completion that was stored without its chat."""
     stored: Completion = from_json(Completion, {**value, "chat": []})
     return replace(stored, chat=chat)
-
-
-def _payload(item: Ask | Work, place: int) -> Any:
-    return item.chats[place] if isinstance(item, Ask) else item.part
 
 
 def _decode(live: _Live, place: int, value: Json) -> Completion | Worked:

@@ -129,8 +129,8 @@ def check_own_code(spec: Json) -> None:
 
 
 def _check_name(name: str) -> None:
-    names = {entry.replace("-", "_") for kind in find.ROOMS for entry in find.entries(kind)} | {"none"}
-    if name == "function" or name.replace("-", "_") not in names:
+    ours = name == "none" or any(find.entry_of(kind, name) for kind in find.ROOMS)
+    if name == "function" or not ours:
         raise SpecError(
             f"this run names code of its own ({name}), which somebody else's store must not run",
             hint="if you trust it, start the explorer with --own-code",

@@ -1,6 +1,7 @@
 """What works with a target: `withstand target check`."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -56,11 +57,17 @@ def check_target(model: Any) -> list[Check]:
     opening = (Message("assistant", OPENING),) if "prefill" in offers else ()
     system = (Message("system", f"End every answer with the word {WORD}."),) if "system" in offers else ()
     third = _ask(model, (*system, *user(QUESTION), *opening), Sampling(max_tokens=32))
+    tried = (
+        ("system prompt", "system", third, _system_prompt),
+        ("prefix", "prefill", third, _prefix),
+        ("logprobs", "logprobs", again, _logprobs),
+    )
+    abilities = [
+        Check(what, *(_works(answer, look) if name in offers else ("no", LACKS))) for what, name, answer, look in tried
+    ]
     return [
         Check("chat", _yes(bool(first.text or first.tool_calls)), first.text or f"an empty answer, {first.finish}"),
-        _system_prompt(third) if "system" in offers else Check("system prompt", "no", LACKS),
-        _prefix(third) if "prefill" in offers else Check("prefix", "no", LACKS),
-        _logprobs(again) if "logprobs" in offers else Check("logprobs", "no", LACKS),
+        *abilities,
         _seeds(first, again),
         _context_length(model),
         _latency(first, seconds),
@@ -78,25 +85,22 @@ def _yes(works: bool) -> str:
     return "yes" if works else "no"
 
 
-def _system_prompt(answer: Answer) -> Check:
-    if isinstance(answer, WithstandError):
-        return Check("system prompt", "no", str(answer))
-    obeyed = WORD in answer.text.lower()
-    return Check("system prompt", "yes" if obeyed else "taken", "obeyed" if obeyed else "sent, not obeyed")
+def _works(answer: Answer, look: Callable[[Completion], tuple[str, str]]) -> tuple[str, str]:
+    """Whether the ability that an answer was asked for works, as `look` sees it, and a note."""
+    return ("no", str(answer)) if isinstance(answer, WithstandError) else look(answer)
 
 
-def _prefix(answer: Answer) -> Check:
-    if isinstance(answer, WithstandError):
-        return Check("prefix", "no", str(answer))
-    repeated = answer.text.strip().startswith(OPENING)
-    return Check("prefix", _yes(not repeated), "it repeats the prefix" if repeated else answer.text)
+def _system_prompt(answer: Completion) -> tuple[str, str]:
+    return ("yes", "obeyed") if WORD in answer.text.lower() else ("taken", "sent, not obeyed")
 
 
-def _logprobs(answer: Answer) -> Check:
-    if isinstance(answer, WithstandError):
-        return Check("logprobs", "no", str(answer))
+def _prefix(answer: Completion) -> tuple[str, str]:
+    return ("no", "it repeats the prefix") if answer.text.strip().startswith(OPENING) else ("yes", answer.text)
+
+
+def _logprobs(answer: Completion) -> tuple[str, str]:
     most = max((len(position) for position in answer.logprobs), default=0)
-    return Check("logprobs", _yes(bool(most)), f"{most} a position" if most else "the answer has none")
+    return ("yes", f"{most} a position") if most else ("no", "the answer has none")
 
 
 def _seeds(first: Completion, again: Answer) -> Check:

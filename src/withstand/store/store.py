@@ -158,7 +158,7 @@ class Store:
     def _schema(self, connection: sql.Connection | None = None) -> int:
         """The schema that the store has. Raises `StoreError` where it is not one that this version reads."""
         chosen = sql.select(meta.c.value).where(meta.c.key == "schema")
-        schema = connection.execute(chosen).scalar() if connection else next(iter(self._select(chosen)), [None])[0]
+        schema = connection.execute(chosen).scalar() if connection else next(iter(self.select(chosen)), [None])[0]
         if schema is None or not schema.isdecimal() or not 1 <= int(schema) <= SCHEMA:
             raise StoreError(
                 f"{self.where} has schema {schema}; this version of withstand reads schemas up to {SCHEMA}",
@@ -280,17 +280,20 @@ class Store:
 
     # --- reading ---
 
-    def _select(self, statement: Any) -> list[Any]:
+    def select(self, statement: Any) -> list[Any]:
+        """The entries that a statement over `withstand.store.tables` selects."""
         with self._errors(), self.engine.connect() as connection:
             return list(connection.execute(statement))
 
     def _by_key(self, table: sql.Table, columns: Sequence[Any], keys: Iterable[str]) -> Iterator[Any]:
         for part in chunks(keys, 500):
-            yield from self._select(sql.select(*columns).where(table.c.key.in_(part)))
+            yield from self.select(sql.select(*columns).where(table.c.key.in_(part)))
+
+    def _values(self, table: sql.Table, keys: Iterable[str]) -> dict[str, Json]:
+        return {key: json.loads(value) for key, value in self._by_key(table, [table.c.key, table.c.value], keys)}
 
     def answers(self, keys: Iterable[str]) -> dict[str, Json]:
-        entries = self._by_key(answer, [answer.c.key, answer.c.value], keys)
-        return {key: json.loads(value) for key, value in entries}
+        return self._values(answer, keys)
 
     def rows(self, keys: Iterable[str]) -> dict[str, Row]:
         entries = self._by_key(row, [row.c[name] for name in _NAMES[Row]], keys)
@@ -301,29 +304,28 @@ class Store:
         return {key for (key,) in self._by_key(row, [row.c.key], keys)}
 
     def behaviors(self, keys: Iterable[str]) -> dict[str, Json]:
-        entries = self._by_key(behavior, [behavior.c.key, behavior.c.value], keys)
-        return {key: json.loads(value) for key, value in entries}
+        return self._values(behavior, keys)
 
     def components(self) -> list[Json]:
-        return [json.loads(value) for (value,) in self._select(sql.select(component.c.value).order_by(component.c.key))]
+        return [json.loads(value) for (value,) in self.select(sql.select(component.c.value).order_by(component.c.key))]
 
     def labels(self, run_key: str) -> list[Json]:
         """What people said of a run's cases."""
-        entries = self._select(sql.select(label.c.value).where(label.c.run == run_key).order_by(label.c.key))
+        entries = self.select(sql.select(label.c.value).where(label.c.run == run_key).order_by(label.c.key))
         return [json.loads(value) for (value,) in entries]
 
     def findings(self, run_key: str | None = None) -> list[Json]:
         """What people found by hand, newest first, each with its key; of one run, or all."""
         c = finding.c
         chosen = [] if run_key is None else [c.run == run_key]
-        entries = self._select(sql.select(c.key, c.run, c.value).where(*chosen).order_by(c.created.desc(), c.key))
+        entries = self.select(sql.select(c.key, c.run, c.value).where(*chosen).order_by(c.created.desc(), c.key))
         return [{"key": key, "run_key": run_, **json.loads(value)} for key, run_, value in entries]
 
     def audits(self, limit: int = 200) -> list[Json]:
         """The newest entries of the audit."""
         c = audit.c
         chosen = sql.select(c.created, c.person, c.action, c.subject).order_by(c.created.desc(), c.key).limit(limit)
-        return [dict(entry._mapping) for entry in self._select(chosen)]
+        return [dict(entry._mapping) for entry in self.select(chosen)]
 
     def calibrations(self, judges: Iterable[str]) -> dict[str, list[Json]]:
         """The calibrations of each of these judges that has one, by the judge's key, oldest first."""
@@ -335,7 +337,7 @@ class Store:
 
     def _of_judges(self, table: sql.Table, judges: Iterable[str]) -> dict[str, list[Json]]:
         c = table.c
-        entries = self._select(sql.select(c.judge, c.value).where(c.judge.in_(list(judges))).order_by(c.created))
+        entries = self.select(sql.select(c.judge, c.value).where(c.judge.in_(list(judges))).order_by(c.created))
         by_judge: dict[str, list[Json]] = {}
         for judge, value in entries:
             by_judge.setdefault(judge, []).append(json.loads(value))
@@ -343,12 +345,8 @@ class Store:
 
     def runs(self) -> list[RunRow]:
         """All runs, oldest first."""
-        entries = self._select(sql.select(run).order_by(run.c.created, run.c.name))
+        entries = self.select(sql.select(run).order_by(run.c.created, run.c.name))
         return [RunRow(r.key, r.name, r.created, json.loads(r.spec), json.loads(r.plan)) for r in entries]
-
-    def select(self, statement: Any) -> list[Any]:
-        """What a report's own query finds; `tables` of this module are its vocabulary."""
-        return self._select(statement)
 
     # --- purging ---
 
@@ -382,7 +380,7 @@ class Store:
 
     def _sizes(self) -> dict[str, int]:
         count = sql.func.count()
-        return {table.name: self._select(sql.select(count).select_from(table))[0][0] for table in tables.sorted_tables}
+        return {table.name: self.select(sql.select(count).select_from(table))[0][0] for table in tables.sorted_tables}
 
 
 def _entry(record: Row | Want | Failure) -> dict[str, Any]:
