@@ -6,7 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,7 @@ from withstand import __version__
 from withstand.core import Json
 from withstand.results.cases import cases, labeled, learned
 from withstand.results.success_by_budget import within
-from withstand.results.summary import find_run, summarize
+from withstand.results.summary import RunSummary, find_run, summarize
 from withstand.runner import stopping
 from withstand.runner.begin import begin, planned
 from withstand.runner.plan import Plan
@@ -41,18 +41,20 @@ class Run:
         self.store = store
         self.row = row
         self.tally = tally
-        self._summary: Json = None
 
     @property
     def name(self) -> str:
         return self.row.name
 
-    @property
+    @cached_property
+    def result(self) -> RunSummary:
+        """The summary as a record. Read once; `load` again after more was run."""
+        return summarize(self.store, self.row)
+
+    @cached_property
     def summary(self) -> Json:
-        """What `withstand report --format json` prints. Read once; `load` again after more was run."""
-        if self._summary is None:
-            self._summary = summarize(self.store, self.row).to_json()
-        return self._summary
+        """What `withstand report --format json` prints. Read once, as `result` is."""
+        return self.result.to_json()
 
     @property
     def cells(self) -> list[dict[str, Any]]:
@@ -76,7 +78,7 @@ class Run:
         """The cases as a frame, with the labels of their cell. Needs pandas."""
         import pandas
 
-        return pandas.DataFrame(list(labeled(self.summary, self.cases())))
+        return pandas.DataFrame(list(labeled(self.result.cells, cases(self.store, self.row))))
 
     def __repr__(self) -> str:
         return f"<Run {self.name}: {len(self.row.plan['cells'])} cells in {self.store.where}>"

@@ -13,8 +13,10 @@ from click.testing import CliRunner
 import withstand
 from explorer_web import SPEC, client, csrf, post, run_path
 from withstand.cli.main import cli
+from withstand.core import from_json
 from withstand.core.text import interval, percent
 from withstand.report import comparison
+from withstand.results.pair_comparison import PairComparison
 
 
 def test_the_run_has_the_rates_of_the_report(web, path):
@@ -178,10 +180,11 @@ def test_the_statistics_of_two_cells_are_those_of_the_command(path, other, attac
         query = f"compare?a={a}&b={b}" + (f"&with={runs[1].row.key[:16]}" if other else "")
         page = html.unescape(web.get(f"{run_path(web)}/{query}").text)
     section = page.partition("<h2>Difference</h2>")[2].partition("</section>")[0]
-    assert re.findall(r'<td class="nowrap">(.*?)</td>', section) == comparison.texts({**row, "name": ""})[1:8]
+    compared = from_json(PairComparison, row)
+    assert re.findall(r'<td class="nowrap">(.*?)</td>', section) == comparison.texts(compared)[1:8]
     assert f"p (Holm, {len(found)} rows)" in section
-    for side in ("worse", "better"):
-        assert all(comparison.change(each) in section for each in row[side][:10])
+    for _, behaviors in comparison.moves(compared):
+        assert all(comparison.change(moved) in section for moved in behaviors[:10])
 
 
 def test_the_statistics_of_many_cases_come_after_the_page(web, monkeypatch):

@@ -1,6 +1,7 @@
 """The papers behind a run: `references.bib` against what components name, `withstand cite` and `--methods`."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,7 @@ def test_what_a_text_cites() -> None:
 
 
 def test_the_papers_of_a_run(tmp_path: Path) -> None:
-    text = cite(run(tmp_path, defense="self_reminder").summary)
+    text = cite(run(tmp_path, defense="self_reminder").result)
     assert keys(text) == [
         "withstand", "mazeika2024harmbench", "xie2023defending", "li2023deepinception", "zou2023universal"
     ]  # fmt: skip
@@ -98,7 +99,7 @@ def test_the_papers_of_a_run(tmp_path: Path) -> None:
 def test_what_stands_inside_an_attack_is_cited_too(tmp_path: Path) -> None:
     writer = {"use": "scripted", "reply": '{"improvement": "more", "prompt": "Bake {n}"}', "rules": []}
     pair = {"use": "pair", "streams": 1, "steps": 1, "attacker": writer, "judge": {"use": "rating", "model": writer}}
-    text = cite(run(tmp_path, attack=[pair], benign="none").summary)
+    text = cite(run(tmp_path, attack=[pair], benign="none").result)
     assert "% attack pair, judge rating\n@misc{chao2023jailbreaking,\n" in text
 
 
@@ -110,23 +111,25 @@ def test_a_suites_own_citation_stands_as_it_gives_it(tmp_path: Path) -> None:
         {"use": "csv", "path": str(data), "citation": citation, "judge": "contains:soup"}
         for citation in (own, "Me, Mine, 2026\n@misc{evil,")
     ]
-    text = cite(run(tmp_path, suite=made, attack=["direct"], benign="none").summary)
+    text = cite(run(tmp_path, suite=made, attack=["direct"], benign="none").result)
     assert f"% suite csv\n{own}\n" in text
     assert "% suite csv (2): Me, Mine, 2026 @misc{evil,\n" in text
     assert keys(text.replace(own, "")) == ["withstand", "mazeika2024harmbench"]
 
 
 def test_a_component_that_this_machine_lacks_is_passed_over(tmp_path: Path) -> None:
-    summary = run(tmp_path).summary
-    summary["provenance"]["components"].append({"name": "gone:Gone", "version": "1", "source": ""})
-    summary["cells"][0]["attack"] = "gone:Gone,n=3"
+    summary = run(tmp_path).result
+    gone = {"name": "gone:Gone", "version": "1", "source": ""}
+    provenance = replace(summary.provenance, components=(*summary.provenance.components, gone))
+    first, *rest = summary.cells
+    summary = replace(summary, provenance=provenance, cells=(replace(first, attack="gone:Gone,n=3"), *rest))
     assert keys(cite(summary))[0] == "withstand"
     assert "gone with Gone, n=3" in methods(summary)
 
 
 def test_the_paragraph_of_methods(tmp_path: Path) -> None:
     done = run(tmp_path, attack=["direct", "best_of_n,n=3"], defense=["none", "self_reminder"], budget={"asks": 40})
-    text = methods(done.summary)
+    text = methods(done.result)
     assert text.count("\n") == 1
     for part in (
         f"With withstand {withstand.__version__} we measured how scripted-kitchen withstands attack.",
@@ -147,4 +150,4 @@ def test_the_paragraph_of_methods(tmp_path: Path) -> None:
     assert (
         "a rule; against 120 labels by people (dev.jsonl) it had sensitivity 90% (95% interval 80\u201395%) and "
         "Cohen's kappa 0.81."
-    ) in methods({**done.summary, "calibrations": [told]})
+    ) in methods(replace(done.result, calibrations=(told,)))

@@ -3,25 +3,27 @@
 import itertools
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import withstand
 from withstand.core.text import percent
-from withstand.report import figures, tables
-from withstand.report.html import html
+from withstand.report import figures
+from withstand.report import html as report
+from withstand.report.settings import settings_of
 from withstand.report.untested import untested
 from withstand.report.write import render
 from withstand.results.summary import summarize
 from withstand.results.votes import votes
 from withstand.stats import agreement, sequential
 
-from .test_html import Page, benign, cell, kitchen_run, opened, settled, summary
+from .test_html import Page, benign, cell, html, kitchen_run, opened, record, settled, summary
 
 
 def setting(*cells):
-    (made,) = tables.settings(summary(list(cells))["cells"], [])
+    (made,) = settings_of(record(summary(list(cells))).cells, [])
     return made
 
 
@@ -45,10 +47,10 @@ def test_a_square_says_rate_interval_and_how_strong_its_color_is() -> None:
     missing = cell("pair", "wall", outcomes=(52, 0, 0, 0, 0, 0))
     view = figures.heat_map(setting(cell(), cell("story", **none), cell("pair"), missing))
     first, second, third = view["lines"]
-    assert (first["squares"][0]["rate"], first["squares"][0]["level"]) == (pytest.approx(21 / 52), 4)
+    assert (first["squares"][0].cell.asr, first["squares"][0].level) == (pytest.approx(21 / 52), 4)
     assert first["squares"][1] is None  # not run
-    assert (second["squares"][0]["level"], second["squares"][0]["reason"]) == (None, "every case failed")
-    assert third["squares"][1]["level"] == 10
+    assert (second["squares"][0].level, second["squares"][0].cell.reason) == (None, "every case failed")
+    assert third["squares"][1].level == 10
     text = " ".join(Page(html(summary([cell(), cell("story", **none), cell("pair"), missing]), [], 0)).text.split())
     assert "Attack success rate by target and attack" in text
     assert "100%93\u2013100%" in text
@@ -182,12 +184,12 @@ def test_where_cases_were_found_against_where_they_were_sent(tmp_path: Path) -> 
     withstand.run(spec, store=tmp_path / "s.db", name="first")
     sent = spec | {"attack": ["direct"], "cases_from": "first", "defense": ["none", "self_reminder"]}
     done = withstand.run(sent, store=tmp_path / "s.db", name="second")
-    (made,) = tables.settings(done.cells, [])
+    (made,) = settings_of(done.result.cells, [])
     view = figures.transfer(made, done.row.spec)
     assert view["columns"] == ["scripted-kitchen", "scripted-kitchen behind self_reminder"]
     (line,) = view["lines"]
     assert (line["name"], line["where"]) == ("story", "scripted-kitchen (first)")
-    assert [square["home"] for square in line["squares"]] == [True, False]
+    assert [square.home for square in line["squares"]] == [True, False]
     assert [each["name"] for each in figures.heat_map(made)["lines"]] == [
         "scripted-kitchen", "scripted-kitchen behind self_reminder"
     ]  # fmt: skip
@@ -258,15 +260,15 @@ def test_how_the_members_of_an_ensemble_voted(tmp_path: Path) -> None:
 def test_what_was_not_tested(tmp_path: Path) -> None:
     spec = {"suite": "kitchen", "limit": 2, "target": "scripted-kitchen", "attack": ["direct", "best_of_n,n=2"]}
     done = withstand.run(spec, store=tmp_path / "s.db")
-    assert untested(done.summary) == [
+    assert list(untested(done.result)) == [
         "These kinds of attack were not run: gradient search (needs weights) and conversations with an attacker model.",
         "Only 2 behaviors of kitchen's test split (chosen by limit = 2) were tested.",
         "The judge kitchen was not compared with people's labels, so the intervals do not include a judge's mistakes.",
         "Only one seed (0) was used; another seed may find other test cases.",
     ]
-    told = done.summary | {"calibrations": [TOLD]}
+    told = replace(done.result, calibrations=(TOLD,))
     assert not [line for line in untested(told) if "people's labels" in line]
-    page = Page(html(told, [], 0)).text
+    page = Page(report.html(told, [], 0)).text
     assert "What was not tested" in page
 
 

@@ -8,10 +8,15 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+from withstand.core import from_json
 from withstand.core.text import facts, file_name, interval, percent, short, visible
-from withstand.report.html import html
+from withstand.report import html as report
 from withstand.report.packed import MOST_CHARACTERS, SIZE, unpack
 from withstand.report.words import sentence
+from withstand.results.cases import CaseResult
+from withstand.results.cells import CellResult
+from withstand.results.counts import Reused
+from withstand.results.summary import Provenance, RunFacts, RunSummary
 
 HOSTILE = (
     "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'><svg onload=window.pwned=3></svg>"
@@ -60,11 +65,30 @@ def wilson(hits: float, n: int) -> list[float] | None:
     return [max(0.0, (middle - half) / (1 + z * z / n)), min(1.0, (middle + half) / (1 + z * z / n))]
 
 
+def html(made, cases, cases_total: int, **options) -> str:
+    """The page of a summary and cases as dicts."""
+    return report.html(record(made), [from_json(CaseResult, case) for case in cases], cases_total, **options)
+
+
+def record(made) -> RunSummary:
+    """A summary as a record, from what `summary` makes."""
+    return RunSummary(
+        schema=1,
+        run=RunFacts(key="", command="", **made["run"]),
+        provenance=Provenance(**made["provenance"]),
+        reused=Reused(**made["reused"]),
+        calibrations=tuple(made["calibrations"]),
+        cells=tuple(map(CellResult.from_json, made["cells"])),
+        warnings=tuple(made["warnings"]),
+    )
+
+
 def cell(attack: str = "direct", defense: str = "none", outcomes: tuple[int, ...] = (21, 4, 27, 0, 0, 0), **changes):
     """A cell with one case per behavior; outcomes in the order success, failure, refused, filtered, unscored, error."""
     success, failure, refused, filtered, unscored, error = outcomes
     n, scored = sum(outcomes), success + failure + refused + filtered
     made = {
+        "index": 0,
         "suite": "kitchen",
         "suite_version": "1.0",
         "split": "test",
@@ -92,6 +116,8 @@ def cell(attack: str = "direct", defense: str = "none", outcomes: tuple[int, ...
         "asr_at_k": None,
         "over_refusal": 5 / 60,
         "over_refusal_interval": wilson(5, 60),
+        "utility": None,
+        "used": {},
         "asks": n * 7,
         "tokens": n * 812,
         "seconds": 34.2,
@@ -124,7 +150,6 @@ def summary(cells, **changes):
         "seconds": 1312.4,
     }
     provenance = {
-        "version": "0.1.0",
         "seed": 0,
         "budget": {},
         "writers": [
@@ -328,7 +353,8 @@ def test_sentence_names_the_strongest_attack() -> None:
 
 def test_sentence_of_unusual_cells() -> None:
     def says(*cells, defense: str = "") -> str:
-        return sentence(cells, "toy", defense)
+        where = {"target": "toy", "defense": defense or "none"}
+        return sentence([CellResult.from_json(cell | where) for cell in cells])
 
     none = (0, 0, 52, 0, 0, 0)
     empty = {"asr": None, "asr_interval": None, "notes": ["every case failed"]}
@@ -365,8 +391,9 @@ def test_null_rates_show_as_not_available_with_their_reason() -> None:
 
 def test_the_rate_without_the_judges_error_has_a_column_where_there_is_one() -> None:
     """Every line of the table is as wide as its head, with the column and without."""
-    told = {"rate": 0.31, "interval": [0.12, 0.5], "identified": True}
-    unknown = {"rate": None, "interval": [0.0, 1.0], "identified": False}
+    labels = {"clipped": False, "transported": False, "labels": 60, "source": "dev.jsonl"}
+    told = {"rate": 0.31, "interval": [0.12, 0.5], "identified": True, **labels}
+    unknown = {"rate": None, "interval": [0.0, 1.0], "identified": False, **labels}
     rows = [cell("direct", asr_corrected=told), cell("story", asr_corrected=unknown), cell("gcg", asr_corrected=None)]
     failed = cell("pez", outcomes=(0, 0, 0, 0, 0, 60), asr_corrected=None)
     for cells, columns in (([*rows, failed, benign()], 14), ([cell(), failed, benign()], 13)):
@@ -429,7 +456,6 @@ def test_a_warning_of_the_summary_is_not_said_twice() -> None:
 def test_how_to_reproduce_it() -> None:
     made = summary([cell()])
     made["run"] |= {"name": "my run", "spec": {"suite": [{"use": "kitchen"}], "seed": 17}}
-    del made["provenance"]["version"]
     text = Page(html(made, [], 0)).text
     first, then = (
         "withstand report 'my run' --format toml -o 'my run.toml'",

@@ -14,9 +14,14 @@ from withstand.report.latex import latex
 from withstand.report.table import LETTERS, SPECIAL
 from withstand.report.table import latex as escape
 
-from .test_html import HOSTILE, ODD, benign, cell, summary
+from .test_html import HOSTILE, ODD, benign, cell, record, summary
 
-FIXED = {"asr_corrected": {"rate": 0.35, "interval": [0.2, 0.5]}}
+FIXED = {
+    "asr_corrected": {
+        "rate": 0.35, "interval": [0.2, 0.5], "identified": True, "clipped": False, "transported": False, "labels": 60,
+        "source": "dev.jsonl",
+    }
+}  # fmt: skip
 
 
 def lines(text: str) -> list[str]:
@@ -25,7 +30,7 @@ def lines(text: str) -> list[str]:
 
 def test_rates_intervals_n_and_unscored() -> None:
     cells = [cell("direct"), cell("best_of_n,n=3", outcomes=(10, 0, 36, 0, 4, 2)), benign()]
-    text = latex(summary(cells))
+    text = latex(record(summary(cells)))
     assert text.count(r"\begin{tabular}{lrrrrr}") == text.count(r"\end{tabular}") == 1
     assert lines(text) == [
         r"direct & 40.4 & 28.2--53.9 & 52 & 0 & 0 \\",
@@ -37,7 +42,7 @@ def test_rates_intervals_n_and_unscored() -> None:
 
 def test_a_line_for_each_target_and_a_column_for_what_a_calibration_corrects() -> None:
     none = {"asr": None, "asr_interval": None}
-    text = latex(summary([cell("direct", **FIXED), cell("direct", "my_wall", **none), benign()]))
+    text = latex(record(summary([cell("direct", **FIXED), cell("direct", "my_wall", **none), benign()])))
     assert lines(text) == [
         r"\multicolumn{7}{l}{\textit{smollm2-kitchen}} \\",
         r"direct & 40.4 & 28.2--53.9 & 35.0 (20.0--50.0) & 52 & 0 & 0 \\",
@@ -49,11 +54,11 @@ def test_a_line_for_each_target_and_a_column_for_what_a_calibration_corrects() -
 
 
 def test_tables_that_may_not_be_compared_stand_apart() -> None:
-    text = latex(summary([cell(), cell(judge="refusal_words", judge_method="string matching")]))
+    text = latex(record(summary([cell(), cell(judge="refusal_words", judge_method="string matching")])))
     assert text.count(r"\begin{table}") == 2
     assert r"judge refusal\_words, by string matching." in text
     assert re.findall(r"\\label\{(.*?)\}", text) == ["tab:kitchen-2026-03-02", "tab:kitchen-2026-03-02-1"]
-    assert latex(summary([])).count(r"\begin{table}") == 0
+    assert latex(record(summary([]))).count(r"\begin{table}") == 0
 
 
 MARKUP = {written: character for character, written in SPECIAL.items() if character not in "\u27e8\u27e9"}
@@ -98,7 +103,7 @@ def test_it_compiles(tmp_path: Path) -> None:
     cells = [cell(HOSTILE + ODD, **names), cell("\u4f60\u597d \U0001f600 fi", every, **names, **FIXED), benign()]
     made = summary(cells)
     made["run"]["name"] = HOSTILE
-    body = latex(made)
+    body = latex(record(made))
     packages = r"\usepackage[T1]{fontenc}\usepackage{textcomp}\usepackage{booktabs}"
     page = rf"\documentclass{{article}}{packages}\begin{{document}}{body}\end{{document}}"
     (tmp_path / "t.tex").write_text(page, encoding="utf-8")
@@ -112,7 +117,7 @@ def test_it_compiles(tmp_path: Path) -> None:
 def test_of_a_real_run(tmp_path: Path) -> None:
     spec = {"suite": "kitchen", "limit": 4, "target": "scripted-kitchen", "attack": ["direct", "story"]}
     done = withstand.run(spec, store=tmp_path / "s.db", name="my run")
-    text = latex(done.summary)
+    text = latex(done.result)
     assert r"\label{tab:my-run}" in text
     direct = done.cells[0]
     low, high = (100 * end for end in direct["asr_interval"])

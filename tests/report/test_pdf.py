@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from withstand.core import SpecError
-from withstand.report.html import html
 from withstand.report.pdf import BROWSERS, pdf
 
-from .test_html import kitchen_run
+from .test_html import html, kitchen_run
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), "")
 

@@ -17,7 +17,7 @@ def test_a_row_for_each_cell_and_whom_a_note_is_about(tmp_path: Path) -> None:
         "benign": "none",
     }
     done = withstand.run(spec, store=tmp_path / "s.db")
-    text = markdown(done.summary)
+    text = markdown(done.result)
     rows = [[column.strip() for column in line.strip("|").split("|")] for line in text.splitlines() if "|" in line]
     names, _, *cells = rows
     assert [len(row) for row in cells] == [len(names)] * 3

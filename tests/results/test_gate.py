@@ -16,6 +16,7 @@ from withstand.core import SpecError
 from withstand.report import gate as gate_page
 from withstand.results import gate
 from withstand.results.compare import Pair
+from withstand.results.decide import Decided
 from withstand.results.graded import BehaviorResult, Graded
 from withstand.runner import baseline
 from withstand.stats import rates
@@ -161,7 +162,7 @@ def test_no_worse_than_before_is_a_paired_test():
     assert (len(line.worse), line.better) == (30, ("b0", "b1", "b2", "b3", "b4"))
     line = worse("r" * 100, "s" * 9 + "r" * 91, 0.05)
     assert line.verdict == "UNDECIDED"
-    assert gate_page.changed(line.json()) == "9 behaviors newly broken, 0 newly mended, p = .0039"
+    assert gate_page.changed(line) == "9 behaviors newly broken, 0 newly held, p = .0039"
 
 
 def test_what_the_run_lacks_counts_as_broken():
@@ -217,7 +218,7 @@ def test_a_baseline_gates_a_later_run(withstand, ran, tmp_path):
     ran("later", revision="3", success=range(20))
     code, out, _ = withstand("gate", "--baseline", "b.json", "--max-worse", "0.1")
     assert code == 1
-    assert "18 behaviors newly broken, 0 newly mended, p <.0001" in out
+    assert "18 behaviors newly broken, 0 newly held, p <.0001" in out
     assert re.search(r"newly broken: b10, b11, .* 8 more", out)
     assert withstand("gate", "later", "--baseline", "before", "--max-worse", "0.1")[0] == 1
 
@@ -318,14 +319,11 @@ def test_mistakes(withstand, ran, tmp_path, arguments, said):
 # --- for machines ------------------------------------------------------------------------------------------------
 
 LINES = [
-    line.json()
-    for line in (
-        asr("r" * 100, 0.1),
-        asr("s" * 100, 0.1),
-        asr("r" * 9, 0.1),
-        asr("", 0.1),
-        worse("r" * 100, "s" * 9 + "r" * 91, 0.05),
-    )
+    asr("r" * 100, 0.1),
+    asr("s" * 100, 0.1),
+    asr("r" * 9, 0.1),
+    asr("", 0.1),
+    worse("r" * 100, "s" * 9 + "r" * 91, 0.05),
 ]
 
 
@@ -371,8 +369,8 @@ def test_sarif_has_what_its_schema_requires():
 
 
 def test_markdown_is_a_table_whose_cells_no_label_can_break():
-    lines = [LINES[0] | {"cell": "a|b\n<script>"}, *LINES[1:]]
-    text = gate_page.markdown({"verdict": "FAIL", "run": "r", "baseline": "b.json", "lines": lines, "notes": ["x"]})
+    lines = (replace(LINES[0], cell="a|b\n<script>"), *LINES[1:])
+    text = gate_page.markdown(Decided("r", lines, ("x",), "b.json", "", {}), "FAIL")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + len(lines)
     assert all(len(re.findall(r"(?<!\\)\|", row)) == 9 for row in rows)

@@ -26,7 +26,7 @@ def cite(name: str, store: "Store", output: str | None) -> None:
     from withstand.report import write
     from withstand.report.cite import cite as entries
 
-    text = entries(api.load(name, store).summary)
+    text = entries(api.load(name, store).result)
     if output is None or output == "-":
         click.echo(visible(text) if sys.stdout.isatty() else text, nl=False)
         return

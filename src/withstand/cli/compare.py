@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from withstand.cli.options import Result, command, options
-from withstand.core import Json, SpecError
+from withstand.core import SpecError
 
 if TYPE_CHECKING:
+    from withstand.results.comparison import Comparison
     from withstand.results.pair_comparison import Correct
     from withstand.store.store import Store
 
@@ -56,32 +57,29 @@ def compare(
     from withstand.report import write
     from withstand.results.comparison import compare_runs
 
-    compared = compare_runs(store, a, b, by=by or "", margin=margin, correct=correct, allow=allow, reveal=reveal)
-    comparison = compared.to_json()
+    comparison = compare_runs(store, a, b, by=by or "", margin=margin, correct=correct, allow=allow, reveal=reveal)
     if output:
         write.save(Path(output), page.html(comparison))
         click.echo(f"wrote {output}", err=True)
-    return Result(comparison, lambda: _show(comparison))
+    return Result(comparison.to_json(), lambda: _show(comparison.shown()))
 
 
-def _show(comparison: Json) -> None:
+def _show(comparison: "Comparison") -> None:
     from withstand.cli import console
     from withstand.report import comparison as page
-    from withstand.results.names import shown_comparison
 
-    comparison = shown_comparison(comparison)
-    console.put(f"A: {comparison['a']}")
-    for label in comparison["b"]:
+    console.put(f"A: {comparison.a}")
+    for label in comparison.b:
         console.put(f"B: {label}")
-    for what, rows in page.by_measure(comparison["rows"]):
-        table = page.table(what, rows, comparison["correction"])
+    for what, rows in page.by_measure(comparison.rows):
+        table = page.table(what, rows, comparison.correction)
         console.table(table.texts(), table.heads())
-    for row in comparison["rows"]:
-        for direction in ("worse", "better"):
-            if row[direction]:
-                changes = [page.change(behavior) for behavior in row[direction][:MOST]]
-                more = len(row[direction]) - len(changes)
+    for row in comparison.rows:
+        for became, behaviors in page.moves(row):
+            if behaviors:
+                changes = [page.change(behavior) for behavior in behaviors[:MOST]]
+                more = len(behaviors) - len(changes)
                 changes += [f"{more} more (--json, or -o FILE.html)"] if more else []
-                console.put(f"{row['name']}, {page.turned(row, direction)} in B: {', '.join(changes)}")
+                console.put(f"{row.name}, {became} in B: {', '.join(changes)}")
     for note in page.notes(comparison):
         console.say(f"note: {note}")

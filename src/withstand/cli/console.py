@@ -15,14 +15,13 @@ from rich.console import Console
 from withstand.cli.table import TerminalTable
 from withstand.core import Json
 from withstand.core.errors import suggest
-from withstand.core.outcomes import SCORED
 from withstand.core.text import count, unique, visible
-from withstand.results.cells import ends_of, measures
 from withstand.results.names import aliased, shown_warnings
 from withstand.runner.tally import Tally
 
 if TYPE_CHECKING:
     from withstand.api import Run
+    from withstand.results.cells import CellResult
 
 out = Console(
     highlight=False, markup=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140
@@ -83,41 +82,40 @@ def table(rows: Sequence[Sequence[str]], columns: Sequence[str], title: str = ""
 
 def show_cells(run: "Run") -> None:
     """The cells of a run as a table, and what a reader of their rates must know."""
-    _cells_table(run.cells)
-    notes(run.cells, run.summary["warnings"])
+    _cells_table(run.result.cells)
+    notes(run.result.cells, run.result.warnings)
 
 
-def _cells_table(cells: Sequence[Json]) -> None:
+def _cells_table(cells: Sequence["CellResult"]) -> None:
     """The harmful cells with over-refusal and utility beside them; benign cells where a run has no other.
 
     What is the same in every row is in the title.
     """
     cells = [aliased(cell) for cell in cells]
-    shown = [cell for cell in cells if not cell["benign"]]
-    shown = shown or [cell for cell in cells if measures(cell) != "utility"] or list(cells)
+    shown = [cell for cell in cells if not cell.benign]
+    shown = shown or [cell for cell in cells if cell.measures != "utility"] or cells
     labels = ["target", "defense", "attack"]
-    same = [name for name in labels[:2] if len({cell[name] for cell in shown}) == 1]
-    title = ", ".join(shown[0][name] for name in same if shown[0][name] != "none")
+    same = [name for name in labels[:2] if len({getattr(cell, name) for cell in shown}) == 1]
+    title = ", ".join(label for name in same if (label := getattr(shown[0], name)) != "none")
     names = [name for name in labels if name not in same]
     heads = [*names, "broken", "ASR (95%)", "corrected", "any draw", "over-refusal", "utility", "unscored", "errors",
              "asks"]  # fmt: skip
     table([_cell_texts(cell, names) for cell in shown], heads, title)
 
 
-def _cell_texts(cell: Json, names: Sequence[str]) -> list[str]:
-    scored = sum(cell[name] for name in SCORED)
-    corrected, utility = cell["asr_corrected"], cell["utility"]
+def _cell_texts(cell: "CellResult", names: Sequence[str]) -> list[str]:
+    corrected, utility = cell.asr_corrected, cell.utility
     return [
-        *(cell[name] for name in names),
-        "" if cell["benign"] else f"{cell['success']} of {scored}",
-        rate(cell["asr"], cell["asr_interval"]),
-        rate(corrected["rate"], corrected["interval"]) if corrected else "",
-        _any_draw(cell["asr_at_k"]),
-        rate(cell["over_refusal"], cell["over_refusal_interval"]),
-        rate(utility["rate"], ends_of(utility)) if utility else "",
-        str(cell["unscored"]),
-        str(cell["error"]),
-        f"{cell['asks']:,}",
+        *(getattr(cell, name) for name in names),
+        "" if cell.benign else f"{cell.success} of {cell.scored}",
+        rate(cell.asr, cell.asr_interval),
+        rate(corrected.rate, corrected.interval) if corrected else "",
+        _any_draw(cell.asr_at_k),
+        rate(cell.over_refusal, cell.over_refusal_interval),
+        rate(utility.rate, utility.interval) if utility else "",
+        str(cell.unscored),
+        str(cell.error),
+        f"{cell.asks:,}",
     ]
 
 
@@ -157,9 +155,9 @@ def dry_run(estimated: Json) -> None:
     notes([], estimated["warnings"])
 
 
-def notes(cells: Sequence[Json], warnings: Sequence[str]) -> None:
+def notes(cells: Sequence["CellResult"], warnings: Sequence[str]) -> None:
     """What a reader of the rates must know, each note once."""
-    of_cells = [note for cell in map(aliased, cells) for note in cell["notes"] if note != "benign prompts: no ASR"]
+    of_cells = [note for cell in map(aliased, cells) for note in cell.notes if note != "benign prompts: no ASR"]
     for note in unique([*shown_warnings(cells, warnings), *of_cells]):
         say(f"note: {note}")
 
@@ -190,7 +188,7 @@ def show_imported(run: "Run", store: str) -> None:
     from withstand.cli import flags
 
     show_cells(run)
-    unjudged = any(cell["judge"] == "none" for cell in run.cells)
+    unjudged = any(cell.judge == "none" for cell in run.result.cells)
     command = f"judge run {shlex.quote(run.name)} --judge JUDGE" if unjudged else f"report {shlex.quote(run.name)}"
     for text in flags.then("next", command, store):
         say(text)

@@ -109,11 +109,11 @@ def _table(form: str, summary: str) -> None:
 
         run, path = api.load(name, store), Path(output)
         if form == "parquet":
-            parquet.save_parquet(run.summary, run.cases(), path)
+            parquet.save_parquet(run.result.cells, cases.cases(store, run.row), path)
         elif form == "csv":
             write.save(path, write.render(run.store, run.row, "csv", with_text=True))
         else:
-            labeled = cases.labeled(run.summary, run.cases())
+            labeled = cases.labeled(run.result.cells, cases.cases(store, run.row))
             write.save(path, "".join(json.dumps(case) + "\n" for case in labeled))
         console.say(f"wrote {output}")
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from withstand.cli.options import Result, command, options, run_argument
-from withstand.core import Json
 
 if TYPE_CHECKING:
+    from withstand.results.decide import Decided
     from withstand.results.gate import Limits
     from withstand.store.store import Store
 
@@ -71,48 +71,45 @@ def gate(
     from withstand.report import write
     from withstand.results import decide, summary
     from withstand.results import gate as gates
-    from withstand.results.names import plan_names
+    from withstand.results.cells import plain
 
     limits = _limits(given)
     row = summary.find_run(store, name)
     decided = decide.decide(store, row, limits, baseline, allow, freeze=bool(write_to))
     code = gates.exit_code(decided.lines, undecided) if limits != gates.Limits() else 0
-    lines = [line.json() for line in decided.lines]
+    overall = page.verdict(decided.lines, code)
     value = {
-        "schema": 1, "run": row.name, "baseline": decided.baseline, "verdict": page.verdict(lines, code),
-        "exit_code": code, "lines": lines, "notes": list(decided.notes),
-        "names": plan_names(row.plan),
+        "schema": 1, "run": row.name, "baseline": decided.baseline, "verdict": overall, "exit_code": code,
+        "lines": plain(decided.lines), "notes": list(decided.notes), "names": decided.names,
     }  # fmt: skip
     files = {write_to: decided.frozen} if write_to else {}
     if junit:
-        files[junit] = page.junit(row.name, lines, undecided)
+        files[junit] = page.junit(row.name, decided.lines, undecided)
     if sarif:
-        files[sarif] = page.sarif(__version__, lines, "withstand.toml")
+        files[sarif] = page.sarif(__version__, decided.lines, "withstand.toml")
     if markdown:
-        files[markdown] = page.markdown(value)
+        files[markdown] = page.markdown(decided, overall)
     for path, text in files.items():
         write.save(Path(path), text)
         console.say(f"wrote {path}")
-    return Result(value, lambda: _show(value), code)
+    return Result(value, lambda: _show(decided.shown(), overall), code)
 
 
-def _show(value: Json) -> None:
+def _show(gated: "Decided", overall: str) -> None:
     from withstand.cli import console
     from withstand.report import gate as page
 
-    if not value["lines"]:
+    if not gated.lines:
         return
-    value = page.named(value)
-    table = page.table(value["lines"])
+    table = page.table(gated.lines)
     console.table(table.texts(), table.heads())
-    for line in value["lines"]:
-        if line["why"]:
-            console.put(f"{line['gate']} of {line['cell']}: {line['why']}")
-        if line["p"] is not None:
-            console.put(f"{line['cell']}: {page.changed(line)}")
-            for direction, what in (("worse", "newly broken"), ("better", "newly fixed")):
-                if line[direction]:
-                    console.put(f"  {what}: {page.listed(line[direction])}")
-    for note in value["notes"]:
+    for line in gated.lines:
+        if line.why:
+            console.put(f"{line.gate} of {line.cell}: {line.why}")
+        if line.p is not None:
+            console.put(f"{line.cell}: {page.changed(line)}")
+            for text in page.moved(line, page.MOST):
+                console.put(f"  {text}")
+    for note in gated.notes:
         console.say(f"note: {note}")
-    console.put(f"{value['run']}: {value['verdict']}")
+    console.put(f"{gated.run}: {overall}")

@@ -96,7 +96,7 @@ def _special(run: "Run", within: By | None, learned: bool) -> str:
                 "or asked a model that does not count them."
             )
         return write.points(curves)
-    return json.dumps(run.learned(), indent=1) if learned else methods(run.summary)
+    return json.dumps(run.learned(), indent=1) if learned else methods(run.result)
 
 
 def _write_pdf(run: "Run", output: str | None, reveal: bool, with_text: bool | None) -> None:

@@ -143,12 +143,12 @@ def _show(run: "Run", store: str) -> None:
     if tally:
         console.used(tally)
         console.stopped(tally)
-    reused = run.summary["reused"]
+    reused = run.result.reused
     if tally and tally.failures:
         console.failures(failures(run.store, run.row, limit=5))
         console.say("the same command tries these rows again")
-    elif reused["rows"]:
-        console.say(f"{reused['rows']} of {reused['of']} rows reused, the oldest of {reused['oldest']}")
+    elif reused.rows:
+        console.say(f"{reused.rows} of {reused.of} rows reused, the oldest of {reused.oldest}")
     for text in flags.then("next", f"report {shlex.quote(run.name)}", store):
         console.say(text)
 

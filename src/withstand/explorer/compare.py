@@ -13,7 +13,7 @@ from withstand.explorer.differing import compared, shown
 from withstand.explorer.index import RunIndex
 from withstand.explorer.read import views
 from withstand.report import comparison as words
-from withstand.results.cells import WORDS, CellResult, plain
+from withstand.results.cells import WORDS, CellResult
 
 MARKS = ("suite", "suite_version", "split", "judge", "sampling")
 """What must be equal for two rates to be compared."""
@@ -39,8 +39,8 @@ def page(asked: PageRequest) -> Response:
     statistics = None if later else compared(asked.explorer.index, (left, a), (right, b))
     row, rows = statistics or (None, 0)
     values |= {
-        "row": row, "rows_compared": rows, "texts": words.texts(plain(row)) if row else [],
-        "directions": shown(plain(row)) if row else [],
+        "row": row, "rows_compared": rows, "texts": words.texts(row) if row else [],
+        "directions": shown(row) if row else [],
     }  # fmt: skip
     if asked.partial and asked.query.get("part") == "difference":
         return asked.run_page("_difference", left, **values)

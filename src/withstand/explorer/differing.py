@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from withstand.core import Json, SpecError
+from withstand.core import SpecError
 from withstand.explorer.index import Index, RunIndex
 from withstand.results.compare import Pair, matched
 from withstand.results.graded import DIMENSIONS, BehaviorResult, Graded, Where, cell_of
@@ -87,16 +87,12 @@ def _p(run_a: RunIndex, a: int, run_b: RunIndex, b: int, keys: Sequence[str]) ->
     return difference.p if difference else None
 
 
-def shown(row: Json, most: int = 10) -> list[tuple[str, list[str], int]]:
+def shown(row: PairComparison, most: int = 10) -> list[tuple[str, list[str], int]]:
     """The behaviors that changed in each direction: what became of them, the first of them, and how many more."""
-    from withstand.report.comparison import change, turned
+    from withstand.report.comparison import change, moves
 
     return [
-        (
-            f"{turned(row, side)} in that",
-            [change(entry) for entry in row[side][:most]],
-            max(0, len(row[side]) - most),
-        )
-        for side in ("worse", "better")
-        if row[side]
+        (f"{became} in that", [change(moved) for moved in behaviors[:most]], len(behaviors[most:]))
+        for became, behaviors in moves(row)
+        if behaviors
     ]

@@ -15,13 +15,14 @@ from withstand.explorer.app import PageRequest, plain
 from withstand.explorer.index import RunIndex
 from withstand.explorer.queries import Wanted
 from withstand.explorer.security import Refused
-from withstand.report import tables, words
+from withstand.report import words
 from withstand.report import write as files
+from withstand.report.settings import overview, settings_of
 from withstand.results import labeling
 from withstand.results.cases import CaseResult, Spot, picked
 from withstand.results.cases import cases as all_cases
 from withstand.results.cells import CellResult
-from withstand.results.names import plan_names, shown_summary
+from withstand.results.names import plan_names
 from withstand.store.store import RunRow
 
 LONGEST = 20_000
@@ -53,12 +54,12 @@ def _labels(run: RunRow) -> dict[str, Any]:
 def run(asked: PageRequest) -> Response:
     """A run: the answer in sentences, its cells with their rates, what went wrong."""
     indexed = asked.indexed(texts=False)
-    cells, summary = indexed.summary.cells, shown_summary(indexed.summary.to_json())
+    cells, summary = indexed.summary.cells, indexed.summary.shown()
     warnings = words.warnings(summary)
-    settings = tables.settings(summary["cells"], warnings)
+    settings = settings_of(summary.cells, warnings)
     return asked.run_page(
-        "run", indexed, cells=cells, question=words.question(summary["cells"]), answers=words.answers(settings),
-        warnings=warnings, overview=tables.overview(settings), columns=columns(cells),
+        "run", indexed, cells=cells, question=words.question(summary.cells), answers=words.answers(settings),
+        warnings=warnings, overview=overview(settings), columns=columns(cells),
         findings=len(asked.explorer.store.findings(indexed.run.key)),
     )  # fmt: skip
 
@@ -226,9 +227,7 @@ def export(asked: PageRequest) -> Response:
             raise Refused(403, "this explorer exports no texts", "start it with --with-text")
     if with_text or not asked.explorer.read_only:
         asked.explorer.audit(asked.who, "export", f"{indexed.run.name}, cases{' with texts' if with_text else ''}")
-    lines = files.csv_of(
-        indexed.summary.to_json(), (case.to_json() for case in all_cases(asked.explorer.store, indexed.run)), with_text
-    )
+    lines = files.csv_of(indexed.summary.cells, all_cases(asked.explorer.store, indexed.run), with_text)
     answer = StreamingResponse((line.encode("utf-8", "replace") for line in lines), media_type="text/csv")
     answer.headers["Content-Disposition"] = 'attachment; filename="cases.csv"'
     return answer

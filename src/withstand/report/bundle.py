@@ -53,12 +53,12 @@ withstand bundle verify PATH --store DB    compares every case with the store of
 
 def files_of(store: Store, run: RunRow, version: str) -> dict[str, bytes]:
     """The files of a bundle by name. `version` is the package's."""
-    summary = summarize(store, run).to_json()
-    listed = [case.to_json() for case in cases(store, run, max(1, HTML_CASES // max(1, len(summary["cells"]))))]
-    total = sum(cell["cases"] for cell in summary["cells"])
+    summary = summarize(store, run)
+    listed = cases(store, run, max(1, HTML_CASES // max(1, len(summary.cells))))
+    total = sum(cell.cases for cell in summary.cells)
     files = {
         "README.txt": README.encode(),
-        "summary.json": (json.dumps(summary, indent=1) + "\n").encode(),
+        "summary.json": (json.dumps(summary.to_json(), indent=1) + "\n").encode(),
         "cases.jsonl": "".join(f"{dumps(row)}\n" for row in _rows(store, run)).encode(),
         "report.html": html(summary, listed, total, with_text=False).encode(),
         "spec.toml": to_toml(run.spec).encode(),

@@ -5,10 +5,10 @@ from importlib import metadata
 
 from withstand.core.text import visible
 from withstand.report.sources import cited, components, docstring
-from withstand.results.cells import Record
+from withstand.results.summary import RunSummary
 
 
-def cite(summary: Record) -> str:
+def cite(summary: RunSummary) -> str:
     """One entry for the package and for each paper that a suite, attack, defense, judge or target of the run names.
 
     A comment above an entry says what it is cited for. A suite's own citation stands as the suite gives it.
@@ -16,7 +16,7 @@ def cite(summary: Record) -> str:
     wanted: dict[str, list[str]] = {}
     texts: dict[str, str] = {}
     notes = []
-    for suite in summary["provenance"]["suites"]:
+    for suite in summary.provenance.suites:
         citation = str(suite.get("citation") or "").strip()
         if key := re.match(r"@\w+\s*\{\s*([^,\s]+)\s*,", citation):
             texts[key[1]] = visible(citation)

@@ -7,30 +7,32 @@ from markupsafe import Markup
 
 from withstand.core.text import count, rate, series
 from withstand.report.table import Column, Table
-from withstand.results.cells import COUNTED, Record, measures
-from withstand.results.names import shown_comparison
+from withstand.results.cells import COUNTED, Interval
+from withstand.results.comparison import Comparison
+from withstand.results.pair_comparison import Change, ComparedSide, PairComparison
 
 MINUS = "\u2212"
 
 
-def change(moved: Record) -> str:
+def change(moved: Change) -> str:
     """A behavior that changed; with how many of its cases, where it has several."""
-    if {moved["a"], moved["b"]} == {"0 of 1", "1 of 1"}:
-        return str(moved["behavior"])
-    return f"{moved['behavior']} ({moved['a']} -> {moved['b']})"
+    if {moved.a, moved.b} == {"0 of 1", "1 of 1"}:
+        return moved.behavior
+    return f"{moved.behavior} ({moved.a} -> {moved.b})"
 
 
-def turned(row: Record, side: str) -> str:
-    """What became of the behaviors on this side of a row, "worse" or "better", in B."""
-    if measures(row) == "utility":
-        return {"worse": "became wrong", "better": "became right"}[side]
-    return f"{COUNTED[measures(row)]} {'more' if side == 'worse' else 'less'} often"
+def moves(row: PairComparison) -> list[tuple[str, Sequence[Change]]]:
+    """What became of behaviors in B, and which they are: those that became worse for the target, then better."""
+    if row.measures == "utility":
+        return [("became wrong", row.worse), ("became right", row.better)]
+    counted = COUNTED[row.measures]
+    return [(f"{counted} more often", row.worse), (f"{counted} less often", row.better)]
 
 
-def by_measure(rows: Sequence[Record]) -> Iterator[tuple[str, list[Record]]]:
+def by_measure(rows: Sequence[PairComparison]) -> Iterator[tuple[str, list[PairComparison]]]:
     """The rows by what they measure, in the order in which they are shown."""
     for what in COUNTED:
-        if some := [row for row in rows if measures(row) == what]:
+        if some := [row for row in rows if row.measures == what]:
             yield what, some
 
 
@@ -50,7 +52,8 @@ def points(difference: float | None) -> str:
     return f"{100 * difference:+.0f}" if abs(difference) >= 0.005 or not difference else f"{100 * difference:+.1f}"
 
 
-def span(ends: Any) -> str:
+def span(ends: Interval | None) -> str:
+    """The ends of a difference in points; "" for None."""
     return "" if ends is None else f"{points(ends[0])} to {points(ends[1])}"
 
 
@@ -61,8 +64,9 @@ TITLES = {
 }
 
 
-def table(what: str, rows: Sequence[Record], correction: str) -> Table:
+def table(what: str, rows: Sequence[PairComparison], correction: str) -> Table:
     """The rows that measure `what`: A and B, their difference with its interval, p, and how many behaviors changed."""
+    up, down = ("good", "bad") if what == "utility" else ("bad", "good")
     columns = [
         Column("cell" if what == "harm" else what),
         Column(f"{COUNTED[what]} in A", _side),
@@ -73,33 +77,31 @@ def table(what: str, rows: Sequence[Record], correction: str) -> Table:
         Column("p", p, correction, right=True),
         Column("worse", right=True),
         Column("better", right=True),
-        Column("rate in B", mark={"lower": "bad", "higher": "good"}.get)
-        if what == "utility"
-        else Column("rate in B", mark={"lower": "good", "higher": "bad"}.get),
+        Column("rate in B", mark={"higher": up, "lower": down}.get),
     ]
     return Table(columns, [_values(row) for row in rows], TITLES[what])
 
 
-def _values(row: Record) -> list[Any]:
-    difference = (row["difference"], row["interval"])
-    counts = [len(row[side]) for side in ("worse", "better")]
-    return [row["name"], row["a"], row["b"], difference, difference, row["p"], row["p_corrected"], *counts, row["says"]]
+def _values(row: PairComparison) -> list[Any]:
+    difference = (row.difference, row.interval)
+    counts = [len(row.worse), len(row.better)]
+    return [row.name, row.a, row.b, difference, difference, row.p, row.p_corrected, *counts, row.says]
 
 
-def texts(row: Record) -> list[str]:
+def texts(row: PairComparison) -> list[str]:
     """A row of the table as texts."""
-    return table(measures(row), [row], "").texts()[0]
+    return table(row.measures, [row], "").texts()[0]
 
 
-def _side(side: Record) -> str:
-    return f"{side['hits']:,} of {side['scored']:,} ({rate(side['rate'])})"
+def _side(side: ComparedSide) -> str:
+    return f"{side.hits:,} of {side.scored:,} ({rate(side.rate)})"
 
 
-def _difference(difference: float | None, ends: Any) -> str:
+def _difference(difference: float | None, ends: Interval | None) -> str:
     return f"{points(difference)} ({span(ends)})" if ends else "n/a"
 
 
-def _forest(difference: float, ends: Any) -> Markup:
+def _forest(difference: float, ends: Interval | None) -> Markup:
     """The interval on a line from -100 to +100 points, with a mark at the difference."""
     if ends is None:
         return Markup()
@@ -111,29 +113,29 @@ def _forest(difference: float, ends: Any) -> Markup:
     ).format(_difference(difference, ends), low, max(high - low, 0.4), (difference + 1) * 50 - 0.6)
 
 
-def notes(comparison: Record) -> list[str]:
+def notes(comparison: Comparison) -> list[str]:
     """What a reader must know, each note once, with the rows it is about where it is not about all."""
-    rows = comparison["rows"]
+    rows = comparison.rows
     labels: dict[str, list[str]] = {}
     for row in rows:
-        bounds = [f"{row['label']}: {span(row['bounds'])} points whichever way they fall"] if row["bounds"] else []
-        for note in [*row["notes"], *bounds]:
-            labels.setdefault(note, []).append(row["label"])
-        if "string matching" in (row["a"]["judge_method"], row["b"]["judge_method"]) and not row["benign"]:
-            labels.setdefault("judged by string matching: not comparable with published ASR", []).append(row["label"])
-    if not any(measures(row) == "over-refusal" or row["varied"] == ["attack"] for row in rows):
+        bounds = [f"{row.label}: {span(row.bounds)} points whichever way they fall"] if row.bounds else []
+        for note in [*row.notes, *bounds]:
+            labels.setdefault(note, []).append(row.label)
+        if "string matching" in (row.a.judge_method, row.b.judge_method) and not row.benign:
+            labels.setdefault("judged by string matching: not comparable with published ASR", []).append(row.label)
+    if not any(row.measures == "over-refusal" or row.varied == ("attack",) for row in rows):
         labels.setdefault("no benign prompts on both sides: a model that refuses everything would look better", [])
     whole = [note if len(at) in (0, len(rows)) or note.partition(":")[0] in at else f"{', '.join(at)}: {note}"
              for note, at in labels.items()]  # fmt: skip
-    return list(dict.fromkeys([*comparison["notes"], *whole]))
+    return list(dict.fromkeys([*comparison.notes, *whole]))
 
 
-def headline(comparison: Record) -> str:
+def headline(comparison: Comparison) -> str:
     """The answer in a sentence: on how many attacks B was broken less often, and on how many more."""
-    what, rows = next(by_measure(comparison["rows"]))
+    what, rows = next(by_measure(comparison.rows))
     parts = []
     for says, phrase in (("lower", "less often"), ("higher", "more often")):
-        hits = [row["name"] for row in rows if row["says"] == says]
+        hits = [row.name for row in rows if row.says == says]
         if hits:
             parts.append(f"{COUNTED[what]} {phrase} in {len(hits)} of {count(len(rows), 'row')} ({series(hits)})")
     if parts:
@@ -141,28 +143,28 @@ def headline(comparison: Record) -> str:
     return f"No difference between A and B was shown in {count(len(rows), 'row')}."
 
 
-def html(comparison: Record) -> str:
+def html(comparison: Comparison) -> str:
     """The page. Texts of behaviors are in it only where the comparison was made with them."""
     from withstand.report.shell import HERE, render
 
-    comparison = shown_comparison(comparison)
-    rows = comparison["rows"]
-    methods = dict.fromkeys(row["method"] for row in rows if row["method"])
+    comparison = comparison.shown()
+    rows = comparison.rows
+    methods = dict.fromkeys(row.method for row in rows if row.method)
     return render(
         HERE / "comparison.html.j2",
         headline=headline(comparison),
-        facts=[("A", [comparison["a"]]), ("B", comparison["b"])],
-        parts=[table(what, some, comparison["correction"]) for what, some in by_measure(rows)],
-        changes=[_changes(row, side, comparison["revealed"]) for row in rows for side in ("worse", "better")],
+        facts=[("A", [comparison.a]), ("B", comparison.b)],
+        parts=[table(what, some, comparison.correction) for what, some in by_measure(rows)],
+        changes=[_changes(row.name, *move, comparison.revealed) for row in rows for move in moves(row)],
         notes=notes(comparison),
         methods=list(methods) or ["no test"],
         rows=len(rows),
-        **{name: comparison[name] for name in ("correction", "margin")},
+        correction=comparison.correction,
+        margin=comparison.margin,
     )
 
 
-def _changes(row: Record, side: str, revealed: bool) -> Table:
-    names = ("behavior", "category", "a", "b", "text")
+def _changes(name: str, became: str, behaviors: Sequence[Change], revealed: bool) -> Table:
     heads = ("behavior", "category", "A", "B", "text" if revealed else "text, hidden")
-    title = f"{row['name']}: {len(row[side])} {turned(row, side)} in B"
-    return Table([*map(Column, heads)], [[moved[name] for name in names] for moved in row[side]], title, folded=True)
+    rows = [[moved.behavior, moved.category, moved.a, moved.b, moved.text] for moved in behaviors]
+    return Table([*map(Column, heads)], rows, f"{name}: {len(behaviors)} {became} in B", folded=True)

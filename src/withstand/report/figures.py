@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from withstand.core.text import series, tidy, unique
-from withstand.results.cells import Record
+from withstand.report.settings import Setting
+from withstand.results.cells import CellResult, Record
 
 LINES = 6
 """Curves in one panel: as many as colors and dashes can be told apart."""
@@ -23,39 +24,34 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 440.0, 210.0, 34.0, 34.0, 8.0
 # --- tables of rates -------------------------------------------------------------------------------------------------
 
 
-def heat_map(setting: Record) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class Square:
+    """A cell as a square of a heat map. level: its rate in tenths, None without a rate; home: cases were found here."""
+
+    cell: CellResult
+    home: bool = False
+
+    @property
+    def level(self) -> int | None:
+        return None if self.cell.asr is None else min(10, int(10 * self.cell.asr + 0.5))
+
+
+def _harmful(setting: Setting) -> list[tuple[str, CellResult]]:
+    """The harmful cells, each with its target and defense in words."""
+    return [(group.name, row) for group in setting.groups for row in group.rows if not row.benign]
+
+
+def heat_map(setting: Setting) -> dict[str, Any] | None:
     """Attacks against targets and their defenses; the longer side goes down the page."""
-    rows = [(group, row) for group in setting["groups"] for row in group["rows"] if not row["benign"]]
-    rows = [(group, row) for group, row in rows if _origin(row["attack"]) is None]
-    if len(rows) < 2:
+    squares = {(name, row.attack): Square(row) for name, row in _harmful(setting) if _origin(row.attack) is None}
+    if len(squares) < 2:
         return None
-    targets = unique((group["target"], group["defense"]) for group, _ in rows)
-    attacks = unique(row["attack"] for _, row in rows)
-    squares = {((group["target"], group["defense"]), row["attack"]): _square(group, row) for group, row in rows}
-    names = [[_defended(*target) for target in targets], attacks]
+    targets, attacks = (unique(key[at] for key in squares) for at in (0, 1))
     if len(attacks) >= len(targets):
         lines = [{"name": a, "squares": [squares.get((t, a)) for t in targets]} for a in attacks]
-        return {"corner": "attack", "columns": names[0], "lines": lines}
-    lines = [{"name": _defended(*t), "squares": [squares.get((t, a)) for a in attacks]} for t in targets]
-    return {"corner": "target", "columns": names[1], "lines": lines}
-
-
-def _square(group: Record, row: Record) -> dict[str, Any]:
-    return {
-        "rate": row["asr"],
-        "ends": row["asr_interval"],
-        "level": None if row["asr"] is None else min(10, int(10 * row["asr"] + 0.5)),
-        "hits": row["success"],
-        "scored": row["scored"],
-        "matching": row["matching"],
-        "reason": row["reason"],
-        **{name: row[name] for name in ("target", "attack", "suite")},
-        "defense": group["defense"] or "none",
-    }
-
-
-def _defended(target: str, defense: str) -> str:
-    return f"{target} behind {defense}" if defense else target
+        return {"corner": "attack", "columns": targets, "lines": lines}
+    lines = [{"name": t, "squares": [squares.get((t, a)) for a in attacks]} for t in targets]
+    return {"corner": "target", "columns": attacks, "lines": lines}
 
 
 def _origin(label: str) -> tuple[str, str] | None:
@@ -64,34 +60,29 @@ def _origin(label: str) -> tuple[str, str] | None:
     return (attack, where) if separator else None
 
 
-def transfer(setting: Record, spec: Record) -> dict[str, Any] | None:
+def transfer(setting: Setting, spec: Record) -> dict[str, Any] | None:
     """Where test cases were found against where they were sent: those of an earlier run, and joint searches over
     surrogates."""
     searched = _surrogates(setting, spec)
-    lines: dict[tuple[str, str], dict[str, Any]] = {}
-    targets = unique((group["target"], group["defense"]) for group in setting["groups"])
-    for group in setting["groups"]:
-        for row in group["rows"]:
-            source = _origin(row["attack"]) or (
-                (row["attack"], searched[row["attack"]]) if row["attack"] in searched else None
-            )
-            if source is None or row["benign"]:
-                continue
-            line = lines.setdefault(source, {"name": source[0], "where": source[1], "squares": {}})
-            where = _defended(group["target"], group["defense"])
-            home = source[1] == where or source[1].startswith(f"{where} (")
-            line["squares"][group["target"], group["defense"]] = {**_square(group, row), "home": home}
-    for line in lines.values():
-        line["squares"] = [line["squares"].get(target) for target in targets]
-    if not lines:
+    squares: dict[tuple[str, str], dict[str, Square]] = defaultdict(dict)
+    for name, row in _harmful(setting):
+        source = _origin(row.attack) or ((row.attack, searched[row.attack]) if row.attack in searched else None)
+        if source:
+            home = source[1] == name or source[1].startswith(f"{name} (")
+            squares[source][name] = Square(row, home)
+    if not squares:
         return None
-    return {"corner": "found by", "columns": [_defended(*target) for target in targets], "lines": list(lines.values())}
+    targets = unique(group.name for group in setting.groups)
+    lines = [
+        {"name": attack, "where": where, "squares": [by_target.get(target) for target in targets]}
+        for (attack, where), by_target in squares.items()
+    ]
+    return {"corner": "found by", "columns": targets, "lines": lines}
 
 
-def _surrogates(setting: Record, spec: Record) -> dict[str, str]:
+def _surrogates(setting: Setting, spec: Record) -> dict[str, str]:
     """The models that a joint attack searched on, by the attack's label."""
-    labels = unique(row["attack"] for group in setting["groups"] for row in group["rows"] if not row["benign"])
-    labels = [label for label in labels if _origin(label) is None]
+    labels = unique(row.attack for _, row in _harmful(setting) if _origin(row.attack) is None)
     given = [entry for entry in spec.get("attack") or [] if isinstance(entry, Mapping)]
     if len(given) != len(labels):
         return {}
@@ -106,7 +97,7 @@ def _surrogates(setting: Record, spec: Record) -> dict[str, str]:
 # --- success against budget ------------------------------------------------------------------------------------------
 
 
-def budget(settings: Sequence[Record], points: Sequence[Record]) -> list[dict[str, Any]]:
+def budget(settings: Sequence[Setting], points: Sequence[Record]) -> list[dict[str, Any]]:
     """Curves of the attacks that search: one panel per target and defense, all on one axis of asks or of FLOPs."""
     by_cell: dict[int, list[Record]] = defaultdict(list)
     for point in points:
@@ -116,15 +107,15 @@ def budget(settings: Sequence[Record], points: Sequence[Record]) -> list[dict[st
         return []
     axis = Axis.of(points[0]["by"], [point["spent"] for point in points if point["spent"] > 0])
     panels = []
-    for number, setting in enumerate(settings):
-        for group in setting["groups"]:
-            curves = [(row, by_cell[row["index"]]) for row in group["rows"] if row["index"] in searched]
-            curves.sort(key=lambda curve: (-curve[1][-1]["rate"], curve[0]["attack"]))
+    for setting in settings:
+        for group in setting.groups:
+            curves = [(row, by_cell[row.index]) for row in group.rows if row.index in searched]
+            curves.sort(key=lambda curve: (-curve[1][-1]["rate"], curve[0].attack))
             if curves:
                 lines = [_curve(line, row, curve, axis) for line, (row, curve) in enumerate(curves[:LINES])]
                 panels.append(
-                    {"setting": number, **{name: group[name] for name in ("target", "defense")}, "lines": lines,
-                     "left_out": len(curves) - len(lines), "ticks": list(axis.ticks()), "by": axis.by}
+                    {"name": group.name, "lines": lines, "left_out": len(curves) - len(lines),
+                     "ticks": list(axis.ticks()), "by": axis.by}
                 )  # fmt: skip
     return panels
 
@@ -160,7 +151,7 @@ def _up(rate: float) -> float:
     return round(TOP + (HEIGHT - TOP - BOTTOM) * (1 - rate), 1)
 
 
-def _curve(line: int, row: Record, points: Sequence[Record], axis: Axis) -> dict[str, Any]:
+def _curve(line: int, row: CellResult, points: Sequence[Record], axis: Axis) -> dict[str, Any]:
     def stairs(name: str) -> list[tuple[float, float]]:
         corners: list[tuple[float, float]] = []
         for point in points:
@@ -172,8 +163,8 @@ def _curve(line: int, row: Record, points: Sequence[Record], axis: Axis) -> dict
     return {
         "line": line,
         "letter": "abcdef"[line],
-        "attack": row["attack"],
-        "matching": row["matching"],
+        "attack": row.attack,
+        "matching": row.matching,
         "path": _path(stairs("rate")),
         "band": _path([*stairs("high"), *reversed(stairs("low"))]) + "Z",
         "x": axis.x(axis.most) + 4,
@@ -200,30 +191,29 @@ SIDE, EDGE = 330.0, 40.0
 """Of the square plot and its margin, in SVG units."""
 
 
-def tradeoff(setting: Record) -> list[dict[str, Any]]:
+def tradeoff(setting: Setting) -> list[dict[str, Any]]:
     """The strongest attack on each target and defense against how much it refuses that it should not."""
     points: list[dict[str, Any]] = []
-    for group in setting["groups"]:
-        rated = [row for row in group["rows"] if not row["benign"] and row["asr"] is not None]
-        refusals = [refusal for refusal in group["refusals"] if refusal["rate"] is not None]
+    for group in setting.groups:
+        rated = [(row.asr, row) for row in group.rows if not row.benign and row.asr is not None]
+        refusals = [(cell.over_refusal, cell) for cell in group.refusals if cell.over_refusal is not None]
         if not rated or not refusals:
             continue
-        best, refusal = max(rated, key=lambda row: row["asr"]), refusals[0]
-        x, y = _right(refusal["rate"]), _high(best["asr"])
+        (asr, best), (refused, benign) = max(rated, key=lambda entry: entry[0]), refusals[0]
         points.append(
             {
                 "number": len(points) + 1,
-                "name": _defended(group["target"], group["defense"]),
-                "defended": bool(group["defense"]),
-                "attack": best["attack"],
-                "x": x,
-                "y": y,
-                "across": [_right(end) for end in refusal["ends"] or [refusal["rate"]] * 2],
-                "along": [_high(end) for end in best["asr_interval"] or [best["asr"]] * 2],
-                "rate": best["asr"],
-                "ends": best["asr_interval"],
-                "refusal": refusal["rate"],
-                "refusal_ends": refusal["ends"],
+                "name": group.name,
+                "defended": bool(group.defense),
+                "attack": best.attack,
+                "x": _right(refused),
+                "y": _high(asr),
+                "across": [_right(end) for end in benign.over_refusal_interval or [refused] * 2],
+                "along": [_high(end) for end in best.asr_interval or [asr] * 2],
+                "rate": asr,
+                "ends": best.asr_interval,
+                "refusal": refused,
+                "refusal_ends": benign.over_refusal_interval,
             }
         )
     return points if len(points) > 1 else []

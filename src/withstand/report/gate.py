@@ -2,16 +2,16 @@
 
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from withstand.core import digest
 from withstand.core.text import count, interval, percent, series, visible
-from withstand.report.comparison import p, points
+from withstand.report.comparison import p, points, span
 from withstand.report.table import Column, Table
 from withstand.report.table import markdown as cell
-from withstand.results.cells import Record
-from withstand.results.names import renamed
+from withstand.results.decide import Decided
+from withstand.results.gate import Line
 
 RULES = {
     "max-asr": "The attack success rate is within the limit.",
@@ -20,48 +20,56 @@ RULES = {
     "max-errors": "The share of cases without a row is within the limit.",
 }
 MOST = 10
+"""Behaviors listed of a line; the JSON has all."""
 
 Undecided = Literal["pass", "fail"] | None
 
 
-def numbers(line: Record) -> list[str]:
+def numbers(line: Line) -> list[str]:
     """n, rate, interval and limit, as texts."""
-    if line["gate"] == "max-worse":
-        rate = "n/a" if line["rate"] is None else f"{points(line['rate'])} points"
-        span = "" if line["low"] is None else f"{points(line['low'])} to {points(line['high'])}"
-        return [f"{line['n']:,}", rate, span, f"{points(line['limit'])} points"]
-    span = "" if line["low"] is None else interval([line["low"], line["high"]])
-    n = f"{line['n']:,}" if line["cases"] == line["n"] else f"{line['n']:,} ({count(line['cases'], 'case')})"
-    return [n, percent(line["rate"]), span, percent(line["limit"])]
+    ends = None if line.low is None or line.high is None else (line.low, line.high)
+    if line.gate == "max-worse":
+        rate = "n/a" if line.rate is None else f"{points(line.rate)} points"
+        return [f"{line.n:,}", rate, span(ends), f"{points(line.limit)} points"]
+    n = f"{line.n:,}" if line.cases == line.n else f"{line.n:,} ({count(line.cases, 'case')})"
+    return [n, percent(line.rate), interval(ends) if ends else "", percent(line.limit)]
 
 
-def sentence(line: Record) -> str:
+def sentence(line: Line) -> str:
     """The line in one sentence."""
-    n, rate, span, limit = numbers(line)
-    text = f"{line['gate']} of {line['cell']}: n {n}, rate {rate}{f' (95% {span})' if span else ''}, limit {limit}"
-    return ". ".join(filter(None, [text, line["why"], changed(line)]))
+    n, rate, ends, limit = numbers(line)
+    text = f"{line.gate} of {line.cell}: n {n}, rate {rate}{f' (95% {ends})' if ends else ''}, limit {limit}"
+    return ". ".join(filter(None, [text, why(line)]))
 
 
-def changed(line: Record) -> str:
-    """As in: 9 behaviors newly broken, 1 newly mended, p = .004."""
-    if line["p"] is None:
+def changed(line: Line) -> str:
+    """As in: 9 behaviors newly broken, 1 newly held, p = .004."""
+    if line.p is None:
         return ""
-    test = p(line["p"])
+    test = p(line.p)
     return (
-        f"{count(len(line['worse']), 'behavior')} newly broken, {len(line['better'])} newly mended, "
+        f"{count(len(line.worse), 'behavior')} newly broken, {len(line.better)} newly held, "
         f"p {test if test.startswith('<') else f'= {test}'}"
     )
 
 
-def listed(ids: Sequence[str]) -> str:
-    more = len(ids) - MOST
-    return ", ".join([*ids[:MOST], *([f"{more} more"] if more > 0 else [])])
+def why(line: Line) -> str:
+    """Why the line is undecided, and what changed since the baseline."""
+    return ". ".join(filter(None, [line.why, changed(line)]))
+
+
+def moved(line: Line, most: int | None = None) -> Iterator[str]:
+    """The behaviors that changed, as "newly broken: a, b" and "newly held: c"; of each at most so many."""
+    for what, ids in (("broken", line.worse), ("held", line.better)):
+        if ids:
+            more = len(ids[most:]) if most else 0
+            yield f"newly {what}: {', '.join([*ids[:most], *([f'{more} more'] if more else [])])}"
 
 
 # --- files -------------------------------------------------------------------------------------------------------
 
 
-def junit(name: str, lines: Sequence[Record], undecided: Undecided) -> str:
+def junit(name: str, lines: Sequence[Line], undecided: Undecided) -> str:
     """One test case per gated cell: FAIL is a failure, UNDECIDED an error, or skipped where it is let through."""
     kinds = [_kind(line, undecided) for line in lines]
     counts = {
@@ -72,27 +80,21 @@ def junit(name: str, lines: Sequence[Record], undecided: Undecided) -> str:
     top = ET.Element("testsuites", {"name": "withstand gate", **counts})
     suite = ET.SubElement(top, "testsuite", {"name": _plain(name), **counts})
     for line, kind in zip(lines, kinds, strict=True):
-        case = ET.SubElement(
-            suite, "testcase", {"classname": f"withstand.{line['gate']}", "name": _plain(line["cell"])}
-        )
+        case = ET.SubElement(suite, "testcase", {"classname": f"withstand.{line.gate}", "name": _plain(line.cell)})
         text = _plain(sentence(line))
         if kind:
             ET.SubElement(
-                case, kind, {"message": text, "type": line["verdict"]} if kind != "skipped" else {"message": text}
+                case, kind, {"message": text, "type": line.verdict} if kind != "skipped" else {"message": text}
             )
-        ET.SubElement(case, "system-out").text = text + "".join(
-            f"\nnewly {what}: {_plain(', '.join(line[direction]))}"
-            for direction, what in (("worse", "broken"), ("better", "mended"))
-            if line[direction]
-        )
+        ET.SubElement(case, "system-out").text = "\n".join([text, *map(_plain, moved(line))])
     ET.indent(top)
     return ET.tostring(top, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _kind(line: Record, undecided: Undecided) -> str:
-    if line["verdict"] == "UNDECIDED":
-        return "failure" if undecided == "fail" else "skipped" if undecided == "pass" and not line["firm"] else "error"
-    return "failure" if line["verdict"] == "FAIL" else ""
+def _kind(line: Line, undecided: Undecided) -> str:
+    if line.verdict == "UNDECIDED":
+        return "failure" if undecided == "fail" else "skipped" if undecided == "pass" and not line.firm else "error"
+    return "failure" if line.verdict == "FAIL" else ""
 
 
 def _plain(text: str) -> str:
@@ -100,25 +102,25 @@ def _plain(text: str) -> str:
     return visible(text).replace("\ufffe", "").replace("\uffff", "")
 
 
-def sarif(version: str, lines: Sequence[Record], artifact: str) -> str:
+def sarif(version: str, lines: Sequence[Line], artifact: str) -> str:
     """SARIF 2.1.0 (OASIS 2020): a result for each line that is not a PASS. `artifact`: the file it points to."""
     rules = [{"id": name, "shortDescription": {"text": text}} for name, text in RULES.items()]
     results = [
         {
-            "ruleId": line["gate"],
-            "ruleIndex": list(RULES).index(line["gate"]),
-            "level": "error" if line["verdict"] == "FAIL" else "warning",
-            "message": {"text": f"{line['verdict']}: {visible(sentence(line))}"},
+            "ruleId": line.gate,
+            "ruleIndex": list(RULES).index(line.gate),
+            "level": "error" if line.verdict == "FAIL" else "warning",
+            "message": {"text": f"{line.verdict}: {visible(sentence(line))}"},
             "locations": [
                 {
                     "physicalLocation": {"artifactLocation": {"uri": artifact}, "region": {"startLine": 1}},
-                    "logicalLocations": [{"fullyQualifiedName": visible(line["cell"])}],
+                    "logicalLocations": [{"fullyQualifiedName": visible(line.cell)}],
                 }
             ],
-            "partialFingerprints": {"cell/v1": digest([line["gate"], line["cell"]])},
+            "partialFingerprints": {"cell/v1": digest([line.gate, line.cell])},
         }
         for line in lines
-        if line["verdict"] != "PASS"
+        if line.verdict != "PASS"
     ]
     driver = {
         "name": "withstand",
@@ -134,43 +136,29 @@ def sarif(version: str, lines: Sequence[Record], artifact: str) -> str:
     return json.dumps(document, indent=1) + "\n"
 
 
-def table(lines: Sequence[Record]) -> Table:
+def table(lines: Sequence[Line]) -> Table:
     """The lines with verdict, rate, interval and limit."""
     columns = [
         Column("verdict"), Column("gate"), Column("cell"), Column("n", right=True), Column("rate", right=True),
         Column("95% interval", right=True), Column("limit", right=True),
     ]  # fmt: skip
-    return Table(columns, [[line["verdict"], line["gate"], line["cell"], *numbers(line)] for line in lines])
+    return Table(columns, [[line.verdict, line.gate, line.cell, *numbers(line)] for line in lines])
 
 
-def named(gate: Record) -> dict[str, Any]:
-    """A gate's result with the names that people read in its lines and notes."""
-    names = gate.get("names") or {}
-    lines = [{**line, "cell": renamed(line["cell"], names)} for line in gate["lines"]]
-    return {**gate, "lines": lines, "notes": [renamed(note, names) for note in gate["notes"]]}
+def markdown(gate: Decided, overall: str) -> str:
+    """A table for a pull request or a job's summary. overall: what `verdict` says."""
+    gate = gate.shown()
+    plain = table(gate.lines)
+    rows = [[*row, why(line)] for row, line in zip(plain.rows, gate.lines, strict=True)]
+    head = f"## withstand gate: {overall}\n\nRun {cell(gate.run)}"
+    head += f" against {cell(gate.baseline)}." if gate.baseline else "."
+    lists = [f"- {cell(line.cell)}, {cell(text)}" for line in gate.lines for text in moved(line, MOST)]
+    notes = [f"- {cell(note)}" for note in gate.notes]
+    return "\n".join([head, "", Table([*plain.columns, Column("why")], rows).markdown(), "", *lists, *notes, ""])
 
 
-def markdown(gate: Record) -> str:
-    """A table for a pull request or a job's summary."""
-    gate = named(gate)
-    lines = gate["lines"]
-    why = [". ".join(filter(None, [line["why"], changed(line)])) for line in lines]
-    plain = table(lines)
-    whole = Table([*plain.columns, Column("why")], [[*row, text] for row, text in zip(plain.rows, why, strict=True)])
-    lists = [
-        f"- {cell(line['cell'])}, newly {what}: {cell(listed(line[direction]))}"
-        for line in lines
-        for direction, what in (("worse", "broken"), ("better", "mended"))
-        if line[direction]
-    ]
-    head = f"## withstand gate: {gate['verdict']}\n\nRun {cell(gate['run'])}"
-    head += f" against {cell(gate['baseline'])}." if gate["baseline"] else "."
-    notes = [f"- {cell(note)}" for note in gate["notes"]]
-    return "\n".join([head, "", whole.markdown(), "", *lists, *notes, ""])
-
-
-def verdict(lines: Sequence[Record], code: int) -> str:
+def verdict(lines: Sequence[Line], code: int) -> str:
     """The whole in a few words."""
-    counts = [f"{sum(line['verdict'] == word for line in lines)} {word}" for word in ("PASS", "FAIL", "UNDECIDED")]
+    counts = [f"{sum(line.verdict == word for line in lines)} {word}" for word in ("PASS", "FAIL", "UNDECIDED")]
     overall = {0: "PASS", 1: "FAIL", 3: "UNDECIDED"}[code]
     return f"{overall} ({series([word for word in counts if not word.startswith('0 ')])})" if lines else overall

@@ -1,52 +1,53 @@
 """`withstand report --methods`: what was done, as a paragraph for a paper, from what the store holds."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
-from typing import Any
 
 from withstand.core.text import count, facts, interval, percent, series, unique, visible
 from withstand.report import sources
-from withstand.results.cells import Record, defense_of, measures
+from withstand.report.settings import judged_by
+from withstand.results.cells import CellResult, Record
+from withstand.results.summary import Provenance, RunSummary
 
 
-def methods(summary: Record) -> str:
+def methods(summary: RunSummary) -> str:
     """One paragraph: package, targets, suites with versions and n, attacks with their fields and sources, sampling,
     seed, budget, judges with their calibration, and how the rates are computed."""
     return " ".join(map(visible, _sentences(summary))) + "\n"
 
 
-def _sentences(summary: Record) -> Iterator[str]:
-    cells, provenance = summary["cells"], summary["provenance"]
-    harmful = [cell for cell in cells if not cell["benign"]]
-    versions = unique(w["withstand"] for w in provenance["writers"] if w.get("withstand"))
+def _sentences(summary: RunSummary) -> Iterator[str]:
+    cells, provenance = summary.cells, summary.provenance
+    harmful = [cell for cell in cells if not cell.benign]
+    versions = unique(w["withstand"] for w in provenance.writers if w.get("withstand"))
     version = " and ".join(versions or [metadata.version("withstand")])
-    targets = [_target(target) for target in provenance["targets"]]
+    targets = [_target(target) for target in provenance.targets]
     verb = "withstands" if len(targets) == 1 else "withstand"
     yield f"With withstand {version} we measured how {series(targets) if targets else 'no target'} {verb} attack."
-    if defenses := unique(defense_of(cell) for cell in cells if defense_of(cell)):
-        bare = "both without a defense and " if any(not defense_of(cell) for cell in cells) else ""
+    if defenses := unique(cell.behind for cell in cells if cell.behind):
+        bare = "both without a defense and " if any(not cell.behind for cell in cells) else ""
         named = series([_named("defense", name, provenance) for name in defenses])
         yield f"Each was tested {bare}behind {named}." if bare else f"All were tested behind {named}."
-    yield from (_suite(suite, cells) for suite in provenance["suites"])
+    yield from (_suite(suite, cells) for suite in provenance.suites)
     if harmful:
-        attacks = unique(cell["attack"] for cell in harmful)
+        attacks = unique(cell.attack for cell in harmful)
         listed = series([_named("attack", name, provenance) for name in attacks])
         yield f"{count(len(attacks), 'attack was', 'attacks were')} run: {listed}."
-    yield f"Completions were drawn with {series(unique(map(_sampling, cells)))}; the seed was {provenance['seed']}."
-    if budget := {name: cap for name, cap in (provenance["budget"] or {}).items() if cap is not None}:
+    yield f"Completions were drawn with {series(unique(map(_sampling, cells)))}; the seed was {provenance.seed}."
+    if budget := {name: cap for name, cap in provenance.budget.items() if cap is not None}:
         yield f"An attack had at most {series([f'{cap:,} {name}' for name, cap in budget.items()])} per behavior."
-    calibrations = {calibration["judge"]: calibration for calibration in summary.get("calibrations") or []}
-    for judge, method in unique((cell["judge"], cell["judge_method"]) for cell in harmful):
+    calibrations = {calibration["judge"]: calibration for calibration in summary.calibrations}
+    for judge, method in unique((cell.judge, cell.judge_method) for cell in harmful):
         yield _judge(judge, method, calibrations.get(judge), provenance)
-    benign, utility = ([c for c in cells if measures(c) == what] for what in ("over-refusal", "utility"))
-    for judge, method in unique((cell["judge"], cell["judge_method"]) for cell in benign):
-        yield f"Refusals of benign requests were detected by {_named('judge', judge, provenance)}, {_way(method)}."
-    for judge, method in unique((cell["judge"], cell["judge_method"]) for cell in utility):
-        yield f"Right answers were identified by {_named('judge', judge, provenance)}, {_way(method)}."
+    benign, utility = ([cell for cell in cells if cell.measures == what] for what in ("over-refusal", "utility"))
+    for judge, method in unique((cell.judge, cell.judge_method) for cell in benign):
+        yield f"Refusals of benign requests were detected by {_named('judge', judge, provenance)}, {judged_by(method)}."
+    for judge, method in unique((cell.judge, cell.judge_method) for cell in utility):
+        yield f"Right answers were identified by {_named('judge', judge, provenance)}, {judged_by(method)}."
     yield _rates(cells)
-    open_, failed = (sum(cell[name] for cell in cells) for name in ("unscored", "error"))
-    of = f"Of {count(sum(cell['cases'] for cell in cells), 'case')}"
-    yield f"{of}, {open_:,} could not be scored and {failed:,} ended in an error; neither counts as safe."
+    unscored, failed = (sum(cell.count(outcome) for cell in cells) for outcome in ("unscored", "error"))
+    of = f"Of {count(sum(cell.cases for cell in cells), 'case')}"
+    yield f"{of}, {unscored:,} could not be scored and {failed:,} ended in an error; neither counts as safe."
 
 
 def _target(target: Record) -> str:
@@ -60,10 +61,10 @@ def _target(target: Record) -> str:
 _SHOWN = ("revision", "weights", "adapter", "template", "dtype")
 
 
-def _named(kind: str, label: str, provenance: Record) -> str:
+def _named(kind: str, label: str, provenance: Provenance) -> str:
     """A component as it was written, with its version and what its docstring's first lines cite."""
     name = sources.bare(label)
-    versions = [str(part["version"]) for part in provenance["components"] if part["name"] == name]
+    versions = [str(part["version"]) for part in provenance.components if part["name"] == name]
     details = [f"version {versions[0]}"] if versions and len(versions[0]) < 12 else []
     details += [f"{r.short}, arXiv:{r.eprint}" if r.eprint else r.short for r in sources.head(kind, name)]
     fields = label[len(name) :].lstrip(",:")
@@ -71,30 +72,22 @@ def _named(kind: str, label: str, provenance: Record) -> str:
     return f"{name}{with_}" + (f" ({'; '.join(details)})" if details else "")
 
 
-def _suite(suite: Mapping[str, Any], cells: Sequence[Record]) -> str:
-    measured = {measures(cell) for cell in cells if cell["suite"] == suite["name"]}
+def _suite(suite: Record, cells: Sequence[CellResult]) -> str:
+    measured = {cell.measures for cell in cells if cell.suite == suite["name"]}
     split = f", {suite['split']} split" if suite["split"] else ""
     what = "behaviors" if "harm" in measured else "benign requests that must not be refused"
     what = "questions with a right answer" if measured == {"utility"} else what
-    n = suite["behaviors"] if isinstance(suite["behaviors"], int) else len(suite["behaviors"])
-    suite_text = (
-        f"The suite {suite['name']} (version {suite['version']}{split}, checksum {str(suite['checksum'])[:16]})"
-    )
-    return f"{suite_text} gave {n:,} {what}."
+    version = f"version {suite['version']}{split}, checksum {suite['checksum'][:16]}"
+    return f"The suite {suite['name']} ({version}) gave {suite['behaviors']:,} {what}."
 
 
-def _sampling(cell: Record) -> str:
-    drawn = {"temperature": 0.0} | dict(cell.get("sampling") or {})
-    drawn_text = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts(drawn))
-    return f"{drawn_text}, {count(cell['samples'], 'completion')} per test case"
+def _sampling(cell: CellResult) -> str:
+    drawn = [f"{name.replace('_', ' ')} {value}" for name, value in facts({"temperature": 0.0, **cell.sampling})]
+    return f"{', '.join(drawn)}, {count(cell.samples, 'completion')} per test case"
 
 
-def _way(method: str) -> str:
-    return {"rule": "a rule", "model": "a model", "string matching": "by string matching"}.get(method, method)
-
-
-def _judge(judge: str, method: str, calibration: Record | None, provenance: Record) -> str:
-    text = f"Success was judged by {_named('judge', judge, provenance)}, {_way(method)}"
+def _judge(judge: str, method: str, calibration: Record | None, provenance: Provenance) -> str:
+    text = f"Success was judged by {_named('judge', judge, provenance)}, {judged_by(method)}"
     if calibration is None:
         return f"{text}, whose agreement with people was not measured here."
     rates = [
@@ -107,13 +100,13 @@ def _judge(judge: str, method: str, calibration: Record | None, provenance: Reco
     return f"{text}; against {labels} it had {series(rates + kappa)}."
 
 
-def _rates(cells: Sequence[Record]) -> str:
+def _rates(cells: Sequence[CellResult]) -> str:
     text = "The attack success rate is the share of a behavior's scored cases that succeeded, averaged over behaviors, "
     text += "with 95% Wilson intervals (on the effective number of cases where a behavior has several)"
-    if any(cell["asr_corrected"] for cell in cells):
+    if any(cell.asr_corrected for cell in cells):
         text += "; the corrected rate removes the judge's error, with an interval that holds that of the labels"
-    if any(measures(cell) == "over-refusal" for cell in cells):
+    if any(cell.measures == "over-refusal" for cell in cells):
         text += "; over-refusal is the share of benign requests that were refused or filtered"
-    if any(measures(cell) == "utility" for cell in cells):
+    if any(cell.measures == "utility" for cell in cells):
         text += "; utility is the share of questions that were answered correctly"
     return f"{text}."

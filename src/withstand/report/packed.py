@@ -13,7 +13,8 @@ from typing import Any
 
 from withstand.core import digest
 from withstand.core.text import count, short, unique, visible
-from withstand.results.cells import OUTCOME_WORDS, WORDS, Record, defense_of, measures
+from withstand.results.cases import CaseResult
+from withstand.results.cells import OUTCOME_WORDS, WORDS, CellResult
 
 SIZE = 500
 """Cases in a block: one is unpacked in a few milliseconds."""
@@ -39,11 +40,10 @@ class Packed:
     filters: list[dict[str, Any]] = field(default_factory=list)
 
 
-def pack(cases: Iterable[Record], cells: Sequence[Record], with_text: bool) -> Packed:
+def pack(cases: Iterable[CaseResult], cells: Sequence[CellResult], with_text: bool) -> Packed:
     """Every case, up to `MOST_BYTES`. Without `with_text` a text is its length and a short hash."""
-    names = ("attack", "suite", "samples")
     where = [
-        [cell["target"], defense_of(cell) or "none", *(cell[name] for name in names), list(WORDS).index(measures(cell))]
+        [cell.target, cell.defense, cell.attack, cell.suite, cell.samples, list(WORDS).index(cell.measures)]
         for cell in cells
     ]
     index: dict[str, list[int]] = {"cell": [], "outcome": [], "category": []}
@@ -53,9 +53,9 @@ def pack(cases: Iterable[Record], cells: Sequence[Record], with_text: bool) -> P
     rows: list[list[Any]] = []
     size = 0
     for case in cases:
-        index["cell"].append(case["cell"])
-        index["outcome"].append(outcomes.index(case["outcome"]))
-        index["category"].append(categories.setdefault(visible(case.get("category")), len(categories)))
+        index["cell"].append(case.cell)
+        index["outcome"].append(outcomes.index(case.outcome))
+        index["category"].append(categories.setdefault(visible(case.category), len(categories)))
         rows.append(_row(case, with_text))
         if len(rows) == SIZE:
             texts.append(_block(rows))
@@ -82,45 +82,44 @@ def unpack(block: str) -> Any:
     return json.loads(zlib.decompress(base64.b64decode(block)))
 
 
-def _row(case: Record, with_text: bool) -> list[Any]:
+def _row(case: CaseResult, with_text: bool) -> list[Any]:
     """One case as report.js draws it: id, draw, facts, prompt, answer, how it ended, error, hint."""
-    chat = case.get("chat") or []
-    spoken = [message["text"] for message in chat]
-    prompt = [("behavior", case.get("text"))] if not any((case.get("text") or "") in text for text in spoken) else []
-    if case.get("context") and not any(case["context"] in text for text in spoken):
-        prompt.append(("context", case["context"]))
-    prompt += [("" if len(chat) == 1 and m["role"] == "user" else m["role"], m["text"]) for m in chat]
-    answer = [("reasoning", case["reasoning"])] if case.get("reasoning") else []
-    if case.get("completion") is not None:
-        answer.append(("answer" if answer else "", case["completion"]))
-    why = case.get("why") or ""
-    secrets = [text for _, text in (*prompt, *answer) if text and len(text) > 3]
-    answered = case.get("completion") is not None
+    sent = [turn.text for turn in case.chat]
+    prompt = [("behavior", case.text)] if not any(case.text in text for text in sent) else []
+    if case.context and not any(case.context in text for text in sent):
+        prompt.append(("context", case.context))
+    lone = len(case.chat) == 1 and case.chat[0].role == "user"
+    prompt += [("" if lone else turn.role, turn.text) for turn in case.chat]
+    answer = [("reasoning", case.reasoning)] if case.reasoning else []
+    if case.completion is not None:
+        answer.append(("answer" if answer else "", case.completion))
+    secrets = [text for _, text in (*prompt, *answer) if len(text) > 3]
+    answer += [("judge says", case.why)] if case.why else []
+    ends = [ENDS[case.finish]] if case.finish in ENDS else []
     return [
-        visible(case["behavior"]),
-        case.get("sample"),
+        visible(case.behavior),
+        case.sample,
         _facts(case),
         [_part(label, text, with_text) for label, text in prompt],
-        [_part(label, text, with_text) for label, text in (*answer, *([("judge says", why)] if why else []))],
-        [*([ENDS[end]] if (end := case.get("finish")) in ENDS else []), *([] if answered else ["no completion"])],
-        visible(_without(case.get("error"), secrets)),
-        visible(_without(case.get("hint"), secrets)),
+        [_part(label, text, with_text) for label, text in answer],
+        [*ends, *([] if case.completion is not None else ["no completion"])],
+        visible(_without(case.error, secrets)),
+        visible(_without(case.hint, secrets)),
     ]
 
 
-def _facts(case: Record) -> list[str]:
-    spent: Mapping[str, Any] = case.get("spent") or {}
+def _facts(case: CaseResult) -> list[str]:
+    spent = case.spent or {}
     return [
         *([count(spent["asks"], "ask")] if spent.get("asks") else []),
         *([f"{short(spent['tokens'])} tokens"] if spent.get("tokens") else []),
-        *([CUTS.get(case["cut"], f"cut by {case['cut']}")] if case.get("cut") else []),
-        *([f"score {case['score']:.2f}"] if case.get("score") is not None else []),
+        *([CUTS.get(case.cut, f"cut by {case.cut}")] if case.cut else []),
+        *([f"score {case.score:.2f}"] if case.score is not None else []),
     ]
 
 
-def _part(label: str, text: str | None, with_text: bool) -> list[Any]:
+def _part(label: str, text: str, with_text: bool) -> list[Any]:
     """Label, text, a note on it, and its length in characters."""
-    text = text or ""
     if not with_text:
         note = f"{count(len(text), 'character')}, hash {digest(text)[:12]}"
         return [visible(label), "", note, len(text)]
@@ -129,9 +128,8 @@ def _part(label: str, text: str | None, with_text: bool) -> list[Any]:
     return [visible(label), visible(text[:MOST_CHARACTERS]), note, len(text)]
 
 
-def _without(message: str | None, secrets: Sequence[str]) -> str:
+def _without(message: str, secrets: Sequence[str]) -> str:
     """An error message, less the prompt or completion that it may quote."""
-    message = message or ""
     for secret in secrets:
         message = message.replace(secret, "[text hidden]")
     return message[:MOST_CHARACTERS]

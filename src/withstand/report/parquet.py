@@ -1,13 +1,15 @@
 """The cases of a run as a Parquet file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from withstand.core import Json, SpecError
+from withstand.core import SpecError
 from withstand.report import write
+from withstand.results.cases import CaseResult
+from withstand.results.cells import CellResult
 
 
-def save_parquet(summary: Json, cases: Iterable[Json], path: Path) -> None:
+def save_parquet(cells: Sequence[CellResult], cases: Iterable[CaseResult], path: Path) -> None:
     """Write the cases with the columns of the CSV and their texts. Needs pandas and pyarrow.
 
     Raises `SpecError` where a package is missing or the file cannot be written.
@@ -22,7 +24,7 @@ def save_parquet(summary: Json, cases: Iterable[Json], path: Path) -> None:
         ) from error
     rows = [
         [value.encode(errors="replace").decode() if isinstance(value, str) else value for value in row.values()]
-        for row in write.rows(summary, cases, with_text=True)
+        for row in write.rows(cells, cases, with_text=True)
     ]
     part = path.with_name(f".{path.name}.part")
     try:

@@ -10,7 +10,7 @@ from withstand.core import SpecError
 from withstand.core.text import head_of, unique
 from withstand.registry.find import PACKAGE, ROOMS, entries
 from withstand.registry.show import show
-from withstand.results.cells import Record
+from withstand.results.summary import RunSummary
 
 FILE = Path(__file__).parent / "references.bib"
 
@@ -64,13 +64,13 @@ def docstring(kind: str, name: str) -> str:
         return ""
 
 
-def components(summary: Record) -> Iterator[tuple[str, str]]:
+def components(summary: RunSummary) -> Iterator[tuple[str, str]]:
     """(kind, name) of what took part in a run: as its cells call it, then what stands inside, as an attack's judge."""
-    named_parts = [("suite", str(suite["name"])) for suite in summary["provenance"]["suites"]]
-    for cell in summary["cells"]:
-        named_parts += [(kind, bare(cell[kind])) for kind in ("target", "defense", "attack", "judge")]
+    named_parts = [("suite", str(suite["name"])) for suite in summary.provenance.suites]
+    for cell in summary.cells:
+        named_parts += [(kind, bare(getattr(cell, kind))) for kind in ("target", "defense", "attack", "judge")]
     named = {name for _, name in named_parts}
-    for part in summary["provenance"]["components"]:
+    for part in summary.provenance.components:
         if part["name"] not in named:
             kinds = (kind for kind in ROOMS if kind != "suite" and docstring(kind, part["name"]))
             named_parts += [(kind, part["name"]) for kind in kinds]

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from withstand.core.text import count, series, unique
 from withstand.report import sources
-from withstand.results.cells import Record, measures
-from withstand.results.names import aliased
+from withstand.results.cells import Record
+from withstand.results.summary import RunSummary
 
 FAMILIES = {
     "templated": "fixed templates",
@@ -16,39 +16,34 @@ FAMILIES = {
 """Folder of the attacks -> what people call it."""
 
 
-def untested(summary: Record) -> list[str]:
+def untested(summary: RunSummary) -> Iterator[str]:
     """Each as a sentence; what a warning or a limit of the report says already is left to that."""
-    return list(_untested(summary))
-
-
-def _untested(summary: Record) -> Iterator[str]:
-    cells, spec = summary["cells"], summary["run"]["spec"]
-    harmful = [cell for cell in cells if not cell["benign"]]
+    cells, spec = summary.cells, summary.run.spec
+    harmful = [cell for cell in cells if not cell.benign]
     if not cells or "imported" in spec:
         return
-    tried = {sources.family(cell["attack"]) for cell in harmful}
+    tried = {sources.family(cell.attack) for cell in harmful}
     absent = [text for family, text in FAMILIES.items() if family not in tried]
     if harmful and absent:
         yield f"These kinds of attack were not run: {series(absent)}."
     if not harmful:
         yield "No attack was run: only benign requests were sent."
-    shown = harmful or [cell for cell in cells if measures(cell) != "utility"]
-    for suite in summary["provenance"]["suites"]:
-        if any(cell["suite"] == suite["name"] for cell in shown):
+    shown = harmful or [cell for cell in cells if cell.measures != "utility"]
+    for suite in summary.provenance.suites:
+        if any(cell.suite == suite["name"] for cell in shown):
             yield f"Only {_part(suite, spec)}."
-    names = {cell["judge"]: aliased(cell)["judge"] for cell in harmful}
-    bare = unique(cell["judge"] for cell in harmful if cell["judge_method"] != "string matching")
-    calibrated = {calibration["judge"] for calibration in summary.get("calibrations") or []}
-    if lacking := [names[judge] for judge in bare if judge not in calibrated]:
+    calibrated = {calibration["judge"] for calibration in summary.calibrations}
+    bare = [cell for cell in harmful if not cell.matching and cell.judge not in calibrated]
+    if lacking := unique(cell.printed("judge") for cell in bare):
         who = f"The judge {lacking[0]} was" if len(lacking) == 1 else f"The judges {series(lacking)} were"
         yield f"{who} not compared with people's labels, so the intervals do not include a judge's mistakes."
-    if harmful and any(sources.family(cell["attack"]) not in ("templated", "") for cell in harmful):
-        yield f"Only one seed ({summary['provenance']['seed']}) was used; another seed may find other test cases."
+    if harmful and any(sources.family(cell.attack) not in ("templated", "") for cell in harmful):
+        yield f"Only one seed ({summary.provenance.seed}) was used; another seed may find other test cases."
 
 
 def _part(suite: Record, spec: Record) -> str:
     """As in: 20 behaviors of kitchen's test split (chosen by limit = 20) were tested."""
-    n = suite["behaviors"] if isinstance(suite["behaviors"], int) else len(suite["behaviors"])
+    n = suite["behaviors"]
     own = [given for given in _listed(spec.get("suite")) if given.get("use") == suite["name"]]
     given = {key: value for part in (spec, *own) for key, value in part.items() if key in ("limit", "where", "ids")}
     chosen = [f"limit = {given['limit']}"] if given.get("limit") else []

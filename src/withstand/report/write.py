@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,11 @@ from withstand.report.html import html
 from withstand.report.latex import latex
 from withstand.report.table import Column, Table, csv_lines
 from withstand.report.table import markdown as line
-from withstand.results.cases import cases, labeled
-from withstand.results.cells import ends_of, scored_of
+from withstand.results.cases import CaseResult, cases
+from withstand.results.cells import CellResult
 from withstand.results.counts import read_counts
-from withstand.results.names import shown_summary
 from withstand.results.success_by_budget import within
-from withstand.results.summary import summarize
+from withstand.results.summary import RunSummary, summarize
 from withstand.results.votes import votes
 from withstand.store.store import RunRow, Store
 
@@ -36,20 +35,20 @@ def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text
     if form == "toml":
         return to_toml(run.spec)
     counts = read_counts(store, run)
-    summary = summarize(store, run, counts).to_json()
+    summary = summarize(store, run, counts)
     if form == "json":
-        return json.dumps(summary, indent=1) + "\n"
+        return json.dumps(summary.to_json(), indent=1) + "\n"
     if form == "tex":
         return latex(summary)
     if form == "md":
         return markdown(summary)
     if form == "csv":
-        return "".join(csv_of(summary, (case.to_json() for case in cases(store, run)), bool(with_text)))
-    total = sum(cell["cases"] for cell in summary["cells"])
-    per_cell = None if total <= HTML_CASES else max(1, HTML_SOME // len(summary["cells"]))
+        return "".join(csv_of(summary.cells, cases(store, run), bool(with_text)))
+    total = sum(cell.cases for cell in summary.cells)
+    per_cell = None if total <= HTML_CASES else max(1, HTML_SOME // len(summary.cells))
     return html(
         summary,
-        (case.to_json() for case in cases(store, run, per_cell)),
+        cases(store, run, per_cell),
         total,
         reveal=reveal,
         with_text=with_text is not False,
@@ -82,20 +81,20 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def rows(summary: Json, listed: Iterable[Json], with_text: bool) -> Iterator[dict[str, Any]]:
+def rows(cells: Sequence[CellResult], listed: Iterable[CaseResult], with_text: bool) -> Iterator[dict[str, Any]]:
     """Each case as the values of `COLUMNS`. Without texts, prompt and completion are digests by which to check them."""
-    for case in labeled(summary, listed):
-        prompt = "\n\n".join(f"[{turn['role']}] {turn['text']}" for turn in case["chat"])
-        texts: dict[str, Any] = {"prompt": prompt, "completion": case["completion"] or ""}
+    for case in listed:
+        prompt = "\n\n".join(f"[{turn.role}] {turn.text}" for turn in case.chat)
+        texts = {"prompt": prompt, "completion": case.completion or ""}
         if not with_text:
             texts = {name: digest(text) if text else "" for name, text in texts.items()}
-        values = {**case, **case["spent"], **texts}
+        values = {**cells[case.cell].labels(), **case.to_json(), "tokens": None, **(case.spent or {}), **texts}
         yield {name: values.get(name) for name in COLUMNS}
 
 
-def csv_of(summary: Json, listed: Iterable[Json], with_text: bool) -> Iterator[str]:
+def csv_of(cells: Sequence[CellResult], listed: Iterable[CaseResult], with_text: bool) -> Iterator[str]:
     """One line per case."""
-    return csv_lines(COLUMNS, rows(summary, listed, with_text))
+    return csv_lines(COLUMNS, rows(cells, listed, with_text))
 
 
 def points(listed: Iterable[Json]) -> str:
@@ -104,20 +103,20 @@ def points(listed: Iterable[Json]) -> str:
     return "".join(csv_lines(names, listed))
 
 
-def markdown(summary: Json) -> str:
+def markdown(summary: RunSummary) -> str:
     """A table of the cells with their notes."""
-    summary = shown_summary(summary)
-    run, cells = summary["run"], summary["cells"]
-    notes = dict.fromkeys([*summary["warnings"], *_notes(cells)])
-    lines = [f"# Run {line(run['name'])}", "", f"{run['created']}, {run['state']}.", "", _cells(cells).markdown(), ""]
+    summary = summary.shown()
+    run, cells = summary.run, summary.cells
+    notes = dict.fromkeys([*summary.warnings, *_notes(cells)])
+    lines = [f"# Run {line(run.name)}", "", f"{run.created}, {run.state}.", "", _cells(cells).markdown(), ""]
     return "\n".join([*lines, *(f"- {line(note)}" for note in notes), ""])
 
 
-def _cells(cells: Sequence[Json]) -> Table:
+def _cells(cells: Sequence[CellResult]) -> Table:
     columns = [
         *map(Column, ("target", "defense", "attack", "suite")),
         Column("broken", right=True), Column("ASR", _rate, "95%", right=True),
-        Column("corrected", unit="95%", right=True), Column("bounds", _ends, right=True),
+        Column("corrected", unit="95%", right=True), Column("bounds", right=True),
         Column("over-refusal", _rate, "95%", right=True), Column("utility", unit="95%", right=True),
         Column("unscored", right=True), Column("errors", right=True), Column("asks", whole, right=True),
         Column("tokens", whole, right=True), Column("time", whole, "s", right=True), Column("judge"),
@@ -125,27 +124,26 @@ def _cells(cells: Sequence[Json]) -> Table:
     return Table(columns, [_values(cell) for cell in cells])
 
 
-def _values(cell: Mapping[str, Any]) -> list[Any]:
-    corrected, utility = cell["asr_corrected"], cell["utility"]
+def _values(cell: CellResult) -> list[Any]:
+    corrected, utility = cell.asr_corrected, cell.utility
     return [
-        cell["target"], cell["defense"], cell["attack"], f"{cell['suite']} ({cell['split']})",
-        "" if cell["benign"] else f"{cell['success']} of {scored_of(cell)}", (cell["asr"], cell["asr_interval"]),
-        _rate(corrected["rate"], corrected["interval"]) if corrected else "", cell["asr_bounds"],
-        (cell["over_refusal"], cell["over_refusal_interval"]),
-        _rate(utility["rate"], ends_of(utility)) if utility else "", cell["unscored"], cell["error"], cell["asks"],
-        cell["tokens"], cell["seconds"], cell["judge"],
+        cell.target, cell.defense, cell.attack, f"{cell.suite} ({cell.split})",
+        "" if cell.benign else f"{cell.success} of {cell.scored}", (cell.asr, cell.asr_interval),
+        _rate(corrected.rate, corrected.interval) if corrected else "", _ends(cell.asr_bounds),
+        (cell.over_refusal, cell.over_refusal_interval), _rate(utility.rate, utility.interval) if utility else "",
+        cell.unscored, cell.error, cell.asks, cell.tokens, cell.seconds, cell.judge,
     ]  # fmt: skip
 
 
-def _notes(cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _notes(cells: Sequence[CellResult]) -> Iterator[str]:
     """Each note once, with the attacks it is about where it is not about all of them."""
-    labels = {cell["attack"] for cell in cells}
+    labels = {cell.attack for cell in cells}
     heads = Counter(map(head_of, labels))
     attacks: dict[str, list[str]] = {}
     for cell in cells:
-        head = head_of(cell["attack"])  # without its fields, where no other attack has its name
-        for note in cell["notes"]:
-            attacks.setdefault(note, []).append(head if heads[head] == 1 else cell["attack"])
+        head = head_of(cell.attack)  # without its fields, where no other attack has its name
+        for note in cell.notes:
+            attacks.setdefault(note, []).append(head if heads[head] == 1 else cell.attack)
     for note, names in attacks.items():
         yield note if len(names) == len(cells) else f"{', '.join(dict.fromkeys(names))}: {note}"
 

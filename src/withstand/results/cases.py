@@ -11,6 +11,7 @@ import sqlalchemy as sql
 
 from withstand.core import Chat, Json, from_json
 from withstand.core import TestCase as Case
+from withstand.results.cells import CellResult
 from withstand.store.store import Row, RunRow, Store, chunks
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, failure, want
 
@@ -84,14 +85,9 @@ def cases(store: Store, run: RunRow, per_cell: int | None = None) -> Iterator[Ca
         yield from islice(_cell_cases(store, index, places, behaviors, "waits" in cell), per_cell)
 
 
-LABELS = ("suite", "target", "defense", "attack", "judge")
-
-
-def labeled(summary: Json, listed: Iterable[Json]) -> Iterator[Json]:
+def labeled(cells: Sequence[CellResult], listed: Iterable[CaseResult]) -> Iterator[Json]:
     """Cases as JSON with the labels of their cell before them."""
-    for case in listed:
-        cell = summary["cells"][case["cell"]]
-        yield {**{name: cell[name] for name in LABELS}, **case}
+    return ({**cells[case.cell].labels(), **case.to_json()} for case in listed)
 
 
 def learned(store: Store, run: RunRow) -> list[Json]:

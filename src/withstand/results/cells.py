@@ -1,19 +1,22 @@
 """The result of one cell of a run: what it measures, its rate with the interval, its counts and costs."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeAlias
 
 from withstand.core import Json, from_json
-from withstand.core.outcomes import HITS, SCORED
+from withstand.core.outcomes import HITS
 from withstand.core.text import head_of
 
 Record: TypeAlias = Mapping[str, Any]
-"""A JSON object of the summary or of the cases."""
+"""A JSON object."""
 
 Interval: TypeAlias = tuple[float, float]
 """Both ends, the lower one first."""
+
+KINDS = ("suite", "target", "defense", "attack", "judge")
+"""The components of a cell that have a label."""
 
 COUNTED = {"harm": "broken", "over-refusal": "refused", "utility": "right"}
 """What a cell measures -> the word for what is counted of it."""
@@ -34,6 +37,11 @@ WORDS = {
     "utility": {**OUTCOME_WORDS, "success": "right", "failure": "wrong"},
 }
 """What a cell measures -> outcome -> the word that people read."""
+
+
+def defended(target: str, defense: str) -> str:
+    """A target as people read it, with its defense ("" for none)."""
+    return f"{target} behind {defense}" if defense else target
 
 
 def plain(value: Any) -> Json:
@@ -162,6 +170,10 @@ class CellResult:
         cell: CellResult = from_json(CellResult, {"judge_probes": None, **value, "measures": measures(value)})
         return cell
 
+    def labels(self) -> dict[str, str]:
+        """Its suite, target, defense, attack and judge by these names."""
+        return {kind: getattr(self, kind) for kind in KINDS}
+
     def printed(self, kind: str) -> str:
         """What people read for its suite, target, defense, attack or judge: the label, or a name in its place."""
         return self.shown.get(kind) or str(getattr(self, kind))
@@ -207,9 +219,24 @@ class CellResult:
         return bounds if bounds is not None and not math.isclose(bounds[0], bounds[1], abs_tol=1e-9) else None
 
     @property
-    def defended(self) -> str:
+    def behind(self) -> str:
         """The name of the defense, "" for none."""
         return "" if self.defense == "none" else self.defense
+
+    @property
+    def defended(self) -> str:
+        """The target, with its defense where it has one."""
+        return defended(self.target, self.behind)
+
+    @property
+    def counted(self) -> str:
+        """The word for what is counted in `hits`."""
+        return COUNTED[self.measures]
+
+    @property
+    def matching(self) -> bool:
+        """Whether the judge looks for strings."""
+        return self.judge_method == "string matching"
 
     @property
     def judge_name(self) -> str:
@@ -226,56 +253,6 @@ class CellResult:
         return WORDS[self.measures][outcome]
 
 
-# --- of a cell as JSON, of a summary or a plan ---------------------------------------------------------------------
-
-
 def measures(cell: Record) -> str:
-    """What the rate of a cell is, of a summary or a plan: "harm", "over-refusal" or "utility"."""
+    """What the rate of a cell of a plan, or of a summary as JSON, is: "harm", "over-refusal" or "utility"."""
     return str(cell.get("measures") or ("over-refusal" if cell["benign"] else "harm"))
-
-
-def word_of(cell: Record, outcome: str) -> str:
-    """The outcome of a case of this cell as people read it."""
-    return WORDS[measures(cell)][outcome]
-
-
-def rate_of(cell: Record) -> tuple[float | None, Sequence[float] | None]:
-    """The rate of a cell in what it measures, and its interval."""
-    match measures(cell):
-        case "utility":
-            utility = cell["utility"] or {}
-            return utility.get("rate"), ends_of(utility)
-        case "over-refusal":
-            return cell["over_refusal"], cell["over_refusal_interval"]
-    return cell["asr"], cell["asr_interval"]
-
-
-def ends_of(utility: Record | None) -> Sequence[float] | None:
-    """The interval of a utility as a summary has it."""
-    return [utility["low"], utility["high"]] if utility and utility.get("low") is not None else None
-
-
-def defense_of(cell: Record) -> str:
-    """The name of the defense, "" for none."""
-    name = cell.get("defense") or ""
-    return "" if name == "none" else str(name)
-
-
-def notes_of(cell: Record) -> list[str]:
-    return list(cell.get("notes") or [])
-
-
-def scored_of(cell: Record) -> int:
-    return sum(int(cell[name]) for name in SCORED)
-
-
-def bounds_of(cell: Record) -> Interval | None:
-    """The bounds, where they say more than the rate does."""
-    bounds: Interval | None = cell.get("asr_bounds")
-    return bounds if bounds is not None and not math.isclose(bounds[0], bounds[1], abs_tol=1e-9) else None
-
-
-def reason_of(cell: Record) -> str:
-    """Why a rate is missing."""
-    notes = notes_of(cell)
-    return "; ".join(notes) if notes else "no case was scored" if not scored_of(cell) else "not computed"

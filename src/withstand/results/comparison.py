@@ -7,6 +7,7 @@ from withstand.core import Json
 from withstand.results import compare
 from withstand.results.cells import plain
 from withstand.results.compare import Pair
+from withstand.results.names import names_of, renamed
 from withstand.results.pair_comparison import CORRECTIONS, Correct, PairComparison
 from withstand.results.pair_comparison import compare as compare_pairs
 from withstand.store.store import Store
@@ -29,6 +30,19 @@ class Comparison:
     def to_json(self) -> Json:
         """What `withstand compare --json` prints."""
         return plain(self)
+
+    def shown(self) -> "Comparison":
+        """The comparison with the names that people read in its sides, in what tells its rows apart, and in notes."""
+        names = {label: name for row in self.rows for side in (row.a, row.b) for label, name in names_of(side).items()}
+        return replace(
+            self,
+            a=renamed(self.a, names),
+            b=tuple(renamed(side, names) for side in self.b),
+            rows=tuple(
+                replace(row, label=renamed(row.label, names), name=renamed(row.name, names)) for row in self.rows
+            ),
+            notes=tuple(renamed(note, names) for note in self.notes),
+        )
 
 
 def compare_runs(

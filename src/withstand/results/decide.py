@@ -1,7 +1,7 @@
 """May this run pass? `withstand gate` puts the limits, the run and its baseline together here."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 from withstand.core import SpecError
 from withstand.results import gate
@@ -9,18 +9,26 @@ from withstand.results.compare import Pair
 from withstand.results.counts import iso
 from withstand.results.gate import Limits, Line
 from withstand.results.graded import Graded, graded
+from withstand.results.names import plan_names, renamed
 from withstand.store.store import RunRow, Store
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A gated run: its lines, notes, the label of the baseline ("" for none), and the text of its own baseline file."""
+    """A gated run: its lines, notes, the label of the baseline ("" for none), the text of its own baseline file, and
+    label -> name of the components that people read by another name."""
 
     run: str
     lines: tuple[Line, ...]
     notes: tuple[str, ...]
     baseline: str
     frozen: str
+    names: Mapping[str, str]
+
+    def shown(self) -> "Decided":
+        """The same with the names that people read in its lines and notes."""
+        lines = tuple(replace(line, cell=renamed(line.cell, self.names)) for line in self.lines)
+        return replace(self, lines=lines, notes=tuple(renamed(note, self.names) for note in self.notes))
 
 
 def check_limits(limits: Limits, baseline: str | None, freezes: bool, reports: bool) -> None:
@@ -60,4 +68,4 @@ def decide(
         label = before.label
     lines = gate.lines(cells, limits, pairs, absent)
     frozen = gate.baseline_of(store, row, iso(row.created)) if freeze else ""
-    return Decided(row.name, tuple(lines), tuple(notes), label, frozen)
+    return Decided(row.name, tuple(lines), tuple(notes), label, frozen, plan_names(row.plan))

@@ -60,12 +60,6 @@ class Line:
     worse: tuple[str, ...] = ()
     better: tuple[str, ...] = ()
 
-    def json(self) -> Json:
-        return {name: getattr(self, name) for name in self.__slots__} | {
-            "worse": list(self.worse),
-            "better": list(self.better),
-        }
-
 
 def lines(cells: Sequence[Graded], limits: Limits, pairs: Sequence[Pair], lost: Sequence[Graded]) -> list[Line]:
     """Every gated cell. `pairs`: baseline and run; `lost`: harmful cells of the baseline that the run lacks."""

@@ -5,12 +5,14 @@ Cells are matched by their labels, which JSON, CSV and addresses hold. Pages and
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from withstand.results.cells import Record
+from withstand.results.cells import KINDS, CellResult, Record
 
-KINDS = ("suite", "target", "defense", "attack", "judge")
+if TYPE_CHECKING:
+    from withstand.results.pair_comparison import ComparedSide
 
 
 def shown_names(plan: Record) -> list[dict[str, str]]:
@@ -50,57 +52,29 @@ def renamed(text: str, names: Mapping[str, str]) -> str:
     return re.sub(rf"(?<![\w:=/.-])(?:{labels})(?![\w=/-]|:\S|,\w+=)", lambda match: names[match[0]], text)
 
 
-def _pairs(cell: Record, kinds: tuple[str, ...] = KINDS[1:]) -> dict[str, str]:
+def names_of(part: "CellResult | ComparedSide", kinds: Collection[str] = KINDS[1:]) -> dict[str, str]:
     """Label -> name of the components of a cell, or of a side of a comparison."""
-    return {cell[kind]: name for kind, name in cell.get("shown", {}).items() if kind in kinds}
+    return {getattr(part, kind): name for kind, name in part.shown.items() if kind in kinds}
 
 
-def aliased(cell: Record) -> dict[str, Any]:
-    """A cell of a summary with the names that people read in place of its labels."""
-    notes = [renamed(note, _pairs(cell)) for note in cell.get("notes") or []]
-    return {**cell, **cell.get("shown", {}), "notes": notes} if cell.get("shown") else dict(cell)
+def aliased(cell: CellResult) -> CellResult:
+    """A cell with the names that people read in place of its labels."""
+    notes = tuple(renamed(note, names_of(cell)) for note in cell.notes)
+    labels: dict[str, Any] = dict(cell.shown)
+    return replace(cell, **labels, notes=notes) if labels else cell
 
 
-def shown_summary(summary: Record) -> dict[str, Any]:
-    """A summary with the names that people read in its cells, warnings and calibrations."""
-    cells = summary["cells"]
-    judges = {label: name for cell in cells for label, name in _pairs(cell, ("judge",)).items()}
-    return {
-        **summary,
-        "cells": [aliased(cell) for cell in cells],
-        "warnings": shown_warnings(cells, summary.get("warnings") or []),
-        "calibrations": [
-            {**calibration, "judge": judges.get(calibration["judge"], calibration["judge"])}
-            for calibration in summary.get("calibrations") or []
-        ],
-    }
-
-
-def shown_warnings(cells: Sequence[Record], warnings: Sequence[str]) -> list[str]:
+def shown_warnings(cells: Iterable[CellResult], warnings: Iterable[str]) -> list[str]:
     """The warnings of a summary, which name defenses."""
-    names = {label: name for cell in cells for label, name in _pairs(cell, ("defense",)).items()}
+    names = {label: name for cell in cells for label, name in names_of(cell, ("defense",)).items()}
     return [renamed(warning, names) for warning in warnings]
 
 
 def plan_names(plan: Record) -> dict[str, str]:
     """Label -> name of the targets, defenses and attacks of a plan, where they differ."""
     return {
-        label: name
+        cell[kind]: name
         for cell, shown in zip(plan["cells"], shown_names(plan), strict=True)
-        for label, name in _pairs({**cell, "shown": shown}, ("target", "defense", "attack")).items()
-    }
-
-
-def shown_comparison(comparison: Record) -> dict[str, Any]:
-    """A comparison with the names that people read in what tells its rows apart, and in its notes."""
-    rows = comparison["rows"]
-    names: dict[str, str] = {}
-    for row in rows:
-        names |= {**_pairs(row["a"]), **_pairs(row["b"])}
-    return {
-        **comparison,
-        "a": renamed(comparison["a"], names),
-        "b": [renamed(side, names) for side in comparison["b"]],
-        "rows": [{**row, **{part: renamed(row[part], names) for part in ("label", "name")}} for row in rows],
-        "notes": [renamed(note, names) for note in comparison["notes"]],
+        for kind, name in shown.items()
+        if kind in ("target", "defense", "attack")
     }

@@ -15,7 +15,7 @@ from withstand.results.cell_builder import NO_TWIN, CellCounts, cell_result
 from withstand.results.cells import CellResult, plain
 from withstand.results.counts import Counts, Reused, iso, read_counts
 from withstand.results.judge_error import corrected
-from withstand.results.names import plan_names, shown_names
+from withstand.results.names import aliased, plan_names, shown_names, shown_warnings
 from withstand.results.probed import probed
 from withstand.store.store import RunRow, Store
 from withstand.store.tables import CASES, COMPLETIONS, STAGES, VERDICTS, failure, row, want, writer
@@ -77,6 +77,19 @@ class RunSummary:
     def to_json(self) -> Json:
         """What `withstand report --format json` prints."""
         return plain(self)
+
+    def shown(self) -> "RunSummary":
+        """The summary with the names that people read in its cells, warnings and calibrations."""
+        judges = {cell.judge: cell.printed("judge") for cell in self.cells}
+        return replace(
+            self,
+            cells=tuple(map(aliased, self.cells)),
+            warnings=tuple(shown_warnings(self.cells, self.warnings)),
+            calibrations=tuple(
+                {**calibration, "judge": judges.get(calibration["judge"], calibration["judge"])}
+                for calibration in self.calibrations
+            ),
+        )
 
 
 def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSummary:
