@@ -166,7 +166,7 @@ def test_history_is_sent(serve: Serve) -> None:
         ((LOSES[1], LOSES[2]), {"history": "session"}, "do not take turns"),
         ((LOSES[0], Message("tool", "x")), {"history": "session"}, "do not take turns"),
         ((Message("system", "s"), LOSES[0]), {}, "no place for a system message"),
-        ((Message("user", "a", images=("a.png",)),), {}, "was given images"),
+        ((Message("user", "a", images=("a.png",)),), {}, "does not read images"),
     ],
 )
 def test_what_cannot_be_sent_is_refused_up_front(serve: Serve, chat: Any, fields: Any, said: str) -> None:

@@ -14,6 +14,7 @@ from withstand import api as withstand_api
 from withstand.core import AskError, Completion, Message, Sampling, SpecError, ToolCall, user
 from withstand.models import _retry
 from withstand.models import inspect as module
+from withstand.models._shared import built_once
 from withstand.models.inspect import Inspect
 from withstand.registry import find
 from withstand.runner.suites import check_offline
@@ -52,7 +53,7 @@ def mocked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Inspect]:
                 output.usage = api.ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)
             return output
 
-        module._built.cache_clear()
+        monkeypatch.setattr(module, "_model", built_once(module._model.__wrapped__))
         monkeypatch.setattr(api, "get_model", lambda name, **more: get_model(name, custom_outputs=answer, **more))
         return Inspect("mockllm/model", **fields)
 
@@ -203,7 +204,7 @@ def test_prefill_and_images(mocked: Callable[..., Inspect]) -> None:
     model = mocked([said("here")], prefill=True)
     assert "prefill" in model.gives
     assert model.generate([chat], Sampling(), [0])[0].text == "here"
-    with pytest.raises(AskError, match="given images"):
+    with pytest.raises(AskError, match="does not read images"):
         mocked([]).generate([(Message("user", "Hi", images=("a.png",)),)], Sampling(), [0])
 
 

@@ -224,7 +224,7 @@ def test_what_this_version_does_not_know(vllm: Any, folder: Path) -> None:
 
 def test_images(vllm: Any, folder: Path) -> None:
     vllm()
-    with pytest.raises(AskError, match="no images"):
+    with pytest.raises(AskError, match="does not read images"):
         one(folder, (Message("user", "Hi", images=("a.png",)),))
 
 

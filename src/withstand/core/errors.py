@@ -54,6 +54,13 @@ def within(low: float, high: float, record: Any, *names: str) -> None:
             raise SpecError(f"{name} is {getattr(record, name)}", hint=f"it must {bounds}")
 
 
+def positive(record: Any, *names: str) -> None:
+    """Raise `SpecError` for a field of `record` that is not a finite number above 0."""
+    for name in names:
+        if not 0 < getattr(record, name) < inf:
+            raise SpecError(f"{name} is {getattr(record, name)}", hint="it must be above 0")
+
+
 def at_least(low: float, record: Any, *names: str) -> None:
     """`within`, without an upper bound."""
     within(low, inf, record, *names)

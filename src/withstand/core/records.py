@@ -62,6 +62,11 @@ def user(text: str) -> Chat:
     return (Message("user", text),)
 
 
+def as_dicts(chat: Chat) -> list[dict[str, str]]:
+    """The turns as chat templates and OpenAI's protocol take them: {"role": ..., "content": ...} each, no images."""
+    return [{"role": message.role, "content": message.text} for message in chat]
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How an answer is drawn. `max_tokens` bounds the answer; `logprobs` asks for that many top tokens a position."""

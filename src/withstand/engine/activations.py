@@ -1,7 +1,7 @@
 """The hidden states of a model: reading those of a final token, and changing those of a layer. Needs torch."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -66,31 +66,27 @@ def layers_of(model: WhiteBox) -> Any:
     return layers
 
 
-@contextmanager
-def added(model: WhiteBox, layer: int, vector: Any) -> Iterator[None]:
+def added(model: WhiteBox, layer: int, vector: Any) -> AbstractContextManager[None]:
     """Add a vector to what a layer (1 is the first) puts into the residual stream, at every position."""
-
-    def hook(_module: Any, _inputs: Any, output: Any) -> Any:
-        first = output[0] if isinstance(output, tuple) else output
-        moved = first + vector.to(first)
-        return (moved, *output[1:]) if isinstance(output, tuple) else moved
-
-    handle = layers_of(model)[layer - 1].register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
+    return _changed(model, layer, lambda states: states + vector.to(states))
 
 
-@contextmanager
-def ablated(model: WhiteBox, layer: int, unit: Any) -> Iterator[None]:
+def ablated(model: WhiteBox, layer: int, unit: Any) -> AbstractContextManager[None]:
     """Take a unit vector's part out of what a layer puts into the residual stream, at every position."""
 
+    def without(states: Any) -> Any:
+        direction = unit.to(states)
+        return states - (states @ direction).unsqueeze(-1) * direction
+
+    return _changed(model, layer, without)
+
+
+@contextmanager
+def _changed(model: WhiteBox, layer: int, change: Callable[[Any], Any]) -> Iterator[None]:
+    """`change` is applied to the states that a layer puts out, in every forward pass within the context."""
+
     def hook(_module: Any, _inputs: Any, output: Any) -> Any:
-        first = output[0] if isinstance(output, tuple) else output
-        direction = unit.to(first)
-        moved = first - (first @ direction).unsqueeze(-1) * direction
-        return (moved, *output[1:]) if isinstance(output, tuple) else moved
+        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
 
     handle = layers_of(model)[layer - 1].register_forward_hook(hook)
     try:

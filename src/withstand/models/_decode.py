@@ -219,21 +219,18 @@ class _Decoder:
             row.first = slab.at - len(row.prompt)
             slots[place] = row
         slab.start = min(row.first for row in slots if row is not None)
-        self._take(slots, list(free[: len(group)]), logits)
+        self._take(slots, dict(zip(free, group, strict=False)), logits)
 
     def _step(self, slab: _Slab, slots: list[_Row | None]) -> None:
         """One token for every row."""
-        active = [place for place, row in enumerate(slots) if row is not None]
-        rows = [slots[place] for place in active]
-        moved = slab.move(min(row.first for row in rows if row))
-        for row in rows:
-            assert row is not None
+        active = {place: row for place, row in enumerate(slots) if row is not None}
+        moved = slab.move(min(row.first for row in active.values()))
+        for row in active.values():
             row.first -= moved
         ids = torch.zeros(len(slots), 1, dtype=torch.long)
         positions = torch.zeros(len(slots), 1, dtype=torch.long)
         first = torch.full((len(slots), 1), slab.at)  # an empty place attends to its own token alone
-        for place, row in zip(active, rows, strict=True):
-            assert row is not None
+        for place, row in active.items():
             ids[place, 0], positions[place, 0], first[place, 0] = row.last, row.position, row.first
         device = self.model.device
         mask = torch.arange(slab.start, slab.at + 1)[None, :] >= first
@@ -241,15 +238,13 @@ class _Decoder:
             ids, slab.cache(), keep=1, attention_mask=mask.to(device), position_ids=positions.to(device)
         )
         slab.at += 1
-        self._take(slots, active, logits[active, -1])
+        self._take(slots, active, logits[list(active), -1])
 
-    def _take(self, slots: list[_Row | None], places: list[int], logits: Tensor) -> None:
+    def _take(self, slots: list[_Row | None], active: dict[int, _Row], logits: Tensor) -> None:
         """Draw a token for each of these rows from `logits` (rows, vocabulary); rows that end leave their place."""
-        rows = [slots[place] for place in places]
-        tokens = self._draw(logits, [row for row in rows if row is not None])
+        tokens = self._draw(logits, list(active.values()))
         top = torch.log_softmax(logits, -1).topk(self.sampling.logprobs) if self.sampling.logprobs else None
-        for i, (place, row) in enumerate(zip(places, rows, strict=True)):
-            assert row is not None
+        for i, (place, row) in enumerate(active.items()):
             answer, put = row.answer, bool(row.forced)
             token = row.forced.pop(0) if put else tokens[i]
             if token in self.ends and not put:

@@ -12,6 +12,15 @@ from withstand.core import digest
 from withstand.core.cache import cache_dir
 
 
+def torch_device(name: str) -> str:
+    """The device that a field names; for "auto" a GPU if there is one. One device has one name: "cuda" is "cuda:0"."""
+    import torch
+
+    if name == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    return "cuda:0" if name == "cuda" else name
+
+
 def fastest_dtype(device: str) -> Literal["float32", "bfloat16"]:
     """The faster of float32 and bfloat16 for a layer of 32 rows on this machine; measured once and kept in the cache.
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from withstand.core import SpecError, digest
+from withstand.core import Json, SpecError, digest
 from withstand.core.cache import remembered_sha256
 from withstand.models import _fetch
 
@@ -33,6 +33,24 @@ def resolve(name: str, revision: str) -> Path:
             f"{name} is no folder here and cannot be had from the hub: {str(error).splitlines()[0]}",
             hint="check the spelling, the network and HF_TOKEN; offline, give the folder of a copy",
         ) from error
+
+
+def identity_of(folder: Path, adapter: str, template: str) -> dict[str, Json]:
+    """Digests of weights, tokenizer, adapter and template, "" for what there is not: the contents, never a path."""
+    return {
+        "weights": files_digest(folder, ("*.safetensors", "config.json", "generation_config.json")),
+        "tokenizer": files_digest(folder, TOKENIZER),
+        "adapter": files_digest(resolve(adapter, ""), ("adapter_*",)) if adapter else "",
+        "template": digest(template_of(template)) if template else "",
+    }
+
+
+def template_of(file: str) -> str:
+    """The chat template in a file."""
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"cannot read the template {file}: {error}") from error
 
 
 def files_digest(folder: Path, patterns: Sequence[str]) -> str:

@@ -4,16 +4,19 @@ import asyncio
 import threading
 from collections.abc import Hashable
 from concurrent.futures import Future, wait
-from functools import cache
 from typing import Any
 
 from withstand.models._retry import Transient
+from withstand.models._shared import built_once
 
 
+@built_once
 def loop_of(owner: Hashable, name: str) -> asyncio.AbstractEventLoop:
-    """The event loop of `owner`, in a thread called `name`; the lock keeps the first lanes from starting one each."""
-    with _starting:
-        return _started(owner, name)
+    """The event loop of `owner`, in a thread called `name`."""
+    del owner  # only the cache tells them apart
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name=name, daemon=True).start()
+    return loop
 
 
 def settled(future: "Future[Any]", timeout: float) -> "Future[Any]":
@@ -27,14 +30,3 @@ def settled(future: "Future[Any]", timeout: float) -> "Future[Any]":
     if future.cancelled():
         raise Transient("it cancelled itself")
     return future
-
-
-_starting = threading.Lock()
-
-
-@cache
-def _started(owner: Hashable, name: str) -> asyncio.AbstractEventLoop:
-    del owner  # only the cache tells them apart
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name=name, daemon=True).start()
-    return loop

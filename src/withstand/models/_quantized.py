@@ -4,7 +4,6 @@ What transformers can load and what has a backward pass, its own quantizers say 
 `is_trainable`, https://huggingface.co/docs/transformers/quantization/overview); there is no table of ours.
 """
 
-import importlib.metadata
 import json
 import re
 from collections.abc import Mapping
@@ -59,17 +58,13 @@ def quantized(written: str) -> Quantized:
         quantizer.validate_environment(device_map=None)
         whole = bool(getattr(quantizer.quantization_config, "dequantize", False))
         return Quantized(method, whole or bool(quantizer.is_trainable), whole)
-    except (ImportError, importlib.metadata.PackageNotFoundError) as error:
+    except Exception as error:  # each quantizer raises its own: no library, no GPU, an old one, an unknown method
         text = " ".join(str(error).split())
-        install = re.search(r"pip install [^`'\"]+", text)
-        name = getattr(error, "name", None) or method
+        hint = "use the unquantized weights, or a machine that has what is missing"
+        if isinstance(error, ImportError):
+            install = re.search(r"pip install [^`'\"]+", text)
+            hint = f"pip install {error.name or method}, or use the unquantized weights"
+            hint = install[0].strip() if install else hint
         raise SpecError(
-            f"its weights are quantized by {method}, and here they cannot be loaded: {text}",
-            hint=install[0].strip() if install else f"pip install {name}, or use the unquantized weights",
-        ) from error
-    except Exception as error:  # each quantizer raises its own: no GPU, an old one, an unknown method
-        text = " ".join(str(error).split())[:300]
-        raise SpecError(
-            f"its weights are quantized by {method}, and here they cannot be loaded: {text}",
-            hint="use the unquantized weights, or a machine that has what is missing",
+            f"its weights are quantized by {method} and cannot be loaded on this machine: {text[:500]}", hint
         ) from error

@@ -1,18 +1,18 @@
 """What models behind an OpenAI-compatible server have in common: where it is, its key, and one answer as JSON."""
 
 import json
-import os
-import threading
 import time
 from collections.abc import Callable
-from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 from urllib.parse import SplitResult
 
 from withstand.core import AskError, Json, SpecError, at_least
+from withstand.core.errors import positive
 from withstand.models._pace import pace_of
 from withstand.models._retry import LONGEST_ASKED, Transient, retrying, seconds_asked
-from withstand.models._wire import split
+from withstand.models._shared import built_once
+from withstand.models._wire import LOOPBACK, header_value, split
 
 if TYPE_CHECKING:
     import openai
@@ -22,31 +22,42 @@ T = TypeVar("T")
 OFFICIAL = "api.openai.com"
 BUSY = (429, 503, 529)
 """Statuses by which a server says that it has too much to do."""
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
+@dataclass(frozen=True)
 class Server:
-    """The fields of such a model that decide how it is reached. Each model writes them out itself: `withstand show`
-    reads one file."""
+    """The fields that decide how such a model is reached, and the calls.
 
-    __slots__ = ()
+    model: the name by which the server knows the model.
+    base_url: the address of the server; usually ends in /v1. Default OpenAI's.
+    key_env: the environment variable that holds the API key. Default "": OPENAI_API_KEY for api.openai.com, and no key
+        for any other server, so that no server receives the key of another.
+    revision: the version that the server runs (a date, a commit), if the name does not say it.
+    lanes: most requests at once, 1 or more. Above 16 their number grows while more requests give more answers per
+        second, and shrinks when the server reports that it is busy.
+    rpm, tpm: most requests and tokens per minute; default 0: no limit.
+    timeout: longest wait in seconds for the server's next byte, above 0.
+    tries: attempts per row, 1 or more. Connection errors, unreadable answers and the statuses 408, 409, 429 and 5xx are
+        tried again.
+    """
+
+    width: ClassVar[int] = 1
 
     model: str
-    base_url: str
-    key_env: str
-    revision: str
-    lanes: int
-    rpm: float
-    tpm: float
-    timeout: float
-    tries: int
+    base_url: str = field(default="https://api.openai.com/v1", metadata={"key": False})
+    key_env: str = field(default="", metadata={"key": False})
+    revision: str = ""
+    lanes: int = field(default=8, metadata={"key": False})
+    rpm: float = field(default=0.0, metadata={"key": False})
+    tpm: float = field(default=0.0, metadata={"key": False})
+    timeout: float = field(default=60.0, metadata={"key": False})
+    tries: int = field(default=6, metadata={"key": False})
 
     def __post_init__(self) -> None:
         split_url(self.base_url)
         at_least(0, self, "rpm", "tpm")
-        for name in ("lanes", "timeout", "tries"):
-            if getattr(self, name) <= 0:
-                raise SpecError(f"{name} is {getattr(self, name)}; it must be above 0")
+        at_least(1, self, "lanes", "tries")
+        positive(self, "timeout")
 
     @property
     def host(self) -> str:
@@ -57,10 +68,6 @@ class Server:
         url = split_url(self.base_url)
         default = {"http": 80, "https": 443}[url.scheme]
         return f"api:{self.host}" if url.port in (None, default) else f"api:{self.host}:{url.port}"
-
-    @property
-    def width(self) -> int:
-        return 1
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -139,16 +146,12 @@ class Server:
         if (status in (408, 409, 429) or status >= 500) and error.code != "insufficient_quota":
             return Transient(f"HTTP {status}: {message}", seconds_asked(headers.get("retry-after")), status in BUSY)
         match status:
+            case 401 | 403 if not key:
+                hint = "set key_env to the variable that holds the API key"
             case 401:
-                hint = (
-                    f"check the key in {self._variable}" if key else "name the variable that holds the key with key_env"
-                )
+                hint = f"check the key in {self._variable}"
             case 403:
-                hint = (
-                    "may this key use this model, from here?"
-                    if key
-                    else "name the variable that holds the key with key_env"
-                )
+                hint = "check that this key may use this model from this network"
             case 404 if "/v1" not in self.base_url:
                 hint = f"base_url is {self.base_url}; most servers want /v1 at its end"
             case 404:
@@ -165,12 +168,7 @@ class Server:
         return self.key_env or ("OPENAI_API_KEY" if self.host == OFFICIAL else "")
 
     def _key(self) -> str:
-        key = os.environ.get(self._variable, "").strip()
-        if not (key.isascii() and key.isprintable()):  # the HTTP library would quote it in its error
-            raise SpecError(
-                f"the variable {self._variable} holds characters that no key has", hint="copy the key again"
-            )
-        return key
+        return header_value(self._variable)
 
 
 def _tokens(answer: Json) -> int:
@@ -185,17 +183,9 @@ def split_url(base_url: str) -> SplitResult:
     return split("base_url", base_url, "http://localhost:8000/v1", "put the key in the variable key_env names")
 
 
-_building = threading.Lock()
-
-
+@built_once
 def _client(base_url: str, key: str, lanes: int, timeout: float) -> "openai.OpenAI":
-    """The client that all lanes share; the lock keeps the first lanes from building one each."""
-    with _building:
-        return _built(base_url, key, lanes, timeout)
-
-
-@cache
-def _built(base_url: str, key: str, lanes: int, timeout: float) -> "openai.OpenAI":
+    """The client that all lanes share."""
     import openai
 
     http = openai.DefaultHttpxClient(

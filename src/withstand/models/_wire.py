@@ -8,13 +8,13 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from withstand.core import AskError, Json, SpecError
 from withstand.models._paths import shown
 from withstand.models._retry import Transient
+from withstand.models._shared import built_once
 
 GAP = re.compile(r"\$?\{\w+\}")
 SECRET = re.compile(r"auth|cookie|token|secret|passw|credential|signature|session|key", re.IGNORECASE)
@@ -53,11 +53,16 @@ def variables(*templates: str) -> list[str]:
 
 def variable(name: str) -> str:
     """What a variable holds, or a `SpecError` that does not quote it."""
+    if value := header_value(name):
+        return value
+    raise SpecError(f"the variable {name} is not set", hint=f"export {name}=...")
+
+
+def header_value(name: str) -> str:
+    """What a variable holds, "" where it is not set; `SpecError` for characters that no header may hold."""
     value = os.environ.get(name, "").strip()
-    if not value:
-        raise SpecError(f"the variable {name} is not set", hint=f"export {name}=...")
     if not (value.isascii() and value.isprintable()):  # the HTTP library would quote it in its error
-        raise SpecError(f"the variable {name} holds characters that no header has", hint="copy it again")
+        raise SpecError(f"the variable {name} holds characters that a header cannot hold", hint="copy the value again")
     return value
 
 
@@ -159,17 +164,9 @@ def tls(line: Line) -> ssl.SSLContext | bool:
     return context
 
 
-_building = threading.Lock()
-
-
+@built_once
 def client(line: Line) -> Any:
-    """The client that all lanes share; the lock keeps the first lanes from building one each."""
-    with _building:
-        return _built(line)
-
-
-@cache
-def _built(line: Line) -> Any:
+    """The client that all lanes share."""
     from http.cookiejar import CookieJar, DefaultCookiePolicy
 
     http = library()

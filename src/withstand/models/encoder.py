@@ -3,16 +3,16 @@ arXiv:1908.10084: the mean over the tokens, scaled to length 1. It answers no ch
 """
 
 import json
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, at_least
+from withstand.models._device import torch_device
 from withstand.models._flops import watch
 from withstand.models._folder import TOKENIZER, files_digest, resolve
+from withstand.models._shared import built_once
 
 LENGTH = "sentence_bert_config.json"
 
@@ -46,11 +46,7 @@ class Encoder:
 
     @property
     def place(self) -> str:
-        if self.device != "auto":
-            return self.device
-        import torch
-
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
+        return torch_device(self.device)
 
     def check(self) -> None:
         folder = resolve(self.id, self.revision)
@@ -71,8 +67,7 @@ class Encoder:
         encoder reads, and so cut, how many tokens it has, else 0."""
         import torch
 
-        with _LOCK:
-            model, tokenizer, window = _loaded(self.id, self.revision, self.place)
+        model, tokenizer, window = _loaded(self.id, self.revision, self.place)
         plain = [text.encode("utf-8", "replace").decode() for text in texts]  # half a surrogate pair is no character
         ids = [tokenizer(text, verbose=False)["input_ids"] for text in plain]
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))  # equal lengths together, to pad little
@@ -89,10 +84,7 @@ class Encoder:
         return vectors.numpy(), [len(row) if len(row) > window else 0 for row in ids]
 
 
-_LOCK = threading.RLock()
-
-
-@cache
+@built_once
 def _identity(name: str, revision: str) -> Json:
     folder = resolve(name, revision)
     return {
@@ -101,7 +93,7 @@ def _identity(name: str, revision: str) -> Json:
     }
 
 
-@cache
+@built_once
 def _loaded(name: str, revision: str, device: str) -> tuple[Any, Any, int]:
     """Model, tokenizer, and how many tokens it reads."""
     import torch

@@ -13,8 +13,11 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar
 
-from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError
+from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, at_least
+from withstand.core.errors import positive
+from withstand.core.records import as_dicts
 from withstand.models._calls import call_of
+from withstand.models._chat import refuse_long
 from withstand.models._loop import loop_of, settled
 from withstand.models._retry import Transient, retrying
 
@@ -41,6 +44,9 @@ class Function:
     """
 
     version: ClassVar[int] = 1
+    width: ClassVar[int] = 1
+    gives: ClassVar[frozenset[str]] = frozenset({"system", "turns", "forged"})
+    hosts: ClassVar[tuple[str, ...]] = ()
 
     path: str
     revision: str = ""
@@ -53,25 +59,12 @@ class Function:
         module, _, name = self.path.partition(":")
         if not module or not name:
             raise SpecError(f"path is {self.path!r}", hint='write it as "module:name", as my_app:answer')
-        for limit in ("timeout", "tries", "lanes", "max_answer_chars"):
-            if getattr(self, limit) <= 0:
-                raise SpecError(f"{limit} is {getattr(self, limit)}; it must be above 0")
+        at_least(1, self, "tries", "lanes", "max_answer_chars")
+        positive(self, "timeout")
 
     @property
     def place(self) -> str:
         return f"function:{self.path}"
-
-    @property
-    def width(self) -> int:
-        return 1
-
-    @property
-    def gives(self) -> frozenset[str]:
-        return frozenset({"system", "turns", "forged"})
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        return ()
 
     def identity(self) -> Json:
         return {"revision": self.revision}
@@ -92,16 +85,12 @@ class Function:
                 hint='return the text, or {"text": ..., "tool_calls": [...]}',
             )
         completion = _completion(self.path, chat, {"text": answer} if isinstance(answer, str) else answer)
-        if len(completion.text) > self.max_answer_chars:
-            raise AskError(
-                f"{self.path} returned {len(completion.text):,} characters, above {self.max_answer_chars:,}",
-                hint="make it answer more briefly, or raise max_answer_chars",
-            )
+        refuse_long(self.path, len(completion.text), self.max_answer_chars)
         return completion
 
     def _call(self, chat: Chat) -> object:
         function = _find(self.path)
-        messages = [{"role": message.role, "content": message.text} for message in chat]
+        messages = as_dicts(chat)
         future: Future[object]
         if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
             future = asyncio.run_coroutine_threadsafe(_awaited(function, messages), loop_of(self, self.place))

@@ -5,20 +5,24 @@ the generation settings in the model's folder only the tokens that end an answer
 """
 
 import gc
-import json
 import threading
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from withstand.core import AskError, Chat, Completion, Json, Message, Sampling, SpecError, at_least, digest
+from withstand.core import AskError, Chat, Completion, Json, Message, Sampling, SpecError, at_least
 from withstand.core.device import GIB, free_memory
-from withstand.models._device import fastest_dtype, row_bytes, weight_bytes
+from withstand.core.errors import positive
+from withstand.core.records import as_dicts
+from withstand.models._chat import refuse_images
+from withstand.models._device import fastest_dtype, row_bytes, torch_device, weight_bytes
+from withstand.models._fields import json_object
 from withstand.models._flops import watch
-from withstand.models._folder import BUILTIN, TOKENIZER, files_digest, resolve
+from withstand.models._folder import BUILTIN, identity_of, resolve, template_of
 from withstand.models._quantized import BITSANDBYTES, Kind, Quantized, quantized, settings
 from withstand.models._thinking import Tags, Watch, answer_start, split_thinking
 
@@ -85,37 +89,24 @@ class HF:
     def __post_init__(self) -> None:
         if not self.id:
             raise SpecError("id is empty", hint="a folder, a hub id such as Qwen/Qwen3-8B, or builtin:smollm2")
-        if self.repetition_penalty <= 0:
-            raise SpecError(f"repetition_penalty is {self.repetition_penalty}", hint="above 0; 1 is none")
-        if self.width < 1 or self.rows < 0:
-            raise SpecError(f"width is {self.width}, rows {self.rows}", hint="width is 1 or more, rows 0 or more")
-        at_least(0, self, "reasoning_tokens")
+        positive(self, "repetition_penalty")
+        at_least(1, self, "width")
+        at_least(0, self, "rows", "reasoning_tokens")
         if not all(self._tags.bare):
             raise SpecError("think_open or think_close is empty", hint="leave it out for <think> and </think>")
         self._more()
 
     @property
     def gives(self) -> frozenset[str]:
-        gives = {"system", "turns", "forged", "prefill", "logprobs", "weights", "gradients"}
         lacks = {"prefill"} if self.template == MODERATION else set()
-        try:
+        with suppress(SpecError):  # which `check` raises
             kind = self._quantized(self._known_folder())
-        except SpecError:  # which `check` raises
-            kind = None
-        if kind and not kind.gradients:
-            lacks.add("gradients")
-        return frozenset(gives - lacks)
+            lacks |= {"gradients"} if kind and not kind.gradients else set()
+        return frozenset({"system", "turns", "forged", "prefill", "logprobs", "weights", "gradients"} - lacks)
 
     @property
     def place(self) -> str:
-        return "devices" if self.device_map else self._device()
-
-    def _device(self) -> str:
-        if self.device != "auto":
-            return "cuda:0" if self.device == "cuda" else self.device  # one place has one name
-        import torch
-
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
+        return "devices" if self.device_map else torch_device(self.device)
 
     def check(self) -> None:
         self.identity()
@@ -133,16 +124,7 @@ class HF:
         """What the template is passed beside the messages."""
         more: dict[str, Any] = {} if self.thinking is None else {"enable_thinking": self.thinking}
         more |= {"date_string": self.date} if self.date else {}
-        try:
-            given = json.loads(self.template_kwargs or "{}")
-        except ValueError as error:
-            given = error
-        if not isinstance(given, dict):
-            raise SpecError(
-                f"template_kwargs = {self.template_kwargs!r} is no JSON object",
-                hint="""for example template_kwargs='{"reasoning_effort": "low"}'""",
-            )
-        return more | given
+        return more | json_object("template_kwargs", self.template_kwargs)
 
     def _quantized(self, folder: Path | None) -> Quantized | None:
         quantization = settings(folder, self.quantize)
@@ -150,8 +132,10 @@ class HF:
 
     def _known_folder(self) -> Path | None:
         """The folder if it is on this machine: what a model gives is asked before it may be fetched."""
-        if Path(self.id).is_dir() or self.id.startswith(BUILTIN):
-            return None if self.id.startswith(BUILTIN) else Path(self.id)
+        if self.id.startswith(BUILTIN):
+            return None
+        if Path(self.id).is_dir():
+            return Path(self.id)
         try:
             from huggingface_hub import try_to_load_from_cache
         except ImportError:
@@ -181,24 +165,16 @@ class HF:
         """Digests of weights, adapter, tokenizer and template, and the dtype that "auto" stands for: never a path."""
         with _LOCK:
             if self not in _IDENTITIES:
+                template = "" if self.template in (RAW, MODERATION) else self.template
                 _IDENTITIES[self] = {
-                    "weights": files_digest(self.folder(), ("*.safetensors", "config.json", "generation_config.json")),
-                    "tokenizer": files_digest(self.folder(), TOKENIZER),
-                    "adapter": files_digest(resolve(self.adapter, ""), ("adapter_*",)) if self.adapter else "",
-                    "template": digest(self._template()) if self.template not in ("", RAW, MODERATION) else "",
-                    "dtype": self.dtype if self.dtype != "auto" else fastest_dtype(self._device()),
+                    **identity_of(self.folder(), self.adapter, template),
+                    "dtype": self.dtype if self.dtype != "auto" else fastest_dtype(torch_device(self.device)),
                 }
             return _IDENTITIES[self]
 
     def folder(self) -> Path:
         """Where weights and tokenizer lie on this machine; fetched first where they do not."""
         return resolve(self.id, self.revision)
-
-    def _template(self) -> str:
-        try:
-            return Path(self.template).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"cannot read the template {self.template}: {error}") from error
 
     def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
         from withstand.models._decode import decode
@@ -232,9 +208,7 @@ class HF:
             tops = tuple(
                 tuple((tokenizer.decode([token]), value) for token, value in position) for position in logprobs
             )
-            completions.append(
-                replace(read, finish=answer.finish, logprobs=tops, prompt_tokens=len(ids[place]))
-            )  # fmt: skip
+            completions.append(replace(read, finish=answer.finish, logprobs=tops, prompt_tokens=len(ids[place])))
         return completions
 
     def read(self, chat: Chat, ids: Sequence[int], stop: Sequence[str] = (), rendered: str = "") -> Completion:
@@ -245,9 +219,7 @@ class HF:
         thought = answer_start(ids, read, tags) or (len(ids) if reasoning else 0)
         for marker in stop:
             text = text.partition(marker)[0]
-        return Completion(
-            chat, text, reasoning=reasoning, answer_tokens=len(ids) - thought, reasoning_tokens=thought
-        )  # fmt: skip
+        return Completion(chat, text, reasoning=reasoning, answer_tokens=len(ids) - thought, reasoning_tokens=thought)
 
     def closing(self, rendered: str) -> str:
         """What closes the thinking of a model that thinks before it answers, or may."""
@@ -258,8 +230,7 @@ class HF:
         messages = list(chat)
         if self.system and messages[0].role != "system":
             messages.insert(0, Message("system", self.system))
-        if any(message.images for message in messages):
-            raise AskError("this target reads no images")
+        refuse_images("this target", chat)
         if messages[-1].role != "assistant" or self.template == MODERATION:
             return self._rendered(messages)
         rendered, prefix = self._rendered(messages, prefill=True), messages[-1].text
@@ -272,7 +243,7 @@ class HF:
     def _rendered(self, messages: Sequence[Message], prefill: bool = False) -> str:
         try:
             rendered: str = self.load().tokenizer.apply_chat_template(
-                [{"role": message.role, "content": message.text} for message in messages],
+                as_dicts(tuple(messages)),
                 tokenize=False,
                 add_generation_prompt=not prefill,
                 continue_final_message=prefill,
@@ -307,7 +278,7 @@ class HF:
     def _own(self, dtype: str = "") -> "HF":
         """It with its dtype and device told, by which equal models are known."""
         chosen: Any = dtype or self.identity()["dtype"]
-        return replace(self, dtype=chosen, device=self._device())
+        return replace(self, dtype=chosen, device=torch_device(self.device))
 
 
 _LOCK = threading.RLock()
@@ -347,11 +318,11 @@ def _load(spec: HF) -> _Loaded:
 
     logging.disable_progress_bar()
     identity = spec.identity()
-    folder = spec.folder()
+    folder, device = spec.folder(), torch_device(spec.device)
     kind = spec._quantized(folder)
     more: dict[str, Any] = {"device_map": spec.device_map} if spec.device_map else {}
     if kind:  # which cannot be moved afterwards
-        more.setdefault("device_map", {"": spec._device()})
+        more.setdefault("device_map", {"": device})
     if spec.quantize:
         from transformers import BitsAndBytesConfig
 
@@ -363,7 +334,7 @@ def _load(spec: HF) -> _Loaded:
     )
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
     if spec.template not in ("", MODERATION):
-        tokenizer.chat_template = _raw(tokenizer) if spec.template == RAW else spec._template()
+        tokenizer.chat_template = _raw(tokenizer) if spec.template == RAW else template_of(spec.template)
     if not tokenizer.chat_template:
         raise SpecError(
             f"{spec.id} has no chat template",
@@ -376,7 +347,7 @@ def _load(spec: HF) -> _Loaded:
             warnings.simplefilter("ignore", FutureWarning)  # of the two libraries to each other
             model = PeftModel.from_pretrained(model, str(resolve(spec.adapter, ""))).merge_and_unload()
     if not more.get("device_map"):
-        model.to(spec._device())
+        model.to(device)
     eos = model.generation_config.eos_token_id
     ends = {eos} if isinstance(eos, int) else set(eos or ())
     ends |= {tokenizer.eos_token_id} - {None}

@@ -13,7 +13,9 @@ from typing import ClassVar, Literal
 from urllib.parse import quote, quote_plus, urljoin
 
 from withstand.core import AskError, Chat, Completion, Json, Message, Sampling, SpecError, at_least
+from withstand.core.errors import positive
 from withstand.models import _calls, _paths, _wire
+from withstand.models._chat import refuse_images, refuse_long
 from withstand.models._retry import Transient, retrying, seconds_asked
 from withstand.models._talks import Talk, talks_of
 
@@ -60,6 +62,7 @@ class Http:
     """
 
     version: ClassVar[int] = 1
+    width: ClassVar[int] = 1
 
     url: str
     body: str = ""
@@ -92,7 +95,7 @@ class Http:
 
     def __post_init__(self) -> None:
         at_least(1, self, "lanes", "tries", "max_answer_chars")
-        at_least(0.001, self, "timeout")
+        positive(self, "timeout")
         at_least(0, self, "price_ask", *(name for name in ("price_in", "price_out") if getattr(self, name) is not None))
         for price, path in (("price_in", "prompt_tokens"), ("price_out", "answer_tokens")):
             if getattr(self, price) is not None and not getattr(self, path):
@@ -141,10 +144,6 @@ class Http:
         return f"http:{url.hostname}:{url.port or {'http': 80, 'https': 443}[url.scheme]}"
 
     @property
-    def width(self) -> int:
-        return 1
-
-    @property
     def gives(self) -> frozenset[str]:
         system = "{system}" in self._asks or (self.history == "send" and "{messages}" in self._asks)
         turns = {"last": (), "session": ("turns",), "send": ("turns", "forged")}[self.history]
@@ -179,8 +178,7 @@ class Http:
     def _refuse(self, chat: Chat) -> None:
         """Raises `AskError` for a chat that cannot be sent as it is."""
         roles = [message.role for message in chat if message.role != "system"]
-        if any(message.images for message in chat):
-            raise AskError(f"{self.place} was given images", hint="use a target that gives images")
+        refuse_images(self.place, chat)
         if len(roles) < len(chat) and "system" not in self.gives:
             raise AskError(f"{self.place} has no place for a system message", hint="put {system} into body")
         if roles[-1:] in ([], ["assistant"]):
@@ -362,11 +360,7 @@ class Http:
                 hint="set text to the path of the answer",
             )
         text = "".join(_paths.shown(value) for value in texts)
-        if len(text) > self.max_answer_chars:
-            raise AskError(
-                f"{self.place} answered with {len(text):,} characters, above {self.max_answer_chars:,}",
-                hint="make it answer more briefly, or raise max_answer_chars",
-            )
+        refuse_long(self.place, len(text), self.max_answer_chars)
         counts = [
             next((value for value in reversed(all_(path)) if isinstance(value, int)), 0)
             for path in (self.prompt_tokens, self.answer_tokens)
@@ -378,11 +372,8 @@ class Http:
             tool_calls=tuple(map(_calls.call_of, _calls.joined(calls))),
             prompt_tokens=counts[0],
             answer_tokens=counts[1],
-            cost=self._price(*counts),
+            cost=self.price_ask + (counts[0] * (self.price_in or 0.0) + counts[1] * (self.price_out or 0.0)) / 1e6,
         )
-
-    def _price(self, prompt: int = 0, answer: int = 0) -> float:
-        return self.price_ask + (prompt * (self.price_in or 0.0) + answer * (self.price_out or 0.0)) / 1e6
 
     def _hint(self, status: int, headers: Mapping[str, str]) -> str:
         named = ", ".join(_wire.variables(*self.headers)) or "none: write headers='Authorization: Bearer ${NAME}'"

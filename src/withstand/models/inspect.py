@@ -7,18 +7,20 @@ import asyncio
 import json
 import os
 import re
-import threading
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, ToolCall, at_least
+from withstand.core.errors import positive
+from withstand.models._chat import best_first, refuse_images, refuse_long
 from withstand.models._fields import json_object, keyless_object
 from withstand.models._loop import loop_of, settled
 from withstand.models._retry import Transient, retrying, seconds_asked
-from withstand.models._server import LOOPBACK, split_url
+from withstand.models._server import split_url
+from withstand.models._shared import built_once
+from withstand.models._wire import LOOPBACK
 
 MOCK = "mockllm"
 LOOP = "inspect"
@@ -52,6 +54,7 @@ class Inspect:
     """
 
     version: ClassVar[int] = 1
+    width: ClassVar[int] = 1
 
     model: str
     base_url: str = field(default="", metadata={"key": False})
@@ -75,8 +78,7 @@ class Inspect:
         if not provider or not name:
             raise SpecError(f"model is {self.model!r}", hint="write PROVIDER/NAME, as openai/gpt-4o-mini")
         at_least(1, self, "lanes", "tries", "max_answer_chars")
-        if self.timeout <= 0:
-            raise SpecError(f"timeout is {self.timeout}; it must be above 0")
+        positive(self, "timeout")
         if self.base_url:
             split_url(self.base_url)
         keyless_object("model_args", self.model_args)
@@ -92,10 +94,6 @@ class Inspect:
     @property
     def place(self) -> str:
         return f"inspect:{self.provider}" + (f"@{split_url(self.base_url).netloc}" if self.base_url else "")
-
-    @property
-    def width(self) -> int:
-        return 1
 
     @property
     def gives(self) -> frozenset[str]:
@@ -129,8 +127,7 @@ class Inspect:
         return [self._answer(chat, sampling, seed) for chat, seed in zip(chats, seeds, strict=True)]
 
     def _answer(self, chat: Chat, sampling: Sampling, seed: int) -> Completion:
-        if any(message.images for message in chat):
-            raise AskError(f"{self.model} was given images", hint="use a target that gives images")
+        refuse_images(self.model, chat)
         if chat[-1].role == "assistant" and not self.prefill:
             raise AskError(
                 f"the chat ends with an assistant message, which {self.model} was not set to continue",
@@ -226,13 +223,7 @@ class Inspect:
         parts = [] if isinstance(content, str) else [part for part in content if part.type == "reasoning"]
         thoughts = [(getattr(part, "summary", None) or "") if part.redacted else part.reasoning for part in parts]
         text, reasoning = choice.message.text, "\n".join(filter(None, thoughts))
-        size = len(text) + len(reasoning)
-        if size > self.max_answer_chars:
-            raise AskError(
-                f"{self.model} answered with {size:,} characters, above {self.max_answer_chars:,}",
-                hint="lower the sampling's max_tokens, or raise max_answer_chars",
-            )
-        finish = _FINISH.get(choice.stop_reason, "stop")
+        refuse_long(self.model, len(text) + len(reasoning), self.max_answer_chars)
         places = choice.logprobs.content if choice.logprobs else ()
         if sampling.logprobs and text and not places:
             raise AskError(
@@ -251,10 +242,10 @@ class Inspect:
         return Completion(
             chat=chat,
             text=text,
-            finish=finish,  # type: ignore[arg-type]
+            finish=_FINISH.get(choice.stop_reason, "stop"),
             reasoning=reasoning,
             tool_calls=tuple([ToolCall(call.function, json.dumps(call.arguments)) for call in calls]),
-            logprobs=tuple([_best_first(place) for place in places]),
+            logprobs=tuple([_top(place) for place in places]),
             prompt_tokens=prompt,
             answer_tokens=max(written - thought, 0),
             reasoning_tokens=thought,
@@ -262,13 +253,16 @@ class Inspect:
         )
 
 
-_FINISH = {"content_filter": "filtered", "max_tokens": "length", "model_length": "length"}
+_FINISH: Mapping[str, Literal["length", "filtered"]] = {
+    "content_filter": "filtered",
+    "max_tokens": "length",
+    "model_length": "length",
+}
 """Inspect's stop_reason -> ours; "stop", "tool_calls" and "unknown" are an end like any."""
 
 
-def _best_first(place: Any) -> tuple[tuple[str, float], ...]:
-    pairs = [(token.token, float(token.logprob)) for token in place.top_logprobs or [place]]
-    return tuple(sorted(pairs, key=lambda pair: -pair[1]))
+def _top(place: Any) -> tuple[tuple[str, float], ...]:
+    return best_first((token.token, float(token.logprob)) for token in place.top_logprobs or [place])
 
 
 async def _generated(model: Any, messages: list[Any], config: Any) -> Any:
@@ -280,17 +274,9 @@ async def _generated(model: Any, messages: list[Any], config: Any) -> Any:
     return await model.generate(messages, config=config)
 
 
-_building = threading.Lock()
-
-
+@built_once
 def _model(target: Inspect) -> Any:
-    """Inspect's model, which all lanes share; the lock keeps the first lanes from building one each."""
-    with _building:
-        return _built(target)
-
-
-@cache
-def _built(target: Inspect) -> Any:
+    """Inspect's model, which all lanes share."""
     try:
         from inspect_ai.model import get_model
     except ImportError as error:

@@ -4,16 +4,24 @@ The protocol: https://platform.openai.com/docs/api-reference/chat/create.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, ToolCall
+from withstand.core import AskError, Chat, Completion, Json, Sampling, ToolCall, at_least
+from withstand.core.records import as_dicts
+from withstand.models._chat import best_first, refuse_images, refuse_long
 from withstand.models._fields import json_object
 from withstand.models._prices import price
 from withstand.models._retry import Transient
 from withstand.models._server import OFFICIAL, Server
 
+FINISH: Mapping[Json, Literal["length", "filtered"]] = {
+    "content_filter": "filtered",
+    "refusal": "filtered",
+    "length": "length",
+}
+"""The server's finish_reason -> ours; any other one is "stop"."""
 FILTERED = {"choices": [{"finish_reason": "content_filter", "message": {"content": ""}}]}
 """A filter that speaks by an error (HTTP 400, code "content_filter", Azure's way), in the form of an answer."""
 LEAST_LOGPROB = -9999.0
@@ -24,34 +32,25 @@ LEAST_LOGPROB = -9999.0
 class OpenAI(Server):
     """A model behind an OpenAI-compatible server, asked through the official SDK.
 
-    model: the name by which the server knows it. base_url: where the server is; usually ends in /v1.
-    key_env: the environment variable that holds the API key; "": OPENAI_API_KEY for api.openai.com, and no key for
-    another server, so that a key of one never reaches the other.
-    revision: what is served, where the name does not say (a date, a commit).
-    served_as: tells apart servers that call different models by one name; `base_url` is in no key.
-    system: a system message, put first when the chat has none.
-    prefill: how a chat that ends with an assistant message is continued. "continue": by vLLM's
-    `continue_final_message`; "plain": the server does so by itself; "no": not at all. The text is what comes after the
-    prefix; a server that repeats the prefix in its answer does not fit here.
-    max_tokens_field: the name of the limit in the request; "auto": max_completion_tokens for api.openai.com, else
-    max_tokens. extra: a JSON object merged into the request, as {"top_k": 1}; a null takes a field out of it.
-    send_seed: send each row's seed. price_in, price_out: US dollars per million tokens; without them those of the file
-    that WITHSTAND_PRICES names, or for api.openai.com those of a list of 2026.
-    lanes: most requests at once: from 16 on they become more while that gives more answers, and fewer where the server
-    says that it is busy. rpm, tpm: most requests and tokens a minute, 0: as many as go.
-    timeout: seconds until the server's next byte must be here. tries: per row; connection errors, broken answers and
-    the statuses 408, 409, 429 and 5xx are tried again. max_answer_chars: a longer answer, reasoning included, is an
-    error.
+    served_as: a name of your own that tells apart servers with different models of one name. Set it if you use two
+        such servers: `base_url` is not part of a row's key.
+    system: a system message that is put first if the chat has none.
+    prefill: how the server continues a chat that ends with an assistant message. "continue": by vLLM's option
+        `continue_final_message`; "plain": without an option; "no" (default): it does not. The answer must hold only the
+        text after the prefix; do not use a server that repeats the prefix.
+    max_tokens_field: the name of the token limit in the request. Default "auto": max_completion_tokens for
+        api.openai.com, max_tokens for any other server.
+    extra: a JSON object that is merged into the request, such as {"top_k": 1}; a null removes a field from it.
+    send_seed: whether the request holds the row's seed; default true.
+    price_in, price_out: US dollars per million tokens of prompt and answer. Without them withstand takes the prices
+        from the file that WITHSTAND_PRICES names, and for api.openai.com also from a list of 2026.
+    max_answer_chars: longest answer in characters, reasoning included; a longer one is an error. Default 1,000,000.
 
     Raises `SpecError` for fields that cannot work, `AskError` when there is no answer.
     """
 
     version: ClassVar[int] = 1
 
-    model: str
-    base_url: str = field(default="https://api.openai.com/v1", metadata={"key": False})
-    key_env: str = field(default="", metadata={"key": False})
-    revision: str = ""
     served_as: str = ""
     system: str = ""
     prefill: Literal["no", "continue", "plain"] = "no"
@@ -61,16 +60,12 @@ class OpenAI(Server):
     price_in: float | None = field(default=None, metadata={"key": False})
     price_out: float | None = field(default=None, metadata={"key": False})
     lanes: int = field(default=64, metadata={"key": False})
-    rpm: float = field(default=0.0, metadata={"key": False})
-    tpm: float = field(default=0.0, metadata={"key": False})
     timeout: float = field(default=120.0, metadata={"key": False})
-    tries: int = field(default=6, metadata={"key": False})
     max_answer_chars: int = field(default=1_000_000, metadata={"key": False})
 
     def __post_init__(self) -> None:
         Server.__post_init__(self)
-        if self.max_answer_chars <= 0:
-            raise SpecError(f"max_answer_chars is {self.max_answer_chars}; it must be above 0")
+        at_least(1, self, "max_answer_chars")
         json_object("extra", self.extra)
 
     @property
@@ -95,9 +90,8 @@ class OpenAI(Server):
         )
 
     def _request(self, chat: Chat, sampling: Sampling, seed: int) -> dict[str, Json]:
-        if any(message.images for message in chat):
-            raise AskError(f"{self.model} at {self.place} was given images", hint="use a target that gives images")
-        messages = [{"role": message.role, "content": message.text} for message in chat]
+        refuse_images(f"{self.model} at {self.place}", chat)
+        messages = as_dicts(chat)
         if self.system and all(message.role != "system" for message in chat):
             messages.insert(0, {"role": "system", "content": self.system})
         limit = self.max_tokens_field
@@ -136,7 +130,7 @@ class OpenAI(Server):
             calls = [call["function"] for call in message.get("tool_calls") or ()]
             tool_calls = tuple([ToolCall(call["name"], call.get("arguments") or "") for call in calls])
             places = (choice.get("logprobs") or {}).get("content") or ()
-            logprobs = tuple([_best_first(place.get("top_logprobs") or [place]) for place in places])
+            logprobs = tuple([_top(place.get("top_logprobs") or [place]) for place in places])
             usage = answer.get("usage") or {}
             prompt, written = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
             thought = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
@@ -145,25 +139,16 @@ class OpenAI(Server):
             size = len("".join((text, reasoning)))  # join: refuses what is not a string
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise Transient(f"the answer has another shape ({error!r}): {str(answer)[:200]}") from error
-        if size > self.max_answer_chars:
-            raise AskError(
-                f"{self.model} at {self.place} answered with {size:,} characters, above {self.max_answer_chars:,}",
-                hint="lower the sampling's max_tokens, or raise max_answer_chars",
-            )
+        refuse_long(f"{self.model} at {self.place}", size, self.max_answer_chars)
         if sampling.logprobs and text and not logprobs:
             raise AskError(
                 f"{self.model} at {self.place} was asked for logprobs and gave none",
                 hint="switch them on in the server, or use an attack that needs only text",
             )
-        finish: Literal["stop", "length", "filtered"] = "stop"
-        if choice.get("finish_reason") in ("content_filter", "refusal"):
-            finish = "filtered"
-        elif choice.get("finish_reason") == "length":
-            finish = "length"
         return Completion(
             chat=chat,
             text=text,
-            finish=finish,
+            finish=FINISH.get(choice.get("finish_reason"), "stop"),
             reasoning=reasoning,
             tool_calls=tool_calls,
             logprobs=logprobs,
@@ -175,7 +160,6 @@ class OpenAI(Server):
         )
 
 
-def _best_first(tokens: list[Json]) -> tuple[tuple[str, float], ...]:
+def _top(tokens: list[Json]) -> tuple[tuple[str, float], ...]:
     pairs = [(token["token"], float(token["logprob"])) for token in tokens]
-    pairs = [(text, value if math.isfinite(value) else LEAST_LOGPROB) for text, value in pairs]
-    return tuple(sorted(pairs, key=lambda pair: -pair[1]))
+    return best_first((text, value if math.isfinite(value) else LEAST_LOGPROB) for text, value in pairs)

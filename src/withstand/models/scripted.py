@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from withstand.core import Chat, Completion, Json, Sampling, SpecError, draw, to_json
+from withstand.core import Chat, Completion, Json, Sampling, SpecError, at_least, draw, to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,8 @@ class Scripted:
                 ) from error
             if not 0 <= probability <= 1:
                 raise SpecError(f"rule {pattern!r} has probability {probability}", hint="it must lie in [0, 1]")
-        if self.width < 1 or self.lanes < 1 or self.seconds < 0:
-            raise SpecError(
-                f"width is {self.width}, lanes {self.lanes}, seconds {self.seconds}",
-                hint="width and lanes must be 1 or more, seconds 0 or more",
-            )
+        at_least(1, self, "width", "lanes")
+        at_least(0, self, "seconds")
 
     def identity(self) -> Json:
         return {}

@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, at_least, digest
+from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, at_least
+from withstand.core.records import as_dicts
+from withstand.models._chat import best_first, refuse_images
 from withstand.models._fields import json_object, keyless_object
-from withstand.models._folder import TOKENIZER, files_digest, resolve
+from withstand.models._folder import identity_of, resolve, template_of
 from withstand.models._thinking import split_thinking
 
 RANKS = (8, 16, 32, 64, 128, 256, 512)
@@ -94,20 +96,8 @@ class VLLM:
             if self not in _IDENTITIES:
                 if not Path(self.id).is_dir():
                     _check_installed(self.id)  # before gigabytes are fetched for nothing
-                folder = resolve(self.id, self.revision)
-                _IDENTITIES[self] = {
-                    "weights": files_digest(folder, ("*.safetensors", "config.json", "generation_config.json")),
-                    "tokenizer": files_digest(folder, TOKENIZER),
-                    "adapter": files_digest(resolve(self.adapter, ""), ("adapter_*",)) if self.adapter else "",
-                    "template": digest(self._template()) if self.template else "",
-                }
+                _IDENTITIES[self] = identity_of(resolve(self.id, self.revision), self.adapter, self.template)
             return _IDENTITIES[self]
-
-    def _template(self) -> str:
-        try:
-            return Path(self.template).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"cannot read the template {self.template}: {error}") from error
 
     def _engine(self, folder: str, adapter: str) -> dict[str, Any]:
         """The arguments of vLLM's LLM, but for `extra`."""
@@ -149,16 +139,13 @@ class VLLM:
         if kwargs:
             more["chat_template_kwargs"] = kwargs
         if self.template:
-            more["chat_template"] = self._template()
+            more["chat_template"] = template_of(self.template)
         if loaded.lora is not None:
             more["lora_request"] = loaded.lora
-        given = json_object("params", self.params)
+        given, messages = json_object("params", self.params), [self._messages(chat) for chat in chats]
         try:
             drawn = [vllm.SamplingParams(**_drawn(sampling, seed), **given) for seed in seeds]
-            messages = [self._messages(chat) for chat in chats]
             outputs: list[Any] = loaded.llm.chat(messages, sampling_params=drawn, use_tqdm=False, **more)
-        except AskError:
-            raise
         except Exception as error:  # vLLM and a template raise what they like
             raise AskError(
                 f"vLLM refuses this: {_line(error)}",
@@ -170,9 +157,8 @@ class VLLM:
         return outputs
 
     def _messages(self, chat: Chat) -> list[dict[str, str]]:
-        if any(message.images for message in chat):
-            raise AskError("this target reads no images")
-        messages = [{"role": message.role, "content": message.text} for message in chat]
+        refuse_images("this target", chat)
+        messages = as_dicts(chat)
         if self.system and messages[0]["role"] != "system":
             messages.insert(0, {"role": "system", "content": self.system})
         return messages
@@ -193,7 +179,7 @@ class VLLM:
             text,
             finish=answer.finish_reason,
             reasoning=reasoning,
-            logprobs=tuple([_best_first(place, sampling.logprobs) for place in places]),
+            logprobs=tuple([_top(place, sampling.logprobs) for place in places]),
             prompt_tokens=len(output.prompt_token_ids),
             answer_tokens=max(written - thought, 0),
             reasoning_tokens=thought,
@@ -270,10 +256,9 @@ def _drawn(sampling: Sampling, seed: int) -> dict[str, Any]:
     }
 
 
-def _best_first(place: Any, most: int) -> tuple[tuple[str, float], ...]:
+def _top(place: Any, most: int) -> tuple[tuple[str, float], ...]:
     """The top tokens of a position; vLLM adds the one that was drawn where it is not among them."""
-    pairs = [(entry.decoded_token or "", float(entry.logprob)) for entry in place.values()]
-    return tuple(sorted(pairs, key=lambda pair: -pair[1])[:most])
+    return best_first((entry.decoded_token or "", float(entry.logprob)) for entry in place.values())[:most]
 
 
 def _rank(adapter: str) -> int:
