@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +14,10 @@ import sqlalchemy as sql
 
 import tiny
 import withstand
+from killed import Worker, search
 from withstand.store import tables
 
-WORKER = """
-import functools, json, os, sys
-import sqlalchemy as sql
-
-import withstand
-from withstand import store
-from withstand.attacks.gradient.gcg import GCG
-advance = GCG.advance
-@functools.wraps(advance)  # its name is in the key of a piece
-def told(self, model, parts):
-    os.write(1, b"piece\\n")
-    return advance(self, model, parts)
-GCG.advance = told
-run = withstand.run(json.loads(sys.argv[1]), store=sys.argv[2])
-print(run.summary["run"]["state"], flush=True)
-"""
+pytestmark = pytest.mark.xdist_group("killed")
 
 
 def states(run: Any) -> list[Any]:
@@ -56,16 +40,10 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     assert len(states(whole)) == 12
     kills = 0
     for pieces in (2, 2, 1):
-        worker = subprocess.Popen(
-            [sys.executable, "-c", WORKER, json.dumps(spec), str(tmp_path / "cut.db")],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert worker.stdout is not None
-        said = [worker.stdout.readline() for _ in range(pieces)]
-        assert said == ["piece\n"] * pieces
-        worker.send_signal(signal.SIGKILL)
-        worker.communicate()
-        kills += worker.returncode == -signal.SIGKILL
+        worker = Worker(search, spec, str(tmp_path / "cut.db"))
+        assert [worker.hear() for _ in range(pieces)] == ["piece"] * pieces
+        worker.kill()
+        kills += worker.process.exitcode == -signal.SIGKILL
     assert kills == 3
     again = withstand.run(spec, store=tmp_path / "cut.db")
     assert again.summary["run"]["state"] == "complete"

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sql
 
-from killed import TOYS, Worker
+from killed import TOYS, Worker, run
 from withstand import api
 from withstand.store import store, tables
 from withstand.store.store import Store
+
+pytestmark = pytest.mark.xdist_group("killed")
 
 
 def spec(width: int, lanes: int = 1, seconds: float = 0.0) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def spec(width: int, lanes: int = 1, seconds: float = 0.0) -> dict[str, Any]:
 
 
 def two_at_once(given: dict[str, Any], where: str) -> list[Worker]:
-    both = [Worker(given, where, wait=True) for _ in range(2)]
+    both = [Worker(run, given, where, wait=True) for _ in range(2)]
     for worker in both:
         worker.says.send("go")
     return both
@@ -89,11 +91,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     where = str(tmp_path_factory.mktemp("whole") / "s.db")
     sys.path.insert(0, TOYS)
     try:
-        run = api.run(spec(width=7), store=where)
+        done = api.run(spec(width=7), store=where)
     finally:
         sys.path.remove(TOYS)
-    assert run.summary["run"]["state"] == "complete"
-    run.store.close()
+    assert done.summary["run"]["state"] == "complete"
+    done.store.close()
     return content(where)
 
 
@@ -125,7 +127,7 @@ def test_killed_runs_end_with_the_rows_of_an_uninterrupted_one(
     given = spec(width, lanes, seconds)
     stages: list[int] = []
     while 3 not in stages:
-        worker = Worker(given, where)
+        worker = Worker(run, given, where)
         if not stages:  # while it plans and makes the store
             time.sleep(chance.uniform(0, 0.2))
         else:
@@ -137,7 +139,7 @@ def test_killed_runs_end_with_the_rows_of_an_uninterrupted_one(
         stages.append(stage(where))
     assert len(stages) >= kills - 3, stages
     assert {1, 2} <= set(stages), stages
-    assert Worker(given, where).end()[-1] == "complete"
+    assert Worker(run, given, where).end()[-1] == "complete"
     assert content(where) == whole
 
 

@@ -1,6 +1,5 @@
 """Stages as files: kept steps, a kill, a record, one stage on another."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from killed import Worker, train
 from learner import ROWS
 from withstand.core import Message, Sampling, SpecError, stage
 from withstand.core.stage import How
@@ -67,41 +67,21 @@ def test_keeping_steps_changes_no_weight(base, tmp_path):
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
 
 
-SCRIPT = """
-import sys, time
-from pathlib import Path
-sys.path[:0] = {folders!r}
-from learner import ROWS
-from test_chain import FULL, LORA, torch
-from withstand.core.stage import How
-torch.set_num_threads(1)  # as many as below: sums in another order differ in the last digit
-def log(step, loss):
-    print(step, flush=True)
-    time.sleep(0.2)
-{way}.train({base!r}, ROWS, Path({folder!r}), How(log, (2, 5)))
-"""
-
-
-@pytest.mark.parametrize("way", ["LORA", "FULL"])
+@pytest.mark.xdist_group("killed")
+@pytest.mark.parametrize("way", [LORA, FULL], ids=["lora", "full"])
 def test_kill_9_and_go_on_gives_the_same_weights(base, tmp_path, way):
-    here = Path(__file__).parent
-    folders = [str(here), str(here.parent)]
-    script = SCRIPT.format(folders=folders, way=way, base=base, folder=str(tmp_path / "killed"))
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if int(line) >= 4:
-            break
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    worker = Worker(train, way, base, ROWS, tmp_path / "killed", (2, 5))
+    assert [worker.hear() for _ in range(4)] == ["1", "2", "3", "4"]
+    worker.kill()
+    assert worker.process.exitcode == -signal.SIGKILL
     assert not (tmp_path / "killed" / stage.FILE).exists()
     assert (tmp_path / "killed" / "step-2" / stage.FILE).exists()
     steps = []
-    stage_ = {"LORA": LORA, "FULL": FULL}[way]
-    stage_.train(base, ROWS, tmp_path / "killed", How(lambda step, _: steps.append(step), (2, 5)))
+    way.train(base, ROWS, tmp_path / "killed", How(lambda step, _: steps.append(step), (2, 5)))
     assert steps[0] > 2  # it did not begin anew
     assert stage.record_of(tmp_path / "killed").resumed == 1
     assert stage.read(tmp_path / "killed")["steps"] == [2, 5]
-    stage_.train(base, ROWS, tmp_path / "whole")
+    way.train(base, ROWS, tmp_path / "whole")
     assert same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
     assert stage.record_of(tmp_path / "killed").tokens == stage.record_of(tmp_path / "whole").tokens
 
