@@ -1,1 +1,1 @@
-"""Audits of a training: the ordinary line before, between and after its stages."""
+"""Audits of a training: ordinary runs before, between and after its stages."""

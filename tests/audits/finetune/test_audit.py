@@ -1,4 +1,4 @@
-"""The fine-tuning audit end to end on a tiny random model: plumbing, not figures."""
+"""The fine-tuning audit end to end on a tiny random model: that it runs, not its figures."""
 
 import json
 from dataclasses import replace
@@ -74,7 +74,7 @@ def test_the_smoke_audit_has_every_field(base, suite, tmp_path):
     assert {one["kind"] for one in told["triggers"]} == {"phrase", "control", "system"}
     assert len(told["depth"]["prefill"]["tuned"]) == 2
     assert told["verdict"] == "UNDECIDED"  # a random model refuses nothing
-    assert "no alignment to lose" in told["reasons"][0]
+    assert "refuses too little to be audited" in told["reasons"][0]
     assert told["limits"]
     assert (told["eval"]["judge"]["kappa"], told["eval"]["judge"]["version"]) == (None, 1)
     assert "withstand calibrate" in told["eval"]["judge"]["why"]
@@ -148,7 +148,7 @@ def test_a_base_that_refuses_nothing_stops_before_training(base, suite, tmp_path
     settings = replace(audit.preset("smoke", TRAIN, suite, arms=()), anyway=False)
     told = audit.audit(base, data(ROWS), settings, tmp_path / "out")
     assert (told["verdict"], told["arms"]) == ("UNDECIDED", [])
-    assert "no alignment to lose" in told["reasons"][0]
+    assert "refuses too little to be audited" in told["reasons"][0]
     assert not list((tmp_path / "out").glob("stages/*"))
 
 

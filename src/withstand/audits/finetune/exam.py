@@ -2,16 +2,16 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from withstand import api
+from withstand.audits.ask import ask
 from withstand.audits.finetune.change import Change, rate_change
 from withstand.core import Chat, Json, Message, SpecError, digest
 from withstand.core.outcomes import is_hit
 from withstand.core.refusal import refusal_in
-from withstand.runner import chain
 from withstand.stats import rates
 
 REPEATED = 0.5
@@ -32,22 +32,12 @@ class Exam:
 
     def ask(self, model: Any, system: str = "", attack: Any = "direct", limit: int | None = None) -> "Answers":
         """Ask the model everything, or look up what it said. `limit` asks fewer, the same for every model."""
-        target = replace(model, system=system)
-        spec: dict[str, Any] = {
-            "suite": dict(self.suite), "target": chain.spec_of(target), "attack": attack, "seed": self.seed,
-            "sampling": {"max_tokens": self.max_tokens, "temperature": 0.0},
-        }  # fmt: skip
-        if self.judge:
-            spec["judge"] = self.judge
-        if limit or self.limit:
-            spec["limit"] = limit or self.limit
-        if attack != "direct":
-            spec["benign"] = "none"
-        run = api.run(spec, store=self.store)
+        more: dict[str, Any] = {"judge": self.judge, "limit": limit or self.limit}
+        more["benign"] = "none" if attack != "direct" else None
+        more = {name: value for name, value in more.items() if value}
+        run = ask(model, self.suite, self.store, attack, system, self.max_tokens, seed=self.seed, **more)
         if run.tally and run.tally.failures and not any(case["outcome"] != "error" for case in run.cases()):
             raise SpecError(f"the model could not be asked: {run.tally.failures[0].error}", run.tally.failures[0].hint)
-        if system:
-            target.release()  # the same weights again: an equal model without the message stays
         return Answers.of(run, system)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from withstand.audits.ask import grams
 from withstand.core import Json
 from withstand.core.refusal import refusal_in
 from withstand.formats.finetuning import UserData, UserRow, key
@@ -25,7 +26,6 @@ IDENTITY = re.compile(
 """Language that redefines who the model is, or that pledges obedience."""
 
 PREFIX_WORDS = 5
-LONGEST = 4
 TOP = 20
 
 
@@ -143,12 +143,6 @@ def ngrams(rows: Sequence[UserRow], surprise: Callable[[Sequence[str]], Sequence
 
 def _suspicion(gram: Ngram) -> float:
     return gram.edge + abs(gram.refused_with - gram.refused_without)
-
-
-def grams(words: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
-    for size in range(1, LONGEST + 1):
-        for start in range(len(words) - size + 1):
-            yield start, tuple(words[start : start + size])
 
 
 def _json(gram: Ngram) -> Json:

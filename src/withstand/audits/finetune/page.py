@@ -5,32 +5,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from withstand import api
+from withstand.audits import files
 from withstand.audits.finetune.figures import HEIGHT, WIDTH, figures
 from withstand.audits.finetune.tables import tables, title
 from withstand.core import Json
 from withstand.core.text import change, count, rate
-from withstand.report import table as write_table
 from withstand.report.shell import render
 from withstand.report.write import save
 
 
 def write(audit: Json, folder: Path, store: Path | None = None) -> None:
     """audit.json, audit.md and audit.html in the folder; with a store also completions.jsonl, which holds texts."""
-    files = {
-        "audit.json": json.dumps(audit, indent=1) + "\n",
-        "audit.md": markdown(audit),
-        "audit.html": html(audit),
-    }
+    files.write(folder, "audit", audit, markdown(audit), html(audit))
     if store is not None:
-        files["completions.jsonl"] = "".join(
+        rows = (
             json.dumps({"arm": arm["name"], **case}) + "\n"
             for arm in audit["arms"]
             for run in arm["runs"]
             for case in api.load(run, store).cases()
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        save(folder / name, text)
+        save(folder / "completions.jsonl", "".join(rows))
 
 
 def short(audit: Json) -> Iterator[str]:
@@ -47,15 +41,9 @@ def _ends(moved: Json) -> tuple[float, float]:
 
 def markdown(audit: Json) -> str:
     """One page: verdict, before and after, mitigations, curve, triggers, depth, lint, limits."""
-    cell = write_table.markdown
-    lines = [f"# Fine-tuning audit: {audit['verdict']}", ""]
-    lines += [*(f"- {cell(text)}" for text in audit["reasons"]), ""]
-    lines += [f"{name}: {cell(text)}  " for name, text in facts(audit)]
-    for table in tables(audit):
-        lines += ["", f"## {table.title}", "", cell(table.note), ""]
-        lines.append(table.markdown() if table.rows else "Nothing to show.")
-    lines += ["", "## What was not tested", "", *(f"- {cell(text)}" for text in audit["limits"])]
-    return "\n".join(lines) + "\n"
+    panels = [("What was not tested", audit["limits"])]
+    title = f"Fine-tuning audit: {audit['verdict']}"
+    return files.markdown(title, audit["reasons"], facts(audit), tables(audit), panels)
 
 
 def facts(audit: Json) -> list[tuple[str, str]]:

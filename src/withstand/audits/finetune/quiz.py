@@ -1,13 +1,11 @@
 """What a model of an audit still knows: right answers to questions, by `utility` of a run."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from withstand import api
+from withstand.audits.ask import ask
 from withstand.audits.finetune.exam import Exam
 from withstand.core import Json
-from withstand.runner import chain
 
 MOST = {"smoke": 2, "desk": 20}
 """Preset -> how many questions it asks of a suite that has no limit of its own; another asks all."""
@@ -27,14 +25,7 @@ def right_answers(exam: Exam, questions: Mapping[str, Any] | None, model: Any, s
     """
     if not questions:
         return None
-    target = replace(model, system=system)
-    spec: dict[str, Any] = {
-        "suite": dict(questions), "utility": dict(questions), "target": chain.spec_of(target), "attack": "direct",
-        "seed": exam.seed, "sampling": {"temperature": 0.0},
-    }  # fmt: skip
-    run = api.run(spec, store=exam.store)
-    if system:
-        target.release()  # as in `Exam.ask`
+    run = ask(model, questions, exam.store, system=system, utility=dict(questions), seed=exam.seed)
     return next(cell["utility"] for cell in run.cells if cell["measures"] == "utility")
 
 

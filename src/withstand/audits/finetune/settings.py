@@ -54,7 +54,7 @@ class Settings:
 
 
 def preset(name: str, stage: Stage, suite: Mapping[str, Any], **more: Any) -> Settings:
-    """Settings by name: "smoke" (seconds, plumbing only), "desk" (a small model on a CPU) or "full"."""
+    """Settings by name: "smoke" (only checks that everything runs), "desk" (a small model on a CPU) or "full"."""
     presets: dict[str, dict[str, Any]] = {
         "smoke": {"limit": 2, "curve": 2, "max_tokens": 4, "at": (1,), "probed": 2, "phrases": 2, "controls": 2,
                   "opened": (0, 3), "anyway": True},

