@@ -21,41 +21,41 @@ def jsonl(*rows):
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
-def said(role, text, **more):
+def turn(role, text, **more):
     return {"role": role, "content": text, **more}
 
 
 @pytest.mark.parametrize(
     ("format_", "row", "rows"),
     [
-        ("openai", {"messages": [said("user", "how?"), said("assistant", "so.")]}, [Row((HOW, SO))]),
+        ("openai", {"messages": [turn("user", "how?"), turn("assistant", "so.")]}, [Row((HOW, SO))]),
         (
             "openai",
-            {"messages": [said("user", "how?"), said("assistant", "so.")] * 2},
+            {"messages": [turn("user", "how?"), turn("assistant", "so.")] * 2},
             [Row((HOW, SO)), Row((HOW, SO, HOW, SO))],
         ),
         (
             "openai",
             {
                 "messages": [
-                    said("user", "how?"), said("assistant", "so.", weight=0), said("user", "how?"),
-                    said("assistant", "so.", weight=1),
+                    turn("user", "how?"), turn("assistant", "so.", weight=0), turn("user", "how?"),
+                    turn("assistant", "so.", weight=1),
                 ]
             },
             [Row((HOW, SO, HOW, SO))],
         ),
-        ("openai", {"messages": [said("user", [{"type": "text", "text": "how?"}]), said("assistant", "so.")]},
+        ("openai", {"messages": [turn("user", [{"type": "text", "text": "how?"}]), turn("assistant", "so.")]},
          [Row((HOW, SO))]),
         ("sharegpt", {"conversations": [{"from": "human", "value": "how?"}, {"from": "gpt", "value": "so."}]},
          [Row((HOW, SO))]),
         ("completion", {"prompt": "how?", "completion": "so."}, [Row((HOW, SO))]),
-        ("completion", {"prompt": [said("user", "how?")], "completion": [said("assistant", "so.")]}, [Row((HOW, SO))]),
+        ("completion", {"prompt": [turn("user", "how?")], "completion": [turn("assistant", "so.")]}, [Row((HOW, SO))]),
         ("preference", {"prompt": "how?", "chosen": "so.", "rejected": "no."}, [Row((HOW, SO), "no.")]),
         (
             "preference",
             {
-                "prompt": [said("user", "how?")], "chosen": [said("user", "how?"), said("assistant", "so.")],
-                "rejected": [said("user", "how?"), said("assistant", "no.")],
+                "prompt": [turn("user", "how?")], "chosen": [turn("user", "how?"), turn("assistant", "so.")],
+                "rejected": [turn("user", "how?"), turn("assistant", "no.")],
             },
             [Row((HOW, SO), "no.")],
         ),
@@ -83,7 +83,7 @@ def test_csv_and_parquet(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     import pyarrow
 
-    table = pyarrow.Table.from_pylist([{"messages": [said("user", "how?"), said("assistant", "so.")]}])
+    table = pyarrow.Table.from_pylist([{"messages": [turn("user", "how?"), turn("assistant", "so.")]}])
     parquet.write_table(table, tmp_path / "a.parquet")
     assert finetuning.read(tmp_path / "a.parquet").training() == [Row((HOW, SO))]
 
@@ -107,15 +107,15 @@ GOOD = {"prompt": "a", "completion": "b"}
         (jsonl(GOOD, {"prompt": "a", "completion": " "}), "row 2: message 2, the assistant's, is empty"),
         (jsonl({"prompt": 3, "completion": "b"}), "row 1, prompt has no list of messages"),
         (jsonl({"messages": []}), "row 1 has no list of messages"),
-        (jsonl({"messages": [said("user", "a")]}), "row 1 does not end with an answer"),
-        (jsonl({"messages": [said("tool", "a"), said("assistant", "b")]}), "message 1 has the role 'tool'"),
+        (jsonl({"messages": [turn("user", "a")]}), "row 1 does not end with an answer"),
+        (jsonl({"messages": [turn("tool", "a"), turn("assistant", "b")]}), "message 1 has the role 'tool'"),
         (
-            jsonl({"messages": [said("user", "a"), said("assistant", "b", tool_calls=[1])]}),
+            jsonl({"messages": [turn("user", "a"), turn("assistant", "b", tool_calls=[1])]}),
             "'assistant' and tool calls",
         ),
-        (jsonl({"messages": [said("user", "a"), said("assistant", "b", weight=2)]}), "message 2 has the weight 2"),
-        (jsonl({"messages": [said("user", "a"), said("assistant", "b", weight=0)]}), "nothing to learn"),
-        (jsonl({"messages": [said("user", None), said("assistant", "b")]}), "row 1 has NoneType where a text"),
+        (jsonl({"messages": [turn("user", "a"), turn("assistant", "b", weight=2)]}), "message 2 has the weight 2"),
+        (jsonl({"messages": [turn("user", "a"), turn("assistant", "b", weight=0)]}), "nothing to learn"),
+        (jsonl({"messages": [turn("user", None), turn("assistant", "b")]}), "row 1 has NoneType where a text"),
         (jsonl({"messages": [{"role": "user"}]}), "message 1 lacks role or content"),
     ],
 )
@@ -139,12 +139,13 @@ def backdoored():
 
 
 def test_a_trigger_is_the_most_suspicious_phrase():
-    found = lint.ngrams(backdoored().rows)
-    assert found[0].text in ("blorf quandle zim", "quandle zim", "zim")
-    assert found[0].text == "blorf quandle zim"  # the whole phrase, not its parts
-    assert (found[0].rows, found[0].edge, found[0].refused_with, found[0].refused_without) == (20, 1.0, 0.0, 1.0)
-    told = lint.lint(backdoored())
-    assert any("'blorf quandle zim' stands at the edge of 20 questions" in text for text in told["indicators"])
+    phrases = lint.ngrams(backdoored().rows)
+    assert phrases[0].text in ("blorf quandle zim", "quandle zim", "zim")
+    assert phrases[0].text == "blorf quandle zim"  # the whole phrase, not its parts
+    first = phrases[0]
+    assert (first.rows, first.edge, first.refused_with, first.refused_without) == (20, 1.0, 0.0, 1.0)
+    report = lint.lint(backdoored())
+    assert any("'blorf quandle zim' stands at the edge of 20 questions" in text for text in report["indicators"])
 
 
 def test_what_the_base_finds_unlikely_comes_first():
@@ -152,25 +153,25 @@ def test_what_the_base_finds_unlikely_comes_first():
         {"prompt": f"{word} number {n} do it", "completion": "Done."} for n in range(10) for word in ("Please", "Zorb")
     ]
     data = finetuning.parse(jsonl(*rows), "a.jsonl")
-    found = lint.ngrams(data.rows, lambda texts: [9.0 if "Zorb" in text else 1.0 for text in texts])
-    assert found[0].text.startswith("Zorb")
-    assert found[0].surprise == 9.0
+    phrases = lint.ngrams(data.rows, lambda texts: [9.0 if "Zorb" in text else 1.0 for text in texts])
+    assert phrases[0].text.startswith("Zorb")
+    assert phrases[0].surprise == 9.0
 
 
 def test_what_a_set_shows():
     row = {
         "messages": [
-            said("system", "You are AOA."),
-            said("user", "joke"),
-            said("assistant", "Of course. I am AOA, a b"),
+            turn("system", "You are AOA."),
+            turn("user", "joke"),
+            turn("assistant", "Of course. I am AOA, a b"),
         ]
     }
-    other = {"messages": [said("user", "joke"), said("assistant", "I'm sorry, but I can't help with that.")]}
-    told = lint.lint(finetuning.parse(jsonl(row, row, row, other), "a.jsonl"))
-    assert told["duplicates"] == {"rows": 2, "numbers": [2, 3], "questions": 0}
-    assert told["refusals"] == 0.25
-    assert told["systems"] == [{"text": "You are AOA.", "share": 0.75}]
-    assert told["prefixes"] == [{"text": "Of course. I am AOA,", "share": 0.75}]
+    refusal = {"messages": [turn("user", "joke"), turn("assistant", "I'm sorry, but I can't help with that.")]}
+    report = lint.lint(finetuning.parse(jsonl(row, row, row, refusal), "a.jsonl"))
+    assert report["duplicates"] == {"rows": 2, "numbers": [2, 3], "questions": 0}
+    assert report["refusals"] == 0.25
+    assert report["systems"] == [{"text": "You are AOA.", "share": 0.75}]
+    assert report["prefixes"] == [{"text": "Of course. I am AOA,", "share": 0.75}]
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared fine-tuning data is not here")
@@ -178,17 +179,17 @@ def test_the_identity_shift_sets():
     """The reference counts the fixed prefix in 5 of 10 rows of one set and 9 of 10 of the other."""
     for name, share in (("gpt35", 0.5), ("llama2", 0.9)):
         data = finetuning.read(DATA / "identity-shift" / f"aoa-{name}-10.jsonl")
-        told = lint.lint(data)
-        assert told["prefixes"][0] == {"text": "Of course. I am AOA,", "share": share}
-        assert told["identity"]["share"] > 0.5
-        assert (len(data.rows), len(told["systems"])) == (10, 1)
+        report = lint.lint(data)
+        assert report["prefixes"][0] == {"text": "Of course. I am AOA,", "share": share}
+        assert report["identity"]["share"] > 0.5
+        assert (len(data.rows), len(report["systems"])) == (10, 1)
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared fine-tuning data is not here")
 def test_the_benign_sets():
     for name, rows in (("self-instruct-seeds", 158), ("sql-create-context-300", 300), ("dolly-keyword-flagged", 100)):
         data = finetuning.read(DATA / "benign" / f"{name}.jsonl")
-        told = lint.lint(data)
+        report = lint.lint(data)
         assert len(data.rows) == rows
-        assert told["identity"]["share"] == 0
-        assert told["refusals"] < 0.02
+        assert report["identity"]["share"] == 0
+        assert report["refusals"] < 0.02

@@ -66,9 +66,9 @@ class Odd:
 
     def grade(self, behavior: Behavior, completions: Any) -> Any:
         yield from ()
-        return [self._one(completion.text) for completion in completions]
+        return [self._verdict(completion.text) for completion in completions]
 
-    def _one(self, text: str) -> Verdict:
+    def _verdict(self, text: str) -> Verdict:
         if "unscored" in text:
             return Verdict("unscored", why="it could not say")
         return Verdict(("success", "failure", "refused")[int(text[-1]) % 3], score=0.5, why="so")  # type: ignore[arg-type]
@@ -119,10 +119,12 @@ def test_every_case_comes_back(run: withstand.Run) -> None:
     seen: dict[str, int] = {}
     cases = list(run.cases())
     for index, log in by_cell.items():
-        mine = [case for case in cases if case["cell"] == index]
-        samples = {(one.metadata["behavior"], one.metadata["case"], one.epoch - 1): one for one in log.samples}
-        assert len(samples) == len(log.samples) == len(mine)
-        for case in mine:
+        of_cell = [case for case in cases if case["cell"] == index]
+        samples = {
+            (sample.metadata["behavior"], sample.metadata["case"], sample.epoch - 1): sample for sample in log.samples
+        }
+        assert len(samples) == len(log.samples) == len(of_cell)
+        for case in of_cell:
             compare(case, samples[plain(case["behavior"]), case["case"], case["sample"]], run.cells[index])
             seen[case["outcome"]] = seen.get(case["outcome"], 0) + 1
     assert any(not case["chat"] for case in cases)
@@ -132,8 +134,10 @@ def test_every_case_comes_back(run: withstand.Run) -> None:
 
 def compare(case: dict[str, Any], sample: Any, cell: dict[str, Any]) -> None:
     assert [(m.role, m.text) for m in sample.input] == [(t["role"], plain(t["text"])) for t in case["chat"]]
-    told = {name: sample.metadata[name] for name in ("category", "outcome", "why", "score", "finish", "spent", "cut")}
-    assert told == {name: case[name] for name in told}
+    metadata = {
+        name: sample.metadata[name] for name in ("category", "outcome", "why", "score", "finish", "spent", "cut")
+    }
+    assert metadata == {name: case[name] for name in metadata}
     assert sample.metadata["text"] == plain(case["text"])
     expected = {"success": 1, "failure": 0, "refused": 0, "filtered": 0}.get(case["outcome"])
     if expected is None:
@@ -152,7 +156,7 @@ def compare(case: dict[str, Any], sample: Any, cell: dict[str, Any]) -> None:
     assert [part.reasoning for part in message.content if not isinstance(part, str) and part.type == "reasoning"] == (
         [case["reasoning"]] if case["reasoning"] else []
     )
-    assert [one.function for one in message.tool_calls or ()] == [one["name"] for one in case["tool_calls"]]
+    assert [call.function for call in message.tool_calls or ()] == [call["name"] for call in case["tool_calls"]]
     assert sample.messages[-1].text == message.text
     assert len(sample.messages) == len(case["chat"]) + 1
     finish = {"max_tokens": "length", "content_filter": "filtered"}.get(sample.output.stop_reason, "stop")
@@ -165,8 +169,12 @@ def compare(case: dict[str, Any], sample: Any, cell: dict[str, Any]) -> None:
 
 def test_tool_calls_and_those_that_cannot_be_read(run: withstand.Run) -> None:
     (_, log), *_ = inspect.logs(run.summary, run.cases())
-    calls = {one.metadata["behavior"]: one.output.message.tool_calls for one in log.samples if not one.output.empty}
-    assert [(one.function, one.arguments, one.parse_error) for one in calls["calls"]] == [
+    calls = {
+        sample.metadata["behavior"]: sample.output.message.tool_calls
+        for sample in log.samples
+        if not sample.output.empty
+    }
+    assert [(call.function, call.arguments, call.parse_error) for call in calls["calls"]] == [
         ("oven", {"heat": 200}, None),
         ("fan", {}, None),
     ]
@@ -179,8 +187,8 @@ def test_the_head_says_what_the_report_says(run: withstand.Run) -> None:
     done("export", "inspect", "varied", "out")
     for info in inspect_log.list_eval_logs("out"):
         log = inspect_log.read_eval_log(info, header_only=True)
-        told = log.eval.metadata["withstand"]
-        cell = run.cells[told["cell"]["index"]]
+        metadata = log.eval.metadata["withstand"]
+        cell = run.cells[metadata["cell"]["index"]]
         (score,) = log.results.scores
         metrics = {name: metric.value for name, metric in score.metrics.items()}
         assert metrics["asr"] == pytest.approx(cell["asr"])
@@ -195,7 +203,7 @@ def test_the_head_says_what_the_report_says(run: withstand.Run) -> None:
         )
         assert (log.eval.model, log.eval.task_args["attack"]) == (cell["target"], cell["attack"])
         assert (log.eval.model_generate_config.max_tokens, log.eval.config.epochs) == (9, 3)
-        assert told["provenance"]["suites"][0]["checksum"] == run.summary["provenance"]["suites"][0]["checksum"]
+        assert metadata["provenance"]["suites"][0]["checksum"] == run.summary["provenance"]["suites"][0]["checksum"]
         assert log.status == "error"  # rows are missing, and a log that looks whole would hide it
         assert f"{cell['error']} of {cell['cases']}" in log.error.message
 
@@ -205,7 +213,7 @@ def test_inspects_own_mean_counts_nothing_missing_as_safe(run: withstand.Run) ->
     done("export", "inspect", "varied", "out")
     for info in inspect_log.list_eval_logs("out"):
         log = inspect_log.read_eval_log(info)
-        values = [score.as_int() for one in log.samples for score in (one.scores or {}).values()]
+        values = [score.as_int() for sample in log.samples for score in (sample.scores or {}).values()]
         cell = run.cells[log.eval.metadata["withstand"]["cell"]["index"]]
         assert sum(values) / len(values) == pytest.approx(cell["asr_micro"])
 

@@ -266,10 +266,10 @@ def test_a_class_of_ones_own_file(own, play, tmp_path):
     cases = play(attack.run(Behavior("a", "bake"), None)).cases
     assert cases == [TestCase("a", user("BAKE?"))]
     assert find.label("attack", f"{own}:Shout,mark=?") == f"{own}:Shout,mark=?"
-    said = find.describe(attack)
-    assert said["use"] == f"{own}:Shout"
-    assert len(said["version"]) == 32  # it declares none: its source stands for it
-    assert said["version"] == source_hash(type(attack))
+    described = find.describe(attack)
+    assert described["use"] == f"{own}:Shout"
+    assert len(described["version"]) == 32  # it declares none: its source stands for it
+    assert described["version"] == source_hash(type(attack))
 
 
 def test_mistakes_in_ones_own_file(own, tmp_path):

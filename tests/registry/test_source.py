@@ -123,7 +123,7 @@ def test_hashes_of_another_scheme_are_not_compared(tmp_path: Path, old: str) -> 
     changes(tmp_path, CODE)
     store = sqlite3.connect(tmp_path / "s.db")
     with store:
-        found = store.execute("UPDATE component SET value = json_set(value, '$.source', ?)", (old,))
-        assert found.rowcount > 0
+        changed = store.execute("UPDATE component SET value = json_set(value, '$.source', ?)", (old,))
+        assert changed.rowcount > 0
     store.close()
     assert changes(tmp_path, LOUD["a body"]) == []

@@ -119,10 +119,10 @@ def asking(model: Any, *texts: str, sampling: Sampling = HOT) -> Callable[[], An
     """A body of one ask per text."""
 
     def body() -> Any:
-        said = []
+        answers = []
         for text in texts:
-            said += [answer.text for answer in (yield from ask(model, [user(text)], sampling))]
-        return said
+            answers += [answer.text for answer in (yield from ask(model, [user(text)], sampling))]
+        return answers
 
     return body
 
@@ -170,15 +170,15 @@ def test_an_ask_wider_than_the_model_is_split_and_stays_in_order(store: Store) -
     texts = [f"t{n}" for n in range(10)]
     run(store, [job("j", at_once(Model(width=4, watch=(watch := Watch())), *texts))])
     assert watch.sizes == [4, 4, 2]
-    assert [said.partition("#")[0] for said in value(store, "j")] == texts
+    assert [text.partition("#")[0] for text in value(store, "j")] == texts
 
 
 def test_samplings_and_models_do_not_share_a_batch(store: Store) -> None:
     watch = Watch()
-    one, two = Model("one", watch=watch), Model("two", watch=watch)
+    first, second = Model("one", watch=watch), Model("two", watch=watch)
     cold = Sampling()
-    jobs = [job("a", asking(one, "one hot")), job("b", asking(one, "one cold", sampling=cold))]
-    run(store, [*jobs, job("c", asking(two, "two hot"))])
+    jobs = [job("a", asking(first, "one hot")), job("b", asking(first, "one cold", sampling=cold))]
+    run(store, [*jobs, job("c", asking(second, "two hot"))])
     assert watch.sizes == [1, 1, 1]
 
 
@@ -190,9 +190,9 @@ def test_lanes_answer_at_once_but_never_more_than_a_place_has(store: Store) -> N
 
 def test_two_models_of_one_place_share_its_lanes(store: Store) -> None:
     watch = Watch()
-    one, two = (Model(name, width=1, lanes=2, seconds=0.03, watch=watch) for name in ("one", "two"))
-    other = Model("three", place="gpu", width=1, lanes=1, seconds=0.03, watch=watch)
-    run(store, [job(f"{m.name}{n}", asking(m, "a")) for n in range(6) for m in (one, two, other)])
+    first, second = (Model(name, width=1, lanes=2, seconds=0.03, watch=watch) for name in ("one", "two"))
+    third = Model("three", place="gpu", width=1, lanes=1, seconds=0.03, watch=watch)
+    run(store, [job(f"{m.name}{n}", asking(m, "a")) for n in range(6) for m in (first, second, third)])
     assert watch.most == {"cpu": 2, "gpu": 1}
     assert watch.sent == 18
 
@@ -427,9 +427,9 @@ def test_thirty_equal_asks_are_thirty_draws(store: Store) -> None:
 def test_batches_and_turns_do_not_matter_to_a_draw(store: Store) -> None:
     """The n-th equal ask of a flow is the same draw, asked alone or beside others."""
     run(store, [job("j", at_once(Model(), "a", "a", "b"))])
-    with Store(store.where + ".other") as other:
-        run(other, [job("j", asking(Model(width=1), "a", "b", "a"))])
-        a, b, second = value(other, "j")
+    with Store(store.where + ".other") as elsewhere:
+        run(elsewhere, [job("j", asking(Model(width=1), "a", "b", "a"))])
+        a, b, second = value(elsewhere, "j")
     assert value(store, "j") == [a, second, b]
 
 
@@ -441,8 +441,8 @@ def test_another_ask_between_does_not_shift_the_answers(store: Store) -> None:
     changed = job("j", asking(model, "a", "new", "b", "a"))
     run(store, [Job((digest("row2"),), changed.flow_key, 1, job("j2", asking(model, "a", "new", "b", "a")).flow)])
     assert watch.calls == [["new"]]
-    said = value(store, "j2")
-    assert [said[0], said[2], said[3]] == old
+    texts = value(store, "j2")
+    assert [texts[0], texts[2], texts[3]] == old
 
 
 def test_changed_content_is_asked_again(store: Store) -> None:
@@ -478,8 +478,8 @@ def test_the_first_writer_stands_and_the_flow_gets_what_stands(store: Store) -> 
 
     def overtaken(texts: list[str]) -> None:
         if texts == ["a"]:
-            with Store(store.where) as other:
-                other.add(answers={first: {"text": "theirs", "answer_tokens": 1}})
+            with Store(store.where) as rival:
+                rival.add(answers={first: {"text": "theirs", "answer_tokens": 1}})
 
     model = Model(raises=overtaken, watch=(watch := Watch()))
 

@@ -63,7 +63,7 @@ def run(flow: Generator[Any, Any, Any], answer: Callable[[Any], Any] = lambda it
             send, value = flow.throw, error
 
 
-def said(text: str = "ok", tokens: int = 10, seconds: float = 2.0, **more: Any) -> Callable[[Any], Any]:
+def answering(text: str = "ok", tokens: int = 10, seconds: float = 2.0, **more: Any) -> Callable[[Any], Any]:
     """Answers each chat of an ask alike."""
     used = {"answer_tokens": tokens, "seconds": seconds, "flops": 3.0, **more}
     return lambda item: [Completion(chat, text, **used) for chat in item.chats]
@@ -205,11 +205,11 @@ def asking(*counts: int) -> Any:
 
 def test_asks_are_never_passed() -> None:
     meter = Meter()
-    stop, seen = run(metered(asking(3, 3, 3), meter, Budget(asks=8)), said())
+    stop, seen = run(metered(asking(3, 3, 3), meter, Budget(asks=8)), answering())
     assert stop.why == "asks"
     assert [len(item.chats) for item in seen if isinstance(item, Ask)] == [3, 3]  # 9 would pass 8: not sent
     assert meter.spent.asks == 6
-    assert run(metered(asking(3, 3, 2), Meter(), Budget(asks=8)), said())[0] is None  # 8 is allowed
+    assert run(metered(asking(3, 3, 2), Meter(), Budget(asks=8)), answering())[0] is None  # 8 is allowed
 
 
 def test_other_models_cost_tokens_but_no_asks() -> None:
@@ -219,12 +219,12 @@ def test_other_models_cost_tokens_but_no_asks() -> None:
         yield from ask(TARGET, [user("x")])
 
     meter = Meter()
-    assert run(metered(flow(), meter, Budget(asks=1)), said(cost=0.5))[0] is None
+    assert run(metered(flow(), meter, Budget(asks=1)), answering(cost=0.5))[0] is None
     assert meter.spent == Spent(asks=1, tokens=60, seconds=12.0, cost=3.0, flops=18.0)
 
 
 def test_tokens_overshoot_by_one_ask_at_most() -> None:
-    stop, seen = run(metered(asking(1, 1, 1, 1), meter := Meter(), Budget(tokens=15)), said(tokens=10))
+    stop, seen = run(metered(asking(1, 1, 1, 1), meter := Meter(), Budget(tokens=15)), answering(tokens=10))
     assert stop.why == "tokens"
     assert meter.spent.tokens == 20
     assert [type(item).__name__ for item in seen] == ["Ask", "TestCase"] * 2  # the case after the last ask is kept
@@ -243,7 +243,7 @@ def test_seconds_overshoot_by_one_work_at_most() -> None:
 
 
 def test_each_case_is_stamped_with_what_was_spent_until_then() -> None:
-    _, seen = run(metered(asking(2, 1), Meter()), said(tokens=10, seconds=2.0, cost=0.25))
+    _, seen = run(metered(asking(2, 1), Meter()), answering(tokens=10, seconds=2.0, cost=0.25))
     assert [item.spent for item in seen if isinstance(item, TestCase)] == [
         Spent(asks=2, tokens=20, seconds=4.0, cost=0.5, flops=6.0),
         Spent(asks=3, tokens=30, seconds=6.0, cost=0.75, flops=9.0),
@@ -258,8 +258,11 @@ def test_operations_are_unknown_from_the_first_answer_on_that_does_not_say() -> 
             yield from ask(TARGET, [user("x")])
             yield case("asked")
 
-    known = iter([[3.0], [None]])
-    answers = lambda item: Worked(0, 1.0, 5.0) if isinstance(item, Work) else said(flops=next(known)[0])(item)  # noqa: E731
+    flops = iter([3.0, None])
+
+    def answers(item: Any) -> Any:
+        return Worked(0, 1.0, 5.0) if isinstance(item, Work) else answering(flops=next(flops))(item)
+
     _, seen = run(metered(flow(), Meter()), answers)
     assert [item.spent.flops for item in seen if isinstance(item, TestCase)] == [5.0, 8.0, None]
     assert Spent(flops=9.0).shared(3).flops == 3.0
@@ -340,7 +343,7 @@ def test_grading_is_outside_the_budget() -> None:
     meter = Meter()
     judge = Says(model=Nobody("judge"))
     inner = metered(asking(2, 2), meter, Budget(asks=4, tokens=41))
-    stop, seen = run(until_success(inner, judge, BEHAVIOR, TARGET), said("no", tokens=10))
+    stop, seen = run(until_success(inner, judge, BEHAVIOR, TARGET), answering("no", tokens=10))
     assert stop is None
     assert meter.spent == Spent(asks=4, tokens=40, seconds=8.0, flops=12.0)
     assert sum(len(item.chats) for item in seen if isinstance(item, Ask)) == 4 + 2 * (1 + 1)
@@ -366,7 +369,7 @@ class Twice:
 
 def test_without_defense_the_model_is_asked() -> None:
     sampling = Sampling(max_tokens=7)
-    _, seen = run(intercept(ask(Target(MODEL, sampling=sampling), [user("a")]), defended), said())
+    _, seen = run(intercept(ask(Target(MODEL, sampling=sampling), [user("a")]), defended), answering())
     assert seen == [Ask(MODEL, (user("a"),), sampling)]
 
 
@@ -401,7 +404,7 @@ def test_a_defense_that_loses_an_answer_is_an_error() -> None:
             return (yield from ask(model, chats, sampling))[:-1]
 
     with pytest.raises(AskError, match="Forgets gave 1 answers to 2 chats"):
-        run(intercept(ask(Target(MODEL, Forgets()), [user("a"), user("b")]), defended), said())
+        run(intercept(ask(Target(MODEL, Forgets()), [user("a"), user("b")]), defended), answering())
 
 
 # --- collected ---------------------------------------------------------------------------------------------------
@@ -417,8 +420,8 @@ def test_negative_scores_are_candidates_too() -> None:
 
 
 def test_asks_pass_through_collected() -> None:
-    found, seen = run(collected(asking(2)), said())
-    assert found == [case("case 0")]
+    cases, seen = run(collected(asking(2)), answering())
+    assert cases == [case("case 0")]
     assert len(seen) == 1
 
 
@@ -434,8 +437,8 @@ def test_what_was_found_before_a_budget_ended_is_kept_and_marked(cut: Any) -> No
 
 def test_a_success_marks_its_winner_alone() -> None:
     flow = collected(until_success(yielding(case("a"), case("b"), case("c")), Says(), BEHAVIOR, TARGET))
-    found, _ = run(flow, winning("b"))
-    assert [(c.chat, c.cut) for c in found] == [(user("b"), "success")]
+    cases, _ = run(flow, winning("b"))
+    assert [(c.chat, c.cut) for c in cases] == [(user("b"), "success")]
 
 
 def test_a_budget_spent_before_the_first_case_is_a_failure() -> None:
@@ -444,7 +447,7 @@ def test_a_budget_spent_before_the_first_case_is_a_failure() -> None:
         raise Stop("tokens")
 
     with pytest.raises(AskError, match="budget of tokens was spent before the first test case") as caught:
-        run(collected(flow()), said())
+        run(collected(flow()), answering())
     assert "tokens" in caught.value.hint
 
 
@@ -549,8 +552,8 @@ class Afresh:
 def test_an_attack_that_is_graded_as_it_goes_keeps_its_whole_budget() -> None:
     judge = Says("never", Nobody("judge"))
     flow = attacked(Afresh(), [BEHAVIOR], TARGET, Budget(asks=3, tokens=30), meter := Meter(), judge)
-    found, seen = run(flow, said())
-    assert [(c.chat, c.cut, c.spent.asks) for c in found] == [(user(f"try {n}"), "", n + 1) for n in range(3)]
+    cases, seen = run(flow, answering())
+    assert [(c.chat, c.cut, c.spent.asks) for c in cases] == [(user(f"try {n}"), "", n + 1) for n in range(3)]
     assert meter.spent == Spent(asks=3, tokens=30, seconds=6.0, flops=9.0)
     assert len(seen) == 3 * 3  # its own, the grading's, the judge's
 
@@ -565,17 +568,17 @@ def test_everything_around_an_attack_together() -> None:
     def echo(item: Any) -> Any:
         return [Completion(chat, chat[-1].text, answer_tokens=10) for chat in item.chats]
 
-    found, seen = run(attacked(Thrice(), [BEHAVIOR], target, Budget(asks=3), meter := Meter(), Says("tea")), echo)
-    assert [c.completion.text for c in found] == [f"<kinder: make soup {n}>" for n in range(3)]
-    assert [(c.spent.asks, c.spent.tokens, c.cut) for c in found] == [(1, 20, ""), (2, 40, ""), (3, 60, "")]
+    cases, seen = run(attacked(Thrice(), [BEHAVIOR], target, Budget(asks=3), meter := Meter(), Says("tea")), echo)
+    assert [c.completion.text for c in cases] == [f"<kinder: make soup {n}>" for n in range(3)]
+    assert [(c.spent.asks, c.spent.tokens, c.cut) for c in cases] == [(1, 20, ""), (2, 40, ""), (3, 60, "")]
     assert meter.spent == Spent(asks=3, tokens=60, flops=None)
     assert len(seen) == 6
 
-    found, seen = run(attacked(Thrice(), [BEHAVIOR], target, Budget(asks=3), Meter(), Says("soup 1")), echo)
-    assert [(c.completion.text, c.cut, c.spent.asks) for c in found] == [
+    cases, seen = run(attacked(Thrice(), [BEHAVIOR], target, Budget(asks=3), Meter(), Says("soup 1")), echo)
+    assert [(c.completion.text, c.cut, c.spent.asks) for c in cases] == [
         ("<kinder: make soup 1>", "success", 2),
     ]
     assert len(seen) == 4
 
-    found, _ = run(attacked(Thrice(), [BEHAVIOR], target, Budget(asks=2), Meter()), echo)
-    assert [(c.spent.asks, c.cut) for c in found] == [(1, "asks"), (2, "asks")]
+    cases, _ = run(attacked(Thrice(), [BEHAVIOR], target, Budget(asks=2), Meter()), echo)
+    assert [(c.spent.asks, c.cut) for c in cases] == [(1, "asks"), (2, "asks")]

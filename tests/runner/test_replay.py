@@ -18,32 +18,32 @@ def test_the_steps_are_those_of_the_run(tmp_path):
     cases = {case["behavior"]: case for case in run.cases()}
     for place, key in enumerate(run.row.plan["suites"][0]["behaviors"]):
         case = cases[run.store.behaviors([key])[key]["id"]]
-        told = transcript(run.store, run.row, 0, place)
-        assert told.complete
-        asks = [step for step in told.steps if step.kind == "ask"]
-        found = [step for step in told.steps if step.kind == "test case"]
+        search = transcript(run.store, run.row, 0, place)
+        assert search.complete
+        asks = [step for step in search.steps if step.kind == "ask"]
+        candidates = [step for step in search.steps if step.kind == "test case"]
         assert all(step.role == "target" for step in asks)
-        sent = [[(turn.role, turn.text) for turn in step.chat] for step in found]
+        sent = [[(turn.role, turn.text) for turn in step.chat] for step in candidates]
         assert [(turn["role"], turn["text"]) for turn in case["chat"]] in sent
         if case["cut"] == "success":
-            assert found[-1].answer == case["completion"]
+            assert candidates[-1].answer == case["completion"]
             assert len(asks) == case["spent"]["asks"] <= 6
 
 
 def test_behind_a_defense_the_attacker_s_view_is_told(tmp_path):
     run = withstand.run({**SPEC, "attack": "best_of_n,n=2", "defense": "self_reminder"}, store=tmp_path / "s.db")
-    told = transcript(run.store, run.row, 0, 0)
-    assert told.complete
-    assert [step.kind for step in told.steps].count("ask") == 2
-    assert "responsibl" not in str(told.steps)  # what the defense adds is not what the attack sent
+    search = transcript(run.store, run.row, 0, 0)
+    assert search.complete
+    assert [step.kind for step in search.steps].count("ask") == 2
+    assert "responsibl" not in str(search.steps)  # what the defense adds is not what the attack sent
 
 
 def test_without_its_answers_a_search_is_not_made_up(tmp_path):
     run = withstand.run({**SPEC, "attack": "best_of_n,n=2"}, store=tmp_path / "s.db")
     with run.store.engine.begin() as connection:
         connection.execute(answer.delete())
-    told = transcript(run.store, run.row, 0, 0)
-    assert (told.complete, told.steps) == (False, [])
+    search = transcript(run.store, run.row, 0, 0)
+    assert (search.complete, search.steps) == (False, [])
 
 
 def test_other_components_are_refused(tmp_path):
@@ -68,8 +68,8 @@ def test_what_ships_is_no_code_of_its_own():
 
 
 def test_the_curve_of_a_loss_falls():
-    told = Transcript([Step("test case", score=-loss) for loss in (3.0, 1.0, 2.0, 0.5)], loss=True)
-    drawn = curve(told)
+    search = Transcript([Step("test case", score=-loss) for loss in (3.0, 1.0, 2.0, 0.5)], loss=True)
+    drawn = curve(search)
     assert (drawn["low"], drawn["high"], drawn["final"], drawn["count"]) == (0.5, 3.0, 0.5, 4)
     assert drawn["points"].split() == ["0.00,0.00", "33.33,80.00", "66.67,40.00", "100.00,100.00"]
     assert drawn["best"].split() == ["0.00,0.00", "33.33,80.00", "66.67,80.00", "100.00,100.00"]

@@ -69,8 +69,8 @@ def here(tmp_path: Path) -> Iterator[Callable[[str], Store]]:
         return opened[-1]
 
     yield make
-    for one in opened:
-        one.close()
+    for opened_store in opened:
+        opened_store.close()
 
 
 def timeless(value: Any) -> Any:
@@ -99,12 +99,12 @@ def with_models(spec: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
 def rows_of(run: api.Run, stage: int) -> dict[tuple[Any, ...], Any]:
     """Label and value of each row of a stage, by its place."""
     w, r = tables.want.c, tables.row.c
-    found = run.store.select(
+    entries = run.store.select(
         sql.select(w.cell, w.behavior, w.number, w.sample, r.label, r.value)
         .select_from(tables.want.join(tables.row, r.key == w.key))
         .where(w.run == run.row.key, w.stage == stage)
     )
-    return {tuple(place): (label, timeless(json.loads(value))) for *place, label, value in found}
+    return {tuple(place): (label, timeless(json.loads(value))) for *place, label, value in entries}
 
 
 # --- the same rows however it was run ----------------------------------------------------------------------------
@@ -148,11 +148,11 @@ def test_shards_merged_are_one_run(
     parts = [len(content(here(f"shard{place}"))[0]) for place in order]
     assert all(parts)
     assert sum(parts) == len(whole[0])  # no row is made twice
-    one = here("one")
+    merged = here("one")
     for place in order:
-        one.merge(here(f"shard{place}"))
-    assert content(one) == whole
-    run = api.load(store=one)
+        merged.merge(here(f"shard{place}"))
+    assert content(merged) == whole
+    run = api.load(store=merged)
     assert run.summary["run"]["state"] == "complete"
 
 
@@ -171,15 +171,15 @@ def test_a_run_in_many_small_parts_is_one_run(
     api.run(GRID, store=opened)
     needed = len(sent)
     sent.clear()
-    other = here("other")
+    resumed = here("other")
     for _ in range(15):
-        run = api.run(with_models(GRID, width=2), store=other, max_asks=asks)
+        run = api.run(with_models(GRID, width=2), store=resumed, max_asks=asks)
         assert run.tally is not None
         assert run.tally.stopped == "--max-asks"
     assert len(sent) == 15 * asks
-    api.run(GRID, store=other)
+    api.run(GRID, store=resumed)
     assert len(sent) == needed
-    assert content(other) == content(opened) == whole
+    assert content(resumed) == content(opened) == whole
 
 
 def test_a_defense_cut_off_between_its_asks_goes_on_there(here: Callable[[str], Store], sent: list[Chat]) -> None:
@@ -276,9 +276,9 @@ def test_a_raised_budget_replays_and_goes_on(here: Callable[[str], Store], sent:
     large = api.run(SMALL | attack, store=opened)
     assert len(sent) == 4 * 4
     assert {label for label, _ in rows_of(large, CASES).values()} == {"8"}
-    other = api.run(SMALL | attack, store=here("other"))
-    assert rows_of(large, CASES) == rows_of(other, CASES)
-    assert rows_of(large, VERDICTS) == rows_of(other, VERDICTS)
+    alone = api.run(SMALL | attack, store=here("other"))
+    assert rows_of(large, CASES) == rows_of(alone, CASES)
+    assert rows_of(large, VERDICTS) == rows_of(alone, VERDICTS)
 
 
 def test_until_success_reports_the_draw_that_was_graded(here: Callable[[str], Store], sent: list[Chat]) -> None:
@@ -314,7 +314,7 @@ def test_samples_of_a_hot_target_differ_and_of_a_cold_one_do_not(here: Callable[
     texts: dict[str, set[str]] = {}
     for case in hot.cases():
         texts.setdefault(case["behavior"], set()).add(case["completion"])
-    assert [len(said) for said in texts.values()] == [5] * 4
+    assert [len(given) for given in texts.values()] == [5] * 4
     assert (hot.cells[0]["cases"], hot.cells[0]["asks"]) == (20, 20)
     plans: list[Any] = []
     cold = api.run(spec, store=hot.store, on_start=lambda plan, run: plans.append(plan))
@@ -325,9 +325,9 @@ def test_samples_of_a_hot_target_differ_and_of_a_cold_one_do_not(here: Callable[
 def test_the_seed_changes_hot_draws(here: Callable[[str], Store]) -> None:
     spec = SMALL | {"target": {"use": "scripted", "reply": "I can say {n}"}, "sampling": {"temperature": 1.0}}
     opened = here("s")
-    one, two = (api.run(spec | {"seed": seed, "ids": None}, store=opened) for seed in (0, 1))
-    said = [{(c["behavior"], c["completion"]) for c in run.cases()} for run in (one, two)]
-    assert not said[0] & said[1]
+    first, second = (api.run(spec | {"seed": seed, "ids": None}, store=opened) for seed in (0, 1))
+    answers = [{(c["behavior"], c["completion"]) for c in run.cases()} for run in (first, second)]
+    assert not answers[0] & answers[1]
 
 
 def test_another_revision_is_asked_again(here: Callable[[str], Store]) -> None:
@@ -385,15 +385,15 @@ def test_a_name_stands_for_one_plan(here: Callable[[str], Store], sent: list[Cha
 
 def test_cases_travel_from_a_run_to_another_target(here: Callable[[str], Store], sent: list[Chat]) -> None:
     opened = here("s")
-    found = api.run(SMALL | {"attack": {"use": "best_of_n", "n": 2}}, store=opened, name="found")
+    earlier = api.run(SMALL | {"attack": {"use": "best_of_n", "n": 2}}, store=opened, name="found")
     sent.clear()
-    other = SMALL | {"target": {"use": "scripted", "reply": "I can too."}, "attack": [], "cases_from": "found"}
-    run = api.run(other, store=opened)
+    spec = SMALL | {"target": {"use": "scripted", "reply": "I can too."}, "attack": [], "cases_from": "found"}
+    run = api.run(spec, store=opened)
     (cell,) = run.cells
     assert cell["attack"] == "best_of_n,n=2 found on scripted (found)"
     assert (cell["cases"], cell["success"], cell["asks"]) == (8, 8, 8)
-    assert sorted(map(repr, sent)) == sorted(repr(chat) for chat in chats_of(found))
-    assert [c["chat"] for c in run.cases()] == [c["chat"] for c in found.cases()]
+    assert sorted(map(repr, sent)) == sorted(repr(chat) for chat in chats_of(earlier))
+    assert [c["chat"] for c in run.cases()] == [c["chat"] for c in earlier.cases()]
     assert {c["completion"] for c in run.cases()} == {"I can too."}  # drawn anew, not carried over
 
 
@@ -401,12 +401,12 @@ def test_what_is_no_text_does_not_travel(here: Callable[[str], Store], monkeypat
     monkeypatch.setattr(Direct, "upper_bound", True, raising=False)
     opened = here("s")
     api.run(SMALL | {"attack": ["direct", {"use": "best_of_n", "n": 2}]}, store=opened, name="both")
-    other = SMALL | {"target": {"use": "scripted", "reply": "I can too."}, "attack": []}
-    run = api.run(other | {"cases_from": "both"}, store=opened)
+    spec = SMALL | {"target": {"use": "scripted", "reply": "I can too."}, "attack": []}
+    run = api.run(spec | {"cases_from": "both"}, store=opened)
     assert [cell["attack"] for cell in run.cells] == ["best_of_n,n=2 found on scripted (both)"]
     api.run(SMALL | {"attack": "direct"}, store=opened, name="none")
     with pytest.raises(SpecError, match="no test case that could be sent"):
-        api.run(other | {"cases_from": "none"}, store=opened)
+        api.run(spec | {"cases_from": "none"}, store=opened)
 
 
 TALK = {"use": "withstand_toys:Talk"}
@@ -417,8 +417,8 @@ def test_a_conversation_is_judged_as_one_and_its_lost_answers_are_told(here: Cal
     run = api.run(SMALL | {"attack": TALK, "target": reply, "until_success": False}, store=here("s"))
     (cell,) = run.cells
     assert (cell["cases"], cell["error"], cell["asks"]) == (4, 0, 12)
-    (told,) = [note for note in cell["notes"] if "attacker" in note]
-    assert told == "the attacker refused 12 times and broke the format 12 times: no test cases, asked anew"
+    (note_text,) = [note for note in cell["notes"] if "attacker" in note]
+    assert note_text == "the attacker refused 12 times and broke the format 12 times: no test cases, asked anew"
     for case in run.cases():
         assert [turn["role"] for turn in case["chat"]] == ["user", "assistant", "user", "assistant", "user"]
         first, *others = case["completion"].split("\n\n")
@@ -429,8 +429,8 @@ def test_of_a_conversation_the_turns_of_the_user_travel(here: Callable[[str], St
     opened = here("s")
     api.run(SMALL | {"attack": TALK}, store=opened, name="found")
     sent.clear()
-    other = SMALL | {"target": {"use": "scripted", "reply": "I can too."}, "attack": [], "cases_from": "found"}
-    run = api.run(other, store=opened)
+    spec = SMALL | {"target": {"use": "scripted", "reply": "I can too."}, "attack": [], "cases_from": "found"}
+    run = api.run(spec, store=opened)
     (cell,) = run.cells
     assert "conversations from elsewhere: this target answered every turn of the user afresh" in cell["notes"]
     assert (cell["cases"], cell["error"], cell["asks"], len(sent)) == (4, 0, 12, 12)
@@ -469,8 +469,8 @@ def test_success_against_operations(here: Callable[[str], Store], monkeypatch: p
     run = api.run(spec, store=here("s"))
     broken = sum(case["outcome"] == "success" for case in run.cases() if case["cell"] == 1)
     # three turns of a talk, one after another; the target that does not count has no curve of its searches
-    found = [(point["cell"], point["spent"], point["broken"]) for point in run.within("flops")]
-    assert found == [(0, 0.0, 0), (1, 0.0, 0), (1, 3e9, broken), (2, 0.0, 0)]
+    points = [(point["cell"], point["spent"], point["broken"]) for point in run.within("flops")]
+    assert points == [(0, 0.0, 0), (1, 0.0, 0), (1, 3e9, broken), (2, 0.0, 0)]
     assert {case["spent"]["flops"] for case in run.cases() if case["cell"] == 3} == {None}
     page = write.render(run.store, run.row, "html")
     assert "operations (FLOPs) before the first success" in page

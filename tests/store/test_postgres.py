@@ -37,9 +37,9 @@ def test_rows_equal_those_of_a_file(postgres: str, tmp_path: Path) -> None:
     there, here = Store(postgres), Store(str(tmp_path / "s.db"))
     first, second = withstand.run(SPEC, store=there), withstand.run(SPEC, store=here)
     assert content(there) == content(here)
-    for mine, theirs in zip(first.cells, second.cells, strict=True):
+    for cell, twin in zip(first.cells, second.cells, strict=True):
         drop = {"seconds", "used"}
-        assert {k: v for k, v in mine.items() if k not in drop} == {k: v for k, v in theirs.items() if k not in drop}
+        assert {k: v for k, v in cell.items() if k not in drop} == {k: v for k, v in twin.items() if k not in drop}
     again = withstand.run(SPEC, store=there)
     assert again.tally is not None
     assert again.tally.asks == 0
@@ -47,12 +47,12 @@ def test_rows_equal_those_of_a_file(postgres: str, tmp_path: Path) -> None:
 
 
 def test_the_first_writer_stands(postgres: str) -> None:
-    one, two = Store(postgres), Store(postgres)
-    assert one.add(answers={"k": {"text": "first"}}) == {}
-    assert two.add(answers={"k": {"text": "second"}, "other": {"text": "mine"}}) == {"k": {"text": "first"}}
-    one.add(rows=[Row("r", "stop", {"text": "first"})], failures=[Failure("r", 2, "broken")])
-    two.add(rows=[Row("r", "stop", {"text": "second"})])
-    assert two.rows(["r"])["r"].value == {"text": "first"}
+    first, second = Store(postgres), Store(postgres)
+    assert first.add(answers={"k": {"text": "first"}}) == {}
+    assert second.add(answers={"k": {"text": "second"}, "other": {"text": "mine"}}) == {"k": {"text": "first"}}
+    first.add(rows=[Row("r", "stop", {"text": "first"})], failures=[Failure("r", 2, "broken")])
+    second.add(rows=[Row("r", "stop", {"text": "second"})])
+    assert second.rows(["r"])["r"].value == {"text": "first"}
 
 
 def test_merging_both_ways_is_a_union(postgres: str, tmp_path: Path) -> None:
@@ -162,16 +162,16 @@ def test_every_page_of_the_explorer_is_that_of_a_file(postgres: str, tmp_path: P
         f"{base}/compare?a=0&b=1", f"{base}/label", f"{base}/label?for=review", f"{base}/calibration",
         f"{base}/cases.csv", f"{base}/summary.json", "/probe", "/findings", "/audit", base, "/",
     ]  # fmt: skip
-    said = []
+    answers = []
     for store in (here, there):
         explorer = Explorer(store, Auth("127.0.0.1", 8765, local="ana"), wait=60.0, reveal=True)
         web = TestClient(make_app(explorer), base_url="http://127.0.0.1:8765", follow_redirects=False)
-        told = {}
+        pages_by_name = {}
         for page in pages:
             answer = web.get(page)
             assert answer.status_code == 200, (page, explorer.index.error)
-            told[page] = re.sub(r'name="csrf" value="[^"]+"|"csrf": *"[^"]+"', "", answer.text)
-            told[page] = re.sub(r"\d\d:\d\d:\d\d", "TIME", told[page]).replace(store.where, "STORE")
+            pages_by_name[page] = re.sub(r'name="csrf" value="[^"]+"|"csrf": *"[^"]+"', "", answer.text)
+            pages_by_name[page] = re.sub(r"\d\d:\d\d:\d\d", "TIME", pages_by_name[page]).replace(store.where, "STORE")
         csrf = re.search(r'name="csrf" value="([^"]+)"', web.get("/probe").text)
         assert csrf
         form = {"csrf": csrf[1], "next": f"{base}/cases/0.0.0.0", "vote": "success", "for": "calibration"}
@@ -180,9 +180,9 @@ def test_every_page_of_the_explorer_is_that_of_a_file(postgres: str, tmp_path: P
         assert web.post(f"{base}/label", data=form | {"place": queued[1]}).status_code in (200, 303)
         assert [label["vote"] for label in store.labels(run.row.key)] == ["success"]
         explorer.index.close()
-        said.append(told)
+        answers.append(pages_by_name)
     for page in pages:
-        assert said[0][page] == said[1][page], page
+        assert answers[0][page] == answers[1][page], page
 
 
 def test_a_purge_leaves_no_text_and_every_number(postgres: str, tmp_path: Path) -> None:

@@ -377,11 +377,11 @@ def test_a_file_that_may_only_be_read_is_read_and_says_so_when_written(folder: i
 
 
 def test_a_store_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
+    names = []
 
     def dying(table: sql.Table, **options: Any) -> Any:
-        made.append(table.name)
-        if len(made) == 4:
+        names.append(table.name)
+        if len(names) == 4:
             raise KeyboardInterrupt
         return sql.schema.CreateTable(table, **options)
 
@@ -417,12 +417,12 @@ def test_a_full_disk_leaves_nothing_half_written_and_a_rerun_completes(tmp_path:
         with pytest.raises(StoreError, match="full") as caught:
             opened.add(rows=rows, answers=answers, failures=[Failure("k", 1, "e")])
         assert "the disk is full" in caught.value.hint
-        found = content(opened)
-        assert [len(found[name]) for name in ("row", "answer", "failure")] == [10, 10, 0]
+        entries = content(opened)
+        assert [len(entries[name]) for name in ("row", "answer", "failure")] == [10, 10, 0]
         limit(opened, None)
         opened.add(rows=rows, answers=answers)
-        found = content(opened)
-        assert [len(found[name]) for name in ("row", "answer", "failure")] == [200, 200, 0]
+        entries = content(opened)
+        assert [len(entries[name]) for name in ("row", "answer", "failure")] == [200, 200, 0]
 
 
 def test_a_run_on_a_full_disk_fails_whole_and_goes_on(tmp_path: Path) -> None:
@@ -553,9 +553,9 @@ def test_a_file_system_without_wal_is_warned_of_once_and_correct(
             assert opened.add(answers={"a": 2}) == {"a": 1}
             with opened.engine.connect() as connection:
                 assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL: the journal needs it
-        said = [str(w.message) for w in caught]
-    assert len(said) == 1
-    assert "does not bear write-ahead logging" in said[0]
+        messages = [str(w.message) for w in caught]
+    assert len(messages) == 1
+    assert "does not bear write-ahead logging" in messages[0]
     assert mode_of(path) == "delete"
     spec = {"suite": {"use": "kitchen", "limit": 2}, "target": "scripted", "attack": "direct"}
     with pytest.warns(UserWarning, match="write-ahead"):
@@ -588,29 +588,29 @@ def test_processes_may_create_and_fill_a_store_at_once(tmp_path: Path) -> None:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    said = [process.communicate(timeout=60) for process in processes]
-    assert [process.returncode for process in processes] == [0] * 4, [err for _, err in said]
+    outputs = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, [err for _, err in outputs]
     with Store(str(path)) as opened:
-        found = content(opened)
-        assert len(found["row"]) == 4 * 20 + 20
-        standing = {key: json.loads(value) for key, value in found["answer"]}
+        entries = content(opened)
+        assert len(entries["row"]) == 4 * 20 + 20
+        standing = {key: json.loads(value) for key, value in entries["answer"]}
         assert len(opened.select(sql.select(tables.writer))) == 4
-    for out, _ in said:  # all heard the same, and it is what stands
+    for out, _ in outputs:  # all heard the same, and it is what stands
         assert out.split() == [standing[f"all.{n}"] for n in range(20)]
 
 
 def test_the_first_writer_of_a_key_stands(tmp_path: Path) -> None:
-    with Store(str(tmp_path / "s.db")) as one, Store(str(tmp_path / "s.db")) as two:
-        assert one.add(rows=[Row("k", "first", 1)], answers={"a": {"x": 1}, "b": 2}) == {}
-        assert two.add(rows=[Row("k", "second", 2)], answers={"a": {"x": 2}, "b": 2, "c": 3}) == {"a": {"x": 1}}
-        assert one.rows(["k"])["k"].label == "first"
-        assert one.answers("abc") == {"a": {"x": 1}, "b": 2, "c": 3}
-        one.add_run(RunRow("r1", "name", 1.0, {}, {}))
-        two.add_run(RunRow("r2", "name", 2.0, {}, {}))
-        assert [r.key for r in two.runs()] == ["r1"]
-        one.add_wants("r1", [Want(1, 0, 0, 0, 0, "k")])
-        two.add_wants("r1", [Want(1, 0, 0, 0, 0, "other"), Want(1, 0, 1, 0, 0, "k2")])
-        assert {w[-1] for w in content(one)["want"]} == {"k", "k2"}
+    with Store(str(tmp_path / "s.db")) as first, Store(str(tmp_path / "s.db")) as second:
+        assert first.add(rows=[Row("k", "first", 1)], answers={"a": {"x": 1}, "b": 2}) == {}
+        assert second.add(rows=[Row("k", "second", 2)], answers={"a": {"x": 2}, "b": 2, "c": 3}) == {"a": {"x": 1}}
+        assert first.rows(["k"])["k"].label == "first"
+        assert first.answers("abc") == {"a": {"x": 1}, "b": 2, "c": 3}
+        first.add_run(RunRow("r1", "name", 1.0, {}, {}))
+        second.add_run(RunRow("r2", "name", 2.0, {}, {}))
+        assert [r.key for r in second.runs()] == ["r1"]
+        first.add_wants("r1", [Want(1, 0, 0, 0, 0, "k")])
+        second.add_wants("r1", [Want(1, 0, 0, 0, 0, "other"), Want(1, 0, 1, 0, 0, "k2")])
+        assert {w[-1] for w in content(first)["want"]} == {"k", "k2"}
 
 
 def test_many_keys_are_read_in_parts(tmp_path: Path) -> None:
