@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.resources import files
 
 from withstand.core import Behavior, SpecError, did_you_mean, digest
 from withstand.core.errors import closest
@@ -65,6 +66,15 @@ class Table:
 def csv_table(file: File) -> Table:
     """The table of a CSV file."""
     return Table.of(file, parse_csv(file))
+
+
+def packaged(folder: str, name: str) -> Table:
+    """The table of a CSV file that the package holds."""
+    return csv_table(packaged_file(folder, name))
+
+
+def packaged_file(folder: str, name: str) -> File:
+    return File(name, (files("withstand.data") / folder / name).read_bytes())
 
 
 def check_split(split: str) -> None:

@@ -1,12 +1,10 @@
 """Short multiple-choice questions of general knowledge and common sense, to measure utility with. Ours."""
 
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import ClassVar
 
 from withstand.core import Behavior
 from withstand.data import _read
-from withstand.formats import rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +31,7 @@ class Everyday:
 
     def load(self) -> list[Behavior]:
         """The questions of the split, in the file's order."""
-        data = (files("withstand.data") / "everyday_files" / "everyday.csv").read_bytes()
-        table = _read.csv_table(rows.File("everyday.csv", data))
+        table = _read.packaged("everyday_files", "everyday.csv")
         table = table if self.split == "all" else table.only("split", self.split)
         columns = {"id": "id", "text": "text", "category": "category", "target_string": "answer", "tags": ""}
         return _read.behaviors(table, columns, benign=True)

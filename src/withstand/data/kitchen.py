@@ -1,12 +1,10 @@
 """Cooking instructions as the harmless stand-in for harm, in the format of HarmBench (arXiv:2402.04249)."""
 
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import ClassVar
 
 from withstand.core import Behavior
 from withstand.data import _read
-from withstand.formats import rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +38,6 @@ class Kitchen:
     def load(self) -> list[Behavior]:
         """The behaviors of the split, in the file's order."""
         kind = "benign" if self.harmless else "behaviors"
-        table = _read.csv_table(_packaged(f"kitchen_{kind}_text_{self.split}.csv"))
-        targets = None if self.harmless else _packaged("kitchen_targets_text.json")
+        table = _read.packaged("kitchen_files", f"kitchen_{kind}_text_{self.split}.csv")
+        targets = None if self.harmless else _read.packaged_file("kitchen_files", "kitchen_targets_text.json")
         return _read.behaviors(table, _read.HARMBENCH, targets=targets, benign=self.harmless)
-
-
-def _packaged(name: str) -> rows.File:
-    return rows.File(name, (files("withstand.data") / "kitchen_files" / name).read_bytes())

@@ -3,12 +3,10 @@ instructions planted in documents (Greshake et al. 2023, arXiv:2302.12173), a to
 """
 
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import ClassVar
 
 from withstand.core import Behavior
 from withstand.data import _read
-from withstand.formats import rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +40,4 @@ class KitchenApp:
     def load(self) -> list[Behavior]:
         """The behaviors, in the file's order."""
         name = f"kitchen_app_{'benign' if self.harmless else 'behaviors'}_text_all.csv"
-        data = (files("withstand.data") / "kitchen_app_files" / name).read_bytes()
-        return _read.behaviors(_read.csv_table(rows.File(name, data)), _read.HARMBENCH, benign=self.harmless)
+        return _read.behaviors(_read.packaged("kitchen_app_files", name), _read.HARMBENCH, benign=self.harmless)

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from fakes import InTurn
-from withstand.attacks.llm._judged import score_of
-from withstand.attacks.llm._talk import LONGER, Talk, member, put, rating, search, won
+from withstand.attacks.llm._attacker import field_in
+from withstand.attacks.llm._judged import score_of, search_sampling
+from withstand.attacks.llm._talk import LONGER, Talk, put, rating, won
 from withstand.core import Behavior, Completion, Message, Sampling, Target, Verdict, user
 
 BEHAVIOR = Behavior("b", "Bake a loaf", context="Flour {salt}")
@@ -126,9 +127,9 @@ def test_ratings(verdict: Verdict, number: float, told: str) -> None:
     ("text", "found"), [('x {"q": "a"} y', "a"), ('{"q": "", "r": "a"}', None), ("a?", None), ('{"q": "cut o', "cut o")]
 )
 def test_a_member_of_an_object(text: str, found: str | None) -> None:
-    assert member("q", text) == found
+    assert field_in("q", text) == found
 
 
 def test_search_tokens() -> None:
     target = Target(InTurn([]), sampling=Sampling(77, 0.5))  # type: ignore[arg-type]
-    assert (search(target, 0), search(target, 9)) == (Sampling(77, 0.5), Sampling(9, 0.5))
+    assert (search_sampling(target, 0), search_sampling(target, 9)) == (Sampling(77, 0.5), Sampling(9, 0.5))

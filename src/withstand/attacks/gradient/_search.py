@@ -1,15 +1,14 @@
 """The state of one search for a slot: what GCG and its kin carry from step to step, as JSON between pieces of work."""
 
-import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from withstand.attacks.gradient._soft import finite, packed, unpacked
 from withstand.core import Behavior, Json, SpecError, WhiteBox, WithstandError, at_least, from_json
 from withstand.core.notice import tell_step
 from withstand.engine.engine import Engine, engine_of
@@ -52,8 +51,7 @@ class Search:
             search.step, search.slot, search.best, search.loss = (state[n] for n in ("step", "slot", "best", "lowest"))
             search.kept = [(loss, slot) for loss, slot in state["kept"]]
             if state["gradient"]:
-                flat = torch.from_numpy(np.frombuffer(base64.b64decode(state["gradient"]), dtype=np.float32).copy())
-                search.gradient = flat.view(len(search.slot), -1).to(search.engine.device)
+                search.gradient = unpacked(state["gradient"], len(search.slot), -1).to(search.engine.device)
         return search
 
     @property
@@ -75,8 +73,7 @@ class Search:
 
     def turned(self, gradient: Tensor, loss: float) -> Tensor:
         """The gradient by tokens, Float["slot vocabulary"], with momentum; `loss` is that of the slot at hand."""
-        if not math.isfinite(loss):
-            raise WithstandError(f"the loss is {loss} at step {self.step}", hint="try dtype=float32")
+        finite(loss, f" at step {self.step}")
         if not self.best:
             self.remember(loss, self.slot)
         if self.attack.momentum and self.gradient is not None:
@@ -112,7 +109,7 @@ class Search:
             "loss": self.engine.loss_of(ids, self.prompt, self.attack.loss),
         }  # fmt: skip
         if self.attack.momentum and self.gradient is not None and not self.done:
-            state["gradient"] = base64.b64encode(self.gradient.float().cpu().numpy().tobytes()).decode()
+            state["gradient"] = packed(self.gradient)
         return state
 
 

@@ -1,10 +1,12 @@
 """What attacks on relaxed slots share: their free tokens, what a slot costs as text, schedules and seeds."""
 
+import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -89,11 +91,21 @@ class Free:
         return self.read[sent], sent
 
 
-def finite(loss: float) -> float:
-    """The loss, or an error that names the way out."""
+def finite(loss: float, where: str = "") -> float:
+    """The loss, or an error that names the way out; `where` says at which step."""
     if not math.isfinite(loss):
-        raise WithstandError(f"the loss is {loss}", hint="try dtype=float32")
+        raise WithstandError(f"the loss is {loss}{where}", hint="try dtype=float32")
     return loss
+
+
+def packed(tensor: Tensor) -> str:
+    """The numbers of a tensor as text, in float32, for the state between pieces of work."""
+    return base64.b64encode(tensor.float().cpu().numpy().tobytes()).decode()
+
+
+def unpacked(text: str, *shape: int) -> Tensor:
+    """The tensor of that shape that `packed` wrote, on the CPU."""
+    return torch.from_numpy(np.frombuffer(base64.b64decode(text), dtype=np.float32).copy()).view(shape)
 
 
 def cosine(high: float, low: float, share: float) -> float:

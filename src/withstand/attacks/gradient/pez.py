@@ -7,17 +7,15 @@ of the text read anew, not the projection after the last update, unseen; losses 
 so that a sample is the same whatever `n` is (Adam does not mind the scale); random numbers are seeded.
 """
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from withstand.attacks.gradient._soft import Free, Suffixes, check_soft, cosine, finite
+from withstand.attacks.gradient._soft import Free, Suffixes, check_soft, cosine, finite, packed, unpacked
 from withstand.core import Behavior, Flow, Json, Target, TestCase, WhiteBox, to_json, user, work
 from withstand.core.notice import tell_step
 
@@ -72,7 +70,8 @@ class PEZ(Suffixes):
     def piece(self, free: Free, state: Json) -> Json:
         step, best = state["step"], [(loss, text) for loss, text in state.get("best", ())]
         if step:
-            vectors, mean, square = (self.unpacked(state[name], free.table) for name in ("vectors", "mean", "square"))
+            held = [unpacked(state[name], self.n, self.length, -1) for name in ("vectors", "mean", "square")]
+            vectors, mean, square = (tensor.to(free.table.device) for tensor in held)
         else:
             draws = [free.generator(self.seed, i) for i in range(self.n)]
             picks = [torch.randint(len(free.ids), (self.length,), generator=g, device=g.device) for g in draws]
@@ -91,9 +90,8 @@ class PEZ(Suffixes):
         if step == self.steps and not done:
             _, best = self.look(free, vectors, best)
             done = True
-        held = {} if done else {"vectors": vectors, "mean": mean, "square": square}
-        packed = {name: base64.b64encode(tensor.cpu().numpy().tobytes()).decode() for name, tensor in held.items()}
-        return {"step": step, "best": best, "done": done, **packed}
+        kept = {} if done else {"vectors": vectors, "mean": mean, "square": square}
+        return {"step": step, "best": best, "done": done, **{name: packed(tensor) for name, tensor in kept.items()}}
 
     def look(
         self, free: Free, vectors: Tensor, best: Sequence[tuple[float, str]]
@@ -110,10 +108,6 @@ class PEZ(Suffixes):
             if finite(loss) < kept[i][0]:
                 kept[i] = min(kept[i], free.scored(slot))
         return torch.stack([gradient for gradient, _ in pairs]), kept
-
-    def unpacked(self, text: str, like: Tensor) -> Tensor:
-        flat = torch.from_numpy(np.frombuffer(base64.b64decode(text), dtype=np.float32).copy())
-        return flat.view(self.n, self.length, -1).to(like.device)
 
 
 def nearest(vectors: Tensor, table: Tensor, chunk: int = CHUNK) -> Tensor:

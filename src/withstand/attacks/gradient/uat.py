@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from withstand.attacks.gradient._candidates import top_tokens
-from withstand.core import Behavior, Flow, Json, Target, UpperBounds, WhiteBox, WithstandError, at_least, from_json
+from withstand.attacks.gradient._soft import finite
+from withstand.core import Behavior, Flow, Json, Target, UpperBounds, WhiteBox, at_least, from_json
 from withstand.core.notice import tell_step
 from withstand.engine.engine import Engine, engine_of
 from withstand.engine.pieces import work_in_pieces
@@ -78,10 +79,8 @@ class UAT:
         stale = [trigger for trigger in pack if trigger.gradient is None]
         gradients = engine.gradients([(trigger.prompt, trigger.slot) for trigger in stale]) if stale else []
         for trigger, (gradient, loss) in zip(stale, gradients, strict=True):
-            if not math.isfinite(loss):
-                raise WithstandError(f"the loss is {loss} at place {trigger.visited}", hint="try dtype=float32")
             trigger.gradient = engine.by_token(gradient)
-            trigger.loss = min(trigger.loss, loss)
+            trigger.loss = min(trigger.loss, finite(loss, f" at place {trigger.visited}"))
         swaps = [self.swaps(tokenizer, trigger) for trigger in pack]
         scored = (
             engine.losses([(t.prompt, t.slot, slots) for t, slots in zip(pack, swaps, strict=True)]) if pack else []

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
-from withstand.attacks.llm._attacker import drafts, read_object
+from withstand.attacks.llm._attacker import drafts, field_in, read_object
 from withstand.attacks.llm._judged import graded, score_of
 from withstand.attacks.llm._library import Strategy
 from withstand.attacks.llm._texts import parts_of, shown_context
@@ -30,12 +31,8 @@ def before(behavior: Behavior) -> Attempt:
 
 def written(attacker: Model, requests: Sequence[str], sampling: Sampling, tries: int) -> Flow[list[str | None]]:
     """The attacker's prompt for each request, None where it refuses or breaks the format."""
-
-    def prompt_in(text: str) -> str | None:
-        fields = read_object(text, "prompt")
-        return fields["prompt"] if fields else None
-
-    answers = yield from drafts(attacker, [user(text) for text in requests], prompt_in, sampling, tries)
+    chats = [user(text) for text in requests]
+    answers = yield from drafts(attacker, chats, partial(field_in, "prompt"), sampling, tries)
     return [draft.value if draft else None for draft in answers]
 
 

@@ -4,7 +4,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from withstand.core import AskError, Chat, Flow, Json, Message, Model, RejectedDrafts, Sampling, ask, at_least, within
+from withstand.core import (
+    AskError,
+    Behavior,
+    Chat,
+    Flow,
+    Json,
+    Message,
+    Model,
+    RejectedDrafts,
+    Sampling,
+    TestCase,
+    ask,
+    at_least,
+    user,
+    within,
+)
 from withstand.core.refusal import refusal_in
 
 V = TypeVar("V")
@@ -66,6 +81,26 @@ def drafts(
     return kept
 
 
+def final_cases(
+    attack: Any,
+    behavior: Behavior,
+    chats: Sequence[Chat],
+    parse: Callable[[str], str | None],
+    sampling: Sampling | None = None,
+    opening: str = "",
+) -> Flow[None]:
+    """A final test case for each chat that the attacker answers with a usable text; `AskError` where it never does.
+
+    attack: has the fields attacker, tries, attacker_tokens and temperature. The rest is as in `drafts`.
+    """
+    sampling = sampling or Sampling(attack.attacker_tokens, attack.temperature)
+    written = yield from drafts(attack.attacker, chats, parse, sampling, attack.tries, opening)
+    if not any(written):
+        raise no_draft(attack.tries)
+    for draft in filter(None, written):
+        yield TestCase(behavior.id, user(behavior.prompt(draft.value)))
+
+
 def check_writer(attack: Any) -> None:
     """Raise `SpecError` for a field out of its range: those that every attack has whose attacker writes."""
     at_least(1, attack, "tries", "attacker_tokens")
@@ -94,6 +129,12 @@ def read_object(text: str, *names: str) -> dict[str, str] | None:
                 return {name: value[name].strip() for name in names}
         start = text.find("{", start + 1)
     return None
+
+
+def field_in(name: str, text: str) -> str | None:
+    """The text called `name` of the first JSON object in `text` that has one; None where none has."""
+    fields = read_object(text, name)
+    return fields[name] if fields else None
 
 
 def unquoted(text: str) -> str:

@@ -1,8 +1,9 @@
 """A judge as the guide of a search: answers judged, the verdicts as numbers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from withstand.core import Behavior, Chat, Completion, Flow, Judge, Target, TestCase, Verdict, ask
+from withstand.core import Behavior, Chat, Completion, Flow, Judge, Sampling, Target, TestCase, Verdict, ask
 
 UNSCORED = -1.0
 """The score of a candidate whose answer the judge could not score: below that of all others."""
@@ -17,6 +18,11 @@ def tested(
     for chat, verdict in zip(chats, verdicts, strict=True):
         yield TestCase(behavior.id, chat, score=score_of(verdict))
     return list(zip(answers, verdicts, strict=True))
+
+
+def search_sampling(target: Target, tokens: int) -> Sampling:
+    """The target's own sampling, with answers of at most `tokens` unless that is 0."""
+    return replace(target.sampling, max_tokens=tokens) if tokens else target.sampling
 
 
 def graded(

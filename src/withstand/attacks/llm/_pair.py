@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from withstand.attacks.llm._attacker import Draft, check_writer, drafts, read_object
-from withstand.attacks.llm._judged import score_of
+from withstand.attacks.llm._attacker import Draft, check_writer, drafts, field_in, read_object
+from withstand.attacks.llm._judged import score_of, search_sampling
 from withstand.attacks.llm._texts import text_of
 from withstand.core import (
     Behavior,
@@ -62,8 +62,8 @@ def read_prompt(answer: str) -> str | None:
     """
     if turn := _turn(answer):
         return turn["prompt"]
-    halted = read_object(answer, "improvement")
-    return halted["improvement"] if halted and refusal_in(halted["improvement"]) else None
+    halted = field_in("improvement", answer)
+    return halted if halted and refusal_in(halted) else None
 
 
 def _turn(answer: str) -> dict[str, str] | None:
@@ -91,7 +91,7 @@ def searched(target: Target, surrogates: Sequence[Model], tokens: int) -> Target
     """The target of the search: the run's, or a surrogate without a defense; `tokens` 0 leaves its `max_tokens`."""
     if surrogates:
         target = Target(surrogates[0], sampling=target.sampling)
-    return replace(target, sampling=replace(target.sampling, max_tokens=tokens or target.sampling.max_tokens))
+    return replace(target, sampling=search_sampling(target, tokens))
 
 
 def check_fields(attack: Any, *counts: str) -> None:

@@ -1,11 +1,11 @@
 """What the multi-turn attacks share: a conversation, questions put to it, checks of fields."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, ClassVar
 
-from withstand.attacks.llm._attacker import check_writer, read_object
+from withstand.attacks.llm._attacker import check_writer
 from withstand.attacks.llm._judged import graded, score_of
 from withstand.core import (
     Behavior,
@@ -114,17 +114,6 @@ def rating(verdict: Verdict) -> str:
 def won(turns: Sequence[Turn | None]) -> bool:
     """Does the judge say success of one of them?"""
     return any(turn is not None and turn.verdict.outcome == "success" for turn in turns)
-
-
-def member(name: str, text: str) -> str | None:
-    """The text called `name` of the first JSON object in `text` that has one."""
-    fields = read_object(text, name)
-    return fields[name] if fields else None
-
-
-def search(target: Target, tokens: int) -> Sampling:
-    """The target's own sampling, with answers of at most `tokens` unless that is 0."""
-    return replace(target.sampling, max_tokens=tokens) if tokens else target.sampling
 
 
 def check(attack: Any, *counts: str) -> None:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import drafts, no_draft, stand_in
-from withstand.attacks.llm._talk import Conversations, Talk, check, member, put, search, won
+from withstand.attacks.llm._attacker import drafts, field_in, no_draft, stand_in
+from withstand.attacks.llm._judged import search_sampling
+from withstand.attacks.llm._talk import Conversations, Talk, check, put, won
 from withstand.attacks.llm._texts import parts_of
 from withstand.core import Behavior, Flow, Json, Sampling, Target, UpperBounds, filled, user
 from withstand.core.refusal import refusal_in
 
-QUESTION: Callable[[str], str | None] = partial(member, "question")
+QUESTION: Callable[[str], str | None] = partial(field_in, "question")
 MARK = r"(?:\d{1,2}[.):]|[-*\u2022])"
 """What stands before an item of a list."""
 
@@ -66,7 +67,8 @@ class Actor(Conversations):
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         parts = parts_of("actor.txt")
-        writing, answering = Sampling(self.attacker_tokens, self.temperature), search(target, self.search_tokens)
+        writing = Sampling(self.attacker_tokens, self.temperature)
+        answering = search_sampling(target, self.search_tokens)
         topic, number = behavior.prompt(), str(self.turns)
 
         prompt = user(filled(parts["actors"], behavior=topic, actors=str(self.actors)))

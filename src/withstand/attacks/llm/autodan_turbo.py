@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from withstand.attacks.llm._agents import Attempt, before, learned, request, tested, written
 from withstand.attacks.llm._attacker import check_writer, no_draft, stand_in
+from withstand.attacks.llm._judged import search_sampling
 from withstand.attacks.llm._library import Strategy, read_library, retrieve
 from withstand.core import (
     Behavior,
@@ -90,8 +91,7 @@ class AutoDANTurbo:
         return UpperBounds(cases=1, asks=asks | {role: asks.get(role, 0) + learned * self.tries})
 
     def run_together(self, behaviors: Sequence[Behavior], target: Target) -> Flow[None]:
-        tokens = self.search_tokens or target.sampling.max_tokens
-        target = replace(target, sampling=replace(target.sampling, max_tokens=tokens))
+        target = replace(target, sampling=search_sampling(target, self.search_tokens))
         order = sorted(behaviors, key=lambda behavior: behavior.id)  # whatever their order in the file
         library, any_attempt = read_library(self.library), False
         for group in self._groups(order) if self.warmup else ():

@@ -12,25 +12,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import Draft, drafts, no_draft, stand_in
-from withstand.attacks.llm._talk import SHOWN, Conversations, Talk, Turn, check, member, put, rating, search, won
+from withstand.attacks.llm._attacker import Draft, drafts, field_in, no_draft, stand_in
+from withstand.attacks.llm._judged import search_sampling
+from withstand.attacks.llm._talk import SHOWN, Conversations, Talk, Turn, check, put, rating, won
 from withstand.attacks.llm._texts import text_of
-from withstand.core import (
-    Behavior,
-    Chat,
-    Flow,
-    Json,
-    Sampling,
-    Target,
-    UpperBounds,
-    Verdict,
-    at_least,
-    filled,
-    user,
-)
+from withstand.core import Behavior, Chat, Flow, Json, Sampling, Target, UpperBounds, Verdict, at_least, filled, user
 
 OPENING = '{"summary": "'
-QUESTION: Callable[[str], str | None] = partial(member, "question")
+QUESTION: Callable[[str], str | None] = partial(field_in, "question")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +79,8 @@ class Crescendo(Conversations):
         )
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
-        writing, answering = Sampling(self.attacker_tokens, self.temperature), search(target, self.search_tokens)
+        writing = Sampling(self.attacker_tokens, self.temperature)
+        answering = search_sampling(target, self.search_tokens)
         streams, asked = [START] * self.streams, 0
         while live := [i for i, stream in enumerate(streams) if stream.rounds < self.turns]:
             prompts = [self._prompt(behavior, streams[i]) for i in live]
@@ -135,7 +125,7 @@ class Crescendo(Conversations):
             return replace(stream, rounds=stream.rounds + 1)
         notes = stream.notes
         if stream.talk.answers:  # what was last is now older: of it the attacker's summary stays
-            notes = (*notes, member("summary", draft.text) or stream.talk.answers[-1].text[:200])
+            notes = (*notes, field_in("summary", draft.text) or stream.talk.answers[-1].text[:200])
         return _Stream(turn.talk, notes, turn.verdict, (), stream.rounds + 1, stream.taken_back)
 
     @staticmethod

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import drafts, no_draft, stand_in
-from withstand.attacks.llm._talk import SHOWN, Conversations, Talk, check, member, put, search, won
+from withstand.attacks.llm._attacker import drafts, field_in, no_draft, stand_in
+from withstand.attacks.llm._judged import search_sampling
+from withstand.attacks.llm._talk import SHOWN, Conversations, Talk, check, put, won
 from withstand.attacks.llm._texts import data_of, text_of
 from withstand.core import Behavior, Chat, Flow, Json, Sampling, SpecError, Target, UpperBounds, filled, user
 
 TECHNIQUES: tuple[str, ...] = tuple(data_of("goat_techniques.json"))
 OPENING = '{"observation": "'
-REPLY: Callable[[str], str | None] = partial(member, "reply")
+REPLY: Callable[[str], str | None] = partial(field_in, "reply")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ class GOAT(Conversations):
         return UpperBounds(asks=asks, drawn=True)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
-        writing, answering = Sampling(self.attacker_tokens, self.temperature), search(target, self.search_tokens)
+        writing = Sampling(self.attacker_tokens, self.temperature)
+        answering = search_sampling(target, self.search_tokens)
         talk, asked = Talk(), 0
         for step in range(self.turns):
             prompt = self._prompt(behavior, talk, step)

