@@ -1,6 +1,7 @@
 """Fixtures that more than one folder of tests uses."""
 
 import gc
+import importlib
 import json
 import os
 import shutil
@@ -131,6 +132,31 @@ def withstand(
         return Done(int(end.value.code or 0), out, err)
 
     return run
+
+
+@pytest.fixture
+def terminal(
+    withstand: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Done]]:
+    """Runs a command in this process as in a new one whose output is not a terminal: a start takes a second."""
+    monkeypatch.delenv("WITHSTAND_CACHE", raising=False)
+    monkeypatch.setattr(console.out, "_width", 140)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+
+    def forget() -> None:
+        importlib.invalidate_caches()
+        for name, module in list(sys.modules.items()):
+            if (getattr(module, "__file__", None) or "").startswith(f"{tmp_path}{os.sep}"):
+                del sys.modules[name]
+
+    def run(*args: object) -> Done:
+        forget()
+        with pytest.MonkeyPatch.context() as variables:
+            variables.setenv("WITHSTAND_CACHE", str(tmp_path / "cache"))
+            return withstand(*args)
+
+    yield run
+    forget()
 
 
 @pytest.fixture

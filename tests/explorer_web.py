@@ -75,4 +75,4 @@ def served(path: Path, **options: Any) -> Iterator[str]:
                 yield f"http://127.0.0.1:{port}"
             finally:
                 server.should_exit = True
-                thread.join(timeout=10)
+                thread.join(timeout=60)

@@ -8,7 +8,6 @@ and each line of output shown must come ("..." stands for any text).
 `python tests/test_docs.py` writes docs/components.md and the pages of docs/components/.
 """
 
-import importlib
 import os
 import re
 import shlex
@@ -26,7 +25,7 @@ from typing import Any
 import click
 import pytest
 
-from withstand.cli import console, main
+from withstand.cli import main
 from withstand.registry import find
 from withstand.registry.show import show
 from withstand.report import write
@@ -94,29 +93,6 @@ def run_commands(block: Block, where: str, withstand: Command) -> None:
         for line in filter(None, (" ".join(line.split()) for line in shown)):
             pattern = ".*".join(re.escape(part) for part in line.split("..."))
             assert any(re.fullmatch(pattern, each) for each in came), f"{where}: {command}\nnot shown: {line}\n{came}"
-
-
-@pytest.fixture
-def terminal(withstand: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
-    """Runs a command in this process as in a new one whose output is not a terminal: a start takes a second."""
-    monkeypatch.delenv("WITHSTAND_CACHE", raising=False)
-    monkeypatch.setattr(console.out, "_width", 140)
-    monkeypatch.setattr(sys, "path", ["", *sys.path])
-
-    def forget() -> None:
-        importlib.invalidate_caches()
-        for name, module in list(sys.modules.items()):
-            if (getattr(module, "__file__", None) or "").startswith(f"{tmp_path}{os.sep}"):
-                del sys.modules[name]
-
-    def run(*args: object) -> Any:
-        forget()
-        with pytest.MonkeyPatch.context() as variables:
-            variables.setenv("WITHSTAND_CACHE", str(tmp_path / "cache"))
-            return withstand(*args)
-
-    yield run
-    forget()
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])

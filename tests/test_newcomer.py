@@ -12,6 +12,7 @@ import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -24,19 +25,12 @@ WITHSTAND = shutil.which("withstand", path=sysconfig.get_path("scripts")) or "wi
 
 
 @pytest.fixture
-def type_in(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+def type_in(terminal: Callable[..., Any], tmp_path: Path) -> Callable[[str], Any]:
     """A terminal in a fresh folder that holds the file which the page gives."""
     page = PAGE.read_text(encoding="utf-8")
     for name, text in re.findall(r"^```python file=(\S+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
         (tmp_path / name).write_text(text, encoding="utf-8")
-
-    def run(command: str) -> subprocess.CompletedProcess[str]:
-        words = [WITHSTAND, *shlex.split(command)[1:]]
-        return subprocess.run(
-            words, cwd=tmp_path, env=surroundings(), capture_output=True, encoding="utf-8", timeout=60
-        )
-
-    return run
+    return lambda command: terminal(*shlex.split(command)[1:])
 
 
 def surroundings() -> dict[str, str]:
@@ -72,7 +66,7 @@ def served(command: str, folder: Path) -> Iterator[tuple[httpx.Client, str]]:
             yield web, address[2]
     finally:
         server.terminate()
-        server.communicate(timeout=10)
+        server.communicate(timeout=60)
 
 
 def form(page: str, button: str) -> dict[str, str]:
@@ -117,10 +111,10 @@ def label_ten(web: httpx.Client, run: str) -> dict[str, list[str]]:
 
 def test_from_the_demo_to_a_job_that_fails_for_the_right_reason(type_in, tmp_path: Path) -> None:
     demo = type_in("withstand demo --target scripted-kitchen")
-    assert demo.returncode == 0, demo.stderr
+    assert demo.code == 0, demo.err
     assert (tmp_path / "withstand-demo.html").stat().st_size > 10_000
-    assert "withstand serve" in demo.stdout
-    came: dict[str, subprocess.CompletedProcess[str]] = {}
+    assert "withstand serve" in demo.out
+    came: dict[str, Any] = {}
     for command, code in of_the_page():
         if command.startswith("withstand serve"):
             with served(command, tmp_path) as (web, run):
@@ -129,17 +123,17 @@ def test_from_the_demo_to_a_job_that_fails_for_the_right_reason(type_in, tmp_pat
             assert rates["corrected"] != rates["raw"]  # the label that differs moves them
             continue
         done = came[command.split()[1]] = type_in(command)
-        assert done.returncode == code, f"{command}\n{done.stdout}{done.stderr}"
+        assert done.code == code, f"{command}\n{done.out}{done.err}"
     assert {"run", "report", "compare", "gate"} <= set(came)
     assert (tmp_path / "compared.html").is_file()
-    assert "lower" in came["compare"].stdout  # my_app refuses stories
-    assert re.search(r"^FAIL +max-asr +story", came["gate"].stdout, re.MULTILINE)
+    assert "lower" in came["compare"].out  # my_app refuses stories
+    assert re.search(r"^FAIL +max-asr +story", came["gate"].out, re.MULTILINE)
 
-    report = json.loads(type_in("withstand report first --format json").stdout)
+    report = json.loads(type_in("withstand report first --format json").out)
     cells = {cell["attack"]: cell for cell in report["cells"] if not cell["benign"]}
     assert cells["story"]["asr_corrected"]["labels"] == 10
     assert cells["story"]["asr_corrected"]["rate"] < cells["story"]["asr"]
 
     other_reasons = {"--max-asr 0.6": 0, "--max-asr 0.45": 3, "--max-asr much": 2}
     for reason, code in other_reasons.items():
-        assert type_in(f"withstand gate first {reason}").returncode == code, reason
+        assert type_in(f"withstand gate first {reason}").code == code, reason

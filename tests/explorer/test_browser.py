@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import withstand
-from explorer_web import served
+from explorer_web import SPEC, served
 from withstand.results.labeling import queue
 
 HOSTILE = {
@@ -73,15 +73,23 @@ def opened(browser, base, **options):
 
 def inert(tab, base):
     """That nothing ran, nothing was loaded from elsewhere, and no text became markup."""
-    assert tab.evaluate("window.pwned") is None
+    assert tab.evaluate(LOOK, [ACTS]) == {"pwned": None, "acts": []}
     assert tab.said == []
     assert {re.match(r"\w+://[^/]+", url)[0] for url in tab.asked} == {base}
-    assert tab.locator(".t *, .m script, h1 *, .case *").count() == 0
-    assert (
-        tab.locator("iframe, object, embed, base, img, meta[http-equiv], [onerror], [onload], [onfocus]").count() == 0
+
+
+ACTS = ", ".join(
+    (
+        ".t *, .m script, h1 *, .case *",
+        "iframe, object, embed, base, img, meta[http-equiv], [onerror], [onload], [onfocus]",
+        "script:not([src^='/static/'])",
+        "a[href^='javascript'], a[href^='data'], form[action^='//']",
     )
-    assert tab.locator("script:not([src^='/static/'])").count() == 0
-    assert tab.locator("a[href^='javascript'], a[href^='data'], form[action^='//']").count() == 0
+)
+"""Elements that can only come from a text which became markup."""
+LOOK = """([acts]) => (
+    {pwned: window.pwned ?? null, acts: [...document.querySelectorAll(acts)].map(element => element.outerHTML)}
+)"""
 
 
 def test_hostile_texts_stay_texts(browser, hostile, tmp_path):
@@ -136,8 +144,9 @@ def test_the_whole_of_a_long_text_is_a_file(browser, hostile):
         inert(tab, base)
 
 
-def test_keys_label_and_the_corrected_rate_follows(browser, path):
-    run = withstand.load("kitchen", path)
+def test_keys_label_and_the_corrected_rate_follows(browser, tmp_path):
+    path = tmp_path / "s.db"  # each of its cases is a page
+    run = withstand.run({**SPEC, "limit": 10, "defense": "none"}, store=path, name="kitchen")
     items = queue(run.store, run.row, "calibration")
     with served(path) as base:
         tab = opened(browser, base)
@@ -165,10 +174,10 @@ def test_keys_label_and_the_corrected_rate_follows(browser, path):
             tab.get_by_text(f"{number + 1} of {len(items)} labeled").wait_for()
         assert tab.get_by_text("All done").count() == 1
         votes = [(label["labeler"], label["vote"]) for label in run.store.labels(run.row.key)]
-        assert len(votes) == len(items)
+        assert len(votes) == len(items) > 16
         assert {name for name, _ in votes} == {"ana"}
         assert {vote for _, vote in votes} == {"success", "failure", "unsure"}
-        watch.get_by_text(f"{len(items)} labels").wait_for(timeout=15_000)  # it follows by itself
+        watch.get_by_text(f"{len(items)} labels").wait_for()  # it follows by itself
         shown = watch.locator("[id^=corrected-]").all_inner_texts()
         raw = [f"{100 * cell['asr']:.0f}%" for cell in run.cells if not cell["benign"]]
         assert len(shown) == len(raw)
