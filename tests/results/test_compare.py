@@ -131,7 +131,7 @@ def test_a_transfer_meets_the_attack_it_was_found_by():
 
 
 def test_what_cannot_be_told_apart_is_an_error_with_a_way_out():
-    with pytest.raises(SpecError, match="cannot be told which target of x, y belongs to which of v, w") as error:
+    with pytest.raises(SpecError, match=r"cannot match the targets of A \(x, y\) with those of B \(v, w\)") as error:
         compare.matched([cell(target=t) for t in "xy"], [cell(target=t) for t in "vw"])
     assert error.value.hint == "name one on each side: RUN:target=x RUN:target=v"
     with pytest.raises(SpecError, match="different suites"):

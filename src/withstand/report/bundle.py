@@ -22,10 +22,11 @@ from withstand.registry.grammar import to_toml
 from withstand.report.html import html
 from withstand.report.write import HTML_CASES, save
 from withstand.results.cases import cases
+from withstand.results.cell_builder import interval
 from withstand.results.cells import measures
 from withstand.results.graded import graded, rows_of
 from withstand.results.summary import find_run, summarize
-from withstand.stats import rates, sequential
+from withstand.stats import rates
 from withstand.store.store import RunRow, Store
 
 MARK = "withstand_bundle"
@@ -192,7 +193,7 @@ def figures(cell: Json, rows: Sequence[Json], watched: bool = False) -> dict[str
     counted, scored = _columns(behaviors, hits)
     unknown = [counts["unscored"] + counts["error"] for counts in behaviors]
     wanted = [sum(counts.values()) for counts in behaviors]
-    rate, ends = rates.mean_rate(counted, scored), _ends(counted, scored, watched and not cell["benign"])
+    rate, ends = rates.mean_rate(counted, scored), interval(counted, scored, watched and not cell["benign"])
     result: dict[str, Any] = {name: sum(counts[name] for counts in behaviors) for name in OUTCOMES} | {
         "cases": sum(wanted)
     }
@@ -203,7 +204,7 @@ def figures(cell: Json, rows: Sequence[Json], watched: bool = False) -> dict[str
     if cell["benign"]:
         return result | {"asr": None, "over_refusal": rate, "over_refusal_interval": ends}
     bounds = rates.rate_bounds(counted, unknown, wanted)
-    result |= {"asr": rate, "asr_interval": ends, "asr_bounds": list(bounds) if bounds else None}
+    result |= {"asr": rate, "asr_interval": ends, "asr_bounds": bounds}
     if cell["asr_micro"] is not None:  # else the search was stopped
         result["asr_micro"] = rates.pooled_rate(counted, scored)
         result["asr_at_k"] = {k: rates.rate_at_k(counted, scored, int(k))[0] for k in cell["asr_at_k"]}
@@ -214,7 +215,7 @@ def figures(cell: Json, rows: Sequence[Json], watched: bool = False) -> dict[str
     for category in cell["by_category"]:
         counted, scored = _columns(_by_behavior(categories[category["category"]]), hits)
         parts = {"success": sum(counted), "scored": sum(scored), "asr": rates.mean_rate(counted, scored)}
-        by_category.append({**category, **parts, "asr_interval": _ends(counted, scored)})
+        by_category.append({**category, **parts, "asr_interval": interval(counted, scored)})
     return result | {"by_category": by_category}
 
 
@@ -232,15 +233,8 @@ def _columns(behaviors: Sequence[Mapping[str, int]], hits: Sequence[str]) -> tup
     ]
 
 
-def _ends(counted: Sequence[int], scored: Sequence[int], watched: bool = False) -> list[float] | None:
-    if watched and any(scored):
-        return list(sequential.confidence_sequence([s / n for s, n in zip(counted, scored, strict=True) if n]))
-    interval = rates.rate_interval(counted, scored)
-    return [interval.low, interval.high] if interval else None
-
-
 def _same(stated: Any, computed: Any) -> bool:
-    if isinstance(stated, list) and isinstance(computed, list):
+    if isinstance(stated, list) and isinstance(computed, (list, tuple)):
         return len(stated) == len(computed) and all(map(_same, stated, computed))
     if isinstance(stated, dict) and isinstance(computed, dict):
         return stated.keys() == computed.keys() and all(_same(stated[key], computed[key]) for key in stated)

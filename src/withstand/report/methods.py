@@ -39,11 +39,10 @@ def _sentences(summary: RunSummary) -> Iterator[str]:
     calibrations = {calibration["judge"]: calibration for calibration in summary.calibrations}
     for judge, method in unique((cell.judge, cell.judge_method) for cell in harmful):
         yield _judge(judge, method, calibrations.get(judge), provenance)
-    benign, utility = ([cell for cell in cells if cell.measures == what] for what in ("over-refusal", "utility"))
-    for judge, method in unique((cell.judge, cell.judge_method) for cell in benign):
-        yield f"Refusals of benign requests were detected by {_named('judge', judge, provenance)}, {judged_by(method)}."
-    for judge, method in unique((cell.judge, cell.judge_method) for cell in utility):
-        yield f"Right answers were identified by {_named('judge', judge, provenance)}, {judged_by(method)}."
+    ways = {"over-refusal": "Refusals of benign requests were detected", "utility": "Right answers were identified"}
+    for measure, judge, method in unique((cell.measures, cell.judge, cell.judge_method) for cell in cells):
+        if measure in ways:
+            yield f"{ways[measure]} by {_named('judge', judge, provenance)}, {judged_by(method)}."
     yield _rates(cells)
     unscored, failed = (sum(cell.count(outcome) for cell in cells) for outcome in ("unscored", "error"))
     of = f"Of {count(sum(cell.cases for cell in cells), 'case')}"

@@ -1,4 +1,4 @@
-"""A judge set beside people: `withstand calibrate`. Its verdicts are rows like all others, so that a rerun is free."""
+"""How far a judge agrees with people: `withstand calibrate`. Its verdicts are stored as rows, so a rerun is free."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -67,7 +67,7 @@ class RaterAgreement:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A judge beside people.
+    """How far a judge agrees with people.
 
     labels: where they come from.   ties: completions on which people are split, which are left out.
     missing: completions without a verdict.   people: None where each completion has one vote.

@@ -88,7 +88,7 @@ def matched(a: Sequence[Graded], b: Sequence[Graded]) -> tuple[list[Pair], list[
     """The pairs of harmful cells, then of over-refusal, then of utility, and notes on what has no counterpart.
 
     Cells belong together where their labels do. Where each side has one value of its own (one target here, another
-    there), that is what is compared. Raises `SpecError` where it cannot be told which belongs to which.
+    there), that is what is compared. Raises `SpecError` where they cannot be matched.
     """
     pairs: list[Pair] = []
     notes: list[str] = []
@@ -157,8 +157,8 @@ def _how(side_a: Sequence[Graded], side_b: Sequence[Graded], dimension: str) -> 
     if len(names_a) == len(names_b) == 1:
         return None
     raise SpecError(
-        f"it cannot be told which {dimension} of {', '.join(sorted(names_a))} belongs to which of "
-        f"{', '.join(sorted(names_b))}",
+        f"cannot match the {dimension}s of A ({', '.join(sorted(names_a))}) with those of B "
+        f"({', '.join(sorted(names_b))})",
         hint=f"name one on each side: RUN:{dimension}={min(names_a)} RUN:{dimension}={min(names_b)}",
     )
 

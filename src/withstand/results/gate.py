@@ -217,7 +217,7 @@ def check_pinned(cells: Sequence[Graded]) -> None:
         if isinstance(identity, dict) and identity.get("identity") == {"revision": ""} and cell.reused:
             raise SpecError(
                 f"{cell.target} has no revision, and {count(cell.reused, 'row')} of {cell.run} "
-                f"{'is' if cell.reused == 1 else 'are'} from before the run: nobody can say of which version",
+                f"{'is' if cell.reused == 1 else 'are'} from before the run: their version is unknown",
                 hint='run it with --revision "$GIT_SHA" (or what names the version), or with --fresh',
             )
 

@@ -83,9 +83,9 @@ T = TypeVar("T")
 
 
 def drawn(run: RunRow, strata: Mapping[str, Sequence[T]], n: int, seed: int) -> list[tuple[T, str, int]]:
-    """Whom to ask for first: an entry with its stratum and that stratum's size. strata: entries in the plan's order.
+    """The entries in the order to label them in, each with its stratum and that stratum's size.
 
-    Strata by a judge's word are sampled; the others are labeled whole.
+    strata: entries in the plan's order. Strata by a judge's word are sampled; the others are labeled whole.
     """
     size = -(-n // max(1, len(strata)))
     sampled: list[list[tuple[T, str, int]]] = []

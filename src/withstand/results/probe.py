@@ -1,4 +1,4 @@
-"""A judge put to cases that judges fall for: `withstand judge probe`."""
+"""Tests a judge with cases that often fool judges: `withstand judge probe`."""
 
 from withstand.core import Json, Judge, SpecError
 from withstand.core.outcomes import is_hit
