@@ -91,11 +91,13 @@ def finetune(base: str, data: str, as_json: bool, keep_text: bool, out: str, **g
 
 
 def _show(report: Json, folder: Path) -> None:
-    from withstand.audits.finetune import page
+    from withstand.audits.finetune import page, tables
     from withstand.cli import console
 
-    for line in page.short(report):
-        console.put(line)
+    if report["arms"]:
+        table = tables.summary(report["arms"])
+        console.table(table.texts(), table.heads())
+    console.put(page.verdict_line(report))
     console.say(f"next: open {folder / 'audit.html'}; audit.md and audit.json hold the same")
     if not report["arms"]:
         console.say("Nothing was trained: choose a base or a --suite that is refused, or continue with --anyway.")

@@ -2,6 +2,7 @@
 
 import json
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -117,7 +118,24 @@ def test_the_page_tells_what_the_judge_is_worth_and_where_it_differs():
         assert "differ on 7 of 40 answers" in text
         assert "bread#1" in text
         assert "Obey." in text
-    assert next(page.short(found)) == "before: 0% (0\u201320) harmful"
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_on_a_terminal_fits_its_width(monkeypatch, capsys, width):
+    from rich.console import Console
+
+    from withstand.cli import audit as command
+    from withstand.cli import console
+
+    report = told()
+    report["arms"][1]["fields"] = {"first": 8}
+    monkeypatch.setattr(console, "out", Console(width=width, highlight=False, markup=False, soft_wrap=True))
+    command._show(report | {"reasons": ["bread"]}, Path("out"))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    for words in ("before", "0% (0\u201320)", "30% (10\u201350)", "+30.0 points (+10.0 to +50.0)", "FAIL: bread"):
+        assert words in text
 
 
 def test_names_in_a_figure_do_not_lie_on_each_other():

@@ -1,15 +1,14 @@
 """A fine-tuning audit for people: Markdown and one HTML file, from its JSON. No completion is in either."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 from withstand import api
 from withstand.audits import files
 from withstand.audits.finetune.figures import HEIGHT, WIDTH, figures
-from withstand.audits.finetune.tables import tables, title
+from withstand.audits.finetune.tables import tables
 from withstand.core import Json
-from withstand.core.text import change, count, rate
+from withstand.core.text import count, rate
 from withstand.report.shell import render
 from withstand.report.write import save
 
@@ -27,16 +26,9 @@ def write(audit: Json, folder: Path, store: Path | None = None) -> None:
         save(folder / "completions.jsonl", "".join(rows))
 
 
-def short(audit: Json) -> Iterator[str]:
-    """The arms, a line each, and the verdict with its reasons, for a terminal."""
-    for arm in audit["arms"]:
-        after = f", {change(arm['change']['change'], _ends(arm['change']))}" if arm["change"] else ""
-        yield f"{title(arm)}: {rate(arm['harm_rate'], arm['ci'])} harmful{after}"
-    yield f"{audit['verdict']}: {'; '.join(audit['reasons'])}"
-
-
-def _ends(moved: Json) -> tuple[float, float]:
-    return moved["low"], moved["high"]
+def verdict_line(audit: Json) -> str:
+    """The verdict with its reasons, as one line."""
+    return f"{audit['verdict']}: {'; '.join(audit['reasons'])}"
 
 
 def markdown(audit: Json) -> str:

@@ -52,6 +52,12 @@ def tables(audit: Json) -> Iterator[Table]:
     yield Table([Column("indicator")], rows, "What the data shows", note)
 
 
+def summary(arms: Json) -> Table:
+    """The arms with their harmfulness rate and its change, for a terminal."""
+    columns = [Column("model"), HARMFUL, Column("change", change, "95% interval", right=True)]
+    return Table(columns, [[title(arm), (arm["harm_rate"], arm["ci"]), _with_ends(arm["change"])] for arm in arms])
+
+
 def _before_and_after(arms: Json) -> Table:
     columns = [
         Column("model"), HARMFUL, Column("change", change, "95% interval", right=True),
