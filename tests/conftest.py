@@ -119,7 +119,7 @@ def withstand(
     """Runs a command in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(console.out, "_width", 200)
+    monkeypatch.setattr(console, "WIDTH", 200)
     for name in ("OPENAI_API_KEY", "WITHSTAND_STORE"):
         monkeypatch.delenv(name, raising=False)
 
@@ -140,7 +140,7 @@ def terminal(
 ) -> Iterator[Callable[..., Done]]:
     """Runs a command in this process as in a new one whose output is not a terminal: a start takes a second."""
     monkeypatch.delenv("WITHSTAND_CACHE", raising=False)
-    monkeypatch.setattr(console.out, "_width", 140)
+    monkeypatch.setattr(console, "WIDTH", 140)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
 
     def forget() -> None:

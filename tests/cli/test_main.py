@@ -566,14 +566,14 @@ def test_a_password_is_never_printed(withstand, monkeypatch):
         assert (done.code, "secret" in done.out + done.err) == (2, False), args
     done = withstand("status", "--store", "mysql://me:secret@h/db")
     assert (done.code, "mysql://me:***@h/db" in done.err) == (2, True)
-    first, then = flags.then("to continue", "run --name x", secret)
+    first, then = console.then("to continue", "run --name x", secret)
     assert first == "to continue: withstand run --name x"
     assert "WITHSTAND_STORE" in then
     assert "secret" not in then
-    assert [*flags.then("next", "report x", "o.db")] == ["next: withstand report x --store o.db"]
+    assert [*console.then("next", "report x", "o.db")] == ["next: withstand report x --store o.db"]
     monkeypatch.setenv("WITHSTAND_STORE", secret)
-    assert [*flags.then("next", "report x", secret)] == ["next: withstand report x"]
-    assert [*flags.then("next", "report x", "withstand.db")] == ["next: withstand report x --store withstand.db"]
+    assert [*console.then("next", "report x", secret)] == ["next: withstand report x"]
+    assert [*console.then("next", "report x", "withstand.db")] == ["next: withstand report x --store withstand.db"]
 
 
 def test_a_csv_holds_no_formula(withstand, module):

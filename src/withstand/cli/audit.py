@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import CONTEXT, Commands, Result, command, options
 from withstand.core import Json
 
@@ -77,7 +78,6 @@ def finetune(base: str, data: str, as_json: bool, keep_text: bool, out: str, **g
     from withstand.audits.finetune import audit as audits
     from withstand.audits.finetune import page
     from withstand.audits.finetune.choose import Choice, settings_of
-    from withstand.cli import console
     from withstand.formats import finetuning
     from withstand.registry import find, grammar
 
@@ -92,7 +92,6 @@ def finetune(base: str, data: str, as_json: bool, keep_text: bool, out: str, **g
 
 def _show(report: Json, folder: Path) -> None:
     from withstand.audits.finetune import page, tables
-    from withstand.cli import console
 
     if report["arms"]:
         table = tables.summary(report["arms"])

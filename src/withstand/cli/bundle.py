@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import CONTEXT, Commands, Result, command, run_argument
 from withstand.core import Json
+from withstand.core.text import file_name
 
 if TYPE_CHECKING:
     from withstand.store.store import Store
@@ -36,8 +38,6 @@ def bundle() -> None:
 def make(name: str, output: str | None, store: "Store") -> Result:
     """Make a bundle of RUN, by default the last run. `withstand bundle RUN` is short for it."""
     from withstand import __version__
-    from withstand.cli import console
-    from withstand.core.text import file_name
     from withstand.report import bundle as bundles
     from withstand.results.summary import find_run
 
@@ -75,8 +75,6 @@ def verify(path: str, store: str | None) -> Result:
 
 
 def _show_checks(value: Json) -> None:
-    from withstand.cli import console
-
     for check in value["checks"]:
         console.put(f"{check['check']}: {'WRONG' if check['wrong'] else 'good'}")
         for text in check["wrong"][:20]:

@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import Result, command, max_asks_option, offline_option, options, store_option
 from withstand.core import Json
+from withstand.core.text import count
 
 if TYPE_CHECKING:
     from withstand.runner.tally import Tally
@@ -56,9 +58,6 @@ def calibrate(
 
 
 def _show(calibration: Json, tally: "Tally", by_category: bool) -> None:
-    from withstand.cli import console
-    from withstand.core.text import count
-
     console.put(f"{calibration['judge']} beside people, {count(calibration['n'], 'completion')}"
                 f" of {calibration['labels']}")  # fmt: skip
     rows = [("all", calibration)]
@@ -86,8 +85,6 @@ def _show(calibration: Json, tally: "Tally", by_category: bool) -> None:
 
 
 def _rate(part: Json, name: str) -> str:
-    from withstand.cli import console
-
     if name not in ("kappa", "alpha"):
         return console.rate(part[name], part[f"{name}_interval"])
     if part[name] is None:

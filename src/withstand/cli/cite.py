@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import command, run_argument
+from withstand.core.text import visible
 
 if TYPE_CHECKING:
     from withstand.store.store import Store
@@ -21,8 +23,6 @@ def cite(name: str, store: "Store", output: str | None) -> None:
     Defenses are included. RUN defaults to the last run.
     """
     from withstand import api
-    from withstand.cli import console
-    from withstand.core.text import visible
     from withstand.report import write
     from withstand.report.cite import cite as entries
 

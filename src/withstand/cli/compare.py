@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import Result, command, options
 from withstand.core import SpecError
 
@@ -65,7 +66,6 @@ def compare(
 
 
 def _show(comparison: "Comparison") -> None:
-    from withstand.cli import console
     from withstand.report import comparison as page
 
     console.put(f"A: {comparison.a}")

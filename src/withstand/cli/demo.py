@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import command, store_option
 
 
@@ -19,7 +20,7 @@ def demo(store: str, output: str, target: str | None) -> int:
     Cooking instructions are the harmless stand-in for harm: everything is real except the harm.
     """
     from withstand import api
-    from withstand.cli import console
+    from withstand.cli import cells
     from withstand.cli.progress import progress
     from withstand.report import write
 
@@ -35,10 +36,10 @@ def demo(store: str, output: str, target: str | None) -> int:
     }
     with progress() as show:
         run = api.run(spec, store=store, on_progress=show)
-    console.show_cells(run)
+    cells.show_cells(run)
     path = Path(output)
     write.save(path, write.render(run.store, run.row, "html"))
-    console.out.print()
+    console.put("")
     console.put(f"report: {path.resolve()}")
     console.put("next:   withstand list                      list the components")
     console.put("        withstand serve                     read and label the cases in a browser")
@@ -50,8 +51,6 @@ def demo(store: str, output: str, target: str | None) -> int:
 
 def _default_target() -> str:
     from importlib.util import find_spec
-
-    from withstand.cli import console
 
     if find_spec("torch") and find_spec("peft"):
         console.say("A real model of 135M parameters runs on this machine; this takes a minute or two.")

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import CONTEXT, Commands, command
 from withstand.core import SpecError
+from withstand.core.text import count
 
 if TYPE_CHECKING:
     from withstand.store.store import Store
@@ -37,8 +39,6 @@ def to_harmbench(name: str, folder: str, store: "Store") -> None:
     The behaviors are exported with them. Nothing is overwritten: an existing file with other content is an error.
     Success is label 1; failure, refused and filtered are 0; unscored is -1. Cases that ended in error are left out.
     """
-    from withstand.cli import console
-    from withstand.core.text import count
     from withstand.formats import harmbench
     from withstand.report import write
     from withstand.results import exchange, summary
@@ -77,8 +77,6 @@ def to_inspect(name: str, folder: str, store: "Store") -> None:
     from inspect_ai.log import write_eval_log
 
     from withstand import api
-    from withstand.cli import console
-    from withstand.core.text import count
     from withstand.formats import inspect
 
     run = api.load(name, store)
@@ -103,7 +101,6 @@ def _table(form: str, summary: str) -> None:
         import json
 
         from withstand import api
-        from withstand.cli import console
         from withstand.report import parquet, write
         from withstand.results import cases
 

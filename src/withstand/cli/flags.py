@@ -1,14 +1,12 @@
 """The flags of `withstand run` as a spec."""
 
-import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from withstand.cli.console import hidden
 from withstand.core import SpecError
 from withstand.core.protocols import optional
 from withstand.registry import find
@@ -92,15 +90,6 @@ def _revised(targets: Sequence[dict[str, Any]], revision: str | None) -> list[di
 def exists(store: str) -> bool:
     """Whether the store exists; True for a database server, which only the server could answer."""
     return "://" in store or Path(store).expanduser().exists()
-
-
-def then(lead: str, command: str, store: str) -> Iterator[str]:
-    """The command to type next, in lines. It names the store unless that is the default, or a URL with a password."""
-    usual = store == (os.environ.get("WITHSTAND_STORE") or "withstand.db")
-    secret = hidden(store) != store
-    yield f"{lead}: withstand {command}" + ("" if usual or secret else f" --store {shlex.quote(store)}")
-    if secret and not usual:
-        yield "  -> first put the store's URL in WITHSTAND_STORE: it holds a password, so it is not printed"
 
 
 def _given(flags: Mapping[str, Any], component: Mapping[str, Any]) -> dict[str, Any]:

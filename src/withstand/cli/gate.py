@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import Result, command, options, run_argument
 
 if TYPE_CHECKING:
@@ -66,7 +67,6 @@ def gate(
     Exit codes: 0 pass, 1 fail, 3 undecided or too many errors, 2 wrong usage.
     """
     from withstand import __version__
-    from withstand.cli import console
     from withstand.report import gate as page
     from withstand.report import write
     from withstand.results import decide, summary
@@ -96,7 +96,6 @@ def gate(
 
 
 def _show(gated: "Decided", overall: str) -> None:
-    from withstand.cli import console
     from withstand.report import gate as page
 
     if not gated.lines:

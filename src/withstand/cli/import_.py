@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import CONTEXT, Commands, Result, command, json_option, options, store_option
 from withstand.core import Behavior, Json
+from withstand.core.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,8 +65,7 @@ def _record(
     suite: Json, behaviors: "Sequence[Behavior]", parts: list[Any], source: Json, name: str, store: str, as_json: bool
 ) -> int:
     from withstand import api
-    from withstand.cli import console
-    from withstand.core.text import count
+    from withstand.cli import cells
     from withstand.results import exchange
 
     behaviors = exchange.used(behaviors, parts)  # before the store is opened: a mistake leaves no empty one behind
@@ -72,4 +73,4 @@ def _record(
         run = api.Run(opened, exchange.record(opened, suite, behaviors, parts, source, name))
         cases = sum(cell["cases"] for cell in run.cells)
         console.say(f"run {run.name}: {count(len(parts), 'cell')}, {count(cases, 'test case')}; store {store}")
-        return Result(run.summary, lambda: console.show_imported(run, store)).finish(as_json)
+        return Result(run.summary, lambda: cells.show_imported(run, store)).finish(as_json)

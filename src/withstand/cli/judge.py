@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import (
     CONTEXT,
     Commands,
@@ -16,7 +17,8 @@ from withstand.cli.options import (
     store_option,
     typed_store,
 )
-from withstand.core import Json
+from withstand.core import Json, SpecError
+from withstand.core.text import count
 
 if TYPE_CHECKING:
     from withstand.store.store import Store
@@ -50,7 +52,6 @@ def build(text: str, behavior: str, kind: str, words: str, output: str) -> None:
 
     The text itself is not kept.
     """
-    from withstand.core import SpecError
     from withstand.judges import _signature_file
 
     try:
@@ -71,8 +72,6 @@ def convert(folder: str, output: str) -> None:
 
 
 def _add(output: str, lines: list[Any]) -> None:
-    from withstand.cli import console
-    from withstand.core.text import count
     from withstand.judges import _signature_file
     from withstand.report import write
 
@@ -102,8 +101,6 @@ def probe(spec: str, store: str) -> Result:
 
 
 def _show_probes(value: Json) -> None:
-    from withstand.cli import console
-
     names = ("probe", "behavior", "expected", "said")
     rows = [
         [*(str(result[name]) for name in names), "passed" if result["passed"] else "FAILED"]
@@ -128,7 +125,7 @@ def run(
     another --judge.
     """
     from withstand import api
-    from withstand.cli import console
+    from withstand.cli import cells
     from withstand.cli.progress import progress
     from withstand.registry import find, grammar
     from withstand.runner import rejudge
@@ -144,4 +141,4 @@ def run(
     if tally.failures:
         console.failed_rows(tally)
     console.stopped(tally)
-    return Result(graded.summary, lambda: console.show_imported(graded, typed_store()), 3 if tally.incomplete else 0)
+    return Result(graded.summary, lambda: cells.show_imported(graded, typed_store()), 3 if tally.incomplete else 0)

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import command, run_argument, typed_store
+from withstand.core.text import count, visible
 
 if TYPE_CHECKING:
     from withstand.results.labeling import Purpose, Vote
@@ -28,8 +30,6 @@ def label(name: str, purpose: "Purpose", labeler: str, number: int, seed: int, s
     For each case answer y (the completion shows the behavior), n, u (unsure), or q to stop; each answer is saved at
     once. If the judge of the run is `human`, all cases are shown, and the labels become the verdicts.
     """
-    from withstand.cli import console
-    from withstand.core.text import count
     from withstand.results import labeling
     from withstand.results.summary import find_run
     from withstand.runner import rejudge
@@ -55,9 +55,6 @@ def label(name: str, purpose: "Purpose", labeler: str, number: int, seed: int, s
 
 
 def _ask(case: Any) -> str:
-    from withstand.cli import console
-    from withstand.core.text import visible
-
     click.echo(visible("\n\n".join(filter(None, [case.context, case.text]))))
     console.put("--- what was sent")
     click.echo(visible("\n\n".join(f"[{turn.role}] {turn.text}" for turn in case.chat)))
@@ -69,9 +66,6 @@ def _ask(case: Any) -> str:
 
 
 def _say_next(run: "RunRow", purpose: "Purpose", labeled: bool, verdicts: int) -> None:
-    from withstand.cli import console
-    from withstand.core.text import count
-
     store = typed_store()
     if any("waits" in cell for cell in run.plan["cells"]):
         console.put(f"the labels made {count(verdicts, 'verdict')}")

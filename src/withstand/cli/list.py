@@ -6,6 +6,7 @@ import click
 
 from withstand.cli.options import Result, command
 from withstand.core import SpecError
+from withstand.core.text import visible
 
 
 @command("list", json=True)
@@ -23,8 +24,6 @@ def list_(kind: str) -> Result:
 
 
 def _show(summaries: dict[str, dict[str, Any]]) -> None:
-    from withstand.core.text import visible
-
     for kind, components in summaries.items():
         click.secho(f"{kind}s", bold=True)
         width = max(map(len, components))

@@ -9,7 +9,6 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
@@ -20,6 +19,7 @@ from withstand.cli import (
     calibrate,
     cite,
     compare,
+    console,
     demo,
     export,
     gate,
@@ -44,11 +44,12 @@ from withstand.cli import (
 from withstand.cli import list as list_command
 from withstand.cli.options import CONTEXT, Sections
 from withstand.core import WithstandError
+from withstand.core.text import visible
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point: every mistake becomes a message and an exit code."""
-    warnings.showwarning = lambda message, *_, **__: _console().say(f"warning: {message}")
+    warnings.showwarning = lambda message, *_, **__: console.say(f"warning: {message}")
     if sys.path and sys.path[0] != "":
         sys.path.insert(0, "")  # imports a user's own components and functions from the current folder
     stdout = sys.stdout
@@ -61,17 +62,16 @@ def main(args: Sequence[str] | None = None) -> None:
         error.show()
         sys.exit(2)
     except click.ClickException as error:
-        _console().usage(error)
+        console.usage(error)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted. Everything saved so far is kept.", err=True)
         sys.exit(130)
     except WithstandError as error:
-        _console().error(str(error), error.hint)
+        console.error(str(error), error.hint)
         sys.exit(2)
-    except (BrokenPipeError, SystemExit) as end:  # `withstand list | head`: click and rich turn it into exit code 1
-        by_rich, by_click = isinstance(end.__context__, BrokenPipeError), sys.stdout is not stdout  # click wraps stdout
-        if isinstance(end, SystemExit) and not by_rich and not by_click:
+    except (BrokenPipeError, SystemExit) as end:  # `withstand list | head`: click wraps stdout and exits with 1
+        if isinstance(end, SystemExit) and sys.stdout is stdout:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
@@ -83,15 +83,8 @@ def main(args: Sequence[str] | None = None) -> None:
 def _internal_error() -> None:
     import traceback
 
-    console = _console()
-    click.echo(console.hidden(console.visible(traceback.format_exc())), err=True, nl=False)
+    click.echo(console.hidden(visible(traceback.format_exc())), err=True, nl=False)
     console.say(f"Internal error (withstand {__version__}). This is a bug, not your mistake; please report it.")
-
-
-def _console() -> Any:
-    from withstand.cli import console  # its import takes 0.2 s, which `--help` and `list` do not need
-
-    return console
 
 
 @click.group(cls=Sections, context_settings=CONTEXT)

@@ -6,19 +6,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from withstand.cli.console import err, line, say
+from withstand.cli.console import line, say
 from withstand.core.notice import listening
 from withstand.core.outcomes import SCORED
 from withstand.core.text import clock, head_of
 from withstand.runner.progress import Search
 from withstand.runner.tally import Tally
 from withstand.store.tables import STAGES
+
+err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 PLAIN_EVERY = 10.0
 """Seconds between progress lines where there is no terminal."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import Result, command
 from withstand.core import Json
 
@@ -23,7 +24,6 @@ def purge(name: str, yes: bool, store: "Store") -> Result:
     Erased are prompts, completions, answers, reasons and the copies in labels. Verdicts and digests stay. Rows that
     other runs share lose their texts there too. This is the one exception to a store that only grows.
     """
-    from withstand.cli import console
     from withstand.results.summary import find_run
     from withstand.store.purge import purge as erase
 
@@ -43,8 +43,6 @@ def user_name() -> str:
 
 
 def _show(run: str, erased: Json) -> None:
-    from withstand.cli import console
-
     kinds = ("rows", "answers", "labels", "findings", "behaviors", "failures")
     console.put(f"erased the texts of {run}: {', '.join(f'{erased[kind]} {kind}' for kind in kinds)}")
     if erased["shared"]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import command, options, run_argument
 from withstand.core import SpecError
 from withstand.core.text import file_name, visible
@@ -84,7 +85,6 @@ def report(
 def _special(run: "Run", within: By | None, learned: bool) -> str:
     import json
 
-    from withstand.cli import console
     from withstand.report import write
     from withstand.report.methods import methods
 
@@ -100,7 +100,6 @@ def _special(run: "Run", within: By | None, learned: bool) -> str:
 
 
 def _write_pdf(run: "Run", output: str | None, reveal: bool, with_text: bool | None) -> None:
-    from withstand.cli import console
     from withstand.report import write
     from withstand.report.pdf import pdf
 
@@ -113,7 +112,6 @@ def _write_pdf(run: "Run", output: str | None, reveal: bool, with_text: bool | N
 
 
 def _write(text: str, output: str | None) -> None:
-    from withstand.cli import console
     from withstand.report import write
 
     if output is None or output == "-":

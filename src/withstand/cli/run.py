@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import Result, command, offline_option, options, store_option
+from withstand.core.text import count
 
 if TYPE_CHECKING:
     from withstand.api import Run
@@ -86,7 +88,7 @@ def run(**given: Any) -> Result | int:
 
 def _run(given: dict[str, Any], spec: Any) -> Result | int:
     from withstand import api
-    from withstand.cli import console, flags
+    from withstand.cli import flags
     from withstand.cli.progress import progress
     from withstand.runner import begin
 
@@ -114,7 +116,7 @@ def _run(given: dict[str, Any], spec: Any) -> Result | int:
         if not name:
             raise  # nothing was begun
         console.say("Interrupted. Everything saved so far is kept.")
-        for text in flags.then("to continue", f"run --name {shlex.quote(name)}", given["store"]):
+        for text in console.then("to continue", f"run --name {shlex.quote(name)}", given["store"]):
             console.say(text)
         return 130
     incomplete = bool(run.tally and run.tally.incomplete)
@@ -122,9 +124,6 @@ def _run(given: dict[str, Any], spec: Any) -> Result | int:
 
 
 def _say_start(plan: Any, name: str, store: str) -> None:
-    from withstand.cli import console
-    from withstand.core.text import count
-
     suites = " and ".join(f"{len(s.behaviors)} of {s.label}" for s in plan.suites)
     console.say(f"run {name}: {count(len(plan.cells), 'cell')}, {suites}; store {store}")
     if plan.hosts:
@@ -135,13 +134,13 @@ def _say_start(plan: Any, name: str, store: str) -> None:
 
 def _show(run: "Run", store: str) -> None:
     """Print the cells and what went wrong."""
-    from withstand.cli import console, flags
+    from withstand.cli import cells
     from withstand.results.summary import failures
 
-    console.show_cells(run)
+    cells.show_cells(run)
     tally = run.tally
     if tally:
-        console.used(tally)
+        cells.used(tally)
         console.stopped(tally)
     reused = run.result.reused
     if tally and tally.failures:
@@ -149,13 +148,13 @@ def _show(run: "Run", store: str) -> None:
         console.say("the same command tries these rows again")
     elif reused.rows:
         console.say(f"{reused.rows} of {reused.of} rows reused, the oldest of {reused.oldest}")
-    for text in flags.then("next", f"report {shlex.quote(run.name)}", store):
+    for text in console.then("next", f"report {shlex.quote(run.name)}", store):
         console.say(text)
 
 
 def _dry_run(given: dict[str, Any], spec: Any) -> Result:
     from withstand import api
-    from withstand.cli import console, flags
+    from withstand.cli import cells, flags
     from withstand.runner import begin, estimate
     from withstand.runner.aliases import aliases_of
 
@@ -163,4 +162,4 @@ def _dry_run(given: dict[str, Any], spec: Any) -> Result:
     store = api.open_store(given["store"], create=False) if flags.exists(given["store"]) else None
     plan = begin.planned(spec, store, given["offline"])
     estimated = {**estimate.estimate(plan, store), "names": aliases_of(spec, [chosen.label for chosen in plan.suites])}
-    return Result(estimated, lambda: console.dry_run(estimated))
+    return Result(estimated, lambda: cells.dry_run(estimated))

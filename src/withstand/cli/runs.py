@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from withstand.cli import console
 from withstand.cli.options import Result, command
 
 if TYPE_CHECKING:
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
 @command(store=True, json=True)
 def runs(store: "Store") -> Result:
     """List the runs in a store, oldest first."""
-    from withstand.cli import console
     from withstand.results.names import renamed
     from withstand.results.summary import listing
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import Result, command, options
 from withstand.core import Json, SpecError
 
@@ -75,8 +76,6 @@ def sample_size(
 
 
 def _show(value: Json, plans: "Sequence[SamplePlan]") -> None:
-    from withstand.cli import console
-
     table = [
         [plan.label, str(plan.cases), f"{plan.behaviors:,}", console.rate(plan.asr), console.rate(plan.discordance)]
         for plan in plans

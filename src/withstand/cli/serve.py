@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import command, options, run_argument, store_option
 from withstand.cli.purge import user_name
 from withstand.core import SpecError
@@ -44,7 +45,6 @@ def serve(
     The pages show cases, searches and comparisons, and keep findings.
     """
     from withstand import api
-    from withstand.cli import console
 
     try:
         import uvicorn

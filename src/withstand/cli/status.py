@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import Result, command, run_argument, typed_store
 from withstand.core import Json
 from withstand.core.text import visible
@@ -33,13 +34,10 @@ def status(name: str, trace: str, store: "Store") -> Result:
 
 
 def _show_trace(text: str) -> None:
-    from withstand.cli import console
-
     click.echo(console.hidden(visible(text)), nl=not text.endswith("\n"))
 
 
 def _show(run: "RunRow", state: Json, missing: bool) -> None:
-    from withstand.cli import console, flags
     from withstand.results.summary import goes_on
     from withstand.store.tables import STAGES
 
@@ -53,5 +51,5 @@ def _show(run: "RunRow", state: Json, missing: bool) -> None:
     if missing:
         by_people = state["missing"] == state["waiting"]
         words = f"label {shlex.quote(run.name)} --by NAME" if by_people else goes_on(run)
-        for text in flags.then("to continue", words, typed_store()):
+        for text in console.then("to continue", words, typed_store()):
             console.put(text)

@@ -5,7 +5,9 @@ from contextlib import ExitStack
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import CONTEXT, Commands, Result, command
+from withstand.core.text import count
 
 ADDED = ("run", "behavior", "row", "answer", "failure")
 
@@ -21,8 +23,6 @@ def store() -> None:
 def merge(sources: tuple[str, ...], into: str) -> Result:
     """Add everything of other stores, as a set union: it joins the shards of several machines."""
     from withstand import api
-    from withstand.cli import console
-    from withstand.core.text import count
 
     total: Counter[str] = Counter()
     with ExitStack() as stack:

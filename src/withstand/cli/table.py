@@ -1,13 +1,10 @@
 """Tables for a terminal: empty columns are dropped, names wrap between words, and what is too narrow is stacked."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions
-from rich.text import Text
 
 GAP = 2
 """Spaces between columns."""
@@ -22,16 +19,6 @@ class TerminalTable:
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
-    title: str = ""
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
-        heads, body = self.lines(options.max_width)
-        if self.title:
-            yield Text(self.title, style="italic")
-        for line in heads:
-            yield Text(line, style="bold", no_wrap=True)
-        for line in body:
-            yield Text(line, no_wrap=True)
 
     def lines(self, width: int) -> tuple[list[str], list[str]]:
         """The lines of the heading and those of the rows, each at most `width` cells wide where words allow it."""

@@ -2,6 +2,7 @@
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import CONTEXT, Commands, Result, command
 from withstand.core import Json
 
@@ -18,7 +19,6 @@ def check(spec: str, as_json: bool) -> Result:
 
     Of a spec file, the first target is checked. Exit code 3 where it does not answer at all.
     """
-    from withstand.cli import console
     from withstand.runner.target_check import check_target, target_of
 
     model = target_of(spec)
@@ -29,6 +29,4 @@ def check(spec: str, as_json: bool) -> Result:
 
 
 def _show(rows: list[Json]) -> None:
-    from withstand.cli import console
-
     console.table([[row["what"], row["works"], row["note"]] for row in rows], ["what", "works", ""])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from withstand.cli import console
 from withstand.cli.options import Result, command, options
 from withstand.core import SpecError
 
@@ -35,7 +36,6 @@ def train(what: str, stage: str | None, as_json: bool, **given: Any) -> Result:
     `withstand list stages` shows what there is. Each result is a folder named by its content, and the same command
     continues where it was stopped. The last line that it prints is the target of a run.
     """
-    from withstand.cli import console
     from withstand.core import to_json
     from withstand.registry import find, grammar
     from withstand.runner import chain, chain_spec
@@ -61,7 +61,6 @@ def train(what: str, stage: str | None, as_json: bool, **given: Any) -> Result:
 
 
 def _show(names: Sequence[str], results: "Sequence[Trained]") -> None:
-    from withstand.cli import console
     from withstand.registry import grammar
 
     for name, result in zip(names, results, strict=True):
