@@ -9,7 +9,7 @@ import sys
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,8 +92,15 @@ def play() -> Callable[[Flow[Any]], Played]:
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """So small a model as the tests train only waits for its threads."""
+    """So small a model as the tests train only waits for its threads.
+
+    What training imports is imported here, so that no unloading within a first test looks through it.
+    """
     torch = pytest.importorskip("torch")
+    for module in ("trl.trainer.sft_trainer", "transformers.models.llama.modeling_llama"):
+        with suppress(ImportError):
+            importlib.import_module(module)
+    keep_modules()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

