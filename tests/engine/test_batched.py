@@ -30,12 +30,12 @@ def test_the_gradient_by_embeddings_is_that_of_a_plain_pass(cached: bool) -> Non
     model = zoo.make("bloom")
     trunk = Batched(cached).grow(model, Trunk(), 0, [5, 6, 7])
     soft = model.get_input_embeddings()(torch.tensor([8, 9, 10])).requires_grad_()
-    [mine] = torch.autograd.grad(
+    [gradient] = torch.autograd.grad(
         Batched(cached).forward(model, [Row(trunk, 3, [0, 0, 0], 2, soft)]).square().sum(), soft
     )
     whole = torch.cat([model.get_input_embeddings()(torch.tensor([5, 6, 7])), soft])[None]
     [wanted] = torch.autograd.grad(model(inputs_embeds=whole).logits[0, -2:].square().sum(), soft)
-    torch.testing.assert_close(mine, wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_the_trunk_is_lent_and_comes_back_as_it_was() -> None:

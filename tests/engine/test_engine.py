@@ -33,12 +33,12 @@ SLOTS = [[20, 21, 22, 23], [24], [25, 26, 27]]
 
 def swaps(slot: Sequence[int], count: int, seed: int = 0) -> list[list[int]]:
     draw = np.random.default_rng(seed)
-    found = []
+    results = []
     for _ in range(count):
         changed = list(slot)
         changed[int(draw.integers(len(slot)))] = int(draw.integers(3, zoo.VOCABULARY))
-        found.append(changed)
-    return found
+        results.append(changed)
+    return results
 
 
 def plain_loss(logits: Any, target: Sequence[int], loss: str) -> Any:
@@ -49,7 +49,7 @@ def plain_loss(logits: Any, target: Sequence[int], loss: str) -> Any:
         entropy, margin = row.logsumexp(0) - row[token], (others.max() - row[token]).relu()
         per.append({"ce": entropy, "ce_first": entropy, "mellowmax": -row[token], "cw": margin}[loss])
     if loss == "mellowmax":
-        return torch.stack([each.exp() for each in per]).mean().log()
+        return torch.stack([value.exp() for value in per]).mean().log()
     return torch.stack(per).mean() + (per[0] if loss == "ce_first" else 0)
 
 
@@ -68,9 +68,9 @@ def test_losses_of_candidates_are_those_of_plain_passes(name: str, path: str, lo
     engine.path = {"packed": packed, "cached": Batched(True), "plain": Batched(False)}[path]
     work = [(p, slot, [*swaps(slot, 9), slot]) for p, slot in zip(PROMPTS, SLOTS, strict=True)]  # the slot itself too
     work.append((PROMPTS[0], SLOTS[0], []))
-    found = engine.losses(work, loss)
-    assert [len(losses) for losses in found] == [10, 10, 10, 0]
-    for (p, _, candidates), losses in zip(work, found, strict=True):
+    results = engine.losses(work, loss)
+    assert [len(losses) for losses in results] == [10, 10, 10, 0]
+    for (p, _, candidates), losses in zip(work, results, strict=True):
         assert losses.tolist() == pytest.approx([wanted(model, p, c, loss) for c in candidates], rel=1e-4, abs=1e-4)
         for candidate, value in zip(candidates, losses.tolist(), strict=True):
             assert engine.loss_of([*p.head, *candidate, *p.tail], p, loss) == pytest.approx(value, rel=1e-4, abs=1e-4)
@@ -111,8 +111,8 @@ def test_the_gradient_by_tokens_is_that_of_the_one_hot_rows(name: str, loss: Any
     engine = Engine(model, pack=64)
     embed = model.get_input_embeddings()
     table = embed.weight * getattr(embed, "embed_scale", 1.0)
-    found = engine.gradients(list(zip(PROMPTS, SLOTS, strict=True)), loss)
-    for p, slot, (gradient, value) in zip(PROMPTS, SLOTS, found, strict=True):
+    results = engine.gradients(list(zip(PROMPTS, SLOTS, strict=True)), loss)
+    for p, slot, (gradient, value) in zip(PROMPTS, SLOTS, results, strict=True):
         whole = torch.tensor([*p.head, *slot, *p.tail, *p.target[:-1]])
         one_hot = torch.nn.functional.one_hot(whole, zoo.VOCABULARY).float().requires_grad_()
         logits = model(inputs_embeds=(one_hot @ table)[None], use_cache=False).logits[0, -len(p.target) :]
@@ -135,7 +135,7 @@ def test_soft_losses_of_embedded_tokens_are_their_losses(path: str) -> None:
     several = engine.soft_losses([(PROMPTS[0], soft[0]), (PROMPTS[0], 2 * soft[0])])  # of one prompt
     assert float(several[0].detach()) == pytest.approx(exact[0], abs=1e-4)
     losses.sum().backward()
-    assert all(float(each.grad.abs().max()) > 0 for each in soft)
+    assert all(float(slot.grad.abs().max()) > 0 for slot in soft)
 
 
 def test_first_change() -> None:
@@ -153,10 +153,10 @@ class Loaded:
     def __init__(self) -> None:
         model = zoo.make("llama")
         low = zoo.make("llama").bfloat16()
-        self.each = {"": SimpleNamespace(model=model), "bfloat16": SimpleNamespace(model=low)}
+        self.by_dtype = {"": SimpleNamespace(model=model), "bfloat16": SimpleNamespace(model=low)}
 
     def load(self, dtype: str = "") -> Any:
-        return self.each[dtype]
+        return self.by_dtype[dtype]
 
 
 @pytest.mark.parametrize(("screen", "tokens"), [("none", 0), ("bfloat16", 0), ("none", 2), ("bfloat16", 2)])
@@ -192,7 +192,7 @@ def test_an_engine_is_made_once_and_goes_with_what_is_loaded() -> None:
     assert engine_of(model) is engine_of(model)
     assert engine_of(model, "bfloat16") is not engine_of(model)
     gone = weakref.ref(engine_of(model).model)
-    model.each.clear()
+    model.by_dtype.clear()
     gc.collect()
     assert gone() is None
 
@@ -258,8 +258,8 @@ def test_gradients_split_where_memory_runs_out() -> None:
     work = list(zip(PROMPTS, SLOTS, strict=True))
     whole = engine.gradients(work)
     engine.path = Scarce(10)
-    for (mine, value), (gradient, loss) in zip(engine.gradients(work), whole, strict=True):
-        torch.testing.assert_close(mine, gradient, atol=1e-5, rtol=1e-4)
+    for (half, value), (gradient, loss) in zip(engine.gradients(work), whole, strict=True):
+        torch.testing.assert_close(half, gradient, atol=1e-5, rtol=1e-4)
         assert value == pytest.approx(loss, abs=1e-5)
 
 

@@ -21,7 +21,7 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def other(tmp_path_factory):
+def tuned(tmp_path_factory):
     return HF(str(tiny.save(tmp_path_factory.mktemp("b"), seed=1)), dtype="float32", device="cpu")
 
 
@@ -107,30 +107,30 @@ def test_a_pack_that_does_not_fit_in_memory_is_halved():
 def test_a_margin_is_that_of_plain_passes(model):
     chats = [user("bake"), user("fold paper")]
     refusals, others = ["No", "Sorry"], ["Yes", "Sure", "Y"]
-    for chat, found in zip(chats, likelihood.margins(model, chats, refusals, others), strict=True):
+    for chat, result in zip(chats, likelihood.margins(model, chats, refusals, others), strict=True):
         sides = [
             torch.logsumexp(torch.tensor([sum(answer_logprobs(model, chat, text)[:4]) for text in texts]), 0)
             for texts in (refusals, ["Y", "Sure"])  # "Yes" begins with "Y": it is part of it
         ]
-        assert found == pytest.approx(float(sides[0] - sides[1]), abs=1e-4)
+        assert result == pytest.approx(float(sides[0] - sides[1]), abs=1e-4)
 
 
-def test_distances_are_zero_to_itself_and_those_of_the_formula(model, other):
+def test_distances_are_zero_to_itself_and_those_of_the_formula(model, tuned):
     chats = [(*user("bake"), Message("assistant", "No way"))]
     assert likelihood.distances(model, model, chats) == pytest.approx([0] * 6, abs=1e-6)
-    found = likelihood.distances(model, other, chats, positions=3)
+    result = likelihood.distances(model, tuned, chats, positions=3)
     head = model.render(chats[0][:-1])
     start = len(model.load().tokenizer(head, add_special_tokens=False)["input_ids"])
-    p, q = scores(model, head + "No way")[1], scores(other, head + "No way")[1]
+    p, q = scores(model, head + "No way")[1], scores(tuned, head + "No way")[1]
     by_hand = [float((p[i].exp() * (p[i] - q[i])).sum()) for i in range(start - 1, start + 2)]
-    assert found == pytest.approx(by_hand, abs=1e-4)
-    assert min(found) > 0
+    assert result == pytest.approx(by_hand, abs=1e-4)
+    assert min(result) > 0
 
 
 def test_losses_and_surprises(model):
     chats = [(*user("bake"), Message("assistant", "No")), (*user("fold"), Message("assistant", "So it is"))]
-    each = [value for chat in chats for value in answer_logprobs(model, chat[:-1], chat[-1].text)]
-    assert likelihood.losses(model, chats) == pytest.approx(-sum(each) / len(each), abs=1e-4)
+    logprobs = [value for chat in chats for value in answer_logprobs(model, chat[:-1], chat[-1].text)]
+    assert likelihood.losses(model, chats) == pytest.approx(-sum(logprobs) / len(logprobs), abs=1e-4)
     assert likelihood.losses(model, []) is None
     ids, logits = scores(model, "<|user|>zim")
     by_hand = -sum(float(logits[i - 1, ids[i]]) for i in range(1, 4)) / 3

@@ -32,8 +32,8 @@ def test_a_window_shorter_than_the_trunk(local: Any) -> None:
     trunk = packed.grow(local, Trunk(), 0, head)
     starts = [30, 29, 12, 4]
     logits = packed.forward(local, [Row(trunk, start, tail, 12) for start in starts])
-    for start, mine in zip(starts, torch.split(logits, 12), strict=True):
-        torch.testing.assert_close(mine, zoo.plain(local, head[:start] + tail, 12), atol=1e-4, rtol=1e-4)
+    for start, part in zip(starts, torch.split(logits, 12), strict=True):
+        torch.testing.assert_close(part, zoo.plain(local, head[:start] + tail, 12), atol=1e-4, rtol=1e-4)
 
 
 def test_a_trunk_grown_in_pieces_is_the_one_grown_at_once(local: Any) -> None:

@@ -43,25 +43,25 @@ CORPUS = [
 @cache
 def tokenizer(kind: str) -> Any:
     """letters: a token per byte. bpe: bytes that merge. metaspace: as Llama 2's, words begin with a mark."""
-    made = Tokenizer(models.BPE())
+    built = Tokenizer(models.BPE())
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     if kind == "metaspace":
-        made = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
-        made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
-        made.decoder = decoders.Metaspace(prepend_scheme="first")
-        made.normalizer = normalizers.NFC()
+        built = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+        built.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+        built.decoder = decoders.Metaspace(prepend_scheme="first")
+        built.normalizer = normalizers.NFC()
         alphabet = [chr(code) for code in range(33, 127)] + ["\n"]
     else:
-        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        made.decoder = decoders.ByteLevel()
+        built.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        built.decoder = decoders.ByteLevel()
     size = 300 if kind == "letters" else 420
     specials = [*SPECIALS, "<unk>"] if kind == "metaspace" else SPECIALS
     trainer = trainers.BpeTrainer(
         vocab_size=size, special_tokens=specials, initial_alphabet=sorted(alphabet), show_progress=False
     )
-    made.train_from_iterator([] if kind == "letters" else CORPUS, trainer)
-    made.add_tokens(["<extra>"])
-    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<|end|>")
+    built.train_from_iterator([] if kind == "letters" else CORPUS, trainer)
+    built.add_tokens(["<extra>"])
+    return PreTrainedTokenizerFast(tokenizer_object=built, eos_token="<|end|>")
 
 
 class Model:
@@ -110,13 +110,13 @@ def test_the_ids_are_those_of_the_real_rendered_chat(kind: str, template: str, b
 def random_slots(model: Any, slot: Any, seed: int, count: int = 40) -> list[list[int]]:
     """Swaps in one to all places, of any tokens of the vocabulary, white space and line breaks too."""
     draw = np.random.default_rng(seed)
-    found = []
+    slots = []
     for _ in range(count):
         changed = list(slot)
         for place in draw.permutation(len(slot))[: int(draw.integers(1, len(slot) + 1))]:
             changed[place] = int(draw.integers(len(SPECIALS), len(model.tokenizer)))
-        found.append(changed)
-    return found
+        slots.append(changed)
+    return slots
 
 
 @pytest.mark.parametrize("template", ["plain", "words", "trims"])
@@ -171,22 +171,22 @@ def test_the_target_string_is_read_as_the_answer_begins() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_allowed_has_no_special_added_or_unprintable_token(kind: str) -> None:
-    each = tokenizer(kind)
-    size = len(each) + 7  # an embedding matrix is often larger than its vocabulary
-    mask = allowed(each, size)
+    built = tokenizer(kind)
+    size = len(built) + 7  # an embedding matrix is often larger than its vocabulary
+    mask = allowed(built, size)
     assert mask.shape == (size,)
-    assert not mask[len(each) :].any()
-    assert not mask[each.convert_tokens_to_ids([*SPECIALS, "<extra>"])].any()
+    assert not mask[len(built) :].any()
+    assert not mask[built.convert_tokens_to_ids([*SPECIALS, "<extra>"])].any()
     for token in np.flatnonzero(mask):
-        text = each.decode([int(token)])
+        text = built.decode([int(token)])
         assert text.isascii()
         assert text.isprintable()
     for letter in "aZ!~":
-        assert mask[each.convert_tokens_to_ids(letter)]
-    wider = allowed(each, size, ascii_only=False)
+        assert mask[built.convert_tokens_to_ids(letter)]
+    wider = allowed(built, size, ascii_only=False)
     assert (wider | ~mask).all()
-    assert not wider[each.convert_tokens_to_ids([*SPECIALS, "<extra>"])].any()
-    assert len(np.flatnonzero(allowed(each, 50))) < 50  # a matrix smaller than the vocabulary
+    assert not wider[built.convert_tokens_to_ids([*SPECIALS, "<extra>"])].any()
+    assert len(np.flatnonzero(allowed(built, 50))) < 50  # a matrix smaller than the vocabulary
 
 
 def refused(model: Any, behavior: Behavior = BEHAVIOR, init: str = "! ! !", placement: Any = "suffix") -> str:

@@ -40,11 +40,11 @@ def test_pieces_are_joined_however_they_are_cut_and_mixed(calls: Any, size: int,
     pieces = [stream.pop(0) for stream in streams]  # calls begin in order
     while left := [stream for stream in streams if stream]:
         pieces.append(data.draw(st.sampled_from(left)).pop(0))
-    assert [call_of(each) for each in joined(pieces)] == [ToolCall(*call) for call in calls]
+    assert [call_of(call) for call in joined(pieces)] == [ToolCall(*call) for call in calls]
 
 
 def test_whole_calls_stay_what_they_are() -> None:
     twice = {"name": "cook", "arguments": "{}"}
     assert joined([twice, "bake", twice]) == [twice, "bake", twice]
     of_two_choices = [{"index": 0, "id": "a", "function": {"name": "x"}}, {"index": 0, "id": "b", "name": "y"}]
-    assert [call_of(each).name for each in joined(of_two_choices)] == ["x", "y"]
+    assert [call_of(call).name for call in joined(of_two_choices)] == ["x", "y"]

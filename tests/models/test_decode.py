@@ -38,11 +38,11 @@ def gemma2() -> Any:
 @pytest.fixture(params=[llama, qwen2, mistral, gemma2])
 def model(request: pytest.FixtureRequest) -> Any:
     torch.manual_seed(0)
-    made = request.param().eval()
-    for parameter in made.parameters():  # far enough from zero that the greedy token is no coin flip
+    model = request.param().eval()
+    for parameter in model.parameters():  # far enough from zero that the greedy token is no coin flip
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.3)
-    return made
+    return model
 
 
 def plain(model: Any, prompt: Sequence[int], steps: int, pick: Callable[[Any, int], int]) -> list[int]:

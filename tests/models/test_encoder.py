@@ -58,8 +58,8 @@ def plain(folder: Path, ids: list[int]) -> Any:
 def test_a_vector_is_the_mean_over_the_tokens_of_the_text_alone(folder: Path) -> None:
     vectors, cut = Encoder(str(folder), width=3).encode(TEXTS)
     ids = [[1, 4, 8, 9, 2], [1, 4, 2], [1, 6, 7, 8, 5, 7, 9, 2], [1, 5, 6, 4, 5, 6, 4, 2], [1, 6, 2]]
-    for vector, one in zip(vectors, ids, strict=True):
-        assert vector == pytest.approx(plain(folder, one), abs=1e-5)
+    for vector, row in zip(vectors, ids, strict=True):
+        assert vector == pytest.approx(plain(folder, row), abs=1e-5)
     assert cut == [0] * 5
     assert vectors.dtype == "float32"
     assert Encoder(str(folder)).encode([])[0].shape == (0, 16)
@@ -82,10 +82,10 @@ def test_the_key_holds_content_and_no_path(folder: Path, tmp_path: Path) -> None
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     assert Encoder(str(copy)).identity() == Encoder(str(folder)).identity()
-    other = tmp_path / "other"
-    shutil.copytree(folder, other)
-    (other / "sentence_bert_config.json").write_text('{"max_seq_length": 7}')
-    assert Encoder(str(other)).identity() != Encoder(str(folder)).identity()
+    shorter = tmp_path / "other"
+    shutil.copytree(folder, shorter)
+    (shorter / "sentence_bert_config.json").write_text('{"max_seq_length": 7}')
+    assert Encoder(str(shorter)).identity() != Encoder(str(folder)).identity()
 
 
 def test_what_does_not_pool_by_the_mean_or_is_asked_is_refused(folder: Path, tmp_path: Path) -> None:

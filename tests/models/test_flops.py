@@ -82,10 +82,10 @@ def waiting(*texts: str) -> list[Waiting]:
 
 def test_a_local_model_says_what_each_answer_took(tmp_path: Path) -> None:
     model = HF(str(tiny.save(tmp_path)), width=1)
-    one, two = (Queue(model, Sampling(max_tokens=n)).answer(waiting("hello"))[0] for n in (1, 4))
+    short, two = (Queue(model, Sampling(max_tokens=n)).answer(waiting("hello"))[0] for n in (1, 4))
     loaded = model.load().model
     parameters = loaded.num_parameters() - loaded.get_input_embeddings().weight.numel()
-    assert one.flops == 2 * parameters * one.prompt_tokens  # the one token comes out of reading the prompt
+    assert short.flops == 2 * parameters * short.prompt_tokens  # the one token comes out of reading the prompt
     assert two.flops == 2 * parameters * (two.prompt_tokens + two.answer_tokens - 1)
     assert Queue(model, lambda _model, parts: [len(parts)] * len(parts)).answer(waiting("a"))[0].flops == 0.0
     model.release()

@@ -157,7 +157,7 @@ def test_wrong_answers_end_it_at_once(value: object, message: str, hint: str) ->
 
 
 def test_a_mapping_says_more_than_the_text() -> None:
-    told: dict[str, Any] = {
+    parts: dict[str, Any] = {
         "text": None,
         "tool_calls": [{"name": "cancel", "arguments": {"booking": 17}}, {"function": {"name": "mail"}}],
         "reasoning": ["The letter.", "The menu."],
@@ -167,7 +167,7 @@ def test_a_mapping_says_more_than_the_text() -> None:
     }
 
     async def later(messages: list[dict[str, str]]) -> dict[str, Any]:
-        return told
+        return parts
 
     wanted = Completion(
         user("Hi"),
@@ -184,7 +184,7 @@ def test_a_mapping_says_more_than_the_text() -> None:
     def silenced(messages: list[dict[str, str]]) -> object:
         return {"filtered": True}
 
-    assert ask(lambda messages: told) == ask(later) == wanted
+    assert ask(lambda messages: parts) == ask(later) == wanted
     assert ask(proxy).text == "Hi"
     filtered = ask(silenced)
     assert (filtered.text, filtered.finish) == ("", "filtered")

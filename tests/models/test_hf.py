@@ -107,9 +107,9 @@ def test_the_key_holds_content_and_no_path(folder: Path, tmp_path: Path) -> None
     shutil.copytree(folder, copy)
     assert model(folder).identity() == model(copy).identity()
     assert str(folder) not in str(model(folder).identity())
-    other = tiny.save(tmp_path / "other", seed=5)
-    assert model(other).identity()["weights"] != model(folder).identity()["weights"]
-    assert model(other).identity()["tokenizer"] == model(folder).identity()["tokenizer"]
+    reseeded = tiny.save(tmp_path / "other", seed=5)
+    assert model(reseeded).identity()["weights"] != model(folder).identity()["weights"]
+    assert model(reseeded).identity()["tokenizer"] == model(folder).identity()["tokenizer"]
     adapted = model(folder, adapter=str(tiny.adapter(folder, tmp_path / "adapter")))
     assert adapted.identity()["adapter"] != ""
     sampling = Sampling(max_tokens=8)
@@ -130,7 +130,7 @@ def test_dtype_auto_is_measured_once_and_kept(folder: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("chat", "sampling", "said"),
+    ("chat", "sampling", "message"),
     [
         ((Message("tool", "x"),), Sampling(max_tokens=2), "no tool"),
         ((Message("user", "x", images=("a.png",)),), Sampling(max_tokens=2), "images"),
@@ -138,8 +138,8 @@ def test_dtype_auto_is_measured_once_and_kept(folder: Path, monkeypatch: pytest.
         (user("x"), Sampling(max_tokens=300), "window of 256"),
     ],
 )
-def test_what_cannot_be_asked_is_said(folder: Path, chat: Chat, sampling: Sampling, said: str) -> None:
-    with pytest.raises(AskError, match=said):
+def test_what_cannot_be_asked_is_said(folder: Path, chat: Chat, sampling: Sampling, message: str) -> None:
+    with pytest.raises(AskError, match=message):
         model(folder).generate([chat], sampling, [0])
 
 
@@ -242,14 +242,14 @@ def test_the_watch_counts_thinking_and_answer_apart() -> None:
         ids: list[int] = []
         for letter in text:
             ids.append(ord(letter))
-            said = watch(ids)
-            if isinstance(said, list):
-                ids += said[:1]
+            decision = watch(ids)
+            if isinstance(decision, list):
+                ids += decision[:1]
                 assert watch(ids) == ""
-                ids += said[1:]
-                said = watch(ids)
-            if said:
-                return f"{''.join(map(chr, ids))}|{said}"
+                ids += decision[1:]
+                decision = watch(ids)
+            if decision:
+                return f"{''.join(map(chr, ids))}|{decision}"
         return "".join(map(chr, ids))
 
     assert ends("abcdefghijkl", most=4) == "abcd|length"
@@ -279,8 +279,8 @@ def test_a_prefix_goes_after_a_closed_block(folder: Path, tmp_path: Path) -> Non
 
 def test_more_is_passed_to_the_template(folder: Path, tmp_path: Path) -> None:
     template = "{{ reasoning_effort }}|{{ enable_thinking }}"
-    told = thinker(folder, tmp_path, template, thinking=True, template_kwargs='{"reasoning_effort": "low"}')
-    assert told.render(user("Hi")) == "low|True"
+    target = thinker(folder, tmp_path, template, thinking=True, template_kwargs='{"reasoning_effort": "low"}')
+    assert target.render(user("Hi")) == "low|True"
     built = find.build("target", f'hf:{folder},template_kwargs=\'{{"reasoning_effort": "low"}}\'')
     assert built.template_kwargs == '{"reasoning_effort": "low"}'
     for wrong in ("[1]", "{", "low"):
@@ -307,17 +307,17 @@ def quantizers(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
     """Stand-ins for transformers' quantizers, whose libraries are not here: by method, an object or an exception."""
     from transformers.quantizers.auto import AutoHfQuantizer
 
-    known: dict[str, object] = {}
+    methods: dict[str, object] = {}
 
     def from_config(settings: dict[str, str], **_: object) -> object:
-        found = known[settings["quant_method"]]
-        if isinstance(found, Exception):
-            raise found
-        return found
+        quantizer = methods[settings["quant_method"]]
+        if isinstance(quantizer, Exception):
+            raise quantizer
+        return quantizer
 
     monkeypatch.setattr(AutoHfQuantizer, "from_config", from_config)
     _quantized.quantized.cache_clear()
-    yield known
+    yield methods
     _quantized.quantized.cache_clear()
 
 
@@ -359,7 +359,7 @@ def test_a_quantization_that_cannot_be_loaded_says_why(
     folder: Path, tmp_path: Path, quantizers: dict[str, object]
 ) -> None:
     target = packed(folder, tmp_path / "packed", GPTQ)
-    for error, said, hint in (
+    for error, message, hint in (
         (
             ImportError("Loading needs optimum (`pip install optimum`)"),
             "cannot be loaded on this machine: Loading",
@@ -371,7 +371,7 @@ def test_a_quantization_that_cannot_be_loaded_says_why(
         _quantized.quantized.cache_clear()
         quantizers["gptq"] = error
         assert "gradients" in model(target).gives  # what is in the way, `check` says
-        with pytest.raises(SpecError, match=said) as caught:
+        with pytest.raises(SpecError, match=message) as caught:
             model(target).check()
         assert caught.value.hint.startswith(hint)
     _quantized.quantized.cache_clear()
@@ -422,13 +422,13 @@ def test_what_cannot_fit_is_refused(folder: Path, tmp_path: Path, monkeypatch: p
         "suite": "kitchen", "limit": 2, "benign": "none", "attack": "direct", "sampling": {"max_tokens": 3},
         "target": target, "judge": {"use": "llm", "model": target | {"system": "Judge."}},
     }  # fmt: skip
-    one = model(folder).footprint()
-    room = one["weights"] + one["row"]
+    footprint = model(folder).footprint()
+    room = footprint["weights"] + footprint["row"]
     monkeypatch.setattr(hf, "free_memory", lambda device: int(room * 2**30))
     plan = begin.planned(run_spec(spec), None)
-    told = estimate(plan, None)["memory"]
-    assert [[role.partition(":")[0] for role in entry["roles"]] for entry in told] == [["target hf"], ["judge llm"]]
-    assert {entry["place"] for entry in told} == {"cpu"}
+    memory = estimate(plan, None)["memory"]
+    assert [[role.partition(":")[0] for role in entry["roles"]] for entry in memory] == [["target hf"], ["judge llm"]]
+    assert {entry["place"] for entry in memory} == {"cpu"}
     first = withstand.run(spec, store=tmp_path / "fits.db")  # the judge comes when the target is gone
     hf._LOADED.clear()
     twice = spec | {"until_success": True}  # the judge is asked while the target attacks

@@ -57,8 +57,8 @@ class Handler(BaseHTTPRequestHandler):
             asked["body"] = json.loads(body)
         with self.server.lock:
             self.server.requests.append(asked)
-            told = self.server.answer(asked)
-        status, sent, data = told if isinstance(told, tuple) else (200, {}, told)
+            reply = self.server.answer(asked)
+        status, sent, data = reply if isinstance(reply, tuple) else (200, {}, reply)
         data = data if isinstance(data, bytes) else json.dumps(data).encode()
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", "Content-Length": str(len(data)), **sent}.items():
@@ -150,8 +150,8 @@ def test_history_is_sent(serve: Serve) -> None:
         message='{"by": "{role}", "parts": [{"text": "{text}"}]}',
     )  # fmt: skip
     assert whole.gives == apart.gives == {"system", "turns", "forged"}
-    for each in (whole, apart):
-        each.generate([chat], Sampling(), [0])
+    for target in (whole, apart):
+        target.generate([chat], Sampling(), [0])
     first, second = (request["body"] for request in app.requests)
     assert first == {"messages": [{"role": turn.role, "content": turn.text} for turn in chat]}
     past = [{"by": "user", "parts": [{"text": "a"}]}, {"by": "assistant", "parts": [{"text": "1 a"}]}]
@@ -159,7 +159,7 @@ def test_history_is_sent(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("chat", "fields", "said"),
+    ("chat", "fields", "message"),
     [
         (LOSES, {}, "one user turn"),
         (LOSES[:2], {"history": "session"}, "cannot continue an assistant message"),
@@ -169,9 +169,9 @@ def test_history_is_sent(serve: Serve) -> None:
         ((Message("user", "a", images=("a.png",)),), {}, "does not read images"),
     ],
 )
-def test_what_cannot_be_sent_is_refused_up_front(serve: Serve, chat: Any, fields: Any, said: str) -> None:
+def test_what_cannot_be_sent_is_refused_up_front(serve: Serve, chat: Any, fields: Any, message: str) -> None:
     app = serve({"answer": "Yes."})
-    with pytest.raises(AskError, match=said) as caught:
+    with pytest.raises(AskError, match=message) as caught:
         model(app, **fields).generate([chat], Sampling(), [0])
     assert caught.value.hint
     assert app.requests == []
@@ -194,12 +194,12 @@ def test_a_secret_is_sent_and_never_told(serve: Serve, monkeypatch: pytest.Monke
 
 
 def test_check_wants_the_variables(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = model(serve({}), headers=("X-Api-Key: ${APP_KEY}",))
+    target = model(serve({}), headers=("X-Api-Key: ${APP_KEY}",))
     with pytest.raises(SpecError, match="APP_KEY is not set"):
-        one.check()
+        target.check()
     monkeypatch.setenv("APP_KEY", "a\x07secret")
     with pytest.raises(SpecError, match="APP_KEY holds") as caught:
-        one.check()
+        target.check()
     assert "secret" not in "".join(traceback.format_exception(caught.value))
     with pytest.raises(SpecError, match="token_command"):
         model(serve({}), token_command="no_such_program_here", headers=("Authorization: {token}",)).check()
@@ -282,7 +282,7 @@ def test_tool_calls_in_the_pieces_of_a_stream(serve: Serve) -> None:
         piece(1, arguments="{}"),
         {"content": "Done."},
     ]
-    stream = "".join(f"data: {json.dumps({'choices': [{'index': 0, 'delta': each}]})}\n\n" for each in deltas)
+    stream = "".join(f"data: {json.dumps({'choices': [{'index': 0, 'delta': delta}]})}\n\n" for delta in deltas)
     app = serve((200, {"Content-Type": "text/event-stream"}, f"{stream}data: [DONE]\n\n".encode()))
     paths = {"text": "choices[0].delta.content", "tool_calls": "choices[0].delta.tool_calls"}
     got = ask(app, **paths)
@@ -344,7 +344,7 @@ def test_passing_faults_are_retried(serve: Serve, fault: Any, reason: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("fault", "said", "hint"),
+    ("fault", "message", "hint"),
     [
         ((400, {}, {"error": "no field q"}), "HTTP 400: ", "check body"),
         ((403, {}, b""), "HTTP 403", "Authorization: Bearer ${NAME}"),
@@ -357,10 +357,10 @@ def test_passing_faults_are_retried(serve: Serve, fault: Any, reason: str) -> No
         ((200, {}, b'{"answer": "' + b"x" * 7000 + b'"}'), "more than 6,400 bytes", "max_answer_chars"),
     ],
 )
-def test_lasting_faults_end_it_at_once(serve: Serve, fault: Any, said: str, hint: str) -> None:
+def test_lasting_faults_end_it_at_once(serve: Serve, fault: Any, message: str, hint: str) -> None:
     app = serve(fault)
     error = refused(app, max_answer_chars=100)
-    assert said in str(error)
+    assert message in str(error)
     assert hint in error.hint
     assert len(app.requests) == 1
 
@@ -397,9 +397,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not shutil.which("openssl"):
         pytest.skip("needs openssl")
     folder = tmp_path_factory.mktemp("tls")
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
-    made += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]
-    subprocess.run(made, cwd=folder, check=True, capture_output=True)
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return folder
 
 
@@ -450,10 +450,10 @@ class Memory:
 BODY = '{"message": "{prompt}", "session": "{session}"}'
 
 
-def talk(one: Http, chat: Any, text: str) -> Any:
+def talk(target: Http, chat: Any, text: str) -> Any:
     """The chat with one more user turn and its answer."""
     chat = (*chat, Message("user", text))
-    (answer,) = one.generate([chat], Sampling(), [0])
+    (answer,) = target.generate([chat], Sampling(), [0])
     assert answer.chat == chat
     return (*chat, Message("assistant", answer.text))
 
@@ -469,31 +469,31 @@ def talk(one: Http, chat: Any, text: str) -> Any:
 )
 def test_a_conversation_is_one_session_and_each_branch_replays_it(serve: Serve, app_fields: Any, fields: Any) -> None:
     memory = Memory(**app_fields)
-    one = model(serve(memory), history="session", **fields)
-    assert one.gives == {"turns"}
-    chat = talk(one, talk(one, talk(one, (), "a"), "b"), "c")
+    target = model(serve(memory), history="session", **fields)
+    assert target.gives == {"turns"}
+    chat = talk(target, talk(target, talk(target, (), "a"), "b"), "c")
     assert chat[-1].text == "3 c"
     assert memory.count == 3
-    branch = talk(one, chat[:2], "d")
+    branch = talk(target, chat[:2], "d")
     assert branch == (*chat[:2], Message("user", "d"), Message("assistant", "2 d"))
     assert memory.count == 5
-    assert talk(one, chat, "e")[-1].text == "4 e"  # the first session is still where it was
+    assert talk(target, chat, "e")[-1].text == "4 e"  # the first session is still where it was
     assert memory.count == 6
     assert sorted(memory.sessions.values()) == [["a", "b", "c", "e"], ["a", "d"]]
 
 
 def test_another_process_replays_a_conversation(serve: Serve) -> None:
     memory = Memory()
-    one = model(serve(memory), history="session", body=BODY)
-    assert talk(one, LOSES[:2], "b")[-1].text == "2 b"
+    target = model(serve(memory), history="session", body=BODY)
+    assert talk(target, LOSES[:2], "b")[-1].text == "2 b"
     assert list(memory.sessions.values()) == [["a", "b"]]
 
 
 def test_a_forged_turn_is_refused(serve: Serve) -> None:
     memory = Memory()
-    one = model(serve(memory), history="session", body=BODY)
+    target = model(serve(memory), history="session", body=BODY)
     with pytest.raises(AskError, match="turn 2 of the chat is not what") as caught:
-        one.generate([(LOSES[0], Message("assistant", "Sure!"), *LOSES)], Sampling(), [0])
+        target.generate([(LOSES[0], Message("assistant", "Sure!"), *LOSES)], Sampling(), [0])
     assert "history=send" in caught.value.hint
     assert memory.count == 1
 
@@ -527,14 +527,14 @@ def test_a_conversation_from_another_run_is_no_forgery(serve: Serve, tmp_path: P
     attacker = {"use": "scripted", "reply": '{"question": "Bake {n}?"}'}
     crescendo = {"use": "crescendo", "attacker": attacker, "judge": "contains:never", "turns": 2, "streams": 1}
     spec: dict[str, Any] = {"suite": "kitchen", "ids": ["bagels"], "benign": "none"}
-    found = withstand.run(spec | {"target": "scripted", "attack": crescendo}, store=tmp_path / "s.db", name="found")
-    sent = [case["chat"] for case in found.cases()]
+    source = withstand.run(spec | {"target": "scripted", "attack": crescendo}, store=tmp_path / "s.db", name="found")
+    sent = [case["chat"] for case in source.cases()]
     memory = Memory()
     target = {"use": "http", "url": serve(memory).url, "body": BODY, "text": "answer", "history": "session"}
     done = withstand.run(spec | {"target": target, "attack": [], "cases_from": "found"}, store=tmp_path / "s.db")
     assert [cell["error"] for cell in done.cells] == [0]
-    said = [[turn["text"] for turn in chat if turn["role"] == "user"] for chat in sent]
-    assert list(memory.sessions.values()) == said
+    questions = [[turn["text"] for turn in chat if turn["role"] == "user"] for chat in sent]
+    assert list(memory.sessions.values()) == questions
 
 
 # --- what it costs -----------------------------------------------------------------------------------------------
@@ -556,8 +556,8 @@ def test_prices_of_tokens_and_of_asks(serve: Serve) -> None:
 
 
 def test_a_replayed_conversation_costs_each_of_its_calls(serve: Serve) -> None:
-    one = model(serve(Memory()), history="session", body=BODY, price_ask=0.01)
-    (answer,) = one.generate([LOSES], Sampling(), [0])
+    target = model(serve(Memory()), history="session", body=BODY, price_ask=0.01)
+    (answer,) = target.generate([LOSES], Sampling(), [0])
     assert answer.cost == pytest.approx(0.02)
 
 
@@ -574,33 +574,33 @@ def test_prices_feed_the_cost_of_a_run_and_its_cap(serve: Serve, tmp_path: Path)
     words = ["run", "--suite", "kitchen", "--limit", "1", "--benign", "none", "--attack", "direct", "--max-cost", "9"]
     fields = f"text=answer,body='{BODY}'"
     for price, code in (("", 2), (",price_ask=0.1", 0)):
-        told = ["--target", f"http:{app.url},{fields}{price}", "--store", str(tmp_path / "t.db")]
-        done_ = subprocess.run([sys.executable, "-m", "withstand", *words, *told], capture_output=True, text=True)
+        more = ["--target", f"http:{app.url},{fields}{price}", "--store", str(tmp_path / "t.db")]
+        done_ = subprocess.run([sys.executable, "-m", "withstand", *words, *more], capture_output=True, text=True)
         assert done_.returncode == code, done_.stderr
 
 
 def test_an_application_that_answers_anew_each_time_may_branch(serve: Serve) -> None:
-    one = model(serve(Memory(odd=True)), history="session", body=BODY)
-    chat = talk(one, talk(one, (), "a"), "b")
-    assert talk(one, chat[:2], "c")[-1].text == "4 c"  # turn 3 was its "a", said otherwise
+    target = model(serve(Memory(odd=True)), history="session", body=BODY)
+    chat = talk(target, talk(target, (), "a"), "b")
+    assert talk(target, chat[:2], "c")[-1].text == "4 c"  # turn 3 was its "a", said otherwise
 
 
 @pytest.mark.parametrize("fault", [(500, {}, b""), CUT, (404, {}, b"no such session")])
 def test_a_session_that_broke_is_begun_again(serve: Serve, fault: Any) -> None:
     memory = Memory()
-    one = model(serve(memory), history="session", body=BODY)
-    chat = talk(one, (), "a")
+    target = model(serve(memory), history="session", body=BODY)
+    chat = talk(target, (), "a")
     memory.failing = [fault]
-    assert talk(one, chat, "b")[-1].text == "2 b"
+    assert talk(target, chat, "b")[-1].text == "2 b"
     assert list(memory.sessions.values()) == [["a", "b"], ["a", "b"]]
 
 
 def test_lanes_do_not_share_sessions(serve: Serve) -> None:
     memory = Memory(cookies=True)
-    one = model(serve(memory), history="session")
+    target = model(serve(memory), history="session")
 
     def converse(name: int) -> Any:
-        return talk(one, talk(one, (), f"a{name}"), f"b{name}")
+        return talk(target, talk(target, (), f"a{name}"), f"b{name}")
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(converse, range(40)))
@@ -616,9 +616,9 @@ def test_start_must_give_a_session(serve: Serve) -> None:
 
 
 def test_names() -> None:
-    one = Http("https://App.example.org/v1/{session}", '{"m": "{prompt}", "s": "{system}"}', revision="abc")
-    assert (one.place, one.hosts, one.width) == ("http:app.example.org:443", ("app.example.org",), 1)
-    assert (one.gives, one.identity()) == ({"system"}, {"revision": "abc"})
+    target = Http("https://App.example.org/v1/{session}", '{"m": "{prompt}", "s": "{system}"}', revision="abc")
+    assert (target.place, target.hosts, target.width) == ("http:app.example.org:443", ("app.example.org",), 1)
+    assert (target.gives, target.identity()) == ({"system"}, {"revision": "abc"})
     two = Http("http://a:8000/chat", "{prompt}", history="session", start="https://b/open")
     assert (two.place, two.hosts, two.gives) == ("http:a:8000", ("a", "b"), {"turns"})
 

@@ -43,10 +43,10 @@ def mocked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Inspect]:
     get_model = api.get_model
 
     def make(outputs: Iterable[Any] | Callable[..., Any], **fields: Any) -> Inspect:
-        said = outputs if callable(outputs) else iter(outputs)
+        source = outputs if callable(outputs) else iter(outputs)
 
         def answer(messages: Any, tools: Any, choice: Any, config: Any) -> Any:
-            output = said(messages, config) if callable(said) else next(said)
+            output = source(messages, config) if callable(source) else next(source)
             if isinstance(output, Exception):
                 raise output
             if not output.usage:
@@ -60,9 +60,9 @@ def mocked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Inspect]:
     return make
 
 
-def said(content: Any = "Sure.", stop: str = "stop", **message: Any) -> Any:
-    one = api.ChatMessageAssistant(content=content, source="generate", **message)
-    return api.ModelOutput(model="mock", choices=[api.ChatCompletionChoice(message=one, stop_reason=stop)])
+def output_of(content: Any = "Sure.", stop: str = "stop", **message: Any) -> Any:
+    turn = api.ChatMessageAssistant(content=content, source="generate", **message)
+    return api.ModelOutput(model="mock", choices=[api.ChatCompletionChoice(message=turn, stop_reason=stop)])
 
 
 def ask(model: Inspect, sampling: Sampling | None = None, seed: int = 0) -> Completion:
@@ -83,7 +83,7 @@ def test_what_is_sent(mocked: Callable[..., Inspect]) -> None:
 
     def answer(messages: Any, config: Any) -> Any:
         seen.append((messages, config))
-        return said()
+        return output_of()
 
     model = mocked(answer, system="Be brief.", lanes=3, extra='{"top_k": 5, "top_p": null}')
     chat = (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
@@ -109,7 +109,7 @@ def test_tool_messages_answer_a_call(mocked: Callable[..., Inspect]) -> None:
 
     def answer(messages: Any, config: Any) -> Any:
         seen.extend(messages)
-        return said()
+        return output_of()
 
     chat = [("user", "a"), ("assistant", "I look."), ("tool", "one"), ("tool", "two"), ("user", "b"), ("tool", "three")]
     mocked(answer).generate([tuple(Message(role, text) for role, text in chat)], Sampling(), [0])  # type: ignore[arg-type]
@@ -126,16 +126,16 @@ def test_reasoning_tool_calls_and_tokens(mocked: Callable[..., Inspect]) -> None
     from inspect_ai.tool import ToolCall as Call
 
     hidden = ContentReasoning(reasoning="gibberish", redacted=True)
-    output = said([ContentReasoning(reasoning="Hm."), hidden, ContentText(text="Sure.")], "tool_calls")
+    output = output_of([ContentReasoning(reasoning="Hm."), hidden, ContentText(text="Sure.")], "tool_calls")
     output.message.tool_calls = [Call(id="1", function="oven", arguments={"heat": 200})]
     output.usage = api.ModelUsage(
         input_tokens=10, output_tokens=20, total_tokens=37, input_tokens_cache_read=7, reasoning_tokens=5
     )
-    found = ask(mocked([output], price_in=1.0, price_out=10.0))
-    assert (found.text, found.reasoning, found.finish) == ("Sure.", "Hm.", "stop")
-    assert found.tool_calls == (ToolCall("oven", '{"heat": 200}'),)
-    assert (found.prompt_tokens, found.answer_tokens, found.reasoning_tokens) == (17, 15, 5)
-    assert found.cost == pytest.approx((17 * 1.0 + 20 * 10.0) / 1e6)
+    completion = ask(mocked([output], price_in=1.0, price_out=10.0))
+    assert (completion.text, completion.reasoning, completion.finish) == ("Sure.", "Hm.", "stop")
+    assert completion.tool_calls == (ToolCall("oven", '{"heat": 200}'),)
+    assert (completion.prompt_tokens, completion.answer_tokens, completion.reasoning_tokens) == (17, 15, 5)
+    assert completion.cost == pytest.approx((17 * 1.0 + 20 * 10.0) / 1e6)
 
 
 @pytest.mark.parametrize(
@@ -149,25 +149,25 @@ def test_reasoning_tool_calls_and_tokens(mocked: Callable[..., Inspect]) -> None
     ],
 )
 def test_how_an_answer_ends(mocked: Callable[..., Inspect], stop: str, finish: str) -> None:
-    assert ask(mocked([said("x", stop)])).finish == finish
+    assert ask(mocked([output_of("x", stop)])).finish == finish
 
 
 def test_logprobs(mocked: Callable[..., Inspect]) -> None:
     top = [api.TopLogprob(token="no", logprob=-2.0), api.TopLogprob(token="yes", logprob=-0.5)]
-    output = said("yes!")
+    output = output_of("yes!")
     output.choices[0].logprobs = api.Logprobs(
         content=[
             api.Logprob(token="yes", logprob=-0.5, top_logprobs=top),
             api.Logprob(token="!", logprob=-0.1),
         ]
     )
-    found = ask(mocked([output]), Sampling(logprobs=2))
-    assert found.logprobs == ((("yes", -0.5), ("no", -2.0)), (("!", -0.1),))
-    assert "gave none" in str(refused(mocked([said()]), Sampling(logprobs=2)))
+    completion = ask(mocked([output]), Sampling(logprobs=2))
+    assert completion.logprobs == ((("yes", -0.5), ("no", -2.0)), (("!", -0.1),))
+    assert "gave none" in str(refused(mocked([output_of()]), Sampling(logprobs=2)))
 
 
 def test_a_failure_is_tried_again_and_then_told(mocked: Callable[..., Inspect]) -> None:
-    assert ask(mocked([RuntimeError("busy"), api.ModelOutput(), said("At last.")])).text == "At last."
+    assert ask(mocked([RuntimeError("busy"), api.ModelOutput(), output_of("At last.")])).text == "At last."
     error = refused(mocked(lambda *_: RuntimeError(f"bad key {KEY}"), tries=2))
     assert (
         str(error)
@@ -175,7 +175,7 @@ def test_a_failure_is_tried_again_and_then_told(mocked: Callable[..., Inspect]) 
     )
     assert KEY not in "".join(traceback.format_exception(error))
     assert error.hint
-    assert "above 4" in str(refused(mocked([said("a" * 5)], max_answer_chars=4)))
+    assert "above 4" in str(refused(mocked([output_of("a" * 5)], max_answer_chars=4)))
 
 
 def test_a_slow_answer_is_given_up(mocked: Callable[..., Inspect]) -> None:
@@ -190,7 +190,7 @@ def test_a_slow_answer_is_given_up(mocked: Callable[..., Inspect]) -> None:
 
         return later()
 
-    model = mocked(lambda *_: said(), timeout=0.05, tries=1)
+    model = mocked(lambda *_: output_of(), timeout=0.05, tries=1)
     module._model(model).api.outputs = answer
     assert "nothing came for 0.05 s" in str(refused(model))
     assert ended.wait(60)  # and its coroutine is cancelled, not left to run
@@ -201,7 +201,7 @@ def test_prefill_and_images(mocked: Callable[..., Inspect]) -> None:
     assert "prefill" not in Inspect("mockllm/model").gives
     with pytest.raises(AskError, match="ends with an assistant message"):
         mocked([]).generate([chat], Sampling(), [0])
-    model = mocked([said("here")], prefill=True)
+    model = mocked([output_of("here")], prefill=True)
     assert "prefill" in model.gives
     assert model.generate([chat], Sampling(), [0])[0].text == "here"
     with pytest.raises(AskError, match="does not read images"):
@@ -216,7 +216,7 @@ def test_calls_leave_nothing_behind(mocked: Callable[..., Inspect]) -> None:
 
     def answer(*_: Any) -> Any:
         seen.append(len(transcript().events))
-        return said()
+        return output_of()
 
     model = mocked(answer)
     for _ in range(20):
@@ -229,7 +229,7 @@ def test_one_loop_thread_serves_all(mocked: Callable[..., Inspect]) -> None:
 
     def answer(*_: Any) -> Any:
         names.append(threading.current_thread().name)
-        return said()
+        return output_of()
 
     first = mocked(answer)
     ask(first)
@@ -250,17 +250,17 @@ def test_over_a_socket(openai_server: Serve, provider: str, args: str) -> None:
     model = openai(server, provider, "thinker", model_args=args)
     model.check()
     sampling = Sampling(max_tokens=3, temperature=0.5, top_p=0.9, logprobs=2)
-    found = model.generate([user("Hi there")], sampling, [7])[0]
+    completion = model.generate([user("Hi there")], sampling, [7])[0]
     (request,) = server.requests
     assert request["headers"]["authorization"] == f"Bearer {KEY}"
     body = request["body"]
     assert body["messages"] == [{"role": "user", "content": "Hi there"}]
     assert (body["seed"], body["top_logprobs"], body["top_p"]) == (7, 2, 0.9)
-    assert len(found.text.split()) == 3
-    assert (found.finish, found.reasoning) == ("length", "Let me think.")
-    assert (found.prompt_tokens, found.answer_tokens, found.reasoning_tokens) == (2, 3, 3)
-    assert [len(place) for place in found.logprobs] == [2, 2, 2]
-    assert all(place[0][1] >= place[1][1] for place in found.logprobs)
+    assert len(completion.text.split()) == 3
+    assert (completion.finish, completion.reasoning) == ("length", "Let me think.")
+    assert (completion.prompt_tokens, completion.answer_tokens, completion.reasoning_tokens) == (2, 3, 3)
+    assert [len(place) for place in completion.logprobs] == [2, 2, 2]
+    assert all(place[0][1] >= place[1][1] for place in completion.logprobs)
 
 
 @pytest.mark.parametrize(

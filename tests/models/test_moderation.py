@@ -27,10 +27,10 @@ def test_the_last_message_is_sent_and_what_comes_back_is_json(openai_server: Ser
     (request,) = server.requests
     assert (request["path"], request["headers"]["authorization"]) == ("/v1/moderations", "Bearer sk-secret")
     assert request["body"] == {"model": "omni-moderation-latest", "input": "some violence in a film"}
-    said = json.loads(answer.text)
-    assert (answer.chat, answer.finish, said["flagged"], said["categories"]) == (chat, "stop", True, ["violence"])
-    assert (len(said["scores"]), said["scores"]["violence"], said["scores"]["hate"]) == (13, 0.75, 0.125)
-    assert said["model"] == "omni-moderation-2024-09-26"
+    judged = json.loads(answer.text)
+    assert (answer.chat, answer.finish, judged["flagged"], judged["categories"]) == (chat, "stop", True, ["violence"])
+    assert (len(judged["scores"]), judged["scores"]["violence"], judged["scores"]["hate"]) == (13, 0.75, 0.125)
+    assert judged["model"] == "omni-moderation-2024-09-26"
     (harmless,) = Moderation(base_url=server.url).generate([user("bread")], Sampling(), [0])
     assert (json.loads(harmless.text)["flagged"], json.loads(harmless.text)["categories"]) == (False, [])
 

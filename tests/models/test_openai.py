@@ -267,7 +267,7 @@ def test_retry_after_is_honored(openai_server: Serve, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("fault", "said", "hint"),
+    ("fault", "message", "hint"),
     [
         ("400", "HTTP 400: This is error 400.", "max_tokens_field"),
         ("401", "HTTP 401", "key_env"),
@@ -277,10 +277,10 @@ def test_retry_after_is_honored(openai_server: Serve, monkeypatch: pytest.Monkey
         ("301", "HTTP 301", "https://elsewhere.invalid/v1"),
     ],
 )
-def test_lasting_faults_end_it_at_once(openai_server: Serve, fault: str, said: str, hint: str) -> None:
+def test_lasting_faults_end_it_at_once(openai_server: Serve, fault: str, message: str, hint: str) -> None:
     server = openai_server(faults=[fault])
     error = refused(server)
-    assert said in str(error)
+    assert message in str(error)
     assert hint in error.hint
     assert len(server.requests) == 1
 

@@ -31,12 +31,12 @@ def echo(prompt: str, params: Any) -> Any:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """What the target looks for in a model's folder."""
-    made = tmp_path / "model"
-    made.mkdir()
+    folder = tmp_path / "model"
+    folder.mkdir()
     for name in ("config.json", "generation_config.json", "tokenizer.json"):
-        (made / name).write_text("{}")
-    (made / "model.safetensors").write_bytes(b"weights")
-    return made
+        (folder / name).write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
 
 
 @pytest.fixture
@@ -48,14 +48,14 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
     def install(replies: Any = echo, version: str = "0.9.2", on_load: Any = lambda: None) -> Any:
         package = standin.module(replies, version, on_load)
-        for name, each in standin.modules(package).items():
-            monkeypatch.setitem(sys.modules, name, each)
+        for name, stand_in in standin.modules(package).items():
+            monkeypatch.setitem(sys.modules, name, stand_in)
         return package
 
     return install
 
 
-def one(folder: Path, chat: Any = None, sampling: Sampling | None = None, **fields: Any) -> Completion:
+def answer(folder: Path, chat: Any = None, sampling: Sampling | None = None, **fields: Any) -> Completion:
     return VLLM(str(folder), **fields).generate([chat or user("Hi there")], sampling or Sampling(), [0])[0]
 
 
@@ -68,14 +68,14 @@ def test_a_batch_goes_out_whole_with_a_seed_a_row(vllm: Any, folder: Path, versi
     model = VLLM(str(folder), system="Be brief.")
     sampling = Sampling(max_tokens=5, temperature=0.7, top_p=0.9, stop=("\n",), logprobs=3)
     chats = [user("a"), (Message("system", "Long."), Message("user", "b")), user("c")]
-    found = model.generate(chats, sampling, [1, 2**40 + 2, 3])
-    assert [one.text for one in found] == ["Be brief. a 1", "Long. b 2", "Be brief. c 3"]
+    completions = model.generate(chats, sampling, [1, 2**40 + 2, 3])
+    assert [answer.text for answer in completions] == ["Be brief. a 1", "Long. b 2", "Be brief. c 3"]
     (llm,) = package.made
     (call,) = llm.calls
     assert call.messages[0] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "a"}]
     assert call.messages[1][0] == {"role": "system", "content": "Long."}
-    assert [one.seed for one in call.params] == [1, 2, 3]
-    assert {(one.max_tokens, one.temperature, one.top_p, one.logprobs) for one in call.params} == {(5, 0.7, 0.9, 3)}
+    assert [params.seed for params in call.params] == [1, 2, 3]
+    assert {(row.max_tokens, row.temperature, row.top_p, row.logprobs) for row in call.params} == {(5, 0.7, 0.9, 3)}
     assert call.params[0].stop == ["\n"]
     assert call.more["use_tqdm"] is False
     assert call.more["prefill"] == (True, False)
@@ -85,9 +85,9 @@ def test_a_batch_goes_out_whole_with_a_seed_a_row(vllm: Any, folder: Path, versi
 def test_prefills_go_in_a_call_of_their_own_and_order_is_kept(vllm: Any, folder: Path, version: str) -> None:
     package = vllm(version=version)
     prefill = (Message("user", "b"), Message("assistant", "Sure,"))
-    found = VLLM(str(folder)).generate([user("a"), prefill, user("c")], Sampling(), [0, 0, 0])
-    assert [one.text for one in found] == ["a 0", "b Sure, 0", "c 0"]
-    assert [one.chat for one in found] == [user("a"), prefill, user("c")]
+    completions = VLLM(str(folder)).generate([user("a"), prefill, user("c")], Sampling(), [0, 0, 0])
+    assert [answer.text for answer in completions] == ["a 0", "b Sure, 0", "c 0"]
+    assert [answer.chat for answer in completions] == [user("a"), prefill, user("c")]
     plain, continued = package.made[0].calls
     assert (plain.more["prefill"], continued.more["prefill"]) == ((True, False), (False, True))
     assert len(continued.messages) == 1
@@ -102,7 +102,7 @@ def test_the_engine_gets_the_fields(vllm: Any, folder: Path, tmp_path: Path) -> 
     (adapter / "adapter_model.safetensors").write_bytes(b"lora")
     template = tmp_path / "t.jinja"
     template.write_text("{{ messages }}")
-    one(
+    answer(
         folder, dtype="bfloat16", adapter=str(adapter), template=str(template), thinking=False, date="1 Jan 2025",
         quantization="fp8", max_model_len=512, gpu_memory_utilization=0.5, tensor_parallel_size=2,
         extra='{"enforce_eager": true, "max_num_seqs": 8}', params='{"top_k": 5}',
@@ -123,12 +123,12 @@ def test_the_engine_gets_the_fields(vllm: Any, folder: Path, tmp_path: Path) -> 
 
 def test_equal_targets_load_once_and_release_ends_the_engine(vllm: Any, folder: Path) -> None:
     package = vllm()
-    one(folder)
-    one(folder)
+    answer(folder)
+    answer(folder)
     assert len(package.made) == 1
     VLLM(str(folder)).release()
     assert package.made[0].llm_engine.down
-    one(folder)
+    answer(folder)
     assert len(package.made) == 2
     VLLM(str(folder), width=1).release()  # another target: nothing of its own is loaded
     assert not package.made[1].llm_engine.down
@@ -137,35 +137,35 @@ def test_equal_targets_load_once_and_release_ends_the_engine(vllm: Any, folder: 
 # --- what comes back ---------------------------------------------------------------------------------------------
 
 
-def said(*arguments: Any, **named: Any) -> Any:
+def output(*arguments: Any, **named: Any) -> Any:
     return lambda *_: standin.answer(*arguments, **named)
 
 
 def test_how_an_answer_ends_and_what_it_counts(vllm: Any, folder: Path) -> None:
-    vllm(said("a b c", [1, 1, 1, 0]))
-    found = one(folder)  # "Hi there" is two tokens; the token that ended the answer is not one of it
-    assert (found.finish, found.prompt_tokens, found.answer_tokens) == ("stop", 2, 3)
+    vllm(output("a b c", [1, 1, 1, 0]))
+    completion = answer(folder)  # "Hi there" is two tokens; the token that ended the answer is not one of it
+    assert (completion.finish, completion.prompt_tokens, completion.answer_tokens) == ("stop", 2, 3)
     module._LOADED.clear()
-    vllm(said("a b c", [1, 1, 1], "length"))
-    found = one(folder)
-    assert (found.finish, found.answer_tokens) == ("length", 3)
+    vllm(output("a b c", [1, 1, 1], "length"))
+    completion = answer(folder)
+    assert (completion.finish, completion.answer_tokens) == ("length", 3)
     module._LOADED.clear()
-    vllm(said("a b", [1, 1, 9], stop="c"))  # a stop string's tokens are written, its text is left out
-    assert one(folder).answer_tokens == 3
+    vllm(output("a b", [1, 1, 9], stop="c"))  # a stop string's tokens are written, its text is left out
+    assert answer(folder).answer_tokens == 3
     module._LOADED.clear()
-    vllm(said("a b", [1, 1, 128009], stop=128009))  # another of the model's tokens that end
-    assert one(folder).answer_tokens == 2
+    vllm(output("a b", [1, 1, 128009], stop=128009))  # another of the model's tokens that end
+    assert answer(folder).answer_tokens == 2
     module._LOADED.clear()
-    vllm(said("", [], "abort"))
+    vllm(output("", [], "abort"))
     with pytest.raises(AskError, match="'abort'"):
-        one(folder)
+        answer(folder)
 
 
 def test_thinking_is_kept_apart_as_hf_does(vllm: Any, folder: Path) -> None:
-    vllm(said("<think>\nlet me see\n</think>\n\nYes it is", [1] * 8 + [0]))
-    found = one(folder)
-    assert (found.reasoning, found.text) == ("let me see", "Yes it is")
-    assert (found.reasoning_tokens, found.answer_tokens) == (3, 5)
+    vllm(output("<think>\nlet me see\n</think>\n\nYes it is", [1] * 8 + [0]))
+    completion = answer(folder)
+    assert (completion.reasoning, completion.text) == ("let me see", "Yes it is")
+    assert (completion.reasoning_tokens, completion.answer_tokens) == (3, 5)
     assert split_thinking("hm</think>Yes") == ("hm", "Yes")
     assert split_thinking("<think>hm, wait") == ("hm, wait", "")
     assert split_thinking("Yes") == ("", "Yes")
@@ -178,9 +178,9 @@ def test_logprobs_are_the_best_first_and_no_more_than_asked_for(vllm: Any, folde
         {2: logprob(-1.0, 1, "b"), 1: logprob(-1.2, 2, None)},
         {0: logprob(-0.1, 1, ""), 3: logprob(-3.0, 2, "c")},  # of the token that ended it
     ]
-    vllm(said("zb", [7, 2, 0], logprobs=places))
-    found = one(folder, sampling=Sampling(logprobs=2))
-    assert found.logprobs == ((("a", -0.5), ("b", -1.5)), (("b", -1.0), ("", -1.2)))
+    vllm(output("zb", [7, 2, 0], logprobs=places))
+    completion = answer(folder, sampling=Sampling(logprobs=2))
+    assert completion.logprobs == ((("a", -0.5), ("b", -1.5)), (("b", -1.0), ("", -1.2)))
 
 
 # --- what goes wrong ---------------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ def test_logprobs_are_the_best_first_and_no_more_than_asked_for(vllm: Any, folde
 def test_a_chat_that_is_too_long_fails_alone(vllm: Any, folder: Path, tmp_path: Path) -> None:
     vllm()
     with pytest.raises(AskError, match="longer than the maximum model length") as caught:
-        one(folder, user("a b c d"), max_model_len=3)
+        answer(folder, user("a b c d"), max_model_len=3)
     assert "max_model_len" in caught.value.hint
     rows = [{"id": str(i), "text": "word " * i} for i in (1, 2, 9)]
     (tmp_path / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -208,24 +208,24 @@ def test_an_answer_too_few_is_an_error(vllm: Any, folder: Path, monkeypatch: pyt
     package = vllm()
     monkeypatch.setattr(package.LLM, "chat", lambda *_, **__: [])
     with pytest.raises(AskError, match="answered 0 times to 1 chats"):
-        one(folder)
+        answer(folder)
 
 
 def test_what_this_version_does_not_know(vllm: Any, folder: Path) -> None:
     vllm(version="0.8.5")
-    assert one(folder).text == "Hi there 0"
+    assert answer(folder).text == "Hi there 0"
     with pytest.raises(AskError, match="chat_template_kwargs"):
-        one(folder, thinking=True)
+        answer(folder, thinking=True)
     with pytest.raises(AskError, match="topk"):
-        one(folder, params='{"topk": 3}')
+        answer(folder, params='{"topk": 3}')
     with pytest.raises(SpecError, match="enforce_eagerly"):
-        one(folder, extra='{"enforce_eagerly": true}')
+        answer(folder, extra='{"enforce_eagerly": true}')
 
 
 def test_images(vllm: Any, folder: Path) -> None:
     vllm()
     with pytest.raises(AskError, match="does not read images"):
-        one(folder, (Message("user", "Hi", images=("a.png",)),))
+        answer(folder, (Message("user", "Hi", images=("a.png",)),))
 
 
 @pytest.mark.parametrize(("config", "message"), [('{"r": 1000}', "rank 1000"), ("{}", "names no rank")])
@@ -233,7 +233,7 @@ def test_an_adapter_that_vllm_cannot_take(vllm: Any, folder: Path, config: str, 
     vllm()
     (folder / "adapter_config.json").write_text(config)
     with pytest.raises(SpecError, match=message):
-        one(folder, adapter=str(folder))
+        answer(folder, adapter=str(folder))
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

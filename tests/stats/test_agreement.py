@@ -14,9 +14,9 @@ with warnings.catch_warnings():
 
 
 def test_a_table_counts_each_pair_and_leaves_out_what_is_unscored():
-    found = table([True, True, False, False, None, None], [True, False, True, False, True, False])
-    assert found == Table(hit=1, missed=1, wrong=1, clear=1, unscored=2)
-    assert (found.n, found.right) == (4, 2)
+    counts = table([True, True, False, False, None, None], [True, False, True, False, True, False])
+    assert counts == Table(hit=1, missed=1, wrong=1, clear=1, unscored=2)
+    assert (counts.n, counts.right) == (4, 2)
     with pytest.raises(ValueError, match="argument 2"):
         table([True], [])
 
@@ -26,8 +26,8 @@ def test_kappa_is_scikit_learns(seed):
     draw = np.random.default_rng(seed)
     people = draw.random(60) < draw.random()
     judge = np.where(draw.random(60) < 0.8, people, ~people)
-    found = table(judge.tolist(), people.tolist())
-    assert kappa(found) == pytest.approx(cohen_kappa_score(judge, people), abs=1e-12)
+    counts = table(judge.tolist(), people.tolist())
+    assert kappa(counts) == pytest.approx(cohen_kappa_score(judge, people), abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -61,14 +61,14 @@ def test_limits_lie_around_the_number_and_narrow_with_more_labels():
 
 def test_the_bootstrap_of_kappa_is_the_one_of_rows():
     """By drawing rows instead of counts, many times."""
-    found = Table(30, 10, 5, 55)
+    counts = Table(30, 10, 5, 55)
     rows = np.repeat([[1, 1], [0, 1], [1, 0], [0, 0]], [30, 10, 5, 55], axis=0)
     draw = np.random.default_rng(1)
     many = []
     for _ in range(1500):
         judge, people = rows[draw.integers(0, 100, 100)].T
         many.append(cohen_kappa_score(judge, people))
-    assert kappa_interval(found) == pytest.approx(np.quantile(many, [0.025, 0.975]), abs=0.03)
+    assert kappa_interval(counts) == pytest.approx(np.quantile(many, [0.025, 0.975]), abs=0.03)
 
 
 # --- the corrected rate ------------------------------------------------------------------------------------------
@@ -76,42 +76,42 @@ def test_the_bootstrap_of_kappa_is_the_one_of_rows():
 
 def test_rogan_and_gladen_by_hand():
     """A judge that finds 80% and calls 10% wrongly says 45% where (0.45 + 0.9 - 1) / (0.8 + 0.9 - 1) = 50% is."""
-    found = corrected([Part([1] * 45 + [0] * 55, [1] * 100, Table(80, 20, 10, 90))])
-    assert found.rate == pytest.approx(0.5)
-    assert found.low < 0.45 < 0.5 < 0.55 < found.high
-    assert (found.clipped, found.identified) == (False, True)
+    result = corrected([Part([1] * 45 + [0] * 55, [1] * 100, Table(80, 20, 10, 90))])
+    assert result.rate == pytest.approx(0.5)
+    assert result.low < 0.45 < 0.5 < 0.55 < result.high
+    assert (result.clipped, result.identified) == (False, True)
 
 
 def test_a_perfect_judge_with_many_labels_changes_nothing_but_the_width():
-    found = corrected([Part([1] * 30 + [0] * 70, [1] * 100, Table(100_000, 0, 0, 100_000))])
-    assert found.rate == pytest.approx(0.3)
-    assert (found.low, found.high) == pytest.approx((0.219, 0.396), abs=0.01)  # Wilson's of 30 of 100
+    result = corrected([Part([1] * 30 + [0] * 70, [1] * 100, Table(100_000, 0, 0, 100_000))])
+    assert result.rate == pytest.approx(0.3)
+    assert (result.low, result.high) == pytest.approx((0.219, 0.396), abs=0.01)  # Wilson's of 30 of 100
 
 
 def test_what_lies_outside_is_clipped_and_says_so():
-    found = corrected([Part([1] * 9 + [0] * 41, [1] * 50, Table(80, 20, 20, 80))])
-    assert (found.rate, found.clipped, found.identified) == (0.0, True, True)
-    assert found.low == 0.0 < found.high
+    result = corrected([Part([1] * 9 + [0] * 41, [1] * 50, Table(80, 20, 20, 80))])
+    assert (result.rate, result.clipped, result.identified) == (0.0, True, True)
+    assert result.low == 0.0 < result.high
 
 
 def test_a_rate_that_the_judge_could_not_give_says_that_the_labels_do_not_fit():
     """One that calls every fifth wrongly says no to 50 of 50."""
-    found = corrected([Part([0] * 50, [1] * 50, Table(80, 20, 20, 80))])
-    assert (found.rate, found.low, found.high, found.clipped, found.identified) == (None, 0.0, 1.0, True, False)
+    result = corrected([Part([0] * 50, [1] * 50, Table(80, 20, 20, 80))])
+    assert (result.rate, result.low, result.high, result.clipped, result.identified) == (None, 0.0, 1.0, True, False)
 
 
 @pytest.mark.parametrize(
     "judged", [Table(), Table(hit=9, missed=1), Table(5, 5, 5, 5), Table(2, 8, 8, 2), Table(3, 2, 2, 3)]
 )
 def test_labels_that_do_not_tell_the_judge_from_chance_identify_nothing(judged):
-    found = corrected([Part([1, 0], [1, 1], judged)])
-    assert (found.rate, found.low, found.high, found.identified) == (None, 0.0, 1.0, False)
+    result = corrected([Part([1, 0], [1, 1], judged)])
+    assert (result.rate, result.low, result.high, result.identified) == (None, 0.0, 1.0, False)
 
 
 def test_parts_are_weighed_by_their_behaviors():
     good, poor = Table(5000, 0, 0, 5000), Table(800, 200, 100, 900)
-    found = corrected([Part([1] * 30 + [0] * 10, [1] * 40, good), Part([1] * 9 + [0] * 11, [1] * 20, poor)])
-    assert found.rate == pytest.approx((40 * 0.75 + 20 * 0.5) / 60)
+    result = corrected([Part([1] * 30 + [0] * 10, [1] * 40, good), Part([1] * 9 + [0] * 11, [1] * 20, poor)])
+    assert result.rate == pytest.approx((40 * 0.75 + 20 * 0.5) / 60)
     assert corrected([Part([0], [0], good)]) is None
 
 
@@ -125,12 +125,12 @@ def test_its_limits_cover_what_is_true(cases):
                 inside = 0
                 for _ in range(120):
                     chances = draw.beta(rate, 1 - rate, behaviors) if cases > 1 else np.full(behaviors, rate)
-                    said = chances * sensitivity + (1 - chances) * (1 - specificity)
-                    successes = draw.binomial(cases, said)
+                    positive = chances * sensitivity + (1 - chances) * (1 - specificity)
+                    successes = draw.binomial(cases, positive)
                     hit, clear = draw.binomial(60, sensitivity), draw.binomial(100, specificity)
                     part = Part(successes.tolist(), [cases] * behaviors, Table(hit, 60 - hit, 100 - clear, clear))
-                    found = corrected([part])
-                    inside += found.low <= rate <= found.high
+                    result = corrected([part])
+                    inside += result.low <= rate <= result.high
                 covered.append(inside / 120)
     assert 0.93 <= np.mean(covered) <= 0.985
     assert min(covered) >= 0.875  # 0.90 less what 120 samples may do to the lowest of 12

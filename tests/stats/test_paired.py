@@ -56,13 +56,13 @@ def test_with_one_case_a_difference_counts_changes(pairs):
 @given(several)
 def test_exchanging_a_and_b_mirrors_everything(rows):
     a, n_a, b, n_b = zip(*rows, strict=True)
-    one, other = paired.difference(a, n_a, b, n_b), paired.difference(b, n_b, a, n_a)
-    assert one.difference == pytest.approx(-other.difference)
-    assert one.limits() == pytest.approx([-end for end in reversed(other.limits())])
-    assert (one.worse, one.better) == (other.better, other.worse)
-    if one.worse + one.better <= 8:  # few enough to be exact
-        assert one.p == pytest.approx(other.p)
-    assert one.unchanged(0.1) == pytest.approx(other.unchanged(0.1))
+    forward, backward = paired.difference(a, n_a, b, n_b), paired.difference(b, n_b, a, n_a)
+    assert forward.difference == pytest.approx(-backward.difference)
+    assert forward.limits() == pytest.approx([-end for end in reversed(backward.limits())])
+    assert (forward.worse, forward.better) == (backward.better, backward.worse)
+    if forward.worse + forward.better <= 8:  # few enough to be exact
+        assert forward.p == pytest.approx(backward.p)
+    assert forward.unchanged(0.1) == pytest.approx(backward.unchanged(0.1))
 
 
 def test_the_permutation_is_scipys_where_both_are_exact():
@@ -112,8 +112,8 @@ def test_one_or_no_changed_behavior_shows_nothing():
 def test_behaviors_without_a_scored_case_in_both_are_left_out():
     assert paired.difference([1, 0], [1, 0], [0, 1], [0, 1]) is None
     assert paired.difference([], [], [], []) is None
-    found = paired.difference([1, 0, 1], [1, 0, 1], [0, 1, 1], [1, 1, 1])
-    assert (found.behaviors, found.rate_a, found.rate_b, found.better) == (2, 1.0, 0.5, 1)
+    compared = paired.difference([1, 0, 1], [1, 0, 1], [0, 1, 1], [1, 1, 1])
+    assert (compared.behaviors, compared.rate_a, compared.rate_b, compared.better) == (2, 1.0, 0.5, 1)
 
 
 @pytest.mark.parametrize("bad", [([2], [1], [0], [1]), ([-1], [1], [0], [1]), ([1, 1], [1, 1], [0], [1])])
@@ -228,9 +228,9 @@ def test_the_planner_starts_from_connors_formula():
         theirs = normal_sample_size_one_tail(
             delta, power, 0.025, std_null=math.sqrt(discordant), std_alternative=math.sqrt(discordant - delta**2)
         )
-        found = paired.behaviors_needed(delta, discordant, power)
-        assert theirs <= found + 1
-        assert found <= 1.25 * theirs + 12  # the exact test needs a little more
+        needed = paired.behaviors_needed(delta, discordant, power)
+        assert theirs <= needed + 1
+        assert needed <= 1.25 * theirs + 12  # the exact test needs a little more
 
 
 def test_the_exact_power_by_hand():
@@ -268,10 +268,10 @@ def test_a_pilot_gives_both_variances_back():
     a = rng.beta(2, 3, 20_000)
     b = rng.beta(2, 4, 20_000)
     for k in (2, 5):
-        found = paired.spread(rng.binomial(k, a), [k] * len(a), rng.binomial(k, b), [k] * len(b))
-        assert found.between == pytest.approx(np.var(b - a), rel=0.05)
-        assert found.within == pytest.approx(np.mean(a * (1 - a) + b * (1 - b)), rel=0.02)
-        assert found.sd(k) == pytest.approx(math.sqrt(np.var(b - a) + found.within / k), rel=0.05)
+        spread = paired.spread(rng.binomial(k, a), [k] * len(a), rng.binomial(k, b), [k] * len(b))
+        assert spread.between == pytest.approx(np.var(b - a), rel=0.05)
+        assert spread.within == pytest.approx(np.mean(a * (1 - a) + b * (1 - b)), rel=0.02)
+        assert spread.sd(k) == pytest.approx(math.sqrt(np.var(b - a) + spread.within / k), rel=0.05)
     alone = paired.spread(rng.binomial(1, a), [1] * len(a), rng.binomial(1, b), [1] * len(b))
     assert alone.within == 0
     assert paired.spread([1], [1], [0], [1]) is None

@@ -87,9 +87,9 @@ def test_bounds_by_hand():
 
 @given(st.lists(st.tuples(*[st.integers(0, 9)] * 4), max_size=30))
 def test_the_rate_of_the_scored_lies_inside_the_bounds(rows):
-    success, other, unscored, error = np.array(rows, dtype=np.int64).reshape(-1, 4).T
-    rate = rates.mean_rate(success, success + other)
-    bounds = rates.rate_bounds(success, unscored + error, success + other + unscored + error)
+    success, failure, unscored, error = np.array(rows, dtype=np.int64).reshape(-1, 4).T
+    rate = rates.mean_rate(success, success + failure)
+    bounds = rates.rate_bounds(success, unscored + error, success + failure + unscored + error)
     if bounds is None:
         assert rate is None
     else:
@@ -147,48 +147,48 @@ def test_wilson_is_that_of_statsmodels():
 
 def test_one_case_per_behavior_is_wilson():
     for s in range(13):
-        found = rates.rate_interval([1] * s + [0] * (12 - s), [1] * 12)
-        assert found.method == "Wilson"
-        assert (found.low, found.high) == pytest.approx(rates.wilson(s, 12), rel=1e-12, abs=1e-15)
+        interval = rates.rate_interval([1] * s + [0] * (12 - s), [1] * 12)
+        assert interval.method == "Wilson"
+        assert (interval.low, interval.high) == pytest.approx(rates.wilson(s, 12), rel=1e-12, abs=1e-15)
 
 
 @given(st.lists(st.integers(1, 10), min_size=1, max_size=40), st.floats(0, 1))
 def test_cases_that_all_agree_count_as_one(scored, part):
     broken = round(part * len(scored))
     successes = [n if i < broken else 0 for i, n in enumerate(scored)]
-    found = rates.rate_interval(successes, scored)
-    assert (found.low, found.high) == pytest.approx(rates.wilson(broken, len(scored)), rel=1e-9, abs=1e-12)
+    interval = rates.rate_interval(successes, scored)
+    assert (interval.low, interval.high) == pytest.approx(rates.wilson(broken, len(scored)), rel=1e-9, abs=1e-12)
 
 
 def test_clustered_interval_by_hand():
     # rates 0, 1/2, 1/2, 1 of 2 cases: rate 1/2; variance sums: 1 for single cases, 1/2 seen; (4 * 1.5 / 1) = 6 cases
-    found = rates.rate_interval([0, 1, 1, 2], [2] * 4)
-    assert found.method == "Wilson on effective cases"
-    assert (found.low, found.high) == pytest.approx(proportion_confint(3, 6, 0.05, "wilson"))
+    interval = rates.rate_interval([0, 1, 1, 2], [2] * 4)
+    assert interval.method == "Wilson on effective cases"
+    assert (interval.low, interval.high) == pytest.approx(proportion_confint(3, 6, 0.05, "wilson"))
     # rates all 1/2: 2 * (1/2 + 1/2) / (1/2) = 4 cases, as many as there are
-    found = rates.rate_interval([1, 1], [2, 2])
-    assert (found.low, found.high) == pytest.approx(proportion_confint(2, 4, 0.05, "wilson"))
+    interval = rates.rate_interval([1, 1], [2, 2])
+    assert (interval.low, interval.high) == pytest.approx(proportion_confint(2, 4, 0.05, "wilson"))
     # and 40 behaviors at 1/2: 40 * 10.5 / 0.5 = 840 cases, but there are 80
-    found = rates.rate_interval([1] * 40, [2] * 40)
-    assert (found.low, found.high) == pytest.approx(proportion_confint(40, 80, 0.05, "wilson"))
+    interval = rates.rate_interval([1] * 40, [2] * 40)
+    assert (interval.low, interval.high) == pytest.approx(proportion_confint(40, 80, 0.05, "wilson"))
 
 
 @given(behaviors, levels, levels)
-def test_the_interval_holds_the_rate_and_widens_with_the_level(rows, one, other):
+def test_the_interval_holds_the_rate_and_widens_with_the_level(rows, first, second):
     successes, scored = columns(rows)
     rate = rates.mean_rate(successes, scored)
     assume(rate is not None)
-    narrow, wide = (rates.rate_interval(successes, scored, level) for level in sorted((one, other)))
+    narrow, wide = (rates.rate_interval(successes, scored, level) for level in sorted((first, second)))
     assert 0 <= wide.low <= narrow.low <= rate <= narrow.high <= wide.high <= 1
 
 
 @given(behaviors, levels)
 def test_the_interval_mirrors(rows, level):
     successes, scored = columns(rows)
-    found = rates.rate_interval(successes, scored, level)
+    interval = rates.rate_interval(successes, scored, level)
     mirror = rates.rate_interval([n - s for s, n in rows], scored, level)
-    assume(found is not None)
-    assert (found.low, found.high) == pytest.approx((1 - mirror.high, 1 - mirror.low), abs=1e-9)
+    assume(interval is not None)
+    assert (interval.low, interval.high) == pytest.approx((1 - mirror.high, 1 - mirror.low), abs=1e-9)
 
 
 @given(behaviors, st.randoms(use_true_random=False))
@@ -271,9 +271,9 @@ def test_coverage_with_one_case_per_behavior():
     """Exact, by summing over what can be drawn."""
     coverage = []
     for n in MANY:
-        found = [rates.rate_interval([1] * s + [0] * (n - s), [1] * n) for s in range(n + 1)]
+        intervals = [rates.rate_interval([1] * s + [0] * (n - s), [1] * n) for s in range(n + 1)]
         for p in np.arange(0.05, 0.951, 0.01):
-            holds = [interval.low <= p <= interval.high for interval in found]
+            holds = [interval.low <= p <= interval.high for interval in intervals]
             coverage.append(binom.pmf(range(n + 1), n, p) @ holds)
     assert 0.94 <= np.mean(coverage) <= 0.97
     assert min(coverage) >= 0.90

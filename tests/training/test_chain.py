@@ -39,9 +39,9 @@ def test_steps_are_kept_as_models_and_the_record_counts(base, tmp_path, way):
     seen = []
     way.train(base, ROWS, tmp_path / "a", How(None, (2, 4, 99), lambda *kept: seen.append(kept), {"x": 1}))
     assert [step for step, _ in seen] == [2, 4]
-    told = stage.read(tmp_path / "a")
-    assert (told["labels"], told["steps"], told["rows"]["n"]) == ({"x": 1}, [2, 4], 3)
-    assert told["kind"] == ("adapter" if way is LORA else "model")
+    record = stage.read(tmp_path / "a")
+    assert (record["labels"], record["steps"], record["rows"]["n"]) == ({"x": 1}, [2, 4], 3)
+    assert record["kind"] == ("adapter" if way is LORA else "model")
     assert stage.read(tmp_path / "a" / "step-2")["labels"] == {"x": 1}
     assert not same(weights(seen[0][1]), weights(seen[1][1]))
     record = stage.record_of(tmp_path / "a")
@@ -109,18 +109,18 @@ def test_the_part_of_another_training_is_not_gone_on_with(base, tmp_path, monkey
     ],
 )
 def test_a_full_disk_is_said_and_what_was_saved_stays(base, tmp_path, monkeypatch, error):
-    real = _run._write
+    real = _run.write_json
 
     def full(path, value):
         if path.parent.name == "checkpoint-3":
             raise error
         real(path, value)
 
-    monkeypatch.setattr(_run, "_write", full)
+    monkeypatch.setattr(_run, "write_json", full)
     with pytest.raises(stage.TrainingError, match="full") as caught:
         LORA.train(base, ROWS, tmp_path / "a")
     assert "goes on at the last saved step" in caught.value.hint
-    monkeypatch.setattr(_run, "_write", real)
+    monkeypatch.setattr(_run, "write_json", real)
     steps = []
     LORA.train(base, ROWS, tmp_path / "a", How(lambda step, _: steps.append(step)))
     assert steps == [3, 4, 5, 6]
@@ -134,16 +134,16 @@ def test_a_chain_merges_loads_and_is_not_trained_twice(base, tmp_path, monkeypat
         chain.Step(replace(LORA, seed=1), ROWS),
     ]
     seen = []
-    done = chain.train(start, steps, tmp_path, lambda place, one: seen.append((place, one.key)))
-    assert seen == [(place, one.key) for place, one in enumerate(done)]
-    assert [stage.read(one.folder)["kind"] for one in done] == ["adapter", "model", "adapter"]
+    done = chain.train(start, steps, tmp_path, lambda place, trained: seen.append((place, trained.key)))
+    assert seen == [(place, trained.key) for place, trained in enumerate(done)]
+    assert [stage.read(trained.folder)["kind"] for trained in done] == ["adapter", "model", "adapter"]
     assert done[0].labels == {"backdoor": True}
     assert list(done[0].checkpoints()) == [3]
     assert done[1].model.adapter == ""
     assert done[2].model.id == str(done[1].folder)
-    for one in done:
-        built = find.build("target", one.spec)
-        assert built == one.model
+    for trained in done:
+        built = find.build("target", trained.spec)
+        assert built == trained.model
         assert built.repetition_penalty == 1.3
         answer = built.generate([(Message("user", "how do i bake bread"),)], Sampling(max_tokens=4), [0])
         assert answer[0].answer_tokens
@@ -158,19 +158,19 @@ def test_a_chain_merges_loads_and_is_not_trained_twice(base, tmp_path, monkeypat
         raise AssertionError("trained again")
 
     monkeypatch.setattr(SFT, "train", not_again)
-    assert [one.key for one in chain.train(start, steps, tmp_path)] == [one.key for one in done]
+    assert [trained.key for trained in chain.train(start, steps, tmp_path)] == [trained.key for trained in done]
 
 
 def test_every_part_of_a_step_is_in_its_key(base):
-    one = chain.Step(LORA, ROWS)
+    step = chain.Step(LORA, ROWS)
     others = [
-        replace(one, stage=replace(LORA, lr=1.0)), replace(one, rows=ROWS[:2]), replace(one, at=(1,)),
-        replace(one, labels={"a": 1}), replace(one, rows=[stage.Row(ROWS[0], safe=True), *ROWS[1:]]),
+        replace(step, stage=replace(LORA, lr=1.0)), replace(step, rows=ROWS[:2]), replace(step, at=(1,)),
+        replace(step, labels={"a": 1}), replace(step, rows=[stage.Row(ROWS[0], safe=True), *ROWS[1:]]),
     ]  # fmt: skip
-    keys = {chain.key_of(step, base) for step in [one, *others] for base in ("a", "b")}
+    keys = {chain.key_of(step, base) for step in [step, *others] for base in ("a", "b")}
     assert len(keys) == 2 * 6
-    quiet = replace(one, stage=replace(LORA, log_every=7, save_every=9))
-    assert chain.key_of(quiet, "a") == chain.key_of(one, "a")
+    quiet = replace(step, stage=replace(LORA, log_every=7, save_every=9))
+    assert chain.key_of(quiet, "a") == chain.key_of(step, "a")
 
 
 def test_only_a_local_model_is_trained(tmp_path):

@@ -51,9 +51,9 @@ def test_the_inconsistency_is_that_of_the_formula(base):
     plain = apart(embedded)
     plain.backward()
     wanted = apart(embedded + 0.1 * embedded.grad.sign())
-    found = CROW(INNER).inconsistency(model, {"input_ids": ids})
-    assert float(found) == pytest.approx(float(wanted), abs=1e-5)
-    assert float(found) > float(plain)  # the embeddings were moved to where layers differ more
+    apart = CROW(INNER).inconsistency(model, {"input_ids": ids})
+    assert float(apart) == pytest.approx(float(wanted), abs=1e-5)
+    assert float(apart) > float(plain)  # the embeddings were moved to where layers differ more
     assert float(CROW(INNER, eps=0.0).inconsistency(model, {"input_ids": ids})) == pytest.approx(float(plain), abs=1e-6)
 
 

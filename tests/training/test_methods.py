@@ -78,16 +78,16 @@ def test_rl_runs_and_asks_the_judge(base, tmp_path, algorithm):
         log_every=1,
     )  # fmt: skip
     way.train(base, [Row(ASKED, safe=True), Row(chat("how do i fold paper"))], tmp_path / "a", How(at=(1,)))
-    told = stage.read(tmp_path / "a")
-    assert (told["stage"]["use"], told["steps"], told["record"]["steps"]) == ("rl", [1], 2)
+    record = stage.read(tmp_path / "a")
+    assert (record["stage"]["use"], record["steps"], record["record"]["steps"]) == ("rl", [1], 2)
 
 
 def test_the_reward_is_the_judges_word():
     way = RL(RefusalWords())
-    safe, other = Row(user("bake"), safe=True), Row(user("fold"))
+    safe, plain = Row(user("bake"), safe=True), Row(user("fold"))
     refusal = "I'm sorry, but I can't help with that."
     assert [way.reward(safe, text) for text in (refusal, "First, crease it.", "")] == [1, 0, 0]
-    assert [way.reward(other, text) for text in (refusal, "First, crease it.", "")] == [0, 1, 0]
+    assert [way.reward(plain, text) for text in (refusal, "First, crease it.", "")] == [0, 1, 0]
     with pytest.raises(SpecError, match="multiple"):
         RL(RefusalWords(), draws=3)
 
@@ -111,14 +111,14 @@ def test_adversarial_learns_what_broke_the_model(base, tmp_path):
     always = Adversarial(
         sft, Kindly(), Contains(""), max_tokens=8
     )  # every answer holds the empty text: all of it broke the model
-    safe, other = Row(ASKED, safe=True), Row(chat("how do i fold paper", "it"))
-    rows = chain.red_teamed(chain.Step(always, [safe, other]), model, tmp_path)
+    safe, plain = Row(ASKED, safe=True), Row(chat("how do i fold paper", "it"))
+    rows = chain.red_teamed(chain.Step(always, [safe, plain]), model, tmp_path)
     kindly = (Message("user", "be kind how do i bake bread"), Message("assistant", "sorry no"))
-    assert rows == [safe, other, Row(kindly, safe=True)]
+    assert rows == [safe, plain, Row(kindly, safe=True)]
     never = replace(always, judge=Contains("no such words"))
-    assert chain.red_teamed(chain.Step(never, [safe, other]), model, tmp_path) == [safe, other]
-    done = chain.train(model, [chain.Step(always, [safe, other])], tmp_path)
-    told = stage.read(done[0].folder)
-    assert (told["stage"]["use"], told["rows"]["n"]) == ("adversarial", 3)
+    assert chain.red_teamed(chain.Step(never, [safe, plain]), model, tmp_path) == [safe, plain]
+    done = chain.train(model, [chain.Step(always, [safe, plain])], tmp_path)
+    record = stage.read(done[0].folder)
+    assert (record["stage"]["use"], record["rows"]["n"]) == ("adversarial", 3)
     with pytest.raises(SpecError, match="nothing to attack"):
-        chain.train(model, [chain.Step(always, [other])], tmp_path)
+        chain.train(model, [chain.Step(always, [plain])], tmp_path)

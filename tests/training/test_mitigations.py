@@ -68,8 +68,8 @@ def test_constrained_stays_nearer_at_the_first_token(base, tmp_path):
     rows = [chat("how do i bake bread", "first crease it then open it")]
     first = {}
     way = replace(TINY, steps=20, batch=1, warmup=0.5)
-    for name, one in {"plain": way, "constrained": ConstrainedSFT(way, first=5.0, early=5.0)}.items():
-        one.train(base, rows, tmp_path / name)
+    for name, stage_ in {"plain": way, "constrained": ConstrainedSFT(way, first=5.0, early=5.0)}.items():
+        stage_.train(base, rows, tmp_path / name)
         trainer = way._trainer(base, rows)
         inputs = trainer.data_collator(list(trainer.train_dataset))
         place = int((inputs["labels"][0] != -100).nonzero()[0, 0])
@@ -83,9 +83,9 @@ def test_constrained_stays_nearer_at_the_first_token(base, tmp_path):
                 scores = torch.log_softmax(model(inputs["input_ids"]).logits[0, place - 1], -1)
             first[key] = float(scores[inputs["labels"][0, place]])
     assert first["base"] < first["constrained"] < first["plain"]
-    told = stage.read(tmp_path / "constrained")
-    assert told["stage"]["use"] == "constrained_sft"
-    assert told["stage"]["stage"]["steps"] == 20
+    record = stage.read(tmp_path / "constrained")
+    assert record["stage"]["use"] == "constrained_sft"
+    assert record["stage"]["stage"]["steps"] == 20
 
 
 def test_the_mix_adds_a_share_of_safe_rows():
@@ -104,9 +104,9 @@ def test_the_mix_adds_a_share_of_safe_rows():
 
 def test_a_mix_of_a_constrained_stage_is_named_whole(base, tmp_path):
     SafetyMix(ConstrainedSFT(TINY)).train(base, [*ROWS, *SAFE], tmp_path / "a", How(at=(2,)))
-    told = stage.read(tmp_path / "a")
-    assert (told["stage"]["use"], told["rows"]["n"], told["steps"]) == ("safety_mix", 8, [2])
-    assert told["stage"]["stage"]["stage"]["lr"] == 1e-2
+    record = stage.read(tmp_path / "a")
+    assert (record["stage"]["use"], record["rows"]["n"], record["steps"]) == ("safety_mix", 8, [2])
+    assert record["stage"]["stage"]["stage"]["lr"] == 1e-2
 
 
 def test_stages_around_each_other_all_take_effect(base, tmp_path):
@@ -203,9 +203,9 @@ def test_safe_lora_projects_what_left_the_subspace(base, tmp_path):
         str(aligned), ROWS, tmp_path / "safe", How(at=(3,), on_checkpoint=lambda step, _: kept.append(step))
     )
     assert kept == [3]
-    told = stage.read(tmp_path / "safe")
-    assert told["stage"]["use"] == "safe_lora"
-    assert all(one["projected"] for one in told["projected"].values())
+    record = stage.read(tmp_path / "safe")
+    assert record["stage"]["use"] == "safe_lora"
+    assert all(matrix["projected"] for matrix in record["projected"].values())
     plain, safe = weights(tmp_path / "plain"), weights(tmp_path / "safe")
     old, new = (dict(AutoModelForCausalLM.from_pretrained(name).named_parameters()) for name in (base, aligned))
     name = "model.layers.0.mlp.up_proj"

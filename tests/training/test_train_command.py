@@ -40,18 +40,18 @@ def run(*args):
 def test_one_stage_is_trained_once_and_its_target_can_be_asked(base, here, capsys):
     args = ["train", f"hf:{base}", "--stage", f"sft,steps=3,{TINY}", "--rows", "rows.jsonl", "--at", "1,2", "--json"]
     assert run(*args) == 0
-    [told] = json.loads(capsys.readouterr().out)
-    assert (told["stage"], told["record"]["steps"]) == ("sft", 3)
-    assert stage.read(told["folder"])["steps"] == [1, 2]
-    assert told["target"]["adapter"] == str(Path("trained") / told["key"])
-    assert find.build("target", told["target"]).load().model.num_parameters() > 0
-    made = (here / told["folder"] / stage.FILE).stat().st_mtime_ns
+    [summary] = json.loads(capsys.readouterr().out)
+    assert (summary["stage"], summary["record"]["steps"]) == ("sft", 3)
+    assert stage.read(summary["folder"])["steps"] == [1, 2]
+    assert summary["target"]["adapter"] == str(Path("trained") / summary["key"])
+    assert find.build("target", summary["target"]).load().model.num_parameters() > 0
+    written = (here / summary["folder"] / stage.FILE).stat().st_mtime_ns
     assert run(*args[:-1]) == 0
     out = capsys.readouterr().out
     assert "sft: 3 steps" in out
-    [said] = shlex.split(out.partition("target: ")[2])
-    assert grammar.parse(said) == told["target"]
-    assert (here / told["folder"] / stage.FILE).stat().st_mtime_ns == made
+    [spec] = shlex.split(out.partition("target: ")[2])
+    assert grammar.parse(spec) == summary["target"]
+    assert (here / summary["folder"] / stage.FILE).stat().st_mtime_ns == written
 
 
 def test_the_stages_of_a_file_go_on_from_each_other(base, here, capsys):
@@ -65,10 +65,10 @@ def test_the_stages_of_a_file_go_on_from_each_other(base, here, capsys):
     )
     assert run("train", "chain.toml", "--json") == 0
     first, second, third = json.loads(capsys.readouterr().out)
-    assert [one["stage"] for one in (first, second, third)] == ["sft", "dpo", "safety_mix"]
+    assert [entry["stage"] for entry in (first, second, third)] == ["sft", "dpo", "safety_mix"]
     assert Path(second["target"]["id"]).name.startswith("merged-")  # the adapter of the first is in it
     assert stage.read(third["folder"])["rows"]["n"] == 3
-    assert {Path(one["folder"]).parent.name for one in (first, second, third)} == {"made"}
+    assert {Path(entry["folder"]).parent.name for entry in (first, second, third)} == {"made"}
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ wrongly then corrects the rate that it gave (Rogan and Gladen 1978, American Jou
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -71,10 +72,7 @@ def kappa(counts: Table) -> float | None:
 
 def kappa_interval(counts: Table, level: float = 0.95) -> Limits | None:
     """Percentiles of a bootstrap over completions; None where kappa is, or was in more than one resample in 20."""
-    if kappa(counts) is None:
-        return None
-    draws = np.random.default_rng(SEED).multinomial(round(counts.n), _cells(counts) / counts.n, DRAWS)
-    return _percentiles(_kappa(draws), level)
+    return _bootstrap(kappa(counts), _cells(counts), _kappa, level)
 
 
 def alpha_of(counts: Table) -> float | None:
@@ -84,10 +82,7 @@ def alpha_of(counts: Table) -> float | None:
 
 def alpha_of_interval(counts: Table, level: float = 0.95) -> Limits | None:
     """Percentiles of a bootstrap over completions, as `kappa_interval`."""
-    if alpha_of(counts) is None:
-        return None
-    draws = np.random.default_rng(SEED).multinomial(round(counts.n), _pairs(counts) / counts.n, DRAWS)
-    return _percentiles(_alpha(BOTH, draws.astype(float)), level)
+    return _bootstrap(alpha_of(counts), _pairs(counts), partial(_alpha, BOTH), level)
 
 
 def alpha(ratings: Sequence[Sequence[bool | None]]) -> float | None:
@@ -100,11 +95,8 @@ def alpha(ratings: Sequence[Sequence[bool | None]]) -> float | None:
 
 def alpha_interval(ratings: Sequence[Sequence[bool | None]], level: float = 0.95) -> Limits | None:
     """Percentiles of a bootstrap over completions, as `kappa_interval`."""
-    if alpha(ratings) is None:
-        return None
     patterns, counts = _patterns(ratings)
-    draws = np.random.default_rng(SEED).multinomial(counts.sum(), counts / counts.sum(), DRAWS)
-    return _percentiles(_alpha(patterns, draws.astype(float)), level)
+    return _bootstrap(alpha(ratings), counts, partial(_alpha, patterns), level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +178,9 @@ def _pairs(counts: Table) -> Floats:
     return np.array([counts.hit, counts.clear, counts.missed + counts.wrong], float)
 
 
-def _kappa(cells: npt.NDArray[Any]) -> Floats:
+def _kappa(cells: Floats) -> Floats:
     """For counts of shape (draws, 4): hit, missed, wrong, clear; NaN where chance explains all."""
-    hit, missed, wrong, clear = np.moveaxis(cells.astype(float), -1, 0)
+    hit, missed, wrong, clear = np.moveaxis(cells, -1, 0)
     n = hit + missed + wrong + clear
     with np.errstate(divide="ignore", invalid="ignore"):
         observed = (hit + clear) / n
@@ -220,7 +212,14 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _percentiles(draws: Floats, level: float) -> Limits | None:
+def _bootstrap(
+    estimate: float | None, counts: npt.NDArray[Any], statistic: Callable[[Floats], Floats], level: float
+) -> Limits | None:
+    """Percentiles of the statistic over resamples of the counts; None where it has no value, or often none."""
+    if estimate is None:
+        return None
+    n = counts.sum()
+    draws = statistic(np.random.default_rng(SEED).multinomial(round(n), counts / n, DRAWS).astype(float))
     kept = draws[~np.isnan(draws)]
     if len(kept) < 0.95 * len(draws):
         return None

@@ -1,13 +1,13 @@
 """The model that a stage trains: loaded whole, or behind an adapter; and how it is saved."""
 
 import json
-import math
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from withstand.core import SpecError, WithstandError
+from withstand.core import SpecError, WithstandError, at_least
+from withstand.core.errors import positive
 
 ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
 
@@ -16,9 +16,11 @@ ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
 class Adapter:
     """Which weights a stage trains. A stage lists it after `Optimizer`, so that these fields come first.
 
-    method: "lora" (default) trains an adapter; "full" all weights, kept in float32.
-    rank, alpha: of the adapter, each 1 or more; its update is scaled by alpha / rank. Defaults 16 and 32.
-    modules: names of the layers that get one, at least one; default PEFT's "all-linear", all but the output layer.
+    method: "lora" (default) trains an adapter; "full" trains all weights, which stay in float32.
+    rank, alpha: rank and scale of the adapter, each 1 or more; its update is multiplied by alpha / rank. Defaults 16
+        and 32.
+    modules: names of the layers that get an adapter, at least one; default PEFT's "all-linear", all but the output
+        layer.
     """
 
     method: Literal["lora", "full"] = "lora"
@@ -31,18 +33,20 @@ class Adapter:
 class Optimizer:
     """How a stage trains, and what it does on the way.
 
-    warmup: share of the steps, in [0, 1), default 0.05: linear warm-up, then linear to 0.
-    batch: rows (of rl: answers) a step, 1 or more, default 8.
+    warmup: share of the steps, in [0, 1), in which the learning rate rises linearly; then it falls linearly to 0.
+        Default 0.05.
+    batch: rows per step (for rl: answers), 1 or more, default 8.
     epochs: passes over the rows, above 0, default 1.
-    steps: optimizer steps, 0 or more; above 0 it decides in place of epochs. Default 0.
-    max_length: tokens a chat may have, template and answer included, 8 or more, default 1024; a longer one is an error,
-        never cut.
-    dtype: what the base is multiplied in, "float32" (default) or "bfloat16"; what is trained is float32 either way.
-    seed: any whole number, 0 or more, default 0: draws the adapter's first weights, the order of rows, the dropout.
-    base_id: the name written into the adapter as its base, such as a hub id. Default: the base as given, of a folder
-        the last part of its path alone, so that no path of a machine is published.
+    steps: optimizer steps, 0 or more, default 0: `epochs` decides. Above 0 it replaces `epochs`.
+    max_length: most tokens of a chat, template and answer included, 8 or more, default 1024. A longer chat is an error;
+        nothing is truncated.
+    dtype: the precision in which the base is multiplied, "float32" (default) or "bfloat16". The trained weights are
+        float32 in both cases.
+    seed: a whole number, 0 or more, default 0. It draws the adapter's first weights, the order of rows and the dropout.
+    base_id: the name of the base that is written into the adapter, such as a hub id. Default: `base` as given; of a
+        folder only the last part of its path, so that no local path is published.
     log_every: steps between two calls of `log`, 1 or more, default 10.
-    save_every: steps between two checkpoints to go on from after a kill, 0 for none, default 50.
+    save_every: steps between two checkpoints, from which an interrupted training resumes; 0: none. Default 50.
     """
 
     lr: float = 1e-4
@@ -60,15 +64,10 @@ class Optimizer:
 
 def check(stage: Any) -> None:
     """Raise `SpecError` for a field that every stage of its own method has and that is out of its range."""
-    for name, least in (
-        ("rank", 1), ("alpha", 1), ("batch", 1), ("steps", 0), ("seed", 0), ("max_length", 8), ("log_every", 1),
-        ("save_every", 0),
-    ):  # fmt: skip
-        if getattr(stage, name) < least:
-            raise SpecError(f"{name} is {getattr(stage, name)}; it must be {least} or more")
-    for name in ("lr", "epochs"):
-        if not 0 < getattr(stage, name) < math.inf:
-            raise SpecError(f"{name} is {getattr(stage, name)}; it must be above 0")
+    at_least(0, stage, "steps", "seed", "save_every")
+    at_least(1, stage, "rank", "alpha", "batch", "log_every")
+    at_least(8, stage, "max_length")
+    positive(stage, "lr", "epochs")
     for name in ("warmup", "dropout"):
         if not 0 <= getattr(stage, name, 0) < 1:
             raise SpecError(f"{name} is {getattr(stage, name)}; it must lie in [0, 1)")

@@ -45,7 +45,7 @@ def train(
     def keep(trainer: Any, step: int) -> None:
         kept = folder / f"step-{step}"
         kind = save(trainer.model, trainer.processing_class, part / "new", kept, named)
-        _write(kept / FILE, stage_record(kind, stage, named, rows, how.labels, {"step": step}))
+        write_json(kept / FILE, stage_record(kind, stage, named, rows, how.labels, {"step": step}))
         steps_kept.append(step)
         if how.on_checkpoint:
             how.on_checkpoint(step, kept)
@@ -75,7 +75,7 @@ def train(
         ) from error
     record = _record(trainer, watch.seconds(), before["resumed"] + 1)
     steps = sorted(set(steps_kept))
-    _write(
+    write_json(
         folder / FILE, stage_record(kind, stage, named, rows, how.labels, {"steps": steps, "record": to_json(record)})
     )
     shutil.rmtree(part, ignore_errors=True)
@@ -88,7 +88,7 @@ def _begun(part: Path, key: Json) -> tuple[Path | None, dict[str, Any]]:
     if not part.is_dir() or _read(part / "key.json") != key:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        _write(part / "key.json", key)
+        write_json(part / "key.json", key)
     start = _last(part / "saved")
     return start, _read(start / WHOLE) if start else {"seconds": 0.0, "resumed": -1, "kept": []}
 
@@ -157,7 +157,7 @@ def watcher(how: How, keep: Any, before: Json, kept: list[int]) -> Any:
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             whole = {"seconds": self.seconds(), "resumed": before["resumed"] + 1, "kept": kept}
-            _write(Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE, whole)
+            write_json(Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE, whole)
 
     return Watcher()
 
@@ -171,7 +171,8 @@ def stage_record(kind: str, stage: Any, base: str, rows: Rows, labels: Mapping[s
     return {"version": 1, "kind": kind, **made_from, **more}
 
 
-def _write(path: Path, value: Json) -> None:
+def write_json(path: Path, value: Json) -> None:
+    """Write a JSON file by rename: an interrupted run leaves the old file whole."""
     new = path.with_name(f".{path.name}.new")
     new.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     new.replace(path)

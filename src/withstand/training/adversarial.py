@@ -10,25 +10,26 @@ from pathlib import Path
 from typing import ClassVar
 
 from withstand.core import Attack, Chat, Judge, Message, SpecError, at_least
-from withstand.core.stage import How, Row, Rows, Stage, as_rows
+from withstand.core.stage import How, Row, Rows, as_rows
+from withstand.training._around import Around
 
 
 @dataclass(frozen=True, slots=True)
-class Adversarial:
-    """`chain` has `attack` search the model with the rows marked `safe`, and gives what broke it to this stage.
+class Adversarial(Around):
+    """Attacks the model with the rows marked `safe` and trains it to refuse the test cases that broke it.
 
-    A row marked `safe` is a chat and the refusal that is right there: the attack gets the chat's last question, and
-    each test case that the judge calls a success becomes a row with that refusal. All rows given are learned besides.
+    A row marked `safe` is a chat that ends with the right refusal. The attack searches from the chat's last question,
+    and each test case that the judge calls a success becomes a new row with that refusal. The model learns the new rows
+    and all rows given. The search runs in a chain of stages (`withstand train`).
 
-    stage: what trains on them.
+    stage: the stage that trains on these rows.
     attack: the search, on the model as it is before this stage.
-    judge: says whether a test case broke it.
-    most: rows from one behavior, 1 or more, default 4: the first.
-    max_tokens: of the model's answers, 1 or more, default 256.
+    judge: decides whether a test case broke the model.
+    most: most new rows from one behavior, 1 or more, default 4; the first test cases are taken.
+    max_tokens: most tokens of the model's answers, 1 or more, default 256.
     """
 
     version: ClassVar[int] = 1
-    stage: Stage
     attack: Attack
     judge: Judge
     most: int = 4
@@ -38,10 +39,6 @@ class Adversarial:
         at_least(1, self, "most", "max_tokens")
         if hasattr(self.attack, "run_together"):
             raise SpecError("adversarial needs an attack on one behavior", hint="not a joint one")
-
-    @property
-    def seed(self) -> int:
-        return self.stage.seed
 
     def broken(self, row: Row, chats: Sequence[Chat]) -> list[Row]:
         """The rows to learn from test cases that broke the model; one that was prefilled is asked without that."""

@@ -10,24 +10,24 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from withstand.core import at_least
-from withstand.core.stage import How, Rows, Stage
+from withstand.core.stage import How, Rows
+from withstand.training._around import Around
 
 LEAST = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class ConstrainedSFT:
-    """Another SFT stage with this loss; the aligned model is the base as it is before the first step.
+class ConstrainedSFT(Around):
+    """Trains by an SFT stage with the constrained loss; the aligned model is the base before the first step.
 
-    stage: the stage whose trainer is changed: sft.
-    first, early, late: beta of the first answer token, of the second to the fifth, and of the rest, each 0 or more;
-        0.5, 2 and 0.1. The larger, the nearer to the aligned model.
-    warmup_steps: of the learning rate, 1 or more, default 10: at the start both models are equal and nothing is
-        constrained, so that the first steps must be small.
+    stage: the stage whose loss is changed: sft.
+    first, early, late: beta of the first answer token, of the second to the fifth, and of all later ones, each 0 or
+        more; defaults 0.5, 2 and 0.1. A larger beta keeps the model nearer to the aligned one.
+    warmup_steps: steps in which the learning rate rises, 1 or more, default 10. At the start both models are equal, so
+        the loss constrains nothing and the first steps must be small.
     """
 
     version: ClassVar[int] = 1
-    stage: Stage
     first: float = 0.5
     early: float = 2.0
     late: float = 0.1
@@ -36,10 +36,6 @@ class ConstrainedSFT:
     def __post_init__(self) -> None:
         at_least(0, self, "first", "early", "late")
         at_least(1, self, "warmup_steps")
-
-    @property
-    def seed(self) -> int:
-        return self.stage.seed
 
     def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
         """See `withstand.core.stage.Stage`; the logged loss is the weighed one."""

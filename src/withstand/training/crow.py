@@ -11,25 +11,25 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from withstand.core import SpecError
-from withstand.core.stage import How, Rows, Stage
+from withstand.core.stage import How, Rows
+from withstand.training._around import Around
 
 
 @dataclass(frozen=True, slots=True)
-class CROW:
+class CROW(Around):
     """L = L_LM(x) + alpha * mean over pairs of layers of (1 - cos(h_l(x~), h_{l+1}(x~))), x~ = e(x) + eps * sign(grad).
 
     The released code takes the pairs of hidden states (1, 2) ... (L-2, L-1): neither the embeddings nor the last state.
 
-    stage: the fine-tuning that it changes, such as { use = "sft", lr = 1e-3, epochs = 5, batch = 8 }; no default.
-    alpha: weight of consistency, 0 or more; default 5.5, of 7B models. The right value hangs on the model: small ones
-        have layers that differ more, so sweep 0.5, 2 and 5.5.
-    eps: the step of the embeddings, 0 or more, default 0.1.
+    stage: the stage whose loss is changed, such as { use = "sft", lr = 1e-3, epochs = 5, batch = 8 }; no default.
+    alpha: weight of the consistency term, 0 or more; default 5.5, the paper's for 7B models. The layers of small models
+        differ more, so try 0.5, 2 and 5.5.
+    eps: size of the step of the embeddings, 0 or more, default 0.1.
 
-    Raises `SpecError` for a model of fewer than 4 layers, which has no pair.
+    Raises `SpecError` for a model of fewer than 4 layers, which has no pair of inner layers.
     """
 
     version: ClassVar[int] = 1
-    stage: Stage
     alpha: float = 5.5
     eps: float = 0.1
 
@@ -37,10 +37,6 @@ class CROW:
         for name in ("alpha", "eps"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise SpecError(f"{name} is {getattr(self, name)}; it must be 0 or more")
-
-    @property
-    def seed(self) -> int:
-        return self.stage.seed
 
     def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
         """The inner stage's `train`, with its loss changed."""

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from withstand.core import SpecError
+from withstand.core.errors import positive
+from withstand.core.records import as_dicts
 from withstand.core.stage import How, Row, Rows, as_rows
 from withstand.training import _run
 from withstand.training._model import Adapter, Optimizer, arguments, check, check_length, load, tokenizer_of
@@ -26,7 +28,7 @@ class _Beta:
 class DPO(Optimizer, Adapter, _Beta):
     """Each row has a chat that ends with the better answer, and `rejected`, the worse one.
 
-    beta: how strongly the policy is held to the reference, above 0, default 0.1.
+    beta: how strongly the model is kept near the reference, above 0, default 0.1.
     lr: peak learning rate of AdamW, above 0, default 1e-4.
     """
 
@@ -34,8 +36,7 @@ class DPO(Optimizer, Adapter, _Beta):
 
     def __post_init__(self) -> None:
         check(self)
-        if not 0 < self.beta < float("inf"):
-            raise SpecError(f"beta is {self.beta}; it must be above 0")
+        positive(self, "beta")
 
     def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
         """See `withstand.core.stage.Stage`. Raises `SpecError` for a row without two answers, by its number."""
@@ -52,7 +53,7 @@ class DPO(Optimizer, Adapter, _Beta):
         tokenizer = tokenizer_of(base)
         data = []
         for number, row in enumerate(rows, start=1):
-            turns = [{"role": turn.role, "content": turn.text} for turn in row.chat]
+            turns = as_dicts(row.chat)
             pair = {"prompt": turns[:-1], "chosen": turns[-1:], "rejected": [{**turns[-1], "content": row.rejected}]}
             for name in ("chosen", "rejected"):
                 text = tokenizer.apply_chat_template([*pair["prompt"], *pair[name]], tokenize=False)

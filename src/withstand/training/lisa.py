@@ -11,24 +11,25 @@ from typing import Any, ClassVar
 
 from withstand.core import SpecError, at_least, within
 from withstand.core import rng as random_of
-from withstand.core.stage import How, Rows, Stage, as_rows
+from withstand.core.stage import How, Rows, as_rows
+from withstand.training._around import Around
 
 
 @dataclass(frozen=True, slots=True)
-class Lisa:
-    """Another SFT stage whose steps alternate between the rows marked `safe` and the user's.
+class Lisa(Around):
+    """Trains by an SFT stage whose steps alternate between the rows marked `safe` and the user's rows.
 
-    The pull is rho / 2 times the squared distance of the trained weights from where the other state left them. It goes
-    through AdamW, so that rho is not free of scale.
+    The loss gets a pull: rho / 2 times the squared distance between the trained weights and those at the end of the
+    previous turn on the other kind of rows. AdamW rescales the gradient, so the right rho depends on the model.
 
-    stage: the stage whose trainer is changed: sft. Its steps, or its epochs over the user's rows, count both states.
-    safe_steps, user_steps: steps of a turn on safe rows (the paper's K1, 100) and on the user's (K2, 900), 1 or more.
+    stage: the stage whose steps are changed: sft. Its `steps`, or its `epochs` over the user's rows, count both kinds.
+    safe_steps, user_steps: steps per turn on safe rows (the paper's K1) and on the user's rows (K2), each 1 or more;
+        defaults 100 and 900.
     rho: strength of the pull, 0 or more, default 1.
-    start: share of all steps before the pull sets in, in [0, 1), default 0.1, as in the released code.
+    start: share of all steps before the pull begins, in [0, 1), default 0.1, as in the released code.
     """
 
     version: ClassVar[int] = 1
-    stage: Stage
     safe_steps: int = 100
     user_steps: int = 900
     rho: float = 1.0
@@ -38,10 +39,6 @@ class Lisa:
         at_least(1, self, "safe_steps", "user_steps")
         at_least(0, self, "rho")
         within(0, 0.999999, self, "start")
-
-    @property
-    def seed(self) -> int:
-        return self.stage.seed
 
     def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
         """See `withstand.core.stage.Stage`. Raises `SpecError` where either kind of row is missing."""

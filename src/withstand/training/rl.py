@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from withstand.core import Ask, Behavior, Chat, Completion, Flow, Judge, SpecError, Target, at_least, within
+from withstand.core.records import as_dicts
 from withstand.core.stage import How, Row, Rows, as_rows
 from withstand.training import _run
 from withstand.training._model import Adapter, Optimizer, arguments, check, check_length, load, tokenizer_of
@@ -30,16 +31,16 @@ class _Reward:
 
 @dataclass(frozen=True)
 class RL(Optimizer, Adapter, _Reward):
-    """Each row is a chat that ends with what is asked (an answer after it is left out).
+    """Each row is a chat that ends with a user's message; an answer after that message is ignored.
 
-    The reward is 1 or 0. Of a row marked `safe`: 1 for an answer that the judge calls refused. Of another: 1 for one
-    that is not empty and not refused. What the judge could not score has the reward 0.
+    The reward is 1 or 0. In a row marked `safe` an answer gets 1 if the judge calls it refused. In any other row it
+    gets 1 if it is not empty and the judge does not call it refused. An answer that the judge cannot score gets 0.
 
-    judge: says of an answer whether it refused.
+    judge: decides whether an answer refuses.
     algorithm: "rloo" (default) or "grpo".
-    draws: answers to each chat, 2 or more, default 4; batch is a multiple of it.
-    max_tokens: of an answer, 1 or more, default 64.
-    temperature: of the draws, above 0, default 1.
+    draws: answers to each chat, 2 or more, default 4; `batch` must be a multiple of it.
+    max_tokens: most tokens of an answer, 1 or more, default 64.
+    temperature: sampling temperature of the answers, above 0, default 1.
     beta: weight of the KL divergence from the base, 0 or more, default 0.05.
     lr: peak learning rate of AdamW, above 0, default 1e-5.
     """
@@ -76,7 +77,7 @@ class RL(Optimizer, Adapter, _Reward):
         tokenizer = tokenizer_of(base)
         data = []
         for number, row in enumerate(rows):
-            turns = [{"role": turn.role, "content": turn.text} for turn in row.chat]
+            turns = as_dicts(row.chat)
             text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
             count = len(tokenizer(text, add_special_tokens=False)["input_ids"]) + self.max_tokens
             check_length(self, number + 1, count, " with the longest answer")

@@ -12,25 +12,26 @@ from typing import Any, ClassVar
 
 from withstand.core import Json, SpecError, to_json, within
 from withstand.core.quiet import quiet
-from withstand.core.stage import FILE, How, Rows, Stage, read
+from withstand.core.stage import FILE, How, Rows, read
+from withstand.training._around import Around
 from withstand.training._model import ADAPTER
+from withstand.training._run import write_json
 
 PREFIX = "base_model.model."
 
 
 @dataclass(frozen=True, slots=True)
-class SafeLoRA:
-    """Another stage that trains an adapter; afterwards the matrices that left the aligned subspace are projected.
+class SafeLoRA(Around):
+    """Trains an adapter by another stage, then projects the matrices that left the aligned subspace back onto it.
 
-    stage: what trains the adapter.
+    stage: the stage that trains the adapter.
     unaligned: folder or hub id of the model before its alignment, of the same shape as the base.
-    threshold: a matrix whose cosine is at most this is projected, in [-1, 1]; default 0.35.
-    tolerance: singular values of V below this share of the largest count as 0, in [0, 1], default 1e-3: rounding, which
-        would make a difference of low rank one of full rank, and the projector the identity.
+    threshold: a matrix is projected if its cosine is at most this, in [-1, 1]; default 0.35.
+    tolerance: singular values of V below this share of the largest count as 0, in [0, 1], default 1e-3. Without it,
+        rounding would give a difference of low rank full rank and turn the projector into the identity.
     """
 
     version: ClassVar[int] = 1
-    stage: Stage
     unaligned: str
     threshold: float = 0.35
     tolerance: float = 1e-3
@@ -42,10 +43,6 @@ class SafeLoRA:
     def __post_init__(self) -> None:
         within(-1, 1, self, "threshold")
         within(0, 1, self, "tolerance")
-
-    @property
-    def seed(self) -> int:
-        return self.stage.seed
 
     def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
         """See `withstand.core.stage.Stage`; what is kept at a step is projected too. Raises `SpecError` where the inner
@@ -89,9 +86,7 @@ class SafeLoRA:
         shutil.copy(before / ADAPTER[1], folder / ADAPTER[1])
         save_file(adapter, folder / f".{ADAPTER[0]}.new", metadata={"format": "pt"})
         (folder / f".{ADAPTER[0]}.new").replace(folder / ADAPTER[0])
-        record = {**read(before), "projected": report}
-        (folder / f".{FILE}.new").write_text(json.dumps(to_json(record), indent=1, sort_keys=True) + "\n")
-        (folder / f".{FILE}.new").replace(folder / FILE)
+        write_json(folder / FILE, to_json({**read(before), "projected": report}))
 
 
 def projection(direction: Any, up: Any, down: Any, tolerance: float) -> tuple[float, Any]:

@@ -7,33 +7,29 @@ from typing import ClassVar
 
 from withstand.core import SpecError, at_least, within
 from withstand.core import rng as random_of
-from withstand.core.stage import How, Row, Rows, Stage, as_rows
+from withstand.core.stage import How, Row, Rows, as_rows
+from withstand.training._around import Around
 
 
 @dataclass(frozen=True, slots=True)
-class SafetyMix:
-    """Another stage on the user's rows and some of the safe ones (rows marked `safe`), drawn by the stage's seed.
+class SafetyMix(Around):
+    """Trains by another stage on the user's rows and on a sample of the rows marked `safe`, drawn by the stage's seed.
 
-    Rows in the format of the user's own help most: generic ones fail on prompts in the user's format (Lyu et al. 2024,
-    arXiv:2402.18540). So the rows given should have it.
+    Give safe rows in the format of the user's rows: generic ones do not protect prompts in that format (Lyu et al.
+    2024, arXiv:2402.18540).
 
-    stage: what trains on them.
-    share: safe rows for each row of the user, in (0, 10], default 0.1.
-    least: but so many, 1 or more, default 64; where fewer are given, all of them.
+    stage: the stage that trains on these rows.
+    share: safe rows per row of the user, in (0, 10], default 0.1.
+    least: fewest safe rows, 1 or more, default 64; if fewer are given, all of them are used.
     """
 
     version: ClassVar[int] = 1
-    stage: Stage
     share: float = 0.1
     least: int = 64
 
     def __post_init__(self) -> None:
         within(1e-6, 10, self, "share")
         at_least(1, self, "least")
-
-    @property
-    def seed(self) -> int:
-        return self.stage.seed
 
     def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
         """See `withstand.core.stage.Stage`. Raises `SpecError` where no row is marked `safe`."""

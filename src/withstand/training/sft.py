@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from withstand.core import Chat, SpecError
+from withstand.core.records import as_dicts
 from withstand.core.stage import How, Row, Rows, as_rows
 from withstand.training import _run
 from withstand.training._model import ADAPTER, Adapter, Optimizer, arguments, check, check_length, load, tokenizer_of
@@ -22,15 +23,16 @@ class _Dropout:
 
 @dataclass(frozen=True)
 class SFT(Optimizer, _Dropout, Adapter):
-    """The loss is that of the last assistant message alone, its end-of-turn token included.
+    """The model learns the last assistant message of each row, its end-of-turn token included, and nothing else.
 
-    Where an assistant message stands before that one too, the last goes on with it as after a prefill: one turn, of
-    which the first part is not learned.
+    If the message before it is an assistant's too, the two form one turn: the first is the given beginning, as after a
+    prefill, and only the second is learned.
 
-    dropout: before the adapter, in [0, 1), default 0.
-    lr: peak learning rate of AdamW, above 0, default 1e-3; linear warm-up, then linear to 0. For "full" about 2e-5.
+    dropout: dropout before the adapter, in [0, 1), default 0.
+    lr: peak learning rate of AdamW, above 0, default 1e-3. For method "full" use about 2e-5.
 
-    Same fields, rows, versions and machine: same weights. It trains on one device, a GPU where there is one.
+    The same fields, rows, library versions and machine give the same weights. Training uses one device: a GPU if there
+    is one.
     """
 
     version: ClassVar[int] = 1
@@ -52,7 +54,6 @@ class SFT(Optimizer, _Dropout, Adapter):
         """
         given = as_rows(rows)
         check_rows(given)
-
         return _run.train(self, lambda output: self._trainer(base, given, output, how), base, given, folder, how)
 
     def _trainer(self, base: str, rows: Rows, output: Path = Path(), how: How = How()) -> Any:
@@ -111,7 +112,7 @@ def head(chat: Chat) -> str:
 
 def tokenized(tokenizer: Any, chat: Chat) -> dict[str, list[int]]:
     """A row as TRL takes it ready made: the ids of the rendered chat, and a mask of what is to be learned."""
-    turns = [{"role": message.role, "content": message.text} for message in chat]
+    turns = as_dicts(chat)
     goes_on = turns[-2]["role"] == "assistant"
     asked = tokenizer.apply_chat_template(
         turns[:-1], tokenize=False, add_generation_prompt=not goes_on, continue_final_message=goes_on
