@@ -19,13 +19,13 @@ LENGTH = "sentence_bert_config.json"
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """A transformers encoder in float32, read as the library sentence-transformers reads one that pools by the mean.
+    """A transformers encoder in float32 with mean pooling, with the vectors of the library sentence-transformers.
 
-    id: a folder, a hub id, or builtin:minilm; no default. revision: of the hub, default "".
-    device: "auto", the default (a GPU if there is one), or a torch device.
+    id: a folder, a hub id, or builtin:minilm; no default. revision: the hub's revision, default "".
+    device: "auto" (default: a GPU if there is one) or a torch device.
     width: texts that are encoded together, 1 or more, default 64.
 
-    Raises `SpecError` from `check` when the weights cannot be had, or the encoder pools in another way.
+    Raises `SpecError` from `check` if the weights are not available or the encoder does not pool by the mean.
     """
 
     version: ClassVar[int] = 1

@@ -26,21 +26,21 @@ from withstand.models._retry import Transient, retrying
 class Function:
     """A function that is called with a list of {"role": ..., "content": ...} and returns a str, or a mapping.
 
-    A mapping has at least one of "text", the answer, a str, and "tool_calls", a list of {"name": ..., "arguments": ...}
-    with arguments as JSON text or any JSON value (OpenAI's form, both inside "function", is read too). It may have
-    "reasoning", a str or a list of them: what was thought or retrieved, which judges do not see unless told;
-    "prompt_tokens" and "answer_tokens", whole numbers that else count as 0; "filtered", true where the application's
-    own filter spoke: then no judge is asked. None stands for a part that is not there; any other part is an error.
+    A mapping holds "text" (the answer, a str), "tool_calls" or both. "tool_calls" is a list of {"name": ...,
+    "arguments": ...} with arguments as JSON text or any JSON value; OpenAI's form, with both inside "function", works
+    too. Optional parts: "reasoning", a str or a list of them, for thoughts or retrieved passages, which judges see only
+    if set to; "prompt_tokens" and "answer_tokens", whole numbers, 0 if missing; "filtered", true if the application's
+    own filter answered, so that no judge is asked. A part that is None counts as missing; any other part is an error.
 
-    The function gets neither sampling nor seed. A sync one runs in a thread of its own, given up after `timeout`; the
-    async ones of a model share one event loop, and are cancelled.
+    The function receives neither sampling nor seed. A sync function runs in a thread of its own, which is abandoned
+    after `timeout`. Async functions share one event loop and are cancelled after `timeout`.
 
-    path: "module:name", as "my_app:answer" or "my_app:bot.answer", or what `register` returned.
-    revision: which version of it this is (a commit), as no key can say. timeout: seconds for one call.
-    tries: per row; an exception and a timeout are tried again. lanes: calls at once.
-    max_answer_chars: a longer text is an error.
+    path: "module:name", such as "my_app:answer" or "my_app:bot.answer", or the result of `register`.
+    revision: the version of the function (such as a commit). Change it when the function changes.
+    timeout: longest time of one call in seconds. tries: attempts per row, after an exception or a timeout.
+    lanes: most calls at once. max_answer_chars: longest text in characters; a longer one is an error.
 
-    Raises `SpecError` if the function is not to be found, `AskError` if it fails or returns anything else.
+    Raises `SpecError` if the function cannot be found, `AskError` if it fails or returns anything else.
     """
 
     version: ClassVar[int] = 1

@@ -31,36 +31,38 @@ RAW, MODERATION = "none", "moderation"
 
 @dataclass(frozen=True, slots=True)
 class HF:
-    """A causal language model with a chat template, decoded in batches whose places are refilled as rows finish.
+    """A causal language model with a chat template, decoded in batches: a new row starts as soon as another ends.
 
-    Thinking between `think_open` and `think_close` is the completion's reasoning, apart from its text. Of one that is
-    cut inside its thinking the text is empty, and it is unscored.
+    Thinking between `think_open` and `think_close` becomes the completion's reasoning, not its text. If the answer is
+    cut inside the thinking, its text is empty and it is unscored.
 
-    id: a folder, a hub id, or builtin:smollm2. revision: of the hub.
-    dtype: "auto" is the faster of float32 and bfloat16 by a small matmul, measured once per machine.
-    quantize: "int8" or "int4" quantizes the weights by bitsandbytes while they are loaded; default "": as they are.
-        Weights that are quantized in their folder are loaded where transformers can; some have no gradients.
-    adapter: a PEFT adapter (folder, hub id, or builtin:NAME of this package), merged into the weights; not into
-        quantized ones.
-    system: a system message put first when the chat has none.
-    template: a Jinja file instead of the tokenizer's; or "none": the texts of the turns as they are, for classifiers
-        and base models; or "moderation": the tokenizer's, of a model that judges a chat and does not go on with it.
-    thinking: passed to the template as enable_thinking, if set. date: passed as date_string, for templates that would
-        put in today's. template_kwargs: a JSON object, what else to pass to it, such as {"reasoning_effort": "low"}.
-    reasoning_tokens: most tokens of thinking, after which `think_close` is put in and the answer has its own
-        `max_tokens` (budget forcing, arXiv:2501.19393). Default 0: no cap of its own, and `max_tokens` bounds thinking
-        and answer together.
-    think_open, think_close: the tags of the thinking, as the model writes them; white space at their rims is written
-        and need not be found.
-    repetition_penalty: on tokens that occurred in the prompt or the answer, above 0; default 1: none. Small models
-        that would repeat themselves need about 1.1.
-    device: "auto" (a GPU if there is one) or a torch device. device_map: "" or accelerate's ("auto"), for models that
-        need several devices. trust_remote_code: run code that comes with the model; default false.
-    rows: most rows that decode together; 0: by memory and time. width: most chats a call; with 1 each row is
-        computed alone and is the same whatever the order.
+    id: a folder, a hub id, or builtin:smollm2. revision: the hub's revision.
+    dtype: "auto" (default) is the faster of float32 and bfloat16 for a small matrix product, measured once per machine.
+    quantize: "int8" or "int4" quantizes the weights with bitsandbytes while loading; default "": not. Weights that are
+        stored quantized load if transformers supports their format; some formats have no gradients.
+    adapter: a PEFT adapter (folder, hub id, or builtin:NAME of this package), merged into the weights. Quantized
+        weights accept none.
+    system: a system message that is put first if the chat has none.
+    template: a Jinja file that replaces the tokenizer's template. "none" sends the bare texts of the turns, for
+        classifiers and base models. "moderation" keeps the tokenizer's template, for a model that rates a chat instead
+        of continuing it.
+    thinking: passed to the template as enable_thinking, if set. date: passed as date_string, for templates that
+        otherwise insert today's date. template_kwargs: a JSON object with more arguments of the template, such as
+        {"reasoning_effort": "low"}.
+    reasoning_tokens: most tokens of thinking. At this limit withstand inserts `think_close`, and the answer after it
+        has its own `max_tokens` (budget forcing, arXiv:2501.19393). Default 0: `max_tokens` limits thinking and answer
+        together.
+    think_open, think_close: the tags around the thinking as the model writes them. White space at their ends is written
+        but not required when they are read.
+    repetition_penalty: penalty on tokens of the prompt and the answer so far, above 0; default 1: none. Small models
+        that repeat themselves need about 1.1.
+    device: "auto" (a GPU if there is one) or a torch device. device_map: "" or accelerate's, such as "auto", for models
+        that need several devices. trust_remote_code: run code that comes with the model; default false.
+    rows: most rows that decode together; 0 (default): as many as memory allows, within limits. width: most chats per
+        call. With 1 each row is computed alone, so that no other row changes its rounding.
 
-    Raises `SpecError` from `check` when weights or template cannot be had or the library of a quantization lacks,
-    `AskError` for a chat that the template or the context window refuses.
+    Raises `SpecError` from `check` if weights, template or the library of a quantization are missing, `AskError` for a
+    chat that the template or the context window refuses.
     """
 
     version: ClassVar[int] = 1

@@ -25,38 +25,44 @@ MEANINGS = ("answer", "filtered", "retry", "error")
 
 @dataclass(frozen=True)
 class Http:
-    """An application that is asked by HTTP and answers with JSON, text or server-sent events.
+    """An application that receives HTTP requests and answers with JSON, text or server-sent events.
 
-    `url` and `body` have gaps: {prompt} the last turn, {messages} all turns, {history} all but the last, {system} the
-    system message, {session}, {seed}, {max_tokens}, {temperature}; a JSON text that is one gap becomes a list or a
-    number. In them and in `headers`, ${NAME} is the environment variable NAME, {token} what `token_command` printed.
-    A secret is so never in a spec, and where it comes back in an answer its name stands instead.
+    `url` and `body` may hold placeholders: {prompt} is the last turn, {messages} all turns, {history} all turns but the
+    last, {system} the system message; also {session}, {seed}, {max_tokens} and {temperature}. A JSON text that is a
+    single placeholder becomes a list or a number. In `url`, `body` and `headers`, ${NAME} is the environment variable
+    NAME and {token} the output of `token_command`. So no spec holds a secret. If an answer repeats one, withstand
+    replaces it by its name.
 
-    url: where it is asked. body: JSON, or any text; "" for none. method: default POST.
+    url: the address of the application. body: JSON or any other text; "" for none. method: default POST.
     headers: "Name: value" each; default none.
-    token_command: prints a token, run without a shell before the first ask and when it is refused by a 401.
-    text: path of the answer's text; several are joined. Default "$".
-    tool_calls: path of objects with name and arguments, or of OpenAI's; all pieces of a stream with one `index` are a
-    call. context: path of what was retrieved, kept as the answer's `reasoning`, which judges do not see unless told.
-    prompt_tokens, answer_tokens: paths of counts. Each "" for none.
-    filtered: the application's own filter spoke if one of these holds, whatever the status: "PATH" (neither false nor
-    empty) or "PATH=VALUE". Default none.
-    statuses: what a status means, as "400=filtered": answer, filtered, retry or error. Default: 2xx answer; 408, 409,
-    429 and 5xx retry; all others error.
-    events: the names of the server-sent events that are read; default all. `text` is the path in each.
-    history: "last" (default): one user turn, no more. "send": each request carries all turns, each as in the JSON
-    template `message`. "session": the application keeps them. Only the last turn is sent in the session that had the
-    others; where there is none, a branch or a resumed run, a new one has all user turns again. There an assistant turn
-    that this process has not heard must come again as it is, else it was forged, and is refused.
-    session: path of the session's id in an answer; "": {session} is a random one. Cookies are kept for each session.
-    start: URL, or path from `url`, that is POSTed {} for a new session's id or cookie; "": the first ask opens it.
-    revision: which version of it this is (a commit), as no key can say.
-    price_in, price_out: US dollars per million tokens, of the counts at `prompt_tokens` and `answer_tokens`, default
-    none. price_ask: US dollars per call of the application that was answered, default 0.
-    ca: file of the certificates to trust, in place of the usual ones. cert, cert_key: files of the client's certificate
-    and its key; all PEM, default "". Proxies are those of HTTP_PROXY, HTTPS_PROXY, NO_PROXY; none for this machine.
-    lanes: requests at once, default 8. timeout: seconds until the next byte must be here, default 120.
-    tries: per row, default 3. max_answer_chars: a longer answer is an error, default a million.
+    token_command: a command that prints a token. It runs without a shell, before the first request and again when the
+        application rejects the token with a 401.
+    text: path of the answer's text in the response; several matches are joined. Default "$".
+    tool_calls: path of tool calls, as objects with name and arguments or in OpenAI's form. In a stream, all pieces with
+        the same `index` form one call.
+    context: path of retrieved passages. They become the answer's `reasoning`, which judges see only if set to.
+    prompt_tokens, answer_tokens: paths of token counts. These four paths are "" by default: none.
+    filtered: conditions that mean that the application's own filter answered, whatever the status: "PATH" (neither
+        false nor empty) or "PATH=VALUE". Default none.
+    statuses: the meaning of a status, such as "400=filtered": answer, filtered, retry or error. Default: 2xx is an
+        answer; 408, 409, 429 and 5xx are tried again; all others are errors.
+    events: names of the server-sent events to read; default all. `text` is the path in each event.
+    history: "last" (default): a chat has one user turn. "send": each request holds all turns, written by the JSON
+        template `message`. "session": the application stores the turns, and withstand sends only the last one. If no
+        session holds the earlier turns (a branch or a resumed run), withstand opens a new one and sends all user turns
+        again. The application must then repeat its earlier answers; otherwise the chat is refused as forged.
+    session: path of the session's id in an answer; "": {session} is a random id. Cookies are kept for each session.
+    start: URL, or path relative to `url`, to which withstand POSTs {} to get a new session's id or cookie; "": the
+        first request opens the session.
+    revision: the version of the application (such as a commit). Change it when the application changes.
+    price_in, price_out: US dollars per million tokens, counted at `prompt_tokens` and `answer_tokens`; default none.
+    price_ask: US dollars per answered request, default 0.
+    ca: file of the certificates to trust instead of the system's. cert, cert_key: files of the client's certificate and
+        its key. All are PEM files, default "". Proxies come from HTTP_PROXY, HTTPS_PROXY and NO_PROXY; requests to this
+        machine use none.
+    lanes: most requests at once, default 8. timeout: longest wait in seconds for the next byte, default 120.
+    tries: attempts per row, default 3. max_answer_chars: longest answer in characters; a longer one is an error.
+        Default 1,000,000.
 
     Raises `SpecError` for fields that cannot work, `AskError` when there is no answer.
     """

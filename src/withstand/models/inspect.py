@@ -33,22 +33,29 @@ VARIABLE = re.compile("KEY|TOKEN|SECRET|PASSWORD")
 
 @dataclass(frozen=True)
 class Inspect:
-    """A model that inspect-ai reaches. Keys come from the variables that its provider reads, as OPENAI_API_KEY.
+    """A model that inspect-ai reaches. API keys come from the provider's own variables, such as OPENAI_API_KEY.
 
-    A tool message follows a call, as providers want it: where the chat shows none, an empty call of a tool named
-    `tool` is put before it. What a provider cannot do (a seed, a temperature) Inspect leaves out; missing
-    log-probabilities are an error. mockllm counts tokens by tiktoken, which fetches its table at first use.
+    Providers want a tool message to follow a tool call. If the chat shows no call, withstand puts an empty call of a
+    tool named `tool` before the message. Inspect leaves out settings that a provider does not have (a seed, a
+    temperature); missing log-probabilities are an error. mockllm counts tokens with tiktoken, which downloads its table
+    at first use.
 
-    model: PROVIDER/NAME as Inspect writes it. base_url: where its server is; "": the provider's own.
-    key_env: the environment variable that holds the API key; "": the provider's own. revision: what is served, where
-    the name does not say. served_as: tells apart servers that call different models by one name; `base_url` is in no
-    key. system: a system message, put first when the chat has none.
-    prefill: whether the provider continues an assistant message that comes last; Inspect does not tell.
-    model_args: a JSON object of arguments for the provider, as {"responses_api": false}. extra: a JSON object merged
-    into Inspect's GenerateConfig, as {"top_k": 1, "reasoning_effort": "low"}; a null takes a setting out.
-    send_seed: send each row's seed. price_in, price_out: US dollars per million tokens.
-    lanes: requests at once. timeout: seconds for one answer. tries: per row; what Inspect would retry, timeouts and
-    broken answers are tried again. max_answer_chars: a longer answer, reasoning included, is an error.
+    model: PROVIDER/NAME as Inspect writes it.
+    base_url: the address of the server; "" (default): the provider's own.
+    key_env: the environment variable that holds the API key; "" (default): the provider's own.
+    revision: the version that the server runs, if the name does not say it.
+    served_as: a name of your own that tells apart servers with different models of one name. Set it if you use two such
+        servers: `base_url` is not part of a row's key.
+    system: a system message that is put first if the chat has none.
+    prefill: whether the provider continues a chat that ends with an assistant message; default false.
+    model_args: a JSON object of arguments for the provider, such as {"responses_api": false}.
+    extra: a JSON object that is merged into Inspect's GenerateConfig, such as {"top_k": 1, "reasoning_effort": "low"};
+        a null removes a setting.
+    send_seed: whether the request holds the row's seed; default true.
+    price_in, price_out: US dollars per million tokens of prompt and answer.
+    lanes: most requests at once. timeout: longest time of one answer in seconds.
+    tries: attempts per row, after errors that Inspect would retry, timeouts and unreadable answers.
+    max_answer_chars: longest answer in characters, reasoning included; a longer one is an error.
 
     Raises `SpecError` for fields that cannot work, a missing package or key; `AskError` when there is no answer.
     """

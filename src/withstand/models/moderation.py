@@ -16,10 +16,11 @@ from withstand.models._server import Server
 
 @dataclass(frozen=True)
 class Moderation(Server):
-    """Reads the text of the last message alone. Its answer is JSON text: "flagged", whether any category is; those
-    that are in "categories"; the score of each category, in [0, 1], in "scores"; "model", the one that answered.
+    """Rates the text of the last message by category, and ignores all earlier messages.
 
-    It cannot be sampled, and tokens are not known and count as 0.
+    The answer is JSON text: "flagged", whether any category is flagged; "categories", the flagged ones; "scores", the
+    score of each category in [0, 1]; "model", the model that answered. Sampling has no effect. The endpoint reports no
+    token counts, so they are 0.
 
     model: default omni-moderation-latest, a name whose model OpenAI replaces from time to time.
 

@@ -12,16 +12,16 @@ from withstand.core import Chat, Completion, Json, Sampling, SpecError, at_least
 
 @dataclass(frozen=True, slots=True)
 class Scripted:
-    """The first rule that matches and whose draw succeeds answers; else `reply` does.
+    """Answers with the reply of the first rule that matches and whose draw succeeds; with `reply` if there is none.
 
-    rules: (regex, reply, probability in [0, 1]) each. The regex is searched in the chat written as lines "role: text",
-        case-insensitive, with a dot for any character. The draw is below the probability or not, and depends on the
-        regex and the chat, and on the seed if the temperature is above 0. Default none.
-    reply: what is said where no rule answers. In any reply, {n} becomes a number that depends on chat and seed alike.
-    width, lanes: most chats a call, calls at once, each 1 or more; defaults 64 and 1.
-    seconds: how long each call takes, 0 or more, default 0.
+    rules: (regex, reply, probability in [0, 1]) each; default none. The regex is searched in the chat, written as lines
+        "role: text", ignoring case; a dot matches any character, line breaks too. A rule answers with its probability.
+        The draw depends on the regex and the chat, and above temperature 0 also on the seed.
+    reply: the answer if no rule answers. In every reply, {n} becomes a number drawn from the same chat and seed.
+    width, lanes: most chats per call and most calls at once, each 1 or more; defaults 64 and 1.
+    seconds: duration of each call, 0 or more, default 0.
 
-    Tokens are words between white space. With logprobs there is one position: the answer's first word at 0.9.
+    Tokens are words separated by white space. Log-probabilities have one position: the first word with probability 0.9.
     """
 
     version: ClassVar[int] = 1

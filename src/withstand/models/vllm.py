@@ -30,21 +30,24 @@ RANKS = (8, 16, 32, 64, 128, 256, 512)
 class VLLM:
     """A chat model that vLLM runs on the GPUs of this machine, each row with its own seed. Not yet measured on a GPU.
 
-    The template, the tokens that end an answer and the split of thinking are as in `hf`. vLLM's usage statistics are
-    switched off. Rows that share a batch differ by rounding, as they do with a server.
+    Template, end tokens and the separation of thinking are those of `hf`. vLLM's usage statistics are switched off. An
+    answer may change by rounding with the other rows of its batch, as on a server.
 
-    id: a folder or hub id. revision: of the hub. dtype: "auto" is vLLM's choice: the config's, float16 for float32.
-    adapter: a LoRA adapter (folder or hub id), applied beside the weights. system: a system message put first when the
-    chat has none. template: a Jinja file instead of the tokenizer's. thinking: passed to the template as
-    enable_thinking, if set. date: passed as date_string; both need vLLM 0.9.
-    quantization: as vLLM names it ("fp8", "awq"); "": what the weights say. max_model_len: tokens of prompt and answer;
-    0: the model's own. gpu_memory_utilization: share of the GPU's memory for weights and cache, above 0, at most 1.
-    tensor_parallel_size: GPUs that share the model. width: most chats a call.
+    id: a folder or hub id. revision: the hub's revision.
+    dtype: "auto" (default) is vLLM's choice: that of the model's config, but float16 for float32.
+    adapter: a LoRA adapter (folder or hub id), applied without merging.
+    system: a system message that is put first if the chat has none.
+    template: a Jinja file that replaces the tokenizer's template.
+    thinking: passed to the template as enable_thinking, if set. date: passed as date_string. Both need vLLM 0.9.
+    quantization: vLLM's name of it, such as "fp8" or "awq"; "" (default): as the weights are stored.
+    max_model_len: most tokens of prompt and answer together; 0 (default): the model's own limit.
+    gpu_memory_utilization: share of the GPU's memory for weights and cache, above 0, at most 1.
+    tensor_parallel_size: number of GPUs that share the model. width: most chats per call.
     trust_remote_code: run code that comes with the model; default false.
-    extra: a JSON object of further arguments of vLLM's engine, as {"enforce_eager": true}. params: a JSON object of
-    further SamplingParams, as {"top_k": 20}.
+    extra: a JSON object of more arguments of vLLM's engine, such as {"enforce_eager": true}.
+    params: a JSON object of more SamplingParams, such as {"top_k": 20}.
 
-    Raises `SpecError` when vLLM or the weights cannot be had, `AskError` for a chat that vLLM refuses.
+    Raises `SpecError` if vLLM or the weights are not available, `AskError` for a chat that vLLM refuses.
     """
 
     version: ClassVar[int] = 1
