@@ -350,7 +350,7 @@ def test_it_says_where_text_goes_before_the_first_ask(withstand, openai_server):
     assert done.code == 0
     assert done.err.index("Sending prompts to 127.0.0.1") < done.err.index("verdicts")
     refused = withstand("run", *KITCHEN[:2], "--attack", "direct", "--target", "openai:m", "--offline")
-    assert (refused.code, "--offline, but text would leave for api.openai.com" in refused.err) == (2, True)
+    assert (refused.code, "--offline, but prompts would be sent to api.openai.com" in refused.err) == (2, True)
 
 
 # --- bad input ---------------------------------------------------------------------------------------------------
@@ -397,7 +397,7 @@ def test_it_says_where_text_goes_before_the_first_ask(withstand, openai_server):
         (("run", *KITCHEN, "--data", "x.csv"), ("kitchen has no field 'path'",)),
         (("run", *KITCHEN, "--name", "x", "--store", "folder"), ("folder is a folder", "a store is a file")),
         (("run", *KITCHEN, "--store", "latin.csv"), ("latin.csv", "not a store")),
-        (("run", *KITCHEN, "--store", "other.db"), ("is a database of something else",)),
+        (("run", *KITCHEN, "--store", "other.db"), ("is a database, but not a store",)),
         (("run", *KITCHEN, "--store", "mysql://h/db"), ("is not a store",)),
         (("run", *KITCHEN, "--store", "latin.csv/deep/s.db"), ("Not a directory",)),
         (("run", "--suite", "csv:nowhere.csv", *KITCHEN[2:]), ("nowhere.csv: no such file",)),
@@ -472,7 +472,7 @@ def test_a_name_that_is_taken(withstand):
     taken = withstand("run", *KITCHEN, "--seed", "4", "--name", "mine")
     assert (taken.code, "run 'mine' exists with another spec" in taken.err) == (2, True)
     renamed = withstand("run", *KITCHEN, "--name", "other")
-    assert (renamed.code, "this very run exists as 'mine'" in renamed.err) == (2, True)
+    assert (renamed.code, "this run already exists as 'mine'" in renamed.err) == (2, True)
     changed = withstand("run", "--name", "mine", "--temperature", "0", "--seed", "0")
     assert changed.code == 2  # flags are never dropped: with one, `--name` does not stand alone
     unknown = withstand("status", "mien")

@@ -265,6 +265,6 @@ def test_a_store_cannot_make_the_explorer_import_code(path, tmp_path, monkeypatc
         {"suite": "kitchen", "limit": 2, "target": "scripted-kitchen", "attack": "trap_module:Trap", "benign": "none"},
         store=path, name="trap",
     )  # fmt: skip
-    for own_code, said in ((False, "names code of its own"), (True, "test case")):
+    for own_code, said in ((False, "names custom code"), (True, "test case")):
         with client(path, own_code=own_code, reveal=True) as web:
             assert said in web.get(f"{run_path(web, 'trap')}/cases/0.0.0.0/search").text

@@ -70,7 +70,7 @@ def test_plain_rows(tmp_path: Path, name: str) -> None:
         ("a.jsonl", [{"behavior": "gone", "completion": "x", "label": 1}], "1 rows, all of unknown behaviors"),
         ("a.jsonl", [[1]], "line 1: expected an object"),
         ("a.json", [1], "a.json: expected an object"),
-        ("a.txt", {}, "no known form"),
+        ("a.txt", {}, "a label file cannot end in .txt"),
     ],
 )
 def test_wrong_labels_say_where(tmp_path: Path, name: str, content: Any, said: str) -> None:

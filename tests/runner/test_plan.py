@@ -101,7 +101,7 @@ def test_where_and_ids():
 @pytest.mark.parametrize(
     ("change", "message", "hint"),
     [
-        ({"where": {"categry": "baking"}}, "--where knows functional, category and tags, not 'categry'", ""),
+        ({"where": {"categry": "baking"}}, "--where filters by functional, category or tags, not by 'categry'", ""),
         ({"where": {"category": "bakery"}}, "kitchen has no category 'bakery'", "baking"),
         ({"ids": ["bagel"]}, "kitchen has no behavior 'bagel'", "did you mean bagels"),
         ({"ids": ["focaccia"], "suite": "kitchen,split=test"}, "kitchen has no behavior 'focaccia'", "check the split"),
@@ -245,7 +245,7 @@ def test_offline_allows_this_machine_only(monkeypatch):
         {"judge": {"use": "llm", "model": "openai:m"}},
         {"suite": "csv:http://example.invalid/a.csv"},
     ):
-        with pytest.raises(SpecError, match="--offline, but text would leave for"):
+        with pytest.raises(SpecError, match="--offline, but prompts would be sent to"):
             make_plan(run_spec({**KITCHEN, **change}), offline=True)
 
 

@@ -59,7 +59,7 @@ def test_other_components_are_refused(tmp_path):
      {"attack": ["direct", {"use": "ensemble", "members": ["kitchen", "x:Y,z=1"]}]}],
 )  # fmt: skip
 def test_code_of_its_own_is_named(spec):
-    with pytest.raises(SpecError, match="code of its own"):
+    with pytest.raises(SpecError, match="custom code"):
         check_own_code(spec)
 
 

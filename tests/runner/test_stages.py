@@ -369,7 +369,7 @@ def test_a_name_stands_for_one_plan(here: Callable[[str], Store], sent: list[Cha
     sent.clear()
     with pytest.raises(SpecError, match="run 'mine' exists with another spec"):
         api.run(SMALL | {"seed": 1}, store=opened, name="mine")
-    with pytest.raises(SpecError, match="this very run exists as 'mine'") as caught:
+    with pytest.raises(SpecError, match="this run already exists as 'mine'") as caught:
         api.run(SMALL, store=opened, name="yours")
     assert "mine" in caught.value.hint
     assert api.run(SMALL, store=opened).name == "mine"  # without a name it is found by its plan

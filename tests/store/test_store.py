@@ -297,7 +297,7 @@ def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path: Path) 
         connection.execute("CREATE TABLE users (name TEXT)")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match="is a database of something else"):
+    with pytest.raises(StoreError, match="is a database, but not a store"):
         Store(str(path))
     assert path.read_bytes() == before  # not even its journal mode
     assert mode_of(path) == "delete"
@@ -555,7 +555,7 @@ def test_a_file_system_without_wal_is_warned_of_once_and_correct(
                 assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL: the journal needs it
         messages = [str(w.message) for w in caught]
     assert len(messages) == 1
-    assert "does not bear write-ahead logging" in messages[0]
+    assert "does not support write-ahead logging" in messages[0]
     assert mode_of(path) == "delete"
     spec = {"suite": {"use": "kitchen", "limit": 2}, "target": "scripted", "attack": "direct"}
     with pytest.warns(UserWarning, match="write-ahead"):

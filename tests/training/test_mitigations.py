@@ -123,7 +123,7 @@ def test_stages_around_each_other_all_take_effect(base, tmp_path):
 
 
 def test_a_stage_that_changes_sft_takes_no_other(base, tmp_path):
-    with pytest.raises(SpecError, match="constrained_sft changes the steps of sft, and has dpo as its stage"):
+    with pytest.raises(SpecError, match="constrained_sft changes how sft trains, so its stage cannot be dpo"):
         ConstrainedSFT(DPO(steps=1)).train(base, [Row(ROWS[0], "open it")], tmp_path / "a")
 
 

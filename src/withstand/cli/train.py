@@ -82,7 +82,7 @@ def _of_flags(base: str, stage: str | None, given: Mapping[str, Any]) -> dict[st
     try:
         at = [int(step) for step in (given["at"] or "").split(",") if step.strip()]
     except ValueError as error:
-        raise SpecError(f"--at {given['at']} are not steps", hint="--at 10,25") from error
+        raise SpecError(f"--at {given['at']} is not a list of steps", hint="--at 10,25") from error
     own = {name: given[name] for name in ("rows", "safe") if given[name]}
     table = {**grammar.parse(stage), **own, "at": at, "without": list(given["without"])}
     return {"base": base, "out": given["out"] or "trained", "stage": [table]}

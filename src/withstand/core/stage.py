@@ -80,14 +80,14 @@ class How:
     more: Sequence[Any] = ()
 
     def inside(self, stage: "Stage", *changes: Callable[[type], type]) -> "How":
-        """For the stage in a field of `stage`, whose trainer `changes` change, before what is around `stage` does."""
+        """For the stage inside `stage`: its trainer takes `changes` first, then those of the stages around `stage`."""
         return replace(self, outer=self.outer or stage, changes=(*changes, *self.changes))
 
     def unchanged(self, stage: "Stage") -> "How":
-        """Itself; raises `SpecError` where a stage around this one changes the trainer of sft, which this has not."""
+        """Return itself. Raises `SpecError` where a stage around `stage` changes sft's trainer: `stage` has another."""
         if self.changes:
             around, ours = (type(stage_).__module__.rpartition(".")[2] for stage_ in (self.outer, stage))
-            raise SpecError(f"{around} changes the steps of sft, and has {ours} as its stage", hint='stage = "sft"')
+            raise SpecError(f"{around} changes how sft trains, so its stage cannot be {ours}", hint='stage = "sft"')
         return self
 
 

@@ -150,7 +150,7 @@ def _turns(value: Any, role_key: str, text_key: str, where: str) -> tuple[Chat, 
     turns, learned = [], []
     for place, turn in enumerate(value):
         if not isinstance(turn, Mapping) or role_key not in turn or text_key not in turn:
-            raise SpecError(f"{where}: message {place + 1} lacks {role_key} or {text_key}", hint="mend the row")
+            raise SpecError(f"{where}: message {place + 1} lacks {role_key} or {text_key}", hint="fix the row")
         role = ROLES.get(turn[role_key])
         if role is None or turn.get("tool_calls"):
             raise SpecError(

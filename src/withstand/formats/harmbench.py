@@ -142,7 +142,7 @@ def _check(path: Path, behavior: str, number: int, value: Any, name: str) -> Non
         kind = "missing" if value is None else f"{type(value).__name__}, not text"
         raise SpecError(
             f"{path}: {behavior} {number}: its {name} is {kind}",
-            hint="multimodal test cases are not read yet" if isinstance(value, list) else "mend the file",
+            hint="multimodal test cases are not read yet" if isinstance(value, list) else "fix the file",
         )
 
 

@@ -20,7 +20,9 @@ def read(places: tuple[str, ...]) -> tuple[list[Behavior], list[Part]]:
         whole = load(path)
         listed = whole.get("jailbreaks") if isinstance(whole, dict) else None
         if not isinstance(listed, list):
-            raise SpecError(f"{place} is no artifact: it has no list of jailbreaks", hint="{parameters, jailbreaks}")
+            raise SpecError(
+                f"{place} is not an artifact: it has no list of jailbreaks", hint="{parameters, jailbreaks}"
+            )
         entries: dict[str, tuple[Entry, ...]] = {}
         for number, row in enumerate(listed, 1):
             where = f"{place}, jailbreak {number}"
@@ -29,7 +31,7 @@ def read(places: tuple[str, ...]) -> tuple[list[Behavior], list[Part]]:
             name, goal = _text(where, row, "behavior"), _text(where, row, "goal")
             behavior = Behavior(name, goal, category=str(row.get("category") or ""))
             if behaviors.setdefault(name, behavior) != behavior:
-                raise SpecError(f"{where}: another file says otherwise of {name}", hint="import them one by one")
+                raise SpecError(f"{where}: another file describes {name} differently", hint="import them one by one")
             entries[name] = entries.get(name, ()) + _entries(where, row)
         parameters = whole.get("parameters")
         parameters = parameters if isinstance(parameters, dict) else {}

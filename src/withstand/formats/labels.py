@@ -130,4 +130,6 @@ def _rows(path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
                     row = rows.Row(f"{file.name}, {behavior} {number}", number, value)
                     yield row.place, {**row.cells, "behavior": behavior}
         case ending:
-            raise SpecError(f"{path}: {ending or 'no ending'} is no known form", hint="name it .csv, .jsonl or .json")
+            raise SpecError(
+                f"{path}: a label file cannot end in {ending or 'nothing'}", hint="name it .csv, .jsonl or .json"
+            )

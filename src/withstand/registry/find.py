@@ -177,9 +177,7 @@ def _outside(name: str, given: dict[str, Any]) -> type | None:
             hint="install it, or correct the import",
         ) from error
     except Exception as error:  # the user's own module: whatever it raises is for them to mend
-        raise SpecError(
-            f"{name} cannot be imported: {type(error).__name__}: {error}", hint="mend the module"
-        ) from error
+        raise SpecError(f"{name} cannot be imported: {type(error).__name__}: {error}", hint="fix the module") from error
     cls = getattr(module, first, None)
     if not isinstance(cls, type):
         raise SpecError(f"{name} has no class {first}")
@@ -245,7 +243,7 @@ def _class(module: str, kind: str) -> type:
         raise _missing(name, error) from error
     if attribute:
         if not isinstance(cls := getattr(loaded, attribute, None), type):
-            raise SpecError(f"{name} has no class {attribute}", hint="the package that announces it is broken")
+            raise SpecError(f"{name} has no class {attribute}", hint="the package that declares it is broken")
         return cls
     classes = [
         value
@@ -341,7 +339,7 @@ def _coerce(owner: str, key: str, hint: Any, value: Any) -> Any:
     if union and value == "none" and type(None) in typing.get_args(hint):
         tries.append(None)
     tries += [[inner] for inner in tries if many and not isinstance(inner, (list, tuple))]
-    problem = "true and false are no numbers" if isinstance(tries[-1], bool) else ""
+    problem = "true and false are not numbers" if isinstance(tries[-1], bool) else ""
     for candidate in tries:
         if isinstance(candidate, bool) and bool not in (hint, *args):
             continue

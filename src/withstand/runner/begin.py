@@ -47,7 +47,7 @@ def named(where: Store, key: str, name: str, otherwise: str) -> str:
     if name in runs and runs[name].key != key:
         raise SpecError(f"run {name!r} exists with another spec", hint="choose another --name, or leave it out")
     if renamed := next((run.name for run in runs.values() if run.key == key and run.name != name), ""):
-        raise SpecError(f"this very run exists as {renamed!r}", hint=f"use --name {renamed}, or leave --name out")
+        raise SpecError(f"this run already exists as {renamed!r}", hint=f"use --name {renamed}, or leave --name out")
     return name
 
 

@@ -115,7 +115,7 @@ def metered(flow: Flow[T], meter: Meter, budget: Budget = Budget()) -> Flow[T]:
             and meter.spent.asks + len(item.chats) > budget.asks
         ):
             left = budget.asks - meter.spent.asks
-            raise Stop("asks", f"the next step asks {len(item.chats)} at once, and {left} of {budget.asks} are left")
+            raise Stop("asks", f"the next step needs {len(item.chats)} asks, and {left} of {budget.asks} are left")
         if cut := budget.spent_by(meter.spent):
             raise Stop(cut)
         answer = yield item

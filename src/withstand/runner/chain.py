@@ -61,7 +61,7 @@ class Step:
                 if any(text in turn_text for turn_text in texts):
                     raise SpecError(
                         f"row {number} of stage {stage} holds {text!r}, which this stage must not see",
-                        hint="leave the row out: else the stage would train on the trigger itself",
+                        hint="leave the row out: otherwise the stage trains on the trigger itself",
                     )
 
 
@@ -145,7 +145,7 @@ def red_teamed(step: Step, model: Any, root: Path) -> list[StageRow]:
             key = digest(["red team", described, _identity(model), to_json(row)])
             jobs[key] = Job((key,), key, CASES, partial(_searched, stage, row, target, key), counted=False)
     if not jobs:
-        raise SpecError("there is nothing to attack with", hint="rows marked safe: a request and its refusal")
+        raise SpecError("the stage has no request to attack with", hint="mark a row as safe: a request and its refusal")
     with Store(str(root / "red-team.db")) as store:
         have = store.have(jobs)
         tally = Tally(stage=CASES)
@@ -234,6 +234,6 @@ def locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise SpecError(f"{path.stem} is being trained by another process", hint="wait for it") from error
+            raise SpecError(f"{path.stem} is being trained by another process", hint="wait until it ends") from error
         yield
     path.unlink(missing_ok=True)

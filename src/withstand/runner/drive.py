@@ -218,7 +218,7 @@ class _Driver:
             return
         keys = {row.key for row in rows}
         if lacking := tuple(key for key in live.job.keys if key not in keys):
-            none = AskError("the attack made no test case", hint="the others that it searched for have theirs")
+            none = AskError("the attack made no test case", hint="it made test cases for other behaviors of the suite")
             self.failures += failures(replace(live.job, keys=lacking), none)
             self.tally.failed += len(lacking)
         self.rows += rows

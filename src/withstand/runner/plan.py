@@ -303,8 +303,8 @@ def _check_waits(parts: Iterable[Any]) -> None:
     """A judge that waits for people cannot be asked in the middle of a run."""
     if any(optional(part, "waits") for part in parts):
         raise SpecError(
-            "the judge human waits for people, so that it can neither steer an attack nor be part of another judge",
-            hint="give it what people have said already: human:FILE",
+            "the judge human waits for people, so it can neither steer an attack nor be part of another judge",
+            hint="give it labels that people have already written: human:FILE",
         )
 
 
@@ -312,8 +312,8 @@ _WAYS = {
     "weights": "use a local target, or find test cases on one and send them with --cases-from",
     "gradients": "its quantized weights have no backward pass: use the unquantized weights or ones that bitsandbytes "
     "quantizes, an attack that needs none (beast, autodan), or test cases found elsewhere with --cases-from",
-    "forged": "the target never said them, and it keeps the conversation itself: leave the attack out, or, if the "
-    "application is sent all turns, write history=send into its spec",
+    "forged": "the target did not write these turns and keeps the conversation itself: leave the attack out, or write "
+    "history=send into its spec if the application receives all turns",
     "prefill": "a server that continues an assistant message says so in its spec: openai:MODEL,prefill=continue",
     "logprobs": "use a target that gives token log-probabilities",
 }
@@ -321,6 +321,7 @@ _WAYS = {
 
 
 def _notes(cell: Cell) -> Iterator[str]:
+    """Keys of runs hold these sentences, so that their wording must never change."""
     attack, until = cell.attack, cell.until
     judges = [part for part in find.parts(cell.judge) if hasattr(part, "grade")]  # a router or an ensemble has members
     steering = list(find.parts((attack, until)))

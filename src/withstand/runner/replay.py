@@ -132,7 +132,7 @@ def _check_name(name: str) -> None:
     ours = name == "none" or any(find.entry_of(kind, name) for kind in find.ROOMS)
     if name == "function" or not ours:
         raise SpecError(
-            f"this run names code of its own ({name}), which somebody else's store must not run",
+            f"this run names custom code ({name}), which a store from somebody else must not start",
             hint="if you trust it, start the explorer with --own-code",
         )
 
@@ -154,7 +154,8 @@ def _cell(spec: RunSpec, run: RunRow, index: int) -> Cell:
             return cell
     if planned["attack"].startswith("cases:") or " found on " in planned["attack"]:
         raise SpecError(
-            "its test cases came from elsewhere: there was no search", hint="the conversation is all there is"
+            "its test cases came from another run or from a file: there was no search",
+            hint="the store holds the conversation alone",
         )
     raise SpecError(
         "the components here are not those that made these rows: another version, other fields or another model",

@@ -105,7 +105,7 @@ def run_spec(given: Mapping[str, Any]) -> RunSpec:
     """Check a spec. Raises `SpecError` that names the field, near matches and what fits."""
     if "imported" in given:
         raise SpecError(
-            "this run was imported: its target cannot be asked", hint="`withstand judge run` has its completions judged"
+            "this run was imported: its target cannot be asked", hint="`withstand judge run` judges its completions"
         )
     try:
         spec = RunSpec.model_validate(dict(given))

@@ -127,7 +127,7 @@ def uncounted(suites: Sequence[Chosen], questions: int | None) -> Iterator[str]:
     """Suites of the grid whose right answers nobody will count; `questions` is the place of those that are."""
     for place, chosen in enumerate(suites):
         if place != questions and chosen.benign and _tells_right(chosen):
-            yield f"{chosen.label} is asked for over-refusal alone: --utility {chosen.label} counts right answers"
+            yield f"{chosen.label} measures over-refusal only: --utility {chosen.label} also counts right answers"
 
 
 def _tells_right(chosen: Chosen) -> bool:
@@ -180,7 +180,7 @@ def _only(behaviors: list[Behavior], ids: Sequence[str] | None, label: str) -> l
 def _where(behaviors: list[Behavior], where: Mapping[str, str], label: str) -> list[Behavior]:
     for name, wanted in where.items():
         if name not in ("functional", "category", "tags"):
-            raise SpecError(f"--where knows functional, category and tags, not {name!r}")
+            raise SpecError(f"--where filters by functional, category or tags, not by {name!r}")
         values = set(str(wanted).split("|"))
         counts: Counter[str] = Counter(v for b in behaviors for v in _values(b, name))
         for value in values - set(counts):
@@ -201,7 +201,9 @@ def check_offline(hosts: Iterable[str]) -> None:
     """Raise `SpecError` for a host that is not this machine."""
     for host in hosts:
         if not loopback(host):
-            raise SpecError(f"--offline, but text would leave for {host}", hint="use a local target, or drop --offline")
+            raise SpecError(
+                f"--offline, but prompts would be sent to {host}", hint="use a local target, or drop --offline"
+            )
 
 
 def check_judge(judge: Any, offline: bool) -> None:

@@ -124,7 +124,7 @@ def cases_file(path: str) -> TransferredCases:
         raise SpecError(f"{path} is not an object of behavior ids", hint="{BehaviorID: [test case, ...]}")
     if "withstand_baseline" in read:
         raise SpecError(
-            f"{path} is a baseline: it names test cases, and a store holds them",
+            f"{path} is a baseline, which names test cases but does not hold them",
             hint="name the store of its run with --store",
         )
     cases = {}
@@ -150,4 +150,6 @@ def _chat(path: str, name: str, entry: Any) -> Chat:
 def check_texts(texts: Iterable[str]) -> None:
     """Raise `SpecError` for a purged one: what stands in its place must not be sent or judged."""
     if any(is_purged(text) for text in texts):
-        raise SpecError("rows that this run builds on were purged: their texts are gone", hint="--fresh asks all anew")
+        raise SpecError(
+            "rows that this run builds on were purged: their texts are gone", hint="--fresh asks for everything again"
+        )

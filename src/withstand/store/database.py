@@ -108,7 +108,7 @@ def use_wal(engine: sql.Engine, path: str) -> None:
             reason = str(error.orig)
             break
     warnings.warn(
-        f"the file system of {path} does not bear write-ahead logging ({reason}); a rollback journal is used: "
+        f"the file system of {path} does not support write-ahead logging ({reason}); a rollback journal is used: "
         "correct, but readers wait for writers. A local disk or PostgreSQL is faster.",
         stacklevel=2,
     )

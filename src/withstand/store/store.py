@@ -130,7 +130,7 @@ class Store:
         with self.engine.connect() as connection:
             names = set(sql.inspect(connection).get_table_names())
         if names and "meta" not in names and self.path:
-            raise StoreError(f"{self.where} is a database of something else", hint="name another file with --store")
+            raise StoreError(f"{self.where} is a database, but not a store", hint="name another file with --store")
         schema = self._schema() if "meta" in names else SCHEMA
         if self.path:  # after the checks, so that a file of something else is left as it is
             use_wal(self.engine, self.path)
