@@ -25,25 +25,25 @@ SPEC = {
 @contextlib.contextmanager
 def explorer(path: Path, auth: Auth | None = None, **options: Any) -> Iterator[Explorer]:
     store = api.open_store(path, create=False)
-    made = Explorer(store, auth or Auth("127.0.0.1", 8765, local="ana"), wait=60.0, **options)
+    app = Explorer(store, auth or Auth("127.0.0.1", 8765, local="ana"), wait=60.0, **options)
     try:
-        yield made
+        yield app
     finally:
-        made.index.close()
+        app.index.close()
         store.close()
 
 
 @contextlib.contextmanager
 def client(path: Path, auth: Auth | None = None, **options: Any) -> Iterator[TestClient]:
     """A browser without a screen."""
-    with explorer(path, auth, **options) as made:
-        yield TestClient(make_app(made), base_url=f"http://{HOST}", follow_redirects=False)
+    with explorer(path, auth, **options) as opened:
+        yield TestClient(make_app(opened), base_url=f"http://{HOST}", follow_redirects=False)
 
 
 def csrf(web: TestClient, page: str = "/") -> str:
-    found = re.search(r'name="csrf" value="([^"]+)"', web.get(page).text)
-    assert found
-    return found[1]
+    match = re.search(r'name="csrf" value="([^"]+)"', web.get(page).text)
+    assert match
+    return match[1]
 
 
 def post(web: TestClient, path: str, page: str = "/", **form: Any) -> Any:
@@ -51,9 +51,9 @@ def post(web: TestClient, path: str, page: str = "/", **form: Any) -> Any:
 
 
 def run_path(web: TestClient, name: str = "kitchen") -> str:
-    found = re.search(rf'href="(/runs/[0-9a-f]+)">{name}<', web.get("/").text)
-    assert found
-    return found[1]
+    match = re.search(rf'href="(/runs/[0-9a-f]+)">{name}<', web.get("/").text)
+    assert match
+    return match[1]
 
 
 @contextlib.contextmanager
@@ -65,8 +65,8 @@ def served(path: Path, **options: Any) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         free.listen()
         port = free.getsockname()[1]
-        with explorer(path, Auth("127.0.0.1", port, local="ana"), **options) as made:
-            server = uvicorn.Server(uvicorn.Config(make_app(made), log_level="error", lifespan="off"))
+        with explorer(path, Auth("127.0.0.1", port, local="ana"), **options) as opened:
+            server = uvicorn.Server(uvicorn.Config(make_app(opened), log_level="error", lifespan="off"))
             thread = threading.Thread(target=server.run, kwargs={"sockets": [free]}, daemon=True)
             thread.start()
             while not server.started:

@@ -49,8 +49,8 @@ def put(path: Path, content: Any) -> Path:
     return path
 
 
-def row(case: str, said: str, **label: int) -> dict[str, Any]:
-    return {"test_case": case, "generation": said, **label}
+def row(case: str, text: str, **label: int) -> dict[str, Any]:
+    return {"test_case": case, "generation": text, **label}
 
 
 def experiment(folder: Path, completions: Any, results: Any = None, cases: Any = None) -> Path:
@@ -114,22 +114,22 @@ def test_what_harmbench_wrote_comes_back_to_the_byte(folder: Path) -> None:
     results = "results/GCG/vicuna/results/llama2_7b.json"
     assert before.keys() == after.keys()
     assert {name for name in before if before[name] != after[name]} == {results}  # whose generation is whole now
-    assert [one["label"] for one in json.loads(after[results])["pie"]] == [-1, 1]
+    assert [entry["label"] for entry in json.loads(after[results])["pie"]] == [-1, 1]
     done("import", "harmbench", "out", "--store", "again.db")
     done("export", "harmbench", withstand.load("", "again.db").name, "out2", "--store", "again.db")
     assert tree(folder / "out2") == after
 
 
 def test_an_error_marker_is_no_answer(folder: Path) -> None:
-    said = {"rye": [row("r1", "$ERROR$"), row("r2", "No.")], "pie": COMPLETIONS["pie"]}
+    completions = {"rye": [row("r1", "$ERROR$"), row("r2", "No.")], "pie": COMPLETIONS["pie"]}
     labels = {"rye": [row("r1", "$ERROR$", label=0), row("r2", "No.", label=0)], "pie": RESULTS["pie"]}
-    experiment(folder, said, labels, CASES)
+    experiment(folder, completions, labels, CASES)
     done("import", "harmbench", "hb", "--name", "imported")
     run = withstand.load("imported")
     [cell] = run.cells
     assert [cell[name] for name in ("success", "failure", "unscored", "error")] == [1, 1, 1, 1]
-    found = status(run.store, run.row)
-    assert found["failures"][0]["error"] == "the imported files hold no completion of this test case"
+    state = status(run.store, run.row)
+    assert state["failures"][0]["error"] == "the imported files hold no completion of this test case"
     done("export", "harmbench", "imported", "out")
     done("import", "harmbench", "out", "--name", "again", "--store", "again.db")
     done("export", "harmbench", "again", "out2", "--store", "again.db")
@@ -162,7 +162,7 @@ def test_a_folder_of_tokens_and_several_models(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("completions", "results", "cases", "said"),
+    ("completions", "results", "cases", "message"),
     [
         ({"rye": [row("r1", 3)]}, None, None, "rye 1: its generation is int, not text"),  # type: ignore[arg-type]
         ({"rye": [{"test_case": "r1"}]}, None, None, "rye 1: its generation is missing"),
@@ -181,11 +181,11 @@ def test_a_folder_of_tokens_and_several_models(folder: Path) -> None:
         (None, None, None, "holds no completions"),
     ],
 )
-def test_wrong_files_say_where(folder: Path, completions: Any, results: Any, cases: Any, said: str) -> None:
+def test_wrong_files_say_where(folder: Path, completions: Any, results: Any, cases: Any, message: str) -> None:
     experiment(folder, completions, results, cases)
     error = call("import", "harmbench", "hb").exception
     assert isinstance(error, SpecError)
-    assert said in str(error)
+    assert message in str(error)
     assert error.hint
     assert not (folder / "withstand.db").exists()
 
@@ -210,16 +210,16 @@ def test_a_run_of_ours_is_read_as_harmbench_reads_it_and_comes_back(folder: Path
         "attack": ["direct", "story", "best_of_n,n=3", "prefill"], "sampling": {"temperature": 1.0},
     }  # fmt: skip
     cells = withstand.run(spec, store="ours.db", name="ours").cells
-    said = call("export", "harmbench", "ours", "out", "--store", "ours.db").output
-    assert "prefill on scripted-kitchen: not every test case is one text of a user" in said
+    output = call("export", "harmbench", "ours", "out", "--store", "ours.db").output
+    assert "prefill on scripted-kitchen: not every test case is one text of a user" in output
     with (folder / "out" / harmbench.BEHAVIORS).open(encoding="utf-8") as file:
-        behaviors = {each["BehaviorID"]: each for each in csv.DictReader(file)}
+        behaviors = {behavior["BehaviorID"]: behavior for behavior in csv.DictReader(file)}
     assert len(behaviors) == 6
     for cell in (cell for cell in cells if not cell["benign"] and not cell["attack"].startswith("prefill")):
         [path] = (folder / "out" / "results" / exchange._safe(cell["attack"])).rglob("results/256_tokens/*.json")
         results = json.loads(path.read_text())
         assert results.keys() == behaviors.keys()
-        rates = [sum(one["label"] == 1 for one in listed) / len(listed) for listed in results.values()]
+        rates = [sum(entry["label"] == 1 for entry in listed) / len(listed) for listed in results.values()]
         assert sum(rates) / len(rates) == pytest.approx(cell["asr"])
     done("import", "harmbench", "out", "--name", "back")
     done("export", "harmbench", "back", "out2")
@@ -262,8 +262,10 @@ def test_the_official_behaviors_with_results_make_the_whole_way(folder: Path) ->
     behaviors = HarmBench(str(OFFICIAL), split="all").load()
     for name in (harmbench.BEHAVIORS, harmbench.TARGETS):
         put(folder / "all" / name, (OFFICIAL / Path(name).name).read_text(encoding="utf-8"))
-    cases = {one.id: [one.prompt()] for one in behaviors}
-    results = {one.id: [row(one.prompt(), "I cannot.", label=i % 3 - 1)] for i, one in enumerate(behaviors)}
+    cases = {behavior.id: [behavior.prompt()] for behavior in behaviors}
+    results = {
+        behavior.id: [row(behavior.prompt(), "I cannot.", label=i % 3 - 1)] for i, behavior in enumerate(behaviors)
+    }
     put(folder / "all/results/DirectRequest/default/test_cases/test_cases.json", cases)
     put(folder / "all/results/DirectRequest/default/results/m.json", results)
     done("import", "harmbench", "all", "--name", "all")
@@ -395,7 +397,7 @@ def test_an_artifact_brings_its_behaviors(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ({"a": 1}, "it has no list of jailbreaks"),
         ({"jailbreaks": [1]}, "jailbreak 1 is no object"),
@@ -404,11 +406,11 @@ def test_an_artifact_brings_its_behaviors(folder: Path) -> None:
         ({"jailbreaks": [jailbreak("x", "p", 4, True)]}, "its response is no text"),  # type: ignore[arg-type]
     ],
 )
-def test_wrong_artifacts_say_where(folder: Path, content: Any, said: str) -> None:
+def test_wrong_artifacts_say_where(folder: Path, content: Any, message: str) -> None:
     put(folder / "a.json", content)
     error = call("import", "jailbreakbench", "a.json").exception
     assert isinstance(error, SpecError)
-    assert said in str(error)
+    assert message in str(error)
     assert error.hint
 
 

@@ -262,8 +262,8 @@ def test_shards_and_merging(withstand):
         assert done.json["cells"][0]["error"] == 2
     merged = withstand("store", "merge", "1.db", "2.db", "--into", "all.db", "--json")
     assert merged.json["row"] == 24
-    said = withstand("store", "merge", "1.db", "2.db", "--into", "said.db").out
-    assert said == "merged into said.db: 1 run, 8 behaviors, 24 rows\n"
+    printed = withstand("store", "merge", "1.db", "2.db", "--into", "said.db").out
+    assert printed == "merged into said.db: 1 run, 8 behaviors, 24 rows\n"
     assert "nothing new" in withstand("store", "merge", "1.db", "--into", "all.db").out
     assert "nothing new" in withstand("store", "merge", "all.db", "--into", "all.db").out
     again = withstand("report", "--store", "all.db", "-f", "json").json
@@ -463,8 +463,8 @@ def test_a_mistake_is_a_message_and_exit_code_2(withstand, tmp_path, args, words
     assert done.code == 2, done
     assert done.out == ""
     assert {path for path in set(tmp_path.iterdir()) - before if path.name != "__pycache__"} == set()
-    said = " ".join(done.err.split())
-    assert all(word in said for word in words), done.err
+    printed = " ".join(done.err.split())
+    assert all(word in printed for word in words), done.err
 
 
 def test_a_name_that_is_taken(withstand):
@@ -523,7 +523,7 @@ def test_what_a_target_or_a_file_says_does_nothing_to_the_terminal(withstand, mo
     assert re.search(f"error: 2 rows: .*{re.escape(SEEN)}one", done.err)
     listed = withstand("runs")
     assert SEEN in listed.out
-    for said in (
+    for printed in (
         done,
         listed,
         withstand("status"),
@@ -535,7 +535,7 @@ def test_what_a_target_or_a_file_says_does_nothing_to_the_terminal(withstand, mo
         withstand("status", f"{BELL}\nmine"),
         withstand("report", "-f", "md"),
     ):
-        assert not set(said.out + said.err) & {"\x1b", "\x07"}
+        assert not set(printed.out + printed.err) & {"\x1b", "\x07"}
     assert withstand("report").code == 0
     assert (tmp_path / "my-]0;x-run.html").exists()
 
@@ -594,8 +594,8 @@ def test_a_report_gives_the_spec_that_repeats_the_run(withstand, tmp_path):
     assert withstand("report", "-f", "toml").out == (tmp_path / "my run.toml").read_text()
     again = withstand("run", "my run.toml", "--name", "my run", "--json").json
     assert again["run"]["key"] == first["run"]["key"]
-    other = withstand("run", "my run.toml", "--store", "other.db", "--json").json
-    assert other["run"]["key"] == first["run"]["key"]
+    moved = withstand("run", "my run.toml", "--store", "other.db", "--json").json
+    assert moved["run"]["key"] == first["run"]["key"]
     html = withstand("report", "-o", "-").out
     assert "withstand report &#39;my run&#39; --format toml -o &#39;my run.toml&#39;\nwithstand run" in html
 

@@ -66,14 +66,14 @@ def test_the_whole_way_from_curl_to_a_spec(withstand: Command) -> None:
     ],
 )  # fmt: skip
 def test_forms_of_calls(call: str, fields: dict[str, Any]) -> None:
-    found = curl.fields(call.replace("-d q=Hi&n=1", "-d 'q=Hi&n=1'").format(url=URL))
+    target = curl.fields(call.replace("-d q=Hi&n=1", "-d 'q=Hi&n=1'").format(url=URL))
     fields = {name: v.replace("{{", "{").replace("}}", "}") if name == "url" else v for name, v in fields.items()}
-    assert {name: found[name] for name in fields} == fields
-    find.build("target", found)
+    assert {name: target[name] for name in fields} == fields
+    find.build("target", target)
 
 
 @pytest.mark.parametrize(
-    ("call", "said", "hint"),
+    ("call", "message", "hint"),
     [
         ("curl {url} -u me:secret -d q=x", "--user", "variable"),
         ("curl {url} -k -d q=x", "--insecure", "--cacert"),
@@ -84,16 +84,16 @@ def test_forms_of_calls(call: str, fields: dict[str, Any]) -> None:
         ("curl {url} -d 'q=x", "cannot be read", "quotes"),
         ("curl {url} -d $'q=x'", "$'...'", "'...'"),
         ("curl -d q=x", "0 URLs", "write one"),
-        ("curl {url} -d x=1", "no place for the prompt was found", "{prompt}"),
-        ("curl {url}", "no place for the prompt was found", "{prompt}"),
+        ("curl {url} -d x=1", "the call of curl has no place for the prompt", "{prompt}"),
+        ("curl {url}", "the call of curl has no place for the prompt", "{prompt}"),
         ("curl {url} -d @nowhere.json", "cannot read nowhere.json", "text file"),
         ("wget {url}", "a whole call", "--curl 'curl"),
     ],
 )
-def test_what_is_not_taken_over_is_said(call: str, said: str, hint: str) -> None:
+def test_what_is_not_taken_over_is_said(call: str, message: str, hint: str) -> None:
     with pytest.raises(SpecError) as caught:
         curl.fields(call.replace("{url}", URL))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert hint in caught.value.hint
     assert "secret" not in str(caught.value) + caught.value.hint
 
@@ -108,8 +108,8 @@ def checks(withstand: Command, *args: object) -> dict[str, tuple[str, str]]:
 
 
 def test_a_target_that_can_all(withstand: Command) -> None:
-    said = checks(withstand, 'scripted,reply="leeks and fennel"')
-    assert {what: works for what, (works, _) in said.items()} == {
+    results = checks(withstand, 'scripted,reply="leeks and fennel"')
+    assert {what: works for what, (works, _) in results.items()} == {
         "chat": "yes", "system prompt": "yes", "prefix": "yes", "logprobs": "yes", "seeds": "yes",
         "context length": "unknown", "latency": "yes",
     }  # fmt: skip
@@ -119,8 +119,8 @@ def test_a_target_that_can_all(withstand: Command) -> None:
 
 def test_a_server_gets_three_asks(withstand: Command, openai_server: Callable[..., Any]) -> None:
     server = openai_server()
-    said = checks(withstand, f"openai:small,base_url={server.url}")
-    assert (said["logprobs"], said["prefix"]) == (("yes", "2 a position"), ("no", "the target does not offer it"))
+    results = checks(withstand, f"openai:small,base_url={server.url}")
+    assert (results["logprobs"], results["prefix"]) == (("yes", "2 a position"), ("no", "the target does not offer it"))
     assert len(server.requests) == 3
     assert [request["body"]["temperature"] for request in server.requests] == [1.0, 1.0, 0.0]
 

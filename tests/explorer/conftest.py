@@ -18,7 +18,7 @@ from explorer_web import SPEC, client
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: Any) -> Path:
+def kitchen_store(tmp_path_factory: Any) -> Path:
     """The store, to copy."""
     path = tmp_path_factory.mktemp("made") / "s.db"
     withstand.run(SPEC, store=path, name="kitchen")
@@ -26,15 +26,15 @@ def made(tmp_path_factory: Any) -> Path:
 
 
 @pytest.fixture
-def path(made: Path, tmp_path: Path) -> Path:
-    with contextlib.closing(sqlite3.connect(made)) as one:
-        one.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+def path(kitchen_store: Path, tmp_path: Path) -> Path:
+    with contextlib.closing(sqlite3.connect(kitchen_store)) as store:
+        store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     copy = tmp_path / "s.db"
-    shutil.copy(made, copy)
+    shutil.copy(kitchen_store, copy)
     return copy
 
 
 @pytest.fixture
 def web(path: Path) -> Iterator[Any]:
-    with client(path) as made:
-        yield made
+    with client(path) as browser:
+        yield browser

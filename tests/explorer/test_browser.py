@@ -63,18 +63,18 @@ def _key_of(folder: Path, wanted: str) -> str:
 
 def opened(browser, base, **options):
     tab = browser.new_context(**options).new_page()
-    tab.said, tab.asked = [], []
+    tab.messages, tab.asked = [], []
     tab.on("request", lambda request: tab.asked.append(request.url))
-    tab.on("console", lambda message: tab.said.append(message.text))
-    tab.on("pageerror", lambda error: tab.said.append(str(error)))
-    tab.on("dialog", lambda dialog: tab.said.append(f"dialog {dialog.message}"))
+    tab.on("console", lambda message: tab.messages.append(message.text))
+    tab.on("pageerror", lambda error: tab.messages.append(str(error)))
+    tab.on("dialog", lambda dialog: tab.messages.append(f"dialog {dialog.message}"))
     return tab
 
 
 def inert(tab, base):
     """That nothing ran, nothing was loaded from elsewhere, and no text became markup."""
     assert tab.evaluate(LOOK, [ACTS]) == {"pwned": None, "acts": []}
-    assert tab.said == []
+    assert tab.messages == []
     assert {re.match(r"\w+://[^/]+", url)[0] for url in tab.asked} == {base}
 
 
@@ -187,7 +187,7 @@ def test_keys_label_and_the_corrected_rate_follows(browser, tmp_path):
         kept = [c["asr_corrected"] for c in withstand.load("kitchen", path).cells if not c["benign"]]
         assert [f"{100 * c['rate']:.0f}%" for c in kept] == shown
         assert kept[0]["labels"] == len(items) - 1
-        assert tab.said + watch.said == []
+        assert tab.messages + watch.messages == []
 
 
 def test_the_live_calibration_is_that_of_the_command(browser, path):
@@ -201,7 +201,7 @@ def test_the_live_calibration_is_that_of_the_command(browser, path):
     for number, item in enumerate(items):
         vote = "success" if (item.case.outcome == "success") != (number % 6 == 0) else "failure"
         labeling.add(run.store, run.row, item, vote, "ben", "calibration")
-    told, _ = calibrate(
+    calibration, _ = calibrate(
         find.build("judge", "kitchen"), "kitchen", labeling.labels_of(run.store, run.row), "run:kitchen", run.store
     )
     with served(path) as base:
@@ -209,8 +209,8 @@ def test_the_live_calibration_is_that_of_the_command(browser, path):
         tab.goto(f"{base}/runs/{run.row.key[:16]}/calibration")
         page = tab.locator("main").inner_text()
         for name in ("accuracy", "sensitivity", "specificity"):
-            assert re.search(rf"{name}\s+{100 * getattr(told.agreement, name):.0f}%", page), name
-        assert f"{told.agreement.kappa:.2f}" in page
+            assert re.search(rf"{name}\s+{100 * getattr(calibration.agreement, name):.0f}%", page), name
+        assert f"{calibration.agreement.kappa:.2f}" in page
         shown = [float(text.removesuffix("%")) for text in tab.locator("[id^=corrected-]").all_inner_texts()]
     cells = [cell["asr_corrected"] for cell in withstand.load("kitchen", path).cells if not cell["benign"]]
     assert shown == pytest.approx([100 * cell["rate"] for cell in cells], abs=0.51)
@@ -239,7 +239,7 @@ def test_keys_walk_through_cases_and_filters_need_no_reload(browser, path):
         tab.wait_for_selector(".turn.completion .t")
         tab.keyboard.press("u")
         tab.wait_for_url("**/cases?outcome=harm%3Abroken")
-        assert tab.said == []
+        assert tab.messages == []
 
 
 def test_pages_read_without_scripts(browser, path):

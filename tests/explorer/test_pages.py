@@ -36,34 +36,34 @@ def test_the_run_has_the_rates_of_the_report(web, path):
 def test_cases_are_filtered_counted_and_paged(web, path):
     base = run_path(web)
     run = withstand.load("kitchen", path)
-    told = list(run.cases())
-    broken = [case for case in told if case["outcome"] == "success"]
+    listed = list(run.cases())
+    broken = [case for case in listed if case["outcome"] == "success"]
     page = web.get(f"{base}/cases?outcome=success").text
     assert f"{len(broken)} cases" in page or f"{len(broken)} case<" in page
     assert page.count('class="case"') == len(broken)
-    of_story = [c for c in told if run.cells[c["cell"]]["attack"] == "story"]
+    of_story = [c for c in listed if run.cells[c["cell"]]["attack"] == "story"]
     assert web.get(f"{base}/cases?attack=story").text.count('class="case"') == min(50, len(of_story))
     first = web.get(f"{base}/cases").text
     assert first.count('class="case"') == 50
     following = re.search(r'href="([^"]+)" data-key="n"', first)
     second = web.get(following[1].replace("&amp;", "&")).text
-    assert second.count('class="case"') == len(told) - 50
+    assert second.count('class="case"') == len(listed) - 50
     assert not set(re.findall(r'id="(c[\d.]+)"', first)) & set(re.findall(r'id="(c[\d.]+)"', second))
 
 
 def test_benign_answers_are_counted_by_what_was_measured(web, path):
     run, base = withstand.load("kitchen", path), run_path(web)
-    told = list(run.cases())
+    listed = list(run.cases())
 
     def number(benign, *outcomes):
-        return sum(run.cells[c["cell"]]["benign"] is benign and c["outcome"] in outcomes for c in told)
+        return sum(run.cells[c["cell"]]["benign"] is benign and c["outcome"] in outcomes for c in listed)
 
     def chips(query=""):
         page = html.unescape(web.get(f"{base}/cases{query}").text)
-        found = re.findall(
+        chips_shown = re.findall(
             r'outcome=([^"&]*)[^"]*"[^>]*><span class="chip [^"]*">(\w+)</span></a><span class="n">(\d+)', page
         )
-        return {urllib.parse.unquote(value): (word, int(count)) for value, word, count in found}
+        return {urllib.parse.unquote(value): (word, int(count)) for value, word, count in chips_shown}
 
     expected = {
         "harm:broken": ("broken", number(False, "success")),
@@ -93,22 +93,22 @@ def test_two_benign_cells_are_compared_by_whether_they_were_answered(web, path):
 def test_search_finds_words_and_phrases_in_prompt_and_completion(path):
     with client(path, reveal=True) as web:
         base = run_path(web)
-        told = list(withstand.load("kitchen", path).cases())
+        listed = list(withstand.load("kitchen", path).cases())
 
-        def found(text, **more):
+        def matches(text, **more):
             page = web.get(f"{base}/cases", params={"text": text, **more}).text
             return page.count('class="case"')
 
-        hits = sum("grandfather" in " ".join(t["text"] for t in c["chat"]).lower() for c in told)
-        assert found("grandfather") == hits > 0
-        assert found("GRANDFATHER shows") == found('"grandfather shows"') == hits
-        assert found('"shows grandfather"') == 0
-        assert found("grandfather", outcome="success") == sum(
-            c["outcome"] == "success" and "grandfather" in str(c["chat"]) for c in told
+        hits = sum("grandfather" in " ".join(t["text"] for t in c["chat"]).lower() for c in listed)
+        assert matches("grandfather") == hits > 0
+        assert matches("GRANDFATHER shows") == matches('"grandfather shows"') == hits
+        assert matches('"shows grandfather"') == 0
+        assert matches("grandfather", outcome="success") == sum(
+            c["outcome"] == "success" and "grandfather" in str(c["chat"]) for c in listed
         )
         for hostile in ('"', "*", "a OR", "NEAR(", "prompt:x", "'; DROP TABLE cases_1; --", "\x00", "\ud800", "-", "^"):
             assert web.get(f"{base}/cases", params={"text": hostile.encode("utf-8", "replace")}).status_code == 200
-        assert found("grandfather") == hits
+        assert matches("grandfather") == hits
 
 
 def test_a_case_shows_the_whole_conversation_only_when_asked(web, path):
@@ -129,8 +129,8 @@ def test_a_case_shows_the_whole_conversation_only_when_asked(web, path):
     page = web.get(f"{base}/cases/{spot}").text
     assert escaped in page
     assert web.get(f"{base}/cases/{spot}/text?part=0").headers["content-disposition"].startswith("attachment")
-    other = re.findall(r'class="case" href="([^"?]+)', web.get(f"{base}/cases?outcome=success").text)[-1]
-    assert "characters, hidden" in web.get(other).text  # the others are not revealed by that
+    unseen = re.findall(r'class="case" href="([^"?]+)', web.get(f"{base}/cases?outcome=success").text)[-1]
+    assert "characters, hidden" in web.get(unseen).text  # the others are not revealed by that
     audit = withstand.load("kitchen", path).store.audits()
     assert [(entry["person"], entry["action"], entry["subject"]) for entry in audit] == [("ana", "reveal", place)]
 
@@ -148,41 +148,41 @@ def test_two_cells_side_by_side(web, path):
     run = withstand.load("kitchen", path)
     cells = [c["index"] for c in run.cells if c["attack"] == "story"]
     page = web.get(f"{run_path(web)}/compare?a={cells[0]}&b={cells[1]}").text
-    told = {i: {c["behavior"]: c["outcome"] for c in run.cases() if c["cell"] == i} for i in cells}
-    changed = [b for b in told[cells[0]] if told[cells[0]][b] != told[cells[1]][b]]
+    outcomes = {i: {c["behavior"]: c["outcome"] for c in run.cases() if c["cell"] == i} for i in cells}
+    changed = [b for b in outcomes[cells[0]] if outcomes[cells[0]][b] != outcomes[cells[1]][b]]
     assert f"the outcome of {len(changed)} differs" in page
     rows = page.partition("the changed ones first")[2].split("<tr")[2:]
     assert [("changed" in row[:20]) for row in rows] == [True] * len(changed) + [False] * (12 - len(changed))
 
 
-@pytest.mark.parametrize("other", ["", "again"])
+@pytest.mark.parametrize("run_b", ["", "again"])
 @pytest.mark.parametrize("attack", ["direct", "story", "benign"])
-def test_the_statistics_of_two_cells_are_those_of_the_command(path, other, attack):
+def test_the_statistics_of_two_cells_are_those_of_the_command(path, run_b, attack):
     sides = ["kitchen:defense=none", "kitchen:defense=self_reminder"]
-    if other:  # another run, all of whose cells the command sets beside the first's
-        withstand.run({**SPEC, "seed": 5, "target": "scripted"}, store=path, name=other)
-        sides = ["kitchen", other]
+    if run_b:  # another run, all of whose cells the command sets beside the first's
+        withstand.run({**SPEC, "seed": 5, "target": "scripted"}, store=path, name=run_b)
+        sides = ["kitchen", run_b]
     done = CliRunner().invoke(cli, ["compare", *sides, "--json", "--store", str(path)], standalone_mode=False)
-    found = json.loads(done.stdout)["rows"]
+    rows = json.loads(done.stdout)["rows"]
     runs = [withstand.load(name.partition(":")[0], path) for name in sides]
     benign = attack == "benign"
-    defenses = ["none", "none" if other else "self_reminder"]
+    defenses = ["none", "none" if run_b else "self_reminder"]
     a, b = (
         next(c["index"] for c in run.cells if c["benign"] is benign and c["defense"] == defense
              and (benign or c["attack"] == attack))
         for run, defense in zip(runs, defenses, strict=True)
     )  # fmt: skip
     [row] = [
-        r for r in found
+        r for r in rows
         if r["benign"] is benign and (benign or r["a"]["attack"] == attack) and r["a"]["defense"] == "none"
     ]  # fmt: skip
     with client(path) as web:
-        query = f"compare?a={a}&b={b}" + (f"&with={runs[1].row.key[:16]}" if other else "")
+        query = f"compare?a={a}&b={b}" + (f"&with={runs[1].row.key[:16]}" if run_b else "")
         page = html.unescape(web.get(f"{run_path(web)}/{query}").text)
     section = page.partition("<h2>Difference</h2>")[2].partition("</section>")[0]
     compared = from_json(PairComparison, row)
     assert re.findall(r'<td class="nowrap">(.*?)</td>', section) == comparison.texts(compared)[1:8]
-    assert f"p (Holm, {len(found)} rows)" in section
+    assert f"p (Holm, {len(rows)} rows)" in section
     for _, behaviors in comparison.moves(compared):
         assert all(comparison.change(moved) in section for moved in behaviors[:10])
 
@@ -195,9 +195,9 @@ def test_the_statistics_of_many_cases_come_after_the_page(web, monkeypatch):
     monkeypatch.setattr("withstand.explorer.compare.AT_ONCE", 1)
     page = web.get(url).text
     assert section[0] not in page
-    found = re.search(r'<section id="difference" hx-get="([^"]+)" hx-trigger="load" hx-swap="outerHTML">', page)
-    assert found
-    part = url.partition("?")[0] + html.unescape(found[1])
+    link = re.search(r'<section id="difference" hx-get="([^"]+)" hx-trigger="load" hx-swap="outerHTML">', page)
+    assert link
+    part = url.partition("?")[0] + html.unescape(link[1])
     assert web.get(part, headers={"HX-Request": "true"}).text.strip() == section[0]
     assert section[0] in web.get(part).text  # without a script, by the link
 
@@ -241,8 +241,8 @@ def test_a_run_under_way_says_how_far_it_is(path):
         for stage in state["stages"]:
             assert f"{stage['done']} of {stage['wanted']}" in page
         withstand.run({**SPEC, "limit": 14}, store=path, name="partly")
-        known = web.app.routes  # the index is asked again by the next page
-        assert known
+        routes = web.app.routes  # the index is asked again by the next page
+        assert routes
         for _ in range(40):
             page = web.get(run_path(web, "partly"), headers={"HX-Request": "true"}).text
             if "every 2s" not in page:

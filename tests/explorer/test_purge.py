@@ -14,9 +14,9 @@ from withstand.core import SpecError, digest
 from withstand.results import labeling
 
 
-def purge(path: Path, name: str = "kitchen", *more: str, said: str = "") -> dict:
+def purge(path: Path, name: str = "kitchen", *more: str, typed: str = "") -> dict:
     done = CliRunner().invoke(
-        cli, ["purge", name, "--text", *more, "--store", str(path), "--json"], input=said, standalone_mode=False
+        cli, ["purge", name, "--text", *more, "--store", str(path), "--json"], input=typed, standalone_mode=False
     )
     assert not done.exception, done.exception
     return json.loads(done.stdout[done.stdout.index("{") :])
@@ -24,14 +24,14 @@ def purge(path: Path, name: str = "kitchen", *more: str, said: str = "") -> dict
 
 def texts_of(run) -> set[str]:
     """Every text of a run that is long enough to be looked for."""
-    found = {c["completion"] for c in run.cases() if c["completion"]}
-    found |= {turn["text"] for c in run.cases() for turn in c["chat"]} | {c["why"] for c in run.cases()}
+    texts = {c["completion"] for c in run.cases() if c["completion"]}
+    texts |= {turn["text"] for c in run.cases() for turn in c["chat"]} | {c["why"] for c in run.cases()}
     plan = str(run.row.plan)  # the script of the target is in the spec, which stays
-    return {text for text in found if len(text) > 25 and repr(text)[1:-1] not in plan and text[:40] not in plan}
+    return {text for text in texts if len(text) > 25 and repr(text)[1:-1] not in plan and text[:40] not in plan}
 
 
 def bytes_of(path: Path) -> bytes:
-    return b"".join(each.read_bytes() for each in path.parent.glob(f"{path.name}*"))
+    return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
 
 
 def test_no_text_is_left_and_no_number_changes(path):
@@ -43,7 +43,7 @@ def test_no_text_is_left_and_no_number_changes(path):
                       "chat": [{"role": "user", "text": items[0].case.chat[0].text}], "behavior": "x"},
     )  # fmt: skip
     texts = texts_of(run)
-    told = list(run.cases())
+    before_purge = list(run.cases())
     before = run.summary
     file = bytes_of(path)
     escaped = [json.dumps(text)[1:-1].encode() for text in texts]
@@ -57,7 +57,7 @@ def test_no_text_is_left_and_no_number_changes(path):
     after = withstand.load("kitchen", path)
     for name in ("cells", "reused", "warnings"):
         assert after.summary[name] == before[name]
-    for old, new in zip(told, after.cases(), strict=True):
+    for old, new in zip(before_purge, after.cases(), strict=True):
         assert {k: old[k] for k in ("outcome", "score", "finish", "spent", "behavior", "category")} == {
             k: new[k] for k in ("outcome", "score", "finish", "spent", "behavior", "category")
         }
@@ -86,10 +86,10 @@ def test_twice_is_once_and_the_run_stays_complete(path):
 def test_other_runs_keep_their_texts_but_for_shared_rows(path):
     withstand.run({**SPEC, "limit": 14}, store=path, name="larger")
     withstand.run({**SPEC, "attack": "role_play", "target": "scripted", "benign": "none"}, store=path, name="other")
-    told = list(withstand.load("other", path).cases())
+    before_purge = list(withstand.load("other", path).cases())
     done = purge(path, "kitchen", "--yes")
     assert done["shared"] == ["larger"]
-    assert list(withstand.load("other", path).cases()) == told
+    assert list(withstand.load("other", path).cases()) == before_purge
     larger = [case["completion"].startswith("purged:") for case in withstand.load("larger", path).cases()]
     assert any(larger)
     assert not all(larger)
@@ -104,11 +104,11 @@ def test_it_asks_and_needs_the_word_text(path):
     assert not any(c["completion"].startswith("purged:") for c in withstand.load("kitchen", path).cases())
 
 
-def test_a_merge_brings_no_text_back(path, made, tmp_path):
+def test_a_merge_brings_no_text_back(path, kitchen_store, tmp_path):
     purge(path, "kitchen", "--yes")
     purged = list(withstand.load("kitchen", path).cases())
     store = withstand.load("kitchen", path).store
-    store.merge(withstand.load("kitchen", made).store)
+    store.merge(withstand.load("kitchen", kitchen_store).store)
     assert list(withstand.load("kitchen", path).cases()) == purged
 
 

@@ -67,7 +67,7 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites(web):
 
 def test_another_address_needs_people():
     for host in ("0.0.0.0", "192.168.1.2", "::", "example.org"):
-        with pytest.raises(SpecError, match="can be reached by others"):
+        with pytest.raises(SpecError, match="others can reach"):
             Auth(host, 80)
         assert Auth(host, 80, PEOPLE)
         assert Auth(host, 80, proxy_header="X-User")
@@ -162,22 +162,22 @@ def test_labels_carry_the_person(path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "names nobody"),
         ('[[person]]\nname = "a"\ntoken = "short"', "shorter than"),
         ('[[person]]\nname = "a"\nrole = "king"\ntoken = "aaaaaaaaaaaaaaaaaaaa"', "has the role"),
         ('[[person]]\nname = "a"\nsha256 = "12"', "64 hexadecimal"),
         ('[[person]]\nname = "a"\npassword = "12"', "person 1"),
-        ('[[person]]\nname = "a"\ntoken = "aaaaaaaaaaaaaaaaaaaa"\n' * 2, "one name"),
+        ('[[person]]\nname = "a"\ntoken = "aaaaaaaaaaaaaaaaaaaa"\n' * 2, "the same name"),
         ("[[person", "cannot read"),
     ],
 )
-def test_a_bad_tokens_file_is_refused(tmp_path, text, said):
+def test_a_bad_tokens_file_is_refused(tmp_path, text, message):
     file = tmp_path / "people.toml"
     file.write_text(text)
     file.chmod(0o600)
-    with pytest.raises(SpecError, match=said):
+    with pytest.raises(SpecError, match=message):
         read_people(str(file))
 
 
@@ -265,6 +265,6 @@ def test_a_store_cannot_make_the_explorer_import_code(path, tmp_path, monkeypatc
         {"suite": "kitchen", "limit": 2, "target": "scripted-kitchen", "attack": "trap_module:Trap", "benign": "none"},
         store=path, name="trap",
     )  # fmt: skip
-    for own_code, said in ((False, "names custom code"), (True, "test case")):
+    for own_code, message in ((False, "names custom code"), (True, "test case")):
         with client(path, own_code=own_code, reveal=True) as web:
-            assert said in web.get(f"{run_path(web, 'trap')}/cases/0.0.0.0/search").text
+            assert message in web.get(f"{run_path(web, 'trap')}/cases/0.0.0.0/search").text

@@ -113,7 +113,7 @@ def test_a_run_waits_for_people_and_takes_what_they_say(tmp_path: Path) -> None:
 
     said = invoke(run, "label", "r", "--by", "ana", "-n", "2", said="y\ny\nn\nu\nq\n")  # all six are shown
     assert "ana has labeled 4 of 6 cases of r" in said.stdout
-    assert "the labels made 3 verdicts" in said.stdout
+    assert "verdicts from the labels: 3" in said.stdout
     cell = withstand.load("r", run.store).cells[0]
     assert (cell["success"], cell["failure"], cell["unscored"], cell["error"]) == (2, 1, 3, 0)
     assert any(note.startswith("3 cases wait for a person") for note in cell["notes"])

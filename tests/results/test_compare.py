@@ -307,7 +307,7 @@ def test_sample_size_from_a_pilot(withstand, ran):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--difference", "0.1"], "the rate of A is not known"),
+        (["--difference", "0.1"], "give the rate of A"),
         (["--difference", "0.1", "--asr", "0.3", "--from", "a"], "not both"),
         (["--difference", "0.6", "--asr", "0.5"], "no rate is 0.6 away"),
         (["--difference", "0.1", "--from", "a"], "one target and one defense"),

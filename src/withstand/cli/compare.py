@@ -52,7 +52,7 @@ def compare(
 
     Prints the difference with its interval, a paired test, and which behaviors changed. A and B are runs, or parts of
     runs: RUN:target=T, RUN:defense=D, RUN:attack=A. With --by, A is the last run by default. Over-refusal and utility
-    stand below.
+    follow below.
     """
     from withstand.report import comparison as page
     from withstand.report import write

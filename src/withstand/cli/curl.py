@@ -198,4 +198,6 @@ def _is_turns(value: Json) -> bool:
 
 
 def _lost() -> SpecError:
-    return SpecError("no place for the prompt was found", hint='write {prompt} there: -d \'{"ask": "{prompt}"}\'')
+    return SpecError(
+        "the call of curl has no place for the prompt", hint='write {prompt} there: -d \'{"ask": "{prompt}"}\''
+    )

@@ -47,7 +47,9 @@ def to_harmbench(name: str, folder: str, store: "Store") -> None:
     for text in left:
         console.say(f"left out: {text}")
     if not parts:
-        raise SpecError(f"{name} has nothing that HarmBench's files can hold", hint="withstand export jsonl takes all")
+        raise SpecError(
+            f"HarmBench's files can hold no case of {name}", hint="`withstand export jsonl` exports every case"
+        )
     files = {Path(folder) / path: text for path, text in harmbench.files(parts, behaviors).items()}
     for path, text in files.items():
         if path.exists() and (not path.is_file() or path.read_bytes() != text.encode(errors="replace")):

@@ -18,7 +18,7 @@ VOTES: "dict[str, Vote]" = {"y": "success", "n": "failure", "u": "unsure"}
 @command(store=True)
 @run_argument
 @click.option("--for", "purpose", type=click.Choice(["calibration", "review"]), default="calibration",
-              show_default=True, help="Label a random sample, or what the judge could not decide.")  # fmt: skip
+              show_default=True, help="Label a random sample, or what the judge left undecided.")  # fmt: skip
 @click.option("--by", "labeler", required=True, metavar="NAME",
               help="Your name: the labels of two people are compared.")  # fmt: skip
 @click.option("-n", "number", type=click.IntRange(min=1), default=60, show_default=True, help="Cases of the sample.")
@@ -68,7 +68,7 @@ def _ask(case: Any) -> str:
 def _say_next(run: "RunRow", purpose: "Purpose", labeled: bool, verdicts: int) -> None:
     store = typed_store()
     if any("waits" in cell for cell in run.plan["cells"]):
-        console.put(f"the labels made {count(verdicts, 'verdict')}")
+        console.put(f"verdicts from the labels: {verdicts}")
         console.say(f"next: withstand report {run.name} --store {store}")
     elif purpose == "calibration" and labeled:
         console.say(f"next: withstand calibrate --judge JUDGE --labels run:{run.name} --store {store}")

@@ -46,4 +46,4 @@ def _show(run: str, erased: Json) -> None:
     kinds = ("rows", "answers", "labels", "findings", "behaviors", "failures")
     console.put(f"erased the texts of {run}: {', '.join(f'{erased[kind]} {kind}' for kind in kinds)}")
     if erased["shared"]:
-        console.say(f"these runs shared some of them: {', '.join(erased['shared'])}")
+        console.say(f"these runs shared some of the texts: {', '.join(erased['shared'])}")

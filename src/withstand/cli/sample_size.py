@@ -55,9 +55,7 @@ def sample_size(
 
     if (asr is None) == (pilot is None):
         raise SpecError(
-            "say the rate of A, or a run to take it from, not both"
-            if asr is not None
-            else "the rate of A is not known",
+            "give the rate of A or a run to take it from, not both" if asr is not None else "give the rate of A",
             hint="withstand sample-size --asr 0.3 --difference 0.05, or --from RUN",
         )
     if against and not pilot:

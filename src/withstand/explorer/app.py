@@ -64,7 +64,7 @@ class Explorer:
     def audit(self, who: str, action: str, subject: str) -> None:
         """Keep who did what; without it, it is not done."""
         if self.read_only:
-            raise Refused(403, "this explorer is read-only: what must be recorded cannot be done")
+            raise Refused(403, "this explorer is read-only, so it cannot record who did this")
         self.store.add_audit(who, action, subject)
 
 
@@ -131,7 +131,7 @@ class PageRequest:
 
     def need(self, role: str) -> None:
         if not self.session.person or not self.session.person.may(role):
-            raise Refused(403, f"this needs the role {role}", "the tokens file says who has which")
+            raise Refused(403, f"this needs the role {role}", "the tokens file gives each person a role")
 
     def run_page(self, template: str, indexed: RunIndex, **values: Any) -> Response:
         """A page about a run."""
@@ -228,7 +228,9 @@ def _answered(asked: PageRequest, page: Page) -> Response:
     if asked.session.person is None and path not in ("/login",):
         if asked.request.method == "GET" and not asked.partial and not asked.explorer.auth.proxy_header:
             return asked.to("/login", next=path)
-        raise Refused(401, "This request carries no known identity", "sign in, or send your token as a bearer")
+        raise Refused(
+            401, "you are not signed in", "sign in, or send your token in the header Authorization: Bearer TOKEN"
+        )
     writes = asked.request.method == "POST" and path not in ("/login", "/logout")
     if writes and asked.explorer.read_only:
         raise Refused(403, "this explorer is read-only", "start it without --read-only")

@@ -76,7 +76,7 @@ def _wanted(asked: PageRequest) -> tuple[Purpose, int, int]:
     given = asked.form if asked.request.method == "POST" else asked.query
     purpose = str(given.get("for", "calibration"))
     if purpose not in get_args(Purpose):
-        raise Refused(400, f"nothing is labeled for {purpose!r}", "calibration or review")
+        raise Refused(400, f"a label is for calibration or review, not for {purpose!r}")
     n, seed = str(given.get("n", NUMBER)), str(given.get("seed", 0))
     if not (n.isdigit() and 1 <= int(n) <= 100_000 and seed.isdigit()):
         raise Refused(400, "the sample's size and seed are whole numbers")
@@ -117,7 +117,7 @@ def save(asked: PageRequest) -> Response:
     if vote == "skip":
         return asked.to(asked.request.url.path, **query, skip=int(skip) + 1)
     if vote not in get_args(Vote):
-        raise Refused(400, f"{vote!r} is no vote", "success, failure or unsure")
+        raise Refused(400, f"{vote!r} is not a vote", "success, failure or unsure")
     entry = entry_named(asked.explorer.index, indexed, named)
     places = queue(asked.explorer.index, indexed, purpose, n, seed)
     place = next((candidate for candidate in places if entry and candidate.entry == entry.id), None)

@@ -24,7 +24,7 @@ def enter(asked: PageRequest) -> Response:
         if not asked.explorer.read_only:
             host = asked.request.client.host if asked.request.client else "?"
             asked.explorer.store.add_audit("", "refused", f"a wrong token, from {host}")
-        return asked.page("login", 403, next=str(asked.form.get("next", "/")), problem="nobody has this token")
+        return asked.page("login", 403, next=str(asked.form.get("next", "/")), problem="no person has this token")
     answer = asked.back()
     answer.session = session  # type: ignore[attr-defined] # its cookie goes with the answer
     return answer
@@ -64,7 +64,7 @@ def name(asked: PageRequest) -> Response:
     """At this machine, without tokens, people say who they are, so that labels carry it."""
     auth, given = asked.explorer.auth, str(asked.form.get("name", "")).strip()
     if auth.local is None:
-        raise Refused(403, "your token says who you are")
+        raise Refused(403, "your name comes from your token")
     asked.session.person = Person(given, "admin")
     return asked.back()
 

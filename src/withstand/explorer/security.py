@@ -65,7 +65,7 @@ class Person:
 
     def __post_init__(self) -> None:
         if not self.name.strip() or len(self.name) > 100 or not self.name.isprintable():
-            raise SpecError(f"{self.name!r} is no name of a person", hint="1 to 100 printable characters")
+            raise SpecError(f"{self.name!r} is not a person's name", hint="1 to 100 printable characters")
         if self.role not in ROLES:
             raise SpecError(f"{self.name} has the role {self.role!r}", hint=f"roles: {', '.join(ROLES)}")
 
@@ -94,7 +94,9 @@ def read_people(path: str) -> tuple[Person, ...]:
         raise SpecError(f"{path} names nobody", hint='[[person]], name = "ada", role = "admin", token = "..."')
     names, digests = [p.name for p in people], [p.digest for p in people if p.digest]
     if len(set(names)) < len(names) or len(set(digests)) < len(digests):
-        raise SpecError(f"{path}: two people have one name or one token", hint="labels and the audit carry the name")
+        raise SpecError(
+            f"{path}: two people have the same name or the same token", hint="labels and the audit carry the name"
+        )
     return tuple(people)
 
 
@@ -143,7 +145,7 @@ class Auth:
         self.local = None if people or proxy_header else Person(local, "admin")
         if self.local and not loopback(host):
             raise SpecError(
-                f"{host} can be reached by others, and nobody would be asked who they are",
+                f"others can reach {host}, and the explorer would ask nobody for a token",
                 hint="--tokens FILE gives people tokens; --proxy-header NAME trusts a proxy; or use 127.0.0.1",
             )
         if people and not proxy_header and not any(person.digest for person in people):
@@ -220,7 +222,7 @@ class Auth:
             return
         name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
         if name.lower() not in self.hosts:
-            raise Refused(421, f"this server is not {host[:100]!r}", "open it by the address that it printed")
+            raise Refused(421, f"this server is not {host[:100]!r}", "open the address that the server printed")
 
     def check_write(self, session: Session, headers: Mapping[str, str], form: Mapping[str, Any]) -> None:
         """That a write comes from a page of ours: same origin, and the session's own token."""
@@ -228,10 +230,10 @@ class Auth:
             return
         site = headers.get("sec-fetch-site", "")
         if site and site not in ("same-origin", "none"):
-            raise Refused(403, "this write came from another site")
+            raise Refused(403, "this request came from another site")
         origin = headers.get("origin", "")
         if origin and urlsplit(origin).netloc != headers.get("host", "") and not self.proxy_header:
-            raise Refused(403, "this write came from another site")
+            raise Refused(403, "this request came from another site")
         token = headers.get("x-csrf", "") or str(form.get("csrf", ""))
         if not hmac.compare_digest(token.encode(), session.csrf.encode()):
             raise Refused(403, "this page is out of date", "reload it and try again")
