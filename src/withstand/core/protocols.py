@@ -230,12 +230,8 @@ class UpperBounds:
 Most = UpperBounds  # its name in 0.1, for attacks of other packages
 
 
-class Attack(Protocol):
-    """Makes test cases for one behavior. `needs` names what the target must give.
-
-    A joint attack (a universal suffix, an ensemble) has `run_together(behaviors, target)` instead of `run`, never both.
-    It may have `surrogates`, `together` and `upper_bound`, see `OPTIONAL`.
-    """
+class _Search(Protocol):
+    """What an attack of either kind has. `needs` names what the target must give."""
 
     @property
     def needs(self) -> frozenset[str]: ...
@@ -246,19 +242,19 @@ class Attack(Protocol):
     def most(self) -> UpperBounds:
         """Upper bounds for one behavior."""
 
+
+class Attack(_Search, Protocol):
+    """Makes test cases for one behavior. `needs` names what the target must give.
+
+    A joint attack (a universal suffix, an ensemble) has `run_together(behaviors, target)` instead of `run`, never both.
+    It may have `surrogates`, `together` and `upper_bound`, see `OPTIONAL`.
+    """
+
     def run(self, behavior: Behavior, target: Target) -> Flow[None]: ...
 
 
-class JointAttack(Protocol):
+class JointAttack(_Search, Protocol):
     """Makes the test cases of all behaviors of a suite in one flow."""
-
-    @property
-    def needs(self) -> frozenset[str]: ...
-
-    @property
-    def seed(self) -> int: ...
-
-    def most(self) -> UpperBounds: ...
 
     def run_together(self, behaviors: Sequence[Behavior], target: Target) -> Flow[None]: ...
 

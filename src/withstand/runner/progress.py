@@ -50,13 +50,10 @@ class Search:
         elif isinstance(item, Ask):
             self.asks += len(item.chats)
         elif isinstance(item, Work) and isinstance(answer, Worked) and isinstance(answer.value, Mapping):
-            self._see_state(answer.value)
-
-    def _see_state(self, state: Mapping[str, Any]) -> None:
-        step, loss = state.get("step"), state.get("lowest", state.get("loss"))
-        self.step = step if isinstance(step, int) else self.step
-        if isinstance(loss, (int, float)):
-            self._see_loss(float(loss))
+            step, loss = answer.value.get("step"), answer.value.get("lowest", answer.value.get("loss"))
+            self.step = step if isinstance(step, int) else self.step
+            if isinstance(loss, (int, float)):
+                self._see_loss(float(loss))
 
     def _see_loss(self, loss: float) -> None:
         self.loss = loss if self.loss is None else min(self.loss, loss)

@@ -91,9 +91,7 @@ def add_twins(suites: list[Chosen], spec: RunSpec, offline: bool) -> dict[int, i
                 f"{find.label('suite', twin)} holds behaviors that are not benign",
                 hint="--benign none leaves it out; a file of your own says harmless=true",
             )
-        if twin_suite not in suites:
-            suites.append(twin_suite)
-        twins[place] = suites.index(twin_suite)
+        twins[place] = _place_of(twin_suite, suites)
     return twins
 
 
@@ -118,6 +116,11 @@ def add_questions(suites: list[Chosen], spec: RunSpec, offline: bool) -> int | N
             f"{name}: {len(lacking)} of {len(chosen.behaviors)} questions have no right answer, such as {lacking[0]!r}",
             hint="target_string=COLUMN names the column that holds it",
         )
+    return _place_of(chosen, suites)
+
+
+def _place_of(chosen: Chosen, suites: list[Chosen]) -> int:
+    """Its place among the suites of a run, to which it is added if it is new."""
     if chosen not in suites:
         suites.append(chosen)
     return suites.index(chosen)

@@ -80,7 +80,7 @@ STAGES = {CASES: "test cases", COMPLETIONS: "completions", VERDICTS: "verdicts"}
 tables = sql.MetaData()
 
 
-class Said(sql.types.TypeDecorator[str]):
+class ForeignText(sql.types.TypeDecorator[str]):
     """Text from outside, not as JSON. What a database does not take is spelled out: NUL, and a lone surrogate."""
 
     impl = sql.Text
@@ -98,29 +98,31 @@ def _key(name: str = "key") -> sql.Column[Any]:
     return sql.Column(name, sql.Text, primary_key=True)
 
 
-meta = _table("meta", _key(), sql.Column("value", sql.Text, nullable=False))
+def _needed(name: str, kind: Any = sql.Text, **more: Any) -> sql.Column[Any]:
+    return sql.Column(name, kind, nullable=False, **more)
+
+
+meta = _table("meta", _key(), _needed("value"))
 run = _table(
     "run",
     _key(),
-    sql.Column("name", sql.Text, nullable=False, unique=True),
-    sql.Column("created", sql.Double, nullable=False),
-    sql.Column("spec", sql.Text, nullable=False),
-    sql.Column("plan", sql.Text, nullable=False),
+    _needed("name", unique=True),
+    _needed("created", sql.Double),
+    _needed("spec"),
+    _needed("plan"),
 )
-writer = _table("writer", _key(), sql.Column("started", sql.Double, nullable=False), sql.Column("value", sql.Text))
-component = _table("component", _key(), sql.Column("value", sql.Text, nullable=False))
-behavior = _table("behavior", _key(), sql.Column("value", sql.Text, nullable=False))
-answer = _table(
-    "answer", _key(), sql.Column("value", sql.Text, nullable=False), sql.Column("writer", sql.Text, index=True)
-)
+writer = _table("writer", _key(), _needed("started", sql.Double), sql.Column("value", sql.Text))
+component = _table("component", _key(), _needed("value"))
+behavior = _table("behavior", _key(), _needed("value"))
+answer = _table("answer", _key(), _needed("value"), sql.Column("writer", sql.Text, index=True))
 row = _table(
     "row",
     _key(),
-    sql.Column("label", sql.Text, nullable=False),  # an outcome, a finish, a number of cases: what is counted
-    sql.Column("asks", sql.Integer, nullable=False),
-    sql.Column("tokens", sql.Integer, nullable=False),
-    sql.Column("seconds", sql.Double, nullable=False),
-    sql.Column("cost", sql.Double, nullable=False),
+    _needed("label"),  # an outcome, a finish, a number of cases: what is counted
+    _needed("asks", sql.Integer),
+    _needed("tokens", sql.Integer),
+    _needed("seconds", sql.Double),
+    _needed("cost", sql.Double),
     sql.Column("flops", sql.Double),  # NULL: not known
     # of an attack's row, NULL elsewhere: how many test cases it made, what ended it early (a budget, "success" or ""),
     # and how many answers of its attacker model were refused or malformed
@@ -129,70 +131,58 @@ row = _table(
     sql.Column("refused", sql.Integer),
     sql.Column("malformed", sql.Integer),
     sql.Column("vote", sql.Text),  # of an ensemble's verdict: "agreed" or "split"; NULL elsewhere
-    sql.Column("created", sql.Double, nullable=False),
+    _needed("created", sql.Double),
     sql.Column("writer", sql.Text, index=True),
-    sql.Column("value", sql.Text, nullable=False),
+    _needed("value"),
 )
 want = _table(
     "want",
-    sql.Column("run", sql.Text, primary_key=True),
+    _key("run"),
     sql.Column("stage", sql.Integer, primary_key=True),
     sql.Column("cell", sql.Integer, primary_key=True),
     sql.Column("behavior", sql.Integer, primary_key=True),
     sql.Column("number", sql.Integer, primary_key=True),
     sql.Column("sample", sql.Integer, primary_key=True),
-    sql.Column("key", sql.Text, nullable=False),
+    _needed("key"),
 )
 failure = _table(
     "failure",
     _key("id"),
-    sql.Column("key", sql.Text, nullable=False, index=True),
-    sql.Column("stage", sql.Integer, nullable=False),
-    sql.Column("created", sql.Double, nullable=False),
-    sql.Column("error", Said, nullable=False),
-    sql.Column("hint", Said, nullable=False),
-    sql.Column("trace", Said, nullable=False),
+    _needed("key", index=True),
+    _needed("stage", sql.Integer),
+    _needed("created", sql.Double),
+    _needed("error", ForeignText),
+    _needed("hint", ForeignText),
+    _needed("trace", ForeignText),
     sql.Column("writer", sql.Text),
 )
 
 
 def _of_judges(name: str) -> sql.Table:
     """What was found of judges, by the judge's key."""
-    return _table(
-        name,
-        _key(),
-        sql.Column("judge", sql.Text, nullable=False, index=True),
-        sql.Column("created", sql.Double, nullable=False),
-        sql.Column("value", sql.Text, nullable=False),
-    )
+    return _table(name, _key(), _needed("judge", index=True), _needed("created", sql.Double), _needed("value"))
 
 
 calibration = _of_judges("calibration")
 probe = _of_judges("probe")
 
-label = _table(
-    "label",
-    _key(),
-    sql.Column("run", sql.Text, nullable=False, index=True),
-    sql.Column("value", sql.Text, nullable=False),
-    sql.Column("writer", sql.Text),
-)
+label = _table("label", _key(), _needed("run", index=True), _needed("value"), sql.Column("writer", sql.Text))
 
 finding = _table(
     "finding",
     _key(),
-    sql.Column("run", sql.Text, nullable=False, index=True),  # "" where it came from the probe console
-    sql.Column("created", sql.Double, nullable=False, index=True),
-    sql.Column("value", sql.Text, nullable=False),
+    _needed("run", index=True),  # "" where it came from the probe console
+    _needed("created", sql.Double, index=True),
+    _needed("value"),
     sql.Column("writer", sql.Text),
 )
 
 audit = _table(
     "audit",
     _key(),
-    sql.Column("created", sql.Double, nullable=False, index=True),
-    sql.Column("person", Said, nullable=False),
-    sql.Column("action", sql.Text, nullable=False, index=True),
-    sql.Column("subject", Said, nullable=False),
+    _needed("created", sql.Double, index=True),
+    _needed("person", ForeignText),
+    _needed("action", index=True),
+    _needed("subject", ForeignText),
     sql.Column("writer", sql.Text),
 )
