@@ -259,7 +259,7 @@ def test_a_hung_function_is_given_up() -> None:
         release.wait(600)
         return "late"
 
-    assert "last: nothing came for 0.1 s" in str(failed(answer, timeout=0.1, tries=2))
+    assert "last: no answer within 0.1 s" in str(failed(answer, timeout=0.1, tries=2))
     release.set()  # what comes late disturbs nothing
 
 
@@ -295,7 +295,7 @@ def test_a_hung_async_function_is_cancelled() -> None:
             raise
         return "late"
 
-    assert "nothing came for 0.1 s" in str(failed(answer, timeout=0.1, tries=1))
+    assert "no answer within 0.1 s" in str(failed(answer, timeout=0.1, tries=1))
     assert cancelled.wait(60)
 
 

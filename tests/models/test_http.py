@@ -368,7 +368,7 @@ def test_lasting_faults_end_it_at_once(serve: Serve, fault: Any, message: str, h
 def test_no_server_and_a_slow_one(serve: Serve) -> None:
     app = serve({"answer": "Yes."})
     with app.lock:  # it waits for it
-        assert "nothing came for 0.2 s" in str(refused(app, timeout=0.2, tries=1))
+        assert "no answer within 0.2 s" in str(refused(app, timeout=0.2, tries=1))
     app.shutdown()
     app.server_close()
     assert "connection failed" in str(refused(app, tries=2))

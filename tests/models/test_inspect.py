@@ -192,7 +192,7 @@ def test_a_slow_answer_is_given_up(mocked: Callable[..., Inspect]) -> None:
 
     model = mocked(lambda *_: output_of(), timeout=0.05, tries=1)
     module._model(model).api.outputs = answer
-    assert "nothing came for 0.05 s" in str(refused(model))
+    assert "no answer within 0.05 s" in str(refused(model))
     assert ended.wait(60)  # and its coroutine is cancelled, not left to run
 
 

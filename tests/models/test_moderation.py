@@ -63,7 +63,7 @@ def test_what_will_not_pass_is_said(openai_server: Serve) -> None:
         assert hint in caught.value.hint
     with pytest.raises(AskError, match="does not read images"):
         model.generate([(Message("user", "a", images=("a.png",)),)], Sampling(), [0])
-    with pytest.raises(SpecError, match="needs a key"):
+    with pytest.raises(SpecError, match="needs an API key"):
         Moderation().check()
     with pytest.raises(SpecError, match="lanes is 0"):
         Moderation(lanes=0)

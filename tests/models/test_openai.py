@@ -244,7 +244,7 @@ def test_timeout(openai_server: Serve) -> None:
     server = openai_server(faults=["slow", "", "slow"])
     assert ask(server, timeout=0.3).text
     assert len(server.requests) == 2
-    assert "nothing came for 0.3 s" in str(refused(server, timeout=0.3, tries=1))
+    assert "no answer within 0.3 s" in str(refused(server, timeout=0.3, tries=1))
 
 
 def test_no_server(openai_server: Serve) -> None:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from withstand.models import _pace
-from withstand.models._pace import BURST, Allowance, Climb, Pace
+from withstand.models._pace import BURST, AdaptiveLimit, Allowance, Pace
 
 
 def simulated(most, takes, refuses=10**9, seconds=60.0, noise=0.0, seed=0):
@@ -16,7 +16,7 @@ def simulated(most, takes, refuses=10**9, seconds=60.0, noise=0.0, seed=0):
 
     Returns the climb, answers a second over the last half, and refusals a second over it.
     """
-    draw, climb, now = random.Random(seed), Climb(most), 0.0
+    draw, climb, now = random.Random(seed), AdaptiveLimit(most), 0.0
     flights: list[tuple[float, bool]] = []
     answers = refusals = 0
     while now < seconds:
@@ -76,7 +76,7 @@ def rounds(climb, takes, number, now):
 
 
 def test_a_server_that_becomes_busy_is_given_fewer():
-    climb = Climb(64)
+    climb = AdaptiveLimit(64)
     now = rounds(climb, lambda running: 0.25, 20, 0.0)
     assert climb.limit == 64
     rounds(climb, lambda running: 2.0 * max(1, running / 8), 30, now)  # no more than 8 at once, each 8 times as long
@@ -84,14 +84,14 @@ def test_a_server_that_becomes_busy_is_given_fewer():
 
 
 def test_a_server_that_becomes_slow_and_bears_as_many_as_before_keeps_them():
-    climb = Climb(64)
+    climb = AdaptiveLimit(64)
     now = rounds(climb, lambda running: 0.25, 20, 0.0)
     rounds(climb, lambda running: 2.0, 30, now)
     assert climb.limit == 64
 
 
 def test_an_idle_client_learns_nothing():
-    climb = Climb(64)
+    climb = AdaptiveLimit(64)
     for i in range(200):
         climb.asked(float(i), 1)
         climb.answered(i + 0.5)

@@ -26,7 +26,7 @@ def settled(future: "Future[Any]", timeout: float) -> "Future[Any]":
     """
     if not wait([future], timeout).done:
         future.cancel()
-        raise Transient(f"nothing came for {timeout:g} s")
+        raise Transient(f"no answer within {timeout:g} s")
     if future.cancelled():
-        raise Transient("it cancelled itself")
+        raise Transient("the call cancelled itself")
     return future

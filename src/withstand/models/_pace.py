@@ -1,7 +1,7 @@
-"""How fast a server is asked: as many connections at once as it takes, and no more a minute than it allows. Ours.
+"""How fast a server is asked: as many requests at once as it handles, and no more per minute than it allows. Ours.
 
-`Climb` finds the number of connections by what comes of it: more of them while that gives more answers a second, half
-as many where the server says that it is too much (the rule of TCP: Chiu and Jain 1989, Computer Networks 17:1).
+`AdaptiveLimit` adapts the number of connections: it raises the number while that gives more answers per second, and
+halves it when the server reports that it is busy (the rule of TCP: Chiu and Jain 1989, Computer Networks 17:1).
 """
 
 import threading
@@ -12,24 +12,24 @@ from dataclasses import dataclass, field
 from functools import cache
 
 FIRST = 16
-"""Connections at the start, where as many are allowed."""
+"""Connections at the start, if that many are allowed."""
 GAIN = 0.1
-"""Twice the connections must give so much more a second, or they are too many; other steps their share of it, and
-fewer connections may give as much less."""
+"""Twice the connections must raise the answers per second by this share, or they are too many. Smaller steps must raise
+them in proportion; fewer connections may lower them by as much."""
 CALM = 8
-"""Rounds without a trial after one that failed, or after the server refused."""
+"""Rounds without a trial after a trial that failed or a refusal of the server."""
 SLOWER = 2.0
-"""A server that answers so many times less often than before, at the same number of connections, is given fewer."""
+"""If the answers per second fall by this factor at an unchanged number of connections, the number is lowered."""
 BURST = 6.0
 """Seconds of the minute's requests and tokens that may be used at once."""
 
 
 @dataclass(slots=True)
-class Climb:
+class AdaptiveLimit:
     """The number of connections at once, `limit`, from 1 to `most`. A round is `limit` answers.
 
-    `stood`: the connections that have proved themselves, and `rate` their answers a second; another `limit` is on
-    trial. Times are seconds of any clock.
+    `stood`: the last number of connections that was accepted, and `rate` its answers per second; a different `limit` is
+    on trial. Times are seconds of any clock.
     """
 
     most: int
@@ -47,7 +47,7 @@ class Climb:
         self.limit = self.stood = min(FIRST, self.most)
 
     def asked(self, now: float, running: int) -> None:
-        """A connection was taken, so that so many are. A round in which never all were says nothing of the limit."""
+        """`running` connections are in use now. A round that never used all of them does not test the limit."""
         if self.since is None:
             self.since = now
         self.full |= running >= self.limit
@@ -61,7 +61,7 @@ class Climb:
             self._round(now)
 
     def refused(self, now: float, running: int) -> None:
-        """It is too much. The `running` others were sent before this was heard: what they say is no news."""
+        """The server is busy. The `running` other requests were sent before it said so: their refusals do not count."""
         self.stale -= 1
         if self.stale < 0:
             self.stale = running
@@ -88,7 +88,7 @@ class Climb:
 
 @dataclass(slots=True)
 class Allowance:
-    """So many of something a minute; `BURST` seconds of it may be saved up, and what was used is owed."""
+    """At most `a_minute` units per minute. Up to `BURST` seconds' worth is saved; units used in excess are owed."""
 
     a_minute: float
     at: float = 0.0
@@ -98,7 +98,7 @@ class Allowance:
         self.left = self.a_minute / 60 * BURST
 
     def seconds(self, now: float) -> float:
-        """Until some is left, at `now`, in seconds of the clock that `at` is of."""
+        """Seconds from `now` until a unit is available."""
         a_second = self.a_minute / 60
         self.left = min(a_second * BURST, self.left + (now - self.at) * a_second)
         self.at = now
@@ -106,7 +106,7 @@ class Allowance:
 
 
 class Turn:
-    """One request under way. Tell it what the answer `tokens` came to, or that the server said it is `busy`."""
+    """One request under way. Its caller sets the `tokens` of the answer, or `busy` if the server says that it is."""
 
     def __init__(self) -> None:
         self.tokens = 0
@@ -115,10 +115,10 @@ class Turn:
 
 
 class Pace:
-    """Holds each thread that would ask until it may. One for all models that share a server's limits."""
+    """Makes each thread wait until it may send its request. Models that share a server's limits share one pace."""
 
     def __init__(self, lanes: int, rpm: float, tpm: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.climb = Climb(lanes)
+        self.connections = AdaptiveLimit(lanes)
         self.requests = Allowance(rpm, clock()) if rpm else None
         self.tokens = Allowance(tpm, clock()) if tpm else None
         self.running = 0
@@ -141,11 +141,11 @@ class Pace:
             while True:
                 now = self._clock()
                 pause = max(0.0, self._until - now, *(a.seconds(now) for a in (self.requests, self.tokens) if a))
-                if self.running < self.climb.limit and pause == 0:
+                if self.running < self.connections.limit and pause == 0:
                     break
                 self._changed.wait(pause or None)
             self.running += 1
-            self.climb.asked(now, self.running)
+            self.connections.asked(now, self.running)
             if self.requests:
                 self.requests.left -= 1
             if self.tokens:
@@ -158,9 +158,9 @@ class Pace:
             self.running -= 1
             if turn.busy:
                 self._until = max(self._until, now + turn.pause)
-                self.climb.refused(now, self.running)
+                self.connections.refused(now, self.running)
             else:
-                self.climb.answered(now)
+                self.connections.answered(now)
             if self.tokens:
                 self.tokens.left -= turn.tokens - held
                 if turn.tokens:
@@ -170,6 +170,6 @@ class Pace:
 
 @cache
 def pace_of(place: str, lanes: int, rpm: float, tpm: float) -> Pace:
-    """That of a server, by its address and the model's name there."""
+    """The pace of a server, by its address and the model's name there."""
     del place  # only the cache tells them apart
     return Pace(lanes, rpm, tpm)

@@ -77,11 +77,11 @@ class Server:
         return {"revision": self.revision}
 
     def check(self) -> None:
-        """Raises `SpecError` if api.openai.com is to be asked without a key, or the key cannot be one."""
+        """Raises `SpecError` if api.openai.com would be asked without a key, or if the key holds invalid characters."""
         if not self._key() and self.host == OFFICIAL:
             raise SpecError(
-                f"{OFFICIAL} needs a key, and the variable {self._variable} is not set",
-                hint=f"export {self._variable}=..., or name the variable that holds the key with key_env",
+                f"{OFFICIAL} needs an API key, and the variable {self._variable} is not set",
+                hint=f"export {self._variable}=..., or set key_env to the variable that holds the key",
             )
 
     def asked(self, path: str, request: Json, read: Callable[[Json], T], hint: str, filtered: Json = None) -> T:
@@ -121,7 +121,7 @@ class Server:
             # text: the server did not call it JSON, which does not say that it is none
             return json.loads(answer) if isinstance(answer, str) else answer
         except openai.APITimeoutError as error:
-            raise Transient(f"nothing came for {self.timeout:g} s", busy=True) from error
+            raise Transient(f"no answer within {self.timeout:g} s", busy=True) from error
         except openai.APIConnectionError as error:
             raise Transient(f"the connection failed: {error.__cause__}") from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:

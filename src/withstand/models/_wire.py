@@ -124,7 +124,7 @@ class Line:
                     if len(read) > most:
                         raise AskError(f"the answer has more than {most:,} bytes", hint="raise max_answer_chars")
         except http.TimeoutException:
-            raise Transient(f"nothing came for {self.timeout:g} s") from None
+            raise Transient(f"no answer within {self.timeout:g} s") from None
         except http.RequestError as error:
             if "CERTIFICATE_VERIFY" in str(error):
                 hint = "name the file of its authority's certificate: ca=FILE"

@@ -105,7 +105,7 @@ class Http:
         at_least(0, self, "price_ask", *(name for name in ("price_in", "price_out") if getattr(self, name) is not None))
         for price, path in (("price_in", "prompt_tokens"), ("price_out", "answer_tokens")):
             if getattr(self, price) is not None and not getattr(self, path):
-                raise SpecError(f"{price} is given, and no path {path}", hint=f"say where it stands: {path}=PATH")
+                raise SpecError(f"{price} needs the path {path}", hint=f"set {path}=PATH to where the answer has it")
         _wire.split("url", self.url)
         _wire.split("start", urljoin(self.url, self.start))
         conditions = [condition.partition("=")[0] for condition in self.filtered]
@@ -115,11 +115,13 @@ class Http:
         for line in self.statuses:
             status, _, meaning = line.partition("=")
             if not status.isdecimal() or meaning not in MEANINGS:
-                raise SpecError(f"statuses has {line!r}", hint=f"as 400=filtered; one of {', '.join(MEANINGS)}")
+                raise SpecError(f"statuses has {line!r}", hint=f"write STATUS=MEANING; meanings: {', '.join(MEANINGS)}")
         for line in self.headers:
             name, colon, value = line.partition(":")
             if not colon or not name.strip():
-                raise SpecError("headers has a line that is not Name: value", hint="as Authorization: Bearer ${NAME}")
+                raise SpecError(
+                    "headers has an entry that is not Name: value", hint="for example Authorization: Bearer ${NAME}"
+                )
             if _wire.SECRET.search(name) and not _wire.GAP.search(value):
                 raise SpecError(
                     f"the header {name} holds its value, which would be stored",
@@ -128,7 +130,8 @@ class Http:
         try:
             json.loads(self.message)
         except ValueError as error:
-            raise SpecError(f"message is not JSON: {error}", hint='as {"role": "{role}", "text": "{text}"}') from error
+            hint = 'for example {"role": "{role}", "text": "{text}"}'
+            raise SpecError(f"message is not JSON: {error}", hint) from error
         sent = self.history == "send"
         if self.history not in ("last", "send", "session"):
             raise SpecError(f"history is {self.history!r}", hint="last, send or session")
@@ -188,9 +191,11 @@ class Http:
         if len(roles) < len(chat) and "system" not in self.gives:
             raise AskError(f"{self.place} has no place for a system message", hint="put {system} into body")
         if roles[-1:] in ([], ["assistant"]):
-            raise AskError(f"{self.place} cannot continue an assistant message", hint="leave prefills out")
+            raise AskError(f"{self.place} cannot continue an assistant message", hint="use an attack without prefill")
         if self.history == "last" and roles != ["user"]:
-            raise AskError(f"{self.place} takes one user turn", hint="set history to send or session, if it has one")
+            raise AskError(
+                f"{self.place} takes one user turn", hint="set history to send or session, if it keeps turns"
+            )
         if self.history == "session" and roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
             raise AskError(
                 "turns of user and assistant do not take turns: a session has only what was said in it",

@@ -29,7 +29,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from withstand.stats.rates import Counts, Floats
+from withstand.stats.rates import Counts, Floats, counted, normal_limit
 from withstand.stats.special import binomial_cdf, binomial_pmf, binomial_sf
 
 RESAMPLES = 9_999
@@ -98,7 +98,7 @@ class Difference:
         Exact for the score interval: at equal shares its statistic grows with the square root of the number.
         """
         score = float(tango_score(self.effective * self.gained, self.effective * self.lost, self.effective, limit))
-        return math.ceil(self.behaviors * (_z(level) / score) ** 2) if abs(score) > 1e-6 else None
+        return math.ceil(self.behaviors * (normal_limit(level) / score) ** 2) if abs(score) > 1e-6 else None
 
 
 def difference(successes_a: Counts, scored_a: Counts, successes_b: Counts, scored_b: Counts) -> Difference | None:
@@ -106,11 +106,10 @@ def difference(successes_a: Counts, scored_a: Counts, successes_b: Counts, score
 
     Raises `ValueError` for impossible counts and for columns of different lengths.
     """
-    a, n_a, b, n_b = (np.asarray(column, dtype=np.int64) for column in (successes_a, scored_a, successes_b, scored_b))
-    if len({column.shape for column in (a, n_a, b, n_b)}) != 1 or a.ndim != 1:
-        raise ValueError("counts must be flat and of one length, one per behavior")
-    if (a < 0).any() or (b < 0).any() or (a > n_a).any() or (b > n_b).any():
-        raise ValueError("a behavior has fewer than 0 successes, or more than scored cases")
+    columns = (successes_a, scored_a, successes_b, scored_b)
+    a, n_a, b, n_b = counted(*(np.asarray(column, dtype=np.int64) for column in columns))
+    if (a > n_a).any() or (b > n_b).any():
+        raise ValueError("a behavior has more successes than scored cases")
     both = (n_a > 0) & (n_b > 0)
     if not both.any():
         return None
@@ -169,7 +168,7 @@ def tango_score(worse: Any, better: Any, n: Any, difference: Any) -> Any:
 
 def tango(worse: float, better: float, n: float, level: float = 0.95) -> tuple[float, float]:
     """Tango's interval of (worse - better) / n: the differences whose `tango_score` is within the normal limits."""
-    z, sign = _z(level), np.array([1.0, -1.0])
+    z, sign = normal_limit(level), np.array([1.0, -1.0])
     inside, outside = np.full(2, (worse - better) / n), np.array([-1.0, 1.0])
     for _ in range(50):  # halves the gap: the limits are exact to 1e-15
         middle = (inside + outside) / 2
@@ -392,9 +391,3 @@ def spread(successes_a: Counts, scored_a: Counts, successes_b: Counts, scored_b:
     cases = 2 / float(np.mean(1 / n_a[several] + 1 / n_b[several]))
     within = float(noise[several].mean())
     return Spread(max(0.0, seen - within / cases), within)
-
-
-def _z(level: float) -> float:
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it must lie in (0, 1)")
-    return _NORMAL.inv_cdf((1 + level) / 2)

@@ -54,7 +54,7 @@ def rate_bounds(successes: Counts, unknown: Counts, cases: Counts) -> tuple[floa
     (cases - unknown) always lies inside (worst-case bounds: Manski 2003, "Partial Identification of Probability
     Distributions").
     """
-    successes, unknown, cases = _counts(successes, unknown, cases)
+    successes, unknown, cases = counted(successes, unknown, cases)
     if (successes + unknown > cases).any():
         raise ValueError("a behavior has more successes and unknown cases than cases")
     wanted = cases > 0
@@ -165,13 +165,18 @@ def _effective(successes: npt.NDArray[Any], scored: npt.NDArray[Any]) -> tuple[F
 
 def _score(rate: Any, cases: Any, level: float) -> tuple[Any, Any]:
     """Wilson's limits, elementwise; `cases` need not be whole. Rounding never leaves `rate` outside."""
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it must lie in (0, 1)")
-    z = NormalDist().inv_cdf((1 + level) / 2)
+    z = normal_limit(level)
     center = rate + z**2 / (2 * cases)
     reach = z * np.sqrt(rate * (1 - rate) / cases + (z / (2 * cases)) ** 2)
     low, high = (center - reach) / (1 + z**2 / cases), (center + reach) / (1 + z**2 / cases)
     return np.clip(low, 0, rate), np.clip(high, rate, 1)
+
+
+def normal_limit(level: float) -> float:
+    """The quantile of the standard normal distribution that limits a two-sided interval; `level` in (0, 1)."""
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; it must lie in (0, 1)")
+    return NormalDist().inv_cdf((1 + level) / 2)
 
 
 def _in_any_order(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -179,8 +184,8 @@ def _in_any_order(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.sort(values, axis=-1)
 
 
-def _counts(*columns: Counts) -> list[npt.NDArray[np.int64]]:
-    """The columns as arrays of one length, checked."""
+def counted(*columns: Counts) -> list[npt.NDArray[np.int64]]:
+    """The columns as flat arrays of one length; `ValueError` for anything but whole numbers of 0 or more."""
     arrays = [np.asarray(column) for column in columns]
     for array in arrays:
         if array.ndim != 1 or array.shape != arrays[0].shape:
@@ -192,7 +197,7 @@ def _counts(*columns: Counts) -> list[npt.NDArray[np.int64]]:
 
 def _scored(successes: Counts, scored: Counts) -> list[npt.NDArray[np.int64]]:
     """Successes and scored of the behaviors that have a scored case."""
-    successes, scored = _counts(successes, scored)
+    successes, scored = counted(successes, scored)
     if (successes > scored).any():
         raise ValueError("a behavior has more successes than scored cases")
     return [successes[scored > 0], scored[scored > 0]]
