@@ -30,7 +30,7 @@ from withstand.runner.aliases import alias_of
 from withstand.runner.begin import named, sources_of
 from withstand.runner.drive import Job, completion_of, drive
 from withstand.runner.flows import nothing_to_judge
-from withstand.runner.stages import lacking, verdict_job, verdict_want
+from withstand.runner.stages import lacking, placed, verdict_job
 from withstand.runner.tally import Caps, Tally
 from withstand.runner.transfer import check_texts
 from withstand.store.store import RunRow, Store, Want, chunks
@@ -93,9 +93,8 @@ def grade(
     judge_key = digest(find.describe(judge))
     [(total,)] = store.select(sql.select(sql.func.count()).where(want.c.run == run.key, want.c.stage == COMPLETIONS))
     jobs = (
-        (verdict_want(draw, job), job)
+        placed(draw, verdict_job(judge, judge_key, behavior, completion, (), counted=True))
         for draw, behavior, completion in _answers(store, run)
-        for job in [verdict_job(judge, judge_key, behavior, completion, (), counted=True)]
     )
     return _drive_verdicts(store, run, jobs, caps, lambda tally: on_progress(tally, total))
 
@@ -114,11 +113,11 @@ def by_people(store: Store, run: RunRow) -> Tally:
 def _labeled(store: Store, run: RunRow, votes: Mapping[str, Mapping[str, bool]]) -> Iterator[tuple[Want, Job]]:
     for draw, behavior, completion in _answers(store, run):
         cell = run.plan["cells"][draw.cell]
-        people_votes = votes.get(_name([behavior.id, behavior.text, behavior.context], completion), {})
+        people_votes = votes.get(_answer_key([behavior.id, behavior.text, behavior.context], completion), {})
         if cell.get("waits") and (len(people_votes) >= cell["waits"] or nothing_to_judge(completion)):
             judge = _People(said_by(list(people_votes.values())))
             job = verdict_job(judge, cell["keys"]["judge"], behavior, completion, (), counted=not cell["benign"])
-            yield verdict_want(draw, job), job
+            yield placed(draw, job)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +140,11 @@ def _votes(store: Store) -> dict[str, dict[str, bool]]:
     for label in sorted(labels, key=lambda label: label["created"]):
         behavior = [label["behavior"][name] for name in ("behavior", "text", "context")]
         answer = Completion(user(label["prompt"]), label["completion"])
-        votes[_name(behavior, answer)].setdefault(label["labeler"], label["vote"] == "success")
+        votes[_answer_key(behavior, answer)].setdefault(label["labeler"], label["vote"] == "success")
     return votes
 
 
-def _name(behavior: Sequence[str], completion: Completion) -> str:
+def _answer_key(behavior: Sequence[str], completion: Completion) -> str:
     asked = next((turn.text for turn in reversed(completion.chat) if turn.role == "user"), "")
     return digest([*behavior, asked, completion.text])
 

@@ -345,12 +345,12 @@ def _completions(running: Running) -> Iterator[tuple[Want, Completion]]:
 def _verdict_job(running: Running, draw: Want, completion: Completion) -> tuple[Want, Job]:
     cell, behavior = running.behavior(draw)
     job = verdict_job(cell.judge, cell.keys["judge"], behavior, completion, _fresh(cell), counted=not cell.benign)
-    return verdict_want(draw, job), job
+    return placed(draw, job)
 
 
-def verdict_want(draw: Want, job: Job) -> Want:
-    """That a run wants the verdict of `job` on the completion at the place of `draw`."""
-    return replace(draw, stage=VERDICTS, key=job.keys[0])
+def placed(draw: Want, job: Job) -> tuple[Want, Job]:
+    """The job of a verdict with the want that it answers: of the completion at the place of `draw`."""
+    return replace(draw, stage=VERDICTS, key=job.keys[0]), job
 
 
 def verdict_job(
