@@ -54,7 +54,9 @@ def test_they_are_found() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 class TestEveryAttackOnWeights:
-    def test_same_rows_whatever_else_is_run_and_nothing_twice(self, run: Any, name: str) -> None:
+    def test_same_rows_whatever_else_is_run_and_nothing_twice_and_what_a_behavior_says_arrives(
+        self, run: Any, name: str
+    ) -> None:
         whole = run(name)
         [cell] = whole.cells
         assert (cell["error"], cell["behaviors"]) == (0, 3)
@@ -67,9 +69,7 @@ class TestEveryAttackOnWeights:
         again = run(name)
         assert again.tally.asks == 0
         assert rows(again) == rows(whole)
-
-    def test_what_a_behavior_says_arrives_as_it_is(self, run: Any, name: str) -> None:
-        for (behavior, _), (chat, _) in rows(run(name)).items():
+        for (behavior, _), (chat, _) in rows(whole).items():
             row = next(row for row in BEHAVIORS if row["id"] == behavior)
             assert row["text"] in chat[0]["text"]
             assert row["context"] in chat[0]["text"]

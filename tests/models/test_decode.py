@@ -35,7 +35,7 @@ def gemma2() -> Any:
     return transformers.Gemma2ForCausalLM(config)
 
 
-@pytest.fixture(params=[llama, qwen2, mistral, gemma2])
+@pytest.fixture(scope="module", params=[llama, qwen2, mistral, gemma2])
 def model(request: pytest.FixtureRequest) -> Any:
     torch.manual_seed(0)
     model = request.param().eval()
@@ -65,17 +65,17 @@ def prompts(count: int, shared: int = 0) -> list[list[int]]:
     return [head + draw.integers(3, 97, int(draw.integers(1, 25))).tolist() for _ in range(count)]
 
 
-@pytest.mark.parametrize("rows", [1, 3, 16])
 @pytest.mark.parametrize("shared", [0, 20])
-def test_greedy_equals_a_plain_pass_while_places_are_refilled(model: Any, rows: int, shared: int) -> None:
+def test_greedy_equals_a_plain_pass_while_places_are_refilled(model: Any, shared: int) -> None:
     asked = prompts(11, shared)
     wanted = [plain(model, prompt, 12, greedy) for prompt in asked]
     ends = frozenset({wanted[0][3], wanted[4][7]})  # so that rows finish at different steps
-    answers = decode(model, asked, range(11), Sampling(max_tokens=12), ends, rows)
-    for answer, ids in zip(answers, wanted, strict=True):
-        cut = next((i for i, token in enumerate(ids) if token in ends), None)
-        assert answer.ids == ids[:cut]
-        assert answer.finish == ("length" if cut is None else "stop")
+    for rows in (1, 3, 16):
+        answers = decode(model, asked, range(11), Sampling(max_tokens=12), ends, rows)
+        for answer, ids in zip(answers, wanted, strict=True):
+            cut = next((i for i, token in enumerate(ids) if token in ends), None)
+            assert answer.ids == ids[:cut], f"{rows} rows at once"
+            assert answer.finish == ("length" if cut is None else "stop")
 
 
 def test_the_window_is_copied_back_when_the_buffer_ends(monkeypatch: pytest.MonkeyPatch) -> None:

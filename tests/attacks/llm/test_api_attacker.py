@@ -34,9 +34,9 @@ def test_an_attacker_behind_an_api(openai_server: Any, tmp_path: Path, name: str
     attack = {"use": name, role: attacker} | SMALL.get(name, {})
     if name in JUDGED:
         attack["judge"] = "contains:never"
-    spec = {"suite": "kitchen", "limit": 2, "benign": "none", "target": "scripted", "attack": attack}
+    spec = {"suite": "kitchen", "limit": 1, "benign": "none", "target": "scripted", "attack": attack}
     (cell,) = api.run(spec, store=tmp_path / "s.db").cells
-    assert (cell["error"], cell["behaviors"]) == (0, 2)
+    assert (cell["error"], cell["behaviors"]) == (0, 1)
     assert cell["tokens"] > 0
     asked = [request["body"] for request in server.requests]
     assert asked
