@@ -5,8 +5,20 @@ from typing import Any
 import click
 
 from withstand.cli.options import Result, command
-from withstand.core import SpecError
+from withstand.core import SpecError, did_you_mean
 from withstand.core.text import visible
+
+
+def kind_of(text: str) -> str:
+    """The kind of component that a word names, in the singular or the plural. Raises `SpecError`."""
+    from withstand.registry import find
+
+    plurals = {f"{kind}s": kind for kind in find.ROOMS}
+    kind = plurals.get(text, text)
+    if kind not in find.ROOMS:
+        hint = did_you_mean(text, plurals, f"kinds: {', '.join(plurals)}")
+        raise SpecError(f"there is no kind {text!r}", hint=hint)
+    return kind
 
 
 @command("list", json=True)
@@ -15,10 +27,7 @@ def list_(kind: str) -> Result:
     """List suites, targets, attacks, defenses, judges and stages."""
     from withstand.registry import find
 
-    plural = {f"{name}s": name for name in find.ROOMS} | {name: name for name in find.ROOMS}
-    if kind and kind not in plural:
-        raise SpecError(f"there is no kind {kind!r}", hint=f"kinds: {', '.join(f'{name}s' for name in find.ROOMS)}")
-    kinds = [plural[kind]] if kind else list(find.ROOMS)
+    kinds = [kind_of(kind)] if kind else list(find.ROOMS)
     summaries = {k: {name: find.summary(entry) for name, entry in find.entries(k).items()} for k in kinds}
     return Result(summaries, lambda: _show(summaries))
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
+from withstand.cli.list import kind_of
 from withstand.cli.options import Result, command
-from withstand.core import SpecError
 from withstand.core.text import visible
 
 
@@ -14,12 +14,9 @@ from withstand.core.text import visible
 @click.argument("name")
 def show(kind: str, name: str) -> Result:
     """Explain a component: what it does, its fields and its source."""
-    from withstand.registry import find
     from withstand.registry.show import show as describe
 
-    kind = kind.removesuffix("s") if kind.removesuffix("s") in find.ROOMS else kind
-    if kind not in find.ROOMS:
-        raise SpecError(f"there is no kind {kind!r}", hint=f"kinds: {', '.join(find.ROOMS)}")
+    kind = kind_of(kind)
     shown = describe(kind, name)
     return Result(shown.json(), lambda: _show(kind, shown))
 
