@@ -144,7 +144,7 @@ def test_what_cannot_be_asked_is_said(folder: Path, chat: Chat, sampling: Sampli
 
 
 def test_what_cannot_be_loaded_is_said_before_anything_is_asked(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="cannot be had from the hub") as caught:
+    with pytest.raises(SpecError, match="cannot be downloaded from the hub") as caught:
         HF("nobody/nothing").check()
     assert "folder of a copy" in caught.value.hint
     (tmp_path / "empty").mkdir()

@@ -119,7 +119,7 @@ def test_a_full_disk_is_said_and_what_was_saved_stays(base, tmp_path, monkeypatc
     monkeypatch.setattr(_run, "write_json", full)
     with pytest.raises(stage.TrainingError, match="full") as caught:
         LORA.train(base, ROWS, tmp_path / "a")
-    assert "goes on at the last saved step" in caught.value.hint
+    assert "resumes at the last saved step" in caught.value.hint
     monkeypatch.setattr(_run, "write_json", real)
     steps = []
     LORA.train(base, ROWS, tmp_path / "a", How(lambda step, _: steps.append(step)))

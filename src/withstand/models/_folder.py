@@ -30,7 +30,7 @@ def resolve(name: str, revision: str) -> Path:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
     except Exception as error:  # the hub's library raises many kinds, all with one way out
         raise SpecError(
-            f"{name} is no folder here and cannot be had from the hub: {str(error).splitlines()[0]}",
+            f"{name} is not a folder and cannot be downloaded from the hub: {str(error).splitlines()[0]}",
             hint="check the spelling, the network and HF_TOKEN; offline, give the folder of a copy",
         ) from error
 

@@ -127,7 +127,7 @@ class Inspect:
         host = split_url(self.base_url).hostname or ""
         if host in LOOPBACK and _proxied(split_url(self.base_url).scheme, host):
             raise SpecError(
-                f"a proxy is set, and would be sent what is meant for {host}", hint=f"export NO_PROXY={host}"
+                f"the environment sends requests for {host} through a proxy", hint=f"export NO_PROXY={host}"
             )
 
     def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:

@@ -1,4 +1,4 @@
-"""Running a trainer of TRL: checkpoints by rename, going on after a kill, the loss watched, the record written."""
+"""Runs a trainer of TRL: saves checkpoints, resumes after a kill, watches the loss and writes the record."""
 
 import contextlib
 import json
@@ -32,8 +32,8 @@ def train(
 ) -> Path:
     """Run the trainer of `stage` that `make(output_dir)` makes, and leave its result in `folder`.
 
-    What is needed to go on lies beside it in `.FOLDER.part` until it is done; a part of another stage, base or rows is
-    thrown away. The record is written last, by rename: until then the folder does not count.
+    What a resumed run needs lies beside it in `.FOLDER.part` until training ends; a part of a different stage, base or
+    rows is deleted. The record is written last, by rename: a folder without it is not finished.
     """
     folder, stage = Path(folder), how.outer or stage
     part = folder.with_name(f".{folder.name}.part")
@@ -71,7 +71,7 @@ def train(
             raise
         raise TrainingError(
             f"the disk of {folder.parent} is full; training stopped",
-            hint="make room and run the same again: it goes on at the last saved step",
+            hint="free disk space and run the same command again: training resumes at the last saved step",
         ) from error
     record = _record(trainer, watch.seconds(), before["resumed"] + 1)
     steps = sorted(set(steps_kept))
