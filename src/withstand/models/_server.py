@@ -108,7 +108,6 @@ class Server:
             once,
             self.tries,
             f"{self.model} at {self.place}",
-            hint="is the server up? If it is too busy: fewer lanes, more tries, a longer timeout; then run again",
         )
 
     def _send(self, path: str, request: Json, hint: str, filtered: Json) -> Json:

@@ -179,8 +179,7 @@ class Http:
     def _answer(self, chat: Chat, sampling: Sampling, seed: int) -> Completion:
         self._refuse(chat)
         call = self._conversed if self.history == "session" else self._asked
-        hint = "is the application up? If it is too busy: fewer lanes, more tries, a longer timeout; then run again"
-        return retrying(lambda: call(chat, sampling, seed), self.tries, self.place, hint)
+        return retrying(lambda: call(chat, sampling, seed), self.tries, self.place)
 
     # --- what is asked -------------------------------------------------------------------------------------------
 

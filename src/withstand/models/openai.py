@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, ToolCall, at_least
 from withstand.core.records import as_dicts
-from withstand.models._chat import best_first, refuse_images, refuse_long
+from withstand.models._chat import best_first, refuse_images, refuse_long, require_logprobs
 from withstand.models._fields import json_object
 from withstand.models._prices import price
 from withstand.models._retry import Transient
@@ -140,11 +140,7 @@ class OpenAI(Server):
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise Transient(f"the answer has another shape ({error!r}): {str(answer)[:200]}") from error
         refuse_long(f"{self.model} at {self.place}", size, self.max_answer_chars)
-        if sampling.logprobs and text and not logprobs:
-            raise AskError(
-                f"{self.model} at {self.place} was asked for logprobs and gave none",
-                hint="switch them on in the server, or use an attack that needs only text",
-            )
+        require_logprobs(f"{self.model} at {self.place}", sampling, text, logprobs)
         return Completion(
             chat=chat,
             text=text,
