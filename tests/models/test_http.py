@@ -340,7 +340,7 @@ def test_passing_faults_are_retried(serve: Serve, fault: Any, reason: str) -> No
     error = refused(app, tries=2, **fields)
     assert str(error).startswith(f"http:127.0.0.1:{app.server_port} was asked 2 times without an answer")
     assert reason in str(error)
-    assert "check that it is running" in error.hint
+    assert "is the application up" in error.hint
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ def test_passing_faults_are_retried(openai_server: Serve, fault: str, reason: st
     error = refused(server, tries=2)
     assert str(error).startswith(f"small at api:127.0.0.1:{server.server_port} was asked 2 times without an answer")
     assert reason in str(error)
-    assert "check that it is running" in error.hint
+    assert "is the server up" in error.hint
 
 
 def test_timeout(openai_server: Serve) -> None:
@@ -252,7 +252,7 @@ def test_no_server(openai_server: Serve) -> None:
     server.__exit__()
     error = refused(server, tries=2)
     assert "refused" in str(error)
-    assert "check that it is running" in error.hint
+    assert "is the server up" in error.hint
 
 
 def test_retry_after_is_honored(openai_server: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

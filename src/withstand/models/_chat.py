@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from withstand.core import AskError, Chat, Sampling
+from withstand.core import AskError, Chat
 
 
 def refuse_images(who: str, chat: Chat) -> None:
@@ -17,15 +17,6 @@ def refuse_long(who: str, characters: int, limit: int) -> None:
         raise AskError(
             f"{who} answered with {characters:,} characters, above {limit:,}",
             hint="lower max_tokens or have it answer more briefly, or raise max_answer_chars",
-        )
-
-
-def require_logprobs(who: str, sampling: Sampling, text: str, logprobs: object) -> None:
-    """Raise `AskError` for an answer without the log-probabilities that were asked for; an empty text needs none."""
-    if sampling.logprobs and text and not logprobs:
-        raise AskError(
-            f"{who} was asked for logprobs and gave none",
-            hint="switch them on in the server, or use an attack that needs only text",
         )
 
 

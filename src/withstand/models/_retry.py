@@ -18,8 +18,6 @@ LONGEST_WAIT = 30.0
 """Seconds between two tries, at most, unless the server asks for more."""
 LONGEST_ASKED = 120.0
 """Seconds that a server may ask for; who asks for more is not waited for."""
-UNANSWERED = "check that it is running; if it is too busy: fewer lanes, more tries, a longer timeout; then run again"
-"""What to do about a server that did not answer."""
 
 
 class Transient(Exception):  # noqa: N818  (it names a kind of failure, and ends as an AskError)
@@ -32,7 +30,7 @@ class Transient(Exception):  # noqa: N818  (it names a kind of failure, and ends
         self.busy = busy
 
 
-def retrying(call: Callable[[], T], tries: int, what: str, hint: str = UNANSWERED) -> T:
+def retrying(call: Callable[[], T], tries: int, what: str, hint: str) -> T:
     """What `call` returns, at the latest on its last of `tries` tries.
 
     A `Transient` is tried again; anything else passes through. Raises `AskError` with the last reason, caused by what

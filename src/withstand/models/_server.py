@@ -4,11 +4,12 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import SplitResult
 
 from withstand.core import AskError, Json, SpecError, at_least
 from withstand.core.errors import positive
+from withstand.core.redact import Redactor, redactor
 from withstand.models._pace import pace_of
 from withstand.models._retry import LONGEST_ASKED, Transient, retrying, seconds_asked
 from withstand.models._shared import built_once
@@ -37,11 +38,14 @@ class Server:
         second, and shrinks when the server reports that it is busy.
     rpm, tpm: most requests and tokens per minute; default 0: no limit.
     timeout: longest wait in seconds for the server's next byte, above 0.
+    deadline: longest wait in seconds for a whole answer, above 0.
     tries: attempts per row, 1 or more. Connection errors, unreadable answers and the statuses 408, 409, 429 and 5xx are
         tried again.
     """
 
     width: ClassVar[int] = 1
+    most_bytes: ClassVar[int] = 64_000_000
+    """Of an answer's body, unpacked."""
 
     model: str
     base_url: str = field(default="https://api.openai.com/v1", metadata={"key": False})
@@ -51,13 +55,14 @@ class Server:
     rpm: float = field(default=0.0, metadata={"key": False})
     tpm: float = field(default=0.0, metadata={"key": False})
     timeout: float = field(default=60.0, metadata={"key": False})
+    deadline: float = field(default=600.0, metadata={"key": False})
     tries: int = field(default=6, metadata={"key": False})
 
     def __post_init__(self) -> None:
         split_url(self.base_url)
         at_least(0, self, "rpm", "tpm")
         at_least(1, self, "lanes", "tries")
-        positive(self, "timeout")
+        positive(self, "timeout", "deadline")
 
     @property
     def host(self) -> str:
@@ -108,27 +113,29 @@ class Server:
             once,
             self.tries,
             f"{self.model} at {self.place}",
+            hint="is the server up? If it is too busy: fewer lanes, more tries, a longer timeout; then run again",
         )
 
     def _send(self, path: str, request: Json, hint: str, filtered: Json) -> Json:
         """The server's answer as JSON. `post` spares the SDK's typed records: 0.75 ms of CPU a call instead of 0.9."""
         import openai
 
-        client = _client(self.base_url, self._key() or "none", self.lanes, self.timeout)
         try:
-            answer = client.post(path, cast_to=object, body=request)
+            answer = self._client.post(path, cast_to=object, body=request)
             # text: the server did not call it JSON, which does not say that it is none
-            return json.loads(answer) if isinstance(answer, str) else answer
+            return self._redactor.json(json.loads(answer) if isinstance(answer, str) else answer)
         except openai.APITimeoutError as error:
             raise Transient(f"no answer within {self.timeout:g} s", busy=True) from error
         except openai.APIConnectionError as error:
-            raise Transient(f"the connection failed: {error.__cause__}") from error
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise Transient(f"the answer is not JSON: {error}") from error
+            if isinstance(error.__cause__, AskError):  # of the guard
+                raise error.__cause__ from None
+            raise Transient(f"the connection failed: {self._redactor.text(str(error.__cause__))}") from None
         except UnicodeEncodeError as error:
             raise AskError(
                 f"the chat cannot be sent: {error}", hint="it contains an unpaired surrogate character"
             ) from error
+        except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, a number of too many digits, too deep
+            raise Transient(f"the answer is not JSON that can be read: {self._redactor.text(str(error))}") from None
         except openai.APIStatusError as error:
             if filtered and error.status_code == 400 and error.code == "content_filter":
                 return filtered
@@ -138,14 +145,12 @@ class Server:
         status, message = error.status_code, error.body
         if isinstance(message, dict):
             message = message.get("message") or message.get("detail") or message
-        message = " ".join(str(message or "").split())[:500]
-        if key := self._key():
-            message = message.replace(key, "[key]")
+        message = " ".join(self._redactor.text(str(message or "")).split())[:500]
         headers = error.response.headers
         if (status in (408, 409, 429) or status >= 500) and error.code != "insufficient_quota":
             return Transient(f"HTTP {status}: {message}", seconds_asked(headers.get("retry-after")), status in BUSY)
         match status:
-            case 401 | 403 if not key:
+            case 401 | 403 if not self._key():
                 hint = "set key_env to the variable that holds the API key"
             case 401:
                 hint = f"check the key in {self._variable}"
@@ -169,6 +174,20 @@ class Server:
     def _key(self) -> str:
         return header_value(self._variable)
 
+    @property
+    def _secrets(self) -> tuple[tuple[str, str], ...]:
+        key = self._key()
+        return ((key, "key"),) if key else ()
+
+    @property
+    def _redactor(self) -> Redactor:
+        return redactor(self._secrets)
+
+    @property
+    def _client(self) -> "openai.OpenAI":
+        limits = (self.most_bytes, self.deadline, self._secrets)
+        return _client(self.base_url, self._key() or "none", self.lanes, self.timeout, limits)
+
 
 def _tokens(answer: Json) -> int:
     """What the server counted for an answer, prompt included; 0 if it did not say."""
@@ -183,14 +202,22 @@ def split_url(base_url: str) -> SplitResult:
 
 
 @built_once
-def _client(base_url: str, key: str, lanes: int, timeout: float) -> "openai.OpenAI":
-    """The client that all lanes share."""
+def _client(base_url: str, key: str, lanes: int, timeout: float, limits: tuple[Any, ...]) -> "openai.OpenAI":
+    """The client that all lanes share. limits: those of a call, as `_guard.Limits` takes them."""
     import openai
 
+    from withstand.models import _guard
+
+    host = split_url(base_url).hostname
     http = openai.DefaultHttpxClient(
         timeout=timeout,
         limits=type(openai.DEFAULT_CONNECTION_LIMITS)(max_connections=lanes, max_keepalive_connections=lanes),
         follow_redirects=False,  # text goes to the host that was named, and to no other
-        trust_env=split_url(base_url).hostname not in LOOPBACK,  # no proxy for this machine
+        trust_env=host not in LOOPBACK,  # no proxy for this machine
+        event_hooks=_guard.hooks(_guard.Limits(*limits)),
+        headers=_guard.ENCODINGS,
     )
-    return openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=timeout, http_client=http)
+    client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=timeout, http_client=http)
+    if host != OFFICIAL:  # OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_ADMIN_KEY are for OpenAI alone
+        client.organization = client.project = client.admin_api_key = None
+    return client

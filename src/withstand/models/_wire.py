@@ -6,7 +6,7 @@ import shlex
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -66,6 +66,17 @@ def header_value(name: str) -> str:
     return value
 
 
+def secrets_in(headers: Sequence[str], parts: Mapping[str, Json]) -> tuple[tuple[str, str], ...]:
+    """What nobody may read of the parts that fill a request, each with its name: tokens, and variables that are called
+    a secret by their own name or by that of their header."""
+
+    def is_secret(gap: str) -> bool:
+        names = [gap, *(line.partition(":")[0] for line in headers if gap in line)]
+        return gap == "{token}" or (gap[0] == "$" and any(map(SECRET.search, names)))
+
+    return tuple((str(value), gap.strip("${}")) for gap, value in parts.items() if is_secret(gap))
+
+
 _tokens: dict[str, str] = {}
 _asking = threading.Lock()
 
@@ -110,19 +121,19 @@ class Line:
     cert_key: str
     bare: bool
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, most: int) -> Reply:
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, limits: tuple[Any, ...]) -> Reply:
         """Raises `Transient` where the connection failed, `AskError` where no other try would help.
 
-        most: bytes of the body; a longer one is not read to its end.
+        limits: of the answer, as `_guard.Limits` takes them.
         """
+        from withstand.models import _guard
+
         http = library()
+        guarded = {_guard.GUARD: _guard.Limits(*limits)}
         try:
-            with client(self).stream(method, url, headers=dict(headers), content=body or None) as response:
-                read = bytearray()
-                for part in response.iter_bytes():
-                    read += part
-                    if len(read) > most:
-                        raise AskError(f"the answer has more than {most:,} bytes", hint="raise max_answer_chars")
+            response = client(self).request(
+                method, url, headers={**_guard.ENCODINGS, **headers}, content=body or None, extensions=guarded
+            )
         except http.TimeoutException:
             raise Transient(f"no answer within {self.timeout:g} s") from None
         except http.RequestError as error:
@@ -137,8 +148,8 @@ class Line:
             ) from None
         pairs = [line.partition(";")[0].partition("=") for line in response.headers.get_list("set-cookie")]
         cookies = {name.strip(): value.strip() for name, _, value in pairs}
-        text = read.decode(response.encoding or "utf-8", "replace")
-        return Reply(response.status_code, {k.lower(): v for k, v in response.headers.items()}, cookies, text)
+        named = {name.lower(): value for name, value in response.headers.items()}
+        return Reply(response.status_code, named, cookies, response.text)
 
 
 def library() -> Any:
@@ -169,6 +180,8 @@ def client(line: Line) -> Any:
     """The client that all lanes share."""
     from http.cookiejar import CookieJar, DefaultCookiePolicy
 
+    from withstand.models import _guard
+
     http = library()
     try:
         return http.Client(
@@ -177,6 +190,7 @@ def client(line: Line) -> Any:
             follow_redirects=False,  # text goes to the host that was named, and to no other
             trust_env=not line.bare,
             verify=tls(line),
+            event_hooks=_guard.hooks(),
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # keeps none: conversations share the client
         )
     except (ImportError, ValueError) as error:

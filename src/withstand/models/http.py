@@ -14,12 +14,12 @@ from urllib.parse import quote, quote_plus, urljoin
 
 from withstand.core import AskError, Chat, Completion, Json, Message, Sampling, SpecError, at_least
 from withstand.core.errors import positive
+from withstand.core.redact import redactor
 from withstand.models import _calls, _paths, _wire
 from withstand.models._chat import refuse_images, refuse_long
 from withstand.models._retry import Transient, retrying, seconds_asked
 from withstand.models._talks import Talk, talks_of
 
-LEAST = 6  # characters of a secret that is looked for in answers: a shorter one is there by chance
 MEANINGS = ("answer", "filtered", "retry", "error")
 
 
@@ -61,6 +61,7 @@ class Http:
         its key. All are PEM files, default "". Proxies come from HTTP_PROXY, HTTPS_PROXY and NO_PROXY; requests to this
         machine use none.
     lanes: most requests at once, default 8. timeout: longest wait in seconds for the next byte, default 120.
+    deadline: longest wait in seconds for the whole answer, default 600.
     tries: attempts per row, default 3. max_answer_chars: longest answer in characters; a longer one is an error.
         Default 1,000,000.
 
@@ -96,12 +97,13 @@ class Http:
     cert_key: str = field(default="", metadata={"key": False})
     lanes: int = field(default=8, metadata={"key": False})
     timeout: float = field(default=120.0, metadata={"key": False})
+    deadline: float = field(default=600.0, metadata={"key": False})
     tries: int = field(default=3, metadata={"key": False})
     max_answer_chars: int = field(default=1_000_000, metadata={"key": False})
 
     def __post_init__(self) -> None:
         at_least(1, self, "lanes", "tries", "max_answer_chars")
-        positive(self, "timeout")
+        positive(self, "timeout", "deadline")
         at_least(0, self, "price_ask", *(name for name in ("price_in", "price_out") if getattr(self, name) is not None))
         for price, path in (("price_in", "prompt_tokens"), ("price_out", "answer_tokens")):
             if getattr(self, price) is not None and not getattr(self, path):
@@ -179,7 +181,8 @@ class Http:
     def _answer(self, chat: Chat, sampling: Sampling, seed: int) -> Completion:
         self._refuse(chat)
         call = self._conversed if self.history == "session" else self._asked
-        return retrying(lambda: call(chat, sampling, seed), self.tries, self.place)
+        hint = "is the application up? If it is too busy: fewer lanes, more tries, a longer timeout; then run again"
+        return retrying(lambda: call(chat, sampling, seed), self.tries, self.place, hint)
 
     # --- what is asked -------------------------------------------------------------------------------------------
 
@@ -302,7 +305,8 @@ class Http:
             url = _wire.filled(url, parts, lambda part: quote(part, safe=""))
         except UnicodeEncodeError as error:
             raise AskError(f"the chat cannot be sent: {error}", hint="it holds an unpaired surrogate") from error
-        reply = self._line.send(method, url, headers, data, 64 * self.max_answer_chars)
+        limits = (64 * self.max_answer_chars, self.deadline, _wire.secrets_in(self.headers, parts))
+        reply = self._line.send(method, url, headers, data, limits)
         if talk:
             talk.cookies.update(reply.cookies)
         return reply
@@ -311,12 +315,10 @@ class Http:
 
     def _outcome(self, reply: _wire.Reply, parts: Mapping[str, Json]) -> tuple[str, list[Json]]:
         """ "answer" with the answer's JSON, or "filtered"."""
-        text = reply.text
-        for gap, value in parts.items():
-            if self._is_secret(gap) and len(value) >= LEAST:
-                text = text.replace(value, f"[{gap.strip('${}')}]")
-        kind = reply.headers.get("content-type", "").lower()
+        redact = redactor(_wire.secrets_in(self.headers, parts))
+        text, kind = redact.text(reply.text), reply.headers.get("content-type", "").lower()
         values, wrong = self._values(text, kind)
+        values, wrong = [redact.json(value) for value in values], redact.text(wrong)
         if any(self._holds(condition, values) for condition in self.filtered):
             return "filtered", values
         status = reply.status
@@ -333,11 +335,6 @@ class Http:
         if outcome == "answer" and wrong:
             raise Transient(f"{wrong}: {short[:200]}")
         return outcome, values
-
-    def _is_secret(self, gap: str) -> bool:
-        lines = [line for line in self.headers if gap in line]
-        named = [gap, *(line.partition(":")[0] for line in lines)]
-        return gap == "{token}" or (gap[0] == "$" and any(map(_wire.SECRET.search, named)))
 
     def _values(self, text: str, kind: str) -> tuple[list[Json], str]:
         """The JSON of an answer, of each event if it has some, and what is wrong with it."""

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Literal
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, ToolCall, at_least
 from withstand.core.errors import positive
-from withstand.models._chat import best_first, refuse_images, refuse_long, require_logprobs
+from withstand.core.redact import Redactor
+from withstand.models._chat import best_first, refuse_images, refuse_long
 from withstand.models._fields import json_object, keyless_object
 from withstand.models._loop import loop_of, settled
 from withstand.models._retry import Transient, retrying, seconds_asked
@@ -145,6 +146,7 @@ class Inspect:
             lambda: self._read(chat, sampling, self._ask(sent, config)),
             self.tries,
             f"{self.model} by inspect-ai",
+            hint="is the provider up? If it is too busy: fewer lanes, more tries, a longer timeout; then run again",
         )
 
     def _messages(self, chat: Chat) -> list[Any]:
@@ -231,7 +233,10 @@ class Inspect:
         text, reasoning = choice.message.text, "\n".join(filter(None, thoughts))
         refuse_long(self.model, len(text) + len(reasoning), self.max_answer_chars)
         places = choice.logprobs.content if choice.logprobs else ()
-        require_logprobs(self.model, sampling, text, places)
+        if sampling.logprobs and text and not places:
+            raise AskError(
+                f"{self.model} was asked for logprobs and gave none", hint="use an attack that needs only text"
+            )
         usage = output.usage
         prompt = written = thought = 0
         cost = 0.0
@@ -332,7 +337,5 @@ def _line(error: object) -> str:
 
 def _hidden(text: str) -> str:
     """Without the values of variables that hold keys."""
-    secrets = {value.strip() for name, value in os.environ.items() if VARIABLE.search(name.upper())}
-    for secret in sorted((value for value in secrets if len(value) >= 8), key=len, reverse=True):
-        text = text.replace(secret, "[key]")
-    return text
+    secrets = {value.strip(): "key" for name, value in os.environ.items() if VARIABLE.search(name.upper())}
+    return Redactor({secret: name for secret, name in secrets.items() if len(secret) >= 8}).text(text)

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, ToolCall, at_least
 from withstand.core.records import as_dicts
-from withstand.models._chat import best_first, refuse_images, refuse_long, require_logprobs
+from withstand.models._chat import best_first, refuse_images, refuse_long
 from withstand.models._fields import json_object
 from withstand.models._prices import price
 from withstand.models._retry import Transient
@@ -67,6 +67,10 @@ class OpenAI(Server):
         Server.__post_init__(self)
         at_least(1, self, "max_answer_chars")
         json_object("extra", self.extra)
+
+    @property
+    def most_bytes(self) -> int:  # type: ignore[override]
+        return 64 * self.max_answer_chars
 
     @property
     def gives(self) -> frozenset[str]:
@@ -140,7 +144,11 @@ class OpenAI(Server):
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise Transient(f"the answer has another shape ({error!r}): {str(answer)[:200]}") from error
         refuse_long(f"{self.model} at {self.place}", size, self.max_answer_chars)
-        require_logprobs(f"{self.model} at {self.place}", sampling, text, logprobs)
+        if sampling.logprobs and text and not logprobs:
+            raise AskError(
+                f"{self.model} at {self.place} was asked for logprobs and gave none",
+                hint="switch them on in the server, or use an attack that needs only text",
+            )
         return Completion(
             chat=chat,
             text=text,

@@ -12,6 +12,9 @@ from withstand.core import AskError, Completion, Model, Sampling, Worked
 from withstand.core.device import taken
 from withstand.core.notice import Step, watching
 
+MOST_COUNTED = 10**9
+"""Tokens, seconds or US dollars that one answer can have: sums of them fit every database."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
@@ -73,6 +76,8 @@ class Queue:
             return AskError(f"{self.model.place} answered with {type(answer).__name__} instead of a Completion")
         if not isinstance(answer.text, str):
             return AskError(f"{self.model.place} answered with {type(answer.text).__name__} instead of text")
+        if wrong := _wrong_count(answer):
+            return AskError(f"{self.model.place} gave {wrong} that is no number from 0 to {MOST_COUNTED:,}")
         return replace(answer, seconds=answer.seconds or seconds, flops=flops)
 
 
@@ -81,6 +86,15 @@ def _show(rows: Sequence[Waiting], step: Step) -> None:
     for row in rows:
         if row.flow.item.watch:
             row.flow.item.watch(step)
+
+
+def _wrong_count(answer: Completion) -> str:
+    """The name of an answer's count that cannot be one; "" for none."""
+    for name in ("prompt_tokens", "answer_tokens", "reasoning_tokens", "cost", "seconds"):
+        count = getattr(answer, name)
+        if not isinstance(count, (int, float)) or not 0 <= count <= MOST_COUNTED:
+            return name
+    return ""
 
 
 def _shares(answers: Sequence[Any]) -> list[float]:
