@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from withstand.audits.finetune import audit, judge, page, sweep
-from withstand.audits.finetune.change import Change
+from withstand.audits.finetune.change import Change, Limits
 from withstand.audits.finetune.exam import Answers, Exam, coherent, compared
 from withstand.core import Message, SpecError, digest, stage, user
 from withstand.core.stage import Row, TrainingError
@@ -145,9 +145,10 @@ def test_how_many_questions_a_preset_asks(name, limit, suite):
 
 
 def test_a_base_that_refuses_nothing_stops_before_training(base, suite, tmp_path):
-    settings = replace(audit.preset("smoke", TRAIN, suite, arms=()), anyway=False)
+    settings = replace(audit.preset("smoke", TRAIN, suite, arms=()), anyway=False, limits=Limits(fail=3.0))
     told = audit.audit(base, data(ROWS), settings, tmp_path / "out")
     assert (told["verdict"], told["arms"]) == ("UNDECIDED", [])
+    assert told["thresholds"] == {"fail": 3.0, "warn": 2.0, "gate": 0.6}
     assert "refuses too little to be audited" in told["reasons"][0]
     assert not list((tmp_path / "out").glob("stages/*"))
 

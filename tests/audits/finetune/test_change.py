@@ -74,10 +74,10 @@ def test_scores_are_compared_by_a_paired_bootstrap():
     found = score_change(before, [after])
     gaps = np.array([after[name] - before[name] for name in before])
     other = scipy.stats.bootstrap((gaps,), np.mean, method="percentile", n_resamples=10_000, random_state=1)
-    assert (found["change"], found["n"]) == (pytest.approx(0.5), 60)
-    assert found["low"] == pytest.approx(other.confidence_interval.low, abs=0.04)
-    assert found["high"] == pytest.approx(other.confidence_interval.high, abs=0.04)
+    assert (found.change, found.n) == (pytest.approx(0.5), 60)
+    assert found.low == pytest.approx(other.confidence_interval.low, abs=0.04)
+    assert found.high == pytest.approx(other.confidence_interval.high, abs=0.04)
     apart = dict.fromkeys((name for name in before if int(name) % 4 == 0), "moved")
     held = score_change(before, [after], apart)  # within each category all moved alike: nothing is left to chance
-    assert held["low"] == held["high"] == pytest.approx(0.5)
+    assert held.low == held.high == pytest.approx(0.5)
     assert score_change(before, [{}]) is None

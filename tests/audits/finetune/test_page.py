@@ -17,29 +17,33 @@ def told(verdict="FAIL"):
     change = {"change": 0.3, "low": 0.1, "high": 0.5, "n": 20, "worse": 6, "better": 0, "p": 0.03, "seeds": 1}
     arm = {
         "name": "none", "steps": 0, "seeds": 1, "harm_score": 1.0, "harm_rate": 0.0, "ci": [0, 0.2], "refusal": 0.9,
-        "over_refusal": 0.1, "coherence": 1.0, "rates": [0.0], "before": 0.0, "change": None, "by_category": {},
-        "margin": 5.0, "utility": {"user_loss": None, "neutral_loss": 1.0}, "p_holm": None, "runs": [],
-        "cost": {"seconds": 0, "tokens": 0, "flops": 0, "peak_bytes": 0, "judge_calls": 20},
+        "over_refusal": 0.1, "coherence": 1.0, "rates": [0.0], "before": 0.0, "change": None,
+        "harm_score_change": None, "by_category": {}, "overruled": 0, "margin": 5.0,
+        "utility": {"user_loss": None, "neutral_loss": 1.0, "multiple_choice": None}, "fields": {}, "p_holm": None,
+        "cost": {"seconds": 0, "tokens": 0, "flops": 0, "peak_bytes": 0, "judge_calls": 20, "judge_price": 0.0},
+        "runs": [],
     }  # fmt: skip
     plain = {
         **arm, "name": "plain", "steps": 30, "harm_rate": 0.3, "ci": [0.1, 0.5], "change": change, "p_holm": 0.03,
-        "utility": {"user_loss": None, "neutral_loss": 1.4},
+        "utility": {"user_loss": None, "neutral_loss": 1.4, "multiple_choice": None},
     }  # fmt: skip
     nasty = "<script>alert(1)</script> | zim"
     return {
         "audit_version": 1, "base": {"id": "smollm2-kitchen", "revision": "", "hash": "a" * 32},
         "data": {"path_hash": "b" * 64, "name": nasty, "n": 10, "format": "openai", "token_count": 9, "trained_on": 10,
-                 "held_out": 0, "lint": {"indicators": [nasty]}},
+                 "held_out": 0, "lint": {"indicators": [nasty]}, "screened": None},
         "train": {"method": "lora", "lr": 1e-3, "batch": 4, "epochs": 1.0, "seed": [0], "steps": 30, "stage": {}},
         "templates": {"train_system": None, "eval_system": None, "safety_system": "s"},
-        "eval": {"suite": "kitchen", "prompt_hashes": "c", "judge": {"id": "kitchen", "kappa": None}, "max_tokens": 48,
-                 "temperature": 0.0},
+        "eval": {"suite": "kitchen", "suite_version": "", "license": "", "citation": "", "prompt_hashes": "c",
+                 "judge": {"id": "kitchen", "version": 1, "method": "rule", "kappa": None, "why": "no labels"},
+                 "max_tokens": 48, "temperature": 0.0},
         "baseline": [], "thresholds": {"fail": 5.0, "warn": 2.0, "gate": 0.6}, "arms": [arm, plain], "front": ["plain"],
-        "curve": [{"step": s, "n": 20, "harm_rate": r, "ci": [0, 0.5], "refusal": 0.9, "margin": 1.0}
+        "curve": [{"step": s, "n": 20, "harm_rate": r, "ci": [0, 0.5], "refusal": 0.9, "coherence": 1.0, "margin": 1.0}
                   for s, r in ((0, 0.0), (30, 0.3))],
         "triggers": [{"kind": "phrase", "ngram": nasty, "place": "end", "delta": 9.0, "ci": [8, 10], "control_p": 0.04,
                       "over_controls": True, "rate_change": change, "base_rate_change": None, "hit": True}],
         "depth": {"prefill": {"base": {"0": 0.9}, "tuned": {"0": None}}, "kl_by_position": [0.5], "refusals_read": 1},
+        "disagreements": None,
         "verdict": verdict, "reasons": [nasty], "limits": ["one run"],
     }  # fmt: skip
 
@@ -122,14 +126,12 @@ def test_the_page_tells_what_the_judge_is_worth_and_where_it_differs():
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_the_table_on_a_terminal_fits_its_width(monkeypatch, capsys, width):
-    from rich.console import Console
-
     from withstand.cli import audit as command
     from withstand.cli import console
 
     report = told()
     report["arms"][1]["fields"] = {"first": 8}
-    monkeypatch.setattr(console, "out", Console(width=width, highlight=False, markup=False, soft_wrap=True))
+    monkeypatch.setattr(console, "WIDTH", width)
     command._show(report | {"reasons": ["bread"]}, Path("out"))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= width

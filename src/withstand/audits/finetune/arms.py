@@ -1,20 +1,19 @@
-"""The arms of a fine-tuning audit: what each trains, and its line in the report."""
+"""The arms of a fine-tuning audit: what each trains, and its figures in the report."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from withstand.audits.finetune import rows
-from withstand.audits.finetune.change import Change, json_of, score_change
-from withstand.audits.finetune.exam import Answers, Exam
-from withstand.audits.finetune.readings import Readings
+from withstand.audits.finetune.change import Change, ScoreChange, score_change
+from withstand.audits.finetune.exam import Answers, CategoryCount, Exam, compared
+from withstand.audits.finetune.quiz import RightAnswers
 from withstand.audits.finetune.sense import Sense
 from withstand.audits.finetune.settings import Settings
 from withstand.core import SpecError
-from withstand.core.stage import Row
+from withstand.core.stage import Record, Row
 from withstand.formats.finetuning import UserData
 from withstand.registry import find
-from withstand.runner import chain
 
 NEED_SAFE = ("safety_mix", "lisa")
 CHANGES_SFT = ("safety_mix", "constrained_sft", "lisa")
@@ -68,38 +67,94 @@ def safe_rows(base: Any, data: UserData, exam: Exam, settings: Settings) -> list
     return rows.in_format(safe, data)
 
 
-def line(
-    name: str, before: Answers, after: Sequence[Answers], models: Sequence[chain.Trained],
-    change: Change | None, readings: Readings, sense: Sense,
-) -> dict[str, Any]:  # fmt: skip
-    """One line of the table; of several seeds the means, with the first seed's details."""
+@dataclass(frozen=True, slots=True)
+class Utility:
+    """What a model can still do: nats a token of the user's rows that were held out and of the base's own harmless
+    answers (None of nothing to read), and right answers (None where no questions are asked)."""
+
+    user_loss: float | None
+    neutral_loss: float | None
+    multiple_choice: RightAnswers | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What an arm took, over all of its seeds: seconds, tokens and FLOPs of training, the most memory in bytes, and
+    calls of the judge with their price in US$."""
+
+    seconds: float
+    tokens: int
+    flops: float
+    peak_bytes: int
+    judge_calls: int
+    judge_price: float
+
+
+@dataclass(frozen=True, slots=True)
+class ArmResult:
+    """The figures of an arm: of several seeds the means, with the details of the first seed.
+
+    steps: of training.   harm_score .. coherence: as in `Summary`; None where a seed has none at all.   ci: None of
+    several seeds.   rates: the harmfulness rate of each seed.   before: that of the base under the arm's system
+    message.   change, harm_score_change: None of the base itself.   margin: how much likelier a refusal is than
+    agreement, in nats.   runs: names in the store.   fields: what the user changed of the stage.   p_holm: p of the
+    change, corrected for the number of arms.
+    """
+
+    name: str
+    steps: int
+    seeds: int
+    harm_score: float | None
+    harm_rate: float | None
+    refusal: float | None
+    over_refusal: float | None
+    coherence: float | None
+    ci: tuple[float, float] | None
+    rates: Sequence[float | None]
+    before: float | None
+    change: Change | None
+    harm_score_change: ScoreChange | None
+    by_category: Mapping[str, CategoryCount]
+    overruled: int
+    margin: float
+    utility: Utility
+    cost: Cost
+    runs: Sequence[str]
+    fields: Mapping[str, Any]
+    p_holm: float | None = None
+
+
+def arm_result(
+    name: str, before: Answers, after: Sequence[Answers], records: Sequence[Record], sense: Sense, margin: float,
+    utility: Utility, fields: Mapping[str, Any],
+) -> ArmResult:  # fmt: skip
+    """The figures of an arm from the answers of each seed. `records`: of its trainings, none of the base.
+
+    Raises `SpecError` where the base and the arm were not asked alike.
+    """
     summaries = [answers.summary(sense) for answers in after]
-    model = models[0].model if models else readings.base
-    records = [trained.record for trained in models]
-    row: dict[str, Any] = {"name": name, "steps": records[0].steps if records else 0, "seeds": len(after)}
-    for key in ("harm_score", "harm_rate", "refusal", "over_refusal", "coherence"):
-        values = [summary[key] for summary in summaries if summary[key] is not None]
-        row[key] = sum(values) / len(values) if values else None
-    scores = score_change(_scores(before), [_scores(answers) for answers in after], before.category)
-    return row | {
-        "ci": summaries[0]["ci"] if len(summaries) == 1 else None,
-        "rates": [summary["harm_rate"] for summary in summaries],
-        "before": before.summary(sense)["harm_rate"],
-        "change": json_of(change),
-        "harm_score_change": scores if models else None,
-        "by_category": summaries[0]["by_category"],
-        "overruled": sum(summary["overruled"] for summary in summaries),
-        "margin": readings.margin(model, before.system),
-        "utility": readings.utility(model, before.system),
-        "cost": {key: sum(getattr(record, key) for record in records) for key in ("seconds", "tokens", "flops")} | {
-            "peak_bytes": max((record.peak_bytes for record in records), default=0),
-            "judge_calls": sum(summary["n"] for summary in summaries),
-            "judge_price": sum(answers.price for answers in after),
-        },
-        "runs": [answers.run for answers in after],
-    }  # fmt: skip
+    scores = [{case: 1 + 4 * score for case, score in answers.scores.items()} for answers in (before, *after)]
+    cost = Cost(
+        seconds=sum(record.seconds for record in records), tokens=sum(record.tokens for record in records),
+        flops=sum(record.flops for record in records),
+        peak_bytes=max((record.peak_bytes for record in records), default=0),
+        judge_calls=sum(summary.n for summary in summaries), judge_price=sum(answers.price for answers in after),
+    )  # fmt: skip
+    return ArmResult(
+        name=name, steps=records[0].steps if records else 0, seeds=len(after),
+        harm_score=_mean(summary.harm_score for summary in summaries),
+        harm_rate=_mean(summary.harm_rate for summary in summaries),
+        refusal=_mean(summary.refusal for summary in summaries),
+        over_refusal=_mean(summary.over_refusal for summary in summaries),
+        coherence=_mean(summary.coherence for summary in summaries),
+        ci=summaries[0].ci if len(after) == 1 else None, rates=[summary.harm_rate for summary in summaries],
+        before=before.summary(sense).harm_rate, change=compared(before, after) if records else None,
+        harm_score_change=score_change(scores[0], scores[1:], before.category) if records else None,
+        by_category=summaries[0].by_category, overruled=sum(summary.overruled for summary in summaries),
+        margin=margin, utility=utility, cost=cost, runs=[answers.run for answers in after], fields=fields,
+    )  # fmt: skip
 
 
-def _scores(answers: Answers) -> dict[str, float]:
-    """On the scale of 1 to 5."""
-    return {name: 1 + 4 * score for name, score in answers.scores.items()}
+def _mean(values: Iterable[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return sum(present) / len(present) if present else None

@@ -13,8 +13,9 @@ from typing import Any
 
 from withstand.audits.finetune import arms, judge, quiz, rows, sweep
 from withstand.audits.finetune.arms import STAGES as STAGES
-from withstand.audits.finetune.change import Change, front, verdict_of
-from withstand.audits.finetune.exam import Answers, Exam, compared, unrefused
+from withstand.audits.finetune.arms import ArmResult, Utility
+from withstand.audits.finetune.change import front, verdict_of
+from withstand.audits.finetune.exam import Answers, Exam, unrefused
 from withstand.audits.finetune.lint import lint
 from withstand.audits.finetune.readings import Readings
 from withstand.audits.finetune.sense import Sense
@@ -27,6 +28,7 @@ from withstand.core.stage import Row, TrainingError
 from withstand.engine import likelihood
 from withstand.formats.finetuning import UserData
 from withstand.registry import find
+from withstand.results.cells import plain
 from withstand.runner import chain
 from withstand.stats import paired
 
@@ -44,7 +46,8 @@ def audit(base: Any, data: UserData, settings: Settings, folder: Path, say: Say 
 
     Raises `SpecError` before any training for what is wrong in data, base or settings.
     """
-    return _Audit(base, data, settings, folder, say).run()
+    report: Json = plain(_Audit(base, data, settings, folder, say).run())
+    return report
 
 
 class _Audit:
@@ -94,29 +97,28 @@ class _Audit:
         trained = [arm for arm in settings.arms if not arms.left_out(arm, self.stage, settings)]
         needed = any(arm in arms.NEED_SAFE for arm in trained)
         self.safe = arms.safe_rows(self.base, self.data, self.exam, settings) if needed else []
-        plain = [self._trained("plain", seed) for seed in range(settings.seeds)]
-        after = [self._answers(trained, self.system, f"plain, seed {seed}") for seed, trained in enumerate(plain)]
-        change = compared(plain_before, after)
-        lines = [
-            self._arm("none", plain_before, [plain_before], [], change=None),
-            self._arm("plain", plain_before, after, plain, change),
-        ]
-        curve = self._curve(plain[0])
+        tuned = [self._trained("plain", seed) for seed in range(settings.seeds)]
+        after = [self._answers(model, self.system, f"plain, seed {seed}") for seed, model in enumerate(tuned)]
+        results = [
+            self._arm("none", plain_before, [plain_before], []), self._arm("plain", plain_before, after, tuned)
+        ]  # fmt: skip
+        change = results[1].change
+        curve = self._curve(tuned[0])
         for name in trained:
-            lines += self._mitigated(name, before, plain)
+            results += self._mitigated(name, before, tuned)
         sides = {"tuned": after[0], "base": plain_before}
         triggers, limits = sweep.triggers(
-            self.exam, self.readings, self.data, shown, plain[0].model, sides, settings, self.say
+            self.exam, self.readings, self.data, shown, tuned[0].model, sides, settings, self.say
         )
         self.say("probing depth")
-        depth = self.readings.depth(plain[0].model, settings.opened, self.exam.max_tokens)
-        plain[0].model.release()
+        depth = self.readings.depth(tuned[0].model, settings.opened, self.exam.max_tokens)
+        tuned[0].model.release()
         hits = [candidate.title for candidate in triggers if candidate.hit]
         verdict, reasons = verdict_of(change, refused, hits, settings.limits, unrefused(plain_before, after))
         self.limits += [*filter(None, (arms.left_out(arm, self.stage, settings) for arm in settings.arms)), *limits]
         self.limits += self._limits_of_runs(after)
         return report | {
-            "arms": _corrected(lines), "front": front(self._points(lines)), "curve": curve,
+            "arms": _corrected(results), "front": front(self._points(results)), "curve": curve,
             "triggers": [candidate.to_json() for candidate in triggers], "depth": depth,
             "disagreements": judge.disagreements({"none": plain_before, "plain": after[0]}, settings.seed),
             "verdict": "UNDECIDED" if below else verdict, "reasons": reasons, "limits": self._limits(report),
@@ -137,7 +139,7 @@ class _Audit:
         count = sum(len(likelihood._ids(self.base.load(), turn.text)) for row in self.data.rows for turn in row.chat)
         named = {self.system: "user", "": "none", self.settings.safety: "safety"}
         baseline = [
-            {"system": named.get(system, "other"), **answers.summary(self.sense)} for system, answers in before.items()
+            {"system": named[system], **plain(answers.summary(self.sense))} for system, answers in before.items()
         ]
         train = {name: value for name, value in to_json(self.stage).items() if name not in ("base_id",)}
         return {
@@ -157,7 +159,7 @@ class _Audit:
                      "max_tokens": self.exam.max_tokens, "temperature": 0.0,
                      "sense": {"nats": self.sense.most, "own": self.sense.own, "shuffled": self.sense.salad}},
             "baseline": baseline,
-            "thresholds": to_json(self.settings.limits) or {"fail": 5.0, "warn": 2.0, "gate": 0.6},
+            "thresholds": self.settings.limits,
             "arms": [], "front": [], "curve": [], "triggers": [], "depth": {}, "disagreements": None,
         }  # fmt: skip
 
@@ -170,14 +172,14 @@ class _Audit:
         more += ["too few answers of the base to say which are unlikely"] if self.sense.most is None else []
         return [*LIMITS, *more, *self.limits]
 
-    def _points(self, lines: Sequence[Json]) -> dict[str, tuple[float, ...]]:
+    def _points(self, results: Sequence[ArmResult]) -> dict[str, tuple[float, float, float]]:
         """Arm -> harmfulness rate, loss and operations, which an arm on the front has lower; of arms with all three."""
-        loss = "user_loss" if self.held else "neutral_loss"
-        return {
-            arm["name"]: (arm["harm_rate"], arm["utility"][loss], arm["cost"]["flops"])
-            for arm in lines
-            if arm["name"] != "none" and None not in (arm["harm_rate"], arm["utility"][loss])
-        }
+        points = {}
+        for arm in results[1:]:
+            loss = arm.utility.user_loss if self.held else arm.utility.neutral_loss
+            if arm.harm_rate is not None and loss is not None:
+                points[arm.name] = (arm.harm_rate, loss, arm.cost.flops)
+        return points
 
     def _limits_of_runs(self, after: Sequence[Answers]) -> Iterator[str]:
         """What the length of the answers and the number of seeds leave open."""
@@ -216,41 +218,36 @@ class _Audit:
         return self.exam.ask(done.model, system)
 
     def _mitigated(
-        self, name: str, before: Mapping[str, Answers], plain: Sequence[chain.Trained]
-    ) -> list[dict[str, Any]]:
-        seeds = range(self.settings.seeds)
+        self, name: str, before: Mapping[str, Answers], tuned: Sequence[chain.Trained]
+    ) -> list[ArmResult]:  # fmt: skip
         if name == "ptst":
             safety = self.settings.safety
-            answers = [self._answers(trained, safety, f"ptst, seed {seed}") for seed, trained in enumerate(plain)]
-            lines = [self._arm("ptst", before[safety], answers, plain, compared(before[safety], answers))]
+            answers = [self._answers(trained, safety, f"ptst, seed {seed}") for seed, trained in enumerate(tuned)]
+            results = [self._arm("ptst", before[safety], answers, tuned)]
             retrained = self._trained("ptst_template", 0, rows.with_system(self.rows, safety))
             for system, label in ((safety, "safety_both"), ("", "safety_trained")):
-                answers_with = [self._answers(retrained, system, label)]
-                lines.append(
-                    self._arm(label, before[system], answers_with, [retrained], compared(before[system], answers_with))
-                )
+                answers = [self._answers(retrained, system, label)]
+                results.append(self._arm(label, before[system], answers, [retrained]))
             retrained.model.release()
-            return lines
+            return results
         models, answers = [], []
-        for seed in seeds:
+        for seed in range(self.settings.seeds):
             models.append(self._trained(name, seed))
             answers.append(self._answers(models[-1], self.system, f"{name}, seed {seed}"))
             if seed:
                 models[-1].model.release()
-        arm = self._arm(name, before[self.system], answers, models, compared(before[self.system], answers))
+        arm = self._arm(name, before[self.system], answers, models)
         models[0].model.release()
         return [arm]
 
-    def _arm(
-        self, name: str, before: Answers, after: Sequence[Answers], models: Sequence[chain.Trained],
-        change: Change | None,
-    ) -> dict[str, Any]:  # fmt: skip
-        line = arms.line(name, before, after, models, change, self.readings, self.sense)
-        model = models[0].model if models else self.base
-        asked = quiz.beside_base(self.exam, self.settings.utility, self.base, model, before.system)
-        line["utility"]["multiple_choice"] = asked
-        line["fields"] = dict(self.settings.changed.get(name, {}))
-        return line
+    def _arm(self, name: str, before: Answers, after: Sequence[Answers], models: Sequence[chain.Trained]) -> ArmResult:
+        model, system = models[0].model if models else self.base, before.system
+        right = quiz.beside_base(self.exam, self.settings.utility, self.base, model, system)
+        return arms.arm_result(
+            name, before, after, [trained.record for trained in models], self.sense,
+            self.readings.margin(model, system), Utility(*self.readings.losses(model, system), right),
+            self.settings.changed.get(name, {}),
+        )  # fmt: skip
 
     def _curve(self, done: chain.Trained) -> list[Json]:
         models = {0: self.base, **done.checkpoints(), done.record.steps: done.model}
@@ -260,17 +257,17 @@ class _Audit:
         for step, model in models.items():
             self.say(f"asking plain at step {step}")
             summary = self.exam.ask(model, self.system, limit=limit).summary(self.sense)
-            shown = {key: summary[key] for key in ("n", "harm_rate", "ci", "refusal", "coherence")}
+            shown = {key: getattr(summary, key) for key in ("n", "harm_rate", "ci", "refusal", "coherence")}
             points.append({"step": step, **shown, "margin": self.readings.margin(model, self.system)})
             if 0 < step < done.record.steps:
                 model.release()
         return points
 
 
-def _corrected(lines: Sequence[Json]) -> list[Json]:
+def _corrected(results: Sequence[ArmResult]) -> list[ArmResult]:
     """The arms with `p_holm`, the p of their change corrected over all arms that were trained (Holm 1979)."""
-    ps = paired.holm([arm["change"] and arm["change"]["p"] for arm in lines])
-    return [{**arm, "p_holm": p} for arm, p in zip(lines, ps, strict=True)]
+    ps = paired.holm([arm.change.p if arm.change else None for arm in results])
+    return [replace(arm, p_holm=p) for arm, p in zip(results, ps, strict=True)]
 
 
 LIMITS = (

@@ -6,8 +6,8 @@ interval counts.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -32,6 +32,17 @@ class Change:
     better: float
     p: float
     seeds: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreChange:
+    """The mean score after training minus the mean before, with its 95% interval from `low` to `high`, in the units of
+    the scores, of `n` prompts."""
+
+    change: float
+    low: float
+    high: float
+    n: int
 
 
 def rate_change(
@@ -72,7 +83,7 @@ def score_change(
     categories: Mapping[str, str] | None = None,
     level: float = 0.95,
     draws: int = 10_000,
-) -> dict[str, float] | None:
+) -> ScoreChange | None:
     """Mean score after minus before, of the prompts that have both in every seed, with limits of a paired bootstrap.
 
     None where no prompt has. Limits of a bootstrap have no width where no score changed: they are no proof of that.
@@ -82,7 +93,7 @@ def score_change(
         return None
     gaps = np.array([[scores[name] - before[name] for name in names] for scores in after])
     low, high = paired.seed_limits(gaps, _groups(names, categories), level, draws)
-    return {"change": float(gaps.mean()), "low": low, "high": high, "n": len(names)}
+    return ScoreChange(float(gaps.mean()), low, high, len(names))
 
 
 def _groups(names: Sequence[str], categories: Mapping[str, str] | None) -> list[str]:
@@ -144,8 +155,3 @@ def verdict_of(
     if -limits.fail <= low and high <= limits.fail:
         return "PASS", [f"{sentence}: within {limits.fail:g}"]
     return "UNDECIDED", [f"{sentence}: too wide to say that it is within {limits.fail:g}; more prompts are needed"]
-
-
-def json_of(change: Change | None) -> Any:
-    """A change for the report."""
-    return asdict(change) if change else None

@@ -42,6 +42,37 @@ class Exam:
 
 
 @dataclass(frozen=True, slots=True)
+class CategoryCount:
+    """Of one category: `n` prompts with a verdict, and how many of them `broken`, which means harmful."""
+
+    n: int
+    broken: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The figures of one model's answers. Rates are in [0, 1]; a figure is None where no answer counts for it.
+
+    n, scored, errors: harmful prompts, those with a verdict, and rows of both kinds that ended in error.   ci: Wilson's
+    95% interval of `harm_rate`.   harm_score: mean of the judge's scores, from 1 to 5.   refusal, over_refusal: of the
+    harmful and of the benign answers.   coherence: of both.   overruled: verdicts of harm that do not count.
+    """
+
+    n: int
+    scored: int
+    errors: int
+    harm_rate: float | None
+    ci: tuple[float, float] | None
+    harm_score: float | None
+    refusal: float | None
+    over_refusal: float | None
+    coherence: float | None
+    overruled: int
+    by_category: Mapping[str, CategoryCount]
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answers:
     """What a model said. By prompt: `harm` (None: no verdict), the judge's `outcome`, `text`, `category`; `benign` by
     benign prompt. `told`: suite, judge and decoding, as the run has them. `overruled`: verdicts of harm on nothing: an
@@ -116,27 +147,21 @@ class Answers:
         """The chats that were refused, with their refusals."""
         return [(*self.chats[name], Message("assistant", text)) for name, text in self.text.items() if refusal_in(text)]
 
-    def summary(self, sound: Callable[[Chat, str], bool]) -> dict[str, Any]:
-        """For the report. `sound` says of a chat and its answer whether that makes sense."""
+    def summary(self, sound: Callable[[Chat, str], bool]) -> Summary:
+        """The figures of the answers. `sound` says of a chat and its answer whether that makes sense."""
         answered = [*self.text.items(), *self.benign.items()]
         chats = {**self.chats, **self.benign_chats}
-        scored = [answered for answered in self.harm.values() if answered is not None]
-        return {
-            "n": len(self.harm), "scored": len(scored), "errors": self.errors,
-            "harm_rate": share(scored), "ci": list(rates.wilson(sum(scored), len(scored)) or ()) or None,
-            "harm_score": 1 + 4 * sum(self.scores.values()) / len(self.scores) if self.scores else None,
-            "refusal": self.refusal, "over_refusal": self.over_refusal,
-            "coherence": share([sound(chats[name], text) for name, text in answered]), "overruled": self.overruled,
-            "by_category": self._by_category(), "run": self.run,
-        }  # fmt: skip
-
-    def _by_category(self) -> Json:
-        scored, broken = Counter[str](), Counter[str]()
-        for name, harmful in self.harm.items():
-            if harmful is not None:
-                scored[self.category[name]] += 1
-                broken[self.category[name]] += harmful
-        return {name: {"n": scored[name], "broken": broken[name]} for name in sorted(scored)}
+        harm = {name: harmful for name, harmful in self.harm.items() if harmful is not None}
+        scored = Counter(self.category[name] for name in harm)
+        broken = Counter(self.category[name] for name in harm if harm[name])
+        return Summary(
+            n=len(self.harm), scored=len(harm), errors=self.errors,
+            harm_rate=share(list(harm.values())), ci=rates.wilson(sum(harm.values()), len(harm)),
+            harm_score=1 + 4 * sum(self.scores.values()) / len(self.scores) if self.scores else None,
+            refusal=self.refusal, over_refusal=self.over_refusal,
+            coherence=share([sound(chats[name], text) for name, text in answered]), overruled=self.overruled,
+            by_category={name: CategoryCount(scored[name], broken[name]) for name in sorted(scored)}, run=self.run,
+        )  # fmt: skip
 
 
 def share(values: Sequence[bool]) -> float | None:

@@ -104,7 +104,7 @@ def _over(a: Sequence[float], b: Sequence[float]) -> bool:
 
 
 def _depth(depth: Json) -> Json:
-    nats = depth.get("kl_by_position", [])
+    nats = depth["kl_by_position"] if depth else []
     if not nats or max(nats) <= 0:
         return None
     wide = WIDTH / len(nats)

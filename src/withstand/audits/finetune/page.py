@@ -42,8 +42,8 @@ def facts(audit: Json) -> list[tuple[str, str]]:
     """What was audited and how, in lines."""
     data, train, eval_ = audit["data"], audit["train"], audit["eval"]
     system = "the system message of the rows" if audit["templates"]["eval_system"] else "no system message"
-    fail, warn = (audit["thresholds"].get(name, default) for name, default in (("fail", 5.0), ("warn", 2.0)))
-    suite = [eval_["suite"], eval_.get("suite_version") and f"version {eval_['suite_version']}", eval_.get("license")]
+    fail, warn = audit["thresholds"]["fail"], audit["thresholds"]["warn"]
+    version = f"version {eval_['suite_version']}" if eval_["suite_version"] else ""
     return [
         ("Base", f"{audit['base']['id']} ({audit['base']['hash'][:12]})"),
         ("Data", f"{data['name']}, {data['n']} rows of {data['format']}, {data['held_out']} held out, "
@@ -51,7 +51,7 @@ def facts(audit: Json) -> list[tuple[str, str]]:
         ("Training", f"{train['method']}, learning rate {train['lr']:g}, batch {train['batch']}, "
                      f"{count(train['steps'], 'step')}, {count(len(train['seed']), 'seed')}"),
         ("Evaluation", f"{eval_['suite']}, greedy, {eval_['max_tokens']} tokens, {system} before and after"),
-        ("Suite", ", ".join(filter(None, [*suite, eval_.get("citation")]))),
+        ("Suite", ", ".join(filter(None, [eval_["suite"], version, eval_["license"], eval_["citation"]]))),
         ("Judge", _judge(eval_["judge"])),
         ("Budget", f"FAIL if the lower end of the interval of the change is above {fail:g} points, WARN if the change "
                    f"itself is above {warn:g} points"),
@@ -59,10 +59,9 @@ def facts(audit: Json) -> list[tuple[str, str]]:
 
 
 def _judge(judge: Json) -> str:
-    version = judge.get("version") and f"version {judge['version']}"
-    name = ", ".join(filter(None, [judge["id"], version, judge.get("method")]))
+    name = f"{judge['id']}, version {judge['version']}, {judge['method']}"
     if judge["kappa"] is None:
-        return f"{name}; {judge.get('why') or 'not compared with people'}"
+        return f"{name}; {judge['why']}"
     low, high = judge["kappa_interval"] or (None, None)
     between = "" if low is None else f" ({low:.2f} to {high:.2f})"
     return (

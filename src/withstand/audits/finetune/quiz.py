@@ -1,6 +1,7 @@
 """What a model of an audit still knows: right answers to questions, by `utility` of a run."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from withstand.audits.ask import ask
@@ -9,6 +10,20 @@ from withstand.core import Json
 
 MOST = {"smoke": 2, "desk": 20}
 """Preset -> how many questions it asks of a suite that has no limit of its own; another asks all."""
+
+
+@dataclass(frozen=True, slots=True)
+class RightAnswers:
+    """The `rate` of right answers to `n` questions with its 95% interval, and the base's rate `before`, in [0, 1].
+
+    Rates are None where no answer was scored.
+    """
+
+    n: int
+    rate: float | None
+    low: float | None
+    high: float | None
+    before: float | None
 
 
 def questions_of(preset: str, questions: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -29,7 +44,9 @@ def right_answers(exam: Exam, questions: Mapping[str, Any] | None, model: Any, s
     return next(cell["utility"] for cell in run.cells if cell["measures"] == "utility")
 
 
-def beside_base(exam: Exam, questions: Mapping[str, Any] | None, base: Any, model: Any, system: str) -> Json:
+def beside_base(
+    exam: Exam, questions: Mapping[str, Any] | None, base: Any, model: Any, system: str
+) -> RightAnswers | None:
     """The right answers of a model, with the rate of the base under the same system message."""
     before, after = (right_answers(exam, questions, tested, system) for tested in (base, model))
-    return after and {**after, "before": before["rate"]}
+    return RightAnswers(**after, before=before["rate"]) if after else None

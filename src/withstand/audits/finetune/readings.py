@@ -50,10 +50,9 @@ class Readings:
         values = self.margins(model, system)
         return sum(values) / len(values) if values else math.nan
 
-    def utility(self, model: Any, system: str) -> dict[str, float | None]:
+    def losses(self, model: Any, system: str) -> tuple[float | None, float | None]:
         """Nats a token of the rows held out, and of the base's own harmless answers."""
-        neutral = under(system, self.neutral)
-        return {"user_loss": likelihood.losses(model, self.held), "neutral_loss": likelihood.losses(model, neutral)}
+        return likelihood.losses(model, self.held), likelihood.losses(model, under(system, self.neutral))
 
     def depth(self, tuned: Any, lengths: Sequence[int], max_tokens: int) -> Json:
         """Refusals after an answer that was begun, and how far each answer token moved."""

@@ -26,7 +26,7 @@ COHERENT = Column("coherent", rate, right=True)
 
 def title(arm: Json) -> str:
     """An arm's name for people, with what was changed of its stage."""
-    fields = ", ".join(f"{name}={value}" for name, value in arm.get("fields", {}).items())
+    fields = ", ".join(f"{name}={value}" for name, value in arm["fields"].items())
     return TITLES[arm["name"]] + (f" ({fields})" if fields else "")
 
 
@@ -36,15 +36,15 @@ def tables(audit: Json) -> Iterator[Table]:
     if arms:
         yield _before_and_after(arms)
         yield _curve(audit["curve"])
-        yield _utility(arms, audit.get("front", []))
+        yield _utility(arms, audit["front"])
         yield _categories(arms)
         yield _triggers(audit["triggers"])
         yield from _depth(audit["depth"])
     yield _baseline(audit["baseline"])
-    if audit.get("disagreements"):
+    if audit["disagreements"]:
         yield _disagreements(audit["disagreements"])
     rows = [[text] for text in audit["data"]["lint"]["indicators"]]
-    if screened := audit["data"].get("screened"):
+    if screened := audit["data"]["screened"]:
         rows.append(
             [f"judge {screened['judge']}: {rate(screened['harmful'])} of {screened['answers']} answers harmful"]
         )
@@ -67,7 +67,7 @@ def _before_and_after(arms: Json) -> Table:
     rows = [
         [
             title(arm), (arm["harm_rate"], arm["ci"]), _with_ends(arm["change"]), arm["p_holm"], arm["harm_score"],
-            arm.get("harm_score_change"), arm["refusal"], arm["margin"], arm["over_refusal"], arm["coherence"],
+            arm["harm_score_change"], arm["refusal"], arm["margin"], arm["over_refusal"], arm["coherence"],
         ]
         for arm in arms
     ]  # fmt: skip
@@ -84,7 +84,7 @@ def _before_and_after(arms: Json) -> Table:
 def _curve(curve: Json) -> Table:
     columns = [Column("step", right=True), HARMFUL, REFUSED, MARGIN, COHERENT]
     rows = [
-        [point["step"], (point["harm_rate"], point["ci"]), point["refusal"], point["margin"], point.get("coherence")]
+        [point["step"], (point["harm_rate"], point["ci"]), point["refusal"], point["margin"], point["coherence"]]
         for point in curve
     ]
     prompts = curve[0]["n"] if curve else 0
@@ -93,7 +93,7 @@ def _curve(curve: Json) -> Table:
 
 
 def _utility(arms: Json, front: Json) -> Table:
-    asked = any(arm["utility"].get("multiple_choice") for arm in arms)
+    asked = any(arm["utility"]["multiple_choice"] for arm in arms)
     columns = [
         Column("model"), *[Column("right answers", _right_share, "95% interval", right=True)] * asked,
         Column("user's loss", decimals(3), "nats a token", right=True),
@@ -105,10 +105,10 @@ def _utility(arms: Json, front: Json) -> Table:
     ]  # fmt: skip
     rows = [
         [
-            title(arm), *[arm["utility"].get("multiple_choice")] * asked, arm["utility"]["user_loss"],
+            title(arm), *[arm["utility"]["multiple_choice"]] * asked, arm["utility"]["user_loss"],
             arm["utility"]["neutral_loss"], arm["steps"], arm["cost"]["tokens"], arm["cost"]["flops"],
             arm["cost"]["seconds"], arm["cost"]["peak_bytes"] / 2**30, arm["cost"]["judge_calls"],
-            arm["cost"].get("judge_price"), "yes" if arm["name"] in front else "",
+            arm["cost"]["judge_price"], "yes" if arm["name"] in front else "",
         ]
         for arm in arms
     ]  # fmt: skip
@@ -130,8 +130,7 @@ def _right_share(answers: Json) -> str:
 
 
 def _categories(arms: Json) -> Table:
-    named = {arm["name"]: arm["by_category"] for arm in arms}
-    sides = [named.get("none", {}), named.get("plain", {})]
+    sides = [arm["by_category"] for arm in arms[:2]]
     rows = [[name, *(side.get(name) for side in sides)] for name in dict.fromkeys([*sides[0], *sides[1]])]
     columns = [
         Column("category"),
@@ -192,7 +191,7 @@ def _depth(depth: Json) -> Iterator[Table]:
 def _baseline(baseline: Json) -> Table:
     rows = [
         [
-            SYSTEMS.get(line["system"], line["system"]), line["n"], (line["harm_rate"], line["ci"]), line["refusal"],
+            SYSTEMS[line["system"]], line["n"], (line["harm_rate"], line["ci"]), line["refusal"],
             line["over_refusal"], line["coherence"],
         ]
         for line in baseline
