@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ import torch
 
 import tiny
 import withstand
-from withstand.core import AskError, Chat, Completion, Message, Sampling, SpecError, digest, user
+from withstand.core import AskError, Chat, Completion, Message, Sampling, SpecError, answered, digest, user
 from withstand.models import _device, _quantized, hf
 from withstand.models._thinking import Tags, Watch
 from withstand.models.hf import HF
@@ -139,8 +140,15 @@ def test_dtype_auto_is_measured_once_and_kept(folder: Path, monkeypatch: pytest.
     ],
 )
 def test_what_cannot_be_asked_is_said(folder: Path, chat: Chat, sampling: Sampling, message: str) -> None:
+    answers = model(folder).generate([user("x"), chat], replace(sampling, max_tokens=2), [0, 0])
+    if sampling.max_tokens == 2:
+        assert isinstance(answers[0], Completion)  # its neighbor is answered
+    else:
+        answers = model(folder).generate([chat], sampling, [0])
+    assert isinstance(answers[-1], AskError)
+    assert message in str(answers[-1])
     with pytest.raises(AskError, match=message):
-        model(folder).generate([chat], sampling, [0])
+        answered(answers)
 
 
 def test_what_cannot_be_loaded_is_said_before_anything_is_asked(folder: Path, tmp_path: Path) -> None:

@@ -238,15 +238,15 @@ def test_a_flow_that_asks_nothing_and_one_that_asks_for_no_chats(store: Store) -
 # --- failures ----------------------------------------------------------------------------------------------------
 
 
-def test_a_batch_that_raises_is_tried_row_by_row_and_only_the_bad_row_fails(store: Store) -> None:
+def test_a_batch_that_raises_is_tried_in_halves_and_only_the_bad_row_fails(store: Store) -> None:
     def raises(texts: list[str]) -> BaseException | None:
         return AskError("cannot say bad", hint="say good") if "bad" in texts else None
 
     model = Model(width=4, watch=(watch := Watch()), raises=raises)
     tally = run(store, [job(t, asking(model, t)) for t in ("a", "bad", "b", "c")])
-    assert watch.calls == [["a", "bad", "b", "c"], ["a"], ["bad"], ["b"], ["c"]]
+    assert watch.calls == [["a", "bad", "b", "c"], ["a", "bad"], ["b", "c"], ["a"], ["bad"]]
     assert (tally.done, tally.failed) == (3, 1)
-    assert tally.asks == 8  # what was sent, not what came back
+    assert tally.asks == 10  # what was sent, not what came back
     (entry,) = failures(store)
     assert (entry.key, entry.stage) == (digest(["row", "bad"]), 1)
     assert (entry.error, entry.hint) == ("cannot say bad", "say good")

@@ -48,9 +48,11 @@ def say(text: str) -> None:
 
 
 def stopped(tally: "Tally") -> None:
-    """The cap that stopped a call, where one did."""
-    if tally.stopped:
+    """The cap or the failed device that stopped a call, where one did."""
+    if tally.stopped.startswith("--"):
         say(f"stopped by {tally.stopped}; the same command without it continues")
+    elif tally.stopped:
+        say(f"stopped: {tally.stopped}; nothing that was saved is lost, and the same command continues")
 
 
 def rate(value: float | None, interval: Sequence[float] | None = None) -> str:

@@ -37,6 +37,7 @@ from withstand.core.protocols import UpperBounds as UpperBounds
 from withstand.core.protocols import WhiteBox as WhiteBox
 from withstand.core.protocols import Work as Work
 from withstand.core.protocols import Worked as Worked
+from withstand.core.protocols import answered as answered
 from withstand.core.protocols import ask as ask
 from withstand.core.protocols import intercept as intercept
 from withstand.core.protocols import work as work

@@ -14,11 +14,15 @@ def free_memory(device: str) -> int | None:
     if device.startswith("cuda") or device == "devices":
         import torch
 
+        def of_gpu(gpu: str | int) -> int:  # what this process holds and does not use is free for it
+            held: int = torch.cuda.memory_reserved(gpu) - torch.cuda.memory_allocated(gpu)
+            free: int = torch.cuda.mem_get_info(gpu)[0]
+            return free + held
+
         if device != "devices":
-            free: int = torch.cuda.mem_get_info(device)[0]
-            return free
+            return of_gpu(device)
         own = free_memory("cpu")
-        gpus = sum(torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count()))
+        gpus = sum(map(of_gpu, range(torch.cuda.device_count())))
         return None if own is None else own + gpus
     if device != "cpu":
         return None

@@ -1,5 +1,6 @@
 """What can go wrong, and the check of a field's range. Standard library only; import these from `core`."""
 
+import re
 from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Any
@@ -23,6 +24,27 @@ class StoreError(WithstandError):
 
 class AskError(WithstandError):
     """A model did not answer, after the retries it was given. Becomes a row of the failure log."""
+
+
+class DeviceError(WithstandError):
+    """A device failed in a way that only a new process mends. Ends the call; no row fails for it."""
+
+
+DEAD = re.compile(
+    r"CUDA error|HIP error|CUBLAS_STATUS|CUDNN_STATUS|device-side assert|launch failure|device (was )?lost"
+)
+DEAD_TYPES = ("AcceleratorError", "EngineDeadError")
+
+
+def dead_device(error: BaseException | None) -> bool:
+    """Whether an error, or one that caused it, says that the device answers no more until the process ends."""
+    while error is not None:
+        memory = type(error).__name__ == "OutOfMemoryError"
+        dead = type(error).__name__ in DEAD_TYPES or (isinstance(error, RuntimeError) and DEAD.search(str(error)))
+        if dead and not memory:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def closest(word: str, words: Iterable[str]) -> list[str]:

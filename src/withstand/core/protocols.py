@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast
 
 from withstand.core.content import Json
-from withstand.core.errors import SpecError
+from withstand.core.errors import AskError, SpecError
 from withstand.core.notice import Step
 from withstand.core.records import Behavior, Chat, Completion, Sampling, Verdict
 
@@ -55,8 +55,13 @@ class Model(Protocol):
     def check(self) -> None:
         """Raise `SpecError` if it cannot be asked at all (no key, no such file), before anything is sent."""
 
-    def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
-        """One completion per chat, in order. Raises `AskError` when the retries are used up."""
+    def generate(
+        self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]
+    ) -> Sequence[Completion | AskError]:
+        """One completion per chat, in order, or the error of a chat that cannot be answered.
+
+        Raises `AskError` when the retries are used up; the chats of a call that raises are asked again in halves.
+        """
 
 
 class WhiteBox(Model, Protocol):
@@ -159,6 +164,14 @@ def ask(model: Model | Target, chats: Sequence[Chat], sampling: Sampling | None 
     sampling = sampling or (model.sampling if isinstance(model, Target) else Sampling())
     answers: list[Completion] = yield Ask(model, tuple(chats), sampling)
     return answers
+
+
+def answered(answers: Sequence[Completion | AskError]) -> list[Completion]:
+    """What `generate` gave, where each chat must be answered. Raises the first error."""
+    for answer in answers:
+        if isinstance(answer, AskError):
+            raise answer
+    return [answer for answer in answers if isinstance(answer, Completion)]
 
 
 def work(model: Model, do: Callable[[Any, Sequence[Any]], list[Json]], part: Json) -> Flow[Json]:

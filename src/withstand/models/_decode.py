@@ -38,23 +38,36 @@ class Answer:
     logprobs: list[list[tuple[int, float]]] = field(default_factory=list)
 
 
+@dataclass
+class _Window:
+    """Where a slab stands, which its layers look up: columns [start, at) are in use, the next token goes to `at`."""
+
+    rows: int
+    columns: int
+    at: int
+    start: int = 0
+
+
 class _Layer(CacheLayerMixin):
-    """One layer's keys and values in the slab, of shape (rows, heads, columns, dimension)."""
+    """One layer's keys and values in the slab, of shape (rows, heads, columns, dimension).
+
+    It knows the slab's window and not the slab: a cycle would keep gigabytes until a garbage collection.
+    """
 
     is_sliding = False
 
-    def __init__(self, slab: "_Slab") -> None:
+    def __init__(self, window: _Window) -> None:
         super().__init__()
-        self.slab = slab
+        self.window = window
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        shape = (self.slab.rows, key_states.shape[1], self.slab.columns)
+        shape = (self.window.rows, key_states.shape[1], self.window.columns)
         self.keys = key_states.new_zeros(*shape, key_states.shape[-1])
         self.values = value_states.new_zeros(*shape, value_states.shape[-1])
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        start, at = self.slab.start, self.slab.at
+        start, at = self.window.start, self.window.at
         end = at + key_states.shape[2]
         assert self.keys is not None
         assert self.values is not None
@@ -63,51 +76,50 @@ class _Layer(CacheLayerMixin):
         return self.keys[:, :, start:end], self.values[:, :, start:end]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.slab.at - self.slab.start + query_length, 0
+        return self.window.at - self.window.start + query_length, 0
 
     def get_seq_length(self) -> int:
-        return self.slab.at - self.slab.start
+        return self.window.at - self.window.start
 
     def get_max_length(self) -> int:
         return -1
 
 
 class _Slab:
-    """The shared buffer: columns [start, at) are in use, the next token goes to column `at`."""
+    """The shared buffer."""
 
     def __init__(self, rows: int, columns: int, at: int) -> None:
-        self.rows, self.columns = rows, columns
-        self.start, self.at = 0, at
+        self.window = _Window(rows, columns, at)
         self.layers: list[_Layer] = []
 
     def put(self, row: int, source: DynamicCache, index: int, length: int) -> None:
         """Copy a prefilled prompt into a row, right-aligned to the current column."""
         if not self.layers:
-            self.layers = [_Layer(self) for _ in source.layers]
+            self.layers = [_Layer(self.window) for _ in source.layers]
         for layer, theirs in zip(self.layers, source.layers, strict=True):
             if not layer.is_initialized:
                 layer.lazy_initialization(theirs.keys, theirs.values)
-            layer.keys[row, :, self.at - length : self.at] = theirs.keys[index, :, :length]
-            layer.values[row, :, self.at - length : self.at] = theirs.values[index, :, :length]
+            layer.keys[row, :, self.window.at - length : self.window.at] = theirs.keys[index, :, :length]
+            layer.values[row, :, self.window.at - length : self.window.at] = theirs.values[index, :, :length]
 
     def cache(self) -> Cache:
         return Cache(layers=self.layers)
 
     def move(self, start: int) -> int:
         """Drop the columns before `start`; copy the window back if the buffer is full. By how much columns moved."""
-        self.start = start
-        if self.at < self.columns:
+        self.window.start = start
+        if self.window.at < self.window.columns:
             return 0
-        width = self.at - start
+        width = self.window.at - start
         for layer in self.layers:
-            layer.keys[:, :, :width] = layer.keys[:, :, start : self.at].clone()
-            layer.values[:, :, :width] = layer.values[:, :, start : self.at].clone()
-        self.start, self.at = 0, width
+            layer.keys[:, :, :width] = layer.keys[:, :, start : self.window.at].clone()
+            layer.values[:, :, :width] = layer.values[:, :, start : self.window.at].clone()
+        self.window.start, self.window.at = 0, width
         return start
 
     def keep(self, rows: Sequence[int]) -> None:
         """Only these rows go on."""
-        self.rows = len(rows)
+        self.window.rows = len(rows)
         for layer in self.layers:
             layer.keys, layer.values = layer.keys[list(rows)], layer.values[list(rows)]
 
@@ -216,9 +228,9 @@ class _Decoder:
         logits = logits[torch.arange(len(group)), which.to(logits.device)]
         for i, (place, row) in enumerate(zip(free, group, strict=False)):
             slab.put(place, cache, i, len(row.prompt))
-            row.first = slab.at - len(row.prompt)
+            row.first = slab.window.at - len(row.prompt)
             slots[place] = row
-        slab.start = min(row.first for row in slots if row is not None)
+        slab.window.start = min(row.first for row in slots if row is not None)
         self._take(slots, dict(zip(free, group, strict=False)), logits)
 
     def _step(self, slab: _Slab, slots: list[_Row | None]) -> None:
@@ -229,15 +241,15 @@ class _Decoder:
             row.first -= moved
         ids = torch.zeros(len(slots), 1, dtype=torch.long)
         positions = torch.zeros(len(slots), 1, dtype=torch.long)
-        first = torch.full((len(slots), 1), slab.at)  # an empty place attends to its own token alone
+        first = torch.full((len(slots), 1), slab.window.at)  # an empty place attends to its own token alone
         for place, row in active.items():
             ids[place, 0], positions[place, 0], first[place, 0] = row.last, row.position, row.first
         device = self.model.device
-        mask = torch.arange(slab.start, slab.at + 1)[None, :] >= first
+        mask = torch.arange(slab.window.start, slab.window.at + 1)[None, :] >= first
         logits = self._forward(
             ids, slab.cache(), keep=1, attention_mask=mask.to(device), position_ids=positions.to(device)
         )
-        slab.at += 1
+        slab.window.at += 1
         self._take(slots, active, logits[list(active), -1])
 
     def _take(self, slots: list[_Row | None], active: dict[int, _Row], logits: Tensor) -> None:
@@ -276,6 +288,8 @@ class _Decoder:
         if sampling.temperature == 0:
             greedy: list[int] = logits.argmax(-1).tolist()
             return greedy
+        if logits.device.type == "mps":  # which has no float64
+            logits = logits.cpu()
         probabilities = torch.softmax(logits.double() / sampling.temperature, -1)
         order = None
         if sampling.top_p < 1:

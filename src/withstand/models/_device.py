@@ -21,15 +21,16 @@ def torch_device(name: str) -> str:
     return "cuda:0" if name == "cuda" else name
 
 
-def fastest_dtype(device: str) -> Literal["float32", "bfloat16"]:
+def fastest_dtype(device: str) -> Literal["float32", "bfloat16", "float16"]:
     """The faster of float32 and bfloat16 for a layer of 32 rows on this machine; measured once and kept in the cache.
 
-    On CPUs of one kind bfloat16 may be several times faster or slower, so it is measured. A GPU takes bfloat16.
+    On CPUs of one kind bfloat16 may be several times faster or slower, so it is measured. A GPU takes bfloat16, or
+    float16 where it only emulates bfloat16 (before Ampere: V100, T4).
     """
     import torch
 
     if device.startswith("cuda"):
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     key = digest([platform.node(), platform.processor(), torch.__version__, torch.get_num_threads()])[:16]
     memory = cache_dir("dtype", key)
     try:

@@ -178,39 +178,64 @@ class HF:
         """Where weights and tokenizer lie on this machine; fetched first where they do not."""
         return resolve(self.id, self.revision)
 
-    def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion]:
+    def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion | AskError]:
+        self.load()  # what is wrong with the model is wrong for all chats
+        closing: list[int] = []
+        most = sampling.max_tokens
+        if self.reasoning_tokens:
+            opening, closing = (self._ids(tag) for tag in self._tags.written)
+            most += self.reasoning_tokens + len(opening) + len(closing)
+        prompts = [self._prompt(chat, most) for chat in chats]
+        fit = [
+            (chat, *prompt, seed)
+            for chat, prompt, seed in zip(chats, prompts, seeds, strict=True)
+            if not isinstance(prompt, AskError)
+        ]
+        answers = iter(self._answers(fit, sampling, most, closing) if fit else ())
+        return [prompt if isinstance(prompt, AskError) else next(answers) for prompt in prompts]
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.load().tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _prompt(self, chat: Chat, most: int) -> tuple[str, list[int]] | AskError:
+        """The rendered chat and its ids, or why it cannot be answered with `most` tokens: others of its batch can."""
+        try:
+            rendered = self.render(chat)
+        except AskError as error:
+            return error
+        ids, window = self._ids(rendered), self.load().window
+        if not window or len(ids) + most <= window:
+            return rendered, ids
+        return AskError(
+            f"a prompt of {len(ids)} tokens and {most} to come pass the window of {window}",
+            hint="fewer max_tokens or reasoning_tokens, or a model with a longer window",
+        )
+
+    def _answers(
+        self, asked: Sequence[tuple[Chat, str, list[int], int]], sampling: Sampling, most: int, closing: list[int]
+    ) -> list[Completion]:
+        """Decode chats, each with its text, its ids and its seed, together. closing: tokens that end the thinking."""
         from withstand.models._decode import decode
 
-        loaded = self.load()
-        tokenizer = loaded.tokenizer
-        prompts = [self.render(chat) for chat in chats]
-        ids = [tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
-        longest, most = max(map(len, ids)), sampling.max_tokens
-        closing: list[int] = []
-        if self.reasoning_tokens:
-            opening, closing = (tokenizer(tag, add_special_tokens=False)["input_ids"] for tag in self._tags.written)
-            most += self.reasoning_tokens + len(opening) + len(closing)
-        if loaded.window and longest + most > loaded.window:
-            raise AskError(
-                f"a prompt of {longest} tokens and {most} to come pass the window of {loaded.window}",
-                hint="fewer max_tokens or reasoning_tokens, or a model with a longer window",
-            )
+        loaded, tokenizer = self.load(), self.load().tokenizer
+        ids, seeds = [ids for _, _, ids, _ in asked], [seed for *_, seed in asked]
 
         def watch(place: int) -> Watch:
-            opened = self._tags.opened(prompts[place])
+            opened = self._tags.opened(asked[place][1])
             return Watch(loaded.read, sampling, self._tags, opened, self.reasoning_tokens, closing)
 
         watched = watch if sampling.stop or self.reasoning_tokens else None
-        rows = min(self.rows or loaded.rows(longest + most), self.width)
+        rows = min(self.rows or loaded.rows(max(map(len, ids)) + most), self.width)
         answers = decode(loaded.model, ids, seeds, sampling, loaded.ends, rows, watched, self.repetition_penalty, most)
         completions = []
-        for place, (chat, answer) in enumerate(zip(chats, answers, strict=True)):
-            read = self.read(chat, answer.ids, sampling.stop, prompts[place])
+        for (chat, rendered, tokens, _), answer in zip(asked, answers, strict=True):
+            read = self.read(chat, answer.ids, sampling.stop, rendered)
             logprobs = answer.logprobs[answer_start(answer.ids, loaded.read, self._tags) :] if read.text else ()
             tops = tuple(
                 tuple((tokenizer.decode([token]), value) for token, value in position) for position in logprobs
             )
-            completions.append(replace(read, finish=answer.finish, logprobs=tops, prompt_tokens=len(ids[place])))
+            completions.append(replace(read, finish=answer.finish, logprobs=tops, prompt_tokens=len(tokens)))
         return completions
 
     def read(self, chat: Chat, ids: Sequence[int], stop: Sequence[str] = (), rendered: str = "") -> Completion:

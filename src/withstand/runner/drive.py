@@ -31,6 +31,7 @@ from withstand.core import (
     from_json,
     to_json,
 )
+from withstand.core.errors import DeviceError
 from withstand.registry.find import describe
 from withstand.runner.lanes import Answered, Batch, Place, Queue, Waiting
 from withstand.runner.tally import Caps, Tally, Used
@@ -127,7 +128,8 @@ def drive(
     """Run jobs to their rows, at most `window` flows at a time.
 
     An exception ends its flow, as an entry of the failure log. A `StoreError` and a KeyboardInterrupt end all; what was
-    saved until then stays. A cap ends the run once the calls in flight have come back: `tally.stopped` names it.
+    saved until then stays. A cap, or a device that failed for good, ends the run once the calls in flight have come
+    back: `tally.stopped` names it.
     """
     _Driver(iter(jobs), store, tally, caps or Caps(), window, on_progress).run()
 
@@ -280,6 +282,9 @@ class _Driver:
             batches.append(self.done.get())
         for name, asked, _, answers in batches:
             self.places[name].busy -= 1
+            if isinstance(answers, DeviceError):
+                self.tally.stopped = str(answers)
+                continue
             used = self.tally.used.setdefault(asked.model, Used())
             for answer in answers or ():
                 if isinstance(answer, Completion):
@@ -293,8 +298,8 @@ class _Driver:
         answered = []
         for _, waiting, rows, answers in batches:
             if answers is None:
-                waiting.alone.extend(rows)
-            else:
+                waiting.split(rows)
+            elif not isinstance(answers, DeviceError):
                 answered += [(row, *_stored(row, answer)) for row, answer in zip(rows, answers, strict=True)]
         keep = {row.key: value for row, value, _ in answered if value is not None and row.flow.job.remember}
         standing = self.store.add(answers=keep) if keep else {}

