@@ -237,7 +237,7 @@ class Index:
             f"CREATE TABLE cases_{table} (id INTEGER PRIMARY KEY, cell INTEGER, place INTEGER, number INTEGER, "
             "sample INTEGER, behavior TEXT, category TEXT, outcome TEXT, split INTEGER)"
         )
-        own.execute(f"CREATE VIRTUAL TABLE words_{table} USING fts5(prompt, completion, content='')")
+        own.execute(f"CREATE VIRTUAL TABLE words_{table} USING fts5(name, prompt, completion, content='')")
         own.execute("BEGIN")
         places = [{behavior: place for place, behavior in enumerate(ids)} for ids in new.ids]
         for part in chunks(cases(self.store, new.run), 500):
@@ -253,7 +253,7 @@ class Index:
             ]  # fmt: skip
             own.executemany(f"INSERT INTO cases_{table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", entries)
             words = [(entry.id, *_words(case)) for entry, case in zip(entries, part, strict=True)]
-            own.executemany(f"INSERT INTO words_{table} (rowid, prompt, completion) VALUES (?, ?, ?)", words)
+            own.executemany(f"INSERT INTO words_{table} (rowid, name, prompt, completion) VALUES (?, ?, ?, ?)", words)
             new.read += len(part)
         own.execute("COMMIT")
         for name, columns in INDEXES.items():
@@ -271,10 +271,10 @@ class Index:
             own.execute(f"DROP TABLE IF EXISTS words_{number}")
 
 
-def _words(case: CaseResult) -> tuple[str, str]:
-    """What can be searched of a case: of its prompt, and of its completion."""
-    prompt = "\n".join([case.behavior, case.text, *(turn.text for turn in case.chat)])
-    return _plain(prompt[:TEXT]), _plain((case.completion or "")[:TEXT])
+def _words(case: CaseResult) -> tuple[str, str, str]:
+    """What can be searched of a case: its behavior's id, which every page shows, its prompt, and its completion."""
+    prompt = "\n".join([case.text, *(turn.text for turn in case.chat)])
+    return _plain(case.behavior), _plain(prompt[:TEXT]), _plain((case.completion or "")[:TEXT])
 
 
 def _plain(text: str) -> str:

@@ -22,6 +22,7 @@ MOST = 1_000
 class Wanted:
     """Which cases a page shows; empty: all. `after` is the number of the last case of the page before.
 
+    in_texts: whether `text` is searched for in prompts and completions, or only in what every page shows.
     outcome: what was measured and the word for what came of it, as "over-refusal:answered"; or the outcome alone.
     """
 
@@ -33,14 +34,15 @@ class Wanted:
     category: str = ""
     suite: str = ""
     after: int = 0
+    in_texts: bool = False
 
     @staticmethod
-    def of(given: Mapping[str, str]) -> "Wanted":
+    def of(given: Mapping[str, str], in_texts: bool) -> "Wanted":
         """From a query string; what makes no sense is left out."""
         after = given.get("after", "")
         names = ("text", "outcome", "target", "defense", "attack", "category", "suite")
         chosen = {name: given.get(name, "")[:500].encode("utf-8", "backslashreplace").decode() for name in names}
-        return Wanted(**chosen, after=int(after) if re.fullmatch(r"\d{1,12}", after) else 0)
+        return Wanted(**chosen, after=int(after) if re.fullmatch(r"\d{1,12}", after) else 0, in_texts=in_texts)
 
     def fits(self, measure: str, outcome: str) -> bool:
         """Whether a case with this outcome, of a cell that measures this, has the wanted outcome."""
@@ -49,7 +51,7 @@ class Wanted:
     def query(self, **changed: Any) -> dict[str, Any]:
         """As the parts of a query string."""
         values = {name: getattr(self, name) for name in self.__slots__} | changed
-        return {name: value for name, value in values.items() if value}
+        return {name: value for name, value in values.items() if value and name != "in_texts"}
 
 
 def cells_of(indexed: RunIndex, wanted: Wanted) -> list[int] | None:
@@ -203,7 +205,7 @@ def _where(indexed: RunIndex, wanted: Wanted) -> tuple[str, str, list[Any]]:
     if wanted.text.strip():  # first: its matches come in the order of their numbers
         source = f"words_{indexed.table} AS t CROSS JOIN cases_{indexed.table} AS c ON c.id = t.rowid"
         parts.append(f"t.words_{indexed.table} MATCH ?")
-        values.append(matching(wanted.text))
+        values.append(matching(wanted.text, wanted.in_texts))
     cells = cells_of(indexed, wanted)
     if cells is not None:
         parts.append(f"cell IN ({', '.join('?' * len(cells))})")
@@ -219,12 +221,13 @@ def _where(indexed: RunIndex, wanted: Wanted) -> tuple[str, str, list[Any]]:
     return source, " AND ".join(parts), values
 
 
-def matching(text: str) -> str:
+def matching(text: str, in_texts: bool) -> str:
     """Words as people write them, as a full-text query: all of them, in any order; "in quotes" a phrase; the last may
-    be a beginning."""
+    be a beginning. Without `in_texts` they are searched for in the ids of behaviors alone."""
     clean = text.encode("utf-8", "replace").decode().replace("\0", " ")
     parts = [phrase or word for phrase, word in re.findall(r'"([^"]+)"|([^\s"]+)', clean)]
     quoted = [f'"{part}"' for part in parts if part.strip()]
     if quoted and not clean.rstrip().endswith('"'):
         quoted[-1] += "*"
-    return " ".join(quoted) or '""'
+    words = " ".join(quoted) or '""'
+    return words if in_texts else f"name : ({words})"

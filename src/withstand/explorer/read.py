@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from withstand.core import digest
-from withstand.core.text import unique
+from withstand.core.text import count, unique
 from withstand.explorer import queries
 from withstand.explorer.app import PageRequest, plain
 from withstand.explorer.index import RunIndex
@@ -28,6 +28,8 @@ from withstand.store.store import RunRow
 LONGEST = 20_000
 """Characters of a text in a page; the rest is in its file."""
 SNIPPET = 220
+SEARCHES = 1_000
+"""Searches that a session remembers as recorded."""
 
 
 def runs(asked: PageRequest) -> Response:
@@ -73,7 +75,7 @@ def columns(cells: Sequence[CellResult]) -> list[str]:
 def cases(asked: PageRequest) -> Response:
     """The cases of a run that are wanted, a page of them."""
     indexed = asked.indexed()
-    wanted = Wanted.of(asked.query)
+    wanted = _wanted(asked, indexed.run)
     index = asked.explorer.index
     entries = queries.find(index, indexed, wanted, queries.PAGE + 1)
     more = len(entries) > queries.PAGE
@@ -88,6 +90,21 @@ def cases(asked: PageRequest) -> Response:
     )  # fmt: skip
 
 
+def _wanted(asked: PageRequest, run: RunRow) -> Wanted:
+    """Which cases the query is about. A search looks at texts only where this person may see them all, and the audit
+    records it: many searches for phrases tell a text word by word. A search is in the audit once for each session, and
+    by a digest, since no purge erases what the audit holds."""
+    explorer, searched = asked.explorer, asked.session.searched
+    wanted = Wanted.of(asked.query, in_texts=explorer.reveal or not explorer.read_only)
+    if wanted.text.strip() and not explorer.read_only and (run.key, wanted.text) not in searched:
+        words = count(len(wanted.text.split()), "word")
+        explorer.audit(asked.who, "search", f"{run.name}, {words}, digest {digest(wanted.text)[:12]}")
+        if len(searched) >= SEARCHES:
+            searched.clear()
+        searched.add((run.key, wanted.text))
+    return wanted
+
+
 def case(asked: PageRequest) -> Response:
     """One case: the whole conversation, what came back, what the judge and people say."""
     indexed, spot = asked.indexed(), asked.spot()
@@ -95,7 +112,7 @@ def case(asked: PageRequest) -> Response:
     record = asked.case(indexed.run, spot)
     if not entry:
         raise Refused(404, "this run has no such case")
-    wanted = Wanted.of(asked.query)
+    wanted = _wanted(asked, indexed.run)
     before, after = queries.beside(asked.explorer.index, indexed, wanted, entry.id)
     place = labeling.place_of(record)
     labels = [label for label in asked.explorer.store.labels(indexed.run.key) if label["place"] == place]

@@ -120,7 +120,8 @@ def token_digest(token: str) -> str:
 
 @dataclass
 class Session:
-    """One browser. `revealed` holds the cases whose text was asked for; `probe` the conversation of the console.
+    """One browser. `revealed` holds the cases whose text was asked for; `searched` the runs and words of searches that
+    the audit has; `probe` the conversation of the console.
 
     `bearer`: a program that shows its token with each request, which no other site can make a browser do.
     """
@@ -130,6 +131,7 @@ class Session:
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     reveal: bool = False
     revealed: set[str] = field(default_factory=set)
+    searched: set[tuple[str, str]] = field(default_factory=set)
     probe: dict[str, Any] = field(default_factory=dict)
     bearer: bool = False
 
