@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from itertools import islice
 from typing import Any
 
@@ -20,6 +20,10 @@ from sqlalchemy.schema import CreateTable
 
 from withstand.core import Json, StoreError, digest, dumps
 from withstand.store.database import BUSY, HINTS, locate, scrub, tune, use_wal
+from withstand.store.rows import Failure as Failure
+from withstand.store.rows import Row as Row
+from withstand.store.rows import RunRow as RunRow
+from withstand.store.rows import Want as Want
 from withstand.store.tables import (
     SCHEMA,
     STEPS,
@@ -39,63 +43,6 @@ from withstand.store.tables import (
     want,
     writer,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A finished piece of a stage. `value` is the JSON of its records; the rest is what reports add up.
-
-    An attack's row says how many `test_cases` it made, what `cut` it short ("" nothing), and how many answers of its
-    attacker model were `refused` or `malformed`. `vote` of an ensemble's verdict: "agreed" or "split". Else None.
-    """
-
-    key: str
-    label: str
-    value: Json
-    asks: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    cost: float = 0.0
-    flops: float | None = None
-    test_cases: int | None = None
-    cut: str | None = None
-    refused: int | None = None
-    malformed: int | None = None
-    vote: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Want:
-    """That a run wants the row `key` at this place. `number` is the test case's, `sample` the completion's."""
-
-    stage: int
-    cell: int
-    behavior: int
-    number: int
-    sample: int
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What went wrong with the row `key`, for people."""
-
-    key: str
-    stage: int
-    error: str
-    hint: str = ""
-    trace: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """A run as stored: its spec as written and its plan, which the key is the digest of."""
-
-    key: str
-    name: str
-    created: float
-    spec: Json
-    plan: Json
 
 
 class Store:
