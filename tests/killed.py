@@ -88,18 +88,19 @@ def run(say: Callable[[str], None], spec: dict[str, Any], where: str) -> str:
 
 
 def search(say: Callable[[str], None], spec: dict[str, Any], where: str) -> str:
-    """Run a spec with GCG on a store; say "piece" before each piece of work. The state at the end."""
+    """Run a spec with an attack on weights; say "piece" before each piece of work. The state at the end."""
     from withstand import api
-    from withstand.attacks.gradient.gcg import GCG
+    from withstand.registry import find
 
-    advance = GCG.advance
+    attack: Any = type(find.build("attack", spec["attack"]))
+    advance = attack.advance
 
     @functools.wraps(advance)  # its name is in the key of a piece
-    def spoken(self: GCG, model: Any, parts: Any) -> Any:
+    def spoken(self: Any, model: Any, parts: Any) -> Any:
         say("piece")
         return advance(self, model, parts)
 
-    GCG.advance = spoken  # type: ignore[method-assign]
+    attack.advance = spoken
     return str(api.run(spec, store=where).summary["run"]["state"])
 
 

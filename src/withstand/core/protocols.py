@@ -211,6 +211,7 @@ OPTIONAL: Mapping[str, Any] = {
     "utility": False,
     "surrogates": (),
     "together": 1,
+    "parts": None,
     "upper_bound": False,
     "hosts": (),
     "release": _nothing,
@@ -220,9 +221,10 @@ OPTIONAL: Mapping[str, Any] = {
 
 Of a judge: `waits`, the number of people who must have labeled an answer, and `utility`, whether its success is a right
 answer. Of an attack: `needs`, what the target must give; `surrogates`, the models that it searches on instead of the
-target; `together`, how many behaviors share a forward pass; `upper_bound`, whether what it sends is no text. Of a
-model: `hosts` that text is sent to, `release()`, called when no later stage asks it, and `footprint()`, the JSON of
-`withstand.runner.memory`; None where it takes no memory of this machine."""
+target; `together`, how many behaviors share a forward pass; `parts`, how many parts of work one call gets before they
+are saved (None: as many as wait); `upper_bound`, whether what it sends is no text. Of a model: `hosts` that text is
+sent to, `release()`, called when no later stage asks it, and `footprint()`, the JSON of `withstand.runner.memory`; None
+where it takes no memory of this machine."""
 
 
 def optional(component: Any, name: str) -> Any:

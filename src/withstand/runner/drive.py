@@ -264,7 +264,7 @@ class _Driver:
             queues = [waiting for waiting in self.queues.values() if waiting.model.place == name]
             while place.busy < place.lanes:
                 longest = max(queues, key=len)
-                if len(longest) < (longest.model.width if full else 1):
+                if len(longest) < (longest.width if full else 1):
                     break
                 chats = isinstance(longest.how, Sampling)
                 left = self.caps.asks - self.tally.asks if chats and self.caps.asks is not None else len(longest)

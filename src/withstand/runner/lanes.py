@@ -12,6 +12,7 @@ from withstand.core import AskError, Completion, Model, Sampling, Worked
 from withstand.core.device import taken
 from withstand.core.errors import DeviceError, dead_device
 from withstand.core.notice import Step, watching
+from withstand.core.protocols import optional
 
 MOST_COUNTED = 10**9
 """Tokens, seconds or US dollars that one answer can have: sums of them fit every database."""
@@ -46,7 +47,13 @@ class Queue:
             if len(half) > most:
                 self.halves.appendleft(half[most:])
             return list(half[:most])
-        return [self.rows.popleft() for _ in range(min(most, self.model.width, len(self.rows)))]
+        return [self.rows.popleft() for _ in range(min(most, self.width, len(self.rows)))]
+
+    @property
+    def width(self) -> int:
+        """Most rows of one call: of chats what the model takes, of work what is done together before it is saved."""
+        parts = None if isinstance(self.how, Sampling) else optional(getattr(self.how, "__self__", None), "parts")
+        return min(self.model.width, parts or self.model.width)
 
     def split(self, rows: Sequence[Waiting]) -> None:
         """Try the rows of a batch that raised again, in halves: so one bad row of n costs about 2 log n calls."""

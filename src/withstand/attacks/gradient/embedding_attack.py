@@ -52,6 +52,7 @@ class EmbeddingAttack:
     """
 
     version: ClassVar[int] = 1
+    parts: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"weights", "gradients"})
     upper_bound: ClassVar[bool] = True
     length: int = 20

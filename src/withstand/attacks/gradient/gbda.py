@@ -47,6 +47,7 @@ class GBDA(Suffixes):
     """
 
     version: ClassVar[int] = 1
+    parts: ClassVar[int] = 1
     lr: float = 0.2
     spread: float = 0.2
     hot: float = 1.0

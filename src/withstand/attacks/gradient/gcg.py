@@ -73,6 +73,10 @@ class GCG:
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         yield from work_in_pieces(target.weights(self), self.advance, behavior)
 
+    @property
+    def parts(self) -> int:
+        return self.together
+
     def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
         """`every` steps for each part, `together` of them at once."""
         done: list[Json] = []

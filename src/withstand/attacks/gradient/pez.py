@@ -40,6 +40,7 @@ class PEZ(Suffixes):
     """
 
     version: ClassVar[int] = 1
+    parts: ClassVar[int] = 1
     lr: float = 0.01
     stop_loss: float = 0.0
     placement: Literal["suffix", "prefix"] = "suffix"

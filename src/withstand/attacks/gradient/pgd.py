@@ -78,6 +78,10 @@ class PGD:
         loss, text = yield from work(target.weights(self), self.advance, {"behavior": to_json(behavior)})
         yield TestCase(behavior.id, user(text), score=-loss)
 
+    @property
+    def parts(self) -> int:
+        return self.together
+
     def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
         """All steps for each part, `together` of them at once: the best loss and text."""
         done: list[_Relaxed] = []

@@ -57,6 +57,10 @@ class UAT:
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         yield from work_in_pieces(target.weights(self), self.advance, behavior)
 
+    @property
+    def parts(self) -> int:
+        return self.together
+
     def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
         """`every` places for each part, `together` parts at once."""
         done: list[Json] = []

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a search: it goes on at its last piece of work and ends with the same trajectory."""
+"""kill -9 in the middle of a search: it resumes at its last piece of work and ends with the same trajectory."""
 
 import json
 import signal
@@ -49,3 +49,33 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     assert again.summary["run"]["state"] == "complete"
     assert states(again) == states(whole)
     assert [case["chat"] for case in again.cases()] == [case["chat"] for case in whole.cases()]
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        {"use": "gbda", "steps": 4, "n": 1, "length": 4, "check": 2, "samples": 1, "fluency": 0.0},
+        {"use": "pgd", "steps": 4, "length": 4, "together": 1},
+    ],
+    ids=lambda attack: attack["use"],
+)
+def test_what_was_found_for_some_behaviors_is_saved_before_the_others_are_searched(
+    tmp_path: Path, attack: dict[str, Any]
+) -> None:
+    data = tmp_path / "four.csv"
+    data.write_text("id,text,target\n" + "".join(f"{name},Bake {name},Sure\n" for name in "abcd"))
+    spec = {
+        "suite": {"use": "csv", "path": str(data), "target_string": "target"},
+        "target": {"use": "hf", "id": str(tiny.save(tmp_path / "m")), "dtype": "float32"},
+        "attack": attack, "judge": "contains:a", "sampling": {"max_tokens": 4}, "benign": "none",
+    }  # fmt: skip
+    worker = Worker(search, spec, str(tmp_path / "cut.db"))
+    assert [worker.hear() for _ in range(3)] == ["piece"] * 3  # one behavior each; the third is under way
+    worker.kill()
+    assert worker.process.exitcode == -signal.SIGKILL
+    rest = Worker(search, spec, str(tmp_path / "cut.db"))
+    *pieces, state = rest.end()
+    assert state == "complete"
+    assert len(pieces) <= 2  # of four: one if the third was saved before the kill
+    whole, cut = (withstand.run(spec, store=tmp_path / name) for name in ("whole.db", "cut.db"))
+    assert [case["chat"] for case in cut.cases()] == [case["chat"] for case in whole.cases()]
