@@ -7,10 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 import withstand
-from explorer_web import client, csrf, post, run_path
+from explorer_web import HOST, client, csrf, post, run_path
 from withstand.cli.main import cli
 from withstand.core import SpecError
-from withstand.explorer.security import BODY, COOKIE, Auth, Person, read_people, token_digest
+from withstand.explorer.security import BODY, Auth, Person, cookie_name, read_people, token_digest
 
 TOKENS = {"vera": "v" * 20, "lea": "l" * 20, "adam": "a" * 20}
 PEOPLE = tuple(
@@ -97,13 +97,13 @@ def test_without_a_token_nothing_is_shown(path):
 def test_signing_in_makes_a_new_session_and_leaving_ends_it(path):
     with client(path, auth()) as web:
         web.get("/login")
-        before = web.cookies[COOKIE]
+        before = web.cookies[cookie_name(HOST)]
         assert sign_in(web, "adam").status_code == 303
-        assert web.cookies[COOKIE] != before
+        assert web.cookies[cookie_name(HOST)] != before
         assert web.get("/").status_code == 200
-        kept = web.cookies[COOKIE]
+        kept = web.cookies[cookie_name(HOST)]
         post(web, "/logout")
-        web.cookies.set(COOKIE, kept)
+        web.cookies.set(cookie_name(HOST), kept)
         assert web.get("/").status_code == 303
 
 

@@ -13,8 +13,11 @@ import withstand
 
 pytest.importorskip("starlette")
 
-from explorer_web import SPEC, client, run_path
-from withstand.explorer.security import Auth, Person, token_digest
+from starlette.testclient import TestClient
+
+from explorer_web import HOST, SPEC, client, explorer, run_path
+from withstand.explorer.app import Explorer, make_app
+from withstand.explorer.security import Auth, Person, WrongTokens, cookie_name, token_digest
 
 TOKENS = {"vera": "v" * 20, "adam": "a" * 20}
 PEOPLE = (
@@ -40,6 +43,10 @@ def path(kitchen: Path, tmp_path: Path) -> Path:
 
 def people() -> Auth:
     return Auth("127.0.0.1", 8765, PEOPLE)
+
+
+def browser(opened: Explorer) -> TestClient:
+    return TestClient(make_app(opened), base_url=f"http://{HOST}", follow_redirects=False)
 
 
 def bearer(name: str) -> dict[str, str]:
@@ -103,3 +110,76 @@ def test_pages_of_a_search_are_audited_once(path: Path) -> None:
         for tail in ("cases?text=step", "cases?text=step&after=3", "cases/1.0.0.0?text=step", "cases?text=soup"):
             assert web.get(f"{base}/{tail}").status_code == 200
     assert [action for _, action, _ in audits(path)] == ["search", "search"]
+
+
+# --- sessions ----------------------------------------------------------------------------------------------------
+
+
+def sign_in(web: Any, name: str) -> None:
+    csrf = re.search(r'name="csrf" value="([^"]+)"', web.get("/login").text)
+    assert csrf
+    assert web.post("/login", data={"csrf": csrf[1], "token": TOKENS[name]}).status_code == 303
+
+
+def test_anonymous_requests_sign_nobody_out(path: Path) -> None:
+    with explorer(path, people()) as opened:
+        adam, stranger = browser(opened), browser(opened)
+        sign_in(adam, "adam")
+        for _ in range(1_005):
+            stranger.cookies.clear()
+            opened.auth.session({"host": HOST}, {})
+        for _ in range(20):
+            stranger.cookies.clear()
+            assert stranger.get("/login").status_code == 200
+        assert adam.get("/").status_code == 200
+
+
+def test_a_person_with_many_browsers_signs_nobody_else_out(path: Path) -> None:
+    auth = Auth("127.0.0.1", 8765, (Person("adam", "admin"),), "X-User")
+    adam, new = auth.session({"host": HOST, "x-user": "adam"}, {})
+    assert new
+    for _ in range(1_005):
+        auth.session({"host": HOST, "x-user": "vera"}, {})
+    again, new = auth.session({"host": HOST, "x-user": "adam"}, {cookie_name(HOST): adam.id})
+    assert again is adam
+    assert not new
+
+
+def test_two_explorers_in_a_browser_have_their_own_cookies(path: Path) -> None:
+    with explorer(path, people()) as first, explorer(path, people()) as second:
+        web = TestClient(make_app(first), base_url="http://127.0.0.1:8765", follow_redirects=False)
+        sign_in(web, "adam")
+        other = TestClient(make_app(second), base_url="http://127.0.0.1:8766", follow_redirects=False)
+        other.cookies = web.cookies  # as a browser sends them: of a host, whatever the port
+        sign_in(other, "vera")
+        assert "adam" in web.get("/").text
+        assert "vera, viewer" in other.get("/").text
+
+
+def test_the_cookie_is_secure_behind_a_proxy_that_speaks_tls(path: Path) -> None:
+    by_proxy = Auth("127.0.0.1", 8765, (Person("adam", "admin"),), "X-User")
+    head = {"X-User": "adam", "X-Forwarded-Proto": "https"}
+    for auth, headers in ((people(), {"X-Forwarded-Proto": "https"}), (by_proxy, head)):
+        with client(path, auth) as web:
+            assert "; secure" in web.get("/login", headers=headers).headers["set-cookie"].lower()
+            web.cookies.clear()
+            plain = web.get("/login", headers=headers | {"X-Forwarded-Proto": "http"})
+            assert "; secure" not in plain.headers["set-cookie"].lower()
+
+
+def test_wrong_tokens_do_not_flood_the_audit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("withstand.explorer.people.SLOW", 0.0)
+    auth = people()
+    auth.wrong = WrongTokens(lambda: clock[0])
+    with explorer(path, auth) as opened, browser(opened) as web:
+        csrf = re.search(r'name="csrf" value="([^"]+)"', web.get("/login").text)
+        assert csrf
+        for second in range(150):
+            clock[0] = second
+            assert web.post("/login", data={"csrf": csrf[1], "token": f"wrong {second}"}).status_code == 403
+        head = bearer("adam")
+        assert "29 wrong tokens" in web.get("/audit", headers=head).text
+    rows = [subject for _, action, subject in audits(path) if action == "refused"]
+    assert [int(row.split()[0].replace("a", "1")) for row in rows] == [1, 60, 60, 29]
+    assert len(rows) == 4

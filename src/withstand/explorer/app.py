@@ -1,5 +1,6 @@
 """The explorer as an application: who asks, what they get, and the headers that every answer has."""
 
+import asyncio
 import re
 import threading
 import time
@@ -25,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from withstand.core import SpecError, StoreError, WithstandError, digest
 from withstand.core.text import count
 from withstand.explorer.index import WAIT, Index, RunIndex
-from withstand.explorer.security import COOKIE, HEADERS, Auth, Refused, Session, read_form
+from withstand.explorer.security import HEADERS, Auth, Refused, Session, cookie_name, read_form
 from withstand.report.shell import environment, style
 from withstand.results.cases import CaseResult, Spot, picked
 from withstand.results.cells import COUNTED, OUTCOME_WORDS
@@ -177,6 +178,8 @@ def make_app(explorer: Explorer) -> Starlette:
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
         yield
+        if (refused := explorer.auth.wrong.rest()) and not explorer.read_only:
+            explorer.store.add_audit("", "refused", refused)
         explorer.index.close()
 
     return Starlette(routes=routes, lifespan=life, middleware=[Middleware(Headers)])
@@ -214,9 +217,10 @@ def _endpoint(explorer: Explorer, page: Page) -> Callable[[Request], Any]:
             answer = asked.page("message", error.status, title=error.why, hint=error.hint)
         session = getattr(answer, "session", session)
         if is_new or getattr(answer, "session", None):
-            answer.set_cookie(
-                COOKIE, session.id, httponly=True, samesite="strict", secure=request.url.scheme == "https", path="/"
-            )
+            secure = explorer.auth.secure(request.url.scheme, request.headers)
+            name = cookie_name(request.headers.get("host", ""))
+            answer.set_cookie(name, session.id, httponly=True, samesite="strict", secure=secure, path="/")
+        await asyncio.sleep(getattr(answer, "delay", 0.0))
         return answer
 
     return endpoint

@@ -1,7 +1,5 @@
 """Who is here: signing in and out, asking for texts, and what the audit says."""
 
-import time
-
 from starlette.responses import Response
 
 from withstand.explorer.app import PageRequest
@@ -20,11 +18,12 @@ def enter(asked: PageRequest) -> Response:
     """Let in who shows a token of the tokens file."""
     session = asked.explorer.auth.enter(asked.session, str(asked.form.get("token", "")).strip())
     if session is None:
-        time.sleep(SLOW)
-        if not asked.explorer.read_only:
-            host = asked.request.client.host if asked.request.client else "?"
-            asked.explorer.store.add_audit("", "refused", f"a wrong token, from {host}")
-        return asked.page("login", 403, next=str(asked.form.get("next", "/")), problem="no person has this token")
+        host = asked.request.client.host if asked.request.client else "?"
+        if (refused := asked.explorer.auth.wrong.add(host)) and not asked.explorer.read_only:
+            asked.explorer.store.add_audit("", "refused", refused)
+        wrong = asked.page("login", 403, next=str(asked.form.get("next", "/")), problem="no person has this token")
+        wrong.delay = SLOW  # type: ignore[attr-defined] # the answer waits, and no thread with it
+        return wrong
     answer = asked.back()
     answer.session = session  # type: ignore[attr-defined] # its cookie goes with the answer
     return answer
@@ -57,7 +56,7 @@ def reveal(asked: PageRequest) -> Response:
 def audit(asked: PageRequest) -> Response:
     """Who revealed, exported, purged or was refused what."""
     asked.need("admin")
-    return asked.page("audit", entries=asked.explorer.store.audits(500))
+    return asked.page("audit", entries=asked.explorer.store.audits(500), waiting=asked.explorer.auth.wrong.waiting)
 
 
 def name(asked: PageRequest) -> Response:

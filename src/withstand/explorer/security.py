@@ -1,35 +1,42 @@
 """Who may do what in the explorer, and what a browser may do with its pages.
 
 People: on loopback without tokens everyone at this machine is admin; else each person has a token of their own or is
-named by a trusted proxy. A session is a random cookie, and what it may do is kept here, not in the cookie.
+named by a trusted proxy. A session is a random cookie, and what it may do is kept here, not in the cookie. A browser in
+which nobody signed in has a cookie too, of which nothing is kept here.
 """
 
 import hashlib
 import hmac
+import math
 import re
 import secrets
 import stat
 import threading
+import time
 import tomllib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from withstand.core import SpecError
+from withstand.core.text import count
 from withstand.runner.suites import loopback
 
 ROLES = ("viewer", "labeler", "admin")
 """Each may do what those before it may: read; label and record findings; probe, store calibrations, read the audit."""
 
-COOKIE = "withstand_session"
 SESSIONS = 1_000
+OWN_SESSIONS = 50
+"""Sessions of a person: who opens more ends the oldest of them."""
 BODY = 256 * 1024
 """Bytes of a form."""
 SHORTEST = 16
 """Characters of a token."""
+MINUTE = 60.0
+"""Seconds between two rows of the audit about wrong tokens."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -118,22 +125,53 @@ def token_digest(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
+def cookie_name(host: str) -> str:
+    """The name of the session's cookie at an address. Browsers send a cookie to all ports of a host, so the port is in
+    the name: two explorers in a browser do not end each other's sessions."""
+    port = re.search(r":([0-9]{1,5})$", host)
+    return f"withstand_session_{port[1] if port else 'default'}"
+
+
 @dataclass
 class Session:
-    """One browser. `revealed` holds the cases whose text was asked for; `searched` the runs and words of searches that
-    the audit has; `probe` the conversation of the console.
+    """One browser. `csrf`: what its forms send. `revealed`: the cases whose text was asked for; `searched`: the
+    runs and words of searches that the audit has; `probe`: the conversation of the console.
 
     `bearer`: a program that shows its token with each request, which no other site can make a browser do.
     """
 
     id: str
     person: Person | None
-    csrf: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    csrf: str = ""
     reveal: bool = False
     revealed: set[str] = field(default_factory=set)
     searched: set[tuple[str, str]] = field(default_factory=set)
     probe: dict[str, Any] = field(default_factory=dict)
     bearer: bool = False
+
+
+class WrongTokens:
+    """Counts wrong tokens, so that who tries many fills no audit: it gets one row a minute."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._last = -math.inf
+        self.waiting = 0
+
+    def add(self, host: str) -> str:
+        """What the audit records now that one more came from `host`; "" for nothing yet."""
+        with self._lock:
+            if self._clock() - self._last < MINUTE:
+                self.waiting += 1
+                return ""
+            tokens, self.waiting, self._last = self.waiting + 1, 0, self._clock()
+        return f"a wrong token, from {host}" if tokens == 1 else f"{tokens} wrong tokens, the last from {host}"
+
+    def rest(self) -> str:
+        """What the audit records at the end; "" for nothing."""
+        with self._lock:
+            tokens, self.waiting = self.waiting, 0
+        return f"{count(tokens, 'more wrong token')}" if tokens else ""
 
 
 class Auth:
@@ -154,6 +192,8 @@ class Auth:
             raise SpecError("the tokens file has no token", hint="give each person a token, or name --proxy-header")
         self.hosts = {host, "127.0.0.1", "localhost", "[::1]", "::1"} if loopback(host) and not proxy_header else None
         self.port = port
+        self.wrong = WrongTokens()
+        self._secret = secrets.token_bytes(32)
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -165,33 +205,45 @@ class Auth:
         named = self._by_proxy(headers)
         token = headers.get("authorization", "").removeprefix("Bearer ")
         bearer = self.by_token(token) if token and not named else None
+        given = cookies.get(cookie_name(headers.get("host", "")), "")
         with self._lock:
-            current = self._sessions.get(cookies.get(COOKIE, ""))
+            current = self._sessions.get(given)
             if current and named and current.person != named:
                 current = None  # the proxy now says somebody else
             if current:
                 self._sessions.move_to_end(current.id)
                 return current, False
-        fresh = Session(secrets.token_urlsafe(32), named or bearer or self.local, bearer=bearer is not None)
-        if not bearer:  # a program that shows its token each time needs no session
-            self._keep(fresh)
-        return fresh, not bearer
+        if bearer:  # a program that shows its token each time needs no session
+            return Session("", bearer, bearer=True), False
+        if person := named or self.local:
+            return self._kept(person), True
+        was_given = re.fullmatch(r"[A-Za-z0-9_-]{43}", given)  # nothing is kept of who did not sign in
+        anonymous = given if was_given else secrets.token_urlsafe(32)
+        return Session(anonymous, None, self._csrf(anonymous)), not was_given
 
-    def _keep(self, session: Session) -> None:
+    def _csrf(self, session: str) -> str:
+        return hmac.new(self._secret, session.encode(), hashlib.sha256).hexdigest()
+
+    def _kept(self, person: Person) -> Session:
+        """A new session of a person, which is kept. Of too many sessions the person's own oldest ends."""
+        name = secrets.token_urlsafe(32)
+        session = Session(name, person, self._csrf(name))
         with self._lock:
-            self._sessions[session.id] = session
+            own = [kept.id for kept in self._sessions.values() if kept.person and kept.person.name == person.name]
+            if len(own) >= OWN_SESSIONS:
+                self._sessions.pop(own[0])
+            self._sessions[name] = session
             while len(self._sessions) > SESSIONS:
                 self._sessions.popitem(last=False)
+        return session
 
     def enter(self, session: Session, token: str) -> Session | None:
         """A new session for who has this token; None for nobody. The old one ends, so that its cookie opens nothing."""
         person = self.by_token(token)
         if person is None:
             return None
-        fresh = Session(secrets.token_urlsafe(32), person)
         self.leave(session)
-        self._keep(fresh)
-        return fresh
+        return self._kept(person)
 
     def leave(self, session: Session) -> None:
         with self._lock:
@@ -217,6 +269,12 @@ class Auth:
             raise Refused(400, str(error)) from error
 
     # --- checks ---
+
+    def secure(self, scheme: str, headers: Mapping[str, str]) -> bool:
+        """Whether the browser speaks TLS, so that its cookie must not travel without. The proxy that ends TLS says so;
+        who says so falsely harms only the cookie of this very request."""
+        by_proxy = headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower() if not self.local else ""
+        return "https" in (scheme, by_proxy)
 
     def check_host(self, host: str) -> None:
         """A page of elsewhere whose name was made to point here is not ours (DNS rebinding)."""
