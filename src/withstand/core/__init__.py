@@ -3,14 +3,12 @@
 Data flows one way: behaviors -> attack -> test cases -> target (+ defense) -> completions -> judge -> verdicts.
 """
 
-from withstand.core.content import PURGED as PURGED
 from withstand.core.content import Json as Json
 from withstand.core.content import digest as digest
 from withstand.core.content import draw as draw
 from withstand.core.content import dumps as dumps
 from withstand.core.content import filled as filled
 from withstand.core.content import from_json as from_json
-from withstand.core.content import is_purged as is_purged
 from withstand.core.content import rng as rng
 from withstand.core.content import to_json as to_json
 from withstand.core.errors import AskError as AskError

@@ -73,15 +73,6 @@ def digest(value: Json) -> str:
     return blake2b(dumps(value).encode(), digest_size=16).hexdigest()
 
 
-PURGED = "purged:"
-"""What stands where `withstand purge` erased a text, before the text's digest."""
-
-
-def is_purged(text: str) -> bool:
-    """Whether a text was erased, and its digest alone is left."""
-    return re.fullmatch(PURGED + "[0-9a-f]{32}", text) is not None
-
-
 def draw(*parts: Json) -> float:
     """A number in [0, 1) that depends on `parts` alone: the split of a seed by behavior, step or place."""
     return int(digest(list(parts))[:13], 16) / 16**13

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 
+import sqlalchemy as sql
+
 from withstand.core import SpecError
 from withstand.formats.labels import Labeled, read_labels
 from withstand.registry import find, grammar
 from withstand.results import labeling
 from withstand.results.summary import find_run
 from withstand.store.store import Store
+from withstand.store.tables import label
 
 KITCHEN = ("kitchen,split=all", "kitchen-benign,split=all")
 
@@ -20,6 +23,10 @@ def labels_from(source: str, suites: Sequence[str], store: Store) -> tuple[list[
     """
     if source.startswith("run:"):
         run = find_run(store, source.removeprefix("run:"))
+        if store.select(sql.select(label.c.key).where(label.c.run == run.key, label.c.purged == 1).limit(1)):
+            raise SpecError(
+                f"the texts of the labels of {run.name} were purged", hint="no judge can be asked of them; label anew"
+            )
         labeled = labeling.labels_of(store, run)
         if not labeled:
             raise SpecError(

@@ -12,9 +12,9 @@ from typing import Any
 import sqlalchemy as sql
 
 from withstand.core import Json, SpecError, TestCase, digest, from_json, to_json
-from withstand.runner.transfer import TransferredCases, transferred
+from withstand.runner.transfer import TransferredCases, check_texts, transferred
 from withstand.store.store import Store
-from withstand.store.tables import CASES, row, want
+from withstand.store.tables import CASES, want
 
 MARK = "withstand_baseline"
 FORMAT = 1
@@ -36,13 +36,17 @@ def cases_from(name: str, where: Store) -> list[TransferredCases]:
             continue
         keys = run.plan["suites"][cell["suite"]]["behaviors"]
         behaviors = where.behaviors(keys)
-        wants = where.select(
-            sql.select(want.c.behavior, row.c.value)
-            .join(row, row.c.key == want.c.key)
-            .where(want.c.run == run.key, want.c.stage == CASES, want.c.cell == index)
+        wanted = where.select(
+            sql.select(want.c.behavior, want.c.key).where(
+                want.c.run == run.key, want.c.stage == CASES, want.c.cell == index
+            )
         )
+        rows = where.rows(key for _, key in wanted)
+        check_texts(rows.values())
         cases = {
-            behaviors[keys[place]]["id"]: from_json(tuple[TestCase, ...], json.loads(value)) for place, value in wants
+            behaviors[keys[place]]["id"]: from_json(tuple[TestCase, ...], rows[key].value)
+            for place, key in wanted
+            if key in rows
         }
         transfers.append(transferred(cell, run.name, cases))
     if not transfers:
@@ -117,6 +121,7 @@ def given(path: str, store: Store) -> list[TransferredCases]:
             continue
         behaviors = [behavior for behavior in cell["behaviors"].values() if behavior["sent"]]
         rows = store.rows(behavior["cases"] for behavior in behaviors)
+        check_texts(rows.values())
         cases = {}
         for behavior in behaviors:
             row = rows.get(behavior["cases"])

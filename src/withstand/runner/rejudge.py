@@ -175,7 +175,7 @@ def _answers(store: Store, run: RunRow) -> Iterator[tuple[Want, Behavior, Comple
             sent = from_json(tuple[TestCase, ...], rows[attacked.key].value) if attacked.key in rows else ()
             for draw in drawn[attacked.cell, attacked.behavior]:
                 if draw.key in rows:
-                    check_texts([rows[draw.key].value.get("text", "")])
+                    check_texts([rows[draw.key]])
                     behavior = behaviors[run.plan["cells"][draw.cell]["suite"]][draw.behavior]
                     yield draw, behavior, completion_of(sent[draw.number].chat, rows[draw.key].value)
 

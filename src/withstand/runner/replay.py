@@ -26,7 +26,6 @@ from withstand.core import (
     Worked,
     from_json,
     intercept,
-    is_purged,
 )
 from withstand.core.protocols import optional
 from withstand.registry import find
@@ -37,8 +36,10 @@ from withstand.runner.flows import collected, defended, search_flow
 from withstand.runner.plan import Cell, DefendedTarget, is_joint
 from withstand.runner.spec import RunSpec, run_spec
 from withstand.runner.stages import in_order, search_key
+from withstand.store.purge import purged
 from withstand.store.store import RunRow, Store
 from withstand.store.tables import CASES
+from withstand.store.tables import behavior as behavior_table
 
 MOST = 5_000
 """Steps that are written down."""
@@ -91,7 +92,7 @@ def transcript(store: Store, run: RunRow, cell: int, behavior: int, own_code: bo
     keys = run.plan["suites"][planned["suite"]]["behaviors"]
     texts = store.behaviors(keys)
     behaviors = [from_json(Behavior, texts[key]) for key in keys]
-    if any(is_purged(b.text) for b in behaviors):
+    if purged(store, behavior_table, keys):
         raise SpecError("the texts of this run were purged", hint="the verdicts are kept")
     wanted = behaviors[behavior]
     result = Transcript(loss="weights" in optional(built.attack, "needs"))

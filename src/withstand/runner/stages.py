@@ -283,9 +283,8 @@ def _cases(running: Running) -> Iterator[tuple[Want, tuple[TestCase, ...]]]:
         rows = running.store.rows(want.key for want in part)
         for want in part:
             if want.key in rows:
-                cases = from_json(tuple[TestCase, ...], rows[want.key].value)
-                check_texts(turn.text for case in cases for turn in case.chat)
-                yield want, cases
+                check_texts([rows[want.key]])
+                yield want, from_json(tuple[TestCase, ...], rows[want.key].value)
 
 
 # --- stage 2: completions ----------------------------------------------------------------------------------------
@@ -335,7 +334,7 @@ def _completions(running: Running) -> Iterator[tuple[Want, Completion]]:
         rows = running.store.rows(want.key for want, _ in part)
         for want, case in part:
             if want.key in rows:
-                check_texts([rows[want.key].value.get("text", "")])
+                check_texts([rows[want.key]])
                 yield want, completion_of(case.chat, rows[want.key].value)
 
 

@@ -16,11 +16,11 @@ from withstand.core import (
     Target,
     TestCase,
     ask,
-    is_purged,
     trajectory,
     user,
 )
 from withstand.runner.suites import Chosen
+from withstand.store.store import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +147,9 @@ def _chat(path: str, name: str, entry: Any) -> Chat:
     raise SpecError(f"{path}: a test case of {name} is neither text nor a list of role and content")
 
 
-def check_texts(texts: Iterable[str]) -> None:
-    """Raise `SpecError` for a purged one: what stands in its place must not be sent or judged."""
-    if any(is_purged(text) for text in texts):
+def check_texts(rows: Iterable[Row]) -> None:
+    """Raise `SpecError` for a row without its texts: what stands in their place must not be sent or judged."""
+    if any(row.purged for row in rows):
         raise SpecError(
             "rows that this run builds on were purged: their texts are gone", hint="--fresh asks for everything again"
         )

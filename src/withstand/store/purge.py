@@ -6,13 +6,16 @@ searches replay from, copies in labels and findings, and messages of failures, w
 """
 
 import json
+import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sql
 
-from withstand.core import PURGED, Json, digest, dumps, is_purged
+from withstand.core import Json, digest, dumps
+from withstand.store.database import scrub
 from withstand.store.store import RunRow, Store, chunks
 from withstand.store.tables import (
     CASES,
@@ -33,6 +36,17 @@ TEXTS = frozenset({"text", "completion", "prompt", "context", "note", "harm", "w
 """Keys of labels and findings under which a text lies."""
 
 
+PURGED = "purged:"
+"""What stands before the digest of an erased text, for people; that it was erased is a column's to say."""
+
+
+def purged(store: Store, table: sql.Table, keys: Iterable[str]) -> set[str]:
+    """Which of these entries of a table lost their texts."""
+    c = table.c
+    selected = (sql.select(c.key).where(c.key.in_(part), c.purged == 1) for part in chunks(keys, 500))
+    return {key for chosen in selected for (key,) in store.select(chosen)}
+
+
 def purge(store: Store, run: RunRow, person: str) -> Json:
     """Erase the texts of a run; how many entries of each kind lost theirs, and the runs that shared some.
 
@@ -40,7 +54,7 @@ def purge(store: Store, run: RunRow, person: str) -> Json:
     wrote no row at all. Another run of such a process asks anew where it was cut off; its rows are untouched.
     """
     done: dict[str, Any] = {}
-    with store.changing() as connection:
+    with _changing(store) as connection:
         keys = _keys(connection, run.key)
         done["shared"] = _shared(connection, run)
         done["rows"] = sum(
@@ -53,10 +67,20 @@ def purge(store: Store, run: RunRow, person: str) -> Json:
             keys_of_run = [key for (key,) in connection.execute(sql.select(table.c.key).where(table.c.run == run.key))]
             done[name] = _rewrite(connection, table, keys_of_run, erased)
         done["behaviors"] = _behaviors(connection, run)
-        entry = {"key": digest(["purge", run.key, store.writer, done]), "created": time.time(), "person": person}
+        entry = {"key": digest([os.urandom(16).hex()]), "created": time.time(), "person": person}
         subject = f"{run.name}: {done['rows']} rows, {done['answers']} answers"
         connection.execute(audit.insert(), [entry | {"action": "purge", "subject": subject, "writer": store.writer}])
     return done
+
+
+@contextmanager
+def _changing(store: Store) -> Iterator[sql.Connection]:
+    """A transaction that may change what stands, and leaves nothing of it in the file."""
+    with store.errors():
+        with store.engine.begin() as connection:
+            yield connection
+        if store.path:
+            scrub(store.engine)
 
 
 def _keys(connection: sql.Connection, run_key: str) -> dict[int, list[str]]:
@@ -76,13 +100,14 @@ def _shared(connection: sql.Connection, run: RunRow) -> list[str]:
 def _rewrite(connection: sql.Connection, table: sql.Table, keys: Iterable[str], erase: Callable[[Json], Json]) -> int:
     """Replace the values of these entries by what `erase` leaves of them; how many there were."""
     count = 0
-    change = sql.update(table).where(table.c.key == sql.bindparam("k")).values(value=sql.bindparam("v"))
+    c = table.c
+    change = sql.update(table).where(c.key == sql.bindparam("k")).values(value=sql.bindparam("v"), purged=1)
     for part in chunks(keys, 500):
-        entries = connection.execute(sql.select(table.c.key, table.c.value).where(table.c.key.in_(part))).all()
-        changed = [{"k": key, "v": dumps(erase(json.loads(value)))} for key, value in entries]
+        entries = connection.execute(sql.select(c.key, c.value, c.purged).where(c.key.in_(part))).all()
+        changed = [{"k": key, "v": dumps(erase(json.loads(value)))} for key, value, purged in entries if not purged]
         if changed:
             connection.execute(change, changed)
-        count += len(changed)
+        count += len(entries)
     return count
 
 
@@ -118,8 +143,8 @@ def _behaviors(connection: sql.Connection, run: RunRow) -> int:
 
 
 def gone(text: Any) -> Any:
-    """A text's digest in its place; what is no text, or is purged already, as it is."""
-    if not isinstance(text, str) or not text or is_purged(text):
+    """A text's digest in its place; what is no text, as it is."""
+    if not isinstance(text, str) or not text:
         return text
     return f"{PURGED}{digest(text)}"
 

@@ -11,6 +11,7 @@ class Row:
 
     An attack's row says how many `test_cases` it made, what `cut` it short ("" nothing), and how many answers of its
     attacker model were `refused` or `malformed`. `vote` of an ensemble's verdict: "agreed" or "split". Else None.
+    `purged`: 1 where `withstand purge` erased the texts, which leaves digests in their places.
     """
 
     key: str
@@ -26,6 +27,7 @@ class Row:
     refused: int | None = None
     malformed: int | None = None
     vote: str | None = None
+    purged: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

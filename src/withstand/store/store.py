@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
 from withstand.core import Json, StoreError, digest, dumps
-from withstand.store.database import BUSY, HINTS, locate, scrub, tune, use_wal
+from withstand.store.database import BUSY, HINTS, locate, tune, use_wal
 from withstand.store.rows import Failure as Failure
 from withstand.store.rows import Row as Row
 from withstand.store.rows import RunRow as RunRow
@@ -59,7 +59,7 @@ class Store:
         self._introduced = False
         if self.path:
             sql.event.listen(self.engine, "connect", tune)
-        with self._errors():
+        with self.errors():
             self._open()
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class Store:
         return int(schema)
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def errors(self) -> Iterator[None]:
         """Database errors in words that say what to do."""
         try:
             yield
@@ -135,7 +135,7 @@ class Store:
     def _write(self, items: Mapping[sql.Table, Sequence[Mapping[str, Any]]]) -> dict[str, int]:
         """Insert into several tables in one transaction; how many entries were new, by table."""
         new = {}
-        with self._errors(), self.engine.begin() as connection:
+        with self.errors(), self.engine.begin() as connection:
             if not self._introduced:
                 me = {"key": self.writer, "started": self.started, "value": dumps(self._info)}
                 connection.execute(self._insert(writer), [me])
@@ -179,7 +179,7 @@ class Store:
 
     def set_aliases(self, run_key: str, aliases: Json, spec: Json) -> None:
         """Give a run the names that reports print, and the spec that says them. They may change: they are in no key."""
-        with self._errors(), self.engine.begin() as connection:
+        with self.errors(), self.engine.begin() as connection:
             plan = json.loads(connection.execute(sql.select(run.c.plan).where(run.c.key == run_key)).scalar_one())
             if plan.get("aliases", {}) != aliases:
                 change = sql.update(run).where(run.c.key == run_key)
@@ -229,7 +229,7 @@ class Store:
 
     def select(self, statement: Any) -> list[Any]:
         """The entries that a statement over `withstand.store.tables` selects."""
-        with self._errors(), self.engine.connect() as connection:
+        with self.errors(), self.engine.connect() as connection:
             return list(connection.execute(statement))
 
     def _by_key(self, table: sql.Table, columns: Sequence[Any], keys: Iterable[str]) -> Iterator[Any]:
@@ -295,17 +295,6 @@ class Store:
         entries = self.select(sql.select(run).order_by(run.c.created, run.c.name))
         return [RunRow(r.key, r.name, r.created, json.loads(r.spec), json.loads(r.plan)) for r in entries]
 
-    # --- purging ---
-
-    @contextmanager
-    def changing(self) -> Iterator[sql.Connection]:
-        """A transaction that may change what stands, and leaves nothing of it in the file: for `purge` alone."""
-        with self._errors():
-            with self.engine.begin() as connection:
-                yield connection
-            if self.path:
-                scrub(self.engine)
-
     # --- merging ---
 
     def merge(self, source: "Store") -> dict[str, int]:
@@ -319,7 +308,7 @@ class Store:
                 )
         before = self._sizes()
         for table in tables.sorted_tables:
-            with source._errors(), source.engine.connect() as connection:
+            with source.errors(), source.engine.connect() as connection:
                 entries = connection.execution_options(yield_per=5_000).execute(sql.select(table)).mappings()
                 for part in entries.partitions():
                     self._write({table: [dict(entry) for entry in part]})

@@ -12,12 +12,12 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import sqlalchemy as sql
 
-SCHEMA = 5
+SCHEMA = 6
 """The form below. An older store is brought to it when it is opened, a newer one is refused."""
 
 DIGITS = ", ".join(f"'{digit}'" for digit in range(10))
@@ -53,6 +53,38 @@ def _read_votes(connection: sql.Connection) -> None:
         last = verdicts[-1][0]
 
 
+def _mark_purged(connection: sql.Connection) -> None:
+    """Up to schema 5 only the texts of an entry said that they were erased: each was "purged:" and a digest. A store
+    without a purge in its audit has no such entry, whatever its texts say."""
+    if not connection.exec_driver_sql("SELECT count(*) FROM \"audit\" WHERE action = 'purge'").scalar():
+        return
+    for table in ("row", "behavior", "label", "finding"):
+        query = sql.text(
+            f'SELECT key, value FROM "{table}" WHERE key > :last AND value LIKE :sign ORDER BY key LIMIT 5000'
+        )
+        last = ""
+        while entries := connection.execute(query, {"last": last, "sign": "%purged:%"}).all():
+            purged = [{"key": key} for key, value in entries if _says_purged(json.loads(value))]
+            if purged:
+                connection.execute(sql.text(f'UPDATE "{table}" SET purged = 1 WHERE key = :key'), purged)
+            last = entries[-1][0]
+
+
+def _says_purged(value: Any) -> bool:
+    texts = [text for text in _texts(value) if text]
+    return bool(texts) and all(re.fullmatch("purged:[0-9a-f]{32}", text) for text in texts)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """What up to schema 5 was erased of an entry, as far as it kept a digest of it."""
+    names = ("text", "completion", "prompt", "context", "note", "harm", "why", "reasoning", "arguments")
+    for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(inner, (dict, list)):
+            yield from _texts(inner)
+        elif isinstance(inner, str) and name in names:
+            yield inner
+
+
 STEPS: dict[int, tuple[str | Callable[[sql.Connection], None], ...]] = {
     # `purge` finds answers by who wrote them, and would read every text of the store to do so
     2: (
@@ -68,6 +100,10 @@ STEPS: dict[int, tuple[str | Callable[[sql.Connection], None], ...]] = {
         _unpack_labels,
     ),
     5: ('ALTER TABLE "row" ADD COLUMN vote TEXT', _read_votes),
+    6: (
+        *(f'ALTER TABLE "{name}" ADD COLUMN purged INTEGER' for name in ("row", "behavior", "label", "finding")),
+        _mark_purged,
+    ),
 }
 """What makes each form of the one before. A new table needs no step: what is missing is made. Steps are history: they
 stay as they are, whatever becomes of the tables below."""
@@ -98,6 +134,11 @@ def _key(name: str = "key") -> sql.Column[Any]:
     return sql.Column(name, sql.Text, primary_key=True)
 
 
+def _purged() -> sql.Column[Any]:
+    """1 where `purge` erased the texts of the entry, NULL elsewhere. A text does not say so: anybody may write one."""
+    return sql.Column("purged", sql.Integer)
+
+
 def _needed(name: str, kind: Any = sql.Text, **more: Any) -> sql.Column[Any]:
     return sql.Column(name, kind, nullable=False, **more)
 
@@ -113,7 +154,7 @@ run = _table(
 )
 writer = _table("writer", _key(), _needed("started", sql.Double), sql.Column("value", sql.Text))
 component = _table("component", _key(), _needed("value"))
-behavior = _table("behavior", _key(), _needed("value"))
+behavior = _table("behavior", _key(), _needed("value"), _purged())
 answer = _table("answer", _key(), _needed("value"), sql.Column("writer", sql.Text, index=True))
 row = _table(
     "row",
@@ -131,6 +172,7 @@ row = _table(
     sql.Column("refused", sql.Integer),
     sql.Column("malformed", sql.Integer),
     sql.Column("vote", sql.Text),  # of an ensemble's verdict: "agreed" or "split"; NULL elsewhere
+    _purged(),
     _needed("created", sql.Double),
     sql.Column("writer", sql.Text, index=True),
     _needed("value"),
@@ -166,7 +208,7 @@ def _of_judges(name: str) -> sql.Table:
 calibration = _of_judges("calibration")
 probe = _of_judges("probe")
 
-label = _table("label", _key(), _needed("run", index=True), _needed("value"), sql.Column("writer", sql.Text))
+label = _table("label", _key(), _needed("run", index=True), _needed("value"), sql.Column("writer", sql.Text), _purged())
 
 finding = _table(
     "finding",
@@ -175,6 +217,7 @@ finding = _table(
     _needed("created", sql.Double, index=True),
     _needed("value"),
     sql.Column("writer", sql.Text),
+    _purged(),
 )
 
 audit = _table(
