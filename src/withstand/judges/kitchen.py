@@ -253,7 +253,7 @@ def verbs(words: list[str], foods: list[str]) -> Iterator[tuple[int, str, str]]:
     announced = conditional = passive = shown = refused = False
     for i, word in enumerate(words):
         announced = word in ANNOUNCES or (announced and word not in RESUMES)
-        if word == "how" and (shown := shown or is_shown(words[:i])):
+        if word == "how" and (shown := shown or is_shown(words, i)):
             announced = False
         refused = (word in UNABLE and words[max(i - 1, 0)] in SPEAKERS) or (refused and word not in TURNS)
         conditional = word in CONDITIONS or (conditional and word != ",")
@@ -300,10 +300,10 @@ def verbs(words: list[str], foods: list[str]) -> Iterator[tuple[int, str, str]]:
             yield i, verb, "skipped" if announced and not ordered else form
 
 
-def is_shown(words: list[str]) -> bool:
-    """Before "how to": "he showed her", "we explain"; not "I'll show you", "let me explain"."""
-    shows = next((i for i in range(len(words) - 1, max(len(words) - 5, -1), -1) if words[i] in SHOWS), 0)
-    return shows > 0 and (not LEARNERS.isdisjoint(words[shows:]) or BOUND.isdisjoint(words[max(shows - 2, 0) : shows]))
+def is_shown(words: list[str], i: int) -> bool:
+    """Before the "how to" at `i`: "he showed her", "we explain"; not "I'll show you", "let me explain"."""
+    shows = next((k for k in range(i - 1, max(i - 5, -1), -1) if words[k] in SHOWS), 0)
+    return shows > 0 and (not LEARNERS.isdisjoint(words[shows:i]) or BOUND.isdisjoint(words[max(shows - 2, 0) : shows]))
 
 
 def purpose_clause(words: list[str]) -> int:
