@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from withstand import __version__
 from withstand.core import Json
+from withstand.core.device import device_name
 from withstand.results.cases import cases, labeled, learned
 from withstand.results.success_by_budget import within
 from withstand.results.summary import RunSummary, find_run, summarize
@@ -153,7 +154,7 @@ def _me() -> Json:
         "withstand": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "device": platform.machine(),
+        "device": device_name(),
         "libraries": _versions(),
         "argv0": Path(sys.argv[0]).name if sys.argv else "",
     }

@@ -143,3 +143,82 @@ def test_a_gpu_that_emulates_bfloat16_takes_float16(monkeypatch: Any, native: bo
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
     assert fastest_dtype("cuda:0") == dtype
+
+
+def gpus(monkeypatch: Any, *free: int, total: int = 80) -> None:
+    torch = pytest.importorskip("torch", reason="needs the extra `local`")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(free))
+    monkeypatch.setattr(
+        torch.cuda, "mem_get_info", lambda gpu: (free[int(str(gpu).removeprefix("cuda:"))] << 30, total << 30)
+    )
+    for name in ("memory_reserved", "memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda gpu: 0)
+
+
+def test_the_memory_of_the_machine_is_none_of_its_gpus(monkeypatch: Any) -> None:
+    gpus(monkeypatch, 10, 20)
+    assert free_memory("devices") == 30 << 30
+    gpus(monkeypatch)
+    assert free_memory("devices") == free_memory("cpu") or abs(free_memory("devices") - free_memory("cpu")) < 1 << 30
+
+
+def test_vllm_takes_its_share_of_the_gpu_whatever_the_model(monkeypatch: Any) -> None:
+    from withstand.models.vllm import VLLM
+
+    gpus(monkeypatch, 30)
+    assert VLLM("x", gpu_memory_utilization=0.5).footprint() == {"weights": 40.0, "row": 0.0, "free": 30.0}
+
+
+def test_a_copy_in_another_dtype_counts_as_memory(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs the extra `local`")
+    import tiny
+    from withstand.registry import find
+    from withstand.runner.memory import _copies
+
+    model: Any = find.build("target", f"hf:{tiny.save(tmp_path / 'llama')},device=cpu,dtype=float32")
+    for spec, dtypes in (("gcg", []), ("gcg,dtype=float32", []), ("gcg,screen=bfloat16", ["bfloat16"]),
+                         ("pgd,dtype=bfloat16", ["bfloat16"]), ("direct", [])):  # fmt: skip
+        assert [copy.dtype for copy in _copies(find.build("attack", spec), model)] == dtypes
+
+
+def test_kept_trunks_take_no_more_than_their_share_and_a_pack_recovers(tmp_path: Path, monkeypatch: Any) -> None:
+    pytest.importorskip("torch", reason="needs the extra `local`")
+    import tiny
+    from withstand.core import Behavior
+    from withstand.engine import engine as module
+    from withstand.engine.text import make_prompt
+    from withstand.registry import find
+
+    model: Any = find.build("target", f"hf:{tiny.save(tmp_path / 'llama')},device=cpu,dtype=float32")
+    room = [1 << 30]
+    monkeypatch.setattr(module, "free_memory", lambda device: room[0])
+    engine = module.Engine(model.load().model, pack=512)
+    behaviors = [Behavior(str(i), f"Bake {'many ' * i}loaves", target_string="Sure") for i in range(8)]
+    prompts = [make_prompt(model, behavior, "! !")[0] for behavior in behaviors]
+    for prompt in prompts:
+        engine.trunk(prompt)
+    assert len(engine.trunks) == len({prompt.head for prompt in prompts})
+    one = engine._held() // len(engine.trunks)
+    room[0] = 4 * one  # half of it for a pass, half of that for trunks
+    for prompt in prompts:
+        engine.trunks.pop(prompt.head, None)
+        engine.trunk(prompt)
+        assert len(engine.trunks) <= 3
+    small = module.Engine(model.load().model, pack=512)
+    assert small.pack < 512
+    room[0] = 1 << 30
+    small.in_packs([], lambda logits, part: None)
+    assert small.pack == 512
+    model.release()
+
+
+def test_the_device_has_the_name_of_its_gpu(monkeypatch: Any, tmp_path: Path) -> None:
+    from withstand.core import device
+
+    file = tmp_path / "information"
+    file.write_text("Model: \t\t NVIDIA H100 80GB HBM3\nIRQ: 5\n")
+    real = device.Path
+    monkeypatch.setattr(device.Path, "glob", lambda self, pattern: [file, file])
+    assert device.device_name() == "2 x NVIDIA H100 80GB HBM3"
+    monkeypatch.setattr(real, "glob", lambda self, pattern: [])
+    assert device.device_name() not in ("", "NVIDIA H100 80GB HBM3")

@@ -1,5 +1,6 @@
 """What a device has free, and what a thread's models have done on it."""
 
+import platform
 import threading
 from pathlib import Path
 
@@ -9,7 +10,8 @@ GIB = 2**30
 def free_memory(device: str) -> int | None:
     """Bytes that can be had on a device without swapping; None where the system does not say.
 
-    "devices" are all GPUs and this machine's own memory, which accelerate fills one after another.
+    "devices" are all GPUs; where there is none, this machine's own memory. What accelerate moves from GPUs to this
+    machine's memory does run, a hundred times slower, so it counts as not fitting.
     """
     if device.startswith("cuda") or device == "devices":
         import torch
@@ -21,9 +23,9 @@ def free_memory(device: str) -> int | None:
 
         if device != "devices":
             return of_gpu(device)
-        own = free_memory("cpu")
-        gpus = sum(map(of_gpu, range(torch.cuda.device_count())))
-        return None if own is None else own + gpus
+        if count := torch.cuda.device_count():
+            return sum(map(of_gpu, range(count)))
+        device = "cpu"
     if device != "cpu":
         return None
     try:
@@ -46,3 +48,21 @@ def taken() -> float | None:
     flops: float | None = getattr(_now, "flops", None)
     _now.flops = None
     return flops
+
+
+def device_name() -> str:
+    """What this machine computes with, as in "2 x NVIDIA H100 80GB HBM3" or its CPU's name. Torch is not imported."""
+    gpus: list[str] = []
+    for information in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        gpus += _values(information, "Model")
+    counted = ", ".join(f"{gpus.count(name)} x {name}" for name in dict.fromkeys(gpus))
+    return counted or next(iter(_values(Path("/proc/cpuinfo"), "model name")), "") or platform.machine()
+
+
+def _values(file: Path, name: str) -> list[str]:
+    """The values of a file of lines "name: value" under that name."""
+    try:
+        pairs = [line.partition(":") for line in file.read_text(errors="replace").splitlines()]
+    except OSError:
+        return []
+    return [value.strip() for key, _, value in pairs if key.strip() == name]

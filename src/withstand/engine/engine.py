@@ -47,11 +47,18 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.path = path_of(self.model)
-        limit = self.memory * GIB or (free_memory(str(self.device)) or 4 * GIB) / 2
+        self.asked, self.calm = self.pack, 0
+        self.first = self.pack = self._fitting()
+
+    def _limit(self) -> float:
+        """Bytes that a forward pass may take now."""
+        return self.memory * GIB or (free_memory(str(self.device)) or 4 * GIB) / 2
+
+    def _fitting(self) -> int:
+        """Tokens of a pack that memory holds now, at most those asked for."""
         # a token's logits, thrice in float32 where they are reduced, and its hidden states, those of the MLP included
         vocabulary, hidden = self.model.get_input_embeddings().weight.shape
-        self.first = self.pack = max(1, min(self.pack, int(limit / (4 * (3 * vocabulary + 32 * hidden)))))
-        self.calm = 0
+        return max(1, min(self.asked, int(self._limit() / (4 * (3 * vocabulary + 32 * hidden)))))
 
     @property
     def device(self) -> torch.device:
@@ -59,12 +66,17 @@ class Engine:
         return device
 
     def trunk(self, prompt: Prompt) -> Trunk:
-        """Of the prompt's head; kept, the latest 64 of them."""
+        """Of the prompt's head; kept, the latest 64 of them, of half of what a pass may take at most."""
         if prompt.head not in self.trunks:
-            while len(self.trunks) >= 64:
+            while self.trunks and (len(self.trunks) >= 64 or self._held() > self._limit() / 2):
                 self.trunks.pop(next(iter(self.trunks)))
             self.trunks[prompt.head] = self.path.grow(self.model, Trunk(), 0, prompt.head)
         return self.trunks[prompt.head]
+
+    def _held(self) -> int:
+        """Bytes of the kept trunks."""
+        tensors = (tensor for trunk in self.trunks.values() for pair in trunk.layers.values() for tensor in pair)
+        return sum(tensor.nbytes for tensor in tensors)
 
     # --- losses of candidates ------------------------------------------------------------------------------------
 
@@ -110,6 +122,8 @@ class Engine:
 
         A pack that does not fit in memory is halved and tried again; one row that does not raises `OutOfMemoryError`.
         """
+        if self.first < self.asked and (first := self._fitting()) > self.first:
+            self.first = self.pack = first  # memory was short when it was last looked at, and is no more
         results: list[T] = []
         low = 0
         while low < len(rows):

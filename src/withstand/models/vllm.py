@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, at_least
+from withstand.core.device import GIB, free_memory
 from withstand.core.records import as_dicts
 from withstand.models._chat import best_first, refuse_images
 from withstand.models._fields import json_object, keyless_object
@@ -87,6 +88,18 @@ class VLLM:
     @property
     def place(self) -> str:
         return "cuda:0" if self.tensor_parallel_size == 1 else "devices"
+
+    def footprint(self) -> Json:
+        """What it takes of its GPUs in GiB: vLLM reserves its share of each when it is loaded, whatever the model."""
+        import torch
+
+        gpus = range(torch.cuda.device_count())[: self.tensor_parallel_size]
+        with _LOCK:
+            loaded = self in _LOADED
+        total = sum(torch.cuda.mem_get_info(gpu)[1] for gpu in gpus) / GIB
+        free = free_memory(self.place) if gpus else None
+        weights = 0.0 if loaded else self.gpu_memory_utilization * total
+        return {"weights": weights, "row": 0.0, "free": None if free is None else free / GIB}
 
     def check(self) -> None:
         """Raises `SpecError` if vLLM is missing, or the weights cannot be had."""

@@ -7,6 +7,7 @@ say).
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from withstand.core import Json, SpecError
@@ -66,3 +67,13 @@ def _models(cell: Cell) -> Iterator[tuple[str, Any]]:
     }
     for role, part in parts.items():
         yield from ((role, model) for model in find.parts(part) if optional(model, "footprint"))
+    yield from (("attack", copy) for copy in _copies(cell.attack, cell.target.model))
+
+
+def _copies(attack: Any, model: Any) -> Iterator[Any]:
+    """The target in the other dtypes in which an attack loads it too."""
+    if "weights" not in optional(attack, "needs") or not optional(model, "footprint"):
+        return
+    for dtype in {getattr(attack, name, "") for name in ("dtype", "screen")} & {"float32", "bfloat16"}:
+        if dtype != model.identity()["dtype"]:
+            yield replace(model, dtype=dtype)
