@@ -242,7 +242,11 @@ def _of_case(asked: PageRequest, place: str) -> tuple[str, dict[str, Any]]:
         raise Refused(404, "this store has no such case")
     run, spot = asked.run(head), asked.spot(text)
     case, cell = asked.case(run, spot), run.plan["cells"][spot[0]]
-    chat = [{"role": role, "text": text} for role, text in parts_of(case) if role not in ("behavior", "judge says")]
+    chat = [
+        {"role": role, "text": text}
+        for role, text in parts_of(case)
+        if role not in ("behavior", "judge says", "error", "hint")
+    ]
     verdict = {"judge": cell["judge"], "outcome": case.outcome, "why": case.why, "score": case.score}
     return run.key, {
         "source": "case", "spot": list(spot), "chat": chat, "behavior": case.text,

@@ -147,7 +147,8 @@ def parts_of(case: CaseResult) -> list[tuple[str, str]]:
     parts += [(turn.role, turn.text) for turn in case.chat]
     parts += [("reasoning", case.reasoning)] if case.reasoning else []
     parts += [("completion", case.completion)] if case.completion is not None else []
-    return [*parts, ("judge says", case.why)] if case.why else parts
+    parts += [("judge says", case.why)] if case.why else []
+    return [*parts, *case.failure]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,8 @@ def part(role: str, text: str, shown: bool, longest: int = LONGEST, near: str = 
 class CaseView:
     """A case as a page shows it. spot: its place in the run, as in an address.   place: run and spot.
 
-    shown: whether its texts were asked for.   error: without the texts that it may quote, unless they are shown.
+    shown: whether its texts were asked for.   error, hint: why the run has not come to it;
+    what a model or a judge said when it failed is one of the texts.
     """
 
     case: CaseResult
@@ -193,6 +195,7 @@ class CaseView:
     shown: bool
     parts: list[Part]
     error: str
+    hint: str
 
     @property
     def word(self) -> str:
@@ -215,23 +218,14 @@ def view(
     place = place_of(indexed.run.key, spot)
     shown = asked.shows(place)
     parts = [part(*text, shown, longest, near, number) for number, text in enumerate(parts_of(case))]
-    error = case.error if shown else _without(case)
-    return CaseView(case, indexed.summary.cells[spot[0]], ".".join(map(str, spot)), place, shown, parts, error)
+    own_words = ("", "") if case.failure else (case.error, case.hint)
+    return CaseView(case, indexed.summary.cells[spot[0]], ".".join(map(str, spot)), place, shown, parts, *own_words)
 
 
 def _start(text: str, near: str, longest: int) -> int:
     """Where to begin, so that a word that was searched for is seen."""
     places = [place for word in re.findall(r"\w+", near) if (place := text.lower().find(word.lower())) >= 0]
     return max(0, min(min(places) - longest // 4, len(text) - longest)) if places and len(text) > longest else 0
-
-
-def _without(case: CaseResult) -> str:
-    """An error message less the text that it may quote."""
-    message = case.error
-    for _, text in parts_of(case):
-        if len(text) > 3:
-            message = message.replace(text, "[text hidden]")
-    return message[:2_000]
 
 
 def export(asked: PageRequest) -> Response:

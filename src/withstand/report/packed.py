@@ -83,7 +83,10 @@ def unpack(block: str) -> Any:
 
 
 def _row(case: CaseResult, with_text: bool) -> list[Any]:
-    """One case as report.js draws it: id, draw, facts, prompt, answer, how it ended, error, hint."""
+    """One case as report.js draws it: id, draw, facts, prompt, answer, how it ended, why it was not reached.
+
+    A reason, an error and a hint from outside are texts of the answer: they may quote.
+    """
     sent = [turn.text for turn in case.chat]
     prompt = [("behavior", case.text)] if not any(case.text in text for text in sent) else []
     if case.context and not any(case.context in text for text in sent):
@@ -93,8 +96,9 @@ def _row(case: CaseResult, with_text: bool) -> list[Any]:
     answer = [("reasoning", case.reasoning)] if case.reasoning else []
     if case.completion is not None:
         answer.append(("answer" if answer else "", case.completion))
-    secrets = [text for _, text in (*prompt, *answer) if len(text) > 3]
     answer += [("judge says", case.why)] if case.why else []
+    answer += case.failure
+    error, hint = ("", "") if case.failure else (case.error, case.hint)
     ends = [ENDS[case.finish]] if case.finish in ENDS else []
     return [
         visible(case.behavior),
@@ -103,8 +107,8 @@ def _row(case: CaseResult, with_text: bool) -> list[Any]:
         [_part(label, text, with_text) for label, text in prompt],
         [_part(label, text, with_text) for label, text in answer],
         [*ends, *([] if case.completion is not None else ["no completion"])],
-        visible(_without(case.error, secrets)),
-        visible(_without(case.hint, secrets)),
+        error,
+        hint,
     ]
 
 
@@ -126,13 +130,6 @@ def _part(label: str, text: str, with_text: bool) -> list[Any]:
     cut = len(text) > MOST_CHARACTERS
     note = f"First {MOST_CHARACTERS:,} of {len(text):,} characters." if cut else "" if text else "(empty)"
     return [visible(label), visible(text[:MOST_CHARACTERS]), note, len(text)]
-
-
-def _without(message: str, secrets: Sequence[str]) -> str:
-    """An error message, less the prompt or completion that it may quote."""
-    for secret in secrets:
-        message = message.replace(secret, "[text hidden]")
-    return message[:MOST_CHARACTERS]
 
 
 def _filters(

@@ -82,10 +82,14 @@ COLUMNS = (
 
 
 def rows(cells: Sequence[CellResult], listed: Iterable[CaseResult], with_text: bool) -> Iterator[dict[str, Any]]:
-    """Each case as the values of `COLUMNS`. Without texts, prompt and completion are digests by which to check them."""
+    """Each case as the values of `COLUMNS`. Without texts, each text is a digest by which to check it.
+
+    Texts are the prompt, the completion, the judge's reason and an error from outside, which may quote them.
+    """
     for case in listed:
         prompt = "\n\n".join(f"[{turn.role}] {turn.text}" for turn in case.chat)
-        texts = {"prompt": prompt, "completion": case.completion or ""}
+        texts = {"prompt": prompt, "completion": case.completion or "", "why": case.why}
+        texts |= {name: text for name, text in case.failure if name == "error"}
         if not with_text:
             texts = {name: digest(text) if text else "" for name, text in texts.items()}
         values = {**cells[case.cell].labels(), **case.to_json(), "tokens": None, **(case.spent or {}), **texts}

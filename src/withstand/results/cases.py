@@ -19,6 +19,9 @@ Place: TypeAlias = tuple[int, int, int, str]
 """Behavior, number of the test case, sample, key of the row."""
 
 
+NOT_REACHED = ("not reached", "run the same command again")
+"""The error and the hint of a case that a run has not come to: the package's own words, and no text from outside."""
+
 WAITING = "waiting for a person"
 """Why a case is unscored whose judge is people, and which too few have labeled."""
 
@@ -32,7 +35,7 @@ class CaseResult:
     completion: None where there is no answer.   finish: "stop", "length", "filtered", or "" without an answer.
     tokens: kind ("prompt", "answer", "reasoning") -> count.   score: as the judge has it, None without one.
     why: the judge's reason.   vote: of an ensemble, "agreed" or "split"; else "".
-    error, hint: why a row is missing, and what to do.
+    error, hint: why a row is missing, and what to do; `failure` is both as texts from outside, which may quote.
     spent: what the attack had used on the behavior by then: asks, tokens, seconds, flops (None: not known).
     cut: the budget that ended the attack, "success", or "".   chat: the turns sent.
     """
@@ -58,6 +61,13 @@ class CaseResult:
     spent: Mapping[str, Any] | None = None
     cut: str = ""
     chat: Chat = ()
+
+    @property
+    def failure(self) -> list[tuple[str, str]]:
+        """What a model, a judge or an application said when it failed, each text with what it is."""
+        if (self.error, self.hint) == NOT_REACHED:
+            return []
+        return [(name, text) for name, text in (("error", self.error), ("hint", self.hint)) if text]
 
     def to_json(self) -> dict[str, Any]:
         """What `Run.cases()` yields."""
@@ -227,7 +237,7 @@ def _judged(
 
 
 def _missing(errors: Mapping[str, tuple[str, str]], *keys: str) -> dict[str, Any]:
-    error, hint = next((errors[key] for key in keys if key in errors), ("not reached", "run the same command again"))
+    error, hint = next((errors[key] for key in keys if key in errors), NOT_REACHED)
     return {"outcome": "error", "error": error, "hint": hint}
 
 
