@@ -34,6 +34,15 @@ class Played:
     value: Any = None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder of the user for all tests of a process, so that none reads or writes that of who runs them."""
+    with pytest.MonkeyPatch.context() as variables:
+        variables.setenv("WITHSTAND_HOME", str(tmp_path_factory.mktemp("home")))
+        variables.delenv("WITHSTAND_IDENTITY", raising=False)
+        yield
+
+
 settings.register_profile("withstand", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no clock decides
 settings.load_profile("withstand")
 

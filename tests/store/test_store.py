@@ -147,8 +147,8 @@ def old_store(where: str, full: Store, packed: Mapping[str, str] = MappingProxyT
                     unvoted(entry)  # of schema 5
                     facts = [entry.pop(name) for name in FACTS]  # of schema 4
                     entry["label"] = packed.get(entry["key"], entry["label"] if facts[0] is None else as_before(*facts))
-                if table.name == "meta":
-                    entry["value"] = "1"
+            if table.name == "meta":  # which had no more then
+                entries = [{"key": "schema", "value": "1"}]
             if entries:
                 connection.execute(sql.insert(table), entries)
     engine.dispose()

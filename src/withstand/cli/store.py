@@ -14,7 +14,7 @@ ADDED = ("run", "behavior", "row", "answer", "failure")
 
 @click.group(cls=Commands, context_settings=CONTEXT)
 def store() -> None:
-    """Merge stores."""
+    """Merge stores, and say which are yours."""
 
 
 @command(group=store, json=True)
@@ -33,3 +33,20 @@ def merge(sources: tuple[str, ...], into: str) -> Result:
     added = [count(total[table], table) for table in ADDED if total.get(table)]
     rest = "what its runs want" if total.get("want") else "nothing new"
     return Result(total, lambda: console.put(f"merged into {into}: {', '.join(added) or rest}"))
+
+
+@command(group=store)
+@click.argument("where", metavar="STORE")
+def trust(where: str) -> None:
+    """Take a store for your own: one of a colleague, of release 0.1, or of another machine of yours.
+
+    A store that you made needs none of it. The explorer asks nothing that a store of somebody else names.
+    """
+    from withstand import api
+
+    with api.open_store(where, create=False) as opened:
+        is_own = opened.is_own
+        if not is_own:
+            opened.trust()
+        runs = count(len(opened.runs()), "run")
+        console.put(f"{opened.where} {'is yours already' if is_own else 'is trusted from now on'}: {runs}")

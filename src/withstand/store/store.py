@@ -19,6 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
 from withstand.core import Json, StoreError, digest, dumps
+from withstand.store import trust
 from withstand.store.database import BUSY, HINTS, locate, tune, use_wal
 from withstand.store.rows import Failure as Failure
 from withstand.store.rows import Row as Row
@@ -95,12 +96,37 @@ class Store:
                 connection.execute(CreateTable(table, if_not_exists=True))
                 for index in table.indexes:
                     connection.execute(sql.schema.CreateIndex(index, if_not_exists=True))
-            connection.execute(self._insert(meta), [{"key": "schema", "value": str(SCHEMA)}])
+            is_new = connection.execute(self._insert(meta), [{"key": "schema", "value": str(SCHEMA)}]).rowcount == 1
+            if is_new:
+                self._identify(connection)
             for number in range(self._schema(connection) + 1, SCHEMA + 1):
                 for step in STEPS[number]:
                     connection.exec_driver_sql(step) if isinstance(step, str) else step(connection)
             connection.execute(sql.update(meta).where(meta.c.key == "schema").values(value=str(SCHEMA)))
             connection.commit()
+
+    def _identify(self, connection: sql.Connection) -> None:
+        """Give the store an id; one that it has stands."""
+        facts = [{"key": key, "value": value} for key, value in trust.new_id().items()]
+        connection.execute(self._insert(meta), facts)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the user of this process made the store or trusts it. What another store says is data: nothing that
+        its specs name may be built or asked."""
+        facts = self._facts()
+        return trust.is_own(facts.get("id", ""), facts.get("owner", ""))
+
+    def trust(self) -> None:
+        """Take the store for the user's own from now on. Raises `StoreError` where that cannot be kept."""
+        if not trust.is_id(self._facts().get("id", "")):  # a store of release 0.1
+            with self.errors(), self.engine.begin() as connection:
+                connection.execute(sql.delete(meta).where(meta.c.key.in_(["id", "owner"])))
+                self._identify(connection)
+        trust.remember(self._facts()["id"], self.where)
+
+    def _facts(self) -> dict[str, str]:
+        return {str(key): str(value) for key, value in self.select(sql.select(meta.c.key, meta.c.value))}
 
     def _schema(self, connection: sql.Connection | None = None) -> int:
         """The schema that the store has. Raises `StoreError` where it is not one that this version reads."""
@@ -308,6 +334,8 @@ class Store:
                 )
         before = self._sizes()
         for table in tables.sorted_tables:
+            if table is meta:  # whose store it is, and its schema, are not content
+                continue
             with source.errors(), source.engine.connect() as connection:
                 entries = connection.execution_options(yield_per=5_000).execute(sql.select(table)).mappings()
                 for part in entries.partitions():
