@@ -36,6 +36,7 @@ def bench(folder: Path) -> dict[str, Any]:
         rates = rates or (time.perf_counter() - begin if indexed else None)
     read = time.perf_counter() - begin
     web = TestClient(make_app(explorer), base_url="http://127.0.0.1:8765", follow_redirects=False)
+    web.get(f"/?token={explorer.auth.entry}")
     base, attack = f"/runs/{run.key[:16]}", run.plan["cells"][-1]["attack"]
     pages = {
         "runs": "/",

@@ -22,6 +22,17 @@ SPEC = {
 }  # fmt: skip
 
 
+class Address(str):
+    """Where the explorer is."""
+
+    auth: Auth
+
+    @property
+    def entry(self) -> str:
+        """The address that lets the next browser in, as the terminal prints it."""
+        return f"{self}/?token={self.auth.entry}"
+
+
 @contextlib.contextmanager
 def explorer(path: Path, auth: Auth | None = None, **options: Any) -> Iterator[Explorer]:
     store = api.open_store(path, create=False)
@@ -37,7 +48,10 @@ def explorer(path: Path, auth: Auth | None = None, **options: Any) -> Iterator[E
 def client(path: Path, auth: Auth | None = None, **options: Any) -> Iterator[TestClient]:
     """A browser without a screen."""
     with explorer(path, auth, **options) as opened:
-        yield TestClient(make_app(opened), base_url=f"http://{HOST}", follow_redirects=False)
+        web = TestClient(make_app(opened), base_url=f"http://{HOST}", follow_redirects=False)
+        if opened.auth.entry:
+            web.get(f"/?token={opened.auth.entry}")
+        yield web
 
 
 def csrf(web: TestClient, page: str = "/") -> str:
@@ -57,7 +71,7 @@ def run_path(web: TestClient, name: str = "kitchen") -> str:
 
 
 @contextlib.contextmanager
-def served(path: Path, **options: Any) -> Iterator[str]:
+def served(path: Path, **options: Any) -> Iterator["Address"]:
     """The explorer on a free port of loopback."""
     import uvicorn
 
@@ -72,7 +86,9 @@ def served(path: Path, **options: Any) -> Iterator[str]:
             while not server.started:
                 time.sleep(0.02)
             try:
-                yield f"http://127.0.0.1:{port}"
+                address = Address(f"http://127.0.0.1:{port}")
+                address.auth = opened.auth
+                yield address
             finally:
                 server.should_exit = True
                 thread.join(timeout=60)

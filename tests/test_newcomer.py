@@ -35,7 +35,7 @@ def type_in(terminal: Callable[..., Any], tmp_path: Path) -> Callable[[str], Any
 
 def surroundings() -> dict[str, str]:
     mine = {key: value for key, value in os.environ.items() if not key.startswith("WITHSTAND_STORE")}
-    return mine | {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+    return mine | {"PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", "LOGNAME": "ana"}
 
 
 def of_the_page() -> list[tuple[str, int]]:
@@ -60,9 +60,11 @@ def served(command: str, folder: Path) -> Iterator[tuple[httpx.Client, str]]:
     )
     try:
         assert server.stdout is not None
-        address = re.search(r"(http://127\.0\.0\.1:\d+)(/\S*)", server.stdout.readline())
+        address = re.search(r"(http://127\.0\.0\.1:\d+)(/\S*)(\?token=\S+)", server.stdout.readline())
         assert address
         with httpx.Client(base_url=address[1], follow_redirects=True, timeout=30, trust_env=False) as web:
+            assert web.get(address[2]).url.path == "/login"  # the page, for who has not seen the token
+            assert web.get(address[2] + address[3]).url.path == address[2]
             yield web, address[2]
     finally:
         server.terminate()

@@ -48,7 +48,7 @@ def tabs(folder: Path) -> Iterator[Any]:
         def opened(store: str, name: str, width: int, height: int) -> Iterator[Any]:
             with served(folder / store) as base:
                 tab = browser.new_context(viewport={"width": width, "height": height}).new_page()
-                tab.goto(base)
+                tab.goto(base.entry)
                 tab.get_by_role("link", name=name).click()
                 yield tab
 

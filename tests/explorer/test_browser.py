@@ -63,6 +63,7 @@ def _key_of(folder: Path, wanted: str) -> str:
 
 def opened(browser, base, **options):
     tab = browser.new_context(**options).new_page()
+    tab.goto(base.entry)
     tab.messages, tab.asked = [], []
     tab.on("request", lambda request: tab.asked.append(request.url))
     tab.on("console", lambda message: tab.messages.append(message.text))

@@ -57,6 +57,7 @@ def test_no_page_has_an_inline_script_style_or_a_remote_address(web):
 
 
 def test_the_cookie_is_kept_from_scripts_and_other_sites(web):
+    web.cookies.clear()
     cookie = web.get("/").headers["set-cookie"].lower()
     assert "httponly" in cookie
     assert "samesite=strict" in cookie

@@ -183,3 +183,74 @@ def test_wrong_tokens_do_not_flood_the_audit(path: Path, monkeypatch: pytest.Mon
     rows = [subject for _, action, subject in audits(path) if action == "refused"]
     assert [int(row.split()[0].replace("a", "1")) for row in rows] == [1, 60, 60, 29]
     assert len(rows) == 4
+
+
+# --- who gets in on this machine -----------------------------------------------------------------------------------
+
+
+def test_another_user_of_the_machine_does_not_get_in(path: Path) -> None:
+    """Who can connect to the port, but did not see what the terminal printed."""
+    with explorer(path) as opened:
+        stranger = browser(opened)
+        for page in ("/", "/audit", "/runs/000000000000/cases.csv", "/probe"):
+            assert stranger.get(page).headers["location"].startswith("/login")
+        help_page = stranger.get("/login").text
+        assert "withstand serve" in help_page
+        assert "printed in its terminal" in help_page
+        assert "kitchen" not in help_page
+        csrf = re.search(r'name="csrf" value="([^"]+)"', help_page)
+        assert csrf
+        assert stranger.post("/reveal", data={"csrf": csrf[1], "show": "1"}).status_code == 401
+        assert stranger.post("/name", data={"csrf": csrf[1], "name": "ana"}).status_code == 401
+        assert stranger.get("/", params={"token": "x" * 32}).status_code == 403
+        assert stranger.get("/").status_code == 303
+    assert [(person, action) for person, action, _ in audits(path)] == [("", "refused")]
+
+
+def test_the_printed_address_lets_one_browser_in(path: Path) -> None:
+    entered: list[str] = []
+    with explorer(path) as opened:
+        auth, ana, other = opened.auth, browser(opened), browser(opened)
+        auth.on_entry = lambda: entered.append(auth.entry)
+        link = f"/findings?token={auth.entry}&run=0"
+        assert ana.head(link).status_code != 200  # looking at an address is not opening it
+        assert ana.get(link).headers["location"] == "/findings?run=0"  # the token leaves the address bar
+        assert ana.get("/").status_code == 200
+        assert other.get(link).status_code == 403  # it was used
+        assert ana.get(link).status_code == 303  # an old bookmark of who is in
+        assert entered == [auth.entry]
+        assert auth.entry not in link
+        assert other.get("/", params={"token": auth.entry}).status_code == 303  # as the terminal printed next
+        assert other.get("/").status_code == 200
+
+
+def test_an_address_with_a_token_leads_nowhere_else(path: Path) -> None:
+    with explorer(path) as opened:
+        web = browser(opened)
+        answer = web.get(f"http://{HOST}//evil.example/?token={opened.auth.entry}")
+        assert answer.status_code == 404
+        assert "location" not in answer.headers
+
+
+def test_an_address_in_a_page_of_another_site_lets_in(path: Path) -> None:
+    """A terminal in a browser: the cookie is not sent where another site leads, so no redirect follows, but a page."""
+    with explorer(path) as opened:
+        answer = browser(opened).get("/?token=" + opened.auth.entry, headers={"Sec-Fetch-Site": "cross-site"})
+    assert (answer.status_code, answer.headers["refresh"]) == (200, "0; url=/")
+
+
+def test_root_says_who_it_is(path: Path) -> None:
+    """The audit names a person: "root" is none, so the page asks before it lets in."""
+    with explorer(path, Auth("127.0.0.1", 8765, local="root")) as opened:
+        web, token = browser(opened), opened.auth.entry
+        page = web.get("/", params={"token": token}).text
+        csrf = re.search(r'name="csrf" value="([^"]+)"', page)
+        assert csrf
+        assert 'name="name"' in page
+        form = {"csrf": csrf[1], "token": token, "next": "/"}
+        assert web.post("/login", data=form | {"name": " "}).status_code == 400
+        assert web.post("/login", data=form | {"name": "ana"}).status_code == 303
+        shown = re.search(r'name="csrf" value="([^"]+)"', web.get("/").text)
+        assert shown
+        assert web.post("/reveal", data={"csrf": shown[1], "show": "1"}).status_code == 303
+    assert audits(path) == [("ana", "reveal", "all texts, for the session")]

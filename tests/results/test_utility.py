@@ -309,6 +309,7 @@ def test_pages_of_the_explorer(both, tmp_path):
     made = Explorer(store, Auth("127.0.0.1", 8765, local="ana"), wait=60.0)
     try:
         web = testclient.TestClient(make_app(made), base_url="http://127.0.0.1:8765")
+        web.get(f"/?token={made.auth.entry}")
         path = f"/runs/{both.row.key[:16]}"
         page = web.get(path).text
         assert page.count('<span class="tag">utility</span>') == 2

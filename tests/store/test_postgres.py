@@ -166,6 +166,7 @@ def test_every_page_of_the_explorer_is_that_of_a_file(postgres: str, tmp_path: P
     for store in (here, there):
         explorer = Explorer(store, Auth("127.0.0.1", 8765, local="ana"), wait=60.0, reveal=True)
         web = TestClient(make_app(explorer), base_url="http://127.0.0.1:8765", follow_redirects=False)
+        web.get(f"/?token={explorer.auth.entry}")
         pages_by_name = {}
         for page in pages:
             answer = web.get(page)

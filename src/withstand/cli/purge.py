@@ -1,6 +1,7 @@
 """`withstand purge`."""
 
 import getpass
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -35,9 +36,10 @@ def purge(name: str, yes: bool, store: "Store") -> Result:
 
 
 def user_name() -> str:
-    """The name of who works at this machine."""
+    """The name of who works at this machine, also as root by sudo."""
     try:
-        return getpass.getuser()
+        name = getpass.getuser()
+        return os.environ.get("SUDO_USER", name) if name == "root" else name
     except (OSError, KeyError):
         return "local"
 

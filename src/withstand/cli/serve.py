@@ -63,11 +63,14 @@ def serve(
     if reveal and not read_only:
         opened.add_audit(user_name(), "reveal", "all texts, for everyone: --reveal")
     listening = _listen(host, port)
-    shown = f"[{host}]" if ":" in host else host
+    auth.port = listening.getsockname()[1]
+    root = f"http://{f'[{host}]' if ':' in host else host}:{auth.port}/"
     if first is not None:
         explorer.index.of_run(first, wait=0)
-    console.put(f"http://{shown}:{listening.getsockname()[1]}/{f'runs/{first.key[:16]}' if first else ''}")
+    token = f"?token={auth.entry}" if auth.entry else ""
+    console.put(f"{root}{f'runs/{first.key[:16]}' if first else ''}{token}")
     console.say("Ctrl-C stops the explorer.")
+    auth.on_entry = lambda: console.say(f"A browser is in. For another one: {root}?token={auth.entry}")
     config = uvicorn.Config(
         make_app(explorer), log_level="warning", server_header=False, proxy_headers=False, timeout_graceful_shutdown=3,
         h11_max_incomplete_event_size=64 * 1024,

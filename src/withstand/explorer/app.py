@@ -149,8 +149,12 @@ class PageRequest:
 
     def back(self, otherwise: str = "/") -> Response:
         """To the page that the form names, if it is one of ours."""
-        path = str(self.form.get("next", ""))
-        return self.to(path if re.match(r"/(?![/\\])", path) and path.isprintable() else otherwise)
+        return self.to(own_path(str(self.form.get("next", "")), otherwise))
+
+
+def own_path(address: str, otherwise: str = "/") -> str:
+    """An address if it is of a page of ours, wherever it came from."""
+    return address if re.match(r"/(?![/\\])", address) and address.isprintable() else otherwise
 
 
 class StillReading(Exception):  # noqa: N818 - no error
@@ -228,7 +232,11 @@ def _endpoint(explorer: Explorer, page: Page) -> Callable[[Request], Any]:
 
 def _answered(asked: PageRequest, page: Page) -> Response:
     """The page, or what stands in its place."""
+    from withstand.explorer.people import opened
+
     path = asked.request.url.path
+    if asked.request.method == "GET" and asked.explorer.auth.local and "token" in asked.query:
+        return opened(asked)
     if asked.session.person is None and path not in ("/login",):
         if asked.request.method == "GET" and not asked.partial and not asked.explorer.auth.proxy_header:
             return asked.to("/login", next=path)

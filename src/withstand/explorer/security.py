@@ -1,8 +1,8 @@
 """Who may do what in the explorer, and what a browser may do with its pages.
 
-People: on loopback without tokens everyone at this machine is admin; else each person has a token of their own or is
-named by a trusted proxy. A session is a random cookie, and what it may do is kept here, not in the cookie. A browser in
-which nobody signed in has a cookie too, of which nothing is kept here.
+On loopback without tokens, who opens the address that the terminal printed is admin: it holds a token that works once.
+Else each person has a token of their own or is named by a trusted proxy. A session is a random cookie, and what it may
+do is kept here, not in the cookie. A browser in which nobody signed in has a cookie too, of which nothing is kept here.
 """
 
 import hashlib
@@ -35,6 +35,8 @@ BODY = 256 * 1024
 """Bytes of a form."""
 SHORTEST = 16
 """Characters of a token."""
+NAMELESS = ("root", "local")
+"""Users of a machine that are no person."""
 MINUTE = 60.0
 """Seconds between two rows of the audit about wrong tokens."""
 
@@ -175,7 +177,10 @@ class WrongTokens:
 
 
 class Auth:
-    """Lets requests in. people: with tokens, or named by the proxy's header; local: who works here without either."""
+    """Lets requests in. people: with tokens, or named by the proxy's header; local: who works here without either.
+
+    entry: the token of the next browser that `local` opens; `on_entry` is called when it was used, and is another.
+    """
 
     def __init__(
         self, host: str, port: int, people: tuple[Person, ...] = (), proxy_header: str = "", local: str = "local"
@@ -193,6 +198,8 @@ class Auth:
         self.hosts = {host, "127.0.0.1", "localhost", "[::1]", "::1"} if loopback(host) and not proxy_header else None
         self.port = port
         self.wrong = WrongTokens()
+        self.entry = secrets.token_urlsafe(24) if self.local else ""
+        self.on_entry: Callable[[], None] = lambda: None
         self._secret = secrets.token_bytes(32)
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
@@ -215,8 +222,8 @@ class Auth:
                 return current, False
         if bearer:  # a program that shows its token each time needs no session
             return Session("", bearer, bearer=True), False
-        if person := named or self.local:
-            return self._kept(person), True
+        if named:
+            return self._kept(named), True
         was_given = re.fullmatch(r"[A-Za-z0-9_-]{43}", given)  # nothing is kept of who did not sign in
         anonymous = given if was_given else secrets.token_urlsafe(32)
         return Session(anonymous, None, self._csrf(anonymous)), not was_given
@@ -237,9 +244,12 @@ class Auth:
                 self._sessions.popitem(last=False)
         return session
 
-    def enter(self, session: Session, token: str) -> Session | None:
-        """A new session for who has this token; None for nobody. The old one ends, so that its cookie opens nothing."""
-        person = self.by_token(token)
+    def enter(self, session: Session, token: str, name: str = "") -> Session | None:
+        """A new session for who has this token; None for nobody. The old one ends, so that its cookie opens nothing.
+
+        name: of who works at this machine, if it is not the user's name.
+        """
+        person = self.by_token(token) or self._by_entry(token, name)
         if person is None:
             return None
         self.leave(session)
@@ -256,6 +266,17 @@ class Auth:
             if person.digest and hmac.compare_digest(person.digest, digest):
                 match = person
         return match
+
+    def _by_entry(self, token: str, name: str) -> Person | None:
+        if self.local is None:
+            return None
+        person = Person(name, "admin") if name else self.local
+        with self._lock:
+            if not hmac.compare_digest(token_digest(token), token_digest(self.entry)):
+                return None
+            self.entry = secrets.token_urlsafe(24)
+        self.on_entry()
+        return person
 
     def _by_proxy(self, headers: Mapping[str, str]) -> Person | None:
         if not self.proxy_header:
