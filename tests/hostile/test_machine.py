@@ -42,7 +42,7 @@ class Model:
 
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
-    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "tired_app.py").write_text(APP)
     rows = ["id,text,target_string"]
     rows += [f"b{i},Bake a {'rye' if i == 37 else 'wheat'} loaf number {i},Sure" for i in range(64)]
     (tmp_path / "suite.csv").write_text("\n".join(rows) + "\n")
@@ -51,7 +51,7 @@ def app(tmp_path: Path) -> Path:
 
 def run(withstand: Any) -> Any:
     return withstand(
-        "run", "--suite", "csv:suite.csv", "--benign", "none", "--attack", "direct", "--target", "app:Model",
+        "run", "--suite", "csv:suite.csv", "--benign", "none", "--attack", "direct", "--target", "tired_app:Model",
         "--judge", "refusal_words", "--name", "r",
     )  # fmt: skip
 

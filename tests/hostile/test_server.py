@@ -61,13 +61,19 @@ def test_a_hostile_reply_fails_its_row_alone_and_leaks_no_key(
     assert [form for form in FORMS if form.encode() in files] == []
 
 
-@pytest.mark.parametrize("count", ["10**5000", "-1", "float('nan')", "float('inf')", "'3'", "None"])
+COUNTS = ["10**5000", "-1", "float('nan')", "float('inf')", "'3'", "None"]
+
+
+@pytest.mark.parametrize("count", COUNTS)
 def test_a_count_out_of_range_fails_its_row_whatever_the_target(withstand: Any, tmp_path: Path, count: str) -> None:
-    (tmp_path / "app.py").write_text(f"def answer(chat):\n    return {{'text': 'Bread.', 'prompt_tokens': {count}}}\n")
+    name = f"counts_{COUNTS.index(count)}"  # a module of its own: an import is kept
+    (tmp_path / f"{name}.py").write_text(
+        f"def answer(chat):\n    return {{'text': 'Bread.', 'prompt_tokens': {count}}}\n"
+    )
     for _ in range(2):
         done = withstand(
             "run", "--suite", "kitchen", "--limit", "1", "--benign", "none", "--attack", "direct", "--target",
-            "function:app:answer",
+            f"function:{name}:answer",
         )  # fmt: skip
         assert done.code == 3, done.err
         assert "1 failed" in done.out + done.err
