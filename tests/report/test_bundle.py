@@ -139,9 +139,9 @@ def test_a_store_with_another_run_of_that_name(files, tmp_path):
     ("content", "said"),
     [
         (None, "FileNotFoundError"),
-        (b"text", "BadZipFile"),
+        (b"text", "is no zip file"),
         ({}, "KeyError"),
-        ({"manifest.json": b"["}, "JSONDecodeError"),
+        ({"manifest.json": b"["}, "manifest.json, line 1, character 2"),
         ({"manifest.json": b"{}"}, "KeyError"),
         ({"manifest.json": b'{"withstand_bundle": 2}'}, "format 2"),
         ({"manifest.json": b'{"withstand_bundle": 1, "files": 3}'}, "TypeError"),

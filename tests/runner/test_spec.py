@@ -125,8 +125,8 @@ def test_a_choice_that_does_not_fit(given):
     [
         (None, "there is no spec"),
         (b"suite = ", "is not TOML"),
-        (b"\xff\xfe", "cannot read"),
-        ("folder", "cannot read"),
+        (b"\xff\xfe", "line 1: byte 0 .* is not UTF-8"),
+        ("folder", "cannot be read: it is a folder"),
     ],
 )
 def test_files_that_are_no_specs(tmp_path, data, message):

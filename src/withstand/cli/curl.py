@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from withstand.core import Json, SpecError
+from withstand.core import Json, SpecError, bounded
 from withstand.models import _wire
 
 DATA = ("--data", "--data-raw", "--data-ascii", "--data-binary", "--json")
@@ -130,8 +130,8 @@ def _data(name: str, value: str) -> str:
     if not value.startswith("@") or name == "--data-raw":
         return value
     try:
-        text = Path(value[1:]).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = bounded.read_text(value[1:])
+    except OSError as error:
         raise SpecError(
             f"cannot read {value[1:]}: {error}", hint="name a text file, or write the data itself"
         ) from error

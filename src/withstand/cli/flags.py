@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from withstand.core import SpecError
+from withstand.core import SpecError, bounded
 from withstand.core.protocols import optional
 from withstand.registry import find
 from withstand.registry.grammar import parse, spec_of
@@ -118,8 +118,8 @@ def _pairs(flag: str, text: str) -> dict[str, str]:
 
 def _lines(path: str) -> list[str]:
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = bounded.read_text(path).splitlines()
+    except OSError as error:
         raise SpecError(
             f"cannot read {path}: {error}", hint="--ids takes a file of behavior ids, one a line"
         ) from error

@@ -17,7 +17,7 @@ from withstand.cli.options import (
     store_option,
     typed_store,
 )
-from withstand.core import Json, SpecError
+from withstand.core import Json, SpecError, bounded
 from withstand.core.text import count
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def build(text: str, behavior: str, kind: str, words: str, output: str) -> None:
     from withstand.judges import _signature_file
 
     try:
-        content = Path(text).expanduser().read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        content = bounded.read_text(Path(text).expanduser())
+    except OSError as error:
         raise SpecError(f"{text} cannot be read: {error}", hint="name a UTF-8 file") from None
     _add(output, [_signature_file.build(content, behavior, kind, words)])
 

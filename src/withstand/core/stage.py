@@ -4,13 +4,12 @@ A stage is a frozen dataclass in `training/`, one file each; its fields are its 
 folder of them. `withstand.training` says how to write one, `chain` runs several.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from withstand.core import Chat, Json, SpecError, WithstandError, from_json, to_json
+from withstand.core import Chat, Json, SpecError, WithstandError, bounded, from_json, to_json
 
 FILE = "stage.json"
 """The record of a stage, in the folder that it made. It is written last: a folder with it is whole."""
@@ -111,10 +110,10 @@ def read(folder: str | Path) -> Json:
     """
     path = Path(folder) / FILE
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return bounded.parse_json(str(path), bounded.read_text(path))
     except FileNotFoundError:
         raise SpecError(f"{folder} holds no {FILE}", hint="name the folder of a finished training stage") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise SpecError(f"{path} cannot be read: {error}", hint="train the stage again") from error
 
 

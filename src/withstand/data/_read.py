@@ -6,8 +6,9 @@ from hashlib import sha256
 from importlib.resources import files
 
 from withstand.core import Behavior, SpecError, did_you_mean, digest
+from withstand.core.bounded import parse_json
 from withstand.core.errors import closest
-from withstand.formats.rows import File, Row, parse_csv, parse_json, read_or_fetch
+from withstand.formats.rows import File, Row, parse_csv, read_or_fetch
 
 SPLITS = ("all", "val", "test")
 

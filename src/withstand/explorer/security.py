@@ -13,7 +13,6 @@ import secrets
 import stat
 import threading
 import time
-import tomllib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from withstand.core import SpecError
+from withstand.core import SpecError, bounded
 from withstand.core.text import count
 from withstand.runner.suites import loopback
 
@@ -91,8 +90,8 @@ def read_people(path: str) -> tuple[Person, ...]:
     try:
         if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise SpecError(f"other users can read {path}", hint=f"chmod 600 {path}")
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        content = bounded.read_toml(file)
+    except (OSError, SpecError) as error:
         raise SpecError(f"cannot read {path}: {error}", hint="TOML: [[person]] with name, role and token") from error
     people = []
     for number, entry in enumerate(content.get("person", []), 1):

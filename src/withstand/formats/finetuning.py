@@ -13,13 +13,12 @@ A file is JSON Lines, a JSON list, CSV or Parquet (with the extra train). All of
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from withstand.core import Chat, Message, SpecError, digest, to_json
+from withstand.core import Chat, Message, SpecError, bounded, digest, to_json
 from withstand.core.stage import Row
 from withstand.formats import rows
 
@@ -141,10 +140,7 @@ def _row(format_: Format, record: Mapping[str, Any], where: str, number: int) ->
 
 def _turns(value: Any, role_key: str, text_key: str, where: str) -> tuple[Chat, tuple[int, ...]]:
     if isinstance(value, str):  # a column of CSV
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
+        value = bounded.parse_json(where, value)
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         raise SpecError(f"{where} has no list of messages", hint=f"each with {role_key} and {text_key}")
     turns, learned = [], []

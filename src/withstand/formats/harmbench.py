@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from withstand.core import Behavior, SpecError
+from withstand.core.bounded import parse_json
 from withstand.core.outcomes import HITS, SCORED
 from withstand.formats import rows
 
@@ -163,7 +164,7 @@ def _object(path: Path) -> dict[str, Any]:
 def load(path: Path) -> Any:
     """The JSON of a file. Raises `SpecError` where it cannot be read, is none, or has a name twice."""
     file = rows.read(str(path))
-    return rows.parse_json(file.name, file.text(), unique=True)
+    return parse_json(file.name, file.text(), unique=True)
 
 
 # --- lining up ---------------------------------------------------------------------------------------------------

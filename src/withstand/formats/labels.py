@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from withstand.core import Behavior, Completion, Outcome, SpecError, Verdict, digest, user
+from withstand.core.bounded import parse_json
 from withstand.formats import rows
 
 OURS = {"kitchen": "heldout.jsonl", "kitchen-dev": "dev.jsonl", "probes": "probes.jsonl"}
@@ -124,7 +125,7 @@ def _rows(path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
             listed = rows.parse_csv(file) if ending == ".csv" else rows.parse_jsonl(file)
             yield from ((row.place, row.cells) for row in listed)
         case ".json":
-            whole = rows.Row(file.name, 1, rows.parse_json(file.name, file.text())).cells
+            whole = rows.Row(file.name, 1, parse_json(file.name, file.text())).cells
             for behavior, labeled in whole.items():
                 for number, value in enumerate(labeled if isinstance(labeled, list) else [labeled], 1):
                     row = rows.Row(f"{file.name}, {behavior} {number}", number, value)

@@ -3,19 +3,24 @@
 import csv
 import http.client
 import io
-import json
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from withstand.core import Json, SpecError, did_you_mean, digest
+from withstand.core import Json, SpecError, bounded, did_you_mean, digest
+from withstand.core.bounded import parse_json as parse_json
 from withstand.core.cache import cache_dir
 
 TIMEOUT = 30.0  # seconds a server may stay silent
+COLUMNS = 10_000
+"""Columns of a table."""
+ROWS = 2_000_000
+"""Rows of a file."""
 
 
 class MissingError(SpecError):
@@ -31,13 +36,17 @@ class File:
 
     def text(self) -> str:
         """Its text, without a byte order mark."""
+        return bounded.decode(self.name, self.data)
+
+    def lines(self, end: str = "") -> Iterator[str]:
+        """Its lines with their ends, without a byte order mark and without a copy of the whole text.
+
+        end: what ends a line; "": LF, CR or both.
+        """
         try:
-            return self.data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            offset = len(self.data) - len(error.object) + error.start
-            line = self.data.count(b"\n", 0, offset) + 1
-            message = f"{self.name}, line {line}: byte {offset} (0x{self.data[offset]:02x}) is not UTF-8"
-            raise SpecError(message, hint="save the file as UTF-8") from None
+            yield from io.TextIOWrapper(io.BytesIO(self.data), encoding="utf-8-sig", newline=end)
+        except UnicodeDecodeError:
+            self.text()  # says where
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +97,9 @@ def read_or_fetch(location: str) -> File:
 def read(location: str) -> File:
     """The file at a path; no network. Raises `MissingError` if there is none, else `SpecError`."""
     path = Path(location).expanduser()
+    line = 0 if path.suffix.lower() == ".parquet" else bounded.LINE
     try:
-        return File(location, path.read_bytes())
+        return File(location, bounded.read_bytes(path, bounded.ROWS, line))
     except (FileNotFoundError, NotADirectoryError):
         beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         hint = did_you_mean(path.name, beside, f"the current folder is {Path.cwd()}")
@@ -130,8 +140,8 @@ def _download(url: str) -> bytes:
 
 def parse_csv(file: File) -> list[Row]:
     """The rows of a CSV file. Row 1 is the header, as in a spreadsheet; a line is where the row starts."""
-    csv.field_size_limit(2**31 - 1)  # Python's own limit is 128 KiB a field
-    reader = csv.reader(io.StringIO(file.text(), newline=""), strict=True)
+    csv.field_size_limit(bounded.LINE)  # Python's own limit is 128 KiB a field
+    reader = csv.reader(_lines(file), strict=True)
     rows: list[Row] = []
     header: list[str] = []
     number, line = 0, 1
@@ -142,48 +152,50 @@ def parse_csv(file: File) -> list[Row]:
             if not cells:  # an empty line
                 continue
             if not header:
-                header = cells
-                if twice := [column for column in header if header.count(column) > 1]:
-                    raise SpecError(f"{place}: two columns are called {twice[0]!r}", hint="rename one of them")
+                header = _header(place, cells)
                 continue
             if len(cells) != len(header):
                 message = f"{place}: {len(cells)} fields, but the header has {len(header)} columns"
                 raise SpecError(message, hint="put fields with commas, quotes or line breaks into double quotes")
             rows.append(Row(place, len(rows) + 1, dict(zip(header, cells, strict=True))))
+            _check_number(file, len(rows))
     except csv.Error as error:
         message = f"{file.name}, row {number + 1} (line {line}): bad CSV: {error}"
         raise SpecError(message, hint='close every quote, and write a quote inside a field as ""') from None
     return rows
 
 
+def _header(place: str, cells: list[str]) -> list[str]:
+    """The names of the columns, each once."""
+    if len(cells) > COLUMNS:
+        raise SpecError(f"{place}: there are {len(cells):,} columns", hint=f"at most {COLUMNS:,}")
+    if twice := [column for column, times in Counter(cells).items() if times > 1]:
+        raise SpecError(f"{place}: two columns are called {twice[0]!r}", hint="rename one of them")
+    return cells
+
+
+def _lines(file: File) -> Iterator[str]:
+    """The lines of a CSV file, none of which makes millions of fields."""
+    for number, line in enumerate(file.lines(), 1):
+        if line.count(",") > bounded.VALUES:
+            raise SpecError(f"{file.name}, line {number} has more than {bounded.VALUES:,} fields", hint="is it CSV?")
+        yield line
+
+
+def _check_number(file: File, rows: int) -> None:
+    if rows > ROWS:
+        raise SpecError(f"{file.name} has more than {ROWS:,} rows", hint="split it")
+
+
 def parse_jsonl(file: File) -> list[Row]:
     """The records of a JSONL file: a value a line, which should be an object."""
-    lines = enumerate(file.text().split("\n"), 1)
-    return [
-        Row(f"{file.name}, line {number}", number, parse_json(file.name, line, number))
-        for number, line in lines
-        if line.strip()
-    ]
-
-
-def parse_json(name: str, text: str, line: int = 1, unique: bool = False) -> Json:
-    """The value in `text`, which begins at `line` of the file `name`. unique: no object may have a name twice."""
-
-    def once(pairs: list[tuple[str, Json]]) -> Json:
-        record = dict(pairs)
-        if len(record) < len(pairs):
-            names = [key for key, _ in pairs]
-            twice = next(key for key in names if names.count(key) > 1)
-            raise SpecError(f"{name}: {twice!r} is in it twice", hint="merge the two, or delete one")
-        return record
-
-    try:
-        return json.loads(text, object_pairs_hook=once if unique else None)
-    except json.JSONDecodeError as error:
-        message = f"{name}, line {line + error.lineno - 1}, character {error.colno}: bad JSON: {error.msg}"
-        raise SpecError(message, hint="fix the line; strings and names need double quotes") from None
-    except RecursionError:
-        raise SpecError(f"{name}: bad JSON: it is nested too deeply", hint="make the file again") from None
+    rows: list[Row] = []
+    for number, line in enumerate(file.lines("\n"), 1):
+        if line.strip():
+            place = f"{file.name}, line {number}"
+            rows.append(Row(place, number, parse_json(file.name, line.removesuffix("\n"), number)))
+            _check_number(file, len(rows))
+    return rows
 
 
 def parse_list(file: File, listed: Sequence[Json], word: str = "item") -> list[Row]:
@@ -194,11 +206,24 @@ def parse_list(file: File, listed: Sequence[Json], word: str = "item") -> list[R
 def parse_parquet(file: File) -> list[Row]:
     """The records of a Parquet file. Raises `SpecError` where pyarrow is not installed."""
     try:
+        import pyarrow
         import pyarrow.parquet as parquet
     except ModuleNotFoundError as error:
         raise SpecError("Parquet needs pyarrow", hint='pip install "withstand[train]"') from error
-    table: Any = parquet.read_table(io.BytesIO(file.data))
-    return parse_list(file, table.to_pylist(), "row")
+    records: list[Json] = []
+    size = 0
+    try:
+        table: Any = parquet.ParquetFile(io.BytesIO(file.data))
+        _check_number(file, table.metadata.num_rows)
+        for batch in table.iter_batches(batch_size=256):  # what is packed small may be large
+            size += batch.nbytes
+            if size > bounded.ROWS:
+                raise SpecError(f"{file.name} holds more than {bounded.ROWS // bounded.MIB} MiB", hint="split it")
+            records += batch.to_pylist()
+    except (pyarrow.ArrowException, ValueError, OSError, TypeError, KeyError, ArithmeticError) as error:
+        message = f"{file.name} is a damaged Parquet file: {' '.join(str(error).split())[:200]}"
+        raise SpecError(message, hint="write it again") from None
+    return parse_list(file, records, "row")
 
 
 def parse(file: File) -> list[Row]:

@@ -4,7 +4,6 @@ It holds no text. But who can guess how the text goes on can check each guess ag
 the file as private as the text.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from withstand.core import Json, SpecError, dumps
+from withstand.core import Json, SpecError, bounded, dumps
 from withstand.judges import _minhash
 
 VERSION = 1
@@ -90,7 +89,7 @@ def load(path: str) -> SignatureFile:
 
 @lru_cache(maxsize=2)
 def _load(path: Path, size: int, changed: int) -> SignatureFile:  # noqa: ARG001 - another stamp, another reading
-    data = path.read_bytes()
+    data = bounded.read_bytes(path, bounded.ROWS, bounded.LINE)
     works: dict[str, Work] = {}
     for place, row in _rows(path, data):
         behavior, work = _work(place, row)
@@ -105,11 +104,7 @@ def _load(path: Path, size: int, changed: int) -> SignatureFile:  # noqa: ARG001
 def _rows(path: Path, data: bytes) -> Iterator[tuple[str, Json]]:
     for number, text in enumerate(data.split(b"\n"), 1):
         if text.strip():
-            try:
-                yield f"{path}, line {number}", json.loads(text)
-            except ValueError as error:
-                message = f"{path}, line {number} is not JSON: {error}"
-                raise SpecError(message, hint=BUILD_AGAIN) from None
+            yield f"{path}, line {number}", bounded.parse_json(str(path), bounded.decode(str(path), text), number)
 
 
 def _work(place: str, row: Json) -> tuple[str, Work]:

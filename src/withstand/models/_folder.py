@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from withstand.core import Json, SpecError, digest
+from withstand.core import Json, SpecError, bounded, digest
 from withstand.core.cache import remembered_sha256
 from withstand.models import _fetch
 
@@ -48,8 +48,8 @@ def identity_of(folder: Path, adapter: str, template: str) -> dict[str, Json]:
 def template_of(file: str) -> str:
     """The chat template in a file."""
     try:
-        return Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return bounded.read_text(file)
+    except OSError as error:
         raise SpecError(f"cannot read the template {file}: {error}") from error
 
 

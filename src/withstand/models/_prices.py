@@ -6,11 +6,9 @@ discounts: they change, so that a file of the user's goes before them.
 
 import os
 import re
-import tomllib
 from functools import cache
-from pathlib import Path
 
-from withstand.core import SpecError
+from withstand.core import SpecError, bounded
 
 LISTED = {
     "gpt-5": (1.25, 10.0),
@@ -50,8 +48,8 @@ def _own(path: str) -> dict[str, tuple[float, float]]:
         return {}
     hint = 'lines such as "llama-3.1-70b" = [0.6, 0.6]: US dollars per million tokens of prompt and answer'
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        table = bounded.read_toml(path)
+    except (OSError, SpecError) as error:
         raise SpecError(f"{VARIABLE} is {path}, which cannot be read: {error}", hint=hint) from error
     prices = {}
     for name, pair in table.items():

@@ -2,13 +2,11 @@
 
 import json
 import re
-import tomllib
 import typing
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from withstand.core import SpecError
+from withstand.core import SpecError, bounded
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -61,8 +59,8 @@ def _value(text: str) -> Any:
     text = text.strip()
     if text.startswith("@"):
         try:
-            return Path(text[1:]).read_text(encoding="utf-8").removesuffix("\n")
-        except (OSError, UnicodeDecodeError) as error:
+            return bounded.read_text(text[1:]).removesuffix("\n")
+        except OSError as error:
             raise SpecError(f"cannot read {text[1:]}: {error}", hint="@ before a value reads it from a file") from error
     if text[:1] in ("'", '"', "{"):
         return toml_value(text)
@@ -113,9 +111,10 @@ def _name(key: str) -> str:
 
 def toml_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{text} is not a TOML value: {error}") from error
+        return bounded.parse_toml("value", f"value = {text}")["value"]
+    except SpecError as error:
+        message = str(error).partition(": ")[2] or str(error)
+        raise SpecError(f"{text[:200]} is not a TOML value: {message}", hint=error.hint) from error
 
 
 Spec: typing.TypeAlias = str | Mapping[str, Any]

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from withstand.core import Json, SpecError, digest, dumps
+from withstand.core import Json, SpecError, bounded, digest, dumps
 from withstand.core.outcomes import HITS, OUTCOMES, SCORED
 from withstand.core.text import count
 from withstand.registry.grammar import to_toml
@@ -32,8 +32,6 @@ from withstand.store.store import RunRow, Store
 MARK = "withstand_bundle"
 FORMAT = 1
 MANIFEST = "manifest.json"
-MOST_BYTES = 2**31
-"""What is read of a bundle at most, so that a zip file of a few kB cannot fill the memory."""
 
 README = """\
 The results of a run of withstand, without the texts that were sent and answered.
@@ -124,20 +122,21 @@ def read(where: str) -> dict[str, bytes]:
             for entry in sorted(path.iterdir()):
                 if not entry.is_file():
                     raise SpecError(f"{where} is no bundle: it holds {entry.name}, which is no file", hint=_MAKE)
-                files[entry.name] = entry.read_bytes()
+                files[entry.name] = bounded.read_bytes(entry, bounded.BUNDLE)
         else:
-            with zipfile.ZipFile(path) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
-                    raise SpecError(f"{where} holds more than {MOST_BYTES:,} bytes", hint="unpack it, name the folder")
-                files = {name: archive.read(name) for name in archive.namelist()}
-        manifest = json.loads(files[MANIFEST])
+            files = bounded.read_zip(path)
+        manifest = _json(MANIFEST, files[MANIFEST])
         if manifest[MARK] != FORMAT:
             raise SpecError(f"{where} is a bundle of format {manifest[MARK]}; this version reads {FORMAT}", hint=_NEWER)
         if not isinstance(manifest["files"], dict):
             raise TypeError("files is no object")
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, TypeError) as error:
         raise SpecError(f"{where} is no bundle: {type(error).__name__} {error}", hint=_MAKE) from error
     return files
+
+
+def _json(name: str, data: bytes) -> Json:
+    return bounded.parse_json(name, bounded.decode(name, data))
 
 
 _MAKE = "`withstand bundle RUN -o PATH` makes one, a folder or a zip file"

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from withstand.core import Json, SpecError, TestCase, digest, from_json, to_json
+from withstand.core import Json, SpecError, TestCase, bounded, digest, from_json, to_json
 from withstand.runner.transfer import TransferredCases, check_texts, transferred
 from withstand.store.store import Store
 from withstand.store.tables import CASES, want
@@ -73,17 +73,16 @@ def digest_of(cases: Sequence[TestCase]) -> str:
 def is_baseline(path: str) -> bool:
     """Whether there is a file with this name that begins as a baseline does."""
     try:
-        with Path(path).expanduser().open(encoding="utf-8") as file:
-            return f'"{MARK}"' in file.read(200)
-    except (OSError, UnicodeDecodeError):
+        return f'"{MARK}"'.encode() in bounded.head(Path(path).expanduser(), 200)
+    except (OSError, SpecError):
         return False
 
 
 def read(path: str) -> Json:
     """A baseline as JSON. Raises `SpecError` for a file that is none."""
     try:
-        baseline = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        baseline = bounded.parse_json(path, bounded.read_text(Path(path).expanduser()))
+    except OSError as error:
         raise SpecError(
             f"cannot read the baseline {path}: {error}", hint="`withstand gate RUN --write-baseline FILE` writes one"
         ) from error

@@ -1,13 +1,11 @@
 """What a run is asked to do, as written: a TOML file, the command line's flags, or a dict from Python."""
 
-import tomllib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from withstand.core import SpecError, did_you_mean
+from withstand.core import SpecError, bounded, did_you_mean
 from withstand.registry.grammar import spec_of, toml_value
 
 Component = Annotated[dict[str, Any], BeforeValidator(spec_of)]
@@ -92,13 +90,11 @@ class RunSpec(_Table):
 def read_spec(path: str) -> dict[str, Any]:
     """A TOML spec as a dict. Raises `SpecError` with file and line."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return bounded.read_toml(path)
     except FileNotFoundError as error:
         raise SpecError(f"there is no spec {path}", hint="`withstand init` writes a commented one") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"cannot read {path}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path} is not TOML: {error}") from error
+    except OSError as error:
+        raise SpecError(f"cannot read {path}: {error}", hint="name a file that you may read") from error
 
 
 def run_spec(given: Mapping[str, Any]) -> RunSpec:

@@ -1,6 +1,5 @@
 """Test cases from elsewhere: of an earlier run, a baseline or a file. Another target is sent the very same chats."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from withstand.core import (
     Target,
     TestCase,
     ask,
+    bounded,
     trajectory,
     user,
 )
@@ -114,8 +114,8 @@ def uncovered(transfers: Sequence[TransferredCases], suites: Sequence[Chosen]) -
 def cases_file(path: str) -> TransferredCases:
     """Test cases from a JSON file in HarmBench's format: {BehaviorID: [text or list of messages, ...]}."""
     try:
-        read = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        read = bounded.parse_json(path, bounded.read_text(path))
+    except OSError as error:
         raise SpecError(
             f"cannot read test cases from {path}: {error}",
             hint="--cases-from takes the name of a run in this store, or a JSON file {BehaviorID: [test case, ...]}",

