@@ -19,7 +19,7 @@ demo: $(VENV)/.local
 	$(BIN)/withstand demo
 
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup  # one thread a worker: two would wait for each other
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile  # a file's fixtures are set up once; one thread a worker
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

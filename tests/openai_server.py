@@ -41,7 +41,7 @@ CATEGORIES = (
 FAULTS = (
     "429",  # with "Retry-After: 0"; "429:7" says 7 (anything a header can hold)
     "500",
-    "slow",  # one second late
+    "slow",  # no answer before the client hangs up
     "drop",  # the connection closes without an answer
     "cut",  # the body ends in its middle
     "not_json",
@@ -165,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
             case "400" | "403" | "404" | "500":
                 return self.fail(int(fault), f"This is error {fault}.", "some_code")
             case "slow":
-                time.sleep(1.0)
+                self.rfile.read(1)
             case "drop":
                 self.close_connection = True
                 return None

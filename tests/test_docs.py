@@ -349,7 +349,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.xdist_group("site")
 def test_the_site_has_every_page_in_its_navigation(site: Path) -> None:
     home = (site / "index.html").read_text(encoding="utf-8")
     linked = set(re.findall(r'<a href="([^"#]+\.html)" class="md-nav__link', home))
@@ -360,7 +359,6 @@ def test_the_site_has_every_page_in_its_navigation(site: Path) -> None:
         assert (site / page).is_file()
 
 
-@pytest.mark.xdist_group("site")
 def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
@@ -372,7 +370,6 @@ def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
         assert not re.search(r"url\([\"']?(\w+:)?//|@import", style.read_text(encoding="utf-8")), style
 
 
-@pytest.mark.xdist_group("site")
 def test_the_site_shows_code_as_code(site: Path) -> None:
     """A fence that Markdown did not understand would show its back ticks."""
     for page in site.rglob("*.html"):

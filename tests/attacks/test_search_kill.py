@@ -17,8 +17,6 @@ import withstand
 from killed import Worker, search
 from withstand.store import tables
 
-pytestmark = pytest.mark.xdist_group("killed")
-
 
 def states(run: Any) -> list[Any]:
     """The state after each piece, in the order of the steps: the whole trajectory."""

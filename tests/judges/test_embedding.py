@@ -127,7 +127,6 @@ def test_wrong_fields(tmp_path: Path) -> None:
         assert caught.value.hint
 
 
-@pytest.mark.xdist_group("minilm")
 def test_a_run_with_minilm(examples: Any, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="needs the extra `local`")
     try:

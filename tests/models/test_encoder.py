@@ -113,7 +113,6 @@ def minilm() -> Path:
         pytest.skip(f"NO REAL MODEL: {error} ({error.hint})")
 
 
-@pytest.mark.xdist_group("minilm")
 def test_minilm_gives_the_published_similarities(minilm: Path) -> None:
     """The quick start of the library sentence-transformers shows them for this model."""
     texts = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]

@@ -13,8 +13,6 @@ from withstand.core import Sampling, SpecError, user
 from withstand.models import _fetch
 from withstand.registry import find
 
-pytestmark = pytest.mark.xdist_group("smollm2")
-
 
 @pytest.fixture(scope="module")
 def folder() -> Path:

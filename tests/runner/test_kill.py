@@ -16,8 +16,6 @@ from withstand import api
 from withstand.store import store, tables
 from withstand.store.store import Store
 
-pytestmark = pytest.mark.xdist_group("killed")
-
 
 def spec(width: int, lanes: int = 1, seconds: float = 0.0) -> dict[str, Any]:
     speed = {"width": width, "lanes": lanes, "seconds": seconds}

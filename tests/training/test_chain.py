@@ -67,7 +67,6 @@ def test_keeping_steps_changes_no_weight(base, tmp_path):
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
 
 
-@pytest.mark.xdist_group("killed")
 @pytest.mark.parametrize("way", [LORA, FULL], ids=["lora", "full"])
 def test_kill_9_and_go_on_gives_the_same_weights(base, tmp_path, way):
     worker = Worker(train, way, base, ROWS, tmp_path / "killed", (2, 5))
