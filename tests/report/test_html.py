@@ -506,11 +506,8 @@ def test_without_text_only_length_and_hash_remain() -> None:
     for secret in ("Pretend to be", "Preheat", "yeast", "A bakery", "three steps", "Give instructions"):
         assert secret not in page + repr(rows)
     assert re.search(r"33 characters, hash [0-9a-f]{12}", repr(rows))
-    assert [part[:3] for part in rows[0][4]][-1] == [
-        "error",
-        "",
-        f"{len(made.error)} characters, hash {digest(made.error)[:12]}",
-    ]
+    error = made["error"]
+    assert rows[0][4][-1][:3] == ["error", "", f"{len(error)} characters, hash {digest(error)[:12]}"]
     assert "Show all texts" not in page
 
 
