@@ -8,31 +8,39 @@ import click
 
 from withstand.cli import console
 from withstand.cli.options import Result, command
-from withstand.core import Json
+from withstand.core import Json, SpecError
 
 if TYPE_CHECKING:
     from withstand.store.store import Store
 
 
 @command(store=True, json=True)
-@click.argument("name", metavar="RUN")
+@click.argument("name", metavar="[RUN]", required=False)
+@click.option(
+    "--probes", is_flag=True, help="Erase what belongs to no run: probes of the explorer, and their findings."
+)
 @click.option("--text", is_flag=True, required=True, expose_value=False,
               help="Confirms that texts are erased. This cannot be undone.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-def purge(name: str, yes: bool, store: "Store") -> Result:
-    """Erase the texts of a run for good.
+def purge(name: str | None, probes: bool, yes: bool, store: "Store") -> Result:
+    """Erase the texts of a run for good, or with --probes those of no run.
 
     Erased are prompts, completions, answers, reasons and the copies in labels. Verdicts and digests stay. Rows that
     other runs share lose their texts there too. This is the one exception to a store that only grows.
+
+    Exit code 3 where another process reads the store all the while, so that copies are left in the file or its log.
     """
     from withstand.results.summary import find_run
-    from withstand.store.purge import purge as erase
+    from withstand.store import purge as purging
 
-    run = find_run(store, name)
+    if bool(name) == probes:
+        raise SpecError("name a run, or say --probes", hint="`withstand list` names the runs")
+    run = None if probes else find_run(store, str(name))
+    what = run.name if run else "probes"
     if not yes:
-        click.confirm(f"Erase the texts of {console.line(run.name)} for good?", abort=True, err=True)
-    erased = erase(store, run, user_name())
-    return Result(erased, lambda: _show(run.name, erased))
+        click.confirm(f"Erase the texts of {console.line(what)} for good?", abort=True, err=True)
+    erased = purging.purge(store, run, user_name()) if run else purging.purge_probes(store, user_name())
+    return Result(erased, lambda: _show(what, erased), 0 if erased["scrubbed"] else 3)
 
 
 def user_name() -> str:
@@ -47,5 +55,10 @@ def user_name() -> str:
 def _show(run: str, erased: Json) -> None:
     kinds = ("rows", "answers", "labels", "findings", "behaviors", "failures")
     console.put(f"erased the texts of {run}: {', '.join(f'{erased[kind]} {kind}' for kind in kinds)}")
+    if not erased["scrubbed"]:
+        console.say(
+            "the texts are not erased yet: another process reads the store, and copies are left in its file or log. "
+            "Stop it, then run the same command again"
+        )
     if erased["shared"]:
         console.say(f"these runs shared some of the texts: {', '.join(erased['shared'])}")

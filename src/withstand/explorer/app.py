@@ -60,7 +60,12 @@ class Explorer:
     def index(self) -> Index:
         from withstand.explorer.label import ready
 
-        return Index(self.store, self.wait, ready)
+        return Index(self.store, self.wait, ready, self.forget)
+
+    def forget(self) -> None:
+        """Drop the texts that pages and sessions hold, since some were erased from the store."""
+        self.transcripts.clear()
+        self.auth.forget()
 
     def audit(self, who: str, action: str, subject: str) -> None:
         """Keep who did what; without it, it is not done."""

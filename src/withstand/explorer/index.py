@@ -35,6 +35,11 @@ PAUSE = 2.0
 WAIT = 0.12
 """Seconds a page waits for a run that was not read yet."""
 
+FORGET = "forget"
+"""Asked for in place of a run: to drop what was read before a purge."""
+
+_PURGES = sql.select(sql.func.count()).where(audit.c.action == "purge")
+
 T = TypeVar("T")
 
 
@@ -112,12 +117,16 @@ class RunIndex:
 
 class Index:
     """The runs of a store as read. `wait`: seconds a caller waits for a run that was not read yet. `ready`: what pages
-    want worked out of a run before it is shown."""
+    want worked out of a run before it is shown. `purged`: is called once texts were erased from the store."""
 
     def __init__(
-        self, store: Store, wait: float = WAIT, ready: Callable[["Index", RunIndex], None] | None = None
+        self,
+        store: Store,
+        wait: float = WAIT,
+        ready: Callable[["Index", RunIndex], None] | None = None,
+        purged: Callable[[], None] = lambda: None,
     ) -> None:
-        self.store, self.wait, self._ready = store, wait, ready
+        self.store, self.wait, self._ready, self._purged = store, wait, ready, purged
         self._indexed: dict[str, RunIndex] = {}
         self._runs: list[RunRow] = []
         self._wanted: queue.Queue[str] = queue.Queue()
@@ -126,7 +135,7 @@ class Index:
         self._folder = Path(tempfile.mkdtemp(prefix="withstand-"))  # mode 0700
         self._local = threading.local()
         self._tables = 0
-        self._purges = 0
+        self._purges = self._count_purges()
         self._stop = threading.Event()
         self.error = ""
         with closing(self._connect()) as own:
@@ -147,14 +156,17 @@ class Index:
 
         After a purge all is read anew, so that no page shows an erased text.
         """
-        purges = sql.select(sql.func.count()).where(audit.c.action == "purge").scalar_subquery()
+        purges = _PURGES.scalar_subquery()
         rows = self.store.select(sql.select(runs.c.key, purges).order_by(runs.c.created, runs.c.name))
         if [key for key, _ in rows] != [run.key for run in self._runs]:
             self._runs = self.store.runs()
         if rows and rows[0][1] != self._purges:
-            self._purges = rows[0][1]
             self._indexed.clear()
+            self._ask(FORGET).wait(10.0)
         return self._runs[::-1]
+
+    def _count_purges(self) -> int:
+        return int(self.store.select(_PURGES)[0][0])
 
     def of_run(self, run: RunRow, wait: float | None = None) -> RunIndex | None:
         """What is read of a run, anew where rows were missing; None if reading takes longer than `wait` seconds."""
@@ -192,16 +204,37 @@ class Index:
     def _work(self) -> None:
         with closing(self._connect()) as own:
             while not self._stop.is_set():
-                key = self._wanted.get()
+                try:
+                    key = self._wanted.get(timeout=PAUSE)
+                except queue.Empty:
+                    key = FORGET
                 if not key:
                     return
                 try:
-                    self._read(own, key)
+                    if key != FORGET:
+                        self._read(own, key)
+                    self._forget(own)  # after a reading too, which may have begun before a purge
                     self.error = ""
                 except Exception as error:  # noqa: BLE001 - the thread outlives one bad reading; pages say what it was
                     self.error = f"{type(error).__name__}: {error}"
                 with self._lock:
-                    self._asked.pop(key).set()
+                    if key in self._asked:
+                        self._asked.pop(key).set()
+
+    def _forget(self, own: sqlite3.Connection) -> None:
+        """Drop all that was read before a purge, from memory and from the file: nothing holds an erased text."""
+        purges = self._count_purges()
+        if purges == self._purges:
+            return
+        self._indexed.clear()
+        for (name,) in own.execute("SELECT name FROM sqlite_master WHERE name GLOB 'cases_*[0-9]'").fetchall():
+            number = int(name.removeprefix("cases_"))
+            own.execute(f"DROP TABLE cases_{number}")
+            own.execute(f"DROP TABLE IF EXISTS words_{number}")
+        own.execute("VACUUM")
+        own.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._purged()
+        self._purges = purges
 
     def _read(self, own: sqlite3.Connection, key: str) -> None:
         run = next(run for run in self.store.runs() if run.key == key)

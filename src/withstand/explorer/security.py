@@ -205,6 +205,11 @@ class Auth:
 
     # --- sessions ---
 
+    def forget(self) -> None:
+        """Drop the conversations of the probe console."""
+        for session in list(self._sessions.values()):
+            session.probe = {}
+
     def session(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> tuple[Session, bool]:
         """The session of a request, and whether it is new. Raises `Refused` for a host that is not ours."""
         self.check_host(headers.get("host", ""))

@@ -14,6 +14,9 @@ from withstand.core import StoreError
 BUSY = 60.0
 """Seconds to wait for another process's transaction."""
 
+PATIENCE = 60.0
+"""Seconds to wait for processes that read what a purge has erased."""
+
 HINTS = (
     ("file is not a database", "this file is not a store; name another with --store"),
     ("readonly", "the store cannot be written; check the file's and its folder's permissions"),
@@ -64,11 +67,34 @@ def tune(connection: sqlite3.Connection, _: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def scrub(engine: sql.Engine) -> None:
-    """Leave no old page of a file behind, in free space or in the write-ahead log."""
+def scrub(engine: sql.Engine) -> bool:
+    """Leave no old page of a file behind, in free space or in the write-ahead log; whether that was done.
+
+    A process that reads the store holds old pages in the file or in the log: it is waited for, `PATIENCE` seconds.
+    """
+    deadline = time.monotonic() + PATIENCE
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout=200")
+        try:
+            while True:
+                if _scrubbed(connection):
+                    return True
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(0.1)
+        finally:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={1000 * BUSY:.0f}")
+
+
+def _scrubbed(connection: sql.Connection) -> bool:
+    try:
         connection.exec_driver_sql("VACUUM")
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        [(busy, *_)] = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
+    except sql.exc.OperationalError as error:
+        if "locked" in str(error.orig):
+            return False
+        raise
+    return not busy
 
 
 def _relax(connection: sqlite3.Connection, _: object) -> None:

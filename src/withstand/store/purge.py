@@ -50,6 +50,9 @@ def purged(store: Store, table: sql.Table, keys: Iterable[str]) -> set[str]:
 def purge(store: Store, run: RunRow, person: str) -> Json:
     """Erase the texts of a run; how many entries of each kind lost theirs, and the runs that shared some.
 
+    "scrubbed": whether no copy is left in the file and its log. Where a process still reads an old state of the store,
+    one is: a purge once it has ended leaves none.
+
     Answers are not kept by run: those go that were written by a process that wrote rows of this run, or by one that
     wrote no row at all. Another run of such a process asks anew where it was cut off; its rows are untouched.
     """
@@ -61,26 +64,53 @@ def purge(store: Store, run: RunRow, person: str) -> Json:
             _rewrite(connection, row, keys[stage], erase)
             for stage, erase in ((CASES, _cases), (COMPLETIONS, _completion), (VERDICTS, _verdict))
         )
-        done["answers"] = _answers(connection, run.key)
+        of_run = sql.select(row.c.writer).join(want, want.c.key == row.c.key).where(want.c.run == run.key)
+        done["answers"] = _answers(connection, of_run)
         done["failures"] = _failures(connection, [key for listed in keys.values() for key in listed])
         for name, table in (("labels", label), ("findings", finding)):
-            keys_of_run = [key for (key,) in connection.execute(sql.select(table.c.key).where(table.c.run == run.key))]
+            keys_of_run = _listed(connection, sql.select(table.c.key).where(table.c.run == run.key))
             done[name] = _rewrite(connection, table, keys_of_run, erased)
         done["behaviors"] = _behaviors(connection, run)
-        entry = {"key": digest([os.urandom(16).hex()]), "created": time.time(), "person": person}
-        subject = f"{run.name}: {done['rows']} rows, {done['answers']} answers"
-        connection.execute(audit.insert(), [entry | {"action": "purge", "subject": subject, "writer": store.writer}])
-    return done
+        _record(connection, store, person, run.name, done)
+    return done | {"scrubbed": _scrub(store)}
+
+
+def purge_probes(store: Store, person: str) -> Json:
+    """Erase what belongs to no run, as `purge` does: answers and verdicts of the probe console, and findings in it."""
+    done: dict[str, Any] = {"shared": [], "labels": 0, "behaviors": 0}
+    with _changing(store) as connection:
+        alone = row.c.key.not_in(sql.select(want.c.key))
+        done["rows"] = _rewrite(connection, row, _listed(connection, sql.select(row.c.key).where(alone)), _any)
+        done["answers"] = _answers(connection, sql.select(row.c.writer).where(alone))
+        failed = sql.select(failure.c.key).where(failure.c.key.not_in(sql.select(want.c.key)))
+        done["failures"] = _failures(connection, _listed(connection, failed))
+        kept = sql.select(finding.c.key).where(finding.c.run == "")
+        done["findings"] = _rewrite(connection, finding, _listed(connection, kept), erased)
+        _record(connection, store, person, "probes", done)
+    return done | {"scrubbed": _scrub(store)}
 
 
 @contextmanager
 def _changing(store: Store) -> Iterator[sql.Connection]:
-    """A transaction that may change what stands, and leaves nothing of it in the file."""
+    """A transaction that may change what stands. `_scrub` follows it, so that nothing of it is left in the file."""
+    with store.errors(), store.engine.begin() as connection:
+        yield connection
+
+
+def _scrub(store: Store) -> bool:
     with store.errors():
-        with store.engine.begin() as connection:
-            yield connection
-        if store.path:
-            scrub(store.engine)
+        return not store.path or scrub(store.engine)
+
+
+def _listed(connection: sql.Connection, selected: Any) -> list[str]:
+    return [key for (key,) in connection.execute(selected.distinct())]
+
+
+def _record(connection: sql.Connection, store: Store, person: str, what: str, done: Json) -> None:
+    """An entry of the audit, by which running explorers know that texts were erased."""
+    entry = {"key": digest([os.urandom(16).hex()]), "created": time.time(), "person": person}
+    subject = f"{what}: {done['rows']} rows, {done['answers']} answers"
+    connection.execute(audit.insert(), [entry | {"action": "purge", "subject": subject, "writer": store.writer}])
 
 
 def _keys(connection: sql.Connection, run_key: str) -> dict[int, list[str]]:
@@ -111,9 +141,9 @@ def _rewrite(connection: sql.Connection, table: sql.Table, keys: Iterable[str], 
     return count
 
 
-def _answers(connection: sql.Connection, run_key: str) -> int:
-    """Delete the answers that this run's searches may replay from."""
-    of_run = sql.select(row.c.writer).join(want, want.c.key == row.c.key).where(want.c.run == run_key).distinct()
+def _answers(connection: sql.Connection, of_rows: Any) -> int:
+    """Delete the answers that the searches of these writers may replay from."""
+    of_run = of_rows.distinct()
     wrote = sql.select(row.c.writer).distinct()  # distinct: PostgreSQL compares with each entry of a long list
     theirs = sql.select(answer.c.writer).distinct()
     writers_of = [{writer for (writer,) in connection.execute(chosen)} for chosen in (of_run, wrote, theirs)]
@@ -126,7 +156,7 @@ def _answers(connection: sql.Connection, run_key: str) -> int:
 
 
 def _failures(connection: sql.Connection, keys: Iterable[str]) -> int:
-    change = sql.update(failure).values(error="purged", trace="")
+    change = sql.update(failure).values(error="purged", hint="", trace="")
     return sum(connection.execute(change.where(failure.c.key.in_(part))).rowcount for part in chunks(keys, 500))
 
 
@@ -188,6 +218,11 @@ def _completion(value: Json) -> Json:
 
 def _verdict(value: Json) -> Json:
     return {**value, **({"why": gone(value["why"])} if "why" in value else {})}
+
+
+def _any(value: Json) -> Json:
+    """What is left of a row of any stage."""
+    return _cases(value) if isinstance(value, list) else _verdict(_completion(value))
 
 
 def _behavior(value: Json) -> Json:
