@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -73,7 +74,7 @@ def test_phrases_rebuild_no_hidden_text(path: Path) -> None:
     with client(path, people(), read_only=True) as web:
         base = run_path_of(web)
         spot = re.findall(r'href="[^"]*/cases/([\d.]+)', web.get(f"{base}/cases", headers=bearer("vera")).text)[3]
-        for word in sorted({*words, *vocabulary})[:40]:
+        for word in sorted({*words, *vocabulary})[:10]:
             if word in identifiers:
                 continue
             for query in (word, f'"{word}"', f'"{" ".join(words[:2])}"', f"completion: {word}", f") OR {word} ("):
@@ -254,3 +255,45 @@ def test_root_says_who_it_is(path: Path) -> None:
         assert shown
         assert web.post("/reveal", data={"csrf": shown[1], "show": "1"}).status_code == 303
     assert audits(path) == [("ana", "reveal", "all texts, for the session")]
+
+
+# --- numbers -----------------------------------------------------------------------------------------------------
+
+ODD = (
+    "", "-1", "1e400", "NaN", "\u00b2", "\u0661\u0662", "\0", "9" * 30, "9" * 5_000, "\ud800",
+)  # fmt: skip
+
+
+def test_odd_numbers_are_refused_or_brought_to_the_nearest_page(path: Path) -> None:
+    with client(path, reveal=True) as web:
+        web = TestClient(web.app, str(web.base_url), False, cookies=web.cookies, follow_redirects=False)
+        base = run_path(web)
+        csrf = re.search(r'name="csrf" value="([^"]+)"', web.get("/probe").text)
+        assert csrf
+        queried = [
+            "/cases?after=", "/cases/1.0.0.0?after=", "/cases/1.0.0.0/search?from=", "/compare?skip=", "/compare?a=",
+            "/compare?b=", "/label?n=", "/label?seed=", "/label?skip=", "/cases/1.0.0.0/text?part=", "/cases/1.0.0.",
+            "/compare?with=", "/cases?text=", "/cases.csv?text=",
+        ]  # fmt: skip
+        probe = {"prompt": "hello", "target": "scripted-kitchen", "defense": "none"}
+        place = re.search(r'name="place" value="([^"]+)"', web.get(f"{base}/label").text)
+        assert place
+        forms: list[tuple[str, dict[str, str], str]] = [
+            (f"{base}/label", {"vote": "skip"}, "skip"), (f"{base}/label", {"vote": "skip"}, "n"),
+            (f"{base}/label", {"vote": "skip"}, "seed"), (f"{base}/label", {"vote": "success"}, "place"),
+            (f"{base}/label", {"vote": "success", "place": place[1]}, "skip"),
+            ("/findings", {"harm": "h", "severity": "low"}, "place"),
+        ]  # fmt: skip
+        asks = [("/probe", probe, "temperature"), ("/probe", probe, "max_tokens")]
+        statuses = {}
+        for odd in (text.encode("utf-8", "surrogatepass") for text in ODD):
+            for query in queried:
+                statuses[query, odd[:30]] = web.get(base + query + quote(odd)).status_code
+            for page, form, name in [*forms, *(asks if odd in (b"-1", b"NaN", b"1e400", b"9" * 30) else [])]:
+                body = urlencode({**form, "csrf": csrf[1], name: odd})
+                head = {"Content-Type": "application/x-www-form-urlencoded"}
+                statuses[page, name, odd[:30]] = web.post(page, content=body, headers=head).status_code
+        wrong = {what: status for what, status in statuses.items() if status not in (200, 303, 400, 403, 404)}
+        assert wrong == {}
+        assert web.get(f"{base}/cases?after=-1").text == web.get(f"{base}/cases").text
+        assert "No case matches" in web.get(f"{base}/cases?after={10**30}").text

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from withstand.core import SpecError, StoreError, WithstandError, digest
 from withstand.core.text import count
 from withstand.explorer.index import WAIT, Index, RunIndex
+from withstand.explorer.numbers import whole
 from withstand.explorer.security import HEADERS, Auth, Refused, Session, cookie_name, read_form
 from withstand.report.shell import environment, style
 from withstand.results.cases import CaseResult, Spot, picked
@@ -97,9 +98,8 @@ class PageRequest:
         return self.request.headers.get("hx-request") == "true" and "hx-boosted" not in self.request.headers
 
     def number(self, name: str) -> int:
-        """A whole number of the query; 0 where it is none."""
-        text = self.query.get(name, "")
-        return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
+        """A whole number of the query, at least 0; 0 where it is none."""
+        return whole(self.query.get(name, "")) or 0
 
     def run(self, key: str = "") -> RunRow:
         """The run in the path, or the one whose key begins so, with 12 digits or more."""
@@ -119,7 +119,9 @@ class PageRequest:
 
     def spot(self, text: str = "") -> Spot:
         """The case in the path, or in a text such as 0.11.0.2."""
-        match = re.fullmatch(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\.(\d{1,9})", text or self.request.path_params["spot"])
+        match = re.fullmatch(
+            r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})", text or self.request.path_params["spot"]
+        )
         if not match:
             raise Refused(404, "this run has no such case")
         return int(match[1]), int(match[2]), int(match[3]), int(match[4])

@@ -11,6 +11,7 @@ from withstand.explorer import queries
 from withstand.explorer.app import PageRequest
 from withstand.explorer.differing import compared, shown
 from withstand.explorer.index import RunIndex
+from withstand.explorer.numbers import whole
 from withstand.explorer.read import views
 from withstand.report import comparison as words
 from withstand.results.cells import WORDS, CellResult
@@ -63,7 +64,9 @@ def _cells(asked: PageRequest, run_a: RunIndex, run_b: RunIndex) -> tuple[int | 
     """The cells that were chosen, else the two that lie next to each other."""
     chosen = [asked.query.get(name, "") for name in ("a", "b")]
     sides = run_a.summary.cells, run_b.summary.cells
-    cells = [int(c) if c.isdigit() and int(c) < len(k) else None for c, k in zip(chosen, sides, strict=True)]
+    cells = [
+        n if (n := whole(c, -1)) is not None and 0 <= n < len(k) else None for c, k in zip(chosen, sides, strict=True)
+    ]
     harmful = [[c.index for c in k if not c.benign] or [c.index for c in k] for k in sides]
     first = cells[0] if cells[0] is not None else next(iter(harmful[0]), None)
     if cells[1] is not None or first is None:

@@ -13,6 +13,7 @@ from withstand.core.outcomes import is_hit
 from withstand.explorer import queries
 from withstand.explorer.app import PageRequest
 from withstand.explorer.index import Entry, Index, RunIndex
+from withstand.explorer.numbers import whole
 from withstand.explorer.read import LONGEST, view
 from withstand.explorer.security import Refused
 from withstand.results import labeling
@@ -23,6 +24,9 @@ from withstand.results.labeling import Item, Purpose, Vote
 
 NUMBER = 60
 """Cases of a sample, as `withstand label` takes them."""
+LARGEST = 100_000
+"""Cases of a sample."""
+SEED = 2**31 - 1
 ANSWERED = ("success", "failure", "unscored")
 """Where people are the judge: the outcomes of what they have judged or can judge."""
 
@@ -61,7 +65,7 @@ def ready(index: Index, indexed: RunIndex) -> None:
 
 def entry_named(index: Index, indexed: RunIndex, name: str) -> Entry | None:
     """The entry of a case that labels name so; None where the run has none."""
-    match = re.fullmatch(r"(\d{1,9}):(.*):(\d{1,9}):(\d{1,9})", name, re.DOTALL)
+    match = re.fullmatch(r"([0-9]{1,9}):(.*):([0-9]{1,9}):([0-9]{1,9})", name, re.DOTALL)
     if not match or int(match[1]) >= len(indexed.run.plan["cells"]):
         return None
     suite = indexed.run.plan["cells"][int(match[1])]["suite"]
@@ -77,10 +81,10 @@ def _wanted(asked: PageRequest) -> tuple[Purpose, int, int]:
     purpose = str(given.get("for", "calibration"))
     if purpose not in get_args(Purpose):
         raise Refused(400, f"a label is for calibration or review, not for {purpose!r}")
-    n, seed = str(given.get("n", NUMBER)), str(given.get("seed", 0))
-    if not (n.isdigit() and 1 <= int(n) <= 100_000 and seed.isdigit()):
-        raise Refused(400, "the sample's size and seed are whole numbers")
-    return purpose, int(n), int(seed)  # type: ignore[return-value] # checked above
+    n, seed = whole(str(given.get("n", NUMBER))), whole(str(given.get("seed", 0)), least=-1, most=SEED + 1)
+    if n is None or seed is None or not (1 <= n <= LARGEST and 0 <= seed <= SEED):
+        raise Refused(400, "the sample's size and seed are whole numbers", f"1 to {LARGEST:,}, and 0 to 2^31 - 1")
+    return purpose, n, seed  # type: ignore[return-value] # checked above
 
 
 def page(asked: PageRequest) -> Response:
@@ -112,10 +116,9 @@ def save(asked: PageRequest) -> Response:
     purpose, n, seed = _wanted(asked)
     vote, named = str(asked.form.get("vote", "")), str(asked.form.get("place", ""))
     query: dict[str, Any] = {"for": purpose, "n": n, "seed": seed}
-    skip = str(asked.form.get("skip", "0"))
-    skip = skip if skip.isdigit() else "0"
+    skip = whole(str(asked.form.get("skip", "0"))) or 0
     if vote == "skip":
-        return asked.to(asked.request.url.path, **query, skip=int(skip) + 1)
+        return asked.to(asked.request.url.path, **query, skip=skip + 1)
     if vote not in get_args(Vote):
         raise Refused(400, f"{vote!r} is not a vote", "success, failure or unsure")
     entry = entry_named(asked.explorer.index, indexed, named)
@@ -127,7 +130,7 @@ def save(asked: PageRequest) -> Response:
     cell = indexed.run.plan["cells"][entry.cell]
     item = Item(named, place.stratum, place.size, cell["target"], cell["attack"], case)
     labeling.add(asked.explorer.store, indexed.run, item, vote, asked.who, purpose)  # type: ignore[arg-type] # checked
-    return asked.to(asked.request.url.path, **query, **({"skip": skip} if int(skip) else {}))
+    return asked.to(asked.request.url.path, **query, **({"skip": skip} if skip else {}))
 
 
 # --- calibration -------------------------------------------------------------------------------------------------

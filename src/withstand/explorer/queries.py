@@ -9,6 +9,7 @@ from typing import Any
 from withstand.core.outcomes import OUTCOMES
 from withstand.core.text import unique
 from withstand.explorer.index import COLUMNS, Entry, Index, RunIndex
+from withstand.explorer.numbers import whole
 from withstand.results.cases import Spot
 from withstand.results.cells import WORDS
 
@@ -39,10 +40,9 @@ class Wanted:
     @staticmethod
     def of(given: Mapping[str, str], in_texts: bool) -> "Wanted":
         """From a query string; what makes no sense is left out."""
-        after = given.get("after", "")
         names = ("text", "outcome", "target", "defense", "attack", "category", "suite")
         chosen = {name: given.get(name, "")[:500].encode("utf-8", "backslashreplace").decode() for name in names}
-        return Wanted(**chosen, after=int(after) if re.fullmatch(r"\d{1,12}", after) else 0, in_texts=in_texts)
+        return Wanted(**chosen, after=whole(given.get("after", "")) or 0, in_texts=in_texts)
 
     def fits(self, measure: str, outcome: str) -> bool:
         """Whether a case with this outcome, of a cell that measures this, has the wanted outcome."""

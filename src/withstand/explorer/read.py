@@ -13,6 +13,7 @@ from withstand.core.text import count, unique
 from withstand.explorer import queries
 from withstand.explorer.app import PageRequest, plain
 from withstand.explorer.index import RunIndex
+from withstand.explorer.numbers import whole
 from withstand.explorer.queries import Wanted
 from withstand.explorer.security import Refused
 from withstand.report import words
@@ -129,10 +130,10 @@ def text(asked: PageRequest) -> Response:
     parts = parts_of(asked.case(run, spot))
     if not asked.shows(place_of(run.key, spot)):
         raise Refused(403, "this text was not revealed", "reveal it on the page of the case")
-    number = asked.query.get("part", "0")
-    if not number.isdigit() or int(number) >= len(parts):
+    number = whole(asked.query.get("part", "0"), least=-1)
+    if number is None or not 0 <= number < len(parts):
         raise Refused(404, "this case has no such text")
-    return plain(parts[int(number)][1], f"{run.name}-{'.'.join(map(str, spot))}-{number}.txt")
+    return plain(parts[number][1], f"{run.name}-{'.'.join(map(str, spot))}-{number}.txt")
 
 
 def place_of(run_key: str, spot: Spot) -> str:
