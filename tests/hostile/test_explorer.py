@@ -16,7 +16,7 @@ pytest.importorskip("starlette")
 
 from starlette.testclient import TestClient
 
-from explorer_web import HOST, SPEC, client, explorer, run_path
+from explorer_web import HOST, SPEC, client, explorer, post, run_path
 from withstand.explorer.app import Explorer, make_app
 from withstand.explorer.security import Auth, Person, WrongTokens, cookie_name, token_digest
 
@@ -297,3 +297,30 @@ def test_odd_numbers_are_refused_or_brought_to_the_nearest_page(path: Path) -> N
         assert wrong == {}
         assert web.get(f"{base}/cases?after=-1").text == web.get(f"{base}/cases").text
         assert "No case matches" in web.get(f"{base}/cases?after={10**30}").text
+
+
+# --- exports -----------------------------------------------------------------------------------------------------
+
+
+def test_an_export_with_texts_is_a_write_and_the_audit_says_what_it_held(path: Path) -> None:
+    with client(path, with_text=True) as web:
+        base = run_path(web)
+        for _ in range(3):
+            digests = web.get(f"{base}/cases.csv")
+            assert digests.status_code == 200
+            assert "grandfather" not in digests.text
+        assert web.get(f"{base}/cases.csv?text=1").status_code == 403  # an address alone exports nothing
+        assert web.post(f"{base}/cases.csv", data={"csrf": "x"}).status_code == 403
+        assert audits(path) == []
+        assert "grandfather" in post(web, f"{base}/cases.csv", base).text
+    cases = len(list(withstand.load("kitchen", path).cases()))
+    assert audits(path) == [("ana", "export", f"kitchen, {cases} cases with texts")]
+
+
+def test_texts_are_exported_for_an_admin_where_the_server_allows_it(path: Path) -> None:
+    for name, with_text in (("vera", True), ("adam", False)):
+        with client(path, people(), with_text=with_text) as web:
+            answer = web.post(f"{run_path_of(web)}/cases.csv", data={"next": "/"}, headers=bearer(name))
+            assert answer.status_code == 403
+            assert "grandfather" not in answer.text
+    assert audits(path) == []

@@ -230,15 +230,24 @@ def _start(text: str, near: str, longest: int) -> int:
 
 
 def export(asked: PageRequest) -> Response:
-    """The cases as CSV; digests instead of texts unless the server was started for more and an admin asks."""
+    """The cases as CSV, with digests instead of texts: nothing hidden, so that the audit gets no row."""
+    if asked.query.get("text") == "1":
+        raise Refused(403, "an address exports no texts", "press the button on the page of the run, or send a POST")
+    return _csv(asked, asked.indexed(texts=False), with_text=False)
+
+
+def export_texts(asked: PageRequest) -> Response:
+    """The cases as CSV with their texts, where the server was started for that and an admin asks."""
+    asked.need("admin")
+    if not asked.explorer.with_text:
+        raise Refused(403, "this explorer exports no texts", "start it with --with-text")
     indexed = asked.indexed(texts=False)
-    with_text = asked.query.get("text") == "1"
-    if with_text:
-        asked.need("admin")
-        if not asked.explorer.with_text:
-            raise Refused(403, "this explorer exports no texts", "start it with --with-text")
-    if with_text or not asked.explorer.read_only:
-        asked.explorer.audit(asked.who, "export", f"{indexed.run.name}, cases{' with texts' if with_text else ''}")
+    exported = count(sum(cell.cases for cell in indexed.summary.cells), "case")
+    asked.explorer.audit(asked.who, "export", f"{indexed.run.name}, {exported} with texts")
+    return _csv(asked, indexed, with_text=True)
+
+
+def _csv(asked: PageRequest, indexed: RunIndex, with_text: bool) -> Response:
     lines = files.csv_of(indexed.summary.cells, all_cases(asked.explorer.store, indexed.run), with_text)
     answer = StreamingResponse((line.encode("utf-8", "replace") for line in lines), media_type="text/csv")
     answer.headers["Content-Disposition"] = 'attachment; filename="cases.csv"'
@@ -255,6 +264,7 @@ ROUTES = (
     ("/runs/{run}", run, ["GET"]),
     ("/runs/{run}/cases", cases, ["GET"]),
     ("/runs/{run}/cases.csv", export, ["GET"]),
+    ("/runs/{run}/cases.csv", export_texts, ["POST"]),
     ("/runs/{run}/summary.json", summary, ["GET"]),
     ("/runs/{run}/cases/{spot}", case, ["GET"]),
     ("/runs/{run}/cases/{spot}/text", text, ["GET"]),
