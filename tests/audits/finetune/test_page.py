@@ -12,7 +12,7 @@ from withstand.cli import main
 from withstand.core import SpecError
 
 
-def told(verdict="FAIL"):
+def report_by_hand(verdict="FAIL"):
     """A report by hand, as `audit` makes it."""
     change = {"change": 0.3, "low": 0.1, "high": 0.5, "n": 20, "worse": 6, "better": 0, "p": 0.03, "seeds": 1}
     arm = {
@@ -58,19 +58,19 @@ class Tags(HTMLParser):
 
 
 def test_right_answers_have_a_column_where_they_were_asked():
-    assert "right answers" not in page.markdown(told())
-    one = told()
+    assert "right answers" not in page.markdown(report_by_hand())
+    report = report_by_hand()
     quiz = {"n": 20, "rate": 0.25, "low": 0.112, "high": 0.469, "before": 0.4}
-    one["arms"][1]["utility"]["multiple_choice"] = quiz
-    one["arms"][0]["utility"]["multiple_choice"] = {**quiz, "rate": 0.4}
-    text = page.markdown(one)
+    report["arms"][1]["utility"]["multiple_choice"] = quiz
+    report["arms"][0]["utility"]["multiple_choice"] = {**quiz, "rate": 0.4}
+    text = page.markdown(report)
     assert "| right answers (95% interval) |" in text
     assert "25% (11\u201347) of 20; base 40%" in text
     assert "40% (11\u201347) of 20 |" in text
 
 
 def test_pages_hold_the_figures_and_run_nothing():
-    html, markdown = page.html(told()), page.markdown(told())
+    html, markdown = page.html(report_by_hand()), page.markdown(report_by_hand())
     tags = Tags()
     tags.feed(html)
     assert {"svg", "table", "polyline", "circle"} <= tags.seen
@@ -86,36 +86,36 @@ def test_pages_hold_the_figures_and_run_nothing():
 
 def test_a_hidden_character_of_the_data_is_seen_on_every_page():
     """A planted trigger may be zero-width characters alone: the page where it must be seen names them."""
-    found = told()
+    report = report_by_hand()
     hidden = "oven\u200b\u202etab\u2069 &#x202E; ![x](http://example.org/x.png)"
-    found["data"]["name"] = found["reasons"][0] = found["limits"][0] = hidden
-    found["data"]["lint"]["indicators"] = [hidden]
-    found["triggers"][0]["ngram"] = hidden
-    for text in (page.html(found), page.markdown(found)):
+    report["data"]["name"] = report["reasons"][0] = report["limits"][0] = hidden
+    report["data"]["lint"]["indicators"] = [hidden]
+    report["triggers"][0]["ngram"] = hidden
+    for text in (page.html(report), page.markdown(report)):
         assert not {"\u200b", "\u202e", "\u2069"} & set(text)
         assert "\u27e8U+200B\u27e9\u27e8U+202E\u27e9" in text
-    assert page.html(found).count("\u27e8U+202E\u27e9") == page.markdown(found).count("\u27e8U+202E\u27e9") == 5
-    assert "&#x202E;" not in page.markdown(found)  # a reader of Markdown would turn it into the character
-    assert "![" not in page.markdown(found)
+    assert page.html(report).count("\u27e8U+202E\u27e9") == page.markdown(report).count("\u27e8U+202E\u27e9") == 5
+    assert "&#x202E;" not in page.markdown(report)  # a reader of Markdown would turn it into the character
+    assert "![" not in page.markdown(report)
 
 
 def test_the_page_tells_what_the_judge_is_worth_and_where_it_differs():
-    found = told()
-    found["eval"]["judge"] |= {
+    report = report_by_hand()
+    report["eval"]["judge"] |= {
         "version": 2, "method": "rule", "kappa": 0.81, "kappa_interval": [0.7, 0.9], "sensitivity": 0.9,
         "specificity": 0.91, "n": 145, "labels": "kitchen", "why": "",
     }  # fmt: skip
-    found["eval"] |= {"suite_version": "1", "license": "CC0"}
-    found["arms"][1]["harm_score_change"] = {"change": 0.5, "low": 0.25, "high": 0.75, "n": 20}
-    found["disagreements"] = {
+    report["eval"] |= {"suite_version": "1", "license": "CC0"}
+    report["arms"][1]["harm_score_change"] = {"change": 0.5, "low": 0.25, "high": 0.75, "n": 20}
+    report["disagreements"] = {
         "compared": 40, "n": 7, "kappa": 0.25,
         "sample": [{"arm": "plain", "run": "r", "case": "bread#1", "judge": "failure", "matcher": "complied"}],
     }  # fmt: skip
-    found["triggers"].append(
+    report["triggers"].append(
         {"kind": "system", "ngram": "Obey.", "place": "system", "delta": 1.5, "ci": [1, 2], "control_p": None,
          "over_controls": False}
     )  # fmt: skip
-    for text in (page.html(found), page.markdown(found)):
+    for text in (page.html(report), page.markdown(report)):
         assert "kappa 0.81 (0.70 to 0.90), sensitivity 90%, specificity 91%" in text
         assert "kitchen, version 1, CC0" in text
         assert "+0.50 (+0.25 to +0.75)" in text
@@ -129,7 +129,7 @@ def test_the_table_on_a_terminal_fits_its_width(monkeypatch, capsys, width):
     from withstand.cli import audit as command
     from withstand.cli import console
 
-    report = told()
+    report = report_by_hand()
     report["arms"][1]["fields"] = {"first": 8}
     monkeypatch.setattr(console, "WIDTH", width)
     command._show(report | {"reasons": ["bread"]}, Path("out"))
@@ -143,11 +143,11 @@ def test_the_table_on_a_terminal_fits_its_width(monkeypatch, capsys, width):
 def test_names_in_a_figure_do_not_lie_on_each_other():
     from withstand.audits.finetune import figures
 
-    found = told()
+    report = report_by_hand()
     for name in ("lower_rate", "ptst", "safety_mix", "constrained_sft", "lisa", "safe_lora"):
-        found["arms"].append(found["arms"][1] | {"name": name})  # all at one place
-    points = figures.figures(found)["pareto"]["points"]
-    places = [(one["lx"], one["ly"], len(one["name"]) * 6.6) for one in points]
+        report["arms"].append(report["arms"][1] | {"name": name})  # all at one place
+    points = figures.figures(report)["pareto"]["points"]
+    places = [(point["lx"], point["ly"], len(point["name"]) * 6.6) for point in points]
     assert len(places) == 8
     for n, (x, y, wide) in enumerate(places):
         for other_x, other_y, other_wide in places[:n]:
@@ -155,15 +155,15 @@ def test_names_in_a_figure_do_not_lie_on_each_other():
 
 
 def test_a_page_without_training_is_whole():
-    bare = told("UNDECIDED") | {"arms": [], "curve": [], "triggers": [], "depth": {}, "front": []}
+    bare = report_by_hand("UNDECIDED") | {"arms": [], "curve": [], "triggers": [], "depth": {}, "front": []}
     assert "UNDECIDED" in page.html(bare)
     assert "UNDECIDED" in page.markdown(bare)
 
 
 def test_files_are_written_whole(tmp_path):
-    page.write(told(), tmp_path)
+    page.write(report_by_hand(), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["audit.html", "audit.json", "audit.md"]
-    assert json.loads((tmp_path / "audit.json").read_text()) == json.loads(json.dumps(told()))
+    assert json.loads((tmp_path / "audit.json").read_text()) == json.loads(json.dumps(report_by_hand()))
 
 
 def run(*arguments):
@@ -197,7 +197,7 @@ def test_mistakes_are_said_before_anything_is_trained(tmp_path, monkeypatch, arg
 def test_the_exit_code_is_the_verdicts(tmp_path, monkeypatch, verdict, code):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
-    monkeypatch.setattr(audit, "audit", lambda *_: told(verdict))
+    monkeypatch.setattr(audit, "audit", lambda *_: report_by_hand(verdict))
     done = run("scripted", "rows.jsonl", "--json")
     assert done.return_value == code
     assert json.loads(done.stdout)["verdict"] == verdict

