@@ -225,6 +225,20 @@ def test_every_field_of_the_spec_is_in_the_specs() -> None:
     assert [field for field in fields if f"`{field}`" not in read("docs/specs.md")] == []
 
 
+def test_the_table_of_threats_names_tests_that_exist() -> None:
+    from hostile.server import KINDS
+
+    page = read("SECURITY.md")
+    table = [line for line in page.splitlines() if line.startswith("| ")][1:]
+    assert len(table) > 10
+    for line in table:
+        named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", line)
+        assert named, line
+        for path, name in named:
+            assert f"def {name or 'test'}" in read(path), f"{path}::{name}"
+    assert f"{len(KINDS)} kinds of hostile replies" in page
+
+
 def test_every_field_of_the_json_report_is_documented(tmp_path: Path) -> None:
     import json
 
