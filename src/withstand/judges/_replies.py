@@ -38,17 +38,22 @@ def parts_in(text: str, parts: Mapping[str, str]) -> dict[str, str] | None:
 
     parts: names with the values they may have, a regular expression; of a number "4.0", "4/5" and "\"4\"" are read too.
     Read from the last JSON object with all parts, else each from its last line `#thescore: 4` or `score: 4`. None if
-    one is lacking or has another value, or if the thinking does not end.
+    one is lacking or has another value, if the thinking does not end, or if the search for the object takes more steps
+    than `steps_for` the answer.
     """
     answer = text.rpartition("</think>")[2]  # some templates open the block in the prompt
     if "<think>" in answer:
         return None
-    given = last_object(answer, parts)
+    try:
+        given = last_object(answer, parts)
+    except OverLimitError:
+        return None
     values: dict[str, str] = {}
     for name, pattern in parts.items():
         match: re.Match[str] | None
         if given is not None:
-            match = re.fullmatch(rf"\s*({pattern})(?:\.0)?(?:\s*/\s*5)?\s*", str(given[name]), re.IGNORECASE)
+            value = given[name] if isinstance(given[name], (str, int, float)) else ""
+            match = re.fullmatch(rf"\s*({pattern})(?:\.0)?(?:\s*/\s*5)?\s*", str(value), re.IGNORECASE)
         else:
             line = rf"{OPENING}{name}[ \t\"'*]*[:=][\s\"'*\[(]*({pattern}){CLOSING}"
             *_, match = (None, *re.finditer(line, answer, re.IGNORECASE | re.MULTILINE))
@@ -56,19 +61,53 @@ def parts_in(text: str, parts: Mapping[str, str]) -> dict[str, str] | None:
             values[name] = match[1].lower()
     if len(values) < len(parts):
         return None
-    return values | ({"reason": str(given["reason"])} if given and "reason" in given else {})
+    return values | ({"reason": _written(given["reason"])} if given and "reason" in given else {})
+
+
+def _written(reason: Any) -> str:
+    """A reason as text; "" for one that is no text and nested too deeply to be written."""
+    try:
+        return str(reason)
+    except RecursionError:
+        return ""
+
+
+class OverLimitError(Exception):
+    """A search took more steps than `steps_for` its text."""
+
+
+def steps_for(text: str) -> int:
+    """How many characters may be decoded while objects are looked for in a text: in a reply that a model means to be
+    read they are fewer than a thousandth of that."""
+    return 1_000_000 + 8 * len(text)
+
+
+OBJECT = re.compile(r'\{(?=[ \t\r\n]*")')
+NESTED = 10_000
+"""Characters charged for an object that is nested too deeply: Python's limit is a depth of about 1,000."""
 
 
 def last_object(text: str, names: Mapping[str, str]) -> dict[str, Any] | None:
-    """The last JSON object with all names. What stands inside one, as in its reason, is not looked through."""
-    result, place, decode = None, text.find("{"), json.JSONDecoder().raw_decode
-    while place >= 0:
+    """The last JSON object with all names. What stands inside one, as in its reason, is not looked through.
+
+    Raises `OverLimitError`: an object that is not closed, or lacks a name, is looked through from each bracket in it,
+    so that the work on a text of brackets alone would grow with the square of its length.
+    """
+    result, end, left, decode = None, 0, steps_for(text), json.JSONDecoder().raw_decode
+    while opening := OBJECT.search(text, end):
+        place = opening.start()
         end = place + 1
         try:
             value, after = decode(text, place)  # scans to the bracket that closes this one
+            left -= after - place
             if names.keys() <= value.keys():
                 result, end = value, after
-        except (ValueError, RecursionError):
-            pass
-        place = text.find("{", end)
+        except json.JSONDecodeError as error:
+            left -= error.pos - place + error.pos // 4  # the error counts the lines before it
+        except ValueError:  # a number with more digits than Python reads; it does not say where
+            left -= len(text) - place
+        except RecursionError:
+            left -= NESTED
+        if left < 0:
+            raise OverLimitError
     return result

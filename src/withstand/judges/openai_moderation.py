@@ -49,7 +49,7 @@ class OpenAIModeration:
             result = json.loads(answer.text)
             flagged, scores = bool(result["flagged"]), {name: float(score) for name, score in result["scores"].items()}
             names = {str(name) for name in result["categories"]}
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
             return Verdict("unscored", why=f"the model said {answer.text[:80]!r}")
         if lacking := [name for name in self.categories if name not in scores]:
             return Verdict("unscored", why=f"no score for {', '.join(lacking)}; there are {', '.join(sorted(scores))}")
