@@ -59,7 +59,7 @@ def failed(function: Callable[..., Any], **options: Any) -> AskError:
 
 def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_app.py").write_text(APP)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     assert ask("my_app:answer").text == "app Hi"
     assert ask("my_app:bot.answer").text == "bot Hi"
     assert ask("my_app:later").text == "later Hi"
@@ -88,7 +88,7 @@ def test_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, messa
     (tmp_path / "my_app.py").write_text(APP)
     (tmp_path / "my_broken.py").write_text("def (:")
     (tmp_path / "my_needy.py").write_text("import my_absent")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     Function("my_app:answer").check()
     with pytest.raises(SpecError, match=message) as caught:
         Function(path).check()
@@ -323,7 +323,7 @@ def test_async_faults() -> None:
 
 def test_register(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_app.py").write_text(APP)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     import my_app  # type: ignore[import-not-found]
 

@@ -43,6 +43,7 @@ from withstand.cli import (
 )
 from withstand.cli import list as list_command
 from withstand.cli.options import CONTEXT, Sections
+from withstand.cli.own_code import append_working_folder
 from withstand.core import WithstandError
 from withstand.core.text import visible
 
@@ -50,8 +51,7 @@ from withstand.core.text import visible
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point: every mistake becomes a message and an exit code."""
     warnings.showwarning = lambda message, *_, **__: console.say(f"warning: {message}")
-    if sys.path and sys.path[0] != "":
-        sys.path.insert(0, "")  # imports a user's own components and functions from the current folder
+    append_working_folder(sys.argv[1:] if args is None else args)
     stdout = sys.stdout
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

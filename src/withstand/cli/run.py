@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from withstand.cli import console
+from withstand.cli import console, own_code
 from withstand.cli.options import Result, command, offline_option, options, store_option
 from withstand.core.text import count
 
@@ -116,7 +116,7 @@ def _run(given: dict[str, Any], spec: Any) -> Result | int:
         if not name:
             raise  # nothing was begun
         console.say("Interrupted. Everything saved so far is kept.")
-        for text in console.then("to continue", f"run --name {shlex.quote(name)}", given["store"]):
+        for text in console.then("to continue", own_code.to_continue(name), given["store"]):
             console.say(text)
         return 130
     incomplete = bool(run.tally and run.tally.incomplete)

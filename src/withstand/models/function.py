@@ -4,13 +4,11 @@ application. Ours."""
 import asyncio
 import importlib
 import inspect
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, ClassVar
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, at_least
@@ -178,12 +176,13 @@ def _find(path: str) -> Callable[..., Any]:
     if path in _live:
         return _live[path]
     module, _, name = path.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # the `withstand` command does not look there by itself
     try:
         target = attrgetter(name)(importlib.import_module(module))
     except ModuleNotFoundError as error:
-        hint = f"is {error.name} installed or on PYTHONPATH? Or run from the folder that holds it"
+        hint = (
+            f"is {error.name} installed or on PYTHONPATH? The current folder is searched only where the command or its "
+            "spec file names the function"
+        )
         raise SpecError(f"{path}: there is no module {error.name}", hint) from error
     except AttributeError as error:
         raise SpecError(
