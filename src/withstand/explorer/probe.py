@@ -6,7 +6,7 @@ have named, and nothing else: a browser chooses from a list and names no compone
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -28,9 +28,8 @@ from withstand.explorer.app import PageRequest
 from withstand.explorer.read import part, parts_of, place_of
 from withstand.explorer.security import Refused
 from withstand.registry import find
-from withstand.registry.grammar import spec_of
+from withstand.registry.stored import OFFICIAL, stored
 from withstand.runner.drive import Job, completion_of, drive
-from withstand.runner.replay import check_own_code
 from withstand.runner.stages import asked_once, verdict_job
 from withstand.runner.suites import check_offline
 from withstand.runner.tally import Tally
@@ -44,17 +43,19 @@ TURNS = 40
 
 
 def choices(asked: PageRequest) -> dict[str, dict[str, Any]]:
-    """Targets, defenses and judges of the store's runs, by label."""
+    """Targets, defenses and judges of the store's runs, by label; none where the store is somebody else's."""
     options: dict[str, dict[str, Any]] = {"target": {}, "defense": {"none": {"use": "none"}}, "judge": {}}
+    if not asked.explorer.store.is_own:
+        return options
     for run in asked.explorer.index.runs():
         spec = run.spec
         if "imported" in spec:
             continue
         for target in _many(spec.get("target")):
-            own = dict(spec_of(target))
-            if "defense" in own:
-                _add(asked, options, "defense", own.pop("defense"))
-            _add(asked, options, "target", own)
+            if isinstance(target, Mapping) and "defense" in target:
+                _add(asked, options, "defense", target["defense"])
+                target = {name: value for name, value in target.items() if name != "defense"}
+            _add(asked, options, "target", target)
         for defense in _many(spec.get("defense")):
             _add(asked, options, "defense", defense)
         for judge in _many(spec.get("judge")):
@@ -70,10 +71,10 @@ def _many(value: Any) -> list[Any]:
 
 
 def _add(asked: PageRequest, options: dict[str, dict[str, Any]], kind: str, spec: Any) -> None:
+    """Offer a component, spelled out by what a store may say. Nothing is built for it."""
     try:
-        if not asked.explorer.own_code:
-            check_own_code(spec_of(spec))
-        options[kind].setdefault("none" if spec_of(spec)["use"] == "none" else find.label(kind, spec), spec_of(spec))
+        checked = stored(kind, spec, asked.explorer.own_code)
+        options[kind].setdefault("none" if checked["use"] == "none" else find.label(kind, spec), checked)
     except (SpecError, ImportError):
         return  # it cannot be asked from here
 
@@ -82,7 +83,13 @@ def page(asked: PageRequest) -> Response:
     """The console with the conversation so far."""
     asked.need("admin")
     talk = asked.session.probe
-    return asked.page("probe", choices=choices(asked), talk=talk, severities=SEVERITIES)
+    return asked.page("probe", choices=choices(asked), talk=talk, now=talk, severities=SEVERITIES, **_whose(asked))
+
+
+def _whose(asked: PageRequest) -> dict[str, Any]:
+    """What the page says of a store that is somebody else's."""
+    store = asked.explorer.store
+    return {"is_own": store.is_own, "where": store.where}
 
 
 def send(asked: PageRequest) -> Response:
@@ -92,14 +99,42 @@ def send(asked: PageRequest) -> Response:
         asked.session.probe = {}
         return asked.to("/probe")
     options, prompt = choices(asked), str(asked.form.get("prompt", ""))
+    view = {"choices": options, "talk": asked.session.probe, "severities": SEVERITIES, "draft": prompt}
     try:
         asked.session.probe = _asked(asked, options, asked.form, prompt)
+    except Unconfirmed as error:
+        now = {**asked.form, "judges": asked.form.get("judge[]", [])}
+        return asked.page("probe", 409, **view, **_whose(asked), confirm=str(error), now=now)
     except SpecError as error:
         return asked.page(
-            "probe", 400, choices=options, talk=asked.session.probe, severities=SEVERITIES, problem=str(error),
-            hint=error.hint, draft=prompt,
-        )  # fmt: skip
+            "probe", 400, **view, **_whose(asked), now=asked.session.probe, problem=str(error), hint=error.hint
+        )
     return asked.to("/probe")
+
+
+class Unconfirmed(Exception):  # noqa: N818 - a question, not an error
+    """The person has not said yet that a prompt may go to these hosts, with these variables."""
+
+
+def _confirm(asked: PageRequest, models: Sequence[Any]) -> None:
+    """Raise `Unconfirmed` until this person has seen and confirmed where a prompt goes and which secrets go with it."""
+    hosts = sorted({host for model in models for host in model.hosts})
+    variables = sorted({name for model in models if (name := _variable(model))})
+    if not hosts:
+        return
+    destination = ", ".join(hosts) + (f" with the key in {', '.join(variables)}" if variables else "")
+    if asked.form.get("confirm") == destination:
+        asked.session.confirmed.add(destination)
+    if destination not in asked.session.confirmed:
+        raise Unconfirmed(destination)
+
+
+def _variable(model: Any) -> str:
+    """The environment variable whose value goes to the model's host; "" where none does."""
+    if not hasattr(model, "key_env"):
+        return ""
+    usual = "OPENAI_API_KEY" if OFFICIAL in model.hosts else ""
+    return str(model.key_env) or usual
 
 
 def _asked(asked: PageRequest, options: Mapping[str, Any], form: Mapping[str, Any], prompt: str) -> dict[str, Any]:
@@ -131,7 +166,9 @@ def _asked(asked: PageRequest, options: Mapping[str, Any], form: Mapping[str, An
     )
     built = {name: find.build("judge", options["judge"][name]) for name in judges}
     chat = tuple(Message(turn["role"], turn["text"]) for turn in turns)  # type: ignore[arg-type] # of the roles
-    _check(asked, target, list(built.values()), chat)
+    models = list(find.models((target.model, target.defense, list(built.values()))))
+    _confirm(asked, models)
+    _check(asked, target, models, chat)
     with asked.explorer.probing:  # one at a time: a model has one device
         answer, verdicts = ask(asked.explorer.store, target, built, behavior, chat)
     asked.explorer.audit(asked.who, "probe", f"{chosen['target']}, defense {chosen['defense']}")
@@ -143,12 +180,12 @@ def _asked(asked: PageRequest, options: Mapping[str, Any], form: Mapping[str, An
     }  # fmt: skip
 
 
-def _check(asked: PageRequest, target: Target, judges: list[Judge], chat: Chat) -> None:
+def _check(asked: PageRequest, target: Target, models: Sequence[Any], chat: Chat) -> None:
     needs = {"system"} if any(turn.role == "system" for turn in chat) else set()
     needs |= {"turns"} if sum(turn.role == "user" for turn in chat) > 1 else set()
     if lacking := sorted(needs - target.model.gives):
         raise SpecError(f"this target does not take {' or '.join(lacking)}", hint="begin a new conversation")
-    for model in find.models((target.model, target.defense, judges)):
+    for model in models:
         if asked.explorer.offline:
             check_offline(model.hosts)
         model.check()

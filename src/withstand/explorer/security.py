@@ -136,7 +136,8 @@ def cookie_name(host: str) -> str:
 @dataclass
 class Session:
     """One browser. `csrf`: what its forms send. `revealed`: the cases whose text was asked for; `searched`: the
-    runs and words of searches that the audit has; `probe`: the conversation of the console.
+    runs and words of searches that the audit has; `probe`: the conversation of the console;
+    `confirmed`: the hosts and variables that it may send to.
 
     `bearer`: a program that shows its token with each request, which no other site can make a browser do.
     """
@@ -148,6 +149,7 @@ class Session:
     revealed: set[str] = field(default_factory=set)
     searched: set[tuple[str, str]] = field(default_factory=set)
     probe: dict[str, Any] = field(default_factory=dict)
+    confirmed: set[str] = field(default_factory=set)
     bearer: bool = False
 
 

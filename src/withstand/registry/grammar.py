@@ -9,10 +9,11 @@ from typing import Any
 from withstand.core import SpecError, bounded
 
 
-def parse(text: str) -> dict[str, Any]:
+def parse(text: str, files: bool = True) -> dict[str, Any]:
     """The command line's `NAME[:FIRST][,field=value,...]` as a spec; FIRST is kept under "".
 
     Values are text; the field says of what type. `@file` reads one from a file; brackets and quotes hold commas.
+    files: whether `@` may do so; a text from a store may not.
     """
     parts = _split(text)
     name, colon, first = parts[0].partition(":")
@@ -20,7 +21,7 @@ def parse(text: str) -> dict[str, Any]:
     if not spec["use"]:
         raise SpecError(f"{text!r} names no component", hint="write NAME[:FIRST][,field=value,...]")
     if colon:
-        spec[""] = _value(first)
+        spec[""] = _value(first, files)
     for part in parts[1:]:
         field, equals, value = part.partition("=")
         if not equals or not field.strip().isidentifier():
@@ -28,7 +29,7 @@ def parse(text: str) -> dict[str, Any]:
                 f"{part!r} in {text!r} is not field=value",
                 hint=f'a value that holds a comma goes in quotes: {name},field="a, b"; several attacks are a list',
             )
-        spec[field.strip()] = _value(value)
+        spec[field.strip()] = _value(value, files)
     return spec
 
 
@@ -55,9 +56,11 @@ def _split(text: str) -> list[str]:
     return [*parts, text[start:]]
 
 
-def _value(text: str) -> Any:
+def _value(text: str, files: bool) -> Any:
     text = text.strip()
     if text.startswith("@"):
+        if not files:
+            raise SpecError("this text of a store names a file to read", hint="no store may say that")
         try:
             return bounded.read_text(text[1:]).removesuffix("\n")
         except OSError as error:

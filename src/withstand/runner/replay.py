@@ -5,7 +5,6 @@ answers, takes the same steps: here they are written down.
 """
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -30,6 +29,7 @@ from withstand.core import (
 from withstand.core.protocols import optional
 from withstand.registry import find
 from withstand.registry.grammar import spec_of
+from withstand.registry.stored import stored
 from withstand.runner.budget import Budget, Meter
 from withstand.runner.drive import Job, replay
 from withstand.runner.flows import collected, defended, search_flow
@@ -85,10 +85,12 @@ def transcript(store: Store, run: RunRow, cell: int, behavior: int, own_code: bo
     the rows, and where there was no search.
     """
     planned = run.plan["cells"][cell]
-    spec = run_spec(run.spec)
-    if not own_code:
-        check_own_code(run.spec)
-    built = _cell(spec, run, cell)
+    if not store.is_own:
+        raise SpecError(
+            "this store is somebody else's, so nothing that it names is built",
+            hint=f"if you trust who made it: withstand store trust {store.where}",
+        )
+    built = _cell(stored_spec(run.spec, own_code), run, cell)
     keys = run.plan["suites"][planned["suite"]]["behaviors"]
     texts = store.behaviors(keys)
     behaviors = [from_json(Behavior, texts[key]) for key in keys]
@@ -114,28 +116,26 @@ def transcript(store: Store, run: RunRow, cell: int, behavior: int, own_code: bo
     return result
 
 
-def check_own_code(spec: Json) -> None:
-    """Raise `SpecError` for a spec that names code outside the package and its plugins."""
-    if isinstance(spec, Mapping):
-        if "use" in spec:
-            _check_name(str(spec["use"]).partition(":")[0])
-        for name, inner in spec.items():
-            if name != find.ALIAS or not isinstance(inner, str):  # an alias names no code
-                check_own_code(inner)
-    elif isinstance(spec, (list, tuple)):
-        for inner in spec:
-            check_own_code(inner)
-    elif isinstance(spec, str) and re.match(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.:]*(?:,|$)", spec):
-        _check_name(spec.partition(":")[0])
+def stored_spec(spec: Mapping[str, Any], own_code: bool = False) -> RunSpec:
+    """The spec of a run as its store has it, without its suites: the behaviors of a search are in the store.
+
+    Raises `SpecError` for what a store may not say.
+    """
+    for target in _many(spec.get("target")):
+        own = target.get("defense") if isinstance(target, Mapping) else None
+        bare = {name: value for name, value in target.items() if name != "defense"} if own is not None else target
+        stored("target", bare, own_code)
+        if own is not None:
+            stored("defense", own, own_code)
+    for kind, name in (("attack", "attack"), ("defense", "defense"), ("judge", "judge"), ("judge", "until_success")):
+        for part in _many(spec.get(name)):
+            stored(kind, part, own_code)
+    kept = {name: value for name, value in spec.items() if name not in ("suite", "benign", "utility")}
+    return run_spec({**kept, "suite": "kitchen"})
 
 
-def _check_name(name: str) -> None:
-    ours = name == "none" or any(find.entry_of(kind, name) for kind in find.ROOMS)
-    if name == "function" or not ours:
-        raise SpecError(
-            f"this run names custom code ({name}), which a store from somebody else must not start",
-            hint="if you trust it, start the explorer with --own-code",
-        )
+def _many(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value] if isinstance(value, (str, Mapping)) else []
 
 
 def _cell(spec: RunSpec, run: RunRow, index: int) -> Cell:
@@ -170,7 +170,7 @@ def _untils(spec: RunSpec, planned: Json) -> list[Judge | None]:
         return [None]
     if spec.until_success is not True:
         return [find.build("judge", spec.until_success)]
-    return [find.build("judge", spec.judge or spec_of(planned["judge"])), None]
+    return [find.build("judge", spec.judge or stored("judge", planned["judge"])), None]
 
 
 def _recorded(flow: Flow[Any], result: Transcript, behavior: Behavior, meter: Meter) -> Flow[Any]:
