@@ -49,6 +49,7 @@ def test_a_bundle_is_true(run, files):
     assert [name for name, _ in checks] == [
         "hashes of 5 files",
         f"figures of 3 cells, from {8 * (2 + 3 + 2)} cases",
+        "verdicts of the report",
         f"cases against {run.store.where}",
     ]
     assert bundle.files_of(run.store, run.row, "1.2.3") == files

@@ -2,24 +2,28 @@
 
 A bundle is a folder or a zip file: `manifest.json` (SHA-256 of each other file), `summary.json` (what
 `withstand report --format json` prints), `cases.jsonl` (each case with its outcome and digests of what was sent and
-answered), `report.html` without texts, `spec.toml`, and `README.txt`.
+answered), `report.html` without texts, `spec.toml`, `README.txt`, and where its maker signed it `manifest.json.sig`.
+What is in a bundle is data: no component that it names is built.
 """
 
 import hashlib
 import io
 import json
 import math
+import re
 import zipfile
-from collections import defaultdict
+import zlib
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from withstand.core import Json, SpecError, bounded, digest, dumps
 from withstand.core.outcomes import HITS, OUTCOMES, SCORED
-from withstand.core.text import count
+from withstand.core.text import count, visible
 from withstand.registry.grammar import to_toml
 from withstand.report.html import html
+from withstand.report.packed import unpack
 from withstand.report.write import HTML_CASES, save
 from withstand.results.cases import cases
 from withstand.results.cell_builder import interval
@@ -32,6 +36,7 @@ from withstand.store.store import RunRow, Store
 MARK = "withstand_bundle"
 FORMAT = 1
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.json.sig"
 
 README = """\
 The results of a run of withstand, without the texts that were sent and answered.
@@ -40,7 +45,7 @@ summary.json   every number of the report
 cases.jsonl    every case: outcome, and digests of prompt, completion, the judge's reason and errors
 report.html    the report, texts left out
 spec.toml      what was run
-manifest.json  SHA-256 of each other file
+manifest.json  SHA-256 of each other file; manifest.json.sig, where there is one, is its SSH signature
 
 withstand bundle verify PATH               checks the hashes and computes the figures anew from the cases
 withstand bundle verify PATH --store DB    compares every case with the store of the run
@@ -154,14 +159,37 @@ def verify(files: Mapping[str, bytes], store: Store | None = None) -> list[tuple
         label = f"figures of {count(len(summary['cells']), 'cell')}, from {count(len(rows), 'case')}"
     except (KeyError, ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
         return [*checks, ("figures", [f"cannot be read: {type(error).__name__} {error}"])]
-    checks.append((label, wrong))
+    checks += [(label, wrong), ("verdicts of the report", list(_report(files.get("report.html", b""), rows)))]
     if store is not None:
         checks.append((f"cases against {store.where}", list(_against(store, manifest, rows))))
     return checks
 
 
+def _report(page: bytes, rows: Sequence[Json]) -> Iterator[str]:
+    """Verdicts that the report shows and the cases do not have."""
+    try:
+        blocks = [unpack(block) for block in re.findall(r">(eJ[A-Za-z0-9+/=]+)<", page.decode())]
+        if not blocks:
+            if rows:
+                yield "the report shows no case"
+            return
+        names = blocks[0]["outcomes"]
+        ids = [(row[0], row[1]) for block in blocks[1:] for row in block]
+        outcomes = [names[place] for place in blocks[0]["outcome"]]
+        shown = Counter(zip(blocks[0]["cell"], ids, outcomes, strict=True))
+        have = Counter((row["cell"], (visible(row["behavior"]), row["sample"]), row["outcome"]) for row in rows)
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError, zlib.error) as error:
+        yield f"report.html cannot be read: {type(error).__name__} {error}"
+        return
+    if lost := shown - have:
+        cell, (behavior, _), outcome = min(lost)
+        yield f"{count(lost.total(), 'verdict')} not in the cases, such as {outcome} for {behavior} of cell {cell}"
+    elif shown.total() < min(len(rows), HTML_CASES):
+        yield f"the report shows {shown.total()} of {len(rows)} cases"
+
+
 def _hashes(wanted: Mapping[str, str], files: Mapping[str, bytes]) -> Iterator[str]:
-    for name in sorted({*wanted, *files} - {MANIFEST}):
+    for name in sorted({*wanted, *files} - {MANIFEST, SIGNATURE}):
         if name not in files:
             yield f"{name} is missing"
         elif name not in wanted:
