@@ -12,7 +12,7 @@ VARIANTS ?= core local
 
 export PYTHONDONTWRITEBYTECODE := # else each process of the tests would compile everything anew
 
-.PHONY: demo test check docs bench dist container organism clean
+.PHONY: demo test hostile check docs bench dist container organism clean
 
 demo: $(VENV)/.local
 	$(BIN)/withstand model fetch smollm2
@@ -20,6 +20,10 @@ demo: $(VENV)/.local
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile  # a file's fixtures are set up once; one thread a worker
+
+# 10,000 files changed from a seed: each is read, or refused in words.
+hostile: $(VENV)/.dev
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python tests/hostile/mutate.py 10000
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

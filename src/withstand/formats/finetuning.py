@@ -147,7 +147,7 @@ def _turns(value: Any, role_key: str, text_key: str, where: str) -> tuple[Chat, 
     for place, turn in enumerate(value):
         if not isinstance(turn, Mapping) or role_key not in turn or text_key not in turn:
             raise SpecError(f"{where}: message {place + 1} lacks {role_key} or {text_key}", hint="fix the row")
-        role = ROLES.get(turn[role_key])
+        role = ROLES.get(turn[role_key]) if isinstance(turn[role_key], str) else None
         if role is None or turn.get("tool_calls"):
             raise SpecError(
                 f"{where}: message {place + 1} has the role {turn[role_key]!r}{' and tool calls' if role else ''}",
@@ -172,7 +172,7 @@ def _side(value: Any, role: Literal["user", "assistant"], where: str, name: str,
 
 def _text(value: Any, where: str) -> str:
     if isinstance(value, list) and all(isinstance(part, Mapping) and part.get("type") == "text" for part in value):
-        return "".join(str(part["text"]) for part in value)
+        return "".join(_text(part.get("text"), where) for part in value)
     if not isinstance(value, str):
         raise SpecError(f"{where} has {type(value).__name__} where a text belongs", hint="stages train on text alone")
     return value

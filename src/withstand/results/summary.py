@@ -1,6 +1,5 @@
 """The results of a run, from the store alone: what `--format json` prints and every other report shows."""
 
-import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from withstand.results.counts import Counts, Reused, iso, read_counts
 from withstand.results.judge_error import corrected
 from withstand.results.names import aliased, plan_names, shown_names, shown_warnings
 from withstand.results.probed import probed
+from withstand.store.database import loads
 from withstand.store.store import RunRow, Store
 from withstand.store.tables import CASES, COMPLETIONS, STAGES, VERDICTS, failure, row, want, writer
 
@@ -248,7 +248,7 @@ def _writers(store: Store, rows: Mapping[str, int]) -> list[Json]:
     """The processes that wrote this run's rows, oldest first, with how many each wrote."""
     w = writer.c
     entries = store.select(sql.select(w.key, w.started, w.value).where(w.key.in_(list(rows))).order_by(w.started))
-    return [{**(json.loads(value) or {}), "started": iso(at), "rows": rows[key]} for key, at, value in entries]
+    return [{**(loads(value) or {}), "started": iso(at), "rows": rows[key]} for key, at, value in entries]
 
 
 # --- how far a run is --------------------------------------------------------------------------------------------

@@ -6,12 +6,14 @@ The row is in the store of the run; `--cases-from FILE` finds it there and sends
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
 
 from withstand.core import Json, SpecError, TestCase, bounded, digest, from_json, to_json
+from withstand.core.shape import misfit
 from withstand.runner.transfer import TransferredCases, check_texts, transferred
 from withstand.store.store import Store
 from withstand.store.tables import CASES, want
@@ -70,6 +72,53 @@ def digest_of(cases: Sequence[TestCase]) -> str:
 # --- the file ----------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class BaselineBehavior:
+    """A behavior of a cell. outcomes: NUMBER.SAMPLE=OUTCOME of each case.   sent: digest of what was sent."""
+
+    id: str
+    category: str
+    cases: str
+    sent: str
+    outcomes: str
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineCell:
+    """A cell as `results.graded` counts it."""
+
+    suite: str
+    target: str
+    defense: str
+    attack: str
+    judge: str
+    benign: bool
+    suite_version: str
+    checksum: str
+    judge_key: str
+    judge_method: str
+    sampling: Mapping[str, Json]
+    samples: int
+    until_success: bool
+    budget: Mapping[str, Json]
+    identity: Mapping[str, Json] | None
+    behaviors: Mapping[str, BaselineBehavior]
+    cases: str = ""
+    watched: bool = False
+    utility: bool = False
+    shown: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The whole file."""
+
+    withstand_baseline: int
+    run: str
+    created: str
+    cells: tuple[BaselineCell, ...]
+
+
 def is_baseline(path: str) -> bool:
     """Whether there is a file with this name that begins as a baseline does."""
     try:
@@ -91,6 +140,11 @@ def read(path: str) -> Json:
         raise SpecError(
             f"{path} is {kind}; this version of withstand reads format {FORMAT}",
             hint="`withstand gate RUN --write-baseline FILE` writes one",
+        )
+    if wrong := misfit(Baseline, baseline):
+        raise SpecError(
+            f"{path} is a damaged baseline: {wrong}",
+            hint="take it from version control again, or write it anew with --write-baseline",
         )
     return baseline
 

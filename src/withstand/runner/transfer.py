@@ -111,6 +111,9 @@ def uncovered(transfers: Sequence[TransferredCases], suites: Sequence[Chosen]) -
                 yield f"{transfer.label} has no test case of {of}: they count as errors"
 
 
+_FORM = '{BehaviorID: [text or [{"role": "user", "content": text}], ...]}'
+
+
 def cases_file(path: str) -> TransferredCases:
     """Test cases from a JSON file in HarmBench's format: {BehaviorID: [text or list of messages, ...]}."""
     try:
@@ -130,7 +133,7 @@ def cases_file(path: str) -> TransferredCases:
     cases = {}
     for name, entries in read.items():
         if not isinstance(entries, list):
-            raise SpecError(f"{path}: {name} holds {type(entries).__name__}, not a list of test cases")
+            raise SpecError(f"{path}: {name} holds {type(entries).__name__}, not a list of test cases", hint=_FORM)
         cases[name] = tuple(TestCase(name, _chat(path, name, entry)) for entry in entries)
     return TransferredCases(f"cases:{Path(path).name}", cases)
 
@@ -144,7 +147,7 @@ def _chat(path: str, name: str, entry: Any) -> Chat:
             return chat
     except (TypeError, KeyError, AttributeError):
         pass
-    raise SpecError(f"{path}: a test case of {name} is neither text nor a list of role and content")
+    raise SpecError(f"{path}: a test case of {name} is neither text nor a list of role and content", hint=_FORM)
 
 
 def check_texts(rows: Iterable[Row]) -> None:

@@ -1,5 +1,6 @@
 """How a store's database is found and opened: a SQLite file or a PostgreSQL URL."""
 
+import json
 import os
 import sqlite3
 import time
@@ -9,7 +10,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sql
 
-from withstand.core import StoreError
+from withstand.core import Json, StoreError
 
 BUSY = 60.0
 """Seconds to wait for another process's transaction."""
@@ -60,6 +61,15 @@ def locate(where: str, create: bool) -> tuple[sql.URL, str]:
         query = {"immutable": "1", "uri": "true"}
         return sql.URL.create("sqlite", database=f"file:{quote(str(path))}", query=query), str(path)
     return sql.URL.create("sqlite", database=str(path)), str(path)
+
+
+def loads(text: str) -> Json:
+    """The JSON of an entry. Raises `StoreError` for what is none: the file was damaged from outside."""
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        message = f"an entry of the store is damaged: {error}"
+        raise StoreError(message, hint="restore the file from a backup") from None
 
 
 def tune(connection: sqlite3.Connection, _: object) -> None:

@@ -5,7 +5,6 @@ what is missing, and processes may share a store. Nothing is updated or deleted,
 keeps what was counted. The tables are those of `schema`, passed on.
 """
 
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from sqlalchemy.schema import CreateTable
 
 from withstand.core import Json, StoreError, digest, dumps
 from withstand.store import trust
-from withstand.store.database import BUSY, HINTS, locate, tune, use_wal
+from withstand.store.database import BUSY, HINTS, loads, locate, tune, use_wal
 from withstand.store.rows import Failure as Failure
 from withstand.store.rows import Row as Row
 from withstand.store.rows import RunRow as RunRow
@@ -206,7 +205,7 @@ class Store:
     def set_aliases(self, run_key: str, aliases: Json, spec: Json) -> None:
         """Give a run the names that reports print, and the spec that says them. They may change: they are in no key."""
         with self.errors(), self.engine.begin() as connection:
-            plan = json.loads(connection.execute(sql.select(run.c.plan).where(run.c.key == run_key)).scalar_one())
+            plan = loads(connection.execute(sql.select(run.c.plan).where(run.c.key == run_key)).scalar_one())
             if plan.get("aliases", {}) != aliases:
                 change = sql.update(run).where(run.c.key == run_key)
                 connection.execute(change.values(plan=dumps({**plan, "aliases": aliases}), spec=dumps(spec)))
@@ -263,14 +262,14 @@ class Store:
             yield from self.select(sql.select(*columns).where(table.c.key.in_(part)))
 
     def _values(self, table: sql.Table, keys: Iterable[str]) -> dict[str, Json]:
-        return {key: json.loads(value) for key, value in self._by_key(table, [table.c.key, table.c.value], keys)}
+        return {key: loads(value) for key, value in self._by_key(table, [table.c.key, table.c.value], keys)}
 
     def answers(self, keys: Iterable[str]) -> dict[str, Json]:
         return self._values(answer, keys)
 
     def rows(self, keys: Iterable[str]) -> dict[str, Row]:
         entries = self._by_key(row, [row.c[name] for name in _NAMES[Row]], keys)
-        return {key: Row(key, label, json.loads(value), *used) for key, label, value, *used in entries}
+        return {key: Row(key, label, loads(value), *used) for key, label, value, *used in entries}
 
     def have(self, keys: Iterable[str]) -> set[str]:
         """Which of these rows exist."""
@@ -280,19 +279,19 @@ class Store:
         return self._values(behavior, keys)
 
     def components(self) -> list[Json]:
-        return [json.loads(value) for (value,) in self.select(sql.select(component.c.value).order_by(component.c.key))]
+        return [loads(value) for (value,) in self.select(sql.select(component.c.value).order_by(component.c.key))]
 
     def labels(self, run_key: str) -> list[Json]:
         """What people said of a run's cases."""
         entries = self.select(sql.select(label.c.value).where(label.c.run == run_key).order_by(label.c.key))
-        return [json.loads(value) for (value,) in entries]
+        return [loads(value) for (value,) in entries]
 
     def findings(self, run_key: str | None = None) -> list[Json]:
         """What people found by hand, newest first, each with its key; of one run, or all."""
         c = finding.c
         chosen = [] if run_key is None else [c.run == run_key]
         entries = self.select(sql.select(c.key, c.run, c.value).where(*chosen).order_by(c.created.desc(), c.key))
-        return [{"key": key, "run_key": run_, **json.loads(value)} for key, run_, value in entries]
+        return [{"key": key, "run_key": run_, **loads(value)} for key, run_, value in entries]
 
     def audits(self, limit: int = 200) -> list[Json]:
         """The newest entries of the audit."""
@@ -313,13 +312,13 @@ class Store:
         entries = self.select(sql.select(c.judge, c.value).where(c.judge.in_(list(judges))).order_by(c.created))
         by_judge: dict[str, list[Json]] = {}
         for judge, value in entries:
-            by_judge.setdefault(judge, []).append(json.loads(value))
+            by_judge.setdefault(judge, []).append(loads(value))
         return by_judge
 
     def runs(self) -> list[RunRow]:
         """All runs, oldest first."""
         entries = self.select(sql.select(run).order_by(run.c.created, run.c.name))
-        return [RunRow(r.key, r.name, r.created, json.loads(r.spec), json.loads(r.plan)) for r in entries]
+        return [RunRow(r.key, r.name, r.created, loads(r.spec), loads(r.plan)) for r in entries]
 
     # --- merging ---
 
