@@ -1,6 +1,6 @@
 """`make bench`: measures the harness and prints ratios to its goals or to a baseline of the same run.
 
-    python bench/bench.py [overhead|lanes|report|start|decode|gcg|explorer ...] [--output bench/results.json]
+    python bench/bench.py [overhead|lanes|report|start|decode|gcg|explorer|crowd ...] [--output bench/results.json]
 
 Each figure is the median of several runs in one process or of several processes. Machines differ and drift: compare the
 ratios, not the seconds.
@@ -348,6 +348,14 @@ def explorer(folder: Path) -> dict[str, Any]:
     return pages.bench(folder)
 
 
+def crowd(folder: Path) -> dict[str, Any]:
+    """See crowd.py."""
+    sys.path.insert(0, str(ROOT / "bench"))
+    import crowd as people
+
+    return people.bench(folder)
+
+
 def training(folder: Path) -> dict[str, Any]:
     """See training.py."""
     sys.path.insert(0, str(ROOT / "bench"))
@@ -367,6 +375,7 @@ BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "black_box": black_box,
     "copyright": copyright_,
     "explorer": explorer,
+    "crowd": crowd,
     "training": training,
 }
 
