@@ -220,16 +220,24 @@ def openai_server() -> Iterator[Callable[..., Any]]:
         yield lambda **options: stack.enter_context(OpenAIServer(**options))
 
 
+@pytest.fixture
+def browser(chromium: Any) -> Iterator[Any]:
+    """Chromium. What a test opened is closed when it ends: an open page goes on asking its server."""
+    yield chromium
+    for context in chromium.contexts:
+        context.close()
+
+
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
+def chromium() -> Iterator[Any]:
     """Chromium for all tests of a process: Playwright runs once in one."""
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if not chromium:
+    executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not executable:
         pytest.skip("NO BROWSER: no page was opened; put chromium on PATH or name it in CHROMIUM")
     playwright = pytest.importorskip("playwright.sync_api", reason="NO PLAYWRIGHT: no page was opened")
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
     with playwright.sync_playwright() as play:
-        running = play.chromium.launch(executable_path=chromium, args=flags)
+        running = play.chromium.launch(executable_path=executable, args=flags)
         yield running
         running.close()
 

@@ -1,6 +1,7 @@
 """The rules of the house, read from the source: who imports whom, how long a file is, what a docstring names."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -211,9 +212,22 @@ def bound(node):
     return []
 
 
+@functools.cache
+def nodes_of(source):
+    """All nodes of the syntax tree of a module. `source` is its text."""
+    return tuple(ast.walk(ast.parse(source)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten():
+    """Forget the trees when these tests end."""
+    yield
+    nodes_of.cache_clear()
+
+
 def placeholders(source):
     """The lines that bind a name which says nothing of what it names, with that name."""
-    nodes = ast.walk(ast.parse(source))
+    nodes = nodes_of(source)
     return sorted((node.lineno, name) for node in nodes for name in bound(node) if name.strip("_") in PLACEHOLDERS)
 
 
@@ -236,7 +250,7 @@ def test_what_counts_as_a_placeholder(source):
 
 
 def long_functions(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path.read_text(encoding="utf-8")):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - min([node.lineno, *(d.lineno for d in node.decorator_list)]) + 1
             if lines > 60:

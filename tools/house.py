@@ -11,6 +11,7 @@ import ast
 import re
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,7 +64,8 @@ def room_of(path: Path, source: Path = SRC) -> str:
     return path.relative_to(source).with_suffix("").parts[0]
 
 
-def imported(path: Path, source: Path = SRC) -> set[str]:
+@cache
+def imported(path: Path, source: Path = SRC) -> frozenset[str]:
     """The modules of the package that a file imports anywhere in it, as dotted names; under TYPE_CHECKING too."""
     package = ["withstand", *path.relative_to(source).parts[:-1]]
     names: set[str] = set()
@@ -78,7 +80,7 @@ def imported(path: Path, source: Path = SRC) -> set[str]:
                 inner = source.joinpath(*module.split(".")[1:], alias.name)
                 is_module = inner.with_suffix(".py").exists() or (inner / "__init__.py").exists()
                 names.add(f"{module}.{alias.name}" if is_module else module)
-    return {name for name in names if name.partition(".")[0] == "withstand"}
+    return frozenset(name for name in names if name.partition(".")[0] == "withstand")
 
 
 def breaches(path: Path, source: Path = SRC) -> set[str]:

@@ -752,7 +752,7 @@ def call(command, cwd):
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_an_interrupt_says_how_to_go_on_and_that_command_does(tmp_path, openai_server):
+def test_an_interrupt_says_how_to_go_on_and_that_command_does(withstand, tmp_path, openai_server):
     server = openai_server(latency=0.1)
     running = spawn(
         "run", "--suite", "kitchen", "--attack", "direct", "--benign", "none", "--target",
@@ -766,7 +766,7 @@ def test_an_interrupt_says_how_to_go_on_and_that_command_does(tmp_path, openai_s
     command = re.search(r"to continue: (withstand run --name .*)", err)[1]
     sent = len(server.requests)
     assert 12 <= sent < 56
-    state = json.loads(call([*WITHSTAND, "status", "--json", "--store", "my store.db"], tmp_path).stdout)
+    state = withstand("status", "--json", "--store", "my store.db").json
     assert 0 < state["stages"][1]["done"] < 56
     done = call(["bash", "-c", command.replace("withstand", f"{sys.executable} -m withstand", 1) + " --json"], tmp_path)
     assert done.returncode == 0, done.stderr
@@ -789,7 +789,7 @@ def test_an_interrupt_of_a_function_that_sleeps(tmp_path):
     assert "to continue: withstand run --name kitchen-" in err
 
 
-def test_a_kill_loses_nothing_that_was_saved(tmp_path, openai_server):
+def test_a_kill_loses_nothing_that_was_saved(withstand, tmp_path, openai_server):
     server = openai_server(latency=0.05)
     args = ("run", "--suite", "kitchen", "--attack", "best_of_n,n=3", "--limit", "20", "--benign", "none", "--target",
             f"openai:m,base_url={server.url},lanes=4", "--json")  # fmt: skip
@@ -797,8 +797,8 @@ def test_a_kill_loses_nothing_that_was_saved(tmp_path, openai_server):
     until(lambda: len(server.requests) >= 20)
     running.kill()
     running.communicate()
-    done = call([*WITHSTAND, *args], tmp_path)
-    assert (done.returncode, json.loads(done.stdout)["cells"][0]["cases"]) == (0, 60)
+    done = withstand(*args)
+    assert (done.code, done.json["cells"][0]["cases"]) == (0, 60)
     assert len(server.requests) <= 60 + 8
 
 
