@@ -103,7 +103,13 @@ def _given(flags: Mapping[str, Any], component: Mapping[str, Any]) -> dict[str, 
 def _stored(given: Mapping[str, Any]) -> RunSpec:
     from withstand.api import load
 
-    return run_spec(load(given["name"], given["store"]).row.spec)
+    run = load(given["name"], given["store"])
+    if not run.store.is_own:
+        raise SpecError(
+            f"the store {given['store']} is somebody else's, so its spec is not run",
+            hint="write the spec yourself, or, if you trust who made the store: `withstand store trust STORE`",
+        )
+    return run_spec(run.row.spec)
 
 
 def _pairs(flag: str, text: str) -> dict[str, str]:

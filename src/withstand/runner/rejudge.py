@@ -4,7 +4,7 @@ they said in `withstand label`. Nothing but judges is asked."""
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import sqlalchemy as sql
@@ -64,7 +64,8 @@ def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
     store.set_aliases(key, aliases, {"imported": imported, "judge": spec})
     store.add_texts({}, sources_of(classes, store))
     store.add_wants(key, (entry for stage in (CASES, COMPLETIONS) for entry in _wants(store, run.key, stage)))
-    return next(judged for judged in store.runs() if judged.key == key)
+    judged = next(judged for judged in store.runs() if judged.key == key)
+    return replace(judged, spec={**judged.spec, "judge": spec})  # what the store says of it is data
 
 
 def _cell(cell: Json, judge: Judge, label: str) -> Json:

@@ -73,8 +73,21 @@ def loads(text: str) -> Json:
 
 
 def tune(connection: sqlite3.Connection, _: object) -> None:
-    for pragma in ("cache_size=-131072", "temp_store=MEMORY", "mmap_size=1073741824"):
+    for pragma in ("cache_size=-131072", "temp_store=MEMORY", "mmap_size=1073741824", "trusted_schema=OFF"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def refuse_programs(engine: sql.Engine, where: str) -> None:
+    """Raise `StoreError` where a file holds what runs when its tables are read or written, which no store does."""
+    query = "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view') OR sql LIKE 'CREATE VIRTUAL%'"
+    with engine.connect() as connection:
+        [*programs] = connection.exec_driver_sql(query).all()
+    if programs:
+        kind, name = programs[0]
+        raise StoreError(
+            f"{where} holds the {kind} {str(name)[:100]!r}, which no store has: it would run when the store is used",
+            hint="somebody changed this file; ask for the store anew, or copy its tables without it",
+        )
 
 
 def scrub(engine: sql.Engine) -> bool:

@@ -19,7 +19,7 @@ from sqlalchemy.schema import CreateTable
 
 from withstand.core import Json, StoreError, digest, dumps
 from withstand.store import trust
-from withstand.store.database import BUSY, HINTS, loads, locate, tune, use_wal
+from withstand.store.database import BUSY, HINTS, loads, locate, refuse_programs, tune, use_wal
 from withstand.store.rows import Failure as Failure
 from withstand.store.rows import Row as Row
 from withstand.store.rows import RunRow as RunRow
@@ -80,6 +80,7 @@ class Store:
             raise StoreError(f"{self.where} is a database, but not a store", hint="name another file with --store")
         schema = self._schema() if "meta" in names else SCHEMA
         if self.path:  # after the checks, so that a file of something else is left as it is
+            refuse_programs(self.engine, self.where)
             use_wal(self.engine, self.path)
         if not set(tables.tables) <= names or schema < SCHEMA:  # a new store, or one of before
             self._make()
