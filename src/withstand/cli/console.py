@@ -43,8 +43,14 @@ def put(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """A line about the work, on stderr; above live lines where there are some."""
-    print(line(text), file=sys.stderr, flush=True)
+    """A line about the work, on stderr; above live lines where there are some.
+
+    A reader that hung up (`2>&1 | head`, a closed terminal) ends no work: what is said later goes nowhere.
+    """
+    try:
+        print(line(text), file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def stopped(tally: "Tally") -> None:

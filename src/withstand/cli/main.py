@@ -6,7 +6,9 @@ run; 4 internal error; 130 interrupted.
 
 import io
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 
@@ -51,6 +53,7 @@ from withstand.core.text import visible
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point: every mistake becomes a message and an exit code."""
     warnings.showwarning = lambda message, *_, **__: console.say(f"warning: {message}")
+    end_as_interrupted()
     append_working_folder(sys.argv[1:] if args is None else args)
     stdout = sys.stdout
     for stream in (sys.stdout, sys.stderr):
@@ -78,6 +81,19 @@ def main(args: Sequence[str] | None = None) -> None:
     except Exception:  # noqa: BLE001 - a bug of ours: print all that is needed to fix it
         _internal_error()
         sys.exit(4)
+
+
+def end_as_interrupted() -> None:
+    """Let SIGTERM (of `kill`, a container, a batch system) and SIGHUP (a closed terminal) end a command as SIGINT does.
+
+    A signal that is ignored stays so, as SIGHUP under nohup, and so does one that the caller handles.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _internal_error() -> None:

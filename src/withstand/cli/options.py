@@ -3,10 +3,12 @@
 import functools
 import inspect
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -76,6 +78,10 @@ def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+_results: ContextVar[TextIO | None] = ContextVar("results", default=None)
+"""Where JSON goes; None for stdout. A command with `--json` prints all else, also what a target prints, on stderr."""
+
+
 @dataclass(frozen=True)
 class Result:
     """How a command ends: the value that `--json` prints, how it is shown to people, and the exit code."""
@@ -87,7 +93,7 @@ class Result:
     def finish(self, as_json: bool) -> int:
         """Print the value as JSON, or show it; the exit code."""
         if as_json:
-            click.echo(json.dumps(self.value))
+            click.echo(json.dumps(self.value), file=_results.get())
         else:
             self.show()
         return self.code
@@ -113,6 +119,10 @@ def command(
                 check(given)
             as_json = json and (given["as_json"] if takes_json else given.pop("as_json"))
             with ExitStack() as stack:
+                if as_json:
+                    before = _results.set(sys.stdout)
+                    stack.callback(_results.reset, before)
+                    stack.enter_context(redirect_stdout(sys.stderr))
                 if store:
                     from withstand import api
 

@@ -33,6 +33,11 @@ class Function:
     The function receives neither sampling nor seed. A sync function runs in a thread of its own, which is abandoned
     after `timeout`. Async functions share one event loop and are cancelled after `timeout`.
 
+    The function is part of the process of the run. What it prints goes to stderr under `--json`. An abandoned call of
+    an endless function keeps its thread, and a core if it computes, until the run ends. `os._exit` ends the run without
+    a word, as SIGKILL would: what was saved is kept, and the same command continues. To guard against both, serve the
+    application in a process of its own and use `http`.
+
     path: "module:name", such as "my_app:answer" or "my_app:bot.answer", or the result of `register`.
     revision: the version of the function (such as a commit). Change it when the function changes.
     timeout: longest time of one call in seconds. tries: attempts per row, after an exception or a timeout.
