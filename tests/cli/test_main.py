@@ -103,9 +103,9 @@ def test_a_csv_holds_no_text_unless_asked(withstand):
     assert all(re.fullmatch("[0-9a-f]{32}", row["completion"]) for row in silent)
     assert all(row["prompt"].startswith("[user] ") for row in open_)
     assert {row["outcome"] for row in silent} <= {"success", "refused"}
-    assert [{**row, "prompt": "", "completion": ""} for row in silent] == [
-        {**row, "prompt": "", "completion": ""} for row in open_
-    ]
+    assert all(re.fullmatch("[0-9a-f]{32}", row["why"]) for row in silent)
+    hidden = dict.fromkeys(("prompt", "completion", "why"), "")
+    assert [row | hidden for row in silent] == [row | hidden for row in open_]
 
 
 def test_init_writes_a_spec_that_runs_without_arguments(withstand, tmp_path):

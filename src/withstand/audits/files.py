@@ -23,11 +23,11 @@ def markdown(
 ) -> str:  # fmt: skip
     """The page as Markdown: answers, facts about the setting, tables with their notes, and lists of sentences."""
     cell = write_table.markdown
-    lines = [f"# {title}", "", *(f"- {cell(text)}" for text in answers), ""]
-    lines += [f"{name}: {cell(value)}  " for name, value in facts]
+    lines = [f"# {cell(title)}", "", *(f"- {cell(text)}" for text in answers), ""]
+    lines += [f"{cell(name)}: {cell(value)}  " for name, value in facts]
     for table in tables:
-        lines += ["", f"## {table.title}", "", *([cell(table.note), ""] if table.note else [])]
+        lines += ["", f"## {cell(table.title)}", "", *([cell(table.note), ""] if table.note else [])]
         lines.append(table.markdown() if table.rows else "Nothing to show.")
     for heading, texts in panels:
-        lines += ["", f"## {heading}", "", *(f"- {cell(text)}" for text in texts)]
+        lines += ["", f"## {cell(heading)}", "", *(f"- {cell(text)}" for text in texts)]
     return "\n".join(lines) + "\n"
