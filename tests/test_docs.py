@@ -226,7 +226,9 @@ def test_every_field_of_the_spec_is_in_the_specs() -> None:
 
 
 def test_the_table_of_threats_names_tests_that_exist() -> None:
+    from hostile.mutate import formats
     from hostile.server import KINDS
+    from hostile.test_foreign_specs import TRAPS
 
     page = read("SECURITY.md")
     table = [line for line in page.splitlines() if line.startswith("| ")][1:]
@@ -237,6 +239,8 @@ def test_the_table_of_threats_names_tests_that_exist() -> None:
         for path, name in named:
             assert f"def {name or 'test'}" in read(path), f"{path}::{name}"
     assert f"{len(KINDS)} kinds of hostile replies" in page
+    assert f"{len(TRAPS)} traps" in page
+    assert f"{len(formats())} kinds of file" in page
 
 
 def test_every_field_of_the_json_report_is_documented(tmp_path: Path) -> None:
