@@ -11,12 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from withstand.core import Json, SpecError, bounded, did_you_mean, digest
 from withstand.core.bounded import parse_json as parse_json
 from withstand.core.cache import cache_dir
 
 TIMEOUT = 30.0  # seconds a server may stay silent
+FETCHED = 256 * bounded.MIB
+"""Bytes of a file from a server."""
 COLUMNS = 10_000
 """Columns of a table."""
 ROWS = 2_000_000
@@ -127,8 +130,10 @@ def _fetch(url: str) -> File:
 
 def _download(url: str) -> bytes:
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
-            return bytes(answer.read())
+        with urllib.request.build_opener(_SameHost).open(url, timeout=TIMEOUT) as answer:
+            data = bytes(answer.read(FETCHED + 1))
+            if len(data) <= FETCHED and answer.length:  # a read of so many bytes does not raise it itself
+                raise http.client.IncompleteRead(data, answer.length)
     except urllib.error.HTTPError as error:
         kind = MissingError if error.code in (404, 410) else SpecError
         raise kind(f"{url}: the server says {error.code} {error.reason}", hint="check the address") from None
@@ -136,6 +141,20 @@ def _download(url: str) -> bytes:
         reason = getattr(error, "reason", "") or error
         hint = "check address and network, or download the file and give its path"
         raise SpecError(f"{url}: cannot be fetched: {reason}", hint=hint) from None
+    if len(data) > FETCHED:
+        raise SpecError(f"{url} has more than {FETCHED // bounded.MIB} MiB", hint="download it and give its path")
+    return data
+
+
+class _SameHost(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect within the host that the user named, never from https to http."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        old, new = urlsplit(req.full_url), urlsplit(newurl)
+        if new.hostname != old.hostname or (old.scheme, new.scheme) == ("https", "http"):
+            where = f"{new.scheme}://{new.hostname}"
+            raise SpecError(f"{req.full_url} sends to {where}", hint="name that address itself if you trust it")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def parse_csv(file: File) -> list[Row]:

