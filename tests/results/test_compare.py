@@ -52,7 +52,7 @@ def test_outcomes_are_those_of_the_summary(ran):
     hits, scored, unknown, wanted = cell.columns()
     assert (sum(hits), sum(scored), sum(wanted)) == (shown["success"], 7, shown["cases"])
     assert sum(unknown) == shown["unscored"] + shown["error"] == 3
-    named = {told.id: told for told in cell.behaviors.values()}
+    named = {behavior.id: behavior for behavior in cell.behaviors.values()}
     assert named["b5"].outcomes == named["b6"].outcomes == {(0, 0): "error"}
     assert named["b3"].outcomes == {(0, 0): "filtered"}
     assert (named["b1"].category, cell.judge, cell.reused) == ("even1", "withstand_toys:Echo", 0)
@@ -64,10 +64,10 @@ def test_outcomes_of_a_grid_with_several_cases_and_a_benign_twin(tmp_path):
             "samples": 2, "sampling": {"temperature": 1.0}}  # fmt: skip
     run = api.run(spec, store=tmp_path / "s.db")
     for cell, shown in zip(cells(run), run.cells, strict=True):
-        counts = {name: sum(told.count(name) for told in cell.behaviors.values()) for name in
+        counts = {name: sum(behavior.count(name) for behavior in cell.behaviors.values()) for name in
                   ("success", "failure", "refused", "filtered", "unscored", "error")}  # fmt: skip
         assert counts == {name: shown[name] for name in counts}
-        assert sum(told.cases for told in cell.behaviors.values()) == shown["cases"] >= 12
+        assert sum(behavior.cases for behavior in cell.behaviors.values()) == shown["cases"] >= 12
         assert cell.benign == shown["benign"]
 
 
@@ -101,9 +101,9 @@ def test_two_targets_meet_attack_by_attack():
 
 
 def test_two_attacks_meet_target_by_target():
-    one = [cell(attack="gcg", target=t) for t in "xy"]
-    other = [cell(attack="pair", target=t) for t in "yx"]
-    pairs, _ = compare.matched(one, other)
+    left = [cell(attack="gcg", target=t) for t in "xy"]
+    right = [cell(attack="pair", target=t) for t in "yx"]
+    pairs, _ = compare.matched(left, right)
     assert [(p.label, p.varied, p.a.target, p.b.target) for p in pairs] == [
         ("x", ("attack",), "x", "x"),
         ("y", ("attack",), "y", "y"),
@@ -111,9 +111,9 @@ def test_two_attacks_meet_target_by_target():
 
 
 def test_targets_of_other_revisions_meet_by_name():
-    one = [cell(run="1", target=f"{t},revision=1") for t in ("app", "api")]
-    other = [cell(run="2", target=f"{t},revision=2") for t in ("api", "app")]
-    pairs, _ = compare.matched(one, other)
+    left = [cell(run="1", target=f"{t},revision=1") for t in ("app", "api")]
+    right = [cell(run="2", target=f"{t},revision=2") for t in ("api", "app")]
+    pairs, _ = compare.matched(left, right)
     assert [(p.a.target, p.b.target) for p in pairs] == [
         ("app,revision=1", "app,revision=2"),
         ("api,revision=1", "api,revision=2"),
@@ -122,8 +122,8 @@ def test_targets_of_other_revisions_meet_by_name():
 
 def test_a_transfer_meets_the_attack_it_was_found_by():
     sent = cell(run="2", attack="gcg found on t (r)", cases="d", target="y")
-    other = cell(run="2", attack="pair found on t (r)", cases="d", target="y")
-    pairs, _ = compare.matched(grid("gcg pair"), [other, sent])
+    of_pair = cell(run="2", attack="pair found on t (r)", cases="d", target="y")
+    pairs, _ = compare.matched(grid("gcg pair"), [of_pair, sent])
     assert [(p.a.attack, p.b.attack) for p in pairs] == [
         ("gcg", "gcg found on t (r)"),
         ("pair", "pair found on t (r)"),
@@ -170,8 +170,8 @@ def test_what_differs_is_refused_unless_allowed(name, change):
 
 
 def test_between_models_templates_may_differ():
-    other = HF | {"template": "x", "identity": HF["identity"] | {"weights": "v", "tokenizer": "u"}}
-    pairs, _ = compare.matched([cell(identity=HF)], [cell(identity=other, target="u")])
+    another = HF | {"template": "x", "identity": HF["identity"] | {"weights": "v", "tokenizer": "u"}}
+    pairs, _ = compare.matched([cell(identity=HF)], [cell(identity=another, target="u")])
     assert compare.check(pairs) == []
 
 
@@ -247,7 +247,7 @@ def test_parts_of_one_run_on_the_command_line(withstand, ran):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["a"], "say what to compare"),
         (["a", "b", "--by", "target"], "it takes no B"),
@@ -259,13 +259,13 @@ def test_parts_of_one_run_on_the_command_line(withstand, ran):
         (["a", "b", "--margin", "2"], "margin"),
     ],
 )
-def test_mistakes_on_the_command_line(withstand, ran, arguments, said):
+def test_mistakes_on_the_command_line(withstand, ran, arguments, message):
     ran("a")
     ran("b", revision="2")
     ran("judged", more={"judge": "refusal_words"})
     code, _, err = withstand("compare", *arguments)
     assert code == 2
-    assert said in err
+    assert message in err
     assert "->" in err
 
 
@@ -305,7 +305,7 @@ def test_sample_size_from_a_pilot(withstand, ran):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--difference", "0.1"], "give the rate of A"),
         (["--difference", "0.1", "--asr", "0.3", "--from", "a"], "not both"),
@@ -315,9 +315,9 @@ def test_sample_size_from_a_pilot(withstand, ran):
         (["--asr", "0.3"], "--difference"),
     ],
 )
-def test_mistakes_of_sample_size(withstand, ran, arguments, said):
+def test_mistakes_of_sample_size(withstand, ran, arguments, message):
     ran("a")
     code, _, err = withstand("sample-size", *arguments)
     assert code == 2
-    assert said in err
+    assert message in err
     assert "->" in err

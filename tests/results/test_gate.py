@@ -33,11 +33,13 @@ def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
 def cell(outcomes: str, **labels: Any) -> Graded:
     """A cell whose behaviors have one case each: a letter an outcome (s, f, r, x filtered, u, e)."""
     names = {"s": "success", "f": "failure", "r": "refused", "x": "filtered", "u": "unscored", "e": "error"}
-    told = {f"k{i}": BehaviorResult(f"b{i}", outcomes={(0, 0): names[letter]}) for i, letter in enumerate(outcomes)}
+    behaviors = {
+        f"k{i}": BehaviorResult(f"b{i}", outcomes={(0, 0): names[letter]}) for i, letter in enumerate(outcomes)
+    }
     plain = {
         "run": "r", "suite": "s", "target": "t", "defense": "none", "attack": "direct", "judge": "j", "benign": False,
         "suite_version": "1", "checksum": "c", "judge_key": "j1", "judge_method": "rule", "sampling": {},
-        "samples": 1, "until_success": False, "budget": {}, "identity": None, "behaviors": told,
+        "samples": 1, "until_success": False, "budget": {}, "identity": None, "behaviors": behaviors,
     }  # fmt: skip
     return Graded(**(plain | labels))
 
@@ -173,7 +175,7 @@ def test_what_the_run_lacks_counts_as_broken():
     assert line.high > 0.2
     assert worse("r" * 100, "r" * 80 + "e" * 20, 0.05).high == line.high
     lost = gate.lines([cell("r")], gate.Limits(worse=0.5), [], [cell("r", attack="gcg")])
-    assert [(each.cell, each.firm) for each in lost] == [("s, t, gcg", True)]
+    assert [(line.cell, line.firm) for line in lost] == [("s, t, gcg", True)]
 
 
 def test_false_passes_of_no_worse_are_rare():
@@ -231,7 +233,7 @@ def test_a_baseline_gates_a_later_run(withstand, ran, tmp_path):
 def test_a_baseline_file_is_small_and_holds_no_text(ran, tmp_path):
     run = ran("before", success=[3], unscored=[4])
     text = gate.baseline_of(run.store, run.row, "2026")
-    told = json.loads(text)
+    written = json.loads(text)
     assert text.count("\n") < 40 + 30
     assert "oracle" in text.lower()
     assert '"told"' not in text  # a field of the target
@@ -243,11 +245,11 @@ def test_a_baseline_file_is_small_and_holds_no_text(ran, tmp_path):
     [cell] = graded(run.store, run.row)
     [read] = side.cells
     assert read.columns() == read.columns(cell.behaviors) or sorted(read.behaviors) == sorted(cell.behaviors)
-    assert {key: dict(each.outcomes) for key, each in read.behaviors.items()} == {
-        key: dict(each.outcomes) for key, each in cell.behaviors.items()
+    assert {key: dict(behavior.outcomes) for key, behavior in read.behaviors.items()} == {
+        key: dict(behavior.outcomes) for key, behavior in cell.behaviors.items()
     }
     assert replace(read, behaviors={}, identity=None) == replace(cell, behaviors={}, identity=None)
-    assert told["cells"][0]["identity"]["identity"] == {"revision": "1"}
+    assert written["cells"][0]["identity"]["identity"] == {"revision": "1"}
 
 
 def test_frozen_cases_are_sent_again(withstand, ran, tmp_path):
@@ -269,15 +271,15 @@ def test_frozen_cases_need_their_store(ran, tmp_path):
     run = ran("before")
     (tmp_path / "b.json").write_text(gate.baseline_of(run.store, run.row, ""))
     with (
-        api.open_store(tmp_path / "other.db") as other,
+        api.open_store(tmp_path / "other.db") as elsewhere,
         pytest.raises(SpecError, match="lacks the test cases of 40 of 40") as error,
     ):
-        baseline.given(str(tmp_path / "b.json"), other)
+        baseline.given(str(tmp_path / "b.json"), elsewhere)
     assert "store merge" in error.value.hint
-    told = json.loads((tmp_path / "b.json").read_text())
-    first = next(iter(told["cells"][0]["behaviors"].values()))
+    changed = json.loads((tmp_path / "b.json").read_text())
+    first = next(iter(changed["cells"][0]["behaviors"].values()))
     first["sent"] = "0" * 16
-    (tmp_path / "b.json").write_text(json.dumps(told))
+    (tmp_path / "b.json").write_text(json.dumps(changed))
     with pytest.raises(SpecError, match="are not those that the baseline names"):
         baseline.given(str(tmp_path / "b.json"), run.store)
 
@@ -296,7 +298,7 @@ def test_old_rows_of_an_unnamed_version_are_refused(withstand, ran):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "nothing to gate"),
         (["--junit", "j.xml", "--write-baseline", "b"], "nothing to gate"),
@@ -310,14 +312,14 @@ def test_old_rows_of_an_unnamed_version_are_refused(withstand, ran):
         (["--max-asr", "0.1", "--undecided", "perhaps"], "undecided"),
     ],
 )
-def test_mistakes(withstand, ran, tmp_path, arguments, said):
+def test_mistakes(withstand, ran, tmp_path, arguments, message):
     ran("a", behaviors=2)
     (tmp_path / "broken.json").write_text('{"x": 1}')
     (tmp_path / "future.json").write_text('{"withstand_baseline": 9}')
     (tmp_path / "damaged.json").write_text('{"withstand_baseline": 1, "run": "a", "cells": [{}]}')
     code, _, err = withstand("gate", "a", *arguments)
     assert code == 2
-    assert said in err
+    assert message in err
     assert "->" in err
 
 
@@ -353,10 +355,10 @@ def test_junit_has_a_test_case_per_line(undecided, kinds):
 
 def test_sarif_has_what_its_schema_requires():
     """The required properties of SARIF 2.1.0 (OASIS, sections 3.13, 3.14, 3.18, 3.19, 3.27, 3.49)."""
-    told = json.loads(gate_page.sarif("1.2", LINES, "withstand.toml"))
-    assert told["version"] == "2.1.0"
-    assert set(told) <= {"$schema", "version", "runs"}
-    [run] = told["runs"]
+    report = json.loads(gate_page.sarif("1.2", LINES, "withstand.toml"))
+    assert report["version"] == "2.1.0"
+    assert set(report) <= {"$schema", "version", "runs"}
+    [run] = report["runs"]
     driver = run["tool"]["driver"]
     assert driver["name"] == "withstand"
     rules = [rule["id"] for rule in driver["rules"]]
