@@ -72,7 +72,7 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except WithstandError as error:
         console.error(str(error), error.hint)
-        sys.exit(2)
+        sys.exit(error.code)
     except (BrokenPipeError, SystemExit) as end:  # `withstand list | head`: click wraps stdout and exits with 1
         if isinstance(end, SystemExit) and sys.stdout is stdout:
             raise

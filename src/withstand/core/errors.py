@@ -7,7 +7,9 @@ from typing import Any
 
 
 class WithstandError(Exception):
-    """A mistake or a misfortune that a person can mend. `hint` says what to do next."""
+    """A mistake or a misfortune that a person can mend. `hint` says what to do next, `code` is the exit code."""
+
+    code = 2
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -20,6 +22,12 @@ class SpecError(WithstandError):
 
 class StoreError(WithstandError):
     """The store cannot be opened, read or written."""
+
+
+class StoreGoneError(StoreError):
+    """The store's file was removed or replaced while it was written: the run did not end as it should."""
+
+    code = 3
 
 
 class AskError(WithstandError):

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
@@ -18,8 +19,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
 from withstand.core import Json, StoreError, digest, dumps
+from withstand.core.errors import StoreGoneError
 from withstand.store import trust
-from withstand.store.database import BUSY, HINTS, loads, locate, refuse_programs, tune, use_wal
+from withstand.store.database import BUSY, HINTS, file_id, loads, locate, refuse_programs, tune, use_wal
 from withstand.store.rows import Failure as Failure
 from withstand.store.rows import Row as Row
 from withstand.store.rows import RunRow as RunRow
@@ -61,6 +63,8 @@ class Store:
             sql.event.listen(self.engine, "connect", tune)
         with self.errors():
             self._open()
+        self._at = Path(self.path).absolute()  # the working folder may change
+        self._file = file_id(self._at)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -171,6 +175,11 @@ class Store:
                     ordered = sorted(entries, key=lambda entry: [entry[name] for name in names])  # no deadlocks
                     new[table.name] = connection.execute(self._insert(table), ordered).rowcount
         self._introduced = True
+        if self.path and file_id(self._at) != self._file:
+            raise StoreGoneError(
+                f"{self.where} was removed or replaced while it was written to",
+                hint="what was written to the old file is lost; put the file back if you have it, and run again",
+            )
         return new
 
     def add(
