@@ -160,7 +160,7 @@ def packed(data: bytes, draw: random.Random) -> bytes:
 
 
 def read_store(path: str) -> None:
-    with closing(Store(path, create=False)) as store:
+    with Store(path, create=False) as store:
         for run in store.runs():
             summary.summarize(store, run).to_json()
             list(cases.cases(store, run))

@@ -20,7 +20,7 @@ from sqlalchemy.schema import CreateTable
 
 from withstand.core import Json, StoreError, digest, dumps
 from withstand.core.errors import StoreGoneError
-from withstand.store import trust
+from withstand.store import damage, trust
 from withstand.store.database import BUSY, HINTS, file_id, loads, locate, refuse_programs, tune, use_wal
 from withstand.store.rows import Failure as Failure
 from withstand.store.rows import Row as Row
@@ -72,8 +72,14 @@ class Store:
     def __enter__(self) -> "Store":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        """Close it. An error of a kind that damaged entries cause is explained where the file is damaged."""
+        try:
+            looks_damaged = isinstance(error, (TypeError, ValueError, LookupError, AttributeError, ArithmeticError))
+            if looks_damaged and (wrong := damage.damage(self)):
+                raise StoreError(f"{self.where} is damaged: {wrong}", hint="restore it from a backup") from error
+        finally:
+            self.close()
 
     # --- opening ---
 

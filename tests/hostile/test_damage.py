@@ -1,0 +1,22 @@
+"""An error on a store whose file was changed from outside says so; on a whole store it stays what it is."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from hostile.mutate import GOLDEN, read_store
+from withstand.core import StoreError
+from withstand.store.store import Store
+
+
+def test_a_value_of_another_type_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "s.db"
+    shutil.copy(GOLDEN / "old-store.sqlite", file)
+    with pytest.raises(KeyError, match="a mistake of ours"), Store(str(file)):
+        raise KeyError("a mistake of ours")
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE run SET created = 'never'")
+    with pytest.raises(StoreError, match="of run hold no created"):
+        read_store(str(file))
