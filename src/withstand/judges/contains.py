@@ -13,6 +13,9 @@ from withstand.judges._rule import Rule
 class Contains(Rule):
     """Success or failure, and refused only on demand.
 
+    Python's `re` has no limit of steps: a pattern whose repeats can share one text in many ways, such as (a+)+b, can
+    hold a run up for ever on an answer made for it. Write such a repeat as a possessive one, (?:a++)+b or a++b.
+
     pattern: a regular expression of Python's `re`, searched anywhere; no default.
     ignore_case: default true.
     absent: success if the pattern is not found; default false.

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from fakes import InTurn
-from withstand.attacks.llm._attacker import Draft, drafts, read_object, unquoted
+from withstand.attacks.llm._attacker import Draft, drafts, unquoted
+from withstand.attacks.llm._objects import read_object
 from withstand.core import Completion, Message, RejectedDrafts, Sampling, user
 
 REFUSAL = "I'm sorry, but I can't help with that."

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from fakes import InTurn
-from withstand.attacks.llm._attacker import field_in
 from withstand.attacks.llm._judged import score_of, search_sampling
+from withstand.attacks.llm._objects import field_in
 from withstand.attacks.llm._talk import LONGER, Talk, put, rating, won
 from withstand.core import Behavior, Completion, Message, Sampling, Target, Verdict, user
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
-from withstand.attacks.llm._attacker import drafts, field_in, read_object
+from withstand.attacks.llm._attacker import drafts
 from withstand.attacks.llm._judged import graded, score_of
 from withstand.attacks.llm._library import Strategy
+from withstand.attacks.llm._objects import field_in, read_object
 from withstand.attacks.llm._texts import parts_of, shown_context
 from withstand.core import Behavior, Chat, Flow, Judge, Model, Sampling, Target, TestCase, ask, filled, user
 

@@ -24,6 +24,9 @@ from withstand.core.refusal import refusal_in
 
 V = TypeVar("V")
 
+LONGEST = 100_000
+"""Characters of an attacker's answer; a longer one is malformed. What it is asked for has a few thousand at most."""
+
 
 def stand_in(reply: str) -> Json:
     """The spec of a model that always says `reply`, with another number for {n} in each answer."""
@@ -66,7 +69,7 @@ def drafts(
         refused = malformed = 0
         for i, answer in zip(left, answers, strict=True):
             text = (opening if seeded else "") + answer.text
-            value = parse(text)
+            value = parse(text) if len(text) <= LONGEST else None
             texts = value.values() if isinstance(value, dict) else [value if isinstance(value, str) else text]
             if answer.finish == "filtered" or any(map(refusal_in, texts)):
                 refused += 1
@@ -113,28 +116,6 @@ def no_draft(tries: int) -> AskError:
         f"the attacker gave no usable answer in {tries} tries",
         hint="it refuses or cannot keep the format: use another attacker, or raise tries",
     )
-
-
-def read_object(text: str, *names: str) -> dict[str, str] | None:
-    """The first JSON object in `text` with all `names` as texts, mended where quotes, commas or its end are lacking."""
-    from json_repair import repair_json  # here, so that looking around stays fast
-
-    start = text.find("{")
-    while start >= 0:
-        read: Any = repair_json(text[start:], return_objects=True)
-        for value in read if isinstance(read, list) else [read]:
-            if isinstance(value, dict) and all(
-                isinstance(value.get(name), str) and value[name].strip() for name in names
-            ):
-                return {name: value[name].strip() for name in names}
-        start = text.find("{", start + 1)
-    return None
-
-
-def field_in(name: str, text: str) -> str | None:
-    """The text called `name` of the first JSON object in `text` that has one; None where none has."""
-    fields = read_object(text, name)
-    return fields[name] if fields else None
 
 
 def unquoted(text: str) -> str:

@@ -131,7 +131,8 @@ def to_pig_latin(text: str) -> str:
 
 def from_pig_latin(text: str) -> str:
     """Exact where the text had no hyphen."""
-    return re.sub("(?ai)([a-z]*)-([b-df-hj-np-tv-z]*)ay(?![a-z])", r"\2\1", text)
+    # A word is read from its first letter alone: else a text without a hyphen would be read from each of its letters.
+    return re.sub("(?ai)(?:(?<![a-z])|(?=-))([a-z]*)-([b-df-hj-np-tv-z]*)ay(?![a-z])", r"\2\1", text)
 
 
 def to_code(text: str) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from withstand.attacks.llm._attacker import Draft, check_writer, drafts, field_in, read_object
+from withstand.attacks.llm._attacker import Draft, check_writer, drafts
 from withstand.attacks.llm._judged import score_of, search_sampling
+from withstand.attacks.llm._objects import field_in, read_object
 from withstand.attacks.llm._texts import text_of
 from withstand.core import (
     Behavior,

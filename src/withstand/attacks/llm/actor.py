@@ -8,13 +8,14 @@ has a further turn that asks to format it. What the target does not know is not 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import drafts, field_in, no_draft, stand_in
+from withstand.attacks.llm._attacker import drafts, no_draft, stand_in
 from withstand.attacks.llm._judged import search_sampling
+from withstand.attacks.llm._objects import field_in, mended
 from withstand.attacks.llm._talk import Conversations, Talk, check, put, won
 from withstand.attacks.llm._texts import parts_of
 from withstand.core import Behavior, Flow, Json, Sampling, Target, UpperBounds, filled, user
@@ -23,6 +24,9 @@ from withstand.core.refusal import refusal_in
 QUESTION: Callable[[str], str | None] = partial(field_in, "question")
 MARK = r"(?:\d{1,2}[.):]|[-*\u2022])"
 """What stands before an item of a list."""
+BLANKS = re.compile(r"[\s*_#]*")
+ITEM = re.compile(rf"[\s*_#]*(?:{MARK}[\s*_]+)+(.+)$", re.MULTILINE)
+"""A mark may stand twice: the opening's, and the one with which the attacker begins anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +110,23 @@ class Actor(Conversations):
 
 def items(text: str) -> tuple[str, ...] | None:
     """The different texts of a JSON list or of a list with a number or bullet a line; None where there are none."""
-    from json_repair import repair_json  # here, so that looking around stays fast
-
     start = re.search(r"\[\s*\"", text)  # else a bracket of prose would be read as a list
     if start:
-        read = repair_json(text[start.start() :], return_objects=True)
+        read = mended(text[start.start() :])
         names = [item for item in read if isinstance(item, str)] if isinstance(read, list) else []
     else:
-        # A mark may stand twice: the opening's, and the one with which the attacker begins anew.
-        names = re.findall(rf"^[\s*_#]*(?:{MARK}[\s*_]+)+(.+)$", text, re.MULTILINE)
+        names = list(marked(text))
     kept = [item.strip().strip("*_").strip() for item in names]
     return tuple(dict.fromkeys(item for item in kept if item and not refusal_in(item))) or None
+
+
+def marked(text: str) -> Iterator[str]:
+    """The lines behind a number or bullet. What stands before a mark is read once, however many lines it has."""
+    place = 0
+    while place < len(text):
+        if match := ITEM.match(text, place):
+            yield match[1]
+            end = match.end()
+        else:
+            end = BLANKS.match(text, place).end()  # type: ignore[union-attr]  # it matches the empty text too
+        place = text.find("\n", end) + 1 or len(text)

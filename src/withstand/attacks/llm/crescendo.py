@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import Draft, drafts, field_in, no_draft, stand_in
+from withstand.attacks.llm._attacker import Draft, drafts, no_draft, stand_in
 from withstand.attacks.llm._judged import search_sampling
+from withstand.attacks.llm._objects import field_in
 from withstand.attacks.llm._talk import SHOWN, Conversations, Talk, Turn, check, put, rating, won
 from withstand.attacks.llm._texts import text_of
 from withstand.core import Behavior, Chat, Flow, Json, Sampling, Target, UpperBounds, Verdict, at_least, filled, user

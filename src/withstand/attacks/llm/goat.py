@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import drafts, field_in, no_draft, stand_in
+from withstand.attacks.llm._attacker import drafts, no_draft, stand_in
 from withstand.attacks.llm._judged import search_sampling
+from withstand.attacks.llm._objects import field_in
 from withstand.attacks.llm._talk import SHOWN, Conversations, Talk, check, put, won
 from withstand.attacks.llm._texts import data_of, text_of
 from withstand.core import Behavior, Chat, Flow, Json, Sampling, SpecError, Target, UpperBounds, filled, user

@@ -92,4 +92,4 @@ def question(behavior: Behavior, name: str) -> Chat:
 
 def rewritten(text: str) -> str | None:
     """The request without its quotes and without a line such as "Here it is:" above them; None for an empty one."""
-    return unquoted(re.sub(r'\A\s*[^"\n]{0,100}:\s*\n\s*(?=")', "", text)) or None
+    return unquoted(re.sub(r'\A\s*+[^"\n]{0,100}:[^\S\n]*\n\s*+(?=")', "", text)) or None

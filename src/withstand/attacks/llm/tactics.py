@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from withstand.attacks.llm._attacker import DRAFTS, check_writer, field_in, final_cases
+from withstand.attacks.llm._attacker import DRAFTS, check_writer, final_cases
+from withstand.attacks.llm._objects import field_in
 from withstand.attacks.llm._texts import data_of, shown_context, text_of
 from withstand.core import Behavior, Chat, Flow, Json, Model, Target, UpperBounds, at_least, filled, rng, user, within
 

@@ -11,8 +11,9 @@ from functools import partial
 from typing import ClassVar, TypeVar
 
 from withstand.attacks.llm._around import around, asked_in, check_inner, inner, instead
-from withstand.attacks.llm._attacker import check_writer, drafts, field_in, no_draft, unquoted
+from withstand.attacks.llm._attacker import check_writer, drafts, no_draft, unquoted
 from withstand.attacks.llm._links import Link, Rewrite, decoded, encoded, link
+from withstand.attacks.llm._objects import field_in
 from withstand.core import Attack, Behavior, Chat, Flow, Model, Sampling, SpecError, Target, UpperBounds, user
 from withstand.core.refusal import refusal_in
 
