@@ -1,10 +1,12 @@
 """What is wrong with a store's file, where something went wrong with what was read from it."""
 
+import json
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sql
 
-from withstand.store.tables import tables
+from withstand.core import digest
+from withstand.store.tables import run, tables
 
 if TYPE_CHECKING:
     from withstand.store.store import Store
@@ -16,7 +18,8 @@ STORED = {str: ("text",), int: ("integer",), float: ("real", "integer"), bool: (
 def damage(store: "Store") -> str:
     """The first sign that the file was changed from outside; "" where there is none, or the store is on PostgreSQL.
 
-    SQLite's own check of the pages, then the types of all columns, and that each JSON is some. Takes a whole reading.
+    SQLite's own check of the pages, then the types of all columns, that each JSON is some, and that each run's plan is
+    the one of its key. Takes a whole reading.
     """
     if not store.path:
         return ""
@@ -35,4 +38,10 @@ def damage(store: "Store") -> str:
                     wrong |= sql.func.json_valid(column) == 0
                 if count := connection.execute(sql.select(sql.func.count()).select_from(table).where(wrong)).scalar():
                     return f"{count} of {table.name} hold no {column.name}"
-    return ""
+        entries = connection.execute(sql.select(run.c.key, run.c.name, run.c.plan)).all() if "run" in names else []
+    return next((f"the plan of {name} was changed" for key, name, plan in entries if key_of(plan) != key), "")
+
+
+def key_of(plan: str) -> str:
+    """The key of a run by its plan as stored: aliases may change, and are in no key."""
+    return digest({name: value for name, value in json.loads(plan).items() if name != "aliases"})
