@@ -248,7 +248,12 @@ def test_what_a_line_may_not_hold(tmp_path, change, said):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("", "no work in it"), ("{", "line 1 is not JSON"), ("[]\n", "line 1 is no work"), (b"\xff\n", "not JSON")],
+    [
+        ("", "no work in it"),
+        ("{", "line 1, character 2: bad JSON"),
+        ("[]\n", "line 1 is no work"),
+        (b"\xff\n", "not UTF-8"),
+    ],
 )
 def test_what_is_no_file_of_signatures(tmp_path, content, said):
     path = tmp_path / "works.jsonl"
@@ -421,11 +426,11 @@ def test_convert(withstand, tmp_path):
     [
         (("build", "none.txt", "--id", "a", "-o", "works"), "none.txt cannot be read"),
         (("build", "short.txt", "--id", "a", "-o", "works"), "fewer than five words"),
-        (("build", "bytes.txt", "--id", "a", "-o", "works"), "bytes.txt cannot be read"),
+        (("build", "bytes.txt", "--id", "a", "-o", "works"), "bytes.txt, line 1: byte 0 (0xff) is not UTF-8"),
         (("build", "short.txt", "--id", "a", "--kind", "opera", "-o", "works"), "kind is 'opera'"),
         (("build", "short.txt", "--id", "a", "--words", "mine", "-o", "works"), "words is 'mine'"),
         (("build", "short.txt", "--id", "a"), "-o"),
-        (("build", "long.txt", "--id", "a", "-o", "short.txt"), "short.txt, line 1 is not JSON"),
+        (("build", "long.txt", "--id", "a", "-o", "short.txt"), "short.txt, line 1, character 1: bad JSON"),
         (("build", "long.txt", "--id", "a", "-o", "."), "it is a folder"),
         (("convert", ".", "-o", "works"), "no .pkl in it"),
         (("convert", "none", "-o", "works"), "no .pkl in it"),

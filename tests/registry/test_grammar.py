@@ -81,7 +81,7 @@ def test_a_value_from_a_file(tmp_path):
         "use": "prefill", "opening": "Sure, here is [it]:\n\nline two", "seed": "3",
     }  # fmt: skip
     path.write_bytes(b"\xff")
-    with pytest.raises(SpecError, match="cannot read"):
+    with pytest.raises(SpecError, match="is not UTF-8"):
         parse(f"prefill,opening=@{path}")
 
 

@@ -11,11 +11,11 @@ from withstand.core import SpecError
 from withstand.registry import find
 from withstand.registry.grammar import to_toml
 from withstand.registry.show import show
+from withstand.registry.stored import stored
 from withstand.report import write
 from withstand.results.names import shown_names
 from withstand.results.summary import find_run
 from withstand.runner.aliases import aliases_of
-from withstand.runner.replay import check_own_code
 from withstand.runner.spec import read_spec, run_spec
 
 SPEC = {"suite": "kitchen", "limit": 2, "benign": "none", "target": "scripted-kitchen", "attack": ["direct", "story"]}
@@ -202,6 +202,6 @@ def test_the_explorer_prints_the_names_and_filters_by_labels(tmp_path):
 
 
 def test_an_alias_with_a_colon_is_no_code_of_its_own():
-    check_own_code({"target": [{"use": "scripted-kitchen", "alias": "prod:v2"}]})
+    assert stored("target", {"use": "scripted-kitchen", "alias": "prod:v2"})["use"] == "scripted-kitchen"
     with pytest.raises(SpecError):
-        check_own_code({"target": [{"use": "own:Target", "alias": "prod"}]})
+        stored("target", {"use": "own:Target", "alias": "prod"})

@@ -293,7 +293,7 @@ def test_cases_from_a_file(tmp_path):
     ("text", "message"),
     [
         (None, "cannot read test cases"),
-        ("{", "cannot read test cases"),
+        ("{", "bad JSON"),
         ("[]", "not an object of behavior ids"),
         ('{"a": "b"}', "a holds str, not a list"),
         ('{"a": [3]}', "neither text nor a list"),

@@ -7,7 +7,7 @@ import pytest
 import withstand
 from withstand.core import SpecError
 from withstand.explorer.search import curve
-from withstand.runner.replay import Step, Transcript, check_own_code, transcript
+from withstand.runner.replay import Step, Transcript, transcript
 from withstand.store.tables import answer
 
 SPEC: dict[str, Any] = {"suite": "kitchen", "limit": 3, "target": "scripted-kitchen", "benign": "none"}
@@ -51,20 +51,6 @@ def test_other_components_are_refused(tmp_path):
     run.row.plan["cells"][0]["keys"]["attack"] = "another"
     with pytest.raises(SpecError, match="not those that made these rows"):
         transcript(run.store, run.row, 0, 0)
-
-
-@pytest.mark.parametrize(
-    "spec",
-    ["my_module:Attack", {"use": "my_module", "": "Attack"}, "function:a:b", {"use": "pair", "attacker": "m.n:Model"},
-     {"attack": ["direct", {"use": "ensemble", "members": ["kitchen", "x:Y,z=1"]}]}],
-)  # fmt: skip
-def test_code_of_its_own_is_named(spec):
-    with pytest.raises(SpecError, match="custom code"):
-        check_own_code(spec)
-
-
-def test_what_ships_is_no_code_of_its_own():
-    check_own_code({"attack": ["pair,attacker=smollm2", {"use": "gcg", "steps": 5}], "target": "hf:Qwen/Qwen3-8B"})
 
 
 def test_the_curve_of_a_loss_falls():

@@ -191,7 +191,7 @@ def test_what_is_no_stage_is_said(tmp_path):
     with pytest.raises(SpecError, match=r"holds no stage\.json"):
         stage.read(tmp_path)
     (tmp_path / stage.FILE).write_text("{")
-    with pytest.raises(SpecError, match="cannot be read"):
+    with pytest.raises(SpecError, match="bad JSON"):
         stage.read(tmp_path)
 
 

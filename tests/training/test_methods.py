@@ -120,5 +120,5 @@ def test_adversarial_learns_what_broke_the_model(base, tmp_path):
     done = chain.train(model, [chain.Step(always, [safe, plain])], tmp_path)
     record = stage.read(done[0].folder)
     assert (record["stage"]["use"], record["rows"]["n"]) == ("adversarial", 3)
-    with pytest.raises(SpecError, match="nothing to attack"):
+    with pytest.raises(SpecError, match="no request to attack with"):
         chain.train(model, [chain.Step(always, [plain])], tmp_path)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
               help="Confirms that texts are erased. This cannot be undone.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def purge(name: str | None, probes: bool, yes: bool, store: "Store") -> Result:
-    """Erase the texts of a run for good, or with --probes those of no run.
+    """Erase the texts of a run, or of probes, for good.
 
     Erased are prompts, completions, answers, reasons and the copies in labels. Verdicts and digests stay. Rows that
     other runs share lose their texts there too. This is the one exception to a store that only grows.

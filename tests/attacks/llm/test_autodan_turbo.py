@@ -322,7 +322,7 @@ def test_a_library_is_read_from_a_file_and_is_in_the_key(play: Any, tmp_path: Pa
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "no JSON"),
+        ("{", "bad JSON"),
         ("{}", "no list"),
         ('[{"strategy": "a"}]', "strategy 1 has other fields"),
         (json.dumps([asdict(entry("a", 0.5, "x")), asdict(entry("b", 2.0, "x"))]), "strategy 2 has rise 2.0"),

