@@ -186,6 +186,11 @@ def test_every_page_of_the_explorer_is_that_of_a_file(postgres: str, tmp_path: P
         assert answers[0][page] == answers[1][page], page
 
 
+def test_a_new_store_is_of_who_made_it(postgres: str) -> None:
+    assert Store(postgres).is_own
+    assert Store(postgres).is_own  # opened again
+
+
 def test_a_purge_leaves_no_text_and_every_number(postgres: str, tmp_path: Path) -> None:
     here, there = Store(str(tmp_path / "s.db")), Store(postgres)
     run = withstand.run(SPEC, store=here, name="kitchen")
