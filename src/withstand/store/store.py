@@ -106,8 +106,8 @@ class Store:
                 connection.execute(CreateTable(table, if_not_exists=True))
                 for index in table.indexes:
                     connection.execute(sql.schema.CreateIndex(index, if_not_exists=True))
-            # one mapping and no list of them: psycopg counts no rows of many
-            is_new = connection.execute(self._insert(meta), {"key": "schema", "value": str(SCHEMA)}).rowcount == 1
+            is_new = connection.execute(sql.select(meta.c.key).where(meta.c.key == "schema")).scalar() is None
+            connection.execute(self._insert(meta), {"key": "schema", "value": str(SCHEMA)})
             if is_new:
                 self._identify(connection)
             for number in range(self._schema(connection) + 1, SCHEMA + 1):
