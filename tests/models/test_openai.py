@@ -250,7 +250,7 @@ def test_timeout(openai_server: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=be_patient))
     assert model.generate([user("How do I boil rice?")], Sampling(), [0])[0].text
     assert len(server.requests) == 2
-    assert "no answer within 0.3 s" in str(refused(server, timeout=0.3, tries=1))
+    assert "no answer within 0.2 s" in str(refused(server, timeout=0.2, tries=1))  # by a client that is not patient
 
 
 def test_no_server(openai_server: Serve) -> None:
