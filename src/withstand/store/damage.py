@@ -33,7 +33,7 @@ def damage(store: "Store") -> str:
                 if kinds is None:
                     continue
                 kind = sql.func.typeof(column)
-                wrong = kind.not_in((*kinds, *(["null"] if column.nullable else [])))
+                wrong: sql.ColumnElement[bool] = kind.not_in((*kinds, *(["null"] if column.nullable else [])))
                 if column.name in ("value", "spec", "plan"):
                     wrong |= sql.func.json_valid(column) == 0
                 if count := connection.execute(sql.select(sql.func.count()).select_from(table).where(wrong)).scalar():
