@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable
 from hashlib import blake2b
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 
 WORDS = [
     "the",
@@ -63,17 +63,36 @@ FAULTS = (
 """What `faults` and `kinds` may name. A code or name may carry an argument behind a colon (only 429 reads it)."""
 
 
-class OpenAIServer(ThreadingHTTPServer):
+class Loopback(ThreadingHTTPServer):
+    """`with` serves it from a thread of its own."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 256
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hung up is part of the tests."""
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class OpenAIServer(Loopback):
     """`with OpenAIServer() as server: server.url`. `requests`: path, headers (lower-case names), body of each.
 
     latency: seconds before each answer. faults: one a request, in order, "" for none; then `chance` of one of `kinds`,
     drawn with `seed`. `model`: the only one it serves ("" for any). `bears`: requests at once, above
     which it says 429 (0: any).
     """
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 256
 
     def __init__(
         self,
@@ -95,26 +114,11 @@ class OpenAIServer(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.random = random.Random(seed)
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
     def fault(self) -> str:
         with self.lock:
             if self.faults:
                 return self.faults.popleft()
             return self.random.choice(self.kinds) if self.random.random() < self.chance else ""
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hung up is part of the tests."""
-
-    def __enter__(self) -> "OpenAIServer":
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        self.shutdown()
-        self.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -5,13 +5,14 @@ It answers POST of any path. The key that it was sent stands in `LEAKS` replies 
 
 import base64
 import json
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import quote
+
+from openai_server import Loopback
 
 KEY = 'sk-canary+/7"Zk9/Wq2=Lx5'
 """A key whose forms in URLs, JSON and base64 all differ from itself."""
@@ -132,32 +133,14 @@ STREAMS: dict[str, tuple[Callable[[], Iterator[bytes]], dict[str, str]]] = {
 KINDS = (*LEAKS, *NUMBERS, *TEXTS, *STREAMS)
 
 
-class HostileServer(ThreadingHTTPServer):
+class HostileServer(Loopback):
     """`with HostileServer("gzip_bomb") as server: server.url`. `asked`: the headers of each request; `sent`: bytes."""
-
-    daemon_threads = True
-    block_on_close = False
 
     def __init__(self, kind: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.kind = kind
         self.asked: list[dict[str, str]] = []
         self.sent = 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is what the tests want."""
-
-    def __enter__(self) -> "HostileServer":
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        self.shutdown()
-        self.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):
