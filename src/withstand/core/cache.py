@@ -3,9 +3,10 @@
 import hashlib
 import json
 import os
-import sys
 import time
 from pathlib import Path
+
+from withstand.core.home import user_dir
 
 RECENT = 2 * 10**9
 """Nanoseconds after a change in which another change may carry the same time."""
@@ -13,15 +14,8 @@ RECENT = 2 * 10**9
 
 def cache_dir(*names: str) -> Path:
     """A folder below `WITHSTAND_CACHE`, or below the platform's own cache folder; not made here."""
-    if chosen := os.environ.get("WITHSTAND_CACHE"):
-        return Path(chosen).joinpath(*names)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base.joinpath("withstand", *names)
+    unix = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return user_dir(os.environ.get("WITHSTAND_CACHE"), "Caches", unix).joinpath(*names)
 
 
 def sha256(path: Path) -> str:

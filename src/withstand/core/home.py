@@ -13,15 +13,19 @@ LEAST = 16
 
 def home_dir(*names: str) -> Path:
     """A path below `WITHSTAND_HOME`, or below the platform's folder for what programs remember; not made here."""
-    if chosen := os.environ.get("WITHSTAND_HOME"):
-        return Path(chosen).joinpath(*names)
+    unix = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return user_dir(os.environ.get("WITHSTAND_HOME"), "Application Support", unix).joinpath(*names)
+
+
+def user_dir(chosen: str | None, mac: str, unix: str | Path) -> Path:
+    """The folder of the package that was chosen, or the one of the platform: `mac` in the Library, or in `unix`."""
+    if chosen:
+        return Path(chosen)
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
     else:
-        base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return base.joinpath("withstand", *names)
+        base = Path.home() / "Library" / mac if sys.platform == "darwin" else Path(unix)
+    return base / "withstand"
 
 
 def identity() -> bytes:
