@@ -4,12 +4,13 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 from urllib.parse import SplitResult
 
 from withstand.core import AskError, Json, SpecError, at_least
 from withstand.core.errors import positive
 from withstand.core.redact import Redactor, redactor
+from withstand.models._guard import ENCODINGS, Limits, hooks
 from withstand.models._pace import pace_of
 from withstand.models._retry import LONGEST_ASKED, Transient, retrying, seconds_asked
 from withstand.models._shared import built_once
@@ -44,8 +45,6 @@ class Server:
     """
 
     width: ClassVar[int] = 1
-    most_bytes: ClassVar[int] = 64_000_000
-    """Of an answer's body, unpacked."""
 
     model: str
     base_url: str = field(default="https://api.openai.com/v1", metadata={"key": False})
@@ -63,6 +62,11 @@ class Server:
         at_least(0, self, "rpm", "tpm")
         at_least(1, self, "lanes", "tries")
         positive(self, "timeout", "deadline")
+
+    @property
+    def most_bytes(self) -> int:
+        """Bytes of an answer's body, unpacked, at most."""
+        return 64_000_000
 
     @property
     def host(self) -> str:
@@ -185,7 +189,7 @@ class Server:
 
     @property
     def _client(self) -> "openai.OpenAI":
-        limits = (self.most_bytes, self.deadline, self._secrets)
+        limits = Limits(self.most_bytes, self.deadline, self._secrets)
         return _client(self.base_url, self._key() or "none", self.lanes, self.timeout, limits)
 
 
@@ -202,11 +206,9 @@ def split_url(base_url: str) -> SplitResult:
 
 
 @built_once
-def _client(base_url: str, key: str, lanes: int, timeout: float, limits: tuple[Any, ...]) -> "openai.OpenAI":
-    """The client that all lanes share. limits: those of a call, as `_guard.Limits` takes them."""
+def _client(base_url: str, key: str, lanes: int, timeout: float, limits: Limits) -> "openai.OpenAI":
+    """The client that all lanes share. limits: those of each call."""
     import openai
-
-    from withstand.models import _guard
 
     host = split_url(base_url).hostname
     http = openai.DefaultHttpxClient(
@@ -214,8 +216,8 @@ def _client(base_url: str, key: str, lanes: int, timeout: float, limits: tuple[A
         limits=type(openai.DEFAULT_CONNECTION_LIMITS)(max_connections=lanes, max_keepalive_connections=lanes),
         follow_redirects=False,  # text goes to the host that was named, and to no other
         trust_env=host not in LOOPBACK,  # no proxy for this machine
-        event_hooks=_guard.hooks(_guard.Limits(*limits)),
-        headers=_guard.ENCODINGS,
+        event_hooks=hooks(limits),
+        headers=ENCODINGS,
     )
     client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=timeout, http_client=http)
     if host != OFFICIAL:  # OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_ADMIN_KEY are for OpenAI alone

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from withstand.core import AskError, Json, SpecError
+from withstand.models._guard import ENCODINGS, GUARD, Limits, hooks
 from withstand.models._paths import shown
 from withstand.models._retry import Transient
 from withstand.models._shared import built_once
@@ -121,18 +122,12 @@ class Line:
     cert_key: str
     bare: bool
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, limits: tuple[Any, ...]) -> Reply:
-        """Raises `Transient` where the connection failed, `AskError` where no other try would help.
-
-        limits: of the answer, as `_guard.Limits` takes them.
-        """
-        from withstand.models import _guard
-
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, limits: Limits) -> Reply:
+        """Raises `Transient` where the connection failed, `AskError` where no other try would help."""
         http = library()
-        guarded = {_guard.GUARD: _guard.Limits(*limits)}
         try:
             response = client(self).request(
-                method, url, headers={**_guard.ENCODINGS, **headers}, content=body or None, extensions=guarded
+                method, url, headers={**ENCODINGS, **headers}, content=body or None, extensions={GUARD: limits}
             )
         except http.TimeoutException:
             raise Transient(f"no answer within {self.timeout:g} s") from None
@@ -180,8 +175,6 @@ def client(line: Line) -> Any:
     """The client that all lanes share."""
     from http.cookiejar import CookieJar, DefaultCookiePolicy
 
-    from withstand.models import _guard
-
     http = library()
     try:
         return http.Client(
@@ -190,7 +183,7 @@ def client(line: Line) -> Any:
             follow_redirects=False,  # text goes to the host that was named, and to no other
             trust_env=not line.bare,
             verify=tls(line),
-            event_hooks=_guard.hooks(),
+            event_hooks=hooks(),
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # keeps none: conversations share the client
         )
     except (ImportError, ValueError) as error:

@@ -17,6 +17,7 @@ from withstand.core.errors import positive
 from withstand.core.redact import redactor
 from withstand.models import _calls, _paths, _wire
 from withstand.models._chat import refuse_images, refuse_long
+from withstand.models._guard import Limits
 from withstand.models._retry import Transient, retrying, seconds_asked
 from withstand.models._talks import Talk, talks_of
 
@@ -305,7 +306,7 @@ class Http:
             url = _wire.filled(url, parts, lambda part: quote(part, safe=""))
         except UnicodeEncodeError as error:
             raise AskError(f"the chat cannot be sent: {error}", hint="it holds an unpaired surrogate") from error
-        limits = (64 * self.max_answer_chars, self.deadline, _wire.secrets_in(self.headers, parts))
+        limits = Limits(64 * self.max_answer_chars, self.deadline, _wire.secrets_in(self.headers, parts))
         reply = self._line.send(method, url, headers, data, limits)
         if talk:
             talk.cookies.update(reply.cookies)

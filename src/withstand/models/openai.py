@@ -69,7 +69,7 @@ class OpenAI(Server):
         json_object("extra", self.extra)
 
     @property
-    def most_bytes(self) -> int:  # type: ignore[override]
+    def most_bytes(self) -> int:
         return 64 * self.max_answer_chars
 
     @property
