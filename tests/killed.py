@@ -4,6 +4,7 @@ Tests that use them are of the xdist group "killed": one server serves all of th
 """
 
 import functools
+import itertools
 import multiprocessing
 import sys
 import threading
@@ -87,17 +88,21 @@ def run(say: Callable[[str], None], spec: dict[str, Any], where: str) -> str:
     return str(api.run(spec, store=where).summary["run"]["state"])
 
 
-def search(say: Callable[[str], None], spec: dict[str, Any], where: str) -> str:
-    """Run a spec with an attack on weights; say "piece" before each piece of work. The state at the end."""
+def search(say: Callable[[str], None], spec: dict[str, Any], where: str, stay_in: int = 0) -> str:
+    """Run a spec with an attack on weights; say "piece" before each piece of work, and never leave the piece of number
+    `stay_in`. The state at the end."""
     from withstand import api
     from withstand.registry import find
 
     attack: Any = type(find.build("attack", spec["attack"]))
     advance = attack.advance
+    numbers = itertools.count(1)
 
     @functools.wraps(advance)  # its name is in the key of a piece
     def spoken(self: Any, model: Any, parts: Any) -> Any:
         say("piece")
+        if next(numbers) == stay_in:
+            threading.Event().wait()
         return advance(self, model, parts)
 
     attack.advance = spoken
