@@ -1,5 +1,6 @@
 """The store as a file: opening, refusing, filling up, sharing and merging; with real files and real processes."""
 
+import itertools
 import json
 import os
 import shutil
@@ -378,16 +379,12 @@ def test_a_file_that_may_only_be_read_is_read_and_says_so_when_written(folder: i
 
 
 def test_a_store_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = []
-
-    def dying(table: sql.Table, **options: Any) -> Any:
-        names.append(table.name)
-        if len(names) == 4:
-            raise KeyboardInterrupt
-        return sql.schema.CreateTable(table, **options)
+    def dying(schema: sql.MetaData, driver: str) -> Iterator[str]:
+        yield from database.creation(schema, driver)[:4]
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "CreateTable", dying)
+        patch.setattr(store, "creation", dying)
         with pytest.raises(KeyboardInterrupt):
             Store(str(tmp_path / "s.db"))
     with sqlite3.connect(tmp_path / "s.db") as connection:
@@ -499,7 +496,7 @@ def rollback_store(path: Path) -> None:
 def test_the_switch_to_wal_waits_for_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "s.db"
     rollback_store(path)
-    monkeypatch.setattr(store, "BUSY", 0.0)  # SQLite's own patience, which two switches at once do without
+    monkeypatch.setattr(database, "BUSY", 0.0)  # SQLite's own patience, which two switches at once do without
     holder = python(HOLDER, str(path))
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
@@ -510,8 +507,8 @@ def test_the_switch_to_wal_waits_for_another_process(tmp_path: Path, monkeypatch
         if len(slept) == 3:
             holder.communicate("go\n", timeout=60)
 
-    monkeypatch.setattr(database, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=sleep))
-    monkeypatch.setattr(database, "BUSY", 1.0)
+    clock = itertools.count(0.0, -1.0)  # the deadline never comes
+    monkeypatch.setattr(database, "time", SimpleNamespace(monotonic=clock.__next__, sleep=sleep))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with Store(str(path)) as opened:
@@ -524,7 +521,6 @@ def test_a_store_that_stays_busy_is_an_error(tmp_path: Path, monkeypatch: pytest
     path = tmp_path / "s.db"
     rollback_store(path)
     monkeypatch.setattr(database, "BUSY", 0.3)
-    monkeypatch.setattr(store, "BUSY", 0.3)
     holder = python(HOLDER, str(path))
     assert holder.stdout is not None
     holder.stdout.readline()

@@ -5,10 +5,14 @@ import os
 import sqlite3
 import time
 import warnings
+from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sql
+from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.util import LRUCache
 
 from withstand.core import Json, StoreError
 
@@ -61,6 +65,34 @@ def locate(where: str, create: bool) -> tuple[sql.URL, str]:
         query = {"immutable": "1", "uri": "true"}
         return sql.URL.create("sqlite", database=f"file:{quote(str(path))}", query=query), str(path)
     return sql.URL.create("sqlite", database=str(path)), str(path)
+
+
+def connect(url: sql.URL, path: str) -> sql.Engine:
+    """The engine of a store. Those of SQLite share what SQL they compiled: it takes longer than the queries."""
+    if not path:
+        return sql.create_engine(url)
+    engine = sql.create_engine(url, connect_args={"timeout": BUSY})
+    dialect, compiled = _shared()
+    return sql.Engine(engine.pool, dialect, url, execution_options={"compiled_cache": compiled})
+
+
+@cache
+def _shared() -> tuple[sql.Dialect, LRUCache[Any, Any]]:
+    """A dialect that has seen a connection, as each does before it compiles, and the SQL that it compiled."""
+    engine = sql.create_engine("sqlite://")
+    engine.connect().close()
+    return engine.dialect, LRUCache(500)
+
+
+@cache
+def creation(tables: sql.MetaData, driver: str) -> tuple[str, ...]:
+    """The statements that make tables and indexes where they are missing."""
+    dialect = sql.make_url(f"{driver}://").get_dialect()()
+    statements: list[sql.schema.ExecutableDDLElement] = []
+    for table in tables.sorted_tables:
+        statements.append(CreateTable(table, if_not_exists=True))
+        statements.extend(CreateIndex(index, if_not_exists=True) for index in table.indexes)
+    return tuple(str(statement.compile(dialect=dialect)) for statement in statements)
 
 
 def loads(text: str) -> Json:

@@ -16,12 +16,11 @@ from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.schema import CreateTable
 
 from withstand.core import Json, StoreError, digest, dumps
 from withstand.core.errors import StoreGoneError
 from withstand.store import damage, trust
-from withstand.store.database import BUSY, HINTS, file_id, loads, locate, refuse_programs, tune, use_wal
+from withstand.store.database import HINTS, connect, creation, file_id, loads, locate, refuse_programs, tune, use_wal
 from withstand.store.rows import Failure as Failure
 from withstand.store.rows import Row as Row
 from withstand.store.rows import RunRow as RunRow
@@ -54,7 +53,7 @@ class Store:
         """`where` is a file (made if `create`, mode 0600) or a `postgresql://` URL. Raises `StoreError`."""
         self.url, self.path = locate(where, create)
         self.where = where if self.path else self.url.render_as_string()  # which hides the password
-        self.engine = sql.create_engine(self.url, connect_args={"timeout": BUSY} if self.path else {})
+        self.engine = connect(self.url, self.path)
         self.writer = digest([time.time(), os.getpid(), os.urandom(8).hex()])[:12]
         self.started = time.time()
         self._info = writer_info
@@ -102,10 +101,8 @@ class Store:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")  # two processes may do so at once
             else:
                 connection.execute(sql.text("SELECT pg_advisory_xact_lock(7745411)"))
-            for table in tables.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
-                for index in table.indexes:
-                    connection.execute(sql.schema.CreateIndex(index, if_not_exists=True))
+            for statement in creation(tables, self.url.drivername):
+                connection.exec_driver_sql(statement)
             is_new = connection.execute(sql.select(meta.c.key).where(meta.c.key == "schema")).scalar() is None
             connection.execute(self._insert(meta), {"key": "schema", "value": str(SCHEMA)})
             if is_new:
