@@ -78,10 +78,17 @@ def rate_at_k(successes: Counts, scored: Counts, k: int) -> tuple[float | None, 
     enough = scored >= k
     if not enough.any():
         return None, 0
-    drawn = np.arange(k)
-    all_cases = scored[enough, None] - drawn
-    failures = np.maximum(all_cases - successes[enough, None], 0)
-    return float(_in_any_order(1 - np.prod(failures / all_cases, axis=1)).mean()), int(enough.sum())
+    chances = chance_at_k(successes[enough], scored[enough], np.full(int(enough.sum()), k))
+    return float(_in_any_order(chances).mean()), int(enough.sum())
+
+
+def chance_at_k(successes: npt.NDArray[Any], scored: npt.NDArray[Any], k: npt.NDArray[Any]) -> Floats:
+    """1 - C(n - s, k) / C(n, k) of each behavior, with 1 <= k <= n of its own: see `rate_at_k`."""
+    drawn = np.arange(k.max(initial=0))
+    all_cases = np.maximum(scored[:, None] - drawn, 1)
+    failures = np.maximum(scored[:, None] - drawn - successes[:, None], 0)
+    chances: Floats = 1 - np.prod(np.where(drawn < k[:, None], failures / all_cases, 1.0), axis=1)
+    return chances
 
 
 def ks(n: int) -> list[int]:
@@ -144,22 +151,37 @@ def effective_cases(successes: Counts, scored: Counts) -> tuple[float, float] | 
     successes, scored = _scored(successes, scored)
     if not scored.size:
         return None
-    rate, cases = _effective(successes, scored)
+    rate, cases = _effective(successes / scored, 1 / scored)
     return float(rate), float(cases)
+
+
+def share_interval(shares: Floats, per_case: Floats, level: float = 0.95) -> tuple[float, float]:
+    """The limits of `rate_interval` for the mean of any shares in [0, 1], one per behavior and at least one.
+
+    per_case: 1 over how many independent draws of its share a behavior has, in (0, 1]; of a rate of n cases 1/n.
+    """
+    low, high = _score(*_effective(shares, per_case), level)
+    return float(low), float(high)
+
+
+def effective_shares(shares: Floats, per_case: Floats) -> float:
+    """How many behaviors of one case would know the mean of such shares as well, see `share_interval`."""
+    return float(_effective(shares, per_case)[1])
 
 
 def _clustered(successes: npt.NDArray[Any], scored: npt.NDArray[Any], level: float) -> tuple[Floats, Floats]:
     """The limits of `rate_interval` for arrays of shape (..., behaviors), every behavior scored; their shape (...)."""
-    return _score(*_effective(successes, scored), level)
+    return _score(*_effective(successes / scored, 1 / scored), level)
 
 
-def _effective(successes: npt.NDArray[Any], scored: npt.NDArray[Any]) -> tuple[Floats, Floats]:
-    rates = _in_any_order(successes / scored)
+def _effective(shares: Floats, per_case: Floats) -> tuple[Floats, Floats]:
+    """Mean and effective number of cases of shares of shape (..., behaviors)."""
+    rates = _in_any_order(shares)
     behaviors = rates.shape[-1]
     rate = rates.mean(axis=-1)
     single = behaviors * rate * (1 - rate)
     seen = np.square(rates - rate[..., None]).sum(axis=-1)
-    independent = behaviors**2 / _in_any_order(1 / scored).sum(axis=-1)
+    independent = behaviors**2 / _in_any_order(per_case).sum(axis=-1)
     return rate, np.minimum(behaviors * (single + 0.5) / (seen + 0.5), independent)
 
 
