@@ -17,7 +17,8 @@ from withstand.registry import find
 from withstand.registry.stored import TEXTS, stored
 
 SERVER = {"use": "openai", "model": "m", "base_url": "http://127.0.0.1:9/v1"}
-COMMAND = {"use": "http", "url": "http://127.0.0.1:9/", "body": "{prompt}", "token_command": "touch ran"}
+APP = {"use": "http", "url": "http://127.0.0.1:9/", "body": "{prompt}"}
+COMMAND = {**APP, "token_command": "touch ran"}
 TRAPS: list[tuple[str, Any]] = [
     ("target", "openai:@/etc/hostname"),
     ("target", "openai: @/etc/hostname"),
@@ -27,8 +28,12 @@ TRAPS: list[tuple[str, Any]] = [
     ("target", {**SERVER, "key_env": "HOME"}),
     ("target", "openai:m,base_url=http://127.0.0.1:9/v1,key_env=HOME"),
     ("target", COMMAND),
-    ("target", {**COMMAND, "token_command": "", "headers": ["X-Secret: ${HOME}"]}),
+    ("target", {**APP, "headers": ["X-Secret: ${HOME}"]}),
     ("target", {"use": "http", "url": "http://127.0.0.1:9/${HOME}"}),
+    ("target", {**APP, "headers": '["X-Secret: \\u0024{HOME}"]'}),
+    ("target", "openai:m,defense=trap_module:Trap"),
+    ("suite", "csv:/etc/passwd"),
+    ("suite", {"use": "harmbench", "path": "/etc"}),
     ("target", {"use": "http", "url": "http://127.0.0.1:9/", "cert_key": "/etc/passwd"}),
     ("target", {"use": "inspect", "model": "openai/m", "base_url": "http://127.0.0.1:9/v1"}),
     ("target", {"use": "inspect", "model": "openai/m", "key_env": "HOME"}),
@@ -77,7 +82,7 @@ def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_store_never_names_a_file_a_command_a_secret_or_code(kind: str, spec: Any, trap: Path) -> None:
     with pytest.raises(SpecError) as caught:
         stored(kind, spec)
-    assert caught.value.hint or "no place for" in str(caught.value) or "has no name" in str(caught.value)
+    assert caught.value.hint or "no place for" in str(caught.value)
     assert not trap.exists()
     assert "trap_module" not in sys.modules
 

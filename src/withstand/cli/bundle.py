@@ -43,11 +43,12 @@ def make(name: str, output: str | None, sign: str | None, store: "Store") -> Res
     from withstand.report import bundle as bundles
     from withstand.report import signature
     from withstand.results.summary import find_run
+    from withstand.runner.foreign import MANIFEST
 
     row = find_run(store, name)
     files = bundles.files_of(store, row, __version__)
     if sign:
-        files[bundles.SIGNATURE] = signature.sign(files[bundles.MANIFEST], sign)
+        files[bundles.SIGNATURE] = signature.sign(files[MANIFEST], sign)
     path = output or f"{file_name(row.name)}.zip"
     bundles.write(files, path)
     value = {"path": path, "run": row.name, "sha256": bundles.digest_of(files), "signed": bool(sign)}
@@ -71,9 +72,10 @@ def verify(path: str, store: str | None, signers: str | None) -> Result:
     from withstand import api
     from withstand.report import bundle as bundles
     from withstand.report import signature
+    from withstand.runner.foreign import MANIFEST
 
     files = bundles.read(path)
-    signed = signature.check(files[bundles.MANIFEST], files.get(bundles.SIGNATURE), signers or "")
+    signed = signature.check(files[MANIFEST], files.get(bundles.SIGNATURE), signers or "")
     with ExitStack() as stack:
         opened = stack.enter_context(api.open_store(store, create=False)) if store else None
         checks = [{"check": name, "wrong": wrong} for name, wrong in bundles.verify(files, opened)]

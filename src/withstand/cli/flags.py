@@ -11,6 +11,7 @@ from withstand.core import SpecError, bounded
 from withstand.core.protocols import optional
 from withstand.registry import find
 from withstand.registry.grammar import parse, spec_of
+from withstand.runner import foreign
 from withstand.runner.spec import RunSpec, read_spec, run_spec
 
 SPEC_FLAGS = (
@@ -28,7 +29,7 @@ def spec_from(given: Mapping[str, Any]) -> RunSpec:
     file = given["spec_file"]
     if file is None and not given["suite"] and not given["target"]:
         file = "withstand.toml"
-    spec: dict[str, Any] = read_spec(file) if file else {}
+    spec: dict[str, Any] = read_spec(file, typed) if file else {}
     for name in ("suite", "target", "attack", "defense"):
         if given[name]:
             spec[name] = [_named(name, text) for text in given[name]]
@@ -104,11 +105,15 @@ def _stored(given: Mapping[str, Any]) -> RunSpec:
     from withstand.api import load
 
     run = load(given["name"], given["store"])
+    if run.store.is_vouched(run.row):
+        return run_spec(run.row.spec)
     if not run.store.is_own:
         raise SpecError(
             f"the store {given['store']} is somebody else's, so its spec is not run",
             hint="write the spec yourself, or, if you trust who made the store: `withstand store trust STORE`",
         )
+    if "imported" not in run.row.spec:
+        foreign.check(run.row.spec, runs=[row.name for row in run.store.runs()])
     return run_spec(run.row.spec)
 
 

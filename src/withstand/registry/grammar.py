@@ -60,7 +60,7 @@ def _value(text: str, files: bool) -> Any:
     text = text.strip()
     if text.startswith("@"):
         if not files:
-            raise SpecError("this text of a store names a file to read", hint="no store may say that")
+            raise SpecError("this text names a file to read", hint="no store or bundle may say that")
         try:
             return bounded.read_text(text[1:]).removesuffix("\n")
         except OSError as error:

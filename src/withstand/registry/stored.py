@@ -1,11 +1,12 @@
-"""Components that a store names: only what an allowlist of types and fields lets through, spelled out.
+"""Components that a store or a bundle names: only what an allowlist of types and fields lets through, spelled out.
 
-A spec on the command line may read files (`@`), name code and say which secret goes to which host. A spec in a store is
-data: it may say none of it, at any depth and in any spelling. What comes out holds no text that is parsed again.
+A spec on the command line may read files (`@`), name code and say which secret goes to which host. A spec in a store or
+a bundle is data: it may say none of it, at any depth and in any spelling.
 """
 
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -18,6 +19,9 @@ OFFICIAL = "api.openai.com"
 TEXTS: Mapping[str, frozenset[str]] = {
     name: frozenset(fields.split())
     for name, fields in {
+        "kitchen": "split",
+        "everyday": "split",
+        "harmbench": "split",
         "openai": "model base_url key_env revision served_as system extra",
         "moderation": "model base_url key_env revision",
         "http": "url body text method headers message session start tool_calls context prompt_tokens answer_tokens "
@@ -48,8 +52,8 @@ TEXTS: Mapping[str, frozenset[str]] = {
         "deployment_talk": "families avoid",
     }.items()
 }
-"""Fields of text that a store may give, by component. Every other field of text names a file, a command, a secret or
-code, or is too new to be here; numbers, choices and components inside are let through."""
+"""Fields of text that a store or bundle may give, by component. Every other field of text names a file, a command, a
+secret or code, or is too new to be here; numbers, choices and components inside are let through."""
 
 NEVER = frozenset({"trust_remote_code"})
 """Fields that let code run though they hold no text."""
@@ -58,16 +62,11 @@ HINT = "run it from the command line, where you write the spec yourself"
 
 
 def stored(kind: str, spec: Spec, own_code: bool = False) -> dict[str, Any]:
-    """A spec of a store in its long form, with the components inside it; for `find.build`.
+    """A spec of a store or bundle in its long form, with the components inside it; for `find.build`.
 
-    own_code: let classes and functions outside the package through. Raises `SpecError` for what a store may not say.
+    own_code: let classes and functions outside the package through. Raises `SpecError` for what neither may say.
     """
-    if isinstance(spec, str):
-        given = parse(spec, files=False)
-    elif isinstance(spec, Mapping) and isinstance(spec.get("use"), str):
-        given = {**parse(spec["use"], files=False), **{key: value for key, value in spec.items() if key != "use"}}
-    else:
-        raise SpecError("a component of this store has no name")
+    given = long_form(spec)
     name = given.pop("use")
     if kind == "defense" and name == "none":
         return {"use": "none"}
@@ -75,22 +74,33 @@ def stored(kind: str, spec: Spec, own_code: bool = False) -> dict[str, Any]:
     if entry is None or entry.path is None or entry.name == "function":
         if not own_code:
             raise SpecError(
-                f"this run names custom code ({name}), which a store must not start",
-                hint="if you trust it, start the explorer with --own-code",
+                f"this run names custom code ({name}), which no store or bundle may start",
+                hint=f"{HINT}; or, if you trust it, start the explorer with --own-code",
             )
         return {"use": name, **{key: _value(name, key, value) for key, value in given.items()}}
     cls, every = find.resolve(kind, {"use": entry.name, **given})
     preset = find.resolve(kind, entry.name)[1] if entry.preset else {}
     hints = typing.get_type_hints(cls)
     component = find.name_of(cls)
+    if unknown := [key for key in every if key not in hints]:
+        raise SpecError(f"{component} has no field {unknown[0]!r}", hint=HINT)
     fields = {
         key: _field(component, key, hints[key], value, own_code)
         for key, value in every.items()
-        if key in hints and not (key in preset and preset[key] == value)
+        if not (key in preset and preset[key] == value)
     }
     _check_key(component, {**preset, **fields})
     alias = given.get(find.ALIAS)
     return {"use": entry.name, **fields, **({find.ALIAS: alias} if isinstance(alias, str) else {})}
+
+
+def long_form(spec: Spec) -> dict[str, Any]:
+    """A spec with its fields by name, as `grammar.spec_of` reads it, but without any file."""
+    if isinstance(spec, str):
+        return parse(spec, files=False)
+    if isinstance(spec, Mapping) and isinstance(spec.get("use"), str):
+        return {**parse(spec["use"], files=False), **{key: value for key, value in spec.items() if key != "use"}}
+    raise SpecError("a component of this store or bundle has no name", hint=HINT)
 
 
 def _field(owner: str, key: str, hint: Any, value: Any, own_code: bool) -> Any:
@@ -119,8 +129,14 @@ def _holds_text(hint: Any) -> bool:
 
 def _value(owner: str, key: str, value: Any) -> Any:
     """A plain value. Raises `SpecError` where it would be read from a file or from the environment."""
-    if isinstance(value, str) and (value.strip().startswith("@") or "${" in value):
-        raise _refusal(owner, key)
+    if isinstance(value, str):
+        parsed = None
+        if value.startswith(("[", "{")):  # may be read as TOML, whose escapes hide a sign
+            with suppress(SpecError):
+                parsed = toml_value(value)
+        if value.strip().startswith("@") or "${" in value:
+            raise _refusal(owner, key)
+        _value(owner, key, parsed)
     if isinstance(value, Mapping):
         return {str(name): _value(owner, key, inner) for name, inner in value.items()}
     return [_value(owner, key, inner) for inner in value] if isinstance(value, (list, tuple)) else value
@@ -129,8 +145,8 @@ def _value(owner: str, key: str, value: Any) -> Any:
 def _check_key(owner: str, fields: Mapping[str, Any]) -> None:
     """Raise `SpecError` where a variable of the store's choice would go to a host of its choice."""
     if fields.get("key_env") and urlsplit(str(fields.get("base_url", ""))).hostname not in (None, OFFICIAL):
-        raise SpecError(f"this store says which secret {owner} sends to its own base_url", hint=HINT)
+        raise SpecError(f"it says which secret {owner} sends to its own base_url", hint=HINT)
 
 
 def _refusal(owner: str, key: str) -> SpecError:
-    return SpecError(f"this run gives {owner} the field {key or 'in first place'}: no store may say that", hint=HINT)
+    return SpecError(f"this run gives {owner} the field {key}: no store or bundle may say that", hint=HINT)

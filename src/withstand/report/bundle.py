@@ -30,12 +30,11 @@ from withstand.results.cell_builder import interval
 from withstand.results.cells import measures
 from withstand.results.graded import graded, rows_of
 from withstand.results.summary import find_run, summarize
+from withstand.runner.foreign import FROM_BUNDLE, MANIFEST, MARK
 from withstand.stats import rates
 from withstand.store.store import RunRow, Store
 
-MARK = "withstand_bundle"
 FORMAT = 1
-MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.sig"
 
 README = """\
@@ -52,6 +51,8 @@ withstand bundle verify PATH --store DB    compares every case with the store of
 """
 
 
+SPEC_HEAD = f"# What was run. While it says {FROM_BUNDLE}, it may name no file, command, variable or code.\n"
+
 # --- made --------------------------------------------------------------------------------------------------------
 
 
@@ -65,7 +66,7 @@ def files_of(store: Store, run: RunRow, version: str) -> dict[str, bytes]:
         "summary.json": (json.dumps(summary.to_json(), indent=1) + "\n").encode(),
         "cases.jsonl": "".join(f"{dumps(row)}\n" for row in _rows(store, run)).encode(),
         "report.html": html(summary, listed, total, with_text=False).encode(),
-        "spec.toml": to_toml(run.spec).encode(),
+        "spec.toml": (SPEC_HEAD + to_toml({FROM_BUNDLE: run.key, **run.spec})).encode(),
     }
     manifest = {
         MARK: FORMAT, "run": run.name, "run_key": run.key, "withstand": version,

@@ -30,6 +30,7 @@ def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) ->
     aliases = aliases_of(spec, [chosen.label for chosen in plan.suites])  # beside what the key is made of
     where.add_run(RunRow(key, name, time.time(), spec.written(), described | ({"aliases": aliases} if aliases else {})))
     where.set_aliases(key, aliases, spec.written())
+    where.vouch(key, spec.written())
     texts = {digest(to_json(b)): to_json(b) for chosen in plan.suites for b in chosen.behaviors}
     where.add_texts(texts, sources_of(plan.classes(), where))
     if stop is None:  # else they are wanted part by part

@@ -30,6 +30,7 @@ from withstand.core.protocols import optional
 from withstand.registry import find
 from withstand.registry.grammar import spec_of
 from withstand.registry.stored import stored
+from withstand.runner import foreign
 from withstand.runner.budget import Budget, Meter
 from withstand.runner.drive import Job, replay
 from withstand.runner.flows import collected, defended, search_flow
@@ -121,21 +122,9 @@ def stored_spec(spec: Mapping[str, Any], own_code: bool = False) -> RunSpec:
 
     Raises `SpecError` for what a store may not say.
     """
-    for target in _many(spec.get("target")):
-        own = target.get("defense") if isinstance(target, Mapping) else None
-        bare = {name: value for name, value in target.items() if name != "defense"} if own is not None else target
-        stored("target", bare, own_code)
-        if own is not None:
-            stored("defense", own, own_code)
-    for kind, name in (("attack", "attack"), ("defense", "defense"), ("judge", "judge"), ("judge", "until_success")):
-        for part in _many(spec.get(name)):
-            stored(kind, part, own_code)
     kept = {name: value for name, value in spec.items() if name not in ("suite", "benign", "utility")}
+    foreign.check({name: value for name, value in kept.items() if name != "cases_from"}, own_code)  # reads none
     return run_spec({**kept, "suite": "kitchen"})
-
-
-def _many(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value] if isinstance(value, (str, Mapping)) else []
 
 
 def _cell(spec: RunSpec, run: RunRow, index: int) -> Cell:

@@ -1,12 +1,13 @@
 """What a run is asked to do, as written: a TOML file, the command line's flags, or a dict from Python."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from withstand.core import SpecError, bounded, did_you_mean
 from withstand.registry.grammar import spec_of, toml_value
+from withstand.runner import foreign
 
 Component = Annotated[dict[str, Any], BeforeValidator(spec_of)]
 
@@ -87,14 +88,22 @@ class RunSpec(_Table):
         return written
 
 
-def read_spec(path: str) -> dict[str, Any]:
-    """A TOML spec as a dict. Raises `SpecError` with file and line."""
+def read_spec(path: str, given: Collection[str] = ()) -> dict[str, Any]:
+    """A TOML spec as a dict; of a bundle, checked but for the fields `given`, which the command line gives instead.
+
+    Raises `SpecError` with file and line.
+    """
     try:
-        return bounded.read_toml(path)
+        spec = bounded.read_toml(path)
     except FileNotFoundError as error:
         raise SpecError(f"there is no spec {path}", hint="`withstand init` writes a commented one") from error
     except OSError as error:
         raise SpecError(f"cannot read {path}: {error}", hint="name a file that you may read") from error
+    if not foreign.is_bundled(path, spec):
+        return spec
+    if unknown := [name for name in spec if name not in (*RunSpec.model_fields, foreign.FROM_BUNDLE)]:
+        raise SpecError(f"{path} is of a bundle, whose spec has no field {unknown[0]!r}", hint="write your own spec")
+    return foreign.unbundled(path, spec, given)
 
 
 def run_spec(given: Mapping[str, Any]) -> RunSpec:

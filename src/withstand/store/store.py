@@ -133,6 +133,16 @@ class Store:
                 self._identify(connection)
         trust.remember(self._facts()["id"], self.where)
 
+    def vouch(self, run_key: str, spec: Json) -> None:
+        """Keep that the user of this process wrote the spec of a run; nothing where the user has no secret."""
+        if mark := trust.mark_of(run_key, spec):
+            self._write({meta: [{"key": mark, "value": ""}]})
+
+    def is_vouched(self, run: RunRow) -> bool:
+        """Whether the user of this process wrote the spec that the store has for a run."""
+        mark = trust.mark_of(run.key, run.spec)
+        return bool(mark and self.select(sql.select(meta.c.key).where(meta.c.key == mark)))
+
     def _facts(self) -> dict[str, str]:
         return {str(key): str(value) for key, value in self.select(sql.select(meta.c.key, meta.c.value))}
 
@@ -347,10 +357,11 @@ class Store:
                 )
         before = self._sizes()
         for table in tables.sorted_tables:
-            if table is meta:  # whose store it is, and its schema, are not content
-                continue
+            chosen = sql.select(table)
+            if table is meta:  # whose store it is, and its schema, are not content; who wrote which spec is
+                chosen = chosen.where(meta.c.key.startswith(trust.SPEC))
             with source.errors(), source.engine.connect() as connection:
-                entries = connection.execution_options(yield_per=5_000).execute(sql.select(table)).mappings()
+                entries = connection.execution_options(yield_per=5_000).execute(chosen).mappings()
                 for part in entries.partitions():
                     self._write({table: [dict(entry) for entry in part]})
         return {name: size - before[name] for name, size in self._sizes().items()}

@@ -8,11 +8,15 @@ import hmac
 import re
 import secrets
 
-from withstand.core import StoreError, dumps
+from withstand.core import Json, StoreError, dumps
 from withstand.core.home import home_dir, identity
 
 TRUSTED = "trusted-stores"
 """A file in the user's folder: a line for each store that the user trusts, with its id and where it was."""
+
+
+SPEC = "spec "
+"""How an entry of `meta` begins that says who wrote the spec of a run."""
 
 
 def sign(*parts: str) -> str:
@@ -31,6 +35,15 @@ def new_id() -> dict[str, str]:
     """What `meta` says of a store that the user makes."""
     store_id = secrets.token_hex(16)
     return {"id": store_id, "owner": sign("store", store_id)}
+
+
+def mark_of(run_key: str, spec: Json) -> str:
+    """What a store keeps where the user wrote the spec of a run: who may change a store cannot make another one.
+
+    "" where the user has no secret.
+    """
+    signature = sign("spec", run_key, dumps(spec))
+    return signature and SPEC + signature
 
 
 def is_id(text: str) -> bool:
