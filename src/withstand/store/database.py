@@ -5,6 +5,8 @@ import os
 import sqlite3
 import time
 import warnings
+import weakref
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ import sqlalchemy as sql
 from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.util import LRUCache
 
-from withstand.core import Json, StoreError
+from withstand.core import Json, StoreError, bounded
+from withstand.store.machines import Claim, network_type
 
 BUSY = 60.0
 """Seconds to wait for another process's transaction."""
@@ -60,7 +63,8 @@ def locate(where: str, create: bool) -> tuple[sql.URL, str]:
         raise StoreError(f"there is no store at {where}", hint="`withstand run` makes one; --store names another")
     if path.is_dir():
         raise StoreError(f"{where} is a folder", hint="a store is a file")
-    if not any(os.access(place, os.W_OK) for place in (path, path.parent)) and not Path(f"{path}-wal").exists():
+    may_write = any(os.access(place, os.W_OK) for place in (path, path.parent))
+    if not may_write and logs_ahead(path) and not Path(f"{path}-wal").exists():
         # a log or its index cannot be made here, which reading would need: say that nobody writes
         query = {"immutable": "1", "uri": "true"}
         return sql.URL.create("sqlite", database=f"file:{quote(str(path))}", query=query), str(path)
@@ -107,6 +111,11 @@ def loads(text: str) -> Json:
 def tune(connection: sqlite3.Connection, _: object) -> None:
     for pragma in ("cache_size=-131072", "temp_store=MEMORY", "mmap_size=1073741824", "trusted_schema=OFF"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def unmap(connection: sqlite3.Connection, _: object) -> None:
+    """Read a file on a network file system as it is now, not as this machine's memory has it."""
+    connection.execute("PRAGMA mmap_size=0")
 
 
 def file_id(path: Path) -> tuple[int, int] | None:
@@ -164,6 +173,55 @@ def _scrubbed(connection: sql.Connection) -> bool:
 def _relax(connection: sqlite3.Connection, _: object) -> None:
     """With WAL a crash of the process loses nothing, and one of the machine at most the last transactions."""
     connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def claim(engine: sql.Engine, path: str) -> Claim:
+    """Say to other machines that the file is open here, and tune its connections to its file system."""
+    claimed = Claim(Path(path), network_type(Path(path)))
+    weakref.finalize(engine, claimed.release)  # at the latest when the process ends
+    sql.event.listen(engine, "connect", tune)
+    if claimed.kind:
+        sql.event.listen(engine, "connect", unmap)
+        use_rollback(path, claimed.kind)
+    return claimed
+
+
+def logs_ahead(path: Path) -> bool:
+    """Whether a SQLite file has write-ahead logging, by its header (sqlite.org/fileformat.html)."""
+    with suppress(OSError):
+        return bounded.head(path, 20)[18:20] == b"\x02\x02"
+    return False
+
+
+def use_rollback(path: str, kind: str) -> None:
+    """Have a rollback journal, since the store is on a network file system of this type, and say so once.
+
+    What a write-ahead log holds is taken in first, with the file to itself: then SQLite needs no shared memory. Raises
+    `StoreError` where another process keeps it open.
+    """
+    if not os.access(path, os.W_OK):
+        return
+    deadline = time.monotonic() + BUSY
+    while logs_ahead(Path(path)):
+        try:
+            with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+                connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+                if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+                    return  # no store: leave it as it is
+                connection.execute("PRAGMA journal_mode=DELETE")
+        except sqlite3.Error as error:
+            if "locked" in str(error) and time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
+            hint = (
+                "end what has it open; if that is nothing, copy it with its -wal file to a local disk, and use it there"
+            )
+            raise StoreError(f"{path}: its write-ahead log cannot be taken in: {error}", hint=hint) from error
+    warnings.warn(
+        f"{path} is on a network file system ({kind}): a rollback journal is used, and one machine at a time may have "
+        "the store open. A local disk or PostgreSQL is faster.",
+        stacklevel=2,
+    )
 
 
 def use_wal(engine: sql.Engine, path: str) -> None:

@@ -8,8 +8,7 @@ searches replay from, copies in labels and findings, and messages of failures, w
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sql
@@ -57,7 +56,7 @@ def purge(store: Store, run: RunRow, person: str) -> Json:
     wrote no row at all. Another run of such a process asks anew where it was cut off; its rows are untouched.
     """
     done: dict[str, Any] = {}
-    with _changing(store) as connection:
+    with store.writing() as connection:
         keys = _keys(connection, run.key)
         done["shared"] = _shared(connection, run)
         done["rows"] = sum(
@@ -78,7 +77,7 @@ def purge(store: Store, run: RunRow, person: str) -> Json:
 def purge_probes(store: Store, person: str) -> Json:
     """Erase what belongs to no run, as `purge` does: answers and verdicts of the probe console, and findings in it."""
     done: dict[str, Any] = {"shared": [], "labels": 0, "behaviors": 0}
-    with _changing(store) as connection:
+    with store.writing() as connection:
         alone = row.c.key.not_in(sql.select(want.c.key))
         done["rows"] = _rewrite(connection, row, _listed(connection, sql.select(row.c.key).where(alone)), _any)
         done["answers"] = _answers(connection, sql.select(row.c.writer).where(alone))
@@ -88,13 +87,6 @@ def purge_probes(store: Store, person: str) -> Json:
         done["findings"] = _rewrite(connection, finding, _listed(connection, kept), erased)
         _record(connection, store, person, "probes", done)
     return done | {"scrubbed": _scrub(store)}
-
-
-@contextmanager
-def _changing(store: Store) -> Iterator[sql.Connection]:
-    """A transaction that may change what stands. `_scrub` follows it, so that nothing of it is left in the file."""
-    with store.errors(), store.engine.begin() as connection:
-        yield connection
 
 
 def _scrub(store: Store) -> bool:

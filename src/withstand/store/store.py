@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from withstand.core import Json, StoreError, digest, dumps
 from withstand.core.errors import StoreGoneError
 from withstand.store import damage, trust
-from withstand.store.database import HINTS, connect, creation, file_id, loads, locate, refuse_programs, tune, use_wal
+from withstand.store.database import HINTS, claim, connect, creation, file_id, loads, locate, refuse_programs, use_wal
 from withstand.store.rows import Failure as Failure
 from withstand.store.rows import Row as Row
 from withstand.store.rows import RunRow as RunRow
@@ -58,15 +58,20 @@ class Store:
         self.started = time.time()
         self._info = writer_info
         self._introduced = False
-        if self.path:
-            sql.event.listen(self.engine, "connect", tune)
-        with self.errors():
-            self._open()
+        self._claim = claim(self.engine, self.path) if self.path else None
+        try:
+            with self.errors():
+                self._open()
+        except BaseException:
+            self.close()
+            raise
         self._at = Path(self.path).absolute()  # the working folder may change
         self._file = file_id(self._at)
 
     def close(self) -> None:
         self.engine.dispose()
+        if self._claim:
+            self._claim.release()
 
     def __enter__(self) -> "Store":
         return self
@@ -88,9 +93,10 @@ class Store:
         if names and "meta" not in names and self.path:
             raise StoreError(f"{self.where} is a database, but not a store", hint="name another file with --store")
         schema = self._schema() if "meta" in names else SCHEMA
-        if self.path:  # after the checks, so that a file of something else is left as it is
+        if self._claim:  # after the checks, so that a file of something else is left as it is
             refuse_programs(self.engine, self.where)
-            use_wal(self.engine, self.path)
+            if not self._claim.kind:
+                use_wal(self.engine, self.path)
         if not set(tables.tables) <= names or schema < SCHEMA:  # a new store, or one of before
             self._make()
 
@@ -128,7 +134,7 @@ class Store:
     def trust(self) -> None:
         """Take the store for the user's own from now on. Raises `StoreError` where that cannot be kept."""
         if not trust.is_id(self._facts().get("id", "")):  # a store of release 0.1
-            with self.errors(), self.engine.begin() as connection:
+            with self.writing() as connection:
                 connection.execute(sql.delete(meta).where(meta.c.key.in_(["id", "owner"])))
                 self._identify(connection)
         trust.remember(self._facts()["id"], self.where)
@@ -171,6 +177,14 @@ class Store:
 
     # --- writing ---
 
+    @contextmanager
+    def writing(self) -> Iterator[sql.Connection]:
+        """A transaction. Raises `StoreError` where another machine has the store by now."""
+        if self._claim:
+            self._claim.hold()
+        with self.errors(), self.engine.begin() as connection:
+            yield connection
+
     def _insert(self, table: sql.Table) -> Any:
         """An insert in which the first writer of a key stands."""
         dialect = sqlite if self.path else postgresql
@@ -179,7 +193,7 @@ class Store:
     def _write(self, items: Mapping[sql.Table, Sequence[Mapping[str, Any]]]) -> dict[str, int]:
         """Insert into several tables in one transaction; how many entries were new, by table."""
         new = {}
-        with self.errors(), self.engine.begin() as connection:
+        with self.writing() as connection:
             if not self._introduced:
                 me = {"key": self.writer, "started": self.started, "value": dumps(self._info)}
                 connection.execute(self._insert(writer), [me])
@@ -228,7 +242,7 @@ class Store:
 
     def set_aliases(self, run_key: str, aliases: Json, spec: Json) -> None:
         """Give a run the names that reports print, and the spec that says them. They may change: they are in no key."""
-        with self.errors(), self.engine.begin() as connection:
+        with self.writing() as connection:
             plan = loads(connection.execute(sql.select(run.c.plan).where(run.c.key == run_key)).scalar_one())
             if plan.get("aliases", {}) != aliases:
                 change = sql.update(run).where(run.c.key == run_key)
