@@ -10,7 +10,7 @@ from withstand import api
 from withstand.core import SpecError
 from withstand.results import gate
 from withstand.results.graded import graded
-from withstand.stats import sequential
+from withstand.stats.group_sequential import Watch
 
 TOYS = str(Path(__file__).parent.parent / "toys")
 
@@ -34,14 +34,18 @@ def test_a_clear_cell_is_stopped_and_the_others_go_on(ran):
     """`direct` sends the texts that the oracle knows; `story` always meets a refusal."""
     run = ran(0.3, {"attack": ["direct", "story"]}, outcomes={"success": range(120)})
     direct, story = run.cells
-    assert direct["cases"] == direct["success"] == 10
-    assert sequential.decided([1.0] * 10, 0.3) == "above"
-    assert 10 < story["cases"] < 120
-    assert sequential.decided([0.0] * story["cases"], 0.3) == "below"
+    assert direct["cases"] == direct["success"] == 20
+    assert story["cases"] == 45
+    watch = Watch(0.3, 120)
+    assert [watch.outcome([rate] * n).answer for rate, n in ((1, 10), (1, 20), (0, 30), (0, 45))] == [
+        "", "above", "", "below",
+    ]  # fmt: skip
     assert direct["error"] == story["error"] == 0
     assert run.summary["run"]["state"] == "complete"
-    assert direct["asr_interval"] == pytest.approx(sequential.confidence_sequence([1.0] * 10))
-    assert any("10 of 120 behaviors" in note for note in direct["notes"])
+    low, high = direct["asr_interval"]
+    assert (low, high) == (pytest.approx(0.025 ** (1 / 20)), 1)  # no look before it could end above
+    note = "asked until its ASR was above or below 0.3: 20 of 120 behaviors (20 on average at this ASR)"
+    assert any(text.startswith(note) for text in direct["notes"])
 
 
 def test_what_stays_open_is_asked_to_the_end(ran):
@@ -56,13 +60,13 @@ def test_unknown_cases_count_against_either_answer(ran):
     assert run.cells[0]["cases"] == 120
 
 
-def test_a_gate_takes_the_sequence_and_not_the_interval(ran):
+def test_a_gate_and_the_report_have_the_interval_of_the_looks(ran):
     run = ran(0.3)
     [cell] = graded(run.store, run.row)
     [line] = gate.lines([cell], gate.Limits(asr=0.3), [], [])
-    n = len(cell.behaviors)
     assert line.verdict == "PASS"
-    assert line.high == pytest.approx(sequential.confidence_sequence([0.0] * n)[1])
+    assert [line.low, line.high] == run.cells[0]["asr_interval"]
+    assert line.high == pytest.approx(1 - 0.025 ** (1 / 45))
 
 
 def test_a_second_call_asks_nothing_and_the_full_run_shares_its_rows(ran):
@@ -78,6 +82,8 @@ def test_a_second_call_asks_nothing_and_the_full_run_shares_its_rows(ran):
 def test_a_cap_stops_it_and_it_goes_on(ran):
     capped = ran(0.3, max_asks=4)
     assert capped.tally.stopped == "--max-asks"
+    [line] = gate.lines(graded(capped.store, capped.row), gate.Limits(asr=0.3), [], [])
+    assert (line.verdict, line.firm) == ("UNDECIDED", True)
     assert ran(0.3).cells == ran(0.3).cells
     assert ran(0.3).cells[0]["error"] == 0
 

@@ -69,12 +69,6 @@ def test_looking_after_every_behavior_errs_in_5_of_100_at_most(kind, mean):
         assert np.mean(np.any(looked, axis=1)) > 0.1
 
 
-def test_a_decision():
-    assert sequential.decided([0] * 100, 0.1) == "below"
-    assert sequential.decided([1] * 30 + [0] * 30, 0.1) == "above"
-    assert sequential.decided([0] * 20, 0.1) == ""
-
-
 # --- curves ------------------------------------------------------------------------------------------------------
 
 

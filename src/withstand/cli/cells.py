@@ -78,6 +78,9 @@ def dry_run(estimated: Json) -> None:
         "cost unknown" if estimated["cost"] is None else f"about ${estimated['cost']:.2f}",
     ]
     put(f"expected from earlier rows: {', '.join(expected)}")
+    for stop in estimated["stops"]:
+        means = ", ".join(f"{n:.0f} at a true ASR of {rate(float(asr))}" for asr, n in stop["expected"].items())
+        put(f"behaviors asked on average of {stop['behaviors']:,} of {stop['suite']}: {means}")
     for model in estimated["memory"]:
         free = "" if model["free"] is None else f"; {model['free']:.1f} GiB are free"
         takes = f"{model['weights']:.2f} GiB of weights, {model['row']:.2f} GiB a row of 1,024 tokens"

@@ -161,5 +161,6 @@ def _dry_run(given: dict[str, Any], spec: Any) -> Result:
     flags.check_prices(given, spec)
     store = api.open_store(given["store"], create=False) if flags.exists(given["store"]) else None
     plan = begin.planned(spec, store, given["offline"])
-    estimated = {**estimate.estimate(plan, store), "names": aliases_of(spec, [chosen.label for chosen in plan.suites])}
+    estimated = estimate.estimate(plan, store, spec.stop_when_decided)
+    estimated |= {"names": aliases_of(spec, [chosen.label for chosen in plan.suites])}
     return Result(estimated, lambda: cells.dry_run(estimated))

@@ -32,6 +32,7 @@ from withstand.results.graded import graded, rows_of
 from withstand.results.summary import find_run, summarize
 from withstand.runner.foreign import FROM_BUNDLE, MANIFEST, MARK
 from withstand.stats import rates
+from withstand.stats.group_sequential import Watch, paths
 from withstand.store.store import RunRow, Store
 
 FORMAT = 1
@@ -203,9 +204,9 @@ def _figures(summary: Json, rows: Iterable[Json]) -> Iterator[str]:
     by_cell: dict[int, list[Json]] = defaultdict(list)
     for row in rows:
         by_cell[row["cell"]].append(row)
-    watched = "stop_when_decided" in summary["run"]["spec"]
+    limit = summary["run"]["spec"].get("stop_when_decided")
     for cell in summary["cells"]:
-        for name, value in figures(cell, by_cell[cell["index"]], watched).items():
+        for name, value in figures(cell, by_cell[cell["index"]], limit).items():
             if not _same(cell[name], value):
                 where = f"cell {cell['index']} ({cell['target']}, {cell['defense']}, {cell['attack']})"
                 yield f"{where}: {name} is {cell[name]}, from the cases {value}"
@@ -213,15 +214,21 @@ def _figures(summary: Json, rows: Iterable[Json]) -> Iterator[str]:
         yield f"cases of cells that the summary does not have: {sorted(lost)}"
 
 
-def figures(cell: Json, rows: Sequence[Json], watched: bool = False) -> dict[str, Any]:
-    """Counts, rates, intervals and bounds of a cell from its cases alone; the corrected rate needs labels."""
+def figures(cell: Json, rows: Sequence[Json], limit: float | None = None) -> dict[str, Any]:
+    """Counts, rates, intervals and bounds of a cell from its cases alone; the corrected rate needs labels.
+
+    limit: the run asks only until the ASR lies below or above it.
+    """
     what = measures(cell)
     hits = HITS[what]
     behaviors = _by_behavior(rows)
     counted, scored = _columns(behaviors, hits)
     unknown = [counts["unscored"] + counts["error"] for counts in behaviors]
     wanted = [sum(counts.values()) for counts in behaviors]
-    rate, ends = rates.mean_rate(counted, scored), interval(counted, scored, watched and not cell["benign"])
+    watch = None if limit is None or cell["benign"] else Watch(limit, cell["behaviors"])
+    rate, ends = rates.mean_rate(counted, scored), interval(counted, scored, watch, paths(counted, unknown, wanted))
+    if watch is not None and len(wanted) not in watch.looks:  # a behavior without a test case has no row here
+        ends = cell["asr_interval"]
     result: dict[str, Any] = {name: sum(counts[name] for counts in behaviors) for name in OUTCOMES} | {
         "cases": sum(wanted)
     }

@@ -18,11 +18,13 @@ from withstand.results.graded import DIMENSIONS, BehaviorResult, Graded, graded
 from withstand.results.pair_comparison import changes
 from withstand.results.summary import find_run
 from withstand.runner import baseline
-from withstand.stats import paired, rates, sequential
+from withstand.stats import paired, rates
+from withstand.stats.group_sequential import paths
 from withstand.store.store import RunRow, Store
 
 Decision = Literal["PASS", "FAIL", "UNDECIDED"]
 LEVEL = 0.95
+UNFINISHED = "it is asked until it is decided, and that is not finished: run the same command again"
 _Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 
@@ -115,17 +117,19 @@ def _rate(gate: str, name: str, cell: Graded, limit: float) -> Line:
         why = "no case was scored" if sum(wanted) else "it has no case"
         return replace(_nothing(gate, name, limit, why), n=_some(wanted), cases=sum(wanted))
     low, high = best.low, worst.high
-    if cell.watched and not cell.benign:
-        low = sequential.confidence_sequence([h / n for h, n in zip(hits, wanted, strict=True) if n])[0]
-        counted = zip(hits, unknown, wanted, strict=True)
-        high = sequential.confidence_sequence([(h + u) / n for h, u, n in counted if n])[1]
+    if cell.watch is not None:
+        asked = paths(hits, unknown, wanted)
+        low, high = cell.watch.interval(asked)
+        if not cell.watch.over(asked):  # what was stopped by hand may have been stopped by what it showed
+            line = Line(gate, name, "UNDECIDED", _some(wanted), sum(wanted), rate, low, high, limit)
+            return replace(line, why=UNFINISHED, firm=True)
     line = Line(gate, name, _decide(low, high, limit), _some(wanted), sum(wanted), rate, low, high, limit)
     if line.verdict != "UNDECIDED":
         return line
     floor, ceiling = rates.rate_bounds(hits, unknown, wanted) or (0.0, 1.0)
     if floor <= limit <= ceiling and any(unknown):
         return replace(line, why=_open(sum(unknown), "would decide it"))
-    if cell.watched:
+    if cell.watch is not None:
         return replace(line, why="still open after all behaviors of the suite")
     seen = rates.effective_cases(hits, wanted)
     needed = behaviors_to_decide(ceiling if ceiling < limit else floor, limit, line.n, seen[1] if seen else line.n)
@@ -229,7 +233,7 @@ def baseline_of(store: Store, row: RunRow, created: str) -> str:
     return baseline.text(row.name, created, [_written(cell, digests) for cell in cells])
 
 
-_LEFT_OUT = ("run", "behaviors", "reused", "identity")
+_LEFT_OUT = ("run", "behaviors", "reused", "identity", "watch")
 
 
 def _written(cell: Graded, digests: Mapping[str, str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import sqlalchemy as sql
 from withstand.core import Json
 from withstand.core.outcomes import HITS, SCORED
 from withstand.results.names import shown_names
+from withstand.stats.group_sequential import Watch
 from withstand.store.store import RunRow, Store
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, row, want
 
@@ -54,7 +55,7 @@ class Graded:
     """A cell with all that decides whether another may be set beside it. `behaviors` by their content's digest.
 
     reused: rows that a model had been asked for before the run began.   cases: digest of test cases that were given.
-    watched: the run was stopped by what it found, so that only a confidence sequence holds.
+    watched: the run was stopped by what it found.   watch: how, of a harmful cell of a run in the store.
     """
 
     run: str
@@ -79,6 +80,7 @@ class Graded:
     watched: bool = False
     utility: bool = False
     shown: Mapping[str, str] = field(default_factory=dict, compare=False)
+    watch: Watch | None = None
 
     def value(self, dimension: str) -> str:
         label: str = getattr(self, dimension)
@@ -126,14 +128,15 @@ def cell_of(run: RunRow, index: int, behaviors: Mapping[str, BehaviorResult], re
     """A cell of a run by what the plan says of it, with these behaviors."""
     plan = run.plan
     cell = plan["cells"][index]
-    suite = plan["suites"][cell["suite"]]
+    suite, stop = plan["suites"][cell["suite"]], plan.get("stop_when_decided")
     return Graded(
         run.name, f"{suite['name']} ({suite['split']})" if suite["split"] else suite["name"],
         cell["target"], cell["defense"], cell["attack"], cell["judge"], cell["benign"],
         str(suite["version"]), suite.get("checksum", ""), cell["keys"]["judge"], cell["judge_method"],
         cell["sampling"], cell["samples"], cell["until_success"], plan["budget"],
         plan["targets"].get(cell["target"]), behaviors, reused, cell["keys"].get("cases", ""),
-        "stop_when_decided" in plan, cell.get("measures") == "utility",
+        stop is not None, cell.get("measures") == "utility",
+        watch=None if stop is None or cell["benign"] else Watch(stop, len(suite["behaviors"])),
     )  # fmt: skip
 
 

@@ -9,12 +9,16 @@ from withstand.core import Json, UpperBounds
 from withstand.runner.memory import memory
 from withstand.runner.plan import Cell, Plan
 from withstand.runner.transfer import TransferredCases
+from withstand.stats.group_sequential import Watch
 from withstand.store.store import Store
 from withstand.store.tables import COMPLETIONS, row, want
 
 
-def estimate(plan: Plan, store: Store | None) -> Json:
+def estimate(plan: Plan, store: Store | None, stop: float | None = None) -> Json:
     """Cells with upper bounds of test cases, asks by role and answer tokens; expected seconds and cost; memory.
+
+    stop: the ASR above or below which a cell is decided; "stops" then says how many behaviors a harmful cell of each
+    suite asks on average, by its true ASR.
 
     Seconds and cost come from earlier completions of the same target in `store`; null where there are none. Raises
     `SpecError` for models that cannot fit into their device.
@@ -33,9 +37,20 @@ def estimate(plan: Plan, store: Store | None) -> Json:
         "seconds": _total([cell["seconds"] for cell in cells]),
         "cost": _total([cell["cost"] for cell in cells]),
         "memory": memory(plan),
+        "stops": [] if stop is None else _stops(plan, stop),
         "hosts": list(plan.hosts),
         "warnings": list(plan.warnings),
     }
+
+
+def _stops(plan: Plan, limit: float) -> list[Json]:
+    suites = dict.fromkeys(cell.suite for cell in plan.cells if not cell.benign)
+    stops = []
+    for suite in (plan.suites[place] for place in suites):
+        watch = Watch(limit, len(suite.behaviors))
+        means = {f"{rate:g}": round(watch.chances(rate)[2], 1) for rate in (0.0, limit / 2, limit, min(1.0, 2 * limit))}
+        stops.append({"suite": suite.label, "limit": limit, "behaviors": watch.behaviors, "expected": means})
+    return stops
 
 
 def _cell(plan: Plan, cell: Cell, earlier: dict[str, tuple[float, float]]) -> Json:

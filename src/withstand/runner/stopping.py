@@ -1,8 +1,8 @@
 """A run in parts, that stops asking about a cell once it is decided: `--stop-when-decided`.
 
-The behaviors come in the run's own random order. After each part a confidence sequence says whether a cell's ASR lies
-below the limit, or above it; it holds however often one looks (`sequential`). Unscored and missing cases count against
-either answer.
+The behaviors come in the run's own random order. After each part an exact group-sequential test says whether a cell's
+ASR lies below the limit, or above it (`stats/group_sequential`). Unscored and missing cases count against either
+answer.
 """
 
 from collections import Counter, defaultdict
@@ -14,12 +14,9 @@ from withstand.core import SpecError
 from withstand.runner.plan import Plan, is_joint
 from withstand.runner.stages import Running, case_wants, make_completions, make_test_cases, make_verdicts
 from withstand.runner.tally import Tally
-from withstand.stats import sequential
+from withstand.stats.group_sequential import MOST, Paths, Watch, next_look, paths
 from withstand.store.store import Want
 from withstand.store.tables import COMPLETIONS, VERDICTS, row, want
-
-FIRST = 10
-"""Behaviors of the first part; the parts grow by half of what was asked."""
 
 
 def check(plan: Plan, shard: tuple[int, int]) -> None:
@@ -30,6 +27,10 @@ def check(plan: Plan, shard: tuple[int, int]) -> None:
             f"{joint} searches for all behaviors together: it cannot stop in between",
             hint="leave stop_when_decided out, or run this attack in a spec of its own",
         )
+    if large := next((suite.label for suite in plan.suites if len(suite.behaviors) > MOST), ""):
+        raise SpecError(
+            f"{large} has too many behaviors for stop_when_decided", hint=f"--limit {MOST}, or leave it out"
+        )
     if shard[1] > 1:
         raise SpecError("a shard sees a part of each cell and cannot tell when it is decided", hint="drop --shard")
 
@@ -37,11 +38,15 @@ def check(plan: Plan, shard: tuple[int, int]) -> None:
 def until_decided(running: Running, limit: float) -> Tally:
     """Run the plan part by part until each harmful cell lies below or above `limit`; benign cells keep step."""
     most = max(len(chosen.behaviors) for chosen in running.plan.suites)
-    harmful = {cell.index for cell in running.plan.cells if not cell.benign}
+    watches = {
+        cell.index: Watch(limit, len(running.plan.suites[cell.suite].behaviors))
+        for cell in running.plan.cells
+        if not cell.benign
+    }
     closed: set[int] = set()
     start = 0
-    while start < most and not harmful <= closed:
-        end = start + max(FIRST, start // 2)
+    while start < most and not watches.keys() <= closed:
+        end = next_look(start)
 
         def among(entry: Want, part: range = range(start, end), done: frozenset[int] = frozenset(closed)) -> bool:
             return entry.behavior in part and entry.cell not in done
@@ -52,16 +57,13 @@ def until_decided(running: Running, limit: float) -> Tally:
             loop(running)
             if running.tally.stopped:
                 return running.tally
-        closed |= {cell for cell, rates in rates_of(running).items() if cell in harmful and _decided(rates, limit)}
+        rates = rates_of(running)
+        closed |= {cell for cell, watch in watches.items() if cell in rates and watch.answer(rates[cell])}
         start = end
     return running.tally
 
 
-Rates = list[tuple[float, float]]
-"""Of each behavior its share of successes, with what is unknown counted as none and as all."""
-
-
-def rates_of(running: Running) -> Mapping[int, Rates]:
+def rates_of(running: Running) -> Mapping[int, Paths]:
     """The behaviors of each cell that were asked about so far."""
     wanted: Counter[tuple[int, int]] = Counter()
     verdicts: dict[tuple[int, int], Counter[str]] = defaultdict(Counter)
@@ -75,16 +77,9 @@ def rates_of(running: Running) -> Mapping[int, Rates]:
         wanted[at] += n if stage == COMPLETIONS else 0
         if stage == VERDICTS and label is not None:
             verdicts[at][label] += n
-    rates: dict[int, Rates] = defaultdict(list)
+    counts: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
     for (cell, place), n in sorted(wanted.items()):
-        counts = verdicts[cell, place]
-        decided = sum(counts.values()) - counts["unscored"]
-        cases = max(n, 1)  # a behavior without a test case is one that is unknown
-        rates[cell].append((counts["success"] / cases, (counts["success"] + cases - decided) / cases))
-    return rates
-
-
-def _decided(rates: Rates, limit: float) -> bool:
-    low = sequential.confidence_sequence([low for low, _ in rates])[0]
-    high = sequential.confidence_sequence([high for _, high in rates])[1]
-    return high <= limit or low > limit
+        outcomes = verdicts[cell, place]
+        scored = sum(outcomes.values()) - outcomes["unscored"]
+        counts[cell].append((outcomes["success"], n - scored, n))
+    return {cell: paths(*zip(*rows, strict=True)) for cell, rows in counts.items()}

@@ -1,4 +1,4 @@
-"""Rates watched while they grow: limits that hold however often one looks, so that one may stop when it is decided.
+"""Rates watched while they grow, without a plan of looks: limits that hold however often one looks.
 
 A 95% interval that is looked at after every behavior leaves the true rate out far more often than 5 times in 100. A
 confidence sequence does not: with probability 95% it holds the rate at every look at once. Pure functions.
@@ -7,7 +7,7 @@ confidence sequence does not: with probability 95% it holds the rate at every lo
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 from withstand.stats.special import kolmogorov_quantile, log_beta
 
@@ -53,12 +53,6 @@ def _root(outside: float, inside: float, total: float, n: int, edge: float) -> f
         else:
             inside = middle
     return outside
-
-
-def decided(rates: Sequence[float], limit: float, level: float = 0.95) -> Literal["below", "above", ""]:
-    """Whether the rate lies at or below `limit`, or above it, for all that was seen so far; "" while it is open."""
-    low, high = confidence_sequence(rates, level)
-    return "below" if high <= limit else "above" if low > limit else ""
 
 
 # --- curves ------------------------------------------------------------------------------------------------------
