@@ -64,6 +64,11 @@ def post(web: TestClient, path: str, page: str = "/", **form: Any) -> Any:
     return web.post(path, data={"csrf": csrf(web, page), "next": page, **form})
 
 
+def replayed(web: TestClient, search: str) -> str:
+    """The page of a search after a click on its button."""
+    return web.post(search, data={"csrf": csrf(web, search)}).text
+
+
 def run_path(web: TestClient, name: str = "kitchen") -> str:
     match = re.search(rf'href="(/runs/[0-9a-f]+)">{name}<', web.get("/").text)
     assert match

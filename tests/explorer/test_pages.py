@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import withstand
-from explorer_web import SPEC, client, csrf, post, run_path
+from explorer_web import SPEC, client, csrf, post, replayed, run_path
 from withstand.cli.main import cli
 from withstand.core import from_json
 from withstand.core.text import interval, percent
@@ -208,7 +208,10 @@ def test_a_search_is_told_step_by_step(path):
         store=path, name="searched",
     )  # fmt: skip
     with client(path, reveal=True) as web:
-        page = web.get(f"{run_path(web, 'searched')}/cases/0.0.0.0/search").text
+        url = f"{run_path(web, 'searched')}/cases/0.0.0.0/search"
+        assert "Replay the search" in web.get(url).text
+        page = replayed(web, url)
+        assert web.get(url).text.count("asks target") == 4  # it is kept
     assert page.count("asks target") == 4
     assert page.count('class="case-sent"') == 4
     assert "no model was asked" in page

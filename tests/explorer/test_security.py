@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import withstand
-from explorer_web import HOST, client, csrf, post, run_path
+from explorer_web import HOST, client, csrf, post, replayed, run_path
 from withstand.cli.main import cli
 from withstand.core import SpecError
 from withstand.explorer.security import BODY, Auth, Person, cookie_name, read_people, token_digest
@@ -268,4 +268,4 @@ def test_a_store_cannot_make_the_explorer_import_code(path, tmp_path, monkeypatc
     )  # fmt: skip
     for own_code, message in ((False, "names custom code"), (True, "test case")):
         with client(path, own_code=own_code, reveal=True) as web:
-            assert message in web.get(f"{run_path(web, 'trap')}/cases/0.0.0.0/search").text
+            assert message in replayed(web, f"{run_path(web, 'trap')}/cases/0.0.0.0/search")

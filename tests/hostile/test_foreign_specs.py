@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("starlette")
 
-from explorer_web import client, post, run_path
+from explorer_web import client, post, replayed, run_path
 from hostile import stores
 from openai_server import OpenAIServer
 from withstand.core import SpecError
@@ -112,7 +112,7 @@ def opened_pages(path: Path) -> str:
     """The probe console and the page of a search, with what posting a probe says."""
     with client(path) as web:
         base = run_path(web)
-        search = web.get(f"{base}/cases/0.0.0.0/search").text
+        search = replayed(web, f"{base}/cases/0.0.0.0/search")
         page = web.get("/probe").text
         sent = post(web, "/probe", prompt="x", target="scripted-kitchen", defense="none", judge="kitchen")
         assert sent.status_code == 400
@@ -131,6 +131,25 @@ def test_nothing_of_a_stranger_s_store_is_built(tmp_path: Path, monkeypatch: pyt
     assert calls == []
 
 
+def test_no_page_builds_anything_before_a_person_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link of another site can make a browser look at a page, and not more."""
+    path = stores.kitchen(tmp_path / "ours.db")
+    build, calls = find.build, list[Any]()
+    monkeypatch.setattr(find, "build", lambda *given, **more: calls.append(given) or build(*given, **more))
+    for read_only in (False, True):
+        with client(path, read_only=read_only) as web:
+            base = run_path(web)
+            links = {f"{base}/cases/0.0.0.0/search", "/probe", "/findings"}
+            for _ in range(2):
+                links |= {link for page in links for link in re.findall(r'href="(/[^"#]*)"', web.get(page).text)}
+            assert len(links) > 15
+            assert all(web.get(page).status_code < 500 for page in links)
+            assert calls == []
+            assert "ran again" in replayed(web, f"{base}/cases/0.0.0.0/search")
+            assert calls
+            calls.clear()
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -146,7 +165,7 @@ def test_traps_in_a_store_of_our_own_are_not_offered(fields: dict[str, Any], tmp
     with client(path) as web:
         base = run_path(web)
         for page in ("/probe", f"{base}/cases/0.0.0.0/search"):
-            text = web.get(page).text
+            text = web.get(page).text + (replayed(web, page) if page.endswith("search") else "")
             for sign in ("token_command", "trap_module:answer</option>", "canary-of-a-file"):
                 assert sign not in text, page
         form = {"prompt": "x", "defense": "none"}

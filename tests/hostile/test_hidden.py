@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sql
 
-from explorer_web import client, post, run_path
+from explorer_web import client, post, replayed, run_path
 from withstand import api
 from withstand.core import dumps
 from withstand.report import bundle, write
@@ -101,6 +101,8 @@ def test_the_explorer_shows_none_before_it_is_asked(store: Store) -> None:
         paths = ["/", base, f"{base}/cases", f"{base}/label", f"{base}/compare", f"{base}/calibration", "/findings"]
         paths += [f"{base}/{page}" for page in ("cases.csv", "summary.json", "cases?text=oven", "cases?outcome=error")]
         paths += [f"{base}/cases/{spot}{tail}" for spot in spots for tail in ("", "/search", "/text?part=3")]
+        for spot in spots:
+            assert leaks(replayed(web, f"{base}/cases/{spot}/search")) == []
         answers: dict[str, Any] = {path: web.get(path) for path in paths}
         assert {path: held for path, answer in answers.items() if (held := leaks(answer.text))} == {}
         assert {answers[path].status_code for path in paths if "/text?" not in path} == {200}

@@ -250,7 +250,8 @@ def _answered(asked: PageRequest, page: Page) -> Response:
         raise Refused(
             401, "you are not signed in", "sign in, or send your token in the header Authorization: Bearer TOKEN"
         )
-    writes = asked.request.method == "POST" and path not in ("/login", "/logout")
+    replays = path.startswith("/runs/") and path.endswith("/search")  # a POST, as it builds components; writes nothing
+    writes = asked.request.method == "POST" and path not in ("/login", "/logout") and not replays
     if writes and asked.explorer.read_only:
         raise Refused(403, "this explorer is read-only", "start it without --read-only")
     try:

@@ -1,4 +1,7 @@
-"""The page that tells a search step by step, with the curve of its scores."""
+"""The page that tells a search step by step, with the curve of its scores.
+
+To replay a search its components are built, so that a person asks for it by a button: looking at a page builds nothing.
+"""
 
 from itertools import accumulate
 from typing import Any
@@ -20,33 +23,41 @@ KEPT = 32
 
 
 def page(asked: PageRequest) -> Response:
-    """The steps of the search that a case came from, a page of them."""
+    """The steps of the search that a case came from, a page of them, if somebody had it replayed."""
+    indexed, spot = asked.indexed(), asked.spot()
+    return _shown(asked, asked.explorer.transcripts.get((indexed.run.key, *spot[:2])))
+
+
+def replay(asked: PageRequest) -> Response:
+    """Replay the search that a case came from, and show it."""
+    indexed, spot = asked.indexed(), asked.spot()
+    try:
+        return _shown(asked, _transcript(asked, indexed.run, spot))
+    except SpecError as error:
+        return _shown(asked, None, str(error), error.hint)
+
+
+def _shown(asked: PageRequest, search: Transcript | None, problem: str = "", hint: str = "") -> Response:
     indexed, spot = asked.indexed(), asked.spot()
     entry = queries.entry_of(asked.explorer.index, indexed, spot)
     if entry is None:
         raise Refused(404, "this run has no such case")
-    try:
-        search = _transcript(asked, indexed.run, spot)
-        problem, hint = "", ""
-    except SpecError as error:
-        search, problem, hint = Transcript(), str(error), error.hint
+    replayed, search = search is not None, search or Transcript()
     start, place = asked.number("from"), place_of(indexed.run.key, spot)
     shown = asked.shows(place)
     steps = [_step(number, step, shown) for number, step in enumerate(search.steps[start : start + PAGE], start + 1)]
     return asked.run_page(
         "search", indexed, spot=".".join(map(str, spot)), entry=entry, cell=indexed.summary.cells[spot[0]],
         search=search, steps=steps, start=start, more=start + PAGE if len(search.steps) > start + PAGE else 0,
-        size=PAGE, shown=shown, place=place, problem=problem, hint=hint, curve=curve(search),
+        size=PAGE, shown=shown, place=place, problem=problem, hint=hint, curve=curve(search), replayed=replayed,
     )  # fmt: skip
 
 
 def _transcript(asked: PageRequest, run: RunRow, spot: Spot) -> Transcript:
     kept = asked.explorer.transcripts
     key = (run.key, *spot[:2])
-    if key not in kept:
+    if key not in kept or not kept[key].complete:
         search = transcript(asked.explorer.store, run, spot[0], spot[1], asked.explorer.own_code)
-        if not search.complete:
-            return search
         while len(kept) >= KEPT:
             kept.pop(next(iter(kept)))
         kept[key] = search
@@ -92,4 +103,5 @@ def curve(search: Transcript) -> dict[str, Any] | None:
     }
 
 
-ROUTES = (("/runs/{run}/cases/{spot}/search", page, ["GET"]),)
+PATH = "/runs/{run}/cases/{spot}/search"
+ROUTES = ((PATH, page, ["GET"]), (PATH, replay, ["POST"]))
