@@ -6,6 +6,7 @@ Tests that use them are of the xdist group "killed": one server serves all of th
 import functools
 import itertools
 import multiprocessing
+import os
 import sys
 import threading
 import time
@@ -90,10 +91,11 @@ def run(say: Callable[[str], None], spec: dict[str, Any], where: str) -> str:
 
 def search(say: Callable[[str], None], spec: dict[str, Any], where: str, stay_in: int = 0) -> str:
     """Run a spec with an attack on weights; say "piece" before each piece of work, and never leave the piece of number
-    `stay_in`. The state at the end."""
+    `stay_in`. The cache is beside the store. The state at the end."""
     from withstand import api
     from withstand.registry import find
 
+    os.environ["WITHSTAND_CACHE"] = str(Path(where).parent / "cache")
     attack: Any = type(find.build("attack", spec["attack"]))
     advance = attack.advance
     numbers = itertools.count(1)

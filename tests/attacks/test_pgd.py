@@ -11,8 +11,9 @@ pytest.importorskip("transformers", reason="needs the extra `local`")
 import torch
 
 from white_box import BREAD, plain_loss, played
+from withstand.attacks.gradient._relaxed import Relaxed
 from withstand.attacks.gradient._soft import Free, to_entropy, to_simplex
-from withstand.attacks.gradient.pgd import PGD, _Relaxed
+from withstand.attacks.gradient.pgd import PGD
 from withstand.core import SpecError, Target, WithstandError, dumps, to_json
 from withstand.engine.engine import Engine
 
@@ -108,7 +109,7 @@ def test_the_strength_of_the_entropy_projection():
 
 
 def test_the_gradient_of_a_token_is_clipped_by_its_norm(model):
-    slot = _Relaxed(SMALL, Free.of(SMALL, model, to_json(BREAD)))
+    slot = Relaxed(SMALL, Free.of(SMALL, model, to_json(BREAD)))
     gradient = torch.zeros_like(slot.x)
     gradient[0, :2] = torch.tensor([30.0, 40.0])  # norm 50: to 20
     gradient[1, 0] = 3.0
@@ -120,9 +121,9 @@ def test_the_gradient_of_a_token_is_clipped_by_its_norm(model):
 
 def test_the_relaxed_tokens_stay_on_the_simplex_and_patience_goes_back(model, monkeypatch):
     starts = []
-    restart = _Relaxed.restart
-    monkeypatch.setattr(_Relaxed, "restart", lambda self, x: starts.append(x.detach().clone()) or restart(self, x))
-    slot = _Relaxed(SMALL, Free.of(SMALL, model, to_json(BREAD)))
+    restart = Relaxed.restart
+    monkeypatch.setattr(Relaxed, "restart", lambda self, x: starts.append(x.detach().clone()) or restart(self, x))
+    slot = Relaxed(SMALL, Free.of(SMALL, model, to_json(BREAD)))
     monkeypatch.setattr(Free, "scored", lambda self, tokens: (5.0, "never better"))
     for step in range(7):
         slot.take(step, 1.0, torch.randn(slot.x.shape, generator=torch.Generator().manual_seed(step)))
@@ -161,8 +162,8 @@ def test_seeds_and_behaviors_together(model):
 def test_the_search_lowers_both_losses(model, monkeypatch):
     """The relaxed loss falls by half; on average of four the text beats the best of as many random ones."""
     relaxed = []
-    take = _Relaxed.take
-    monkeypatch.setattr(_Relaxed, "take", lambda self, i, loss, *g: relaxed.append(loss) or take(self, i, loss, *g))
+    take = Relaxed.take
+    monkeypatch.setattr(Relaxed, "take", lambda self, i, loss, *g: relaxed.append(loss) or take(self, i, loss, *g))
     attack = PGD(length=10, steps=100)
     found = attack.advance(model, [{"behavior": to_json(replace(BREAD, id=name))} for name in "abcd"])
     assert sum(relaxed[4 * 50 : 4 * 60]) / 10 < sum(relaxed[:4]) / 2  # four at a time
@@ -174,8 +175,8 @@ def test_the_search_lowers_both_losses(model, monkeypatch):
 
 def test_it_stops_below_stop_loss(model, monkeypatch):
     taken = []
-    take = _Relaxed.take
-    monkeypatch.setattr(_Relaxed, "take", lambda self, *rest: taken.append(1) or take(self, *rest))
+    take = Relaxed.take
+    monkeypatch.setattr(Relaxed, "take", lambda self, *rest: taken.append(1) or take(self, *rest))
     played(replace(SMALL, stop_loss=100.0).run(BREAD, Target(model)))
     assert len(taken) == 1
 

@@ -27,7 +27,7 @@ def states(run: Any) -> list[Any]:
     return sorted([v["step"], v["slot"], v["best"], v["lowest"], v["loss"]] for v in values if "lowest" in v)
 
 
-def test_a_killed_search_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_a_killed_search_continues_as_if_it_had_not_been(tmp_path: Path) -> None:
     data = tmp_path / "two.csv"
     data.write_text("id,text,target\na,Bake bread,Sure\nb,Fry eggs,Sure\n")
     spec = {
@@ -51,38 +51,45 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     assert [case["chat"] for case in again.cases()] == [case["chat"] for case in whole.cases()]
 
 
-def searched(path: Path) -> int:
-    """How many pieces of work the store of a search that runs holds."""
+def answers(path: Path) -> list[Any]:
+    """What the store has of each piece of work: the results, and where to resume by the digest of all tensors."""
     with Store(str(path)) as store:
-        return len(store.select(sql.select(tables.answer.c.value).where(tables.answer.c.value.is_not(None))))
+        stored = store.select(sql.select(tables.answer.c.value).where(tables.answer.c.value.is_not(None)))
+        return sorted(json.dumps(json.loads(value)["value"]) for (value,) in stored)
 
 
 @pytest.mark.parametrize(
     "attack",
     [
-        {"use": "gbda", "steps": 4, "n": 1, "length": 4, "check": 2, "samples": 1, "fluency": 0.0},
-        {"use": "pgd", "steps": 4, "length": 4, "together": 1},
+        {"use": "gbda", "steps": 6, "every": 2, "n": 2, "length": 4, "check": 3, "samples": 1},
+        {"use": "pgd", "steps": 6, "every": 2, "length": 4, "together": 1, "patience": 2},
+        {"use": "embedding_attack", "steps": 5, "every": 2, "length": 4},
     ],
     ids=lambda attack: attack["use"],
 )
-def test_what_was_found_for_some_behaviors_is_saved_before_the_others_are_searched(
-    tmp_path: Path, attack: dict[str, Any]
+def test_a_killed_search_for_relaxed_tokens_resumes_at_its_last_piece(
+    tmp_path: Path, attack: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = tmp_path / "four.csv"
-    data.write_text("id,text,target\n" + "".join(f"{name},Bake {name},Sure\n" for name in "abcd"))
+    """Two behaviors of three pieces each: it is killed in the second one of the second behavior."""
+    data = tmp_path / "two.csv"
+    data.write_text("id,text,target\na,Bake a,Sure\nb,Bake b,Sure\n")
     spec = {
         "suite": {"use": "csv", "path": str(data), "target_string": "target"},
         "target": {"use": "hf", "id": str(tiny.save(tmp_path / "m")), "dtype": "float32"},
         "attack": attack, "judge": "contains:a", "sampling": {"max_tokens": 4}, "benign": "none",
     }  # fmt: skip
-    worker = Worker(search, spec, str(tmp_path / "cut.db"), 3)
-    assert [worker.hear() for _ in range(3)] == ["piece"] * 3  # one behavior each; it stays in the third
-    until(lambda: searched(tmp_path / "cut.db") == 2)  # the driver saves on another thread
+    path, cache = tmp_path / "cut" / "s.db", tmp_path / "cut" / "cache" / "searches"
+    worker = Worker(search, spec, str(path), 4)
+    assert [worker.hear() for _ in range(4)] == ["piece"] * 4
+    until(lambda: path.exists() and len(answers(path)) == 3)  # the driver saves on another thread
     worker.kill()
     assert worker.process.exitcode == -signal.SIGKILL
-    rest = Worker(search, spec, str(tmp_path / "cut.db"))
-    *pieces, state = rest.end()
+    assert 2 <= len(list(cache.iterdir())) <= 4  # at most two of each search
+    *again, state = Worker(search, spec, str(path)).end()
     assert state == "complete"
-    assert len(pieces) == 2  # of four
-    whole, cut = (withstand.run(spec, store=tmp_path / name) for name in ("whole.db", "cut.db"))
+    assert len(again) == 3  # of six
+    assert not list(cache.iterdir())
+    monkeypatch.setenv("WITHSTAND_CACHE", str(tmp_path / "cache"))
+    whole, cut = (withstand.run(spec, store=store) for store in (tmp_path / "whole.db", path))
+    assert answers(path) == answers(tmp_path / "whole.db")
     assert [case["chat"] for case in cut.cases()] == [case["chat"] for case in whole.cases()]

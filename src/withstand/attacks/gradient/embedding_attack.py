@@ -6,33 +6,18 @@ the lowest loss are used, not the last; the search ends by loss (`stop_loss`), n
 the model would say.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from withstand.attacks.gradient._embeddings import Embeddings
 from withstand.attacks.gradient._soft import check_soft, finite
-from withstand.core import (
-    AskError,
-    Behavior,
-    Completion,
-    Flow,
-    Json,
-    Target,
-    TestCase,
-    UpperBounds,
-    WhiteBox,
-    from_json,
-    to_json,
-    user,
-    work,
-)
+from withstand.core import Behavior, Completion, Flow, Json, Target, TestCase, UpperBounds, WhiteBox, to_json, user
 from withstand.core.notice import tell_step
-from withstand.engine.engine import engine_of
-from withstand.engine.text import make_prompt
+from withstand.engine.pieces import Held, pieces, work_to_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +26,14 @@ class EmbeddingAttack:
 
     The chat of the test case is the behavior and a marker, such as "[20 optimized embeddings]"; sending it does not
     repeat the attack. The embeddings go to the model itself: its defense, its repetition penalty and the temperature of
-    the run are not applied. All steps and the answer are one piece of work.
+    the run are not applied. The answer is drawn in the last piece of work.
 
     length: free embeddings, 1 or more, default 20 (authors), those of exclamation marks at first (authors).
     steps: of signed gradient descent, 1 or more, default 100 (authors).
     lr: what each number of an embedding changes by in a step, above 0, default 0.001 (paper; the code says 0.01).
     stop_loss: stop below this loss, in nats per target token, 0 or more; default 0: never.
     dtype: of losses and answer, "" (default): the target's own. The embeddings are float32 always.
+    every: steps in one piece of work, 1 or more, default 50; a killed run resumes at the last piece.
     seed: any whole number, default 0; nothing is drawn.
     """
 
@@ -60,10 +46,11 @@ class EmbeddingAttack:
     lr: float = 0.001
     stop_loss: float = 0.0
     dtype: Literal["", "float32", "bfloat16"] = ""
+    every: int = field(default=50, metadata={"added": "0.2"})
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_soft(self, "length steps", "stop_loss", "lr")
+        check_soft(self, "length steps every", "stop_loss", "lr")
 
     def most(self) -> UpperBounds:
         return UpperBounds(cases=1, drawn=True)
@@ -71,52 +58,41 @@ class EmbeddingAttack:
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         sampling = target.sampling
         part = {"behavior": to_json(behavior), "max_tokens": sampling.max_tokens, "stop": list(sampling.stop)}
-        answer = yield from work(target.weights(self), self.advance, part)
+        answer = yield from work_to_result(target.weights(self), self.advance, part)
         chat = user(behavior.prompt(f"{behavior.text} [{self.length} optimized embeddings]"))
         yield TestCase(behavior.id, chat, completion=Completion(chat, **answer["completion"]))
 
     def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
-        """For each part the first and the lowest loss, and the fields of the completion."""
-        return [self.search(model, part) for part in parts]
+        """`every` steps for each part; at the end the first and lowest loss, and the fields of the completion."""
 
-    def search(self, model: WhiteBox, part: Json) -> Json:
-        engine, loaded = engine_of(model, self.dtype), model.load(self.dtype)
-        prompt, marks = make_prompt(model, from_json(Behavior, part["behavior"]), " ".join("!" * self.length))
-        size = len(prompt.head) + self.length + len(prompt.tail)
-        if loaded.window and size + part["max_tokens"] > loaded.window:
-            raise AskError(
-                f"a prompt of {size} tokens and {part['max_tokens']} to come pass the window of {loaded.window}",
-                hint="fewer max_tokens, or a model with a longer window",
-            )
+        def start(part: Json, held: Held | None) -> Embeddings:
+            return Embeddings(self, model, part, held)
 
-        def embedded(ids: Sequence[int]) -> Tensor:
-            with torch.no_grad():
-                vectors: Tensor = engine.model.get_input_embeddings()(
-                    torch.tensor(ids, dtype=torch.long, device=engine.device)
-                )
-            return vectors
+        return pieces(parts, start, self.step, self.every)
 
-        # where a mark is not one token, the first so many tokens of the marks
-        free = embedded(marks[: self.length]).float()
-        first, lowest, best = math.inf, math.inf, free
-        for step in range(self.steps + 1):
-            free = free.detach().requires_grad_()
-            [loss] = engine.soft_losses([(prompt, free)])
-            if (value := finite(loss.item())) < lowest:
-                lowest, best = value, free.detach()
-            first = value if not step else first
-            tell_step(prompt.behavior.id, step, self.steps, lowest)
-            if lowest < self.stop_loss or step == self.steps:
-                break
+    def step(self, live: Sequence[Embeddings]) -> None:
+        [search] = live
+        free = search.free.detach().requires_grad_()
+        [loss] = search.engine.soft_losses([(search.prompt, free)])
+        if (value := finite(loss.item())) < search.lowest:
+            search.lowest, search.lowest_at = value, free.detach()
+        search.first = search.first if search.step else value
+        tell_step(search.prompt.behavior.id, search.step, self.steps, search.lowest)
+        search.step += 1
+        if not search.done:
             [gradient] = torch.autograd.grad(loss, [free])
-            free = free - self.lr * gradient.sign()
-        head, tail = embedded(prompt.head), embedded(prompt.tail)
-        ids, ended = greedy(loaded, torch.cat([head, best.to(head.dtype), tail]), part["max_tokens"])
-        answer = model.read((), ids, part["stop"], prompt.after)
+            search.free = free.detach() - self.lr * gradient.sign()
+
+    def answer(self, search: Embeddings) -> Json:
+        """The losses, and the fields of the model's answer to the embeddings of the lowest."""
+        head, tail = search.embedded(search.prompt.head), search.embedded(search.prompt.tail)
+        embeds = torch.cat([head, search.lowest_at.to(head.dtype), tail])
+        ids, ended = greedy(search.loaded, embeds, search.part["max_tokens"])
+        answer = search.model.read((), ids, search.part["stop"], search.prompt.after)
         names = ("text", "reasoning", "reasoning_tokens", "answer_tokens")
         completion: dict[str, Json] = {name: getattr(answer, name) for name in names}
-        completion |= {"finish": "stop" if ended else "length", "prompt_tokens": size}
-        return {"first": first, "loss": lowest, "completion": completion}
+        completion |= {"finish": "stop" if ended else "length", "prompt_tokens": search.size}
+        return {"first": search.first, "loss": search.lowest, "completion": completion}
 
 
 @torch.no_grad()

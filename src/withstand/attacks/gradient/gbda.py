@@ -7,25 +7,26 @@ the distribution is over allowed tokens alone; losses of samples are added up, n
 same whatever `n` is; random numbers are seeded. The paper's similarity term has no place in a suffix and is left out.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from withstand.attacks.gradient._distribution import Distribution
 from withstand.attacks.gradient._soft import Free, Suffixes, check_soft, cosine, finite
-from withstand.core import Behavior, Flow, Json, Target, TestCase, WhiteBox, to_json, user, work
+from withstand.core import Behavior, Flow, Json, Target, TestCase, WhiteBox, to_json, user
 from withstand.core.notice import tell_step
+from withstand.engine.pieces import Held, pieces, work_to_result
 
 
 @dataclass(frozen=True, slots=True)
 class GBDA(Suffixes):
     """`n` optimized suffixes per behavior, each a test case of its own; one alone is a candidate scored by its loss.
 
-    All steps are one piece of work, since the state (n x length x vocabulary) is too large to keep: a killed run starts
-    the behavior at hand again, with the same numbers. Random numbers are those of the target's kind of device.
+    Random numbers are those of the target's kind of device. Between pieces of work what it needs to continue (three
+    numbers for each case, free token and token of the vocabulary) is in a file in the cache.
 
     n: test cases, 1 or more, default 5 (HarmBench). Case i is the same for every n, up to rounding.
     length: free tokens, 1 or more, default 20 (HarmBench).
@@ -43,6 +44,7 @@ class GBDA(Suffixes):
     placement: suffix (default, HarmBench) or prefix of the behavior's text.
     ascii_only: tokens of printable ASCII alone, default true (HarmBench: any token).
     dtype: of the losses, "" (default): the target's own. The coefficients are float32 always.
+    every: steps in one piece of work, 1 or more, default 100; a killed run resumes at the last piece.
     seed: any whole number, default 0; split by behavior and case.
     """
 
@@ -59,43 +61,43 @@ class GBDA(Suffixes):
     placement: Literal["suffix", "prefix"] = "suffix"
     ascii_only: bool = True
     dtype: Literal["", "float32", "bfloat16"] = ""
+    every: int = field(default=100, metadata={"added": "0.2"})
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_soft(self, "n length steps check", "spread fluency samples stop_loss", "lr hot cold")
+        check_soft(self, "n length steps check every", "spread fluency samples stop_loss", "lr hot cold")
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
-        best = yield from work(target.weights(self), self.advance, {"behavior": to_json(behavior)})
+        part = {"behavior": to_json(behavior)}
+        best = yield from work_to_result(target.weights(self), self.advance, part)
         for loss, text in best:
             yield TestCase(behavior.id, user(text), score=-loss if self.n == 1 else None)
 
     def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
-        """All steps for each part: the best loss and text of every case."""
-        return [self.search(Free.of(self, model, part["behavior"])) for part in parts]
+        """`every` steps for each part; at the end the best loss and text of every case."""
 
-    def search(self, free: Free) -> list[tuple[float, str]]:
-        draws = [free.generator(self.seed, i) for i in range(self.n)]
-        shape = (self.length, len(free.ids))
-        theta = torch.stack([self.spread * torch.randn(shape, generator=g, device=g.device) for g in draws])
-        theta.requires_grad_()
-        adam = torch.optim.Adam([theta], lr=self.lr)
-        best = [(math.inf, "")] * self.n
-        for step in range(self.steps):
-            adam.param_groups[0]["lr"] = cosine(self.lr, 0, step / self.steps)
-            soft = softened(theta, torch.stack([gumbel(shape, g) for g in draws]), self.temperature(step))
-            embeds = soft @ free.table
-            losses = free.engine.soft_losses([(free.prompt, slot) for slot in embeds])
-            if self.fluency:
-                losses = losses + self.fluency * unlikely(free, soft, embeds)
-            finite(float(losses.detach().sum()))
-            [theta.grad] = torch.autograd.grad(losses.sum(), [theta])
-            adam.step()
-            tell_step(free.prompt.behavior.id, step + 1, self.steps, min(best)[0])
-            if (step + 1) % self.check == 0 or step + 1 == self.steps:
-                best = [self.look(free, theta[i].detach(), step, i, *best[i]) for i in range(self.n)]
-                if all(loss < self.stop_loss for loss, _ in best):
-                    break
-        return best
+        def start(part: Json, held: Held | None) -> Distribution:
+            return Distribution(self, Free.of(self, model, part["behavior"]), held)
+
+        return pieces(parts, start, self.step, self.every)
+
+    def step(self, live: Sequence[Distribution]) -> None:
+        [state] = live
+        theta, free, step = state.theta, state.free, state.step
+        state.adam.param_groups[0]["lr"] = cosine(self.lr, 0, step / self.steps)
+        noise = torch.stack([gumbel(theta.shape[1:], g) for g in state.draws])
+        soft = softened(theta, noise, self.temperature(step))
+        embeds = soft @ free.table
+        losses = free.engine.soft_losses([(free.prompt, slot) for slot in embeds])
+        if self.fluency:
+            losses = losses + self.fluency * unlikely(free, soft, embeds)
+        finite(float(losses.detach().sum()))
+        [theta.grad] = torch.autograd.grad(losses.sum(), [theta])
+        state.adam.step()
+        state.step = step + 1
+        tell_step(free.prompt.behavior.id, state.step, self.steps, min(state.texts)[0])
+        if state.step % self.check == 0 or state.step == self.steps:
+            state.texts = [self.look(free, theta[i].detach(), step, i, *state.texts[i]) for i in range(self.n)]
 
     def temperature(self, step: int) -> float:
         return self.hot + (self.cold - self.hot) * step / max(self.steps - 1, 1)
