@@ -37,6 +37,11 @@ def binomial_pmf(k: npt.ArrayLike, n: npt.ArrayLike, p: npt.ArrayLike) -> Floats
     The arguments are whole numbers, and broadcast. Loader 2000, "Fast and Accurate Computation of Binomial
     Probabilities": without a difference of large logarithms.
     """
+    return binomial_mass(k, n, p)
+
+
+def binomial_mass(k: npt.ArrayLike, n: npt.ArrayLike, p: npt.ArrayLike) -> Floats:
+    """`binomial_pmf` where `k` and `n` need not be whole, by the gamma function."""
     p = np.asarray(p, np.float64)
     return _mass(k, n, p, 1 - p)
 
@@ -74,7 +79,7 @@ def binomial_sf(k: npt.ArrayLike, n: npt.ArrayLike, p: npt.ArrayLike) -> Floats:
 def _binomial_tails(k: npt.ArrayLike, n: npt.ArrayLike, p: npt.ArrayLike) -> tuple[Floats, Floats]:
     k, n, p = np.broadcast_arrays(*(np.asarray(value, np.float64) for value in (k, n, p)))
     inside = (k >= 0) & (k < n)
-    upper, lower = _beta_tails(np.where(inside, k, 0) + 1, np.where(inside, n - k, 1), p, 1 - p)
+    upper, lower = beta_tails(np.where(inside, k, 0) + 1, np.where(inside, n - k, 1), p, 1 - p)
     return np.where(inside, lower, np.where(k < 0, 0.0, 1.0)), np.where(inside, upper, np.where(k < 0, 1.0, 0.0))
 
 
@@ -105,7 +110,7 @@ def _deviance(x: Floats, mean: Floats) -> Floats:
 # --- beta and t --------------------------------------------------------------------------------------------------
 
 
-def _beta_tails(a: npt.ArrayLike, b: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Floats, Floats]:
+def beta_tails(a: npt.ArrayLike, b: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Floats, Floats]:
     """The beta distribution below and above x, with y = 1 - x. The smaller is computed, so that it keeps its digits."""
     a, b, x, y = np.broadcast_arrays(*(np.asarray(value, np.float64) for value in (a, b, x, y)))
     flip = x > (a + 1) / (a + b + 2)
@@ -155,7 +160,7 @@ def t_quantile(q: float, df: float) -> float:
     step = math.inf
     for _ in range(200):
         ratio = math.exp(2 * log_t) / df
-        above = 0.5 * float(_beta_tails(df / 2, 0.5, 1 / (1 + ratio), ratio / (1 + ratio))[0])
+        above = 0.5 * float(beta_tails(df / 2, 0.5, 1 / (1 + ratio), ratio / (1 + ratio))[0])
         density = math.exp(-(df + 1) / 2 * math.log1p(ratio)) / constant
         step, last = math.log(above / beyond) * above / (density * math.exp(log_t)), step
         if abs(step) < 1e-12 and abs(step) >= abs(last) / 2:
