@@ -1,7 +1,7 @@
 """How often a watched cell is decided wrongly, and how many behaviors it asks: `stop_when_decided`.
 
-Run: python bench/watched.py [SEED]. A minute on one core; docs/statistics.md quotes its output. One case per behavior is
-summed exactly. Several cases, and shares that are not counts, are drawn: the boundaries are exact for coins alone.
+Run: python bench/watched.py [SEED]. A minute on one core; docs/statistics.md quotes its output. One case per behavior
+is summed exactly. Several cases, and shares that are not counts, are drawn: the boundaries are exact for coins alone.
 """
 
 import sys

@@ -129,7 +129,7 @@ def test_from_the_demo_to_a_job_that_fails_for_the_right_reason(type_in, tmp_pat
     assert {"run", "report", "compare", "gate"} <= set(came)
     assert (tmp_path / "compared.html").is_file()
     assert "lower" in came["compare"].out  # my_app refuses stories
-    assert re.search(r"^FAIL +max-asr +story", came["gate"].out, re.MULTILINE)
+    assert re.search(r"^FAIL +max-asr +any of 2 attacks", came["gate"].out, re.MULTILINE)
 
     report = json.loads(type_in("withstand report first --format json").out)
     cells = {cell["attack"]: cell for cell in report["cells"] if not cell["benign"]}

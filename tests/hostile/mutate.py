@@ -23,7 +23,7 @@ from withstand.explorer import security
 from withstand.formats import finetuning, harmbench, jailbreakbench, labels
 from withstand.registry import find
 from withstand.report import bundle
-from withstand.results import cases, gate, summary
+from withstand.results import baselines, cases, summary
 from withstand.runner import spec, transfer
 from withstand.store.store import Store
 
@@ -168,7 +168,7 @@ def read_store(path: str) -> None:
 
 def read_baseline(path: str) -> None:
     with closing(Store(str(Path(path).with_name("empty.db")))) as store:
-        for cell in gate.side_of(store, path).cells:
+        for cell in baselines.side_of(store, path).cells:
             cell.columns()
             hash((cell.suite, cell.target, cell.defense, cell.attack, cell.judge_key, cell.measures))
 

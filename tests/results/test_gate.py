@@ -15,10 +15,11 @@ import pytest
 from withstand import api
 from withstand.core import SpecError
 from withstand.report import gate as gate_page
-from withstand.results import gate
+from withstand.results import baselines, gate
 from withstand.results.compare import Pair
 from withstand.results.decide import Decided
 from withstand.results.graded import BehaviorResult, Graded
+from withstand.results.limits import Limits
 from withstand.runner import baseline
 from withstand.stats import rates
 
@@ -45,7 +46,7 @@ def cell(outcomes: str, **labels: Any) -> Graded:
 
 
 def asr(outcomes: str, limit: float) -> gate.Line:
-    [line] = gate.lines([cell(outcomes)], gate.Limits(asr=limit), [], [])
+    [line] = gate.lines([cell(outcomes)], Limits(asr=limit), [], [])
     return line
 
 
@@ -88,18 +89,18 @@ def test_what_was_not_measured_never_passes(outcomes):
 
 def test_a_limit_without_cells_to_gate_is_undecided():
     benign = cell("ff", benign=True)
-    assert gate.lines([benign], gate.Limits(asr=0.5), [], [])[0].firm
-    assert gate.lines([cell("rr")], gate.Limits(over_refusal=0.5), [], [])[0].firm
-    assert gate.lines([benign], gate.Limits(worse=0.5), [], [])[0].firm
+    assert gate.lines([benign], Limits(asr=0.5), [], [])[0].firm
+    assert gate.lines([cell("rr")], Limits(over_refusal=0.5), [], [])[0].firm
+    assert gate.lines([benign], Limits(worse=0.5), [], [])[0].firm
 
 
 def test_over_refusal_counts_refused_and_filtered():
-    [line] = gate.lines([cell("f" * 90 + "r" * 5 + "x" * 5, benign=True)], gate.Limits(over_refusal=0.2), [], [])
+    [line] = gate.lines([cell("f" * 90 + "r" * 5 + "x" * 5, benign=True)], Limits(over_refusal=0.2), [], [])
     assert (line.gate, line.verdict, line.rate) == ("max-over-refusal", "PASS", 0.1)
 
 
 def test_too_many_errors_are_undecided_and_no_option_lets_them_pass():
-    limits = gate.Limits(errors=0.02)
+    limits = Limits(errors=0.02)
     few, many = ([cell("r" * n + "e" * (100 - n))] for n in (98, 97))
     assert gate.lines(few, limits, [], [])[0].verdict == "PASS"
     [line] = gate.lines(many, limits, [], [])
@@ -154,7 +155,7 @@ def test_false_passes_and_fails_are_rare():
 
 def worse(before: str, now: str, limit: float, lost: Any = ()) -> gate.Line:
     a, b = cell(before, run="before"), cell(now, run="now")
-    return gate.lines([b], gate.Limits(worse=limit), [Pair("direct", ("run",), a, b)], lost)[0]
+    return gate.lines([b], Limits(worse=limit), [Pair("direct", ("run",), a, b)], lost)[0]
 
 
 def test_no_worse_than_before_is_a_paired_test():
@@ -174,7 +175,7 @@ def test_what_the_run_lacks_counts_as_broken():
     assert line.verdict == "UNDECIDED"
     assert line.high > 0.2
     assert worse("r" * 100, "r" * 80 + "e" * 20, 0.05).high == line.high
-    lost = gate.lines([cell("r")], gate.Limits(worse=0.5), [], [cell("r", attack="gcg")])
+    lost = gate.lines([cell("r")], Limits(worse=0.5), [], [cell("r", attack="gcg")])
     assert [(line.cell, line.firm) for line in lost] == [("s, t, gcg", True)]
 
 
@@ -232,14 +233,14 @@ def test_a_baseline_gates_a_later_run(withstand, ran, tmp_path):
 
 def test_a_baseline_file_is_small_and_holds_no_text(ran, tmp_path):
     run = ran("before", success=[3], unscored=[4])
-    text = gate.baseline_of(run.store, run.row, "2026")
+    text = baselines.baseline_of(run.store, run.row, "2026")
     written = json.loads(text)
     assert text.count("\n") < 40 + 30
     assert "oracle" in text.lower()
     assert '"told"' not in text  # a field of the target
     assert len(text) < 40 * 250 + 1500
     (tmp_path / "b.json").write_text(text)
-    side = gate.side_of(run.store, str(tmp_path / "b.json"))
+    side = baselines.side_of(run.store, str(tmp_path / "b.json"))
     from withstand.results.graded import graded
 
     [cell] = graded(run.store, run.row)
@@ -269,7 +270,7 @@ def test_frozen_cases_are_sent_again(withstand, ran, tmp_path):
 
 def test_frozen_cases_need_their_store(ran, tmp_path):
     run = ran("before")
-    (tmp_path / "b.json").write_text(gate.baseline_of(run.store, run.row, ""))
+    (tmp_path / "b.json").write_text(baselines.baseline_of(run.store, run.row, ""))
     with (
         api.open_store(tmp_path / "other.db") as elsewhere,
         pytest.raises(SpecError, match="lacks the test cases of 40 of 40") as error,
@@ -362,7 +363,7 @@ def test_sarif_has_what_its_schema_requires():
     driver = run["tool"]["driver"]
     assert driver["name"] == "withstand"
     rules = [rule["id"] for rule in driver["rules"]]
-    assert len(set(rules)) == len(rules) == 4
+    assert len(set(rules)) == len(rules) == 5
     assert [(r["ruleId"], r["level"]) for r in run["results"]] == [
         ("max-asr", "error"), ("max-asr", "warning"), ("max-asr", "warning"), ("max-worse", "warning"),
     ]  # fmt: skip

@@ -41,7 +41,7 @@ PAIR = (
 )
 SIDE = "run suite target defense attack judge judge_method hits scored unknown cases rate interval shown"
 CHANGE = "behavior category a b cases text"
-LINE = "gate cell verdict n cases rate low high limit why more firm p worse better"
+LINE = "gate cell verdict n cases rate low high limit why more firm p worse better statistic k attacks"
 
 
 def keys(value):

@@ -14,7 +14,7 @@ from withstand.core import SpecError
 from withstand.data.everyday import Everyday
 from withstand.report import bundle
 from withstand.report.write import render
-from withstand.results import compare, gate
+from withstand.results import baselines, compare
 from withstand.results.graded import graded
 from withstand.results.summary import find_run, summarize
 from withstand.runner import baseline
@@ -93,7 +93,7 @@ def test_what_is_without_utility_stays_as_it_was(tmp_path):
     assert "utility" not in json.dumps([one.row.plan, one.row.spec])
     assert package.run({**plain, "utility": "none"}, store=tmp_path / "s.db").row.plan == one.row.plan
     with api.open_store(str(tmp_path / "s.db")) as store:
-        assert "utility" not in gate.baseline_of(store, find_run(store, "one"), "now")
+        assert "utility" not in baselines.baseline_of(store, find_run(store, "one"), "now")
         for form in ("html", "md", "tex", "csv"):
             text = re.sub(r"<style>.*?</style>|<script>.*?</script>", "", render(store, one.row, form), flags=re.DOTALL)
             assert "utility" not in text
@@ -221,8 +221,8 @@ def test_a_bundle_and_a_baseline(both, store, tmp_path):
     cells = graded(store, row)
     assert [cell.measures for cell in cells] == ["harm", "over-refusal"] * 2 + ["utility"] * 2
     path = tmp_path / "base.json"
-    path.write_text(gate.baseline_of(store, row, "now"))
-    read = gate.side_of(store, str(path)).cells
+    path.write_text(baselines.baseline_of(store, row, "now"))
+    read = baselines.side_of(store, str(path)).cells
     assert [cell.measures for cell in read] == [cell.measures for cell in cells]
     for one, other in zip(read, cells, strict=True):
         assert one.columns(other.behaviors) == other.columns()

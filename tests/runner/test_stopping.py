@@ -10,6 +10,7 @@ from withstand import api
 from withstand.core import SpecError
 from withstand.results import gate
 from withstand.results.graded import graded
+from withstand.results.limits import Limits
 from withstand.stats.group_sequential import Watch
 
 TOYS = str(Path(__file__).parent.parent / "toys")
@@ -51,7 +52,7 @@ def test_a_clear_cell_is_stopped_and_the_others_go_on(ran):
 def test_what_stays_open_is_asked_to_the_end(ran):
     run = ran(0.5, outcomes={"success": range(0, 120, 2)})
     assert run.cells[0]["cases"] == 120
-    [line] = gate.lines(graded(run.store, run.row), gate.Limits(asr=0.5), [], [])
+    [line] = gate.lines(graded(run.store, run.row), Limits(asr=0.5), [], [])
     assert (line.verdict, line.more, line.why) == ("UNDECIDED", None, "still open after all behaviors of the suite")
 
 
@@ -63,7 +64,7 @@ def test_unknown_cases_count_against_either_answer(ran):
 def test_a_gate_and_the_report_have_the_interval_of_the_looks(ran):
     run = ran(0.3)
     [cell] = graded(run.store, run.row)
-    [line] = gate.lines([cell], gate.Limits(asr=0.3), [], [])
+    [line] = gate.lines([cell], Limits(asr=0.3), [], [])
     assert line.verdict == "PASS"
     assert [line.low, line.high] == run.cells[0]["asr_interval"]
     assert line.high == pytest.approx(1 - 0.025 ** (1 / 45))

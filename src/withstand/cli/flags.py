@@ -30,6 +30,8 @@ def spec_from(given: Mapping[str, Any]) -> RunSpec:
     if file is None and not given["suite"] and not given["target"]:
         file = "withstand.toml"
     spec: dict[str, Any] = read_spec(file, typed) if file else {}
+    if given["attack"] and isinstance(spec.get("gate"), dict) and spec.get("attack"):
+        spec["gate"] = {"attacks": spec["attack"], **spec["gate"]}  # a flag changes what is run, not what is gated
     for name in ("suite", "target", "attack", "defense"):
         if given[name]:
             spec[name] = [_named(name, text) for text in given[name]]

@@ -1,25 +1,31 @@
 """`withstand gate`: may this run pass?"""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 
 from withstand.cli import console
 from withstand.cli.options import Result, command, options, run_argument
+from withstand.stats.statistic import Statistic
 
 if TYPE_CHECKING:
     from withstand.results.decide import Decided
-    from withstand.results.gate import Limits
     from withstand.store.store import Store
 
 SHARE = click.FloatRange(0, 1)
 LIMITS = options(
-    click.option("--max-asr", type=SHARE, metavar="R", help="Highest attack success rate of any cell, 0 to 1."),
+    click.option("--max-asr", type=SHARE, metavar="R", help="Highest attack success rate, 0 to 1; see --statistic."),
     click.option("--max-over-refusal", type=SHARE, metavar="R", help="Highest over-refusal of any benign cell."),
     click.option("--max-errors", type=SHARE, metavar="R", help="Highest share of cases without a row."),
     click.option("--max-worse", type=SHARE, metavar="D", help="Most that a cell's ASR may be above the baseline's."),
+    click.option("--min-held", type=SHARE, metavar="R",
+                 help="With --statistic all_of_k: lowest share of behaviors that hold in all of k draws."),
+    click.option("--statistic", type=click.Choice(get_args(Statistic)), default=None,
+                 help="What --max-asr is about: behaviors broken by any attack (the default), the mean over draws of "
+                 "each attack, or behaviors broken by any of k draws of an attack."),
+    click.option("--k", type=click.IntRange(min=1), default=None, metavar="K",
+                 help="Draws per behavior, for at_k and all_of_k (default: all)."),
     click.option("--undecided", type=click.Choice(["pass", "fail"]), default=None,
                  help="Count an undecided cell as this (default: exit code 3)."),
 )  # fmt: skip
@@ -37,32 +43,21 @@ FILES = options(
 )  # fmt: skip
 
 
-def _check(given: Mapping[str, Any]) -> None:
-    from withstand.results.decide import check_limits
-
-    reports = given["as_json"] or given["junit"] or given["sarif"] or given["markdown"]
-    check_limits(_limits(given), given["baseline"], bool(given["write_to"]), bool(reports))
-
-
-def _limits(given: Mapping[str, Any]) -> "Limits":
-    from withstand.results.gate import Limits
-
-    return Limits(given["max_asr"], given["max_worse"], given["max_over_refusal"], given["max_errors"])
-
-
-@command(store=True, json=True, check=_check)
+@command(store=True, json=True)
 @run_argument
 @LIMITS
 @BASELINE
 @FILES
 def gate(
     name: str, baseline: str | None, write_to: str | None, undecided: Literal["pass", "fail"] | None,
-    allow: tuple[str, ...], junit: str | None, sarif: str | None, markdown: str | None, store: "Store", **given: Any,
+    allow: tuple[str, ...], junit: str | None, sarif: str | None, markdown: str | None, store: "Store",
+    as_json: bool, **given: Any,
 ) -> Result:  # fmt: skip
     """Pass or fail a run by its limits.
 
-    RUN defaults to the last run. PASS: the 95% interval lies within the limit, every unscored and missing case counted
-    against the target. FAIL: it lies above. Otherwise UNDECIDED, with the number of behaviors that would decide it.
+    RUN defaults to the last run, and limits to the table [gate] of its spec. PASS: the 95% interval lies within the
+    limit, every unscored and missing case counted against the target. FAIL: it lies above. Otherwise UNDECIDED, with
+    the number of behaviors that would decide it.
 
     Exit codes: 0 pass, 1 fail, 3 undecided or too many errors, 2 wrong usage.
     """
@@ -72,11 +67,15 @@ def gate(
     from withstand.results import decide, summary
     from withstand.results import gate as gates
     from withstand.results.cells import plain
+    from withstand.results.limits import limits_of
 
-    limits = _limits(given)
     row = summary.find_run(store, name)
+    table = row.plan.get("gate", {})
+    limits, baseline = limits_of(table, given), baseline or table.get("baseline")
+    undecided = undecided or table.get("undecided")
+    limits.check(baseline, bool(write_to), bool(as_json or junit or sarif or markdown))
     decided = decide.decide(store, row, limits, baseline, allow, freeze=bool(write_to))
-    code = gates.exit_code(decided.lines, undecided) if limits != gates.Limits() else 0
+    code = gates.exit_code(decided.lines, undecided) if not limits.empty else 0
     overall = page.verdict(decided.lines, code)
     value = {
         "schema": 1, "run": row.name, "baseline": decided.baseline, "verdict": overall, "exit_code": code,
@@ -103,8 +102,8 @@ def _show(gated: "Decided", overall: str) -> None:
     table = page.table(gated.lines)
     console.table(table.texts(), table.heads())
     for line in gated.lines:
-        if line.why:
-            console.put(f"{line.gate} of {line.cell}: {line.why}")
+        for text in filter(None, (page.by_attack(line), line.why)):
+            console.put(f"{line.gate} of {line.cell}: {text}")
         if line.p is not None:
             console.put(f"{line.cell}: {page.changed(line)}")
             for text in page.moved(line, page.MOST):

@@ -1,6 +1,7 @@
 """`withstand run`."""
 
 import shlex
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -91,6 +92,7 @@ def _run(given: dict[str, Any], spec: Any) -> Result | int:
     from withstand.cli import flags
     from withstand.cli.progress import progress
     from withstand.runner import begin
+    from withstand.runner.gating import cannot_pass
 
     shard, max_time = flags.shard(given["shard"]), flags.seconds(given["max_time"])
     flags.check_prices(given, spec)
@@ -103,7 +105,7 @@ def _run(given: dict[str, Any], spec: Any) -> Result | int:
         nonlocal name
         name = row.name
         if not given["as_json"]:
-            _say_start(plan, name, given["store"])
+            _say_start(plan, name, given["store"], cannot_pass(spec, plan))
 
     try:
         with progress(given["as_json"]) as show:
@@ -123,12 +125,12 @@ def _run(given: dict[str, Any], spec: Any) -> Result | int:
     return Result(run.summary, lambda: _show(run, given["store"]), 3 if incomplete else 0)
 
 
-def _say_start(plan: Any, name: str, store: str) -> None:
+def _say_start(plan: Any, name: str, store: str, warnings: Iterable[str]) -> None:
     suites = " and ".join(f"{len(s.behaviors)} of {s.label}" for s in plan.suites)
     console.say(f"run {name}: {count(len(plan.cells), 'cell')}, {suites}; store {store}")
     if plan.hosts:
         console.say(f"Sending prompts to {', '.join(plan.hosts)}")
-    for warning in plan.warnings:
+    for warning in (*plan.warnings, *warnings):
         console.say(f"note: {warning}")
 
 
@@ -157,10 +159,12 @@ def _dry_run(given: dict[str, Any], spec: Any) -> Result:
     from withstand.cli import cells, flags
     from withstand.runner import begin, estimate
     from withstand.runner.aliases import aliases_of
+    from withstand.runner.gating import cannot_pass
 
     flags.check_prices(given, spec)
     store = api.open_store(given["store"], create=False) if flags.exists(given["store"]) else None
     plan = begin.planned(spec, store, given["offline"])
     estimated = estimate.estimate(plan, store, spec.stop_when_decided)
     estimated |= {"names": aliases_of(spec, [chosen.label for chosen in plan.suites])}
+    estimated["warnings"] += cannot_pass(spec, plan)
     return Result(estimated, lambda: cells.dry_run(estimated))

@@ -10,7 +10,7 @@ from withstand.core.outcomes import HITS
 from withstand.core.text import head_of, series
 from withstand.results.graded import DIMENSIONS, Graded, graded
 from withstand.results.summary import find_run
-from withstand.runner.transfer import given_label
+from withstand.runner.transfer import bare_label, given_label
 from withstand.store.store import Store
 
 ALLOW = ("judge", "suite", "sampling", "template")
@@ -18,7 +18,6 @@ ALLOW = ("judge", "suite", "sampling", "template")
 
 _CHOICE = re.compile(rf"^(.*?):((?:{'|'.join(DIMENSIONS)})=.*)$", re.DOTALL)
 _NEXT = re.compile(rf",(?=(?:{'|'.join(DIMENSIONS)})=)")
-_FOUND_ON = re.compile(r" found on .* \([^()]*\)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,7 @@ def _how(side_a: Sequence[Graded], side_b: Sequence[Graded], dimension: str) -> 
     readings: list[Callable[[Graded], str]] = [
         lambda cell: cell.value(dimension),
         lambda cell: _as_given(cell) if dimension == "attack" else cell.value(dimension),
-        lambda cell: _FOUND_ON.sub("", cell.attack) if dimension == "attack" else cell.value(dimension),
+        lambda cell: bare_label(cell.attack) if dimension == "attack" else cell.value(dimension),
         lambda cell: head_of(cell.value(dimension)),
     ]
     sides = (side_a, side_b)

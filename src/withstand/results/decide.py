@@ -1,15 +1,16 @@
 """May this run pass? `withstand gate` puts the limits, the run and its baseline together here."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from withstand.core import SpecError
-from withstand.results import gate
+from withstand.results import baselines, gate
 from withstand.results.compare import Pair
 from withstand.results.counts import iso
-from withstand.results.gate import Limits, Line
+from withstand.results.gate import Line
 from withstand.results.graded import Graded, graded
+from withstand.results.limits import Limits
 from withstand.results.names import plan_names, renamed
+from withstand.results.reviewed import reviewed
 from withstand.store.store import RunRow, Store
 
 
@@ -27,24 +28,16 @@ class Decided:
 
     def shown(self) -> "Decided":
         """The same with the names that people read in its lines and notes."""
-        lines = tuple(replace(line, cell=renamed(line.cell, self.names)) for line in self.lines)
+        lines = tuple(
+            replace(
+                line,
+                cell=renamed(line.cell, self.names),
+                why=renamed(line.why, self.names),
+                attacks={self.names.get(label, label): n for label, n in line.attacks.items()},
+            )
+            for line in self.lines
+        )
         return replace(self, lines=lines, notes=tuple(renamed(note, self.names) for note in self.notes))
-
-
-def check_limits(limits: Limits, baseline: str | None, freezes: bool, reports: bool) -> None:
-    """Raise `SpecError` where there is nothing to gate.
-
-    `freezes`: the run's baseline is written. `reports`: a gate report is written or printed.
-    """
-    if limits == Limits() and (not freezes or baseline or reports):
-        raise SpecError(
-            "no limit is given: nothing to gate", hint="--max-asr, --max-worse, --max-over-refusal or --max-errors"
-        )
-    if limits.worse is not None and not baseline:
-        raise SpecError(
-            "--max-worse, but no baseline",
-            hint="--baseline RUN, or FILE from `withstand gate RUN --write-baseline FILE`",
-        )
 
 
 def decide(
@@ -56,16 +49,31 @@ def decide(
     freeze: also make the text of the run's own baseline file. Raises `SpecError` where the run must not be gated.
     """
     cells = graded(store, row)
-    gate.check_pinned(cells)
+    baselines.check_pinned(cells)
     pairs: list[Pair] = []
     absent: list[Graded] = []
     notes: list[str] = []
     label = ""
     if baseline:
-        before = gate.side_of(store, baseline)
-        pairs, absent, notes = gate.paired_with(before, cells, [*allow])
-        notes += gate.same_cases(store, pairs)
+        before = baselines.side_of(store, baseline)
+        pairs, absent, notes = baselines.paired_with(before, cells, [*allow])
+        notes += baselines.same_cases(store, pairs)
         label = before.label
-    lines = gate.lines(cells, limits, pairs, absent)
-    frozen = gate.baseline_of(store, row, iso(row.created)) if freeze else ""
+    labeled, calibrations = reviewed(store, row, cells), store.calibrations({cell.judge_key for cell in cells})
+    lines = gate.lines(labeled, limits, pairs, absent, calibrations)
+    notes += changed_estimator(labeled, limits, lines)
+    frozen = baselines.baseline_of(store, row, iso(row.created)) if freeze else ""
     return Decided(row.name, tuple(lines), tuple(notes), label, frozen, plan_names(row.plan))
+
+
+def changed_estimator(cells: Sequence[Graded], limits: Limits, lines: Sequence[Line]) -> Iterator[str]:
+    """A note where a gate that does not say what it estimates is decided otherwise than before release 0.1."""
+    if limits.asr is None or limits.statistic is not None:
+        return
+    before = gate.lines(cells, Limits(asr=limits.asr, statistic="mean", attacks=limits.attacks), [], [])
+    now = [line for line in lines if line.gate == limits.gate]
+    if (old := gate.overall(before)) != (new := gate.overall(now)):
+        yield (
+            f"max-asr is {new}, and {old} by the estimator of earlier versions, the mean over draws of each attack. "
+            "Now a behavior counts as broken if any attack broke it (any_attack). `--statistic mean` keeps the old one"
+        )

@@ -5,22 +5,25 @@ with all of them counted in its favor; else UNDECIDED. What was not measured nev
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Literal, TypeAlias
 
-from withstand.core import Json, SpecError
-from withstand.core.text import count
-from withstand.results import compare
-from withstand.results.compare import Pair, Side
-from withstand.results.graded import DIMENSIONS, BehaviorResult, Graded, graded
+from withstand.core.text import count, series
+from withstand.results.baselines import name_of
+from withstand.results.cells import Record
+from withstand.results.compare import Pair
+from withstand.results.false_positives import false_positives
+from withstand.results.graded import DIMENSIONS, BehaviorResult, Graded
+from withstand.results.limits import Limits
 from withstand.results.pair_comparison import changes
-from withstand.results.summary import find_run
-from withstand.runner import baseline
-from withstand.stats import paired, rates
+from withstand.runner.transfer import bare_label
+from withstand.stats import breaks, paired
+from withstand.stats.breaks import Attempts, Estimate
 from withstand.stats.group_sequential import paths
-from withstand.store.store import RunRow, Store
+from withstand.stats.sequential import confidence_sequence
+from withstand.stats.statistic import Statistic
 
 Decision = Literal["PASS", "FAIL", "UNDECIDED"]
 LEVEL = 0.95
@@ -28,22 +31,23 @@ UNFINISHED = "it is asked until it is decided, and that is not finished: run the
 _Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Highest rates allowed, each in [0, 1]; None: not gated. `worse` is a difference from the baseline."""
+Place: TypeAlias = tuple[str, ...]
+"""What a cell of a run measures, and its labels."""
 
-    asr: float | None = None
-    worse: float | None = None
-    over_refusal: float | None = None
-    errors: float | None = None
+
+def place_of(cell: Graded) -> Place:
+    return (cell.measures, *map(cell.value, DIMENSIONS))
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One gated cell. `rate` among what was scored, `low` and `high` with what is unknown counted either way.
+    """What a limit says of one cell, or of all attacks on one target together. `rate` among what was scored, `low` and
+    `high` with what is unknown counted either way.
 
     more: behaviors that would decide it, if the rate stays what it is; None where no number would, or none is needed.
     firm: an UNDECIDED that --undecided pass cannot let through: there is nothing to decide on.
+    statistic: what is estimated, "" where it is none of them; k: of how many draws.
+    attacks: that the line is about, with how many behaviors each broke.
     """
 
     gate: str
@@ -61,43 +65,122 @@ class Line:
     p: float | None = None
     worse: tuple[str, ...] = ()
     better: tuple[str, ...] = ()
+    statistic: str = ""
+    k: int | None = None
+    attacks: Mapping[str, int] = field(default_factory=dict)
 
 
-def lines(cells: Sequence[Graded], limits: Limits, pairs: Sequence[Pair], lost: Sequence[Graded]) -> list[Line]:
-    """Every gated cell. `pairs`: baseline and run; `lost`: harmful cells of the baseline that the run lacks."""
+def lines(
+    cells: Sequence[Graded], limits: Limits, pairs: Sequence[Pair], lost: Sequence[Graded],
+    calibrations: Mapping[str, Sequence[Record]] | None = None,
+) -> list[Line]:  # fmt: skip
+    """Every gated line. `pairs`: baseline and run; `lost`: harmful cells of the baseline that the run lacks;
+    `calibrations`: of the judges, by their keys."""
     gated: list[Line] = []
     names = _names(cells)
+    for group in _groups(cells, limits.counted):
+        gated += _of_group(group, limits, names, calibrations or {})
     for cell in cells:
-        limit = limits.over_refusal if cell.benign else limits.asr
-        gate = "max-over-refusal" if cell.benign else "max-asr"
-        if limit is not None and not cell.utility:
-            gated.append(_rate(gate, names[id(cell)], cell, limit))
+        if cell.measures == "over-refusal" and limits.over_refusal is not None:
+            gated.append(_rate("max-over-refusal", names[place_of(cell)], [cell], limits.over_refusal, "mean"))
     if limits.over_refusal is not None and all(cell.measures != "over-refusal" for cell in cells):
         gated.append(_nothing("max-over-refusal", "no benign cell", limits.over_refusal, "no benign prompts were sent"))
-    if limits.asr is not None and all(cell.benign for cell in cells):
-        gated.append(_nothing("max-asr", "no harmful cell", limits.asr, "no harmful behaviors were sent"))
+    if limits.rate is not None and all(cell.benign for cell in cells):
+        gated.append(_nothing(limits.gate, "no harmful cell", limits.rate, "no harmful behaviors were sent"))
     if limits.worse is not None:
-        gated += [_worse(pair, names[id(pair.b)], limits.worse) for pair in pairs if not pair.b.benign]
+        gated += [_worse(pair, names[place_of(pair.b)], limits.worse) for pair in pairs if not pair.b.benign]
         for cell in lost:
-            gated.append(_nothing("max-worse", _name(cell, DIMENSIONS), limits.worse, "the run has no such cell"))
+            gated.append(_nothing("max-worse", name_of(cell, DIMENSIONS), limits.worse, "the run has no such cell"))
         if not any(line.gate == "max-worse" for line in gated):
             gated.append(_nothing("max-worse", "no harmful cell", limits.worse, "no harmful cell is in both"))
     if limits.errors is not None:
-        gated += [_errors(names[id(cell)], cell, limits.errors) for cell in cells]
+        gated += [_errors(names[place_of(cell)], cell, limits.errors) for cell in cells]
     return gated
 
 
-def _names(cells: Sequence[Graded]) -> dict[int, str]:
-    """What tells each cell from the others, by identity."""
+def _groups(cells: Sequence[Graded], statistic: Statistic) -> list[list[Graded]]:
+    """The harmful cells by what was attacked (suite, target, defense and judge), in the order of the cells."""
+    groups: dict[tuple[str, ...], list[Graded]] = {}
+    for cell in cells:
+        if not cell.benign:
+            groups.setdefault((cell.suite, cell.target, cell.defense, cell.judge_key), []).append(cell)
+    return list(groups.values())
+
+
+def _of_group(
+    group: Sequence[Graded], limits: Limits, names: Mapping[Place, str], calibrations: Mapping[str, Sequence[Record]]
+) -> Iterator[Line]:
+    """The lines of all attacks on one target: one for all of them, or one each; and what the set of attacks is not."""
+    if limits.rate is None:
+        return
+    misfit = _other_set(group, limits.attacks)
+    parts = [group] if limits.counted == "any_attack" else [[cell] for cell in group]
+    for part in parts:
+        name = names[place_of(part[0])]
+        if len(part) > 1:
+            name = name.removesuffix(part[0].attack) + f"any of {len(part)} attacks"
+        line = _rate(limits.gate, name, part, limits.rate, limits.counted, limits.k)
+        errors = _of_judge(line, part, calibrations.get(group[0].judge_key, ()))
+        line = replace(line, why="; ".join(filter(None, [line.why, *errors])))
+        if (
+            misfit
+            and limits.counted == "any_attack"
+            and (line.verdict != "FAIL" or not _missing(group, limits.attacks))
+        ):
+            line = replace(line, verdict="UNDECIDED", firm=True, more=None, why=misfit)
+        yield line
+    if misfit and limits.counted != "any_attack":
+        where = names[place_of(group[0])].removesuffix(group[0].attack) + "the set of attacks"
+        yield _nothing(limits.gate, where, limits.rate, misfit)
+
+
+def _missing(group: Sequence[Graded], pinned: Sequence[str]) -> list[str]:
+    """The attacks that the limits are about and that were not run. Those whose test cases are sent again were."""
+    ran = {label for cell in group for label in (cell.attack, bare_label(cell.attack))}
+    return [attack for attack in pinned if attack not in ran]
+
+
+def _other_set(group: Sequence[Graded], pinned: Sequence[str]) -> str:
+    """Why these are not the attacks that the limits are about; "" where they are."""
+    missing = _missing(group, pinned)
+    added = [cell.attack for cell in group if cell.attack not in pinned and bare_label(cell.attack) not in pinned]
+    if not pinned or not (missing or added):
+        return ""
+    parts = [f"{word} {series(names)}" for word, names in (("lacks", missing), ("adds", added)) if names]
+    return (
+        f"the run {series(parts)}: the limit is about {count(len(pinned), 'attack')}. Run these alone, or change "
+        "`attacks` in [gate]"
+    )
+
+
+def _of_judge(line: Line, part: Sequence[Graded], calibrations: Sequence[Record]) -> Iterator[str]:
+    """What of the breaks people have seen, and what the judge's errors alone would show, where more than one case is
+    behind a behavior and any was broken."""
+    if line.statistic not in ("any_attack", "at_k") or line.verdict == "PASS" or not line.rate:
+        return
+    keys = dict.fromkeys(key for cell in part for key in cell.behaviors)
+    results = {key: [(cell, cell.behaviors[key]) for cell in part if key in cell.behaviors] for key in keys}
+    broken = [
+        breaks
+        for key, sides in results.items()
+        if (breaks := [(key, at) in cell.labeled for cell, side in sides for at in side.where("success")])
+    ]
+    checked = sum(map(any, broken))
+    if checked:
+        yield f"people saw a break in {checked} of the {count(len(broken), 'behavior')} that count as broken"
+    if checked < len(broken):
+        cases = [sum(side.cases for _, side in sides) for sides in results.values()]
+        if max(cases) > 1:
+            text = false_positives(cases, calibrations).sentence
+            yield f"{text} (`withstand label {part[0].run}` lets people check {'the rest' if checked else 'them'})"
+
+
+def _names(cells: Sequence[Graded]) -> dict[Place, str]:
+    """What tells each cell from the others."""
     telling = [
         name for name in DIMENSIONS if name != "attack" and len({c.value(name) for c in cells if not c.benign}) > 1
     ]
-    return {id(cell): _name(cell, [*telling, "attack"]) for cell in cells}
-
-
-def _name(cell: Graded, dimensions: Iterable[str]) -> str:
-    names = [cell.value(name) for name in dimensions if not (cell.benign and name in ("attack", "suite"))]
-    return ", ".join([*([cell.suite] if cell.benign else []), *(name for name in names if name != "none")])
+    return {place_of(cell): name_of(cell, [*telling, "attack"]) for cell in cells}
 
 
 def _nothing(gate: str, cell: str, limit: float, why: str) -> Line:
@@ -108,36 +191,82 @@ def _decide(low: float, high: float, limit: float) -> Decision:
     return "PASS" if high <= limit else "FAIL" if low > limit else "UNDECIDED"
 
 
-def _rate(gate: str, name: str, cell: Graded, limit: float) -> Line:
-    hits, scored, unknown, wanted = cell.columns()
-    rate = rates.mean_rate(hits, scored)
-    best = rates.rate_interval(hits, wanted)
-    worst = rates.rate_interval([h + u for h, u in zip(hits, unknown, strict=True)], wanted)
-    if best is None or worst is None or rate is None:
-        why = "no case was scored" if sum(wanted) else "it has no case"
-        return replace(_nothing(gate, name, limit, why), n=_some(wanted), cases=sum(wanted))
-    low, high = best.low, worst.high
-    if cell.watch is not None:
-        asked = paths(hits, unknown, wanted)
-        low, high = cell.watch.interval(asked)
-        if not cell.watch.over(asked):  # what was stopped by hand may have been stopped by what it showed
-            line = Line(gate, name, "UNDECIDED", _some(wanted), sum(wanted), rate, low, high, limit)
-            return replace(line, why=UNFINISHED, firm=True)
-    line = Line(gate, name, _decide(low, high, limit), _some(wanted), sum(wanted), rate, low, high, limit)
-    if line.verdict != "UNDECIDED":
-        return line
-    floor, ceiling = rates.rate_bounds(hits, unknown, wanted) or (0.0, 1.0)
-    if floor <= limit <= ceiling and any(unknown):
-        return replace(line, why=_open(sum(unknown), "would decide it"))
-    if cell.watch is not None:
+def estimate(part: Sequence[Graded], statistic: Statistic, k: int | None = None) -> tuple[Estimate | None, int, int]:
+    """The statistic of some cells on the same behaviors, and how many behaviors and cases were wanted.
+
+    A behavior that some attack did not come to is open there. Where a run stopped by what it found, only the behaviors
+    that all attacks came to count: they are the first ones in its random order.
+    """
+    keys = dict.fromkeys(key for cell in part for key in cell.behaviors)
+    if any(cell.watched for cell in part):
+        keys = dict.fromkeys(key for key in keys if all(key in cell.behaviors for cell in part))
+    attempts = []
+    for cell in part:
+        lacking = BehaviorResult("", outcomes={(0, 0): "error"})
+        hits, _, unknown, wanted = replace(
+            cell, behaviors={key: cell.behaviors.get(key, lacking) for key in keys}
+        ).columns()
+        attempts.append(Attempts(hits, unknown, wanted))
+    cases = [sum(counts) for counts in zip(*(attempt.cases for attempt in attempts), strict=True)]
+    return breaks.estimate(statistic, attempts, k, LEVEL), sum(1 for n in cases if n), sum(cases)
+
+
+def _rate(
+    gate: str, name: str, part: Sequence[Graded], limit: float, statistic: Statistic, k: int | None = None
+) -> Line:
+    """A rate beside its limit: the highest allowed, or the lowest where the gate begins with "min"."""
+    seen, behaviors, cases = estimate(part, statistic, k)
+    attacks = {
+        cell.attack: sum(behavior.count("success") > 0 for behavior in cell.behaviors.values())
+        for cell in part
+        if not cell.benign
+    }
+    if k is not None and any(cell.until_success for cell in part):
+        seen, cases = None, 0
+    if seen is None:
+        why = "no case was scored" if cases else "it has no case"
+        return replace(_nothing(gate, name, limit, why), n=behaviors, cases=cases, statistic=statistic, attacks=attacks)
+    low, high = _limits(part, seen)
+    least = gate.startswith("min")
+    verdict = _decide(1 - high, 1 - low, 1 - limit) if least else _decide(low, high, limit)
+    line = Line(
+        gate, name, verdict, behaviors, cases, seen.rate, low, high, limit, statistic=statistic, attacks=attacks,
+        k=None if statistic == "mean" else seen.k,
+    )  # fmt: skip
+    watches = [(cell.watch, paths(*cell.columns()[::2], cell.columns()[3])) for cell in part if cell.watch]
+    if not all(watch.over(asked) for watch, asked in watches):  # stopped by hand, perhaps for what it showed
+        return replace(line, verdict="UNDECIDED", why=UNFINISHED, firm=True)
+    return line if verdict != "UNDECIDED" else _undecided(line, part, seen)
+
+
+def _limits(part: Sequence[Graded], seen: Estimate) -> tuple[float, float]:
+    """The limits of an estimate. Where a cell was watched, those of its looks hold for its mean alone, and for all else
+    a confidence sequence does, whatever stopped the run."""
+    watch = part[0].watch
+    if watch and len(part) == 1 and (seen.statistic == "mean" or (seen.statistic != "all_of_k" and seen.k == 1)):
+        return watch.interval((seen.least.tolist(), seen.most.tolist()))
+    if any(cell.watched and not cell.benign for cell in part):
+        return confidence_sequence(seen.least.tolist())[0], confidence_sequence(seen.most.tolist())[1]
+    return seen.limits
+
+
+def _undecided(line: Line, part: Sequence[Graded], seen: Estimate) -> Line:
+    """An undecided rate with what would decide it."""
+    floor, ceiling = seen.bounds
+    if seen.short:
+        have = f"the most are {seen.k}" if seen.asked > seen.k else f"{seen.short} of {line.n} have fewer"
+        why = (
+            f"at {seen.asked} draws per behavior, where {have}, the rest may be broken: raise n or samples, or lower k"
+        )
+        return replace(line, why=why, firm=True)
+    unknown = sum(behavior.unknown for cell in part for behavior in cell.behaviors.values())
+    if floor <= line.limit <= ceiling and floor < ceiling:
+        return replace(line, why=_open(unknown, "would decide it"))
+    if any(cell.watched for cell in part):
         return replace(line, why="still open after all behaviors of the suite")
-    seen = rates.effective_cases(hits, wanted)
-    needed = behaviors_to_decide(ceiling if ceiling < limit else floor, limit, line.n, seen[1] if seen else line.n)
+    below = ceiling < line.limit
+    needed = behaviors_to_decide(ceiling if below else floor, line.limit, line.n, seen.effective)
     return replace(line, more=needed, why=_needed(needed, line.n))
-
-
-def _some(counts: Sequence[int]) -> int:
-    return sum(1 for n in counts if n)
 
 
 def behaviors_to_decide(rate: float, limit: float, behaviors: int, effective: float) -> int | None:
@@ -202,6 +331,12 @@ def _worse(pair: Pair, name: str, limit: float) -> Line:
     return replace(line, more=needed, why=_needed(needed, line.n))
 
 
+def overall(gated: Sequence[Line]) -> Decision:
+    """FAIL if any line fails, else UNDECIDED if any is open, else PASS."""
+    verdicts = {line.verdict for line in gated}
+    return "FAIL" if "FAIL" in verdicts else "UNDECIDED" if "UNDECIDED" in verdicts or not gated else "PASS"
+
+
 def exit_code(gated: Sequence[Line], undecided: Literal["pass", "fail"] | None) -> int:
     """0 all pass, 1 any fails, 3 undecided. What there is nothing to decide on is let through by no option."""
     verdicts = {line.verdict for line in gated}
@@ -209,113 +344,3 @@ def exit_code(gated: Sequence[Line], undecided: Literal["pass", "fail"] | None) 
         return 1
     left = [line for line in gated if line.verdict == "UNDECIDED" and (line.firm or undecided != "pass")]
     return 3 if left or not gated else 0
-
-
-# --- the baseline ------------------------------------------------------------------------------------------------
-
-
-def check_pinned(cells: Sequence[Graded]) -> None:
-    """Refuse answers of an earlier time, of a target that may have changed since without a trace."""
-    for cell in cells:
-        identity: Any = cell.identity
-        if isinstance(identity, dict) and identity.get("identity") == {"revision": ""} and cell.reused:
-            raise SpecError(
-                f"{cell.target} has no revision, and {count(cell.reused, 'row')} of {cell.run} "
-                f"{'is' if cell.reused == 1 else 'are'} from before the run: their version is unknown",
-                hint='run it with --revision "$GIT_SHA" (or what names the version), or with --fresh',
-            )
-
-
-def baseline_of(store: Store, row: RunRow, created: str) -> str:
-    """The baseline file of a run, as text."""
-    cells = graded(store, row)
-    digests = baseline.sent(store, [behavior.frozen for cell in cells for behavior in cell.behaviors.values()])
-    return baseline.text(row.name, created, [_written(cell, digests) for cell in cells])
-
-
-_LEFT_OUT = ("run", "behaviors", "reused", "identity", "watch")
-
-
-def _written(cell: Graded, digests: Mapping[str, str]) -> dict[str, Any]:
-    left_out = _LEFT_OUT if cell.utility else (*_LEFT_OUT, "utility")
-    facts = {name: getattr(cell, name) for name in Graded.__slots__ if name not in left_out}
-    behaviors = sorted(cell.behaviors.items(), key=lambda item: item[1].id)
-    return {
-        **facts,
-        "identity": _short(cell.identity),
-        "behaviors": {
-            key: {
-                "id": behavior.id,
-                "category": behavior.category,
-                "cases": behavior.frozen,
-                "sent": digests.get(behavior.frozen, ""),
-                "outcomes": " ".join(f"{n}.{s}={outcome}" for (n, s), outcome in behavior.outcomes.items()),
-            }
-            for key, behavior in behaviors
-        },
-    }
-
-
-def _short(identity: Json) -> Json:
-    """What comparing needs of a target's identity; its fields may hold texts."""
-    if not isinstance(identity, dict):
-        return None
-    return {name: identity[name] for name in ("use", "template", "identity") if name in identity}
-
-
-def side_of(store: Store, name: str) -> Side:
-    """The cells of a baseline file, or of a run in the store."""
-    if not baseline.is_baseline(name):
-        if name.endswith(".json") and not any(run.name == name for run in store.runs()):
-            baseline.read(name)  # which says what is wrong with it
-        row = find_run(store, name)
-        return Side(f"run {row.name}", tuple(graded(store, row)))
-    content = baseline.read(name)
-    try:
-        cells = tuple(_read(content["run"], cell) for cell in content["cells"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SpecError(
-            f"{name} is a damaged baseline: {type(error).__name__} {error}",
-            hint="take it from version control again, or write it anew with --write-baseline",
-        ) from error
-    return Side(f"{name} (run {content['run']})", cells)
-
-
-def _read(run: str, cell: Mapping[str, Any]) -> Graded:
-    behaviors = {}
-    for key, behavior in cell["behaviors"].items():
-        outcomes = {}
-        for part in behavior["outcomes"].split():
-            at, _, outcome = part.partition("=")
-            number, _, sample = at.partition(".")
-            outcomes[int(number), int(sample)] = outcome
-        behaviors[key] = BehaviorResult(
-            behavior["id"], behavior["category"], behavior["cases"], outcomes, behavior["sent"]
-        )
-    return Graded(run=run, **{**cell, "behaviors": behaviors})
-
-
-def paired_with(
-    baseline: Side, cells: Sequence[Graded], allow: Sequence[str]
-) -> tuple[list[Pair], list[Graded], list[str]]:
-    """Pairs of baseline and run, the harmful cells of the baseline that the run lacks, and notes."""
-    pairs, _ = compare.matched(baseline.cells, cells)
-    notes = compare.check(pairs, allow)
-    met = {id(pair.a) for pair in pairs}
-    lost = [cell for cell in baseline.cells if not cell.benign and id(cell) not in met]
-    fresh = {id(pair.b) for pair in pairs}
-    notes += [f"not in the baseline: {_name(c, DIMENSIONS)}" for c in cells if not c.benign and id(c) not in fresh]
-    return pairs, lost, notes
-
-
-def same_cases(store: Store, pairs: Sequence[Pair]) -> Iterator[str]:
-    """Notes on cells whose test cases are not those of the baseline."""
-    for pair in (pair for pair in pairs if not pair.a.benign):
-        both = [(pair.a.behaviors[key], pair.b.behaviors[key]) for key in pair.keys]
-        digests = baseline.sent(store, [behavior.frozen for sides in both for behavior in sides if not behavior.sent])
-        others = sum((a.sent or digests.get(a.frozen)) != (b.sent or digests.get(b.frozen)) for a, b in both)
-        if others:
-            yield (
-                f"{pair.label}: {others} of {count(len(both), 'behavior')} met other test cases than in the baseline "
-                "(the attack searched anew); --cases-from BASELINE sends the same"
-            )

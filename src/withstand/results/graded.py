@@ -41,6 +41,10 @@ class BehaviorResult:
     def count(self, *names: str) -> int:
         return sum(outcome in names for outcome in self.outcomes.values())
 
+    def where(self, outcome: str) -> list[Where]:
+        """The cases with this outcome."""
+        return [at for at, value in self.outcomes.items() if value == outcome]
+
     @property
     def scored(self) -> int:
         return self.count(*SCORED)
@@ -56,6 +60,7 @@ class Graded:
 
     reused: rows that a model had been asked for before the run began.   cases: digest of test cases that were given.
     watched: the run was stopped by what it found.   watch: how, of a harmful cell of a run in the store.
+    labeled: cases, with the key of their behavior, whose outcome is what people say.
     """
 
     run: str
@@ -81,6 +86,7 @@ class Graded:
     utility: bool = False
     shown: Mapping[str, str] = field(default_factory=dict, compare=False)
     watch: Watch | None = None
+    labeled: frozenset[tuple[str, Where]] = field(default=frozenset(), compare=False)
 
     def value(self, dimension: str) -> str:
         label: str = getattr(self, dimension)

@@ -10,6 +10,7 @@ from withstand.registry import find
 from withstand.registry.source import code_hash
 from withstand.runner import baseline
 from withstand.runner.aliases import aliases_of
+from withstand.runner.gating import gate_of
 from withstand.runner.memory import memory
 from withstand.runner.plan import Plan, make_plan
 from withstand.runner.spec import RunSpec
@@ -28,8 +29,10 @@ def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) ->
         memory(plan)
     name = named(where, key, name, plan.name(key))
     aliases = aliases_of(spec, [chosen.label for chosen in plan.suites])  # beside what the key is made of
-    where.add_run(RunRow(key, name, time.time(), spec.written(), described | ({"aliases": aliases} if aliases else {})))
-    where.set_aliases(key, aliases, spec.written())
+    beside = {"aliases": aliases, "gate": gate_of(spec)}  # in no key
+    kept = {part: value for part, value in beside.items() if value}
+    where.add_run(RunRow(key, name, time.time(), spec.written(), described | kept))
+    where.set_beside(key, beside, spec.written())
     where.vouch(key, spec.written())
     texts = {digest(to_json(b)): to_json(b) for chosen in plan.suites for b in chosen.behaviors}
     where.add_texts(texts, sources_of(plan.classes(), where))

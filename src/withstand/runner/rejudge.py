@@ -61,7 +61,7 @@ def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
     key = digest(plan)
     name = named(store, key, name, f"{imported['run']}-{parse(spec)['use'].replace(':', '-')}-{key[:6]}")
     store.add_run(RunRow(key, name, time.time(), {"imported": imported, "judge": spec}, plan))
-    store.set_aliases(key, aliases, {"imported": imported, "judge": spec})
+    store.set_beside(key, {"aliases": aliases}, {"imported": imported, "judge": spec})
     store.add_texts({}, sources_of(classes, store))
     store.add_wants(key, (entry for stage in (CASES, COMPLETIONS) for entry in _wants(store, run.key, stage)))
     judged = next(judged for judged in store.runs() if judged.key == key)

@@ -1,13 +1,14 @@
 """What a run is asked to do, as written: a TOML file, the command line's flags, or a dict from Python."""
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from withstand.core import SpecError, bounded, did_you_mean
 from withstand.registry.grammar import spec_of, toml_value
 from withstand.runner import foreign
+from withstand.stats.statistic import Statistic
 
 Component = Annotated[dict[str, Any], BeforeValidator(spec_of)]
 
@@ -48,12 +49,33 @@ class ChoiceSpec(_Table):
     ids: list[str] | None = None
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class GateSpec(_Table):
+    """What `withstand gate` holds a run against: limits in [0, 1], what is estimated, and the attacks it is about.
+
+    `attacks` None: those of the spec. `baseline`: a file or a run. `undecided` None: exit code 3.
+    """
+
+    max_asr: Share | None = None
+    min_held: Share | None = None
+    max_over_refusal: Share | None = None
+    max_errors: Share | None = None
+    max_worse: Share | None = None
+    statistic: Statistic | None = None
+    k: int | None = Field(default=None, ge=1)
+    attacks: Components | None = None
+    baseline: str | None = None
+    undecided: Literal["pass", "fail"] | None = None
+
+
 class RunSpec(_Table):
     """A run: the product suite x target x defense x attack, judged. Design: `withstand init` writes a commented one.
 
     `judge` None is the suite's own; `benign` None the suite's twin, "none" no twin; `utility` None or "none" no such
     questions; `until_success` False, True (the run's judge) or a judge. `cases_from` is a run's name or a file of test
-    cases. `fresh` marks a run that asks again.
+    cases. `fresh` marks a run that asks again. `gate` is in no key: it asks nothing.
     """
 
     suite: Components
@@ -74,6 +96,7 @@ class RunSpec(_Table):
     ids: list[str] | None = None
     cases_from: str = ""
     fresh: str = ""
+    gate: GateSpec | None = None
 
     def defended_targets(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         """The specs of each target and of a defense before it; a target's own `defense` replaces those of the run."""
@@ -145,7 +168,7 @@ def _explained(error: ValidationError) -> SpecError:
     )  # it explains what lacks
     place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function", "dict[")))
     if first["type"] == "extra_forbidden":
-        tables: dict[str, type[_Table]] = {"sampling": SamplingSpec, "budget": BudgetSpec}
+        tables: dict[str, type[_Table]] = {"sampling": SamplingSpec, "budget": BudgetSpec, "gate": GateSpec}
         table: type[_Table] = tables.get(str(first["loc"][0]), RunSpec) if len(first["loc"]) > 1 else RunSpec
         names = list(table.model_fields)
         hint = did_you_mean(str(first["loc"][-1]), names, f"the fields of a run are {', '.join(names)}")

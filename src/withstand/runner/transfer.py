@@ -1,5 +1,6 @@
 """Test cases from elsewhere: of an earlier run, a baseline or a file. Another target is sent the very same chats."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,14 @@ def given_label(attack: str, target: str, defense: str, run: str) -> str:
     """What test cases of an earlier run are called."""
     behind = "" if defense == "none" else f" behind {defense}"
     return f"{attack} found on {target}{behind} ({run})"
+
+
+def bare_label(label: str) -> str:
+    """The attack that found what is sent again, by the label of `given_label`; any other label as it is."""
+    return _GIVEN.sub("", label)
+
+
+_GIVEN = re.compile(r" found on .* \([^()]*\)$")
 
 
 def transferred(cell: Mapping[str, Any], run: str, cases: Mapping[str, Iterable[TestCase]]) -> TransferredCases:

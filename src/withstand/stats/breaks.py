@@ -13,14 +13,13 @@ have been a break: every estimate carries the limits with all of them counted ei
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from withstand.stats import rates
 from withstand.stats.rates import Counts, Floats
-
-Statistic: TypeAlias = Literal["mean", "at_k", "any_attack", "all_of_k"]
+from withstand.stats.statistic import Statistic
 
 Limits: TypeAlias = tuple[float, float]
 
@@ -40,9 +39,9 @@ class Estimate:
 
     rate, interval: among scored cases, as a mean over `behaviors`.   bounds: the rate if no unknown case was a break,
     and if all were.   limits: the lower limit of the lower bound and the upper one of the upper: what a gate goes by.
-    wanted: behaviors with a case.   effective: how many behaviors of one case would know the rate as well.
-    k: draws that it is about.   asked: draws that were asked about; where a behavior has fewer, its chance at `asked`
-    may be anything from what it showed to 1.   least, most: the shares of the `wanted` behaviors behind the bounds.
+    wanted: behaviors with a case.   effective: how many behaviors of one case would know the rate as well.   k: draws
+    that it is about.   asked: draws that were asked about.   short: behaviors with fewer; the chance that they break in
+    so many may be anything from what they showed to 1.   least, most: shares of the `wanted` behind the bounds.
     """
 
     statistic: Statistic
@@ -55,6 +54,7 @@ class Estimate:
     effective: float
     k: int
     asked: int
+    short: int
     least: Floats = field(repr=False, compare=False)
     most: Floats = field(repr=False, compare=False)
 
@@ -96,8 +96,8 @@ def estimate(
     wanted = cases > 0
     least, of_least = _shares(statistic, hits[wanted], cases[wanted], k)
     most, of_most = _shares(statistic, (hits + unknown)[wanted], cases[wanted], k)
-    if statistic == "at_k" and k is not None:
-        most = np.where(cases[wanted] < k, 1.0, most)
+    short = cases[wanted] < k if statistic == "at_k" and k is not None else np.zeros(len(most), bool)
+    most = np.where(short, 1.0, most)
     low, high = rates.share_interval(values, per_case, level)
     return Estimate(
         statistic=statistic,
@@ -110,6 +110,7 @@ def estimate(
         effective=rates.effective_shares(least, of_least),
         k=1 if statistic == "mean" else most_draws,
         asked=1 if statistic == "mean" else k or most_draws,
+        short=int(short.sum()),
         least=least,
         most=most,
     )

@@ -240,13 +240,13 @@ class Store:
         entry = {"key": new.key, "name": new.name, "created": new.created}
         self._write({run: [entry | {"spec": dumps(new.spec), "plan": dumps(new.plan)}]})
 
-    def set_aliases(self, run_key: str, aliases: Json, spec: Json) -> None:
-        """Give a run the names that reports print, and the spec that says them. They may change: they are in no key."""
+    def set_beside(self, run_key: str, parts: Mapping[str, Json], spec: Json) -> None:
+        """Give a run what is in no key (names that reports print, limits of a gate) and the spec that says it."""
         with self.writing() as connection:
             plan = loads(connection.execute(sql.select(run.c.plan).where(run.c.key == run_key)).scalar_one())
-            if plan.get("aliases", {}) != aliases:
-                change = sql.update(run).where(run.c.key == run_key)
-                connection.execute(change.values(plan=dumps({**plan, "aliases": aliases}), spec=dumps(spec)))
+            if any(plan.get(name, {}) != value for name, value in parts.items()):
+                plan = {name: value for name, value in {**plan, **parts}.items() if value or name not in parts}
+                connection.execute(sql.update(run).where(run.c.key == run_key).values(plan=dumps(plan), spec=dumps(spec)))
 
     def add_wants(self, run_key: str, wants: Iterable[Want]) -> None:
         for part in chunks(wants, 20_000):

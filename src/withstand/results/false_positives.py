@@ -1,0 +1,62 @@
+"""What a judge's errors alone would show: a behavior that is tried often is called broken by chance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from withstand.core.text import count, interval, percent
+from withstand.results.cells import Interval, Record
+from withstand.stats import breaks
+
+SUPPOSED = 0.99
+"""The specificity that a sentence supposes of a judge that was never compared with people."""
+
+
+@dataclass(frozen=True, slots=True)
+class FalsePositives:
+    """The share of behaviors that a judge alone would call broken if nothing were, with as many cases as they had.
+
+    rate in [0, 1], and its ends at both limits of the specificity.   cases: fewest and most of a behavior.
+    specificity: with its 95% interval, from so many `labels`; supposed, with None and 0, where no person checked it.
+    """
+
+    rate: float
+    ends: Interval
+    cases: tuple[int, int]
+    specificity: float
+    specificity_interval: Interval | None
+    labels: int
+
+    @property
+    def sentence(self) -> str:
+        """As in: false positives alone would show 64% (45-88%): 20 cases per behavior at a specificity of 95%."""
+        fewest, most = self.cases
+        tries = count(most, "case") if fewest == most else f"{fewest} to {most} cases"
+        if self.specificity_interval is None:
+            supposed = f"a specificity of {percent(self.specificity)} would show {percent(self.rate)} by mistake alone"
+            return f"the judge was not compared with people; with {tries} per behavior {supposed}"
+        of = f"{tries} per behavior at a specificity of {percent(self.specificity)}"
+        return (
+            f"false positives of the judge alone would show {percent(self.rate)} ({interval(self.ends)}): "
+            f"{of} ({interval(self.specificity_interval)}, {count(self.labels, 'label')})"
+        )
+
+
+def false_positives(cases: Sequence[int], calibrations: Sequence[Record]) -> FalsePositives:
+    """cases: of each behavior, all attacks together.   calibrations: of the judge as stored, oldest first.
+
+    Of several the one with the most labels counts, then the newest.
+    """
+    fits = [entry for entry in calibrations if entry["specificity"] is not None]
+    best = max(enumerate(fits), key=lambda entry: (entry[1]["n"], entry[0]), default=(0, None))[1]
+    specificity = best["specificity"] if best else SUPPOSED
+    ends = tuple(best["specificity_interval"]) if best else None
+    low, high = ends or (specificity, specificity)
+    tried = [n for n in cases if n]
+    return FalsePositives(
+        rate=breaks.false_breaks(cases, specificity),
+        ends=(breaks.false_breaks(cases, high), breaks.false_breaks(cases, low)),
+        cases=(min(tried, default=0), max(tried, default=0)),
+        specificity=specificity,
+        specificity_interval=ends,
+        labels=best["n"] if best else 0,
+    )

@@ -1,0 +1,85 @@
+"""The limits of a gate: rates, what is estimated, and the set of attacks that they are about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from withstand.core import SpecError
+from withstand.stats.statistic import Statistic
+
+DEFAULT: Statistic = "any_attack"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run must keep to. Rates lie in [0, 1]; None: not gated.
+
+    asr: highest share of behaviors broken, as `statistic` counts it; held: lowest share that holds in all of k draws,
+    for `all_of_k`.   worse: the highest difference from the baseline of any attack's mean.   over_refusal, errors:
+    highest rates.   statistic: None is `any_attack`, not chosen.   k: draws, for `at_k` and `all_of_k`; None: all of a
+    behavior.   attacks: labels of the attacks that must have been run; none: any set.
+    """
+
+    asr: float | None = None
+    worse: float | None = None
+    over_refusal: float | None = None
+    errors: float | None = None
+    held: float | None = None
+    statistic: Statistic | None = None
+    k: int | None = None
+    attacks: tuple[str, ...] = ()
+
+    @property
+    def counted(self) -> Statistic:
+        """What is estimated of the harmful cells."""
+        return self.statistic or DEFAULT
+
+    @property
+    def rate(self) -> float | None:
+        """The limit of the harmful cells."""
+        return self.held if self.counted == "all_of_k" else self.asr
+
+    @property
+    def gate(self) -> str:
+        """What that limit is called."""
+        return "min-held" if self.counted == "all_of_k" else "max-asr"
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is gated."""
+        return all(limit is None for limit in (self.asr, self.worse, self.over_refusal, self.errors, self.held))
+
+    def check(self, baseline: str | None, freezes: bool, reports: bool) -> None:
+        """Raise `SpecError` where there is nothing to gate, or a limit does not fit what is estimated.
+
+        freezes: the run's baseline is written.   reports: a gate report is written or printed.
+        """
+        if self.empty and (not freezes or baseline or reports):
+            raise SpecError(
+                "no limit is given: nothing to gate",
+                hint="--max-asr, --max-worse, --max-over-refusal or --max-errors, or a table [gate] in the run's spec",
+            )
+        if self.worse is not None and not baseline:
+            raise SpecError(
+                "--max-worse, but no baseline",
+                hint="--baseline RUN, or FILE from `withstand gate RUN --write-baseline FILE`",
+            )
+        if (self.held is not None) != (self.statistic == "all_of_k"):
+            raise SpecError(
+                "--min-held and --statistic all_of_k need each other",
+                hint="--statistic all_of_k --min-held 0.9: 90% of the behaviors hold in all of k draws",
+            )
+        if self.asr is not None and self.statistic == "all_of_k":
+            raise SpecError("all_of_k counts what holds: --max-asr does not fit", hint="--min-held R alone")
+        if self.k is not None and self.statistic not in ("at_k", "all_of_k"):
+            raise SpecError(f"{self.counted} has no number of draws k", hint="leave --k out, or --statistic at_k")
+
+
+def limits_of(table: Mapping[str, Any], flags: Mapping[str, Any]) -> Limits:
+    """The limits in the spec of a run (`[gate]`, as its plan keeps it), each overridden by a flag that is given."""
+    names = {
+        "asr": "max_asr", "worse": "max_worse", "over_refusal": "max_over_refusal", "errors": "max_errors",
+        "held": "min_held", "statistic": "statistic", "k": "k",
+    }  # fmt: skip
+    given = {field: flags[name] if flags.get(name) is not None else table.get(name) for field, name in names.items()}
+    return Limits(**given, attacks=tuple(table.get("attacks", ())))

@@ -1,0 +1,69 @@
+"""The table [gate] of a spec: what a run keeps of it, and whether the gate could pass at all."""
+
+from collections.abc import Iterator
+
+from withstand.core import Json
+from withstand.core.text import count, percent
+from withstand.registry import find
+from withstand.runner.plan import Plan
+from withstand.runner.spec import RunSpec
+from withstand.stats import rates
+from withstand.stats.group_sequential import Watch
+
+
+def gate_of(spec: RunSpec) -> Json:
+    """The table with its attacks as labels, as a run's plan keeps it beside what its key is made of; {} without one.
+
+    The labels are made here, where the run's own components are built: a gate reads them and builds nothing.
+    """
+    if spec.gate is None:
+        return {}
+    table = {name: value for name, value in spec.gate.model_dump(mode="json").items() if value is not None}
+    if spec.gate.attacks is not None:
+        table["attacks"] = [find.label("attack", attack) for attack in spec.gate.attacks]
+    return table
+
+
+def cannot_pass(spec: RunSpec, plan: Plan) -> Iterator[str]:
+    """For each limit that no result could keep, since there are too few behaviors: how many it takes."""
+    if spec.gate is None:
+        return
+    highest = spec.gate.max_asr if spec.gate.min_held is None else 1 - spec.gate.min_held
+    for limit, name, benign in (
+        (highest, "min_held" if spec.gate.min_held is not None else "max_asr", False),
+        (spec.gate.max_over_refusal, "max_over_refusal", True),
+    ):
+        if limit is None:
+            continue
+        sizes = {plan.suites[cell.suite].label: len(plan.suites[cell.suite].behaviors) for cell in plan.cells
+                 if cell.benign == benign and not cell.utility}  # fmt: skip
+        needed, stop = behaviors_for(limit), None if benign else spec.stop_when_decided
+        for suite, n in sizes.items():
+            if (upper := _upper(n, stop)) > limit:
+                least = "no number of behaviors is enough" if needed is None else f"it takes {needed:,} at least"
+                yield (
+                    f"the gate cannot pass {name} with {count(n, 'behavior')} of {suite}: 0 of {n} leaves an upper "
+                    f"limit of {percent(upper)}; {least}"
+                )
+
+
+def behaviors_for(limit: float) -> int | None:
+    """The fewest behaviors with which a rate of 0 passes `limit`, in [0, 1]; None where no number does."""
+    if limit <= 0:
+        return None
+    low, high = 0, 1
+    while _upper(high) > limit:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _upper(middle) <= limit else (middle, high)
+    return high
+
+
+def _upper(n: int, stop: float | None = None) -> float:
+    """The upper 95% limit of a rate of 0 of n behaviors. stop: the rate at which the run stops by what it finds."""
+    if stop is not None:
+        nothing = [0.0] * n
+        return Watch(stop, n).interval((nothing, nothing))[1]
+    ends = rates.wilson(0, n)
+    return ends[1] if ends else 1.0
