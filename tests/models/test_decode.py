@@ -90,6 +90,22 @@ def test_the_window_is_copied_back_when_the_buffer_ends(monkeypatch: pytest.Monk
     assert [answer.ids for answer in answers] == wanted
 
 
+def test_a_long_prompt_pads_no_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    from withstand.models import _decode
+
+    passes = []
+    forward = _decode._Decoder._forward
+
+    def counted(self: Any, ids: Any, *args: Any, **more: Any) -> Any:
+        passes.append(ids.numel())
+        return forward(self, ids, *args, **more)
+
+    monkeypatch.setattr(_decode._Decoder, "_forward", counted)
+    asked = [[3 + i] * length for i, length in enumerate([10, 200, 11, 9, 12])]
+    decode(llama().eval(), asked, range(5), Sampling(max_tokens=1), frozenset(), 5)
+    assert passes == [200, 4 * 12]
+
+
 @pytest.mark.parametrize("top_p", [1.0, 0.7])
 def test_a_token_is_the_inverse_of_the_distribution_at_the_rows_own_number(top_p: float) -> None:
     torch.manual_seed(0)

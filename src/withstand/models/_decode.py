@@ -11,6 +11,7 @@ import inspect
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, islice
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +26,8 @@ SLACK = 128
 """Columns of the slab beyond the longest row: how many steps pass between two copies of the window."""
 PREFILL_TOKENS = 4_096
 """Most prompt tokens in one forward pass."""
+PADDING = 128
+"""Most of them that only fill up shorter prompts: for more, another pass takes less time."""
 SHARED = 16
 """A common prefix of fewer tokens is not worth a pass of its own."""
 
@@ -209,11 +212,12 @@ class _Decoder:
         return logits.float()
 
     def _fill(self, slab: _Slab, slots: list[_Row | None], free: list[int], prefix: DynamicCache | None) -> None:
-        """Prefill as many waiting prompts as there are free places, and draw their first tokens."""
+        """Prefill waiting prompts of like lengths, as many as there are free places, and draw their first tokens."""
         shared = prefix.get_seq_length() if prefix else 0
         width = len(self.pending[0].prompt) - shared
-        count = max(1, min(len(free), PREFILL_TOKENS // width))
-        group = [self.pending.popleft() for _ in range(min(count, len(self.pending)))]
+        count = min(len(free), len(self.pending), max(1, PREFILL_TOKENS // width))
+        padding = accumulate(width + shared - len(row.prompt) for row in islice(self.pending, count))
+        group = [self.pending.popleft() for _ in range(sum(tokens <= PADDING for tokens in padding))]
         ids = torch.zeros(len(group), width, dtype=torch.long)
         for i, row in enumerate(group):
             ids[i, : len(row.prompt) - shared] = torch.tensor(row.prompt[shared:])
