@@ -106,7 +106,7 @@ def run(
 ) -> Run:
     """Run what is missing of `spec` (a TOML file, a dict or a `RunSpec`) and return the run.
 
-    An equal spec goes on where it stopped. `fresh` asks everything again, as a new run. `shard` (i, n) does the i-th
+    An equal spec continues where it stopped. `fresh` asks everything again, as a new run. `shard` (i, n) does the i-th
     of n parts. `max_asks` (chats sent), `max_cost` (US dollars) and `max_time` (s) cap this call. Raises `SpecError`
     before anything is asked, `StoreError` when the store cannot be written; failed rows are in the failure log.
     """

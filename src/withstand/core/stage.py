@@ -42,7 +42,7 @@ class Record:
     """What a stage has used. `tokens`: all that passed through the model, prompts too. `flops`: 6 x parameters x
     tokens, also where an adapter needs less. `seconds` over all attempts, less what a kill lost. `peak_bytes`: most
     memory at once, of the device, or of the process on a CPU. `loss`: the last that was logged, None before any.
-    `device`: "cpu" or a GPU's name. `resumed`: how often it went on after an interruption."""
+    `device`: "cpu" or a GPU's name. `resumed`: how often it resumed after an interruption."""
 
     steps: int
     tokens: int
@@ -99,7 +99,7 @@ class Stage(Protocol):
     def train(self, base: str, rows: Rows, folder: Path, how: How = ...) -> Path:
         """Train `base` (a folder with model and tokenizer, or a hub id) on `rows`; return `folder`, which holds it.
 
-        Called again with the same after a kill, it goes on at the last saved step.
+        Called again with the same after a kill, it resumes at the last saved step.
         """
 
 
@@ -129,4 +129,4 @@ def to_rows(rows: Rows) -> Json:
 
 
 class TrainingError(WithstandError):
-    """A training that cannot go on: a loss that is no number, a full disk. What was saved before is kept."""
+    """A training that cannot continue: a loss that is no number, a full disk. What was saved before is kept."""

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -181,9 +182,14 @@ def keep(held: Held) -> str:
         with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
             file.write(data)
         draft.replace(path)
-    except OSError:
+    except OSError as error:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+        warnings.warn(
+            f"{path.parent} cannot be written ({error.strerror}): a search on weights that is killed starts again. "
+            "WITHSTAND_CACHE names another folder.",
+            stacklevel=2,
+        )
         return ""
     return name
 

@@ -223,7 +223,7 @@ class Http:
                 raise AskError(
                     f"turn {place + 2} of the chat is not what the application answers there",
                     hint="if the attack wrote it: history=send, or leave the attack out. If the application answers "
-                    "anew each time, a half-done conversation cannot go on in another process: --fresh",
+                    "anew each time, a half-done conversation cannot continue in another process: --fresh",
                 )
         talks.keep(heard, talk)
         return replace(answer, cost=cost)

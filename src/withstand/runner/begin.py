@@ -19,7 +19,7 @@ from withstand.store.store import RunRow, Store
 
 
 def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) -> tuple[Plan, RunRow]:
-    """Plan a run and record it. An equal plan goes on where it stopped; a name that has another plan is an error, and
+    """Plan a run and record it. An equal plan continues where it stopped; a name that has another plan is an error, and
     so is a new run whose models cannot fit into their device."""
     plan = planned(spec, where, offline)
     stop = spec.stop_when_decided

@@ -1,4 +1,4 @@
-"""Training stages one after the other: each result is a folder named by its key, so that a rerun goes on where it was.
+"""Training stages one after the other: each result is a folder named by its key, so that a rerun continues there.
 
     start = find.build("target", "smollm2-kitchen")
     done = chain.train(start, [chain.Step(SFT(steps=50), rows), chain.Step(DPO(), pairs)], Path("audit"))
@@ -109,7 +109,7 @@ def train(
 ) -> list[Trained]:
     """Run the steps, each on the result of the one before, the first on `base`, a local model (`hf`).
 
-    Folders lie in `root`. What is there is not trained again; a killed stage goes on at its last saved step. `on_stage`
+    Folders lie in `root`. What is there is not trained again; a killed stage resumes at its last saved step. `on_stage`
     is called after every step, done now or earlier; `log` gets its place, step and mean loss.
     """
     for stage, step in enumerate(steps, start=1):

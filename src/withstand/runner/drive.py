@@ -294,7 +294,7 @@ class _Driver:
                     used.tokens += answer.tokens
                     used.cost += answer.cost
         if not (self.tally.stopped or self.tally.over(self.caps)):
-            self.dispatch(full=True)  # so that lanes work while these answers are saved and their flows go on
+            self.dispatch(full=True)  # so that lanes work while these answers are saved and their flows continue
         answered = []
         for _, waiting, rows, answers in batches:
             if answers is None:

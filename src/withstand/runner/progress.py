@@ -59,7 +59,7 @@ class Search:
         self.loss = loss if self.loss is None else min(self.loss, loss)
 
     def at(self, step: Step) -> None:
-        """Take in a step of work that goes on; of another behavior's search it is ignored."""
+        """Take in a step of running work; of another behavior's search it is ignored."""
         if step.behavior in ("", self.behavior):
             self.moved, self.step, self.steps = time.monotonic(), step.number, step.of
             if math.isfinite(step.loss):

@@ -189,7 +189,7 @@ def case_wants(plan: Plan) -> Iterator[Want]:
 
 
 def _case_head(cell: Cell) -> str:
-    """What all flows of a cell share. A flow's key leaves the budget out: a raised one replays and goes on.
+    """What all flows of a cell share. A flow's key leaves the budget out: a raised one replays and continues.
 
     An attack that searches on surrogates does not see its target, so that all targets share its test cases.
     """

@@ -19,7 +19,7 @@ from withstand.core.stage import FILE, How, Record, Rows, TrainingError, to_rows
 from withstand.training._model import missing, save
 
 WHOLE = "whole.json"
-"""In a checkpoint to go on from: it is complete, and how long training had taken."""
+"""In a checkpoint to resume from: it is complete, and how long training had taken."""
 
 
 def train(
@@ -83,7 +83,7 @@ def train(
 
 
 def _begun(part: Path, key: Json) -> tuple[Path | None, dict[str, Any]]:
-    """The checkpoint to go on from, if there is one, and what training had done by then. A part with another key is
+    """The checkpoint to resume from, if there is one, and what training had done by then. A part with another key is
     thrown away."""
     if not part.is_dir() or _read(part / "key.json") != key:
         shutil.rmtree(part, ignore_errors=True)
@@ -113,10 +113,10 @@ def _record(trainer: Any, seconds: float, resumed: int) -> Record:
 
 
 def resume_key(stage: Any, base: str, rows: Rows, how: How) -> str:
-    """What a half-done training must share with the one that goes on with it.
+    """What a half-done training must share with the one that continues it.
 
     Components inside the stage, such as its judge, count by name and version besides their fields: two judges without
-    fields are two. A stage without components has the key of earlier versions, so that its half-done training goes on.
+    fields are two. A stage without components has the key of earlier versions, so that its half-done training resumes.
     """
     values = [getattr(stage, field.name) for field in fields(stage)]
     inside = [describe(value) for value in values if describe(value) != to_json(value)]

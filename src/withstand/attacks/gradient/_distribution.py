@@ -20,8 +20,10 @@ class Distribution:
         self.attack, self.free, self.step = attack, free, 0
         self.texts = [(math.inf, "")] * attack.n
         self.draws = [free.generator(attack.seed, i) for i in range(attack.n)]
+        if held and held.state[2] != free.table.device.type:  # its random numbers do not exist here
+            held = None
         if held:
-            self.step, texts = held.state
+            self.step, texts, _ = held.state
             self.texts = [(loss, text) for loss, text in texts] or self.texts
             theta = held.tensors["theta"].to(free.table.device)
             for draw, state in zip(self.draws, held.tensors["draws"], strict=True):
@@ -44,7 +46,8 @@ class Distribution:
     def held(self) -> Held:
         texts = self.texts if self.texts[0][1] else []
         draws = torch.stack([draw.get_state() for draw in self.draws])
-        return Held([self.step, texts], {"theta": self.theta, "draws": draws, **moments(self.adam, self.theta)})
+        state = [self.step, texts, self.theta.device.type]
+        return Held(state, {"theta": self.theta, "draws": draws, **moments(self.adam, self.theta)})
 
     def result(self) -> Json:
         return self.texts

