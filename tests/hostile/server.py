@@ -130,11 +130,20 @@ STREAMS: dict[str, tuple[Callable[[], Iterator[bytes]], dict[str, str]]] = {
 }
 """Bodies that are sent piece by piece until the client hangs up."""
 
-KINDS = (*LEAKS, *NUMBERS, *TEXTS, *STREAMS)
+HEADS: dict[str, bytes] = {
+    "slow_status_line": b"HTTP/1.1 200 OK" + b"K" * 1_200,
+    "slow_headers": b"HTTP/1.1 200 OK\r\nX-Bread: " + b"a" * 1_200,
+}
+"""What comes before a body, sent a byte at a time until the client hangs up."""
+
+KINDS = (*LEAKS, *NUMBERS, *TEXTS, *STREAMS, *HEADS)
 
 
 class HostileServer(Loopback):
-    """`with HostileServer("gzip_bomb") as server: server.url`. `asked`: the headers of each request; `sent`: bytes."""
+    """`with HostileServer("gzip_bomb") as server: server.url`. `asked`: the headers of each request; `sent`: bytes.
+
+    A reader that leaves in the middle of a reply is what is wanted of it.
+    """
 
     def __init__(self, kind: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -154,6 +163,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.asked.append({name.lower(): value for name, value in self.headers.items()})
+        if self.server.kind in HEADS:
+            self.close_connection = True
+            for place, _ in zip(range(len(HEADS[self.server.kind])), _drip(), strict=False):
+                self.wfile.write(HEADS[self.server.kind][place : place + 1])
+                self.server.sent += 1
+            return
         if self.server.kind in STREAMS:
             self.stream(*STREAMS[self.server.kind])
             return

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult
 from withstand.core import AskError, Json, SpecError, at_least
 from withstand.core.errors import positive
 from withstand.core.redact import Redactor, redactor
-from withstand.models._guard import ENCODINGS, Limits, hooks
+from withstand.models._guard import ENCODINGS, Limits, guarded, hooks
 from withstand.models._pace import pace_of
 from withstand.models._retry import LONGEST_ASKED, Transient, retrying, seconds_asked
 from withstand.models._shared import built_once
@@ -219,7 +219,7 @@ def _client(base_url: str, key: str, lanes: int, timeout: float, limits: Limits)
         event_hooks=hooks(limits),
         headers=ENCODINGS,
     )
-    client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=timeout, http_client=http)
+    client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=timeout, http_client=guarded(http))
     if host != OFFICIAL:  # OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_ADMIN_KEY are for OpenAI alone
         client.organization = client.project = client.admin_api_key = None
     return client

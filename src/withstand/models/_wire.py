@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from withstand.core import AskError, Json, SpecError
-from withstand.models._guard import ENCODINGS, GUARD, Limits, hooks
+from withstand.models._guard import ENCODINGS, GUARD, Limits, guarded, hooks
 from withstand.models._paths import shown
 from withstand.models._retry import Transient
 from withstand.models._shared import built_once
@@ -177,14 +177,16 @@ def client(line: Line) -> Any:
 
     http = library()
     try:
-        return http.Client(
-            timeout=line.timeout,
-            limits=http.Limits(max_connections=line.lanes, max_keepalive_connections=line.lanes),
-            follow_redirects=False,  # text goes to the host that was named, and to no other
-            trust_env=not line.bare,
-            verify=tls(line),
-            event_hooks=hooks(),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # keeps none: conversations share the client
+        return guarded(
+            http.Client(
+                timeout=line.timeout,
+                limits=http.Limits(max_connections=line.lanes, max_keepalive_connections=line.lanes),
+                follow_redirects=False,  # text goes to the host that was named, and to no other
+                trust_env=not line.bare,
+                verify=tls(line),
+                event_hooks=hooks(),
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # keeps none: conversations share it
+            )
         )
     except (ImportError, ValueError) as error:
         raise AskError(
