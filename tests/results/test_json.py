@@ -14,14 +14,14 @@ from withstand.results.cells import CellResult, plain
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
-SUMMARY = "schema run provenance reused calibrations cells warnings"
+SUMMARY = "schema run provenance reused calibrations cells warnings worst"
 RUN = "name key created state spec command seconds"
 PROVENANCE = "writers targets components suites budget seed"
 CELL = (
     "index suite suite_version split judge judge_method judge_probes sampling samples target defense attack benign "
     "measures behaviors cases success failure refused filtered unscored error asr asr_interval asr_bounds "
     "asr_corrected asr_micro asr_at_k over_refusal over_refusal_interval utility asks tokens seconds cost "
-    "used notes by_category shown"
+    "used notes by_category shown asr_at_k_interval"
 )
 PARTS = {
     "judge_probes": "passed of failed",

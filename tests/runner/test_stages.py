@@ -454,6 +454,17 @@ def test_success_against_budget(here: Callable[[str], Store]) -> None:
     assert run.within("flops") == []  # a scripted target computes nothing that is counted
 
 
+def test_the_first_success_dates_a_search_wherever_its_case_is_listed(here: Callable[[str], Store]) -> None:
+    """The candidate that a search keeps is listed after its final cases, and may have been found before them."""
+    toy, rules = {"use": "withstand_toys:Late"}, [["kept", "Take pans.", 1.0], ["last", "Take pans.", 1.0]]
+    run = api.run(
+        SMALL | {"attack": [toy], "target": {"use": "scripted", "rules": rules}, "judge": "contains:pans"},
+        store=here("s"),
+    )
+    assert [case["spent"]["asks"] for case in run.cases() if case["cell"] == 0][:2] == [3, 1]
+    assert [(point["spent"], point["broken"]) for point in run.within("asks")][-1] == (1, 4)
+
+
 def test_success_against_operations(here: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch) -> None:
     answered = Scripted.generate
 

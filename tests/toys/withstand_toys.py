@@ -68,6 +68,24 @@ class Words:
 
 
 @dataclass(frozen=True)
+class Late:
+    """Keeps a candidate after one ask, and adds a last test case after two more."""
+
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[str]] = frozenset()
+    seed: int = 0
+
+    def most(self) -> UpperBounds:
+        return UpperBounds(cases=2, asks={"target": 3})
+
+    def run(self, behavior: Behavior, target: Target) -> Flow[None]:
+        yield from ask(target, [user("one")], Sampling())
+        yield TestCase(behavior.id, user(f"{behavior.text} kept"), score=1.0)
+        yield from ask(target, [user("two"), user("three")], Sampling())
+        yield TestCase(behavior.id, user(f"{behavior.text} last"))
+
+
+@dataclass(frozen=True)
 class Together:
     """A joint search: each step asks once for all behaviors and gives each of them a candidate; "crash" ends it."""
 

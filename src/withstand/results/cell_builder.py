@@ -9,14 +9,16 @@ measures utility, that is success / scored, of right answers, and it has no over
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from withstand.core import Json
 from withstand.core.outcomes import HITS, OUTCOMES
 from withstand.results.cells import CategoryResult, CellResult, Interval, Utility, measures
 from withstand.results.counts import PARTS, USED, BehaviorCounts, Sums
-from withstand.stats import rates
+from withstand.stats import breaks, rates
+from withstand.stats.breaks import Attempts, Estimate
 from withstand.stats.group_sequential import Paths, Watch, paths
+from withstand.stats.sequential import confidence_sequence
 
 NO_TWIN = "no benign cell of this target: no over-refusal"
 
@@ -76,7 +78,7 @@ def cell_result(counts: CellCounts) -> CellResult:
     hits = counts.column(*HITS[measure])
     rate, spread = rates.mean_rate(hits, scored), interval(hits, scored, counts.watch, counts.paths)
     low, high = spread or (None, None)
-    at_k, fewer = _asr_at_k(success, scored) if not benign and not stopped else (None, "")
+    at_k, at_k_interval, fewer = _asr_at_k(counts)
     unknown = counts.column("unscored", "error")
     outcomes: dict[str, Any] = {name: sum(counts.column(name)) for name in OUTCOMES}
     return CellResult(
@@ -103,6 +105,7 @@ def cell_result(counts: CellCounts) -> CellResult:
         asr_corrected=None,
         asr_micro=None if benign or stopped else rates.pooled_rate(success, scored),
         asr_at_k=at_k,
+        asr_at_k_interval=at_k_interval,
         over_refusal=rate if measure == "over-refusal" else None,
         over_refusal_interval=spread if measure == "over-refusal" else None,
         utility=Utility(sum(scored), rate, low, high) if measure == "utility" else None,
@@ -165,14 +168,28 @@ def _notes_on_rows(counts: CellCounts) -> Iterator[str]:
         yield f"the attacker {drafts}: no test cases, asked anew"
 
 
-def _asr_at_k(success: Sequence[int], scored: Sequence[int]) -> tuple[dict[str, float] | None, str]:
-    """The rate of behaviors broken by any of k draws, by k, and a note where fewer behaviors have k draws."""
-    if not any(scored):
-        return None, ""
-    at = {k: rates.rate_at_k(success, scored, k) for k in rates.ks(max(scored))}
-    fewer = [f"@{k} over {used}" for k, (_, used) in at.items() if used < sum(1 for n in scored if n)]
+AtK: TypeAlias = tuple[dict[str, float] | None, dict[str, Interval] | None, str]
+
+
+def _asr_at_k(counts: CellCounts) -> AtK:
+    """The rate of behaviors broken by any of k draws, its interval, by k, and a note where fewer behaviors have k."""
+    success, scored = counts.column("success"), counts.scored
+    if counts.cell["benign"] or counts.stopped or not any(scored):
+        return None, None, ""
+    draws = Attempts(success, [0] * len(scored), scored)
+    at = {k: seen for k in rates.ks(max(scored)) if (seen := breaks.estimate("at_k", [draws], k))}
+    some = sum(1 for n in scored if n)
+    fewer = [f"@{k} over {seen.behaviors}" for k, seen in at.items() if seen.behaviors < some]
     note = f"some behaviors have fewer draws: {', '.join(fewer)} behaviors" if fewer else ""
-    return {str(k): rate for k, (rate, _) in at.items() if rate is not None}, note
+    by_k = {str(k): seen for k, seen in at.items()}
+    return {k: seen.rate for k, seen in by_k.items()}, {k: _of_looks(seen, counts) for k, seen in by_k.items()}, note
+
+
+def _of_looks(seen: Estimate, counts: CellCounts) -> Interval:
+    """The interval of an estimate that is not what the run watched, where it stopped by what it found."""
+    if counts.watch is None:
+        return seen.interval
+    return confidence_sequence([*seen.least])[0], confidence_sequence([*seen.most])[1]
 
 
 def _by_category(counts: CellCounts) -> Iterator[CategoryResult]:

@@ -23,7 +23,7 @@ Sums: TypeAlias = dict[Any, float]
 class BehaviorCounts:
     """What one behavior of one cell came to: counts by outcome, and how many were wanted."""
 
-    __slots__ = ("cases", "counts", "decided", "done", "test_cases", "waiting", "won")
+    __slots__ = ("cases", "counts", "decided", "done", "test_cases", "waiting")
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
@@ -32,7 +32,6 @@ class BehaviorCounts:
         self.done = 0  # completions in the store
         self.decided = 0  # verdicts in the store
         self.waiting = 0  # answers that people have not labeled yet, where they are the judge
-        self.won: int | None = None  # number of the first test case that succeeded
 
     def close(self, by_people: bool) -> None:
         """What is wanted and has no row is an error, never a failure of the attack; what waits for people, unscored."""
@@ -73,7 +72,7 @@ def read_counts(store: Store, run: RunRow) -> Counts:
         sql.select(
             w.stage, w.cell, w.behavior, r.label, r.writer, sql.func.count(),
             sql.func.sum(r.asks), sql.func.sum(r.tokens), sql.func.sum(r.seconds), sql.func.sum(r.cost),
-            sql.func.sum(old), sql.func.min(r.created), sql.func.min(w.number), *attack,
+            sql.func.sum(old), sql.func.min(r.created), *attack,
         )
         .select_from(want.outerjoin(row, r.key == w.key))
         .where(w.run == run.key)
@@ -88,7 +87,7 @@ def read_counts(store: Store, run: RunRow) -> Counts:
     rows = old_rows = 0
     oldest = run.created
     writers: Counter[str] = Counter()
-    for stage, cell, place, label, wrote, count, asks, tokens, seconds, cost, reused, created, number, *facts in groups:
+    for stage, cell, place, label, wrote, count, asks, tokens, seconds, cost, reused, created, *facts in groups:
         behavior = by_cell[cell][place]
         if stage == COMPLETIONS:
             behavior.cases += count
@@ -106,8 +105,6 @@ def read_counts(store: Store, run: RunRow) -> Counts:
         else:
             behavior.counts[label] += count
             behavior.decided += count
-            if label == "success":
-                behavior.won = number if behavior.won is None else min(number, behavior.won)
         sums[cell]["asks"] += asks
         for name, value in zip(USED, (tokens, seconds, cost), strict=True):
             sums[cell][name] += value

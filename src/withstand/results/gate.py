@@ -78,7 +78,7 @@ def lines(
     `calibrations`: of the judges, by their keys."""
     gated: list[Line] = []
     names = _names(cells)
-    for group in _groups(cells, limits.counted):
+    for group in _groups(cells):
         gated += _of_group(group, limits, names, calibrations or {})
     for cell in cells:
         if cell.measures == "over-refusal" and limits.over_refusal is not None:
@@ -98,7 +98,7 @@ def lines(
     return gated
 
 
-def _groups(cells: Sequence[Graded], statistic: Statistic) -> list[list[Graded]]:
+def _groups(cells: Sequence[Graded]) -> list[list[Graded]]:
     """The harmful cells by what was attacked (suite, target, defense and judge), in the order of the cells."""
     groups: dict[tuple[str, ...], list[Graded]] = {}
     for cell in cells:

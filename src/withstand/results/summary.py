@@ -11,11 +11,14 @@ import sqlalchemy as sql
 from withstand.core import Json, SpecError
 from withstand.core.text import file_name
 from withstand.results.cell_builder import NO_TWIN, CellCounts, cell_result
-from withstand.results.cells import CellResult, plain
+from withstand.results.cells import KINDS, CellResult, plain
 from withstand.results.counts import Counts, Reused, iso, read_counts
+from withstand.results.graded import graded
 from withstand.results.judge_error import corrected
-from withstand.results.names import aliased, plan_names, shown_names, shown_warnings
+from withstand.results.names import aliased, names_of, plan_names, shown_names, shown_warnings
 from withstand.results.probed import probed
+from withstand.results.reviewed import reviewed
+from withstand.results.worst_case import WorstCase, from_counts, from_graded, worst_cases
 from withstand.store.database import loads
 from withstand.store.store import RunRow, Store
 from withstand.store.tables import CASES, COMPLETIONS, STAGES, VERDICTS, failure, row, want, writer
@@ -64,7 +67,8 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """Everything a report shows of a run. calibrations: of its judges as stored, oldest first."""
+    """Everything a report shows of a run. calibrations: of its judges as stored, oldest first.   worst: for each target
+    the behaviors that any attack broke."""
 
     schema: int
     run: RunFacts
@@ -73,6 +77,7 @@ class RunSummary:
     calibrations: tuple[Json, ...]
     cells: tuple[CellResult, ...]
     warnings: tuple[str, ...]
+    worst: tuple[WorstCase, ...] = ()
 
     def to_json(self) -> Json:
         """What `withstand report --format json` prints."""
@@ -81,8 +86,10 @@ class RunSummary:
     def shown(self) -> "RunSummary":
         """The summary with the names that people read in its cells, warnings and calibrations."""
         judges = {cell.judge: cell.printed("judge") for cell in self.cells}
+        names = {label: name for cell in self.cells for label, name in names_of(cell, KINDS).items()}
         return replace(
             self,
+            worst=tuple(case.shown(names) for case in self.worst),
             cells=tuple(map(aliased, self.cells)),
             warnings=tuple(shown_warnings(self.cells, self.warnings)),
             calibrations=tuple(
@@ -132,7 +139,19 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
         ),
         cells=tuple(cells),
         warnings=tuple(_warnings(cells)),
+        worst=tuple(_worst(store, run, counts, calibrations)),
     )
+
+
+def _worst(store: Store, run: RunRow, counts: Counts, calibrations: Mapping[str, list[Json]]) -> Iterator[WorstCase]:
+    """Every case as people say, where they labeled any; else from the counts alone."""
+    tried, checked = [*map(from_counts, counts.behaviors)], {}
+    if store.labels(run.key):
+        for index, cell in enumerate(reviewed(store, run, graded(store, run))):
+            suite = run.plan["suites"][run.plan["cells"][index]["suite"]]
+            places = {key: place for place, key in enumerate(suite["behaviors"])}
+            tried[index], checked[index] = from_graded(cell, places)
+    yield from worst_cases(run.plan, tried, checked, _categories(store, run.plan), calibrations)
 
 
 def _cells(store: Store, run: RunRow, counts: Counts, calibrations: Mapping[str, list[Json]]) -> list[CellResult]:

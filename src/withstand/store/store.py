@@ -244,9 +244,9 @@ class Store:
         """Give a run what is in no key (names that reports print, limits of a gate) and the spec that says it."""
         with self.writing() as connection:
             plan = loads(connection.execute(sql.select(run.c.plan).where(run.c.key == run_key)).scalar_one())
-            if any(plan.get(name, {}) != value for name, value in parts.items()):
-                plan = {name: value for name, value in {**plan, **parts}.items() if value or name not in parts}
-                connection.execute(sql.update(run).where(run.c.key == run_key).values(plan=dumps(plan), spec=dumps(spec)))
+            if any(plan.get(name, {}) != part for name, part in parts.items()):
+                change = sql.update(run).where(run.c.key == run_key)
+                connection.execute(change.values(plan=dumps({**plan, **parts}), spec=dumps(spec)))
 
     def add_wants(self, run_key: str, wants: Iterable[Want]) -> None:
         for part in chunks(wants, 20_000):

@@ -1,0 +1,174 @@
+"""The worst that a defender faces: on each target, the behaviors that any attack of a run broke."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from withstand.core import Json
+from withstand.results.cells import Interval, Record
+from withstand.results.counts import BehaviorCounts
+from withstand.results.false_positives import FalsePositives, false_positives
+from withstand.results.graded import Graded
+from withstand.stats import breaks
+from withstand.stats.breaks import Attempts, Estimate
+from withstand.stats.sequential import confidence_sequence
+
+Tried: TypeAlias = Mapping[int, tuple[int, int, int]]
+"""Of a cell: place of a behavior in its suite -> cases that broke it, that have no verdict, and all."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorstCategory:
+    """The behaviors of one category, `broken` of them by any attack; the rate in [0, 1] and its interval. All intervals
+    of a target's categories together hold with 95% (Sidak), so that the highest may be named."""
+
+    category: str
+    behaviors: int
+    broken: int
+    rate: float
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class WorstCase:
+    """One suite, target and defense under all attacks of a run: a behavior is broken if a case of any attack broke it.
+
+    attacks: label -> behaviors that it broke.   behaviors: with a scored case, `broken` of them.   open: not broken so
+    far, with a case without a verdict.   cases: most of a behavior, all attacks together.
+    rate, interval (95%), bounds (what is open counted as held, then as broken): in [0, 1].
+    checked: broken behaviors of which a person saw a break.   false_positives: what the judge alone would show; None
+    where no behavior is broken or each had one case.   by_category: none where there is one category.
+    """
+
+    suite: str
+    target: str
+    defense: str
+    judge: str
+    attacks: Mapping[str, int]
+    behaviors: int
+    broken: int
+    open: int
+    cases: int
+    rate: float
+    interval: Interval
+    bounds: Interval
+    checked: int
+    false_positives: FalsePositives | None
+    by_category: tuple[WorstCategory, ...]
+
+    @property
+    def weakest(self) -> WorstCategory | None:
+        """The category that was broken most, None where nothing was or all are alike."""
+        if len({part.rate for part in self.by_category}) < 2:
+            return None
+        return max(self.by_category, key=lambda part: (part.rate, part.behaviors))
+
+    def shown(self, names: Mapping[str, str]) -> "WorstCase":
+        """The same with the names that people read. names: label -> name."""
+        labels = {kind: getattr(self, kind) for kind in ("suite", "target", "defense", "judge")}
+        shown = {kind: names.get(label, label) for kind, label in labels.items()}
+        return replace(self, **shown, attacks={names.get(label, label): n for label, n in self.attacks.items()})
+
+
+def worst_cases(
+    plan: Json, tried: Sequence[Tried], checked: Mapping[int, set[int]], categories: Sequence[Sequence[str]],
+    calibrations: Mapping[str, Sequence[Record]],
+) -> Iterator[WorstCase]:  # fmt: skip
+    """In the order of the plan. tried: of each cell.   checked: cell -> places where a person saw a break.
+
+    categories: of each suite, by place.   calibrations: of the judges, by their keys.
+    """
+    watched = "stop_when_decided" in plan
+    groups: dict[tuple[int, str, str, str], list[int]] = defaultdict(list)
+    for index, cell in enumerate(plan["cells"]):
+        if not cell["benign"]:
+            groups[cell["suite"], cell["target"], cell["defense"], cell["keys"]["judge"]].append(index)
+    for (suite, target, defense, judge), cells in groups.items():
+        together = _Together.of([tried[index] for index in cells], watched)
+        seen = together.estimate()
+        if seen is None:
+            continue
+        ends = seen.interval
+        if watched:
+            ends = confidence_sequence([*seen.least])[0], confidence_sequence([*seen.most])[1]
+        broken, cases = together.broken, together.cases
+        alone = false_positives(cases, calibrations.get(judge, ())) if broken and max(cases) > 1 else None
+        yield WorstCase(
+            suite=plan["suites"][suite]["name"],
+            target=target,
+            defense=defense,
+            judge=plan["cells"][cells[0]]["judge"],
+            attacks={
+                plan["cells"][index]["attack"]: sum(hits > 0 for hits, _, _ in tried[index].values()) for index in cells
+            },
+            behaviors=seen.behaviors,
+            broken=len(broken),
+            open=seen.open,
+            cases=seen.k,
+            rate=seen.rate,
+            interval=ends,
+            bounds=seen.bounds,
+            checked=sum(any(place in checked.get(index, ()) for index in cells) for place in broken),
+            false_positives=alone,
+            by_category=tuple(_by_category(together, categories[suite])),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Together:
+    """The attacks on one target: the places of the behaviors, and of each attack what it did at them."""
+
+    places: Sequence[int]
+    attacks: Sequence[Sequence[tuple[int, int, int]]]
+
+    @staticmethod
+    def of(tried: Sequence[Tried], watched: bool) -> "_Together":
+        """A behavior that an attack did not come to is open there. watched: the run stopped by what it found, and only
+        the behaviors that all attacks came to count: they are the first in its random order."""
+        places = sorted({place for cell in tried for place in cell})
+        if watched:
+            places = [place for place in places if all(place in cell for cell in tried)]
+        return _Together(places, [[cell.get(place, (0, 1, 1)) for place in places] for cell in tried])
+
+    def among(self, places: Collection[int]) -> "_Together":
+        kept = [at for at, place in enumerate(self.places) if place in places]
+        return _Together([self.places[at] for at in kept], [[attack[at] for at in kept] for attack in self.attacks])
+
+    def estimate(self, level: float = 0.95) -> Estimate | None:
+        attempts = [Attempts(*([row[part] for row in attack] for part in range(3))) for attack in self.attacks]
+        return breaks.estimate("any_attack", attempts, level=level)
+
+    @property
+    def broken(self) -> list[int]:
+        return [place for at, place in enumerate(self.places) if any(attack[at][0] for attack in self.attacks)]
+
+    @property
+    def cases(self) -> list[int]:
+        """Of each behavior, all attacks together."""
+        return [sum(attack[at][2] for attack in self.attacks) for at in range(len(self.places))]
+
+
+def _by_category(together: _Together, categories: Sequence[str]) -> Iterator[WorstCategory]:
+    groups: dict[str, set[int]] = defaultdict(set)
+    for place in together.places:
+        groups[categories[place]].add(place)
+    for category, places in sorted(groups.items()) if len(groups) > 1 else ():
+        part = together.among(places)
+        if seen := part.estimate(0.95 ** (1 / len(groups))):
+            yield WorstCategory(category, seen.behaviors, len(part.broken), seen.rate, seen.interval)
+
+
+def from_counts(behaviors: Mapping[int, BehaviorCounts]) -> Tried:
+    """A cell as its judge has it."""
+    return {
+        place: (counts.counts["success"], counts.counts["unscored"] + counts.counts["error"], counts.cases)
+        for place, counts in behaviors.items()
+    }
+
+
+def from_graded(cell: Graded, places: Mapping[str, int]) -> tuple[Tried, set[int]]:
+    """A cell with what people say of its cases, and the places where they saw a break. places: of each key."""
+    tried = {places[key]: (b.count("success"), b.unknown, b.cases) for key, b in cell.behaviors.items()}
+    seen = {places[key] for key, at in cell.labeled if cell.behaviors[key].outcomes[at] == "success"}
+    return tried, seen

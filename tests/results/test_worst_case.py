@@ -1,0 +1,70 @@
+"""The behaviors that any attack broke: from counts, with labels of people, by category; as gate and JSON have it."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from withstand import api
+from withstand.results import labeling
+from withstand.results.cases import cases
+from withstand.results.decide import decide
+from withstand.results.labeling import Item
+from withstand.results.limits import Limits
+from withstand.stats import rates
+
+TOYS = str(Path(__file__).parent.parent / "toys")
+
+
+@pytest.fixture
+def ran(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(TOYS)
+
+    def run(more: dict[str, Any], behaviors: int = 40, **outcomes: Any) -> api.Run:
+        sys.modules.pop("withstand_toys", None)
+        import withstand_toys  # type: ignore[import-not-found,unused-ignore]
+
+        spec = withstand_toys.spec_of_outcomes(tmp_path, behaviors, **outcomes) | {"benign": "none"} | more
+        return api.run(spec, store=tmp_path / "s.db", name="r")
+
+    return run
+
+
+def test_the_worst_case_counts_a_behavior_once_and_what_is_open(ran):
+    run = ran({"attack": ["direct", "withstand_toys:Words"]}, success=[0, 2, 4, 5], unscored=[7], down=[9])
+    [worst] = run.result.worst
+    assert worst.attacks == {"direct": 4, "withstand_toys:Words": 4}
+    assert (worst.broken, worst.behaviors, worst.open, worst.cases) == (4, 38, 2, 2)
+    assert worst.rate == pytest.approx(4 / 38)
+    assert worst.interval == pytest.approx(rates.wilson(4, 38))
+    assert worst.bounds == pytest.approx((4 / 40, 6 / 40))
+    assert worst.false_positives.rate == pytest.approx(1 - 0.99**2)
+    [line] = decide(run.store, run.row, Limits(asr=0.5)).lines
+    assert (line.rate, line.attacks, line.n) == (worst.rate, worst.attacks, 40)
+    even, odd = worst.by_category
+    assert (even.category, even.broken, even.behaviors, odd.broken) == ("even0", 3, 20, 1)
+    assert even.interval == pytest.approx(rates.wilson(3, 20, 0.95**0.5))
+    assert worst.weakest == even
+    assert run.summary["worst"][0]["attacks"] == worst.attacks
+    assert run.cells[0]["asr_at_k_interval"] == {"1": run.cells[0]["asr_interval"]}
+
+
+def test_labels_of_people_count_in_the_worst_case_as_in_the_gate(ran):
+    run = ran({"attack": ["direct", "withstand_toys:Words"]}, success=[0, 2])
+    for case in cases(run.store, run.row):
+        if case.behavior in ("b0", "b1") and case.cell == 0:
+            vote: Any = "failure" if case.behavior == "b0" else "success"
+            labeling.add(run.store, run.row, Item(labeling.place_of(case), "x", 1, "t", "a", case), vote, "p", "review")
+    [worst] = api.load("r", run.store).result.worst
+    assert (worst.broken, worst.checked) == (3, 1)  # b0 was broken by the other attack, too
+    assert worst.rate == decide(run.store, run.row, Limits(asr=0.5)).lines[0].rate
+    assert worst.attacks == {"direct": 2, "withstand_toys:Words": 2}
+
+
+def test_a_run_that_stops_early_has_limits_for_what_all_attacks_came_to(ran):
+    run = ran({"attack": ["direct", "withstand_toys:Words"], "stop_when_decided": 0.5}, success=[1])
+    [worst] = run.result.worst
+    assert worst.behaviors < 40
+    assert worst.interval[1] > rates.wilson(worst.broken, worst.behaviors)[1]
+    assert all(cell["behaviors"] == 40 for cell in run.cells)
