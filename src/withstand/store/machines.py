@@ -36,7 +36,7 @@ NETWORK = frozenset(
         "nfs", "nfs3", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "ncpfs", "afs", "afpfs", "coda", "webdav",
         "9p", "virtiofs", "vboxsf", "vmhgfs", "prl_fs", "lustre", "gpfs", "mmfs", "ceph", "glusterfs", "beegfs",
         "davfs", "fhgfs", "panfs", "orangefs", "pvfs2", "wekafs", "gfs", "gfs2", "ocfs2", "acfs", "fuse",
-        "osxfuse", "macfuse",
+        "osxfuse", "macfuse", "hgfs", "drvfs", "fakeowner",
     }
 )  # fmt: skip
 """Types of file systems that more than one machine can write to."""
