@@ -227,7 +227,7 @@ def test_keys_walk_through_cases_and_filters_need_no_reload(browser, path):
         tab.select_option("select[name=outcome]", "harm:broken")
         tab.get_by_role("status").get_by_text(f"{broken} case").wait_for()
         assert "outcome=harm%3Abroken" in tab.url
-        assert len([url for url in tab.asked if url.endswith(".css")]) == 2  # the page itself was loaded once
+        assert len([url for url in tab.asked if ".css" in url]) == 2  # the page itself was loaded once
         tab.keyboard.press("Escape")
         tab.locator("a.case").first.click()
         tab.wait_for_selector(".outcome")

@@ -42,6 +42,15 @@ def test_every_answer_forbids_scripts_of_others_and_frames(web):
     assert "no-store" in web.get(base).headers["cache-control"]
 
 
+def test_a_browser_keeps_a_static_file_until_its_content_changes(web):
+    addresses = re.findall(r'"(/static/[^"?]+)\?v=([0-9a-f]{12})"', web.get("/").text)
+    assert len(addresses) == 5
+    for path, version in addresses:
+        assert "immutable" in web.get(f"{path}?v={version}").headers["cache-control"]
+        for changed in (path, f"{path}?v=000000000000", f"{path}?v={version}&x"):
+            assert web.get(changed).headers["cache-control"] == "no-store"
+
+
 def test_no_page_has_an_inline_script_style_or_a_remote_address(web):
     base = run_path(web)
     pages = ["/", base, "/probe", "/findings", "/audit", "/login"]

@@ -34,6 +34,7 @@ from withstand.results.cells import COUNTED, OUTCOME_WORDS
 from withstand.store.store import RunRow, Store
 
 HERE = Path(__file__).parent
+STYLE = "/static/report.css"
 PARTIAL = ("runs", "run", "cases", "calibration")
 """Pages with a part that updates itself: the template of that part has an underscore before its name."""
 
@@ -183,7 +184,7 @@ def make_app(explorer: Explorer) -> Starlette:
     for pages in (read, search, compare, label, probe, people):
         for path, page, methods in pages.ROUTES:
             routes.append(Route(path, _endpoint(explorer, page), methods=methods))
-    routes.append(Route("/static/report.css", lambda _: Response(style(), media_type="text/css")))
+    routes.append(Route(STYLE, lambda _: Response(style(), media_type="text/css")))
     routes.append(Mount("/static", StaticFiles(directory=HERE / "static")))
 
     @asynccontextmanager
@@ -196,6 +197,13 @@ def make_app(explorer: Explorer) -> Starlette:
     return Starlette(routes=routes, lifespan=life, middleware=[Middleware(Headers)])
 
 
+@cache
+def static(path: str) -> str:
+    """The address of a static file, with the digest of its content: browsers keep it until another one is asked for."""
+    content = style() if path == STYLE else (HERE / path.removeprefix("/")).read_text("utf-8")
+    return f"{path}?v={digest(content)[:12]}"
+
+
 class Headers:
     """Puts `HEADERS` on every answer, whoever gave it."""
 
@@ -203,9 +211,14 @@ class Headers:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        address = f"{path}?{scope.get('query_string', b'').decode('latin-1')}"
+
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                if message["status"] == 200 and path.startswith("/static/") and address == static(path):
+                    headers["Cache-Control"] = "max-age=31536000, immutable"
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
@@ -269,7 +282,7 @@ def templates() -> Environment:
     """The explorer's templates, in the environment that disarms what every page prints."""
     pages = environment(HERE / "templates")
     pages.filters.update(ago=ago, moment=moment, digest=digest)
-    pages.globals.update(OUTCOMES=OUTCOME_WORDS, COUNTED=COUNTED, urlencode=urlencode, count=count)
+    pages.globals.update(OUTCOMES=OUTCOME_WORDS, COUNTED=COUNTED, urlencode=urlencode, count=count, static=static)
     return pages
 
 

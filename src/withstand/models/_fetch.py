@@ -122,7 +122,7 @@ def _convert(archive: zipfile.ZipFile, folder: Path) -> None:
 
 @contextmanager
 def _read_once() -> Iterator[None]:
-    """Keep what transformers reads anew for config, weights and tokenizer (the file) and for each module (its names)."""
+    """Keep what transformers reads anew: the file for config, weights and tokenizer, the names for each module."""
     import gguf
 
     library: Any = gguf
