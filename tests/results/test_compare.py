@@ -11,8 +11,11 @@ import pytest
 
 from withstand import api
 from withstand.core import SpecError
+from withstand.report import comparison as page
 from withstand.results import compare
+from withstand.results.comparison import Comparison
 from withstand.results.graded import BehaviorResult, graded
+from withstand.results.overall import Counted, overall
 from withstand.results.pair_comparison import Change
 from withstand.results.pair_comparison import compare as compare_pairs
 from withstand.stats import paired
@@ -184,7 +187,7 @@ def test_a_comparison_says_what_changed_and_how_sure(ran, tmp_path):
     pairs, notes = compare.matched(cells(a), cells(b))
     assert notes == []
     texts = a.store.behaviors(pairs[0].keys)
-    [row] = compare_pairs(pairs, texts, 0.05, "holm")
+    [row] = compare_pairs(pairs, texts, 0.05, "bonferroni")
     assert (row.a.hits, row.a.scored, row.b.hits, row.b.scored) == (3, 10, 7, 9)
     assert [change.behavior for change in row.worse] == ["b3", "b4", "b5", "b6", "b7", "b8"]
     assert [change.behavior for change in row.better] == ["b0", "b1"]
@@ -195,18 +198,99 @@ def test_a_comparison_says_what_changed_and_how_sure(ran, tmp_path):
     assert row.bounds == pytest.approx([0.7 - 0.3, 0.8 - 0.3])
     assert row.notes == ("0 cases of A and 1 of B are unscored or in error: in the bounds alone",)
     assert row.says == "no difference shown"
-    [shown] = compare_pairs(pairs, texts, 0.05, "holm", reveal=True)
+    [shown] = compare_pairs(pairs, texts, 0.05, "bonferroni", reveal=True)
     assert shown.worse[0].text == "b3"
 
 
-def test_holm_is_over_all_rows(ran):
+def test_rows_hold_together_and_say_what_their_intervals_do(ran):
     attacks = {"attack": ["direct", {"use": "prefix_injection"}, {"use": "story"}]}
     a, b = ran("a", more=attacks), ran("b", revision="2", more=attacks, success=range(10))
     pairs, _ = compare.matched(cells(a), cells(b))
-    rows = compare_pairs(pairs, {}, 0.05, "holm")
+    rows = compare_pairs(pairs, {}, 0.05, "bonferroni")
     assert rows[0].p == pytest.approx(2 / 1024)  # `direct` alone sends the texts that the oracle knows
-    assert [row.p_corrected for row in rows] == pytest.approx(paired.holm([row.p for row in rows]))
-    assert rows[0].says == "higher"
+    assert [row.p_corrected for row in rows] == pytest.approx([min(1, 3 * row.p) for row in rows])
+    assert [row.p_unchanged_corrected for row in rows] == pytest.approx([min(1, 3 * row.p_unchanged) for row in rows])
+    assert {row.level for row in rows} == {1 - 0.05 / 3}
+    assert [row.says for row in rows] == ["higher", "higher", "no difference shown"]
+    [fcr, *_] = compare_pairs(pairs, {}, 0.05, "bh")
+    assert (fcr.p_corrected, fcr.level) == pytest.approx((1.5 * fcr.p, 1 - 0.1 / 3))  # two rows of three are selected
+
+
+def outcomes_of(name: str, broken: Any, n: int = 40, outcome: str = "failure", **labels: Any):
+    """A cell of n behaviors, of which those in `broken` are."""
+    results = {
+        f"k{i}": BehaviorResult(f"b{i}", outcomes={(0, 0): "success" if i in broken else outcome}) for i in range(n)
+    }
+    return cell(run=name, behaviors=results, **labels)
+
+
+@pytest.mark.parametrize("correct", ["bonferroni", "bh"])
+def test_no_row_says_two_things(correct):
+    """A row excludes 0 just where it is called higher or lower, and lies within the margin where it is unchanged."""
+    changes = [(0, 0), (0, 5), (1, 6), (2, 8), (0, 6), (0, 7), (9, 0), (3, 3), (20, 0), (0, 12)]
+    pairs = [
+        compare.Pair(f"x{at}", ("target",), outcomes_of("a", range(better), 120),
+                     outcomes_of("b", range(60, 60 + worse), 120))
+        for at, (worse, better) in enumerate(changes)
+    ]  # fmt: skip
+    rows = compare_pairs(pairs, {}, 0.1, correct)
+    answers = {row.says for row in rows}
+    assert answers == {"higher", "lower", "unchanged within 10 points", "no difference shown"}
+    for row in rows:
+        low, high = row.interval
+        assert (low > 0, high < 0) == (row.says == "higher", row.says == "lower")
+        assert (row.says == "unchanged within 10 points") <= (-0.1 < low <= high < 0.1)
+        assert (row.p_corrected <= 0.05) == (row.says in ("higher", "lower"))
+    [level] = {row.level for row in rows}
+    claims = sum(row.says != "no difference shown" for row in rows)
+    assert level == pytest.approx(1 - 0.05 * (claims if correct == "bh" else 1) / 10)
+
+
+def test_three_attacks_that_break_the_same_are_no_more_evidence_than_one():
+    sides = [("a", range(20)), ("b", range(14))]
+    a, b = ([outcomes_of(name, broken, attack=attack) for attack in ("x", "y", "z")] for name, broken in sides)
+    pairs = [compare.Pair(left.attack, ("target",), left, right) for left, right in zip(a, b, strict=True)]
+    [together], [alone] = (overall({"b": some}, 0.05, "bonferroni") for some in (pairs, pairs[:1]))
+    assert (together.a.hits, together.a.scored, alone.a.hits, alone.a.scored) == (60, 120, 20, 40)
+    assert (together.difference, together.p) == pytest.approx((alone.difference, alone.p))
+    assert (alone.difference, alone.p) == (pytest.approx(-0.15), pytest.approx(1 / 32))
+    assert together.interval == pytest.approx(alone.interval)
+    assert together.interval[1] < 0
+    assert together.name == "all 3 rows"
+    [row] = compare_pairs(pairs[:1], {}, 0.05, "bonferroni")
+    assert (row.interval, row.p, row.says) == (alone.interval, alone.p, alone.says)
+
+
+def test_a_behavior_counts_overall_where_both_sides_have_a_verdict():
+    half = {f"k{i}": BehaviorResult(f"b{i}", outcomes={(0, 0): "unscored" if i < 2 else "success"}) for i in range(4)}
+    pairs = [
+        compare.Pair("x", ("target",), outcomes_of("a", [0, 1], 4), outcomes_of("b", [], 4)),
+        compare.Pair("y", ("target",), outcomes_of("a", [], 4), cell(run="b", behaviors=half)),
+    ]
+    [row] = overall({"b": pairs}, 0.05, "bonferroni")
+    # by hand: two behaviors went from 1 to 0 in x alone, two from a mean of 0 to one of 1/2
+    assert (row.difference, row.a, row.b) == (-0.25, Counted(2, 6, 0.5), Counted(2, 6, 0.25))
+    assert (row.worse, row.better, row.behaviors) == (2, 2, 4)
+    assert row.bounds == pytest.approx([(-1 / 2 - 1 / 2 + 1 / 2 + 1 / 2) / 4, (0 + 0 + 1 / 2 + 1 / 2) / 4])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "says", "interval"),
+    [
+        (outcomes_of("a", [0], 1), outcomes_of("b", [], 1), "no difference shown", (-1, 0.95)),  # one shared behavior
+        (outcomes_of("a", [0, 1], 9), outcomes_of("b", [], 9, "unscored"), "nothing to compare", None),
+        (outcomes_of("a", range(39), 39), outcomes_of("b", range(39), 39), "no difference shown", (-0.09025, 0.09025)),
+        (outcomes_of("a", [], 72), outcomes_of("b", [], 72), "unchanged within 5 points", (-0.04994, 0.04994)),
+    ],
+)
+def test_thin_comparisons_say_no_more_than_they_know(a, b, says, interval):
+    pair = compare.Pair("x", ("target",), a, b)
+    [row], [together] = compare_pairs([pair], {}, 0.05, "bonferroni"), overall({"b": [pair]}, 0.05, "bonferroni")
+    assert row.says == together.says == says
+    assert row.interval == together.interval == (interval and pytest.approx(interval, abs=1e-5))
+    comparison = Comparison(2, "a", ("b",), 0.05, "Bonferroni", False, (row,), (), (together,))
+    for text in (page.html(comparison), page.markdown(comparison), page.headline(comparison)):
+        assert "nan" not in text.lower().replace("unscored", "")
 
 
 # --- the command -------------------------------------------------------------------------------------------------
@@ -223,6 +307,8 @@ def test_two_runs_on_the_command_line(withstand, ran, tmp_path):
     ran("b", revision="2", success=range(1, 10))
     code, out, err = withstand("compare", "a", "b", "-o", "page.html")
     assert code == 0
+    assert "B was broken more often than A: +80 points" in out
+    assert re.search(r"^direct +\| +\(-+#-+\) \+80 \(", out, re.MULTILINE)
     assert "1 of 10 (10%)" in out
     assert "9 of 10 (90%)" in out
     assert re.search(r"broken more often in B: b1, b2, .*b9\n", out)
@@ -233,7 +319,13 @@ def test_two_runs_on_the_command_line(withstand, ran, tmp_path):
     assert "<script" not in page
     assert "prefers-color-scheme: dark" in page
     assert "2 characters, hash" in page
+    assert page.count("<svg") == 1
+    assert withstand("compare", "a", "b", "-o", "page.md")[0] == 0
+    text = (tmp_path / "page.md").read_text()
+    assert text.startswith("# B was broken more often than A: +80 points")
+    assert "| direct | 1 of 10 (10%) | 9 of 10 (90%) | +80 (" in text
     code, out, _ = withstand("compare", "a", "b", "--json")
+    assert json.loads(out)["overall"][0]["says"] == "higher"
     assert [change["behavior"] for change in json.loads(out)["rows"][0]["better"]] == ["b0"]
 
 

@@ -37,7 +37,11 @@ CASE = (
 POINT = "cell target defense attack by spent rate low high broken behaviors area"
 PAIR = (
     "label varied benign measures a b behaviors difference interval bounds p method p_unchanged worse better notes "
-    "p_corrected says name"
+    "p_corrected says name level p_unchanged_corrected"
+)
+OVERALL = (
+    "measures side rows behaviors a b difference interval level bounds p p_corrected p_unchanged p_unchanged_corrected "
+    "method worse better says name"
 )
 SIDE = "run suite target defense attack judge judge_method hits scored unknown cases rate interval shown"
 CHANGE = "behavior category a b cases text"
@@ -87,8 +91,9 @@ def test_cases_and_the_curve_of_a_search(store):
 
 def test_a_comparison(store):
     found = printed(store, "compare", "kitchen", "--by", "attack")
-    assert keys(found) == "schema a b margin correction revealed rows notes"
+    assert keys(found) == "schema a b margin correction revealed rows notes overall"
     assert {keys(row) for row in found["rows"]} == {PAIR}
+    assert {keys(row) for row in found["overall"]} == {OVERALL}
     assert {keys(row[side]) for row in found["rows"] for side in "ab"} == {SIDE}
     assert {keys(change) for row in found["rows"] for change in row["worse"] + row["better"]} <= {CHANGE}
 

@@ -23,8 +23,9 @@ HOW = options(
                  help="Without B: compare the first of run A with all others."),
     click.option("--margin", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05,
                  show_default=True, help="Rates closer than this count as unchanged."),
-    click.option("--correct", type=click.Choice(["holm", "bh"]), default="holm", show_default=True,
-                 help="Correction for the number of rows: Holm, or Benjamini-Hochberg."),
+    click.option("--correct", type=click.Choice(["bonferroni", "bh"]), default="bonferroni", show_default=True,
+                 help="Correction of p and intervals for the number of rows: all hold, or (bh) most of those that "
+                 "differ."),
     click.option("--allow", multiple=True, type=click.Choice(["judge", "suite", "sampling", "template"]),
                  help="Compare although this differs; repeats."),
 )  # fmt: skip
@@ -42,7 +43,7 @@ def _check(given: Mapping[str, Any]) -> None:
 @click.argument("a", metavar="[A]", default="")
 @click.argument("b", metavar="[B]", default="")
 @HOW
-@click.option("-o", "--output", metavar="FILE", help="Write a page, FILE.html.")
+@click.option("-o", "--output", metavar="FILE", help="Write a page, FILE.html, or FILE.md.")
 @click.option("--reveal", is_flag=True, help="Show the behaviors' texts in the page and the JSON.")
 def compare(
     a: str, b: str, by: str | None, margin: float, correct: "Correct", allow: tuple[str, ...], output: str | None,
@@ -50,9 +51,9 @@ def compare(
 ) -> Result:  # fmt: skip
     """Compare two runs, or the parts of one, behavior by behavior.
 
-    Prints the difference with its interval, a paired test, and which behaviors changed. A and B are runs, or parts of
-    runs: RUN:target=T, RUN:defense=D, RUN:attack=A. With --by, A is the last run by default. Over-refusal and utility
-    follow below.
+    Prints whether B was broken less often over all attacks, then each attack with intervals that hold together, and
+    which behaviors changed. A and B are runs, or parts of runs: RUN:target=T, RUN:defense=D, RUN:attack=A. With --by,
+    A is the last run by default. Over-refusal and utility are beside it.
     """
     from withstand.report import comparison as page
     from withstand.report import write
@@ -60,7 +61,8 @@ def compare(
 
     comparison = compare_runs(store, a, b, by=by or "", margin=margin, correct=correct, allow=allow, reveal=reveal)
     if output:
-        write.save(Path(output), page.html(comparison))
+        form = page.markdown if Path(output).suffix == ".md" else page.html
+        write.save(Path(output), form(comparison))
         click.echo(f"wrote {output}", err=True)
     return Result(comparison.to_json(), lambda: _show(comparison.shown()))
 
@@ -71,9 +73,16 @@ def _show(comparison: "Comparison") -> None:
     console.put(f"A: {comparison.a}")
     for label in comparison.b:
         console.put(f"B: {label}")
-    for what, rows in page.by_measure(comparison.rows):
-        table = page.table(what, rows, comparison.correction)
-        console.table(table.texts(), table.heads())
+    console.put(page.headline(comparison))
+    for table in page.tables(comparison):
+        console.put("")
+        console.table(table.texts(), table.heads(), table.title)
+    if forest := page.forest(comparison):
+        console.put("")
+        console.put("B - A, in points")
+        for line in forest.text():
+            console.put(line)
+    console.put("")
     for row in comparison.rows:
         for became, behaviors in page.moves(row):
             if behaviors:

@@ -41,6 +41,7 @@ def page(asked: PageRequest) -> Response:
     row, rows = statistics or (None, 0)
     values |= {
         "row": row, "rows_compared": rows, "texts": words.texts(row) if row else [],
+        "level": words.level(row.level) if row else "",
         "directions": shown(row) if row else [],
     }  # fmt: skip
     if asked.partial and asked.query.get("part") == "difference":

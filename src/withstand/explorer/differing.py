@@ -8,7 +8,6 @@ from withstand.explorer.index import Index, RunIndex
 from withstand.results.compare import Pair, matched
 from withstand.results.graded import DIMENSIONS, BehaviorResult, Graded, Where, cell_of
 from withstand.results.pair_comparison import PairComparison, compare
-from withstand.stats import paired
 
 MARGIN = 0.05
 """Rates closer than this count as unchanged, as the command has it unless told otherwise."""
@@ -28,9 +27,9 @@ def _compared(
     if a.measures != b.measures or not set(a.behaviors) & set(b.behaviors) or a == b:
         return None
     varied = tuple(name for name in DIMENSIONS if a.value(name) != b.value(name))
-    [row] = compare([Pair(a.attack, varied, a, b)], {}, MARGIN, "holm")
-    family = [row.p, *_others(left, right)]
-    return row.corrected(paired.holm(family)[0], MARGIN), len(family)
+    others = _others(left, right)
+    [row] = compare([Pair(a.attack, varied, a, b)], {}, MARGIN, "bonferroni", others=others)
+    return row, 1 + others
 
 
 def _graded(index: Index, indexed: RunIndex, cell: int) -> Graded:
@@ -54,8 +53,9 @@ def _cell(indexed: RunIndex, cell: int, outcomes: dict[int, dict[Where, str]]) -
     return cell_of(indexed.run, cell, behaviors)
 
 
-def _others(left_side: tuple[RunIndex, int], right_side: tuple[RunIndex, int]) -> list[float | None]:
-    """p of the other rows that the command would print; none where it would not set these two beside each other."""
+def _others(left_side: tuple[RunIndex, int], right_side: tuple[RunIndex, int]) -> int:
+    """How many other rows that measure the same the command would print; 0 where it would not set these two beside each
+    other."""
     (run_a, a), (run_b, b) = left_side, right_side
     cells_a = [_cell(run_a, cell, {}) for cell in range(len(run_a.behaviors))]
     cells_b = cells_a if run_b is run_a else [_cell(run_b, cell, {}) for cell in range(len(run_b.behaviors))]
@@ -63,28 +63,29 @@ def _others(left_side: tuple[RunIndex, int], right_side: tuple[RunIndex, int]) -
     if run_a is run_b:
         varied = [name for name in DIMENSIONS if cells_a[a].value(name) != cells_a[b].value(name)]
         if len(varied) != 1:
-            return []
+            return 0
         sides = [[c for c in cells_a if c.value(varied[0]) == cells_a[at].value(varied[0])] for at in (a, b)]
     try:
         pairs, _ = matched(*sides)
     except SpecError:
-        return []
+        return 0
+    pairs = [pair for pair in pairs if pair.a.measures == cells_a[a].measures]
     if not any(pair.a is cells_a[a] and pair.b is cells_b[b] for pair in pairs):
-        return []
+        return 0
     numbers = [{id(cell): number for number, cell in enumerate(cells)} for cells in (cells_a, cells_b)]
     places = [(numbers[0][id(pair.a)], numbers[1][id(pair.b)], pair.keys) for pair in pairs]
-    return [_p(run_a, left, run_b, right, keys) for left, right, keys in places if (left, right) != (a, b)]
+    return sum(_both(run_a, left, run_b, right, keys) for left, right, keys in places if (left, right) != (a, b))
 
 
-def _p(run_a: RunIndex, a: int, run_b: RunIndex, b: int, keys: Sequence[str]) -> float | None:
+def _both(run_a: RunIndex, a: int, run_b: RunIndex, b: int, keys: Sequence[str]) -> bool:
+    """Whether a behavior has a scored case in both."""
     columns: list[list[int]] = []
     for indexed, cell in ((run_a, a), (run_b, b)):
         hits = indexed.hits(cell, indexed.summary.cells[cell].measures)
         listed = indexed.run.plan["suites"][indexed.run.plan["cells"][cell]["suite"]]["behaviors"]
         places = {key: place for place, key in enumerate(listed)}
-        columns += [[hits.get(places[key], (0, 0))[at] for key in keys] for at in (0, 1)]
-    difference = paired.difference(*columns)
-    return difference.p if difference else None
+        columns.append([hits.get(places[key], (0, 0))[1] for key in keys])
+    return any(min(scored) > 0 for scored in zip(*columns, strict=True))
 
 
 def shown(row: PairComparison, most: int = 10) -> list[tuple[str, list[str], int]]:

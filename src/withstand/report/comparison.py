@@ -1,17 +1,20 @@
 """A comparison in words, and as one small HTML file that asks the network for nothing."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
-from markupsafe import Markup
-
-from withstand.core.text import count, rate, series
+from withstand.core.text import count, percent, rate, series
+from withstand.report.forest import Forest, Line, points_of
 from withstand.report.table import Column, Table
+from withstand.report.table import markdown as escaped
 from withstand.results.cells import COUNTED, Interval
 from withstand.results.comparison import Comparison
+from withstand.results.overall import Counted, Overall
 from withstand.results.pair_comparison import Change, ComparedSide, PairComparison
 
 MINUS = "\u2212"
+
+R = TypeVar("R", PairComparison, Overall)
 
 
 def change(moved: Change) -> str:
@@ -29,7 +32,7 @@ def moves(row: PairComparison) -> list[tuple[str, Sequence[Change]]]:
     return [(f"{counted} more often", row.worse), (f"{counted} less often", row.better)]
 
 
-def by_measure(rows: Sequence[PairComparison]) -> Iterator[tuple[str, list[PairComparison]]]:
+def by_measure(rows: Sequence[R]) -> Iterator[tuple[str, list[R]]]:
     """The rows by what they measure, in the order in which they are shown."""
     for what in COUNTED:
         if some := [row for row in rows if row.measures == what]:
@@ -63,29 +66,43 @@ TITLES = {
     "utility": "Utility: questions answered correctly (higher is better)",
 }
 
+Row: TypeAlias = PairComparison | Overall
 
-def table(what: str, rows: Sequence[PairComparison], correction: str) -> Table:
+
+def level(value: float) -> str:
+    """The level of an interval: "95%", "98.3%"."""
+    return f"{100 * value:.3g}%" if value < 0.999 else f"{100 * value:.5g}%"
+
+
+def table(what: str, rows: Sequence[Row], correction: str, title: str = "") -> Table:
     """The rows that measure `what`: A and B, their difference with its interval, p, and how many behaviors changed."""
     up, down = ("good", "bad") if what == "utility" else ("bad", "good")
+    compared = sum(row.p is not None for row in rows)
     columns = [
         Column("cell" if what == "harm" else what),
         Column(f"{COUNTED[what]} in A", _side),
         Column("in B", _side),
-        Column(f"B {MINUS} A", _difference, "points, 95%"),
-        Column("difference", unit=f"{MINUS}100 to +100 points", draw=lambda value: _forest(*value)),
-        Column("p", p, right=True),
-        Column("p", p, correction, right=True),
+        Column(f"B {MINUS} A", _difference, f"points, {level(max(row.level for row in rows))}"),
+        Column("p", p, f"{correction}, {compared} rows" if compared > 1 else "", right=True),
         Column("worse", right=True),
         Column("better", right=True),
         Column("rate in B", mark={"higher": up, "lower": down}.get),
     ]
-    return Table(columns, [_values(row) for row in rows], TITLES[what])
+    return Table(columns, [_values(row) for row in rows], title or TITLES[what])
 
 
-def _values(row: PairComparison) -> list[Any]:
-    difference = (row.difference, row.interval)
-    counts = [len(row.worse), len(row.better)]
-    return [row.name, row.a, row.b, difference, difference, row.p, row.p_corrected, *counts, row.says]
+def tables(comparison: Comparison) -> Iterator[Table]:
+    """What all rows say together, for each measure; then the rows, where there are more of them."""
+    for what, together in by_measure(comparison.overall):
+        yield table(what, together, comparison.correction, f"Overall. {TITLES[what]}")
+    for what, some in by_measure(comparison.rows):
+        if _several(comparison, what):
+            yield table(what, some, comparison.correction)
+
+
+def _values(row: Row) -> list[Any]:
+    worse, better = (moved if isinstance(moved, int) else len(moved) for moved in (row.worse, row.better))
+    return [row.name, row.a, row.b, (row.difference, row.interval), row.p_corrected, worse, better, row.says]
 
 
 def texts(row: PairComparison) -> list[str]:
@@ -93,7 +110,7 @@ def texts(row: PairComparison) -> list[str]:
     return table(row.measures, [row], "").texts()[0]
 
 
-def _side(side: ComparedSide) -> str:
+def _side(side: ComparedSide | Counted) -> str:
     return f"{side.hits:,} of {side.scored:,} ({rate(side.rate)})"
 
 
@@ -101,16 +118,26 @@ def _difference(difference: float | None, ends: Interval | None) -> str:
     return f"{points(difference)} ({span(ends)})" if ends else "n/a"
 
 
-def _forest(difference: float, ends: Interval | None) -> Markup:
-    """The interval on a line from -100 to +100 points, with a mark at the difference."""
-    if ends is None:
-        return Markup()
-    low, high = ((end + 1) * 50 for end in ends)
-    return Markup(
-        '<svg class="forest" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="{}">'
-        '<line x1="50" x2="50" y2="10"/><rect x="{:.2f}" y="4" width="{:.2f}" height="2"/>'
-        '<rect class="at" x="{:.2f}" y="1.5" width="1.2" height="7"/></svg>'
-    ).format(_difference(difference, ends), low, max(high - low, 0.4), (difference + 1) * 50 - 0.6)
+def forest(comparison: Comparison) -> Forest | None:
+    """The forest plot of what all rows say together, and of the rows; None with nothing to compare."""
+    lines = [*_lines(comparison.overall, True)]
+    for what, some in by_measure(comparison.rows):
+        if _several(comparison, what):
+            lines += _lines(some, False)
+    return Forest.of(lines)
+
+
+def _several(comparison: Comparison, what: str) -> bool:
+    """Whether the rows say more than what all of them say together."""
+    return sum(row.measures == what for row in comparison.rows) > sum(
+        row.measures == what for row in comparison.overall
+    )
+
+
+def _lines(rows: Sequence[Row], overall: bool) -> Iterator[Line]:
+    for row in rows:
+        if row.interval is not None and row.difference is not None:
+            yield Line(row.name, row.difference, *row.interval, _difference(row.difference, row.interval), overall)
 
 
 def notes(comparison: Comparison) -> list[str]:
@@ -131,16 +158,48 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 def headline(comparison: Comparison) -> str:
-    """The answer in a sentence: on how many attacks B was broken less often, and on how many more."""
-    what, rows = next(by_measure(comparison.rows))
+    """The answer: whether B was broken less often over all rows, what became of over-refusal, and which rows differ."""
+    what, rows = next(by_measure(comparison.overall))
+    if len(rows) > 1:
+        parts = _differing(COUNTED[what], [(row.side, row.says) for row in rows])
+        return f"{parts} than A." if parts else f"No difference to A was shown in {count(len(rows), 'comparison')}."
+    [row] = rows
+    sentences = [f"{_answer(row)}."]
+    contrary = [(cell.name, cell.says) for cell in comparison.rows if cell.measures == what and cell.says != row.says]
+    if len(row.rows) > 1 and (parts := _differing(COUNTED[what], contrary)):
+        sentences.append(f"{parts}.")
+    for beside in comparison.overall:
+        if beside.measures == "over-refusal" and what == "harm":
+            sentences.append(f"{_answer(beside)}.")
+    return " ".join(sentences)
+
+
+def _answer(row: Overall) -> str:
+    did = {"harm": "was broken", "over-refusal": "refused benign requests", "utility": "was right"}[row.measures]
+    if row.difference is None:
+        return (
+            f"Nothing to compare: no {'behavior' if row.measures == 'harm' else 'request'} has a verdict on both sides"
+        )
+    figure = f"{points(row.difference)} points ({span(row.interval)})"
+    if row.measures == "harm":
+        figure += f" on {count(row.behaviors, 'behavior')}"
+    match row.says:
+        case "lower":
+            return f"B {did} less often than A: {figure}"
+        case "higher":
+            return f"B {did} more often than A: {figure}"
+        case "no difference shown":
+            return f"It is open whether B {did} more or less often than A: {figure}"
+    return f"B {did} as often as A, {row.says.removeprefix('unchanged ')}: {figure}"
+
+
+def _differing(counted: str, rows: Sequence[tuple[str, str]]) -> str:
+    """In which rows B was lower and higher, by their names and answers; "" for none."""
     parts = []
     for says, phrase in (("lower", "less often"), ("higher", "more often")):
-        hits = [row.name for row in rows if row.says == says]
-        if hits:
-            parts.append(f"{COUNTED[what]} {phrase} in {len(hits)} of {count(len(rows), 'row')} ({series(hits)})")
-    if parts:
-        return f"B was {' and '.join(parts)}."
-    return f"No difference between A and B was shown in {count(len(rows), 'row')}."
+        if names := [name for name, answer in rows if answer == says]:
+            parts.append(f"{counted} {phrase} in {count(len(names), 'row')} ({series(names)})")
+    return f"B was {' and '.join(parts)}" if parts else ""
 
 
 def html(comparison: Comparison) -> str:
@@ -148,20 +207,44 @@ def html(comparison: Comparison) -> str:
     from withstand.report.shell import HERE, render
 
     comparison = comparison.shown()
-    rows = comparison.rows
-    methods = dict.fromkeys(row.method for row in rows if row.method)
     return render(
         HERE / "comparison.html.j2",
         headline=headline(comparison),
         facts=[("A", [comparison.a]), ("B", comparison.b)],
-        parts=[table(what, some, comparison.correction) for what, some in by_measure(rows)],
-        changes=[_changes(row.name, *move, comparison.revealed) for row in rows for move in moves(row)],
+        forest=forest(comparison),
+        points_of=points_of,
+        parts=list(tables(comparison)),
+        changes=[_changes(row.name, *move, comparison.revealed) for row in comparison.rows for move in moves(row)],
         notes=notes(comparison),
-        methods=list(methods) or ["no test"],
-        rows=len(rows),
-        correction=comparison.correction,
+        how=how(comparison),
         margin=comparison.margin,
     )
+
+
+def how(comparison: Comparison) -> str:
+    """How it was tested, in sentences."""
+    methods = list(dict.fromkeys(row.method for row in comparison.rows if row.method)) or ["no test"]
+    return (
+        f"p: two-sided, by {' and '.join(methods)}, and by the score test that the interval comes from, whichever is "
+        f"larger. p and intervals are corrected for the rows that measure the same ({comparison.correction}), "
+        f"so a row differs just where its interval excludes 0. Unchanged: the interval lies within "
+        f"{percent(comparison.margin).removesuffix('%')} points. Overall: the mean over the rows of each behavior; "
+        "behaviors are the independent units."
+    )
+
+
+def markdown(comparison: Comparison) -> str:
+    """The comparison in GitHub's Markdown, without texts of behaviors."""
+    comparison = comparison.shown()
+    parts = [f"# {escaped(headline(comparison))}", f"A: {escaped(comparison.a)}"]
+    parts += [f"B: {escaped(label)}" for label in comparison.b]
+    for part in tables(comparison):
+        parts += [f"## {escaped(part.title)}", part.markdown()]
+    if plot := forest(comparison):
+        drawn = "\n".join(line.replace("`", "'") for line in plot.text())
+        parts += [f"## B {MINUS} A", f"```text\n{drawn}\n```"]
+    parts.append("\n".join(f"- {escaped(note)}" for note in [*notes(comparison), how(comparison)]))
+    return "\n\n".join(parts) + "\n"
 
 
 def _changes(name: str, became: str, behaviors: Sequence[Change], revealed: bool) -> Table:

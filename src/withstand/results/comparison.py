@@ -8,6 +8,7 @@ from withstand.results import compare
 from withstand.results.cells import plain
 from withstand.results.compare import Pair
 from withstand.results.names import names_of, renamed
+from withstand.results.overall import Overall, overall
 from withstand.results.pair_comparison import CORRECTIONS, Correct, PairComparison
 from withstand.results.pair_comparison import compare as compare_pairs
 from withstand.store.store import Store
@@ -16,7 +17,8 @@ from withstand.store.store import Store
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Two or more sides compared: their labels, the margin in (0, 1) within which a rate counts as unchanged, the name
-    of the correction of p, whether texts are in it, the rows, and notes on what was left out."""
+    of the correction of p, whether texts are in it, the rows, notes on what was left out, and for each B one difference
+    over all rows."""
 
     schema: int
     a: str
@@ -26,6 +28,7 @@ class Comparison:
     revealed: bool
     rows: tuple[PairComparison, ...]
     notes: tuple[str, ...]
+    overall: tuple[Overall, ...] = ()
 
     def to_json(self) -> Json:
         """What `withstand compare --json` prints."""
@@ -42,28 +45,39 @@ class Comparison:
                 replace(row, label=renamed(row.label, names), name=renamed(row.name, names)) for row in self.rows
             ),
             notes=tuple(renamed(note, names) for note in self.notes),
+            overall=tuple(
+                replace(
+                    row,
+                    side=renamed(row.side, names),
+                    rows=tuple(renamed(label, names) for label in row.rows),
+                    name=renamed(row.name, names),
+                )
+                for row in self.overall
+            ),
         )
 
 
 def compare_runs(
-    store: Store, a: str, b: str, *, by: str = "", margin: float = 0.05, correct: Correct = "holm",
+    store: Store, a: str, b: str, *, by: str = "", margin: float = 0.05, correct: Correct = "bonferroni",
     allow: Collection[str] = (), reveal: bool = False,
 ) -> Comparison:  # fmt: skip
     """The comparison of run A with run B, or of the parts of A that `by` (target, defense, attack) splits it into.
 
-    All rows of all sides are one family for the correction. Raises `SpecError` where the sides cannot be compared.
+    The rows of all sides that measure the same are one family for the correction. Raises `SpecError` where the sides
+    cannot be compared.
     """
     sides = compare.split_by(store, a, by) if by else [(compare.side(store, a), compare.side(store, b))]
-    pairs: list[Pair] = []
+    by_side: dict[str, list[Pair]] = {}
     notes: list[str] = []
     for first, second in sides:
         matches, unmatched = compare.matched(first.cells, second.cells)
-        pairs += matches
+        by_side[second.label] = matches
         notes += [*unmatched, *compare.check(matches, allow)]
+    pairs = [pair for matches in by_side.values() for pair in matches]
     texts = store.behaviors({key for pair in pairs for key in pair.keys})
     rows = compare_pairs(pairs, texts, margin, correct, reveal)
     return Comparison(
-        schema=1,
+        schema=2,
         a=sides[0][0].label,
         b=tuple(second.label for _, second in sides),
         margin=margin,
@@ -71,6 +85,7 @@ def compare_runs(
         revealed=reveal,
         rows=tuple(replace(row, name=_name(row, len(sides) > 1)) for row in rows),
         notes=tuple(dict.fromkeys(notes)),
+        overall=tuple(overall(by_side, margin, correct)),
     )
 
 

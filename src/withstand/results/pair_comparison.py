@@ -1,8 +1,8 @@
 """What changed from one cell to another: the paired difference, and the behaviors behind it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -11,12 +11,12 @@ from withstand.core.text import count, percent
 from withstand.results.cells import Interval
 from withstand.results.compare import Pair
 from withstand.results.graded import Graded, Where
-from withstand.stats import paired, rates
+from withstand.stats import multiple, paired, rates
 
-Correct = Literal["holm", "bh"]
-CORRECTIONS: dict[Correct, tuple[str, Callable[[Sequence[float | None]], list[float | None]]]] = {
-    "holm": ("Holm", paired.holm),
-    "bh": ("Benjamini-Hochberg", paired.benjamini_hochberg),
+Correct = Literal["bonferroni", "bh"]
+CORRECTIONS: dict[Correct, tuple[str, Callable[[Sequence[float | None]], float]]] = {
+    "bonferroni": ("Bonferroni", multiple.bonferroni),
+    "bh": ("Benjamini-Hochberg, intervals by Benjamini-Yekutieli", multiple.false_coverage),
 }
 ALPHA = 0.05
 
@@ -58,10 +58,12 @@ class Change:
 class PairComparison:
     """Two cells compared over their `behaviors`, B minus A.
 
-    varied: the dimensions in which they differ.   difference: of mean rates, in [-1, 1], with its 95% `interval`.
-    bounds: the difference if all unknown cases fell against B, and all in its favor; None without unknown cases.
-    p: of no difference; p_corrected: over all comparisons; p_unchanged: of a difference beyond the margin.
-    worse, better: the behaviors that changed, by what that means for the target.   says: the answer in words.
+    varied: the dimensions in which they differ.   difference: of mean rates, in [-1, 1], with its `interval` at
+    `level`, which is higher than 95% where several rows are compared.   bounds: the difference if all unknown cases
+    fell against B, and all in its favor; None without unknown cases.   p: of no difference; p_unchanged: of a
+    difference of the margin or more; p_corrected, p_unchanged_corrected: over all rows that measure the same, so that
+    each is up to .05 just if the interval excludes 0, or lies within the margin.   worse, better: the behaviors that
+    changed, by what that means for the target.   says: the answer in words.
     """
 
     label: str
@@ -83,27 +85,92 @@ class PairComparison:
     p_corrected: float | None = None
     says: str = ""
     name: str = ""
+    level: float = 1 - ALPHA
+    p_unchanged_corrected: float | None = None
 
-    def corrected(self, p: float | None, margin: float) -> "PairComparison":
-        """With p corrected for all comparisons, and the answer that follows. margin: in (0, 1)."""
-        return replace(self, p_corrected=p, says=_answer(p, self.difference, self.p_unchanged, margin))
+
+class Estimate(Protocol):
+    """What a row shows of a difference. `stats.paired.Difference` is one; one that is corrected by labels of people on
+    both sides may take its place in `compare` and in `overall`."""
+
+    @property
+    def difference(self) -> float: ...
+
+    @property
+    def p(self) -> float: ...
+
+    def limits(self, level: float = 0.95) -> Interval: ...
+
+    def unchanged(self, margin: float) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A difference as a row shows it, corrected for its family: see the fields of `PairComparison`."""
+
+    difference: float | None = None
+    interval: Interval | None = None
+    p: float | None = None
+    p_unchanged: float | None = None
+    p_corrected: float | None = None
+    p_unchanged_corrected: float | None = None
+    says: str = "nothing to compare"
+    level: float = 1 - ALPHA
+
+
+def answers(estimates: Sequence[Estimate | None], margin: float, correct: Correct, others: int = 0) -> list[Answer]:
+    """The answers of one family of comparisons. others: rows of the family that are not among these (Bonferroni)."""
+    ps = [(e.p, e.unchanged(margin)) if e else None for e in estimates]
+    factor = CORRECTIONS[correct][1]([min(pair) if pair else None for pair in ps])
+    factor += others if any(ps) else 0
+    shown = []
+    for estimate, pair in zip(estimates, ps, strict=True):
+        if estimate is None or pair is None:
+            shown.append(Answer())
+            continue
+        level = 1 - ALPHA / factor
+        p, unchanged = (min(1.0, factor * value) for value in pair)
+        says = _says(p, unchanged, estimate.difference, margin)
+        shown.append(Answer(estimate.difference, estimate.limits(level), *pair, p, unchanged, says, level))
+    return shown
+
+
+def _says(p: float, p_unchanged: float, difference: float, margin: float) -> str:
+    """A comparison in words, from its corrected p."""
+    if p <= ALPHA:
+        return "higher" if difference > 0 else "lower"
+    if p_unchanged <= ALPHA:
+        return f"unchanged within {percent(margin).removesuffix('%')} points"
+    return "no difference shown"
 
 
 def compare(
-    pairs: Sequence[Pair], texts: Mapping[str, Json], margin: float, correct: Correct, reveal: bool = False
-) -> list[PairComparison]:
-    """One comparison per pair. `texts`: behaviors by key; `margin`: what counts as unchanged, in (0, 1)."""
-    rows = [_compared(pair, texts, margin, reveal) for pair in pairs]
-    _, correction = CORRECTIONS[correct]
-    corrected = correction([row.p for row in rows])
-    return [row.corrected(p, margin) for row, p in zip(rows, corrected, strict=True)]
+    pairs: Sequence[Pair], texts: Mapping[str, Json], margin: float, correct: Correct, reveal: bool = False,
+    others: int = 0,
+) -> list[PairComparison]:  # fmt: skip
+    """One comparison per pair; those that measure the same are one family for the correction.
+
+    texts: behaviors by key.   margin: what counts as unchanged, in (0, 1).   others: further rows of the family.
+    """
+    columns = [(pair.a.columns(pair.keys), pair.b.columns(pair.keys)) for pair in pairs]
+    estimates = [paired.difference(a, n_a, b, n_b) for (a, n_a, *_), (b, n_b, *_) in columns]
+    shown: dict[int, Answer] = {}
+    for measure in dict.fromkeys(pair.a.measures for pair in pairs):
+        places = [place for place, pair in enumerate(pairs) if pair.a.measures == measure]
+        family = answers([estimates[place] for place in places], margin, correct, others)
+        shown.update(zip(places, family, strict=True))
+    return [
+        _compared(pair, estimate, shown[place], texts, reveal)
+        for place, (pair, estimate) in enumerate(zip(pairs, estimates, strict=True))
+    ]
 
 
-def _compared(pair: Pair, texts: Mapping[str, Json], margin: float, reveal: bool) -> PairComparison:
+def _compared(
+    pair: Pair, estimate: paired.Difference | None, answer: Answer, texts: Mapping[str, Json], reveal: bool
+) -> PairComparison:
     keys = pair.keys
-    a, n_a, u_a, all_a = pair.a.columns(keys)
-    b, n_b, u_b, all_b = pair.b.columns(keys)
-    estimate = paired.difference(a, n_a, b, n_b)
+    a, _, u_a, all_a = pair.a.columns(keys)
+    b, _, u_b, all_b = pair.b.columns(keys)
     unknown = sum(u_a) + sum(u_b)
     worse = -1 if pair.a.measures == "utility" else 1  # of right answers fewer are worse
     return PairComparison(
@@ -114,15 +181,12 @@ def _compared(pair: Pair, texts: Mapping[str, Json], margin: float, reveal: bool
         a=_side_of(pair.a, keys),
         b=_side_of(pair.b, keys),
         behaviors=estimate.behaviors if estimate else 0,
-        difference=estimate.difference if estimate else None,
-        interval=estimate.limits() if estimate else None,
         bounds=_bounds(a, u_a, all_a, b, u_b, all_b) if unknown else None,
-        p=estimate.p if estimate else None,
         method=estimate.method if estimate else "",
-        p_unchanged=estimate.unchanged(margin) if estimate else None,
         worse=tuple(changes(pair, texts, worse, reveal)),
         better=tuple(changes(pair, texts, -worse, reveal)),
         notes=tuple(_notes(pair, sum(u_a), sum(u_b))),
+        **{entry.name: getattr(answer, entry.name) for entry in fields(answer)},
     )
 
 
@@ -191,14 +255,3 @@ def changes(pair: Pair, texts: Mapping[str, Json], direction: int, reveal: bool 
             cases=flipped,
             text=text if reveal else f"{count(len(text), 'character')}, hash {digest(text)[:12]}" if text else "",
         )
-
-
-def _answer(p: float | None, difference: float | None, p_unchanged: float | None, margin: float) -> str:
-    """A comparison in words, from its corrected p."""
-    if p is None or difference is None:
-        return "nothing to compare"
-    if p <= ALPHA:
-        return "higher" if difference > 0 else "lower"
-    if p_unchanged is not None and p_unchanged < ALPHA:
-        return f"unchanged within {percent(margin).removesuffix('%')} points"
-    return "no difference shown"

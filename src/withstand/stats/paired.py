@@ -3,24 +3,15 @@
 B is compared with A: a difference is B's rate minus A's, above 0 where B was broken more often. Every argument holds
 one number per behavior, and behavior number i is the same in all of them. Nothing to compare gives None.
 
-The interval is Tango's score interval where every behavior has one case, and the same on an effective number of
-behaviors where some have several. The test is McNemar's exact one, and a permutation of behaviors where some have
-several cases. The exact test and not the mid-p: it never gives more false alarms than its level, whatever the number
-of behaviors and of changes, and a gate relies on that. The price is power; `behaviors_needed` counts it in.
-
-Coverage of the nominal 95% interval, by `bench/paired.py`:
-
-| behaviors | points | mean | lowest | the interval before (half a pair added), lowest |
-| --- | --- | --- | --- | --- |
-| of one case, summed over every outcome | 395 | 95.9% | 92.5% | 86.5% |
-| of 2 and 5 cases, 2000 draws each | 1080 | 96.4% | 92.4% | 86.6% |
-
-The first grid has 20 to 200 behaviors and differences from 0 to 0.9, also where all changes go one way; the second has
-20 to 200 behaviors, rates from 0.05 to 0.95, and correlations within a behavior from 0 to 1.
+The interval holds every difference that the score test of `stats.score` does not reject: on the behaviors where each
+has one case, and on an effective number of behaviors where some have several. A difference of 0 must also be rejected
+by McNemar's exact test, or by a permutation of behaviors where some have several cases: their false alarms never exceed
+the level, whatever the number of behaviors and of changes. So p and interval always say the same. The price is power;
+`behaviors_needed` counts it in.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import NormalDist
@@ -30,15 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from withstand.stats.rates import Counts, Floats, counted, normal_limit
+from withstand.stats.score import high_tail, low_tail, tango_score, upper_limit
 from withstand.stats.special import binomial_cdf, binomial_pmf, binomial_sf
 
-RESAMPLES = 9_999
-SEED = 0  # of the permutations: the same verdicts give the same p
 ADDED = 0.5
 """Pairs added in each direction where few say little: to a pilot's changes, and to the variances of several cases."""
 
 _NORMAL = NormalDist()
-_BATCH = 1_000  # of permutations at once: memory for a thousand behaviors stays small
+_LATTICE = 20_000
+"""Steps that the changes of several cases are rounded to, all behaviors together, for the permutation test."""
 
 
 @dataclass(frozen=True)
@@ -65,40 +56,61 @@ class Difference:
 
     @cached_property
     def p(self) -> float:
-        """Two-sided p of no difference, by `method`."""
-        if self.method == "exact McNemar":
-            return mcnemar(self.worse, self.better)
-        return _permuted(self.rates_a, self.rates_b)
+        """Two-sided p of no difference: by `method`, or of the score test where that is larger."""
+        single = self.method == "exact McNemar"
+        exchanged = mcnemar(self.worse, self.better) if single else permuted(self.rates_b - self.rates_a)
+        worse, better, n = self._counts()
+        return max(exchanged, min(1.0, 2 * low_tail(worse, better, n, 0.0), 2 * high_tail(worse, better, n, 0.0)))
 
     @property
     def difference(self) -> float:
         return self.rate_b - self.rate_a
 
     def limits(self, level: float = 0.95) -> tuple[float, float]:
-        """The score interval of the difference, in [-1, 1]. It keeps a width where no behavior changed."""
-        low, high = tango(self.effective * self.gained, self.effective * self.lost, self.effective, level)
-        return min(low, self.difference), max(high, self.difference)
+        """The interval of the difference, in [-1, 1]. It holds 0 just if p is above 1 - level.
+
+        It keeps a width where nothing changed: then it ends where so many behaviors without a change have a chance of
+        (1 - level) / 2.
+        """
+        normal_limit(level)  # checks it
+        worse, better, n = self._counts()
+        shown, change = self.p <= 1 - level, self.difference
+        high = upper_limit(worse, better, n, level, 0.0 if shown and change < 0 else 1.0)
+        low = -upper_limit(better, worse, n, level, 0.0 if shown and change > 0 else 1.0)
+        low, high = min(low, change), max(high, change)
+        return (low, high) if shown else (min(low, 0.0), max(high, 0.0))
 
     def unchanged(self, margin: float) -> float:
-        """The p of two one-sided tests that the rates differ by `margin` or more: a small p says that they do not.
+        """The p of a difference of `margin` or more: up to 0.05, the 95% interval lies within -margin to margin.
 
-        Schuirmann 1987, J. Pharmacokinetics and Biopharmaceutics 15:657, with Tango's statistic. A p below 0.05 implies
-        that the 90% interval lies within -margin to margin. Where all changes go one way, the statistic alone claims
-        equivalence too often (in 6.9% of the draws for 52 behaviors and 5 points), so p is at least the exact binomial
-        tail of changes that go one way: without a change, 5 points need 59 behaviors.
+        Two one-sided tests (Schuirmann 1987, J. Pharmacokinetics and Biopharmaceutics 15:657), each at half the level.
+        Without a change, 5 points need 72 behaviors.
         """
         if not 0 < margin < 1:
             raise ValueError(f"margin is {margin}; it must lie in (0, 1)")
-        gained, lost, n = self.effective * self.gained, self.effective * self.lost, self.effective
-        return max(_not_worse(gained, lost, n, margin), _not_worse(lost, gained, n, margin))
+        worse, better, n = self._counts()
+        return min(1.0, 2 * max(low_tail(worse, better, n, margin), high_tail(worse, better, n, -margin)))
 
     def behaviors_to_exclude(self, limit: float, level: float = 0.95) -> int | None:
-        """How many behaviors like these put `limit` outside the interval; None where no number does.
+        """How many behaviors like these put `limit` outside the interval; None where no number does."""
+        worse, better, n = self._counts()
+        score = float(tango_score(worse, better, n, limit))
+        if abs(score) <= 1e-6:
+            return None
+        tail = low_tail if score < 0 else high_tail
+        # the score grows with the square root of the number; the chance of it moves in steps, so it is tried
+        needed = max(1, int(0.8 * self.behaviors * (normal_limit(level) / score) ** 2))
+        for _ in range(200):
+            n = max(1, int(needed * self.effective / self.behaviors + 1e-6))
+            if tail(n * self.gained, n * self.lost, n, limit) <= (1 - level) / 2:
+                return needed
+            needed += max(1, needed // 100)
+        return None
 
-        Exact for the score interval: at equal shares its statistic grows with the square root of the number.
-        """
-        score = float(tango_score(self.effective * self.gained, self.effective * self.lost, self.effective, limit))
-        return math.ceil(self.behaviors * (normal_limit(level) / score) ** 2) if abs(score) > 1e-6 else None
+    def _counts(self) -> tuple[float, float, int]:
+        """Behaviors changed for the worse, for the better, and all, as if each had one case."""
+        n = int(self.effective + 1e-6)
+        return n * self.gained, n * self.lost, n
 
 
 def difference(successes_a: Counts, scored_a: Counts, successes_b: Counts, scored_b: Counts) -> Difference | None:
@@ -111,16 +123,24 @@ def difference(successes_a: Counts, scored_a: Counts, successes_b: Counts, score
     if (a > n_a).any() or (b > n_b).any():
         raise ValueError("a behavior has more successes than scored cases")
     both = (n_a > 0) & (n_b > 0)
-    if not both.any():
-        return None
     a, n_a, b, n_b = a[both], n_a[both], b[both], n_b[both]
-    rates_a, rates_b = a / n_a, b / n_b
-    gained, lost, effective = effective_pairs(rates_a, rates_b, np.maximum(1 / n_a, 1 / n_b))
-    single = bool((n_a == 1).all() and (n_b == 1).all())
+    return difference_of_rates(a / n_a, b / n_b, np.maximum(1 / n_a, 1 / n_b))
+
+
+def difference_of_rates(rates_a: Floats, rates_b: Floats, share: Floats) -> Difference | None:
+    """The same from the rates of the behaviors, each in [0, 1] and scored in both; None without a behavior.
+
+    share: 1 / cases of a behavior, of the side that has fewer: 1 for one case. A mean over `k` attacks of so many cases
+    each has the mean of their shares, divided by k.
+    """
+    if not rates_a.size:
+        return None
+    gained, lost, effective = effective_pairs(rates_a, rates_b, share)
+    single = bool((share == 1).all() and np.isin(rates_a, (0, 1)).all() and np.isin(rates_b, (0, 1)).all())
     return Difference(
         rate_a=float(np.sort(rates_a).mean()),
         rate_b=float(np.sort(rates_b).mean()),
-        behaviors=int(both.sum()),
+        behaviors=len(rates_a),
         worse=int((rates_b > rates_a).sum()),
         better=int((rates_b < rates_a).sum()),
         gained=float(gained),
@@ -150,63 +170,32 @@ def effective_pairs(rates_a: Floats, rates_b: Floats, share: Floats) -> tuple[An
     return gained, lost, np.minimum(behaviors * (single + ADDED) / (seen + ADDED), independent)
 
 
-def tango_score(worse: Any, better: Any, n: Any, difference: Any) -> Any:
-    """Tango's statistic of the null hypothesis that the rates differ by `difference`, elementwise; normal under it.
-
-    worse, better: pairs that changed in either direction, among n; effective counts need not be whole. Tango 1998,
-    Statistics in Medicine 17:891, equations 5 and 6: the nuisance parameter is at its likeliest under the hypothesis.
-    """
-    up, down = np.asarray(worse, float) / n, np.asarray(better, float) / n
-    slope = (2 - up + down) * difference - up - down
-    nuisance = (np.sqrt(np.maximum(slope**2 + 8 * down * difference * (1 - difference), 0)) - slope) / 4
-    variance = np.maximum(2 * nuisance + difference * (1 - difference), 0) / n
-    gap = up - down - difference
-    with np.errstate(divide="ignore", invalid="ignore"):
-        score = gap / np.sqrt(variance)
-    return np.where(variance > 1e-12 / n, score, np.where(np.abs(gap) < 1e-9, 0.0, np.copysign(np.inf, gap)))
-
-
-def tango(worse: float, better: float, n: float, level: float = 0.95) -> tuple[float, float]:
-    """Tango's interval of (worse - better) / n: the differences whose `tango_score` is within the normal limits."""
-    z, sign = normal_limit(level), np.array([1.0, -1.0])
-    inside, outside = np.full(2, (worse - better) / n), np.array([-1.0, 1.0])
-    for _ in range(50):  # halves the gap: the limits are exact to 1e-15
-        middle = (inside + outside) / 2
-        within = sign * tango_score(worse, better, n, middle) < z
-        inside, outside = np.where(within, middle, inside), np.where(within, outside, middle)
-    low, high = (inside + outside) / 2
-    return float(low), float(high)
-
-
-def _not_worse(worse: float, better: float, n: float, margin: float) -> float:
-    """One-sided p of a difference of `margin` or more, see `Difference.unchanged`."""
-    score = float(tango_score(worse, better, n, margin))
-    whole = math.floor(n)
-    one_way = tango_score(np.arange(whole + 1), 0, max(whole, 1), margin)  # rises with the number of changes
-    as_strong = int((one_way <= score + 1e-9).sum()) - 1
-    return max(_NORMAL.cdf(score), float(binomial_cdf(as_strong, whole, margin)))
-
-
 def mcnemar(worse: int, better: int) -> float:
     """Exact two-sided p that a change is as likely in either direction. McNemar 1947, Psychometrika 12:153."""
     return min(1.0, 2 * float(binomial_cdf(min(worse, better), worse + better, 0.5)))
 
 
-def _permuted(rates_a: Floats, rates_b: Floats) -> float:
-    """p of the mean difference if A and B were exchanged at random within every behavior: McNemar's idea for clusters.
+def permuted(changes: Floats) -> float:
+    """p of the mean of `changes` if each had either sign by chance: A and B exchanged within behaviors, exactly.
 
-    Exact up to 13 behaviors, else by `RESAMPLES`. Fisher 1935, "The Design of Experiments", section 21.
+    McNemar's idea for clusters; Fisher 1935, "The Design of Experiments", section 21. All 2^n ways are counted by the
+    Fourier transform of their sum, on changes that are rounded to a lattice. Rounding keeps the test exact, since it
+    does not look at the sign.
     """
-    changes = (rates_b - rates_a)[rates_a != rates_b]  # leaving out those without a change makes more of it exact
-    reached = abs(changes.sum()) - 1e-12  # a sum that ties rounds to either side
-    if 2 ** len(changes) <= RESAMPLES:
-        signs = np.arange(2 ** len(changes))[:, None] >> np.arange(len(changes)) & 1
-        return float(np.mean(np.abs((2 * signs - 1) @ changes) >= reached))
-    rng, beyond = np.random.default_rng(SEED), 0
-    for start in range(0, RESAMPLES, _BATCH):
-        signs = rng.integers(0, 2, (min(_BATCH, RESAMPLES - start), len(changes)), dtype=np.int8)
-        beyond += int((np.abs((2 * signs - 1) @ changes) >= reached).sum())
-    return (beyond + 1) / (RESAMPLES + 1)
+    changes = changes[np.abs(changes) > 1e-12]
+    if not changes.size:
+        return 1.0
+    steps = max(60, _LATTICE // changes.size // 60 * 60)  # a multiple of 60: exact for 2 to 6 cases, and for 10
+    sizes = np.maximum(1, np.rint(np.abs(changes) * steps)).astype(np.int64)
+    sizes //= np.gcd.reduce(sizes)
+    observed, total = abs(int((np.sign(changes) * sizes).sum())), int(sizes.sum())
+    angle = np.pi * np.arange((total + 1) // 2 + 1) / (total + 1)
+    transform = np.exp(-1j * angle * total)
+    for size, times in zip(*np.unique(sizes, return_counts=True), strict=True):
+        transform *= np.cos(angle * size) ** times
+    chance = np.fft.irfft(transform, total + 1)  # of the sum of the changes that are for the worse
+    beyond = np.abs(2 * np.arange(total + 1) - total) >= observed
+    return float(min(1.0, max(chance[beyond].sum(), 2.0 ** (1 - changes.size))))
 
 
 def seed_limits(
@@ -228,49 +217,6 @@ def seed_limits(
         sums += changes[seeds[:, :, None], drawn[:, None, :]].sum(axis=(1, 2))
     low, high = np.quantile(sums / changes.size, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-# --- many comparisons --------------------------------------------------------------------------------------------
-
-
-def holm(ps: Sequence[float | None]) -> list[float | None]:
-    """Each p corrected so that the chance of any false alarm stays below the level.
-
-    Holm 1979, Scandinavian J. Statistics 6:65. None (nothing to compare) stays None and counts as no comparison.
-    """
-    return _corrected(ps, _holm)
-
-
-def benjamini_hochberg(ps: Sequence[float | None]) -> list[float | None]:
-    """Each p corrected so that the expected share of false alarms among alarms stays below the level.
-
-    Benjamini and Hochberg 1995, J. Royal Statistical Society B 57:289.
-    """
-    return _corrected(ps, _benjamini_hochberg)
-
-
-def _corrected(ps: Sequence[float | None], correct: Callable[[Floats], Any]) -> list[float | None]:
-    places = [place for place, p in enumerate(ps) if p is not None]
-    corrected: list[float | None] = [None] * len(ps)
-    if places:
-        for place, p in zip(places, correct(np.array([ps[place] for place in places], float)), strict=True):
-            corrected[place] = float(p)
-    return corrected
-
-
-def _holm(ps: Floats) -> Floats:
-    """Written here because statsmodels would bring scipy and pandas into the core."""
-    order = np.argsort(ps)
-    corrected = np.empty_like(ps)
-    corrected[order] = np.minimum(1, np.maximum.accumulate(ps[order] * np.arange(len(ps), 0, -1)))
-    return corrected
-
-
-def _benjamini_hochberg(ps: Floats) -> Floats:
-    order = np.argsort(ps)[::-1]
-    corrected = np.empty_like(ps)
-    corrected[order] = np.minimum.accumulate(ps[order] * len(ps) / np.arange(len(ps), 0, -1))
-    return corrected
 
 
 # --- planning ----------------------------------------------------------------------------------------------------

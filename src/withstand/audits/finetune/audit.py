@@ -30,7 +30,7 @@ from withstand.formats.finetuning import UserData
 from withstand.registry import find
 from withstand.results.cells import plain
 from withstand.runner import chain
-from withstand.stats import paired
+from withstand.stats import multiple
 
 VERSION = 1
 RANKED = 3
@@ -266,7 +266,7 @@ class _Audit:
 
 def _corrected(results: Sequence[ArmResult]) -> list[ArmResult]:
     """The arms with `p_holm`, the p of their change corrected over all arms that were trained (Holm 1979)."""
-    ps = paired.holm([arm.change.p if arm.change else None for arm in results])
+    ps = multiple.holm([arm.change.p if arm.change else None for arm in results])
     return [replace(arm, p_holm=p) for arm, p in zip(results, ps, strict=True)]
 
 

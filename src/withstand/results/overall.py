@@ -1,0 +1,136 @@
+"""Was B broken less often than A, over all that both met? One paired difference over all rows of a comparison."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TypeAlias
+
+import numpy as np
+
+from withstand.core.outcomes import HITS
+from withstand.core.text import count
+from withstand.results.cells import Interval
+from withstand.results.compare import Pair
+from withstand.results.pair_comparison import Answer, Correct, answers
+from withstand.stats import paired
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Cases of one side that count, of those with a verdict, and the mean over behaviors of their rates, in [0, 1]."""
+
+    hits: int
+    scored: int
+    rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overall:
+    """B minus A over the `behaviors` of both and the `rows` of cells in which both met them.
+
+    measures: "harm", "over-refusal" or "utility".   side: the label of B.   a, b: what they show in the rows in which
+    both have a scored case of a behavior.   difference, interval, level, bounds, p and what follows: as in
+    `PairComparison`, except that the family are the sides that are compared with A.   worse, better: how many behaviors
+    changed, by what that means for the target.   name: what the figure is over, and of which B where there are several.
+    """
+
+    measures: str
+    side: str
+    rows: tuple[str, ...]
+    behaviors: int
+    a: Counted
+    b: Counted
+    difference: float | None
+    interval: Interval | None
+    level: float
+    bounds: Interval | None
+    p: float | None
+    p_corrected: float | None
+    p_unchanged: float | None
+    p_unchanged_corrected: float | None
+    method: str
+    worse: int
+    better: int
+    says: str
+    name: str
+
+
+def overall(sides: Mapping[str, Sequence[Pair]], margin: float, correct: Correct) -> list[Overall]:
+    """For each measure, and each side B by its label: all its pairs as one. Behaviors are the independent units, so
+    that attacks that break the same ones do not count as more evidence than they are."""
+    rows = []
+    for measure in HITS:
+        groups = {
+            side: some for side, pairs in sides.items() if (some := [p for p in pairs if p.a.measures == measure])
+        }
+        met = [_met(pairs) for pairs in groups.values()]
+        estimates = [_estimate(behaviors) for behaviors in met]
+        family = answers(estimates, margin, correct)
+        for (side, pairs), behaviors, estimate, answer in zip(groups.items(), met, estimates, family, strict=True):
+            over = pairs[0].label if len(pairs) == 1 else f"all {count(len(pairs), 'row')}"
+            over = over if measure == "harm" else measure
+            name = f"{over} ({side})" if len(groups) > 1 else over
+            rows.append(_row(name, side, pairs, behaviors, estimate, answer))
+    return rows
+
+
+Met: TypeAlias = Mapping[str, Sequence[tuple[int, int, int, int]]]
+"""Hits and scored cases of A and of B, by behavior: one for each pair in which both have a scored case."""
+
+
+def _met(pairs: Sequence[Pair]) -> Met:
+    met: dict[str, list[tuple[int, int, int, int]]] = defaultdict(list)
+    for pair in pairs:
+        a, n_a, *_ = pair.a.columns(pair.keys)
+        b, n_b, *_ = pair.b.columns(pair.keys)
+        for key, *counts in zip(pair.keys, a, n_a, b, n_b, strict=True):
+            hits_a, scored_a, hits_b, scored_b = counts
+            if scored_a and scored_b:
+                met[key].append((hits_a, scored_a, hits_b, scored_b))
+    return met
+
+
+def _estimate(met: Met) -> paired.Difference | None:
+    """The paired difference of the behaviors' means over the pairs."""
+    rates = [[(a / n_a, b / n_b, max(1 / n_a, 1 / n_b)) for a, n_a, b, n_b in counts] for counts in met.values()]
+    means = np.array([np.mean(some, axis=0) / (1, 1, len(some)) for some in rates]).reshape(-1, 3)
+    return paired.difference_of_rates(means[:, 0], means[:, 1], means[:, 2])
+
+
+def _row(
+    name: str, side: str, pairs: Sequence[Pair], met: Met, estimate: paired.Difference | None, answer: Answer
+) -> Overall:
+    measure = pairs[0].a.measures
+    up, down = (estimate.worse, estimate.better) if estimate else (0, 0)
+    a, n_a, b, n_b = (sum(counts[at] for some in met.values() for counts in some) for at in range(4))
+    return Overall(
+        measures=measure,
+        side=side,
+        rows=tuple(pair.label for pair in pairs),
+        behaviors=estimate.behaviors if estimate else 0,
+        a=Counted(a, n_a, estimate.rate_a if estimate else None),
+        b=Counted(b, n_b, estimate.rate_b if estimate else None),
+        bounds=_bounds(pairs),
+        method=estimate.method if estimate else "",
+        worse=down if measure == "utility" else up,  # of right answers fewer are worse
+        better=up if measure == "utility" else down,
+        name=name,
+        **{entry.name: getattr(answer, entry.name) for entry in fields(answer)},
+    )
+
+
+def _bounds(pairs: Sequence[Pair]) -> Interval | None:
+    """The difference if all unknown cases fell against B, and all in its favor; None without unknown cases."""
+    ends: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    some = False
+    for pair in pairs:
+        a, _, u_a, all_a = pair.a.columns(pair.keys)
+        b, _, u_b, all_b = pair.b.columns(pair.keys)
+        some = some or any(u_a) or any(u_b)
+        for key, ka, ua, na, kb, ub, nb in zip(pair.keys, a, u_a, all_a, b, u_b, all_b, strict=True):
+            if na and nb:
+                ends[key].append((kb / nb - (ka + ua) / na, (kb + ub) / nb - ka / na))
+    if not some or not ends:
+        return None
+    low, high = np.mean([np.mean(values, axis=0) for values in ends.values()], axis=0)
+    return float(low), float(high)
