@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from withstand.core import Behavior, Completion, Json, SpecError, Verdict
-from withstand.judges._regex import check_regex
+from withstand.core.regex import check_regex
 from withstand.judges._rule import Rule
 
 
@@ -13,8 +13,9 @@ from withstand.judges._rule import Rule
 class Contains(Rule):
     """Success or failure, and refused only on demand.
 
-    Python's `re` has no limit of steps: a pattern whose repeats can share one text in many ways, such as (a+)+b, can
-    hold a run up for ever on an answer made for it. Write such a repeat as a possessive one, (?:a++)+b or a++b.
+    A pattern whose repeats, one within the other, can share a text in many ways is refused, since it could hold a run
+    up for ever: write (?:a+)+b as (?:a++)+b. One of repeats in a row, such as a*.*b, still takes time that grows by a
+    power of the answer's length.
 
     pattern: a regular expression of Python's `re`, searched anywhere; no default.
     ignore_case: default true.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from withstand.core import Behavior, Completion, Json, SpecError, ToolCall, Verdict
-from withstand.judges._regex import check_regex
+from withstand.core.regex import check_regex
 from withstand.judges._rule import Rule, refused_or
 
 TAG = "tool:"

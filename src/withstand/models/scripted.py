@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from withstand.core import Chat, Completion, Json, Sampling, SpecError, at_least, draw, to_json
+from withstand.core.regex import check_regex
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,7 @@ class Scripted:
 
     def __post_init__(self) -> None:
         for pattern, _, probability in self.rules:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise SpecError(
-                    f"rule {pattern!r} is not a regular expression: {error.msg} at position {error.pos}",
-                    hint="a rule is [regex, reply, probability]",
-                ) from error
+            check_regex("rule", pattern)
             if not 0 <= probability <= 1:
                 raise SpecError(f"rule {pattern!r} has probability {probability}", hint="it must lie in [0, 1]")
         at_least(1, self, "width", "lanes")
