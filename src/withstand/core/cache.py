@@ -1,4 +1,4 @@
-"""Where downloads are kept, and how long a file's digest is remembered. The place decides no result."""
+"""The folder of downloads and unfinished searches, and the memory of files' digests. No result depends on it."""
 
 import hashlib
 import json
