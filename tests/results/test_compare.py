@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy.stats import beta
 
 from withstand import api
 from withstand.core import SpecError
@@ -18,7 +19,7 @@ from withstand.results.graded import BehaviorResult, graded
 from withstand.results.overall import Counted, overall
 from withstand.results.pair_comparison import Change
 from withstand.results.pair_comparison import compare as compare_pairs
-from withstand.stats import paired
+from withstand.stats import paired, planning, rates
 
 TOYS = str(Path(__file__).parent.parent / "toys")
 
@@ -383,6 +384,7 @@ def test_sample_size_from_a_pilot(withstand, ran):
     assert code == 0
     assert (plan["asr"], plan["cases"]) == (0.4, 1)
     assert plan["discordance"] == pytest.approx((4 + 1) / (10 + 1))
+    assert plan["careful"] == paired.behaviors_needed(0.1, rates.wilson(5, 11, 0.6)[1]) > plan["behaviors"]
     several = {"samples": 3}
     ran("c", more=several, success=[0, 1, 2, 3])
     ran("d", revision="2", more=several, success=[3, 4])
@@ -394,6 +396,15 @@ def test_sample_size_from_a_pilot(withstand, ran):
     )  # the oracle says the same each time: more draws save nothing
     _, out, _ = withstand("sample-size", "--from", "c", "--against", "d", "--difference", "0.1")
     assert "cases per behavior" in out
+    _, out, _ = withstand("sample-size", "--from", "b", "--max-asr", "0.5", "--cells", "3", "--json")
+    [plan] = json.loads(out)["plans"]
+    assert plan["asr"] == 0.2
+    assert plan["behaviors"] == planning.behaviors_to_pass(0.2, 0.5, 0.8, 3) < plan["careful"]
+    assert plan["below"] == pytest.approx(beta.cdf(0.5, 2.5, 8.5), abs=0.005)
+    code, out, _ = withstand("sample-size", "--from", "a", "--max-asr", "0.4")
+    assert code == 0
+    assert re.search(r" +no number +no number +40% +4\d%", out, re.MULTILINE)
+    assert re.search(r"^ *53 +1%$", withstand("sample-size", "--asr", "0.01", "--max-asr", "0.1")[1], re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -404,7 +415,9 @@ def test_sample_size_from_a_pilot(withstand, ran):
         (["--difference", "0.6", "--asr", "0.5"], "no rate is 0.6 away"),
         (["--difference", "0.1", "--from", "a"], "one target and one defense"),
         (["--difference", "0.1", "--asr", "0.3", "--against", "a"], "no --from"),
-        (["--asr", "0.3"], "--difference"),
+        (["--asr", "0.3"], "what should the behaviors show?"),
+        (["--asr", "0.3", "--max-asr", "0.3"], "no number of behaviors passes"),
+        (["--asr", "0.3", "--difference", "0.1", "--max-asr", "0.1"], "not both"),
     ],
 )
 def test_mistakes_of_sample_size(withstand, ran, arguments, message):

@@ -21,7 +21,7 @@ from withstand.results.decide import Decided
 from withstand.results.graded import BehaviorResult, Graded
 from withstand.results.limits import Limits
 from withstand.runner import baseline
-from withstand.stats import rates
+from withstand.stats import planning, rates
 
 TOYS = str(Path(__file__).parent.parent / "toys")
 
@@ -117,25 +117,11 @@ def test_exit_codes():
     assert gate.exit_code([good, open_], "fail") == 1
 
 
-@pytest.mark.parametrize(("hits", "n", "limit"), [(0, 10, 0.1), (3, 40, 0.1), (12, 40, 0.25), (45, 100, 0.4)])
-def test_the_number_still_needed_decides_it(hits, n, limit):
-    needed = gate.behaviors_to_decide(hits / n, limit, n, n)
-    low, high = rates.wilson(hits / n * needed, needed)
-    assert not low <= limit < high
-    low, high = rates.wilson(hits / n * (needed - 2), needed - 2)
-    assert low <= limit <= high
-
-
-def test_no_number_decides_a_rate_at_its_limit_or_a_limit_of_0():
-    assert gate.behaviors_to_decide(0.1, 0.1, 50, 50) is None
-    assert gate.behaviors_to_decide(0.0, 0.0, 50, 50) is None
+def test_an_undecided_line_says_how_many_behaviors_decide_it():
+    line = asr("s" * 3 + "r" * 37, 0.1)
+    assert line.more == planning.behaviors_to_decide(3, 40, 40, 0.1)
+    assert line.why == f"about {line.more:,} behaviors would decide it, {line.more - 40:,} more (in 8 of 10 such runs)"
     assert "no number" in asr("r" * 50, 0.0).why
-
-
-def test_clustered_cases_need_more_behaviors():
-    assert gate.behaviors_to_decide(0.05, 0.1, 20, 60) == pytest.approx(
-        gate.behaviors_to_decide(0.05, 0.1, 60, 60) / 3, abs=1
-    )
 
 
 def test_false_passes_and_fails_are_rare():

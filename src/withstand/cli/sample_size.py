@@ -11,13 +11,17 @@ from withstand.cli.options import Result, command, options
 from withstand.core import Json, SpecError
 
 if TYPE_CHECKING:
-    from withstand.results.sample_size import SamplePlan
+    from withstand.results.sample_size import LimitPlan, SamplePlan
 
 TEST = options(
-    click.option("--difference", type=click.FloatRange(0, 1, min_open=True), required=True, metavar="D",
-                 help="The smallest difference worth detecting, 0 to 1."),
+    click.option("--difference", type=click.FloatRange(0, 1, min_open=True), default=None, metavar="D",
+                 help="Plan a comparison: the smallest difference worth detecting, 0 to 1."),
+    click.option("--max-asr", "limit", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=None,
+                 metavar="R", help="Plan a gate: the limit to pass."),
+    click.option("--cells", type=click.IntRange(min=1), default=1, show_default=True,
+                 help="Number of cells that must all pass --max-asr."),
     click.option("--power", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.8, show_default=True,
-                 help="Chance to detect it."),
+                 help="Chance to detect the difference, or to pass."),
     click.option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05,
                  show_default=True, help="Chance of a false alarm, two-sided."),
     click.option("--rows", type=click.IntRange(min=1), default=1, show_default=True,
@@ -41,18 +45,23 @@ PILOT = options(
 @click.option("--store", envvar="WITHSTAND_STORE", default="withstand.db", show_default=True, metavar="DB",
               help="Store of the pilot: a file, or a postgresql:// URL.")  # fmt: skip
 def sample_size(
-    asr: float | None, difference: float, power: float, alpha: float, rows: int, alike: float, pilot: str | None,
-    against: str | None, store: str,
+    asr: float | None, difference: float | None, limit: float | None, cells: int, power: float, alpha: float,
+    rows: int, alike: float, pilot: str | None, against: str | None, store: str,
 ) -> Result:  # fmt: skip
-    """Compute how many behaviors a comparison needs.
+    """Compute how many behaviors a comparison, or a gate, needs.
 
     A and B are tested on the same behaviors. Without a pilot, the answer is for one case per behavior. --from takes
     from a run how often A and B differ on a behavior and how similar the cases of a behavior are, and shows what more
     cases per behavior would save.
     """
     from withstand import api
-    from withstand.results.sample_size import plan_for_rate, plans_from_pilot
+    from withstand.results import sample_size as sizes
 
+    if (difference is None) == (limit is None):
+        raise SpecError(
+            "a comparison or a gate, not both" if limit is not None else "what should the behaviors show?",
+            hint="--difference 0.1 plans a comparison, --max-asr 0.1 a gate",
+        )
     if (asr is None) == (pilot is None):
         raise SpecError(
             "give the rate of A or a run to take it from, not both" if asr is not None else "give the rate of A",
@@ -60,12 +69,19 @@ def sample_size(
         )
     if against and not pilot:
         raise SpecError("--against, but no --from", hint="--from RUN_A --against RUN_B")
-    level = alpha / rows
+    if limit is not None:
+        if asr is not None:
+            return _of_limit([sizes.plan_for_limit(asr, limit, power, cells)], limit, power, cells)
+        with api.open_store(store, create=False) as opened:
+            return _of_limit(
+                sizes.limit_plans_from_pilot(opened, pilot or "", limit, power, cells), limit, power, cells
+            )
+    change, level = difference or 0.0, alpha / rows
     if asr is not None:
-        plans = [plan_for_rate(asr, difference, power, level, alike)]
+        plans = [sizes.plan_for_rate(asr, change, power, level, alike)]
     else:
         with api.open_store(store, create=False) as opened:
-            plans = plans_from_pilot(opened, pilot or "", against or "", difference, power, level)
+            plans = sizes.plans_from_pilot(opened, pilot or "", against or "", change, power, level)
     value = {
         "schema": 1, "difference": difference, "power": power, "alpha": alpha, "rows": rows,
         "plans": [asdict(plan) for plan in plans],
@@ -73,16 +89,48 @@ def sample_size(
     return Result(value, lambda: _show(value, plans))
 
 
-def _show(value: Json, plans: "Sequence[SamplePlan]") -> None:
-    table = [
-        [plan.label, str(plan.cases), f"{plan.behaviors:,}", console.rate(plan.asr), console.rate(plan.discordance)]
+def _of_limit(plans: "Sequence[LimitPlan]", limit: float, power: float, cells: int) -> Result:
+    value = {
+        "schema": 1, "max_asr": limit, "power": power, "cells": cells, "plans": [asdict(plan) for plan in plans],
+    }  # fmt: skip
+    return Result(value, lambda: _show_limit(value, plans))
+
+
+def _show_limit(value: Json, plans: "Sequence[LimitPlan]") -> None:
+    rows = [
+        [plan.label, _number(plan.behaviors), _number(plan.careful), console.rate(plan.asr), console.rate(plan.below)]
         for plan in plans
     ]
-    columns = ["pilot", "cases per behavior", "behaviors", "ASR of A", "differ on a behavior"]
-    start = 0 if any(plan.label for plan in plans) else 1
-    console.table([row[start:] for row in table], columns[start:])
+    columns = ["pilot", "behaviors", "careful", "ASR", "chance below the limit"]
+    piloted = any(plan.label for plan in plans)
+    shown = range(5) if piloted else (1, 3)
+    console.table([[row[place] for place in shown] for row in rows], [columns[place] for place in shown])
+    cells = f" with all of {value['cells']} cells" if value["cells"] > 1 else ""
+    console.put(f"to pass a limit of {console.rate(value['max_asr'])}{cells} at {100 * value['power']:.0f}% power")
+    if piloted:
+        console.put("behaviors: if the ASR is that of the pilot; careful: over all that the pilot leaves open about it")
+
+
+def _number(behaviors: int | None) -> str:
+    return "no number" if behaviors is None else f"{behaviors:,}"
+
+
+def _show(value: Json, plans: "Sequence[SamplePlan]") -> None:
+    piloted = any(plan.label for plan in plans)
+    table = [
+        [
+            plan.label, str(plan.cases), f"{plan.behaviors:,}", _number(plan.careful), console.rate(plan.asr),
+            console.rate(plan.discordance),
+        ]
+        for plan in plans
+    ]  # fmt: skip
+    columns = ["pilot", "cases per behavior", "behaviors", "careful", "ASR of A", "differ on a behavior"]
+    shown = range(6) if piloted else (1, 2, 4, 5)
+    console.table([[row[place] for place in shown] for row in table], [columns[place] for place in shown])
     corrected = f", corrected for {value['rows']} comparisons" if value["rows"] > 1 else ""
     console.put(
         f"to see a difference of {100 * value['difference']:.3g} points at {100 * value['power']:.0f}% power, "
         f"paired, two-sided at {100 * value['alpha']:.3g}%{corrected}"
     )
+    if piloted:
+        console.put("careful: with as much difference between A and B as 80% of such pilots leave open at most")

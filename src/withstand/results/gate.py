@@ -4,10 +4,8 @@ PASS only where the limit holds with every unscored and missing case counted aga
 with all of them counted in its favor; else UNDECIDED. What was not measured never passes.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import NormalDist
 from typing import Literal, TypeAlias
 
 from withstand.core.text import count, series
@@ -19,7 +17,7 @@ from withstand.results.graded import DIMENSIONS, BehaviorResult, Graded
 from withstand.results.limits import Limits
 from withstand.results.pair_comparison import changes
 from withstand.runner.transfer import bare_label
-from withstand.stats import breaks, paired
+from withstand.stats import breaks, paired, planning
 from withstand.stats.breaks import Attempts, Estimate
 from withstand.stats.group_sequential import paths
 from withstand.stats.sequential import confidence_sequence
@@ -28,7 +26,6 @@ from withstand.stats.statistic import Statistic
 Decision = Literal["PASS", "FAIL", "UNDECIDED"]
 LEVEL = 0.95
 UNFINISHED = "it is asked until it is decided, and that is not finished: run the same command again"
-_Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 
 Place: TypeAlias = tuple[str, ...]
@@ -44,7 +41,7 @@ class Line:
     """What a limit says of one cell, or of all attacks on one target together. `rate` among what was scored, `low` and
     `high` with what is unknown counted either way.
 
-    more: behaviors that would decide it, if the rate stays what it is; None where no number would, or none is needed.
+    more: behaviors in all that decide it in 8 of 10 such runs; None where no number does, or none is needed.
     firm: an UNDECIDED that --undecided pass cannot let through: there is nothing to decide on.
     statistic: what is estimated, "" where it is none of them; k: of how many draws.
     attacks: that the line is about, with how many behaviors each broke.
@@ -264,26 +261,15 @@ def _undecided(line: Line, part: Sequence[Graded], seen: Estimate) -> Line:
         return replace(line, why=_open(unknown, "would decide it"))
     if any(cell.watched for cell in part):
         return replace(line, why="still open after all behaviors of the suite")
-    below = ceiling < line.limit
-    needed = behaviors_to_decide(ceiling if below else floor, line.limit, line.n, seen.effective)
+    rate = ceiling if ceiling < line.limit else floor
+    needed = planning.behaviors_to_decide(rate * seen.effective, seen.effective, line.n, line.limit)
     return replace(line, more=needed, why=_needed(needed, line.n))
-
-
-def behaviors_to_decide(rate: float, limit: float, behaviors: int, effective: float) -> int | None:
-    """How many behaviors bring Wilson's interval clear of `limit`, if rate and clustering stay; None: no number does.
-
-    The interval ends at the limit where |rate - limit| = z sqrt(limit (1 - limit) / n).
-    """
-    if math.isclose(rate, limit) or not 0 < limit < 1:
-        return None
-    cases = _Z**2 * limit * (1 - limit) / (rate - limit) ** 2
-    return max(behaviors + 1, math.ceil(cases * behaviors / effective - 1e-9))
 
 
 def _needed(needed: int | None, n: int) -> str:
     if needed is None:
-        return "the rate lies at the limit: no number of behaviors decides it"
-    return f"about {count(needed, 'behavior')} would decide it at this rate, {needed - n:,} more"
+        return "no number of behaviors within reason decides it"
+    return f"about {count(needed, 'behavior')} would decide it, {needed - n:,} more (in 8 of 10 such runs)"
 
 
 def _open(unknown: int, why: str) -> str:
@@ -326,8 +312,7 @@ def _worse(pair: Pair, name: str, limit: float) -> Line:
     if sum(u_a) + sum(u_b) and best.difference <= limit <= worst.difference:
         return replace(line, why=_open(sum(u_a) + sum(u_b), "would decide it"))
     middle = worst if worst.difference < limit else best
-    needed = middle.behaviors_to_exclude(limit, LEVEL)
-    needed = None if needed is None else max(needed, line.n + 1)
+    needed = planning.behaviors_to_exclude(middle.difference, middle.limits(LEVEL), line.n, limit)
     return replace(line, more=needed, why=_needed(needed, line.n))
 
 

@@ -1,12 +1,17 @@
-"""How many behaviors a paired comparison needs: `withstand sample-size`."""
+"""How many behaviors a paired comparison, or a limit, needs: `withstand sample-size`."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from withstand.core import SpecError
 from withstand.results.compare import Pair, Side, matched, side, split_by
-from withstand.stats import paired, rates
+from withstand.results.graded import DIMENSIONS
+from withstand.stats import paired, planning, rates
 from withstand.store.store import Store
+
+CAREFUL = 0.6
+"""Level of the two-sided interval whose upper limit leaves what is true above it in 20% of the pilots."""
 
 CASES = (1, 2, 5, 10)
 """Cases per behavior for which a pilot of several cases per behavior gives plans."""
@@ -17,7 +22,8 @@ class SamplePlan:
     """How many behaviors show the difference.
 
     `label`: the compared pair of the pilot, "" without one. `cases` per behavior and side. `discordance`: the share of
-    behaviors on which A and B differ. `asr`: the rate of A. Shares and rates lie in [0, 1].
+    behaviors on which A and B differ. `asr`: the rate of A. Shares and rates lie in [0, 1]. `careful`: behaviors, if A
+    and B differ as much as the pilot leaves open (its upper limit at 80%); None without a pilot.
     """
 
     label: str
@@ -25,6 +31,54 @@ class SamplePlan:
     behaviors: int
     discordance: float
     asr: float
+    careful: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitPlan:
+    """How many behaviors pass a limit at the wanted power.
+
+    `label`: the cell of the pilot, "" without one. `behaviors`: if its ASR is `asr`, in [0, 1]; None: no number.
+    `careful`: over all that the pilot leaves open about its ASR; None: no number, or no pilot. `below`: the chance that
+    its ASR lies below the limit at all, as far as the pilot tells; None without a pilot.
+    """
+
+    label: str
+    behaviors: int | None
+    asr: float
+    careful: int | None = None
+    below: float | None = None
+
+
+def plan_for_limit(asr: float, limit: float, power: float, cells: int) -> LimitPlan:
+    """The plan for one case per behavior, all of `cells` cells of the rate `asr` to pass `limit`."""
+    needed = planning.behaviors_to_pass(asr, limit, power, cells)
+    if needed is None:
+        raise SpecError(
+            f"no number of behaviors passes a limit of {limit:g} with an ASR of {asr:g}", hint="--asr below --max-asr"
+        )
+    return LimitPlan("", needed, asr)
+
+
+def limit_plans_from_pilot(store: Store, pilot: str, limit: float, power: float, cells: int) -> list[LimitPlan]:
+    """Plans for each harmful cell of a run, with as many cases per behavior as it had."""
+    plans = []
+    for cell in side(store, pilot).cells:
+        hits, scored, *_ = cell.columns()
+        seen = rates.effective_cases(hits, scored)
+        if cell.benign or seen is None:
+            continue
+        rate, cases = seen
+        behaviors = sum(1 for n in scored if n)
+        name = ", ".join(value for name in DIMENSIONS[1:] if (value := cell.value(name)) != "none")
+        exact = planning.behaviors_to_pass(rate, limit, power, cells)
+        needed = exact and math.ceil(exact * behaviors / cases - 1e-9)
+        after = planning.behaviors_to_pass_after(rate * cases, cases, behaviors, limit, power, cells)
+        below = planning.Posterior.of(rate * cases, cases).below(limit)
+        plans.append(LimitPlan(name, needed, rate, after, below))
+    if not plans:
+        raise SpecError(f"{pilot} has no harmful cell with a scored case", hint="take another pilot, or give --asr")
+    return plans
 
 
 def plan_for_rate(asr: float, difference: float, power: float, level: float, alike: float) -> SamplePlan:
@@ -81,11 +135,16 @@ def _plans_of(pair: Pair, difference: float, power: float, level: float) -> Sequ
     changed = seen.worse + seen.better + 2 * paired.ADDED
     share = changed / (seen.behaviors + 2 * paired.ADDED)  # no change in a small pilot does not show that none is there
     if max(*n_a, *n_b) == 1:
-        needed = paired.behaviors_needed(difference, max(share, difference), power, level)
-        return [SamplePlan(pair.label, 1, needed, share, rate)]
+        ends = rates.wilson(share * (seen.behaviors + 1), seen.behaviors + 1, CAREFUL) or (0.0, 1.0)
+        needed, careful = (
+            paired.behaviors_needed(difference, max(of, difference), power, level) for of in (share, ends[1])
+        )
+        return [SamplePlan(pair.label, 1, needed, share, rate, careful)]
+    wider = planning.sd_limit(seen.behaviors)
     return [
         SamplePlan(
-            pair.label, cases, paired.behaviors_needed_at(difference, spread.sd(cases), power, level), share, rate
+            pair.label, cases, paired.behaviors_needed_at(difference, spread.sd(cases), power, level), share, rate,
+            paired.behaviors_needed_at(difference, wider * spread.sd(cases), power, level),
         )
         for cases in CASES
-    ]
+    ]  # fmt: skip

@@ -1,0 +1,81 @@
+"""Plans for a limit: the gate's own cutoffs, exact power, and what an undecided gate says it takes."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import beta, binom, chi2
+
+from withstand.stats import planning, rates
+
+
+def test_cutoffs_are_those_of_the_interval_and_the_power_is_exact():
+    for n, limit in ((20, 0.1), (35, 0.1), (34, 0.1), (56, 0.2), (100, 0.01), (400, 0.5)):
+        ends = np.array([rates.wilson(k, n) for k in range(n + 1)])
+        assert planning.most_to_pass(n, limit) == (ends[:, 1] <= limit).sum() - 1
+        assert planning.fewest_to_fail(n, limit) == (ends[:, 0] <= limit).sum()
+        assert planning.pass_power(n, 0.03, limit) == pytest.approx(
+            binom.cdf(planning.most_to_pass(n, limit), n, 0.03), abs=1e-12
+        )
+
+
+def test_a_plan_is_the_least_with_its_power_and_stays_near_it():
+    for rate, limit, cells in ((0, 0.1, 1), (0.01, 0.1, 1), (0.01, 0.1, 100), (0.05, 0.1, 1), (0.01, 0.05, 20)):
+        n = planning.behaviors_to_pass(rate, limit, 0.8, cells)
+        assert planning.pass_power(n, rate, limit) ** cells >= 0.8
+        ahead = [planning.pass_power(n + more, rate, limit) for more in range(math.ceil(1 / limit))]
+        assert min(ahead) >= 0.8 ** (1 / cells) - 0.025
+    assert planning.behaviors_to_pass(0, 0.1) == 35
+    assert planning.behaviors_to_pass(0.1, 0.1) is None
+
+
+def test_what_a_pilot_leaves_open_is_in_its_plan():
+    believed = planning.Posterior.of(2, 56)
+    assert believed.below(0.1) == pytest.approx(beta.cdf(0.1, 2.5, 54.5), abs=0.005)
+    n = planning.behaviors_to_pass_after(2, 56, 56, 0.1)
+    rate = beta.rvs(2.5, 54.5, size=20000, random_state=4)
+    assert np.mean(binom.cdf(planning.most_to_pass(n, 0.1), n, rate)) == pytest.approx(0.8, abs=0.02)
+    assert n > planning.behaviors_to_pass(2 / 56, 0.1)
+    assert planning.behaviors_to_pass_after(4, 56, 56, 0.1) is None  # it is above the limit with more than 20%
+    assert planning.behaviors_to_pass_after(2, 56, 112, 0.1) == pytest.approx(2 * n, abs=2)  # as clustered as that
+    for df in (5, 55):
+        assert planning.sd_limit(df + 1) == pytest.approx(math.sqrt(df / chi2.ppf(0.2, df)), rel=3e-3)
+
+
+def test_that_many_behaviors_decide_it_in_four_of_five():
+    """Of undecided gates, the rates drawn evenly. The n of an interval that ends at the limit does so in 6 of 10."""
+    rng = np.random.default_rng(11)
+    n, limit = 56, 0.1
+    low, high = planning.most_to_pass(n, limit), planning.fewest_to_fail(n, limit)
+    needed = {k: planning.behaviors_to_decide(k, n, n, limit) for k in range(low + 1, high)}
+    rate = rng.uniform(0, 0.4, 20000)
+    seen = rng.binomial(n, rate)
+    undecided = (seen > low) & (seen < high)
+    rate, seen = rate[undecided], seen[undecided]
+    total = np.array([needed[k] for k in seen])
+    final = seen + rng.binomial(total - n, rate)
+    most, fewest = (np.array([f(m, limit) for m in total]) for f in (planning.most_to_pass, planning.fewest_to_fail))
+    assert np.mean((final <= most) | (final >= fewest)) >= 0.8
+    assert planning.behaviors_to_decide(10, 100, 100, 0) is None
+
+
+def test_so_many_behaviors_decide_a_difference():
+    rng = np.random.default_rng(5)
+    n, sd, limit = 60, 0.4, 0.05
+    gap = rng.uniform(-0.2, 0.3, 4000)
+    seen, reach = rng.normal(gap, sd / math.sqrt(n)), 1.96 * sd / math.sqrt(n)
+    open_ = abs(seen - limit) < reach
+    kept = []
+    for true, mean in zip(gap[open_][:400], seen[open_][:400], strict=True):
+        total = planning.behaviors_to_exclude(mean, (mean - reach, mean + reach), n, limit)
+        final = (n * mean + rng.normal((total - n) * true, sd * math.sqrt(total - n))) / total
+        kept.append(abs(final - limit) > 1.96 * sd / math.sqrt(total))
+    assert np.mean(kept) >= 0.8
+    assert planning.behaviors_to_exclude(0.1, (0.1, 0.1), n, limit) is None
+
+
+def test_what_cannot_be_planned():
+    with pytest.raises(ValueError, match="must lie in"):
+        planning.behaviors_to_pass(0.1, 1.0)
+    with pytest.raises(ValueError, match="successes among"):
+        planning.Posterior.of(3, 2)
