@@ -18,7 +18,17 @@ from starlette.testclient import TestClient
 
 from explorer_web import HOST, SPEC, client, explorer, post, run_path
 from withstand.explorer.app import Explorer, make_app
-from withstand.explorer.security import Auth, Person, WrongTokens, cookie_name, token_digest
+from withstand.explorer.security import (
+    IDLE,
+    SESSIONS,
+    Auth,
+    Person,
+    Refused,
+    Session,
+    WrongTokens,
+    cookie_name,
+    token_digest,
+)
 
 TOKENS = {"vera": "v" * 20, "adam": "a" * 20}
 PEOPLE = (
@@ -144,6 +154,31 @@ def test_a_person_with_many_browsers_signs_nobody_else_out(path: Path) -> None:
     again, new = auth.session({"host": HOST, "x-user": "adam"}, {cookie_name(HOST): adam.id})
     assert again is adam
     assert not new
+
+
+def test_many_names_of_a_proxy_end_no_session_in_use() -> None:
+    """Not of who came back, whether the others come back too or not; after half an hour without use it may."""
+    now = [0.0]
+    auth = Auth("127.0.0.1", 8765, (Person("adam", "admin"),), "X-User", clock=lambda: now[0])
+
+    def asked(name: str, cookie: str = "") -> tuple[Session, bool]:
+        return auth.session({"host": HOST, "x-user": name}, {cookie_name(HOST): cookie})
+
+    adam, _ = asked("adam")
+    asked("adam", adam.id)
+    for number in range(SESSIONS + 5):
+        asked(f"flood {number}")
+    assert asked("adam", adam.id) == (adam, False)
+    for number in range(SESSIONS - 1):
+        stranger, _ = asked(f"again {number}")
+        asked(f"again {number}", stranger.id)
+    with pytest.raises(Refused) as caught:
+        asked("one more")
+    assert (caught.value.status, caught.value.hint) == (503, "try again in 30 minutes")
+    now[0] = IDLE + 1
+    assert asked("adam", adam.id) == (adam, False)  # comes back before somebody needs the place
+    assert asked("one more")[1]
+    assert asked("adam", adam.id) == (adam, False)
 
 
 def test_two_explorers_in_a_browser_have_their_own_cookies(path: Path) -> None:

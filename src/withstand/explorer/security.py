@@ -30,6 +30,8 @@ ROLES = ("viewer", "labeler", "admin")
 SESSIONS = 1_000
 OWN_SESSIONS = 50
 """Sessions of a person: who opens more ends the oldest of them."""
+IDLE = 1_800.0
+"""Seconds after which an unused session may end for somebody else's."""
 BODY = 256 * 1024
 """Bytes of a form."""
 SHORTEST = 16
@@ -140,6 +142,7 @@ class Session:
     `confirmed`: the hosts and variables that it may send to.
 
     `bearer`: a program that shows its token with each request, which no other site can make a browser do.
+    `used`: when its cookie last came back, by the clock of `Auth`; None for never.
     """
 
     id: str
@@ -151,6 +154,7 @@ class Session:
     probe: dict[str, Any] = field(default_factory=dict)
     confirmed: set[str] = field(default_factory=set)
     bearer: bool = False
+    used: float | None = None
 
 
 class WrongTokens:
@@ -184,7 +188,13 @@ class Auth:
     """
 
     def __init__(
-        self, host: str, port: int, people: tuple[Person, ...] = (), proxy_header: str = "", local: str = "local"
+        self,
+        host: str,
+        port: int,
+        people: tuple[Person, ...] = (),
+        proxy_header: str = "",
+        local: str = "local",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.people = {person.name: person for person in people}
         self.proxy_header = proxy_header
@@ -203,7 +213,7 @@ class Auth:
         self.on_entry: Callable[[], None] = lambda: None
         self._secret = secrets.token_bytes(32)
         self._sessions: OrderedDict[str, Session] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock, self._clock = threading.Lock(), clock
 
     # --- sessions ---
 
@@ -225,6 +235,7 @@ class Auth:
                 current = None  # the proxy now says somebody else
             if current:
                 self._sessions.move_to_end(current.id)
+                current.used = self._clock()
                 return current, False
         if bearer:  # a program that shows its token each time needs no session
             return Session("", bearer, bearer=True), False
@@ -238,17 +249,27 @@ class Auth:
         return hmac.new(self._secret, session.encode(), hashlib.sha256).hexdigest()
 
     def _kept(self, person: Person) -> Session:
-        """A new session of a person, which is kept. Of too many sessions the person's own oldest ends."""
+        """A new session of a person, which is kept. Of too many of one person the oldest ends; of too many in all, one
+        that nobody came back to, or that is unused for long. Raises `Refused` where all are in use.
+        """
         name = secrets.token_urlsafe(32)
         session = Session(name, person, self._csrf(name))
         with self._lock:
             own = [kept.id for kept in self._sessions.values() if kept.person and kept.person.name == person.name]
             if len(own) >= OWN_SESSIONS:
                 self._sessions.pop(own[0])
+            if len(self._sessions) >= SESSIONS:
+                self._sessions.pop(self._unused())
             self._sessions[name] = session
-            while len(self._sessions) > SESSIONS:
-                self._sessions.popitem(last=False)
         return session
+
+    def _unused(self) -> str:
+        """The session that ends for a new one: whoever names many people does not end one that is in use."""
+        kept = [*self._sessions.values()]  # the one that was used last comes last
+        for session in (*(session for session in kept if session.used is None), kept[0]):
+            if session.used is None or self._clock() - session.used > IDLE:
+                return session.id
+        raise Refused(503, f"{SESSIONS:,} people use this explorer now", f"try again in {IDLE / 60:.0f} minutes")
 
     def enter(self, session: Session, token: str, name: str = "") -> Session | None:
         """A new session for who has this token; None for nobody. The old one ends, so that its cookie opens nothing.
