@@ -55,6 +55,7 @@ def piece(answer: Json = None, factor: float = 2.0) -> Any:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("WITHSTAND_CACHE", str(tmp_path))
     monkeypatch.setattr(Walk, "taken", [])
+    monkeypatch.setattr("withstand.engine.pieces._DONE", set())
     return tmp_path / "searches"
 
 
@@ -71,7 +72,7 @@ def test_each_piece_resumes_at_the_one_before_and_keeps_two_files_at_most(folder
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     assert piece(second) == [64.0]
     assert Walk.taken == list(range(6))
-    assert names(folder) == set()
+    assert names(folder) == set(second["resume"]["files"][:1])
 
 
 def test_the_flow_takes_a_whole_result_and_offers_what_each_piece_has(folder: Path) -> None:
@@ -87,6 +88,27 @@ def test_the_flow_takes_a_whole_result_and_offers_what_each_piece_has(folder: Pa
     first = piece()
     assert flow.send(Worked(first)) == TestCase("a", user("text"), score=4.0)
     assert flow.send(None).part == {**part, "resume": first["resume"]}
+
+
+def test_files_are_deleted_once_the_result_is_stored_by_the_process_that_found_it(folder: Path) -> None:
+    """A disk that is full loses the result, not the search; and a replay deletes nothing."""
+
+    def stored(*answers: Json) -> None:
+        flow = work_to_result(None, piece, {"behavior": {"id": "a"}})  # type: ignore[arg-type]
+        next(flow)
+        for answer in answers:
+            flow.send(Worked(answer))
+            next(flow)
+
+    second = piece(piece())
+    with pytest.raises(StopIteration):
+        stored(second, [64.0])
+    assert len(names(folder)) == 2
+    result = piece(second)
+    assert len(names(folder)) == 1
+    with pytest.raises(StopIteration):
+        stored(second, result)
+    assert names(folder) == set()
 
 
 @pytest.mark.parametrize(("lost", "first_step"), [([0], 2), ([1], 4), ([0, 1], 0)])
@@ -106,7 +128,7 @@ def test_parts_at_different_steps_share_a_pack(folder: Path) -> None:
     parts = [{"factor": 3.0, "resume": first["resume"]}, {"factor": 2.0}]
     answers = pieces(parts, Walk, step, every=4, together=2)
     assert (answers[0], answers[1]["step"]) == ([729.0], 4)
-    assert names(folder) == set(answers[1]["resume"]["files"])
+    assert names(folder) == {*first["resume"]["files"], *answers[1]["resume"]["files"]}
 
 
 def test_a_cache_that_cannot_be_written_makes_one_piece_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

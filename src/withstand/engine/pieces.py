@@ -33,6 +33,9 @@ STATE = "state"
 ADAM = "adam."
 """How the names of Adam's tensors begin."""
 
+_DONE: set[str] = set()
+"""Files of searches that this process has finished: deleted when the result is stored, not before."""
+
 
 def work_in_pieces(model: Model, do: Callable[[Any, Sequence[Any]], list[Json]], behavior: Behavior) -> Flow[None]:
     """A search on weights whose state is an object, worked on until it is "done"; each piece gives a candidate.
@@ -81,10 +84,15 @@ def work_to_result(
     The first part is the whole search's, so that a result which an earlier version stored is taken as it is.
     """
     answer = yield from work(model, do, dict(part))
+    files: list[str] = []
     while isinstance(answer, dict) and "resume" in answer:
         if answer["text"]:
             yield TestCase(part["behavior"]["id"], user(answer["text"]), score=-answer["lowest"])
+        files = answer["resume"]["files"]
         answer = yield from work(model, do, {**part, "resume": answer["resume"]})
+    for name in _DONE.intersection(files):  # a flow gets an answer when it is stored
+        _DONE.discard(name)
+        remove(name)
     return answer
 
 
@@ -142,8 +150,7 @@ class _Piece:
             return
         if self.search.done:
             self.answer, self.closed = self.search.result(), True
-            for name in self.files:
-                remove(name)
+            _DONE.update(self.files)
         elif name := keep(self.search.held()):
             loss, text = self.search.best
             resume = {"step": self.search.step, "files": [name, *self.files]}
