@@ -76,13 +76,14 @@ class _Audit:
             settings.suite, folder / "audit.db", settings.limit, settings.judge, settings.max_tokens, settings.seed
         )
         self.limits: list[str] = []
+        self.right: dict[str, Json] = {}
 
     def run(self) -> Json:
         settings = self.settings
         self.say("reading the data")
         shown = lint(self.data, lambda texts: likelihood.surprises(self.base, texts), max(settings.phrases, 1))
         self.say("asking the base")
-        quiz.right_answers(self.exam, settings.utility, self.base, self.system)  # mistakes surface before training
+        self._right_before(self.system)  # mistakes surface before training
         before = {system: self.exam.ask(self.base, system) for system in self.systems()}
         plain_before = before[self.system]
         self.sense = Sense(self.base, plain_before, settings.seed)
@@ -242,12 +243,18 @@ class _Audit:
 
     def _arm(self, name: str, before: Answers, after: Sequence[Answers], models: Sequence[chain.Trained]) -> ArmResult:
         model, system = models[0].model if models else self.base, before.system
-        right = quiz.beside_base(self.exam, self.settings.utility, self.base, model, system)
+        right = quiz.beside_base(self.exam, self.settings.utility, self._right_before(system), model, system)
         return arms.arm_result(
             name, before, after, [trained.record for trained in models], self.sense,
             self.readings.margin(model, system), Utility(*self.readings.losses(model, system), right),
             self.settings.changed.get(name, {}),
         )  # fmt: skip
+
+    def _right_before(self, system: str) -> Json:
+        """The base's right answers under a system message, which many arms are compared with."""
+        if system not in self.right:
+            self.right[system] = quiz.right_answers(self.exam, self.settings.utility, self.base, system)
+        return self.right[system]
 
     def _curve(self, done: chain.Trained) -> list[Json]:
         models = {0: self.base, **done.checkpoints(), done.record.steps: done.model}

@@ -45,8 +45,8 @@ def right_answers(exam: Exam, questions: Mapping[str, Any] | None, model: Any, s
 
 
 def beside_base(
-    exam: Exam, questions: Mapping[str, Any] | None, base: Any, model: Any, system: str
+    exam: Exam, questions: Mapping[str, Any] | None, before: Json, model: Any, system: str
 ) -> RightAnswers | None:
-    """The right answers of a model, with the rate of the base under the same system message."""
-    before, after = (right_answers(exam, questions, tested, system) for tested in (base, model))
+    """The right answers of a model, with the rate of those of the base under the same system message, `before`."""
+    after = right_answers(exam, questions, model, system)
     return RightAnswers(**after, before=before["rate"]) if after else None
