@@ -1,5 +1,6 @@
 """What every component promises, taken over all that `find` lists: a new one is covered by being there."""
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -311,68 +312,91 @@ class TestEveryComponent:
 # --- attacks -----------------------------------------------------------------------------------------------------
 
 
+TEXT = {"system", "turns", "forged", "prefill", "logprobs"}
+
+
 @pytest.fixture
 def run(minimal, make, tmp_path):
-    """Runs an attack over the behaviors above, or those named, into a store of its own; returns the `Run`."""
+    """Runs attacks over the behaviors above, or those named, into a store of its own; returns the `Run`.
 
-    def attack_(name, target, ids=None, reverse=False, store="s.db", **options):
-        attack = make("attack", name)
-        if lacking := attack.needs - {"system", "turns", "forged", "prefill", "logprobs"}:
-            pytest.skip(f"needs {', '.join(lacking)}")
+    `attack` is a name, or the specs of several.
+    """
+
+    def attack_(attack, target, ids=None, reverse=False, store="s.db", **options):
+        if isinstance(attack, str):
+            if lacking := make("attack", attack).needs - TEXT:
+                pytest.skip(f"needs {', '.join(lacking)}")
+            folder, attack = tmp_path / attack, minimal("attack", attack)
+        else:
+            folder = tmp_path
         suite = minimal("suite", "jsonl")
         if reverse:
             (tmp_path / "reversed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in BEHAVIORS[::-1]))
             suite["path"] = str(tmp_path / "reversed.jsonl")
-        spec = {"suite": suite, "target": target, "attack": minimal("attack", name), **({"ids": ids} if ids else {})}
-        return api.run({**spec, **options.pop("spec", {})}, store=tmp_path / name / store, **options)
+        spec = {"suite": suite, "target": target, "attack": attack, **({"ids": ids} if ids else {})}
+        return api.run({**spec, **options.pop("spec", {})}, store=folder / store, **options)
 
     return attack_
 
 
 WARM = {"sampling": {"temperature": 1.0}, "samples": 2}
+FEW = ["braces", "surrogate"]
 TARGETS = [
     NUMBERED := {"use": "scripted", "reply": "Sure {n}"},
     "contract_of_mine:Failing",
     {"use": "scripted", "reply": ""},
     {"use": "scripted", "reply": REFUSAL},
 ]
+SHARED = {
+    "whole": {"target": NUMBERED, "spec": WARM},
+    "reversed": {"target": NUMBERED, "spec": WARM, "reverse": True},
+    "few": {"target": NUMBERED, "spec": WARM, "ids": FEW},
+    "cold": {"target": TARGETS},
+}
+"""Runs over all attacks at once, since a run of one attack takes longer to begin and to end than to be run."""
+BUDGETS = [{"asks": 1}, {"asks": 5}, {"tokens": 1}, {"tokens": 60}, {"seconds": 1e-9}]
+SHARED |= {dumps(budget): {"target": NUMBERED, "spec": {"budget": budget}} for budget in BUDGETS}
 
 
 @pytest.fixture(scope="module")
 def finished():
-    """What `whole` and `cold` ran, by attack: all tests of a process read it."""
+    """What `shared` ran, by the name of the run and the attack: all tests of a process read it."""
     return {}
 
 
 @pytest.fixture
-def whole(run, finished):
-    """The cell and the rows of an attack on the numbered target, at temperature 1 with two samples."""
+def shared(run, make, minimal, finished):
+    """The cells of an attack in one of the runs of `SHARED`, with its cases and its rows as `rows` has them."""
 
-    def warm(name):
-        if ("warm", name) not in finished:
-            done = run(name, NUMBERED, store="whole.db", spec=WARM)
-            finished["warm", name] = SimpleNamespace(cell=done.cells[0], rows=rows(done))
-        return finished["warm", name]
+    def attacks():
+        for name in find.entries("attack"):
+            with contextlib.suppress(pytest.skip.Exception):
+                if not make("attack", name).needs - TEXT:
+                    yield name, minimal("attack", name)
 
-    return warm
+    def of(key, name):
+        if key not in finished:
+            specs = dict(attacks())
+            done = run([*specs.values()], store=f"{key}.db", **SHARED[key])
+            labels = {find.label("attack", spec): name for name, spec in specs.items()}
+            parts = {name: SimpleNamespace(cells=[], cases=[], failures=done.tally.failures) for name in specs}
+            places = []
+            for cell in done.cells:
+                part = parts[labels[cell["attack"]]]
+                places.append((part, len(part.cells)))
+                part.cells.append(cell)
+            for case in done.cases():
+                part, number = places[case["cell"]]
+                part.cases.append({**case, "cell": number})
+            finished[key] = parts
+        if name not in finished[key]:
+            pytest.skip("it needs more than text, or what is not installed")
+        return finished[key][name]
+
+    return of
 
 
-@pytest.fixture
-def cold(run, finished):
-    """The cells, the cases and the failures of an attack on all of `TARGETS` in one run."""
-
-    def greedy(name):
-        if ("cold", name) not in finished:
-            done = run(name, TARGETS, store="cold.db")
-            finished["cold", name] = SimpleNamespace(
-                cells=done.cells, cases=list(done.cases()), failures=done.tally.failures
-            )
-        return finished["cold", name]
-
-    return greedy
-
-
-def rows(done):
+def rows(cases):
     """What was sent and what came back, by behavior, case and sample."""
     return {
         (case["cell"], case["behavior"], case["case"], case["sample"]): (
@@ -380,7 +404,7 @@ def rows(done):
             case["completion"],
             case["outcome"],
         )
-        for case in done.cases()
+        for case in cases
     }
 
 
@@ -391,21 +415,21 @@ def joint(name):
 
 @every("attack")
 class TestEveryAttack:
-    def test_same_seed_same_rows_whatever_else_is_run(self, run, whole, name):
-        expected = whole(name).rows
+    def test_same_seed_same_rows_whatever_else_is_run(self, run, shared, name):
+        expected = rows(shared("whole", name).cases)
         assert {behavior for _, behavior, *_ in expected} == {row["id"] for row in BEHAVIORS}
         assert all(outcome == "success" for _, _, outcome in expected.values())
         if joint(name):  # other behaviors, or another order of them, are another joint attack
-            assert rows(run(name, NUMBERED, store="again.db", spec=WARM)) == expected
+            assert rows(run(name, NUMBERED, store="again.db", spec=WARM).cases()) == expected
             return
-        assert rows(run(name, NUMBERED, reverse=True, store="reversed.db", spec=WARM)) == expected
-        few = rows(run(name, NUMBERED, ids=["braces", "surrogate"], store="few.db", spec=WARM))
-        assert few == {key: row for key, row in expected.items() if key[1] in ("braces", "surrogate")}
+        assert rows(shared("reversed", name).cases) == expected
+        few = {key: row for key, row in expected.items() if key[1] in FEW}
+        assert rows(shared("few", name).cases) == few
 
-    def test_what_a_behavior_says_arrives_as_it_is(self, cold, name):
+    def test_what_a_behavior_says_arrives_as_it_is(self, shared, name):
         if name in REWRITES:
             pytest.skip("it writes in other words: its own tests say what is left of them")
-        sent = [case for case in cold(name).cases if case["cell"] == 0]
+        sent = [case for case in shared("cold", name).cases if case["cell"] == 0]
         assert sent
         for case in sent:
             row = next(row for row in BEHAVIORS if row["id"] == case["behavior"])
@@ -413,26 +437,26 @@ class TestEveryAttack:
             assert row["text"] in text
             assert row["context"] in text
 
-    def test_most_is_an_upper_bound(self, whole, make, name):
-        done, most = whole(name), make("attack", name).most()
+    def test_most_is_an_upper_bound(self, shared, make, name):
+        done, most = shared("whole", name), make("attack", name).most()
         by_behavior = {}
-        for _, behavior, case, _ in done.rows:
+        for _, behavior, case, _ in rows(done.cases):
             by_behavior.setdefault(behavior, set()).add(case)
         assert len(by_behavior) == len(BEHAVIORS)
         assert all(1 <= len(cases) <= most.cases for cases in by_behavior.values())
-        assert done.cell["asks"] <= len(BEHAVIORS) * (most.asks.get("target", 0) + 2 * most.cases)
+        assert done.cells[0]["asks"] <= len(BEHAVIORS) * (most.asks.get("target", 0) + 2 * most.cases)
 
-    def test_it_survives_empty_answers(self, cold, name):
-        cell = cold(name).cells[2]
+    def test_it_survives_empty_answers(self, shared, name):
+        cell = shared("cold", name).cells[2]
         assert (cell["error"], cell["success"], cell["failure"]) == (0, 0, cell["cases"])
 
-    def test_it_survives_refusals(self, cold, name):
-        cell = cold(name).cells[3]
+    def test_it_survives_refusals(self, shared, name):
+        cell = shared("cold", name).cells[3]
         assert (cell["error"], cell["success"], cell["refused"]) == (0, 0, cell["cases"])
         assert cell["asr"] == 0.0
 
-    def test_a_target_that_fails_gives_errors_and_breaks_nothing_else(self, cold, name):
-        done = cold(name)
+    def test_a_target_that_fails_gives_errors_and_breaks_nothing_else(self, shared, name):
+        done = shared("cold", name)
         fine, failed = done.cells[:2]
         assert failed["error"] == failed["cases"] >= len(BEHAVIORS)
         assert (failed["asr"], failed["asr_bounds"]) == (None, [0.0, 1.0])
@@ -440,28 +464,33 @@ class TestEveryAttack:
         assert {failure.error for failure in done.failures} == {"no soup today"}
         assert all(case["error"] == "no soup today" for case in done.cases if case["cell"] == 1)
 
-    def test_it_resumes_to_the_same_rows(self, run, whole, name):
-        expected = whole(name)
-        few = max(7, expected.cell["asks"] // 4)  # cut some times, however long the attack is
+    def test_it_resumes_to_the_same_rows(self, run, shared, name):
+        """Also: alone, in batches of three, it has the rows that it has among all attacks."""
+        whole = shared("whole", name)
+        expected = rows(whole.cases)
+        few = max(7, whole.cells[0]["asks"] // 4)  # cut some times, however long the attack is
         for _ in range(100):
             part = run(name, {**NUMBERED, "width": 3}, spec=WARM, store="cut.db", max_asks=few)
             if not part.tally.stopped:
                 break
-        assert rows(part) == expected.rows
+        assert rows(part.cases()) == expected
         again = run(name, NUMBERED, spec=WARM, store="cut.db")
-        assert (again.tally.asks, rows(again)) == (0, expected.rows)
+        assert (again.tally.asks, rows(again.cases())) == (0, expected)
 
-    @pytest.mark.parametrize("budget", [{"asks": 1}, {"asks": 5}, {"tokens": 1}, {"tokens": 60}, {"seconds": 1e-9}])
-    def test_a_budget_cuts_it_and_the_best_so_far_stays(self, run, cold, name, budget):
-        before, part = cold(name).cells[0], run(name, NUMBERED, spec={"budget": budget}, store="cut.db")
-        (cell,) = part.cells
-        assert {behavior for _, behavior, *_ in rows(part)} == {row["id"] for row in BEHAVIORS}  # none is lost
-        for failure in part.tally.failures:
-            assert "budget" in failure.error
-            assert failure.hint
-        assert cell["asks"] <= before["asks"]
-        if "asks" in budget:
-            assert cell["asks"] <= len(BEHAVIORS) * budget["asks"] + cell["cases"]
+    def test_a_budget_cuts_it_and_the_best_so_far_stays(self, shared, name):
+        before = shared("cold", name).cells[0]
+        for budget in BUDGETS:
+            part = shared(dumps(budget), name)
+            (cell,) = part.cells
+            assert {behavior for _, behavior, *_ in rows(part.cases)} == {
+                row["id"] for row in BEHAVIORS
+            }  # none is lost
+            for failure in part.failures:
+                assert "budget" in failure.error
+                assert failure.hint
+            assert cell["asks"] <= before["asks"]
+            if "asks" in budget:
+                assert cell["asks"] <= len(BEHAVIORS) * budget["asks"] + cell["cases"]
 
     def test_its_flow_asks_only_the_target_it_was_given(self, play, make, name):
         attack, behavior = make("attack", name), Behavior("a", "bake", "with this", "Sure", "c")
