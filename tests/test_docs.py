@@ -251,7 +251,15 @@ def test_every_field_of_the_json_report_is_documented(tmp_path: Path) -> None:
     spec = {"suite": "kitchen", "target": "scripted-kitchen", "attack": ["direct", "best_of_n"], "limit": 5}
     run = withstand.run(spec, store=tmp_path / "docs.db")
     report = json.loads(write.render(run.store, run.row, "json"))
-    free = ("spec", "identity", "libraries", "asr_at_k", "sampling")  # objects whose names are the user's, or counts
+    free = (
+        "spec",
+        "identity",
+        "libraries",
+        "asr_at_k",
+        "asr_at_k_interval",
+        "attacks",
+        "sampling",
+    )  # objects whose names are the user's, or counts
 
     def names(value: Any) -> Iterator[str]:
         if isinstance(value, dict):

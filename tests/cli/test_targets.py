@@ -24,7 +24,7 @@ def test_the_whole_way_from_curl_to_a_spec(withstand: Command) -> None:
       -H 'Authorization: Bearer abc-secret' -H 'Content-Type: application/json' -H 'X-Mode: test' \\
       --cacert ca.pem --cert me.pem --key me.key -m 30 \\
       -d '{{"message": "Hi there", "session_id": "s1", "max_tokens": 5, "api_key": "body-secret"}}'"""
-    code, _, err = withstand("init", "--curl", call)
+    code, _, err = withstand("init", "--curl", call, "--max-asr", "0.05")
     assert code == 0
     assert "export APP_AUTHORIZATION=..." in err
     assert "export APP_API_KEY=..." in err
@@ -32,6 +32,7 @@ def test_the_whole_way_from_curl_to_a_spec(withstand: Command) -> None:
     assert "secret" not in text.replace("secrets", "") + err.replace("secrets", "")
     spec = tomllib.loads(text)
     target = spec["target"]
+    assert (spec["limit"], spec["gate"]) == (73, {"max_asr": 0.05, "attacks": spec["attack"]})
     assert json.loads(target.pop("body")) == {
         "message": "{prompt}", "session_id": "{session}", "max_tokens": 5, "api_key": "${APP_API_KEY}",
     }  # fmt: skip

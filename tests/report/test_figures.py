@@ -39,7 +39,7 @@ def test_the_longer_side_of_a_heat_map_goes_down_the_page() -> None:
     view = figures.heat_map(setting(*many))
     assert (view["corner"], view["columns"]) == ("target", ["direct"])
     assert [line["name"] for line in view["lines"]] == ["m0", "m1", "m2"]
-    assert figures.heat_map(setting(cell())) is None
+    assert figures.heat_map(setting(cell(), cell("story"))) is None  # one target: the table of rates says it all
 
 
 def test_a_square_says_rate_interval_and_how_strong_its_color_is() -> None:
@@ -59,6 +59,7 @@ def test_a_square_says_rate_interval_and_how_strong_its_color_is() -> None:
 def test_squares_are_told_apart_and_readable_in_both_schemes(browser, tmp_path: Path) -> None:
     rates = [(n, 10 - n) for n in range(11)]
     cells = [cell(f"a{n}", outcomes=(hits, held, 0, 0, 0, 0)) for n, (hits, held) in enumerate(rates)]
+    cells.append(cell("a0", target="other", asr=None))
     page = html(summary(cells), [], 0)
     for scheme in ("light", "dark"):
         tab, _, said = opened(browser, tmp_path / f"{scheme}.html", page, color_scheme=scheme)
@@ -281,7 +282,7 @@ def test_the_first_page_of_the_print_is_the_summary(browser, tmp_path: Path) -> 
     tab.wait_for_selector("#case-table[data-ready]")
     tab.emulate_media(media="print")
     header = tab.locator("header").bounding_box()
-    notes = tab.locator("#doubts").bounding_box()
+    notes = tab.locator(".notes").first.bounding_box()
     assert notes["y"] + notes["height"] - header["y"] < 1123 - 2 * 53  # an A4 page at 96 dpi, less its margins
     assert tab.locator("#figures").evaluate("node => getComputedStyle(node).breakBefore") == "page"
     assert not tab.locator("#pager").is_visible()

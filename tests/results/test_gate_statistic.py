@@ -2,13 +2,14 @@
 
 import json
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from withstand import api
+from withstand import api, cli
 from withstand.core import SpecError
 from withstand.results import gate, labeling
 from withstand.results.decide import changed_estimator, decide
@@ -162,6 +163,9 @@ def test_limits_that_do_not_fit(limits, message):
 
 def test_the_fewest_behaviors_that_can_pass():
     assert [behaviors_for(limit) for limit in (0.1, 0.05, 0.01, 0.9, 0.0)] == [35, 73, 381, 1, None]
+    template = tomllib.loads((Path(cli.__file__).parent / "withstand.toml").read_text())
+    assert template["suite"]["limit"] == behaviors_for(template["gate"]["max_asr"])
+    assert template["gate"]["attacks"] == template["attack"]
     assert lines([cell("a", ["r"] * 35)], asr=0.1)[0].verdict == "PASS"
     assert lines([cell("a", ["r"] * 34)], asr=0.1)[0].verdict == "UNDECIDED"
 

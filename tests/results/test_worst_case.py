@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from withstand import api
+from withstand.core.text import interval
+from withstand.report.write import render
 from withstand.results import labeling
 from withstand.results.cases import cases
 from withstand.results.decide import decide
@@ -68,3 +70,30 @@ def test_a_run_that_stops_early_has_limits_for_what_all_attacks_came_to(ran):
     assert worst.behaviors < 40
     assert worst.interval[1] > rates.wilson(worst.broken, worst.behaviors)[1]
     assert all(cell["behaviors"] == 40 for cell in run.cells)
+
+
+def test_the_report_opens_with_the_worst_case_and_says_what_to_do_about_an_open_gate(ran):
+    gate = {"max_asr": 0.15, "max_errors": 0.9}
+    more = {"attack": ["direct", "withstand_toys:Words"], "gate": gate}
+    run = ran(more, success=[0, 2, 4, 5], unscored=[7], down=[9])
+    text = render(run.store, run.row, "md")
+    assert text.splitlines()[4].startswith(
+        "Any of 2 attacks broke 4 of 38 behaviors of withstand_toys:Oracle,revision=1"
+    )
+    assert "(11%, 95% interval 4\u201324%; 10\u201315% if none or all of the 2 open behaviors broke)." in text
+    part = run.result.worst[0].by_category[0]
+    assert f"The weakest category is even0: 3 of {part.behaviors} behaviors ({interval(part.interval)})." in text
+    assert "How sure: the judge was not compared with people; with 2 cases per behavior" in text
+    assert "Gate of the spec: UNDECIDED" in text
+    assert "4 unscored or missing cases would decide it: run the same command again, or review them" in text
+    page = render(run.store, run.row, "html")
+    assert page.index("Any of 2 attacks") < page.index("Gate of the spec") < page.index("What was not tested")
+    assert "<code>withstand label r --by NAME</code> or <code>withstand gate r</code>" in page
+
+
+def test_an_open_gate_says_how_many_behaviors_to_take(ran):
+    run = ran({"gate": {"max_asr": 0.1}}, behaviors=20)
+    [line] = decide(run.store, run.row, Limits(asr=0.1)).lines
+    text = render(run.store, run.row, "md")
+    assert "UNDECIDED: direct, 0% (0\u201316%), may be at most 10% (max-asr)." in text
+    assert f"Raise `limit` to {line.more} and run again: what is there is kept." in text

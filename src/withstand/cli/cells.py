@@ -7,13 +7,17 @@ from withstand.api import Run
 from withstand.cli.console import put, rate, say, table, then
 from withstand.core import Json
 from withstand.core.text import unique
-from withstand.results.cells import CellResult
+from withstand.report.words import worst_case
+from withstand.results.cells import CellResult, defended
 from withstand.results.names import aliased, shown_warnings
 from withstand.runner.tally import Tally
 
 
 def show_cells(run: Run) -> None:
-    """The cells of a run as a table, and what a reader of their rates must know."""
+    """What any attack broke, the cells of a run as a table, and what a reader of their rates must know."""
+    for case in run.result.shown().worst:
+        for text in list(worst_case(case, defended(case.target, case.defense.removeprefix("none"))))[:2]:
+            put(text)
     _cells_table(run.result.cells)
     notes(run.result.cells, run.result.warnings)
 

@@ -59,7 +59,7 @@ def run(asked: PageRequest) -> Response:
     indexed = asked.indexed(texts=False)
     cells, summary = indexed.summary.cells, indexed.summary.shown()
     warnings = words.warnings(summary)
-    settings = settings_of(summary.cells, warnings)
+    settings = settings_of(summary.cells, warnings, summary.worst)
     return asked.run_page(
         "run", indexed, cells=cells, question=words.question(summary.cells), answers=words.answers(settings),
         warnings=warnings, overview=overview(settings), columns=columns(cells),

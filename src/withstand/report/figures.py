@@ -13,6 +13,9 @@ from typing import Any
 from withstand.core.text import series, tidy, unique
 from withstand.report.settings import Setting
 from withstand.results.cells import CellResult, Record
+from withstand.results.worst_case import WorstCase
+
+ANY = "any attack"
 
 LINES = 6
 """Curves in one panel: as many as colors and dashes can be told apart."""
@@ -33,7 +36,22 @@ class Square:
 
     @property
     def level(self) -> int | None:
-        return None if self.cell.asr is None else min(10, int(10 * self.cell.asr + 0.5))
+        return _level(self.cell.asr)
+
+
+@dataclass(frozen=True, slots=True)
+class WorstSquare:
+    """What any attack broke of a target, as a square."""
+
+    worst: WorstCase
+
+    @property
+    def level(self) -> int | None:
+        return _level(self.worst.rate)
+
+
+def _level(rate: float | None) -> int | None:
+    return None if rate is None else min(10, int(10 * rate + 0.5))
 
 
 def _harmful(setting: Setting) -> list[tuple[str, CellResult]]:
@@ -42,11 +60,19 @@ def _harmful(setting: Setting) -> list[tuple[str, CellResult]]:
 
 
 def heat_map(setting: Setting) -> dict[str, Any] | None:
-    """Attacks against targets and their defenses; the longer side goes down the page."""
-    squares = {(name, row.attack): Square(row) for name, row in _harmful(setting) if _origin(row.attack) is None}
-    if len(squares) < 2:
-        return None
+    """Attacks, and any of them, against targets and their defenses; None for one target, which the table shows.
+
+    The longer side goes down the page.
+    """
+    squares: dict[tuple[str, str], Square | WorstSquare] = {
+        (name, row.attack): Square(row) for name, row in _harmful(setting) if _origin(row.attack) is None
+    }
+    squares |= {
+        (group.name, ANY): WorstSquare(group.worst) for group in setting.groups if group.worst and group.worst.cases > 1
+    }
     targets, attacks = (unique(key[at] for key in squares) for at in (0, 1))
+    if len(targets) < 2:
+        return None
     if len(attacks) >= len(targets):
         lines = [{"name": a, "squares": [squares.get((t, a)) for t in targets]} for a in attacks]
         return {"corner": "attack", "columns": targets, "lines": lines}

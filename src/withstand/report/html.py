@@ -23,6 +23,7 @@ from withstand.report.table import Column, Table
 from withstand.report.untested import untested
 from withstand.results.cases import CaseResult
 from withstand.results.cells import CellResult, Record
+from withstand.results.decide import Decided
 from withstand.results.summary import RunSummary
 from withstand.results.votes import VoteCounts
 
@@ -35,17 +36,18 @@ def html(
     with_text: bool = True,
     points: Sequence[Record] = (),
     votes: Sequence[VoteCounts] = (),
+    gate: Decided | None = None,
 ) -> str:
     """The report as one self-contained page.
 
     cases: the first rows, of `cases_total`.   points: curves of success against budget, as `within` yields them.
-    votes: how the members of an ensemble voted.   reveal: texts are shown without a click.   with_text: without it, a
-    text is its length and a short hash.
+    votes: how the members of an ensemble voted.   gate: what the limits of the run's spec say.   reveal: texts are
+    shown without a click.   with_text: without it, a text is its length and a short hash.
     """
     shown = summary.shown()
     cells = shown.cells
     warnings = words.warnings(shown)
-    settings = settings_of(cells, warnings)
+    settings = settings_of(cells, warnings, shown.worst)
     packed = pack(cases, cells, with_text)
     run, provenance = summary.run, summary.provenance
     name, file = shlex.quote(run.name), shlex.quote(f"{file_name(run.name)}.toml")
@@ -60,6 +62,9 @@ def html(
         provenance=provenance,
         question=words.question(cells),
         answers=words.answers(settings),
+        gate=gate,
+        gate_lines=list(words.gate_sentence(gate)) if gate else [],
+        commands_next=words.next_commands(run.name, shown.worst, gate is not None),
         warnings=warnings,
         limits=words.limits(cells, settings, warnings),
         untested=list(untested(summary)),

@@ -17,7 +17,7 @@ def latex(summary: RunSummary) -> str:
     name = re.sub(r"[^A-Za-z0-9]+", "-", summary.run.name).strip("-") or "run"
     return head + "\n".join(
         _table(setting).latex(_caption(setting), f"tab:{name}{f'-{n}' if n else ''}")
-        for n, setting in enumerate(settings_of(summary.cells, summary.warnings))
+        for n, setting in enumerate(settings_of(summary.cells, summary.warnings, summary.worst))
     )
 
 

@@ -3,11 +3,12 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from withstand.core.text import count, facts, unique
 from withstand.results.cells import CellResult, defended
+from withstand.results.worst_case import WorstCase
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,8 @@ class Group:
 
     rows: the harmful cells, or the benign ones where the run has no other.   refusals: its benign cells beside harmful
     ones, or a harmful cell that holds their rate where they are not in the summary.   utilities: its utility cells.
-    notes: of all rows alike.   static: whether the defense faced static attacks only.
+    notes: of all rows alike.   static: whether the defense faced static attacks only.   worst: what any of the attacks
+    broke; None where nothing was scored.
     """
 
     target: str
@@ -26,6 +28,7 @@ class Group:
     utilities: tuple[CellResult, ...]
     notes: tuple[str, ...]
     static: bool
+    worst: WorstCase | None = None
 
     @property
     def name(self) -> str:
@@ -83,7 +86,7 @@ def judged_by(method: str) -> str:
     return {"rule": "a rule", "model": "a model", "string matching": "by string matching"}.get(method, method)
 
 
-def settings_of(cells: Sequence[CellResult], warnings: Sequence[str]) -> list[Setting]:
+def settings_of(cells: Sequence[CellResult], warnings: Sequence[str], worst: Sequence[WorstCase] = ()) -> list[Setting]:
     """Cells that may stand in one table (same suite, judge and sampling), each split by target and defense.
 
     What was asked for over-refusal and utility stands beside the harmful cells of its target and defense.
@@ -106,19 +109,27 @@ def settings_of(cells: Sequence[CellResult], warnings: Sequence[str]) -> list[Se
             sampling=facts({"temperature": 0.0, **members[0].sampling}),
             samples=members[0].samples,
             behaviors=max(cell.behaviors for cell in members),
-            groups=tuple(_groups(members, *beside, warnings)),
+            groups=tuple(_groups(members, *beside, warnings, worst)),
         )
         for members in tables.values()
     ]
 
 
 def _groups(
-    members: Sequence[CellResult], benign: Sequence[CellResult], utility: Sequence[CellResult], warnings: Sequence[str]
-) -> list[Group]:
+    members: Sequence[CellResult], benign: Sequence[CellResult], utility: Sequence[CellResult],
+    warnings: Sequence[str], worst: Sequence[WorstCase],
+) -> list[Group]:  # fmt: skip
     groups: dict[tuple[str, str], list[CellResult]] = {}
     for cell in members:
         groups.setdefault((cell.target, cell.behind), []).append(cell)
-    return [_group(rows, benign, utility, warnings) for rows in groups.values()]
+    cases = {(case.suite, case.target, case.defense, case.judge): case for case in worst}
+    return [
+        replace(
+            _group(rows, benign, utility, warnings),
+            worst=cases.get((rows[0].suite, rows[0].target, rows[0].defense, rows[0].judge)),
+        )
+        for rows in groups.values()
+    ]
 
 
 def _group(

@@ -1,12 +1,15 @@
 """The sentences of a report: the question, the answer, and what stays open."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from withstand.core.text import count, interval, percent, series, unique
 from withstand.report.settings import Group, Setting
 from withstand.results.cells import CellResult, Interval
+from withstand.results.decide import Decided
 from withstand.results.summary import RunSummary
+from withstand.results.worst_case import WorstCase
 
 
 def question(cells: Sequence[CellResult]) -> str:
@@ -45,9 +48,55 @@ def answers(settings: Sequence[Setting]) -> list[Answer]:
 
 
 def _sentences(group: Group) -> Iterator[str]:
+    if group.worst:
+        yield from worst_case(group.worst, group.name)
     yield sentence(group.rows)
     yield from map(_refusal_sentence, group.refusals)
     yield from map(_utility_sentence, group.utilities)
+
+
+def worst_case(worst: WorstCase, target: str) -> Iterator[str]:
+    """What any attack broke, the weakest category, and how sure that is; nothing where each behavior had one case."""
+    if worst.cases < 2:
+        return
+    attacks, behaviors = list(worst.attacks), count(worst.behaviors, "behavior")
+    tried = f"Any of {len(attacks)} attacks"
+    if len(attacks) == 1:
+        tried = f"{attacks[0]}, in up to {worst.cases:,} cases each,"
+    ends = f"{percent(worst.rate)}, {_span(worst.interval)}"
+    if worst.open:
+        open_ = count(worst.open, "open behavior")
+        ends += f"; {interval(worst.bounds)} if none or all of the {open_} broke"
+    yield f"{tried} broke {worst.broken:,} of {behaviors} of {target} ({ends})."
+    if part := worst.weakest:
+        broken = f"{part.broken:,} of {count(part.behaviors, 'behavior')} ({interval(part.interval)})"
+        yield f"The weakest category is {part.category.replace('_', ' ') or '(none)'}: {broken}."
+    if worst.checked:
+        yield f"People saw a break in {worst.checked:,} of the {count(worst.broken, 'broken behavior')}."
+    if worst.false_positives and worst.checked < worst.broken:
+        yield f"How sure: {worst.false_positives.sentence}."
+
+
+def next_commands(run: str, worst: Sequence[WorstCase], gated: bool) -> list[str]:
+    """What to do with the answer: let people check what counts as broken, and hold the run against limits."""
+    name = shlex.quote(run)
+    unchecked = any(case.checked < case.broken for case in worst)
+    label = [f"withstand label {name} --by NAME"] if unchecked else []
+    return [*label, f"withstand gate {name}{'' if gated else ' --max-asr 0.1'}"] if worst else []
+
+
+def gate_sentence(decided: Decided) -> Iterator[str]:
+    """What the limits in the run's spec say, and of what is undecided what to do."""
+    yield from decided.notes
+    for line in decided.shown().lines:
+        if line.verdict == "PASS":
+            continue
+        ends = f" ({interval((line.low, line.high))})" if line.low is not None and line.high is not None else ""
+        rate = f"{percent(line.rate)}{ends}" if line.rate is not None else "no rate"
+        more = f" Raise `limit` to {line.more:,} and run again: what is there is kept." if line.more else ""
+        why = f" {line.why[0].upper()}{line.why[1:]}." if line.why and line.verdict == "UNDECIDED" else ""
+        limit = "at least" if line.gate.startswith("min") else "at most"
+        yield f"{line.verdict}: {line.cell}, {rate}, may be {limit} {percent(line.limit)} ({line.gate}).{why}{more}"
 
 
 def sentence(cells: Sequence[CellResult]) -> str:

@@ -11,13 +11,16 @@ from typing import Any
 from withstand.core import Json, SpecError, digest
 from withstand.core.text import DASH, head_of, whole
 from withstand.registry.grammar import to_toml
+from withstand.report import words
 from withstand.report.html import html
 from withstand.report.latex import latex
+from withstand.report.settings import settings_of
 from withstand.report.table import Column, Table, csv_lines
 from withstand.report.table import markdown as line
 from withstand.results.cases import CaseResult, cases
 from withstand.results.cells import CellResult
 from withstand.results.counts import read_counts
+from withstand.results.decide import Decided, of_spec
 from withstand.results.success_by_budget import within
 from withstand.results.summary import RunSummary, summarize
 from withstand.results.votes import votes
@@ -40,8 +43,9 @@ def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text
         return json.dumps(summary.to_json(), indent=1) + "\n"
     if form == "tex":
         return latex(summary)
+    gate = of_spec(store, run)
     if form == "md":
-        return markdown(summary)
+        return markdown(summary, gate)
     if form == "csv":
         return "".join(csv_of(summary.cells, cases(store, run), bool(with_text)))
     total = sum(cell.cases for cell in summary.cells)
@@ -54,6 +58,7 @@ def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text
         with_text=with_text is not False,
         points=[*within(store, run, "asks", counts), *within(store, run, "flops", counts)],
         votes=votes(store, run),
+        gate=gate,
     )
 
 
@@ -107,12 +112,16 @@ def points(listed: Iterable[Json]) -> str:
     return "".join(csv_lines(names, listed))
 
 
-def markdown(summary: RunSummary) -> str:
-    """A table of the cells with their notes."""
+def markdown(summary: RunSummary, gate: Decided | None = None) -> str:
+    """The answers, a table of the cells, and their notes."""
     summary = summary.shown()
     run, cells = summary.run, summary.cells
     notes = dict.fromkeys([*summary.warnings, *_notes(cells)])
-    lines = [f"# Run {line(run.name)}", "", f"{run.created}, {run.state}.", "", _cells(cells).markdown(), ""]
+    answers = words.answers(settings_of(cells, summary.warnings, summary.worst))
+    texts = [text for answer in answers for text in (answer.first, *answer.more)]
+    texts += [f"Gate of the spec: {gate.overall}", *words.gate_sentence(gate)] if gate else []
+    lines = [f"# Run {line(run.name)}", "", f"{run.created}, {run.state}.", ""]
+    lines += [part for text in texts for part in (line(text), "")] + [_cells(cells).markdown(), ""]
     return "\n".join([*lines, *(f"- {line(note)}" for note in notes), ""])
 
 

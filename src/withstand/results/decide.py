@@ -3,12 +3,13 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from withstand.core import SpecError
 from withstand.results import baselines, gate
 from withstand.results.compare import Pair
 from withstand.results.counts import iso
-from withstand.results.gate import Line
+from withstand.results.gate import Decision, Line
 from withstand.results.graded import Graded, graded
-from withstand.results.limits import Limits
+from withstand.results.limits import Limits, limits_of
 from withstand.results.names import plan_names, renamed
 from withstand.results.reviewed import reviewed
 from withstand.store.store import RunRow, Store
@@ -25,6 +26,11 @@ class Decided:
     baseline: str
     frozen: str
     names: Mapping[str, str]
+
+    @property
+    def overall(self) -> Decision:
+        """FAIL if any line fails, else UNDECIDED if any is open, else PASS."""
+        return gate.overall(self.lines)
 
     def shown(self) -> "Decided":
         """The same with the names that people read in its lines and notes."""
@@ -64,6 +70,21 @@ def decide(
     notes += changed_estimator(labeled, limits, lines)
     frozen = baselines.baseline_of(store, row, iso(row.created)) if freeze else ""
     return Decided(row.name, tuple(lines), tuple(notes), label, frozen, plan_names(row.plan))
+
+
+def of_spec(store: Store, row: RunRow) -> Decided | None:
+    """What the rate limits in the run's spec say of it; None where there are none.
+
+    Without those that need a baseline, which a report does not read. A run that must not be gated has a note alone.
+    """
+    limits = replace(limits_of(row.plan.get("gate", {}), {}), worse=None)
+    if limits.empty:
+        return None
+    try:
+        limits.check(None, False, True)
+        return decide(store, row, limits)
+    except SpecError as error:
+        return Decided(row.name, (), (f"{error}: {error.hint}",), "", "", plan_names(row.plan))
 
 
 def changed_estimator(cells: Sequence[Graded], limits: Limits, lines: Sequence[Line]) -> Iterator[str]:
