@@ -251,13 +251,14 @@ def test_three_attacks_that_break_the_same_are_no_more_evidence_than_one():
     sides = [("a", range(20)), ("b", range(14))]
     a, b = ([outcomes_of(name, broken, attack=attack) for attack in ("x", "y", "z")] for name, broken in sides)
     pairs = [compare.Pair(left.attack, ("target",), left, right) for left, right in zip(a, b, strict=True)]
-    [together], [alone] = (overall({"b": some}, 0.05, "bonferroni") for some in (pairs, pairs[:1]))
+    [together, worst], [alone] = (overall({"b": some}, 0.05, "bonferroni") for some in (pairs, pairs[:1]))
     assert (together.a.hits, together.a.scored, alone.a.hits, alone.a.scored) == (60, 120, 20, 40)
     assert (together.difference, together.p) == pytest.approx((alone.difference, alone.p))
     assert (alone.difference, alone.p) == (pytest.approx(-0.15), pytest.approx(1 / 32))
     assert together.interval == pytest.approx(alone.interval)
     assert together.interval[1] < 0
-    assert together.name == "all 3 rows"
+    assert (together.name, worst.name) == ("mean of 3 rows", "any of 3 attacks")
+    assert (worst.interval, worst.a.hits, worst.b.hits) == (alone.interval, 20, 14)
     [row] = compare_pairs(pairs[:1], {}, 0.05, "bonferroni")
     assert (row.interval, row.p, row.says) == (alone.interval, alone.p, alone.says)
 
@@ -268,11 +269,17 @@ def test_a_behavior_counts_overall_where_both_sides_have_a_verdict():
         compare.Pair("x", ("target",), outcomes_of("a", [0, 1], 4), outcomes_of("b", [], 4)),
         compare.Pair("y", ("target",), outcomes_of("a", [], 4), cell(run="b", behaviors=half)),
     ]
-    [row] = overall({"b": pairs}, 0.05, "bonferroni")
+    pairs = [
+        replace(pair, a=replace(pair.a, attack=pair.label), b=replace(pair.b, attack=pair.label)) for pair in pairs
+    ]
+    row, worst = overall({"b": pairs}, 0.05, "bonferroni")
     # by hand: two behaviors went from 1 to 0 in x alone, two from a mean of 0 to one of 1/2
     assert (row.difference, row.a, row.b) == (-0.25, Counted(2, 6, 0.5), Counted(2, 6, 0.25))
     assert (row.worse, row.better, row.behaviors) == (2, 2, 4)
     assert row.bounds == pytest.approx([(-1 / 2 - 1 / 2 + 1 / 2 + 1 / 2) / 4, (0 + 0 + 1 / 2 + 1 / 2) / 4])
+    # by any attack: two behaviors lack a verdict in B, and the others went from held to broken
+    assert (worst.difference, worst.a, worst.b) == (1.0, Counted(0, 2, 0.0), Counted(2, 2, 1.0))
+    assert worst.bounds == ((-1 - 1 + 1 + 1) / 4, (0 + 0 + 1 + 1) / 4)
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,8 @@ PAIR = (
     "p_corrected says name level p_unchanged_corrected"
 )
 OVERALL = (
-    "measures side rows behaviors a b difference interval level bounds p p_corrected p_unchanged p_unchanged_corrected "
-    "method worse better says name"
+    "measures statistic side rows behaviors a b difference interval level bounds p p_corrected p_unchanged "
+    "p_unchanged_corrected method worse better says name"
 )
 SIDE = "run suite target defense attack judge judge_method hits scored unknown cases rate interval shown"
 CHANGE = "behavior category a b cases text"

@@ -1,5 +1,6 @@
 """A comparison in words, and as one small HTML file that asks the network for nothing."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -77,7 +78,8 @@ def level(value: float) -> str:
 def table(what: str, rows: Sequence[Row], correction: str, title: str = "") -> Table:
     """The rows that measure `what`: A and B, their difference with its interval, p, and how many behaviors changed."""
     up, down = ("good", "bad") if what == "utility" else ("bad", "good")
-    compared = sum(row.p is not None for row in rows)
+    families = Counter(row.statistic if isinstance(row, Overall) else "" for row in rows if row.p is not None)
+    compared = max(families.values(), default=0)
     columns = [
         Column("cell" if what == "harm" else what),
         Column(f"{COUNTED[what]} in A", _side),
@@ -129,9 +131,8 @@ def forest(comparison: Comparison) -> Forest | None:
 
 def _several(comparison: Comparison, what: str) -> bool:
     """Whether the rows say more than what all of them say together."""
-    return sum(row.measures == what for row in comparison.rows) > sum(
-        row.measures == what for row in comparison.overall
-    )
+    together = [row for row in comparison.overall if (row.measures, row.statistic) == (what, "mean")]
+    return sum(row.measures == what for row in comparison.rows) > len(together)
 
 
 def _lines(rows: Sequence[Row], overall: bool) -> Iterator[Line]:
@@ -159,12 +160,14 @@ def notes(comparison: Comparison) -> list[str]:
 
 def headline(comparison: Comparison) -> str:
     """The answer: whether B was broken less often over all rows, what became of over-refusal, and which rows differ."""
-    what, rows = next(by_measure(comparison.overall))
+    what, together = next(by_measure(comparison.overall))
+    rows, worst = ([row for row in together if row.statistic == name] for name in ("mean", "any_attack"))
     if len(rows) > 1:
         parts = _differing(COUNTED[what], [(row.side, row.says) for row in rows])
         return f"{parts} than A." if parts else f"No difference to A was shown in {count(len(rows), 'comparison')}."
     [row] = rows
-    sentences = [f"{_answer(row)}."]
+    by_any = [f"; if any attack counts: {points(o.difference)} ({span(o.interval)})" for o in worst if o.interval]
+    sentences = [f"{_answer(row)}{''.join(by_any)}."]
     contrary = [(cell.name, cell.says) for cell in comparison.rows if cell.measures == what and cell.says != row.says]
     if len(row.rows) > 1 and (parts := _differing(COUNTED[what], contrary)):
         sentences.append(f"{parts}.")

@@ -1,7 +1,7 @@
 """Was B broken less often than A, over all that both met? One paired difference over all rows of a comparison."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeAlias
 
@@ -13,6 +13,7 @@ from withstand.results.cells import Interval
 from withstand.results.compare import Pair
 from withstand.results.pair_comparison import Answer, Correct, answers
 from withstand.stats import paired
+from withstand.stats.statistic import Statistic
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,15 @@ class Counted:
 class Overall:
     """B minus A over the `behaviors` of both and the `rows` of cells in which both met them.
 
-    measures: "harm", "over-refusal" or "utility".   side: the label of B.   a, b: what they show in the rows in which
-    both have a scored case of a behavior.   difference, interval, level, bounds, p and what follows: as in
-    `PairComparison`, except that the family are the sides that are compared with A.   worse, better: how many behaviors
-    changed, by what that means for the target.   name: what the figure is over, and of which B where there are several.
+    measures: "harm", "over-refusal" or "utility".   statistic: "mean" of the rows, or "any_attack", whether any of them
+    broke a behavior.   side: the label of B.   a, b: what they show in the rows in which both have a scored case of a
+    behavior.   difference, interval, level, bounds, p and what follows: as in `PairComparison`, except that the family
+    are the sides that are compared with A.   worse, better: how many behaviors changed, by what that means for the
+    target.   name: what the figure is over, and of which B where there are several.
     """
 
     measures: str
+    statistic: Statistic
     side: str
     rows: tuple[str, ...]
     behaviors: int
@@ -56,22 +59,34 @@ class Overall:
 
 
 def overall(sides: Mapping[str, Sequence[Pair]], margin: float, correct: Correct) -> list[Overall]:
-    """For each measure, and each side B by its label: all its pairs as one. Behaviors are the independent units, so
-    that attacks that break the same ones do not count as more evidence than they are."""
-    rows = []
+    """For each measure, and each side B by its label: all its pairs as one, and whether any attack broke a behavior.
+
+    Behaviors are the independent units, so that attacks that break the same ones are no more evidence than one is.
+    """
+    rows: list[Overall] = []
     for measure in HITS:
         groups = {
             side: some for side, pairs in sides.items() if (some := [p for p in pairs if p.a.measures == measure])
         }
-        met = [_met(pairs) for pairs in groups.values()]
-        estimates = [_estimate(behaviors) for behaviors in met]
-        family = answers(estimates, margin, correct)
-        for (side, pairs), behaviors, estimate, answer in zip(groups.items(), met, estimates, family, strict=True):
-            over = pairs[0].label if len(pairs) == 1 else f"all {count(len(pairs), 'row')}"
-            over = over if measure == "harm" else measure
-            name = f"{over} ({side})" if len(groups) > 1 else over
-            rows.append(_row(name, side, pairs, behaviors, estimate, answer))
+        rows += _family("mean", groups, margin, correct)
+        attacked = {side: pairs for side, pairs in groups.items() if measure == "harm" and _have_a_worst_case(pairs)}
+        rows += _family("any_attack", attacked, margin, correct)
     return rows
+
+
+def _family(
+    statistic: Statistic, groups: Mapping[str, Sequence[Pair]], margin: float, correct: Correct
+) -> Iterator[Overall]:
+    met = [_met(pairs) if statistic == "mean" else _met_by_any(pairs) for pairs in groups.values()]
+    estimates = [_estimate(behaviors) for behaviors in met]
+    family = answers(estimates, margin, correct)
+    for (side, pairs), behaviors, estimate, answer in zip(groups.items(), met, estimates, family, strict=True):
+        over = pairs[0].label if len(pairs) == 1 else f"mean of {count(len(pairs), 'row')}"
+        if statistic == "any_attack":
+            over = f"any of {count(max(map(len, _attacked(pairs))), 'attack')}"
+        over = over if pairs[0].a.measures == "harm" else pairs[0].a.measures
+        name = f"{over} ({side})" if len(groups) > 1 else over
+        yield _row(name, statistic, side, pairs, behaviors, estimate, answer)
 
 
 Met: TypeAlias = Mapping[str, Sequence[tuple[int, int, int, int]]]
@@ -90,6 +105,35 @@ def _met(pairs: Sequence[Pair]) -> Met:
     return met
 
 
+def _attacked(pairs: Sequence[Pair]) -> list[list[Pair]]:
+    """The pairs by what was attacked: those of one list differ in the attack alone."""
+    groups: dict[tuple[str, ...], list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        groups[pair.a.suite, pair.a.target, pair.a.defense, pair.b.target, pair.b.defense].append(pair)
+    return list(groups.values())
+
+
+def _have_a_worst_case(pairs: Sequence[Pair]) -> bool:
+    """Whether several attacks met the same on both sides, with equal chances to break it."""
+    same = all(pair.a.samples == pair.b.samples and "attack" not in pair.varied for pair in pairs)
+    return same and any(len(group) > 1 for group in _attacked(pairs))
+
+
+def _met_by_any(pairs: Sequence[Pair]) -> Met:
+    """Whether any case of any attack broke a behavior: one of one case for each target, 1 or 0.
+
+    A behavior with a case of unknown outcome is left out, broken or not: else what is unknown would count as held.
+    """
+    met: dict[str, list[tuple[int, int, int, int]]] = defaultdict(list)
+    for group in _attacked(pairs):
+        for key in dict.fromkeys(key for pair in group for key in pair.keys):
+            both = [(pair.a.behaviors[key], pair.b.behaviors[key]) for pair in group if key in pair.keys]
+            if all(side.cases and not side.unknown for sides in both for side in sides):
+                a, b = (any(side.count(*group[0].a.hits) for side in some) for some in zip(*both, strict=True))
+                met[key].append((int(a), 1, int(b), 1))
+    return met
+
+
 def _estimate(met: Met) -> paired.Difference | None:
     """The paired difference of the behaviors' means over the pairs."""
     rates = [[(a / n_a, b / n_b, max(1 / n_a, 1 / n_b)) for a, n_a, b, n_b in counts] for counts in met.values()]
@@ -98,19 +142,26 @@ def _estimate(met: Met) -> paired.Difference | None:
 
 
 def _row(
-    name: str, side: str, pairs: Sequence[Pair], met: Met, estimate: paired.Difference | None, answer: Answer
+    name: str,
+    statistic: Statistic,
+    side: str,
+    pairs: Sequence[Pair],
+    met: Met,
+    estimate: paired.Difference | None,
+    answer: Answer,
 ) -> Overall:
     measure = pairs[0].a.measures
     up, down = (estimate.worse, estimate.better) if estimate else (0, 0)
     a, n_a, b, n_b = (sum(counts[at] for some in met.values() for counts in some) for at in range(4))
     return Overall(
         measures=measure,
+        statistic=statistic,
         side=side,
         rows=tuple(pair.label for pair in pairs),
         behaviors=estimate.behaviors if estimate else 0,
         a=Counted(a, n_a, estimate.rate_a if estimate else None),
         b=Counted(b, n_b, estimate.rate_b if estimate else None),
-        bounds=_bounds(pairs),
+        bounds=_bounds(pairs) if statistic == "mean" else _bounds_of_any(pairs),
         method=estimate.method if estimate else "",
         worse=down if measure == "utility" else up,  # of right answers fewer are worse
         better=up if measure == "utility" else down,
@@ -130,6 +181,25 @@ def _bounds(pairs: Sequence[Pair]) -> Interval | None:
         for key, ka, ua, na, kb, ub, nb in zip(pair.keys, a, u_a, all_a, b, u_b, all_b, strict=True):
             if na and nb:
                 ends[key].append((kb / nb - (ka + ua) / na, (kb + ub) / nb - ka / na))
+    if not some or not ends:
+        return None
+    low, high = np.mean([np.mean(values, axis=0) for values in ends.values()], axis=0)
+    return float(low), float(high)
+
+
+def _bounds_of_any(pairs: Sequence[Pair]) -> Interval | None:
+    """The same of whether any case of any attack broke a behavior."""
+    ends: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    some = False
+    for group in _attacked(pairs):
+        for key in dict.fromkeys(key for pair in group for key in pair.keys):
+            both = [(pair.a.behaviors[key], pair.b.behaviors[key]) for pair in group if key in pair.keys]
+            (a, u_a), (b, u_b) = (
+                (any(side.count(*group[0].a.hits) for side in sides), any(side.unknown for side in sides))
+                for sides in zip(*both, strict=True)
+            )
+            some = some or u_a or u_b
+            ends[key].append((b - (a or u_a), (b or u_b) - a))
     if not some or not ends:
         return None
     low, high = np.mean([np.mean(values, axis=0) for values in ends.values()], axis=0)
