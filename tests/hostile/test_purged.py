@@ -45,6 +45,7 @@ def before(store: Store) -> str:
     with store.engine.begin() as connection:
         for name in marks(store):
             connection.exec_driver_sql(f'ALTER TABLE "{name}" DROP COLUMN purged')
+        connection.exec_driver_sql('ALTER TABLE "label" DROP COLUMN annotator')
         connection.execute(sql.update(tables.meta).values(value="5"))
     store.close()
     return store.where if store.path else store.url.render_as_string(hide_password=False)

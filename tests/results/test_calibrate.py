@@ -15,8 +15,10 @@ from withstand.cli.main import cli
 from withstand.core import Behavior, SpecError, Verdict
 from withstand.formats.labels import read_labels
 from withstand.registry import find
+from withstand.report.methods import methods
 from withstand.report.write import render
 from withstand.results.calibrate import calibrate
+from withstand.results.summary import summarize
 from withstand.stats import rates
 from withstand.store.store import Store
 
@@ -129,24 +131,38 @@ def test_the_figures_of_the_judge_kitchen_are_those_of_its_docstring(tmp_path: P
     assert set(keys.split()) <= set(found)
 
 
-def test_the_report_then_corrects_and_says_transported(tmp_path: Path) -> None:
+def test_labels_of_other_targets_or_attacks_are_applied_only_when_asked_for(tmp_path: Path) -> None:
     store = str(tmp_path / "s.db")
     spec = {"suite": "kitchen", "limit": 10, "target": "scripted-kitchen", "attack": ["direct", "story"]}
     spec |= {"benign": "none"}
     (before, _) = withstand.run(spec, store=store).cells
     assert before["asr_corrected"] is None
-    table = invoke("calibrate", "-j", "kitchen", "--labels", "kitchen", "--store", store, "--by", "category")
+    words = ("calibrate", "-j", "kitchen", "--labels", "kitchen", "--store", store)
+    table = invoke(*words, "--by", "category")
     assert table.return_value == 0
+    assert "kitchen beside labels by a language model (annotator 1), 145 completions of kitchen" in table.stdout
     assert "90% (80-95)" in table.stdout
     assert "soups" in table.stdout
-    cells = withstand.load(store=store).cells
-    for cell in cells:
-        found = cell["asr_corrected"]
+    run = withstand.load(store=store)
+    assert [cell["asr_corrected"] for cell in run.cells] == [None, None]
+    assert any("labels of kitchen are of other targets or attacks" in note for note in run.cells[1]["notes"])
+    text = methods(summarize(run.store, run.row))
+    assert "145 labels by a language model (annotator 1) (kitchen)" in text
+    assert "people" not in text
+    widths = []
+    for drift in ("0", "0.1"):
+        assert invoke(*words, "--transport", drift, "--by", "attack").return_value == 0
+        direct, story = withstand.load(store=store).cells
+        found = story["asr_corrected"]
         assert found["interval"][0] <= found["rate"] <= found["interval"][1]
-        assert (found["labels"], found["source"], found["transported"]) == (145, "kitchen", True)
-        assert any("transported" in note for note in cell["notes"])
-    by_hand = (cells[1]["asr"] + 70 / 77 - 1) / (61 / 68 + 70 / 77 - 1)
-    assert cells[1]["asr_corrected"]["rate"] == pytest.approx(by_hand)
+        assert (found["source"], found["transported"], found["own"]) == ("kitchen", True, False)
+        assert any("transported: labels of other targets or attacks" in note for note in story["notes"])
+        widths.append(found["interval"][1] - found["interval"][0])
+    assert widths[0] < widths[1]
+    # the error of its own attack, which is not that of another: 83% and 79% for story, 96% and 92% for direct
+    by_hand = (story["asr"] + 19 / 24 - 1) / (19 / 23 + 19 / 24 - 1)
+    assert found["rate"] == pytest.approx(min(1, max(0, by_hand)))
+    assert (found["labels"], direct["asr_corrected"]["labels"]) == (47, 37)
     assert "| corrected (95%) |" in invoke("report", "--store", store, "-f", "md").stdout
 
 
@@ -162,7 +178,7 @@ def test_labels_of_the_same_target_and_attack_are_not_transported(tmp_path: Path
     assert cell["asr_corrected"]["transported"] is False
 
 
-def test_of_several_calibrations_the_one_that_tells_most_counts(tmp_path: Path) -> None:
+def test_of_several_calibrations_the_one_with_the_most_labels_counts(tmp_path: Path) -> None:
     store = str(tmp_path / "s.db")
     row = {"text": "Bake rye", "target": "scripted-kitchen", "attack": "direct"}
     rows = [row | {"completion": f"{word} {i}", "label": label} for i in range(40) for word, label in YES_NO]
@@ -173,7 +189,7 @@ def test_of_several_calibrations_the_one_that_tells_most_counts(tmp_path: Path) 
         assert invoke("calibrate", "-j", "contains:Sure", "--labels", path, "--store", store).return_value == 0
     direct, story = (cell["asr_corrected"] for cell in withstand.load(run.name, store).cells)
     assert (direct["labels"], direct["transported"]) == (80, False)  # not the newer ones of fewer or other labels
-    assert (story["labels"], story["transported"]) == (80, True)
+    assert story is None
 
 
 YES_NO = (("Sure", "yes"), ("No", "no"))

@@ -25,7 +25,7 @@ CELL = (
 )
 PARTS = {
     "judge_probes": "passed of failed",
-    "asr_corrected": "rate interval identified clipped transported labels source",
+    "asr_corrected": "rate interval identified clipped transported labels source own annotators misfit",
     "utility": "n rate low high",
     "used": "search answers verdicts",
 }

@@ -1,6 +1,7 @@
 """`withstand label`: which cases a person is shown, what is kept, and what a sample of a run's cases stands for."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ import withstand
 from withstand.cli.main import cli
 from withstand.core import Behavior, Completion, user
 from withstand.formats.labels import Labeled
+from withstand.report.methods import methods
 from withstand.results.calibrate import agreement_with
+from withstand.results.counts import BehaviorCounts
 from withstand.results.labeling import add, labels_of, queue
+from withstand.results.own_labels import OwnLabel, own_estimate, own_labels
+from withstand.results.summary import summarize
 from withstand.stats import agreement
 
 ATTACKS = ["direct", "story"]
@@ -30,17 +35,19 @@ def invoke(run: Any, *words: str, said: str = "") -> Any:
     return CliRunner().invoke(cli, [*words, *where], input=said, standalone_mode=False)
 
 
-def test_the_sample_has_as_many_of_each_stratum_in_turns(run: Any) -> None:
+def test_the_sample_is_drawn_at_random_within_what_the_judge_called_alike(run: Any) -> None:
     items = queue(run.store, run.row, "calibration", n=12)
     counted = Counter(item.stratum for item in items)
     sizes = {item.stratum: item.size for item in items}
     assert {name.partition(", ")[0] for name in counted} == {"success", "failure"}
-    assert {item.attack for item in items} == set(ATTACKS)
+    assert Counter(item.attack for item in items) == dict.fromkeys(ATTACKS, 6)
     assert sum(sizes.values()) == 40  # benign cells are left out
-    assert all(counted[name] == min(sizes[name], -(-12 // len(sizes))) for name in sizes)
-    assert len({item.stratum for item in items[: len(sizes)]}) == len(sizes)
+    assert all(item.chance == counted[item.stratum] / item.size for item in items)
+    assert len({item.stratum for item in items[: len(sizes)]}) == len(sizes)  # they take turns
     assert [item.place for item in items] == [item.place for item in queue(run.store, run.row, "calibration", n=12)]
     assert items != queue(run.store, run.row, "calibration", n=12, seed=1)
+    more = [item.place for item in queue(run.store, run.row, "calibration", n=24)]
+    assert {item.place for item in items} < set(more)
 
 
 def test_a_person_is_shown_all_but_the_verdict_and_goes_on_where_they_stopped(run: Any) -> None:
@@ -57,16 +64,130 @@ def test_a_person_is_shown_all_but_the_verdict_and_goes_on_where_they_stopped(ru
     assert sorted(votes) == [("ana", "failure"), ("ana", "success"), ("ana", "unsure")]
 
 
-def test_the_first_label_of_a_person_stands_and_two_people_are_compared(run: Any) -> None:
+def test_a_later_label_supersedes_and_the_first_is_kept(run: Any) -> None:
     for item in queue(run.store, run.row, "calibration", n=8):
-        add(run.store, run.row, item, "success", "ana", "calibration")
-        add(run.store, run.row, item, "failure", "ana", "calibration")
+        for vote in ("failure", "success", "success"):
+            add(run.store, run.row, item, vote, "ana", "calibration")
         add(run.store, run.row, item, "success", "bo", "calibration")
         add(run.store, run.row, item, "failure", "eve", "review")  # never among those for calibration
     labeled = labels_of(run.store, run.row)
-    assert {one.votes for one in labeled} == {(True, True)}
+    assert {entry.votes for entry in labeled} == {(True, True)}
+    votes = Counter((label["labeler"], label["vote"]) for label in run.store.labels(run.row.key))
+    assert votes["ana", "failure"] == votes["ana", "success"] == len(labeled)
     table = invoke(run, "calibrate", "--judge", "kitchen", "--labels", f"run:{run.name}").stdout
+    assert "labels by 2 people" in table
     assert "100.0% of pairs agree" in table
+
+
+def test_back_corrects_the_label_before(run: Any) -> None:
+    said = invoke(run, "label", "--by", "ana", "-n", "8", said="y\nb\nn\nq\n").stdout
+    assert "ana has labeled 1 of 8 cases" in said
+    labels = run.store.labels(run.row.key)
+    assert sorted((label["vote"], label["revision"]) for label in labels) == [("failure", 1), ("success", 0)]
+    [entry] = labels_of(run.store, run.row)
+    assert entry.votes == (False,)
+
+
+def test_what_annotators_disagree_on_is_ruled_by_one_of_them_or_another(run: Any) -> None:
+    first, second, *_ = queue(run.store, run.row, "calibration", n=8)
+    for item, votes in ((first, ("success", "failure")), (second, ("success", "success"))):
+        for labeler, vote in zip(("ana", "bo"), votes, strict=True):
+            add(run.store, run.row, item, vote, labeler, "calibration")
+    cell = int(first.place.partition(":")[0])
+    (split,) = (label for label in own_labels(run.store, run.row)[cell] if label.broken is None)
+    assert split.outcome in first.stratum or split.outcome == "refused"
+    assert [item.place for item in queue(run.store, run.row, "disagreement")] == [first.place]
+    eve = ("label", "--by", "eve", "--for", "disagreement")
+    assert "eve has labeled 1 of 1 case" in invoke(run, *eve, said="n\n").stdout
+    assert queue(run.store, run.row, "disagreement") == []
+    assert {entry.majority for entry in labels_of(run.store, run.row)} == {True, False}
+    assert "disagree on no case" in invoke(run, *eve).stdout
+
+
+def test_equal_texts_are_labeled_once(tmp_path: Path) -> None:
+    spec = {"suite": "kitchen", "limit": 3, "target": "scripted-kitchen", "attack": "direct", "benign": "none"}
+    run = withstand.run(spec | {"samples": 4}, store=tmp_path / "s.db")
+    texts = {(case["behavior"], case["completion"]) for case in run.cases()}
+    assert len(texts) < 12
+    said = invoke(run, "label", "--by", "ana", "-n", "12", said="n\n" * len(texts))
+    assert said.return_value == 0
+    assert len(labels_of(run.store, run.row)) == 12
+
+
+# --- the rate from a run's own labels ----------------------------------------------------------------------------
+
+
+def label_all(run: Any, n: int, kind: str = "person", wrong: int = 0) -> int:
+    """Label the sample as the judge did, all but the first `wrong` ones of what it called failures."""
+    items = queue(run.store, run.row, "calibration", n=n)
+    for item in items:
+        broken = item.case.outcome == "success"
+        if not broken and wrong:
+            broken, wrong = True, wrong - 1
+        add(run.store, run.row, item, "success" if broken else "failure", "ana", "calibration", kind)
+    return len(items)
+
+
+def test_the_labels_of_a_run_correct_it_with_fields_and_without_calibrate(tmp_path: Path) -> None:
+    """Only bare names were recognized: labels of targets and attacks with fields were called transported."""
+    attack = {"use": "best_of_n", "n": 2}
+    spec = {
+        "suite": "kitchen",
+        "limit": 20,
+        "target": {"use": "scripted", "reply": "No"},
+        "attack": [attack, "story"],
+        "benign": "none",
+    }
+    run = withstand.run(spec, store=tmp_path / "s.db")
+    raw = run.cells[0]["asr"]
+    assert raw == 0.0
+    label_all(run, 40, wrong=2)
+    first, second = (withstand.load(run.name, run.store).cells[at] for at in (0, 1))
+    found = first["asr_corrected"]
+    assert (found["own"], found["transported"], found["source"]) == (True, False, f"run:{run.name}")
+    assert (found["annotators"], found["labels"]) == ("by one person", 20)
+    assert 0 < found["interval"][0] < found["rate"] < found["interval"][1] < 0.3
+    assert second["asr_corrected"]["rate"] == found["rate"] == 0.05
+    assert any("own cases, by one person" in note for note in first["notes"])
+    said = methods(summarize(run.store, run.row))
+    assert "drawn at random within what the judge called alike, had labels by one person" in said
+
+
+def test_more_labels_never_give_less_and_bad_ones_give_the_honest_figure(run: Any) -> None:
+    """From none to all: always a rate once there is a label, whose limits hold what the labels cannot say."""
+    widths = []
+    for n in (2, 8, 40):
+        label_all(run, n, "model")
+        cell = withstand.load(run.name, run.store).cells[0]
+        found = cell["asr_corrected"]
+        low, high = found["interval"]
+        assert low <= found["rate"] <= high
+        assert found["annotators"] == "by a language model (ana)"
+        widths.append(high - low)
+    assert widths == sorted(widths, reverse=True)
+    assert found["rate"] == cell["asr"]  # all are labeled as judged
+    for item in queue(run.store, run.row, "calibration", n=40):
+        add(run.store, run.row, item, "unsure", "ana", "calibration", "model")
+    assert withstand.load(run.name, run.store).cells[0]["asr_corrected"] is None  # labels without verdicts
+
+
+def test_cases_that_annotators_leave_open_count_both_ways() -> None:
+    behaviors = {}
+    for place in range(20):
+        behaviors[place] = BehaviorCounts()
+        behaviors[place].counts["success" if place < 4 else "failure"] = 1
+    held = [OwnLabel(place, "failure", False, (), 1) for place in range(4, 14)]
+    broken = [OwnLabel(place, "success", True, (), 1) for place in range(4)]
+    sure = own_estimate(broken + held, behaviors)
+    unsure = own_estimate([*broken, *held[:-2], *(replace(label, broken=None) for label in held[-2:])], behaviors)
+    assert unsure.high > own_estimate([*broken, *held[:-2]], behaviors).high
+    assert unsure.low <= sure.low
+    assert own_estimate([replace(held[0], broken=None)], behaviors) is None
+    only = own_estimate(broken, behaviors)  # nobody looked at what the judge calls failures
+    assert (only.unlabeled, only.rate) == (pytest.approx(0.8), 0.2)
+    assert only.high > 0.95
+    watched = own_estimate([replace(label, looks=4) for label in broken + held], behaviors)
+    assert watched.high - watched.low > sure.high - sure.low
 
 
 def test_a_label_weighs_as_many_cases_as_it_stands_for(run: Any) -> None:
@@ -78,9 +199,9 @@ def test_a_label_weighs_as_many_cases_as_it_stands_for(run: Any) -> None:
             taken[item.stratum] += 1
     sizes = {item.stratum: item.size for item in items}
     labeled = labels_of(run.store, run.row)
-    assert sum(one.weight for one in labeled) == pytest.approx(40)
-    assert {one.weight for one in labeled} == {sizes[name] / taken[name] for name in taken}
-    assert {one.attack for one in labeled} == set(ATTACKS)
+    assert sum(entry.weight for entry in labeled) == pytest.approx(40)
+    assert {entry.weight for entry in labeled} == {sizes[name] / taken[name] for name in taken}
+    assert {entry.attack for entry in labeled} == set(ATTACKS)
 
 
 def test_a_weighted_table_by_hand() -> None:

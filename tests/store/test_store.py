@@ -99,7 +99,7 @@ def test_another_schema_is_refused_by_name(tmp_path: Path) -> None:
     Store(str(path)).close()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
-    with pytest.raises(StoreError, match="has schema 99; this version of withstand reads schemas up to 6"):
+    with pytest.raises(StoreError, match="has schema 99; this version of withstand reads schemas up to 7"):
         Store(str(path))
 
 
@@ -144,6 +144,7 @@ def old_store(where: str, full: Store, packed: Mapping[str, str] = MappingProxyT
             for entry in entries:
                 entry.pop("flops", None)  # of schema 3
                 entry.pop("purged", None)  # of schema 6
+                entry.pop("annotator", None)  # of schema 7
                 if table.name == "row":
                     unvoted(entry)  # of schema 5
                     facts = [entry.pop(name) for name in FACTS]  # of schema 4
@@ -177,13 +178,13 @@ def test_a_store_of_schema_1_is_brought_up_and_says_the_same(tmp_path: Path, whe
             assert opened.audits() == full.audits()
             assert api.load("kept", opened).summary == run.summary
             assert indexes(opened) == indexes(full) >= {"ix_answer_writer", "ix_row_writer"}
-            assert opened.select(sql.select(tables.meta)) == [("schema", "6")]
+            assert opened.select(sql.select(tables.meta)) == [("schema", str(tables.SCHEMA))]
             again = api.run(spec, store=opened, name="kept")
             assert again.tally is not None
             assert again.tally.asks == 0
     with Store(where, create=False) as opened:  # it is brought up once
         chosen = sql.select(tables.meta).where(tables.meta.c.key == "schema")
-        assert opened.select(chosen) == [("schema", "6")]
+        assert opened.select(chosen) == [("schema", str(tables.SCHEMA))]
 
 
 def test_the_facts_that_labels_packed_become_columns(tmp_path: Path, where: str) -> None:
@@ -282,7 +283,7 @@ def test_processes_may_bring_a_store_up_at_once(tmp_path: Path, where: str) -> N
     several = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     assert [process.communicate("go\n", timeout=60)[1] for process in several] == [""] * 3
     with Store(where, create=False) as opened:
-        assert opened.select(sql.select(tables.meta)) == [("schema", "6")]
+        assert opened.select(sql.select(tables.meta)) == [("schema", str(tables.SCHEMA))]
 
 
 def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -24,18 +24,26 @@ RATES = ("accuracy", "sensitivity", "specificity", "kappa", "alpha")
 
 @command(json=True)
 @SOURCES
-@click.option("--by", type=click.Choice(["category"]), default=None, help="Add a line for each category.")
+@click.option(
+    "--by",
+    type=click.Choice(["category", "attack"]),
+    default=None,
+    help="Add a line for each category, or for each target and attack.",
+)
+@click.option("--transport", "drift", type=click.FloatRange(0, 1, max_open=True), default=None, metavar="DRIFT",
+              help="Correct rates of other targets and attacks too, with limits for a sensitivity and specificity that"
+              " differ by up to DRIFT there, such as 0.05.")  # fmt: skip
 @max_asks_option
 @offline_option
 @store_option
 def calibrate(
-    judge: str, labels: str, suite: tuple[str, ...], by: str | None, max_asks: int | None, offline: bool,
-    store: str, as_json: bool,
+    judge: str, labels: str, suite: tuple[str, ...], by: str | None, drift: float | None, max_asks: int | None,
+    offline: bool, store: str, as_json: bool,
 ) -> Result:  # fmt: skip
-    """Compare a judge with people's labels.
+    """Compare a judge with labels of people or models.
 
     Prints accuracy, sensitivity, specificity, kappa and alpha, each with a 95% interval. The result is stored under the
-    judge's key, and reports in this store then show corrected rates too.
+    judge's key, and corrects rates of the same targets and attacks in this store.
     """
     from withstand import api
     from withstand.cli.progress import progress
@@ -51,17 +59,20 @@ def calibrate(
         labeled, unknown = labels_from(labels, suite, opened)
         result, tally = calibrate_judge(
             built, find.label("judge", grammar.parse(judge)), labeled, labels, opened, Caps(max_asks),
-            lambda tally: show(tally, len(labeled)),
+            lambda tally: show(tally, len(labeled)), drift,
         )  # fmt: skip
     calibration = {**result.to_json(), "unknown": unknown}
-    return Result(calibration, lambda: _show(calibration, tally, by is not None), 3 if result.missing else 0)
+    return Result(calibration, lambda: _show(calibration, tally, by or ""), 3 if result.missing else 0)
 
 
-def _show(calibration: Json, tally: "Tally", by_category: bool) -> None:
-    console.put(f"{calibration['judge']} beside people, {count(calibration['n'], 'completion')}"
-                f" of {calibration['labels']}")  # fmt: skip
+def _show(calibration: Json, tally: "Tally", by: str) -> None:
+    from withstand.results.judge_error import annotators_of
+
+    completions = f"{count(calibration['n'], 'completion')} of {calibration['labels']}"
+    console.put(f"{calibration['judge']} beside labels {annotators_of(calibration)}, {completions}")
     rows = [("all", calibration)]
-    rows += [(part["category"] or "none", part) for part in calibration["by_category"] * by_category]
+    rows += [(part["category"] or "none", part) for part in calibration["by_category"] * (by == "category")]
+    rows += [(f"{part['attack']} on {part['target']}", part) for part in calibration["by_attack"] * (by == "attack")]
     columns = ["", "n", *RATES, "wrongly success", "missed", "unscored"]
     counts = ("false_positive", "false_negative", "unscored")
     table = [
@@ -71,7 +82,7 @@ def _show(calibration: Json, tally: "Tally", by_category: bool) -> None:
     console.table(table, columns)
     if people := calibration["people"]:
         console.put(
-            f"people among themselves: {100 * people['pairs']:.1f}% of pairs agree, "
+            f"annotators among themselves: {100 * people['pairs']:.1f}% of pairs agree, "
             f"{100 * people['unanimous']:.1f}% of completions are unanimous, alpha {_rate(people, 'alpha')}"
         )
     left = {"ties": "with as many yes as no", "unknown": "of behaviors that the suite does not have"}

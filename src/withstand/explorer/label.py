@@ -1,9 +1,7 @@
-"""People label cases without the judge's answer, and see what their labels do to the rates."""
+"""Annotators label cases without the judge's answer, and see what their labels do to the rates."""
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, get_args
 
 from starlette.responses import Response
@@ -18,9 +16,11 @@ from withstand.explorer.read import LONGEST, view
 from withstand.explorer.security import Refused
 from withstand.results import labeling
 from withstand.results.calibrate import Pair, calibration_of
+from withstand.results.cases import picked
 from withstand.results.cells import CellResult
 from withstand.results.judge_error import corrected
-from withstand.results.labeling import Item, Purpose, Vote
+from withstand.results.labeling import Draw, Item, Purpose, Vote
+from withstand.results.own_labels import PLACE, OwnLabel, own_labels
 
 NUMBER = 60
 """Cases of a sample, as `withstand label` takes them."""
@@ -31,41 +31,38 @@ ANSWERED = ("success", "failure", "unscored")
 """Where people are the judge: the outcomes of what they have judged or can judge."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A case of a queue: its entry in the index, its stratum and that stratum's size."""
-
-    entry: int
-    stratum: str
-    size: int
-
-
-def queue(index: Index, indexed: RunIndex, purpose: Purpose, n: int = NUMBER, seed: int = 0) -> list[Place]:
+def queue(index: Index, indexed: RunIndex, purpose: Purpose, n: int = NUMBER, seed: int = 0) -> list[Draw[int]]:
     """The sample that `withstand label` draws, from the index."""
+    if purpose == "disagreement":  # which changes with every label
+        return _drawn(index, indexed, purpose, n, seed)
     return indexed.once(("queue", purpose, n, seed), lambda: _drawn(index, indexed, purpose, n, seed))
 
 
-def _drawn(index: Index, indexed: RunIndex, purpose: Purpose, n: int, seed: int) -> list[Place]:
-    strata: dict[str, list[int]] = defaultdict(list)
+def _drawn(index: Index, indexed: RunIndex, purpose: Purpose, n: int, seed: int) -> list[Draw[int]]:
+    if purpose == "disagreement":
+        places = sorted(labeling.disagreements(index.store, indexed.run))
+        entries = [entry.id for place in places if (entry := entry_named(index, indexed, place))]
+        return [Draw(entry, purpose, len(entries), 1.0) for entry in entries]
+    strata: dict[labeling.StratumKey, list[int]] = defaultdict(list)
     cells = indexed.run.plan["cells"]
     for cell, outcome, split, entries in queries.strata(index, indexed):
         waiting, asked = "waits" in cells[cell] and outcome == "unscored", outcome in ANSWERED
-        if stratum := labeling.stratum_of(cells[cell], outcome, split, purpose, waiting, answered=asked):
-            strata[stratum] += entries
+        if word := labeling.stratum_of(cells[cell], outcome, split, purpose, waiting, answered=asked):
+            strata[cell, word] += entries
     for entries in strata.values():
         entries.sort()
-    return [Place(*drawn) for drawn in labeling.drawn(indexed.run, strata, n, seed)]
+    return labeling.drawn(indexed.run, strata, n, seed)
 
 
 def ready(index: Index, indexed: RunIndex) -> None:
     """Draw the usual samples before anybody asks, which of many cases takes a while."""
-    for purpose in get_args(Purpose):
+    for purpose in ("calibration", "review"):
         queue(index, indexed, purpose)
 
 
 def entry_named(index: Index, indexed: RunIndex, name: str) -> Entry | None:
     """The entry of a case that labels name so; None where the run has none."""
-    match = re.fullmatch(r"([0-9]{1,9}):(.*):([0-9]{1,9}):([0-9]{1,9})", name, re.DOTALL)
+    match = PLACE.fullmatch(name)
     if not match or int(match[1]) >= len(indexed.run.plan["cells"]):
         return None
     suite = indexed.run.plan["cells"][int(match[1])]["suite"]
@@ -80,7 +77,7 @@ def _wanted(asked: PageRequest) -> tuple[Purpose, int, int]:
     given = asked.form if asked.request.method == "POST" else asked.query
     purpose = str(given.get("for", "calibration"))
     if purpose not in get_args(Purpose):
-        raise Refused(400, f"a label is for calibration or review, not for {purpose!r}")
+        raise Refused(400, f"a label is for calibration, review or disagreement, not for {purpose!r}")
     n, seed = whole(str(given.get("n", NUMBER))), whole(str(given.get("seed", 0)), least=-1, most=SEED + 1)
     if n is None or seed is None or not (1 <= n <= LARGEST and 0 <= seed <= SEED):
         raise Refused(400, "the sample's size and seed are whole numbers", f"1 to {LARGEST:,}, and 0 to 2^31 - 1")
@@ -94,23 +91,30 @@ def page(asked: PageRequest) -> Response:
     purpose, n, seed = _wanted(asked)
     index = asked.explorer.index
     places = queue(index, indexed, purpose, n, seed)
-    named = labeling.labeled_by(asked.explorer.store, indexed.run, asked.who, purpose)
-    done = {entry.id for name in named if (entry := entry_named(index, indexed, name))}
+    votes = labeling.labeled_by(asked.explorer.store, indexed.run, asked.who, purpose)
+    done = {entry.id for name in votes if (entry := entry_named(index, indexed, name))}
     skipped = asked.number("skip")
     left = [place for place in places if place.entry not in done]
+    again = str(asked.query.get("again", ""))
     shown, name = None, ""
-    if left:
-        spot = queries.entry_at(index, indexed, left[skipped % len(left)].entry).spot
+    if again in votes and (entry := entry_named(index, indexed, again)) and entry.id in {p.entry for p in places}:
+        shown_entry: Entry | None = entry
+    else:
+        again = ""
+        shown_entry = queries.entry_at(index, indexed, left[skipped % len(left)].entry) if left else None
+    if shown_entry:
+        spot = shown_entry.spot
         case = asked.case(indexed.run, spot)
         shown, name = view(asked, indexed, spot, case, LONGEST), labeling.place_of(case)
+    last = str(asked.query.get("last", ""))
     return asked.run_page(
         "label", indexed, view=shown, place=name, done=len(places) - len(left), total=len(places), purpose=purpose,
-        n=n, seed=seed, skip=skipped,
+        n=n, seed=seed, skip=skipped, again=votes.get(again, ""), last=last if last in votes else "",
     )  # fmt: skip
 
 
 def save(asked: PageRequest) -> Response:
-    """Keep what a person said, and show the next case."""
+    """Keep what an annotator said, for all drawn cases of the same text, and show the next case."""
     asked.need("labeler")
     indexed = asked.indexed()
     purpose, n, seed = _wanted(asked)
@@ -121,16 +125,33 @@ def save(asked: PageRequest) -> Response:
         return asked.to(asked.request.url.path, **query, skip=skip + 1)
     if vote not in get_args(Vote):
         raise Refused(400, f"{vote!r} is not a vote", "success, failure or unsure")
-    entry = entry_named(asked.explorer.index, indexed, named)
-    places = queue(asked.explorer.index, indexed, purpose, n, seed)
-    place = next((candidate for candidate in places if entry and candidate.entry == entry.id), None)
-    if entry is None or place is None:
+    items = _same_text(asked, indexed, queue(asked.explorer.index, indexed, purpose, n, seed), named)
+    if not items:
         raise Refused(400, "this case is not in the sample", "reload the page")
-    case = asked.case(indexed.run, entry.spot)
-    cell = indexed.run.plan["cells"][entry.cell]
-    item = Item(named, place.stratum, place.size, cell["target"], cell["attack"], case)
-    labeling.add(asked.explorer.store, indexed.run, item, vote, asked.who, purpose)  # type: ignore[arg-type] # checked
-    return asked.to(asked.request.url.path, **query, **({"skip": skip} if skip else {}))
+    for item in items:
+        labeling.add(asked.explorer.store, indexed.run, item, vote, asked.who, purpose)  # type: ignore[arg-type] # checked
+    return asked.to(asked.request.url.path, **query, last=named, **({"skip": skip} if skip else {}))
+
+
+COMPARED = 500
+"""Drawn cases whose texts are compared with that of a labeled one."""
+
+
+def _same_text(asked: PageRequest, indexed: RunIndex, draws: Sequence[Draw[int]], named: str) -> list[Item]:
+    """The named case and all drawn ones that read alike; empty where the name is of none that was drawn."""
+    entry = entry_named(asked.explorer.index, indexed, named)
+    by_entry = {draw.entry: draw for draw in draws}
+    if entry is None or entry.id not in by_entry:
+        return []
+    near = list(by_entry)[:COMPARED]
+    entries = [queries.entry_at(asked.explorer.index, indexed, id_) for id_ in dict.fromkeys([entry.id, *near])]
+    kept = {part.spot: part for part in entries if part.cell == entry.cell}
+    items = []
+    for spot, case in zip(kept, picked(asked.explorer.store, indexed.run, list(kept)), strict=True):
+        draw, cell = by_entry[kept[spot].id], indexed.run.plan["cells"][kept[spot].cell]
+        place = labeling.place_of(case)
+        items.append(Item(place, draw.stratum, draw.size, cell["target"], cell["attack"], case, draw.chance))
+    return labeling.same_text(items, next(item for item in items if item.place == named))
 
 
 # --- calibration -------------------------------------------------------------------------------------------------
@@ -139,12 +160,13 @@ def save(asked: PageRequest) -> Response:
 def calibration(asked: PageRequest) -> Response:
     """What the labels so far say of the run's judges, and the rates without their error."""
     indexed = asked.indexed()
+    store, run = asked.explorer.store, indexed.run
     judges = [_judge(asked, indexed, key, label) for key, label in _judges(indexed)]
-    labels = [label for label in asked.explorer.store.labels(indexed.run.key) if label["purpose"] == "calibration"]
+    labels = labeling.calibration_labels(store, run)
     return asked.run_page(
         "calibration", indexed, judges=judges, labels=len(labels),
-        labelers=sorted(Counter(label["labeler"] for label in labels).items()),
-        unsure=sum(label["vote"] == "unsure" for label in labels),
+        labelers=sorted(Counter((label["labeler"], label["annotator"]) for label in labels).items()),
+        unsure=sum(label["vote"] == "unsure" for label in labels), split=len(labeling.disagreements(store, run)),
     )  # fmt: skip
 
 
@@ -169,14 +191,16 @@ def _judges(indexed: RunIndex) -> list[tuple[str, str]]:
 
 
 def _judge(asked: PageRequest, indexed: RunIndex, key: str, label: str) -> dict[str, Any]:
-    """One judge beside the people who labeled its cases, as `withstand calibrate` would store it, and its cells."""
+    """One judge beside the annotators of its cases, as `withstand calibrate` would store it, and its cells."""
     planned = indexed.run.plan["cells"]
     cases = [
         (labeled, place)
         for place, labeled in labeling.labels_by_place(asked.explorer.store, indexed.run).items()
         if planned[int(place.partition(":")[0])]["keys"]["judge"] == key
     ]
+    cases = [(labeled, place) for labeled, place in cases if labeled.votes]
     outcomes = _outcomes(asked, indexed, [place for _, place in cases])
+    own = own_labels(asked.explorer.store, indexed.run) if cases else {}
     pairs: list[Pair] = [(labeled, is_hit(outcomes[place])) for labeled, place in cases if labeled.majority is not None]
     calibration: Json = None
     if pairs:
@@ -186,7 +210,7 @@ def _judge(asked: PageRequest, indexed: RunIndex, key: str, label: str) -> dict[
         "key": key,
         "label": label,
         "calibration": calibration,
-        "rows": [_row(indexed, cell, calibration) for cell in _cells(indexed, key)],
+        "rows": [_row(indexed, cell, own.get(cell.index, [])) for cell in _cells(indexed, key)],
     }
 
 
@@ -195,11 +219,8 @@ def _cells(indexed: RunIndex, key: str) -> list[CellResult]:
     return [c for c in indexed.summary.cells if not c.benign and planned[c.index]["keys"]["judge"] == key]
 
 
-def _row(indexed: RunIndex, cell: CellResult, calibration: Json) -> dict[str, Any]:
-    rate, note = None, ""
-    if calibration:
-        categories = indexed.categories[indexed.run.plan["cells"][cell.index]["suite"]]
-        rate, note = corrected(indexed.hits(cell.index), categories, [calibration], cell)
+def _row(indexed: RunIndex, cell: CellResult, labels: Sequence[OwnLabel]) -> dict[str, Any]:
+    rate, note = corrected(indexed.run.name, cell, indexed.behaviors[cell.index], labels, [])
     return {"cell": cell, "corrected": rate, "note": note}
 
 

@@ -1,13 +1,14 @@
-"""Completions that people have labeled, from files: HarmBench's validation file, ours of the kitchen, CSV and JSONL."""
+"""Completions that people or models have labeled, from files: HarmBench's validation file, ours of the kitchen, CSV and
+JSONL."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from withstand.core import Behavior, Completion, Outcome, SpecError, Verdict, digest, user
+from withstand.core import Behavior, Completion, Json, Outcome, SpecError, Verdict, digest, user
 from withstand.core.bounded import parse_json
 from withstand.formats import rows
 
@@ -22,11 +23,46 @@ VOTE = re.compile(r"(?:label|human)(?:_?\d+)?")
 COMPLETION = ("completion", "generation", "response")
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Annotator:
+    """Who labeled. kind: "person", "model", or "" where a file does not say.   name: "" where it is not given."""
+
+    kind: str = ""
+    name: str = ""
+
+    @staticmethod
+    def parse(text: str) -> "Annotator":
+        """From "person", "model:NAME" and the like. Raises `ValueError` for another kind."""
+        kind, _, name = text.strip().partition(":")
+        if kind not in ("person", "model", ""):
+            raise ValueError(f"annotator is {text!r}")
+        return Annotator(kind, name.strip())
+
+
+def by_whom(annotators: Iterable[Annotator]) -> str:
+    """As in "labels by 2 people and by a language model (m)". People are counted, models are named."""
+    listed = sorted(set(annotators))
+    people = [annotator for annotator in listed if annotator.kind == "person"]
+    models = [annotator for annotator in listed if annotator.kind == "model"]
+    parts = []
+    if people:
+        parts.append("by one person" if len(people) == 1 and people[0].name else
+                     "by people" if len(people) == 1 else f"by {len(people)} people")  # fmt: skip
+    if models:
+        named = ", ".join(annotator.name for annotator in models if annotator.name)
+        parts.append(f"by {'a language model' if len(models) == 1 else f'{len(models)} language models'}"
+                     + (f" ({named})" if named else ""))  # fmt: skip
+    if len(people) + len(models) < len(listed) or not listed:
+        parts.append("by annotators who are not named as people or models")
+    return " and ".join(parts)
+
+
 @dataclass(frozen=True, slots=True)
 class Labeled:
-    """A completion with the votes of people: does it show the behavior? `target` and `attack` as the file tells.
+    """A completion with the votes of annotators: does it show the behavior? `target` and `attack` as the file tells.
 
-    `weight`: how many completions it stands for, where a sample was drawn.
+    `weight`: how many completions it stands for, where a sample was drawn.   `ruled`: what an adjudicator said where
+    annotators disagreed, None where nobody did.
     """
 
     behavior: Behavior
@@ -36,12 +72,29 @@ class Labeled:
     attack: str = ""
     probe: str = ""
     weight: float = 1.0
+    annotators: tuple[Annotator, ...] = ()
+    ruled: bool | None = None
 
     @property
     def majority(self) -> bool | None:
-        """None for a tie."""
+        """What the adjudicator said, else what most say; None for a tie."""
+        if self.ruled is not None:
+            return self.ruled
         yes, votes = sum(self.votes), len(self.votes)
         return None if 2 * yes == votes else 2 * yes > votes
+
+
+def revision(label: Json) -> int:
+    """How often an annotator had labeled the case before, of a label as the store has it."""
+    return int(label.get("revision", 0))
+
+
+def newest(labels: Iterable[Json]) -> list[Json]:
+    """Of each annotator, case and purpose the last label, of labels as the store has them."""
+    last: dict[tuple[str, str, str, str], Json] = {}
+    for label in sorted(labels, key=revision):
+        last[label["run"], label["place"], label["labeler"], label["purpose"]] = label
+    return list(last.values())
 
 
 def said_by(votes: Sequence[bool], people: int = 1) -> Verdict:
@@ -58,8 +111,9 @@ def read_labels(path: str, behaviors: Mapping[str, Behavior]) -> tuple[list[Labe
 
     behaviors: by id. A row names its behavior by "behavior" (or "id"), or brings the text in "text", with "context"
     and "category" if there are any. Its answer is in "completion", "generation" or "response"; its votes are in
-    "label" or in "label_1", "human_0" and so on: yes, no, true, false, 1, 0, success, failure. "prompt" (or
-    "test_case"), "target" (or "model") and "attack" may say more. A JSON object is read as HarmBench's validation
+    "label" or in "label_1", "human_0" and so on: yes, no, true, false, 1, 0, success, failure. "annotator" says who
+    labeled: person, model, or either with a name ("model:NAME"). "prompt" (or "test_case"), "target" (or "model") and
+    "attack" may say more. A JSON object is read as HarmBench's validation
     file: behavior ids with lists of such rows. Raises `SpecError` with the file and row.
     """
     labeled, unknown, stranger = [], 0, ""
@@ -80,7 +134,15 @@ def read_labels(path: str, behaviors: Mapping[str, Behavior]) -> tuple[list[Labe
         prompt = str(row.get("prompt") or row.get("test_case") or behavior.prompt())
         target, attack = str(row.get("target") or row.get("model") or ""), str(row.get("attack") or "")
         labeled.append(
-            Labeled(behavior, Completion(user(prompt), answer), votes, target, attack, str(row.get("probe") or ""))
+            Labeled(
+                behavior,
+                Completion(user(prompt), answer),
+                votes,
+                target,
+                attack,
+                str(row.get("probe") or ""),
+                annotators=_annotators(place, row),
+            )
         )
     if not labeled:
         if unknown:
@@ -100,6 +162,17 @@ def _behavior(place: str, row: Mapping[str, Any], behaviors: Mapping[str, Behavi
     if not name:
         raise SpecError(f"{place}: no behavior", hint="put its id into a column called behavior, or its text into text")
     return None
+
+
+def _annotators(place: str, row: Mapping[str, Any]) -> tuple[Annotator, ...]:
+    """Who labeled a row, as far as it says; a column that is called human_0 was labeled by a person."""
+    if not _given(row.get("annotator")):
+        people = any(name.startswith("human") and VOTE.fullmatch(name) for name in row)
+        return (Annotator("person"),) if people else (Annotator(),)
+    try:
+        return tuple(Annotator.parse(part) for part in str(row["annotator"]).split(";"))
+    except ValueError as error:
+        raise SpecError(f"{place}: {error}", hint="write person, model, or either with a name: model:NAME") from None
 
 
 def _given(vote: Any) -> bool:

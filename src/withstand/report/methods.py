@@ -7,6 +7,7 @@ from withstand.core.text import count, facts, interval, percent, series, unique,
 from withstand.report import sources
 from withstand.report.settings import judged_by
 from withstand.results.cells import CellResult, Record
+from withstand.results.judge_error import annotators_of
 from withstand.results.summary import Provenance, RunSummary
 
 
@@ -39,6 +40,7 @@ def _sentences(summary: RunSummary) -> Iterator[str]:
     calibrations = {calibration["judge"]: calibration for calibration in summary.calibrations}
     for judge, method in unique((cell.judge, cell.judge_method) for cell in harmful):
         yield _judge(judge, method, calibrations.get(judge), provenance)
+    yield from _own_labels(harmful)
     ways = {"over-refusal": "Refusals of benign requests were detected", "utility": "Right answers were identified"}
     for measure, judge, method in unique((cell.measures, cell.judge, cell.judge_method) for cell in cells):
         if measure in ways:
@@ -88,15 +90,27 @@ def _sampling(cell: CellResult) -> str:
 def _judge(judge: str, method: str, calibration: Record | None, provenance: Provenance) -> str:
     text = f"Success was judged by {_named('judge', judge, provenance)}, {judged_by(method)}"
     if calibration is None:
-        return f"{text}, whose agreement with people was not measured here."
+        return f"{text}, whose agreement with labels was not measured here."
     rates = [
         f"{name} {percent(calibration[name])} (95% interval {interval(calibration[f'{name}_interval'])})"
         for name in ("sensitivity", "specificity")
         if calibration[name] is not None
     ]
     kappa = [f"Cohen's kappa {calibration['kappa']:.2f}"] if calibration.get("kappa") is not None else []
-    labels = f"{count(calibration['n'], 'label')} by people ({calibration['labels']})"
+    labels = f"{count(calibration['n'], 'label')} {annotators_of(calibration)} ({calibration['labels']})"
     return f"{text}; against {labels} it had {series(rates + kappa)}."
+
+
+def _own_labels(cells: Sequence[CellResult]) -> Iterator[str]:
+    """How many of a run's own cases were labeled, and by whom."""
+    own = [cell.asr_corrected for cell in cells if cell.asr_corrected and cell.asr_corrected.own]
+    if own:
+        labels = count(sum(rate.labels for rate in own), "case")
+        yield (
+            f"{labels}, drawn at random within what the judge called alike, had labels "
+            f"{series(unique(rate.annotators for rate in own))}; "
+            "the corrected rates of their cells rest on these labels (two-phase sampling)."
+        )
 
 
 def _rates(cells: Sequence[CellResult]) -> str:

@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 from withstand.core import Json, Judge, digest
 from withstand.core.outcomes import is_hit
-from withstand.formats.labels import Labeled
+from withstand.formats.labels import Annotator, Labeled
 from withstand.registry import find
 from withstand.results.cells import Interval, plain
 from withstand.runner.drive import drive
@@ -71,6 +72,9 @@ class Calibration:
 
     labels: where they come from.   ties: completions on which people are split, which are left out.
     missing: completions without a verdict.   people: None where each completion has one vote.
+    by_attack: target, attack and agreement, of labels that name both.   annotators: who labeled.
+    drift: by how much sensitivity and specificity may differ on other targets and attacks, in [0, 1), where they are to
+    be applied there; None: they are not.
     """
 
     judge: str
@@ -83,6 +87,9 @@ class Calibration:
     targets: tuple[str, ...]
     attacks: tuple[str, ...]
     by_category: tuple[tuple[str, Agreement], ...]
+    by_attack: tuple[tuple[str, str, Agreement], ...]
+    annotators: tuple[Annotator, ...]
+    drift: float | None = None
 
     def to_json(self) -> Json:
         """As `withstand calibrate --json` prints it and the store keeps it."""
@@ -97,6 +104,9 @@ class Calibration:
             "targets": list(self.targets),
             "attacks": list(self.attacks),
             "by_category": [{"category": name, **plain(part)} for name, part in self.by_category],
+            "by_attack": [{"target": t, "attack": a, **plain(part)} for t, a, part in self.by_attack],
+            "annotators": plain(self.annotators),
+            **({} if self.drift is None else {"drift": self.drift}),
         }
 
 
@@ -108,6 +118,7 @@ def calibrate(
     store: Store,
     caps: Caps | None = None,
     on_progress: Callable[[Tally], None] = lambda _: None,
+    drift: float | None = None,
 ) -> tuple[Calibration, Tally]:
     """Have the judge grade what people have labeled, and store how far it agrees under the judge's key.
 
@@ -116,7 +127,7 @@ def calibrate(
     decided = [entry for entry in labeled if entry.majority is not None]
     key, rows, tally = verdicts(judge, decided, store, caps, on_progress)
     graded = [(entry, is_hit(row.label)) for entry, row in zip(decided, rows, strict=True) if row is not None]
-    calibration = calibration_of(label, key, source, labeled, graded)
+    calibration = replace(calibration_of(label, key, source, labeled, graded), drift=drift)
     if not calibration.missing:
         store.add_calibration(key, calibration.to_json())
     return calibration, tally
@@ -137,7 +148,15 @@ def calibration_of(
         people=rater_agreement(labeled),
         targets=tuple(sorted({entry.target for entry in labeled if entry.target})),
         attacks=tuple(sorted({entry.attack for entry in labeled if entry.attack})),
-        by_category=tuple((name, agreement_with(part)) for name, part in _by_category(graded)),
+        by_category=tuple(
+            (name, agreement_with(part)) for name, part in _grouped(graded, lambda entry: entry.behavior.category)
+        ),
+        by_attack=tuple(
+            (*pair, agreement_with(part))
+            for pair, part in _grouped(graded, lambda entry: (entry.target, entry.attack))
+            if all(pair)
+        ),
+        annotators=tuple(sorted({annotator for entry in labeled for annotator in entry.annotators})),
     )
 
 
@@ -160,10 +179,10 @@ def verdicts(
     return key, [rows.get(job.keys[0]) for job in jobs], tally
 
 
-def _by_category(pairs: Iterable[Pair]) -> list[tuple[str, list[Pair]]]:
-    groups: dict[str, list[Pair]] = defaultdict(list)
+def _grouped(pairs: Iterable[Pair], key: Callable[[Labeled], Any]) -> list[tuple[Any, list[Pair]]]:
+    groups: dict[Any, list[Pair]] = defaultdict(list)
     for pair in pairs:
-        groups[pair[0].behavior.category].append(pair)
+        groups[key(pair[0])].append(pair)
     return sorted(groups.items())
 
 

@@ -62,6 +62,8 @@ class CorrectedRate:
     rate: in [0, 1], None where the labels do not tell the judge from chance (`identified` False).
     interval: 95%, in [0, 1].   clipped: the judge errs more often than this rate.
     transported: no label is of this target and attack.   labels: how many; source: where they came from.
+    own: they are of the cell's own cases, drawn at random.   annotators: who labeled, as in "by 2 people".
+    misfit: with its errors among the labels the judge would hardly say what it says here.
     """
 
     rate: float | None
@@ -71,6 +73,9 @@ class CorrectedRate:
     transported: bool
     labels: int
     source: str
+    own: bool = False
+    annotators: str = ""
+    misfit: bool = False
 
 
 @dataclass(frozen=True, slots=True)

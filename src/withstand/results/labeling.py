@@ -1,30 +1,50 @@
-"""What of a run people are asked to label, and what they said: `withstand label`.
+"""What of a run annotators are asked to label, and what they said: `withstand label`.
 
-For calibration: a random sample, stratified by what the judge said, target and attack, so that rare outcomes are in it;
-how much each stratum stands for is kept with every label. For review: what the judge could not say, or its members
-disagreed on. Labels of a review are no random sample and never enter sensitivity or specificity.
+For calibration: a random sample within what the judge called alike in each cell, with its chance kept beside every
+label. For review: what the judge could not say, or its members disagreed on; for disagreement: what annotators disagree
+on. The last two are chosen cases, and never enter a rate; what is said of a disagreement rules the case.
 """
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, zip_longest
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from withstand.core import Behavior, Completion, Json, digest, rng, user
-from withstand.formats.labels import Labeled
+from withstand.formats.labels import Annotator, Labeled, newest, revision
 from withstand.results.cases import WAITING, CaseResult, cases
+from withstand.stats import labeled
 from withstand.store.store import RunRow, Store
 
-Purpose = Literal["calibration", "review"]
+Purpose = Literal["calibration", "review", "disagreement"]
 Vote = Literal["success", "failure", "unsure"]
 SCORED = {"success": "success", "failure": "failure", "refused": "failure"}
+WHOLE = "all"
+"""The stratum of a cell that is labeled whole."""
+
+StratumKey: TypeAlias = tuple[int, str]
+"""A cell of the plan, and "success" or "failure" (what its judge said), "review", or `WHOLE`."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Draw(Generic[T]):
+    """A case that was drawn from `size` of its stratum, with this chance in (0, 1]."""
+
+    entry: T
+    stratum: str
+    size: int
+    chance: float
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A case to label. `place` names it in its run; `stratum` has `size` cases."""
+    """A case to label. `place` names it in its run; `stratum` has `size` cases, each drawn with this chance.
+
+    looks: at how many numbers of labels labeling might have stopped for its width; 1 where the number was set before.
+    """
 
     place: str
     stratum: str
@@ -32,24 +52,40 @@ class Item:
     target: str
     attack: str
     case: CaseResult
+    chance: float = 1.0
+    looks: int = 1
 
 
-def queue(store: Store, run: RunRow, purpose: Purpose, n: int = 60, seed: int = 0) -> list[Item]:
+def queue(
+    store: Store, run: RunRow, purpose: Purpose, n: int = 60, seed: int = 0, wanted: Mapping[int, int] | None = None
+) -> list[Item]:
     """The cases to label, in the order to label them in; those of benign cells are left out.
 
-    For calibration about `n`, as many of each stratum, drawn and ordered at random and taken in turns: wherever a
-    person stops, what is labeled of a stratum is a random sample of it. For review all there are. Where the judge is
-    people, all cases have to be labeled, whatever `n`: those of one attack on one target are a stratum.
+    For calibration `n` in all, or as many of each cell as `wanted` says. Wherever an annotator stops, what is labeled
+    of a stratum is a random sample of it. For review and disagreement all there are. Where the judge is people, all
+    cases have to be labeled, whatever `n`.
     """
-    strata: dict[str, list[Item]] = defaultdict(list)
+    if purpose == "disagreement":
+        split = disagreements(store, run)
+        chosen = [case for case in cases(store, run) if place_of(case) in split] if split else []
+        return [_item(run, case, Draw(case, purpose, len(chosen), 1.0)) for case in chosen]
+    strata: dict[StratumKey, list[CaseResult]] = defaultdict(list)
     for case in cases(store, run):
         cell = run.plan["cells"][case.cell]
         waits, waiting = "waits" in cell, case.why == WAITING
         answered = waiting or (case.finish != "filtered" and bool((case.completion or "").strip()))
-        split = case.vote == "split"
-        if stratum := stratum_of(cell, case.outcome, split, purpose, waiting, answered=waits and answered):
-            strata[stratum].append(Item(place_of(case), stratum, 0, cell["target"], cell["attack"], case))
-    return [Item(i.place, i.stratum, size, i.target, i.attack, i.case) for i, _, size in drawn(run, strata, n, seed)]
+        word = stratum_of(cell, case.outcome, case.vote == "split", purpose, waiting, answered=waits and answered)
+        if word:
+            strata[case.cell, word].append(case)
+    looks = {cell: len(labeled.looks(size)) for cell, size in cell_sizes(strata).items()} if wanted is not None else {}
+    drawn_cases = drawn(run, strata, n, seed, wanted)
+    return [_item(run, draw.entry, draw, looks.get(draw.entry.cell, 1)) for draw in drawn_cases]
+
+
+def _item(run: RunRow, case: CaseResult, draw: Draw[CaseResult], looks: int = 1) -> Item:
+    cell = run.plan["cells"][case.cell]
+    place = place_of(case)
+    return Item(place, draw.stratum, draw.size, cell["target"], cell["attack"], case, draw.chance, looks)
 
 
 def place_of(case: CaseResult) -> str:
@@ -65,7 +101,7 @@ def place_named(cell: int, behavior: str, case: int, sample: int) -> str:
 def stratum_of(
     cell: Mapping[str, Any], outcome: str, split: bool, purpose: Purpose, waiting: bool = False, answered: bool = False
 ) -> str:
-    """The stratum of a case of a cell of the plan; "" where people are not asked.
+    """What of a `StratumKey` names the stratum of a case in its cell; "" where nobody is asked.
 
     split: members disagreed on it. waiting: for people, who are the judge; answered: they are, and it has an answer.
     """
@@ -73,73 +109,160 @@ def stratum_of(
         return ""
     if purpose == "review":
         return "review" if split or (outcome == "unscored" and not waiting) else ""
-    of, scored = f"{cell['attack']} on {cell['target']}", SCORED.get(outcome)
     if "waits" in cell:
-        return of if answered else ""
-    return f"{scored}, {of}" if scored else ""
+        return WHOLE if answered else ""
+    return SCORED.get(outcome, "")
 
 
-T = TypeVar("T")
+def cell_sizes(strata: Mapping[StratumKey, Sequence[Any]]) -> dict[int, int]:
+    """How many cases of each cell may be drawn for calibration."""
+    sizes: Counter[int] = Counter()
+    for (cell, word), entries in strata.items():
+        sizes[cell] += len(entries) * (word in SCORED.values())
+    return dict(sizes)
 
 
-def drawn(run: RunRow, strata: Mapping[str, Sequence[T]], n: int, seed: int) -> list[tuple[T, str, int]]:
-    """The entries in the order to label them in, each with its stratum and that stratum's size.
+def drawn(
+    run: RunRow,
+    strata: Mapping[StratumKey, Sequence[T]],
+    n: int,
+    seed: int,
+    wanted: Mapping[int, int] | None = None,
+) -> list[Draw[T]]:
+    """The entries in the order to label them in.
 
-    strata: entries in the plan's order. Strata by a judge's word are sampled; the others are labeled whole.
+    strata: entries in the plan's order. Of what a judge called, each cell gets an equal part of `n` (or what `wanted`
+    says), divided by `stats.labeled.allocation`; other strata are labeled whole. Strata take turns in proportion to
+    what is drawn of them.
     """
-    size = -(-n // max(1, len(strata)))
-    sampled: list[list[tuple[T, str, int]]] = []
-    for name, entries in sorted(strata.items()):
-        shuffled = list(entries)
+    sizes = {key: len(entries) for key, entries in strata.items() if entries}
+    sampled = sorted({cell for cell, word in sizes if word in SCORED.values()})
+    number = dict(sizes)
+    for cell in sampled:
+        labels = -(-n // len(sampled)) if wanted is None else wanted.get(cell, 0)
+        successes, failures = sizes.get((cell, "success"), 0), sizes.get((cell, "failure"), 0)
+        parts = labeled.allocation(successes, failures, labels)
+        number |= dict(zip(((cell, "success"), (cell, "failure")), parts, strict=True))
+    draws: list[tuple[float, str, Draw[T]]] = []
+    for key, size in sizes.items():
+        name = _name(run, key)
+        shuffled = list(strata[key])
         rng(seed, run.key, name).shuffle(shuffled)
-        kept = shuffled[:size] if name.partition(", ")[0] in SCORED.values() else shuffled
-        sampled.append([(entry, name, len(shuffled)) for entry in kept])
-    return [entry for entry in chain.from_iterable(zip_longest(*sampled)) if entry is not None]
+        for position, entry in enumerate(shuffled[: number[key]]):
+            draws.append((position / number[key], name, Draw(entry, name, size, number[key] / size)))
+    return [draw for *_, draw in sorted(draws, key=lambda ordered: ordered[:2])]
 
 
-def add(store: Store, run: RunRow, item: Item, vote: Vote, labeler: str, purpose: Purpose) -> None:
-    """Keep what a person said. A second label of one person on one case does not count: the first stands."""
+def _name(run: RunRow, key: StratumKey) -> str:
+    cell = run.plan["cells"][key[0]]
+    return f"{key[1]}, cell {key[0]}: {cell['attack']} on {cell['target']}"
+
+
+# --- what was said -----------------------------------------------------------------------------------------------
+
+
+def add(
+    store: Store, run: RunRow, item: Item, vote: Vote, labeler: str, purpose: Purpose, kind: str = "person"
+) -> None:
+    """Keep what an annotator said. A later label of the same annotator on the same case supersedes the earlier one,
+    which is kept; the same label again changes nothing. kind: "person" or "model"."""
     case = item.case
-    asked = next((turn.text for turn in reversed(case.chat) if turn.role == "user"), "")
+    earlier = [
+        label
+        for label in store.labels(run.key)
+        if (label["place"], label["labeler"], label["purpose"]) == (item.place, labeler, purpose)
+    ]
+    if earlier and max(earlier, key=revision)["vote"] == vote:
+        return
     value = {
         "run": run.key, "place": item.place, "stratum": item.stratum, "size": item.size, "purpose": purpose,
         "labeler": labeler, "vote": vote, "target": item.target, "attack": item.attack, "created": time.time(),
         "behavior": {name: getattr(case, name) for name in ("behavior", "text", "context", "category")},
-        "prompt": asked, "completion": case.completion, "finish": case.finish,
+        "prompt": asked_of(case), "completion": case.completion, "finish": case.finish,
+        "chance": item.chance, "looks": item.looks, "revision": len(earlier),
     }  # fmt: skip
-    store.add_label(digest([run.key, item.place, labeler, purpose]), run.key, value)
+    parts = [run.key, item.place, labeler, purpose, *([len(earlier)] if earlier else [])]
+    store.add_label(digest(parts), run.key, value, kind)
 
 
-def labeled_by(store: Store, run: RunRow, labeler: str, purpose: Purpose) -> set[str]:
-    """The places that this person has labeled already."""
+def asked_of(case: CaseResult) -> str:
+    """What was asked last before the answer."""
+    return next((turn.text for turn in reversed(case.chat) if turn.role == "user"), "")
+
+
+def same_text(items: Iterable[Item], item: Item) -> list[Item]:
+    """The drawn cases with the same behavior, question and answer: a label of one is a label of all of them."""
+    key = _text_of(item)
+    return [entry for entry in items if _text_of(entry) == key]
+
+
+def _text_of(item: Item) -> tuple[str | None, ...]:
+    case = item.case
+    return (case.text, case.context, asked_of(case), case.completion)
+
+
+def annotator_of(label: Json) -> Annotator:
+    """Who gave a label of the store."""
+    return Annotator(label["annotator"], label["labeler"])
+
+
+def labeled_by(store: Store, run: RunRow, labeler: str, purpose: Purpose) -> dict[str, str]:
+    """What this annotator last said, by place."""
     return {
-        label["place"] for label in store.labels(run.key) if label["labeler"] == labeler and label["purpose"] == purpose
+        label["place"]: label["vote"]
+        for label in newest(store.labels(run.key))
+        if label["labeler"] == labeler and label["purpose"] == purpose
     }
 
 
+def calibration_labels(store: Store, run: RunRow) -> list[Json]:
+    """The last calibration label of each annotator and case."""
+    return [label for label in newest(store.labels(run.key)) if label["purpose"] == "calibration"]
+
+
 def labels_of(store: Store, run: RunRow) -> list[Labeled]:
-    """The calibration labels of a run, as `labels_by_place`."""
-    return list(labels_by_place(store, run).values())
+    """The calibration labels of a run that say yes or no, as `labels_by_place`."""
+    return [entry for entry in labels_by_place(store, run).values() if entry.votes]
 
 
 def labels_by_place(store: Store, run: RunRow) -> dict[str, Labeled]:
-    """The calibration labels of a run, one entry a case with the votes of all people; "unsure" is no vote.
+    """The calibration labels of a run, one entry a case with the votes of all annotators; "unsure" is no vote.
 
     The weight of a case is how many of its stratum it stands for: the stratum's size over its labeled cases.
     """
     votes: dict[str, list[Json]] = defaultdict(list)
-    for label in store.labels(run.key):
-        if label["purpose"] == "calibration" and label["vote"] != "unsure":
+    rulings: dict[str, Json] = {}
+    for label in sorted(newest(store.labels(run.key)), key=lambda label: label["created"]):
+        if label["purpose"] == "calibration":
             votes[label["place"]].append(label)
-    counted = Counter(labels[0]["stratum"] for labels in votes.values())
-    return {place: _labeled(labels, counted) for place, labels in sorted(votes.items())}
+        elif label["purpose"] == "disagreement" and label["vote"] != "unsure":
+            rulings[label["place"]] = label
+    decided = [labels[0] for labels in votes.values() if any(label["vote"] != "unsure" for label in labels)]
+    counted = Counter(label["stratum"] for label in decided)
+    return {place: _labeled(labels, rulings.get(place), counted) for place, labels in sorted(votes.items())}
 
 
-def _labeled(labels: Sequence[Json], counted: Mapping[str, int]) -> Labeled:
+def disagreements(store: Store, run: RunRow) -> set[str]:
+    """The places of cases that one annotator called success and another failure, and that nobody has ruled."""
+    return {
+        place
+        for place, entry in labels_by_place(store, run).items()
+        if entry.ruled is None and len(set(entry.votes)) > 1
+    }
+
+
+def _labeled(labels: Sequence[Json], ruling: Json, counted: Mapping[str, int]) -> Labeled:
     first = labels[0]
     texts = first["behavior"]
     behavior = Behavior(texts["behavior"], texts["text"], texts["context"], category=texts["category"])
-    votes = tuple(label["vote"] == "success" for label in sorted(labels, key=lambda label: label["labeler"]))
-    completion = Completion(user(first["prompt"]), first["completion"], first["finish"])
-    weight = first["size"] / counted[first["stratum"]]
-    return Labeled(behavior, completion, votes, first["target"], first["attack"], weight=weight)
+    decided = [label for label in sorted(labels, key=lambda label: label["labeler"]) if label["vote"] != "unsure"]
+    return Labeled(
+        behavior,
+        Completion(user(first["prompt"]), first["completion"], first["finish"]),
+        tuple(label["vote"] == "success" for label in decided),
+        first["target"],
+        first["attack"],
+        weight=first["size"] / max(1, counted[first["stratum"]]),
+        annotators=tuple(annotator_of(label) for label in [*decided, *([ruling] if ruling else [])]),
+        ruled=ruling["vote"] == "success" if ruling else None,
+    )

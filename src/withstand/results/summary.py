@@ -16,6 +16,7 @@ from withstand.results.counts import Counts, Reused, iso, read_counts
 from withstand.results.graded import graded
 from withstand.results.judge_error import corrected
 from withstand.results.names import aliased, names_of, plan_names, shown_names, shown_warnings
+from withstand.results.own_labels import own_labels
 from withstand.results.probed import probed
 from withstand.results.reviewed import reviewed
 from withstand.results.worst_case import WorstCase, from_counts, from_graded, worst_cases
@@ -160,6 +161,7 @@ def _cells(store: Store, run: RunRow, counts: Counts, calibrations: Mapping[str,
     failed = _failed(store, run, want.c.cell)
     categories = _categories(store, plan)
     probes = store.probes({cell["keys"]["judge"] for cell in plan["cells"]})
+    labels = own_labels(store, run)
     cells = []
     for index, planned in enumerate(plan["cells"]):
         behaviors, judge = dict(sorted(counts.behaviors[index].items())), planned["keys"]["judge"]
@@ -171,10 +173,8 @@ def _cells(store: Store, run: RunRow, counts: Counts, calibrations: Mapping[str,
         if not cell.benign:
             result, note = probed(cell, probes.get(judge))
             cell = _noted(replace(cell, judge_probes=result), note)
-            if calibrations.get(judge):
-                pairs = {place: (b.counts["success"], b.scored) for place, b in behaviors.items()}
-                rate, note = corrected(pairs, categories[suite], calibrations[judge], cell)
-                cell = _noted(replace(cell, asr_corrected=rate), note)
+            rate, note = corrected(run.name, cell, behaviors, labels.get(index, []), calibrations.get(judge, []))
+            cell = _noted(replace(cell, asr_corrected=rate), note)
         cells.append(cell)
     cells = list(_beside_benign(plan, cells))
     return [

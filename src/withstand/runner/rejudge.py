@@ -23,7 +23,7 @@ from withstand.core import (
     user,
 )
 from withstand.core.protocols import optional
-from withstand.formats.labels import said_by
+from withstand.formats.labels import newest, said_by
 from withstand.registry import find
 from withstand.registry.grammar import parse
 from withstand.runner.aliases import alias_of
@@ -135,10 +135,13 @@ class _People:
 
 
 def _votes(store: Store) -> dict[str, dict[str, bool]]:
-    """What each person said first of each answer; who was unsure leaves it to others."""
+    """What each person said of each answer; the last label of a case is the one that counts, and of several cases with
+    the same answer the first. Who was unsure leaves it to others."""
     votes: dict[str, dict[str, bool]] = defaultdict(dict)
-    labels = [label for run in store.runs() for label in store.labels(run.key) if label["vote"] != "unsure"]
-    for label in sorted(labels, key=lambda label: label["created"]):
+    last = newest(label for run in store.runs() for label in store.labels(run.key))
+    for label in sorted(last, key=lambda label: label["created"]):
+        if label["vote"] == "unsure" or label["annotator"] != "person":
+            continue
         behavior = [label["behavior"][name] for name in ("behavior", "text", "context")]
         answer = Completion(user(label["prompt"]), label["completion"])
         votes[_answer_key(behavior, answer)].setdefault(label["labeler"], label["vote"] == "success")

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from withstand.stats import rates
+from withstand.stats import rates, special
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Limits: TypeAlias = tuple[float, float]
@@ -100,20 +100,12 @@ def alpha_interval(ratings: Sequence[Sequence[bool | None]], level: float = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Behaviors that one table corrects: their successes and scored cases, one number a behavior."""
-
-    successes: Sequence[int]
-    scored: Sequence[int]
-    judged: Table
-
-
-@dataclass(frozen=True, slots=True)
 class Corrected:
     """A rate without the judge's error, with its limits, all in [0, 1]. `clipped`: the formula lay outside.
 
-    `identified` False: the labels do not show that the judge is better than chance, or it said what with its errors it
-    could hardly say, so that any rate could be behind it; the rate is then None and the limits are 0 and 1.
+    misfit: with the errors among the labels the judge would hardly call so few, or so many, successes whatever the
+    rate. identified False: the labels do not show that the judge is better than chance, so that any rate could be
+    behind it; the rate is then None and the limits are 0 and 1.
     """
 
     rate: float | None
@@ -121,49 +113,75 @@ class Corrected:
     high: float
     clipped: bool
     identified: bool
+    misfit: bool = False
 
 
-def corrected(parts: Sequence[Part], level: float = 0.95) -> Corrected | None:
-    """The mean rate over all behaviors, each part corrected by its own table; None where nothing is scored.
+_NOTHING = Corrected(None, 0.0, 1.0, clipped=False, identified=False)
 
-    (rate + specificity - 1) / (sensitivity + specificity - 1), with limits that hold both samples' uncertainty: rates,
-    sensitivities and specificities are drawn from what their counts allow (a uniform prior; for the rate on the
-    effective number of cases, see `stats.rate_interval`), and the limits are percentiles of what they give. Unlike a
-    bootstrap of the rows it does not take a judge without an error among 50 labels for one that never errs. Over
-    prevalence 0.05 to 0.95, 20 to 200 behaviors, errors of 1 to 25% and 100 to 260 labels (270 points, 400 samples
-    each), a nominal 95% covered 95.6% on average and 92.3% at the lowest.
+
+def corrected(
+    successes: Sequence[int], scored: Sequence[int], judged: Table, drift: float = 0.0, level: float = 0.95
+) -> Corrected | None:
+    """The mean rate over behaviors by the judge's errors on labels from elsewhere; None where nothing is scored.
+
+    (rate + specificity - 1) / (sensitivity + specificity - 1). drift: by how much sensitivity and specificity may
+    differ here from those of the labels, each in [0, 1); the limits are then the outermost over that range.
+
+    Two intervals hold both samples' uncertainty, and the limits are the outer ones. One draws rate, sensitivity and
+    specificity from what their counts allow (a uniform prior; for the rate on the effective number of cases, see
+    `stats.rate_interval`) and takes percentiles of the formula. Over prevalence 0.05 to 0.95, 20 to 200 behaviors,
+    errors of 1 to 25% and 100 to 260 labels (270 points, 400 samples each), its nominal 95% covered 95.6% on average
+    and 92.3% at the lowest. But where the judge calls less than its errors would make it call, nearly all draws are
+    clipped to 0. The other is the posterior of the corrected rate itself, under a uniform prior, which has a width
+    there too.
     """
-    draw = np.random.default_rng(SEED)
-    total = sum(1 for part in parts for n in part.scored if n)
-    if not total:
+    seen = rates.effective_cases(successes, scored)
+    if seen is None:
         return None
-    rate, drawn, bad = 0.0, np.zeros(DRAWS), np.zeros(DRAWS, bool)
-    identified = True
-    for part in parts:
-        seen = rates.effective_cases(part.successes, part.scored)
-        if seen is None:
-            continue
-        share = sum(1 for n in part.scored if n) / total
-        judged, (raw, cases) = part.judged, seen
-        positive, negative = judged.hit + judged.missed, judged.wrong + judged.clear
-        if not positive or not negative:
-            return Corrected(None, 0.0, 1.0, clipped=False, identified=False)
-        youden = judged.hit / positive + judged.clear / negative - 1
-        sensitivity = draw.beta(judged.hit + 1, judged.missed + 1, DRAWS)
-        specificity = draw.beta(judged.clear + 1, judged.wrong + 1, DRAWS)
-        drawn_rates = draw.beta(raw * cases + 1, (1 - raw) * cases + 1, DRAWS)
-        better = sensitivity + specificity - 1
-        bad |= better <= 0
-        identified = identified and youden > 0
-        rate += share * (raw + judged.clear / negative - 1) / youden if youden > 0 else 0.0
-        drawn += share * np.clip((drawn_rates + specificity - 1) / np.where(better > 0, better, np.inf), 0, 1)
-    if not identified or bad.mean() > (1 - level) / 2:
-        return Corrected(None, 0.0, 1.0, clipped=False, identified=False)
-    low, high = np.quantile(drawn[~bad], [(1 - level) / 2, (1 + level) / 2])
-    if low == high:
-        return Corrected(None, 0.0, 1.0, clipped=True, identified=False)
+    positive, negative = judged.hit + judged.missed, judged.wrong + judged.clear
+    if not positive or not negative:
+        return _NOTHING
+    youden = judged.hit / positive + judged.clear / negative - 1
+    draw = np.random.default_rng(SEED)
+    sensitivity = draw.beta(judged.hit + 1, judged.missed + 1, DRAWS)
+    specificity = draw.beta(judged.clear + 1, judged.wrong + 1, DRAWS)
+    raw, cases = seen
+    drawn = draw.beta(raw * cases + 1, (1 - raw) * cases + 1, DRAWS)
+    ends = []
+    for shifted in {(s * drift, t * drift) for s in (-1, 1) for t in (-1, 1)}:
+        first, second = np.clip(sensitivity + shifted[0], 0, 1), np.clip(specificity + shifted[1], 0, 1)
+        better = first + second > 1
+        if youden <= 0 or (~better).mean() > (1 - level) / 2:
+            return _NOTHING
+        ends.append(_limits(raw, cases, drawn[better], first[better], second[better], level))
+    rate = (raw + judged.clear / negative - 1) / youden
     kept = min(1.0, max(0.0, rate))
-    return Corrected(kept, min(float(low), kept), max(float(high), kept), clipped=kept != rate, identified=True)
+    few = special.binomial_cdf(round(raw * cases), round(cases), np.clip(1 - specificity[_SOME] + drift, 0, 1)).mean()
+    least = np.clip(sensitivity[_SOME] - drift, 0, 1)
+    many = 1 - special.binomial_cdf(round(raw * cases) - 1, round(cases), least).mean()
+    return Corrected(
+        kept, min(kept, *(low for low, _ in ends)), max(kept, *(high for _, high in ends)), clipped=kept != rate,
+        identified=True, misfit=bool((few if raw < 0.5 else many) < (1 - level) / 2 and kept != rate),
+    )  # fmt: skip
+
+
+_GRID = np.concatenate([[0.0], np.geomspace(1e-5, 0.02, 40), np.linspace(0.03, 1, 98)])
+
+_SOME = slice(None, None, 10)
+"""Draws that are enough for a mean."""
+
+
+def _limits(raw: float, cases: float, drawn: Floats, sensitivity: Floats, specificity: Floats, level: float) -> Limits:
+    """The outer limits of percentiles of the formula and of the posterior, see `corrected`."""
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    formula = np.quantile(np.clip((drawn + specificity - 1) / (sensitivity + specificity - 1), 0, 1), ends)
+    called = _GRID[:, None] * sensitivity[_SOME] + (1 - _GRID[:, None]) * (1 - specificity[_SOME])
+    called = np.clip(called, 1e-12, 1 - 1e-12)
+    log = raw * cases * np.log(called) + (1 - raw) * cases * np.log1p(-called)
+    likelihood = np.exp(log - log.max()).mean(axis=1)
+    below = np.concatenate([[0.0], ((likelihood[1:] + likelihood[:-1]) / 2 * np.diff(_GRID)).cumsum()])
+    posterior = np.interp(ends, below / below[-1], _GRID)
+    return float(min(formula[0], posterior[0])), float(max(formula[1], posterior[1]))
 
 
 def _cells(counts: Table) -> Floats:

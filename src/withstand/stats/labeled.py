@@ -20,8 +20,8 @@ from withstand.stats import special
 Floats = npt.NDArray[np.float64]
 
 SMOOTH = 1.0
-"""Successes and failures added to a stratum's labels, for its variance alone: none so far is not never. With 1/4 of each
-the upper limit was too low in up to 7% of the draws, where a judge misses many."""
+"""Successes and failures added to a stratum's labels, for its variance alone: none so far is not never. With 1/4 of
+each the upper limit was too low in up to 7% of the draws, where a judge misses many."""
 
 FIRST_LOOK = 30
 """Labels at the first look of labeling that stops at a wanted width; every look has twice as many as the one before."""

@@ -237,8 +237,7 @@ class Store:
 
     def add_run(self, new: RunRow) -> None:
         """Record a run; a name that stands already stays what it was."""
-        entry = {"key": new.key, "name": new.name, "created": new.created}
-        self._write({run: [entry | {"spec": dumps(new.spec), "plan": dumps(new.plan)}]})
+        self._write({run: [_entry(new) | {"spec": dumps(new.spec), "plan": dumps(new.plan)}]})
 
     def set_beside(self, run_key: str, parts: Mapping[str, Json], spec: Json) -> None:
         """Give a run what is in no key (names that reports print, limits of a gate) and the spec that says it."""
@@ -273,9 +272,10 @@ class Store:
         entry = {"key": digest([judge, value]), "judge": judge, "created": time.time(), "value": dumps(value)}
         self._write({table: [entry]})
 
-    def add_label(self, key: str, run_key: str, value: Json) -> None:
-        """What a person said of a case of a run."""
-        self._write({label: [{"key": key, "run": run_key, "value": dumps(value), "writer": self.writer}]})
+    def add_label(self, key: str, run_key: str, value: Json, kind: str = "person") -> None:
+        """What an annotator (a "person" or a "model") said of a case of a run."""
+        entry = {"key": key, "value": dumps(value), "writer": self.writer}
+        self._write({label: [entry | {"run": run_key, "annotator": kind}]})
 
     def add_finding(self, run_key: str, value: Json) -> str:
         """What a person found by hand, in a case of a run or ("") in a probe; its key."""
@@ -320,9 +320,9 @@ class Store:
         return [loads(value) for (value,) in self.select(sql.select(component.c.value).order_by(component.c.key))]
 
     def labels(self, run_key: str) -> list[Json]:
-        """What people said of a run's cases."""
-        entries = self.select(sql.select(label.c.value).where(label.c.run == run_key).order_by(label.c.key))
-        return [loads(value) for (value,) in entries]
+        """What annotators said of a run's cases. "annotator": "person" or "model"."""
+        query = sql.select(label.c.value, label.c.annotator).where(label.c.run == run_key).order_by(label.c.key)
+        return [{**loads(value), "annotator": kind or "person"} for value, kind in self.select(query)]
 
     def findings(self, run_key: str | None = None) -> list[Json]:
         """What people found by hand, newest first, each with its key; of one run, or all."""
@@ -385,12 +385,12 @@ class Store:
         return {table.name: self.select(sql.select(count).select_from(table))[0][0] for table in tables.sorted_tables}
 
 
-def _entry(record: Row | Want | Failure) -> dict[str, Any]:
+def _entry(record: Row | Want | Failure | RunRow) -> dict[str, Any]:
     """A record's fields by name; their values are plain, so nothing is copied."""
     return {name: getattr(record, name) for name in _NAMES[type(record)]}
 
 
-_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (Row, Want, Failure)}
+_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (Row, Want, Failure, RunRow)}
 
 
 def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -4,7 +4,7 @@
 - `row`: a finished piece of one stage: an attack's test cases, a completion, a verdict.
 - `want`: which rows a run wants, and where they belong in it (stage, cell, behavior, case, sample).
 - `failure`: the log of what went wrong, any number per key.
-- `label`: what a person said of a case of a run; `calibration`: a judge beside people, by the judge's key.
+- `label`: what an annotator said of a case of a run; `calibration`: a judge beside people, by the judge's key.
 - `probe`: how a judge met the cases that judges fall for, by its key.
 - `finding`: what a person found by hand; `audit`: who revealed, exported, purged or was refused what, and when.
 - `run`, `behavior`, `component`, `writer`: specs, texts, source hashes, and the processes that wrote.
@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-SCHEMA = 6
+SCHEMA = 7
 """The form below. An older store is brought to it when it is opened, a newer one is refused."""
 
 DIGITS = ", ".join(f"'{digit}'" for digit in range(10))
@@ -104,6 +104,7 @@ STEPS: dict[int, tuple[str | Callable[[sql.Connection], None], ...]] = {
         *(f'ALTER TABLE "{name}" ADD COLUMN purged INTEGER' for name in ("row", "behavior", "label", "finding")),
         _mark_purged,
     ),
+    7: ('ALTER TABLE "label" ADD COLUMN annotator TEXT',),
 }
 """What makes each form of the one before. A new table needs no step: what is missing is made. Steps are history: they
 stay as they are, whatever becomes of the tables below."""
@@ -208,7 +209,15 @@ def _of_judges(name: str) -> sql.Table:
 calibration = _of_judges("calibration")
 probe = _of_judges("probe")
 
-label = _table("label", _key(), _needed("run", index=True), _needed("value"), sql.Column("writer", sql.Text), _purged())
+label = _table(
+    "label",
+    _key(),
+    _needed("run", index=True),
+    _needed("value"),
+    sql.Column("writer", sql.Text),
+    sql.Column("annotator", sql.Text),  # "person" or "model"; NULL, of before there was the column: a person
+    _purged(),
+)
 
 finding = _table(
     "finding",

@@ -1,0 +1,161 @@
+"""The rate of a cell from labels of the run's own cases, which its judge need not be right for."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sql
+
+from withstand.core.text import count, interval, percent
+from withstand.formats.labels import Annotator, by_whom
+from withstand.results import labeling
+from withstand.results.cells import CorrectedRate
+from withstand.results.counts import BehaviorCounts
+from withstand.stats import labeled, rates
+from withstand.stats.labeled import LabeledRate, stratum
+from withstand.store.store import RunRow, Store, chunks
+from withstand.store.tables import VERDICTS, row, want
+
+PLACE = re.compile(r"([0-9]{1,9}):(.*):([0-9]{1,9}):([0-9]{1,9})", re.DOTALL)
+"""The name of a case in a label: cell, behavior's id, numbers of test case and sample."""
+
+JUDGED = {True: ("success",), False: ("failure", "refused")}
+"""What the judge said of a case -> its outcomes."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnLabel:
+    """A drawn case of a cell that was labeled. behavior: its place in the suite.   outcome: what the judge said.
+    broken: what annotators say, None where they are unsure or split.   looks: see `labeling.Item`."""
+
+    behavior: int
+    outcome: str
+    broken: bool | None
+    annotators: tuple[Annotator, ...]
+    looks: int
+
+
+def own_labels(store: Store, run: RunRow) -> dict[int, list[OwnLabel]]:
+    """The calibration labels of a run by cell; none of cells whose judge is people. What the run has no verdict on is
+    left out."""
+    by_place = labeling.labels_by_place(store, run)
+    if not by_place:
+        return {}
+    looks = {label["place"]: int(label.get("looks", 1)) for label in store.labels(run.key)}
+    plan = run.plan
+    texts = store.behaviors({key for suite in plan["suites"] for key in suite["behaviors"]})
+    ids = [{texts[key]["id"]: at for at, key in enumerate(suite["behaviors"])} for suite in plan["suites"]]
+    spots: dict[tuple[int, int, int, int], str] = {}
+    for place in by_place:
+        match = PLACE.fullmatch(place)
+        if match and int(match[1]) < len(plan["cells"]) and "waits" not in plan["cells"][int(match[1])]:
+            cell = int(match[1])
+            behavior = ids[plan["cells"][cell]["suite"]].get(match[2])
+            if behavior is not None:
+                spots[cell, behavior, int(match[3]), int(match[4])] = place
+    outcomes = _outcomes(store, run, spots)
+    listed: dict[int, list[OwnLabel]] = defaultdict(list)
+    for spot, place in sorted(spots.items()):
+        entry = by_place[place]
+        if spot in outcomes:
+            label = OwnLabel(spot[1], outcomes[spot], entry.majority, entry.annotators, looks[place])
+            listed[spot[0]].append(label)
+    return dict(listed)
+
+
+def _outcomes(
+    store: Store, run: RunRow, spots: Iterable[tuple[int, int, int, int]]
+) -> dict[tuple[int, int, int, int], str]:
+    w = want.c
+    behaviors: dict[int, set[int]] = defaultdict(set)
+    for cell, behavior, *_ in spots:
+        behaviors[cell].add(behavior)
+    return {
+        (cell, behavior, number, sample): outcome
+        for cell, places in behaviors.items()
+        for part in chunks(sorted(places), 500)
+        for behavior, number, sample, outcome in store.select(
+            sql.select(w.behavior, w.number, w.sample, row.c.label)
+            .select_from(want.join(row, row.c.key == w.key))
+            .where(w.run == run.key, w.stage == VERDICTS, w.cell == cell, w.behavior.in_(part))
+        )
+    }
+
+
+def own_estimate(
+    labels: Sequence[OwnLabel], behaviors: Mapping[int, BehaviorCounts], looks: int | None = None
+) -> LabeledRate | None:
+    """The rate of a cell over its behaviors; None where no label says yes or no, or nothing is scored.
+
+    Cases on which annotators are unsure or split count as held in the lower limit, and as broken in the upper one.
+    looks: at how many numbers of labels labeling may stop; default: what the labels say.
+    """
+    scored = {place: counts for place, counts in behaviors.items() if counts.scored}
+    usable = [label for label in labels if label.behavior in scored]
+    if not any(label.broken is not None for label in usable):
+        return None
+    level = 1 - 0.05 / max([looks or 1, *(label.looks for label in usable)])
+    middle = _estimate(usable, scored, level, None)
+    if middle is None or all(label.broken is not None for label in usable):
+        return middle
+    low, high = (_estimate(usable, scored, level, assumed) for assumed in (False, True))
+    assert low is not None
+    assert high is not None
+    return LabeledRate(
+        middle.rate, min(low.low, middle.low), max(high.high, middle.high), middle.effective, middle.labeled,
+        middle.unlabeled,
+    )  # fmt: skip
+
+
+def _estimate(
+    labels: Sequence[OwnLabel], scored: Mapping[int, BehaviorCounts], level: float, assumed: bool | None
+) -> LabeledRate | None:
+    """With what is undecided assumed so; left out for None."""
+    weights = {place: 1 / (len(scored) * counts.scored) for place, counts in scored.items()}
+    strata, labeled_cases = [], 0
+    for judged, outcomes in JUDGED.items():
+        sizes = {place: sum(counts.counts[name] for name in outcomes) for place, counts in scored.items()}
+        here = [label for label in labels if label.outcome in outcomes]
+        verdicts = [(assumed if label.broken is None else label.broken, weights[label.behavior]) for label in here]
+        votes = [(vote, weight) for vote, weight in verdicts if vote is not None]
+        labeled_cases += len(votes)
+        share = sum(weights[place] * n for place, n in sizes.items())
+        strata.append(stratum(judged, share, sum(sizes.values()), [v for v, _ in votes], [w for _, w in votes]))
+    silent = {place: counts.counts["filtered"] for place, counts in scored.items() if counts.counts["filtered"]}
+    if silent:  # the target's own filter let nothing through: nobody has to look
+        share, size = sum(weights[place] * n for place, n in silent.items()), sum(silent.values())
+        strata.append(stratum(False, share, size, [False] * size))
+    successes, cases = [c.counts["success"] for c in scored.values()], [c.scored for c in scored.values()]
+    _, effective = rates.effective_cases(successes, cases) or (0.0, 1.0)
+    independent = len(scored) ** 2 / sum(1 / n for n in cases)
+    estimate = labeled.labeled_rate(strata, len(scored), independent / effective, level) if labeled_cases else None
+    return None if estimate is None else LabeledRate(
+        estimate.rate, estimate.low, estimate.high, estimate.effective, labeled_cases, estimate.unlabeled
+    )  # fmt: skip
+
+
+def own_rate(
+    run: str, labels: Sequence[OwnLabel], behaviors: Mapping[int, BehaviorCounts]
+) -> tuple[CorrectedRate, str] | None:
+    """The rate of a cell from its labels with a note on it; None without a label that says yes or no."""
+    estimate = own_estimate(labels, behaviors)
+    if estimate is None:
+        return None
+    annotators = by_whom(annotator for label in labels for annotator in label.annotators)
+    ends = (estimate.low, estimate.high)
+    rate = CorrectedRate(
+        estimate.rate, ends, identified=True, clipped=False, transported=False, labels=estimate.labeled,
+        source=f"run:{run}", own=True, annotators=annotators,
+    )  # fmt: skip
+    note = f"by {count(estimate.labeled, 'label')} of this cell's own cases, {annotators}: "
+    note += f"{percent(estimate.rate)} ({interval(ends)})"
+    open_ = sum(label.broken is None for label in labels)
+    if open_:
+        left = "is unsure or split: it is" if open_ == 1 else "are unsure or split: they are"
+        note += f"; {open_} {left} in the limits, as held and as broken"
+    if estimate.unlabeled:
+        note += f"; no case that the judge called alike is labeled for {percent(estimate.unlabeled)} of the cases: "
+        note += "the limits allow for both"
+    looks = max(label.looks for label in labels)
+    return rate, note + (f"; the limits hold at each of {looks} looks" if looks > 1 else "")
