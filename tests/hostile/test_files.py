@@ -1,6 +1,8 @@
 """What a stranger's file may do to the reader: be refused, in little memory and time, with file, place and way out."""
 
+import json
 import os
+import tempfile
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
@@ -13,6 +15,8 @@ import pytest
 from withstand.core import SpecError, bounded
 from withstand.explorer import security
 from withstand.formats import labels, rows
+from withstand.judges import _minhash_pickles
+from withstand.models import encoder, vllm
 from withstand.registry import grammar
 from withstand.report import bundle
 from withstand.runner import baseline, spec, transfer
@@ -43,7 +47,17 @@ READERS: dict[str, Callable[[str], object]] = {
     "bundle": bundle.read,
     "@file": lambda path: grammar.parse(f"hf,system=@{path}"),
     "tokens": security.read_people,
+    "signatures": lambda path: list(_minhash_pickles.convert(folder(path, "id.pkl"))),
+    "adapter": lambda path: vllm._rank(folder(path, "adapter_config.json")),
+    "encoder settings": lambda path: encoder._read_json(Path(path)),
 }
+
+
+def folder(path: str, name: str) -> str:
+    """A folder in which the file at `path` has that name."""
+    place = Path(tempfile.mkdtemp())
+    (place / name).symlink_to(path)
+    return str(place)
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -154,3 +168,42 @@ def test_millions_of_columns_are_refused() -> None:
     with refused(64 * MIB) as caught:
         rows.parse_csv(rows.File("wide.csv", b"," * 5_000_000))
     assert "wide.csv, line 1" in str(caught.value)
+
+
+def test_what_is_made_of_rows_is_limited_and_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a reader holds is at most a fifth above what it counts, whatever the rows hold; past the limit it stops."""
+    records = [{"id": f"b{n}", "text": f"How do I bake bread {n}?", "tags": ["a", "b"], "n": n} for n in range(2_000)]
+    table = "id,text\n" + "".join(f"{record['id']},{record['text']}\n" for record in records)
+    files = {
+        "rows.csv": table,
+        "rows.jsonl": "".join(json.dumps(record) + "\n" for record in records),
+        "long.jsonl": f'{{"text": "{"Bread?" * 2_000}"}}\n' * 50,
+        "wide.jsonl": f'{{"text": "\U0001f35e{"Bread?" * 300}"}}\n' * 2_000,
+        "tiny.jsonl": "{}\n" * 5_000,
+    }  # fmt: skip
+    kept: list[Any] = []
+    begin = rows._Kept.__init__
+    monkeypatch.setattr(rows._Kept, "__init__", lambda self, file: kept.append(self) or begin(self, file))
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        tracemalloc.start()
+        parsed = rows.parse(rows.read(str(tmp_path / name)))
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert held - len(text.encode()) < 1.2 * kept[-1].size, name
+        assert len(parsed) > 40
+        monkeypatch.setattr(bounded, "MEMORY", kept[-1].size - 1)
+        with pytest.raises(SpecError, match="of memory from row") as caught:
+            rows.parse(rows.read(str(tmp_path / name)))
+        assert "split the file" in caught.value.hint
+        monkeypatch.undo()
+        monkeypatch.setattr(rows._Kept, "__init__", lambda self, file: kept.append(self) or begin(self, file))
+
+
+def test_a_large_list_of_json_is_refused_and_lines_are_read_in_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    with path.open("wb") as file:
+        file.write(b" [\n" + b"\n" * bounded.DOCUMENT)
+    with pytest.raises(SpecError, match="a list of more than 64 MiB") as caught:
+        rows.parse(rows.read(str(path)))
+    assert "JSON Lines" in caught.value.hint

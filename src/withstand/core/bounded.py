@@ -20,8 +20,10 @@ from withstand.core.content import Json
 from withstand.core.errors import SpecError
 
 MIB = 2**20
-ROWS = 1024 * MIB
+ROWS = 384 * MIB
 """Bytes of a file of rows."""
+MEMORY = 768 * MIB
+"""Bytes of a file of rows with all that is made of it."""
 LINE = 64 * MIB
 """Bytes of a line."""
 DOCUMENT = 64 * MIB
@@ -52,18 +54,28 @@ def read_bytes(path: str | Path, limit: int = DOCUMENT, line: int = 0) -> bytes:
 
     Raises `OSError` as `open` does, `SpecError` for a pipe, a device, a folder, and past a limit.
     """
-    parts, total, tail = [], 0, 0
     with os.fdopen(_opened(path), "rb", buffering=0) as file:
-        while part := file.read(CHUNK):
-            total += len(part)
-            if total > limit:
-                raise SpecError(f"{path} has more than {limit // MIB} MiB", hint=SMALLER)
-            first, last = part.find(b"\n"), part.rfind(b"\n")
-            if line and tail + (len(part) if first < 0 else first) > line:
-                raise SpecError(f"{path}: a line has more than {line // MIB} MiB", hint="is it a file of rows?")
-            tail = tail + len(part) if last < 0 else len(part) - last - 1
-            parts.append(part)
-    return b"".join(parts)
+        if line:
+            _check_lines(path, file, limit, line)
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(size + 1) if size <= limit else b""  # at once: parts that are joined would be there twice
+        while size <= limit and len(data) <= limit and (more := file.read(CHUNK)):  # it grew, or is of the system
+            data += more
+    if size > limit or len(data) > limit:
+        raise SpecError(f"{path} has more than {limit // MIB} MiB", hint=SMALLER)
+    return data
+
+
+def _check_lines(path: str | Path, file: Any, limit: int, line: int) -> None:
+    """Look through a file, and go back to its beginning. Raises `SpecError` for a line that is too long."""
+    total = tail = 0
+    while total <= limit and (part := file.read(CHUNK)):
+        total += len(part)
+        first, last = part.find(b"\n"), part.rfind(b"\n")
+        if tail + (len(part) if first < 0 else first) > line:
+            raise SpecError(f"{path}: a line has more than {line // MIB} MiB", hint="is it a file of rows?")
+        tail = tail + len(part) if last < 0 else len(part) - last - 1
+    file.seek(0)
 
 
 def _opened(path: str | Path) -> int:

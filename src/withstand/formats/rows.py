@@ -3,6 +3,8 @@
 import csv
 import http.client
 import io
+import re
+import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -24,6 +26,8 @@ COLUMNS = 10_000
 """Columns of a table."""
 ROWS = 2_000_000
 """Rows of a file."""
+A_ROW = 180
+"""Bytes of a `Row` without its value, about."""
 
 
 class MissingError(SpecError):
@@ -161,7 +165,7 @@ def parse_csv(file: File) -> list[Row]:
     """The rows of a CSV file. Row 1 is the header, as in a spreadsheet; a line is where the row starts."""
     csv.field_size_limit(bounded.LINE)  # Python's own limit is 128 KiB a field
     reader = csv.reader(_lines(file), strict=True)
-    rows: list[Row] = []
+    kept = _Kept(file)
     header: list[str] = []
     number, line = 0, 1
     try:
@@ -176,12 +180,39 @@ def parse_csv(file: File) -> list[Row]:
             if len(cells) != len(header):
                 message = f"{place}: {len(cells)} fields, but the header has {len(header)} columns"
                 raise SpecError(message, hint="put fields with commas, quotes or line breaks into double quotes")
-            rows.append(Row(place, len(rows) + 1, dict(zip(header, cells, strict=True))))
-            _check_number(file, len(rows))
+            kept.add(place, len(kept.rows) + 1, dict(zip(header, cells, strict=True)))
     except csv.Error as error:
         message = f"{file.name}, row {number + 1} (line {line}): bad CSV: {error}"
         raise SpecError(message, hint='close every quote, and write a quote inside a field as ""') from None
-    return rows
+    return kept.rows
+
+
+class _Kept:
+    """The rows of a file so far, with the memory that they take: a small file may hold many small values."""
+
+    def __init__(self, file: File) -> None:
+        self.file, self.rows, self.size = file, list[Row](), len(file.data)
+
+    def add(self, place: str, number: int, value: Json) -> None:
+        """Raises `SpecError` where too much would be held."""
+        self.rows.append(Row(place, number, value))
+        self.size += A_ROW + len(place) + _size(value)
+        _check_number(self.file, len(self.rows))
+        if self.size > bounded.MEMORY:
+            raise SpecError(
+                f"{self.file.name} takes more than {bounded.MEMORY // bounded.MIB} MiB of memory from row "
+                f"{len(self.rows):,} on",
+                hint=bounded.SMALLER,
+            )
+
+
+def _size(value: Json) -> int:
+    """The bytes that a value takes, about; too many for the rows of a table, which share the names of their fields."""
+    if isinstance(value, dict):
+        return sys.getsizeof(value) + sum(sys.getsizeof(name) + _size(inner) for name, inner in value.items())
+    if isinstance(value, list):
+        return sys.getsizeof(value) + sum(map(_size, value))
+    return sys.getsizeof(value)
 
 
 def _header(place: str, cells: list[str]) -> list[str]:
@@ -208,13 +239,12 @@ def _check_number(file: File, rows: int) -> None:
 
 def parse_jsonl(file: File) -> list[Row]:
     """The records of a JSONL file: a value a line, which should be an object."""
-    rows: list[Row] = []
+    kept = _Kept(file)
     for number, line in enumerate(file.lines("\n"), 1):
         if line.strip():
             place = f"{file.name}, line {number}"
-            rows.append(Row(place, number, parse_json(file.name, line.removesuffix("\n"), number)))
-            _check_number(file, len(rows))
-    return rows
+            kept.add(place, number, parse_json(file.name, line.removesuffix("\n"), number))
+    return kept.rows
 
 
 def parse_list(file: File, listed: Sequence[Json], word: str = "item") -> list[Row]:
@@ -229,20 +259,20 @@ def parse_parquet(file: File) -> list[Row]:
         import pyarrow.parquet as parquet
     except ModuleNotFoundError as error:
         raise SpecError("Parquet needs pyarrow", hint='pip install "withstand[train]"') from error
-    records: list[Json] = []
-    size = 0
+    kept = _Kept(file)
     try:
         table: Any = parquet.ParquetFile(io.BytesIO(file.data))
         _check_number(file, table.metadata.num_rows)
         for batch in table.iter_batches(batch_size=256):  # what is packed small may be large
-            size += batch.nbytes
-            if size > bounded.ROWS:
-                raise SpecError(f"{file.name} holds more than {bounded.ROWS // bounded.MIB} MiB", hint="split it")
-            records += batch.to_pylist()
+            if batch.nbytes > bounded.MEMORY // 2:
+                raise SpecError(f"{file.name} holds too much in 256 rows", hint=bounded.SMALLER)
+            for record in batch.to_pylist():
+                number = len(kept.rows) + 1
+                kept.add(f"{file.name}, row {number}", number, record)
     except (pyarrow.ArrowException, ValueError, OSError, TypeError, KeyError, ArithmeticError) as error:
         message = f"{file.name} is a damaged Parquet file: {' '.join(str(error).split())[:200]}"
         raise SpecError(message, hint="write it again") from None
-    return parse_list(file, records, "row")
+    return kept.rows
 
 
 def parse(file: File) -> list[Row]:
@@ -252,5 +282,9 @@ def parse(file: File) -> list[Row]:
         return parse_parquet(file)
     if ending == ".csv":
         return parse_csv(file)
-    text = file.text()
-    return parse_list(file, parse_json(file.name, text)) if text.lstrip().startswith("[") else parse_jsonl(file)
+    if not re.match(rb"(?:\xef\xbb\xbf)?\s*\[", file.data):
+        return parse_jsonl(file)
+    if len(file.data) > bounded.DOCUMENT:
+        limit = bounded.DOCUMENT // bounded.MIB
+        raise SpecError(f"{file.name} is a list of more than {limit} MiB", hint="write JSON Lines: a record a line")
+    return parse_list(file, parse_json(file.name, file.text()))

@@ -11,7 +11,7 @@ from pathlib import Path
 from pickletools import genops
 from typing import Any
 
-from withstand.core import Json, SpecError
+from withstand.core import Json, SpecError, bounded
 from withstand.judges import _minhash
 from withstand.judges._signature_file import line
 
@@ -81,10 +81,11 @@ def convert(folder: str) -> Iterator[Json]:
         raise SpecError(f"{folder}: there is no .pkl in it", hint=hint)
     for path in paths:
         try:
-            data = path.read_bytes()
-            yield line(path.stem, data, "spacy", signatures_in(data))
+            data = bounded.read_bytes(path)
         except OSError as error:
             raise SpecError(f"{path} cannot be read: {error.strerror}", hint="name a folder you may read") from None
+        try:
+            yield line(path.stem, data, "spacy", signatures_in(data))
         except SpecError as error:
             raise SpecError(f"{path} {error}", hint=error.hint) from None
 

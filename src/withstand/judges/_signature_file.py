@@ -69,7 +69,7 @@ def joined(path: str, lines: list[Json]) -> str:
             message = f"{path} has signatures of {added['id']} already"
             raise SpecError(message, hint="delete that line of the file, or name another file with -o")
         ids.add(added["id"])
-    old = Path(path).read_text(encoding="utf-8") if there else ""
+    old = bounded.read_text(path, bounded.ROWS) if there else ""
     return old + "".join(f"{dumps(added)}\n" for added in lines)
 
 

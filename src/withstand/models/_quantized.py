@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from withstand.core import SpecError
+from withstand.core import SpecError, bounded
 
 Kind = Literal["", "int8", "int4"]
 BITSANDBYTES: Mapping[str, Mapping[str, Any]] = {
@@ -36,8 +36,9 @@ def settings(folder: Path | None, quantize: Kind) -> str:
     if quantize:
         return json.dumps(BITSANDBYTES[quantize])
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else {}
-    except (OSError, ValueError):
+        path = folder / "config.json" if folder else None
+        config = bounded.parse_json(str(path), bounded.read_text(path)) if path else {}
+    except (OSError, SpecError):
         return ""  # what is wrong with the folder, loading says
     quantization = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
     return json.dumps(quantization, sort_keys=True) if quantization else ""

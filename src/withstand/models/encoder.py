@@ -2,13 +2,12 @@
 arXiv:1908.10084: the mean over the tokens, scaled to length 1. It answers no chats.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, at_least
+from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, at_least, bounded
 from withstand.models._device import torch_device
 from withstand.models._flops import watch
 from withstand.models._folder import TOKENIZER, files_digest, resolve
@@ -111,5 +110,5 @@ def _loaded(name: str, revision: str, device: str) -> tuple[Any, Any, int]:
 
 def _read_json(path: Path) -> dict[str, Json]:
     """What a settings file holds, nothing where there is none."""
-    settings: dict[str, Json] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    settings: dict[str, Json] = bounded.parse_json(str(path), bounded.read_text(path)) if path.exists() else {}
     return settings

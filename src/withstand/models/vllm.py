@@ -6,7 +6,6 @@ signatures. Not yet measured on a GPU.
 
 import gc
 import importlib.util
-import json
 import os
 import sys
 import threading
@@ -15,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, at_least
+from withstand.core import AskError, Chat, Completion, Json, Sampling, SpecError, at_least, bounded
 from withstand.core.device import GIB, free_memory
 from withstand.core.records import as_dicts
 from withstand.models._chat import best_first, refuse_images
@@ -281,8 +280,8 @@ def _rank(adapter: str) -> int:
     """The smallest rank that vLLM takes and that holds the adapter's."""
     path = Path(adapter) / "adapter_config.json"
     try:
-        rank = int(json.loads(path.read_text(encoding="utf-8"))["r"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        rank = int(bounded.parse_json(str(path), bounded.read_text(path))["r"])
+    except (OSError, ValueError, KeyError, TypeError, SpecError) as error:
         raise SpecError(f"{path} names no rank: {error}", hint="is it a LoRA adapter of peft?") from error
     allowed = next((size for size in RANKS if size >= rank), None)
     if allowed is None:
