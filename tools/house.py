@@ -65,11 +65,17 @@ def room_of(path: Path, source: Path = SRC) -> str:
 
 
 @cache
+def nodes(source: str) -> tuple[ast.AST, ...]:
+    """All nodes of the syntax tree of a module. `source` is its text."""
+    return tuple(ast.walk(ast.parse(source)))
+
+
+@cache
 def imported(path: Path, source: Path = SRC) -> frozenset[str]:
     """The modules of the package that a file imports anywhere in it, as dotted names; under TYPE_CHECKING too."""
     package = ["withstand", *path.relative_to(source).parts[:-1]]
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path.read_text(encoding="utf-8")):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -149,7 +155,7 @@ def figures(source: Path = SRC) -> Figures:
         floors=max(floor(name) for name in rooms),
         files=len(files),
         lines=sum(len(text.splitlines()) for text in texts),
-        statements=sum(isinstance(node, ast.stmt) for text in texts for node in ast.walk(ast.parse(text))),
+        statements=sum(isinstance(node, ast.stmt) for text in texts for node in nodes(text)),
     )
 
 
