@@ -1,5 +1,7 @@
 """`withstand label`: which cases a person is shown, what is kept, and what a sample of a run's cases stands for."""
 
+import csv
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from withstand.formats.labels import Labeled
 from withstand.report.methods import methods
 from withstand.results.calibrate import agreement_with
 from withstand.results.counts import BehaviorCounts
+from withstand.results.label_plan import label_plan
 from withstand.results.labeling import add, labels_of, queue
 from withstand.results.own_labels import OwnLabel, own_estimate, own_labels
 from withstand.results.summary import summarize
@@ -169,6 +172,59 @@ def test_more_labels_never_give_less_and_bad_ones_give_the_honest_figure(run: An
     for item in queue(run.store, run.row, "calibration", n=40):
         add(run.store, run.row, item, "unsure", "ana", "calibration", "model")
     assert withstand.load(run.name, run.store).cells[0]["asr_corrected"] is None  # labels without verdicts
+
+
+def test_labeling_stops_at_a_wanted_width_and_only_at_a_look(tmp_path: Path) -> None:
+    spec = {"suite": "kitchen", "target": "scripted-kitchen", "attack": "direct", "benign": "none"}
+    run = withstand.run(spec, store=tmp_path / "s.db")
+    said = invoke(run, "label", "--by", "ana", "--width", "0.3", said="n\n" * 10 + "q\n").stdout
+    assert "no label yet; about" in said
+    assert "would do; the next look is at 30" in said
+    (plan,) = label_plan(run.store, run.row, 0.3)
+    assert (plan.labeled, plan.wanted, plan.reached, plan.cases) == (10, 30, False, 56)  # never between two looks
+    said = invoke(run, "label", "--by", "ana", "--width", "0.3", said="n\n" * 40).stdout
+    assert "ana has labeled 30 of 30 cases" in said
+    (plan,) = label_plan(run.store, run.row, 0.3)
+    assert (plan.labeled, plan.reached) == (30, True)
+    assert 0.05 < plan.width <= 0.3
+    cell = withstand.load(run.name, run.store).cells[0]
+    assert any("the limits hold at each of 2 looks" in note for note in cell["notes"])
+    low, high = cell["asr_corrected"]["interval"]
+    assert high - low == pytest.approx(plan.width)
+    said = invoke(run, "label", "--by", "ana", "--width", "0.001", said="n\n" * 40).stdout
+    assert "are too few for 0.1 points" in said
+    assert "ana has labeled 56 of 56 cases" in said
+
+
+@pytest.mark.parametrize("name", ["sheet.csv", "sheet.jsonl"])
+def test_a_sample_is_labeled_in_a_file(run: Any, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    assert "wrote 8 cases" in invoke(run, "label", "--by", "m", "-n", "8", "--write", str(path)).stdout
+    text = path.read_text()
+    assert not any(word in text for word in ("success", "failure", "refused"))  # the verdicts
+    if name.endswith("csv"):
+        with path.open(newline="") as file:
+            listed = list(csv.DictReader(file))
+    else:
+        listed = [json.loads(line) for line in text.splitlines()]
+    words = ["yes", "no", "", "unsure", "no", "", "", ""]
+    for row, word in zip(listed, words, strict=True):
+        row["label"] = word
+    path.write_text("\n".join(map(json.dumps, listed)))
+    path = path.rename(tmp_path / "filled.jsonl")
+    assert invoke(run, "label", "--by", "m", "-n", "8", "--read", str(path), "--annotator", "model").return_value == 0
+    labels = run.store.labels(run.row.key)
+    assert Counter(label["vote"] for label in labels) == {"success": 1, "failure": 2, "unsure": 2}  # none is chosen
+    assert {(label["annotator"], label["labeler"]) for label in labels} == {("model", "m")}
+    assert all(0 < label["chance"] <= 1 for label in labels)
+    for change, problem in (
+        ({"place": "9:x:0:0"}, "is not in this sample"),
+        ({"digest": "x"}, "is another one now"),
+        ({"label": "maybe"}, "label is 'maybe'"),
+    ):
+        path.write_text(json.dumps(listed[0] | change))
+        refused = invoke(run, "label", "--by", "m", "-n", "8", "--read", str(path))
+        assert problem in str(refused.exception)
 
 
 def test_cases_that_annotators_leave_open_count_both_ways() -> None:

@@ -1,11 +1,13 @@
 """`withstand label`."""
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from withstand.cli import console
-from withstand.cli.options import command, run_argument, typed_store
+from withstand.cli.options import command, options, run_argument, typed_store
 from withstand.core.text import count, visible
 
 if TYPE_CHECKING:
@@ -15,37 +17,113 @@ if TYPE_CHECKING:
 VOTES: "dict[str, Vote]" = {"y": "success", "n": "failure", "u": "unsure"}
 
 
+SAMPLE = options(
+    click.option("--for", "purpose", type=click.Choice(["calibration", "review", "disagreement"]),
+                 default="calibration", show_default=True,
+                 help="Label a random sample, what the judge left undecided, or what annotators disagree on."),
+    click.option("-n", "number", type=click.IntRange(min=1), default=60, show_default=True,
+                 help="Cases of the sample, of all cells together."),
+    click.option("--width", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=None, metavar="WIDTH",
+                 help="Label each cell until its interval is at most WIDTH wide, such as 0.1, in place of -n."),
+    click.option("--seed", type=int, default=0, show_default=True,
+                 help="Seed of the sample; everyone who labels needs the same."),
+)  # fmt: skip
+
+
 @command(store=True)
 @run_argument
-@click.option("--for", "purpose", type=click.Choice(["calibration", "review", "disagreement"]),
-              default="calibration", show_default=True,
-              help="Label a random sample, what the judge left undecided, or what annotators disagree on.")  # fmt: skip
+@SAMPLE
 @click.option("--by", "labeler", required=True, metavar="NAME",
-              help="Your name: the labels of two people are compared.")  # fmt: skip
-@click.option("-n", "number", type=click.IntRange(min=1), default=60, show_default=True, help="Cases of the sample.")
-@click.option("--seed", type=int, default=0, show_default=True,
-              help="Seed of the sample; everyone who labels needs the same.")  # fmt: skip
-def label(name: str, purpose: "Purpose", labeler: str, number: int, seed: int, store: "Store") -> None:
+              help="Your name: the labels of two annotators are compared.")  # fmt: skip
+@click.option(
+    "--write", "target", metavar="FILE", default=None, help="Write the sample to a CSV or JSONL file instead."
+)
+@click.option("--read", "source", metavar="FILE", default=None, help="Take the labels from such a file.")
+@click.option("--annotator", "kind", type=click.Choice(["person", "model"]), default="person", show_default=True,
+              help="Who labeled FILE.")  # fmt: skip
+def label(
+    name: str, purpose: "Purpose", labeler: str, number: int, width: float | None, seed: int, target: str | None,
+    source: str | None, kind: str, store: "Store",
+) -> None:  # fmt: skip
     """Label cases by hand, without seeing the judge's verdict.
 
     For each case answer y (the completion shows the behavior), n, u (unsure), b (back: correct the label before), or q
     to stop; each answer is saved at once, for all drawn cases that read alike. Reports then show the rate that the
     labels give. If the judge of the run is `human`, all cases are shown, and the labels become the verdicts.
     """
-    from withstand.results import labeling
+    from withstand.results import label_sheet, labeling
     from withstand.results.summary import find_run
     from withstand.runner import rejudge
 
-    run = find_run(store, name)
-    items = labeling.queue(store, run, purpose, number, seed)
-    if not items:
-        console.put(f"{run.name}: {NOTHING[purpose]}")
-        return
-    _label(store, run, items, labeler, purpose)
+    if kind == "model" and not source:
+        raise click.UsageError("--annotator model says who labeled a file: name it with --read")
+    run, before = find_run(store, name), 0
+    while True:
+        items = labeling.queue(store, run, purpose, number, seed, _wanted(store, run, purpose, width))
+        if not items:
+            console.put(f"{run.name}: {NOTHING[purpose]}")
+            return
+        if target:
+            _write(target, label_sheet.sheet(items))
+            return
+        if source:
+            label_sheet.add_sheet(store, run, label_sheet.read_sheet(source, items), labeler, purpose, kind)
+        elif not _label(store, run, items, labeler, purpose):
+            break
+        if source or not width or _reached(store, run, width) or len(items) == before:
+            break
+        before = len(items)
     labeled = labeling.labeled_by(store, run, labeler, purpose)
     verdicts = sum(rejudge.by_people(store, run).labels.values())
     console.put(f"{labeler} has labeled {len(labeled)} of {count(len(items), 'case')} of {run.name}")
     _say_next(run, purpose, bool(labeled), verdicts)
+
+
+def _wanted(store: "Store", run: "RunRow", purpose: "Purpose", width: float | None) -> dict[int, int] | None:
+    """How many labels each cell wants for its next look, where a width is wanted."""
+    if width is None:
+        return None
+    if purpose != "calibration":
+        raise click.UsageError("--width is of the random sample: leave --for out")
+    from withstand.results.label_plan import label_plan
+
+    plans = label_plan(store, run, width)
+    for plan in plans:
+        cell = run.plan["cells"][plan.index]
+        now = (
+            "no label yet" if plan.width is None else f"{_points(plan.width)} wide after {count(plan.labeled, 'label')}"
+        )
+        if plan.reached:
+            then = "narrow enough"
+        elif plan.expected is None:
+            then = f"its {count(plan.cases, 'case')} are too few for {_points(width)}: all of them narrow it most"
+        else:
+            then = f"about {plan.expected} would do; the next look is at {plan.wanted}"
+        console.put(f"{cell['attack']} on {cell['target']}: {now}; {then}")
+    return {plan.index: plan.wanted for plan in plans}
+
+
+def _points(width: float) -> str:
+    return f"{100 * width:.1f} points"
+
+
+def _reached(store: "Store", run: "RunRow", width: float) -> bool:
+    """Whether every cell is as narrow as wanted, or has all its cases labeled."""
+    from withstand.results.label_plan import label_plan
+
+    return all(plan.reached or plan.labeled >= plan.cases for plan in label_plan(store, run, width))
+
+
+def _write(target: str, sheet: "list[dict[str, Any]]") -> None:
+    from withstand.report import table, write
+    from withstand.results.label_sheet import COLUMNS
+
+    path = Path(target)
+    if path.suffix not in (".csv", ".jsonl"):
+        raise click.UsageError("--write takes a file that ends in .csv or .jsonl")
+    lines = table.csv_lines(COLUMNS, sheet) if path.suffix == ".csv" else (f"{json.dumps(row)}\n" for row in sheet)
+    write.save(path, "".join(lines))
+    console.put(f"wrote {count(len(sheet), 'case')} to {target}: fill in the column label, then give it to --read")
 
 
 NOTHING = {
@@ -56,8 +134,8 @@ NOTHING = {
 """Why there is nothing to label, by purpose."""
 
 
-def _label(store: "Store", run: "RunRow", items: "list[Item]", labeler: str, purpose: "Purpose") -> None:
-    """Ask for the labels that are missing, until there are none or the annotator stops."""
+def _label(store: "Store", run: "RunRow", items: "list[Item]", labeler: str, purpose: "Purpose") -> bool:
+    """Ask for the labels that are missing; False where the annotator stopped before there were none."""
     from withstand.results import labeling
 
     before: list[Item] = []
@@ -67,14 +145,14 @@ def _label(store: "Store", run: "RunRow", items: "list[Item]", labeler: str, pur
         left = [item for item in items if item.place not in labeled]
         if position == len(before):
             if not left:
-                return
+                return True
             before.append(left[0])
         item = before[position]
         number = len(items) - len(left) + (item.place not in labeled)
         console.put(f"--- {number} of {len(items)}: the behavior")
         answer = _ask(item.case)
         if answer == "q":
-            return
+            return False
         if answer == "b":
             position = max(0, position - 1)
             continue
