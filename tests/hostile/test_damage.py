@@ -14,8 +14,9 @@ from withstand.store.store import Store
 def test_a_value_of_another_type_is_named(tmp_path: Path) -> None:
     file = tmp_path / "s.db"
     shutil.copy(GOLDEN / "old-store.sqlite", file)
-    with pytest.raises(KeyError, match="a mistake of ours"), Store(str(file)):
-        raise KeyError("a mistake of ours")
+    for whole in (file, tmp_path / "new.db"):  # a new one has an id, which is no JSON
+        with pytest.raises(KeyError, match="a mistake of ours"), Store(str(whole)):
+            raise KeyError("a mistake of ours")
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE run SET created = 'never'")
     with pytest.raises(StoreError, match="of run hold no created"):
