@@ -85,9 +85,9 @@ class Run:
         return f"<Run {self.name}: {len(self.row.plan['cells'])} cells in {self.store.where}>"
 
 
-def open_store(where: str | Path = STORE, create: bool = True) -> Store:
+def open_store(where: str | Path = STORE, create: bool = True, reuse: str = "own") -> Store:
     """A store with this process's provenance: versions, machine."""
-    return Store(str(where), writer_info=_me(), create=create)
+    return Store(str(where), writer_info=_me(), create=create, reuse=reuse)
 
 
 def run(
@@ -101,14 +101,17 @@ def run(
     max_cost: float | None = None,
     max_time: float | None = None,
     offline: bool = False,
+    reuse: Literal["own", "all"] | None = None,
     on_start: Callable[[Plan, RunRow], None] = lambda _plan, _run: None,
     on_progress: Callable[[Tally, int], None] = lambda _tally, _total: None,
 ) -> Run:
     """Run what is missing of `spec` (a TOML file, a dict or a `RunSpec`) and return the run.
 
     An equal spec continues where it stopped. `fresh` asks everything again, as a new run. `shard` (i, n) does the i-th
-    of n parts. `max_asks` (chats sent), `max_cost` (US dollars) and `max_time` (s) cap this call. Raises `SpecError`
-    before anything is asked, `StoreError` when the store cannot be written; failed rows are in the failure log.
+    of n parts. `max_asks` (chats sent), `max_cost` (US dollars) and `max_time` (s) cap this call. `reuse`: count rows
+    of the user and of writers whom the user trusts ("own", the default), or "all". Raises `SpecError` before anything
+    is asked, `ForeignRowsError` where rows of others would be reused, `StoreError` when the store cannot be written;
+    failed rows are in the failure log.
     """
     checked = (
         spec if isinstance(spec, RunSpec) else run_spec(spec if isinstance(spec, Mapping) else read_spec(str(spec)))
@@ -116,12 +119,20 @@ def run(
     if fresh:
         checked = checked.model_copy(update={"fresh": f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {os.urandom(4).hex()}"})
     where = store if isinstance(store, Store) else open_store(store)
+    with where.reusing(reuse or where.reuse):
+        return _run(checked, where, name, shard, Caps(max_asks, max_cost, max_time), offline, on_start, on_progress)
+
+
+def _run(
+    checked: RunSpec, where: Store, name: str, shard: tuple[int, int], caps: Caps, offline: bool,
+    on_start: Callable[[Plan, RunRow], None], on_progress: Callable[[Tally, int], None],
+) -> Run:  # fmt: skip
     if checked.stop_when_decided is not None:
         stopping.check(planned(checked, where, offline), shard)  # before the run is recorded
-    plan, row = begin(checked, where, name, offline)
+    part = (shard[0] - 1, shard[1])
+    plan, row = begin(checked, where, name, offline, part)
     on_start(plan, row)
-    caps = Caps(max_asks, max_cost, max_time)
-    running = Running(plan, where, row, caps, (shard[0] - 1, shard[1]), on_progress)
+    running = Running(plan, where, row, caps, part, on_progress)
     if checked.stop_when_decided is None:
         tally = execute(running)
     else:

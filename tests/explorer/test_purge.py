@@ -12,6 +12,7 @@ from explorer_web import SPEC, client, replayed, run_path
 from withstand.cli.main import cli
 from withstand.core import SpecError, digest
 from withstand.results import labeling
+from withstand.store.merge import merge
 
 
 def purge(path: Path, name: str = "kitchen", *more: str, typed: str = "") -> dict:
@@ -108,7 +109,7 @@ def test_a_merge_brings_no_text_back(path, kitchen_store, tmp_path):
     purge(path, "kitchen", "--yes")
     purged = list(withstand.load("kitchen", path).cases())
     store = withstand.load("kitchen", path).store
-    store.merge(withstand.load("kitchen", kitchen_store).store)
+    merge(withstand.load("kitchen", kitchen_store).store, store)
     assert list(withstand.load("kitchen", path).cases()) == purged
 
 

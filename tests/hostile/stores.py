@@ -3,13 +3,14 @@
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import withstand
+from withstand import api
 
 SPEC = {"suite": "kitchen", "limit": 4, "target": "scripted-kitchen", "attack": "direct", "benign": "none"}
 
@@ -33,6 +34,26 @@ def change(path: Path, statement: str, *values: Any) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute(statement, values)
         connection.commit()
+
+
+def without_marks(run: Callable[[str], object]) -> None:
+    """Take a store back to schema 7, by a function that runs a statement."""
+    for name in ("row", "answer", "run", "label", "calibration", "probe"):
+        run(f'ALTER TABLE "{name}" DROP COLUMN mark')
+    for name in ("run", "calibration", "probe"):
+        run(f'ALTER TABLE "{name}" DROP COLUMN writer')
+    run('ALTER TABLE "writer" DROP COLUMN author')
+    run('ALTER TABLE "run" DROP COLUMN reuse')
+    run("UPDATE meta SET value = '7' WHERE key = 'schema'")
+
+
+def trusted(folder: Path) -> Path:
+    """A store that somebody else made and the user trusts, so that its specs count whatever they say."""
+    with somebody_else(folder):
+        path = kitchen(folder / "trusted.db")
+    with api.open_store(path) as store:
+        store.marks.trust()
+    return path
 
 
 def rewrite_spec(path: Path, **fields: Any) -> None:

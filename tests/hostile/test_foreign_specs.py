@@ -125,7 +125,7 @@ def test_nothing_of_a_stranger_s_store_is_built(tmp_path: Path, monkeypatch: pyt
     calls: list[Any] = []
     monkeypatch.setattr(find, "build", lambda *given, **_: calls.append(given))
     pages = opened_pages(path)
-    assert "This store is somebody else" in pages
+    assert "Somebody else recorded" in pages
     assert "so nothing that it names is built" in pages.replace("&#39;", "'")
     assert "<select" not in pages
     assert calls == []
@@ -158,8 +158,8 @@ def test_no_page_builds_anything_before_a_person_asks(tmp_path: Path, monkeypatc
         {"defense": ["trap_module:Trap "], "suite": "csv:@/etc/hostname", "attack": "trap_module:Trap"},
     ],
 )
-def test_traps_in_a_store_of_our_own_are_not_offered(fields: dict[str, Any], tmp_path: Path, trap: Path) -> None:
-    path = stores.kitchen(tmp_path / "ours.db")
+def test_traps_in_a_store_that_is_trusted_are_not_offered(fields: dict[str, Any], tmp_path: Path, trap: Path) -> None:
+    path = stores.trusted(tmp_path)
     stores.rewrite_spec(path, **fields)
     (tmp_path / "secret").write_text("canary-of-a-file")
     with client(path) as web:
@@ -180,7 +180,7 @@ def test_traps_in_a_store_of_our_own_are_not_offered(fields: dict[str, Any], tmp
 
 
 def test_the_first_probe_shows_hosts_and_variables_and_waits(tmp_path: Path) -> None:
-    path = stores.kitchen(tmp_path / "ours.db")
+    path = stores.trusted(tmp_path)
     with OpenAIServer() as server:
         stores.rewrite_spec(path, target=[{"use": "openai", "model": "m", "base_url": server.url}])
         with client(path) as web:

@@ -37,7 +37,7 @@ def test_no_spec_of_a_stranger_s_store_is_run(tmp_path: Path, withstand: Any) ->
     stores.rewrite_spec(path, target=[COMMAND, "openai:@/etc/hostname"])
     done = withstand("run", "--name", "kitchen", "--store", path)
     assert done.code == 2
-    assert "somebody else's, so its spec is not run" in done.err
+    assert "somebody else recorded kitchen in" in done.err
     assert "withstand store trust" in done.err
     assert not (tmp_path / "ran").exists()
 
@@ -69,7 +69,7 @@ def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_spec_of_our_own_store_goes_on_as_we_wrote_it_alone(tmp_path: Path, trap: Path, withstand: Any) -> None:
-    """What our own command wrote is ours, a file to read and code included; what anybody changed is data."""
+    """What our own command wrote is ours, a file to read and code included; what anybody changed is not."""
     path = tmp_path / "ours.db"
     (tmp_path / "rows.csv").write_text("id,text\nbread,Bread?\n")
     (tmp_path / "app_of_ours.py").write_text("def answer(chat):\n    return 'Flour.'\n")
@@ -77,13 +77,20 @@ def test_a_spec_of_our_own_store_goes_on_as_we_wrote_it_alone(tmp_path: Path, tr
     assert withstand("run", "--name", "kitchen", "--store", run).code == 0
     assert withstand("store", "merge", run, "--into", tmp_path / "all.db").code == 0
     assert withstand("run", "--name", "kitchen", "--store", tmp_path / "all.db").code == 0
+    stores.rewrite_spec(path, seed=7)
+    assert "somebody else recorded kitchen" in withstand("run", "--name", "kitchen", "--store", path).err
+
+
+def test_a_spec_of_a_store_that_we_trust_is_data(tmp_path: Path, trap: Path, withstand: Any) -> None:
+    path = stores.trusted(tmp_path)
+    assert withstand("run", "--name", "kitchen", "--store", path).code == 0
+    unchanged = {**stores.SPEC, "until_success": None, "utility": None, "cases_from": ""}
     for change in CHANGES:
-        path = stores.kitchen(tmp_path / f"{CHANGES.index(change)}.db")
-        stores.rewrite_spec(path, **change)
+        stores.rewrite_spec(path, **{**unchanged, **change})
         done = withstand("run", "--name", "kitchen", "--store", path)
         assert done.code == 2, change
         assert "command line" in done.err or "--cases-from" in done.err or "no store or bundle" in done.err, done.err
-    stores.rewrite_spec(path, cases_from="", seed=7)
+    stores.rewrite_spec(path, **unchanged, seed=7)
     assert withstand("run", "--name", "kitchen", "--store", path).code == 2  # another plan, and nothing else against it
     assert not trap.exists()
 

@@ -33,7 +33,7 @@ def test_a_store_is_of_whoever_made_it(tmp_path: Path) -> None:
 def test_a_store_cannot_say_that_it_is_ours(tmp_path: Path) -> None:
     ours = stores.kitchen(tmp_path / "ours.db")
     with contextlib.closing(api.open_store(ours)) as store:
-        facts = store._facts()
+        facts = store.facts()
     with stores.somebody_else(tmp_path):
         theirs = stores.kitchen(tmp_path / "theirs.db")
     for owner in (facts["owner"], "", "0" * 64, "\ud800".encode("utf-8", "surrogatepass").decode("latin-1")):

@@ -16,6 +16,7 @@ from withstand.report.words import sentence
 from withstand.results.cases import CaseResult
 from withstand.results.cells import CellResult
 from withstand.results.counts import Reused
+from withstand.results.others import Others
 from withstand.results.summary import Provenance, RunFacts, RunSummary
 
 HOSTILE = (
@@ -75,7 +76,7 @@ def record(made) -> RunSummary:
     return RunSummary(
         schema=1,
         run=RunFacts(key="", command="", **made["run"]),
-        provenance=Provenance(**made["provenance"]),
+        provenance=Provenance(others=Others(0, 0, {}, ""), **made["provenance"]),
         reused=Reused(**made["reused"]),
         calibrations=tuple(made["calibrations"]),
         cells=tuple(map(CellResult.from_json, made["cells"])),

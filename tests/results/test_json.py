@@ -11,12 +11,13 @@ import withstand
 from withstand.cli.main import cli
 from withstand.report.write import render
 from withstand.results.cells import CellResult, plain
+from withstand.store.store import Store
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
 SUMMARY = "schema run provenance reused calibrations cells warnings worst"
 RUN = "name key created state spec command seconds"
-PROVENANCE = "writers targets components suites budget seed"
+PROVENANCE = "writers others targets components suites budget seed"
 CELL = (
     "index suite suite_version split judge judge_method judge_probes sampling samples target defense attack benign "
     "measures behaviors cases success failure refused filtered unscored error asr asr_interval asr_bounds "
@@ -58,6 +59,8 @@ def store(tmp_path, monkeypatch):
     for name in ("old-store.sqlite", "baseline.json"):
         shutil.copy(GOLDEN / name, tmp_path)
     monkeypatch.chdir(tmp_path)
+    with Store("old-store.sqlite") as opened:
+        opened.marks.trust()
     return "old-store.sqlite"
 
 

@@ -19,6 +19,7 @@ from withstand.report import write
 from withstand.runner.tally import Tally
 from withstand.stats.rates import rate_interval
 from withstand.store import tables
+from withstand.store.merge import merge
 from withstand.store.store import Store
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS
 
@@ -150,7 +151,7 @@ def test_shards_merged_are_one_run(
     assert sum(parts) == len(whole[0])  # no row is made twice
     merged = here("one")
     for place in order:
-        merged.merge(here(f"shard{place}"))
+        merge(here(f"shard{place}"), merged)
     assert content(merged) == whole
     run = api.load(store=merged)
     assert run.summary["run"]["state"] == "complete"

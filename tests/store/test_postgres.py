@@ -11,6 +11,7 @@ import sqlalchemy as sql
 import withstand
 from clocks import until
 from withstand.core import StoreError
+from withstand.store.merge import merge
 from withstand.store.purge import purge
 from withstand.store.store import Failure, Row, Store
 from withstand.store.tables import answer, row, tables
@@ -58,11 +59,11 @@ def test_the_first_writer_stands(postgres: str) -> None:
 def test_merging_both_ways_is_a_union(postgres: str, tmp_path: Path) -> None:
     there, here = Store(postgres), Store(str(tmp_path / "s.db"))
     withstand.run(SPEC, store=here)
-    added = there.merge(here)
+    added = merge(here, there)
     assert added["row"] == len(content(here)) > 0
     assert content(there) == content(here)
-    assert set(there.merge(here).values()) == {0}
-    back = here.merge(there)
+    assert set(merge(here, there).values()) == {0}
+    back = merge(there, here)
     assert {name for name, new in back.items() if new} <= {"writer"}  # the process that merged
 
 
@@ -154,7 +155,7 @@ def test_every_page_of_the_explorer_is_that_of_a_file(postgres: str, tmp_path: P
     here.add_audit("ana", "reveal", "kitchen 1.0.0.0")
     here.add_finding(run.row.key, {"harm": "h", "severity": "low", "note": "", "verdicts": [], "chat": [],
                                    "behavior": "x", "who": "ana", "created": 1.0})  # fmt: skip
-    there.merge(here)
+    merge(here, there)
     base = f"/runs/{run.row.key[:16]}"
     pages = [
         f"{base}/cases", f"{base}/cases?outcome=success", f"{base}/cases?text=step&category=baking",
@@ -195,7 +196,7 @@ def test_a_purge_leaves_no_text_and_every_number(postgres: str, tmp_path: Path) 
     here, there = Store(str(tmp_path / "s.db")), Store(postgres)
     run = withstand.run(SPEC, store=here, name="kitchen")
     here.add(failures=[Failure(next(iter(content(here)))[0], 2, "it quotes: Step 1: mix")])
-    there.merge(here)
+    merge(here, there)
     before = withstand.load("kitchen", there).summary
     for store in (here, there):
         done = purge(store, run.row, "ana")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from withstand.cli import console
-from withstand.cli.options import Result, command, max_asks_option, offline_option, options, store_option
+from withstand.cli.options import Result, command, max_asks_option, offline_option, options, reuse_option, store_option
 from withstand.core import Json
 from withstand.core.text import count
 
@@ -35,10 +35,11 @@ RATES = ("accuracy", "sensitivity", "specificity", "kappa", "alpha")
               " differ by up to DRIFT there, such as 0.05.")  # fmt: skip
 @max_asks_option
 @offline_option
+@reuse_option
 @store_option
 def calibrate(
     judge: str, labels: str, suite: tuple[str, ...], by: str | None, drift: float | None, max_asks: int | None,
-    offline: bool, store: str, as_json: bool,
+    offline: bool, reuse: str, store: str, as_json: bool,
 ) -> Result:  # fmt: skip
     """Compare a judge with labels of people or models.
 
@@ -55,7 +56,7 @@ def calibrate(
 
     built = find.build("judge", grammar.parse(judge))
     check_judge(built, offline)
-    with progress(as_json) as show, api.open_store(store) as opened:
+    with progress(as_json) as show, api.open_store(store, reuse=reuse) as opened:
         labeled, unknown = labels_from(labels, suite, opened)
         result, tally = calibrate_judge(
             built, find.label("judge", grammar.parse(judge)), labeled, labels, opened, Caps(max_asks),

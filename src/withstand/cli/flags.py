@@ -107,12 +107,12 @@ def _stored(given: Mapping[str, Any]) -> RunSpec:
     from withstand.api import load
 
     run = load(given["name"], given["store"])
-    if run.store.is_vouched(run.row):
+    if run.row.is_own:
         return run_spec(run.row.spec)
-    if not run.store.is_own:
+    if not run.row.is_trusted:
         raise SpecError(
-            f"the store {given['store']} is somebody else's, so its spec is not run",
-            hint="write the spec yourself, or, if you trust who made the store: `withstand store trust STORE`",
+            f"somebody else recorded {run.name} in {given['store']}, so its spec is not run",
+            hint="write the spec yourself, or, if you trust who wrote to the store: `withstand store trust STORE`",
         )
     if "imported" not in run.row.spec:
         foreign.check(run.row.spec, runs=[row.name for row in run.store.runs()])

@@ -13,6 +13,7 @@ from withstand.cli.options import (
     command,
     max_asks_option,
     offline_option,
+    reuse_option,
     run_argument,
     store_option,
     typed_store,
@@ -82,8 +83,9 @@ def _add(output: str, lines: list[Any]) -> None:
 
 @command(group=judge, json=True)
 @click.argument("spec", metavar="JUDGE")
+@reuse_option
 @store_option
-def probe(spec: str, store: str) -> Result:
+def probe(spec: str, reuse: str, store: str) -> Result:
     """Test a judge with cases that often fool judges.
 
     The cases are a refusal before the answer, another topic, silence, other languages. Exit code 1 where the judge
@@ -95,7 +97,7 @@ def probe(spec: str, store: str) -> Result:
     from withstand.results.probe import probe as probe_judge
 
     built = find.build("judge", grammar.parse(spec))
-    with api.open_store(store) as opened:
+    with api.open_store(store, reuse=reuse) as opened:
         value = probe_judge(built, spec, opened)
     return Result(value, lambda: _show_probes(value), 0 if value["passed"] == value["of"] else 1)
 
@@ -116,8 +118,9 @@ def _show_probes(value: Json) -> None:
 @click.option("--name", "new", default="", metavar="NEW", help="Name of the new run.")
 @max_asks_option
 @offline_option
+@reuse_option
 def run(
-    name: str, spec: str, new: str, max_asks: int | None, offline: bool, store: "Store", as_json: bool
+    name: str, spec: str, new: str, max_asks: int | None, offline: bool, reuse: str, store: "Store", as_json: bool
 ) -> Result:  # fmt: skip
     """Judge the completions of an imported run, as a new run.
 
@@ -135,7 +138,7 @@ def run(
     check_judge(find.build("judge", grammar.parse(spec)), offline)
     row = rejudge.judged_by(store, api.load(name, store).row, spec, new)
     console.say(f"run {row.name}: {spec}; store {typed_store()}")
-    with progress(as_json) as show:
+    with store.reusing(reuse), progress(as_json) as show:
         tally = rejudge.grade(store, row, Caps(max_asks), show)
     graded = api.Run(store, row, tally)
     if tally.failures:

@@ -62,6 +62,10 @@ store_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 run_argument = click.argument("name", metavar="[RUN]", default="")
 offline_option = click.option("--offline", is_flag=True, help="Refuse every host except this machine.")
+reuse_option = click.option(
+    "--reuse", type=click.Choice(["own", "all"]), default="own", show_default=True,
+    help="Rows to count: yours and those of writers you trust, or all."
+)  # fmt: skip
 max_asks_option = click.option(
     "--max-asks", type=click.IntRange(min=1), default=None, metavar="N", help="Cap on the chats that this call sends."
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from withstand.cli import console, own_code
-from withstand.cli.options import Result, command, offline_option, options, store_option
+from withstand.cli.options import Result, command, offline_option, options, reuse_option, store_option
 from withstand.core.text import count
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ RECORD = options(
     store_option,
     click.option("--name", metavar="RUN", help="Name of the run; given alone, continue that run."),
     click.option("--fresh", is_flag=True, help="Ask everything again, as a new run."),
+    reuse_option,
     click.option("--shard", metavar="I/N",
                  help="Do the I-th of N parts; `withstand store merge` joins their stores."),
     offline_option,
@@ -98,7 +99,7 @@ def _run(given: dict[str, Any], spec: Any) -> Result | int:
     flags.check_prices(given, spec)
     if not flags.exists(given["store"]):
         begin.planned(spec, None, given["offline"])  # a mistake in the spec leaves no empty store behind
-    store = api.open_store(given["store"])
+    store = api.open_store(given["store"], reuse=given["reuse"])
     name = ""
 
     def on_start(plan: Any, row: Any) -> None:
@@ -118,11 +119,17 @@ def _run(given: dict[str, Any], spec: Any) -> Result | int:
         if not name:
             raise  # nothing was begun
         console.say("Interrupted. Everything saved so far is kept.")
-        for text in console.then("to continue", own_code.to_continue(name), given["store"]):
+        for text in console.then("to continue", _again(name, given["reuse"]), given["store"]):
             console.say(text)
         return 130
     incomplete = bool(run.tally and run.tally.incomplete)
     return Result(run.summary, lambda: _show(run, given["store"]), 3 if incomplete else 0)
+
+
+def _again(name: str, reuse: str) -> str:
+    """The command that continues a run, less the program's name."""
+    command = own_code.to_continue(name)
+    return command if reuse == "own" or "--reuse" in command else f"{command} --reuse {reuse}"
 
 
 def _say_start(plan: Any, name: str, store: str, warnings: Iterable[str]) -> None:
@@ -162,7 +169,7 @@ def _dry_run(given: dict[str, Any], spec: Any) -> Result:
     from withstand.runner.gating import cannot_pass
 
     flags.check_prices(given, spec)
-    store = api.open_store(given["store"], create=False) if flags.exists(given["store"]) else None
+    store = api.open_store(given["store"], create=False, reuse=given["reuse"]) if flags.exists(given["store"]) else None
     plan = begin.planned(spec, store, given["offline"])
     estimated = estimate.estimate(plan, store, spec.stop_when_decided)
     estimated |= {"names": aliases_of(spec, [chosen.label for chosen in plan.suites])}

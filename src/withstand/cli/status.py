@@ -38,6 +38,7 @@ def _show_trace(text: str) -> None:
 
 
 def _show(run: "RunRow", state: Json, missing: bool) -> None:
+    from withstand.results.others import Others
     from withstand.results.summary import goes_on
     from withstand.store.tables import STAGES
 
@@ -45,6 +46,8 @@ def _show(run: "RunRow", state: Json, missing: bool) -> None:
     for stage in state["stages"]:
         failed = f", {stage['failed']} failed" if stage["failed"] else ""
         console.put(f"{STAGES[stage['stage']]:>12}  {stage['done']} of {stage['wanted']}{failed}")
+    if words := Others(**state["others"]).in_words():
+        console.put(words)
     console.failures(state["failures"])
     if state["waiting"]:
         console.put(f"{state['waiting']} verdicts wait for people")

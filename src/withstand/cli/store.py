@@ -23,13 +23,14 @@ def store() -> None:
 def merge(sources: tuple[str, ...], into: str) -> Result:
     """Add everything of other stores, as a set union: it joins the shards of several machines."""
     from withstand import api
+    from withstand.store import merge as merging
 
     total: Counter[str] = Counter()
     with ExitStack() as stack:
         opened = [stack.enter_context(api.open_store(source, create=False)) for source in sources]
         target = stack.enter_context(api.open_store(into))  # last: a mistake above leaves no empty store behind
         for source_store in opened:
-            total.update(target.merge(source_store))
+            total.update(merging.merge(source_store, target))
     added = [count(total[table], table) for table in ADDED if total.get(table)]
     rest = "what its runs want" if total.get("want") else "nothing new"
     return Result(total, lambda: console.put(f"merged into {into}: {', '.join(added) or rest}"))
@@ -40,13 +41,20 @@ def merge(sources: tuple[str, ...], into: str) -> Result:
 def trust(where: str) -> None:
     """Take a store for your own: one of a colleague, of release 0.1, or of another machine of yours.
 
-    A store that you made needs none of it. The explorer asks nothing that a store of somebody else names.
+    Runs reuse the rows of all who have written to it until now, also what they write later, and the explorer asks what
+    their runs name. Say it again when somebody new writes to it. A store in which you alone write needs none of it.
     """
     from withstand import api
+    from withstand.store.marks import in_words
 
     with api.open_store(where, create=False) as opened:
-        is_own = opened.is_own
-        if not is_own:
-            opened.trust()
-        runs = count(len(opened.runs()), "run")
-        console.put(f"{opened.where} {'is yours already' if is_own else 'is trusted from now on'}: {runs}")
+        is_own, others = opened.is_own, opened.marks.untrusted()
+        if others or not is_own:
+            opened.marks.trust()
+        runs, authors = count(len(opened.runs()), "run"), opened.marks.authors()
+        own = authors.pop(opened.marks.author, 0)
+        state = "is yours, with all who wrote to it until now" if is_own else "is trusted from now on"
+        console.put(f"{opened.where} {'is yours already' if is_own and not others else state}: {runs}")
+        for text in filter(None, [own and f"{count(own, 'row')} by you", in_words(authors) if authors else ""]):
+            console.put(f"  {text}")
+        console.put(f"you are writer {opened.marks.author}")

@@ -30,6 +30,10 @@ class StoreGoneError(StoreError):
     code = 3
 
 
+class ForeignRowsError(StoreError):
+    """Rows that would be reused are of writers whom the user does not trust."""
+
+
 class AskError(WithstandError):
     """A model did not answer, after the retries it was given. Becomes a row of the failure log."""
 

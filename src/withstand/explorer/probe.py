@@ -43,13 +43,11 @@ TURNS = 40
 
 
 def choices(asked: PageRequest) -> dict[str, dict[str, Any]]:
-    """Targets, defenses and judges of the store's runs, by label; none where the store is somebody else's."""
+    """Targets, defenses and judges of the store's runs, by label; none of those that somebody else recorded."""
     options: dict[str, dict[str, Any]] = {"target": {}, "defense": {"none": {"use": "none"}}, "judge": {}}
-    if not asked.explorer.store.is_own:
-        return options
     for run in asked.explorer.index.runs():
         spec = run.spec
-        if "imported" in spec:
+        if "imported" in spec or not run.is_trusted:
             continue
         for target in _many(spec.get("target")):
             if isinstance(target, Mapping) and "defense" in target:
@@ -87,9 +85,9 @@ def page(asked: PageRequest) -> Response:
 
 
 def _whose(asked: PageRequest) -> dict[str, Any]:
-    """What the page says of a store that is somebody else's."""
-    store = asked.explorer.store
-    return {"is_own": store.is_own, "where": store.where}
+    """What the page says of runs that somebody else recorded."""
+    others = sum(not run.is_trusted for run in asked.explorer.index.runs())
+    return {"others": others, "where": asked.explorer.store.where}
 
 
 def send(asked: PageRequest) -> Response:

@@ -175,7 +175,7 @@ def verdicts(
     lacking = {job.keys[0]: job for job in jobs if job.keys[0] not in have}
     tally.done = len(have)
     drive(lacking.values(), store, tally, caps, on_progress=on_progress)
-    rows = store.rows(job.keys[0] for job in jobs)
+    rows = store.reused(job.keys[0] for job in jobs)
     return key, [rows.get(job.keys[0]) for job in jobs], tally
 
 

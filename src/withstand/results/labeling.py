@@ -221,8 +221,8 @@ def calibration_labels(store: Store, run: RunRow) -> list[Json]:
 
 
 def labels_of(store: Store, run: RunRow) -> list[Labeled]:
-    """The calibration labels of a run that say yes or no, as `labels_by_place`."""
-    return [entry for entry in labels_by_place(store, run).values() if entry.votes]
+    """The calibration labels of a run that say yes or no, as `labels_by_place`, to count. Raises `ForeignRowsError`."""
+    return [entry for entry in _by_place(store.votes(run.key)).values() if entry.votes]
 
 
 def labels_by_place(store: Store, run: RunRow) -> dict[str, Labeled]:
@@ -230,9 +230,13 @@ def labels_by_place(store: Store, run: RunRow) -> dict[str, Labeled]:
 
     The weight of a case is how many of its stratum it stands for: the stratum's size over its labeled cases.
     """
+    return _by_place(store.labels(run.key))
+
+
+def _by_place(listed: Sequence[Json]) -> dict[str, Labeled]:
     votes: dict[str, list[Json]] = defaultdict(list)
     rulings: dict[str, Json] = {}
-    for label in sorted(newest(store.labels(run.key)), key=lambda label: label["created"]):
+    for label in sorted(newest(listed), key=lambda label: label["created"]):
         if label["purpose"] == "calibration":
             votes[label["place"]].append(label)
         elif label["purpose"] == "disagreement" and label["vote"] != "unsure":

@@ -16,13 +16,23 @@ from withstand.results.counts import Counts, Reused, iso, read_counts
 from withstand.results.graded import graded
 from withstand.results.judge_error import corrected
 from withstand.results.names import aliased, names_of, plan_names, shown_names, shown_warnings
+from withstand.results.others import Others, left_out, others_of
 from withstand.results.own_labels import own_labels
 from withstand.results.probed import probed
 from withstand.results.reviewed import reviewed
 from withstand.results.worst_case import WorstCase, from_counts, from_graded, worst_cases
 from withstand.store.database import loads
 from withstand.store.store import RunRow, Store
-from withstand.store.tables import CASES, COMPLETIONS, STAGES, VERDICTS, failure, row, want, writer
+from withstand.store.tables import (
+    CASES,
+    COMPLETIONS,
+    STAGES,
+    VERDICTS,
+    failure,
+    row,
+    want,
+    writer,
+)
 
 SCHEMA = 1
 
@@ -55,10 +65,12 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What made the rows: processes (oldest first, with how many rows each wrote), identities of targets, versions of
-    components, suites, the budget of a search and the seed. The entries are JSON as the store holds it."""
+    """What made the rows: processes (oldest first, with how many rows each wrote), rows of others, identities of
+    targets, versions of components, suites, the budget of a search and the seed. The entries of lists are JSON as the
+    store holds it."""
 
     writers: tuple[Json, ...]
+    others: Others
     targets: tuple[Json, ...]
     components: tuple[Json, ...]
     suites: tuple[Json, ...]
@@ -112,6 +124,7 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
     missing = sum(cell.error for cell in cells)
     waiting = sum(behavior.waiting for behaviors in counts.behaviors for behavior in behaviors.values())
     wanted = sum(cell.cases for cell in cells)
+    others = others_of(store, run, counts)
     state = f"waiting for people: {waiting} of {wanted} verdicts" if waiting else "complete"
     return RunSummary(
         schema=SCHEMA,
@@ -126,6 +139,7 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
         ),
         provenance=Provenance(
             writers=tuple(_writers(store, counts.writers)),
+            others=others,
             targets=tuple({"label": name, "identity": value} for name, value in plan["targets"].items()),
             components=tuple(c for c in store.components() if [c["name"], str(c["version"])] in plan["components"]),
             suites=tuple({**suite, "behaviors": len(suite["behaviors"])} for suite in plan["suites"]),
@@ -139,7 +153,7 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
             for calibration in calibrations.get(key, [])
         ),
         cells=tuple(cells),
-        warnings=tuple(_warnings(cells)),
+        warnings=(*filter(None, [others.in_words()]), *left_out(store, run), *_warnings(cells)),
         worst=tuple(_worst(store, run, counts, calibrations)),
     )
 
@@ -275,11 +289,12 @@ def _writers(store: Store, rows: Mapping[str, int]) -> list[Json]:
 
 def status(store: Store, run: RunRow, counts: Counts | None = None) -> Json:
     """Rows wanted, done and failed by stage, and the failures of missing rows, most frequent first. "waiting": how many
-    of the missing verdicts wait for people.
+    of the missing verdicts wait for people. "others": as `Others`.
 
     A test case that no stage has taken up yet wants its completion and its verdict all the same.
     """
-    by_cell = (counts or read_counts(store, run)).behaviors
+    counts = counts or read_counts(store, run)
+    by_cell = counts.behaviors
     behaviors = [behavior for by_behavior in by_cell for behavior in by_behavior.values()]
     drawn = sum(behavior.cases for behavior in behaviors if behavior.test_cases >= 0)
     rows = {
@@ -298,6 +313,7 @@ def status(store: Store, run: RunRow, counts: Counts | None = None) -> Json:
         "stages": stages,
         "missing": sum(stage["wanted"] - stage["done"] for stage in stages),
         "waiting": sum(behavior.waiting for behavior in behaviors),
+        "others": plain(others_of(store, run, counts)),
         "failures": failures(store, run),
     }
 
@@ -317,8 +333,8 @@ def failures(store: Store, run: RunRow, limit: int = 20) -> list[Json]:
     ids = [id_ for *_, id_ in groups]
     traces = dict(store.select(sql.select(f.id, f.trace).where(f.id.in_(ids))))  # type: ignore[arg-type,unused-ignore]
     return [
-        {"error": error, "hint": hint, "rows": count, "trace": id_[:TRACE] if _UNEXPECTED.search(traces[id_]) else ""}
-        for error, hint, count, id_ in groups
+        {"error": error, "hint": hint, "rows": rows, "trace": id_[:TRACE] if _UNEXPECTED.search(traces[id_]) else ""}
+        for error, hint, rows, id_ in groups
     ]
 
 

@@ -43,7 +43,7 @@ def cases_from(name: str, where: Store) -> list[TransferredCases]:
                 want.c.run == run.key, want.c.stage == CASES, want.c.cell == index
             )
         )
-        rows = where.rows(key for _, key in wanted)
+        rows = where.reused(key for _, key in wanted)
         check_texts(rows.values())
         cases = {
             behaviors[keys[place]]["id"]: from_json(tuple[TestCase, ...], rows[key].value)
@@ -173,7 +173,7 @@ def given(path: str, store: Store) -> list[TransferredCases]:
         if cell["benign"]:
             continue
         behaviors = [behavior for behavior in cell["behaviors"].values() if behavior["sent"]]
-        rows = store.rows(behavior["cases"] for behavior in behaviors)
+        rows = store.reused(behavior["cases"] for behavior in behaviors)
         check_texts(rows.values())
         cases = {}
         for behavior in behaviors:

@@ -13,14 +13,17 @@ from withstand.runner.aliases import aliases_of
 from withstand.runner.gating import gate_of
 from withstand.runner.memory import memory
 from withstand.runner.plan import Plan, make_plan
+from withstand.runner.reuse import check_plan
 from withstand.runner.spec import RunSpec
 from withstand.runner.stages import case_wants
 from withstand.store.store import RunRow, Store
 
 
-def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) -> tuple[Plan, RunRow]:
-    """Plan a run and record it. An equal plan continues where it stopped; a name that has another plan is an error, and
-    so is a new run whose models cannot fit into their device."""
+def begin(
+    spec: RunSpec, where: Store, name: str = "", offline: bool = False, shard: tuple[int, int] = (0, 1)
+) -> tuple[Plan, RunRow]:
+    """Plan a run and record it. An equal plan continues where it stopped. It is an error where a name has another plan,
+    where rows to reuse are of others, and where the models of a new run cannot fit into their device."""
     plan = planned(spec, where, offline)
     stop = spec.stop_when_decided
     described = plan.json() | ({} if stop is None else {"stop_when_decided": stop})
@@ -31,9 +34,12 @@ def begin(spec: RunSpec, where: Store, name: str = "", offline: bool = False) ->
     aliases = aliases_of(spec, [chosen.label for chosen in plan.suites])  # beside what the key is made of
     beside = {"aliases": aliases, "gate": gate_of(spec)}  # in no key
     kept = {part: value for part, value in beside.items() if value}
-    where.add_run(RunRow(key, name, time.time(), spec.written(), described | kept))
-    where.set_beside(key, beside, spec.written())
-    where.vouch(key, spec.written())
+    new = RunRow(key, name, time.time(), spec.written(), described | kept)
+    of_others = check_plan(plan, where, new, shard)
+    where.add_run(new)
+    where.set_beside(new, beside)
+    if of_others:
+        where.note_reuse(key)
     texts = {digest(to_json(b)): to_json(b) for chosen in plan.suites for b in chosen.behaviors}
     where.add_texts(texts, sources_of(plan.classes(), where))
     if stop is None:  # else they are wanted part by part

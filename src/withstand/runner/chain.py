@@ -152,7 +152,7 @@ def red_teamed(step: Step, model: Any, root: Path) -> list[StageRow]:
         drive([job for key, job in jobs.items() if key not in have], store, tally)
         if tally.failures:
             raise SpecError(f"the attack failed: {tally.failures[0].error}", hint=tally.failures[0].hint)
-        rows = store.rows(jobs)
+        rows = store.reused(jobs)
         more = [from_json(StageRow, value) for key in jobs for value in rows[key].value]
     return [*as_rows(step.rows), *dict.fromkeys(more)]
 

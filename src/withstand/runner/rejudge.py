@@ -30,6 +30,7 @@ from withstand.runner.aliases import alias_of
 from withstand.runner.begin import named, sources_of
 from withstand.runner.drive import Job, completion_of, drive
 from withstand.runner.flows import nothing_to_judge
+from withstand.runner.reuse import check_run
 from withstand.runner.stages import lacking, placed, verdict_job
 from withstand.runner.tally import Caps, Tally
 from withstand.runner.transfer import check_texts
@@ -60,8 +61,9 @@ def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
     }
     key = digest(plan)
     name = named(store, key, name, f"{imported['run']}-{parse(spec)['use'].replace(':', '-')}-{key[:6]}")
-    store.add_run(RunRow(key, name, time.time(), {"imported": imported, "judge": spec}, plan))
-    store.set_beside(key, {"aliases": aliases}, {"imported": imported, "judge": spec})
+    new = RunRow(key, name, time.time(), {"imported": imported, "judge": spec}, plan)
+    store.add_run(new)
+    store.set_beside(new, {"aliases": aliases})
     store.add_texts({}, sources_of(classes, store))
     store.add_wants(key, (entry for stage in (CASES, COMPLETIONS) for entry in _wants(store, run.key, stage)))
     judged = next(judged for judged in store.runs() if judged.key == key)
@@ -89,6 +91,8 @@ def grade(
 ) -> Tally:
     """Have the judge of a run that `judged_by` made say what it has not said yet."""
     judge: Judge = find.build("judge", parse(run.spec["judge"]))
+    if check_run(store, run):
+        store.note_reuse(run.key)
     if optional(judge, "waits"):
         return by_people(store, run)
     judge_key = digest(find.describe(judge))
@@ -138,7 +142,7 @@ def _votes(store: Store) -> dict[str, dict[str, bool]]:
     """What each person said of each answer; the last label of a case is the one that counts, and of several cases with
     the same answer the first. Who was unsure leaves it to others."""
     votes: dict[str, dict[str, bool]] = defaultdict(dict)
-    last = newest(label for run in store.runs() for label in store.labels(run.key))
+    last = newest(label for run in store.runs() for label in store.votes(run.key))
     for label in sorted(last, key=lambda label: label["created"]):
         if label["vote"] == "unsure" or label["annotator"] != "person":
             continue
@@ -173,8 +177,8 @@ def _answers(store: Store, run: RunRow) -> Iterator[tuple[Want, Behavior, Comple
     for entry in _wants(store, run.key, COMPLETIONS):
         drawn[entry.cell, entry.behavior].append(entry)
     for part in chunks(_wants(store, run.key, CASES), 100):
-        rows = store.rows([entry.key for entry in part])
-        rows |= store.rows([draw.key for entry in part for draw in drawn[entry.cell, entry.behavior]])
+        rows = store.reused([entry.key for entry in part])
+        rows |= store.reused([draw.key for entry in part for draw in drawn[entry.cell, entry.behavior]])
         for attacked in part:
             sent = from_json(tuple[TestCase, ...], rows[attacked.key].value) if attacked.key in rows else ()
             for draw in drawn[attacked.cell, attacked.behavior]:

@@ -86,9 +86,9 @@ def transcript(store: Store, run: RunRow, cell: int, behavior: int, own_code: bo
     the rows, and where there was no search.
     """
     planned = run.plan["cells"][cell]
-    if not store.is_own:
+    if not run.is_trusted:
         raise SpecError(
-            "this store is somebody else's, so nothing that it names is built",
+            "somebody else recorded this run, so nothing that it names is built",
             hint=f"if you trust who made it: withstand store trust {store.where}",
         )
     built = _cell(stored_spec(run.spec, own_code), run, cell)
@@ -109,7 +109,8 @@ def transcript(store: Store, run: RunRow, cell: int, behavior: int, own_code: bo
         return ()
 
     try:
-        result.complete = replay(Job(("",), search_key(built, behaviors, wanted), CASES, search), store)
+        with store.reusing("all"):  # to show them
+            result.complete = replay(Job(("",), search_key(built, behaviors, wanted), CASES, search), store)
     except SpecError:
         raise
     except Exception as error:  # noqa: BLE001 - what the search itself raised, as in the run

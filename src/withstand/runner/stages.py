@@ -80,6 +80,14 @@ def _release(plan: Plan, stage: int) -> None:
             optional(model, "release")()
 
 
+def reusable_keys(running: Running) -> Iterator[str]:
+    """The keys of the rows that a run takes from the store, as far as the rows there say; some may not be there."""
+    yield from (want.key for want in _in_shard(running, case_wants(running.plan)))
+    for attacked_want, cases in _cases(running):
+        yield from (want.key for want, _ in _draws(running, attacked_want, cases))
+    yield from (_verdict_job(running, want, completion)[0].key for want, completion in _completions(running))
+
+
 # --- the loops ---------------------------------------------------------------------------------------------------
 
 
@@ -280,7 +288,7 @@ def _row(key: str, label: str, value: Json, spent: Spent) -> Row:
 def _cases(running: Running) -> Iterator[tuple[Want, tuple[TestCase, ...]]]:
     """The test cases in the store, by the want they answer."""
     for part in chunks(_in_shard(running, case_wants(running.plan)), 200):
-        rows = running.store.rows(want.key for want in part)
+        rows = running.store.reused(want.key for want in part)
         for want in part:
             if want.key in rows:
                 check_texts([rows[want.key]])
@@ -331,7 +339,7 @@ def _completions(running: Running) -> Iterator[tuple[Want, Completion]]:
     """The completions in the store, by the want they answer."""
     draws = (draw for want, cases in _cases(running) for draw in _draws(running, want, cases))
     for part in chunks(draws, 500):
-        rows = running.store.rows(want.key for want, _ in part)
+        rows = running.store.reused(want.key for want, _ in part)
         for want, case in part:
             if want.key in rows:
                 check_texts([rows[want.key]])

@@ -43,5 +43,5 @@ def damage(store: "Store") -> str:
 
 
 def key_of(plan: str) -> str:
-    """The key of a run by its plan as stored: aliases may change, and are in no key."""
-    return digest({name: value for name, value in json.loads(plan).items() if name != "aliases"})
+    """The key of a run by its plan as stored: aliases and gate may change, and are in no key."""
+    return digest({name: value for name, value in json.loads(plan).items() if name not in ("aliases", "gate")})

@@ -15,6 +15,7 @@ import sqlalchemy as sql
 
 from withstand.core import Json, digest, dumps
 from withstand.store.database import scrub
+from withstand.store.marks import MARKED
 from withstand.store.store import RunRow, Store, chunks
 from withstand.store.tables import (
     CASES,
@@ -60,7 +61,7 @@ def purge(store: Store, run: RunRow, person: str) -> Json:
         keys = _keys(connection, run.key)
         done["shared"] = _shared(connection, run)
         done["rows"] = sum(
-            _rewrite(connection, row, keys[stage], erase)
+            _rewrite(store, connection, row, keys[stage], erase)
             for stage, erase in ((CASES, _cases), (COMPLETIONS, _completion), (VERDICTS, _verdict))
         )
         of_run = sql.select(row.c.writer).join(want, want.c.key == row.c.key).where(want.c.run == run.key)
@@ -68,8 +69,8 @@ def purge(store: Store, run: RunRow, person: str) -> Json:
         done["failures"] = _failures(connection, [key for listed in keys.values() for key in listed])
         for name, table in (("labels", label), ("findings", finding)):
             keys_of_run = _listed(connection, sql.select(table.c.key).where(table.c.run == run.key))
-            done[name] = _rewrite(connection, table, keys_of_run, erased)
-        done["behaviors"] = _behaviors(connection, run)
+            done[name] = _rewrite(store, connection, table, keys_of_run, erased)
+        done["behaviors"] = _behaviors(store, connection, run)
         _record(connection, store, person, run.name, done)
     return done | {"scrubbed": _scrub(store)}
 
@@ -79,12 +80,12 @@ def purge_probes(store: Store, person: str) -> Json:
     done: dict[str, Any] = {"shared": [], "labels": 0, "behaviors": 0}
     with store.writing() as connection:
         alone = row.c.key.not_in(sql.select(want.c.key))
-        done["rows"] = _rewrite(connection, row, _listed(connection, sql.select(row.c.key).where(alone)), _any)
+        done["rows"] = _rewrite(store, connection, row, _listed(connection, sql.select(row.c.key).where(alone)), _any)
         done["answers"] = _answers(connection, sql.select(row.c.writer).where(alone))
         failed = sql.select(failure.c.key).where(failure.c.key.not_in(sql.select(want.c.key)))
         done["failures"] = _failures(connection, _listed(connection, failed))
         kept = sql.select(finding.c.key).where(finding.c.run == "")
-        done["findings"] = _rewrite(connection, finding, _listed(connection, kept), erased)
+        done["findings"] = _rewrite(store, connection, finding, _listed(connection, kept), erased)
         _record(connection, store, person, "probes", done)
     return done | {"scrubbed": _scrub(store)}
 
@@ -119,17 +120,30 @@ def _shared(connection: sql.Connection, run: RunRow) -> list[str]:
     return [name for (name,) in connection.execute(sql.select(runs.c.name).where(runs.c.key.in_(others)))]
 
 
-def _rewrite(connection: sql.Connection, table: sql.Table, keys: Iterable[str], erase: Callable[[Json], Json]) -> int:
-    """Replace the values of these entries by what `erase` leaves of them; how many there were."""
+def _rewrite(
+    store: Store, connection: sql.Connection, table: sql.Table, keys: Iterable[str], erase: Callable[[Json], Json]
+) -> int:
+    """Replace the values of these entries by what `erase` leaves of them; how many there were.
+
+    What the user wrote gets a new mark. What others wrote keeps one that fits no more.
+    """
     count = 0
     c = table.c
-    change = sql.update(table).where(c.key == sql.bindparam("k")).values(value=sql.bindparam("v"), purged=1)
+    names = ["value", "purged", *(["mark"] if table in MARKED else [])]
+    change = sql.update(table).where(c.key == sql.bindparam("k"))
+    change = change.values({name: sql.bindparam(f"new_{name}") for name in names})
     for part in chunks(keys, 500):
-        entries = connection.execute(sql.select(c.key, c.value, c.purged).where(c.key.in_(part))).all()
-        changed = [{"k": key, "v": dumps(erase(json.loads(value)))} for key, value, purged in entries if not purged]
-        if changed:
-            connection.execute(change, changed)
+        entries = [dict(entry) for entry in connection.execute(sql.select(table).where(c.key.in_(part))).mappings()]
         count += len(entries)
+        changed = [entry for entry in entries if not entry["purged"]]
+        signed = [entry for entry in changed if table in MARKED and store.marks.is_signed(table, entry)]
+        for entry in changed:
+            entry |= {"value": dumps(erase(json.loads(entry["value"]))), "purged": 1}
+        if signed:
+            store.marks.sign(table, signed)
+        if changed:
+            new = [{f"new_{name}": entry[name] for name in names} | {"k": entry["key"]} for entry in changed]
+            connection.execute(change, new)
     return count
 
 
@@ -152,13 +166,13 @@ def _failures(connection: sql.Connection, keys: Iterable[str]) -> int:
     return sum(connection.execute(change.where(failure.c.key.in_(part))).rowcount for part in chunks(keys, 500))
 
 
-def _behaviors(connection: sql.Connection, run: RunRow) -> int:
+def _behaviors(store: Store, connection: sql.Connection, run: RunRow) -> int:
     """The texts of behaviors that no other run has."""
     keys = {key for suite in run.plan["suites"] for key in suite["behaviors"]}
     for key, plan in connection.execute(sql.select(runs.c.key, runs.c.plan)):
         if key != run.key:
             keys -= {name for suite in json.loads(plan)["suites"] for name in suite["behaviors"]}
-    return _rewrite(connection, behavior, sorted(keys), _behavior)
+    return _rewrite(store, connection, behavior, sorted(keys), _behavior)
 
 
 # --- what is left of a value ---------------------------------------------------------------------------------------

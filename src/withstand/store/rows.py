@@ -1,6 +1,9 @@
 """The records of a store: finished pieces, what a run wants, what went wrong, and runs."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 from withstand.core import Json
 
@@ -55,10 +58,25 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run as stored: its spec as written and its plan, which the key is the digest of."""
+    """A run as stored: its spec as written and its plan, which the key is the digest of.
+
+    `reuse`: "all" where it was said that rows of others count.   `is_own`: whether the user recorded it, and nobody
+    changed it; `is_trusted`: or a writer whom the user trusts in this store. Such a writer's spec is data, of which an
+    allowlist is built (`registry.stored`), and of any other nothing.
+    """
 
     key: str
     name: str
     created: float
     spec: Json
     plan: Json
+    reuse: str = ""
+    is_own: bool = False
+    is_trusted: bool = False
+
+
+def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of up to `size` items, in order."""
+    iterator = iter(items)
+    while part := list(islice(iterator, size)):
+        yield part

@@ -9,8 +9,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
-from itertools import islice
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from withstand.core import Json, StoreError, digest, dumps
 from withstand.core.errors import StoreGoneError
-from withstand.store import damage, trust
+from withstand.store import damage, marks, trust
 from withstand.store.database import HINTS, claim, connect, creation, file_id, loads, locate, refuse_programs, use_wal
 from withstand.store.rows import Failure as Failure
 from withstand.store.rows import Row as Row
 from withstand.store.rows import RunRow as RunRow
 from withstand.store.rows import Want as Want
+from withstand.store.rows import chunks as chunks
 from withstand.store.tables import (
     SCHEMA,
     STEPS,
@@ -49,8 +49,11 @@ from withstand.store.tables import (
 class Store:
     """An open store. One process may open it many times; one `Store` is used from one thread."""
 
-    def __init__(self, where: str, writer_info: Json = None, create: bool = True) -> None:
-        """`where` is a file (made if `create`, mode 0600) or a `postgresql://` URL. Raises `StoreError`."""
+    def __init__(self, where: str, writer_info: Json = None, create: bool = True, reuse: str = "own") -> None:
+        """`where` is a file (made if `create`, mode 0600) or a `postgresql://` URL. Raises `StoreError`.
+
+        reuse: build on rows of the user and of writers whom the user trusts in this store ("own"), or on "all".
+        """
         self.url, self.path = locate(where, create)
         self.where = where if self.path else self.url.render_as_string()  # which hides the password
         self.engine = connect(self.url, self.path)
@@ -58,6 +61,8 @@ class Store:
         self.started = time.time()
         self._info = writer_info
         self._introduced = False
+        self.marks = marks.Marks(self)
+        self.reuse = reuse
         self._claim = claim(self.engine, self.path) if self.path else None
         try:
             with self.errors():
@@ -110,46 +115,23 @@ class Store:
             for statement in creation(tables, self.url.drivername):
                 connection.exec_driver_sql(statement)
             is_new = connection.execute(sql.select(meta.c.key).where(meta.c.key == "schema")).scalar() is None
-            connection.execute(self._insert(meta), {"key": "schema", "value": str(SCHEMA)})
+            connection.execute(self.insert(meta), {"key": "schema", "value": str(SCHEMA)})
             if is_new:
-                self._identify(connection)
+                trust.identify(connection, self.insert(meta), of_before=False)
             for number in range(self._schema(connection) + 1, SCHEMA + 1):
                 for step in STEPS[number]:
                     connection.exec_driver_sql(step) if isinstance(step, str) else step(connection)
             connection.execute(sql.update(meta).where(meta.c.key == "schema").values(value=str(SCHEMA)))
             connection.commit()
 
-    def _identify(self, connection: sql.Connection) -> None:
-        """Give the store an id; one that it has stands."""
-        facts = [{"key": key, "value": value} for key, value in trust.new_id().items()]
-        connection.execute(self._insert(meta), facts)
-
     @property
     def is_own(self) -> bool:
-        """Whether the user of this process made the store or trusts it. What another store says is data: nothing that
-        its specs name may be built or asked."""
-        facts = self._facts()
+        """Whether the user of this process made the store or trusts it. For runs and rows in it see `marks`."""
+        facts = self.facts()
         return trust.is_own(facts.get("id", ""), facts.get("owner", ""))
 
-    def trust(self) -> None:
-        """Take the store for the user's own from now on. Raises `StoreError` where that cannot be kept."""
-        if not trust.is_id(self._facts().get("id", "")):  # a store of release 0.1
-            with self.writing() as connection:
-                connection.execute(sql.delete(meta).where(meta.c.key.in_(["id", "owner"])))
-                self._identify(connection)
-        trust.remember(self._facts()["id"], self.where)
-
-    def vouch(self, run_key: str, spec: Json) -> None:
-        """Keep that the user of this process wrote the spec of a run; nothing where the user has no secret."""
-        if mark := trust.mark_of(run_key, spec):
-            self._write({meta: [{"key": mark, "value": ""}]})
-
-    def is_vouched(self, run: RunRow) -> bool:
-        """Whether the user of this process wrote the spec that the store has for a run."""
-        mark = trust.mark_of(run.key, run.spec)
-        return bool(mark and self.select(sql.select(meta.c.key).where(meta.c.key == mark)))
-
-    def _facts(self) -> dict[str, str]:
+    def facts(self) -> dict[str, str]:
+        """What `meta` says of the store."""
         return {str(key): str(value) for key, value in self.select(sql.select(meta.c.key, meta.c.value))}
 
     def _schema(self, connection: sql.Connection | None = None) -> int:
@@ -185,23 +167,25 @@ class Store:
         with self.errors(), self.engine.begin() as connection:
             yield connection
 
-    def _insert(self, table: sql.Table) -> Any:
+    def insert(self, table: sql.Table) -> Any:
         """An insert in which the first writer of a key stands."""
         dialect = sqlite if self.path else postgresql
         return dialect.insert(table).on_conflict_do_nothing()
 
-    def _write(self, items: Mapping[sql.Table, Sequence[Mapping[str, Any]]]) -> dict[str, int]:
-        """Insert into several tables in one transaction; how many entries were new, by table."""
+    def write(self, items: Mapping[sql.Table, Sequence[dict[str, Any]]], sign: bool = True) -> dict[str, int]:
+        """Insert into several tables in one transaction; how many entries were new, by table. sign: with our mark."""
         new = {}
+        for table in marks.MARKED if sign else ():
+            self.marks.sign(table, items.get(table, ()))
         with self.writing() as connection:
             if not self._introduced:
                 me = {"key": self.writer, "started": self.started, "value": dumps(self._info)}
-                connection.execute(self._insert(writer), [me])
+                connection.execute(self.insert(writer), [me | {"author": self.marks.author}])
             for table, entries in items.items():
                 if entries:
                     names = [column.name for column in table.primary_key]
                     ordered = sorted(entries, key=lambda entry: [entry[name] for name in names])  # no deadlocks
-                    new[table.name] = connection.execute(self._insert(table), ordered).rowcount
+                    new[table.name] = connection.execute(self.insert(table), ordered).rowcount
         self._introduced = True
         if self.path and file_id(self._at) != self._file:
             raise StoreGoneError(
@@ -216,11 +200,11 @@ class Store:
         answers: Mapping[str, Json] | None = None,
         failures: Iterable[Failure] = (),
     ) -> dict[str, Json]:
-        """Write in one transaction. Returns the answers that other writers had given first: those stand."""
+        """Write in one transaction. Returns the answers that other processes had given first: those stand."""
         now = time.time()
         answers = answers or {}
         given = [{"key": key, "value": dumps(value), "writer": self.writer} for key, value in answers.items()]
-        new = self._write(
+        new = self.write(
             {
                 row: [_entry(r) | {"value": dumps(r.value), "created": now, "writer": self.writer} for r in rows],
                 answer: given,
@@ -237,23 +221,35 @@ class Store:
 
     def add_run(self, new: RunRow) -> None:
         """Record a run; a name that stands already stays what it was."""
-        self._write({run: [_entry(new) | {"spec": dumps(new.spec), "plan": dumps(new.plan)}]})
+        self.write({run: [self._recorded(new)]})
 
-    def set_beside(self, run_key: str, parts: Mapping[str, Json], spec: Json) -> None:
+    def _recorded(self, new: RunRow) -> dict[str, Any]:
+        entry = {"key": new.key, "name": new.name, "created": new.created, "writer": self.writer}
+        return entry | {"spec": dumps(new.spec), "plan": dumps(new.plan)}
+
+    def set_beside(self, new: RunRow, parts: Mapping[str, Json]) -> None:
         """Give a run what is in no key (names that reports print, limits of a gate) and the spec that says it."""
         with self.writing() as connection:
-            plan = loads(connection.execute(sql.select(run.c.plan).where(run.c.key == run_key)).scalar_one())
+            stored = connection.execute(sql.select(run.c.name, run.c.plan).where(run.c.key == new.key)).one()
+            plan = loads(stored.plan)
             if any(plan.get(name, {}) != part for name, part in parts.items()):
-                change = sql.update(run).where(run.c.key == run_key)
-                connection.execute(change.values(plan=dumps({**plan, **parts}), spec=dumps(spec)))
+                entry = self._recorded(replace(new, name=stored.name, plan={**new.plan, **parts}))
+                self.marks.sign(run, [entry])  # we vouch for all of it: the plan is ours too
+                del entry["created"]
+                connection.execute(sql.update(run).where(run.c.key == new.key).values(entry))
+
+    def note_reuse(self, run_key: str) -> None:
+        """Record that it was said of a run that rows of others count."""
+        with self.writing() as connection:
+            connection.execute(sql.update(run).where(run.c.key == run_key).values(reuse="all"))
 
     def add_wants(self, run_key: str, wants: Iterable[Want]) -> None:
         for part in chunks(wants, 20_000):
-            self._write({want: [_entry(w) | {"run": run_key} for w in part]})
+            self.write({want: [_entry(w) | {"run": run_key} for w in part]})
 
     def add_texts(self, behaviors: Mapping[str, Json], components: Mapping[str, Json]) -> None:
         """Behaviors and component sources, by key."""
-        self._write(
+        self.write(
             {
                 behavior: [{"key": key, "value": dumps(value)} for key, value in behaviors.items()],
                 component: [{"key": key, "value": dumps(value)} for key, value in components.items()],
@@ -270,23 +266,23 @@ class Store:
 
     def _add_of_judge(self, table: sql.Table, judge: str, value: Json) -> None:
         entry = {"key": digest([judge, value]), "judge": judge, "created": time.time(), "value": dumps(value)}
-        self._write({table: [entry]})
+        self.write({table: [entry | {"writer": self.writer}]})
 
     def add_label(self, key: str, run_key: str, value: Json, kind: str = "person") -> None:
         """What an annotator (a "person" or a "model") said of a case of a run."""
-        entry = {"key": key, "value": dumps(value), "writer": self.writer}
-        self._write({label: [entry | {"run": run_key, "annotator": kind}]})
+        entry = {"key": key, "value": dumps(value), "writer": self.writer, "purged": None}
+        self.write({label: [entry | {"run": run_key, "annotator": kind}]})
 
     def add_finding(self, run_key: str, value: Json) -> str:
         """What a person found by hand, in a case of a run or ("") in a probe; its key."""
         entry = {"key": digest([run_key, value]), "run": run_key, "created": time.time(), "value": dumps(value)}
-        self._write({finding: [entry | {"writer": self.writer}]})
+        self.write({finding: [entry | {"writer": self.writer}]})
         return str(entry["key"])
 
     def add_audit(self, person: str, action: str, subject: str) -> None:
         """That a person did something that must be traceable: revealed, exported, purged."""
         entry = {"key": digest([os.urandom(16).hex()]), "created": time.time(), "person": person}
-        self._write({audit: [entry | {"action": action, "subject": subject, "writer": self.writer}]})
+        self.write({audit: [entry | {"action": action, "subject": subject, "writer": self.writer}]})
 
     # --- reading ---
 
@@ -302,16 +298,34 @@ class Store:
     def _values(self, table: sql.Table, keys: Iterable[str]) -> dict[str, Json]:
         return {key: loads(value) for key, value in self._by_key(table, [table.c.key, table.c.value], keys)}
 
+    def _checked_keys(self, table: sql.Table, columns: Sequence[str], keys: Iterable[str]) -> Iterator[Any]:
+        for part in chunks(keys, 500):
+            yield from self.marks.checked(table, columns, table.c.key.in_(part))
+
+    @contextmanager
+    def reusing(self, reuse: str) -> Iterator[None]:
+        """Build on "own" rows or on "all" meanwhile."""
+        before, self.reuse = self.reuse, reuse
+        try:
+            yield
+        finally:
+            self.reuse = before
+
     def answers(self, keys: Iterable[str]) -> dict[str, Json]:
-        return self._values(answer, keys)
+        """Answers to build on. Raises `ForeignRowsError`."""
+        return {entry[0]: loads(entry[1]) for entry in self._checked_keys(answer, ("key", "value"), keys)}
 
     def rows(self, keys: Iterable[str]) -> dict[str, Row]:
-        entries = self._by_key(row, [row.c[name] for name in _NAMES[Row]], keys)
-        return {key: Row(key, label, loads(value), *used) for key, label, value, *used in entries}
+        """Rows to read, whoever wrote them."""
+        return _rows(self._by_key(row, [row.c[name] for name in _NAMES[Row]], keys))
+
+    def reused(self, keys: Iterable[str]) -> dict[str, Row]:
+        """Rows to build on. Raises `ForeignRowsError`."""
+        return _rows(self._checked_keys(row, _NAMES[Row], keys))
 
     def have(self, keys: Iterable[str]) -> set[str]:
-        """Which of these rows exist."""
-        return {key for (key,) in self._by_key(row, [row.c.key], keys)}
+        """Which of these rows exist, so that nobody is asked. Raises `ForeignRowsError`."""
+        return {entry[0] for entry in self._checked_keys(row, ("key",), keys)}
 
     def behaviors(self, keys: Iterable[str]) -> dict[str, Json]:
         return self._values(behavior, keys)
@@ -320,9 +334,12 @@ class Store:
         return [loads(value) for (value,) in self.select(sql.select(component.c.value).order_by(component.c.key))]
 
     def labels(self, run_key: str) -> list[Json]:
-        """What annotators said of a run's cases. "annotator": "person" or "model"."""
-        query = sql.select(label.c.value, label.c.annotator).where(label.c.run == run_key).order_by(label.c.key)
-        return [{**loads(value), "annotator": kind or "person"} for value, kind in self.select(query)]
+        """What annotators ("person" or "model") said of a run's cases, but for writers whom the user does not trust."""
+        return _labels(self.marks.counted(label, label.c.run == run_key)[0])
+
+    def votes(self, run_key: str) -> list[Json]:
+        """As `labels`. Raises `ForeignRowsError` where there are some of others."""
+        return _labels(self.marks.checked(label, (), label.c.run == run_key))
 
     def findings(self, run_key: str | None = None) -> list[Json]:
         """What people found by hand, newest first, each with its key; of one run, or all."""
@@ -346,55 +363,32 @@ class Store:
         return {judge: results[-1] for judge, results in self._of_judges(probe, judges).items()}
 
     def _of_judges(self, table: sql.Table, judges: Iterable[str]) -> dict[str, list[Json]]:
-        c = table.c
-        entries = self.select(sql.select(c.judge, c.value).where(c.judge.in_(list(judges))).order_by(c.created))
         by_judge: dict[str, list[Json]] = {}
-        for judge, value in entries:
-            by_judge.setdefault(judge, []).append(loads(value))
+        for entry in self.marks.counted(table, table.c.judge.in_(list(judges)), table.c.created)[0]:
+            by_judge.setdefault(entry.judge, []).append(loads(entry.value))
         return by_judge
 
     def runs(self) -> list[RunRow]:
         """All runs, oldest first."""
         entries = self.select(sql.select(run).order_by(run.c.created, run.c.name))
-        return [RunRow(r.key, r.name, r.created, loads(r.spec), loads(r.plan)) for r in entries]
-
-    # --- merging ---
-
-    def merge(self, source: "Store") -> dict[str, int]:
-        """Add everything of `other`; how many entries were new, by table. Raises `StoreError` on a clash of names."""
-        names = {r.name: r.key for r in self.runs()}
-        for theirs in source.runs():
-            if names.get(theirs.name, theirs.key) != theirs.key:
-                raise StoreError(
-                    f"both {self.where} and {source.where} have a run {theirs.name!r}, with different specs",
-                    hint="nothing was merged; rerun one of them under another --name",
-                )
-        before = self._sizes()
-        for table in tables.sorted_tables:
-            chosen = sql.select(table)
-            if table is meta:  # whose store it is, and its schema, are not content; who wrote which spec is
-                chosen = chosen.where(meta.c.key.startswith(trust.SPEC))
-            with source.errors(), source.engine.connect() as connection:
-                entries = connection.execution_options(yield_per=5_000).execute(chosen).mappings()
-                for part in entries.partitions():
-                    self._write({table: [dict(entry) for entry in part]})
-        return {name: size - before[name] for name, size in self._sizes().items()}
-
-    def _sizes(self) -> dict[str, int]:
-        count = sql.func.count()
-        return {table.name: self.select(sql.select(count).select_from(table))[0][0] for table in tables.sorted_tables}
+        return [
+            RunRow(r.key, r.name, r.created, loads(r.spec), loads(r.plan), r.reuse or "", *self.marks.of_run(r))
+            for r in entries
+        ]
 
 
-def _entry(record: Row | Want | Failure | RunRow) -> dict[str, Any]:
+def _entry(record: Row | Want | Failure) -> dict[str, Any]:
     """A record's fields by name; their values are plain, so nothing is copied."""
     return {name: getattr(record, name) for name in _NAMES[type(record)]}
 
 
-_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (Row, Want, Failure, RunRow)}
+def _rows(entries: Iterable[Any]) -> dict[str, Row]:
+    width = len(_NAMES[Row])
+    return {key: Row(key, label, loads(value), *used) for key, label, value, *used in (e[:width] for e in entries)}
 
 
-def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Lists of up to `size` items, in order."""
-    iterator = iter(items)
-    while part := list(islice(iterator, size)):
-        yield part
+def _labels(entries: Iterable[Any]) -> list[Json]:
+    return [{**loads(entry.value), "annotator": entry.annotator or "person"} for entry in entries]
+
+
+_NAMES = {kind: tuple(f.name for f in fields(kind)) for kind in (Row, Want, Failure)}

@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-SCHEMA = 7
+SCHEMA = 8
 """The form below. An older store is brought to it when it is opened, a newer one is refused."""
 
 DIGITS = ", ".join(f"'{digit}'" for digit in range(10))
@@ -105,6 +105,15 @@ STEPS: dict[int, tuple[str | Callable[[sql.Connection], None], ...]] = {
         _mark_purged,
     ),
     7: ('ALTER TABLE "label" ADD COLUMN annotator TEXT',),
+    8: (
+        *(
+            f'ALTER TABLE "{name}" ADD COLUMN mark TEXT'
+            for name in ("row", "answer", "run", "label", "calibration", "probe")
+        ),
+        *(f'ALTER TABLE "{name}" ADD COLUMN writer TEXT' for name in ("run", "calibration", "probe")),
+        'ALTER TABLE "writer" ADD COLUMN author TEXT',
+        'ALTER TABLE "run" ADD COLUMN reuse TEXT',
+    ),
 }
 """What makes each form of the one before. A new table needs no step: what is missing is made. Steps are history: they
 stay as they are, whatever becomes of the tables below."""
@@ -140,6 +149,11 @@ def _purged() -> sql.Column[Any]:
     return sql.Column("purged", sql.Integer)
 
 
+def _written() -> list[sql.Column[Any]]:
+    """The process that wrote an entry, and the mark of its user (`marks`); NULL in what older versions wrote."""
+    return [sql.Column("writer", sql.Text), sql.Column("mark", sql.Text)]
+
+
 def _needed(name: str, kind: Any = sql.Text, **more: Any) -> sql.Column[Any]:
     return sql.Column(name, kind, nullable=False, **more)
 
@@ -152,11 +166,21 @@ run = _table(
     _needed("created", sql.Double),
     _needed("spec"),
     _needed("plan"),
+    *_written(),
+    sql.Column("reuse", sql.Text),  # "all" where it was said that rows of others count; NULL elsewhere
 )
-writer = _table("writer", _key(), _needed("started", sql.Double), sql.Column("value", sql.Text))
+writer = _table(
+    "writer",
+    _key(),
+    _needed("started", sql.Double),
+    sql.Column("value", sql.Text),
+    sql.Column("author", sql.Text),  # the public name of the user whose process it was; a claim
+)
 component = _table("component", _key(), _needed("value"))
 behavior = _table("behavior", _key(), _needed("value"), _purged())
-answer = _table("answer", _key(), _needed("value"), sql.Column("writer", sql.Text, index=True))
+answer = _table(
+    "answer", _key(), _needed("value"), sql.Column("writer", sql.Text, index=True), sql.Column("mark", sql.Text)
+)
 row = _table(
     "row",
     _key(),
@@ -176,6 +200,7 @@ row = _table(
     _purged(),
     _needed("created", sql.Double),
     sql.Column("writer", sql.Text, index=True),
+    sql.Column("mark", sql.Text),
     _needed("value"),
 )
 want = _table(
@@ -203,7 +228,9 @@ failure = _table(
 
 def _of_judges(name: str) -> sql.Table:
     """What was found of judges, by the judge's key."""
-    return _table(name, _key(), _needed("judge", index=True), _needed("created", sql.Double), _needed("value"))
+    return _table(
+        name, _key(), _needed("judge", index=True), _needed("created", sql.Double), _needed("value"), *_written()
+    )
 
 
 calibration = _of_judges("calibration")
@@ -214,7 +241,7 @@ label = _table(
     _key(),
     _needed("run", index=True),
     _needed("value"),
-    sql.Column("writer", sql.Text),
+    *_written(),
     sql.Column("annotator", sql.Text),  # "person" or "model"; NULL, of before there was the column: a person
     _purged(),
 )

@@ -1,0 +1,37 @@
+"""All of one store added to another, as a set union. Marks of writers are kept."""
+
+from collections.abc import Iterator
+
+import sqlalchemy as sql
+
+from withstand.core import StoreError
+from withstand.store.store import Store
+from withstand.store.tables import meta, tables
+
+
+def merge(source: Store, into: Store) -> dict[str, int]:
+    """Add everything of `source`; how many entries were new, by table. Raises `StoreError` on a clash of names.
+
+    What the user wrote in it stays the user's, and what others wrote theirs.
+    """
+    names = {run.name: run.key for run in into.runs()}
+    for run in source.runs():
+        if names.get(run.name, run.key) != run.key:
+            raise StoreError(
+                f"both {into.where} and {source.where} have a run {run.name!r}, with different specs",
+                hint="nothing was merged; rerun one of them under another --name",
+            )
+    before = dict(_sizes(into))
+    for table in tables.sorted_tables:
+        if table is meta:  # whose store it is, and its schema, are not content
+            continue
+        with source.errors(), source.engine.connect() as connection:
+            entries = connection.execution_options(yield_per=5_000).execute(sql.select(table)).mappings()
+            for part in entries.partitions():
+                into.write({table: source.marks.passed_on(table, map(dict, part), into.marks)}, sign=False)
+    return {name: size - before[name] for name, size in _sizes(into)}
+
+
+def _sizes(store: Store) -> Iterator[tuple[str, int]]:
+    for table in tables.sorted_tables:
+        yield table.name, store.select(sql.select(sql.func.count()).select_from(table))[0][0]
