@@ -317,8 +317,8 @@ def test_two_runs_on_the_command_line(withstand, ran, tmp_path):
     assert code == 0
     assert "B was broken more often than A: +80 points" in out
     assert re.search(r"^direct +\| +\(-+#-+\) \+80 \(", out, re.MULTILINE)
-    assert "1 of 10 (10%)" in out
-    assert "9 of 10 (90%)" in out
+    assert "10% of 10" in out
+    assert "90% of 10" in out
     assert re.search(r"broken more often in B: b1, b2, .*b9\n", out)
     assert "broken less often in B: b0\n" in out
     assert "wrote page.html" in err
@@ -331,7 +331,7 @@ def test_two_runs_on_the_command_line(withstand, ran, tmp_path):
     assert withstand("compare", "a", "b", "-o", "page.md")[0] == 0
     text = (tmp_path / "page.md").read_text()
     assert text.startswith("# B was broken more often than A: +80 points")
-    assert "| direct | 1 of 10 (10%) | 9 of 10 (90%) | +80 (" in text
+    assert "| direct | 10% of 10 | 90% of 10 | +80 (" in text
     code, out, _ = withstand("compare", "a", "b", "--json")
     assert json.loads(out)["overall"][0]["says"] == "higher"
     assert [change["behavior"] for change in json.loads(out)["rows"][0]["better"]] == ["b0"]

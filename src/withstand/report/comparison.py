@@ -1,6 +1,5 @@
 """A comparison in words, and as one small HTML file that asks the network for nothing."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -11,7 +10,7 @@ from withstand.report.table import markdown as escaped
 from withstand.results.cells import COUNTED, Interval
 from withstand.results.comparison import Comparison
 from withstand.results.overall import Counted, Overall
-from withstand.results.pair_comparison import Change, ComparedSide, PairComparison
+from withstand.results.pair_comparison import ALPHA, Change, ComparedSide, PairComparison
 
 MINUS = "\u2212"
 
@@ -75,19 +74,18 @@ def level(value: float) -> str:
     return f"{100 * value:.3g}%" if value < 0.999 else f"{100 * value:.5g}%"
 
 
-def table(what: str, rows: Sequence[Row], correction: str, title: str = "") -> Table:
+def table(what: str, rows: Sequence[Row], title: str = "") -> Table:
     """The rows that measure `what`: A and B, their difference with its interval, p, and how many behaviors changed."""
     up, down = ("good", "bad") if what == "utility" else ("bad", "good")
-    families = Counter(row.statistic if isinstance(row, Overall) else "" for row in rows if row.p is not None)
-    compared = max(families.values(), default=0)
+    most = max(row.level for row in rows)
+    times = ALPHA / (1 - most)
     columns = [
         Column("cell" if what == "harm" else what),
         Column(f"{COUNTED[what]} in A", _side),
         Column("in B", _side),
-        Column(f"B {MINUS} A", _difference, f"points, {level(max(row.level for row in rows))}"),
-        Column("p", p, f"{correction}, {compared} rows" if compared > 1 else "", right=True),
-        Column("worse", right=True),
-        Column("better", right=True),
+        Column(f"B {MINUS} A", _difference, f"points, {level(most)}"),
+        Column("p", p, f"\u00d7{times:.3g}" if times > 1.001 else "", right=True),
+        Column("worse / better"),
         Column("rate in B", mark={"higher": up, "lower": down}.get),
     ]
     return Table(columns, [_values(row) for row in rows], title or TITLES[what])
@@ -96,24 +94,25 @@ def table(what: str, rows: Sequence[Row], correction: str, title: str = "") -> T
 def tables(comparison: Comparison) -> Iterator[Table]:
     """What all rows say together, for each measure; then the rows, where there are more of them."""
     for what, together in by_measure(comparison.overall):
-        yield table(what, together, comparison.correction, f"Overall. {TITLES[what]}")
+        yield table(what, together, f"Overall. {TITLES[what]}")
     for what, some in by_measure(comparison.rows):
         if _several(comparison, what):
-            yield table(what, some, comparison.correction)
+            yield table(what, some)
 
 
 def _values(row: Row) -> list[Any]:
     worse, better = (moved if isinstance(moved, int) else len(moved) for moved in (row.worse, row.better))
-    return [row.name, row.a, row.b, (row.difference, row.interval), row.p_corrected, worse, better, row.says]
+    difference = (row.difference, row.interval)
+    return [row.name, row.a, row.b, difference, row.p_corrected, f"{worse:,} / {better:,}", row.says]
 
 
 def texts(row: PairComparison) -> list[str]:
     """A row of the table as texts."""
-    return table(row.measures, [row], "").texts()[0]
+    return table(row.measures, [row]).texts()[0]
 
 
 def _side(side: ComparedSide | Counted) -> str:
-    return f"{side.hits:,} of {side.scored:,} ({rate(side.rate)})"
+    return f"{rate(side.rate)} of {side.scored:,}"
 
 
 def _difference(difference: float | None, ends: Interval | None) -> str:
@@ -163,13 +162,13 @@ def headline(comparison: Comparison) -> str:
     what, together = next(by_measure(comparison.overall))
     rows, worst = ([row for row in together if row.statistic == name] for name in ("mean", "any_attack"))
     if len(rows) > 1:
-        parts = _differing(COUNTED[what], [(row.side, row.says) for row in rows])
-        return f"{parts} than A." if parts else f"No difference to A was shown in {count(len(rows), 'comparison')}."
+        parts = _differing(COUNTED[what], "comparison", [(row.side, row.says) for row in rows])
+        return f"{parts}." if parts else f"No difference to A was shown in {count(len(rows), 'comparison')}."
     [row] = rows
     by_any = [f"; if any attack counts: {points(o.difference)} ({span(o.interval)})" for o in worst if o.interval]
     sentences = [f"{_answer(row)}{''.join(by_any)}."]
     contrary = [(cell.name, cell.says) for cell in comparison.rows if cell.measures == what and cell.says != row.says]
-    if len(row.rows) > 1 and (parts := _differing(COUNTED[what], contrary)):
+    if len(row.rows) > 1 and (parts := _differing(COUNTED[what], "row", contrary)):
         sentences.append(f"{parts}.")
     for beside in comparison.overall:
         if beside.measures == "over-refusal" and what == "harm":
@@ -196,12 +195,12 @@ def _answer(row: Overall) -> str:
     return f"B {did} as often as A, {row.says.removeprefix('unchanged ')}: {figure}"
 
 
-def _differing(counted: str, rows: Sequence[tuple[str, str]]) -> str:
-    """In which rows B was lower and higher, by their names and answers; "" for none."""
+def _differing(counted: str, of: str, rows: Sequence[tuple[str, str]]) -> str:
+    """In which rows (of what) B was lower and higher, by their names and answers; "" for none."""
     parts = []
     for says, phrase in (("lower", "less often"), ("higher", "more often")):
         if names := [name for name, answer in rows if answer == says]:
-            parts.append(f"{counted} {phrase} in {count(len(names), 'row')} ({series(names)})")
+            parts.append(f"{counted} {phrase} than A in {count(len(names), of)} ({series(names)})")
     return f"B was {' and '.join(parts)}" if parts else ""
 
 
@@ -228,11 +227,12 @@ def how(comparison: Comparison) -> str:
     """How it was tested, in sentences."""
     methods = list(dict.fromkeys(row.method for row in comparison.rows if row.method)) or ["no test"]
     return (
-        f"p: two-sided, by {' and '.join(methods)}, and by the score test that the interval comes from, whichever is "
-        f"larger. p and intervals are corrected for the rows that measure the same ({comparison.correction}), "
-        f"so a row differs just where its interval excludes 0. Unchanged: the interval lies within "
-        f"{percent(comparison.margin).removesuffix('%')} points. Overall: the mean over the rows of each behavior; "
-        "behaviors are the independent units."
+        f"p: two-sided, by {' and '.join(methods)}, and by the score test that the interval comes from, whichever "
+        "is larger. p and intervals are corrected for the rows that measure the same "
+        f"({comparison.correction}): p is multiplied by the number after \u00d7. A row differs just where its interval "
+        f"excludes 0, and is unchanged where it lies within {percent(comparison.margin).removesuffix('%')} points. "
+        "Overall: of each behavior the mean over the rows, or whether any attack broke it; behaviors are the "
+        "independent units."
     )
 
 

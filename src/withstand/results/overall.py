@@ -81,12 +81,22 @@ def _family(
     estimates = [_estimate(behaviors) for behaviors in met]
     family = answers(estimates, margin, correct)
     for (side, pairs), behaviors, estimate, answer in zip(groups.items(), met, estimates, family, strict=True):
-        over = pairs[0].label if len(pairs) == 1 else f"mean of {count(len(pairs), 'row')}"
-        if statistic == "any_attack":
-            over = f"any of {count(max(map(len, _attacked(pairs))), 'attack')}"
-        over = over if pairs[0].a.measures == "harm" else pairs[0].a.measures
-        name = f"{over} ({side})" if len(groups) > 1 else over
+        name = _name(statistic, side if len(groups) > 1 else "", pairs)
         yield _row(name, statistic, side, pairs, behaviors, estimate, answer)
+
+
+def _name(statistic: Statistic, side: str, pairs: Sequence[Pair]) -> str:
+    """What a figure is over. side: the label of B where several are compared with A, else ""."""
+    measure = pairs[0].a.measures
+    if measure != "harm":
+        return f"{measure} ({side})" if side else measure
+    if statistic == "any_attack":
+        over = f"any of {count(max(map(len, _attacked(pairs))), 'attack')}"
+    elif len(pairs) > 1:
+        over = f"mean of {count(len(pairs), 'row')}"
+    else:
+        return side or pairs[0].label
+    return f"{side}, {over}" if side else over
 
 
 Met: TypeAlias = Mapping[str, Sequence[tuple[int, int, int, int]]]
