@@ -1,6 +1,6 @@
 """How often the interval of a paired difference misses the true one, on which side, and how often "unchanged" is wrong.
 
-Run: python bench/paired.py [SEED]. A few minutes on one core; docs/statistics.md quotes its output for the seed 17. A
+Run: python bench/paired.py [SEED]. Six minutes on one core; docs/statistics.md quotes its output for the seed 17. A
 first part takes the grid that the estimator was built on, a second one random points. With one case per behavior every
 outcome is summed, so that nothing is left to chance; with several, behaviors are drawn. Tango's interval with normal
 limits is beside ours.

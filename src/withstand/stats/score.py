@@ -3,7 +3,16 @@
 Tango's statistic (1998, Statistics in Medicine 17:891) says how far the changes lie from a hypothetical difference. Its
 chance is not taken from the normal distribution, which errs where few behaviors changed, but summed over every outcome
 that n behaviors can have, with the nuisance parameter at its likeliest under the hypothesis (Lloyd and Moldovan 2008,
-Statistics in Medicine 27:3540, the "E" p). `bench/paired.py` measures coverage and errors.
+Statistics in Medicine 27:3540, the "E" p). `bench/paired.py` measures the nominal 95% at random points, by its seed 17:
+
+| cases | points | mean coverage | lowest | lowest, one way | most above | most below | most false "unchanged" |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+| one, exact | 150 | 97.6% | 95.0% | 95.4% | 2.6% | 2.5% | 2.5% |
+| 2 to 10, drawn | 300 | 97.9% | 94.8% | 95.4% | 2.7% | 2.8% | 2.7% |
+
+With normal limits Tango's interval covers 93.4% at the lowest of these points, and 91.4% at the lowest of a fixed grid.
+The worst drawn points have 20,000 draws. One way: all changes are for the worse. Above: the difference lies above the
+interval, as where a gate falsely passes.
 
 worse, better: how many of `n` behaviors changed in either direction. They need not be whole: several cases of a
 behavior count as fewer than so many behaviors, see `paired.effective_pairs`.
