@@ -94,7 +94,7 @@ def test_cases_and_the_curve_of_a_search(store):
 
 def test_a_comparison(store):
     found = printed(store, "compare", "kitchen", "--by", "attack")
-    assert keys(found) == "schema a b margin correction revealed rows notes overall"
+    assert keys(found) == "schema a b margin correction revealed rows notes overall statistic k"
     assert {keys(row) for row in found["rows"]} == {PAIR}
     assert {keys(row) for row in found["overall"]} == {OVERALL}
     assert {keys(row[side]) for row in found["rows"] for side in "ab"} == {SIDE}

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from withstand.cli import console
 from withstand.cli.options import Result, command, options
 from withstand.core import SpecError
+from withstand.stats.statistic import Statistic
 
 if TYPE_CHECKING:
     from withstand.results.comparison import Comparison
@@ -26,6 +27,10 @@ HOW = options(
     click.option("--correct", type=click.Choice(["bonferroni", "bh"]), default="bonferroni", show_default=True,
                  help="Correction of p and intervals for the number of rows: all hold, or (bh) most of those that "
                  "differ."),
+    click.option("--statistic", type=click.Choice(get_args(Statistic)), default="mean", show_default=True,
+                 help="What is compared: the mean over draws of each attack, behaviors broken by any attack, or in any "
+                 "of k draws."),
+    click.option("--k", type=click.IntRange(min=1), default=None, metavar="K", help="Draws, for at_k (default: all)."),
     click.option("--allow", multiple=True, type=click.Choice(["judge", "suite", "sampling", "template"]),
                  help="Compare although this differs; repeats."),
 )  # fmt: skip
@@ -47,7 +52,7 @@ def _check(given: Mapping[str, Any]) -> None:
 @click.option("--reveal", is_flag=True, help="Show the behaviors' texts in the page and the JSON.")
 def compare(
     a: str, b: str, by: str | None, margin: float, correct: "Correct", allow: tuple[str, ...], output: str | None,
-    reveal: bool, store: "Store",
+    reveal: bool, statistic: Statistic, k: int | None, store: "Store",
 ) -> Result:  # fmt: skip
     """Compare two runs, or the parts of one, behavior by behavior.
 
@@ -59,7 +64,9 @@ def compare(
     from withstand.report import write
     from withstand.results.comparison import compare_runs
 
-    comparison = compare_runs(store, a, b, by=by or "", margin=margin, correct=correct, allow=allow, reveal=reveal)
+    comparison = compare_runs(
+        store, a, b, by=by or "", margin=margin, correct=correct, allow=allow, reveal=reveal, statistic=statistic, k=k
+    )
     if output:
         form = page.markdown if Path(output).suffix == ".md" else page.html
         write.save(Path(output), form(comparison))

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from withstand.cli import console
 from withstand.cli.options import Result, command, options
 from withstand.core import Json, SpecError
+from withstand.stats.statistic import Statistic
 
 if TYPE_CHECKING:
     from withstand.results.sample_size import LimitPlan, SamplePlan
@@ -36,6 +37,10 @@ PILOT = options(
                  help="A pilot: a run that holds both sides, or RUN:target=A with --against."),
     click.option("--against", metavar="RUN",
                  help="The pilot's other side (default: --from has two targets, or two defenses)."),
+    click.option("--statistic", type=click.Choice(get_args(Statistic)), default=None,
+                 help="What is planned from a pilot (default: for a gate behaviors broken by any attack, for a "
+                 "comparison the mean over draws of each attack)."),
+    click.option("--k", type=click.IntRange(min=1), default=None, metavar="K", help="Draws, for at_k (default: all)."),
 )  # fmt: skip
 
 
@@ -46,7 +51,8 @@ PILOT = options(
               help="Store of the pilot: a file, or a postgresql:// URL.")  # fmt: skip
 def sample_size(
     asr: float | None, difference: float | None, limit: float | None, cells: int, power: float, alpha: float,
-    rows: int, alike: float, pilot: str | None, against: str | None, store: str,
+    rows: int, alike: float, pilot: str | None, against: str | None, statistic: Statistic | None, k: int | None,
+    store: str,
 ) -> Result:  # fmt: skip
     """Compute how many behaviors a comparison, or a gate, needs.
 
@@ -67,6 +73,8 @@ def sample_size(
             "give the rate of A or a run to take it from, not both" if asr is not None else "give the rate of A",
             hint="withstand sample-size --asr 0.3 --difference 0.05, or --from RUN",
         )
+    if (statistic or k) and not pilot:
+        raise SpecError("--statistic and --k are of a pilot", hint="--from RUN, or leave them out")
     if against and not pilot:
         raise SpecError("--against, but no --from", hint="--from RUN_A --against RUN_B")
     if limit is not None:
@@ -74,14 +82,19 @@ def sample_size(
             return _of_limit([sizes.plan_for_limit(asr, limit, power, cells)], limit, power, cells)
         with api.open_store(store, create=False) as opened:
             return _of_limit(
-                sizes.limit_plans_from_pilot(opened, pilot or "", limit, power, cells), limit, power, cells
+                sizes.limit_plans_from_pilot(opened, pilot or "", limit, power, cells, statistic or "any_attack", k),
+                limit,
+                power,
+                cells,
             )
     change, level = difference or 0.0, alpha / rows
     if asr is not None:
         plans = [sizes.plan_for_rate(asr, change, power, level, alike)]
     else:
         with api.open_store(store, create=False) as opened:
-            plans = sizes.plans_from_pilot(opened, pilot or "", against or "", change, power, level)
+            plans = sizes.plans_from_pilot(
+                opened, pilot or "", against or "", change, power, level, statistic or "mean", k
+            )
     value = {
         "schema": 1, "difference": difference, "power": power, "alpha": alpha, "rows": rows,
         "plans": [asdict(plan) for plan in plans],

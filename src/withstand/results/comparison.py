@@ -11,14 +11,16 @@ from withstand.results.names import names_of, renamed
 from withstand.results.overall import Overall, overall
 from withstand.results.pair_comparison import CORRECTIONS, Correct, PairComparison
 from withstand.results.pair_comparison import compare as compare_pairs
+from withstand.results.reduced import check_attacks, counted_by
+from withstand.stats.statistic import Statistic
 from withstand.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two or more sides compared: their labels, the margin in (0, 1) within which a rate counts as unchanged, the name
-    of the correction of p, whether texts are in it, the rows, notes on what was left out, and for each B one difference
-    over all rows."""
+    """Two or more sides compared by a statistic of the harmful cells (k: of so many draws): their labels, the margin in
+    (0, 1) within which a rate counts as unchanged, the name of the correction of p, whether texts are in it, the rows,
+    notes on what was left out, and for each B one difference over all rows."""
 
     schema: int
     a: str
@@ -29,6 +31,8 @@ class Comparison:
     rows: tuple[PairComparison, ...]
     notes: tuple[str, ...]
     overall: tuple[Overall, ...] = ()
+    statistic: Statistic = "mean"
+    k: int | None = None
 
     def to_json(self) -> Json:
         """What `withstand compare --json` prints."""
@@ -59,20 +63,25 @@ class Comparison:
 
 def compare_runs(
     store: Store, a: str, b: str, *, by: str = "", margin: float = 0.05, correct: Correct = "bonferroni",
-    allow: Collection[str] = (), reveal: bool = False,
+    allow: Collection[str] = (), reveal: bool = False, statistic: Statistic = "mean", k: int | None = None,
 ) -> Comparison:  # fmt: skip
     """The comparison of run A with run B, or of the parts of A that `by` (target, defense, attack) splits it into.
 
     The rows of all sides that measure the same are one family for the correction. Raises `SpecError` where the sides
-    cannot be compared.
+    cannot be compared. statistic, k: what is compared of the harmful cells, see `reduced.counted_by`.
     """
     sides = compare.split_by(store, a, by) if by else [(compare.side(store, a), compare.side(store, b))]
+    if statistic == "any_attack":
+        for pair in sides:
+            check_attacks(pair)
+    sides = [(counted_by(first, statistic, k), counted_by(second, statistic, k)) for first, second in sides]
     by_side: dict[str, list[Pair]] = {}
     notes: list[str] = []
     for first, second in sides:
         matches, unmatched = compare.matched(first.cells, second.cells)
         by_side[second.label] = matches
         notes += [*unmatched, *compare.check(matches, allow)]
+    notes += [BY[statistic]] if statistic in BY else []
     pairs = [pair for matches in by_side.values() for pair in matches]
     texts = store.behaviors({key for pair in pairs for key in pair.keys})
     rows = compare_pairs(pairs, texts, margin, correct, reveal)
@@ -86,7 +95,16 @@ def compare_runs(
         rows=tuple(replace(row, name=_name(row, len(sides) > 1)) for row in rows),
         notes=tuple(dict.fromkeys(notes)),
         overall=tuple(overall(by_side, margin, correct)),
+        statistic=statistic,
+        k=k,
     )
+
+
+BY: dict[Statistic, str] = {
+    "any_attack": "by any_attack: a behavior counts as broken if any case of any attack broke it",
+    "at_k": "by at_k: a behavior counts as broken if any of its first k draws broke it (without k: any draw)",
+}
+"""Statistic -> the note that says it."""
 
 
 def _name(row: PairComparison, several: bool) -> str:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from withstand.core import SpecError
 from withstand.results.compare import Pair, Side, matched, side, split_by
 from withstand.results.graded import DIMENSIONS
+from withstand.results.reduced import check_attacks, counted_by
 from withstand.stats import paired, planning, rates
+from withstand.stats.statistic import Statistic
 from withstand.store.store import Store
 
 CAREFUL = 0.6
@@ -60,10 +62,14 @@ def plan_for_limit(asr: float, limit: float, power: float, cells: int) -> LimitP
     return LimitPlan("", needed, asr)
 
 
-def limit_plans_from_pilot(store: Store, pilot: str, limit: float, power: float, cells: int) -> list[LimitPlan]:
-    """Plans for each harmful cell of a run, with as many cases per behavior as it had."""
+def limit_plans_from_pilot(
+    store: Store, pilot: str, limit: float, power: float, cells: int, statistic: Statistic = "any_attack",
+    k: int | None = None,
+) -> list[LimitPlan]:  # fmt: skip
+    """Plans for what the statistic is taken over, by default all attacks on a target of a run, as a gate has it; for
+    the mean each harmful cell, with as many cases per behavior as it had."""
     plans = []
-    for cell in side(store, pilot).cells:
+    for cell in counted_by(side(store, pilot), statistic, k).cells:
         hits, scored, *_ = cell.columns()
         seen = rates.effective_cases(hits, scored)
         if cell.benign or seen is None:
@@ -96,13 +102,18 @@ def plan_for_rate(asr: float, difference: float, power: float, level: float, ali
 
 
 def plans_from_pilot(
-    store: Store, pilot: str, against: str, difference: float, power: float, level: float
-) -> list[SamplePlan]:
+    store: Store, pilot: str, against: str, difference: float, power: float, level: float,
+    statistic: Statistic = "mean", k: int | None = None,
+) -> list[SamplePlan]:  # fmt: skip
     """Plans for each harmful pair of the run `pilot`, or of `pilot` and `against`.
 
     A pilot of one case per behavior plans for one. Raises `SpecError` where the pilot has no pair to learn from.
     """
     sides = [(side(store, pilot), side(store, against))] if against else _sides_within(store, pilot)
+    if statistic == "any_attack":
+        for pair in sides:
+            check_attacks(pair)
+    sides = [(counted_by(a, statistic, k), counted_by(b, statistic, k)) for a, b in sides]
     pairs = [pair for a, b in sides for pair in matched(a.cells, b.cells)[0] if not pair.a.benign]
     plans = [plan for pair in pairs for plan in _plans_of(pair, difference, power, level)]
     if not plans:
