@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sql
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.util import LRUCache
 
@@ -97,6 +98,15 @@ def creation(tables: sql.MetaData, driver: str) -> tuple[str, ...]:
         statements.append(CreateTable(table, if_not_exists=True))
         statements.extend(CreateIndex(index, if_not_exists=True) for index in table.indexes)
     return tuple(str(statement.compile(dialect=dialect)) for statement in statements)
+
+
+def insert(table: sql.Table, path: str) -> Any:
+    """An insert of the store's dialect. PostgreSQL's is imported for its stores alone: it takes a while."""
+    if path:
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)
 
 
 def loads(text: str) -> Json:

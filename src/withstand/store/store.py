@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
-from sqlalchemy.dialects import postgresql, sqlite
 
 from withstand.core import Json, StoreError, digest, dumps
 from withstand.core.errors import StoreGoneError
-from withstand.store import damage, marks, trust
+from withstand.store import damage, database, marks, trust
 from withstand.store.database import HINTS, claim, connect, creation, file_id, loads, locate, refuse_programs, use_wal
 from withstand.store.rows import Failure as Failure
 from withstand.store.rows import Row as Row
@@ -169,8 +168,7 @@ class Store:
 
     def insert(self, table: sql.Table) -> Any:
         """An insert in which the first writer of a key stands."""
-        dialect = sqlite if self.path else postgresql
-        return dialect.insert(table).on_conflict_do_nothing()
+        return database.insert(table, self.path).on_conflict_do_nothing()
 
     def write(self, items: Mapping[sql.Table, Sequence[dict[str, Any]]], sign: bool = True) -> dict[str, int]:
         """Insert into several tables in one transaction; how many entries were new, by table. sign: with our mark."""
