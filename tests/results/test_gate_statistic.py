@@ -217,11 +217,11 @@ def test_labels_of_people_replace_the_verdicts_of_the_judge(ran):
 
     by_id = {case.behavior: case for case in listed(run.store, run.row)}
 
-    def label(behavior: str, *votes: Any) -> None:
+    def label(behavior: str, *votes: Any, purpose: Any = "review", kind: str = "person") -> None:
         case = by_id[behavior]
         for person, vote in enumerate(votes):
             item = Item(labeling.place_of(case), "success, x", 5, "t", "direct", case)
-            labeling.add(run.store, run.row, item, vote, f"p{person}", "review")
+            labeling.add(run.store, run.row, item, vote, f"{kind}{person}", purpose, kind)
 
     def line() -> gate.Line:
         [line] = decide(run.store, run.row, Limits(asr=0.3)).lines
@@ -238,6 +238,9 @@ def test_labels_of_people_replace_the_verdicts_of_the_judge(ran):
     split = line()
     assert split.rate == 3 / 39
     assert split.high == pytest.approx(rates.wilson(4, 40)[1])
+    label("b3", "success", purpose="disagreement")  # a ruling stands above the votes
+    label("b4", "failure", kind="model")
+    assert line().rate == 4 / 40
 
 
 def test_a_spec_says_before_anything_is_asked_that_its_gate_cannot_pass(ran, withstand, tmp_path):
