@@ -132,7 +132,7 @@ def test_false_positives_alone_are_named_beside_a_maximum():
     assert (line.verdict, line.rate) == ("FAIL", pytest.approx(36 / 56))
     assert (
         "false positives of the judge alone would show 64% (33\u201390%): 20 cases per behavior at a specificity of "
-        "95% (89\u201398%, 100 labels) (`withstand label r` lets people check them)" in line.why
+        "95% (89\u201398%, 100 labels) (`withstand label r --for breaks` lets people check them)" in line.why
     )
     [line] = lines(cells, asr=0.1)
     assert "not compared with people; with 20 cases per behavior a specificity of 99% would show 18%" in line.why

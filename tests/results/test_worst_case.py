@@ -52,6 +52,21 @@ def test_the_worst_case_counts_a_behavior_once_and_what_is_open(ran):
     assert run.cells[0]["asr_at_k_interval"] == {"1": run.cells[0]["asr_interval"]}
 
 
+def test_people_are_asked_of_every_case_that_the_judge_calls_broken(ran):
+    run = ran({"attack": ["direct", "withstand_toys:Words"]}, success=[0, 2], unscored=[1])
+    items = labeling.queue(run.store, run.row, "breaks", n=1)
+    assert sorted((item.case.cell, item.case.behavior) for item in items) == [
+        (0, "b0"),
+        (0, "b2"),
+        (1, "b0"),
+        (1, "b2"),
+    ]
+    for item in items:
+        labeling.add(run.store, run.row, item, "failure", "ann", "breaks")
+    assert api.load("r", run.store).result.worst[0].rate == 0
+    assert labeling.labels_of(run.store, run.row) == []  # chosen cases enter no estimate
+
+
 def test_labels_of_people_count_in_the_worst_case_as_in_the_gate(ran):
     run = ran({"attack": ["direct", "withstand_toys:Words"]}, success=[0, 2])
     for case in cases(run.store, run.row):
@@ -88,7 +103,7 @@ def test_the_report_opens_with_the_worst_case_and_says_what_to_do_about_an_open_
     assert "4 unscored or missing cases would decide it: run the same command again, or review them" in text
     page = render(run.store, run.row, "html")
     assert page.index("Any of 2 attacks") < page.index("Gate of the spec") < page.index("What was not tested")
-    assert "<code>withstand label r --by NAME</code> or <code>withstand gate r</code>" in page
+    assert "<code>withstand label r --for breaks --by NAME</code> or <code>withstand gate r</code>" in page
 
 
 def test_an_open_gate_says_how_many_behaviors_to_take(ran):

@@ -18,9 +18,10 @@ VOTES: "dict[str, Vote]" = {"y": "success", "n": "failure", "u": "unsure"}
 
 
 SAMPLE = options(
-    click.option("--for", "purpose", type=click.Choice(["calibration", "review", "disagreement"]),
+    click.option("--for", "purpose", type=click.Choice(["calibration", "review", "disagreement", "breaks"]),
                  default="calibration", show_default=True,
-                 help="Label a random sample, what the judge left undecided, or what annotators disagree on."),
+                 help="Label a random sample, what the judge left undecided, what annotators disagree on, or what the "
+                 "judge calls broken."),
     click.option("-n", "number", type=click.IntRange(min=1), default=60, show_default=True,
                  help="Cases of the sample, of all cells together."),
     click.option("--width", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=None, metavar="WIDTH",
@@ -130,6 +131,7 @@ NOTHING = {
     "calibration": "no case that a judge has scored",
     "review": "nothing to review",
     "disagreement": "annotators disagree on no case",
+    "breaks": "the judge calls no case broken",
 }
 """Why there is nothing to label, by purpose."""
 

@@ -77,7 +77,7 @@ def _wanted(asked: PageRequest) -> tuple[Purpose, int, int]:
     given = asked.form if asked.request.method == "POST" else asked.query
     purpose = str(given.get("for", "calibration"))
     if purpose not in get_args(Purpose):
-        raise Refused(400, f"a label is for calibration, review or disagreement, not for {purpose!r}")
+        raise Refused(400, f"a label is for calibration, review, breaks or disagreement, not for {purpose!r}")
     n, seed = whole(str(given.get("n", NUMBER))), whole(str(given.get("seed", 0)), least=-1, most=SEED + 1)
     if n is None or seed is None or not (1 <= n <= LARGEST and 0 <= seed <= SEED):
         raise Refused(400, "the sample's size and seed are whole numbers", f"1 to {LARGEST:,}, and 0 to 2^31 - 1")

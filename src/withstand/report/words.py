@@ -81,7 +81,7 @@ def next_commands(run: str, worst: Sequence[WorstCase], gated: bool) -> list[str
     """What to do with the answer: let people check what counts as broken, and hold the run against limits."""
     name = shlex.quote(run)
     unchecked = any(case.checked < case.broken for case in worst)
-    label = [f"withstand label {name} --by NAME"] if unchecked else []
+    label = [f"withstand label {name} --for breaks --by NAME"] if unchecked else []
     return [*label, f"withstand gate {name}{'' if gated else ' --max-asr 0.1'}"] if worst else []
 
 

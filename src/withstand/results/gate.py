@@ -169,7 +169,8 @@ def _of_judge(line: Line, part: Sequence[Graded], calibrations: Sequence[Record]
         cases = [sum(side.cases for _, side in sides) for sides in results.values()]
         if max(cases) > 1:
             text = false_positives(cases, calibrations).sentence
-            yield f"{text} (`withstand label {part[0].run}` lets people check {'the rest' if checked else 'them'})"
+            rest = "the rest" if checked else "them"
+            yield f"{text} (`withstand label {part[0].run} --for breaks` lets people check {rest})"
 
 
 def _names(cells: Sequence[Graded]) -> dict[Place, str]:

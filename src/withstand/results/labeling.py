@@ -2,7 +2,8 @@
 
 For calibration: a random sample within what the judge called alike in each cell, with its chance kept beside every
 label. For review: what the judge could not say, or its members disagreed on; for disagreement: what annotators disagree
-on. The last two are chosen cases, and never enter a rate; what is said of a disagreement rules the case.
+on; for breaks: what the judge calls broken. The last three are chosen cases, and never enter a rate. What is said of a
+disagreement rules the case; in a gate what people say of a case stands in place of the judge's verdict.
 """
 
 import time
@@ -17,7 +18,7 @@ from withstand.results.cases import WAITING, CaseResult, cases
 from withstand.stats import labeled
 from withstand.store.store import RunRow, Store
 
-Purpose = Literal["calibration", "review", "disagreement"]
+Purpose = Literal["calibration", "review", "disagreement", "breaks"]
 Vote = Literal["success", "failure", "unsure"]
 SCORED = {"success": "success", "failure": "failure", "refused": "failure"}
 WHOLE = "all"
@@ -62,7 +63,7 @@ def queue(
     """The cases to label, in the order to label them in; those of benign cells are left out.
 
     For calibration `n` in all, or as many of each cell as `wanted` says. Wherever an annotator stops, what is labeled
-    of a stratum is a random sample of it. For review and disagreement all there are. Where the judge is people, all
+    of a stratum is a random sample of it. Else all there are. Where the judge is people, all
     cases have to be labeled, whatever `n`.
     """
     if purpose == "disagreement":
@@ -107,6 +108,8 @@ def stratum_of(
     """
     if cell["benign"]:
         return ""
+    if purpose == "breaks":
+        return "breaks" if outcome == "success" else ""
     if purpose == "review":
         return "review" if split or (outcome == "unscored" and not waiting) else ""
     if "waits" in cell:
