@@ -282,6 +282,18 @@ def test_a_behavior_counts_overall_where_both_sides_have_a_verdict():
     assert worst.bounds == ((-1 - 1 + 1 + 1) / 4, (0 + 0 + 1 + 1) / 4)
 
 
+def test_the_answer_says_that_missing_verdicts_could_undo_it():
+    missing = {f"k{i}": BehaviorResult(f"b{i}", outcomes={(0, 0): "failure" if i < 25 else "error"}) for i in range(40)}
+    pair = compare.Pair("x", ("target",), outcomes_of("a", range(14)), cell(run="b", behaviors=missing))
+    rows, together = compare_pairs([pair], {}, 0.05, "bonferroni"), overall({"b": [pair]}, 0.05, "bonferroni")
+    comparison = Comparison(2, "a", ("b",), 0.05, "Bonferroni", False, tuple(rows), (), tuple(together))
+    assert rows[0].says == "lower"
+    assert page.headline(comparison).startswith(
+        "B was broken less often than A: -56 points (-76 to -34) on 25 behaviors"
+    )
+    assert page.headline(comparison).endswith(", which cases without a verdict could undo.")
+
+
 @pytest.mark.parametrize(
     ("a", "b", "says", "interval"),
     [

@@ -143,7 +143,11 @@ def _lines(rows: Sequence[Row], overall: bool) -> Iterator[Line]:
 def notes(comparison: Comparison) -> list[str]:
     """What a reader must know, each note once, with the rows it is about where it is not about all."""
     rows = comparison.rows
-    labels: dict[str, list[str]] = {}
+    labels: dict[str, list[str]] = {
+        f"{row.name}: {span(row.bounds)} points whichever way they fall": []
+        for row in comparison.overall
+        if row.bounds and len(row.rows) > 1
+    }
     for row in rows:
         bounds = [f"{row.label}: {span(row.bounds)} points whichever way they fall"] if row.bounds else []
         for note in [*row.notes, *bounds]:
@@ -185,6 +189,8 @@ def _answer(row: Overall) -> str:
     figure = f"{points(row.difference)} points ({span(row.interval)})"
     if row.measures == "harm":
         figure += f" on {count(row.behaviors, 'behavior')}"
+    if row.bounds and row.bounds[0] <= 0 <= row.bounds[1] and row.says in ("lower", "higher"):
+        figure += ", which cases without a verdict could undo"
     match row.says:
         case "lower":
             return f"B {did} less often than A: {figure}"
