@@ -32,7 +32,7 @@ def test_one_outcome_a_behavior_and_what_is_unknown_stays_so():
     assert outcomes(counted_by(side, "at_k", 2)) == [["f", "f", "f", "s"], ["u", "u", "u", "u"]]  # b has one draw
     few = replace(second, behaviors={"k0": second.behaviors["k0"]})
     merged = counted_by(Side("A", (first, few)), "any_attack")
-    assert outcomes(merged) == [["s", "u", "u", "s"]]  # b did not come to the others
+    assert outcomes(merged) == [["s", "u", "u", "u"]]  # b did not come to the others
     assert merged.cells[0].attack == "any of 2 attacks"
     for statistic, k in (("all_of_k", None), ("any_attack", 2)):
         with pytest.raises(SpecError):

@@ -1,8 +1,8 @@
 """Was B broken less often than A, over all that both met? One paired difference over all rows of a comparison."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -11,7 +11,9 @@ from withstand.core.outcomes import HITS
 from withstand.core.text import count
 from withstand.results.cells import Interval
 from withstand.results.compare import Pair
+from withstand.results.graded import Graded
 from withstand.results.pair_comparison import Answer, Correct, answers
+from withstand.results.reduced import of_attacks
 from withstand.stats import paired
 from withstand.stats.statistic import Statistic
 
@@ -77,12 +79,13 @@ def overall(sides: Mapping[str, Sequence[Pair]], margin: float, correct: Correct
 def _family(
     statistic: Statistic, groups: Mapping[str, Sequence[Pair]], margin: float, correct: Correct
 ) -> Iterator[Overall]:
-    met = [_met(pairs) if statistic == "mean" else _met_by_any(pairs) for pairs in groups.values()]
+    counted = [pairs if statistic == "mean" else _by_any(pairs) for pairs in groups.values()]
+    met = [_met(pairs) for pairs in counted]
     estimates = [_estimate(behaviors) for behaviors in met]
     family = answers(estimates, margin, correct)
-    for (side, pairs), behaviors, estimate, answer in zip(groups.items(), met, estimates, family, strict=True):
+    for at, (side, pairs) in enumerate(groups.items()):
         name = _name(statistic, side if len(groups) > 1 else "", pairs)
-        yield _row(name, statistic, side, pairs, behaviors, estimate, answer)
+        yield _row(name, statistic, side, pairs, met[at], estimates[at], _bounds(counted[at]), family[at])
 
 
 def _name(statistic: Statistic, side: str, pairs: Sequence[Pair]) -> str:
@@ -129,19 +132,22 @@ def _have_a_worst_case(pairs: Sequence[Pair]) -> bool:
     return same and any(len(group) > 1 for group in _attacked(pairs))
 
 
-def _met_by_any(pairs: Sequence[Pair]) -> Met:
-    """Whether any case of any attack broke a behavior: one of one case for each target, 1 or 0.
-
-    A behavior with a case of unknown outcome is left out, broken or not: else what is unknown would count as held.
-    """
-    met: dict[str, list[tuple[int, int, int, int]]] = defaultdict(list)
+def _by_any(pairs: Sequence[Pair]) -> list[Pair]:
+    """For each target one pair, of one case per behavior: whether any case of any attack broke it."""
+    together = []
     for group in _attacked(pairs):
-        for key in dict.fromkeys(key for pair in group for key in pair.keys):
-            both = [(pair.a.behaviors[key], pair.b.behaviors[key]) for pair in group if key in pair.keys]
-            if all(side.cases and not side.unknown for sides in both for side in sides):
-                a, b = (any(side.count(*group[0].a.hits) for side in some) for some in zip(*both, strict=True))
-                met[key].append((int(a), 1, int(b), 1))
-    return met
+        keys = {key for pair in group for key in pair.keys}
+        a, b = (
+            of_attacks([_among(cell, keys) for cell in cells])
+            for cells in zip(*((pair.a, pair.b) for pair in group), strict=True)
+        )
+        together.append(replace(group[0], a=a, b=b))
+    return together
+
+
+def _among(cell: Graded, keys: Collection[str]) -> Graded:
+    """The cell with these behaviors alone."""
+    return replace(cell, behaviors={key: result for key, result in cell.behaviors.items() if key in keys})
 
 
 def _estimate(met: Met) -> paired.Difference | None:
@@ -152,14 +158,9 @@ def _estimate(met: Met) -> paired.Difference | None:
 
 
 def _row(
-    name: str,
-    statistic: Statistic,
-    side: str,
-    pairs: Sequence[Pair],
-    met: Met,
-    estimate: paired.Difference | None,
-    answer: Answer,
-) -> Overall:
+    name: str, statistic: Statistic, side: str, pairs: Sequence[Pair], met: Met, estimate: paired.Difference | None,
+    bounds: Interval | None, answer: Answer,
+) -> Overall:  # fmt: skip
     measure = pairs[0].a.measures
     up, down = (estimate.worse, estimate.better) if estimate else (0, 0)
     a, n_a, b, n_b = (sum(counts[at] for some in met.values() for counts in some) for at in range(4))
@@ -171,7 +172,7 @@ def _row(
         behaviors=estimate.behaviors if estimate else 0,
         a=Counted(a, n_a, estimate.rate_a if estimate else None),
         b=Counted(b, n_b, estimate.rate_b if estimate else None),
-        bounds=_bounds(pairs) if statistic == "mean" else _bounds_of_any(pairs),
+        bounds=bounds,
         method=estimate.method if estimate else "",
         worse=down if measure == "utility" else up,  # of right answers fewer are worse
         better=up if measure == "utility" else down,
@@ -191,25 +192,6 @@ def _bounds(pairs: Sequence[Pair]) -> Interval | None:
         for key, ka, ua, na, kb, ub, nb in zip(pair.keys, a, u_a, all_a, b, u_b, all_b, strict=True):
             if na and nb:
                 ends[key].append((kb / nb - (ka + ua) / na, (kb + ub) / nb - ka / na))
-    if not some or not ends:
-        return None
-    low, high = np.mean([np.mean(values, axis=0) for values in ends.values()], axis=0)
-    return float(low), float(high)
-
-
-def _bounds_of_any(pairs: Sequence[Pair]) -> Interval | None:
-    """The same of whether any case of any attack broke a behavior."""
-    ends: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    some = False
-    for group in _attacked(pairs):
-        for key in dict.fromkeys(key for pair in group for key in pair.keys):
-            both = [(pair.a.behaviors[key], pair.b.behaviors[key]) for pair in group if key in pair.keys]
-            (a, u_a), (b, u_b) = (
-                (any(side.count(*group[0].a.hits) for side in sides), any(side.unknown for side in sides))
-                for sides in zip(*both, strict=True)
-            )
-            some = some or u_a or u_b
-            ends[key].append((b - (a or u_a), (b or u_b) - a))
     if not some or not ends:
         return None
     low, high = np.mean([np.mean(values, axis=0) for values in ends.values()], axis=0)
