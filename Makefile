@@ -24,6 +24,7 @@ test: $(VENV)/.dev
 # 10,000 files changed from a seed: each is read, or refused in words.
 hostile: $(VENV)/.dev
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python tests/hostile/mutate.py 10000
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python tests/hostile/commands.py 3000
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from withstand.core import SpecError, bounded
 from withstand.core.protocols import optional
@@ -13,6 +13,9 @@ from withstand.registry import find
 from withstand.registry.grammar import parse, spec_of
 from withstand.runner import foreign
 from withstand.runner.spec import RunSpec, read_spec, run_spec
+
+if TYPE_CHECKING:
+    from withstand.api import Run
 
 SPEC_FLAGS = (
     "spec_file", "suite", "data", "split", "limit", "where", "ids", "target", "attack", "defense", "judge", "benign",
@@ -104,9 +107,13 @@ def _given(flags: Mapping[str, Any], component: Mapping[str, Any]) -> dict[str, 
 
 
 def _stored(given: Mapping[str, Any]) -> RunSpec:
-    from withstand.api import load
+    from withstand.api import load, open_store
 
-    run = load(given["name"], given["store"])
+    with open_store(given["store"], create=False) as store:
+        return _spec_of(load(given["name"], store), given)
+
+
+def _spec_of(run: "Run", given: Mapping[str, Any]) -> RunSpec:
     if run.row.is_own:
         return run_spec(run.row.spec)
     if not run.row.is_trusted:

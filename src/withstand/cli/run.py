@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from withstand.core.text import count
 
 if TYPE_CHECKING:
     from withstand.api import Run
+    from withstand.store.store import Store
 
 BEHAVIORS = options(
     click.option("--suite", "-s", multiple=True, metavar="S", help="Suite of behaviors; repeats. `withstand list "
@@ -91,15 +93,24 @@ def run(**given: Any) -> Result | int:
 def _run(given: dict[str, Any], spec: Any) -> Result | int:
     from withstand import api
     from withstand.cli import flags
-    from withstand.cli.progress import progress
     from withstand.runner import begin
-    from withstand.runner.gating import cannot_pass
 
     shard, max_time = flags.shard(given["shard"]), flags.seconds(given["max_time"])
     flags.check_prices(given, spec)
     if not flags.exists(given["store"]):
         begin.planned(spec, None, given["offline"])  # a mistake in the spec leaves no empty store behind
-    store = api.open_store(given["store"], reuse=given["reuse"])
+    with api.open_store(given["store"], reuse=given["reuse"]) as store:
+        result = _run_in(store, given, spec, shard, max_time)
+        return result.finish(given["as_json"]) if isinstance(result, Result) else result
+
+
+def _run_in(
+    store: "Store", given: dict[str, Any], spec: Any, shard: tuple[int, int], max_time: float | None
+) -> Result | int:
+    from withstand import api
+    from withstand.cli.progress import progress
+    from withstand.runner.gating import cannot_pass
+
     name = ""
 
     def on_start(plan: Any, row: Any) -> None:
@@ -170,8 +181,9 @@ def _dry_run(given: dict[str, Any], spec: Any) -> Result:
 
     flags.check_prices(given, spec)
     store = api.open_store(given["store"], create=False, reuse=given["reuse"]) if flags.exists(given["store"]) else None
-    plan = begin.planned(spec, store, given["offline"])
-    estimated = estimate.estimate(plan, store, spec.stop_when_decided)
+    with store or nullcontext():
+        plan = begin.planned(spec, store, given["offline"])
+        estimated = estimate.estimate(plan, store, spec.stop_when_decided)
     estimated |= {"names": aliases_of(spec, [chosen.label for chosen in plan.suites])}
     estimated["warnings"] += cannot_pass(spec, plan)
     return Result(estimated, lambda: cells.dry_run(estimated))

@@ -1,16 +1,38 @@
 """What is wrong with a store's file, where something went wrong with what was read from it."""
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sql
 
-from withstand.core import digest
-from withstand.store.tables import meta, run, tables
+from withstand.core import Json, TestCase, digest
+from withstand.core.shape import misfit
+from withstand.store.tables import (
+    CASES,
+    STAGES,
+    behavior,
+    calibration,
+    component,
+    label,
+    meta,
+    probe,
+    row,
+    run,
+    tables,
+    want,
+)
 
 if TYPE_CHECKING:
     from withstand.store.store import Store
 
+LATEST = 253_402_300_799
+"""Seconds since 1970: the end of the year 9999."""
+LABEL: Mapping[str, type | tuple[type, ...]] = {
+    "vote": str, "labeler": str, "purpose": str, "place": str, "behavior": dict, "prompt": str, "completion": str,
+    "created": (int, float),
+}  # fmt: skip
+"""What every label has."""
 STORED = {str: ("text",), int: ("integer",), float: ("real", "integer"), bool: ("integer",)}
 """What SQLite holds for each type. It keeps any value in any column, so a changed bit may change the type."""
 
@@ -38,8 +60,46 @@ def damage(store: "Store") -> str:
                     wrong |= sql.func.json_valid(column) == 0
                 if count := connection.execute(sql.select(sql.func.count()).select_from(table).where(wrong)).scalar():
                     return f"{count} of {table.name} hold no {column.name}"
-        entries = connection.execute(sql.select(run.c.key, run.c.name, run.c.plan)).all() if "run" in names else []
-    return next((f"the plan of {name} was changed" for key, name, plan in entries if key_of(plan) != key), "")
+        return next(_changed(connection), "") if set(tables.tables) <= names else ""
+
+
+def _changed(connection: sql.Connection) -> Iterator[str]:
+    """What is not as it was written, of what has its digest as its key; then what cannot have been written so."""
+    for entry in connection.execute(sql.select(run)):
+        if key_of(entry.plan) != entry.key:
+            yield f"the plan of {entry.name} was changed"
+        aliases = json.loads(entry.plan).get("aliases", {})
+        if misfit(Mapping[str, Mapping[str, str]], aliases) or not isinstance(json.loads(entry.spec), dict):
+            yield f"the spec of {entry.name} was changed"
+        if not 0 <= entry.created <= LATEST:
+            yield f"{entry.name} was begun at no time"
+    for table in (behavior, component, calibration, probe):
+        for facts in map(dict, connection.execute(sql.select(table)).mappings()):
+            value = json.loads(facts["value"])
+            whole = [facts["judge"], value] if "judge" in facts else value
+            if facts["key"] != digest(whole) and not facts.get("purged"):
+                yield f"an entry of {table.name} was changed"
+    for (text,) in connection.execute(sql.select(label.c.value)):
+        value = json.loads(text)
+        if not isinstance(value, dict) or wrong_label(value):
+            yield "a label was changed"
+    wants = sql.select(want.c.stage, row.c.value, row.c.created).join_from(want, row, want.c.key == row.c.key)
+    for stage, text, created in connection.execute(wants):
+        value = json.loads(text)
+        fits = not misfit(tuple[TestCase, ...], value) if stage == CASES else isinstance(value, dict)
+        if not fits or not 0 <= created <= LATEST:
+            yield f"a row of {STAGES.get(stage, 'no stage')} was changed"
+    for key, plan in connection.execute(sql.select(run.c.key, run.c.plan)).all():
+        cells, suites = (json.loads(plan)[name] for name in ("cells", "suites"))
+        sizes = [len(suites[cell["suite"]]["behaviors"]) for cell in cells]
+        for cell, place in connection.execute(sql.select(want.c.cell, want.c.behavior).where(want.c.run == key)):
+            if not (0 <= cell < len(sizes) and 0 <= place < sizes[cell]):
+                yield "what a run wants was changed"
+
+
+def wrong_label(value: Mapping[str, Json]) -> bool:
+    """Whether a label lacks what every label has, or has it of another type."""
+    return any(not isinstance(value.get(name), kind) for name, kind in LABEL.items())
 
 
 def key_of(plan: str) -> str:

@@ -5,6 +5,7 @@ what is missing, and processes may share a store. Nothing is updated or deleted,
 keeps what was counted. The tables are those of `schema`, passed on.
 """
 
+import errno
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -84,6 +85,7 @@ class Store:
         """Close it. An error of a kind that damaged entries cause is explained where the file is damaged."""
         try:
             looks_damaged = isinstance(error, (TypeError, ValueError, LookupError, AttributeError, ArithmeticError))
+            looks_damaged |= isinstance(error, OSError) and error.errno == errno.EOVERFLOW  # of a time far away
             if looks_damaged and (wrong := damage.damage(self)):
                 raise StoreError(f"{self.where} is damaged: {wrong}", hint="restore it from a backup") from error
         finally:
