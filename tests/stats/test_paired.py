@@ -214,16 +214,6 @@ def test_p_and_interval_say_the_same(rows, margin, level):
     assert near_a_limit or (pair.unchanged(margin) <= 1 - level) == (-margin < low <= high < margin)
 
 
-def test_the_number_of_behaviors_that_excludes_a_limit():
-    pair = of_counts(2, 1, 40)
-    assert pair.limits()[1] > 0.08
-    times = (needed := pair.behaviors_to_exclude(0.08)) / 40
-    assert score.upper_limit(2 * times, times, needed, 0.95) < 0.08
-    assert score.upper_limit(1.7 * times, 0.85 * times, int(0.85 * needed), 0.95) > 0.08
-    assert pair.behaviors_to_exclude(pair.difference) is None
-    assert of_counts(0, 0, 39).behaviors_to_exclude(0.05) == 72
-
-
 # --- planning ----------------------------------------------------------------------------------------------------
 
 

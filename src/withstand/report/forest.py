@@ -73,7 +73,7 @@ class Forest:
             marks[zero] = "|"
             marks[low : high + 1] = ["-"] * (high + 1 - low)
             marks[low], marks[high], marks[at] = "(", ")", "#" if line.overall else "o"
-            name = visible(line.name)
+            name = " ".join(visible(line.name).split())
             name = name if len(name) <= NAME else f"{name[: NAME - 3]}..."
             rows.append(f"{name:{NAME}} {''.join(marks)} {line.text}".rstrip())
         axis = [" "] * (AXIS + 4)

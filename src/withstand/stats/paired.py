@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from withstand.stats.rates import Counts, Floats, counted, normal_limit
-from withstand.stats.score import high_tail, low_tail, tango_score, upper_limit
+from withstand.stats.score import high_tail, low_tail, upper_limit
 from withstand.stats.special import binomial_cdf, binomial_pmf, binomial_sf
 
 ADDED = 0.5
@@ -90,22 +90,6 @@ class Difference:
             raise ValueError(f"margin is {margin}; it must lie in (0, 1)")
         worse, better, n = self._counts()
         return min(1.0, 2 * max(low_tail(worse, better, n, margin), high_tail(worse, better, n, -margin)))
-
-    def behaviors_to_exclude(self, limit: float, level: float = 0.95) -> int | None:
-        """How many behaviors like these put `limit` outside the interval; None where no number does."""
-        worse, better, n = self._counts()
-        score = float(tango_score(worse, better, n, limit))
-        if abs(score) <= 1e-6:
-            return None
-        tail = low_tail if score < 0 else high_tail
-        # the score grows with the square root of the number; the chance of it moves in steps, so it is tried
-        needed = max(1, int(0.8 * self.behaviors * (normal_limit(level) / score) ** 2))
-        for _ in range(200):
-            n = max(1, int(needed * self.effective / self.behaviors + 1e-6))
-            if tail(n * self.gained, n * self.lost, n, limit) <= (1 - level) / 2:
-                return needed
-            needed += max(1, needed // 100)
-        return None
 
     def _counts(self) -> tuple[float, float, int]:
         """Behaviors changed for the worse, for the better, and all, as if each had one case."""
