@@ -55,6 +55,13 @@ def test_two_verdicts_that_change_places_are_seen(files: dict[str, bytes]) -> No
     assert any("not in the cases" in text for text in wrong(forged(files, cases_jsonl=lines(rows))))
 
 
+def test_another_worst_case_is_seen(files: dict[str, bytes]) -> None:
+    summary = json.loads(files["summary.json"])
+    for change in ({"rate": 0.0}, {"interval": [0.0, 0.1]}, {"attacks": {"story": 0}}, {"open": 3}):
+        text = json.dumps({**summary, "worst": [{**summary["worst"][0], **change}]}).encode()
+        assert any("any attack on scripted-kitchen" in line for line in wrong(forged(files, summary_json=text))), change
+
+
 def test_a_report_without_its_cases_is_seen(files: dict[str, bytes]) -> None:
     assert "the report shows no case" in wrong(forged(files, report_html=b"<h1>All is well</h1>"))
     assert wrong(forged(files, report_html=b'<script type="x">eJxxxx</script>'))

@@ -37,12 +37,20 @@ def test_rates_intervals_n_and_unscored() -> None:
         r"best\_of\_n,n=3 & 21.7 & 12.3--35.6 & 46 & 4 & 2 \\",
         r"over-refusal & 8.3 & 3.6--18.1 & 60 & 0 & 0 \\",
     ]
-    assert r"\caption{Attack success rate against smollm2-kitchen on kitchen 1.0, test split, judge kitchen." in text
+    caption = r"\caption{Attack success rate (ASR) against smollm2-kitchen on kitchen 1.0, test split, judge kitchen."
+    assert caption in text
+    assert "n: scored cases" in text
 
 
 def test_a_line_for_each_target_and_a_column_for_what_a_calibration_corrects() -> None:
     none = {"asr": None, "asr_interval": None}
     text = latex(record(summary([cell("direct", **FIXED), cell("direct", "my_wall", **none), benign()])))
+    pivot, text = text.split(r"\end{table}", 1)
+    assert lines(pivot) == [
+        r"smollm2-kitchen & 40.4 (28.2--53.9) & 8.3 (3.6--18.1) \\",
+        r"smollm2-kitchen behind my\_wall & n/a & 8.3 (3.6--18.1) \\",
+    ]
+    assert r"over-refusal: the percentage of benign requests that were refused or filtered." in pivot
     assert lines(text) == [
         r"\multicolumn{7}{l}{\textit{smollm2-kitchen}} \\",
         r"direct & 40.4 & 28.2--53.9 & 35.0 (20.0--50.0) & 52 & 0 & 0 \\",

@@ -20,7 +20,7 @@ from typing import Any
 
 from withstand.core import Json, SpecError, bounded, digest, dumps
 from withstand.core.outcomes import HITS, OUTCOMES, SCORED
-from withstand.core.text import count, visible
+from withstand.core.text import count, unique, visible
 from withstand.registry.grammar import to_toml
 from withstand.report.html import html
 from withstand.report.packed import unpack
@@ -30,6 +30,7 @@ from withstand.results.cell_builder import interval
 from withstand.results.cells import measures
 from withstand.results.graded import graded, rows_of
 from withstand.results.summary import find_run, summarize
+from withstand.results.worst_case import Together, Tried
 from withstand.runner.foreign import FROM_BUNDLE, MANIFEST, MARK
 from withstand.stats import rates
 from withstand.stats.group_sequential import Watch, paths
@@ -210,8 +211,42 @@ def _figures(summary: Json, rows: Iterable[Json]) -> Iterator[str]:
             if not _same(cell[name], value):
                 where = f"cell {cell['index']} ({cell['target']}, {cell['defense']}, {cell['attack']})"
                 yield f"{where}: {name} is {cell[name]}, from the cases {value}"
+    for worst in summary.get("worst", ()):
+        yield from _worst_figures(summary["cells"], worst, by_cell, limit is not None)
     if lost := set(by_cell) - {cell["index"] for cell in summary["cells"]}:
         yield f"cases of cells that the summary does not have: {sorted(lost)}"
+
+
+def _worst_figures(
+    cells: Sequence[Json], worst: Json, rows: Mapping[int, Sequence[Json]], watched: bool
+) -> Iterator[str]:
+    """What is not as the cases say of the behaviors that any attack broke; labels of people are not in a bundle."""
+    if worst["labeled"]:
+        return
+    labels = ("suite", "target", "defense", "judge")
+    own = [cell for cell in cells if measures(cell) == "harm" and all(cell[name] == worst[name] for name in labels)]
+    places: dict[str, int] = {}
+    tried: list[Tried] = []
+    for cell in own:
+        names = unique(row["key"] for row in rows[cell["index"]])
+        counted = zip(names, _by_behavior(rows[cell["index"]]), strict=True)
+        tried.append(
+            {
+                places.setdefault(name, len(places)): (
+                    counts["success"], counts["unscored"] + counts["error"], sum(counts.values()),
+                )
+                for name, counts in counted
+            }
+        )  # fmt: skip
+    seen = Together.of(tried, watched).estimate()
+    broken = (sum(hits > 0 for hits, *_ in behaviors.values()) for behaviors in tried)
+    computed: dict[str, Any] = {"attacks": dict(zip((cell["attack"] for cell in own), broken, strict=True))}
+    if seen is not None:
+        computed |= {"behaviors": seen.behaviors, "rate": seen.rate, "bounds": seen.bounds, "open": seen.open}
+        computed |= {} if watched else {"interval": seen.interval}
+    for name, value in computed.items():
+        if not _same(worst[name], value):
+            yield f"any attack on {worst['target']}: {name} is {worst[name]}, from the cases {value}"
 
 
 def figures(cell: Json, rows: Sequence[Json], limit: float | None = None) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from withstand.core.text import count, facts, unique
+from withstand.core.text import count, facts, head_of, unique
 from withstand.results.cells import CellResult, defended
 from withstand.results.worst_case import WorstCase
 
@@ -79,6 +80,13 @@ class Setting:
     def judged(self) -> str:
         """The judge, and how it judges."""
         return f"{self.judge} ({judged_by(self.judge_method)})"
+
+
+def short_names(labels: Iterable[str]) -> dict[str, str]:
+    """Each label, with its name alone where no other label begins with it; in order."""
+    different = unique(labels)
+    heads = Counter(map(head_of, different))
+    return {label: head_of(label) if heads[head_of(label)] == 1 and " " not in label else label for label in different}
 
 
 def judged_by(method: str) -> str:

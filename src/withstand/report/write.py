@@ -3,18 +3,17 @@
 import contextlib
 import json
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from withstand.core import Json, SpecError, digest
-from withstand.core.text import DASH, head_of, whole
+from withstand.core.text import DASH, whole
 from withstand.registry.grammar import to_toml
 from withstand.report import words
 from withstand.report.html import html
 from withstand.report.latex import latex
-from withstand.report.settings import settings_of
+from withstand.report.settings import settings_of, short_names
 from withstand.report.table import Column, Table, csv_lines
 from withstand.report.table import markdown as line
 from withstand.results.cases import CaseResult, cases
@@ -150,13 +149,11 @@ def _values(cell: CellResult) -> list[Any]:
 
 def _notes(cells: Sequence[CellResult]) -> Iterator[str]:
     """Each note once, with the attacks it is about where it is not about all of them."""
-    labels = {cell.attack for cell in cells}
-    heads = Counter(map(head_of, labels))
+    short = short_names(cell.attack for cell in cells)
     attacks: dict[str, list[str]] = {}
     for cell in cells:
-        head = head_of(cell.attack)  # without its fields, where no other attack has its name
         for note in cell.notes:
-            attacks.setdefault(note, []).append(head if heads[head] == 1 else cell.attack)
+            attacks.setdefault(note, []).append(short[cell.attack])
     for note, names in attacks.items():
         yield note if len(names) == len(cells) else f"{', '.join(dict.fromkeys(names))}: {note}"
 

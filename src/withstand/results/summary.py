@@ -160,13 +160,13 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
 
 def _worst(store: Store, run: RunRow, counts: Counts, calibrations: Mapping[str, list[Json]]) -> Iterator[WorstCase]:
     """Every case as people say, where they labeled any; else from the counts alone."""
-    tried, checked = [*map(from_counts, counts.behaviors)], {}
+    tried, reviews = [*map(from_counts, counts.behaviors)], {}
     if store.labels(run.key):
         for index, cell in enumerate(reviewed(store, run, graded(store, run))):
             suite = run.plan["suites"][run.plan["cells"][index]["suite"]]
             places = {key: place for place, key in enumerate(suite["behaviors"])}
-            tried[index], checked[index] = from_graded(cell, places)
-    yield from worst_cases(run.plan, tried, checked, _categories(store, run.plan), calibrations)
+            tried[index], reviews[index] = from_graded(cell, places)
+    yield from worst_cases(run.plan, tried, reviews, _categories(store, run.plan), calibrations)
 
 
 def _cells(store: Store, run: RunRow, counts: Counts, calibrations: Mapping[str, list[Json]]) -> list[CellResult]:

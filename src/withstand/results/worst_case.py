@@ -19,6 +19,17 @@ Tried: TypeAlias = Mapping[int, tuple[int, int, int]]
 
 
 @dataclass(frozen=True, slots=True)
+class Review:
+    """What people said of a cell: how many cases they `labeled`, and the places of behaviors where they saw a break."""
+
+    broken: frozenset[int] = frozenset()
+    labeled: int = 0
+
+
+NONE = Review()
+
+
+@dataclass(frozen=True, slots=True)
 class WorstCategory:
     """The behaviors of one category, `broken` of them by any attack; the rate in [0, 1] and its interval. All intervals
     of a target's categories together hold with 95% (Sidak), so that the highest may be named."""
@@ -37,8 +48,9 @@ class WorstCase:
     attacks: label -> behaviors that it broke.   behaviors: with a scored case, `broken` of them.   open: not broken so
     far, with a case without a verdict.   cases: most of a behavior, all attacks together.
     rate, interval (95%), bounds (what is open counted as held, then as broken): in [0, 1].
-    checked: broken behaviors of which a person saw a break.   false_positives: what the judge alone would show; None
-    where no behavior is broken or each had one case.   by_category: none where there is one category.
+    checked: broken behaviors of which a person saw a break.   labeled: cases that count as people say.
+    false_positives: what the judge alone would show; None where no behavior is broken or each had one case.
+    by_category: none where there is one category.
     """
 
     suite: str
@@ -54,6 +66,7 @@ class WorstCase:
     interval: Interval
     bounds: Interval
     checked: int
+    labeled: int
     false_positives: FalsePositives | None
     by_category: tuple[WorstCategory, ...]
 
@@ -72,10 +85,10 @@ class WorstCase:
 
 
 def worst_cases(
-    plan: Json, tried: Sequence[Tried], checked: Mapping[int, set[int]], categories: Sequence[Sequence[str]],
+    plan: Json, tried: Sequence[Tried], reviews: Mapping[int, Review], categories: Sequence[Sequence[str]],
     calibrations: Mapping[str, Sequence[Record]],
 ) -> Iterator[WorstCase]:  # fmt: skip
-    """In the order of the plan. tried: of each cell.   checked: cell -> places where a person saw a break.
+    """In the order of the plan. tried: of each cell.   reviews: what people said, by cell.
 
     categories: of each suite, by place.   calibrations: of the judges, by their keys.
     """
@@ -85,7 +98,7 @@ def worst_cases(
         if not cell["benign"]:
             groups[cell["suite"], cell["target"], cell["defense"], cell["keys"]["judge"]].append(index)
     for (suite, target, defense, judge), cells in groups.items():
-        together = _Together.of([tried[index] for index in cells], watched)
+        together = Together.of([tried[index] for index in cells], watched)
         seen = together.estimate()
         if seen is None:
             continue
@@ -109,31 +122,32 @@ def worst_cases(
             rate=seen.rate,
             interval=ends,
             bounds=seen.bounds,
-            checked=sum(any(place in checked.get(index, ()) for index in cells) for place in broken),
+            checked=sum(any(place in reviews.get(index, NONE).broken for index in cells) for place in broken),
+            labeled=sum(reviews.get(index, NONE).labeled for index in cells),
             false_positives=alone,
             by_category=tuple(_by_category(together, categories[suite])),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Together:
+class Together:
     """The attacks on one target: the places of the behaviors, and of each attack what it did at them."""
 
     places: Sequence[int]
     attacks: Sequence[Sequence[tuple[int, int, int]]]
 
     @staticmethod
-    def of(tried: Sequence[Tried], watched: bool) -> "_Together":
+    def of(tried: Sequence[Tried], watched: bool) -> "Together":
         """A behavior that an attack did not come to is open there. watched: the run stopped by what it found, and only
         the behaviors that all attacks came to count: they are the first in its random order."""
         places = sorted({place for cell in tried for place in cell})
         if watched:
             places = [place for place in places if all(place in cell for cell in tried)]
-        return _Together(places, [[cell.get(place, (0, 1, 1)) for place in places] for cell in tried])
+        return Together(places, [[cell.get(place, (0, 1, 1)) for place in places] for cell in tried])
 
-    def among(self, places: Collection[int]) -> "_Together":
+    def among(self, places: Collection[int]) -> "Together":
         kept = [at for at, place in enumerate(self.places) if place in places]
-        return _Together([self.places[at] for at in kept], [[attack[at] for at in kept] for attack in self.attacks])
+        return Together([self.places[at] for at in kept], [[attack[at] for at in kept] for attack in self.attacks])
 
     def estimate(self, level: float = 0.95) -> Estimate | None:
         attempts = [Attempts(*([row[part] for row in attack] for part in range(3))) for attack in self.attacks]
@@ -149,7 +163,7 @@ class _Together:
         return [sum(attack[at][2] for attack in self.attacks) for at in range(len(self.places))]
 
 
-def _by_category(together: _Together, categories: Sequence[str]) -> Iterator[WorstCategory]:
+def _by_category(together: Together, categories: Sequence[str]) -> Iterator[WorstCategory]:
     groups: dict[str, set[int]] = defaultdict(set)
     for place in together.places:
         groups[categories[place]].add(place)
@@ -167,8 +181,8 @@ def from_counts(behaviors: Mapping[int, BehaviorCounts]) -> Tried:
     }
 
 
-def from_graded(cell: Graded, places: Mapping[str, int]) -> tuple[Tried, set[int]]:
-    """A cell with what people say of its cases, and the places where they saw a break. places: of each key."""
+def from_graded(cell: Graded, places: Mapping[str, int]) -> tuple[Tried, Review]:
+    """A cell with what people say of its cases. places: of each key."""
     tried = {places[key]: (b.count("success"), b.unknown, b.cases) for key, b in cell.behaviors.items()}
     seen = {places[key] for key, at in cell.labeled if cell.behaviors[key].outcomes[at] == "success"}
-    return tried, seen
+    return tried, Review(frozenset(seen), len(cell.labeled))
