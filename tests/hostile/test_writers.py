@@ -84,6 +84,7 @@ def test_rows_of_a_stranger_that_say_safe_are_not_reused(tmp_path: Path, withsta
     for form in ("html", "md"):
         assert words in withstand("report", "theirs", "--store", ours, "--format", form, "-o", "-").out
     assert words in withstand("status", "theirs", "--store", ours).out
+    assert words in withstand("gate", "theirs", "--store", ours, "--max-asr", "0.5", "--json").json["notes"]
     assert withstand("report", "other", "--store", ours, "--format", "json").json["provenance"]["others"]["rows"] == 0
     assert withstand(*command).code == 2  # it was said once
 

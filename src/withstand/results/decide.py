@@ -11,6 +11,7 @@ from withstand.results.gate import Decision, Line
 from withstand.results.graded import Graded, graded
 from withstand.results.limits import Limits, limits_of
 from withstand.results.names import plan_names, renamed
+from withstand.results.others import others_of
 from withstand.results.reviewed import reviewed
 from withstand.store.store import RunRow, Store
 
@@ -69,6 +70,7 @@ def decide(
     lines = gate.lines(labeled, limits, pairs, absent, calibrations)
     notes += changed_estimator(labeled, limits, lines)
     frozen = baselines.baseline_of(store, row, iso(row.created)) if freeze else ""
+    notes += filter(None, [others_of(store, row).in_words()])
     return Decided(row.name, tuple(lines), tuple(notes), label, frozen, plan_names(row.plan))
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import sqlalchemy as sql
+
 from withstand.core.text import count
-from withstand.results.counts import Counts
 from withstand.store.marks import in_words
 from withstand.store.store import RunRow, Store
-from withstand.store.tables import calibration, label, probe
+from withstand.store.tables import calibration, label, probe, row, want
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,14 @@ class Others:
         return f"{share}{counted}: {in_words(self.authors)}" if self.rows else ""
 
 
-def others_of(store: Store, run: RunRow, counts: Counts) -> Others:
-    """By what the store says of the processes that wrote: no mark is checked."""
-    authors = store.marks.of_processes(counts.writers)
-    return Others(authors.total(), counts.writers.total(), dict(sorted(authors.items())), run.reuse)
+def others_of(store: Store, run: RunRow, writers: Mapping[str, int] | None = None) -> Others:
+    """By what the store says of the processes that wrote: no mark is checked. writers: rows of each, if known."""
+    if writers is None:
+        of_run = sql.select(row.c.writer, sql.func.count()).join(want, want.c.key == row.c.key)
+        entries = store.select(of_run.where(want.c.run == run.key).group_by(row.c.writer))
+        writers = dict(tuple(entry) for entry in entries)
+    authors = store.marks.of_processes(writers)
+    return Others(authors.total(), sum(writers.values()), dict(sorted(authors.items())), run.reuse)
 
 
 def left_out(store: Store, run: RunRow) -> Iterator[str]:

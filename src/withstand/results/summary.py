@@ -124,7 +124,7 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
     missing = sum(cell.error for cell in cells)
     waiting = sum(behavior.waiting for behaviors in counts.behaviors for behavior in behaviors.values())
     wanted = sum(cell.cases for cell in cells)
-    others = others_of(store, run, counts)
+    others = others_of(store, run, counts.writers)
     state = f"waiting for people: {waiting} of {wanted} verdicts" if waiting else "complete"
     return RunSummary(
         schema=SCHEMA,
@@ -313,7 +313,7 @@ def status(store: Store, run: RunRow, counts: Counts | None = None) -> Json:
         "stages": stages,
         "missing": sum(stage["wanted"] - stage["done"] for stage in stages),
         "waiting": sum(behavior.waiting for behavior in behaviors),
-        "others": plain(others_of(store, run, counts)),
+        "others": plain(others_of(store, run, counts.writers)),
         "failures": failures(store, run),
     }
 
