@@ -805,17 +805,14 @@ def test_a_kill_loses_nothing_that_was_saved(withstand, tmp_path, openai_server)
     assert len(server.requests) <= 60 + 8
 
 
-@pytest.mark.parametrize(
-    "command", ["list", "show target openai", "report -f csv", "report -o -", "status", "runs", "--help"]
-)
-def test_a_reader_that_hangs_up_is_no_failure(withstand, tmp_path, command):
-    if command.split()[0] in ("report", "status", "runs"):
-        assert withstand("run", *KITCHEN).code == 0
-    shell = f"{sys.executable} -m withstand {command} | true; echo ${{PIPESTATUS[0]}}"
-    done = call(["bash", "-c", shell], tmp_path)
-    assert done.stdout.strip() == "0"
-    assert "Traceback" not in done.stderr
-    assert "BrokenPipe" not in done.stderr
+def test_a_reader_that_hangs_up_is_no_failure(withstand, tmp_path):
+    assert withstand("run", *KITCHEN).code == 0
+    for command in ("--help", "list", "status", "report -f csv", "report -o -"):  # each writes in a way of its own
+        shell = f"{sys.executable} -m withstand {command} | true; echo ${{PIPESTATUS[0]}}"
+        done = call(["bash", "-c", shell], tmp_path)
+        assert done.stdout.strip() == "0", command
+        assert "Traceback" not in done.stderr, command
+        assert "BrokenPipe" not in done.stderr, command
 
 
 def test_a_bug_of_ours_is_exit_code_4(monkeypatch, capsys):
