@@ -266,7 +266,7 @@ def test_two_targets_side_by_side(both, withstand):
     assert row["better"] == []
     code, out, _ = withstand("compare", "both", "--by", "target", "-o", "c.html")
     assert re.search(r"^utility +right in A +in B", out, re.M)
-    assert re.search(r"20 of 20 \(100%\) +5 of 20 \(25%\)", out)
+    assert re.search(r"100% of 20 +25% of 20", out)
     assert "everyday (val), became wrong in B: " in out
     assert "became right" not in out
 
