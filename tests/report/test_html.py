@@ -373,6 +373,8 @@ def test_sentence_of_unusual_cells() -> None:
     assert "Of 2 attacks on toy, direct and story were equally strong: each broke 21 of 52 behaviors" in says(
         cell(), cell("story")
     )
+    widest = says(cell("direct", outcomes=none), cell("story", asr_interval_all=[0.25, 0.57]))
+    assert "95% interval 25\u201357% for the highest of 2)" in widest
     assert "ASR 40% by string matching, 95%" in says(cell(judge_method="string matching"))
     assert "(ASR 40%, no interval)" in says(cell(asr_interval=None))
     assert "broke 21 of 52 cases" in says(cell(behaviors=13))

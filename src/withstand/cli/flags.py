@@ -110,15 +110,16 @@ def _stored(given: Mapping[str, Any]) -> RunSpec:
     from withstand.api import load, open_store
 
     with open_store(given["store"], create=False) as store:
-        return _spec_of(load(given["name"], store), given)
+        return spec_of_run(load(given["name"], store), given["store"])
 
 
-def _spec_of(run: "Run", given: Mapping[str, Any]) -> RunSpec:
+def spec_of_run(run: "Run", store: str) -> RunSpec:
+    """The spec that a run was recorded with. Raises `SpecError` where somebody else recorded it."""
     if run.row.is_own:
         return run_spec(run.row.spec)
     if not run.row.is_trusted:
         raise SpecError(
-            f"somebody else recorded {run.name} in {given['store']}, so its spec is not run",
+            f"somebody else recorded {run.name} in {store}, so its spec is not run",
             hint="write the spec yourself, or, if you trust who wrote to the store: `withstand store trust STORE`",
         )
     if "imported" not in run.row.spec:

@@ -21,6 +21,7 @@ from withstand.cli import (
     calibrate,
     cite,
     compare,
+    confirm,
     console,
     demo,
     export,
@@ -114,7 +115,7 @@ cli.add_sections(
     {
         "Measure": (run.run, init.init, demo.demo, judge.judge, label.label, calibrate.calibrate),
         "Look": (status.status, runs.runs, report.report, serve.serve, cite.cite, list_command.list_, show.show),
-        "Decide": (compare.compare, gate.gate, sample_size.sample_size),
+        "Decide": (compare.compare, gate.gate, confirm.confirm, sample_size.sample_size),
         "Train": (train.train, audit.audit),
         "Manage": (target.target, model.model, import_.import_, export.export, bundle.bundle, store.store, purge.purge),
     }

@@ -37,6 +37,7 @@ from withstand.stats.group_sequential import Watch, paths
 from withstand.store.store import RunRow, Store
 
 FORMAT = 1
+FACED = ("suite", "target", "defense", "judge", "benign")
 SIGNATURE = "manifest.json.sig"
 
 README = """\
@@ -206,11 +207,12 @@ def _figures(summary: Json, rows: Iterable[Json]) -> Iterator[str]:
     for row in rows:
         by_cell[row["cell"]].append(row)
     limit = summary["run"]["spec"].get("stop_when_decided")
-    for cell in summary["cells"]:
-        for name, value in figures(cell, by_cell[cell["index"]], limit).items():
-            if not _same(cell[name], value):
+    faced = [tuple(cell[name] for name in FACED) for cell in summary["cells"]]
+    for cell, rivals in zip(summary["cells"], map(faced.count, faced), strict=True):
+        for name, value in figures(cell, by_cell[cell["index"]], limit, rivals).items():
+            if not _same(cell.get(name), value):
                 where = f"cell {cell['index']} ({cell['target']}, {cell['defense']}, {cell['attack']})"
-                yield f"{where}: {name} is {cell[name]}, from the cases {value}"
+                yield f"{where}: {name} is {cell.get(name)}, from the cases {value}"
     for worst in summary.get("worst", ()):
         yield from _worst_figures(summary["cells"], worst, by_cell, limit is not None)
     if lost := set(by_cell) - {cell["index"] for cell in summary["cells"]}:
@@ -249,10 +251,10 @@ def _worst_figures(
             yield f"any attack on {worst['target']}: {name} is {worst[name]}, from the cases {value}"
 
 
-def figures(cell: Json, rows: Sequence[Json], limit: float | None = None) -> dict[str, Any]:
+def figures(cell: Json, rows: Sequence[Json], limit: float | None = None, rivals: int = 1) -> dict[str, Any]:
     """Counts, rates, intervals and bounds of a cell from its cases alone; the corrected rate needs labels.
 
-    limit: the run asks only until the ASR lies below or above it.
+    limit: the run asks only until the ASR lies below or above it.   rivals: attacks on the same.
     """
     what = measures(cell)
     hits = HITS[what]
@@ -262,8 +264,9 @@ def figures(cell: Json, rows: Sequence[Json], limit: float | None = None) -> dic
     wanted = [sum(counts.values()) for counts in behaviors]
     watch = None if limit is None or cell["benign"] else Watch(limit, cell["behaviors"])
     rate, ends = rates.mean_rate(counted, scored), interval(counted, scored, watch, paths(counted, unknown, wanted))
+    of_all = interval(counted, scored, watch, paths(counted, unknown, wanted), rivals)
     if watch is not None and len(wanted) not in watch.looks:  # a behavior without a test case has no row here
-        ends = cell["asr_interval"]
+        ends, of_all = cell["asr_interval"], cell.get("asr_interval_all")
     result: dict[str, Any] = {name: sum(counts[name] for counts in behaviors) for name in OUTCOMES} | {
         "cases": sum(wanted)
     }
@@ -275,6 +278,8 @@ def figures(cell: Json, rows: Sequence[Json], limit: float | None = None) -> dic
         return result | {"asr": None, "over_refusal": rate, "over_refusal_interval": ends}
     bounds = rates.rate_bounds(counted, unknown, wanted)
     result |= {"asr": rate, "asr_interval": ends, "asr_bounds": bounds}
+    if "asr_interval_all" in cell:  # summaries of older bundles lack it
+        result["asr_interval_all"] = of_all
     if cell["asr_micro"] is not None:  # else the search was stopped
         result["asr_micro"] = rates.pooled_rate(counted, scored)
         result["asr_at_k"] = {k: rates.rate_at_k(counted, scored, int(k))[0] for k in cell["asr_at_k"]}

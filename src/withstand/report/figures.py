@@ -235,9 +235,9 @@ def tradeoff(setting: Setting) -> list[dict[str, Any]]:
                 "x": _right(refused),
                 "y": _high(asr),
                 "across": [_right(end) for end in benign.over_refusal_interval or [refused] * 2],
-                "along": [_high(end) for end in best.asr_interval or [asr] * 2],
+                "along": [_high(end) for end in best.asr_interval_all or best.asr_interval or [asr] * 2],
                 "rate": asr,
-                "ends": best.asr_interval,
+                "ends": best.asr_interval_all or best.asr_interval,
                 "refusal": refused,
                 "refusal_ends": benign.over_refusal_interval,
             }

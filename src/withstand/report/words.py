@@ -113,14 +113,17 @@ def sentence(cells: Sequence[CellResult]) -> str:
         (" with a rate", f" {count(missing, 'more attack has', 'more attacks have')} no rate.") if missing else ("", "")
     )
     asr, _, best = max(rated, key=lambda entry: entry[:2])
+    highest = f" for the highest of {len(rated)}"
     if len(rated) == 1:
         return f"{best.attack}, the only attack{some} on {defended}, broke {_rate_phrase(best)}.{rest}"
     rest += _draws_phrase(cells, asr)
     if asr == 0:
-        return f"None of the {len(rated)} attacks{some} broke {defended}: {_rate_phrase(best)}.{rest}"
+        return (
+            f"None of the {len(rated)} attacks{some} broke {defended}: {_rate_phrase(best, ' for all of them')}.{rest}"
+        )
     equal = [c.attack for c in cells if (c.asr, c.success, c.scored) == (asr, best.success, best.scored)]
     strongest = f"{series(equal)} were equally strong: each" if len(equal) > 1 else f"{equal[0]} was the strongest: it"
-    return f"Of {len(rated)} attacks{some} on {defended}, {strongest} broke {_rate_phrase(best)}.{rest}"
+    return f"Of {len(rated)} attacks{some} on {defended}, {strongest} broke {_rate_phrase(best, highest)}.{rest}"
 
 
 def _draws_phrase(cells: Sequence[CellResult], asr: float) -> str:
@@ -132,13 +135,14 @@ def _draws_phrase(cells: Sequence[CellResult], asr: float) -> str:
     return f" With {k} draws per behavior, {cell.attack} broke {percent(rate)} of the behaviors (ASR@{k})."
 
 
-def _rate_phrase(cell: CellResult) -> str:
-    """As in: 21 of 52 behaviors (ASR 40%, 95% interval 28-54%)."""
+def _rate_phrase(cell: CellResult, among: str = "") -> str:
+    """As in: 21 of 52 behaviors (ASR 40%, 95% interval 28-54%). among: attacks that the interval holds for at once."""
     unit = ("behavior", "behaviors") if cell.cases <= cell.behaviors else ("case", "cases")
     asr = f"ASR {percent(cell.asr)}" + " by string matching" * cell.matching
     bounds = cell.bounds
     open_ = f"; {interval(bounds)} if none or all of the {_open(cell)} were broken" if bounds else ""
-    return f"{cell.success:,} of {count(cell.scored, *unit)} ({asr}, {_span(cell.asr_interval)}{open_})"
+    span = _span(cell.asr_interval_all) + among if among and cell.asr_interval_all else _span(cell.asr_interval)
+    return f"{cell.success:,} of {count(cell.scored, *unit)} ({asr}, {span}{open_})"
 
 
 def _span(ends: Interval | None) -> str:

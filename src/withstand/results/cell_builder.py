@@ -19,6 +19,7 @@ from withstand.stats import breaks, rates
 from withstand.stats.breaks import Attempts, Estimate
 from withstand.stats.group_sequential import Paths, Watch, paths
 from withstand.stats.sequential import confidence_sequence
+from withstand.stats.winners import clopper_pearson, level_of_each
 
 NO_TWIN = "no benign cell of this target: no over-refusal"
 
@@ -29,7 +30,7 @@ class CellCounts:
 
     behaviors: by their place in the suite, in its order.   failed: missing rows that were tried.
     categories: of each place of the suite.   stop_rate: where the run asks only until a cell's ASR is above or below
-    this rate, in (0, 1); else None.
+    this rate, in (0, 1); else None.   rivals: attacks on the same suite, target and defense, with the same judge.
     """
 
     index: int
@@ -40,6 +41,7 @@ class CellCounts:
     failed: int
     categories: Sequence[str]
     stop_rate: float | None
+    rivals: int = 1
 
     def column(self, *outcomes: str) -> list[int]:
         """How many cases of each behavior have one of these outcomes."""
@@ -116,6 +118,7 @@ def cell_result(counts: CellCounts) -> CellResult:
         used={part: {name: round(sums[stage, name], 6) for name in USED} for stage, part in PARTS.items()},
         notes=(*_notes(counts), *([fewer] if fewer else [])),
         by_category=() if benign else tuple(_by_category(counts)),
+        asr_interval_all=None if benign else interval(hits, scored, counts.watch, counts.paths, counts.rivals),
     )
 
 
@@ -210,10 +213,20 @@ def _by_category(counts: CellCounts) -> Iterator[CategoryResult]:
 
 
 def interval(
-    successes: Sequence[int], scored: Sequence[int], watch: Watch | None = None, seen: Paths = ((), ())
+    successes: Sequence[int], scored: Sequence[int], watch: Watch | None = None, seen: Paths = ((), ()), rivals: int = 1
 ) -> Interval | None:
-    """The 95% interval of a mean rate. watch, seen: the run stops by what it finds along these paths."""
+    """The 95% interval of a mean rate. watch, seen: the run stops by what it finds along these paths.
+
+    rivals: rates of which the highest is named; all their intervals hold together with 95%.
+    """
+    level = level_of_each(rivals)
     if watch is not None and any(scored):
-        return watch.interval(seen)
+        return watch.interval(seen, level)
     spread = rates.rate_interval(successes, scored)
-    return (spread.low, spread.high) if spread else None
+    if spread is None:
+        return None
+    effective = rates.effective_cases(successes, scored)
+    if rivals == 1 or effective is None:
+        return spread.low, spread.high
+    rate, cases = effective
+    return clopper_pearson(rate * cases, cases, level)

@@ -123,6 +123,7 @@ class CellResult:
     Rates, intervals (95%) and bounds lie in [0, 1]; None where they cannot be computed, and `notes` say why.
     asr: mean over behaviors; asr_micro: over cases; asr_at_k: number of draws -> rate that any of them succeeds, with
     asr_at_k_interval, number of draws -> interval.
+    asr_interval_all: holds for all attacks on this suite, target and defense at once, and so for the highest of them.
     asr_bounds: unscored cases and errors counted as failures, then as successes of the attack.
     over_refusal, utility: of a harmful cell, what the same target and defense showed on benign requests.
     asks: chats sent to the target.   tokens: of all roles.   seconds: of models.   cost: US dollars.
@@ -170,6 +171,7 @@ class CellResult:
     by_category: tuple[CategoryResult, ...]
     shown: Mapping[str, str] = field(default_factory=dict)
     asr_at_k_interval: Mapping[str, Interval] | None = None
+    asr_interval_all: Interval | None = None
 
     @staticmethod
     def from_json(value: Record) -> "CellResult":

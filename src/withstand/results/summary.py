@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -177,12 +178,13 @@ def _cells(store: Store, run: RunRow, counts: Counts, calibrations: Mapping[str,
     probes = store.probes({cell["keys"]["judge"] for cell in plan["cells"]})
     labels = own_labels(store, run)
     cells = []
+    rivals = Counter(_faced(planned) for planned in plan["cells"])
     for index, planned in enumerate(plan["cells"]):
         behaviors, judge = dict(sorted(counts.behaviors[index].items())), planned["keys"]["judge"]
         suite, limit = planned["suite"], plan.get("stop_when_decided")
-        sums, tried = counts.sums[index], failed.get(index, 0)
+        sums, tried, others = counts.sums[index], failed.get(index, 0), rivals[_faced(planned)]
         cell = cell_result(
-            CellCounts(index, planned, plan["suites"][suite], behaviors, sums, tried, categories[suite], limit)
+            CellCounts(index, planned, plan["suites"][suite], behaviors, sums, tried, categories[suite], limit, others)
         )
         if not cell.benign:
             result, note = probed(cell, probes.get(judge))
@@ -197,6 +199,11 @@ def _cells(store: Store, run: RunRow, counts: Counts, calibrations: Mapping[str,
             cells, plan["cells"], shown_names(plan), counts.behaviors, strict=True
         )
     ]
+
+
+def _faced(planned: Json) -> tuple[Any, ...]:
+    """What an attack of a plan is up against: the attacks that share it are compared with each other."""
+    return planned["suite"], planned["target"], planned["defense"], planned["keys"]["judge"], planned["benign"]
 
 
 def _noted(cell: CellResult, note: str) -> CellResult:

@@ -113,16 +113,16 @@ class Watch:
         """Whether nothing is left to ask: there is an answer, or all behaviors were asked."""
         return all(self.ended(self.outcome(path)) for path in rates)
 
-    def interval(self, rates: Paths) -> tuple[float, float]:
-        """The 95% limits of the rate, the lower one with what is unknown counted as none, the other as all.
+    def interval(self, rates: Paths, level: float = LEVEL) -> tuple[float, float]:
+        """Limits of the rate, the lower one with what is unknown counted as none, the other as all.
 
-        The upper one is at most `limit` just where the answer is "below". While the watch is not over, its looks are
-        not what was planned: then a confidence sequence.
+        At LEVEL the upper one is at most `limit` just where the answer is "below". While the watch is not over, its
+        looks are not what was planned: then a confidence sequence.
         """
         if not self.over(rates):
-            return confidence_sequence(rates[0])[0], confidence_sequence(rates[1])[1]
+            return confidence_sequence(rates[0], level)[0], confidence_sequence(rates[1], level)[1]
         low, high = map(self.outcome, rates)
-        return self.lower(low), self.upper(high)
+        return self.lower(low, level), self.upper(high, level)
 
     def ended(self, outcome: Outcome) -> bool:
         """Whether there is an answer, or no look is left."""
