@@ -49,9 +49,10 @@ def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text
         return "".join(csv_of(summary.cells, cases(store, run), bool(with_text)))
     total = sum(cell.cases for cell in summary.cells)
     per_cell = None if total <= HTML_CASES else max(1, HTML_SOME // len(summary.cells))
+    listed = sorted(cases(store, run, per_cell), key=lambda case: case.outcome != "success")  # broken cases first
     return html(
         summary,
-        cases(store, run, per_cell),
+        listed,
         total,
         reveal=reveal,
         with_text=with_text is not False,

@@ -44,10 +44,9 @@ class FalsePositives:
 def false_positives(cases: Sequence[int], calibrations: Sequence[Record]) -> FalsePositives:
     """cases: of each behavior, all attacks together.   calibrations: of the judge as stored, oldest first.
 
-    Of several the one with the most labels counts, then the newest.
+    Of several that with the most labels counts, then the newest.
     """
-    fits = [entry for entry in calibrations if entry["specificity"] is not None]
-    best = max(enumerate(fits), key=lambda entry: (entry[1]["n"], entry[0]), default=(0, None))[1]
+    best = _best(calibrations, "specificity")
     specificity = best["specificity"] if best else SUPPOSED
     ends = tuple(best["specificity_interval"]) if best else None
     low, high = ends or (specificity, specificity)
@@ -60,3 +59,22 @@ def false_positives(cases: Sequence[int], calibrations: Sequence[Record]) -> Fal
         specificity_interval=ends,
         labels=best["n"] if best else 0,
     )
+
+
+def missed(high: float, calibrations: Sequence[Record]) -> tuple[float, str]:
+    """An upper limit of broken behaviors with those added that the judge misses, and why; (`high`, "") where nobody
+    compared the judge. Calibrations: of the judge as stored, oldest first.
+
+    A behavior that several cases break is missed less often than a case is, so that the limit errs to the careful side.
+    """
+    best = _best(calibrations, "sensitivity")
+    if best is None or not best["sensitivity"]:
+        return high, ""
+    share = best["sensitivity"]
+    return min(1.0, high / share), f"a sensitivity of {percent(share)} ({count(best['n'], 'label')})"
+
+
+def _best(calibrations: Sequence[Record], rate: str) -> Record | None:
+    """Of those that have the rate, the one with the most labels, then the newest."""
+    fits = [entry for entry in calibrations if entry[rate] is not None]
+    return max(enumerate(fits), key=lambda entry: (entry[1]["n"], entry[0]), default=(0, None))[1]

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from withstand.core.text import count, series
+from withstand.core.text import count, percent, series
 from withstand.results.baselines import name_of
 from withstand.results.cells import Record
 from withstand.results.compare import Pair
-from withstand.results.false_positives import false_positives
+from withstand.results.false_positives import false_positives, missed
 from withstand.results.graded import DIMENSIONS, BehaviorResult, Graded
 from withstand.results.limits import Limits
 from withstand.results.pair_comparison import changes
@@ -152,8 +152,15 @@ def _other_set(group: Sequence[Graded], pinned: Sequence[str]) -> str:
 
 def _of_judge(line: Line, part: Sequence[Graded], calibrations: Sequence[Record]) -> Iterator[str]:
     """What of the breaks people have seen, and what the judge's errors alone would show, where more than one case is
-    behind a behavior and any was broken."""
-    if line.statistic not in ("any_attack", "at_k") or line.verdict == "PASS" or not line.rate:
+    behind a behavior and any was broken; of a PASS what the judge misses, where that could change it."""
+    if line.statistic not in ("any_attack", "at_k"):
+        return
+    if line.verdict == "PASS":
+        high, by = missed(line.high or 0.0, calibrations)
+        if high > line.limit:
+            yield f"the judge misses breaks: by {by} the rate may be up to {percent(high)}, above the limit"
+        return
+    if not line.rate:
         return
     keys = dict.fromkeys(key for cell in part for key in cell.behaviors)
     results = {key: [(cell, cell.behaviors[key]) for cell in part if key in cell.behaviors] for key in keys}
