@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_a_module_in_the_folder_takes_the_place_of_none(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
-def test_what_a_store_names_is_not_looked_for_in_the_folder(tmp_path: Path) -> None:
+def test_what_a_store_names_is_not_looked_for_in_the_folder(tmp_path: Path, withstand: Any) -> None:
     (tmp_path / "my_parts.py").write_text(PARTS)
     assert call(tmp_path, "run", *WORDS, "--target", "function:my_parts:answer", "--name", "mine").returncode == 0
     (tmp_path / "imported").unlink()
@@ -44,7 +45,7 @@ def test_what_a_store_names_is_not_looked_for_in_the_folder(tmp_path: Path) -> N
     assert done.returncode != 0
     assert "names the function" in done.stderr
     for words in (["status"], ["report", "mine", "-o", "page.html"], ["export", "mine", "-o", "out"]):
-        call(tmp_path, *words)
+        withstand(*words)
     assert not (tmp_path / "imported").exists()
 
 
