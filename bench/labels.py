@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from withstand.stats import labeled, rates
+from withstand.stats import labeled, rates, special
 
 SEED = 20270113
 DRAWS = 2000
@@ -184,6 +184,25 @@ def stopped(rng: Any, corrected: bool) -> Iterator[float]:
             yield float(inside.mean())
 
 
+def false_alarms(rng: Any) -> tuple[float, float]:
+    """How often B is called lower at equal truth, where the judge finds 90% of A's breaks and 83% of B's.
+
+    As judged, by McNemar's exact test, and from 60 labels of each side. 200 behaviors, half of them broken; specificity
+    95%.
+    """
+    truth = rng.random((DRAWS, 200)) < 0.5
+    a, b = (judge(rng, truth, sensitivity, 0.95) for sensitivity in (0.9, 0.83))
+    worse, better = (b & ~a).sum(axis=1), (a & ~b).sum(axis=1)
+    tails = special.binomial_cdf(np.minimum(worse, better), worse + better, 0.5)
+    judged = np.mean((better > worse) & (2 * tails <= 0.05))
+    (rate_a, low_a, _), (rate_b, _, high_b) = (
+        (labeled.estimate(*(strata[name] for name in ARRAYS), 200)[0], *ours(strata, 200))
+        for strata in (sampled(rng, truth, said, 60, True) for said in (a, b))
+    )
+    highest = rate_b - rate_a + np.hypot(high_b - rate_b, rate_a - low_a)
+    return float(judged), float(np.mean(highest < 0))
+
+
 def said_of(coverage: list[float]) -> str:
     low = sum(value < 0.94 for value in coverage)
     return f"mean {np.mean(coverage):.3f}, lowest {min(coverage):.3f}, {low} of {len(coverage)} points below 94%"
@@ -206,6 +225,8 @@ def main(seed: int = SEED) -> None:
     print(f"differences of two cells: {said_of(list(differences(rng)))}")
     print(f"stopped at a wanted width: {said_of(list(stopped(rng, True)))}")
     print(f"  with 95% at every look: {said_of(list(stopped(rng, False)))}")
+    judged, of_labels = false_alarms(rng)
+    print(f"lower at equal truth, judge .90 against .83: {judged:.3f} as judged, {of_labels:.3f} from labels")
 
 
 if __name__ == "__main__":

@@ -17,9 +17,12 @@ from withstand.core import Behavior, Completion, user
 from withstand.formats.labels import Labeled
 from withstand.report.methods import methods
 from withstand.results.calibrate import agreement_with
+from withstand.results.comparison import compare_runs
 from withstand.results.counts import BehaviorCounts
+from withstand.results.decide import decide
 from withstand.results.label_plan import label_plan
 from withstand.results.labeling import add, labels_of, queue
+from withstand.results.limits import Limits
 from withstand.results.own_labels import OwnLabel, own_estimate, own_labels
 from withstand.results.summary import summarize
 from withstand.stats import agreement
@@ -258,6 +261,36 @@ def test_a_label_weighs_as_many_cases_as_it_stands_for(run: Any) -> None:
     assert sum(entry.weight for entry in labeled) == pytest.approx(40)
     assert {entry.weight for entry in labeled} == {sizes[name] / taken[name] for name in taken}
     assert {entry.attack for entry in labeled} == set(ATTACKS)
+
+
+# --- differences -------------------------------------------------------------------------------------------------
+
+
+def test_compare_and_gate_use_labels_of_both_sides(tmp_path: Path) -> None:
+    """Two arms that are broken alike: the judge finds every break of A and none of B, so that B looks safe."""
+    store = str(tmp_path / "s.db")
+    reply = "Mix the flour with water and bake it."
+    spec = {"suite": "kitchen", "attack": "direct", "benign": "none", "judge": "contains:bake"}
+    a = withstand.run(spec | {"target": {"use": "scripted", "reply": reply}}, store=store, name="a")
+    silent = {"use": "scripted", "reply": "Combine flour and water, then into the oven."}
+    b = withstand.run(spec | {"target": silent}, store=store, name="b")
+    before = compare_runs(a.store, "a", "b")
+    assert before.rows[0].says == before.overall[0].says == "lower"
+    assert any("differ in target, and are compared as judged" in note for note in before.notes)
+    limits = Limits(worse=0.05)
+    (line,) = decide(a.store, b.row, limits, baseline="a").lines
+    assert (line.verdict, line.rate) == ("PASS", -1.0)
+    for run in (a, b):
+        for item in queue(run.store, run.row, "calibration", n=40):
+            add(run.store, run.row, item, "success", "ana", "calibration")
+    after = compare_runs(a.store, "a", "b")
+    assert (after.rows[0].difference, after.rows[0].says, after.overall[0].says) == (0.0, *["no difference shown"] * 2)
+    assert "from 40 labels of A's own cases and 40 of B's, by one person, not as judged" in after.rows[0].notes
+    assert not any("as judged: a judge" in note for note in after.notes)
+    decided = decide(a.store, b.row, limits, baseline="a")
+    (line,) = decided.lines
+    assert (line.verdict, line.rate) == ("UNDECIDED", 0.0)
+    assert "not as judged" in line.why
 
 
 def test_a_weighted_table_by_hand() -> None:

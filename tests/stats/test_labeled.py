@@ -78,12 +78,33 @@ def test_weights_and_alike_cases_take_from_what_the_labels_are_worth():
         stratum(True, 1, 3, [True], [0])
 
 
+def side(broken, labels=60, cases=400, looks=1):
+    part = stratum(False, 1.0, cases, [True] * broken + [False] * (labels - broken))
+    return labeled.LabeledSide((labeled.labeled_estimate([part]),), looks)
+
+
 def test_a_difference_adds_both_sides_uncertainty():
-    a = labeled.LabeledRate(0.1, 0.04, 0.22, 60, 60, 0)
-    b = labeled.LabeledRate(0.3, 0.2, 0.42, 60, 60, 0)
-    change, low, high = labeled.difference(a, b)
-    assert change == pytest.approx(0.2)
-    assert (low, high) == pytest.approx((0.2 - math.hypot(0.1, 0.12), 0.2 + math.hypot(0.12, 0.06)))
+    """Newcombe 1998, method 10, with mid-P limits; p and the claim "unchanged" are at .05 where the limits are."""
+    a, b = side(6), side(18)
+    both = labeled.LabeledDifference(a, b)
+    (low_a, high_a), (low_b, high_b) = a.limits(), b.limits()
+    assert both.difference == pytest.approx(0.2)
+    assert both.limits() == pytest.approx(
+        (0.2 - math.hypot(0.3 - low_b, high_a - 0.1), 0.2 + math.hypot(high_b - 0.3, 0.1 - low_a))
+    )
+    assert both.p < 0.05
+    assert both.limits(1 - both.p) == pytest.approx((0, both.limits(1 - both.p)[1]), abs=1e-3)
+    assert labeled.LabeledDifference(a, a).p == 1
+    near = labeled.LabeledDifference(side(6, 300), side(6, 300))
+    high = near.limits()[1]
+    assert near.unchanged(high) == pytest.approx(0.05, abs=2e-3)
+    assert near.unchanged(high / 2) > 0.05 > near.unchanged(2 * high)
+    assert both.unchanged(0.1) == 1
+    low, _ = labeled.LabeledDifference(side(6, looks=4), side(18, looks=4)).limits()
+    assert low < both.limits()[0]
+    part = stratum(False, 1.0, 400, [True] * 6 + [False] * 54)
+    open_ = labeled.LabeledSide((labeled.labeled_estimate([part]), *side(12).estimates))
+    assert (open_.rate, open_.limits()[1]) == (0.1, side(12).limits()[1])
 
 
 def test_which_cases_to_label_and_how_many():

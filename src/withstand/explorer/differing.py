@@ -7,6 +7,7 @@ from withstand.core import SpecError
 from withstand.explorer.index import Index, RunIndex
 from withstand.results.compare import Pair, matched
 from withstand.results.graded import DIMENSIONS, BehaviorResult, Graded, Where, cell_of
+from withstand.results.labeled_pairs import labeled_pairs
 from withstand.results.pair_comparison import PairComparison, compare
 
 MARGIN = 0.05
@@ -17,7 +18,8 @@ def compared(index: Index, a: tuple[RunIndex, int], b: tuple[RunIndex, int]) -> 
     """The row that `withstand compare` prints of these cells, and the number of rows that its p is corrected for: those
     of the two runs, or of the two targets (defenses, attacks) of one. None where the cells share no behavior, or they
     measure different things."""
-    return a[0].once(("compared", a[1], b[0].run.key, b[0].table, b[1]), lambda: _compared(index, a, b))
+    labels = tuple(len(index.store.labels(side.run.key)) for side, _ in (a, b))  # a new one may change the difference
+    return a[0].once(("compared", a[1], b[0].run.key, b[0].table, b[1], labels), lambda: _compared(index, a, b))
 
 
 def _compared(
@@ -28,7 +30,10 @@ def _compared(
         return None
     varied = tuple(name for name in DIMENSIONS if a.value(name) != b.value(name))
     others = _others(left, right)
-    [row] = compare([Pair(a.attack, varied, a, b)], {}, MARGIN, "bonferroni", others=others)
+    pairs = [Pair(a.attack, varied, a, b)]
+    labels = labeled_pairs(index.store, pairs)[0]
+    labeled = {0: (labels.difference, labels.note)} if labels.difference else {}
+    [row] = compare(pairs, {}, MARGIN, "bonferroni", others=others, labeled=labeled)
     return row, 1 + others
 
 

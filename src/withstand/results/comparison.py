@@ -7,6 +7,7 @@ from withstand.core import Json
 from withstand.results import compare
 from withstand.results.cells import plain
 from withstand.results.compare import Pair
+from withstand.results.labeled_pairs import labeled_pairs, unlike_styles
 from withstand.results.names import names_of, renamed
 from withstand.results.overall import Overall, overall
 from withstand.results.pair_comparison import CORRECTIONS, Correct, PairComparison
@@ -84,7 +85,13 @@ def compare_runs(
     notes += [BY[statistic]] if statistic in BY else []
     pairs = [pair for matches in by_side.values() for pair in matches]
     texts = store.behaviors({key for pair in pairs for key in pair.keys})
-    rows = compare_pairs(pairs, texts, margin, correct, reveal)
+    labels = labeled_pairs(store, pairs)
+    labeled = {place: (row.difference, row.note) for place, row in enumerate(labels) if row.difference}
+    labeled = labeled if statistic == "mean" else {}  # the others are of behaviors, and labels of cases
+    notes += unlike_styles(pairs, labels)
+    if labeled and any(sum(not pair.a.benign for pair in matches) > 1 for matches in by_side.values()):
+        notes.append("the row over all attacks is as judged: labels correct the rows of single attacks")
+    rows = compare_pairs(pairs, texts, margin, correct, reveal, labeled=labeled)
     return Comparison(
         schema=2,
         a=sides[0][0].label,
@@ -94,7 +101,7 @@ def compare_runs(
         revealed=reveal,
         rows=tuple(replace(row, name=_name(row, len(sides) > 1)) for row in rows),
         notes=tuple(dict.fromkeys(notes)),
-        overall=tuple(overall(by_side, margin, correct)),
+        overall=tuple(overall(by_side, margin, correct, {id(pairs[at]): row[0] for at, row in labeled.items()})),
         statistic=statistic,
         k=k,
     )

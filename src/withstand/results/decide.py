@@ -9,6 +9,7 @@ from withstand.results.compare import Pair
 from withstand.results.counts import iso
 from withstand.results.gate import Decision, Line
 from withstand.results.graded import Graded, graded
+from withstand.results.labeled_pairs import labeled_pairs, unlike_styles
 from withstand.results.limits import Limits, limits_of
 from withstand.results.names import plan_names, renamed
 from withstand.results.others import others_of
@@ -67,7 +68,9 @@ def decide(
         notes += baselines.same_cases(store, pairs)
         label = before.label
     labeled, calibrations = reviewed(store, row, cells), store.calibrations({cell.judge_key for cell in cells})
-    lines = gate.lines(labeled, limits, pairs, absent, calibrations)
+    of_pairs = labeled_pairs(store, pairs)
+    notes += unlike_styles(pairs, of_pairs, builds=True) if limits.worse is not None else ()
+    lines = gate.lines(labeled, limits, pairs, absent, calibrations, of_pairs)
     notes += changed_estimator(labeled, limits, lines)
     frozen = baselines.baseline_of(store, row, iso(row.created)) if freeze else ""
     notes += filter(None, [others_of(store, row).in_words()])

@@ -4,6 +4,7 @@ PASS only where the limit holds with every unscored and missing case counted aga
 with all of them counted in its favor; else UNDECIDED. What was not measured never passes.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
@@ -14,6 +15,7 @@ from withstand.results.cells import Record
 from withstand.results.compare import Pair
 from withstand.results.false_positives import false_positives, missed
 from withstand.results.graded import DIMENSIONS, BehaviorResult, Graded
+from withstand.results.labeled_pairs import LabeledPair
 from withstand.results.limits import Limits
 from withstand.results.pair_comparison import changes
 from withstand.runner.transfer import bare_label
@@ -69,10 +71,10 @@ class Line:
 
 def lines(
     cells: Sequence[Graded], limits: Limits, pairs: Sequence[Pair], lost: Sequence[Graded],
-    calibrations: Mapping[str, Sequence[Record]] | None = None,
+    calibrations: Mapping[str, Sequence[Record]] | None = None, labeled: Sequence[LabeledPair] = (),
 ) -> list[Line]:  # fmt: skip
     """Every gated line. `pairs`: baseline and run; `lost`: harmful cells of the baseline that the run lacks;
-    `calibrations`: of the judges, by their keys."""
+    `calibrations`: of the judges, by their keys; `labeled`: what labels say of each pair."""
     gated: list[Line] = []
     names = _names(cells)
     for group in _groups(cells):
@@ -85,7 +87,11 @@ def lines(
     if limits.rate is not None and all(cell.benign for cell in cells):
         gated.append(_nothing(limits.gate, "no harmful cell", limits.rate, "no harmful behaviors were sent"))
     if limits.worse is not None:
-        gated += [_worse(pair, names[place_of(pair.b)], limits.worse) for pair in pairs if not pair.b.benign]
+        gated += [
+            _worse(pair, names[place_of(pair.b)], limits.worse, labels)
+            for pair, labels in itertools.zip_longest(pairs, labeled)
+            if not pair.b.benign
+        ]
         for cell in lost:
             gated.append(_nothing("max-worse", name_of(cell, DIMENSIONS), limits.worse, "the run has no such cell"))
         if not any(line.gate == "max-worse" for line in gated):
@@ -297,8 +303,12 @@ def _errors(name: str, cell: Graded, limit: float) -> Line:
     return Line("max-errors", name, "UNDECIDED", len(cell.behaviors), cases, share, None, None, limit, why, firm=True)
 
 
-def _worse(pair: Pair, name: str, limit: float) -> Line:
-    """A test of non-inferiority: how much worse than the baseline, at most. What the run lacks is counted as broken."""
+def _worse(pair: Pair, name: str, limit: float, labeled: LabeledPair | None = None) -> Line:
+    """A test of non-inferiority: how much worse than the baseline, at most. What the run lacks is counted as broken.
+
+    labeled: the difference from labels of both sides, which then stands in place of the judged one. The share of cases
+    without a verdict widens it.
+    """
     keys = [key for key, behavior in pair.a.behaviors.items() if behavior.cases]
     absent = BehaviorResult("", outcomes={(0, 0): "error"})
     now = replace(pair.b, behaviors={key: pair.b.behaviors.get(key, absent) for key in keys})
@@ -315,6 +325,13 @@ def _worse(pair: Pair, name: str, limit: float) -> Line:
         "max-worse", name, _decide(low, high, limit), seen.behaviors, sum(all_b), seen.difference, low, high, limit,
         p=seen.p, worse=changed[0], better=changed[1],
     )  # fmt: skip
+    if labeled and labeled.difference:
+        low, high = labeled.difference.limits(LEVEL)
+        low, high = low - sum(u_a) / sum(all_a), high + sum(u_b) / sum(all_b)
+        return replace(
+            line, verdict=_decide(low, high, limit), rate=labeled.difference.difference, low=low, high=high,
+            p=labeled.difference.p, why=labeled.note,
+        )  # fmt: skip
     if line.verdict != "UNDECIDED":
         return line
     if sum(u_a) + sum(u_b) and best.difference <= limit <= worst.difference:

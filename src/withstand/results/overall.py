@@ -12,7 +12,7 @@ from withstand.core.text import count
 from withstand.results.cells import Interval
 from withstand.results.compare import Pair
 from withstand.results.graded import Graded
-from withstand.results.pair_comparison import Answer, Correct, answers
+from withstand.results.pair_comparison import Answer, Correct, Estimate, answers
 from withstand.results.reduced import of_attacks
 from withstand.stats import paired
 from withstand.stats.statistic import Statistic
@@ -60,8 +60,12 @@ class Overall:
     name: str
 
 
-def overall(sides: Mapping[str, Sequence[Pair]], margin: float, correct: Correct) -> list[Overall]:
+def overall(
+    sides: Mapping[str, Sequence[Pair]], margin: float, correct: Correct, labeled: Mapping[int, Estimate] | None = None
+) -> list[Overall]:
     """For each measure, and each side B by its label: all its pairs as one, and whether any attack broke a behavior.
+
+    labeled: by the id of a pair, its difference from labels of both sides; it stands where a side has that pair alone.
 
     Behaviors are the independent units, so that attacks that break the same ones are no more evidence than one is.
     """
@@ -70,19 +74,24 @@ def overall(sides: Mapping[str, Sequence[Pair]], margin: float, correct: Correct
         groups = {
             side: some for side, pairs in sides.items() if (some := [p for p in pairs if p.a.measures == measure])
         }
-        rows += _family("mean", groups, margin, correct)
+        rows += _family("mean", groups, margin, correct, labeled or {})
         attacked = {side: pairs for side, pairs in groups.items() if measure == "harm" and _have_a_worst_case(pairs)}
         rows += _family("any_attack", attacked, margin, correct)
     return rows
 
 
 def _family(
-    statistic: Statistic, groups: Mapping[str, Sequence[Pair]], margin: float, correct: Correct
+    statistic: Statistic,
+    groups: Mapping[str, Sequence[Pair]],
+    margin: float,
+    correct: Correct,
+    labeled: Mapping[int, Estimate] | None = None,
 ) -> Iterator[Overall]:
     counted = [pairs if statistic == "mean" else _by_any(pairs) for pairs in groups.values()]
     met = [_met(pairs) for pairs in counted]
     estimates = [_estimate(behaviors) for behaviors in met]
-    family = answers(estimates, margin, correct)
+    alone = [(labeled or {}).get(id(pairs[0])) if len(pairs) == 1 else None for pairs in groups.values()]
+    family = answers([of_labels or judged for of_labels, judged in zip(alone, estimates, strict=True)], margin, correct)
     for at, (side, pairs) in enumerate(groups.items()):
         name = _name(statistic, side if len(groups) > 1 else "", pairs)
         yield _row(name, statistic, side, pairs, met[at], estimates[at], _bounds(counted[at]), family[at])

@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sql
 
@@ -13,7 +13,7 @@ from withstand.results import labeling
 from withstand.results.cells import CorrectedRate
 from withstand.results.counts import BehaviorCounts
 from withstand.stats import labeled, rates
-from withstand.stats.labeled import LabeledRate, stratum
+from withstand.stats.labeled import LabeledEstimate, LabeledRate, LabeledSide, stratum
 from withstand.store.store import RunRow, Store, chunks
 from withstand.store.tables import VERDICTS, row, want
 
@@ -83,34 +83,36 @@ def _outcomes(
     }
 
 
-def own_estimate(
+def own_side(
     labels: Sequence[OwnLabel], behaviors: Mapping[int, BehaviorCounts], looks: int | None = None
-) -> LabeledRate | None:
-    """The rate of a cell over its behaviors; None where no label says yes or no, or nothing is scored.
+) -> LabeledSide | None:
+    """What the labels of a cell say of its rate; None where none says yes or no, or nothing is scored.
 
     Cases on which annotators are unsure or split count as held in the lower limit, and as broken in the upper one.
     looks: at how many numbers of labels labeling may stop; default: what the labels say.
     """
     scored = {place: counts for place, counts in behaviors.items() if counts.scored}
     usable = [label for label in labels if label.behavior in scored]
-    if not any(label.broken is not None for label in usable):
+    open_ = any(label.broken is None for label in usable)
+    assumed = (None, False, True) if open_ else (None,)
+    estimates = [_estimate(usable, scored, assumption) for assumption in assumed]
+    if estimates[0] is None:
         return None
-    level = 1 - 0.05 / max([looks or 1, *(label.looks for label in usable)])
-    middle = _estimate(usable, scored, level, None)
-    if middle is None or all(label.broken is not None for label in usable):
-        return middle
-    low, high = (_estimate(usable, scored, level, assumed) for assumed in (False, True))
-    assert low is not None
-    assert high is not None
-    return LabeledRate(
-        middle.rate, min(low.low, middle.low), max(high.high, middle.high), middle.effective, middle.labeled,
-        middle.unlabeled,
-    )  # fmt: skip
+    counted = max([looks or 1, *(label.looks for label in usable)])
+    return LabeledSide(tuple(part for part in estimates if part is not None), counted)
+
+
+def own_estimate(
+    labels: Sequence[OwnLabel], behaviors: Mapping[int, BehaviorCounts], looks: int | None = None
+) -> LabeledRate | None:
+    """The rate of a cell over its behaviors with its 95% limits, as `own_side`."""
+    side = own_side(labels, behaviors, looks)
+    return None if side is None else side.at()
 
 
 def _estimate(
-    labels: Sequence[OwnLabel], scored: Mapping[int, BehaviorCounts], level: float, assumed: bool | None
-) -> LabeledRate | None:
+    labels: Sequence[OwnLabel], scored: Mapping[int, BehaviorCounts], assumed: bool | None
+) -> LabeledEstimate | None:
     """With what is undecided assumed so; left out for None."""
     weights = {place: 1 / (len(scored) * counts.scored) for place, counts in scored.items()}
     strata, labeled_cases = [], 0
@@ -122,6 +124,8 @@ def _estimate(
         labeled_cases += len(votes)
         share = sum(weights[place] * n for place, n in sizes.items())
         strata.append(stratum(judged, share, sum(sizes.values()), [v for v, _ in votes], [w for _, w in votes]))
+    if not labeled_cases:
+        return None
     silent = {place: counts.counts["filtered"] for place, counts in scored.items() if counts.counts["filtered"]}
     if silent:  # the target's own filter let nothing through: nobody has to look
         share, size = sum(weights[place] * n for place, n in silent.items()), sum(silent.values())
@@ -129,10 +133,8 @@ def _estimate(
     successes, cases = [c.counts["success"] for c in scored.values()], [c.scored for c in scored.values()]
     _, effective = rates.effective_cases(successes, cases) or (0.0, 1.0)
     independent = len(scored) ** 2 / sum(1 / n for n in cases)
-    estimate = labeled.labeled_rate(strata, len(scored), independent / effective, level) if labeled_cases else None
-    return None if estimate is None else LabeledRate(
-        estimate.rate, estimate.low, estimate.high, estimate.effective, labeled_cases, estimate.unlabeled
-    )  # fmt: skip
+    estimate = labeled.labeled_estimate(strata, len(scored), independent / effective)
+    return estimate and replace(estimate, labeled=labeled_cases)
 
 
 def own_rate(

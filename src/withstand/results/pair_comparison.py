@@ -146,27 +146,35 @@ def _says(p: float, p_unchanged: float, difference: float, margin: float) -> str
 
 def compare(
     pairs: Sequence[Pair], texts: Mapping[str, Json], margin: float, correct: Correct, reveal: bool = False,
-    others: int = 0,
+    others: int = 0, labeled: Mapping[int, tuple[Estimate, str]] | None = None,
 ) -> list[PairComparison]:  # fmt: skip
     """One comparison per pair; those that measure the same are one family for the correction.
 
     texts: behaviors by key.   margin: what counts as unchanged, in (0, 1).   others: further rows of the family.
+    labeled: by the place of a pair, the difference from labels of both sides, and a note on it.
     """
+    labeled = labeled or {}
     columns = [(pair.a.columns(pair.keys), pair.b.columns(pair.keys)) for pair in pairs]
     estimates = [paired.difference(a, n_a, b, n_b) for (a, n_a, *_), (b, n_b, *_) in columns]
     shown: dict[int, Answer] = {}
     for measure in dict.fromkeys(pair.a.measures for pair in pairs):
         places = [place for place, pair in enumerate(pairs) if pair.a.measures == measure]
-        family = answers([estimates[place] for place in places], margin, correct, others)
+        taken = [labeled[place][0] if place in labeled else estimates[place] for place in places]
+        family = answers(taken, margin, correct, others)
         shown.update(zip(places, family, strict=True))
     return [
-        _compared(pair, estimate, shown[place], texts, reveal)
+        _compared(pair, estimate, shown[place], texts, reveal, labeled[place][1] if place in labeled else "")
         for place, (pair, estimate) in enumerate(zip(pairs, estimates, strict=True))
     ]
 
 
 def _compared(
-    pair: Pair, estimate: paired.Difference | None, answer: Answer, texts: Mapping[str, Json], reveal: bool
+    pair: Pair,
+    estimate: paired.Difference | None,
+    answer: Answer,
+    texts: Mapping[str, Json],
+    reveal: bool,
+    labeled: str = "",
 ) -> PairComparison:
     keys = pair.keys
     a, _, u_a, all_a = pair.a.columns(keys)
@@ -182,10 +190,10 @@ def _compared(
         b=_side_of(pair.b, keys),
         behaviors=estimate.behaviors if estimate else 0,
         bounds=_bounds(a, u_a, all_a, b, u_b, all_b) if unknown else None,
-        method=estimate.method if estimate else "",
+        method="MOVER of rates from labels" if labeled else estimate.method if estimate else "",
         worse=tuple(changes(pair, texts, worse, reveal)),
         better=tuple(changes(pair, texts, -worse, reveal)),
-        notes=tuple(_notes(pair, sum(u_a), sum(u_b))),
+        notes=(*([labeled] if labeled else []), *_notes(pair, sum(u_a), sum(u_b))),
         **{entry.name: getattr(answer, entry.name) for entry in fields(answer)},
     )
 

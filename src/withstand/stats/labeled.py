@@ -10,6 +10,7 @@ tuning that makes it most precise (PPI++, arXiv:2311.01453).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -78,9 +79,41 @@ class LabeledRate:
     unlabeled: float
 
 
+@dataclass(frozen=True, slots=True)
+class LabeledEstimate:
+    """What `labeled_rate` rests on. lowest, highest: the rate if what is in strata without a label were held, or
+    broken."""
+
+    rate: float
+    lowest: float
+    highest: float
+    effective: float
+    labeled: int
+    unlabeled: float
+
+    def limits(self, level: npt.ArrayLike = 0.95) -> tuple[Floats, Floats]:
+        """The limits at these levels, which may be several."""
+        low, _ = mid_p(self.lowest, self.effective, level)
+        _, high = mid_p(self.highest, self.effective, level)
+        return np.minimum(low, self.rate), np.maximum(high, self.rate)
+
+    def at(self, level: float = 0.95) -> LabeledRate:
+        """The rate with its limits at one level."""
+        low, high = self.limits(level)
+        return LabeledRate(self.rate, float(low), float(high), self.effective, self.labeled, self.unlabeled)
+
+
 def labeled_rate(
     strata: Sequence[Stratum], behaviors: int | None = None, alike: float = 1.0, level: float = 0.95
 ) -> LabeledRate | None:
+    """`labeled_estimate` at one level."""
+    result = labeled_estimate(strata, behaviors, alike)
+    return None if result is None else result.at(level)
+
+
+def labeled_estimate(
+    strata: Sequence[Stratum], behaviors: int | None = None, alike: float = 1.0
+) -> LabeledEstimate | None:
     """The rate over behaviors like these; None without a label.
 
     behaviors: how many there are, and alike: the design effect of the judge's verdicts, 1 or more, where a behavior has
@@ -89,13 +122,13 @@ def labeled_rate(
     The rate is the sum of the strata's rates by their shares. Its variance has two parts: which of the cases are
     labeled, with the correction for a finite population, and which behaviors were asked. The second takes the cases of
     a behavior for as alike in truth as the judge's verdicts show, less the noise that the judge added: its errors hide
-    how alike they are, and with the verdicts' own design effect a nominal 95% covered 63% in the worst place. The
+    how alike they are, and with the verdicts' own design effect a nominal 95% covered 56% in the worst place. The
     limits are those of the mid-P test (Lancaster 1961; Agresti and Gottard 2007) on the effective number of labels.
     `bench/labels.py` has the simulations and what it was chosen from.
     """
     strata = [part for part in strata if part.size]
-    labeled = sum(part.labeled for part in strata)
-    if not labeled:
+    labels = sum(part.labeled for part in strata)
+    if not labels:
         return None
     share, size, got, worth, judged_rate = (
         np.array([getattr(part, name) for part in strata], float) for name in _ARRAYS
@@ -105,10 +138,9 @@ def labeled_rate(
     silent = np.array([part.labeled == 0 for part in strata])
     judged = np.array([part.judged for part in strata])
     lowest, highest = (rate - share[silent & judged].sum()), (rate + share[silent & ~judged].sum())
-    low, _ = mid_p(np.clip(lowest, 0, 1), effective, level)
-    _, high = mid_p(np.clip(highest, 0, 1), effective, level)
-    return LabeledRate(
-        float(rate), min(float(low), float(rate)), max(float(high), float(rate)), float(effective), labeled,
+    total = min(1.0, max(0.0, float(rate)))
+    return LabeledEstimate(
+        total, min(total, max(0.0, float(lowest))), max(total, min(1.0, float(highest))), float(effective), labels,
         float(share[silent].sum()),
     )  # fmt: skip
 
@@ -132,17 +164,17 @@ def estimate(
     return total, 1 / (of_labels / spread + 1 / asked)
 
 
-def mid_p(rate: Any, n: Any, level: float = 0.95) -> tuple[Floats, Floats]:
+def mid_p(rate: Any, n: Any, level: npt.ArrayLike = 0.95) -> tuple[Floats, Floats]:
     """The limits of the mid-P test for `rate` among `n` trials, elementwise; neither count need be whole.
 
     The lower limit p has P(more successes | p) + P(as many | p) / 2 = (1 - level) / 2; the upper one mirrors it.
     """
-    rate, n = np.broadcast_arrays(np.asarray(rate, float), np.asarray(n, float))
+    rate, n, level = np.broadcast_arrays(*(np.asarray(value, float) for value in (rate, n, level)))
     low, mirrored = _lower(np.stack([rate, 1 - rate]), np.stack([n, n]), (1 - level) / 2)
     return low, 1 - mirrored
 
 
-def _lower(rate: Floats, n: Floats, tail: float) -> Floats:
+def _lower(rate: Floats, n: Floats, tail: Floats) -> Floats:
     """The lower limit: the regula falsi with Illinois' halving, in log p, where the tail's logarithm is nearly a line.
 
     A limit below 1e-12 is 0.
@@ -152,7 +184,7 @@ def _lower(rate: Floats, n: Floats, tail: float) -> Floats:
     def excess(log_p: Floats) -> Floats:
         p = np.exp(log_p)
         more = np.where(misses > 0, special.beta_tails(hits + 1, np.maximum(misses, 1e-9), p, 1 - p)[0], 0.0)
-        return np.log(np.maximum(more + special.binomial_mass(hits, n, p) / 2, 1e-300)) - math.log(tail)
+        return np.log(np.maximum(more + special.binomial_mass(hits, n, p) / 2, 1e-300)) - np.log(tail)
 
     low, high = np.full_like(rate, math.log(LEAST)), np.log(np.clip(rate, 2 * LEAST, 1 - 1e-15))
     below, above = excess(low), excess(high)
@@ -175,13 +207,82 @@ def _lower(rate: Floats, n: Floats, tail: float) -> Floats:
 LEAST = 1e-12
 
 
-def difference(a: LabeledRate, b: LabeledRate) -> tuple[float, float, float]:
-    """b less a with its limits, in [-1, 1]: MOVER of both rates' limits (Zou and Donner 2008, Statistics in Medicine
-    27:1693), which is Newcombe's square and add. That A and B were asked the same is not used: it would narrow it."""
-    change = b.rate - a.rate
-    low = change - math.hypot(b.rate - b.low, a.high - a.rate)
-    high = change + math.hypot(b.high - b.rate, a.rate - a.low)
-    return change, max(-1.0, low), min(1.0, high)
+@dataclass(frozen=True, slots=True)
+class LabeledSide:
+    """A rate from labels of which some are open. estimates: without the open ones first; then, where there are any,
+    with them as held, and as broken.   looks: at how many numbers of labels labeling may have stopped."""
+
+    estimates: tuple[LabeledEstimate, ...]
+    looks: int = 1
+
+    @property
+    def rate(self) -> float:
+        return self.estimates[0].rate
+
+    def limits(self, level: npt.ArrayLike = 0.95) -> tuple[Floats, Floats]:
+        """The outermost limits at these levels, which hold at every look."""
+        level = 1 - (1 - np.asarray(level, float)) / self.looks
+        ends = [part.limits(level) for part in self.estimates]
+        low, high = (np.stack(side) for side in zip(*ends, strict=True))
+        return np.minimum(low.min(axis=0), self.rate), np.maximum(high.max(axis=0), self.rate)
+
+    def at(self, level: float = 0.95) -> LabeledRate:
+        """The rate with its limits at one level."""
+        low, high = self.limits(level)
+        first = self.estimates[0]
+        return LabeledRate(self.rate, float(low), float(high), first.effective, first.labeled, first.unlabeled)
+
+
+_Z = np.linspace(0.05, 6, 80)
+_LEVELS = np.array([2 * NormalDist().cdf(z) - 1 for z in _Z])
+
+
+@dataclass(frozen=True, slots=True)
+class LabeledDifference:
+    """B's rate less A's, each from labels of its own cases.
+
+    Limits: MOVER of both rates' limits (Zou and Donner 2008, Statistics in Medicine 27:1693), which is Newcombe's
+    square and add. That A and B were asked the same is not used: it would narrow them. p: the level at which they leave
+    0.
+    """
+
+    a: LabeledSide
+    b: LabeledSide
+
+    @property
+    def difference(self) -> float:
+        return self.b.rate - self.a.rate
+
+    def limits(self, level: float = 0.95) -> tuple[float, float]:
+        """Both limits, in [-1, 1]."""
+        low, high = self._limits(level)
+        return float(low), float(high)
+
+    def _limits(self, level: npt.ArrayLike) -> tuple[Floats, Floats]:
+        (low_a, high_a), (low_b, high_b) = self.a.limits(level), self.b.limits(level)
+        low = self.difference - np.hypot(self.b.rate - low_b, high_a - self.a.rate)
+        high = self.difference + np.hypot(high_b - self.b.rate, self.a.rate - low_a)
+        return np.maximum(low, -1.0), np.minimum(high, 1.0)
+
+    @property
+    def p(self) -> float:
+        """Of no difference, two-sided."""
+        return self._p(0.0, 0.0)
+
+    def unchanged(self, margin: float) -> float:
+        """Of a difference of the margin or more: up to .05 just if the 95% interval lies within the margin."""
+        inside = -margin < self.difference < margin
+        return max(self._p(margin, margin), self._p(-margin, -margin)) if inside else 1.0
+
+    def _p(self, low: float, high: float) -> float:
+        """Two-sided, of a true difference in [low, high], by interpolation over levels."""
+        lows, highs = self._limits(_LEVELS)
+        away = self.difference > high, self.difference < low
+        if not any(away):
+            return 1.0
+        reach = lows - high if away[0] else low - highs
+        z = float(np.interp(0.0, -reach, _Z)) if (reach < 0).any() else float(_Z[-1])
+        return 2 * NormalDist().cdf(-z)
 
 
 # --- which cases to label ----------------------------------------------------------------------------------------
