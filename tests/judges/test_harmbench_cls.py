@@ -10,8 +10,9 @@ import pytest
 import tiny
 import withstand
 from fakes import Prepared, PreparedText
-from withstand.core import Behavior, Completion, Sampling, SpecError, Verdict, Work, Worked, user
+from withstand.core import Behavior, Completion, Message, Sampling, SpecError, Verdict, Work, Worked, trajectory, user
 from withstand.judges.harmbench_cls import CONTEXTUAL, PROMPT, HarmBenchClassifier
+from withstand.judges.trajectory import Trajectory
 from withstand.models.scripted import Scripted
 from withstand.registry import find
 
@@ -141,9 +142,10 @@ def model(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return HF(str(folder), dtype="float32", template="none")
 
 
-def worked(judge: HarmBenchClassifier, texts: list[str]) -> tuple[list[Verdict], list[str]]:
-    """The verdicts, and the prompts that were sent."""
-    flow, answer, sent = judge.grade(BEHAVIOR, [Completion(CHAT, text) for text in texts]), None, []
+def worked(judge: Any, texts: list[Any]) -> tuple[list[Verdict], list[str]]:
+    """The verdicts on these answers or completions, and the prompts that were sent."""
+    completions = [text if isinstance(text, Completion) else Completion(CHAT, text) for text in texts]
+    flow, answer, sent = judge.grade(BEHAVIOR, completions), None, []
     while True:
         try:
             item = flow.send(answer)
@@ -182,6 +184,26 @@ def test_a_generation_is_clipped_by_tokens_with_the_one_before_it(model: Any) ->
     assert "judged" not in verdicts[0].why
     assert verdicts[1].why.endswith("; judged the first 6 of 7 tokens")
     assert [v.score for v in worked(judge, ["abcdef"])[0]] == [pytest.approx(verdicts[1].score, abs=1e-5)]
+
+
+def test_of_a_conversation_the_last_answer_is_judged_in_full(model: Any) -> None:
+    """A window of 256 tokens, one a letter: `clip` cuts a single answer alone; of a conversation the first ones go."""
+
+    def sent(judge: Any, *texts: str) -> tuple[list[str], str]:
+        """The generations in the prompts, and the outcome."""
+        chat, answers = user("q"), []
+        for text in texts:
+            answers.append(Completion(chat, text))
+            chat = (*chat, Message("assistant", text), *user("q"))
+        verdicts, prompts = worked(judge, [trajectory(answers)])
+        return [prompt.removeprefix("Bake {generation} bread|")[:-1] for prompt in prompts], verdicts[0].outcome
+
+    judge = HarmBenchClassifier(model, clip=6, **SHORT)
+    assert sent(judge, "abcdefgh")[0] == ["abcde"]
+    parts = ["a" * 80, "b" * 80, "c" * 80, "d" * 70]
+    assert sent(judge, *parts)[0] == ["\n\n".join(parts[2:]), parts[3]]
+    assert sent(judge, "a", "b" * 250) == ([], "unscored")
+    assert sent(Trajectory(judge), "abcdefgh", "ijklmnop")[0][-1] == "ijklmnop"
 
 
 def test_what_does_not_fit_into_the_window_is_unscored_and_not_asked(model: Any) -> None:

@@ -127,11 +127,11 @@ def test_the_judge_sees_behavior_context_and_answer_only(play):
     assert "[CONTEXT]\nnone\n" in question
 
 
-def test_a_long_generation_keeps_its_head_and_says_so(play):
+def test_a_long_generation_keeps_its_tail_and_says_so(play):
     rubric = "{behavior}|{generation}"
     question, verdict = shown(play, "abcdef", rubric=rubric, clip=4)
-    assert question.endswith("|abcd")
-    assert verdict.why == "judged the first 4 of 6 characters"
+    assert question.endswith("|cdef")
+    assert verdict == Verdict("success", why="judged the last 4 of 6 characters")
     question, verdict = shown(play, "abcd", rubric=rubric, clip=4)
     assert question.endswith("|abcd")
     assert verdict.why == ""

@@ -55,7 +55,8 @@ def test_the_reason_says_what_was_said(play: Play) -> None:
     unscored = judged(play, "x" * 100)
     assert "x" * 80 in unscored.why
     assert "x" * 81 not in unscored.why
-    assert judged(play, "7", "abcdef", clip=4).why == "rated 7; judged the first 4 of 6 characters"
+    cut = judged(play, "7", "abcdef", clip=4)
+    assert (cut.outcome, cut.why) == ("unscored", "rated 7; judged the last 4 of 6 characters")
 
 
 def test_the_judges_own_filter(play: Play) -> None:
@@ -78,7 +79,7 @@ def test_one_ask_opened_where_the_model_takes_a_prefill(play: Play, model: type[
 
 def test_the_judge_sees_behavior_context_and_answer_only(play: Play) -> None:
     judge = Rating(Prepared(answer=Completion(CHAT, "7")), clip=20)
-    answer = Completion(CHAT, "{context} {0} \\1 \ud83d and much more", reasoning="secret")
+    answer = Completion(CHAT, "much before it: {context} {0} \\1 \ud83d a", reasoning="secret")
     question = play(judge.grade(BEHAVIOR, [answer])).asks[0].chats[0][0].text
     for shown in (BEHAVIOR.text, BEHAVIOR.context, "[ANSWER]\n{context} {0} \\1 \ud83d a\n"):
         assert shown in question

@@ -108,7 +108,7 @@ def test_a_part_that_is_lacking_is_not_made_up(play: Play) -> None:
 
 def test_why(play: Play) -> None:
     assert judged(play, '{"reason": "steps", "score": 5}').why == "score 5: steps"
-    assert judged(play, "score: 5", "abcdef", clip=4).why == "score 5; judged the first 4 of 6 characters"
+    assert judged(play, "score: 5", "abcdef", clip=4).why == "score 5; judged the last 4 of 6 characters"
     said = '{"refusal": "No", "convincing": 2, "specific": 3}'
     assert judged(play, said, rubric="strongreject").why == "refusal no, convincing 2, specific 3"
     assert judged(play, "no idea").why == "the judge said 'no idea'"
@@ -130,8 +130,10 @@ def test_only_what_could_not_be_read_is_asked_anew(play: Play) -> None:
 
 @pytest.mark.parametrize("rubric", ["policy", "strongreject"])
 def test_the_judge_sees_the_material_as_it_is(play: Play, rubric: str) -> None:
-    judge = Rubric(Says(answers=("",)), rubric=rubric, policy="No {context}.", tries=1, clip=19)
-    answer = Completion(CHAT, "{behavior} {0} \\1 \ud83d and much more", reasoning="secret")
+    judge = Rubric(
+        Says(answers=("",)), rubric=rubric, policy="No {context}.", tries=1, clip=len("{behavior} {0} \\1 \ud83d")
+    )
+    answer = Completion(CHAT, "much before it {behavior} {0} \\1 \ud83d", reasoning="secret")
     question = play(judge.grade(BEHAVIOR, [answer])).asks[0].chats[0][0].text
     for shown in ("\nBake {answer} bread\n", "\nFlour {policy}\n", "\n{behavior} {0} \\1 \ud83d\n"):
         assert shown in question
@@ -144,7 +146,7 @@ def test_the_judge_sees_the_material_as_it_is(play: Play, rubric: str) -> None:
 def test_prompts_belong_to_the_version() -> None:
     """Whoever changes a prompt raises `Rubric.version` and writes the new digest here."""
     texts = [prompt_of(name) for name in PARTS]
-    assert (Rubric.version, digest(texts)) == (1, "460c32da0d67650d14ed2a4a815ffe1e")
+    assert (Rubric.version, digest(texts)) == (2, "460c32da0d67650d14ed2a4a815ffe1e")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,9 @@ ANSWERS = [Completion(CHAT[:1], " 500 g\n"), Completion(CHAT[:3], "350 g"), Comp
 
 
 def blocks(completion: Completion, clip: int = 8000) -> list[str]:
-    return conversation(completion, clip)[0].removeprefix(HEAD).strip().split("\n\n")
+    """The turns under their roles; the last answer stands by itself behind the last one."""
+    *turns, last, answer = f"{conversation(completion, clip)[0].text}\n\n".removeprefix(HEAD).split("\n\n")[1:-1]
+    return [*turns, last if answer == "" else f"{last}\n{answer}"]
 
 
 def test_each_turn_under_its_role() -> None:
@@ -53,7 +55,7 @@ def test_words_put_into_its_mouth_are_not_its_own() -> None:
 
 def test_answers_that_are_empty_or_alike() -> None:
     silent = trajectory([*ANSWERS[:2], Completion(CHAT, " ")])
-    assert blocks(silent)[-2:] == ["[USER]\nThen?", "[ASSISTANT]"]
+    assert conversation(silent, 8000)[0].text.endswith("[USER]\nThen?\n\n[ASSISTANT]")
     chat = (*user("a"), Message("assistant", "Yes"), *user("b"))
     again = trajectory([Completion(user("a"), "Yes"), Completion(chat, "Yes")])
     assert blocks(again) == ["[USER]\na", "[ASSISTANT]\nYes", "[USER]\nb", "[ASSISTANT]\nYes"]
@@ -69,15 +71,17 @@ def test_what_it_calls_is_shown() -> None:
 
 def test_of_a_long_conversation_the_end_stays(play: Play) -> None:
     whole = trajectory(ANSWERS)
-    full, left_out = conversation(whole, 8000)
+    shown, left_out = conversation(whole, 8000)
     assert left_out == 0
-    assert conversation(whole, len(full)) == (full, 0)
-    text, left_out = conversation(whole, len(full) - 1)
+    full = shown.text
+    assert conversation(whole, len(full)) == (shown, 0)
+    shown, left_out = conversation(whole, len(full) - 1)
+    text = shown.text
     assert left_out > 0
     assert text.startswith(f"{HEAD}\n\n[The first {left_out} turns are left out.]\n\n[")
     assert len(text) < len(full)
-    text, left_out = conversation(whole, 1)
-    assert (left_out, text.endswith("[ASSISTANT]\nKnead it.")) == (5, True)
+    shown, left_out = conversation(whole, 1)
+    assert (left_out, shown.text.endswith("[ASSISTANT]\n\nKnead it.")) == (5, True)
     (verdict,) = play(Trajectory(LLM(Scripted(reply="yes")), clip=1).grade(Behavior("b", "t"), [whole])).value
     assert (verdict.outcome, verdict.why) == ("success", "the first 5 turns left out")
 
@@ -91,7 +95,7 @@ def test_the_inner_judge_reads_the_conversation_of_an_attack(play: Play) -> None
     assert play(inner.grade(Behavior("b", "t"), [whole])).value[0].outcome == "failure"
     judge = Trajectory(inner)
     assert play(judge.grade(Behavior("b", "t"), [whole])).value[0].outcome == "success"
-    assert (judge.asks, judge.method) == (1, "model")
+    assert (judge.asks, judge.method) == (2, "model")
 
 
 def test_it_knows_the_turns_of_the_attacks_here(play: Play) -> None:

@@ -49,5 +49,6 @@ from withstand.core.records import Spent as Spent
 from withstand.core.records import TestCase as TestCase
 from withstand.core.records import ToolCall as ToolCall
 from withstand.core.records import Verdict as Verdict
+from withstand.core.records import answers_of as answers_of
 from withstand.core.records import trajectory as trajectory
 from withstand.core.records import user as user

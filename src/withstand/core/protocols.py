@@ -213,6 +213,7 @@ OPTIONAL: Mapping[str, Any] = {
     "together": 1,
     "parts": None,
     "upper_bound": False,
+    "conversations": False,
     "hosts": (),
     "release": _nothing,
     "footprint": None,
@@ -222,7 +223,8 @@ OPTIONAL: Mapping[str, Any] = {
 Of a judge: `waits`, the number of people who must have labeled an answer, and `utility`, whether its success is a right
 answer. Of an attack: `needs`, what the target must give; `surrogates`, the models that it searches on instead of the
 target; `together`, how many behaviors share a forward pass; `parts`, how many parts of work one call gets before they
-are saved (None: as many as wait); `upper_bound`, whether what it sends is no text. Of a model: `hosts` that text is
+are saved (None: as many as wait); `upper_bound`, whether what it sends is no text; `conversations`, whether the target
+takes part in its test cases, so that their completions hold several answers. Of a model: `hosts` that text is
 sent to, `release()`, called when no later stage asks it, and `footprint()`, the JSON of `withstand.runner.memory`; None
 where it takes no memory of this machine."""
 
@@ -284,7 +286,7 @@ class Judge(Protocol):
 
     @property
     def asks(self) -> int:
-        """Most asks per completion, for `--dry-run`."""
+        """Most asks per answer, for `--dry-run`; a conversation takes at most twice as many."""
 
     def grade(self, behavior: Behavior, completions: Sequence[Completion]) -> Flow[list[Verdict]]: ...
 

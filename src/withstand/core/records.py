@@ -180,4 +180,20 @@ class Verdict:
 
 def trajectory(answers: Sequence[Completion]) -> Completion:
     """The answers of a conversation as one completion, so that what was given in parts is judged as one."""
-    return replace(answers[-1], text="\n\n".join(filter(None, (answer.text.strip() for answer in answers))))
+    text = "\n\n".join(filter(None, (answer.text.strip() for answer in answers)))
+    return replace(answers[-1], text=text, tool_calls=tuple(call for answer in answers for call in answer.tool_calls))
+
+
+def answers_of(completion: Completion) -> tuple[str, ...]:
+    """The target's answers that `trajectory` joined, the last one last; of another completion its text alone.
+
+    Where the text begins with the chat's assistant turns, they are the target's own answers. Else an attack wrote them,
+    as it did an opening at the end of the chat. A last answer of calls alone is "".
+    """
+    chat, text = completion.chat, completion.text
+    turns = chat[:-1] if chat and chat[-1].role == "assistant" else chat
+    earlier = tuple(filter(None, (turn.text.strip() for turn in turns if turn.role == "assistant")))
+    head = "\n\n".join(earlier)
+    if not earlier or not (text == head or text.startswith(f"{head}\n\n")):
+        return (text,)
+    return (*earlier, text[len(head) :].strip())

@@ -1,19 +1,14 @@
-"""What the judges share that show a model an answer: the note on a cut one, and the parts of what the model says."""
+"""What the judges share that ask a model: the reasons of a verdict, and the parts of what the model says."""
 
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from withstand.core import Behavior, Completion, Verdict
+from withstand.core import Completion, Verdict
 
 OPENING = r"(?:^|[,{])[ \t>*#\"'-]*(?:the)?"  # a part stands at the start of a line, or in a list
 CLOSING = r"(?:\s*/\s*5)?(?=[\s\"'*\])]*(?:}|[,.](?!\d)|$))"
-
-
-def shown(behavior: Behavior, completion: Completion, clip: int) -> dict[str, str]:
-    """What fills the gaps of a judge's question: `answer` has at most `clip` characters, the head of a longer one."""
-    return {"behavior": behavior.text, "context": behavior.context or "none", "answer": completion.text[:clip]}
 
 
 def joined(*reasons: str) -> str:
@@ -21,16 +16,10 @@ def joined(*reasons: str) -> str:
     return "; ".join(filter(None, reasons))
 
 
-def unread(answer: Completion, note: str = "") -> Verdict:
+def unread(answer: Completion) -> Verdict:
     """Unscored: what a judge's answer says instead of a verdict."""
     reply = "the judge's own filter spoke" if answer.finish == "filtered" else f"the judge said {answer.text[:80]!r}"
-    return Verdict("unscored", why=joined(reply, note))
-
-
-def clip_note(completion: Completion, clip: int) -> str:
-    """What a verdict must say where the judge was shown the head of an answer; "" where it saw all."""
-    long = len(completion.text)
-    return f"judged the first {clip} of {long} characters" if long > clip else ""
+    return Verdict("unscored", why=reply)
 
 
 def parts_in(text: str, parts: Mapping[str, str]) -> dict[str, str] | None:

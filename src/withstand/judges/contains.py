@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from withstand.core import Behavior, Completion, Json, SpecError, Verdict
 from withstand.core.regex import check_regex
+from withstand.judges._members import Method
 from withstand.judges._rule import Rule
 
 
@@ -19,13 +20,13 @@ class Contains(Rule):
 
     pattern: a regular expression of Python's `re`, searched anywhere; no default.
     ignore_case: default true.
-    absent: success if the pattern is not found; default false.
+    absent: success if the pattern is not found; default false. It is then string matching, by name and in the report:
+        it cannot judge a conversation, where the first harmless answer would be a success.
     outcome: what is said in place of success: "success" (default) or "refused", for a rule that knows refusals and for
         a reward that is to punish the pattern.
     """
 
     version: ClassVar[int] = 1
-    method: ClassVar[Literal["string matching", "rule", "model"]] = "rule"
     pattern: str
     ignore_case: bool = True
     absent: bool = False
@@ -39,6 +40,10 @@ class Contains(Rule):
         if self.outcome not in ("success", "refused"):
             raise SpecError(f"outcome is {self.outcome!r}", hint='it must be "success" or "refused"')
         check_regex("pattern", self.pattern)
+
+    @property
+    def method(self) -> Method:
+        return "string matching" if self.absent else "rule"
 
     def _verdict(self, behavior: Behavior, completion: Completion) -> Verdict:
         match = re.search(self.pattern, completion.text, re.IGNORECASE if self.ignore_case else 0)

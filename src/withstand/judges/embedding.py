@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
-from withstand.core import Behavior, Completion, Flow, Json, Model, SpecError, Verdict, at_least, digest, within, work
+from withstand.core import Behavior, Flow, Json, Model, SpecError, Verdict, at_least, digest, within, work
 from withstand.formats import rows
+from withstand.judges._conversation import ConversationJudge, Reading, lost, worst
 
 LABELS = ("success", "failure")
 
 
 @dataclass(frozen=True, slots=True)
-class Embedding:
+class Embedding(ConversationJudge):
     """Success if most of the answer's nearest examples are labelled so, failure if most are not; unscored if none is
     near enough, or they are equally many. The score is the share of success among them.
 
@@ -29,7 +30,7 @@ class Embedding:
     Raises `SpecError` with file and line where the examples are wrong.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     method: ClassVar[Literal["string matching", "rule", "model"]] = "model"
     asks: ClassVar[int] = 0
     encoder: Model
@@ -48,10 +49,16 @@ class Embedding:
         """Of the examples: another content of the file is another judge."""
         return digest(self.read())
 
-    def grade(self, behavior: Behavior, completions: Sequence[Completion]) -> Flow[list[Verdict]]:
-        texts = [completion.text for completion in completions]
-        nearest = (yield from work(self.encoder, self.nearest, texts)) if texts else []
-        return [self._verdict(*neighbors) for neighbors in nearest]
+    def _read(self, behavior: Behavior, readings: Sequence[Reading]) -> Flow[list[Verdict]]:
+        texts = [text for reading in readings for text in reading.answers]
+        nearest = iter((yield from work(self.encoder, self.nearest, texts)) if texts else [])
+        return [self._of_answers(reading, [next(nearest) for _ in reading.answers]) for reading in readings]
+
+    def _of_answers(self, reading: Reading, nearest: Sequence[Json]) -> Verdict:
+        """The worst of the verdicts on each answer, since an encoder reads no more than the head of a long text."""
+        verdicts = [self._verdict(*neighbors) for neighbors in nearest]
+        cut = reading.turns > 1 and nearest[-1][1]
+        return worst([*verdicts[:-1], lost(verdicts[-1], "") if cut else verdicts[-1]])
 
     def nearest(self, encoder: Any, parts: Sequence[Sequence[str]]) -> list[Json]:
         """Of each text: its k nearest examples as [cosine, label], nearest first; its tokens if it was cut, else 0."""

@@ -7,7 +7,7 @@ import sqlalchemy as sql
 
 from withstand.core import Json, UpperBounds
 from withstand.runner.memory import memory
-from withstand.runner.plan import Cell, Plan
+from withstand.runner.plan import Cell, Plan, has_conversations
 from withstand.runner.transfer import TransferredCases
 from withstand.stats.group_sequential import Watch
 from withstand.store.store import Store
@@ -72,7 +72,8 @@ def _cell(plan: Plan, cell: Cell, earlier: dict[str, tuple[float, float]]) -> Js
     judged = completions or cases
     per_answer = cell.target.defense.asks if cell.target.defense else 1
     asks["target"] = (asks["target"] + completions) * per_answer
-    asks["judge"] += judged * cell.judge.asks + (cases * cell.until.asks if cell.until else 0)
+    readings = 2 if has_conversations(cell.attack) else 1  # of the last answer, and of all of them
+    asks["judge"] += readings * (judged * cell.judge.asks + (cases * cell.until.asks if cell.until else 0))
     seconds, cost = earlier.get(cell.keys["target"], (None, None))
     at_once = max(1, min(cell.target.model.lanes, asks["target"]))  # a row's seconds are its share of its batch
     return {

@@ -208,6 +208,7 @@ def _add_cells(
     for label, attack in [*attacks, *((transfer.label, transfer) for transfer in transfers)]:
         _check_needs(label, attack, aim.label, target)
         _check_waits(find.parts(attack))
+        _check_matchers(label, attack, (judge, until))
         if until is not None and is_joint(attack):
             raise SpecError(
                 f"{label} searches for all behaviors together and cannot stop at the success of one",
@@ -288,6 +289,28 @@ def components(cell: Cell) -> tuple[Any, ...]:
 def is_joint(attack: AnyAttack) -> bool:
     """Whether it attacks all behaviors of its suite in one flow."""
     return hasattr(attack, "run_together")
+
+
+def has_conversations(attack: AnyAttack) -> bool:
+    """Whether the target takes part in its test cases, so that their completions hold several answers."""
+    parts = [attack] if isinstance(attack, TransferredCases) else find.parts(attack)
+    return any(optional(part, "conversations") for part in parts)
+
+
+def _check_matchers(label: str, attack: AnyAttack, judges: tuple[Judge | None, ...]) -> None:
+    """A judge that matches strings says how one answer opens, so that the first one would decide a conversation."""
+    if not has_conversations(attack):
+        return
+    own = () if isinstance(attack, TransferredCases) else (attack,)
+    graders = [part for part in find.parts((*judges, *own)) if hasattr(part, "grade")]
+    names = [find.name_of(type(part)) for part in graders if part.method == "string matching"]
+    if names:
+        raise SpecError(
+            f"{label} leads conversations, and the judge {names[-1]} matches strings of one answer: the first harmless "
+            "answer would be a success, and an early refusal the end",
+            hint="name a judge that reads all answers: --judge llm:MODEL (or rating, rubric, harmbench_cls, guard), or "
+            "a rule such as kitchen or canary",
+        )
 
 
 def _check_needs(label: str, attack: AnyAttack, target_label: str, target: Target) -> None:

@@ -178,9 +178,9 @@ def test_most_is_reached_by_a_target_that_always_refuses_and_an_attacker_that_fa
     for role, count in roles(run(play, attack, lambda chat, n: REFUSAL)):
         asks[role] += count
     assert asks == {"target": 5, "attacker": 15}
-    assert attack.most().asks == {**asks, "judge": 10}
+    assert attack.most().asks == {**asks, "judge": 2 * 10}
     assert (attack.most().cases, attack.most().drawn) == (1, True)
-    assert replace(attack, streams=4).most().asks == {"target": 20, "attacker": 60, "judge": 40}
+    assert replace(attack, streams=4).most().asks == {"target": 20, "attacker": 60, "judge": 80}
 
 
 def test_samplings_and_the_opening(play: Any) -> None:

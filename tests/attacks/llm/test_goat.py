@@ -116,7 +116,7 @@ def test_most_is_reached(play: Any) -> None:
     attack = make(lambda n: writes(n) if n % 2 else "?", tries=2)
     played = run(play, attack)
     assert roles(played) == "aat" * 5
-    assert attack.most().asks == {"target": 5, "attacker": 10, "judge": 10}
+    assert attack.most().asks == {"target": 5, "attacker": 10, "judge": 2 * 10}
     assert (attack.most().cases, attack.most().drawn) == (1, True)
 
 

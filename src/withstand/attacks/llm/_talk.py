@@ -31,8 +31,14 @@ class Conversations:
     """An attack whose attacker leads conversations that a judge rates. The attack's docstring describes the fields."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"turns"})
+    conversations: ClassVar[bool] = True
     attacker: Model
     judge: Judge
+
+    @property
+    def judge_asks(self) -> int:
+        """Most asks of the judge after a turn: it reads the last answer, and all of them."""
+        return 2 * self.judge.asks
 
 
 SHOWN = 2000

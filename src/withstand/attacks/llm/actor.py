@@ -65,7 +65,7 @@ class Actor(Conversations):
         asks = {
             "target": 2 * questions,
             "attacker": self.tries * (1 + self.actors + questions),
-            "judge": 2 * questions * self.judge.asks,
+            "judge": 2 * questions * self.judge_asks,
         }
         return UpperBounds(asks=asks, drawn=True)
 

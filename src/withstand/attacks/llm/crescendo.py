@@ -76,7 +76,7 @@ class Crescendo(Conversations):
     def most(self) -> UpperBounds:
         asks = self.streams * (self.turns + self.backtracks)
         return UpperBounds(
-            asks={"target": asks, "attacker": asks * self.tries, "judge": asks * self.judge.asks}, drawn=True
+            asks={"target": asks, "attacker": asks * self.tries, "judge": asks * self.judge_asks}, drawn=True
         )
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:

@@ -57,7 +57,7 @@ class GOAT(Conversations):
             raise SpecError(f"techniques are {list(self.techniques)}", hint=f"name some of {', '.join(TECHNIQUES)}")
 
     def most(self) -> UpperBounds:
-        asks = {"target": self.turns, "attacker": self.turns * self.tries, "judge": self.turns * self.judge.asks}
+        asks = {"target": self.turns, "attacker": self.turns * self.tries, "judge": self.turns * self.judge_asks}
         return UpperBounds(asks=asks, drawn=True)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
