@@ -26,6 +26,8 @@ LIMITS = options(
                  "each attack, or behaviors broken by any of k draws of an attack."),
     click.option("--k", type=click.IntRange(min=1), default=None, metavar="K",
                  help="Draws per behavior, for at_k and all_of_k (default: all)."),
+    click.option("--pooled", is_flag=True, default=None,
+                 help="With --statistic mean: decide each cell by one model of all cells."),
     click.option("--undecided", type=click.Choice(["pass", "fail"]), default=None,
                  help="Count an undecided cell as this (default: exit code 3)."),
 )  # fmt: skip

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from withstand.core.text import count, percent, series
+from withstand.results import pooled
 from withstand.results.baselines import name_of
 from withstand.results.cells import Record
 from withstand.results.compare import Pair
@@ -47,6 +48,7 @@ class Line:
     firm: an UNDECIDED that --undecided pass cannot let through: there is nothing to decide on.
     statistic: what is estimated, "" where it is none of them; k: of how many draws.
     attacks: that the line is about, with how many behaviors each broke.
+    above: the chance that the rate lies above the limit, by one model of all cells; None: decided by the cell alone.
     """
 
     gate: str
@@ -67,6 +69,7 @@ class Line:
     statistic: str = ""
     k: int | None = None
     attacks: Mapping[str, int] = field(default_factory=dict)
+    above: float | None = None
 
 
 def lines(
@@ -79,6 +82,8 @@ def lines(
     names = _names(cells)
     for group in _groups(cells):
         gated += _of_group(group, limits, names, calibrations or {})
+    if limits.pooled and limits.rate is not None:
+        gated = list(_pooled(gated, cells, names, limits.rate))
     for cell in cells:
         if cell.measures == "over-refusal" and limits.over_refusal is not None:
             gated.append(_rate("max-over-refusal", names[place_of(cell)], [cell], limits.over_refusal, "mean"))
@@ -135,6 +140,23 @@ def _of_group(
     if misfit and limits.counted != "any_attack":
         where = names[place_of(group[0])].removesuffix(group[0].attack) + "the set of attacks"
         yield _nothing(limits.gate, where, limits.rate, misfit)
+
+
+def _pooled(
+    lines: Sequence[Line], cells: Sequence[Graded], names: Mapping[Place, str], limit: float
+) -> Iterator[Line]:  # fmt: skip
+    """The lines of cells with the verdicts of one model of all cells; what is undecided for another reason stays so."""
+    beliefs = pooled.pooled(cells, limit)
+    by_name = {names[place_of(cells[place])]: both for place, both in beliefs.items()}
+    for line in lines:
+        both = by_name.get(line.cell)
+        if both is None or line.firm:
+            yield line
+            continue
+        why = pooled.why(both, limit, len(beliefs), line.verdict)
+        # the other cells may help one to pass; what fails alone they do not excuse
+        verdict = "FAIL" if line.verdict == "FAIL" else pooled.verdict(both)
+        yield replace(line, verdict=verdict, why=why, more=None, above=both[0].above)
 
 
 def _missing(group: Sequence[Graded], pinned: Sequence[str]) -> list[str]:

@@ -17,7 +17,8 @@ class Limits:
     asr: highest share of behaviors broken, as `statistic` counts it; held: lowest share that holds in all of k draws,
     for `all_of_k`.   worse: the highest difference from the baseline of any attack's mean.   over_refusal, errors:
     highest rates.   statistic: None is `any_attack`, not chosen.   k: draws, for `at_k` and `all_of_k`; None: all of a
-    behavior.   attacks: labels of the attacks that must have been run; none: any set.
+    behavior.   attacks: labels of the attacks that must have been run; none: any set.   pooled: decide by one model of
+    all cells.
     """
 
     asr: float | None = None
@@ -28,6 +29,7 @@ class Limits:
     statistic: Statistic | None = None
     k: int | None = None
     attacks: tuple[str, ...] = ()
+    pooled: bool = False
 
     @property
     def counted(self) -> Statistic:
@@ -71,6 +73,8 @@ class Limits:
             )
         if self.asr is not None and self.statistic == "all_of_k":
             raise SpecError("all_of_k counts what holds: --max-asr does not fit", hint="--min-held R alone")
+        if self.pooled and (self.asr is None or self.statistic != "mean"):
+            raise SpecError("--pooled decides the mean ASR of each cell", hint="--max-asr R --statistic mean --pooled")
         if self.k is not None and self.statistic not in ("at_k", "all_of_k"):
             raise SpecError(f"{self.counted} has no number of draws k", hint="leave --k out, or --statistic at_k")
 
@@ -82,4 +86,5 @@ def limits_of(table: Mapping[str, Any], flags: Mapping[str, Any]) -> Limits:
         "held": "min_held", "statistic": "statistic", "k": "k",
     }  # fmt: skip
     given = {field: flags[name] if flags.get(name) is not None else table.get(name) for field, name in names.items()}
-    return Limits(**given, attacks=tuple(table.get("attacks", ())))
+    pooled = bool(flags.get("pooled") or table.get("pooled"))
+    return Limits(**given, pooled=pooled, attacks=tuple(table.get("attacks", ())))

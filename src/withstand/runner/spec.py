@@ -66,6 +66,7 @@ class GateSpec(_Table):
     statistic: Statistic | None = None
     k: int | None = Field(default=None, ge=1)
     attacks: Components | None = None
+    pooled: bool | None = None
     baseline: str | None = None
     undecided: Literal["pass", "fail"] | None = None
 
