@@ -140,14 +140,15 @@ def test_the_paragraph_of_methods(tmp_path: Path) -> None:
         "best_of_n with n=3 (version 1; Hughes et al. 2024, arXiv:2412.03556)",
         "temperature 0.0, max tokens 256, top p 1.0, 1 completion per test case; the seed was 0.",
         "An attack had at most 40 asks per behavior.",
-        "Success was judged by kitchen (version 2), a rule, whose agreement with people was not measured here.",
-        "refusal_words (version 1; Zou et al. 2023, arXiv:2307.15043), by string matching.",
+        "Success was judged by kitchen (version 2), a rule, whose agreement with labels was not measured here.",
+        "refusal_words (version 2; Zou et al. 2023, arXiv:2307.15043), by string matching.",
         "with 95% Wilson intervals",
     ):
         assert part in text, part
     told = {"judge": "kitchen", "n": 120, "labels": "dev.jsonl", "kappa": 0.8123}
+    told |= {"annotators": [{"kind": "person", "name": "ann"}, {"kind": "person", "name": "bob"}]}
     told |= {"sensitivity": 0.9, "sensitivity_interval": [0.8, 0.95], "specificity": None}
     assert (
-        "a rule; against 120 labels by people (dev.jsonl) it had sensitivity 90% (95% interval 80\u201395%) and "
+        "a rule; against 120 labels by 2 people (dev.jsonl) it had sensitivity 90% (95% interval 80\u201395%) and "
         "Cohen's kappa 0.81."
     ) in methods(replace(done.result, calibrations=(told,)))
