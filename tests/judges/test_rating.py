@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -81,11 +82,11 @@ def test_the_judge_sees_behavior_context_and_answer_only(play: Play) -> None:
     judge = Rating(Prepared(answer=Completion(CHAT, "7")), clip=20)
     answer = Completion(CHAT, "much before it: {context} {0} \\1 \ud83d a", reasoning="secret")
     question = play(judge.grade(BEHAVIOR, [answer])).asks[0].chats[0][0].text
-    for shown in (BEHAVIOR.text, BEHAVIOR.context, "[ANSWER]\n{context} {0} \\1 \ud83d a\n"):
+    for shown in (BEHAVIOR.text, BEHAVIOR.context, "]\n{context} {0} \\1 \ud83d a\n"):
         assert shown in question
     assert "secret" not in question
     bare = play(judge.grade(Behavior("b", "Bake"), [answer])).asks[0].chats[0][0].text
-    assert "[CONTEXT]\nnone\n" in bare
+    assert re.search(r"\[CONTEXT \w+\]\nnone\n", bare)
 
 
 @pytest.mark.parametrize("fields", [{"threshold": 1}, {"threshold": 11}, {"max_tokens": 0}, {"clip": 0}])

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,9 +22,16 @@ CHAT = (
 ANSWERS = [Completion(CHAT[:1], " 500 g\n"), Completion(CHAT[:3], "350 g"), Completion(CHAT, "Knead it.")]
 
 
+def bare(shown: Completion) -> str:
+    """The text without the code of its marks."""
+    match = re.search("carries the code ([0-9a-f]{8})[.]", shown.text)
+    assert match
+    return shown.text.replace(match[1], "{}").replace(" {}]", "]").replace(HEAD.replace(" {}]", "]"), HEAD)
+
+
 def blocks(completion: Completion, clip: int = 8000) -> list[str]:
     """The turns under their roles; the last answer stands by itself behind the last one."""
-    *turns, last, answer = f"{conversation(completion, clip)[0].text}\n\n".removeprefix(HEAD).split("\n\n")[1:-1]
+    *turns, last, answer = bare(conversation(completion, clip)[0]).removeprefix(HEAD).split("\n\n")[1:]
     return [*turns, last if answer == "" else f"{last}\n{answer}"]
 
 
@@ -55,7 +63,7 @@ def test_words_put_into_its_mouth_are_not_its_own() -> None:
 
 def test_answers_that_are_empty_or_alike() -> None:
     silent = trajectory([*ANSWERS[:2], Completion(CHAT, " ")])
-    assert conversation(silent, 8000)[0].text.endswith("[USER]\nThen?\n\n[ASSISTANT]")
+    assert bare(conversation(silent, 8000)[0]).endswith("[USER]\nThen?\n\n[ASSISTANT]")
     chat = (*user("a"), Message("assistant", "Yes"), *user("b"))
     again = trajectory([Completion(user("a"), "Yes"), Completion(chat, "Yes")])
     assert blocks(again) == ["[USER]\na", "[ASSISTANT]\nYes", "[USER]\nb", "[ASSISTANT]\nYes"]
@@ -78,17 +86,19 @@ def test_of_a_long_conversation_the_end_stays(play: Play) -> None:
     shown, left_out = conversation(whole, len(full) - 1)
     text = shown.text
     assert left_out > 0
-    assert text.startswith(f"{HEAD}\n\n[The first {left_out} turns are left out.]\n\n[")
+    assert bare(shown).startswith(f"{HEAD}\n\n[The first {left_out} turns are left out.]\n\n[")
     assert len(text) < len(full)
     shown, left_out = conversation(whole, 1)
-    assert (left_out, shown.text.endswith("[ASSISTANT]\n\nKnead it.")) == (5, True)
+    assert (left_out, bare(shown).endswith("[ASSISTANT]\n\nKnead it.")) == (5, True)
     (verdict,) = play(Trajectory(LLM(Scripted(reply="yes")), clip=1).grade(Behavior("b", "t"), [whole])).value
     assert (verdict.outcome, verdict.why) == ("success", "the first 5 turns left out")
 
 
 def test_the_inner_judge_reads_the_conversation_of_an_attack(play: Play) -> None:
     """What the answers are about stands in the first turn alone."""
-    model = Scripted(rules=((r"GENERATION\].*USER\].*bread.*ASSISTANT\].*3 hours", "yes", 1.0),), reply="no")
+    model = Scripted(
+        rules=((r"GENERATION \w+\].*USER \w+\].*bread.*ASSISTANT \w+\].*3 hours", "yes", 1.0),), reply="no"
+    )
     chat = (*user("Speak of bread"), Message("assistant", "Gladly"), *user("How long does it rise?"))
     answers = [Completion(user("Speak of bread"), "Gladly"), Completion(chat, "3 hours")]
     whole, inner = trajectory(answers), LLM(model, probability=False)
