@@ -4,6 +4,8 @@ Exit codes: 0 done; 1 a gate failed; 2 wrong usage, spec or store; 3 done, but r
 run; 4 internal error; 130 interrupted.
 """
 
+import atexit
+import contextlib
 import io
 import os
 import signal
@@ -52,7 +54,32 @@ from withstand.core.text import visible
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Entry point: every mistake becomes a message and an exit code."""
+    """Entry point: every mistake becomes a message and an exit code. args: those of the process by default."""
+    if args is not None:
+        _main(args)
+    code = 0
+    atexit.register(lambda: _leave_busy_threads(code))  # before all that a command registers, so that it runs last
+    try:
+        _main(None)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else bool(end.code)
+        raise
+
+
+def _leave_busy_threads(code: int) -> None:
+    """End the process at once where a thread is still in a call of a model, as after Ctrl-C.
+
+    Python ends such a thread when it comes back for the interpreter's lock, and a thread inside torch takes the whole
+    process down with that ("terminate called without an active exception", SIGABRT).
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # a reader that hung up
+                stream.flush()
+        os._exit(code)
+
+
+def _main(args: Sequence[str] | None) -> None:
     warnings.showwarning = lambda message, *_, **__: console.say(f"warning: {message}")
     end_as_interrupted()
     append_working_folder(sys.argv[1:] if args is None else args)
