@@ -302,26 +302,29 @@ def winning(*texts: str, finish: str = "stop") -> Callable[[Any], Any]:
 
 
 def test_the_first_success_ends_the_flow_and_carries_its_draw() -> None:
-    flow = until_success(yielding(case("a"), case("b"), case("c")), Says(), BEHAVIOR, TARGET)
+    flow = until_success(yielding(case("a"), case("b"), case("c")), Says(), BEHAVIOR, TARGET, Meter(), Budget())
     stop, seen = run(flow, winning("b", "c"))
     assert stop.why == "success"
     cases = [item for item in seen if isinstance(item, TestCase)]
     assert [c.chat for c in cases] == [user("a"), user("b")]
-    assert cases[0] == case("a")  # a failed one is asked afresh later
+    assert cases[0].completion is None  # a failed one is asked afresh later
+    assert [c.spent.asks for c in cases] == [1, 2]
     assert cases[1].cut == "success"
     assert cases[1].completion == Completion(user("b"), "soup", answer_tokens=3)
 
 
 def test_only_a_new_best_candidate_is_graded() -> None:
     cases = (case("a", 0.5), case("b", 0.2), case("c", 0.5), case("d", 0.7), case("e", 0.6))
-    stop, seen = run(until_success(yielding(*cases), Says(), BEHAVIOR, TARGET), winning("b", "c", "e"))
+    stop, seen = run(
+        until_success(yielding(*cases), Says(), BEHAVIOR, TARGET, Meter(), Budget()), winning("b", "c", "e")
+    )
     assert stop is None
     assert [item.chats[0][0].text for item in seen if isinstance(item, Ask)] == ["a", "d"]
 
 
 def test_a_case_that_carries_its_completion_is_graded_as_it_is() -> None:
     own = Completion(user("a"), "soup of the day")
-    stop, seen = run(until_success(yielding(case("a", completion=own)), Says(), BEHAVIOR, TARGET))
+    stop, seen = run(until_success(yielding(case("a", completion=own)), Says(), BEHAVIOR, TARGET, Meter(), Budget()))
     assert stop.why == "success"
     assert seen == [replace(case("a", completion=own), cut="success")]
 
@@ -334,19 +337,25 @@ def test_a_case_that_carries_its_completion_is_graded_as_it_is() -> None:
     ],
 )
 def test_no_answer_is_no_success(completion: Completion) -> None:
-    flow = until_success(yielding(case("a", completion=completion)), Says(""), BEHAVIOR, TARGET)
+    flow = until_success(yielding(case("a", completion=completion)), Says(""), BEHAVIOR, TARGET, Meter(), Budget())
     assert run(flow) == (None, [case("a", completion=completion)])
 
 
-def test_grading_is_outside_the_budget() -> None:
-    """The attack itself asks 2 + 2; each of its cases is graded with one more ask and a judge's."""
-    meter = Meter()
+def test_the_draws_that_grade_a_search_count_and_their_judge_does_not() -> None:
+    """A search of 2 asks and one that asks nothing, as a search by weights: each draw is one more ask of the budget."""
+    meter, budget = Meter(), Budget(asks=8, tokens=81)
     judge = Says(model=Nobody("judge"))
-    inner = metered(asking(2, 2), meter, Budget(asks=4, tokens=41))
-    stop, seen = run(until_success(inner, judge, BEHAVIOR, TARGET), answering("no", tokens=10))
+    flow = until_success(metered(asking(2, 2), meter, budget), judge, BEHAVIOR, TARGET, meter, budget)
+    stop, seen = run(flow, answering("no", tokens=10))
     assert stop is None
-    assert meter.spent == Spent(asks=4, tokens=40, seconds=8.0, flops=12.0)
-    assert sum(len(item.chats) for item in seen if isinstance(item, Ask)) == 4 + 2 * (1 + 1)
+    assert meter.spent == Spent(asks=6, tokens=60, seconds=12.0, flops=18.0)
+    assert [item.spent.asks for item in seen if isinstance(item, TestCase)] == [3, 6]
+    assert sum(len(item.chats) for item in seen if isinstance(item, Ask)) == 6 + 2
+    meter, budget = Meter(), Budget(asks=2)
+    flow = until_success(yielding(case("a"), case("b"), case("c"), case("d")), judge, BEHAVIOR, TARGET, meter, budget)
+    stop, seen = run(flow, answering("no"))
+    assert (stop.why, meter.spent.asks) == ("asks", 2)
+    assert [item.chat for item in seen if isinstance(item, TestCase)] == [user("a"), user("b"), user("c")]
 
 
 # --- defended ----------------------------------------------------------------------------------------------------
@@ -436,7 +445,9 @@ def test_what_was_found_before_a_budget_ended_is_kept_and_marked(cut: Any) -> No
 
 
 def test_a_success_marks_its_winner_alone() -> None:
-    flow = collected(until_success(yielding(case("a"), case("b"), case("c")), Says(), BEHAVIOR, TARGET))
+    flow = collected(
+        until_success(yielding(case("a"), case("b"), case("c")), Says(), BEHAVIOR, TARGET, Meter(), Budget())
+    )
     cases, _ = run(flow, winning("b"))
     assert [(c.chat, c.cut) for c in cases] == [(user("b"), "success")]
 
@@ -549,13 +560,16 @@ class Afresh:
             yield TestCase(behavior.id, user(f"try {step}"))
 
 
-def test_an_attack_that_is_graded_as_it_goes_keeps_its_whole_budget() -> None:
+def test_an_attack_that_is_graded_as_it_goes_shares_its_budget_with_the_draws() -> None:
     judge = Says("never", Nobody("judge"))
-    flow = attacked(Afresh(), [BEHAVIOR], TARGET, Budget(asks=3, tokens=30), meter := Meter(), judge)
+    flow = attacked(Afresh(), [BEHAVIOR], TARGET, Budget(asks=5), meter := Meter(), judge)
     cases, seen = run(flow, answering())
-    assert [(c.chat, c.cut, c.spent.asks) for c in cases] == [(user(f"try {n}"), "", n + 1) for n in range(3)]
-    assert meter.spent == Spent(asks=3, tokens=30, seconds=6.0, flops=9.0)
-    assert len(seen) == 3 * 3  # its own, the grading's, the judge's
+    # the third try is kept, and nothing is left to draw it
+    assert [(c.chat, c.cut, c.spent.asks) for c in cases] == [
+        (user(f"try {place}"), "asks", spent) for place, spent in enumerate((2, 4, 5))
+    ]
+    assert meter.spent == Spent(asks=5, tokens=50, seconds=10.0, flops=15.0)
+    assert len(seen) == 3 + 2 * 2  # its own, the draws, the judge's
 
 
 def test_everything_around_an_attack_together() -> None:

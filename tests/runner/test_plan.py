@@ -424,3 +424,5 @@ def test_bounds_hold_roles_samples_defense_and_budget():
     assert (judged["seconds"], judged["cost"]) == (None, None)
     until = estimate(plan(limit=4, until_success=True, benign="none"), None)
     assert until["asks"]["target"] == 8
+    story = estimate(plan(limit=4, attack="story", until_success=True, budget={"asks": 1}, benign="none"), None)
+    assert story["asks"]["target"] == 4 + story["cells"][0]["cases"]  # the draws that grade a search are in its budget

@@ -463,7 +463,20 @@ def test_the_first_success_dates_a_search_wherever_its_case_is_listed(here: Call
         store=here("s"),
     )
     assert [case["spent"]["asks"] for case in run.cases() if case["cell"] == 0][:2] == [3, 1]
-    assert [(point["spent"], point["broken"]) for point in run.within("asks")][-1] == (1, 4)
+    assert [(point["spent"], point["broken"]) for point in run.within("asks")][-1] == (2, 4)
+
+
+def test_all_draws_count_toward_a_success(here: Callable[[str], Store], tmp_path: Path) -> None:
+    """A list of templates, samples of one case and draws that grade a search weigh as the draws of best of n do."""
+    again = {"use": "scripted", "rules": [["third", "Take pans.", 1.0]]}
+    templates = tmp_path / "templates.json"
+    templates.write_text(json.dumps(["1 first", "2 second", "3 third"]))
+    listed = {"use": "human_jailbreaks", "path": str(templates), "n": 0}
+    spec = SMALL | {"attack": [listed], "target": again, "judge": "contains:pans"}
+    for more, spent in (({}, 3), ({"until_success": True}, 3), ({"samples": 2}, 5)):
+        run = api.run(spec | more, store=here("s"))
+        assert [(point["spent"], point["broken"]) for point in run.within("asks")] == [(0, 0), (spent, 4)], more
+        assert run.within("asks")[0]["area"] == pytest.approx(0 if spent == 3 else 1 / 6)
 
 
 def test_success_against_operations(here: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -480,12 +493,12 @@ def test_success_against_operations(here: Callable[[str], Store], monkeypatch: p
     spec = SMALL | {"attack": ["direct", TALK], "target": targets, "judge": "contains:pans"}
     run = api.run(spec, store=here("s"))
     broken = sum(case["outcome"] == "success" for case in run.cases() if case["cell"] == 1)
-    # three turns of a talk, one after another; the target that does not count has no curve of its searches
+    # three turns of a talk, one after another; the target that does not count has no curve
     points = [(point["cell"], point["spent"], point["broken"]) for point in run.within("flops")]
-    assert points == [(0, 0.0, 0), (1, 0.0, 0), (1, 3e9, broken), (2, 0.0, 0)]
+    assert points == [(0, 0.0, 0), (1, 0.0, 0), (1, 3e9, broken)]
     assert {case["spent"]["flops"] for case in run.cases() if case["cell"] == 3} == {None}
     page = write.render(run.store, run.row, "html")
-    assert "operations (FLOPs) before the first success" in page
+    assert "operations (FLOPs) up to the first success" in page
     assert "by 3.00 G FLOPs" in page
 
 

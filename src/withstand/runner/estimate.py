@@ -8,6 +8,7 @@ import sqlalchemy as sql
 from withstand.core import Json, UpperBounds
 from withstand.runner.memory import memory
 from withstand.runner.plan import Cell, Plan, has_conversations
+from withstand.runner.progress import bounds_of
 from withstand.runner.transfer import TransferredCases
 from withstand.stats.group_sequential import Watch
 from withstand.store.store import Store
@@ -64,11 +65,12 @@ def _cell(plan: Plan, cell: Cell, earlier: dict[str, tuple[float, float]]) -> Js
             most = cell.attack.most()
         cases += most.cases
         completions += 0 if most.drawn else most.cases * cell.samples
-        for role, count in most.asks.items():
+        sought = dict(most.asks)
+        if cell.until and not most.drawn:
+            sought["target"] = sought.get("target", 0) + _drawn_in_search(cell, most)
+        for role, count in sought.items():
             held = role == "target" and plan.budget.asks is not None
             asks[role] += min(count, plan.budget.asks or count) if held else count
-        if cell.until and not most.drawn:
-            asks["target"] += most.cases
     judged = completions or cases
     per_answer = cell.target.defense.asks if cell.target.defense else 1
     asks["target"] = (asks["target"] + completions) * per_answer
@@ -87,6 +89,11 @@ def _cell(plan: Plan, cell: Cell, earlier: dict[str, tuple[float, float]]) -> Js
         "seconds": None if seconds is None else round(asks["target"] * seconds / at_once, 1),
         "cost": None if cost is None else round(asks["target"] * cost, 4),
     }  # fmt: skip
+
+
+def _drawn_in_search(cell: Cell, most: UpperBounds) -> int:
+    """Draws that grade a search which stops at a success: of each case and each new best, one a step or ask at most."""
+    return max(most.cases, most.asks.get("target", 0), bounds_of(cell.attack)[0])
 
 
 def _earlier(store: Store) -> dict[str, tuple[float, float]]:

@@ -1,7 +1,8 @@
 """Handlers around flows: what cuts across every attack, judge and defense.
 
 Their order around an attack, inside out: `metered` (stamps what was spent, holds the budget), `until_success` (grades
-each new best, outside the budget), `defended` (puts the defense before the model), `collected` (keeps the test cases).
+each new best; its draws count, its judge does not), `defended` (puts the defense before the model), `collected` (keeps
+the test cases).
 """
 
 import typing
@@ -30,10 +31,14 @@ from withstand.runner.progress import Search, watched
 T = TypeVar("T")
 
 
-def until_success(flow: Flow[T], judge: Judge, behavior: Behavior, target: Target) -> Flow[T]:
+def until_success(
+    flow: Flow[T], judge: Judge, behavior: Behavior, target: Target, meter: Meter, budget: Budget
+) -> Flow[T]:
     """Grade each final test case and each new best candidate, and stop at the first that succeeds.
 
-    The winner carries the completion that was graded, so that this very draw is what the run reports.
+    The winner carries the completion that was graded, so that this very draw is what the run reports. A draw counts as
+    the search's own ask does, so that a search by weights and one by asks have equal budgets. A case for whose draw
+    nothing is left is kept ungraded.
     """
     best: float | None = None
 
@@ -41,7 +46,14 @@ def until_success(flow: Flow[T], judge: Judge, behavior: Behavior, target: Targe
         nonlocal best
         if isinstance(item, TestCase) and (item.score is None or best is None or item.score > best):
             best = best if item.score is None else item.score
-            completion = item.completion or (yield from ask(target, [item.chat]))[0]
+            completion = item.completion
+            if completion is None:
+                try:
+                    [completion] = yield from metered(ask(target, [item.chat]), meter, budget)
+                except Stop:
+                    yield item
+                    raise
+                item = replace(item, spent=meter.spent)
             verdict = yield from graded(judge, behavior, completion)
             if verdict.outcome == "success":
                 yield replace(item, completion=completion, cut="success")
@@ -161,7 +173,7 @@ def search_flow(
         flow = metered(attack.run(behaviors[0], target), meter, budget)
     if search is not None:
         flow = watched(flow, search)
-    return flow if judge is None else until_success(flow, judge, behaviors[0], target)
+    return flow if judge is None else until_success(flow, judge, behaviors[0], target, meter, budget)
 
 
 def attacked(

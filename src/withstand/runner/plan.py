@@ -58,7 +58,7 @@ class Cell:
 
     @cached_property
     def keys(self) -> dict[str, str]:
-        """What decides its rows: digests of its target, attack, judge and until."""
+        """What decides its rows: digests of its target, attack, judge and until, and what counts as spent."""
         target, attack = self.target, self.attack
         described = {
             "target": [
@@ -70,6 +70,7 @@ class Cell:
             "attack": ["given", attack.label] if isinstance(attack, TransferredCases) else find.describe(attack),
             "judge": find.describe(self.judge),
             "until": find.describe(self.until),
+            **({"draws": "count"} if self.until else {}),  # in 0.1 those that grade a search were not counted
         }
         return {name: digest(part) for name, part in described.items()}
 

@@ -191,9 +191,10 @@ def case_wants(plan: Plan) -> Iterator[Want]:
         head = _case_head(cell)
         limits = to_json(plan.budget)
         behaviors = plan.suites[cell.suite].behaviors
-        together = [_joint_key(head, behaviors)] if is_joint(cell.attack) else []
+        further = [_joint_key(head, behaviors)] if is_joint(cell.attack) else []
+        further += [cell.keys["draws"]] if cell.until else []  # the search's answers count as they are
         for place, behavior in enumerate(behaviors):
-            yield Want(CASES, cell.index, place, 0, 0, digest([_flow_key(head, cell, behavior), limits, *together]))
+            yield Want(CASES, cell.index, place, 0, 0, digest([_flow_key(head, cell, behavior), limits, *further]))
 
 
 def _case_head(cell: Cell) -> str:
