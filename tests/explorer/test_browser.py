@@ -170,7 +170,7 @@ def test_keys_label_and_the_corrected_rate_follows(browser, tmp_path):
         tab.wait_for_load_state()
         for number, item in enumerate(items):
             assert item.case.completion.split()[0] in tab.locator(".turn.completion .t").inner_text()
-            wrong = number % 8 == 7  # people see more than the judge does, now and then
+            wrong = number % 5 == 4  # people see more than the judge does, now and then
             success = (item.case.outcome == "success") != wrong
             tab.keyboard.press("u" if number == 0 else "y" if success else "n")
             tab.get_by_text(f"{number + 1} of {len(items)} labeled").wait_for()
@@ -188,7 +188,7 @@ def test_keys_label_and_the_corrected_rate_follows(browser, tmp_path):
         watch.wait_for_load_state()
         kept = [c["asr_corrected"] for c in withstand.load("kitchen", path).cells if not c["benign"]]
         assert [f"{100 * c['rate']:.0f}%" for c in kept] == shown
-        assert kept[0]["labels"] == len(items) - 1
+        assert sum(rate["labels"] for rate in kept) == len(items) - 1
         assert tab.messages + watch.messages == []
 
 

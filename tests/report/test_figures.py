@@ -15,6 +15,7 @@ from withstand.report import html as report
 from withstand.report.settings import settings_of
 from withstand.report.untested import untested
 from withstand.report.write import render
+from withstand.results.cells import CorrectedRate
 from withstand.results.summary import summarize
 from withstand.results.votes import votes
 from withstand.stats import agreement, sequential
@@ -264,11 +265,14 @@ def test_what_was_not_tested(tmp_path: Path) -> None:
     assert list(untested(done.result)) == [
         "These kinds of attack were not run: gradient search (needs weights) and conversations with an attacker model.",
         "Only 2 behaviors of kitchen's test split (chosen by limit = 2) were tested.",
-        "The judge kitchen was not compared with people's labels, so the intervals do not include a judge's mistakes.",
+        "The judge kitchen was not compared with labels, so the intervals do not include a judge's mistakes.",
         "Only one seed (0) was used; another seed may find other test cases.",
     ]
     told = replace(done.result, calibrations=(TOLD,))
-    assert not [line for line in untested(told) if "people's labels" in line]
+    assert [line for line in untested(told) if "with labels" in line]  # which are of other targets
+    rate = CorrectedRate(0.1, (0.0, 0.3), True, False, False, 30, "run:r", own=True)
+    corrected = [replace(cell, asr_corrected=rate) for cell in done.result.cells]
+    assert not [line for line in untested(replace(told, cells=tuple(corrected))) if "with labels" in line]
     page = Page(report.html(told, [], 0)).text
     assert "What was not tested" in page
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import withstand
 from withstand.cli.main import cli
-from withstand.core import Behavior, SpecError, Verdict
+from withstand.core import Behavior, SpecError, Verdict, digest
 from withstand.formats.labels import read_labels
 from withstand.registry import find
 from withstand.report.methods import methods
@@ -164,6 +164,24 @@ def test_labels_of_other_targets_or_attacks_are_applied_only_when_asked_for(tmp_
     assert found["rate"] == pytest.approx(min(1, max(0, by_hand)))
     assert (found["labels"], direct["asr_corrected"]["labels"]) == (47, 37)
     assert "| corrected (95%) |" in invoke("report", "--store", store, "-f", "md").stdout
+
+
+def test_labels_that_are_no_second_sample_count_once(tmp_path: Path) -> None:
+    """A row that is there twice, and labels that a judge was written on."""
+    store = str(tmp_path / "s.db")
+    row = {"text": "Bake rye", "completion": "Sure", "label": "yes"}
+    path = write(
+        tmp_path / "twice.jsonl", [row, row | {"annotator": "model:m"}, row | {"completion": "No", "label": 0}]
+    )
+    said = invoke("calibrate", "-j", "contains:Sure", "--labels", path, "--store", store, "--json")
+    assert (json.loads(said.stdout)["n"], json.loads(said.stdout)["true_positive"]) == (2, 1)
+    said = invoke("calibrate", "-j", "kitchen", "--labels", "kitchen-dev", "--store", store)
+    assert "written on 143 of these labels, which flatter it: nothing is stored" in said.stderr
+    with Store(store) as opened:
+        key = digest(find.describe(find.build("judge", "kitchen")))
+        assert opened.calibrations([key]) == {}
+    with pytest.raises(SpecError, match=r"line 1: annotator is 'ana'"):
+        read_labels(write(tmp_path / "who.jsonl", [row | {"annotator": "ana"}]), {})
 
 
 def test_labels_of_the_same_target_and_attack_are_not_transported(tmp_path: Path) -> None:

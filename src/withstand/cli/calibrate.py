@@ -50,7 +50,7 @@ def calibrate(
     from withstand.cli.progress import progress
     from withstand.registry import find, grammar
     from withstand.results.calibrate import calibrate as calibrate_judge
-    from withstand.results.labels import labels_from
+    from withstand.results.labels import held_out, labels_from
     from withstand.runner.suites import check_judge
     from withstand.runner.tally import Caps
 
@@ -58,12 +58,20 @@ def calibrate(
     check_judge(built, offline)
     with progress(as_json) as show, api.open_store(store, reuse=reuse) as opened:
         labeled, unknown = labels_from(labels, suite, opened)
+        kept, own = held_out(find.name_of(type(built)), labeled)
+        if own:
+            console.say(_written_on(own, len(kept)))
         result, tally = calibrate_judge(
-            built, find.label("judge", grammar.parse(judge)), labeled, labels, opened, Caps(max_asks),
-            lambda tally: show(tally, len(labeled)), drift,
+            built, find.label("judge", grammar.parse(judge)), kept or labeled, labels, opened, Caps(max_asks),
+            lambda tally: show(tally, len(labeled)), drift, bool(kept),
         )  # fmt: skip
     calibration = {**result.to_json(), "unknown": unknown}
     return Result(calibration, lambda: _show(calibration, tally, by or ""), 3 if result.missing else 0)
+
+
+def _written_on(own: int, kept: int) -> str:
+    text = f"the judge was written on {count(own, 'of these labels', 'of these labels')}, which flatter it"
+    return f"{text}: they are left out" if kept else f"{text}: nothing is stored, and no rate is corrected by them"
 
 
 def _show(calibration: Json, tally: "Tally", by: str) -> None:

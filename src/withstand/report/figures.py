@@ -13,6 +13,7 @@ from typing import Any
 from withstand.core.text import series, tidy, unique
 from withstand.report.settings import Setting
 from withstand.results.cells import CellResult, Record
+from withstand.results.judge_error import annotators_of
 from withstand.results.worst_case import WorstCase
 
 ANY = "any attack"
@@ -257,7 +258,7 @@ def _high(rate: float) -> float:
 
 
 def agreement(calibrations: Sequence[Record]) -> list[dict[str, Any]]:
-    """For each stored calibration the judge's verdicts by what people say, shares of each row as levels."""
+    """For each stored calibration the judge's verdicts by what the labels say, shares of each row as levels."""
     views = []
     for calibration in calibrations:
         rows = []
@@ -272,5 +273,5 @@ def agreement(calibrations: Sequence[Record]) -> list[dict[str, Any]]:
             rows.append({"name": name, "total": total, "cells": cells})
         names = ("accuracy", "sensitivity", "specificity")
         rates = [(name, calibration[name], calibration[f"{name}_interval"]) for name in names]
-        views.append({**calibration, "rows": rows, "rates": rates})
+        views.append({**calibration, "rows": rows, "rates": rates, "by": annotators_of(calibration)})
     return views

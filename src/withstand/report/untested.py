@@ -32,11 +32,13 @@ def untested(summary: RunSummary) -> Iterator[str]:
     for suite in summary.provenance.suites:
         if any(cell.suite == suite["name"] for cell in shown):
             yield f"Only {_part(suite, spec)}."
-    calibrated = {calibration["judge"] for calibration in summary.calibrations}
-    bare = [cell for cell in harmful if not cell.matching and cell.judge not in calibrated]
+    bare = [
+        cell for cell in harmful if not cell.matching and cell.asr_corrected is None and cell.judge_method != "people"
+    ]
     if lacking := unique(cell.printed("judge") for cell in bare):
         who = f"The judge {lacking[0]} was" if len(lacking) == 1 else f"The judges {series(lacking)} were"
-        yield f"{who} not compared with people's labels, so the intervals do not include a judge's mistakes."
+        where = "" if len(bare) == len(harmful) else f" in {count(len(bare), 'cell')}"
+        yield f"{who} not compared with labels{where}, so the intervals do not include a judge's mistakes."
     if harmful and any(sources.family(cell.attack) not in ("templated", "") for cell in harmful):
         yield f"Only one seed ({summary.provenance.seed}) was used; another seed may find other test cases."
 

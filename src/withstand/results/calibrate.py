@@ -119,16 +119,17 @@ def calibrate(
     caps: Caps | None = None,
     on_progress: Callable[[Tally], None] = lambda _: None,
     drift: float | None = None,
+    keep: bool = True,
 ) -> tuple[Calibration, Tally]:
     """Have the judge grade what people have labeled, and store how far it agrees under the judge's key.
 
-    A tie between people is left out and counted. What a cap left ungraded is not: then nothing is stored.
+    A tie is left out and counted. What a cap left ungraded is not: then nothing is stored, nor without `keep`.
     """
     decided = [entry for entry in labeled if entry.majority is not None]
     key, rows, tally = verdicts(judge, decided, store, caps, on_progress)
     graded = [(entry, is_hit(row.label)) for entry, row in zip(decided, rows, strict=True) if row is not None]
     calibration = replace(calibration_of(label, key, source, labeled, graded), drift=drift)
-    if not calibration.missing:
+    if keep and not calibration.missing:
         store.add_calibration(key, calibration.to_json())
     return calibration, tally
 

@@ -283,4 +283,4 @@ LIMITS = (
     "triggers that are in no repeated phrase of the users' turns were not tested",
     "no task metric of your own was computed",
 )
-NO_LABELS = "the judge was not compared with people: its errors are not in these figures (withstand calibrate)"
+NO_LABELS = "the judge was not compared with labels: its errors are not in these figures (withstand calibrate)"

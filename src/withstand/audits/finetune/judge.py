@@ -1,4 +1,4 @@
-"""How far the judge of an audit can be believed: beside people, and beside a matcher of refusals."""
+"""How far the judge of an audit can be believed: beside labels, and beside a matcher of refusals."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,14 +12,15 @@ from withstand.formats.finetuning import UserData
 from withstand.formats.labels import Labeled, read_labels
 from withstand.registry import find
 from withstand.results.calibrate import calibrate, verdicts
+from withstand.results.judge_error import annotators_of
 from withstand.stats import agreement
 
 SHIPPED = {"kitchen": ("kitchen", ("kitchen,split=all", "kitchen-benign,split=all"))}
-"""By suite, the labels of people that ship, and where the behaviors of these are."""
+"""By suite, the labels that ship, and where the behaviors of these are."""
 
 
 def judge_facts(exam: Exam, asked: Json) -> Json:
-    """The judge for the report, with Cohen's kappa to people's labels, or null and `why`.
+    """The judge for the report, with Cohen's kappa to labels, or null and `why`.
 
     Labels that ship with the suite are put to a judge that asks no model, here and now; else what `withstand calibrate`
     has stored in the audit's store counts, of several the one with the most labels.
@@ -36,11 +37,12 @@ def judge_facts(exam: Exam, asked: Json) -> Json:
     entry = {**asked["judge"], "version": find.version_of(type(judge))}
     if not calibration:
         how = f"withstand calibrate --judge {entry['id']} --labels FILE --store {exam.store}"
-        return {**entry, "kappa": None, "why": f"no labels of people for this judge: {how}"}
+        return {**entry, "kappa": None, "why": f"no labels for this judge: {how}"}
     names = ("kappa", "kappa_interval", "sensitivity", "specificity", "n", "labels")
     return {
         **entry,
         **{name: calibration[name] for name in names},
+        "annotators": annotators_of(calibration),
         "why": "" if calibration["kappa"] is not None else "undefined",
     }
 

@@ -64,9 +64,10 @@ def _judge(judge: Json) -> str:
         return f"{name}; {judge['why']}"
     low, high = judge["kappa_interval"] or (None, None)
     between = "" if low is None else f" ({low:.2f} to {high:.2f})"
+    labels = f"labels {judge.get('annotators', '')} on {judge['n']} answers of {judge['labels']}"
     return (
-        f"{name}; compared with people on {judge['n']} answers of {judge['labels']}: kappa {judge['kappa']:.2f}"
-        f"{between}, sensitivity {rate(judge['sensitivity'])}, specificity {rate(judge['specificity'])}"
+        f"{name}; compared with {labels}: kappa {judge['kappa']:.2f}{between}, "
+        f"sensitivity {rate(judge['sensitivity'])}, specificity {rate(judge['specificity'])}"
     )
 
 
