@@ -28,6 +28,8 @@ LIMITS = options(
                  help="Draws per behavior, for at_k and all_of_k (default: all)."),
     click.option("--pooled", is_flag=True, default=None,
                  help="With --statistic mean: decide each cell by one model of all cells."),
+    click.option("--history", metavar="PREFIX",
+                 help="RUN is one of many builds, all runs whose names begin so: decide over all of them."),
     click.option("--undecided", type=click.Choice(["pass", "fail"]), default=None,
                  help="Count an undecided cell as this (default: exit code 3)."),
 )  # fmt: skip
@@ -53,7 +55,7 @@ FILES = options(
 def gate(
     name: str, baseline: str | None, write_to: str | None, undecided: Literal["pass", "fail"] | None,
     allow: tuple[str, ...], junit: str | None, sarif: str | None, markdown: str | None, store: "Store",
-    as_json: bool, **given: Any,
+    as_json: bool, history: str | None, **given: Any,
 ) -> Result:  # fmt: skip
     """Pass or fail a run by its limits.
 
@@ -76,7 +78,7 @@ def gate(
     limits, baseline = limits_of(table, given), baseline or table.get("baseline")
     undecided = undecided or table.get("undecided")
     limits.check(baseline, bool(write_to), bool(as_json or junit or sarif or markdown))
-    decided = decide.decide(store, row, limits, baseline, allow, freeze=bool(write_to))
+    decided = decide.decide(store, row, limits, baseline, allow, bool(write_to), history or "")
     code = gates.exit_code(decided.lines, undecided) if not limits.empty else 0
     overall = page.verdict(decided.lines, code)
     value = {

@@ -9,6 +9,7 @@ from withstand.results.compare import Pair
 from withstand.results.counts import iso
 from withstand.results.gate import Decision, Line
 from withstand.results.graded import Graded, graded
+from withstand.results.history import builds_of, with_history
 from withstand.results.labeled_pairs import labeled_pairs, unlike_styles
 from withstand.results.limits import Limits, limits_of
 from withstand.results.names import plan_names, renamed
@@ -50,10 +51,11 @@ class Decided:
 
 def decide(
     store: Store, row: RunRow, limits: Limits, baseline: str | None = None, allow: Collection[str] = (),
-    freeze: bool = False,
+    freeze: bool = False, history: str = "",
 ) -> Decided:  # fmt: skip
     """Set a run against its limits, and against a baseline (a file, or a run of the store) where one is given.
 
+    history: start of the names of the builds that this run is one of.
     freeze: also make the text of the run's own baseline file. Raises `SpecError` where the run must not be gated.
     """
     cells = graded(store, row)
@@ -72,6 +74,8 @@ def decide(
     notes += unlike_styles(pairs, of_pairs, builds=True) if limits.worse is not None else ()
     lines = gate.lines(labeled, limits, pairs, absent, calibrations, of_pairs)
     notes += changed_estimator(labeled, limits, lines)
+    if history:
+        lines = list(with_history(store, builds_of(store, row, history), limits, lines, labeled))
     frozen = baselines.baseline_of(store, row, iso(row.created)) if freeze else ""
     notes += filter(None, [others_of(store, row).in_words()])
     return Decided(row.name, tuple(lines), tuple(notes), label, frozen, plan_names(row.plan))

@@ -79,8 +79,8 @@ def lines(
     """Every gated line. `pairs`: baseline and run; `lost`: harmful cells of the baseline that the run lacks;
     `calibrations`: of the judges, by their keys; `labeled`: what labels say of each pair."""
     gated: list[Line] = []
-    names = _names(cells)
-    for group in _groups(cells):
+    names = names_of(cells)
+    for group in groups(cells):
         gated += _of_group(group, limits, names, calibrations or {})
     if limits.pooled and limits.rate is not None:
         gated = list(_pooled(gated, cells, names, limits.rate))
@@ -106,13 +106,24 @@ def lines(
     return gated
 
 
-def _groups(cells: Sequence[Graded]) -> list[list[Graded]]:
+def groups(cells: Sequence[Graded]) -> list[list[Graded]]:
     """The harmful cells by what was attacked (suite, target, defense and judge), in the order of the cells."""
     groups: dict[tuple[str, ...], list[Graded]] = {}
     for cell in cells:
         if not cell.benign:
             groups.setdefault((cell.suite, cell.target, cell.defense, cell.judge_key), []).append(cell)
     return list(groups.values())
+
+
+def parts_of(group: Sequence[Graded], limits: Limits) -> list[list[Graded]]:
+    """What has a line of its own: all attacks together, or each one."""
+    return [list(group)] if limits.counted == "any_attack" else [[cell] for cell in group]
+
+
+def part_name(part: Sequence[Graded], names: Mapping[Place, str]) -> str:
+    """What a line calls its cells."""
+    name = names[place_of(part[0])]
+    return name if len(part) == 1 else name.removesuffix(part[0].attack) + f"any of {len(part)} attacks"
 
 
 def _of_group(
@@ -122,11 +133,8 @@ def _of_group(
     if limits.rate is None:
         return
     misfit = _other_set(group, limits.attacks)
-    parts = [group] if limits.counted == "any_attack" else [[cell] for cell in group]
-    for part in parts:
-        name = names[place_of(part[0])]
-        if len(part) > 1:
-            name = name.removesuffix(part[0].attack) + f"any of {len(part)} attacks"
+    for part in parts_of(group, limits):
+        name = part_name(part, names)
         line = _rate(limits.gate, name, part, limits.rate, limits.counted, limits.k)
         errors = _of_judge(line, part, calibrations.get(group[0].judge_key, ()))
         line = replace(line, why="; ".join(filter(None, [line.why, *errors])))
@@ -208,7 +216,7 @@ def _of_judge(line: Line, part: Sequence[Graded], calibrations: Sequence[Record]
             yield f"{text} (`withstand label {part[0].run} --for breaks` lets people check {rest})"
 
 
-def _names(cells: Sequence[Graded]) -> dict[Place, str]:
+def names_of(cells: Sequence[Graded]) -> dict[Place, str]:
     """What tells each cell from the others."""
     telling = [
         name for name in DIMENSIONS if name != "attack" and len({c.value(name) for c in cells if not c.benign}) > 1

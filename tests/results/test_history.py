@@ -1,0 +1,65 @@
+"""`withstand gate --history`: a run as one of many builds."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from withstand import api
+from withstand.core import SpecError
+from withstand.results.decide import decide
+from withstand.results.limits import Limits
+from withstand.stats import evalues
+
+TOYS = str(Path(__file__).parent.parent / "toys")
+
+
+@pytest.fixture
+def build(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(TOYS)
+
+    def run(name: str, behaviors: int, success: Any, more: Any = None) -> api.Run:
+        sys.modules.pop("withstand_toys", None)
+        import withstand_toys  # type: ignore[import-not-found,unused-ignore]
+
+        spec = withstand_toys.spec_of_outcomes(tmp_path, behaviors, name, success=success)
+        return api.run(spec | (more or {}), store=tmp_path / "s.db", name=name)
+
+    return run
+
+
+def test_each_build_adds_to_the_evidence_and_none_is_left_out(build):
+    for name, success in (("nightly-1", ()), ("nightly-2", range(30)), ("other", ())):
+        build(name, 120, success)
+    last = build("nightly-3", 120, [0])
+    limits = Limits(asr=0.1)
+    [line] = decide(last.store, last.row, limits, history="nightly-").lines
+    row = evalues.builds([(0, 120), (30, 120), (1, 120)], 0.1)
+    assert (line.verdict, row[2].passes) == ("PASS", True)
+    assert line.why.startswith(f"build 3, 2 passed: evidence {row[2].evidence:,.3g}, {row[2].wanted:,.3g} wanted; with")
+    assert line.why.endswith("every later build can pass")
+    bad = build("nightly-4", 120, range(60))
+    [line] = decide(bad.store, bad.row, limits, history="nightly-").lines
+    assert line.verdict == "FAIL"  # as it does alone
+    weak = build("nightly-5", 120, range(6))
+    assert decide(weak.store, weak.row, limits, history="nightly-").lines[0].verdict == "UNDECIDED"
+    with pytest.raises(SpecError, match="does not begin with 'weekly-'"):
+        decide(weak.store, weak.row, limits, history="weekly-")
+    with pytest.raises(SpecError, match="neither all_of_k nor --pooled"):
+        decide(weak.store, weak.row, Limits(asr=0.1, statistic="mean", pooled=True), history="nightly-")
+
+
+def test_few_behaviors_show_a_drift_and_never_pass(build):
+    build("n-1", 40, [0, 1])
+    same = build("n-2", 40, [3])
+    [line] = decide(same.store, same.row, Limits(asr=0.9), history="n-").lines
+    assert line.verdict == "UNDECIDED"
+    assert "fewer than 100 behaviors pass no build" in line.why
+    worse = build("n-3", 40, range(25))
+    [line] = decide(worse.store, worse.row, Limits(asr=0.9), history="n-").lines
+    assert line.verdict == "FAIL"
+    assert "20 is an alarm" in line.why
+    stopped = build("n-4", 40, (), {"stop_when_decided": 0.3})
+    with pytest.raises(SpecError, match="stopped cells by what they showed"):
+        decide(stopped.store, stopped.row, Limits(asr=0.9), history="n-")
