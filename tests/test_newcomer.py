@@ -133,7 +133,7 @@ def test_from_the_demo_to_a_job_that_fails_for_the_right_reason(type_in, tmp_pat
 
     report = json.loads(type_in("withstand report first --format json").out)
     cells = {cell["attack"]: cell for cell in report["cells"] if not cell["benign"]}
-    assert cells["story"]["asr_corrected"]["labels"] == 10
+    assert sum(cell["asr_corrected"]["labels"] for cell in cells.values()) == 10
     assert cells["story"]["asr_corrected"]["rate"] < cells["story"]["asr"]
 
     other_reasons = {"--max-asr 0.6": 0, "--max-asr 0.45": 3, "--max-asr much": 2}
