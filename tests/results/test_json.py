@@ -46,7 +46,7 @@ OVERALL = (
 )
 SIDE = "run suite target defense attack judge judge_method hits scored unknown cases rate interval shown"
 CHANGE = "behavior category a b cases text"
-LINE = "gate cell verdict n cases rate low high limit why more firm p worse better statistic k attacks"
+LINE = "gate cell verdict n cases rate low high limit why more firm p worse better statistic k attacks above"
 
 
 def keys(value):

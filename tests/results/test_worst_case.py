@@ -12,8 +12,11 @@ from withstand.report.write import render
 from withstand.results import labeling
 from withstand.results.cases import cases
 from withstand.results.decide import decide
+from withstand.results.gate import estimate
+from withstand.results.graded import graded
 from withstand.results.labeling import Item
 from withstand.results.limits import Limits
+from withstand.results.reviewed import reviewed
 from withstand.stats import rates
 
 TOYS = str(Path(__file__).parent.parent / "toys")
@@ -68,15 +71,21 @@ def test_people_are_asked_of_every_case_that_the_judge_calls_broken(ran):
 
 
 def test_labels_of_people_count_in_the_worst_case_as_in_the_gate(ran):
-    run = ran({"attack": ["direct", "withstand_toys:Words"]}, success=[0, 2])
+    """One break is cleared, one is found, one unscored case is a break, and one break is split."""
+    run = ran({"attack": ["direct", "withstand_toys:Words"]}, success=[0, 2, 3], unscored=[7], down=[9])
+    votes: dict[str, list[Any]] = {"b0": ["failure"], "b1": ["success"], "b7": ["success"]}
+    votes["b3"] = ["success", "failure"]
     for case in cases(run.store, run.row):
-        if case.behavior in ("b0", "b1") and case.cell == 0:
-            vote: Any = "failure" if case.behavior == "b0" else "success"
-            labeling.add(run.store, run.row, Item(labeling.place_of(case), "x", 1, "t", "a", case), vote, "p", "review")
+        for person, vote in enumerate(votes.get(case.behavior, []) if case.cell == 0 or case.behavior == "b3" else []):
+            item = Item(labeling.place_of(case), "x", 1, "t", "a", case)
+            labeling.add(run.store, run.row, item, vote, f"p{person}", "review")
     [worst] = api.load("r", run.store).result.worst
-    assert (worst.broken, worst.checked) == (3, 1)  # b0 was broken by the other attack, too
-    assert worst.rate == decide(run.store, run.row, Limits(asr=0.5)).lines[0].rate
-    assert worst.attacks == {"direct": 2, "withstand_toys:Words": 2}
+    assert worst.attacks == {"direct": 3, "withstand_toys:Words": 2}
+    assert (worst.broken, worst.checked, worst.labeled, worst.open) == (4, 2, 5, 2)  # b0 was broken by the other, too
+    seen, behaviors, _ = estimate(reviewed(run.store, run.row, graded(run.store, run.row)), "any_attack")
+    assert (seen.rate, seen.bounds, seen.open, behaviors) == (worst.rate, worst.bounds, worst.open, 40)
+    [line] = decide(run.store, run.row, Limits(asr=0.5)).lines
+    assert (line.rate, line.attacks) == (worst.rate, worst.attacks)
 
 
 def test_a_run_that_stops_early_has_limits_for_what_all_attacks_came_to(ran):

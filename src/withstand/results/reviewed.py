@@ -18,11 +18,11 @@ def reviewed(store: Store, run: RunRow, cells: Sequence[Graded]) -> list[Graded]
     what nobody labeled stays as the judge said, so that no label lowers a rate for more than its own case. A break that
     the judge missed and nobody labeled stays missed.
     """
-    outcomes = _outcomes(store.labels(run.key))
+    outcomes = said_of(store.labels(run.key))
     return [_reviewed(index, cell, outcomes) for index, cell in enumerate(cells)] if outcomes else [*cells]
 
 
-def _outcomes(labels: Iterable[Json]) -> dict[str, str]:
+def said_of(labels: Iterable[Json]) -> dict[str, str]:
     """What people say of each case that they labeled, by its place."""
     votes: dict[str, dict[str, bool]] = {}
     rulings: dict[str, bool] = {}

@@ -14,14 +14,13 @@ from withstand.core.text import file_name
 from withstand.results.cell_builder import NO_TWIN, CellCounts, cell_result
 from withstand.results.cells import KINDS, CellResult, plain
 from withstand.results.counts import Counts, Reused, iso, read_counts
-from withstand.results.graded import graded
 from withstand.results.judge_error import corrected
 from withstand.results.names import aliased, names_of, plan_names, shown_names, shown_warnings
 from withstand.results.others import Others, left_out, others_of
 from withstand.results.own_labels import own_labels
 from withstand.results.probed import probed
-from withstand.results.reviewed import reviewed
-from withstand.results.worst_case import WorstCase, from_counts, from_graded, worst_cases
+from withstand.results.reviewed import said_of
+from withstand.results.worst_case import WorstCase, from_counts, reviewed_counts, worst_cases
 from withstand.store.database import loads
 from withstand.store.store import RunRow, Store
 from withstand.store.tables import (
@@ -160,13 +159,12 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
 
 
 def _worst(store: Store, run: RunRow, counts: Counts, calibrations: Mapping[str, list[Json]]) -> Iterator[WorstCase]:
-    """Every case as people say, where they labeled any; else from the counts alone."""
+    """From the counts, with every case that people labeled as they say."""
     tried, reviews = [*map(from_counts, counts.behaviors)], {}
-    if store.labels(run.key):
-        for index, cell in enumerate(reviewed(store, run, graded(store, run))):
-            suite = run.plan["suites"][run.plan["cells"][index]["suite"]]
-            places = {key: place for place, key in enumerate(suite["behaviors"])}
-            tried[index], reviews[index] = from_graded(cell, places)
+    if outcomes := said_of(store.labels(run.key)):
+        texts = store.behaviors({key for suite in run.plan["suites"] for key in suite["behaviors"]})
+        ids = [[texts[key]["id"] for key in suite["behaviors"]] for suite in run.plan["suites"]]
+        reviews = reviewed_counts(store, run, tried, outcomes, ids)
     yield from worst_cases(run.plan, tried, reviews, _categories(store, run.plan), calibrations)
 
 

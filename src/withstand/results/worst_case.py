@@ -1,18 +1,22 @@
 """The worst that a defender faces: on each target, the behaviors that any attack of a run broke."""
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+import sqlalchemy as sql
+
 from withstand.core import Json
 from withstand.results.cells import Interval, Record
 from withstand.results.counts import BehaviorCounts
 from withstand.results.false_positives import FalsePositives, false_positives
-from withstand.results.graded import Graded
 from withstand.stats import breaks
 from withstand.stats.breaks import Attempts, Estimate
 from withstand.stats.sequential import confidence_sequence
+from withstand.store.store import RunRow, Store, chunks
+from withstand.store.tables import VERDICTS, row, want
 
 Tried: TypeAlias = Mapping[int, tuple[int, int, int]]
 """Of a cell: place of a behavior in its suite -> cases that broke it, that have no verdict, and all."""
@@ -181,8 +185,44 @@ def from_counts(behaviors: Mapping[int, BehaviorCounts]) -> Tried:
     }
 
 
-def from_graded(cell: Graded, places: Mapping[str, int]) -> tuple[Tried, Review]:
-    """A cell with what people say of its cases. places: of each key."""
-    tried = {places[key]: (b.count("success"), b.unknown, b.cases) for key, b in cell.behaviors.items()}
-    seen = {places[key] for key, at in cell.labeled if cell.behaviors[key].outcomes[at] == "success"}
-    return tried, Review(frozenset(seen), len(cell.labeled))
+def reviewed_counts(
+    store: Store, run: RunRow, tried: list[Tried], outcomes: Mapping[str, str], ids: Sequence[Sequence[str]]
+) -> dict[int, Review]:
+    """Count every case in `tried` as people say, and give what they said of each cell.
+
+    outcomes: of the labeled cases, by place.   ids: of the behaviors of each suite.
+    """
+    spots: dict[int, dict[tuple[int, int, int], str]] = defaultdict(dict)
+    numbers = [{name: place for place, name in enumerate(names)} for names in ids]
+    for name, outcome in outcomes.items():
+        cell, behavior, case, sample = _PLACE.fullmatch(name).groups()  # type: ignore[union-attr] # labeling.place_named
+        place = numbers[run.plan["cells"][int(cell)]["suite"]].get(behavior)
+        if place is not None and not run.plan["cells"][int(cell)]["benign"]:
+            spots[int(cell)][place, int(case), int(sample)] = outcome
+    reviews = {}
+    for cell, labeled in spots.items():
+        counts = {place: [*tried[cell][place]] for place in tried[cell]}
+        for spot, judged in _judged(store, run, cell, {place for place, *_ in labeled}):
+            if spot in labeled:
+                counts[spot[0]][0] += (labeled[spot] == "success") - (judged == "success")
+                counts[spot[0]][1] += (labeled[spot] == "unscored") - (judged in (None, "unscored"))
+        tried[cell] = {place: (hits, unknown, n) for place, (hits, unknown, n) in counts.items()}
+        reviews[cell] = Review(frozenset(place for (place, *_), o in labeled.items() if o == "success"), len(labeled))
+    return reviews
+
+
+_PLACE = re.compile(r"(\d+):(.*):(\d+):(\d+)", re.DOTALL)
+
+
+def _judged(
+    store: Store, run: RunRow, cell: int, places: Collection[int]
+) -> Iterator[tuple[tuple[int, int, int], str | None]]:
+    """The judge's verdicts on some behaviors of a cell, None where there is none."""
+    w = want.c
+    for part in chunks(sorted(places), 500):
+        for place, number, sample, label in store.select(
+            sql.select(w.behavior, w.number, w.sample, row.c.label)
+            .select_from(want.outerjoin(row, row.c.key == w.key))
+            .where(w.run == run.key, w.stage == VERDICTS, w.cell == cell, w.behavior.in_(part))
+        ):
+            yield (place, number, sample), label
