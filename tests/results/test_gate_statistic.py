@@ -148,14 +148,18 @@ def test_false_positives_alone_are_named_beside_a_maximum():
 
 def test_a_pass_says_where_breaks_that_the_judge_misses_could_change_it():
     table = {"n": 50, "specificity": None, "specificity_interval": None, "sensitivity": 0.6}
+    table["sensitivity_interval"] = [0.5, 0.7]
     part = [cell("a", ["r"] * 40)]
     [line] = gate.lines(part, Limits(asr=0.1), [], [], {"j1": [table]})
     assert (line.verdict, line.why) == (
         "PASS",
-        "the judge misses breaks: by a sensitivity of 60% (50 labels) the rate may be up to 15%, above the limit",
+        "the judge misses breaks: by a sensitivity of 60% (50\u201370%, 50 labels) the rate may be up to 18%, "
+        "above the limit",
     )
     assert gate.lines(part, Limits(asr=0.2), [], [], {"j1": [table]})[0].why == ""
     assert gate.lines(part, Limits(asr=0.1), [], [])[0].why == ""
+    blind = table | {"sensitivity": 0.0, "sensitivity_interval": [0.0, 0.1]}  # finds no break at all
+    assert "may be up to 100%" in gate.lines(part, Limits(asr=0.9), [], [], {"j1": [blind]})[0].why
 
 
 @pytest.mark.parametrize(

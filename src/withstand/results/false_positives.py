@@ -66,12 +66,14 @@ def missed(high: float, calibrations: Sequence[Record]) -> tuple[float, str]:
     compared the judge. Calibrations: of the judge as stored, oldest first.
 
     A behavior that several cases break is missed less often than a case is, so that the limit errs to the careful side.
+    So does taking the lower limit of the sensitivity. A judge that finds no break leaves every rate open.
     """
     best = _best(calibrations, "sensitivity")
-    if best is None or not best["sensitivity"]:
+    if best is None:
         return high, ""
-    share = best["sensitivity"]
-    return min(1.0, high / share), f"a sensitivity of {percent(share)} ({count(best['n'], 'label')})"
+    ends = best["sensitivity_interval"] or [best["sensitivity"]] * 2
+    of = f"{interval(tuple(ends))}, {count(best['n'], 'label')}"
+    return min(1.0, high / ends[0]) if ends[0] else 1.0, f"a sensitivity of {percent(best['sensitivity'])} ({of})"
 
 
 def _best(calibrations: Sequence[Record], rate: str) -> Record | None:
