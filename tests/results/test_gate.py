@@ -19,9 +19,11 @@ from withstand.results import baselines, gate
 from withstand.results.compare import Pair
 from withstand.results.decide import Decided
 from withstand.results.graded import BehaviorResult, Graded
+from withstand.results.labeled_pairs import LabeledPair
 from withstand.results.limits import Limits
 from withstand.runner import baseline
 from withstand.stats import planning, rates
+from withstand.stats.labeled import LabeledDifference, LabeledEstimate, LabeledSide
 
 TOYS = str(Path(__file__).parent.parent / "toys")
 
@@ -185,6 +187,18 @@ def test_what_the_run_lacks_counts_as_broken():
     assert worse("r" * 100, "r" * 80 + "e" * 20, 0.05).high == line.high
     lost = gate.lines([cell("r")], Limits(worse=0.5), [], [cell("r", attack="gcg")])
     assert [(line.cell, line.firm) for line in lost] == [("s, t, gcg", True)]
+
+
+def test_a_behavior_that_the_run_lacks_weighs_as_one_however_many_cases_the_others_have():
+    """20 behaviors of 10 cases, one of them lost: it may have broken, which is 5 points, and not 1 case of 191."""
+    ten = {(0, sample): "refused" for sample in range(10)}
+    before = cell("r" * 20)
+    before = replace(before, behaviors={key: replace(b, outcomes=ten) for key, b in before.behaviors.items()})
+    now = replace(before, behaviors=dict([*before.behaviors.items()][:19]))
+    held = LabeledSide((LabeledEstimate(0.0, 0.0, 0.0, 200.0, 190, 0.0),))
+    people = LabeledPair(LabeledDifference(held, held), (190, 190), "by one person")
+    [line] = gate.lines([now], Limits(worse=0.1), [Pair("direct", (), before, now)], [], labeled=[people])
+    assert line.high == pytest.approx(held.at().high + 0.05, abs=0.01)
 
 
 def test_false_passes_of_no_worse_are_rare():

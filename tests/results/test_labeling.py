@@ -282,15 +282,20 @@ def test_compare_and_gate_use_labels_of_both_sides(tmp_path: Path) -> None:
     assert (line.verdict, line.rate) == ("PASS", -1.0)
     for run in (a, b):
         for item in queue(run.store, run.row, "calibration", n=40):
+            add(run.store, run.row, item, "success", "m", "calibration", "model")
+    (line,) = decide(a.store, b.row, limits, baseline="a").lines
+    assert (line.verdict, line.rate) == ("PASS", -1.0)  # a gate goes by its judge, unless people say otherwise
+    for run in (a, b):
+        for item in queue(run.store, run.row, "calibration", n=40):
             add(run.store, run.row, item, "success", "ana", "calibration")
     after = compare_runs(a.store, "a", "b")
     assert (after.rows[0].difference, after.rows[0].says, after.overall[0].says) == (0.0, *["no difference shown"] * 2)
-    assert "from 40 labels of A's own cases and 40 of B's, by one person, not as judged" in after.rows[0].notes
+    assert any("from 40 labels of A's own cases and 40 of B's, by " in note for note in after.rows[0].notes)
     assert not any("as judged: a judge" in note for note in after.notes)
     decided = decide(a.store, b.row, limits, baseline="a")
     (line,) = decided.lines
     assert (line.verdict, line.rate) == ("UNDECIDED", 0.0)
-    assert "not as judged" in line.why
+    assert "by one person, not as judged" in line.why
 
 
 def test_a_weighted_table_by_hand() -> None:

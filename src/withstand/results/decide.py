@@ -70,7 +70,7 @@ def decide(
         notes += baselines.same_cases(store, pairs)
         label = before.label
     labeled, calibrations = reviewed(store, row, cells), store.calibrations({cell.judge_key for cell in cells})
-    of_pairs = labeled_pairs(store, pairs)
+    of_pairs = labeled_pairs(store, pairs, people=True)
     notes += unlike_styles(pairs, of_pairs, builds=True) if limits.worse is not None else ()
     lines = gate.lines(labeled, limits, pairs, absent, calibrations, of_pairs)
     notes += changed_estimator(labeled, limits, lines)

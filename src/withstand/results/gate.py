@@ -336,8 +336,8 @@ def _errors(name: str, cell: Graded, limit: float) -> Line:
 def _worse(pair: Pair, name: str, limit: float, labeled: LabeledPair | None = None) -> Line:
     """A test of non-inferiority: how much worse than the baseline, at most. What the run lacks is counted as broken.
 
-    labeled: the difference from labels of both sides, which then stands in place of the judged one. The share of cases
-    without a verdict widens it.
+    labeled: the difference from labels of both sides, which then stands in place of the judged one. The mean share of a
+    behavior's cases without a verdict widens it.
     """
     keys = [key for key, behavior in pair.a.behaviors.items() if behavior.cases]
     absent = BehaviorResult("", outcomes={(0, 0): "error"})
@@ -357,7 +357,7 @@ def _worse(pair: Pair, name: str, limit: float, labeled: LabeledPair | None = No
     )  # fmt: skip
     if labeled and labeled.difference:
         low, high = labeled.difference.limits(LEVEL)
-        low, high = low - sum(u_a) / sum(all_a), high + sum(u_b) / sum(all_b)
+        low, high = low - _mean_share(u_a, all_a), high + _mean_share(u_b, all_b)
         return replace(
             line, verdict=_decide(low, high, limit), rate=labeled.difference.difference, low=low, high=high,
             p=labeled.difference.p, why=labeled.note,
@@ -369,6 +369,11 @@ def _worse(pair: Pair, name: str, limit: float, labeled: LabeledPair | None = No
     middle = worst if worst.difference < limit else best
     needed = planning.behaviors_to_exclude(middle.difference, middle.limits(LEVEL), line.n, limit)
     return replace(line, more=needed, why=_needed(needed, line.n))
+
+
+def _mean_share(part: Sequence[int], cases: Sequence[int]) -> float:
+    """The mean over behaviors of a part of their cases; all of a behavior without cases."""
+    return sum(n / of if of else 1 for n, of in zip(part, cases, strict=True)) / len(cases)
 
 
 def overall(gated: Sequence[Line]) -> Decision:

@@ -37,14 +37,14 @@ class _Cell:
     keys: Sequence[str]
 
 
-def labeled_pairs(store: Store, pairs: Sequence[Pair]) -> list[LabeledPair]:
+def labeled_pairs(store: Store, pairs: Sequence[Pair], people: bool = False) -> list[LabeledPair]:
     """What labels say of each pair, over the behaviors of both sides. A baseline file has no labels, nor have benign
-    cells, nor cells whose judge is people."""
+    cells, nor cells whose judge is people. people: labels of people alone, as for a gate."""
     runs = {run.name: run for run in store.runs()}
     cells: dict[tuple[str, ...], _Cell] = {}
     for name in dict.fromkeys(side.run for pair in pairs for side in (pair.a, pair.b)):
         if name in runs:
-            cells.update(_cells(store, runs[name]))
+            cells.update(_cells(store, runs[name], people))
     return [_pair(pair, cells.get(_identity(pair.a)), cells.get(_identity(pair.b))) for pair in pairs]
 
 
@@ -52,9 +52,9 @@ def _identity(cell: Graded) -> tuple[str, ...]:
     return (cell.run, cell.suite, cell.checksum, cell.target, cell.defense, cell.attack, cell.judge_key, cell.measures)
 
 
-def _cells(store: Store, run: RunRow) -> Iterator[tuple[tuple[str, ...], _Cell]]:
+def _cells(store: Store, run: RunRow, people: bool) -> Iterator[tuple[tuple[str, ...], _Cell]]:
     """The cells of a run that have labels, by what names them."""
-    own = own_labels(store, run)
+    own = own_labels(store, run, people)
     counts = read_counts(store, run).behaviors if own else []
     for index, labels in own.items():
         planned = run.plan["cells"][index]

@@ -228,12 +228,13 @@ def labels_of(store: Store, run: RunRow) -> list[Labeled]:
     return [entry for entry in _by_place(store.votes(run.key)).values() if entry.votes]
 
 
-def labels_by_place(store: Store, run: RunRow) -> dict[str, Labeled]:
+def labels_by_place(store: Store, run: RunRow, people: bool = False) -> dict[str, Labeled]:
     """The calibration labels of a run, one entry a case with the votes of all annotators; "unsure" is no vote.
 
     The weight of a case is how many of its stratum it stands for: the stratum's size over its labeled cases.
+    people: what models said is left out.
     """
-    return _by_place(store.labels(run.key))
+    return _by_place([label for label in store.labels(run.key) if not people or label["annotator"] == "person"])
 
 
 def _by_place(listed: Sequence[Json]) -> dict[str, Labeled]:

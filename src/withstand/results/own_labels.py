@@ -36,10 +36,10 @@ class OwnLabel:
     looks: int
 
 
-def own_labels(store: Store, run: RunRow) -> dict[int, list[OwnLabel]]:
+def own_labels(store: Store, run: RunRow, people: bool = False) -> dict[int, list[OwnLabel]]:
     """The calibration labels of a run by cell; none of cells whose judge is people. What the run has no verdict on is
-    left out."""
-    by_place = labeling.labels_by_place(store, run)
+    left out. people: of people alone."""
+    by_place = labeling.labels_by_place(store, run, people)
     if not by_place:
         return {}
     looks = {label["place"]: int(label.get("looks", 1)) for label in store.labels(run.key)}
