@@ -560,6 +560,13 @@ def test_show_lists_the_fields_that_the_class_has(kind):
             assert [row[0] for row in show(kind, name).fields] == [f.name for f in find._fields(cls)], name
 
 
+def test_show_says_how_an_attack_works():
+    assert "  run_together = True" in lines(show("attack", "gcg_multi"))
+    assert show("attack", "gcg").json()["facts"]["parts"] == "self.together"
+    assert show("attack", "gbda").json()["facts"]["parts"] == "1"
+    assert "run_together" not in show("attack", "gcg").json()["facts"]
+
+
 def test_show_says_defaults_and_what_is_needed():
     shown = {name: (type_, default, keyed) for name, type_, default, keyed in show("target", "openai").fields}
     assert shown["model"] == ("str", "", True)

@@ -179,14 +179,19 @@ Pairs: typing.TypeAlias = tuple[tuple[str, Any], ...]
 
 
 def _fields(family: Sequence[Source]) -> tuple[Fields, Pairs, Pairs]:
-    """Fields, class variables and constants of a class and its bases; a field keeps the place of its first mention."""
+    """Fields, facts (class variables, abilities) and constants of a class and its bases.
+
+    A field keeps the place of its first mention.
+    """
     rows: dict[str, tuple[str, str, str, bool]] = {}
     constants: dict[str, str] = {}
     values: dict[str, Any] = {}
     for member in family:
         mixin = not _is_dataclass(member.cls) and member.cls is not family[-1].cls
         for node in member.cls.body:
-            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            if isinstance(node, ast.FunctionDef):
+                constants |= _ability(node)
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
                 name, kind_text = node.target.id, ast.unparse(node.annotation)
                 default, keyed = _default(node.value)
                 if kind_text.startswith("ClassVar"):
@@ -195,6 +200,16 @@ def _fields(family: Sequence[Source]) -> tuple[Fields, Pairs, Pairs]:
                     rows[name] = (name, kind_text, default, keyed)
         values |= dict(_values(member.tree, {default for _, _, default, _ in rows.values()} - set(values)))
     return tuple(rows.values()), tuple(constants.items()), tuple(values.items())
+
+
+def _ability(method: ast.FunctionDef) -> dict[str, str]:
+    """What a method says of how an attack works: that it is joint, or what its property `parts` is made of."""
+    if method.name == "run_together":
+        return {"run_together": "True"}
+    last = method.body[-1]
+    if method.name == "parts" and isinstance(last, ast.Return) and last.value is not None:
+        return {"parts": ast.unparse(last.value)}
+    return {}
 
 
 def _comment(text: str) -> str:
