@@ -23,7 +23,8 @@ from withstand.store.merge import merge
 from withstand.store.purge import purge
 from withstand.store.store import Row, Store
 
-SAFE = "UPDATE \"row\" SET label = 'refused', value = '{\"outcome\":\"refused\"}' WHERE label IN ('success', 'failure')"
+VERDICTS = "WHERE label IN ('success', 'failure', 'refused')"
+SAFE = f'UPDATE "row" SET label = \'refused\', value = \'{{"outcome":"refused"}}\' {VERDICTS}'
 
 
 def joined(into: Path, *sources: Path) -> Path:
@@ -109,13 +110,12 @@ def test_a_run_that_a_stranger_recorded_is_not_continued_or_probed(tmp_path: Pat
 
 def test_a_row_of_ours_that_somebody_changed_is_not_ours(tmp_path: Path) -> None:
     made = stores.kitchen(tmp_path / "ours.db")
-    verdicts = "WHERE label IN ('success', 'failure', 'refused')"
     for number, (change, words) in enumerate(
         [
-            (f"UPDATE \"row\" SET label = 'unscored' {verdicts}", "somebody changed them"),
-            (f"UPDATE \"row\" SET value = value || ' ' {verdicts}", "somebody changed them"),
-            (f"UPDATE \"row\" SET label = 'unscored', mark = NULL {verdicts}", "of before writers were recorded"),
-            (f"UPDATE \"row\" SET label = 'unscored', writer = 'nobody' {verdicts}", "of before writers were recorded"),
+            (f"UPDATE \"row\" SET label = 'unscored' {VERDICTS}", "somebody changed them"),
+            (f"UPDATE \"row\" SET value = value || ' ' {VERDICTS}", "somebody changed them"),
+            (f"UPDATE \"row\" SET label = 'unscored', mark = NULL {VERDICTS}", "somebody changed them"),
+            (f"UPDATE \"row\" SET label = 'unscored', writer = 'nobody' {VERDICTS}", "of before writers were recorded"),
         ]
     ):
         path = Path(shutil.copy(made, tmp_path / f"{number}.db"))
@@ -136,6 +136,42 @@ def test_a_stranger_who_takes_our_name_has_not_our_mark(tmp_path: Path, withstan
         stores.change(ours, "UPDATE writer SET author = ?", name)
         assert withstand("store", "trust", ours).code == 0
         assert "by an unknown writer" in refused(ours)
+
+
+def test_a_gate_counts_no_row_under_our_name_without_our_mark(tmp_path: Path, withstand: Any) -> None:
+    own = author()
+    limit = ["gate", "theirs", "--max-asr", "0.99", "--undecided", "pass"]
+    with stores.somebody_else(tmp_path):
+        theirs = stores.kitchen(tmp_path / "theirs.db", "theirs")
+    assert withstand(*limit, "--store", theirs).code == 0  # which says whose rows they are
+    named = [f"UPDATE writer SET author = '{own}'"]
+    ours = stores.kitchen(tmp_path / "ours.db", "theirs")
+    assert withstand(*limit, "--store", ours).code == 0
+    assert withstand("store", "check", ours).code == 0
+    for number, (made, changes, words, changed) in enumerate(
+        [
+            (theirs, named, "12 rows that name you as their writer", 13),
+            (theirs, [*named, 'UPDATE "row" SET mark = NULL'], "12 rows that name you", 13),
+            (ours, [SAFE], "4 rows that name you", 4),
+            (ours, [f'{SAFE} AND key = (SELECT min(key) FROM "row" {VERDICTS})'], "1 row that name", 1),
+            (ours, ["UPDATE run SET plan = replace(plan, '{', '{ ')"], "1 run that name you", 1),
+        ]
+    ):
+        path = Path(shutil.copy(made, tmp_path / f"{number}.db"))
+        for change in changes:
+            stores.change(path, change)
+        done = withstand(*limit, "--store", path)
+        assert (done.code, done.out) == (2, ""), changes
+        assert words in done.err
+        assert "withstand store check" in done.err
+        done = withstand("store", "check", path, "--json")
+        assert (done.code, done.json["changed"]) == (1, changed), changes
+    before = Path(shutil.copy(ours, tmp_path / "before.db"))
+    stores.change(before, SAFE)
+    after = joined(stores.kitchen(tmp_path / "after.db", "theirs-2", attack="story"), before)
+    for beside in (["--max-worse", "0.99", "--baseline", "theirs"], ["--max-asr", "0.99", "--history", "theirs"]):
+        done = withstand("gate", "theirs-2", *beside, "--store", after)
+        assert (done.code, "theirs in" in done.err) == (2, True), done.err
 
 
 def test_rows_of_ours_that_come_back_are_ours(tmp_path: Path) -> None:

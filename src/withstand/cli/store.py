@@ -14,7 +14,7 @@ ADDED = ("run", "behavior", "row", "answer", "failure")
 
 @click.group(cls=Commands, context_settings=CONTEXT)
 def store() -> None:
-    """Merge stores, and say which are yours."""
+    """Merge stores, check them, and say which are yours."""
 
 
 @command(group=store, json=True)
@@ -34,6 +34,34 @@ def merge(sources: tuple[str, ...], into: str) -> Result:
     added = [count(total[table], table) for table in ADDED if total.get(table)]
     rest = "what its runs want" if total.get("want") else "nothing new"
     return Result(total, lambda: console.put(f"merged into {into}: {', '.join(added) or rest}"))
+
+
+@command(group=store, json=True)
+@click.argument("where", metavar="STORE")
+def check(where: str) -> Result:
+    """Check the mark of each entry that names you as its writer.
+
+    It counts all entries by writer. Exit code 1: some name you and have not your mark, so that somebody changed them,
+    or wrote them under your name. Of entries of others you can check none.
+    """
+    from withstand import api
+    from withstand.store.marks import CHANGED, MARKED, in_words
+
+    with api.open_store(where, create=False) as opened:
+        checked = {table.name: opened.marks.verified(table) for table in MARKED}
+        value = {
+            "schema": 1, "store": opened.where, "writer": opened.marks.author,
+            "entries": {name: {"yours": own, "others": dict(others)} for name, (own, others) in checked.items()},
+            "changed": sum(others[CHANGED] for _, others in checked.values()),
+        }  # fmt: skip
+
+    def show() -> None:
+        console.put(f"{value['store']}: you are writer {value['writer']}")
+        for name, (own, others) in checked.items():
+            for text in filter(None, [own and f"{count(own, name)} with your mark", others and in_words(others, name)]):
+                console.put(f"  {text}")
+
+    return Result(value, show, 1 if value["changed"] else 0)
 
 
 @command(group=store)

@@ -68,13 +68,19 @@ def _short(identity: Json) -> Json:
     return {name: identity[name] for name in ("use", "template", "identity") if name in identity}
 
 
+def runs_of(store: Store, name: str | None) -> list[RunRow]:
+    """The run that a baseline names; none for a file, and where there is no baseline."""
+    if not name or baseline.is_baseline(name):
+        return []
+    if name.endswith(".json") and not any(run.name == name for run in store.runs()):
+        baseline.read(name)  # which says what is wrong with it
+    return [find_run(store, name)]
+
+
 def side_of(store: Store, name: str) -> Side:
     """The cells of a baseline file, or of a run in the store."""
-    if not baseline.is_baseline(name):
-        if name.endswith(".json") and not any(run.name == name for run in store.runs()):
-            baseline.read(name)  # which says what is wrong with it
-        row = find_run(store, name)
-        return Side(f"run {row.name}", tuple(graded(store, row)))
+    if runs := runs_of(store, name):
+        return Side(f"run {runs[0].name}", tuple(graded(store, runs[0])))
     content = baseline.read(name)
     try:
         cells = tuple(_read(content["run"], cell) for cell in content["cells"])

@@ -13,7 +13,7 @@ from withstand.results.history import builds_of, with_history
 from withstand.results.labeled_pairs import labeled_pairs, unlike_styles
 from withstand.results.limits import Limits, limits_of
 from withstand.results.names import plan_names, renamed
-from withstand.results.others import others_of
+from withstand.results.others import check_own, others_of
 from withstand.results.reviewed import reviewed
 from withstand.store.store import RunRow, Store
 
@@ -51,13 +51,17 @@ class Decided:
 
 def decide(
     store: Store, row: RunRow, limits: Limits, baseline: str | None = None, allow: Collection[str] = (),
-    freeze: bool = False, history: str = "",
+    freeze: bool = False, history: str = "", verify: bool = True,
 ) -> Decided:  # fmt: skip
     """Set a run against its limits, and against a baseline (a file, or a run of the store) where one is given.
 
     history: start of the names of the builds that this run is one of.
-    freeze: also make the text of the run's own baseline file. Raises `SpecError` where the run must not be gated.
+    freeze: also make the text of the run's own baseline file. verify: check the marks of all rows that name the user.
+    Raises `SpecError` where the run must not be gated, `StoreError` where a mark is wrong.
     """
+    builds = builds_of(store, row, history) if history else [row]
+    for run in [*builds, *baselines.runs_of(store, baseline)] if verify else ():
+        check_own(store, run)
     cells = graded(store, row)
     baselines.check_pinned(cells)
     pairs: list[Pair] = []
@@ -75,7 +79,7 @@ def decide(
     lines = gate.lines(labeled, limits, pairs, absent, calibrations, of_pairs)
     notes += changed_estimator(labeled, limits, lines)
     if history:
-        lines = list(with_history(store, builds_of(store, row, history), limits, lines, labeled))
+        lines = list(with_history(store, builds, limits, lines, labeled))
     frozen = baselines.baseline_of(store, row, iso(row.created)) if freeze else ""
     notes += filter(None, [others_of(store, row).in_words()])
     return Decided(row.name, tuple(lines), tuple(notes), label, frozen, plan_names(row.plan))
@@ -84,14 +88,15 @@ def decide(
 def of_spec(store: Store, row: RunRow) -> Decided | None:
     """What the rate limits in the run's spec say of it; None where there are none.
 
-    Without those that need a baseline, which a report does not read. A run that must not be gated has a note alone.
+    Without those that need a baseline, which a report does not read, and with writers as the store names them. A run
+    that must not be gated has a note alone.
     """
     limits = replace(limits_of(row.plan.get("gate", {}), {}), worse=None)
     if limits.empty:
         return None
     try:
         limits.check(None, False, True)
-        return decide(store, row, limits)
+        return decide(store, row, limits, verify=False)
     except SpecError as error:
         return Decided(row.name, (), (f"{error}: {error.hint}",), "", "", plan_names(row.plan))
 

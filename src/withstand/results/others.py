@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import sqlalchemy as sql
 
-from withstand.core.text import count
-from withstand.store.marks import in_words
+from withstand.core.errors import StoreError
+from withstand.core.text import count, series
+from withstand.store.marks import CHANGED, in_words
 from withstand.store.store import RunRow, Store
 from withstand.store.tables import calibration, label, probe, row, want
+from withstand.store.tables import run as runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,21 @@ def others_of(store: Store, run: RunRow, writers: Mapping[str, int] | None = Non
         writers = dict(tuple(entry) for entry in entries)
     authors = store.marks.of_processes(writers)
     return Others(authors.total(), sum(writers.values()), dict(sorted(authors.items())), run.reuse)
+
+
+def check_own(store: Store, run: RunRow) -> None:
+    """Raise `StoreError` where a row of a run, or what it says of itself, names the user as its writer and has not the
+    user's mark. Rows that name others are left to `others_of`."""
+    wanted = sql.select(want.c.key).where(want.c.run == run.key)
+    entries = {"row": (row, row.c.key.in_(wanted)), "run": (runs, runs.c.key == run.key)}
+    changed = {noun: store.marks.verified(*chosen)[1][CHANGED] for noun, chosen in entries.items()}
+    if any(changed.values()):
+        raise StoreError(
+            f"{run.name} in {store.where} cannot be gated: it has "
+            + series([in_words({CHANGED: n}, noun) for noun, n in changed.items() if n]),
+            hint=f"take a copy of the store of before, or run the spec again with another --store; "
+            f"`withstand store check {store.where}` counts what was changed",
+        )
 
 
 def left_out(store: Store, run: RunRow) -> Iterator[str]:

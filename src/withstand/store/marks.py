@@ -84,6 +84,10 @@ class Marks:
 
         columns: of the entries; those of `CHECKED` are among them.
         """
+        return self._untrusted(self._unsigned(table, entries, columns))
+
+    def _unsigned(self, table: sql.Table, entries: Iterable[Any], columns: Sequence[str]) -> Counter[str]:
+        """How many entries have not the user's mark, by author."""
         form, names = _FORMS[table.name], COVERED[table.name]
         content, at, of = itemgetter(*map(columns.index, names)), columns.index("mark"), columns.index("writer")
         unsigned: Counter[tuple[str | None, bool]] = Counter()
@@ -91,7 +95,24 @@ class Marks:
             mark = entry[at]
             if mark is None or mark != self._mark(form, content(entry)):
                 unsigned[entry[of], mark in (None, UNMARKED)] += 1
-        return self._untrusted(unsigned)
+        authors: Counter[str] = Counter()
+        for (process, unmarked), n in unsigned.items():
+            authors[self._author(process, unmarked)] += n
+        return authors
+
+    def verified(self, table: sql.Table, where: Any = None) -> tuple[int, Counter[str]]:
+        """How many entries (default: all) have the user's mark, and how many have not, by author: `CHANGED` for those
+        that name the user. Reads them some at a time: 100,000 rows of 2 kB take about a second."""
+        names = CHECKED[table.name]
+        own, unsigned = 0, Counter[str]()
+        with self._store.errors(), self._store.engine.connect() as connection:
+            chosen = sql.select(*(table.c[name] for name in names))
+            chosen = chosen if where is None else chosen.where(where)
+            for part in connection.execution_options(yield_per=2_000).execute(chosen).partitions():
+                of_part = self._unsigned(table, part, names)
+                own += len(part) - of_part.total()
+                unsigned += of_part
+        return own, unsigned
 
     def checked(self, table: sql.Table, columns: Sequence[str], where: Any) -> list[Any]:
         """Entries to build on, the columns first. Raises `ForeignRowsError` where some are of a writer whom the user
@@ -117,21 +138,27 @@ class Marks:
 
     def of_processes(self, entries: Mapping[Any, int]) -> Counter[str]:
         """As `others`, by what the store says of the processes that wrote: nothing is read, and no mark is checked."""
-        own = {process for process in entries if self._claimed(process) == self.author}
-        return self._untrusted({(process, False): n for process, n in entries.items() if process not in own})
+        authors: Counter[str] = Counter()
+        for process, n in entries.items():
+            if self._claimed(process) != self.author:
+                authors[self._author(process, False)] += n
+        return self._untrusted(authors)
 
     def of_run(self, entry: Any) -> tuple[bool, bool]:
         """Whether the user recorded a run, by its entry of all columns, and whether that or a trusted writer did."""
         own = self.is_signed(run, entry._mapping)
         return own, own or not self.others(run, [entry], run.columns.keys())
 
-    def _untrusted(self, unsigned: Mapping[tuple[str | None, bool], int]) -> Counter[str]:
-        trusted = self.trusted() if unsigned else frozenset()
-        authors: Counter[str] = Counter()
-        for (process, unmarked), n in unsigned.items():
-            claimed = None if unmarked else self._claimed(process)
-            author = UNMARKED if claimed is None else CHANGED if claimed == self.author else claimed
-            authors[author] += n
+    def _author(self, process: str | None, unmarked: bool) -> str:
+        """The author of entries of a process that have not the user's mark. The user's own processes mark all that
+        they write, so that none is without a mark."""
+        claimed = self._claimed(process)
+        if claimed == self.author:
+            return CHANGED
+        return UNMARKED if unmarked or claimed is None else claimed
+
+    def _untrusted(self, authors: Counter[str]) -> Counter[str]:
+        trusted = self.trusted() if authors else frozenset()
         return Counter({author: n for author, n in authors.items() if author not in trusted})
 
     def _claimed(self, process: str | None) -> str | None:
