@@ -66,7 +66,7 @@ def comparisons(rng: np.random.Generator, points: int = 14, draws: int = 400) ->
         between = float(np.var(chances[1] - chances[0]))
         within = float(np.mean(chances * (1 - chances)) * 2)
         gap = float(np.mean(chances[1] - chances[0]))
-        n = paired.behaviors_needed_at(gap, math.sqrt(between + within / cases))
+        n = planning.behaviors_to_show(gap, math.sqrt(between + within / cases), math.sqrt(between + within))
         shown = 0
         for _ in range(draws):
             p = _behaviors(rng, n, rate, alike, difference)

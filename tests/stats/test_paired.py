@@ -271,11 +271,6 @@ def test_a_pilot_gives_both_variances_back():
     assert paired.spread([1], [1], [0], [1]) is None
 
 
-def test_several_cases_by_hand():
-    # ((1.96 + 0.8416) * 0.5 / 0.1)^2 = 196.2
-    assert paired.behaviors_needed_at(0.1, 0.5) == 197
-
-
 # --- coverage: bench/paired.py has the whole grid -------------------------------------------------------------------
 
 DRAWS = 300

@@ -13,13 +13,18 @@ from typing import Any, TypeAlias
 
 from withstand.core import Json
 from withstand.core.outcomes import HITS, OUTCOMES
+from withstand.core.text import percent
 from withstand.results.cells import CategoryResult, CellResult, Interval, Utility, measures
 from withstand.results.counts import PARTS, USED, BehaviorCounts, Sums
 from withstand.stats import breaks, rates
 from withstand.stats.breaks import Attempts, Estimate
 from withstand.stats.group_sequential import Paths, Watch, paths
 from withstand.stats.sequential import confidence_sequence
+from withstand.stats.variance import variance_parts
 from withstand.stats.winners import clopper_pearson, level_of_each
+
+ALIKE = 0.01
+"""p of the test that draws of a behavior are no more alike than others, from which a note says so."""
 
 NO_TWIN = "no benign cell of this target: no over-refusal"
 
@@ -141,6 +146,17 @@ def _notes(counts: CellCounts) -> Iterator[str]:
         yield _watch_note(counts, counts.watch)
     if counts.stopped:
         yield "a stopped search has no ASR@k and no micro ASR"
+    else:
+        yield from _variance_note(counts)
+
+
+def _variance_note(counts: CellCounts) -> Iterator[str]:
+    """Where the uncertainty of a rate comes from, if the draws of a behavior are seen to be alike."""
+    parts = variance_parts(counts.column(*HITS[measures(counts.cell)]), counts.scored)
+    if parts is None or parts.p > ALIKE or parts.behaviors < 0.5:
+        return
+    shares = f"{percent(parts.behaviors)} comes from behaviors and {percent(parts.draws)} from draws of one"
+    yield f"of the variance of its rate {shares}: more behaviors would narrow this more than more samples"
 
 
 def _watch_note(counts: CellCounts, watch: Watch) -> str:

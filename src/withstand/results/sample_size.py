@@ -152,10 +152,13 @@ def _plans_of(pair: Pair, difference: float, power: float, level: float) -> Sequ
         )
         return [SamplePlan(pair.label, 1, needed, share, rate, careful)]
     wider = planning.sd_limit(seen.behaviors)
-    return [
-        SamplePlan(
-            pair.label, cases, paired.behaviors_needed_at(difference, spread.sd(cases), power, level), share, rate,
-            paired.behaviors_needed_at(difference, wider * spread.sd(cases), power, level),
+    least = math.sqrt(2 * paired.ADDED / (seen.behaviors + 2 * paired.ADDED))  # as for one case, see `share`
+    single = max(spread.sd(1), least)
+    plans = []
+    for cases in CASES:
+        sd = max(spread.sd(cases), least)
+        needed, careful = (
+            planning.behaviors_to_show(difference, of * sd, of * single, power, level) for of in (1.0, wider)
         )
-        for cases in CASES
-    ]  # fmt: skip
+        plans.append(SamplePlan(pair.label, cases, needed, share, rate, careful))
+    return plans

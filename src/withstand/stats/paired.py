@@ -276,17 +276,6 @@ def _rejected_up_to(changed: npt.NDArray[np.int64], share: float) -> npt.NDArray
     return few
 
 
-def behaviors_needed_at(difference: float, sd: float, power: float = 0.8, alpha: float = 0.05) -> int:
-    """As `behaviors_needed` for several cases per behavior, from the standard deviation of the change of a behavior.
-
-    Normal approximation: ((z_alpha + z_power) sd / difference)^2.
-    """
-    if not difference or sd < 0:
-        raise ValueError(f"difference {difference} and sd {sd}: one must not be 0, the other 0 or more")
-    z = _NORMAL.inv_cdf(1 - alpha / 2) + _NORMAL.inv_cdf(power)
-    return max(4, math.ceil((z * sd / difference) ** 2))
-
-
 @dataclass(frozen=True, slots=True)
 class Spread:
     """How the change of a behavior varies: `between` behaviors, and `within` one from case to case (variances)."""

@@ -12,7 +12,7 @@ from statistics import NormalDist
 import numpy as np
 
 from withstand.stats.rates import Floats, normal_limit
-from withstand.stats.special import binomial_cdf, binomial_sf
+from withstand.stats.special import binomial_cdf, binomial_sf, t_quantile
 
 POWER = 0.8
 DECIDED = 0.85
@@ -153,6 +153,29 @@ def behaviors_to_exclude(
         return normal.cdf((gap - reach) / moves) + 1 - normal.cdf((gap + reach) / moves)
 
     return _least(chance, power, behaviors + 1)
+
+
+def behaviors_to_show(
+    difference: float, sd: float, single: float, power: float = POWER, alpha: float = 0.05
+) -> int:  # fmt: skip
+    """How many behaviors of several cases show a difference of two runs with this power, two-sided at `alpha`.
+
+    sd: of the change of a behavior with so many cases; single: with one case. The p of a comparison is the larger one
+    of the permutation test's, which is that of Student's t nearly, and the score test's on the effective behaviors (see
+    `stats/paired`): its variance is that without a difference, and has half a behavior added on either side.
+    """
+    if not difference or sd <= 0 or single < 0:
+        raise ValueError(f"difference {difference} must not be 0, sd {sd} be above 0, and single {single} 0 or more")
+    normal, gap, variance = NormalDist(), abs(difference), max(single, 1e-9) ** 2
+    limit, reserve = normal.inv_cdf(1 - alpha / 2), normal.inv_cdf(power)
+    without = variance + gap**2
+    n = max(4, math.ceil(((limit + reserve) * sd / gap) ** 2))
+    while True:
+        effective = n * (n * variance + 0.5) / (n * sd**2 + 0.5)
+        by_score = gap * math.sqrt(effective / without) - reserve * math.sqrt(variance / without) >= limit
+        if by_score and gap * math.sqrt(n) / sd - reserve >= t_quantile(1 - alpha / 2, n - 1):
+            return n
+        n += max(1, n // 500)
 
 
 def _check(limit: float, power: float) -> None:
