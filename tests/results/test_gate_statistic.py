@@ -12,7 +12,7 @@ import pytest
 from withstand import api, cli
 from withstand.core import SpecError
 from withstand.results import gate, labeling
-from withstand.results.decide import changed_estimator, decide
+from withstand.results.decide import changed_estimator, decide, of_spec
 from withstand.results.graded import BehaviorResult, Graded
 from withstand.results.labeling import Item
 from withstand.results.limits import Limits
@@ -221,6 +221,17 @@ def test_the_table_of_the_spec_is_the_gate_of_its_run(ran, withstand, tmp_path):
     assert again.row.key == run.row.key
     assert withstand("gate", "a")[0] == 0
     assert api.load("a", tmp_path / "s.db").row.spec["gate"] == {"max_asr": 0.2}
+    for rate in ({"max_asr": 0.2}, {}):  # a report reads no baseline, and calls no run good without it
+        ran("a", {"gate": {**rate, "max_worse": 0.05, "baseline": "b"}}, success=[1])
+        decided = of_spec(again.store, api.load("a", tmp_path / "s.db").row)
+        assert (decided.overall, decided.lines[-1].gate, len(decided.lines)) == (
+            "UNDECIDED",
+            "max-worse",
+            1 + len(rate),
+        )
+        assert "`withstand gate a`" in decided.lines[-1].why
+    with pytest.raises(SpecError, match="at least 1 item"):  # that pins nothing
+        ran("a", {"gate": {"max_asr": 0.2, "attacks": []}}, success=[1])
     ran("a", {}, success=[1])
     assert withstand("gate", "a")[0] == 2  # no table and no flag: nothing to gate
 

@@ -86,17 +86,25 @@ def decide(
 
 
 def of_spec(store: Store, row: RunRow) -> Decided | None:
-    """What the rate limits in the run's spec say of it; None where there are none.
+    """What the limits in the run's spec say of it; None where there are none.
 
-    Without those that need a baseline, which a report does not read, and with writers as the store names them. A run
+    A report reads no baseline, so that a limit on what became worse is open; writers are as the store names them. A run
     that must not be gated has a note alone.
     """
-    limits = replace(limits_of(row.plan.get("gate", {}), {}), worse=None)
+    limits = limits_of(row.plan.get("gate", {}), {})
     if limits.empty:
         return None
+    rates = replace(limits, worse=None)
     try:
-        limits.check(None, False, True)
-        return decide(store, row, limits, verify=False)
+        if rates.empty:
+            decided = Decided(row.name, (), (), "", "", plan_names(row.plan))
+        else:
+            rates.check(None, False, True)
+            decided = decide(store, row, rates, verify=False)
+        if limits.worse is None:
+            return decided
+        why = f"a report does not read the baseline: `withstand gate {row.name}` does"
+        return replace(decided, lines=(*decided.lines, gate.nothing("max-worse", "each attack", limits.worse, why)))
     except SpecError as error:
         return Decided(row.name, (), (f"{error}: {error.hint}",), "", "", plan_names(row.plan))
 

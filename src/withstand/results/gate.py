@@ -88,9 +88,9 @@ def lines(
         if cell.measures == "over-refusal" and limits.over_refusal is not None:
             gated.append(_rate("max-over-refusal", names[place_of(cell)], [cell], limits.over_refusal, "mean"))
     if limits.over_refusal is not None and all(cell.measures != "over-refusal" for cell in cells):
-        gated.append(_nothing("max-over-refusal", "no benign cell", limits.over_refusal, "no benign prompts were sent"))
+        gated.append(nothing("max-over-refusal", "no benign cell", limits.over_refusal, "no benign prompts were sent"))
     if limits.rate is not None and all(cell.benign for cell in cells):
-        gated.append(_nothing(limits.gate, "no harmful cell", limits.rate, "no harmful behaviors were sent"))
+        gated.append(nothing(limits.gate, "no harmful cell", limits.rate, "no harmful behaviors were sent"))
     if limits.worse is not None:
         gated += [
             _worse(pair, names[place_of(pair.b)], limits.worse, labels)
@@ -98,9 +98,9 @@ def lines(
             if not pair.b.benign
         ]
         for cell in lost:
-            gated.append(_nothing("max-worse", name_of(cell, DIMENSIONS), limits.worse, "the run has no such cell"))
+            gated.append(nothing("max-worse", name_of(cell, DIMENSIONS), limits.worse, "the run has no such cell"))
         if not any(line.gate == "max-worse" for line in gated):
-            gated.append(_nothing("max-worse", "no harmful cell", limits.worse, "no harmful cell is in both"))
+            gated.append(nothing("max-worse", "no harmful cell", limits.worse, "no harmful cell is in both"))
     if limits.errors is not None:
         gated += [_errors(names[place_of(cell)], cell, limits.errors) for cell in cells]
     return gated
@@ -147,7 +147,7 @@ def _of_group(
         yield line
     if misfit and limits.counted != "any_attack":
         where = names[place_of(group[0])].removesuffix(group[0].attack) + "the set of attacks"
-        yield _nothing(limits.gate, where, limits.rate, misfit)
+        yield nothing(limits.gate, where, limits.rate, misfit)
 
 
 def _pooled(
@@ -224,7 +224,8 @@ def names_of(cells: Sequence[Graded]) -> dict[Place, str]:
     return {place_of(cell): name_of(cell, [*telling, "attack"]) for cell in cells}
 
 
-def _nothing(gate: str, cell: str, limit: float, why: str) -> Line:
+def nothing(gate: str, cell: str, limit: float, why: str) -> Line:
+    """The line of a limit that nothing measured can decide; `why` says what is lacking."""
     return Line(gate, cell, "UNDECIDED", 0, 0, None, None, None, limit, why, firm=True)
 
 
@@ -266,7 +267,7 @@ def _rate(
         seen, cases = None, 0
     if seen is None:
         why = "no case was scored" if cases else "it has no case"
-        return replace(_nothing(gate, name, limit, why), n=behaviors, cases=cases, statistic=statistic, attacks=attacks)
+        return replace(nothing(gate, name, limit, why), n=behaviors, cases=cases, statistic=statistic, attacks=attacks)
     low, high = _limits(part, seen)
     least = gate.startswith("min")
     verdict = _decide(1 - high, 1 - low, 1 - limit) if least else _decide(low, high, limit)
@@ -325,7 +326,7 @@ def _errors(name: str, cell: Graded, limit: float) -> Line:
     cases = sum(behavior.cases for behavior in cell.behaviors.values())
     missing = sum(behavior.count("error") for behavior in cell.behaviors.values())
     if not cases:
-        return _nothing("max-errors", name, limit, "it has no case")
+        return nothing("max-errors", name, limit, "it has no case")
     share = missing / cases
     if share <= limit:
         return Line("max-errors", name, "PASS", len(cell.behaviors), cases, share, None, None, limit)
@@ -348,7 +349,7 @@ def _worse(pair: Pair, name: str, limit: float, labeled: LabeledPair | None = No
     worst = paired.difference(a, all_a, [h + u for h, u in zip(b, u_b, strict=True)], all_b)
     best = paired.difference([h + u for h, u in zip(a, u_a, strict=True)], all_a, b, all_b)
     if seen is None or worst is None or best is None:
-        return _nothing("max-worse", name, limit, "no behavior is scored in both")
+        return nothing("max-worse", name, limit, "no behavior is scored in both")
     low, high = best.limits(LEVEL)[0], worst.limits(LEVEL)[1]
     changed = [tuple(c.behavior for c in changes(pair, {}, direction)) for direction in (1, -1)]
     line = Line(

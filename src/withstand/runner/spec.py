@@ -65,7 +65,7 @@ class GateSpec(_Table):
     max_worse: Share | None = None
     statistic: Statistic | None = None
     k: int | None = Field(default=None, ge=1)
-    attacks: Components | None = None
+    attacks: Components | None = Field(default=None, min_length=1)
     pooled: bool | None = None
     baseline: str | None = None
     undecided: Literal["pass", "fail"] | None = None
