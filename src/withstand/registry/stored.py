@@ -38,7 +38,7 @@ TEXTS: Mapping[str, frozenset[str]] = {
         "router": "when",
         "tool_called": "tool arguments",
         "prefill": "opening",
-        "random_search": "opening init",
+        "random_search": "opening init transfer",
         "gcg": "init",
         "gcg_multi": "init",
         "uat": "init",
