@@ -115,6 +115,18 @@ def test_the_report_opens_with_the_worst_case_and_says_what_to_do_about_an_open_
     assert "<code>withstand label r --for breaks --by NAME</code> or <code>withstand gate r</code>" in page
 
 
+def test_findings_of_people_stand_in_the_report(ran):
+    run = ran({}, behaviors=2, success=[0])
+    plain = {"person": "ann", "target": "t", "attack": "direct", "chat": []}
+    for severity, note in (("low", "fine"), ("critical", "<b>shows</b> everything")):
+        run.store.add_finding(run.row.key, {"harm": "cooking", "severity": severity, "note": note, **plain})
+    page = render(run.store, run.row, "html")
+    section = page[page.index('<section id="findings">') :].partition("</section>")[0]
+    assert section.index("critical") < section.index("low")
+    assert "&lt;b&gt;shows&lt;/b&gt; everything" in section
+    assert "23 characters" in render(run.store, run.row, "html", with_text=False)
+
+
 def test_an_open_gate_says_how_many_behaviors_to_take(ran):
     run = ran({"gate": {"max_asr": 0.1}}, behaviors=20)
     [line] = decide(run.store, run.row, Limits(asr=0.1)).lines

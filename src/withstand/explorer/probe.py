@@ -29,6 +29,7 @@ from withstand.explorer.read import part, parts_of, place_of
 from withstand.explorer.security import Refused
 from withstand.registry import find
 from withstand.registry.stored import OFFICIAL, stored
+from withstand.report.settings import SEVERITIES
 from withstand.runner.drive import Job, completion_of, drive
 from withstand.runner.stages import asked_once, verdict_job
 from withstand.runner.suites import check_offline
@@ -36,7 +37,6 @@ from withstand.runner.tally import Tally
 from withstand.store.store import Store
 from withstand.store.tables import COMPLETIONS, VERDICTS
 
-SEVERITIES = ("low", "medium", "high", "critical")
 LONGEST_PROMPT = 100_000
 """Characters."""
 TURNS = 40

@@ -13,11 +13,11 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from withstand.core.text import clock, file_name, whole
+from withstand.core.text import clock, count, file_name, whole
 from withstand.registry.grammar import to_toml
 from withstand.report import figures, words
 from withstand.report.packed import pack
-from withstand.report.settings import Setting, curve, curves_at_k, overview, settings_of
+from withstand.report.settings import SEVERITIES, Setting, curve, curves_at_k, overview, settings_of
 from withstand.report.shell import HERE, render
 from withstand.report.table import Column, Table
 from withstand.report.untested import untested
@@ -26,6 +26,7 @@ from withstand.results.cells import CellResult, Record
 from withstand.results.decide import Decided
 from withstand.results.summary import RunSummary
 from withstand.results.votes import VoteCounts
+from withstand.results.worst_case import WorstCase
 
 
 def html(
@@ -37,12 +38,14 @@ def html(
     points: Sequence[Record] = (),
     votes: Sequence[VoteCounts] = (),
     gate: Decided | None = None,
+    findings: Sequence[Record] = (),
 ) -> str:
     """The report as one self-contained page.
 
     cases: the first rows, of `cases_total`.   points: curves of success against budget, as `within` yields them.
-    votes: how the members of an ensemble voted.   gate: what the limits of the run's spec say.   reveal: texts are
-    shown without a click.   with_text: without it, a text is its length and a short hash.
+    votes: how the members of an ensemble voted.   gate: what the limits of the run's spec say.   findings: of
+    people, as the store has them.   reveal: texts are shown without a click.   with_text: without it, a text is its
+    length and a short hash.
     """
     shown = summary.shown()
     cells = shown.cells
@@ -62,15 +65,14 @@ def html(
         provenance=provenance,
         question=words.question(cells),
         answers=words.answers(settings),
-        gate=gate,
-        gate_lines=list(words.gate_sentence(gate)) if gate else [],
-        commands_next=words.next_commands(run.name, shown.worst, gate is not None),
+        **_next(run.name, shown.worst, gate),
         warnings=warnings,
         limits=words.limits(cells, settings, warnings),
         untested=list(untested(summary)),
         settings=settings,
         **_figures(settings, points, shown),
         votes=_votes(votes, summary.cells),
+        findings=_findings(findings, with_text),
         names=_names(summary.cells),
         components=_components(provenance.components),
         facts=[*overview(settings), *_costs(summary)],
@@ -87,6 +89,15 @@ def html(
         reveal=reveal,
         with_text=with_text,
     )
+
+
+def _next(run: str, worst: Sequence[WorstCase], gate: Decided | None) -> dict[str, Any]:
+    """What follows from the answers: the gate of the spec, and commands."""
+    return {
+        "gate": gate,
+        "gate_lines": list(words.gate_sentence(gate)) if gate else [],
+        "commands_next": words.next_commands(run, worst, gate is not None),
+    }
 
 
 def _figures(settings: Sequence[Setting], points: Sequence[Record], summary: RunSummary) -> dict[str, Any]:
@@ -119,6 +130,18 @@ def _votes(votes: Sequence[VoteCounts], cells: Sequence[CellResult]) -> Table:
     names = {cell.judge: cell.printed("judge") for cell in cells}
     columns = [Column("judge"), *(Column(name, whole, right=True) for name in ("agreed", "split", "too few could say"))]
     return Table(columns, [[names[vote.judge], vote.agreed, vote.split, vote.few] for vote in votes])
+
+
+def _findings(findings: Sequence[Record], with_text: bool) -> Table:
+    """What people found in the run, the severest first. A note may quote: without texts it is its length."""
+    columns = map(Column, ("severity", "harm", "target", "attack", "note", "person"))
+    rows = []
+    for finding in sorted(findings, key=lambda finding: -SEVERITIES.index(finding["severity"])):
+        note = finding.get("note", "")
+        note = note if with_text or not note else count(len(note), "character")
+        labels = [finding.get(name) for name in ("target", "attack")]
+        rows.append([finding["severity"], finding["harm"], *labels, note, finding.get("person")])
+    return Table([*columns], rows)
 
 
 def _names(cells: Sequence[CellResult]) -> Table:

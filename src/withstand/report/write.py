@@ -59,6 +59,7 @@ def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text
         points=[*within(store, run, "asks", counts), *within(store, run, "flops", counts)],
         votes=votes(store, run),
         gate=gate,
+        findings=store.findings(run.key),
     )
 
 
