@@ -135,7 +135,7 @@ def test_false_positives_alone_are_named_beside_a_maximum():
         "95% (89\u201398%, 100 labels) (`withstand label r --for breaks` lets people check them)" in line.why
     )
     [line] = lines(cells, asr=0.1)
-    assert "not compared with people; with 20 cases per behavior a specificity of 99% would show 18%" in line.why
+    assert "not compared with labels; with 20 cases per behavior a specificity of 99% would show 18%" in line.why
     people = [
         replace(
             part, labeled=frozenset((f"k{i}", (0, 0)) for i in range(56) if part.behaviors[f"k{i}"].where("success"))

@@ -16,14 +16,15 @@ from withstand.cli.main import cli
 from withstand.core import Behavior, Completion, user
 from withstand.formats.labels import Labeled
 from withstand.report.methods import methods
+from withstand.report.write import render
 from withstand.results.calibrate import agreement_with
 from withstand.results.comparison import compare_runs
-from withstand.results.counts import BehaviorCounts
+from withstand.results.counts import BehaviorCounts, read_counts
 from withstand.results.decide import decide
 from withstand.results.label_plan import label_plan
 from withstand.results.labeling import add, labels_of, queue
 from withstand.results.limits import Limits
-from withstand.results.own_labels import OwnLabel, own_estimate, own_labels
+from withstand.results.own_labels import OwnLabel, own_estimate, own_labels, with_own
 from withstand.results.summary import summarize
 from withstand.stats import agreement
 
@@ -228,6 +229,20 @@ def test_a_sample_is_labeled_in_a_file(run: Any, tmp_path: Path, name: str) -> N
         path.write_text(json.dumps(listed[0] | change))
         refused = invoke(run, "label", "--by", "m", "-n", "8", "--read", str(path))
         assert problem in str(refused.exception)
+
+
+def test_a_runs_own_labels_say_how_often_its_judge_errs(run: Any) -> None:
+    assert "not compared with labels" in render(run.store, run.row, "md")
+    label_all(run, 40, wrong=4)
+    counts = read_counts(run.store, run.row).behaviors
+    stored = {"other": [{"n": 9}]}
+    calibrations = with_own(run.row, own_labels(run.store, run.row), counts, stored)
+    (key,) = calibrations.keys() - {"other"}
+    (part,) = calibrations[key]
+    broken = sum(b.counts["success"] for cell in counts[:2] for b in cell.values())
+    assert (part["labels"], part["n"], part["specificity"]) == (f"run:{run.name}", 40, 1.0)
+    assert part["sensitivity"] == pytest.approx(broken / (broken + 4))
+    assert "not compared with labels" not in render(run.store, run.row, "md")
 
 
 def test_cases_that_annotators_leave_open_count_both_ways() -> None:

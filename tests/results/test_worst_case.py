@@ -107,7 +107,7 @@ def test_the_report_opens_with_the_worst_case_and_says_what_to_do_about_an_open_
     assert "(11%, 95% interval 4\u201324%; 10\u201315% if none or all of the 2 open behaviors broke)." in text
     part = run.result.worst[0].by_category[0]
     assert f"The weakest category is even0: 3 of {part.behaviors} behaviors ({interval(part.interval)})." in text
-    assert "How sure: the judge was not compared with people; with 2 cases per behavior" in text
+    assert "How sure: the judge was not compared with labels; with 2 cases per behavior" in text
     assert "Gate of the spec: UNDECIDED" in text
     assert "4 unscored or missing cases would decide it: run the same command again, or review them" in text
     page = render(run.store, run.row, "html")

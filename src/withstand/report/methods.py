@@ -39,7 +39,8 @@ def _sentences(summary: RunSummary) -> Iterator[str]:
         yield f"An attack had at most {series([f'{cap:,} {name}' for name, cap in budget.items()])} per behavior."
     calibrations = {calibration["judge"]: calibration for calibration in summary.calibrations}
     for judge, method in unique((cell.judge, cell.judge_method) for cell in harmful):
-        yield _judge(judge, method, calibrations.get(judge), provenance)
+        own = any(c.judge == judge and c.asr_corrected and c.asr_corrected.own for c in harmful)
+        yield _judge(judge, method, calibrations.get(judge), provenance, own)
     yield from _own_labels(harmful)
     ways = {"over-refusal": "Refusals of benign requests were detected", "utility": "Right answers were identified"}
     for measure, judge, method in unique((cell.measures, cell.judge, cell.judge_method) for cell in cells):
@@ -87,10 +88,10 @@ def _sampling(cell: CellResult) -> str:
     return f"{', '.join(drawn)}, {count(cell.samples, 'completion')} per test case"
 
 
-def _judge(judge: str, method: str, calibration: Record | None, provenance: Provenance) -> str:
+def _judge(judge: str, method: str, calibration: Record | None, provenance: Provenance, own: bool) -> str:
     text = f"Success was judged by {_named('judge', judge, provenance)}, {judged_by(method)}"
     if calibration is None:
-        return f"{text}, whose agreement with labels was not measured here."
+        return f"{text}." if own else f"{text}, whose agreement with labels was not measured here."
     rates = [
         f"{name} {percent(calibration[name])} (95% interval {interval(calibration[f'{name}_interval'])})"
         for name in ("sensitivity", "specificity")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from withstand.core import SpecError
 from withstand.results import baselines, gate
 from withstand.results.compare import Pair
-from withstand.results.counts import iso
+from withstand.results.counts import iso, read_counts
 from withstand.results.gate import Decision, Line
 from withstand.results.graded import Graded, graded
 from withstand.results.history import builds_of, with_history
@@ -14,6 +14,7 @@ from withstand.results.labeled_pairs import labeled_pairs, unlike_styles
 from withstand.results.limits import Limits, limits_of
 from withstand.results.names import plan_names, renamed
 from withstand.results.others import check_own, others_of
+from withstand.results.own_labels import own_labels, with_own
 from withstand.results.reviewed import reviewed
 from withstand.store.store import RunRow, Store
 
@@ -74,6 +75,8 @@ def decide(
         notes += baselines.same_cases(store, pairs)
         label = before.label
     labeled, calibrations = reviewed(store, row, cells), store.calibrations({cell.judge_key for cell in cells})
+    if own := own_labels(store, row):
+        calibrations = with_own(row, own, read_counts(store, row).behaviors, calibrations)
     of_pairs = labeled_pairs(store, pairs, people=True)
     notes += unlike_styles(pairs, of_pairs, builds=True) if limits.worse is not None else ()
     lines = gate.lines(labeled, limits, pairs, absent, calibrations, of_pairs)

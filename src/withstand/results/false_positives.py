@@ -8,7 +8,7 @@ from withstand.results.cells import Interval, Record
 from withstand.stats import breaks
 
 SUPPOSED = 0.99
-"""The specificity that a sentence supposes of a judge that was never compared with people."""
+"""The specificity that a sentence supposes of a judge that was never compared with labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class FalsePositives:
     """The share of behaviors that a judge alone would call broken if nothing were, with as many cases as they had.
 
     rate in [0, 1], and its ends at both limits of the specificity.   cases: fewest and most of a behavior.
-    specificity: with its 95% interval, from so many `labels`; supposed, with None and 0, where no person checked it.
+    specificity: with its 95% interval, from so many `labels`; supposed, with None and 0, where nobody checked it.
     """
 
     rate: float
@@ -33,7 +33,7 @@ class FalsePositives:
         tries = count(most, "case") if fewest == most else f"{fewest} to {most} cases"
         if self.specificity_interval is None:
             supposed = f"a specificity of {percent(self.specificity)} would show {percent(self.rate)} by mistake alone"
-            return f"the judge was not compared with people; with {tries} per behavior {supposed}"
+            return f"the judge was not compared with labels; with {tries} per behavior {supposed}"
         of = f"{tries} per behavior at a specificity of {percent(self.specificity)}"
         return (
             f"false positives of the judge alone would show {percent(self.rate)} ({interval(self.ends)}): "

@@ -7,11 +7,8 @@ from withstand.core.text import count, interval, percent
 from withstand.formats.labels import Annotator, by_whom
 from withstand.results.cells import CellResult, CorrectedRate
 from withstand.results.counts import BehaviorCounts
-from withstand.results.own_labels import OwnLabel, own_rate
+from withstand.results.own_labels import ENOUGH, OwnLabel, own_rate
 from withstand.stats import agreement
-
-ENOUGH = 30
-"""Labels of a cell's own cases from which on they alone correct it, whatever labels from elsewhere say."""
 
 Calibrated = Mapping[str, Any]
 """A calibration as the store has it."""

@@ -8,8 +8,7 @@ from withstand.formats.labels import by_whom
 from withstand.results.compare import Pair
 from withstand.results.counts import BehaviorCounts, read_counts
 from withstand.results.graded import Graded, cell_of
-from withstand.results.judge_error import ENOUGH
-from withstand.results.own_labels import OwnLabel, own_labels, own_side
+from withstand.results.own_labels import ENOUGH, OwnLabel, own_labels, own_side
 from withstand.stats.labeled import LabeledDifference
 from withstand.store.store import RunRow, Store
 

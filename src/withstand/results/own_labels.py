@@ -4,15 +4,16 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import sqlalchemy as sql
 
 from withstand.core.text import count, interval, percent
 from withstand.formats.labels import Annotator, by_whom
 from withstand.results import labeling
-from withstand.results.cells import CorrectedRate
+from withstand.results.cells import CorrectedRate, Record
 from withstand.results.counts import BehaviorCounts
-from withstand.stats import labeled, rates
+from withstand.stats import agreement, labeled, rates
 from withstand.stats.labeled import LabeledEstimate, LabeledRate, LabeledSide, stratum
 from withstand.store.store import RunRow, Store, chunks
 from withstand.store.tables import VERDICTS, row, want
@@ -161,3 +162,46 @@ def own_rate(
         note += "the limits allow for both"
     looks = max(label.looks for label in labels)
     return rate, note + (f"; the limits hold at each of {looks} looks" if looks > 1 else "")
+
+
+ENOUGH = 30
+"""Labels of a run's own cases from which on they go before labels from elsewhere."""
+
+
+def with_own(
+    run: RunRow,
+    own: Mapping[int, Sequence[OwnLabel]],
+    behaviors: Sequence[Mapping[int, BehaviorCounts]],
+    stored: Mapping[str, list[Record]],
+) -> dict[str, list[Record]]:
+    """Calibrations by judge's key: where `ENOUGH` of a run's own cases have a label, how often the judge errs on these,
+    in place of what is stored. What they do not say, since all labels are equal, the stored ones still may.
+
+    Of "n", "labels", "sensitivity" and "specificity" with their "..._interval"; cases weigh as many as they stand for.
+    """
+    pairs: dict[str, list[tuple[bool, bool, float]]] = defaultdict(list)
+    for cell, labels in own.items():
+        for judged, outcomes in JUDGED.items():
+            size = sum(counts.counts[name] for counts in behaviors[cell].values() for name in outcomes)
+            votes = [label.broken for label in labels if label.outcome in outcomes and label.broken is not None]
+            key = run.plan["cells"][cell]["keys"]["judge"]
+            pairs[key] += [(judged, broken, size / len(votes)) for broken in votes]
+    calibrations = dict(stored)
+    for key, listed in pairs.items():
+        if len(listed) >= ENOUGH:
+            part = {"labels": f"run:{run.name}", "n": len(listed), **_errors(listed)}
+            whole = part["sensitivity"] is not None and part["specificity"] is not None
+            calibrations[key] = [*([] if whole else stored.get(key, [])), part]
+    return calibrations
+
+
+def _errors(listed: Sequence[tuple[bool, bool, float]]) -> dict[str, Any]:
+    judged, broken, weights = zip(*listed, strict=True)
+    table = agreement.table(judged, broken, weights)
+    positive, negative = table.hit + table.missed, table.wrong + table.clear
+    return {
+        "sensitivity": table.hit / positive if positive else None,
+        "sensitivity_interval": rates.wilson(min(table.hit, positive), positive),
+        "specificity": table.clear / negative if negative else None,
+        "specificity_interval": rates.wilson(min(table.clear, negative), negative),
+    }

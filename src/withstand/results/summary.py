@@ -17,7 +17,7 @@ from withstand.results.counts import Counts, Reused, iso, read_counts
 from withstand.results.judge_error import corrected
 from withstand.results.names import aliased, names_of, plan_names, shown_names, shown_warnings
 from withstand.results.others import Others, left_out, others_of
-from withstand.results.own_labels import own_labels
+from withstand.results.own_labels import OwnLabel, own_labels, with_own
 from withstand.results.probed import probed
 from withstand.results.reviewed import said_of
 from withstand.results.worst_case import WorstCase, from_counts, reviewed_counts, worst_cases
@@ -120,7 +120,8 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
     plan = run.plan
     counts = counts or read_counts(store, run)
     calibrations = store.calibrations({cell["keys"]["judge"] for cell in plan["cells"]})
-    cells = _cells(store, run, counts, calibrations)
+    labels = own_labels(store, run)
+    cells = _cells(store, run, counts, calibrations, labels)
     missing = sum(cell.error for cell in cells)
     waiting = sum(behavior.waiting for behaviors in counts.behaviors for behavior in behaviors.values())
     wanted = sum(cell.cases for cell in cells)
@@ -154,7 +155,7 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
         ),
         cells=tuple(cells),
         warnings=(*filter(None, [others.in_words()]), *left_out(store, run), *_warnings(cells)),
-        worst=tuple(_worst(store, run, counts, calibrations)),
+        worst=tuple(_worst(store, run, counts, with_own(run, labels, counts.behaviors, calibrations))),
     )
 
 
@@ -168,13 +169,18 @@ def _worst(store: Store, run: RunRow, counts: Counts, calibrations: Mapping[str,
     yield from worst_cases(run.plan, tried, reviews, _categories(store, run.plan), calibrations)
 
 
-def _cells(store: Store, run: RunRow, counts: Counts, calibrations: Mapping[str, list[Json]]) -> list[CellResult]:
+def _cells(
+    store: Store,
+    run: RunRow,
+    counts: Counts,
+    calibrations: Mapping[str, list[Json]],
+    labels: Mapping[int, Sequence[OwnLabel]],
+) -> list[CellResult]:
     """The cells with what the judge's probes and calibration say, and what was measured on benign requests."""
     plan = run.plan
     failed = _failed(store, run, want.c.cell)
     categories = _categories(store, plan)
     probes = store.probes({cell["keys"]["judge"] for cell in plan["cells"]})
-    labels = own_labels(store, run)
     cells = []
     rivals = Counter(_faced(planned) for planned in plan["cells"])
     for index, planned in enumerate(plan["cells"]):
