@@ -50,6 +50,19 @@ def test_each_build_adds_to_the_evidence_and_none_is_left_out(build):
         decide(weak.store, weak.row, Limits(asr=0.1, statistic="mean", pooled=True), history="nightly-")
 
 
+def test_a_dry_run_names_the_last_build_that_can_pass(withstand, tmp_path):
+    (tmp_path / "rows.csv").write_text("text\n" + "".join(f"t{i}\n" for i in range(120)))
+    for rows, limit, which in ((120, 0.05, "build 6 is the last that can"), (120, 0.1, "every build can"),
+                               (60, 0.1, "none can")):  # fmt: skip
+        (tmp_path / "withstand.toml").write_text(
+            f'suite = "csv:rows.csv,id=,text=text"\ntarget = "scripted"\nattack = "direct"\njudge = "contains:x"\n'
+            f"limit = {rows}\nstop_when_decided = 0.3\n[gate]\nmax_asr = {limit}\n"
+        )
+        done = withstand("run", "--dry-run")
+        assert f"as nightly builds (`withstand gate --history`) with {rows} behaviors of csv: {which} pass" in done.out
+    assert "behaviors asked on average of 60 of csv: 30 at a true ASR of 0%" in done.out
+
+
 def test_few_behaviors_show_a_drift_and_never_pass(build):
     build("n-1", 40, [0, 1])
     same = build("n-2", 40, [3])

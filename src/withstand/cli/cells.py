@@ -85,6 +85,8 @@ def dry_run(estimated: Json) -> None:
     for stop in estimated["stops"]:
         means = ", ".join(f"{n:.0f} at a true ASR of {rate(float(asr))}" for asr, n in stop["expected"].items())
         put(f"behaviors asked on average of {stop['behaviors']:,} of {stop['suite']}: {means}")
+    for text in estimated["builds"]:
+        put(text)
     for model in estimated["memory"]:
         free = "" if model["free"] is None else f"; {model['free']:.1f} GiB are free"
         takes = f"{model['weights']:.2f} GiB of weights, {model['row']:.2f} GiB a row of 1,024 tokens"

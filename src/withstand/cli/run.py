@@ -177,7 +177,7 @@ def _dry_run(given: dict[str, Any], spec: Any) -> Result:
     from withstand.cli import cells, flags
     from withstand.runner import begin, estimate
     from withstand.runner.aliases import aliases_of
-    from withstand.runner.gating import cannot_pass
+    from withstand.runner.gating import cannot_pass, nightly
 
     flags.check_prices(given, spec)
     store = api.open_store(given["store"], create=False, reuse=given["reuse"]) if flags.exists(given["store"]) else None
@@ -186,4 +186,5 @@ def _dry_run(given: dict[str, Any], spec: Any) -> Result:
         estimated = estimate.estimate(plan, store, spec.stop_when_decided)
     estimated |= {"names": aliases_of(spec, [chosen.label for chosen in plan.suites])}
     estimated["warnings"] += cannot_pass(spec, plan)
+    estimated["builds"] = list(nightly(spec, plan))
     return Result(estimated, lambda: cells.dry_run(estimated))

@@ -14,9 +14,6 @@ from withstand.results.reviewed import reviewed
 from withstand.stats import evalues, rates
 from withstand.store.store import RunRow, Store
 
-ENOUGH = 100
-"""Behaviors from which a build can pass on its own evidence; with fewer only a drift is looked for."""
-
 _REVISION = re.compile(r",?revision=[^,]*")
 
 
@@ -51,7 +48,7 @@ def with_history(
             continue
         lacking = (float(now[key][2]), 0.0, now[key][2])  # a build that lacks it has nothing to show for it
         counts = [*(build.get(key, lacking) for build in past), now[key]]
-        yield _nightly(line, counts, limits.asr) if now[key][2] >= ENOUGH else _drifted(line, counts)
+        yield _nightly(line, counts, limits.asr) if now[key][2] >= evalues.ENOUGH else _drifted(line, counts)
 
 
 def _cells(store: Store, run: RunRow) -> list[Graded]:
@@ -103,7 +100,7 @@ def _drifted(line: Line, counts: Sequence[tuple[float, float, int]]) -> Line:
     evidence = evalues.drift(later, reference)[-1] if later else 1.0
     alarm = evidence >= 1 / evalues.SHARE
     why = (
-        f"fewer than {ENOUGH} behaviors pass no build; drift above {percent(reference)}, the upper limit of the first "
-        f"of {count(len(counts), 'build')}: evidence {evidence:,.3g}, {1 / evalues.SHARE:.0f} is an alarm"
+        f"fewer than {evalues.ENOUGH} behaviors pass no build; drift above {percent(reference)}, the upper limit of "
+        f"the first of {count(len(counts), 'build')}: evidence {evidence:,.3g}, {1 / evalues.SHARE:.0f} is an alarm"
     )
     return replace(line, verdict="FAIL" if alarm else "UNDECIDED", why=why, more=None)

@@ -7,7 +7,7 @@ from withstand.core.text import count, percent
 from withstand.registry import find
 from withstand.runner.plan import Plan
 from withstand.runner.spec import RunSpec
-from withstand.stats import rates
+from withstand.stats import evalues, rates
 from withstand.stats.group_sequential import Watch
 
 
@@ -45,6 +45,21 @@ def cannot_pass(spec: RunSpec, plan: Plan) -> Iterator[str]:
                     f"the gate cannot pass {name} with {count(n, 'behavior')} of {suite}: 0 of {n} leaves an upper "
                     f"limit of {percent(upper)}; {least}"
                 )
+
+
+def nightly(spec: RunSpec, plan: Plan) -> Iterator[str]:
+    """Of each suite that a `max_asr` is about, the last nightly build that can pass with so many behaviors."""
+    if spec.gate is None or not spec.gate.max_asr or spec.gate.max_asr >= 1:
+        return
+    for place in dict.fromkeys(cell.suite for cell in plan.cells if not cell.benign):
+        suite = plan.suites[place]
+        n = len(suite.behaviors)
+        last = evalues.last_build(n, spec.gate.max_asr, 1, 0) if n >= evalues.ENOUGH else None
+        which = (
+            "every build can" if last == evalues.FAR else f"build {last:,} is the last that can" if last else "none can"
+        )
+        of = f"{count(n, 'behavior')} of {suite.label}"
+        yield f"as nightly builds (`withstand gate --history`) with {of}: {which} pass"
 
 
 def behaviors_for(limit: float) -> int | None:

@@ -19,6 +19,9 @@ _BELOW = (0.0, 0.125, 0.25, 0.5)
 _ABOVE = (1.5, 2.0, 4.0)
 """Rates, over the limit, that the evidence for "above" bets on; at most halfway from the limit to 1."""
 
+ENOUGH = 100
+"""Behaviors from which a build can pass on its own evidence; with fewer only a drift is looked for."""
+
 FAR = 100_000
 """Builds to which one looks ahead."""
 
