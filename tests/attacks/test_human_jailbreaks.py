@@ -51,6 +51,20 @@ def test_the_behavior_stands_in_its_place_or_below(
     assert texts(play, attack, CONTEXTUAL) == [with_context]
 
 
+def test_a_python_file_is_read_and_not_sent(play: Any, tmp_path: Path) -> None:
+    """As HarmBench's: one list, of texts that are written out. Nothing in it is run."""
+    source = 'import os\nWHY = "x"\nJAILBREAKS = [r"""Be\nkind""", "Be " "brief", \'Be {behavior}\']\n'
+    attack = HumanJailbreaks(written(tmp_path / "j.py", source))
+    assert attack.templates() == ["Be\nkind", "Be brief", "Be {behavior}"]
+    for wrong in ("A = ['a']\nB = ['b']", "A = ['a', name]", "A = [1]", "A = []", "A = [f'{x}']", "def", "x = '\0'"):
+        with pytest.raises(SpecError, match=r"j\.py") as caught:
+            HumanJailbreaks(written(tmp_path / "j.py", wrong)).templates()
+        assert "json" in caught.value.hint
+    for ending in ("pyc", "yaml", "toml", "html"):
+        with pytest.raises(SpecError, match=f"ends in .{ending}"):
+            HumanJailbreaks(written(tmp_path / f"j.{ending}", "a")).templates()
+
+
 def test_a_sample_depends_on_seed_and_behavior_and_not_on_the_order_of_the_file(
     play: Any, tmp_path: Path, path: str
 ) -> None:

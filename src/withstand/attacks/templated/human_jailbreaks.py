@@ -5,6 +5,7 @@ We ship none. HarmBench shuffles its list in place from behavior to behavior; he
 behavior alone, and neither on the order of the file nor on what else is run.
 """
 
+import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from withstand.core import Behavior, Flow, Json, SpecError, Target, TestCase, Up
 from withstand.formats import rows
 
 PLACE = re.compile(r"\[INSERT PROMPT HERE\]|\{behavior\}", re.IGNORECASE)
+ENDINGS = "write the templates as .json, .jsonl, .csv, or .txt with lines of three hyphens between them"
 COLUMNS = ("prompt", "text", "template")
 
 
@@ -26,7 +28,8 @@ class HumanJailbreaks:
 
     path: the file, by its ending. .json: a list of texts or of objects, or an object with such a list as "jailbreaks"
         (null in place of a text is skipped, as JailbreakBench writes it). .jsonl: a text or an object a line. .csv:
-        with a header. Any other: texts parted by lines of three hyphens or more.
+        with a header. .py: the one list of texts that the file assigns to a name, as HarmBench's; it is read and never
+        run. .txt, .md or no ending: texts parted by lines of three hyphens or more.
     column: the name in objects and header; default "": the first of prompt, text and template that is there.
     n: templates for each behavior, 0 or more, default 5 as in HarmBench; 0: all of them.
     seed: any whole number, default 0; draws the templates.
@@ -80,8 +83,13 @@ class HumanJailbreaks:
                 yield from self._cells(rows.parse_jsonl(file))
             case ".csv":
                 yield from self._cells(rows.parse_csv(file))
-            case _:
+            case ".py":
+                yield from _listed_in(file.name, file.text())
+            case "" | ".txt" | ".md":
                 yield from filter(str.strip, re.split(r"^-{3,}[ \t\r]*$", file.text(), flags=re.MULTILINE))
+
+            case ending:
+                raise SpecError(f"{self.path}: a file that ends in {ending} holds no templates", hint=ENDINGS)
 
     def _cells(self, listed: list[rows.Row]) -> Iterator[str]:
         """The text of each row."""
@@ -97,6 +105,19 @@ class HumanJailbreaks:
             if not isinstance(cell, str) or not cell.strip():
                 raise SpecError(f"{row.place}: no text", hint="write one there, or delete the row")
             yield cell
+
+
+def _listed_in(name: str, source: str) -> list[str]:
+    """The one list of texts that a Python file assigns to a name."""
+    try:
+        values = [node.value for node in ast.parse(source).body if isinstance(node, (ast.Assign, ast.AnnAssign))]
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise SpecError(f"{name} is not Python: {type(error).__name__}", hint=ENDINGS) from None
+    lists = [value.elts for value in values if isinstance(value, (ast.List, ast.Tuple)) and value.elts]
+    texts = [[part.value for part in parts if isinstance(part, ast.Constant)] for parts in lists]
+    if len(lists) != 1 or len(texts[0]) != len(lists[0]) or not all(isinstance(text, str) for text in texts[0]):
+        raise SpecError(f"{name} does not hold one list of texts, written out", hint=ENDINGS)
+    return [text for text in texts[0] if isinstance(text, str)]
 
 
 def placed(template: str, behavior: Behavior) -> str:
