@@ -155,6 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self.send(404, {"detail": "Not Found"})
         if self.server.model and body["model"] != self.server.model:
             return self.fail(404, f"The model `{body['model']}` does not exist.", "model_not_found")
+        if any(message["role"] == "tool" for message in body.get("messages", ())) and not answered(body["messages"]):
+            return self.fail(400, "messages with role 'tool' must be a response to a preceding 'tool_calls'")
         match fault:
             case "429":
                 return self.fail(429, "Rate limit reached.", "rate_limit", {"Retry-After": argument or "0"})
@@ -194,6 +196,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data[: len(data) // 2] if cut else data)
         self.close_connection = self.close_connection or cut
+
+
+def answered(messages: list[dict[str, Any]]) -> bool:
+    """Whether each tool's turn answers a call of the assistant's turn before it, and each call has its turn."""
+    open_calls: list[str] = []
+    for message in messages:
+        if message["role"] != "tool":
+            if open_calls:
+                return False
+            open_calls = [call["id"] for call in message.get("tool_calls", ())]
+        elif message.get("tool_call_id") not in open_calls:
+            return False
+        else:
+            open_calls.remove(message["tool_call_id"])
+    return not open_calls
 
 
 def complete(body: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,20 @@ from typing import Any
 import pytest
 
 from clocks import until
-from withstand.core import AskError, Completion, Message, Sampling, SpecError, ToolCall, dumps, to_json, user
+from withstand.attacks.llm.inject import Inject
+from withstand.core import (
+    AskError,
+    Behavior,
+    Completion,
+    Message,
+    Sampling,
+    SpecError,
+    Target,
+    ToolCall,
+    dumps,
+    to_json,
+    user,
+)
 from withstand.models import _retry, _server
 from withstand.models._pace import Pace
 from withstand.models.openai import OpenAI
@@ -69,6 +82,22 @@ def test_a_chat_keeps_its_own_system_message(openai_server: Serve) -> None:
     model.generate([chat], Sampling(), [0])
     sent = server.requests[0]["body"]["messages"]
     assert [(m["role"], m["content"]) for m in sent] == [(m.role, m.text) for m in chat]
+
+
+def test_a_turn_of_a_tool_answers_a_call(openai_server: Serve) -> None:
+    server = openai_server()
+    model = OpenAI(model="small", base_url=server.url)
+    [case] = list(Inject(carrier="tool").run(Behavior("b", "Bake"), Target(model)))
+    results = (Message("tool", "one"), Message("tool", "two"))
+    model.generate([case.chat, (*user("Hi"), *results, *user("Go on"))], Sampling(), [0, 0])
+    sent, further = (request["body"]["messages"] for request in server.requests)
+    assert [(turn["role"], turn["content"]) for turn in sent] == [(turn.role, turn.text) for turn in case.chat]
+    assert sent[1]["tool_calls"] == [
+        {"id": "call_2", "type": "function", "function": {"name": "tool", "arguments": "{}"}}
+    ]
+    assert sent[2]["tool_call_id"] == "call_2"
+    assert [turn["role"] for turn in further] == ["user", "assistant", "tool", "tool", "user"]
+    assert [call["id"] for call in further[1]["tool_calls"]] == [turn["tool_call_id"] for turn in further[2:4]]
 
 
 def test_extra_adds_and_takes_away(openai_server: Serve) -> None:

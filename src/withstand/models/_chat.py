@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from withstand.core import AskError, Chat
+from withstand.core import AskError, Chat, Json
+from withstand.core.records import as_dicts
 
 
 def refuse_images(who: str, chat: Chat) -> None:
@@ -18,6 +19,27 @@ def refuse_long(who: str, characters: int, limit: int) -> None:
             f"{who} answered with {characters:,} characters, above {limit:,}",
             hint="lower max_tokens or have it answer more briefly, or raise max_answer_chars",
         )
+
+
+def with_tool_calls(chat: Chat) -> list[dict[str, Json]]:
+    """The turns in OpenAI's protocol, where a tool's turn must answer a call that the assistant's turn before it holds.
+
+    A call is written into that turn, of a tool of our name; into an empty turn where there is none.
+    """
+    sent: list[dict[str, Json]] = []
+    caller: dict[str, Json] = {}
+    for place, message in enumerate(as_dicts(chat)):
+        turn: dict[str, Json] = {**message}
+        if turn["role"] == "tool":
+            if not caller:
+                sent.append(caller := {"role": "assistant", "content": ""})
+            call = {"id": f"call_{place}", "type": "function", "function": {"name": "tool", "arguments": "{}"}}
+            caller["tool_calls"] = [*caller.get("tool_calls", ()), call]
+            turn["tool_call_id"] = call["id"]
+        else:
+            caller = turn if turn["role"] == "assistant" else {}
+        sent.append(turn)
+    return sent
 
 
 def best_first(pairs: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]:

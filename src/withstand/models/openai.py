@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, ToolCall, at_least
-from withstand.core.records import as_dicts
-from withstand.models._chat import best_first, refuse_images, refuse_long
+from withstand.models._chat import best_first, refuse_images, refuse_long, with_tool_calls
 from withstand.models._fields import json_object
 from withstand.models._prices import price
 from withstand.models._retry import Transient
@@ -95,7 +94,7 @@ class OpenAI(Server):
 
     def _request(self, chat: Chat, sampling: Sampling, seed: int) -> dict[str, Json]:
         refuse_images(f"{self.model} at {self.place}", chat)
-        messages = as_dicts(chat)
+        messages = with_tool_calls(chat)
         if self.system and all(message.role != "system" for message in chat):
             messages.insert(0, {"role": "system", "content": self.system})
         limit = self.max_tokens_field
