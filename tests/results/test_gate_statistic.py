@@ -15,7 +15,7 @@ from withstand.results import gate, labeling
 from withstand.results.decide import changed_estimator, decide, of_spec
 from withstand.results.graded import BehaviorResult, Graded
 from withstand.results.labeling import Item
-from withstand.results.limits import Limits
+from withstand.results.limits import Limits, limits_of
 from withstand.runner.gating import behaviors_for
 from withstand.stats import rates, sequential
 
@@ -175,6 +175,16 @@ def test_a_pass_says_where_breaks_that_the_judge_misses_could_change_it():
 def test_limits_that_do_not_fit(limits, message):
     with pytest.raises(SpecError, match=message):
         limits.check(None, False, True)
+
+
+def test_a_statistic_by_flag_leaves_the_other_limit_of_the_spec_out():
+    table = {"max_asr": 0.1, "max_errors": 0.2}
+    limits = limits_of(table, {"statistic": "all_of_k", "min_held": 0.9})
+    assert (limits.asr, limits.held, limits.errors) == (None, 0.9, 0.2)
+    limits.check(None, False, True)
+    held = {"statistic": "all_of_k", "min_held": 0.9}
+    assert limits_of(held, {"statistic": "mean", "max_asr": 0.2}) == Limits(asr=0.2, statistic="mean")
+    assert limits_of(held, {}) == Limits(held=0.9, statistic="all_of_k")
 
 
 def test_the_fewest_behaviors_that_can_pass():

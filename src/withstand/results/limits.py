@@ -86,5 +86,10 @@ def limits_of(table: Mapping[str, Any], flags: Mapping[str, Any]) -> Limits:
         "held": "min_held", "statistic": "statistic", "k": "k",
     }  # fmt: skip
     given = {field: flags[name] if flags.get(name) is not None else table.get(name) for field, name in names.items()}
+    if (
+        flags.get("statistic") is not None or flags.get("min_held") is not None
+    ):  # the other limit of the spec is not meant
+        unmeant = "asr" if given["statistic"] == "all_of_k" else "held"
+        given[unmeant] = flags.get(names[unmeant])
     pooled = bool(flags.get("pooled") or table.get("pooled"))
     return Limits(**given, pooled=pooled, attacks=tuple(table.get("attacks", ())))
