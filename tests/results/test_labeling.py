@@ -22,7 +22,7 @@ from withstand.results.comparison import compare_runs
 from withstand.results.counts import BehaviorCounts, read_counts
 from withstand.results.decide import decide
 from withstand.results.label_plan import label_plan
-from withstand.results.labeling import add, labels_of, queue
+from withstand.results.labeling import add, labels_at, labels_of, queue
 from withstand.results.limits import Limits
 from withstand.results.own_labels import OwnLabel, own_estimate, own_labels, with_own
 from withstand.results.summary import summarize
@@ -81,6 +81,10 @@ def test_a_later_label_supersedes_and_the_first_is_kept(run: Any) -> None:
     assert {entry.votes for entry in labeled} == {(True, True)}
     votes = Counter((label["labeler"], label["vote"]) for label in run.store.labels(run.row.key))
     assert votes["ana", "failure"] == votes["ana", "success"] == len(labeled)
+    last = labels_at(run.store, run.row, item.place)
+    assert sorted((label["labeler"], label["vote"]) for label in last) == [
+        ("ana", "success"), ("bo", "success"), ("eve", "failure")
+    ]  # fmt: skip
     table = invoke(run, "calibrate", "--judge", "kitchen", "--labels", f"run:{run.name}").stdout
     assert "labels by 2 people" in table
     assert "100.0% of pairs agree" in table

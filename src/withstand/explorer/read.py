@@ -116,7 +116,7 @@ def case(asked: PageRequest) -> Response:
     wanted = _wanted(asked, indexed.run)
     before, after = queries.beside(asked.explorer.index, indexed, wanted, entry.id)
     place = labeling.place_of(record)
-    labels = [label for label in asked.explorer.store.labels(indexed.run.key) if label["place"] == place]
+    labels = labeling.labels_at(asked.explorer.store, indexed.run, place)
     findings = [f for f in asked.explorer.store.findings(indexed.run.key) if f.get("spot") == list(spot)]
     return asked.run_page(
         "case", indexed, view=view(asked, indexed, spot, record, LONGEST), wanted=wanted, before=before, after=after,

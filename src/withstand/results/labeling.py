@@ -218,6 +218,11 @@ def labeled_by(store: Store, run: RunRow, labeler: str, purpose: Purpose) -> dic
     }
 
 
+def labels_at(store: Store, run: RunRow, place: str) -> list[Json]:
+    """The last label of each annotator and purpose on one case."""
+    return newest(label for label in store.labels(run.key) if label["place"] == place)
+
+
 def calibration_labels(store: Store, run: RunRow) -> list[Json]:
     """The last calibration label of each annotator and case."""
     return [label for label in newest(store.labels(run.key)) if label["purpose"] == "calibration"]
