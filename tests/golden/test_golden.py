@@ -60,6 +60,9 @@ RAISED = {"llm": 1, "refusal_words": 1}
 """Judges of the store whose answers have changed since, with their version in it. Their rows are made anew, by right:
 the tests below set the version back, to see that all other rows are reused."""
 
+RAISED_ATTACKS = {"pair": 1, "tap": 1}
+"""Attacks alike; `as_before` has them search as they did then."""
+
 RECOUNTED = "until-success"
 """A run in which 0.1 did not count the draws that grade a search: today a run of its own, of the same answers."""
 
@@ -79,12 +82,26 @@ def golden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PAIR with one system prompt, and TAP without an evaluator."""
+
+    def kept(self: Any, behavior: Any, leaves: Any) -> Any:
+        yield from ()
+        return leaves
+
+    monkeypatch.setattr("withstand.attacks.llm.pair.approaches", lambda: [""])
+    monkeypatch.setattr(find.resolve("attack", "tap")[0], "_on_topic", kept)
+
+
 @pytest.fixture
 def asked(golden: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The calls of models and of pieces of work; all of them fail."""
     calls: list[str] = []
     for judge, version in RAISED.items():
         monkeypatch.setattr(find.resolve("judge", judge)[0], "version", version)
+    for attack, version in RAISED_ATTACKS.items():
+        monkeypatch.setattr(find.resolve("attack", attack)[0], "version", version)
+    as_before(monkeypatch)
 
     def generate(self: Any, chats: Any, sampling: Any, seeds: Any) -> Any:
         calls.append(f"{type(self).__name__} was asked {len(chats)} chats")
@@ -132,7 +149,7 @@ def test_a_rerun_asks_nothing_and_adds_nothing(asked: list[str]) -> None:
         package.run(f"specs/{RECOUNTED}.toml", store=STORE).store.close()
         assert asked == []
     changed = [str(warning.message) for warning in caught if "changed its source" in str(warning.message)]
-    assert [message for message in changed if not message.startswith(tuple(RAISED))] == []
+    assert [message for message in changed if not message.startswith((*RAISED, *RAISED_ATTACKS))] == []
     after = entries()
     added = {table: len(rows) - len(before[table]) for table, rows in after.items() if rows != before[table]}
     assert added == {"row": 8, "want": 3 * 8, "run": 1}

@@ -34,8 +34,13 @@ def pair(attacker: Any = None, judge: Any = NEVER, **fields: Any) -> PAIR:
     return PAIR(attacker or model(drafts), judge, **{"streams": 3, "tries": 1, **fields})  # type: ignore[arg-type]
 
 
+WIDE: dict[str, Any] = {
+    "depth": 3, "branching": 3, "width": 3, "tries": 1, "on_topic": model(lambda chat, number: "YES]]"),
+}  # fmt: skip
+
+
 def tap(attacker: Any = None, judge: Any = NEVER, **fields: Any) -> TAP:
-    return TAP(attacker or model(drafts), judge, **{"depth": 3, "branching": 3, "width": 3, "tries": 1, **fields})  # type: ignore[arg-type]
+    return TAP(attacker or model(drafts), judge, **{**WIDE, **fields})  # type: ignore[arg-type]
 
 
 BOTH = pytest.mark.parametrize("attack", [pair, tap])
@@ -57,7 +62,8 @@ def test_the_context_is_sent_to_the_target_in_the_search(play: Any, attack: Any)
 def test_the_target_has_no_stop_string_and_code_is_read_whole(play: Any, attack: Any) -> None:
     played = play(attack().run(BEHAVIOR, TARGET))
     assert {ask.sampling for ask in asked(played, TARGET)} == {Sampling(55)}  # stop=()
-    feedback = played.asks[2].chats[0][-1].text
+    texts = [ask.chats[0][-1].text for ask in played.asks]
+    feedback = next(text for text in texts if text.startswith("LANGUAGE MODEL OUTPUT"))
     assert re.search(r"OUTPUT: if \(x\) \{ bake\(\); \} \d+\n", feedback)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from fakes import ByRule, Rates
 from withstand import api
-from withstand.attacks.llm._pair import FIRST, LATER, head_of, read_prompt, score_of
+from withstand.attacks.llm._pair import FIRST, LATER, approaches, head_of, read_prompt, score_of
 from withstand.attacks.llm.pair import PAIR
 from withstand.core import AskError, Behavior, RejectedDrafts, Sampling, SpecError, Target, Verdict, user
 from withstand.defenses.self_reminder import SelfReminder
@@ -47,7 +47,7 @@ def test_the_algorithm_step_by_step(play: Any) -> None:
     assert {ask.sampling for ask in played.asks[::2]} == {Sampling(77, 0.7)}
     first, second, third = (ask.chats for ask in played.asks[::2])
     assert [message.role for message in first[0]] == ["system", "user", "assistant"]
-    assert first[0] == first[1]
+    assert first[0][1:] == first[1][1:]
     assert BEHAVIOR.text in first[0][0].text
     assert BEHAVIOR.text in first[0][1].text
     assert BEHAVIOR.target_string in first[0][1].text
@@ -66,6 +66,18 @@ def test_the_algorithm_step_by_step(play: Any) -> None:
     assert [case.chat for case in played.cases] == [user(f"p{number}") for number in range(6)]
     assert [case.score for case in played.cases] == [0.0, 4 / 9, 8 / 9, 8 / 9, 0.0, 0.0]
     assert all(case.completion is None for case in played.cases)
+
+
+def test_three_approaches_take_turns_over_the_streams(play: Any) -> None:
+    asked = play(pair(streams=4, steps=2).run(BEHAVIOR, ECHO)).asks[::2]
+    systems = [[chat[0].text for chat in item.chats] for item in asked]
+    assert systems[0] == systems[1]
+    assert len(set(systems[0])) == 3
+    assert systems[0][3] == systems[0][0]
+    assert ["conversation: a role" in text for text in systems[0]] == [True, False, False, True]
+    ways = approaches()
+    plain = head_of(Scripted(), BEHAVIOR)[0].text
+    assert [text.replace(f"{way}\n\n", "") for text, way in zip(systems[0], ways, strict=False)] == [plain] * 3
 
 
 def test_the_first_of_the_best_is_kept(play: Any) -> None:

@@ -31,8 +31,13 @@ def at(score: float, wins: bool = False) -> Verdict:
 ECHO = Target(ByRule(lambda chat, number: re.sub(r"\D", "", chat[-1].text)))  # type: ignore[arg-type]
 
 
+YES = ByRule(lambda chat, number: "YES]]")
+
+
 def tap(by: Callable[[int], Verdict] = lambda number: at(0.0), attacker: Any = None, **fields: Any) -> TAP:
-    return TAP(attacker or ByRule(numbered), Rates(lambda text: by(int(text))), **{"tries": 1, **fields})  # type: ignore[arg-type]
+    """With an evaluator that finds each prompt on topic, unless told otherwise."""
+    fields = {"tries": 1, "on_topic": YES, **fields}
+    return TAP(attacker or ByRule(numbered), Rates(lambda text: by(int(text))), **fields)  # type: ignore[arg-type]
 
 
 def asked(played: Any, model: Any) -> list[Any]:
@@ -60,7 +65,23 @@ def test_asks_at_the_defaults(play: Any) -> None:
     assert [len(chats) for chats in asked(played, ECHO)] == [4, *[10] * 9]
     assert len(played.cases) == 94
     assert attack.most().asks == {"target": 94, "attacker": 364, "judge": 94, "on_topic": 364}
-    assert (tap(tries=5).most().asks["attacker"], "on_topic" in tap().most().asks) == (5 * 364, False)
+    own = tap(tries=5, on_topic=None).most().asks
+    assert (own["attacker"], "on_topic" in own) == (6 * 364, False)
+
+
+def test_the_attacker_drops_what_is_off_topic_where_no_evaluator_is_named(play: Any) -> None:
+    """Of 40 drafts that level 2 could ask, those that are on topic are asked, and not 10 at random."""
+
+    def both(chat: Any, number: int) -> str:
+        if "[PROMPT]" not in chat[0].text:
+            return numbered(chat, number)
+        return "YES]]" if int(re.search(r"\np(\d+)\n", chat[0].text)[1]) % 8 in (0, 1) else "NO]]"  # type: ignore[index]
+
+    attack = tap(attacker=ByRule(both), on_topic=None, depth=2, width=2, branching=8)
+    played = play(attack.run(BEHAVIOR, ECHO))
+    first, _ = asked(played, ECHO)
+    assert sorted(numbers(first)) == [0, 1]
+    assert [len(chats) for chats in asked(played, attack.attacker)] == [8, 8, 16, 16]
 
 
 def test_a_level_is_drafted_pruned_asked_judged_and_pruned_again(play: Any) -> None:

@@ -31,9 +31,16 @@ FIRST = '{"improvement": "", "prompt": "'
 LATER = '{"improvement": "'
 
 
-def head_of(attacker: Model, behavior: Behavior) -> Chat:
-    """What every conversation begins with and keeps: the system prompt and the first message."""
-    system = filled(text_of("pair-system.txt"), behavior=behavior.text)
+def approaches() -> list[str]:
+    """The three ways that the streams of PAIR take in turn: role-playing, logical appeal, endorsement by authority."""
+    return text_of("pair-approaches.txt").strip().split("\n---\n")
+
+
+def head_of(attacker: Model, behavior: Behavior, approach: str = "") -> Chat:
+    """What a conversation begins with and keeps: the system prompt, of one approach if it is given, and the first
+    message."""
+    way = approach and f"{approach}\n\n"
+    system = filled(text_of("pair-system.txt"), behavior=behavior.text, approach=way)
     first = [f"OBJECTIVE: {behavior.text}"]
     if behavior.context:
         first.append(f"The target reads the following above your prompt, so leave it out:\n{behavior.context}")
@@ -45,12 +52,13 @@ def head_of(attacker: Model, behavior: Behavior) -> Chat:
     return user("\n\n".join([system, *first]))
 
 
-def drafted(attack: Any, head: Chat, talks: Sequence[Chat], turn: int) -> Flow[list[Draft[str] | None]]:
-    """One ask for the next prompt of every conversation; of each the attacker reads `head` and the last exchanges.
+def drafted(attack: Any, heads: Sequence[Chat], talks: Sequence[Chat], turn: int) -> Flow[list[Draft[str] | None]]:
+    """One ask for the next prompt of every conversation; the attacker reads its head and the last exchanges.
 
-    attack: PAIR or TAP. talks: exchanges of two messages each. turn: from 0; the first opens in its own way.
+    attack: PAIR or TAP. heads: of each conversation. talks: exchanges of two messages each. turn: from 0; the first
+    opens in its own way.
     """
-    chats = [(*head, *talk[-2 * attack.memory :]) for talk in talks]
+    chats = [(*head, *talk[-2 * attack.memory :]) for head, talk in zip(heads, talks, strict=True)]
     sampling = Sampling(attack.attacker_tokens, attack.temperature)
     opening = LATER if turn else FIRST
     return (yield from drafts(attack.attacker, chats, read_prompt, sampling, attack.tries, opening))

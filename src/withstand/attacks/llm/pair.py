@@ -4,7 +4,7 @@ arXiv:2310.08419, Algorithm 1; HarmBench (Mazeika et al. 2024), arXiv:2402.04249
 Where we leave HarmBench's code: the target reads the behavior's context while we search, gets no stop string, and is
 asked the very chat that becomes the test case; a number is read from the judge's answer with or without brackets; a
 stream without a usable draft keeps its place and skips the step; the first message stays when a conversation is cut.
-The paper's later versions rotate three system prompts over the streams; this is one, in our words.
+The three system prompts that rotate over the streams, as in the paper's later versions, are in our words.
 """
 
 from dataclasses import dataclass
@@ -12,13 +12,14 @@ from typing import ClassVar
 
 from withstand.attacks.llm._attacker import DRAFTS, no_draft
 from withstand.attacks.llm._judged import succeeded, tested
-from withstand.attacks.llm._pair import check_fields, drafted, exchange, head_of, searched
+from withstand.attacks.llm._pair import approaches, check_fields, drafted, exchange, head_of, searched
 from withstand.core import Behavior, Chat, Flow, Json, Judge, Model, Target, UpperBounds, user
 
 
 @dataclass(frozen=True, slots=True)
 class PAIR:
-    """N streams of K steps; the prompt with the best score is the test case, the first of equals.
+    """N streams of K steps; the prompt with the best score is the test case, the first of equals. Streams take turns at
+    role-playing, logical appeal and endorsement by authority.
 
     attacker: the model that writes prompts, as JSON; no default. It is helped into the format where it takes a prefill.
     judge: scores each answer, no default; `rating` is the paper's. The attacker reads its score in [0, 1] as 1 to 10,
@@ -36,7 +37,7 @@ class PAIR:
     Raises `AskError` in the flow of a behavior for which no draft could be used.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[frozenset[str]] = frozenset()
     attacker: Model
     judge: Judge
@@ -59,11 +60,12 @@ class PAIR:
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         target = searched(target, self.surrogates, self.search_tokens)
-        head = head_of(self.attacker, behavior)
+        ways = approaches()
+        heads = [head_of(self.attacker, behavior, ways[stream % len(ways)]) for stream in range(self.streams)]
         talks: list[Chat] = [()] * self.streams
         tried = False
         for step in range(self.steps):
-            written = yield from drafted(self, head, talks, step)
+            written = yield from drafted(self, heads, talks, step)
             live = {stream: draft for stream, draft in enumerate(written) if draft is not None}
             if not live:
                 continue

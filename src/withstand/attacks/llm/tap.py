@@ -49,9 +49,9 @@ class TAP:
     attacker: the model that writes prompts, as JSON; no default. It is helped into the format where it takes a prefill.
     judge: scores each answer, no default; `rating` is the paper's. The attacker reads its score in [0, 1] as 1 to 10,
         and the search stops at its first success, so that a judge without scores serves too.
-    on_topic: the model that says before the target is asked whether a prompt still asks for the behavior; default none:
-        no prompt is dropped for its topic. Where it says neither yes nor no the prompt stays: an evaluator that cannot
-        answer costs asks, and does not empty the tree.
+    on_topic: the model that says before the target is asked whether a prompt still asks for the behavior; default: the
+        attacker. Where it says neither yes nor no the prompt stays: an evaluator that cannot answer costs asks, and
+        does not empty the tree.
     depth: levels, 1 or more, default 10. width: nodes that a level asks and keeps at most, 1 or more, default 10: the
         cut before the target is asked is part of the method. branching: drafts per node, 1 or more, default 4.
         streams: roots, 1 or more, default 1. All four as in the paper and HarmBench.
@@ -66,7 +66,7 @@ class TAP:
     Raises `AskError` in the flow of a behavior for which no draft could be used, or none was on topic.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[frozenset[str]] = frozenset()
     attacker: Model
     judge: Judge
@@ -91,7 +91,8 @@ class TAP:
         first = self.streams * self.branching
         drafted = first + (self.depth - 1) * self.width * self.branching
         asked = min(self.width, first) + (self.depth - 1) * self.width
-        asks = {"target": asked, "attacker": drafted * self.tries, "judge": asked * self.judge.asks}
+        written = drafted * (self.tries if self.on_topic else self.tries + 1)
+        asks = {"target": asked, "attacker": written, "judge": asked * self.judge.asks}
         return UpperBounds(asks=asks | ({"on_topic": drafted} if self.on_topic else {}))
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
@@ -101,10 +102,10 @@ class TAP:
         written = tried = False
         for level in range(self.depth):
             talks = [talk for talk in nodes for _ in range(self.branching)]
-            attempts = yield from drafted(self, head, talks, level)
+            attempts = yield from drafted(self, [head] * len(talks), talks, level)
             leaves = [(talk, draft) for talk, draft in zip(talks, attempts, strict=True) if draft is not None]
             written = written or bool(leaves)
-            leaves = yield from self._on_topic(behavior, leaves)
+            leaves = (yield from self._on_topic(behavior, leaves)) if leaves else []
             rng(self.seed, behavior.id, level, "before the target").shuffle(leaves)
             leaves = leaves[: self.width]
             if not leaves:
@@ -129,11 +130,10 @@ class TAP:
 
     def _on_topic(self, behavior: Behavior, leaves: list[Leaf]) -> Flow[list[Leaf]]:
         """The leaves whose prompt the evaluator does not call off topic."""
-        if self.on_topic is None or not leaves:
-            return leaves
-        opened = (Message("assistant", LABEL),) if "prefill" in self.on_topic.gives else ()
+        evaluator = self.on_topic or self.attacker
+        opened = (Message("assistant", LABEL),) if "prefill" in evaluator.gives else ()
         questions = [filled(text_of("tap-on-topic.txt"), task=behavior.text, prompt=draft.value) for _, draft in leaves]
-        answers = yield from ask(self.on_topic, [(*user(text), *opened) for text in questions], Sampling(ANSWER_TOKENS))
+        answers = yield from ask(evaluator, [(*user(text), *opened) for text in questions], Sampling(ANSWER_TOKENS))
         return [leaf for leaf, answer in zip(leaves, answers, strict=True) if on_topic(answer.text) is not False]
 
     @staticmethod
