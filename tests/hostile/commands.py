@@ -87,11 +87,12 @@ def run(*args: object, answers: str = "q\n") -> tuple[int, str]:
 
 def table(folder: Path) -> dict[str, tuple[str, bytes, Any, tuple[str, ...]]]:
     """By name: how the changed file is called, a valid one, what changes it, and the command that gets it."""
-    base, baseline, bundle = folder / "base.db", folder / "base.json", folder / "base.zip"
-    stores.kitchen(base, attack=["direct", "story"])
+    base, baseline, bundle, labeled = (folder / f"base.{ending}" for ending in ("db", "json", "zip", "csv"))
+    stores.kitchen(base, attack=["direct", "story"], limit=2)
+    labeled.write_bytes(LABELS)
     made = [
         run("judge", "probe", "kitchen", "--store", base),
-        run("calibrate", "--judge", "kitchen", "--labels", "kitchen", "--store", base),
+        run("calibrate", "--judge", "kitchen", "--labels", labeled, "--store", base),
         run("label", "kitchen", "--by", "ana", "-n", "4", "--store", base, answers="y\nn\ny\nu\n"),
         run("gate", "kitchen", "--write-baseline", baseline, "--store", base),
         run("bundle", "kitchen", "-o", bundle, "--store", base),
@@ -102,9 +103,10 @@ def table(folder: Path) -> dict[str, tuple[str, bytes, Any, tuple[str, ...]]]:
     of_store = (
         "report kitchen -o out.html", "report kitchen --format json", "status kitchen", "runs", "compare --by attack",
         "compare kitchen kitchen", "gate kitchen --max-asr 0.5", f"gate kitchen --baseline {baseline} --max-worse 0.1",
-        "label kitchen --by ana", "bundle kitchen -o out.zip", f"bundle verify {bundle}", "run --name kitchen",
-        "run --name kitchen --dry-run", "cite kitchen", "export harmbench kitchen out", "purge kitchen --text --yes",
-        "calibrate --judge kitchen --labels run:kitchen", f"store merge {PATH} --into out.db",
+        "label kitchen --by ana", f"store check {PATH}", "bundle kitchen -o out.zip", f"bundle verify {bundle}",
+        "run --name kitchen", "run --name kitchen --dry-run", "cite kitchen", "export harmbench kitchen out",
+        "purge kitchen --text --yes", "calibrate --judge kitchen --labels run:kitchen",
+        f"store merge {PATH} --into out.db",
         "run --suite kitchen --limit 2 --target scripted-kitchen --cases-from kitchen --dry-run",
     )  # fmt: skip
     data = base.read_bytes()
@@ -164,8 +166,11 @@ def failures(number: int, seed: int) -> tuple[Counter[str], list[str]]:
 
 
 if __name__ == "__main__":
+    import resource  # not on Windows
+
     number, seed = (int(text) for text in (sys.argv[1:] + ["3000", "16"][len(sys.argv) - 1 :])[:2])
     tried, failed = failures(number, seed)
     print("\n".join(failed[:10]))
-    print(f"{len(failed)} of {tried.total():,} commands on changed files failed")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    print(f"{len(failed)} of {tried.total():,} commands on changed files failed; {peak:,.0f} MiB at most")
     sys.exit(1 if failed else 0)
