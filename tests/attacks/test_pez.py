@@ -13,9 +13,11 @@ import torch
 
 import tiny
 from white_box import BREAD, plain_loss, played
-from withstand.attacks.gradient._soft import Free, unpacked
+from withstand.attacks.gradient import pez
+from withstand.attacks.gradient._projected import Projected
+from withstand.attacks.gradient._soft import Free, packed
 from withstand.attacks.gradient.pez import PEZ, nearest
-from withstand.core import SpecError, Target, WithstandError, dumps, to_json
+from withstand.core import SpecError, Target, TestCase, WithstandError, Work, Worked, dumps, to_json
 from withstand.engine.engine import Engine
 from withstand.engine.text import survives
 from withstand.models.hf import HF
@@ -61,7 +63,9 @@ def test_a_step_is_adams(model):
     """Kingma and Ba 2015, Algorithm 1, after two steps by formula; the learning rate falls along a cosine."""
     attack = replace(SMALL, steps=4, every=2, n=1)
     free = Free.of(attack, model, to_json(BREAD))
-    state = attack.advance(model, [{"behavior": to_json(BREAD), "state": None}])[0]
+    state = Projected(attack, free, None)
+    for _ in range(2):
+        attack.step([state])
     draw = free.generator(attack.seed, 0)
     x = free.table[torch.randint(len(free.ids), (5,), generator=draw)][None]
     m = v = torch.zeros_like(x)
@@ -69,15 +73,15 @@ def test_a_step_is_adams(model):
         g, _ = attack.look(free, x, [])
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
         x = x - lr * (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
-    torch.testing.assert_close(unpacked(state["vectors"], attack.n, attack.length, -1), x, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(state.vectors, x, rtol=1e-4, atol=1e-5)
 
 
 def test_the_texts_are_what_was_scored_and_no_forbidden_token_is_in_them(model):
-    cases, pieces = played(SMALL.run(BREAD, Target(model)))
+    cases, [*pieces, best] = played(SMALL.run(BREAD, Target(model)))
     assert [case.score for case in cases] == [None, None]
-    assert len(pieces) == 3
-    assert pieces[-1]["step"] == 24
-    for case, (loss, text) in zip(cases, pieces[-1]["best"], strict=True):
+    assert [piece["step"] for piece in pieces] == [10, 20]
+    assert len(dumps(pieces)) < 1000  # the vectors are in the cache
+    for case, (loss, text) in zip(cases, best, strict=True):
         assert case.chat[0].text == text
         assert text.startswith("bake bread")
         assert len(text) == len("bake bread") + 5  # one token a character
@@ -85,38 +89,67 @@ def test_the_texts_are_what_was_scored_and_no_forbidden_token_is_in_them(model):
         assert text.isascii()
         assert text.isprintable()
         assert plain_loss(model, text) == pytest.approx(loss, abs=1e-4)
-    falls = [[loss for loss, _ in piece["best"]] for piece in pieces]
-    assert all(later <= earlier for a, b in pairwise(falls) for earlier, later in zip(a, b, strict=True))
 
 
-def test_pieces_are_json_and_change_nothing(model):
+def test_pieces_change_nothing(model):
     whole = played(replace(SMALL, every=100).run(BREAD, Target(model)))
     parts = played(SMALL.run(BREAD, Target(model)))
     assert whole[0] == parts[0]
-    state = None
-    for expected in parts[1]:  # each piece from the JSON of the last, as after a kill
-        [state] = SMALL.advance(model, [{"behavior": to_json(BREAD), "state": state}])
-        assert dumps(state) == dumps(expected)
-        state = json.loads(dumps(state))
+    assert whole[1] == parts[1][-1:]
+
+
+def test_a_search_of_0_1_goes_on_from_its_last_piece(model):
+    """Its pieces held the tensors themselves, and began with the same part."""
+    whole, _ = played(SMALL.run(BREAD, Target(model)))
+    search = Projected(SMALL, Free.of(SMALL, model, to_json(BREAD)), None)
+    for _ in range(10):
+        SMALL.step([search])
+    adam = search.adam.state[search.vectors]
+    tensors = {"vectors": search.vectors, "mean": adam["exp_avg"], "square": adam["exp_avg_sq"]}
+    old = {"step": 10, "best": search.texts, "done": False, **{name: packed(x) for name, x in tensors.items()}}
+    flow = SMALL.run(BREAD, Target(model))
+    first = next(flow)
+    assert first.part == {"behavior": to_json(BREAD), "state": None}
+    second = flow.send(Worked(old))
+    assert second.part == {"behavior": to_json(BREAD), "state": old}
+    [third] = second.do(model, [second.part])
+    rest = flow.send(Worked(third))
+    cases = []
+    while True:
+        if isinstance(rest, TestCase):
+            cases.append(rest)
+        answer = Worked(rest.do(model, [rest.part])[0]) if isinstance(rest, Work) else None
+        try:
+            rest = flow.send(answer)
+        except StopIteration:
+            break
+    assert cases == whole
+    done = SMALL.run(BREAD, Target(model))
+    next(done)
+    assert done.send(Worked({**old, "done": True})).chat[0].text == search.texts[0][1]
 
 
 def test_seed_and_number_of_cases(model):
     two = played(SMALL.run(BREAD, Target(model)))[0]
     assert played(SMALL.run(BREAD, Target(model)))[0] == two
     assert played(replace(SMALL, seed=1).run(BREAD, Target(model)))[0] != two
-    one = played(replace(SMALL, n=1).run(BREAD, Target(model)))
-    assert one[0][-1].chat == two[0].chat
-    assert one[0][-1].score == -one[1][-1]["best"][0][0]
-    assert len(one[0]) == len(one[1])  # a candidate after each piece
-    behaviors = [BREAD, replace(BREAD, id="other")]
-    parts = [{"behavior": to_json(behavior), "state": None} for behavior in behaviors]
-    first, second = SMALL.advance(model, parts)
-    assert first["best"] != second["best"]
+    cases, pieces = played(replace(SMALL, n=1).run(BREAD, Target(model)))
+    assert cases[-1].chat == two[0].chat
+    assert cases[-1].score == -pieces[-1][0][0]
+    assert len(cases) == len(pieces)  # a candidate after each piece
+    assert all(later <= earlier for earlier, later in pairwise(-case.score for case in cases))
+    whole = replace(SMALL, every=24)
+    first, second = whole.advance(
+        model, [{"behavior": to_json(replace(BREAD, id=name)), "state": None} for name in ("a", "b")]
+    )
+    assert first != second
 
 
-def test_it_stops_below_stop_loss(model):
-    _, [piece] = played(replace(SMALL, stop_loss=100.0).run(BREAD, Target(model)))
-    assert piece["step"] == 1
+def test_it_stops_below_stop_loss(model, monkeypatch):
+    steps = []
+    monkeypatch.setattr(pez, "tell_step", lambda _, number, *__: steps.append(number))
+    played(replace(SMALL, stop_loss=100.0).run(BREAD, Target(model)))
+    assert steps == [1]
 
 
 def test_a_slot_that_does_not_survive_is_scored_as_its_text_reads(tmp_path, monkeypatch):

@@ -64,6 +64,7 @@ def answers(path: Path) -> list[Any]:
         {"use": "gbda", "steps": 6, "every": 2, "n": 2, "length": 4, "check": 3, "samples": 1},
         {"use": "pgd", "steps": 6, "every": 2, "length": 4, "together": 1, "patience": 2},
         {"use": "embedding_attack", "steps": 5, "every": 2, "length": 4},
+        {"use": "pez", "steps": 6, "every": 2, "n": 2, "length": 4},
     ],
     ids=lambda attack: attack["use"],
 )

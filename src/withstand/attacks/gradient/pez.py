@@ -9,15 +9,17 @@ so that a sample is the same whatever `n` is (Adam does not mind the scale); ran
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from withstand.attacks.gradient._soft import Free, Suffixes, check_soft, cosine, finite, packed, unpacked
-from withstand.core import Behavior, Flow, Json, Target, TestCase, WhiteBox, to_json, user, work
+from withstand.attacks.gradient._projected import Projected, of_before
+from withstand.attacks.gradient._soft import Free, Suffixes, check_soft, cosine, finite
+from withstand.core import Behavior, Flow, Json, Target, TestCase, WhiteBox, to_json, user
 from withstand.core.notice import tell_step
+from withstand.engine.pieces import Held, pieces, work_to_result
 
 CHUNK = 8192
 """Rows of the embedding matrix that are compared at once."""
@@ -26,6 +28,9 @@ CHUNK = 8192
 @dataclass(frozen=True, slots=True)
 class PEZ(Suffixes):
     """`n` optimized suffixes per behavior, each a test case of its own; one alone is a candidate scored by its loss.
+
+    Between pieces of work what it needs to continue (three vectors for each case and free token) is in a file in the
+    cache.
 
     n: test cases, 1 or more, default 5 (HarmBench). Case i is the same for every n, up to rounding.
     length: free tokens, 1 or more, default 20 (HarmBench).
@@ -53,46 +58,32 @@ class PEZ(Suffixes):
         check_soft(self, "n length steps every", "stop_loss", "lr")
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
-        model = target.weights(self)
-        state: Any = None
-        while state is None or not state["done"]:
-            state = yield from work(model, self.advance, {"behavior": to_json(behavior), "state": state})
-            if self.n == 1:
-                [(loss, text)] = state["best"]
-                yield TestCase(behavior.id, user(text), score=-loss)
-        if self.n > 1:
-            for _, text in state["best"]:
-                yield TestCase(behavior.id, user(text))
+        part = {"behavior": to_json(behavior), "state": None}
+        best = yield from work_to_result(target.weights(self), self.advance, part)
+        while isinstance(best, dict):  # a piece that 0.1 stored with its tensors: the search goes on from there
+            done, part = best["done"], {**part, "state": best}
+            best = best["best"] if done else (yield from work_to_result(target.weights(self), self.advance, part))
+        for loss, text in best:
+            yield TestCase(behavior.id, user(text), score=-loss if self.n == 1 else None)
 
     def advance(self, model: WhiteBox, parts: Sequence[Json]) -> list[Json]:
-        """`every` steps for each part."""
-        return [self.piece(Free.of(self, model, part["behavior"]), part["state"] or {"step": 0}) for part in parts]
+        """`every` steps for each part; at the end the best loss and text of every case."""
 
-    def piece(self, free: Free, state: Json) -> Json:
-        step, best = state["step"], [(loss, text) for loss, text in state.get("best", ())]
-        if step:
-            held = [unpacked(state[name], self.n, self.length, -1) for name in ("vectors", "mean", "square")]
-            vectors, mean, square = (tensor.to(free.table.device) for tensor in held)
-        else:
-            draws = [free.generator(self.seed, i) for i in range(self.n)]
-            picks = [torch.randint(len(free.ids), (self.length,), generator=g, device=g.device) for g in draws]
-            vectors = free.table[torch.stack(picks)]
-            mean, square = torch.zeros_like(vectors), torch.zeros_like(vectors)
-        adam = torch.optim.Adam([vectors], lr=self.lr)
-        adam.state[vectors] = {"step": torch.tensor(float(step)), "exp_avg": mean, "exp_avg_sq": square}
-        done, end = False, min(step + self.every, self.steps)
-        while step < end and not done:
-            adam.param_groups[0]["lr"] = cosine(self.lr, 0, step / self.steps)
-            vectors.grad, best = self.look(free, vectors, best)
-            adam.step()
-            step += 1
-            tell_step(free.prompt.behavior.id, step, self.steps, min(loss for loss, _ in best))
-            done = all(loss < self.stop_loss for loss, _ in best)
-        if step == self.steps and not done:
-            _, best = self.look(free, vectors, best)
-            done = True
-        kept = {} if done else {"vectors": vectors, "mean": mean, "square": square}
-        return {"step": step, "best": best, "done": done, **{name: packed(tensor) for name, tensor in kept.items()}}
+        def start(part: Json, held: Held | None) -> Projected:
+            return Projected(self, Free.of(self, model, part["behavior"]), held or of_before(self, part["state"]))
+
+        return pieces(parts, start, self.step, self.every)
+
+    def step(self, live: Sequence[Projected]) -> None:
+        [state] = live
+        free, vectors = state.free, state.vectors
+        state.adam.param_groups[0]["lr"] = cosine(self.lr, 0, state.step / self.steps)
+        vectors.grad, state.texts = self.look(free, vectors, state.texts)
+        state.adam.step()
+        state.step += 1
+        tell_step(free.prompt.behavior.id, state.step, self.steps, min(loss for loss, _ in state.texts))
+        if state.step == self.steps and not state.stopped:
+            _, state.texts = self.look(free, vectors, state.texts)
 
     def look(
         self, free: Free, vectors: Tensor, best: Sequence[tuple[float, str]]
