@@ -249,6 +249,14 @@ def test_a_runs_own_labels_say_how_often_its_judge_errs(run: Any) -> None:
     assert "not compared with labels" not in render(run.store, run.row, "md")
 
 
+def test_a_corrected_rate_of_a_watched_cell_says_so(tmp_path: Path) -> None:
+    spec = {"suite": "kitchen", "target": "scripted-kitchen", "attack": "direct", "benign": "none"}
+    run = withstand.run(spec | {"stop_when_decided": 0.5}, store=tmp_path / "s.db")
+    label_all(run, 8)
+    notes = withstand.load(run.name, run.store).cells[0]["notes"]
+    assert any("own cases" in note and note.endswith("they are a little too sure") for note in notes)
+
+
 def test_cases_that_annotators_leave_open_count_both_ways() -> None:
     behaviors = {}
     for place in range(20):

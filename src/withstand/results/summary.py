@@ -170,12 +170,9 @@ def _worst(store: Store, run: RunRow, counts: Counts, calibrations: Mapping[str,
 
 
 def _cells(
-    store: Store,
-    run: RunRow,
-    counts: Counts,
-    calibrations: Mapping[str, list[Json]],
+    store: Store, run: RunRow, counts: Counts, calibrations: Mapping[str, list[Json]],
     labels: Mapping[int, Sequence[OwnLabel]],
-) -> list[CellResult]:
+) -> list[CellResult]:  # fmt: skip
     """The cells with what the judge's probes and calibration say, and what was measured on benign requests."""
     plan = run.plan
     failed = _failed(store, run, want.c.cell)
@@ -194,6 +191,7 @@ def _cells(
             result, note = probed(cell, probes.get(judge))
             cell = _noted(replace(cell, judge_probes=result), note)
             rate, note = corrected(run.name, cell, behaviors, labels.get(index, []), calibrations.get(judge, []))
+            note += WATCHED if rate is not None and limit is not None else ""
             cell = _noted(replace(cell, asr_corrected=rate), note)
         cells.append(cell)
     cells = list(_beside_benign(plan, cells))
@@ -208,6 +206,10 @@ def _cells(
 def _faced(planned: Json) -> tuple[Any, ...]:
     """What an attack of a plan is up against: the attacks that share it are compared with each other."""
     return planned["suite"], planned["target"], planned["defense"], planned["keys"]["judge"], planned["benign"]
+
+
+WATCHED = "; the cell was stopped by what it found, which these limits do not know: they are a little too sure"
+"""A note on a corrected rate where `stop_when_decided` chose how many behaviors were asked."""
 
 
 def _noted(cell: CellResult, note: str) -> CellResult:
