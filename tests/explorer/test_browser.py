@@ -163,9 +163,6 @@ def test_keys_label_and_the_corrected_rate_follows(browser, tmp_path):
         assert run.store.labels(run.row.key) == []
         tab.keyboard.press("r")
         tab.wait_for_selector(".turn.completion .t")
-        tab.keyboard.press("s")  # skip: the case comes again later
-        tab.wait_for_url("**skip=1*")
-        tab.goto(f"{place}/label")
         tab.get_by_role("button", name="Show all texts").click()
         tab.wait_for_load_state()
         for number, item in enumerate(items):

@@ -126,7 +126,7 @@ def test_roles(path):
             assert tuple(web.get(page).status_code for page in (f"{base}/label", "/probe", "/audit")) == statuses
             assert web.get(f"{base}/cases").status_code == 200
             writes = [
-                post(web, f"{base}/label", vote="skip").status_code,
+                post(web, f"{base}/label", vote="skip", **{"for": "review"}).status_code,
                 post(
                     web, "/findings", harm="x", severity="low", place=f"{base.removeprefix('/runs/')}/0.0.0.0"
                 ).status_code,
@@ -135,6 +135,8 @@ def test_roles(path):
             ]
             ranks = {"vera": [403] * 4, "lea": [303, 303, 403, 403], "adam": [303, 303, 303, 400]}
             assert writes == ranks[name], name
+            refused = post(web, f"{base}/label", vote="skip").status_code  # who labels a sample may not choose
+            assert refused == (403 if name == "vera" else 400)
             assert post(web, "/name", name="someone else").status_code == 403
 
 

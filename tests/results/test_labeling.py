@@ -22,7 +22,7 @@ from withstand.results.comparison import compare_runs
 from withstand.results.counts import BehaviorCounts, read_counts
 from withstand.results.decide import decide
 from withstand.results.label_plan import label_plan
-from withstand.results.labeling import add, labels_at, labels_of, queue
+from withstand.results.labeling import add, labels_at, labels_of, queue, text_of
 from withstand.results.limits import Limits
 from withstand.results.own_labels import OwnLabel, own_estimate, own_labels, with_own
 from withstand.results.summary import summarize
@@ -120,7 +120,14 @@ def test_equal_texts_are_labeled_once(tmp_path: Path) -> None:
     run = withstand.run(spec | {"samples": 4}, store=tmp_path / "s.db")
     texts = {(case["behavior"], case["completion"]) for case in run.cases()}
     assert len(texts) < 12
-    said = invoke(run, "label", "--by", "ana", "-n", "12", said="n\n" * len(texts))
+    items = queue(run.store, run.row, "calibration", n=12)
+    read = [text_of(item.case) for item in items]
+    asked = next(at for at, text in enumerate(read) if text in read[:at])  # the first that was there before
+    invoke(run, "label", "--by", "ana", "-n", "12", said="n\n" * asked + "q\n")
+    seen = next((at for at in range(asked, 12) if read[at] not in read[:asked]), 12)
+    labeled = {label["place"] for label in run.store.labels(run.row.key)}
+    assert labeled == {item.place for item in items[:seen]}  # always the first of the sample, so that it stays one
+    said = invoke(run, "label", "--by", "ana", "-n", "12", said="n\n" * (len(texts) - asked))
     assert said.return_value == 0
     assert len(labels_of(run.store, run.row)) == 12
 

@@ -49,7 +49,7 @@ def label(
     """Label cases by hand, without seeing the judge's verdict.
 
     For each case answer y (the completion shows the behavior), n, u (unsure), b (back: correct the label before), or q
-    to stop; each answer is saved at once, for all drawn cases that read alike. Reports then show the rate that the
+    to stop; each answer is saved at once. A later case that reads alike takes it. Reports then show the rate that the
     labels give. If the judge of the run is `human`, all cases are shown, and the labels become the verdicts.
     """
     from withstand.results import label_sheet, labeling
@@ -145,6 +145,10 @@ def _label(store: "Store", run: "RunRow", items: "list[Item]", labeler: str, pur
     while True:
         labeled = labeling.labeled_by(store, run, labeler, purpose)
         left = [item for item in items if item.place not in labeled]
+        texts = labeling.said_of_texts(store, run, labeler, purpose)
+        if left and (alike := texts.get(labeling.text_of(left[0].case))):
+            labeling.add(store, run, left[0], alike[0], labeler, purpose)
+            continue
         if position == len(before):
             if not left:
                 return True
@@ -158,7 +162,8 @@ def _label(store: "Store", run: "RunRow", items: "list[Item]", labeler: str, pur
         if answer == "b":
             position = max(0, position - 1)
             continue
-        for same in labeling.same_text(items, item):
+        places = {item.place, *texts.get(labeling.text_of(item.case), ("", []))[1]}
+        for same in (entry for entry in items if entry.place in places):
             labeling.add(store, run, same, VOTES[answer], labeler, purpose)
         position += 1
 

@@ -93,7 +93,7 @@ def page(asked: PageRequest) -> Response:
     places = queue(index, indexed, purpose, n, seed)
     votes = labeling.labeled_by(asked.explorer.store, indexed.run, asked.who, purpose)
     done = {entry.id for name in votes if (entry := entry_named(index, indexed, name))}
-    skipped = asked.number("skip")
+    skipped = 0 if purpose == "calibration" else asked.number("skip")
     left = [place for place in places if place.entry not in done]
     again = str(asked.query.get("again", ""))
     shown, name = None, ""
@@ -114,44 +114,56 @@ def page(asked: PageRequest) -> Response:
 
 
 def save(asked: PageRequest) -> Response:
-    """Keep what an annotator said, for all drawn cases of the same text, and show the next case."""
+    """Keep what an annotator said, and show the next case."""
     asked.need("labeler")
     indexed = asked.indexed()
     purpose, n, seed = _wanted(asked)
     vote, named = str(asked.form.get("vote", "")), str(asked.form.get("place", ""))
     query: dict[str, Any] = {"for": purpose, "n": n, "seed": seed}
     skip = whole(str(asked.form.get("skip", "0"))) or 0
+    if vote == "skip" and purpose == "calibration":  # or what is labeled were no random sample
+        raise Refused(400, "a random sample is labeled in its order", "unsure, for a case that you cannot tell")
     if vote == "skip":
         return asked.to(asked.request.url.path, **query, skip=skip + 1)
     if vote not in get_args(Vote):
         raise Refused(400, f"{vote!r} is not a vote", "success, failure or unsure")
-    items = _same_text(asked, indexed, queue(asked.explorer.index, indexed, purpose, n, seed), named)
-    if not items:
+    if not _keep(asked, indexed, purpose, queue(asked.explorer.index, indexed, purpose, n, seed), named):
         raise Refused(400, "this case is not in the sample", "reload the page")
-    for item in items:
-        labeling.add(asked.explorer.store, indexed.run, item, vote, asked.who, purpose)  # type: ignore[arg-type] # checked
     return asked.to(asked.request.url.path, **query, last=named, **({"skip": skip} if skip else {}))
 
 
-COMPARED = 500
-"""Drawn cases whose texts are compared with that of a labeled one."""
-
-
-def _same_text(asked: PageRequest, indexed: RunIndex, draws: Sequence[Draw[int]], named: str) -> list[Item]:
-    """The named case and all drawn ones that read alike; empty where the name is of none that was drawn."""
-    entry = entry_named(asked.explorer.index, indexed, named)
+def _keep(asked: PageRequest, indexed: RunIndex, purpose: Purpose, draws: Sequence[Draw[int]], named: str) -> bool:
+    """Keep the vote on the named case, and on those labeled before that read alike. Then next ones that read like a
+    labeled one have its label. False where the name is of none that was drawn."""
+    index, store, run = asked.explorer.index, asked.explorer.store, indexed.run
     by_entry = {draw.entry: draw for draw in draws}
+    entry = entry_named(index, indexed, named)
     if entry is None or entry.id not in by_entry:
-        return []
-    near = list(by_entry)[:COMPARED]
-    entries = [queries.entry_at(asked.explorer.index, indexed, id_) for id_ in dict.fromkeys([entry.id, *near])]
-    kept = {part.spot: part for part in entries if part.cell == entry.cell}
-    items = []
-    for spot, case in zip(kept, picked(asked.explorer.store, indexed.run, list(kept)), strict=True):
-        draw, cell = by_entry[kept[spot].id], indexed.run.plan["cells"][kept[spot].cell]
-        place = labeling.place_of(case)
-        items.append(Item(place, draw.stratum, draw.size, cell["target"], cell["attack"], case, draw.chance))
-    return labeling.same_text(items, next(item for item in items if item.place == named))
+        return False
+    vote: Vote = str(asked.form.get("vote"))  # type: ignore[assignment] # checked before
+    case = _item(asked, indexed, by_entry[entry.id]).case
+    places = labeling.said_of_texts(store, run, asked.who, purpose).get(labeling.text_of(case), ("", []))[1]
+    again = [part.id for place in {named, *places} if (part := entry_named(index, indexed, place))]
+    for draw in (by_entry[number] for number in again if number in by_entry):
+        labeling.add(store, run, _item(asked, indexed, draw), vote, asked.who, purpose)
+    texts = labeling.said_of_texts(store, run, asked.who, purpose)
+    labeled = {place for _, places in texts.values() for place in places}
+    done = {part.id for place in labeled if (part := entry_named(index, indexed, place))}
+    for draw in (draw for draw in draws if draw.entry not in done):
+        item = _item(asked, indexed, draw)
+        if (alike := texts.get(labeling.text_of(item.case))) is None:
+            break
+        labeling.add(store, run, item, alike[0], asked.who, purpose)
+    return True
+
+
+def _item(asked: PageRequest, indexed: RunIndex, draw: Draw[int]) -> Item:
+    """A drawn case, with its texts."""
+    entry = queries.entry_at(asked.explorer.index, indexed, draw.entry)
+    (case,) = picked(asked.explorer.store, indexed.run, [entry.spot])
+    cell = indexed.run.plan["cells"][entry.cell]
+    place = labeling.place_of(case)
+    return Item(place, draw.stratum, draw.size, cell["target"], cell["attack"], case, draw.chance)
 
 
 # --- calibration -------------------------------------------------------------------------------------------------

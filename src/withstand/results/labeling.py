@@ -8,7 +8,7 @@ disagreement rules the case; in a gate what people say of a case stands in place
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
@@ -26,6 +26,9 @@ WHOLE = "all"
 
 StratumKey: TypeAlias = tuple[int, str]
 """A cell of the plan, and "success" or "failure" (what its judge said), "review", or `WHOLE`."""
+
+TextKey: TypeAlias = tuple[str | None, ...]
+"""What an annotator reads of a case: behavior, context, question and answer."""
 
 T = TypeVar("T")
 
@@ -193,15 +196,24 @@ def asked_of(case: CaseResult) -> str:
     return next((turn.text for turn in reversed(case.chat) if turn.role == "user"), "")
 
 
-def same_text(items: Iterable[Item], item: Item) -> list[Item]:
-    """The drawn cases with the same behavior, question and answer: a label of one is a label of all of them."""
-    key = _text_of(item)
-    return [entry for entry in items if _text_of(entry) == key]
-
-
-def _text_of(item: Item) -> tuple[str | None, ...]:
-    case = item.case
+def text_of(case: CaseResult) -> TextKey:
+    """What an annotator reads of a case. What reads alike is asked once."""
     return (case.text, case.context, asked_of(case), case.completion)
+
+
+def said_of_texts(store: Store, run: RunRow, labeler: str, purpose: Purpose) -> dict[TextKey, tuple[Vote, list[str]]]:
+    """What this annotator last said of each text, and the places of its labeled cases.
+
+    Another case with the text has this label only once it is its turn: the labeled cases of a stratum would else be
+    those that are there often, such as equal refusals, and no sample.
+    """
+    votes: dict[TextKey, tuple[Vote, list[str]]] = {}
+    for label in sorted(newest(store.labels(run.key)), key=lambda label: label["created"]):
+        if (label["labeler"], label["purpose"]) == (labeler, purpose):
+            texts = label["behavior"]
+            key = (texts["text"], texts["context"], label["prompt"], label["completion"])
+            votes[key] = label["vote"], [*votes.get(key, ("", []))[1], label["place"]]
+    return votes
 
 
 def annotator_of(label: Json) -> Annotator:
