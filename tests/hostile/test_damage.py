@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hostile import stores
 from hostile.mutate import GOLDEN, read_store
 from withstand.core import StoreError
 from withstand.store.store import Store
@@ -21,3 +22,10 @@ def test_a_value_of_another_type_is_named(tmp_path: Path) -> None:
         connection.execute("UPDATE run SET created = 'never'")
     with pytest.raises(StoreError, match="of run hold no created"):
         read_store(str(file))
+
+
+def test_a_verdict_that_is_none_is_named(tmp_path: Path) -> None:
+    made = stores.kitchen(tmp_path / "s.db")
+    stores.change(made, "UPDATE \"row\" SET label = 'x' WHERE label = 'refused'")
+    with pytest.raises(StoreError, match="a row of verdicts was changed"):
+        read_store(str(made))

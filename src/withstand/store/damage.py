@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sql
 
 from withstand.core import Json, TestCase, digest
+from withstand.core.outcomes import OUTCOMES
 from withstand.core.shape import misfit
 from withstand.store.tables import (
     CASES,
     STAGES,
+    VERDICTS,
     behavior,
     calibration,
     component,
@@ -83,10 +85,13 @@ def _changed(connection: sql.Connection) -> Iterator[str]:
         value = json.loads(text)
         if not isinstance(value, dict) or wrong_label(value):
             yield "a label was changed"
-    wants = sql.select(want.c.stage, row.c.value, row.c.created).join_from(want, row, want.c.key == row.c.key)
-    for stage, text, created in connection.execute(wants):
+    columns = (want.c.stage, row.c.label, row.c.value, row.c.created)
+    for stage, called, text, created in connection.execute(
+        sql.select(*columns).join_from(want, row, want.c.key == row.c.key)
+    ):
         value = json.loads(text)
         fits = not misfit(tuple[TestCase, ...], value) if stage == CASES else isinstance(value, dict)
+        fits &= stage != VERDICTS or called in OUTCOMES
         if not fits or not 0 <= created <= LATEST:
             yield f"a row of {STAGES.get(stage, 'no stage')} was changed"
     for key, plan in connection.execute(sql.select(run.c.key, run.c.plan)).all():
