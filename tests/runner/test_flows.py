@@ -28,7 +28,7 @@ from withstand.core import (
     work,
 )
 from withstand.runner.budget import Budget, Meter, Stop, metered
-from withstand.runner.flows import attacked, collected, defended, graded, intercept, until_success
+from withstand.runner.flows import attacked, collected, defended, graded, intercept, search_flow, until_success
 
 BEHAVIOR = Behavior("b", "make soup")
 
@@ -562,7 +562,7 @@ class Afresh:
 
 def test_an_attack_that_is_graded_as_it_goes_shares_its_budget_with_the_draws() -> None:
     judge = Says("never", Nobody("judge"))
-    flow = attacked(Afresh(), [BEHAVIOR], TARGET, Budget(asks=5), meter := Meter(), judge)
+    flow = attacked(search_flow(Afresh(), [BEHAVIOR], TARGET, Budget(asks=5), meter := Meter(), judge))
     cases, seen = run(flow, answering())
     # the third try is kept, and nothing is left to draw it
     assert [(c.chat, c.cut, c.spent.asks) for c in cases] == [
@@ -582,17 +582,20 @@ def test_everything_around_an_attack_together() -> None:
     def echo(item: Any) -> Any:
         return [Completion(chat, chat[-1].text, answer_tokens=10) for chat in item.chats]
 
-    cases, seen = run(attacked(Thrice(), [BEHAVIOR], target, Budget(asks=3), meter := Meter(), Says("tea")), echo)
+    flow = attacked(search_flow(Thrice(), [BEHAVIOR], target, Budget(asks=3), meter := Meter(), Says("tea")))
+    cases, seen = run(flow, echo)
     assert [c.completion.text for c in cases] == [f"<kinder: make soup {n}>" for n in range(3)]
     assert [(c.spent.asks, c.spent.tokens, c.cut) for c in cases] == [(1, 20, ""), (2, 40, ""), (3, 60, "")]
     assert meter.spent == Spent(asks=3, tokens=60, flops=None)
     assert len(seen) == 6
 
-    cases, seen = run(attacked(Thrice(), [BEHAVIOR], target, Budget(asks=3), Meter(), Says("soup 1")), echo)
+    cases, seen = run(
+        attacked(search_flow(Thrice(), [BEHAVIOR], target, Budget(asks=3), Meter(), Says("soup 1"))), echo
+    )
     assert [(c.completion.text, c.cut, c.spent.asks) for c in cases] == [
         ("<kinder: make soup 1>", "success", 2),
     ]
     assert len(seen) == 4
 
-    cases, _ = run(attacked(Thrice(), [BEHAVIOR], target, Budget(asks=2), Meter()), echo)
+    cases, _ = run(attacked(search_flow(Thrice(), [BEHAVIOR], target, Budget(asks=2), Meter())), echo)
     assert [(c.spent.asks, c.cut) for c in cases] == [(1, "asks"), (2, "asks")]

@@ -176,15 +176,6 @@ def search_flow(
     return flow if judge is None else until_success(flow, judge, behaviors[0], target, meter, budget)
 
 
-def attacked(
-    attack: Any,
-    behaviors: Sequence[Behavior],
-    target: Target,
-    budget: Budget,
-    meter: Meter,
-    judge: Judge | None = None,
-    search: Search | None = None,
-) -> Flow[list[TestCase]]:
+def attacked(search: Flow[None]) -> Flow[list[TestCase]]:
     """The test cases of a `search_flow`, with the defense before the target."""
-    flow = search_flow(attack, behaviors, target, budget, meter, judge, search)
-    return (yield from collected(intercept(flow, defended)))
+    return collected(intercept(search, defended))

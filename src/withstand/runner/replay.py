@@ -33,7 +33,7 @@ from withstand.registry.stored import stored
 from withstand.runner import foreign
 from withstand.runner.budget import Budget, Meter
 from withstand.runner.drive import Job, replay
-from withstand.runner.flows import collected, defended, search_flow
+from withstand.runner.flows import attacked, search_flow
 from withstand.runner.plan import Cell, DefendedTarget, is_joint
 from withstand.runner.spec import RunSpec, run_spec
 from withstand.runner.stages import in_order, search_key
@@ -102,7 +102,7 @@ def transcript(store: Store, run: RunRow, cell: int, behavior: int, own_code: bo
     meter = Meter()
     together = in_order(behaviors) if is_joint(built.attack) else [wanted]
     flow = search_flow(built.attack, together, built.target, Budget(**run.plan["budget"]), meter, built.until)
-    kept = collected(intercept(_recorded(flow, result, wanted, meter), defended))
+    kept = attacked(_recorded(flow, result, wanted, meter))
 
     def search() -> Flow[Any]:
         yield from kept

@@ -31,7 +31,7 @@ from withstand.core.text import count
 from withstand.registry import find
 from withstand.runner.budget import Budget, Meter, metered
 from withstand.runner.drive import Job, completion_of, drive, value_of
-from withstand.runner.flows import attacked, defended, graded
+from withstand.runner.flows import attacked, defended, graded, search_flow
 from withstand.runner.plan import Cell, Plan, is_joint
 from withstand.runner.progress import searching
 from withstand.runner.tally import Caps, Tally
@@ -243,13 +243,14 @@ def _case_job(running: Running, cell: Cell, wants: Sequence[Want], behaviors: Se
     def flow() -> Flow[tuple[Row, ...]]:
         meter = Meter()
         if isinstance(cell.attack, TransferredCases):
-            cases = yield from attacked(cell.attack, behaviors, cell.target, Budget(), meter)
+            cases = yield from attacked(search_flow(cell.attack, behaviors, cell.target, Budget(), meter))
         else:
             number = len(behaviors)
             of = count(number, "behavior") if is_joint(cell.attack) else behaviors[0].id
             with searching(running.tally.searches, cell.attack, _name(running, cell), of, number) as search:
+                budget, ordered = running.plan.budget, in_order(behaviors)
                 cases = yield from attacked(
-                    cell.attack, in_order(behaviors), cell.target, running.plan.budget, meter, cell.until, search
+                    search_flow(cell.attack, ordered, cell.target, budget, meter, cell.until, search)
                 )
         by_behavior = _by_behavior(cases, behaviors)
         spent = meter.spent.shared(len(behaviors))
