@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from withstand import api
 from withstand.core import home
 from withstand.core.errors import ForeignRowsError
 from withstand.results import labeling
+from withstand.results.decide import of_spec
 from withstand.results.labels import labels_from
+from withstand.results.summary import find_run
 from withstand.store import tables, trust
 from withstand.store.marks import Marks
 from withstand.store.merge import merge
@@ -162,6 +165,11 @@ def test_a_gate_counts_no_row_under_our_name_without_our_mark(tmp_path: Path, wi
             stores.change(path, change)
         done = withstand(*limit, "--store", path)
         assert (done.code, done.out) == (2, ""), changes
+        with Store(str(path)) as store:
+            run = find_run(store, "theirs")
+            reported = of_spec(store, replace(run, plan={**run.plan, "gate": {"max_asr": 0.99}}))
+        assert reported is not None
+        assert (reported.overall, words in reported.notes[0]) == ("UNDECIDED", True)  # a report says no more
         assert words in done.err
         assert "withstand store check" in done.err
         done = withstand("store", "check", path, "--json")

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from withstand.core import SpecError
+from withstand.core import SpecError, StoreError
 from withstand.results import baselines, gate
 from withstand.results.compare import Pair
 from withstand.results.counts import iso, read_counts
@@ -52,16 +52,16 @@ class Decided:
 
 def decide(
     store: Store, row: RunRow, limits: Limits, baseline: str | None = None, allow: Collection[str] = (),
-    freeze: bool = False, history: str = "", verify: bool = True,
+    freeze: bool = False, history: str = "",
 ) -> Decided:  # fmt: skip
     """Set a run against its limits, and against a baseline (a file, or a run of the store) where one is given.
 
     history: start of the names of the builds that this run is one of.
-    freeze: also make the text of the run's own baseline file. verify: check the marks of all rows that name the user.
+    freeze: also make the text of the run's own baseline file. The marks of all rows that name the user are checked.
     Raises `SpecError` where the run must not be gated, `StoreError` where a mark is wrong.
     """
     builds = builds_of(store, row, history) if history else [row]
-    for run in [*builds, *baselines.runs_of(store, baseline)] if verify else ():
+    for run in [*builds, *baselines.runs_of(store, baseline)]:
         check_own(store, run)
     cells = graded(store, row)
     baselines.check_pinned(cells)
@@ -91,8 +91,8 @@ def decide(
 def of_spec(store: Store, row: RunRow) -> Decided | None:
     """What the limits in the run's spec say of it; None where there are none.
 
-    A report reads no baseline, so that a limit on what became worse is open; writers are as the store names them. A run
-    that must not be gated has a note alone.
+    A report reads no baseline, so that a limit on what became worse is open. A run that must not be gated, as one whose
+    rows somebody changed, has a note alone.
     """
     limits = limits_of(row.plan.get("gate", {}), {})
     if limits.empty:
@@ -103,12 +103,12 @@ def of_spec(store: Store, row: RunRow) -> Decided | None:
             decided = Decided(row.name, (), (), "", "", plan_names(row.plan))
         else:
             rates.check(None, False, True)
-            decided = decide(store, row, rates, verify=False)
+            decided = decide(store, row, rates)
         if limits.worse is None:
             return decided
         why = f"a report does not read the baseline: `withstand gate {row.name}` does"
         return replace(decided, lines=(*decided.lines, gate.nothing("max-worse", "each attack", limits.worse, why)))
-    except SpecError as error:
+    except (SpecError, StoreError) as error:
         return Decided(row.name, (), (f"{error}: {error.hint}",), "", "", plan_names(row.plan))
 
 
