@@ -38,10 +38,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
             key_of[2, 0]: {"text": CANARIES["completion"], "finish": "stop"},
             key_of[3, 0]: {"outcome": "failure", "why": CANARIES["why"]},
         }
+        kept = opened.select(sql.select(tables.row).where(r.key.in_(values)))
         with opened.engine.begin() as connection:
-            connection.execute(sql.delete(tables.row).where(r.key.in_(gone)))
-            for key, value in values.items():
-                connection.execute(sql.update(tables.row).where(r.key == key).values(value=dumps(value)))
+            connection.execute(sql.delete(tables.row).where(r.key.in_([*gone, *values])))
+        opened.write({tables.row: [{**row._mapping, "value": dumps(values[row.key])} for row in kept]})
         opened.add(
             failures=[
                 Failure(gone[0], 3, CANARIES["judged"], CANARIES["hint"], CANARIES["trace"]),

@@ -616,6 +616,28 @@ def test_what_does_not_fit_is_left_out_and_said(monkeypatch) -> None:
     assert f"This file holds {SIZE} of {3 * SIZE:,} cases." in page
 
 
+def test_the_worst_cases_are_of_the_behaviors_that_most_attacks_broke() -> None:
+    cells = [cell("direct"), cell("story"), cell("pair"), benign()]
+    listed = [
+        case(1, behavior="one attack", outcome="success", score=1.0),
+        case(0, behavior="two attacks", outcome="success", score=0.6),
+        case(1, behavior="two attacks", outcome="success", score=0.9),
+        case(2, behavior="held", outcome="failure", score=0.4),
+        case(3, behavior="answered", outcome="success"),
+        case(2, behavior="one draw", outcome="success", score=0.5, spent={"asks": 2}),
+    ]
+    head, rows = unpacked(page := html(summary(cells), listed, len(listed)))
+    assert [(rows[at][0], head["cell"][at], by) for at, by in head["worst"]] == [
+        ("two attacks", 1, "broken by 2 of 3 attacks"),
+        ("one attack", 1, "broken by 1 of 3 attacks"),
+        ("one draw", 2, "broken by 1 of 3 attacks"),
+    ]
+    assert "The 3 worst cases" in page
+    held = html(summary(cells), listed[3:5], 2)
+    assert "worst case" not in held
+    assert not unpacked(held)[0]["worst"]
+
+
 # --- in a browser ----------------------------------------------------------------------------------------------
 
 
@@ -648,6 +670,9 @@ def test_in_a_browser(browser, tmp_path: Path) -> None:
     assert tab.locator("#count").text_content() == f"1\u201350 of {len(cases)} cases"
     assert shown.count() == 50
     assert shown.first.locator(".id").text_content() == cases[0]["behavior"]
+    worst = tab.locator("#worst-table tbody tr")
+    assert worst.locator(".chip").all_text_contents() == ["broken"] * 3
+    assert worst.locator(".veil[aria-hidden=true]").count() == 6
 
     first = shown.first
     assert first.locator(".veil[aria-hidden=true]").count() == 2
@@ -747,7 +772,7 @@ def test_hostile_texts_do_not_run_in_a_browser(browser, tmp_path: Path) -> None:
     tab.wait_for_selector("#case-table[data-ready]")
     tab.wait_for_timeout(200)
     assert tab.evaluate("window.pwned") is None
-    assert tab.locator(".veil").count() == 4
+    assert tab.locator(".veil").count() == 4 + 4  # the case that broke is one of the worst too
     assert tab.locator(".veil[aria-hidden]").count() == 0
     assert HOSTILE in tab.locator("#case-table").text_content()
     assert tab.locator("img, iframe").count() == 0

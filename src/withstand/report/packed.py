@@ -9,7 +9,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from withstand.core import digest
 from withstand.core.text import count, short, unique, visible
@@ -30,6 +30,9 @@ CUTS = {"success": "ended at the first success"}
 
 ENDS = {"length": "cut at max_tokens", "filtered": "stopped by the target's own filter"}
 
+Break: TypeAlias = tuple[float, int, str, int]
+"""A case that broke its behavior: minus the score, asks, attack, place among the cases. The worst is the least."""
+
 
 @dataclass
 class Packed:
@@ -38,6 +41,8 @@ class Packed:
     blocks: list[str] = field(default_factory=list)
     total: int = 0
     filters: list[dict[str, Any]] = field(default_factory=list)
+    worst: int = 0
+    """How many cases the first screen shows: see `_worst`."""
 
 
 def pack(cases: Iterable[CaseResult], cells: Sequence[CellResult], with_text: bool) -> Packed:
@@ -51,8 +56,13 @@ def pack(cases: Iterable[CaseResult], cells: Sequence[CellResult], with_text: bo
     outcomes = list(OUTCOME_WORDS)
     texts: list[str] = []
     rows: list[list[Any]] = []
+    broken: dict[tuple[str, str], list[Break]] = {}
     size = 0
     for case in cases:
+        if case.outcome == "success" and cells[case.cell].measures == "harm":
+            asks = (case.spent or {}).get("asks") or 0
+            place = (-(case.score or 0.0), asks, cells[case.cell].attack, len(index["cell"]))
+            broken.setdefault((cells[case.cell].suite, case.behavior), []).append(place)
         index["cell"].append(case.cell)
         index["outcome"].append(outcomes.index(case.outcome))
         index["category"].append(categories.setdefault(visible(case.category), len(categories)))
@@ -68,8 +78,23 @@ def pack(cases: Iterable[CaseResult], cells: Sequence[CellResult], with_text: bo
     shown = [[visible(value) if isinstance(value, str) else value for value in cell] for cell in where]
     words = [list(words.values()) for words in WORDS.values()]
     head = {"size": SIZE, "cells": shown, "categories": list(categories), "outcomes": outcomes, **index}
-    head |= {"measures": list(WORDS), "words": words}
-    return Packed([_block(head), *texts], len(index["cell"]), list(_filters(shown, index, list(categories))))
+    worst = _worst(broken, len({cell.attack for cell in cells if cell.measures == "harm"}))
+    head |= {"measures": list(WORDS), "words": words, "worst": worst}
+    return Packed(
+        [_block(head), *texts], len(index["cell"]), list(_filters(shown, index, list(categories))), len(worst)
+    )
+
+
+def _worst(broken: Mapping[tuple[str, str], Sequence[Break]], attacks: int) -> list[tuple[int, str]]:
+    """The place of a case of each of the three behaviors that most attacks broke, and by how many; the worst first.
+
+    Of a behavior's cases it is the one of the highest score, then the one that took the fewest asks.
+    """
+    ranked = []
+    for breaks in broken.values():
+        score, asks, _, at = min(breaks)
+        ranked.append((-len({attack for *_, attack, _ in breaks}), -len(breaks), score, asks, at))
+    return [(at, f"broken by {-by} of {count(attacks, 'attack')}") for by, _, _, _, at in sorted(ranked)[:3]]
 
 
 def _block(value: Any) -> str:

@@ -93,12 +93,21 @@
     return row;
   };
 
+  const rowOf = async (at) => drawn(at, (await block(Math.floor(at / index.size)))[at % index.size]);
+  const drawWorst = async () => {
+    const worst = find("#worst-table");
+    if (!worst) return;
+    const rows = await Promise.all(index.worst.map(([at]) => rowOf(at)));
+    rows.forEach((row, place) => row.cells[1].append(element("div", "m", index.worst[place][1])));
+    worst.tBodies[0].replaceChildren(...rows);
+  };
+
   const draw = async () => {
     const mine = ++turn;
     const last = Math.max(0, Math.ceil(matching.length / PAGE) - 1);
     page = Math.min(Math.max(page, 0), last);
     const shown = matching.slice(page * PAGE, (page + 1) * PAGE);
-    const rows = await Promise.all(shown.map(async (at) => drawn(at, (await block(Math.floor(at / index.size)))[at % index.size])));
+    const rows = await Promise.all(shown.map(rowOf));
     if (mine !== turn) return;
     table.tBodies[0].replaceChildren(...rows);
     const first = page * PAGE;
@@ -153,13 +162,15 @@
     await draw();
     find("#cases").scrollIntoView();
   });
-  table.addEventListener("click", (event) => {
+  const tables = all("table.cases");
+  for (const listed of tables) listed.addEventListener("click", (event) => {
     const button = event.target.closest("button.reveal");
     if (!button) return;
     const row = button.closest("tr");
     show(row, row.querySelector(".veil[aria-hidden]") !== null);
   });
-  if (every) every.addEventListener("change", () => Array.from(table.tBodies[0].rows).forEach((row) => show(row, every.checked)));
+  if (every) every.addEventListener("change", () => tables.forEach((listed) =>
+    Array.from(listed.tBodies[0].rows).forEach((row) => show(row, every.checked))));
   all("a.pick").forEach((link) => link.addEventListener("click", () => {
     selects.forEach((select) => {
       const value = link.getAttribute("data-" + select.dataset.filter);
@@ -175,6 +186,7 @@
       status.textContent = "This browser cannot unpack the cases; one of 2023 or later can.";
       return;
     }
+    await drawWorst();
     await filter();
   })();
 })();
