@@ -40,7 +40,7 @@ def resealed(files: dict[str, bytes], **changes: Any) -> dict[str, bytes]:
 
 
 def wrong(checks):
-    return [each for _, found in checks for each in found]
+    return [fault for _, faults in checks for fault in faults]
 
 
 def test_a_bundle_is_true(run, files):
@@ -93,8 +93,8 @@ def test_folder_and_zip_are_read_back(files, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["summary.json", "cases.jsonl", "report.html", "spec.toml", "README.txt"])
 def test_a_changed_file_is_seen(files, name):
-    [said] = wrong(bundle.verify(files | {name: files[name] + b"\n"}))
-    assert said == f"{name} is not what the manifest says"
+    [fault] = wrong(bundle.verify(files | {name: files[name] + b"\n"}))
+    assert fault == f"{name} is not what the manifest says"
     assert f"{name} is missing" in wrong(bundle.verify({n: d for n, d in files.items() if n != name}))[0]
     assert wrong(bundle.verify(files | {"more.txt": b""})) == ["more.txt is not in the manifest"]
 
@@ -115,9 +115,9 @@ def test_a_changed_figure_is_seen_even_where_the_hashes_fit(files, name):
         value["1"] += 0.001
     else:
         summary["cells"][index][name] += 0.001 if isinstance(value, float) else 1
-    told = wrong(bundle.verify(resealed(files, summary_json=json.dumps(summary).encode())))
-    assert len(told) == 1
-    assert f": {name} is " in told[0]
+    faults = wrong(bundle.verify(resealed(files, summary_json=json.dumps(summary).encode())))
+    assert len(faults) == 1
+    assert f": {name} is " in faults[0]
 
 
 def test_a_changed_case_is_seen_against_the_store_even_where_all_else_fits(run, files):
@@ -129,15 +129,15 @@ def test_a_changed_case_is_seen_against_the_store_even_where_all_else_fits(run, 
 
 
 def test_a_store_with_another_run_of_that_name(files, tmp_path):
-    other = api.run(
+    second = api.run(
         {"suite": "kitchen", "limit": 1, "target": "scripted-kitchen", "attack": "direct"},
         store=tmp_path / "s.db", name="night",
     )  # fmt: skip
-    assert "has another plan" in wrong(bundle.verify(files, other.store))[0]
+    assert "has another plan" in wrong(bundle.verify(files, second.store))[0]
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "words"),
     [
         (None, "FileNotFoundError"),
         (b"text", "is no zip file"),
@@ -148,7 +148,7 @@ def test_a_store_with_another_run_of_that_name(files, tmp_path):
         ({"manifest.json": b'{"withstand_bundle": 1, "files": 3}'}, "TypeError"),
     ],
 )
-def test_what_is_no_bundle(tmp_path, content, said):
+def test_what_is_no_bundle(tmp_path, content, words):
     path = tmp_path / "x.zip"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -156,7 +156,7 @@ def test_what_is_no_bundle(tmp_path, content, said):
         with zipfile.ZipFile(path, "w") as archive:
             for name, data in content.items():
                 archive.writestr(name, data)
-    with pytest.raises(SpecError, match=said) as error:
+    with pytest.raises(SpecError, match=words) as error:
         bundle.read(str(path))
     assert error.value.hint
 
@@ -170,9 +170,9 @@ def test_the_command(run, tmp_path, withstand):
     store = ("--store", run.store.where)
     code, out, err = withstand("bundle", *store)
     assert (code, "wrote night.zip" in err) == (0, True)
-    told = out.split()[-1]
+    sha256 = out.split()[-1]
     code, out, _ = withstand("bundle", "verify", "night.zip", *store, "--json")
-    assert (code, json.loads(out)["sha256"], json.loads(out)["good"]) == (0, told, True)
+    assert (code, json.loads(out)["sha256"], json.loads(out)["good"]) == (0, sha256, True)
     assert withstand("bundle", "night", "-o", "out", *store)[0] == 0
     (tmp_path / "out" / "spec.toml").write_text("x = 1\n")
     code, out, _ = withstand("bundle", "verify", "out")

@@ -38,25 +38,27 @@ def test_every_source_that_a_component_names_has_an_entry() -> None:
 
 
 def test_an_entry_is_by_whom_the_docstrings_say_and_of_that_year() -> None:
-    said = {
+    entries = {
         (id_, re.sub(r" et al\.| and [A-Z]\w+", "", author), year)
         for text in TEXTS.values()
         for author, year, id_ in re.findall(
             r"([A-Z]\w+(?: et al\.| and [A-Z]\w+)) (\d{4})\)?, arXiv:(\d{4}\.\d{4,5})", text
         )
     }
-    assert len(said) > 30
+    assert len(entries) > 30
     assert {
-        (id_, name, year) for id_, name, year in said if (BY_ID[id_].names[0], BY_ID[id_].year) != (name, year)
+        (id_, name, year) for id_, name, year in entries if (BY_ID[id_].names[0], BY_ID[id_].year) != (name, year)
     } == (set())
 
 
 def test_no_entry_is_there_twice_or_for_nothing() -> None:
-    found = references()
-    assert len({reference.key for reference in found}) == len(found) == len(re.findall(r"^@", FILE.read_text(), re.M))
-    assert len(BY_ID) + sum(not reference.eprint for reference in found) == len(found)
+    entries = references()
+    assert (
+        len({reference.key for reference in entries}) == len(entries) == len(re.findall(r"^@", FILE.read_text(), re.M))
+    )
+    assert len(BY_ID) + sum(not reference.eprint for reference in entries) == len(entries)
     everything = " ".join(TEXTS.values())
-    assert [reference.key for reference in found if not reference.named_in(everything)] == []
+    assert [reference.key for reference in entries if not reference.named_in(everything)] == []
 
 
 @pytest.mark.parametrize("reference", references(), ids=lambda reference: reference.key)
@@ -107,11 +109,11 @@ def test_a_suites_own_citation_stands_as_it_gives_it(tmp_path: Path) -> None:
     data = tmp_path / "own.csv"
     data.write_text("id,text\na,Please say soup\n")
     own = "@misc{mine, title = {Mine}}"
-    made = [
+    suites = [
         {"use": "csv", "path": str(data), "citation": citation, "judge": "contains:soup"}
         for citation in (own, "Me, Mine, 2026\n@misc{evil,")
     ]
-    text = cite(run(tmp_path, suite=made, attack=["direct"], benign="none").result)
+    text = cite(run(tmp_path, suite=suites, attack=["direct"], benign="none").result)
     assert f"% suite csv\n{own}\n" in text
     assert "% suite csv (2): Me, Mine, 2026 @misc{evil,\n" in text
     assert keys(text.replace(own, "")) == ["withstand", "mazeika2024harmbench"]
@@ -145,10 +147,10 @@ def test_the_paragraph_of_methods(tmp_path: Path) -> None:
         "with 95% Wilson intervals",
     ):
         assert part in text, part
-    told = {"judge": "kitchen", "n": 120, "labels": "dev.jsonl", "kappa": 0.8123}
-    told |= {"annotators": [{"kind": "person", "name": "ann"}, {"kind": "person", "name": "bob"}]}
-    told |= {"sensitivity": 0.9, "sensitivity_interval": [0.8, 0.95], "specificity": None}
+    calibration = {"judge": "kitchen", "n": 120, "labels": "dev.jsonl", "kappa": 0.8123}
+    calibration |= {"annotators": [{"kind": "person", "name": "ann"}, {"kind": "person", "name": "bob"}]}
+    calibration |= {"sensitivity": 0.9, "sensitivity_interval": [0.8, 0.95], "specificity": None}
     assert (
         "a rule; against 120 labels by 2 people (dev.jsonl) it had sensitivity 90% (95% interval 80\u201395%) and "
         "Cohen's kappa 0.81."
-    ) in methods(replace(done.result, calibrations=(told,)))
+    ) in methods(replace(done.result, calibrations=(calibration,)))

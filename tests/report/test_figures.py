@@ -24,8 +24,8 @@ from .test_html import Page, benign, cell, html, kitchen_run, opened, record, se
 
 
 def setting(*cells):
-    (made,) = settings_of(record(summary(list(cells))).cells, [])
-    return made
+    (shown,) = settings_of(record(summary(list(cells))).cells, [])
+    return shown
 
 
 # --- heat map --------------------------------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ def test_squares_are_told_apart_and_readable_in_both_schemes(browser, tmp_path: 
     cells.append(cell("a0", target="other", asr=None))
     page = html(summary(cells), [], 0)
     for scheme in ("light", "dark"):
-        tab, _, said = opened(browser, tmp_path / f"{scheme}.html", page, color_scheme=scheme)
+        tab, _, errors = opened(browser, tmp_path / f"{scheme}.html", page, color_scheme=scheme)
         colors = tab.eval_on_selector_all(
             ".heat td[class^=h]", "nodes => nodes.map(node => [getComputedStyle(node).backgroundColor,"
             " getComputedStyle(node.querySelector('a')).color])"
@@ -75,36 +75,36 @@ def test_squares_are_told_apart_and_readable_in_both_schemes(browser, tmp_path: 
         for back, ink in colors:  # WCAG 2.1, 1.4.3
             high, low = sorted((luminance(back), luminance(ink)), reverse=True)
             assert (high + 0.05) / (low + 0.05) >= 4.5, (scheme, back, ink)
-        assert said == []
+        assert errors == []
 
 
 def luminance(color: str) -> float:
     """WCAG 2.1's relative luminance of a CSS color."""
-    found = [float(part) for part in re.findall(r"[\d.]+", color.partition("(")[2])][:3]
-    parts = found if "srgb" in color else [part / 255 for part in found]
+    numbers = [float(part) for part in re.findall(r"[\d.]+", color.partition("(")[2])][:3]
+    parts = numbers if "srgb" in color else [part / 255 for part in numbers]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def test_a_square_opens_its_cases_by_keyboard(browser, tmp_path: Path) -> None:
-    made, cases = kitchen_run()
-    tab, _, said = opened(browser, tmp_path / "report.html", html(made, cases, len(cases)))
+    values, cases = kitchen_run()
+    tab, _, errors = opened(browser, tmp_path / "report.html", html(values, cases, len(cases)))
     tab.wait_for_selector("#case-table[data-ready]")
     square = tab.locator(".heat tr", has_text="story").locator("td a").last
-    assert square.locator("b").text_content() == percent(made["cells"][8]["asr"])
+    assert square.locator("b").text_content() == percent(values["cells"][8]["asr"])
     square.focus()
     settled(tab, lambda: tab.keyboard.press("Enter"))
-    whom = set(tab.locator("#case-table .whom").all_text_contents())
-    assert whom == {"story on smollm2-kitchen behind self_reminder"}
-    assert said == []
+    targets = set(tab.locator("#case-table .whom").all_text_contents())
+    assert targets == {"story on smollm2-kitchen behind self_reminder"}
+    assert errors == []
 
 
 # --- success against budget ------------------------------------------------------------------------------------------
 
 
 def points(index: int, *steps: tuple[float, float]) -> list[dict]:
-    told = {"cell": index, "by": "asks", "low": 0.0, "high": 1.0, "behaviors": 20, "area": 0.5}
-    return [told | {"spent": spent, "rate": rate, "broken": int(20 * rate)} for spent, rate in steps]
+    point = {"cell": index, "by": "asks", "low": 0.0, "high": 1.0, "behaviors": 20, "area": 0.5}
+    return [point | {"spent": spent, "rate": rate, "broken": int(20 * rate)} for spent, rate in steps]
 
 
 @pytest.mark.parametrize("cut", [[], [4.0, 4.0]])
@@ -112,9 +112,9 @@ def test_the_band_drawn_is_that_of_the_whole_curve(cut: list[float]) -> None:
     times, ended = [0.0, 2.0, 5.0, 9.0], [*cut, *[math.inf] * (6 - len(cut))]
     curve = sequential.band(times, ended)
     area = sequential.area(curve, 9.0)
-    said = {"cell": 0, "by": "asks", "behaviors": 10, "area": area}
-    told = [point | said | {"broken": sum(t <= point["spent"] for t in times)} for point in curve]
-    (panel,) = figures.budget([setting(cell("pair"))], told)
+    facts = {"cell": 0, "by": "asks", "behaviors": 10, "area": area}
+    points_drawn = [point | facts | {"broken": sum(t <= point["spent"] for t in times)} for point in curve]
+    (panel,) = figures.budget([setting(cell("pair"))], points_drawn)
     (line,) = panel["lines"]
     drawn = {tuple(map(float, corner.split(","))) for corner in line["band"][1:-1].split("L")}
     across = [figures.LEFT + (figures.WIDTH - figures.LEFT - 18) * math.log1p(p["spent"]) / math.log(10) for p in curve]
@@ -129,8 +129,8 @@ def test_the_band_drawn_is_that_of_the_whole_curve(cut: list[float]) -> None:
 
 
 def test_a_curve_is_a_stair_on_an_axis_that_begins_at_0() -> None:
-    one = [setting(cell("direct"), cell("pair"))]
-    (panel,) = figures.budget(one, [*points(0, (0, 0.1)), *points(1, (0, 0.0), (9, 0.5), (99, 1.0))])
+    settings = [setting(cell("direct"), cell("pair"))]
+    (panel,) = figures.budget(settings, [*points(0, (0, 0.1)), *points(1, (0, 0.0), (9, 0.5), (99, 1.0))])
     (line,) = panel["lines"]  # direct does not search
     assert (line["attack"], line["broken"], line["spent"]) == ("pair", 20, 99)
     left, right = figures.LEFT, figures.WIDTH - 18
@@ -143,8 +143,8 @@ def test_a_curve_is_a_stair_on_an_axis_that_begins_at_0() -> None:
     assert (middle, (top + bottom) / 2) in corners
     assert panel["ticks"][0] == (left, "0")
     assert [text for _, text in panel["ticks"]][-1] == "50"
-    assert figures.budget(one, points(0, (0, 0.1))) == []
-    assert figures.budget(one, []) == []
+    assert figures.budget(settings, points(0, (0, 0.1))) == []
+    assert figures.budget(settings, []) == []
 
 
 def test_more_curves_than_can_be_told_apart_are_counted() -> None:
@@ -186,13 +186,13 @@ def test_where_cases_were_found_against_where_they_were_sent(tmp_path: Path) -> 
     withstand.run(spec, store=tmp_path / "s.db", name="first")
     sent = spec | {"attack": ["direct"], "cases_from": "first", "defense": ["none", "self_reminder"]}
     done = withstand.run(sent, store=tmp_path / "s.db", name="second")
-    (made,) = settings_of(done.result.cells, [])
-    view = figures.transfer(made, done.row.spec)
+    (shown,) = settings_of(done.result.cells, [])
+    view = figures.transfer(shown, done.row.spec)
     assert view["columns"] == ["scripted-kitchen", "scripted-kitchen behind self_reminder"]
     (line,) = view["lines"]
     assert (line["name"], line["where"]) == ("story", "scripted-kitchen (first)")
     assert [square.home for square in line["squares"]] == [True, False]
-    assert [each["name"] for each in figures.heat_map(made)["lines"]] == [
+    assert [entry["name"] for entry in figures.heat_map(shown)["lines"]] == [
         "scripted-kitchen", "scripted-kitchen behind self_reminder"
     ]  # fmt: skip
     text = Page(render(done.store, done.row, "html")).text
@@ -202,11 +202,11 @@ def test_where_cases_were_found_against_where_they_were_sent(tmp_path: Path) -> 
 
 def test_a_joint_attack_says_what_it_searched_on() -> None:
     joint = "gcg_multi,surrogates=..."
-    made = setting(cell("direct"), cell(joint), cell("direct", target="other"), cell(joint, target="other"))
+    shown = setting(cell("direct"), cell(joint), cell("direct", target="other"), cell(joint, target="other"))
     spec = {"attack": [{"use": "direct"}, {"use": "gcg_multi", "surrogates": [{"use": "hf", "id": "x"}, "smollm2"]}]}
-    (line,) = figures.transfer(made, spec)["lines"]
+    (line,) = figures.transfer(shown, spec)["lines"]
     assert (line["name"], line["where"], len(line["squares"])) == (joint, "hf and smollm2", 2)
-    assert figures.transfer(made, {"attack": []}) is None
+    assert figures.transfer(shown, {"attack": []}) is None
 
 
 # --- judges ----------------------------------------------------------------------------------------------------------
@@ -223,8 +223,8 @@ TOLD = {
 def test_a_judge_beside_people() -> None:
     (view,) = figures.agreement([TOLD])
     shown, hidden = view["rows"]
-    assert (shown["total"], [each["share"] for each in shown["cells"]]) == (40, [0.9, 0.1])
-    assert (hidden["total"], [each["level"] for each in hidden["cells"]]) == (60, [1, 10])
+    assert (shown["total"], [square["share"] for square in shown["cells"]]) == (40, [0.9, 0.1])
+    assert (hidden["total"], [square["level"] for square in hidden["cells"]]) == (60, [1, 10])
     table = agreement.Table(36, 4, 3, 57, 2)
     assert view["kappa"] == pytest.approx(agreement.kappa(table), abs=1e-3)
     text = " ".join(Page(html(summary([cell()], calibrations=[TOLD]), [], 0)).text.split())
@@ -239,8 +239,8 @@ def test_what_calibrate_stored_is_in_the_report(tmp_path: Path) -> None:
     done = withstand.run(spec, store=tmp_path / "s.db")
     assert summarize(done.store, done.row).calibrations == ()
     done.store.add_calibration(done.row.plan["cells"][0]["keys"]["judge"], TOLD | {"by_category": [], "missing": 0})
-    (told,) = summarize(done.store, done.row).calibrations
-    assert told["judge"] == "kitchen"
+    (calibration,) = summarize(done.store, done.row).calibrations
+    assert calibration["judge"] == "kitchen"
     assert "dev.jsonl: 100 completions" in Page(render(done.store, done.row, "html")).text
 
 
@@ -249,8 +249,8 @@ def test_how_the_members_of_an_ensemble_voted(tmp_path: Path) -> None:
     judge = {"use": "ensemble", "judges": ["contains:soup", "contains:soup", "contains:nowhere"], "quorum": 2}
     spec = {"suite": "kitchen", "limit": 4, "target": target, "attack": ["direct"], "judge": judge, "benign": "none"}
     done = withstand.run(spec, store=tmp_path / "s.db")
-    (told,) = votes(done.store, done.row)
-    assert (told.agreed, told.split, told.few) == (0, 4, 0)
+    (tally,) = votes(done.store, done.row)
+    assert (tally.agreed, tally.split, tally.few) == (0, 4, 0)
     assert "A split vote is one that a person should read." in Page(render(done.store, done.row, "html")).text
     plain = withstand.run(spec | {"judge": "contains:soup"}, store=tmp_path / "s.db")
     assert votes(plain.store, plain.row) == []
@@ -268,12 +268,12 @@ def test_what_was_not_tested(tmp_path: Path) -> None:
         "The judge kitchen was not compared with labels, so the intervals do not include a judge's mistakes.",
         "Only one seed (0) was used; another seed may find other test cases.",
     ]
-    told = replace(done.result, calibrations=(TOLD,))
-    assert [line for line in untested(told) if "with labels" in line]  # which are of other targets
+    calibrated = replace(done.result, calibrations=(TOLD,))
+    assert [line for line in untested(calibrated) if "with labels" in line]  # which are of other targets
     rate = CorrectedRate(0.1, (0.0, 0.3), True, False, False, 30, "run:r", own=True)
     corrected = [replace(cell, asr_corrected=rate) for cell in done.result.cells]
-    assert not [line for line in untested(replace(told, cells=tuple(corrected))) if "with labels" in line]
-    page = Page(report.html(told, [], 0)).text
+    assert not [line for line in untested(replace(calibrated, cells=tuple(corrected))) if "with labels" in line]
+    page = Page(report.html(calibrated, [], 0)).text
     assert "What was not tested" in page
 
 
@@ -281,8 +281,8 @@ def test_what_was_not_tested(tmp_path: Path) -> None:
 
 
 def test_the_first_page_of_the_print_is_the_summary(browser, tmp_path: Path) -> None:
-    made, cases = kitchen_run()
-    tab, _, _ = opened(browser, tmp_path / "report.html", html(made, cases, len(cases)))
+    values, cases = kitchen_run()
+    tab, _, _ = opened(browser, tmp_path / "report.html", html(values, cases, len(cases)))
     tab.wait_for_selector("#case-table[data-ready]")
     tab.emulate_media(media="print")
     header = tab.locator("header").bounding_box()

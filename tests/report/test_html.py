@@ -66,21 +66,21 @@ def wilson(hits: float, n: int) -> list[float] | None:
     return [max(0.0, (middle - half) / (1 + z * z / n)), min(1.0, (middle + half) / (1 + z * z / n))]
 
 
-def html(made, cases, cases_total: int, **options) -> str:
+def html(values, cases, cases_total: int, **options) -> str:
     """The page of a summary and cases as dicts."""
-    return report.html(record(made), [from_json(CaseResult, case) for case in cases], cases_total, **options)
+    return report.html(record(values), [from_json(CaseResult, case) for case in cases], cases_total, **options)
 
 
-def record(made) -> RunSummary:
+def record(values) -> RunSummary:
     """A summary as a record, from what `summary` makes."""
     return RunSummary(
         schema=1,
-        run=RunFacts(key="", command="", **made["run"]),
-        provenance=Provenance(others=Others(0, 0, {}, ""), **made["provenance"]),
-        reused=Reused(**made["reused"]),
-        calibrations=tuple(made["calibrations"]),
-        cells=tuple(map(CellResult.from_json, made["cells"])),
-        warnings=tuple(made["warnings"]),
+        run=RunFacts(key="", command="", **values["run"]),
+        provenance=Provenance(others=Others(0, 0, {}, ""), **values["provenance"]),
+        reused=Reused(**values["reused"]),
+        calibrations=tuple(values["calibrations"]),
+        cells=tuple(map(CellResult.from_json, values["cells"])),
+        warnings=tuple(values["warnings"]),
     )
 
 
@@ -88,7 +88,7 @@ def cell(attack: str = "direct", defense: str = "none", outcomes: tuple[int, ...
     """A cell with one case per behavior; outcomes in the order success, failure, refused, filtered, unscored, error."""
     success, failure, refused, filtered, unscored, error = outcomes
     n, scored = sum(outcomes), success + failure + refused + filtered
-    made = {
+    values = {
         "index": 0,
         "suite": "kitchen",
         "suite_version": "1.0",
@@ -126,15 +126,15 @@ def cell(attack: str = "direct", defense: str = "none", outcomes: tuple[int, ...
         "notes": [],
         "by_category": [],
     }
-    return made | changes
+    return values | changes
 
 
 def benign(defense: str = "none", refused: int = 5, **changes):
     rate, ends = refused / 60, wilson(refused, 60)
-    made = cell("direct", defense, (0, 60 - refused, refused, 0, 0, 0))
-    made |= {"suite": "kitchen-benign", "judge": "refusal_words", "judge_method": "string matching", "benign": True}
-    made |= {"asr": None, "asr_interval": None, "asr_bounds": None, "asr_micro": None}
-    return made | {"over_refusal": rate, "over_refusal_interval": ends} | changes
+    values = cell("direct", defense, (0, 60 - refused, refused, 0, 0, 0))
+    values |= {"suite": "kitchen-benign", "judge": "refusal_words", "judge_method": "string matching", "benign": True}
+    values |= {"asr": None, "asr_interval": None, "asr_bounds": None, "asr_micro": None}
+    return values | {"over_refusal": rate, "over_refusal_interval": ends} | changes
 
 
 def summary(cells, **changes):
@@ -195,7 +195,7 @@ def summary(cells, **changes):
             for name in ("kitchen", "kitchen-benign")
         ],
     }
-    made = {
+    values = {
         "schema": 1,
         "run": run,
         "provenance": provenance,
@@ -204,11 +204,11 @@ def summary(cells, **changes):
         "cells": [cell | {"index": index} for index, cell in enumerate(cells)],
         "warnings": ["At width 16 rounding can flip near-ties; `withstand repeat` measures how often."],
     }
-    return made | changes
+    return values | changes
 
 
 def case(index: int = 0, **changes):
-    made = {
+    values = {
         "cell": index,
         "behavior": "baking_1",
         "category": "baking",
@@ -227,7 +227,7 @@ def case(index: int = 0, **changes):
         "hint": "",
         "spent": {"asks": 3, "tokens": 245, "seconds": 1.2, "cost": 0.0},
     }
-    return made | changes
+    return values | changes
 
 
 def kitchen_run():
@@ -271,8 +271,8 @@ def kitchen_run():
                     spent={"asks": draws, "tokens": draws * dice.randint(120, 260), "seconds": 0.7, "cost": 0.0},
                 )
             )
-        made = cell(attack, defense or "none", tuple(tally.values()))
-        made["by_category"] = [
+        values = cell(attack, defense or "none", tuple(tally.values()))
+        values["by_category"] = [
             {
                 "category": kind,
                 "behaviors": 12,
@@ -285,11 +285,17 @@ def kitchen_run():
             for kind, (hits, n) in parts.items()
         ]
         if defense:
-            made["notes"] = ["evaluated only with static attacks"]
+            values["notes"] = ["evaluated only with static attacks"]
         if attack == "best_of_n":
-            made |= {"asks": 60 * 25, "tokens": 60 * 25 * 190, "notes": [*made["notes"], "the attack ends at success"]}
-            made["asr_at_k"] = {str(k): round(made["asr"] * (1 - 0.8**k) / (1 - 0.8**25), 4) for k in (1, 5, 10, 25)}
-        cells.append(made)
+            values |= {
+                "asks": 60 * 25,
+                "tokens": 60 * 25 * 190,
+                "notes": [*values["notes"], "the attack ends at success"],
+            }
+            values["asr_at_k"] = {
+                str(k): round(values["asr"] * (1 - 0.8**k) / (1 - 0.8**25), 4) for k in (1, 5, 10, 25)
+            }
+        cells.append(values)
     cells += [benign("none", 5), benign("self_reminder", 11)]
     for index in (len(cells) - 2, len(cells) - 1):
         for n in range(10):
@@ -395,16 +401,20 @@ def test_null_rates_show_as_not_available_with_their_reason() -> None:
 def test_the_rate_without_the_judges_error_has_a_column_where_there_is_one() -> None:
     """Every line of the table is as wide as its head, with the column and without."""
     labels = {"clipped": False, "transported": False, "labels": 60, "source": "dev.jsonl"}
-    told = {"rate": 0.31, "interval": [0.12, 0.5], "identified": True, **labels}
+    corrected = {"rate": 0.31, "interval": [0.12, 0.5], "identified": True, **labels}
     unknown = {"rate": None, "interval": [0.0, 1.0], "identified": False, **labels}
-    rows = [cell("direct", asr_corrected=told), cell("story", asr_corrected=unknown), cell("gcg", asr_corrected=None)]
+    rows = [
+        cell("direct", asr_corrected=corrected),
+        cell("story", asr_corrected=unknown),
+        cell("gcg", asr_corrected=None),
+    ]
     failed = cell("pez", outcomes=(0, 0, 0, 0, 0, 60), asr_corrected=None)
     for cells, columns in (([*rows, failed, benign()], 14), ([cell(), failed, benign()], 13)):
         page = html(summary(cells), [], 0)
         table = page[page.index('<table class="rates"') : page.index("</table>", page.index('<table class="rates"'))]
         for line in re.findall(r"<tr.*?</tr>", table, re.DOTALL):
             spans = re.findall(r"<t[hd]\b([^>]*)>", line)
-            width = sum(int(found[1]) if (found := re.search(r'colspan="(\d+)"', span)) else 1 for span in spans)
+            width = sum(int(match[1]) if (match := re.search(r'colspan="(\d+)"', span)) else 1 for span in spans)
             assert width == columns, line
         assert ("judge's error" in table) == (columns == 14)
     page = " ".join(html(summary([*rows, benign()]), [], 0).split())
@@ -432,9 +442,9 @@ def test_numbers_as_people_read_them() -> None:
 def test_doubts_are_said() -> None:
     cells = [cell(outcomes=(10, 0, 36, 0, 4, 2)), cell("direct", "wall", notes=["static attacks only"])]
     cells += [cell(target="other", over_refusal=None, judge="refusal_words", judge_method="string matching")]
-    made = summary(cells)
-    made["run"]["state"] = "incomplete: 12 of 240 rows missing"
-    text = Page(html(made, [], 0)).text
+    values = summary(cells)
+    values["run"]["state"] = "incomplete: 12 of 240 rows missing"
+    text = Page(html(values, [], 0)).text
     assert "This run is incomplete: 12 of 240 rows missing." in text
     assert "4 cases are unscored and 2 cases ended in an error, of 156." in text
     assert "Rates of refusal_words come from string matching" in text
@@ -446,7 +456,7 @@ def test_doubts_are_said() -> None:
 
 def test_a_warning_of_the_summary_is_not_said_twice() -> None:
     cells = [cell(), cell(defense="wall", outcomes=(5, 0, 40, 0, 0, 7))]
-    cells = [made | {"over_refusal": None, "over_refusal_interval": None} for made in cells]
+    cells = [values | {"over_refusal": None, "over_refusal_interval": None} for values in cells]
     warnings = ["wall faced static attacks only: an attack that adapts to it may do better"]
     warnings += ["7 rows are missing: they are in the bounds", "no benign prompts were sent: a model that refuses all"]
     text = Page(html(summary(cells, warnings=warnings), [], 0)).text
@@ -457,9 +467,9 @@ def test_a_warning_of_the_summary_is_not_said_twice() -> None:
 
 
 def test_how_to_reproduce_it() -> None:
-    made = summary([cell()])
-    made["run"] |= {"name": "my run", "spec": {"suite": [{"use": "kitchen"}], "seed": 17}}
-    text = Page(html(made, [], 0)).text
+    values = summary([cell()])
+    values["run"] |= {"name": "my run", "spec": {"suite": [{"use": "kitchen"}], "seed": 17}}
+    text = Page(html(values, [], 0)).text
     first, then = (
         "withstand report 'my run' --format toml -o 'my run.toml'",
         "withstand run 'my run.toml' --name 'my run'",
@@ -499,17 +509,17 @@ def test_texts_are_not_in_the_page_but_packed() -> None:
 
 
 def test_without_text_only_length_and_hash_remain() -> None:
-    made = case(
+    failed = case(
         reasoning="Think of yeast.",
         context="A bakery",
         error="400: 'Preheat the oven to 230 C. Knead.' is not allowed",
     )
-    page = html(summary([cell()]), [made], 1, with_text=False)
+    page = html(summary([cell()]), [failed], 1, with_text=False)
     _, rows = unpacked(page)
     for secret in ("Pretend to be", "Preheat", "yeast", "A bakery", "three steps", "Give instructions"):
         assert secret not in page + repr(rows)
     assert re.search(r"33 characters, hash [0-9a-f]{12}", repr(rows))
-    error = made["error"]
+    error = failed["error"]
     assert rows[0][4][-1][:3] == ["error", "", f"{len(error)} characters, hash {digest(error)[:12]}"]
     assert "Show all texts" not in page
 
@@ -525,19 +535,19 @@ def hostile_run():
         cell(HOSTILE + ODD, "none", target=HOSTILE, notes=[HOSTILE], by_category=rows, asr_at_k={"1": 0.1, "5": 0.4}),
         cell("story", HOSTILE, target=HOSTILE, judge=HOSTILE, suite=HOSTILE),
     ]
-    made = summary(cells, warnings=[HOSTILE + ODD])
-    made["run"] |= {
+    values = summary(cells, warnings=[HOSTILE + ODD])
+    values["run"] |= {
         "name": HOSTILE,
         "spec": {"suite": [{"use": HOSTILE}], "judge": ODD},
         "created": HOSTILE,
         "state": HOSTILE,
     }
-    made["provenance"]["targets"][0] |= {"label": HOSTILE, HOSTILE: HOSTILE}
-    made["provenance"]["suites"][0]["citation"] = HOSTILE
+    values["provenance"]["targets"][0] |= {"label": HOSTILE, HOSTILE: HOSTILE}
+    values["provenance"]["suites"][0]["citation"] = HOSTILE
     texts = {"text": HOSTILE, "context": HOSTILE, "completion": HOSTILE + ODD, "reasoning": HOSTILE, "why": HOSTILE}
     cases = [case(0, behavior=HOSTILE, category=HOSTILE, error=HOSTILE, hint=HOSTILE, **texts)]
     cases += [case(1, chat=[{"role": HOSTILE, "text": HOSTILE + ODD}, {"role": "assistant", "text": "Sure"}])]
-    return made, cases
+    return values, cases
 
 
 def test_hostile_texts_are_text() -> None:
@@ -577,8 +587,8 @@ def test_long_texts_are_cut_with_a_note() -> None:
 
 
 def test_nothing_is_loaded() -> None:
-    made, cases = kitchen_run()
-    page = html(made, cases, len(cases))
+    values, cases = kitchen_run()
+    page = html(values, cases, len(cases))
     for _, attrs in Page(page).tags:
         for name in ("src", "href", "srcset", "data", "action", "poster"):
             assert (attrs.get(name) or "#").startswith("#")
@@ -598,8 +608,8 @@ def test_policy_allows_the_inline_script_and_style_by_hash_alone() -> None:
 
 
 def test_links_and_graphics_are_labeled() -> None:
-    made, cases = kitchen_run()
-    tags = Page(html(made, cases, len(cases))).tags
+    values, cases = kitchen_run()
+    tags = Page(html(values, cases, len(cases))).tags
     ids = [attrs["id"] for _, attrs in tags if "id" in attrs]
     assert len(ids) == len(set(ids))
     assert {attrs["href"][1:] for tag, attrs in tags if tag == "a"} <= set(ids)
@@ -646,12 +656,12 @@ def opened(browser, path: Path, page: str, **options):
     path.write_text(page, encoding="utf-8")
     tab = browser.new_context(offline=True, **options).new_page()
     asked: list[str] = []
-    said: list[str] = []
+    errors: list[str] = []
     tab.on("request", lambda request: asked.append(request.url))
-    tab.on("console", lambda message: said.append(message.text))
-    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("console", lambda message: errors.append(message.text))
+    tab.on("pageerror", lambda error: errors.append(str(error)))
     tab.goto(path.as_uri())
-    return tab, asked, said
+    return tab, asked, errors
 
 
 def settled(tab, act=lambda: None) -> None:
@@ -662,8 +672,8 @@ def settled(tab, act=lambda: None) -> None:
 
 
 def test_in_a_browser(browser, tmp_path: Path) -> None:
-    made, cases = kitchen_run()
-    tab, asked, said = opened(browser, tmp_path / "report.html", html(made, cases, len(cases)))
+    values, cases = kitchen_run()
+    tab, asked, errors = opened(browser, tmp_path / "report.html", html(values, cases, len(cases)))
     tab.wait_for_selector("#case-table[data-ready]")
 
     shown = tab.locator("#case-table tbody tr")
@@ -715,13 +725,13 @@ def test_in_a_browser(browser, tmp_path: Path) -> None:
     assert shown.count() == 10
     assert tab.locator(".veil[aria-hidden]").count() == 0
     assert asked == [(tmp_path / "report.html").as_uri()]
-    assert said == []
+    assert errors == []
 
 
 def test_outcomes_are_filtered_by_what_was_measured() -> None:
     harm, twin = cell("direct"), benign()
     right = cell("direct", suite="everyday", benign=True, measures="utility", utility=None)
-    cells = [one | {"index": index} for index, one in enumerate((harm, twin, right))]
+    cells = [values | {"index": index} for index, values in enumerate((harm, twin, right))]
     outcomes = ("success", "failure", "refused")
     cases = [case(index, outcome=outcome) for index in range(3) for outcome in outcomes]
     head = unpacked(html(summary(cells), cases, len(cases)))[0]
@@ -734,10 +744,10 @@ def test_outcomes_are_filtered_by_what_was_measured() -> None:
 
 
 def test_a_browser_counts_answers_to_benign_requests_as_answered(browser, tmp_path: Path) -> None:
-    cells = [one | {"index": index} for index, one in enumerate((cell("direct"), benign()))]
+    cells = [values | {"index": index} for index, values in enumerate((cell("direct"), benign()))]
     cases = [case(0, outcome="success"), case(0, outcome="refused")]
     cases += [case(1, outcome=outcome) for outcome in ("success", "failure", "refused", "refused")]
-    tab, _, said = opened(browser, tmp_path / "report.html", html(summary(cells), cases, len(cases)))
+    tab, _, errors = opened(browser, tmp_path / "report.html", html(summary(cells), cases, len(cases)))
     tab.wait_for_selector("#case-table[data-ready]")
     groups = tab.locator("select[data-filter=outcome] optgroup")
     assert groups.evaluate_all("all => all.map((group) => group.label)") == ["harm", "over-refusal"]
@@ -746,16 +756,16 @@ def test_a_browser_counts_answers_to_benign_requests_as_answered(browser, tmp_pa
                          ("over-refusal:refused", 2)):  # fmt: skip
         settled(tab, lambda value=value: tab.select_option("select[data-filter=outcome]", value))
         assert shown.count() == count, value
-    assert said == []
+    assert errors == []
 
 
 def test_fifty_thousand_cases_stay_usable(browser, tmp_path: Path) -> None:
-    made, cases = kitchen_run()
+    values, cases = kitchen_run()
     many = (case | {"behavior": f"b{n}", "completion": f"{case['completion']} {n}"} for n, case in
             enumerate(itertools.islice(itertools.cycle(cases), 50_000)))  # fmt: skip
-    page = html(made, many, 50_000)
+    page = html(values, many, 50_000)
     assert len(page) < 10_000_000
-    tab, _, said = opened(browser, tmp_path / "many.html", page)
+    tab, _, errors = opened(browser, tmp_path / "many.html", page)
     tab.wait_for_selector("#case-table[data-ready]")
     assert tab.locator("#case-table tbody tr").count() == 50
     assert tab.locator("#count").text_content() == "1\u201350 of 50,000 cases"
@@ -764,11 +774,11 @@ def test_fifty_thousand_cases_stay_usable(browser, tmp_path: Path) -> None:
     settled(tab, lambda: tab.fill("#search", "b31415"))
     assert tab.locator("#case-table tbody tr .id").all_text_contents() == ["b31415"]
     assert tab.evaluate("document.querySelectorAll('*').length") < 5_000
-    assert said == []
+    assert errors == []
 
 
 def test_hostile_texts_do_not_run_in_a_browser(browser, tmp_path: Path) -> None:
-    tab, asked, said = opened(browser, tmp_path / "hostile.html", html(*hostile_run(), cases_total=2, reveal=True))
+    tab, asked, errors = opened(browser, tmp_path / "hostile.html", html(*hostile_run(), cases_total=2, reveal=True))
     tab.wait_for_selector("#case-table[data-ready]")
     tab.wait_for_timeout(200)
     assert tab.evaluate("window.pwned") is None
@@ -780,12 +790,12 @@ def test_hostile_texts_do_not_run_in_a_browser(browser, tmp_path: Path) -> None:
         settled(tab, lambda name=name: tab.select_option(f"select[data-filter={name}]", HOSTILE))
         assert tab.locator("#case-table tbody tr").count() > 0
     assert asked == [(tmp_path / "hostile.html").as_uri()]
-    assert said == []
+    assert errors == []
 
 
 def test_without_javascript_all_but_the_cases_is_there(browser, tmp_path: Path) -> None:
-    made, cases = kitchen_run()
-    tab, _, _ = opened(browser, tmp_path / "plain.html", html(made, cases, len(cases)), java_script_enabled=False)
+    values, cases = kitchen_run()
+    tab, _, _ = opened(browser, tmp_path / "plain.html", html(values, cases, len(cases)), java_script_enabled=False)
     assert not tab.locator("#search").is_visible()
     assert tab.get_by_text("allow scripts to see them").is_visible()
     assert tab.locator(".heat td b").first.is_visible()
@@ -793,7 +803,7 @@ def test_without_javascript_all_but_the_cases_is_there(browser, tmp_path: Path) 
 
 
 def test_nothing_is_wider_than_a_phone(browser, tmp_path: Path) -> None:
-    made, cases = kitchen_run()
+    values, cases = kitchen_run()
     phone = {"viewport": {"width": 390, "height": 844}}
-    tab, _, _ = opened(browser, tmp_path / "phone.html", html(made, cases, len(cases)), **phone)
+    tab, _, _ = opened(browser, tmp_path / "phone.html", html(values, cases, len(cases)), **phone)
     assert tab.evaluate("document.documentElement.scrollWidth") == 390

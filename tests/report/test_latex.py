@@ -76,7 +76,7 @@ def read(escaped: str) -> str:
     """What LaTeX shows of an escaped text: a reader of our own, which knows nothing but the commands above."""
     shown = ""
     while escaped:
-        command = next((each for each in MARKUP if escaped.startswith(each)), "")
+        command = next((markup for markup in MARKUP if escaped.startswith(markup)), "")
         if command:
             shown += MARKUP[command]
         elif escaped.startswith("-{}"):
@@ -101,7 +101,7 @@ def test_no_text_acts_or_brings_a_character_that_latex_cannot_read(text: str) ->
     escaped = escape(text)
     read(escaped)
     assert "\n" not in escaped
-    assert {each for each in escaped if not each.isascii()} <= LETTERS
+    assert {letter for letter in escaped if not letter.isascii()} <= LETTERS
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="NO LATEX: the tables were not compiled; put pdflatex on PATH")
@@ -109,9 +109,9 @@ def test_it_compiles(tmp_path: Path) -> None:
     every = "".join(map(chr, range(32, 127))) + "".join(sorted(LETTERS))
     names = {"target": every, "judge": HOSTILE, "suite": "---''``"}
     cells = [cell(HOSTILE + ODD, **names), cell("\u4f60\u597d \U0001f600 fi", every, **names, **FIXED), benign()]
-    made = summary(cells)
-    made["run"]["name"] = HOSTILE
-    body = latex(record(made))
+    values = summary(cells)
+    values["run"]["name"] = HOSTILE
+    body = latex(record(values))
     packages = r"\usepackage[T1]{fontenc}\usepackage{textcomp}\usepackage{booktabs}"
     page = rf"\documentclass{{article}}{packages}\begin{{document}}{body}\end{{document}}"
     (tmp_path / "t.tex").write_text(page, encoding="utf-8")

@@ -18,8 +18,8 @@ CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BRO
 
 @pytest.mark.skipif(not CHROMIUM, reason="NO BROWSER: no PDF was printed; put chromium on PATH or name it in CHROMIUM")
 def test_a_pdf_of_the_whole_report() -> None:
-    made, cases = kitchen_run()
-    page = html(made, cases, len(cases))
+    values, cases = kitchen_run()
+    page = html(values, cases, len(cases))
     printed = pdf(page, CHROMIUM)
     assert printed.startswith(b"%PDF-")
     assert printed.rstrip().endswith(b"%%EOF")
@@ -31,9 +31,9 @@ def test_without_a_browser_it_says_what_to_do(monkeypatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(
         SpecError, match="no browser was found to print a PDF with: looked on PATH for chromium"
-    ) as told:
+    ) as caught:
         pdf("<p>page")
-    assert told.value.hint.startswith("install chromium or name one in CHROMIUM")
+    assert caught.value.hint.startswith("install chromium or name one in CHROMIUM")
     with pytest.raises(SpecError, match="nowhere/chromium cannot be started: No such file"):
         pdf("<p>page", "/nowhere/chromium")
 

@@ -42,5 +42,5 @@ def test_only_what_an_attack_drew_by_itself_is_called_its_own(tmp_path: Path) ->
     }
     drawn = withstand.run(spec, store=tmp_path / "s.db").cells
     stopped = withstand.run(spec | {"until_success": True}, store=tmp_path / "s.db").cells
-    told = [[note for note in cell["notes"] if "own draws" in note] for cell in (*drawn, *stopped)]
-    assert told == [[], ["8 cases are the attack's own draws, with its own sampling"], [], []]
+    notes = [[note for note in cell["notes"] if "own draws" in note] for cell in (*drawn, *stopped)]
+    assert notes == [[], ["8 cases are the attack's own draws, with its own sampling"], [], []]

@@ -93,18 +93,18 @@ def test_cases_and_the_curve_of_a_search(store):
 
 
 def test_a_comparison(store):
-    found = printed(store, "compare", "kitchen", "--by", "attack")
-    assert keys(found) == "schema a b margin correction revealed rows notes overall statistic k"
-    assert {keys(row) for row in found["rows"]} == {PAIR}
-    assert {keys(row) for row in found["overall"]} == {OVERALL}
-    assert {keys(row[side]) for row in found["rows"] for side in "ab"} == {SIDE}
-    assert {keys(change) for row in found["rows"] for change in row["worse"] + row["better"]} <= {CHANGE}
+    value = printed(store, "compare", "kitchen", "--by", "attack")
+    assert keys(value) == "schema a b margin correction revealed rows notes overall statistic k"
+    assert {keys(row) for row in value["rows"]} == {PAIR}
+    assert {keys(row) for row in value["overall"]} == {OVERALL}
+    assert {keys(row[side]) for row in value["rows"] for side in "ab"} == {SIDE}
+    assert {keys(change) for row in value["rows"] for change in row["worse"] + row["better"]} <= {CHANGE}
 
 
 def test_a_gate(store):
-    found = printed(store, "gate", "kitchen", "--baseline", "baseline.json", "--max-worse", "0.05", "--max-asr", "0.5")
-    assert keys(found) == "schema run baseline verdict exit_code lines notes names"
-    assert {keys(line) for line in found["lines"]} == {LINE}
+    value = printed(store, "gate", "kitchen", "--baseline", "baseline.json", "--max-worse", "0.05", "--max-asr", "0.5")
+    assert keys(value) == "schema run baseline verdict exit_code lines notes names"
+    assert {keys(line) for line in value["lines"]} == {LINE}
 
 
 @pytest.mark.parametrize("form", ["html", "csv", "md", "tex"])

@@ -37,9 +37,9 @@ def run(tmp_path: Path) -> Any:
     return withstand.run(spec, store=tmp_path / "s.db")
 
 
-def invoke(run: Any, *words: str, said: str = "") -> Any:
+def invoke(run: Any, *words: str, typed: str = "") -> Any:
     where = ["--store", str(run.store.path)]
-    return CliRunner().invoke(cli, [*words, *where], input=said, standalone_mode=False)
+    return CliRunner().invoke(cli, [*words, *where], input=typed, standalone_mode=False)
 
 
 def test_the_sample_is_drawn_at_random_within_what_the_judge_called_alike(run: Any) -> None:
@@ -58,14 +58,14 @@ def test_the_sample_is_drawn_at_random_within_what_the_judge_called_alike(run: A
 
 
 def test_a_person_is_shown_all_but_the_verdict_and_goes_on_where_they_stopped(run: Any) -> None:
-    first = invoke(run, "label", "--by", "ana", "-n", "8", said="y\nn\nq\n")
+    first = invoke(run, "label", "--by", "ana", "-n", "8", typed="y\nn\nq\n")
     assert first.return_value == 0
     items = queue(run.store, run.row, "calibration", n=8)
     for shown in (items[0].case.text, items[0].case.completion.splitlines()[0]):
         assert shown in first.stdout
     assert not any(word in first.stdout for word in ("success", "failure", "refused", "judge kitchen"))
     assert f"ana has labeled 2 of {len(items)} cases" in first.stdout
-    second = invoke(run, "label", "--by", "ana", "-n", "8", said="u\nq\n")
+    second = invoke(run, "label", "--by", "ana", "-n", "8", typed="u\nq\n")
     assert f"--- 3 of {len(items)}" in second.stdout
     votes = [(label["labeler"], label["vote"]) for label in run.store.labels(run.row.key)]
     assert sorted(votes) == [("ana", "failure"), ("ana", "success"), ("ana", "unsure")]
@@ -91,8 +91,8 @@ def test_a_later_label_supersedes_and_the_first_is_kept(run: Any) -> None:
 
 
 def test_back_corrects_the_label_before(run: Any) -> None:
-    said = invoke(run, "label", "--by", "ana", "-n", "8", said="y\nb\nn\nq\n").stdout
-    assert "ana has labeled 1 of 8 cases" in said
+    out = invoke(run, "label", "--by", "ana", "-n", "8", typed="y\nb\nn\nq\n").stdout
+    assert "ana has labeled 1 of 8 cases" in out
     labels = run.store.labels(run.row.key)
     assert sorted((label["vote"], label["revision"]) for label in labels) == [("failure", 1), ("success", 0)]
     [entry] = labels_of(run.store, run.row)
@@ -109,7 +109,7 @@ def test_what_annotators_disagree_on_is_ruled_by_one_of_them_or_another(run: Any
     assert split.outcome in first.stratum or split.outcome == "refused"
     assert [item.place for item in queue(run.store, run.row, "disagreement")] == [first.place]
     eve = ("label", "--by", "eve", "--for", "disagreement")
-    assert "eve has labeled 1 of 1 case" in invoke(run, *eve, said="n\n").stdout
+    assert "eve has labeled 1 of 1 case" in invoke(run, *eve, typed="n\n").stdout
     assert queue(run.store, run.row, "disagreement") == []
     assert {entry.majority for entry in labels_of(run.store, run.row)} == {True, False}
     assert "disagree on no case" in invoke(run, *eve).stdout
@@ -123,12 +123,12 @@ def test_equal_texts_are_labeled_once(tmp_path: Path) -> None:
     items = queue(run.store, run.row, "calibration", n=12)
     read = [text_of(item.case) for item in items]
     asked = next(at for at, text in enumerate(read) if text in read[:at])  # the first that was there before
-    invoke(run, "label", "--by", "ana", "-n", "12", said="n\n" * asked + "q\n")
+    invoke(run, "label", "--by", "ana", "-n", "12", typed="n\n" * asked + "q\n")
     seen = next((at for at in range(asked, 12) if read[at] not in read[:asked]), 12)
     labeled = {label["place"] for label in run.store.labels(run.row.key)}
     assert labeled == {item.place for item in items[:seen]}  # always the first of the sample, so that it stays one
-    said = invoke(run, "label", "--by", "ana", "-n", "12", said="n\n" * (len(texts) - asked))
-    assert said.return_value == 0
+    done = invoke(run, "label", "--by", "ana", "-n", "12", typed="n\n" * (len(texts) - asked))
+    assert done.return_value == 0
     assert len(labels_of(run.store, run.row)) == 12
 
 
@@ -161,14 +161,14 @@ def test_the_labels_of_a_run_correct_it_with_fields_and_without_calibrate(tmp_pa
     assert raw == 0.0
     label_all(run, 40, wrong=2)
     first, second = (withstand.load(run.name, run.store).cells[at] for at in (0, 1))
-    found = first["asr_corrected"]
-    assert (found["own"], found["transported"], found["source"]) == (True, False, f"run:{run.name}")
-    assert (found["annotators"], found["labels"]) == ("by one person", 20)
-    assert 0 < found["interval"][0] < found["rate"] < found["interval"][1] < 0.3
-    assert second["asr_corrected"]["rate"] == found["rate"] == 0.05
+    corrected = first["asr_corrected"]
+    assert (corrected["own"], corrected["transported"], corrected["source"]) == (True, False, f"run:{run.name}")
+    assert (corrected["annotators"], corrected["labels"]) == ("by one person", 20)
+    assert 0 < corrected["interval"][0] < corrected["rate"] < corrected["interval"][1] < 0.3
+    assert second["asr_corrected"]["rate"] == corrected["rate"] == 0.05
     assert any("own cases, by one person" in note for note in first["notes"])
-    said = methods(summarize(run.store, run.row))
-    assert "drawn at random within what the judge called alike, had labels by one person" in said
+    paragraph = methods(summarize(run.store, run.row))
+    assert "drawn at random within what the judge called alike, had labels by one person" in paragraph
 
 
 def test_more_labels_never_give_less_and_bad_ones_give_the_honest_figure(run: Any) -> None:
@@ -177,13 +177,13 @@ def test_more_labels_never_give_less_and_bad_ones_give_the_honest_figure(run: An
     for n in (2, 8, 40):
         label_all(run, n, "model")
         cell = withstand.load(run.name, run.store).cells[0]
-        found = cell["asr_corrected"]
-        low, high = found["interval"]
-        assert low <= found["rate"] <= high
-        assert found["annotators"] == "by a language model (ana)"
+        corrected = cell["asr_corrected"]
+        low, high = corrected["interval"]
+        assert low <= corrected["rate"] <= high
+        assert corrected["annotators"] == "by a language model (ana)"
         widths.append(high - low)
     assert widths == sorted(widths, reverse=True)
-    assert found["rate"] == cell["asr"]  # all are labeled as judged
+    assert corrected["rate"] == cell["asr"]  # all are labeled as judged
     for item in queue(run.store, run.row, "calibration", n=40):
         add(run.store, run.row, item, "unsure", "ana", "calibration", "model")
     assert withstand.load(run.name, run.store).cells[0]["asr_corrected"] is None  # labels without verdicts
@@ -192,13 +192,13 @@ def test_more_labels_never_give_less_and_bad_ones_give_the_honest_figure(run: An
 def test_labeling_stops_at_a_wanted_width_and_only_at_a_look(tmp_path: Path) -> None:
     spec = {"suite": "kitchen", "target": "scripted-kitchen", "attack": "direct", "benign": "none"}
     run = withstand.run(spec, store=tmp_path / "s.db")
-    said = invoke(run, "label", "--by", "ana", "--width", "0.3", said="n\n" * 10 + "q\n").stdout
-    assert "no label yet; about" in said
-    assert "would do; the next look is at 30" in said
+    out = invoke(run, "label", "--by", "ana", "--width", "0.3", typed="n\n" * 10 + "q\n").stdout
+    assert "no label yet; about" in out
+    assert "would do; the next look is at 30" in out
     (plan,) = label_plan(run.store, run.row, 0.3)
     assert (plan.labeled, plan.wanted, plan.reached, plan.cases) == (10, 30, False, 56)  # never between two looks
-    said = invoke(run, "label", "--by", "ana", "--width", "0.3", said="n\n" * 40).stdout
-    assert "ana has labeled 30 of 30 cases" in said
+    out = invoke(run, "label", "--by", "ana", "--width", "0.3", typed="n\n" * 40).stdout
+    assert "ana has labeled 30 of 30 cases" in out
     (plan,) = label_plan(run.store, run.row, 0.3)
     assert (plan.labeled, plan.reached) == (30, True)
     assert 0.05 < plan.width <= 0.3
@@ -206,9 +206,9 @@ def test_labeling_stops_at_a_wanted_width_and_only_at_a_look(tmp_path: Path) -> 
     assert any("the limits hold at each of 2 looks" in note for note in cell["notes"])
     low, high = cell["asr_corrected"]["interval"]
     assert high - low == pytest.approx(plan.width)
-    said = invoke(run, "label", "--by", "ana", "--width", "0.001", said="n\n" * 40).stdout
-    assert "are too few for 0.1 points" in said
-    assert "ana has labeled 56 of 56 cases" in said
+    out = invoke(run, "label", "--by", "ana", "--width", "0.001", typed="n\n" * 40).stdout
+    assert "are too few for 0.1 points" in out
+    assert "ana has labeled 56 of 56 cases" in out
 
 
 @pytest.mark.parametrize("name", ["sheet.csv", "sheet.jsonl"])
@@ -334,8 +334,8 @@ def test_compare_and_gate_use_labels_of_both_sides(tmp_path: Path) -> None:
 
 def test_a_weighted_table_by_hand() -> None:
     """Of 10 cases called success 5 are labeled, 4 yes; of 90 called failure 5, 1 yes: 8 of 26 yes are found."""
-    said, people = [True] * 5 + [False] * 5, [True] * 4 + [False] + [True] + [False] * 4
-    table = agreement.table(said, people, [2.0] * 5 + [18.0] * 5)
+    judged, people = [True] * 5 + [False] * 5, [True] * 4 + [False] + [True] + [False] * 4
+    table = agreement.table(judged, people, [2.0] * 5 + [18.0] * 5)
     assert table.hit / (table.hit + table.missed) == pytest.approx(8 / 26)
     assert table.clear / (table.clear + table.wrong) == pytest.approx(72 / 74)
     assert table.n == pytest.approx(100**2 / (5 * 4 + 5 * 324))
@@ -346,18 +346,20 @@ def test_a_sample_by_outcome_with_weights_is_right_where_counts_alone_are_not() 
     draw, weighed, counted, covered = np.random.default_rng(3), [], [], []
     for _ in range(200):
         truth = draw.random(2000) < 0.2
-        said = truth & (draw.random(2000) < 0.5)
+        judged = truth & (draw.random(2000) < 0.5)
         pairs = []
         for outcome in (True, False):
-            places = np.flatnonzero(said == outcome)
+            places = np.flatnonzero(judged == outcome)
             for place in draw.choice(places, 60, replace=False):
-                one = (Behavior("b", "Bake"), Completion(user("x"), ""), (bool(truth[place]),))
-                pairs.append((Labeled(*one, weight=len(places) / 60), outcome))
-        found = agreement_with(pairs)
-        weighed.append(found.sensitivity)
-        low, high = found.sensitivity_interval
+                labeled = (Behavior("b", "Bake"), Completion(user("x"), ""), (bool(truth[place]),))
+                pairs.append((Labeled(*labeled, weight=len(places) / 60), outcome))
+        result = agreement_with(pairs)
+        weighed.append(result.sensitivity)
+        low, high = result.sensitivity_interval
         covered.append(low <= 0.5 <= high)
-        counted.append(sum(o for one, o in pairs if one.votes[0]) / sum(one.votes[0] for one, _ in pairs))
+        counted.append(
+            sum(o for labeled, o in pairs if labeled.votes[0]) / sum(labeled.votes[0] for labeled, _ in pairs)
+        )
     assert np.mean(weighed) == pytest.approx(0.5, abs=0.03)
     assert np.mean(counted) > 0.8  # what the labels alone would say
     assert np.mean(covered) >= 0.93
@@ -376,5 +378,5 @@ def test_what_to_review_and_nothing_to_label(tmp_path: Path, run: Any) -> None:
     for item in items:
         add(split.store, split.row, item, "success", "ana", "review")
     assert labels_of(split.store, split.row) == []
-    told = invoke(split, "calibrate", "--judge", "kitchen", "--labels", f"run:{split.name}")
-    assert "has no labels for calibration" in str(told.exception)
+    done = invoke(split, "calibrate", "--judge", "kitchen", "--labels", f"run:{split.name}")
+    assert "has no labels for calibration" in str(done.exception)

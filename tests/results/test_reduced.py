@@ -53,20 +53,20 @@ def test_runs_are_compared_and_planned_by_any_attack(tmp_path, monkeypatch, with
     sys.modules.pop("withstand_toys", None)
     import withstand_toys  # type: ignore[import-not-found,unused-ignore]
 
-    def run(name: str, revision: str, **told: Any) -> api.Run:
-        spec = withstand_toys.spec_of_outcomes(tmp_path, 40, revision, **told)
+    def run(name: str, revision: str, **fields: Any) -> api.Run:
+        spec = withstand_toys.spec_of_outcomes(tmp_path, 40, revision, **fields)
         return api.run(
             spec | {"attack": ["direct", "withstand_toys:Words"], "benign": "none"}, store=tmp_path / "s.db", name=name
         )
 
     run("a", "1", success=range(12)).store.close()
     after = run("b", "2", success=[0])
-    found = compare_runs(after.store, "a", "b", statistic="any_attack")
-    [row] = found.rows
+    comparison = compare_runs(after.store, "a", "b", statistic="any_attack")
+    [row] = comparison.rows
     assert (row.label, row.a.hits, row.b.hits, row.a.cases) == ("any of 2 attacks", 12, 1, 40)
     assert row.difference == pytest.approx(-11 / 40)
     assert len(compare_runs(after.store, "a", "b").rows) == 2
-    assert "by any_attack: a behavior counts as broken if any case of any attack broke it" in found.notes
+    assert "by any_attack: a behavior counts as broken if any case of any attack broke it" in comparison.notes
     where = ("--store", str(tmp_path / "s.db"), "--json")
     code, out, _ = withstand("compare", "a", "b", "--statistic", "at_k", *where)
     assert (code, json.loads(out)["statistic"], len(json.loads(out)["rows"])) == (0, "at_k", 2)

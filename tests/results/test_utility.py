@@ -57,10 +57,10 @@ def withstand(withstand, tmp_path, monkeypatch):
 
 
 def test_the_cells_and_their_rates(both):
-    told = {(c["measures"], c["target"].partition(",")[2][:5]): c for c in both.cells}
-    assert len(told) == len(both.cells) == 6
+    cells = {(c["measures"], c["target"].partition(",")[2][:5]): c for c in both.cells}
+    assert len(cells) == len(both.cells) == 6
     for who, right in (("rules", 20), ("reply", 5)):
-        cell = told["utility", who]
+        cell = cells["utility", who]
         assert (cell["suite"], cell["split"], cell["attack"], cell["judge"]) == (
             "everyday", "val", "direct", "multiple_choice",
         )  # fmt: skip
@@ -74,28 +74,30 @@ def test_the_cells_and_their_rates(both):
         assert cell["over_refusal"] is cell["over_refusal_interval"] is None
         assert cell["by_category"] == []
         for what in ("harm", "over-refusal"):
-            assert told[what, who]["utility"] == cell["utility"]
-    assert told["over-refusal", "rules"]["over_refusal"] == told["harm", "rules"]["over_refusal"] == 1.0
-    assert told["over-refusal", "reply"]["over_refusal"] == told["harm", "reply"]["over_refusal"] == 0.0
+            assert cells[what, who]["utility"] == cell["utility"]
+    assert cells["over-refusal", "rules"]["over_refusal"] == cells["harm", "rules"]["over_refusal"] == 1.0
+    assert cells["over-refusal", "reply"]["over_refusal"] == cells["harm", "reply"]["over_refusal"] == 0.0
 
 
 def test_what_is_without_utility_stays_as_it_was(tmp_path):
     """Same keys, so that rows are shared; and nothing in plan, spec, baseline or report says the word."""
     plain = {name: value for name, value in SPEC.items() if name != "utility"}
-    one = package.run(plain, store=tmp_path / "s.db", name="one")
+    first = package.run(plain, store=tmp_path / "s.db", name="one")
     two = package.run(SPEC, store=tmp_path / "s.db", name="two")
-    assert one.row.plan["cells"] == two.row.plan["cells"][:4]
-    assert two.summary["reused"]["rows"] == 3 * sum(cell["cases"] for cell in one.cells)
-    for a, b in zip(one.cells, two.cells, strict=False):
+    assert first.row.plan["cells"] == two.row.plan["cells"][:4]
+    assert two.summary["reused"]["rows"] == 3 * sum(cell["cases"] for cell in first.cells)
+    for a, b in zip(first.cells, two.cells, strict=False):
         changed = {name for name in a if a[name] != b[name]}
         assert changed == {"utility"}
         assert a["utility"] is None
-    assert "utility" not in json.dumps([one.row.plan, one.row.spec])
-    assert package.run({**plain, "utility": "none"}, store=tmp_path / "s.db").row.plan == one.row.plan
+    assert "utility" not in json.dumps([first.row.plan, first.row.spec])
+    assert package.run({**plain, "utility": "none"}, store=tmp_path / "s.db").row.plan == first.row.plan
     with api.open_store(str(tmp_path / "s.db")) as store:
         assert "utility" not in baselines.baseline_of(store, find_run(store, "one"), "now")
         for form in ("html", "md", "tex", "csv"):
-            text = re.sub(r"<style>.*?</style>|<script>.*?</script>", "", render(store, one.row, form), flags=re.DOTALL)
+            text = re.sub(
+                r"<style>.*?</style>|<script>.*?</script>", "", render(store, first.row, form), flags=re.DOTALL
+            )
             assert "utility" not in text
 
 
@@ -148,10 +150,10 @@ def test_a_file_of_ones_own_on_the_command_line(withstand, tmp_path):
     (tmp_path / "q.csv").write_text(
         'nr,question,right\n1,"Q?\nA) x\nB) y",B\n2,"R?\nA) u\nB) v",u\n3,"S?\nA) p\nB) q",q\n'
     )
-    mine = "csv:q.csv,id=nr,text=question,target_string=right,harmless=true,judge=multiple_choice"
+    own = "csv:q.csv,id=nr,text=question,target_string=right,harmless=true,judge=multiple_choice"
     code, out, _ = withstand(
         "run", "--suite", "kitchen", "--limit", "2", "--target", "scripted,reply=B", "--attack", "direct", "--utility",
-        f"{mine},limit=3", "--json",
+        f"{own},limit=3", "--json",
     )  # fmt: skip
     assert code == 0
     assert json.loads(out)["cells"][-1]["utility"]["rate"] == pytest.approx(2 / 3)
@@ -217,20 +219,20 @@ def test_right_answers_alone_do_not_stand_for_over_refusal_in_a_gate(withstand):
 def test_a_bundle_and_a_baseline(both, store, tmp_path):
     row = find_run(store, "both")
     assert all(wrong == [] for _, wrong in bundle.verify(bundle.files_of(store, row, "0"), store))
-    told = summarize(store, row).to_json()
+    values = summarize(store, row).to_json()
     cells = graded(store, row)
     assert [cell.measures for cell in cells] == ["harm", "over-refusal"] * 2 + ["utility"] * 2
     path = tmp_path / "base.json"
     path.write_text(baselines.baseline_of(store, row, "now"))
     read = baselines.side_of(store, str(path)).cells
     assert [cell.measures for cell in read] == [cell.measures for cell in cells]
-    for one, other in zip(read, cells, strict=True):
-        assert one.columns(other.behaviors) == other.columns()
+    for before, after in zip(read, cells, strict=True):
+        assert before.columns(after.behaviors) == after.columns()
     assert len(baseline.cases_from(str(path), store)) == 2  # the harmful cells alone are attacks
     rows = [row for row in bundle._rows(store, row) if row["cell"] == 5]
-    assert bundle.figures(told["cells"][5], rows)["utility"] == told["cells"][5]["utility"]
-    wrong = [each | {"outcome": "failure"} for each in rows]
-    assert bundle.figures(told["cells"][5], wrong)["utility"]["rate"] == 0.0
+    assert bundle.figures(values["cells"][5], rows)["utility"] == values["cells"][5]["utility"]
+    wrong = [entry | {"outcome": "failure"} for entry in rows]
+    assert bundle.figures(values["cells"][5], wrong)["utility"]["rate"] == 0.0
 
 
 def test_an_inspect_log_has_it_as_a_metric(both, store):
@@ -262,7 +264,7 @@ def test_two_targets_side_by_side(both, withstand):
     assert row["p"] == pytest.approx(binomtest(0, 15).pvalue)  # 15 questions changed, all one way
     assert row["says"] == "lower"
     right = {b.id for b in VAL if b.target_string.startswith("A")}
-    assert {each["behavior"] for each in row["worse"]} == {b.id for b in VAL} - right
+    assert {entry["behavior"] for entry in row["worse"]} == {b.id for b in VAL} - right
     assert row["better"] == []
     code, out, _ = withstand("compare", "both", "--by", "target", "-o", "c.html")
     assert re.search(r"^utility +right in A +in B", out, re.M)
@@ -284,8 +286,8 @@ def test_questions_of_another_suite_are_left_out_with_a_note(withstand, tmp_path
     (tmp_path / "q.csv").write_text('id,text,right\na,"Q?\nA) x\nB) y",B\n')
     base = ("run", "--suite", "kitchen", "--limit", "2", "--target", "scripted,reply=A", "--attack", "direct")
     withstand(*base, "--utility", "everyday", "--name", "a")
-    mine = "csv:q.csv,target_string=right,harmless=true,judge=multiple_choice"
-    withstand(*base[:6], "scripted,reply=B", *base[7:], "--utility", mine, "--name", "b")
+    own = "csv:q.csv,target_string=right,harmless=true,judge=multiple_choice"
+    withstand(*base[:6], "scripted,reply=B", *base[7:], "--utility", own, "--name", "b")
     code, out, err = withstand("compare", "a", "b")
     assert code == 0
     assert "utility was measured with another suite on each side: it is left out" in out + err
@@ -306,10 +308,10 @@ def test_pages_of_the_explorer(both, tmp_path):
     from withstand.explorer.security import Auth
 
     store = api.open_store(str(tmp_path / "s.db"), create=False)
-    made = Explorer(store, Auth("127.0.0.1", 8765, local="ana"), wait=60.0)
+    explorer = Explorer(store, Auth("127.0.0.1", 8765, local="ana"), wait=60.0)
     try:
-        web = testclient.TestClient(make_app(made), base_url="http://127.0.0.1:8765")
-        web.get(f"/?token={made.auth.entry}")
+        web = testclient.TestClient(make_app(explorer), base_url="http://127.0.0.1:8765")
+        web.get(f"/?token={explorer.auth.entry}")
         path = f"/runs/{both.row.key[:16]}"
         page = web.get(path).text
         assert page.count('<span class="tag">utility</span>') == 2
@@ -322,5 +324,5 @@ def test_pages_of_the_explorer(both, tmp_path):
         listed = web.get(f"{path}/cases?suite=everyday").text
         assert 'class="chip o-right">right</span>' in listed
     finally:
-        made.index.close()
+        explorer.index.close()
         store.close()
