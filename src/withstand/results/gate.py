@@ -19,7 +19,6 @@ from withstand.results.graded import DIMENSIONS, BehaviorResult, Graded
 from withstand.results.labeled_pairs import LabeledPair
 from withstand.results.limits import Limits
 from withstand.results.pair_comparison import changes
-from withstand.runner.transfer import bare_label
 from withstand.stats import breaks, paired, planning
 from withstand.stats.breaks import Attempts, Estimate
 from withstand.stats.group_sequential import paths
@@ -168,15 +167,16 @@ def _pooled(
 
 
 def _missing(group: Sequence[Graded], pinned: Sequence[str]) -> list[str]:
-    """The attacks that the limits are about and that were not run. Those whose test cases are sent again were."""
-    ran = {label for cell in group for label in (cell.attack, bare_label(cell.attack))}
+    """The attacks that the limits are about and that were not run. Test cases of an earlier run, sent again, are none:
+    a search that met this target might have found others, and one that met a weak target stopped early."""
+    ran = {cell.attack for cell in group}
     return [attack for attack in pinned if attack not in ran]
 
 
 def _other_set(group: Sequence[Graded], pinned: Sequence[str]) -> str:
     """Why these are not the attacks that the limits are about; "" where they are."""
     missing = _missing(group, pinned)
-    added = [cell.attack for cell in group if cell.attack not in pinned and bare_label(cell.attack) not in pinned]
+    added = [cell.attack for cell in group if cell.attack not in pinned]
     if not pinned or not (missing or added):
         return ""
     parts = [f"{word} {series(names)}" for word, names in (("lacks", missing), ("adds", added)) if names]
@@ -305,6 +305,9 @@ def _undecided(line: Line, part: Sequence[Graded], seen: Estimate) -> Line:
     if floor <= line.limit <= ceiling and floor < ceiling:
         return replace(line, why=_open(unknown, "would decide it"))
     if any(cell.watched for cell in part):
+        if len(part) > 1:  # each attack stopped by itself
+            why = "only the behaviors that all attacks came to count: run it without stop_when_decided for more"
+            return replace(line, why=why)
         return replace(line, why="still open after all behaviors of the suite")
     rate = ceiling if ceiling < line.limit else floor
     needed = planning.behaviors_to_decide(rate * seen.effective, seen.effective, line.n, line.limit)
