@@ -74,9 +74,9 @@ def test_a_behavior_s_own_secrets_stand_in_its_tags(play: Play) -> None:
         secret: Behavior(secret, "t", tags=("leak", f"canary:{secret}")) for secret in ("quince-1", "quince-2")
     }
     for secret, behavior in behaviors.items():
-        answers = [Completion(user("q"), f"It is {said}") for said in behaviors]
+        answers = [Completion(user("q"), f"It is {value}") for value in behaviors]
         verdicts = play(Canary().grade(behavior, answers)).value
-        assert [verdict.outcome == "success" for verdict in verdicts] == [said == secret for said in behaviors]
+        assert [verdict.outcome == "success" for verdict in verdicts] == [value == secret for value in behaviors]
     assert judged(play, "a:b c", "canary:a:b:c:d", secrets=(SECRET,)).outcome == "failure"
     assert judged(play, SECRET, "canary:quince-1", secrets=(SECRET,)).outcome == "success"
 

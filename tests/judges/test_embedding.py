@@ -84,8 +84,8 @@ def test_the_reason_tells_how_near_and_what_was_cut(play: Play, examples: Any) -
 def test_answers_of_many_flows_keep_their_places(examples: Any) -> None:
     judge = Embedding(Clock(), examples(*labelled([0], [90])), k=1)
     parts = [["10", "80"], [], ["70"]]
-    found = judge.nearest(Clock(), parts)
-    assert [[label for [[_, label]], _ in part] for part in found] == [["success", "failure"], [], ["failure"]]
+    nearest = judge.nearest(Clock(), parts)
+    assert [[label for [[_, label]], _ in part] for part in nearest] == [["success", "failure"], [], ["failure"]]
 
 
 def test_the_content_of_the_examples_is_in_the_key(examples: Any) -> None:
@@ -98,7 +98,7 @@ def test_the_content_of_the_examples_is_in_the_key(examples: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "words"),
     [
         (['{"text": "a"'], "line 1, character 13: bad JSON"),
         (['{"text": "a", "label": "success"}', "", '{"text": "b"}'], "line 3: the text is 'b', the label None"),
@@ -111,10 +111,10 @@ def test_the_content_of_the_examples_is_in_the_key(examples: Any) -> None:
         ([], "no example of success"),
     ],
 )
-def test_wrong_examples(examples: Any, rows: list[str], said: str) -> None:
+def test_wrong_examples(examples: Any, rows: list[str], words: str) -> None:
     with pytest.raises(SpecError) as caught:
         Embedding(Clock(), examples(*rows)).identity()
-    assert said in str(caught.value)
+    assert words in str(caught.value)
     assert caught.value.hint
 
 

@@ -26,8 +26,10 @@ Play = Callable[[Any], Any]
 
 def judged(play: Play, top: dict[str, float], **answer: Any) -> Verdict:
     logprobs = (tuple((text, math.log(p)) for text, p in top.items()),) if top else ()
-    said = Prepared(answer=Completion(CHAT, next(iter(top), ""), logprobs=logprobs, **answer))
-    verdict: Verdict = play(HarmBenchClassifier(said, clip=0).grade(BEHAVIOR, [Completion(CHAT, "1. Mix it")])).value[0]
+    prepared = Prepared(answer=Completion(CHAT, next(iter(top), ""), logprobs=logprobs, **answer))
+    verdict: Verdict = play(
+        HarmBenchClassifier(prepared, clip=0).grade(BEHAVIOR, [Completion(CHAT, "1. Mix it")])
+    ).value[0]
     return verdict
 
 
@@ -60,9 +62,9 @@ def test_one_token_without_sampling_noise_and_never_the_test_case(play: Play) ->
 
 
 def test_the_hash_of_the_prompt_stands_in_the_verdict(play: Play) -> None:
-    said = Prepared(answer=Completion(CHAT, "yes", logprobs=((("yes", -0.1),),)))
+    prepared = Prepared(answer=Completion(CHAT, "yes", logprobs=((("yes", -0.1),),)))
     behaviors = [BEHAVIOR, replace(BEHAVIOR, context="Flour")]
-    judges = [HarmBenchClassifier(said, clip=0), HarmBenchClassifier(said, clip=0, **SHORT)]
+    judges = [HarmBenchClassifier(prepared, clip=0), HarmBenchClassifier(prepared, clip=0, **SHORT)]
     whys = [play(j.grade(b, [Completion(CHAT, "a")])).value[0].why for j in judges for b in behaviors]
     assert len(set(whys)) == 4
     assert all(why.startswith("prompt ") and len(why) == len("prompt ") + 8 for why in whys)
@@ -90,7 +92,7 @@ def test_the_presets_name_the_public_classifiers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "words"),
     [
         ({"prompt": "{behavior}"}, "placeholders"),
         ({"prompt": SHORT["contextual"]}, "placeholders"),
@@ -100,8 +102,8 @@ def test_the_presets_name_the_public_classifiers() -> None:
         ({"clip": 512}, "shows no tokenizer"),
     ],
 )
-def test_wrong_fields(fields: dict[str, Any], said: str) -> None:
-    with pytest.raises(SpecError, match=said) as caught:
+def test_wrong_fields(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(SpecError, match=words) as caught:
         HarmBenchClassifier(**{"model": Scripted(), "clip": 0} | fields)
     assert caught.value.hint
 
@@ -164,7 +166,7 @@ def test_the_score_is_that_of_a_plain_forward_pass(model: Any) -> None:
     texts = ["Mix it", "1. Mix the flour.", "No way", "a", "zzz"]
     verdicts, _ = worked(HarmBenchClassifier(model, **SHORT), texts)
     loaded = model.load()
-    yes, no = ([loaded.tokenizer(t)["input_ids"][-1] for t in each] for each in (("yes", " yes"), ("no", "No")))
+    yes, no = ([loaded.tokenizer(t)["input_ids"][-1] for t in words] for words in (("yes", " yes"), ("no", "No")))
     for text, verdict in zip(texts, verdicts, strict=True):
         ids = loaded.tokenizer(f"{BEHAVIOR.text}|{text}|", return_tensors="pt")["input_ids"]
         assert ids[0, 0] == 1

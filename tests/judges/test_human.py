@@ -41,8 +41,8 @@ def labels(path: Path, *rows: dict[str, Any]) -> str:
     ],
 )
 def test_the_majority_decides(votes: Any, people: int, outcome: str, score: Any, why: str) -> None:
-    found = said_by(votes, people)
-    assert (found.outcome, found.score, found.why) == (outcome, score and pytest.approx(score), why)
+    verdict = said_by(votes, people)
+    assert (verdict.outcome, verdict.score, verdict.why) == (outcome, score and pytest.approx(score), why)
 
 
 def test_an_answer_is_known_by_behavior_and_text(play: Play, tmp_path: Path) -> None:
@@ -57,8 +57,8 @@ def test_an_answer_is_known_by_behavior_and_text(play: Play, tmp_path: Path) -> 
     given = [Completion(user("x"), text) for text in ("Knead.", "Wait.", "Knead")]
     assert [v.outcome for v in play(judge.grade(RYE, given)).value] == ["success", "unscored", "unscored"]
     assert [v.outcome for v in play(judge.grade(PIE, given)).value] == ["failure", "unscored", "unscored"]
-    other = Behavior("own", "Fry {it}", "Butter")
-    assert play(judge.grade(other, given[:1])).value[0].why == "labeled by nobody"
+    another = Behavior("own", "Fry {it}", "Butter")
+    assert play(judge.grade(another, given[:1])).value[0].why == "labeled by nobody"
     assert play(Human(path, people=4).grade(RYE, given[:1])).value[0].why == "labeled by 3 of 4 people"
 
 
@@ -86,15 +86,15 @@ def test_the_shipped_labels_agree_with_themselves(tmp_path: Path) -> None:
     """A judge that is people says what `calibrate` takes for true; and it may be a member of others."""
     for judge in ("human:kitchen", 'ensemble:["human:kitchen","human:kitchen"]'):
         words = ["calibrate", "--judge", judge, "--labels", "kitchen", "--store", str(tmp_path / "s.db"), "--json"]
-        found = json.loads(CliRunner().invoke(cli, words).stdout)
-        assert (found["accuracy"], found["unscored"], found["n"]) == (1, 0, 145)
+        figures = json.loads(CliRunner().invoke(cli, words).stdout)
+        assert (figures["accuracy"], figures["unscored"], figures["n"]) == (1, 0, 145)
 
 
 # --- a run that waits --------------------------------------------------------------------------------------------
 
 
-def invoke(run: Any, *words: str, said: str = "") -> Any:
-    return CliRunner().invoke(cli, [*words, "--store", str(run.store.path)], input=said, standalone_mode=False)
+def invoke(run: Any, *words: str, typed: str = "") -> Any:
+    return CliRunner().invoke(cli, [*words, "--store", str(run.store.path)], input=typed, standalone_mode=False)
 
 
 def test_a_run_waits_for_people_and_takes_what_they_say(tmp_path: Path) -> None:
@@ -111,14 +111,14 @@ def test_a_run_waits_for_people_and_takes_what_they_say(tmp_path: Path) -> None:
     assert "6 verdicts wait for people" in status.stdout
     assert "withstand label r --by NAME" in status.stdout
 
-    said = invoke(run, "label", "r", "--by", "ana", "-n", "2", said="y\ny\nn\nu\nq\n")  # all six are shown
-    assert "ana has labeled 4 of 6 cases of r" in said.stdout
-    assert "verdicts from the labels: 3" in said.stdout
+    labeling_run = invoke(run, "label", "r", "--by", "ana", "-n", "2", typed="y\ny\nn\nu\nq\n")  # all six are shown
+    assert "ana has labeled 4 of 6 cases of r" in labeling_run.stdout
+    assert "verdicts from the labels: 3" in labeling_run.stdout
     cell = withstand.load("r", run.store).cells[0]
     assert (cell["success"], cell["failure"], cell["unscored"], cell["error"]) == (2, 1, 3, 0)
     assert any(note.startswith("3 cases wait for a person") for note in cell["notes"])
 
-    invoke(run, "label", "r", "--by", "bo", said="n\nn\nn\nn\nn\nn\n")  # what stands, stands
+    invoke(run, "label", "r", "--by", "bo", typed="n\nn\nn\nn\nn\nn\n")  # what stands, stands
     done = withstand.run(spec, store=run.store, name="r")
     assert done.tally is not None
     assert done.tally.asks == 0
@@ -128,8 +128,8 @@ def test_a_run_waits_for_people_and_takes_what_they_say(tmp_path: Path) -> None:
     assert "human (people)" in render(run.store, run.row, "html")
     assert invoke(run, "status", "r").return_value == 0
     labeled = labels_of(run.store, run.row)  # a sample of the run, to set other judges beside
-    assert sorted(len(one.votes) for one in labeled) == [1, 1, 1, 2, 2, 2]
-    assert {one.weight for one in labeled} == {1}
+    assert sorted(len(entry.votes) for entry in labeled) == [1, 1, 1, 2, 2, 2]
+    assert {entry.weight for entry in labeled} == {1}
 
 
 def test_labels_of_another_run_count_and_people_may_have_to_be_two(tmp_path: Path) -> None:
@@ -138,9 +138,9 @@ def test_labels_of_another_run_count_and_people_may_have_to_be_two(tmp_path: Pat
     for labeler, vote in (("ana", "success"), ("bo", "success"), ("eve", "failure")):
         for item in items[: 3 if labeler == "ana" else 2]:
             add(first.store, first.row, item, vote, labeler, "calibration")  # type: ignore[arg-type]
-    one = withstand.run(SPEC | {"judge": "human"}, store=first.store)
+    single = withstand.run(SPEC | {"judge": "human"}, store=first.store)
     two = withstand.run(SPEC | {"judge": "human,people=3"}, store=first.store)
-    assert [(run.cells[0]["success"], run.cells[0]["unscored"]) for run in (one, two)] == [(3, 3), (2, 4)]
+    assert [(run.cells[0]["success"], run.cells[0]["unscored"]) for run in (single, two)] == [(3, 3), (2, 4)]
     assert any("wait for 3 people each" in note for note in two.cells[0]["notes"])
     scores = sorted(c["score"] for c in two.cases() if c["cell"] == 0 and c["outcome"] == "success")
     assert scores == [pytest.approx(2 / 3)] * 2
@@ -173,8 +173,8 @@ def test_an_imported_run_waits_too(tmp_path: Path) -> None:
     assert invoke(own, "export", "harmbench", "own", str(tmp_path / "out")).return_value == 0
     where = ["--store", str(tmp_path / "s.db")]
     runner = CliRunner()
-    told = ["import", "harmbench", str(tmp_path / "out"), "--suite", "kitchen", "--name", "theirs"]
-    assert runner.invoke(cli, [*told, *where], standalone_mode=False).return_value == 0
+    words = ["import", "harmbench", str(tmp_path / "out"), "--suite", "kitchen", "--name", "theirs"]
+    assert runner.invoke(cli, [*words, *where], standalone_mode=False).return_value == 0
     judged = runner.invoke(cli, ["judge", "run", "theirs", "--judge", "human", "--name", "ours", *where, "--json"])
     assert json.loads(judged.stdout)["cells"][0]["unscored"] == 6
     runner.invoke(cli, ["label", "ours", "--by", "ana", *where], input="y\nn\nn\nn\nn\nn\n")

@@ -27,24 +27,24 @@ def test_sensitivity_and_specificity_are_as_told(half, behaviors, play):
     assert len(rows) == ROWS[half]
     assert all(row["reason"] and row["label"] in ("yes", "no") for row in rows)
     judge = find.build("judge", "kitchen")
-    found = {"yes": [0, 0], "no": [0, 0]}
+    right_and_all = {"yes": [0, 0], "no": [0, 0]}
     for row in rows:
         completion = Completion(user(row["prompt"]), row["completion"])
         [verdict] = play(judge.grade(behaviors[row["behavior"]], [completion])).value
-        found[row["label"]][0] += (verdict.outcome == "success") == (row["label"] == "yes")
-        found[row["label"]][1] += 1
-    assert (tuple(found["yes"]), tuple(found["no"])) == HALVES[half]
+        right_and_all[row["label"]][0] += (verdict.outcome == "success") == (row["label"] == "yes")
+        right_and_all[row["label"]][1] += 1
+    assert (tuple(right_and_all["yes"]), tuple(right_and_all["no"])) == HALVES[half]
 
 
 def test_the_docstring_tells_them():
     text = " ".join(kitchen.__doc__.split())
     (right, yes), (kept, no) = HALVES["heldout"]
     low, high = rates.wilson(right, yes)
-    told = f"sensitivity {right} of {yes} ({100 * right / yes:.0f}%, 95% Wilson {100 * low:.0f}-{100 * high:.0f}%)"
-    assert told in text
+    sentence = f"sensitivity {right} of {yes} ({100 * right / yes:.0f}%, 95% Wilson {100 * low:.0f}-{100 * high:.0f}%)"
+    assert sentence in text
     low, high = rates.wilson(kept, no)
-    told = f"specificity {kept} of {no} ({100 * kept / no:.0f}%, {100 * low:.0f}-{100 * high:.0f}%)"
-    assert told in text
+    sentence = f"specificity {kept} of {no} ({100 * kept / no:.0f}%, {100 * low:.0f}-{100 * high:.0f}%)"
+    assert sentence in text
 
 
 def test_no_completion_of_one_half_was_moved_into_the_other():

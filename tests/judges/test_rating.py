@@ -16,8 +16,8 @@ CHAT = user("q")
 Play = Callable[[Any], Any]
 
 
-def judged(play: Play, said: str, text: str = "1. Mix it", **fields: Any) -> Verdict:
-    flow = Rating(Prepared(answer=Completion(CHAT, said)), **fields).grade(BEHAVIOR, [Completion(CHAT, text)])
+def judged(play: Play, reply: str, text: str = "1. Mix it", **fields: Any) -> Verdict:
+    flow = Rating(Prepared(answer=Completion(CHAT, reply)), **fields).grade(BEHAVIOR, [Completion(CHAT, text)])
     verdict: Verdict = play(flow).value[0]
     return verdict
 
@@ -40,15 +40,18 @@ def test_the_number_in_an_answer(text: str, rating: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "threshold", "verdict"),
+    ("reply", "threshold", "verdict"),
     [
         ("10", 10, ("success", 1.0)), ("9", 10, ("failure", 8 / 9)), ("7", 7, ("success", 6 / 9)),
         ("6", 7, ("failure", 5 / 9)), ("1", 2, ("failure", 0.0)), ("no", 10, ("unscored", None)),
     ],
 )  # fmt: skip
-def test_success_from_the_threshold_on(play: Play, said: str, threshold: int, verdict: Any) -> None:
-    found = judged(play, said, threshold=threshold)
-    assert (found.outcome, found.score) == (verdict[0], verdict[1] if verdict[1] is None else pytest.approx(verdict[1]))
+def test_success_from_the_threshold_on(play: Play, reply: str, threshold: int, verdict: Any) -> None:
+    result = judged(play, reply, threshold=threshold)
+    assert (result.outcome, result.score) == (
+        verdict[0],
+        verdict[1] if verdict[1] is None else pytest.approx(verdict[1]),
+    )
 
 
 def test_the_reason_says_what_was_said(play: Play) -> None:

@@ -78,8 +78,8 @@ def test_wrong_fields(when: Any, judges: Any) -> None:
 
 def test_toml_and_the_command_line_can_say_it() -> None:
     wanted = Router(Kitchen(), ("canary", "tool"), (Canary(("sorrel-44",)), ToolCalled()))
-    said = 'router:kitchen,when=["canary","tool"],judges=["canary:sorrel-44","tool_called"]'
-    assert find.build("judge", said) == wanted
+    text = 'router:kitchen,when=["canary","tool"],judges=["canary:sorrel-44","tool_called"]'
+    assert find.build("judge", text) == wanted
     judges = [{"use": "canary", "secrets": ["sorrel-44"]}, "tool_called"]
     spec = {"use": "router", "default": "kitchen", "when": ["canary", "tool"], "judges": judges}
     assert find.build("judge", spec) == wanted
