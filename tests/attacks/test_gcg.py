@@ -45,8 +45,8 @@ def walk(attack: Any, model: HF, behavior: Behavior = BEHAVIOR) -> list[Any]:
 def plain_loss(model: HF, behavior: Behavior, text: str) -> float:
     tokenizer = model.load().tokenizer
     ids, target = (
-        tokenizer(each, add_special_tokens=False)["input_ids"]
-        for each in (model.render(user(text)), behavior.target_string)
+        tokenizer(part, add_special_tokens=False)["input_ids"]
+        for part in (model.render(user(text)), behavior.target_string)
     )
     with torch.no_grad():
         logits = model.load().model(input_ids=torch.tensor([ids + target]), use_cache=False).logits[0]
@@ -101,9 +101,9 @@ def test_a_larger_buffer_keeps_the_best_slots_in_order(model: HF) -> None:
     assert [loss for loss, _ in kept] == sorted(loss for loss, _ in kept)
 
 
-def same(one: Any, two: Any) -> None:
-    assert (one["text"], one["slot"], one["best"], one["step"]) == (two["text"], two["slot"], two["best"], two["step"])
-    assert one["lowest"] == pytest.approx(two["lowest"], abs=1e-4)
+def same(a: Any, b: Any) -> None:
+    assert (a["text"], a["slot"], a["best"], a["step"]) == (b["text"], b["slot"], b["best"], b["step"])
+    assert a["lowest"] == pytest.approx(b["lowest"], abs=1e-4)
 
 
 @pytest.mark.parametrize("fields", [{}, {"momentum": 0.5}, {"buffer": 0}, {"buffer": 3, "n_replace": 2}])
@@ -123,10 +123,10 @@ def test_momentum_changes_the_walk_and_is_carried_on(model: HF) -> None:
 
 
 def test_a_seed_is_a_walk(model: HF) -> None:
-    one = [walk(GCG(**SMALL, seed=seed), model)[-1] for seed in (0, 0, 1)]
-    assert one[0] == one[1]
-    assert one[0]["slot"] != one[2]["slot"]
-    assert walk(GCG(**SMALL), model, Behavior("b9", BEHAVIOR.text, target_string="Sure, here"))[-1] != one[0]
+    ends = [walk(GCG(**SMALL, seed=seed), model)[-1] for seed in (0, 0, 1)]
+    assert ends[0] == ends[1]
+    assert ends[0]["slot"] != ends[2]["slot"]
+    assert walk(GCG(**SMALL), model, Behavior("b9", BEHAVIOR.text, target_string="Sure, here"))[-1] != ends[0]
 
 
 @pytest.mark.parametrize("together", [1, 4])
@@ -134,8 +134,8 @@ def test_two_behaviors_at_once_walk_as_one_after_another(model: HF, together: in
     attack = GCG(**SMALL, together=together)
     alone = [walk(attack, model, behavior)[0] for behavior in (BEHAVIOR, OTHER)]
     both = attack.advance(model, [{"behavior": to_json(b), "state": None} for b in (BEHAVIOR, OTHER)])
-    for one, two in zip(both, alone, strict=True):
-        same(one, two)
+    for together, apart in zip(both, alone, strict=True):
+        same(together, apart)
     uneven = [
         {"behavior": to_json(BEHAVIOR), "state": walk(attack, model)[-1]},
         {"behavior": to_json(OTHER), "state": None},
@@ -172,22 +172,22 @@ def drawn(model: HF, positions: Any, width: int = 40, n_replace: int = 1, seed: 
     tokenizer = model.load().tokenizer
     prompt, slot = make_prompt(model, BEHAVIOR, "! ! ! !")
     tokens = np.tile(np.arange(4, 98), (len(slot), 1))  # all that is printable, and the space
-    found = draw_candidates(tokenizer, [prompt], slot, tokens, width, n_replace, positions, (seed, "b1", 0))
-    assert all(survives(tokenizer, prompt, found))
-    return np.array(slot), found
+    candidates = draw_candidates(tokenizer, [prompt], slot, tokens, width, n_replace, positions, (seed, "b1", 0))
+    assert all(survives(tokenizer, prompt, candidates))
+    return np.array(slot), candidates
 
 
 @pytest.mark.parametrize("n_replace", [1, 3])
 def test_candidates_are_distinct_and_survive_and_differ_in_n_replace_places(model: HF, n_replace: int) -> None:
-    slot, found = drawn(model, "random", n_replace=n_replace)
-    assert len({tuple(each) for each in found}) == len(found) == 40
-    assert {int((np.array(each) != slot).sum()) for each in found} == {n_replace}
-    assert drawn(model, "random", n_replace=n_replace)[1] == found
-    assert drawn(model, "random", n_replace=n_replace, seed=1)[1] != found
+    slot, candidates = drawn(model, "random", n_replace=n_replace)
+    assert len({tuple(candidate) for candidate in candidates}) == len(candidates) == 40
+    assert {int((np.array(candidate) != slot).sum()) for candidate in candidates} == {n_replace}
+    assert drawn(model, "random", n_replace=n_replace)[1] == candidates
+    assert drawn(model, "random", n_replace=n_replace, seed=1)[1] != candidates
 
 
-def places(slot: Any, found: list[list[int]]) -> list[int]:
-    return [int(np.flatnonzero(np.array(each) != slot)[0]) for each in found]
+def places(slot: Any, candidates: list[list[int]]) -> list[int]:
+    return [int(np.flatnonzero(np.array(candidate) != slot)[0]) for candidate in candidates]
 
 
 def test_where_candidates_change(model: HF) -> None:
@@ -195,11 +195,11 @@ def test_where_candidates_change(model: HF) -> None:
     even = places(*drawn(model, "even"))
     assert max(even.count(i) for i in range(length)) - min(even.count(i) for i in range(length)) <= 2
     assert len({*places(*drawn(model, "random", width=80))}) == length
-    one = [places(*drawn(model, "one", seed=seed)) for seed in range(12)]
-    assert all(len({*each}) == 1 for each in one)
-    assert len({each[0] for each in one}) > 3  # another place in another step
-    _, found = drawn(model, "one", width=500)
-    assert 80 < len(found) <= 94  # so many there are, each once
+    drawn_places = [places(*drawn(model, "one", seed=seed)) for seed in range(12)]
+    assert all(len({*at}) == 1 for at in drawn_places)
+    assert len({at[0] for at in drawn_places}) > 3  # another place in another step
+    _, candidates = drawn(model, "one", width=500)
+    assert 80 < len(candidates) <= 94  # so many there are, each once
 
 
 # --- as a component --------------------------------------------------------------------------------------------------
@@ -228,12 +228,12 @@ def test_a_target_without_weights_names_the_way_out() -> None:
 
 
 def test_a_test_case_after_each_piece_whose_score_is_the_negated_loss(model: HF) -> None:
-    flow, found = GCG(**SMALL).run(BEHAVIOR, Target(model)), []
+    flow, items = GCG(**SMALL).run(BEHAVIOR, Target(model)), []
     item = next(flow)
     for state in walk(GCG(**SMALL), model):
         assert isinstance(item, Work)
-        found.append(flow.send(Worked(item.do(item.model, [item.part])[0])))
-        assert found[-1] == TestCase("b1", user(state["text"]), score=-state["loss"])
+        items.append(flow.send(Worked(item.do(item.model, [item.part])[0])))
+        assert items[-1] == TestCase("b1", user(state["text"]), score=-state["loss"])
         item = next(flow, None)
     assert item is None
 
@@ -309,10 +309,10 @@ def test_a_draft_ranks_and_the_target_decides(model: HF, tmp_path: Path) -> None
 
 def test_a_draft_with_other_tokens_is_refused(model: HF, tmp_path: Path) -> None:
     folder = tiny.save(tmp_path / "other")
-    told = json.loads((folder / "tokenizer.json").read_text())
-    vocabulary = told["model"]["vocab"]
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
     vocabulary["A"], vocabulary["B"] = vocabulary["B"], vocabulary["A"]
-    (folder / "tokenizer.json").write_text(json.dumps(told))
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     attack = GCG(**SMALL, draft=HF(str(folder), dtype="float32", device="cpu"))
     with pytest.raises(SpecError, match="the draft's tokenizer is not the target's"):
         walk(attack, model)
@@ -327,11 +327,11 @@ def test_suffixes_found_on_one_model_are_sent_to_another(model: HF, tmp_path: Pa
     short = {"judge": "contains:a", "sampling": {"max_tokens": 8}, "benign": "none"}
     first = {"use": "hf", "id": model.id, "dtype": "float32"}
     store = tmp_path / "s.db"
-    found = withstand.run(
+    searched = withstand.run(
         {"suite": suite, "target": first, "attack": {"use": "gcg", **SMALL}, **short}, store=store, name="found"
     )
     sent = withstand.run({"suite": suite, "target": others, "cases_from": "found", **short}, store=store)
     assert len(sent.cells) == 2
     assert all(cell["attack"].startswith("gcg") and cell["asr_interval"] for cell in sent.cells)
-    chats = [{case["behavior"]: case["chat"] for case in run.cases()} for run in (found, sent)]
+    chats = [{case["behavior"]: case["chat"] for case in run.cases()} for run in (searched, sent)]
     assert chats[0] == chats[1]
