@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sql
 
 from withstand import api, cli
 from withstand.core import SpecError
 from withstand.results import gate, labeling
 from withstand.results.decide import changed_estimator, decide, of_spec
-from withstand.results.graded import BehaviorResult, Graded
+from withstand.results.graded import BehaviorResult, Graded, graded
 from withstand.results.labeling import Item
 from withstand.results.limits import Limits, limits_of
 from withstand.runner.gating import behaviors_for
 from withstand.stats import rates, sequential
+from withstand.store.tables import CASES, row, want
 
 TOYS = str(Path(__file__).parent.parent / "toys")
 NAMES = {"s": "success", "r": "refused", "u": "unscored", "e": "error"}
@@ -246,6 +248,17 @@ def test_the_table_of_the_spec_is_the_gate_of_its_run(ran, withstand, tmp_path):
         ran("a", {"gate": {"max_asr": 0.2, "attacks": []}}, success=[1])
     ran("a", {}, success=[1])
     assert withstand("gate", "a")[0] == 2  # no table and no flag: nothing to gate
+
+
+def test_a_pass_says_that_a_budget_ended_searches(ran):
+    """A search with a budget of few asks is weaker than the one whose name the gate pins."""
+    run = ran("a", {"benign": "none"}, success=[1])
+    with run.store.writing() as connection:
+        attacks = sql.select(want.c.key).where(want.c.stage == CASES)
+        connection.execute(sql.update(row).where(row.c.key.in_(attacks)).values(cut="asks"))
+    [line] = gate.lines(graded(run.store, run.row), Limits(asr=0.2), [], [])
+    assert line.verdict == "PASS"
+    assert line.why == "a budget ended 40 searches that might have gone on to a break"
 
 
 def test_labels_of_people_replace_the_verdicts_of_the_judge(ran):

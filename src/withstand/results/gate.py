@@ -192,6 +192,8 @@ def _of_judge(line: Line, part: Sequence[Graded], calibrations: Sequence[Record]
     if line.statistic not in ("any_attack", "at_k"):
         return
     if line.verdict == "PASS":
+        if cut := sum(cell.cut for cell in part):
+            yield f"a budget ended {count(cut, 'search', 'searches')} that might have gone on to a break"
         high, by = missed(line.high or 0.0, calibrations)
         if high > line.limit:
             yield f"the judge misses breaks: by {by} the rate may be up to {percent(high)}, above the limit"

@@ -60,7 +60,7 @@ class Graded:
 
     reused: rows that a model had been asked for before the run began.   cases: digest of test cases that were given.
     watched: the run was stopped by what it found.   watch: how, of a harmful cell of a run in the store.
-    labeled: cases, with the key of their behavior, whose outcome is what people say.
+    labeled: cases, with the key of their behavior, whose outcome is what people say.   cut: searches a budget ended.
     """
 
     run: str
@@ -87,6 +87,7 @@ class Graded:
     shown: Mapping[str, str] = field(default_factory=dict, compare=False)
     watch: Watch | None = None
     labeled: frozenset[tuple[str, Where]] = field(default=frozenset(), compare=False)
+    cut: int = field(default=0, compare=False)
 
     def value(self, dimension: str) -> str:
         label: str = getattr(self, dimension)
@@ -117,7 +118,7 @@ def graded(store: Store, run: RunRow) -> list[Graded]:
     """The cells of a run, in the plan's order. What is wanted and has no row is an error, as in `summarize`."""
     plan = run.plan
     texts = store.behaviors({key for suite in plan["suites"] for key in suite["behaviors"]})
-    places, reused = _read(store, run)
+    places, reused, cut = _read(store, run)
     names = shown_names(plan)
     cells = []
     for index, cell in enumerate(plan["cells"]):
@@ -126,7 +127,7 @@ def graded(store: Store, run: RunRow) -> list[Graded]:
         for place, outcomes, frozen in places[index]:
             text = texts[keys[place]]
             behaviors[keys[place]] = BehaviorResult(text["id"], text.get("category", ""), frozen, outcomes)
-        cells.append(replace(cell_of(run, index, behaviors, reused[index]), shown=names[index]))
+        cells.append(replace(cell_of(run, index, behaviors, reused[index]), shown=names[index], cut=cut[index]))
     return cells
 
 
@@ -150,10 +151,13 @@ Place: TypeAlias = tuple[int, dict[Where, str], str]
 """A behavior's place in its suite, its outcomes, and the key of its test cases."""
 
 
-def _read(store: Store, run: RunRow) -> tuple[list[list[Place]], Counter[int]]:
+def _read(store: Store, run: RunRow) -> tuple[list[list[Place]], Counter[int], Counter[int]]:
+    """The places of each cell, and by cell the rows from before the run and the searches that a budget ended."""
     w, r = want.c, row.c
     rows = store.select(
-        sql.select(w.stage, w.cell, w.behavior, w.number, w.sample, w.key, r.label, r.test_cases, r.asks, r.created)
+        sql.select(
+            w.stage, w.cell, w.behavior, w.number, w.sample, w.key, r.label, r.test_cases, r.asks, r.created, r.cut
+        )
         .select_from(want.outerjoin(row, r.key == w.key))
         .where(w.run == run.key)
     )
@@ -162,12 +166,14 @@ def _read(store: Store, run: RunRow) -> tuple[list[list[Place]], Counter[int]]:
     drawn: dict[tuple[int, int], set[Where]] = defaultdict(set)
     verdicts: dict[tuple[int, int], dict[Where, str]] = defaultdict(dict)
     reused: Counter[int] = Counter()
-    for stage, cell, behavior, number, sample, key, label, cases, asks, created in rows:
+    ended: Counter[int] = Counter()
+    for stage, cell, behavior, number, sample, key, label, cases, asks, created, cut in rows:
         place = (cell, behavior)
         if label is not None and stage != VERDICTS and asks and created < run.created:
             reused[cell] += 1
         if stage == CASES:
             frozen[place] = key
+            ended[cell] += cut not in (None, "", "success")
             if label is not None:
                 test_cases[place] = cases
         elif stage == COMPLETIONS:
@@ -179,7 +185,7 @@ def _read(store: Store, run: RunRow) -> tuple[list[list[Place]], Counter[int]]:
         wanted = drawn[place] | {(number, 0) for number in range(test_cases.get(place, 1))}
         outcomes = {at: verdicts[place].get(at, "error") for at in sorted(wanted)}
         cells[place[0]].append((place[1], outcomes, frozen[place]))
-    return cells, reused
+    return cells, reused, ended
 
 
 def rows_of(cells: Iterable[Graded]) -> Iterator[dict[str, Any]]:
