@@ -134,8 +134,8 @@ def test_two_behaviors_at_once_walk_as_one_after_another(model: HF, together: in
     attack = GCG(**SMALL, together=together)
     alone = [walk(attack, model, behavior)[0] for behavior in (BEHAVIOR, OTHER)]
     both = attack.advance(model, [{"behavior": to_json(b), "state": None} for b in (BEHAVIOR, OTHER)])
-    for together, apart in zip(both, alone, strict=True):
-        same(together, apart)
+    for packed, single in zip(both, alone, strict=True):
+        same(packed, single)
     uneven = [
         {"behavior": to_json(BEHAVIOR), "state": walk(attack, model)[-1]},
         {"behavior": to_json(OTHER), "state": None},
