@@ -314,3 +314,24 @@ def test_a_spec_says_before_anything_is_asked_that_its_gate_cannot_pass(ran, wit
     spec.write_text(spec.read_text() + "max_wors = 1\n")
     code, _, err = withstand("run", str(spec), "--dry-run")
     assert (code, "did you mean max_worse" in err) == (2, True)
+
+
+def test_a_run_that_flags_made_easier_than_its_spec_file_does_not_pass(withstand, tmp_path):
+    spec = tmp_path / "a.toml"
+    spec.write_text(
+        'suite = "kitchen"\nattack = "direct"\nbenign = "none"\nlimit = 35\n'
+        'target = { use = "scripted", rules = [], reply = "I cannot help with that." }\n[gate]\nmax_asr = 0.1\n'
+    )
+
+    def gated(name: str, *flags: str):
+        withstand("run", str(spec), "--name", name, *flags)
+        code, out, _ = withstand("gate", name, "--json")
+        return code, json.loads(out)["lines"][0]
+
+    assert gated("whole")[0] == 0
+    assert gated("same", "--limit", "35", "--target", 'scripted,rules=[],reply="No."')[0] == 0
+    code, line = gated("short", "--max-tokens", "1", "--limit", "40")
+    assert (code, line["verdict"]) == (3, "UNDECIDED")
+    assert line["why"].startswith("the run was made with --limit and --max-tokens, other than its spec file")
+    withstand("run", "--name", "short")  # as it was written, flags and all
+    assert withstand("gate", "short", "--undecided", "pass").code == 3

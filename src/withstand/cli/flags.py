@@ -23,6 +23,13 @@ SPEC_FLAGS = (
     "revision", "cases_from",
 )  # fmt: skip
 
+MEASURE_FLAGS = (
+    "suite", "data", "split", "limit", "where", "ids", "judge", "benign", "samples", "temperature", "max_tokens",
+    "until_success", "stop_when_decided", "budget",
+)  # fmt: skip
+"""Flags that may make a run easier to pass than its spec file. The attacks are pinned by their names; what is tested
+(target, defense, revision) is the user's to choose."""
+
 
 def spec_from(given: Mapping[str, Any]) -> RunSpec:
     """The spec file, or the stored spec of a run that is named alone, overridden by the flags."""
@@ -33,7 +40,8 @@ def spec_from(given: Mapping[str, Any]) -> RunSpec:
     if file is None and not given["suite"] and not given["target"]:
         file = "withstand.toml"
     spec: dict[str, Any] = read_spec(file, typed) if file else {}
-    if given["attack"] and isinstance(spec.get("gate"), dict) and spec.get("attack"):
+    as_written = run_spec(spec) if isinstance(spec.get("gate"), dict) else None
+    if given["attack"] and as_written and spec.get("attack"):
         spec["gate"] = {"attacks": spec["attack"], **spec["gate"]}  # a flag changes what is run, not what is gated
     for name in ("suite", "target", "attack", "defense"):
         if given[name]:
@@ -55,7 +63,7 @@ def spec_from(given: Mapping[str, Any]) -> RunSpec:
     checked = run_spec(spec)
     own = {"path": given["data"], "split": given["split"]}
     over = {name for name in ("limit", "where", "ids") if given[name] is not None}  # override the fields of a suite
-    return checked.model_copy(
+    checked = checked.model_copy(
         update={
             "suite": [
                 {key: value for key, value in suite.items() if key not in over} | _given(own, suite)
@@ -64,6 +72,18 @@ def spec_from(given: Mapping[str, Any]) -> RunSpec:
             "target": _revised(checked.target, given["revision"]),
         }
     )
+    return _marked(checked, as_written, [name for name in MEASURE_FLAGS if name in typed])
+
+
+def _marked(checked: RunSpec, as_written: RunSpec | None, typed: Sequence[str]) -> RunSpec:
+    """The spec, its gate naming the flags that made the run another measurement than the spec file's."""
+    if as_written is None or checked.gate is None or not typed:
+        return checked
+    pinned = set(RunSpec.model_fields) - {"target", "defense", "attack", "gate", "utility", "seed", "cases_from"}
+    if checked.model_dump(include=pinned) == as_written.model_dump(include=pinned):
+        return checked
+    changed = [f"--{name.replace('_', '-')}" for name in typed]
+    return checked.model_copy(update={"gate": checked.gate.model_copy(update={"changed": changed})})
 
 
 def _named(flag: str, text: str) -> dict[str, Any]:

@@ -102,6 +102,10 @@ def lines(
             gated.append(nothing("max-worse", "no harmful cell", limits.worse, "no harmful cell is in both"))
     if limits.errors is not None:
         gated += [_errors(names[place_of(cell)], cell, limits.errors) for cell in cells]
+    if why := limits.otherwise:
+        gated = [
+            x if x.verdict == "FAIL" else replace(x, verdict="UNDECIDED", firm=True, more=None, why=why) for x in gated
+        ]
     return gated
 
 
@@ -149,9 +153,7 @@ def _of_group(
         yield nothing(limits.gate, where, limits.rate, misfit)
 
 
-def _pooled(
-    lines: Sequence[Line], cells: Sequence[Graded], names: Mapping[Place, str], limit: float
-) -> Iterator[Line]:  # fmt: skip
+def _pooled(lines: Sequence[Line], cells: Sequence[Graded], names: Mapping[Place, str], limit: float) -> Iterator[Line]:
     """The lines of cells with the verdicts of one model of all cells; what is undecided for another reason stays so."""
     beliefs = pooled.pooled(cells, limit)
     by_name = {names[place_of(cells[place])]: both for place, both in beliefs.items()}

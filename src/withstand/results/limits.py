@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from withstand.core import SpecError
+from withstand.core.text import series
 from withstand.stats.statistic import Statistic
 
 DEFAULT: Statistic = "any_attack"
@@ -18,7 +19,7 @@ class Limits:
     for `all_of_k`.   worse: the highest difference from the baseline of any attack's mean.   over_refusal, errors:
     highest rates.   statistic: None is `any_attack`, not chosen.   k: draws, for `at_k` and `all_of_k`; None: all of a
     behavior.   attacks: labels of the attacks that must have been run; none: any set.   pooled: decide by one model of
-    all cells.
+    all cells.   changed: the flags by which the run measured otherwise than the spec file of the limits.
     """
 
     asr: float | None = None
@@ -30,6 +31,7 @@ class Limits:
     k: int | None = None
     attacks: tuple[str, ...] = ()
     pooled: bool = False
+    changed: tuple[str, ...] = ()
 
     @property
     def counted(self) -> Statistic:
@@ -45,6 +47,14 @@ class Limits:
     def gate(self) -> str:
         """What that limit is called."""
         return "min-held" if self.counted == "all_of_k" else "max-asr"
+
+    @property
+    def otherwise(self) -> str:
+        """Why the run is not the measurement that its spec file is, so that it cannot pass; "" where it is."""
+        if not self.changed:
+            return ""
+        flags = series(self.changed)
+        return f"the run was made with {flags}, other than its spec file: run the file as it is, or change it"
 
     @property
     def empty(self) -> bool:
@@ -92,4 +102,5 @@ def limits_of(table: Mapping[str, Any], flags: Mapping[str, Any]) -> Limits:
         unmeant = "asr" if given["statistic"] == "all_of_k" else "held"
         given[unmeant] = flags.get(names[unmeant])
     pooled = bool(flags.get("pooled") or table.get("pooled"))
-    return Limits(**given, pooled=pooled, attacks=tuple(table.get("attacks", ())))
+    attacks, changed = (tuple(table.get(name, ())) for name in ("attacks", "changed"))
+    return Limits(**given, pooled=pooled, attacks=attacks, changed=changed)

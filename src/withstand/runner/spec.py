@@ -55,7 +55,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class GateSpec(_Table):
     """What `withstand gate` holds a run against: limits in [0, 1], what is estimated, and the attacks it is about.
 
-    `attacks` None: those of the spec. `baseline`: a file or a run. `undecided` None: exit code 3.
+    `attacks` None: those of the spec. `baseline`: a file or a run. `undecided` None: exit code 3. `changed`: flags by
+    which a run measured otherwise than its spec file says; such a run cannot pass.
     """
 
     max_asr: Share | None = None
@@ -69,6 +70,7 @@ class GateSpec(_Table):
     pooled: bool | None = None
     baseline: str | None = None
     undecided: Literal["pass", "fail"] | None = None
+    changed: list[str] | None = None
 
 
 class RunSpec(_Table):
