@@ -15,7 +15,7 @@ from withstand.results.baselines import name_of
 from withstand.results.cells import Record
 from withstand.results.compare import Pair
 from withstand.results.false_positives import false_positives, missed
-from withstand.results.graded import DIMENSIONS, BehaviorResult, Graded
+from withstand.results.graded import DIMENSIONS, BehaviorResult, Graded, by_target
 from withstand.results.labeled_pairs import LabeledPair
 from withstand.results.limits import Limits
 from withstand.results.pair_comparison import changes
@@ -79,7 +79,7 @@ def lines(
     `calibrations`: of the judges, by their keys; `labeled`: what labels say of each pair."""
     gated: list[Line] = []
     names = names_of(cells)
-    for group in groups(cells):
+    for group in by_target(cells):
         gated += _of_group(group, limits, names, calibrations or {})
     if limits.pooled and limits.rate is not None:
         gated = list(_pooled(gated, cells, names, limits.rate))
@@ -107,15 +107,6 @@ def lines(
             x if x.verdict == "FAIL" else replace(x, verdict="UNDECIDED", firm=True, more=None, why=why) for x in gated
         ]
     return gated
-
-
-def groups(cells: Sequence[Graded]) -> list[list[Graded]]:
-    """The harmful cells by what was attacked (suite, target, defense and judge), in the order of the cells."""
-    groups: dict[tuple[str, ...], list[Graded]] = {}
-    for cell in cells:
-        if not cell.benign:
-            groups.setdefault((cell.suite, cell.target, cell.defense, cell.judge_key), []).append(cell)
-    return list(groups.values())
 
 
 def parts_of(group: Sequence[Graded], limits: Limits) -> list[list[Graded]]:

@@ -114,6 +114,15 @@ class Graded:
         )
 
 
+def by_target(cells: Iterable[Graded]) -> list[list[Graded]]:
+    """The harmful cells by what was attacked (suite, target, defense and judge), in the order of the cells."""
+    groups: dict[tuple[str, ...], list[Graded]] = {}
+    for cell in cells:
+        if not cell.benign:
+            groups.setdefault((cell.suite, cell.target, cell.defense, cell.judge_key), []).append(cell)
+    return list(groups.values())
+
+
 def graded(store: Store, run: RunRow) -> list[Graded]:
     """The cells of a run, in the plan's order. What is wanted and has no row is an error, as in `summarize`."""
     plan = run.plan

@@ -8,7 +8,7 @@ from withstand.core import SpecError
 from withstand.core.text import count, percent
 from withstand.results import gate
 from withstand.results.gate import Line
-from withstand.results.graded import Graded, graded
+from withstand.results.graded import Graded, by_target, graded
 from withstand.results.limits import Limits
 from withstand.results.reviewed import reviewed
 from withstand.stats import evalues, rates
@@ -39,7 +39,7 @@ def with_history(
     past = [_counts(_cells(store, run), limits) for run in builds[:-1]]
     now, names = _counts(cells, limits), gate.names_of(cells)
     keys = {
-        gate.part_name(part, names): _key(part) for group in gate.groups(cells) for part in gate.parts_of(group, limits)
+        gate.part_name(part, names): _key(part) for group in by_target(cells) for part in gate.parts_of(group, limits)
     }
     for line in lines:
         key = keys.get(line.cell)
@@ -65,7 +65,7 @@ def _key(part: Sequence[Graded]) -> tuple[str, ...]:
 def _counts(cells: Sequence[Graded], limits: Limits) -> dict[tuple[str, ...], tuple[float, float, int]]:
     """Of each part the behaviors broken, with what is unknown counted as broken and as held, and all."""
     counts = {}
-    for group in gate.groups(cells):
+    for group in by_target(cells):
         for part in gate.parts_of(group, limits):
             if any(cell.watched for cell in part):
                 raise SpecError(

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from withstand.core import SpecError
 from withstand.core.text import series
 from withstand.results.compare import Side
-from withstand.results.graded import BehaviorResult, Graded, Where
+from withstand.results.graded import BehaviorResult, Graded, Where, by_target
 from withstand.runner.transfer import bare_label
 from withstand.stats.statistic import Statistic
 
@@ -33,10 +33,7 @@ def counted_by(side: Side, statistic: Statistic, k: int | None = None) -> Side:
     harmful = [cell for cell in side.cells if not cell.benign]
     if statistic == "at_k":
         return replace(side, cells=(*(_of_draws(cell, k) for cell in harmful), *benign))
-    groups: dict[tuple[str, ...], list[Graded]] = {}
-    for cell in harmful:
-        groups.setdefault((cell.suite, cell.target, cell.defense, cell.judge_key), []).append(cell)
-    return replace(side, cells=(*map(of_attacks, groups.values()), *benign))
+    return replace(side, cells=(*map(of_attacks, by_target(harmful)), *benign))
 
 
 def check_attacks(sides: tuple[Side, Side]) -> None:
