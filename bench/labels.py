@@ -42,7 +42,7 @@ def sampled(rng: Any, truth: Any, judged: Any, labels: int, stratified: bool) ->
 
 
 def ours(strata: dict[str, Any], behaviors: Any, alike: Any = 1.0, level: float = 0.95) -> Limits:
-    """As `labeled_rate`, for all draws at once."""
+    """As `labeled_estimate`, for all draws at once."""
     rate, effective = labeled.estimate(*(strata[name] for name in ARRAYS), behaviors, alike)
     silent = (strata["labeled"] == 0) * strata["share"]
     low, _ = labeled.mid_p(np.clip(rate - silent[:, 0], 0, 1), effective, level)

@@ -8,7 +8,12 @@ import pytest
 from scipy.stats import binom
 
 from withstand.stats import labeled
-from withstand.stats.labeled import labeled_rate, stratum
+from withstand.stats.labeled import LabeledRate, Stratum, labeled_estimate, stratum
+
+
+def labeled_rate(strata: list[Stratum], behaviors: int | None = None, alike: float = 1.0) -> LabeledRate | None:
+    result = labeled_estimate(strata, behaviors, alike)
+    return result and result.at()
 
 
 def test_mid_p_solves_its_equation_by_scipy():

@@ -81,7 +81,7 @@ class LabeledRate:
 
 @dataclass(frozen=True, slots=True)
 class LabeledEstimate:
-    """What `labeled_rate` rests on. lowest, highest: the rate if what is in strata without a label were held, or
+    """What `labeled_estimate` rests on. lowest, highest: the rate if what is in strata without a label were held, or
     broken."""
 
     rate: float
@@ -101,14 +101,6 @@ class LabeledEstimate:
         """The rate with its limits at one level."""
         low, high = self.limits(level)
         return LabeledRate(self.rate, float(low), float(high), self.effective, self.labeled, self.unlabeled)
-
-
-def labeled_rate(
-    strata: Sequence[Stratum], behaviors: int | None = None, alike: float = 1.0, level: float = 0.95
-) -> LabeledRate | None:
-    """`labeled_estimate` at one level."""
-    result = labeled_estimate(strata, behaviors, alike)
-    return None if result is None else result.at(level)
 
 
 def labeled_estimate(
@@ -151,7 +143,7 @@ _ARRAYS = ("share", "size", "labeled", "worth", "rate")
 def estimate(
     share: Floats, size: Floats, labeled: Floats, worth: Floats, rate: Floats, behaviors: Any, alike: Any = 1.0
 ) -> tuple[Floats, Floats]:
-    """The rate and its effective number of labels, for arrays of shape (..., strata); see `labeled_rate`."""
+    """The rate and its effective number of labels, for arrays of shape (..., strata); see `labeled_estimate`."""
     total = (share * rate).sum(axis=-1)
     smooth = (rate * worth + SMOOTH) / (worth + 2 * SMOOTH)
     left = np.where(labeled > 0, 1 - labeled / np.maximum(size, 1), 0.0)
