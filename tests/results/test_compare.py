@@ -1,8 +1,8 @@
 """Comparing cells: which belong together, what is refused, what changed, and how it is shown."""
 
+import functools
 import json
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,17 +30,9 @@ def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def ran(tmp_path: Path):
+def ran(ran: Any) -> Any:
     """Runs with given outcomes of 10 behaviors, in one store: `ran("name", success=[0, 1])`."""
-
-    def run(name: str, revision: str = "1", more: Any = None, **outcomes: Any) -> api.Run:
-        sys.modules.pop("withstand_toys", None)
-        import withstand_toys  # type: ignore[import-not-found,unused-ignore]
-
-        spec = withstand_toys.spec_of_outcomes(tmp_path, 10, revision, **outcomes) | (more or {})
-        return api.run(spec, store=tmp_path / "s.db", name=name)
-
-    return run
+    return functools.partial(ran, behaviors=10)
 
 
 def cells(run: api.Run):
@@ -314,12 +306,6 @@ def test_thin_comparisons_say_no_more_than_they_know(a, b, says, interval):
 
 
 # --- the command -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def withstand(withstand, tmp_path, monkeypatch):
-    monkeypatch.setenv("WITHSTAND_STORE", str(tmp_path / "s.db"))
-    return withstand
 
 
 def test_two_runs_on_the_command_line(withstand, ran, tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -212,24 +211,6 @@ def test_false_passes_of_no_worse_are_rare():
 
 
 # --- through a store ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def ran(tmp_path):
-    def run(name: str, revision: str = "1", more: Any = None, behaviors: int = 40, **outcomes: Any) -> api.Run:
-        sys.modules.pop("withstand_toys", None)
-        import withstand_toys  # type: ignore[import-not-found,unused-ignore]
-
-        spec = withstand_toys.spec_of_outcomes(tmp_path, behaviors, revision, **outcomes) | (more or {})
-        return api.run(spec, store=tmp_path / "s.db", name=name)
-
-    return run
-
-
-@pytest.fixture
-def withstand(withstand, tmp_path, monkeypatch):
-    monkeypatch.setenv("WITHSTAND_STORE", str(tmp_path / "s.db"))
-    return withstand
 
 
 def test_a_baseline_gates_a_later_run(withstand, ran, tmp_path):

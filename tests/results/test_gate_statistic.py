@@ -1,7 +1,6 @@
 """What a gate estimates: any attack by default, the set of attacks that it pins, the judge's errors, labels."""
 
 import json
-import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,6 @@ from withstand.runner.gating import behaviors_for
 from withstand.stats import rates, sequential
 from withstand.store.tables import CASES, row, want
 
-TOYS = str(Path(__file__).parent.parent / "toys")
 NAMES = {"s": "success", "r": "refused", "u": "unscored", "e": "error"}
 
 
@@ -201,26 +199,6 @@ def test_the_fewest_behaviors_that_can_pass():
 
 
 # --- through a store ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def ran(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(TOYS)
-
-    def run(name: str, more: dict[str, Any], behaviors: int = 40, revision: str = "1", **outcomes: Any) -> api.Run:
-        sys.modules.pop("withstand_toys", None)
-        import withstand_toys  # type: ignore[import-not-found,unused-ignore]
-
-        spec = withstand_toys.spec_of_outcomes(tmp_path, behaviors, revision, **outcomes) | more
-        return api.run(spec, store=tmp_path / "s.db", name=name)
-
-    return run
-
-
-@pytest.fixture
-def withstand(withstand, tmp_path, monkeypatch):
-    monkeypatch.setenv("WITHSTAND_STORE", str(tmp_path / "s.db"))
-    return withstand
 
 
 def test_the_table_of_the_spec_is_the_gate_of_its_run(ran, withstand, tmp_path):

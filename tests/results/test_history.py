@@ -1,7 +1,5 @@
 """`withstand gate --history`: a run as one of many builds."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,19 +10,11 @@ from withstand.results.decide import decide
 from withstand.results.limits import Limits
 from withstand.stats import evalues
 
-TOYS = str(Path(__file__).parent.parent / "toys")
-
 
 @pytest.fixture
-def build(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(TOYS)
-
+def build(ran):
     def run(name: str, behaviors: int, success: Any, more: Any = None) -> api.Run:
-        sys.modules.pop("withstand_toys", None)
-        import withstand_toys  # type: ignore[import-not-found,unused-ignore]
-
-        spec = withstand_toys.spec_of_outcomes(tmp_path, behaviors, name, success=success)
-        return api.run(spec | (more or {}), store=tmp_path / "s.db", name=name)
+        return ran(name, more, behaviors, revision=name, success=success)
 
     return run
 

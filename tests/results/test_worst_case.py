@@ -1,7 +1,5 @@
 """The behaviors that any attack broke: from counts, with labels of people, by category; as gate and JSON have it."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,19 +17,11 @@ from withstand.results.limits import Limits
 from withstand.results.reviewed import reviewed
 from withstand.stats import rates
 
-TOYS = str(Path(__file__).parent.parent / "toys")
-
 
 @pytest.fixture
-def ran(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(TOYS)
-
+def ran(ran):
     def run(more: dict[str, Any], behaviors: int = 40, **outcomes: Any) -> api.Run:
-        sys.modules.pop("withstand_toys", None)
-        import withstand_toys  # type: ignore[import-not-found,unused-ignore]
-
-        spec = withstand_toys.spec_of_outcomes(tmp_path, behaviors, **outcomes) | {"benign": "none"} | more
-        return api.run(spec, store=tmp_path / "s.db", name="r")
+        return ran("r", {"benign": "none"} | more, behaviors, **outcomes)
 
     return run
 
