@@ -311,5 +311,6 @@ def test_a_run_that_flags_made_easier_than_its_spec_file_does_not_pass(withstand
     code, line = gated("short", "--max-tokens", "1", "--limit", "40")
     assert (code, line["verdict"]) == (3, "UNDECIDED")
     assert line["why"].startswith("the run was made with --limit and --max-tokens, other than its spec file")
+    assert "estimator" not in withstand("gate", "short").err  # the flags decide it, not what is estimated
     withstand("run", "--name", "short")  # as it was written, flags and all
     assert withstand("gate", "short", "--undecided", "pass").code == 3

@@ -116,7 +116,9 @@ def changed_estimator(cells: Sequence[Graded], limits: Limits, lines: Sequence[L
     """A note where a gate that does not say what it estimates is decided otherwise than before release 0.1."""
     if limits.asr is None or limits.statistic is not None:
         return
-    before = gate.lines(cells, Limits(asr=limits.asr, statistic="mean", attacks=limits.attacks), [], [])
+    before = gate.lines(
+        cells, Limits(asr=limits.asr, statistic="mean", attacks=limits.attacks, changed=limits.changed), [], []
+    )
     now = [line for line in lines if line.gate == limits.gate]
     if (old := gate.overall(before)) != (new := gate.overall(now)):
         yield (
