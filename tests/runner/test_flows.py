@@ -38,8 +38,12 @@ class Nobody:
     """A model that a test answers for."""
 
     name: str = "nobody"
+    width: int = 64
     place: ClassVar[str] = "nobody"
     gives: ClassVar[frozenset[str]] = frozenset()
+
+    def do(self, model: Any, parts: Any) -> Any:
+        """What a test answers for."""
 
 
 MODEL: Any = Nobody()
@@ -356,6 +360,67 @@ def test_the_draws_that_grade_a_search_count_and_their_judge_does_not() -> None:
     stop, seen = run(flow, answering("no"))
     assert (stop.why, meter.spent.asks) == ("asks", 2)
     assert [item.chat for item in seen if isinstance(item, TestCase)] == [user("a"), user("b"), user("c")]
+
+
+def test_each_new_best_has_as_many_draws_as_the_run_says() -> None:
+    """One of seven answers to "b" breaks it, the fifth: its batch counts, those after it are saved."""
+    answers = iter(["no"] * 7 + ["no"] * 4 + ["soup"] + ["no"] * 9)
+    target = Target(replace(MODEL, width=3))
+
+    def drawn(item: Any) -> Any:
+        return [Completion(chat, next(answers), answer_tokens=2) for chat in item.chats]
+
+    cases, meter = (case("a", 0.5), case("worse", 0.1), case("b", 0.7), case("c", 0.9)), Meter()
+    flow = until_success(yielding(*cases), Says(), BEHAVIOR, target, meter, Budget(), draws=7)
+    stop, seen = run(flow, drawn)
+    assert (stop.why, meter.spent.asks) == ("success", 7 + 6)
+    batches = [(item.chats[0][0].text, len(item.chats)) for item in seen if isinstance(item, Ask)]
+    assert batches == [("a", 3), ("a", 3), ("a", 1), ("b", 3), ("b", 3)]
+    won = seen[-1]
+    assert (won.chat, won.completion.text, won.cut, won.spent.asks) == (user("b"), "soup", "success", 13)
+    # what a budget leaves is drawn and no more, and the case whose draws it cut is kept
+    flow = until_success(yielding(case("a"), case("b")), Says(), BEHAVIOR, target, meter := Meter(), Budget(asks=8), 7)
+    stop, seen = run(flow, answering("no"))
+    assert (stop.why, meter.spent.asks) == ("asks", 8)
+    assert [(item.chat, item.spent.asks) for item in seen if isinstance(item, TestCase)] == [
+        (user("a"), 7), (user("b"), 8),
+    ]  # fmt: skip
+
+
+def test_draws_take_as_many_operations_as_the_steps() -> None:
+    """Pieces of 50, 0, 20 and 500 operations, draws of 4: 12 draws after the first piece, none after the second, whose
+    case is no new best and leaves nothing, 5 of the best again after the third, then the most of a checkpoint."""
+
+    def stepping(*flops: float) -> Any:
+        for step, count in enumerate(flops):
+            yield from metered(work(MODEL, MODEL.do, {"step": step, "flops": count}), meter, Budget())
+            yield case("best" if step != 1 else "worse", 1.0 if step != 1 else 0.5)
+
+    def answer(item: Any) -> Any:
+        if isinstance(item, Work):
+            return Worked(None, flops=item.part["flops"])
+        return [Completion(chat, "no", flops=4.0) for chat in item.chats]
+
+    def drawn_by(*flops: float) -> list[int]:
+        flow = until_success(stepping(*flops), Says(), BEHAVIOR, target, meter, Budget(), draws="auto")
+        counts: list[int] = []
+        for item in run(flow, answer)[1]:
+            if isinstance(item, Work):
+                counts.append(0)
+            elif isinstance(item, Ask):
+                assert item.chats[0] == user("best")
+                counts[-1] += len(item.chats)
+        return counts
+
+    target, meter = Target(replace(MODEL, width=8)), Meter()
+    assert drawn_by(50, 0, 20, 500) == [12, 0, 5, 64]
+    meter = Meter()
+    assert drawn_by(1.0) == [1]  # a new best is never left ungraded
+    meter = Meter()
+    unknown = until_success(stepping(50), Says(), BEHAVIOR, target, meter, Budget(), draws="auto")
+    with pytest.raises(AskError, match=r"operations .* not known") as caught:
+        run(unknown, lambda item: Worked(None, flops=9.0) if isinstance(item, Work) else [Completion(user("b"), "no")])
+    assert "number" in caught.value.hint
 
 
 # --- defended ----------------------------------------------------------------------------------------------------

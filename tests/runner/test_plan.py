@@ -18,6 +18,9 @@ from withstand.runner.transfer import cases_file
 KITCHEN = {"suite": "kitchen", "target": "scripted-kitchen", "attack": "direct"}
 
 
+JUDGE = {"use": "llm", "model": "scripted"}
+
+
 def plan(**change):
     return make_plan(run_spec({**KITCHEN, **change}))
 
@@ -407,6 +410,30 @@ def test_moving_a_file_does_not_change_the_key_and_changing_it_does(table, tmp_p
 def test_names_of_runs(table):
     assert plan().name("abcdef012345") == "kitchen-abcdef"
     assert plan(suite=f"csv:{table('a.csv', [('a', 'x')])}").name("abcdef") == "csv-abcdef"
+
+
+# --- draws -------------------------------------------------------------------------------------------------------
+
+
+def test_draws_are_graded_and_differ_or_the_plan_says_why_not():
+    warm = {"sampling": {"temperature": 1.0}, "until_success": True, "benign": "none"}
+    for change, message in [
+        ({"draws": 5}, "at temperature 0, where every draw of scripted.* is the same answer"),
+        ({"draws": "auto"}, "at temperature 0"),
+        ({"draws": "auto", **warm}, "the operations of scripted.* are not known"),
+        ({"draws": 5, "sampling": {"temperature": 1.0}, "until_success": False}, "nothing grades the draws"),
+        ({"draws": 0, **warm}, "draws"),
+        ({"draws": "many", **warm}, "draws"),
+    ]:
+        with pytest.raises(SpecError, match=message):
+            plan(**{"until_success": True, **change})
+    one, five = plan(**warm), plan(**warm, draws=5)
+    assert plan(**warm, draws=1).json() == one.json()
+    assert five.cells[0].json()["sampling"]["draws"] == 5  # so that comparisons see it
+    assert five.cells[0].notes[-1] == "5 draws graded each new best candidate, and its rate is at_k of all of them"
+    assert {name for name, key in five.cells[0].keys.items() if key != one.cells[0].keys[name]} == {"draws"}
+    most = [estimate(plan(**warm, judge=JUDGE, limit=4, draws=n), None)["asks"] for n in (1, 5)]
+    assert most == [{"target": 8, "judge": 8}, {"target": 4 * 5 + 4, "judge": 4 * 5 + 4}]
 
 
 # --- bounds ------------------------------------------------------------------------------------------------------

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 SPEC_FLAGS = (
     "spec_file", "suite", "data", "split", "limit", "where", "ids", "target", "attack", "defense", "judge", "benign",
-    "utility", "samples", "temperature", "max_tokens", "until_success", "stop_when_decided", "budget", "seed",
+    "utility", "samples", "temperature", "max_tokens", "until_success", "draws", "stop_when_decided", "budget", "seed",
     "revision", "cases_from",
 )  # fmt: skip
 
 MEASURE_FLAGS = (
     "suite", "data", "split", "limit", "where", "ids", "judge", "benign", "samples", "temperature", "max_tokens",
-    "until_success", "stop_when_decided", "budget",
+    "until_success", "draws", "stop_when_decided", "budget",
 )  # fmt: skip
 """Flags that may make a run easier to pass than its spec file. The attacks are pinned by their names; what is tested
 (target, defense, revision) is the user's to choose."""
@@ -51,6 +51,8 @@ def spec_from(given: Mapping[str, Any]) -> RunSpec:
             spec[name] = given[name]
     if given["until_success"]:
         spec["until_success"] = True
+    if given["draws"]:
+        spec["draws"] = int(given["draws"]) if given["draws"].isdigit() else given["draws"]
     sampling = {"temperature": given["temperature"], "max_tokens": given["max_tokens"]}
     if any(value is not None for value in sampling.values()):
         spec["sampling"] = {**spec.get("sampling", {}), **{k: v for k, v in sampling.items() if v is not None}}

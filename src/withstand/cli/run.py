@@ -50,6 +50,7 @@ SAMPLING = options(
 )  # fmt: skip
 STOPPING = options(
     click.option("--until-success", is_flag=True, help="Stop each attack at its first success."),
+    click.option("--draws", metavar="N", help="Answers of each new best that --until-success grades, or `auto`."),
     click.option("--stop-when-decided", type=float, metavar="R",
                  help="Stop a cell once its ASR is above or below R."),
     click.option("--budget", metavar="asks=N,tokens=N,seconds=S", help="Caps per behavior and attack."),

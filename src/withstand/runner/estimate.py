@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from withstand.core import Json, UpperBounds
+from withstand.runner.draws import most_of
 from withstand.runner.memory import memory
 from withstand.runner.plan import Cell, Plan, has_conversations
 from withstand.runner.progress import bounds_of
@@ -57,7 +58,7 @@ def _stops(plan: Plan, limit: float) -> list[Json]:
 def _cell(plan: Plan, cell: Cell, earlier: dict[str, tuple[float, float]]) -> Json:
     behaviors = plan.suites[cell.suite].behaviors
     asks: dict[str, int] = defaultdict(int)
-    cases = completions = 0
+    cases = completions = graded = 0
     for behavior in behaviors:
         if isinstance(cell.attack, TransferredCases):
             most = UpperBounds(cases=len(cell.attack.cases.get(behavior.id, ())))
@@ -66,8 +67,10 @@ def _cell(plan: Plan, cell: Cell, earlier: dict[str, tuple[float, float]]) -> Js
         cases += most.cases
         completions += 0 if most.drawn else most.cases * cell.samples
         sought = dict(most.asks)
-        if cell.until and not most.drawn:
-            sought["target"] = sought.get("target", 0) + _drawn_in_search(cell, most)
+        if cell.until:
+            drawn = _drawn_in_search(cell, most)
+            sought["target"] = sought.get("target", 0) + (0 if most.drawn else drawn)
+            graded += most.cases if most.drawn else drawn
         for role, count in sought.items():
             held = role == "target" and plan.budget.asks is not None
             asks[role] += min(count, plan.budget.asks or count) if held else count
@@ -75,7 +78,7 @@ def _cell(plan: Plan, cell: Cell, earlier: dict[str, tuple[float, float]]) -> Js
     per_answer = cell.target.defense.asks if cell.target.defense else 1
     asks["target"] = (asks["target"] + completions) * per_answer
     readings = 2 if has_conversations(cell.attack) else 1  # of the last answer, and of all of them
-    asks["judge"] += readings * (judged * cell.judge.asks + (cases * cell.until.asks if cell.until else 0))
+    asks["judge"] += readings * (judged * cell.judge.asks + (graded * cell.until.asks if cell.until else 0))
     seconds, cost = earlier.get(cell.keys["target"], (None, None))
     at_once = max(1, min(cell.target.model.lanes, asks["target"]))  # a row's seconds are its share of its batch
     return {
@@ -93,7 +96,7 @@ def _cell(plan: Plan, cell: Cell, earlier: dict[str, tuple[float, float]]) -> Js
 
 def _drawn_in_search(cell: Cell, most: UpperBounds) -> int:
     """Draws that grade a search which stops at a success: of each case and each new best, one a step or ask at most."""
-    return max(most.cases, most.asks.get("target", 0), bounds_of(cell.attack)[0])
+    return max(most.cases, most.asks.get("target", 0), bounds_of(cell.attack)[0]) * most_of(cell.draws)
 
 
 def _earlier(store: Store) -> dict[str, tuple[float, float]]:

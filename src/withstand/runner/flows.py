@@ -26,39 +26,68 @@ from withstand.core import (
     intercept,
 )
 from withstand.runner.budget import Budget, Cut, Meter, Stop, metered
+from withstand.runner.draws import Draws, Split
 from withstand.runner.progress import Search, watched
 
 T = TypeVar("T")
 
 
 def until_success(
-    flow: Flow[T], judge: Judge, behavior: Behavior, target: Target, meter: Meter, budget: Budget
+    flow: Flow[T],
+    judge: Judge,
+    behavior: Behavior,
+    target: Target,
+    meter: Meter,
+    budget: Budget,
+    draws: Draws = 1,
 ) -> Flow[T]:
-    """Grade each final test case and each new best candidate, and stop at the first that succeeds.
+    """Grade each final test case and each new best candidate by `draws` answers, and stop at the first that succeeds.
 
     The winner carries the completion that was graded, so that this very draw is what the run reports. A draw counts as
     the search's own ask does, so that a search by weights and one by asks have equal budgets. A case for whose draw
-    nothing is left is kept ungraded.
+    nothing is left is kept ungraded. With draws "auto" a candidate that is no new best has the best drawn again, as far
+    as `Split` allows. A case that carries its completion is graded as it is.
     """
-    best: float | None = None
+    best: TestCase | None = None
+    split = Split(draws)
+
+    def drawn_of(case: TestCase, new: bool) -> Flow[None]:
+        """Draw and grade in batches of the target's width. Raises `Stop` at a success and at the end of the budget."""
+        here = 0
+        while (due := split.due(here, new, meter.spent)) > 0:
+            left = due if budget.asks is None else max(1, budget.asks - meter.spent.asks)
+            number = 1 if due == 1 else min(due, left, target.model.width)
+            answers = yield from metered(ask(target, [case.chat] * number), meter, budget)
+            split.add(answers)
+            here += number
+            yield from graded_until(replace(case, spent=meter.spent), answers)
+
+    def graded_until(case: TestCase, answers: Sequence[Completion]) -> Flow[None]:
+        for answer in answers:
+            if (yield from graded(judge, behavior, answer)).outcome == "success":
+                yield replace(case, completion=answer, cut="success")
+                raise Stop("success")
 
     def handle(item: Any) -> Flow[Any]:
         nonlocal best
-        if isinstance(item, TestCase) and (item.score is None or best is None or item.score > best):
-            best = best if item.score is None else item.score
-            completion = item.completion
-            if completion is None:
-                try:
-                    [completion] = yield from metered(ask(target, [item.chat]), meter, budget)
-                except Stop:
-                    yield item
-                    raise
-                item = replace(item, spent=meter.spent)
-            verdict = yield from graded(judge, behavior, completion)
-            if verdict.outcome == "success":
-                yield replace(item, completion=completion, cut="success")
-                raise Stop("success")
-        return (yield item)
+        if not isinstance(item, TestCase):
+            return (yield item)
+        new = item.score is None or best is None or item.score > (best.score or 0)
+        if new and item.score is not None:
+            best = item
+        if item.completion is not None:
+            if new:
+                yield from graded_until(item, [item.completion])
+            return (yield item)
+        case, before = item if new else best, meter.spent
+        try:
+            if case is not None and case.completion is None:
+                yield from drawn_of(case, new)
+        except Stop as stop:
+            if stop.why != "success":
+                yield item if meter.spent == before else replace(item, spent=meter.spent)
+            raise
+        return (yield item if meter.spent == before else replace(item, spent=meter.spent))
 
     return (yield from intercept(flow, handle))
 
@@ -161,11 +190,12 @@ def search_flow(
     meter: Meter,
     judge: Judge | None = None,
     search: Search | None = None,
+    draws: Draws = 1,
 ) -> Flow[None]:
     """An attack's own search on a behavior, or of a joint attack on all of a suite, within its budget.
 
-    budget: of one behavior; a joint attack has it once for each. judge: ends the search at its first success. search:
-    learns how far it is.
+    budget: of one behavior; a joint attack has it once for each. judge: ends the search at its first success, of
+    `draws` answers to each new best. search: learns how far it is.
     """
     if hasattr(attack, "run_together"):
         flow = metered(attack.run_together(behaviors, target), meter, budget.times(len(behaviors)))
@@ -173,7 +203,7 @@ def search_flow(
         flow = metered(attack.run(behaviors[0], target), meter, budget)
     if search is not None:
         flow = watched(flow, search)
-    return flow if judge is None else until_success(flow, judge, behaviors[0], target, meter, budget)
+    return flow if judge is None else until_success(flow, judge, behaviors[0], target, meter, budget, draws)
 
 
 def attacked(search: Flow[None]) -> Flow[list[TestCase]]:

@@ -22,6 +22,7 @@ from withstand.core import (
 from withstand.core.protocols import optional
 from withstand.registry import find
 from withstand.runner.budget import Budget
+from withstand.runner.draws import Draws, check_draws, note_of
 from withstand.runner.spec import RunSpec
 from withstand.runner.suites import (
     Chosen,
@@ -55,6 +56,7 @@ class Cell:
     benign: bool
     labels: Mapping[str, str]  # of target, defense, attack and judge
     utility: bool = False
+    draws: Draws = 1
 
     @cached_property
     def keys(self) -> dict[str, str]:
@@ -70,7 +72,8 @@ class Cell:
             "attack": ["given", attack.label] if isinstance(attack, TransferredCases) else find.describe(attack),
             "judge": find.describe(self.judge),
             "until": find.describe(self.until),
-            **({"draws": "count"} if self.until else {}),  # in 0.1 those that grade a search were not counted
+            # in 0.1 those that grade a search were not counted
+            **({"draws": "count" if self.draws == 1 else ["count", self.draws]} if self.until else {}),
         }
         return {name: digest(part) for name, part in described.items()}
 
@@ -89,7 +92,8 @@ class Cell:
             **({"measures": "utility"} if self.utility else {}),
             "samples": self.samples,
             "sampling": to_json(self.target.sampling)
-            | {name: getattr(self.target.sampling, name) for name in ("max_tokens", "temperature", "top_p")},
+            | {name: getattr(self.target.sampling, name) for name in ("max_tokens", "temperature", "top_p")}
+            | ({} if self.draws == 1 else {"draws": self.draws}),
             "judge_method": self.judge.method,
             **({"waits": waits} if (waits := optional(self.judge, "waits")) else {}),
             "until_success": self.until is not None,
@@ -202,6 +206,7 @@ def _add_cells(
         until = judge if spec.until_success is True else find.build("judge", spec.until_success)
     _check_waits([*list(find.parts(judge))[1:], *find.parts(until)])
     target = aim.target(chosen.suite, spec)
+    check_draws(spec.draws, bool(spec.until_success), aim.label, target)
     labels = {"target": aim.label, "defense": aim.defense_label, "judge": find.label("judge", judge_spec)}
     attacks: list[tuple[str, AnyAttack]] = [
         (find.label("attack", a), find.build("attack", a, seed=spec.seed)) for a in spec.attack
@@ -216,7 +221,8 @@ def _add_cells(
                 hint="leave until_success out, or run this attack in a spec of its own",
             )
         labels = {**labels, "attack": label}
-        cells.append(Cell(len(cells), place, target, attack, judge, until, spec.samples, chosen.benign, labels))
+        cell = Cell(len(cells), place, target, attack, judge, until, spec.samples, chosen.benign, labels)
+        cells.append(replace(cell, draws=spec.draws))
 
 
 def _add_twin_cell(cells: list[Cell], place: int, chosen: Chosen, aim: "DefendedTarget", spec: RunSpec) -> None:
@@ -362,6 +368,8 @@ def _notes(cell: Cell) -> Iterator[str]:
         yield "behaviors share forward passes: losses equal those of one at a time within rounding"
     if until is not None:
         yield "each attack stopped at its first success"
+    if cell.draws != 1:
+        yield note_of(cell.draws)
 
 
 def _warnings(cells: Sequence[Cell], spec: RunSpec) -> Iterator[str]:

@@ -101,7 +101,8 @@ def transcript(store: Store, run: RunRow, cell: int, behavior: int, own_code: bo
     result = Transcript(loss="weights" in optional(built.attack, "needs"))
     meter = Meter()
     together = in_order(behaviors) if is_joint(built.attack) else [wanted]
-    flow = search_flow(built.attack, together, built.target, Budget(**run.plan["budget"]), meter, built.until)
+    budget = Budget(**run.plan["budget"])
+    flow = search_flow(built.attack, together, built.target, budget, meter, built.until, draws=built.draws)
     kept = attacked(_recorded(flow, result, wanted, meter))
 
     def search() -> Flow[Any]:
@@ -133,14 +134,17 @@ def _cell(spec: RunSpec, run: RunRow, index: int) -> Cell:
     planned = run.plan["cells"][index]
     named = {name: planned["keys"][name] for name in ("target", "attack", "until")}
     judge: Judge = find.build("judge", spec_of("refusal_words"))  # has no say in a search
-    sampling = from_json(Sampling, planned["sampling"])
+    drawn = dict(planned["sampling"])
+    draws = drawn.pop("draws", 1)
+    sampling = from_json(Sampling, drawn)
     attacks = [a for a in [*spec.attack, {"use": "direct"}] if find.label("attack", a) == planned["attack"]]
     pairs = [pair for pair in spec.defended_targets() if find.label("target", pair[0]) == planned["target"]]
     for attack, pair, until in itertools.product(attacks, pairs, _untils(spec, planned)):
         aim = DefendedTarget.of(*pair)
         target = Target(aim.model, aim.defense, sampling, spec.fresh)
         built = find.build("attack", attack, seed=spec.seed)
-        cell = Cell(index, planned["suite"], target, built, judge, until, planned["samples"], planned["benign"], {})
+        samples, benign = planned["samples"], planned["benign"]
+        cell = Cell(index, planned["suite"], target, built, judge, until, samples, benign, {}, draws=draws)
         if all(cell.keys[name] == key for name, key in named.items()):
             return cell
     if planned["attack"].startswith("cases:") or " found on " in planned["attack"]:

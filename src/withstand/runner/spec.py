@@ -77,8 +77,9 @@ class RunSpec(_Table):
     """A run: the product suite x target x defense x attack, judged. Design: `withstand init` writes a commented one.
 
     `judge` None is the suite's own; `benign` None the suite's twin, "none" no twin; `utility` None or "none" no such
-    questions; `until_success` False, True (the run's judge) or a judge. `cases_from` is a run's name or a file of test
-    cases. `fresh` marks a run that asks again. `gate` is in no key: it asks nothing.
+    questions; `until_success` False, True (the run's judge) or a judge; `draws` how many answers to each new best it
+    grades, or "auto" (`runner.draws`). `cases_from` is a run's name or a file of test cases. `fresh` marks
+    a run that asks again. `gate` is in no key: it asks nothing.
     """
 
     suite: Components
@@ -91,6 +92,7 @@ class RunSpec(_Table):
     sampling: SamplingSpec = SamplingSpec()
     samples: int = Field(default=1, ge=1)
     until_success: bool | Component = False
+    draws: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
     stop_when_decided: float | None = Field(default=None, gt=0, lt=1)
     seed: int = 0
     budget: BudgetSpec = BudgetSpec()

@@ -250,7 +250,7 @@ def _case_job(running: Running, cell: Cell, wants: Sequence[Want], behaviors: Se
             with searching(running.tally.searches, cell.attack, _name(running, cell), of, number) as search:
                 budget, ordered = running.plan.budget, in_order(behaviors)
                 cases = yield from attacked(
-                    search_flow(cell.attack, ordered, cell.target, budget, meter, cell.until, search)
+                    search_flow(cell.attack, ordered, cell.target, budget, meter, cell.until, search, cell.draws)
                 )
         by_behavior = _by_behavior(cases, behaviors)
         spent = meter.spent.shared(len(behaviors))
