@@ -18,7 +18,6 @@ import withstand
 from fakes import InTurn
 from withstand.attacks.llm import _genetic
 from withstand.attacks.llm._genetic import (
-    alike,
     chances,
     crossed,
     enough,
@@ -29,8 +28,9 @@ from withstand.attacks.llm._genetic import (
     reworded,
     sentences,
 )
-from withstand.attacks.llm.autodan import REWRITE, AutoDAN, after
-from withstand.core import Behavior, RejectedDrafts, SpecError, Target, TestCase, Work, Worked, user
+from withstand.attacks.llm._mutator import PROMPTS, alike_in, common, grouped, rewritten, words_in
+from withstand.attacks.llm.autodan import AutoDAN, after
+from withstand.core import AskError, Behavior, RejectedDrafts, SpecError, Target, TestCase, Work, Worked, user
 from withstand.models.scripted import Scripted
 from withstand.registry import find
 
@@ -182,7 +182,8 @@ def prefix_of(case: TestCase, behavior: Behavior = BREAD) -> str:
 
 @pytest.mark.parametrize("variant", ["ga", "hga"])
 def test_the_best_of_each_generation_is_told_and_never_rises(model: Any, variant: Any) -> None:
-    done = walk(AutoDAN(**SMALL, variant=variant), model)
+    mutator: Any = Scripted(reply="long: full")
+    done = walk(AutoDAN(**SMALL, variant=variant, mutator=mutator, mutation=0.0), model)
     scores = [case.score for case in done.cases]
     assert len(scores) == 6
     assert scores == sorted(scores)  # elites stay
@@ -258,8 +259,6 @@ def test_patience_counts_from_the_last_minimum() -> None:
 
 
 def test_hga_changes_words_in_all_but_the_first_of_its_iterations(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_genetic, "alike", lambda: {word: ["full", "whole", "entire"] for word in ("full", "whole")})
-    monkeypatch.setattr("withstand.attacks.llm.autodan.alike", _genetic.alike)
     calls: list[str] = []
     for name in ("offspring", "momentum"):
         real = getattr(_genetic, name)
@@ -267,15 +266,35 @@ def test_hga_changes_words_in_all_but_the_first_of_its_iterations(model: Any, mo
             f"withstand.attacks.llm.autodan.{name}",
             lambda *given, real=real, name=name: (calls.append(name), real(*given))[1],
         )
-    seeds = ("Be full.", "The whole play.", "Go on.")
-    done = walk(AutoDAN(population=4, steps=8, seeds=seeds, variant="hga", iterations=3, patience=99), model)
+    seeds = ("Be wholly full.", "The whole entire play.", "Go on.")
+    small: dict[str, Any] = {"population": 4, "seeds": seeds, "mutation": 0.0}
+    mutator: Any = Scripted(reply="WHOLE: **entire**, full, all of it.\n- entire: whole")
+    hga = AutoDAN(**small, steps=8, variant="hga", iterations=3, patience=99, mutator=mutator)
+    done = walk(hga, model)
     assert calls == ["offspring", "momentum", "momentum"] * 2 + ["offspring"]
-    assert {word for piece in done.pieces[1:] for prefix in piece for word in prefix.split()} <= {
-        *["Be", "full.", "The", "whole", "play.", "Go", "on.", "whole.", "The", "full", "play."]
-    }
+    known = {"Be", "wholly", "The", "play", "Go", "on", "full", "whole", "entire"}
+    assert {word for piece in done.pieces[1:] for prefix in piece for word in _genetic.WORD.findall(prefix)} <= known
+    [asked] = done.asks  # once, at the first step that changes words
+    assert asked.chats == (user(PROMPTS.ours["words"].replace("{words}", "entire\nfull\nplay\nwhole\nwholly")),)
+    assert hga.most().asks == {"attacker": 10 * 2}
     calls.clear()
-    walk(AutoDAN(population=4, steps=5, seeds=seeds), model)
+    walk(AutoDAN(**small, steps=5), model)
     assert calls == ["offspring"] * 4
+
+
+def test_words_alike_come_from_the_mutator_or_not_at_all(play: Any) -> None:
+    with pytest.raises(SpecError, match="hga takes its words from a mutator"):
+        AutoDAN(variant="hga")
+    assert words_in("Here:\n1. Full: whole, *Entire*, the lot, complete, total\nnone:\n") == {
+        "full": "whole entire complete"
+    }
+    assert words_in("I would rather not.") is None
+    group = ["whole", "entire", "full"]
+    assert grouped({"whole": "entire full", "other": "x"}, ["whole"]) == {word: group for word in group}  # noqa: C420
+    assert common(["Great words, great", "words and more words", "Words"], 2) == ["words", "great"]
+    attack = AutoDAN(variant="hga", mutator=Scripted(reply="I'm sorry, but I can't help."), words=1, tries=1)  # type: ignore[arg-type]
+    with pytest.raises(AskError, match="no usable answer"):
+        play(alike_in(attack, ["whole"]))
 
 
 def test_the_seed_and_the_behavior_split_the_draws(model: Any) -> None:
@@ -301,24 +320,26 @@ def test_the_context_comes_first_and_the_marker_before_the_target_string(model: 
 
 def test_a_rewritten_prefix_goes_to_its_own_place(play: Any) -> None:
     attack = AutoDAN(mutator=InTurn(['"New\n\none."', "I'm sorry, but I can't help.", ""]), mutation=1.0, tries=1)  # type: ignore[arg-type]
-    played = play(attack.mutated(["same", "same", "{same}"], Random(0)))
+    played = play(rewritten(attack, ["same", "same", "{same}"], Random(0)))
     assert played.value == ["New\n\none.", "same", "{same}"]
     [asked] = played.asks
-    assert asked.chats == (user(REWRITE + "same"), user(REWRITE + "same"), user(REWRITE + "{same}"))
+    assert asked.chats == tuple(
+        user(PROMPTS.ours["rewrite"].replace("{passage}", text)) for text in ("same", "same", "{same}")
+    )
     assert (asked.sampling.max_tokens, asked.sampling.temperature) == (1400, 1.0)
     assert played.rejected == [RejectedDrafts(1, 1)]
 
 
 def test_what_was_refused_is_asked_again(play: Any) -> None:
     attack = AutoDAN(mutator=InTurn(["I'm sorry, but I can't help.", "New."]), mutation=1.0, tries=2)  # type: ignore[arg-type]
-    assert play(attack.mutated(["old"], Random(0))).value == ["New."]
+    assert play(rewritten(attack, ["old"], Random(0))).value == ["New."]
 
 
 def test_about_a_share_is_rewritten(play: Any) -> None:
     attack = AutoDAN(mutator=Scripted(reply="new"), mutation=0.1)  # type: ignore[arg-type]
-    value = play(attack.mutated(["old"] * 2000, Random(0))).value
+    value = play(rewritten(attack, ["old"] * 2000, Random(0))).value
     assert value.count("new") / 2000 == pytest.approx(0.1, abs=0.03)
-    assert play(replace(attack, mutation=0.0).mutated(["old"], Random(0))).asks == []
+    assert play(rewritten(replace(attack, mutation=0.0), ["old"], Random(0))).asks == []
 
 
 def test_a_walk_with_a_mutator_takes_its_prefixes_and_survives_its_refusals(model: Any) -> None:
@@ -333,16 +354,12 @@ def test_a_walk_with_a_mutator_takes_its_prefixes_and_survives_its_refusals(mode
 # --- as a component --------------------------------------------------------------------------------------------------
 
 
-def test_our_seeds_and_words() -> None:
+def test_our_seeds_are_as_long_as_those_of_the_paper() -> None:
     seeds = first()
-    assert len(seeds) == len({*seeds}) >= 16
-    assert all(3 <= len(sentences(seed)) <= 8 for seed in seeds)
-    assert any("\n" in seed for seed in seeds)
+    assert len(seeds) == len({*seeds}) >= 5
+    assert all(2500 <= len(seed) <= 4000 for seed in seeds)
+    assert all(len(sentences(seed)) > 20 and "\n" in seed for seed in seeds)
     assert all(joined(sentences(seed)) == seed == seed.strip() for seed in seeds)
-    found = {word.lower() for seed in seeds for word in _genetic.WORD.findall(seed)}
-    assert sum(word in alike() for word in found) > 30
-    assert all(len(group) > 1 and word in group for word, group in alike().items())
-    assert sum(len(line) for line in {tuple(group) for group in alike().values()}) == len(alike())  # each in one line
 
 
 def test_the_preset() -> None:
@@ -352,9 +369,9 @@ def test_the_preset() -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{n: 0} for n in ("steps", "points", "iterations", "patience", "tries", "attacker_tokens")]
+    [{n: 0} for n in ("steps", "points", "iterations", "patience", "words", "tries", "attacker_tokens")]
     + [{"population": 1}, {"elites": 1.0}, {"elites": -0.1}, {"crossover": 1.1}, {"mutation": -0.1},
-       {"temperature": 11.0}, {"seeds": ("a", " ")}],
+       {"temperature": 11.0}, {"seeds": ("a", " ")}, {"prompt": "## rewrite\nAgain."}],
 )  # fmt: skip
 def test_wrong_fields(fields: Any) -> None:
     with pytest.raises(SpecError, match=next(iter(fields))) as caught:

@@ -5,7 +5,6 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import cache
 from random import Random
 from typing import Any
 
@@ -111,12 +110,14 @@ def reworded(
 
 def check_genetic(attack: Any) -> None:
     """Raise `SpecError` for a field out of its range."""
-    at_least(1, attack, "steps", "points", "iterations", "patience")
+    at_least(1, attack, "steps", "points", "iterations", "patience", "words")
     at_least(2, attack, "population")
     within(0, 1, attack, "crossover", "mutation")
     check_writer(attack)
     if not 0 <= attack.elites < 1:
         raise SpecError(f"elites is {attack.elites}", hint="it must lie in [0, 1)")
+    if attack.variant == "hga" and attack.mutator is None:
+        raise SpecError("variant hga takes its words from a mutator", hint="give a mutator, or write variant=ga")
     if not all(seed.strip() for seed in attack.seeds):
         raise SpecError("seeds holds an empty text", hint='write seeds = ["..."]')
 
@@ -124,9 +125,3 @@ def check_genetic(attack: Any) -> None:
 def first() -> list[str]:
     """Our seeds."""
     return text_of("autodan_seeds.txt").split("\n---\n")
-
-
-@cache
-def alike() -> dict[str, list[str]]:
-    """For each word of our list those of its line, itself too."""
-    return {word: line.split() for line in text_of("autodan_words.txt").splitlines() for word in line.split()}

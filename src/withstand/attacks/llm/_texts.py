@@ -7,6 +7,7 @@ from pathlib import Path
 
 from withstand.attacks.llm._attacker import unquoted
 from withstand.core import Behavior, Json, filled
+from withstand.core.prompts import sections
 
 NUMBER = re.compile(r"\s*\**\d{1,3}\s*[.):]\**\s*(?:\d{1,3}[.)]\s+)?")  # a seeded "1." is at times said once more
 LABEL = re.compile(r"request:\s*", re.IGNORECASE)
@@ -33,8 +34,7 @@ def data_of(name: str) -> Json:
 @cache
 def parts_of(name: str) -> dict[str, str]:
     """The parts of a file beside this one, each under a line "## name"."""
-    parts = re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text_of(name), re.DOTALL | re.MULTILINE)
-    return {title: part.strip() for title, part in parts}
+    return sections(text_of(name))
 
 
 def shown_context(behavior: Behavior) -> str:
