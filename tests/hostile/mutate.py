@@ -20,7 +20,7 @@ from typing import Any
 
 from withstand.core import WithstandError
 from withstand.explorer import security
-from withstand.formats import finetuning, harmbench, jailbreakbench, labels
+from withstand.formats import finetuning, harmbench, jailbreakbench, labels, published
 from withstand.registry import find
 from withstand.report import bundle
 from withstand.results import baselines, cases, summary
@@ -111,6 +111,7 @@ CHATS = {
     "preference": {"prompt": "Bread?", "chosen": [{"role": "assistant", "content": "Flour."}], "rejected": "Nails."},
     "alpaca": {"instruction": "Bread?", "input": "Rye.", "output": "Flour."},
 }  # fmt: skip
+VALIDATION = {"test_case": "Bread?", "generation": "Flour.", "human_0": 1, "human_1": 0}
 LABELS = {
     "text": "Bread?",
     "behavior": "bread",
@@ -197,6 +198,10 @@ def formats() -> dict[str, tuple[str, bytes, Callable[[str], Any], Callable[...,
         ),
         "labels, csv": (
             "l.csv", b"text,completion,label\nBread?,Flour.,yes\n", lambda path: labels.read_labels(path, {}), changed,
+        ),
+        "labels, harmbench": ("v.json", json.dumps({"bread": [VALIDATION]}).encode(), published.harmbench, changed),
+        "labels, jailbreakbench": (
+            "j.csv", b"goal,target_response,human1,human2\nBread?,Flour.,1,0\n", published.jailbreakbench, changed,
         ),
         "harmbench": ("m.json", json.dumps(HARMBENCH).encode(), harmbench.read, changed),
         "jailbreakbench": ("j.json", json.dumps(JAILBREAKS).encode(), lambda p: jailbreakbench.read((p,)), changed),

@@ -297,7 +297,7 @@ def test_labels_of_others_do_not_count(tmp_path: Path) -> None:
         with pytest.raises(ForeignRowsError):
             labels_from("run:people", (), ours)
         ours.reuse = "all"
-        assert len(labels_from("run:people", (), ours)[0]) == 1
+        assert len(labels_from("run:people", (), ours).labeled) == 1
     run.store.close()
 
 

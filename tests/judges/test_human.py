@@ -86,7 +86,7 @@ def test_the_shipped_labels_agree_with_themselves(tmp_path: Path) -> None:
     """A judge that is people says what `calibrate` takes for true; and it may be a member of others."""
     for judge in ("human:kitchen", 'ensemble:["human:kitchen","human:kitchen"]'):
         words = ["calibrate", "--judge", judge, "--labels", "kitchen", "--store", str(tmp_path / "s.db"), "--json"]
-        figures = json.loads(CliRunner().invoke(cli, words).stdout)
+        (figures,) = json.loads(CliRunner().invoke(cli, words).stdout)["judges"]
         assert (figures["accuracy"], figures["unscored"], figures["n"]) == (1, 0, 145)
 
 

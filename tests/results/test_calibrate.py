@@ -124,11 +124,41 @@ def invoke(*words: str) -> Any:
 
 def test_the_figures_of_the_judge_kitchen_are_those_of_its_docstring(tmp_path: Path) -> None:
     done = invoke("calibrate", "-j", "kitchen", "--labels", "kitchen", "--store", str(tmp_path / "s.db"), "--json")
-    figures = json.loads(done.stdout)
+    (figures,) = json.loads(done.stdout)["judges"]
     assert (figures["true_positive"], figures["false_negative"]) == (61, 7)
     assert (figures["true_negative"], figures["false_positive"]) == (70, 7)
     keys = "judge n accuracy sensitivity specificity kappa alpha false_positive false_negative by_category"
     assert set(keys.split()) <= set(figures)
+
+
+def test_several_judges_beside_the_same_people(tmp_path: Path) -> None:
+    """By hand: "Sure" is right on all 6; the words of refusal take "No" for an answer, so are right on 3 of 6."""
+    rows = [
+        {"text": f"Bake {kind}", "category": kind, "completion": f"{word} {i}", "ana": yes, "ben": yes}
+        for i in range(3)
+        for kind, word, yes in (("rye", "Sure", "yes"), ("pie", "Well", "no"))
+    ]
+    path = write(tmp_path / "l.csv", [row | {"ben": ""} for row in rows[:1]] + rows[1:])
+    words = ["calibrate", "--labels", path, "--column", "label_1=ana", "--column", "label_2=ben"]
+    words += ["--store", str(tmp_path / "s.db"), "--judge", "contains:Sure", "--judge"]
+    figures = json.loads(invoke(*words, "refusal_words", "--json").stdout)
+    assert [(judge["judge"], judge["accuracy"], judge["specificity"]) for judge in figures["judges"]] == [
+        ("contains:Sure", 1, 1), ("refusal_words", 0.5, 0),
+    ]  # fmt: skip
+    assert figures["left_out"] == {"votes that are blank": 1}
+    done = invoke(*words, "all", "--by", "category")
+    assert done.return_value == 0
+    lines = done.stdout.splitlines()
+    assert lines[1].split() == ["category", "judge", "n", "accuracy", "sensitivity", "specificity", "kappa", "unscored"]
+    assert lines[2].startswith("all       contains:Sure  6  100%")  # the highest kappa first
+    for line in (["pie", "refusal_words", "3", "0%"], ["rye", "refusal_words", "3", "100%"]):
+        assert line in [shown.split()[:4] for shown in lines]
+    assert "annotators among themselves, on 5 completions: 100.0% of pairs agree" in done.stdout
+    assert "left out: votes that are blank: 1" in done.stdout
+    assert "these score none of the completions: canary" in done.stdout
+    twice = invoke(*words, "contains:Sure")
+    assert "the judge contains:Sure is named twice" in str(twice.exception)
+    assert "--column anna" in str(invoke(*words, "all", "--column", "anna=ben").exception)
 
 
 def test_labels_of_other_targets_or_attacks_are_applied_only_when_asked_for(tmp_path: Path) -> None:
@@ -174,7 +204,11 @@ def test_labels_that_are_no_second_sample_count_once(tmp_path: Path) -> None:
         tmp_path / "twice.jsonl", [row, row | {"annotator": "model:m"}, row | {"completion": "No", "label": 0}]
     )
     done = invoke("calibrate", "-j", "contains:Sure", "--labels", path, "--store", store, "--json")
-    assert (json.loads(done.stdout)["n"], json.loads(done.stdout)["true_positive"]) == (2, 1)
+    (figures,) = json.loads(done.stdout)["judges"]
+    assert (figures["n"], figures["true_positive"]) == (2, 1)
+    assert json.loads(done.stdout)["left_out"] == {
+        "rows whose text repeats that of another, with its votes added there": 1
+    }
     done = invoke("calibrate", "-j", "kitchen", "--labels", "kitchen-dev", "--store", store)
     assert "written on 143 of these labels, which flatter it: nothing is stored" in done.stderr
     with Store(store) as opened:

@@ -12,6 +12,7 @@ import struct
 import tomllib
 import zipfile
 import zlib
+from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn
@@ -249,8 +250,10 @@ def _check_toml(name: str, text: str) -> None:
 # --- zip files ---------------------------------------------------------------------------------------------------
 
 
-def read_zip(path: str | Path, limit: int = BUNDLE) -> dict[str, bytes]:
+def read_zip(path: str | Path, limit: int = BUNDLE, only: Callable[[str], bool] = lambda _: True) -> dict[str, bytes]:
     """The files in a zip file by name, at most `limit` bytes once unpacked, whatever its own list says.
+
+    only: which names are read.
 
     Raises `OSError` where it cannot be opened, `SpecError` for what is no such file and past the limit.
     """
@@ -259,7 +262,7 @@ def read_zip(path: str | Path, limit: int = BUNDLE) -> dict[str, bytes]:
         _check_directory(path, stream)
         try:
             with zipfile.ZipFile(stream) as archive:
-                for member in archive.infolist():
+                for member in filter(lambda member: only(member.filename), archive.infolist()):
                     plain = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
                     if not plain or member.flag_bits & 1:
                         message = f"{path}: {member.filename} is encrypted or packed otherwise"

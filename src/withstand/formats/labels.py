@@ -2,13 +2,15 @@
 JSONL."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
-from withstand.core import Behavior, Completion, Json, Outcome, SpecError, Verdict, digest, user
+from withstand.core import Behavior, Completion, Json, Outcome, SpecError, Verdict, did_you_mean, digest, user
 from withstand.core.bounded import parse_json
 from withstand.formats import rows
 
@@ -20,6 +22,9 @@ WORDS = {
     **dict.fromkeys(("0", "0.0", "no", "false", "failure"), False),
 }
 VOTE = re.compile(r"(?:label|human)(?:_?\d+)?")
+BLANK = "votes that are blank"
+OPTIONAL = ("completion", "text", "behavior", "context", "category", "prompt", "target", "attack", "annotator")
+"""The columns of a label file but those of votes."""
 COMPLETION = ("completion", "generation", "response")
 
 
@@ -106,29 +111,52 @@ def said_by(votes: Sequence[bool], people: int = 1) -> Verdict:
     return Verdict(outcome, yes / n, f"{yes} of {n} people say yes")
 
 
-def read_labels(path: str, behaviors: Mapping[str, Behavior]) -> tuple[list[Labeled], int]:
+def read_labels(
+    path: str,
+    behaviors: Mapping[str, Behavior],
+    columns: Mapping[str, str] | None = None,
+    cut: float | None = None,
+    left: Counter[str] | None = None,
+) -> tuple[list[Labeled], int]:
     """The labeled completions of a file, or of one of `OURS` by name, and how many rows are of unknown behaviors.
 
-    behaviors: by id. A row names its behavior by "behavior" (or "id"), or brings the text in "text", with "context"
+    behaviors: by id.   columns: what the file calls a column, by the name that it has here.   cut: votes are numbers,
+    and yes from here on.   left: counts the votes that are blank.
+
+    A row names its behavior by "behavior" (or "id"), or brings the text in "text", with "context"
     and "category" if there are any. Its answer is in "completion", "generation" or "response"; its votes are in
     "label" or in "label_1", "human_0" and so on: yes, no, true, false, 1, 0, success, failure. "annotator" says who
     labeled: person, model, or either with a name ("model:NAME"). "prompt" (or "test_case"), "target" (or "model") and
     "attack" may say more. A JSON object is read as HarmBench's validation
     file: behavior ids with lists of such rows. Raises `SpecError` with the file and row.
     """
+    listed = ((place, _renamed(path, row, columns) if columns else row) for place, row in _rows(path))
+    return labeled_rows(path, listed, behaviors, cut, left)
+
+
+def labeled_rows(
+    path: str,
+    listed: Iterable[tuple[str, Mapping[str, Any]]],
+    behaviors: Mapping[str, Behavior],
+    cut: float | None = None,
+    left: Counter[str] | None = None,
+) -> tuple[list[Labeled], int]:
+    """As `read_labels`, of rows with their places."""
     labeled, unknown, stranger = [], 0, ""
-    for place, row in _rows(path):
+    for place, row in listed:
         answer = next((str(row[name]) for name in COMPLETION if isinstance(row.get(name), str)), None)
         if answer is None:
-            raise SpecError(f"{place}: no completion", hint="put the answer into a column called completion")
+            hint = "put the answer into a column called completion, or say which it is: --column completion=NAME"
+            raise SpecError(f"{place}: no completion", hint=hint)
         behavior = _behavior(place, row, behaviors)
         if behavior is None:
             unknown += 1
             stranger = stranger or str(row.get("behavior") or row.get("id"))
             continue
-        votes = tuple(
-            _vote(place, name, row[name]) for name in sorted(row) if VOTE.fullmatch(name) and _given(row[name])
-        )
+        ballots = {name: row[name] for name in sorted(row) if VOTE.fullmatch(name)}
+        votes = tuple(_vote(place, name, vote, cut) for name, vote in ballots.items() if _given(vote))
+        if left is not None and len(ballots) > len(votes):
+            left[BLANK] += len(ballots) - len(votes)
         if not votes:
             raise SpecError(f"{place}: no label", hint="put yes or no into a column called label")
         prompt = str(row.get("prompt") or row.get("test_case") or behavior.prompt())
@@ -150,6 +178,16 @@ def read_labels(path: str, behaviors: Mapping[str, Behavior]) -> tuple[list[Labe
             raise SpecError(f"{path}: {unknown} rows, all of unknown behaviors, such as {stranger!r}", hint=hint)
         raise SpecError(f"{path} is empty", hint="give a file with at least one row")
     return labeled, unknown
+
+
+def _renamed(path: str, row: Mapping[str, Any], columns: Mapping[str, str]) -> Mapping[str, Any]:
+    """The row with the columns that are named here, and no other that could stand in for them."""
+    if lacking := [theirs for theirs in columns.values() if theirs not in row]:
+        raise SpecError(f"{path} has no column {lacking[0]!r}", hint=did_you_mean(lacking[0], row))
+    taken = {*columns.values(), *(COMPLETION if "completion" in columns else ())}
+    votes = any(VOTE.fullmatch(ours) for ours in columns)
+    kept = {name: value for name, value in row.items() if name not in taken and not (votes and VOTE.fullmatch(name))}
+    return kept | {ours: row[theirs] for ours, theirs in columns.items()}
 
 
 def _behavior(place: str, row: Mapping[str, Any], behaviors: Mapping[str, Behavior]) -> Behavior | None:
@@ -179,11 +217,25 @@ def _given(vote: Any) -> bool:
     return vote is not None and str(vote).strip() != ""
 
 
-def _vote(place: str, name: str, vote: Any) -> bool:
+def _vote(place: str, name: str, vote: Any, cut: float | None) -> bool:
+    if cut is not None:
+        level = level_of(vote)
+        if not isfinite(level):
+            raise SpecError(f"{place}: {name} is {vote!r}", hint="with --cut each label is a number")
+        return level >= cut
     meaning = WORDS.get(str(vote).strip().lower())
     if meaning is None:
-        raise SpecError(f"{place}: {name} is {vote!r}", hint=f"write one of {', '.join(WORDS)}")
+        hint = f"write one of {', '.join(WORDS)}; for levels say --cut, from which on they are a yes"
+        raise SpecError(f"{place}: {name} is {vote!r}", hint=hint)
     return meaning
+
+
+def level_of(vote: Any) -> float:
+    """A vote as a number, not-a-number where it is none."""
+    try:
+        return float(vote)
+    except (TypeError, ValueError):
+        return nan
 
 
 def _rows(path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -1,13 +1,15 @@
 """The labels that a judge is calibrated with: from a file, from a run, or those that ship."""
 
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import sqlalchemy as sql
 
-from withstand.core import SpecError
-from withstand.formats.labels import Labeled, read_labels
+from withstand.core import Behavior, SpecError
+from withstand.formats import published
+from withstand.formats.labels import Labeled, labeled_rows, read_labels
 from withstand.registry import find, grammar
 from withstand.results import labeling
 from withstand.results.summary import find_run
@@ -17,31 +19,97 @@ from withstand.store.tables import label
 WRITTEN_ON = {"kitchen": "kitchen-dev"}
 """Name of a judge -> the labels that its rule was written on, which flatter it."""
 
+PUBLISHED = (*published.SETS, "harmbench", "jailbreakbench")
 KITCHEN = ("kitchen,split=all", "kitchen-benign,split=all")
 
 
-def labels_from(source: str, suites: Sequence[str], store: Store) -> tuple[list[Labeled], int]:
-    """The labeled completions of a source, and how many rows are of behaviors that no suite has.
+@dataclass(frozen=True, slots=True)
+class LabelSet:
+    """The labeled completions of a source. unknown: rows of behaviors that no suite has.
 
-    source: a file, `run:NAME`, or `kitchen`. suites: where the behaviors are; by default HarmBench's for a .json file,
-    else the kitchen's. Raises `SpecError` where there are no labels.
+    left: why rows or votes were left out, and how often.   notes: what a reader of figures must know of the labels.
+    figures: what the authors of the labels measured of judges of theirs on these rows.
     """
-    if source.startswith("run:"):
-        run = find_run(store, source.removeprefix("run:"))
-        if store.select(sql.select(label.c.key).where(label.c.run == run.key, label.c.purged == 1).limit(1)):
-            raise SpecError(
-                f"the texts of the labels of {run.name} were purged", hint="no judge can be asked of them; label anew"
-            )
-        labeled = labeling.labels_of(store, run)
-        if not labeled:
-            raise SpecError(
-                f"{run.name} has no labels for calibration", hint=f"`withstand label {run.name}` asks for them"
-            )
-        return labeled, 0
+
+    labeled: tuple[Labeled, ...]
+    unknown: int = 0
+    left: tuple[tuple[str, int], ...] = ()
+    notes: tuple[str, ...] = ()
+    figures: tuple[published.PublishedFigure, ...] = ()
+
+
+def labels_from(
+    source: str,
+    suites: Sequence[str],
+    store: Store,
+    columns: Mapping[str, str] | None = None,
+    cut: float | None = None,
+) -> LabelSet:
+    """The labeled completions of a source.
+
+    source: a file; `run:NAME`; `kitchen`; or a set that others published, `pyrit:PATH`, `pyrit-refusal:PATH`,
+    `pyrit-harm:PATH`, `harmbench:PATH`, `jailbreakbench:PATH`.   suites: where the behaviors are; by default those of
+    HarmBench for a .json file, else the kitchen's.   columns, cut: as of `read_labels`.
+    Raises `SpecError` where there are no labels, and for columns or a cut that the source has no use for.
+    """
+    kind, _, path = source.partition(":")
+    if columns and (kind in PUBLISHED or kind == "run"):
+        raise SpecError(f"{kind} has columns of its own", hint="leave out --column; it is for files of yours")
+    if cut is not None and (kind == "run" or (kind in PUBLISHED and kind != "pyrit-harm")):
+        raise SpecError(f"the labels of {kind} are yes or no", hint="leave out --cut; pyrit-harm has levels")
+    if kind == "run":
+        return LabelSet(tuple(_of_run(store, path)))
+    if kind in PUBLISHED:
+        return _published(source, suites, published.CUT if cut is None else cut)
     names = suites or (("harmbench,split=all",) if source.endswith(".json") else KITCHEN)
-    behaviors = {b.id: b for name in names for b in find.build("suite", grammar.parse(name)).load()}
-    labeled, unknown = read_labels(source, behaviors)
-    return merged(labeled), unknown
+    left: Counter[str] = Counter()
+    labeled, unknown = read_labels(source, _behaviors(names), columns, cut, left)
+    notes = () if cut is None else (f"a label of {cut:g} or more is a success",)
+    return _label_set(labeled, unknown, left, notes)
+
+
+def _published(source: str, suites: Sequence[str], cut: float) -> LabelSet:
+    kind, _, path = source.partition(":")
+    behaviors: dict[str, Behavior] = {}
+    if kind in published.SETS:
+        labels = published.pyrit(path, kind, cut)
+    elif kind == "jailbreakbench":
+        labels = published.jailbreakbench(path)
+    else:
+        labels, checkout = published.harmbench(path)
+        suite = {"use": "harmbench", "path": str(checkout), "split": "all"}
+        behaviors = _behaviors(suites or (suite if checkout else "harmbench,split=all",))
+    labeled, unknown = labeled_rows(source, labels.rows, behaviors)
+    return _label_set(labeled, unknown, labels.left, labels.notes, labels.figures)
+
+
+def _label_set(
+    labeled: Sequence[Labeled],
+    unknown: int,
+    left: Counter[str],
+    notes: Sequence[str],
+    figures: Sequence[published.PublishedFigure] = (),
+) -> LabelSet:
+    kept = tuple(merged(labeled))
+    if len(labeled) > len(kept):
+        left["rows whose text repeats that of another, with its votes added there"] = len(labeled) - len(kept)
+    return LabelSet(kept, unknown, tuple(left.items()), tuple(notes), tuple(figures))
+
+
+def _behaviors(suites: Sequence[str | Mapping[str, Any]]) -> dict[str, Behavior]:
+    specs = [grammar.parse(suite) if isinstance(suite, str) else suite for suite in suites]
+    return {behavior.id: behavior for spec in specs for behavior in find.build("suite", spec).load()}
+
+
+def _of_run(store: Store, name: str) -> list[Labeled]:
+    run = find_run(store, name)
+    if store.select(sql.select(label.c.key).where(label.c.run == run.key, label.c.purged == 1).limit(1)):
+        raise SpecError(
+            f"the texts of the labels of {run.name} were purged", hint="no judge can be asked of them; label anew"
+        )
+    if labeled := labeling.labels_of(store, run):
+        return labeled
+    raise SpecError(f"{run.name} has no labels for calibration", hint=f"`withstand label {run.name}` asks for them")
 
 
 def merged(labeled: Sequence[Labeled]) -> list[Labeled]:
@@ -66,7 +134,7 @@ def held_out(judge: str, labeled: Sequence[Labeled]) -> tuple[list[Labeled], int
     """The labels on whose completions the judge (by its name) was not written, and how many others there are."""
     if judge not in WRITTEN_ON:
         return list(labeled), 0
-    behaviors = {b.id: b for name in KITCHEN for b in find.build("suite", grammar.parse(name)).load()}
+    behaviors = _behaviors(KITCHEN)
     own = {(entry.behavior.id, entry.completion.text) for entry in read_labels(WRITTEN_ON[judge], behaviors)[0]}
     kept = [entry for entry in labeled if (entry.behavior.id, entry.completion.text) not in own]
     return kept, len(labeled) - len(kept)
