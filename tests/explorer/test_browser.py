@@ -9,6 +9,8 @@ import pytest
 
 import withstand
 from explorer_web import SPEC, served
+from withstand.results import labeling
+from withstand.results.label_plan import label_plan
 from withstand.results.labeling import queue
 
 HOSTILE = {
@@ -189,10 +191,37 @@ def test_keys_label_and_the_corrected_rate_follows(browser, tmp_path):
         assert tab.messages + watch.messages == []
 
 
+def test_the_page_labels_until_the_interval_is_as_wide_as_wanted(browser, tmp_path):
+    """As `withstand label --width`: what is said of each cell, the looks, and that it ends at one."""
+    path = tmp_path / "s.db"
+    run = withstand.run({**SPEC, "defense": "none", "attack": "direct", "limit": 40}, store=path, name="kitchen")
+    with served(path) as base:
+        tab = opened(browser, base)
+        tab.goto(f"{base}/runs/{run.row.key[:16]}/label")
+        tab.get_by_role("button", name="Show all texts").click()
+        tab.wait_for_load_state()
+        tab.get_by_text("How many labels?").click()
+        tab.get_by_label("label until every interval").fill("40")
+        tab.get_by_role("button", name="Use it").first.click()
+        tab.get_by_text("no label yet; about").wait_for()
+        (plan, *_) = label_plan(run.store, run.row, 0.4)
+        assert plan.in_words(0.4) in tab.locator("main").inner_text()
+        *items, last = queue(run.store, run.row, "calibration", wanted={plan.index: plan.wanted})
+        for item in items:  # each of them would be a page
+            labeling.add(run.store, run.row, item, "failure", "ana", "calibration")
+        tab.reload()
+        tab.get_by_text(f"{len(items)} of {plan.wanted} labeled").wait_for()
+        assert last.case.completion.split()[0] in tab.locator(".turn.completion .t").inner_text()
+        tab.keyboard.press("n")
+        tab.get_by_text("narrow enough").wait_for()
+        assert tab.get_by_text("All done").count() == 1
+        assert {label["looks"] for label in run.store.labels(run.row.key)} == {plan.looks}
+        assert tab.messages == []
+
+
 def test_the_live_calibration_is_that_of_the_command(browser, path):
     """What the page works out from stored verdicts is what `withstand calibrate` finds by asking the judge."""
     from withstand.registry import find
-    from withstand.results import labeling
     from withstand.results.calibrate import calibrate
 
     run = withstand.load("kitchen", path)

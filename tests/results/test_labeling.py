@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sql
 from click.testing import CliRunner
 
 import withstand
@@ -27,6 +28,8 @@ from withstand.results.limits import Limits
 from withstand.results.own_labels import OwnLabel, own_estimate, own_labels, with_own
 from withstand.results.summary import summarize
 from withstand.stats import agreement
+from withstand.store import tables
+from withstand.store.tables import VERDICTS, want
 
 ATTACKS = ["direct", "story"]
 
@@ -132,6 +135,83 @@ def test_equal_texts_are_labeled_once(tmp_path: Path) -> None:
     assert len(labels_of(run.store, run.row)) == 12
 
 
+def test_a_second_seed_is_refused_and_a_larger_sample_holds_the_first(run: Any) -> None:
+    """Who could draw again, could draw until the labels please."""
+    first = invoke(run, "label", "--by", "ana", "-n", "8", "--seed", "3", typed="n\nq\n")
+    assert first.return_value == 0
+    for name, seed in (("ana", "4"), ("bo", "0")):
+        refused = invoke(run, "label", "--by", name, "--seed", seed, typed="q\n")
+        assert "was drawn with seed 3, not" in str(refused.exception)
+    assert "--- 1 of 16" in invoke(run, "label", "--by", "bo", "-n", "16", typed="q\n").stdout
+    small, large = ([item.place for item in queue(run.store, run.row, "calibration", n)] for n in (8, 16))
+    assert set(small) < set(large)
+    assert set(small) == {item.place for item in queue(run.store, run.row, "calibration", 8, seed=3)}
+
+
+def test_what_was_shown_and_has_no_label_counts_both_ways(run: Any, tmp_path: Path) -> None:
+    """A sheet from which only what pleases is filled in: at its end, sorted there, or cut out."""
+    path = tmp_path / "sheet.jsonl"
+    invoke(run, "label", "--by", "ana", "-n", "24", "--write", str(path))
+    listed = [json.loads(line) for line in path.read_text().splitlines()]
+    broken = {item.place for item in queue(run.store, run.row, "calibration") if item.case.outcome == "success"}
+    held = [row | {"label": "no"} for row in listed if row["place"] not in broken]
+    path.write_text("\n".join(map(json.dumps, held)))
+    assert invoke(run, "label", "--by", "ana", "-n", "24", "--read", str(path)).return_value == 0
+    cells = [c for c in withstand.load(run.name, run.store).cells if not c["benign"]]
+    assert any(cell["asr"] > 0.1 for cell in cells)
+    for cell in cells:
+        corrected = cell["asr_corrected"]
+        low, high = corrected["interval"]
+        assert low == 0
+        assert high > cell["asr"] + 0.1
+    missing = sum(cell["asr_corrected"]["missing"] for cell in cells)
+    unsure = sum(label["vote"] == "unsure" for label in run.store.labels(run.row.key))
+    assert missing + unsure == len(listed) - len(held) > 0
+    text = " ".join(note for cell in cells for note in cell["notes"])
+    assert "no label: in the limits, as held and as broken" in text or not missing
+    for row in listed:
+        row["label"] = "yes" if row["place"] in broken else "no"
+    path.write_text("\n".join(map(json.dumps, listed)))
+    invoke(run, "label", "--by", "ana", "-n", "24", "--read", str(path))
+    again = [c["asr_corrected"] for c in withstand.load(run.name, run.store).cells if not c["benign"]]
+    assert [corrected["missing"] for corrected in again] == [0, 0]
+    twice = [listed[0], listed[0] | {"label": "no" if listed[0]["label"] == "yes" else "yes"}]
+    path.write_text("\n".join(map(json.dumps, twice)))
+    assert "has two labels" in str(invoke(run, "label", "--by", "ana", "-n", "24", "--read", str(path)).exception)
+
+
+def test_a_sample_of_a_part_says_nothing_of_what_came_later(tmp_path: Path) -> None:
+    """Labeled while the run was half done, with every case held; the judge sees no break of the other half."""
+    reply = {"use": "scripted", "reply": "No"}
+    spec = {"suite": "kitchen", "target": reply, "attack": "direct", "benign": "none"}
+    run = withstand.run(spec, store=tmp_path / "s.db")
+    later = run.store.select(sql.select(want.c.key).where(want.c.stage == VERDICTS, want.c.behavior >= 28))
+    keys, verdicts = [key for (key,) in later], tables.row
+    with run.store.writing() as connection:
+        chosen = connection.execute(sql.select(verdicts).where(verdicts.c.key.in_(keys)))
+        kept = [dict(entry) for entry in chosen.mappings()]
+        connection.execute(sql.delete(verdicts).where(verdicts.c.key.in_(keys)))
+    first = queue(run.store, run.row, "calibration", n=14)
+    assert {item.size for item in first} == {28}
+    for item in first:
+        add(run.store, run.row, item, "failure", "ana", "calibration")
+    narrow = withstand.load(run.name, run.store).cells[0]["asr_corrected"]["interval"]
+    run.store.write({verdicts: kept})
+    corrected = withstand.load(run.name, run.store).cells[0]["asr_corrected"]
+    assert corrected["missing"] > 3
+    assert corrected["interval"][1] > 0.5 > narrow[1]  # half of the cases may all be broken
+    items = queue(run.store, run.row, "calibration", n=14)
+    assert {item.place for item in first} < {item.place for item in items}
+    assert len(items) == 14 + corrected["missing"]  # the new ones that come before the last that was labeled
+    numbers = {place.partition(":")[2].partition(":")[0] for place in (item.place for item in items)}
+    for item in items:
+        add(run.store, run.row, item, "failure", "ana", "calibration")
+    assert len(numbers) == len(items)
+    done = withstand.load(run.name, run.store).cells[0]["asr_corrected"]
+    assert (done["missing"], done["labels"]) == (0, len(items))
+    assert done["interval"][1] < narrow[1]
+
+
 # --- the rate from a run's own labels ----------------------------------------------------------------------------
 
 
@@ -194,7 +274,7 @@ def test_labeling_stops_at_a_wanted_width_and_only_at_a_look(tmp_path: Path) -> 
     run = withstand.run(spec, store=tmp_path / "s.db")
     out = invoke(run, "label", "--by", "ana", "--width", "0.3", typed="n\n" * 10 + "q\n").stdout
     assert "no label yet; about" in out
-    assert "would do; the next look is at 30" in out
+    assert "more labels would give 30 points; the next look is at 30" in out
     (plan,) = label_plan(run.store, run.row, 0.3)
     assert (plan.labeled, plan.wanted, plan.reached, plan.cases) == (10, 30, False, 56)  # never between two looks
     out = invoke(run, "label", "--by", "ana", "--width", "0.3", typed="n\n" * 40).stdout

@@ -23,11 +23,11 @@ SAMPLE = options(
                  help="Label a random sample, what the judge left undecided, what annotators disagree on, or what the "
                  "judge calls broken."),
     click.option("-n", "number", type=click.IntRange(min=1), default=60, show_default=True,
-                 help="Cases of the sample, of all cells together."),
+                 help="Cases of the sample, of all cells together; more extend the sample that there is."),
     click.option("--width", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=None, metavar="WIDTH",
                  help="Label each cell until its interval is at most WIDTH wide, such as 0.1, in place of -n."),
-    click.option("--seed", type=int, default=0, show_default=True,
-                 help="Seed of the sample; everyone who labels needs the same."),
+    click.option("--seed", type=int, default=None,
+                 help="Seed of the sample, 0 by default; once a case was shown, it stands for the run."),
 )  # fmt: skip
 
 
@@ -41,9 +41,9 @@ SAMPLE = options(
 )
 @click.option("--read", "source", metavar="FILE", default=None, help="Take the labels from such a file.")
 @click.option("--annotator", "kind", type=click.Choice(["person", "model"]), default="person", show_default=True,
-              help="Who labeled FILE.")  # fmt: skip
+              help="Who labels FILE.")  # fmt: skip
 def label(
-    name: str, purpose: "Purpose", labeler: str, number: int, width: float | None, seed: int, target: str | None,
+    name: str, purpose: "Purpose", labeler: str, number: int, width: float | None, seed: int | None, target: str | None,
     source: str | None, kind: str, store: "Store",
 ) -> None:  # fmt: skip
     """Label cases by hand, without seeing the judge's verdict.
@@ -56,8 +56,8 @@ def label(
     from withstand.results.summary import find_run
     from withstand.runner import rejudge
 
-    if kind == "model" and not source:
-        raise click.UsageError("--annotator model says who labeled a file: name it with --read")
+    if kind == "model" and not (source or target):
+        raise click.UsageError("--annotator model says who labels a file: name it with --write or --read")
     run, before = find_run(store, name), 0
     while True:
         items = labeling.queue(store, run, purpose, number, seed, _wanted(store, run, purpose, width))
@@ -66,6 +66,7 @@ def label(
             return
         if target:
             _write(target, label_sheet.sheet(items))
+            labeling.show(store, run, items, purpose, kind)
             return
         if source:
             label_sheet.add_sheet(store, run, label_sheet.read_sheet(source, items), labeler, purpose, kind)
@@ -90,22 +91,8 @@ def _wanted(store: "Store", run: "RunRow", purpose: "Purpose", width: float | No
 
     plans = label_plan(store, run, width)
     for plan in plans:
-        cell = run.plan["cells"][plan.index]
-        now = (
-            "no label yet" if plan.width is None else f"{_points(plan.width)} wide after {count(plan.labeled, 'label')}"
-        )
-        if plan.reached:
-            then = "narrow enough"
-        elif plan.expected is None:
-            then = f"its {count(plan.cases, 'case')} are too few for {_points(width)}: all of them narrow it most"
-        else:
-            then = f"about {plan.expected} would do; the next look is at {plan.wanted}"
-        console.put(f"{cell['attack']} on {cell['target']}: {now}; {then}")
+        console.put(f"{plan.name}: {plan.in_words(width)}")
     return {plan.index: plan.wanted for plan in plans}
-
-
-def _points(width: float) -> str:
-    return f"{100 * width:.1f} points"
 
 
 def _reached(store: "Store", run: "RunRow", width: float) -> bool:
@@ -156,6 +143,7 @@ def _label(store: "Store", run: "RunRow", items: "list[Item]", labeler: str, pur
         item = before[position]
         number = len(items) - len(left) + (item.place not in labeled)
         console.put(f"--- {number} of {len(items)}: the behavior")
+        labeling.show(store, run, [item], purpose)
         answer = _ask(item.case)
         if answer == "q":
             return False

@@ -1,7 +1,9 @@
 """Annotators label cases without the judge's answer, and see what their labels do to the rates."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from starlette.responses import Response
@@ -19,45 +21,81 @@ from withstand.results.calibrate import Pair, calibration_of
 from withstand.results.cases import picked
 from withstand.results.cells import CellResult
 from withstand.results.judge_error import corrected
-from withstand.results.labeling import Draw, Item, Purpose, Vote
+from withstand.results.label_plan import CellPlan, label_plan
+from withstand.results.labeling import Draw, Item, Purpose, Ranked, Vote
 from withstand.results.own_labels import PLACE, OwnLabel, own_labels
+from withstand.store.draws import add_draws, read_draws
 
 NUMBER = 60
 """Cases of a sample, as `withstand label` takes them."""
 LARGEST = 100_000
 """Cases of a sample."""
-SEED = 2**31 - 1
 ANSWERED = ("success", "failure", "unscored")
 """Where people are the judge: the outcomes of what they have judged or can judge."""
 
 
-def queue(index: Index, indexed: RunIndex, purpose: Purpose, n: int = NUMBER, seed: int = 0) -> list[Draw[int]]:
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a page asks to be labeled: `n` cases, or as many as make the interval of each cell at most `width` wide, in
+    (0, 1)."""
+
+    purpose: Purpose = "calibration"
+    n: int = NUMBER
+    width: float | None = None
+
+    @property
+    def query(self) -> dict[str, Any]:
+        size = {"n": self.n} if self.width is None else {"width": f"{100 * self.width:g}"}
+        return {"for": self.purpose, **size}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The cases of a sample in their order; the seed they were drawn with; and where a width is wanted, how far each
+    cell is."""
+
+    draws: Sequence[Draw[int]]
+    seed: int = 0
+    plans: Sequence[CellPlan] = ()
+
+    def looks(self, cell: int) -> int:
+        return next((plan.looks for plan in self.plans if plan.index == cell), 1)
+
+
+def queue(index: Index, indexed: RunIndex, sample: Sample) -> Drawn:
     """The sample that `withstand label` draws, from the index."""
+    run, purpose = indexed.run, sample.purpose
     if purpose == "disagreement":  # which changes with every label
-        return _drawn(index, indexed, purpose, n, seed)
-    return indexed.once(("queue", purpose, n, seed), lambda: _drawn(index, indexed, purpose, n, seed))
-
-
-def _drawn(index: Index, indexed: RunIndex, purpose: Purpose, n: int, seed: int) -> list[Draw[int]]:
-    if purpose == "disagreement":
-        places = sorted(labeling.disagreements(index.store, indexed.run))
+        places = sorted(labeling.disagreements(index.store, run))
         entries = [entry.id for place in places if (entry := entry_named(index, indexed, place))]
-        return [Draw(entry, purpose, len(entries), 1.0) for entry in entries]
-    strata: dict[labeling.StratumKey, list[int]] = defaultdict(list)
+        return Drawn([Draw(entry, purpose, len(entries), 1.0) for entry in entries])
+    shown = read_draws(index.store, run.key)
+    seed = labeling.seed_of(run, shown)
+    order = indexed.once(("order", purpose, seed), lambda: _ranked(index, indexed, purpose, seed))
+    plans = [] if sample.width is None else label_plan(index.store, run, sample.width, indexed.behaviors)
+    wanted = None if sample.width is None else {plan.index: plan.wanted for plan in plans}
+    places = [draw["place"] for draw in shown] if purpose == "calibration" else []
+    return Drawn(labeling.drawn(run, order, places, sample.n, wanted), seed, plans)
+
+
+def _ranked(index: Index, indexed: RunIndex, purpose: Purpose, seed: int) -> Ranked[int]:
     cells = indexed.run.plan["cells"]
+    strata: dict[labeling.StratumKey, list[int]] = defaultdict(list)
+    names: dict[int, str] = {}
     for cell, outcome, split, entries in queries.strata(index, indexed):
         waiting, asked = "waits" in cells[cell] and outcome == "unscored", outcome in ANSWERED
         if word := labeling.stratum_of(cells[cell], outcome, split, purpose, waiting, answered=asked):
-            strata[cell, word] += entries
-    for entries in strata.values():
-        entries.sort()
-    return labeling.drawn(indexed.run, strata, n, seed)
+            ids = indexed.ids[cells[cell]["suite"]]
+            for entry, (_, place, number, part) in entries:
+                strata[cell, word].append(entry)
+                names[entry] = labeling.place_named(cell, ids[place], number, part)
+    return labeling.ranked(labeling.Order(indexed.run, seed), strata, names.__getitem__)
 
 
 def ready(index: Index, indexed: RunIndex) -> None:
     """Draw the usual samples before anybody asks, which of many cases takes a while."""
     for purpose in ("calibration", "review"):
-        queue(index, indexed, purpose)
+        queue(index, indexed, Sample(purpose))
 
 
 def entry_named(index: Index, indexed: RunIndex, name: str) -> Entry | None:
@@ -73,24 +111,28 @@ def entry_named(index: Index, indexed: RunIndex, name: str) -> Entry | None:
     return queries.entry_of(index, indexed, (int(match[1]), places[match[2]], int(match[3]), int(match[4])))
 
 
-def _wanted(asked: PageRequest) -> tuple[Purpose, int, int]:
+def _wanted(asked: PageRequest) -> Sample:
     given = asked.form if asked.request.method == "POST" else asked.query
     purpose = str(given.get("for", "calibration"))
     if purpose not in get_args(Purpose):
         raise Refused(400, f"a label is for calibration, review, breaks or disagreement, not for {purpose!r}")
-    n, seed = whole(str(given.get("n", NUMBER))), whole(str(given.get("seed", 0)), least=-1, most=SEED + 1)
-    if n is None or seed is None or not (1 <= n <= LARGEST and 0 <= seed <= SEED):
-        raise Refused(400, "the sample's size and seed are whole numbers", f"1 to {LARGEST:,}, and 0 to 2^31 - 1")
-    return purpose, n, seed  # type: ignore[return-value] # checked above
+    n, points = whole(str(given.get("n", NUMBER))), str(given.get("width", "")).strip()
+    if n is None or not 1 <= n <= LARGEST:
+        raise Refused(400, "the size of the sample is a whole number", f"1 to {LARGEST:,}")
+    if not points:
+        return Sample(purpose, n)  # type: ignore[arg-type] # checked above
+    if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,3})?", points) or not float(points) or purpose != "calibration":
+        raise Refused(400, "the width is that of the sample's intervals", "write points above 0 and below 100, as 10")
+    return Sample(purpose, n, float(points) / 100)  # type: ignore[arg-type] # checked above
 
 
 def page(asked: PageRequest) -> Response:
     """The next case that this person has not labeled."""
     asked.need("labeler")
-    indexed = asked.indexed()
-    purpose, n, seed = _wanted(asked)
-    index = asked.explorer.index
-    places = queue(index, indexed, purpose, n, seed)
+    indexed, sample = asked.indexed(), _wanted(asked)
+    index, purpose = asked.explorer.index, sample.purpose
+    drawn = queue(index, indexed, sample)
+    places = drawn.draws
     votes = labeling.labeled_by(asked.explorer.store, indexed.run, asked.who, purpose)
     done = {entry.id for name in votes if (entry := entry_named(index, indexed, name))}
     skipped = 0 if purpose == "calibration" else asked.number("skip")
@@ -106,20 +148,24 @@ def page(asked: PageRequest) -> Response:
         spot = shown_entry.spot
         case = asked.case(indexed.run, spot)
         shown, name = view(asked, indexed, spot, case, LONGEST), labeling.place_of(case)
+        if (
+            shown.shown and purpose == "calibration" and not asked.explorer.read_only
+        ):  # without a label it counts both ways
+            add_draws(asked.explorer.store, indexed.run.key, [name], drawn.seed)
     last = str(asked.query.get("last", ""))
     return asked.run_page(
         "label", indexed, view=shown, place=name, done=len(places) - len(left), total=len(places), purpose=purpose,
-        n=n, seed=seed, skip=skipped, again=votes.get(again, ""), last=last if last in votes else "",
+        sample=sample, skip=skipped, again=votes.get(again, ""), last=last if last in votes else "",
+        plans=[(plan.name, plan.in_words(sample.width or 0.0)) for plan in drawn.plans],
     )  # fmt: skip
 
 
 def save(asked: PageRequest) -> Response:
     """Keep what an annotator said, and show the next case."""
     asked.need("labeler")
-    indexed = asked.indexed()
-    purpose, n, seed = _wanted(asked)
+    indexed, sample = asked.indexed(), _wanted(asked)
+    purpose, query = sample.purpose, sample.query
     vote, named = str(asked.form.get("vote", "")), str(asked.form.get("place", ""))
-    query: dict[str, Any] = {"for": purpose, "n": n, "seed": seed}
     skip = whole(str(asked.form.get("skip", "0"))) or 0
     if vote == "skip" and purpose == "calibration":  # or what is labeled were no random sample
         raise Refused(400, "a random sample is labeled in its order", "unsure, for a case that you cannot tell")
@@ -127,43 +173,43 @@ def save(asked: PageRequest) -> Response:
         return asked.to(asked.request.url.path, **query, skip=skip + 1)
     if vote not in get_args(Vote):
         raise Refused(400, f"{vote!r} is not a vote", "success, failure or unsure")
-    if not _keep(asked, indexed, purpose, queue(asked.explorer.index, indexed, purpose, n, seed), named):
+    if not _keep(asked, indexed, purpose, queue(asked.explorer.index, indexed, sample), named):
         raise Refused(400, "this case is not in the sample", "reload the page")
     return asked.to(asked.request.url.path, **query, last=named, **({"skip": skip} if skip else {}))
 
 
-def _keep(asked: PageRequest, indexed: RunIndex, purpose: Purpose, draws: Sequence[Draw[int]], named: str) -> bool:
+def _keep(asked: PageRequest, indexed: RunIndex, purpose: Purpose, drawn: Drawn, named: str) -> bool:
     """Keep the vote on the named case, and on those labeled before that read alike. Then next ones that read like a
     labeled one have its label. False where the name is of none that was drawn."""
     index, store, run = asked.explorer.index, asked.explorer.store, indexed.run
-    by_entry = {draw.entry: draw for draw in draws}
+    by_entry = {draw.entry: draw for draw in drawn.draws}
     entry = entry_named(index, indexed, named)
     if entry is None or entry.id not in by_entry:
         return False
     vote: Vote = str(asked.form.get("vote"))  # type: ignore[assignment] # checked before
-    case = _item(asked, indexed, by_entry[entry.id]).case
+    case = _item(asked, indexed, by_entry[entry.id], drawn).case
     places = labeling.said_of_texts(store, run, asked.who, purpose).get(labeling.text_of(case), ("", []))[1]
     again = [part.id for place in {named, *places} if (part := entry_named(index, indexed, place))]
     for draw in (by_entry[number] for number in again if number in by_entry):
-        labeling.add(store, run, _item(asked, indexed, draw), vote, asked.who, purpose)
+        labeling.add(store, run, _item(asked, indexed, draw, drawn), vote, asked.who, purpose)
     texts = labeling.said_of_texts(store, run, asked.who, purpose)
     labeled = {place for _, places in texts.values() for place in places}
     done = {part.id for place in labeled if (part := entry_named(index, indexed, place))}
-    for draw in (draw for draw in draws if draw.entry not in done):
-        item = _item(asked, indexed, draw)
+    for draw in (draw for draw in drawn.draws if draw.entry not in done):
+        item = _item(asked, indexed, draw, drawn)
         if (alike := texts.get(labeling.text_of(item.case))) is None:
             break
         labeling.add(store, run, item, alike[0], asked.who, purpose)
     return True
 
 
-def _item(asked: PageRequest, indexed: RunIndex, draw: Draw[int]) -> Item:
+def _item(asked: PageRequest, indexed: RunIndex, draw: Draw[int], drawn: Drawn) -> Item:
     """A drawn case, with its texts."""
     entry = queries.entry_at(asked.explorer.index, indexed, draw.entry)
     (case,) = picked(asked.explorer.store, indexed.run, [entry.spot])
     cell = indexed.run.plan["cells"][entry.cell]
-    place = labeling.place_of(case)
-    return Item(place, draw.stratum, draw.size, cell["target"], cell["attack"], case, draw.chance)
+    place, looks = labeling.place_of(case), drawn.looks(entry.cell)
+    return Item(place, draw.stratum, draw.size, cell["target"], cell["attack"], case, draw.chance, looks, drawn.seed)
 
 
 # --- calibration -------------------------------------------------------------------------------------------------

@@ -130,12 +130,17 @@ def entry_at(index: Index, indexed: RunIndex, number: int) -> Entry:
     return Entry(*index.select(f"SELECT {COLUMNS} FROM cases_{indexed.table} WHERE id = ?", [number])[0])
 
 
-def strata(index: Index, indexed: RunIndex) -> list[tuple[int, str, bool, list[int]]]:
-    """Every case by its (cell, outcome, split), as the numbers of its entries."""
+def strata(index: Index, indexed: RunIndex) -> list[tuple[int, str, bool, list[tuple[int, Spot]]]]:
+    """Every case by its (cell, outcome, split), as the number of its entry and its spot."""
+    packed = "group_concat(id || ':' || place || ':' || number || ':' || sample)"
     rows = index.select(
-        f"SELECT cell, outcome, split, group_concat(id) FROM cases_{indexed.table} GROUP BY cell, outcome, split"
+        f"SELECT cell, outcome, split, {packed} FROM cases_{indexed.table} GROUP BY cell, outcome, split"
     )
-    return [(cell, outcome, bool(split), list(map(int, ids.split(",")))) for cell, outcome, split, ids in rows]
+    listed = []
+    for cell, outcome, split, ids in rows:
+        parts = (map(int, entry.split(":")) for entry in ids.split(","))
+        listed.append((cell, outcome, bool(split), [(entry, (cell, *spot)) for entry, *spot in parts]))
+    return listed
 
 
 def differing(

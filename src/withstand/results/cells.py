@@ -64,6 +64,7 @@ class CorrectedRate:
     transported: no label is of this target and attack.   labels: how many; source: where they came from.
     own: they are of the cell's own cases, drawn at random.   annotators: who labeled, as in "by 2 people".
     misfit: with its errors among the labels the judge would hardly say what it says here.
+    missing: cases of the sample that were drawn and have no label; in the interval, as held and as broken.
     """
 
     rate: float | None
@@ -76,6 +77,7 @@ class CorrectedRate:
     own: bool = False
     annotators: str = ""
     misfit: bool = False
+    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,11 @@
 """How many labels a wanted width takes, and the look that labeling has come to: `withstand label --width`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from withstand.results.counts import read_counts
+from withstand.core.text import count
+from withstand.results.cells import defended
+from withstand.results.counts import BehaviorCounts, read_counts
 from withstand.results.own_labels import JUDGED, own_estimate, own_labels
 from withstand.stats import labeled
 from withstand.store.store import RunRow, Store
@@ -13,13 +15,15 @@ from withstand.store.store import RunRow, Store
 class CellPlan:
     """How far a harmful cell has come to a wanted width.
 
-    index: in the plan.   cases: those that may be labeled.   labeled: how many are.   wanted: how many the next look
+    index: in the plan.   name: for people.
+    cases: those that may be labeled.   labeled: how many are.   wanted: how many the next look
     takes, what is labeled included; as many as are labeled where labeling may stop.   expected: the labels that the
     width is expected to take in all, None where all would not do.   width: of the interval now, in [0, 1]; None without
     a label.   reached: the width is.
     """
 
     index: int
+    name: str
     cases: int
     labeled: int
     wanted: int
@@ -27,14 +31,41 @@ class CellPlan:
     width: float | None
     reached: bool
 
+    @property
+    def looks(self) -> int:
+        """How often labeling may stop."""
+        return len(labeled.looks(self.cases))
 
-def label_plan(store: Store, run: RunRow, width: float) -> list[CellPlan]:
-    """The plan of each harmful cell that a judge scored. width: of every cell's interval, in (0, 1).
+    def in_words(self, width: float) -> str:
+        """Where the cell stands on its way to this width, in (0, 1)."""
+        labels = count(self.labeled, "label")
+        now = "no label yet" if self.width is None else f"{_points(self.width)} wide after {labels}"
+        if self.reached:
+            return f"{now}; narrow enough"
+        if self.expected is None:
+            return (
+                f"{now}; its {count(self.cases, 'case')} are too few for {_points(width)}: all of them narrow it most"
+            )
+        if self.expected <= self.labeled:
+            return f"{now}; it takes more than expected: the next look is at {self.wanted}"
+        more = count(self.expected - self.labeled, "more label")
+        return f"{now}; about {more} would give {_points(width)}; the next look is at {self.wanted}"
+
+
+def _points(width: float) -> str:
+    return f"{100 * width:.3g} points"
+
+
+def label_plan(
+    store: Store, run: RunRow, width: float, counts: Sequence[Mapping[int, BehaviorCounts]] | None = None
+) -> list[CellPlan]:
+    """The plan of each harmful cell that a judge scored. width: of every cell's interval, in (0, 1).   counts: of the
+    cells, where they are known.
 
     The labels of a cell are counted at `stats.labeled.looks` alone, and its interval has the level of
     `stats.labeled.level_at_looks`, so that stopping at the first look that is narrow enough does not make it wrong.
     """
-    own, counts = own_labels(store, run), read_counts(store, run).behaviors
+    own, counts = own_labels(store, run), read_counts(store, run).behaviors if counts is None else counts
     plans = []
     for index, cell in enumerate(run.plan["cells"]):
         if cell["benign"] or "waits" in cell:
@@ -47,10 +78,13 @@ def label_plan(store: Store, run: RunRow, width: float) -> list[CellPlan]:
         looks = labeled.looks(cases)
         estimate = own_estimate(labels, behaviors, looks=len(looks))
         now = None if estimate is None else estimate.high - estimate.low
-        have = [sum(label.outcome in JUDGED[judged] for label in labels) for judged in (True, False)]
+        given = [label for label in labels if not label.missing]
+        have = [sum(label.outcome in JUDGED[judged] for label in given) for judged in (True, False)]
         wanted, reached = _look(looks, sizes, have, now is not None and now <= width)
         expected = labeled.labels_for(sizes[0], sizes[1], width, labeled.level_at_looks(cases))
-        plans.append(CellPlan(index, cases, len(labels), wanted, expected, now, reached))
+        target = defended(cell["target"], "" if cell["defense"] == "none" else cell["defense"])
+        name = f"{cell['attack']} on {target}"
+        plans.append(CellPlan(index, name, cases, len(given), wanted, expected, now, reached))
     return plans
 
 

@@ -42,30 +42,30 @@ def _digest(item: Item) -> str:
 
 
 def read_sheet(path: str, items: Sequence[Item]) -> list[tuple[Item, Vote]]:
-    """The labels of a sheet. A row that was left empty before the last one that was filled in is unsure: who labels may
-    not choose. Raises `SpecError` with the file and row for a case that was not drawn, or an answer that is not its
-    own.
+    """The labels of a sheet. A case that was left empty, or out, before the last one of the sample's order that has a
+    label is unsure, wherever its row is: who labels may not choose. Raises `SpecError` with the file and row for a case
+    that was not drawn, or an answer that is not its own.
     """
     by_place = {item.place: item for item in items}
-    filled: list[tuple[Item, str, str]] = []
+    votes: dict[str, Vote] = {}
     for row in rows.parse(rows.read(path)):
         place = str(row.cells.get("place") or "")
         if place not in by_place:
             raise SpecError(
                 f"{row.place}: the case {place!r} is not in this sample",
-                hint="read the sheet with the -n, --seed and --for that it was written with",
+                hint="read the sheet with the -n and --for that it was written with",
             )
         if row.cells.get("digest") != _digest(by_place[place]):
             raise SpecError(f"{row.place}: the answer of {place} is another one now", hint="write the sheet anew")
-        filled.append((by_place[place], row.place, str(row.cells.get("label") or "").strip().lower()))
-    while filled and not filled[-1][2]:
-        filled.pop()
-    return [(item, _vote(place, word)) for item, place, word in filled]
+        if word := str(row.cells.get("label") or "").strip().lower():
+            vote = _vote(row.place, word)
+            if votes.setdefault(place, vote) != vote:
+                raise SpecError(f"{row.place}: {place} has two labels", hint="keep one row of each case")
+    last = max((at for at, item in enumerate(items, 1) if item.place in votes), default=0)
+    return [(item, votes.get(item.place, "unsure")) for item in items[:last]]
 
 
 def _vote(place: str, word: str) -> Vote:
-    if not word:
-        return "unsure"
     if word not in VOTES:
         raise SpecError(f"{place}: label is {word!r}", hint=f"write one of {', '.join(VOTES)}")
     return VOTES[word]

@@ -8,14 +8,16 @@ disagreement rules the case; in a gate what people say of a case stands in place
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
-from withstand.core import Behavior, Completion, Json, digest, rng, user
+from withstand.core import Behavior, Completion, Json, SpecError, digest, user
 from withstand.formats.labels import Annotator, Labeled, newest, revision
 from withstand.results.cases import WAITING, CaseResult, cases
 from withstand.stats import labeled
+from withstand.store.draws import add_draws, read_draws
 from withstand.store.store import RunRow, Store
 
 Purpose = Literal["calibration", "review", "disagreement", "breaks"]
@@ -48,6 +50,7 @@ class Item:
     """A case to label. `place` names it in its run; `stratum` has `size` cases, each drawn with this chance.
 
     looks: at how many numbers of labels labeling might have stopped for its width; 1 where the number was set before.
+    seed: of the sample.
     """
 
     place: str
@@ -58,16 +61,22 @@ class Item:
     case: CaseResult
     chance: float = 1.0
     looks: int = 1
+    seed: int = 0
 
 
 def queue(
-    store: Store, run: RunRow, purpose: Purpose, n: int = 60, seed: int = 0, wanted: Mapping[int, int] | None = None
+    store: Store,
+    run: RunRow,
+    purpose: Purpose,
+    n: int = 60,
+    seed: int | None = None,
+    wanted: Mapping[int, int] | None = None,
 ) -> list[Item]:
     """The cases to label, in the order to label them in; those of benign cells are left out.
 
-    For calibration `n` in all, or as many of each cell as `wanted` says. Wherever an annotator stops, what is labeled
-    of a stratum is a random sample of it. Else all there are. Where the judge is people, all
-    cases have to be labeled, whatever `n`.
+    For calibration `n` in all, or as many of each cell as `wanted` says, and whatever comes before a case that was
+    shown. Wherever an annotator stops, what is labeled of a stratum is a random sample of it. Else all there are.
+    Where the judge is people, all cases have to be labeled, whatever `n`. seed: see `seed_of`.
     """
     if purpose == "disagreement":
         split = disagreements(store, run)
@@ -82,14 +91,46 @@ def queue(
         if word:
             strata[case.cell, word].append(case)
     looks = {cell: len(labeled.looks(size)) for cell, size in cell_sizes(strata).items()} if wanted is not None else {}
-    drawn_cases = drawn(run, strata, n, seed, wanted)
-    return [_item(run, draw.entry, draw, looks.get(draw.entry.cell, 1)) for draw in drawn_cases]
+    draws = read_draws(store, run.key)
+    order = Order(run, seed_of(run, draws, seed))
+    shown = [draw["place"] for draw in draws] if purpose == "calibration" else []
+    cases_drawn = drawn(run, ranked(order, strata, place_of), shown, n, wanted)
+    return [_item(run, draw.entry, draw, looks.get(draw.entry.cell, 1), order.seed) for draw in cases_drawn]
 
 
-def _item(run: RunRow, case: CaseResult, draw: Draw[CaseResult], looks: int = 1) -> Item:
+def _item(run: RunRow, case: CaseResult, draw: Draw[CaseResult], looks: int = 1, seed: int = 0) -> Item:
     cell = run.plan["cells"][case.cell]
     place = place_of(case)
-    return Item(place, draw.stratum, draw.size, cell["target"], cell["attack"], case, draw.chance, looks)
+    return Item(place, draw.stratum, draw.size, cell["target"], cell["attack"], case, draw.chance, looks, seed)
+
+
+def seed_of(run: RunRow, draws: Sequence[Json], seed: int | None = None) -> int:
+    """The seed of a run's sample: that by which its first case was shown, so that nobody draws until a sample pleases.
+
+    draws: as `store.draws` gives them.   seed: what is asked for, 0 where nothing is. Raises `SpecError` for another
+    one than stands.
+    """
+    first = int(draws[0]["seed"]) if draws else None
+    if first is not None and seed not in (None, first):
+        raise SpecError(
+            f"the sample of {run.name} was drawn with seed {first}, not {seed}",
+            hint=f"leave --seed out, or write --seed {first}; a larger -n draws more cases of the same sample",
+        )
+    return first if first is not None else seed or 0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The order in which the cases of a run are drawn. Each has a random number of its own, so that a case which comes
+    later, as in a run that goes on, takes its place among those before (permanent random numbers; Ohlsson 1995)."""
+
+    run: RunRow
+    seed: int
+
+    def number(self, place: str) -> int:
+        """The random number of a case, below 2^64; a sample has those with the lowest."""
+        text = f"{self.seed}\0{self.run.key}\0{place}".encode("utf-8", "surrogatepass")
+        return int.from_bytes(blake2b(text, digest_size=8).digest())
 
 
 def place_of(case: CaseResult) -> str:
@@ -128,20 +169,35 @@ def cell_sizes(strata: Mapping[StratumKey, Sequence[Any]]) -> dict[int, int]:
     return dict(sizes)
 
 
+@dataclass(frozen=True, slots=True)
+class Ranked(Generic[T]):
+    """The entries of each stratum in the order of the sample; `at`: stratum and rank, from 1, by name."""
+
+    strata: Mapping[StratumKey, Sequence[T]]
+    at: Mapping[str, tuple[StratumKey, int]]
+
+
+def ranked(order: Order, strata: Mapping[StratumKey, Sequence[T]], place_of: Callable[[T], str]) -> Ranked[T]:
+    """The entries in their order. place_of: the name of an entry."""
+    sorted_strata: dict[StratumKey, list[T]] = {}
+    at: dict[str, tuple[StratumKey, int]] = {}
+    for key, entries in strata.items():
+        named = sorted((order.number(name := place_of(entry)), name, entry) for entry in entries)
+        sorted_strata[key] = [entry for *_, entry in named]
+        at |= {name: (key, rank) for rank, (_, name, _) in enumerate(named, 1)}
+    return Ranked(sorted_strata, at)
+
+
 def drawn(
-    run: RunRow,
-    strata: Mapping[StratumKey, Sequence[T]],
-    n: int,
-    seed: int,
-    wanted: Mapping[int, int] | None = None,
+    run: RunRow, order: Ranked[T], shown: Iterable[str], n: int, wanted: Mapping[int, int] | None = None
 ) -> list[Draw[T]]:
     """The entries in the order to label them in.
 
-    strata: entries in the plan's order. Of what a judge called, each cell gets an equal part of `n` (or what `wanted`
-    says), divided by `stats.labeled.allocation`; other strata are labeled whole. Strata take turns in proportion to
-    what is drawn of them.
+    shown: the names of those that were shown before; all before them are drawn too. Of what a judge called, each cell
+    gets an equal part of `n` (or what `wanted` says), divided by `stats.labeled.allocation`; other strata are labeled
+    whole. Strata take turns in proportion to what is drawn of them.
     """
-    sizes = {key: len(entries) for key, entries in strata.items() if entries}
+    sizes = {key: len(entries) for key, entries in order.strata.items() if entries}
     sampled = sorted({cell for cell, word in sizes if word in SCORED.values()})
     number = dict(sizes)
     for cell in sampled:
@@ -149,12 +205,12 @@ def drawn(
         successes, failures = sizes.get((cell, "success"), 0), sizes.get((cell, "failure"), 0)
         parts = labeled.allocation(successes, failures, labels)
         number |= dict(zip(((cell, "success"), (cell, "failure")), parts, strict=True))
+    for key, rank in (order.at[name] for name in shown if name in order.at):
+        number[key] = max(number[key], rank)
     draws: list[tuple[float, str, Draw[T]]] = []
     for key, size in sizes.items():
         name = _name(run, key)
-        shuffled = list(strata[key])
-        rng(seed, run.key, name).shuffle(shuffled)
-        for position, entry in enumerate(shuffled[: number[key]]):
+        for position, entry in enumerate(order.strata[key][: number[key]]):
             draws.append((position / number[key], name, Draw(entry, name, size, number[key] / size)))
     return [draw for *_, draw in sorted(draws, key=lambda ordered: ordered[:2])]
 
@@ -162,6 +218,13 @@ def drawn(
 def _name(run: RunRow, key: StratumKey) -> str:
     cell = run.plan["cells"][key[0]]
     return f"{key[1]}, cell {key[0]}: {cell['attack']} on {cell['target']}"
+
+
+def show(store: Store, run: RunRow, items: Sequence[Item], purpose: Purpose, kind: str = "person") -> None:
+    """Keep that cases of the random sample were shown to an annotator of this kind: without a label they count both
+    ways from now on, or who labels could choose."""
+    for seed in {item.seed for item in items} if purpose == "calibration" else ():
+        add_draws(store, run.key, [item.place for item in items if item.seed == seed], seed, kind)
 
 
 # --- what was said -----------------------------------------------------------------------------------------------
@@ -187,6 +250,7 @@ def add(
         "prompt": asked_of(case), "completion": case.completion, "finish": case.finish,
         "chance": item.chance, "looks": item.looks, "revision": len(earlier),
     }  # fmt: skip
+    show(store, run, [item], purpose, kind)
     parts = [run.key, item.place, labeler, purpose, *([len(earlier)] if earlier else [])]
     store.add_label(digest(parts), run.key, value, kind)
 

@@ -2,12 +2,13 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sql
 
+from withstand.core import Json
 from withstand.core.text import count, interval, percent
 from withstand.formats.labels import Annotator, by_whom
 from withstand.results import labeling
@@ -15,6 +16,7 @@ from withstand.results.cells import CorrectedRate, Record
 from withstand.results.counts import BehaviorCounts
 from withstand.stats import agreement, labeled, rates
 from withstand.stats.labeled import LabeledEstimate, LabeledRate, LabeledSide, stratum
+from withstand.store.draws import read_draws
 from withstand.store.store import RunRow, Store, chunks
 from withstand.store.tables import VERDICTS, row, want
 
@@ -25,61 +27,96 @@ JUDGED = {True: ("success",), False: ("failure", "refused")}
 """What the judge said of a case -> its outcomes."""
 
 
+Spot: TypeAlias = tuple[int, int, int, int]
+"""A case: cell, its behavior's place in the suite, numbers of test case and sample."""
+
+
 @dataclass(frozen=True, slots=True)
 class OwnLabel:
     """A drawn case of a cell that was labeled. behavior: its place in the suite.   outcome: what the judge said.
-    broken: what annotators say, None where they are unsure or split.   looks: see `labeling.Item`."""
+    broken: what annotators say, None where they are unsure or split.   looks: see `labeling.Item`.
+
+    missing: nobody labeled it, though it was shown, or comes before one that was: a case that somebody left out, or
+    that the run did not have when the sample was drawn.
+    """
 
     behavior: int
     outcome: str
     broken: bool | None
     annotators: tuple[Annotator, ...]
     looks: int
+    missing: bool = False
 
 
 def own_labels(store: Store, run: RunRow, people: bool = False) -> dict[int, list[OwnLabel]]:
-    """The calibration labels of a run by cell; none of cells whose judge is people. What the run has no verdict on is
-    left out. people: of people alone."""
+    """The calibration labels of a run by cell, and the cases whose label is missing; none of cells whose judge is
+    people. What the run has no verdict on is left out. people: as if people alone had labeled."""
+    draws = [draw for draw in read_draws(store, run.key) if not people or draw["annotator"] == "person"]
     by_place = labeling.labels_by_place(store, run, people)
-    if not by_place:
+    if not by_place and not draws:
         return {}
     looks = {label["place"]: int(label.get("looks", 1)) for label in store.labels(run.key)}
     plan = run.plan
     texts = store.behaviors({key for suite in plan["suites"] for key in suite["behaviors"]})
-    ids = [{texts[key]["id"]: at for at, key in enumerate(suite["behaviors"])} for suite in plan["suites"]]
-    spots: dict[tuple[int, int, int, int], str] = {}
-    for place in by_place:
-        match = PLACE.fullmatch(place)
-        if match and int(match[1]) < len(plan["cells"]) and "waits" not in plan["cells"][int(match[1])]:
-            cell = int(match[1])
-            behavior = ids[plan["cells"][cell]["suite"]].get(match[2])
-            if behavior is not None:
-                spots[cell, behavior, int(match[3]), int(match[4])] = place
-    outcomes = _outcomes(store, run, spots)
+    ids = [[texts[key]["id"] for key in suite["behaviors"]] for suite in plan["suites"]]
+    labeled_at, shown = _spots(plan, by_place, ids), _spots(plan, (draw["place"] for draw in draws), ids)
+    outcomes = _outcomes(store, run, labeled_at, {cell for cell, *_ in shown})
     listed: dict[int, list[OwnLabel]] = defaultdict(list)
-    for spot, place in sorted(spots.items()):
+    for spot, place in sorted(labeled_at.items()):
         entry = by_place[place]
         if spot in outcomes:
             label = OwnLabel(spot[1], outcomes[spot], entry.majority, entry.annotators, looks[place])
             listed[spot[0]].append(label)
-    return dict(listed)
+    orders = [labeling.Order(run, seed) for seed in sorted({draw["seed"] for draw in draws})]
+    by_seed = {order.seed: {draw["place"] for draw in draws if draw["seed"] == order.seed} for order in orders}
+    for cell in sorted({cell for cell, *_ in shown}):
+        names = ids[plan["cells"][cell]["suite"]]
+        spots = {labeling.place_named(cell, names[spot[1]], *spot[2:]): spot for spot in outcomes if spot[0] == cell}
+        missing: set[str] = set()
+        for order in orders:
+            for judged in JUDGED.values():
+                numbers = {place: order.number(place) for place, spot in spots.items() if outcomes[spot] in judged}
+                reach = max((numbers[place] for place in by_seed[order.seed] & numbers.keys()), default=-1)
+                missing |= {place for place, number in numbers.items() if number <= reach and place not in by_place}
+        open_ = sorted(spots[place] for place in missing)
+        listed[cell] += [OwnLabel(spot[1], outcomes[spot], None, (), 1, missing=True) for spot in open_]
+    return {cell: labels for cell, labels in listed.items() if labels}
 
 
-def _outcomes(
-    store: Store, run: RunRow, spots: Iterable[tuple[int, int, int, int]]
-) -> dict[tuple[int, int, int, int], str]:
+def _spots(plan: Json, places: Iterable[str], ids: Sequence[Sequence[str]]) -> dict[Spot, str]:
+    """The cases that labels or draws name so, but for those of cells whose judge is people. ids: of each suite."""
+    at = [{name: place for place, name in enumerate(names)} for names in ids]
+    spots: dict[Spot, str] = {}
+    for place in places:
+        match = PLACE.fullmatch(place)
+        if match and int(match[1]) < len(plan["cells"]) and "waits" not in plan["cells"][int(match[1])]:
+            cell = int(match[1])
+            behavior = at[plan["cells"][cell]["suite"]].get(match[2])
+            if behavior is not None:
+                spots[cell, behavior, int(match[3]), int(match[4])] = place
+    return spots
+
+
+def _outcomes(store: Store, run: RunRow, spots: Iterable[Spot], whole: Collection[int]) -> dict[Spot, str]:
+    """What the judge said of the behaviors of these cases, and of all of the cells in `whole`."""
     w = want.c
     behaviors: dict[int, set[int]] = defaultdict(set)
     for cell, behavior, *_ in spots:
         behaviors[cell].add(behavior)
-    return {
-        (cell, behavior, number, sample): outcome
+    parts: list[tuple[int, sql.ColumnElement[bool]]] = [(cell, sql.true()) for cell in whole]
+    parts += [
+        (cell, w.behavior.in_(part))
         for cell, places in behaviors.items()
         for part in chunks(sorted(places), 500)
+        if cell not in whole
+    ]
+    return {
+        (cell, behavior, number, sample): outcome
+        for cell, where in parts
         for behavior, number, sample, outcome in store.select(
             sql.select(w.behavior, w.number, w.sample, row.c.label)
             .select_from(want.join(row, row.c.key == w.key))
-            .where(w.run == run.key, w.stage == VERDICTS, w.cell == cell, w.behavior.in_(part))
+            .where(w.run == run.key, w.stage == VERDICTS, w.cell == cell, where)
         )
     }
 
@@ -89,7 +126,8 @@ def own_side(
 ) -> LabeledSide | None:
     """What the labels of a cell say of its rate; None where none says yes or no, or nothing is scored.
 
-    Cases on which annotators are unsure or split count as held in the lower limit, and as broken in the upper one.
+    Cases on which annotators are unsure or split, and those whose label is missing, count as held in the lower limit,
+    and as broken in the upper one.
     looks: at how many numbers of labels labeling may stop; default: what the labels say.
     """
     scored = {place: counts for place, counts in behaviors.items() if counts.scored}
@@ -147,13 +185,18 @@ def own_rate(
         return None
     annotators = by_whom(annotator for label in labels for annotator in label.annotators)
     ends = (estimate.low, estimate.high)
+    missing = sum(label.missing for label in labels)
     rate = CorrectedRate(
         estimate.rate, ends, identified=True, clipped=False, transported=False, labels=estimate.labeled,
-        source=f"run:{run}", own=True, annotators=annotators,
+        source=f"run:{run}", own=True, annotators=annotators, missing=missing,
     )  # fmt: skip
     note = f"by {count(estimate.labeled, 'label')} of this cell's own cases, {annotators}: "
     note += f"{percent(estimate.rate)} ({interval(ends)})"
-    open_ = sum(label.broken is None for label in labels)
+    open_ = sum(label.broken is None for label in labels) - missing
+    if missing:
+        drawn = count(len(labels), "drawn case")
+        note += f"; {missing} of {drawn} {'has' if missing == 1 else 'have'} no label: in the limits, as held and as "
+        note += f"broken (`withstand label {run}` asks for {'it' if missing == 1 else 'them'})"
     if open_:
         left = "is unsure or split: it is" if open_ == 1 else "are unsure or split: they are"
         note += f"; {open_} {left} in the limits, as held and as broken"

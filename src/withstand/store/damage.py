@@ -16,6 +16,7 @@ from withstand.store.tables import (
     behavior,
     calibration,
     component,
+    draw,
     label,
     meta,
     probe,
@@ -75,10 +76,11 @@ def _changed(connection: sql.Connection) -> Iterator[str]:
             yield f"the spec of {entry.name} was changed"
         if not 0 <= entry.created <= LATEST:
             yield f"{entry.name} was begun at no time"
-    for table in (behavior, component, calibration, probe):
+    for table in (behavior, component, calibration, probe, draw):
         for facts in map(dict, connection.execute(sql.select(table)).mappings()):
             value = json.loads(facts["value"])
-            whole = [facts["judge"], value] if "judge" in facts else value
+            names = ("run", "annotator") if table is draw else ("judge",) if "judge" in facts else ()
+            whole = [*(facts[name] for name in names), value] if names else value
             if facts["key"] != digest(whole) and not facts.get("purged"):
                 yield f"an entry of {table.name} was changed"
     for (text,) in connection.execute(sql.select(label.c.value)):

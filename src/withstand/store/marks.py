@@ -19,12 +19,12 @@ from withstand.core.errors import ForeignRowsError
 from withstand.core.home import identity
 from withstand.core.text import count, series
 from withstand.store import trust
-from withstand.store.tables import answer, calibration, label, meta, probe, row, run, writer
+from withstand.store.tables import answer, calibration, draw, label, meta, probe, row, run, writer
 
 if TYPE_CHECKING:
     from withstand.store.store import Store
 
-MARKED = (row, answer, run, label, calibration, probe)
+MARKED = (row, answer, run, label, draw, calibration, probe)
 UNMARKED = "unmarked"
 """What stands for the author of entries that older versions wrote, and for their mark in a store they were merged
 into. NULL as a mark is an entry that has been in its store since then."""

@@ -4,7 +4,8 @@
 - `row`: a finished piece of one stage: an attack's test cases, a completion, a verdict.
 - `want`: which rows a run wants, and where they belong in it (stage, cell, behavior, case, sample).
 - `failure`: the log of what went wrong, any number per key.
-- `label`: what an annotator said of a case of a run; `calibration`: a judge beside people, by the judge's key.
+- `label`: what an annotator said of a case of a run; `draw`: that a case of its sample was shown.
+- `calibration`: a judge beside people, by the judge's key.
 - `probe`: how a judge met the cases that judges fall for, by its key.
 - `finding`: what a person found by hand; `audit`: who revealed, exported, purged or was refused what, and when.
 - `run`, `behavior`, `component`, `writer`: specs, texts, source hashes, and the processes that wrote.
@@ -244,6 +245,16 @@ label = _table(
     *_written(),
     sql.Column("annotator", sql.Text),  # "person" or "model"; NULL, of before there was the column: a person
     _purged(),
+)
+
+draw = _table(
+    "draw",
+    _key(),
+    _needed("run", index=True),
+    _needed("annotator"),  # "person" or "model": whom it was drawn for
+    _needed("created", sql.Double),
+    _needed("value"),
+    *_written(),
 )
 
 finding = _table(
