@@ -12,6 +12,7 @@ import pytest
 from withstand import api
 from withstand.core import SpecError
 from withstand.report import bundle
+from withstand.results import labeling
 
 TOYS = str(Path(__file__).parent.parent / "toys")
 
@@ -79,6 +80,42 @@ def test_a_bundle_of_what_went_wrong(tmp_path, monkeypatch):
         "success", "unscored", "error", "error", "filtered", "refused", "refused", "refused",
     ]  # fmt: skip
     assert b"the oracle is down" not in files["cases.jsonl"]
+
+
+def test_the_worst_case_is_checked_where_people_labeled_cases(tmp_path):
+    """A bundle whose maker lowers what any attack broke, and says that people had labeled it so."""
+    spec = {"suite": "kitchen", "limit": 6, "target": "scripted-kitchen", "attack": ["direct", "story"]}
+    run = api.run(spec, store=tmp_path / "s.db")
+    breaks = labeling.queue(run.store, run.row, "breaks")
+    assert len(breaks) > 2
+    for item, vote in zip(breaks, ("failure", "success"), strict=False):
+        labeling.add(run.store, run.row, item, vote, "ana", "breaks")
+    files = bundle.files_of(run.store, run.row, "1")
+    assert wrong(bundle.verify(files, run.store)) == []
+    [worst] = json.loads(files["summary.json"])["worst"]
+    assert (worst["labeled"], worst["checked"]) == (2, 1)
+    for name in ("rate", "broken", "labeled", "checked", "interval", "bounds", "attacks", "by_category"):
+        summary = json.loads(files["summary.json"])
+        (part,) = summary["worst"]
+        if name in ("rate", "broken", "labeled", "checked"):
+            part[name] = 0 if part[name] else 1
+        elif name == "attacks":
+            part[name] = dict.fromkeys(part[name], 0)
+        elif name == "by_category":
+            part[name][0]["rate"] += 0.1
+        else:
+            part[name][1] /= 2
+        [fault] = wrong(bundle.verify(resealed(files, summary_json=json.dumps(summary).encode())))
+        assert f"any attack on scripted-kitchen: {name} is " in fault
+    rows = [json.loads(line) for line in files["cases.jsonl"].splitlines()]
+    for row in rows:
+        if row["outcome"] == "success":
+            row["people"] = "failure"
+    claimed = resealed(files, cases_jsonl="\n".join(map(json.dumps, rows)).encode())
+    assert any("broken is " in fault for fault in wrong(bundle.verify(claimed)))
+    assert any("people say otherwise in the store of" in fault for fault in wrong(bundle.verify(claimed, run.store)))
+    labeling.add(run.store, run.row, breaks[2], "failure", "ana", "breaks")  # later, which makes no bundle wrong
+    assert wrong(bundle.verify(files, run.store)) == []
 
 
 @pytest.mark.parametrize("name", ["out", "out.zip"])

@@ -1,8 +1,9 @@
 """A run to hand over: numbers, hashes and provenance without the texts, and whether such a bundle is true.
 
 A bundle is a folder or a zip file: `manifest.json` (SHA-256 of each other file), `summary.json` (what
-`withstand report --format json` prints), `cases.jsonl` (each case with its outcome and digests of what was sent and
-answered), `report.html` without texts, `spec.toml`, `README.txt`, and where its maker signed it `manifest.json.sig`.
+`withstand report --format json` prints), `cases.jsonl` (each case with its outcome, what people said of it, and digests
+of what was sent and answered), `report.html` without texts, `spec.toml`, `README.txt`, and where its maker signed it
+`manifest.json.sig`.
 What is in a bundle is data: no component that it names is built.
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from withstand.core import Json, SpecError, bounded, digest, dumps
+from withstand.core.content import to_json
 from withstand.core.outcomes import HITS, OUTCOMES, SCORED
 from withstand.core.text import count, unique, visible
 from withstand.registry.grammar import to_toml
@@ -29,8 +31,10 @@ from withstand.results.cases import cases
 from withstand.results.cell_builder import interval
 from withstand.results.cells import measures
 from withstand.results.graded import graded, rows_of
+from withstand.results.labeling import place_named
+from withstand.results.reviewed import said_of
 from withstand.results.summary import find_run, summarize
-from withstand.results.worst_case import Together, Tried
+from withstand.results.worst_case import Together, Tried, by_category
 from withstand.runner.foreign import FROM_BUNDLE, MANIFEST, MARK
 from withstand.stats import rates
 from withstand.stats.group_sequential import Watch, paths
@@ -39,12 +43,14 @@ from withstand.store.store import RunRow, Store
 FORMAT = 1
 FACED = ("suite", "target", "defense", "judge", "benign")
 SIGNATURE = "manifest.json.sig"
+PEOPLE = "people"
+"""In a case that people labeled: the outcome that they say."""
 
 README = """\
 The results of a run of withstand, without the texts that were sent and answered.
 
 summary.json   every number of the report
-cases.jsonl    every case: outcome, and digests of prompt, completion, the judge's reason and errors
+cases.jsonl    every case: outcome, labels of people, and digests of prompt, completion, the judge's reason and errors
 report.html    the report, texts left out
 spec.toml      what was run
 manifest.json  SHA-256 of each other file; manifest.json.sig, where there is one, is its SSH signature
@@ -79,8 +85,9 @@ def files_of(store: Store, run: RunRow, version: str) -> dict[str, bytes]:
 
 
 def _rows(store: Store, run: RunRow) -> Iterator[dict[str, Any]]:
-    """Each case as `graded` counts it, with digests of its texts; an empty text has none."""
-    texts = {}
+    """Each case as `graded` counts it, with what people said of it where they labeled it, and digests of its texts; an
+    empty text has none."""
+    texts, people = {}, said_of(store.labels(run.key))
     for case in cases(store, run):
         prompt = dumps([[turn.role, turn.text] for turn in case.chat]) if case.chat else ""
         parts = {"prompt": prompt, "completion": case.completion, "why": case.why, "error": case.error}
@@ -91,7 +98,8 @@ def _rows(store: Store, run: RunRow) -> Iterator[dict[str, Any]]:
     for index, cell in enumerate(graded(store, run)):
         for row in rows_of([cell]):
             at = (index, row["behavior"], row["case"], row["sample"])
-            yield {"cell": index, **row, **texts.get(at, {})}
+            label = people.get(place_named(*at))
+            yield {"cell": index, **row, **({PEOPLE: label} if label else {}), **texts.get(at, {})}
 
 
 def write(files: Mapping[str, bytes], output: str) -> None:
@@ -222,30 +230,38 @@ def _figures(summary: Json, rows: Iterable[Json]) -> Iterator[str]:
 def _worst_figures(
     cells: Sequence[Json], worst: Json, rows: Mapping[int, Sequence[Json]], watched: bool
 ) -> Iterator[str]:
-    """What is not as the cases say of the behaviors that any attack broke; labels of people are not in a bundle."""
-    if worst["labeled"]:
-        return
+    """What is not as the cases say of the behaviors that any attack broke, where a label of people stands in place of
+    the judge's verdict."""
     labels = ("suite", "target", "defense", "judge")
     own = [cell for cell in cells if measures(cell) == "harm" and all(cell[name] == worst[name] for name in labels)]
     places: dict[str, int] = {}
+    categories: dict[int, str] = {}
     tried: list[Tried] = []
+    labeled, seen_broken = 0, set[int]()
     for cell in own:
-        names = unique(row["key"] for row in rows[cell["index"]])
-        counted = zip(names, _by_behavior(rows[cell["index"]]), strict=True)
+        cases_here = [row | {"outcome": row.get(PEOPLE, row["outcome"])} for row in rows[cell["index"]]]
+        for row in cases_here:
+            categories[places.setdefault(row["key"], len(places))] = row["category"]
+        names = [places[name] for name in unique(row["key"] for row in cases_here)]
+        counted = zip(names, _by_behavior(cases_here), strict=True)
         tried.append(
             {
-                places.setdefault(name, len(places)): (
-                    counts["success"], counts["unscored"] + counts["error"], sum(counts.values()),
-                )
-                for name, counts in counted
+                place: (counts["success"], counts["unscored"] + counts["error"], sum(counts.values()))
+                for place, counts in counted
             }
-        )  # fmt: skip
-    seen = Together.of(tried, watched).estimate()
+        )
+        by_people = [row for row in cases_here if PEOPLE in row]
+        labeled += len(by_people)
+        seen_broken |= {places[row["key"]] for row in by_people if row[PEOPLE] == "success"}
+    together = Together.of(tried, watched)
+    seen = together.estimate()
     broken = (sum(hits > 0 for hits, *_ in behaviors.values()) for behaviors in tried)
     computed: dict[str, Any] = {"attacks": dict(zip((cell["attack"] for cell in own), broken, strict=True))}
+    computed |= {"labeled": labeled, "checked": len(seen_broken & {*together.broken}), "broken": len(together.broken)}
     if seen is not None:
         computed |= {"behaviors": seen.behaviors, "rate": seen.rate, "bounds": seen.bounds, "open": seen.open}
         computed |= {} if watched else {"interval": seen.interval}
+        computed["by_category"] = [to_json(part) for part in by_category(together, categories)]
     for name, value in computed.items():
         if not _same(worst[name], value):
             yield f"any attack on {worst['target']}: {name} is {worst[name]}, from the cases {value}"
@@ -325,9 +341,15 @@ def _against(store: Store, manifest: Json, rows: Sequence[Json]) -> Iterator[str
     if run.key != manifest["run_key"]:
         yield f"run {run.name} of {store.where} has another plan"
         return
-    ours = {dumps(row) for row in _rows(store, run)}
-    theirs = {dumps(row) for row in rows}
+    listed = [*_rows(store, run)]
+    ours, theirs = ({dumps({k: v for k, v in row.items() if k != PEOPLE}) for row in side} for side in (listed, rows))
     for what, lost in (("not in the store", theirs - ours), ("not in the bundle", ours - theirs)):
         if lost:
             first = json.loads(min(lost))
             yield f"{count(len(lost), 'case')} {what}, such as {first['behavior']} of cell {first['cell']}"
+    names = ("cell", "key", "case", "sample")
+    labels = {tuple(row[name] for name in names): row.get(PEOPLE) for row in listed}
+    unlike = [row for row in rows if PEOPLE in row and labels.get(tuple(row[name] for name in names)) != row[PEOPLE]]
+    if unlike:
+        at = f"such as {unlike[0]['behavior']} of cell {unlike[0]['cell']}"
+        yield f"people say otherwise in the store of {count(len(unlike), 'case')}, {at} (or said so later)"

@@ -129,7 +129,7 @@ def worst_cases(
             checked=sum(any(place in reviews.get(index, NONE).broken for index in cells) for place in broken),
             labeled=sum(reviews.get(index, NONE).labeled for index in cells),
             false_positives=alone,
-            by_category=tuple(_by_category(together, categories[suite])),
+            by_category=tuple(by_category(together, dict(enumerate(categories[suite])))),
         )
 
 
@@ -167,7 +167,8 @@ class Together:
         return [sum(attack[at][2] for attack in self.attacks) for at in range(len(self.places))]
 
 
-def _by_category(together: Together, categories: Sequence[str]) -> Iterator[WorstCategory]:
+def by_category(together: Together, categories: Mapping[int, str]) -> Iterator[WorstCategory]:
+    """The categories where there are several, in their alphabet. categories: by place."""
     groups: dict[str, set[int]] = defaultdict(set)
     for place in together.places:
         groups[categories[place]].add(place)
