@@ -1,4 +1,6 @@
+import json
 import math
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +23,15 @@ def test_first_rule_that_matches_answers():
         "yes",
         "else",
     ]
+
+
+def test_a_reply_holds_what_the_groups_of_its_rule_matched():
+    rules = ((r"bake (?P<what>.+?) in (?P<where>\w+)(?P<none>!)?$", "{what} {where}{none} {other} {n}", 1.0),)
+    model = Scripted(rules, reply="no {what}")
+    assert re.fullmatch(r"an {n} oven {other} \d+", say(model, "Bake an {n} in oven"))  # what is put in is no gap
+    assert say(model, "Fry it") == "no {what}"
+    quoted = Scripted((("say (?P<it>.*)", '{"prompt": "{it}"}', 1.0),))
+    assert json.loads(say(quoted, 'Say "a\\b"\n')) == {"prompt": '"a\\b"\n'}
 
 
 def test_the_chat_is_written_as_lines_of_role_and_text():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from withstand.core import Chat, Completion, Json, Sampling, SpecError, at_least, draw, to_json
+from withstand.core import Chat, Completion, Json, Sampling, SpecError, at_least, draw, dumps, to_json
 from withstand.core.regex import check_regex
 
 
@@ -17,7 +17,8 @@ class Scripted:
 
     rules: (regex, reply, probability in [0, 1]) each; default none. The regex is searched in the chat, written as lines
         "role: text", ignoring case; a dot matches any character, line breaks too. A rule answers with its probability.
-        The draw depends on the regex and the chat, and above temperature 0 also on the seed.
+        The draw depends on the regex and the chat, and above temperature 0 also on the seed. In its reply, {name}
+        becomes what a group (?P<name>...) of the regex matched, written for a JSON text where the reply is an object.
     reply: the answer if no rule answers. In every reply, {n} becomes a number drawn from the same chat and seed.
     width, lanes: most chats per call and most calls at once, each 1 or more; defaults 64 and 1.
     seconds: duration of each call, 0 or more, default 0.
@@ -56,12 +57,14 @@ class Scripted:
     def _answer(self, chat: Chat, sampling: Sampling, seed: int) -> Completion:
         chance = [to_json(chat), seed if sampling.temperature > 0 else None]
         shown = "\n".join(f"{message.role}: {message.text}" for message in chat)
-        reply = self.reply
+        reply, match = self.reply, None
         for pattern, answer, probability in self.rules:
-            if re.search(pattern, shown, re.IGNORECASE | re.DOTALL) and draw(pattern, *chance) < probability:
+            match = re.search(pattern, shown, re.IGNORECASE | re.DOTALL)
+            if match and draw(pattern, *chance) < probability:
                 reply = answer
                 break
-        reply = reply.replace("{n}", str(int(draw("n", *chance) * 10**6)))
+            match = None
+        reply = filled_in(reply, match, int(draw("n", *chance) * 10**6))
         words = list(re.finditer(r"\S+", reply))
         kept = words[: sampling.max_tokens]
         first = ((kept[0][0], math.log(0.9)),) if kept else ()
@@ -73,3 +76,12 @@ class Scripted:
             prompt_tokens=sum(len(message.text.split()) for message in chat),
             answer_tokens=len(kept),
         )
+
+
+def filled_in(reply: str, match: re.Match[str] | None, number: int) -> str:
+    """The reply with {n} and what the named groups of its rule's match hold, "" for one that took no part in it."""
+    groups = match.groupdict(default="") if match else {}
+    if reply.lstrip().startswith("{"):
+        groups = {name: dumps(text)[1:-1] for name, text in groups.items()}
+    parts = {"n": str(number), **groups}
+    return re.sub(r"\{(\w+)\}", lambda gap: parts.get(gap[1], gap[0]), reply)

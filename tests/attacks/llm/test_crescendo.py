@@ -76,12 +76,12 @@ def test_the_attacker_is_told_summaries_the_last_answer_and_the_rating(play: Any
     assert ["question 1 of 4" in told[0], "question 4 of 4" in told[3]] == [True, True]
 
 
-def test_without_a_summary_the_head_of_the_answer_stays_and_long_answers_are_clipped(play: Any) -> None:
+def test_without_a_summary_both_ends_of_the_answer_stay_and_of_long_answers_both_are_shown(play: Any) -> None:
     attack = make(lambda chat, n: json.dumps({"question": f"q{n}?"}), never, turns=3)
-    run(play, attack, lambda chat, n: f"{n}" * 5000)
+    run(play, attack, lambda chat, n: f"{n}" * 4000 + "z" * 1000)
     told = attack.attacker.chats[2][0].text  # type: ignore[attr-defined]
-    assert f"It answered, in short: {'0' * 200}\n" in told
-    assert f"It answered: {'1' * 2000}\n" in told
+    assert f"It answered, in short: {'0' * 100} [... 4800 characters ...] {'z' * 100}\n" in told
+    assert f"It answered: {'1' * 1000} [... 3000 characters ...] {'z' * 1000}\n" in told
 
 
 def test_a_refused_question_is_taken_back_and_told(play: Any) -> None:

@@ -15,7 +15,7 @@ from typing import ClassVar
 from withstand.attacks.llm._attacker import Draft, drafts, no_draft, stand_in
 from withstand.attacks.llm._judged import search_sampling
 from withstand.attacks.llm._objects import field_in
-from withstand.attacks.llm._talk import SHOWN, Conversations, Talk, Turn, check, put, rating, won
+from withstand.attacks.llm._talk import Conversations, Talk, Turn, check, put, rating, shown, won
 from withstand.attacks.llm._texts import text_of
 from withstand.core import Behavior, Chat, Flow, Json, Sampling, Target, UpperBounds, Verdict, at_least, filled, user
 
@@ -59,7 +59,7 @@ class Crescendo(Conversations):
     Target: at most streams x (turns + backtracks) asks; attacker: tries times that; judge: that times its own.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     turns: int = 10
     backtracks: int = 10
     streams: int = 1
@@ -104,7 +104,7 @@ class Crescendo(Conversations):
             for question, note in zip(talk.questions, stream.notes, strict=False)
         ]
         if talk.answers:
-            history.append(f"You asked: {talk.questions[-1]}\nIt answered: {talk.answers[-1].text[:SHOWN]}")
+            history.append(f"You asked: {talk.questions[-1]}\nIt answered: {shown(talk.answers[-1])}")
             history.append(f"Rating of its answers so far: {rating(stream.verdict)}")
         history += [f"Refused and taken back, ask something else: {question}" for question in stream.refused]
         text = filled(
@@ -126,7 +126,7 @@ class Crescendo(Conversations):
             return replace(stream, rounds=stream.rounds + 1)
         notes = stream.notes
         if stream.talk.answers:  # what was last is now older: of it the attacker's summary stays
-            notes = (*notes, field_in("summary", draft.text) or stream.talk.answers[-1].text[:200])
+            notes = (*notes, field_in("summary", draft.text) or shown(stream.talk.answers[-1], 200))
         return _Stream(turn.talk, notes, turn.verdict, (), stream.rounds + 1, stream.taken_back)
 
     @staticmethod

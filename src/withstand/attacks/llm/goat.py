@@ -15,7 +15,7 @@ from typing import ClassVar
 from withstand.attacks.llm._attacker import drafts, no_draft, stand_in
 from withstand.attacks.llm._judged import search_sampling
 from withstand.attacks.llm._objects import field_in
-from withstand.attacks.llm._talk import SHOWN, Conversations, Talk, check, put, won
+from withstand.attacks.llm._talk import Conversations, Talk, check, put, shown, won
 from withstand.attacks.llm._texts import data_of, text_of
 from withstand.core import Behavior, Chat, Flow, Json, Sampling, SpecError, Target, UpperBounds, filled, user
 
@@ -42,7 +42,7 @@ class GOAT(Conversations):
     Target: at most turns asks; attacker: tries times that; judge: that times its own.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     turns: int = 5
     techniques: tuple[str, ...] = TECHNIQUES
     tries: int = 3
@@ -79,18 +79,18 @@ class GOAT(Conversations):
 
     def _prompt(self, behavior: Behavior, talk: Talk, step: int) -> Chat:
         techniques = data_of("goat_techniques.json")
-        shown = [
+        listed = [
             f"- {name}: {techniques[name]['what']}\n  Example: {techniques[name]['example']}"
             for name in self.techniques
         ]
         history = [
-            f"User: {question}\nModel: {answer.text[:SHOWN]}"
+            f"User: {question}\nModel: {shown(answer)}"
             for question, answer in zip(talk.questions, talk.answers, strict=True)
         ]
         text = filled(
             text_of("goat.txt"),
             behavior=behavior.prompt(),
-            techniques="\n".join(shown),
+            techniques="\n".join(listed),
             conversation="\n\n".join(history) or "Nothing has been said yet.",
             round=str(step + 1),
             turns=str(self.turns),
