@@ -12,7 +12,8 @@ torch = pytest.importorskip("torch", reason="needs the extra `local`")
 pytest.importorskip("transformers", reason="needs the extra `local`")
 
 import zoo  # noqa: E402
-from withstand.attacks.gradient._search import scored  # noqa: E402
+from withstand.attacks.gradient._screen import scored  # noqa: E402
+from withstand.attacks.gradient.gcg import GCG  # noqa: E402
 from withstand.core import Behavior  # noqa: E402
 from withstand.engine import engine as engine_module  # noqa: E402
 from withstand.engine import packed  # noqa: E402
@@ -169,10 +170,10 @@ class Loaded:
 @pytest.mark.parametrize(("screen", "tokens"), [("none", 0), ("bfloat16", 0), ("none", 2), ("bfloat16", 2)])
 def test_screening_scores_exactly_the_best_of_a_cheap_ranking(screen: str, tokens: int) -> None:
     model = Loaded()
-    attack = SimpleNamespace(loss="ce", screen=screen, screen_tokens=tokens, verify=4, draft=None, dtype="", memory=0.0)
+    attack = GCG(screen=screen, screen_tokens=tokens, verify=4)  # type: ignore[arg-type]
     exact = engine_of(model)
     searches = [
-        SimpleNamespace(model=model, engine=exact, prompt=p, slot=slot, candidates=swaps(slot, 12))
+        SimpleNamespace(model=model, engine=exact, prompt=p, slot=slot, candidates=swaps(slot, 12), scored=0, seen=0)
         for p, slot in zip(PROMPTS, SLOTS, strict=True)
     ]
     work = [(s.prompt, s.slot, s.candidates) for s in searches]

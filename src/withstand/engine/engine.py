@@ -5,8 +5,9 @@ as a trunk; what differs is packed (`packed`). Where a model's architecture cann
 work one prompt at a time, and a warning says so once.
 """
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
@@ -18,7 +19,7 @@ from withstand.engine.packed import Row, Trunk
 from withstand.engine.path import Path, path_of
 from withstand.engine.text import Prompt
 
-Loss: TypeAlias = Literal["ce", "ce_first", "mellowmax", "cw"]
+Loss: TypeAlias = Literal["ce", "ce_first", "mellowmax", "cw", "entropy", "nll", "reinforce"]
 Slot: TypeAlias = Sequence[int]
 T = TypeVar("T")
 
@@ -89,6 +90,9 @@ class Engine:
         `slot` is what the candidates were made from: what they share with it is computed once. `tokens`: score the
         first so many tokens of the target string alone.
         """
+        if loss == "reinforce":
+            split = [(part, slot, candidates) for prompt, slot, candidates in work for part in by_answer(prompt)]
+            return weighted([prompt for prompt, *_ in work], self.losses(split, "nll", tokens))
         rows: list[Row] = []
         targets: list[Sequence[int]] = []
         order: list[int] = []
@@ -147,6 +151,9 @@ class Engine:
     @torch.no_grad()
     def loss_of(self, ids: Slot, prompt: Prompt, loss: Loss = "ce") -> float:
         """The loss of the prompt's target string after the tokens of a whole prompt."""
+        if loss == "reinforce":
+            losses = [torch.tensor(self.loss_of(ids, part, "nll")) for part in by_answer(prompt)]
+            return float(weighted([prompt], losses)[0])
         row = Row(Trunk(), 0, [*ids, *prompt.target[:-1]], len(prompt.target))
         return float(reduced(self.path.forward(self.model, [row]), [prompt.target], loss))
 
@@ -157,6 +164,11 @@ class Engine:
 
         Float[Tensor, "slot hidden"]; `by_token` makes the gradient by the one-hot tokens of it.
         """
+        if loss == "reinforce":
+            prompts = [prompt for prompt, _ in work]
+            split = self.gradients([(part, slot) for prompt, slot in work for part in by_answer(prompt)], "nll")
+            values = weighted(prompts, [torch.tensor(value) for _, value in split])
+            return list(zip(weighted(prompts, [gradient for gradient, _ in split]), map(float, values), strict=True))
         try:
             return self._gradients(work, loss)
         except torch.OutOfMemoryError:
@@ -213,6 +225,17 @@ def first_change(slot: Slot, candidate: Slot) -> int:
     return len(slot) - 1
 
 
+def by_answer(prompt: Prompt) -> list[Prompt]:
+    """The prompt with each of its weighted answers as the target string."""
+    return [replace(prompt, target=answer, answers=()) for answer, _ in prompt.answers]
+
+
+def weighted(prompts: Sequence[Prompt], values: Sequence[Tensor]) -> list[Tensor]:
+    """For each prompt the weighted sum of the values of its answers, which stand one after another in `values`."""
+    rest = iter(values)
+    return [torch.stack([weight * next(rest) for _, weight in prompt.answers]).sum(0) for prompt in prompts]
+
+
 def reduced(logits: Tensor, targets: Sequence[Sequence[int]], loss: Loss) -> Tensor:
     """One loss per row from the logits at its target's positions, Float[Tensor, "positions vocabulary"], in float32.
 
@@ -220,19 +243,24 @@ def reduced(logits: Tensor, targets: Sequence[Sequence[int]], loss: Loss) -> Ten
     refusal is decided there, and a mean over a long string hides it. mellowmax: the soft maximum of the negated target
     logits over the positions (alpha 1), as nanogcg has it. cw: mean over positions of how far the best
     other logit is above the target's, not below 0 (Carlini and Wagner 2017, arXiv:1608.04644, with kappa 0).
+    entropy: how far the entropy at the last position is below that of a uniform draw, in nats: with the first token
+    alone as target (`make_prompt`, first_only) no label is read (Beyer et al. 2025, arXiv:2507.04446). nll: the summed
+    cross-entropy.
     """
     rows = torch.split(token_losses(logits, targets, loss), [len(target) for target in targets])
     if loss == "mellowmax":
         return torch.stack([row.logsumexp(0) - torch.tensor(float(len(row))).log() for row in rows])
     if loss == "ce_first":
         return torch.stack([row.mean() + row[0] for row in rows])
+    if loss in ("entropy", "nll"):
+        return torch.stack([row[-1] if loss == "entropy" else row.sum() for row in rows])
     return torch.stack([row.mean() for row in rows])
 
 
 def token_losses(logits: Tensor, targets: Sequence[Sequence[int]], loss: Loss = "ce") -> Tensor:
     """The loss at each position before it is reduced, see `reduced`: Float[Tensor, "positions"], in float32.
 
-    For "mellowmax" it is the negated logit of the target.
+    For "mellowmax" it is the negated logit of the target, for "entropy" the log of the vocabulary less the entropy.
     """
     labels = torch.tensor([token for target in targets for token in target], device=logits.device)
     parts = []
@@ -240,8 +268,11 @@ def token_losses(logits: Tensor, targets: Sequence[Sequence[int]], loss: Loss = 
     for part, label in zip(torch.split(logits, read), torch.split(labels, read), strict=True):
         part = part.float()
         aimed = part.gather(-1, label[:, None])[:, 0]
-        if loss in ("ce", "ce_first"):
+        if loss in ("ce", "ce_first", "nll"):
             parts.append(part.logsumexp(-1) - aimed)
+        elif loss == "entropy":
+            expected = (torch.softmax(part, -1) * part).sum(-1)
+            parts.append(math.log(part.shape[-1]) - part.logsumexp(-1) + expected)
         elif loss == "mellowmax":
             parts.append(-aimed)
         else:

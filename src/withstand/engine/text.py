@@ -25,7 +25,7 @@ class Prompt:
 
     `head`, `tail`, `target`: token ids before the slot, after it up to the answer, and of the target string. `before`,
     `after`: the text that they stand for, without the target. `lead`, `trail`: white space at the rim of the slot that
-    belongs to the rendered text, not to the attack.
+    belongs to the rendered text, not to the attack. `answers`: the ids and weights of answers for the loss "reinforce".
     """
 
     behavior: Behavior
@@ -37,6 +37,7 @@ class Prompt:
     after: str
     lead: str = ""
     trail: str = ""
+    answers: tuple[tuple[tuple[int, ...], float], ...] = ()
 
     def chat(self, slot: str) -> Chat:
         """What a user sends for the slot's text."""
@@ -46,14 +47,19 @@ class Prompt:
 
 
 def make_prompt(
-    model: WhiteBox, behavior: Behavior, init: str, placement: Literal["suffix", "prefix"] = "suffix"
+    model: WhiteBox,
+    behavior: Behavior,
+    init: str,
+    placement: Literal["suffix", "prefix"] = "suffix",
+    first_only: bool = False,
 ) -> tuple[Prompt, tuple[int, ...]]:
     """The prompt of a behavior and the ids of its first slot, whose text is `init`.
 
+    first_only: of the target string the place of its first token is enough, so that a behavior without one will do.
     Raises `SpecError` for a behavior without target string, an init that merges with its surroundings, a template that
     changes the text of a turn, a prompt longer than the model's window, and a tokenizer without offsets.
     """
-    if not behavior.target_string:
+    if not (behavior.target_string or first_only):
         raise SpecError(
             f"behavior {behavior.id} has no target string to optimize towards",
             hint="give the suite a target_string column, or use an attack that needs no weights",
@@ -64,8 +70,7 @@ def make_prompt(
     tokenizer = loaded.tokenizer
     if not tokenizer.is_fast:
         raise SpecError("this tokenizer gives no offsets", hint="use a model with a tokenizer.json (a fast tokenizer)")
-    own = behavior.text
-    marked = behavior.prompt(f"{own}{MARK}" if placement == "suffix" else f"{MARK} {own}")
+    marked = behavior.prompt(f"{behavior.text}{MARK}" if placement == "suffix" else f"{MARK} {behavior.text}")
     rendered = model.render(user(marked))
     if rendered.count(MARK) != 1:
         raise SpecError(f"the chat template shows a user's turn {rendered.count(MARK)} times; the slot needs it once")
@@ -84,7 +89,7 @@ def make_prompt(
             f"the init {init!r} merges with {(lead + trail).strip()!r} beside it into one token",
             hint="begin and end the init with tokens that stand alone, such as !",
         )
-    target = target_ids(tokenizer, text, ids, model.closing(text) + behavior.target_string)
+    target = _target(model, behavior, text, ids, first_only)
     length = len(ids) + len(target)
     if loaded.window and length > loaded.window:
         raise SpecError(
@@ -101,6 +106,15 @@ def make_prompt(
             hint="use words and signs that the tokenizer reads back as they are",
         )
     return prompt, chosen
+
+
+def _target(model: WhiteBox, behavior: Behavior, text: str, ids: Sequence[int], first_only: bool) -> tuple[int, ...]:
+    """The ids of the target string after a rendered prompt and what closes its thinking; see `make_prompt`."""
+    closing, tokenizer = model.closing(text), model.load().tokenizer
+    target = target_ids(tokenizer, text, ids, closing + (behavior.target_string or "."))
+    if not first_only:
+        return target
+    return target[: 1 + (len(target_ids(tokenizer, text, ids, closing)) if closing else 0)]
 
 
 def target_ids(tokenizer: Any, text: str, ids: Sequence[int], answer: str) -> tuple[int, ...]:

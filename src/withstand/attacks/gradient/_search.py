@@ -1,33 +1,24 @@
 """The state of one search for a slot: what GCG and its kin carry from step to step, as JSON between pieces of work."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from withstand.attacks.gradient._soft import finite, packed, unpacked
-from withstand.core import Behavior, Json, SpecError, WhiteBox, WithstandError, at_least, from_json
+from withstand.core import Behavior, Json, SpecError, WhiteBox, WithstandError, from_json
 from withstand.core.notice import tell_step
 from withstand.engine.engine import Engine, engine_of
-from withstand.engine.text import Prompt, allowed, as_sent, make_prompt
-
-
-def check_search(attack: Any) -> None:
-    """Raise `SpecError` for a field out of its range."""
-    at_least(1, attack, "steps", "width", "topk", "n_replace", "verify", "every", "together")
-    if attack.draft is not None and "weights" not in attack.draft.gives:
-        raise SpecError(f"the draft {attack.draft.place} is text only", hint="a draft is a local model: hf:...")
-    at_least(0, attack, "buffer", "screen_tokens", "stop_loss", "memory")
-    if not 0 <= attack.momentum < 1:
-        raise SpecError(f"momentum is {attack.momentum}; it must lie in [0, 1)")
+from withstand.engine.text import Prompt, allowed, as_sent, make_prompt, target_ids
 
 
 @dataclass
 class Search:
-    """One slot under way; `attack` has the fields of `GCG`. `kept`: the best (loss, slot) so far, best first."""
+    """One slot under way; `attack` has the fields of `GCG`. `kept`: the best (loss, slot) so far, best first.
+
+    `scored` of `seen` candidates were scored exactly. `agreement`, in [0, 1], of the last probes.
+    """
 
     attack: Any
     model: WhiteBox
@@ -39,11 +30,15 @@ class Search:
     kept: list[tuple[float, list[int]]] = field(default_factory=list)
     gradient: Tensor | None = None
     candidates: list[list[int]] = field(default_factory=list)
+    scored: int = 0
+    seen: int = 0
+    agreement: float | None = None
 
     @classmethod
     def start(cls, attack: Any, model: WhiteBox, part: Json) -> "Search":
         """From a part of work: a behavior, and the state after the last piece or None."""
-        prompt, slot = make_prompt(model, from_json(Behavior, part["behavior"]), attack.init, attack.placement)
+        behavior, label_free = from_json(Behavior, part["behavior"]), attack.loss == "entropy"
+        prompt, slot = make_prompt(model, behavior, attack.init, attack.placement, label_free)
         search = cls(attack, model, prompt, list(slot))
         if attack.draft and attack.draft.load().tokenizer.get_vocab() != search.tokenizer.get_vocab():
             raise SpecError("the draft's tokenizer is not the target's", hint="use a smaller model of the same family")
@@ -52,6 +47,9 @@ class Search:
             search.kept = [(loss, slot) for loss, slot in state["kept"]]
             if state["gradient"]:
                 search.gradient = unpacked(state["gradient"], len(search.slot), -1).to(search.engine.device)
+            search.scored, search.seen = state.get("scored", [0, 0])
+        if attack.loss == "reinforce":
+            search.aim_at(part["answers"])
         return search
 
     @property
@@ -69,7 +67,21 @@ class Search:
 
     @property
     def done(self) -> bool:
-        return bool(self.step >= self.attack.steps or self.loss < self.attack.stop_loss)
+        stopped = self.attack.loss != "reinforce" and self.loss < self.attack.stop_loss
+        return bool(self.step >= self.attack.steps or stopped)
+
+    @property
+    def to_beat(self) -> float:
+        """The loss from which on a candidate changes nothing: of the last slot remembered, inf while there is room."""
+        return self.kept[-1][0] if 0 < self.attack.buffer == len(self.kept) else math.inf
+
+    def aim_at(self, answers: Json) -> None:
+        """Go on from the best slot towards other answers, [text, weight] each; earlier losses are of others."""
+        text = self.model.render(self.prompt.chat(self.prompt.lead + "x" + self.prompt.trail))
+        prompt, opening = self.tokenizer(text, add_special_tokens=False)["input_ids"], self.model.closing(text)
+        ids = [(target_ids(self.tokenizer, text, prompt, opening + answer), weight) for answer, weight in answers]
+        self.prompt = replace(self.prompt, answers=tuple(ids))
+        self.slot, self.best, self.loss, self.kept = self.best or self.slot, [], math.inf, []
 
     def turned(self, gradient: Tensor, loss: float) -> Tensor:
         """The gradient by tokens, Float["slot vocabulary"], with momentum; `loss` is that of the slot at hand."""
@@ -110,24 +122,6 @@ class Search:
         }  # fmt: skip
         if self.attack.momentum and self.gradient is not None and not self.done:
             state["gradient"] = packed(self.gradient)
+        if self.attack.race or self.attack.probe:
+            state |= {"scored": [self.scored, self.seen], "agreement": self.agreement}
         return state
-
-
-def scored(attack: Any, pack: Sequence[Search]) -> list[Tensor]:
-    """The losses of each search's candidates: exact, and where screened inf for all but the best by a cheap ranking."""
-    if not pack:
-        return []
-    work = [(search.prompt, search.slot, search.candidates) for search in pack]
-    if attack.screen == "none" and not attack.screen_tokens and attack.draft is None:
-        return pack[0].engine.losses(work, attack.loss)
-    screen = attack.dtype if attack.screen == "none" else attack.screen
-    cheap = engine_of(attack.draft or pack[0].model, screen, attack.memory)
-    ranked = [
-        losses.topk(min(attack.verify, len(losses)), largest=False).indices.tolist()
-        for losses in cheap.losses(work, attack.loss, attack.screen_tokens or None)
-    ]
-    few = [(prompt, slot, [all_[i] for i in chosen]) for (prompt, slot, all_), chosen in zip(work, ranked, strict=True)]
-    losses_of = [torch.full((len(search.candidates),), math.inf) for search in pack]
-    for losses, chosen, exact in zip(losses_of, ranked, pack[0].engine.losses(few, attack.loss), strict=True):
-        losses[chosen] = exact
-    return losses_of
