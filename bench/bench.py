@@ -7,6 +7,7 @@ ratios, not the seconds.
 """
 
 import argparse
+import importlib
 import json
 import os
 import platform
@@ -316,52 +317,15 @@ def decode(_folder: Path) -> dict[str, Any]:
     return found
 
 
-def gcg(folder: Path) -> dict[str, Any]:
-    """White-box: GCG beside nanogcg 0.3.0."""
-    sys.path.insert(0, str(ROOT / "bench"))
-    import gcg as white_box
+def own_file(module: str) -> Callable[[Path], dict[str, Any]]:
+    """The `bench` of another file of this folder."""
 
-    return white_box.bench(folder)
+    def bench(folder: Path) -> dict[str, Any]:
+        sys.path.insert(0, str(ROOT / "bench"))
+        measured: dict[str, Any] = importlib.import_module(module).bench(folder)
+        return measured
 
-
-def black_box(folder: Path) -> dict[str, Any]:
-    """See black_box.py."""
-    sys.path.insert(0, str(ROOT / "bench"))
-    import black_box as attackers
-
-    return attackers.bench(folder)
-
-
-def copyright_(folder: Path) -> dict[str, Any]:
-    """See copyright.py."""
-    sys.path.insert(0, str(ROOT / "bench"))
-    import copyright as works
-
-    return works.bench(folder)
-
-
-def explorer(folder: Path) -> dict[str, Any]:
-    """See explorer.py."""
-    sys.path.insert(0, str(ROOT / "bench"))
-    import explorer as pages
-
-    return pages.bench(folder)
-
-
-def crowd(folder: Path) -> dict[str, Any]:
-    """See crowd.py."""
-    sys.path.insert(0, str(ROOT / "bench"))
-    import crowd as people
-
-    return people.bench(folder)
-
-
-def training(folder: Path) -> dict[str, Any]:
-    """See training.py."""
-    sys.path.insert(0, str(ROOT / "bench"))
-    import training as stages
-
-    return stages.bench(folder)
+    return bench
 
 
 BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
@@ -371,12 +335,13 @@ BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "report": report,
     "start": start,
     "decode": decode,
-    "gcg": gcg,
-    "black_box": black_box,
-    "copyright": copyright_,
-    "explorer": explorer,
-    "crowd": crowd,
-    "training": training,
+    "gcg": own_file("gcg"),
+    "time_to_asr": own_file("time_to_asr"),
+    "black_box": own_file("black_box"),
+    "copyright": own_file("copyright"),
+    "explorer": own_file("explorer"),
+    "crowd": own_file("crowd"),
+    "training": own_file("training"),
 }
 
 
