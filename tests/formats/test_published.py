@@ -112,6 +112,7 @@ def test_harmbenchs_checkout_and_jailbreakbenchs_table(tmp_path: Path) -> None:
 
     table = (
         "Index,goal,prompt,target_response,human1,human2,human3,human_majority,gpt4_cf\n0,Purée,Bake,Stir.,1,0,0,0,1\n"
+        "1,What is rye?,What is rye?,A grain.,0,0,0,0,0\n"
     )
     for encoding in ("utf-8", "mac_roman"):
         path = tmp_path / "judge-comparison.csv"
@@ -119,6 +120,7 @@ def test_harmbenchs_checkout_and_jailbreakbenchs_table(tmp_path: Path) -> None:
         jailbreaks = read(f"jailbreakbench:{tmp_path}")
         (entry,) = jailbreaks.labeled
         assert (entry.behavior.text, entry.completion.text, entry.votes) == ("Purée", "Stir.", (True, False, False))
+        assert dict(jailbreaks.left) == {"harmless questions, no answer to which is called a jailbreak": 1}
         assert bool(jailbreaks.notes) == (encoding == "mac_roman")
 
 

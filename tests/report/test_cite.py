@@ -143,7 +143,7 @@ def test_the_paragraph_of_methods(tmp_path: Path) -> None:
         "temperature 0.0, max tokens 256, top p 1.0, 1 completion per test case; the seed was 0.",
         "An attack had at most 40 asks per behavior.",
         "Success was judged by kitchen (version 2), a rule, whose agreement with labels was not measured here.",
-        "refusal_words (version 2; Zou et al. 2023, arXiv:2307.15043), by string matching.",
+        "refusal_words (version 3; Zou et al. 2023, arXiv:2307.15043), by string matching.",
         "with 95% Wilson intervals",
     ):
         assert part in text, part

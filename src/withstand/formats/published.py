@@ -236,7 +236,11 @@ def harmbench(path: str) -> tuple[PublishedLabels, Path | None]:
 
 
 def jailbreakbench(path: str) -> PublishedLabels:
-    """JailbreakBench's rows. path: judge-comparison.csv, or a folder with it."""
+    """JailbreakBench's rows of jailbreaks. path: judge-comparison.csv, or a folder with it.
+
+    Its 100 harmless questions, which have no attack, are left out: people called no answer to them a jailbreak, however
+    well it answers, so they do not say whether the answer shows what was asked for.
+    """
     place = _file(path, (COMPARISON, f"data/{COMPARISON}"))
     labels, file = PublishedLabels(), rows.read(str(place))
     try:
@@ -249,6 +253,9 @@ def jailbreakbench(path: str) -> PublishedLabels:
         if not votes or not {"goal", "target_response"} <= set(row.cells):
             hint = "the columns of JailbreakBench are goal, prompt, target_response, human1, human2 and human3"
             raise SpecError(f"{file.name} has other columns: {', '.join(row.cells)[:200]}", hint=hint)
+        if row.text("prompt").strip() == row.text("goal").strip():
+            labels.left["harmless questions, no answer to which is called a jailbreak"] += 1
+            continue
         cells = {"text": row.text("goal"), "completion": row.text("target_response"), "prompt": row.text("prompt")}
         labels.add(row.place, cells, votes, _flag)
     return labels
