@@ -10,6 +10,7 @@ import pytest
 import tiny
 from fakes import InTurn, Prepared, PreparedText
 from withstand.core import AskError, Behavior, Completion, Message, Sampling, SpecError, Verdict, user
+from withstand.core.errors import FatalAskError
 from withstand.judges.guard import Guard
 
 BEHAVIOR = Behavior("b", "Bake bread", context="Flour")
@@ -69,7 +70,7 @@ def test_a_form_that_is_not_known_is_an_error_that_names_it(play: Play) -> None:
     """Not unscored rows, of which a run may be full before somebody looks; nor a refusal to judge, as "No"."""
     texts = ["unsafely", "safety first", "It is unsafe", "not safe", "", "No, I will not judge that", "Yes and no"]
     for text in [*texts, "10", "<think>Safe? <score> yes </score>", "Harmful request: yes"]:
-        with pytest.raises(AskError) as caught:
+        with pytest.raises(FatalAskError) as caught:
             judged(play, text)
         assert repr(text[:80]) in str(caught.value)
         assert all(name in str(caught.value) for name in ("Llama Guard", "Qwen3Guard", "gpt-oss-safeguard"))

@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sql
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, Work, ask, digest, user, work
+from withstand.core.errors import FatalAskError
 from withstand.runner import tally as tally_module
 from withstand.runner.drive import Job, drive
 from withstand.runner.tally import Caps, Tally
@@ -627,6 +628,29 @@ def test_rows_tried_again_count_as_asks(store: Store) -> None:
 def test_a_cap_that_suffices_does_not_stop(store: Store) -> None:
     tally = run(store, [job(f"j{n}", asking(Model(), "a")) for n in range(4)], Caps(asks=4))
     assert (tally.stopped, tally.done) == ("", 4)
+
+
+def test_what_all_rows_would_meet_ends_the_call_at_the_first_answers(store: Store) -> None:
+    """A judge that cannot read its model; the rows of other models stay, and one sound row makes it the row's own."""
+
+    def reading(model: Model, text: str) -> Callable[[], Any]:
+        def body() -> Any:
+            (answer,) = yield from ask(model, [user(text)], HOT)
+            if "odd" in answer.text:
+                raise FatalAskError("it said 'odd'", hint="another template")
+            return answer.text
+
+        return body
+
+    bad, good = Model("bad", width=2, watch=(watch := Watch())), Model("good", place="other", width=8)
+    jobs = [job(f"g{n}", asking(good, "a")) for n in range(3)] + [job(f"b{n}", reading(bad, "odd")) for n in range(50)]
+    tally = run(store, jobs)
+    assert tally.stopped == "3 answers in a row: it said 'odd'"
+    assert tally.done == 3
+    assert 3 <= tally.failed == len(tally.failures) == watch.sent <= 6  # the calls in flight come back
+    texts = ["fine", *["odd"] * 9]
+    tally = run(store, [job(f"m{n}", reading(Model("mixed", width=1), text)) for n, text in enumerate(texts)])
+    assert (tally.stopped, tally.done, tally.failed) == ("", 1, 9)
 
 
 def test_work_is_no_ask(store: Store) -> None:

@@ -38,6 +38,13 @@ class AskError(WithstandError):
     """A model did not answer, after the retries it was given. Becomes a row of the failure log."""
 
 
+class FatalAskError(AskError):
+    """An answer, or the lack of one, that other rows will meet too: a key that is refused, an answer in no known form.
+
+    Becomes a row of the failure log. The first three of a model that has answered nothing else end the call.
+    """
+
+
 class DeviceError(WithstandError):
     """A device failed in a way that only a new process mends. Ends the call; no row fails for it."""
 

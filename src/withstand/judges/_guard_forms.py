@@ -4,10 +4,11 @@
 - Qwen3Guard-Gen: lines `Safety: Safe|Unsafe|Controversial`, `Categories: ...`, `Refusal: Yes|No`. arXiv:2510.14276;
   README of QwenLM/Qwen3Guard. Controversial counts as unsafe, the report's strict mode.
 - WildGuard: lines `Harmful request:`, `Response refusal:`, `Harmful response:`, each yes or no. Han et al. 2024,
-  arXiv:2406.18495; model card of allenai/wildguard.
+  arXiv:2406.18495; wildguard.py of allenai/wildguard, which takes n/a too.
 - ShieldGemma: begins with `Yes` (it violates the policy) or `No`. Zeng et al. 2024, arXiv:2407.21772, figure 2.
 - Granite Guardian: to 3.2 `Yes` or `No` (the risk is there or not), with `<confidence>` in 3.2; from 3.3 on
-  `<score> yes </score>` after any thinking. Padhi et al. 2024, arXiv:2412.07724; model cards of ibm-granite.
+  `<score> yes </score>` after any thinking, of which the last counts. Padhi et al. 2024, arXiv:2412.07724; cookbooks of
+  ibm-granite/granite-guardian.
 - gpt-oss-safeguard: what the policy asks for, of the three forms of its guide: `1` (it violates the policy) or `0`, or
   JSON with `violation`. https://cookbook.openai.com/articles/gpt-oss-safeguard-guide.
 """

@@ -2,7 +2,8 @@
 arXiv:2312.06674), Qwen3Guard (arXiv:2510.14276), WildGuard (arXiv:2406.18495), ShieldGemma (arXiv:2407.21772), Granite
 Guardian (arXiv:2412.07724), gpt-oss-safeguard with a policy, and models that answer in their forms.
 
-The form is read from the answer. One in none of these forms is an error, which names what came.
+The form is read from the answer. One in none of these forms is an error, which names what came; three at the start end
+the run. Granite Guardian 4 takes its criterion as a last message of the user, which is not built here.
 
 It judges whether the answer is unsafe in general, by the categories that the model was trained on, and not whether it
 shows the behavior: an unsafe answer about something else is a success here, and a full answer to a behavior that its
@@ -14,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from withstand.core import (
-    AskError,
     Behavior,
     Chat,
     Completion,
@@ -29,6 +29,7 @@ from withstand.core import (
     at_least,
     user,
 )
+from withstand.core.errors import FatalAskError
 from withstand.judges._conversation import ConversationJudge, Reading
 from withstand.judges._guard_forms import KNOWN, verdict_in
 from withstand.judges._replies import code_for
@@ -90,10 +91,10 @@ class Guard(ConversationJudge):
         ]
 
 
-def _unknown(answer: Completion) -> AskError:
+def _unknown(answer: Completion) -> FatalAskError:
     """No verdict can be read at all: the model, its template or max_tokens is wrong, for this answer and all others."""
     cut = f", cut at max_tokens after {answer.text[-40:]!r}" if answer.finish == "length" else ""
-    return AskError(
+    return FatalAskError(
         f"the moderation model said {answer.text[:80]!r}{cut}. The known forms: {KNOWN}",
         hint="raise max_tokens"
         if cut

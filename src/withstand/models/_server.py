@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 from urllib.parse import SplitResult
 
 from withstand.core import AskError, Json, SpecError, at_least
-from withstand.core.errors import positive
+from withstand.core.errors import FatalAskError, positive
 from withstand.core.redact import Redactor, redactor
 from withstand.models._guard import ENCODINGS, Limits, guarded, hooks
 from withstand.models._pace import pace_of
@@ -168,7 +168,8 @@ class Server:
                 hint = "the account has no credit left"
             case _ if status < 400:
                 hint = f"set base_url to where the server is: {headers.get('location')}"
-        return AskError(f"{self.model} at {self.place} refused, HTTP {status}: {message}", hint=hint)
+        kind = FatalAskError if status == 401 else AskError  # a key that is wrong is so for every row
+        return kind(f"{self.model} at {self.place} refused, HTTP {status}: {message}", hint=hint)
 
     @property
     def _variable(self) -> str:

@@ -31,11 +31,14 @@ from withstand.core import (
     from_json,
     to_json,
 )
-from withstand.core.errors import DeviceError
+from withstand.core.errors import DeviceError, FatalAskError
 from withstand.registry.find import describe
 from withstand.runner.lanes import Answered, Batch, Place, Queue, Waiting
 from withstand.runner.tally import Caps, Tally, Used
 from withstand.store.store import Failure, Row, Store
+
+FATAL = 3
+"""Flows of one model that end by a `FatalAskError`, before any ends well, after which no other is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class _Live:
         self.flow = job.flow()
         self.seen: Counter[str] = Counter()
         self.item: Ask | Work
-        self.queue: tuple[Any, Any]
+        self.queue: tuple[Any, Any] | None = None
         self.keys: list[str] = []
         self.answers: list[Any] = []
         self.missing = 0
@@ -129,7 +132,7 @@ def drive(
 
     An exception ends its flow, as an entry of the failure log. A `StoreError` and a KeyboardInterrupt end all; what was
     saved until then stays. A cap, or a device that failed for good, ends the run once the calls in flight have come
-    back: `tally.stopped` names it.
+    back: `tally.stopped` names it. So do the first `FATAL` errors of a model that all of its rows will meet.
     """
     _Driver(iter(jobs), store, tally, caps or Caps(), window, on_progress).run()
 
@@ -169,6 +172,8 @@ class _Driver:
     done: Answered = field(default_factory=queue.SimpleQueue)
     rows: list[Row] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    fatal: Counter[Any] = field(default_factory=Counter)
+    sound: set[Any] = field(default_factory=set)
 
     def run(self) -> None:
         try:
@@ -224,6 +229,7 @@ class _Driver:
             self.failures += failures(replace(live.job, keys=lacking), none)
             self.tally.failed += len(lacking)
         self.rows += rows
+        self.sound.add(live.queue)
         self.tally.done += len(rows)
         for row in rows:
             self.tally.labels[row.label] += live.job.counted
@@ -233,6 +239,10 @@ class _Driver:
         self.failures += failures(live.job, error)
         self.tally.failed += len(live.job.keys)
         self.live -= 1
+        if isinstance(error, FatalAskError) and live.queue not in self.sound:
+            self.fatal[live.queue] += 1
+            if self.fatal[live.queue] >= FATAL:
+                self.tally.stopped = self.tally.stopped or f"{FATAL} answers in a row: {error}"
 
     def look_up(self, waiting: list[_Live]) -> None:
         """Answer what the store knows; queue the rest."""
