@@ -13,32 +13,57 @@ import numpy as np
 
 from withstand.stats import labeled, rates, special
 
-SEED = 20270113
+SEED = 20281127
 DRAWS = 2000
 POINTS = 60
 ARRAYS = ("share", "size", "labeled", "worth", "rate")
 Limits = tuple[Any, Any]
 
 
+def mixed(rng: Any, truth: Any, judged: Any) -> tuple[Any, Any]:
+    """The cases of every draw in a random order."""
+    order = rng.random(truth.shape).argsort(axis=1)
+    truth, judged = (np.take_along_axis(array, order, axis=1) for array in (truth, judged))
+    return truth, judged
+
+
 def sampled(rng: Any, truth: Any, judged: Any, labels: int, stratified: bool) -> dict[str, Any]:
     """The strata of every draw: arrays of shape (draws, 2), judged success first. Cases are labeled at random, or as
     `withstand label` draws them."""
     cases = truth.shape[1]
-    mixed = rng.random(truth.shape).argsort(axis=1)
-    truth, judged = (np.take_along_axis(array, mixed, axis=1) for array in (truth, judged))
+    truth, judged = mixed(rng, truth, judged)
     if stratified:
-        numbers = [labeled.allocation(int(n), cases - int(n), labels) for n in judged.sum(axis=1)]
-        first, second = np.array(numbers).T[:, :, None]
-        drawn = np.where(judged, judged.cumsum(axis=1) <= first, (~judged).cumsum(axis=1) <= second)
-    else:
-        drawn = np.arange(cases)[None, :] < labels
+        return taken(truth, judged, [labeled.allocation(int(n), cases - int(n), labels) for n in judged.sum(axis=1)])
+    return strata_of(truth, judged, np.broadcast_to(np.arange(cases) < labels, truth.shape))
+
+
+def taken(truth: Any, judged: Any, numbers: list[tuple[int, int]]) -> dict[str, Any]:
+    """The strata where of every draw so many cases of each are labeled, the first of each stratum."""
+    first, second = np.array(numbers).T[:, :, None]
+    return strata_of(
+        truth, judged, np.where(judged, judged.cumsum(axis=1) <= first, (~judged).cumsum(axis=1) <= second)
+    )
+
+
+def strata_of(truth: Any, judged: Any, drawn: Any) -> dict[str, Any]:
     sides = (judged, ~judged)
     size, got, hits = (
         np.stack([(part & side).sum(axis=1) for side in sides], axis=1).astype(float)
         for part in (np.ones_like(drawn), drawn, drawn & truth)
     )
     rate = np.where(got > 0, hits / np.maximum(got, 1), [1.0, 0.0])
-    return dict(zip(ARRAYS, (size / cases, size, got, got, rate), strict=True)) | {"hits": hits}
+    return dict(zip(ARRAYS, (size / truth.shape[1], size, got, got, rate), strict=True)) | {"hits": hits}
+
+
+def next_look(strata: dict[str, Any], labels: int) -> list[tuple[int, int]]:
+    """How many cases of each stratum of every draw `withstand label --width` takes up to its next look."""
+    numbers = []
+    for size, got, hits in zip(
+        *(strata[name].astype(int).tolist() for name in ("size", "labeled", "hits")), strict=True
+    ):
+        rates_ = labeled.believed(size[0] / sum(size), hits, got)
+        numbers.append(labeled.allocation(*size, labels, rates_, tuple(got)))
+    return numbers
 
 
 def ours(strata: dict[str, Any], behaviors: Any, alike: Any = 1.0, level: float = 0.95) -> Limits:
@@ -171,12 +196,11 @@ def stopped(rng: Any, corrected: bool) -> Iterator[float]:
             width = float(rng.uniform(0.08, 0.25))
             truth = rng.random((DRAWS // 2, cases)) < rate
             said = judge(rng, truth, sensitivity, specificity)
-            # one order for all looks: a later look keeps the labels of an earlier one
-            state = rng.bit_generator.state
             inside, open_ = np.zeros(len(truth), bool), np.ones(len(truth), bool)
+            truth, said = mixed(rng, truth, said)
+            strata = taken(truth, said, [(0, 0)] * len(truth))
             for labels in labeled.looks(cases):
-                rng.bit_generator.state = state
-                strata = sampled(rng, truth, said, labels, True)
+                strata = taken(truth, said, next_look(strata, labels))
                 low, high = ours(strata, cases, 1.0, labeled.level_at_looks(cases) if corrected else 0.95)
                 ends = open_ & ((high - low <= width) | (labels == cases))
                 inside[ends] = ((low <= rate) & (rate <= high))[ends]

@@ -210,7 +210,7 @@ def test_the_page_labels_until_the_interval_is_as_wide_as_wanted(browser, tmp_pa
         for item in items:  # each of them would be a page
             labeling.add(run.store, run.row, item, "failure", "ana", "calibration")
         tab.reload()
-        tab.get_by_text(f"{len(items)} of {plan.wanted} labeled").wait_for()
+        tab.get_by_text(f"{len(items)} of {sum(plan.wanted)} labeled").wait_for()
         assert last.case.completion.split()[0] in tab.locator(".turn.completion .t").inner_text()
         tab.keyboard.press("n")
         tab.get_by_text("narrow enough").wait_for()

@@ -118,7 +118,21 @@ def test_which_cases_to_label_and_how_many():
         assert first + second == min(labels, successes + failures)
         assert min(successes, -(-labels // 4)) <= first <= successes or second == failures
         assert 0 <= second <= failures
-    assert labeled.allocation(100, 900, 100)[0] > 25  # a judge's successes are the less certain ones
+    assert labeled.allocation(170, 830, 100)[0] > 25  # a judge's successes are the less certain ones
+    sizes, floor = np.array([170.0, 830.0]), 25
+    for rates in ((0.47, 0.024), (0.95, 0.2), labeled.believed(0.17, (5, 0), (10, 20))):
+
+        def variance(n: int, rates: tuple[float, float] = rates) -> float:
+            """Of `rate`, by Cochran's formula with a success and a failure more in each stratum."""
+            got = np.array([n, 100 - n])
+            y = (np.array(rates) * got + 1) / (got + 2)
+            return float((sizes**2 * y * (1 - y) / got * (1 - got / sizes)).sum())
+
+        best = min(range(floor, 101 - floor), key=variance)
+        assert labeled.allocation(170, 830, 100, rates) == (best, 100 - best)
+    assert labeled.believed(0.17, (5, 0), (10, 20)) == pytest.approx(((5 + 4 * 8 / 17) / 14, 4 * (2 / 83) / 24))
+    assert labeled.allocation(170, 830, 100, (0.47, 0.024), (60, 10)) == (60, 40)  # what was drawn is kept
+    assert labeled.allocation(170, 830, 30, None, (20, 20)) == (20, 20)
     needed = labeled.labels_for(170, 830, 0.1)
     assert 60 <= needed <= 100
     assert labeled.labels_for(170, 830, 0.05) > 3 * needed

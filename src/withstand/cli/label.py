@@ -81,7 +81,9 @@ def label(
     _say_next(run, purpose, bool(labeled), verdicts)
 
 
-def _wanted(store: "Store", run: "RunRow", purpose: "Purpose", width: float | None) -> dict[int, int] | None:
+def _wanted(
+    store: "Store", run: "RunRow", purpose: "Purpose", width: float | None
+) -> dict[int, tuple[int, int]] | None:
     """How many labels each cell wants for its next look, where a width is wanted."""
     if width is None:
         return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from withstand.core.text import count
 from withstand.results.cells import defended
 from withstand.results.counts import BehaviorCounts, read_counts
-from withstand.results.own_labels import JUDGED, own_estimate, own_labels
+from withstand.results.own_labels import JUDGED, OwnLabel, own_estimate, own_labels
 from withstand.stats import labeled
 from withstand.store.store import RunRow, Store
 
@@ -15,18 +15,18 @@ from withstand.store.store import RunRow, Store
 class CellPlan:
     """How far a harmful cell has come to a wanted width.
 
-    index: in the plan.   name: for people.
-    cases: those that may be labeled.   labeled: how many are.   wanted: how many the next look
-    takes, what is labeled included; as many as are labeled where labeling may stop.   expected: the labels that the
-    width is expected to take in all, None where all would not do.   width: of the interval now, in [0, 1]; None without
-    a label.   reached: the width is.
+    index: in the plan.   name: for people.   cases: those that may be labeled.   labeled: how many are.
+    wanted: how many the next look takes, of what the judge called success and of what it called failure, with those
+    that are labeled; these alone where labeling may stop.   expected: the labels that the width is expected to take in
+    all, None where all would not do.   width: of the interval now, in [0, 1]; None without a label.   reached: the
+    width is.
     """
 
     index: int
     name: str
     cases: int
     labeled: int
-    wanted: int
+    wanted: tuple[int, int]
     expected: int | None
     width: float | None
     reached: bool
@@ -47,9 +47,9 @@ class CellPlan:
                 f"{now}; its {count(self.cases, 'case')} are too few for {_points(width)}: all of them narrow it most"
             )
         if self.expected <= self.labeled:
-            return f"{now}; it takes more than expected: the next look is at {self.wanted}"
+            return f"{now}; it takes more than expected: the next look is at {sum(self.wanted)}"
         more = count(self.expected - self.labeled, "more label")
-        return f"{now}; about {more} would give {_points(width)}; the next look is at {self.wanted}"
+        return f"{now}; about {more} would give {_points(width)}; the next look is at {sum(self.wanted)}"
 
 
 def _points(width: float) -> str:
@@ -75,24 +75,29 @@ def label_plan(
         cases, labels = sum(sizes), own.get(index, [])
         if not cases:
             continue
-        looks = labeled.looks(cases)
-        estimate = own_estimate(labels, behaviors, looks=len(looks))
+        estimate = own_estimate(labels, behaviors, looks=len(labeled.looks(cases)))
         now = None if estimate is None else estimate.high - estimate.low
-        given = [label for label in labels if not label.missing]
-        have = [sum(label.outcome in JUDGED[judged] for label in given) for judged in (True, False)]
-        wanted, reached = _look(looks, sizes, have, now is not None and now <= width)
+        drawn = [[label for label in labels if label.outcome in JUDGED[judged]] for judged in (True, False)]
+        given = [[label for label in part if not label.missing] for part in drawn]
+        wanted, reached = _look(sizes, drawn, given, now is not None and now <= width)
         expected = labeled.labels_for(sizes[0], sizes[1], width, labeled.level_at_looks(cases))
         target = defended(cell["target"], "" if cell["defense"] == "none" else cell["defense"])
         name = f"{cell['attack']} on {target}"
-        plans.append(CellPlan(index, name, cases, len(given), wanted, expected, now, reached))
+        plans.append(CellPlan(index, name, cases, sum(map(len, given)), wanted, expected, now, reached))
     return plans
 
 
-def _look(looks: Sequence[int], sizes: Sequence[int], have: Sequence[int], narrow: bool) -> tuple[int, bool]:
-    """The look to label up to, and whether the width is reached: at a look that is complete, never between two."""
-    complete = 0
-    for look in looks:
-        if any(labels < part for labels, part in zip(have, labeled.allocation(sizes[0], sizes[1], look), strict=True)):
-            return (complete, True) if complete and narrow and sum(have) <= complete else (look, False)
-        complete = look
-    return complete, narrow
+def _look(
+    sizes: Sequence[int], drawn: Sequence[Sequence[OwnLabel]], given: Sequence[Sequence[OwnLabel]], narrow: bool
+) -> tuple[tuple[int, int], bool]:
+    """How many of each stratum to label up to the next look, and whether the width is reached: at a look that is
+    complete, never between two. The labels so far say of which stratum more narrow the interval."""
+    have = len(given[0]) + len(given[1])
+    least = len(drawn[0]), len(drawn[1])
+    if have == sum(least) and ((have in labeled.looks(sum(sizes)) and narrow) or have == sum(sizes)):
+        return least, narrow
+    look = next(look for look in labeled.looks(sum(sizes)) if look > have or look == sum(sizes))
+    decided = [[label.broken for label in part if label.broken is not None] for part in given]
+    share = sizes[0] / sum(sizes)
+    rates = labeled.believed(share, [sum(part) for part in decided], [len(part) for part in decided])
+    return labeled.allocation(sizes[0], sizes[1], look, rates, least), False

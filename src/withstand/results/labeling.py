@@ -70,13 +70,14 @@ def queue(
     purpose: Purpose,
     n: int = 60,
     seed: int | None = None,
-    wanted: Mapping[int, int] | None = None,
+    wanted: Mapping[int, tuple[int, int]] | None = None,
 ) -> list[Item]:
     """The cases to label, in the order to label them in; those of benign cells are left out.
 
-    For calibration `n` in all, or as many of each cell as `wanted` says, and whatever comes before a case that was
-    shown. Wherever an annotator stops, what is labeled of a stratum is a random sample of it. Else all there are.
-    Where the judge is people, all cases have to be labeled, whatever `n`. seed: see `seed_of`.
+    For calibration `n` in all, or as many of each cell as `wanted` says (of what its judge called success and failure),
+    and whatever comes before a case that was shown. Wherever an annotator stops, what is labeled of a stratum is a
+    random sample of it. Else all there are. Where the judge is people, all cases have to be labeled, whatever `n`.
+    seed: see `seed_of`.
     """
     if purpose == "disagreement":
         split = disagreements(store, run)
@@ -189,21 +190,21 @@ def ranked(order: Order, strata: Mapping[StratumKey, Sequence[T]], place_of: Cal
 
 
 def drawn(
-    run: RunRow, order: Ranked[T], shown: Iterable[str], n: int, wanted: Mapping[int, int] | None = None
+    run: RunRow, order: Ranked[T], shown: Iterable[str], n: int, wanted: Mapping[int, tuple[int, int]] | None = None
 ) -> list[Draw[T]]:
     """The entries in the order to label them in.
 
     shown: the names of those that were shown before; all before them are drawn too. Of what a judge called, each cell
-    gets an equal part of `n` (or what `wanted` says), divided by `stats.labeled.allocation`; other strata are labeled
-    whole. Strata take turns in proportion to what is drawn of them.
+    gets an equal part of `n`, divided by `stats.labeled.allocation`, or what `wanted` says of both; other strata are
+    labeled whole. Strata take turns in proportion to what is drawn of them.
     """
     sizes = {key: len(entries) for key, entries in order.strata.items() if entries}
     sampled = sorted({cell for cell, word in sizes if word in SCORED.values()})
     number = dict(sizes)
     for cell in sampled:
-        labels = -(-n // len(sampled)) if wanted is None else wanted.get(cell, 0)
         successes, failures = sizes.get((cell, "success"), 0), sizes.get((cell, "failure"), 0)
-        parts = labeled.allocation(successes, failures, labels)
+        parts = labeled.allocation(successes, failures, -(-n // len(sampled)))
+        parts = parts if wanted is None else wanted.get(cell, (0, 0))
         number |= dict(zip(((cell, "success"), (cell, "failure")), parts, strict=True))
     for key, rank in (order.at[name] for name in shown if name in order.at):
         number[key] = max(number[key], rank)

@@ -145,15 +145,27 @@ def estimate(
 ) -> tuple[Floats, Floats]:
     """The rate and its effective number of labels, for arrays of shape (..., strata); see `labeled_estimate`."""
     total = (share * rate).sum(axis=-1)
-    smooth = (rate * worth + SMOOTH) / (worth + 2 * SMOOTH)
-    left = np.where(labeled > 0, 1 - labeled / np.maximum(size, 1), 0.0)
-    of_labels = (share**2 * smooth * (1 - smooth) * left / np.maximum(worth, 1)).sum(axis=-1)
+    smooth = _smooth(rate, worth)
+    of_labels = _variance(share, size, labeled, rate, worth).sum(axis=-1)
     mean = (share * smooth).sum(axis=-1)
     spread = mean * (1 - mean)
     explained = (share * (smooth - mean[..., None]) ** 2).sum(axis=-1) / spread
     cases = size.sum(axis=-1)
     asked = np.maximum(cases / (1 + (np.maximum(alike, 1) - 1) / np.clip(explained, 1e-9, 1)), behaviors)
     return total, 1 / (of_labels / spread + 1 / asked)
+
+
+def _smooth(rate: Any, worth: Floats) -> Floats:
+    smooth: Floats = (rate * worth + SMOOTH) / (worth + 2 * SMOOTH)
+    return smooth
+
+
+def _variance(share: Any, size: Any, labeled: Floats, rate: Any, worth: Floats) -> Floats:
+    """What the labels of a stratum add to the variance of the rate, 0 where there are none."""
+    smooth = _smooth(rate, worth)
+    left = np.where(labeled > 0, 1 - labeled / np.maximum(size, 1), 0.0)
+    variance: Floats = share**2 * smooth * (1 - smooth) * left / np.maximum(worth, 1)
+    return variance
 
 
 def mid_p(rate: Any, n: Any, level: npt.ArrayLike = 0.95) -> tuple[Floats, Floats]:
@@ -291,18 +303,51 @@ def expected(share: float) -> tuple[float, float, float]:
     return rate, rate * SENSITIVITY / called, rate * (1 - SENSITIVITY) / (1 - called)
 
 
-def allocation(successes: int, failures: int, labels: int) -> tuple[int, int]:
-    """How many of the cases that a judge called success and failure to label: Neyman's share for `expected`, but at
-    least a quarter of the labels in each while there are cases (Neyman 1934, J. Royal Statistical Society 97:558)."""
+PRIOR = 4.0
+"""Labels that `believed` counts for what is expected of a judge, in each stratum."""
+
+
+def believed(share: float, hits: Sequence[int], labels: Sequence[int]) -> tuple[float, float]:
+    """As the last two of `expected`, after so many labels of each stratum, `hits` of them successes. share: of cases
+    that the judge called success. They decide how many cases of each are drawn next, and no figure.
+    """
+    first, second = (
+        (hit + PRIOR * rate) / (n + PRIOR) for hit, n, rate in zip(hits, labels, expected(share)[1:], strict=True)
+    )
+    return first, second
+
+
+def allocation(
+    successes: int,
+    failures: int,
+    labels: int,
+    rates: tuple[float, float] | None = None,
+    least: tuple[int, int] = (0, 0),
+) -> tuple[int, int]:
+    """How many of the cases that a judge called success and failure to label: those for which the variance of
+    `estimate` is least, but at least a quarter of the labels in each while there are cases. Neyman's share (1934, J.
+    Royal Statistical Society 97:558) but for what `SMOOTH` adds, which asks for more of the larger stratum.
+
+    rates: of successes in each, as `believed` (default: as `expected`).   least: labeled already, and kept.
+    """
     labels = min(labels, successes + failures)
     if not successes or not failures:
         return (labels, 0) if successes else (0, labels)
-    _, right, missed = expected(successes / (successes + failures))
-    first = successes * math.sqrt(right * (1 - right))
-    wanted = labels * first / (first + failures * math.sqrt(missed * (1 - missed)))
+    rates = rates or expected(successes / (successes + failures))[1:]
     floor = -(-labels // 4)
-    high = max(labels - failures, min(successes, labels - min(floor, failures)))
-    return (taken := max(labels - failures, min(high, max(min(floor, successes), round(wanted))))), labels - taken
+    first, second = (max(kept, min(floor, part)) for kept, part in zip(least, (successes, failures), strict=True))
+    labels = max(labels, sum(least))
+    low, high = max(least[0], labels - failures), min(successes, labels - least[1])
+    low, high = max(low, min(first, high)), min(high, max(labels - second, low))
+    if low >= high:
+        return low, labels - low
+    got = np.arange(low, high + 1, dtype=float)
+    variance = sum(
+        _variance(size, size, n, rate, n)
+        for size, n, rate in zip((successes, failures), (got, labels - got), rates, strict=True)
+    )
+    taken = int(got[np.argmin(variance)])
+    return taken, labels - taken
 
 
 def labels_for(successes: int, failures: int, width: float, level: float = 0.95) -> int | None:
