@@ -26,12 +26,14 @@ from withstand.results.label_plan import label_plan
 from withstand.results.labeling import add, labels_at, labels_of, queue, text_of
 from withstand.results.limits import Limits
 from withstand.results.own_labels import OwnLabel, own_estimate, own_labels, with_own
+from withstand.results.reviewed import changed, said_of
 from withstand.results.summary import summarize
 from withstand.stats import agreement
 from withstand.store import tables
 from withstand.store.tables import VERDICTS, want
 
 ATTACKS = ["direct", "story"]
+PERSON = ("--annotator", "person")
 
 
 @pytest.fixture
@@ -116,6 +118,16 @@ def test_what_annotators_disagree_on_is_ruled_by_one_of_them_or_another(run: Any
     assert queue(run.store, run.row, "disagreement") == []
     assert {entry.majority for entry in labels_of(run.store, run.row)} == {True, False}
     assert "disagree on no case" in invoke(run, *eve).stdout
+    note = " ".join(withstand.load(run.name, run.store).cells[cell]["notes"])
+    assert "1 disagreement ruled by an adjudicator" in note
+    add(run.store, run.row, first, "success", "bo", "calibration")  # corrected: now all annotators agree
+    assert {entry.majority for entry in labels_of(run.store, run.row)} == {True}
+    assert said_of(run.store.labels(run.row.key))[first.place] == "success"  # nobody overrules all of them
+    add(run.store, run.row, second, "success", "eve", "disagreement")
+    add(run.store, run.row, second, "failure", "eve", "disagreement")
+    assert said_of(run.store.labels(run.row.key))[second.place] == "success"
+    assert changed(run.store.labels(run.row.key)).startswith("1 label of people said broken first and was corrected")
+    assert decide(run.store, run.row, Limits(asr=0.5)).notes[-1] == changed(run.store.labels(run.row.key))
 
 
 def test_equal_texts_are_labeled_once(tmp_path: Path) -> None:
@@ -156,7 +168,7 @@ def test_what_was_shown_and_has_no_label_counts_both_ways(run: Any, tmp_path: Pa
     broken = {item.place for item in queue(run.store, run.row, "calibration") if item.case.outcome == "success"}
     held = [row | {"label": "no"} for row in listed if row["place"] not in broken]
     path.write_text("\n".join(map(json.dumps, held)))
-    assert invoke(run, "label", "--by", "ana", "-n", "24", "--read", str(path)).return_value == 0
+    assert invoke(run, "label", "--by", "ana", "-n", "24", "--read", str(path), *PERSON).return_value == 0
     cells = [c for c in withstand.load(run.name, run.store).cells if not c["benign"]]
     assert any(cell["asr"] > 0.1 for cell in cells)
     for cell in cells:
@@ -172,12 +184,14 @@ def test_what_was_shown_and_has_no_label_counts_both_ways(run: Any, tmp_path: Pa
     for row in listed:
         row["label"] = "yes" if row["place"] in broken else "no"
     path.write_text("\n".join(map(json.dumps, listed)))
-    invoke(run, "label", "--by", "ana", "-n", "24", "--read", str(path))
+    invoke(run, "label", "--by", "ana", "-n", "24", "--read", str(path), *PERSON)
     again = [c["asr_corrected"] for c in withstand.load(run.name, run.store).cells if not c["benign"]]
     assert [corrected["missing"] for corrected in again] == [0, 0]
     twice = [listed[0], listed[0] | {"label": "no" if listed[0]["label"] == "yes" else "yes"}]
     path.write_text("\n".join(map(json.dumps, twice)))
-    assert "has two labels" in str(invoke(run, "label", "--by", "ana", "-n", "24", "--read", str(path)).exception)
+    assert "has two labels" in str(
+        invoke(run, "label", "--by", "ana", "-n", "24", "--read", str(path), *PERSON).exception
+    )
 
 
 def test_a_sample_of_a_part_says_nothing_of_what_came_later(tmp_path: Path) -> None:
@@ -312,13 +326,15 @@ def test_a_sample_is_labeled_in_a_file(run: Any, tmp_path: Path, name: str) -> N
     assert Counter(label["vote"] for label in labels) == {"success": 1, "failure": 2, "unsure": 2}  # none is chosen
     assert {(label["annotator"], label["labeler"]) for label in labels} == {("model", "m")}
     assert all(0 < label["chance"] <= 1 for label in labels)
+    unnamed = invoke(run, "label", "--by", "m", "-n", "8", "--read", str(path))
+    assert "--read needs --annotator person" in str(unnamed.exception)  # or a model's labels were people's by default
     for change, problem in (
         ({"place": "9:x:0:0"}, "is not in this sample"),
         ({"digest": "x"}, "is another one now"),
         ({"label": "maybe"}, "label is 'maybe'"),
     ):
         path.write_text(json.dumps(listed[0] | change))
-        refused = invoke(run, "label", "--by", "m", "-n", "8", "--read", str(path))
+        refused = invoke(run, "label", "--by", "m", "-n", "8", "--read", str(path), *PERSON)
         assert problem in str(refused.exception)
 
 

@@ -40,11 +40,11 @@ SAMPLE = options(
     "--write", "target", metavar="FILE", default=None, help="Write the sample to a CSV or JSONL file instead."
 )
 @click.option("--read", "source", metavar="FILE", default=None, help="Take the labels from such a file.")
-@click.option("--annotator", "kind", type=click.Choice(["person", "model"]), default="person", show_default=True,
-              help="Who labels FILE.")  # fmt: skip
+@click.option("--annotator", "kind", type=click.Choice(["person", "model"]), default=None,
+              help="Who labels FILE; --read needs it.")  # fmt: skip
 def label(
     name: str, purpose: "Purpose", labeler: str, number: int, width: float | None, seed: int | None, target: str | None,
-    source: str | None, kind: str, store: "Store",
+    source: str | None, kind: str | None, store: "Store",
 ) -> None:  # fmt: skip
     """Label cases by hand, without seeing the judge's verdict.
 
@@ -58,6 +58,9 @@ def label(
 
     if kind == "model" and not (source or target):
         raise click.UsageError("--annotator model says who labels a file: name it with --write or --read")
+    if source and kind is None:
+        raise click.UsageError("--read needs --annotator person or --annotator model: who filled the file in")
+    kind = kind or "person"
     run, before = find_run(store, name), 0
     while True:
         items = labeling.queue(store, run, purpose, number, seed, _wanted(store, run, purpose, width))

@@ -81,12 +81,27 @@ class Labeled:
     ruled: bool | None = None
 
     @property
+    def split(self) -> bool:
+        """One annotator said yes and another no."""
+        return len(set(self.votes)) > 1
+
+    @property
     def majority(self) -> bool | None:
-        """What the adjudicator said, else what most say; None for a tie."""
-        if self.ruled is not None:
-            return self.ruled
-        yes, votes = sum(self.votes), len(self.votes)
-        return None if 2 * yes == votes else 2 * yes > votes
+        """What the adjudicator said where annotators disagree, else what most say; None for a tie."""
+        return settled(self.votes, self.ruled)
+
+
+def settled(votes: Sequence[bool], ruled: bool | None) -> bool | None:
+    """What annotators say of a case in all; None where they are split.
+
+    ruled: what an adjudicator said, None where nobody did. It rules what is split alone: of annotators who agree, as
+    after a correction, it is a vote as any other, so that nobody overrules all of them.
+    """
+    if ruled is not None and len(set(votes)) > 1:
+        return ruled
+    votes = [*votes] if ruled is None else [*votes, ruled]
+    yes = sum(votes)
+    return None if 2 * yes == len(votes) else 2 * yes > len(votes)
 
 
 def revision(label: Json) -> int:

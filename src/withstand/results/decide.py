@@ -15,7 +15,7 @@ from withstand.results.limits import Limits, limits_of
 from withstand.results.names import plan_names, renamed
 from withstand.results.others import check_own, others_of
 from withstand.results.own_labels import own_labels, with_own
-from withstand.results.reviewed import reviewed
+from withstand.results.reviewed import changed, reviewed
 from withstand.store.store import RunRow, Store
 
 
@@ -84,7 +84,7 @@ def decide(
     if history:
         lines = list(with_history(store, builds, limits, lines, labeled))
     frozen = baselines.baseline_of(store, row, iso(row.created)) if freeze else ""
-    notes += filter(None, [others_of(store, row).in_words()])
+    notes += filter(None, [changed(store.labels(row.key)), others_of(store, row).in_words()])
     return Decided(row.name, tuple(lines), tuple(notes), label, frozen, plan_names(row.plan))
 
 

@@ -334,11 +334,7 @@ def _by_place(listed: Sequence[Json]) -> dict[str, Labeled]:
 
 def disagreements(store: Store, run: RunRow) -> set[str]:
     """The places of cases that one annotator called success and another failure, and that nobody has ruled."""
-    return {
-        place
-        for place, entry in labels_by_place(store, run).items()
-        if entry.ruled is None and len(set(entry.votes)) > 1
-    }
+    return {place for place, entry in labels_by_place(store, run).items() if entry.ruled is None and entry.split}
 
 
 def _labeled(labels: Sequence[Json], ruling: Json, counted: Mapping[str, int]) -> Labeled:

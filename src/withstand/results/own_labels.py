@@ -36,8 +36,8 @@ class OwnLabel:
     """A drawn case of a cell that was labeled. behavior: its place in the suite.   outcome: what the judge said.
     broken: what annotators say, None where they are unsure or split.   looks: see `labeling.Item`.
 
-    missing: nobody labeled it, though it was shown, or comes before one that was: a case that somebody left out, or
-    that the run did not have when the sample was drawn.
+    ruled: by an adjudicator.   missing: nobody labeled it, though it was shown, or comes before one that was: a case
+    that somebody left out, or that the run did not have when the sample was drawn.
     """
 
     behavior: int
@@ -45,6 +45,7 @@ class OwnLabel:
     broken: bool | None
     annotators: tuple[Annotator, ...]
     looks: int
+    ruled: bool = False
     missing: bool = False
 
 
@@ -65,7 +66,8 @@ def own_labels(store: Store, run: RunRow, people: bool = False) -> dict[int, lis
     for spot, place in sorted(labeled_at.items()):
         entry = by_place[place]
         if spot in outcomes:
-            label = OwnLabel(spot[1], outcomes[spot], entry.majority, entry.annotators, looks[place])
+            ruled = entry.split and entry.ruled is not None
+            label = OwnLabel(spot[1], outcomes[spot], entry.majority, entry.annotators, looks[place], ruled)
             listed[spot[0]].append(label)
     orders = [labeling.Order(run, seed) for seed in sorted({draw["seed"] for draw in draws})]
     by_seed = {order.seed: {draw["place"] for draw in draws if draw["seed"] == order.seed} for order in orders}
@@ -193,6 +195,8 @@ def own_rate(
     note = f"by {count(estimate.labeled, 'label')} of this cell's own cases, {annotators}: "
     note += f"{percent(estimate.rate)} ({interval(ends)})"
     open_ = sum(label.broken is None for label in labels) - missing
+    if ruled := sum(label.ruled for label in labels):
+        note += f"; {count(ruled, 'disagreement')} ruled by an adjudicator"
     if missing:
         drawn = count(len(labels), "drawn case")
         note += f"; {missing} of {drawn} {'has' if missing == 1 else 'have'} no label: in the limits, as held and as "

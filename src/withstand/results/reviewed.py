@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from withstand.core import Json
-from withstand.formats.labels import newest, said_by
+from withstand.core.text import count
+from withstand.formats.labels import newest, revision, settled
 from withstand.results.graded import Graded
 from withstand.results.labeling import place_named
 from withstand.store.store import RunRow, Store
@@ -13,10 +14,10 @@ from withstand.store.store import RunRow, Store
 def reviewed(store: Store, run: RunRow, cells: Sequence[Graded]) -> list[Graded]:
     """The cells of a run, in the plan's order, with what most people said in place of the judge's verdict.
 
-    A ruling on a disagreement stands above the votes, a tie is unscored, and so counts against either answer of a gate;
-    "unsure" leaves the verdict as it is, and so does what a model said. It does not matter how the cases were chosen:
-    what nobody labeled stays as the judge said, so that no label lowers a rate for more than its own case. A break that
-    the judge missed and nobody labeled stays missed.
+    A ruling on a disagreement stands above the votes (`settled`), a tie is unscored, and so counts against either
+    answer of a gate; "unsure" leaves the verdict as it is, and so does what a model said. It does not matter how the
+    cases were chosen: what nobody labeled stays as the judge said, so that no label lowers a rate for more than its own
+    case. A break that the judge missed and nobody labeled stays missed.
     """
     outcomes = said_of(store.labels(run.key))
     return [_reviewed(index, cell, outcomes) for index, cell in enumerate(cells)] if outcomes else [*cells]
@@ -33,9 +34,24 @@ def said_of(labels: Iterable[Json]) -> dict[str, str]:
             rulings[label["place"]] = label["vote"] == "success"
         else:
             votes.setdefault(label["place"], {})[label["labeler"]] = label["vote"] == "success"
-    decided = {place: [*by_person.values()] for place, by_person in votes.items()}
-    decided |= {place: [ruling] for place, ruling in rulings.items()}
-    return {place: said_by(values).outcome for place, values in decided.items()}
+    places = votes.keys() | rulings.keys()
+    decided = {place: settled([*votes.get(place, {}).values()], rulings.get(place)) for place in places}
+    return {place: {True: "success", False: "failure", None: "unscored"}[broken] for place, broken in decided.items()}
+
+
+def changed(labels: Iterable[Json]) -> str:
+    """How many labels of people called a case broken and were then corrected, in words; "" where none was. What was
+    said first is kept, and whoever reads a gate should know of it.
+    """
+    first: dict[tuple[str, str, str], list[str]] = {}
+    for label in sorted(labels, key=revision):
+        if label["annotator"] == "person":
+            first.setdefault((label["place"], label["labeler"], label["purpose"]), []).append(label["vote"])
+    withdrawn = sum("success" in votes[:-1] and votes[-1] != "success" for votes in first.values())
+    if not withdrawn:
+        return ""
+    verb = "was" if withdrawn == 1 else "were"
+    return f"{count(withdrawn, 'label')} of people said broken first and {verb} corrected: the last one counts"
 
 
 def _reviewed(index: int, cell: Graded, by_people: Mapping[str, str]) -> Graded:
