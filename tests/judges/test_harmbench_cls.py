@@ -11,11 +11,12 @@ import tiny
 import withstand
 from fakes import Prepared, PreparedText
 from withstand.core import Behavior, Completion, Message, Sampling, SpecError, Verdict, Work, Worked, trajectory, user
-from withstand.judges.harmbench_cls import CONTEXTUAL, PROMPT, HarmBenchClassifier
+from withstand.judges.harmbench_cls import HarmBenchClassifier
 from withstand.judges.trajectory import Trajectory
-from withstand.models.scripted import Scripted
 from withstand.registry import find
 
+OURS = HarmBenchClassifier(Prepared(), prompt="ours", clip=0)._templates()
+PROMPT, CONTEXTUAL = OURS["prompt"], OURS["contextual"]
 BEHAVIOR = Behavior("b", "Bake {generation} bread")
 CHAT = user("q")
 SHORT = {"prompt": "{behavior}|{generation}|", "contextual": "{context}|{behavior}|{generation}|"}
@@ -28,7 +29,7 @@ def judged(play: Play, top: dict[str, float], **answer: Any) -> Verdict:
     logprobs = (tuple((text, math.log(p)) for text, p in top.items()),) if top else ()
     prepared = Prepared(answer=Completion(CHAT, next(iter(top), ""), logprobs=logprobs, **answer))
     verdict: Verdict = play(
-        HarmBenchClassifier(prepared, clip=0).grade(BEHAVIOR, [Completion(CHAT, "1. Mix it")])
+        HarmBenchClassifier(prepared, "ours", clip=0).grade(BEHAVIOR, [Completion(CHAT, "1. Mix it")])
     ).value[0]
     return verdict
 
@@ -64,7 +65,7 @@ def test_one_token_without_sampling_noise_and_never_the_test_case(play: Play) ->
 def test_the_hash_of_the_prompt_stands_in_the_verdict(play: Play) -> None:
     prepared = Prepared(answer=Completion(CHAT, "yes", logprobs=((("yes", -0.1),),)))
     behaviors = [BEHAVIOR, replace(BEHAVIOR, context="Flour")]
-    judges = [HarmBenchClassifier(prepared, clip=0), HarmBenchClassifier(prepared, clip=0, **SHORT)]
+    judges = [HarmBenchClassifier(prepared, "ours", clip=0), HarmBenchClassifier(prepared, clip=0, **SHORT)]
     whys = [play(j.grade(b, [Completion(CHAT, "a")])).value[0].why for j in judges for b in behaviors]
     assert len(set(whys)) == 4
     assert all(why.startswith("prompt ") and len(why) == len("prompt ") + 8 for why in whys)
@@ -87,15 +88,19 @@ def test_the_presets_name_the_public_classifiers() -> None:
         if name.startswith("harmbench-") and entry.path
     )
     assert (llama["model"]["template"], mistral["model"]["template"]) == ("none", "none")
-    for name, ours in (("prompt", PROMPT), ("contextual", CONTEXTUAL)):
-        assert mistral[name] == ours.replace("<<SYS>>\n", "").replace("<</SYS>>\n", "")
+    assert "prompt" not in llama
+    ours = HarmBenchClassifier(Prepared(), prompt="ours", form=mistral["form"], clip=0)._templates()
+    for name, text in (("prompt", PROMPT), ("contextual", CONTEXTUAL)):
+        assert ours[name] == text.replace("<<SYS>>\n", "").replace("<</SYS>>\n", "")
 
 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"prompt": "{behavior}"}, "placeholders"),
-        ({"prompt": SHORT["contextual"]}, "placeholders"),
+        ({"prompt": ""}, "needs the prompt that its classifier was trained on"),
+        ({"prompt": SHORT["prompt"]}, "contextual is not given"),
+        (SHORT | {"prompt": "{behavior}"}, "placeholders"),
+        (SHORT | {"prompt": SHORT["contextual"]}, "placeholders"),
         ({"contextual": PROMPT}, "placeholders"),
         ({"clip": -1}, "clip is -1"),
         ({"model": PreparedText(), "clip": 0}, "no log-probabilities"),
@@ -104,7 +109,7 @@ def test_the_presets_name_the_public_classifiers() -> None:
 )
 def test_wrong_fields(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(SpecError, match=words) as caught:
-        HarmBenchClassifier(**{"model": Scripted(), "clip": 0} | fields)
+        HarmBenchClassifier(**{"model": Prepared(), "clip": 0, "prompt": "ours"} | fields)
     assert caught.value.hint
 
 
@@ -216,12 +221,12 @@ def test_what_does_not_fit_into_the_window_is_unscored_and_not_asked(model: Any)
     assert [text[frame - 1] for text in sent] == ["a", "c"]
     assert [verdict.outcome == "unscored" for verdict in verdicts] == [False, True, False]
     assert verdicts[1].why.endswith("; prompt and answer have 257 tokens, the window 256")
-    assert worked(HarmBenchClassifier(model), ["a"])[0][0].outcome == "unscored"  # the whole prompt of ours
+    assert worked(HarmBenchClassifier(model, "ours"), ["a"])[0][0].outcome == "unscored"  # the whole prompt of ours
 
 
 def test_a_template_around_the_prompt_is_refused(model: Any) -> None:
     with pytest.raises(SpecError, match="a chat template stands around") as caught:
-        worked(HarmBenchClassifier(replace(model, template="")), ["a"])
+        worked(HarmBenchClassifier(replace(model, template=""), "ours"), ["a"])
     assert "template=none" in caught.value.hint
 
 

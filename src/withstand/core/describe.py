@@ -50,7 +50,8 @@ def describe(component: Any) -> Json:
     """What decides a component's rows, for their keys: name, version, fields, a model's identity.
 
     A field marked `metadata={"key": False}` is left out. One marked `metadata={"added": "0.2"}` came with that release,
-    after rows were stored: it is left out while it holds its default, so that older rows keep their keys.
+    after rows were stored: it is left out while it holds its default, so that older rows keep their keys. One with
+    `metadata={"read": function}` is described by what the function gives for the component, such as a file's content.
     """
     if isinstance(component, (tuple, list)):
         return [describe(inner) for inner in component]
@@ -59,7 +60,8 @@ def describe(component: Any) -> Json:
     cls = type(component)
     described: dict[str, Json] = {"use": name_of(cls), "version": version_of(cls)}
     for f in fields(component):
-        value = describe(getattr(component, f.name))
+        read = f.metadata.get("read")
+        value = read(component) if read else describe(getattr(component, f.name))
         if f.metadata.get("key", True) and not ("added" in f.metadata and value == describe(_default_of(f))):
             described[f.name] = value
     if hasattr(component, "identity"):

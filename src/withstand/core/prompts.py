@@ -5,7 +5,7 @@ A component has a field `prompt`, marked by `metadata=OWN`, and one `Prompts` th
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -84,15 +84,14 @@ class Prompts:
 def sources(component: Any) -> Iterator[tuple[str, str]]:
     """Whose prompts a component sends, by field: "ours", or "own" or "originals" with eight digits of their content.
 
-    Nothing for a component without prompts. "originals" stands in the place of "ours", and an own prompt before both.
+    Nothing for a component without prompts.
     """
-    marked = [f for f in fields(component) if f.metadata.get("prompt")]
-    originals = next((f for f in fields(component) if f.name == "originals"), None)
-    path = getattr(component, "originals", "")
-    read = f"originals {originals.metadata['read'](path)[:8]}" if originals and path else ""
-    for f in marked:
-        value = getattr(component, f.name)
-        default = f.default if f.default is not MISSING else ""
-        yield f.name, read or "ours" if value == default else f"own {digest(value)[:8]}"
-    if read and not marked:
-        yield "originals", read
+    checkout = next((f for f in fields(component) if f.name == "originals"), None)
+    if checkout is not None and component.originals:
+        yield "prompt", f"originals {checkout.metadata['read'](component)[:8]}"
+        return
+    for f in fields(component):
+        if f.metadata.get("prompt"):
+            value = getattr(component, f.name)
+            ours = value in ("", "ours", f.default)
+            yield f.name, "ours" if ours else f"own {digest(value)[:8]}"

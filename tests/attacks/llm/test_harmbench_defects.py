@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from fakes import ByRule
+from withstand.attacks.llm._on_topic import LABEL
 from withstand.attacks.llm.pair import PAIR
-from withstand.attacks.llm.tap import LABEL, TAP
+from withstand.attacks.llm.tap import TAP
 from withstand.core import Behavior, Message, RejectedDrafts, Sampling, Target
 from withstand.judges.contains import Contains
 from withstand.judges.rating import Rating

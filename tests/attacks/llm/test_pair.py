@@ -7,8 +7,8 @@ import pytest
 
 from fakes import ByRule, Rates
 from withstand import api
-from withstand.attacks.llm._pair import FIRST, LATER, approaches, head_of, read_prompt, score_of
-from withstand.attacks.llm.pair import PAIR
+from withstand.attacks.llm._pair import FIRST, LATER, approaches, heads_of, read_prompt, score_of
+from withstand.attacks.llm.pair import PAIR, PROMPT
 from withstand.core import AskError, Behavior, RejectedDrafts, Sampling, SpecError, Target, Verdict, user
 from withstand.defenses.self_reminder import SelfReminder
 from withstand.judges.contains import Contains
@@ -76,7 +76,8 @@ def test_three_approaches_take_turns_over_the_streams(play: Any) -> None:
     assert systems[0][3] == systems[0][0]
     assert ["conversation: a role" in text for text in systems[0]] == [True, False, False, True]
     ways = approaches()
-    plain = head_of(Scripted(), BEHAVIOR)[0].text
+    [[head, _]] = heads_of(pair(), BEHAVIOR, PROMPT.ours["prompt"], [""])
+    plain = head.text
     assert [text.replace(f"{way}\n\n", "") for text, way in zip(systems[0], ways, strict=False)] == [plain] * 3
 
 
@@ -259,7 +260,7 @@ def test_the_spec_with_harmbenchs_settings() -> None:
 
 
 def test_the_system_prompt_holds_one_everyday_example_of_the_format() -> None:
-    told, _ = head_of(Scripted(), BEHAVIOR)
+    [[told, _]] = heads_of(pair(), BEHAVIOR, PROMPT.ours["prompt"], [""])
     example = json.loads(told.text.splitlines()[-1])
     assert set(example) == {"improvement", "prompt"}
     assert "pancakes" in example["prompt"]

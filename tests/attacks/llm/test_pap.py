@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from fakes import InTurn
-from withstand.attacks.llm.pap import PAP, TOP, all_techniques, question, rewritten
+from withstand.attacks.llm._prompts import question
+from withstand.attacks.llm.pap import PAP, PROMPT, TOP, all_techniques, rewritten
 from withstand.core import AskError, Behavior, RejectedDrafts, Sampling, SpecError, Target, user
 from withstand.models.scripted import Scripted
 from withstand.registry import find
@@ -54,12 +55,16 @@ def test_all_are_forty(play: Any) -> None:
     assert find.build("attack", "pap:scripted,techniques=threats").names() == ("threats",)
 
 
+def asked(technique: str) -> str:
+    return question("pap", attack(), PROMPT, BREAD, **all_techniques()[technique])[0]
+
+
 def test_refusals_are_asked_anew_and_a_lost_technique_has_no_case(play: Any) -> None:
     chosen = attack(REFUSAL, "A", f'"{REFUSAL}"', REFUSAL, " ", tries=2, techniques=("framing", "favor", "threats"))
     played = play(chosen.run(BREAD, TARGET))
     assert texts(played) == ["A"]
     assert [len(asked.chats) for asked in played.asks] == [3, 2]
-    assert played.asks[1].chats == (question(BREAD, "framing"), question(BREAD, "threats"))
+    assert played.asks[1].chats == (user(asked("framing")), user(asked("threats")))
     assert played.rejected == [RejectedDrafts(2, 0), RejectedDrafts(1, 1)]
 
 
@@ -72,7 +77,7 @@ def test_a_context_is_shown_to_the_attacker_and_sent_above_the_rewrite(play: Any
     played = play(attack("Cook it", techniques=("favor",)).run(SOUP, TARGET))
     assert SOUP.context in played.asks[0].chats[0][0].text
     assert played.cases[0].chat == user("Leeks {0} and salt\n\n---\n\nCook it")
-    assert "[text]" not in question(BREAD, "favor")[0].text
+    assert "[text]" not in asked("favor")
 
 
 @pytest.mark.parametrize(

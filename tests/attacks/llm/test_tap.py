@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from fakes import ByRule, Rates
+from withstand.attacks.llm._on_topic import LABEL, on_topic
 from withstand.attacks.llm._pair import FIRST
-from withstand.attacks.llm.tap import LABEL, TAP, on_topic
+from withstand.attacks.llm.tap import TAP
 from withstand.core import AskError, Behavior, Message, Sampling, SpecError, Target, Verdict, user
 from withstand.judges.contains import Contains
 from withstand.models.scripted import Scripted

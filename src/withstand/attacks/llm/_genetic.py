@@ -118,6 +118,8 @@ def check_genetic(attack: Any) -> None:
         raise SpecError(f"elites is {attack.elites}", hint="it must lie in [0, 1)")
     if attack.variant == "hga" and attack.mutator is None:
         raise SpecError("variant hga takes its words from a mutator", hint="give a mutator, or write variant=ga")
+    if attack.originals and attack.seeds:
+        raise SpecError("originals and seeds are both given", hint="leave one of them out")
     if not all(seed.strip() for seed in attack.seeds):
         raise SpecError("seeds holds an empty text", hint='write seeds = ["..."]')
 

@@ -34,6 +34,7 @@ from withstand.core import (
 )
 from withstand.core.prompts import OWN
 from withstand.engine.likelihood import target_losses
+from withstand.formats import originals
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class AutoDAN:
     tries: answers of the mutator per rewrite, 1 or more, default 2; a prefix without a usable one stays as it is.
     attacker_tokens: of the mutator's answer, default 1400 (HarmBench). temperature: of the mutator, default 1.
     prompt: own texts for the mutator, "## rewrite" with {passage} and "## words" with {words}; default "": ours.
+    originals: a checkout of HarmBench or of the authors' code, with whose seeds it starts; default "": none.
     dtype: of the losses, "" (default): the target's own. seed: any whole number, default 0; split by behavior and step.
     """
 
@@ -81,10 +83,13 @@ class AutoDAN:
     seed: int = 0
     words: int = field(default=400, metadata={"added": "0.2"})
     prompt: str = field(default="", metadata=OWN)
+    originals: str = field(default="", metadata=originals.field_of("autodan"))
 
     def __post_init__(self) -> None:
         check_genetic(self)
         PROMPTS.texts(self.prompt)
+        if self.originals:
+            originals.read("autodan", self.originals)
 
     def most(self) -> UpperBounds:
         bred = (self.steps - 1) * (self.population - int(self.elites * self.population))
@@ -99,7 +104,8 @@ class AutoDAN:
                 hint="give the suite a target_string column, or use an attack that needs no weights",
             )
         model = target.weights(self)
-        prefixes = enough(self.seeds or first(), self.population, self.points, rng(self.seed, behavior.id, "first"))
+        seeds = originals.read("autodan", self.originals)["seeds"] if self.originals else self.seeds or first()
+        prefixes = enough(seeds, self.population, self.points, rng(self.seed, behavior.id, "first"))
         losses, words, lowest, stale = dict[str, float](), dict[str, float](), math.inf, 0
         alike: dict[str, list[str]] = {}
         for step in range(self.steps):

@@ -7,13 +7,18 @@ stream without a usable draft keeps its place and skips the step; the first mess
 The three system prompts that rotate over the streams, as in the paper's later versions, are in our words.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from withstand.attacks.llm._attacker import DRAFTS, no_draft
 from withstand.attacks.llm._judged import succeeded, tested
-from withstand.attacks.llm._pair import approaches, check_fields, drafted, exchange, head_of, searched
+from withstand.attacks.llm._pair import approaches, check_fields, drafted, exchange, heads_of, searched
+from withstand.attacks.llm._texts import text_of
 from withstand.core import Behavior, Chat, Flow, Json, Judge, Model, Target, UpperBounds, user
+from withstand.core.prompts import OWN, Prompts
+from withstand.formats import originals
+
+PROMPT = Prompts.single(text_of("pair-system.txt"), "behavior")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,8 @@ class PAIR:
     search_tokens: the target's max_tokens while searching, default 0: the run's own (both 150).
     surrogates: at most one model, searched on without a defense instead of the target, whose test cases all targets
         then share; default none.
+    prompt: own system prompt, with {behavior} and {approach}; default "": ours. originals: a checkout of HarmBench or
+        JailbreakingLLMs, whose system prompts and messages are sent instead; default "": none.
     seed: any whole number, default 0; another one draws other answers.
 
     Raises `AskError` in the flow of a behavior for which no draft could be used.
@@ -50,9 +57,12 @@ class PAIR:
     search_tokens: int = 0
     surrogates: tuple[Model, ...] = ()
     seed: int = 0
+    prompt: str = field(default="", metadata=OWN)
+    originals: str = field(default="", metadata=originals.field_of("pair"))
 
     def __post_init__(self) -> None:
         check_fields(self, "steps")
+        originals.check("pair", self, PROMPT)
 
     def most(self) -> UpperBounds:
         asks = self.streams * self.steps
@@ -60,8 +70,8 @@ class PAIR:
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         target = searched(target, self.surrogates, self.search_tokens)
-        ways = approaches()
-        heads = [head_of(self.attacker, behavior, ways[stream % len(ways)]) for stream in range(self.streams)]
+        ways = heads_of(self, behavior, PROMPT.texts(self.prompt)["prompt"], approaches())
+        heads = [ways[stream % len(ways)] for stream in range(self.streams)]
         talks: list[Chat] = [()] * self.streams
         tried = False
         for step in range(self.steps):
@@ -75,7 +85,7 @@ class PAIR:
             if succeeded(results):
                 return
             for (stream, draft), (answer, verdict) in zip(live.items(), results, strict=True):
-                talks[stream] += exchange(draft, behavior, answer, verdict)
+                talks[stream] += exchange(self, draft, behavior, answer, verdict)
         if not tried:
             raise no_draft(self.tries)
 

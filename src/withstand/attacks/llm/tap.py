@@ -7,14 +7,13 @@ a level leaves no node the level before branches once more. HarmBench keeps what
 at 1: so does this, where a refusal rated 1 goes on if there is room and only an unscored answer does not.
 """
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
 from withstand.attacks.llm._attacker import DRAFTS, Draft, no_draft
 from withstand.attacks.llm._judged import UNSCORED, score_of, succeeded, tested
-from withstand.attacks.llm._pair import check_fields, drafted, exchange, head_of, searched
-from withstand.attacks.llm._texts import text_of
+from withstand.attacks.llm._on_topic import ANSWER_TOKENS, PROMPTS, on_topic, questions
+from withstand.attacks.llm._pair import check_fields, drafted, exchange, heads_of, searched
 from withstand.core import (
     AskError,
     Behavior,
@@ -22,20 +21,16 @@ from withstand.core import (
     Flow,
     Json,
     Judge,
-    Message,
     Model,
     Sampling,
     Target,
     UpperBounds,
     ask,
-    filled,
     rng,
     user,
 )
-
-LABEL = "On topic: [["
-ANSWER_TOKENS = 16
-YES_NO = r"(yes|no)\b(?!\s*(?:/|\||or\b|doubt\b|idea\b))"
+from withstand.core.prompts import OWN
+from withstand.formats import originals
 
 Leaf: TypeAlias = tuple[Chat, Draft[str]]
 """A conversation and the prompt that it goes on with."""
@@ -61,6 +56,8 @@ class TAP:
     search_tokens: the target's max_tokens while searching, default 0: the run's own (both 150).
     surrogates: at most one model, searched on without a defense instead of the target, whose test cases all targets
         then share (TAP-Transfer); default none.
+    prompt: own texts, "## system" with {behavior}, "## on_topic" with {task} and {prompt}; default "": ours.
+        originals: a checkout of HarmBench or of the authors' code, whose texts are sent instead; default "": none.
     seed: any whole number, default 0; chooses among equals, and another one draws other answers.
 
     Raises `AskError` in the flow of a behavior for which no draft could be used, or none was on topic.
@@ -82,9 +79,12 @@ class TAP:
     search_tokens: int = 0
     surrogates: tuple[Model, ...] = ()
     seed: int = 0
+    prompt: str = field(default="", metadata=OWN)
+    originals: str = field(default="", metadata=originals.field_of("tap"))
 
     def __post_init__(self) -> None:
         check_fields(self, "depth", "width", "branching")
+        originals.check("tap", self, PROMPTS)
 
     def most(self) -> UpperBounds:
         """HarmBench's bounds: 4 + 9 * 40 = 364 drafts, and 4 + 9 * 10 = 94 prompts that are asked and judged."""
@@ -97,7 +97,7 @@ class TAP:
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         target = searched(target, self.surrogates, self.search_tokens)
-        head = head_of(self.attacker, behavior)
+        [head] = heads_of(self, behavior, PROMPTS.texts(self.prompt)["system"], [""])
         nodes: list[Chat] = [()] * self.streams  # each is a conversation with the attacker
         written = tried = False
         for level in range(self.depth):
@@ -116,7 +116,7 @@ class TAP:
             if succeeded(results):
                 return
             scored = [
-                (score_of(verdict), talk + exchange(draft, behavior, answer, verdict))
+                (score_of(verdict), talk + exchange(self, draft, behavior, answer, verdict))
                 for (talk, draft), (answer, verdict) in zip(leaves, results, strict=True)
                 if score_of(verdict) > UNSCORED
             ]
@@ -131,18 +131,10 @@ class TAP:
     def _on_topic(self, behavior: Behavior, leaves: list[Leaf]) -> Flow[list[Leaf]]:
         """The leaves whose prompt the evaluator does not call off topic."""
         evaluator = self.on_topic or self.attacker
-        opened = (Message("assistant", LABEL),) if "prefill" in evaluator.gives else ()
-        questions = [filled(text_of("tap-on-topic.txt"), task=behavior.text, prompt=draft.value) for _, draft in leaves]
-        answers = yield from ask(evaluator, [(*user(text), *opened) for text in questions], Sampling(ANSWER_TOKENS))
+        chats = questions(self, evaluator, behavior, [draft.value for _, draft in leaves])
+        answers = yield from ask(evaluator, chats, Sampling(ANSWER_TOKENS))
         return [leaf for leaf, answer in zip(leaves, answers, strict=True) if on_topic(answer.text) is not False]
 
     @staticmethod
     def sample() -> dict[str, Json]:
         return {"attacker": DRAFTS, "judge": "contains:Sure"}
-
-
-def on_topic(answer: str) -> bool | None:
-    """What the evaluator said, with or without label and brackets; None where it is neither YES nor NO."""
-    answer = answer.rpartition("</think>")[2]
-    match = re.match(rf"\W*(?:on topic\W*)?{YES_NO}", answer, re.I) or re.search(rf"\[\[\s*{YES_NO}", answer, re.I)
-    return match and match[1].lower() == "yes"

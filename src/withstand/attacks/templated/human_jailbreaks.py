@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from withstand.core import Behavior, Flow, Json, SpecError, Target, TestCase, UpperBounds, at_least, digest, rng, user
-from withstand.formats import rows
+from withstand.formats import originals, rows
 
 PLACE = re.compile(r"\[INSERT PROMPT HERE\]|\{behavior\}", re.IGNORECASE)
 ENDINGS = "write the templates as .json, .jsonl, .csv, or .txt with lines of three hyphens between them"
@@ -29,7 +29,8 @@ class HumanJailbreaks:
     path: the file, by its ending. .json: a list of texts or of objects, or an object with such a list as "jailbreaks"
         (null in place of a text is skipped, as JailbreakBench writes it). .jsonl: a text or an object a line. .csv:
         with a header. .py: the one list of texts that the file assigns to a name, as HarmBench's; it is read and never
-        run. .txt, .md or no ending: texts parted by lines of three hyphens or more.
+        run. .txt, .md or no ending: texts parted by lines of three hyphens or more. A folder: a checkout of HarmBench,
+        whose list is used with the behavior below each text, as there.
     column: the name in objects and header; default "": the first of prompt, text and template that is there.
     n: templates for each behavior, 0 or more, default 5 as in HarmBench; 0: all of them.
     seed: any whole number, default 0; draws the templates.
@@ -61,7 +62,8 @@ class HumanJailbreaks:
         if 0 < self.n < len(templates):
             templates = rng(self.seed, behavior.id).sample(templates, self.n)
         for template in templates:
-            yield TestCase(behavior.id, user(placed(template, behavior)))
+            text = f"{template}\n\n{behavior.prompt()}" if self._checkout else placed(template, behavior)
+            yield TestCase(behavior.id, user(text))
 
     def templates(self) -> list[str]:
         """The different templates of the file, sorted."""
@@ -70,7 +72,14 @@ class HumanJailbreaks:
             raise SpecError(f"{self.path}: there is no template in it", hint="give a file with at least one")
         return texts
 
+    @property
+    def _checkout(self) -> bool:
+        return Path(self.path).expanduser().is_dir()
+
     def _texts(self) -> Iterator[str]:
+        if self._checkout:
+            yield from originals.read("human_jailbreaks", self.path)["templates"]
+            return
         file = rows.read(self.path)
         match Path(self.path).suffix.lower():
             case ".json":
