@@ -151,6 +151,8 @@ def test_a_second_seed_is_refused_and_a_larger_sample_holds_the_first(run: Any) 
     """Who could draw again, could draw until the labels please."""
     first = invoke(run, "label", "--by", "ana", "-n", "8", "--seed", "3", typed="n\nq\n")
     assert first.return_value == 0
+    notes = [note for cell in withstand.load(run.name, run.store).cells for note in cell["notes"]]
+    assert any("the sample has the seed 3, which somebody chose" in note for note in notes)
     for name, seed in (("ana", "4"), ("bo", "0")):
         refused = invoke(run, "label", "--by", name, "--seed", seed, typed="q\n")
         assert "was drawn with seed 3, not" in str(refused.exception)

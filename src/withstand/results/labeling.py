@@ -249,7 +249,7 @@ def add(
         "labeler": labeler, "vote": vote, "target": item.target, "attack": item.attack, "created": time.time(),
         "behavior": {name: getattr(case, name) for name in ("behavior", "text", "context", "category")},
         "prompt": asked_of(case), "completion": case.completion, "finish": case.finish,
-        "chance": item.chance, "looks": item.looks, "revision": len(earlier),
+        "chance": item.chance, "looks": item.looks, "seed": item.seed, "revision": len(earlier),
     }  # fmt: skip
     show(store, run, [item], purpose, kind)
     parts = [run.key, item.place, labeler, purpose, *([len(earlier)] if earlier else [])]

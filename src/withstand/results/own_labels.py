@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import sqlalchemy as sql
 
 from withstand.core import Json
-from withstand.core.text import count, interval, percent
+from withstand.core.text import count, interval, percent, series
 from withstand.formats.labels import Annotator, by_whom
 from withstand.results import labeling
 from withstand.results.cells import CorrectedRate, Record
@@ -36,8 +36,8 @@ class OwnLabel:
     """A drawn case of a cell that was labeled. behavior: its place in the suite.   outcome: what the judge said.
     broken: what annotators say, None where they are unsure or split.   looks: see `labeling.Item`.
 
-    ruled: by an adjudicator.   missing: nobody labeled it, though it was shown, or comes before one that was: a case
-    that somebody left out, or that the run did not have when the sample was drawn.
+    ruled: by an adjudicator.   seed: of its sample.   missing: nobody labeled it, though it was shown, or comes before
+    one that was: a case that somebody left out, or that the run did not have when the sample was drawn.
     """
 
     behavior: int
@@ -47,6 +47,7 @@ class OwnLabel:
     looks: int
     ruled: bool = False
     missing: bool = False
+    seed: int = 0
 
 
 def own_labels(store: Store, run: RunRow, people: bool = False) -> dict[int, list[OwnLabel]]:
@@ -56,7 +57,7 @@ def own_labels(store: Store, run: RunRow, people: bool = False) -> dict[int, lis
     by_place = labeling.labels_by_place(store, run, people)
     if not by_place and not draws:
         return {}
-    looks = {label["place"]: int(label.get("looks", 1)) for label in store.labels(run.key)}
+    facts = {label["place"]: (int(label.get("looks", 1)), int(label.get("seed", 0))) for label in store.labels(run.key)}
     plan = run.plan
     texts = store.behaviors({key for suite in plan["suites"] for key in suite["behaviors"]})
     ids = [[texts[key]["id"] for key in suite["behaviors"]] for suite in plan["suites"]]
@@ -67,7 +68,8 @@ def own_labels(store: Store, run: RunRow, people: bool = False) -> dict[int, lis
         entry = by_place[place]
         if spot in outcomes:
             ruled = entry.split and entry.ruled is not None
-            label = OwnLabel(spot[1], outcomes[spot], entry.majority, entry.annotators, looks[place], ruled)
+            looks, seed = facts[place]
+            label = OwnLabel(spot[1], outcomes[spot], entry.majority, entry.annotators, looks, ruled, seed=seed)
             listed[spot[0]].append(label)
     orders = [labeling.Order(run, seed) for seed in sorted({draw["seed"] for draw in draws})]
     by_seed = {order.seed: {draw["place"] for draw in draws if draw["seed"] == order.seed} for order in orders}
@@ -195,6 +197,8 @@ def own_rate(
     note = f"by {count(estimate.labeled, 'label')} of this cell's own cases, {annotators}: "
     note += f"{percent(estimate.rate)} ({interval(ends)})"
     open_ = sum(label.broken is None for label in labels) - missing
+    if seeds := sorted({label.seed for label in labels} - {0}):
+        note += f"; the sample has the seed {series(list(map(str, seeds)))}, which somebody chose"
     if ruled := sum(label.ruled for label in labels):
         note += f"; {count(ruled, 'disagreement')} ruled by an adjudicator"
     if missing:
