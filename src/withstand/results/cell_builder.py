@@ -145,7 +145,8 @@ def _notes(counts: CellCounts) -> Iterator[str]:
     if counts.watch is not None:
         yield _watch_note(counts, counts.watch)
     if counts.stopped:
-        yield "a stopped search has no ASR@k and no micro ASR"
+        curve = "; its success against asks is its ASR@k" if "draws" in counts.cell["sampling"] else ""
+        yield f"a stopped search has no ASR@k of its kept cases and no micro ASR{curve}"
     else:
         yield from _variance_note(counts)
 
