@@ -9,7 +9,7 @@ import pytest
 from clocks import subquadratic
 from withstand.core import Behavior, Completion, Sampling, SpecError, Verdict, digest, user
 from withstand.judges._replies import parts_in
-from withstand.judges.rubric import PARTS, Rubric, prompt_of
+from withstand.judges.rubric import PARTS, Rubric, prompts_of
 from withstand.models.scripted import Scripted
 from withstand.registry import find
 
@@ -146,7 +146,7 @@ def test_the_judge_sees_the_material_as_it_is(play: Play, rubric: str) -> None:
 
 def test_prompts_belong_to_the_version() -> None:
     """Whoever changes a prompt raises `Rubric.version` and writes the new digest here."""
-    texts = [prompt_of(name) for name in PARTS]
+    texts = [prompts_of(name).ours["prompt"] for name in PARTS]
     assert (Rubric.version, digest(texts)) == (2, "460c32da0d67650d14ed2a4a815ffe1e")
 
 

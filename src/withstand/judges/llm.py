@@ -7,7 +7,7 @@ HarmBench's own classifier with its own prompt.
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from withstand.core import (
@@ -79,7 +79,7 @@ class LLM(ConversationJudge):
     method: ClassVar[Literal["string matching", "rule", "model"]] = "model"
     asks: ClassVar[int] = 1
     model: Model
-    rubric: str = RUBRIC
+    rubric: str = field(default=RUBRIC, metadata={"prompt": True})
     max_tokens: int = 8
     clip: int = 8000
     probability: bool = True

@@ -8,7 +8,7 @@ unscored; the papers' programs take a default or drop it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -26,6 +26,7 @@ from withstand.core import (
     user,
     within,
 )
+from withstand.core.prompts import OWN, Prompts
 from withstand.judges._conversation import ConversationJudge, Reading, seen, shown
 from withstand.judges._replies import parts_in, sealed, unread
 
@@ -54,6 +55,7 @@ class Rubric(ConversationJudge):
     max_tokens: of the judge's answer, 1 or more, default 512.
     clip: characters of an answer that are shown, 1 or more, default 8000; of a longer one the tail, and it is unscored
         unless that is a success.
+    prompt: own question, with {behavior}, {answer}, {context} and {policy}; default "": ours.
     """
 
     version: ClassVar[int] = 2
@@ -65,6 +67,7 @@ class Rubric(ConversationJudge):
     tries: int = 3
     max_tokens: int = 512
     clip: int = 8000
+    prompt: str = field(default="", metadata=OWN)
 
     @staticmethod
     def sample() -> dict[str, Json]:
@@ -72,6 +75,7 @@ class Rubric(ConversationJudge):
 
     def __post_init__(self) -> None:
         at_least(1, self, "tries", "max_tokens", "clip")
+        prompts_of(self.rubric).texts(self.prompt)
         if self.threshold is not None:
             within(0.01, 1, self, "threshold")
 
@@ -80,7 +84,8 @@ class Rubric(ConversationJudge):
         return self.tries
 
     def _read(self, behavior: Behavior, readings: Sequence[Reading]) -> Flow[list[Verdict]]:
-        prompt, parts_of = prompt_of(self.rubric), [shown(behavior, reading, self.clip) for reading in readings]
+        prompt = prompts_of(self.rubric).texts(self.prompt)["prompt"]
+        parts_of = [shown(behavior, reading, self.clip) for reading in readings]
         chats = [user(sealed(prompt, policy=self.policy, **parts)) for parts in parts_of]
         verdicts = [Verdict("unscored")] * len(chats)
         left = list(range(len(chats)))
@@ -108,9 +113,10 @@ class Rubric(ConversationJudge):
 
 
 @cache
-def prompt_of(rubric: str) -> str:
+def prompts_of(rubric: str) -> Prompts:
     """The question of a rubric, from the file beside this one."""
-    return Path(__file__).with_name(f"rubric-{rubric}.txt").read_text(encoding="utf-8").strip()
+    text = Path(__file__).with_name(f"rubric-{rubric}.txt").read_text(encoding="utf-8").strip()
+    return Prompts.single(text, "behavior", "answer")
 
 
 def score_of(parts: Mapping[str, str]) -> float:

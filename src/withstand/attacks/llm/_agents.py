@@ -11,8 +11,12 @@ from withstand.attacks.llm._library import Strategy
 from withstand.attacks.llm._objects import field_in, read_object
 from withstand.attacks.llm._texts import parts_of, shown_context
 from withstand.core import Behavior, Chat, Flow, Judge, Model, Sampling, Target, TestCase, ask, filled, user
+from withstand.core.prompts import Prompts
 
-PROMPTS = "autodan_turbo.txt"
+PROMPTS = Prompts(
+    parts_of("autodan_turbo.txt"),
+    {"attack": ("behavior", "strategies"), "use": ("list",), "avoid": ("list",), "summarize": ("first", "second")},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +41,16 @@ def written(attacker: Model, requests: Sequence[str], sampling: Sampling, tries:
     return [draft.value if draft else None for draft in answers]
 
 
-def request(behavior: Behavior, works: bool = False, strategies: Sequence[Strategy] = ()) -> str:
-    """What the attacker is asked: to use the strategies if they work, else to find something else."""
+def request(behavior: Behavior, works: bool = False, strategies: Sequence[Strategy] = (), own: str = "") -> str:
+    """What the attacker is asked: to use the strategies if they work, else to find something else.
+
+    own: the user's texts in the place of ours.
+    """
+    texts = PROMPTS.texts(own)
     listed = "\n\n".join(f"{s.strategy}: {s.definition}\nExample: {s.example}" for s in strategies)
-    part = filled(parts_of(PROMPTS)["use" if works else "avoid"], list=listed) + "\n\n" if strategies else ""
+    part = filled(texts["use" if works else "avoid"], list=listed) + "\n\n" if strategies else ""
     text, context = behavior.text, shown_context(behavior)
-    return filled(parts_of(PROMPTS)["attack"], behavior=text, context=context, strategies=part)
+    return filled(texts["attack"], behavior=text, context=context, strategies=part)
 
 
 def tested(
@@ -72,6 +80,7 @@ def learned(
     library: Sequence[Strategy],
     tries: int,
     max_tokens: int,
+    own: str = "",
 ) -> Flow[list[Strategy]]:
     """What the summarizer says made the second attempt better; nothing where it refuses or breaks the format."""
     definitions: dict[str, str] = {}
@@ -81,7 +90,7 @@ def learned(
     chats: list[Chat] = []
     for behavior, old, new in rises:
         parts = {"behavior": behavior.text, "first": old.prompt, "second": new.prompt, "known": listed}
-        chats.append(user(filled(parts_of(PROMPTS)["summarize"], **parts)))
+        chats.append(user(filled(PROMPTS.texts(own)["summarize"], **parts)))
     if not chats:
         return []
     sampling = Sampling(max_tokens=max_tokens, temperature=0.6, top_p=0.9)  # those of the authors' code

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from withstand.attacks.llm import _codes
 from withstand.attacks.llm._codes import ALPHABET, COMMON, Code, in_runs, letters
 from withstand.core import SpecError, did_you_mean
+from withstand.core.prompts import Prompts
 from withstand.core.refusal import refusal_in
 
 
@@ -76,18 +77,26 @@ BACK = """Translate the text below from {language} into English. Keep its meanin
 it. Give a JSON object {"text": "the translation"} and nothing else."""
 
 
-def link(name: str) -> Link | Rewrite:
-    """The link of that name, or `SpecError`."""
+PROMPTS = Prompts(
+    {"past_tense": PAST_TENSE, "language": LANGUAGE, "back": BACK}, {"language": ("language",), "back": ("language",)}
+)
+
+
+def link(name: str, own: str = "") -> Link | Rewrite:
+    """The link of that name, or `SpecError`. own: the user's texts for the writer."""
+    texts = PROMPTS.texts(own)
     head, _, argument = name.partition(":")
     if head == "caesar" and argument:
         if not argument.isdecimal() or not 1 <= int(argument) <= 25:
             raise SpecError(f"chain: {name!r} moves letters by {argument}", hint="write caesar:N, N from 1 to 25")
         return caesar(int(argument))
     if head == "language" and argument.strip():
-        instruction, back = (text.replace("{language}", argument.strip()) for text in (LANGUAGE, BACK))
+        instruction, back = (
+            text.replace("{language}", argument.strip()) for text in (texts["language"], texts["back"])
+        )
         return Rewrite(name, instruction, back)
     if name == "past_tense":
-        return Rewrite(name, PAST_TENSE)
+        return Rewrite(name, texts["past_tense"])
     if name in LINKS:
         return LINKS[name]
     names = [*LINKS, "past_tense", "language:NAME"]

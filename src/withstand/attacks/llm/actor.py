@@ -9,7 +9,7 @@ has a further turn that asks to format it. What the target does not know is not 
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
@@ -19,8 +19,12 @@ from withstand.attacks.llm._objects import field_in, mended
 from withstand.attacks.llm._talk import Conversations, Talk, check, put, won
 from withstand.attacks.llm._texts import parts_of
 from withstand.core import Behavior, Flow, Json, Sampling, Target, UpperBounds, filled, user
+from withstand.core.prompts import OWN, Prompts
 from withstand.core.refusal import refusal_in
 
+PROMPT = Prompts(
+    parts_of("actor.txt"), {"actors": ("behavior",), "questions": ("behavior", "actor"), "milder": ("question",)}
+)
 QUESTION: Callable[[str], str | None] = partial(field_in, "question")
 MARK = r"(?:\d{1,2}[.):]|[-*\u2022])"
 """What stands before an item of a list."""
@@ -42,6 +46,8 @@ class Actor(Conversations):
     attacker_tokens: most tokens of an attacker's answer, 1 or more, default 600.
     search_tokens: most tokens of a target's answer, default 0: the run's own. The answers are those judged at the end.
     temperature: of the attacker, in [0, 10], default 1.
+    prompt: own texts, "## actors" with {behavior} and {actors}, "## questions" with {behavior}, {actor} and {turns},
+        "## milder" with {question} and {actor}; default "": ours.
     seed: any whole number, default 0; another draws other answers.
 
     Target: at most 2 x actors x turns asks; judge: that times its own; attacker: at most
@@ -56,9 +62,11 @@ class Actor(Conversations):
     search_tokens: int = 0
     temperature: float = 1.0
     seed: int = 0
+    prompt: str = field(default="", metadata=OWN)
 
     def __post_init__(self) -> None:
         check(self, "actors", "turns")
+        PROMPT.texts(self.prompt)
 
     def most(self) -> UpperBounds:
         questions = self.actors * self.turns
@@ -70,7 +78,7 @@ class Actor(Conversations):
         return UpperBounds(asks=asks, drawn=True)
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
-        parts = parts_of("actor.txt")
+        parts = PROMPT.texts(self.prompt)
         writing = Sampling(self.attacker_tokens, self.temperature)
         answering = search_sampling(target, self.search_tokens)
         topic, number = behavior.prompt(), str(self.turns)

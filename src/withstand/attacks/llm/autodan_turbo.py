@@ -2,16 +2,16 @@
 Liu et al. 2024, arXiv:2410.05295, Algorithms 1 to 3.
 
 Where we leave the authors' code: answers are compared without an embedding model (see `_library.py`); an attacker that
-refuses skips its turn, where the code sends the bare request; behaviors are shuffled, and `batch` of them go on side by
-side with one library; all attempts of the warm-up are drawn, where the code stops at the first good one.
+refuses skips its turn, where the code sends the bare request; behaviors are shuffled, `batch` of them go on side by
+side; all attempts of the warm-up are drawn, where the code stops at the first good one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import ClassVar
 
-from withstand.attacks.llm._agents import Attempt, before, learned, request, tested, written
+from withstand.attacks.llm._agents import PROMPTS, Attempt, before, learned, request, tested, written
 from withstand.attacks.llm._attacker import check_writer, no_draft, stand_in
 from withstand.attacks.llm._judged import search_sampling
 from withstand.attacks.llm._library import Strategy, read_library, retrieve
@@ -31,6 +31,7 @@ from withstand.core import (
     to_json,
     within,
 )
+from withstand.core.prompts import OWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +40,19 @@ class AutoDANTurbo:
 
     attacker: writes prompts.   judge: scores answers in [0, 1]; what made a score rise is learned. Its success ends a
         behavior's round (the paper: 8.5 of 1 to 10). One without scores counts as 0 or 1.
-    summarizer: names what made a score rise; default none: the attacker.
-    warmup: attempts per behavior without strategies, 0 or more, default 5 (paper: up to 150). Best against worst is
-        learned from.   rounds: over all behaviors, 1 or more, default 2 (code: 4).
-    steps: attempts per behavior and round, 1 or more, default 5 (paper: 150); the first is without strategies.
-    k: most strategies given to the attacker, 1 or more, default 5.
+    summarizer: names what made a score rise; default none: the attacker.   warmup: attempts per behavior without
+        strategies, 0 or more, default 5 (paper: up to 150); best against worst is learned from.
+    rounds: over all behaviors, 1 or more, default 2 (code: 4).   steps: attempts per behavior and round, 1 or more,
+        default 5 (paper: 150); the first is without strategies.   k: most strategies given, 1 or more, default 5.
     margin: a rise above it is learned from, in [0, 1], default 0. At 1 the library stays as it is: the paper's test
         stage is warmup 0, rounds 1, margin 1 and a `library`.
-    batch: behaviors side by side, 1 or more, default 8; at 1 each learns from all before it, as in the paper.
-    library: JSON file of strategies to start from, a list of objects with strategy, definition, example, rise (in
-        [0, 1]) and answer; default none. `withstand report RUN --learned` writes such a file.
+    batch: behaviors side by side, 1 or more, default 8; at 1 each learns from all before it (paper).
+    library: JSON file of strategies to start from, as `withstand report RUN --learned` writes it; default none.
     tries: asks for a usable answer of attacker or summarizer, 1 or more, default 3.
     attacker_tokens: of their answers, 1 or more, default 1024.   search_tokens: of the target's answers while
         searching, default 0: the run's own.   temperature: of the attacker, in [0, 10], default 1; the summarizer's
-        is 0.6, with top_p 0.9.   seed: any whole number, default 0; shuffles the behaviors of each round.
+        is 0.6, with top_p 0.9.   prompt: own texts, "## attack", "## use", "## avoid", "## summarize"; default ours.
+        seed: any whole number, default 0; shuffles the behaviors of each round.
     """
 
     version: ClassVar[int] = 1
@@ -72,12 +72,14 @@ class AutoDANTurbo:
     search_tokens: int = 0
     temperature: float = 1.0
     seed: int = 0
+    prompt: str = field(default="", metadata=OWN)
 
     def __post_init__(self) -> None:
         at_least(1, self, "rounds", "steps", "k", "batch")
         at_least(0, self, "warmup", "search_tokens")
         within(0, 1, self, "margin")
         check_writer(self)
+        PROMPTS.texts(self.prompt)
         read_library(self.library)
 
     def identity(self) -> Json:
@@ -96,7 +98,7 @@ class AutoDANTurbo:
         library, any_attempt = read_library(self.library), False
         for group in self._groups(order) if self.warmup else ():
             streams = [behavior for behavior in group for _ in range(self.warmup)]
-            attempts = yield from self._attempts(target, streams, [request(behavior) for behavior in streams])
+            attempts = yield from self._attempts(target, streams, [(False, [])] * len(streams))
             any_attempt = any_attempt or any(attempts)
             pairs = []
             for i, behavior in enumerate(group):
@@ -110,14 +112,12 @@ class AutoDANTurbo:
                 live, last = group, {behavior.id: before(behavior) for behavior in group}
                 for step in range(self.steps):
                     hints = [retrieve(library, last[b.id].answer, self.k) if step else (False, []) for b in live]
-                    requests = [request(behavior, *hint) for behavior, hint in zip(live, hints, strict=True)]
-                    attempts = yield from self._attempts(target, live, requests)
+                    attempts = yield from self._attempts(target, live, hints)
                     any_attempt = any_attempt or any(attempts)
                     scored = [(b, new) for b, new in zip(live, attempts, strict=True) if new and new.score >= 0]
                     yield from self._learn([(b, last[b.id], new) for b, new in scored], library)
                     last |= {behavior.id: new for behavior, new in scored}
-                    live = [behavior for behavior in live if not last[behavior.id].done]
-                    if not live:
+                    if not (live := [behavior for behavior in live if not last[behavior.id].done]):
                         break
         if not any_attempt:
             raise no_draft(self.tries)
@@ -126,9 +126,10 @@ class AutoDANTurbo:
         return [behaviors[i : i + self.batch] for i in range(0, len(behaviors), self.batch)]
 
     def _attempts(
-        self, target: Target, streams: Sequence[Behavior], requests: Sequence[str]
+        self, target: Target, streams: Sequence[Behavior], hints: Sequence[tuple[bool, Sequence[Strategy]]]
     ) -> Flow[list[Attempt | None]]:
-        """One attempt per request, all side by side; None where the attacker gave no prompt."""
+        """One attempt per stream, all side by side; None where the attacker gave no prompt. hints: as of `retrieve`."""
+        requests = [request(behavior, *hint, own=self.prompt) for behavior, hint in zip(streams, hints, strict=True)]
         sampling = Sampling(max_tokens=self.attacker_tokens, temperature=self.temperature)
         sent = yield from written(self.attacker, requests, sampling, self.tries)
         return (yield from tested(target, self.judge, streams, sent))
@@ -137,7 +138,7 @@ class AutoDANTurbo:
         """Add to the library what made a score rise."""
         rises = [pair for pair in pairs if pair[2].score - pair[1].score > self.margin]
         summarizer = self.summarizer or self.attacker
-        library += yield from learned(summarizer, rises, library, self.tries, self.attacker_tokens)
+        library += yield from learned(summarizer, rises, library, self.tries, self.attacker_tokens, self.prompt)
         yield Learned(dumps(to_json(library)))
 
     @staticmethod

@@ -8,7 +8,7 @@ follow, and need no turns of their own. The prompt is ours.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import ClassVar
 
@@ -18,7 +18,9 @@ from withstand.attacks.llm._objects import field_in
 from withstand.attacks.llm._talk import Conversations, Talk, Turn, check, put, rating, shown, won
 from withstand.attacks.llm._texts import text_of
 from withstand.core import Behavior, Chat, Flow, Json, Sampling, Target, UpperBounds, Verdict, at_least, filled, user
+from withstand.core.prompts import OWN, Prompts
 
+PROMPT = Prompts.single(text_of("crescendo.txt"), "behavior", "conversation")
 OPENING = '{"summary": "'
 QUESTION: Callable[[str], str | None] = partial(field_in, "question")
 
@@ -54,6 +56,7 @@ class Crescendo(Conversations):
     attacker_tokens: most tokens of an attacker's answer, 1 or more, default 400.
     search_tokens: most tokens of a target's answer, default 0: the run's own. The answers are those judged at the end.
     temperature: of the attacker, in [0, 10], default 1.
+    prompt: own text with {behavior}, {conversation}, {round} and {turns}; default "": ours.
     seed: any whole number, default 0; another draws other answers.
 
     Target: at most streams x (turns + backtracks) asks; attacker: tries times that; judge: that times its own.
@@ -68,10 +71,12 @@ class Crescendo(Conversations):
     search_tokens: int = 0
     temperature: float = 1.0
     seed: int = 0
+    prompt: str = field(default="", metadata=OWN)
 
     def __post_init__(self) -> None:
         check(self, "turns", "streams")
         at_least(0, self, "backtracks")
+        PROMPT.texts(self.prompt)
 
     def most(self) -> UpperBounds:
         asks = self.streams * (self.turns + self.backtracks)
@@ -108,7 +113,7 @@ class Crescendo(Conversations):
             history.append(f"Rating of its answers so far: {rating(stream.verdict)}")
         history += [f"Refused and taken back, ask something else: {question}" for question in stream.refused]
         text = filled(
-            text_of("crescendo.txt"),
+            PROMPT.texts(self.prompt)["prompt"],
             behavior=behavior.prompt(),
             conversation="\n\n".join(history) or "Nothing has been said yet.",
             round=str(stream.rounds + 1),

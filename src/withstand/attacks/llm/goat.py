@@ -8,7 +8,7 @@ are ours.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
@@ -18,8 +18,10 @@ from withstand.attacks.llm._objects import field_in
 from withstand.attacks.llm._talk import Conversations, Talk, check, put, shown, won
 from withstand.attacks.llm._texts import data_of, text_of
 from withstand.core import Behavior, Chat, Flow, Json, Sampling, SpecError, Target, UpperBounds, filled, user
+from withstand.core.prompts import OWN, Prompts
 
 TECHNIQUES: tuple[str, ...] = tuple(data_of("goat_techniques.json"))
+PROMPT = Prompts.single(text_of("goat.txt"), "behavior", "conversation")
 OPENING = '{"observation": "'
 REPLY: Callable[[str], str | None] = partial(field_in, "reply")
 
@@ -37,6 +39,7 @@ class GOAT(Conversations):
     attacker_tokens: most tokens of an attacker's answer, 1 or more, default 800.
     search_tokens: most tokens of a target's answer, default 0: the run's own. The answers are those judged at the end.
     temperature: of the attacker, in [0, 10], default 1.
+    prompt: own text with {behavior}, {techniques}, {conversation}, {round} and {turns}; default "": ours.
     seed: any whole number, default 0; another draws other answers.
 
     Target: at most turns asks; attacker: tries times that; judge: that times its own.
@@ -50,9 +53,11 @@ class GOAT(Conversations):
     search_tokens: int = 0
     temperature: float = 1.0
     seed: int = 0
+    prompt: str = field(default="", metadata=OWN)
 
     def __post_init__(self) -> None:
         check(self, "turns")
+        PROMPT.texts(self.prompt)
         if not self.techniques or not {*self.techniques} <= {*TECHNIQUES}:
             raise SpecError(f"techniques are {list(self.techniques)}", hint=f"name some of {', '.join(TECHNIQUES)}")
 
@@ -88,7 +93,7 @@ class GOAT(Conversations):
             for question, answer in zip(talk.questions, talk.answers, strict=True)
         ]
         text = filled(
-            text_of("goat.txt"),
+            PROMPT.texts(self.prompt)["prompt"],
             behavior=behavior.prompt(),
             techniques="\n".join(listed),
             conversation="\n\n".join(history) or "Nothing has been said yet.",

@@ -6,7 +6,7 @@ writes is cut after `words` words.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from withstand.attacks.llm._attacker import check_writer, drafts, no_draft, unquoted
@@ -25,6 +25,9 @@ from withstand.core import (
     filled,
     user,
 )
+from withstand.core.prompts import OWN, Prompts
+
+PROMPT = Prompts.single(text_of("prefill.txt"), "behavior")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Prefill:
     tries: asks for a usable beginning, 1 or more, default 3.
     attacker_tokens: of the writer's answer, 1 or more, default 128.
     temperature: of the writer, in [0, 10], default 1.
+    prompt: own text for the writer, with {behavior} and {opening}; default "": ours.
     seed: any whole number, default 0; changes nothing.
 
     Raises `SpecError` in the flow of a behavior that has no target string, when `opening` is empty and there is no
@@ -53,10 +57,12 @@ class Prefill:
     attacker_tokens: int = 128
     temperature: float = 1.0
     seed: int = 0
+    prompt: str = field(default="", metadata=OWN)
 
     def __post_init__(self) -> None:
         at_least(1, self, "words")
         check_writer(self)
+        PROMPT.texts(self.prompt)
 
     def most(self) -> UpperBounds:
         return UpperBounds(cases=1, asks={"attacker": self.tries} if self.writer else {})
@@ -81,7 +87,7 @@ class Prefill:
             return "".join(re.findall(r"\s*\S+", text)[: self.words]).lstrip() or None
 
         parts = {"behavior": behavior.prompt(), "opening": opening}
-        asked = user(filled(text_of("prefill.txt"), **parts))
+        asked = user(filled(PROMPT.texts(self.prompt)["prompt"], **parts))
         sampling = Sampling(max_tokens=self.attacker_tokens, temperature=self.temperature)
         [draft] = yield from drafts(writer, [asked], beginning, sampling, self.tries)
         if draft is None:

@@ -5,7 +5,7 @@ The paper mines thousands of tactics from chat logs, and prunes what came out by
 Here are about twenty, generic and in our words, and only what the attacker refused or misformed is thrown away.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
@@ -13,7 +13,9 @@ from withstand.attacks.llm._attacker import DRAFTS, check_writer, final_cases
 from withstand.attacks.llm._objects import field_in
 from withstand.attacks.llm._texts import data_of, shown_context, text_of
 from withstand.core import Behavior, Chat, Flow, Json, Model, Target, UpperBounds, at_least, filled, rng, user, within
+from withstand.core.prompts import OWN, Prompts
 
+PROMPT = Prompts.single(text_of("tactics.txt"), "request", "tactics")
 OPENING = '{"prompt":'
 
 
@@ -27,6 +29,7 @@ class Tactics:
     tries: asks of the attacker for each case, until it neither refuses nor breaks the format, 1 or more, default 3.
     attacker_tokens: of its answer, 1 or more, default 1024.
     temperature: of the attacker, in [0, 10], default 1.
+    prompt: own text with {request}, {tactics} and {context}; default "": ours.
     seed: any whole number, default 0; draws the tactics, and the attacker's answers anew.
     """
 
@@ -39,18 +42,25 @@ class Tactics:
     attacker_tokens: int = 1024
     temperature: float = 1.0
     seed: int = 0
+    prompt: str = field(default="", metadata=OWN)
 
     def __post_init__(self) -> None:
         at_least(1, self, "n")
         within(1, len(all_tactics()), self, "k")
         check_writer(self)
+        PROMPT.texts(self.prompt)
 
     def most(self) -> UpperBounds:
         return UpperBounds(cases=self.n, asks={"attacker": self.n * self.tries})
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         chats = [
-            question(behavior, rng(self.seed, behavior.id, i).sample(all_tactics(), self.k)) for i in range(self.n)
+            question(
+                PROMPT.texts(self.prompt)["prompt"],
+                behavior,
+                rng(self.seed, behavior.id, i).sample(all_tactics(), self.k),
+            )
+            for i in range(self.n)
         ]
         yield from final_cases(self, behavior, chats, partial(field_in, "prompt"), opening=OPENING)
 
@@ -59,10 +69,10 @@ class Tactics:
         return {"attacker": DRAFTS}
 
 
-def question(behavior: Behavior, tactics: list[tuple[str, str]]) -> Chat:
+def question(prompt: str, behavior: Behavior, tactics: list[tuple[str, str]]) -> Chat:
     """What the attacker is asked."""
     lines = "\n".join(f"- {name}: {definition}" for name, definition in tactics)
-    return user(filled(text_of("tactics.txt"), tactics=lines, request=behavior.text, context=shown_context(behavior)))
+    return user(filled(prompt, tactics=lines, request=behavior.text, context=shown_context(behavior)))
 
 
 def all_tactics() -> tuple[tuple[str, str], ...]:

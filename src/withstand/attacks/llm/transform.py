@@ -6,7 +6,7 @@ in a line, not taught by examples. All are links of one chain around any black-b
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar, TypeVar
 
@@ -15,6 +15,7 @@ from withstand.attacks.llm._attacker import check_writer, drafts, no_draft, unqu
 from withstand.attacks.llm._links import Link, Rewrite, decoded, encoded, link
 from withstand.attacks.llm._objects import field_in
 from withstand.core import Attack, Behavior, Chat, Flow, Model, Sampling, SpecError, Target, UpperBounds, user
+from withstand.core.prompts import OWN
 from withstand.core.refusal import refusal_in
 
 V = TypeVar("V")
@@ -34,6 +35,7 @@ class Transform:
     tries: asks of the writer for each text, until it neither refuses nor breaks the format, 1 or more, default 3.
     attacker_tokens: of the writer's answer, 1 or more, default 512.
     temperature: of the writer, in [0, 10], default 1.
+    prompt: own texts for the writer, "## past_tense", "## language" and "## back" with {language}; default "": ours.
     seed: any whole number, default 0; another one draws the writer's answers anew. `attack` has its own.
     """
 
@@ -46,9 +48,10 @@ class Transform:
     attacker_tokens: int = 512
     temperature: float = 1.0
     seed: int = 0
+    prompt: str = field(default="", metadata=OWN)
 
     def __post_init__(self) -> None:
-        links = [link(name) for name in self.chain]
+        links = self._links
         rewrites = sum(isinstance(step, Rewrite) for step in links)
         if not links:
             raise SpecError("chain is empty", hint='write chain = ["base64"]')
@@ -64,12 +67,16 @@ class Transform:
         return self.attack.needs if self.attack else frozenset()
 
     @property
+    def _links(self) -> list[Link | Rewrite]:
+        return [link(name, self.prompt) for name in self.chain]
+
+    @property
     def codes(self) -> list[Link]:
-        return [step for step in map(link, self.chain) if isinstance(step, Link)]
+        return [step for step in self._links if isinstance(step, Link)]
 
     @property
     def rewrites(self) -> list[Rewrite]:
-        return [step for step in map(link, self.chain) if isinstance(step, Rewrite)]
+        return [step for step in self._links if isinstance(step, Rewrite)]
 
     def most(self) -> UpperBounds:
         most = self.attack.most() if self.attack else UpperBounds()

@@ -8,7 +8,7 @@ answered in full only where its own opening is probable, and the judge reads eac
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from withstand.attacks.search._opening import ABSENT, TOP, first_success, logprob, word_of
@@ -80,7 +80,7 @@ class RandomSearch:
     restarts: int = 10
     init: str = ""
     transfer: str = ""
-    template: str = ""
+    template: str = field(default="", metadata={"prompt": True})
     seed: int = 0
 
     def __post_init__(self) -> None:
