@@ -79,24 +79,23 @@ class Peer:
         return [json.loads(line)]
 
 
-def played(flow: Any) -> list[Any]:
+def played(flow: Any, seed: int) -> list[Any]:
     """The test cases of a flow whose asks and work are done here, with their seconds and operations."""
     from dataclasses import replace
 
-    from withstand.core import Ask, TestCase, Worked
+    from withstand.core import Ask, Worked
     from withstand.core.device import taken
 
-    cases, answer, asked = [], None, 0
+    answer, asked = None, 10_000 * seed
     while True:
         try:
             item = flow.send(answer)
         except StopIteration as done:
-            return done.value or cases
+            cases: list[Any] = done.value
+            return cases
         taken()
         start = time.perf_counter()
-        if isinstance(item, TestCase):
-            answer = None
-        elif isinstance(item, Ask):
+        if isinstance(item, Ask):
             seeds = range(asked, asked + len(item.chats))
             asked += len(item.chats)
             answers = item.model.generate(item.chats, item.sampling, list(seeds))
@@ -112,6 +111,8 @@ def played(flow: Any) -> list[Any]:
 
 def measured(side: str, behavior: Any, seed: int, setup: Setup, target: Any, peer: Sequence[str]) -> dict[str, Any]:
     """One cell: what was spent until the first success, or in all."""
+    import torch
+
     from withstand.core import Sampling, Target
     from withstand.registry import find
     from withstand.runner.budget import Budget, Meter
@@ -132,17 +133,17 @@ def measured(side: str, behavior: Any, seed: int, setup: Setup, target: Any, pee
         process.stdin.write(json.dumps({"folder": peer[2], "dtype": "float32", "search": job}) + "\n")  # type: ignore[union-attr]
         attack = Peer(process, behavior.text)
     try:
-        cases = played(attacked(search_flow(attack, [behavior], aim, Budget(), meter, judge, draws=setup.draws)))
+        cases = played(attacked(search_flow(attack, [behavior], aim, Budget(), meter, judge, draws=setup.draws)), seed)
     finally:
         if process:
             process.kill()
             process.wait()
-    busy = load > QUIET or os.getloadavg()[0] > (os.cpu_count() or 1) + QUIET
+    busy = max(load, os.getloadavg()[0]) > torch.get_num_threads() + QUIET  # more than this process alone
     spent = meter.spent
     return {
         "side": side, "behavior": behavior.id, "seed": seed, "setup": setup.json(),
         "broken": any(case.cut == "success" for case in cases), "flops": spent.flops,
-        "seconds": None if busy else round(spent.seconds, 1), "asks": spent.asks, "load_before": round(load, 2),
+        "seconds": None if busy else round(spent.seconds, 1), "asks": spent.asks, "load": round(load, 2),
     }  # fmt: skip
 
 
@@ -153,6 +154,7 @@ def run(setup: Setup, behaviors: int, seeds: Sequence[int], sides: Sequence[str]
     end = time.monotonic() + 60 * minutes
     present = {(row["behavior"], row["seed"], row["side"]) for row in rows_of(path, setup)}
     target = find.build("target", "smollm2-kitchen,dtype=float32")
+    target.load()  # not in the seconds of the first cell
     peer = peer_of(target) if "nanogcg" in sides else []
     for seed in seeds:
         for behavior in chosen(behaviors):
