@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import betaln
 from scipy.stats import beta, binom
 
-from withstand.stats import breaks, rates
+from withstand.stats import breaks, planning, rates, special
 
 DRAWS, POINTS = 2000, 250
 GRID = (np.arange(2000) + 0.5) / 2000
@@ -68,16 +68,24 @@ def at_k(rng: np.random.Generator, ragged: bool) -> None:
 def false_pass(rng: np.random.Generator) -> None:
     """At the limit and above it; with the breaks hidden by missing verdicts as often as a point says."""
     for above in (1.0, 1.1, 1.25, 1.5):
-        passed = []
+        passed, by_wilson = [], []
         for _ in range(POINTS):
-            behaviors, limit = int(rng.integers(35, 400)), float(rng.uniform(0.01, 0.5))
+            behaviors, limit = int(rng.integers(5, 400)), float(rng.uniform(0.01, 0.6))
             _, high = ends(behaviors)
             chance = binom.pmf(np.arange(behaviors + 1), behaviors, min(1.0, above * limit))
-            passed.append(float(chance[high <= limit].sum()))
-        shares = f"mean {100 * np.mean(passed):.2f}%, most {100 * max(passed):.2f}%"
+            passed.append(float(chance[: planning.most_to_pass(behaviors, limit) + 1].sum()))
+            by_wilson.append(float(chance[high <= limit].sum()))
+        shares = ", ".join(
+            f"{name} mean {100 * np.mean(of):.2f}%, most {100 * max(of):.2f}%"
+            for name, of in (("the gate", passed), ("by Wilson's", by_wilson))
+        )
         print(f"false PASS at {above:g} x the limit, exact: {shares}")
+    for statistic in ("mean", "at_k"):
+        passed = [_clustered(rng, statistic) for _ in range(POINTS)]
+        shares = f"mean {100 * np.mean(passed):.2f}%, most {100 * max(passed):.2f}%"
+        print(f"false PASS of {statistic} with several cases, drawn at the limit: {shares}")
     passed = []
-    for _ in range(40):
+    for _ in range(15):
         behaviors, limit, hidden = int(rng.integers(35, 200)), float(rng.uniform(0.05, 0.4)), float(rng.uniform(0, 1))
         runs = 400
         broken = rng.random((runs, behaviors)) < limit
@@ -91,13 +99,25 @@ def false_pass(rng: np.random.Generator) -> None:
     print(f"false PASS at the limit, breaks without a verdict, drawn: mean {100 * np.mean(passed):.2f}%")
 
 
+def _clustered(rng: np.random.Generator, statistic: str) -> float:
+    """How often a gate whose limit is the true rate passes, of behaviors of 2 to 10 draws that are alike in part."""
+    behaviors, draws, mean = int(rng.integers(20, 200)), int(rng.integers(2, 11)), float(rng.uniform(0.02, 0.5))
+    k = int(rng.integers(1, draws)) if statistic == "at_k" else 1
+    a, b = spread(rng, mean)
+    limit = float(1 - np.exp(betaln(a, b + k) - betaln(a, b)))
+    broken = rng.binomial(draws, rng.beta(a, b, (DRAWS, behaviors)))
+    size = broken.size
+    shares = rates.chance_at_k(broken.ravel(), np.full(size, draws), np.full(size, k)).reshape(broken.shape)
+    rate, cases = rates._effective(shares, np.full(shares.shape, k / draws))
+    return float(np.mean(special.binomial_cdf(rate * cases, cases, limit) <= 0.025))  # the upper limit is within it
+
+
 def search(rng: np.random.Generator) -> None:
     """best_of_n with 16 draws at 8%: what a gate of 15% says by the mean, and by any_attack."""
     broken = rng.binomial(16, 0.08, (DRAWS, 56))
-    full = np.full(broken.shape, 1 / 16)
-    by_mean = rates._score(*rates._effective(broken / 16, full), 0.95)[1] <= 0.15
-    _, high = ends(56)
-    by_any = high[(broken > 0).sum(axis=1)] <= 0.15
+    rate, cases = rates._effective(broken / 16, np.full(broken.shape, 1 / 16))
+    by_mean = special.binomial_cdf(rate * cases, cases, 0.15) <= 0.025
+    by_any = (broken > 0).sum(axis=1) <= planning.most_to_pass(56, 0.15)
     print(f"16 draws at 8%, {100 * np.mean(broken > 0):.0f}% of behaviors broken: PASS of 15% by the mean in "
           f"{100 * by_mean.mean():.1f}%, by any_attack in {100 * by_any.mean():.1f}%")  # fmt: skip
 

@@ -8,7 +8,8 @@ import sys
 
 import numpy as np
 
-from withstand.stats import evalues, rates
+from withstand.stats import evalues
+from withstand.stats.winners import clopper_pearson
 
 LIMIT, NIGHTS, DRAWS = 0.1, 90, 400
 
@@ -35,7 +36,7 @@ def alarms(rng: np.random.Generator, n: int, before: float, after: float) -> flo
     """The share of sequences with an alarm of drift, from a first build at `before`."""
     raised = 0
     for _ in range(DRAWS):
-        ends = rates.wilson(int(rng.binomial(n, before)), n)
+        ends = clopper_pearson(int(rng.binomial(n, before)), n)
         reference = ends[1] if ends else 1.0
         raised += evalues.drift([(int(k), n) for k in rng.binomial(n, after, NIGHTS)], reference)[-1] >= 20
     return raised / DRAWS

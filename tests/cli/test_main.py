@@ -117,7 +117,7 @@ def test_init_writes_a_spec_that_runs_without_arguments(withstand, tmp_path):
     assert [cell["attack"] for cell in done.json["cells"]] == [
         "direct", "prefix_injection", "role_play", "best_of_n,n=8", "direct",
     ]  # fmt: skip
-    assert done.json["cells"][0]["behaviors"] == 35
+    assert done.json["cells"][0]["behaviors"] == 36
     assert "cannot pass" not in withstand("run", "--dry-run").err
     assert withstand("gate").code == 1  # the stand-in breaks, as it should
     few = withstand("run", "withstand.toml", "--limit", "3", "--attack", "direct", "--benign", "none", "--json")

@@ -409,7 +409,7 @@ def test_sample_size_from_a_pilot(withstand, ran):
     code, out, _ = withstand("sample-size", "--from", "a", "--max-asr", "0.4")
     assert code == 0
     assert re.search(r" +no number +no number +40% +4\d%", out, re.MULTILINE)
-    assert re.search(r"^ *53 +1%$", withstand("sample-size", "--asr", "0.01", "--max-asr", "0.1")[1], re.MULTILINE)
+    assert re.search(r"^ *54 +1%$", withstand("sample-size", "--asr", "0.01", "--max-asr", "0.1")[1], re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -121,5 +121,5 @@ def test_an_open_gate_says_how_many_behaviors_to_take(ran):
     run = ran({"gate": {"max_asr": 0.1}}, behaviors=20)
     [line] = decide(run.store, run.row, Limits(asr=0.1)).lines
     text = render(run.store, run.row, "md")
-    assert "UNDECIDED: direct, 0% (0\u201316%), may be at most 10% (max-asr)." in text
+    assert "UNDECIDED: direct, 0% (0\u201317%), may be at most 10% (max-asr)." in text
     assert f"Raise `limit` to {line.more} and run again: what is there is kept." in text

@@ -3,7 +3,6 @@
 import itertools
 from fractions import Fraction
 
-import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -11,6 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from withstand.stats import breaks, rates
 from withstand.stats.breaks import Attempts, estimate
+from withstand.stats.winners import clopper_pearson
 
 ROW = st.lists(st.sampled_from("sru"), min_size=1, max_size=5)
 """The cases of a behavior: success, refused, unscored."""
@@ -35,7 +35,8 @@ def test_a_search_of_many_draws_breaks_most_behaviors_at_a_low_mean():
     assert mean.rate == pytest.approx(sum(hits) / (16 * 56))
     assert mean.limits[1] < 0.15
     assert (broken.rate, broken.k) == (pytest.approx(41 / 56), 16)
-    assert broken.limits == pytest.approx(proportion_confint(41, 56, 0.05, "wilson"))
+    assert broken.interval == pytest.approx(proportion_confint(41, 56, 0.05, "wilson"))
+    assert broken.limits == pytest.approx(proportion_confint(41, 56, 0.05, "beta"))
     assert estimate("any_attack", [draws]).limits == broken.limits
     held = estimate("all_of_k", [draws], 16)
     assert (held.rate, held.interval) == (
@@ -89,7 +90,7 @@ def test_more_draws_than_there_are_give_the_most_there_are_and_open_limits():
     far = estimate("at_k", [draws], 9)
     assert (far.k, far.asked, far.rate, far.behaviors) == (4, 9, 0.5, 2)
     assert far.limits[1] == far.bounds[1] == 1
-    assert far.limits[0] == rates.share_interval(np.array([1.0, 0, 0]), np.ones(3))[0]
+    assert far.limits[0] == pytest.approx(proportion_confint(1, 3, 0.05, "beta")[0])
     some = estimate("at_k", [Attempts([1, 0], [0, 0], [2, 8])], 4)  # the second alone has 4
     assert (some.k, some.rate, some.behaviors, some.open) == (4, 0, 1, 0)
     assert some.bounds == (0.5, 0.5)  # what broke in 2 draws breaks in 4
@@ -104,7 +105,7 @@ def test_any_attack_is_broken_by_one_and_open_where_a_verdict_lacks():
     worst = estimate("any_attack", [first, second])
     assert (worst.rate, worst.behaviors, worst.open, worst.k) == (0.5, 4, 1, 4)
     assert worst.bounds == (0.5, 0.75)
-    assert worst.limits == (rates.wilson(2, 4)[0], rates.wilson(3, 4)[1])
+    assert worst.limits == (clopper_pearson(2, 4)[0], clopper_pearson(3, 4)[1])
     nothing = Attempts([0, 0], [1, 0], [1, 0])
     for name in ("mean", "at_k", "any_attack", "all_of_k"):
         assert estimate(name, [nothing]) is None

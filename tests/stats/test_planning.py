@@ -6,17 +6,32 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binom, chi2
 
-from withstand.stats import paired, planning, rates
+from withstand.stats import paired, planning
+from withstand.stats.breaks import Attempts, estimate
 
 
 def test_cutoffs_are_those_of_the_interval_and_the_power_is_exact():
-    for n, limit in ((20, 0.1), (35, 0.1), (34, 0.1), (56, 0.2), (100, 0.01), (400, 0.5)):
-        ends = np.array([rates.wilson(k, n) for k in range(n + 1)])
+    for n, limit in ((3, 0.6), (20, 0.1), (36, 0.1), (35, 0.1), (56, 0.2), (100, 0.01), (120, 0.5)):
+        one = np.ones(n, int)
+        broken = [Attempts((np.arange(n) < k).astype(int), 0 * one, one) for k in range(n + 1)]
+        ends = np.array([estimate("any_attack", [attempts]).limits for attempts in broken])
         assert planning.most_to_pass(n, limit) == (ends[:, 1] <= limit).sum() - 1
         assert planning.fewest_to_fail(n, limit) == (ends[:, 0] <= limit).sum()
         assert planning.pass_power(n, 0.03, limit) == pytest.approx(
             binom.cdf(planning.most_to_pass(n, limit), n, 0.03), abs=1e-12
         )
+    for limit in (
+        0.0005,
+        0.013,
+        0.1,
+        0.37,
+        0.592,
+        0.97,
+    ):  # Wilson's passes 3 at 59.2% in 6.8%
+        for n in (1, 3, 10, 56, 381, 2000):
+            counts = np.arange(n + 1)
+            assert planning.most_to_pass(n, limit) == (binom.cdf(counts, n, limit) <= 0.025).sum() - 1
+            assert planning.fewest_to_fail(n, limit) == (binom.sf(counts - 1, n, limit) >= 0.025).sum()
 
 
 def test_a_plan_is_the_least_with_its_power_and_stays_near_it():
@@ -25,7 +40,7 @@ def test_a_plan_is_the_least_with_its_power_and_stays_near_it():
         assert planning.pass_power(n, rate, limit) ** cells >= 0.8
         ahead = [planning.pass_power(n + more, rate, limit) for more in range(math.ceil(1 / limit))]
         assert min(ahead) >= 0.8 ** (1 / cells) - 0.025
-    assert planning.behaviors_to_pass(0, 0.1) == 35
+    assert planning.behaviors_to_pass(0, 0.1) == 36
     assert planning.behaviors_to_pass(0.1, 0.1) is None
 
 

@@ -11,7 +11,8 @@ from withstand.results.gate import Line
 from withstand.results.graded import Graded, by_target, graded
 from withstand.results.limits import Limits
 from withstand.results.reviewed import reviewed
-from withstand.stats import evalues, rates
+from withstand.stats import evalues
+from withstand.stats.winners import clopper_pearson
 from withstand.store.store import RunRow, Store
 
 _REVISION = re.compile(r",?revision=[^,]*")
@@ -95,8 +96,7 @@ def _nightly(line: Line, counts: Sequence[tuple[float, float, int]], limit: floa
 def _drifted(line: Line, counts: Sequence[tuple[float, float, int]]) -> Line:
     """FAIL where the rate has risen above what the first build leaves open; that it has not is no PASS."""
     (most, _, n), later = counts[0], [(least, m) for _, least, m in counts[1:]]
-    ends = rates.wilson(most, n)
-    reference = min(ends[1], 0.999) if ends else 0.999
+    reference = min(clopper_pearson(most, n)[1], 0.999) if n else 0.999
     evidence = evalues.drift(later, reference)[-1] if later else 1.0
     alarm = evidence >= 1 / evalues.SHARE
     why = (

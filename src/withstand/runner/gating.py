@@ -7,8 +7,9 @@ from withstand.core.text import count, percent
 from withstand.registry import find
 from withstand.runner.plan import Plan
 from withstand.runner.spec import RunSpec
-from withstand.stats import evalues, rates
+from withstand.stats import evalues
 from withstand.stats.group_sequential import Watch
+from withstand.stats.winners import clopper_pearson
 
 
 def gate_of(spec: RunSpec) -> Json:
@@ -80,5 +81,4 @@ def _upper(n: int, stop: float | None = None) -> float:
     if stop is not None:
         nothing = [0.0] * n
         return Watch(stop, n).interval((nothing, nothing))[1]
-    ends = rates.wilson(0, n)
-    return ends[1] if ends else 1.0
+    return clopper_pearson(0, n)[1] if n else 1.0

@@ -20,6 +20,7 @@ import numpy as np
 from withstand.stats import rates
 from withstand.stats.rates import Counts, Floats
 from withstand.stats.statistic import Statistic
+from withstand.stats.winners import clopper_pearson
 
 Limits: TypeAlias = tuple[float, float]
 
@@ -39,6 +40,7 @@ class Estimate:
 
     rate, interval: among scored cases, as a mean over `behaviors`.   bounds: the rate if no unknown case was a break,
     and if all were.   limits: the lower limit of the lower bound and the upper one of the upper: what a gate goes by.
+    They are exact ones on effective cases: Wilson's lie within a limit in up to 7% of the runs of a rate at it.
     wanted: behaviors with a case.   effective: how many behaviors of one case would know the rate as well.   k: draws
     that it is about.   asked: draws that were asked about.   short: behaviors with fewer; the chance that they break in
     so many may be anything from what they showed to 1.   least, most: shares of the `wanted` behind the bounds.
@@ -104,7 +106,7 @@ def estimate(
         rate=float(np.sort(values).mean()),
         interval=(low, high),
         bounds=(float(np.sort(least).mean()), float(np.sort(most).mean())),
-        limits=(rates.share_interval(least, of_least, level)[0], rates.share_interval(most, of_most, level)[1]),
+        limits=(_exact(least, of_least, level)[0], _exact(most, of_most, level)[1]),
         behaviors=len(values),
         wanted=int(wanted.sum()),
         effective=rates.effective_shares(least, of_least),
@@ -114,6 +116,12 @@ def estimate(
         least=least,
         most=most,
     )
+
+
+def _exact(shares: Floats, per_case: Floats, level: float) -> Limits:
+    """Clopper and Pearson's limits of a mean of shares in [0, 1], on the effective number of cases."""
+    rate, cases = float(np.sort(shares).mean()), rates.effective_shares(shares, per_case)
+    return clopper_pearson(rate * cases, cases, level)
 
 
 def _shares(statistic: Statistic, hits: Counts, cases: Counts, k: int | None) -> tuple[Floats, Floats]:

@@ -1,6 +1,7 @@
 """How many behaviors decide a rate against a limit: exact chances of the gate's verdicts. Pure functions.
 
-The verdicts are those of Wilson's interval: it lies within the limit up to a count of successes, above it from another.
+The verdicts are those of Clopper and Pearson's interval (`breaks.Estimate.limits`): it lies within the limit up to a
+count of successes, and above it from another.
 """
 
 import math
@@ -10,6 +11,7 @@ from functools import cache
 from statistics import NormalDist
 
 import numpy as np
+import numpy.typing as npt
 
 from withstand.stats.rates import Floats, normal_limit
 from withstand.stats.special import binomial_cdf, binomial_sf, t_quantile
@@ -65,15 +67,24 @@ def sd_limit(behaviors: int) -> float:
 
 
 def most_to_pass(n: float, limit: float, level: float = 0.95) -> int:
-    """The most successes of `n` cases with which Wilson's interval lies within `limit` in (0, 1); -1: none pass."""
-    if n <= 0:
-        return -1
-    return math.floor(n * limit - normal_limit(level) * math.sqrt(n * limit * (1 - limit)) + 1e-9)
+    """The most successes of `n` cases with which the interval lies within `limit` in (0, 1); -1: none pass.
+
+    `n` need not be whole: an effective number.
+    """
+    counts = _near(n, limit, -normal_limit(level))
+    return int(counts[binomial_cdf(counts, n, limit) <= (1 - level) / 2].max(initial=-1))
 
 
 def fewest_to_fail(n: float, limit: float, level: float = 0.95) -> int:
-    """The fewest successes of `n` cases with which Wilson's interval lies above `limit` in (0, 1)."""
-    return math.floor(n * limit + normal_limit(level) * math.sqrt(n * limit * (1 - limit)) - 1e-9) + 1
+    """The fewest successes of `n` cases with which the interval lies above `limit` in (0, 1); above `n`: none fail."""
+    counts = _near(n, limit, normal_limit(level))
+    return int(counts[binomial_sf(counts - 1, n, limit) < (1 - level) / 2].min(initial=math.floor(n) + 1))
+
+
+def _near(n: float, limit: float, deviations: float) -> npt.NDArray[np.int64]:
+    """Counts near so many standard deviations from the mean: exact cutoffs lie within 2 of the normal ones."""
+    middle = math.floor(max(n, 0) * limit + deviations * math.sqrt(max(n, 0) * limit * (1 - limit)))
+    return np.arange(max(middle - 3, 0), max(middle + 4, 1))
 
 
 def pass_power(n: int, rate: float, limit: float) -> float:

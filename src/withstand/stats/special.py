@@ -67,7 +67,10 @@ def _log(chance: Floats, opposite: Floats) -> Floats:
 
 
 def binomial_cdf(k: npt.ArrayLike, n: npt.ArrayLike, p: npt.ArrayLike) -> Floats:
-    """The chance of at most `k` successes in `n` trials of chance `p`. `k` and `n` are whole; all broadcast."""
+    """The chance of at most `k` successes in `n` trials of chance `p`; all broadcast.
+
+    `n` need not be whole: it is a tail of the beta distribution.
+    """
     return _binomial_tails(k, n, p)[0]
 
 
