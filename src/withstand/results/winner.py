@@ -1,15 +1,25 @@
-"""The strongest attack of a run, and what it did on behaviors that had no part in choosing it."""
+"""What a run names as its worst on each target, and what that did on behaviors that had no part in choosing it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from withstand.core import SpecError
+from withstand.core.errors import did_you_mean
 from withstand.results.cells import CellResult, Interval
+from withstand.results.counts import read_counts
+from withstand.results.summary import summarize
+from withstand.results.worst_case import WorstCase
+from withstand.stats.rates import effective_cases
+from withstand.stats.winners import clopper_pearson, level_of_each
+from withstand.store.store import RunRow, Store
+
+Confirmed: TypeAlias = Literal["mean", "any_attack"]
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One rate of an attack: `run`, behaviors asked, the ASR in [0, 1] or None, and its 95% interval."""
+    """One rate: `run`, behaviors asked, the rate in [0, 1] or None, and its 95% interval."""
 
     run: str
     behaviors: int
@@ -18,10 +28,23 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmation:
-    """An attack that was the highest of `rivals` on its target, as the run showed it and on held-out behaviors.
+class Winner:
+    """What is confirmed on one target: the cells to ask again, of `rivals` attacks, and their figure in the run."""
 
-    chosen: with the interval that holds for all rivals at once.   new: with that of one rate that nobody chose.
+    attack: str
+    target: str
+    defense: str
+    rivals: int
+    cells: tuple[CellResult, ...]
+    chosen: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """An attack that was the highest of `rivals` on its target, or any of them, in the run and on held-out behaviors.
+
+    chosen: with the interval that holds for all rivals at once.   new: with that of a rate that nobody chose; those of
+    several that are confirmed in one go hold together.
     """
 
     attack: str
@@ -33,29 +56,89 @@ class Confirmation:
     note: str
 
 
-def strongest(cells: Sequence[CellResult], run: str) -> CellResult:
-    """The cell with the highest ASR; of equal ones that with the higher upper limit. Raises `SpecError` without any."""
-    rated = [cell for cell in cells if not cell.benign and cell.asr is not None]
-    if not rated:
+def winners(
+    cells: Sequence[CellResult], worst: Sequence[WorstCase], run: str, statistic: Confirmed = "mean",
+    targets: Collection[str] = (),
+) -> tuple[list[Winner], list[str]]:  # fmt: skip
+    """Of each target and defense the attack with the highest ASR, or all attacks for `any_attack`; and what has none.
+
+    Of equal attacks the one with the higher upper limit. targets: labels or names; none: all. Raises `SpecError` for a
+    target that the run lacks, and where nothing is left to confirm.
+    """
+    groups: dict[tuple[str, str, str], list[CellResult]] = {}
+    for cell in cells:
+        if not cell.benign:
+            groups.setdefault((cell.suite, cell.target, cell.defense), []).append(cell)
+    names = {name for group in groups.values() for name in (group[0].target, group[0].printed("target"))}
+    for target in targets:
+        if target not in names:
+            raise SpecError(f"{run} has no target {target}", hint=did_you_mean(target, names, "`withstand status`"))
+    chosen, lacking = [], []
+    for group in groups.values():
+        first = group[0]
+        if targets and not {first.target, first.printed("target")} & {*targets}:
+            continue
+        winner = _of_all(group, worst, run) if statistic == "any_attack" else _strongest(group, run)
+        if winner is None:
+            lacking.append(f"no attack on {first.printed('target')} has a rate: there is nothing to confirm on it")
+        else:
+            chosen.append(winner)
+    if not chosen:
         raise SpecError(f"{run} has no attack success rate: nothing to confirm", hint="`withstand status` says why")
-    return max(rated, key=lambda cell: (cell.asr or 0.0, cell.asr_interval or (0.0, 0.0)))
+    return chosen, lacking
+
+
+def _strongest(group: Sequence[CellResult], run: str) -> Winner | None:
+    rated = [cell for cell in group if cell.asr is not None]
+    if not rated:
+        return None
+    best = max(rated, key=lambda cell: (cell.asr or 0.0, cell.asr_interval or (0.0, 0.0)))
+    figure = Figure(run, _asked(best), best.asr, best.asr_interval_all or best.asr_interval)
+    return Winner(best.printed("attack"), *_faced(best), len(group), (best,), figure)
+
+
+def _of_all(group: Sequence[CellResult], worst: Sequence[WorstCase], run: str) -> Winner | None:
+    case = _worst_of(group[0], worst)
+    if case is None:
+        return None
+    name = group[0].printed("attack") if len(group) == 1 else f"any of {len(group)} attacks"
+    figure = Figure(run, case.behaviors, case.rate, case.interval)
+    return Winner(name, *_faced(group[0]), len(group), tuple(group), figure)
+
+
+def _faced(cell: CellResult) -> tuple[str, str]:
+    return cell.printed("target"), "" if cell.defense == "none" else cell.printed("defense")
+
+
+def _worst_of(cell: CellResult, worst: Sequence[WorstCase]) -> WorstCase | None:
+    faced = (cell.suite, cell.target, cell.defense)
+    return next((case for case in worst if (case.suite, case.target, case.defense) == faced), None)
 
 
 def confirmed(
-    cells: Sequence[CellResult], best: CellResult, run: str, new: CellResult, new_run: str, note: str
+    winner: Winner, store: Store, run: RunRow, together: int, note: str, statistic: Confirmed = "mean"
 ) -> Confirmation:
-    """Both figures of an attack, side by side. cells: of the run in which it was the strongest."""
-    faced = (best.suite, best.target, best.defense)
-    rivals = [cell for cell in cells if not cell.benign and (cell.suite, cell.target, cell.defense) == faced]
-    return Confirmation(
-        best.printed("attack"),
-        best.printed("target"),
-        "" if best.defense == "none" else best.printed("defense"),
-        len(rivals),
-        Figure(run, _asked(best), best.asr, best.asr_interval_all or best.asr_interval),
-        Figure(new_run, _asked(new), new.asr, new.asr_interval),
-        note,
-    )
+    """Both figures of a winner, side by side. run: what asked it, and nothing else, on held-out behaviors.
+
+    together: winners that are confirmed in one go. With several, each has exact limits at the level of Sidak.
+    """
+    result = summarize(store, run)
+    cells = [cell for cell in result.cells if not cell.benign]
+    if statistic == "any_attack":
+        case = _worst_of(cells[0], result.worst)
+        seen = (case.rate, case.interval) if case else (None, None)
+        behaviors, effective = (case.behaviors, float(case.behaviors)) if case else (0, 0.0)
+    else:
+        [cell] = cells
+        seen, behaviors = (cell.asr, cell.asr_interval), _asked(cell)
+        counts = read_counts(store, run).behaviors[cell.index].values()
+        cases = effective_cases([part.counts["success"] for part in counts], [part.scored for part in counts])
+        effective = cases[1] if cases else 0.0
+    rate, ends = seen
+    if together > 1 and rate is not None and effective:
+        ends = clopper_pearson(min(rate * effective, effective), effective, level_of_each(together))
+    new = Figure(run.name, behaviors, rate, ends)
+    return Confirmation(winner.attack, winner.target, winner.defense, winner.rivals, winner.chosen, new, note)
 
 
 def _asked(cell: CellResult) -> int:
