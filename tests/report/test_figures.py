@@ -103,7 +103,7 @@ def test_a_square_opens_its_cases_by_keyboard(browser, tmp_path: Path) -> None:
 
 
 def points(index: int, *steps: tuple[float, float]) -> list[dict]:
-    point = {"cell": index, "by": "asks", "low": 0.0, "high": 1.0, "behaviors": 20, "area": 0.5}
+    point = {"cell": index, "by": "asks", "low": 0.0, "high": 1.0, "behaviors": 20, "at_most": 0, "area": 0.5}
     return [point | {"spent": spent, "rate": rate, "broken": int(20 * rate)} for spent, rate in steps]
 
 
@@ -112,7 +112,7 @@ def test_the_band_drawn_is_that_of_the_whole_curve(cut: list[float]) -> None:
     times, ended = [0.0, 2.0, 5.0, 9.0], [*cut, *[math.inf] * (6 - len(cut))]
     curve = sequential.band(times, ended)
     area = sequential.area(curve, 9.0)
-    facts = {"cell": 0, "by": "asks", "behaviors": 10, "area": area}
+    facts = {"cell": 0, "by": "asks", "behaviors": 10, "at_most": 3, "area": area}
     points_drawn = [point | facts | {"broken": sum(t <= point["spent"] for t in times)} for point in curve]
     (panel,) = figures.budget([setting(cell("pair"))], points_drawn)
     (line,) = panel["lines"]
@@ -122,7 +122,7 @@ def test_the_band_drawn_is_that_of_the_whole_curve(cut: list[float]) -> None:
     for x, point in zip(across, curve, strict=True):
         for end in ("low", "high"):
             assert (round(x, 1), round(figures.TOP + height * (1 - point[end]), 1)) in drawn
-    assert line["area"] == area
+    assert (line["area"], line["at_most"]) == (area, 3)
     assert line["estimated"] is bool(cut)
     if not cut:  # Kolmogorov's: 1.358 / sqrt(10) to both sides of 1 of 10 at the start
         assert curve[0]["high"] == pytest.approx(0.1 + 1.3581 / math.sqrt(10), abs=1e-3)

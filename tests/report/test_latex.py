@@ -1,5 +1,6 @@
 """The LaTeX tables: what is in them, and that any text comes out as that text."""
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -104,6 +105,27 @@ def test_no_text_acts_or_brings_a_character_that_latex_cannot_read(text: str) ->
     assert {letter for letter in escaped if not letter.isascii()} <= LETTERS
 
 
+def wide() -> str:
+    """20 attacks on 3 models, one name of each kind too long for a column."""
+    attacks = [*(f"best_of_n,n={n}" for n in range(2, 21)), "pair,attacker=openai:gpt-4o,depth=3,streams=20"]
+    models = ["small", "a_model 50% & co, with a long name \u2013 #1", "third"]
+    cells = [
+        cell(attack, target=model, index=n) for n, (model, attack) in enumerate(itertools.product(models, attacks))
+    ]
+    return latex(record(summary(cells)))
+
+
+def test_what_is_too_large_for_a_page_is_divided() -> None:
+    text = wide()
+    heads = re.findall(r"\\toprule\n(.*?) \\\\", text)
+    cells = r"attack & ASR, \% & 95\% interval & n & unscored & errors"
+    assert heads == ["attack & small & M2", "attack & third", cells, cells, cells]
+    assert text.count(r"M2: a\_model 50\% \& co, with a long name") == 1  # where it is a head
+    assert text.count("A20: pair,attacker=openai:gpt-4o,depth=3,streams=20.") == 3  # `pair` alone where no other is
+    assert len(set(re.findall(r"\\label\{(.*?)\}", text))) == 5
+    assert max(len(table.splitlines()) for table in text.split(r"\midrule")) < 60
+
+
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="NO LATEX: the tables were not compiled; put pdflatex on PATH")
 def test_it_compiles(tmp_path: Path) -> None:
     every = "".join(map(chr, range(32, 127))) + "".join(sorted(LETTERS))
@@ -111,7 +133,7 @@ def test_it_compiles(tmp_path: Path) -> None:
     cells = [cell(HOSTILE + ODD, **names), cell("\u4f60\u597d \U0001f600 fi", every, **names, **FIXED), benign()]
     values = summary(cells)
     values["run"]["name"] = HOSTILE
-    body = latex(record(values))
+    body = latex(record(values)) + wide()
     packages = r"\usepackage[T1]{fontenc}\usepackage{textcomp}\usepackage{booktabs}"
     page = rf"\documentclass{{article}}{packages}\begin{{document}}{body}\end{{document}}"
     (tmp_path / "t.tex").write_text(page, encoding="utf-8")
@@ -119,7 +141,9 @@ def test_it_compiles(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / "t.pdf").is_file()
-    assert "Missing character" not in (tmp_path / "t.log").read_text(errors="replace")
+    log = (tmp_path / "t.log").read_text(errors="replace")
+    assert "Missing character" not in log
+    assert "too large for page" not in log
 
 
 def test_of_a_real_run(tmp_path: Path) -> None:

@@ -463,7 +463,8 @@ def test_the_first_success_dates_a_search_wherever_its_case_is_listed(here: Call
         store=here("s"),
     )
     assert [case["spent"]["asks"] for case in run.cases() if case["cell"] == 0][:2] == [3, 1]
-    assert [(point["spent"], point["broken"]) for point in run.within("asks")][-1] == (2, 4)
+    last = run.within("asks")[-1]
+    assert (last["spent"], last["broken"], last["at_most"]) == (2, 4, 4)  # of its candidates one was judged
 
 
 def test_all_draws_count_toward_a_success(here: Callable[[str], Store], tmp_path: Path) -> None:
@@ -476,6 +477,7 @@ def test_all_draws_count_toward_a_success(here: Callable[[str], Store], tmp_path
     for more, spent in (({}, 3), ({"until_success": True}, 3), ({"samples": 2}, 5)):
         run = api.run(spec | more, store=here("s"))
         assert [(point["spent"], point["broken"]) for point in run.within("asks")] == [(0, 0), (spent, 4)], more
+        assert not any(point["at_most"] for point in run.within("asks"))
         assert run.within("asks")[0]["area"] == pytest.approx(0 if spent == 3 else 1 / 6)
 
 

@@ -198,6 +198,7 @@ def _curve(line: int, row: CellResult, points: Sequence[Record], axis: Axis) -> 
         "y": _up(end["rate"]) + 4,
         "start": points[0]["rate"],
         "rate": end["rate"],
+        "at_most": end["at_most"],
         "ends": [end["low"], end["high"]],
         "broken": end["broken"],
         "behaviors": end["behaviors"],

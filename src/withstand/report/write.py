@@ -109,7 +109,20 @@ def csv_of(cells: Sequence[CellResult], listed: Iterable[CaseResult], with_text:
 
 def points(listed: Iterable[Json]) -> str:
     """Success against budget as CSV, one line per point of each cell's curve (see `budget.within`)."""
-    names = ("target", "defense", "attack", "by", "spent", "broken", "behaviors", "rate", "low", "high", "area")
+    names = (
+        "target",
+        "defense",
+        "attack",
+        "by",
+        "spent",
+        "broken",
+        "at_most",
+        "behaviors",
+        "rate",
+        "low",
+        "high",
+        "area",
+    )
     return "".join(csv_lines(names, listed))
 
 

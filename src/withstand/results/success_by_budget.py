@@ -27,14 +27,15 @@ def within(store: Store, run: RunRow, by: By = "asks", counts: Counts | None = N
     `spent`: asks to the target, tokens of all roles, seconds, or floating-point operations of local models, that the
     attack had used on a behavior by the first draw that succeeded, that draw included: a direct request stands at 1
     ask. Each test case counts as sent when it was found, with all its samples before the next one, so that draws of a
-    search, of best of n and of a list of templates weigh alike. A search that keeps its best candidate alone is dated
-    by that one, and may have broken the behavior before: `until_success` dates the first success. What the judge of
-    success uses does not count, for any attack. An attack that asked a model that does
-    not count its operations has no curve in them. `broken` of `behaviors`: those with such a case by then, among those
-    with a scored case. `rate` is their share, or what it would be (Kaplan-Meier) where a budget cut a search off that
-    might have gone on; `low` and `high` are a 95% band that holds the whole curve at once. `area`: the mean rate over
-    budgets from 0 to the most that any attack of the run spent on a behavior. A cell where nothing was broken has one
-    point, at 0. Benign cells have none.
+    search, of best of n and of a list of templates weigh alike. What the judge of success uses does not count, for any
+    attack. An attack that asked a model that does not count its operations has no curve in them. `broken` of
+    `behaviors`: those with such a case by then, among those with a scored case. `at_most`: those of the broken that a
+    candidate dates which a search kept of many, judged alone: another may have broken them before, so that their cost
+    is an upper bound, and the curve a lower one. `until_success` judges as it goes, and dates the first success.
+    `rate` is their share, or what it would be (Kaplan-Meier) where a budget cut a search off that might have gone
+    on; `low` and `high` are a 95% band that holds the whole curve at once. `area`: the mean rate over budgets from
+    0 to the most that any attack of the run spent on a behavior. A cell where nothing was broken has one point, at
+    0. Benign cells have none.
     counts: what `counts.read_counts` found.
     """
     counted = (counts or read_counts(store, run)).behaviors
@@ -45,7 +46,7 @@ def within(store: Store, run: RunRow, by: By = "asks", counts: Counts | None = N
     most = max((amount for index in harmful for amount in spent[index].values()), default=0.0)
     if by == "flops" and not most:
         return  # nothing was counted
-    first = _first(store, run, by, set(harmful), draws)
+    first, kept = _first(store, run, by, set(harmful), draws)
     for index in harmful:
         scored = {place for place, behavior in counted[index].items() if behavior.scored}
         if not scored:
@@ -57,8 +58,11 @@ def within(store: Store, run: RunRow, by: By = "asks", counts: Counts | None = N
         curve = sequential.band(times, ended)
         area = sequential.area(curve, most)
         for point in curve:
-            broken = sum(time <= point["spent"] for time in times)
-            yield {"cell": index, **labels, "by": by, **point, "broken": broken, "behaviors": len(scored), "area": area}
+            broken = [place for place, time in first[index].items() if time <= point["spent"]]
+            yield {
+                "cell": index, **labels, "by": by, **point, "broken": len(broken),
+                "at_most": sum((index, place) in kept for place in broken), "behaviors": len(scored), "area": area,
+            }  # fmt: skip
 
 
 def _draws(store: Store, run: RunRow, by: By) -> Draws:
@@ -74,8 +78,11 @@ def _draws(store: Store, run: RunRow, by: By) -> Draws:
     return draws
 
 
-def _first(store: Store, run: RunRow, by: By, of: set[int], draws: Draws) -> dict[int, dict[int, float]]:
-    """What had been spent on each broken behavior of some cells by its first success, by cell and the behavior's place.
+def _first(
+    store: Store, run: RunRow, by: By, of: set[int], draws: Draws
+) -> tuple[dict[int, dict[int, float]], set[Place]]:
+    """What had been spent on each broken behavior of some cells by its first success, by cell and the behavior's place;
+    and the places where that success is a candidate that a search kept of many.
 
     Whatever the order of the test cases in their row: a search lists the candidate that it kept last.
     """
@@ -90,19 +97,24 @@ def _first(store: Store, run: RunRow, by: By, of: set[int], draws: Draws) -> dic
     places = store.select(sql.select(w.cell, w.behavior, w.key).where(w.run == run.key, w.stage == CASES))
     won = [(cell, place, key) for cell, place, key in places if cell in of and (cell, place) in broke]
     first: dict[int, dict[int, float]] = defaultdict(dict)
+    kept: set[Place] = set()
     for part in chunks(won, 500):
         rows = store.rows(key for *_, key in part)
         for cell, place, key in part:
             cases = rows[key].value if key in rows else []
             at = [float((case.get("spent") or {}).get(by) or 0) for case in cases]
-            first[cell][place] = _first_success(at, draws.get((cell, place), {}), broke[cell, place])
-    return first
+            spent, number = _first_success(at, draws.get((cell, place), {}), broke[cell, place])
+            first[cell][place] = spent
+            dated = cases[number] if number < len(cases) else {}
+            if dated.get("score") is not None and dated.get("cut") != "success":
+                kept.add((cell, place))
+    return first, kept
 
 
 def _first_success(
     at: Sequence[float], draws: Mapping[tuple[int, int], float | None], broke: Set[tuple[int, int]]
-) -> float:
-    """What was spent by the first draw that succeeded, itself included.
+) -> tuple[float, int]:
+    """What was spent by the first draw that succeeded, itself included, and the number of its test case.
 
     at: what the search had spent when it found each test case.
     """
@@ -115,8 +127,8 @@ def _first_success(
     for draw in sorted({*draws, *broke}, key=order):
         drawn += draws.get(draw) or 0
         if draw in broke:
-            return order(draw)[0] + drawn
-    return 0.0
+            return order(draw)[0] + drawn, draw[0]
+    return 0.0, 0
 
 
 def _spent(store: Store, run: RunRow, by: By, draws: Draws) -> tuple[dict[int, dict[int, float]], dict[int, set[int]]]:

@@ -124,17 +124,18 @@ def confirmed(
     """
     result = summarize(store, run)
     cells = [cell for cell in result.cells if not cell.benign]
+    rate: float | None
+    ends: Interval | None
     if statistic == "any_attack":
         case = _worst_of(cells[0], result.worst)
-        seen = (case.rate, case.interval) if case else (None, None)
+        rate, ends = (case.rate, case.interval) if case else (None, None)
         behaviors, effective = (case.behaviors, float(case.behaviors)) if case else (0, 0.0)
     else:
         [cell] = cells
-        seen, behaviors = (cell.asr, cell.asr_interval), _asked(cell)
+        rate, ends, behaviors = cell.asr, cell.asr_interval, _asked(cell)
         counts = read_counts(store, run).behaviors[cell.index].values()
         cases = effective_cases([part.counts["success"] for part in counts], [part.scored for part in counts])
         effective = cases[1] if cases else 0.0
-    rate, ends = seen
     if together > 1 and rate is not None and effective:
         ends = clopper_pearson(min(rate * effective, effective), effective, level_of_each(together))
     new = Figure(run.name, behaviors, rate, ends)
