@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from withstand.stats import paired, planning
+from withstand.stats import paired, planning, rates
+from withstand.stats.winners import clopper_pearson
 
 
 def limits(rng: np.random.Generator) -> None:
@@ -51,6 +52,30 @@ def decisions(rng: np.random.Generator) -> None:
           f"interval ends at the limit decides {100 * np.mean(before):.1f}%")  # fmt: skip
 
 
+def decisions_of_cases(rng: np.random.Generator, points: int = 300) -> None:
+    """The same of gates of a mean over 2 to 10 cases of a behavior, alike in part, by effective cases."""
+    kept: list[bool] = []
+    while len(kept) < points:
+        n, cases, limit = int(rng.integers(20, 200)), int(rng.integers(2, 11)), float(rng.uniform(0.03, 0.4))
+        mean, size = float(min(rng.uniform(0, 3 * limit), 0.98)), float(np.exp(rng.uniform(np.log(0.3), np.log(10))))
+        hits = rng.binomial(cases, rng.beta(mean * size + 1e-9, (1 - mean) * size, n))
+        rate, effective, verdict = _verdict(hits, cases, limit)
+        if verdict:
+            continue
+        total = planning.behaviors_to_decide(rate * effective, effective, n, limit)
+        if total is not None and total < 20_000:
+            more = rng.binomial(cases, rng.beta(mean * size + 1e-9, (1 - mean) * size, total - n))
+            kept.append(bool(_verdict(np.concatenate([hits, more]), cases, limit)[2]))
+    print(f"the same with 2 to 10 cases per behavior: {100 * np.mean(kept):.1f}% of {points}")
+
+
+def _verdict(hits: Any, cases: int, limit: float) -> tuple[float, float, str]:
+    """The mean of the cases, its effective number of cases, and what a gate says of it: "" where it is undecided."""
+    rate, effective = rates.effective_cases(hits, np.full(len(hits), cases)) or (0.0, 1.0)
+    low, high = clopper_pearson(min(rate * effective, effective), effective)
+    return rate, effective, "PASS" if high <= limit else "FAIL" if low > limit else ""
+
+
 def _decides(rng: np.random.Generator, seen: int, n: int, total: int, rate: float, limit: float) -> bool:
     final = seen + int(rng.binomial(total - n, min(rate, 1)))
     return final <= planning.most_to_pass(total, limit) or final >= planning.fewest_to_fail(total, limit)
@@ -90,4 +115,5 @@ if __name__ == "__main__":
     seed = int(sys.argv[1]) if sys.argv[1:] else 20261128
     limits(np.random.default_rng(seed))
     decisions(np.random.default_rng(seed + 1))
+    decisions_of_cases(np.random.default_rng(seed + 3))
     comparisons(np.random.default_rng(seed + 2))

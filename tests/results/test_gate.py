@@ -141,8 +141,9 @@ def test_cells_pooled_in_one_model_can_pass_and_none_is_excused():
         [cell("r" * 30, attack=f"a{i}") for i in range(8)], Limits(asr=0.1, statistic="mean", pooled=True), [], []
     )[0]
     assert line.why == "with all 8 cells, the chance of an ASR above 10% is <0.1%; alone it is UNDECIDED"
-    with pytest.raises(SpecError, match="stopped cells by what they showed"):
+    with pytest.raises(SpecError, match="stopped cells by what they showed") as refused:
         gate.lines([cell("r" * 9, watched=True)], Limits(asr=0.1, statistic="mean", pooled=True), [], [])
+    assert "leave --pooled out" in str(refused.value.hint)
     with pytest.raises(SpecError, match="--pooled decides the mean"):
         Limits(asr=0.1, pooled=True).check(None, False, True)
 

@@ -45,8 +45,21 @@ def test_a_clear_cell_is_stopped_and_the_others_go_on(ran):
     assert run.summary["run"]["state"] == "complete"
     low, high = direct["asr_interval"]
     assert (low, high) == (pytest.approx(0.025 ** (1 / 20)), 1)  # no look before it could end above
-    note = "asked until its ASR was above or below 0.3: 20 of 120 behaviors (20 on average at this ASR)"
+    note = "asked until its ASR, and the share that any attack broke, were above or below 0.3: 20 of 120 behaviors (20 "
     assert any(text.startswith(note) for text in direct["notes"])
+
+
+def test_attacks_on_one_target_go_on_until_what_any_of_them_broke_is_decided(ran):
+    """`story` alone would stop at 45, and leave the worst case open, whose limits were those of a sequence then."""
+    run = ran(0.3, {"attack": ["direct", "story"]}, outcomes={"success": range(0, 120, 6)})
+    direct, story = run.cells
+    assert direct["cases"] == story["cases"] > 45
+    path = [float(n) for n in graded(run.store, run.row)[0].columns()[0]]
+    assert Watch(0.3, 120).answer((path, path)) == "below"
+    [line] = gate.lines(graded(run.store, run.row), Limits(asr=0.3), [], [])
+    assert (line.verdict, line.statistic, line.n) == ("PASS", "any_attack", direct["cases"])
+    assert (line.low, line.high) == Watch(0.3, 120).interval((path, path)) == run.result.worst[0].interval
+    assert story["asr_interval"][1] < line.high <= 0.3
 
 
 def test_what_stays_open_is_asked_to_the_end(ran):

@@ -167,7 +167,8 @@ def _watch_note(counts: CellCounts, watch: Watch) -> str:
     over = watch.over(counts.paths)
     state = "its interval accounts for the looks" if over else "not finished: the same command goes on"
     asked = f"{len(counts.behaviors)} of {watch.behaviors} behaviors"
-    return f"asked until its ASR was above or below {watch.limit:g}: {asked}{usual}; {state}"
+    what = "its ASR, and the share that any attack broke, were" if counts.rivals > 1 else "its ASR was"
+    return f"asked until {what} above or below {watch.limit:g}: {asked}{usual}; {state}"
 
 
 def _notes_on_rows(counts: CellCounts) -> Iterator[str]:

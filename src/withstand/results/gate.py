@@ -277,10 +277,11 @@ def _rate(
 
 
 def _limits(part: Sequence[Graded], seen: Estimate) -> tuple[float, float]:
-    """The limits of an estimate. Where a cell was watched, those of its looks hold for its mean alone, and for all else
-    a confidence sequence does, whatever stopped the run."""
+    """The limits of an estimate. Where a run was watched, those of its looks, if they ended for this statistic: they do
+    for the mean of a cell and for what any attack broke. Else those of a confidence sequence, whatever stopped the run.
+    """
     watch = part[0].watch
-    if watch and len(part) == 1 and (seen.statistic == "mean" or (seen.statistic != "all_of_k" and seen.k == 1)):
+    if watch and seen.statistic != "all_of_k":
         return watch.interval((seen.least.tolist(), seen.most.tolist()))
     if any(cell.watched and not cell.benign for cell in part):
         return confidence_sequence(seen.least.tolist())[0], confidence_sequence(seen.most.tolist())[1]
@@ -300,7 +301,7 @@ def _undecided(line: Line, part: Sequence[Graded], seen: Estimate) -> Line:
     if floor <= line.limit <= ceiling and floor < ceiling:
         return replace(line, why=_open(unknown, "would decide it"))
     if any(cell.watched for cell in part):
-        if len(part) > 1:  # each attack stopped by itself
+        if len(part) > 1 and line.n < max(cell.watch.behaviors if cell.watch else 0 for cell in part):
             why = "only the behaviors that all attacks came to count: run it without stop_when_decided for more"
             return replace(line, why=why)
         return replace(line, why="still open after all behaviors of the suite")

@@ -24,7 +24,9 @@ def pooled(cells: Sequence[Graded], limit: float) -> dict[int, Beliefs]:
     """
     if any(cell.watched and not cell.benign for cell in cells):
         raise SpecError(
-            "--pooled, but the run stopped cells by what they showed", hint="run it without stop_when_decided"
+            "--pooled, but the run stopped cells by what they showed",
+            hint="leave --pooled out: each cell is then decided by its looks; or run it again without "
+            "stop_when_decided, which asks only what is missing",
         )
     groups: dict[tuple[str, str], list[int]] = {}
     for place, cell in enumerate(cells):

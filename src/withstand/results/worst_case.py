@@ -14,7 +14,7 @@ from withstand.results.counts import BehaviorCounts
 from withstand.results.false_positives import FalsePositives, false_positives
 from withstand.stats import breaks
 from withstand.stats.breaks import Attempts, Estimate
-from withstand.stats.sequential import confidence_sequence
+from withstand.stats.group_sequential import Watch
 from withstand.store.store import RunRow, Store, chunks
 from withstand.store.tables import VERDICTS, row, want
 
@@ -108,7 +108,8 @@ def worst_cases(
             continue
         ends = seen.interval
         if watched:
-            ends = confidence_sequence([*seen.least])[0], confidence_sequence([*seen.most])[1]
+            watch = Watch(plan["stop_when_decided"], len(plan["suites"][suite]["behaviors"]))
+            ends = watch.interval((seen.least.tolist(), seen.most.tolist()))
         broken, cases = together.broken, together.cases
         alone = false_positives(cases, calibrations.get(judge, ())) if broken and max(cases) > 1 else None
         yield WorstCase(

@@ -1,12 +1,14 @@
 """A run in parts, that stops asking about a cell once it is decided: `--stop-when-decided`.
 
 The behaviors come in the run's own random order. After each part an exact group-sequential test says whether a cell's
-ASR lies below the limit, or above it (`stats/group_sequential`). Unscored and missing cases count against either
-answer.
+ASR lies below the limit, or above it (`stats/group_sequential`), and the same of the share of behaviors that any
+attack on the target broke: a cell that stopped by itself would leave no behaviors to decide that by. Unscored and
+missing cases count against either answer.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import sqlalchemy as sql
 
@@ -17,6 +19,9 @@ from withstand.runner.tally import Tally
 from withstand.stats.group_sequential import MOST, Paths, Watch, next_look, paths
 from withstand.store.store import Want
 from withstand.store.tables import COMPLETIONS, VERDICTS, row, want
+
+Count: TypeAlias = tuple[int, int, int]
+"""Cases of a behavior that broke it, that have no verdict, and all."""
 
 
 def check(plan: Plan, shard: tuple[int, int]) -> None:
@@ -36,13 +41,19 @@ def check(plan: Plan, shard: tuple[int, int]) -> None:
 
 
 def until_decided(running: Running, limit: float) -> Tally:
-    """Run the plan part by part until each harmful cell lies below or above `limit`; benign cells keep step."""
+    """Run the plan part by part until each harmful cell, and what any attack on its target broke, lies below or above
+    `limit`; benign cells keep step."""
     most = max(len(chosen.behaviors) for chosen in running.plan.suites)
     watches = {
         cell.index: Watch(limit, len(running.plan.suites[cell.suite].behaviors))
         for cell in running.plan.cells
         if not cell.benign
     }
+    by_target: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for cell in running.plan.cells:
+        if not cell.benign:
+            by_target[cell.suite, *(cell.labels[kind] for kind in ("target", "defense", "judge"))].append(cell.index)
+    groups = [*by_target.values()]
     closed: set[int] = set()
     start = 0
     while start < most and not watches.keys() <= closed:
@@ -57,14 +68,39 @@ def until_decided(running: Running, limit: float) -> Tally:
             loop(running)
             if running.tally.stopped:
                 return running.tally
-        rates = rates_of(running)
-        closed |= {cell for cell, watch in watches.items() if cell in rates and watch.answer(rates[cell])}
+        closed |= set(_decided(watches, groups, counts_of(running)))
         start = end
     return running.tally
 
 
-def rates_of(running: Running) -> Mapping[int, Paths]:
-    """The behaviors of each cell that were asked about so far."""
+def _decided(
+    watches: Mapping[int, Watch], groups: Iterable[Sequence[int]], counts: Mapping[int, Mapping[int, Count]]
+) -> Iterator[int]:
+    """The cells that are decided, of the groups of which any attack is decided."""
+    for cells in groups:
+        asked = [counts.get(cell, {}) for cell in cells]
+        if not watches[cells[0]].answer(any_paths(asked)):
+            continue
+        yield from (
+            cell for cell, rows in zip(cells, asked, strict=True) if watches[cell].answer(paths(*_columns(rows)))
+        )
+
+
+def any_paths(cells: Sequence[Mapping[int, Count]]) -> Paths:
+    """Of each behavior that all cells came to, whether any broke it: what is unknown counted as none, and as all."""
+    sums = [
+        [sum(part) for part in zip(*(rows[place] for rows in cells), strict=True)]
+        for place in sorted(set.intersection(*map(set, cells)))
+    ]
+    return [float(hits > 0) for hits, *_ in sums], [float(hits + unknown > 0 or not n) for hits, unknown, n in sums]
+
+
+def _columns(rows: Mapping[int, Count]) -> list[list[int]]:
+    return [[rows[place][part] for place in sorted(rows)] for part in range(3)]
+
+
+def counts_of(running: Running) -> Mapping[int, Mapping[int, Count]]:
+    """By cell, of each behavior that was asked about so far: cases that broke it, that have no verdict, and all."""
     wanted: Counter[tuple[int, int]] = Counter()
     verdicts: dict[tuple[int, int], Counter[str]] = defaultdict(Counter)
     for stage, cell, place, label, n in running.store.select(
@@ -77,9 +113,9 @@ def rates_of(running: Running) -> Mapping[int, Paths]:
         wanted[at] += n if stage == COMPLETIONS else 0
         if stage == VERDICTS and label is not None:
             verdicts[at][label] += n
-    counts: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+    counts: dict[int, dict[int, Count]] = defaultdict(dict)
     for (cell, place), n in sorted(wanted.items()):
         outcomes = verdicts[cell, place]
         scored = sum(outcomes.values()) - outcomes["unscored"]
-        counts[cell].append((outcomes["success"], n - scored, n))
-    return {cell: paths(*zip(*rows, strict=True)) for cell, rows in counts.items()}
+        counts[cell][place] = outcomes["success"], n - scored, n
+    return counts

@@ -116,13 +116,15 @@ class Watch:
     def interval(self, rates: Paths, level: float = LEVEL) -> tuple[float, float]:
         """Limits of the rate, the lower one with what is unknown counted as none, the other as all.
 
-        At LEVEL the upper one is at most `limit` just where the answer is "below". While the watch is not over, its
-        looks are not what was planned: then a confidence sequence.
+        At LEVEL the upper one is at most `limit` just where the answer is "below", unless the rate of all that was
+        asked, which the limits hold too, went beyond it. While the watch is not over, its looks are not what was
+        planned: then a confidence sequence.
         """
         if not self.over(rates):
             return confidence_sequence(rates[0], level)[0], confidence_sequence(rates[1], level)[1]
         low, high = map(self.outcome, rates)
-        return self.lower(low, level), self.upper(high, level)
+        least, most = (math.fsum(path) / len(path) for path in rates)
+        return min(self.lower(low, level), least), max(self.upper(high, level), most)
 
     def ended(self, outcome: Outcome) -> bool:
         """Whether there is an answer, or no look is left."""
