@@ -35,12 +35,13 @@ class Answer:
 
 
 def answers(settings: Sequence[Setting]) -> list[Answer]:
-    """For each target (and suite and judge, if there are several) a sentence, and one more for each defense."""
+    """For each target (and suite and judge, if there are several) a sentence, and one more for each defense; the target
+    that was broken most comes first."""
     answers = []
     for setting in settings:
         where = f"{setting.suite}, judge {setting.judge}" if len(settings) > 1 else ""
         targets: dict[str, list[list[str]]] = {}
-        for group in setting.groups:
+        for group in sorted(setting.groups, key=lambda group: -group.worst.rate if group.worst else 0.0):
             targets.setdefault(group.target, []).append(list(_sentences(group)))
         for (first, *more), *defenses in targets.values():
             answers.append(Answer(where, first, (*more, *map(" ".join, defenses))))
@@ -50,7 +51,9 @@ def answers(settings: Sequence[Setting]) -> list[Answer]:
 def _sentences(group: Group) -> Iterator[str]:
     if group.worst:
         yield from worst_case(group.worst, group.name)
-    yield sentence(group.rows)
+    nothing = group.worst and group.worst.cases > 1 and not group.worst.broken and not group.worst.open
+    if not nothing or any(row.asr is None for row in group.rows):  # else it is said
+        yield sentence(group.rows)
     yield from map(_refusal_sentence, group.refusals)
     yield from map(_utility_sentence, group.utilities)
 
