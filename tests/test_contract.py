@@ -170,6 +170,8 @@ def minimal(tmp_path, openai_server, monkeypatch):
             rows = [{"text": "Sure, bake it.", "label": "success"}, {"text": REFUSAL, "label": "failure"}]
             (tmp_path / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
             given = {"encoder": "contract_of_mine:Letters", "examples": str(tmp_path / "examples.jsonl"), "k": 1}
+        if kind == "judge" and name in ("logistic", "hybrid"):
+            given = {"encoder": "contract_of_mine:Letters"}
         if (kind, name) == ("judge", "copyright"):
             (tmp_path / "works.jsonl").write_text(dumps(_signature_file.build("Sure, bake it as I do.", "a")))
             given["path"] = str(tmp_path / "works.jsonl")

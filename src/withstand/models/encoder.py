@@ -4,6 +4,7 @@ arXiv:1908.10084: the mean over the tokens, scaled to length 1. It answers no ch
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +25,7 @@ class Encoder:
     device: "auto" (default: a GPU if there is one) or a torch device.
     width: texts that are encoded together, 1 or more, default 64.
 
-    Raises `SpecError` from `check` if the weights are not available or the encoder does not pool by the mean.
+    Raises `SpecError` from `check` if torch or the weights are not available or the encoder does not pool by the mean.
     """
 
     version: ClassVar[int] = 1
@@ -48,6 +49,11 @@ class Encoder:
         return torch_device(self.device)
 
     def check(self) -> None:
+        for module in ("torch", "transformers"):
+            if find_spec(module) is None:
+                raise SpecError(
+                    f"{self.id} needs {module}, which is not installed", hint='pip install "withstand[local]"'
+                )
         folder = resolve(self.id, self.revision)
         pooling = _read_json(folder / "1_Pooling" / "config.json")
         if pooling and not pooling.get("pooling_mode_mean_tokens"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from withstand.core import Behavior, SpecError
+from withstand.core import Behavior, SpecError, digest
 from withstand.formats import published
 from withstand.formats.labels import Labeled, labeled_rows, read_labels
 from withstand.registry import find, grammar
@@ -19,6 +19,9 @@ from withstand.store.tables import label
 
 WRITTEN_ON = {"kitchen": "kitchen-dev"}
 """Name of a judge -> the labels that its rule was written on, which flatter it."""
+
+FITTED = ("logistic",)
+"""Judges whose weights were fitted to labels, and keep of each answer its `fitted_key`."""
 
 PUBLISHED = (*published.SETS, "harmbench", "jailbreakbench")
 KITCHEN = ("kitchen,split=all", "kitchen-benign,split=all")
@@ -143,11 +146,21 @@ def merged(labeled: Sequence[Labeled]) -> list[Labeled]:
     ]
 
 
-def held_out(judge: str, labeled: Sequence[Labeled]) -> tuple[list[Labeled], int]:
-    """The labels on whose completions the judge (by its name) was not written, and how many others there are."""
-    if judge not in WRITTEN_ON:
+def held_out(judge: Any, labeled: Sequence[Labeled]) -> tuple[list[Labeled], int]:
+    """The labels on whose completions the judge was not written or fitted, and how many others there are."""
+    name = find.name_of(type(judge))
+    if name in FITTED:
+        fitted = judge.fitted()
+        kept = [entry for entry in labeled if fitted_key(entry.completion.text) not in fitted]
+        return kept, len(labeled) - len(kept)
+    if name not in WRITTEN_ON:
         return list(labeled), 0
     behaviors = _behaviors(KITCHEN)
-    own = {(entry.behavior.id, entry.completion.text) for entry in read_labels(WRITTEN_ON[judge], behaviors)[0]}
+    own = {(entry.behavior.id, entry.completion.text) for entry in read_labels(WRITTEN_ON[name], behaviors)[0]}
     kept = [entry for entry in labeled if (entry.behavior.id, entry.completion.text) not in own]
     return kept, len(labeled) - len(kept)
+
+
+def fitted_key(text: str) -> str:
+    """What a judge's weights keep of an answer that they were fitted to: it can be known again, and not read."""
+    return digest(text)[:8]

@@ -99,7 +99,7 @@ def panel_of(
     calibrations, tallies, idle, own = [], [], [], []
     left = (caps or Caps()).asks
     for label, judge in judges.items():
-        kept, written_on = held_out(find.name_of(type(judge)), source.labeled)
+        kept, written_on = held_out(judge, source.labeled)
         if written_on:
             own.append((label, written_on, len(kept)))
         limits = replace(caps or Caps(), asks=left)
