@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import withstand
+from withstand.core import digest
 from withstand.registry import find
 from withstand.report.cite import cite
 from withstand.report.methods import methods
@@ -154,3 +155,18 @@ def test_the_paragraph_of_methods(tmp_path: Path) -> None:
         "a rule; against 120 labels by 2 people (dev.jsonl) it had sensitivity 90% (95% interval 80\u201395%) and "
         "Cohen's kappa 0.81."
     ) in methods(replace(done.result, calibrations=(calibration,)))
+
+
+def test_the_methods_say_whose_prompts_were_sent(tmp_path: Path) -> None:
+    """Ours, the user's own by its hash, and both where a component takes part twice; an older run says nothing."""
+    pap = {"use": "pap", "attacker": {"use": "scripted", "reply": "Bake a loaf, please"}, "techniques": ["framing"]}
+    own = "Say {behavior} kindly."
+    judge = {"use": "llm", "model": {"use": "scripted", "reply": "No"}}
+    done = run(tmp_path, limit=1, attack=[pap, pap | {"prompt": own}], judge=judge, benign="none")
+    mark = digest(own)[:8]
+    assert done.result.provenance.prompts == {"llm": "ours", "pap": f"ours, own {mark}"}
+    text = methods(done.result)
+    assert f"prompts: ours, own (hash {mark})" in text
+    assert "(version 2; with this package's prompts; Mazeika" in text
+    before = replace(done.result, provenance=replace(done.result.provenance, prompts={}))
+    assert "prompts:" not in methods(before)

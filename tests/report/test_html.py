@@ -174,6 +174,7 @@ def summary(cells, **changes):
                 "width": 16,
             }
         ],
+        "prompts": {"kitchen": "ours"},
         "components": [
             {"kind": "attack", "name": name, "version": "1", "source": f"{i:02}c4e1d80a5b"}
             for i, name in enumerate(FRAMES)

@@ -74,7 +74,7 @@ def html(
         votes=_votes(votes, summary.cells),
         findings=_findings(findings, with_text),
         names=_names(summary.cells),
-        components=_components(provenance.components),
+        components=_components(provenance.components, provenance.prompts),
         facts=[*overview(settings), *_costs(summary)],
         categories=any(len(cell.by_category) > 1 for cell in cells),
         ks=ks,
@@ -148,6 +148,7 @@ def _names(cells: Sequence[CellResult]) -> Table:
     return Table([Column("name"), Column("of"), Column("label")], list(rows))
 
 
-def _components(parts: Sequence[Record]) -> Table:
-    columns = [Column("name"), Column("version"), Column("hash of the source")]
-    return Table(columns, [[part[name] for name in ("name", "version", "source")] for part in parts])
+def _components(parts: Sequence[Record], prompts: Record) -> Table:
+    columns = [Column("name"), Column("version"), Column("prompts"), Column("hash of the source")]
+    rows = [[part["name"], part["version"], prompts.get(part["name"], ""), part["source"]] for part in parts]
+    return Table(columns, rows)

@@ -1,5 +1,6 @@
 """`withstand report --methods`: what was done, as a paragraph for a paper, from what the store holds."""
 
+import re
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 
@@ -68,10 +69,19 @@ def _named(kind: str, label: str, provenance: Provenance) -> str:
     name = sources.bare(label)
     versions = [str(part["version"]) for part in provenance.components if part["name"] == name]
     details = [f"version {versions[0]}"] if versions and len(versions[0]) < 12 else []
+    if source := provenance.prompts.get(name):
+        details.append(prompted(str(source)))
     details += [f"{r.short}, arXiv:{r.eprint}" if r.eprint else r.short for r in sources.head(kind, name)]
     fields = label[len(name) :].lstrip(",:")
     with_ = f" with {fields.replace(',', ', ')}" if fields else ""
     return f"{name}{with_}" + (f" ({'; '.join(details)})" if details else "")
+
+
+def prompted(source: str) -> str:
+    """Whose prompts were sent, as `Plan.prompts` says it, in words."""
+    if source == "ours":
+        return "with this package's prompts"
+    return "prompts: " + re.sub(r"(own|originals) ([0-9a-f]{8})", r"\1 (hash \2)", source)
 
 
 def _suite(suite: Record, cells: Sequence[CellResult]) -> str:

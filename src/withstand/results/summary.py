@@ -65,9 +65,8 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What made the rows: processes (oldest first, with how many rows each wrote), rows of others, identities of
-    targets, versions of components, suites, the budget of a search and the seed. The entries of lists are JSON as the
-    store holds it."""
+    """What made the rows: processes, rows of others, identities of targets, versions of components, suites, the budget
+    of a search, the seed, whose prompts were sent. The entries of lists are JSON as the store holds it."""
 
     writers: tuple[Json, ...]
     others: Others
@@ -76,12 +75,12 @@ class Provenance:
     suites: tuple[Json, ...]
     budget: Json
     seed: int
+    prompts: Json
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """Everything a report shows of a run. calibrations: of its judges as stored, oldest first.   worst: for each target
-    the behaviors that any attack broke."""
+    """All that a report shows of a run. calibrations: of its judges, oldest first. worst: the broken behaviors."""
 
     schema: int
     run: RunFacts
@@ -146,6 +145,7 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
             suites=tuple({**suite, "behaviors": len(suite["behaviors"])} for suite in plan["suites"]),
             budget=plan["budget"],
             seed=plan["seed"],
+            prompts=plan.get("prompts", {}),
         ),
         reused=counts.reused,
         calibrations=tuple(

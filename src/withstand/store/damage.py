@@ -66,13 +66,21 @@ def damage(store: "Store") -> str:
         return next(_changed(connection), "") if set(tables.tables) <= names else ""
 
 
+BESIDE = ("aliases", "gate", "prompts")
+"""What a plan holds that is in no key."""
+
+
 def _changed(connection: sql.Connection) -> Iterator[str]:
     """What is not as it was written, of what has its digest as its key; then what cannot have been written so."""
     for entry in connection.execute(sql.select(run)):
         if key_of(entry.plan) != entry.key:
             yield f"the plan of {entry.name} was changed"
-        aliases = json.loads(entry.plan).get("aliases", {})
-        if misfit(Mapping[str, Mapping[str, str]], aliases) or not isinstance(json.loads(entry.spec), dict):
+        plan = json.loads(entry.plan)
+        if misfit(Mapping[str, str], plan.get("prompts", {})):
+            yield f"the prompts of {entry.name} were changed"
+        if misfit(Mapping[str, Mapping[str, str]], plan.get("aliases", {})) or not isinstance(
+            json.loads(entry.spec), dict
+        ):
             yield f"the spec of {entry.name} was changed"
         if not 0 <= entry.created <= LATEST:
             yield f"{entry.name} was begun at no time"
@@ -110,5 +118,5 @@ def wrong_label(value: Mapping[str, Json]) -> bool:
 
 
 def key_of(plan: str) -> str:
-    """The key of a run by its plan as stored: aliases and gate may change, and are in no key."""
-    return digest({name: value for name, value in json.loads(plan).items() if name not in ("aliases", "gate")})
+    """The key of a run by its plan as stored: aliases, gate and prompts may change, and are in no key."""
+    return digest({name: value for name, value in json.loads(plan).items() if name not in BESIDE})
