@@ -14,7 +14,9 @@ SPEC: dict[str, Any] = {"suite": "kitchen", "limit": 3, "target": "scripted-kitc
 
 
 def test_the_steps_are_those_of_the_run(tmp_path):
-    run = withstand.run({**SPEC, "attack": "best_of_n,n=6", "until_success": "kitchen"}, store=tmp_path / "s.db")
+    run = withstand.run(
+        {**SPEC, "attack": "best_of_n,n=6,batch=2", "until_success": "kitchen"}, store=tmp_path / "s.db"
+    )
     cases = {case["behavior"]: case for case in run.cases()}
     for place, key in enumerate(run.row.plan["suites"][0]["behaviors"]):
         case = cases[run.store.behaviors([key])[key]["id"]]

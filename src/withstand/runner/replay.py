@@ -137,8 +137,8 @@ def _cell(spec: RunSpec, run: RunRow, index: int) -> Cell:
     drawn = dict(planned["sampling"])
     draws = drawn.pop("draws", 1)
     sampling = from_json(Sampling, drawn)
-    attacks = [a for a in [*spec.attack, {"use": "direct"}] if find.label("attack", a) == planned["attack"]]
-    pairs = [pair for pair in spec.defended_targets() if find.label("target", pair[0]) == planned["target"]]
+    attacks = [a for a in [*spec.attack, {"use": "direct"}] if _is_called("attack", a, planned["attack"])]
+    pairs = [pair for pair in spec.defended_targets() if _is_called("target", pair[0], planned["target"])]
     for attack, pair, until in itertools.product(attacks, pairs, _untils(spec, planned)):
         aim = DefendedTarget.of(*pair)
         target = Target(aim.model, aim.defense, sampling, spec.fresh)
@@ -156,6 +156,11 @@ def _cell(spec: RunSpec, run: RunRow, index: int) -> Cell:
         "the components here are not those that made these rows: another version, other fields or another model",
         hint="open it where the run was made",
     )
+
+
+def _is_called(kind: str, spec: Mapping[str, Any], label: str) -> bool:
+    """Whether a label is of a spec. It has the fields in the order in which they were written, a store by name."""
+    return sorted(find.label(kind, spec).split(",")) == sorted(label.split(","))
 
 
 def _untils(spec: RunSpec, planned: Json) -> list[Judge | None]:
