@@ -31,6 +31,7 @@ from withstand.core import (
     intercept,
     user,
 )
+from withstand.core.protocols import optional
 from withstand.core.stage import Stage
 from withstand.judges import _signature_file
 from withstand.registry import find
@@ -532,9 +533,11 @@ class TestEveryJudge:
             assert verdict.score is None or 0 <= verdict.score <= 1
 
     def test_an_empty_answer_is_a_failure_and_no_judge_is_asked(self, play, make, name):
+        judge = make("judge", name)
+        outcome = "unscored" if optional(judge, "reads_all") else "failure"
         for text in ("", " \n\t"):
-            played = play(graded(make("judge", name), COOK, Completion(user("x"), text)))
-            assert (played.value.outcome, played.asks) == ("failure", [])
+            played = play(graded(judge, COOK, Completion(user("x"), text)))
+            assert (played.value.outcome, played.asks) == (outcome, [])
 
     def test_reasoning_is_not_judged(self, play, make, name):
         judge = make("judge", name)

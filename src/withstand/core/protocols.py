@@ -209,6 +209,7 @@ OPTIONAL: Mapping[str, Any] = {
     "needs": frozenset(),
     "waits": 0,
     "utility": False,
+    "reads_all": False,
     "surrogates": (),
     "together": 1,
     "parts": None,
@@ -221,12 +222,13 @@ OPTIONAL: Mapping[str, Any] = {
 """What a component may have besides the methods of its protocol, and what holds for one that has it not.
 
 Of a judge: `waits`, the number of people who must have labeled an answer, and `utility`, whether its success is a right
-answer. Of an attack: `needs`, what the target must give; `surrogates`, the models that it searches on instead of the
-target; `together`, how many behaviors share a forward pass; `parts`, how many parts of work one call gets before they
-are saved (None: as many as wait); `upper_bound`, whether what it sends is no text; `conversations`, whether the target
-takes part in its test cases, so that their completions hold several answers. Of a model: `hosts` that text is
-sent to, `release()`, called when no later stage asks it, and `footprint()`, the JSON of `withstand.runner.memory`; None
-where it takes no memory of this machine."""
+answer, and `reads_all`, whether it says itself what an answer is that is empty, or blocked for a harmful behavior. Of
+an attack: `needs`, what the target must give; `surrogates`, the models that it searches on instead of the target;
+`together`, how many behaviors share a forward pass; `parts`, how many parts of work one call gets before they are saved
+(None: as many as wait); `upper_bound`, whether what it sends is no text; `conversations`, whether the target takes part
+in its test cases, so that their completions hold several answers. Of a model: `hosts` that text is sent to,
+`release()`, called when no later stage asks it, and `footprint()`, the JSON of `withstand.runner.memory`; None where it
+takes no memory of this machine."""
 
 
 def optional(component: Any, name: str) -> Any:

@@ -25,6 +25,7 @@ from withstand.core import (
     ask,
     intercept,
 )
+from withstand.core.protocols import optional
 from withstand.runner.budget import Budget, Cut, Meter, Stop, metered
 from withstand.runner.draws import Draws, Split
 from withstand.runner.progress import Search, watched
@@ -156,10 +157,10 @@ def collected(flow: Flow[None]) -> Flow[list[TestCase]]:
 def graded(judge: Judge, behavior: Behavior, completion: Completion) -> Flow[Verdict]:
     """The judge's verdict on one completion, unless there is no answer to judge.
 
-    An answer cut inside its reasoning is unscored, an empty one a failure whatever the judge would say. The caller
-    deals with filtered completions: they have no verdict.
+    An answer cut inside its reasoning is unscored, an empty one a failure whatever the judge would say, unless it
+    reads those too (`reads_all`). The caller deals with filtered completions: they have no verdict.
     """
-    if given := nothing_to_judge(completion):
+    if (given := nothing_to_judge(completion)) and not optional(judge, "reads_all"):
         return given
     verdicts = yield from judge.grade(behavior, [completion])
     name = type(judge).__name__

@@ -370,7 +370,8 @@ def verdict_job(
     key = digest(["verdict", judge_key, to_json(behavior), seen, *fresh])
 
     def flow() -> Flow[tuple[Row, ...]]:
-        if completion.finish == "filtered":  # the target's own filter spoke: not a judge's to say
+        reads = optional(judge, "reads_all") and not behavior.benign
+        if completion.finish == "filtered" and not reads:  # the target's own filter spoke: not a judge's to say
             return (Row(key, "filtered", {}),)
         meter = Meter()
         verdict = yield from intercept(metered(graded(judge, behavior, completion), meter), defended)
