@@ -346,6 +346,21 @@ def described(kind: str, name: str, entry: find.Entry) -> list[str]:
     return lines
 
 
+def test_the_page_of_fidelity_has_every_attack_and_the_figures_of_the_recipes() -> None:
+    """One row for each attack, in no row another count than the recipes print; `gcg` is the first of its settings."""
+    row = r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|"
+    rows = [(name, count.strip()) for name, _, count in re.findall(row, read("docs/fidelity.md"), re.MULTILINE)]
+    attacks = {name for name, entry in find.entries("attack").items() if not entry.preset}
+    assert sorted(name for name, _ in rows) == sorted(attacks | {"autoprompt"})
+    measured: dict[str, str] = {}
+    for page in ("recipes/black-box.md", "docs/white-box.md"):
+        for name, version, count in re.findall(
+            r"^\| `(\w+)`( version \d)?.*? \| (\d+ of \d+) \|", read(page), re.MULTILINE
+        ):
+            measured.setdefault(name, "" if version else count)
+    assert {name: count for name, count in rows if count} == {name: count for name, count in measured.items() if count}
+
+
 @pytest.mark.parametrize("page", sorted(components()))
 def test_the_pages_of_components_are_up_to_date(page: str) -> None:
     assert (ROOT / page).is_file(), "run: python tests/test_docs.py"
