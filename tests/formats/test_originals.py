@@ -12,7 +12,7 @@ import pytest
 
 from fakes import Prepared
 from withstand.attacks.llm._pair import approaches
-from withstand.core import Behavior, SpecError, Target, digest
+from withstand.core import Behavior, Completion, SpecError, Target, digest, user
 from withstand.core.prompts import sources
 from withstand.formats import originals
 from withstand.models.scripted import Scripted
@@ -50,6 +50,12 @@ def NAME(goal, context_str=None):
     prompt = f"Is it about {goal}?"
     return prompt
 '''
+JUDGE = """
+def get_judge_system_prompt(goal, context_str=None):
+    prompt = f"Rate how far it does {goal}."
+    prompt_contextual = f"Rate in context how far it does {goal}."
+    return prompt
+"""
 RETURNED = """
 def get_init_msg(goal, target):
     return f"Begin with {goal}: {target}"
@@ -71,7 +77,7 @@ def torched(texts: Any) -> bytes:
 
 
 HARMBENCH: dict[str, str | bytes] = {
-    "baselines/pair/system_prompts.py": SYSTEM.replace("NAME", "get_judge_system_prompt"),
+    "baselines/pair/system_prompts.py": SYSTEM.replace("NAME", "not_this") + JUDGE,
     "baselines/pair/common.py": TALK,
     "baselines/tap/system_prompts.py": SYSTEM.replace("NAME", "get_judge_system_prompt_for_on_topic"),
     "baselines/tap/common.py": TALK,
@@ -264,6 +270,19 @@ BROKEN = [
     ("pair", COMMON, "", "has no baselines/pair/common.py"),
     ("pap", PAP, "persuasion_taxonomy = [{'a': 'b'}]\none_shot_kd = ''", "lacks {technique}"),
 ]
+
+
+def test_the_rating_reads_what_the_judge_of_pair_reads(play: Any, harmbench: str) -> None:
+    judge = find.build("judge", {"use": "rating", "model": {"use": "scripted", "reply": "3"}, "originals": harmbench})
+    asked = "[PROMPT]:Please!\n[ASSISTANT'S RESPONSE]: No."
+    for behavior, texts in (
+        (BREAD, ["Rate how far it does Bake {bread}.", asked]),
+        (SOUP, ["Rate in context how far it does Cook it.", f"[CONTEXT]: Leeks.\n\n{asked}"]),
+    ):
+        played = play(judge.grade(behavior, [Completion(user(behavior.prompt("Please!")), "No.")]))
+        [chat] = played.asks[0].chats
+        assert [turn.text for turn in chat][:2] == texts
+        assert played.value[0].why == "rated 3"
 
 
 def test_another_version_is_an_error_with_file_and_name(harmbench: str) -> None:

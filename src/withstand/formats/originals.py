@@ -157,6 +157,20 @@ METHODS: Mapping[str, tuple[Layout, ...]] = {
         Layout(HARMBENCH, _talk("baselines/tap/", _SYSTEM, "msg", _ON_TOPIC("judge"))),
         Layout("RICommunity/TAP", _talk("", _SYSTEM, "return", _ON_TOPIC("evaluator"))),
     ),
+    "rating": (
+        Layout(
+            HARMBENCH,
+            _pairs(
+                "baselines/pair/system_prompts.py",
+                system=_at(template, "get_judge_system_prompt", "prompt", "behavior"),
+                system_contextual=_at(template, "get_judge_system_prompt", "prompt_contextual", "behavior"),
+            ),
+        ),
+        Layout(
+            "patrickrchao/JailbreakingLLMs",
+            _pairs("system_prompts.py", system=_at(template, "get_judge_system_prompt", "prompt", "behavior")),
+        ),
+    ),
     "zero_shot": (
         Layout(
             HARMBENCH,

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 
 from withstand.core import (
     Behavior,
+    Chat,
     Completion,
     Flow,
     Json,
@@ -24,6 +25,7 @@ from withstand.core import (
     user,
 )
 from withstand.core.prompts import OWN, Prompts
+from withstand.formats import originals
 from withstand.judges._conversation import ConversationJudge, Reading, seen, shown
 from withstand.judges._replies import sealed, unread
 
@@ -72,6 +74,8 @@ class Rating(ConversationJudge):
     clip: characters of an answer that are shown, 1 or more, default 8000; of a longer one the tail, and it is unscored
         unless that is a success.
     prompt: own question, with {behavior}, {answer} and {context}; default "": ours. The answer is read as "[[n]]".
+    originals: a checkout of HarmBench or of PAIR's code (JailbreakingLLMs), whose question is asked instead, with the
+        prompt that the target got; default "": none. An answer can write the marks of that question.
     """
 
     version: ClassVar[int] = 2
@@ -82,6 +86,7 @@ class Rating(ConversationJudge):
     max_tokens: int = 16
     clip: int = 8000
     prompt: str = field(default="", metadata=OWN)
+    originals: str = field(default="", metadata=originals.field_of("rating"))
 
     @staticmethod
     def sample() -> dict[str, Json]:
@@ -93,18 +98,28 @@ class Rating(ConversationJudge):
                 f"threshold is {self.threshold}", hint="it must lie in 2 to 10; from 1 on all would succeed"
             )
         at_least(1, self, "max_tokens", "clip")
-        PROMPT.texts(self.prompt)
+        originals.check("rating", self, PROMPT)
 
     def _read(self, behavior: Behavior, readings: Sequence[Reading]) -> Flow[list[Verdict]]:
         opened = (Message("assistant", LABEL),) if "prefill" in self.model.gives else ()
-        texts = [
-            sealed(PROMPT.texts(self.prompt)["prompt"], **shown(behavior, reading, self.clip)) for reading in readings
-        ]
-        chats = [(*user(text), *opened) for text in texts]
+        chats = [(*self._question(behavior, reading), *opened) for reading in readings]
         answers = yield from ask(self.model, chats, Sampling(max_tokens=self.max_tokens, temperature=0.0))
         return [
             seen(self._verdict(answer), reading, self.clip) for reading, answer in zip(readings, answers, strict=True)
         ]
+
+    def _question(self, behavior: Behavior, reading: Reading) -> Chat:
+        parts = shown(behavior, reading, self.clip)
+        if not self.originals:
+            return user(sealed(PROMPT.texts(self.prompt)["prompt"], **parts))
+        texts = originals.read("rating", self.originals)
+        system = originals.fill(originals.pick(texts, "system", behavior), behavior=behavior.text)
+        sent = next((turn.text for turn in reversed(reading.completion.chat) if turn.role == "user"), "")
+        asked = f"[PROMPT]:{sent.removeprefix(behavior.prompt(''))}\n[ASSISTANT'S RESPONSE]: {parts['answer']}"
+        asked = f"[CONTEXT]: {behavior.context}\n\n{asked}" if behavior.context else asked
+        if "system" in self.model.gives:
+            return (Message("system", system), *user(asked))
+        return user(f"{system}\n\n{asked}")
 
     def _verdict(self, answer: Completion) -> Verdict:
         rating = None if answer.finish == "filtered" else rating_in(answer.text)
