@@ -22,18 +22,19 @@ CELL = (
     "index suite suite_version split judge judge_method judge_probes sampling samples target defense attack benign "
     "measures behaviors cases success failure refused filtered unscored error asr asr_interval asr_bounds "
     "asr_corrected asr_micro asr_at_k over_refusal over_refusal_interval utility asks tokens seconds cost "
-    "used notes by_category shown asr_at_k_interval asr_interval_all"
+    "used notes by_category shown asr_at_k_interval asr_interval_all clusters variance"
 )
 PARTS = {
     "judge_probes": "passed of failed",
-    "asr_corrected": "rate interval identified clipped transported labels source own annotators misfit",
+    "asr_corrected": "rate interval identified clipped transported labels source own annotators misfit missing",
     "utility": "n rate low high",
     "used": "search answers verdicts",
+    "variance": "behaviors interval draws seeds number",
 }
 CATEGORY = "category behaviors cases success scored asr asr_interval"
 CASE = (
     "cell behavior category text context case sample completion reasoning tool_calls finish tokens outcome score why "
-    "error hint spent cut chat"
+    "error hint spent cut chat cluster"
 )
 POINT = "cell target defense attack by spent rate low high broken at_most behaviors area"
 PAIR = (

@@ -319,7 +319,7 @@ def test_the_interval_covers_behaviors_of_several_cases():
     for rate_a, rate_b, shared, behaviors in itertools.product((0.05, 0.3), (0.35,), (0.5, 1), (30,)):
         a, b = drawn(rng, rate_a, rate_b, shared, behaviors, 3)
         pairs = [paired.difference_of_rates(*rates, np.full(behaviors, 1 / 3)) for rates in zip(a, b, strict=True)]
-        counts = [pair._counts() for pair in pairs]
+        counts = [count for pair in pairs for count in pair._counts()]
         above = np.mean([score.low_tail(*count, rate_b - rate_a) <= 0.025 for count in counts])
         below = np.mean([score.high_tail(*count, rate_b - rate_a) <= 0.025 for count in counts])
         coverage.append(1 - above - below)

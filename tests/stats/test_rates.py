@@ -218,7 +218,7 @@ DRAWS = 2000  # a standard error of 0.5 points at 95%, 0.67 at 90%
 
 def covered(successes, scored, p):
     """The share of the draws, arrays of shape (draws, behaviors), whose interval holds p."""
-    low, high = rates._clustered(successes, scored, 0.95)
+    low, high = rates._score(*rates._effective(successes / scored, 1 / scored), 0.95)
     first = rates.rate_interval(successes[0], scored[0])
     assert (first.low, first.high) == pytest.approx((low[0], high[0]), rel=1e-12, abs=1e-15)
     return np.mean((low <= p + 1e-12) & (p - 1e-12 <= high))

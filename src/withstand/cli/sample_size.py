@@ -27,6 +27,8 @@ TEST = options(
                  show_default=True, help="Chance of a false alarm, two-sided."),
     click.option("--rows", type=click.IntRange(min=1), default=1, show_default=True,
                  help="Number of comparisons made at once (Bonferroni)."),
+    click.option("--design-effect", "effect", type=click.FloatRange(min=1), default=1.0, metavar="D",
+                 help="Behaviors in clusters: 1 + (m - 1) r for m alike with a correlation r."),
     click.option("--alike", type=click.FloatRange(-1, 1), default=0.0, show_default=True,
                  help="Correlation of A and B within a behavior; 0 is the cautious guess."),
 )  # fmt: skip
@@ -51,8 +53,8 @@ PILOT = options(
               help="Store of the pilot: a file, or a postgresql:// URL.")  # fmt: skip
 def sample_size(
     asr: float | None, difference: float | None, limit: float | None, cells: int, power: float, alpha: float,
-    rows: int, alike: float, pilot: str | None, against: str | None, statistic: Statistic | None, k: int | None,
-    store: str,
+    rows: int, effect: float, alike: float, pilot: str | None, against: str | None, statistic: Statistic | None,
+    k: int | None, store: str,
 ) -> Result:  # fmt: skip
     """Compute how many behaviors a comparison, or a gate, needs.
 
@@ -75,11 +77,13 @@ def sample_size(
         )
     if (statistic or k) and not pilot:
         raise SpecError("--statistic and --k are of a pilot", hint="--from RUN, or leave them out")
+    if effect > 1 and pilot:
+        raise SpecError("--design-effect, but a pilot's clusters say it", hint="leave it out, or give --asr")
     if against and not pilot:
         raise SpecError("--against, but no --from", hint="--from RUN_A --against RUN_B")
     if limit is not None:
         if asr is not None:
-            return _of_limit([sizes.plan_for_limit(asr, limit, power, cells)], limit, power, cells)
+            return _of_limit([sizes.plan_for_limit(asr, limit, power, cells, effect)], limit, power, cells)
         with api.open_store(store, create=False) as opened:
             return _of_limit(
                 sizes.limit_plans_from_pilot(opened, pilot or "", limit, power, cells, statistic or "any_attack", k),
@@ -89,7 +93,7 @@ def sample_size(
             )
     change, level = difference or 0.0, alpha / rows
     if asr is not None:
-        plans = [sizes.plan_for_rate(asr, change, power, level, alike)]
+        plans = [sizes.plan_for_rate(asr, change, power, level, alike, effect)]
     else:
         with api.open_store(store, create=False) as opened:
             plans = sizes.plans_from_pilot(

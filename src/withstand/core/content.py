@@ -15,7 +15,7 @@ Json: TypeAlias = Any
 
 
 def to_json(value: Any) -> Json:
-    """A record as JSON; fields that hold their default are left out."""
+    """A record as JSON, without fields that hold their default or are kept beside it (`metadata={"beside": True}`)."""
     if value is None or isinstance(value, (str, int, float)):
         return value
     if (defaults := _defaults_of(value.__class__)) is not None:
@@ -35,7 +35,9 @@ def to_json(value: Any) -> Json:
 @cache
 def _defaults_of(kind: Any) -> tuple[tuple[str, Any], ...] | None:
     """The fields of a record's class with their defaults; None for any other class."""
-    return tuple((f.name, f.default) for f in fields(kind)) if is_dataclass(kind) else None
+    if not is_dataclass(kind):
+        return None
+    return tuple((f.name, f.default) for f in fields(kind) if not f.metadata.get("beside"))
 
 
 def from_json(kind: Any, value: Json) -> Any:

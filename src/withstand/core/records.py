@@ -4,7 +4,7 @@ They are frozen; `to_json` and `from_json` (of `content`) carry them to the stor
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, TypeAlias
 
 from withstand.core.errors import SpecError
@@ -16,7 +16,9 @@ class Behavior:
 
     `target_string` is the opening ("Sure, here is ...") that gradient attacks optimize towards; `context` a passage
     without which the instruction makes no sense; `functional` HarmBench's kind (standard, contextual, copyright);
-    `category` its semantic category; `tags` drive a judge that depends on the behavior.
+    `category` its semantic category; `tags` drive a judge that depends on the behavior. `cluster` names what it stands
+    or falls with (a dish, paraphrases of one request, the behavior it was made from), "" for nothing: intervals take
+    the behaviors of a cluster together. It is in no key and not in the behavior's JSON; a run's plan keeps it beside.
     """
 
     id: str
@@ -27,6 +29,7 @@ class Behavior:
     functional: str = ""
     tags: tuple[str, ...] = ()
     benign: bool = False
+    cluster: str = field(default="", metadata={"beside": True})
 
     def prompt(self, text: str | None = None) -> str:
         """`text` (default: the behavior's own) below the context: the one rule for showing a context.

@@ -1,7 +1,7 @@
 """What the suites share: rows into behaviors, and every mistake with its place and the way out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.resources import files
 
@@ -102,7 +102,7 @@ def behaviors(
     listed: list[Behavior] = []
     places: dict[str, str] = {}
     for row in table.rows:
-        cells = {field: row.text(column) for field, column in columns.items() if field != "tags"}
+        cells = {name: row.text(column) for name, column in columns.items() if name != "tags"}
         if not cells["text"].strip():
             message = f"{row.place}, column {columns['text']}: the text is empty"
             raise SpecError(message, hint="write the behavior there, or delete the row")
@@ -120,12 +120,13 @@ def behaviors(
                 message = f"{place}: id {name!r} has no target string in {targets.name}"
                 raise SpecError(message, hint='add it there as "id": "Sure, here is ..."')
             cells["target_string"] = target_string
+        cells["cluster"] = cells.get("cluster", "").strip()
         places[name] = row.place
         listed.append(Behavior(**cells, tags=row.tags(columns["tags"]), benign=benign))
     return listed
 
 
-MAPPED = ("id", "text", "context", "target_string", "category", "functional", "tags")
+MAPPED = ("id", "text", "context", "target_string", "category", "functional", "tags", "cluster")
 """The fields of a suite that name the column of a behavior's field."""
 
 
@@ -134,6 +135,7 @@ class Mapped:
     """What `csv` and `jsonl` share: the fields, and rows made into behaviors.
 
     harmless: the model should answer these.   benign: the suite to measure over-refusal with.
+    cluster: what behaviors stand or fall together by, such as the request that they paraphrase; blank: each by itself.
     split, split_column: keep the rows that have `split` in that column; without `split`, all.
     judge, refusal_judge, max_tokens, license, citation: what the suite says of itself.
     """
@@ -155,6 +157,7 @@ class Mapped:
     max_tokens: int = 512
     license: str = ""
     citation: str = ""
+    cluster: str = field(default="", metadata={"added": "0.2"})
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -180,8 +183,8 @@ class Mapped:
         table = self.table()
         if self.split:
             table = table.only(self.split_column, self.split)
-        columns = {field: getattr(self, field) for field in MAPPED}
-        for field, column in columns.items():
+        columns = {name: getattr(self, name) for name in MAPPED}
+        for name, column in columns.items():
             if column:
-                table.require(column, field, type(self).__name__.lower())
+                table.require(column, name, type(self).__name__.lower())
         return behaviors(table, columns, benign=self.harmless)

@@ -11,8 +11,8 @@ class CSV(_read.Mapped):
     """A UTF-8 CSV file with a header row.
 
     path: the file, or its http(s) URL.
-    id, text, context, target_string, category, functional, tags: names of columns; "" where the file has none. Without
-    a column of ids, they are made from text and context. Tags are split at commas.
+    id, text, context, target_string, category, functional, tags, cluster: names of columns; "" where the file has none.
+    Without a column of ids, they are made from text and context. Tags are split at commas.
     """
 
     def table(self) -> _read.Table:

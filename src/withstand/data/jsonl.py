@@ -11,8 +11,9 @@ class JSONL(_read.Mapped):
     """A UTF-8 file with one JSON object a line.
 
     path: the file, or its http(s) URL.
-    id, text, context, target_string, category, functional, tags: names in the objects; "" where they have none. A row
-    may lack any but id and text. Without ids, they are made from text and context. Tags are a list or split at commas.
+    id, text, context, target_string, category, functional, tags, cluster: names in objects; "" where they have none.
+    A row may lack any but id and text. Without ids, they are made from text and context. Tags are a list or split at
+    commas.
     """
 
     def table(self) -> _read.Table:

@@ -237,6 +237,7 @@ def _worst_figures(
     places: dict[str, int] = {}
     categories: dict[int, str] = {}
     tried: list[Tried] = []
+    clusters: list[dict[int, str]] = []
     labeled, seen_broken = 0, set[int]()
     for cell in own:
         cases_here = [row | {"outcome": row.get(PEOPLE, row["outcome"])} for row in rows[cell["index"]]]
@@ -250,10 +251,11 @@ def _worst_figures(
                 for place, counts in counted
             }
         )
+        clusters.append(dict(zip(names, _clusters(cases_here), strict=True)))
         by_people = [row for row in cases_here if PEOPLE in row]
         labeled += len(by_people)
         seen_broken |= {places[row["key"]] for row in by_people if row[PEOPLE] == "success"}
-    together = Together.of(tried, watched)
+    together = Together.of(tried, watched, clusters)
     seen = together.estimate()
     broken = (sum(hits > 0 for hits, *_ in behaviors.values()) for behaviors in tried)
     computed: dict[str, Any] = {"attacks": dict(zip((cell["attack"] for cell in own), broken, strict=True))}
@@ -279,8 +281,9 @@ def figures(cell: Json, rows: Sequence[Json], limit: float | None = None, rivals
     unknown = [counts["unscored"] + counts["error"] for counts in behaviors]
     wanted = [sum(counts.values()) for counts in behaviors]
     watch = None if limit is None or cell["benign"] else Watch(limit, cell["behaviors"])
-    rate, ends = rates.mean_rate(counted, scored), interval(counted, scored, watch, paths(counted, unknown, wanted))
-    of_all = interval(counted, scored, watch, paths(counted, unknown, wanted), rivals)
+    asked, clusters = paths(counted, unknown, wanted), _clusters(rows)
+    rate, ends = rates.mean_rate(counted, scored), interval(counted, scored, clusters, watch, asked)
+    of_all = interval(counted, scored, clusters, watch, asked, rivals)
     if watch is not None and len(wanted) not in watch.looks:  # a behavior without a test case has no row here
         ends, of_all = cell["asr_interval"], cell.get("asr_interval_all")
     result: dict[str, Any] = {name: sum(counts[name] for counts in behaviors) for name in OUTCOMES} | {
@@ -304,9 +307,10 @@ def figures(cell: Json, rows: Sequence[Json], limit: float | None = None, rivals
         categories[row["category"]].append(row)
     by_category = []
     for category in cell["by_category"]:
-        counted, scored = _columns(_by_behavior(categories[category["category"]]), hits)
+        of = categories[category["category"]]
+        counted, scored = _columns(_by_behavior(of), hits)
         parts = {"success": sum(counted), "scored": sum(scored), "asr": rates.mean_rate(counted, scored)}
-        by_category.append({**category, **parts, "asr_interval": interval(counted, scored)})
+        by_category.append({**category, **parts, "asr_interval": interval(counted, scored, _clusters(of))})
     return result | {"by_category": by_category}
 
 
@@ -316,6 +320,11 @@ def _by_behavior(rows: Iterable[Json]) -> list[dict[str, int]]:
     for row in rows:
         behaviors[row["key"]].append(row["outcome"])
     return [{name: outcomes.count(name) for name in OUTCOMES} for outcomes in behaviors.values()]
+
+
+def _clusters(rows: Iterable[Json]) -> list[str]:
+    """The cluster of each behavior."""
+    return [*{row["key"]: str(row.get("cluster", "")) for row in rows}.values()]
 
 
 def _columns(behaviors: Sequence[Mapping[str, int]], hits: Sequence[str]) -> tuple[list[int], list[int]]:

@@ -83,7 +83,7 @@ def save(path: Path, text: str | bytes) -> None:
 
 COLUMNS = (
     "suite", "target", "defense", "attack", "judge", "behavior", "category", "case", "sample", "outcome", "score",
-    "why", "finish", "error", "asks", "tokens", "prompt", "completion",
+    "why", "finish", "error", "asks", "tokens", "prompt", "completion", "cluster",
 )  # fmt: skip
 
 

@@ -55,6 +55,7 @@ def _written(cell: Graded, digests: Mapping[str, str]) -> dict[str, Any]:
                 "cases": behavior.frozen,
                 "sent": digests.get(behavior.frozen, ""),
                 "outcomes": " ".join(f"{n}.{s}={outcome}" for (n, s), outcome in behavior.outcomes.items()),
+                **({"cluster": behavior.cluster} if behavior.cluster else {}),
             }
             for key, behavior in behaviors
         },
@@ -101,8 +102,9 @@ def _read(run: str, cell: Mapping[str, Any]) -> Graded:
             number, _, sample = at.partition(".")
             outcomes[int(number), int(sample)] = outcome
         behaviors[key] = BehaviorResult(
-            behavior["id"], behavior["category"], behavior["cases"], outcomes, behavior["sent"]
-        )
+            behavior["id"], behavior["category"], behavior["cases"], outcomes, behavior["sent"],
+            behavior.get("cluster", ""),
+        )  # fmt: skip
     return Graded(run=run, **{**cell, "behaviors": behaviors})
 
 

@@ -30,7 +30,7 @@ WAITING = "waiting for a person"
 class CaseResult:
     """One case of a run: a test case, one completion of it, and its verdict.
 
-    cell: its place in the plan.   behavior: id; category, text, context: of the behavior.
+    cell: its place in the plan.   behavior: id; category, text, context, cluster: of the behavior.
     case, sample: numbers from 0, of the attack's test case and of the draw.
     completion: None where there is no answer.   finish: "stop", "length", "filtered", or "" without an answer.
     tokens: kind ("prompt", "answer", "reasoning") -> count.   score: as the judge has it, None without one.
@@ -61,6 +61,7 @@ class CaseResult:
     spent: Mapping[str, Any] | None = None
     cut: str = ""
     chat: Chat = ()
+    cluster: str = ""
 
     @property
     def failure(self) -> list[tuple[str, str]]:
@@ -88,7 +89,7 @@ def cases(store: Store, run: RunRow, per_cell: int | None = None) -> Iterator[Ca
     `per_cell` keeps at most that many of each cell: the same number of draws of each behavior, as far as it goes.
     """
     plan = run.plan
-    texts = store.behaviors({key for suite in plan["suites"] for key in suite["behaviors"]})
+    texts = _texts(store, run, {key for suite in plan["suites"] for key in suite["behaviors"]})
     for index, cell in enumerate(plan["cells"]):
         behaviors = [texts[key] for key in plan["suites"][cell["suite"]]["behaviors"]]
         places = _places(store, run, index, per_cell, len(behaviors))
@@ -137,12 +138,18 @@ def picked(store: Store, run: RunRow, spots: Sequence[Spot]) -> list[CaseResult]
         planned = run.plan["cells"][cell]
         keys = run.plan["suites"][planned["suite"]]["behaviors"]
         keys = {behavior: keys[behavior] for behavior, *_ in places[CASES]}
-        texts = store.behaviors(keys.values())
+        texts = _texts(store, run, keys.values())
         behaviors = {behavior: texts[key] for behavior, key in keys.items()}
         place_of = {text["id"]: behavior for behavior, text in behaviors.items()}
         for case in _cell_cases(store, cell, places, behaviors, "waits" in planned):
             results[cell, place_of[case.behavior], case.case, case.sample] = case
     return [results[spot] for spot in spots if spot in results]
+
+
+def _texts(store: Store, run: RunRow, keys: Iterable[str]) -> dict[str, Json]:
+    """Behaviors by key, each with its cluster."""
+    clusters = run.plan.get("clusters", {})
+    return {key: text | {"cluster": clusters.get(key, "")} for key, text in store.behaviors(keys).items()}
 
 
 def _places(store: Store, run: RunRow, cell: int, most: int | None, behaviors: int) -> dict[int, list[Place]]:
@@ -187,6 +194,7 @@ def _cell_cases(
                 "category": text.get("category", ""),
                 "text": text["text"],
                 "context": text.get("context", ""),
+                "cluster": text["cluster"],
             }
             test_cases = from_json(tuple[Case, ...], rows[key].value) if key in rows else ()
             if not draws[behavior]:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from withstand.core import Json, from_json
 from withstand.core.outcomes import HITS
 from withstand.core.text import head_of
+from withstand.stats.variance import VarianceParts
 
 Record: TypeAlias = Mapping[str, Any]
 """A JSON object."""
@@ -130,6 +131,8 @@ class CellResult:
     over_refusal, utility: of a harmful cell, what the same target and defense showed on benign requests.
     asks: chats sent to the target.   tokens: of all roles.   seconds: of models.   cost: US dollars.
     used: stage ("search", "answers", "verdicts") -> tokens, seconds and cost there.
+    clusters: of the behaviors with a scored case, 0 where no two share one; the intervals take each together.
+    variance: where the uncertainty of the rate comes from; None where draws or seeds cannot be told apart.
     shown: "suite", "target", "defense", "attack" or "judge" -> the name that people read where it is not the label.
     """
 
@@ -174,6 +177,8 @@ class CellResult:
     shown: Mapping[str, str] = field(default_factory=dict)
     asr_at_k_interval: Mapping[str, Interval] | None = None
     asr_interval_all: Interval | None = None
+    clusters: int = 0
+    variance: VarianceParts | None = None
 
     @staticmethod
     def from_json(value: Record) -> "CellResult":

@@ -23,12 +23,13 @@ Sums: TypeAlias = dict[Any, float]
 class BehaviorCounts:
     """What one behavior of one cell came to: counts by outcome, and how many were wanted."""
 
-    __slots__ = ("cases", "counts", "decided", "done", "test_cases", "waiting")
+    __slots__ = ("cases", "cluster", "counts", "decided", "done", "test_cases", "waiting")
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
         self.test_cases = -1  # test cases the attack made; -1 while there is no row
         self.cases = 0  # completions wanted
+        self.cluster = ""  # what it stands or falls with
         self.done = 0  # completions in the store
         self.decided = 0  # verdicts in the store
         self.waiting = 0  # answers that people have not labeled yet, where they are the judge
@@ -113,9 +114,12 @@ def read_counts(store: Store, run: RunRow) -> Counts:
         rows += count
         old_rows += reused
         oldest = min(oldest, created)
+    clusters = run.plan.get("clusters", {})
     for cell, by_behavior in zip(run.plan["cells"], by_cell, strict=True):
-        for behavior in by_behavior.values():
+        keys = run.plan["suites"][cell["suite"]]["behaviors"]
+        for place, behavior in by_behavior.items():
             behavior.close("waits" in cell)
+            behavior.cluster = clusters.get(keys[place], "")
     return Counts(by_cell, sums, Reused(old_rows, rows, iso(oldest) if old_rows else None), writers)
 
 

@@ -22,6 +22,7 @@ from withstand.core import (
 from withstand.formats.harmbench import LABELS, OUTCOMES, Entry, Part
 from withstand.results.cases import cases
 from withstand.runner.begin import named
+from withstand.runner.clusters import clusters_of
 from withstand.runner.drive import value_of
 from withstand.store.store import Failure, Row, RunRow, Store, Want
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS
@@ -51,6 +52,7 @@ def record(
     name = named(store, key, name, f"{suite['name'].partition(',')[0].replace(':', '-')}-{key[:6]}")
     run = RunRow(key, name, time.time(), {"imported": origin}, described)
     store.add_run(run)
+    store.set_beside(run, {"clusters": clusters_of([(suite["name"], behaviors)])})
     store.add_texts({digest(to_json(behavior)): to_json(behavior) for behavior in behaviors}, {})
     for index, part in enumerate(parts):
         wants, rows, failures = _rows(index, part, behaviors)

@@ -15,7 +15,7 @@ from withstand.results.baselines import name_of
 from withstand.results.cells import Record
 from withstand.results.compare import Pair
 from withstand.results.false_positives import false_positives, missed
-from withstand.results.graded import DIMENSIONS, BehaviorResult, Graded, by_target
+from withstand.results.graded import DIMENSIONS, BehaviorResult, Graded, by_target, clusters_of, in_clusters
 from withstand.results.labeled_pairs import LabeledPair
 from withstand.results.limits import Limits
 from withstand.results.pair_comparison import changes
@@ -245,7 +245,8 @@ def estimate(part: Sequence[Graded], statistic: Statistic, k: int | None = None)
         ).columns()
         attempts.append(Attempts(hits, unknown, wanted))
     cases = [sum(counts) for counts in zip(*(attempt.cases for attempt in attempts), strict=True)]
-    return breaks.estimate(statistic, attempts, k, LEVEL), sum(1 for n in cases if n), sum(cases)
+    clusters = clusters_of(part, keys)
+    return breaks.estimate(statistic, attempts, k, LEVEL, clusters), sum(1 for n in cases if n), sum(cases)
 
 
 def _rate(
@@ -260,6 +261,8 @@ def _rate(
     }
     if k is not None and any(cell.until_success for cell in part):
         seen, cases = None, 0
+    if any(cell.watched and in_clusters(cell) for cell in part if not cell.benign):
+        return nothing(gate, name, limit, "it stopped by what it showed, in clusters: run it without stop_when_decided")
     if seen is None:
         why = "no case was scored" if cases else "it has no case"
         return replace(nothing(gate, name, limit, why), n=behaviors, cases=cases, statistic=statistic, attacks=attacks)
@@ -305,9 +308,14 @@ def _undecided(line: Line, part: Sequence[Graded], seen: Estimate) -> Line:
             why = "only the behaviors that all attacks came to count: run it without stop_when_decided for more"
             return replace(line, why=why)
         return replace(line, why="still open after all behaviors of the suite")
+    if not seen.effective:
+        return replace(line, why="its behaviors are one cluster, which says nothing about others: add other clusters")
     rate = ceiling if ceiling < line.limit else floor
     needed = planning.behaviors_to_decide(rate * seen.effective, seen.effective, line.n, line.limit)
-    return replace(line, more=needed, why=_needed(needed, line.n))
+    why = _needed(needed, line.n)
+    return replace(
+        line, more=needed, why=f"{why}, in as many more clusters" if needed and any(map(in_clusters, part)) else why
+    )
 
 
 def _needed(needed: int | None, n: int) -> str:
@@ -344,9 +352,10 @@ def _worse(pair: Pair, name: str, limit: float, labeled: LabeledPair | None = No
     now = replace(pair.b, behaviors={key: pair.b.behaviors.get(key, absent) for key in keys})
     a, n_a, u_a, all_a = pair.a.columns(keys)
     b, n_b, u_b, all_b = now.columns(keys)
-    seen = paired.difference(a, n_a, b, n_b)
-    worst = paired.difference(a, all_a, [h + u for h, u in zip(b, u_b, strict=True)], all_b)
-    best = paired.difference([h + u for h, u in zip(a, u_a, strict=True)], all_a, b, all_b)
+    of = clusters_of([pair.a, pair.b], keys)
+    seen = paired.difference(a, n_a, b, n_b, of)
+    worst = paired.difference(a, all_a, [h + u for h, u in zip(b, u_b, strict=True)], all_b, of)
+    best = paired.difference([h + u for h, u in zip(a, u_a, strict=True)], all_a, b, all_b, of)
     if seen is None or worst is None or best is None:
         return nothing("max-worse", name, limit, "no behavior is scored in both")
     low, high = best.limits(LEVEL)[0], worst.limits(LEVEL)[1]

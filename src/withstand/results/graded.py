@@ -10,6 +10,7 @@ import sqlalchemy as sql
 from withstand.core import Json
 from withstand.core.outcomes import HITS, SCORED
 from withstand.results.names import shown_names
+from withstand.stats.clusters import Groups
 from withstand.stats.group_sequential import Watch
 from withstand.store.store import RunRow, Store
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, row, want
@@ -26,6 +27,7 @@ class BehaviorResult:
     """One behavior of a cell: the outcome of each case that was wanted.
 
     frozen: the key of its test cases' row.   sent: digest of what they say, where a baseline has it.
+    cluster: what it stands or falls with, "" for nothing.
     """
 
     id: str
@@ -33,6 +35,7 @@ class BehaviorResult:
     frozen: str = ""
     outcomes: Mapping[Where, str] = field(default_factory=dict)
     sent: str = ""
+    cluster: str = ""
 
     @property
     def cases(self) -> int:
@@ -114,6 +117,17 @@ class Graded:
         )
 
 
+def clusters_of(cells: Iterable[Graded], keys: Iterable[str]) -> list[str]:
+    """The cluster of each of these behaviors, by whichever of the cells knows it."""
+    clusters = {key: behavior.cluster for cell in cells for key, behavior in cell.behaviors.items() if behavior.cluster}
+    return [clusters.get(key, "") for key in keys]
+
+
+def in_clusters(cell: Graded) -> bool:
+    """Whether two of its behaviors share a cluster."""
+    return Groups.of(clusters_of([cell], cell.behaviors)) is not None
+
+
 def by_target(cells: Iterable[Graded]) -> list[list[Graded]]:
     """The harmful cells by what was attacked (suite, target, defense and judge), in the order of the cells."""
     groups: dict[tuple[str, ...], list[Graded]] = {}
@@ -128,14 +142,16 @@ def graded(store: Store, run: RunRow) -> list[Graded]:
     plan = run.plan
     texts = store.behaviors({key for suite in plan["suites"] for key in suite["behaviors"]})
     places, reused, cut = _read(store, run)
-    names = shown_names(plan)
+    names, clusters = shown_names(plan), plan.get("clusters", {})
     cells = []
     for index, cell in enumerate(plan["cells"]):
         keys = plan["suites"][cell["suite"]]["behaviors"]
         behaviors = {}
         for place, outcomes, frozen in places[index]:
             text = texts[keys[place]]
-            behaviors[keys[place]] = BehaviorResult(text["id"], text.get("category", ""), frozen, outcomes)
+            behaviors[keys[place]] = BehaviorResult(
+                text["id"], text.get("category", ""), frozen, outcomes, cluster=clusters.get(keys[place], "")
+            )
         cells.append(replace(cell_of(run, index, behaviors, reused[index]), shown=names[index], cut=cut[index]))
     return cells
 
@@ -210,5 +226,5 @@ def rows_of(cells: Iterable[Graded]) -> Iterator[dict[str, Any]]:
                     "category": behavior.category,
                     "case": number,
                     "sample": sample,
-                }
+                } | ({"cluster": behavior.cluster} if behavior.cluster else {})
                 yield {**labels, **benign, **at, "outcome": outcome}

@@ -8,7 +8,7 @@ from withstand.core import SpecError
 from withstand.core.text import count, percent
 from withstand.results import gate
 from withstand.results.gate import Line
-from withstand.results.graded import Graded, by_target, graded
+from withstand.results.graded import Graded, by_target, graded, in_clusters
 from withstand.results.limits import Limits
 from withstand.results.reviewed import reviewed
 from withstand.stats import evalues
@@ -72,6 +72,11 @@ def _counts(cells: Sequence[Graded], limits: Limits) -> dict[tuple[str, ...], tu
                 raise SpecError(
                     f"--history, but {part[0].run} stopped cells by what they showed",
                     hint="leave stop_when_decided out",
+                )
+            if any(map(in_clusters, part)):
+                raise SpecError(
+                    f"--history, but behaviors of {part[0].run} share clusters: its evidence is for independent ones",
+                    hint="gate each build alone, or run one behavior of each cluster",
                 )
             seen, *_ = gate.estimate(part, limits.counted, limits.k)
             if seen is not None:

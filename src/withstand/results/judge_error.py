@@ -32,7 +32,10 @@ def corrected(
     if own and own[0].labels >= ENOUGH:
         return own
     scored = [counts for counts in behaviors.values() if counts.scored]
-    columns = ([counts.counts["success"] for counts in scored], [counts.scored for counts in scored])
+    columns = (
+        [counts.counts["success"] for counts in scored], [counts.scored for counts in scored],
+        [counts.cluster for counts in scored],
+    )  # fmt: skip
     calibrations = [calibration for calibration in calibrations if calibration["labels"] != f"run:{run}"]
     same = [(calibration, table) for calibration in calibrations if (table := _same(calibration, cell))]
     if same:
@@ -78,12 +81,13 @@ def _worth(part: Calibrated) -> float:
 
 
 def _by(
-    calibration: Calibrated, part: Calibrated, cell: CellResult, columns: tuple[list[int], list[int]]
+    calibration: Calibrated, part: Calibrated, cell: CellResult, columns: tuple[list[int], list[int], list[str]]
 ) -> tuple[CorrectedRate | None, str]:
     """By one part of a calibration."""
     transported = _same(calibration, cell) is None
     drift = float(calibration.get("drift") or 0.0) if transported else 0.0
-    estimate = agreement.corrected(*columns, table_of(part), drift)
+    successes, cases, clusters = columns
+    estimate = agreement.corrected(successes, cases, table_of(part), drift, clusters=clusters)
     if estimate is None:
         return None, ""
     annotators = annotators_of(calibration)

@@ -11,7 +11,7 @@ from withstand.core.outcomes import HITS
 from withstand.core.text import count
 from withstand.results.cells import Interval
 from withstand.results.compare import Pair
-from withstand.results.graded import Graded
+from withstand.results.graded import Graded, clusters_of
 from withstand.results.pair_comparison import Answer, Correct, Estimate, answers
 from withstand.results.reduced import of_attacks
 from withstand.stats import paired
@@ -89,7 +89,10 @@ def _family(
 ) -> Iterator[Overall]:
     counted = [pairs if statistic == "mean" else _by_any(pairs) for pairs in groups.values()]
     met = [_met(pairs) for pairs in counted]
-    estimates = [_estimate(behaviors) for behaviors in met]
+    estimates = [
+        _estimate(behaviors, clusters_of([cell for pair in pairs for cell in (pair.a, pair.b)], behaviors))
+        for behaviors, pairs in zip(met, counted, strict=True)
+    ]
     alone = [(labeled or {}).get(id(pairs[0])) if len(pairs) == 1 else None for pairs in groups.values()]
     family = answers([of_labels or judged for of_labels, judged in zip(alone, estimates, strict=True)], margin, correct)
     for at, (side, pairs) in enumerate(groups.items()):
@@ -159,11 +162,11 @@ def _among(cell: Graded, keys: Collection[str]) -> Graded:
     return replace(cell, behaviors={key: result for key, result in cell.behaviors.items() if key in keys})
 
 
-def _estimate(met: Met) -> paired.Difference | None:
+def _estimate(met: Met, clusters: Sequence[str]) -> paired.Difference | None:
     """The paired difference of the behaviors' means over the pairs."""
     rates = [[(a / n_a, b / n_b, max(1 / n_a, 1 / n_b)) for a, n_a, b, n_b in counts] for counts in met.values()]
     means = np.array([np.mean(some, axis=0) / (1, 1, len(some)) for some in rates]).reshape(-1, 3)
-    return paired.difference_of_rates(means[:, 0], means[:, 1], means[:, 2])
+    return paired.difference_of_rates(means[:, 0], means[:, 1], means[:, 2], clusters)
 
 
 def _row(

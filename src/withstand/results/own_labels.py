@@ -15,6 +15,7 @@ from withstand.results import labeling
 from withstand.results.cells import CorrectedRate, Record
 from withstand.results.counts import BehaviorCounts
 from withstand.stats import agreement, labeled, rates
+from withstand.stats.clusters import Groups
 from withstand.stats.labeled import LabeledEstimate, LabeledRate, LabeledSide, stratum
 from withstand.store.draws import read_draws
 from withstand.store.store import RunRow, Store, chunks
@@ -174,10 +175,16 @@ def _estimate(
         share, size = sum(weights[place] * n for place, n in silent.items()), sum(silent.values())
         strata.append(stratum(False, share, size, [False] * size))
     successes, cases = [c.counts["success"] for c in scored.values()], [c.scored for c in scored.values()]
-    _, effective = rates.effective_cases(successes, cases) or (0.0, 1.0)
-    independent = len(scored) ** 2 / sum(1 / n for n in cases)
-    estimate = labeled.labeled_estimate(strata, len(scored), independent / effective)
-    return estimate and replace(estimate, labeled=labeled_cases)
+    clusters = [c.cluster for c in scored.values()]
+    _, effective = rates.effective_cases(successes, cases, clusters) or (0.0, 1.0)
+    independent, groups = len(scored) ** 2 / sum(1 / n for n in cases), Groups.of(clusters)
+    units = groups.equivalent if groups else len(scored)
+    estimate = labeled.labeled_estimate(strata, units, independent / (effective or 1.0))
+    if estimate is None:
+        return None
+    if groups and groups.number == 1:  # nothing shows how clusters differ
+        estimate = replace(estimate, lowest=0.0, highest=1.0)
+    return replace(estimate, labeled=labeled_cases)
 
 
 def own_rate(

@@ -10,7 +10,7 @@ from withstand.core import Json, digest
 from withstand.core.text import count, percent
 from withstand.results.cells import Interval
 from withstand.results.compare import Pair
-from withstand.results.graded import Graded, Where
+from withstand.results.graded import Graded, Where, clusters_of
 from withstand.stats import multiple, paired, rates
 
 Correct = Literal["bonferroni", "bh"]
@@ -154,8 +154,7 @@ def compare(
     labeled: by the place of a pair, the difference from labels of both sides, and a note on it.
     """
     labeled = labeled or {}
-    columns = [(pair.a.columns(pair.keys), pair.b.columns(pair.keys)) for pair in pairs]
-    estimates = [paired.difference(a, n_a, b, n_b) for (a, n_a, *_), (b, n_b, *_) in columns]
+    estimates = [pair_difference(pair) for pair in pairs]
     shown: dict[int, Answer] = {}
     for measure in dict.fromkeys(pair.a.measures for pair in pairs):
         places = [place for place, pair in enumerate(pairs) if pair.a.measures == measure]
@@ -166,6 +165,12 @@ def compare(
         _compared(pair, estimate, shown[place], texts, reveal, labeled[place][1] if place in labeled else "")
         for place, (pair, estimate) in enumerate(zip(pairs, estimates, strict=True))
     ]
+
+
+def pair_difference(pair: Pair) -> paired.Difference | None:
+    """The difference of a pair over its behaviors, by clusters where a side knows some."""
+    (a, n_a, *_), (b, n_b, *_) = pair.a.columns(pair.keys), pair.b.columns(pair.keys)
+    return paired.difference(a, n_a, b, n_b, clusters_of([pair.a, pair.b], pair.keys))
 
 
 def _compared(
@@ -215,7 +220,7 @@ def _notes(pair: Pair, unknown_a: int, unknown_b: int) -> Iterator[str]:
 
 def _side_of(cell: Graded, keys: Sequence[str]) -> ComparedSide:
     hits, scored, unknown, wanted = cell.columns(keys)
-    interval = rates.rate_interval(hits, scored)
+    interval = rates.rate_interval(hits, scored, clusters=clusters_of([cell], keys))
     return ComparedSide(
         run=cell.run,
         suite=cell.suite,

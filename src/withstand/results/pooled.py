@@ -7,7 +7,7 @@ import numpy as np
 
 from withstand.core import SpecError
 from withstand.core.text import percent
-from withstand.results.graded import Graded
+from withstand.results.graded import Graded, in_clusters
 from withstand.stats.hierarchical import CellBelief, beliefs
 
 Beliefs: TypeAlias = tuple[CellBelief, CellBelief]
@@ -20,13 +20,19 @@ SURE = 0.04
 def pooled(cells: Sequence[Graded], limit: float) -> dict[int, Beliefs]:
     """Of each harmful cell, by its place, what is believed with unknown cases counted as broken, and as held.
 
-    Cells of one suite and judge share a model. Raises `SpecError` for a run that stopped by what it found.
+    Cells of one suite and judge share a model. Raises `SpecError` for a run that stopped by what it found, and for
+    behaviors in clusters.
     """
     if any(cell.watched and not cell.benign for cell in cells):
         raise SpecError(
             "--pooled, but the run stopped cells by what they showed",
             hint="leave --pooled out: each cell is then decided by its looks; or run it again without "
             "stop_when_decided, which asks only what is missing",
+        )
+    if any(in_clusters(cell) for cell in cells if not cell.benign):
+        raise SpecError(
+            "--pooled, but behaviors share clusters, which the model of all cells does not know",
+            hint="gate each cell by itself: leave --pooled out",
         )
     groups: dict[tuple[str, str], list[int]] = {}
     for place, cell in enumerate(cells):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from withstand.core import SpecError
 from withstand.results.compare import Pair, Side, matched, side, split_by
-from withstand.results.graded import DIMENSIONS
+from withstand.results.graded import DIMENSIONS, clusters_of
+from withstand.results.pair_comparison import pair_difference
 from withstand.results.reduced import check_attacks, counted_by
 from withstand.stats import paired, planning, rates
 from withstand.stats.statistic import Statistic
@@ -52,14 +53,17 @@ class LimitPlan:
     below: float | None = None
 
 
-def plan_for_limit(asr: float, limit: float, power: float, cells: int) -> LimitPlan:
-    """The plan for one case per behavior, all of `cells` cells of the rate `asr` to pass `limit`."""
+def plan_for_limit(asr: float, limit: float, power: float, cells: int, effect: float = 1.0) -> LimitPlan:
+    """The plan for one case per behavior, all of `cells` cells of the rate `asr` to pass `limit`.
+
+    effect: the design effect of behaviors in clusters, 1 or more.
+    """
     needed = planning.behaviors_to_pass(asr, limit, power, cells)
     if needed is None:
         raise SpecError(
             f"no number of behaviors passes a limit of {limit:g} with an ASR of {asr:g}", hint="--asr below --max-asr"
         )
-    return LimitPlan("", needed, asr)
+    return LimitPlan("", math.ceil(needed * effect - 1e-9), asr)
 
 
 def limit_plans_from_pilot(
@@ -71,12 +75,15 @@ def limit_plans_from_pilot(
     plans = []
     for cell in counted_by(side(store, pilot), statistic, k).cells:
         hits, scored, *_ = cell.columns()
-        seen = rates.effective_cases(hits, scored)
+        seen = rates.effective_cases(hits, scored, clusters_of([cell], cell.behaviors))
         if cell.benign or seen is None:
             continue
         rate, cases = seen
         behaviors = sum(1 for n in scored if n)
         name = ", ".join(value for name in DIMENSIONS[1:] if (value := cell.value(name)) != "none")
+        if not cases:  # one cluster shows nothing of others
+            plans.append(LimitPlan(name, None, rate))
+            continue
         exact = planning.behaviors_to_pass(rate, limit, power, cells)
         needed = exact and math.ceil(exact * behaviors / cases - 1e-9)
         after = planning.behaviors_to_pass_after(rate * cases, cases, behaviors, limit, power, cells)
@@ -87,10 +94,13 @@ def limit_plans_from_pilot(
     return plans
 
 
-def plan_for_rate(asr: float, difference: float, power: float, level: float, alike: float) -> SamplePlan:
+def plan_for_rate(
+    asr: float, difference: float, power: float, level: float, alike: float, effect: float = 1.0
+) -> SamplePlan:
     """The plan for one case per behavior where A has the rate `asr`.
 
-    `alike`: the correlation of A and B within a behavior. Raises `SpecError` where no rate lies `difference` away.
+    `alike`: the correlation of A and B within a behavior; `effect` as in `plan_for_limit`. Raises `SpecError` where no
+    rate lies `difference` away.
     """
     if difference > max(asr, 1 - asr):
         raise SpecError(
@@ -98,7 +108,8 @@ def plan_for_rate(asr: float, difference: float, power: float, level: float, ali
         )
     shares = [paired.discordance(asr, d, alike) for d in (difference, -difference) if 0 <= asr - d <= 1]
     share = max(shares)  # B may be better or worse: take what needs more behaviors
-    return SamplePlan("", 1, paired.behaviors_needed(difference, share, power, level), share, asr)
+    needed = paired.behaviors_needed(difference, share, power, level)
+    return SamplePlan("", 1, math.ceil(needed * effect - 1e-9), share, asr)
 
 
 def plans_from_pilot(
@@ -139,16 +150,20 @@ def _plans_of(pair: Pair, difference: float, power: float, level: float) -> Sequ
     a, n_a, *_ = pair.a.columns(pair.keys)
     b, n_b, *_ = pair.b.columns(pair.keys)
     spread = paired.spread(a, n_a, b, n_b)
-    seen = paired.difference(a, n_a, b, n_b)
+    seen = pair_difference(pair)
     rate = rates.mean_rate(a, n_a)
     if spread is None or seen is None or rate is None:
         return []
+    if not seen.effective:
+        raise SpecError(f"{pair.label}: its behaviors are one cluster", hint="take a pilot of several, or give --asr")
+    effect = (seen.plain or seen.effective) / seen.effective  # of clusters
     changed = seen.worse + seen.better + 2 * paired.ADDED
     share = changed / (seen.behaviors + 2 * paired.ADDED)  # no change in a small pilot does not show that none is there
     if max(*n_a, *n_b) == 1:
         ends = rates.wilson(share * (seen.behaviors + 1), seen.behaviors + 1, CAREFUL) or (0.0, 1.0)
         needed, careful = (
-            paired.behaviors_needed(difference, max(of, difference), power, level) for of in (share, ends[1])
+            math.ceil(effect * paired.behaviors_needed(difference, max(of, difference), power, level) - 1e-9)
+            for of in (share, ends[1])
         )
         return [SamplePlan(pair.label, 1, needed, share, rate, careful)]
     wider = planning.sd_limit(seen.behaviors)
@@ -158,7 +173,8 @@ def _plans_of(pair: Pair, difference: float, power: float, level: float) -> Sequ
     for cases in CASES:
         sd = max(spread.sd(cases), least)
         needed, careful = (
-            planning.behaviors_to_show(difference, of * sd, of * single, power, level) for of in (1.0, wider)
+            math.ceil(effect * planning.behaviors_to_show(difference, of * sd, of * single, power, level) - 1e-9)
+            for of in (1.0, wider)
         )
         plans.append(SamplePlan(pair.label, cases, needed, share, rate, careful))
     return plans

@@ -10,6 +10,7 @@ import sqlalchemy as sql
 from withstand.core import Json
 from withstand.results.counts import Counts, read_counts
 from withstand.stats import sequential
+from withstand.stats.clusters import Groups
 from withstand.store.store import RunRow, Store, chunks
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, row, want
 
@@ -55,7 +56,8 @@ def within(store: Store, run: RunRow, by: By = "asks", counts: Counts | None = N
         times = list(first[index].values())
         # a search that ended by itself would not have found more; one that was cut off might have
         ended = [spent[index][b] if b in cut[index] else math.inf for b in scored - set(first[index])]
-        curve = sequential.band(times, ended)
+        groups = Groups.of([counted[index][place].cluster for place in scored])
+        curve = sequential.band(times, ended, units=groups.equivalent if groups else None)
         area = sequential.area(curve, most)
         for point in curve:
             broken = [place for place, time in first[index].items() if time <= point["spent"]]

@@ -20,6 +20,7 @@ from withstand.results.others import Others, left_out, others_of
 from withstand.results.own_labels import OwnLabel, own_labels, with_own
 from withstand.results.probed import probed
 from withstand.results.reviewed import said_of
+from withstand.results.variance import with_variance
 from withstand.results.worst_case import WorstCase, from_counts, reviewed_counts, worst_cases
 from withstand.store.database import loads
 from withstand.store.store import RunRow, Store
@@ -166,7 +167,7 @@ def _worst(store: Store, run: RunRow, counts: Counts, calibrations: Mapping[str,
         texts = store.behaviors({key for suite in run.plan["suites"] for key in suite["behaviors"]})
         ids = [[texts[key]["id"] for key in suite["behaviors"]] for suite in run.plan["suites"]]
         reviews = reviewed_counts(store, run, tried, outcomes, ids)
-    yield from worst_cases(run.plan, tried, reviews, _categories(store, run.plan), calibrations)
+    yield from worst_cases(run.plan, tried, reviews, _categories(store, run.plan), calibrations, counts.behaviors)
 
 
 def _cells(
@@ -194,12 +195,10 @@ def _cells(
             note += WATCHED if rate is not None and limit is not None else ""
             cell = _noted(replace(cell, asr_corrected=rate), note)
         cells.append(cell)
-    cells = list(_beside_benign(plan, cells))
+    cells = [*with_variance(plan, [*_beside_benign(plan, cells)], counts.behaviors)]
     return [
-        _noted(replace(cell, shown=shown), _waiting_note(run, planned, sum(b.waiting for b in behaviors.values())))
-        for cell, planned, shown, behaviors in zip(
-            cells, plan["cells"], shown_names(plan), counts.behaviors, strict=True
-        )
+        _noted(replace(cell, shown=shown), _waiting_note(run, planned, sum(b.waiting for b in seen.values())))
+        for cell, planned, shown, seen in zip(cells, plan["cells"], shown_names(plan), counts.behaviors, strict=True)
     ]
 
 

@@ -90,11 +90,12 @@ class WorstCase:
 
 def worst_cases(
     plan: Json, tried: Sequence[Tried], reviews: Mapping[int, Review], categories: Sequence[Sequence[str]],
-    calibrations: Mapping[str, Sequence[Record]],
+    calibrations: Mapping[str, Sequence[Record]], counts: Sequence[Mapping[int, BehaviorCounts]] = (),
 ) -> Iterator[WorstCase]:  # fmt: skip
     """In the order of the plan. tried: of each cell.   reviews: what people said, by cell.
 
-    categories: of each suite, by place.   calibrations: of the judges, by their keys.
+    categories: of each suite, by place.   calibrations: of the judges, by their keys.   counts: of each cell, for the
+    clusters of its behaviors.
     """
     watched = "stop_when_decided" in plan
     groups: dict[tuple[int, str, str, str], list[int]] = defaultdict(list)
@@ -102,7 +103,8 @@ def worst_cases(
         if not cell["benign"]:
             groups[cell["suite"], cell["target"], cell["defense"], cell["keys"]["judge"]].append(index)
     for (suite, target, defense, judge), cells in groups.items():
-        together = Together.of([tried[index] for index in cells], watched)
+        clusters = [{place: seen.cluster for place, seen in counts[index].items()} for index in cells if counts]
+        together = Together.of([tried[index] for index in cells], watched, clusters)
         seen = together.estimate()
         if seen is None:
             continue
@@ -136,27 +138,34 @@ def worst_cases(
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """The attacks on one target: the places of the behaviors, and of each attack what it did at them."""
+    """The attacks on one target: the places of the behaviors, of each attack what it did at them, and clusters."""
 
     places: Sequence[int]
     attacks: Sequence[Sequence[tuple[int, int, int]]]
+    clusters: Sequence[str]
 
     @staticmethod
-    def of(tried: Sequence[Tried], watched: bool) -> "Together":
+    def of(tried: Sequence[Tried], watched: bool, clusters: Sequence[Mapping[int, str]] = ()) -> "Together":
         """A behavior that an attack did not come to is open there. watched: the run stopped by what it found, and only
         the behaviors that all attacks came to count: they are the first in its random order."""
         places = sorted({place for cell in tried for place in cell})
         if watched:
             places = [place for place in places if all(place in cell for cell in tried)]
-        return Together(places, [[cell.get(place, (0, 1, 1)) for place in places] for cell in tried])
+        of = {place: cluster for cell in clusters for place, cluster in cell.items() if cluster}
+        attacks = [[cell.get(place, (0, 1, 1)) for place in places] for cell in tried]
+        return Together(places, attacks, [of.get(place, "") for place in places])
 
     def among(self, places: Collection[int]) -> "Together":
         kept = [at for at, place in enumerate(self.places) if place in places]
-        return Together([self.places[at] for at in kept], [[attack[at] for at in kept] for attack in self.attacks])
+        return Together(
+            [self.places[at] for at in kept],
+            [[attack[at] for at in kept] for attack in self.attacks],
+            [self.clusters[at] for at in kept],
+        )
 
     def estimate(self, level: float = 0.95) -> Estimate | None:
         attempts = [Attempts(*([row[part] for row in attack] for part in range(3))) for attack in self.attacks]
-        return breaks.estimate("any_attack", attempts, level=level)
+        return breaks.estimate("any_attack", attempts, level=level, clusters=self.clusters)
 
     @property
     def broken(self) -> list[int]:

@@ -74,13 +74,15 @@ def digest_of(cases: Sequence[TestCase]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BaselineBehavior:
-    """A behavior of a cell. outcomes: NUMBER.SAMPLE=OUTCOME of each case.   sent: digest of what was sent."""
+    """A behavior of a cell. outcomes: NUMBER.SAMPLE=OUTCOME of each case.   sent: digest of what was sent.
+    cluster: what it stands or falls with, where it has one."""
 
     id: str
     category: str
     cases: str
     sent: str
     outcomes: str
+    cluster: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ def begin(
         memory(plan)
     name = named(where, key, name, plan.name(key))
     aliases = aliases_of(spec, [chosen.label for chosen in plan.suites])  # beside what the key is made of
-    beside = {"aliases": aliases, "gate": gate_of(spec), "prompts": plan.prompts()}  # in no key
+    beside = {"aliases": aliases, "gate": gate_of(spec)}  # in no key
+    beside |= {"prompts": plan.prompts(), "clusters": plan.clusters()}
     kept = {part: value for part, value in beside.items() if value}
     new = RunRow(key, name, time.time(), spec.written(), described | kept)
     of_others = check_plan(plan, where, new, shard)
@@ -65,6 +66,7 @@ def planned(spec: RunSpec, where: Store | None, offline: bool = False) -> Plan:
     """The plan of a spec; `where` holds the run that `cases_from` may name."""
     plan = make_plan(spec, baseline.cases_from(spec.cases_from, where) if where else (), offline)
     aliases_of(spec, [chosen.label for chosen in plan.suites])  # raises where two components would have one name
+    plan.clusters()  # raises where a behavior has two
     return plan
 
 

@@ -11,6 +11,7 @@ from withstand.core import Json, SpecError, digest, to_json
 from withstand.core.text import count, series
 from withstand.registry import find
 from withstand.registry.grammar import spec_of
+from withstand.runner.clusters import clusters_of
 from withstand.runner.spec import RunSpec
 from withstand.runner.suites import choose
 from withstand.store.store import RunRow, Store
@@ -53,8 +54,11 @@ def held_out(
     everything = {key: value for key, value in suite.items() if key not in ("limit", "ids")}
     chosen = choose(everything, spec.model_copy(update={"limit": None, "ids": None}), offline)
     new = [behavior for behavior in chosen.behaviors if digest(to_json(behavior)) not in asked]
-    taken = {mark for text in store.behaviors(asked).values() for mark in _marks(text)}
-    overlap = sorted(behavior.id for behavior in new if taken.intersection(_marks(to_json(behavior))))
+    clusters = clusters_of([(chosen.label, chosen.behaviors)])
+    of_run = {**clusters, **row.plan.get("clusters", {})}
+    taken = {mark for key, text in store.behaviors(asked).items() for mark in _marks(text, of_run.get(key, ""))}
+    marks = {b.id: _marks(to_json(b), clusters.get(digest(to_json(b)), "")) for b in new}
+    overlap = sorted(name for name, own in marks.items() if taken.intersection(own))
     others = [behavior.id for behavior in new if behavior.id not in overlap]
     same = f"{count(len(overlap), 'behavior')} with the id, the text or the cluster of one that {row.name} asked"
     more = [f"{len(overlap) - _NAMED:,} more"] * (len(overlap) > _NAMED)
@@ -73,13 +77,13 @@ def held_out(
     return HeldOut(_narrowed(spec, row, cells, everything, others, n), n, usual, "; ".join(notes))
 
 
-def _marks(behavior: Json) -> Iterator[tuple[str, str]]:
+def _marks(behavior: Json, cluster: str) -> Iterator[tuple[str, str]]:
     """What no behavior that is held out may share with one that was asked."""
     if behavior.get("id"):
         yield "id", behavior["id"]
     if text := " ".join(f"{behavior.get('context', '')} {behavior.get('text', '')}".split()).casefold():
         yield "text", text
-    if cluster := behavior.get("cluster"):
+    if cluster:
         yield "cluster", cluster
 
 

@@ -23,6 +23,7 @@ from withstand.core.prompts import sources
 from withstand.core.protocols import optional
 from withstand.registry import find
 from withstand.runner.budget import Budget
+from withstand.runner.clusters import clusters_of
 from withstand.runner.draws import Draws, check_draws, note_of
 from withstand.runner.spec import RunSpec
 from withstand.runner.suites import (
@@ -136,6 +137,10 @@ class Plan:
                 text = source if field_name in ("prompt", "rubric", "template") else f"{field_name} {source}"
                 texts.setdefault(find.name_of(type(part)), set()).add(text)
         return {name: ", ".join(sorted(parts)) for name, parts in sorted(texts.items())}
+
+    def clusters(self) -> dict[str, str]:
+        """Key of a behavior -> its cluster; raises `SpecError` where a behavior has two."""
+        return clusters_of((chosen.label, chosen.behaviors) for chosen in self.suites)
 
     def classes(self) -> set[Any]:
         """Of every component that takes part."""

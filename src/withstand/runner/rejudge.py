@@ -35,7 +35,7 @@ from withstand.runner.stages import lacking, placed, verdict_job
 from withstand.runner.tally import Caps, Tally
 from withstand.runner.transfer import check_texts
 from withstand.store.store import RunRow, Store, Want, chunks
-from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, want
+from withstand.store.tables import BESIDE, CASES, COMPLETIONS, VERDICTS, want
 
 
 def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
@@ -55,7 +55,7 @@ def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
     own = {label: alias} if (alias := alias_of("judge", parse(spec))) else {}
     aliases = run.plan.get("aliases", {}) | ({"judge": own} if own else {})
     plan = {
-        **{name: value for name, value in run.plan.items() if name != "aliases"},
+        **{name: value for name, value in run.plan.items() if name not in BESIDE},
         "cells": [_cell(cell, judge, label) for cell in run.plan["cells"]],
         "components": sorted([find.name_of(cls), str(find.version_of(cls))] for cls in classes),
     }
@@ -63,7 +63,7 @@ def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
     name = named(store, key, name, f"{imported['run']}-{parse(spec)['use'].replace(':', '-')}-{key[:6]}")
     new = RunRow(key, name, time.time(), {"imported": imported, "judge": spec}, plan)
     store.add_run(new)
-    store.set_beside(new, {"aliases": aliases})
+    store.set_beside(new, {"aliases": aliases, "clusters": run.plan.get("clusters", {})})
     store.add_texts({}, sources_of(classes, store))
     store.add_wants(key, (entry for stage in (CASES, COMPLETIONS) for entry in _wants(store, run.key, stage)))
     judged = next(judged for judged in store.runs() if judged.key == key)

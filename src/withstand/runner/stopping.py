@@ -13,6 +13,7 @@ from typing import TypeAlias
 import sqlalchemy as sql
 
 from withstand.core import SpecError
+from withstand.runner.clusters import name_of
 from withstand.runner.plan import Plan, is_joint
 from withstand.runner.stages import Running, case_wants, make_completions, make_test_cases, make_verdicts
 from withstand.runner.tally import Tally
@@ -36,6 +37,15 @@ def check(plan: Plan, shard: tuple[int, int]) -> None:
         raise SpecError(
             f"{large} has too many behaviors for stop_when_decided", hint=f"--limit {MOST}, or leave it out"
         )
+    for suite in plan.suites:
+        names = Counter(name_of(behavior.cluster) for behavior in suite.behaviors if behavior.cluster.strip())
+        if not suite.benign and names and max(names.values()) > 1:
+            name, number = names.most_common(1)[0]
+            raise SpecError(
+                f"{suite.label} has {number} behaviors in the cluster {name!r}: stop_when_decided takes every behavior "
+                "for independent of the others",
+                hint="leave stop_when_decided out, or give the suite without its clusters",
+            )
     if shard[1] > 1:
         raise SpecError("a shard sees a part of each cell and cannot tell when it is decided", hint="drop --shard")
 

@@ -120,12 +120,14 @@ _NOTHING = Corrected(None, 0.0, 1.0, clipped=False, identified=False)
 
 
 def corrected(
-    successes: Sequence[int], scored: Sequence[int], judged: Table, drift: float = 0.0, level: float = 0.95
-) -> Corrected | None:
+    successes: Sequence[int], scored: Sequence[int], judged: Table, drift: float = 0.0, level: float = 0.95,
+    clusters: Sequence[str] | None = None,
+) -> Corrected | None:  # fmt: skip
     """The mean rate over behaviors by the judge's errors on labels from elsewhere; None where nothing is scored.
 
     (rate + specificity - 1) / (sensitivity + specificity - 1). drift: by how much sensitivity and specificity may
     differ here from those of the labels, each in [0, 1); the limits are then the outermost over that range.
+    clusters: of the behaviors, as in `rates.rate_interval`; with one cluster the labels cannot tell anything.
 
     Two intervals hold both samples' uncertainty, and the limits are the outer ones. One draws rate, sensitivity and
     specificity from what their counts allow (a uniform prior; for the rate on the effective number of cases, see
@@ -135,9 +137,11 @@ def corrected(
     clipped to 0. The other is the posterior of the corrected rate itself, under a uniform prior, which has a width
     there too.
     """
-    seen = rates.effective_cases(successes, scored)
+    seen = rates.effective_cases(successes, scored, clusters)
     if seen is None:
         return None
+    if not seen[1]:
+        return _NOTHING
     positive, negative = judged.hit + judged.missed, judged.wrong + judged.clear
     if not positive or not negative:
         return _NOTHING

@@ -18,9 +18,9 @@ from typing import TypeAlias
 import numpy as np
 
 from withstand.stats import rates
+from withstand.stats.clusters import kept
 from withstand.stats.rates import Counts, Floats
 from withstand.stats.statistic import Statistic
-from withstand.stats.winners import clopper_pearson
 
 Limits: TypeAlias = tuple[float, float]
 
@@ -67,16 +67,18 @@ class Estimate:
 
 
 def estimate(
-    statistic: Statistic, attacks: Sequence[Attempts], k: int | None = None, level: float = 0.95
-) -> Estimate | None:
+    statistic: Statistic, attacks: Sequence[Attempts], k: int | None = None, level: float = 0.95,
+    clusters: Sequence[str] | None = None,
+) -> Estimate | None:  # fmt: skip
     """The statistic of one attack, or for `any_attack` of several on the same behaviors; None where nothing is scored.
 
     k: draws per behavior, for `at_k` and `all_of_k`; None: all that a behavior has. A behavior with fewer than k draws
     is left out of the rate, and in the bounds it counts as what it showed, and as broken. Where no behavior has k, the
-    rate is that of the most draws there are. Raises `ValueError` for impossible counts and for a k below 1.
+    rate is that of the most draws there are.   clusters: of the behaviors, as in `rates.share_interval`. Raises
+    `ValueError` for impossible counts and for a k below 1.
     """
     if statistic == "all_of_k":
-        broken = estimate("at_k", attacks, k, level)
+        broken = estimate("at_k", attacks, k, level, clusters)
         return _mirrored(broken) if broken else None
     if k is not None and k < 1:
         raise ValueError(f"k is {k}; it must be 1 or more")
@@ -100,28 +102,26 @@ def estimate(
     most, of_most = _shares(statistic, (hits + unknown)[wanted], cases[wanted], k)
     short = cases[wanted] < k if statistic == "at_k" and k is not None else np.zeros(len(most), bool)
     most = np.where(short, 1.0, most)
-    low, high = rates.share_interval(values, per_case, level)
+    low, high = rates.share_interval(values, per_case, level, kept(clusters, drawn > 0))
+    of = kept(clusters, wanted)
     return Estimate(
         statistic=statistic,
         rate=float(np.sort(values).mean()),
         interval=(low, high),
         bounds=(float(np.sort(least).mean()), float(np.sort(most).mean())),
-        limits=(_exact(least, of_least, level)[0], _exact(most, of_most, level)[1]),
+        limits=(
+            rates.share_interval(least, of_least, level, of, exact=True)[0],
+            rates.share_interval(most, of_most, level, of, exact=True)[1],
+        ),
         behaviors=len(values),
         wanted=int(wanted.sum()),
-        effective=rates.effective_shares(least, of_least),
+        effective=rates.effective_shares(least, of_least, of),
         k=1 if statistic == "mean" else most_draws,
         asked=1 if statistic == "mean" else k or most_draws,
         short=int(short.sum()),
         least=least,
         most=most,
     )
-
-
-def _exact(shares: Floats, per_case: Floats, level: float) -> Limits:
-    """Clopper and Pearson's limits of a mean of shares in [0, 1], on the effective number of cases."""
-    rate, cases = float(np.sort(shares).mean()), rates.effective_shares(shares, per_case)
-    return clopper_pearson(rate * cases, cases, level)
 
 
 def _shares(statistic: Statistic, hits: Counts, cases: Counts, k: int | None) -> tuple[Floats, Floats]:

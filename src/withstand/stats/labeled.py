@@ -104,12 +104,13 @@ class LabeledEstimate:
 
 
 def labeled_estimate(
-    strata: Sequence[Stratum], behaviors: int | None = None, alike: float = 1.0
+    strata: Sequence[Stratum], behaviors: float | None = None, alike: float = 1.0
 ) -> LabeledEstimate | None:
     """The rate over behaviors like these; None without a label.
 
-    behaviors: how many there are, and alike: the design effect of the judge's verdicts, 1 or more, where a behavior has
-    several cases (`stats.rates.effective_cases` gives it). Labels of cases that are no sample have no place here.
+    behaviors: how many there are, or equal clusters of these, and alike: the design effect of the judge's verdicts, 1
+    or more, where one has several cases (`stats.rates.effective_cases` gives it). Labels of cases that are no sample
+    have no place here.
 
     The rate is the sum of the strata's rates by their shares. Its variance has two parts: which of the cases are
     labeled, with the correction for a finite population, and which behaviors were asked. The second takes the cases of

@@ -20,12 +20,15 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from withstand.stats.clusters import Groups, effective, kept
 from withstand.stats.rates import Counts, Floats, counted, normal_limit
 from withstand.stats.score import high_tail, low_tail, upper_limit
 from withstand.stats.special import binomial_cdf, binomial_pmf, binomial_sf
 
 ADDED = 0.5
 """Pairs added in each direction where few say little: to a pilot's changes, and to the variances of several cases."""
+
+Method = Literal["exact McNemar", "paired permutation of behaviors", "paired permutation of clusters"]
 
 _NORMAL = NormalDist()
 _LATTICE = 20_000
@@ -39,7 +42,8 @@ class Difference:
     rate_a, rate_b: means over these behaviors, in [0, 1].   worse, better: behaviors broken more often, and less often,
     in B.   gained, lost: the chance that a case of A and one of B of the same behavior differ, B's or A's alone being
     broken; `gained - lost` is the difference.   effective: how many behaviors of one case would know it as well.
-    rates_a, rates_b: of each behavior, shape (behaviors,).
+    rates_a, rates_b: of each behavior, shape (behaviors,).   groups, plain: their clusters, and what would be effective
+    without these; every limit and p is the more careful one of both. With one cluster nothing can be told.
     """
 
     rate_a: float
@@ -50,17 +54,24 @@ class Difference:
     gained: float
     lost: float
     effective: float
-    method: Literal["exact McNemar", "paired permutation of behaviors"]
+    method: Method
     rates_a: Floats = field(repr=False, compare=False)
     rates_b: Floats = field(repr=False, compare=False)
+    groups: Groups | None = field(default=None, repr=False, compare=False)
+    plain: float | None = None
 
     @cached_property
     def p(self) -> float:
         """Two-sided p of no difference: by `method`, or of the score test where that is larger."""
-        single = self.method == "exact McNemar"
-        exchanged = mcnemar(self.worse, self.better) if single else permuted(self.rates_b - self.rates_a)
-        worse, better, n = self._counts()
-        return max(exchanged, min(1.0, 2 * low_tail(worse, better, n, 0.0), 2 * high_tail(worse, better, n, 0.0)))
+        if not self.effective:
+            return 1.0
+        changes = self.rates_b - self.rates_a
+        if self.method == "exact McNemar":
+            exchanged = mcnemar(self.worse, self.better)
+        else:
+            exchanged = permuted(self.groups.sums(changes) if self.groups else changes)
+        score = max(2 * min(low_tail(*counts, 0.0), high_tail(*counts, 0.0)) for counts in self._counts())
+        return max(exchanged, min(1.0, score))
 
     @property
     def difference(self) -> float:
@@ -73,10 +84,12 @@ class Difference:
         (1 - level) / 2.
         """
         normal_limit(level)  # checks it
-        worse, better, n = self._counts()
+        if not self.effective:
+            return -1.0, 1.0
         shown, change = self.p <= 1 - level, self.difference
-        high = upper_limit(worse, better, n, level, 0.0 if shown and change < 0 else 1.0)
-        low = -upper_limit(better, worse, n, level, 0.0 if shown and change > 0 else 1.0)
+        most = (0.0 if shown and change < 0 else 1.0), (0.0 if shown and change > 0 else 1.0)
+        high = max(upper_limit(worse, better, n, level, most[0]) for worse, better, n in self._counts())
+        low = -max(upper_limit(better, worse, n, level, most[1]) for worse, better, n in self._counts())
         low, high = min(low, change), max(high, change)
         return (low, high) if shown else (min(low, 0.0), max(high, 0.0))
 
@@ -88,19 +101,24 @@ class Difference:
         """
         if not 0 < margin < 1:
             raise ValueError(f"margin is {margin}; it must lie in (0, 1)")
-        worse, better, n = self._counts()
-        return min(1.0, 2 * max(low_tail(worse, better, n, margin), high_tail(worse, better, n, -margin)))
+        if not self.effective:
+            return 1.0
+        tails = ((low_tail(*counts, margin), high_tail(*counts, -margin)) for counts in self._counts())
+        return min(1.0, 2 * max(map(max, tails)))
 
-    def _counts(self) -> tuple[float, float, int]:
-        """Behaviors changed for the worse, for the better, and all, as if each had one case."""
-        n = int(self.effective + 1e-6)
-        return n * self.gained, n * self.lost, n
+    def _counts(self) -> list[tuple[float, float, int]]:
+        """Behaviors changed for the worse, for the better, and all, as if each had one case; without clusters too."""
+        sizes = {int(number + 1e-6) for number in (self.effective, self.plain or self.effective)}
+        return [(n * self.gained, n * self.lost, n) for n in sizes]
 
 
-def difference(successes_a: Counts, scored_a: Counts, successes_b: Counts, scored_b: Counts) -> Difference | None:
+def difference(
+    successes_a: Counts, scored_a: Counts, successes_b: Counts, scored_b: Counts, clusters: Sequence[str] | None = None
+) -> Difference | None:
     """B's rate minus A's over the behaviors with a scored case in both; None if there are none.
 
-    Raises `ValueError` for impossible counts and for columns of different lengths.
+    clusters: as in `difference_of_rates`. Raises `ValueError` for impossible counts and for columns of different
+    lengths.
     """
     columns = (successes_a, scored_a, successes_b, scored_b)
     a, n_a, b, n_b = counted(*(np.asarray(column, dtype=np.int64) for column in columns))
@@ -108,19 +126,26 @@ def difference(successes_a: Counts, scored_a: Counts, successes_b: Counts, score
         raise ValueError("a behavior has more successes than scored cases")
     both = (n_a > 0) & (n_b > 0)
     a, n_a, b, n_b = a[both], n_a[both], b[both], n_b[both]
-    return difference_of_rates(a / n_a, b / n_b, np.maximum(1 / n_a, 1 / n_b))
+    return difference_of_rates(a / n_a, b / n_b, np.maximum(1 / n_a, 1 / n_b), kept(clusters, both))
 
 
-def difference_of_rates(rates_a: Floats, rates_b: Floats, share: Floats) -> Difference | None:
+def difference_of_rates(
+    rates_a: Floats, rates_b: Floats, share: Floats, clusters: Sequence[str] | None = None
+) -> Difference | None:
     """The same from the rates of the behaviors, each in [0, 1] and scored in both; None without a behavior.
 
     share: 1 / cases of a behavior, of the side that has fewer: 1 for one case. A mean over `k` attacks of so many cases
-    each has the mean of their shares, divided by k.
+    each has the mean of their shares, divided by k.   clusters: the name of each behavior's cluster, "" for one of its
+    own; clusters then change together (`stats.clusters`), and the permutation test exchanges A and B in whole ones.
     """
     if not rates_a.size:
         return None
-    gained, lost, effective = effective_pairs(rates_a, rates_b, share)
+    gained, lost, plain = effective_pairs(rates_a, rates_b, share)
     single = bool((share == 1).all() and np.isin(rates_a, (0, 1)).all() and np.isin(rates_b, (0, 1)).all())
+    groups, in_clusters = Groups.of(clusters), plain
+    if groups:
+        in_clusters = min(plain, effective(rates_b - rates_a, gained + lost - (gained - lost) ** 2, groups))
+    method: Method = "paired permutation of clusters" if groups else "paired permutation of behaviors"
     return Difference(
         rate_a=float(np.sort(rates_a).mean()),
         rate_b=float(np.sort(rates_b).mean()),
@@ -129,10 +154,12 @@ def difference_of_rates(rates_a: Floats, rates_b: Floats, share: Floats) -> Diff
         better=int((rates_b < rates_a).sum()),
         gained=float(gained),
         lost=float(lost),
-        effective=float(effective),
-        method="exact McNemar" if single else "paired permutation of behaviors",
+        effective=float(in_clusters),
+        method="exact McNemar" if single and not groups else method,
         rates_a=rates_a,
         rates_b=rates_b,
+        groups=groups,
+        plain=float(plain),
     )
 
 

@@ -13,6 +13,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from withstand.stats.clusters import Groups, effective, kept
+from withstand.stats.winners import clopper_pearson
+
 Counts: TypeAlias = Sequence[int] | npt.NDArray[np.integer[Any]]
 """Whole numbers, 0 or more, one per behavior."""
 
@@ -25,7 +28,7 @@ class Interval:
 
     low: float
     high: float
-    method: Literal["Wilson", "Wilson on effective cases"]
+    method: Literal["Wilson", "Wilson on effective cases", "Clopper-Pearson on effective clusters"]
 
 
 def mean_rate(successes: Counts, scored: Counts) -> float | None:
@@ -112,7 +115,9 @@ def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, floa
     return float(low), float(high)
 
 
-def rate_interval(successes: Counts, scored: Counts, level: float = 0.95) -> Interval | None:
+def rate_interval(
+    successes: Counts, scored: Counts, level: float = 0.95, clusters: Sequence[str] | None = None
+) -> Interval | None:
     """Interval of `mean_rate` over behaviors like these: Wilson's, on the effective number of cases.
 
     With one scored case per behavior, or at 0 or all successes, the effective number is that of the behaviors, m.
@@ -139,39 +144,57 @@ def rate_interval(successes: Counts, scored: Counts, level: float = 0.95) -> Int
     The lowest of this one is Wilson's own, at full correlation. Of the three without a point below 90% it is as narrow
     as BCa with a higher floor, and needs no resampling and no seed.
     """
-    successes, scored = _scored(successes, scored)
+    successes, scored, of = _scored_in(successes, scored, clusters)
     if not scored.size:
         return None
-    low, high = _clustered(successes, scored, level)
-    return Interval(float(low), float(high), "Wilson" if (scored == 1).all() else "Wilson on effective cases")
+    low, high = share_interval(successes / scored, 1 / scored, level, of)
+    if Groups.of(of):
+        return Interval(low, high, "Clopper-Pearson on effective clusters")
+    return Interval(low, high, "Wilson" if (scored == 1).all() else "Wilson on effective cases")
 
 
-def effective_cases(successes: Counts, scored: Counts) -> tuple[float, float] | None:
+def effective_cases(
+    successes: Counts, scored: Counts, clusters: Sequence[str] | None = None
+) -> tuple[float, float] | None:
     """`mean_rate`, and the number of independent cases that would know it as well, see `rate_interval`."""
-    successes, scored = _scored(successes, scored)
+    successes, scored, of = _scored_in(successes, scored, clusters)
     if not scored.size:
         return None
     rate, cases = _effective(successes / scored, 1 / scored)
-    return float(rate), float(cases)
+    return float(rate), float(_in_clusters(successes / scored, cases, Groups.of(of)))
 
 
-def share_interval(shares: Floats, per_case: Floats, level: float = 0.95) -> tuple[float, float]:
+def share_interval(
+    shares: Floats, per_case: Floats, level: float = 0.95, clusters: Sequence[str] | None = None, exact: bool = False
+) -> tuple[float, float]:
     """The limits of `rate_interval` for the mean of any shares in [0, 1], one per behavior and at least one.
 
     per_case: 1 over how many independent draws of its share a behavior has, in (0, 1]; of a rate of n cases 1/n.
+    clusters: the name of each behavior's cluster, "" for one of its own. Where two share one, the limits are the outer
+    ones of those without clusters and of Clopper and Pearson's on the effective number of `stats.clusters`; with one
+    cluster in all they are 0 and 1.   exact: Clopper and Pearson's limits in place of Wilson's.
     """
-    low, high = _score(*_effective(shares, per_case), level)
+    rate, cases = map(float, _effective(shares, per_case))
+    low, high = clopper_pearson(rate * cases, cases, level) if exact else _score(rate, cases, level)
+    groups = Groups.of(clusters)
+    if groups:
+        number = float(_in_clusters(shares, cases, groups, level))
+        ends = clopper_pearson(rate * number, number, level) if number else (0.0, 1.0)
+        low, high = min(low, ends[0], rate), max(high, ends[1], rate)
     return float(low), float(high)
 
 
-def effective_shares(shares: Floats, per_case: Floats) -> float:
+def effective_shares(shares: Floats, per_case: Floats, clusters: Sequence[str] | None = None) -> float:
     """How many behaviors of one case would know the mean of such shares as well, see `share_interval`."""
-    return float(_effective(shares, per_case)[1])
+    return float(_in_clusters(shares, _effective(shares, per_case)[1], Groups.of(clusters)))
 
 
-def _clustered(successes: npt.NDArray[Any], scored: npt.NDArray[Any], level: float) -> tuple[Floats, Floats]:
-    """The limits of `rate_interval` for arrays of shape (..., behaviors), every behavior scored; their shape (...)."""
-    return _score(*_effective(successes / scored, 1 / scored), level)
+def _in_clusters(shares: Floats, cases: Any, groups: Groups | None, level: float = 0.95) -> Any:
+    """The effective number of cases in clusters, at most that without them, for shares of shape (..., behaviors)."""
+    if groups is None:
+        return cases
+    rate = shares.mean(axis=-1)
+    return np.minimum(cases, effective(shares, rate * (1 - rate), groups, level))
 
 
 def _effective(shares: Floats, per_case: Floats) -> tuple[Floats, Floats]:
@@ -223,3 +246,12 @@ def _scored(successes: Counts, scored: Counts) -> list[npt.NDArray[np.int64]]:
     if (successes > scored).any():
         raise ValueError("a behavior has more successes than scored cases")
     return [successes[scored > 0], scored[scored > 0]]
+
+
+def _scored_in(
+    successes: Counts, scored: Counts, clusters: Sequence[str] | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], list[str] | None]:
+    """The same with the clusters of these behaviors."""
+    of = kept(clusters, np.asarray(scored) > 0)
+    successes, scored = _scored(successes, scored)
+    return successes, scored, of

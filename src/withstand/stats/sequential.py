@@ -58,11 +58,14 @@ def _root(outside: float, inside: float, total: float, n: int, edge: float) -> f
 # --- curves ------------------------------------------------------------------------------------------------------
 
 
-def band(times: Sequence[float], censored: Sequence[float], level: float = 0.95) -> list[dict[str, Any]]:
+def band(
+    times: Sequence[float], censored: Sequence[float], level: float = 0.95, units: float | None = None
+) -> list[dict[str, Any]]:
     """Success against budget with a band that holds the whole curve at once, with its chance `level`.
 
     times: what was spent when each broken behavior was first broken.   censored: what had been spent on each other one
-    when its search ended: it might have been broken later, and says nothing beyond that point.
+    when its search ended: it might have been broken later, and says nothing beyond that point.   units: as how many
+    behaviors they count, in clusters `stats.clusters.Groups.equivalent`; default: all.
 
     The curve is 1 less Kaplan and Meier's (1958, JASA 53:457), the band Hall and Wellner's (1980, Biometrika 67:133).
     Without censoring it is Kolmogorov's, whose critical value it takes.
@@ -70,6 +73,7 @@ def band(times: Sequence[float], censored: Sequence[float], level: float = 0.95)
     n = len(times) + len(censored)
     if not n:
         return []
+    units = units or n
     events = sorted(set(times))
     alive, variance, curve = 1.0, 0.0, []
     critical = kolmogorov_quantile(level)  # of a bridge on all of [0, 1]: at most a little wide where it ends early
@@ -79,7 +83,7 @@ def band(times: Sequence[float], censored: Sequence[float], level: float = 0.95)
         if deaths:
             alive *= 1 - deaths / risk
             variance += deaths / (risk * (risk - deaths)) if risk > deaths else math.inf
-        reach = critical * (1 + n * variance) * alive / math.sqrt(n) if alive > 0 else critical / math.sqrt(n)
+        reach = critical * (1 + n * variance) * alive / math.sqrt(units) if alive > 0 else critical / math.sqrt(units)
         rate = 1 - alive
         curve.append({"spent": at, "rate": rate, "low": max(0.0, rate - reach), "high": min(1.0, rate + reach)})
     for before, after in pairwise(curve):

@@ -5,26 +5,16 @@ for all rates at once hold for whichever is named (Sidak 1967, JASA 62:626). At 
 0 and 1, so that the limits are exact ones (Clopper and Pearson 1934, Biometrika 26:404).
 """
 
-from withstand.stats.special import beta_tails
-
-_HALVINGS = 36
+from withstand.stats.special import beta_quantile
 
 
 def clopper_pearson(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
     """Exact limits of a binomial proportion, in [0, 1]. Effective counts need not be whole."""
     if not 0 <= successes <= n or not n or not 0 < level < 1:
         raise ValueError(f"{successes} successes among {n} cases at level {level}")
-    return _lower(successes, n, (1 - level) / 2), 1 - _lower(n - successes, n, (1 - level) / 2)
-
-
-def _lower(successes: float, n: float, error: float) -> float:
-    """Where `successes` or more have the chance `error`."""
-    low, high = 0.0, successes / n
-    for _ in range(_HALVINGS if successes > 0 else 0):
-        middle = (low + high) / 2
-        above = float(beta_tails(successes, n - successes + 1, middle, 1 - middle)[0])
-        low, high = (middle, high) if above < error else (low, middle)
-    return low
+    error, held = (1 - level) / 2, n - successes
+    low = beta_quantile(error, successes, held + 1) if successes > 0 else 0.0
+    return low, 1 - beta_quantile(error, held, successes + 1) if held > 0 else 1.0
 
 
 def level_of_each(rivals: int, level: float = 0.95) -> float:

@@ -10,6 +10,7 @@ from withstand.core import Json, TestCase, digest
 from withstand.core.outcomes import OUTCOMES
 from withstand.core.shape import misfit
 from withstand.store.tables import (
+    BESIDE,
     CASES,
     STAGES,
     VERDICTS,
@@ -66,10 +67,6 @@ def damage(store: "Store") -> str:
         return next(_changed(connection), "") if set(tables.tables) <= names else ""
 
 
-BESIDE = ("aliases", "gate", "prompts")
-"""What a plan holds that is in no key."""
-
-
 def _changed(connection: sql.Connection) -> Iterator[str]:
     """What is not as it was written, of what has its digest as its key; then what cannot have been written so."""
     for entry in connection.execute(sql.select(run)):
@@ -78,9 +75,9 @@ def _changed(connection: sql.Connection) -> Iterator[str]:
         plan = json.loads(entry.plan)
         if misfit(Mapping[str, str], plan.get("prompts", {})):
             yield f"the prompts of {entry.name} were changed"
-        if misfit(Mapping[str, Mapping[str, str]], plan.get("aliases", {})) or not isinstance(
-            json.loads(entry.spec), dict
-        ):
+        beside = misfit(Mapping[str, Mapping[str, str]], plan.get("aliases", {}))
+        beside = beside or misfit(Mapping[str, str], plan.get("clusters", {}))
+        if beside or not isinstance(json.loads(entry.spec), dict):
             yield f"the spec of {entry.name} was changed"
         if not 0 <= entry.created <= LATEST:
             yield f"{entry.name} was begun at no time"
@@ -118,5 +115,5 @@ def wrong_label(value: Mapping[str, Json]) -> bool:
 
 
 def key_of(plan: str) -> str:
-    """The key of a run by its plan as stored: aliases, gate and prompts may change, and are in no key."""
+    """The key of a run by its plan as stored, without what is in no key."""
     return digest({name: value for name, value in json.loads(plan).items() if name not in BESIDE})
