@@ -7,6 +7,7 @@ import pytest
 from withstand import api
 from withstand.results.cells import CellResult
 from withstand.results.counts import BehaviorCounts
+from withstand.results.own_labels import OwnLabel, own_estimate
 from withstand.results.variance import with_variance
 
 
@@ -50,3 +51,13 @@ def test_attacks_that_differ_in_their_seed_are_the_seeds_of_one(seeds):
     shown = [*with_variance(seeds.row.plan, plain, apart)]
     assert shown[0].variance.seeds > 0.9  # all that differs are the seeds
     assert shown[0].notes == ()
+
+
+def test_labels_of_a_runs_own_cases_go_by_clusters():
+    labels = [OwnLabel(place, "success" if place < 8 else "failure", place < 8, (), 1) for place in range(24)]
+    ends = {}
+    for size in (1, 4, 24):
+        seen = own_estimate(labels, {place: counts(int(place < 8), 1, f"c{place // size}") for place in range(24)})
+        ends[size] = (seen.low, seen.high)
+    assert ends[4][0] < ends[1][0] < ends[1][1] < ends[4][1]
+    assert ends[24] == (0, 1)
