@@ -157,6 +157,11 @@ def test_several_judges_beside_the_same_people(tmp_path: Path) -> None:
     assert "annotators among themselves, on 5 completions: 100.0% of pairs agree" in done.stdout
     assert "left out: votes that are blank: 1" in done.stdout
     assert "these score none of the completions: canary" in done.stdout
+    lines = [row | {"category": f"c{i % 31}" if i < 31 else "large"} for i, row in enumerate(rows[:1] * 45)]
+    many = write(tmp_path / "many.csv", [row | {"text": f"{row['text']} {i}"} for i, row in enumerate(lines)])
+    shown = invoke(*("calibrate", "--labels", many, *words[3:]), "refusal_words", "--by", "category").stdout
+    assert "not shown: 31 parts with fewer than 10 completions; --json has all" in shown
+    assert [line.split()[0] for line in shown.splitlines()[2:6]] == ["all", "all", "large", "large"]
     twice = invoke(*words, "contains:Sure")
     assert "the judge contains:Sure is named twice" in str(twice.exception)
     assert "--column anna" in str(invoke(*words, "all", "--column", "anna=ben").exception)
@@ -212,6 +217,8 @@ def test_labels_that_are_no_second_sample_count_once(tmp_path: Path) -> None:
     }
     done = invoke("calibrate", "-j", "kitchen", "--labels", "kitchen-dev", "--store", store)
     assert "written on 143 of these labels, which flatter it: nothing is stored" in done.stderr
+    done = invoke("calibrate", "-j", "kitchen", "-j", "refusal_words", "--labels", "kitchen-dev", "--store", store)
+    assert "kitchen (written on these)" in done.stdout
     with Store(store) as opened:
         key = digest(find.describe(find.build("judge", "kitchen")))
         assert opened.calibrations([key]) == {}

@@ -27,6 +27,9 @@ SOURCES = options(
     click.option("--cut", type=float, default=None, metavar="LEVEL",
                  help="Labels are levels, and a success from here on (pyrit-harm: 0.5 by default)."),
 )  # fmt: skip
+MANY = 30
+"""Parts of which all are shown; of more those with `FEW` completions or more."""
+FEW = 10
 RATES = ("accuracy", "sensitivity", "specificity", "kappa", "alpha")
 
 
@@ -104,7 +107,11 @@ def _show(panel: "Panel", by: str) -> None:
     console.put(f"{names} beside labels {annotators}, {completions} completions of {panel.labels}")
     for note in outcome["notes"]:
         console.put(note)
-    console.table(*(_several(judges, by) if several else _single(judges, by)))
+    flattered = [name for name, _, kept in panel.own if not kept]
+    table, columns, small = _several(judges, by, flattered) if several else (*_single(judges, by), 0)
+    console.table(table, columns)
+    if small:
+        console.put(f"not shown: {count(small, 'part')} with fewer than {FEW} completions; --json has all")
     _show_people(outcome)
     _show_left_out(outcome)
     for judge, tally in zip(judges, panel.tallies, strict=True):
@@ -134,23 +141,29 @@ def _single(judges: Sequence[Json], by: str) -> tuple[list[list[str]], list[str]
     return table, columns
 
 
-def _several(judges: Sequence[Json], by: str) -> tuple[list[list[str]], list[str]]:
+def _several(judges: Sequence[Json], by: str, flattered: Sequence[str]) -> tuple[list[list[str]], list[str], int]:
     """A line for each judge, the highest kappa first: a judge that always says no may be accurate. With `by` for each
-    part, in the parts' order."""
+    part, in the parts' order; of many parts the small ones are left out and counted. flattered: judges that were
+    written on these labels."""
     ranked = sorted(judges, key=lambda judge: -(judge["kappa"] or 0))
     parts = [(name, judge["judge"], part) for judge in ranked for name, part in _parts(judge, by)]
-    order = list(dict.fromkeys(name for name, _, _ in parts))
+    sizes: dict[str, int] = {}
+    for name, _, part in parts:
+        sizes[name] = max(sizes.get(name, 0), part["n"])
+    order = [name for name, size in sizes.items() if size >= FEW or len(sizes) <= MANY]
     table = [
         [
             name if by else "",
-            judge,
+            f"{judge} (written on these)" if judge in flattered else judge,
             str(part["n"]),
             *(_rate(part, rate) for rate in RATES[:4]),
             f"{part['unscored']:.3g}",
         ]
-        for name, judge, part in sorted(parts, key=lambda line: order.index(line[0]))
+        for at in order
+        for name, judge, part in parts
+        if name == at
     ]
-    return table, [by, "judge", "n", *RATES[:4], "unscored"]
+    return table, [by, "judge", "n", *RATES[:4], "unscored"], len(sizes) - len(order)
 
 
 def _show_people(outcome: Json) -> None:

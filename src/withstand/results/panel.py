@@ -49,6 +49,7 @@ class Panel:
             "published": plain(self.source.figures),
             "judges": [calibration.to_json() for calibration in self.calibrations],
             "idle": list(self.idle),
+            "written_on": {judge: own for judge, own, _ in self.own},
         }
 
 
