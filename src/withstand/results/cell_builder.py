@@ -21,7 +21,7 @@ from withstand.stats import breaks, rates
 from withstand.stats.breaks import Attempts, Estimate
 from withstand.stats.clusters import Groups, kept
 from withstand.stats.group_sequential import Paths, Watch, paths
-from withstand.stats.sequential import confidence_sequence
+from withstand.stats.sequential import band, confidence_sequence
 from withstand.stats.winners import level_of_each
 
 NO_TWIN = "no benign cell of this target: no over-refusal"
@@ -82,6 +82,11 @@ class CellCounts:
     def stopped(self) -> bool:
         """Whether each search ended at its first success, so that its cases are no independent draws."""
         return bool(self.cell["until_success"] and not self.cell["benign"])
+
+    @property
+    def sampled(self) -> bool:
+        """Whether many draws graded each search, so that its asks are the k of an ASR@k."""
+        return self.stopped and "draws" in self.cell["sampling"]
 
 
 def cell_result(counts: CellCounts) -> CellResult:
@@ -157,8 +162,9 @@ def _notes(counts: CellCounts) -> Iterator[str]:
     if counts.watch is not None:
         yield _watch_note(counts, counts.watch)
     if counts.stopped:
-        curve = "; its success against asks is its ASR@k" if "draws" in counts.cell["sampling"] else ""
-        yield f"a stopped search has no ASR@k of its kept cases and no micro ASR{curve}"
+        if counts.sampled:
+            yield "ASR@k counts all asks of a search; one that ended without success before k counts until there"
+        yield f"a stopped search has no {'' if counts.sampled else 'ASR@k and no '}micro ASR"
 
 
 def in_clusters(groups: Groups) -> str:
@@ -204,6 +210,8 @@ AtK: TypeAlias = tuple[dict[str, float] | None, dict[str, Interval] | None, str]
 def _asr_at_k(counts: CellCounts) -> AtK:
     """The rate of behaviors broken by any of k draws, its interval, by k, and a note where fewer behaviors have k."""
     success, scored = counts.column("success"), counts.scored
+    if counts.sampled:
+        return _asr_at_asks(counts)
     if counts.cell["benign"] or counts.stopped or not any(scored):
         return None, None, ""
     draws = Attempts(success, [0] * len(scored), scored)
@@ -217,6 +225,19 @@ def _asr_at_k(counts: CellCounts) -> AtK:
     note = f"some behaviors have fewer draws: {', '.join(fewer)} behaviors" if fewer else ""
     by_k = {str(k): seen for k, seen in at.items()}
     return {k: seen.rate for k, seen in by_k.items()}, {k: _of_looks(seen, counts) for k, seen in by_k.items()}, note
+
+
+def _asr_at_asks(counts: CellCounts) -> AtK:
+    """Of searches that end at their first success: the rate of behaviors broken within k asks, by Kaplan and Meier."""
+    scored = [behavior for behavior in counts.behaviors.values() if behavior.scored]
+    broken = [float(behavior.asks) for behavior in scored if behavior.counts["success"]]
+    held = [float(behavior.asks) for behavior in scored if not behavior.counts["success"]]
+    if not scored:
+        return None, None, ""
+    curve = band(broken, held)
+    at = {str(k): [p for p in curve if p["spent"] <= k][-1] for k in rates.ks(int(max(broken + held)))}
+    limits = {k: (p["low"], p["high"]) for k, p in at.items()}  # of behaviors each by itself, and all asked
+    return {k: p["rate"] for k, p in at.items()}, None if counts.groups or counts.watch else limits, ""
 
 
 def _of_looks(seen: Estimate, counts: CellCounts) -> Interval:

@@ -23,10 +23,11 @@ Sums: TypeAlias = dict[Any, float]
 class BehaviorCounts:
     """What one behavior of one cell came to: counts by outcome, and how many were wanted."""
 
-    __slots__ = ("cases", "cluster", "counts", "decided", "done", "test_cases", "waiting")
+    __slots__ = ("asks", "cases", "cluster", "counts", "decided", "done", "test_cases", "waiting")
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
+        self.asks = 0  # chats to the target, of the search and of its cases
         self.test_cases = -1  # test cases the attack made; -1 while there is no row
         self.cases = 0  # completions wanted
         self.cluster = ""  # what it stands or falls with
@@ -107,6 +108,7 @@ def read_counts(store: Store, run: RunRow) -> Counts:
             behavior.counts[label] += count
             behavior.decided += count
         sums[cell]["asks"] += asks
+        behavior.asks += asks
         for name, value in zip(USED, (tokens, seconds, cost), strict=True):
             sums[cell][name] += value
             sums[cell][stage, name] += value
