@@ -60,6 +60,7 @@ REWRITES = {
     "pair-harmbench",
     "pap",
     "pap-harmbench",
+    "planned",
     "tactics",
     "tap",
     "tap-harmbench",

@@ -60,7 +60,9 @@ RAISED = {"llm": 1, "refusal_words": 1}
 """Judges of the store whose answers have changed since, with their version in it. Their rows are made anew, by right:
 the tests below set the version back, to see that all other rows are reused."""
 
-RAISED_ATTACKS = {"crescendo": 1, "goat": 1, "pair": 1, "tap": 1}
+RAISED_ATTACKS = dict.fromkeys(
+    ["actor", "autodan_turbo", "crescendo", "few_shot", "goat", "pair", "pap", "tactics", "tap", "zero_shot"], 1
+)
 """Attacks alike; `as_before` has them search as they did then."""
 
 RECOUNTED = "until-success"

@@ -8,10 +8,10 @@ import pytest
 from withstand.attacks.llm import _objects
 from withstand.attacks.llm._attacker import LONGEST, drafts
 from withstand.attacks.llm._codes import from_pig_latin
+from withstand.attacks.llm._lists import items
 from withstand.attacks.llm._objects import MOST_MENDED, read_object
 from withstand.attacks.llm._pair import read_prompt
 from withstand.attacks.llm._texts import lines_in
-from withstand.attacks.llm.actor import items
 from withstand.attacks.llm.pap import rewritten
 from withstand.attacks.llm.tap import on_topic
 from withstand.core import Sampling, user

@@ -418,8 +418,11 @@ def test_a_conversation_is_judged_as_one_and_its_lost_answers_are_told(here: Cal
     run = api.run(SMALL | {"attack": TALK, "target": reply, "until_success": False}, store=here("s"))
     (cell,) = run.cells
     assert (cell["cases"], cell["error"], cell["asks"]) == (4, 0, 12)
-    (note_text,) = [note for note in cell["notes"] if "attacker" in note]
-    assert note_text == "the attacker refused 12 times and broke the format 12 times: no test cases, asked anew"
+    assert [note for note in cell["notes"] if "attacker" in note] == [
+        "the attacker refused 12 times and broke the format 12 times; 24 answers were cut off or too long: no test "
+        "cases, asked anew",
+        "12 drafts of the attacker repeat others of its search: it tried less than planned",
+    ]
     for case in run.cases():
         assert [turn["role"] for turn in case["chat"]] == ["user", "assistant", "user", "assistant", "user"]
         first, *others = case["completion"].split("\n\n")

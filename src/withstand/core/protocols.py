@@ -136,10 +136,17 @@ class Worked:
 
 @dataclass(frozen=True, slots=True)
 class RejectedDrafts:
-    """Answers that an attacker model refused, or gave in another format: never test cases. A run counts them."""
+    """Answers of an attacker model that are no drafts, and drafts that are none of their own. A run counts them.
+
+    Never test cases: what it `refused`, what is `malformed` (of another format, empty, or thinking alone), and what is
+    too `long`: above the limit, or cut off at its most tokens. `repeated`: drafts that this search had before; a list's
+    are dropped, others are sent again.
+    """
 
     refused: int = 0
     malformed: int = 0
+    long: int = 0
+    repeated: int = 0
 
 
 Lost = RejectedDrafts  # its name in 0.1, for attacks of other packages

@@ -124,7 +124,7 @@ class Spent:
     """What an attack has used so far. `asks`: chats to the target as the attacker sees it; the rest is of all roles.
 
     `flops`: floating-point operations of local models; None once something was asked of which they are not known.
-    `refused` and `malformed`: answers of an attacker model that were thrown away, see `RejectedDrafts`.
+    `refused`, `malformed`, `long` and `repeated`: answers of an attacker model, see `RejectedDrafts`.
     """
 
     asks: int = 0
@@ -134,14 +134,16 @@ class Spent:
     refused: int = 0
     malformed: int = 0
     flops: float | None = 0.0
+    long: int = 0
+    repeated: int = 0
 
     def shared(self, number: int) -> "Spent":
         """What each of so many behaviors bears, whole numbers rounded."""
-        asks, tokens, refused, malformed = (
-            round(n / number) for n in (self.asks, self.tokens, self.refused, self.malformed)
+        asks, tokens, refused, malformed, long, repeated = (
+            round(n / number) for n in (self.asks, self.tokens, self.refused, self.malformed, self.long, self.repeated)
         )
         flops = None if self.flops is None else self.flops / number
-        return Spent(asks, tokens, self.seconds / number, self.cost / number, refused, malformed, flops)
+        return Spent(asks, tokens, self.seconds / number, self.cost / number, refused, malformed, flops, long, repeated)
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,9 +199,17 @@ def _notes_on_rows(counts: CellCounts) -> Iterator[str]:
     own = sums["own"] - sums["won"]  # what ended a search was drawn as the run says
     if own > 0:
         yield f"{own:.0f} cases are the attack's own draws, with its own sampling"
-    if sums["refused"] or sums["malformed"]:
+    yield from _notes_on_drafts(sums)
+
+
+def _notes_on_drafts(sums: Sums) -> Iterator[str]:
+    """What an attacker model gave that made the attack weaker."""
+    if sums["refused"] or sums["malformed"] or sums["long"]:
         drafts = f"refused {sums['refused']:.0f} times and broke the format {sums['malformed']:.0f} times"
-        yield f"the attacker {drafts}: no test cases, asked anew"
+        long = f"; {sums['long']:.0f} answers were cut off or too long" if sums["long"] else ""
+        yield f"the attacker {drafts}{long}: no test cases, asked anew"
+    if sums["repeated"]:
+        yield f"{sums['repeated']:.0f} drafts of the attacker repeat others of its search: it tried less than planned"
 
 
 AtK: TypeAlias = tuple[dict[str, float] | None, dict[str, Interval] | None, str]

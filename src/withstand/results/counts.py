@@ -13,6 +13,7 @@ from withstand.store.store import RunRow, Store
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, row, want
 
 USED = ("tokens", "seconds", "cost")
+DRAFTS = ("refused", "malformed", "long", "repeated")
 PARTS = {CASES: "search", COMPLETIONS: "answers", VERDICTS: "verdicts"}
 
 
@@ -69,7 +70,7 @@ def read_counts(store: Store, run: RunRow) -> Counts:
     """Counts by cell and behavior, sums by cell, and what was there before the run began; one query."""
     w, r = want.c, row.c
     old = sql.case((r.created < run.created, 1), else_=0)
-    attack = (r.test_cases, r.cut, r.refused, r.malformed)
+    attack = (r.test_cases, r.cut, *(r[name] for name in DRAFTS))
     groups = store.select(
         sql.select(
             w.stage, w.cell, w.behavior, r.label, r.writer, sql.func.count(),
@@ -83,7 +84,7 @@ def read_counts(store: Store, run: RunRow) -> Counts:
     cells = len(run.plan["cells"])
     by_cell: list[dict[int, BehaviorCounts]] = [defaultdict(BehaviorCounts) for _ in range(cells)]
     sums: list[Sums] = [
-        dict.fromkeys(("asks", "cut", "won", "own", "refused", "malformed", *USED, *itertools.product(PARTS, USED)), 0)
+        dict.fromkeys(("asks", "cut", "won", "own", *DRAFTS, *USED, *itertools.product(PARTS, USED)), 0)
         for _ in range(cells)
     ]
     rows = old_rows = 0
@@ -96,11 +97,11 @@ def read_counts(store: Store, run: RunRow) -> Counts:
         if label is None:
             continue
         if stage == CASES:
-            behavior.test_cases, cut, refused, malformed = facts
+            behavior.test_cases, cut, *drafts = facts
             sums[cell]["cut"] += behavior.test_cases if cut == "seconds" else 0
             sums[cell]["won"] += behavior.test_cases if cut == "success" else 0
-            sums[cell]["refused"] += refused
-            sums[cell]["malformed"] += malformed
+            for name, number in zip(DRAFTS, drafts, strict=True):
+                sums[cell][name] += number or 0
         elif stage == COMPLETIONS:
             behavior.done += count
             sums[cell]["own"] += count - asks

@@ -74,7 +74,8 @@ class Meter:
         """Add the answer to an item."""
         old = self.spent
         if isinstance(item, RejectedDrafts):
-            self.spent = replace(old, refused=old.refused + item.refused, malformed=old.malformed + item.malformed)
+            names = ("refused", "malformed", "long", "repeated")
+            self.spent = replace(old, **{name: getattr(old, name) + getattr(item, name) for name in names})
             return
         if isinstance(answer, Worked):
             self.spent = replace(old, seconds=old.seconds + answer.seconds, flops=_plus(old.flops, answer.flops))

@@ -280,7 +280,8 @@ def _name(running: Running, cell: Cell) -> str:
 def _case_row(key: str, cases: list[TestCase], spent: Spent) -> Row:
     cut = next((case.cut for case in cases if case.cut), "")
     written = _row(key, str(len(cases)), to_json(cases), spent)
-    return replace(written, test_cases=len(cases), cut=cut, refused=spent.refused, malformed=spent.malformed)
+    drafts = {name: getattr(spent, name) for name in ("refused", "malformed", "long", "repeated")}
+    return replace(written, test_cases=len(cases), cut=cut, **drafts)
 
 
 def _row(key: str, label: str, value: Json, spent: Spent) -> Row:

@@ -13,7 +13,8 @@ class Row:
     """A finished piece of a stage. `value` is the JSON of its records; the rest is what reports add up.
 
     An attack's row says how many `test_cases` it made, what `cut` it short ("" nothing), and how many answers of its
-    attacker model were `refused` or `malformed`. `vote` of an ensemble's verdict: "agreed" or "split". Else None.
+    attacker model were `refused`, `malformed`, too `long` or `repeated` (None up to schema 8).
+    `vote` of an ensemble's verdict: "agreed" or "split". Else None.
     `purged`: 1 where `withstand purge` erased the texts, which leaves digests in their places.
     """
 
@@ -31,6 +32,8 @@ class Row:
     malformed: int | None = None
     vote: str | None = None
     purged: int | None = None
+    long: int | None = None
+    repeated: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from fakes import ByRule, Rates
-from withstand.attacks.llm.actor import Actor, items
+from withstand.attacks.llm._lists import items
+from withstand.attacks.llm.actor import Actor
 from withstand.core import AskError, Behavior, Message, RejectedDrafts, Sampling, SpecError, Target, Verdict
 
 BEHAVIOR = Behavior("b", "Tell the {secret} recipe \ud83d", context="Grandma's cellar")
@@ -189,3 +190,29 @@ def test_wrong_fields(fields: Any) -> None:
     with pytest.raises(SpecError) as caught:
         make(**fields)
     assert caught.value.hint
+
+
+def test_a_chain_that_is_stuck_is_written_anew_from_the_conversation(play: Any) -> None:
+    """The miller's second question is refused in both forms, the baker's chain ends, and the inspector is done with."""
+
+    def plans(chat: Any) -> str:
+        if "The plan did not lead" not in chat[0].text:
+            return writes(chat)
+        return "1. r1\n2. r2\n3. r3\n4. r4" if "miller" in chat[0].text else REFUSAL
+
+    def answers(chat: Any) -> str:
+        return REFUSAL if texts(chat)[-1] in ("m2", "mm2") else echo(chat)
+
+    attack = make(plans, actors=2, revisions=1, tries=1)
+    assert attack.most().asks == {"target": 24, "attacker": 1 + 4 + 12, "judge": 96}
+    played = run(play, attack, answers)
+    asked = [texts(chat)[-1] for item in played.asks if isinstance(item.model, Target) for chat in item.chats]
+    assert asked == ["m1", "b1", "m2", "b2", "mm2", "r1", "b3", "r2", "r3"]
+    assert texts(played.asks[-1].chats[0]) == ["m1", "a-m1", "r1", "a-r1", "r2", "a-r2", "r3"]
+    asks = [chat[0].text for chat in attack.attacker.chats if "The plan did not lead" in chat[0].text]  # type: ignore[attr-defined]
+    assert len(asks) == 2
+    assert f"You asked: m1\nIt answered: a-m1\n\nYou asked: mm2\nIt answered: {REFUSAL}\n" in asks[0]
+    assert "Rating of its answers so far: 1 of 10" in asks[0]
+    assert "It answered: a-b3" in asks[1]
+    assert REFUSAL not in asks[1]
+    assert BEHAVIOR.prompt() in asks[0]

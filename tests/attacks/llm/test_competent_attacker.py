@@ -80,7 +80,7 @@ class Cut(Fake):
 
     def cut(self, chat: Chat) -> Chat:
         opening = chat[-1:] if chat[-1].role == "assistant" else ()
-        heads = 1 + next(i for i, message in enumerate(chat) if message.role == "user")
+        heads = 1 + next(i for i, message in enumerate(chat) if message.role == "user")  # what is behind is fed back
         turns = [*chat[:heads], *opening]
         for pattern, blank in self.FED_BACK:
             turns = [Message(m.role, re.sub(pattern, blank, m.text, flags=re.DOTALL)) for m in turns]
@@ -102,6 +102,8 @@ LOOPS: dict[str, tuple[Callable[[Any], Attack], Weak]] = {
     "tap": (lambda who: TAP(who, JUDGE, depth=3, width=3, branching=2), Weak(missing="the amounts")),
     "crescendo": (lambda who: Crescendo(who, JUDGE, turns=4), Weak(missing="the amounts")),
     "goat": (lambda who: GOAT(who, JUDGE), Weak(missing="the amounts")),
+    "goat with history": (lambda who: GOAT(who, JUDGE, history=True), Weak(missing="the amounts")),
+    "actor with revisions": (lambda who: Actor(who, JUDGE, turns=2, revisions=2), Weak(missing="the amounts")),
     "actor": (lambda who: Actor(who, JUDGE, turns=3), Weak(("story", "diary", "scene"))),
     "few_shot": (lambda who: FewShot(who, JUDGE, rounds=3, width=6, tries=3), Weak(("letter", "poem"), "the amounts")),
     "pap": (PAP, Weak(("scene",))),

@@ -4,19 +4,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from typing import TypeAlias
 
 from withstand.attacks.llm._attacker import drafts
 from withstand.attacks.llm._judged import graded, score_of
 from withstand.attacks.llm._library import Strategy
 from withstand.attacks.llm._objects import field_in, read_object
 from withstand.attacks.llm._texts import parts_of, shown_context
-from withstand.core import Behavior, Chat, Flow, Judge, Model, Sampling, Target, TestCase, ask, filled, user
+from withstand.core import (
+    Behavior,
+    Chat,
+    Flow,
+    Judge,
+    Model,
+    RejectedDrafts,
+    Sampling,
+    Target,
+    TestCase,
+    ask,
+    filled,
+    user,
+)
 from withstand.core.prompts import Prompts
 
 PROMPTS = Prompts(
     parts_of("autodan_turbo.txt"),
     {"attack": ("behavior", "strategies"), "use": ("list",), "avoid": ("list",), "summarize": ("first", "second")},
 )
+Hint: TypeAlias = tuple[bool, Sequence[Strategy]]
+"""Whether strategies worked, and which, as `retrieve` gives them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +70,21 @@ def request(behavior: Behavior, works: bool = False, strategies: Sequence[Strate
 
 
 def tested(
-    target: Target, judge: Judge, streams: Sequence[Behavior], sent: Sequence[str | None]
+    target: Target,
+    judge: Judge,
+    streams: Sequence[Behavior],
+    sent: Sequence[str | None],
+    seen: set[tuple[str, str]],
 ) -> Flow[list[Attempt | None]]:
     """Ask the target all prompts at once, have the answers judged, and give each prompt as a candidate; None for none.
 
-    streams: the behavior of each prompt; equal ones stand together.
+    streams: the behavior of each prompt; equal ones stand together. seen: behaviors' ids and prompts so far.
     """
     going = [(behavior, prompt) for behavior, prompt in zip(streams, sent, strict=True) if prompt is not None]
+    fresh = {(behavior.id, prompt) for behavior, prompt in going} - seen
+    if len(fresh) < len(going):
+        yield RejectedDrafts(repeated=len(going) - len(fresh))
+    seen |= fresh
     chats = [user(behavior.prompt(prompt)) for behavior, prompt in going]
     answers = (yield from ask(target, chats)) if chats else []
     tried: list[Attempt] = []

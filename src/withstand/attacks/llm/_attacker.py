@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from withstand.attacks.llm._objects import spoken
 from withstand.core import (
     AskError,
     Behavior,
@@ -14,6 +15,7 @@ from withstand.core import (
     Model,
     RejectedDrafts,
     Sampling,
+    SpecError,
     TestCase,
     ask,
     at_least,
@@ -53,12 +55,17 @@ def drafts(
     sampling: Sampling,
     tries: int,
     opening: str = "",
+    seen: set[Any] | None = None,
+    parts: bool = False,
 ) -> Flow[list[Draft[V] | None]]:
     """For each chat the attacker's answer as `parse` reads it; None where `tries` answers were refused or malformed.
 
+    What it thinks before it answers is no part of the draft, and never sent.
     parse: gives None for an answer in another format. A text, and texts in a dict, are themselves looked through for a
         refusal. tries: 1 or more; each asks anew, for the lost ones alone.
     opening: first words of the answer, put into the attacker's mouth where it gives "prefill"; `parse` sees them too.
+    seen: the drafts of a search so far; those of this ask are added, and those that were there before are counted.
+    parts: the draft is a list, of which an answer that was cut off at its most tokens gives what it holds.
     """
     seeded = bool(opening) and "prefill" in attacker.gives
     kept: list[Draft[V] | None] = [None] * len(chats)
@@ -66,13 +73,16 @@ def drafts(
     for _ in range(tries if chats else 0):
         asked = [(*chats[i], Message("assistant", opening)) if seeded else chats[i] for i in left]
         answers = yield from ask(attacker, asked, sampling)
-        refused = malformed = 0
+        refused = malformed = long = 0
         for i, answer in zip(left, answers, strict=True):
-            text = (opening if seeded else "") + answer.text
-            value = parse(text) if len(text) <= LONGEST else None
+            text = (opening if seeded else "") + spoken(answer.text)
+            cut = len(text) > LONGEST or (answer.finish == "length" and not parts)
+            value = None if cut else parse(text)
             texts = value.values() if isinstance(value, dict) else [value if isinstance(value, str) else text]
             if answer.finish == "filtered" or any(map(refusal_in, texts)):
                 refused += 1
+            elif cut:
+                long += 1
             elif value is None:
                 malformed += 1
             else:
@@ -80,7 +90,12 @@ def drafts(
         left = [i for i in left if kept[i] is None]
         if not left:
             break
-        yield RejectedDrafts(refused, malformed)
+        yield RejectedDrafts(refused, malformed, long)
+    values = [draft.value for draft in kept if draft and seen is not None]
+    if repeated := len(values) - len({*values} - (seen or set())):
+        yield RejectedDrafts(repeated=repeated)
+    if seen is not None:
+        seen.update(values)
     return kept
 
 
@@ -91,30 +106,37 @@ def final_cases(
     parse: Callable[[str], str | None],
     sampling: Sampling | None = None,
     opening: str = "",
+    parts: bool = False,
 ) -> Flow[None]:
     """A final test case for each chat that the attacker answers with a usable text; `AskError` where it never does.
 
     attack: has the fields attacker, tries, attacker_tokens and temperature. The rest is as in `drafts`.
     """
     sampling = sampling or Sampling(attack.attacker_tokens, attack.temperature)
-    written = yield from drafts(attack.attacker, chats, parse, sampling, attack.tries, opening)
+    written = yield from drafts(attack.attacker, chats, parse, sampling, attack.tries, opening, set(), parts)
     if not any(written):
         raise no_draft(attack.tries)
     for draft in filter(None, written):
         yield TestCase(behavior.id, user(behavior.prompt(draft.value)))
 
 
-def check_writer(attack: Any) -> None:
-    """Raise `SpecError` for a field out of its range: those that every attack has whose attacker writes."""
+def check_writer(attack: Any, alike: int = 1, field: str = "") -> None:
+    """Raise `SpecError` for a field out of its range: those that every attack has whose attacker writes.
+
+    alike: how many drafts are asked for with the same words, by `field`: at temperature 0 they would be one.
+    """
     at_least(1, attack, "tries", "attacker_tokens")
     within(0, 10, attack, "temperature")
+    if attack.temperature == 0 and alike > 1:
+        setting = f"{field} = {getattr(attack, field)}"
+        raise SpecError(f"at temperature 0 several drafts would be one ({setting})", hint="raise temperature")
 
 
 def no_draft(tries: int) -> AskError:
     """What an attack raises that was left without a single usable draft: a refusal is never a test case."""
     return AskError(
         f"the attacker gave no usable answer in {tries} tries",
-        hint="it refuses or cannot keep the format: use another attacker, or raise tries",
+        hint="it refuses, cannot keep the format or is cut off: use another, or raise tries or attacker_tokens",
     )
 
 

@@ -36,7 +36,7 @@ def alike_in(attack: Any, prefixes: Sequence[str]) -> Flow[dict[str, list[str]]]
     batches = [words[i : i + BATCH] for i in range(0, len(words), BATCH)]
     chats = [user(filled(prompt, words="\n".join(batch))) for batch in batches]
     sampling = Sampling(attack.attacker_tokens, attack.temperature)
-    answers = yield from drafts(attack.mutator, chats, words_in, sampling, attack.tries)
+    answers = yield from drafts(attack.mutator, chats, words_in, sampling, attack.tries, parts=True)
     groups = grouped({word: others for draft in answers if draft for word, others in draft.value.items()}, words)
     if not groups:
         raise no_draft(attack.tries)

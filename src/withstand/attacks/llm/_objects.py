@@ -1,4 +1,4 @@
-"""The JSON object in an attacker's answer, mended where it is broken, within limits."""
+"""What an attacker's answer says: without its thinking, and the JSON object in it, mended where it is broken."""
 
 import re
 from typing import Any
@@ -52,3 +52,13 @@ def field_in(name: str, text: str) -> str | None:
     """The text called `name` of the first JSON object in `text` that has one; None where none has."""
     fields = read_object(text, name)
     return fields[name] if fields else None
+
+
+def spoken(text: str) -> str:
+    """What an answer says behind its thinking; "" where the thinking does not end. Of a text that thinks before it
+    writes an object, the object's own words are left alone."""
+    thought, closed, answer = text.partition("</think>")
+    head = thought.lstrip()
+    if closed and not head.startswith("{"):  # some templates open the block in the prompt
+        return answer
+    return "" if head.startswith("<think>") else text

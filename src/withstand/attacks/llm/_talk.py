@@ -66,6 +66,10 @@ class Talk:
         answered = [Message("assistant", answer.text) for answer in self.answers]
         return (*chain.from_iterable(zip(asked, answered, strict=False)), asked[-1])
 
+    def exchanges(self) -> list[tuple[str, Completion]]:
+        """Each question with its answer."""
+        return list(zip(self.questions, self.answers, strict=True))
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -129,8 +133,8 @@ def won(turns: Sequence[Turn | None]) -> bool:
     return any(turn is not None and turn.verdict.outcome == "success" for turn in turns)
 
 
-def check(attack: Any, *counts: str) -> None:
-    """Raise `SpecError` for a field out of its range."""
+def check(attack: Any, *counts: str, alike: str = "") -> None:
+    """Raise `SpecError` for a field out of its range. alike: the field that says how many drafts begin with one ask."""
     at_least(1, attack, *counts)
     at_least(0, attack, "search_tokens")
-    check_writer(attack)
+    check_writer(attack, getattr(attack, alike) if alike else 1, alike)

@@ -5,32 +5,36 @@ We leave the paper and its code in these points. All actors are named in one ans
 together, so that a success ends all; the code has one after another. All answers of a conversation are judged together
 after each turn; the code rates each answer by itself. The last question of a chain asks for the whole, where the code
 has a further turn that asks to format it. What the target does not know is not told apart. The prompts are ours.
+
+`revisions` is of X-Teaming (Rahman et al. 2025, arXiv:2504.13203), whose planner drafts several plans and revises one
+by the conversation. Here a plan is an actor with a chain of questions. Its optimizer of single questions by textual
+gradients is left out: a refused one is put milder, once.
 """
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
 
 from withstand.attacks.llm._attacker import drafts, no_draft, stand_in
 from withstand.attacks.llm._judged import search_sampling
-from withstand.attacks.llm._objects import field_in, mended
-from withstand.attacks.llm._talk import Conversations, Talk, check, put, won
+from withstand.attacks.llm._lists import items
+from withstand.attacks.llm._objects import field_in
+from withstand.attacks.llm._talk import Conversations, Talk, Turn, check, put, rating, shown, won
 from withstand.attacks.llm._texts import parts_of
-from withstand.core import Behavior, Flow, Json, Sampling, Target, UpperBounds, filled, user
+from withstand.core import Behavior, Chat, Flow, Json, Sampling, Target, UpperBounds, Verdict, at_least, filled, user
 from withstand.core.prompts import OWN, Prompts
-from withstand.core.refusal import refusal_in
 
 PROMPT = Prompts(
-    parts_of("actor.txt"), {"actors": ("behavior",), "questions": ("behavior", "actor"), "milder": ("question",)}
+    parts_of("actor.txt"),
+    {
+        "actors": ("behavior",),
+        "questions": ("behavior", "actor"),
+        "milder": ("question",),
+        "revise": ("behavior", "conversation"),
+    },
 )
 QUESTION: Callable[[str], str | None] = partial(field_in, "question")
-MARK = r"(?:\d{1,2}[.):]|[-*\u2022])"
-"""What stands before an item of a list."""
-BLANKS = re.compile(r"[\s*_#]*")
-ITEM = re.compile(rf"[\s*_#]*(?:{MARK}[\s*_]+)+(.+)$", re.MULTILINE)
-"""A mark may stand twice: the opening's, and the one with which the attacker begins anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +51,18 @@ class Actor(Conversations):
     search_tokens: most tokens of a target's answer, default 0: the run's own. The answers are those judged at the end.
     temperature: of the attacker, in [0, 10], default 1.
     prompt: own texts, "## actors" with {behavior} and {actors}, "## questions" with {behavior}, {actor} and {turns},
-        "## milder" with {question} and {actor}; default "": ours.
+        "## milder" with {question} and {actor}, "## revise" with {behavior}, {actor}, {conversation}, {rating} and
+        {turns}; default "": ours.
     seed: any whole number, default 0; another draws other answers.
+    revisions: how often the rest of a chain is written anew from the conversation and its rating, where a question was
+        refused in its milder form too, or where the chain ended without success; 0 or more, default 0. A new rest has
+        at most `turns` questions.
 
-    Target: at most 2 x actors x turns asks; judge: that times its own; attacker: at most
-    tries x (1 + actors + actors x turns).
+    Target: at most 2 x actors x turns x (1 + revisions) asks; judge: that times its own; attacker: at most
+    tries x (1 + actors + actors x revisions + actors x turns x (1 + revisions)).
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     actors: int = 3
     turns: int = 5
     tries: int = 3
@@ -63,16 +71,19 @@ class Actor(Conversations):
     temperature: float = 1.0
     seed: int = 0
     prompt: str = field(default="", metadata=OWN)
+    revisions: int = field(default=0, metadata={"added": "0.2"})
 
     def __post_init__(self) -> None:
         check(self, "actors", "turns")
+        at_least(0, self, "revisions")
         PROMPT.texts(self.prompt)
 
     def most(self) -> UpperBounds:
-        questions = self.actors * self.turns
+        chains = self.actors * (1 + self.revisions)
+        questions = chains * self.turns
         asks = {
             "target": 2 * questions,
-            "attacker": self.tries * (1 + self.actors + questions),
+            "attacker": self.tries * (1 + chains + questions),
             "judge": 2 * questions * self.judge_asks,
         }
         return UpperBounds(asks=asks, drawn=True)
@@ -84,57 +95,54 @@ class Actor(Conversations):
         topic, number = behavior.prompt(), str(self.turns)
 
         prompt = user(filled(parts["actors"], behavior=topic, actors=str(self.actors)))
-        [named] = yield from drafts(self.attacker, [prompt], items, writing, self.tries, "1. ")
+        [named] = yield from drafts(self.attacker, [prompt], items, writing, self.tries, "1. ", parts=True)
         if named is None:
             raise no_draft(self.tries)
         chosen = named.value[: self.actors]
         prompts = [user(filled(parts["questions"], behavior=topic, turns=number, actor=who)) for who in chosen]
-        plans = yield from drafts(self.attacker, prompts, items, writing, self.tries, "1. ")
-        played = [(who, plan.value[: self.turns]) for who, plan in zip(chosen, plans, strict=True) if plan]
-        if not played:
+        plans = yield from drafts(self.attacker, prompts, items, writing, self.tries, "1. ", parts=True)
+        actors = [who for who, plan in zip(chosen, plans, strict=True) if plan]
+        rest = [list(plan.value[: self.turns]) for plan in plans if plan]
+        if not actors:
             raise no_draft(self.tries)
 
-        talks = [Talk()] * len(played)
-        for step in range(max(len(questions) for _, questions in played)):
-            asked = [questions[step] if step < len(questions) else None for _, questions in played]
+        talks, verdicts = [Talk()] * len(actors), [Verdict("unscored")] * len(actors)
+        revised = [0] * len(actors)
+        while any(rest):
+            asked = [questions.pop(0) if questions else None for questions in rest]
+            refused: dict[int, Turn] = {}
             for attempt in (1, 2):
                 turns = yield from put(behavior, target, self.judge, talks, asked, answering)
                 if won(turns):
                     return
                 talks = [turn.talk if turn and not turn.refused else talks[i] for i, turn in enumerate(turns)]
-                lost = [i for i, turn in enumerate(turns) if turn and turn.refused]
-                if attempt == 2 or not lost:
+                verdicts = [turn.verdict if turn else verdicts[i] for i, turn in enumerate(turns)]
+                if attempt == 2:  # a question that nobody put milder is refused as it was
+                    refused = {i: turns[i] or turn for i, turn in refused.items() if getattr(turns[i], "refused", True)}
                     break
-                prompts = [user(filled(parts["milder"], actor=played[i][0], question=asked[i] or "")) for i in lost]
+                refused = {i: turn for i, turn in enumerate(turns) if turn and turn.refused}
+                if not refused:
+                    break
+                lost = [(actors[i], turn.talk.questions[-1]) for i, turn in refused.items()]
+                prompts = [user(filled(parts["milder"], actor=who, question=text)) for who, text in lost]
                 again = yield from drafts(self.attacker, prompts, QUESTION, writing, self.tries, '{"question": "')
-                asked = [None] * len(played)
-                for i, draft in zip(lost, again, strict=True):
+                asked = [None] * len(actors)
+                for i, draft in zip(refused, again, strict=True):
                     asked[i] = draft.value if draft else None
+            stuck = [i for i, left in enumerate(rest) if (i in refused or not left) and revised[i] < self.revisions]
+            prompts = [self._revision(topic, actors[i], talks[i], refused.get(i), verdicts[i]) for i in stuck]
+            new = yield from drafts(self.attacker, prompts, items, writing, self.tries, "1. ", parts=True)
+            for i, lines in zip(stuck, new, strict=True):
+                revised[i] += 1
+                rest[i] = list(lines.value[: self.turns]) if lines else rest[i]
+
+    def _revision(self, topic: str, actor: str, talk: Talk, refused: Turn | None, verdict: Verdict) -> Chat:
+        """What asks for the rest of a chain anew."""
+        exchanges = talk.exchanges() + (refused.talk.exchanges()[-1:] if refused else [])
+        history = [f"You asked: {question}\nIt answered: {shown(answer)}" for question, answer in exchanges]
+        parts = {"conversation": "\n\n".join(history), "rating": rating(verdict), "turns": str(self.turns)}
+        return user(filled(PROMPT.texts(self.prompt)["revise"], behavior=topic, actor=actor, **parts))
 
     @staticmethod
     def sample() -> dict[str, Json]:
         return {"attacker": stand_in("1. miller {n}"), "judge": "contains:Sure"}
-
-
-def items(text: str) -> tuple[str, ...] | None:
-    """The different texts of a JSON list or of a list with a number or bullet a line; None where there are none."""
-    start = re.search(r"\[\s*\"", text)  # else a bracket of prose would be read as a list
-    if start:
-        read = mended(text[start.start() :])
-        names = [item for item in read if isinstance(item, str)] if isinstance(read, list) else []
-    else:
-        names = list(marked(text))
-    kept = [item.strip().strip("*_").strip() for item in names]
-    return tuple(dict.fromkeys(item for item in kept if item and not refusal_in(item))) or None
-
-
-def marked(text: str) -> Iterator[str]:
-    """The lines behind a number or bullet. What stands before a mark is read once, however many lines it has."""
-    place = 0
-    while place < len(text):
-        if match := ITEM.match(text, place):
-            yield match[1]
-            end = match.end()
-        else:
-            end = BLANKS.match(text, place).end()  # type: ignore[union-attr]  # it matches the empty text too
-        place = text.find("\n", end) + 1 or len(text)

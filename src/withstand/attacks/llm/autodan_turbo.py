@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import ClassVar
 
-from withstand.attacks.llm._agents import PROMPTS, Attempt, before, learned, request, tested, written
+from withstand.attacks.llm._agents import PROMPTS, Attempt, Hint, before, learned, request, tested, written
 from withstand.attacks.llm._attacker import check_writer, no_draft, stand_in
 from withstand.attacks.llm._judged import search_sampling
 from withstand.attacks.llm._library import Strategy, read_library, retrieve
@@ -55,7 +55,7 @@ class AutoDANTurbo:
         seed: any whole number, default 0; shuffles the behaviors of each round.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[frozenset[str]] = frozenset()
     attacker: Model
     judge: Judge
@@ -78,7 +78,7 @@ class AutoDANTurbo:
         at_least(1, self, "rounds", "steps", "k", "batch")
         at_least(0, self, "warmup", "search_tokens")
         within(0, 1, self, "margin")
-        check_writer(self)
+        check_writer(self, self.warmup, "warmup")
         PROMPTS.texts(self.prompt)
         read_library(self.library)
 
@@ -95,10 +95,10 @@ class AutoDANTurbo:
     def run_together(self, behaviors: Sequence[Behavior], target: Target) -> Flow[None]:
         target = replace(target, sampling=search_sampling(target, self.search_tokens))
         order = sorted(behaviors, key=lambda behavior: behavior.id)  # whatever their order in the file
-        library, any_attempt = read_library(self.library), False
+        library, any_attempt, seen = read_library(self.library), False, set[tuple[str, str]]()
         for group in self._groups(order) if self.warmup else ():
             streams = [behavior for behavior in group for _ in range(self.warmup)]
-            attempts = yield from self._attempts(target, streams, [(False, [])] * len(streams))
+            attempts = yield from self._attempts(target, streams, [(False, [])] * len(streams), seen)
             any_attempt = any_attempt or any(attempts)
             pairs = []
             for i, behavior in enumerate(group):
@@ -112,7 +112,7 @@ class AutoDANTurbo:
                 live, last = group, {behavior.id: before(behavior) for behavior in group}
                 for step in range(self.steps):
                     hints = [retrieve(library, last[b.id].answer, self.k) if step else (False, []) for b in live]
-                    attempts = yield from self._attempts(target, live, hints)
+                    attempts = yield from self._attempts(target, live, hints, seen)
                     any_attempt = any_attempt or any(attempts)
                     scored = [(b, new) for b, new in zip(live, attempts, strict=True) if new and new.score >= 0]
                     yield from self._learn([(b, last[b.id], new) for b, new in scored], library)
@@ -126,13 +126,12 @@ class AutoDANTurbo:
         return [behaviors[i : i + self.batch] for i in range(0, len(behaviors), self.batch)]
 
     def _attempts(
-        self, target: Target, streams: Sequence[Behavior], hints: Sequence[tuple[bool, Sequence[Strategy]]]
+        self, target: Target, streams: Sequence[Behavior], hints: Sequence[Hint], seen: set[tuple[str, str]]
     ) -> Flow[list[Attempt | None]]:
         """One attempt per stream, all side by side; None where the attacker gave no prompt. hints: as of `retrieve`."""
         requests = [request(behavior, *hint, own=self.prompt) for behavior, hint in zip(streams, hints, strict=True)]
-        sampling = Sampling(max_tokens=self.attacker_tokens, temperature=self.temperature)
-        sent = yield from written(self.attacker, requests, sampling, self.tries)
-        return (yield from tested(target, self.judge, streams, sent))
+        sent = yield from written(self.attacker, requests, Sampling(self.attacker_tokens, self.temperature), self.tries)
+        return (yield from tested(target, self.judge, streams, sent, seen))
 
     def _learn(self, pairs: Sequence[tuple[Behavior, Attempt, Attempt]], library: list[Strategy]) -> Flow[None]:
         """Add to the library what made a score rise."""

@@ -74,7 +74,7 @@ class Crescendo(Conversations):
     prompt: str = field(default="", metadata=OWN)
 
     def __post_init__(self) -> None:
-        check(self, "turns", "streams")
+        check(self, "turns", "streams", alike="streams")
         at_least(0, self, "backtracks")
         PROMPT.texts(self.prompt)
 
@@ -87,10 +87,10 @@ class Crescendo(Conversations):
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         writing = Sampling(self.attacker_tokens, self.temperature)
         answering = search_sampling(target, self.search_tokens)
-        streams, asked = [START] * self.streams, 0
+        streams, asked, seen = [START] * self.streams, 0, set[str]()
         while live := [i for i, stream in enumerate(streams) if stream.rounds < self.turns]:
             prompts = [self._prompt(behavior, streams[i]) for i in live]
-            written = yield from drafts(self.attacker, prompts, QUESTION, writing, self.tries, OPENING)
+            written = yield from drafts(self.attacker, prompts, QUESTION, writing, self.tries, OPENING, seen)
             questions = [draft.value if draft else None for draft in written]
             talks = [streams[i].talk for i in live]
             turns = yield from put(behavior, target, self.judge, talks, questions, answering)

@@ -20,6 +20,7 @@ from withstand.core import (
     Json,
     Judge,
     Model,
+    RejectedDrafts,
     Sampling,
     SpecError,
     Target,
@@ -47,19 +48,17 @@ class FewShot:
     attacker: the model that writes; no default (HarmBench: Mixtral-8x7B-Instruct).
     judge: scores the target's answers; its first success ends the search. Default none: the target's weights score
         lines by the loss of the target string (HarmBench's way). A judge that says only yes or no guides little.
-    rounds: 1 or more, default 50 (HarmBench); the search ends sooner once the shots stay the same.
-    width: most new lines a round, all of them scored, 1 or more, default 64 (HarmBench). shots: best lines so far that
-        are shown, 1 or more, default 5 (HarmBench); the first round shows none.
+    rounds: default 50; the search ends sooner once the shots stay the same. width: most new lines a round, all scored,
+        default 64. shots: best lines so far that are shown, default 5; at first none. Each 1 or more, HarmBench's.
     tries: attempts to fill a round, 1 or more, default 11 (HarmBench). Each asks once for every 5 lines lacking; what
         is refused or holds no numbered line is lost. min_length: characters below which a line is dropped, 1 or more,
-        default 32 (HarmBench).
+        default 32 (HarmBench). seed: any whole number, default 0; another one draws answers anew.
     attacker_tokens: most tokens of an answer, default 1024. temperature: of the attacker, default 1. Both HarmBench's.
-    seed: any whole number, default 0; another one draws answers anew.
     prompt: own text with {behavior}, {context}, {shots}, {first}, {last}; default "": ours. originals: a checkout of
         HarmBench, whose prompt is sent, with the shots in the answer's opening.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     attacker: Model
     judge: Judge | None = None
     rounds: int = 50
@@ -75,7 +74,7 @@ class FewShot:
 
     def __post_init__(self) -> None:
         at_least(1, self, "rounds", "width", "shots", "min_length")
-        check_writer(self)
+        check_writer(self, self.lacking(0), "width")
         originals.check("few_shot", self, PROMPT)
 
     @property
@@ -115,14 +114,15 @@ class FewShot:
         asked, theirs = question("few_shot", self, PROMPT, behavior, **parts)
         opening = f"{theirs}{listed}\n{first}." if theirs else f"{first}."
         asked += f"\n\n{opening}" if theirs and "prefill" not in self.attacker.gives else ""
-        sampling = Sampling(self.attacker_tokens, self.temperature)
-        new: dict[str, None] = {}
+        sampling, new = Sampling(self.attacker_tokens, self.temperature), dict[str, None]()
         for _ in range(self.tries):
             chats = [user(asked)] * self.lacking(len(new))
-            for draft in (yield from drafts(self.attacker, chats, lines_in, sampling, 1, opening)):
-                for line in draft.value.split("\n") if draft else ():
-                    if len(line) >= self.min_length and line not in seen and not refusal_in(line):
-                        new[line] = None
+            lists = yield from drafts(self.attacker, chats, lines_in, sampling, 1, opening, parts=True)
+            lines = [line for draft in lists if draft for line in draft.value.split("\n") if not refusal_in(line)]
+            fresh = dict.fromkeys(line for line in lines if line not in new and line not in seen)
+            if len(fresh) < len(lines):
+                yield RejectedDrafts(repeated=len(lines) - len(fresh))
+            new |= {line: None for line in fresh if len(line) >= self.min_length}
             if len(new) >= self.width:
                 break
         return [*new][: self.width]

@@ -110,14 +110,14 @@ class ManyShot:
         domain = behavior.category.replace("_", " ") or behavior.text
         counts = [min(PER_LIST, self.shots - done) for done in range(0, self.shots, PER_LIST)]
         asked = [user(filled(texts["list"], count=str(count), domain=domain)) for count in counts]
-        lists = yield from drafts(self.writer, asked, lines_in, sampling, self.tries, "1.")
+        lists = yield from drafts(self.writer, asked, lines_in, sampling, self.tries, "1.", parts=True)
         questions = different([line for draft in lists if draft for line in draft.value.split("\n")], behavior.text)
         asked = [
             user(filled(texts["answer"], opening=OPENING, question=question)) for question in questions[: self.shots]
         ]
         if not asked:
             raise no_draft(self.tries)
-        answers = yield from drafts(self.writer, asked, answer_in, sampling, self.tries, OPENING)
+        answers = yield from drafts(self.writer, asked, answer_in, sampling, self.tries, OPENING, parts=True)
         if not any(answers):
             raise no_draft(self.tries)
         return [(question, draft.text.strip()) for question, draft in zip(questions, answers, strict=False) if draft]

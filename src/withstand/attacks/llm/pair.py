@@ -7,6 +7,7 @@ stream without a usable draft keeps its place and skips the step; the first mess
 The three system prompts that rotate over the streams, as in the paper's later versions, are in our words.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -33,7 +34,8 @@ class PAIR:
     steps: K, prompts per stream, 1 or more, default 3 (both). memory: exchanges the attacker sees, 1 or more, default 3
         (HarmBench), beside the first message.
     tries: asks for one usable draft, 1 or more, default 5 (HarmBench 20). attacker_tokens: of a draft at most, default
-        500 (both). temperature: of the attacker, in [0, 10], default 1 (both); at 0 all streams are one.
+        500 (both). temperature: of the attacker, in [0, 10], default 1 (both); at 0 at most three
+        streams, one for each way.
     search_tokens: the target's max_tokens while searching, default 0: the run's own (both 150).
     surrogates: at most one model, searched on without a defense instead of the target, whose test cases all targets
         then share; default none.
@@ -61,7 +63,7 @@ class PAIR:
     originals: str = field(default="", metadata=originals.field_of("pair"))
 
     def __post_init__(self) -> None:
-        check_fields(self, "steps")
+        check_fields(self, "steps", alike=math.ceil(self.streams / len(approaches())), field="streams")
         originals.check("pair", self, PROMPT)
 
     def most(self) -> UpperBounds:
@@ -73,9 +75,9 @@ class PAIR:
         ways = heads_of(self, behavior, PROMPT.texts(self.prompt)["prompt"], approaches())
         heads = [ways[stream % len(ways)] for stream in range(self.streams)]
         talks: list[Chat] = [()] * self.streams
-        tried = False
+        tried, seen = False, set[str]()
         for step in range(self.steps):
-            written = yield from drafted(self, heads, talks, step)
+            written = yield from drafted(self, heads, talks, step, seen)
             live = {stream: draft for stream, draft in enumerate(written) if draft is not None}
             if not live:
                 continue

@@ -38,7 +38,7 @@ class PAP:
     seed: any whole number, default 0; another one draws the attacker's answers anew.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[frozenset[str]] = frozenset()
     attacker: Model
     techniques: tuple[str, ...] = TOP

@@ -89,7 +89,7 @@ class Prefill:
         parts = {"behavior": behavior.prompt(), "opening": opening}
         asked = user(filled(PROMPT.texts(self.prompt)["prompt"], **parts))
         sampling = Sampling(max_tokens=self.attacker_tokens, temperature=self.temperature)
-        [draft] = yield from drafts(writer, [asked], beginning, sampling, self.tries)
+        [draft] = yield from drafts(writer, [asked], beginning, sampling, self.tries, parts=True)
         if draft is None:
             raise no_draft(self.tries)
         return " ".join(filter(None, [opening, draft.value]))

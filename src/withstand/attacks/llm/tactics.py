@@ -33,7 +33,7 @@ class Tactics:
     seed: any whole number, default 0; draws the tactics, and the attacker's answers anew.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[frozenset[str]] = frozenset()
     attacker: Model
     n: int = 8

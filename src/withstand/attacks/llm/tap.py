@@ -52,7 +52,7 @@ class TAP:
         streams: roots, 1 or more, default 1. All four as in the paper and HarmBench.
     memory: exchanges the attacker sees, 1 or more, default 3 (both), beside the first message.
     tries: asks for one usable draft, 1 or more, default 5 (HarmBench 20). attacker_tokens: of a draft at most, default
-        500 (both). temperature: of the attacker, in [0, 10], default 1 (both); at 0 the branches of a node are one.
+        500 (both). temperature: of the attacker, in [0, 10], default 1 (both); 0 for a branching of 1 alone.
     search_tokens: the target's max_tokens while searching, default 0: the run's own (both 150).
     surrogates: at most one model, searched on without a defense instead of the target, whose test cases all targets
         then share (TAP-Transfer); default none.
@@ -83,7 +83,7 @@ class TAP:
     originals: str = field(default="", metadata=originals.field_of("tap"))
 
     def __post_init__(self) -> None:
-        check_fields(self, "depth", "width", "branching")
+        check_fields(self, "depth", "width", "branching", alike=self.branching, field="branching")
         originals.check("tap", self, PROMPTS)
 
     def most(self) -> UpperBounds:
@@ -99,10 +99,10 @@ class TAP:
         target = searched(target, self.surrogates, self.search_tokens)
         [head] = heads_of(self, behavior, PROMPTS.texts(self.prompt)["system"], [""])
         nodes: list[Chat] = [()] * self.streams  # each is a conversation with the attacker
-        written = tried = False
+        written, tried, seen = False, False, set[str]()
         for level in range(self.depth):
             talks = [talk for talk in nodes for _ in range(self.branching)]
-            attempts = yield from drafted(self, [head] * len(talks), talks, level)
+            attempts = yield from drafted(self, [head] * len(talks), talks, level, seen)
             leaves = [(talk, draft) for talk, draft in zip(talks, attempts, strict=True) if draft is not None]
             written = written or bool(leaves)
             leaves = (yield from self._on_topic(behavior, leaves)) if leaves else []

@@ -41,7 +41,7 @@ class ZeroShot:
     seed: any whole number, default 0; another one draws the attacker's answers anew.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[frozenset[str]] = frozenset()
     attacker: Model
     n: int = 5
@@ -55,7 +55,7 @@ class ZeroShot:
 
     def __post_init__(self) -> None:
         at_least(1, self, "n")
-        check_writer(self)
+        check_writer(self, self.n, "n")
         originals.check("zero_shot", self, PROMPT)
         if not 0 < self.top_p <= 1:
             raise SpecError(f"top_p is {self.top_p}", hint="it must lie in (0, 1]; HarmBench's is 0.95")
@@ -68,7 +68,8 @@ class ZeroShot:
         # Only the first line counts. One that is not opened for may greet first, so that it is not cut there.
         stop = ("\n",) if "prefill" in self.attacker.gives else ()
         sampling = Sampling(self.attacker_tokens, self.temperature, self.top_p, stop)
-        yield from final_cases(self, behavior, [user(asked)] * self.n, first_line, sampling, opening or OPENING)
+        chats = [user(asked)] * self.n
+        yield from final_cases(self, behavior, chats, first_line, sampling, opening or OPENING, parts=True)
 
     @staticmethod
     def sample() -> dict[str, Json]:
