@@ -64,7 +64,7 @@ def bench(folder: Path) -> dict[str, Any]:
     found["four behaviors together, width 16"] = {
         "ratio": round(4 * median(one_by_one["seconds_per_step"]) / median(together["seconds_per_step"]), 2)
     }
-    found["goal"] = "exact >= 2x at equal dtype; screened >= 5x; memory <= 1/4 at width 256; together >= 1.3x"
+    found["goal"] = "memory <= 1/4 at width 256; together >= 1.3x; what an attack takes is time_to_asr.py's to measure"
     return found
 
 
