@@ -316,6 +316,7 @@ def test_a_capped_judge_goes_on_with_the_same_command(folder: Path) -> None:
     assert 0 < withstand.load("j").cells[0]["error"] < 4
     call("judge", "run", "imported", "-j", judge)
     assert withstand.load("j").cells[0]["error"] == 0
+    assert withstand.load("j").summary["provenance"]["prompts"] == {"llm": "ours"}
 
 
 def test_a_run_of_ours_is_judged_by_its_spec(folder: Path) -> None:

@@ -4,12 +4,13 @@ A component has a field `prompt`, marked by `metadata=OWN`, and one `Prompts` th
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
 from withstand.core.content import digest
+from withstand.core.describe import name_of
 from withstand.core.errors import SpecError
 
 OWN: Mapping[str, Any] = MappingProxyType({"added": "0.2", "prompt": True})
@@ -95,3 +96,13 @@ def sources(component: Any) -> Iterator[tuple[str, str]]:
             value = getattr(component, f.name)
             ours = value in ("", "ours", f.default)
             yield f.name, "ours" if ours else f"own {digest(value)[:8]}"
+
+
+def prompts_of(parts: Iterable[Any]) -> dict[str, str]:
+    """Whose prompts components send, by their names: "ours", "own 1a2b3c4d" or "originals 1a2b3c4d"."""
+    texts: dict[str, set[str]] = {}
+    for part in set(parts):
+        for field_name, source in sources(part):
+            text = source if field_name in ("prompt", "rubric", "template") else f"{field_name} {source}"
+            texts.setdefault(name_of(type(part)), set()).add(text)
+    return {name: ", ".join(sorted(several)) for name, several in sorted(texts.items())}

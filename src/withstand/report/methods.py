@@ -78,7 +78,7 @@ def _named(kind: str, label: str, provenance: Provenance) -> str:
 
 
 def prompted(source: str) -> str:
-    """Whose prompts were sent, as `Plan.prompts` says it, in words."""
+    """Whose prompts were sent, as `prompts_of` says it, in words."""
     if source == "ours":
         return "with this package's prompts"
     return "prompts: " + re.sub(r"(own|originals) ([0-9a-f]{8})", r"\1 (hash \2)", source)

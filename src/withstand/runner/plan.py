@@ -19,7 +19,7 @@ from withstand.core import (
     digest,
     to_json,
 )
-from withstand.core.prompts import sources
+from withstand.core.prompts import prompts_of
 from withstand.core.protocols import optional
 from withstand.registry import find
 from withstand.runner.budget import Budget
@@ -130,13 +130,8 @@ class Plan:
         }
 
     def prompts(self) -> dict[str, str]:
-        """Whose prompts each component sends, by its name: "ours", "own 1a2b3c4d" or "originals 1a2b3c4d"."""
-        texts: dict[str, set[str]] = {}
-        for part in {part for cell in self.cells for part in find.parts(components(cell))}:
-            for field_name, source in sources(part):
-                text = source if field_name in ("prompt", "rubric", "template") else f"{field_name} {source}"
-                texts.setdefault(find.name_of(type(part)), set()).add(text)
-        return {name: ", ".join(sorted(parts)) for name, parts in sorted(texts.items())}
+        """Whose prompts each component sends."""
+        return prompts_of(part for cell in self.cells for part in find.parts(components(cell)))
 
     def clusters(self) -> dict[str, str]:
         """Key of a behavior -> its cluster; raises `SpecError` where a behavior has two."""

@@ -22,6 +22,7 @@ from withstand.core import (
     from_json,
     user,
 )
+from withstand.core.prompts import prompts_of
 from withstand.core.protocols import optional
 from withstand.formats.labels import newest, said_by
 from withstand.registry import find
@@ -63,7 +64,8 @@ def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
     name = named(store, key, name, f"{imported['run']}-{parse(spec)['use'].replace(':', '-')}-{key[:6]}")
     new = RunRow(key, name, time.time(), {"imported": imported, "judge": spec}, plan)
     store.add_run(new)
-    store.set_beside(new, {"aliases": aliases, "clusters": run.plan.get("clusters", {})})
+    prompts = prompts_of(find.parts(judge))
+    store.set_beside(new, {"aliases": aliases, "clusters": run.plan.get("clusters", {}), "prompts": prompts})
     store.add_texts({}, sources_of(classes, store))
     store.add_wants(key, (entry for stage in (CASES, COMPLETIONS) for entry in _wants(store, run.key, stage)))
     judged = next(judged for judged in store.runs() if judged.key == key)
