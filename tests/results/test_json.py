@@ -17,7 +17,7 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 
 SUMMARY = "schema run provenance reused calibrations cells warnings worst"
 RUN = "name key created state spec command seconds"
-PROVENANCE = "writers others targets components suites budget seed prompts"
+PROVENANCE = "writers others targets components suites budget seed prompts sets"
 CELL = (
     "index suite suite_version split judge judge_method judge_probes sampling samples target defense attack benign "
     "measures behaviors cases success failure refused filtered unscored error asr asr_interval asr_bounds "

@@ -75,13 +75,10 @@ def dry_run(estimated: Json) -> None:
         for cell in estimated["cells"]
     ]
     table(rows, [*labels, "behaviors", "cases", "asks at most"])
-    asks = ", ".join(f"{count:,} to the {role}" for role, count in estimated["asks"].items())
-    put(f"asks at most: {asks}; answer tokens at most: {estimated['answer_tokens']:,}")
-    expected = [
-        "time unknown" if estimated["seconds"] is None else f"about {estimated['seconds']:.0f} s",
-        "cost unknown" if estimated["cost"] is None else f"about ${estimated['cost']:.2f}",
-    ]
-    put(f"expected from earlier rows: {', '.join(expected)}")
+    bounds(estimated)
+    for access, form in estimated["forms"].items():
+        name = access.replace("_", "-")
+        put(f"{name} form: {form['error']}") if "error" in form else bounds(form, f"{name} form: ")
     for stop in estimated["stops"]:
         means = ", ".join(f"{n:.0f} at a true ASR of {rate(float(asr))}" for asr, n in stop["expected"].items())
         put(f"behaviors asked on average of {stop['behaviors']:,} of {stop['suite']}: {means}")
@@ -94,6 +91,19 @@ def dry_run(estimated: Json) -> None:
     if estimated["hosts"]:
         put(f"Prompts would be sent to {', '.join(estimated['hosts'])}")
     notes([], estimated["warnings"])
+
+
+def bounds(estimated: Json, head: str = "") -> None:
+    """What a plan asks at most, and what that is expected to take."""
+    asks = ", ".join(f"{count:,} to the {role}" for role, count in estimated["asks"].items())
+    steps = f"; steps on weights at most: {estimated['steps']:,}" if estimated["steps"] else ""
+    put(f"{head}asks at most: {asks}; answer tokens at most: {estimated['answer_tokens']:,}{steps}")
+    expected = [
+        "time unknown" if estimated["seconds"] is None else f"about {estimated['seconds']:.0f} s",
+        "cost unknown" if estimated["cost"] is None else f"about ${estimated['cost']:.2f}",
+    ]
+    if not head or (estimated["seconds"], estimated["cost"]) != (None, None):
+        put(f"{head}expected from earlier rows: {', '.join(expected)}")
 
 
 def notes(cells: Sequence[CellResult], warnings: Sequence[str]) -> None:

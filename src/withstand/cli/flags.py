@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from withstand.core import SpecError, bounded
 from withstand.core.protocols import optional
-from withstand.registry import find
+from withstand.registry import find, sets
 from withstand.registry.grammar import parse, spec_of
 from withstand.runner import foreign
+from withstand.runner.attack_sets import plain
 from withstand.runner.spec import RunSpec, read_spec, run_spec
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _named(flag: str, text: str) -> dict[str, Any]:
         return parse(text)
     except SpecError as error:
         names = [part.strip() for part in text.split(",")]
-        components = {*find.entries(flag), "none"}
+        components = {*find.entries(flag), "none", *(sets.names() if flag == "attack" else ())}
         if len(names) > 1 and all(name.partition(":")[0] in components for name in names):
             again = " ".join(f"--{flag} {shlex.quote(name)}" for name in names)
             raise SpecError(str(error), hint=f"repeat --{flag}: {again}") from error
@@ -200,7 +201,7 @@ def check_prices(given: Mapping[str, Any], spec: RunSpec) -> None:
     defenses = [*spec.defense, *(spec_of(target["defense"]) for target in spec.target if "defense" in target)]
     judges = [spec.judge] if spec.judge else []
     judges += [spec.until_success] if isinstance(spec.until_success, dict) else []
-    asked = {"target": targets, "attack": spec.attack, "defense": defenses, "judge": judges}
+    asked = {"target": targets, "attack": plain(spec.attack), "defense": defenses, "judge": judges}
     for kind, specs in asked.items():
         for own in specs:
             built = () if kind == "defense" and own["use"] == "none" else find.build(kind, own)

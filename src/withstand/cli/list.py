@@ -25,10 +25,12 @@ def kind_of(text: str) -> str:
 @click.argument("kind", metavar="[KIND]", default="")
 def list_(kind: str) -> Result:
     """List suites, targets, attacks, defenses, judges and stages."""
-    from withstand.registry import find
+    from withstand.registry import find, sets
 
     kinds = [kind_of(kind)] if kind else list(find.ROOMS)
     summaries = {k: {name: find.summary(entry) for name, entry in find.entries(k).items()} for k in kinds}
+    if "attack" in summaries:
+        summaries["attack"] |= {name: sets.about(name)[0] for name in sets.names()}
     return Result(summaries, lambda: _show(summaries))
 
 

@@ -109,7 +109,9 @@ def _run_in(
     store: "Store", given: dict[str, Any], spec: Any, shard: tuple[int, int], max_time: float | None
 ) -> Result | int:
     from withstand import api
+    from withstand.cli import cells
     from withstand.cli.progress import progress
+    from withstand.runner import estimate
     from withstand.runner.gating import cannot_pass
 
     name = ""
@@ -119,6 +121,10 @@ def _run_in(
         name = row.name
         if not given["as_json"]:
             _say_start(plan, name, given["store"], cannot_pass(spec, plan))
+            for entry in plan.sets():
+                console.say(f"{entry['set']} on {entry['target']}: {'; '.join(entry['labels'])}")
+            if plan.sets():
+                cells.bounds(estimate.estimate(plan, store))
 
     try:
         with progress(given["as_json"]) as show:
@@ -185,6 +191,7 @@ def _dry_run(given: dict[str, Any], spec: Any) -> Result:
     with store or nullcontext():
         plan = begin.planned(spec, store, given["offline"])
         estimated = estimate.estimate(plan, store, spec.stop_when_decided)
+        estimated["forms"] = dict(estimate.forms(spec, store, given["offline"]))
     estimated |= {"names": aliases_of(spec, [chosen.label for chosen in plan.suites])}
     estimated["warnings"] += cannot_pass(spec, plan)
     estimated["builds"] = list(nightly(spec, plan))

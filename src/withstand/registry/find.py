@@ -31,6 +31,7 @@ from withstand.core.describe import source_hash as source_hash
 from withstand.core.describe import version_of as version_of
 from withstand.core.errors import suggest
 from withstand.core.stage import Stage
+from withstand.registry import sets
 from withstand.registry.grammar import Spec, spec_of, toml_value
 
 ROOMS = FOLDERS
@@ -210,6 +211,8 @@ def a(kind: str) -> str:
 
 
 def unknown(kind: str, name: str, given: Mapping[str, Any]) -> SpecError:
+    if kind == "attack" and name in sets.names():
+        return sets.misplaced(name)
     if "/" in name or ("/" in str(given.get("", "")) and not entries(kind).get(name)):
         head, _, tail = name.partition("/")
         if head in entries(kind):
@@ -221,15 +224,13 @@ def unknown(kind: str, name: str, given: Mapping[str, Any]) -> SpecError:
             hint=f"`{name}:{given['']}` is a class in {name.replace('.', '/')}.py in this folder, or in an installed "
             f"package; `withstand list {kind}s` shows the {kind}s",
         )
-    near = did_you_mean(name, entries(kind))
+    near = did_you_mean(name, [*entries(kind), *(sets.names() if kind == "attack" else ())])
     elsewhere = [room for room in ROOMS if room != kind and name in entries(room)]
-    if near:
-        hint = near
-    elif elsewhere:
+    if elsewhere and not near:
         hint = f"{name} is {a(elsewhere[0])}, not {a(kind)}"
     else:
         model = "a model is openai:NAME or hf:NAME; " if kind == "target" else ""
-        hint = f"{model}`withstand list {kind}s` shows all; your own is module:Class"
+        hint = near or f"{model}`withstand list {kind}s` shows all; your own is module:Class"
     return SpecError(f"no {kind} is called {name!r}", hint=hint)
 
 

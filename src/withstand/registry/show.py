@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from withstand.core import Json, SpecError
+from withstand.registry import sets
 from withstand.registry.find import SIGNS, Entry, a, entries, entry_of, unknown
-from withstand.registry.grammar import parse
+from withstand.registry.grammar import parse, written
 
 LINES, WIDTH = 6, 104
 """Of a long value, which `--json` gives whole."""
@@ -74,6 +75,8 @@ class Shown:
 
 def show(kind: str, name: str) -> Shown:
     """Read a component's docstrings, fields and defaults from its source. `name` may be module:Class of one's own."""
+    if kind == "attack" and name in sets.names():
+        return _set(name)
     entry = entry_of(kind, name)
     if entry is None and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name) and _source(name.partition(":")[0]):
         entry = Entry(kind, name, name)
@@ -106,6 +109,15 @@ def show(kind: str, name: str) -> Shown:
     rows, constants, values = _fields(family)
     docstring = "\n\n".join(text for text in texts if text)
     return Shown(entry, docstring, rows, tuple(preset.items()), constants, values)
+
+
+def _set(name: str) -> Shown:
+    """A set of attacks: what it is, its members and its field."""
+    members = tuple((f"attack {n}", written(sets.fields_of(m))) for n, m in enumerate(sets.members(name), 1))
+    access = f"Literal{list(sets.ACCESS)}".replace("'", '"')
+    return Shown(
+        Entry("attack", name, name), "\n".join(sets.about(name)), (("access", access, '"auto"', True),), members
+    )
 
 
 @dataclass(frozen=True, slots=True)

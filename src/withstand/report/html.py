@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from withstand.core.text import clock, count, file_name, whole
+from withstand.core.text import clock, count, file_name, series, unique, whole
 from withstand.registry.grammar import to_toml
 from withstand.report import figures, words
 from withstand.report.packed import pack
@@ -75,7 +75,7 @@ def html(
         findings=_findings(findings, with_text),
         names=_names(summary.cells),
         components=_components(provenance.components, provenance.prompts),
-        facts=[*overview(settings), *_costs(summary)],
+        facts=[*overview(settings), *_sets(provenance.sets), *_costs(summary)],
         categories=any(len(cell.by_category) > 1 for cell in cells),
         ks=ks,
         at_k=at_k,
@@ -112,6 +112,12 @@ def _figures(settings: Sequence[Setting], points: Sequence[Record], summary: Run
         "budgets": [(by, panels) for by in curves if (panels := figures.budget(settings, curves[by]))],
         "agreements": figures.agreement(summary.calibrations),
     }
+
+
+def _sets(entries: Sequence[Record]) -> Iterator[tuple[str, list[str]]]:
+    """The sets of attacks that the run names, with what each was made into. Its statistic is what any of them broke."""
+    if entries:
+        yield "set of attacks", unique(f"{entry['set']}: {series(entry['labels'])}" for entry in entries)
 
 
 def _costs(summary: RunSummary) -> Iterator[tuple[str, list[str]]]:

@@ -35,6 +35,8 @@ def _sentences(summary: RunSummary) -> Iterator[str]:
         attacks = unique(cell.attack for cell in harmful)
         listed = series([_named("attack", name, provenance) for name in attacks])
         yield f"{count(len(attacks), 'attack was', 'attacks were')} run: {listed}."
+        for name, labels in unique((entry["set"], tuple(entry["labels"])) for entry in provenance.sets):
+            yield f"The set {name} stands for {series(labels)}; what any of them broke is its result."
     yield f"Completions were drawn with {series(unique(map(_sampling, cells)))}; the seed was {provenance.seed}."
     if budget := {name: cap for name, cap in provenance.budget.items() if cap is not None}:
         yield f"An attack had at most {series([f'{cap:,} {name}' for name, cap in budget.items()])} per behavior."

@@ -22,6 +22,7 @@ def untested(summary: RunSummary) -> Iterator[str]:
     harmful = [cell for cell in cells if not cell.benign]
     if not cells or "imported" in spec:
         return
+    yield from (f"{text}." for text in unique(text for entry in summary.provenance.sets for text in entry["left_out"]))
     tried = {sources.family(cell.attack) for cell in harmful}
     absent = [text for family, text in FAMILIES.items() if family not in tried]
     if harmful and absent:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from withstand.core import SpecError, StoreError
+from withstand.core.text import unique
 from withstand.results import baselines, gate
 from withstand.results.compare import Pair
 from withstand.results.counts import iso, read_counts
@@ -84,6 +85,7 @@ def decide(
     if history:
         lines = list(with_history(store, builds, limits, lines, labeled))
     frozen = baselines.baseline_of(store, row, iso(row.created)) if freeze else ""
+    notes += unique(sentence for entry in row.plan.get("sets", ()) for sentence in entry["left_out"])
     notes += filter(None, [changed(store.labels(row.key)), others_of(store, row).in_words()])
     return Decided(row.name, tuple(lines), tuple(notes), label, frozen, plan_names(row.plan))
 
@@ -116,9 +118,10 @@ def changed_estimator(cells: Sequence[Graded], limits: Limits, lines: Sequence[L
     """A note where a gate that does not say what it estimates is decided otherwise than before release 0.1."""
     if limits.asr is None or limits.statistic is not None:
         return
-    before = gate.lines(
-        cells, Limits(asr=limits.asr, statistic="mean", attacks=limits.attacks, changed=limits.changed), [], []
+    old_limits = Limits(
+        asr=limits.asr, statistic="mean", attacks=limits.attacks, attacks_on=limits.attacks_on, changed=limits.changed
     )
+    before = gate.lines(cells, old_limits, [], [])
     now = [line for line in lines if line.gate == limits.gate]
     if (old := gate.overall(before)) != (new := gate.overall(now)):
         yield (

@@ -126,17 +126,14 @@ def _of_group(
     """The lines of all attacks on one target: one for all of them, or one each; and what the set of attacks is not."""
     if limits.rate is None:
         return
-    misfit = _other_set(group, limits.attacks)
+    pinned = limits.pinned(group[0].suite, group[0].target)
+    misfit = _other_set(group, pinned)
     for part in parts_of(group, limits):
         name = part_name(part, names)
         line = _rate(limits.gate, name, part, limits.rate, limits.counted, limits.k)
         errors = _of_judge(line, part, calibrations.get(group[0].judge_key, ()))
         line = replace(line, why="; ".join(filter(None, [line.why, *errors])))
-        if (
-            misfit
-            and limits.counted == "any_attack"
-            and (line.verdict != "FAIL" or not _missing(group, limits.attacks))
-        ):
+        if misfit and limits.counted == "any_attack" and (line.verdict != "FAIL" or not _missing(group, pinned)):
             line = replace(line, verdict="UNDECIDED", firm=True, more=None, why=misfit)
         yield line
     if misfit and limits.counted != "any_attack":

@@ -18,8 +18,9 @@ class Limits:
     asr: highest share of behaviors broken, as `statistic` counts it; held: lowest share that holds in all of k draws,
     for `all_of_k`.   worse: the highest difference from the baseline of any attack's mean.   over_refusal, errors:
     highest rates.   statistic: None is `any_attack`, not chosen.   k: draws, for `at_k` and `all_of_k`; None: all of a
-    behavior.   attacks: labels of the attacks that must have been run; none: any set.   pooled: decide by one model of
-    all cells.   changed: the flags by which the run measured otherwise than the spec file of the limits.
+    behavior.   attacks: labels of the attacks that must have been run; none: any set.   attacks_on: (suite, target,
+    these labels) where a set is pinned, which depends on the target.   pooled: decide by one model of all cells.
+    changed: the flags by which the run measured otherwise than the spec file of the limits.
     """
 
     asr: float | None = None
@@ -32,6 +33,15 @@ class Limits:
     attacks: tuple[str, ...] = ()
     pooled: bool = False
     changed: tuple[str, ...] = ()
+    attacks_on: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+
+    def pinned(self, suite: str, target: str) -> tuple[str, ...]:
+        """Labels of the attacks that must have been run on a target; none: any set. What no pin is about never fits."""
+        if not self.attacks_on:
+            return self.attacks
+        return next(
+            (labels for of, on, labels in self.attacks_on if (of, on) == (suite, target)), ("a set of attacks",)
+        )
 
     @property
     def counted(self) -> Statistic:
@@ -103,4 +113,5 @@ def limits_of(table: Mapping[str, Any], flags: Mapping[str, Any]) -> Limits:
         given[unmeant] = flags.get(names[unmeant])
     pooled = bool(flags.get("pooled") or table.get("pooled"))
     attacks, changed = (tuple(table.get(name, ())) for name in ("attacks", "changed"))
-    return Limits(**given, pooled=pooled, attacks=attacks, changed=changed)
+    on = tuple((suite, target, tuple(labels)) for suite, target, labels in table.get("attacks_on", ()))
+    return Limits(**given, pooled=pooled, attacks=attacks, changed=changed, attacks_on=on)

@@ -24,16 +24,7 @@ from withstand.results.variance import with_variance
 from withstand.results.worst_case import WorstCase, from_counts, reviewed_counts, worst_cases
 from withstand.store.database import loads
 from withstand.store.store import RunRow, Store
-from withstand.store.tables import (
-    CASES,
-    COMPLETIONS,
-    STAGES,
-    VERDICTS,
-    failure,
-    row,
-    want,
-    writer,
-)
+from withstand.store.tables import CASES, COMPLETIONS, STAGES, VERDICTS, failure, row, want, writer
 
 SCHEMA = 1
 
@@ -67,7 +58,7 @@ class RunFacts:
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """What made the rows: processes, rows of others, identities of targets, versions of components, suites, the budget
-    of a search, the seed, whose prompts were sent. The entries of lists are JSON as the store holds it."""
+    of a search, the seed, whose prompts were sent, what sets of attacks are. Lists hold JSON as the store does."""
 
     writers: tuple[Json, ...]
     others: Others
@@ -77,6 +68,7 @@ class Provenance:
     budget: Json
     seed: int
     prompts: Json
+    sets: tuple[Json, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +139,7 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
             budget=plan["budget"],
             seed=plan["seed"],
             prompts=plan.get("prompts", {}),
+            sets=tuple(plan.get("sets", ())),
         ),
         reused=counts.reused,
         calibrations=tuple(

@@ -6,6 +6,7 @@ from withstand.core import SpecError
 from withstand.core.text import visible
 from withstand.registry import find
 from withstand.registry.grammar import Spec, spec_of
+from withstand.runner.attack_sets import plain
 from withstand.runner.spec import RunSpec
 
 LONGEST = 60
@@ -37,7 +38,7 @@ def aliases_of(spec: RunSpec, suites: Sequence[str] = ()) -> dict[str, dict[str,
     given: dict[str, list[Spec]] = {
         "target": [target for target, _ in spec.defended_targets()],
         "defense": [defense for _, defense in spec.defended_targets() if defense["use"] != "none"],
-        "attack": list(spec.attack),
+        "attack": [*plain(spec.attack)],  # a set has no alias
         "judge": [spec.judge] if spec.judge else [],
     }
     pairs = {kind: [(find.label(kind, entry), alias_of(kind, entry)) for entry in of] for kind, of in given.items()}

@@ -32,8 +32,8 @@ def begin(
         memory(plan)
     name = named(where, key, name, plan.name(key))
     aliases = aliases_of(spec, [chosen.label for chosen in plan.suites])  # beside what the key is made of
-    beside = {"aliases": aliases, "gate": gate_of(spec)}  # in no key
-    beside |= {"prompts": plan.prompts(), "clusters": plan.clusters()}
+    beside = {"aliases": aliases, "gate": gate_of(spec, plan)}  # in no key
+    beside |= {"prompts": plan.prompts(), "clusters": plan.clusters(), "sets": plan.sets()}
     kept = {part: value for part, value in beside.items() if value}
     new = RunRow(key, name, time.time(), spec.written(), described | kept)
     of_others = check_plan(plan, where, new, shard)

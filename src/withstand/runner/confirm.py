@@ -11,6 +11,7 @@ from withstand.core import Json, SpecError, digest, to_json
 from withstand.core.text import count, series
 from withstand.registry import find
 from withstand.registry.grammar import spec_of
+from withstand.runner.attack_sets import recorded
 from withstand.runner.clusters import clusters_of
 from withstand.runner.spec import RunSpec
 from withstand.runner.suites import choose
@@ -99,9 +100,11 @@ def _narrowed(
         and (defense["use"] if defense["use"] == "none" else _fields(find.label("defense", defense)))
         == (cell["defense"] if cell["defense"] == "none" else _fields(cell["defense"]))
     )
-    chosen = {str(fields): attack for attack in reversed(spec.attack)
+    chosen = {str(fields): attack for attack in reversed(recorded(spec, row.plan))
               if (fields := _fields(find.label("attack", attack))) in attacks}  # fmt: skip
+    drawn = [row.plan["cells"][index]["sampling"].get("draws", 1) for index in cells]
     update: dict[str, Any] = {
+        "draws": next((draws for draws in drawn if draws != 1), spec.draws),  # a set may have more than its run
         "suite": [{**suite, "ids": others, "limit": limit}],
         "target": [target],
         "defense": [] if defense["use"] == "none" else [defense],

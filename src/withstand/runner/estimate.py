@@ -1,15 +1,20 @@
 """What a plan will ask at most, before anything is asked: `--dry-run`."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sql
 
-from withstand.core import Json, UpperBounds
+from withstand.core import Json, SpecError, UpperBounds
+from withstand.core.protocols import optional
+from withstand.runner import attack_sets
+from withstand.runner.begin import planned
 from withstand.runner.draws import most_of
 from withstand.runner.memory import memory
 from withstand.runner.plan import Cell, Plan, has_conversations
 from withstand.runner.progress import bounds_of
+from withstand.runner.spec import RunSpec
 from withstand.runner.transfer import TransferredCases
 from withstand.stats.group_sequential import Watch
 from withstand.store.store import Store
@@ -17,7 +22,8 @@ from withstand.store.tables import COMPLETIONS, row, want
 
 
 def estimate(plan: Plan, store: Store | None, stop: float | None = None) -> Json:
-    """Cells with upper bounds of test cases, asks by role and answer tokens; expected seconds and cost; memory.
+    """Cells with upper bounds of test cases, asks by role, answer tokens and steps of searches that read weights;
+    expected seconds and cost; memory.
 
     stop: the ASR above or below which a cell is decided; "stops" then says how many behaviors a harmful cell of each
     suite asks on average, by its true ASR.
@@ -36,6 +42,7 @@ def estimate(plan: Plan, store: Store | None, stop: float | None = None) -> Json
         "behaviors": sum(len(suite.behaviors) for suite in plan.suites),
         "asks": dict(asks),
         "answer_tokens": sum(cell["answer_tokens"] for cell in cells),
+        "steps": sum(cell["steps"] for cell in cells),
         "seconds": _total([cell["seconds"] for cell in cells]),
         "cost": _total([cell["cost"] for cell in cells]),
         "memory": memory(plan),
@@ -43,6 +50,15 @@ def estimate(plan: Plan, store: Store | None, stop: float | None = None) -> Json
         "hosts": list(plan.hosts),
         "warnings": list(plan.warnings),
     }
+
+
+def forms(spec: RunSpec, store: Store | None, offline: bool = False) -> Iterator[tuple[str, Json]]:
+    """What the spec would ask at most with each form of the set of attacks that it names; why one cannot be run."""
+    for access, of_form in attack_sets.forms(spec):
+        try:
+            yield access, estimate(planned(of_form, store, offline), store)
+        except SpecError as error:
+            yield access, {"error": str(error)}
 
 
 def _stops(plan: Plan, limit: float) -> list[Json]:
@@ -89,6 +105,7 @@ def _cell(plan: Plan, cell: Cell, earlier: dict[str, tuple[float, float]]) -> Js
         "cases": cases,
         "asks": {role: count for role, count in asks.items() if count},
         "answer_tokens": asks["target"] * cell.target.sampling.max_tokens,
+        "steps": len(behaviors) * bounds_of(cell.attack)[0] if "weights" in optional(cell.attack, "needs") else 0,
         "seconds": None if seconds is None else round(asks["target"] * seconds / at_once, 1),
         "cost": None if cost is None else round(asks["target"] * cost, 4),
     }  # fmt: skip

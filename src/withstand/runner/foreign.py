@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from withstand.core import SpecError, bounded
+from withstand.registry import sets
 from withstand.registry.stored import long_form, stored
 
 MANIFEST = "manifest.json"
@@ -33,6 +34,9 @@ def check(spec: Mapping[str, Any], own_code: bool = False, runs: Collection[str]
     for name, kind in KINDS.items():
         for part in many(spec.get(name)):
             component = long_form(part)
+            if kind == "attack" and sets.is_set(component):
+                sets.access_of(component)
+                continue
             if kind == "suite" and component["use"] == "none":
                 continue
             if "defense" in component and kind == "target":

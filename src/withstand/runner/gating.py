@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from withstand.core import Json
 from withstand.core.text import count, percent
-from withstand.registry import find
+from withstand.registry import find, sets
+from withstand.runner.attack_sets import attacks_of, plain
 from withstand.runner.plan import Plan
 from withstand.runner.spec import RunSpec
 from withstand.stats import evalues
@@ -12,7 +13,7 @@ from withstand.stats.group_sequential import Watch
 from withstand.stats.winners import clopper_pearson
 
 
-def gate_of(spec: RunSpec) -> Json:
+def gate_of(spec: RunSpec, plan: Plan) -> Json:
     """The table with its attacks as labels, as a run's plan keeps it beside what its key is made of; {} without one.
 
     The labels are made here, where the run's own components are built: a gate reads them and builds nothing.
@@ -21,8 +22,23 @@ def gate_of(spec: RunSpec) -> Json:
         return {}
     table = {name: value for name, value in spec.gate.model_dump(mode="json").items() if value is not None}
     if spec.gate.attacks is not None:
-        table["attacks"] = [find.label("attack", attack) for attack in spec.gate.attacks]
+        table["attacks"] = [find.label("attack", attack) for attack in plain(spec.gate.attacks)]
+        if named := [attack["use"] for attack in spec.gate.attacks if sets.is_set(attack)]:
+            table |= {"sets": named, "attacks_on": _pinned(spec.model_copy(update={"attack": spec.gate.attacks}), plan)}
     return table
+
+
+def _pinned(gated: RunSpec, plan: Plan) -> list[Json]:
+    """Of each suite and target, its labels and those of the attacks that the gate's sets are there."""
+    pinned: list[Json] = []
+    for cell in plan.cells:
+        suite, target = plan.suites[cell.suite], cell.labels["target"]
+        name = f"{suite.label} ({suite.suite.split})" if suite.suite.split else suite.label  # as gates call it
+        if not cell.benign and [name, target] not in [entry[:2] for entry in pinned]:
+            judge, drawn = gated.judge or suite.suite.judge, cell.target.sampling
+            attacks = attacks_of(gated, suite.suite, judge, target, cell.target.model, drawn.temperature)
+            pinned.append([name, target, [find.label("attack", attack.spec) for attack in attacks]])
+    return pinned
 
 
 def cannot_pass(spec: RunSpec, plan: Plan) -> Iterator[str]:

@@ -22,9 +22,11 @@ from withstand.core import (
 from withstand.core.prompts import prompts_of
 from withstand.core.protocols import optional
 from withstand.registry import find
+from withstand.runner.attack_sets import Expansion, attacks_of
 from withstand.runner.budget import Budget
 from withstand.runner.clusters import clusters_of
 from withstand.runner.draws import Draws, check_draws, note_of
+from withstand.runner.needs import check_needs
 from withstand.runner.spec import RunSpec
 from withstand.runner.suites import (
     Chosen,
@@ -59,6 +61,7 @@ class Cell:
     labels: Mapping[str, str]  # of target, defense, attack and judge
     utility: bool = False
     draws: Draws = 1
+    expansion: Expansion | None = None  # of the set that names the attack
 
     @cached_property
     def keys(self) -> dict[str, str]:
@@ -100,6 +103,7 @@ class Cell:
             **({"waits": waits} if (waits := optional(self.judge, "waits")) else {}),
             "until_success": self.until is not None,
             **({"upper_bound": True} if optional(attack, "upper_bound") else {}),
+            **({"set": self.expansion.label} if self.expansion else {}),
             "keys": {**self.keys, **cases},
             "notes": list(self.notes),
         }
@@ -128,6 +132,15 @@ class Plan:
             "budget": to_json(self.budget),
             "seed": self.seed,
         }
+
+    def sets(self) -> list[Json]:
+        """What its sets of attacks were made into, of each suite, target and defense."""
+        sets: list[Json] = []
+        for cell in self.cells:
+            if cell.expansion is not None:
+                before = {"suite": cell.suite, **{name: cell.labels[name] for name in ("target", "defense")}}
+                sets += [entry for entry in [cell.expansion.json() | before] if entry not in sets]
+        return sets
 
     def prompts(self) -> dict[str, str]:
         """Whose prompts each component sends."""
@@ -194,6 +207,7 @@ def make_plan(spec: RunSpec, transfers: Sequence[TransferredCases] = (), offline
     budget = Budget(**spec.budget.model_dump())
     warnings = (
         *_warnings(cells, spec),
+        *dict.fromkeys(text for cell in cells if cell.expansion for text in cell.expansion.left_out),
         *uncovered(transfers, suites),
         *uncounted(suites[: len(spec.suite)], questions),
     )
@@ -216,13 +230,16 @@ def _add_cells(
         until = judge if spec.until_success is True else find.build("judge", spec.until_success)
     _check_waits([*list(find.parts(judge))[1:], *find.parts(until)])
     target = aim.target(chosen.suite, spec)
-    check_draws(spec.draws, bool(spec.until_success), aim.label, target)
     labels = {"target": aim.label, "defense": aim.defense_label, "judge": find.label("judge", judge_spec)}
-    attacks: list[tuple[str, AnyAttack]] = [
-        (find.label("attack", a), find.build("attack", a, seed=spec.seed)) for a in spec.attack
+    named = attacks_of(spec, chosen.suite, judge_spec, aim.label, aim.model, target.sampling.temperature)
+    attacks: list[tuple[str, AnyAttack, Draws, Expansion | None]] = [
+        (find.label("attack", a.spec), find.build("attack", a.spec, seed=spec.seed), a.draws, a.expansion)
+        for a in named
     ]
-    for label, attack in [*attacks, *((transfer.label, transfer) for transfer in transfers)]:
-        _check_needs(label, attack, aim.label, target)
+    given = [(transfer.label, transfer, spec.draws, None) for transfer in transfers]
+    for label, attack, draws, expansion in [*attacks, *given]:
+        check_draws(draws, bool(spec.until_success), aim.label, target)
+        check_needs(label, attack, aim.label, target)
         _check_waits(find.parts(attack))
         _check_matchers(label, attack, (judge, until))
         if until is not None and is_joint(attack):
@@ -232,7 +249,7 @@ def _add_cells(
             )
         labels = {**labels, "attack": label}
         cell = Cell(len(cells), place, target, attack, judge, until, spec.samples, chosen.benign, labels)
-        cells.append(replace(cell, draws=spec.draws))
+        cells.append(replace(cell, draws=draws, expansion=expansion))
 
 
 def _add_twin_cell(cells: list[Cell], place: int, chosen: Chosen, aim: "DefendedTarget", spec: RunSpec) -> None:
@@ -330,15 +347,6 @@ def _check_matchers(label: str, attack: AnyAttack, judges: tuple[Judge | None, .
         )
 
 
-def _check_needs(label: str, attack: AnyAttack, target_label: str, target: Target) -> None:
-    lacks = set(optional(attack, "needs")) - target.model.gives
-    if lacks:
-        lacking = [*(need for need in _WAYS if need in lacks), *sorted(lacks - set(_WAYS))]
-        hint = _WAYS.get(lacking[0], "choose another target or leave the attack out")
-        thing = "forged turns of the assistant" if lacking[0] == "forged" else lacking[0]
-        raise SpecError(f"{label} needs {thing}, which {target_label} does not give", hint=hint)
-
-
 def _check_waits(parts: Iterable[Any]) -> None:
     """A judge that waits for people cannot be asked in the middle of a run."""
     if any(optional(part, "waits") for part in parts):
@@ -346,18 +354,6 @@ def _check_waits(parts: Iterable[Any]) -> None:
             "the judge human waits for people, so it can neither steer an attack nor be part of another judge",
             hint="give it labels that people have already written: human:FILE",
         )
-
-
-_WAYS = {
-    "weights": "use a local target, or find test cases on one and send them with --cases-from",
-    "gradients": "its quantized weights have no backward pass: use the unquantized weights or ones that bitsandbytes "
-    "quantizes, an attack that needs none (beast, autodan), or test cases found elsewhere with --cases-from",
-    "forged": "the target did not write these turns and keeps the conversation itself: leave the attack out, or write "
-    "history=send into its spec if the application receives all turns",
-    "prefill": "a server that continues an assistant message says so in its spec: openai:MODEL,prefill=continue",
-    "logprobs": "use a target that gives token log-probabilities",
-}
-"""What to do about what a target lacks; what comes first is told first, since the rest may go with it."""
 
 
 def _notes(cell: Cell) -> Iterator[str]:

@@ -31,6 +31,7 @@ from withstand.registry import find
 from withstand.registry.grammar import spec_of
 from withstand.registry.stored import stored
 from withstand.runner import foreign
+from withstand.runner.attack_sets import recorded
 from withstand.runner.budget import Budget, Meter
 from withstand.runner.drive import Job, replay
 from withstand.runner.flows import attacked, search_flow
@@ -137,7 +138,7 @@ def _cell(spec: RunSpec, run: RunRow, index: int) -> Cell:
     drawn = dict(planned["sampling"])
     draws = drawn.pop("draws", 1)
     sampling = from_json(Sampling, drawn)
-    attacks = [a for a in [*spec.attack, {"use": "direct"}] if _is_called("attack", a, planned["attack"])]
+    attacks = [a for a in [*recorded(spec, run.plan), {"use": "direct"}] if _is_called("attack", a, planned["attack"])]
     pairs = [pair for pair in spec.defended_targets() if _is_called("target", pair[0], planned["target"])]
     for attack, pair, until in itertools.product(attacks, pairs, _untils(spec, planned)):
         aim = DefendedTarget.of(*pair)

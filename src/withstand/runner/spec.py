@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from withstand.core import SpecError, bounded, did_you_mean
+from withstand.registry import sets
 from withstand.registry.grammar import spec_of, toml_value
 from withstand.runner import foreign
 from withstand.stats.statistic import Statistic
@@ -149,7 +150,20 @@ def run_spec(given: Mapping[str, Any]) -> RunSpec:
             raise SpecError(f"the spec names no {name}", hint=f"--{name} NAME, or {name} = ... in the TOML file")
     if not spec.attack and not spec.cases_from:
         raise SpecError("the spec names no attack", hint="--attack direct sends each behavior as it is")
-    return spec
+    return _settled(spec)
+
+
+def _settled(spec: RunSpec) -> RunSpec:
+    """The spec with what a set of attacks entails: its judge ends each search, and answers are drawn at temperature 1
+    where the spec names no temperature. Raises `SpecError` for fields that a set does not have."""
+    gated = (spec.gate and spec.gate.attacks) or []
+    named = [sets.access_of(attack) for attack in (*gated, *spec.attack) if sets.is_set(attack)]
+    if not named or not any(map(sets.is_set, spec.attack)):
+        return spec
+    sampling = spec.sampling
+    if sampling.temperature is None:
+        sampling = sampling.model_copy(update={"temperature": 1.0})
+    return spec.model_copy(update={"until_success": spec.until_success or True, "sampling": sampling})
 
 
 def choice_of(given: Mapping[str, Any]) -> ChoiceSpec:

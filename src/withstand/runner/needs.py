@@ -1,0 +1,28 @@
+"""What an attack needs of its target, and what to do about what a target lacks."""
+
+from typing import Any
+
+from withstand.core import SpecError, Target
+from withstand.core.protocols import optional
+
+
+def check_needs(label: str, attack: Any, target_label: str, target: Target) -> None:
+    """Raise `SpecError` for the first thing that the target does not give. label: of the attack."""
+    lacks = set(optional(attack, "needs")) - target.model.gives
+    if lacks:
+        lacking = [*(need for need in _WAYS if need in lacks), *sorted(lacks - set(_WAYS))]
+        hint = _WAYS.get(lacking[0], "choose another target or leave the attack out")
+        thing = "forged turns of the assistant" if lacking[0] == "forged" else lacking[0]
+        raise SpecError(f"{label} needs {thing}, which {target_label} does not give", hint=hint)
+
+
+_WAYS = {
+    "weights": "use a local target, or find test cases on one and send them with --cases-from",
+    "gradients": "its quantized weights have no backward pass: use the unquantized weights or ones that bitsandbytes "
+    "quantizes, an attack that needs none (beast, autodan), or test cases found elsewhere with --cases-from",
+    "forged": "the target did not write these turns and keeps the conversation itself: leave the attack out, or write "
+    "history=send into its spec if the application receives all turns",
+    "prefill": "a server that continues an assistant message says so in its spec: openai:MODEL,prefill=continue",
+    "logprobs": "use a target that gives token log-probabilities",
+}
+"""What to do about what a target lacks; what comes first is told first, since the rest may go with it."""
