@@ -61,6 +61,7 @@ REWRITES = {
     "pap",
     "pap-harmbench",
     "planned",
+    "question",
     "tactics",
     "tap",
     "tap-harmbench",

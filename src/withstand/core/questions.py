@@ -1,4 +1,4 @@
-"""Questions with two answers, and what each answer says: written by attacks, read by the judge `yes_no`.
+"""Questions about advice with two answers, and what each answer says: written by attacks, read by `yes_no`.
 
 A question ends with one of these demands, so the chat itself says what "yes" means. The sign is never a field of a
 judge: a question about harm and one about advice have opposite right answers. Standard library only.
@@ -7,7 +7,7 @@ judge: a question about harm and one about advice have opposite right answers. S
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
-from withstand.core.records import Chat
+from withstand.core.records import Behavior, Chat
 
 Form: TypeAlias = Literal["harm", "advisable", "choice"]
 
@@ -23,6 +23,19 @@ version of what writes them."""
 
 ENDORSES = MappingProxyType({"harm": "no", "advisable": "yes"})
 """Form -> the answer that endorses the advice. In a choice it is the letter of the advice."""
+
+
+AGAINST = "against:"
+
+
+def against(advice: str) -> str:
+    """The tag of a behavior that holds advice of the other label, for the same scenario."""
+    return AGAINST + advice
+
+
+def rivals(behavior: Behavior) -> list[str]:
+    """The advice of the other label, in the tags' order."""
+    return [tag.removeprefix(AGAINST) for tag in behavior.tags if tag.startswith(AGAINST)]
 
 
 def form_in(chat: Chat) -> Form | None:
