@@ -45,6 +45,27 @@ def answer_tokens(model: WhiteBox, chats: Sequence[Chat], answers: Sequence[str]
     ]
 
 
+def continuation_tokens(model: WhiteBox, texts: Sequence[str], continuations: Sequence[str]) -> list[Pair]:
+    """The token ids of every bare text and of what goes on after it, behind a space; no chat template.
+
+    They are tokenized together, so a token is cut as the model would read it. Where one spans the boundary, it belongs
+    to the continuation. What the tokenizer puts before a text (its first special tokens) stands before it here too.
+    """
+    loaded = model.load()
+    whole = loaded.tokenizer("a")["input_ids"]
+    bare = _ids(loaded, "a")
+    head = whole[: len(whole) - len(bare)] if whole[len(whole) - len(bare) :] == bare else []
+    pairs: list[Pair] = []
+    for text, continuation in zip(texts, continuations, strict=True):
+        alone, both = _ids(loaded, text), _ids(loaded, f"{text} {continuation}")
+        same = next(
+            (i for i, (a, b) in enumerate(zip(alone, both, strict=False)) if a != b), min(map(len, (alone, both)))
+        )
+        same = max(same, 0 if head else 1)  # something has to stand before what is predicted
+        pairs.append(([*head, *both[:same]], both[same:]))
+    return pairs
+
+
 def token_nats(model: WhiteBox, pairs: Sequence[Pair]) -> list[list[float]]:
     """-log p of every token of every answer, in nats; an empty list for an empty answer."""
     from withstand.engine.engine import token_losses
