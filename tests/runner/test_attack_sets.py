@@ -123,6 +123,19 @@ def test_a_report_names_the_set_and_what_it_left_out(tmp_path):
     assert [find.label("attack", attack) for attack in new.attack] == ["best_of_n,n=128"]
 
 
+def test_more_draws_are_forecast_and_never_counted(tmp_path):
+    spec = {**SPEC, "limit": 30, "attack": ["direct", "best_of_n,n=16"], "until_success": True, "budget": {}}
+    run = withstand.run(spec, store=tmp_path / "s.db")
+    points = run.within("asks")
+    ahead = {point["attack"]: point["forecast"] for point in points}
+    assert ahead["direct"] == []
+    [ten, hundred] = ahead["best_of_n,n=16"]
+    assert (ten["draws"], hundred["draws"]) == (160, 1600)
+    seen = max(point["rate"] for point in points)
+    assert seen <= ten["rate"] <= hundred["rate"] <= hundred["high"] <= 1
+    assert "forecast, not measured: " in write.render(run.store, run.row, "html", False, None)
+
+
 def test_a_gate_pins_what_the_set_is_on_each_target(tmp_path):
     gate = {"max_asr": 1.0, "attacks": ["adaptive"]}
     store = tmp_path / "s.db"

@@ -85,7 +85,7 @@ def report(
 def _special(run: "Run", within: By | None, learned: bool) -> str:
     import json
 
-    from withstand.report import write
+    from withstand.report import words, write
     from withstand.report.methods import methods
 
     if within:
@@ -95,6 +95,10 @@ def _special(run: "Run", within: By | None, learned: bool) -> str:
                 "No curve: operations are counted in local models, and each attack of this run either computed nothing "
                 "or asked a model that does not count them."
             )
+        for index in dict.fromkeys(point["cell"] for point in curves):
+            own = [point for point in curves if point["cell"] == index]
+            if text := words.forecast(own):
+                console.say(f"{own[0]['attack']} on {own[0]['target']}: {text}")
         return write.points(curves)
     return json.dumps(run.learned(), indent=1) if learned else methods(run.result)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from withstand.core.text import series, tidy, unique
+from withstand.report import words
 from withstand.report.settings import Setting
 from withstand.results.cells import CellResult, Record
 from withstand.results.judge_error import annotators_of
@@ -204,6 +205,7 @@ def _curve(line: int, row: CellResult, points: Sequence[Record], axis: Axis) -> 
         "behaviors": end["behaviors"],
         "spent": end["spent"],
         "area": end["area"],
+        "forecast": words.forecast(points),
         # what is neither broken nor ended by itself was cut off: there the rate is no share of what was counted
         "estimated": any(abs(point["rate"] * point["behaviors"] - point["broken"]) > 1e-6 for point in points),
     }

@@ -4,9 +4,9 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from withstand.core.text import count, interval, percent, series, unique
+from withstand.core.text import count, interval, percent, rate, series, unique, whole
 from withstand.report.settings import Group, Setting
-from withstand.results.cells import CellResult, Interval
+from withstand.results.cells import CellResult, Interval, Record
 from withstand.results.decide import Decided
 from withstand.results.summary import RunSummary
 from withstand.results.worst_case import WorstCase
@@ -220,3 +220,10 @@ def limits(cells: Sequence[CellResult], settings: Sequence[Setting], warnings: S
         but = f", except the draws of {series(own)}" if own else ""
         limits.append(f"Every case was answered once, at temperature 0{but}. Other sampling was not tested.")
     return limits
+
+
+def forecast(points: Sequence[Record]) -> str:
+    """What more draws of an attack would break, as the points of its curve forecast it; "" where they do not."""
+    ahead = (points[-1].get("forecast") or []) if points else []
+    parts = [f"{rate(at['rate'], (at['low'], at['high']))} at {whole(at['draws'])} draws" for at in ahead]
+    return f"forecast, not measured: {series(parts)}, if -log ASR goes on as a power law of the draws" if parts else ""

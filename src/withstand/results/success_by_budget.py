@@ -3,13 +3,15 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import asdict
 from typing import Literal, TypeAlias
 
 import sqlalchemy as sql
 
 from withstand.core import Json
+from withstand.core.text import head_of
 from withstand.results.counts import Counts, read_counts
-from withstand.stats import sequential
+from withstand.stats import power_law, sequential
 from withstand.stats.clusters import Groups
 from withstand.store.store import RunRow, Store, chunks
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, row, want
@@ -36,7 +38,8 @@ def within(store: Store, run: RunRow, by: By = "asks", counts: Counts | None = N
     `rate` is their share, or what it would be (Kaplan-Meier) where a budget cut a search off that might have gone
     on; `low` and `high` are a 95% band that holds the whole curve at once. `area`: the mean rate over budgets from
     0 to the most that any attack of the run spent on a behavior. A cell where nothing was broken has one point, at
-    0. Benign cells have none.
+    0. Benign cells have none. `forecast`, of `best_of_n` by asks: its rate at 10 and at 100 times as many draws, if
+    -log rate goes on as a power law of them, with limits; empty where too few rates were seen. It is no measurement.
     counts: what `counts.read_counts` found.
     """
     counted = (counts or read_counts(store, run)).behaviors
@@ -59,12 +62,26 @@ def within(store: Store, run: RunRow, by: By = "asks", counts: Counts | None = N
         groups = Groups.of([counted[index][place].cluster for place in scored])
         curve = sequential.band(times, ended, units=groups.equivalent if groups else None)
         area = sequential.area(curve, most)
+        ahead = []
+        if by == "asks" and head_of(labels["attack"]) == "best_of_n":
+            units = {place: counted[index][place].cluster or str(place) for place in scored}
+            ahead = _forecast(units, first[index], spent[index])
         for point in curve:
             broken = [place for place, time in first[index].items() if time <= point["spent"]]
             yield {
                 "cell": index, **labels, "by": by, **point, "broken": len(broken),
                 "at_most": sum((index, place) in kept for place in broken), "behaviors": len(scored), "area": area,
+                "forecast": ahead,
             }  # fmt: skip
+
+
+def _forecast(units: Mapping[int, str], first: Mapping[int, float], spent: Mapping[int, float]) -> list[Json]:
+    """Of more draws than all unbroken behaviors had. units: of the scored behaviors, what stands or falls together."""
+    unbroken = [spent[place] for place in units if place not in first]
+    until = min(unbroken, default=max(first.values(), default=0.0))
+    times = [first.get(place) for place in units]
+    ahead = power_law.forecasts(times, until, [10 * until, 100 * until], [*units.values()]) if until else []
+    return [asdict(forecast) for forecast in ahead]
 
 
 def _draws(store: Store, run: RunRow, by: By) -> Draws:
