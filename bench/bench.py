@@ -342,6 +342,7 @@ BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "explorer": own_file("explorer"),
     "crowd": own_file("crowd"),
     "training": own_file("training"),
+    "safetext": own_file("safetext"),
 }
 
 

@@ -46,6 +46,9 @@ PAIRS = [
     ([5, 6, 7, 8, 9, 10, 11], [20, 21, 22, 23]),
 ]  # fmt: skip
 
+TWO = [([5, 6, 7, 8, 9], [11, 12, 13]), ([4, 40], [11]), ([5, 6, 7, 8, 9], [3]), ([4, 40], [2, 50]), ([4, 40], [7, 7])]
+"""Several answers to each of two prompts."""
+
 
 def bare(name):
     """A model of the zoo as far as likelihoods need it."""
@@ -64,8 +67,10 @@ def plain_table(model, prompt, answer):
 @pytest.mark.parametrize("name", ["llama", "gpt2", "bloom", "mamba"])  # packed, packed, batched, full passes
 def test_token_nats_are_those_of_plain_passes(name):
     model = bare(name)
-    nats, tables = likelihood.token_nats(model, PAIRS), likelihood.log_probs(model, PAIRS)
-    for (prompt, answer), values, table in zip(PAIRS, nats, tables, strict=True):
+    both = [PAIRS, TWO]
+    nats = [values for pairs in both for values in likelihood.token_nats(model, pairs)]
+    tables = [table for pairs in both for table in likelihood.log_probs(model, pairs)]
+    for (prompt, answer), values, table in zip([*PAIRS, *TWO], nats, tables, strict=True):
         assert len(values) == len(table) == len(answer)
         if answer:
             plain = plain_table(model, prompt, answer)
@@ -83,6 +88,18 @@ def test_what_all_prompts_begin_with_is_computed_once():
     handle.remove()
     whole = sum(len(prompt) + 2 + len(answer) - 1 for prompt, answer in PAIRS if answer)
     assert sum(ids.numel() for ids in seen) == whole - 3 * 3  # 3 tokens of 4 prompts, once
+
+
+def test_a_prompt_with_several_answers_is_computed_once():
+    model = bare("llama")
+    likelihood.token_nats(model, TWO)
+    seen = []
+    handle = model.load().model.get_input_embeddings().register_forward_hook(lambda _, ids, __: seen.append(ids[0]))
+    likelihood.token_nats(model, TWO)
+    handle.remove()
+    assert len(seen) == 2  # both prompts in one pass, all answers in another
+    heads, tails = 4 + 1, sum(len(answer) for _, answer in TWO)  # but for its last token, which each answer reads
+    assert sum(ids.numel() for ids in seen) == heads + tails
 
 
 def test_a_pack_that_does_not_fit_in_memory_is_halved():

@@ -63,6 +63,10 @@ class Batched:
         layers = {i: (layer.keys[0], layer.values[0]) for i, layer in enumerate(cache.layers)}
         return Trunk(len(whole), layers, whole)
 
+    def grow_each(self, model: Any, rows: Sequence[Row]) -> list[Trunk]:
+        """The trunk that each row ends, one after another."""
+        return [self.grow(model, row.trunk, row.start, row.ids) for row in rows]
+
 
 def _lent(trunk: Trunk, start: int, rows: int) -> DynamicCache:
     """The cache of the trunk's first `start` tokens for so many rows; it keeps all positions, local layers' too."""

@@ -1,15 +1,15 @@
 """Log-likelihood of given answers after given chats, and what follows from it. Needs torch.
 
-The answers run through the packed engine: what all prompts begin with is computed once, nothing is padded, and a pack
-that does not fit in memory is halved. The values equal those of a plain forward pass for each answer. "nats" are -log p
-with the natural logarithm.
+The answers run through the packed engine: what all prompts begin with is computed once, and so is a prompt with several
+answers; nothing is padded, and a pack that does not fit in memory is halved. The values equal those of a plain forward
+pass for each answer. "nats" are -log p with the natural logarithm.
 
 Margins of refusal and distances by token: Qi et al. 2024, arXiv:2406.05946, read alignment off the first answer tokens;
 the margin is ours.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -132,12 +132,44 @@ def _read(model: WhiteBox, pairs: Sequence[Pair], reduce: Any) -> list[Any]:
     if not places:
         return results
     engine = engine_of(model)
-    order, rows = _rows(engine, [pairs[place] for place in places])
-    answers = [pairs[places[i]][1] for i in order]
-    packs = engine.in_packs(rows, lambda logits, part: reduce(logits, answers[part]))
-    for i, result in zip(order, (result for pack in packs for result in pack), strict=True):
-        results[places[i]] = result
+    for order, rows in _parts(engine, [pairs[place] for place in places]):
+        answers = [pairs[places[i]][1] for i in order]
+        packs = engine.in_packs(rows, lambda logits, part, answers=answers: reduce(logits, answers[part]))  # type: ignore[misc]
+        for i, result in zip(order, (result for pack in packs for result in pack), strict=True):
+            results[places[i]] = result
     return results
+
+
+def _parts(engine: "Engine", pairs: Sequence[Pair]) -> "Iterator[tuple[list[int], list[Row]]]":
+    """Places of pairs and their rows, all or a part at a time. Where several answers follow one prompt, as the advice
+    for a scenario does, it is computed once, as what all prompts begin with is; a pack of such prompts at a time."""
+    from withstand.engine.packed import Row, Trunk
+
+    answers: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for place, (prompt, _) in enumerate(pairs):
+        answers[tuple(prompt)].append(place)
+    if len(answers) == 1 or 2 * len(answers) > len(pairs):
+        yield _rows(engine, pairs)
+        return
+    prompts = sorted(answers, key=len)
+    shared = _shared(prompts)
+    base = engine.path.grow(engine.model, Trunk(), 0, prompts[0][:shared])
+    while prompts:
+        size = 0
+        part: list[tuple[int, ...]] = []
+        while prompts and (not part or size + len(prompts[-1]) <= engine.pack):
+            part.append(prompts.pop())
+            size += len(part[-1])
+        trunks = engine.path.grow_each(engine.model, [Row(base, shared, prompt[shared:-1]) for prompt in part])
+        order = [place for prompt in part for place in answers[prompt]]
+        yield (
+            order,
+            [
+                Row(trunk, len(prompt) - 1, [prompt[-1], *pairs[place][1][:-1]], len(pairs[place][1]))
+                for prompt, trunk in zip(part, trunks, strict=True)
+                for place in answers[prompt]
+            ],
+        )
 
 
 def _rows(engine: "Engine", pairs: Sequence[Pair]) -> "tuple[list[int], list[Row]]":

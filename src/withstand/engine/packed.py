@@ -200,14 +200,29 @@ def _forward(model: Any, rows: Sequence[Row], keep: bool) -> tuple[Tensor, _Pack
 @torch.no_grad()
 def grow(model: Any, trunk: Trunk, start: int, ids: Sequence[int]) -> Trunk:
     """A trunk of the first `start` tokens of `trunk` and `ids` after them."""
-    if not ids:
-        return trunk
-    _, pack = _forward(model, [Row(trunk, start, ids)], keep=True)
+    return grow_each(model, [Row(trunk, start, ids)])[0]
+
+
+@torch.no_grad()
+def grow_each(model: Any, rows: Sequence[Row]) -> list[Trunk]:
+    """The trunk that each row ends, all in one pass; rows of one trunk must stand side by side."""
+    grown = {place: row.trunk for place, row in enumerate(rows) if not row.ids}
+    longer = [(place, row) for place, row in enumerate(rows) if row.ids]
+    if not longer:
+        return [row.trunk for row in rows]
+    _, pack = _forward(model, [row for _, row in longer], keep=True)
     assert pack.kept is not None
-    layers = {}
-    for layer, (key, value) in pack.kept.items():
-        if start:
-            old_key, old_value = trunk.layers[layer]
-            key, value = torch.cat([old_key[:, :start], key], 1), torch.cat([old_value[:, :start], value], 1)
-        layers[layer] = (key, value)
-    return Trunk(start + len(ids), layers, (*trunk.ids[:start], *ids))
+    low = 0
+    for place, row in longer:
+        layers = {}
+        for layer, kept in pack.kept.items():
+            new = [tensor[:, low : low + len(row.ids)] for tensor in kept]
+            if row.start:
+                new = [
+                    torch.cat([old[:, : row.start], tail], 1)
+                    for old, tail in zip(row.trunk.layers[layer], new, strict=True)
+                ]
+            layers[layer] = (new[0], new[1])
+        grown[place] = Trunk(row.start + len(row.ids), layers, (*row.trunk.ids[: row.start], *row.ids))
+        low += len(row.ids)
+    return [grown[place] for place in range(len(rows))]

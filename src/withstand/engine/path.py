@@ -22,6 +22,8 @@ class Path(Protocol):
 
     def grow(self, model: Any, trunk: Trunk, start: int, ids: Sequence[int]) -> Trunk: ...
 
+    def grow_each(self, model: Any, rows: Sequence[Row]) -> list[Trunk]: ...
+
 
 def path_of(model: Any) -> Path:
     """The fastest path whose logits are those of a plain forward pass; a warning where it is not the packed one."""
