@@ -17,6 +17,7 @@ from withstand.runner.estimate import forms
 from withstand.runner.plan import make_plan
 from withstand.runner.replay import transcript
 from withstand.runner.spec import run_spec
+from withstand.store import damage
 
 SPEC = {"suite": "kitchen", "limit": 2, "target": "scripted-kitchen", "benign": "none", "budget": {"asks": 40}}
 NO_WEIGHTS = "adaptive: no gradient attack: scripted-kitchen gives no weights"
@@ -32,17 +33,17 @@ def heads(of):
 
 def test_a_target_decides_which_attacks_there_are(tmp_path):
     black = plan()
-    assert heads(black) == ["prefill", "best_of_n", "random_search"]
+    assert heads(black) == ["prefill", "best_of_n", "best_of_n", "random_search"]
     assert all(cell.until is not None and cell.draws == 1 for cell in black.cells)
     assert {cell.target.sampling.temperature for cell in black.cells} == {1.0}
     assert NO_WEIGHTS in black.warnings
-    assert plan(limit=40).cells[2].keys["attack"] == black.cells[2].keys["attack"]  # one simpler request for all
+    assert plan(limit=40).cells[3].keys["attack"] == black.cells[3].keys["attack"]  # one simpler request for all
     api_only = plan(target={"use": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1", "revision": "1"})
     assert heads(api_only) == ["best_of_n", "random_search"]
     assert any("no prefilled answer" in text for text in api_only.warnings)
     weights = {"use": "hf", "id": str(tiny.save(tmp_path / "m")), "device": "cpu"}
     white = plan(target=weights)
-    assert heads(white) == ["prefill", "best_of_n", "random_search", "gcg"]
+    assert heads(white) == ["prefill", "best_of_n", "best_of_n", "random_search", "gcg"]
     assert {cell.draws for cell in white.cells} == {"auto"}
     assert {cell.json()["set"] for cell in white.cells} == {"adaptive,access=white_box"}
     assert heads(plan(target=weights, attack="adaptive,access=black_box")) == heads(black)
@@ -51,7 +52,7 @@ def test_a_target_decides_which_attacks_there_are(tmp_path):
     assert any("no repeated draws" in text for text in greedy.warnings)
     assert {cell.draws for cell in plan(target=weights, draws=3).cells} == {3}
     both = plan(target=["scripted-kitchen", weights])
-    assert len(both.cells) == 7
+    assert len(both.cells) == 9
     costs = dict(forms(run_spec({**SPEC, "attack": "adaptive", "target": weights}), None))
     assert costs["white_box"]["steps"] == 2 * 250
     assert costs["black_box"]["steps"] == 0
@@ -113,10 +114,10 @@ def test_a_report_names_the_set_and_what_it_left_out(tmp_path):
     assert f"{NO_WEIGHTS}." in list(untested(run.result))
     [entry] = run.summary["provenance"]["sets"]
     assert entry["set"] == "adaptive,access=black_box"
-    assert len(entry["labels"]) == 3
+    assert len(entry["labels"]) == 4
     assert NO_WEIGHTS in write.render(run.store, run.row, "html", False, None)
     assert "The set adaptive,access=black_box stands for prefill, best_of_n,n=128" in methods(run.result)
-    search = transcript(run.store, run.row, 2, 0)
+    search = transcript(run.store, run.row, 3, 0)
     assert search.complete
     assert search.steps
     new = held_out(run.store, run_spec(run.row.spec), run.row, [1], limit=2).spec
@@ -147,8 +148,17 @@ def test_a_gate_pins_what_the_set_is_on_each_target(tmp_path):
     one = withstand.run({**SPEC, "attack": "best_of_n,n=128", "gate": gate}, store=store)
     [line] = of_spec(one.store, one.row).lines
     assert line.verdict == "UNDECIDED"
-    assert "lacks prefill and random_search" in line.why.replace(":kitchen", "")
+    assert "lacks prefill, best_of_n,n=32,attack=prefill and random_search" in line.why
     more = withstand.run({**SPEC, "attack": ["direct", "adaptive"], "gate": gate}, store=store)
     [line] = of_spec(more.store, more.row).lines
     assert line.verdict == "UNDECIDED"
     assert "adds direct" in line.why
+
+
+def test_a_set_that_somebody_changed_is_damage(tmp_path):
+    run = withstand.run(
+        {**SPEC, "limit": 1, "attack": "adaptive", "target": "scripted-kitchen"}, store=tmp_path / "s.db"
+    )
+    assert damage.damage(run.store) == ""
+    run.store.set_beside(run.row, {"sets": [{"set": "adaptive"}]})
+    assert "was changed" in damage.damage(run.store)

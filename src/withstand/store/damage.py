@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sql
 
@@ -29,6 +30,20 @@ from withstand.store.tables import (
 
 if TYPE_CHECKING:
     from withstand.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class _Expansion:
+    """What a plan says of a set of attacks on one target."""
+
+    set: str
+    attacks: tuple[Mapping[str, Any], ...]
+    labels: tuple[str, ...]
+    left_out: tuple[str, ...]
+    suite: int
+    target: str
+    defense: str
+
 
 LATEST = 253_402_300_799
 """Seconds since 1970: the end of the year 9999."""
@@ -77,6 +92,7 @@ def _changed(connection: sql.Connection) -> Iterator[str]:
             yield f"the prompts of {entry.name} were changed"
         beside = misfit(Mapping[str, Mapping[str, str]], plan.get("aliases", {}))
         beside = beside or misfit(Mapping[str, str], plan.get("clusters", {}))
+        beside = beside or misfit(tuple[_Expansion, ...], plan.get("sets", []))
         if beside or not isinstance(json.loads(entry.spec), dict):
             yield f"the spec of {entry.name} was changed"
         if not 0 <= entry.created <= LATEST:
