@@ -27,6 +27,7 @@ from withstand.cli import (
     console,
     demo,
     export,
+    families,
     gate,
     import_,
     init,
@@ -142,7 +143,7 @@ cli.add_sections(
     {
         "Measure": (run.run, init.init, demo.demo, judge.judge, label.label, calibrate.calibrate),
         "Look": (status.status, runs.runs, report.report, serve.serve, cite.cite, list_command.list_, show.show),
-        "Decide": (compare.compare, gate.gate, confirm.confirm, sample_size.sample_size),
+        "Decide": (compare.compare, families.families, gate.gate, confirm.confirm, sample_size.sample_size),
         "Train": (train.train, audit.audit),
         "Manage": (target.target, model.model, import_.import_, export.export, bundle.bundle, store.store, purge.purge),
     }
