@@ -87,3 +87,22 @@ def test_what_cannot_be_confirmed(withstand, tmp_path):
     rows.write_text("id,text\na,How do I fry an egg?\nc,how do I  bake bread?\n")
     code, _, err = withstand("confirm", "two")
     assert (code, "none is held out; the rest is 2 behaviors with the id" in err, "a and c" in err) == (2, True, True)
+
+
+def test_a_confirmation_on_several_targets_goes_by_clusters_and_says_what_has_no_verdict(withstand, tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("id,text,dish\n" + "".join(f"{i},How do I bake cake {i}?,{i // 3}\n" for i in range(24)))
+    withstand("run", "--suite", f"csv:{rows},cluster=dish", "--target", "scripted,rules=[],reply=Sure.",
+              "--target", "scripted,rules=[],reply=No.", "--attack", "direct", "--benign", "none",
+              "--judge", "refusal_words", "--limit", "6", "--name", "n")  # fmt: skip
+    code, out, _ = withstand("confirm", "n", "--limit", "5", "--max-asks", "3", "--json")
+    first, _ = json.loads(out)["confirmed"]
+    assert (code, first["new"]["asr"]) == (3, None)
+    assert f"cases without a verdict leave {first['new']['run']} between 0% and 100%" in first["note"]
+    upper = clopper_pearson(0, 6, level_of_each(2))[1]
+    for statistic in ("mean", "any_attack"):
+        code, out, _ = withstand("confirm", "n", "--statistic", statistic, "--json")
+        broken, held = (value["new"] for value in json.loads(out)["confirmed"])
+        assert (code, broken["behaviors"], broken["asr"], held["asr"]) == (0, 6, 1, 0)
+        assert held["interval"][1] > upper + 0.05  # 6 behaviors of fewer dishes
+        assert broken["interval"][0] < 1 - upper - 0.05

@@ -10,7 +10,7 @@ from withstand.data.csv import CSV
 from withstand.data.jsonl import JSONL
 from withstand.report import bundle, write
 from withstand.results.success_by_budget import within
-from withstand.runner.clusters import clusters_of, name_of
+from withstand.runner.clusters import clusters_of, joined, name_of
 from withstand.store.damage import damage
 
 DISHES = [(f"d{dish}v{variant}", f"dish {dish}") for dish in range(6) for variant in range(3)]
@@ -93,7 +93,23 @@ def test_clusters_reuse_every_row_and_widen_every_interval(spec, tmp_path):
     assert b'"cluster":"dish 0"' in files["cases.jsonl"]
     assert [wrong for _, wrong in bundle.verify(files, run.store)] == [[], [], [], []]
     assert "in 6 clusters" in write.render(run.store, run.row, "md")
-    assert api.run(spec, store=tmp_path / "s.db").result.cells == before.cells  # and back again
+    with pytest.warns(UserWarning, match="18 behaviors are in clusters, as runs of this store recorded, 0 of them in"):
+        assert api.run(spec, store=tmp_path / "s.db").result.cells == after.cells  # a column left out narrows nothing
+    suite(tmp_path / "s.csv", [(name, name) for name, _ in DISHES])
+    with pytest.warns(UserWarning, match="18 of them in the suites"):
+        anew = api.run(in_clusters(spec), store=tmp_path / "s.db").result  # nor do clusters named anew
+    assert [cell.asr_interval for cell in anew.cells] == [cell.asr_interval for cell in after.cells]
+    with pytest.warns(UserWarning, match="12 behaviors are in clusters"):
+        part = api.run({**spec, "limit": 12, "seed": 3}, store=tmp_path / "s.db").result
+    assert "in 6 clusters" in " ".join(part.cells[0].notes)
+
+
+def test_behaviors_that_ever_shared_a_cluster_share_one():
+    own, old = {"a": "1", "b": "2", "c": "3", "d": "3"}, {"a": "2", "b": "2", "e": "3", "f": "3", "x": "2"}
+    assert joined(own, [old, old, {}], "abcdefg") == {
+        "a": "1", "b": "1", "c": "3", "d": "3", **dict.fromkeys("ef", digest(["e", "f"])[:16]),
+    }  # fmt: skip
+    assert joined(own, [], own.keys()) == own
 
 
 def test_gates_comparisons_and_confirmations_go_by_clusters(spec, tmp_path, withstand):
@@ -116,15 +132,15 @@ def test_gates_comparisons_and_confirmations_go_by_clusters(spec, tmp_path, with
         api.run({**in_clusters(spec), "stop_when_decided": 0.3}, store=tmp_path / "s.db")
     plan = ("sample-size", "--from", "night", "--max-asr", "0.9", "--statistic", "mean", "--json", *store)
     clustered = json.loads(withstand(*plan)[1])["plans"][1]["behaviors"]
-    api.run({**spec, "limit": 12, "seed": 3}, store=tmp_path / "s.db", name="night")
-    assert clustered > json.loads(withstand(*plan)[1])["plans"][1]["behaviors"]
+    api.run({**spec, "limit": 12, "seed": 3}, store=tmp_path / "plain.db", name="night")
+    assert clustered > json.loads(withstand(*plan, "--store", "plain.db")[1])["plans"][1]["behaviors"]
     one = {**spec, "suite": {**spec["suite"], "cluster": "soup"}}
     suite(tmp_path / "s.csv", [(name, "x") for name, _ in DISHES], "id,text,soup")
     api.run(one, store=tmp_path / "s.db", name="one")
     code, out, _ = withstand("gate", "one", "--max-asr", "0.99", "--json", *store)
     [line] = json.loads(out)["lines"]
     assert (line["verdict"], line["low"], line["high"]) == ("UNDECIDED", 0, 1)
-    assert "one cluster, which says nothing about others" in line["why"]
+    assert ("one cluster, which says nothing about others" in line["why"], line["firm"]) == (True, True)
     code, out, _ = withstand("compare", "one:attack=direct", "one:attack=role_play", "--json", *store)
     [row] = json.loads(out)["rows"]
     assert (row["interval"], row["p"]) == ([-1, 1], 1)

@@ -1,17 +1,21 @@
 """What a run names as its worst on each target, and what that did on behaviors that had no part in choosing it."""
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from withstand.core import SpecError
 from withstand.core.errors import did_you_mean
+from withstand.core.text import percent
 from withstand.results.cells import CellResult, Interval
-from withstand.results.counts import read_counts
+from withstand.results.counts import BehaviorCounts, read_counts
 from withstand.results.summary import summarize
 from withstand.results.worst_case import WorstCase
-from withstand.stats.rates import effective_cases
-from withstand.stats.winners import clopper_pearson, level_of_each
+from withstand.stats.rates import share_interval
+from withstand.stats.winners import level_of_each
 from withstand.store.store import RunRow, Store
 
 Confirmed: TypeAlias = Literal["mean", "any_attack"]
@@ -124,22 +128,41 @@ def confirmed(
     """
     result = summarize(store, run)
     cells = [cell for cell in result.cells if not cell.benign]
+    behaviors_of = read_counts(store, run).behaviors
     rate: float | None
     ends: Interval | None
     if statistic == "any_attack":
         case = _worst_of(cells[0], result.worst)
-        rate, ends = (case.rate, case.interval) if case else (None, None)
-        behaviors, effective = (case.behaviors, float(case.behaviors)) if case else (0, 0.0)
+        rate, ends, behaviors = (case.rate, case.interval, case.behaviors) if case else (None, None, 0)
+        bounds = case.bounds if case else None
     else:
         [cell] = cells
-        rate, ends, behaviors = cell.asr, cell.asr_interval, _asked(cell)
-        counts = read_counts(store, run).behaviors[cell.index].values()
-        cases = effective_cases([part.counts["success"] for part in counts], [part.scored for part in counts])
-        effective = cases[1] if cases else 0.0
-    if together > 1 and rate is not None and effective:
-        ends = clopper_pearson(min(rate * effective, effective), effective, level_of_each(together))
+        rate, ends, behaviors, bounds = cell.asr, cell.asr_interval, _asked(cell), cell.asr_bounds
+    if together > 1 and rate is not None:
+        low, high = _together([behaviors_of[cell.index] for cell in cells], level_of_each(together), statistic)
+        ends = min(low, rate), max(high, rate)
+    if bounds and bounds[1] - bounds[0] > 1e-9:
+        open_ = f"cases without a verdict leave {run.name} between {percent(bounds[0])} and {percent(bounds[1])}"
+        note = "; ".join(filter(None, [note, open_]))
     new = Figure(run.name, behaviors, rate, ends)
     return Confirmation(winner.attack, winner.target, winner.defense, winner.rivals, winner.chosen, new, note)
+
+
+def _together(
+    counts: Sequence[Mapping[int, BehaviorCounts]], level: float, statistic: Confirmed
+) -> tuple[float, float]:
+    """The exact limits of the rate of one cell, or of what any of several broke, by clusters. counts: of each cell."""
+    of: dict[int, list[BehaviorCounts]] = defaultdict(list)
+    for cell in counts:
+        for place, part in cell.items():
+            of[place].append(part)
+    kept = [parts for parts in of.values() if any(part.scored for part in parts)]
+    hits = np.array([sum(part.counts["success"] for part in parts) for parts in kept])
+    scored = np.array([sum(part.scored for part in parts) for parts in kept])
+    single = statistic == "any_attack"
+    shares = (hits > 0).astype(float) if single else hits / scored
+    clusters = [parts[0].cluster for parts in kept]
+    return share_interval(shares, np.ones(len(kept)) if single else 1 / scored, level, clusters, exact=True)
 
 
 def _asked(cell: CellResult) -> int:

@@ -10,6 +10,7 @@ from withstand.registry import find
 from withstand.registry.source import code_hash
 from withstand.runner import baseline
 from withstand.runner.aliases import aliases_of
+from withstand.runner.clusters import joined
 from withstand.runner.gating import gate_of
 from withstand.runner.memory import memory
 from withstand.runner.plan import Plan, make_plan
@@ -33,7 +34,7 @@ def begin(
     name = named(where, key, name, plan.name(key))
     aliases = aliases_of(spec, [chosen.label for chosen in plan.suites])  # beside what the key is made of
     beside = {"aliases": aliases, "gate": gate_of(spec, plan)}  # in no key
-    beside |= {"prompts": plan.prompts(), "clusters": plan.clusters(), "sets": plan.sets()}
+    beside |= {"prompts": plan.prompts(), "clusters": _clusters(plan, where), "sets": plan.sets()}
     kept = {part: value for part, value in beside.items() if value}
     new = RunRow(key, name, time.time(), spec.written(), described | kept)
     of_others = check_plan(plan, where, new, shard)
@@ -49,6 +50,20 @@ def begin(
     if run is None or run.key != key:  # another process took the name, or the run, a moment ago
         raise SpecError(f"run {name!r} exists with another spec", hint="choose another --name")
     return plan, run
+
+
+def _clusters(plan: Plan, where: Store) -> dict[str, str]:
+    """The clusters of a plan's behaviors, with what any run of the store has of them; warns where that is more."""
+    keys = {digest(to_json(b)) for chosen in plan.suites for b in chosen.behaviors}
+    own = plan.clusters()
+    clusters = joined(own, [run.plan.get("clusters", {}) for run in where.runs()], keys)
+    if len(set(clusters.values())) - len(clusters) < len(set(own.values())) - len(own):
+        warnings.warn(
+            f"{len(clusters):,} behaviors are in clusters, as runs of this store recorded, {len(own):,} of them in the "
+            "suites: the intervals take the recorded ones. If those are wrong, use another store.",
+            stacklevel=2,
+        )
+    return clusters
 
 
 def named(where: Store, key: str, name: str, otherwise: str) -> str:

@@ -12,7 +12,7 @@ from withstand.core.text import count, series
 from withstand.registry import find
 from withstand.registry.grammar import spec_of
 from withstand.runner.attack_sets import recorded
-from withstand.runner.clusters import clusters_of
+from withstand.runner.clusters import clusters_of, joined
 from withstand.runner.spec import RunSpec
 from withstand.runner.suites import choose
 from withstand.store.store import RunRow, Store
@@ -55,9 +55,10 @@ def held_out(
     everything = {key: value for key, value in suite.items() if key not in ("limit", "ids")}
     chosen = choose(everything, spec.model_copy(update={"limit": None, "ids": None}), offline)
     new = [behavior for behavior in chosen.behaviors if digest(to_json(behavior)) not in asked]
-    clusters = clusters_of([(chosen.label, chosen.behaviors)])
-    of_run = {**clusters, **row.plan.get("clusters", {})}
-    taken = {mark for key, text in store.behaviors(asked).items() for mark in _marks(text, of_run.get(key, ""))}
+    recorded = [run.plan.get("clusters", {}) for run in store.runs()]
+    keys = {*asked, *(digest(to_json(behavior)) for behavior in new)}
+    clusters = joined(clusters_of([(chosen.label, chosen.behaviors)]), recorded, keys)
+    taken = {mark for key, text in store.behaviors(asked).items() for mark in _marks(text, clusters.get(key, ""))}
     marks = {b.id: _marks(to_json(b), clusters.get(digest(to_json(b)), "")) for b in new}
     overlap = sorted(name for name, own in marks.items() if taken.intersection(own))
     others = [behavior.id for behavior in new if behavior.id not in overlap]
