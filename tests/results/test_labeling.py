@@ -354,6 +354,15 @@ def test_a_runs_own_labels_say_how_often_its_judge_errs(run: Any) -> None:
     broken = sum(b.counts["success"] for cell in counts[:2] for b in cell.values())
     assert (part["labels"], part["n"], part["specificity"]) == (f"run:{run.name}", 40, 1.0)
     assert part["sensitivity"] == pytest.approx(broken / (broken + 4))
+    own = {
+        cell: [replace(label, broken=None, missing=True) if label.broken and label.outcome != "success" else label
+               for label in labels]
+        for cell, labels in own_labels(run.store, run.row).items()
+    }  # fmt: skip
+    (left_out,) = with_own(run.row, own, counts, stored)[key]
+    assert (left_out["sensitivity"], left_out["n"]) == (1.0, 36)
+    assert left_out["sensitivity_interval"][0] < part["sensitivity_interval"][0] + 1e-9  # as low as with the labels
+    assert left_out["specificity_interval"][1] == part["specificity_interval"][1]
     assert "not compared with labels" not in render(run.store, run.row, "md")
 
 

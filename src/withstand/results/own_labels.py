@@ -233,33 +233,57 @@ def with_own(
     stored: Mapping[str, list[Record]],
 ) -> dict[str, list[Record]]:
     """Calibrations by judge's key: where `ENOUGH` of a run's own cases have a label, how often the judge errs on these,
-    in place of what is stored. What they do not say, since all labels are equal, the stored ones still may.
+    in place of what is stored. What they do not say, since all labels are equal, the stored ones still may. A drawn
+    case without a label, or on which annotators are unsure or split, widens the intervals: who leaves out the breaks
+    that the judge missed would else show a judge that misses none.
 
     Of "n", "labels", "sensitivity" and "specificity" with their "..._interval"; cases weigh as many as they stand for.
     """
-    pairs: dict[str, list[tuple[bool, bool, float]]] = defaultdict(list)
+    pairs: dict[str, list[tuple[bool, bool | None, float]]] = defaultdict(list)
+    decided: dict[str, list[tuple[bool, bool, float]]] = defaultdict(list)
     for cell, labels in own.items():
         for judged, outcomes in JUDGED.items():
             size = sum(counts.counts[name] for counts in behaviors[cell].values() for name in outcomes)
-            votes = [label.broken for label in labels if label.outcome in outcomes and label.broken is not None]
+            votes = [label.broken for label in labels if label.outcome in outcomes]
             key = run.plan["cells"][cell]["keys"]["judge"]
             pairs[key] += [(judged, broken, size / len(votes)) for broken in votes]
+            agreed = [broken for broken in votes if broken is not None]
+            decided[key] += [(judged, broken, size / len(agreed)) for broken in agreed]
     calibrations = dict(stored)
     for key, listed in pairs.items():
-        if len(listed) >= ENOUGH:
-            part = {"labels": f"run:{run.name}", "n": len(listed), **_errors(listed)}
+        if len(decided[key]) >= ENOUGH:
+            part = {"labels": f"run:{run.name}", "n": len(decided[key]), **_errors(decided[key], listed)}
             whole = part["sensitivity"] is not None and part["specificity"] is not None
             calibrations[key] = [*([] if whole else stored.get(key, [])), part]
     return calibrations
 
 
-def _errors(listed: Sequence[tuple[bool, bool, float]]) -> dict[str, Any]:
+def _errors(
+    decided: Sequence[tuple[bool, bool, float]], listed: Sequence[tuple[bool, bool | None, float]]
+) -> dict[str, Any]:
+    """The judge's errors on cases: what it said, what annotators say, and how many cases each stands for. Of those of
+    all `listed` that annotators leave open the judge is wrong on all in the lower limits, and right in the upper ones.
+    """
+    parts: dict[str, Any] = {}
+    wrong, right = ([(j, (j is agrees) if b is None else b, w) for j, b, w in listed] for agrees in (False, True))
+    sides = [_shares(cases) for cases in ([decided, wrong, right] if len(decided) < len(listed) else [decided])]
+    for rate in ("sensitivity", "specificity"):
+        shares = [side[rate] for side in sides]
+        value = shares[0][0]
+        ends = [end for _, end in shares if end is not None]
+        parts[rate] = value
+        parts[f"{rate}_interval"] = None if value is None else (min(e[0] for e in ends), max(e[1] for e in ends))
+    return parts
+
+
+def _shares(listed: Sequence[tuple[bool, bool, float]]) -> dict[str, tuple[float | None, tuple[float, float] | None]]:
+    """Both rates with their 95% intervals, None where nothing tells."""
     judged, broken, weights = zip(*listed, strict=True)
     table = agreement.table(judged, broken, weights)
-    positive, negative = table.hit + table.missed, table.wrong + table.clear
     return {
-        "sensitivity": table.hit / positive if positive else None,
-        "sensitivity_interval": rates.wilson(min(table.hit, positive), positive),
-        "specificity": table.clear / negative if negative else None,
-        "specificity_interval": rates.wilson(min(table.clear, negative), negative),
+        name: (share / n if n else None, rates.wilson(min(share, n), n))
+        for name, share, n in (
+            ("sensitivity", table.hit, table.hit + table.missed),
+            ("specificity", table.clear, table.wrong + table.clear),
+        )
     }
