@@ -21,6 +21,7 @@ from withstand.results.labeled_pairs import LabeledPair
 from withstand.results.limits import Limits
 from withstand.runner import baseline
 from withstand.stats import planning
+from withstand.stats.group_sequential import Watch
 from withstand.stats.labeled import LabeledDifference, LabeledEstimate, LabeledSide
 from withstand.stats.winners import clopper_pearson
 
@@ -385,3 +386,31 @@ def test_files_are_written(withstand, ran, tmp_path):
     assert json.loads((tmp_path / "s.json").read_text())["runs"][0]["results"] == []
     assert (tmp_path / "m.md").read_text().startswith("## withstand gate: PASS (1 PASS)")
     assert re.search(r"PASS +max-asr +direct +50 +2% +<0\.1.11% +20%", out)
+
+
+def test_sarif_says_what_the_exit_code_says() -> None:
+    lines = gate.lines([cell("s" * 5 + "r" * 45)], Limits(asr=0.1), [], [])
+    levels = []
+    for undecided in (None, "pass", "fail"):
+        [result] = json.loads(gate_page.sarif("1", lines, "s.toml", undecided))["runs"][0]["results"]
+        levels.append((gate.exit_code(lines, undecided), result["level"]))
+    assert levels == [(3, "warning"), (0, "note"), (1, "error")]
+
+
+def test_a_baseline_that_stopped_by_what_it_showed_passes_nothing() -> None:
+    limits, watch = Limits(worse=0.1), Watch(0.5, 100)
+    after = cell("r" * 100)
+
+    def line(before: Graded, now: Graded = after) -> gate.Line:
+        [line] = gate.lines([now], limits, [Pair("direct", (), before, now)], [])
+        return line
+
+    assert line(cell("r" * 90)).verdict == "PASS"
+    assert line(cell("r" * 100, watched=True, watch=watch)).verdict == "PASS"  # nothing was left to ask
+    assert line(cell("r" * 100, watched=True)).verdict == "PASS"  # of a file
+    for stopped in (cell("r" * 90, watched=True, watch=watch), cell("r" * 90, watched=True)):
+        assert (line(stopped).verdict, line(stopped).firm) == ("UNDECIDED", True)
+        assert "stopped early by what it showed" in line(stopped).why
+    assert line(cell("r" * 90, watched=True), cell("r" * 90, watched=True, watch=watch)).verdict == "UNDECIDED"
+    worse = cell("s" * 40 + "r" * 60)
+    assert line(cell("r" * 90, watched=True), worse).verdict == "FAIL"

@@ -89,7 +89,7 @@ def gate(
     if junit:
         files[junit] = page.junit(row.name, decided.lines, undecided)
     if sarif:
-        files[sarif] = page.sarif(__version__, decided.lines, "withstand.toml")
+        files[sarif] = page.sarif(__version__, decided.lines, "withstand.toml", undecided)
     if markdown:
         files[markdown] = page.markdown(decided, overall)
     for path, text in files.items():

@@ -111,14 +111,16 @@ def _plain(text: str) -> str:
     return visible(text).replace("\ufffe", "").replace("\uffff", "")
 
 
-def sarif(version: str, lines: Sequence[Line], artifact: str) -> str:
-    """SARIF 2.1.0 (OASIS 2020): a result for each line that is not a PASS. `artifact`: the file it points to."""
+def sarif(version: str, lines: Sequence[Line], artifact: str, undecided: Undecided = None) -> str:
+    """SARIF 2.1.0 (OASIS 2020): a result for each line that is not a PASS. `artifact`: the file it points to. An
+    UNDECIDED that counts as a failure is an error, one that is let through a note."""
+    levels = {"failure": "error", "error": "warning", "skipped": "note"}
     rules = [{"id": name, "shortDescription": {"text": text}} for name, text in RULES.items()]
     results = [
         {
             "ruleId": line.gate,
             "ruleIndex": list(RULES).index(line.gate),
-            "level": "error" if line.verdict == "FAIL" else "warning",
+            "level": levels[_kind(line, undecided)],
             "message": {"text": f"{line.verdict}: {visible(sentence(line))}"},
             "locations": [
                 {

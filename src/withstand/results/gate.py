@@ -15,8 +15,16 @@ from withstand.results.baselines import name_of
 from withstand.results.cells import Record
 from withstand.results.compare import Pair
 from withstand.results.false_positives import false_positives, missed
-from withstand.results.graded import DIMENSIONS, BehaviorResult, Graded, by_target, clusters_of, in_clusters
-from withstand.results.labeled_pairs import LabeledPair
+from withstand.results.graded import (
+    DIMENSIONS,
+    BehaviorResult,
+    Graded,
+    by_target,
+    clusters_of,
+    in_clusters,
+    stopped_early,
+)
+from withstand.results.labeled_pairs import LabeledPair, mean_share
 from withstand.results.limits import Limits
 from withstand.results.pair_comparison import changes
 from withstand.stats import breaks, paired, planning
@@ -28,8 +36,6 @@ from withstand.stats.statistic import Statistic
 Decision = Literal["PASS", "FAIL", "UNDECIDED"]
 LEVEL = 0.95
 UNFINISHED = "it is asked until it is decided, and that is not finished: run the same command again"
-
-
 Place: TypeAlias = tuple[str, ...]
 """What a cell of a run measures, and its labels."""
 
@@ -306,7 +312,8 @@ def _undecided(line: Line, part: Sequence[Graded], seen: Estimate) -> Line:
             return replace(line, why=why)
         return replace(line, why="still open after all behaviors of the suite")
     if not seen.effective:
-        return replace(line, why="its behaviors are one cluster, which says nothing about others: add other clusters")
+        why = "its behaviors are one cluster, which says nothing about others: add other clusters"
+        return replace(line, why=why, firm=True)
     rate = ceiling if ceiling < line.limit else floor
     needed = planning.behaviors_to_decide(rate * seen.effective, seen.effective, line.n, line.limit)
     why = _needed(needed, line.n)
@@ -363,23 +370,22 @@ def _worse(pair: Pair, name: str, limit: float, labeled: LabeledPair | None = No
     )  # fmt: skip
     if labeled and labeled.difference:
         low, high = labeled.difference.limits(LEVEL)
-        low, high = low - _mean_share(u_a, all_a), high + _mean_share(u_b, all_b)
-        return replace(
+        low, high = low - mean_share(u_a, all_a), high + mean_share(u_b, all_b)
+        line = replace(
             line, verdict=_decide(low, high, limit), rate=labeled.difference.difference, low=low, high=high,
             p=labeled.difference.p, why=labeled.note,
         )  # fmt: skip
-    if line.verdict != "UNDECIDED":
+    if line.verdict == "PASS" and stopped_early(pair.a, pair.b):
+        return replace(
+            line, verdict="UNDECIDED", firm=True, why="the baseline stopped early by what it showed: take one without"
+        )
+    if line.verdict != "UNDECIDED" or (labeled and labeled.difference):
         return line
     if sum(u_a) + sum(u_b) and best.difference <= limit <= worst.difference:
         return replace(line, why=_open(sum(u_a) + sum(u_b), "would decide it"))
     middle = worst if worst.difference < limit else best
     needed = planning.behaviors_to_exclude(middle.difference, middle.limits(LEVEL), line.n, limit)
     return replace(line, more=needed, why=_needed(needed, line.n))
-
-
-def _mean_share(part: Sequence[int], cases: Sequence[int]) -> float:
-    """The mean over behaviors of a part of their cases; all of a behavior without cases."""
-    return sum(n / of if of else 1 for n, of in zip(part, cases, strict=True)) / len(cases)
 
 
 def overall(gated: Sequence[Line]) -> Decision:

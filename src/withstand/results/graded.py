@@ -128,6 +128,17 @@ def in_clusters(cell: Graded) -> bool:
     return Groups.of(clusters_of([cell], cell.behaviors)) is not None
 
 
+def stopped_early(baseline: Graded, now: Graded) -> bool:
+    """Whether a baseline stopped by what it found before all behaviors were asked: the earlier the more breaks it had
+    by chance, beside which a worse build looks equal."""
+    if not baseline.watched:
+        return False
+    asked = len(baseline.behaviors)
+    if watch := baseline.watch or now.watch:
+        return asked < watch.behaviors
+    return now.watched or asked < len(now.behaviors)
+
+
 def by_target(cells: Iterable[Graded]) -> list[list[Graded]]:
     """The harmful cells by what was attacked (suite, target, defense and judge), in the order of the cells."""
     groups: dict[tuple[str, ...], list[Graded]] = {}

@@ -104,3 +104,8 @@ def _varied(pair: Pair, builds: bool) -> list[str]:
     a, b = pair.a.identity or {}, pair.b.identity or {}  # a baseline file has a part of it
     same = builds or "target" in pair.varied or all(a[name] == b[name] for name in a.keys() & b.keys())
     return [*pair.varied, *([] if same else ["target"])]
+
+
+def mean_share(part: Sequence[int], cases: Sequence[int]) -> float:
+    """The mean over behaviors of a part of their cases; all of a behavior without cases."""
+    return sum(n / of if of else 1 for n, of in zip(part, cases, strict=True)) / len(cases)
