@@ -312,8 +312,7 @@ def _undecided(line: Line, part: Sequence[Graded], seen: Estimate) -> Line:
             return replace(line, why=why)
         return replace(line, why="still open after all behaviors of the suite")
     if not seen.effective:
-        why = "its behaviors are one cluster, which says nothing about others: add other clusters"
-        return replace(line, why=why, firm=True)
+        return replace(line, why="its behaviors are one cluster, which says nothing about others: add more", firm=True)
     rate = ceiling if ceiling < line.limit else floor
     needed = planning.behaviors_to_decide(rate * seen.effective, seen.effective, line.n, line.limit)
     why = _needed(needed, line.n)
@@ -338,11 +337,9 @@ def _errors(name: str, cell: Graded, limit: float) -> Line:
     missing = sum(behavior.count("error") for behavior in cell.behaviors.values())
     if not cases:
         return nothing("max-errors", name, limit, "it has no case")
-    share = missing / cases
-    if share <= limit:
-        return Line("max-errors", name, "PASS", len(cell.behaviors), cases, share, None, None, limit)
+    line = Line("max-errors", name, "PASS", len(cell.behaviors), cases, missing / cases, None, None, limit)
     why = f"{count(missing, 'row')} missing: too many to decide; the same command tries again"
-    return Line("max-errors", name, "UNDECIDED", len(cell.behaviors), cases, share, None, None, limit, why, firm=True)
+    return line if missing / cases <= limit else replace(line, verdict="UNDECIDED", why=why, firm=True)
 
 
 def _worse(pair: Pair, name: str, limit: float, labeled: LabeledPair | None = None) -> Line:

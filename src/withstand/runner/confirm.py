@@ -55,9 +55,9 @@ def held_out(
     everything = {key: value for key, value in suite.items() if key not in ("limit", "ids")}
     chosen = choose(everything, spec.model_copy(update={"limit": None, "ids": None}), offline)
     new = [behavior for behavior in chosen.behaviors if digest(to_json(behavior)) not in asked]
-    recorded = [run.plan.get("clusters", {}) for run in store.runs()]
+    of_runs = [run.plan.get("clusters", {}) for run in store.runs()]
     keys = {*asked, *(digest(to_json(behavior)) for behavior in new)}
-    clusters = joined(clusters_of([(chosen.label, chosen.behaviors)]), recorded, keys)
+    clusters = joined(clusters_of([(chosen.label, chosen.behaviors)]), of_runs, keys)
     taken = {mark for key, text in store.behaviors(asked).items() for mark in _marks(text, clusters.get(key, ""))}
     marks = {b.id: _marks(to_json(b), clusters.get(digest(to_json(b)), "")) for b in new}
     overlap = sorted(name for name, own in marks.items() if taken.intersection(own))
