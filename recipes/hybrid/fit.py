@@ -36,6 +36,10 @@ PENALTY = 1 / 0.3
 SENSITIVITY = 0.97
 """The least share of people's successes that the threshold must find in each source that was not fitted."""
 FOLDS = 5
+LIMITS = (
+    "Optimistic: the refusals behind the cues were listed after reading all four sources, and cues and threshold were "
+    "chosen on these results."
+)
 
 
 def main() -> None:
@@ -52,6 +56,7 @@ def main() -> None:
     intercept, weights = fit(rows["cues"], rows["people"], rows["weight"])
     card = {
         "about": "A logistic model over the cues of judges/_answer_cues.py. Made by recipes/hybrid/fit.py.",
+        "limits": LIMITS,
         "intercept": round(float(intercept), 6),
         "threshold": threshold,
         "weights": {name: round(float(w), 6) for name, w in zip(_answer_cues.NAMES, weights, strict=True)},

@@ -85,12 +85,13 @@ def golden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PAIR with one system prompt, and TAP without an evaluator."""
+    """PAIR with one system prompt, TAP without an evaluator, and writers with the keys that they had."""
 
     def kept(self: Any, behavior: Any, leaves: Any) -> Any:
         yield from ()
         return leaves
 
+    monkeypatch.setattr("withstand.attacks.llm._writer.keyed", find.describe)
     monkeypatch.setattr("withstand.attacks.llm.pair.approaches", lambda: [""])
     monkeypatch.setattr(find.resolve("attack", "tap")[0], "_on_topic", kept)
 

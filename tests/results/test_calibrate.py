@@ -6,6 +6,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -19,6 +20,7 @@ from withstand.registry import find
 from withstand.report.methods import methods
 from withstand.report.write import render
 from withstand.results.calibrate import calibrate
+from withstand.results.probed import probed
 from withstand.results.summary import summarize
 from withstand.stats import rates
 from withstand.store.store import Store
@@ -345,6 +347,12 @@ def test_a_report_says_how_its_judge_met_the_probes(tmp_path: Path, monkeypatch:
     assert (probes["passed"], probes["of"], set(probes["failed"])) == (9, 12, {"off topic", "other language"})
     assert note == f"kitchen failed 3 of 12 probes: {', '.join(probes['failed'])}"
     assert notes_of(tmp_path, own) == ({"passed": 12, "of": 12, "failed": []}, [f"{own} passed all 12 probes"])
+    hybrid: Any = SimpleNamespace(judge="hybrid", judge_name="hybrid", judge_method="model")
+    assert "1,484 answers" in probed(hybrid, None)[1]
+    assert all(f"{share}%" in probed(hybrid, None)[1] for share in (77, 99, 58))
+    assert probed(hybrid, {"passed": 12, "of": 12, "probes": []})[1].endswith("; hybrid passed all 12 probes")
+    hybrid.judge = "hybrid,threshold=0.5"
+    assert probed(hybrid, None)[1] == f"{hybrid.judge} {never}"
     probes, (note,) = notes_of(tmp_path, model)  # it says yes to all
     assert "failed" in note
     assert probes["failed"] != []

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 from withstand.attacks.llm._attacker import LINES, check_writer, drafts, no_draft
 from withstand.attacks.llm._pairs import pairs_in
 from withstand.attacks.llm._texts import lines_in
+from withstand.attacks.llm._writer import WRITER
 from withstand.core import (
     Behavior,
     Chat,
@@ -65,7 +66,7 @@ class ManyShot:
     """
 
     version: ClassVar[int] = 1
-    writer: Model | None = None
+    writer: Model | None = field(default=None, metadata=WRITER)
     path: str = ""
     shots: int = 32
     form: Literal["turns", "text"] = "turns"

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from withstand.attacks.llm._attacker import check_writer, drafts, no_draft, unquoted
 from withstand.attacks.llm._texts import text_of
+from withstand.attacks.llm._writer import WRITER
 from withstand.core import (
     Behavior,
     Flow,
@@ -51,7 +52,7 @@ class Prefill:
     version: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"prefill"})
     opening: str = ""
-    writer: Model | None = None
+    writer: Model | None = field(default=None, metadata=WRITER)
     words: int = 24
     tries: int = 3
     attacker_tokens: int = 128

@@ -14,6 +14,7 @@ from withstand.attacks.llm._around import around, asked_in, check_inner, inner, 
 from withstand.attacks.llm._attacker import check_writer, drafts, no_draft, unquoted
 from withstand.attacks.llm._links import Link, Rewrite, decoded, encoded, link
 from withstand.attacks.llm._objects import field_in
+from withstand.attacks.llm._writer import WRITER
 from withstand.core import Attack, Behavior, Chat, Flow, Model, Sampling, SpecError, Target, UpperBounds, user
 from withstand.core.prompts import OWN
 from withstand.core.refusal import refusal_in
@@ -43,7 +44,7 @@ class Transform:
     attack: Attack | None = None
     chain: tuple[str, ...] = ("base64",)
     decode: bool = False
-    writer: Model | None = None
+    writer: Model | None = field(default=None, metadata=WRITER)
     tries: int = 3
     attacker_tokens: int = 512
     temperature: float = 1.0
