@@ -41,5 +41,5 @@ def test_what_stands_together_widens_it_and_nothing_is_made_of_nothing():
     assert pairs.rate == alone.rate > 8 / 12
     assert pairs.high - pairs.low > alone.high - alone.low
     assert forecasts([None] * 20, 64, [640]) == []
-    assert forecasts([1.0] * 20, 64, [640]) == []
+    assert forecasts([1.0, 2.0, 3.0, 4.0, 5.0], 64, [640]) == []
     assert forecasts([3.0, None, None], 64, [640]) == []

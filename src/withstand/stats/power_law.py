@@ -54,7 +54,8 @@ def rate_at(draws: Sequence[float], seen: Floats, law: Floats) -> Floats:
 def forecasts(
     times: Sequence[float | None], until: float, draws: Sequence[float], groups: Sequence[Hashable] = (), seed: int = 0
 ) -> list[Forecast]:
-    """The ASR at more `draws` than `until`; empty where too few different rates were seen to fit a law.
+    """The ASR at more `draws` than `until`; empty where too few different rates were seen to fit a law, and where
+    nothing is left to break.
 
     times: of each behavior the draw that broke it first, None for none.   until: the draws that all unbroken had.
     groups: of behaviors that stand or fall together, drawn together; none: each by itself.   The limits are of a
@@ -70,7 +71,7 @@ def forecasts(
         ever[places[group]] += time is not None
     seen = broken.sum(axis=0, keepdims=True) / len(times)
     law = fit(ends, seen)
-    if np.isnan(law).any():
+    if np.isnan(law).any() or None not in times:
         return []
     weights = np.random.default_rng(seed).multinomial(len(places), np.full(len(places), 1 / len(places)), RESAMPLES)
     among = weights @ sizes
