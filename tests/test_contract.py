@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import pytest
 
+import published_files
 from fakes import Fake
 from withstand import api
 from withstand.core import (
@@ -146,6 +147,7 @@ def minimal(tmp_path, openai_server, monkeypatch):
             ("suite", "csv"): {"path": str(tmp_path / "a.csv")},
             ("suite", "jsonl"): {"path": str(table), "context": "context", "target_string": "target"},
             ("suite", "harmbench"): {"path": str(tmp_path / "a.csv")},
+            ("suite", "published"): {"path": str(tmp_path / "a.csv"), "files": ["a.csv"]},
             ("target", "function"): {"path": "contract_of_mine:answer"},
             ("target", "openai"): {"model": "m", "tries": 1},
             ("target", "moderation"): {"tries": 1},
@@ -160,6 +162,9 @@ def minimal(tmp_path, openai_server, monkeypatch):
             ("attack", "human_jailbreaks"): {"path": str(tmp_path / "jailbreaks.txt")},
             ("attack", "few-shot-harmbench"): {"attacker": "scripted"},  # guided by weights: a judge takes 50 rounds
         }.get((kind, name)) or dict(sample(kind, name))
+        if kind == "suite":  # the user's copies, for those that are looked for there
+            monkeypatch.setenv("WITHSTAND_HOME", str(tmp_path / "home"))
+            published_files.write(tmp_path / "home" / "suites")
         if (kind, name) == ("target", "vllm"):
             for file in ("config.json", "tokenizer.json", "model.safetensors"):
                 (tmp_path / file).write_text("{}")

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from withstand.cli import console, copies
 from withstand.core import SpecError, bounded
 from withstand.core.protocols import optional
 from withstand.registry import find, sets
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 SPEC_FLAGS = (
     "spec_file", "suite", "data", "split", "limit", "where", "ids", "target", "attack", "defense", "judge", "benign",
     "utility", "samples", "temperature", "max_tokens", "until_success", "draws", "stop_when_decided", "budget", "seed",
-    "revision", "cases_from",
+    "revision", "cases_from", "skip_missing",
 )  # fmt: skip
 
 MEASURE_FLAGS = (
     "suite", "data", "split", "limit", "where", "ids", "judge", "benign", "samples", "temperature", "max_tokens",
-    "until_success", "draws", "stop_when_decided", "budget",
+    "until_success", "draws", "stop_when_decided", "budget", "skip_missing",
 )  # fmt: skip
 """Flags that may make a run easier to pass than its spec file. The attacks are pinned by their names; what is tested
 (target, defense, revision) is the user's to choose."""
@@ -40,7 +41,8 @@ def spec_from(given: Mapping[str, Any]) -> RunSpec:
     file = given["spec_file"]
     if file is None and not given["suite"] and not given["target"]:
         file = "withstand.toml"
-    spec: dict[str, Any] = read_spec(file, typed) if file else {}
+    named = file if file in copies.NAMED and not Path(file).exists() else ""
+    spec: dict[str, Any] = read_spec(str(copies.NAMED[named]) if named else file, typed) if file else {}
     as_written = run_spec(spec) if isinstance(spec.get("gate"), dict) else None
     if given["attack"] and as_written and spec.get("attack"):
         spec["gate"] = {"attacks": spec["attack"], **spec["gate"]}  # a flag changes what is run, not what is gated
@@ -75,6 +77,9 @@ def spec_from(given: Mapping[str, Any]) -> RunSpec:
             "target": _revised(checked.target, given["revision"]),
         }
     )
+    checked, lacking = copies.completed(checked, named, given["skip_missing"])
+    for text in lacking:
+        console.say(text)
     return _marked(checked, as_written, [name for name in MEASURE_FLAGS if name in typed])
 
 

@@ -25,6 +25,7 @@ BEHAVIORS = options(
     click.option("--where", metavar="FIELD=VALUE,...",
                  help="Select behaviors by functional, category or tags; several values as a|b."),
     click.option("--ids", type=click.Path(), metavar="FILE", help="File of behavior ids, one a line."),
+    click.option("--skip-missing", is_flag=True, help="Leave out suites and twins of which you have no copy."),
 )  # fmt: skip
 COMPONENTS = options(
     click.option("--target", "-t", multiple=True, metavar="T", help="Model under test; repeats."),
@@ -80,8 +81,8 @@ RECORD = options(
 def run(**given: Any) -> Result | int:
     """Attack targets and judge their answers.
 
-    Without arguments, reads ./withstand.toml. Flags override the spec file. The same command, run again, computes what
-    is missing; nothing is overwritten.
+    Without arguments, reads ./withstand.toml; `standard` is a spec of published suites. Flags override the spec file.
+    The same command, run again, computes what is missing; nothing is overwritten.
     """
     from withstand.cli import flags
 

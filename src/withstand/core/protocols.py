@@ -225,6 +225,9 @@ OPTIONAL: Mapping[str, Any] = {
     "hosts": (),
     "release": _nothing,
     "footprint": None,
+    "notes": (),
+    "source": "",
+    "near": "",
 }
 """What a component may have besides the methods of its protocol, and what holds for one that has it not.
 
@@ -235,7 +238,8 @@ an attack: `needs`, what the target must give; `surrogates`, the models that it 
 (None: as many as wait); `upper_bound`, whether what it sends is no text; `conversations`, whether the target takes part
 in its test cases, so that their completions hold several answers. Of a model: `hosts` that text is sent to,
 `release()`, called when no later stage asks it, and `footprint()`, the JSON of `withstand.runner.memory`; None where it
-takes no memory of this machine."""
+takes no memory of this machine. Of a suite: `notes`, what a reader must know of the user's copy; `source`, where to get
+one; `near`, the path at which a twin of the same source lies."""
 
 
 def optional(component: Any, name: str) -> Any:

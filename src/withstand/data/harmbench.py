@@ -1,6 +1,6 @@
 """HarmBench's text behaviors, from your copy. Mazeika et al. 2024, arXiv:2402.04249."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
@@ -30,6 +30,7 @@ class HarmBench:
     path: HarmBench's checkout, a folder with the official files, or one behaviors CSV (its target strings are read if
     they lie beside it); the last two may be an http(s) URL, fetched once into the cache folder (`WITHSTAND_CACHE`).
     split: all, val or test. Published tables use test; develop on val.
+    benign: the suite to measure over-refusal with, such as xstest-safe; HarmBench has none of its own.
 
     The judge looks for words of refusal: label such numbers string matching, never HarmBench's ASR. That one comes
     from its classifier, the judge `harmbench_cls`.
@@ -37,12 +38,22 @@ class HarmBench:
 
     path: str
     split: str = "test"
+    benign: str = field(default="", metadata={"added": "0.2"})
 
     judge: ClassVar[str] = "refusal_words"
     refusal_judge: ClassVar[str] = "refusal_words"
-    benign: ClassVar[str] = ""
     max_tokens: ClassVar[int] = 512
+    taxonomy: ClassVar[tuple[tuple[str, str, str], ...]] = (  # as in `published`
+        ("chemical_biological", "iwp", ""),
+        ("copyright", "ipv", ""),
+        ("cybercrime_intrusion", "ncr", ""),
+        ("harassment_bullying", "hte dfm", ""),
+        ("harmful", "vcr ssh sxc", ""),
+        ("illegal", "ncr vcr", ""),
+        ("misinformation_disinformation", "dfm", "LLM09"),
+    )
     license: ClassVar[str] = "MIT"
+    source: ClassVar[str] = "https://github.com/centerforaisafety/HarmBench"
     citation: ClassVar[str] = """@inproceedings{mazeika2024harmbench,
   title = {{HarmBench}: A Standardized Evaluation Framework for Automated Red Teaming and Robust Refusal},
   author = {Mazeika, Mantas and Phan, Long and Yin, Xuwang and Zou, Andy and Wang, Zifan and Mu, Norman and

@@ -148,7 +148,7 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
             for calibration in calibrations.get(key, [])
         ),
         cells=tuple(cells),
-        warnings=(*filter(None, [others.in_words()]), *left_out(store, run), *_warnings(cells)),
+        warnings=(*filter(None, [others.in_words()]), *left_out(store, run), *_warnings(plan, cells)),
         worst=tuple(_worst(store, run, counts, with_own(run, labels, counts.behaviors, calibrations))),
     )
 
@@ -271,7 +271,9 @@ def _beside_benign(plan: Json, cells: Sequence[CellResult]) -> Iterator[CellResu
         yield replace(cell, utility=utility.get((cell.target, cell.defense)))
 
 
-def _warnings(cells: Sequence[CellResult]) -> Iterator[str]:
+def _warnings(plan: Json, cells: Sequence[CellResult]) -> Iterator[str]:
+    for suite in plan["suites"]:
+        yield from suite.get("notes", ())
     harmful = [cell for cell in cells if not cell.benign]
     for defense in sorted({cell.defense for cell in harmful} - {"none"}):
         yield f"{defense} faced static attacks only: an attack that adapts to it may do better"
@@ -280,6 +282,8 @@ def _warnings(cells: Sequence[CellResult]) -> Iterator[str]:
         yield f"{errors} rows are missing: they are in the bounds, never counted as safe"
     if harmful and not any(cell.measures == "over-refusal" for cell in cells):
         yield "no benign prompts were sent: a model that refuses everything would look safe"
+    elif bare := sorted({cell.suite for cell in harmful if NO_TWIN in cell.notes}):
+        yield f"no benign prompts beside {', '.join(bare)}: a model that refuses everything would look safe there"
 
 
 def _writers(store: Store, rows: Mapping[str, int]) -> list[Json]:

@@ -207,6 +207,7 @@ def make_plan(spec: RunSpec, transfers: Sequence[TransferredCases] = (), offline
     budget = Budget(**spec.budget.model_dump())
     warnings = (
         *_warnings(cells, spec),
+        *(note for chosen in suites for note in chosen.notes),
         *dict.fromkeys(text for cell in cells if cell.expansion for text in cell.expansion.left_out),
         *uncovered(transfers, suites),
         *uncounted(suites[: len(spec.suite)], questions),

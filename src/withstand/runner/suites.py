@@ -31,6 +31,7 @@ class Chosen:
     suite: Suite
     behaviors: tuple[Behavior, ...]
     checksum: str
+    notes: tuple[str, ...] = ()
 
     @property
     def benign(self) -> bool:
@@ -46,6 +47,7 @@ class Chosen:
             "license": suite.license,
             "citation": suite.citation,
             "behaviors": [digest(to_json(behavior)) for behavior in self.behaviors],
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
 
 
@@ -64,9 +66,7 @@ def choose(suite_spec: Mapping[str, Any], spec: RunSpec, offline: bool, twin_of:
     limit = choice.limit if "limit" in given else spec.limit
     where = choice.where if "where" in given else {} if twin_of else spec.where
     ids = choice.ids if "ids" in given else None if twin_of else spec.ids
-    suite: Suite = find.build("suite", own)
-    if twin_of and "split" not in own and _has_splits(suite) and _has_splits(twin_of):
-        suite = find.build("suite", own, split=twin_of.split)
+    suite: Suite = twin_suite(own, twin_of) if twin_of else find.build("suite", own)
     if offline and "://" in (url := str(getattr(suite, "path", ""))):
         check_offline([urlsplit(url).hostname or ""])
     label = find.label("suite", {"use": own["use"]})
@@ -75,7 +75,17 @@ def choose(suite_spec: Mapping[str, Any], spec: RunSpec, offline: bool, twin_of:
     behaviors = _where(_only(behaviors, ids, label), where, label)
     if not behaviors:
         raise SpecError(f"{label}: no behavior is left", hint="loosen --where, --ids or the split")
-    return Chosen(label, suite, tuple(stratified(behaviors, spec.seed)[:limit]), checksum)
+    return Chosen(label, suite, tuple(stratified(behaviors, spec.seed)[:limit]), checksum, optional(suite, "notes"))
+
+
+def twin_suite(own: Mapping[str, Any], twin_of: Suite) -> Suite:
+    """A suite beside another one: of the same split, and in the same file or folder where both are of one source."""
+    suite: Suite = find.build("suite", own)
+    if "split" not in own and _has_splits(suite) and _has_splits(twin_of):
+        suite = find.build("suite", own, split=twin_of.split)
+    if optional(suite, "source") and optional(suite, "source") == optional(twin_of, "source"):
+        suite = find.build("suite", own, path=optional(twin_of, "near"))
+    return suite
 
 
 def add_twins(suites: list[Chosen], spec: RunSpec, offline: bool) -> dict[int, int]:
@@ -85,13 +95,14 @@ def add_twins(suites: list[Chosen], spec: RunSpec, offline: bool) -> dict[int, i
         twin = spec.benign or (spec_of(chosen.suite.benign) if chosen.suite.benign else None)
         if chosen.benign or twin is None or twin["use"] == "none":
             continue
-        twin_suite = choose(twin, spec, offline, twin_of=chosen.suite)
-        if not twin_suite.benign:
+        beside = choose(twin, spec, offline, twin_of=chosen.suite)
+        if not beside.benign:
             raise SpecError(
                 f"{find.label('suite', twin)} holds behaviors that are not benign",
-                hint="--benign none leaves it out; a file of your own says harmless=true",
+                hint=(f"its benign half is {half}; " if (half := beside.suite.benign) else "")
+                + "--benign none leaves it out; a file of your own says harmless=true",
             )
-        twins[place] = _place_of(twin_suite, suites)
+        twins[place] = _place_of(beside, suites)
     return twins
 
 
