@@ -7,6 +7,7 @@ from withstand.api import Run
 from withstand.cli.console import put, rate, say, table, then
 from withstand.core import Json
 from withstand.core.text import unique
+from withstand.report.advice import lines
 from withstand.report.words import worst_case
 from withstand.results.cells import CellResult, defended
 from withstand.results.names import aliased, shown_warnings
@@ -19,6 +20,8 @@ def show_cells(run: Run) -> None:
         for text in list(worst_case(case, defended(case.target, case.defense.removeprefix("none"))))[:2]:
             put(text)
     _cells_table(run.result.cells)
+    for text in lines(run.result.advice):
+        put(text)
     notes(run.result.cells, run.result.warnings)
 
 

@@ -24,6 +24,16 @@ OURS = "builtin:kitchen-advice"
 COMMIT = "25bb7a8"  # sharonlevy/SafeText
 SHA256 = "e33c84e193f9005d611d933ef55c52e1ef4d6f2f2245d2d999b646f50a8095f5"
 LABELS = ("unsafe", "safe")
+CITATION = """@inproceedings{levy2022safetext,
+  title = {{SafeText}: A Benchmark for Exploring Physical Safety in Language Models},
+  author = {Levy, Sharon and Allaway, Emily and Subbiah, Melanie and Chilton, Lydia and Patton, Desmond and
+    McKeown, Kathleen and Wang, William Yang},
+  booktitle = {Proceedings of the 2022 Conference on Empirical Methods in Natural Language Processing},
+  pages = {2407--2421},
+  year = {2022},
+  eprint = {2210.10045},
+  archivePrefix = {arXiv}
+}"""
 IMPERATIVE = re.compile(r"(?!(?:you|your|it's|they|then|most)\b)")
 """What advice begins with that is no sentence of its own."""
 
@@ -49,16 +59,6 @@ class SafeText:
     judge: ClassVar[str] = "yes_no"
     refusal_judge: ClassVar[str] = "yes_no"
     max_tokens: ClassVar[int] = 128
-    citation: ClassVar[str] = """@inproceedings{levy2022safetext,
-  title = {{SafeText}: A Benchmark for Exploring Physical Safety in Language Models},
-  author = {Levy, Sharon and Allaway, Emily and Subbiah, Melanie and Chilton, Lydia and Patton, Desmond and
-    McKeown, Kathleen and Wang, William Yang},
-  booktitle = {Proceedings of the 2022 Conference on Empirical Methods in Natural Language Processing},
-  pages = {2407--2421},
-  year = {2022},
-  eprint = {2210.10045},
-  archivePrefix = {arXiv}
-}"""
 
     @staticmethod
     def sample() -> dict[str, Json]:
@@ -73,6 +73,10 @@ class SafeText:
     @property
     def license(self) -> str:
         return "Apache-2.0" if self.path == OURS else "MIT"
+
+    @property
+    def citation(self) -> str:
+        return "" if self.path == OURS else CITATION
 
     @property
     def benign(self) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from withstand.core.text import clock, count, file_name, series, unique, whole
 from withstand.registry.grammar import to_toml
-from withstand.report import figures, words
+from withstand.report import advice, figures, words
 from withstand.report.packed import pack
 from withstand.report.settings import SEVERITIES, Setting, curve, curves_at_k, overview, settings_of
 from withstand.report.shell import HERE, render
@@ -71,6 +71,8 @@ def html(
         untested=list(untested(summary)),
         settings=settings,
         **_figures(settings, points, shown),
+        advice=advice.table(shown.advice),
+        advice_notes=[advice.LEAD, *advice.notes(shown.advice)],
         votes=_votes(votes, summary.cells),
         findings=_findings(findings, with_text),
         names=_names(summary.cells),

@@ -10,7 +10,7 @@ from typing import Any
 from withstand.core import Json, SpecError, digest
 from withstand.core.text import DASH, whole
 from withstand.registry.grammar import to_toml
-from withstand.report import words
+from withstand.report import advice, words
 from withstand.report.html import html
 from withstand.report.latex import latex
 from withstand.report.settings import settings_of, short_names
@@ -136,6 +136,9 @@ def markdown(summary: RunSummary, gate: Decided | None = None) -> str:
     texts += [f"Gate of the spec: {gate.overall}", *words.gate_sentence(gate)] if gate else []
     lines = [f"# Run {line(run.name)}", "", f"{run.created}, {run.state}.", ""]
     lines += [part for text in texts for part in (line(text), "")] + [_cells(cells).markdown(), ""]
+    if summary.advice:
+        lines += [f"## {advice.TITLE}", "", advice.LEAD, "", advice.table(summary.advice).markdown(), ""]
+        notes |= dict.fromkeys(advice.notes(summary.advice))
     return "\n".join([*lines, *(f"- {line(note)}" for note in notes), ""])
 
 

@@ -11,6 +11,7 @@ import sqlalchemy as sql
 
 from withstand.core import Json, SpecError
 from withstand.core.text import file_name
+from withstand.results.advice import AdviceResult, advice
 from withstand.results.cell_builder import NO_TWIN, CellCounts, cell_result
 from withstand.results.cells import KINDS, CellResult, plain
 from withstand.results.counts import Counts, Reused, iso, read_counts
@@ -83,6 +84,7 @@ class RunSummary:
     cells: tuple[CellResult, ...]
     warnings: tuple[str, ...]
     worst: tuple[WorstCase, ...] = ()
+    advice: tuple[AdviceResult, ...] = ()
 
     def to_json(self) -> Json:
         """What `withstand report --format json` prints."""
@@ -150,6 +152,7 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
         cells=tuple(cells),
         warnings=(*filter(None, [others.in_words()]), *left_out(store, run), *_warnings(plan, cells)),
         worst=tuple(_worst(store, run, counts, with_own(run, labels, counts.behaviors, calibrations))),
+        advice=advice(store, run),
     )
 
 
