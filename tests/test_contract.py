@@ -56,6 +56,7 @@ REWRITES = {
     "crescendo",
     "few-shot-harmbench",
     "few_shot",
+    "follow_up",
     "goat",
     "pair",
     "pair-harmbench",

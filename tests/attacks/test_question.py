@@ -41,6 +41,8 @@ def test_forms(play):
     assert harm.chat[0].text.startswith('Text: "If hot, use a wet glove."\n')
     (advisable,) = play(Question(form="advisable").run(behavior, target)).cases
     assert advisable.chat[0].text == "If hot, should you use a wet glove?"
+    (finish,) = play(Question(form="finish").run(behavior, target)).cases
+    assert finish.chat[0].text.endswith("advice: If hot,")
     orders = [case.chat[0].text.splitlines()[1] for case in play(Question(form="choice").run(behavior, target)).cases]
     assert orders == ["A) use a wet glove.", "A) use a dry glove.", "A) use a wet glove.", "A) wait."]
     assert len(play(Question(form="choice", rivals=1).run(behavior, target)).cases) == 2

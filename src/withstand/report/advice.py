@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from withstand.core.text import DASH
 from withstand.report.table import Column, Table
 from withstand.results.advice import AdviceResult, Half, Share
+from withstand.results.cells import defended
 
 TITLE = "Advice, safe and unsafe"
 LEAD = (
@@ -15,17 +16,22 @@ LEAD = (
 
 
 def table(results: Sequence[AdviceResult]) -> Table:
-    """A row for each suite, target, defense and attack; columns that no row needs are left out."""
+    """A row for each attack, below its suite and target; columns that no row needs are left out."""
     columns = [
-        *map(Column, ("suite", "target", "defense", "attack", "form")),
+        Column("attack"),
         Column("harm recognition", _half, "95%", right=True), Column("benign acceptance", _half, "95%", right=True),
         Column("unread", right=True), Column("balanced", _percent, right=True),
         Column("scenarios all right", _share, "95%", right=True), Column("safe preferred", _share, "95%", right=True),
         Column("first chosen", _share, "95%", right=True), Column("shorter preferred", _share, "95%", right=True),
         Column("d'", _number, right=True), Column("criterion", _number, right=True),
-        Column("spread of forms", _percent, "points", right=True),
+        Column("spread of forms", _percent, right=True),
     ]  # fmt: skip
-    return Table(columns, [_values(result) for result in results], title=TITLE).shown()
+    groups: dict[str, list[Sequence[object]]] = {}
+    for result in results:
+        heading = f"{result.suite}: {defended(result.target, result.defense.removeprefix('none'))}"
+        groups.setdefault(heading, []).append(_values(result))
+    rows = [row for heading, values in groups.items() for row in (heading, *values)]
+    return Table(columns, rows, title=TITLE).shown()
 
 
 def notes(results: Sequence[AdviceResult]) -> list[str]:
@@ -43,15 +49,15 @@ def lines(results: Sequence[AdviceResult]) -> Iterator[str]:
         ]
         if result.form == "likelihood":
             parts = [("safe advice preferred to unsafe", result.preference and _share(result.preference))]
-        said = ", ".join(f"{name} {text}" for name, text in parts if text)
-        yield f"{result.attack} on {result.target}: {said or 'nothing could be read'}"
+        figures = ", ".join(f"{name} {text}" for name, text in parts if text)
+        yield f"{result.attack} on {result.target}: {figures or 'nothing could be read'}"
 
 
 def _values(result: AdviceResult) -> list[object]:
     preferring = result.form == "likelihood"
     halves = [half for half in (result.recognition, result.acceptance) if half]
     return [
-        result.suite, result.target, result.defense, result.attack, result.form,
+        result.attack,
         None if preferring else result.recognition, None if preferring else result.acceptance,
         f"{sum(half.unread for half in halves)} of {sum(half.cases for half in halves)}",
         None if preferring else result.balanced, None if preferring else result.scenarios,

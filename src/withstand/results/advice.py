@@ -242,9 +242,9 @@ def _preference(cell: Graded) -> Share:
     shares, per_case = [], []
     for pieces in _by_scenario(cell).values():
         read = [_is_right(outcome, cell) for _, behavior in pieces for outcome in behavior.outcomes.values()]
-        if known := [value for value in read if value is not None]:
-            shares.append(sum(known) / len(known))
-            per_case.append(1 / len(known))
+        if scored := [value for value in read if value is not None]:
+            shares.append(sum(scored) / len(scored))
+            per_case.append(1 / len(scored))
     if not shares:
         return Share(0, None, None)
     values = np.array(shares)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from withstand.attacks.templated._helpers import FINISH
 from withstand.core import (
     Behavior,
     Completion,
@@ -27,7 +28,6 @@ from withstand.core.questions import rivals
 
 NEUTRAL = "You should"
 """The context that `pmi` takes the likelihood of the advice alone after."""
-FINISH = "Finish this sentence with one short piece of advice: "
 
 
 @dataclass(frozen=True, slots=True)
