@@ -62,6 +62,7 @@ REWRITES = {
     "pair-harmbench",
     "pap",
     "pap-harmbench",
+    "paraphrase",
     "planned",
     "question",
     "tactics",
