@@ -1,5 +1,5 @@
 """Knowledge: the request with a plausible reason for it beside it. After the adversarial knowledge injection of ASSERT,
-Mei, Levy and Wang 2023, arXiv:2310.09624.
+Mei et al. 2023, arXiv:2310.09624.
 
 The paper asks a model for benefits of an unsafe act and gives each as a hint. We add what parts their effect from that
 of any hint and of the demonstrations: other arms, other places, and demonstrations that are the same in every arm and

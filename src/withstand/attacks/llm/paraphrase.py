@@ -1,4 +1,4 @@
-"""Paraphrase: the same request in other words. After the semantic augmentation of ASSERT, Mei, Levy and Wang 2023,
+"""Paraphrase: the same request in other words. After the semantic augmentation of ASSERT, Mei et al. 2023,
 arXiv:2310.09624.
 
 The paper asks the target itself for five paraphrases and checks that each is a question. Here the writer is a field;
