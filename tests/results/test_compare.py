@@ -217,6 +217,13 @@ def outcomes_of(name: str, broken: Any, n: int = 40, outcome: str = "failure", *
     return cell(run=name, behaviors=results, **labels)
 
 
+def unscored(name: str, unknown: int, n: int):
+    """A cell of n behaviors that held, of which the first have no verdict."""
+    results = {f"k{i}": BehaviorResult(f"b{i}", outcomes={(0, 0): "unscored"}) for i in range(unknown)}
+    held = outcomes_of(name, [], n)
+    return replace(held, behaviors={**held.behaviors, **results})
+
+
 @pytest.mark.parametrize("correct", ["bonferroni", "bh"])
 def test_no_row_says_two_things(correct):
     """A row excludes 0 just where it is called higher or lower, and lies within the margin where it is unchanged."""
@@ -293,6 +300,13 @@ def test_the_answer_says_that_missing_verdicts_could_undo_it():
         (outcomes_of("a", [0, 1], 9), outcomes_of("b", [], 9, "unscored"), "nothing to compare", None),
         (outcomes_of("a", range(39), 39), outcomes_of("b", range(39), 39), "no difference shown", (-0.09025, 0.09025)),
         (outcomes_of("a", [], 72), outcomes_of("b", [], 72), "unchanged within 5 points", (-0.04994, 0.04994)),
+        (
+            outcomes_of("a", [], 76),
+            unscored("b", 4, 76),
+            "no difference shown",
+            (-0.04994, 0.04994),
+        ),  # 4/76: 5.3 points
+        (outcomes_of("a", [], 75), unscored("b", 3, 75), "unchanged within 5 points", (-0.04994, 0.04994)),
     ],
 )
 def test_thin_comparisons_say_no_more_than_they_know(a, b, says, interval):

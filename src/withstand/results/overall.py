@@ -12,7 +12,7 @@ from withstand.core.text import count
 from withstand.results.cells import Interval
 from withstand.results.compare import Pair
 from withstand.results.graded import Graded, clusters_of
-from withstand.results.pair_comparison import Answer, Correct, Estimate, answers
+from withstand.results.pair_comparison import Answer, Correct, Estimate, answers, with_bounds
 from withstand.results.reduced import of_attacks
 from withstand.stats import paired
 from withstand.stats.statistic import Statistic
@@ -97,7 +97,9 @@ def _family(
     family = answers([of_labels or judged for of_labels, judged in zip(alone, estimates, strict=True)], margin, correct)
     for at, (side, pairs) in enumerate(groups.items()):
         name = _name(statistic, side if len(groups) > 1 else "", pairs)
-        yield _row(name, statistic, side, pairs, met[at], estimates[at], _bounds(counted[at]), family[at])
+        bounds = _bounds(counted[at])
+        answer = replace(family[at], says=with_bounds(family[at].says, bounds, margin))
+        yield _row(name, statistic, side, pairs, met[at], estimates[at], bounds, answer)
 
 
 def _name(statistic: Statistic, side: str, pairs: Sequence[Pair]) -> str:

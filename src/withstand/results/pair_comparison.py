@@ -1,7 +1,7 @@
 """What changed from one cell to another: the paired difference, and the behaviors behind it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -144,6 +144,12 @@ def _says(p: float, p_unchanged: float, difference: float, margin: float) -> str
     return "no difference shown"
 
 
+def with_bounds(says: str, bounds: Interval | None, margin: float) -> str:
+    """The answer where cases have no verdict: nothing is unchanged that these could change by more than the margin."""
+    undone = bounds is not None and max(-bounds[0], bounds[1]) > margin + 1e-9
+    return "no difference shown" if undone and says.startswith("unchanged") else says
+
+
 def compare(
     pairs: Sequence[Pair], texts: Mapping[str, Json], margin: float, correct: Correct, reveal: bool = False,
     others: int = 0, labeled: Mapping[int, tuple[Estimate, str]] | None = None,
@@ -162,7 +168,7 @@ def compare(
         family = answers(taken, margin, correct, others)
         shown.update(zip(places, family, strict=True))
     return [
-        _compared(pair, estimate, shown[place], texts, reveal, labeled[place][1] if place in labeled else "")
+        _compared(pair, estimate, shown[place], texts, reveal, margin, labeled[place][1] if place in labeled else "")
         for place, (pair, estimate) in enumerate(zip(pairs, estimates, strict=True))
     ]
 
@@ -179,12 +185,15 @@ def _compared(
     answer: Answer,
     texts: Mapping[str, Json],
     reveal: bool,
+    margin: float,
     labeled: str = "",
 ) -> PairComparison:
     keys = pair.keys
     a, _, u_a, all_a = pair.a.columns(keys)
     b, _, u_b, all_b = pair.b.columns(keys)
     unknown = sum(u_a) + sum(u_b)
+    bounds = _bounds(a, u_a, all_a, b, u_b, all_b) if unknown else None
+    answer = replace(answer, says=with_bounds(answer.says, bounds, margin))
     worse = -1 if pair.a.measures == "utility" else 1  # of right answers fewer are worse
     return PairComparison(
         label=pair.label,
@@ -194,7 +203,7 @@ def _compared(
         a=_side_of(pair.a, keys),
         b=_side_of(pair.b, keys),
         behaviors=estimate.behaviors if estimate else 0,
-        bounds=_bounds(a, u_a, all_a, b, u_b, all_b) if unknown else None,
+        bounds=bounds,
         method="MOVER of rates from labels" if labeled else estimate.method if estimate else "",
         worse=tuple(changes(pair, texts, worse, reveal)),
         better=tuple(changes(pair, texts, -worse, reveal)),
