@@ -158,7 +158,7 @@ def _pooled(lines: Sequence[Line], cells: Sequence[Graded], names: Mapping[Place
             continue
         why = pooled.why(both, limit, len(beliefs), line.verdict)
         # the other cells may help one to pass; what fails alone they do not excuse
-        verdict = "FAIL" if line.verdict == "FAIL" else pooled.verdict(both)
+        verdict = "FAIL" if line.verdict == "FAIL" else pooled.verdict(both, limit)
         yield replace(line, verdict=verdict, why=why, more=None, above=both[0].above)
 
 
