@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fakes import Prepared
+from withstand.attacks.llm._genetic import theirs as theirs_of
 from withstand.attacks.llm._pair import approaches
 from withstand.core import Behavior, Completion, SpecError, Target, digest, user
 from withstand.core.prompts import sources
@@ -203,6 +204,17 @@ def test_lists_of_texts_are_taken_as_they_are(play: Any, harmbench: str, tmp_pat
         "Be {behavior}.\n\nBake {bread}",
     ]
     assert originals.read("autodan", harmbench)["seeds"] == ["Seed one. It is long.", "Seed two. It is longer."]
+    named = "REFERENCES = ['ChatGPT of ModelKeeper bakes.', '[MODEL] of [KEEPER] cooks.']\n"
+    laid(tmp_path / "Named", {**HARMBENCH, "baselines/autodan/templates.py": named})
+    checkout = str(tmp_path / "Named")
+    assert theirs_of(checkout, ("Vicuna", "LMSYS")) == ["Vicuna of LMSYS bakes.", "Vicuna of LMSYS cooks."]
+    for spec, words in (
+        ({"originals": checkout}, "say \\[MODEL\\] where"),
+        ({"originals": checkout, "names": ["Vicuna"]}, "names is"),
+        ({"names": ["Vicuna", "LMSYS"]}, "names is"),
+    ):
+        with pytest.raises(SpecError, match=words):
+            find.build("attack", {"use": "autodan", **spec})
     theirs = laid(tmp_path / "AutoDAN", PAPERS["autodan"])
     assert originals.read("autodan", theirs)["seeds"] == ["Seed a.", "Seed b."]
     for content, words in (

@@ -11,6 +11,7 @@ from typing import Any
 from withstand.attacks.llm._attacker import check_writer
 from withstand.attacks.llm._texts import text_of
 from withstand.core import SpecError, at_least, within
+from withstand.formats import originals
 
 SENTENCE = re.compile(r"\S.*?(?:[.!?]\s+|\n\s*|\Z)", re.DOTALL)
 """A sentence, or a line, with the white space that follows it."""
@@ -69,6 +70,23 @@ def enough(texts: Sequence[str], number: int, points: int, draw: Random) -> list
         first, second = draw.choices(texts, k=2)
         whole += crossed(first, second, points, draw)
     return whole[:number]
+
+
+NAMES = ("[MODEL]", "ChatGPT"), ("[KEEPER]", "ModelKeeper")
+"""What the seeds of the authors and of HarmBench say where their code puts the names of the target and its maker."""
+
+
+def theirs(checkout: str, names: Sequence[str]) -> list[str]:
+    """The seeds of a checkout with these names in them; none for "". Raises `SpecError` where they lack the names."""
+    seeds = originals.read("autodan", checkout)["seeds"] if checkout else []
+    if names and (len(names) != len(NAMES) or not checkout):
+        raise SpecError(f"names is {list(names)}", hint="give two, of the target and its maker, and originals")
+    for i, mark in ((i, mark) for i, marks in enumerate(NAMES) for mark in marks):
+        if not names and any(mark in seed for seed in seeds):
+            hint = 'name the target and its maker, such as names = ["Vicuna", "LMSYS"]'
+            raise SpecError(f"originals: the seeds say {mark} where the authors' code puts a name", hint=hint)
+        seeds = [seed.replace(mark, names[i]) for seed in seeds] if names else seeds
+    return seeds
 
 
 def momentum(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from withstand.attacks.llm._genetic import chances, check_genetic, enough, first, momentum, offspring, reworded
+from withstand.attacks.llm._genetic import chances, check_genetic, enough, first, momentum, offspring, reworded, theirs
 from withstand.attacks.llm._mutator import BATCH, PROMPTS, alike_in, rewritten
 from withstand.core import (
     Behavior,
@@ -59,6 +59,7 @@ class AutoDAN:
     attacker_tokens: of the mutator's answer, default 1400 (HarmBench). temperature: of the mutator, default 1.
     prompt: own texts for the mutator, "## rewrite" with {passage} and "## words" with {words}; default "": ours.
     originals: a checkout of HarmBench or of the authors' code, with whose seeds it starts; default "": none.
+        names: what these call the target and its maker, such as Vicuna and LMSYS; default (): none.
     dtype: of the losses, "" (default): the target's own. seed: any whole number, default 0; split by behavior and step.
     """
 
@@ -84,12 +85,12 @@ class AutoDAN:
     words: int = field(default=400, metadata={"added": "0.2"})
     prompt: str = field(default="", metadata=OWN)
     originals: str = field(default="", metadata=originals.field_of("autodan"))
+    names: tuple[str, ...] = field(default=(), metadata={"added": "0.2"})
 
     def __post_init__(self) -> None:
         check_genetic(self)
         PROMPTS.texts(self.prompt)
-        if self.originals:
-            originals.read("autodan", self.originals)
+        theirs(self.originals, self.names)
 
     def most(self) -> UpperBounds:
         bred = (self.steps - 1) * (self.population - int(self.elites * self.population))
@@ -104,7 +105,7 @@ class AutoDAN:
                 hint="give the suite a target_string column, or use an attack that needs no weights",
             )
         model = target.weights(self)
-        seeds = originals.read("autodan", self.originals)["seeds"] if self.originals else self.seeds or first()
+        seeds = theirs(self.originals, self.names) or self.seeds or first()
         prefixes = enough(seeds, self.population, self.points, rng(self.seed, behavior.id, "first"))
         losses, words, lowest, stale = dict[str, float](), dict[str, float](), math.inf, 0
         alike: dict[str, list[str]] = {}

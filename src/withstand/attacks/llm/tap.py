@@ -45,8 +45,8 @@ class TAP:
     judge: scores each answer, no default; `rating` is the paper's. The attacker reads its score in [0, 1] as 1 to 10,
         and the search stops at its first success, so that a judge without scores serves too.
     on_topic: the model that says before the target is asked whether a prompt still asks for the behavior; default: the
-        attacker. Where it says neither yes nor no the prompt stays: an evaluator that cannot answer costs asks, and
-        does not empty the tree.
+        attacker. It has 16 tokens, so that a model that thinks first needs another here. Where it says neither yes nor
+        no the prompt stays: an evaluator that cannot answer costs asks, and does not empty the tree.
     depth: levels, 1 or more, default 10. width: nodes that a level asks and keeps at most, 1 or more, default 10: the
         cut before the target is asked is part of the method. branching: drafts per node, 1 or more, default 4.
         streams: roots, 1 or more, default 1. All four as in the paper and HarmBench.
