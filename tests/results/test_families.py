@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from click.testing import CliRunner
 
 from withstand.cli.main import cli
 from withstand.core import SpecError
@@ -74,9 +75,32 @@ def test_a_parent_must_be_there_and_have_one_case(family_run):
 
 
 def test_the_command_prints_them(family_run):
-    from click.testing import CliRunner
-
     run = family_run(broken=["x2"])
     said = CliRunner().invoke(cli, ["families", run.name])
     assert said.exit_code == 0, said.output
     assert "1 of 16" in said.output
+
+
+def test_behaviors_of_a_cluster_stand_beside_the_one_that_names_it(ran, tmp_path):
+    def run(name, rows):
+        suite = tmp_path / f"{name}.csv"
+        suite.write_text("id,text,parent\n" + "".join(f"{row}\n" for row in rows))
+        told = [("a1", "success"), ("b0", "success")]
+        target = {"use": "withstand_toys:Oracle", "revision": name, "told": told}
+        spec = {"suite": {"use": "csv", "path": str(suite), "cluster": "parent"}, "target": target, "benign": "none"}
+        return ran(name, spec | {"attack": ["direct"]})
+
+    whole = run("whole", ["a,a0,", "a-1,a1,a", "a-2,a2,a", "b,b0,b", "b-1,b1,b", "c,c0,"])
+    [row] = families(whole.store, whole.row, by="cluster").rows
+    assert (row.arm, row.parents, row.matched, row.k) == ("direct", 2, 2, (1, 2))
+    assert (row.right_to_wrong.flipped, row.right_to_wrong.variants) == (1, 2)
+    assert (row.wrong_to_right.flipped, row.wrong_to_right.variants) == (1, 1)
+    assert row.consistent.hits == 0
+    said = CliRunner().invoke(cli, ["families", "whole", "--by", "cluster"])
+    assert "beside the behaviors that name their clusters" in said.output
+    orphan = run("orphan", ["a-1,a1,a", "b,b0,b"])
+    with pytest.raises(SpecError, match="a-1 is in the cluster 'a', and no behavior has that id"):
+        families(orphan.store, orphan.row, by="cluster")
+    alone = run("alone", ["a,a0,", "b,b0,b"])
+    with pytest.raises(SpecError, match="no behavior of the run is in a cluster"):
+        families(alone.store, alone.row, by="cluster")

@@ -10,8 +10,10 @@ from withstand.core.text import percent
 from withstand.core.text import rate as rate_text
 
 if TYPE_CHECKING:
-    from withstand.results.families import Families
+    from withstand.results.families import By, Families
     from withstand.store.store import Store
+
+PARENTS = "the behaviors that name their clusters"
 
 
 @command(store=True, json=True)
@@ -23,7 +25,14 @@ if TYPE_CHECKING:
     metavar="ATTACK",
     help="The attack whose one case of a behavior is the parent of its variants.",
 )
-def families(name: str, parent: str, store: "Store") -> Result:  # fmt: skip
+@click.option(
+    "--by",
+    type=click.Choice(["attack", "cluster"]),
+    default="attack",
+    show_default=True,
+    help="Variants: the cases of other attacks, or the behaviors of a cluster that is named like its parent's id.",
+)
+def families(name: str, parent: str, by: "By", store: "Store") -> Result:
     """Compare variants of each behavior with their parent.
 
     Prints, of each other attack: how many families have one verdict, how often a variant flips its parent's, how many
@@ -32,7 +41,7 @@ def families(name: str, parent: str, store: "Store") -> Result:  # fmt: skip
     from withstand.results.families import families as of_run
     from withstand.results.summary import find_run
 
-    result = of_run(store, find_run(store, name), parent)
+    result = of_run(store, find_run(store, name), parent, by)
     return Result(result.to_json(), lambda: _show(result))
 
 
@@ -57,7 +66,7 @@ def _show(result: "Families") -> None:
         ]
         for row in result.rows
     ]
-    console.table(rows, heads, f"{result.run}, beside {result.parent}")
+    console.table(rows, heads, f"{result.run}, beside {result.parent or PARENTS}")
     if result.arms:
         console.put("")
         console.table(

@@ -1,13 +1,16 @@
-"""The families of a run: each behavior as the parent's attack sends it, beside its variants by every other attack."""
+"""The families of a run: each behavior as the parent's attack sends it, beside its variants by every other attack; or
+the behaviors of a cluster beside the one whose id names it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 from withstand.core import Json, SpecError
 from withstand.core.outcomes import is_hit
 from withstand.core.text import count, percent, series
 from withstand.results.cells import Interval, plain
 from withstand.results.graded import BehaviorResult, Graded, graded
+from withstand.runner.clusters import name_of
 from withstand.stats import families as stats
 from withstand.stats.families import Family, Flips, Share, Wrong
 from withstand.store.store import RunRow, Store
@@ -95,7 +98,8 @@ class ArmsRow:
 
 @dataclass(frozen=True, slots=True)
 class Families:
-    """All arms of a run beside one parent attack, and each two arms beside each other."""
+    """All arms of a run beside one parent attack, and each two arms beside each other; or all attacks, if the families
+    are clusters, and then `parent` is "" and there are no pairs."""
 
     run: str
     parent: str
@@ -106,19 +110,28 @@ class Families:
         return plain(self)
 
 
-Arms = dict[str, dict[str, Family]]
+By: TypeAlias = Literal["attack", "cluster"]
+Arms: TypeAlias = dict[str, dict[str, Family]]
 """Label of an attack -> key of a behavior -> its family."""
 
 
-def families(store: Store, run: RunRow, parent: str = "direct") -> Families:
+def families(store: Store, run: RunRow, parent: str = "direct", by: By = "attack") -> Families:
     """Each other attack of the run as an arm beside the cells of `parent`, an attack of one case per behavior.
 
+    by: "cluster": in each cell, the behaviors of a cluster beside the one whose id names it; `parent` does not count.
     The rows are one family for Holm's correction, the pairs of arms another. Raises `SpecError` where the run has no
-    such attack, or it has several cases of a behavior, or an arm holds a behavior whose parent is not there.
+    such attack or no such cluster, a parent has several cases, or a variant's parent is not there.
     """
     rows: list[FamilyRow] = []
     pairs: list[ArmsRow] = []
-    for base, others in _groups(graded(store, run), parent):
+    cells = graded(store, run)
+    if by == "cluster":
+        rows = [_row(cell, cell, arm) for cell in cells if (arm := _clusters(cell))]
+        if not rows:
+            raise SpecError(
+                "no behavior of the run is in a cluster", hint="give the suite a column: csv:cluster=COLUMN"
+            )
+    for base, others in _groups(cells, parent) if by == "attack" else ():
         arms: Arms = {}
         for cell in others:
             arms[cell.attack] = _families(base, cell)
@@ -128,7 +141,7 @@ def families(store: Store, run: RunRow, parent: str = "direct") -> Families:
     between = stats.declared({str(at): row.p for at, row in enumerate(pairs)})
     return Families(
         run.name,
-        parent,
+        parent if by == "attack" else "",
         tuple(replace(row, p_corrected=corrected[str(at)]) for at, row in enumerate(rows)),
         tuple(replace(row, p_corrected=between[str(at)]) for at, row in enumerate(pairs)),
     )
@@ -152,19 +165,40 @@ def _groups(cells: Sequence[Graded], parent: str) -> Iterator[tuple[Graded, list
 
 
 def _families(base: Graded, cell: Graded) -> dict[str, Family]:
-    for behavior in base.behaviors.values():
-        if behavior.cases > 1:
-            raise SpecError(
-                f"{base.attack} has {behavior.cases} cases of {behavior.id}, and a parent has one",
-                hint="run it with samples = 1, or name an attack that sends one case",
-            )
-    parents = {key: _verdicts(base, behavior)[0] for key, behavior in base.behaviors.items()}
+    parents = {key: _parent(base, behavior) for key, behavior in base.behaviors.items()}
     variants = [(key, wrong) for key, behavior in cell.behaviors.items() for wrong in _verdicts(cell, behavior)]
     clusters = {key: behavior.cluster for key, behavior in base.behaviors.items()}
     try:
         return stats.gather(parents, variants, clusters)
     except ValueError as error:
         raise SpecError(f"{cell.attack}: {error}", hint="run parent and variants on the same behaviors") from error
+
+
+def _clusters(cell: Graded) -> dict[str, Family]:
+    """Key of a parent -> its family, of the clusters of a cell that have a variant."""
+    names = {name_of(behavior.id): key for key, behavior in cell.behaviors.items()}
+    variants: dict[str, list[Wrong]] = {}
+    for behavior in cell.behaviors.values():
+        if behavior.cluster and behavior.cluster != name_of(behavior.id):
+            if behavior.cluster not in names:
+                raise SpecError(
+                    f"{behavior.id} is in the cluster {behavior.cluster!r}, and no behavior has that id",
+                    hint="run the parent too: the cluster of a variant is the id of its parent",
+                )
+            variants.setdefault(names[behavior.cluster], []).extend(_verdicts(cell, behavior))
+    return {
+        key: Family(_parent(cell, cell.behaviors[key]), tuple(verdicts)) for key, verdicts in sorted(variants.items())
+    }
+
+
+def _parent(cell: Graded, behavior: BehaviorResult) -> Wrong:
+    """The verdict on its one case."""
+    if behavior.cases > 1:
+        raise SpecError(
+            f"{cell.attack} has {behavior.cases} cases of {behavior.id}, and a parent has one",
+            hint="run it with samples = 1, or name an attack that sends one case",
+        )
+    return _verdicts(cell, behavior)[0]
 
 
 def _verdicts(cell: Graded, behavior: BehaviorResult) -> list[Wrong]:
