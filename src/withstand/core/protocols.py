@@ -138,9 +138,9 @@ class Worked:
 class RejectedDrafts:
     """Answers of an attacker model that are no drafts, and drafts that are none of their own. A run counts them.
 
-    Never test cases: what it `refused`, what is `malformed` (of another format, empty, or thinking alone), and what is
-    too `long`: above the limit, or cut off at its most tokens. `repeated`: drafts that this search had before; a list's
-    are dropped, others are sent again.
+    Never test cases: what it `refused`, what is `malformed` (of another format, empty, thinking alone, or a rewriting
+    that means something else), and what is too `long`: above the limit, or cut off at its most tokens. `repeated`:
+    drafts that this search had before; a list's are dropped, others are sent again.
     """
 
     refused: int = 0
