@@ -152,6 +152,7 @@ def test_a_named_spec_lists_every_missing_copy(folder: Path, tmp_path: Path, wit
     done = withstand(*standard, "--judge", "refusal_words", "--skip-missing", "--name", "rest")
     assert done.code == 0, done.err
     assert "left out: sorry-bench" in done.err
+    assert re.search(r"^jailbreakbench +direct .*\nstrongreject +direct ", done.out, re.MULTILINE), done.out
     cells = withstand("report", "rest", "--format", "json").json["cells"]
     assert {cell["suite"] for cell in cells} == {"jailbreakbench", "jailbreakbench-benign", "strongreject"}
     warned = withstand("report", "rest", "--format", "json").json["warnings"]

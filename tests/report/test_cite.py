@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
@@ -76,7 +77,9 @@ def test_an_entry_is_sound_bibtex(reference) -> None:
         assert depth == 0
         assert line.isascii()
         assert line.endswith(",") == (line != lines[-2])
-    assert reference.key.startswith(re.sub(r"\W.*", "", reference.names[0].lower()))
+    assert reference.key.startswith(
+        re.sub(r"\W.*", "", normalize("NFD", reference.names[0]).replace("\u0308", "").lower())
+    )
     if reference.eprint:  # no paper is older than its first version there
         assert int(reference.year) in (2000 + int(reference.eprint[:2]), 2001 + int(reference.eprint[:2]))
 
@@ -138,7 +141,7 @@ def test_the_paragraph_of_methods(tmp_path: Path) -> None:
         f"With withstand {withstand.__version__} we measured how scripted-kitchen withstands attack.",
         "both without a defense and behind self_reminder (version 1; Xie et al. 2023)",
         "The suite kitchen (version 1, test split, checksum ",
-        ") gave 2 behaviors.",
+        ", license Apache-2.0) gave 2 behaviors.",
         "gave 2 benign requests that must not be refused.",
         "best_of_n with n=3 (version 1; Hughes et al. 2024, arXiv:2412.03556)",
         "temperature 0.0, max tokens 256, top p 1.0, 1 completion per test case; the seed was 0.",

@@ -33,9 +33,9 @@ def _cells_table(cells: Sequence[CellResult]) -> None:
     cells = [aliased(cell) for cell in cells]
     shown = [cell for cell in cells if not cell.benign]
     shown = shown or [cell for cell in cells if cell.measures != "utility"] or cells
-    labels = ["target", "defense", "attack"]
-    same = [name for name in labels[:2] if len({getattr(cell, name) for cell in shown}) == 1]
-    title = ", ".join(label for name in same if (label := getattr(shown[0], name)) != "none")
+    labels = ["suite", "target", "defense", "attack"]
+    same = [name for name in labels[:3] if len({getattr(cell, name) for cell in shown}) == 1]
+    title = ", ".join(label for name in same if name != "suite" and (label := getattr(shown[0], name)) != "none")
     names = [name for name in labels if name not in same]
     heads = [*names, "broken", "ASR (95%)", "corrected", "any draw", "over-refusal", "utility", "unscored", "errors",
              "asks"]  # fmt: skip

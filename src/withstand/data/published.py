@@ -21,6 +21,8 @@ class Published(_read.Mapped):
 
     path: your copy: the file, its http(s) URL, or a folder (a checkout) that holds it under one of `files`; left out,
     the folder `suites` below `WITHSTAND_HOME`. Columns are matched without regard to case.
+    id, text, context, target_string, category, functional, tags, cluster: names of columns; "" where the file has none.
+    Without a column of ids, they are made from text and context. A text may be a list of one turn.
     files: names of the file, with the folders that upstream keeps it in.   source: where to get it.
     checksums: SHA-256 of published copies; another copy is used and named in the run's notes.
     count: behaviors of a published copy; 0 where nobody counted them for us.

@@ -91,7 +91,8 @@ def _suite(suite: Record, cells: Sequence[CellResult]) -> str:
     split = f", {suite['split']} split" if suite["split"] else ""
     what = "behaviors" if "harm" in measured else "benign requests that must not be refused"
     what = "questions with a right answer" if measured == {"utility"} else what
-    version = f"version {suite['version']}{split}, checksum {suite['checksum'][:16]}"
+    license = f", license {suite['license']}" if suite.get("license") else ""
+    version = f"version {suite['version']}{split}, checksum {suite['checksum'][:16]}{license}"
     return f"The suite {suite['name']} ({version}) gave {suite['behaviors']:,} {what}."
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from unicodedata import normalize
 
 from withstand.core import SpecError
 from withstand.core.text import head_of, unique
@@ -43,7 +44,8 @@ def references() -> tuple[Reference, ...]:
 
 def _reference(text: str) -> Reference:
     fields = dict(re.findall(r"^  (\w+) = \{(.*)\},?$", text, re.M))
-    names = [name.partition(",")[0].strip() for name in fields["author"].split(" and ")]
+    authors = re.sub(r'\{\\"(\w)\}', lambda letter: normalize("NFC", f"{letter[1]}\u0308"), fields["author"])
+    names = [name.partition(",")[0].strip() for name in authors.split(" and ")]
     key = re.match(r"@\w+\{([^,]+),", text)
     assert key
     return Reference(key[1], text, tuple(names), fields["year"], fields.get("eprint", ""))

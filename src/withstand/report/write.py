@@ -157,7 +157,7 @@ def _cells(cells: Sequence[CellResult]) -> Table:
 def _values(cell: CellResult) -> list[Any]:
     corrected, utility = cell.asr_corrected, cell.utility
     return [
-        cell.target, cell.defense, cell.attack, f"{cell.suite} ({cell.split})",
+        cell.target, cell.defense, cell.attack, f"{cell.suite} ({cell.split})" if cell.split else cell.suite,
         "" if cell.benign else f"{cell.success} of {cell.scored}", (cell.asr, cell.asr_interval),
         _rate(corrected.rate, corrected.interval) if corrected else "", _ends(cell.asr_bounds),
         (cell.over_refusal, cell.over_refusal_interval), _rate(utility.rate, utility.interval) if utility else "",
