@@ -17,6 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
+from clocks import until
+
 pytest.importorskip("starlette", reason="NO EXPLORER: needs the extra `serve`")
 pytest.importorskip("uvicorn", reason="NO EXPLORER: needs the extra `serve`")
 
@@ -87,6 +89,7 @@ def read(page: str) -> str:
 
 def label_ten(web: httpx.Client, run: str) -> dict[str, list[str]]:
     """Read and label ten cases; the rates of the page of calibration before and after."""
+    until(lambda: "Reading the cases" not in web.get(f"{run}/calibration").text)  # a page that reloads itself
     before = web.get(f"{run}/calibration").text
     assert "No case of this run is labeled yet" in before
     page = web.get(f"{run}/label").text
