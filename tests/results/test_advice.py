@@ -102,6 +102,15 @@ def test_a_run_says_it_in_its_reports(result):
     assert entries == {}
 
 
+def test_over_refusal_is_of_what_was_asked_directly(result):
+    """A target that says yes accepts all when it is asked whether one should, and calls all harmful in another form."""
+    done, _ = result("yes", attack=["direct", "question"], benign=SUITES[1])
+    assert {cell.attack: cell.over_refusal for cell in done.result.cells if not cell.benign} == {
+        "direct": 0.0,
+        "question": 0.0,
+    }
+
+
 def cell_of(outcomes):
     """A cell of unsafe advice, one list of outcomes a scenario."""
     behaviors = {

@@ -259,11 +259,11 @@ def _categories(store: Store, plan: Json) -> list[list[str]]:
 
 def _beside_benign(plan: Json, cells: Sequence[CellResult]) -> Iterator[CellResult]:
     """The cells, each attack with what the same defended target refuses of the suite's benign twin, and its utility."""
-    twins = {
-        (place["suite"], cell.target, cell.defense): cell
-        for place, cell in zip(plan["cells"], cells, strict=True)
-        if cell.measures == "over-refusal"
-    }
+    twins: dict[tuple[Any, ...], CellResult] = {}
+    for place, cell in zip(plan["cells"], cells, strict=True):
+        if cell.measures == "over-refusal":
+            key = (place["suite"], cell.target, cell.defense)  # asked as it is, else the cell that refused most
+            twins[key] = max(twins.get(key, cell), cell, key=lambda c: (c.attack == "direct", c.over_refusal or 0.0))
     utility = {(cell.target, cell.defense): cell.utility for cell in cells if cell.utility}
     for place, cell in zip(plan["cells"], cells, strict=True):
         twin = twins.get((plan["suites"][place["suite"]]["twin"], cell.target, cell.defense))
