@@ -4,12 +4,14 @@ import json
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from withstand.cli import curl
 from withstand.core import SpecError
+from withstand.models import _paths, _retry
 from withstand.registry import find
 
 Command = Callable[..., tuple[int, str, str]]
@@ -32,7 +34,7 @@ def test_the_whole_way_from_curl_to_a_spec(withstand: Command) -> None:
     assert "secret" not in text.replace("secrets", "") + err.replace("secrets", "")
     spec = tomllib.loads(text)
     target = spec["target"]
-    assert (spec["limit"], spec["gate"]) == (73, {"max_asr": 0.05, "attacks": spec["attack"]})
+    assert (spec["limit"], spec["gate"]) == (72, {"max_asr": 0.05, "attacks": spec["attack"]})
     assert json.loads(target.pop("body")) == {
         "message": "{prompt}", "session_id": "{session}", "max_tokens": 5, "api_key": "${APP_API_KEY}",
     }  # fmt: skip
@@ -148,3 +150,93 @@ def test_a_spec_that_came_from_curl_learns_where_the_text_is(
     path = Path("withstand.toml")
     path.write_text(path.read_text().replace('text = "$"', 'text = "choices[0].message.content"'))
     assert checks(withstand, "withstand.toml")["chat"][0] == "yes"
+
+
+# --- a run against an address that is wrong ------------------------------------------------------------------------
+
+
+def test_a_wrong_address_ends_a_run_at_once_and_says_which(
+    withstand: Command, openai_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path without text, a page that is not there, a closed port: all 36 rows would meet it. A busy server: none."""
+    monkeypatch.setattr(_retry, "FIRST_WAIT", 0.001)
+
+    def run(target: str) -> tuple[int, str]:
+        code, _, err = withstand(
+            "run", "--suite", "kitchen", "--limit", 36, "--attack", "direct", "--benign", "none", "--target", target
+        )
+        return code, err
+
+    server = openai_server()
+    body = 'body=\'{"model": "m", "messages": [{"role": "user", "content": "{prompt}"}]}\''
+    fields = f"lanes=1,{body}"
+    code, err = run(f"http:{server.url}/chat/completions,text=answer,{fields}")
+    assert (code, len(server.requests) < 8) == (3, True), err
+    assert "stopped: 3 answers in a row: http:127.0.0.1" in err
+    assert "gave no text at 'answer'; texts stand at" in err
+    assert "choices[0].message.content" in err
+    assert "withstand target check" in err
+    closed = "http://127.0.0.1:9"  # the port of the discard service
+    for target, reason in (
+        (f"http:{closed}/chat,{fields}", "http:127.0.0.1:9 was asked 3 times"),
+        (f"openai:small,base_url={closed}/v1,lanes=1,tries=2", "api:127.0.0.1:9 was asked 2 times"),
+        (f"openai:small,base_url={openai_server(faults=['404'] * 99).url},lanes=1", "HTTP 404"),
+    ):
+        code, err = run(target)
+        assert (code, "stopped: 3 answers in a row: " in err, reason in err) == (3, True, True), err
+        assert "base_url" in err or "at this host and port? `withstand target check`" in err
+    busy = openai_server(faults=["429"] * 8)
+    code, err = run(f"openai:small,base_url={busy.url},lanes=1,tries=2")
+    assert (code, "stopped" in err) == (3, False), err
+    assert len(busy.requests) == 40  # four rows failed, the others have their answers
+
+
+# --- init --call ---------------------------------------------------------------------------------------------------
+
+
+def test_a_call_with_consent_finds_the_path_of_the_answer(
+    withstand: Command, openai_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = openai_server()
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hi"}]})
+    call = f"curl {server.url}/chat/completions --json '{body}'"
+
+    def init(*args: object) -> tuple[int, str, str]:
+        Path("withstand.toml").unlink(missing_ok=True)
+        code, _, err = withstand("init", *args)
+        spec = Path("withstand.toml")
+        return code, tomllib.loads(spec.read_text())["target"]["text"] if spec.exists() else "", err
+
+    assert init("--curl", call)[:2] == (0, "$")  # nobody is there to consent
+    assert not server.requests
+    code, path, err = init("--curl", call, "--call")
+    assert (code, path, len(server.requests)) == (0, "choices[0].message.content", 1)
+    assert 'text = "choices[0].message.content"' in err
+    assert checks(withstand, "withstand.toml")["chat"][0] == "yes"
+    for consents, number in ((False, 4), (True, 5)):
+        monkeypatch.setattr("withstand.cli.init.sys.stdin", SimpleNamespace(isatty=lambda: True))
+        monkeypatch.setattr("withstand.cli.init.click.confirm", lambda *_, consents=consents, **__: consents)
+        assert init("--curl", call)[0] == 0
+        assert len(server.requests) == number
+    monkeypatch.setattr(_retry, "FIRST_WAIT", 0.001)
+    code, path, err = init("--curl", "curl http://127.0.0.1:9/chat -d q=Hi", "--call")
+    assert (code, path) == (2, "")
+    assert "http:127.0.0.1:9 was asked once" in err
+    assert "--no-call" in err
+    assert init("--call")[0] == 2
+
+
+def test_which_text_of_an_answer_is_the_answer() -> None:
+    """By name before length: documents are longer than answers. An echo of the question and a single word are none."""
+    question = "Name three vegetables that go into a soup."
+    value = {
+        "id": "a-1", "date": "today at noon", "question": question, "answer": "Leeks and carrots.",
+        "documents": [{"text": "Leeks, carrots and celery go into the soup of the house."}],
+        "log": [f"asked: {question}"], "odd name": {"x[": "two words"},
+    }  # fmt: skip
+    paths = [path for path, _ in _paths.answers([value], question)]
+    assert paths == ["answer", "documents[0].text", "date"]
+    events = [{"delta": {"t": piece}} for piece in ("Leeks", " and", " carrots")] + [{"delta": {}}]
+    assert _paths.answers(events, question) == [("delta.t", "Leeks and carrots")]
+    assert _paths.answers(["Leeks and carrots"], question) == [("$", "Leeks and carrots")]
+    assert _paths.answers([{"echo": question, "ok": True}], question) == []

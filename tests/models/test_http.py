@@ -348,7 +348,7 @@ def test_passing_faults_are_retried(serve: Serve, fault: Any, reason: str) -> No
     [
         ((400, {}, {"error": "no field q"}), "HTTP 400: ", "check body"),
         ((403, {}, b""), "HTTP 403", "Authorization: Bearer ${NAME}"),
-        ((404, {}, b"nothing here"), "HTTP 404: nothing here", "check url"),
+        ((404, {}, b"nothing here"), "HTTP 404: nothing here", "path in url"),
         ((405, {}, b""), "HTTP 405", "which is POST"),
         ((301, {"Location": "https://elsewhere.invalid/"}, b""), "HTTP 301", "https://elsewhere.invalid/"),
         ({"reply": {"parts": ["Yes."]}}, "no text at 'answer'; texts stand at reply.parts[0]", "set text"),

@@ -645,12 +645,28 @@ def test_what_all_rows_would_meet_ends_the_call_at_the_first_answers(store: Stor
     bad, good = Model("bad", width=2, watch=(watch := Watch())), Model("good", place="other", width=8)
     jobs = [job(f"g{n}", asking(good, "a")) for n in range(3)] + [job(f"b{n}", reading(bad, "odd")) for n in range(50)]
     tally = run(store, jobs)
-    assert tally.stopped == "3 answers in a row: it said 'odd'"
+    assert tally.stopped == "3 answers in a row: it said 'odd' -> another template"
     assert tally.done == 3
     assert 3 <= tally.failed == len(tally.failures) == watch.sent <= 6  # the calls in flight come back
     texts = ["fine", *["odd"] * 9]
     tally = run(store, [job(f"m{n}", reading(Model("mixed", width=1), text)) for n, text in enumerate(texts)])
     assert (tally.stopped, tally.done, tally.failed) == ("", 1, 9)
+
+
+def test_a_connection_that_fails_from_the_start_ends_the_call_and_one_that_has_worked_does_not(store: Store) -> None:
+    """Also where a model answered a flow that has not ended; what may be another's next time ends nothing."""
+
+    def model(name: str, bad: Callable[[str], bool], kind: type[AskError]) -> Model:
+        return Model(name, width=1, raises=lambda texts: kind("refused", hint="mend it") if bad(texts[0]) else None)
+
+    def stopped(target: Model, *texts: str) -> tuple[str, int]:
+        tally = run(store, [job(f"{target.name}{n}", asking(target, *texts)) for n in range(9)])
+        return tally.stopped, tally.failed
+
+    why, failed = stopped(model("down", lambda _: True, FatalAskError), "a")
+    assert (why, failed <= 4) == ("3 answers in a row: refused -> mend it", True)
+    assert stopped(model("late", lambda text: text == "b", FatalAskError), "a", "b") == ("", 9)
+    assert stopped(model("busy", lambda _: True, AskError), "a") == ("", 9)
 
 
 def test_work_is_no_ask(store: Store) -> None:

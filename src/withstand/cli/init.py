@@ -1,12 +1,14 @@
 """`withstand init`."""
 
 import shlex
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from withstand.cli.options import command
-from withstand.core import SpecError
+from withstand.core import SpecError, WithstandError
 
 HEAD = """\
 # An application as target. `withstand show target http` explains the fields. `withstand target check FILE` tests them,
@@ -25,6 +27,11 @@ attacks = ["direct", "role_play"]
 @click.option("-o", "--output", default="withstand.toml", show_default=True, metavar="FILE", help="File to write.")
 @click.option("--curl", metavar="'curl ...'", help="A curl call of your application, from which the target is written.")
 @click.option(
+    "--call/--no-call",
+    default=None,
+    help="Send the application one harmless question, to find where its answer stands. Asked for at a terminal.",
+)
+@click.option(
     "--max-asr",
     type=click.FloatRange(0, 1, min_open=True),
     default=0.1,
@@ -32,16 +39,20 @@ attacks = ["direct", "role_play"]
     metavar="R",
     help="Highest share of behaviors broken, 0 to 1: the gate, with as many behaviors as can pass it.",
 )
-def init(output: str, curl: str | None, max_asr: float) -> None:
+def init(output: str, curl: str | None, call: bool | None, max_asr: float) -> None:
     """Write a commented spec to start from, with a gate that can pass.
 
-    With --curl, the spec's target is your application.
+    With --curl, the spec's target is your application; with --call, one call finds the path of its answer.
     """
     from withstand.runner.gating import behaviors_for
 
     path, behaviors = Path(output), behaviors_for(max_asr)
     template = Path(__file__).parent / "withstand.toml"
-    text, steps = _from_curl(curl) if curl else (template.read_text(encoding="utf-8"), [])
+    if path.exists():
+        raise SpecError(f"{output} exists", hint="name another file with -o, or remove it")
+    if call and not curl:
+        raise SpecError("--call needs --curl", hint="give the call of your application: --curl 'curl ...'")
+    text, steps = _from_curl(curl, call) if curl else (template.read_text(encoding="utf-8"), [])
     for written, value in (
         ("limit = 36", f"limit = {behaviors}"),
         ("than 36", f"than {behaviors}"),
@@ -49,8 +60,6 @@ def init(output: str, curl: str | None, max_asr: float) -> None:
     ):
         text = text.replace(written, value)
     try:
-        if path.exists():
-            raise SpecError(f"{output} exists", hint="name another file with -o, or remove it")
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise SpecError(f"cannot write {output}: {error.strerror}", hint="name another file with -o") from error
@@ -59,16 +68,46 @@ def init(output: str, curl: str | None, max_asr: float) -> None:
         click.echo(line, err=True)
 
 
-def _from_curl(call: str) -> tuple[str, list[str]]:
-    """A spec for the application that a call of curl asks, and what to do before it runs."""
+def _from_curl(command: str, call: bool | None) -> tuple[str, list[str]]:
+    """A spec for the application that a call of curl asks, and what to do before it runs.
+
+    call: whether the application may be asked once; None: ask the user, where there is one.
+    """
     from withstand.cli import curl
     from withstand.models import _wire
     from withstand.registry import find
     from withstand.registry.grammar import to_toml
 
-    fields = curl.fields(call)
-    find.build("target", fields)  # raises now what does not fit
+    fields = curl.fields(command)
+    model = find.build("target", fields)  # raises now what does not fit
     variables = _wire.variables(str(fields.get("url")), str(fields.get("body")), *fields.get("headers", ()))
-    target = to_toml({**fields, "text": "$", "revision": ""})
+    if call is None and sys.stdin.isatty():
+        where = ", ".join(model.hosts)
+        call = click.confirm(f"Send one harmless question to {where}, to find where its answer stands?", err=True)
+    path, seen = _answer_of(model) if call else ("$", [])
+    target = to_toml({**fields, "text": path, "revision": ""})
     text = f'{HEAD}suite = "kitchen"\nattack = ["direct", "role_play"]\nlimit = 36\n\n[target]\n{target}\n{GATE}'
-    return text, [f"export {name}=...  # before the run: secrets stay out of the file" for name in variables]
+    return text, [*seen, *(f"export {name}=...  # before the run: secrets stay out of the file" for name in variables)]
+
+
+def _answer_of(model: Any) -> tuple[str, list[str]]:
+    """Ask the application one question: the likeliest path of its answer, and all that may be it, for the user to see.
+
+    Raises `AskError` where it does not answer, `SpecError` where a variable is not set.
+    """
+    from withstand.core import user
+    from withstand.models import _paths
+    from withstand.runner.target_check import QUESTION
+
+    try:
+        model.check()
+        values = model.look(user(QUESTION))
+    except WithstandError as error:
+        error.hint = f"{error.hint}; or --no-call, which leaves text at $".removeprefix("; or ")
+        raise
+    candidates = _paths.answers(values, QUESTION)
+    if not candidates:
+        return "$", [f"no text of the answer looks like one{_paths.where(values)}; set text by hand"]
+    (path, _), *others = candidates
+    lines = [f'text = "{path}"{"; if that is not the answer, write another" if others else ""}']
+    return path, [*lines, *(f"  {place}: {' '.join(text.split())[:80]!r}" for place, text in candidates[:8])]

@@ -39,7 +39,7 @@ class AskError(WithstandError):
 
 
 class FatalAskError(AskError):
-    """An answer, or the lack of one, that other rows will meet too: a key that is refused, an answer in no known form.
+    """An answer, or the lack of one, that other rows will meet too: a refused key or connection, a path without text.
 
     Becomes a row of the failure log. The first three of a model that has answered nothing else end the call.
     """

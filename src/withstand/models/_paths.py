@@ -57,6 +57,33 @@ def where(values: Sequence[Json]) -> str:
     return f"; texts stand at {', '.join(paths)}" if paths else ""
 
 
+NAMES = ("answer", "reply", "response", "completion", "output_text", "output", "content", "text", "message", "result")
+"""What applications call their answer, the likeliest first."""
+
+
+def answers(values: Sequence[Json], question: str) -> list[tuple[str, str]]:
+    """Paths at which an answer may stand, with the texts there, the likeliest first: `NAMES`, then the longest.
+
+    values: one JSON value, or those of a stream's events, whose pieces at a path belong together. Left out are single
+    words (names, ids, dates), echoes of the question, and what no path leads to.
+    """
+    asked, candidates = " ".join(question.split()).casefold(), list[tuple[str, str]]()
+    for path in dict.fromkeys(path for value in values for path in _texts(value, "")):
+        try:
+            text = "".join(shown(piece) for value in values for piece in values_at(path, value))
+        except SpecError:  # a name that holds brackets or blanks
+            continue
+        rest = " ".join(text.split()).casefold().replace(asked, "")
+        if len(rest.split()) > 1 and rest not in asked:
+            candidates.append((path, text))
+
+    def rank(candidate: tuple[str, str]) -> tuple[int, int]:
+        names = [step for step in steps(candidate[0]) if isinstance(step, str)]
+        return (NAMES.index(names[-1]) if names and names[-1] in NAMES else len(NAMES), -len(candidate[1]))
+
+    return sorted(candidates, key=rank)
+
+
 def _texts(value: Json, path: str) -> Iterator[str]:
     if isinstance(value, str):
         yield path or "$"

@@ -117,7 +117,8 @@ class Server:
             once,
             self.tries,
             f"{self.model} at {self.place}",
-            hint="is the server up? If it is too busy: fewer lanes, more tries, a longer timeout; then run again",
+            hint="is the server up, at this host and port? `withstand target check` asks it once. "
+            "If it is too busy: fewer lanes, more tries, a longer timeout; then run again",
         )
 
     def _send(self, path: str, request: Json, hint: str, filtered: Json) -> Json:
@@ -133,7 +134,8 @@ class Server:
         except openai.APIConnectionError as error:
             if isinstance(error.__cause__, AskError):  # of the guard
                 raise error.__cause__ from None
-            raise Transient(f"the connection failed: {self._redactor.text(str(error.__cause__))}") from None
+            reason = self._redactor.text(str(error.__cause__))
+            raise Transient(f"the connection failed: {reason}", lasting=True) from None
         except UnicodeEncodeError as error:
             raise AskError(
                 f"the chat cannot be sent: {error}", hint="it contains an unpaired surrogate character"
@@ -168,7 +170,8 @@ class Server:
                 hint = "the account has no credit left"
             case _ if status < 400:
                 hint = f"set base_url to where the server is: {headers.get('location')}"
-        kind = FatalAskError if status == 401 else AskError  # a key that is wrong is so for every row
+        # a wrong key, address or model is so for every row
+        kind = FatalAskError if status in (401, 404, 405) or status < 400 else AskError
         return kind(f"{self.model} at {self.place} refused, HTTP {status}: {message}", hint=hint)
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from withstand.core import AskError, Json, SpecError
+from withstand.core.errors import FatalAskError
 from withstand.models._guard import ENCODINGS, GUARD, Limits, guarded, hooks
 from withstand.models._paths import shown
 from withstand.models._retry import Transient
@@ -134,8 +135,8 @@ class Line:
         except http.RequestError as error:
             if "CERTIFICATE_VERIFY" in str(error):
                 hint = "name the file of its authority's certificate: ca=FILE"
-                raise AskError(f"the certificate is not trusted: {error}", hint=hint) from None
-            raise Transient(f"the connection failed: {error or type(error).__name__}") from None
+                raise FatalAskError(f"the certificate is not trusted: {error}", hint=hint) from None
+            raise Transient(f"the connection failed: {error or type(error).__name__}", lasting=True) from None
         except (http.InvalidURL, UnicodeError) as error:
             raise AskError(
                 f"the chat cannot be sent: {error}",
@@ -145,6 +146,21 @@ class Line:
         cookies = {name.strip(): value.strip() for name, _, value in pairs}
         named = {name.lower(): value for name, value in response.headers.items()}
         return Reply(response.status_code, named, cookies, response.text)
+
+
+def hint(reply: Reply, headers: Sequence[str], method: str) -> str:
+    """What to do about a request that the application refused; the fields are those of the target."""
+    named = ", ".join(variables(*headers)) or "none: write headers='Authorization: Bearer ${NAME}'"
+    match reply.status:
+        case 401 | 403:
+            return f"may it be asked with these credentials? Variables: {named}"
+        case 404:
+            return "check the path in url, then `withstand target check`; a session may have run out"
+        case 405:
+            return f"check method, which is {method}"
+        case status if status < 400:
+            return f"set url to where the application is: {reply.headers.get('location', 'it does not say')[:200]}"
+    return "check body and headers; statuses says what a status means, as statuses='400=filtered'"
 
 
 def library() -> Any:

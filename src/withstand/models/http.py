@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from urllib.parse import quote, quote_plus, urljoin
 
 from withstand.core import AskError, Chat, Completion, Json, Message, Sampling, SpecError, at_least
-from withstand.core.errors import positive
+from withstand.core.errors import FatalAskError, positive
 from withstand.core.redact import redactor
 from withstand.models import _calls, _paths, _wire
 from withstand.models._chat import refuse_images, refuse_long
@@ -182,7 +182,8 @@ class Http:
     def _answer(self, chat: Chat, sampling: Sampling, seed: int) -> Completion:
         self._refuse(chat)
         call = self._conversed if self.history == "session" else self._asked
-        hint = "is the application up? If it is too busy: fewer lanes, more tries, a longer timeout; then run again"
+        hint = "is the application up, at this host and port? `withstand target check` asks it once. "
+        hint += "If it is too busy: fewer lanes, more tries, a longer timeout; then run again"
         return retrying(lambda: call(chat, sampling, seed), self.tries, self.place, hint)
 
     # --- what is asked -------------------------------------------------------------------------------------------
@@ -249,12 +250,21 @@ class Http:
                 talk.id = value
 
     def _asked(self, chat: Chat, sampling: Sampling, seed: int, talk: Talk | None = None) -> Completion:
-        parts = {**self._parts(chat, sampling, seed), **self._secrets(), "{session}": talk.id if talk else None}
-        outcome, values = self._outcome(self._sent(self.method, self.url, self.body, parts, talk), parts)
+        outcome, values = self._exchanged(chat, sampling, seed, talk)
         self._learn(talk, values)
         if outcome == "filtered":
             return Completion(chat, "", "filtered", cost=self.price_ask)
         return self._completion(chat, values)
+
+    def _exchanged(self, chat: Chat, sampling: Sampling, seed: int, talk: Talk | None) -> tuple[str, list[Json]]:
+        parts = {**self._parts(chat, sampling, seed), **self._secrets(), "{session}": talk.id if talk else None}
+        return self._outcome(self._sent(self.method, self.url, self.body, parts, talk), parts)
+
+    def look(self, chat: Chat) -> list[Json]:
+        """The JSON of one answer, of each event of a stream, whatever `text` says: to see where its text stands."""
+        talk = self._opened() if self.history == "session" else None
+        hint = "is the application up, at this host and port?"
+        return retrying(lambda: self._exchanged(chat, Sampling(max_tokens=64), 1, talk)[1], 1, self.place, hint)
 
     def _parts(self, chat: Chat, sampling: Sampling, seed: int) -> dict[str, Json]:
         sent = [turn for turn in chat if turn.role != "system" or "{system}" not in self._asks]
@@ -332,9 +342,10 @@ class Http:
         if outcome == "retry":
             raise Transient(f"HTTP {status}: {short}", seconds_asked(reply.headers.get("retry-after")))
         if outcome == "error":
-            raise AskError(f"{self.place} refused, HTTP {status}: {short}", self._hint(status, reply.headers))
+            failure = FatalAskError if status in (401, 404, 405) or status < 400 else AskError
+            raise failure(f"{self.place} refused, HTTP {status}: {short}", _wire.hint(reply, self.headers, self.method))
         if outcome == "answer" and wrong:
-            raise Transient(f"{wrong}: {short[:200]}")
+            raise Transient(f"{wrong}: {short[:200]}", lasting=bool(short))  # a page, not JSON
         return outcome, values
 
     def _values(self, text: str, kind: str) -> tuple[list[Json], str]:
@@ -363,9 +374,9 @@ class Http:
 
         texts, calls = all_(self.text), _paths.flat(all_(self.tool_calls))
         if (not texts and not calls) or any(isinstance(text, (dict, list)) for text in texts):
-            raise AskError(
+            raise FatalAskError(
                 f"{self.place} gave no text at {self.text!r}{_paths.where(values)}",
-                hint="set text to the path of the answer",
+                hint="set text (or filtered, if its filter spoke) to the right path, then `withstand target check`",
             )
         text = "".join(_paths.shown(value) for value in texts)
         refuse_long(self.place, len(text), self.max_answer_chars)
@@ -382,16 +393,3 @@ class Http:
             answer_tokens=counts[1],
             cost=self.price_ask + (counts[0] * (self.price_in or 0.0) + counts[1] * (self.price_out or 0.0)) / 1e6,
         )
-
-    def _hint(self, status: int, headers: Mapping[str, str]) -> str:
-        named = ", ".join(_wire.variables(*self.headers)) or "none: write headers='Authorization: Bearer ${NAME}'"
-        match status:
-            case 401 | 403:
-                return f"may it be asked with these credentials? Variables: {named}"
-            case 404:
-                return "check url; a session may have run out"
-            case 405:
-                return f"check method, which is {self.method}"
-            case _ if status < 400:
-                return f"set url to where the application is: {headers.get('location', 'it does not say')[:200]}"
-        return "check body and headers; statuses says what a status means, as statuses='400=filtered'"

@@ -38,7 +38,7 @@ from withstand.runner.tally import Caps, Tally, Used
 from withstand.store.store import Failure, Row, Store
 
 FATAL = 3
-"""Flows of one model that end by a `FatalAskError`, before any ends well, after which no other is tried."""
+"""Flows of one model that end by a `FatalAskError`, before any ends well or it answers, after which none is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,8 @@ class _Driver:
     rows: list[Row] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     fatal: Counter[Any] = field(default_factory=Counter)
-    sound: set[Any] = field(default_factory=set)
+    sound: set[Any] = field(default_factory=set)  # queues of flows that ended well
+    heard: set[Any] = field(default_factory=set)  # models that have answered
 
     def run(self) -> None:
         try:
@@ -239,10 +240,14 @@ class _Driver:
         self.failures += failures(live.job, error)
         self.tally.failed += len(live.job.keys)
         self.live -= 1
-        if isinstance(error, FatalAskError) and live.queue not in self.sound:
-            self.fatal[live.queue] += 1
-            if self.fatal[live.queue] >= FATAL:
-                self.tally.stopped = self.tally.stopped or f"{FATAL} answers in a row: {error}"
+        if not isinstance(error, FatalAskError) or live.queue is None or live.queue in self.sound:
+            return
+        if live.error is not None and live.queue[0] in self.heard:  # the model's own error, and it has answered others
+            return
+        self.fatal[live.queue] += 1
+        if self.fatal[live.queue] >= FATAL:
+            why = f"{FATAL} answers in a row: {error}" + (f" -> {error.hint}" if error.hint else "")
+            self.tally.stopped = self.tally.stopped or why
 
     def look_up(self, waiting: list[_Live]) -> None:
         """Answer what the store knows; queue the rest."""
@@ -314,6 +319,8 @@ class _Driver:
         keep = {row.key: value for row, value, _ in answered if value is not None and row.flow.job.remember}
         standing = self.store.add(answers=keep) if keep else {}
         for row, _, read in answered:
+            if not isinstance(read, Exception):
+                self.heard.add(row.flow.item.model)
             first = standing.get(row.key)  # another writer's, where there is one
             row.flow.take(row.place, read if first is None else _decode(row.flow, row.place, first))
             if row.flow.missing == 0:
