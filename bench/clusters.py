@@ -99,10 +99,10 @@ def paired_point(
             by_cluster = rng.dirichlet(np.maximum(move, 1e-12) * (1 - correlation) / correlation, len(sizes))
         ends, u = by_cluster.cumsum(axis=1)[numbers], rng.random(len(numbers))
         up, down = u < ends[:, 0], (u >= ends[:, 0]) & (u < ends[:, 1])
-        seen = paired.difference(down.astype(int), ones, up.astype(int), ones, names)
+        seen = paired.difference(down.astype(int), ones, up.astype(int), ones, clusters=names)
         assert seen is not None
-        over = all(score.low_tail(*count, worse - better) <= 0.025 for count in seen._counts())
-        under = all(score.high_tail(*count, worse - better) <= 0.025 for count in seen._counts())
+        over = all(score.low_tail(*count, worse - better) <= 0.025 for count in seen._counts(careful=True))
+        under = all(score.high_tail(*count, worse - better) <= 0.025 for count in seen._counts(careful=True))
         held, above = held + (not over and not under), above + over
         alarms += worse == better and seen.p <= 0.05
     return held / draws, above / draws, alarms / draws

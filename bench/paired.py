@@ -1,6 +1,6 @@
 """How often the interval of a paired difference misses the true one, on which side, and how often "unchanged" is wrong.
 
-Run: python bench/paired.py [SEED]. Six minutes on one core; docs/statistics.md quotes its output for the seed 17. A
+Run: python bench/paired.py [SEED]. Eight minutes on one core; docs/statistics.md quotes its output for seed 20261202. A
 first part takes the grid that the estimator was built on, a second one random points. With one case per behavior every
 outcome is summed, so that nothing is left to chance; with several, behaviors are drawn. Tango's interval with normal
 limits is beside ours.
@@ -109,8 +109,13 @@ def exactly(n: int, difference: float, downs: Iterable[float]) -> Iterator[Rates
 # --- several cases: drawn ------------------------------------------------------------------------------------------
 
 
+def of_cases(broken_a: Any, broken_b: Any, cases: Any) -> list[Any]:
+    """Rates of both sides, and the share of cases that differ, of each behavior."""
+    return [broken.sum(axis=-1) / cases for broken in (broken_a, broken_b, broken_a != broken_b)]
+
+
 def thresholds(rates: tuple[float, float], shared: float, apart: bool, cases: Any, rng: Any, draws: int) -> list[Any]:
-    """Rates of draws x behaviors of both sides, from normal thresholds that are correlated within a behavior, of both
+    """`of_cases` for draws x behaviors, from normal thresholds that are correlated within a behavior, of both
     sides together, or (apart) of each side alone. cases: of each behavior."""
     sides = []
     common = rng.standard_normal((draws, len(cases), 1))
@@ -118,8 +123,8 @@ def thresholds(rates: tuple[float, float], shared: float, apart: bool, cases: An
         common = rng.standard_normal((draws, len(cases), 1)) if apart else common
         own = rng.standard_normal((draws, len(cases), max(cases)))
         broken = math.sqrt(shared) * common + math.sqrt(1 - shared) * own < norm.ppf(rate)
-        sides.append((broken & (np.arange(max(cases)) < cases[:, None])).sum(axis=-1) / cases)
-    return sides
+        sides.append(broken & (np.arange(max(cases)) < cases[:, None]))
+    return of_cases(*sides, cases)
 
 
 def one_way(changed: float, broken: float, base: float, cases: Any, rng: Any, draws: int) -> list[Any]:
@@ -128,14 +133,24 @@ def one_way(changed: float, broken: float, base: float, cases: Any, rng: Any, dr
     shape = (draws, len(cases))
     always = rng.random(shape) < base
     hit = (rng.random(shape) < changed) & ~always
-    return [always.astype(float), np.where(always, 1.0, rng.binomial(cases, np.where(hit, broken, 0.0)) / cases)]
+    now = np.where(always, 1.0, rng.binomial(cases, np.where(hit, broken, 0.0)) / cases)
+    return [always.astype(float), now, now - always]
 
 
-def attacks(rates_a: Any, rates_b: Any, shared: float, cases: Any, rng: Any, draws: int) -> list[Any]:
-    """The same of the means over attacks of one case each, with rates of their own: the overall row of `compare`."""
+def attacks(
+    rates_a: Any, rates_b: Any, shared: float, equal: float, changed: float, cases: Any, rng: Any, draws: int
+) -> list[Any]:
+    """The same of the means over attacks of one case each, with rates of their own: the overall row of `compare`.
+
+    shared: correlation of the attacks within a behavior.   equal: of an attack's two draws, besides; 1: a target whose
+    answers never vary.   changed: the share of behaviors that all attacks break in B, on top.
+    """
+    shape = (draws, len(cases), len(rates_a))
     common = math.sqrt(shared) * rng.standard_normal((draws, len(cases), 1))
-    own = math.sqrt(1 - shared) * rng.standard_normal((2, draws, len(cases), len(rates_a)))
-    return [(common + own[side] < norm.ppf(rates)).mean(axis=-1) for side, rates in enumerate((rates_a, rates_b))]
+    common = common + math.sqrt((1 - shared) * equal) * rng.standard_normal(shape)
+    own = math.sqrt((1 - shared) * (1 - equal)) * rng.standard_normal((2, *shape))
+    a, b = (common + own[side] < norm.ppf(rates) for side, rates in enumerate((rates_a, rates_b)))
+    return of_cases(a, b | (rng.random((draws, len(cases), 1)) < changed), cases)
 
 
 @dataclass(frozen=True)
@@ -154,9 +169,12 @@ class Point:
         return Rates(*np.mean(parts, axis=0), self.one_way, self.text, draws == AGAIN)
 
     def _part(self, rng: Any, draws: int) -> list[float]:
-        gained, lost, pairs = paired.effective_pairs(*self.draw(rng, draws), 1 / self.cases)
-        n = np.floor(pairs + 1e-6)
+        gained, lost, *numbers = paired.effective_pairs(*self.draw(rng, draws), 1 / self.cases)
+        tested, n = (np.floor(pairs + 1e-6) for pairs in numbers)
         scores, above, below = tails(n * gained, n * lost, n, self.difference)
+        _, lower, higher = tails(tested * gained, tested * lost, tested, 0.0)  # where p says so, the interval ends at 0
+        above |= lower & (self.difference >= 0)
+        below |= higher & (self.difference <= 0)
         far_end = tails(n * gained, n * lost, n, -self.difference)[2] if self.difference else np.zeros_like(above)
         covered, normal = 1 - (above | below).mean(), np.mean(np.abs(scores) <= Z)
         return [covered, normal, above.mean(), below.mean(), (above & far_end).mean()]
@@ -193,6 +211,13 @@ def grid_of_several() -> Iterator[Point]:
     for changed, broken, n, cases in itertools.product(CHANGED, BROKEN, (20, 39, 56, 100), CASES):
         each, text = np.full(n, cases), f"{n} of {cases}, {changed} broken in {broken}"
         yield Point(partial(one_way, changed, broken, 0.1, each), each, 0.9 * changed * broken, True, text)
+    for base, shared, equal, changed, n, k in itertools.product(
+        (0.03, 0.3), (0.0, 0.7), (0.0, 0.9, 1.0), (0.02, 0.05, 0.1), (20, 56, 100), (3, 10)
+    ):
+        rates, each = base * np.linspace(0.4, 1.6, k), np.full(n, k)
+        text = f"{n} under {k} attacks at {base}, correlation {shared}, draws {equal}, {changed} broken by all"
+        draw = partial(attacks, rates, rates, shared, equal, changed, each)
+        yield Point(draw, each, changed * (1 - base), equal == 1, text)
 
 
 def random_of_one(seed: int, points: int = 150) -> Iterator[Rates]:
@@ -211,11 +236,17 @@ def random_of_several(seed: int, points: int = 300) -> Iterator[Point]:
         kind = rng.integers(5)
         if kind == 0:
             rates_a = rng.uniform(0.01, 0.8, most)
-            rates_b = rates_a * rng.uniform(0.3, 1.0, most)
-            shared, each = float(rng.choice([1.0, rng.random()])), np.full(n, most)
-            text = f"{n} under {most} attacks, {rates_a.mean():.2f} and {rates_b.mean():.2f}, correlation {shared:.2f}"
-            difference = float((rates_b - rates_a).mean())
-            yield Point(partial(attacks, rates_a, rates_b, shared, each), each, difference, shared == 1, text)
+            lower = bool(rng.integers(2))
+            rates_b = rates_a * rng.uniform(0.3, 1.0, most) if lower else rates_a
+            changed = 0.0 if lower else float(np.exp(rng.uniform(-4.5, -1.5)))
+            shared, equal = (float(rng.choice([1.0, rng.random()])) for _ in range(2))
+            each, ways = np.full(n, most), 1.0 in (shared, equal)
+            text = (
+                f"{n} under {most} attacks, {rates_a.mean():.2f} and {rates_b.mean():.2f}, {changed:.3f} broken by all"
+            )
+            text += f", correlation {shared:.2f}, draws {equal:.2f}"
+            difference = float((rates_b + changed * (1 - rates_b) - rates_a).mean())
+            yield Point(partial(attacks, rates_a, rates_b, shared, equal, changed, each), each, difference, ways, text)
         elif kind < 3:
             changed, broken = float(np.exp(rng.uniform(-4.5, -0.7))), float(rng.choice([1.0, rng.uniform(0.1, 1)]))
             base = float(rng.uniform(0, 0.5))
@@ -248,7 +279,7 @@ def report(title: str, points: Iterable[Rates]) -> None:
 
 
 def main() -> None:
-    seed = int(sys.argv[1]) if len(sys.argv) > 1 else 17
+    seed = int(sys.argv[1]) if len(sys.argv) > 1 else 20261202
     report("grid, one case", grid_of_one())
     report("grid, several cases", by_draws(grid_of_several(), 20240911))
     report("random, one case", random_of_one(seed))

@@ -147,6 +147,10 @@ def test_a_gate_counts_no_row_under_our_name_without_our_mark(tmp_path: Path, wi
     with stores.somebody_else(tmp_path):
         theirs = stores.kitchen(tmp_path / "theirs.db", "theirs")
     assert withstand(*limit, "--store", theirs).code == 0  # which says whose rows they are
+    beside = joined(stores.kitchen(tmp_path / "beside.db", "own", attack="story"), theirs)
+    done = withstand("gate", "own", "--max-worse", "0.99", "--baseline", "theirs", "--store", beside)
+    assert "of the baseline 12 of 12 rows were not written by you" in done.err  # a weak one makes any run look good
+    assert "theirs: 12 of 12 rows were not" in withstand("compare", "theirs", "own", "--store", beside).err
     named = [f"UPDATE writer SET author = '{own}'"]
     ours = stores.kitchen(tmp_path / "ours.db", "theirs")
     assert withstand(*limit, "--store", ours).code == 0

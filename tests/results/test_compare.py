@@ -16,6 +16,7 @@ from withstand.report import comparison as page
 from withstand.results import compare
 from withstand.results.comparison import Comparison
 from withstand.results.graded import BehaviorResult, graded
+from withstand.results.labeled_pairs import LabeledPair, unlike_styles
 from withstand.results.overall import Counted, overall
 from withstand.results.pair_comparison import Change
 from withstand.results.pair_comparison import compare as compare_pairs
@@ -94,6 +95,25 @@ def test_two_targets_meet_attack_by_attack():
         ("pair", "pair", "pair", ("target",)),
     ]
     assert notes == ["on one side only, left out: s, none, tap"]
+
+
+def test_a_note_says_in_what_the_style_of_answers_may_differ():
+    """A judge errs otherwise on another style; only of one target in one state nothing is said."""
+
+    def says(a: dict[str, Any], b: dict[str, Any], varied: tuple[str, ...] = ()) -> str:
+        pair = compare.Pair("x", varied, cell(**a), cell(**{"run": "r2"} | b))
+        notes = list(unlike_styles([pair], [LabeledPair(None, (0, 0), "")]))
+        return notes[0].split(", and are")[0].removeprefix("the sides differ in ") if notes else ""
+
+    plain = {"identity": {"use": "t", "identity": {"weights": "w"}}}
+    assert says(plain, plain) == says({}, {"run": "r"}) == says({"benign": True}, {"benign": True}, ("target",)) == ""
+    assert says(plain, {"identity": {"use": "t", "identity": {"weights": "w2"}}}) == "target"
+    assert says(plain, {"identity": {**plain["identity"], "template": "other"}}) == "target"
+    assert says({}, {}) == "target (of unknown version)"
+    unpinned = {"identity": {"use": "t", "identity": {"revision": ""}}}
+    assert says(unpinned, unpinned) == "target (of unknown version)"
+    assert says(plain, plain, ("defense",)) == "defense"
+    assert says(plain, plain | {"sampling": {"max_tokens": 5}, "judge_key": "j2"}) == "sampling and judge"
 
 
 def test_two_attacks_meet_target_by_target():

@@ -22,7 +22,8 @@ from withstand.results.limits import Limits
 from withstand.runner import baseline
 from withstand.stats import planning
 from withstand.stats.group_sequential import Watch
-from withstand.stats.labeled import LabeledDifference, LabeledEstimate, LabeledSide
+from withstand.stats.labeled import LabeledEstimate, LabeledSide
+from withstand.stats.labeled_difference import LabeledDifference
 from withstand.stats.winners import clopper_pearson
 
 TOYS = str(Path(__file__).parent.parent / "toys")
@@ -216,7 +217,7 @@ def test_a_baseline_gates_a_later_run(withstand, ran, tmp_path):
     code, out, err = withstand("gate", "same", "--baseline", "b.json", "--max-worse", "0.1", "--max-asr", "0.2")
     assert code == 0
     assert "same: PASS (2 PASS)" in out
-    assert "note" not in err
+    assert err.count("note") == err.count("the sides differ in target, and are compared as judged") == 1
     ran("later", revision="3", success=range(20))
     code, out, _ = withstand("gate", "--baseline", "b.json", "--max-worse", "0.1")
     assert code == 1
@@ -259,7 +260,7 @@ def test_frozen_cases_are_sent_again(withstand, ran, tmp_path):
     code, out, err = withstand("gate", "again", "--baseline", "b.json", "--max-worse", "0.9", "--json")
     assert code == 0
     assert [line["rate"] for line in json.loads(out)["lines"]] == [0, 0]
-    assert json.loads(out)["notes"] == []
+    assert [note.startswith("the sides differ in target") for note in json.loads(out)["notes"]] == [True]
 
 
 def test_frozen_cases_need_their_store(ran, tmp_path):
@@ -338,9 +339,11 @@ LINES = [
     ],
 )
 def test_junit_has_a_test_case_per_line(undecided, kinds):
-    tops = ET.fromstring(gate_page.junit("run \x1b[31m<&>", LINES, undecided))
+    tops = ET.fromstring(gate_page.junit(Decided("run \x1b[31m<&>", LINES, ("a note",), "", "", {}), undecided))
     [suite] = tops
-    assert [next((child.tag for child in case if child.tag != "system-out"), "") for case in suite] == kinds
+    cases = suite.findall("testcase")
+    assert [next((child.tag for child in case if child.tag != "system-out"), "") for case in cases] == kinds
+    assert suite.findtext("system-out") == "note: a note"
     for name, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         assert tops.get(name) == suite.get(name) == str(kinds.count(kind))
     assert tops.get("tests") == "5"
@@ -350,7 +353,8 @@ def test_junit_has_a_test_case_per_line(undecided, kinds):
 
 def test_sarif_has_what_its_schema_requires():
     """The required properties of SARIF 2.1.0 (OASIS, sections 3.13, 3.14, 3.18, 3.19, 3.27, 3.49)."""
-    report = json.loads(gate_page.sarif("1.2", LINES, "withstand.toml"))
+    decided = Decided("r", LINES, ("a note",), "", "", {})
+    report = json.loads(gate_page.sarif("1.2", decided, "withstand.toml", None))
     assert report["version"] == "2.1.0"
     assert set(report) <= {"$schema", "version", "runs"}
     [run] = report["runs"]
@@ -361,6 +365,11 @@ def test_sarif_has_what_its_schema_requires():
     assert [(r["ruleId"], r["level"]) for r in run["results"]] == [
         ("max-asr", "error"), ("max-asr", "warning"), ("max-asr", "warning"), ("max-worse", "warning"),
     ]  # fmt: skip
+    [invocation] = run["invocations"]
+    assert (invocation["executionSuccessful"], len(invocation["toolExecutionNotifications"])) == (True, 1)
+    assert invocation["toolExecutionNotifications"][0]["message"]["text"] == "a note"
+    strict = json.loads(gate_page.sarif("1.2", decided, "withstand.toml", "fail"))["runs"][0]["results"]
+    assert {result["level"] for result in strict} == {"error"}  # as its exit code says
     for result in run["results"]:
         assert rules[result["ruleIndex"]] == result["ruleId"]
         assert result["message"]["text"]
@@ -396,9 +405,9 @@ def test_files_are_written(withstand, ran, tmp_path):
 
 def test_sarif_says_what_the_exit_code_says() -> None:
     lines = gate.lines([cell("s" * 5 + "r" * 45)], Limits(asr=0.1), [], [])
-    levels = []
+    decided, levels = Decided("r", tuple(lines), (), "", "", {}), []
     for undecided in (None, "pass", "fail"):
-        [result] = json.loads(gate_page.sarif("1", lines, "s.toml", undecided))["runs"][0]["results"]
+        [result] = json.loads(gate_page.sarif("1", decided, "s.toml", undecided))["runs"][0]["results"]
         levels.append((gate.exit_code(lines, undecided), result["level"]))
     assert levels == [(3, "warning"), (0, "note"), (1, "error")]
 

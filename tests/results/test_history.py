@@ -46,10 +46,12 @@ def test_a_dry_run_names_the_last_build_that_can_pass(withstand, tmp_path):
                                (60, 0.1, "none can")):  # fmt: skip
         (tmp_path / "withstand.toml").write_text(
             f'suite = "csv:rows.csv,id=,text=text"\ntarget = "scripted"\nattack = "direct"\njudge = "contains:x"\n'
-            f"limit = {rows}\nstop_when_decided = 0.3\n[gate]\nmax_asr = {limit}\n"
+            f"limit = {rows}\n[gate]\nmax_asr = {limit}\n"
         )
         done = withstand("run", "--dry-run")
         assert f"as nightly builds (`withstand gate --history`) with {rows} behaviors of csv: {which} pass" in done.out
+    done = withstand("run", "--dry-run", "--stop-when-decided", "0.3")
+    assert "nightly" not in done.out  # a watched run is no build
     assert "behaviors asked on average of 60 of csv: 30 at a true ASR of 0%" in done.out
 
 

@@ -442,6 +442,32 @@ def test_compare_and_gate_use_labels_of_both_sides(tmp_path: Path) -> None:
     assert "by one person, not as judged" in line.why
 
 
+def test_a_row_over_several_attacks_is_from_labels_where_all_have_them(tmp_path: Path) -> None:
+    """The same two arms under two attacks: the mean is corrected once both attacks have labels, "any" never is."""
+    store, runs = str(tmp_path / "s.db"), []
+    for name, reply in (("a", "Mix flour and bake it."), ("b", "Mix flour, then into the oven.")):
+        spec = {"suite": "kitchen", "attack": ["direct", "story"], "benign": "none", "judge": "contains:bake"}
+        target = {"use": "scripted", "rules": [], "reply": reply}
+        runs.append(withstand.run(spec | {"target": target}, store=store, name=name))
+    a = runs[0]
+    for attack, mean in (("direct", "lower"), ("story", "no difference shown")):
+        for run in runs:
+            labeled = [item for item in queue(run.store, run.row, "calibration", n=80) if item.attack == attack]
+            for item in labeled:
+                add(run.store, run.row, item, "success", "ana", "calibration")
+            assert len(labeled) >= 30
+        compared = compare_runs(a.store, "a", "b")
+        assert [row.says for row in compared.overall] == [mean, "lower"]
+        assert "what any attack broke is as judged: labels are of single cases" in compared.notes
+        as_judged = any("the row over all attacks is as judged" in note for note in compared.notes)
+        assert (as_judged, compared.overall[0].method.startswith("MOVER")) == (attack == "direct", attack == "story")
+    row, parts = compared.overall[0], [part.interval for part in compared.rows]
+    assert row.difference == 0
+    assert row.level == 0.95
+    assert all(low <= row.interval[0] < 0 < row.interval[1] <= high for low, high in parts)  # theirs are of two rows
+    assert any("differ in target" in note for note in compare_runs(a.store, "a", "b", statistic="any_attack").notes)
+
+
 def test_a_weighted_table_by_hand() -> None:
     """Of 10 cases called success 5 are labeled, 4 yes; of 90 called failure 5, 1 yes: 8 of 26 yes are found."""
     judged, people = [True] * 5 + [False] * 5, [True] * 4 + [False] + [True] + [False] * 4

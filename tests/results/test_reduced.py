@@ -12,7 +12,7 @@ from withstand import api
 from withstand.core import SpecError
 from withstand.results.compare import Side
 from withstand.results.comparison import compare_runs
-from withstand.results.reduced import check_attacks, counted_by
+from withstand.results.reduced import check_attacks, check_draws, counted_by
 
 from .test_gate_statistic import cell
 
@@ -46,6 +46,17 @@ def test_other_sets_of_attacks_are_not_compared():
     check_attacks((a, a))
     with pytest.raises(SpecError, match="only one side faced b"):
         check_attacks((a, b))
+
+
+def test_what_was_drawn_less_often_is_not_safer():
+    """One model with 4 draws and with 1: any of them broke more behaviors, which says nothing of the model."""
+    four, once = (Side(name, (replace(cell("a", ["r"]), samples=n),)) for name, n in (("A", 4), ("B", 1)))
+    for statistic in ("any_attack", "at_k"):
+        with pytest.raises(SpecError, match="A has samples 4, B 1"):
+            check_draws((four, once), statistic, None)
+        check_draws((four, four), statistic, None)
+    check_draws((four, once), "at_k", 1)
+    check_draws((four, once), "mean", None)
 
 
 def test_runs_are_compared_and_planned_by_any_attack(tmp_path, monkeypatch, withstand):

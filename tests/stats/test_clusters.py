@@ -41,7 +41,7 @@ def test_clusters_of_one_behavior_change_nothing(clusters):
     hits, cases = [1, 0, 2, 0, 3, 1], [2, 2, 3, 1, 3, 2]
     assert Groups.of(clusters) is None
     assert rates.rate_interval(hits, cases, clusters=clusters) == rates.rate_interval(hits, cases)
-    a, b = (paired.difference([0] * 6, cases, hits, cases, of) for of in (clusters, None))
+    a, b = (paired.difference([0] * 6, cases, hits, cases, clusters=of) for of in (clusters, None))
     assert (a, a.p, a.limits()) == (b, b.p, b.limits())
 
 
@@ -50,7 +50,7 @@ def test_one_cluster_tells_nothing():
     for hits in ([0] * 6, [1] * 6, [1, 0, 0, 1, 0, 1]):
         ends = rates.rate_interval(hits, [1] * 6, clusters=one)
         assert (ends.low, ends.high) == (0, 1)
-        change = paired.difference([0] * 6, [1] * 6, hits, [1] * 6, one)
+        change = paired.difference([0] * 6, [1] * 6, hits, [1] * 6, clusters=one)
         assert (change.limits(), change.p, change.unchanged(0.5)) == ((-1, 1), 1, 1)
         seen = breaks.estimate("any_attack", [Attempts(hits, [0] * 6, [1] * 6)], clusters=one)
         assert (seen.interval, seen.limits, seen.effective) == ((0, 1), (0, 1), 0)
@@ -69,7 +69,7 @@ def test_an_interval_is_never_narrower_than_without_clusters():
         wide, narrow = (rates.rate_interval(hits, cases, level, of) for of in (clusters, None))
         assert wide.low <= narrow.low <= narrow.high <= wide.high
         before = rng.binomial(cases, 0.3)
-        wide, narrow = (paired.difference(before, cases, hits, cases, of) for of in (clusters, None))
+        wide, narrow = (paired.difference(before, cases, hits, cases, clusters=of) for of in (clusters, None))
         assert wide.limits()[0] <= narrow.limits()[0] + 1e-6
         assert wide.limits()[1] >= narrow.limits()[1] - 1e-6
         assert wide.unchanged(0.1) >= narrow.unchanged(0.1)
@@ -93,7 +93,7 @@ def test_coverage_and_false_pass_where_clusters_stand_or_fall_as_a_whole():
 def test_whole_clusters_are_exchanged():
     of = ["a", "a", "a", "b", "b", "c", "d", "d"]
     before, after = [0] * 8, [1, 1, 0, 1, 1, 1, 0, 1]
-    change = paired.difference(before, [1] * 8, after, [1] * 8, of)
+    change = paired.difference(before, [1] * 8, after, [1] * 8, clusters=of)
     sums = [2, 2, 1, 1]
     signs = np.array(list(itertools.product((1, -1), repeat=4)))
     by_hand = np.mean(np.abs(signs @ sums) >= sum(sums))

@@ -9,6 +9,7 @@ from scipy.stats import binom
 
 from withstand.stats import labeled
 from withstand.stats.labeled import LabeledRate, Stratum, labeled_estimate, stratum
+from withstand.stats.labeled_difference import LabeledDifference
 
 
 def labeled_rate(strata: list[Stratum], behaviors: int | None = None, alike: float = 1.0) -> LabeledRate | None:
@@ -91,7 +92,7 @@ def side(broken, labels=60, cases=400, looks=1):
 def test_a_difference_adds_both_sides_uncertainty():
     """Newcombe 1998, method 10, with mid-P limits; p and the claim "unchanged" are at .05 where the limits are."""
     a, b = side(6), side(18)
-    both = labeled.LabeledDifference(a, b)
+    both = LabeledDifference(a, b)
     (low_a, high_a), (low_b, high_b) = a.limits(), b.limits()
     assert both.difference == pytest.approx(0.2)
     assert both.limits() == pytest.approx(
@@ -99,13 +100,13 @@ def test_a_difference_adds_both_sides_uncertainty():
     )
     assert both.p < 0.05
     assert both.limits(1 - both.p) == pytest.approx((0, both.limits(1 - both.p)[1]), abs=1e-3)
-    assert labeled.LabeledDifference(a, a).p == 1
-    near = labeled.LabeledDifference(side(6, 300), side(6, 300))
+    assert LabeledDifference(a, a).p == 1
+    near = LabeledDifference(side(6, 300), side(6, 300))
     high = near.limits()[1]
     assert near.unchanged(high) == pytest.approx(0.05, abs=2e-3)
     assert near.unchanged(high / 2) > 0.05 > near.unchanged(2 * high)
     assert both.unchanged(0.1) == 1
-    low, _ = labeled.LabeledDifference(side(6, looks=4), side(18, looks=4)).limits()
+    low, _ = LabeledDifference(side(6, looks=4), side(18, looks=4)).limits()
     assert low < both.limits()[0]
     part = stratum(False, 1.0, 400, [True] * 6 + [False] * 54)
     open_ = labeled.LabeledSide((labeled.labeled_estimate([part]), *side(12).estimates))

@@ -194,6 +194,21 @@ def test_several_cases_that_agree_count_as_one():
     assert clustered.limits() == pytest.approx(of_single(pairs).limits())
 
 
+def test_cases_that_never_vary_count_as_one_case_per_behavior():
+    """Two runs of a target that always answers alike, under 3 attacks: 6.4 points of 56 behaviors, as under one."""
+    broken = np.random.default_rng(2).random((56, 3)) < (0.1, 0.3, 0.8)
+    rates, none = broken.mean(axis=1), np.zeros(56)
+    same = paired.difference_of_rates(rates, rates, none, np.full(56, 1 / 3))
+    assert same.limits() == pytest.approx(of_single([(0, 0)] * 56).limits())
+    assert same.limits()[1] == pytest.approx(0.0637, abs=1e-4)
+    one = paired.difference(broken.sum(axis=1), [3] * 56, broken.sum(axis=1), [3] * 56, none)
+    assert one.limits() == same.limits()
+    one_more = paired.difference(
+        broken.sum(axis=1), [3] * 56, broken.sum(axis=1), [3] * 56, none + (np.arange(56) < 2) / 3
+    )
+    assert 56 < one_more.careful < 80  # two cases that differ do not make 168 pairs of 56 behaviors
+
+
 def test_several_cases_that_are_independent_count_fully():
     rng = np.random.default_rng(4)
     n = np.full(400, 5)
@@ -304,22 +319,22 @@ def test_limits_err_rarely_to_either_side(n, up, down):
 
 
 def drawn(rng, rate_a, rate_b, shared, behaviors, cases):
-    """Rates of DRAWS x behaviors, from normal thresholds whose correlation within a behavior is `shared`."""
+    """Rates of DRAWS x behaviors and the share of cases that differ, from correlated normal thresholds."""
     common = math.sqrt(shared) * rng.standard_normal((DRAWS, behaviors, 1))
     rates = []
     for rate in (rate_a, rate_b):
         own = math.sqrt(1 - shared) * rng.standard_normal((DRAWS, behaviors, cases))
-        rates.append((common + own < norm.ppf(rate)).mean(axis=-1))
-    return rates
+        rates.append(common + own < norm.ppf(rate))
+    return [broken.mean(axis=-1) for broken in (*rates, rates[0] != rates[1])]
 
 
 def test_the_interval_covers_behaviors_of_several_cases():
     rng = np.random.default_rng(20240911)
     coverage, wrong = [], []
     for rate_a, rate_b, shared, behaviors in itertools.product((0.05, 0.3), (0.35,), (0.5, 1), (30,)):
-        a, b = drawn(rng, rate_a, rate_b, shared, behaviors, 3)
-        pairs = [paired.difference_of_rates(*rates, np.full(behaviors, 1 / 3)) for rates in zip(a, b, strict=True)]
-        counts = [count for pair in pairs for count in pair._counts()]
+        sides = drawn(rng, rate_a, rate_b, shared, behaviors, 3)
+        pairs = [paired.difference_of_rates(*rates, np.full(behaviors, 1 / 3)) for rates in zip(*sides, strict=True)]
+        counts = [count for pair in pairs for count in pair._counts(careful=True)]
         above = np.mean([score.low_tail(*count, rate_b - rate_a) <= 0.025 for count in counts])
         below = np.mean([score.high_tail(*count, rate_b - rate_a) <= 0.025 for count in counts])
         coverage.append(1 - above - below)
@@ -334,9 +349,9 @@ def test_false_alarms_of_the_tests():
     rng = np.random.default_rng(5)
     allowed = 0.05 + 3 * math.sqrt(0.05 * 0.95 / DRAWS)
     for rate, shared, cases in itertools.product((0.1, 0.5), (0.7,), (1, 4)):
-        before, after = drawn(rng, rate, rate, shared, 30, cases)
+        sides = drawn(rng, rate, rate, shared, 30, cases)
         share = np.full(30, 1 / cases)
-        alarms = [paired.difference_of_rates(a, b, share).p <= 0.05 for a, b in zip(before, after, strict=True)]
+        alarms = [paired.difference_of_rates(*rates, share).p <= 0.05 for rates in zip(*sides, strict=True)]
         assert np.mean(alarms) <= allowed
     skewed = rng.choice([0.25, -1.0], (DRAWS, 40), p=[0.8, 0.2])  # mean 0, and no change is mirrored
     assert np.mean([paired.permuted(changes) <= 0.05 for changes in skewed]) <= allowed

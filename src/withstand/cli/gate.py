@@ -87,9 +87,9 @@ def gate(
     }  # fmt: skip
     files = {write_to: decided.frozen} if write_to else {}
     if junit:
-        files[junit] = page.junit(row.name, decided.lines, undecided)
+        files[junit] = page.junit(decided, undecided)
     if sarif:
-        files[sarif] = page.sarif(__version__, decided.lines, "withstand.toml", undecided)
+        files[sarif] = page.sarif(__version__, decided, "withstand.toml", undecided)
     if markdown:
         files[markdown] = page.markdown(decided, overall)
     for path, text in files.items():

@@ -78,8 +78,11 @@ def moved(line: Line, most: int | None = None) -> Iterator[str]:
 # --- files -------------------------------------------------------------------------------------------------------
 
 
-def junit(name: str, lines: Sequence[Line], undecided: Undecided) -> str:
-    """One test case per gated cell: FAIL is a failure, UNDECIDED an error, or skipped where it is let through."""
+def junit(gate: Decided, undecided: Undecided) -> str:
+    """One test case per gated cell: FAIL is a failure, UNDECIDED an error, or skipped where it is let through. Notes
+    are the output of the suite."""
+    gate = gate.shown()
+    lines = gate.lines
     kinds = [_kind(line, undecided) for line in lines]
     counts = {
         "tests": str(len(lines)),
@@ -87,7 +90,7 @@ def junit(name: str, lines: Sequence[Line], undecided: Undecided) -> str:
         "skipped": str(kinds.count("skipped")),
     }
     top = ET.Element("testsuites", {"name": "withstand gate", **counts})
-    suite = ET.SubElement(top, "testsuite", {"name": _plain(name), **counts})
+    suite = ET.SubElement(top, "testsuite", {"name": _plain(gate.run), **counts})
     for line, kind in zip(lines, kinds, strict=True):
         case = ET.SubElement(suite, "testcase", {"classname": f"withstand.{line.gate}", "name": _plain(line.cell)})
         text = _plain(sentence(line))
@@ -96,6 +99,8 @@ def junit(name: str, lines: Sequence[Line], undecided: Undecided) -> str:
                 case, kind, {"message": text, "type": line.verdict} if kind != "skipped" else {"message": text}
             )
         ET.SubElement(case, "system-out").text = "\n".join([text, *map(_plain, moved(line))])
+    if gate.notes:
+        ET.SubElement(suite, "system-out").text = "\n".join(f"note: {_plain(note)}" for note in gate.notes)
     ET.indent(top)
     return ET.tostring(top, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -111,9 +116,11 @@ def _plain(text: str) -> str:
     return visible(text).replace("\ufffe", "").replace("\uffff", "")
 
 
-def sarif(version: str, lines: Sequence[Line], artifact: str, undecided: Undecided = None) -> str:
+def sarif(version: str, gate: Decided, artifact: str, undecided: Undecided = None) -> str:
     """SARIF 2.1.0 (OASIS 2020): a result for each line that is not a PASS. `artifact`: the file it points to. An
-    UNDECIDED that counts as a failure is an error, one that is let through a note."""
+    UNDECIDED that counts as a failure is an error, one that is let through a note. Notes are notifications of the tool.
+    """
+    gate = gate.shown()
     levels = {"failure": "error", "error": "warning", "skipped": "note"}
     rules = [{"id": name, "shortDescription": {"text": text}} for name, text in RULES.items()]
     results = [
@@ -130,7 +137,7 @@ def sarif(version: str, lines: Sequence[Line], artifact: str, undecided: Undecid
             ],
             "partialFingerprints": {"cell/v1": digest([line.gate, line.cell])},
         }
-        for line in lines
+        for line in gate.lines
         if line.verdict != "PASS"
     ]
     driver = {
@@ -139,10 +146,12 @@ def sarif(version: str, lines: Sequence[Line], artifact: str, undecided: Undecid
         "informationUri": "https://github.com/withstand/withstand",
         "rules": rules,
     }
+    notes = [{"level": "note", "message": {"text": visible(note)}} for note in gate.notes]
+    invocation = {"executionSuccessful": True, "toolExecutionNotifications": notes}
     document: dict[str, Any] = {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
-        "runs": [{"tool": {"driver": driver}, "results": results}],
+        "runs": [{"tool": {"driver": driver}, "invocations": [invocation], "results": results}],
     }
     return json.dumps(document, indent=1) + "\n"
 

@@ -3,14 +3,17 @@
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from withstand.core import SpecError
 from withstand.core.outcomes import HITS
 from withstand.core.text import head_of, series
-from withstand.results.graded import DIMENSIONS, Graded, graded
+from withstand.results.graded import DIMENSIONS, Graded, Where, clusters_of, graded
 from withstand.results.summary import find_run
 from withstand.runner.transfer import bare_label, given_label
+from withstand.stats import paired
 from withstand.store.store import Store
 
 ALLOW = ("judge", "suite", "sampling", "template")
@@ -68,6 +71,15 @@ def split_by(store: Store, name: str, by: str) -> list[tuple[Side, Side]]:
     return [(parts[0], part) for part in parts[1:]]
 
 
+class BehaviorPair(NamedTuple):
+    """A behavior on both sides, see `stats.paired.difference_of_rates`."""
+
+    rate_a: float
+    rate_b: float
+    differing: float
+    share: float
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Two cells that differ in `varied` and belong together in all else. `label` is what tells pairs apart."""
@@ -81,6 +93,33 @@ class Pair:
     def keys(self) -> list[str]:
         """The behaviors of both."""
         return [key for key in self.a.behaviors if key in self.b.behaviors]
+
+    def rates(self, unknown: tuple[bool | None, bool | None] = (None, None)) -> dict[str, BehaviorPair]:
+        """The behaviors that have a case on both sides. unknown: what those of A and B without a verdict count as."""
+        hits, rates = self.a.hits, {}
+        for key in self.keys:
+            a, b = (side.behaviors[key].hit(hits, of) for side, of in zip((self.a, self.b), unknown, strict=True))
+            if a and b:
+                rates[key] = _behavior_pair(a, b)
+        return rates
+
+    def difference(self, unknown: tuple[bool | None, bool | None] = (None, None)) -> paired.Difference | None:
+        """B's rate minus A's, of these behaviors; None without one."""
+        rates = self.rates(unknown)
+        return paired.difference_of_rates(*columns(rates.values()), clusters=clusters_of([self.a, self.b], rates))
+
+
+def columns(rates: Iterable[BehaviorPair]) -> Any:
+    """One array for each figure."""
+    return np.array(list(rates), float).reshape(-1, len(BehaviorPair._fields)).T
+
+
+def _behavior_pair(a: Mapping[Where, bool], b: Mapping[Where, bool]) -> BehaviorPair:
+    """Cases of the same number belong together; where there is none, all are paired with all."""
+    rates = sum(a.values()) / len(a), sum(b.values()) / len(b)
+    both = [at for at in a if at in b]
+    differing = sum(a[at] != b[at] for at in both) / len(both) if both else float(paired.unpaired(*rates))
+    return BehaviorPair(*rates, differing, 1 / min(len(a), len(b)))
 
 
 def matched(a: Sequence[Graded], b: Sequence[Graded]) -> tuple[list[Pair], list[str]]:

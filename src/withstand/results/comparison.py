@@ -1,18 +1,21 @@
 """Two runs, or the parts of one, side by side: `withstand compare`."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from withstand.core import Json
 from withstand.results import compare
 from withstand.results.cells import plain
 from withstand.results.compare import Pair
-from withstand.results.labeled_pairs import labeled_pairs, unlike_styles
+from withstand.results.labeled_pairs import LabeledPair, labeled_pairs, unlike_styles
 from withstand.results.names import names_of, renamed
-from withstand.results.overall import Overall, overall
+from withstand.results.others import others_of
+from withstand.results.overall import Overall, of_labels, overall
 from withstand.results.pair_comparison import CORRECTIONS, Correct, PairComparison
 from withstand.results.pair_comparison import compare as compare_pairs
-from withstand.results.reduced import check_attacks, counted_by
+from withstand.results.reduced import check_attacks, check_draws, counted_by
+from withstand.results.summary import find_run
+from withstand.stats.labeled_difference import LabeledDifference
 from withstand.stats.statistic import Statistic
 from withstand.store.store import Store
 
@@ -72,8 +75,9 @@ def compare_runs(
     cannot be compared. statistic, k: what is compared of the harmful cells, see `reduced.counted_by`.
     """
     sides = compare.split_by(store, a, by) if by else [(compare.side(store, a), compare.side(store, b))]
-    if statistic == "any_attack":
-        for pair in sides:
+    for pair in sides:
+        check_draws(pair, statistic, k)
+        if statistic == "any_attack":
             check_attacks(pair)
     sides = [(counted_by(first, statistic, k), counted_by(second, statistic, k)) for first, second in sides]
     by_side: dict[str, list[Pair]] = {}
@@ -86,11 +90,15 @@ def compare_runs(
     pairs = [pair for matches in by_side.values() for pair in matches]
     texts = store.behaviors({key for pair in pairs for key in pair.keys})
     labels = labeled_pairs(store, pairs)
-    labeled = {place: (row.difference, row.note) for place, row in enumerate(labels) if row.difference}
-    labeled = labeled if statistic == "mean" else {}  # the others are of behaviors, and labels of cases
+    if statistic != "mean":  # the others are of behaviors, and labels of cases
+        labels = [LabeledPair(None, (0, 0), "")] * len(pairs)
     notes += unlike_styles(pairs, labels)
-    if labeled and any(sum(not pair.a.benign for pair in matches) > 1 for matches in by_side.values()):
-        notes.append("the row over all attacks is as judged: labels correct the rows of single attacks")
+    for run in dict.fromkeys(cell.run for first, second in sides for cell in (*first.cells, *second.cells)):
+        if words := others_of(store, find_run(store, run)).in_words():
+            notes.append(f"{run}: {words}")
+    labeled = {place: (row.difference, row.note) for place, row in enumerate(labels) if row.difference}
+    of_pairs = {id(pairs[at]): row[0] for at, row in labeled.items()}
+    notes += _not_corrected(by_side, of_pairs)
     rows = compare_pairs(pairs, texts, margin, correct, reveal, labeled=labeled)
     return Comparison(
         schema=2,
@@ -101,10 +109,21 @@ def compare_runs(
         revealed=reveal,
         rows=tuple(replace(row, name=_name(row, len(sides) > 1)) for row in rows),
         notes=tuple(dict.fromkeys(notes)),
-        overall=tuple(overall(by_side, margin, correct, {id(pairs[at]): row[0] for at, row in labeled.items()})),
+        overall=tuple(overall(by_side, margin, correct, of_pairs)),
         statistic=statistic,
         k=k,
     )
+
+
+def _not_corrected(by_side: Mapping[str, Sequence[Pair]], labeled: Mapping[int, LabeledDifference]) -> Iterator[str]:
+    """A note where labels correct rows of single attacks, and a row over several is as judged all the same."""
+    for matches in by_side.values():
+        pairs = [pair for pair in matches if pair.a.measures == "harm"]
+        if len(pairs) < 2 or not any(id(pair) in labeled for pair in pairs):
+            continue
+        if of_labels(pairs, labeled) is None:
+            yield "the row over all attacks is as judged: its attacks do not all have labels of the same behaviors"
+        yield "what any attack broke is as judged: labels are of single cases"
 
 
 BY: dict[Statistic, str] = {

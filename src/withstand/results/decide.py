@@ -16,7 +16,8 @@ from withstand.results.limits import Limits, limits_of
 from withstand.results.names import plan_names, renamed
 from withstand.results.others import check_own, others_of
 from withstand.results.own_labels import own_labels, with_own
-from withstand.results.reviewed import changed, reviewed
+from withstand.results.pair_comparison import unequal
+from withstand.results.reviewed import changed, overruled, reviewed
 from withstand.store.store import RunRow, Store
 
 
@@ -78,15 +79,20 @@ def decide(
     labeled, calibrations = reviewed(store, row, cells), store.calibrations({cell.judge_key for cell in cells})
     if own := own_labels(store, row):
         calibrations = with_own(row, own, read_counts(store, row).behaviors, calibrations)
+    notes += overruled(cells, labeled)
+    notes += [f"{pair.label}: {note}" for pair in pairs if not pair.b.benign for note in unequal(pair)]
     of_pairs = labeled_pairs(store, pairs, people=True)
-    notes += unlike_styles(pairs, of_pairs, builds=True) if limits.worse is not None else ()
+    notes += unlike_styles(pairs, of_pairs) if limits.worse is not None else ()
     lines = gate.lines(labeled, limits, pairs, absent, calibrations, of_pairs)
     notes += changed_estimator(labeled, limits, lines)
     if history:
         lines = list(with_history(store, builds, limits, lines, labeled))
+    notes += limits.notes
     frozen = baselines.baseline_of(store, row, iso(row.created)) if freeze else ""
     notes += unique(sentence for entry in row.plan.get("sets", ()) for sentence in entry["left_out"])
     notes += filter(None, [changed(store.labels(row.key)), others_of(store, row).in_words()])
+    for run in baselines.runs_of(store, baseline):
+        notes += [f"of the baseline {words}" for words in [others_of(store, run).in_words()] if words]
     return Decided(row.name, tuple(lines), tuple(notes), label, frozen, plan_names(row.plan))
 
 

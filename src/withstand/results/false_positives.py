@@ -1,10 +1,12 @@
-"""What a judge's errors alone would show: a behavior that is tried often is called broken by chance."""
+"""What a judge's errors alone would show (a behavior that is tried often is called broken by chance), and what it or a
+budget may have missed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from withstand.core.text import count, interval, percent
 from withstand.results.cells import Interval, Record
+from withstand.results.graded import Graded
 from withstand.stats import breaks
 
 SUPPOSED = 0.99
@@ -74,6 +76,22 @@ def missed(high: float, calibrations: Sequence[Record]) -> tuple[float, str]:
     ends = best["sensitivity_interval"] or [best["sensitivity"]] * 2
     of = f"{interval(tuple(ends))}, {count(best['n'], 'label')}"
     return min(1.0, high / ends[0]) if ends[0] else 1.0, f"a sensitivity of {percent(best['sensitivity'])} ({of})"
+
+
+def may_be_missed(low: float, high: float, limit: float, held: bool, calibrations: Sequence[Record]) -> Iterator[str]:
+    """What a PASS would be with the breaks that the judge misses, where that is none. held: `low` is a share that held,
+    and `limit` the lowest; else `high` is a share that broke, and `limit` the highest."""
+    most, by = missed(1 - low if held else high, calibrations)
+    if held and 1 - most < limit:
+        yield f"the judge misses breaks: by {by} as few as {percent(1 - most)} may have held, below the limit"
+    elif not held and most > limit:
+        yield f"the judge misses breaks: by {by} the rate may be up to {percent(most)}, above the limit"
+
+
+def cut_short(cells: Iterable[Graded]) -> Iterator[str]:
+    """How many searches a budget ended."""
+    if cut := sum(cell.cut for cell in cells):
+        yield f"a budget ended {count(cut, 'search', 'searches')} that might have gone on to a break"
 
 
 def _best(calibrations: Sequence[Record], rate: str) -> Record | None:

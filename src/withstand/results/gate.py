@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from withstand.core.text import count, percent, series
+from withstand.core.text import count, series
 from withstand.results import pooled
 from withstand.results.baselines import name_of
 from withstand.results.cells import Record
 from withstand.results.compare import Pair
-from withstand.results.false_positives import false_positives, missed
+from withstand.results.false_positives import cut_short, false_positives, may_be_missed
 from withstand.results.graded import (
     DIMENSIONS,
     BehaviorResult,
@@ -27,7 +27,7 @@ from withstand.results.graded import (
 from withstand.results.labeled_pairs import LabeledPair, mean_share
 from withstand.results.limits import Limits
 from withstand.results.pair_comparison import changes
-from withstand.stats import breaks, paired, planning
+from withstand.stats import breaks, planning
 from withstand.stats.breaks import Attempts, Estimate
 from withstand.stats.group_sequential import paths
 from withstand.stats.sequential import confidence_sequence
@@ -35,6 +35,7 @@ from withstand.stats.statistic import Statistic
 
 Decision = Literal["PASS", "FAIL", "UNDECIDED"]
 LEVEL = 0.95
+OTHERWISE = "the run is not what its spec file measures, see the note"
 UNFINISHED = "it is asked until it is decided, and that is not finished: run the same command again"
 Place: TypeAlias = tuple[str, ...]
 """What a cell of a run measures, and its labels."""
@@ -108,9 +109,12 @@ def lines(
             gated.append(nothing("max-worse", "no harmful cell", limits.worse, "no harmful cell is in both"))
     if limits.errors is not None:
         gated += [_errors(names[place_of(cell)], cell, limits.errors) for cell in cells]
-    if why := limits.otherwise:
+    if limits.otherwise:
         gated = [
-            x if x.verdict == "FAIL" else replace(x, verdict="UNDECIDED", firm=True, more=None, why=why) for x in gated
+            x
+            if x.verdict == "FAIL"
+            else replace(x, verdict="UNDECIDED", firm=True, more=None, why="; ".join([OTHERWISE, *[x.why] * x.firm]))
+            for x in gated
         ]
     return gated
 
@@ -151,12 +155,13 @@ def _pooled(lines: Sequence[Line], cells: Sequence[Graded], names: Mapping[Place
     """The lines of cells with the verdicts of one model of all cells; what is undecided for another reason stays so."""
     beliefs = pooled.pooled(cells, limit)
     by_name = {names[place_of(cells[place])]: both for place, both in beliefs.items()}
+    searches = {names[place_of(cells[place])]: list(cut_short([cells[place]])) for place in beliefs}
     for line in lines:
         both = by_name.get(line.cell)
         if both is None or line.firm:
             yield line
             continue
-        why = pooled.why(both, limit, len(beliefs), line.verdict)
+        why = "; ".join([pooled.why(both, limit, len(beliefs), line.verdict), *(searches.get(line.cell) or ())])
         # the other cells may help one to pass; what fails alone they do not excuse
         verdict = "FAIL" if line.verdict == "FAIL" else pooled.verdict(both, limit)
         yield replace(line, verdict=verdict, why=why, more=None, above=both[0].above)
@@ -184,17 +189,12 @@ def _other_set(group: Sequence[Graded], pinned: Sequence[str]) -> str:
 
 def _of_judge(line: Line, part: Sequence[Graded], calibrations: Sequence[Record]) -> Iterator[str]:
     """What of the breaks people have seen, and what the judge's errors alone would show, where more than one case is
-    behind a behavior and any was broken; of a PASS what the judge misses, where that could change it."""
-    if line.statistic not in ("any_attack", "at_k"):
-        return
+    behind a behavior and any was broken; of a PASS what may have been missed, where that could change it."""
     if line.verdict == "PASS":
-        if cut := sum(cell.cut for cell in part):
-            yield f"a budget ended {count(cut, 'search', 'searches')} that might have gone on to a break"
-        high, by = missed(line.high or 0.0, calibrations)
-        if high > line.limit:
-            yield f"the judge misses breaks: by {by} the rate may be up to {percent(high)}, above the limit"
+        yield from cut_short(part)
+        yield from may_be_missed(line.low or 0.0, line.high or 0.0, line.limit, line.gate == "min-held", calibrations)
         return
-    if not line.rate:
+    if line.statistic not in ("any_attack", "at_k") or not line.rate:
         return
     keys = dict.fromkeys(key for cell in part for key in cell.behaviors)
     results = {key: [(cell, cell.behaviors[key]) for cell in part if key in cell.behaviors] for key in keys}
@@ -315,10 +315,9 @@ def _undecided(line: Line, part: Sequence[Graded], seen: Estimate) -> Line:
         return replace(line, why="its behaviors are one cluster, which says nothing about others: add more", firm=True)
     rate = ceiling if ceiling < line.limit else floor
     needed = planning.behaviors_to_decide(rate * seen.effective, seen.effective, line.n, line.limit)
-    why = _needed(needed, line.n)
-    return replace(
-        line, more=needed, why=f"{why}, in as many more clusters" if needed and any(map(in_clusters, part)) else why
-    )
+    review = f"; or review the {count(unknown, 'unscored or missing case')}" if unknown else ""
+    clusters = ", in as many more clusters" if needed and any(map(in_clusters, part)) else ""
+    return replace(line, more=needed, why=_needed(needed, line.n) + clusters + review)
 
 
 def _needed(needed: int | None, n: int) -> str:
@@ -351,12 +350,10 @@ def _worse(pair: Pair, name: str, limit: float, labeled: LabeledPair | None = No
     keys = [key for key, behavior in pair.a.behaviors.items() if behavior.cases]
     absent = BehaviorResult("", outcomes={(0, 0): "error"})
     now = replace(pair.b, behaviors={key: pair.b.behaviors.get(key, absent) for key in keys})
-    a, n_a, u_a, all_a = pair.a.columns(keys)
-    b, n_b, u_b, all_b = now.columns(keys)
-    of = clusters_of([pair.a, pair.b], keys)
-    seen = paired.difference(a, n_a, b, n_b, of)
-    worst = paired.difference(a, all_a, [h + u for h, u in zip(b, u_b, strict=True)], all_b, of)
-    best = paired.difference([h + u for h, u in zip(a, u_a, strict=True)], all_a, b, all_b, of)
+    *_, u_a, all_a = pair.a.columns(keys)
+    *_, u_b, all_b = now.columns(keys)
+    both = replace(pair, b=now)
+    seen, worst, best = (both.difference(unknown) for unknown in ((None, None), (False, True), (True, False)))
     if seen is None or worst is None or best is None:
         return nothing("max-worse", name, limit, "no behavior is scored in both")
     low, high = best.limits(LEVEL)[0], worst.limits(LEVEL)[1]
@@ -370,14 +367,16 @@ def _worse(pair: Pair, name: str, limit: float, labeled: LabeledPair | None = No
         low, high = low - mean_share(u_a, all_a), high + mean_share(u_b, all_b)
         line = replace(
             line, verdict=_decide(low, high, limit), rate=labeled.difference.difference, low=low, high=high,
-            p=labeled.difference.p, why=labeled.note,
+            p=labeled.difference.p, why="; ".join([labeled.note, *cut_short([pair.b])]),
         )  # fmt: skip
     if line.verdict == "PASS" and stopped_early(pair.a, pair.b):
         return replace(
             line, verdict="UNDECIDED", firm=True, why="the baseline stopped early by what it showed: take one without"
         )
-    if line.verdict != "UNDECIDED" or (labeled and labeled.difference):
+    if labeled and labeled.difference:
         return line
+    if line.verdict != "UNDECIDED":
+        return replace(line, why="; ".join(cut_short([pair.b]))) if line.verdict == "PASS" else line
     if sum(u_a) + sum(u_b) and best.difference <= limit <= worst.difference:
         return replace(line, why=_open(sum(u_a) + sum(u_b), "would decide it"))
     middle = worst if worst.difference < limit else best

@@ -1,7 +1,7 @@
 """What became of each behavior of each cell, without a text: what comparisons, gates and bundles are made of."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -43,6 +43,11 @@ class BehaviorResult:
 
     def count(self, *names: str) -> int:
         return sum(outcome in names for outcome in self.outcomes.values())
+
+    def hit(self, hits: Collection[str], unknown: bool | None = None) -> dict[Where, bool]:
+        """Of each case whether it is counted. unknown: of those without a verdict, which None leaves out."""
+        scored = {at: outcome in hits for at, outcome in self.outcomes.items() if outcome in SCORED}
+        return scored if unknown is None else {at: scored.get(at, unknown) for at in self.outcomes}
 
     def where(self, outcome: str) -> list[Where]:
         """The cases with this outcome."""

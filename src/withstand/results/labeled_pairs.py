@@ -9,7 +9,7 @@ from withstand.results.compare import Pair
 from withstand.results.counts import BehaviorCounts, read_counts
 from withstand.results.graded import Graded, cell_of
 from withstand.results.own_labels import ENOUGH, OwnLabel, own_labels, own_side
-from withstand.stats.labeled import LabeledDifference
+from withstand.stats.labeled_difference import LabeledDifference
 from withstand.store.store import RunRow, Store
 
 
@@ -79,19 +79,16 @@ def _pair(pair: Pair, a: _Cell | None, b: _Cell | None) -> LabeledPair:
     return LabeledPair(difference, (numbers[0], numbers[1]), annotators)
 
 
-def unlike_styles(pairs: Sequence[Pair], labeled: Sequence[LabeledPair], builds: bool = False) -> Iterator[str]:
-    """A note where the sides may write differently, so that a judge may err differently on them, and lack labels.
-
-    builds: the sides are builds of one target, as for a gate: another identity under the same name is no news there.
-    """
+def unlike_styles(pairs: Sequence[Pair], labeled: Sequence[LabeledPair]) -> Iterator[str]:
+    """A note where the sides may write differently, so that a judge may err differently on them, and lack labels."""
     open_ = [
         pair
         for pair, labels in zip(pairs, labeled, strict=True)
-        if labels.difference is None and _varied(pair, builds) and not pair.a.benign and pair.a.judge_method != "people"
+        if labels.difference is None and _varied(pair) and not pair.a.benign and pair.a.judge_method != "people"
     ]
     if not open_:
         return
-    what = series(list(dict.fromkeys(name for pair in open_ for name in _varied(pair, builds))))
+    what = series(list(dict.fromkeys(name for pair in open_ for name in _varied(pair))))
     runs = series([f"`withstand label {run}`" for run in dict.fromkeys(s.run for p in open_ for s in (p.a, p.b))])
     yield (
         f"the sides differ in {what}, and are compared as judged: a judge that misses more breaks of one side makes it "
@@ -99,11 +96,32 @@ def unlike_styles(pairs: Sequence[Pair], labeled: Sequence[LabeledPair], builds:
     )
 
 
-def _varied(pair: Pair, builds: bool) -> list[str]:
-    """In what the sides differ; in the target too where it has one name and another identity, as a newer model."""
-    a, b = pair.a.identity or {}, pair.b.identity or {}  # a baseline file has a part of it
-    same = builds or "target" in pair.varied or all(a[name] == b[name] for name in a.keys() & b.keys())
-    return [*pair.varied, *([] if same else ["target"])]
+def _varied(pair: Pair) -> list[str]:
+    """In what the sides differ that an answer's style, or its judge, may depend on."""
+    a, b = pair.a, pair.b
+    here = ["target"] if "target" in pair.varied else [_unlike_target(a, b)]
+    unlike = {
+        "sampling": a.sampling != b.sampling or a.until_success != b.until_success,
+        "judge": a.judge_key != b.judge_key,
+        "suite": (a.suite_version, a.checksum) != (b.suite_version, b.checksum) and "suite" not in pair.varied,
+    }
+    varied = [name for name in pair.varied if name != "target"]
+    return [name for name in [*here, *varied, *(name for name in unlike if unlike[name])] if name]
+
+
+def _unlike_target(a: Graded, b: Graded) -> str:
+    """How targets of one name differ, as a newer model, another template or a fine-tuned adapter; "" where they do not.
+
+    A baseline file has a part of a target's identity. Without a revision a server's model may have changed unseen.
+    """
+    if a.run == b.run:
+        return ""
+    first, second = (side.identity if isinstance(side.identity, dict) else {} for side in (a, b))
+    names = {"use", "identity", "template"} | (first.keys() & second.keys())
+    if any(first.get(name) != second.get(name) for name in names):
+        return "target"
+    same = first.get("identity") == second.get("identity") not in (None, {"revision": ""})
+    return "" if same else "target (of unknown version)"
 
 
 def mean_share(part: Sequence[int], cases: Sequence[int]) -> float:

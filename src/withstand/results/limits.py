@@ -21,6 +21,7 @@ class Limits:
     behavior.   attacks: labels of the attacks that must have been run; none: any set.   attacks_on: (suite, target,
     these labels) where a set is pinned, which depends on the target.   pooled: decide by one model of all cells.
     changed: the flags by which the run measured otherwise than the spec file of the limits.
+    instead: flags that stand in place of limits of the run's spec, in words.
     """
 
     asr: float | None = None
@@ -33,6 +34,7 @@ class Limits:
     attacks: tuple[str, ...] = ()
     pooled: bool = False
     changed: tuple[str, ...] = ()
+    instead: tuple[str, ...] = ()
     attacks_on: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
 
     def pinned(self, suite: str, target: str) -> tuple[str, ...]:
@@ -65,6 +67,12 @@ class Limits:
             return ""
         flags = series(self.changed)
         return f"the run was made with {flags}, other than its spec file: run the file as it is, or change it"
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the verdict has to know of its limits."""
+        instead = f"decided by {series(self.instead)}" if self.instead else ""
+        return [note for note in (self.otherwise, instead) if note]
 
     @property
     def empty(self) -> bool:
@@ -113,5 +121,11 @@ def limits_of(table: Mapping[str, Any], flags: Mapping[str, Any]) -> Limits:
         given[unmeant] = flags.get(names[unmeant])
     pooled = bool(flags.get("pooled") or table.get("pooled"))
     attacks, changed = (tuple(table.get(name, ())) for name in ("attacks", "changed"))
+    of_spec = ({"statistic": DEFAULT} if "max_asr" in table else {}) | {**table}
+    instead = tuple(
+        f"--{name.replace('_', '-')} {flags[name]}, where the run's spec has {of_spec[name]}"
+        for name in names.values()
+        if None not in (flags.get(name), of_spec.get(name)) and flags[name] != of_spec[name]
+    )
     on = tuple((suite, target, tuple(labels)) for suite, target, labels in table.get("attacks_on", ()))
-    return Limits(**given, pooled=pooled, attacks=attacks, changed=changed, attacks_on=on)
+    return Limits(**given, pooled=pooled, attacks=attacks, changed=changed, attacks_on=on, instead=instead)

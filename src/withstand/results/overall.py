@@ -3,18 +3,18 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TypeAlias
 
 import numpy as np
 
 from withstand.core.outcomes import HITS
 from withstand.core.text import count
 from withstand.results.cells import Interval
-from withstand.results.compare import Pair
+from withstand.results.compare import BehaviorPair, Pair, columns
 from withstand.results.graded import Graded, clusters_of
-from withstand.results.pair_comparison import Answer, Correct, Estimate, answers, with_bounds
+from withstand.results.pair_comparison import OF_LABELS, Answer, Correct, answers, with_bounds
 from withstand.results.reduced import of_attacks
 from withstand.stats import paired
+from withstand.stats.labeled_difference import LabeledDifference, MeanDifference
 from withstand.stats.statistic import Statistic
 
 
@@ -61,11 +61,15 @@ class Overall:
 
 
 def overall(
-    sides: Mapping[str, Sequence[Pair]], margin: float, correct: Correct, labeled: Mapping[int, Estimate] | None = None
+    sides: Mapping[str, Sequence[Pair]],
+    margin: float,
+    correct: Correct,
+    labeled: Mapping[int, LabeledDifference] | None = None,
 ) -> list[Overall]:
     """For each measure, and each side B by its label: all its pairs as one, and whether any attack broke a behavior.
 
-    labeled: by the id of a pair, its difference from labels of both sides; it stands where a side has that pair alone.
+    labeled: by the id of a pair, its difference from labels of both sides. Their mean stands where all pairs of a side
+    have one, on the same behaviors; a row of `any_attack` stays as judged, since labels are of cases.
 
     Behaviors are the independent units, so that attacks that break the same ones are no more evidence than one is.
     """
@@ -85,21 +89,24 @@ def _family(
     groups: Mapping[str, Sequence[Pair]],
     margin: float,
     correct: Correct,
-    labeled: Mapping[int, Estimate] | None = None,
+    labeled: Mapping[int, LabeledDifference] | None = None,
 ) -> Iterator[Overall]:
     counted = [pairs if statistic == "mean" else _by_any(pairs) for pairs in groups.values()]
-    met = [_met(pairs) for pairs in counted]
-    estimates = [
-        _estimate(behaviors, clusters_of([cell for pair in pairs for cell in (pair.a, pair.b)], behaviors))
-        for behaviors, pairs in zip(met, counted, strict=True)
-    ]
-    alone = [(labeled or {}).get(id(pairs[0])) if len(pairs) == 1 else None for pairs in groups.values()]
-    family = answers([of_labels or judged for of_labels, judged in zip(alone, estimates, strict=True)], margin, correct)
+    estimates = [_estimate(pairs) for pairs in counted]
+    corrected = [of_labels(pairs, labeled or {}) for pairs in groups.values()]
+    family = answers([right or judged for right, judged in zip(corrected, estimates, strict=True)], margin, correct)
     for at, (side, pairs) in enumerate(groups.items()):
         name = _name(statistic, side if len(groups) > 1 else "", pairs)
         bounds = _bounds(counted[at])
         answer = replace(family[at], says=with_bounds(family[at].says, bounds, margin))
-        yield _row(name, statistic, side, pairs, met[at], estimates[at], bounds, answer)
+        yield _row(name, statistic, side, pairs, counted[at], estimates[at], bounds, answer, corrected[at] is not None)
+
+
+def of_labels(pairs: Sequence[Pair], labeled: Mapping[int, LabeledDifference]) -> MeanDifference | None:
+    """The mean of the pairs' differences from labels, None unless all have one and are of the same behaviors."""
+    parts = [labeled[id(pair)] for pair in pairs if id(pair) in labeled]
+    behaviors = {frozenset(pair.rates()) for pair in pairs}
+    return MeanDifference(tuple(parts)) if len(parts) == len(pairs) and len(behaviors) == 1 else None
 
 
 def _name(statistic: Statistic, side: str, pairs: Sequence[Pair]) -> str:
@@ -116,20 +123,13 @@ def _name(statistic: Statistic, side: str, pairs: Sequence[Pair]) -> str:
     return f"{side}, {over}" if side else over
 
 
-Met: TypeAlias = Mapping[str, Sequence[tuple[int, int, int, int]]]
-"""Hits and scored cases of A and of B, by behavior: one for each pair in which both have a scored case."""
-
-
-def _met(pairs: Sequence[Pair]) -> Met:
-    met: dict[str, list[tuple[int, int, int, int]]] = defaultdict(list)
+def _counts(pairs: Sequence[Pair]) -> Iterator[tuple[int, int, int, int]]:
+    """Hits and scored cases of A and of B, for each pair and behavior in which both have a scored case."""
     for pair in pairs:
-        a, n_a, *_ = pair.a.columns(pair.keys)
-        b, n_b, *_ = pair.b.columns(pair.keys)
-        for key, *counts in zip(pair.keys, a, n_a, b, n_b, strict=True):
-            hits_a, scored_a, hits_b, scored_b = counts
-            if scored_a and scored_b:
-                met[key].append((hits_a, scored_a, hits_b, scored_b))
-    return met
+        sides = [side.columns(pair.keys)[:2] for side in (pair.a, pair.b)]
+        for counts in zip(*(column for side in sides for column in side), strict=True):
+            if counts[1] and counts[3]:
+                yield counts
 
 
 def _attacked(pairs: Sequence[Pair]) -> list[list[Pair]]:
@@ -164,20 +164,24 @@ def _among(cell: Graded, keys: Collection[str]) -> Graded:
     return replace(cell, behaviors={key: result for key, result in cell.behaviors.items() if key in keys})
 
 
-def _estimate(met: Met, clusters: Sequence[str]) -> paired.Difference | None:
+def _estimate(pairs: Sequence[Pair]) -> paired.Difference | None:
     """The paired difference of the behaviors' means over the pairs."""
-    rates = [[(a / n_a, b / n_b, max(1 / n_a, 1 / n_b)) for a, n_a, b, n_b in counts] for counts in met.values()]
-    means = np.array([np.mean(some, axis=0) / (1, 1, len(some)) for some in rates]).reshape(-1, 3)
-    return paired.difference_of_rates(means[:, 0], means[:, 1], means[:, 2], clusters)
+    rates: dict[str, list[BehaviorPair]] = defaultdict(list)
+    for pair in pairs:
+        for key, behavior in pair.rates().items():
+            rates[key].append(behavior)
+    means = (BehaviorPair(*(np.mean(some, axis=0) / (1, 1, 1, len(some)))) for some in rates.values())
+    clusters = clusters_of([cell for pair in pairs for cell in (pair.a, pair.b)], rates)
+    return paired.difference_of_rates(*columns(means), clusters=clusters)
 
 
 def _row(
-    name: str, statistic: Statistic, side: str, pairs: Sequence[Pair], met: Met, estimate: paired.Difference | None,
-    bounds: Interval | None, answer: Answer,
+    name: str, statistic: Statistic, side: str, pairs: Sequence[Pair], counted: Sequence[Pair],
+    estimate: paired.Difference | None, bounds: Interval | None, answer: Answer, corrected: bool,
 ) -> Overall:  # fmt: skip
     measure = pairs[0].a.measures
     up, down = (estimate.worse, estimate.better) if estimate else (0, 0)
-    a, n_a, b, n_b = (sum(counts[at] for some in met.values() for counts in some) for at in range(4))
+    a, n_a, b, n_b = (sum(column) for column in zip((0, 0, 0, 0), *_counts(counted), strict=True))
     return Overall(
         measures=measure,
         statistic=statistic,
@@ -187,7 +191,7 @@ def _row(
         a=Counted(a, n_a, estimate.rate_a if estimate else None),
         b=Counted(b, n_b, estimate.rate_b if estimate else None),
         bounds=bounds,
-        method=estimate.method if estimate else "",
+        method=OF_LABELS if corrected else estimate.method if estimate else "",
         worse=down if measure == "utility" else up,  # of right answers fewer are worse
         better=up if measure == "utility" else down,
         name=name,

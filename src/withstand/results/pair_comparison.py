@@ -19,6 +19,7 @@ CORRECTIONS: dict[Correct, tuple[str, Callable[[Sequence[float | None]], float]]
     "bh": ("Benjamini-Hochberg, intervals by Benjamini-Yekutieli", multiple.false_coverage),
 }
 ALPHA = 0.05
+OF_LABELS = "MOVER of rates from labels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def compare(
     labeled: by the place of a pair, the difference from labels of both sides, and a note on it.
     """
     labeled = labeled or {}
-    estimates = [pair_difference(pair) for pair in pairs]
+    estimates = [pair.difference() for pair in pairs]
     shown: dict[int, Answer] = {}
     for measure in dict.fromkeys(pair.a.measures for pair in pairs):
         places = [place for place, pair in enumerate(pairs) if pair.a.measures == measure]
@@ -171,12 +172,6 @@ def compare(
         _compared(pair, estimate, shown[place], texts, reveal, margin, labeled[place][1] if place in labeled else "")
         for place, (pair, estimate) in enumerate(zip(pairs, estimates, strict=True))
     ]
-
-
-def pair_difference(pair: Pair) -> paired.Difference | None:
-    """The difference of a pair over its behaviors, by clusters where a side knows some."""
-    (a, n_a, *_), (b, n_b, *_) = pair.a.columns(pair.keys), pair.b.columns(pair.keys)
-    return paired.difference(a, n_a, b, n_b, clusters_of([pair.a, pair.b], pair.keys))
 
 
 def _compared(
@@ -204,7 +199,7 @@ def _compared(
         b=_side_of(pair.b, keys),
         behaviors=estimate.behaviors if estimate else 0,
         bounds=bounds,
-        method="MOVER of rates from labels" if labeled else estimate.method if estimate else "",
+        method=OF_LABELS if labeled else estimate.method if estimate else "",
         worse=tuple(changes(pair, texts, worse, reveal)),
         better=tuple(changes(pair, texts, -worse, reveal)),
         notes=(*([labeled] if labeled else []), *_notes(pair, sum(u_a), sum(u_b))),
@@ -219,12 +214,17 @@ def _notes(pair: Pair, unknown_a: int, unknown_b: int) -> Iterator[str]:
         yield f"{count(only, 'behavior')} on one side only, left out"
     if unknown_a + unknown_b:
         yield f"{unknown_a} cases of A and {unknown_b} of B are unscored or in error: in the bounds alone"
+    yield from unequal(pair)
+    if pair.b.cases and not pair.a.cases:
+        yield "B was sent test cases that were found before: a transfer where the target has changed"
+
+
+def unequal(pair: Pair) -> Iterator[str]:
+    """What favors a side, beside the target."""
     if pair.a.watched or pair.b.watched:
         yield "a side was stopped by what it found: the interval and p are a little too sure"
     if pair.a.budget != pair.b.budget:
         yield "the attacks had different budgets"
-    if pair.b.cases and not pair.a.cases:
-        yield "B was sent test cases that were found before: a transfer where the target has changed"
 
 
 def _side_of(cell: Graded, keys: Sequence[str]) -> ComparedSide:

@@ -36,6 +36,20 @@ def counted_by(side: Side, statistic: Statistic, k: int | None = None) -> Side:
     return replace(side, cells=(*map(of_attacks, by_target(harmful)), *benign))
 
 
+def check_draws(sides: tuple[Side, Side], statistic: Statistic, k: int | None) -> None:
+    """Raise `SpecError` where the sides, before they are counted, made other numbers of draws: what is drawn more often
+    breaks more often."""
+    if statistic == "mean" or k is not None:
+        return
+    first, second = ({cell.samples for cell in side.cells if not cell.benign} for side in sides)
+    if first != second:
+        a, b = (series([str(n) for n in sorted(numbers)]) for numbers in (first, second))
+        raise SpecError(
+            f"{statistic} is of as many draws on both sides, and A has samples {a}, B {b}",
+            hint="--statistic at_k --k 1 takes one draw of each, and --statistic mean the rate of a draw",
+        )
+
+
 def check_attacks(sides: tuple[Side, Side]) -> None:
     """Raise `SpecError` where two sides, before they are counted by `any_attack`, faced other attacks."""
     sets = [{bare_label(cell.attack) for cell in side.cells if not cell.benign} for side in sides]

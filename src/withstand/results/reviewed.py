@@ -1,6 +1,6 @@
 """Verdicts that people replaced: a case that somebody labeled counts as people say."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from withstand.core import Json
@@ -21,6 +21,20 @@ def reviewed(store: Store, run: RunRow, cells: Sequence[Graded]) -> list[Graded]
     """
     outcomes = said_of(store.labels(run.key))
     return [_reviewed(index, cell, outcomes) for index, cell in enumerate(cells)] if outcomes else [*cells]
+
+
+def overruled(judged: Iterable[Graded], after: Iterable[Graded]) -> Iterator[str]:
+    """A note on the verdicts that people replaced by others, of the cells as judged and as `reviewed`."""
+    cleared = raised = 0
+    for before, now in zip(judged, after, strict=True):
+        for key, at in now.labeled:
+            was, is_now = (cell.behaviors[key].outcomes[at] == "success" for cell in (before, now))
+            cleared, raised = cleared + (was and not is_now), raised + (is_now and not was)
+    if cleared or raised:
+        yield (
+            f"people overruled the judge: {count(cleared, 'judged break')} {'does' if cleared == 1 else 'do'} not "
+            f"count, and {count(raised, 'other case')} {'does' if raised == 1 else 'do'}"
+        )
 
 
 def said_of(labels: Iterable[Json]) -> dict[str, str]:

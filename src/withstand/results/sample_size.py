@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from withstand.core import SpecError
 from withstand.results.compare import Pair, Side, matched, side, split_by
 from withstand.results.graded import DIMENSIONS, clusters_of
-from withstand.results.pair_comparison import pair_difference
-from withstand.results.reduced import check_attacks, counted_by
+from withstand.results.reduced import check_attacks, check_draws, counted_by
 from withstand.stats import paired, planning, rates
 from withstand.stats.statistic import Statistic
 from withstand.store.store import Store
@@ -121,8 +120,9 @@ def plans_from_pilot(
     A pilot of one case per behavior plans for one. Raises `SpecError` where the pilot has no pair to learn from.
     """
     sides = [(side(store, pilot), side(store, against))] if against else _sides_within(store, pilot)
-    if statistic == "any_attack":
-        for pair in sides:
+    for pair in sides:
+        check_draws(pair, statistic, k)
+        if statistic == "any_attack":
             check_attacks(pair)
     sides = [(counted_by(a, statistic, k), counted_by(b, statistic, k)) for a, b in sides]
     pairs = [pair for a, b in sides for pair in matched(a.cells, b.cells)[0] if not pair.a.benign]
@@ -150,13 +150,13 @@ def _plans_of(pair: Pair, difference: float, power: float, level: float) -> Sequ
     a, n_a, *_ = pair.a.columns(pair.keys)
     b, n_b, *_ = pair.b.columns(pair.keys)
     spread = paired.spread(a, n_a, b, n_b)
-    seen = pair_difference(pair)
+    seen = pair.difference()
     rate = rates.mean_rate(a, n_a)
     if spread is None or seen is None or rate is None:
         return []
     if not seen.effective:
         raise SpecError(f"{pair.label}: its behaviors are one cluster", hint="take a pilot of several, or give --asr")
-    effect = (seen.plain or seen.effective) / seen.effective  # of clusters
+    effect = (seen.plain[0] if seen.plain else seen.effective) / seen.effective  # of clusters
     changed = seen.worse + seen.better + 2 * paired.ADDED
     share = changed / (seen.behaviors + 2 * paired.ADDED)  # no change in a small pilot does not show that none is there
     if max(*n_a, *n_b) == 1:

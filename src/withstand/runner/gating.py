@@ -1,6 +1,8 @@
 """The table [gate] of a spec: what a run keeps of it, and whether the gate could pass at all."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TypeAlias
 
 from withstand.core import Json
 from withstand.core.text import count, percent
@@ -10,6 +12,8 @@ from withstand.runner.plan import Plan
 from withstand.runner.spec import RunSpec
 from withstand.stats import evalues
 from withstand.stats.group_sequential import Watch
+from withstand.stats.score import upper_limit
+from withstand.stats.sequential import confidence_sequence
 from withstand.stats.winners import clopper_pearson
 
 
@@ -42,32 +46,76 @@ def _pinned(gated: RunSpec, plan: Plan) -> list[Json]:
 
 
 def cannot_pass(spec: RunSpec, plan: Plan) -> Iterator[str]:
-    """For each limit that no result could keep, since there are too few behaviors: how many it takes."""
+    """For each limit that no result could keep, since there are too few behaviors: how many it takes.
+
+    One model of all cells (`pooled`) may pass a cell of few behaviors, so that nothing is said of it.
+    """
     if spec.gate is None:
         return
-    highest = spec.gate.max_asr if spec.gate.min_held is None else 1 - spec.gate.min_held
-    for limit, name, benign in (
-        (highest, "min_held" if spec.gate.min_held is not None else "max_asr", False),
-        (spec.gate.max_over_refusal, "max_over_refusal", True),
-    ):
-        if limit is None:
-            continue
-        sizes = {plan.suites[cell.suite].label: len(plan.suites[cell.suite].behaviors) for cell in plan.cells
-                 if cell.benign == benign and not cell.utility}  # fmt: skip
-        needed, stop = behaviors_for(limit), None if benign else spec.stop_when_decided
-        for suite, n in sizes.items():
-            if (upper := _upper(n, stop)) > limit:
-                least = "no number of behaviors is enough" if needed is None else f"it takes {needed:,} at least"
+    held = spec.gate.min_held
+    asr = None if spec.gate.pooled else spec.gate.max_asr
+    if held is not None:
+        yield from _too_few(plan, "min_held", 1 - held, _harmful(spec, plan))
+    elif asr is not None:
+        yield from _too_few(plan, "max_asr", asr, _harmful(spec, plan))
+    if (refused := spec.gate.max_over_refusal) is not None:
+        places = {cell.suite for cell in plan.cells if cell.benign and not cell.utility}
+        yield from _too_few(plan, "max_over_refusal", refused, dict.fromkeys(places, _at_once))
+    if worse := spec.gate.max_worse:
+        for place in dict.fromkeys(cell.suite for cell in plan.cells if not cell.benign):
+            n, needed = len(plan.suites[place].behaviors), _fewest(worse, _unchanged, ENOUGH)
+            if n < needed:
                 yield (
-                    f"the gate cannot pass {name} with {count(n, 'behavior')} of {suite}: 0 of {n} leaves an upper "
-                    f"limit of {percent(upper)}; {least}"
+                    f"the gate cannot pass max_worse with {count(n, 'behavior')} of {plan.suites[place].label} unless "
+                    f"the target became better: without a change {n} leave an upper limit of "
+                    f"{percent(_unchanged(n)).removesuffix('%')} points; it takes {needed:,}"
                 )
+
+
+Upper: TypeAlias = Callable[[int], float]
+"""A number of behaviors -> the upper 95% limit of their rate, if none of them counts."""
+
+
+def _harmful(spec: RunSpec, plan: Plan) -> dict[int, Upper]:
+    """How the gate limits the rate of a suite's harmful cells, by the place of the suite."""
+    stop = spec.stop_when_decided
+    limits: dict[int, Upper] = {}
+    for place in dict.fromkeys(cell.suite for cell in plan.cells if not cell.benign):
+        attacks = {cell.labels["attack"] for cell in plan.cells if cell.suite == place and not cell.benign}
+        limits[place] = _at_once if stop is None else partial(_watched, stop, _by_its_looks(spec, len(attacks)))
+    return limits
+
+
+def _by_its_looks(spec: RunSpec, attacks: int) -> bool:
+    """Whether a watched cell can be gated by the limits of its looks, and not by a confidence sequence."""
+    statistic, k = (spec.gate.statistic or "any_attack", spec.gate.k) if spec.gate else ("any_attack", None)
+    if statistic in ("mean", "all_of_k"):
+        return statistic == "mean"
+    return spec.samples == 1 and attacks == 1 if statistic == "any_attack" else k == 1 or spec.samples == 1
+
+
+def _too_few(plan: Plan, name: str, limit: float, uppers: Mapping[int, Upper]) -> Iterator[str]:
+    for place, upper in uppers.items():
+        suite = plan.suites[place]
+        n, high = len(suite.behaviors), upper(len(suite.behaviors))
+        if high > limit:
+            watched = upper is not _at_once
+            needed = _fewest(limit, upper, MOST_WATCHED if watched else ENOUGH)
+            least = f"it takes {needed:,} at least" if needed else "no number of behaviors is enough"
+            least += " in a run that stops when it is decided" if watched else ""
+            above = "just above " if percent(high) == percent(limit) else ""
+            leaves = f"0 of {n} leaves an upper limit of {above}{percent(high)}"
+            if name == "min_held":
+                leaves = f"{n} of {n} leave a lower limit of {percent(1 - high)}"
+            yield f"the gate cannot pass {name} with {count(n, 'behavior')} of {suite.label}: {leaves}; {least}"
 
 
 def nightly(spec: RunSpec, plan: Plan) -> Iterator[str]:
     """Of each suite that a `max_asr` is about, the last nightly build that can pass with so many behaviors."""
     if spec.gate is None or not spec.gate.max_asr or spec.gate.max_asr >= 1:
         return
+    if spec.gate.pooled or spec.stop_when_decided is not None or spec.gate.statistic == "all_of_k":
+        return  # --history refuses these
     for place in dict.fromkeys(cell.suite for cell in plan.cells if not cell.benign):
         suite = plan.suites[place]
         n = len(suite.behaviors)
@@ -81,20 +129,43 @@ def nightly(spec: RunSpec, plan: Plan) -> Iterator[str]:
 
 def behaviors_for(limit: float) -> int | None:
     """The fewest behaviors with which a rate of 0 passes `limit`, in [0, 1]; None where no number does."""
-    if limit <= 0:
-        return None
+    return _fewest(limit, _at_once, ENOUGH) or None
+
+
+ENOUGH = 1 << 20
+MOST_WATCHED = 1 << 12
+"""Behaviors above which nothing is searched, at once and in a run that stops when it is decided."""
+
+
+def _fewest(limit: float, upper: Upper, most: int) -> int:
+    """The fewest behaviors that leave no upper limit above `limit`; 0 where no number up to `most` does."""
     low, high = 0, 1
-    while _upper(high) > limit:
+    while upper(high) > limit:
         low, high = high, 2 * high
+        if limit <= 0 or high > most:
+            return 0
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if _upper(middle) <= limit else (middle, high)
+        low, high = (low, middle) if upper(middle) <= limit else (middle, high)
     return high
 
 
-def _upper(n: int, stop: float | None = None) -> float:
-    """The upper 95% limit of a rate of 0 of n behaviors. stop: the rate at which the run stops by what it finds."""
-    if stop is not None:
-        nothing = [0.0] * n
-        return Watch(stop, n).interval((nothing, nothing))[1]
+def _at_once(n: int) -> float:
     return clopper_pearson(0, n)[1] if n else 1.0
+
+
+def _watched(stop: float, by_looks: bool, n: int) -> float:
+    """The same of a run whose cells stop once their rate lies below or above `stop`.
+
+    by_looks: see `_by_its_looks`. Where nothing is broken all attacks stop at the same look.
+    """
+    if not n:
+        return 1.0
+    watch, nothing = Watch(stop, n), [0.0] * n
+    asked = watch.looks[watch.outcome(nothing).look]
+    return watch.interval((nothing, nothing))[1] if by_looks else confidence_sequence(nothing[:asked])[1]
+
+
+def _unchanged(n: int) -> float:
+    """The upper limit of a difference if none of the behaviors changed."""
+    return upper_limit(0, 0, n, 0.95) if n else 1.0

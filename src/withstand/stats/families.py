@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 
 from withstand.stats.multiple import holm
-from withstand.stats.paired import Difference, difference_of_rates, permuted
+from withstand.stats.paired import Difference, difference_of_rates, permuted, unpaired
 from withstand.stats.rates import rate_interval
 
 Wrong: TypeAlias = bool | None
@@ -230,7 +230,8 @@ def _flips(families: Sequence[Family], parent: bool) -> Flips:
 
 def _difference(a: Sequence[float], b: Sequence[float], families: Sequence[Family]) -> Difference | None:
     clusters = [family.cluster for family in families]
-    return difference_of_rates(np.array(a, float), np.array(b, float), np.ones(len(a)), clusters)
+    first, second = np.array(a, float), np.array(b, float)
+    return difference_of_rates(first, second, unpaired(first, second), np.ones(len(a)), clusters=clusters)
 
 
 def _p(change: Difference | None) -> float | None:

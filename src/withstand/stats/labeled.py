@@ -10,7 +10,6 @@ tuning that makes it most precise (PPI++, arXiv:2311.01453).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -236,58 +235,6 @@ class LabeledSide:
         low, high = self.limits(level)
         first = self.estimates[0]
         return LabeledRate(self.rate, float(low), float(high), first.effective, first.labeled, first.unlabeled)
-
-
-_Z = np.linspace(0.05, 6, 80)
-_LEVELS = np.array([2 * NormalDist().cdf(z) - 1 for z in _Z])
-
-
-@dataclass(frozen=True, slots=True)
-class LabeledDifference:
-    """B's rate less A's, each from labels of its own cases.
-
-    Limits: MOVER of both rates' limits (Zou and Donner 2008, Statistics in Medicine 27:1693), which is Newcombe's
-    square and add. That A and B were asked the same is not used: it would narrow them. p: the level at which they leave
-    0.
-    """
-
-    a: LabeledSide
-    b: LabeledSide
-
-    @property
-    def difference(self) -> float:
-        return self.b.rate - self.a.rate
-
-    def limits(self, level: float = 0.95) -> tuple[float, float]:
-        """Both limits, in [-1, 1]."""
-        low, high = self._limits(level)
-        return float(low), float(high)
-
-    def _limits(self, level: npt.ArrayLike) -> tuple[Floats, Floats]:
-        (low_a, high_a), (low_b, high_b) = self.a.limits(level), self.b.limits(level)
-        low = self.difference - np.hypot(self.b.rate - low_b, high_a - self.a.rate)
-        high = self.difference + np.hypot(high_b - self.b.rate, self.a.rate - low_a)
-        return np.maximum(low, -1.0), np.minimum(high, 1.0)
-
-    @property
-    def p(self) -> float:
-        """Of no difference, two-sided."""
-        return self._p(0.0, 0.0)
-
-    def unchanged(self, margin: float) -> float:
-        """Of a difference of the margin or more: up to .05 just if the 95% interval lies within the margin."""
-        inside = -margin < self.difference < margin
-        return max(self._p(margin, margin), self._p(-margin, -margin)) if inside else 1.0
-
-    def _p(self, low: float, high: float) -> float:
-        """Two-sided, of a true difference in [low, high], by interpolation over levels."""
-        lows, highs = self._limits(_LEVELS)
-        away = self.difference > high, self.difference < low
-        if not any(away):
-            return 1.0
-        reach = lows - high if away[0] else low - highs
-        z = float(np.interp(0.0, -reach, _Z)) if (reach < 0).any() else float(_Z[-1])
-        return 2 * NormalDist().cdf(-z)
 
 
 # --- which cases to label ----------------------------------------------------------------------------------------

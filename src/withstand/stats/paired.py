@@ -4,10 +4,10 @@ B is compared with A: a difference is B's rate minus A's, above 0 where B was br
 one number per behavior, and behavior number i is the same in all of them. Nothing to compare gives None.
 
 The interval holds every difference that the score test of `stats.score` does not reject: on the behaviors where each
-has one case, and on an effective number of behaviors where some have several. A difference of 0 must also be rejected
-by McNemar's exact test, or by a permutation of behaviors where some have several cases: their false alarms never exceed
-the level, whatever the number of behaviors and of changes. So p and interval always say the same. The price is power;
-`behaviors_needed` counts it in.
+has one case, and on an effective number of behaviors where some have several. It leaves out 0 just where p does, of the
+score test and of McNemar's exact test, or of a permutation of behaviors where some have several cases: their false
+alarms never exceed the level, whatever the number of behaviors and of changes. So p and interval always say the same.
+The price is power; `behaviors_needed` counts it in.
 """
 
 import math
@@ -28,6 +28,10 @@ from withstand.stats.special import binomial_cdf, binomial_pmf, binomial_sf
 ADDED = 0.5
 """Pairs added in each direction where few say little: to a pilot's changes, and to the variances of several cases."""
 
+UNSEEN = -math.log(0.025)
+"""Behaviors that change altogether and that a run misses in 2.5%, however many it has (Poisson): 3.7. The limits add so
+many to both variances of several cases. With half a pair, `bench/paired.py` had false passes in 10%."""
+
 Method = Literal["exact McNemar", "paired permutation of behaviors", "paired permutation of clusters"]
 
 _NORMAL = NormalDist()
@@ -40,10 +44,11 @@ class Difference:
     """Mean over behaviors of B's rate minus A's, in [-1, 1], among the `behaviors` with a scored case in both.
 
     rate_a, rate_b: means over these behaviors, in [0, 1].   worse, better: behaviors broken more often, and less often,
-    in B.   gained, lost: the chance that a case of A and one of B of the same behavior differ, B's or A's alone being
-    broken; `gained - lost` is the difference.   effective: how many behaviors of one case would know it as well.
+    in B.   gained, lost: the share of cases that are broken in B alone, and in A alone, of each behavior paired with
+    each other; `gained - lost` is the difference.   effective: how many behaviors of one case would know it as well;
+    careful: how many would, if some that changed altogether were missed.
     rates_a, rates_b: of each behavior, shape (behaviors,).   groups, plain: their clusters, and what would be effective
-    without these; every limit and p is the more careful one of both. With one cluster nothing can be told.
+    and careful without these; every limit and p is the more careful one of both. With one cluster nothing can be told.
     """
 
     rate_a: float
@@ -54,11 +59,12 @@ class Difference:
     gained: float
     lost: float
     effective: float
+    careful: float
     method: Method
     rates_a: Floats = field(repr=False, compare=False)
     rates_b: Floats = field(repr=False, compare=False)
     groups: Groups | None = field(default=None, repr=False, compare=False)
-    plain: float | None = None
+    plain: tuple[float, float] | None = None
 
     @cached_property
     def p(self) -> float:
@@ -70,7 +76,7 @@ class Difference:
             exchanged = mcnemar(self.worse, self.better)
         else:
             exchanged = permuted(self.groups.sums(changes) if self.groups else changes)
-        score = max(2 * min(low_tail(*counts, 0.0), high_tail(*counts, 0.0)) for counts in self._counts())
+        score = max(2 * min(low_tail(*counts, 0.0), high_tail(*counts, 0.0)) for counts in self._counts(careful=False))
         return max(exchanged, min(1.0, score))
 
     @property
@@ -88,8 +94,8 @@ class Difference:
             return -1.0, 1.0
         shown, change = self.p <= 1 - level, self.difference
         most = (0.0 if shown and change < 0 else 1.0), (0.0 if shown and change > 0 else 1.0)
-        high = max(upper_limit(worse, better, n, level, most[0]) for worse, better, n in self._counts())
-        low = -max(upper_limit(better, worse, n, level, most[1]) for worse, better, n in self._counts())
+        high = max(upper_limit(worse, better, n, level, most[0]) for worse, better, n in self._counts(careful=True))
+        low = -max(upper_limit(better, worse, n, level, most[1]) for worse, better, n in self._counts(careful=True))
         low, high = min(low, change), max(high, change)
         return (low, high) if shown else (min(low, 0.0), max(high, 0.0))
 
@@ -103,20 +109,34 @@ class Difference:
             raise ValueError(f"margin is {margin}; it must lie in (0, 1)")
         if not self.effective:
             return 1.0
-        tails = ((low_tail(*counts, margin), high_tail(*counts, -margin)) for counts in self._counts())
-        return min(1.0, 2 * max(map(max, tails)))
+        counts = self._counts(careful=True)
+        above = 2 * max(low_tail(*of, margin) for of in counts)
+        below = 2 * max(high_tail(*of, -margin) for of in counts)
+        if self.difference:  # what excludes 0 excludes the margin beyond it
+            above, below = (min(above, self.p), below) if self.difference < 0 else (above, min(below, self.p))
+        return min(1.0, max(above, below))
 
-    def _counts(self) -> list[tuple[float, float, int]]:
+    def _counts(self, careful: bool) -> list[tuple[float, float, int]]:
         """Behaviors changed for the worse, for the better, and all, as if each had one case; without clusters too."""
-        sizes = {int(number + 1e-6) for number in (self.effective, self.plain or self.effective)}
+        numbers = [(self.effective, self.careful), self.plain or (self.effective, self.careful)]
+        sizes = {int(number[careful] + 1e-6) for number in numbers}
         return [(n * self.gained, n * self.lost, n) for n in sizes]
 
 
 def difference(
-    successes_a: Counts, scored_a: Counts, successes_b: Counts, scored_b: Counts, clusters: Sequence[str] | None = None
+    successes_a: Counts,
+    scored_a: Counts,
+    successes_b: Counts,
+    scored_b: Counts,
+    differing: Floats | None = None,
+    *,
+    clusters: Sequence[str] | None = None,
 ) -> Difference | None:
     """B's rate minus A's over the behaviors with a scored case in both; None if there are none.
 
+    differing: of each behavior, the share of its cases that are a hit on one side alone, each paired with the case of
+    the other side that it belongs to. None: no case belongs to one of the other side, so that all are paired with all;
+    then draws that are equal by the same seed pass for luck, and the interval is too narrow.
     clusters: as in `difference_of_rates`. Raises `ValueError` for impossible counts and for columns of different
     lengths.
     """
@@ -126,25 +146,32 @@ def difference(
         raise ValueError("a behavior has more successes than scored cases")
     both = (n_a > 0) & (n_b > 0)
     a, n_a, b, n_b = a[both], n_a[both], b[both], n_b[both]
-    return difference_of_rates(a / n_a, b / n_b, np.maximum(1 / n_a, 1 / n_b), kept(clusters, both))
+    apart = unpaired(a / n_a, b / n_b) if differing is None else np.asarray(differing, float)[both]
+    return difference_of_rates(a / n_a, b / n_b, apart, np.maximum(1 / n_a, 1 / n_b), clusters=kept(clusters, both))
+
+
+def unpaired(rates_a: Any, rates_b: Any) -> Any:
+    """The chance that a case of A and one of B differ, if they have nothing in common but their rates."""
+    return rates_a * (1 - rates_b) + rates_b * (1 - rates_a)
 
 
 def difference_of_rates(
-    rates_a: Floats, rates_b: Floats, share: Floats, clusters: Sequence[str] | None = None
+    rates_a: Floats, rates_b: Floats, differing: Floats, share: Floats, *, clusters: Sequence[str] | None = None
 ) -> Difference | None:
     """The same from the rates of the behaviors, each in [0, 1] and scored in both; None without a behavior.
 
-    share: 1 / cases of a behavior, of the side that has fewer: 1 for one case. A mean over `k` attacks of so many cases
-    each has the mean of their shares, divided by k.   clusters: the name of each behavior's cluster, "" for one of its
-    own; clusters then change together (`stats.clusters`), and the permutation test exchanges A and B in whole ones.
+    differing: as in `difference`; of a mean over attacks, its mean.   share: 1 / cases of a behavior, of the side that
+    has fewer: 1 for one case. A mean over `k` attacks of so many cases each has the mean of their shares, divided by k.
+    clusters: the name of each behavior's cluster, "" for one of its own; clusters then change together
+    (`stats.clusters`), and the permutation test exchanges A and B in whole ones.
     """
     if not rates_a.size:
         return None
-    gained, lost, plain = effective_pairs(rates_a, rates_b, share)
+    gained, lost, *plain = effective_pairs(rates_a, rates_b, differing, share)
     single = bool((share == 1).all() and np.isin(rates_a, (0, 1)).all() and np.isin(rates_b, (0, 1)).all())
-    groups, in_clusters = Groups.of(clusters), plain
+    groups, most = Groups.of(clusters), math.inf
     if groups:
-        in_clusters = min(plain, effective(rates_b - rates_a, gained + lost - (gained - lost) ** 2, groups))
+        most = effective(rates_b - rates_a, gained + lost - (gained - lost) ** 2, groups)
     method: Method = "paired permutation of clusters" if groups else "paired permutation of behaviors"
     return Difference(
         rate_a=float(np.sort(rates_a).mean()),
@@ -154,31 +181,37 @@ def difference_of_rates(
         better=int((rates_b < rates_a).sum()),
         gained=float(gained),
         lost=float(lost),
-        effective=float(in_clusters),
+        effective=float(min(plain[0], most)),
+        careful=float(min(plain[1], most)),
         method="exact McNemar" if single and not groups else method,
         rates_a=rates_a,
         rates_b=rates_b,
         groups=groups,
-        plain=float(plain),
+        plain=(float(plain[0]), float(plain[1])),
     )
 
 
-def effective_pairs(rates_a: Floats, rates_b: Floats, share: Floats) -> tuple[Any, Any, Any]:
-    """`gained`, `lost` and `effective` of `Difference`, for rates of shape (..., behaviors).
+def effective_pairs(rates_a: Floats, rates_b: Floats, differing: Floats, share: Floats) -> tuple[Any, Any, Any, Any]:
+    """`gained`, `lost`, `effective` and `careful` of `Difference`, for rates of shape (..., behaviors).
 
-    share: 1 / cases of a behavior, of the side that has fewer, shape (behaviors,). The effective number is that of the
-    behaviors times the variance that changes of one case would have over the variance seen (the design effect, as
-    `rates.rate_interval` does it), both with half a pair added in each direction; at most what independent cases would
-    give. With one case per behavior it is the number of behaviors, and the interval is Tango's own.
+    differing: as in `difference`.   share: 1 / cases of a behavior, of the side that has fewer, shape (behaviors,).
+    The effective number is that of the behaviors times the variance that changes of one case have over the variance of
+    the behaviors' changes (the design effect of clustered pairs; Durkalski et al. 2003, Statistics in Medicine
+    22:2417), both with `ADDED`, or `UNSEEN`, added; at most what independent cases would give. Where no case
+    changed it is the number of behaviors, however many cases each has: they show nothing but that they are alike. With
+    one case per behavior it is so too, and the interval is Tango's own.
     """
     behaviors = rates_a.shape[-1]
-    gained = np.sort(rates_b * (1 - rates_a), axis=-1).mean(axis=-1)  # sorted: alike in any order of behaviors
-    lost = np.sort(rates_a * (1 - rates_b), axis=-1).mean(axis=-1)
-    changes = np.sort(rates_b - rates_a, axis=-1)
+    changes = rates_b - rates_a
+    differing = np.maximum(differing, np.abs(changes))  # where cases on one side only lend it more
+    gained = np.sort((differing + changes) / 2, axis=-1).mean(axis=-1)  # sorted: alike in any order of behaviors
+    lost = np.sort((differing - changes) / 2, axis=-1).mean(axis=-1)
+    changes = np.sort(changes, axis=-1)
     seen = np.square(changes - changes.mean(axis=-1, keepdims=True)).sum(axis=-1)
     single = behaviors * (gained + lost - np.square(gained - lost))
     independent = behaviors**2 / np.sort(share).sum()
-    return gained, lost, np.minimum(behaviors * (single + ADDED) / (seen + ADDED), independent)
+    numbers = (np.minimum(behaviors * (single + added) / (seen + added), independent) for added in (ADDED, UNSEEN))
+    return gained, lost, *numbers
 
 
 def mcnemar(worse: int, better: int) -> float:
