@@ -36,6 +36,9 @@ def test_each_build_adds_to_the_evidence_and_none_is_left_out(build):
     assert decide(weak.store, weak.row, limits, history="nightly-").lines[0].verdict == "UNDECIDED"
     with pytest.raises(SpecError, match="does not begin with 'weekly-'"):
         decide(weak.store, weak.row, limits, history="weekly-")
+    for limit in (0.0, 1.0):
+        with pytest.raises(SpecError, match="above 0 and below 1"):
+            decide(weak.store, weak.row, Limits(asr=limit), history="nightly-")
     with pytest.raises(SpecError, match="neither all_of_k nor --pooled"):
         decide(weak.store, weak.row, Limits(asr=0.1, statistic="mean", pooled=True), history="nightly-")
 

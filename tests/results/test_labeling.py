@@ -516,3 +516,21 @@ def test_what_to_review_and_nothing_to_label(tmp_path: Path, run: Any) -> None:
     assert labels_of(split.store, split.row) == []
     done = invoke(split, "calibrate", "--judge", "kitchen", "--labels", f"run:{split.name}")
     assert "has no labels for calibration" in str(done.exception)
+
+
+def test_a_sample_that_was_extended_was_looked_at_before(run: Any) -> None:
+    label_all(run, 20)
+    label_all(run, 20)
+    once = own_labels(run.store, run.row)
+    assert {max(label.looks for label in labels) for labels in once.values()} == {1}
+    label_all(run, 30)
+    label_all(run, 40)
+    thrice = own_labels(run.store, run.row)
+    assert {max(label.looks for label in labels) for labels in thrice.values()} == {3}
+    counts = read_counts(run.store, run.row).behaviors
+    for cell, labels in thrice.items():
+        at_once = own_estimate([replace(label, looks=1) for label in labels], counts[cell])
+        extended = own_estimate(labels, counts[cell])
+        assert at_once is not None
+        assert extended is not None
+        assert extended.low <= at_once.low <= at_once.high < extended.high

@@ -37,6 +37,8 @@ def with_history(
     """
     if limits.asr is None or limits.pooled or limits.counted == "all_of_k":
         raise SpecError("--history needs --max-asr, and neither all_of_k nor --pooled", hint="--max-asr 0.1")
+    if not 0 < limits.asr < 1:
+        raise SpecError("--history measures evidence against a limit above 0 and below 1", hint="--max-asr 0.1")
     past = [_counts(_cells(store, run), limits) for run in builds[:-1]]
     now, names = _counts(cells, limits), gate.names_of(cells)
     keys = {

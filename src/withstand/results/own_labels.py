@@ -58,7 +58,7 @@ def own_labels(store: Store, run: RunRow, people: bool = False) -> dict[int, lis
     by_place = labeling.labels_by_place(store, run, people)
     if not by_place and not draws:
         return {}
-    facts = {label["place"]: (int(label.get("looks", 1)), int(label.get("seed", 0))) for label in store.labels(run.key)}
+    facts = _looks_and_seeds(store.labels(run.key))
     plan = run.plan
     texts = store.behaviors({key for suite in plan["suites"] for key in suite["behaviors"]})
     ids = [[texts[key]["id"] for key in suite["behaviors"]] for suite in plan["suites"]]
@@ -86,6 +86,22 @@ def own_labels(store: Store, run: RunRow, people: bool = False) -> dict[int, lis
         open_ = sorted(spots[place] for place in missing)
         listed[cell] += [OwnLabel(spot[1], outcomes[spot], None, (), 1, missing=True) for spot in open_]
     return {cell: labels for cell, labels in listed.items() if labels}
+
+
+def _looks_and_seeds(labels: Iterable[Json]) -> dict[str, tuple[int, int]]:
+    """Of each labeled place, at how many numbers of labels labeling may have stopped, and the seed of its sample.
+
+    A sample that `-n` extended was looked at once before each extension, as far as anybody can tell: its labels were
+    drawn with another chance then.
+    """
+    facts: dict[str, tuple[int, int]] = {}
+    chances: dict[str, dict[str, float]] = defaultdict(dict)
+    for label in labels:
+        facts[label["place"]] = int(label.get("looks", 1)), int(label.get("seed", 0))
+        if label["purpose"] == "calibration" and facts[label["place"]][0] == 1:
+            chances[label["stratum"]].setdefault(label["place"], label.get("chance", 1.0))
+    sizes = {place: len(set(drawn.values())) for drawn in chances.values() for place in drawn}
+    return {place: (max(looks, sizes.get(place, 1)), seed) for place, (looks, seed) in facts.items()}
 
 
 def _spots(plan: Json, places: Iterable[str], ids: Sequence[Sequence[str]]) -> dict[Spot, str]:
