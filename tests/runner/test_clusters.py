@@ -149,3 +149,15 @@ def test_gates_comparisons_and_confirmations_go_by_clusters(spec, tmp_path, with
     flags = ("sample-size", "--asr", "0.05", "--max-asr", "0.1", "--json")
     plain, effect = (json.loads(withstand(*flags, "--design-effect", d)[1])["plans"][0]["behaviors"] for d in "12")
     assert effect == 2 * plain
+
+
+def test_a_watched_run_whose_clusters_were_recorded_before_has_intervals_of_clusters(spec, tmp_path):
+    alone = api.run({**spec, "stop_when_decided": 0.6}, store=tmp_path / "plain.db").result
+    api.run(in_clusters(spec), store=tmp_path / "s.db")
+    with pytest.warns(UserWarning, match="are in clusters, as runs of this store recorded"):
+        run = api.run({**spec, "stop_when_decided": 0.6}, store=tmp_path / "s.db")
+    assert run.result.worst[0].interval[1] > alone.worst[0].interval[1]
+    for cell, plain in zip(run.result.cells, alone.cells, strict=True):
+        assert cell.asr_interval[1] > plain.asr_interval[1]
+    files = bundle.files_of(run.store, run.row, "0")
+    assert [wrong for _, wrong in bundle.verify(files, run.store)] == [[], [], [], []]

@@ -283,7 +283,9 @@ def interval(
     """
     level = level_of_each(rivals)
     if watch is not None and any(scored):
-        return watch.interval(seen, level)
+        looks = watch.interval(seen, level)
+        apart = interval(successes, scored, clusters, rivals=rivals) if Groups.of(clusters) else None
+        return looks if apart is None else (min(looks[0], apart[0]), max(looks[1], apart[1]))
     hits, cases = (np.asarray(column)[np.asarray(scored) > 0] for column in (successes, scored))
     if not cases.size:
         return None

@@ -14,6 +14,7 @@ from withstand.results.counts import BehaviorCounts
 from withstand.results.false_positives import FalsePositives, false_positives
 from withstand.stats import breaks
 from withstand.stats.breaks import Attempts, Estimate
+from withstand.stats.clusters import Groups
 from withstand.stats.group_sequential import Watch
 from withstand.store.store import RunRow, Store, chunks
 from withstand.store.tables import VERDICTS, row, want
@@ -111,7 +112,8 @@ def worst_cases(
         ends = seen.interval
         if watched:
             watch = Watch(plan["stop_when_decided"], len(plan["suites"][suite]["behaviors"]))
-            ends = watch.interval((seen.least.tolist(), seen.most.tolist()))
+            looks = watch.interval((seen.least.tolist(), seen.most.tolist()))
+            ends = (min(looks[0], ends[0]), max(looks[1], ends[1])) if Groups.of(together.clusters) else looks
         broken, cases = together.broken, together.cases
         alone = false_positives(cases, calibrations.get(judge, ())) if broken and max(cases) > 1 else None
         yield WorstCase(
