@@ -36,7 +36,7 @@ CASE = (
     "cell behavior category text context case sample completion reasoning tool_calls finish tokens outcome score why "
     "error hint spent cut chat cluster"
 )
-POINT = "cell target defense attack by spent rate low high broken at_most behaviors area"
+POINT = "cell target defense attack by spent rate low high broken at_most behaviors area forecast"
 PAIR = (
     "label varied benign measures a b behaviors difference interval bounds p method p_unchanged worse better notes "
     "p_corrected says name level p_unchanged_corrected"
