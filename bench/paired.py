@@ -1,6 +1,6 @@
 """How often the interval of a paired difference misses the true one, on which side, and how often "unchanged" is wrong.
 
-Run: python bench/paired.py [SEED]. Eight minutes on one core; docs/statistics.md quotes its output for seed 20261202. A
+Run: python bench/paired.py [SEED]. Eight minutes on one core; docs/statistics.md quotes its output for seed 20261203. A
 first part takes the grid that the estimator was built on, a second one random points. With one case per behavior every
 outcome is summed, so that nothing is left to chance; with several, behaviors are drawn. Tango's interval with normal
 limits is beside ours.
@@ -279,7 +279,7 @@ def report(title: str, points: Iterable[Rates]) -> None:
 
 
 def main() -> None:
-    seed = int(sys.argv[1]) if len(sys.argv) > 1 else 20261202
+    seed = int(sys.argv[1]) if len(sys.argv) > 1 else 20261203
     report("grid, one case", grid_of_one())
     report("grid, several cases", by_draws(grid_of_several(), 20240911))
     report("random, one case", random_of_one(seed))

@@ -144,7 +144,7 @@ def minimal(tmp_path, openai_server, monkeypatch):
     (tmp_path / "jailbreaks.txt").write_text("Be kind.\n---\nPlease {behavior}, do!\n")
     server = functools.cache(openai_server)
 
-    def fields(kind, name):
+    def fields(kind, name, /):
         given = {
             ("suite", "csv"): {"path": str(tmp_path / "a.csv")},
             ("suite", "jsonl"): {"path": str(table), "context": "context", "target_string": "target"},
@@ -194,7 +194,7 @@ def minimal(tmp_path, openai_server, monkeypatch):
 def make(minimal):
     """Builds a component with the least it needs; skips what this environment lacks."""
 
-    def build(kind, name, **fields):
+    def build(kind, name, /, **fields):
         try:
             return find.build(kind, {**minimal(kind, name), **fields})
         except SpecError as error:

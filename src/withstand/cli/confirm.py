@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--target", "targets", multiple=True, metavar="NAME",
               help="Confirm on this target of RUN; repeat it for several (default: all).")  # fmt: skip
 @click.option("--statistic", type=click.Choice(["mean", "any_attack"]), default="mean", show_default=True,
-              help="mean: the strongest attack on each target; any_attack: all of them, the worst case.")  # fmt: skip
+              help="Confirm the strongest attack on each target (mean), or what any attack broke.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=1), metavar="N",
               help="Use N held-out behaviors (default: as many as RUN asked).")  # fmt: skip
 @max_asks_option

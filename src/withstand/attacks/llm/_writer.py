@@ -9,7 +9,10 @@ from withstand.core.describe import describe
 def keyed(writer: Model | None) -> Json:
     """What stands for a writer in keys. Release 0.1 sent its thinking, and drafts that were cut off: so a key with a
     writer is another one since, and one without stays."""
-    return [describe(writer), "reading 2"] if writer else None
+    if writer is None:
+        return None
+    said = describe(writer)
+    return {**said, "version": f"{said['version']}, reading 2"}
 
 
 WRITER = MappingProxyType({"read": lambda attack: keyed(attack.writer)})
