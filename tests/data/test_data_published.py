@@ -165,7 +165,9 @@ def test_a_named_spec_lists_every_missing_copy(folder: Path, tmp_path: Path, wit
         'target = { use = "scripted", reply = "I cannot help with that." }\n[gate]\nmax_asr = 0.99\n'
     )
     withstand("run", spec, "--skip-missing", "--name", "gated")
-    assert "--skip-missing" in withstand("gate", "gated").out
+    gated = withstand("gate", "gated")
+    assert "UNDECIDED" in gated.out
+    assert "--skip-missing" in gated.err
 
     listed = withstand("list", "suites", "--check", "--json").json
     assert (listed["sorry-bench"]["here"], listed["ailuminate"]["here"]) == (False, True)

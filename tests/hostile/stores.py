@@ -42,6 +42,8 @@ def without_marks(run: Callable[[str], object]) -> None:
         run(f'ALTER TABLE "{name}" DROP COLUMN mark')
     for name in ("run", "calibration", "probe"):
         run(f'ALTER TABLE "{name}" DROP COLUMN writer')
+    for name in ("long", "repeated"):
+        run(f'ALTER TABLE "row" DROP COLUMN {name}')
     run('ALTER TABLE "writer" DROP COLUMN author')
     run('ALTER TABLE "run" DROP COLUMN reuse')
     run("UPDATE meta SET value = '7' WHERE key = 'schema'")
