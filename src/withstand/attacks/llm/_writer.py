@@ -11,8 +11,8 @@ def keyed(writer: Model | None) -> Json:
     writer is another one since, and one without stays."""
     if writer is None:
         return None
-    said = describe(writer)
-    return {**said, "version": f"{said['version']}, reading 2"}
+    described = describe(writer)
+    return {**described, "version": f"{described['version']}, reading 2"}
 
 
 WRITER = MappingProxyType({"read": lambda attack: keyed(attack.writer)})
