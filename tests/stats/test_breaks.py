@@ -61,7 +61,7 @@ def test_at_k_is_the_mean_over_all_sets_of_k_draws(rows, k):
         assert one.interval == pytest.approx((spread.low, spread.high))
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(st.lists(st.tuples(ROW, ROW), min_size=1, max_size=5), st.integers(1, 6))
 def test_the_limits_hold_every_way_in_which_the_unknown_may_fall(rows, k):
     whole = [[*a, *b] for a, b in rows]

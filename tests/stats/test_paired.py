@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import binom, multinomial, norm, permutation_test
@@ -220,6 +220,7 @@ def test_several_cases_that_are_independent_count_fully():
 
 @settings(deadline=None, max_examples=25)
 @given(several, st.floats(0.02, 0.5), st.sampled_from([0.9, 0.95, 0.995]))
+@example([(0, 1, 1, 1)] * 2 + [(0, 1, 1, 2)] + [(0, 2, 1, 2)] * 2, 0.5, 0.9)  # its limits add more than its p does
 def test_p_and_interval_say_the_same(rows, margin, level):
     pair = paired.difference(*zip(*rows, strict=True))
     low, high = pair.limits(level)

@@ -97,7 +97,10 @@ class Difference:
         high = max(upper_limit(worse, better, n, level, most[0]) for worse, better, n in self._counts(careful=True))
         low = -max(upper_limit(better, worse, n, level, most[1]) for worse, better, n in self._counts(careful=True))
         low, high = min(low, change), max(high, change)
-        return (low, high) if shown else (min(low, 0.0), max(high, 0.0))
+        if not shown:
+            return min(low, 0.0), max(high, 0.0)
+        beside = math.ulp(0.0)  # the limits add more than p does and may end at 0, which p leaves out
+        return (max(low, beside), high) if change > 0 else (low, min(high, -beside))
 
     def unchanged(self, margin: float) -> float:
         """The p of a difference of `margin` or more: up to 0.05, the 95% interval lies within -margin to margin.
