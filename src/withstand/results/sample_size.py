@@ -156,7 +156,7 @@ def _plans_of(pair: Pair, difference: float, power: float, level: float) -> Sequ
         return []
     if not seen.effective:
         raise SpecError(f"{pair.label}: its behaviors are one cluster", hint="take a pilot of several, or give --asr")
-    effect = (seen.plain[0] if seen.plain else seen.effective) / seen.effective  # of clusters
+    effect = seen.plain[0] / seen.effective  # of clusters
     changed = seen.worse + seen.better + 2 * paired.ADDED
     share = changed / (seen.behaviors + 2 * paired.ADDED)  # no change in a small pilot does not show that none is there
     if max(*n_a, *n_b) == 1:

@@ -63,8 +63,8 @@ class Difference:
     method: Method
     rates_a: Floats = field(repr=False, compare=False)
     rates_b: Floats = field(repr=False, compare=False)
-    groups: Groups | None = field(default=None, repr=False, compare=False)
-    plain: tuple[float, float] | None = None
+    groups: Groups | None = field(repr=False, compare=False)
+    plain: tuple[float, float]
 
     @cached_property
     def p(self) -> float:
@@ -121,8 +121,7 @@ class Difference:
 
     def _counts(self, careful: bool) -> list[tuple[float, float, int]]:
         """Behaviors changed for the worse, for the better, and all, as if each had one case; without clusters too."""
-        numbers = [(self.effective, self.careful), self.plain or (self.effective, self.careful)]
-        sizes = {int(number[careful] + 1e-6) for number in numbers}
+        sizes = {int(number[careful] + 1e-6) for number in ((self.effective, self.careful), self.plain)}
         return [(n * self.gained, n * self.lost, n) for n in sizes]
 
 
