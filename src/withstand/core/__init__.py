@@ -17,6 +17,7 @@ from withstand.core.errors import StoreError as StoreError
 from withstand.core.errors import WithstandError as WithstandError
 from withstand.core.errors import at_least as at_least
 from withstand.core.errors import did_you_mean as did_you_mean
+from withstand.core.errors import gives_vectors as gives_vectors
 from withstand.core.errors import within as within
 from withstand.core.protocols import Ask as Ask
 from withstand.core.protocols import Attack as Attack

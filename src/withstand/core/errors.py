@@ -105,3 +105,9 @@ def positive(record: Any, *names: str) -> None:
 def at_least(low: float, record: Any, *names: str) -> None:
     """`within`, without an upper bound."""
     within(low, inf, record, *names)
+
+
+def gives_vectors(model: Any, hint: str) -> None:
+    """Raise `SpecError` for a model that is no sentence encoder. hint: which to use."""
+    if "vectors" not in model.gives:
+        raise SpecError(f"the model on {model.place} does not turn texts into vectors", hint=hint)

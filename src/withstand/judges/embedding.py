@@ -10,7 +10,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
-from withstand.core import Behavior, Flow, Json, Model, SpecError, Verdict, at_least, digest, within, work
+from withstand.core import (
+    Behavior,
+    Flow,
+    Json,
+    Model,
+    SpecError,
+    Verdict,
+    at_least,
+    digest,
+    gives_vectors,
+    within,
+    work,
+)
 from withstand.formats import rows
 from withstand.judges._conversation import ConversationJudge, Reading, lost, worst
 
@@ -41,9 +53,7 @@ class Embedding(ConversationJudge):
     def __post_init__(self) -> None:
         at_least(1, self, "k")
         within(-1, 1, self, "floor")
-        if "vectors" not in self.encoder.gives:
-            hint = "use a sentence encoder, as embedding:minilm,examples=FILE"
-            raise SpecError(f"the model on {self.encoder.place} does not turn texts into vectors", hint=hint)
+        gives_vectors(self.encoder, "use a sentence encoder, as embedding:minilm,examples=FILE")
 
     def identity(self) -> Json:
         """Of the examples: another content of the file is another judge."""

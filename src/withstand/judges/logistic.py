@@ -15,7 +15,7 @@ from importlib.resources import files
 from math import exp
 from typing import Any, ClassVar, Literal
 
-from withstand.core import Behavior, Flow, Json, Model, SpecError, Verdict, bounded, digest, within, work
+from withstand.core import Behavior, Flow, Json, Model, SpecError, Verdict, bounded, digest, gives_vectors, within, work
 from withstand.judges import _answer_cues
 from withstand.judges._conversation import ConversationJudge, Reading
 
@@ -44,9 +44,7 @@ class Logistic(ConversationJudge):
 
     def __post_init__(self) -> None:
         within(0, 1, self, "threshold")
-        if "vectors" not in self.encoder.gives:
-            hint = "use a sentence encoder: hybrid, or logistic:minilm"
-            raise SpecError(f"the model on {self.encoder.place} does not turn texts into vectors", hint=hint)
+        gives_vectors(self.encoder, "use a sentence encoder: hybrid, or logistic:minilm")
         self.parameters()
 
     def identity(self) -> Json:

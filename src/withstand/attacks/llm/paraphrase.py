@@ -30,6 +30,7 @@ from withstand.core import (
     ask,
     at_least,
     filled,
+    gives_vectors,
     rng,
     user,
     within,
@@ -82,9 +83,8 @@ class Paraphrase:
         PROMPTS.texts(self.prompt)
         if self.writer is None and self.k > FRAMES:
             raise SpecError(f"k is {self.k}, and there are {FRAMES} frames", hint="name a writer, or a smaller k")
-        if self.encoder is not None and "vectors" not in self.encoder.gives:
-            hint = "use a sentence encoder, as paraphrase:encoder=minilm"
-            raise SpecError(f"the model on {self.encoder.place} does not turn texts into vectors", hint=hint)
+        if self.encoder is not None:
+            gives_vectors(self.encoder, "use a sentence encoder, as paraphrase:encoder=minilm")
 
     def most(self) -> UpperBounds:
         asks = {"attacker": self.tries} if self.writer else {}
