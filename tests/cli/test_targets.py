@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from openai_server import OpenAIServer
 from withstand.cli import curl
 from withstand.core import SpecError
 from withstand.models import _paths, _retry
@@ -189,6 +190,33 @@ def test_a_wrong_address_ends_a_run_at_once_and_says_which(
     code, err = run(f"openai:small,base_url={busy.url},lanes=1,tries=2")
     assert (code, "stopped" in err) == (3, False), err
     assert len(busy.requests) == 40  # four rows failed, the others have their answers
+
+
+def test_an_application_that_dies_in_the_middle_ends_the_run_which_goes_on_once_it_is_up(
+    withstand: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its 36 rows are not lost one by one: what was answered stays, and the same command asks the rest."""
+    monkeypatch.setattr(_retry, "FIRST_WAIT", 0.001)
+
+    class DiesAfter(OpenAIServer):
+        def fault(self) -> str:
+            if len(self.requests) == 10:
+                self.socket.close()  # it listens no more
+            return "drop" if len(self.requests) >= 10 else ""
+
+    with DiesAfter() as dying:
+        port = dying.server_port
+        run = ["run", "--suite", "kitchen", "--limit", 36, "--attack", "direct", "--benign", "none", "--name", "dies"]
+        run += ["--target", f"openai:small,base_url={dying.url},lanes=1,tries=2"]
+        code, out, err = withstand(*run)
+        assert code == 3
+        assert f"stopped: 3 answers in a row failed after 9 that came: small at api:127.0.0.1:{port} was asked" in err
+        assert "is the server up, at this host and port?" in err
+        assert "the same command continues" in err
+        assert " 24 " not in out  # of 36 rows 9 have an answer and 3 have failed
+    with OpenAIServer(port) as back:
+        code, out, err = withstand(*run)
+        assert (code, len(back.requests)) == (0, 27), err
 
 
 # --- init --call ---------------------------------------------------------------------------------------------------

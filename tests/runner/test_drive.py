@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sql
 
 from withstand.core import AskError, Chat, Completion, Json, Sampling, Work, ask, digest, user, work
-from withstand.core.errors import FatalAskError
+from withstand.core.errors import DownError, FatalAskError
 from withstand.runner import tally as tally_module
 from withstand.runner.drive import Job, drive
 from withstand.runner.tally import Caps, Tally
@@ -667,6 +667,15 @@ def test_a_connection_that_fails_from_the_start_ends_the_call_and_one_that_has_w
     assert (why, failed <= 4) == ("3 answers in a row: refused -> mend it", True)
     assert stopped(model("late", lambda text: text == "b", FatalAskError), "a", "b") == ("", 9)
     assert stopped(model("busy", lambda _: True, AskError), "a") == ("", 9)
+    why, failed = stopped(model("dead", lambda text: text == "b", DownError), "a", "b")
+    assert why == "3 answers in a row failed after 9 that came: refused -> mend it"
+    assert failed <= 4  # the call in flight comes back
+    mixed = [*"ab" * 9, *"bb" * 9]  # it comes back nine times
+    target = model("shaky", lambda text: text == "b", DownError)
+    tally = run(store, [job(f"s{n}", asking(target, text)) for n, text in enumerate(mixed)])
+    assert tally.done == 9
+    assert 11 <= tally.failed <= 12
+    assert "in a row failed after 9" in tally.stopped
 
 
 def test_work_is_no_ask(store: Store) -> None:

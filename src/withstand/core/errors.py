@@ -45,6 +45,20 @@ class FatalAskError(AskError):
     """
 
 
+class DownError(FatalAskError):
+    """Nobody listens at the model's address, or it does not take the key: no row can be the cause.
+
+    Three in a row end the call, also after answers: an application that died, a key that ran out.
+    """
+
+
+def of_status(status: int) -> type[AskError]:
+    """What an HTTP status with which a model refuses a request ends in: a wrong address or key is so for every row."""
+    if status == 401:
+        return DownError
+    return FatalAskError if status in (404, 405) or status < 400 else AskError
+
+
 class DeviceError(WithstandError):
     """A device failed in a way that only a new process mends. Ends the call; no row fails for it."""
 

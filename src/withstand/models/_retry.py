@@ -9,7 +9,6 @@ from typing import TypeVar
 import tenacity
 
 from withstand.core import AskError
-from withstand.core.errors import FatalAskError
 
 T = TypeVar("T")
 
@@ -23,14 +22,14 @@ LONGEST_ASKED = 120.0
 
 class Transient(Exception):  # noqa: N818  (it names a kind of failure, and ends as an AskError)
     """A failure that the next try may mend. `retry_after`: seconds that the server asks to wait, if it said so.
-    `busy`: the server has too much to do, so that others should wait too. `lasting`: where no try mends it, other
-    requests will likely meet it too, such as a connection that fails."""
+    `busy`: the server has too much to do, so that others should wait too. `ends`: what it is where no try mends it;
+    `FatalAskError` where other requests will likely meet it too, such as a connection that fails."""
 
     def __init__(
-        self, reason: str, retry_after: float | None = None, busy: bool = False, lasting: bool = False
+        self, reason: str, retry_after: float | None = None, busy: bool = False, ends: type[AskError] = AskError
     ) -> None:
         super().__init__(reason)
-        self.lasting = lasting
+        self.ends = ends
         self.retry_after = retry_after or 0.0
         self.busy = busy
 
@@ -39,8 +38,8 @@ def retrying(call: Callable[[], T], tries: int, what: str, hint: str) -> T:
     """What `call` returns, at the latest on its last of `tries` tries.
 
     A `Transient` is tried again; anything else passes through. Raises `AskError` with the last reason, caused by what
-    caused that, when the tries are used up (`FatalAskError` for a lasting reason) or the server asks for a wait of
-    more than `LONGEST_ASKED` seconds.
+    caused that, when the tries are used up (of the kind that it `ends` in) or the server asks for a wait of more than
+    `LONGEST_ASKED` seconds.
     """
     retries = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(tries), wait=_wait, retry=tenacity.retry_if_exception(_worth_it), reraise=True
@@ -54,8 +53,8 @@ def retrying(call: Callable[[], T], tries: int, what: str, hint: str) -> T:
                 hint="run again later: what is done is kept",
             ) from error.__cause__
         times = "once" if tries == 1 else f"{tries} times"
-        kind = FatalAskError if error.lasting else AskError
-        raise kind(f"{what} was asked {times} without an answer; last: {error}", hint=hint) from error.__cause__
+        message = f"{what} was asked {times} without an answer; last: {error}"
+        raise error.ends(message, hint=hint) from error.__cause__
 
 
 def seconds_asked(retry_after: str | None) -> float | None:

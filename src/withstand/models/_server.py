@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 from urllib.parse import SplitResult
 
 from withstand.core import AskError, Json, SpecError, at_least
-from withstand.core.errors import FatalAskError, positive
+from withstand.core.errors import DownError, FatalAskError, of_status, positive
 from withstand.core.redact import Redactor, redactor
 from withstand.models._guard import ENCODINGS, Limits, guarded, hooks
 from withstand.models._pace import pace_of
@@ -130,12 +130,15 @@ class Server:
             # text: the server did not call it JSON, which does not say that it is none
             return self._redactor.json(json.loads(answer) if isinstance(answer, str) else answer)
         except openai.APITimeoutError as error:
+            if unconnected(error):
+                raise Transient(f"no connection within {self.timeout:g} s", ends=DownError) from error
             raise Transient(f"no answer within {self.timeout:g} s", busy=True) from error
         except openai.APIConnectionError as error:
             if isinstance(error.__cause__, AskError):  # of the guard
                 raise error.__cause__ from None
             reason = self._redactor.text(str(error.__cause__))
-            raise Transient(f"the connection failed: {reason}", lasting=True) from None
+            ends = DownError if unconnected(error) else FatalAskError
+            raise Transient(f"the connection failed: {reason}", ends=ends) from None
         except UnicodeEncodeError as error:
             raise AskError(
                 f"the chat cannot be sent: {error}", hint="it contains an unpaired surrogate character"
@@ -170,9 +173,7 @@ class Server:
                 hint = "the account has no credit left"
             case _ if status < 400:
                 hint = f"set base_url to where the server is: {headers.get('location')}"
-        # a wrong key, address or model is so for every row
-        kind = FatalAskError if status in (401, 404, 405) or status < 400 else AskError
-        return kind(f"{self.model} at {self.place} refused, HTTP {status}: {message}", hint=hint)
+        return of_status(status)(f"{self.model} at {self.place} refused, HTTP {status}: {message}", hint=hint)
 
     @property
     def _variable(self) -> str:
@@ -227,3 +228,8 @@ def _client(base_url: str, key: str, lanes: int, timeout: float, limits: Limits)
     if host != OFFICIAL:  # OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_ADMIN_KEY are for OpenAI alone
         client.organization = client.project = client.admin_api_key = None
     return client
+
+
+def unconnected(error: "openai.APIConnectionError") -> bool:
+    """Whether nobody took the connection. By name, since versions of the SDK use httpx or its successor httpx2."""
+    return type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout")

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from withstand.core import AskError, Json, SpecError
-from withstand.core.errors import FatalAskError
+from withstand.core.errors import DownError, FatalAskError
 from withstand.models._guard import ENCODINGS, GUARD, Limits, guarded, hooks
 from withstand.models._paths import shown
 from withstand.models._retry import Transient
@@ -130,13 +130,16 @@ class Line:
             response = client(self).request(
                 method, url, headers={**ENCODINGS, **headers}, content=body or None, extensions={GUARD: limits}
             )
+        except http.ConnectTimeout:
+            raise Transient(f"no connection within {self.timeout:g} s", ends=DownError) from None
         except http.TimeoutException:
             raise Transient(f"no answer within {self.timeout:g} s") from None
         except http.RequestError as error:
             if "CERTIFICATE_VERIFY" in str(error):
                 hint = "name the file of its authority's certificate: ca=FILE"
                 raise FatalAskError(f"the certificate is not trusted: {error}", hint=hint) from None
-            raise Transient(f"the connection failed: {error or type(error).__name__}", lasting=True) from None
+            ends = DownError if isinstance(error, http.ConnectError) else FatalAskError
+            raise Transient(f"the connection failed: {error or type(error).__name__}", ends=ends) from None
         except (http.InvalidURL, UnicodeError) as error:
             raise AskError(
                 f"the chat cannot be sent: {error}",

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from urllib.parse import quote, quote_plus, urljoin
 
 from withstand.core import AskError, Chat, Completion, Json, Message, Sampling, SpecError, at_least
-from withstand.core.errors import FatalAskError, positive
+from withstand.core.errors import FatalAskError, of_status, positive
 from withstand.core.redact import redactor
 from withstand.models import _calls, _paths, _wire
 from withstand.models._chat import refuse_images, refuse_long
@@ -342,10 +342,10 @@ class Http:
         if outcome == "retry":
             raise Transient(f"HTTP {status}: {short}", seconds_asked(reply.headers.get("retry-after")))
         if outcome == "error":
-            failure = FatalAskError if status in (401, 404, 405) or status < 400 else AskError
-            raise failure(f"{self.place} refused, HTTP {status}: {short}", _wire.hint(reply, self.headers, self.method))
+            hint = _wire.hint(reply, self.headers, self.method)
+            raise of_status(status)(f"{self.place} refused, HTTP {status}: {short}", hint)
         if outcome == "answer" and wrong:
-            raise Transient(f"{wrong}: {short[:200]}", lasting=bool(short))  # a page, not JSON
+            raise Transient(f"{wrong}: {short[:200]}", ends=FatalAskError if short else AskError)  # a page, not JSON
         return outcome, values
 
     def _values(self, text: str, kind: str) -> tuple[list[Json], str]:

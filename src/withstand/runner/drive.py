@@ -31,14 +31,12 @@ from withstand.core import (
     from_json,
     to_json,
 )
-from withstand.core.errors import DeviceError, FatalAskError
+from withstand.core.errors import DeviceError
 from withstand.registry.find import describe
+from withstand.runner.fatal import FatalErrors
 from withstand.runner.lanes import Answered, Batch, Place, Queue, Waiting
 from withstand.runner.tally import Caps, Tally, Used
 from withstand.store.store import Failure, Row, Store
-
-FATAL = 3
-"""Flows of one model that end by a `FatalAskError`, before any ends well or it answers, after which none is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +130,7 @@ def drive(
 
     An exception ends its flow, as an entry of the failure log. A `StoreError` and a KeyboardInterrupt end all; what was
     saved until then stays. A cap, or a device that failed for good, ends the run once the calls in flight have come
-    back: `tally.stopped` names it. So do the first `FATAL` errors of a model that all of its rows will meet.
+    back: `tally.stopped` names it. So do errors of a model that all of its rows will meet, see `fatal`.
     """
     _Driver(iter(jobs), store, tally, caps or Caps(), window, on_progress).run()
 
@@ -172,9 +170,7 @@ class _Driver:
     done: Answered = field(default_factory=queue.SimpleQueue)
     rows: list[Row] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    fatal: Counter[Any] = field(default_factory=Counter)
-    sound: set[Any] = field(default_factory=set)  # queues of flows that ended well
-    heard: set[Any] = field(default_factory=set)  # models that have answered
+    fatal: FatalErrors = field(default_factory=FatalErrors)
 
     def run(self) -> None:
         try:
@@ -230,7 +226,7 @@ class _Driver:
             self.failures += failures(replace(live.job, keys=lacking), none)
             self.tally.failed += len(lacking)
         self.rows += rows
-        self.sound.add(live.queue)
+        self.fatal.sound.add(live.queue)
         self.tally.done += len(rows)
         for row in rows:
             self.tally.labels[row.label] += live.job.counted
@@ -240,14 +236,8 @@ class _Driver:
         self.failures += failures(live.job, error)
         self.tally.failed += len(live.job.keys)
         self.live -= 1
-        if not isinstance(error, FatalAskError) or live.queue is None or live.queue in self.sound:
-            return
-        if live.error is not None and live.queue[0] in self.heard:  # the model's own error, and it has answered others
-            return
-        self.fatal[live.queue] += 1
-        if self.fatal[live.queue] >= FATAL:
-            why = f"{FATAL} answers in a row: {error}" + (f" -> {error.hint}" if error.hint else "")
-            self.tally.stopped = self.tally.stopped or why
+        why = self.fatal.failed(live.queue, error, own=live.error is not None)
+        self.tally.stopped = self.tally.stopped or why
 
     def look_up(self, waiting: list[_Live]) -> None:
         """Answer what the store knows; queue the rest."""
@@ -319,8 +309,7 @@ class _Driver:
         keep = {row.key: value for row, value, _ in answered if value is not None and row.flow.job.remember}
         standing = self.store.add(answers=keep) if keep else {}
         for row, _, read in answered:
-            if not isinstance(read, Exception):
-                self.heard.add(row.flow.item.model)
+            self.tally.stopped = self.tally.stopped or self.fatal.answered(row.flow.item.model, read)
             first = standing.get(row.key)  # another writer's, where there is one
             row.flow.take(row.place, read if first is None else _decode(row.flow, row.place, first))
             if row.flow.missing == 0:

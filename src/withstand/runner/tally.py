@@ -32,7 +32,7 @@ class Used:
 class Tally:
     """What has happened so far, for progress and for the end; one object for all stages of a run. `used` and
     `roles` (what it is in the run) are by model. `searches`: those under way. `stopped`: the cap
-    ("--max-asks") or the failed device that ended it."""
+    ("--max-asks"), the failed device or the dead model that ended it."""
 
     started: float = field(default_factory=time.monotonic)
     stage: int = 0
