@@ -141,6 +141,8 @@ def minimal(tmp_path, openai_server, monkeypatch):
     table = tmp_path / "behaviors.jsonl"
     table.write_text("".join(json.dumps(row) + "\n" for row in BEHAVIORS))
     (tmp_path / "a.csv").write_text(TABLE)
+    generated = [{"id": half, "text": f"Is this {half}?", "half": half} for half in ("harmful", "benign")]
+    (tmp_path / "generated.jsonl").write_text("".join(json.dumps(row) + "\n" for row in generated))
     (tmp_path / "jailbreaks.txt").write_text("Be kind.\n---\nPlease {behavior}, do!\n")
     server = functools.cache(openai_server)
 
@@ -148,6 +150,8 @@ def minimal(tmp_path, openai_server, monkeypatch):
         given = {
             ("suite", "csv"): {"path": str(tmp_path / "a.csv")},
             ("suite", "jsonl"): {"path": str(table), "context": "context", "target_string": "target"},
+            ("suite", "generated"): {"path": str(tmp_path / "generated.jsonl")},
+            ("suite", "generated-benign"): {"path": str(tmp_path / "generated.jsonl")},
             ("suite", "harmbench"): {"path": str(tmp_path / "a.csv")},
             ("suite", "published"): {"path": str(tmp_path / "a.csv"), "files": ["a.csv"]},
             ("target", "function"): {"path": "contract_of_mine:answer"},

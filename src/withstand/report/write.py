@@ -1,13 +1,11 @@
 """A run as a file: HTML, JSON, CSV, Markdown, LaTeX, or its spec as TOML."""
 
-import contextlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-from withstand.core import Json, SpecError, digest
+from withstand.core import Json, digest
+from withstand.core.save import save as save
 from withstand.core.text import DASH, whole
 from withstand.registry.grammar import to_toml
 from withstand.report import advice, words
@@ -61,24 +59,6 @@ def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text
         gate=gate,
         findings=store.findings(run.key),
     )
-
-
-def save(path: Path, text: str | bytes) -> None:
-    """Write by rename, so that a file is whole or not there."""
-    content = text if isinstance(text, bytes) else text.encode("utf-8", errors="replace")
-    temporary = path
-    try:
-        if path.is_dir():
-            raise SpecError(f"cannot write {path}: it is a folder", hint="name a file in it with -o")
-        if path.is_file() or not path.exists():  # else /dev/stdout or a pipe: nothing to put in its place
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        if temporary != path:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-        raise SpecError(f"cannot write {path}: {error.strerror}", hint="name another file with -o") from error
 
 
 COLUMNS = (
