@@ -9,10 +9,11 @@ import pytest
 from learner import ROWS, chat
 from withstand.core import SpecError, stage
 from withstand.core.stage import How, Row
+from withstand.training import safe_lora
 from withstand.training.constrained_sft import ConstrainedSFT
 from withstand.training.dpo import DPO
 from withstand.training.lisa import Lisa
-from withstand.training.safe_lora import SafeLoRA, projection
+from withstand.training.safe_lora import SafeLoRA
 from withstand.training.safety_mix import SafetyMix
 from withstand.training.sft import SFT
 
@@ -171,18 +172,46 @@ def test_lisa_goes_on_with_its_anchors(base, tmp_path):
     assert all(torch.equal(left[name], right[name]) for name in right)
 
 
-def test_the_projector_is_the_exact_one():
-    torch.manual_seed(0)
-    direction = torch.randn(12, 3) @ torch.randn(3, 8)  # of rank 3
-    up, down = torch.randn(12, 2), torch.randn(2, 8)
-    exact = direction @ torch.linalg.pinv(direction.T @ direction, rtol=1e-4) @ direction.T
-    cosine, projected = projection(direction, up, down, 1e-3)
-    torch.testing.assert_close(projected, exact @ up, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(exact @ exact, exact, rtol=1e-4, atol=1e-4)  # as the released code's is not
-    inside = torch.nn.functional.cosine_similarity((exact @ up @ down).flatten(), (up @ down).flatten(), dim=0)
-    assert cosine == pytest.approx(float(inside), abs=1e-5)
-    assert projection(direction, projected, down, 1e-3)[0] == pytest.approx(1)
-    assert projection(torch.zeros(12, 8), up, down, 1e-3)[0] == 0
+def full_rank(seed=0, out=96, inner=160):
+    """The difference of two matrices in bfloat16: of full rank, with a few strong directions, as alignment leaves."""
+    draws = torch.Generator().manual_seed(seed)
+    old = torch.randn(out, inner, generator=draws).bfloat16()
+    strong = torch.randn(out, 6, generator=draws) @ torch.randn(6, inner, generator=draws)
+    new = (old.float() + 0.1 * strong + 0.02 * torch.randn(out, inner, generator=draws)).bfloat16()
+    return new.float() - old.float()
+
+
+def test_safe_lora_projects_onto_the_top_directions_of_a_matrix_of_full_rank():
+    direction = full_rank()
+    assert torch.linalg.matrix_rank(direction) == 96
+    draws = torch.Generator().manual_seed(5)
+    up, down = torch.randn(96, 4, generator=draws), torch.randn(4, 160, generator=draws)
+    exact = direction @ torch.linalg.pinv(direction.T @ direction, rtol=1e-6) @ direction.T
+    torch.testing.assert_close(exact @ up, up, rtol=1e-2, atol=1e-2)  # the identity: nothing would ever be projected
+    way = SafeLoRA(TINY, "x", directions=6)
+    left = torch.linalg.svd(direction)[0][:, :6]
+    torch.testing.assert_close(way.map_of(direction)(up), left @ left.T @ up, rtol=0.02, atol=0.02)
+    reports = {}
+    for name, b in (("random", up), ("aligned", left @ torch.randn(6, 4, generator=draws))):
+        reports[name] = safe_lora.compared(b, down, way.map_of(direction))
+        moved, update = (x.flatten() for x in (left @ left.T @ b @ down, b @ down))
+        cosine = torch.nn.functional.cosine_similarity(moved, update, dim=0)
+        assert reports[name]["cosine"] == pytest.approx(float(cosine), abs=0.01)
+        assert reports[name]["kept"] == pytest.approx(float(moved.norm() / update.norm()), abs=0.01)
+    assert way.off(reports) == ["random"]
+    assert reports["random"]["cosine"] < 0.4 < 0.95 < reports["aligned"]["cosine"]
+    assert replace(way, threshold=0.1).off(reports) == []
+    assert replace(way, matrices=1).off(reports) == ["random"]
+
+
+def test_safe_lora_has_the_released_form():
+    """V V^T / ||V||_F by hand: V = [[2, 0], [0, 1]], so that C = diag(4, 1) / sqrt 5."""
+    c = SafeLoRA(TINY, "x", form="released").map_of(torch.diag(torch.tensor([2.0, 1.0])))
+    report = safe_lora.compared(torch.tensor([[1.0], [1.0]]), torch.tensor([[1.0, 0.0]]), c)
+    assert c(torch.eye(2)).diag().tolist() == pytest.approx([4 / 5**0.5, 1 / 5**0.5])
+    assert report["cosine"] == pytest.approx(5 / 34**0.5)  # of (1, 1) and (4, 1)
+    assert report["kept"] == pytest.approx((17 / 5 / 2) ** 0.5)
+    assert SafeLoRA(TINY, "x").map_of(torch.zeros(8, 8))(torch.ones(8, 1)).norm() == 0
 
 
 def test_safe_lora_projects_what_left_the_subspace(base, tmp_path):
