@@ -18,6 +18,7 @@ from withstand.results.others import check_own, others_of
 from withstand.results.own_labels import own_labels, with_own
 from withstand.results.pair_comparison import unequal
 from withstand.results.reviewed import changed, overruled, reviewed
+from withstand.results.warnings import without_calls
 from withstand.store.store import RunRow, Store
 
 
@@ -87,7 +88,7 @@ def decide(
     notes += changed_estimator(labeled, limits, lines)
     if history:
         lines = list(with_history(store, builds, limits, lines, labeled))
-    notes += limits.notes
+    notes += [*limits.notes, *without_calls(store, row)]
     frozen = baselines.baseline_of(store, row, iso(row.created)) if freeze else ""
     notes += unique(sentence for entry in row.plan.get("sets", ()) for sentence in entry["left_out"])
     notes += filter(None, [changed(store.labels(row.key)), others_of(store, row).in_words()])

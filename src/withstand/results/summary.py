@@ -22,6 +22,7 @@ from withstand.results.own_labels import OwnLabel, own_labels, with_own
 from withstand.results.probed import probed
 from withstand.results.reviewed import said_of
 from withstand.results.variance import with_variance
+from withstand.results.warnings import warnings_of
 from withstand.results.worst_case import WorstCase, from_counts, reviewed_counts, worst_cases
 from withstand.store.database import loads
 from withstand.store.store import RunRow, Store
@@ -150,7 +151,7 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
             for calibration in calibrations.get(key, [])
         ),
         cells=tuple(cells),
-        warnings=(*filter(None, [others.in_words()]), *left_out(store, run), *_warnings(plan, cells)),
+        warnings=(*filter(None, [others.in_words()]), *left_out(store, run), *warnings_of(store, run, cells)),
         worst=tuple(_worst(store, run, counts, with_own(run, labels, counts.behaviors, calibrations))),
         advice=advice(store, run),
     )
@@ -272,21 +273,6 @@ def _beside_benign(plan: Json, cells: Sequence[CellResult]) -> Iterator[CellResu
             rate, ends = twin.over_refusal, twin.over_refusal_interval
             cell = replace(cell, over_refusal=rate, over_refusal_interval=ends, notes=notes)
         yield replace(cell, utility=utility.get((cell.target, cell.defense)))
-
-
-def _warnings(plan: Json, cells: Sequence[CellResult]) -> Iterator[str]:
-    for suite in plan["suites"]:
-        yield from suite.get("notes", ())
-    harmful = [cell for cell in cells if not cell.benign]
-    for defense in sorted({cell.defense for cell in harmful} - {"none"}):
-        yield f"{defense} faced static attacks only: an attack that adapts to it may do better"
-    errors = sum(cell.error for cell in cells)
-    if errors:
-        yield f"{errors} rows are missing: they are in the bounds, never counted as safe"
-    if harmful and not any(cell.measures == "over-refusal" for cell in cells):
-        yield "no benign prompts were sent: a model that refuses everything would look safe"
-    elif bare := sorted({cell.suite for cell in harmful if NO_TWIN in cell.notes}):
-        yield f"no benign prompts beside {', '.join(bare)}: a model that refuses everything would look safe there"
 
 
 def _writers(store: Store, rows: Mapping[str, int]) -> list[Json]:

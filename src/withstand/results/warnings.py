@@ -1,0 +1,79 @@
+"""What a reader of a whole run must know before its rates."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import sqlalchemy as sql
+
+from withstand.core import Json
+from withstand.core.text import count, head_of
+from withstand.results.cell_builder import NO_TWIN
+from withstand.results.cells import CellResult, defended
+from withstand.store.store import RunRow, Store, chunks
+from withstand.store.tables import COMPLETIONS, row, want
+
+CALLS = "tool_called"
+"""The judge that reads the calls of an answer; its behaviors name their tools by tags of this head:"""
+TOOL = "tool:"
+
+
+def warnings_of(store: Store, run: RunRow, cells: Sequence[CellResult]) -> Iterator[str]:
+    """The warnings of a run, the suites' own first."""
+    plan = run.plan
+    for suite in plan["suites"]:
+        yield from suite.get("notes", ())
+    harmful = [cell for cell in cells if not cell.benign]
+    for defense in sorted({cell.defense for cell in harmful} - {"none"}):
+        yield f"{defense} faced static attacks only: an attack that adapts to it may do better"
+    errors = sum(cell.error for cell in cells)
+    if errors:
+        yield f"{errors} rows are missing: they are in the bounds, never counted as safe"
+    yield from without_calls(store, run)
+    if harmful and not any(cell.measures == "over-refusal" for cell in cells):
+        yield "no benign prompts were sent: a model that refuses everything would look safe"
+    elif bare := sorted({cell.suite for cell in harmful if NO_TWIN in cell.notes}):
+        yield f"no benign prompts beside {', '.join(bare)}: a model that refuses everything would look safe there"
+
+
+def without_calls(store: Store, run: RunRow) -> Iterator[str]:
+    """Of each target whose judge looks for calls of tools, and which gave none in any answer: a path that leads to no
+    call looks like safety."""
+    plan = run.plan
+    if CALLS not in {name.rpartition("/")[2] for name, _ in plan["components"]}:
+        return
+    texts = store.behaviors({key for suite in plan["suites"] for key in suite["behaviors"]})
+    by_target: dict[tuple[str, str], list[int]] = defaultdict(list)
+    judged: set[tuple[str, str]] = set()
+    for index, cell in enumerate(plan["cells"]):
+        whole = cell["target"], cell["defense"]
+        by_target[whole].append(index)
+        tags = (tag for key in plan["suites"][cell["suite"]]["behaviors"] for tag in texts[key].get("tags", ()))
+        if not cell["benign"] and (head_of(cell["judge"]) == CALLS or any(tag.startswith(TOOL) for tag in tags)):
+            judged.add(whole)
+    for (target, defense), indexes in by_target.items():
+        if (target, defense) in judged and (answers := _uncalled(store, run, indexes)):
+            whose = defended(target, "" if defense == "none" else defense)
+            yield (
+                f"{whose} called no tool in {count(answers, 'answer')}, and its judge looks for calls: nothing says"
+                " that they would be seen. Check the path in tool_calls, and ask for a call that is allowed"
+            )
+
+
+def _uncalled(store: Store, run: RunRow, cells: Sequence[int]) -> int:
+    """How many answers these cells have; 0 where any of them calls a tool."""
+    keys = [
+        key
+        for (key,) in store.select(
+            sql.select(want.c.key)
+            .select_from(want.join(row, row.c.key == want.c.key))
+            .where(want.c.run == run.key, want.c.stage == COMPLETIONS, want.c.cell.in_(cells))
+        )
+    ]
+    for part in chunks(keys, 500):
+        if any(_calls(kept.value) for kept in store.rows(part).values()):
+            return 0
+    return len(keys)
+
+
+def _calls(completion: Json) -> bool:
+    return bool(completion.get("tool_calls"))
