@@ -144,6 +144,28 @@ def test_distances_are_zero_to_itself_and_those_of_the_formula(model, tuned):
     assert min(result) > 0
 
 
+def test_what_thinks_first_is_read_where_its_answer_begins(tmp_path_factory):
+    """Margins, losses and distances: after the thinking that an answer brings with it, else after an empty one."""
+    template = tiny.TEMPLATE + "{# </think> #}"
+    thinker = HF(str(tiny.save(tmp_path_factory.mktemp("t"), template=template)), dtype="float32", device="cpu")
+    empty = "<think>\n\n</think>\n\n"
+    assert likelihood.answer_start(thinker, user("bake")) == f"{thinker.render(user('bake'))}{empty}"
+    head = len(thinker.load().tokenizer(thinker.render(user("bake")))["input_ids"])
+    for answer, before in (("No way", empty), ("<think>\nhm\n</think>\n\nNo way", "<think>\nhm\n</think>\n\n")):
+        chat = (*user("bake"), Message("assistant", answer))
+        ids, logits = scores(thinker, f"{thinker.render(user('bake'))}{before}No way")
+        start = head + len(before)
+        by_hand = -sum(float(logits[place - 1, ids[place]]) for place in range(start, len(ids))) / 6
+        assert likelihood.losses(thinker, [chat]) == pytest.approx(by_hand, abs=1e-4)
+        assert len(likelihood.distances(thinker, thinker, [chat])) == 6
+    ids, logits = scores(thinker, f"{thinker.render(user('bake'))}{empty}N")
+    place, sure = len(ids) - 1, thinker.load().tokenizer("Y")["input_ids"][0]
+    by_hand = float(logits[place - 1, ids[place]] - logits[place - 1, sure])
+    assert likelihood.margins(thinker, [user("bake")], ["N"], ["Y"]) == pytest.approx([by_hand], abs=1e-4)
+    opened = (*user("bake"), Message("assistant", "So"))
+    assert likelihood.answer_start(thinker, opened) == thinker.render(opened)
+
+
 def test_losses_and_surprises(model):
     chats = [(*user("bake"), Message("assistant", "No")), (*user("fold"), Message("assistant", "So it is"))]
     logprobs = [value for chat in chats for value in answer_logprobs(model, chat[:-1], chat[-1].text)]

@@ -15,7 +15,7 @@ from withstand.training.dpo import DPO
 from withstand.training.lisa import Lisa
 from withstand.training.safe_lora import SafeLoRA
 from withstand.training.safety_mix import SafetyMix
-from withstand.training.sft import SFT
+from withstand.training.sft import SFT, lead_of
 
 pytest.importorskip("trl")
 pytest.importorskip("datasets")
@@ -62,6 +62,26 @@ def test_constrained_loss_is_that_of_the_paper(base):
     for name, weight in trainer.model.named_parameters():
         if weight.requires_grad:
             torch.testing.assert_close(ours[name], weight.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_the_strong_betas_guard_the_answer_and_not_what_the_template_or_the_thinking_puts_before_it(tmp_path):
+    """As Qwen3's template, which writes an empty block of thinking before an answer without one."""
+    import tiny
+
+    opening = "<|assistant|>{{ '' if '</think>' in m['content'] else '<think>\\n\\n</think>\\n\\n' }}"
+    template = (
+        "{% for m in messages %}{% if m['role'] == 'assistant' %}" + opening + "{{ m['content'] }}<|end|>"
+        "{% else %}<|user|>{{ m['content'] }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    base = str(tiny.save(tmp_path / "thinker", template=template))
+    thought = "<think>\nNo way, I bake.\n</think>\n\n"
+    rows = [chat("bake", "No way"), chat("bake", f"{thought}No way")]
+    trainer = replace(TINY, max_length=64)._trainer(base, rows, how=How(changes=[ConstrainedSFT(TINY).change]))
+    assert list(trainer.leads.values()) == [len("<think>\n\n</think>\n\n"), len(thought)]
+    by_token = [[ConstrainedSFT(TINY).beta(place - lead) for place in range(lead + 7)] for lead in (0, 3)]
+    assert by_token == [[0.5, 2, 2, 2, 2, 0.1, 0.1], [0.1, 0.1, 0.1, 0.5, 2, 2, 2, 2, 0.1, 0.1]]
+    assert [lead_of(" No</s>", "No"), lead_of("No</s>", "No"), lead_of("Na</s>", "No")] == [" ", "", ""]
 
 
 def test_constrained_stays_nearer_at_the_first_token(base, tmp_path):

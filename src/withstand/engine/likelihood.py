@@ -37,12 +37,30 @@ Pair: TypeAlias = tuple[Sequence[int], Sequence[int]]
 # --- any answer ---------------------------------------------------------------------------------------------------
 
 
+def answer_start(model: WhiteBox, chat: Chat) -> str:
+    """The chat as the model reads it, up to where its answer begins: a model that thinks first has thought nothing."""
+    text = model.render(chat)
+    return text if chat[-1].role == "assistant" else text + model.closing(text)
+
+
 def answer_tokens(model: WhiteBox, chats: Sequence[Chat], answers: Sequence[str]) -> list[Pair]:
-    """The token ids of every chat and its answer. Both are tokenized alone."""
+    """The token ids of every chat and its answer. Both are tokenized alone.
+
+    Of a model that thinks first the answer stands after its thinking: after that which the answer brings with it, else
+    after an empty one.
+    """
     loaded = model.load()
-    return [
-        (_ids(loaded, model.render(chat)), _ids(loaded, answer)) for chat, answer in zip(chats, answers, strict=True)
-    ]
+    pairs: list[Pair] = []
+    for chat, answer in zip(chats, answers, strict=True):
+        text = answer_start(model, chat)
+        plain = model.render(chat)
+        tag = text.removeprefix(plain).split()[-1:]  # of what closes the thinking
+        if tag and tag[0] in answer:
+            thought, _, rest = answer.partition(tag[0])
+            answer = rest.lstrip()
+            text = plain + thought + tag[0] + rest[: len(rest) - len(answer)]
+        pairs.append((_ids(loaded, text), _ids(loaded, answer)))
+    return pairs
 
 
 def continuation_tokens(model: WhiteBox, texts: Sequence[str], continuations: Sequence[str]) -> list[Pair]:
@@ -258,7 +276,7 @@ def margins(
     openings = [*sides[0], *sides[1]]
     values = []
     for chat in chats:
-        prompt = _ids(loaded, model.render(chat))
+        prompt = _ids(loaded, answer_start(model, chat))
         scores = [-sum(nats) for nats in token_nats(model, [(prompt, opening) for opening in openings])]
         refused, affirmed = scores[: len(sides[0])], scores[len(sides[0]) :]
         values.append(float(np.logaddexp.reduce(refused) - np.logaddexp.reduce(affirmed)))

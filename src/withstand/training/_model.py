@@ -9,6 +9,8 @@ from typing import Any, Literal
 from withstand.core import SpecError, WithstandError, at_least
 from withstand.core.errors import positive
 
+CLOSE = "</think>"
+"""What closes the thinking of an answer."""
 ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
 
 

@@ -21,13 +21,14 @@ class ConstrainedSFT(Around):
     """Trains by an SFT stage with the constrained loss; the aligned model is the base before the first step.
 
     stage: the stage whose loss is changed: sft.
-    first, early, late: beta of the first answer token, of the second to the fifth, and of all later ones, each 0 or
-        more; defaults 0.5, 2 and 0.1. A larger beta keeps the model nearer to the aligned one.
+    first, early, late: beta of the first answer token, of the second to the fifth, and of all others, each 0 or more;
+        defaults 0.5, 2 and 0.1. A larger beta keeps the model nearer to the aligned one. The answer begins after what
+        the template writes before it, such as an empty block of thinking, and after the thinking.
     warmup_steps: steps in which the learning rate rises, 1 or more, default 10. At the start both models are equal, so
         the loss constrains nothing and the first steps must be small.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     first: float = 0.5
     early: float = 2.0
     late: float = 0.1
@@ -42,8 +43,8 @@ class ConstrainedSFT(Around):
         return self.stage.train(base, rows, folder, how.inside(self, self.change))
 
     def beta(self, place: int) -> float:
-        """Of an answer token, counted from 0."""
-        return self.first if place == 0 else self.early if place < 5 else self.late
+        """Of an answer token, counted from 0; below 0 of a token before the answer."""
+        return self.first if place == 0 else self.early if 0 < place < 5 else self.late
 
     def change(self, kind: Any) -> type:
         """The trainer with the constrained loss."""
@@ -65,11 +66,14 @@ class ConstrainedSFT(Around):
                 super().__init__(*given, **named)
                 self.args.warmup_steps = stage.warmup_steps
                 self.aligned: dict[bytes, Any] = {}  # log-probabilities by the row's own tokens: equal rows share them
+                self.leads: dict[bytes, int] = {}
                 self.model.eval()
                 with torch.no_grad():
                     for row in self.train_dataset:
                         inputs = self._prepare_inputs(self.data_collator([row]))
-                        self.aligned.setdefault(_name(inputs["input_ids"][0]), label_logprobs(self.model, inputs))
+                        name = _name(inputs["input_ids"][0])
+                        self.aligned.setdefault(name, label_logprobs(self.model, inputs))
+                        self.leads[name] = row["lead"]
 
             def compute_loss(
                 self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -78,7 +82,7 @@ class ConstrainedSFT(Around):
                 starts = [*(places == 0).nonzero()[:, 0].tolist(), len(ids)]
                 rows = [_name(ids[start:end]) for start, end in pairwise(starts)]
                 aligned = torch.cat([self.aligned[row] for row in rows])
-                betas = [stage.beta(place) for row in rows for place in range(len(self.aligned[row]))]
+                betas = [stage.beta(place - self.leads[row]) for row in rows for place in range(len(self.aligned[row]))]
                 ours = label_logprobs(model, inputs)
                 moved = torch.tensor(betas, device=ours.device) * (ours.detach() - aligned)
                 weight = (2 * torch.sigmoid(-moved)).clamp(min=LEAST)

@@ -17,7 +17,7 @@ from withstand.core.records import as_dicts
 from withstand.core.stage import How, Row, Rows, TrainingError, as_rows
 from withstand.engine import likelihood
 from withstand.training import _run
-from withstand.training._model import Adapter, Optimizer, arguments, check, check_length, load, tokenizer_of
+from withstand.training._model import CLOSE, Adapter, Optimizer, arguments, check, check_length, load, tokenizer_of
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class RL(Optimizer, Adapter, _Reward):
             texts = [
                 completion[0]["content"] if isinstance(completion, list) else completion for completion in completions
             ]
-            thought = "</think>" in tokenizer.chat_template
+            thought = CLOSE in tokenizer.chat_template
             answers = [without_thinking(text) if thought else text for text in texts]
             return self.rewards([rows[place] for place in number], answers)
 
@@ -152,7 +152,7 @@ class RL(Optimizer, Adapter, _Reward):
 
 def without_thinking(text: str) -> str:
     """The answer behind a block of thinking; "" where the block does not end."""
-    thought, closed, answer = text.partition("</think>")
+    thought, closed, answer = text.partition(CLOSE)
     if closed:
         return answer.lstrip()
     return "" if thought.lstrip().startswith("<think>") else text

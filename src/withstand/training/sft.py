@@ -9,7 +9,17 @@ from withstand.core import Chat, SpecError
 from withstand.core.records import as_dicts
 from withstand.core.stage import How, Row, Rows, as_rows
 from withstand.training import _run
-from withstand.training._model import ADAPTER, Adapter, Optimizer, arguments, check, check_length, load, tokenizer_of
+from withstand.training._model import (
+    ADAPTER,
+    CLOSE,
+    Adapter,
+    Optimizer,
+    arguments,
+    check,
+    check_length,
+    load,
+    tokenizer_of,
+)
 
 FILES = ADAPTER
 
@@ -110,8 +120,11 @@ def head(chat: Chat) -> str:
     return repr(chat[0].text[:60]) if chat else "an empty chat"
 
 
-def tokenized(tokenizer: Any, chat: Chat) -> dict[str, list[int]]:
-    """A row as TRL takes it ready made: the ids of the rendered chat, and a mask of what is to be learned."""
+def tokenized(tokenizer: Any, chat: Chat) -> dict[str, Any]:
+    """A row as TRL takes it ready made: the ids of the rendered chat, and a mask of what is to be learned.
+
+    `lead`: how many of the learned tokens stand before the answer: those that the template writes, and the thinking.
+    """
     turns = as_dicts(chat)
     goes_on = turns[-2]["role"] == "assistant"
     asked = tokenizer.apply_chat_template(
@@ -128,4 +141,15 @@ def tokenized(tokenizer: Any, chat: Chat) -> dict[str, list[int]]:
     prompt, answer = (
         tokenizer(part, add_special_tokens=False)["input_ids"] for part in (asked, text[len(asked) :])
     )  # apart, as a model that is asked reads them
-    return {"input_ids": prompt + answer, "completion_mask": [0] * len(prompt) + [1] * len(answer)}
+    lead = tokenizer(lead_of(text[len(asked) :], chat[-1].text), add_special_tokens=False)["input_ids"]
+    same = next((i for i, (a, b) in enumerate(zip(lead, answer, strict=False)) if a != b), len(lead))
+    mask = [0] * len(prompt) + [1] * len(answer)
+    return {"input_ids": prompt + answer, "completion_mask": mask, "lead": same}
+
+
+def lead_of(rendered: str, answer: str) -> str:
+    """What stands in a rendered answer before the answer itself: the template's own words and the thinking."""
+    _, closed, rest = answer.rpartition(CLOSE)
+    thought = rendered.find(CLOSE) + len(CLOSE) if CLOSE in rendered else 0
+    place = rendered.find((rest if closed else answer).strip(), thought)
+    return rendered[: max(place, 0)]

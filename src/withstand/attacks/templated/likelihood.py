@@ -45,7 +45,7 @@ class Likelihood:
     seed: any whole number, default 0; changes nothing.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[frozenset[str]] = frozenset({"weights"})
     normalize: Literal["mean", "sum", "pmi"] = "mean"
     frame: Literal["raw", "chat"] = "raw"
