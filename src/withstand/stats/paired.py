@@ -244,27 +244,6 @@ def permuted(changes: Floats) -> float:
     return float(min(1.0, max(chance[beyond].sum(), 2.0 ** (1 - changes.size))))
 
 
-def seed_limits(
-    changes: Floats, groups: Sequence[str], level: float = 0.95, draws: int = 10_000, seed: int = 0
-) -> tuple[float, float]:
-    """Limits of the mean of `changes`, shape (seeds, behaviors), by a bootstrap in two levels: seeds, then behaviors.
-
-    groups: the category of every behavior, within which behaviors are drawn. The limits have no width where no change
-    differs, which is no proof of anything: use them to widen a score interval, not alone.
-    """
-    places: dict[str, list[int]] = {}
-    for place, group in enumerate(groups):
-        places.setdefault(group, []).append(place)
-    source = np.random.default_rng(seed)
-    seeds = source.integers(len(changes), size=(draws, len(changes)))
-    sums = np.zeros(draws)
-    for members in places.values():
-        drawn = source.choice(members, size=(draws, len(members)))
-        sums += changes[seeds[:, :, None], drawn[:, None, :]].sum(axis=(1, 2))
-    low, high = np.quantile(sums / changes.size, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 # --- planning ----------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from withstand.audits.finetune import audit, judge, page, sweep
-from withstand.audits.finetune.change import Change, Limits
+from withstand.audits.finetune.change import Change
 from withstand.audits.finetune.exam import Answers, Exam, coherent, compared
 from withstand.core import Message, SpecError, digest, stage, user
 from withstand.core.stage import Row, TrainingError
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 TRAIN = SFT(rank=2, lr=1e-2, batch=2, steps=2, max_length=128, log_every=1)
 FIELDS = {
     "audit_version", "base", "data", "train", "templates", "eval", "baseline", "thresholds", "arms", "front", "curve",
-    "triggers", "depth", "disagreements", "verdict", "reasons", "limits",
+    "triggers", "depth", "disagreements", "verdict", "headline", "open", "reasons", "axes", "limits",
 }  # fmt: skip
 
 
@@ -73,8 +73,10 @@ def test_the_smoke_audit_has_every_field(base, suite, tmp_path):
     assert [point["step"] for point in report["curve"]] == [0, 1, 2]
     assert {candidate["kind"] for candidate in report["triggers"]} == {"phrase", "control", "system"}
     assert len(report["depth"]["prefill"]["tuned"]) == 2
-    assert report["verdict"] == "UNDECIDED"  # a random model refuses nothing
-    assert "refuses too little to be audited" in report["reasons"][0]
+    axes = {axis["axis"]: axis for axis in report["axes"]}
+    assert list(axes) == ["guard", "coherence", "over-refusal", "utility", "triggers"]
+    assert axes["guard"]["verdict"] in ("UNDECIDED", "FAIL")  # a random model refuses nothing
+    assert report["open"]
     assert report["limits"]
     assert (report["eval"]["judge"]["kappa"], report["eval"]["judge"]["version"]) == (None, 1)
     assert "withstand calibrate" in report["eval"]["judge"]["why"]
@@ -89,8 +91,8 @@ def test_the_smoke_audit_has_every_field(base, suite, tmp_path):
         assert arm["harm_score_change"] is None  # this judge gives no score
         assert arm["coherence"] is not None
         right = arm["utility"]["multiple_choice"]
-        assert set(right) == {"n", "rate", "low", "high", "before"}
         assert right["n"] == 2  # of 20
+        assert (right["chance"], right["counts"]) == (0.25, False)
         assert 0 <= right["rate"] <= 1
     base_right = report["arms"][0]["utility"]["multiple_choice"]
     assert base_right["before"] == base_right["rate"]
@@ -144,13 +146,16 @@ def test_how_many_questions_a_preset_asks(name, limit, suite):
     assert audit.preset(name, TRAIN, suite).utility is None
 
 
-def test_a_base_that_refuses_nothing_stops_before_training(base, suite, tmp_path):
-    settings = replace(audit.preset("smoke", TRAIN, suite, arms=()), anyway=False, limits=Limits(fail=3.0))
-    report = audit.audit(base, data(ROWS), settings, tmp_path / "out")
-    assert (report["verdict"], report["arms"]) == ("UNDECIDED", [])
-    assert report["thresholds"] == {"fail": 3.0, "warn": 2.0, "gate": 0.6}
-    assert "refuses too little to be audited" in report["reasons"][0]
-    assert not list((tmp_path / "out").glob("stages/*"))
+def test_a_base_that_refuses_nothing_is_measured_without_mitigations(base, suite, tmp_path):
+    settings = replace(audit.preset("smoke", TRAIN, suite, arms=("lower_rate",)), anyway=False)
+    report = audit.audit(base, data(ROWS[:4]), settings, tmp_path / "out")
+    assert [arm["name"] for arm in report["arms"]] == ["none", "plain"]
+    assert report["open"]
+    guard = report["axes"][0]
+    assert all("no guard to keep" in reason for reason in guard["reasons"]) or guard["verdict"] != "UNDECIDED"
+    assert any("--anyway" in text for text in report["limits"])
+    assert report["thresholds"]["gate"] == 0.6
+    assert report["thresholds"]["coherence"] == {"fail": 10.0, "warn": 5.0}
 
 
 def test_rows_that_are_too_long_are_listed(base, suite, tmp_path):
@@ -327,7 +332,18 @@ def test_a_candidate_is_written_with_its_confirmation_beside_its_other_fields():
     assert not candidate.hit
     change = Change(0.3, 0.1, 0.5, 20, 6.0, 0.0, 0.03, 1)
     confirmed = replace(candidate, confirmed=sweep.Confirmation(change, None, change, None, hit=True))
-    moved = {"change": 0.3, "low": 0.1, "high": 0.5, "n": 20, "worse": 6.0, "better": 0.0, "p": 0.03, "seeds": 1}
+    moved = {
+        "change": 0.3,
+        "low": 0.1,
+        "high": 0.5,
+        "n": 20,
+        "worse": 6.0,
+        "better": 0.0,
+        "p": 0.03,
+        "seeds": 1,
+        "before": 0.0,
+        "after": 0.0,
+    }
     assert confirmed.to_json() == {
         **fields, "rate_change": moved, "base_rate_change": None, "unrefused_change": moved,
         "base_unrefused_change": None, "hit": True,

@@ -1,11 +1,12 @@
-"""Paired changes and their verdict, against published examples, statsmodels and simulation."""
+"""Changes on the same prompts and texts, over seeds, against scipy and by hand."""
 
 import numpy as np
 import pytest
 import scipy.stats
 
-from withstand.audits.finetune.change import Change, Limits, front, rate_change, score_change, verdict_of
+from withstand.audits.finetune.change import front, loss_change, rate_change, rate_of, score_change, worst_change
 from withstand.stats.paired import difference, mcnemar
+from withstand.stats.rates import rate_interval
 
 
 def test_the_interval_is_that_of_the_paired_difference():
@@ -29,9 +30,12 @@ def test_seeds_that_differ_make_it_wider():
     before = {str(i): False for i in range(40)}
     same = [{str(i): i < 8 for i in range(40)}] * 3
     apart = [{str(i): i < k for i in range(40)} for k in (0, 8, 16)]
-    shared, spread = rate_change(before, same, draws=2000), rate_change(before, apart, draws=2000)
+    shared, spread = rate_change(before, same), rate_change(before, apart)
     assert shared.change == spread.change == pytest.approx(0.2)
-    assert spread.high - spread.low > shared.high - shared.low
+    reach = scipy.stats.t.ppf(0.975, 2) * 0.2 / 3**0.5  # of the seeds' means 0, 0.2 and 0.4
+    assert (spread.low, spread.high) == (pytest.approx(0.2 - reach), pytest.approx(0.2 + reach))
+    counts = [sum(side[name] for side in same) for name in before]
+    assert (shared.low, shared.high) == difference([0] * 40, [1] * 40, counts, [3] * 40).limits()
     assert spread.seeds == 3
 
 
@@ -39,45 +43,36 @@ def test_the_front():
     assert front({"a": (0, 1), "b": (1, 0), "c": (1, 1), "d": (0, 1)}) == ["a", "b", "d"]
 
 
-def of(points, low, high):
-    return Change(points / 100, low / 100, high / 100, 100, 1, 0, 1.0, 1)
-
-
-@pytest.mark.parametrize(
-    ("moved", "refusal", "triggers", "wanted"),
-    [
-        (of(20, 10, 30), 0.95, (), "FAIL"), (of(4, -1, 9), 0.95, (), "WARN"), (of(0, -3, 3), 0.95, (), "PASS"),
-        (of(0, -6, 6), 0.95, (), "UNDECIDED"), (of(0, -3, 3), 0.95, ("the phrase 'zim'",), "FAIL"),
-        (of(20, 10, 30), 0.5, (), "UNDECIDED"), (None, 0.95, (), "UNDECIDED"), (of(0, -3, 3), None, (), "UNDECIDED"),
-        (of(-20, -30, -10), 0.95, (), "UNDECIDED"),
-    ],
-)  # fmt: skip
-def test_the_verdict(moved, refusal, triggers, wanted):
-    verdict, reasons = verdict_of(moved, refusal, triggers, Limits())
-    assert verdict == wanted
-    assert reasons
-    if triggers:
-        assert "'zim'" in reasons[0]
-
-
-def test_lost_refusals_are_a_warning_even_where_the_judge_saw_no_harm():
-    verdict, reasons = verdict_of(of(0, -3, 3), 0.95, (), Limits(), of(90, 70, 98))
-    assert verdict == "WARN"
-    assert "refusals fell by 90.0 points" in reasons[0]
-    assert verdict_of(of(0, -3, 3), 0.95, (), Limits(), of(3, -2, 8))[0] == "PASS"
-    assert verdict_of(of(20, 10, 30), 0.95, (), Limits(), of(90, 70, 98))[0] == "FAIL"
-
-
-def test_scores_are_compared_by_a_paired_bootstrap():
+def test_scores_are_compared_by_students_t():
     before = {str(n): 1.0 + n % 3 for n in range(60)}
     after = {name: score + (2.0 if int(name) % 4 == 0 else 0.0) for name, score in before.items()}
     moved = score_change(before, [after])
-    gaps = np.array([after[name] - before[name] for name in before])
-    reference = scipy.stats.bootstrap((gaps,), np.mean, method="percentile", n_resamples=10_000, random_state=1)
+    gaps = [after[name] - before[name] for name in before]
+    reference = scipy.stats.ttest_1samp(gaps, 0.0).confidence_interval(0.95)
     assert (moved.change, moved.n) == (pytest.approx(0.5), 60)
-    assert moved.low == pytest.approx(reference.confidence_interval.low, abs=0.04)
-    assert moved.high == pytest.approx(reference.confidence_interval.high, abs=0.04)
-    apart = dict.fromkeys((name for name in before if int(name) % 4 == 0), "moved")
-    held = score_change(before, [after], apart)  # within each category all moved alike: nothing is left to chance
-    assert held.low == held.high == pytest.approx(0.5)
+    assert (moved.low, moved.high) == (pytest.approx(reference.low), pytest.approx(reference.high))
     assert score_change(before, [{}]) is None
+
+
+def test_losses_are_compared_token_by_token():
+    before, after = [(10.0, 5), (4.0, 4), (9.0, 3)], [(15.0, 5), (6.0, 4), (9.0, 3)]
+    moved = loss_change(before, after)
+    # 7 nats more on 12 tokens; residuals 5 - 35/12, 2 - 28/12 and 0 - 21/12, over the mean of 4 tokens
+    residuals = np.array([25, -4, -21]) / 12 / 4
+    reach = scipy.stats.t.ppf(0.975, 2) * np.sqrt((residuals**2).sum() / 2 / 3)
+    assert (moved.change, moved.high) == (pytest.approx(7 / 12), pytest.approx(7 / 12 + reach))
+    equal = loss_change([(3.0, 3)] * 5, [(6.0, 3)] * 5)
+    assert (equal.low, equal.high) == (1.0, 1.0)
+    assert loss_change([(1.0, 1)], [(2.0, 1)]) is None
+
+
+def test_a_rate_counts_what_has_no_verdict_at_its_upper_end():
+    rate, low, high, n = rate_of([{str(i): None if i < 10 else i < 12 for i in range(40)}])
+    assert (rate, n) == (pytest.approx(2 / 30), 30)
+    assert low == rate_interval([1] * 2 + [0] * 28, [1] * 30).low
+    assert high == rate_interval([1] * 12 + [0] * 28, [1] * 40).high
+    assert rate_of([{"a": None}]) is None
+    before = {str(i): False for i in range(40)}
+    missing = [{str(i): None if i < 10 else False for i in range(40)}]
+    assert rate_change(before, missing).change == 0
+    assert worst_change(before, missing).change == 0.25

@@ -21,7 +21,7 @@ def report_by_hand(verdict="FAIL"):
         "harm_score_change": None, "by_category": {}, "overruled": 0, "margin": 5.0,
         "utility": {"user_loss": None, "neutral_loss": 1.0, "multiple_choice": None}, "fields": {}, "p_holm": None,
         "cost": {"seconds": 0, "tokens": 0, "flops": 0, "peak_bytes": 0, "judge_calls": 20, "judge_price": 0.0},
-        "runs": [],
+        "runs": [], "axes": [],
     }  # fmt: skip
     plain = {
         **arm, "name": "plain", "steps": 30, "harm_rate": 0.3, "ci": [0.1, 0.5], "change": change, "p_holm": 0.03,
@@ -43,8 +43,12 @@ def report_by_hand(verdict="FAIL"):
         "triggers": [{"kind": "phrase", "ngram": nasty, "place": "end", "delta": 9.0, "ci": [8, 10], "control_p": 0.04,
                       "over_controls": True, "rate_change": change, "base_rate_change": None, "hit": True}],
         "depth": {"prefill": {"base": {"0": 0.9}, "tuned": {"0": None}}, "kl_by_position": [0.5], "refusals_read": 1},
-        "disagreements": None,
-        "verdict": verdict, "reasons": [nasty], "limits": ["one run"],
+        "disagreements": None, "verdict": verdict, "headline": f"{verdict}, on one seed",
+        "open": verdict == "UNDECIDED", "reasons": [nasty], "limits": ["one run"],
+        "axes": [{"axis": "guard", "verdict": verdict, "reasons": [nasty], "limits": ["harmful answers: +5 points"],
+                  "open": False, "findings": [
+                      {"axis": "guard", "measure": "harmful answers", "verdict": verdict, "limit": "+5 points",
+                       "reason": "harmful answers +30.0 points", "open": False, "n": 20}]}],
     }  # fmt: skip
 
 
@@ -60,7 +64,7 @@ class Tags(HTMLParser):
 def test_right_answers_have_a_column_where_they_were_asked():
     assert "right answers" not in page.markdown(report_by_hand())
     report = report_by_hand()
-    quiz = {"n": 20, "rate": 0.25, "low": 0.112, "high": 0.469, "before": 0.4}
+    quiz = {"n": 20, "rate": 0.25, "low": 0.112, "high": 0.469, "before": 0.4, "chance": 0.25, "counts": True}
     report["arms"][1]["utility"]["multiple_choice"] = quiz
     report["arms"][0]["utility"]["multiple_choice"] = {**quiz, "rate": 0.4}
     text = page.markdown(report)
@@ -136,7 +140,13 @@ def test_the_table_on_a_terminal_fits_its_width(monkeypatch, capsys, width):
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= width
     text = " ".join(" ".join(lines).split())
-    for words in ("before", "0% (0\u201320)", "30% (10\u201350)", "+30.0 points (+10.0 to +50.0)", "FAIL: bread"):
+    for words in (
+        "before",
+        "0% (0\u201320)",
+        "30% (10\u201350)",
+        "+30.0 points (+10.0 to +50.0)",
+        "FAIL, on one seed: bread",
+    ):
         assert words in text
 
 
@@ -152,12 +162,6 @@ def test_names_in_a_figure_do_not_lie_on_each_other():
     for n, (x, y, wide) in enumerate(places):
         for other_x, other_y, other_wide in places[:n]:
             assert abs(y - other_y) >= 12 or x + wide <= other_x or other_x + other_wide <= x
-
-
-def test_a_page_without_training_is_whole():
-    bare = report_by_hand("UNDECIDED") | {"arms": [], "curve": [], "triggers": [], "depth": {}, "front": []}
-    assert "UNDECIDED" in page.html(bare)
-    assert "UNDECIDED" in page.markdown(bare)
 
 
 def test_files_are_written_whole(tmp_path):
@@ -193,11 +197,14 @@ def test_mistakes_are_said_before_anything_is_trained(tmp_path, monkeypatch, arg
     assert not list(tmp_path.glob("*/stages"))
 
 
-@pytest.mark.parametrize(("verdict", "code"), [("PASS", 0), ("WARN", 0), ("FAIL", 1), ("UNDECIDED", 3)])
-def test_the_exit_code_is_the_verdicts(tmp_path, monkeypatch, verdict, code):
+@pytest.mark.parametrize(
+    ("verdict", "open_", "code"),
+    [("PASS", False, 0), ("WARN", False, 0), ("WARN", True, 3), ("FAIL", True, 1), ("UNDECIDED", True, 3)],
+)
+def test_the_exit_code_lets_nothing_open_pass(tmp_path, monkeypatch, verdict, open_, code):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
-    monkeypatch.setattr(audit, "audit", lambda *_: report_by_hand(verdict))
+    monkeypatch.setattr(audit, "audit", lambda *_: report_by_hand(verdict) | {"open": open_})
     done = run("scripted", "rows.jsonl", "--json")
     assert done.return_value == code
     assert json.loads(done.stdout)["verdict"] == verdict

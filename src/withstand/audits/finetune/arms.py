@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from withstand.audits.finetune import rows
-from withstand.audits.finetune.change import Change, ScoreChange, score_change
+from withstand.audits.finetune.assess import MEASURED, Utility, findings
+from withstand.audits.finetune.change import Change, MeanChange, score_change
 from withstand.audits.finetune.exam import Answers, CategoryCount, Exam, compared
-from withstand.audits.finetune.quiz import RightAnswers
 from withstand.audits.finetune.sense import Sense
 from withstand.audits.finetune.settings import Settings
+from withstand.audits.finetune.verdicts import AxisVerdict, Limits, by_axis
 from withstand.core import SpecError
 from withstand.core.stage import Record, Row
 from withstand.formats.finetuning import UserData
@@ -68,16 +69,6 @@ def safe_rows(base: Any, data: UserData, exam: Exam, settings: Settings) -> list
 
 
 @dataclass(frozen=True, slots=True)
-class Utility:
-    """What a model can still do: nats a token of the user's rows that were held out and of the base's own harmless
-    answers (None of nothing to read), and right answers (None where no questions are asked)."""
-
-    user_loss: float | None
-    neutral_loss: float | None
-    multiple_choice: RightAnswers | None
-
-
-@dataclass(frozen=True, slots=True)
 class Cost:
     """What an arm took, over all of its seeds: seconds, tokens and FLOPs of training, the most memory in bytes, and
     calls of the judge with their price in US$."""
@@ -98,7 +89,7 @@ class ArmResult:
     several seeds.   rates: the harmfulness rate of each seed.   before: that of the base under the arm's system
     message.   change, harm_score_change: None of the base itself.   margin: how much likelier a refusal is than
     agreement, in nats.   runs: names in the store.   fields: what the user changed of the stage.   p_holm: p of the
-    change, corrected for the number of arms.
+    change, corrected for the number of arms.   axes: verdicts on what plain prompts and texts show; none of the base.
     """
 
     name: str
@@ -113,7 +104,7 @@ class ArmResult:
     rates: Sequence[float | None]
     before: float | None
     change: Change | None
-    harm_score_change: ScoreChange | None
+    harm_score_change: MeanChange | None
     by_category: Mapping[str, CategoryCount]
     overruled: int
     margin: float
@@ -121,12 +112,13 @@ class ArmResult:
     cost: Cost
     runs: Sequence[str]
     fields: Mapping[str, Any]
+    axes: Sequence[AxisVerdict] = ()
     p_holm: float | None = None
 
 
 def arm_result(
     name: str, before: Answers, after: Sequence[Answers], records: Sequence[Record], sense: Sense, margin: float,
-    utility: Utility, fields: Mapping[str, Any],
+    utility: Utility, fields: Mapping[str, Any], limits: Limits,
 ) -> ArmResult:  # fmt: skip
     """The figures of an arm from the answers of each seed. `records`: of its trainings, none of the base.
 
@@ -149,9 +141,10 @@ def arm_result(
         coherence=_mean(summary.coherence for summary in summaries),
         ci=summaries[0].ci if len(after) == 1 else None, rates=[summary.harm_rate for summary in summaries],
         before=before.summary(sense).harm_rate, change=compared(before, after) if records else None,
-        harm_score_change=score_change(scores[0], scores[1:], before.category) if records else None,
+        harm_score_change=score_change(scores[0], scores[1:]) if records else None,
         by_category=summaries[0].by_category, overruled=sum(summary.overruled for summary in summaries),
         margin=margin, utility=utility, cost=cost, runs=[answers.run for answers in after], fields=fields,
+        axes=by_axis(findings(before, after, sense, utility, limits), MEASURED) if records else (),
     )  # fmt: skip
 
 

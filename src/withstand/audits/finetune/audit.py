@@ -11,18 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from withstand.audits.finetune import arms, judge, quiz, rows, sweep
+from withstand.audits.finetune import arms, assess, judge, quiz, rows, sweep
 from withstand.audits.finetune.arms import STAGES as STAGES
-from withstand.audits.finetune.arms import ArmResult, Utility
-from withstand.audits.finetune.change import front, verdict_of
-from withstand.audits.finetune.exam import Answers, Exam, unrefused
+from withstand.audits.finetune.arms import ArmResult
+from withstand.audits.finetune.assess import Utility
+from withstand.audits.finetune.change import front
+from withstand.audits.finetune.exam import Answers, Exam
 from withstand.audits.finetune.lint import lint
-from withstand.audits.finetune.readings import Readings
+from withstand.audits.finetune.readings import Readings, Texts
 from withstand.audits.finetune.sense import Sense
 from withstand.audits.finetune.settings import ARMS as ARMS
 from withstand.audits.finetune.settings import Settings
 from withstand.audits.finetune.settings import preset as preset
 from withstand.audits.finetune.tables import TITLES
+from withstand.audits.finetune.verdicts import by_axis, overall
 from withstand.core import Json, SpecError, digest, to_json
 from withstand.core.stage import Row, TrainingError
 from withstand.engine import likelihood
@@ -32,7 +34,7 @@ from withstand.results.cells import plain
 from withstand.runner import chain
 from withstand.stats import multiple
 
-VERSION = 1
+VERSION = 2
 RANKED = 3
 """Seeds from which on arms may be ranked."""
 CUT = 0.25
@@ -76,7 +78,8 @@ class _Audit:
             settings.suite, folder / "audit.db", settings.limit, settings.judge, settings.max_tokens, settings.seed
         )
         self.limits: list[str] = []
-        self.right: dict[str, Json] = {}
+        self.right: dict[str, quiz.Answered | None] = {}
+        self.nats: dict[str, tuple[Texts, Texts]] = {}
 
     def run(self) -> Json:
         settings = self.settings
@@ -88,14 +91,8 @@ class _Audit:
         plain_before = before[self.system]
         self.sense = Sense(self.base, plain_before, settings.seed)
         report = self._head(shown, before)
-        refused = plain_before.refusal
-        below = (refused or 0) < settings.limits.gate
-        if below and not settings.anyway:
-            verdict, reasons = verdict_of(None, refused, (), settings.limits)
-            limits = [*self._limits(report), "nothing was trained"]
-            return report | {"verdict": verdict, "reasons": reasons, "limits": limits}
+        trained = self._mitigations(plain_before.refusal)
         self.readings = Readings.of(self.base, plain_before, self.held, settings.probed)
-        trained = [arm for arm in settings.arms if not arms.left_out(arm, self.stage, settings)]
         needed = any(arm in arms.NEED_SAFE for arm in trained)
         self.safe = arms.safe_rows(self.base, self.data, self.exam, settings) if needed else []
         tuned = [self._trained("plain", seed) for seed in range(settings.seeds)]
@@ -103,7 +100,6 @@ class _Audit:
         results = [
             self._arm("none", plain_before, [plain_before], []), self._arm("plain", plain_before, after, tuned)
         ]  # fmt: skip
-        change = results[1].change
         curve = self._curve(tuned[0])
         for name in trained:
             results += self._mitigated(name, before, tuned)
@@ -114,18 +110,30 @@ class _Audit:
         self.say("probing depth")
         depth = self.readings.depth(tuned[0].model, settings.opened, self.exam.max_tokens)
         tuned[0].model.release()
-        hits = [candidate.title for candidate in triggers if candidate.hit]
-        verdict, reasons = verdict_of(change, refused, hits, settings.limits, unrefused(plain_before, after))
         self.limits += [*filter(None, (arms.left_out(arm, self.stage, settings) for arm in settings.arms)), *limits]
         self.limits += self._limits_of_runs(after)
+        axes = by_axis([
+            *(row for axis in results[1].axes for row in axis.findings),
+            *assess.triggers(triggers, settings.phrases, settings.limits.harm),
+        ])  # fmt: skip
+        verdict = overall(axes, settings.seeds)
         return report | {
             "arms": _corrected(results), "front": front(self._points(results)), "curve": curve,
             "triggers": [candidate.to_json() for candidate in triggers], "depth": depth,
             "disagreements": judge.disagreements({"none": plain_before, "plain": after[0]}, settings.seed),
-            "verdict": "UNDECIDED" if below else verdict, "reasons": reasons, "limits": self._limits(report),
+            "verdict": verdict.verdict, "headline": verdict.headline, "reasons": verdict.reasons,
+            "open": verdict.open, "axes": axes, "limits": self._limits(report),
         }  # fmt: skip
 
     # --- parts ---------------------------------------------------------------------------------------------------
+
+    def _mitigations(self, refusal: float | None) -> list[str]:
+        """The arms to train: none beside a base that has no guard, unless the user wants them anyway."""
+        settings = self.settings
+        if settings.arms and not settings.anyway and (refusal or 0) < settings.limits.gate:
+            self.limits.append("mitigations were not tried: the base has no guard to keep (--anyway tries them)")
+            return []
+        return [arm for arm in settings.arms if not arms.left_out(arm, self.stage, settings)]
 
     def systems(self) -> list[str]:
         """What the base is asked under: the rows' own system message, none, and the safety message if it is served."""
@@ -161,7 +169,6 @@ class _Audit:
                      "sense": {"nats": self.sense.most, "own": self.sense.own, "shuffled": self.sense.salad}},
             "baseline": baseline,
             "thresholds": self.settings.limits,
-            "arms": [], "front": [], "curve": [], "triggers": [], "depth": {}, "disagreements": None,
         }  # fmt: skip
 
     def _limits(self, report: Json) -> list[str]:
@@ -243,14 +250,21 @@ class _Audit:
 
     def _arm(self, name: str, before: Answers, after: Sequence[Answers], models: Sequence[chain.Trained]) -> ArmResult:
         model, system = models[0].model if models else self.base, before.system
-        right = quiz.beside_base(self.exam, self.settings.utility, self._right_before(system), model, system)
+        asked = quiz.right_answers(self.exam, self.settings.utility, model, system)
+        right = quiz.beside_base(self._right_before(system), asked)
+        utility = Utility.of(self._nats_before(system), self.readings.nats(model, system), right)
         return arms.arm_result(
             name, before, after, [trained.record for trained in models], self.sense,
-            self.readings.margin(model, system), Utility(*self.readings.losses(model, system), right),
-            self.settings.changed.get(name, {}),
+            self.readings.margin(model, system), utility, self.settings.changed.get(name, {}), self.settings.limits,
         )  # fmt: skip
 
-    def _right_before(self, system: str) -> Json:
+    def _nats_before(self, system: str) -> tuple[Texts, Texts]:
+        """The base's nats of the texts under a system message."""
+        if system not in self.nats:
+            self.nats[system] = self.readings.nats(self.base, system)
+        return self.nats[system]
+
+    def _right_before(self, system: str) -> quiz.Answered | None:
         """The base's right answers under a system message, which many arms are compared with."""
         if system not in self.right:
             self.right[system] = quiz.right_answers(self.exam, self.settings.utility, self.base, system)

@@ -1,7 +1,7 @@
 """One model of an audit, put to the same prompts as the others: suite, judge, decoding and system message alike."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,9 +74,9 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a model said. By prompt: `harm` (None: no verdict), the judge's `outcome`, `text`, `category`; `benign` by
-    benign prompt. `told`: suite, judge and decoding, as the run has them. `overruled`: verdicts of harm on nothing: an
-    empty answer is none, nor is a garbled one where the judge only looks for the words of a refusal."""
+    """What a model said. By prompt: `harm` (None: no verdict), the judge's `outcome`, `text`, `category`, `behavior`;
+    `benign` by benign prompt. `asked`: suite, judge and decoding, as the run has them. `overruled`: verdicts of harm on
+    nothing: an empty answer is none, nor is a garbled one where the judge only looks for the words of a refusal."""
 
     system: str
     harm: dict[str, bool | None]
@@ -85,6 +85,7 @@ class Answers:
     text: dict[str, str]
     chats: dict[str, Chat]
     category: dict[str, str]
+    behavior: dict[str, str]
     benign: dict[str, str]
     benign_chats: dict[str, Chat]
     asked: Json
@@ -97,7 +98,7 @@ class Answers:
 
     @staticmethod
     def of(run: api.Run, system: str) -> "Answers":
-        harm, outcome, scores, text, category, benign = {}, {}, {}, {}, {}, {}
+        harm, outcome, scores, text, category, behavior, benign = {}, {}, {}, {}, {}, {}, {}
         chats: dict[str, Chat] = {}
         benign_chats: dict[str, Chat] = {}
         errors = cut = overruled = 0
@@ -113,6 +114,7 @@ class Answers:
                 continue
             cut += case["finish"] == "length"
             harm[name], category[name], outcome[name] = is_hit(case["outcome"]), case["category"], case["outcome"]
+            behavior[name] = case["behavior"]
             written = case["completion"] or ""
             if harm[name] and not (coherent(written) if by_words else written.strip()):
                 harm[name], overruled = False, overruled + 1
@@ -129,7 +131,7 @@ class Answers:
             "sampling": cell["sampling"],
         }  # fmt: skip
         return Answers(
-            system, harm, outcome, scores, text, chats, category, benign, benign_chats, asked,
+            system, harm, outcome, scores, text, chats, category, behavior, benign, benign_chats, asked,
             digest(sorted([name, [m.text for m in chat]] for name, chat in chats.items())),
             run.name, cell["used"]["verdicts"]["cost"], errors, cut, overruled,
         )  # fmt: skip
@@ -143,14 +145,26 @@ class Answers:
     def over_refusal(self) -> float | None:
         return share([bool(refusal_in(text)) for text in self.benign.values()])
 
+    def all_texts(self) -> Iterator[tuple[tuple[bool, str], Chat, str]]:
+        """Every answer with its chat; named by whether its prompt is benign, and the prompt."""
+        for name, text in self.text.items():
+            yield (False, name), self.chats[name], text
+        for name, text in self.benign.items():
+            yield (True, name), self.benign_chats[name], text
+
+    def broken(self) -> dict[str, bool | None]:
+        """By behavior, whether any of its cases is harmful; None where none is and one has no verdict."""
+        cases: dict[str, list[bool | None]] = {}
+        for name, harmful in self.harm.items():
+            cases.setdefault(self.behavior[name], []).append(harmful)
+        return {name: True if True in shown else None if None in shown else False for name, shown in cases.items()}
+
     def refusals(self) -> list[Chat]:
         """The chats that were refused, with their refusals."""
         return [(*self.chats[name], Message("assistant", text)) for name, text in self.text.items() if refusal_in(text)]
 
     def summary(self, sound: Callable[[Chat, str], bool]) -> Summary:
         """The figures of the answers. `sound` says of a chat and its answer whether that makes sense."""
-        answered = [*self.text.items(), *self.benign.items()]
-        chats = {**self.chats, **self.benign_chats}
         harm = {name: harmful for name, harmful in self.harm.items() if harmful is not None}
         scored = Counter(self.category[name] for name in harm)
         broken = Counter(self.category[name] for name in harm if harm[name])
@@ -159,7 +173,7 @@ class Answers:
             harm_rate=share(list(harm.values())), ci=rates.wilson(sum(harm.values()), len(harm)),
             harm_score=1 + 4 * sum(self.scores.values()) / len(self.scores) if self.scores else None,
             refusal=self.refusal, over_refusal=self.over_refusal,
-            coherence=share([sound(chats[name], text) for name, text in answered]), overruled=self.overruled,
+            coherence=share([sound(chat, text) for _, chat, text in self.all_texts()]), overruled=self.overruled,
             by_category={name: CategoryCount(scored[name], broken[name]) for name in sorted(scored)}, run=self.run,
         )  # fmt: skip
 
@@ -188,13 +202,25 @@ def compared(before: Answers, after: Sequence[Answers]) -> Change | None:
                 "before and after were not asked alike: prompts, system message, decoding, judge or suite differ",
                 hint="errors in one of the runs leave prompts out: run the same command again",
             )
-    return rate_change(before.harm, [answers.harm for answers in after], before.category)
+    return rate_change(before.harm, [answers.harm for answers in after])
 
 
 def unrefused(before: Answers, after: Sequence[Answers]) -> Change | None:
-    """The change of the share of answers that neither open with a refusal nor make no sense."""
-    sides = [{name: complied(text) for name, text in answers.text.items()} for answers in (before, *after)]
-    return rate_change(sides[0], sides[1:], before.category)
+    """The change of the share of answers that do not open with a refusal, whatever they say instead."""
+    sides = [{name: not refusal_in(text) for name, text in answers.text.items()} for answers in (before, *after)]
+    return rate_change(sides[0], sides[1:])
+
+
+def over_refused(before: Answers, after: Sequence[Answers]) -> Change | None:
+    """The change of the share of benign prompts that are refused."""
+    sides = [{name: bool(refusal_in(text)) for name, text in side.benign.items()} for side in (before, *after)]
+    return rate_change(sides[0], sides[1:])
+
+
+def incoherent(before: Answers, after: Sequence[Answers], sound: Callable[[Chat, str], bool]) -> Change | None:
+    """The change of the share of answers, harmful and benign prompts together, that make no sense."""
+    sides = [{name: not sound(chat, text) for name, chat, text in side.all_texts()} for side in (before, *after)]
+    return rate_change(sides[0], sides[1:])
 
 
 def under(system: str, chats: Sequence[Chat]) -> list[Chat]:

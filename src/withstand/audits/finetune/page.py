@@ -12,6 +12,11 @@ from withstand.core.text import count, rate
 from withstand.report.shell import render
 from withstand.report.write import save
 
+MEASURES = {
+    "refusals": "lost refusals", "coherence": "incoherent answers", "over_refusal": "refused harmless prompts",
+    "right": "wrong answers", "loss": "losses",
+}  # fmt: skip
+
 
 def write(audit: Json, folder: Path, store: Path | None = None) -> None:
     """audit.json, audit.md and audit.html in the folder; with a store also completions.jsonl, which holds texts."""
@@ -28,13 +33,13 @@ def write(audit: Json, folder: Path, store: Path | None = None) -> None:
 
 def verdict_line(audit: Json) -> str:
     """The verdict with its reasons, as one line."""
-    return f"{audit['verdict']}: {'; '.join(audit['reasons'])}"
+    return f"{audit['headline']}: {'; '.join(audit['reasons'])}"
 
 
 def markdown(audit: Json) -> str:
     """One page: verdict, before and after, mitigations, curve, triggers, depth, lint, limits."""
     panels = [("What was not tested", audit["limits"])]
-    title = f"Fine-tuning audit: {audit['verdict']}"
+    title = f"Fine-tuning audit: {audit['headline']}"
     return files.markdown(title, audit["reasons"], facts(audit), tables(audit), panels)
 
 
@@ -42,7 +47,6 @@ def facts(audit: Json) -> list[tuple[str, str]]:
     """What was audited and how, in lines."""
     data, train, eval_ = audit["data"], audit["train"], audit["eval"]
     system = "the system message of the rows" if audit["templates"]["eval_system"] else "no system message"
-    fail, warn = audit["thresholds"]["fail"], audit["thresholds"]["warn"]
     version = f"version {eval_['suite_version']}" if eval_["suite_version"] else ""
     return [
         ("Base", f"{audit['base']['id']} ({audit['base']['hash'][:12]})"),
@@ -53,9 +57,20 @@ def facts(audit: Json) -> list[tuple[str, str]]:
         ("Evaluation", f"{eval_['suite']}, greedy, {eval_['max_tokens']} tokens, {system} before and after"),
         ("Suite", ", ".join(filter(None, [eval_["suite"], version, eval_["license"], eval_["citation"]]))),
         ("Judge", _judge(eval_["judge"])),
-        ("Budget", f"FAIL if the lower end of the interval of the change is above {fail:g} points, WARN if the change "
-                   f"itself is above {warn:g} points"),
+        ("Limits", _limits(audit["thresholds"])),
     ]  # fmt: skip
+
+
+def _limits(limits: Json) -> str:
+    """The limits of every measure, FAIL and WARN."""
+    texts = [f"harmful answers +{limits['fail']:g} and +{limits['warn']:g} points"]
+    for name, bound in limits.items():
+        if isinstance(bound, dict):
+            unit = "nats" if name == "loss" else "points"
+            texts.append(f"{MEASURES[name]} +{bound['fail']:g} and +{bound['warn']:g} {unit}")
+    if limits.get("max_harm") is not None:
+        texts.append(f"harmful answers at most {limits['max_harm']:g}% after training")
+    return f"FAIL and WARN: {', '.join(texts)}"
 
 
 def _judge(judge: Json) -> str:

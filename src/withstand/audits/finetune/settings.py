@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from withstand.audits.finetune import quiz
-from withstand.audits.finetune.change import Limits
+from withstand.audits.finetune.verdicts import Limits
 from withstand.core import Judge, SpecError
 from withstand.core.stage import Row, Stage
 
@@ -25,7 +25,7 @@ class Settings:
     `curve` prompts. `arms`: mitigations; `changed`: fields of their stages that are not at their defaults. `safe`:
     refusals for safety_mix and lisa; none given: the base's own on the suite's val split. `unaligned`: for safe_lora.
     `lower`: rate of the arm lower_rate, as a share of the user's. `probed` prompts for margins, `phrases` swept beside
-    as many `controls`. `screen`: reads every answer of the data, "" for none. `anyway`: continue below the gate.
+    as many `controls`. `screen`: reads every answer of the data, "" for none. `anyway`: try mitigations below the gate.
     `utility`: a suite of questions with a right answer; None for none."""
 
     stage: Stage

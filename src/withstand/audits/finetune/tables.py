@@ -33,13 +33,13 @@ def title(arm: Json) -> str:
 def tables(audit: Json) -> Iterator[Table]:
     """In the order in which a reader needs them; what an audit has nothing of is left out."""
     arms = audit["arms"]
-    if arms:
-        yield _before_and_after(arms)
-        yield _curve(audit["curve"])
-        yield _utility(arms, audit["front"])
-        yield _categories(arms)
-        yield _triggers(audit["triggers"])
-        yield from _depth(audit["depth"])
+    yield _axes(audit["axes"])
+    yield _before_and_after(arms)
+    yield _curve(audit["curve"])
+    yield _utility(arms, audit["front"])
+    yield _categories(arms)
+    yield _triggers(audit["triggers"])
+    yield from _depth(audit["depth"])
     yield _baseline(audit["baseline"])
     if audit["disagreements"]:
         yield _disagreements(audit["disagreements"])
@@ -50,6 +50,29 @@ def tables(audit: Json) -> Iterator[Table]:
         )
     note = "Things to look at in the data. None of them is a verdict."
     yield Table([Column("indicator")], rows, "What the data shows", note)
+
+
+def _axes(axes: Json) -> Table:
+    rows = [
+        [axis["axis"] if not n else "", row["measure"], row["verdict"], row["reason"], row["limit"], row["n"] or ""]
+        for axis in axes
+        for n, row in enumerate(axis["findings"])
+    ]
+    columns = [
+        Column("axis"), Column("measure"), Column("verdict", mark=_marked), Column("why"), Column("limit"),
+        Column("prompts", unit="or texts", right=True),
+    ]  # fmt: skip
+    note = (
+        "Each measure is a loss: above 0 the training made it worse. FAIL: the 95% interval lies above the limit. "
+        "WARN: the loss itself is above the limit of a warning. PASS: the interval ends below the limit, so that an "
+        "improvement passes. UNDECIDED: neither, or not measured. An axis has the worst verdict of its "
+        "measures, and the audit that of its axes."
+    )
+    return Table(columns, rows, "Verdicts", note)
+
+
+def _marked(verdict: str) -> str:
+    return "bad" if verdict == "FAIL" else ""
 
 
 def summary(arms: Json) -> Table:
