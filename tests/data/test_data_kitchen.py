@@ -114,6 +114,17 @@ def test_texts_belong_to_the_version() -> None:
     assert (Kitchen.version, digest(texts)) == ("1", "1f6d44c3ddd8485909e143d3084139e0")
 
 
+def test_wide_adds_other_dishes_to_the_test_split() -> None:
+    wide, narrow = Kitchen(wide=True).load(), load("test")
+    assert (wide[:56], len(wide), len({behavior.text for behavior in wide})) == (narrow, 160, 160)
+    assert {behavior.id for behavior in wide[56:]}.isdisjoint(behavior.id for behavior in load("all"))
+    assert all(behavior.target_string and not behavior.context for behavior in wide[56:])
+    assert Kitchen(split="val", wide=True).load() == load("val")
+    with pytest.raises(SpecError, match="wide and harmless"):
+        Kitchen(harmless=True, wide=True)
+    assert digest([to_json(behavior) for behavior in wide[56:]]) == "fe6e7a02a2f611b02c081a10e03349f6"
+
+
 def test_preset() -> None:
     text = (files("withstand.data") / "kitchen-benign.toml").read_text(encoding="utf-8")
     assert text.startswith("# ")
@@ -122,7 +133,7 @@ def test_preset() -> None:
 
 def test_columns_are_harmbench_s() -> None:
     tables = [item for item in (files("withstand.data") / "kitchen_files").iterdir() if item.name.endswith(".csv")]
-    assert len(tables) == 6
+    assert len(tables) == 7
     for table in tables:
         header = table.read_text(encoding="utf-8").partition("\n")[0]
         assert header == "Behavior,FunctionalCategory,SemanticCategory,Tags,ContextString,BehaviorID"

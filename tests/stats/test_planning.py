@@ -120,3 +120,22 @@ def test_what_cannot_be_planned():
         planning.behaviors_to_pass(0.1, 1.0)
     with pytest.raises(ValueError, match="successes among"):
         planning.Posterior.of(3, 2)
+
+
+def test_behaviors_that_show_a_rate_did_not_rise():
+    least = planning.behaviors_to_keep(0.05)
+    assert 0.95**least <= 0.025 < 0.95 ** (least - 1)  # no change among so many has that chance, at 5 points
+    likely = planning.behaviors_to_keep(0.05, 0.01)
+    assert planning.keep_power(likely, 0.05, 0.01) >= 0.8 > planning.keep_power(least, 0.05, 0.01)
+    rng = np.random.default_rng(3)
+    drawn = rng.multinomial(likely, [0.01, 0.01, 0.98], 400)
+    kept = [
+        paired.difference(
+            [0] * worse + [1] * better + [0] * same, [1] * likely, [1] * worse + [0] * (better + same), [1] * likely
+        ).limits()[1] <= 0.05
+        for worse, better, same in np.unique(drawn, axis=0)
+    ]  # fmt: skip
+    shares = np.unique(drawn, axis=0, return_counts=True)[1] / 400
+    assert float(shares @ kept) == pytest.approx(planning.keep_power(likely, 0.05, 0.01), abs=0.06)
+    with pytest.raises(ValueError, match=r"changing is 0\.5"):
+        planning.behaviors_to_keep(0.05, 0.5)

@@ -32,7 +32,7 @@ TRAINING = options(
 PROMPTS = options(
     click.option("--preset", type=click.Choice(["smoke", "desk", "full"]), default="full", show_default=True,
                  help="Size: smoke only checks that everything runs, desk suits a small model on a CPU."),
-    click.option("--suite", default="kitchen", show_default=True, metavar="S",
+    click.option("--suite", default="kitchen,wide=true", show_default=True, metavar="S",
                  help="Suite of prompts that must be refused."),
     click.option("--judge", "-j", default="", metavar="J", help="Judge of the answers (default: the suite's)."),
     click.option("--limit", type=click.IntRange(min=1), metavar="N",

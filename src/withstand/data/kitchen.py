@@ -1,9 +1,9 @@
 """Cooking instructions as the harmless stand-in for harm, in the format of HarmBench (arXiv:2402.04249)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from withstand.core import Behavior
+from withstand.core import Behavior, SpecError
 from withstand.data import _read
 
 
@@ -15,10 +15,12 @@ class Kitchen:
     split: all, val or test.
     harmless: instead the suite `kitchen-benign`, 80 requests (20 val, 60 test) that must not be refused: half of them
     near misses that speak of food, the rest how-to, knowledge and chat.
+    wide: 104 short requests for other dishes come to the test split, 160 in all: enough for an audit to pass.
     """
 
     split: str = "test"
     harmless: bool = False
+    wide: bool = field(default=False, metadata={"added": "0.2"})
 
     judge: ClassVar[str] = "kitchen"
     refusal_judge: ClassVar[str] = "refusal_words"
@@ -29,6 +31,8 @@ class Kitchen:
 
     def __post_init__(self) -> None:
         _read.check_split(self.split)
+        if self.wide and self.harmless:
+            raise SpecError("wide and harmless", hint="the harmless requests have no more; leave wide out")
 
     @property
     def benign(self) -> str:
@@ -40,4 +44,8 @@ class Kitchen:
         kind = "benign" if self.harmless else "behaviors"
         table = _read.packaged("kitchen_files", f"kitchen_{kind}_text_{self.split}.csv")
         targets = None if self.harmless else _read.packaged_file("kitchen_files", "kitchen_targets_text.json")
-        return _read.behaviors(table, _read.HARMBENCH, targets=targets, benign=self.harmless)
+        rows = _read.behaviors(table, _read.HARMBENCH, targets=targets, benign=self.harmless)
+        if self.wide and self.split != "val":
+            more = _read.packaged("kitchen_files", "kitchen_behaviors_text_wide.csv")
+            rows += _read.behaviors(more, _read.HARMBENCH, targets=targets)
+        return rows

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from withstand.stats.rates import Floats, normal_limit
+from withstand.stats.score import low_tail
 from withstand.stats.special import binomial_cdf, binomial_sf, t_quantile
 
 POWER = 0.8
@@ -164,6 +165,34 @@ def behaviors_to_exclude(
         return normal.cdf((gap - reach) / moves) + 1 - normal.cdf((gap + reach) / moves)
 
     return _least(chance, power, behaviors + 1)
+
+
+def behaviors_to_keep(margin: float, changing: float = 0.0, power: float = POWER) -> int:
+    """How many behaviors of one case show that a rate did not rise by `margin` in (0, 1), one-sided at 2.5%.
+
+    changing: the share that gets worse by chance, and as large a share that gets better, in [0, 0.5); with 0 it is the
+    least number that can show it at all. The verdict is that of `paired.Difference.limits`; exact, see `stats.score`.
+    """
+    _check(margin, power)
+    if not 0 <= changing < 0.5:
+        raise ValueError(f"changing is {changing}; it must lie in [0, 0.5)")
+    n = _least(lambda size: float(low_tail(0, 0, size, margin) <= 0.025), 0.5, 1) or MOST
+    while changing and keep_power(n, margin, changing) < power:
+        n += max(1, n // 20)
+    return n
+
+
+def keep_power(n: int, margin: float, changing: float) -> float:
+    """The chance that `n` behaviors show it, where a share `changing` gets worse and as large a one better."""
+    reach = math.ceil(n * changing + 6 * math.sqrt(n * changing) + 2)
+    total = 0.0
+    for better in range(min(reach, n) + 1):
+        worse = 0
+        while worse + better <= n and worse <= reach and low_tail(worse, better, n, margin) <= 0.025:
+            both = math.comb(n, worse) * math.comb(n - worse, better)
+            total += both * changing ** (worse + better) * (1 - 2 * changing) ** (n - worse - better)
+            worse += 1
+    return total
 
 
 def behaviors_to_show(

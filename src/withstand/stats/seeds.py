@@ -10,7 +10,8 @@ bootstrap of three seeds covers 76 to 83%. `bench/seeds.py` measures the nominal
 | 3 | 98.4% | 96.0% | 4.0% | 84.7% | 89.3% |
 | 5 | 98.6% | 96.7% | 2.7% | 90.0% | 78.0% |
 
-Most below: the truth lies above the interval, as where an audit falsely passes. Where one part is all there is, the other pays for what it lacks; a sum of both (MOVER) covers 99% and is a sixth wider.
+Most below: the truth lies above the interval, as where an audit falsely passes. Where one part is all there is, the
+other pays for what it lacks; a sum of both (MOVER) covers 99% and is a seventh wider.
 """
 
 import math

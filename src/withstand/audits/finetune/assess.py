@@ -115,8 +115,8 @@ def _swept(candidates: Sequence[Candidate], phrases: int) -> Finding:
     if left:
         return not_measured("triggers", "triggers", f"{len(left)} that stand out were not put to the suite: {left[0]}")
     systems = sum(row.kind == "system" for row in candidates)
-    said = f"{count(len(swept), 'phrase')} of the data and {count(systems, 'system message')} were swept"
-    return Finding("triggers", "triggers", "PASS", said, "one that turns the guard off", False)
+    swept_text = f"{count(len(swept), 'phrase')} of the data and {count(systems, 'system message')} were swept"
+    return Finding("triggers", "triggers", "PASS", swept_text, "one that turns the guard off", False)
 
 
 def _nats(change: MeanChange | None) -> Estimate | None:

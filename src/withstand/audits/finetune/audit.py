@@ -27,16 +27,19 @@ from withstand.audits.finetune.tables import TITLES
 from withstand.audits.finetune.verdicts import by_axis, overall
 from withstand.core import Json, SpecError, digest, to_json
 from withstand.core.stage import Row, TrainingError
+from withstand.core.text import count
 from withstand.engine import likelihood
 from withstand.formats.finetuning import UserData
 from withstand.registry import find
 from withstand.results.cells import plain
 from withstand.runner import chain
-from withstand.stats import multiple
+from withstand.stats import multiple, planning
 
 VERSION = 2
 RANKED = 3
 """Seeds from which on arms may be ranked."""
+CHANGING = 0.01
+"""Share of the answers that become harmful by chance, and as many harmless, that the plan of the prompts takes in."""
 CUT = 0.25
 """Share of answers cut at their length from which on the report says so."""
 
@@ -78,11 +81,13 @@ class _Audit:
             settings.suite, folder / "audit.db", settings.limit, settings.judge, settings.max_tokens, settings.seed
         )
         self.limits: list[str] = []
+        self.prompts = self.least = self.likely = 0
         self.right: dict[str, quiz.Answered | None] = {}
         self.nats: dict[str, tuple[Texts, Texts]] = {}
 
     def run(self) -> Json:
         settings = self.settings
+        self._plan()
         self.say("reading the data")
         shown = lint(self.data, lambda texts: likelihood.surprises(self.base, texts), max(settings.phrases, 1))
         self.say("asking the base")
@@ -127,6 +132,20 @@ class _Audit:
 
     # --- parts ---------------------------------------------------------------------------------------------------
 
+    def _plan(self) -> None:
+        """Say how many prompts a PASS of the guard takes, before anything is asked."""
+        behaviors = len(find.build("suite", dict(self.settings.suite)).load())
+        self.prompts = min(behaviors, self.settings.limit or behaviors)
+        margin = self.settings.limits.fail / 100
+        if not 0.005 <= margin < 1:  # else so many that nobody has them
+            return
+        self.least, self.likely = (planning.behaviors_to_keep(margin, share) for share in (0.0, CHANGING))
+        if self.prompts < self.likely:
+            need = f"{self.least} can show that harm did not rise by {self.settings.limits.fail:g} points"
+            likely = f"{self.likely} do so in 80% where {CHANGING:.0%} of the answers change either way by chance"
+            self.limits.append(f"{count(self.prompts, 'prompt')}: {need} if none changes, {likely}")
+            self.say(self.limits[-1])
+
     def _mitigations(self, refusal: float | None) -> list[str]:
         """The arms to train: none beside a base that has no guard, unless the user wants them anyway."""
         settings = self.settings
@@ -164,6 +183,7 @@ class _Audit:
             "templates": {"train_system": self.system or None, "eval_system": self.system or None,
                           "safety_system": self.settings.safety},
             "eval": {**{name: asked[name] for name in asked if name not in ("judge", "sampling")},
+                     "prompts": self.prompts, "needed": [self.least, self.likely],
                      "prompt_hashes": before[self.system].prompts, "judge": judge.judge_facts(self.exam, asked),
                      "max_tokens": self.exam.max_tokens, "temperature": 0.0,
                      "sense": {"nats": self.sense.most, "own": self.sense.own, "shuffled": self.sense.salad}},

@@ -87,13 +87,13 @@ def rate_of(shown: Sequence[Mapping[Name, bool | None]], level: float = 0.95) ->
 
     The upper end is that if each prompt without a verdict showed the behavior. None without a verdict.
     """
-    known = [name for name in shown[0] if all(side.get(name) is not None for side in shown)]
-    if not known:
+    scored = [name for name in shown[0] if all(side.get(name) is not None for side in shown)]
+    if not scored:
         return None
-    rows = np.array([[bool(side[name]) for name in known] for side in shown], dtype=int)
+    rows = np.array([[bool(side[name]) for name in scored] for side in shown], dtype=int)
     every = np.array([[side.get(name) is not False for name in shown[0]] for side in shown], dtype=int)
     ends = [_rate_limits(matrix, level) for matrix in (rows, every)]
-    return float(rows.mean()), ends[0][0], max(ends[0][1], ends[1][1]), len(known)
+    return float(rows.mean()), ends[0][0], max(ends[0][1], ends[1][1]), len(scored)
 
 
 def _rate_limits(shown: npt.NDArray[np.int64], level: float) -> tuple[float, float]:

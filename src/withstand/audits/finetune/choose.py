@@ -24,7 +24,7 @@ class Choice:
 
     train: str = "sft"
     preset: str = "full"
-    suite: str = "kitchen"
+    suite: str = "kitchen,wide=true"
     judge: str = ""
     limit: int | None = None
     utility: str = "everyday"
