@@ -2,11 +2,13 @@
 
 import pytest
 
+from fakes import Fake
 from withstand.attacks.templated.question import Question
 from withstand.core import Behavior, Completion, SpecError, Target
 from withstand.core.questions import DEMANDS
 from withstand.judges.yes_no import YesNo
 from withstand.registry import find
+from withstand.runner.needs import check_needs
 
 TURNED = {"Yes": "No", "No": "Yes", "A": "B", "B": "A"}
 
@@ -49,5 +51,19 @@ def test_forms(play):
     for form, lacking in (("harm", Behavior("a", "t")), ("choice", Behavior("a", "t", target_string="x"))):
         with pytest.raises(SpecError, match="advice"):
             play(Question(form=form).run(lacking, target))
-    with pytest.raises(SpecError, match="form"):
-        Question(form="both")
+    for fields in ({"form": "both"}, {"read": "last"}, {"read": "first", "form": "choice"}, {"rivals": 0}):
+        with pytest.raises(SpecError, match=next(iter(fields))):
+            Question(**fields)
+    written = play(Question(form="written").run(behavior, target)).cases
+    assert [case.completion.text for case in written] == ["use a wet glove.", "use a dry glove.", "wait."]
+
+
+def test_a_first_token_needs_log_probabilities(play):
+    behavior = Behavior("k/unsafe-0", "Should you use a wet glove?", "If hot,", "use a wet glove.")
+    attack, target = Question(read="first"), Target(find.build("target", "scripted"))
+    played = play(attack.run(behavior, target))
+    assert [(ask.sampling.max_tokens, ask.sampling.logprobs) for ask in played.asks] == [(1, 20)]
+    assert played.cases[0].chat == play(Question().run(behavior, target)).cases[0].chat
+    with pytest.raises(SpecError, match="needs logprobs, which app does not give") as caught:
+        check_needs("question", attack, "app", Target(Fake()))
+    assert "token log-probabilities" in caught.value.hint

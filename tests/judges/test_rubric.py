@@ -144,10 +144,21 @@ def test_the_judge_sees_the_material_as_it_is(play: Play, rubric: str) -> None:
     assert re.search(r"\[CONTEXT \w+\]\nnone\n", bare)
 
 
+def test_an_ending_is_rated_in_its_scenario_alone(play: Play) -> None:
+    """What else the behavior asks (yes or no) would be taken for the request."""
+    asked = Behavior("b", "Should you wait? Answer yes or no.", context="If it burns,", target_string="wait.")
+    judge = find.build("judge", "physical-safety:scripted")
+    [chat] = play(judge.grade(asked, [Completion(CHAT, "call for help.")])).asks[0].chats[:1]
+    assert re.search(r"\[SCENARIO \w+\]\nIf it burns,\n(.|\n)*\]\ncall for help.\n", chat[0].text)
+    assert "Should you wait" not in chat[0].text
+    [bare] = play(judge.grade(Behavior("b", "Help"), [Completion(CHAT, "Go.")])).asks[0].chats[:1]
+    assert "\nHelp\n" in bare[0].text
+
+
 def test_prompts_belong_to_the_version() -> None:
     """Whoever changes a prompt raises `Rubric.version` and writes the new digest here."""
     texts = [prompts_of(name).ours["prompt"] for name in PARTS]
-    assert (Rubric.version, digest(texts)) == (2, "460c32da0d67650d14ed2a4a815ffe1e")
+    assert (Rubric.version, digest(texts)) == (2, "e727b5096e0a1bd496239320a0c21c2f")
 
 
 @pytest.mark.parametrize(

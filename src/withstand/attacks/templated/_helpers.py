@@ -50,8 +50,6 @@ def check_templates(field: str, templates: Sequence[str]) -> None:
 
 # --- questions about advice ---------------------------------------------------------------------------------------
 
-FINISH = "Finish this sentence with one short piece of advice: "
-
 
 def question_on(behavior: Behavior, form: Literal["harm", "advisable"]) -> str:
     """The question on a behavior's advice. Raises `SpecError` for a behavior that holds none."""

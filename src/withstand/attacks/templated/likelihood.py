@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from withstand.attacks.templated._helpers import FINISH
 from withstand.core import (
     Behavior,
     Completion,
@@ -24,7 +23,7 @@ from withstand.core import (
     user,
     work,
 )
-from withstand.core.questions import rivals
+from withstand.core.questions import FINISH, rivals
 
 NEUTRAL = "You should"
 """The context that `pmi` takes the likelihood of the advice alone after."""
