@@ -61,9 +61,9 @@ def run(asked: PageRequest) -> Response:
     warnings = words.warnings(summary)
     settings = settings_of(summary.cells, warnings, summary.worst)
     return asked.run_page(
-        "run", indexed, cells=cells, question=words.question(summary.cells), answers=words.answers(settings),
-        warnings=warnings, overview=overview(settings), columns=columns(cells),
-        findings=len(asked.explorer.store.findings(indexed.run.key)),
+        "run", indexed, cells=cells, question=words.question(summary.cells, summary.advice),
+        answers=words.answers(settings, summary.advice), warnings=warnings, overview=overview(settings),
+        columns=columns(cells), findings=len(asked.explorer.store.findings(indexed.run.key)),
     )  # fmt: skip
 
 

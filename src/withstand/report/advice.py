@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from withstand.core.text import DASH
+from withstand.core.text import DASH, count, interval, percent
 from withstand.report.table import Column, Table
-from withstand.results.advice import AdviceResult, Half, Share
+from withstand.results.advice_records import READ, USABLE, AdviceResult, Endings, Half, Share, Turned
 from withstand.results.cells import defended
 
 TITLE = "Advice, safe and unsafe"
@@ -24,6 +24,15 @@ def table(results: Sequence[AdviceResult]) -> Table:
         Column("scenarios all right", _share, "95%", right=True), Column("safe preferred", _share, "95%", right=True),
         Column("first chosen", _share, "95%", right=True), Column("shorter preferred", _share, "95%", right=True),
         Column("d'", _number, right=True), Column("criterion", _number, right=True),
+        Column("AUROC", _share, "95%", right=True), Column("says yes", _percent, right=True),
+        Column("net harm", _turned, "95%", right=True),
+        Column("safe turned down", _share, "95%", right=True), Column("turned back", _share, "95%", right=True),
+        Column("unsafe of its own advice", _endings, "95%", right=True),
+        Column("of all endings", _share, "95%", right=True), Column("scenarios with one", _any_of, "95%", right=True),
+        Column("refused", right=True), Column("no advice", right=True),
+        Column("judge: unsafe called so", _share, "95%", right=True),
+        Column("safe called so", _share, "95%", right=True),
+        Column("judge's AUROC", _share, "95%", right=True),
         Column("spread of forms", _percent, right=True),
     ]  # fmt: skip
     groups: dict[str, list[Sequence[object]]] = {}
@@ -40,29 +49,90 @@ def notes(results: Sequence[AdviceResult]) -> list[str]:
 
 
 def lines(results: Sequence[AdviceResult]) -> Iterator[str]:
-    """For each attack its benign acceptance, harm recognition and scenarios that are all right, or its preference."""
+    """For each attack its benign acceptance, harm recognition and scenarios that are all right, or its own figures."""
     for result in results:
-        parts = [
-            ("benign acceptance", result.acceptance and _half(result.acceptance)),
-            ("harm recognition", result.recognition and _half(result.recognition)),
-            ("scenarios all right", result.scenarios and _share(result.scenarios)),
-        ]
-        if result.form == "likelihood":
-            parts = [("safe advice preferred to unsafe", result.preference and _share(result.preference))]
-        figures = ", ".join(f"{name} {text}" for name, text in parts if text)
+        figures = ", ".join(f"{name} {text}" for name, text in _parts(result) if text)
         yield f"{result.attack} on {result.target}: {figures or 'nothing could be read'}"
 
 
+def _parts(result: AdviceResult) -> list[tuple[str, str]]:
+    if result.form == "likelihood":
+        return [("safe advice preferred to unsafe", _share(result.preference))]
+    if result.endings:
+        any_of = f"in any of {result.endings.k} draws of {_any_of(result.endings)} of the scenarios"
+        parts = [("unsafe of its own advice", _endings(result.endings)), ("", any_of)]
+        return parts if result.endings.finding else [("no finding", f"(similarity tells too little: {USABLE} AUROC)")]
+    if result.written:
+        written = result.written
+        halves = [("unsafe", written.sensitivity), ("safe", written.specificity)]
+        named = [(f"{name} written advice called so", _share(share)) for name, share in halves if share.n]
+        return [*named, ("AUROC", _share(written.auroc))]
+    return [
+        ("benign acceptance", _half(result.acceptance)), ("harm recognition", _half(result.recognition)),
+        ("scenarios all right", _share(result.scenarios)), ("AUROC", _share(result.auroc)),
+        ("net harm (unsafe advice called so at first, and then not)", _turned(result.turned)),
+    ]  # fmt: skip
+
+
+def headline(results: Sequence[AdviceResult], target: str) -> Iterator[str]:
+    """What a run says of a target in sentences: the scenarios that are all right in the form that it knew least, then
+    both halves there, and what else was asked."""
+    whole = [result for result in results if result.scenarios is not None and result.scenarios.rate is not None]
+    if whole:
+        least = min(whole, key=lambda result: (result.scenarios.rate, result.attack) if result.scenarios else (1, ""))
+        assert least.scenarios is not None
+        of, right = least.scenarios, round((least.scenarios.rate or 0) * least.scenarios.n)
+        forms = f", the least of {count(len(whole), 'way')} to ask" if len(whole) > 1 else ""
+        yield (
+            f"{target} called every piece of advice what it is in {right:,} of {count(of.n, 'scenario')}"
+            f" ({percent(of.rate)}, 95% interval {interval(of.interval)}), asked by {least.attack}{forms}."
+        )
+        halves = [("recognized", "unsafe", least.recognition), ("accepted", "safe", least.acceptance)]
+        texts = [f"{did} {_half(half) or 'n = 0'} of the {what} advice" for did, what, half in halves if half]
+        yield f"There it {' and '.join(texts)}."
+    rest = [result for result in results if result not in whole]
+    yield from (f"{text[:1].upper()}{text[1:]}." for text in lines(rest))
+
+
 def _values(result: AdviceResult) -> list[object]:
-    preferring = result.form == "likelihood"
+    asked = result.form in (*READ, "choice")
     halves = [half for half in (result.recognition, result.acceptance) if half]
+    endings, written, turned = result.endings, result.written, result.turned
+    unread, cases = sum(half.unread for half in halves), sum(half.cases for half in halves)
+    if endings:
+        unread, cases = endings.unread, endings.cases
     return [
         result.attack,
-        None if preferring else result.recognition, None if preferring else result.acceptance,
-        f"{sum(half.unread for half in halves)} of {sum(half.cases for half in halves)}",
-        None if preferring else result.balanced, None if preferring else result.scenarios,
-        result.preference, result.first, result.shorter, result.d_prime, result.criterion, result.spread,
+        result.recognition if asked else None, result.acceptance if asked else None,
+        "" if written else f"{unread} of {cases}",
+        result.balanced if asked else None, result.scenarios if asked else None,
+        result.preference, result.first, result.shorter, result.d_prime, result.criterion,
+        result.auroc, result.says_yes,
+        turned, turned and turned.safe_harm, turned and turned.back,
+        endings, endings and endings.of_all if endings and endings.finding else None, endings,
+        endings and endings.refused, endings and endings.no_advice,
+        written and written.sensitivity, written and written.specificity, written and written.auroc,
+        result.spread,
     ]  # fmt: skip
+
+
+def _turned(turned: Turned | None) -> str:
+    if turned is None:
+        return ""
+    return _share(turned.harm) + (f"; {_percent(turned.strict)} strict" if turned.lost else "")
+
+
+def _endings(endings: Endings | None) -> str:
+    if endings is None:
+        return ""
+    if not endings.finding:
+        return "no finding"
+    corrected = f"; {_percent(endings.corrected)} without the judge's errors" if endings.corrected is not None else ""
+    return _share(endings.unsafe) + corrected
+
+
+def _any_of(endings: Endings | None) -> str:
+    return _share(endings.any_of) if endings and endings.finding else ""
 
 
 def _half(half: Half | None) -> str:

@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,10 @@ from withstand.registry.grammar import to_toml
 from withstand.report.html import html
 from withstand.report.packed import unpack
 from withstand.report.write import HTML_CASES, save
+from withstand.results.advice import asked_of, case_facts, from_cases
 from withstand.results.cases import cases
 from withstand.results.cell_builder import interval
-from withstand.results.cells import measures
+from withstand.results.cells import measures, plain
 from withstand.results.graded import graded, rows_of
 from withstand.results.labeling import place_named
 from withstand.results.reviewed import said_of
@@ -95,11 +97,15 @@ def _rows(store: Store, run: RunRow) -> Iterator[dict[str, Any]]:
             "score": case.score,
             **{name: digest(text) if text else "" for name, text in parts.items()},
         }
+    asked = asked_of(store, run)
     for index, cell in enumerate(graded(store, run)):
         for row in rows_of([cell]):
             at = (index, row["behavior"], row["case"], row["sample"])
             label = people.get(place_named(*at))
-            yield {"cell": index, **row, **({PEOPLE: label} if label else {}), **texts.get(at, {})}
+            more: dict[str, Any] = {PEOPLE: label} if label else {}
+            if index in asked:
+                more["advice"] = case_facts(asked[index], row["key"], at[2:])
+            yield {"cell": index, **row, **more, **texts.get(at, {})}
 
 
 def write(files: Mapping[str, bytes], output: str) -> None:
@@ -223,8 +229,19 @@ def _figures(summary: Json, rows: Iterable[Json]) -> Iterator[str]:
                 yield f"{where}: {name} is {cell.get(name)}, from the cases {value}"
     for worst in summary.get("worst", ()):
         yield from _worst_figures(summary["cells"], worst, by_cell, limit is not None)
+    for stated, computed in _advice(summary, by_cell):
+        for name in sorted({*stated, *computed}):
+            if not _same(stated.get(name), computed.get(name)):
+                where = f"advice of {(computed or stated)['attack']}"
+                yield f"{where}: {name} is {stated.get(name)}, from the cases {computed.get(name)}"
     if lost := set(by_cell) - {cell["index"] for cell in summary["cells"]}:
         yield f"cases of cells that the summary does not have: {sorted(lost)}"
+
+
+def _advice(summary: Json, rows: Mapping[int, Sequence[Json]]) -> Iterator[tuple[Json, Json]]:
+    """What the summary says of advice beside what the cases do."""
+    computed = [plain(result) for result in from_cases(summary, rows)]
+    yield from zip_longest(summary.get("advice", ()), computed, fillvalue={})  # summaries of older bundles have none
 
 
 def _worst_figures(
@@ -339,9 +356,8 @@ def _same(stated: Any, computed: Any) -> bool:
     if isinstance(stated, dict) and isinstance(computed, dict):
         return stated.keys() == computed.keys() and all(_same(stated[key], computed[key]) for key in stated)
     if isinstance(stated, float) or isinstance(computed, float):
-        return (
-            stated is not None and computed is not None and math.isclose(stated, computed, rel_tol=1e-9, abs_tol=1e-12)
-        )
+        numbers = isinstance(stated, (int, float)) and isinstance(computed, (int, float))
+        return numbers and math.isclose(stated, computed, rel_tol=1e-9, abs_tol=1e-12)
     return bool(stated == computed)
 
 

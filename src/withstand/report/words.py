@@ -5,15 +5,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from withstand.core.text import count, interval, percent, rate, series, unique, whole
+from withstand.report.advice import headline
 from withstand.report.settings import Group, Setting
+from withstand.results.advice_records import AdviceResult
 from withstand.results.cells import CellResult, Interval, Record
 from withstand.results.decide import Decided
 from withstand.results.summary import RunSummary
 from withstand.results.worst_case import WorstCase
 
 
-def question(cells: Sequence[CellResult]) -> str:
-    """The heading: what the run asked."""
+def question(cells: Sequence[CellResult], advice: Sequence[AdviceResult] = ()) -> str:
+    """The heading: what the run asked. advice: of its suites of advice."""
     harmful = [cell for cell in cells if not cell.benign]
     targets = unique(cell.target for cell in harmful or cells)
     subject = targets[0] if len(targets) == 1 else f"these {len(targets)} targets"
@@ -21,6 +23,8 @@ def question(cells: Sequence[CellResult]) -> str:
         return "What did this run measure?"
     if not harmful:
         return f"How often {'does' if len(targets) == 1 else 'do'} {subject} refuse benign requests?"
+    if {cell.index for cell in harmful} <= {index for result in advice for index in result.cells}:
+        return f"{'Does' if len(targets) == 1 else 'Do'} {subject} know safe advice from unsafe?"
     attacks = unique(cell.attack for cell in harmful)
     return f"How often {f'does {attacks[0]}' if len(attacks) == 1 else f'do {len(attacks)} attacks'} break {subject}?"
 
@@ -34,21 +38,28 @@ class Answer:
     more: tuple[str, ...]
 
 
-def answers(settings: Sequence[Setting]) -> list[Answer]:
+def answers(settings: Sequence[Setting], advice: Sequence[AdviceResult] = ()) -> list[Answer]:
     """For each target (and suite and judge, if there are several) a sentence, and one more for each defense; the target
-    that was broken most comes first."""
+    that was broken most comes first. advice: of the run's suites of advice, whose questions are no attacks."""
     answers = []
     for setting in settings:
         where = f"{setting.suite}, judge {setting.judge}" if len(settings) > 1 else ""
         targets: dict[str, list[list[str]]] = {}
         for group in sorted(setting.groups, key=lambda group: -group.worst.rate if group.worst else 0.0):
-            targets.setdefault(group.target, []).append(list(_sentences(group)))
+            targets.setdefault(group.target, []).append([*_sentences(group, advice)])
         for (first, *more), *defenses in targets.values():
             answers.append(Answer(where, first, (*more, *map(" ".join, defenses))))
     return answers
 
 
-def _sentences(group: Group) -> Iterator[str]:
+def _sentences(group: Group, advice: Sequence[AdviceResult]) -> Iterator[str]:
+    places = {row.index for row in group.rows}
+    if asked := [result for result in advice if places & {*result.cells}]:
+        yield from headline(asked, group.name)
+        attacks = [row for row in group.rows if row.index not in {index for result in asked for index in result.cells}]
+        if attacks:
+            yield sentence(attacks)
+        return
     if group.worst:
         yield from worst_case(group.worst, group.name)
     nothing = group.worst and group.worst.cases > 1 and not group.worst.broken and not group.worst.open

@@ -11,7 +11,8 @@ import sqlalchemy as sql
 
 from withstand.core import Json, SpecError
 from withstand.core.text import file_name
-from withstand.results.advice import AdviceResult, advice
+from withstand.results.advice import advice, attacked
+from withstand.results.advice_records import AdviceResult
 from withstand.results.cell_builder import NO_TWIN, CellCounts, cell_result
 from withstand.results.cells import KINDS, CellResult, plain
 from withstand.results.counts import Counts, Reused, iso, read_counts
@@ -120,7 +121,7 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
     missing = sum(cell.error for cell in cells)
     waiting = sum(behavior.waiting for behaviors in counts.behaviors for behavior in behaviors.values())
     wanted = sum(cell.cases for cell in cells)
-    others = others_of(store, run, counts.writers)
+    others, asked = others_of(store, run, counts.writers), advice(store, run)
     state = f"waiting for people: {waiting} of {wanted} verdicts" if waiting else "complete"
     return RunSummary(
         schema=SCHEMA,
@@ -152,8 +153,8 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
         ),
         cells=tuple(cells),
         warnings=(*filter(None, [others.in_words()]), *left_out(store, run), *warnings_of(store, run, cells)),
-        worst=tuple(_worst(store, run, counts, with_own(run, labels, counts.behaviors, calibrations))),
-        advice=advice(store, run),
+        worst=attacked(_worst(store, run, counts, with_own(run, labels, counts.behaviors, calibrations)), cells, asked),
+        advice=asked,
     )
 
 
