@@ -42,7 +42,7 @@ def without_marks(run: Callable[[str], object]) -> None:
         run(f'ALTER TABLE "{name}" DROP COLUMN mark')
     for name in ("run", "calibration", "probe"):
         run(f'ALTER TABLE "{name}" DROP COLUMN writer')
-    for name in ("long", "repeated"):
+    for name in ("long", "repeated", "changed"):
         run(f'ALTER TABLE "row" DROP COLUMN {name}')
     run('ALTER TABLE "writer" DROP COLUMN author')
     run('ALTER TABLE "run" DROP COLUMN reuse')

@@ -419,8 +419,8 @@ def test_a_conversation_is_judged_as_one_and_its_lost_answers_are_told(here: Cal
     (cell,) = run.cells
     assert (cell["cases"], cell["error"], cell["asks"]) == (4, 0, 12)
     assert [note for note in cell["notes"] if "attacker" in note] == [
-        "the attacker refused 12 times and broke the format 12 times; 24 answers were cut off or too long: no test "
-        "cases, asked anew",
+        "the attacker refused 12 times and broke the format 12 times; 12 drafts meant something else; 24 answers were "
+        "cut off or too long: no test cases, asked anew",
         "12 drafts of the attacker repeat others of its search: it tried less than planned",
     ]
     for case in run.cases():

@@ -100,7 +100,7 @@ def test_another_schema_is_refused_by_name(tmp_path: Path) -> None:
     Store(str(path)).close()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
-    with pytest.raises(StoreError, match="has schema 99; this version of withstand reads schemas up to 9"):
+    with pytest.raises(StoreError, match="has schema 99; this version of withstand reads schemas up to 10"):
         Store(str(path))
 
 
@@ -152,7 +152,7 @@ def old_store(where: str, full: Store, packed: Mapping[str, str] = MappingProxyT
                 for name in ("mark", "author", "reuse", *(["writer"] if table.name in LATER_WRITERS else [])):
                     entry.pop(name, None)  # of schema 8
                 if table.name == "row":
-                    del entry["long"], entry["repeated"]  # of schema 9
+                    del entry["long"], entry["repeated"], entry["changed"]  # of schemas 9 and 10
                     unvoted(entry)  # of schema 5
                     facts = [entry.pop(name) for name in FACTS]  # of schema 4
                     entry["label"] = packed.get(entry["key"], entry["label"] if facts[0] is None else as_before(*facts))

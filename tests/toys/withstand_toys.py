@@ -213,7 +213,7 @@ class Talk:
         chat: Chat = ()
         answers: list[Completion] = []
         for turn in range(self.turns):
-            yield RejectedDrafts(refused=turn, malformed=1, long=2, repeated=turn)
+            yield RejectedDrafts(refused=turn, malformed=1, long=2, repeated=turn, changed=1)
             chat += user(f"{behavior.text} {turn}")
             answers += yield from ask(target, [chat])
             yield TestCase(behavior.id, chat, score=float(turn), completion=trajectory(answers))

@@ -6,14 +6,10 @@ import click
 
 from withstand.cli import console
 from withstand.cli.options import Result, command, run_argument
-from withstand.core.text import percent
-from withstand.core.text import rate as rate_text
 
 if TYPE_CHECKING:
     from withstand.results.families import By, Families
     from withstand.store.store import Store
-
-PARENTS = "the behaviors that name their clusters"
 
 
 @command(store=True, json=True)
@@ -35,8 +31,9 @@ PARENTS = "the behaviors that name their clusters"
 def families(name: str, parent: str, by: "By", store: "Store") -> Result:
     """Compare variants of each behavior with their parent.
 
-    Prints, of each other attack: how many families have one verdict, how often a variant flips its parent's, how many
-    parents any variant broke, and what was left out. p is by whole families, after Holm's correction.
+    Prints, of each attack that makes variants (of every other attack, where none does): how many families have one
+    verdict, how often a variant flips its parent's, and how many parents any variant broke; what was right on both
+    halves; and what became of the variants that were asked for. p is by whole families, after Holm's correction.
     """
     from withstand.results.families import families as of_run
     from withstand.results.summary import find_run
@@ -46,42 +43,18 @@ def families(name: str, parent: str, by: "By", store: "Store") -> Result:
 
 
 def _show(result: "Families") -> None:
-    from withstand.results.cells import defended
+    from withstand.report.families import tables
 
-    heads = ["suite", "target", "variants", "parents", "consistent", "right to wrong", "wrong to right", "any of k",
-             "parents wrong", "variants wrong", "p"]  # fmt: skip
-    rows = [
-        [
-            row.suite,
-            defended(row.target, row.defense.removeprefix("none")),
-            row.arm,
-            f"{row.matched} of {row.parents}",
-            rate_text(row.consistent.rate, row.consistent.interval),
-            _of(row.right_to_wrong.flipped, row.right_to_wrong.variants),
-            _of(row.wrong_to_right.flipped, row.wrong_to_right.variants),
-            rate_text(row.any_of_k.rate, row.any_of_k.interval),
-            percent(row.parent_rate),
-            percent(row.variant_rate),
-            _p(row.p_corrected),
-        ]
-        for row in result.rows
-    ]
-    console.table(rows, heads, f"{result.run}, beside {result.parent or PARENTS}")
-    if result.arms:
-        console.put("")
-        console.table(
-            [[row.suite, row.a, row.b, str(row.parents), percent(row.rate_a), percent(row.rate_b), _p(row.p_corrected)]
-             for row in result.arms],
-            ["suite", "A", "B", "shared parents", "A wrong", "B wrong", "p"],
-        )  # fmt: skip
-    for row in result.rows:
-        for warning in row.warnings:
-            console.say(f"warning: {row.suite}: {warning}")
-
-
-def _of(part: int, whole: int) -> str:
-    return f"{part} of {whole}"
-
-
-def _p(p: float | None) -> str:
-    return "n/a" if p is None else "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+    for place, table in enumerate(tables(result)):
+        groups: dict[str, list[list[str]]] = {}
+        for row, texts in zip(table.rows, table.texts(), strict=True):
+            if isinstance(row, str):
+                groups[row] = rows = []
+            else:
+                rows.append(texts)
+        for number, (where, rows) in enumerate(groups.items()):
+            if place or number:
+                console.put("")
+            console.table(rows, table.heads(), f"{table.title}; {where}")
+    for warning in result.warnings:
+        console.say(f"warning: {warning}")

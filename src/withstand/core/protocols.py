@@ -138,15 +138,16 @@ class Worked:
 class RejectedDrafts:
     """Answers of an attacker model that are no drafts, and drafts that are none of their own. A run counts them.
 
-    Never test cases: what it `refused`, what is `malformed` (of another format, empty, thinking alone, or a rewriting
-    that means something else), and what is too `long`: above the limit, or cut off at its most tokens. `repeated`:
-    drafts that this search had before; a list's are dropped, others are sent again.
+    Never test cases: what it `refused`, what is `malformed` (of another format, empty, thinking alone), what is too
+    `long`: above the limit, or cut off at its most tokens; and what is `changed`: it means something else than it
+    should. `repeated`: drafts that this search had before; a list's are dropped, others are sent again.
     """
 
     refused: int = 0
     malformed: int = 0
     long: int = 0
     repeated: int = 0
+    changed: int = 0
 
 
 Lost = RejectedDrafts  # its name in 0.1, for attacks of other packages
@@ -222,6 +223,7 @@ OPTIONAL: Mapping[str, Any] = {
     "parts": None,
     "upper_bound": False,
     "conversations": False,
+    "variants": 0,
     "hosts": (),
     "release": _nothing,
     "footprint": None,
@@ -236,10 +238,11 @@ answer, and `reads_all`, whether it says itself what an answer is that is empty,
 an attack: `needs`, what the target must give; `surrogates`, the models that it searches on instead of the target;
 `together`, how many behaviors share a forward pass; `parts`, how many parts of work one call gets before they are saved
 (None: as many as wait); `upper_bound`, whether what it sends is no text; `conversations`, whether the target takes part
-in its test cases, so that their completions hold several answers. Of a model: `hosts` that text is sent to,
-`release()`, called when no later stage asks it, and `footprint()`, the JSON of `withstand.runner.memory`; None where it
-takes no memory of this machine. Of a suite: `notes`, what a reader must know of the user's copy; `source`, where to get
-one; `near`, the path at which a twin of the same source lies."""
+in its test cases, so that their completions hold several answers; `variants`, how many test cases it should make that
+ask for the same as the behavior, so that a run sends those of the benign half too. Of a model: `hosts` that text is
+sent to, `release()`, called when no later stage asks it, and `footprint()`, the JSON of `withstand.runner.memory`; None
+where it takes no memory of this machine. Of a suite: `notes`, what a reader must know of the user's copy; `source`,
+where to get one; `near`, the path at which a twin of the same source lies."""
 
 
 def optional(component: Any, name: str) -> Any:

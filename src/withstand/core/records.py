@@ -4,7 +4,7 @@ They are frozen; `to_json` and `from_json` (of `content`) carry them to the stor
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar, Literal, TypeAlias
 
 from withstand.core.errors import SpecError
@@ -124,7 +124,7 @@ class Spent:
     """What an attack has used so far. `asks`: chats to the target as the attacker sees it; the rest is of all roles.
 
     `flops`: floating-point operations of local models; None once something was asked of which they are not known.
-    `refused`, `malformed`, `long` and `repeated`: answers of an attacker model, see `RejectedDrafts`.
+    `refused`, `malformed`, `long`, `repeated`, `changed`: answers of an attacker model, see `RejectedDrafts`.
     """
 
     asks: int = 0
@@ -136,14 +136,14 @@ class Spent:
     flops: float | None = 0.0
     long: int = 0
     repeated: int = 0
+    changed: int = 0
 
     def shared(self, number: int) -> "Spent":
         """What each of so many behaviors bears, whole numbers rounded."""
-        asks, tokens, refused, malformed, long, repeated = (
-            round(n / number) for n in (self.asks, self.tokens, self.refused, self.malformed, self.long, self.repeated)
-        )
         flops = None if self.flops is None else self.flops / number
-        return Spent(asks, tokens, self.seconds / number, self.cost / number, refused, malformed, flops, long, repeated)
+        shares = {f.name: getattr(self, f.name) / number for f in fields(self) if f.name != "flops"}
+        whole = {name: round(share) for name, share in shares.items() if name not in ("seconds", "cost")}
+        return Spent(**{**shares, **whole, "flops": flops})
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from withstand.results.advice import asked_of, case_facts, from_cases
 from withstand.results.cases import cases
 from withstand.results.cell_builder import interval
 from withstand.results.cells import measures, plain
+from withstand.results.families import of_cases
 from withstand.results.graded import graded, rows_of
 from withstand.results.labeling import place_named
 from withstand.results.reviewed import said_of
@@ -229,19 +230,33 @@ def _figures(summary: Json, rows: Iterable[Json]) -> Iterator[str]:
                 yield f"{where}: {name} is {cell.get(name)}, from the cases {value}"
     for worst in summary.get("worst", ()):
         yield from _worst_figures(summary["cells"], worst, by_cell, limit is not None)
-    for stated, computed in _advice(summary, by_cell):
+    for where, stated, computed in chain(_advice(summary, by_cell), _families(summary, by_cell)):
         for name in sorted({*stated, *computed}):
             if not _same(stated.get(name), computed.get(name)):
-                where = f"advice of {(computed or stated)['attack']}"
                 yield f"{where}: {name} is {stated.get(name)}, from the cases {computed.get(name)}"
     if lost := set(by_cell) - {cell["index"] for cell in summary["cells"]}:
         yield f"cases of cells that the summary does not have: {sorted(lost)}"
 
 
-def _advice(summary: Json, rows: Mapping[int, Sequence[Json]]) -> Iterator[tuple[Json, Json]]:
+def _advice(summary: Json, rows: Mapping[int, Sequence[Json]]) -> Iterator[tuple[str, Json, Json]]:
     """What the summary says of advice beside what the cases do."""
-    computed = [plain(result) for result in from_cases(summary, rows)]
-    yield from zip_longest(summary.get("advice", ()), computed, fillvalue={})  # summaries of older bundles have none
+    computed: list[Json] = [plain(result) for result in from_cases(summary, rows)]
+    listed: list[Json] = summary.get("advice", [])  # older bundles have none
+    empty: Json = {}
+    for stated, own in zip_longest(listed, computed, fillvalue=empty):
+        yield f"advice of {(own or stated)['attack']}", stated, own
+
+
+def _families(summary: Json, rows: Mapping[int, Sequence[Json]]) -> Iterator[tuple[str, Json, Json]]:
+    """What the summary says of variants beside what the cases do. What writers lost is in no case."""
+    stated, computed = summary.get("families") or {}, of_cases(summary, rows)
+    for name in sorted({*stated, *computed}):
+        both = [side.get(name) or () for side in (stated, computed)]
+        if name != "rows":
+            yield "families of variants", {name: both[0]}, {name: both[1]}
+            continue
+        for entry, own in zip_longest(*both, fillvalue={}):
+            yield f"variants of {(own or entry)['arm']}", entry, own
 
 
 def _worst_figures(

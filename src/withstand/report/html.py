@@ -15,7 +15,7 @@ from typing import Any
 
 from withstand.core.text import clock, count, file_name, series, unique, whole
 from withstand.registry.grammar import to_toml
-from withstand.report import advice, figures, words
+from withstand.report import advice, families, figures, words
 from withstand.report.packed import pack
 from withstand.report.settings import SEVERITIES, Setting, curve, curves_at_k, overview, settings_of
 from withstand.report.shell import HERE, render
@@ -71,8 +71,7 @@ def html(
         untested=list(untested(summary)),
         settings=settings,
         **_figures(settings, points, shown),
-        advice=advice.table(shown.advice),
-        advice_notes=[advice.LEAD, *advice.notes(shown.advice)],
+        **_groups(summary),
         votes=_votes(votes, summary.cells),
         findings=_findings(findings, with_text),
         names=_names(summary.cells),
@@ -113,6 +112,19 @@ def _figures(settings: Sequence[Setting], points: Sequence[Record], summary: Run
     } | {
         "budgets": [(by, panels) for by in curves if (panels := figures.budget(settings, curves[by]))],
         "agreements": figures.agreement(summary.calibrations),
+    }
+
+
+def _groups(summary: RunSummary) -> dict[str, Any]:
+    """The tables on advice, and on variants and their parents, and what to know of them; empty where a run has none."""
+    shown, seen = summary.shown(), summary.families
+    names = {cell.attack: cell.printed("attack") for cell in summary.cells}
+    return {
+        "advice": advice.table(shown.advice),
+        "advice_notes": [advice.LEAD, *advice.notes(shown.advice)],
+        "families": families.tables(seen, names) if seen else [],
+        "families_lead": families.LEAD,
+        "families_warnings": seen.warnings if seen else [],
     }
 
 

@@ -20,9 +20,9 @@ class Group:
     """The cells of one target and defense ("" for none).
 
     rows: the harmful cells, or the benign ones where the run has no other.   refusals: its benign cells beside harmful
-    ones, or a harmful cell that holds their rate where they are not in the summary.   utilities: its utility cells.
-    notes: of all rows alike.   static: whether the defense faced static attacks only.   worst: what any of the attacks
-    broke; None where nothing was scored.
+    ones, those of variants left out where there are others; or a harmful cell that holds their rate where they are not
+    in the summary.   utilities: its utility cells.   notes: of all rows alike.   static: whether the defense faced
+    static attacks only.   worst: what any of the attacks broke; None where nothing was scored.
     """
 
     target: str
@@ -156,7 +156,7 @@ def _group(
         target=target,
         defense=defense,
         rows=tuple(rows),
-        refusals=twins or tuple(copied[:1]),
+        refusals=tuple(cell for cell in twins if not cell.variants) or twins or tuple(copied[:1]),
         utilities=utilities,
         notes=tuple(n for n in rows[0].notes if len(rows) > 1 and all(n in row.notes for row in rows)),
         static=bool(defense) and any("static" in line for line in remarks),

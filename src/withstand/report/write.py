@@ -8,7 +8,7 @@ from withstand.core import Json, digest
 from withstand.core.save import save as save
 from withstand.core.text import DASH, whole
 from withstand.registry.grammar import to_toml
-from withstand.report import advice, words
+from withstand.report import advice, families, words
 from withstand.report.html import html
 from withstand.report.latex import latex
 from withstand.report.settings import settings_of, short_names
@@ -119,6 +119,11 @@ def markdown(summary: RunSummary, gate: Decided | None = None) -> str:
     if summary.advice:
         lines += [f"## {advice.TITLE}", "", advice.LEAD, "", advice.table(summary.advice).markdown(), ""]
         notes |= dict.fromkeys(advice.notes(summary.advice))
+    if summary.families:
+        lines += [f"## {families.TITLE}", "", families.LEAD, ""]
+        for part in families.tables(summary.families, {cell.attack: cell.attack for cell in cells}):
+            lines += [f"### {line(part.title)}", "", part.markdown(), ""]
+        notes |= dict.fromkeys(summary.families.warnings)
     return "\n".join([*lines, *(f"- {line(note)}" for note in notes), ""])
 
 

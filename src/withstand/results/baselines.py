@@ -14,8 +14,9 @@ from withstand.store.store import RunRow, Store
 
 
 def name_of(cell: Graded, dimensions: Iterable[str]) -> str:
-    """A cell by these of its labels; a benign one by its suite in place of the attack."""
-    names = [cell.value(name) for name in dimensions if not (cell.benign and name in ("attack", "suite"))]
+    """A cell by these of its labels; a benign one by its suite, and by its attack where that is not `direct`."""
+    left_out = ("suite", *["attack"] * (cell.attack == "direct")) if cell.benign else ()
+    names = [cell.value(name) for name in dimensions if name not in left_out]
     return ", ".join([*([cell.suite] if cell.benign else []), *(name for name in names if name != "none")])
 
 

@@ -139,6 +139,7 @@ def cell_result(counts: CellCounts) -> CellResult:
         if benign
         else interval(hits, scored, counts.clusters, counts.watch, counts.paths, counts.rivals),
         clusters=counts.groups.number if counts.groups else 0,
+        variants=cell.get("variants", 0),
     )
 
 
@@ -204,8 +205,9 @@ def _notes_on_rows(counts: CellCounts) -> Iterator[str]:
 
 def _notes_on_drafts(sums: Sums) -> Iterator[str]:
     """What an attacker model gave that made the attack weaker."""
-    if sums["refused"] or sums["malformed"] or sums["long"]:
+    if sums["refused"] or sums["malformed"] or sums["long"] or sums["changed"]:
         drafts = f"refused {sums['refused']:.0f} times and broke the format {sums['malformed']:.0f} times"
+        drafts += f"; {sums['changed']:.0f} drafts meant something else" if sums["changed"] else ""
         long = f"; {sums['long']:.0f} answers were cut off or too long" if sums["long"] else ""
         yield f"the attacker {drafts}{long}: no test cases, asked anew"
     if sums["repeated"]:

@@ -132,6 +132,7 @@ class CellResult:
     asks: chats sent to the target.   tokens: of all roles.   seconds: of models.   cost: US dollars.
     used: stage ("search", "answers", "verdicts") -> tokens, seconds and cost there.
     clusters: of the behaviors with a scored case, 0 where no two share one; the intervals take each together.
+    variants: of each behavior, how many the attack was asked for that say the same, see `families`; 0: it makes none.
     variance: where the uncertainty of the rate comes from; None where draws or seeds cannot be told apart.
     shown: "suite", "target", "defense", "attack" or "judge" -> the name that people read where it is not the label.
     """
@@ -178,6 +179,7 @@ class CellResult:
     asr_at_k_interval: Mapping[str, Interval] | None = None
     asr_interval_all: Interval | None = None
     clusters: int = 0
+    variants: int = 0
     variance: VarianceParts | None = None
 
     @staticmethod

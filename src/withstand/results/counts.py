@@ -9,11 +9,11 @@ from typing import Any, NamedTuple, TypeAlias
 import sqlalchemy as sql
 
 from withstand.core.outcomes import OUTCOMES, SCORED
+from withstand.runner.budget import DRAFTS
 from withstand.store.store import RunRow, Store
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS, row, want
 
 USED = ("tokens", "seconds", "cost")
-DRAFTS = ("refused", "malformed", "long", "repeated")
 PARTS = {CASES: "search", COMPLETIONS: "answers", VERDICTS: "verdicts"}
 
 

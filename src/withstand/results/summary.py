@@ -16,6 +16,7 @@ from withstand.results.advice_records import AdviceResult
 from withstand.results.cell_builder import NO_TWIN, CellCounts, cell_result
 from withstand.results.cells import KINDS, CellResult, plain
 from withstand.results.counts import Counts, Reused, iso, read_counts
+from withstand.results.families import Families, in_report
 from withstand.results.judge_error import corrected
 from withstand.results.names import aliased, names_of, plan_names, shown_names, shown_warnings
 from withstand.results.others import Others, left_out, others_of
@@ -76,7 +77,8 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """All that a report shows of a run. calibrations: of its judges, oldest first. worst: the broken behaviors."""
+    """All that a report shows of a run. calibrations: of its judges, oldest first. worst: the broken behaviors.
+    families: beside `direct`, of attacks that make variants; None where there are none."""
 
     schema: int
     run: RunFacts
@@ -87,6 +89,7 @@ class RunSummary:
     warnings: tuple[str, ...]
     worst: tuple[WorstCase, ...] = ()
     advice: tuple[AdviceResult, ...] = ()
+    families: Families | None = None
 
     def to_json(self) -> Json:
         """What `withstand report --format json` prints."""
@@ -94,7 +97,6 @@ class RunSummary:
 
     def shown(self) -> "RunSummary":
         """The summary with the names that people read in its cells, warnings and calibrations."""
-        judges = {cell.judge: cell.printed("judge") for cell in self.cells}
         names = {label: name for cell in self.cells for label, name in names_of(cell, KINDS).items()}
         return replace(
             self,
@@ -102,7 +104,7 @@ class RunSummary:
             cells=tuple(map(aliased, self.cells)),
             warnings=tuple(shown_warnings(self.cells, self.warnings)),
             calibrations=tuple(
-                {**calibration, "judge": judges.get(calibration["judge"], calibration["judge"])}
+                {**calibration, "judge": names.get(calibration["judge"], calibration["judge"])}
                 for calibration in self.calibrations
             ),
         )
@@ -155,6 +157,7 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
         warnings=(*filter(None, [others.in_words()]), *left_out(store, run), *warnings_of(store, run, cells)),
         worst=attacked(_worst(store, run, counts, with_own(run, labels, counts.behaviors, calibrations)), cells, asked),
         advice=asked,
+        families=in_report(store, run),
     )
 
 
@@ -281,9 +284,6 @@ def _writers(store: Store, rows: Mapping[str, int]) -> list[Json]:
     w = writer.c
     entries = store.select(sql.select(w.key, w.started, w.value).where(w.key.in_(list(rows))).order_by(w.started))
     return [{**(loads(value) or {}), "started": iso(at), "rows": rows[key]} for key, at, value in entries]
-
-
-# --- how far a run is --------------------------------------------------------------------------------------------
 
 
 def status(store: Store, run: RunRow, counts: Counts | None = None) -> Json:

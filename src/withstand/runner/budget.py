@@ -1,6 +1,6 @@
 """The budget of one attack on one behavior: what its flow has spent, and where it is stopped."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeVar
 
 from withstand.core import (
@@ -19,6 +19,9 @@ from withstand.core import (
 )
 
 T = TypeVar("T")
+
+DRAFTS = tuple(field.name for field in fields(RejectedDrafts))
+"""What is counted of an attacker's answers that are no test cases; columns of an attack's row."""
 
 Cut = Literal["asks", "tokens", "seconds", "success"]
 
@@ -74,8 +77,7 @@ class Meter:
         """Add the answer to an item."""
         old = self.spent
         if isinstance(item, RejectedDrafts):
-            names = ("refused", "malformed", "long", "repeated")
-            self.spent = replace(old, **{name: getattr(old, name) + getattr(item, name) for name in names})
+            self.spent = replace(old, **{name: getattr(old, name) + getattr(item, name) for name in DRAFTS})
             return
         if isinstance(answer, Worked):
             self.spent = replace(old, seconds=old.seconds + answer.seconds, flops=_plus(old.flops, answer.flops))

@@ -12,6 +12,9 @@ from withstand.core import AskError, Completion, SpecError, Spent, Target
 
 Draws: TypeAlias = int | Literal["auto"]
 
+STOPPED = "each attack stopped at its first success"
+"""The note on a cell in which no draw follows a success."""
+
 MOST = 64
 """Draws of one checkpoint at most where they are "auto"."""
 

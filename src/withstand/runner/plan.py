@@ -25,7 +25,7 @@ from withstand.registry import find
 from withstand.runner.attack_sets import Expansion, attacks_of
 from withstand.runner.budget import Budget
 from withstand.runner.clusters import clusters_of
-from withstand.runner.draws import Draws, check_draws, note_of
+from withstand.runner.draws import STOPPED, Draws, check_draws, note_of
 from withstand.runner.needs import check_needs
 from withstand.runner.spec import RunSpec
 from withstand.runner.suites import (
@@ -103,6 +103,7 @@ class Cell:
             **({"waits": waits} if (waits := optional(self.judge, "waits")) else {}),
             "until_success": self.until is not None,
             **({"upper_bound": True} if optional(attack, "upper_bound") else {}),
+            **({"variants": variants * self.samples} if (variants := optional(attack, "variants")) else {}),
             **({"set": self.expansion.label} if self.expansion else {}),
             "keys": {**self.keys, **cases},
             "notes": list(self.notes),
@@ -195,7 +196,7 @@ def make_plan(spec: RunSpec, transfers: Sequence[TransferredCases] = (), offline
         for aim in targets:
             _add_cells(cells, place, suites[place], aim, spec, transfers)
             if place in twins:
-                _add_twin_cell(cells, twins[place], suites[twins[place]], aim, spec)
+                _add_twin_cells(cells, place, twins[place], suites[twins[place]], aim, spec)
     if questions is not None:
         for aim in targets:
             cells.append(_asked_directly(len(cells), questions, suites[questions], aim, spec, utility=True))
@@ -253,13 +254,23 @@ def _add_cells(
         cells.append(replace(cell, draws=draws, expansion=expansion))
 
 
-def _add_twin_cell(cells: list[Cell], place: int, chosen: Chosen, aim: "DefendedTarget", spec: RunSpec) -> None:
-    """The benign twin, once per defended target: asked as it is, judged for refusal."""
-    if place < len(spec.suite) and any(a["use"] == "direct" for a in spec.attack):
-        return  # it is in the grid by itself
+def _add_twin_cells(
+    cells: list[Cell], suite: int, place: int, chosen: Chosen, aim: "DefendedTarget", spec: RunSpec
+) -> None:
+    """The benign twin, once per defended target, judged for refusal: asked as it is, and in the variants that the
+    suite's behaviors have, without which a target that refuses everything would look consistent and safe."""
+    in_grid = place < len(spec.suite)
     twin = _asked_directly(len(cells), place, chosen, aim, spec)
-    if not any(cell.suite == place and cell.target == twin.target for cell in cells):
+    here = [(cell.target, cell.attack) for cell in cells if cell.suite == place]
+    if not (in_grid and any(a["use"] == "direct" for a in spec.attack)) and (twin.target, twin.attack) not in here:
         cells.append(twin)
+    for cell in [] if in_grid else [cell for cell in cells if cell.suite == suite]:
+        if cell.labels["target"] != aim.label or cell.labels["defense"] != aim.defense_label:
+            continue
+        if optional(cell.attack, "variants") and (twin.target, cell.attack) not in here:
+            here.append((twin.target, cell.attack))
+            labels = {**twin.labels, "attack": cell.labels["attack"]}
+            cells.append(replace(twin, index=len(cells), attack=cell.attack, labels=labels, expansion=cell.expansion))
 
 
 def _asked_directly(
@@ -374,7 +385,7 @@ def _notes(cell: Cell) -> Iterator[str]:
     if optional(attack, "together") > 1:
         yield "behaviors share forward passes: losses equal those of one at a time within rounding"
     if until is not None:
-        yield "each attack stopped at its first success"
+        yield STOPPED
     if cell.draws != 1:
         yield note_of(cell.draws)
 

@@ -29,7 +29,7 @@ from withstand.core import (
 from withstand.core.protocols import optional
 from withstand.core.text import count
 from withstand.registry import find
-from withstand.runner.budget import Budget, Meter, metered
+from withstand.runner.budget import DRAFTS, Budget, Meter, metered
 from withstand.runner.drive import Job, completion_of, drive, value_of
 from withstand.runner.flows import attacked, defended, graded, search_flow
 from withstand.runner.plan import Cell, Plan, is_joint
@@ -280,7 +280,7 @@ def _name(running: Running, cell: Cell) -> str:
 def _case_row(key: str, cases: list[TestCase], spent: Spent) -> Row:
     cut = next((case.cut for case in cases if case.cut), "")
     written = _row(key, str(len(cases)), to_json(cases), spent)
-    drafts = {name: getattr(spent, name) for name in ("refused", "malformed", "long", "repeated")}
+    drafts = {name: getattr(spent, name) for name in DRAFTS}
     return replace(written, test_cases=len(cases), cut=cut, **drafts)
 
 

@@ -13,7 +13,7 @@ class Row:
     """A finished piece of a stage. `value` is the JSON of its records; the rest is what reports add up.
 
     An attack's row says how many `test_cases` it made, what `cut` it short ("" nothing), and how many answers of its
-    attacker model were `refused`, `malformed`, too `long` or `repeated` (None up to schema 8).
+    attacker model were `refused`, `malformed`, too `long`, `repeated` or `changed` (None up to schema 8, or 9).
     `vote` of an ensemble's verdict: "agreed" or "split". Else None.
     `purged`: 1 where `withstand purge` erased the texts, which leaves digests in their places.
     """
@@ -34,6 +34,7 @@ class Row:
     purged: int | None = None
     long: int | None = None
     repeated: int | None = None
+    changed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

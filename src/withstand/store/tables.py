@@ -18,7 +18,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-SCHEMA = 9
+SCHEMA = 10
 """The form below. An older store is brought to it when it is opened, a newer one is refused."""
 
 BESIDE = ("aliases", "gate", "prompts", "clusters", "sets")
@@ -119,6 +119,7 @@ STEPS: dict[int, tuple[str | Callable[[sql.Connection], None], ...]] = {
         'ALTER TABLE "run" ADD COLUMN reuse TEXT',
     ),
     9: ('ALTER TABLE "row" ADD COLUMN long INTEGER', 'ALTER TABLE "row" ADD COLUMN repeated INTEGER'),
+    10: ('ALTER TABLE "row" ADD COLUMN changed INTEGER',),
 }
 """What makes each form of the one before. A new table needs no step: what is missing is made. Steps are history: they
 stay as they are, whatever becomes of the tables below."""
@@ -196,14 +197,15 @@ row = _table(
     _needed("cost", sql.Double),
     sql.Column("flops", sql.Double),  # NULL: not known
     # of an attack's row, NULL elsewhere: how many test cases it made, what ended it early (a budget, "success" or ""),
-    # and how many answers of its attacker model were refused, malformed, too long or repeated (of rows before schema 9
-    # the last two are NULL)
+    # and how many answers of its attacker model were refused, malformed, too long, repeated or of another meaning (of
+    # rows before schema 9 the last three are NULL, before schema 10 the last)
     sql.Column("test_cases", sql.Integer),
     sql.Column("cut", sql.Text),
     sql.Column("refused", sql.Integer),
     sql.Column("malformed", sql.Integer),
     sql.Column("long", sql.Integer),
     sql.Column("repeated", sql.Integer),
+    sql.Column("changed", sql.Integer),
     sql.Column("vote", sql.Text),  # of an ensemble's verdict: "agreed" or "split"; NULL elsewhere
     _purged(),
     _needed("created", sql.Double),

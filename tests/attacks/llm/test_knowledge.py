@@ -24,7 +24,8 @@ def test_arms_differ_in_the_hint_alone_and_are_paired_by_number(play: Any) -> No
     for arm in ("none", *FIXED):
         attack = Knowledge(arm=arm, k=1 if arm == "none" else 3)
         played = play(attack.run(BAKE, TARGET))
-        assert len(played.cases) == attack.most().cases
+        assert [case.chat for case in played.cases] == [case.chat for case in play(attack.run(BAKE, TARGET)).cases]
+        assert len(played.cases) == attack.most().cases == attack.variants
         assert not played.asks
         chats[arm] = [case.chat for case in played.cases]
     [[bare]] = chats["none"]
@@ -89,7 +90,7 @@ def test_a_source_gives_hints_and_its_refusals_and_warnings_are_none(play: Any) 
         f"{BAKE.prompt()} (Hint: Saves time: It is quick.)",
         f"{BAKE.prompt()} (Hint: Is easy: Anybody can.)",
     ]
-    assert played.rejected == [RejectedDrafts(refused=1), RejectedDrafts(malformed=2)]
+    assert played.rejected == [RejectedDrafts(refused=1), RejectedDrafts(malformed=1, changed=1)]
     assert attack.most() == UpperBounds(2, {"attacker": 3})
     own = Target(InTurn([reply]))
     played = play(Knowledge(arm="self", k=1).run(BAKE, own))

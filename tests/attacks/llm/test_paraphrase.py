@@ -81,8 +81,8 @@ def test_what_a_writer_gets_wrong_is_dropped_and_counted(play: Any) -> None:
     assert texts(played) == [BAKE.prompt(lines[0])]
     counts = played.rejected
     assert counts[0] == RejectedDrafts(refused=1)
-    assert counts[1] == RejectedDrafts(malformed=3, repeated=1)  # an amount, a negation, and no yes of the critic
-    assert counts[2] == RejectedDrafts(malformed=3, repeated=2)
+    assert counts[1] == RejectedDrafts(changed=3, repeated=1)  # an amount, a negation, and no yes of the critic
+    assert counts[2] == RejectedDrafts(changed=3, repeated=2)
     assert len(critic.chats) == 3  # what was sent before is not asked about again
     with pytest.raises(AskError, match="no usable answer in 1 tries"):
         play(Paraphrase(writer=InTurn(["1. Fry 3 eggs"]), tries=1).run(BAKE, TARGET))

@@ -89,9 +89,13 @@ class Knowledge:
     def needs(self) -> frozenset[str]:
         return frozenset({"turns", "forged"} if self.shots != "none" or self.place == "tool" else ())
 
+    @property
+    def variants(self) -> int:
+        return 1 if self.arm == "none" else self.k
+
     def most(self) -> UpperBounds:
         role = {"self": "target", "other": "attacker"}.get(self.arm)
-        return UpperBounds(1 if self.arm == "none" else self.k, {role: self.tries} if role else {})
+        return UpperBounds(self.variants, {role: self.tries} if role else {})
 
     def run(self, behavior: Behavior, target: Target) -> Flow[None]:
         text, demand = parted(behavior.text)
@@ -119,9 +123,10 @@ class Knowledge:
             sampling = Sampling(self.attacker_tokens, self.temperature)
             [draft] = yield from drafts(source, [user(asked)], items, sampling, 1, parts=True)
             lines = draft.value if draft else ()
-            good = [line for line in lines if ": " in line and len(line) <= LONGEST and not AGAINST.search(line)]
+            titled = [line for line in lines if ": " in line and len(line) <= LONGEST]
+            good = [line for line in titled if not AGAINST.search(line)]
             if len(good) < len(lines):
-                yield RejectedDrafts(malformed=len(lines) - len(good))
+                yield RejectedDrafts(malformed=len(lines) - len(titled), changed=len(titled) - len(good))
             chosen |= dict.fromkeys(good)
             if len(chosen) >= self.k:
                 break

@@ -1,9 +1,9 @@
 """Paraphrase: the same request in other words. After the semantic augmentation of ASSERT, Mei et al. 2023,
 arXiv:2310.09624.
 
-The paper asks the target itself for five paraphrases and checks that each is a question. Here the writer is a field;
-without one fixed frames stand in. What changes a negation, a number or a unit is dropped, and an encoder and a critic
-may be asked whether the meaning is kept. Set `direct` beside it: `withstand families`.
+The paper asks the target itself for five paraphrases and checks that each is a question. Here the writer is a field, or
+fixed frames stand in. What changes a negation, a number or a unit is dropped, and an encoder and a critic may be asked
+whether the meaning is kept. A run asks those of the benign half too. Set `direct` beside it: `withstand families`.
 """
 
 from collections.abc import Sequence
@@ -50,17 +50,16 @@ class Paraphrase:
     writer: a model that rewrites; the target itself, as in the paper, shows how it does on its own words. Default none:
         `k` of six fixed frames for each kind of sentence, with a few synonyms, chosen by the seed.
     encoder: a sentence encoder, as minilm; what is less like the original than `floor` is dropped. Default none.
-    floor: least cosine similarity, in [-1, 1], default 0.75: 48 of 50 paraphrases of ours pass minilm there.
-    critic: a model that is asked whether both texts ask for the same; all but a yes drops it. Default none. No encoder
-        sees another negation, amount or person; the guards see the first two, the critic alone the third.
+    floor: least cosine similarity, in [-1, 1], default 0.75: 48 of our 50 paraphrases pass minilm there.
+    critic: a model that is asked whether both texts ask for the same; all but a yes drops it. Default none. It alone
+        may see that another person acts; the guards see negations and amounts, an encoder none of them.
     k: 1 or more, at most 6 without a writer, default 5 (the paper).
     tries: asks of the writer, for `k` rewritings each, 1 or more, default 5.
     attacker_tokens: of the writer's answer, 1 or more, default 512. temperature: of the writer, in [0, 10], default 1.
-    prompt: own texts, "## write" with {behavior}, {context} and {k}, "## same" with {behavior} and {rewriting}; default
-        "": ours.
+    prompt: own "## write" with {behavior}, {context}, {k}, "## same" with {behavior}, {rewriting}; default "": ours.
     seed: any whole number, default 0; chooses the frames, and another one draws the writer's answers anew.
 
-    Raises `AskError` in the flow of a behavior that is left without a paraphrase.
+    Raises `AskError` where none is left.
     """
 
     version: ClassVar[int] = 1
@@ -86,6 +85,10 @@ class Paraphrase:
         if self.encoder is not None:
             gives_vectors(self.encoder, "use a sentence encoder, as paraphrase:encoder=minilm")
 
+    @property
+    def variants(self) -> int:
+        return self.k
+
     def most(self) -> UpperBounds:
         asks = {"attacker": self.tries} if self.writer else {}
         if self.critic:
@@ -100,9 +103,9 @@ class Paraphrase:
             new = [entry for entry in texts if kept(text, entry)][: 4 * max(self.k, FRAMES)]
             different = distinct(new, [text, *chosen]) if self.writer else new
             same = (yield from self._same(text, different)) if different else []
-            malformed, repeated = len(texts) - len(new) + len(different) - len(same), len(new) - len(different)
-            if malformed or repeated:
-                yield RejectedDrafts(malformed=malformed, repeated=repeated)
+            changed, repeated = len(texts) - len(new) + len(different) - len(same), len(new) - len(different)
+            if changed or repeated:
+                yield RejectedDrafts(changed=changed, repeated=repeated)
             chosen += same
             if len(chosen) >= self.k:
                 break
