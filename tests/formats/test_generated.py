@@ -66,12 +66,15 @@ def test_an_application_is_described(tmp_path: Path) -> None:
     path.write_text(EXAMPLE)
     application = read_application(str(path))
     assert (application.purpose, application.tools[0].allowed, application.records[0].owner) == (
-        "answering questions about accounts and cards",
+        "accounts and cards",
         "asked",
         "Ida Brandt",
     )
     path.write_text('purpose = "recipes"\n')
     assert read_application(str(path)) == Application("recipes")
+    topics = {"answering questions about cards.": "cards", "helping patients and staff with visits": "visits",
+              "Questions on visits": "visits", "writing code": "writing code"}  # fmt: skip
+    assert {purpose: Application(purpose).topic for purpose in topics} == topics
 
 
 PURPOSE = 'purpose = "recipes"\n'
@@ -83,6 +86,7 @@ PURPOSE = 'purpose = "recipes"\n'
         ('users = "guests"', "has no purpose", 'purpose = "opening hours'),
         ('purpose = " "', "purpose is empty", "say what the application is for"),
         ("purpose = 7", "purpose: expected text, there is int", "a complete description"),
+        ('purpose = "to help guests"', "'to help guests' is no topic", "it helps you with"),
         (PURPOSE + 'must_not = ["x"]', "unknown field 'must_not'", "must_never"),
         (PURPOSE + 'must_never = "lie"', "must_never: expected a list", "a complete description"),
         (

@@ -210,11 +210,16 @@ def check_prices(given: Mapping[str, Any], spec: RunSpec) -> None:
     for kind, specs in asked.items():
         for own in specs:
             built = () if kind == "defense" and own["use"] == "none" else find.build(kind, own)
-            for model in find.parts(built):
-                priced = [getattr(model, name, None) is not None for name in ("price", "price_in")]
-                if optional(model, "hosts") and not any([*priced, getattr(model, "price_ask", 0.0)]):
-                    raise SpecError(
-                        f"--max-cost, but no price is known for {find.label(kind, own)}",
-                        hint="give price_in=...,price_out=... (US dollars per million tokens) in the model's spec, "
-                        "or a file of prices with WITHSTAND_PRICES",
-                    )
+            check_priced(built, find.label(kind, own))
+
+
+def check_priced(component: Any, label: str) -> None:
+    """Raise `SpecError` where no price is known for a model of a component that is elsewhere."""
+    for model in find.parts(component):
+        priced = [getattr(model, name, None) is not None for name in ("price", "price_in")]
+        if optional(model, "hosts") and not any([*priced, getattr(model, "price_ask", 0.0)]):
+            raise SpecError(
+                f"--max-cost, but no price is known for {label}",
+                hint="give price_in=...,price_out=... (US dollars per million tokens) in the model's spec, "
+                "or a file of prices with WITHSTAND_PRICES",
+            )

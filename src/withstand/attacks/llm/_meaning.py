@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from withstand.attacks.llm._texts import data_of
+from withstand.core.likeness import alike, tokens
 from withstand.core.questions import DEMANDS
 
 NEGATORS = frozenset(
@@ -33,13 +34,6 @@ UNITS: Mapping[str, str] = {
     )
     for name in names.split()
 }  # fmt: skip
-TOKEN = re.compile(r"\d+(?:[.,]\d+)*|[a-z]+(?:'[a-z]+)?|%")
-ALIKE = 0.9
-"""Share of common three-word runs above which two rewritings are one."""
-
-
-def tokens(text: str) -> list[str]:
-    return TOKEN.findall(text.lower().replace("\u2019", "'"))
 
 
 def negations(text: str) -> int:
@@ -65,14 +59,6 @@ def kept(original: str, rewriting: str) -> bool:
         and ("?" not in original or "?" in rewriting)
         and 0 < len(rewriting.strip()) <= 3 * len(original) + 60
     )
-
-
-def alike(a: str, b: str) -> bool:
-    """Whether two texts are the same but for a word or two: by their runs of three words."""
-    first, second = (
-        {tuple(words[at : at + 3]) for at in range(max(1, len(words) - 2))} for words in (tokens(a), tokens(b))
-    )
-    return len(first & second) > ALIKE * len(first | second)
 
 
 def distinct(rewritings: Sequence[str], before: Sequence[str]) -> list[str]:
