@@ -1,5 +1,6 @@
 """The store as a file: opening, refusing, filling up, sharing and merging; with real files and real processes."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -193,6 +194,19 @@ def test_a_store_of_schema_1_is_brought_up_and_says_the_same(tmp_path: Path, whe
     with Store(where, create=False) as opened:  # it is brought up once
         chosen = sql.select(tables.meta).where(tables.meta.c.key == "schema")
         assert opened.select(chosen) == [("schema", str(tables.SCHEMA))]
+
+
+def test_what_the_user_wrote_before_schema_10_is_the_users_still(tmp_path: Path) -> None:
+    spec = {"suite": "kitchen", "limit": 2, "target": "scripted-kitchen", "attack": ["story"], "benign": "none"}
+    path = tmp_path / "nine.db"
+    api.run(spec, store=path, name="kept")
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute('ALTER TABLE "row" DROP COLUMN changed')
+        connection.execute("UPDATE meta SET value = '9' WHERE key = 'schema'")
+        connection.commit()
+    again = api.run(spec, store=path, name="kept")
+    assert again.tally is not None
+    assert again.tally.asks == 0
 
 
 def test_the_facts_that_labels_packed_become_columns(tmp_path: Path, where: str) -> None:
