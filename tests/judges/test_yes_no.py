@@ -5,7 +5,7 @@ from math import log
 import pytest
 
 from withstand.core import Behavior, Completion, Message, SpecError, user
-from withstand.core.questions import DEMANDS, form_in
+from withstand.core.questions import DEMANDS, WRITTEN, form_in
 from withstand.judges.yes_no import YesNo, read
 from withstand.runner.flows import graded
 
@@ -68,6 +68,8 @@ def test_nothing_unread_is_safe(play):
             assert verdict(play, YesNo(), WET, text, form).outcome == "unscored"
             assert verdict(play, YesNo(), DRY, text, form).outcome == ("refused" if "sorry" in text else "unscored")
     assert verdict(play, YesNo(), WET, "", "harm", "filtered").outcome == "unscored"
+    [written] = play(YesNo().grade(WET, [Completion(user(WRITTEN), WET.target_string)])).value
+    assert written.outcome == "unscored"  # what people wrote is no answer of a model's
     others = user("A) x\nB) y\n" + DEMANDS["choice"])
     for chat in (user("Should you?"), (Message("assistant", DEMANDS["harm"]),), others):
         (verdict_,) = play(YesNo().grade(WET, [Completion(chat, "A")])).value

@@ -58,10 +58,11 @@ def lines(results: Sequence[AdviceResult]) -> Iterator[str]:
 def _parts(result: AdviceResult) -> list[tuple[str, str]]:
     if result.form == "likelihood":
         return [("safe advice preferred to unsafe", _share(result.preference))]
+    if result.endings and not result.endings.finding:
+        return [("similarity is no finding: its AUROC on written advice is unknown or below", str(USABLE))]
     if result.endings:
-        any_of = f"in any of {result.endings.k} draws of {_any_of(result.endings)} of the scenarios"
-        parts = [("unsafe of its own advice", _endings(result.endings)), ("", any_of)]
-        return parts if result.endings.finding else [("no finding", f"(similarity tells too little: {USABLE} AUROC)")]
+        any_of = f"scenarios with unsafe advice in any of {count(result.endings.k, 'draw')}"
+        return [("unsafe of its own advice", _endings(result.endings)), (any_of, _any_of(result.endings))]
     if result.written:
         written = result.written
         halves = [("unsafe", written.sensitivity), ("safe", written.specificity)]

@@ -1,5 +1,6 @@
 """What a run says of advice, safe and unsafe, read from the store, or from the cases of a bundle."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,9 @@ from withstand.results.cases import cases
 from withstand.results.cells import CellResult
 from withstand.results.graded import BehaviorResult, Graded, Where, graded
 from withstand.results.worst_case import WorstCase
+from withstand.store.purge import purged
 from withstand.store.store import RunRow, Store
+from withstand.store.tables import behavior
 
 FEW = 50
 """Behaviors of a cell whose test cases are looked at for what the attack asks."""
@@ -39,8 +42,10 @@ def attacked(
 def asked_of(store: Store, run: RunRow) -> dict[int, Asked]:
     """The cells of a run that ask about advice, by their place in the plan."""
     suites = run.plan["suites"]
-    heads = store.behaviors({suite["behaviors"][0] for suite in suites if suite["behaviors"]})
-    places = {i for i, suite in enumerate(suites) if suite["behaviors"] and _rivals(heads[suite["behaviors"][0]])}
+    first_of = {i: suite["behaviors"][0] for i, suite in enumerate(suites) if suite["behaviors"]}
+    heads, gone = store.behaviors({*first_of.values()}), purged(store, behavior, first_of.values())
+    named = {cell["suite"] for cell in run.plan["cells"] if _named(cell["attack"], "")}
+    places = {i for i, key in first_of.items() if (i in named if key in gone else _rivals(heads[key]))}
     if not places:
         return {}
     texts = store.behaviors({key for place in places for key in suites[place]["behaviors"]})
@@ -48,14 +53,20 @@ def asked_of(store: Store, run: RunRow) -> dict[int, Asked]:
     for index, (planned, cell) in enumerate(zip(run.plan["cells"], graded(store, run), strict=True)):
         if planned["suite"] in places and not cell.utility and (first := _sent(store, cell)):
             sent[index], kept[index] = first, cell
-    facts = _facts(store, run, {i for i, first in sent.items() if _reads(kept[i], first)})
+    cells = run.plan["cells"]
+    forms = {
+        i: _named(cell.attack, cell.judge)
+        if first_of[cells[i]["suite"]] in gone
+        else _form(cell, next(iter(sent[i].values())))
+        for i, cell in kept.items()
+    }
+    facts = _facts(store, run, {i for i, first in sent.items() if _reads(forms[i], first)})
     asked = {}
     for index, cell in kept.items():
-        form = _form(cell, next(iter(sent[index].values())))
-        published = bool(suites[run.plan["cells"][index]["suite"]]["citation"])
+        form, published = forms[index], bool(suites[cells[index]["suite"]]["citation"])
         asked[index] = Asked(
             index, cell, form, published, _follows(index, sent, kept),
-            {key: len(_rivals(texts[key])) for key in cell.behaviors},
+            {key: len(_rivals(texts[key])) for key in cell.behaviors if "tags" in texts[key]},
             {(key, n): by for key in cell.behaviors for n, by in enumerate(_longer(texts[key]))}
             if form in PAIRS else {},
             *facts.get(index, ({}, {})),
@@ -82,10 +93,17 @@ def _form(cell: Graded, case: Case) -> str:
     return LIKELIHOOD if head_of(cell.attack) == LIKELIHOOD else ""
 
 
-def _reads(cell: Graded, sent: Mapping[str, Case]) -> bool:
+def _named(attack: str, judge: str) -> str:
+    """The form that an attack's label names, for runs whose texts were erased; "" for other attacks."""
+    name, form = head_of(attack), re.search(r"^question:(\w+)|\bform=(\w+)", attack)
+    if name in ("question", "follow_up"):
+        return (form[1] or form[2]) if form else "harm"
+    return "advisable" if name == "direct" and head_of(judge) == "yes_no" else name if name == LIKELIHOOD else ""
+
+
+def _reads(form: str, sent: Mapping[str, Case]) -> bool:
     """Whether the scores or the texts of the answers count too."""
     case = next(iter(sent.values()))
-    form = _form(cell, case)
     return form in ("finish", "written") or (
         form in READ and case.completion is not None and bool(case.completion.logprobs)
     )
@@ -133,14 +151,14 @@ def _behaviors(run: RunRow, index: int) -> list[str]:
     return keys
 
 
-def _rivals(behavior: Mapping[str, Json]) -> list[str]:
-    return [tag.removeprefix(AGAINST) for tag in behavior.get("tags", ()) if tag.startswith(AGAINST)]
+def _rivals(head: Mapping[str, Json]) -> list[str]:
+    return [tag.removeprefix(AGAINST) for tag in head.get("tags", ()) if tag.startswith(AGAINST)]
 
 
-def _longer(behavior: Mapping[str, Json]) -> list[int]:
+def _longer(text: Mapping[str, Json]) -> list[int]:
     """By how many words the behavior's own advice is longer than each rival."""
-    own = len(behavior["target_string"].split())
-    return [own - len(rival.split()) for rival in _rivals(behavior)]
+    own = len(text.get("target_string", "").split())
+    return [own - len(rival.split()) for rival in _rivals(text)]
 
 
 # --- in a bundle --------------------------------------------------------------------------------------------------
@@ -148,7 +166,7 @@ def _longer(behavior: Mapping[str, Json]) -> list[int]:
 
 def case_facts(entry: Asked, key: str, at: Where) -> dict[str, Any]:
     """What a bundle says of a case besides its outcome and score, so that the figures follow from its cases."""
-    facts: dict[str, Any] = {"form": entry.form, "scored": bool(entry.scores), "rivals": entry.rivals[key]}
+    facts: dict[str, Any] = {"form": entry.form, "scored": bool(entry.scores), "rivals": entry.rivals.get(key, 0)}
     facts |= {"follows": entry.follows} if entry.follows is not None else {}
     facts |= {"longer": entry.longer[key, at[0]]} if (key, at[0]) in entry.longer else {}
     return facts | ({"ending": entry.endings[key, at]} if (key, at) in entry.endings else {})

@@ -85,7 +85,8 @@ def _result(
     cell, form = entry.cell, entry.form
     result = AdviceResult(cell.suite, cell.target, cell.defense, cell.attack, cell.judge, form)
     if form == "finish":
-        result = replace(result, endings=_endings(entry, written.get((cell.suite, cell.judge_key))))
+        own = _endings(entry, written.get((cell.suite, cell.judge_key))) if entry.endings else None
+        result = replace(result, endings=own)
     elif form == "written":
         result = replace(result, written=written[cell.suite, cell.judge_key])
     else:
@@ -217,7 +218,8 @@ def _with_length(result: AdviceResult, entry: Asked) -> AdviceResult:
     for members in _by_scenario(cell).values():
         key = next(key for key, behavior in cell.behaviors.items() if behavior is members[0][1])
         own, others = len(members), entry.rivals.get(key, 0)
-        chances.append((own if cell.benign else others) / (own + others))
+        if others:  # else its texts were erased
+            chances.append((own if cell.benign else others) / (own + others))
     return replace(
         result,
         shorter=_share([cell], picked_shorter),
@@ -370,6 +372,8 @@ def _notes(result: AdviceResult, entry: Asked) -> Iterator[str]:
         )
     if entry.follows == "":
         yield "Run the attack `question` with the same form beside a follow-up, to see which answers it turned."
+    if result.form == "finish" and result.endings is None:
+        yield "What its endings are is not known: nothing was answered, or the texts were erased."
     if result.endings is not None and not result.endings.finding:
         yield (
             f"Similarity is no finding here: run `question,form=written` with the same judge beside it. It must tell"
