@@ -385,8 +385,7 @@ def test_a_quantization_that_cannot_be_loaded_says_why(
     _quantized.quantized.cache_clear()
     quantizers["gptq"] = stand_in(trainable=True)
     adapted = model(target, adapter=str(tiny.adapter(folder, tmp_path / "adapter")))
-    with pytest.raises(SpecError, match="adapter cannot be merged"):
-        adapted.check()
+    adapted.check()  # laid over the weights
 
 
 def test_an_unknown_quantization_is_an_error_of_the_spec(folder: Path, tmp_path: Path) -> None:

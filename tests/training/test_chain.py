@@ -1,5 +1,7 @@
 """Stages as files: kept steps, a kill, a record, one stage on another."""
 
+import gc
+import json
 import signal
 import subprocess
 import sys
@@ -8,19 +10,22 @@ from pathlib import Path
 
 import pytest
 
+import learner
 from killed import Worker, train
 from learner import ROWS
 from withstand.core import Message, Sampling, SpecError, stage
-from withstand.core.stage import How
+from withstand.core.stage import How, Loading
+from withstand.models import hf
 from withstand.registry import find
 from withstand.runner import chain
-from withstand.training import _run
+from withstand.training import _model, _run
 from withstand.training.sft import SFT
 
 pytest.importorskip("trl")
 pytest.importorskip("datasets")
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 LORA = SFT(rank=2, alpha=4, lr=1e-2, batch=2, steps=6, max_length=32, log_every=1, dropout=0.1, save_every=1)
 FULL = replace(LORA, method="full", lr=1e-3)
@@ -158,6 +163,80 @@ def test_a_chain_merges_loads_and_is_not_trained_twice(base, tmp_path, monkeypat
 
     monkeypatch.setattr(SFT, "train", not_again)
     assert [trained.key for trained in chain.train(start, steps, tmp_path)] == [trained.key for trained in done]
+
+
+def test_what_is_trained_is_loaded_and_rendered_as_it_is_asked(base, tmp_path, monkeypatch):
+    """A revision was evaluated as it is and trained from main; a template was asked with and not trained with."""
+    model = AutoModelForCausalLM.from_pretrained(base)
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.weight.add_(1)
+    model.save_pretrained(tmp_path / "abc")
+    AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "abc")
+    folders, real = {("org/m", "abc"): tmp_path / "abc", ("org/m", ""): Path(base)}, hf.resolve
+    monkeypatch.setattr(hf, "resolve", lambda name, revision: folders.get((name, revision)) or real(name, revision))
+    (tmp_path / "t.jinja").write_text(f"{{% if not enable_thinking %}}fold {{% endif %}}{learner.TEMPLATE}")
+    spec = {"use": "hf", "id": "org/m", "revision": "abc", "dtype": "float32", "device": "cpu"}
+    start = find.build("target", {**spec, "template": str(tmp_path / "t.jinja"), "thinking": False})
+    trainers, real_trainer = [], SFT._trainer
+    monkeypatch.setattr(SFT, "_trainer", lambda *a, **b: trainers.append(real_trainer(*a, **b)) or trainers[-1])
+    [done] = chain.train(start, [chain.Step(replace(LORA, steps=1, warmup=0), ROWS)], tmp_path / "out")
+    trained = trainers[0].model.get_base_model().model.layers[0].mlp.up_proj.base_layer.weight
+    assert torch.equal(trained, model.model.layers[0].mlp.up_proj.weight)
+    text = trainers[0].processing_class.decode(trainers[0].train_dataset[0]["input_ids"])
+    assert text.startswith("fold <|im_start|> user how do i bake bread")
+    assert (done.model.id, done.model.revision, done.model.thinking) == ("org/m", "abc", False)
+    assert done.at(done.folder) == done.model
+    assert stage.read(done.folder)["base"] == "org/m@abc"
+    config = json.loads((done.folder / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == ("org/m", "abc")
+    assert start.render(ROWS[0][:1]).startswith("fold <|im_start|>")
+    [full] = chain.train(start, [chain.Step(replace(FULL, steps=1), ROWS)], tmp_path / "full")
+    assert AutoTokenizer.from_pretrained(full.folder).chat_template == learner.TEMPLATE  # its own; the other is a field
+    identities = [chain._identity(replace(start, **more)) for more in ({}, {"thinking": True}, {"template": ""})]
+    assert len({str(identity) for identity in identities}) == 3
+    plain = chain._identity(find.build("target", {"use": "hf", "id": base, "dtype": "float32"}))
+    assert set(plain) == {"weights", "tokenizer", "adapter", "template"}  # as earlier versions named trainings
+
+
+def test_one_model_at_a_time_is_in_memory(base, tmp_path, monkeypatch):
+    """The base is freed while a stage trains, a merged copy at once, and the trained model when the stage is done."""
+
+    def alive():
+        gc.collect()
+        return sum(isinstance(thing, LlamaForCausalLM) for thing in gc.get_objects())
+
+    start = find.build("target", {"use": "hf", "id": base, "dtype": "float32"})
+    at_first, seen, real_train = alive() - len(hf._LOADED), [], SFT.train
+
+    def train(*given):
+        seen.append(alive() - at_first)
+        return real_train(*given)
+
+    monkeypatch.setattr(SFT, "train", train)
+    steps = [chain.Step(replace(LORA, seed=seed, steps=1), ROWS) for seed in (0, 1)]
+
+    def ask(_place, done):
+        done.model.load()
+        seen.append(alive() - at_first)
+
+    hf._LOADED.clear()
+    start.load()
+    chain.train(start, steps, tmp_path, ask)
+    assert seen == [0, 1, 0, 1]
+
+
+def test_several_gpus_are_an_error_that_names_the_way_out():
+    """The trainer takes `batch` rows on each GPU that it sees."""
+    for loading, gpus, words, hint in (
+        (Loading(), 4, "4 GPUs are visible, so that a step would take 4 times batch=2", "CUDA_VISIBLE_DEVICES=0"),
+        (Loading(device="cuda:2"), 4, "4 GPUs are visible", "CUDA_VISIBLE_DEVICES=2"),
+        (Loading(device="cuda:2"), 1, "the base is on cuda:2", "leave device out"),
+    ):
+        with pytest.raises(SpecError, match=words) as caught:
+            _model.check_devices(LORA, loading, gpus)
+        assert caught.value.hint.startswith(hint)
+    for loading, gpus in ((Loading(), 1), (Loading(device="cpu"), 4), (Loading(device_map="auto"), 4), (Loading(), 0)):
+        _model.check_devices(LORA, loading, gpus)
 
 
 def test_every_part_of_a_step_is_in_its_key(base):

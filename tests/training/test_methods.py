@@ -7,7 +7,7 @@ import pytest
 
 from learner import chat
 from withstand.core import Message, SpecError, TestCase, stage, user
-from withstand.core.stage import How, Row
+from withstand.core.stage import How, Loading, Row
 from withstand.judges.contains import Contains
 from withstand.judges.refusal_words import RefusalWords
 from withstand.registry import find
@@ -98,7 +98,7 @@ def test_the_advantage_is_that_of_rloo_over_likelihood_and_word(base, tmp_path, 
     expected = [nats[0], nats[1] + 3, nats[2] + 3, -10]
     assert way.rewards([row] * 4, texts) == pytest.approx(expected, abs=1e-4)
     monkeypatch.setattr(RL, "rewards", lambda self, rows, texts: expected)
-    trainer = way._trainer(base, [row], tmp_path)
+    trainer = way._trainer(base, [row], Loading(), tmp_path)
     trainer.train()
     advantages = list(trainer._logs["advantages"])  # of the first step, where the KL is 0
     assert advantages == pytest.approx([r - (sum(expected) - r) / 3 for r in expected], abs=1e-4)

@@ -58,14 +58,37 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Loading:
+    """How the target that is trained loads its weights and renders a chat; a stage does both alike.
+
+    name, revision: of the base in records, if it is of the hub; "": the last part of its path, and none. template: the
+    text of a chat template, "" the tokenizer's own. arguments: what the template gets beside the messages.
+    quantization: the settings to quantize weights with while they are loaded, none by default. device: "auto" or a
+    torch device. device_map: "" or accelerate's. trust_remote_code: run code that comes with the model.
+    """
+
+    name: str = ""
+    revision: str = ""
+    template: str = ""
+    arguments: Mapping[str, Json] = field(default_factory=dict)
+    quantization: Mapping[str, Json] = field(default_factory=dict)
+    device: str = "auto"
+    device_map: str = ""
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class How:
-    """What is done on the way of a training, and what is written down with it. It changes no weights, `changes` aside.
+    """What is done on the way of a training, and what is written down with it.
+
+    It changes no weights, `loading` and `changes` aside.
 
     log: gets step and mean loss. at: steps, 1 or more, after which the model so far is kept in `folder`/step-N, and
     `on_checkpoint` is called with the step and that folder, which loads as the finished one does; steps that the
     training does not reach are left out. labels: go into the folder's `FILE`, such as a mark that this model is a
     backdoored one.
 
+    loading: how the base is loaded and rendered.
     outer: the stage that the trained one is a part of, which the record then names. changes: of TRL's SFTTrainer, each
     makes a subclass. A stage around another sets both by `inside`. more: callbacks of the trainer.
     """
@@ -74,6 +97,7 @@ class How:
     at: Sequence[int] = ()
     on_checkpoint: Callable[[int, Path], None] | None = None
     labels: Mapping[str, Json] = field(default_factory=dict)
+    loading: Loading = field(default_factory=Loading)
     outer: "Stage | None" = None
     changes: Sequence[Callable[[type], type]] = ()
     more: Sequence[Any] = ()

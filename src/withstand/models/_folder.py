@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from withstand.core import Json, SpecError, bounded, digest
 from withstand.core.cache import remembered_sha256
@@ -51,6 +52,17 @@ def template_of(file: str) -> str:
         return bounded.read_text(file)
     except OSError as error:
         raise SpecError(f"cannot read the template {file}: {error}") from error
+
+
+def bare_template(tokenizer: Any) -> str:
+    """A template that adds what the tokenizer puts before any text: a text then has the ids that it has alone.
+
+    Some put a space before the very first word only, which a special token before it would suppress.
+    """
+    start = tokenizer.decode(tokenizer("")["input_ids"])
+    same = tokenizer(f"{start}a", add_special_tokens=False)["input_ids"] == tokenizer("a")["input_ids"]
+    head = start if same else f"{start} "
+    return f"{{{{ {head!r} }}}}{{% for turn in messages %}}{{{{ turn.content }}}}{{% endfor %}}"
 
 
 def files_digest(folder: Path, patterns: Sequence[str]) -> str:

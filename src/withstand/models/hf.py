@@ -18,11 +18,12 @@ from withstand.core import AskError, Chat, Completion, Json, Message, Sampling, 
 from withstand.core.device import GIB, free_memory
 from withstand.core.errors import positive
 from withstand.core.records import as_dicts
+from withstand.core.stage import Loading
 from withstand.models._chat import refuse_images
 from withstand.models._device import fastest_dtype, row_bytes, torch_device, weight_bytes
 from withstand.models._fields import json_object
 from withstand.models._flops import watch
-from withstand.models._folder import BUILTIN, identity_of, resolve, template_of
+from withstand.models._folder import BUILTIN, bare_template, identity_of, resolve, template_of
 from withstand.models._quantized import BITSANDBYTES, Kind, Quantized, quantized, settings
 from withstand.models._thinking import Tags, Watch, answer_start, split_thinking
 
@@ -40,8 +41,8 @@ class HF:
     dtype: "auto" (default) is the faster of float32 and bfloat16 for a small matrix product, measured once per machine.
     quantize: "int8" or "int4" quantizes the weights with bitsandbytes while loading; default "": not. Weights that are
         stored quantized load if transformers supports their format; some formats have no gradients.
-    adapter: a PEFT adapter (folder, hub id, or builtin:NAME of this package), merged into the weights. Quantized
-        weights accept none.
+    adapter: a PEFT adapter (folder, hub id, or builtin:NAME of this package), merged into the weights, or laid over
+        them where they are quantized.
     system: a system message that is put first if the chat has none.
     template: a Jinja file that replaces the tokenizer's template. "none" sends the bare texts of the turns, for
         classifiers and base models. "moderation" keeps the tokenizer's template, for a model that rates a chat instead
@@ -112,11 +113,7 @@ class HF:
 
     def check(self) -> None:
         self.identity()
-        if self._quantized(self.folder()) and self.adapter:
-            raise SpecError(
-                "an adapter cannot be merged into quantized weights",
-                hint="merge it into the full ones, or leave it out",
-            )
+        self._quantized(self.folder())
 
     @property
     def _tags(self) -> Tags:
@@ -177,6 +174,20 @@ class HF:
     def folder(self) -> Path:
         """Where weights and tokenizer lie on this machine; fetched first where they do not."""
         return resolve(self.id, self.revision)
+
+    def loading(self) -> Loading:
+        """How a training loads and renders it: as it is asked."""
+        from transformers import AutoTokenizer
+
+        template = template_of(self.template) if self.template not in ("", RAW, MODERATION) else ""
+        if self.template == RAW:
+            template = bare_template(AutoTokenizer.from_pretrained(self.folder()))
+        hub = not (self.adapter or self.id.startswith(BUILTIN) or Path(self.id).is_dir())
+        quantization = BITSANDBYTES.get(self.quantize, {})
+        return Loading(
+            self.id if hub else "", self.revision if hub else "", template, self._more(), quantization, self.device,
+            self.device_map, self.trust_remote_code,
+        )  # fmt: skip
 
     def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion | AskError]:
         self.load()  # what is wrong with the model is wrong for all chats
@@ -361,7 +372,7 @@ def _load(spec: HF) -> _Loaded:
     )
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
     if spec.template not in ("", MODERATION):
-        tokenizer.chat_template = _raw(tokenizer) if spec.template == RAW else template_of(spec.template)
+        tokenizer.chat_template = bare_template(tokenizer) if spec.template == RAW else template_of(spec.template)
     if not tokenizer.chat_template:
         raise SpecError(
             f"{spec.id} has no chat template",
@@ -372,7 +383,8 @@ def _load(spec: HF) -> _Loaded:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of the two libraries to each other
-            model = PeftModel.from_pretrained(model, str(resolve(spec.adapter, ""))).merge_and_unload()
+            over: Any = PeftModel.from_pretrained(model, str(resolve(spec.adapter, "")))
+            model = over.get_base_model() if kind and not kind.whole else over.merge_and_unload()
     if not more.get("device_map"):
         model.to(device)
     eos = model.generation_config.eos_token_id
@@ -383,14 +395,3 @@ def _load(spec: HF) -> _Loaded:
     of_tags = {i for tag in spec._tags.written for i in tokenizer(tag, add_special_tokens=False)["input_ids"]}
     watch(model)
     return _Loaded(model.eval(), tokenizer, frozenset(ends), window, frozenset(special - of_tags))
-
-
-def _raw(tokenizer: Any) -> str:
-    """A template that adds what the tokenizer puts before any text: a text then has the ids that it has alone.
-
-    Some put a space before the very first word only, which a special token before it would suppress.
-    """
-    start = tokenizer.decode(tokenizer("")["input_ids"])
-    same = tokenizer(f"{start}a", add_special_tokens=False)["input_ids"] == tokenizer("a")["input_ids"]
-    head = start if same else f"{start} "
-    return f"{{{{ {head!r} }}}}{{% for turn in messages %}}{{{{ turn.content }}}}{{% endfor %}}"

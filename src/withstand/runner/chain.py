@@ -9,6 +9,7 @@ A stage trains on a folder; what is only an adapter on something is merged into 
 """
 
 import contextlib
+import gc
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -128,7 +129,10 @@ def train(
             root.mkdir(parents=True, exist_ok=True)
             with locked(root / f"{key}.lock"):
                 rows = red_teamed(step, model, root) if hasattr(step.stage, "attack") else step.rows
-                step.stage.train(folder, rows, target, How(watch, step.at, labels=step.labels))
+                model.release()  # the training loads the base anew: two of it would be in memory
+                how = How(watch, step.at, labels=step.labels, loading=model.loading())
+                step.stage.train(folder, rows, target, how)
+                gc.collect()  # a trainer and its model hold each other
         model = as_target(model, folder, target)
         done.append(Trained(key, target, folder, model))
         on_stage(place, done[-1])
@@ -179,7 +183,9 @@ def key_of(step: Step, base: Json) -> str:
 def as_target(like: Any, base: str, folder: Path) -> Any:
     """The folder of a stage as a model that is asked like `like`: same template, system message and penalties."""
     if read(folder)["kind"] == "adapter":
-        return replace(like, id=base, adapter=str(folder))
+        if base == str(like.folder()):  # it lies on the base itself, on no merged copy of it
+            return replace(like, adapter=str(folder))
+        return replace(like, id=base, adapter=str(folder), revision="")
     return replace(like, id=str(folder), adapter="", revision="")
 
 
@@ -198,28 +204,34 @@ def check_trainable(model: Any) -> None:
 
 
 def merged(model: Any, root: Path) -> str:
-    """A folder or hub id with all of the model's weights: its own, or where it has an adapter, a copy with it merged.
+    """A folder with all of the model's weights: its own, or where it has an adapter, a copy with it merged.
 
     The copy is in float32 and named by content, so that equal models are merged once.
     """
     check_trainable(model)
     if not model.adapter:
-        return str(model.folder()) if model.id.startswith("builtin:") or Path(model.id).is_dir() else model.id
+        return str(model.folder())  # of its own revision
     target = root / f"merged-{digest(_identity(model))}"
     if not target.is_dir():
         root.mkdir(parents=True, exist_ok=True)
         new = root / f".{target.name}.{os.getpid()}"
-        loaded = replace(model, dtype="float32").load()
-        loaded.model.save_pretrained(str(new))
-        loaded.tokenizer.save_pretrained(str(new))
+        whole = replace(model, dtype="float32", quantize="")
+        whole.load().model.save_pretrained(str(new))
+        whole.load().tokenizer.save_pretrained(str(new))
+        whole.release()
         with contextlib.suppress(OSError):  # another process was first
             new.rename(target)
     return str(target)
 
 
 def _identity(model: Any) -> Json:
-    """What decides the weights: not the dtype they are asked in."""
-    return {name: value for name, value in model.identity().items() if name != "dtype"}
+    """What decides the weights and how they are trained: not the dtype they are asked in."""
+    identity = {name: value for name, value in model.identity().items() if name != "dtype"}
+    asked = {name: getattr(model, name) for name in ("template", "thinking", "date", "template_kwargs", "quantize")}
+    asked["template"] = bool(model.template) and (identity.get("template") or model.template)
+    if any(value not in ("", None, False) for value in asked.values()) or model.thinking is False or model.revision:
+        identity["asked"] = asked  # trainings of earlier versions knew none of these, nor the revision
+    return identity
 
 
 @contextlib.contextmanager

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from withstand.core import SpecError, WithstandError, at_least
 from withstand.core.errors import positive
+from withstand.core.stage import Loading
 
 CLOSE = "</think>"
 """What closes the thinking of an answer."""
@@ -95,19 +97,35 @@ def missing(error: ModuleNotFoundError) -> SpecError:
     return SpecError(f"training needs {error.name}, which is not installed", hint='pip install "withstand[train]"')
 
 
-def tokenizer_of(base: str) -> Any:
-    """The tokenizer, with a chat template. Some have no token to pad with, and then the one that ends a text does."""
+def tokenizer_of(base: str, loading: Loading = Loading()) -> Any:
+    """The tokenizer, with the chat template that the base is asked with and its arguments set in it.
+
+    Some have no token to pad with, and then the one that ends a text does.
+    """
     from transformers import AutoTokenizer
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(base)
+    tokenizer: Any = AutoTokenizer.from_pretrained(base, trust_remote_code=loading.trust_remote_code)
+    tokenizer.own_template = tokenizer.chat_template
+    tokenizer.chat_template = loading.template or tokenizer.chat_template
     if not tokenizer.chat_template:
         raise SpecError(f"the tokenizer of {base} has no chat template", hint="use an instruct or chat model")
+    given = "".join(f"{{%- set {name} = {_jinja(value)} -%}}" for name, value in loading.arguments.items())
+    tokenizer.chat_template = given + tokenizer.chat_template
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def load(base: str, stage: Any) -> tuple[Any, Any]:
+def _jinja(value: Any) -> str:
+    """A value of JSON as Jinja writes it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(name)}: {_jinja(inner)}" for name, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_jinja, value)) + "]"
+    return "none" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def load(base: str, stage: Any, loading: Loading = Loading()) -> tuple[Any, Any]:
     """The model of `base` for a stage with the fields method, dtype and seed, and the adapter's config, None for full.
 
     Sets the random state first: an adapter's first weights are drawn from it. All weights train in float32, and
@@ -116,9 +134,19 @@ def load(base: str, stage: Any) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, set_seed
 
+    check_devices(stage, loading, torch.cuda.device_count())
     set_seed(stage.seed)
     dtype = torch.float32 if stage.method == "full" else getattr(torch, stage.dtype)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    more: dict[str, Any] = {"device_map": loading.device_map} if loading.device_map else {}
+    if loading.quantization:
+        from transformers import BitsAndBytesConfig
+
+        more["quantization_config"] = BitsAndBytesConfig.from_dict(dict(loading.quantization))
+        if loading.device == "cpu":  # elsewhere it is on the GPU already
+            more.setdefault("device_map", {"": "cpu"})
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, trust_remote_code=loading.trust_remote_code, **more)
+    if stage.method == "full" and getattr(model, "is_quantized", False):
+        raise SpecError("all weights of a quantized base cannot be trained", hint="method=lora, or leave out quantize")
     if stage.method == "full":
         return model, None
     from peft import LoraConfig
@@ -132,7 +160,25 @@ def load(base: str, stage: Any) -> tuple[Any, Any]:
     )
 
 
-def arguments(stage: Any, output: Path) -> dict[str, Any]:
+def check_devices(stage: Any, loading: Loading, gpus: int) -> None:
+    """Raise `SpecError` where the libraries would train on another GPU than the base's, or on several with as many
+    times the rows a step. gpus: how many they see."""
+    if loading.device == "cpu" or loading.device_map or not gpus:
+        return
+    _, _, number = loading.device.partition(":")
+    if gpus > 1:
+        raise SpecError(
+            f"{gpus} GPUs are visible, so that a step would take {gpus} times batch={stage.batch} rows",
+            hint=f"CUDA_VISIBLE_DEVICES={number or 0} before the command for one GPU; device_map=auto for a base that "
+            "needs several",
+        )
+    if number not in ("", "0"):
+        raise SpecError(
+            f"the base is on {loading.device}, and one GPU is visible, cuda:0", hint="leave device out of the base"
+        )
+
+
+def arguments(stage: Any, output: Path, loading: Loading = Loading()) -> dict[str, Any]:
     """What all trainers are told alike, from the fields that every stage of its own method has."""
     import torch
 
@@ -155,12 +201,13 @@ def arguments(stage: Any, output: Path) -> dict[str, Any]:
         "include_num_input_tokens_seen": True,
         "bf16": stage.method == "full" and stage.dtype == "bfloat16",  # autocast; an adapter's base is loaded in it
         "gradient_checkpointing": False,  # TRL would recompute activations, at a third more time
-        "use_cpu": not torch.accelerator.is_available(),  # else the libraries take "bf16" for that of a GPU
+        "use_cpu": loading.device == "cpu"
+        or not torch.accelerator.is_available(),  # else the libraries take "bf16" for that of a GPU
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
 
 
-def save(model: Any, tokenizer: Any, scratch: Path, folder: Path, base_id: str) -> str:
+def save(model: Any, tokenizer: Any, scratch: Path, folder: Path, base_id: str, revision: str = "") -> str:
     """The model, or its adapter in float16, into `folder`, each file by rename; "model" or "adapter".
 
     `scratch` is a folder beside it, of the same file system. The weights in memory stay as they are.
@@ -182,13 +229,16 @@ def save(model: Any, tokenizer: Any, scratch: Path, folder: Path, base_id: str) 
         model.save_pretrained(str(scratch), state_dict=state, save_embedding_layers=False)
         config = json.loads((scratch / ADAPTER[1]).read_text(encoding="utf-8"))
         config["base_model_name_or_path"] = base_id
+        config["revision"] = revision or None
         if isinstance(config["target_modules"], list):
             config["target_modules"].sort()  # PEFT writes a set: its order changes from run to run
         (scratch / ADAPTER[1]).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         names = list(ADAPTER)
     else:
         model.save_pretrained(str(scratch))
-        tokenizer.save_pretrained(str(scratch))
+        template, tokenizer.chat_template = tokenizer.chat_template, tokenizer.own_template
+        tokenizer.save_pretrained(str(scratch))  # with its own template: the one that it is asked with stays a field
+        tokenizer.chat_template = template
         names = [path.name for path in scratch.iterdir()]
     folder.mkdir(parents=True, exist_ok=True)
     for file in names:

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from withstand.core import Json, digest, to_json
 from withstand.core.describe import describe, name_of, version_of
 from withstand.core.quiet import quiet
-from withstand.core.stage import FILE, How, Record, Rows, TrainingError, to_rows
+from withstand.core.stage import FILE, How, Loading, Record, Rows, TrainingError, to_rows
 from withstand.training._model import missing, save
 
 WHOLE = "whole.json"
@@ -37,15 +37,15 @@ def train(
     """
     folder, stage = Path(folder), how.outer or stage
     part = folder.with_name(f".{folder.name}.part")
-    named = base if not Path(base).is_dir() else Path(base).resolve().name  # no path of a machine is published
-    named = getattr(stage, "base_id", "") or named
-    key = resume_key(stage, named, rows, how)
+    named, revision = _named(base, stage, how.loading)
+    public = f"{named}@{revision}" if revision else named
+    key = resume_key(stage, public, rows, how)
     steps_kept: list[int] = []
 
     def keep(trainer: Any, step: int) -> None:
         kept = folder / f"step-{step}"
-        kind = save(trainer.model, trainer.processing_class, part / "new", kept, named)
-        write_json(kept / FILE, stage_record(kind, stage, named, rows, how.labels, {"step": step}))
+        kind = save(trainer.model, trainer.processing_class, part / "new", kept, named, revision)
+        write_json(kept / FILE, stage_record(kind, stage, public, rows, how.labels, {"step": step}))
         steps_kept.append(step)
         if how.on_checkpoint:
             how.on_checkpoint(step, kept)
@@ -63,7 +63,7 @@ def train(
             trainer.add_callback(watch)
             _forget_peak(trainer)
             trainer.train(resume_from_checkpoint=str(start) if start else None)
-            kind = save(trainer.model, trainer.processing_class, part / "new", folder, named)
+            kind = save(trainer.model, trainer.processing_class, part / "new", folder, named, revision)
     except ModuleNotFoundError as error:
         raise missing(error) from error
     except Exception as error:
@@ -76,10 +76,17 @@ def train(
     record = _record(trainer, watch.seconds(), before["resumed"] + 1)
     steps = sorted(set(steps_kept))
     write_json(
-        folder / FILE, stage_record(kind, stage, named, rows, how.labels, {"steps": steps, "record": to_json(record)})
+        folder / FILE, stage_record(kind, stage, public, rows, how.labels, {"steps": steps, "record": to_json(record)})
     )
     shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def _named(base: str, stage: Any, loading: Loading) -> tuple[str, str]:
+    """The base's name in records, with no path of a machine, and its revision of the hub, "" of none."""
+    named = base if not Path(base).is_dir() else Path(base).resolve().name
+    named = getattr(stage, "base_id", "") or loading.name or named
+    return named, loading.revision if named == loading.name else ""
 
 
 def _begun(part: Path, key: Json) -> tuple[Path | None, dict[str, Any]]:
@@ -120,6 +127,8 @@ def resume_key(stage: Any, base: str, rows: Rows, how: How) -> str:
     """
     values = [getattr(stage, field.name) for field in fields(stage)]
     inside = [describe(value) for value in values if describe(value) != to_json(value)]
+    if (loading := replace(how.loading, name="", device="auto", device_map="")) != Loading():
+        inside.append(to_json(loading))
     return digest(
         [type(stage).__name__, to_json(stage), base, to_rows(rows), sorted(how.at), dict(how.labels), *inside]
     )

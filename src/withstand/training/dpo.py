@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from withstand.core import SpecError
 from withstand.core.errors import positive
 from withstand.core.records import as_dicts
-from withstand.core.stage import How, Row, Rows, as_rows
+from withstand.core.stage import How, Loading, Row, Rows, as_rows
 from withstand.training import _run
 from withstand.training._model import Adapter, Optimizer, arguments, check, check_length, load, tokenizer_of
 
@@ -42,15 +42,15 @@ class DPO(Optimizer, Adapter, _Beta):
         """See `withstand.core.stage.Stage`. Raises `SpecError` for a row without two answers, by its number."""
         given = as_rows(rows)
         check_pairs(given)
-        make = partial(self._trainer, base, given)
-        return _run.train(self, make, base, given, folder, how.unchanged(self))
+        make = partial(self._trainer, base, given, how.unchanged(self).loading)
+        return _run.train(self, make, base, given, folder, how)
 
-    def _trainer(self, base: str, rows: Sequence[Row], output: Path) -> Any:
+    def _trainer(self, base: str, rows: Sequence[Row], loading: Loading, output: Path) -> Any:
         from datasets import Dataset
         from trl.trainer.dpo_config import DPOConfig
         from trl.trainer.dpo_trainer import DPOTrainer
 
-        tokenizer = tokenizer_of(base)
+        tokenizer = tokenizer_of(base, loading)
         data = []
         for number, row in enumerate(rows, start=1):
             turns = as_dicts(row.chat)
@@ -60,8 +60,8 @@ class DPO(Optimizer, Adapter, _Beta):
                 count = len(tokenizer(text, add_special_tokens=False)["input_ids"])
                 check_length(self, number, count, f" with its {name} answer")
             data.append(pair)
-        model, adapter = load(base, self)
-        config = DPOConfig(**arguments(self, output), beta=self.beta, max_length=None)
+        model, adapter = load(base, self, loading)
+        config = DPOConfig(**arguments(self, output, loading), beta=self.beta, max_length=None)
         return DPOTrainer(
             model=model, args=config, train_dataset=Dataset.from_list(data), processing_class=tokenizer,
             peft_config=adapter,

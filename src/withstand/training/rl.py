@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from withstand.core import Ask, Behavior, Chat, Completion, Flow, Judge, Model, SpecError, Target, at_least, within
 from withstand.core.records import as_dicts
-from withstand.core.stage import How, Row, Rows, TrainingError, as_rows
+from withstand.core.stage import How, Loading, Row, Rows, TrainingError, as_rows
 from withstand.engine import likelihood
 from withstand.training import _run
 from withstand.training._model import CLOSE, Adapter, Optimizer, arguments, check, check_length, load, tokenizer_of
@@ -84,14 +84,14 @@ class RL(Optimizer, Adapter, _Reward):
                 raise SpecError(f"row {number} asks nothing", hint="a row is a chat that ends with a user's message")
         if not given:
             raise SpecError("there are no rows to train on", hint="give at least one chat that ends with a question")
-        make = partial(self._trainer, base, given)
-        return _run.train(self, make, base, given, folder, how.unchanged(self))
+        make = partial(self._trainer, base, given, how.unchanged(self).loading)
+        return _run.train(self, make, base, given, folder, how)
 
-    def _trainer(self, base: str, rows: Sequence[Row], output: Path) -> Any:
+    def _trainer(self, base: str, rows: Sequence[Row], loading: Loading, output: Path) -> Any:
         import trl
         from datasets import Dataset
 
-        tokenizer = tokenizer_of(base)
+        tokenizer = tokenizer_of(base, loading)
         data = []
         for number, row in enumerate(rows):
             turns = as_dicts(row.chat)
@@ -99,7 +99,7 @@ class RL(Optimizer, Adapter, _Reward):
             count = len(tokenizer(text, add_special_tokens=False)["input_ids"]) + self.max_tokens
             check_length(self, number + 1, count, " with the longest answer")
             data.append({"prompt": turns, "number": number})
-        model, adapter = load(base, self)
+        model, adapter = load(base, self, loading)
 
         def reward(completions: Sequence[Any], number: Sequence[int], **_: Any) -> list[float]:
             texts = [
@@ -116,7 +116,7 @@ class RL(Optimizer, Adapter, _Reward):
             model=model,
             reward_funcs=reward,
             args=config(
-                **arguments(self, output),
+                **arguments(self, output, loading),
                 num_generations=self.draws,
                 max_completion_length=self.max_tokens,
                 beta=self.beta,

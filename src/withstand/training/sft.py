@@ -72,14 +72,14 @@ class SFT(Optimizer, _Dropout, Adapter):
         from trl.trainer.sft_config import SFTConfig
         from trl.trainer.sft_trainer import SFTTrainer
 
-        tokenizer = tokenizer_of(base)
+        tokenizer = tokenizer_of(base, how.loading)
         given = as_rows(rows)
         data = [tokenized(tokenizer, row.chat) for row in given]
         for number, (row, ids) in enumerate(zip(given, data, strict=True), start=1):
             check_length(self, number, len(ids["input_ids"]), beginning=head(row.chat))
-        model, adapter = load(base, self)
+        model, adapter = load(base, self, how.loading)
         config = SFTConfig(
-            **arguments(self, output),
+            **arguments(self, output, how.loading),
             max_length=None,  # checked above: nothing is cut
             padding_free=True,  # chats lie end to end, none sees another: half the tokens of a padded batch
             completion_only_loss=True,
