@@ -289,7 +289,7 @@ def training() -> tuple[Any, list[Any], Path]:
     base = find.build("target", {"use": "hf", "id": "inputs", "dtype": "float32"})
     rows = [Row((*user("Fry it?"), Message("assistant", "No.")), rejected="Yes.", safe=True)]
     steps = [
-        chain.Step(find.build("stage", "sft,steps=2"), rows, labels={"arm": "a"}),
+        chain.Step(find.build("stage", "sft,steps=2,lr=0.001"), rows, labels={"arm": "a"}),
         chain.Step(find.build("stage", "dpo,steps=2"), rows),
     ]
     return base, steps, Path("trained")
@@ -297,6 +297,7 @@ def training() -> tuple[Any, list[Any], Path]:
 
 def test_a_finished_training_is_not_done_again(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
+    monkeypatch.setattr(find.resolve("stage", "sft")[0], "version", 1)  # raised since, for its default rate
     base, steps, folder = training()
 
     def train(*_: Any) -> Path:

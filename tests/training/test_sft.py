@@ -2,11 +2,12 @@
 
 import builtins
 import json
+from dataclasses import replace
 
 import pytest
 
 from learner import ROWS, chat
-from withstand.core import Message, SpecError, WithstandError
+from withstand.core import Message, SpecError, WithstandError, stage
 from withstand.core.stage import How
 from withstand.training.sft import FILES, SFT
 
@@ -93,6 +94,16 @@ def test_it_learns(base, tmp_path):
     assert losses[-1] < losses[0] - 0.5
 
 
+def test_the_default_rate_is_that_of_the_literature_for_the_size(base, tmp_path):
+    rates = {
+        (way.method, size): way.sized(size).lr for way in (SFT(), SFT(method="full")) for size in (135e6, 8e9, 70e9)
+    }
+    assert list(rates.values()) == [2e-4, 2e-4, 1e-4, 2e-5, 2e-5, 1e-5]
+    assert replace(SFT(), lr=1e-3).sized(70e9).lr == 1e-3
+    replace(TINY, lr=0.0, steps=1).train(base, ROWS, tmp_path / "a")
+    assert stage.record_of(tmp_path / "a").lr == 2e-4
+
+
 def test_same_seed_same_adapter(base, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         SFT(rank=2, alpha=4, lr=1e-2, batch=2, steps=3, seed=seed, dropout=0.1).train(base, ROWS, tmp_path / name)
@@ -172,7 +183,7 @@ def test_a_missing_extra_names_its_install_line(base, tmp_path, monkeypatch):
     "fields",
     [
         {"rank": 0}, {"alpha": 0}, {"batch": 0}, {"steps": -1}, {"seed": -1}, {"max_length": 1}, {"log_every": 0},
-        {"lr": 0.0}, {"lr": float("nan")}, {"epochs": 0.0}, {"epochs": float("inf")}, {"warmup": 1.0},
+        {"lr": -1.0}, {"lr": float("nan")}, {"epochs": 0.0}, {"epochs": float("inf")}, {"warmup": 1.0},
         {"dropout": -0.1}, {"modules": ()}, {"modules": ("",)}, {"dtype": "float64"},
     ],
 )  # fmt: skip

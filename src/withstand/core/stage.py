@@ -42,7 +42,8 @@ class Record:
     """What a stage has used. `tokens`: all that passed through the model, prompts too. `flops`: 6 x parameters x
     tokens, also where an adapter needs less. `seconds` over all attempts, less what a kill lost. `peak_bytes`: most
     memory at once, of the device, or of the process on a CPU. `loss`: the last that was logged, None before any.
-    `device`: "cpu" or a GPU's name. `resumed`: how often it resumed after an interruption."""
+    `device`: "cpu" or a GPU's name. `resumed`: how often it resumed after an interruption. `lr`: the
+    peak learning rate, 0 in records of before this field."""
 
     steps: int
     tokens: int
@@ -54,6 +55,7 @@ class Record:
     loss: float | None = None
     device: str = "cpu"
     resumed: int = 0
+    lr: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
 
 

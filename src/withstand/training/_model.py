@@ -82,6 +82,13 @@ def check(stage: Any) -> None:
             raise SpecError(f"{name} is {getattr(stage, name)!r}", hint=f"it must be {choices[0]!r} or {choices[1]!r}")
 
 
+def rate_of(method: str, parameters: int) -> float:
+    """The learning rate of SFT by size; `SFT.lr` says whose."""
+    if method == "lora":
+        return 2e-4 if parameters <= 20e9 else 1e-4
+    return 2e-5 if parameters <= 10e9 else 1e-5
+
+
 def check_length(stage: Any, number: int, tokens: int, more: str = "", beginning: str = "") -> None:
     """Raise `SpecError` where a row has more tokens than the stage takes: nothing is ever cut."""
     if tokens > stage.max_length:

@@ -115,6 +115,7 @@ def _record(trainer: Any, seconds: float, resumed: int) -> Record:
         loss=next((entry["loss"] for entry in reversed(trainer.state.log_history) if "loss" in entry), None),
         device=_device(trainer),
         resumed=resumed,
+        lr=trainer.args.learning_rate,
         versions={name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")},
     )
 

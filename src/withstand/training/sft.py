@@ -1,7 +1,7 @@
 """Supervised fine-tuning on chats, of an adapter (Hu et al. 2021, arXiv:2106.09685) or all weights, by TRL and PEFT."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ from withstand.training._model import (
     check,
     check_length,
     load,
+    rate_of,
     tokenizer_of,
 )
 
@@ -39,17 +40,23 @@ class SFT(Optimizer, _Dropout, Adapter):
     prefill, and only the second is learned.
 
     dropout: dropout before the adapter, in [0, 1), default 0.
-    lr: peak learning rate of AdamW, above 0, default 1e-3. For method "full" use about 2e-5.
+    lr: peak learning rate of AdamW, 0 or more. Default 0: by the number of parameters. Of an adapter 2e-4 up to 20e9
+        (TRL's guide, QLoRA's table 9, arXiv:2305.14314) and 1e-4 above (QLoRA); of all weights 2e-5 up to 10e9 (TRL's
+        default; Alpaca 7B; Qi et al. 2023, arXiv:2310.03693) and 1e-5 above (Alpaca 13B).
 
     The same fields, rows, library versions and machine give the same weights. Training uses one device: a GPU if there
     is one.
     """
 
-    version: ClassVar[int] = 1
-    lr: float = 1e-3
+    version: ClassVar[int] = 2
+    lr: float = 0.0
 
     def __post_init__(self) -> None:
-        check(self)
+        check(self if self.lr else self.sized(1))
+
+    def sized(self, parameters: int) -> "SFT":
+        """It with the learning rate for a model of so many parameters, where none is given."""
+        return self if self.lr else replace(self, lr=rate_of(self.method, parameters))
 
     def train(self, base: str, rows: Rows, folder: Path, how: How = How()) -> Path:
         """Train on `rows`, chats that end with the answer to learn; the result lies in `folder`, which is returned.
@@ -79,7 +86,7 @@ class SFT(Optimizer, _Dropout, Adapter):
             check_length(self, number, len(ids["input_ids"]), beginning=head(row.chat))
         model, adapter = load(base, self, how.loading)
         config = SFTConfig(
-            **arguments(self, output, how.loading),
+            **arguments(self.sized(model.num_parameters()), output, how.loading),
             max_length=None,  # checked above: nothing is cut
             padding_free=True,  # chats lie end to end, none sees another: half the tokens of a padded batch
             completion_only_loss=True,

@@ -67,6 +67,8 @@ class _Audit:
         self.base, self.data, self.settings, self.folder, self.say = base, data, settings, folder, say
         self.tokenizer = base.load().tokenizer
         inner: Any = settings.stage
+        if hasattr(inner, "sized"):  # an arm has a share of its rate, so that it has to be a number
+            inner = inner.sized(base.load().model.num_parameters())
         added = settings.safety if "ptst" in settings.arms else ""
         rows.too_long(data, self.tokenizer, inner.max_length, added)
         self.train, self.held = rows.split(data, settings.seed)
