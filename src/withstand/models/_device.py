@@ -63,6 +63,16 @@ def _matmul_seconds(dtype: Any) -> float:
     return best
 
 
+def headers(folder: Path) -> dict[str, Mapping[str, Any]]:
+    """What the safetensors of a folder say of every tensor: its `shape` and `data_offsets`. Nothing else is read."""
+    tensors: dict[str, Mapping[str, Any]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as stream:
+            tensors |= json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    tensors.pop("__metadata__", None)
+    return tensors
+
+
 def weight_bytes(folder: Path, dtype: float | None, matrix: float | None = None, vocabulary: int = 0) -> float:
     """Bytes of the weights in a folder's safetensors, by their headers alone.
 
@@ -70,17 +80,12 @@ def weight_bytes(folder: Path, dtype: float | None, matrix: float | None = None,
     row for each of `vocabulary` tokens, which are not quantized. Without safetensors: the size of the other files.
     """
     total = 0.0
-    for file in folder.glob("*.safetensors"):
-        with file.open("rb") as stream:
-            header: Mapping[str, Any] = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        for name, tensor in header.items():
-            if name == "__metadata__":
-                continue
-            shape = tensor["shape"]
-            packed = matrix is not None and len(shape) > 1 and shape[0] != vocabulary
-            size = matrix if packed else dtype
-            stored = tensor["data_offsets"][1] - tensor["data_offsets"][0]
-            total += stored if size is None else math.prod(shape) * size
+    for tensor in headers(folder).values():
+        shape = tensor["shape"]
+        packed = matrix is not None and len(shape) > 1 and shape[0] != vocabulary
+        size = matrix if packed else dtype
+        stored = tensor["data_offsets"][1] - tensor["data_offsets"][0]
+        total += stored if size is None else math.prod(shape) * size
     return total or sum(file.stat().st_size for file in folder.glob("*.bin"))
 
 

@@ -1,15 +1,18 @@
 """The folder of a transformers model, and what it holds: for keys that know content and no path."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from withstand.core import Json, SpecError, bounded, digest
 from withstand.core.cache import remembered_sha256
+from withstand.core.stage import Loading
 from withstand.models import _fetch
+from withstand.models._quantized import BITSANDBYTES
 
 BUILTIN = "builtin:"
 EMBEDDED = {f"{BUILTIN}smollm2": _fetch.smollm2, f"{BUILTIN}minilm": _fetch.minilm}
+RAW, MODERATION = "none", "moderation"
 TOKENIZER = ("tokenizer*", "*.model", "chat_template*", "vocab*", "merges*")
 
 
@@ -63,6 +66,20 @@ def bare_template(tokenizer: Any) -> str:
     same = tokenizer(f"{start}a", add_special_tokens=False)["input_ids"] == tokenizer("a")["input_ids"]
     head = start if same else f"{start} "
     return f"{{{{ {head!r} }}}}{{% for turn in messages %}}{{{{ turn.content }}}}{{% endfor %}}"
+
+
+def loading_of(spec: Any, arguments: Mapping[str, Json]) -> Loading:
+    """How a training loads and renders an `hf` target. arguments: what its template gets beside the messages."""
+    from transformers import AutoTokenizer
+
+    template = template_of(spec.template) if spec.template not in ("", RAW, MODERATION) else ""
+    if spec.template == RAW:
+        template = bare_template(AutoTokenizer.from_pretrained(spec.folder()))
+    hub = not (spec.adapter or spec.id.startswith(BUILTIN) or Path(spec.id).is_dir())
+    return Loading(
+        spec.id if hub else "", spec.revision if hub else "", template, arguments, BITSANDBYTES.get(spec.quantize, {}),
+        spec.device, spec.device_map, spec.trust_remote_code,
+    )  # fmt: skip
 
 
 def files_digest(folder: Path, patterns: Sequence[str]) -> str:

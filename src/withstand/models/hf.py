@@ -23,11 +23,10 @@ from withstand.models._chat import refuse_images
 from withstand.models._device import fastest_dtype, row_bytes, torch_device, weight_bytes
 from withstand.models._fields import json_object
 from withstand.models._flops import watch
-from withstand.models._folder import BUILTIN, bare_template, identity_of, resolve, template_of
+from withstand.models._folder import BUILTIN, MODERATION, RAW, identity_of, loading_of, resolve
 from withstand.models._quantized import BITSANDBYTES, Kind, Quantized, quantized, settings
 from withstand.models._thinking import Tags, Watch, answer_start, split_thinking
-
-RAW, MODERATION = "none", "moderation"
+from withstand.models._tuned import check_adapter, check_tuned
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +113,8 @@ class HF:
     def check(self) -> None:
         self.identity()
         self._quantized(self.folder())
+        if self.adapter:
+            check_adapter(self.folder(), self.id, resolve(self.adapter, ""))
 
     @property
     def _tags(self) -> Tags:
@@ -177,17 +178,11 @@ class HF:
 
     def loading(self) -> Loading:
         """How a training loads and renders it: as it is asked."""
-        from transformers import AutoTokenizer
+        return loading_of(self, self._more())
 
-        template = template_of(self.template) if self.template not in ("", RAW, MODERATION) else ""
-        if self.template == RAW:
-            template = bare_template(AutoTokenizer.from_pretrained(self.folder()))
-        hub = not (self.adapter or self.id.startswith(BUILTIN) or Path(self.id).is_dir())
-        quantization = BITSANDBYTES.get(self.quantize, {})
-        return Loading(
-            self.id if hub else "", self.revision if hub else "", template, self._more(), quantization, self.device,
-            self.device_map, self.trust_remote_code,
-        )  # fmt: skip
+    def tuned_from(self, base: "HF") -> list[str]:
+        """Notes on what could not be compared. Raises `SpecError` where it was not tuned from `base`."""
+        return check_tuned(base, self)
 
     def generate(self, chats: Sequence[Chat], sampling: Sampling, seeds: Sequence[int]) -> list[Completion | AskError]:
         self.load()  # what is wrong with the model is wrong for all chats
@@ -372,7 +367,7 @@ def _load(spec: HF) -> _Loaded:
     )
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
     if spec.template not in ("", MODERATION):
-        tokenizer.chat_template = bare_template(tokenizer) if spec.template == RAW else template_of(spec.template)
+        tokenizer.chat_template = spec.loading().template
     if not tokenizer.chat_template:
         raise SpecError(
             f"{spec.id} has no chat template",
