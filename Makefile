@@ -12,7 +12,7 @@ VARIANTS ?= core local
 
 export PYTHONDONTWRITEBYTECODE := # else each process of the tests would compile everything anew
 
-.PHONY: demo test hostile check docs bench dist container organism clean
+.PHONY: demo test hostile lint check docs bench dist container organism clean
 
 demo: $(VENV)/.local
 	$(BIN)/withstand model fetch smollm2
@@ -26,10 +26,12 @@ hostile: $(VENV)/.dev
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python tests/hostile/mutate.py 10000
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python tests/hostile/commands.py 3000
 
-check: $(VENV)/.dev
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+check: lint
 	$(BIN)/python -m pytest tests/test_house.py tests/test_docs.py  # the site is built there too
 
 # The site, into site/: a warning is an error, and nothing is loaded from elsewhere.

@@ -190,8 +190,8 @@ def test_the_picture_is_small() -> None:
 
 def test_the_two_commands_are_those_of_ci() -> None:
     makefile, ci = read("Makefile"), read(".ci/run").splitlines()
-    assert {"demo", "test", "check", "bench"} <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    assert {"make check", "make test"} <= set(ci)
+    assert {"demo", "test", "lint", "check", "bench"} <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    assert {"make lint", "make test"} <= set(ci)
     shown = [command.partition("#")[0].strip() for command, _ in commands(blocks("README.md")[0].text)]
     assert shown == ["make demo", "make test"]
     workflow = read(".github/workflows/ci.yml")
