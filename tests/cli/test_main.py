@@ -1,9 +1,9 @@
 """The command line, in this process and in others: exit codes, messages, resuming, JSON, every mistake of a user."""
 
 import csv
-import json
 import os
 import re
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -771,9 +771,9 @@ def test_an_interrupt_says_how_to_go_on_and_that_command_does(withstand, tmp_pat
     assert 12 <= sent < 56
     state = withstand("status", "--json", "--store", "my store.db").json
     assert 0 < state["stages"][1]["done"] < 56
-    done = call(["bash", "-c", command.replace("withstand", f"{sys.executable} -m withstand", 1) + " --json"], tmp_path)
-    assert done.returncode == 0, done.stderr
-    (cell,) = json.loads(done.stdout)["cells"]
+    done = withstand(*shlex.split(command)[1:], "--json")
+    assert done.code == 0, done.err
+    (cell,) = done.json["cells"]
     assert (cell["error"], cell["cases"]) == (0, 56)
     assert len(server.requests) <= 56 + 4  # what was in flight is asked again, and nothing else
 

@@ -22,11 +22,11 @@ def target(kind: str, url: str) -> str:
     )
 
 
-def ask(withstand: Any, server: HostileServer, kind: str) -> Any:
+def ask(withstand: Any, server: HostileServer, *more: str, kinds: tuple[str, ...] = ("openai", "http")) -> Any:
+    targets = [word for kind in kinds for word in ("--target", target(kind, server.url))]
     return withstand(
-        "run", "--suite", "kitchen", "--limit", "1", "--benign", "none", "--attack", "direct", "--target",
-        target(kind, server.url),
-        "--max-tokens", "16", "--name", "hostile",
+        "run", "--suite", "kitchen", "--limit", "1", "--benign", "none", "--attack", "direct", *targets,
+        "--max-tokens", "16", "--name", "hostile", *more,
     )  # fmt: skip
 
 
@@ -35,24 +35,25 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CANARY", KEY)
 
 
-@pytest.mark.parametrize("adapter", ["openai", "http"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_hostile_reply_fails_its_row_alone_and_leaks_no_key(
-    withstand: Any, tmp_path: Path, kind: str, adapter: str
-) -> None:
+def test_a_hostile_reply_fails_its_row_alone_and_leaks_no_key(withstand: Any, tmp_path: Path, kind: str) -> None:
+    """Of each of the two adapters that speak to a server."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     with HostileServer(kind) as server:
-        first = ask(withstand, server, adapter)
+        first = ask(withstand, server)
         assert first.code in (0, 3), first.err
-        again = ask(withstand, server, adapter)
+        again = ask(withstand, server, "--json")
         assert again.code == first.code, again.err
         asked = len(server.asked)
-    assert asked >= 1
+    assert asked >= 2
+    failed = [cell["error"] for cell in again.json["cells"]]
+    assert len(failed) == 2
+    assert any(failed) == (first.code == 3)
     if kind in HEADS or kind == "slow_drip":
-        assert "the answer was not whole after 2 s" in first.err
+        assert "2 rows: the answer was not whole after 2 s" in first.err
     if kind in STREAMS or kind in HEADS:
-        assert first.code == 3
-        assert server.sent < 64 * MiB  # the client hung up
+        assert failed == [1, 1]
+        assert server.sent < 128 * MiB  # the client hung up
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before < 100 * MiB
     status = withstand("status", "hostile")
     report = withstand("report", "hostile", "--output", tmp_path / "report.html")
@@ -85,6 +86,6 @@ def test_organization_and_project_go_to_openai_alone(withstand: Any, monkeypatch
     for name in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_ADMIN_KEY"):
         monkeypatch.setenv(name, "canary-of-another-host")
     with HostileServer("text_of_markup") as server:
-        ask(withstand, server, "openai")
+        ask(withstand, server, kinds=("openai",))
         (headers,) = server.asked
     assert "canary-of-another-host" not in str(headers)

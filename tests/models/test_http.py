@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote
 import pytest
 
 import withstand
+from withstand.cli.main import main
 from withstand.core import AskError, Completion, Message, Sampling, SpecError, ToolCall, dumps, to_json, user
 from withstand.models import _paths, _retry, _wire
 from withstand.models.http import Http
@@ -574,9 +575,9 @@ def test_prices_feed_the_cost_of_a_run_and_its_cap(serve: Serve, tmp_path: Path)
     words = ["run", "--suite", "kitchen", "--limit", "1", "--benign", "none", "--attack", "direct", "--max-cost", "9"]
     fields = f"text=answer,body='{BODY}'"
     for price, code in (("", 2), (",price_ask=0.1", 0)):
-        more = ["--target", f"http:{app.url},{fields}{price}", "--store", str(tmp_path / "t.db")]
-        done_ = subprocess.run([sys.executable, "-m", "withstand", *words, *more], capture_output=True, text=True)
-        assert done_.returncode == code, done_.stderr
+        with pytest.raises(SystemExit) as end:
+            main([*words, "--target", f"http:{app.url},{fields}{price}", "--store", str(tmp_path / "t.db")])
+        assert (end.value.code or 0) == code
 
 
 def test_an_application_that_answers_anew_each_time_may_branch(serve: Serve) -> None:

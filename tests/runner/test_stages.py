@@ -27,7 +27,7 @@ TOYS = str(Path(__file__).parent.parent / "toys")
 
 RULES = [[".", "I cannot help with that.", 0.3], [".", "Take {n} pans and stir.", 0.7]]
 GRID: dict[str, Any] = {
-    "suite": {"use": "kitchen", "limit": 5},
+    "suite": {"use": "kitchen", "limit": 3},
     "target": [{"use": "scripted", "rules": RULES}, {"use": "scripted", "rules": RULES, "defense": "self_reminder"}],
     "attack": [
         "direct",
@@ -131,7 +131,7 @@ def test_the_grid_is_worth_comparing(whole: tuple[set[Any], set[Any]]) -> None:
     assert len(set(texts)) > 20
 
 
-@pytest.mark.parametrize(("width", "lanes"), [(1, 1), (3, 2), (64, 1), (1, 8)])
+@pytest.mark.parametrize(("width", "lanes"), [(1, 1), (3, 2), (64, 8)])
 def test_width_and_lanes_change_no_row(
     here: Callable[[str], Store], whole: tuple[set[Any], set[Any]], width: int, lanes: int
 ) -> None:
@@ -140,21 +140,18 @@ def test_width_and_lanes_change_no_row(
     assert content(opened) == whole
 
 
-@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
-def test_shards_merged_are_one_run(
-    here: Callable[[str], Store], whole: tuple[set[Any], set[Any]], order: tuple[int, ...]
-) -> None:
-    for place in order:
+def test_shards_merged_in_any_order_are_one_run(here: Callable[[str], Store], whole: tuple[set[Any], set[Any]]) -> None:
+    for place in (3, 1, 2):
         api.run(GRID, store=here(f"shard{place}"), shard=(place, 3))
-    parts = [len(content(here(f"shard{place}"))[0]) for place in order]
+    parts = [len(content(here(f"shard{place}"))[0]) for place in (1, 2, 3)]
     assert all(parts)
     assert sum(parts) == len(whole[0])  # no row is made twice
-    merged = here("one")
-    for place in order:
-        merge(here(f"shard{place}"), merged)
-    assert content(merged) == whole
-    run = api.load(store=merged)
-    assert run.summary["run"]["state"] == "complete"
+    for order in ((1, 2, 3), (3, 1, 2)):
+        merged = here(f"one{order}")
+        for place in order:
+            merge(here(f"shard{place}"), merged)
+        assert content(merged) == whole
+        assert api.load(store=merged).summary["run"]["state"] == "complete"
 
 
 def test_shards_in_one_store_are_one_run(here: Callable[[str], Store], whole: tuple[set[Any], set[Any]]) -> None:

@@ -303,8 +303,8 @@ def test_processes_may_bring_a_store_up_at_once(tmp_path: Path, where: str) -> N
         old_store(where, full)
     script = "import sys; from withstand.store.store import Store; sys.stdin.readline(); Store(sys.argv[1]).close()"
     command = [sys.executable, "-c", script, where]
-    several = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
-    assert [process.communicate("go\n", timeout=60)[1] for process in several] == [""] * 3
+    several = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate("go\n", timeout=60)[1] for process in several] == [""] * 2
     with Store(where, create=False) as opened:
         assert opened.select(sql.select(tables.meta)) == [("schema", str(tables.SCHEMA))]
 
@@ -602,7 +602,7 @@ with Store(path) as store:
 
 def test_processes_may_create_and_fill_a_store_at_once(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
-    processes = [python(CREATOR, str(path), str(n)) for n in range(4)]
+    processes = [python(CREATOR, str(path), str(n)) for n in range(3)]
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -611,12 +611,12 @@ def test_processes_may_create_and_fill_a_store_at_once(tmp_path: Path) -> None:
         process.stdin.write("go\n")
         process.stdin.flush()
     outputs = [process.communicate(timeout=60) for process in processes]
-    assert [process.returncode for process in processes] == [0] * 4, [err for _, err in outputs]
+    assert [process.returncode for process in processes] == [0] * 3, [err for _, err in outputs]
     with Store(str(path)) as opened:
         entries = content(opened)
-        assert len(entries["row"]) == 4 * 20 + 20
+        assert len(entries["row"]) == 3 * 20 + 20
         standing = {key: json.loads(value) for key, value in entries["answer"]}
-        assert len(opened.select(sql.select(tables.writer))) == 4
+        assert len(opened.select(sql.select(tables.writer))) == 3
     for out, _ in outputs:  # all heard the same, and it is what stands
         assert out.split() == [standing[f"all.{n}"] for n in range(20)]
 

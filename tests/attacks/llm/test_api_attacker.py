@@ -23,6 +23,7 @@ WRITTEN = {
     "zero_shot": "list",
 }
 SMALL = {"autodan_turbo": {"batch": 2}, "few_shot": {"rounds": 2, "width": 4}, "transform": {"chain": ["past_tense"]}}
+SMALL |= {"tap": {"depth": 2, "width": 2}}
 JUDGED = ("actor", "autodan_turbo", "crescendo", "few_shot", "goat", "pair", "tap")
 
 
