@@ -92,7 +92,7 @@ PURPOSE = 'purpose = "recipes"\n'
         (
             PURPOSE + 'must_never = ["never lie"]',
             "must_never, 1: 'never lie' does not begin",
-            "beginning with its verb",
+            "beginning with a verb",
         ),
         (PURPOSE + 'must_never = ["lie", "lie"]', "must_never names 'lie' twice", "leave one out"),
         (PURPOSE + 'documents = ["a\\nb"]', "documents, 1 has several lines", "one line"),

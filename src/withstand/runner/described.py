@@ -55,7 +55,7 @@ def lacking(application: Application, written: bool) -> list[str]:
     """Which categories the description gives nothing for, and which languages. written: whether a model writes too."""
     notes = []
     if not application.canary:
-        what = "verbatim leaks of its longest sentence" if _secret(application) else "none"
+        what = "only verbatim leaks of its longest sentence" if _secret(application) else "none"
         notes.append(f"prompt_leak: {what}, since the description has no canary")
     for name, none, category in (
         ("records", not application.records, "personal_data"),
@@ -113,7 +113,7 @@ def _facts(application: Application, table: Mapping[str, Any]) -> Iterator[Fact]
     """What a table is filled with: the facts of the description that it is `over`."""
     over = table["over"]
     documents = application.documents or (ANYWHERE,)
-    if over == "canary" and (secret := _secret(application)):
+    if (over == "canary" and (secret := application.canary)) or (over == "secret" and (secret := _secret(application))):
         yield Fact("", {}, (f"canary:{secret}",))
     elif over == "records":
         yield from (

@@ -169,7 +169,7 @@ def from_suite(spec: str, before: Sequence[Generated], wish: Wish, asking: Askin
     twin = twin_suite(parse(suite.benign), suite) if suite.benign else suite
     judges = (suite.judge, twin.refusal_judge)
     risk = wish.risk or bootstrap.risk_of(seeds)
-    harvest, used, dropped = Harvest(before), list[Pair](), list[Pair]()
+    harvest, used, dropped = Harvest(before, seeds), list[Pair](), list[Pair]()
     limit = wish.n or len(seeds) * SITUATIONS * ACTS
     while seeds and not asking.tally.stopped and (wanted := limit - len(harvest.there) - len(used)) > 0:
         number = -(-wanted // A_SEED)

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
+from withstand.core import Behavior
 from withstand.core.likeness import alike_runs, runs, squeezed
 from withstand.formats.generated import Generated, sealed
 from withstand.runner.described import Pair
@@ -43,11 +44,12 @@ class Yield:
 
 
 class Harvest:
-    """The pairs that a file lacks. before: its rows, which are neither made again nor repeated."""
+    """The pairs that a file lacks. before: its rows, which are neither made again nor repeated; nor are the seeds."""
 
-    def __init__(self, before: Sequence[Generated]) -> None:
+    def __init__(self, before: Sequence[Generated], seeds: Sequence[Behavior] = ()) -> None:
         self.ids = {row.id: row.excluded for row in before}
         self.seen = {half: [runs(_prompt(row)) for row in before if row.half == half] for half in ("harmful", "benign")}
+        self.seen["harmful"] += [runs(f"{seed.context}\n{seed.text}") for seed in seeds]
         self.benign = {_prompt(row): row.id for row in before if row.benign}
         self.pairs: list[Pair] = []
         self.there: list[Generated] = []
