@@ -18,6 +18,7 @@ from withstand.core.stage import How, Loading
 from withstand.models import hf
 from withstand.registry import find
 from withstand.runner import chain
+from withstand.runner.joined import joinable
 from withstand.training import _model, _run
 from withstand.training.sft import SFT
 
@@ -137,7 +138,13 @@ def test_a_chain_merges_loads_and_is_not_trained_twice(base, tmp_path, monkeypat
         chain.Step(replace(FULL, seed=2), ROWS[1:]),
         chain.Step(replace(LORA, seed=1), ROWS),
     ]
-    seen = []
+    seen, trained_on, real = [], [], SFT.train
+
+    def train(self, folder, *more):
+        trained_on.append(weights(folder))
+        return real(self, folder, *more)
+
+    monkeypatch.setattr(SFT, "train", train)
     done = chain.train(start, steps, tmp_path, lambda place, trained: seen.append((place, trained.key)))
     assert seen == [(place, trained.key) for place, trained in enumerate(done)]
     assert [stage.read(trained.folder)["kind"] for trained in done] == ["adapter", "model", "adapter"]
@@ -156,13 +163,42 @@ def test_a_chain_merges_loads_and_is_not_trained_twice(base, tmp_path, monkeypat
     name = "model.layers.0.self_attn.q_proj"
     pair = (adapter[f"base_model.model.{name}.lora_{part}.weight"].float() for part in "BA")
     by_hand = weights(base)[f"{name}.weight"] + 2 * next(pair) @ next(pair)
-    torch.testing.assert_close(weights(done[1].base)[f"{name}.weight"], by_hand, rtol=0, atol=1e-6)
+    torch.testing.assert_close(trained_on[1][f"{name}.weight"], by_hand, rtol=0, atol=1e-6)
 
     def not_again(*_, **__):
         raise AssertionError("trained again")
 
     monkeypatch.setattr(SFT, "train", not_again)
     assert [trained.key for trained in chain.train(start, steps, tmp_path)] == [trained.key for trained in done]
+
+
+def test_an_adapter_on_an_adapter_is_one_and_no_merged_copy_stays(base, tmp_path):
+    """By hand: W + s1 B1 A1 + s2 B2 A2, with adapters of other ranks and layers; nothing else is left on the disk."""
+    start = find.build("target", {"use": "hf", "id": base, "dtype": "float32"})
+    more = replace(LORA, rank=3, alpha=12, modules=("q_proj", "v_proj"), seed=1)
+    steps = [chain.Step(replace(LORA, modules=("q_proj", "up_proj")), ROWS), chain.Step(more, ROWS, at=(3,))]
+    first, second = chain.train(start, steps, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([first.folder.name, second.folder.name])
+    assert (second.model.id, second.base) == (base, base)
+    config = json.loads((second.folder / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], config["base_model_name_or_path"]) == (5, 5, Path(base).name)
+    joined, own = weights(second.folder), weights(first.folder)
+    for layer, rank in (("self_attn.q_proj", 5), ("self_attn.v_proj", 3), ("mlp.up_proj", 2)):
+        name = f"base_model.model.model.layers.1.{layer}"
+        down, up = (joined[f"{name}.lora_{part}.weight"].float() for part in "AB")
+        assert torch.linalg.matrix_rank(up @ down) == rank
+        whole = weights(base)[name.removeprefix("base_model.model.") + ".weight"] + up @ down
+        torch.testing.assert_close(second.model.load().model.model.layers[1].get_submodule(layer).weight, whole)
+        if f"{name}.lora_A.weight" in own:
+            b, a = (own[f"{name}.lora_{part}.weight"].float() for part in "BA")
+            torch.testing.assert_close(up[:, :2] @ down[:2], 2.0 * b @ a)
+    [checkpoint] = second.checkpoints().values()
+    assert checkpoint.generate([ROWS[0][:1]], Sampling(max_tokens=2), [0])[0].answer_tokens
+    assert [stage.read(path)["joined"] for path in (second.folder, second.folder / "step-3")] == [True, True]
+    assert [done.model for done in chain.train(start, steps, tmp_path)] == [first.model, second.model]
+    config = json.loads((first.folder / "adapter_config.json").read_text())
+    (first.folder / "adapter_config.json").write_text(json.dumps({**config, "use_dora": True}))
+    assert not joinable(first.folder)
 
 
 def test_what_is_trained_is_loaded_and_rendered_as_it_is_asked(base, tmp_path, monkeypatch):

@@ -176,6 +176,10 @@ class HF:
         """Where weights and tokenizer lie on this machine; fetched first where they do not."""
         return resolve(self.id, self.revision)
 
+    def adapter_folder(self) -> Path:
+        """Where its adapter lies on this machine; for a target that has one."""
+        return resolve(self.adapter, "")
+
     def loading(self) -> Loading:
         """How a training loads and renders it: as it is asked."""
         return loading_of(self, self._more())

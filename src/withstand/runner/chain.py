@@ -4,13 +4,16 @@
     done = chain.train(start, [chain.Step(SFT(steps=50), rows), chain.Step(DPO(), pairs)], Path("audit"))
     withstand.run({"suite": "kitchen", "target": done[-1].spec, "attack": "direct"})
 
-A stage trains on a folder; what is only an adapter on something is merged into one first (`merged`), also the built-in
-`smollm2-kitchen`. The key of a stage holds its fields, its rows, its labels and the key of what it was trained from.
+A stage trains on a folder. What is an adapter on something, as the built-in `smollm2-kitchen` is, is merged into one as
+long as it trains, and an adapter that the stage leaves is joined with the first. The key of a stage holds its fields,
+its rows, its labels and the key of what it was trained from.
 """
 
 import contextlib
 import gc
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -36,6 +39,7 @@ from withstand.core.stage import Row as StageRow
 from withstand.registry import find
 from withstand.runner.drive import Job, drive
 from withstand.runner.flows import collected, defended, graded
+from withstand.runner.joined import join, joinable
 from withstand.runner.tally import Tally
 from withstand.store.store import Row, Store
 from withstand.store.tables import CASES
@@ -113,12 +117,12 @@ def train(
     Folders lie in `root`. What is there is not trained again; a killed stage resumes at its last saved step. `on_stage`
     is called after every step, done now or earlier; `log` gets its place, step and mean loss.
     """
+    check_trainable(base)
     for stage, step in enumerate(steps, start=1):
         step.check(stage)
     done: list[Trained] = []
     model: Any = base
     for place, step in enumerate(steps):
-        folder = merged(model, root)
         key = key_of(step, _identity(model))
         target = root / key
 
@@ -127,14 +131,18 @@ def train(
 
         if not (target / FILE).is_file():
             root.mkdir(parents=True, exist_ok=True)
-            with locked(root / f"{key}.lock"):
+            with locked(root / f"{key}.lock"), whole(model, root) as folder:
                 rows = red_teamed(step, model, root) if hasattr(step.stage, "attack") else step.rows
                 model.release()  # the training loads the base anew: two of it would be in memory
                 how = How(watch, step.at, labels=step.labels, loading=model.loading())
                 step.stage.train(folder, rows, target, how)
                 gc.collect()  # a trainer and its model hold each other
-        model = as_target(model, folder, target)
-        done.append(Trained(key, target, folder, model))
+                if model.adapter and read(target)["kind"] == "adapter" and joinable(model.adapter_folder()):
+                    named = Path(model.id).name if Path(model.id).is_dir() else model.id
+                    join(target, model.adapter_folder(), named, model.revision)
+        lies_on = base_of(model, target, root)
+        model = as_target(model, lies_on, target)
+        done.append(Trained(key, target, lies_on, model))
         on_stage(place, done[-1])
     return done
 
@@ -203,6 +211,31 @@ def check_trainable(model: Any) -> None:
         )
 
 
+@contextlib.contextmanager
+def whole(model: Any, root: Path) -> Iterator[str]:
+    """A folder with all of the model's weights for as long as something is trained from it: its own, or where it has an
+    adapter, a copy in float32 with it merged. The copy stays only where the adapter cannot be joined with another."""
+    check_trainable(model)
+    kept = root / f"merged-{digest(_identity(model))}"
+    if not model.adapter or kept.is_dir() or not joinable(model.adapter_folder()):
+        yield merged(model, root)
+        return
+    for left in root.glob(".merging-*") if os.name == "posix" else ():  # of a process that was killed
+        with contextlib.suppress(SpecError, OSError), locked(left / "lock"):
+            shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=".merging-", dir=root) as folder, locked(Path(folder) / "lock"):
+        _merge(model, Path(folder) / kept.name)
+        yield str(Path(folder) / kept.name)
+
+
+def base_of(model: Any, done: Path, root: Path) -> str:
+    """The folder that the result in `done` lies on, as an adapter: the model's own where the two were joined."""
+    record = read(done)
+    if record["kind"] == "model" or record.get("joined"):
+        return str(model.folder())
+    return merged(model, root)
+
+
 def merged(model: Any, root: Path) -> str:
     """A folder with all of the model's weights: its own, or where it has an adapter, a copy with it merged.
 
@@ -215,13 +248,17 @@ def merged(model: Any, root: Path) -> str:
     if not target.is_dir():
         root.mkdir(parents=True, exist_ok=True)
         new = root / f".{target.name}.{os.getpid()}"
-        whole = replace(model, dtype="float32", quantize="")
-        whole.load().model.save_pretrained(str(new))
-        whole.load().tokenizer.save_pretrained(str(new))
-        whole.release()
+        _merge(model, new)
         with contextlib.suppress(OSError):  # another process was first
             new.rename(target)
     return str(target)
+
+
+def _merge(model: Any, folder: Path) -> None:
+    copy = replace(model, dtype="float32", quantize="")
+    copy.load().model.save_pretrained(str(folder))
+    copy.load().tokenizer.save_pretrained(str(folder))
+    copy.release()
 
 
 def _identity(model: Any) -> Json:
