@@ -87,6 +87,7 @@ def test_rl_learns_from_a_teacher_what_a_judge_alone_does_not_tell(base, tmp_pat
     record = stage.read(tmp_path / "b")
     assert (record["stage"]["use"], record["steps"], record["record"]["steps"]) == ("rl", [1], 2)
     assert record["stage"]["teacher"]["use"] == "hf"
+    assert stage.record_of(tmp_path / "b").tokens > 0
 
 
 def test_the_advantage_is_that_of_rloo_over_likelihood_and_word(base, tmp_path, monkeypatch):

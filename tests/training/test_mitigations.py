@@ -262,6 +262,8 @@ def test_safe_lora_projects_what_left_the_subspace(base, tmp_path):
     left = torch.linalg.svd(direction)[0][:, :1]
     key = f"base_model.model.{name}.lora_B.weight"
     torch.testing.assert_close(safe[key].float(), left @ (left.T @ plain[key].float()), rtol=1e-2, atol=1e-3)
+    with pytest.raises(SpecError, match=r"builtin:gone is no folder or hub id of a model"):
+        safe_lora._weights("builtin:gone")
     SafeLoRA(TINY, base, threshold=-1.0).train(str(aligned), ROWS, tmp_path / "none")
     untouched = weights(tmp_path / "none")
     assert all(torch.equal(plain[name], untouched[name]) for name in plain)

@@ -116,7 +116,7 @@ class RL(Optimizer, Adapter, _Reward):
             model=model,
             reward_funcs=reward,
             args=config(
-                **arguments(self, output, loading),
+                **arguments(self, output, loading) | {"include_num_input_tokens_seen": "no"},  # TRL counts here itself
                 num_generations=self.draws,
                 max_completion_length=self.max_tokens,
                 beta=self.beta,

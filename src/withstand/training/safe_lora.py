@@ -185,5 +185,11 @@ def _weights(name: str) -> dict[str, Any]:
     """The weights as they are stored: two models of 8B in float32 would take 64 GB."""
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(name, dtype="auto")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(name, dtype="auto")
+    except OSError as error:
+        raise SpecError(
+            f"{name} is no folder or hub id of a model: {str(error).splitlines()[0]}",
+            hint="the audit's --unaligned takes any local target, also a built-in one",
+        ) from error
     return {key: weight.detach() for key, weight in model.named_parameters()}
