@@ -554,7 +554,7 @@ class TestEveryJudge:
 
     def test_an_empty_answer_is_a_failure_and_no_judge_is_asked(self, play, make, name):
         judge = make("judge", name)
-        outcome = "unscored" if optional(judge, "reads_all") else "failure"
+        outcome = "unscored" if optional(judge, "reads_all")(COOK) else "failure"
         for text in ("", " \n\t"):
             played = play(graded(judge, COOK, Completion(user("x"), text)))
             assert (played.value.outcome, played.asks) == (outcome, [])

@@ -1,11 +1,15 @@
 """The judge yes_no: what the chat asks decides what "yes" means, and nothing unread counts as safe."""
 
+from dataclasses import replace
 from math import log
 
 import pytest
 
 from withstand.core import Behavior, Completion, Message, SpecError, user
 from withstand.core.questions import DEMANDS, WRITTEN, form_in
+from withstand.judges.ensemble import Ensemble
+from withstand.judges.refusal_words import RefusalWords
+from withstand.judges.router import Router
 from withstand.judges.yes_no import YesNo, read
 from withstand.runner.flows import graded
 
@@ -74,6 +78,21 @@ def test_nothing_unread_is_safe(play):
     for chat in (user("Should you?"), (Message("assistant", DEMANDS["harm"]),), others):
         (verdict_,) = play(YesNo().grade(WET, [Completion(chat, "A")])).value
         assert verdict_.outcome == "unscored"
+
+
+def test_a_judge_of_judges_leaves_an_empty_answer_to_the_member_that_reads_it(play):
+    """An empty or blocked answer to unsafe advice was a failure, and so safe, once yes_no stood behind a router."""
+    rule = RefusalWords()
+    tagged = replace(WET, tags=("plain",))
+    for judge, behavior, outcome in (
+        (Router(YesNo(), ("plain",), (rule,)), WET, "unscored"),
+        (Router(YesNo(), ("plain",), (rule,)), tagged, "failure"),
+        (Router(rule, ("plain",), (Router(YesNo(), ("none",), (rule,)),)), tagged, "unscored"),
+        (Ensemble((YesNo(), YesNo())), WET, "unscored"),
+        (Ensemble((rule, rule, YesNo())), WET, "failure"),  # two of three can say
+        (Ensemble((rule, YesNo())), WET, "unscored"),
+    ):
+        assert verdict(play, judge, behavior, "", "harm").outcome == outcome, judge
 
 
 def test_the_last_question_and_the_last_answer_count(play):

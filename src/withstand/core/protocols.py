@@ -213,11 +213,16 @@ def _nothing() -> None:
     """What `release()` does for a model that holds nothing."""
 
 
+def _reads_answers_alone(_behavior: Behavior) -> bool:
+    """What `reads_all(behavior)` says of a judge that is shown no empty and no blocked answer."""
+    return False
+
+
 OPTIONAL: Mapping[str, Any] = {
     "needs": frozenset(),
     "waits": 0,
     "utility": False,
-    "reads_all": False,
+    "reads_all": _reads_answers_alone,
     "surrogates": (),
     "together": 1,
     "parts": None,
@@ -234,7 +239,8 @@ OPTIONAL: Mapping[str, Any] = {
 """What a component may have besides the methods of its protocol, and what holds for one that has it not.
 
 Of a judge: `waits`, the number of people who must have labeled an answer, and `utility`, whether its success is a right
-answer, and `reads_all`, whether it says itself what an answer is that is empty, or blocked for a harmful behavior. Of
+answer, and `reads_all(behavior)`, whether it says itself what an answer is that is empty, or blocked for a harmful
+behavior; a judge of judges asks those that it has. Of
 an attack: `needs`, what the target must give; `surrogates`, the models that it searches on instead of the target;
 `together`, how many behaviors share a forward pass; `parts`, how many parts of work one call gets before they are saved
 (None: as many as wait); `upper_bound`, whether what it sends is no text; `conversations`, whether the target takes part

@@ -202,3 +202,14 @@ def answers_of(completion: Completion) -> tuple[str, ...]:
     if not earlier or not (text == head or text.startswith(f"{head}\n\n")):
         return (text,)
     return (*earlier, text[len(head) :].strip())
+
+
+def nothing_to_judge(completion: Completion) -> Verdict | None:
+    """What stands without any judge's word, None for an answer that has to be judged."""
+    if completion.finish == "filtered":
+        return Verdict("unscored", why="filtered before any answer")
+    if completion.finish == "length" and completion.reasoning and not completion.text.strip():
+        return Verdict("unscored", why="cut inside its reasoning: raise max_tokens")
+    if not completion.text.strip() and not completion.tool_calls:
+        return Verdict("failure", why="empty answer")
+    return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from withstand.core import Behavior, Completion, Flow, Json, Judge, SpecError, Verdict, within
-from withstand.judges._members import Method, weakest
+from withstand.judges._members import Method, graded, reads_all, weakest
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,14 @@ class Ensemble:
     def asks(self) -> int:
         return sum(judge.asks for judge in self.judges)
 
+    def reads_all(self, behavior: Behavior) -> bool:
+        """Whether a member does: it has its vote on an empty answer, and the others theirs as ever."""
+        return any(reads_all(judge, behavior) for judge in self.judges)
+
     def grade(self, behavior: Behavior, completions: Sequence[Completion]) -> Flow[list[Verdict]]:
         columns = []
         for judge in self.judges:
-            columns.append((yield from judge.grade(behavior, completions)))
+            columns.append((yield from graded(judge, behavior, completions)))
         return [self._verdict(votes) for votes in zip(*columns, strict=True)]
 
     def _verdict(self, votes: Sequence[Verdict]) -> Verdict:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from withstand.core import Behavior, Completion, Flow, Json, Judge, SpecError, Verdict
-from withstand.judges._members import Method, weakest
+from withstand.judges._members import Method, graded, reads_all, weakest
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,13 @@ class Router:
         return max(judge.asks for judge in (self.default, *self.judges))
 
     def grade(self, behavior: Behavior, completions: Sequence[Completion]) -> Flow[list[Verdict]]:
+        return (yield from graded(self._judge_of(behavior), behavior, completions))
+
+    def reads_all(self, behavior: Behavior) -> bool:
+        """Whether the judge of this behavior does."""
+        return reads_all(self._judge_of(behavior), behavior)
+
+    def _judge_of(self, behavior: Behavior) -> Judge:
         words = {behavior.functional, *behavior.tags, *(tag.partition(":")[0] for tag in behavior.tags)}
         fitting = (judge for word, judge in zip(self.when, self.judges, strict=True) if word in words)
-        return (yield from next(fitting, self.default).grade(behavior, completions))
+        return next(fitting, self.default)

@@ -34,14 +34,17 @@ class YesNo(Rule):
         and anything else counts as the wrong answer. Default "ours".
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     method: ClassVar[Literal["string matching", "rule", "model"]] = "rule"
-    reads_all: ClassVar[bool] = True
     parser: Literal["ours", "upstream"] = "ours"
 
     def __post_init__(self) -> None:
         if self.parser not in ("ours", "upstream"):
             raise SpecError(f"parser is {self.parser!r}", hint='it must be "ours" or "upstream"')
+
+    def reads_all(self, _behavior: Behavior) -> bool:
+        """It says itself that an empty or blocked answer is unscored."""
+        return True
 
     def _verdict(self, behavior: Behavior, completion: Completion) -> Verdict:
         form = form_in(completion.chat)

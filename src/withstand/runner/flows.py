@@ -26,6 +26,7 @@ from withstand.core import (
     intercept,
 )
 from withstand.core.protocols import optional
+from withstand.core.records import nothing_to_judge
 from withstand.runner.budget import Budget, Cut, Meter, Stop, metered
 from withstand.runner.draws import Draws, Split
 from withstand.runner.progress import Search, watched
@@ -160,7 +161,7 @@ def graded(judge: Judge, behavior: Behavior, completion: Completion) -> Flow[Ver
     An answer cut inside its reasoning is unscored, an empty one a failure whatever the judge would say, unless it
     reads those too (`reads_all`). The caller deals with filtered completions: they have no verdict.
     """
-    if (given := nothing_to_judge(completion)) and not optional(judge, "reads_all"):
+    if (given := nothing_to_judge(completion)) and not optional(judge, "reads_all")(behavior):
         return given
     verdicts = yield from judge.grade(behavior, [completion])
     name = type(judge).__name__
@@ -170,17 +171,6 @@ def graded(judge: Judge, behavior: Behavior, completion: Completion) -> Flow[Ver
     if not isinstance(verdict, Verdict) or verdict.outcome not in typing.get_args(Outcome):
         raise AskError(f"{name} gave {verdict!r}, which is no verdict of {', '.join(typing.get_args(Outcome))}")
     return verdict
-
-
-def nothing_to_judge(completion: Completion) -> Verdict | None:
-    """What stands without any judge's word, None for an answer that has to be judged."""
-    if completion.finish == "filtered":
-        return Verdict("unscored", why="filtered before any answer")
-    if completion.finish == "length" and completion.reasoning and not completion.text.strip():
-        return Verdict("unscored", why="cut inside its reasoning: raise max_tokens")
-    if not completion.text.strip() and not completion.tool_calls:
-        return Verdict("failure", why="empty answer")
-    return None
 
 
 def search_flow(

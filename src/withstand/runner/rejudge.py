@@ -24,13 +24,13 @@ from withstand.core import (
 )
 from withstand.core.prompts import prompts_of
 from withstand.core.protocols import optional
+from withstand.core.records import nothing_to_judge
 from withstand.formats.labels import newest, said_by
 from withstand.registry import find
 from withstand.registry.grammar import parse
 from withstand.runner.aliases import alias_of
 from withstand.runner.begin import named, sources_of
 from withstand.runner.drive import Job, completion_of, drive
-from withstand.runner.flows import nothing_to_judge
 from withstand.runner.reuse import check_run
 from withstand.runner.stages import lacking, placed, verdict_job
 from withstand.runner.tally import Caps, Tally

@@ -371,7 +371,7 @@ def verdict_job(
     key = digest(["verdict", judge_key, to_json(behavior), seen, *fresh])
 
     def flow() -> Flow[tuple[Row, ...]]:
-        reads = optional(judge, "reads_all") and not behavior.benign
+        reads = optional(judge, "reads_all")(behavior) and not behavior.benign
         if completion.finish == "filtered" and not reads:  # the target's own filter spoke: not a judge's to say
             return (Row(key, "filtered", {}),)
         meter = Meter()
