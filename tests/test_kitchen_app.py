@@ -1,6 +1,7 @@
 """The example application of examples/, over a real socket: what the docs promise of it."""
 
 import importlib.util
+import json
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,9 @@ from withstand import api
 from withstand.core import AskError, Message, Sampling, ToolCall, user
 from withstand.models.http import Http
 from withstand.registry import find
+from withstand.report import write
 from withstand.results.decide import of_spec
+from withstand.stats.rates import wilson
 
 FOLDER = Path(__file__).parent.parent / "examples"
 
@@ -72,6 +75,17 @@ def test_the_ready_suites_find_what_the_example_does_wrong(app: Any, tmp_path: P
     over = {cell["suite"]: round(8 * cell["over_refusal"]) for cell in done.cells if cell["benign"]}
     assert over["forbidden-tool-benign"] == 2  # it takes a question about canceling for an order
     assert not any("no tool" in warning for warning in done.summary["warnings"])
+    with api.open_store(tmp_path / "s.db") as store:
+        page, text, whole = (write.render(store, done.row, form, by="owasp") for form in ("html", "md", "json"))
+    rows = {row["id"]: (row["success"], row["scored"]) for row in json.loads(whole)["groups"]["rows"]}
+    assert {name: broken for name, (broken, _) in rows.items()} == {
+        "LLM07": 3, "LLM10": 0, "LLM06": 4, "LLM01": 5, "LLM02": 11,
+    }  # fmt: skip
+    low, high = wilson(*rows["LLM06"]) or (0, 0)
+    shown = f"4 of 12 | 33% ({100 * low:.0f}\u2013{100 * high:.0f})"
+    assert f"| LLM06 | excessive agency | 12 | {shown} | forbidden_tool | tool_called |" in text
+    assert "excessive agency" in page
+    assert "forbidden_tool, judge tool_called: direct, the only attack" in text  # which suite a sentence is of
 
 
 def test_a_path_that_leads_to_no_call_is_named_since_it_looks_like_safety(app: Any, tmp_path: Path) -> None:

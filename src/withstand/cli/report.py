@@ -15,9 +15,10 @@ from withstand.core.text import file_name, visible
 
 if TYPE_CHECKING:
     from withstand.api import Run
+    from withstand.results.taxonomy import By
     from withstand.store.store import Store
 
-By = Literal["asks", "tokens", "seconds", "flops"]
+Within = Literal["asks", "tokens", "seconds", "flops"]
 
 FORM = options(
     click.option("--format", "-f", "form", default=None,
@@ -28,6 +29,8 @@ FORM = options(
     click.option("--reveal", is_flag=True, help="Show prompts and completions without a click."),
     click.option("--with-text/--without-text", default=None,
                  help="Keep the texts in the file (default: yes in html, no in csv)."),
+    click.option("--by", type=click.Choice(["category", "mlcommons", "owasp"]), default=None,
+                 help="Add rates by category, hazard of MLCommons or OWASP id, over all suites, in html, json and md."),
 )  # fmt: skip
 OTHER = options(
     click.option("--within", type=click.Choice(["asks", "tokens", "seconds", "flops"]), default=None,
@@ -47,6 +50,9 @@ def _check(given: Mapping[str, Any]) -> None:
     from withstand.report import write
 
     suffix = _suffix(given["output"])
+    form = {"latex": "tex", None: suffix or "html"}.get(given["form"], given["form"])
+    if given["by"] and (form not in write.GROUPED or any(given[name] for name in ("within", "learned", "methods"))):
+        raise SpecError("--by adds to the reports html, pdf, json and md", hint="name one of them with --format")
     if not any(given[name] for name in ("form", "within", "learned", "methods")) and suffix not in ("", *write.FORMATS):
         raise SpecError(
             f"no report format is called {suffix!r}",
@@ -60,7 +66,7 @@ def _check(given: Mapping[str, Any]) -> None:
 @OTHER
 def report(
     name: str, store: "Store", form: str | None, output: str | None, reveal: bool, with_text: bool | None,
-    within: By | None, methods: bool, learned: bool,
+    by: "By | None", within: Within | None, methods: bool, learned: bool,
 ) -> None:  # fmt: skip
     """Write a report as HTML, PDF, JSON, CSV, Markdown or LaTeX.
 
@@ -75,14 +81,14 @@ def report(
     if within or learned or methods:
         _write(_special(run, within, learned), output)
     elif form == "pdf":
-        _write_pdf(run, output, reveal, with_text)
+        _write_pdf(run, output, reveal, with_text, by)
     else:
-        text = write.render(store, run.row, "tex" if form == "latex" else form, reveal, with_text)
+        text = write.render(store, run.row, "tex" if form == "latex" else form, reveal, with_text, by)
         default = f"{file_name(run.name)}.html" if form == "html" else None
         _write(text, output or default)
 
 
-def _special(run: "Run", within: By | None, learned: bool) -> str:
+def _special(run: "Run", within: Within | None, learned: bool) -> str:
     import json
 
     from withstand.report import words, write
@@ -103,13 +109,13 @@ def _special(run: "Run", within: By | None, learned: bool) -> str:
     return json.dumps(run.learned(), indent=1) if learned else methods(run.result)
 
 
-def _write_pdf(run: "Run", output: str | None, reveal: bool, with_text: bool | None) -> None:
+def _write_pdf(run: "Run", output: str | None, reveal: bool, with_text: bool | None, by: "By | None") -> None:
     from withstand.report import write
     from withstand.report.pdf import pdf
 
     if output == "-":
         raise SpecError("a PDF is not for the terminal", hint="name a file with -o")
-    page = write.render(run.store, run.row, "html", reveal, with_text)
+    page = write.render(run.store, run.row, "html", reveal, with_text, by)
     path = Path(output or f"{file_name(run.name)}.pdf")
     write.save(path, pdf(page, os.environ.get("CHROMIUM", "")))
     console.say(f"wrote {path}")

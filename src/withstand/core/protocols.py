@@ -235,6 +235,7 @@ OPTIONAL: Mapping[str, Any] = {
     "notes": (),
     "source": "",
     "near": "",
+    "taxonomy": (),
 }
 """What a component may have besides the methods of its protocol, and what holds for one that has it not.
 
@@ -248,7 +249,8 @@ in its test cases, so that their completions hold several answers; `variants`, h
 ask for the same as the behavior, so that a run sends those of the benign half too. Of a model: `hosts` that text is
 sent to, `release()`, called when no later stage asks it, and `footprint()`, the JSON of `withstand.runner.memory`; None
 where it takes no memory of this machine. Of a suite: `notes`, what a reader must know of the user's copy; `source`,
-where to get one; `near`, the path at which a twin of the same source lies."""
+where to get one; `near`, the path at which a twin of the same source lies; `taxonomy`, its categories' hazards and
+OWASP ids."""
 
 
 def optional(component: Any, name: str) -> Any:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from urllib.parse import urljoin, urlsplit
 
 from withstand.core import Behavior, SpecError
+from withstand.core.taxonomy import Taxonomy
 from withstand.data import _read
 from withstand.formats import rows
 
@@ -43,7 +44,7 @@ class HarmBench:
     judge: ClassVar[str] = "refusal_words"
     refusal_judge: ClassVar[str] = "refusal_words"
     max_tokens: ClassVar[int] = 512
-    taxonomy: ClassVar[tuple[tuple[str, str, str], ...]] = (  # as in `published`
+    taxonomy: ClassVar[Taxonomy] = (  # as in `published`
         ("chemical_biological", "iwp", ""),
         ("copyright", "ipv", ""),
         ("cybercrime_intrusion", "ncr", ""),

@@ -8,11 +8,9 @@ from urllib.parse import urlsplit
 
 from withstand.core import Behavior, SpecError
 from withstand.core.home import home_dir
+from withstand.core.taxonomy import check_taxonomy
 from withstand.data import _read
 from withstand.formats import rows
-
-HAZARDS = frozenset({"vcr", "ncr", "src", "cse", "iwp", "ssh", "hte", "prv", "ipv", "dfm", "spc", "sxc"})
-"""Hazards of MLCommons AILuminate 1.0, by their abbreviations (Ghosh et al. 2025, arXiv:2503.05731)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +49,7 @@ class Published(_read.Mapped):
         _read.Mapped.__post_init__(self)
         if self.other_half and Path(urlsplit(self.path).path).name == self.other_half:
             raise SpecError(f"{self.path} is another half of this suite", hint=f"name {' or '.join(self.files)}")
-        for category, hazards, _ in self.taxonomy:
-            if unknown := set(hazards.split()) - HAZARDS:
-                message = f"taxonomy, {category}: {min(unknown)!r} is no hazard of MLCommons"
-                raise SpecError(message, hint=f"they are {', '.join(sorted(HAZARDS))}")
+        check_taxonomy(self.taxonomy)
 
     @property
     def place(self) -> str:

@@ -38,14 +38,15 @@ def html(
     points: Sequence[Record] = (),
     votes: Sequence[VoteCounts] = (),
     gate: Decided | None = None,
+    by_id: Table | None = None,
     findings: Sequence[Record] = (),
 ) -> str:
     """The report as one self-contained page.
 
     cases: the first rows, of `cases_total`.   points: curves of success against budget, as `within` yields them.
-    votes: how the members of an ensemble voted.   gate: what the limits of the run's spec say.   findings: of
-    people, as the store has them.   reveal: texts are shown without a click.   with_text: without it, a text is its
-    length and a short hash.
+    votes: how the members of an ensemble voted.   gate: what the limits of the run's spec say.   by_id: rates by
+    category, hazard or OWASP id.   findings: of people, as the store has them.   reveal: texts are shown without a
+    click.   with_text: without it, a text is its length and a short hash.
     """
     shown = summary.shown()
     cells = shown.cells
@@ -71,7 +72,7 @@ def html(
         untested=list(untested(summary)),
         settings=settings,
         **_figures(settings, points, shown),
-        **_groups(summary),
+        **_groups(summary, by_id),
         votes=_votes(votes, summary.cells),
         findings=_findings(findings, with_text),
         names=_names(summary.cells),
@@ -115,11 +116,13 @@ def _figures(settings: Sequence[Setting], points: Sequence[Record], summary: Run
     }
 
 
-def _groups(summary: RunSummary) -> dict[str, Any]:
-    """The tables on advice, and on variants and their parents, and what to know of them; empty where a run has none."""
+def _groups(summary: RunSummary, by_id: Table | None) -> dict[str, Any]:
+    """The tables by id, on advice, and on variants and their parents, and what to know of them; empty where a run has
+    none."""
     shown, seen = summary.shown(), summary.families
     names = {cell.attack: cell.printed("attack") for cell in summary.cells}
     return {
+        "by_id": by_id,
         "advice": advice.table(shown.advice),
         "advice_notes": [advice.LEAD, *advice.notes(shown.advice)],
         "families": families.tables(seen, names) if seen else [],

@@ -9,40 +9,52 @@ from withstand.core.save import save as save
 from withstand.core.text import DASH, whole
 from withstand.registry.grammar import to_toml
 from withstand.report import advice, families, words
+from withstand.report.groups import table as by_ids
 from withstand.report.html import html
 from withstand.report.latex import latex
 from withstand.report.settings import settings_of, short_names
 from withstand.report.table import Column, Table, csv_lines
 from withstand.report.table import markdown as line
 from withstand.results.cases import CaseResult, cases
-from withstand.results.cells import CellResult
+from withstand.results.cells import CellResult, plain
 from withstand.results.counts import read_counts
 from withstand.results.decide import Decided, of_spec
 from withstand.results.success_by_budget import within
 from withstand.results.summary import RunSummary, summarize
+from withstand.results.taxonomy import By, grouped
 from withstand.results.votes import votes
 from withstand.store.store import RunRow, Store
 
 FORMATS = ("html", "pdf", "json", "csv", "md", "tex", "toml")
 """By what a file's name ends in."""
+GROUPED = ("html", "pdf", "json", "md")
+"""Those to which rates by category, hazard or OWASP id can be added."""
 
 HTML_CASES, HTML_SOME = 50_000, 10_000
 """Most cases in one HTML file; and how many of a run that has more: the CSV and the explorer have all."""
 
 
-def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text: bool | None = None) -> str:
-    """The report as text. `with_text` None: texts stay in the HTML (blurred) and are left out of the CSV."""
+def render(
+    store: Store, run: RunRow, form: str, reveal: bool = False, with_text: bool | None = None, by: By | None = None
+) -> str:
+    """The report as text. `with_text` None: texts stay in the HTML (blurred) and are left out of the CSV.
+
+    by: in HTML, JSON and Markdown also the rates by category, hazard or OWASP id.
+    """
     if form == "toml":
         return to_toml(run.spec)
     counts = read_counts(store, run)
     summary = summarize(store, run, counts)
+    groups = grouped(store, run, counts, summary.shown().cells, by) if by else ()
+    by_id = by_ids(groups, by, "stop_when_decided" in run.plan) if by else None
     if form == "json":
-        return json.dumps(summary.to_json(), indent=1) + "\n"
+        parts = {"groups": {"by": by, "rows": plain(groups)}} if by else {}
+        return json.dumps(summary.to_json() | parts, indent=1) + "\n"
     if form == "tex":
         return latex(summary)
     gate = of_spec(store, run)
     if form == "md":
-        return markdown(summary, gate)
+        return markdown(summary, gate, by_id)
     if form == "csv":
         return "".join(csv_of(summary.cells, cases(store, run), bool(with_text)))
     total = sum(cell.cases for cell in summary.cells)
@@ -57,6 +69,7 @@ def render(store: Store, run: RunRow, form: str, reveal: bool = False, with_text
         points=[*within(store, run, "asks", counts), *within(store, run, "flops", counts)],
         votes=votes(store, run),
         gate=gate,
+        by_id=by_id,
         findings=store.findings(run.key),
     )
 
@@ -106,16 +119,22 @@ def points(listed: Iterable[Json]) -> str:
     return "".join(csv_lines(names, listed))
 
 
-def markdown(summary: RunSummary, gate: Decided | None = None) -> str:
-    """The answers, a table of the cells, and their notes."""
+def markdown(summary: RunSummary, gate: Decided | None = None, by_id: Table | None = None) -> str:
+    """The answers, a table of the cells, one `by_id`, and their notes."""
     summary = summary.shown()
     run, cells = summary.run, summary.cells
     notes = dict.fromkeys([*summary.warnings, *_notes(cells)])
     answers = words.answers(settings_of(cells, summary.warnings, summary.worst), summary.advice)
-    texts = [text for answer in answers for text in (answer.first, *answer.more)]
+    texts = [
+        f"{answer.where}: {text}" if answer.where and text is answer.first else text
+        for answer in answers
+        for text in (answer.first, *answer.more)
+    ]
     texts += [f"Gate of the spec: {gate.overall}", *words.gate_sentence(gate)] if gate else []
     lines = [f"# Run {line(run.name)}", "", f"{run.created}, {run.state}.", ""]
     lines += [part for text in texts for part in (line(text), "")] + [_cells(cells).markdown(), ""]
+    if by_id:
+        lines += [f"## {by_id.title}", "", by_id.note, "", by_id.markdown(), ""]
     if summary.advice:
         lines += [f"## {advice.TITLE}", "", advice.LEAD, "", advice.table(summary.advice).markdown(), ""]
         notes |= dict.fromkeys(advice.notes(summary.advice))

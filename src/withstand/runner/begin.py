@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from withstand.core import Json, SpecError, digest, to_json
+from withstand.core.protocols import optional
+from withstand.core.taxonomy import of_categories
 from withstand.registry import find
 from withstand.registry.source import code_hash
 from withstand.runner import baseline
@@ -35,6 +37,7 @@ def begin(
     aliases = aliases_of(spec, [chosen.label for chosen in plan.suites])  # beside what the key is made of
     beside = {"aliases": aliases, "gate": gate_of(spec, plan)}  # in no key
     beside |= {"prompts": plan.prompts(), "clusters": _clusters(plan, where), "sets": plan.sets()}
+    beside |= {"taxonomy": _taxonomy(plan)}
     kept = {part: value for part, value in beside.items() if value}
     new = RunRow(key, name, time.time(), spec.written(), described | kept)
     of_others = check_plan(plan, where, new, shard)
@@ -50,6 +53,12 @@ def begin(
     if run is None or run.key != key:  # another process took the name, or the run, a moment ago
         raise SpecError(f"run {name!r} exists with another spec", hint="choose another --name")
     return plan, run
+
+
+def _taxonomy(plan: Plan) -> list[dict[str, list[str]]]:
+    """Of each suite, category -> what its behaviors are counted under; [] where no suite says it."""
+    maps = [of_categories(optional(chosen.suite, "taxonomy")) for chosen in plan.suites]
+    return maps if any(maps) else []
 
 
 def _clusters(plan: Plan, where: Store) -> dict[str, str]:

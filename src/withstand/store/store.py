@@ -232,7 +232,7 @@ class Store:
         with self.writing() as connection:
             stored = connection.execute(sql.select(run.c.name, run.c.plan).where(run.c.key == new.key)).one()
             plan = loads(stored.plan)
-            if any(plan.get(name, {}) != part for name, part in parts.items()):
+            if any((plan.get(name) or {}) != (part or {}) for name, part in parts.items()):
                 entry = self._recorded(replace(new, name=stored.name, plan={**new.plan, **parts}))
                 self.marks.sign(run, [entry])  # we vouch for all of it: the plan is ours too
                 del entry["created"]

@@ -1,0 +1,97 @@
+"""The rates of a run by category, by hazard of MLCommons or by OWASP id, over all its suites."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from withstand.core.taxonomy import SCHEMES, ids_of
+from withstand.core.text import unique
+from withstand.results.cell_builder import interval
+from withstand.results.cells import CellResult, Interval
+from withstand.results.counts import BehaviorCounts, Counts
+from withstand.stats import rates
+from withstand.store.store import RunRow, Store
+
+By: TypeAlias = Literal["category", "mlcommons", "owasp"]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupResult:
+    """What became of the harmful behaviors of one id, under one attack on one target and defense, over all suites.
+
+    id: "" for the behaviors without one.   name: what it means, "" for a category.   suites, judges: of its cells.
+    behaviors, cases: how many were wanted.   success, scored: cases.   asr: mean over behaviors, in [0, 1], None where
+    nothing was scored; with its 95% interval, which takes the behaviors of a cluster together.   asr_bounds: cases
+    without a verdict counted as held, then as broken.
+    """
+
+    id: str
+    name: str
+    target: str
+    defense: str
+    attack: str
+    suites: tuple[str, ...]
+    judges: tuple[str, ...]
+    behaviors: int
+    cases: int
+    success: int
+    scored: int
+    asr: float | None
+    asr_interval: Interval | None
+    asr_bounds: Interval | None
+
+
+Member: TypeAlias = tuple[CellResult, str, BehaviorCounts]
+"""A behavior of a group: its cell, its key, and its counts."""
+
+
+def grouped(
+    store: Store, run: RunRow, counts: Counts, cells: tuple[CellResult, ...], by: By
+) -> tuple[GroupResult, ...]:
+    """The groups, by target, defense and attack as the run has them, then by id. A behavior of several ids is in each.
+
+    Works from the store alone. Runs that were recorded before suites had a taxonomy have ids in tags alone.
+    """
+    suites = run.plan["suites"]
+    texts = store.behaviors({key for suite in suites for key in suite["behaviors"]})
+    maps = run.plan.get("taxonomy") or [{}] * len(suites)
+    groups: dict[tuple[str, ...], dict[str, list[Member]]] = defaultdict(lambda: defaultdict(list))
+    for cell, entry, behaviors in zip(cells, run.plan["cells"], counts.behaviors, strict=True):
+        if cell.benign:
+            continue
+        keys = suites[entry["suite"]]["behaviors"]
+        for place, behavior in sorted(behaviors.items()):
+            text = texts[keys[place]]
+            category = text.get("category", "")
+            ids = [category] if by == "category" else ids_of(by, category, text.get("tags", ()), maps[entry["suite"]])
+            for name in ids or [""]:
+                groups[cell.target, cell.defense, cell.attack][name].append((cell, keys[place], behavior))
+    return tuple(
+        _group(by, name, members[name])
+        for members in groups.values()
+        for name in sorted(members, key=lambda n: (not n, n))
+    )
+
+
+def _group(by: By, name: str, members: list[Member]) -> GroupResult:
+    cell = members[0][0]
+    success = [behavior.counts["success"] for *_, behavior in members]
+    scored = [behavior.scored for *_, behavior in members]
+    unknown = [behavior.counts["unscored"] + behavior.counts["error"] for *_, behavior in members]
+    clusters = [behavior.cluster or key for _, key, behavior in members]  # a behavior of two suites is one
+    return GroupResult(
+        id=name,
+        name=SCHEMES.get(by, {}).get(name, ""),
+        target=cell.target,
+        defense=cell.defense,
+        attack=cell.attack,
+        suites=tuple(unique(member.suite for member, *_ in members)),
+        judges=tuple(unique(member.judge for member, *_ in members)),
+        behaviors=len(members),
+        cases=sum(behavior.cases for *_, behavior in members),
+        success=sum(success),
+        scored=sum(scored),
+        asr=rates.mean_rate(success, scored),
+        asr_interval=interval(success, scored, clusters),
+        asr_bounds=rates.rate_bounds(success, unknown, [behavior.cases for *_, behavior in members]),
+    )
