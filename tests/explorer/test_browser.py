@@ -8,26 +8,10 @@ from pathlib import Path
 import pytest
 
 import withstand
-from explorer_web import SPEC, served
+from explorer_web import HOSTILE, SPEC, inert, opened, served
 from withstand.results import labeling
 from withstand.results.label_plan import label_plan
 from withstand.results.labeling import queue
-
-HOSTILE = {
-    "script": "<script>window.pwned=1</script>",
-    "handler": '"><img src=x onerror="window.pwned=1"><b onmouseover=\'window.pwned=1\'>x</b>',
-    "svg": '<svg onload=window.pwned=1><a xlink:href="javascript:window.pwned=1"><text>x</text></a></svg>',
-    "data": '<iframe src="data:text/html,<script>parent.pwned=1</script>"></iframe> [x](javascript:window.pwned=1)',
-    "htmx": '<div hx-get="/audit" hx-trigger="load" hx-on::load="window.pwned=1" data-hx-get=/>x</div>',
-    "attribute": "' autofocus onfocus=window.pwned=1 x='",
-    "template": "{{ 7*7 }}{% raw %}{{ config }}</textarea></title></style><script>pwned=1</script>",
-    "comment": "--><script>window.pwned=1</script><!-- ]]> <![CDATA[",
-    "remote": "<link rel=stylesheet href=//evil.invalid/x><img src=//evil.invalid/x><base href=//evil.invalid>",
-    "direction": "abc\u202e\u2066txt.exe\u2069 \u200b\u200fhidden",
-    "control": "a\x00b\x07c\x1b[31mred\x1b]0;title\x07\x9b2Jd\x7f\r\u2028e\u2029f\ufeffg\U000e0041",
-    "surrogate": "lone \ud800 and \udfff here",
-    "meta": '<meta http-equiv=refresh content="0;url=http://evil.invalid"><form action=//evil.invalid><button>x',
-}
 
 
 @pytest.fixture(scope="module")
@@ -61,38 +45,6 @@ def hostile(tmp_path_factory) -> Path:
 def _key_of(folder: Path, wanted: str) -> str:
     with sqlite3.connect(folder / "s.db") as store:
         return next(k for k, v in store.execute("SELECT key, value FROM behavior") if json.loads(v)["id"] == wanted)
-
-
-def opened(browser, base, **options):
-    tab = browser.new_context(**options).new_page()
-    tab.goto(base.entry)
-    tab.messages, tab.asked = [], []
-    tab.on("request", lambda request: tab.asked.append(request.url))
-    tab.on("console", lambda message: tab.messages.append(message.text))
-    tab.on("pageerror", lambda error: tab.messages.append(str(error)))
-    tab.on("dialog", lambda dialog: tab.messages.append(f"dialog {dialog.message}"))
-    return tab
-
-
-def inert(tab, base):
-    """That nothing ran, nothing was loaded from elsewhere, and no text became markup."""
-    assert tab.evaluate(LOOK, [ACTS]) == {"pwned": None, "acts": []}
-    assert tab.messages == []
-    assert {re.match(r"\w+://[^/]+", url)[0] for url in tab.asked} == {base}
-
-
-ACTS = ", ".join(
-    (
-        ".t *, .m script, h1 *, .case *",
-        "iframe, object, embed, base, img, meta[http-equiv], [onerror], [onload], [onfocus]",
-        "script:not([src^='/static/'])",
-        "a[href^='javascript'], a[href^='data'], form[action^='//']",
-    )
-)
-"""Elements that can only come from a text which became markup."""
-LOOK = """([acts]) => (
-    {pwned: window.pwned ?? null, acts: [...document.querySelectorAll(acts)].map(element => element.outerHTML)}
-)"""
 
 
 def test_hostile_texts_stay_texts(browser, hostile, tmp_path):

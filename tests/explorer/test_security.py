@@ -7,25 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 import withstand
-from explorer_web import HOST, client, csrf, post, replayed, run_path
+from explorer_web import HOST, PEOPLE, TOKENS, auth, client, csrf, post, replayed, run_path, sign_in
 from withstand.cli.main import cli
 from withstand.core import SpecError
 from withstand.explorer.security import BODY, Auth, Person, cookie_name, read_people, token_digest
-
-TOKENS = {"vera": "v" * 20, "lea": "l" * 20, "adam": "a" * 20}
-PEOPLE = tuple(
-    Person(name, role, token_digest(TOKENS[name]))
-    for name, role in (("vera", "viewer"), ("lea", "labeler"), ("adam", "admin"))
-)
-
-
-def auth():
-    return Auth("127.0.0.1", 8765, PEOPLE)
-
-
-def sign_in(web, name):
-    return post(web, "/login", "/login", token=TOKENS[name])
-
 
 # --- headers -----------------------------------------------------------------------------------------------------
 

@@ -73,6 +73,7 @@ def behaviors(source: str, output: str, as_json: bool, **given: Any) -> Result |
     """
     from withstand import api
     from withstand.cli.progress import progress
+    from withstand.core.save import locked
     from withstand.formats.generated import added, read_generated, write_generated
     from withstand.runner.asking import INTERRUPTED, Asking
     from withstand.runner.generate import Wish
@@ -88,8 +89,9 @@ def behaviors(source: str, output: str, as_json: bool, **given: Any) -> Result |
         show = stack.enter_context(progress(as_json))
         asking = Asking(opened, Caps(given["max_asks"], given["max_cost"]), show)
         generation = _generated(source, before, wish, asking)
-    rows = added(read_generated(output) if path.exists() else [], generation.rows)  # a person may have edited meanwhile
-    write_generated(path, rows)
+    with locked(path):  # a person may have edited it meanwhile
+        rows = added(read_generated(output) if path.exists() else [], generation.rows)
+        write_generated(path, rows)
     if asking.tally.stopped == INTERRUPTED:
         console.say(f"Interrupted. {count(len(generation.rows), 'row')} added to {output}; the same command continues")
         return 130

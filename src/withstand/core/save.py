@@ -1,7 +1,8 @@
-"""How a file is written: whole, or not at all. Standard library only."""
+"""How a file is written: whole, or not at all, and by one writer at a time. Standard library only."""
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from withstand.core.errors import SpecError
@@ -23,3 +24,26 @@ def save(path: Path, text: str | bytes) -> None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
         raise SpecError(f"cannot write {path}: {error.strerror}", hint="name another file with -o") from error
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until nobody else holds the folder of `path`, threads of this process included; let go at the end.
+
+    For who reads a file, changes it and writes it back. The folder is locked, since the file is replaced. Where there
+    are no such locks (Windows), nothing is held. Raises `SpecError` where the folder cannot be opened.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        yield
+        return
+    try:
+        folder = os.open(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise SpecError(f"cannot open {path.parent}: {error.strerror}", hint="name a file in another folder") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

@@ -31,6 +31,7 @@ from withstand.explorer.security import HEADERS, Auth, Refused, Session, cookie_
 from withstand.report.shell import environment, style
 from withstand.results.cases import CaseResult, Spot, picked
 from withstand.results.cells import COUNTED, OUTCOME_WORDS
+from withstand.runner.review import BehaviorFile
 from withstand.store.store import RunRow, Store
 
 HERE = Path(__file__).parent
@@ -44,7 +45,8 @@ class Explorer:
     """An open store with what the pages share.
 
     reveal: texts are shown without being asked for. with_text: exports may hold texts. own_code: components that runs
-    name by module:Class or function may be imported. offline: probes reach this machine alone.
+    name by module:Class or function may be imported. offline: probes reach this machine alone. behaviors: a file of
+    generated behaviors to review.
     """
 
     store: Store
@@ -54,6 +56,7 @@ class Explorer:
     with_text: bool = False
     own_code: bool = False
     offline: bool = False
+    behaviors: BehaviorFile | None = None
     wait: float = WAIT
     probing: threading.Lock = field(default_factory=threading.Lock)
     transcripts: dict[Any, Any] = field(default_factory=dict)
@@ -178,10 +181,10 @@ Page: TypeAlias = Callable[[PageRequest], Response]
 
 def make_app(explorer: Explorer) -> Starlette:
     """The application. It closes its index when the server ends."""
-    from withstand.explorer import compare, label, people, probe, read, search
+    from withstand.explorer import behaviors, compare, label, people, probe, read, search
 
     routes: list[BaseRoute] = []
-    for pages in (read, search, compare, label, probe, people):
+    for pages in (read, search, compare, label, probe, people, behaviors):
         for path, page, methods in pages.ROUTES:
             routes.append(Route(path, _endpoint(explorer, page), methods=methods))
     routes.append(Route(STYLE, lambda _: Response(style(), media_type="text/css")))
