@@ -27,6 +27,13 @@ attacks = ["direct", "role_play"]
 @click.option("-o", "--output", default="withstand.toml", show_default=True, metavar="FILE", help="File to write.")
 @click.option("--curl", metavar="'curl ...'", help="A curl call of your application, from which the target is written.")
 @click.option(
+    "--app",
+    is_flag=False,
+    flag_value="",
+    metavar="[app.toml]",
+    help="Behaviors for your application, from its description; without a file, questions at the terminal write it.",
+)
+@click.option(
     "--call/--no-call",
     default=None,
     help="Send the application one harmless question, to find where its answer stands. Asked for at a terminal.",
@@ -34,45 +41,77 @@ attacks = ["direct", "role_play"]
 @click.option(
     "--max-asr",
     type=click.FloatRange(0, 1, min_open=True),
-    default=0.1,
-    show_default=True,
     metavar="R",
-    help="Highest share of behaviors broken, 0 to 1: the gate, with as many behaviors as can pass it.",
+    help="Highest share of behaviors broken, 0 to 1: the gate, with as many behaviors as can pass it (default: 0.1, or "
+    "with --app the lowest that its behaviors can pass).",
 )
-def init(output: str, curl: str | None, call: bool | None, max_asr: float) -> None:
+def init(output: str, curl: str | None, app: str | None, call: bool | None, max_asr: float | None) -> None:
     """Write a commented spec to start from, with a gate that can pass.
 
-    With --curl, the spec's target is your application; with --call, one call finds the path of its answer.
+    With --curl, the spec's target is your application; with --call, one call finds the path of its answer. With --app,
+    the behaviors are about your application too: their file is written beside the spec.
     """
+    path = Path(output)
+    if call and not curl and app is None:
+        raise SpecError("--call needs --curl", hint="give the call of your application: --curl 'curl ...'")
+    if app is not None:
+        from withstand.cli.init_app import from_app
+
+        steps = from_app(path, app, curl, call, max_asr)
+    else:
+        new(path)
+        text, steps = from_curl(curl, call) if curl else (_template(), [])
+        write(path, limited(text, max_asr or 0.1))
+    click.echo(f"wrote {output}; try `withstand run {shlex.quote(output)} --dry-run`", err=True)
+    for line in steps:
+        click.echo(line, err=True)
+
+
+def _template() -> str:
+    return (Path(__file__).parent / "withstand.toml").read_text(encoding="utf-8")
+
+
+def limited(text: str, max_asr: float) -> str:
+    """The text of a spec with this limit, and as many behaviors as can pass it."""
     from withstand.runner.gating import behaviors_for
 
-    path, behaviors = Path(output), behaviors_for(max_asr)
-    template = Path(__file__).parent / "withstand.toml"
-    if path.exists():
-        raise SpecError(f"{output} exists", hint="name another file with -o, or remove it")
-    if call and not curl:
-        raise SpecError("--call needs --curl", hint="give the call of your application: --curl 'curl ...'")
-    text, steps = _from_curl(curl, call) if curl else (template.read_text(encoding="utf-8"), [])
+    behaviors = behaviors_for(max_asr)
     for written, value in (
         ("limit = 36", f"limit = {behaviors}"),
         ("than 36", f"than {behaviors}"),
         ("max_asr = 0.1 ", f"max_asr = {max_asr:g} "),
     ):
         text = text.replace(written, value)
+    return text
+
+
+def new(path: Path) -> None:
+    """Raise `SpecError` where the file is there: nothing is overwritten."""
+    if path.exists():
+        raise SpecError(f"{path} exists", hint="name another file with -o, or remove it")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that is not there."""
     try:
-        path.write_text(text, encoding="utf-8")
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
-        raise SpecError(f"cannot write {output}: {error.strerror}", hint="name another file with -o") from error
-    click.echo(f"wrote {output}; try `withstand run {shlex.quote(output)} --dry-run`", err=True)
-    for line in steps:
-        click.echo(line, err=True)
+        raise SpecError(f"cannot write {path}: {error.strerror}", hint="name another file with -o") from error
 
 
-def _from_curl(command: str, call: bool | None) -> tuple[str, list[str]]:
+def from_curl(command: str, call: bool | None) -> tuple[str, list[str]]:
     """A spec for the application that a call of curl asks, and what to do before it runs.
 
     call: whether the application may be asked once; None: ask the user, where there is one.
     """
+    target, steps = target_of(command, call)
+    text = f'{HEAD}suite = "kitchen"\nattack = ["direct", "role_play"]\nlimit = 36\n\n[target]\n{target}\n{GATE}'
+    return text, steps
+
+
+def target_of(command: str, call: bool | None) -> tuple[str, list[str]]:
+    """The table of the target in TOML, and what to do before it is asked; see `from_curl`."""
     from withstand.cli import curl
     from withstand.models import _wire
     from withstand.registry import find
@@ -86,8 +125,10 @@ def _from_curl(command: str, call: bool | None) -> tuple[str, list[str]]:
         call = click.confirm(f"Send one harmless question to {where}, to find where its answer stands?", err=True)
     path, seen = _answer_of(model) if call else ("$", [])
     target = to_toml({**fields, "text": path, "revision": ""})
-    text = f'{HEAD}suite = "kitchen"\nattack = ["direct", "role_play"]\nlimit = 36\n\n[target]\n{target}\n{GATE}'
-    return text, [*seen, *(f"export {name}=...  # before the run: secrets stay out of the file" for name in variables)]
+    return target, [
+        *seen,
+        *(f"export {name}=...  # before the run: secrets stay out of the file" for name in variables),
+    ]
 
 
 def _answer_of(model: Any) -> tuple[str, list[str]]:

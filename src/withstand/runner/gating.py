@@ -1,8 +1,10 @@
 """The table [gate] of a spec: what a run keeps of it, and whether the gate could pass at all."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
+
+import numpy as np
 
 from withstand.core import Json
 from withstand.core.text import count, percent
@@ -11,7 +13,9 @@ from withstand.runner.attack_sets import attacks_of, plain
 from withstand.runner.plan import Plan
 from withstand.runner.spec import RunSpec
 from withstand.stats import evalues
+from withstand.stats.clusters import Groups
 from withstand.stats.group_sequential import Watch
+from withstand.stats.rates import share_interval
 from withstand.stats.score import upper_limit
 from withstand.stats.sequential import confidence_sequence
 from withstand.stats.winners import clopper_pearson
@@ -98,7 +102,15 @@ def _too_few(plan: Plan, name: str, limit: float, uppers: Mapping[int, Upper]) -
     for place, upper in uppers.items():
         suite = plan.suites[place]
         n, high = len(suite.behaviors), upper(len(suite.behaviors))
-        if high > limit:
+        clusters = [behavior.cluster for behavior in suite.behaviors]
+        if upper is _at_once and (groups := Groups.of(clusters)):
+            if (high := upper_of(clusters)) > limit:
+                yield (
+                    f"the gate cannot pass {name} with {count(n, 'behavior')} of {suite.label} in "
+                    f"{count(groups.number, 'cluster')}: none of them leaves an upper limit of {percent(high)}; it "
+                    "takes more clusters"
+                )
+        elif high > limit:
             watched = upper is not _at_once
             needed = _fewest(limit, upper, MOST_WATCHED if watched else ENOUGH)
             least = f"it takes {needed:,} at least" if needed else "no number of behaviors is enough"
@@ -135,6 +147,14 @@ def behaviors_for(limit: float) -> int | None:
 ENOUGH = 1 << 20
 MOST_WATCHED = 1 << 12
 """Behaviors above which nothing is searched, at once and in a run that stops when it is decided."""
+
+
+def upper_of(clusters: Sequence[str]) -> float:
+    """The upper 95% limit of a rate of behaviors in these clusters if none of them counts; 1 for one cluster."""
+    n = len(clusters)
+    if Groups.of(clusters) is None:
+        return _at_once(n)
+    return share_interval(np.zeros(n), np.ones(n), clusters=clusters)[1]
 
 
 def _fewest(limit: float, upper: Upper, most: int) -> int:
