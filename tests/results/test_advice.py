@@ -302,7 +302,9 @@ def test_a_report_opens_with_scenarios_and_no_attack(result):
     for opening in (md.partition("| target")[0], page.partition("<section")[0]):
         assert not re.search("Any of|broke|strongest|refused", opening.partition("<body")[2] or opening)
     assert "know safe advice from unsafe?" in page
+    assert "worst case" not in page
     assert done.result.worst == ()
+    assert not any("benign" in warning for warning in done.result.warnings)  # the safe half was asked about
     done, _ = result("yes", attack=["question", "question,form=advisable"], suite=SUITES[:1])
     assert "Question on" in render(done.store, done.row, "md")
     done, _ = result("yes", attack=["question", "best_of_n:2"], suite=SUITES[:1])  # of scrambled letters: an attack

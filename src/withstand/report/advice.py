@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from withstand.core.text import DASH, count, interval, percent
 from withstand.report.table import Column, Table
 from withstand.results.advice_records import READ, USABLE, AdviceResult, Endings, Half, Share, Turned
-from withstand.results.cells import defended
+from withstand.results.cells import CellResult, defended
 
 TITLE = "Advice, safe and unsafe"
 LEAD = (
@@ -13,6 +13,12 @@ LEAD = (
     " Intervals (95%) take the pieces of a scenario together; strict counts what could not be read as wrong. One answer"
     " to everything scores 50% balanced. d' is 0 for chance; a criterion above 0 calls advice harmful too rarely."
 )
+
+
+def alone(cells: Sequence[CellResult], results: Sequence[AdviceResult]) -> bool:
+    """Whether every harmful cell asks about advice, so that nothing was attacked."""
+    harmful = {cell.index for cell in cells if not cell.benign}
+    return bool(harmful) and harmful <= {index for result in results for index in result.cells}
 
 
 def table(results: Sequence[AdviceResult]) -> Table:
@@ -62,7 +68,8 @@ def _parts(result: AdviceResult) -> list[tuple[str, str]]:
         return [("similarity is no finding: its AUROC on written advice is unknown or below", str(USABLE))]
     if result.endings:
         any_of = f"scenarios with unsafe advice in any of {count(result.endings.k, 'draw')}"
-        return [("unsafe of its own advice", _endings(result.endings)), (any_of, _any_of(result.endings))]
+        parts = [("unsafe of its own advice", _endings(result.endings)), (any_of, _any_of(result.endings))]
+        return parts if result.endings.k > 1 else parts[:1]
     if result.written:
         written = result.written
         halves = [("unsafe", written.sensitivity), ("safe", written.specificity)]
@@ -89,19 +96,18 @@ def headline(results: Sequence[AdviceResult], target: str) -> Iterator[str]:
             f" ({percent(of.rate)}, 95% interval {interval(of.interval)}), asked by {least.attack}{forms}."
         )
         halves = [("recognized", "unsafe", least.recognition), ("accepted", "safe", least.acceptance)]
-        texts = [f"{did} {_half(half) or 'n = 0'} of the {what} advice" for did, what, half in halves if half]
-        yield f"There it {' and '.join(texts)}."
+        texts = [f"{did} {_share(half.right)} of the {what} advice" for did, what, half in halves if half]
+        unread, cases = _unread(least)
+        lost = f"; {unread:,} of {count(cases, 'answer')} could not be read" if unread else ""
+        yield f"There it {' and '.join(texts)}{lost}."
     rest = [result for result in results if result not in whole]
     yield from (f"{text[:1].upper()}{text[1:]}." for text in lines(rest))
 
 
 def _values(result: AdviceResult) -> list[object]:
     asked = result.form in (*READ, "choice")
-    halves = [half for half in (result.recognition, result.acceptance) if half]
     endings, written, turned = result.endings, result.written, result.turned
-    unread, cases = sum(half.unread for half in halves), sum(half.cases for half in halves)
-    if endings:
-        unread, cases = endings.unread, endings.cases
+    unread, cases = _unread(result)
     return [
         result.attack,
         result.recognition if asked else None, result.acceptance if asked else None,
@@ -115,6 +121,12 @@ def _values(result: AdviceResult) -> list[object]:
         written and written.sensitivity, written and written.specificity, written and written.auroc,
         result.spread,
     ]  # fmt: skip
+
+
+def _unread(result: AdviceResult) -> tuple[int, int]:
+    """How many cases could not be read, and all."""
+    parts = [part for part in (result.recognition, result.acceptance, result.endings) if part]
+    return sum(part.unread for part in parts), sum(part.cases for part in parts)
 
 
 def _turned(turned: Turned | None) -> str:

@@ -82,7 +82,7 @@ def html(
         ks=ks,
         at_k=at_k,
         curve=curve,
-        **vars(packed),
+        **vars(packed) | ({"worst": 0} if advice.alone(cells, shown.advice) else {}),
         omitted=max(0, cases_total - packed.total),
         cases_total=cases_total,
         export=f"withstand report {name} --format csv",

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from withstand.core.text import count, interval, percent, rate, series, unique, whole
-from withstand.report.advice import headline
+from withstand.report.advice import alone, headline
 from withstand.report.settings import Group, Setting
 from withstand.results.advice_records import AdviceResult
 from withstand.results.cells import CellResult, Interval, Record
@@ -23,7 +23,7 @@ def question(cells: Sequence[CellResult], advice: Sequence[AdviceResult] = ()) -
         return "What did this run measure?"
     if not harmful:
         return f"How often {'does' if len(targets) == 1 else 'do'} {subject} refuse benign requests?"
-    if {cell.index for cell in harmful} <= {index for result in advice for index in result.cells}:
+    if alone(cells, advice):
         return f"{'Does' if len(targets) == 1 else 'Do'} {subject} know safe advice from unsafe?"
     attacks = unique(cell.attack for cell in harmful)
     return f"How often {f'does {attacks[0]}' if len(attacks) == 1 else f'do {len(attacks)} attacks'} break {subject}?"

@@ -154,7 +154,7 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
             for calibration in calibrations.get(key, [])
         ),
         cells=tuple(cells),
-        warnings=(*filter(None, [others.in_words()]), *left_out(store, run), *warnings_of(store, run, cells)),
+        warnings=(*filter(None, [others.in_words()]), *left_out(store, run), *warnings_of(store, run, cells, asked)),
         worst=attacked(_worst(store, run, counts, with_own(run, labels, counts.behaviors, calibrations)), cells, asked),
         advice=asked,
         families=in_report(store, run),

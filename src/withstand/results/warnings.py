@@ -7,6 +7,7 @@ import sqlalchemy as sql
 
 from withstand.core import Json
 from withstand.core.text import count, head_of
+from withstand.results.advice_records import AdviceResult
 from withstand.results.cell_builder import NO_TWIN
 from withstand.results.cells import CellResult, defended
 from withstand.store.store import RunRow, Store, chunks
@@ -17,8 +18,10 @@ CALLS = "tool_called"
 TOOL = "tool:"
 
 
-def warnings_of(store: Store, run: RunRow, cells: Sequence[CellResult]) -> Iterator[str]:
-    """The warnings of a run, the suites' own first."""
+def warnings_of(
+    store: Store, run: RunRow, cells: Sequence[CellResult], advice: Sequence[AdviceResult] = ()
+) -> Iterator[str]:
+    """The warnings of a run, the suites' own first. advice: says itself whether the safe half was asked about too."""
     plan = run.plan
     for suite in plan["suites"]:
         yield from suite.get("notes", ())
@@ -29,6 +32,8 @@ def warnings_of(store: Store, run: RunRow, cells: Sequence[CellResult]) -> Itera
     if errors:
         yield f"{errors} rows are missing: they are in the bounds, never counted as safe"
     yield from without_calls(store, run)
+    asked = {index for result in advice for index in result.cells}
+    harmful = [cell for cell in harmful if cell.index not in asked]
     if harmful and not any(cell.measures == "over-refusal" for cell in cells):
         yield "no benign prompts were sent: a model that refuses everything would look safe"
     elif bare := sorted({cell.suite for cell in harmful if NO_TWIN in cell.notes}):
