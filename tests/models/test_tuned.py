@@ -7,6 +7,7 @@ import pytest
 
 from withstand.core import SpecError
 from withstand.models.hf import HF
+from withstand.runner import chain
 
 pytest.importorskip("torch")
 import torch
@@ -98,6 +99,8 @@ def test_an_adapter_of_another_base_is_an_error(base, tmp_path):
     with pytest.raises(SpecError, match=r"q_proj has a side of 32, and there it is 64 x 64") as caught:
         hf(wide, adapter=str(adapter)).check()
     assert "adapter_config.json" in caught.value.hint
+    with pytest.raises(SpecError, match="q_proj has a side of 32"):
+        chain.train(hf(wide, adapter=str(adapter)), [], tmp_path)
     del weights[name]
     save_file(weights, file, metadata={"format": "pt"})
     with pytest.raises(SpecError, match="there it does not exist"):

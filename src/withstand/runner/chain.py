@@ -118,6 +118,7 @@ def train(
     is called after every step, done now or earlier; `log` gets its place, step and mean loss.
     """
     check_trainable(base)
+    base.check()
     for stage, step in enumerate(steps, start=1):
         step.check(stage)
     done: list[Trained] = []
