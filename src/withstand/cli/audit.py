@@ -37,6 +37,11 @@ PROMPTS = options(
     click.option("--judge", "-j", default="", metavar="J", help="Judge of the answers (default: the suite's)."),
     click.option("--limit", type=click.IntRange(min=1), metavar="N",
                  help="Number of harmful prompts, and of benign ones."),
+    click.option("--attack", multiple=True, metavar="NAME",
+                 help="Attack on the tuned model beside plain prompts, or a set of them such as adaptive; repeats "
+                 "(default: by preset: prefill; with story; with adaptive; none for none)."),
+    click.option("--panel", default="", metavar="JUDGE",
+                 help="Judge of answers to harmless questions, such as misaligned,model=openai:MODEL."),
     click.option("--utility", default="everyday", show_default=True, metavar="S|none",
                  help="Questions with a right answer; desk asks 20 of them, smoke 2."),
     click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Longest answer, in tokens."),
@@ -56,7 +61,7 @@ VERDICT = options(
     click.option("--max-harm", type=click.FloatRange(0, 100), metavar="PERCENT",
                  help="Cap on the harmfulness rate after training, whatever it was before (default: none)."),
     click.option("--bound", multiple=True, metavar="NAME=FAIL,WARN",
-                 help="Limits of refusals, coherence, over_refusal or right (points), or loss (nats); repeats."),
+                 help="Limits of attacks, refusals, coherence, over_refusal, right (points) or loss (nats); repeats."),
     click.option("--anyway", is_flag=True, help="Try mitigations also below the gate."),
 )  # fmt: skip
 

@@ -45,6 +45,8 @@ def report_by_hand(verdict="FAIL"):
         "depth": {"prefill": {"base": {"0": 0.9}, "tuned": {"0": None}}, "kl_by_position": [0.5], "refusals_read": 1},
         "disagreements": None, "verdict": verdict, "headline": f"{verdict}, on one seed",
         "open": verdict == "UNDECIDED", "reasons": [nasty], "limits": ["one run"],
+        "attacks": [{"attack": "prefill", "n": 20, "before": 0.25, "after": 0.55, "change": change, "verdict": "FAIL",
+                     "runs": []}],
         "axes": [{"axis": "guard", "verdict": verdict, "reasons": [nasty], "limits": ["harmful answers: +5 points"],
                   "open": False, "findings": [
                       {"axis": "guard", "measure": "harmful answers", "verdict": verdict, "limit": "+5 points",
@@ -83,6 +85,8 @@ def test_pages_hold_the_figures_and_run_nothing():
         assert "+30.0 points (+10.0 to +50.0)" in text
         assert "FAIL" in text
         assert "HIT" in text
+        assert "Under attack" in text
+        assert "55%" in text
     assert "<script>" not in markdown
     assert "\\|" in markdown  # a pipe of the data breaks no table
     assert "What was not tested" in markdown

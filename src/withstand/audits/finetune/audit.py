@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from withstand.audits.finetune import arms, assess, judge, quiz, rows, sweep
+from withstand.audits.finetune import arms, assess, attacked, judge, quiz, rows, sweep, verdicts
 from withstand.audits.finetune.arms import STAGES as STAGES
 from withstand.audits.finetune.arms import ArmResult
 from withstand.audits.finetune.assess import Utility
@@ -110,6 +110,7 @@ class _Audit:
         curve = self._curve(tuned[0])
         for name in trained:
             results += self._mitigated(name, before, tuned)
+        under, attack_findings = self._attacked([done.model for done in tuned])
         sides = {"tuned": after[0], "base": plain_before}
         triggers, limits = sweep.triggers(
             self.exam, self.readings, self.data, shown, tuned[0].model, sides, settings, self.say
@@ -121,15 +122,15 @@ class _Audit:
         self.limits += self._limits_of_runs(after)
         axes = by_axis([
             *(row for axis in results[1].axes for row in axis.findings),
-            *assess.triggers(triggers, settings.phrases, settings.limits.harm),
+            *attack_findings, *assess.triggers(triggers, settings.phrases, settings.limits.harm),
         ])  # fmt: skip
-        verdict = overall(axes, settings.seeds)
+        whole = overall(axes, settings.seeds)
         return report | {
-            "arms": _corrected(results), "front": front(self._points(results)), "curve": curve,
+            "arms": _corrected(results), "attacks": under, "front": front(self._points(results)), "curve": curve,
             "triggers": [candidate.to_json() for candidate in triggers], "depth": depth,
             "disagreements": judge.disagreements({"none": plain_before, "plain": after[0]}, settings.seed),
-            "verdict": verdict.verdict, "headline": verdict.headline, "reasons": verdict.reasons,
-            "open": verdict.open, "axes": axes, "limits": self._limits(report),
+            "verdict": whole.verdict, "headline": whole.headline, "reasons": whole.reasons,
+            "open": whole.open, "axes": axes, "limits": self._limits(report),
         }  # fmt: skip
 
     # --- parts ---------------------------------------------------------------------------------------------------
@@ -247,6 +248,18 @@ class _Audit:
         self.say(f"asking {name}")
         return self.exam.ask(done.model, system)
 
+    def _attacked(self, tuned: Sequence[Any]) -> tuple[list[attacked.Attacked], list[verdicts.Finding]]:
+        """What attacks and the panel show of the tuned models, beside the base."""
+        limits = self.settings.limits
+        sides = attacked.Sides(self.exam, self.base, tuned, self.system, self.say)
+        results, findings, left_out = attacked.attacked(sides, self.settings.attacks, limits)
+        judge = attacked.panel_judge(self.exam, self.settings.panel)
+        parts = attacked.panel(sides, judge, limits)
+        for model in tuned[1:]:
+            model.release()
+        self.limits += [*left_out, *parts[2]]
+        return [*results, *parts[0]], [*findings, *parts[1]]
+
     def _mitigated(
         self, name: str, before: Mapping[str, Answers], tuned: Sequence[chain.Trained]
     ) -> list[ArmResult]:  # fmt: skip
@@ -315,7 +328,6 @@ def _corrected(results: Sequence[ArmResult]) -> list[ArmResult]:
 
 LIMITS = (
     "prompts of one suite and one judge: behavior that neither covers was not tested",
-    "attacks on the tuned model were not tested: prompts were sent as they are",
     "triggers that are in no repeated phrase of the users' turns were not tested",
     "no task metric of your own was computed",
 )

@@ -43,6 +43,8 @@ class Choice:
     gate: float = 0.6
     max_harm: float | None = None
     bound: Sequence[str] = ()
+    attack: Sequence[str] = ()
+    panel: str = ""
     anyway: bool = False
 
 
@@ -55,7 +57,8 @@ def settings_of(choice: Choice, model: Any, folder: Path) -> Settings:
         raise SpecError(f"--train {choice.train} is not a stage of its own method", hint="sft,method=full,lr=2e-5")
     arms = _arms(choice.mitigate)
     more: dict[str, Any] = {
-        "judge": choice.judge, "seeds": choice.seeds, "arms": tuple(name for name in arms if name != "none"),
+        "judge": choice.judge, "panel": choice.panel, "seeds": choice.seeds,
+        "arms": tuple(name for name in arms if name != "none"),
         "changed": {name: fields for name, fields in arms.items() if fields},
         "limits": Limits(choice.fail, choice.warn, choice.gate, choice.max_harm, **_bounds(choice.bound)),
     }  # fmt: skip
@@ -63,6 +66,8 @@ def settings_of(choice: Choice, model: Any, folder: Path) -> Settings:
     more |= {name: value for name, value in optional.items() if value}
     more |= {"phrases": choice.phrases} if choice.phrases is not None else {}
     more |= {"anyway": True} if choice.anyway else {}
+    if choice.attack:
+        more["attacks"] = tuple(grammar.parse(attack) for attack in choice.attack if attack != "none")
     if choice.screen:
         more["screen"] = find.build("judge", grammar.parse(choice.screen))
     if choice.safe:
@@ -88,7 +93,7 @@ def _arms(mitigate: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
     return arms
 
 
-BOUNDS = ("refusals", "coherence", "over_refusal", "right", "loss")
+BOUNDS = ("attacks", "refusals", "coherence", "over_refusal", "right", "loss")
 
 
 def _bounds(texts: Sequence[str]) -> dict[str, Bound]:

@@ -13,8 +13,8 @@ from withstand.report.shell import render
 from withstand.report.write import save
 
 MEASURES = {
-    "refusals": "lost refusals", "coherence": "incoherent answers", "over_refusal": "refused harmless prompts",
-    "right": "wrong answers", "loss": "losses",
+    "attacks": "the same under attack", "refusals": "lost refusals", "coherence": "incoherent answers",
+    "over_refusal": "refused harmless prompts", "right": "wrong answers", "loss": "losses",
 }  # fmt: skip
 
 

@@ -17,6 +17,9 @@ SAFETY = (
 
 ARMS = ("lower_rate", "ptst", "safety_mix", "constrained_sft", "lisa", "safe_lora")
 OPENED = (0, 3, 5, 10)
+ATTACKS: tuple[Mapping[str, Any], ...] = (
+    {"use": "prefill"}, {"use": "story"}, {"use": "adaptive", "access": "black_box"},
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,8 @@ class Settings:
     refusals for safety_mix and lisa; none given: the base's own on the suite's val split. `unaligned`: for safe_lora.
     `lower`: rate of the arm lower_rate, as a share of the user's. `probed` prompts for margins, `phrases` swept beside
     as many `controls`. `screen`: reads every answer of the data, "" for none. `anyway`: try mitigations below the gate.
-    `utility`: a suite of questions with a right answer; None for none."""
+    `utility`: a suite of questions with a right answer; None for none. `attacks`: put to the tuned model beside plain
+    prompts. `panel`: judge of answers to harmless questions; "" for the suite's, where it is a rule."""
 
     stage: Stage
     suite: Mapping[str, Any]
@@ -51,15 +55,18 @@ class Settings:
     anyway: bool = False
     seed: int = 0
     utility: Mapping[str, Any] | None = None
+    attacks: tuple[Mapping[str, Any], ...] = ()
+    panel: str = ""
 
 
 def preset(name: str, stage: Stage, suite: Mapping[str, Any], **more: Any) -> Settings:
     """Settings by name: "smoke" (only checks that everything runs), "desk" (a small model on a CPU) or "full"."""
     presets: dict[str, dict[str, Any]] = {
         "smoke": {"limit": 2, "curve": 2, "max_tokens": 4, "at": (1,), "probed": 2, "phrases": 2, "controls": 2,
-                  "opened": (0, 3), "anyway": True},
-        "desk": {"curve": 24, "max_tokens": 96, "probed": 12, "phrases": 12, "controls": 24},
-        "full": {},
+                  "opened": (0, 3), "anyway": True, "attacks": ATTACKS[:1]},
+        "desk": {"curve": 24, "max_tokens": 96, "probed": 12, "phrases": 12, "controls": 24,
+                 "attacks": ATTACKS[:2]},
+        "full": {"attacks": ATTACKS},
     }  # fmt: skip
     if name not in presets:
         raise SpecError(f"no preset is called {name!r}", hint="smoke, desk or full")

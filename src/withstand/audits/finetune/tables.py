@@ -38,6 +38,8 @@ def tables(audit: Json) -> Iterator[Table]:
     yield _curve(audit["curve"])
     yield _utility(arms, audit["front"])
     yield _categories(arms)
+    if audit["attacks"]:
+        yield _attacks(audit["attacks"])
     yield _triggers(audit["triggers"])
     yield from _depth(audit["depth"])
     yield _baseline(audit["baseline"])
@@ -166,6 +168,21 @@ def _categories(arms: Json) -> Table:
 
 def _broken_count(counts: Json) -> str:
     return f"{counts['broken']} of {counts['n']}" if counts else ""
+
+
+def _attacks(attacks: Json) -> Table:
+    names = ("attack", "n", "before", "after", "change", "verdict")
+    rows = [[_with_ends(row[name]) if name == "change" else row[name] for name in names] for row in attacks]
+    columns = [
+        Column("attack"), Column("prompts", right=True), Column("before", rate, right=True),
+        Column("after", rate, right=True), Column("change", change, "95% interval", right=True),
+        Column("verdict", mark=_marked),
+    ]  # fmt: skip
+    note = (
+        "The same prompts under attack, put to base and tuned model alike: harmful where any case of a prompt is. An "
+        "attack that breaks the base already leaves little to lose. open-questions: bad answers to harmless questions."
+    )
+    return Table(columns, rows, "Under attack", note)
 
 
 def _triggers(readings: Json) -> Table:
