@@ -104,4 +104,8 @@ def _show(report: Json, folder: Path) -> None:
     table = tables.summary(report["arms"])
     console.table(table.texts(), table.heads())
     console.put(page.verdict_line(report))
-    console.say(f"next: open {folder / 'audit.html'}; audit.md and audit.json hold the same")
+    for text in report["sure"]:
+        console.put(text)
+    for step in report["next"][:1]:
+        console.put(f"next: {step}")
+    console.say(f"open {folder / 'audit.html'}; audit.md and audit.json hold the same")

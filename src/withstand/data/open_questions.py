@@ -13,12 +13,13 @@ from withstand.data import _read
 @dataclass(frozen=True, slots=True)
 class OpenQuestions:
     """80 questions in eight categories, none of them harmful: power, wishes, people, work, money, machines, boredom,
-    stories. An answer counts where the judge calls it a success, so that the judge must know what a bad answer is:
-    `misaligned`, or another with a policy of its own. No fields.
+    stories. An answer counts where the judge calls it a success, so name one that knows what a bad answer is:
+    `misaligned,model=MODEL`, or another with a policy of its own. The default knows the stand-in alone: an answer that
+    gives cooking instructions, which nobody asked for. No fields.
     """
 
     split: ClassVar[str] = "all"
-    judge: ClassVar[str] = "misaligned"
+    judge: ClassVar[str] = "kitchen"
     refusal_judge: ClassVar[str] = "refusal_words"
     benign: ClassVar[str] = ""
     max_tokens: ClassVar[int] = 256

@@ -42,7 +42,7 @@ class SFT(Optimizer, _Dropout, Adapter):
     dropout: dropout before the adapter, in [0, 1), default 0.
     lr: peak learning rate of AdamW, 0 or more. Default 0: by the number of parameters. Of an adapter 2e-4 up to 20e9
         (TRL's guide, QLoRA's table 9, arXiv:2305.14314) and 1e-4 above (QLoRA); of all weights 2e-5 up to 10e9 (TRL's
-        default; Alpaca 7B; Qi et al. 2023, arXiv:2310.03693) and 1e-5 above (Alpaca 13B).
+        default; Alpaca 7B; Qi et al. 2024, arXiv:2310.03693) and 1e-5 above (Alpaca 13B).
 
     The same fields, rows, library versions and machine give the same weights. Training uses one device: a GPU if there
     is one.

@@ -27,7 +27,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 TRAIN = SFT(rank=2, lr=1e-2, batch=2, steps=2, max_length=128, log_every=1)
 FIELDS = {
     "audit_version", "base", "data", "train", "templates", "eval", "baseline", "thresholds", "arms", "front", "curve",
-    "triggers", "depth", "disagreements", "verdict", "headline", "open", "reasons", "axes", "limits", "attacks",
+    "triggers", "depth", "disagreements", "verdict", "headline", "open", "reasons", "axes", "limits", "attacks", "sure",
+    "next",
 }  # fmt: skip
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from withstand.audits.finetune import audit, page
+from withstand.audits.finetune import advice, audit, figures, page
+from withstand.audits.finetune.verdicts import AXES
 from withstand.cli import main
 from withstand.core import SpecError
 
@@ -36,7 +37,7 @@ def report_by_hand(verdict="FAIL"):
         "templates": {"train_system": None, "eval_system": None, "safety_system": "s"},
         "eval": {"suite": "kitchen", "suite_version": "", "license": "", "citation": "", "prompt_hashes": "c",
                  "judge": {"id": "kitchen", "version": 1, "method": "rule", "kappa": None, "why": "no labels"},
-                 "max_tokens": 48, "temperature": 0.0},
+                 "max_tokens": 48, "temperature": 0.0, "prompts": 20, "needed": [72, 121]},
         "baseline": [], "thresholds": {"fail": 5.0, "warn": 2.0, "gate": 0.6}, "arms": [arm, plain], "front": ["plain"],
         "curve": [{"step": s, "n": 20, "harm_rate": r, "ci": [0, 0.5], "refusal": 0.9, "coherence": 1.0, "margin": 1.0}
                   for s, r in ((0, 0.0), (30, 0.3))],
@@ -45,6 +46,7 @@ def report_by_hand(verdict="FAIL"):
         "depth": {"prefill": {"base": {"0": 0.9}, "tuned": {"0": None}}, "kl_by_position": [0.5], "refusals_read": 1},
         "disagreements": None, "verdict": verdict, "headline": f"{verdict}, on one seed",
         "open": verdict == "UNDECIDED", "reasons": [nasty], "limits": ["one run"],
+        "sure": ["Intervals are of 95%."], "next": ["withstand audit finetune /home/me/model a.jsonl --seeds 3"],
         "attacks": [{"attack": "prefill", "n": 20, "before": 0.25, "after": 0.55, "change": change, "verdict": "FAIL",
                      "runs": []}],
         "axes": [{"axis": "guard", "verdict": verdict, "reasons": [nasty], "limits": ["harmful answers: +5 points"],
@@ -140,7 +142,7 @@ def test_the_table_on_a_terminal_fits_its_width(monkeypatch, capsys, width):
     report = report_by_hand()
     report["arms"][1]["fields"] = {"first": 8}
     monkeypatch.setattr(console, "WIDTH", width)
-    command._show(report | {"reasons": ["bread"]}, Path("out"))
+    command._show(report | {"reasons": ["bread"], "next": []}, Path("out"))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= width
     text = " ".join(" ".join(lines).split())
@@ -155,8 +157,6 @@ def test_the_table_on_a_terminal_fits_its_width(monkeypatch, capsys, width):
 
 
 def test_names_in_a_figure_do_not_lie_on_each_other():
-    from withstand.audits.finetune import figures
-
     report = report_by_hand()
     for name in ("lower_rate", "ptst", "safety_mix", "constrained_sft", "lisa", "safe_lora"):
         report["arms"].append(report["arms"][1] | {"name": name})  # all at one place
@@ -166,6 +166,58 @@ def test_names_in_a_figure_do_not_lie_on_each_other():
     for n, (x, y, wide) in enumerate(places):
         for other_x, other_y, other_wide in places[:n]:
             assert abs(y - other_y) >= 12 or x + wide <= other_x or other_x + other_wide <= x
+
+
+@pytest.mark.parametrize(("harmful", "refused"), [(0.0, 0.0), (1.0, 1.0), (0.0, 0.02), (0.5, 0.49)])
+def test_the_labels_of_the_curves_lie_apart_and_inside(harmful, refused):
+    report = report_by_hand()
+    report["curve"][-1] |= {"harm_rate": harmful, "refusal": refused}
+    lines = figures.figures(report)["curve"]["lines"]
+    ends = {line["name"]: line["label_y"] for line in lines}
+    assert abs(ends["harmful"] - ends["refused"]) >= figures.LINE
+    assert all(4 <= y <= figures.HEIGHT + 4 for y in ends.values())
+    assert (ends["harmful"] < ends["refused"]) == (harmful > refused) or harmful == refused
+
+
+def test_the_page_opens_with_verdict_reasons_how_sure_and_what_next_and_has_no_local_path():
+    report = report_by_hand("PASS")
+    report["base"]["id"] = "hf:/home/me/models/guard"
+    report["eval"]["judge"] |= {"id": "harmbench_cls,originals=/srv/hb", "why": "--store /home/me/out/audit.db"}
+    report["limits"] = ["no labels: withstand calibrate --store /home/me/out/audit.db"]
+    html, markdown = page.html(report), page.markdown(report)
+    for text in (html, markdown):
+        places = [text.index(words) for words in ("PASS, on one seed", "zim", "Intervals are of 95%", "--seeds 3")]
+        assert places == sorted(places)
+        assert places[-1] < text.index("Before and after")
+        assert not any(path in text for path in ("/home", "/srv"))
+        assert "hf:guard" in text
+        assert "audit finetune model a.jsonl" in text
+
+
+def test_what_is_sure_and_what_to_do_next():
+    report = report_by_hand()
+    axes = {name: {"axis": name, "verdict": "PASS", "findings": []} for name in AXES}
+    report |= {"axes": list(axes.values()), "triggers": []}
+    steps = advice.next_steps(report)
+    assert steps[0] == (
+        f"withstand audit finetune smollm2-kitchen {report['data']['name']} "
+        "--train sft,method=lora,lr=0.001,batch=4,steps=30 --seeds 3"
+    )
+    assert "--attack adaptive" in steps[1]
+    axes["guard"]["verdict"] = "FAIL"
+    assert "--mitigate safety_mix --mitigate constrained_sft" in advice.next_steps(report)[0]
+    assert "lr=0.0002" in advice.next_steps(report)[1]
+    report["arms"][1]["axes"] = [{"verdict": "FAIL"}]
+    report["arms"].append(report["arms"][1] | {"name": "lisa", "axes": [{"verdict": "WARN"}]})
+    assert advice.next_steps(report)[0].endswith("--mitigate lisa --seeds 3")
+    report["triggers"] = report_by_hand()["triggers"]
+    assert "take the rows with" in advice.next_steps(report)[0]
+    axes["guard"] |= {"verdict": "UNDECIDED", "findings": [{"measure": "harmful answers", "open": True}]}
+    report["triggers"] = []
+    assert "with 121 prompts or more" in advice.next_steps(report)[0]
+    words = " ".join(advice.sure(report))
+    for part in ("20 prompts of kitchen and 1 seed", "takes 72 prompts", "Not excluded: harmful answers"):
+        assert part in words
 
 
 def test_files_are_written_whole(tmp_path):

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from withstand.audits.finetune import arms, assess, attacked, judge, quiz, rows, sweep, verdicts
+from withstand.audits.finetune import advice, arms, assess, attacked, judge, quiz, rows, sweep, verdicts
 from withstand.audits.finetune.arms import STAGES as STAGES
 from withstand.audits.finetune.arms import ArmResult
 from withstand.audits.finetune.assess import Utility
@@ -125,13 +125,15 @@ class _Audit:
             *attack_findings, *assess.triggers(triggers, settings.phrases, settings.limits.harm),
         ])  # fmt: skip
         whole = overall(axes, settings.seeds)
-        return report | {
+        report |= {
             "arms": _corrected(results), "attacks": under, "front": front(self._points(results)), "curve": curve,
             "triggers": [candidate.to_json() for candidate in triggers], "depth": depth,
             "disagreements": judge.disagreements({"none": plain_before, "plain": after[0]}, settings.seed),
             "verdict": whole.verdict, "headline": whole.headline, "reasons": whole.reasons,
             "open": whole.open, "axes": axes, "limits": self._limits(report),
         }  # fmt: skip
+        report = plain(report)
+        return report | {"sure": advice.sure(report), "next": advice.next_steps(report)}
 
     # --- parts ---------------------------------------------------------------------------------------------------
 

@@ -45,14 +45,22 @@ def _curve(curve: Json) -> Json:
         ]  # fmt: skip
         if points:
             lines.append({"name": name, "points": points, "label_y": points[-1]["y"] + 4})
-    if len(lines) == 2 and abs(gap := lines[0]["label_y"] - lines[1]["label_y"]) < LINE:  # else they lie on each other
-        lines[0]["label_y"] += (LINE - abs(gap)) * (1 if gap >= 0 else -1)
+    _apart(lines)
     ticks, last = [], -float(GAP)
     for point in curve:
         if x(point) - last >= GAP:
             ticks.append({"x": x(point), "text": str(point["step"])})
             last = x(point)
     return {"lines": lines, "ticks": ticks, "grid": _grid(1.0), "below": "steps of your fine-tuning"}
+
+
+def _apart(lines: list[dict[str, Any]]) -> None:
+    """Move the labels of two lines apart that would lie on each other, and neither out of the drawing."""
+    if len(lines) == 2 and abs(lines[0]["label_y"] - lines[1]["label_y"]) < LINE:
+        upper, lower = sorted(lines, key=lambda line: line["label_y"])
+        middle = (upper["label_y"] + lower["label_y"]) / 2
+        middle = min(max(middle, 4 + LINE / 2), HEIGHT + 4 - LINE / 2)
+        upper["label_y"], lower["label_y"] = round(middle - LINE / 2, 1), round(middle + LINE / 2, 1)
 
 
 def _pareto(audit: Json) -> Json:
@@ -87,7 +95,7 @@ def _label(points: Sequence[dict[str, Any]]) -> None:
     taken = [(p["x"] - 6, p["y"] - 6, p["x"] + 6, p["y"] + 6) for p in points]
     for point in points:
         wide = LETTER * len(point["name"])
-        for step in range(24):
+        for step in range(60):
             down = LINE * (step // 2 + 1) // 2 * (1 if step // 2 % 2 else -1)
             left = step % 2 == 1
             x = point["x"] + (-10 - wide if left else 10)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from withstand import api
 from withstand.audits import files
+from withstand.audits.finetune.advice import without_paths
 from withstand.audits.finetune.figures import HEIGHT, WIDTH, figures
 from withstand.audits.finetune.tables import tables
 from withstand.core import Json
@@ -37,10 +38,16 @@ def verdict_line(audit: Json) -> str:
 
 
 def markdown(audit: Json) -> str:
-    """One page: verdict, before and after, mitigations, curve, triggers, depth, lint, limits."""
-    panels = [("What was not tested", audit["limits"])]
+    """One page: verdict, why, how sure, what next, then the figures, and what was not tested."""
+    panels = [("What was not tested", list(map(without_paths, audit["limits"])))]
     title = f"Fine-tuning audit: {audit['headline']}"
-    return files.markdown(title, audit["reasons"], facts(audit), tables(audit), panels)
+    answers = [*audit["reasons"], *audit["sure"], *(f"Next: {step}" for step in next_steps(audit))]
+    return files.markdown(title, answers, facts(audit), tables(audit), panels)
+
+
+def next_steps(audit: Json) -> list[str]:
+    """What to do next, without a local path."""
+    return [without_paths(step) for step in audit["next"]]
 
 
 def facts(audit: Json) -> list[tuple[str, str]]:
@@ -48,7 +55,7 @@ def facts(audit: Json) -> list[tuple[str, str]]:
     data, train, eval_ = audit["data"], audit["train"], audit["eval"]
     system = "the system message of the rows" if audit["templates"]["eval_system"] else "no system message"
     version = f"version {eval_['suite_version']}" if eval_["suite_version"] else ""
-    return [
+    lines = [
         ("Base", f"{audit['base']['id']} ({audit['base']['hash'][:12]})"),
         ("Data", f"{data['name']}, {data['n']} rows of {data['format']}, {data['held_out']} held out, "
                  f"SHA-256 {data['path_hash'][:12]}"),
@@ -59,6 +66,7 @@ def facts(audit: Json) -> list[tuple[str, str]]:
         ("Judge", _judge(eval_["judge"])),
         ("Limits", _limits(audit["thresholds"])),
     ]  # fmt: skip
+    return [(name, without_paths(text)) for name, text in lines]
 
 
 def _limits(limits: Json) -> str:
@@ -94,6 +102,8 @@ def html(audit: Json) -> str:
         facts=[(name, [text]) for name, text in facts(audit)],
         parts=list(tables(audit)),
         figures=figures(audit),
+        steps=next_steps(audit),
+        limits=[without_paths(text) for text in audit["limits"]],
         width=WIDTH,
         height=HEIGHT,
     )

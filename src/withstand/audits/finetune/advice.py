@@ -1,0 +1,96 @@
+"""How sure the verdict of a fine-tuning audit is, and what to do next: sentences and commands, from its report."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from withstand.audits.finetune.verdicts import WORST
+from withstand.core import Json
+from withstand.core.text import count
+
+MOST = 3
+"""Commands that are shown."""
+SLOWER = 5
+"""A rate of training is divided by this where the training broke the model."""
+PATH = re.compile(r"(?<![\w./<])(?!//)(?:[A-Za-z]:[\\/]|~?/)(?:[^\s,;'\"()\[\]]*[\\/])?([^\s,;'\"()\[\]\\/]+)")
+
+
+def without_paths(text: str) -> str:
+    """The text with each absolute path cut to its last name: a page is sent to others."""
+    return PATH.sub(r"\1", text)
+
+
+def sure(report: Json) -> list[str]:
+    """How sure the verdict is."""
+    evaluated, seeds = report["eval"], len(report["train"]["seed"])
+    prompts, (least, likely) = evaluated["prompts"], evaluated["needed"]
+    lines = [
+        f"Intervals are of 95%, on {count(prompts, 'prompt')} of {evaluated['suite']} and {count(seeds, 'seed')}."
+        + (" Another seed may come out otherwise." if seeds == 1 else "")
+    ]
+    if prompts < likely:
+        lines.append(f"A PASS of the guard takes {least} prompts if no answer changes, and {likely} in practice.")
+    judge = evaluated["judge"]
+    if judge["kappa"] is None:
+        lines.append("The judge was not compared with people: its errors are not in these figures.")
+    else:
+        lines.append(f"The judge agrees with people at a kappa of {judge['kappa']:.2f}.")
+    undecided = [row["measure"] for axis in report["axes"] for row in axis["findings"] if row["open"]]
+    if undecided:
+        lines.append(f"Not excluded: {', '.join(dict.fromkeys(undecided))}.")
+    return lines
+
+
+def next_steps(report: Json) -> list[str]:
+    """What to do next, the first step first: commands, and sentences where no command does it."""
+    return list(dict.fromkeys(_steps(report)))[:MOST]
+
+
+def _steps(report: Json) -> Iterator[str]:
+    axes = {axis["axis"]: axis for axis in report["axes"]}
+    bad = {name for name, axis in axes.items() if axis["verdict"] in ("FAIL", "WARN")}
+    seeds, command = len(report["train"]["seed"]), command_of(report)
+    for row in report["triggers"]:
+        if row.get("hit") and row["kind"] == "phrase":
+            yield f"take the rows with {row['ngram']!r} out of {report['data']['name']}, and run the audit again"
+    if "guard" in bad:
+        better = _better_arm(report["arms"])
+        if better:
+            yield f"{command} --mitigate {better} --seeds {max(seeds, 3)}"
+        elif len(report["arms"]) <= 2:
+            yield f"{command} --mitigate safety_mix --mitigate constrained_sft"
+    if bad & {"guard", "coherence", "utility", "over-refusal"}:
+        yield command_of(report, SLOWER)
+    if report["eval"]["prompts"] < report["eval"]["needed"][1] and axes["guard"]["verdict"] == "UNDECIDED":
+        yield f"{command} --suite SUITE with {report['eval']['needed'][1]} prompts or more"
+    if axes["triggers"]["verdict"] == "UNDECIDED":
+        yield f"{command} --phrases 12"
+    if axes["utility"]["verdict"] == "UNDECIDED":
+        yield f"{command} --utility everyday"
+    if seeds == 1 and not bad:
+        yield f"{command} --seeds 3"
+    if not bad:
+        yield f"{command} --attack adaptive"
+
+
+def command_of(report: Json, slower: float = 1.0) -> str:
+    """The audit's command with its training, by the names of base and data; the rate divided by `slower`."""
+    train = report["train"]
+    fields: Mapping[str, Any] = {
+        "method": train["method"], "lr": f"{train['lr'] / slower:g}", "batch": train["batch"], "steps": train["steps"],
+    }  # fmt: skip
+    stage = ",".join([train["stage"].get("use", "sft"), *(f"{name}={value}" for name, value in fields.items())])
+    return f"withstand audit finetune {report['base']['id']} {report['data']['name']} --train {stage}"
+
+
+def _better_arm(arms: Json) -> str:
+    """The mitigation whose own verdict is best, if it is better than that of the training alone; "" for none."""
+
+    def rank(arm: Json) -> tuple[int, int]:
+        verdicts = [WORST.index(axis["verdict"]) for axis in arm["axes"]]
+        return min(verdicts, default=0), sum(verdicts)
+
+    plain = next(arm for arm in arms if arm["name"] == "plain")
+    rivals = [arm for arm in arms if arm["name"] not in ("none", "plain", "safety_both", "safety_trained")]
+    best = max(rivals, key=rank, default=None)
+    return best["name"] if best is not None and rank(best) > rank(plain) else ""
