@@ -14,7 +14,7 @@ TEMPLATE = """
 {%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"""
 
 
-def save(folder: Path, seed: int = 0, template: str | None = TEMPLATE) -> Path:
+def save(folder: Path, seed: int = 0, template: str | None = TEMPLATE, positions: int = 256) -> Path:
     """Weights, tokenizer (one token per ASCII character) and template in `folder`."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -35,7 +35,7 @@ def save(folder: Path, seed: int = 0, template: str | None = TEMPLATE) -> Path:
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(vocabulary), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
+            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=positions,
             eos_token_id=0, bos_token_id=None, pad_token_id=0,
         )
     )  # fmt: skip

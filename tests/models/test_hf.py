@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -489,6 +490,21 @@ def test_equal_models_are_loaded_once_whatever_their_device_is_called(folder: Pa
     assert model(folder).load() is model(folder, device="cpu").load()
     model(folder, device="cpu").release()
     assert not hf._LOADED
+
+
+def test_attacker_judge_and_target_are_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[Any] = []
+    load = hf._load
+    monkeypatch.setattr(hf, "_load", lambda spec: loaded.append(spec) or load(spec))
+    model = {"use": "hf", "id": str(tiny.save(tmp_path / "tiny", positions=8192)), "dtype": "float32"}
+    attack = {"use": "zero_shot", "attacker": model, "n": 1, "attacker_tokens": 4}
+    judge = {"use": "rating", "model": model, "max_tokens": 2}
+    spec = {"suite": "kitchen", "limit": 1, "benign": "none", "target": model, "attack": attack, "judge": judge}
+    done = withstand.run(spec | {"sampling": {"max_tokens": 4}}, store=tmp_path / "s.db")
+    (cell,) = done.cells
+    assert (cell["cases"], cell["error"]) == (1, 0)
+    assert cell["tokens"] > 0
+    assert len(loaded) == 1
 
 
 def test_a_run_on_a_local_model_resumes_to_the_same_rows(folder: Path, tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ def cells(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_greedy_decoding_equals_generate(folder: Path) -> None:
     target = find.build("target", "smollm2,dtype=float32")
-    texts = ["How do I fold a shirt?", "Who invented the sandwich?", "Name three rivers in Europe and their lengths."]
-    ours = target.generate([user(text) for text in texts], Sampling(max_tokens=8), [0, 1, 2])
+    texts = ["How do I fold a shirt?", "Name three rivers in Europe and their lengths."]
+    ours = target.generate([user(text) for text in texts], Sampling(max_tokens=8), [0, 1])
     loaded = target.load()
     for text, answer in zip(texts, ours, strict=True):
         ids = loaded.tokenizer(target.render(user(text)), add_special_tokens=False, return_tensors="pt")
@@ -66,23 +66,3 @@ def test_its_identity_is_what_the_weights_are(folder: Path) -> None:
     )
     assert {key for key in plain if plain[key] != taught[key]} == {"adapter"}
     assert str(folder) not in str(taught)
-
-
-def test_attacker_judge_and_target_are_loaded_once(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from withstand.models import hf
-
-    loaded: list[Any] = []
-    load = hf._load
-    monkeypatch.setattr(hf, "_load", lambda spec: loaded.append(spec) or load(spec))
-    model = {"use": "smollm2", "dtype": "float32"}
-    attack = {"use": "zero_shot", "attacker": model, "n": 1, "attacker_tokens": 4}
-    judge = {"use": "rating", "model": model, "max_tokens": 2}
-    spec = {"suite": "kitchen", "limit": 1, "benign": "none", "target": model, "attack": attack, "judge": judge}
-    done = withstand.run(spec | {"sampling": {"max_tokens": 4}}, store=tmp_path / "s.db")
-    (cell,) = done.cells
-    assert cell["cases"] == 1
-    assert cell["error"] == 0
-    assert cell["tokens"] > 0
-    assert len(loaded) == 1

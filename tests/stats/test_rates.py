@@ -244,11 +244,11 @@ def test_coverage_of_the_clustered_interval():
     for p, behaviors, alike in itertools.product(lower, MANY, [0, 0.3, 0.7, 1]):
         successes = np.cumsum(beta_binomial(rng, p, behaviors, alike), axis=0, dtype=np.int8)
         mixed = rng.integers(2, 11, successes.shape[1:])
-        for cases in (2, 3, 5, 10, mixed):
+        for cases in (2, 5, mixed):
             scored = np.broadcast_to(cases, mixed.shape)
             drawn = np.take_along_axis(successes, scored[None] - 1, axis=0)[0]
             coverage[p, behaviors, alike, str(cases)[:4]] = covered(drawn, scored, p)
-    assert len(coverage) == 420
+    assert len(coverage) == 252
     assert 0.94 <= np.mean([*coverage.values()]) <= 0.97
     assert min(coverage.values()) >= 0.90, min(coverage, key=coverage.get)
 

@@ -65,9 +65,12 @@ def _reader(kind: Any) -> Callable[[Json], Any]:
     return lambda value: value
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)  # `json.dumps` makes one a call
+
+
 def dumps(value: Json) -> str:
     """Canonical JSON: sorted keys, ASCII (a lone surrogate stays readable), no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def digest(value: Json) -> str:
