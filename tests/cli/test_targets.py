@@ -270,6 +270,11 @@ def test_which_text_of_an_answer_is_the_answer() -> None:
     assert _paths.answers(events, question) == [("delta.t", "Leeks and carrots")]
     assert _paths.answers(["Leeks and carrots"], question) == [("$", "Leeks and carrots")]
     assert _paths.answers([{"echo": question, "ok": True}], question) == []
+    deep = {"choices": [{"message": {"content": "x", "tool_calls": []}}], "a b": {"c[": {"tool_calls": []}}}
+    assert _paths.named([{"tool_calls": []}], "tool_calls") == "tool_calls"
+    assert _paths.named([deep], "tool_calls") == "choices[0].message.tool_calls"
+    assert _paths.named([[deep["choices"]]], "tool_calls") == "$[0][0].message.tool_calls"
+    assert _paths.named([{"x": "tool_calls"}, 3], "tool_calls") == ""
 
 
 # --- init --app ----------------------------------------------------------------------------------------------------

@@ -123,16 +123,16 @@ def target_of(command: str, call: bool | None) -> tuple[str, list[str]]:
     if call is None and sys.stdin.isatty():
         where = ", ".join(model.hosts)
         call = click.confirm(f"Send one harmless question to {where}, to find where its answer stands?", err=True)
-    path, seen = _answer_of(model) if call else ("$", [])
-    target = to_toml({**fields, "text": path, "revision": ""})
+    paths, seen = _answer_of(model) if call else ({"text": "$"}, [])
+    target = to_toml({**fields, **paths, "revision": ""})
     return target, [
         *seen,
         *(f"export {name}=...  # before the run: secrets stay out of the file" for name in variables),
     ]
 
 
-def _answer_of(model: Any) -> tuple[str, list[str]]:
-    """Ask the application one question: the likeliest path of its answer, and all that may be it, for the user to see.
+def _answer_of(model: Any) -> tuple[dict[str, str], list[str]]:
+    """Ask the application one question: the likeliest paths of its answer and calls, and what else may be the answer.
 
     Raises `AskError` where it does not answer, `SpecError` where a variable is not set.
     """
@@ -147,8 +147,14 @@ def _answer_of(model: Any) -> tuple[str, list[str]]:
         error.hint = f"{error.hint}; or --no-call, which leaves text at $".removeprefix("; or ")
         raise
     candidates = _paths.answers(values, QUESTION)
+    calls = {"tool_calls": path} if (path := _paths.named(values, "tool_calls")) else {}
+    lines = [f'tool_calls = "{path}"' for path in calls.values()]
     if not candidates:
-        return "$", [f"no text of the answer looks like one{_paths.where(values)}; set text by hand"]
+        lines.append(f"no text of the answer looks like one{_paths.where(values)}; set text by hand")
+        return {"text": "$", **calls}, lines
     (path, _), *others = candidates
-    lines = [f'text = "{path}"{"; if that is not the answer, write another" if others else ""}']
-    return path, [*lines, *(f"  {place}: {' '.join(text.split())[:80]!r}" for place, text in candidates[:8])]
+    lines.insert(0, f'text = "{path}"{"; if that is not the answer, write another" if others else ""}')
+    return {"text": path, **calls}, [
+        *lines,
+        *(f"  {place}: {' '.join(text.split())[:80]!r}" for place, text in candidates[:8]),
+    ]

@@ -84,6 +84,23 @@ def answers(values: Sequence[Json], question: str) -> list[tuple[str, str]]:
     return sorted(candidates, key=rank)
 
 
+def named(values: Sequence[Json], name: str) -> str:
+    """The path of the first member with this name, the shallowest; "" where there is none, or no path leads to it."""
+    level = [("", value) for value in values]
+    while level:
+        for path, value in level:
+            if isinstance(value, dict) and name in value:
+                return f"{path}.{name}" if path else name
+        level = [
+            (f"{path}.{key}" if path else str(key), inner)
+            for path, value in level
+            if isinstance(value, dict)
+            for key, inner in value.items()
+            if STEP.fullmatch(key)
+        ] + [(f"{path or '$'}[0]", value[0]) for path, value in level if isinstance(value, list) and value]
+    return ""
+
+
 def _texts(value: Json, path: str) -> Iterator[str]:
     if isinstance(value, str):
         yield path or "$"
