@@ -5,6 +5,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from withstand.stats.families import Family, declared, figures, fisher, gather, matched
+from withstand.stats.rates import wilson
 
 
 def test_a_family_by_hand_and_what_has_no_verdict_is_never_right():
@@ -25,6 +26,10 @@ def test_a_family_by_hand_and_what_has_no_verdict_is_never_right():
     assert (seen.all_of_k.hits, seen.all_of_k.open) == (1, 1)  # (True, None) may yet be all
     assert (seen.right_to_wrong.flipped, seen.right_to_wrong.variants) == (1, 4)
     assert (seen.wrong_to_right.flipped, seen.wrong_to_right.variants) == (1, 4)
+    rows = wilson(1, 4)  # of four variants alone; those of one parent behave alike, and say less
+    assert rows is not None
+    assert seen.wrong_to_right.interval[0] < rows[0]
+    assert seen.wrong_to_right.interval[1] > rows[1]
     assert seen.difference is not None
     assert seen.difference.difference == pytest.approx((0 + 1 + 0 + 0 - 0.5) / 5)
     assert seen.p == 1.0  # one change of a whole and one of a half: 2 of the 4 sign patterns reach their sum

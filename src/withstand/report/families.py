@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from withstand.core.text import change, percent, rate, whole
+from withstand.core.text import change, interval, percent, rate, whole
 from withstand.report.table import Column, Row, Table
 from withstand.results.cells import defended
 from withstand.results.families import ArmsRow, Families, FamilyRow, Halves
@@ -46,8 +46,8 @@ def _where(row: FamilyRow | ArmsRow | Halves) -> str:
 def _families(families: Families) -> Table:
     columns = [
         *map(Column, ("where", "variants")), Column("parents", right=True),
-        Column("consistent", _share, "95%", right=True), Column("right to wrong", _flips, right=True),
-        Column("wrong to right", _flips, right=True), Column("any of k", _share, "95%", right=True),
+        Column("consistent", _share, "95%", right=True), Column("right to wrong", _flips, "95%", right=True),
+        Column("wrong to right", _flips, "95%", right=True), Column("any of k", _share, "95%", right=True),
         Column("parents wrong", percent, right=True), Column("variants wrong", percent, right=True),
         Column("difference", change, "95%", right=True), Column("p", _p, right=True),
     ]  # fmt: skip
@@ -109,7 +109,7 @@ def _share(share: Share) -> str:
 
 
 def _flips(flips: Flips) -> str:
-    return f"{flips.flipped} of {flips.variants}"
+    return f"{flips.flipped} of {flips.variants}" + (f" ({interval(flips.interval)})" if flips.interval else "")
 
 
 def _p(p: float | None) -> str:

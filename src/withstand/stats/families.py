@@ -58,10 +58,14 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Flips:
-    """`flipped` of `variants`: those whose verdict is another than their parent's, among parents of one verdict."""
+    """`flipped` of `variants`: those whose verdict is another than their parent's, among parents of one verdict.
+
+    interval: 95%, of the share of a family's variants, mean over families; None without one.
+    """
 
     flipped: int
     variants: int
+    interval: tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +228,11 @@ def _share(families: Sequence[Family], hits: Sequence[Wrong]) -> Share:
 
 
 def _flips(families: Sequence[Family], parent: bool) -> Flips:
-    variants = [wrong for family in families if family.parent is parent for wrong in family.scored]
-    return Flips(sum(wrong is not parent for wrong in variants), len(variants))
+    members = [family for family in families if family.parent is parent]
+    flipped = [sum(wrong is not parent for wrong in family.scored) for family in members]
+    variants = [len(family.scored) for family in members]
+    ends = rate_interval(flipped, variants, clusters=[family.cluster for family in members]) if members else None
+    return Flips(sum(flipped), sum(variants), (ends.low, ends.high) if ends else None)
 
 
 def _difference(a: Sequence[float], b: Sequence[float], families: Sequence[Family]) -> Difference | None:
