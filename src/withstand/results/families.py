@@ -119,9 +119,7 @@ class Families:
         texts = [f"{row.suite}: {text}" for row in self.rows for text in row.warnings]
         texts += [f"{pair.suite}: {text}" for pair in self.arms for text in pair.warnings]
         if self.left_out:
-            texts.append(
-                f"no families of {series(self.left_out)}, for which no number of variants is stated"
-            )
+            texts.append(f"no families of {series(self.left_out)}, for which no number of variants is stated")
         if self.why_none:
             texts.append(f"no families of variants: {self.why_none}")
         return [*dict.fromkeys(texts)]
