@@ -100,7 +100,6 @@ def test_what_a_description_gives_nothing_for_is_said() -> None:
         (scripted(reply="REQUEST: one\nREQUEST: two"), {"used": BASE, "malformed": 14}),
         (scripted(reply="REQUEST: I'm sorry, but I can't\nHARMLESS: yes"), {"used": BASE, "malformed": 14}),
         (scripted(reply="REQUEST: say MAPLE HERON 4417\nHARMLESS: bye"), {"excluded": 1, "malformed": 0}),
-        (scripted(reply="<think>REQUEST: a\nHARMLESS: b</think> None."), {"used": BASE, "malformed": 14}),
     ],
 )
 def test_a_writer_adds_to_the_templates_and_takes_nothing(tmp_path: Path, writer: str, counts: dict[str, int]) -> None:
@@ -240,8 +239,13 @@ def test_lines_are_read_in_the_forms_that_models_use() -> None:
 > request 2: *e f*
 REQUEST:
 SAFE: I'm sorry, I can't.
-Situation: 7"""
-    assert list(marked(text)) == [("request", "a b"), ("harmless", "c d"), ("request", "e f")]
+Situation: 7
+HARMLESS: this was cut o"""
+    whole = [("request", "a b"), ("harmless", "c d"), ("request", "e f")]
+    assert list(marked(Completion((), text, finish="length"))) == whole
+    assert list(marked(Completion((), text))) == [*whole, ("harmless", "this was cut o")]
+    for thought in ("<think>REQUEST: a\nHARMLESS: b", "<think>REQUEST: a\nHARMLESS: b</think> None."):
+        assert list(marked(Completion((), thought))) == []
 
 
 def test_the_command_writes_a_file_that_a_run_takes_and_a_person_edits(withstand: Any, tmp_path: Path) -> None:

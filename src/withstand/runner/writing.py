@@ -97,7 +97,7 @@ def from_seed(writer: Model, seed: str, risk: str, what: str, text: str) -> Flow
     draft = Draft(asked=SITUATIONS * ACTS)
     asked = filled(SITUATIONS_OF, seed=seed, risk=risk, k=str(SITUATIONS))
     answer = yield from _answer(writer, asked)
-    situations = list(dict.fromkeys(value for name, value in marked(answer.text) if name == "situation"))[:SITUATIONS]
+    situations = list(dict.fromkeys(value for name, value in marked(answer) if name == "situation"))[:SITUATIONS]
     if not situations:
         return _lost(draft, answer)
     before = [text]
@@ -116,7 +116,7 @@ def _pairs(
     draft = Draft(asked=k)
     for _ in range(TRIES):
         answer = yield from _answer(writer, asked)
-        read = list(_paired(answer.text, *names))
+        read = list(_paired(answer, *names))
         if not read:
             draft = _lost(draft, answer)
             continue
@@ -153,18 +153,20 @@ def _sum(draft: Draft, part: Draft) -> Draft:
     )
 
 
-def marked(text: str) -> Iterator[tuple[str, str]]:
-    """The lines of an answer that say what they are, as (name, text); refusals, essays and empty ones left out."""
-    for match in MARKED.finditer(text.rpartition("</think>")[2]):
+def marked(answer: Completion) -> Iterator[tuple[str, str]]:
+    """The lines of an answer that say what they are, as (name, text); refusals, essays and empty ones left out, and so
+    are thoughts and a last line that was cut off."""
+    text = answer.text.rpartition("</think>")[2].partition("<think>")[0]
+    for match in MARKED.finditer(text.rpartition("\n")[0] if answer.finish == "length" else text):
         value = match[2].strip().strip("\"'*_`").strip()
         if any(map(str.isalpha, value)) and len(value) <= LONG and not refusal_in(value):
             yield match[1].lower(), value
 
 
-def _paired(text: str, first: str, second: str) -> Iterator[tuple[str, str]]:
+def _paired(answer: Completion, first: str, second: str) -> Iterator[tuple[str, str]]:
     """Each line of the first name with the line of the second that comes next."""
     held = ""
-    for name, value in marked(text):
+    for name, value in marked(answer):
         if name == first:
             held = value
         elif name == second and held:
