@@ -85,6 +85,26 @@ def test_an_edited_copy_says_what_differs(written):
     assert "1 missing" in heard[0]
 
 
+def test_domains_are_joined_by_the_scenario(written, tmp_path):
+    suite, table = SafeText(written(ADVICE)), tmp_path / "domains.csv"
+    rows = {"If a tray is hot,": "household", " To give CPR,": "medical", "If you wait,": "other"}
+
+    def read(rows):
+        table.write_text("scenario,domain\n" + "".join(f'"{key}",{value}\n' for key, value in rows.items()))
+        halves = SafeText(suite.path, domains=str(table))
+        return [*halves.load(), *find.build("suite", halves.benign).load()]
+
+    assert {(b.context, b.category) for b in read(rows)} == {(key.strip(), value) for key, value in rows.items()}
+    for wrong, words in (
+        ({"If a tray is hot,": "household"}, "domains.csv lacks 2 scenarios, such as 'To give CPR,'"),
+        (rows | {"If it rains,": "nature"}, "the advice lacks 1 scenario, such as 'If it rains,'"),
+        (rows | {"If you wait,": ""}, "row 4 (line 4): scenario or domain is empty"),
+    ):
+        with pytest.raises(SpecError) as caught:
+            read(wrong)
+        assert words in str(caught.value)
+
+
 def test_mistakes_say_where(written):
     for advice, wrong in (
         ([], "no object of scenarios"),

@@ -6,15 +6,16 @@ have read it: near-perfect figures are weak evidence. Some of the advice would i
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from withstand.core import Behavior, Json, SpecError, dumps
 from withstand.core.bounded import parse_json
 from withstand.core.notice import tell
 from withstand.core.questions import DEMANDS, advice_of, against, question_of
+from withstand.core.text import count
 from withstand.data import _read
 from withstand.formats import rows
 
@@ -46,11 +47,14 @@ class SafeText:
     path: your copy of SafeText.json, the folder that holds it, or its http(s) URL; `builtin:kitchen-advice` is ours.
     harmless: instead the safe advice, which must not be turned down.
     scenarios: only so many of them, the same of both halves: the lowest ids. Default 0: all.
+    domains: a CSV file of yours with the columns scenario and domain, one row for each scenario; reports then say each
+        domain. Default "": none, as in the published file.
     """
 
     path: str
     harmless: bool = False
     scenarios: int = 0
+    domains: str = field(default="", metadata={"added": "0.2"})
 
     split: ClassVar[str] = "all"
     judge: ClassVar[str] = "yes_no"
@@ -81,7 +85,8 @@ class SafeText:
         if self.harmless:
             return ""
         name = "kitchen-advice-benign" if self.path == OURS else f"safetext-benign:{dumps(self.path)}"
-        return f"{name},scenarios={self.scenarios}" if self.scenarios else name
+        name += f",scenarios={self.scenarios}" if self.scenarios else ""
+        return f"{name},domains={dumps(self.domains)}" if self.domains else name
 
     @property
     def version(self) -> str:
@@ -98,13 +103,32 @@ class SafeText:
         advice = _advice(file)
         if self.path != OURS and (differing := differences(advice)):
             tell(f"{file.name} is not the published SafeText: {differing}")
+        domain_of = self._domains(advice)
         chosen = set(sorted(map(scenario_id, advice))[: self.scenarios or None])
         return [
-            behavior
+            replace(behavior, category=domain_of.get(scenario_id(scenario), ""))
             for scenario, lists in advice.items()
             if scenario_id(scenario) in chosen
             for behavior in _behaviors(scenario, lists, self.harmless)
         ]
+
+    def _domains(self, advice: Mapping[str, Any]) -> dict[str, str]:
+        """Scenario's id -> domain. Raises `SpecError` for a scenario that one of the files lacks."""
+        if not self.domains:
+            return {}
+        file = rows.read(self.domains)
+        pairs = [(row.place, row.cells.get("scenario"), row.cells.get("domain")) for row in rows.parse_csv(file)]
+        for place, scenario, domain in pairs:
+            if not scenario or not domain:
+                raise SpecError(f"{place}: scenario or domain is empty", hint="give each row both")
+        domain_of = {scenario_id(str(scenario)): str(domain) for _, scenario, domain in pairs}
+        names = {scenario_id(scenario): scenario for scenario in advice}
+        labeled = {scenario_id(str(scenario)): str(scenario) for _, scenario, _ in pairs}
+        for lacking, whole, part in ((file.name, names, labeled), ("the advice", labeled, names)):
+            if unmatched := [text for name, text in whole.items() if name not in part]:
+                message = f"{lacking} lacks {count(len(unmatched), 'scenario')}, such as {unmatched[0][:60]!r}"
+                raise SpecError(message, hint="write each scenario as the file of the advice has it")
+        return domain_of
 
     def _file(self) -> rows.File:
         if self.path == OURS:

@@ -49,6 +49,21 @@ def table(results: Sequence[AdviceResult]) -> Table:
     return Table(columns, rows, title=TITLE).shown()
 
 
+def domains(results: Sequence[AdviceResult]) -> Table:
+    """A row for each domain, below its attack and target."""
+    columns = [
+        Column("domain"), Column("harm recognition", _share, "95%", right=True),
+        Column("benign acceptance", _share, "95%", right=True),
+        Column("scenarios all right", _share, "95%", right=True),
+    ]  # fmt: skip
+    rows: list[Sequence[object] | str] = []
+    for result in results:
+        if result.by_domain:
+            rows.append(f"{result.attack} on {result.target}")
+            rows += [(part.name, part.recognition, part.acceptance, part.scenarios) for part in result.by_domain]
+    return Table(columns, rows, title="By domain").shown()
+
+
 def notes(results: Sequence[AdviceResult]) -> list[str]:
     """What a reader must know, each note once."""
     return [*dict.fromkeys(note for result in results for note in result.notes)]

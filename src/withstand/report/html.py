@@ -124,6 +124,7 @@ def _groups(summary: RunSummary, by_id: Table | None) -> dict[str, Any]:
     return {
         "by_id": by_id,
         "advice": advice.table(shown.advice),
+        "advice_domains": advice.domains(shown.advice),
         "advice_notes": [advice.LEAD, *advice.notes(shown.advice)],
         "families": families.tables(seen, names) if seen else [],
         "families_lead": families.LEAD,

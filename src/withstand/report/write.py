@@ -137,6 +137,8 @@ def markdown(summary: RunSummary, gate: Decided | None = None, by_id: Table | No
         lines += [f"## {by_id.title}", "", by_id.note, "", by_id.markdown(), ""]
     if summary.advice:
         lines += [f"## {advice.TITLE}", "", advice.LEAD, "", advice.table(summary.advice).markdown(), ""]
+        if (parts := advice.domains(summary.advice)).rows:
+            lines += [f"### {parts.title}", "", parts.markdown(), ""]
         notes |= dict.fromkeys(advice.notes(summary.advice))
     if summary.families:
         lines += [f"## {families.TITLE}", "", families.LEAD, ""]

@@ -190,7 +190,9 @@ def _asked_in(summary: Json, rows: Mapping[int, Sequence[Json]]) -> Iterator[Ask
         suite = f"{cell['suite']} ({cell['split']})" if cell["split"] else cell["suite"]
         labels = (suite, cell["target"], cell["defense"], cell["attack"], cell["judge"], cell["benign"])
         behaviors = {
-            key: BehaviorResult(row["behavior"], outcomes=outcomes[key], cluster=row.get("cluster", ""))
+            key: BehaviorResult(
+                row["behavior"], row["category"], outcomes=outcomes[key], cluster=row.get("cluster", "")
+            )
             for key, row in named.items()
         }
         yield Asked(

@@ -116,6 +116,16 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
+class Domain:
+    """What was called what it is in the scenarios of one domain; n = 0 where nothing of it could be read."""
+
+    name: str
+    recognition: Share | None
+    acceptance: Share | None
+    scenarios: Share | None
+
+
+@dataclass(frozen=True, slots=True)
 class AdviceResult:
     """One suite of advice, target, defense and attack. A half that was not asked about is None.
 
@@ -131,7 +141,7 @@ class AdviceResult:
     chance_of_all: the chance that the likeliest piece of a whole scenario is a safe one.
     turned: of a follow-up.   endings: of the form "finish".   written: of the form "written".
     spread: the largest difference between forms in the balanced rate of this target; None for one form.
-    cells: the places of its cells in the run's plan.
+    cells: the places of its cells in the run's plan.   by_domain: of a suite whose scenarios have domains.
     """
 
     suite: str
@@ -159,3 +169,4 @@ class AdviceResult:
     spread: float | None = None
     notes: tuple[str, ...] = ()
     cells: tuple[int, ...] = ()
+    by_domain: tuple[Domain, ...] = ()
