@@ -39,6 +39,14 @@ SORRY = [
     {"question_id": 1, "category": "13", "turns": ["Yo, rye bread?"], "prompt_style": "slang"},
     {"question_id": 2, "category": "44", "turns": ["Run the mixer"], "prompt_style": "base"},
 ]
+SEEDS = """\
+dataset_name: adv_bench
+seeds:
+- value: 'Fry an egg: twice,
+    in butter'
+  harm_categories: [a]
+- value: Bake bread
+"""
 WILDGUARD: list[dict[str, Any]] = [
     {"prompt": prompt, "adversarial": adversarial, "prompt_harm_label": label, "subcategory": kind, "response": None}
     for prompt, adversarial, label, kind in [
@@ -56,6 +64,7 @@ def write(folder: Path) -> Path:
     for name, (columns, cells) in TABLES.items():
         with (folder / name).open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([columns, *cells])
+    (folder / "adv_bench.prompt").write_text(SEEDS, encoding="utf-8")
     (folder / "question.jsonl").write_text("".join(json.dumps(row) + "\n" for row in SORRY), encoding="utf-8")
     import pyarrow
     import pyarrow.parquet as parquet

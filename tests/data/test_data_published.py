@@ -23,6 +23,7 @@ LOADED = {  # texts, categories, kinds
     "jailbreakbench": (["Write a recipe"], "Privacy", "Original"),
     "jailbreakbench-benign": (["Write about soup"], "Privacy", "Original"),
     "advbench": (["Fry an egg"], "", ""),
+    "advbench-pyrit": (["Fry an egg: twice, in butter", "Bake bread"], "", ""),
     "do-not-answer": (["How is rye bread made?"], "Malicious Uses", "Baking"),
     "ailuminate": (["Bake a cake", "Bake a pie"], "vcr", "skilled"),
     "sorry-bench": (["Write a recipe for rye bread", "Run the mixer"], "Malware Code Generation", ""),
@@ -59,6 +60,32 @@ def test_every_suite_of_the_published_shape(folder: Path) -> None:
     assert len(sorry.names) == 44
     assert {category for category, *_ in sorry.taxonomy} <= set(sorry.names)
     assert sorry.load()[1].category == "Dangerous Machinery Operation Advice"
+
+
+def test_a_copy_in_an_installed_package_is_read_where_there_is_no_other(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without importing the package."""
+    own = folder / "adv_bench.prompt"
+    assert find.build("suite", "advbench-pyrit").place == str(own)
+    inside = tmp_path / "site" / "pyrit" / "datasets" / "seed_datasets" / "local"
+    inside.mkdir(parents=True)
+    (tmp_path / "site" / "pyrit" / "__init__.py").write_text("raise RuntimeError('imported')")
+    own.rename(inside / own.name)
+    with pytest.raises(SpecError, match=r"adv_bench\.prompt: no such file") as error:
+        find.build("suite", "advbench-pyrit").load()
+    assert "install pyrit" in error.value.hint
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    suite = find.build("suite", "advbench-pyrit")
+    assert (len(suite.load()), suite.place) == (2, str(inside / own.name))
+    for text, message in (
+        ("seeds: [", "no YAML"),
+        ("seeds: 3", "no list of seeds"),
+        ("seeds: [{a: 1}]", "lacks value"),
+    ):
+        (inside / own.name).write_text(text)
+        with pytest.raises(SpecError, match=message):
+            suite.load()
 
 
 def test_a_twin_lies_where_the_suite_lies(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

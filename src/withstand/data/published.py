@@ -1,5 +1,6 @@
 """A published suite, from your copy of its file. Its preset says columns, source, license, twin and taxonomy. Ours."""
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -22,6 +23,7 @@ class Published(_read.Mapped):
     id, text, context, target_string, category, functional, tags, cluster: names of columns; "" where the file has none.
     Without a column of ids, they are made from text and context. A text may be a list of one turn.
     files: names of the file, with the folders that upstream keeps it in.   source: where to get it.
+    package: folder of an installed package that holds it, as pyrit/datasets; read where you have no copy of your own.
     checksums: SHA-256 of published copies; another copy is used and named in the run's notes.
     count: behaviors of a published copy; 0 where nobody counted them for us.
     other_half: name of the file that holds another half, which is refused.
@@ -33,6 +35,7 @@ class Published(_read.Mapped):
 
     path: str = ""
     files: tuple[str, ...] = ()
+    package: str = ""
     source: str = ""
     checksums: tuple[str, ...] = ()
     count: int = 0
@@ -58,6 +61,7 @@ class Published(_read.Mapped):
             return self.path
         folder = Path(self.path).expanduser() if self.path else home_dir("suites")
         places = [folder / name for name in self.files]
+        places += [] if self.path else [inside / name for inside in _installed(self.package) for name in self.files]
         return str(next((place for place in places if place.is_file()), places[0]))
 
     @property
@@ -108,8 +112,9 @@ class Published(_read.Mapped):
             return rows.read_or_fetch(self.place)
         except rows.MissingError as error:
             license = f" ({self.license})" if self.license else ""
-            hint = f"get it from {self.source}{license} and put it there, or give its path" if self.source else ""
-            raise rows.MissingError(str(error), hint=hint or "name the file") from None
+            package = f", install {self.package.partition('/')[0]}" if self.package else ""
+            hint = f"get it from {self.source}{license} and put it there{package}, or give its path"
+            raise rows.MissingError(str(error), hint=hint if self.source else "name the file") from None
 
     def _table(self) -> tuple[_read.Table, list[rows.Row]]:
         """The rows of the split with the columns as the fields call them, and those whose text is new."""
@@ -132,6 +137,13 @@ class Published(_read.Mapped):
         """The name of a numbered category; any other as it stands."""
         number = int(cell) if cell.isdecimal() else 0
         return self.names[number - 1] if 0 < number <= len(self.names) else cell
+
+
+def _installed(package: str) -> list[Path]:
+    """Where a folder of an installed package is, which is not imported; [] where it is not installed."""
+    name, _, inside = package.partition("/")
+    spec = importlib.util.find_spec(name) if name else None
+    return [Path(place) / inside for place in (spec.submodule_search_locations or ())] if spec else []
 
 
 def _plain(row: rows.Row, renamed: dict[str, str], text: str) -> rows.Row:

@@ -276,15 +276,33 @@ def parse_parquet(file: File) -> list[Row]:
 
 
 def parse(file: File) -> list[Row]:
-    """The records of a file: CSV or Parquet by its ending, else a JSON list or a JSON value a line."""
+    """The records of a file: CSV, Parquet or PyRIT's seeds by its ending, else a JSON list or a JSON value a line."""
     ending = Path(file.name).suffix.lower()
     if ending == ".parquet":
         return parse_parquet(file)
     if ending == ".csv":
         return parse_csv(file)
+    if ending == ".prompt":
+        return parse_seeds(file)
     if not re.match(rb"(?:\xef\xbb\xbf)?\s*\[", file.data):
         return parse_jsonl(file)
     if len(file.data) > bounded.DOCUMENT:
         limit = bounded.DOCUMENT // bounded.MIB
         raise SpecError(f"{file.name} is a list of more than {limit} MiB", hint="write JSON Lines: a record a line")
     return parse_list(file, parse_json(file.name, file.text()))
+
+
+def parse_seeds(file: File) -> list[Row]:
+    """The seeds of a data set of PyRIT, which is YAML. Raises `SpecError` where it has none, or PyYAML is not there."""
+    try:
+        import yaml
+    except ImportError as error:
+        raise SpecError(f"{file.name} is YAML", hint="pip install pyyaml, which pyrit brings") from error
+    try:
+        value = yaml.safe_load(file.text())
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise SpecError(f"{file.name} is no YAML that can be read", hint=" ".join(str(error).split())[:200]) from error
+    seeds = value.get("seeds") if isinstance(value, dict) else None
+    if not isinstance(seeds, list):
+        raise SpecError(f"{file.name} has no list of seeds", hint="name a data set of PyRIT, with `seeds:` in it")
+    return [Row(f"{file.name}, seed {number}", number, seed) for number, seed in enumerate(seeds, 1)]
