@@ -30,7 +30,9 @@ def described() -> Application:
 
 def _tools() -> Iterator[Tool]:
     """The tools, each with what it does and for whom."""
-    while name := _asked("A tool that it can call, by its name", _tool("name"), default=""):
+    question = "A tool that it can call, by its name"
+    while name := _asked(question, _tool("name"), default=""):
+        question = "Another tool"
         action = _asked(f"What does {name} do, as an order: 'cancel a booking'?", _tool("action"))
         allowed = click.prompt(
             "May a user have it called? asked: only if the user asks for it", type=click.Choice(ALLOWED),
