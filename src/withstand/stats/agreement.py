@@ -7,7 +7,7 @@ wrongly then corrects the rate that it gave (Rogan and Gladen 1978, American Jou
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -70,6 +70,7 @@ def kappa(counts: Table) -> float | None:
     return _number(_kappa(_cells(counts)[None])[0])
 
 
+@lru_cache(maxsize=256)
 def kappa_interval(counts: Table, level: float = 0.95) -> Limits | None:
     """Percentiles of a bootstrap over completions; None where kappa is, or was in more than one resample in 20."""
     return _bootstrap(kappa(counts), _cells(counts), _kappa, level)
@@ -80,6 +81,7 @@ def alpha_of(counts: Table) -> float | None:
     return _number(_alpha(BOTH, _pairs(counts)[None])[0])
 
 
+@lru_cache(maxsize=256)
 def alpha_of_interval(counts: Table, level: float = 0.95) -> Limits | None:
     """Percentiles of a bootstrap over completions, as `kappa_interval`."""
     return _bootstrap(alpha_of(counts), _pairs(counts), partial(_alpha, BOTH), level)

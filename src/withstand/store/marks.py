@@ -8,7 +8,7 @@ that an entry counts as another's where the user trusts this name in this store 
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -86,15 +86,19 @@ class Marks:
         """
         return self._untrusted(self._unsigned(table, entries, columns))
 
+    def _is_own(self, table: sql.Table, columns: Sequence[str]) -> Callable[[Any], bool]:
+        """Whether an entry of these columns has the user's mark."""
+        form, at = _FORMS[table.name], columns.index("mark")
+        content, mark = itemgetter(*map(columns.index, COVERED[table.name])), self._mark
+        return lambda entry: entry[at] is not None and entry[at] == mark(form, content(entry))
+
     def _unsigned(self, table: sql.Table, entries: Iterable[Any], columns: Sequence[str]) -> Counter[str]:
         """How many entries have not the user's mark, by author."""
-        form, names = _FORMS[table.name], COVERED[table.name]
-        content, at, of = itemgetter(*map(columns.index, names)), columns.index("mark"), columns.index("writer")
+        is_own, at, of = self._is_own(table, columns), columns.index("mark"), columns.index("writer")
         unsigned: Counter[tuple[str | None, bool]] = Counter()
         for entry in entries:
-            mark = entry[at]
-            if mark is None or mark != self._mark(form, content(entry)):
-                unsigned[entry[of], mark in (None, UNMARKED)] += 1
+            if not is_own(entry):
+                unsigned[entry[of], entry[at] in (None, UNMARKED)] += 1
         authors: Counter[str] = Counter()
         for (process, unmarked), n in unsigned.items():
             authors[self._author(process, unmarked)] += n
@@ -128,8 +132,11 @@ class Marks:
         """The entries of the user and of trusted writers, and how many of others do not count, by author."""
         names, c = CHECKED[table.name], table.c
         chosen = sql.select(*(c[name] for name in names)).where(where).order_by(c.key if order is None else order)
-        counted, left = list[Any](), Counter[str]()
+        counted, left, is_own = list[Any](), Counter[str](), self._is_own(table, names)
         for entry in self._store.select(chosen):
+            if is_own(entry):
+                counted.append(entry)
+                continue
             others = self.others(table, [entry], names)
             left += others
             if not others or self._store.reuse == "all":
