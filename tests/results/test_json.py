@@ -22,7 +22,7 @@ CELL = (
     "index suite suite_version split judge judge_method judge_probes sampling samples target defense attack benign "
     "measures behaviors cases success failure refused filtered unscored error asr asr_interval asr_bounds "
     "asr_corrected asr_micro asr_at_k over_refusal over_refusal_interval utility asks tokens seconds cost "
-    "used notes by_category shown asr_at_k_interval asr_interval_all clusters variance"
+    "used notes by_category shown asr_at_k_interval asr_interval_all clusters variants variance"
 )
 PARTS = {
     "judge_probes": "passed of failed",
