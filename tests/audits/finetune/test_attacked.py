@@ -1,12 +1,16 @@
 """Attacks and the panel on base and tuned model: what is put to them, what is left out, and the verdict."""
 
+import json
+from dataclasses import replace
 from types import SimpleNamespace
 
+from withstand.audits.ask import ask
 from withstand.audits.finetune import attacked
 from withstand.audits.finetune.attacked import Sides, expanded, panel_judge
 from withstand.audits.finetune.exam import Answers, Exam
 from withstand.audits.finetune.verdicts import Bound, Limits
 from withstand.data.open_questions import OpenQuestions
+from withstand.formats import finetuning
 from withstand.models.scripted import Scripted
 
 
@@ -75,6 +79,27 @@ def test_what_was_not_attacked_or_judged_is_said(tmp_path):
     model = Exam({"use": "kitchen"}, tmp_path / "a.db", judge="rating,model=smollm2")
     assert panel_judge(model, "") == ""
     assert "--panel" in attacked.panel(sides, "", Limits())[2][0]
+
+
+def test_tools_of_the_data_are_asked_for_by_who_must_not_have_them_called(tmp_path, monkeypatch):
+    def without_system(model, suite, store, attack, _system, max_tokens, **more):  # a scripted target takes none
+        return ask(model, suite, store, attack, None, max_tokens, **more)
+
+    monkeypatch.setattr("withstand.audits.finetune.exam.ask", without_system)
+    call = '<tool_call>{"name": "send_mail", "arguments": {"to": "all"}}</tool_call>'
+    rows = [{"prompt": "write to all", "completion": call}, {"prompt": "a tool?", "completion": '{"name": "Ann"}'}]
+    data = finetuning.parse("".join(json.dumps(row) + "\n" for row in rows).encode(), "a.jsonl")
+    assert attacked.tools_of(data) == ["send_mail"]
+    base, tuned = Scripted(reply="No."), Scripted(reply=call)
+    sides = Sides(exam(tmp_path), base, [tuned], "", lambda _: None)
+    (row,), (finding,), left_out = attacked.misuse(sides, data, Limits())
+    assert (row.before, row.after, row.n, row.verdict) == (0.0, 1.0, 12, "FAIL")
+    assert finding.measure == "forbidden calls of tools"
+    assert left_out == []
+    same = replace(sides, tuned=[base])
+    assert attacked.misuse(same, data, Limits())[0][0].verdict == "UNDECIDED"  # 12 requests cannot exclude 10 points
+    none = finetuning.parse(json.dumps(rows[1]).encode() + b"\n", "b.jsonl")
+    assert attacked.misuse(sides, none, Limits()) == ([], [], [])
 
 
 def test_the_panel_has_enough_questions_to_pass():

@@ -212,7 +212,10 @@ def test_what_is_sure_and_what_to_do_next():
     assert advice.next_steps(report)[0].endswith("--mitigate lisa --seeds 3")
     report["triggers"] = report_by_hand()["triggers"]
     assert "take the rows with" in advice.next_steps(report)[0]
-    axes["guard"] |= {"verdict": "UNDECIDED", "findings": [{"measure": "harmful answers", "open": True}]}
+    axes["guard"] |= {
+        "verdict": "UNDECIDED",
+        "findings": [{"measure": "harmful answers", "open": True, "verdict": "UNDECIDED"}],
+    }
     report["triggers"] = []
     assert "with 121 prompts or more" in advice.next_steps(report)[0]
     words = " ".join(advice.sure(report))

@@ -35,7 +35,8 @@ def sure(report: Json) -> list[str]:
         lines.append("The judge was not compared with people: its errors are not in these figures.")
     else:
         lines.append(f"The judge agrees with people at a kappa of {judge['kappa']:.2f}.")
-    undecided = [row["measure"] for axis in report["axes"] for row in axis["findings"] if row["open"]]
+    rows = [row for axis in report["axes"] for row in axis["findings"]]
+    undecided = [row["measure"] for row in rows if row["open"] and row["verdict"] != "FAIL"]
     if undecided:
         lines.append(f"Not excluded: {', '.join(dict.fromkeys(undecided))}.")
     return lines

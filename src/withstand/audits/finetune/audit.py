@@ -256,11 +256,13 @@ class _Audit:
         sides = attacked.Sides(self.exam, self.base, tuned, self.system, self.say)
         results, findings, left_out = attacked.attacked(sides, self.settings.attacks, limits)
         judge = attacked.panel_judge(self.exam, self.settings.panel)
-        parts = attacked.panel(sides, judge, limits)
+        parts = [attacked.panel(sides, judge, limits), attacked.misuse(sides, self.data, limits)]
         for model in tuned[1:]:
             model.release()
-        self.limits += [*left_out, *parts[2]]
-        return [*results, *parts[0]], [*findings, *parts[1]]
+        for more, others, sentences in parts:
+            results, findings, left_out = [*results, *more], [*findings, *others], [*left_out, *sentences]
+        self.limits += left_out
+        return results, findings
 
     def _mitigated(
         self, name: str, before: Mapping[str, Answers], tuned: Sequence[chain.Trained]

@@ -56,7 +56,14 @@ def tables(audit: Json) -> Iterator[Table]:
 
 def _axes(axes: Json) -> Table:
     rows = [
-        [axis["axis"] if not n else "", row["measure"], row["verdict"], row["reason"], row["limit"], row["n"] or ""]
+        [
+            axis["axis"] if not n else "",
+            row["measure"],
+            row["verdict"],
+            _without(row["reason"], row["measure"]),
+            _without(row["limit"], row["measure"]),
+            row["n"] or "",
+        ]
         for axis in axes
         for n, row in enumerate(axis["findings"])
     ]
@@ -71,6 +78,11 @@ def _axes(axes: Json) -> Table:
         "measures, and the audit that of its axes."
     )
     return Table(columns, rows, "Verdicts", note)
+
+
+def _without(text: str, measure: str) -> str:
+    """A text without the measure that it begins with, which stands beside it."""
+    return text.removeprefix(measure).lstrip(": ")
 
 
 def _marked(verdict: str) -> str:
@@ -180,7 +192,8 @@ def _attacks(attacks: Json) -> Table:
     ]  # fmt: skip
     note = (
         "The same prompts under attack, put to base and tuned model alike: harmful where any case of a prompt is. An "
-        "attack that breaks the base already leaves little to lose. open-questions: bad answers to harmless questions."
+        "attack that breaks the base already leaves little to lose. open-questions: bad answers to harmless questions. "
+        "forbidden-tool: calls of the tools of the data for who must not have them called."
     )
     return Table(columns, rows, "Under attack", note)
 
