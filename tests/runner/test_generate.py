@@ -144,6 +144,7 @@ def test_seeds_become_new_situations_with_acts_that_critics_check(tmp_path: Path
     assert {(row.half, row.status, row.target_string) for row in benign} == {
         ("benign", "new", "carry one plate after another.")
     }
+    assert "safe siblings excluded" in whole.notes[-1]
     assert all(row.status == "dropped" for row in halves(whole.rows)[1])  # the second critic calls all unsafe
 
 

@@ -183,6 +183,8 @@ def from_suite(spec: str, before: Sequence[Generated], wish: Wish, asking: Askin
         for pair in _checked(new, harvest, wish.critics, risk, asking):
             (dropped if pair.harmful.status == "dropped" else used).append(pair)
     notes = [] if wish.critics else ["labels are as the parents', and nobody has checked them: --critic TARGET does"]
+    if siblings := sum(pair.benign.status == "dropped" for pair in (*used, *dropped)):
+        notes.append(f"{count(siblings, 'safe sibling')} excluded: without them, a target that refuses all looks safe")
     return _generation(harvest, [*used[: limit - len(harvest.there)], *dropped], notes, asking)
 
 
