@@ -14,6 +14,8 @@ import numpy.typing as npt
 from withstand.stats import rates
 
 Floats = npt.NDArray[np.float64]
+FAR = 700.0
+"""A logit beyond which a chance is 0 to the last digit, and `exp` still has a value."""
 
 
 def sensitivity(hits: float, signals: float, alarms: float, others: float) -> tuple[float, float]:
@@ -57,7 +59,7 @@ def auroc(
         ends = rates.wilson(area * fewest, fewest, level)
         return area, ends or (0.0, 1.0)
     reach, center = rates.normal_limit(level) * sqrt(variance) / (area * (1 - area)), log(area / (1 - area))
-    return area, (1 / (1 + exp(reach - center)), 1 / (1 + exp(-reach - center)))
+    return area, (1 / (1 + exp(min(reach - center, FAR))), 1 / (1 + exp(min(-reach - center, FAR))))
 
 
 def _sums(values: Floats, of: Sequence[str], names: Sequence[str]) -> Floats:
