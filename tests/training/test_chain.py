@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -172,12 +173,20 @@ def test_a_chain_merges_loads_and_is_not_trained_twice(base, tmp_path, monkeypat
     assert [trained.key for trained in chain.train(start, steps, tmp_path)] == [trained.key for trained in done]
 
 
-def test_an_adapter_on_an_adapter_is_one_and_no_merged_copy_stays(base, tmp_path):
+def test_an_adapter_on_an_adapter_is_one_and_no_merged_copy_stays(base, tmp_path, monkeypatch):
     """By hand: W + s1 B1 A1 + s2 B2 A2, with adapters of other ranks and layers; nothing else is left on the disk."""
     start = find.build("target", {"use": "hf", "id": base, "dtype": "float32"})
     more = replace(LORA, rank=3, alpha=12, modules=("q_proj", "v_proj"), seed=1)
     steps = [chain.Step(replace(LORA, modules=("q_proj", "up_proj")), ROWS), chain.Step(more, ROWS, at=(3,))]
+    merges, merge = [], chain._merge
+    monkeypatch.setattr(chain, "_merge", lambda *given: merges.append(given) or merge(*given))
     first, second = chain.train(start, steps, tmp_path)
+    other = [steps[0], replace(steps[1], stage=replace(more, seed=2))]
+    third = chain.train(start, other, tmp_path)[-1]
+    assert len(merges) == 1  # one copy serves both
+    chain.remove_copies()
+    assert third.folder in tmp_path.iterdir()
+    shutil.rmtree(third.folder)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([first.folder.name, second.folder.name])
     assert (second.model.id, second.base) == (base, base)
     config = json.loads((second.folder / "adapter_config.json").read_text())
@@ -242,7 +251,8 @@ def test_one_model_at_a_time_is_in_memory(base, tmp_path, monkeypatch):
         return sum(isinstance(thing, LlamaForCausalLM) for thing in gc.get_objects())
 
     start = find.build("target", {"use": "hf", "id": base, "dtype": "float32"})
-    at_first, seen, real_train = alive() - len(hf._LOADED), [], SFT.train
+    hf._LOADED.clear()
+    at_first, seen, real_train = alive(), [], SFT.train
 
     def train(*given):
         seen.append(alive() - at_first)
@@ -255,7 +265,6 @@ def test_one_model_at_a_time_is_in_memory(base, tmp_path, monkeypatch):
         done.model.load()
         seen.append(alive() - at_first)
 
-    hf._LOADED.clear()
     start.load()
     chain.train(start, steps, tmp_path, ask)
     assert seen == [0, 1, 0, 1]

@@ -9,6 +9,7 @@ long as it trains, and an adapter that the stage leaves is joined with the first
 its rows, its labels and the key of what it was trained from.
 """
 
+import atexit
 import contextlib
 import gc
 import os
@@ -132,7 +133,8 @@ def train(
 
         if not (target / FILE).is_file():
             root.mkdir(parents=True, exist_ok=True)
-            with locked(root / f"{key}.lock"), whole(model, root) as folder:
+            with locked(root / f"{key}.lock"):
+                folder = whole(model, root)
                 rows = red_teamed(step, model, root) if hasattr(step.stage, "attack") else step.rows
                 model.release()  # the training loads the base anew: two of it would be in memory
                 how = How(watch, step.at, labels=step.labels, loading=model.loading())
@@ -212,21 +214,39 @@ def check_trainable(model: Any) -> None:
         )
 
 
-@contextlib.contextmanager
-def whole(model: Any, root: Path) -> Iterator[str]:
-    """A folder with all of the model's weights for as long as something is trained from it: its own, or where it has an
-    adapter, a copy in float32 with it merged. The copy stays only where the adapter cannot be joined with another."""
+_COPIES: dict[Path, contextlib.ExitStack] = {}
+"""Merged copies of this process, by their folder, and what removes them."""
+
+
+def whole(model: Any, root: Path) -> str:
+    """A folder with all of the model's weights, to train something from: its own, or where it has an adapter, a copy in
+    float32 with it merged. A copy serves all trainings from that model and goes with the next model's, or when the
+    process ends; it stays only where the adapter cannot be joined with another."""
     check_trainable(model)
     kept = root / f"merged-{digest(_identity(model))}"
     if not model.adapter or kept.is_dir() or not joinable(model.adapter_folder()):
-        yield merged(model, root)
-        return
+        return merged(model, root)
+    for copy in _COPIES:
+        if copy.name == kept.name and copy.is_dir():
+            return str(copy)
+    remove_copies()
     for left in root.glob(".merging-*") if os.name == "posix" else ():  # of a process that was killed
         with contextlib.suppress(SpecError, OSError), locked(left / "lock"):
             shutil.rmtree(left)
-    with tempfile.TemporaryDirectory(prefix=".merging-", dir=root) as folder, locked(Path(folder) / "lock"):
-        _merge(model, Path(folder) / kept.name)
-        yield str(Path(folder) / kept.name)
+    with contextlib.ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix=".merging-", dir=root))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.enter_context(locked(folder / "lock"))
+        _merge(model, folder / kept.name)
+        _COPIES[folder / kept.name] = stack.pop_all()
+    return str(folder / kept.name)
+
+
+@atexit.register
+def remove_copies() -> None:
+    """Remove the merged copies of this process."""
+    while _COPIES:
+        _COPIES.popitem()[1].close()
 
 
 def base_of(model: Any, done: Path, root: Path) -> str:
