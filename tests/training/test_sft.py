@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+import tiny
 from learner import ROWS, chat
 from withstand.core import Message, SpecError, WithstandError, stage
 from withstand.core.stage import How
-from withstand.training.sft import FILES, SFT
+from withstand.training._model import tokenizer_of
+from withstand.training.sft import FILES, SFT, tokenized
 
 pytest.importorskip("trl")
 pytest.importorskip("datasets")
@@ -47,6 +49,22 @@ def test_an_answer_that_goes_on_is_learned_from_there(base):
     assert torch.equal(row["input_ids"], plain["input_ids"])
     learned = row["labels"][0][row["labels"][0] != -100]
     assert trainer.processing_class.decode(learned) == "then open it <|im_end|>"
+
+
+def test_a_prompt_that_opens_the_thinking_is_gone_on_from(tmp_path):
+    """As DeepSeek-R1's template, which opens a block for the model and leaves the block out of answers."""
+    template = (
+        "{% for m in messages %}{% if m['role'] == 'user' %}<|user|>{{ m['content'] }}{% else %}"
+        "<|assistant|>{{ m['content'].split('</think>')[-1].strip() }}<|end|>{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|><think>\n{% endif %}"
+    )
+    tokenizer = tokenizer_of(str(tiny.save(tmp_path, template=template)))
+    for answer, thought in (("No.", ""), ("<think>\nHm.\n</think>\n\nNo.", "Hm.")):
+        row = tokenized(tokenizer, chat("bake", answer))
+        text = tokenizer.decode(row["input_ids"])
+        assert text == f"<|user|>bake<|assistant|><think>\n{thought}\n</think>\n\nNo.<|end|>"
+        learned = [i for i, kept in zip(row["input_ids"], row["completion_mask"], strict=True) if kept]
+        assert tokenizer.decode(learned[row["lead"] :]) == "No.<|end|>"
 
 
 def test_chats_of_a_batch_do_not_see_each_other(base):

@@ -48,7 +48,7 @@ def test_one_stage_is_trained_once_and_its_target_can_be_asked(base, here, capsy
     written = (here / summary["folder"] / stage.FILE).stat().st_mtime_ns
     assert run(*args[:-1]) == 0
     out = capsys.readouterr().out
-    assert "sft: 3 steps" in out
+    assert "sft: 3 steps at a rate of " in out
     [spec] = shlex.split(out.partition("target: ")[2])
     assert grammar.parse(spec) == summary["target"]
     assert (here / summary["folder"] / stage.FILE).stat().st_mtime_ns == written

@@ -11,8 +11,8 @@ from withstand.core import SpecError, WithstandError, at_least
 from withstand.core.errors import positive
 from withstand.core.stage import Loading
 
-CLOSE = "</think>"
-"""What closes the thinking of an answer."""
+OPEN, CLOSE = "<think>", "</think>"
+"""What opens and closes the thinking of an answer."""
 ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
 
 

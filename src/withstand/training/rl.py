@@ -17,7 +17,17 @@ from withstand.core.records import as_dicts
 from withstand.core.stage import How, Loading, Row, Rows, TrainingError, as_rows
 from withstand.engine import likelihood
 from withstand.training import _run
-from withstand.training._model import CLOSE, Adapter, Optimizer, arguments, check, check_length, load, tokenizer_of
+from withstand.training._model import (
+    CLOSE,
+    OPEN,
+    Adapter,
+    Optimizer,
+    arguments,
+    check,
+    check_length,
+    load,
+    tokenizer_of,
+)
 
 
 @dataclass(frozen=True)
@@ -155,7 +165,7 @@ def without_thinking(text: str) -> str:
     thought, closed, answer = text.partition(CLOSE)
     if closed:
         return answer.lstrip()
-    return "" if thought.lstrip().startswith("<think>") else text
+    return "" if thought.lstrip().startswith(OPEN) else text
 
 
 def _moved() -> Any:

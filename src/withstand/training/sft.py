@@ -12,6 +12,7 @@ from withstand.training import _run
 from withstand.training._model import (
     ADAPTER,
     CLOSE,
+    OPEN,
     Adapter,
     Optimizer,
     arguments,
@@ -139,7 +140,7 @@ def tokenized(tokenizer: Any, chat: Chat) -> dict[str, Any]:
     )
     if goes_on:
         turns = [*turns[:-2], {"role": "assistant", "content": turns[-2]["content"] + turns[-1]["content"]}]
-    text = tokenizer.apply_chat_template(turns, tokenize=False)
+    text = opened(asked, tokenizer.apply_chat_template(turns, tokenize=False), chat[-1].text)
     if not text.startswith(asked):
         raise SpecError(
             f"the chat template renders a chat without its last answer differently: {head(chat)}",
@@ -152,6 +153,17 @@ def tokenized(tokenizer: Any, chat: Chat) -> dict[str, Any]:
     same = next((i for i, (a, b) in enumerate(zip(lead, answer, strict=False)) if a != b), len(lead))
     mask = [0] * len(prompt) + [1] * len(answer)
     return {"input_ids": prompt + answer, "completion_mask": mask, "lead": same}
+
+
+def opened(asked: str, text: str, answer: str) -> str:
+    """A rendered chat that goes on from the prompt `asked`. Some templates open a block of thinking in the prompt and
+    leave it out of an answer, as DeepSeek-R1's does: then it holds the answer's own thinking, or none."""
+    before = asked.rstrip().removesuffix(OPEN)
+    if text.startswith(asked) or not asked.rstrip().endswith(OPEN) or not text.startswith(before):
+        return text
+    thought, closed, _ = answer.partition(CLOSE)
+    rest = text[len(before) :].rpartition(CLOSE)[2].lstrip()
+    return f"{asked}{thought.replace(OPEN, '').strip() if closed else ''}\n{CLOSE}\n\n{rest}"
 
 
 def lead_of(rendered: str, answer: str) -> str:
