@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from withstand.core.text import DASH, rate, series
+from withstand.report.settings import short_names
 from withstand.report.table import Column, Table
 from withstand.results.cells import Interval, defended
 from withstand.results.taxonomy import By, GroupResult
@@ -24,16 +25,18 @@ def table(results: Sequence[GroupResult], by: By, watched: bool) -> Table:
     watched: the run had `stop_when_decided`.
     """
     columns = [
-        Column("id"), Column("", lambda name: name), Column("behaviors", right=True), Column("broken", right=True),
+        Column("id"), Column("name"), Column("behaviors", right=True), Column("broken", right=True),
         Column("ASR", _rate, "95%", right=True), Column("bounds", _bounds, right=True), Column("suites", series),
         Column("judges", series),
     ]  # fmt: skip
+    short = short_names(judge for result in results for judge in result.judges)
     groups: dict[str, list[Sequence[object]]] = {}
     for result in results:
         heading = f"{result.attack} on {defended(result.target, result.defense.removeprefix('none'))}"
         values = (
             result.id or "(none)", result.name, result.behaviors, f"{result.success} of {result.scored}",
-            (result.asr, result.asr_interval), result.asr_bounds or (0.0, 0.0), [*result.suites], [*result.judges],
+            (result.asr, result.asr_interval), result.asr_bounds or (0.0, 0.0), [*result.suites],
+            [short[judge] for judge in result.judges],
         )  # fmt: skip
         groups.setdefault(heading, []).append(values)
     rows = [row for heading, values in groups.items() for row in (heading, *values)]
