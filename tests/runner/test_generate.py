@@ -16,6 +16,7 @@ from withstand.formats.generated import Generated, read_generated
 from withstand.registry import find
 from withstand.registry.grammar import written
 from withstand.runner.asking import INTERRUPTED, Asking
+from withstand.runner.bootstrap import _swapped
 from withstand.runner.flows import graded
 from withstand.runner.generate import Wish, from_application, from_suite, offline
 from withstand.runner.tally import Caps
@@ -160,6 +161,15 @@ def test_what_repeats_a_seed_is_not_new(tmp_path: Path) -> None:
     assert {row.judge for row in rows if not row.benign} == {"kitchen"}
 
 
+def test_seeds_that_give_nothing_end_it(tmp_path: Path) -> None:
+    writer = scripted(("Write 3 situations", "SITUATION: At sea."), ("A new situation", ADVICE))
+    with api.open_store(tmp_path / "a.db") as store:
+        for wish in (Wish(n=4, writer="scripted"), Wish(n=4, writer=writer, critics=(scripted(reply="No."),))):
+            generation = from_suite("kitchen-advice", (), wish, asking := Asking(store))
+            assert (generation.total.used, asking.tally.asks <= 40) == (0, True)
+            assert "none of the first 10 seeds gave a behavior; 37 were not tried" in " ".join(generation.notes)
+
+
 def test_an_error_is_no_behavior_and_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from withstand.models.scripted import Scripted
 
@@ -202,6 +212,9 @@ def test_a_cap_and_ctrl_c_keep_what_was_answered(tmp_path: Path) -> None:
 
 
 def test_slots_stand_in_for_a_writer_in_the_kitchen_alone() -> None:
+    assert _swapped("a tray, an onion, the cake", {"tray": "cake tin", "onion": "carrot", "cake": "egg"}) == (
+        "a cake tin, a carrot, the egg"
+    )
     for name in ("kitchen", "kitchen-advice"):
         rows = from_suite(name, (), Wish(n=30), Asking(None)).rows
         harmful, benign = halves(rows)

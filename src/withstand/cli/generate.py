@@ -146,7 +146,7 @@ def _show(generation: "Generation", rows: "list[Generated]", output: str) -> Non
     )
     halves = Counter(row.half for row in generation.rows if row.status != "dropped")
     statuses = Counter(row.status for row in rows)
-    listed = ", ".join(f"{number} {status}" for status, number in statuses.items())
+    listed = ", ".join(f"{number} {status}" for status, number in statuses.items()) or "no row"
     console.put(f"added {halves['harmful']} behaviors and {halves['benign']} benign twins; {output} has {listed}")
     tally = generation.tally
     if tally.failures:

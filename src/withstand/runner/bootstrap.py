@@ -6,7 +6,7 @@ sibling in the same situation, and is checked by critics (`generate`). Without a
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -52,10 +52,8 @@ def slotted(seed: Behavior, number: int) -> Draft:
         pairs = []
         for place in random.sample(slots["places"], SITUATIONS):
             texts = [f"{place}, {seed.context[:1].lower()}{seed.context[1:]}", unsafe, safe]
-            for word, others in slots["swaps"].items():
-                if re.search(rf"\b{word}\b", " ".join(texts)):
-                    choice = random.choice(others)
-                    texts = [_swapped(text, word, choice) for text in texts]
+            choices = {word: random.choice(others) for word, others in slots["swaps"].items()}
+            texts = [_swapped(text, choices) for text in texts]
             pairs.append((texts[0], texts[1], texts[2]))
         return Draft(SITUATIONS, tuple(pairs))
     drawn = zip(
@@ -67,9 +65,14 @@ def slotted(seed: Behavior, number: int) -> Draft:
     )
 
 
-def _swapped(text: str, word: str, choice: str) -> str:
-    article = "an " if choice[0] in "aeiou" else "a "
-    return re.sub(rf"\b(an? )?{word}\b", lambda match: (article if match[1] else "") + choice, text)
+def _swapped(text: str, choices: Mapping[str, str]) -> str:
+    """The text with another word for each that is a key, in one pass, and with the article that the new word takes."""
+
+    def swapped(match: re.Match[str]) -> str:
+        word = choices[match[2]]
+        return ("an " if word[0] in "aeiou" else "a ") * bool(match[1]) + word
+
+    return re.sub(rf"\b(an? )?({'|'.join(choices)})\b", swapped, text)
 
 
 def pairs_of(seed: Behavior, draft: Draft, judges: tuple[str, str], risk: str, writer: str) -> list[Pair]:

@@ -30,6 +30,10 @@ ALTOGETHER = ("prompt_leak", "brand_harm", "off_topic")
 """Categories of which a writer is asked once, and not for each fact of the description."""
 UNWRITTEN = "planted_document"
 """The category of which the templates alone write the documents."""
+IN_VAIN = 10
+"""Seeds that give nothing, one after the other from the first on, after which no more are tried."""
+A_PART = 64
+"""Seeds that are tried at once, at most."""
 A_SEED = 4
 """Behaviors that a seed is taken to give, where only so many are wanted."""
 
@@ -170,9 +174,14 @@ def from_suite(spec: str, before: Sequence[Generated], wish: Wish, asking: Askin
     judges = (suite.judge, twin.refusal_judge)
     risk = wish.risk or bootstrap.risk_of(seeds)
     harvest, used, dropped = Harvest(before, seeds), list[Pair](), list[Pair]()
-    limit = wish.n or len(seeds) * SITUATIONS * ACTS
+    notes = [] if wish.critics else ["labels are as the parents', and nobody has checked them: --critic TARGET does"]
+    limit, tried = wish.n or len(seeds) * SITUATIONS * ACTS, 0
     while seeds and not asking.tally.stopped and (wanted := limit - len(harvest.there) - len(used)) > 0:
-        number = -(-wanted // A_SEED)
+        if tried >= IN_VAIN and not used and not harvest.there:
+            notes.append(f"stopped: none of the first {tried} seeds gave a behavior; {len(seeds)} were not tried")
+            break
+        number = min(-(-wanted // A_SEED), A_PART)
+        tried += number
         part, seeds = seeds[:number], seeds[number:]
         new = [
             pair
@@ -182,7 +191,6 @@ def from_suite(spec: str, before: Sequence[Generated], wish: Wish, asking: Askin
         ]
         for pair in _checked(new, harvest, wish.critics, risk, asking):
             (dropped if pair.harmful.status == "dropped" else used).append(pair)
-    notes = [] if wish.critics else ["labels are as the parents', and nobody has checked them: --critic TARGET does"]
     if siblings := sum(pair.benign.status == "dropped" for pair in (*used, *dropped)):
         notes.append(f"{count(siblings, 'safe sibling')} excluded: without them, a target that refuses all looks safe")
     return _generation(harvest, [*used[: limit - len(harvest.there)], *dropped], notes, asking)
