@@ -12,6 +12,7 @@ from withstand.core.taxonomy import ids_of, of_categories
 from withstand.registry import find
 from withstand.report import write
 from withstand.stats.rates import share_interval
+from withstand.store.damage import damage
 
 
 def test_behaviors_of_all_suites_are_counted_under_each_of_their_ids(tmp_path: Path) -> None:
@@ -36,6 +37,8 @@ def test_behaviors_of_all_suites_are_counted_under_each_of_their_ids(tmp_path: P
             by: {row["id"]: row for row in json.loads(write.render(store, done.row, "json", by=by))["groups"]["rows"]}
             for by in ("mlcommons", "owasp", "category")
         }
+        assert withstand.run(spec, store=store).row.plan["taxonomy"] == done.row.plan["taxonomy"] != []
+        assert not damage(store)  # it is in no key
     hazards = whole["mlcommons"]
     assert {name: (row["success"], row["behaviors"], row["name"]) for name, row in hazards.items()} == {
         "dfm": (4, 4, "defamation"), "hte": (4, 4, "hate"), "ncr": (4, 6, "nonviolent crimes"), "": (1, 2, ""),

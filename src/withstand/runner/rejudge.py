@@ -65,7 +65,8 @@ def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
     new = RunRow(key, name, time.time(), {"imported": imported, "judge": spec}, plan)
     store.add_run(new)
     prompts = prompts_of(find.parts(judge))
-    store.set_beside(new, {"aliases": aliases, "clusters": run.plan.get("clusters", {}), "prompts": prompts})
+    beside = {"clusters": run.plan.get("clusters", {}), "taxonomy": run.plan.get("taxonomy", [])}
+    store.set_beside(new, {"aliases": aliases, "prompts": prompts, **beside})
     store.add_texts({}, sources_of(classes, store))
     store.add_wants(key, (entry for stage in (CASES, COMPLETIONS) for entry in _wants(store, run.key, stage)))
     judged = next(judged for judged in store.runs() if judged.key == key)

@@ -21,7 +21,7 @@ import sqlalchemy as sql
 SCHEMA = 10
 """The form below. An older store is brought to it when it is opened, a newer one is refused."""
 
-BESIDE = ("aliases", "gate", "prompts", "clusters", "sets")
+BESIDE = ("aliases", "gate", "prompts", "clusters", "sets", "taxonomy")
 """What a run's plan holds and its key does not: it may change when the run is asked for again."""
 
 DIGITS = ", ".join(f"'{digit}'" for digit in range(10))
