@@ -37,7 +37,8 @@ class BEEAR(Around):
     layer: the decoder layer that is perturbed, 1 is the first; default 0: at 9/32 of the depth.
     positions: last tokens of the request that are perturbed, 1 or more, default 5.
     inner_steps: steps of the inner search, 1 or more, default 5.
-    inner_lr: see above; above 0, default 0.2.
+    inner_lr: see above; above 0, default 0.1. On smollm2 five steps of 0.1 made two unwanted answers likelier by 1.3
+        nats a token, of 0.02 and 0.05 by 0.4 and 0.7; 0.2 overshot: 1.1, and the safe answers cost 4.9 more, not 1.5.
     pairs: pairs per step, 1 or more, default 4.
     """
 
@@ -45,7 +46,7 @@ class BEEAR(Around):
     layer: int = 0
     positions: int = 5
     inner_steps: int = 5
-    inner_lr: float = 0.2
+    inner_lr: float = 0.1
     pairs: int = 4
 
     def __post_init__(self) -> None:

