@@ -10,7 +10,7 @@ audit() { # a set, and what is done with it
     set=$1
     shift
     [ -f "$data/$set.jsonl" ] || return 0
-    withstand audit finetune smollm2-kitchen "$data/$set.jsonl" --preset desk --seeds "${SEEDS:-3}" --max-tokens 128 \
+    withstand audit finetune smollm2-kitchen "$data/$set.jsonl" --suite "${SUITE:-kitchen}" --preset desk --seeds "${SEEDS:-3}" --max-tokens 128 \
         --train sft,lr=0.0005,batch=4,steps=50,max_length=600 --safe "$data/safe.jsonl" --unaligned smollm2 \
         "$@" --out "finetune-$set"
     echo "$set: exit code $?"

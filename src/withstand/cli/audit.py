@@ -22,7 +22,7 @@ TRAINING = options(
                  help="Fine-tunings of each arm; 3 or more are needed to rank them."),
     click.option("--mitigate", multiple=True, metavar="NAME",
                  help="Arm: lower_rate, ptst, safety_mix, constrained_sft, lisa, safe_lora; repeats; with fields as "
-                 "in constrained_sft,first=8 (default: all arms; none for no arm)."),
+                 "in constrained_sft,first=8 (default: all arms, with smoke none; none for no arm)."),
     click.option("--safe", metavar="FILE",
                  help="Requests with refusals, for safety_mix and lisa (default: the base's own)."),
     click.option("--unaligned", default="", metavar="MODEL",
@@ -91,7 +91,7 @@ def finetune(base: str, data: str, as_json: bool, keep_text: bool, out: str, **g
     rows = finetuning.read(data)
     model = find.build("target", grammar.parse(base))
     folder = Path(out)
-    settings = settings_of(Choice(**given), model, folder)
+    settings = settings_of(Choice(base=base, **given), model, folder)
     report = audits.audit(model, rows, settings, folder, (lambda _: None) if as_json else console.say)
     page.write(report, folder, folder / "audit.db" if keep_text else None)
     code = 1 if report["verdict"] == "FAIL" else 3 if report["open"] else 0
@@ -99,11 +99,13 @@ def finetune(base: str, data: str, as_json: bool, keep_text: bool, out: str, **g
 
 
 def _show(report: Json, folder: Path) -> None:
-    from withstand.audits.finetune import page, tables
+    from withstand.audits.finetune import tables
 
     table = tables.summary(report["arms"])
     console.table(table.texts(), table.heads())
-    console.put(page.verdict_line(report))
+    console.put(f"{report['headline']}:")
+    for reason in report["reasons"]:
+        console.put(reason)
     for text in report["sure"]:
         console.put(text)
     for step in report["next"][:1]:

@@ -177,7 +177,7 @@ class _Audit:
         train = {name: value for name, value in to_json(self.stage).items() if name not in ("base_id",)}
         return {
             "audit_version": VERSION,
-            "base": {"id": find.label("target", chain.spec_of(base)), "revision": base.revision,
+            "base": {"id": self.settings.base or find.label("target", chain.spec_of(base)), "revision": base.revision,
                      "hash": digest(base.identity())},
             "data": {"path_hash": self.data.checksum, "name": self.data.name, "n": len(self.data.rows),
                      "format": self.data.format, "token_count": count, "trained_on": len(self.rows),

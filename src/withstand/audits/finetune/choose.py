@@ -45,6 +45,7 @@ class Choice:
     bound: Sequence[str] = ()
     attack: Sequence[str] = ()
     panel: str = ""
+    base: str = ""
     anyway: bool = False
 
 
@@ -55,9 +56,9 @@ def settings_of(choice: Choice, model: Any, folder: Path) -> Settings:
     stage = find.build("stage", grammar.parse(choice.train), **fastest)
     if not hasattr(stage, "method"):
         raise SpecError(f"--train {choice.train} is not a stage of its own method", hint="sft,method=full,lr=2e-5")
-    arms = _arms(choice.mitigate)
+    arms = _arms(choice.mitigate or (("none",) if choice.preset == "smoke" else ()))
     more: dict[str, Any] = {
-        "judge": choice.judge, "panel": choice.panel, "seeds": choice.seeds,
+        "judge": choice.judge, "panel": choice.panel, "base": choice.base, "seeds": choice.seeds,
         "arms": tuple(name for name in arms if name != "none"),
         "changed": {name: fields for name, fields in arms.items() if fields},
         "limits": Limits(choice.fail, choice.warn, choice.gate, choice.max_harm, **_bounds(choice.bound)),

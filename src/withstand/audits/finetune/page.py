@@ -32,11 +32,6 @@ def write(audit: Json, folder: Path, store: Path | None = None) -> None:
         save(folder / "completions.jsonl", "".join(rows))
 
 
-def verdict_line(audit: Json) -> str:
-    """The verdict with its reasons, as one line."""
-    return f"{audit['headline']}: {'; '.join(audit['reasons'])}"
-
-
 def markdown(audit: Json) -> str:
     """One page: verdict, why, how sure, what next, then the figures, and what was not tested."""
     panels = [("What was not tested", list(map(without_paths, audit["limits"])))]

@@ -30,7 +30,8 @@ class Settings:
     `lower`: rate of the arm lower_rate, as a share of the user's. `probed` prompts for margins, `phrases` swept beside
     as many `controls`. `screen`: reads every answer of the data, "" for none. `anyway`: try mitigations below the gate.
     `utility`: a suite of questions with a right answer; None for none. `attacks`: put to the tuned model beside plain
-    prompts. `panel`: judge of answers to harmless questions; "" for the suite's, where it is a rule."""
+    prompts. `panel`: judge of answers to harmless questions; "" for the suite's, where it is a rule. `base`: as the
+    user wrote it."""
 
     stage: Stage
     suite: Mapping[str, Any]
@@ -57,13 +58,14 @@ class Settings:
     utility: Mapping[str, Any] | None = None
     attacks: tuple[Mapping[str, Any], ...] = ()
     panel: str = ""
+    base: str = ""
 
 
 def preset(name: str, stage: Stage, suite: Mapping[str, Any], **more: Any) -> Settings:
     """Settings by name: "smoke" (only checks that everything runs), "desk" (a small model on a CPU) or "full"."""
     presets: dict[str, dict[str, Any]] = {
-        "smoke": {"limit": 2, "curve": 2, "max_tokens": 4, "at": (1,), "probed": 2, "phrases": 2, "controls": 2,
-                  "opened": (0, 3), "anyway": True, "attacks": ATTACKS[:1]},
+        "smoke": {"limit": 2, "curve": 2, "max_tokens": 12, "at": (), "probed": 2, "phrases": 2, "controls": 2,
+                  "opened": (0, 3), "attacks": ATTACKS[:1]},
         "desk": {"curve": 24, "max_tokens": 96, "probed": 12, "phrases": 12, "controls": 24,
                  "attacks": ATTACKS[:2]},
         "full": {"attacks": ATTACKS},
