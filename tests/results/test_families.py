@@ -1,7 +1,7 @@
 """The families of a run: parents and variants counted, what is left out warned of, and the command."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from click.testing import CliRunner
@@ -10,8 +10,10 @@ from withstand import api
 from withstand.cli.main import cli
 from withstand.core import SpecError
 from withstand.report import bundle, write
-from withstand.results.families import families, in_report
+from withstand.report.families import tables
+from withstand.results.families import Families, families, in_report
 from withstand.results.summary import failures
+from withstand.stats.families import figures
 
 WORDS = "withstand_toys:Words"
 
@@ -189,6 +191,9 @@ def test_reports_show_families_without_a_text_and_a_bundle_computes_them_anew(wr
     for words in ("3 of 6", "3 open", "Variants asked for", "other meaning", "42%", "no families of story"):
         assert words in section, words
     assert not any(text in section for text in ("Tell me about", "Say what it is", "w bread"))
+    row = replace(in_report(written.store, written.row).rows[0], any_of_k=figures([]).any_of_k)
+    nothing = Families("", "direct", (row,), ())  # an empty group is no crash
+    assert "n = 0" in tables(nothing)[0].texts()[1]
     assert "### Variants asked for" in write.render(written.store, written.row, "md")
     files = bundle.files_of(written.store, written.row, "0")
 
