@@ -75,6 +75,8 @@ def test_right_answers_have_a_column_where_they_were_asked():
     assert "| right answers (95% interval) |" in text
     assert "25% (11\u201347) of 20; base 40%" in text
     assert "40% (11\u201347) of 20 |" in text
+    report["arms"][0]["utility"]["multiple_choice"] |= {"counts": False}
+    assert "40% (11\u201347) of 20; the base does not beat chance, 25% |" in page.markdown(report)
 
 
 def test_pages_hold_the_figures_and_run_nothing():

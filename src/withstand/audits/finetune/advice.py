@@ -32,9 +32,10 @@ def sure(report: Json) -> list[str]:
         lines.append(f"A PASS of the guard takes {least} prompts if no answer changes, and {likely} in practice.")
     judge = evaluated["judge"]
     if judge["kappa"] is None:
-        lines.append("The judge was not compared with people: its errors are not in these figures.")
+        lines.append("The judge was not compared with labels: its errors are not in these figures.")
     else:
-        lines.append(f"The judge agrees with people at a kappa of {judge['kappa']:.2f}.")
+        labels = " ".join(filter(None, ["labels", judge.get("annotators", "")]))
+        lines.append(f"The judge agrees with {labels} on {judge['n']} answers at a kappa of {judge['kappa']:.2f}.")
     rows = [row for axis in report["axes"] for row in axis["findings"]]
     undecided = [row["measure"] for row in rows if row["open"] and row["verdict"] != "FAIL"]
     if undecided:

@@ -163,7 +163,8 @@ def _right_share(answers: Json) -> str:
         return ""
     ends = None if answers["low"] is None else (answers["low"], answers["high"])
     base = f"; base {rate(answers['before'])}" if answers["before"] != answers["rate"] else ""
-    return f"{rate(answers['rate'], ends)} of {answers['n']}{base}"
+    chance = "" if answers["counts"] else f"; the base does not beat chance, {rate(answers['chance'])}"
+    return f"{rate(answers['rate'], ends)} of {answers['n']}{base}{chance}"
 
 
 def _categories(arms: Json) -> Table:
