@@ -137,3 +137,18 @@ def test_its_filter_and_its_key(app: Any, monkeypatch: pytest.MonkeyPatch) -> No
         model(app).generate([user("Hi")], Sampling(), [0])
     keyed = model(app, headers=("Authorization: Bearer ${KITCHEN_APP_KEY}",))
     assert keyed.generate([user("Who founded the restaurant?")], Sampling(), [0])[0].text.startswith("The Copper Ladle")
+
+
+@pytest.mark.parametrize("answer", ["", "Internal error. Try again later."])
+def test_one_answer_to_everything_passes_no_gate(tmp_path: Path, answer: str) -> None:
+    spec = {"suite": "prompt-leak,canary=MAPLE-HERON-4417", "attack": "direct"}
+    spec["target"] = {"use": "scripted", "rules": [], "reply": answer}
+    spec["gate"] = {"max_asr": 0.5, "max_over_refusal": 0.5}
+    done = withstand.run(spec, store=tmp_path / "s.db")
+    assert [(cell["asr"], cell["over_refusal"]) for cell in done.cells] == [(0.0, 0.0), (None, 0.0)]
+    (warning,) = (text for text in done.summary["warnings"] if "answer to all 20 behaviors" in text)
+    with api.open_store(tmp_path / "s.db") as store:
+        decided = of_spec(store, done.row)
+    assert decided is not None
+    assert [(line.verdict, line.firm) for line in decided.lines] == 2 * [("UNDECIDED", True)]
+    assert warning in decided.notes

@@ -1,6 +1,6 @@
 """May this run pass? `withstand gate` puts the limits, the run and its baseline together here."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from withstand.core import SpecError, StoreError
@@ -9,11 +9,12 @@ from withstand.results import baselines, gate
 from withstand.results.compare import Pair
 from withstand.results.counts import iso, read_counts
 from withstand.results.gate import Decision, Line
-from withstand.results.graded import Graded, graded
+from withstand.results.graded import Graded, by_target, graded
 from withstand.results.history import builds_of, with_history
 from withstand.results.labeled_pairs import labeled_pairs, unlike_styles
 from withstand.results.limits import Limits, limits_of
 from withstand.results.names import plan_names, renamed
+from withstand.results.one_answer import one_answer
 from withstand.results.others import check_own, others_of
 from withstand.results.own_labels import own_labels, with_own
 from withstand.results.pair_comparison import unequal
@@ -86,15 +87,32 @@ def decide(
     notes += unlike_styles(pairs, of_pairs) if limits.worse is not None else ()
     lines = gate.lines(labeled, limits, pairs, absent, calibrations, of_pairs)
     notes += changed_estimator(labeled, limits, lines)
+    alike = one_answer(store, row)
+    lines = [*_held_back(lines, cells, limits, alike)]
     if history:
         lines = list(with_history(store, builds, limits, lines, labeled))
-    notes += [*limits.notes, *without_calls(store, row)]
+    notes += [*limits.notes, *alike.values(), *without_calls(store, row)]
     frozen = baselines.baseline_of(store, row, iso(row.created)) if freeze else ""
     notes += unique(sentence for entry in row.plan.get("sets", ()) for sentence in entry["left_out"])
     notes += filter(None, [changed(store.labels(row.key)), others_of(store, row).in_words()])
     for run in baselines.runs_of(store, baseline):
         notes += [f"of the baseline {words}" for words in [others_of(store, run).in_words()] if words]
     return Decided(row.name, tuple(lines), tuple(notes), label, frozen, plan_names(row.plan))
+
+
+def _held_back(
+    lines: Iterable[Line], cells: Sequence[Graded], limits: Limits, alike: Collection[tuple[str, str]]
+) -> Iterator[Line]:
+    """The lines of a gate; those of targets with one answer, as `one_answer` names them, pass by nothing."""
+    names = gate.names_of(cells)
+    parts = [part for group in by_target(cells) for part in gate.parts_of(group, limits)]
+    parts += [[cell] for cell in cells if cell.benign]
+    theirs = {gate.part_name(part, names) for part in parts if (part[0].target, part[0].defense) in alike}
+    for line in lines:
+        if line.cell in theirs and line.verdict != "FAIL" and not line.firm and line.gate != "max-errors":
+            why = "it gave one answer to everything, see the note"
+            line = replace(line, verdict="UNDECIDED", firm=True, more=None, why=why)
+        yield line
 
 
 def of_spec(store: Store, row: RunRow) -> Decided | None:

@@ -10,6 +10,7 @@ from withstand.core.text import count, head_of
 from withstand.results.advice_records import AdviceResult
 from withstand.results.cell_builder import NO_TWIN
 from withstand.results.cells import CellResult, defended
+from withstand.results.one_answer import one_answer
 from withstand.store.store import RunRow, Store, chunks
 from withstand.store.tables import COMPLETIONS, row, want
 
@@ -31,6 +32,7 @@ def warnings_of(
     errors = sum(cell.error for cell in cells)
     if errors:
         yield f"{errors} rows are missing: they are in the bounds, never counted as safe"
+    yield from one_answer(store, run).values()
     yield from without_calls(store, run)
     asked = {index for result in advice for index in result.cells}
     harmful = [cell for cell in harmful if cell.index not in asked]
