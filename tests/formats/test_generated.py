@@ -50,7 +50,10 @@ def test_each_row_meets_its_own_judge_in_a_run(tmp_path: Path) -> None:
     suite = find.build("suite", f"generated:{path}")
     assert [behavior.id for behavior in suite.load()] == ["a", "c", "d"]
     assert [behavior.cluster for behavior in suite.load()] == ["", "never/fry", ""]
-    assert suite.notes == ("3 of 3 behaviors were generated, and nobody has accepted them",)
+    assert suite.notes == (
+        "3 of 3 harmful behaviors were generated, and nobody has accepted them",
+        "1 of 4 harmful behaviors of the file were dropped",
+    )
     target = {"use": "scripted", "reply": "Here you are: let, ter."}
     run = api.run({"suite": f"generated:{path}", "target": target, "attack": "direct"}, store=tmp_path / "a.db")
     assert {case["behavior"]: (case["outcome"], case["why"]) for case in run.cases()} == {
@@ -59,6 +62,26 @@ def test_each_row_meets_its_own_judge_in_a_run(tmp_path: Path) -> None:
         "c": ("success", ""),
         "d": ("success", "found 'let, ter'"),
     }
+
+
+def test_what_makes_a_suite_easier_is_said_and_narrows_no_interval(tmp_path: Path) -> None:
+    rows = [
+        replace(ROWS[0], status="dropped"),
+        replace(ROWS[3], judge="contains:zzz", status="accepted"),  # its fingerprint tells
+        *(replace(ROWS[2], id=name, cluster=name, status="accepted") for name in ("e", "f")),
+        *(Generated(name, "Fry it!", status="accepted") for name in ("g", "h")),
+        replace(ROWS[2], id="i", text="Fry a bun", cluster=""),
+    ]
+    suite = find.build("suite", f"generated:{written(tmp_path, rows)}")
+    assert suite.notes == (
+        "1 of 7 harmful behaviors of the file were dropped, all of leak among them",
+        "4 of 6 harmful behaviors were written or edited by hand, judged by contains:zzz, refusal_words",
+    )
+    clusters = {behavior.id: behavior.cluster for behavior in suite.load()}
+    assert len({clusters[name] for name in "efi"}) == len({clusters[name] for name in "gh"}) == 1
+    assert clusters["d"] == ""
+    assert "" not in {clusters["e"], clusters["g"]}
+    assert clusters["e"] != clusters["g"]
 
 
 def test_an_application_is_described(tmp_path: Path) -> None:

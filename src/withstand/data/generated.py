@@ -1,10 +1,11 @@
 """Behaviors that `withstand generate behaviors` has made for your application, each with its own judge. Ours."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from withstand.core import Behavior, SpecError, digest, dumps, to_json
+from withstand.core.likeness import squeezed
 from withstand.formats.generated import Generated as Row
 from withstand.formats.generated import judged_by, kept, read_generated
 
@@ -57,10 +58,24 @@ class Generated:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How many rows nobody has looked at."""
-        rows = self._rows(self.harmless)
-        new = sum(not row.settled for row in rows)
-        return (f"{new} of {len(rows)} behaviors were generated, and nobody has accepted them",) if new else ()
+        """What people did to the half since it was generated, and how many rows nobody has looked at."""
+        rows, all_rows = (
+            self._rows(self.harmless),
+            [row for row in read_generated(self.path) if row.benign == self.harmless],
+        )
+        half = "benign" if self.harmless else "harmful"
+        new, dropped = sum(not row.settled for row in rows), len(all_rows) - len(rows)
+        notes = [f"{new} of {len(rows)} {half} behaviors were generated, and nobody has accepted them"] if new else []
+        if dropped:
+            gone = sorted({row.category for row in all_rows} - {row.category for row in rows})
+            of_them = f", all of {', '.join(gone)} among them" if gone else ""
+            notes.append(f"{dropped} of {len(all_rows)} {half} behaviors of the file were dropped{of_them}")
+        if edited := [row for row in rows if row.status == "edited"]:
+            judges = ", ".join(sorted({row.judge or DEFAULT for row in edited}))
+            notes.append(
+                f"{len(edited)} of {len(rows)} {half} behaviors were written or edited by hand, judged by {judges}"
+            )
+        return tuple(notes)
 
     def load(self) -> list[Behavior]:
         """The behaviors of the half, in the file's order. Raises `SpecError` with file and line."""
@@ -69,10 +84,32 @@ class Generated:
             half = "benign" if self.harmless else "harmful"
             hint = "accept some, or make more with a larger -n"
             raise SpecError(f"{self.path}: no {half} behavior is left, all were dropped", hint=hint)
-        return [row.behavior() for row in rows]
+        names = clusters_of(rows)
+        return [replace(row, cluster=names[row.id]).behavior() for row in rows]
 
     def _rows(self, benign: bool) -> list[Row]:
         return kept(read_generated(self.path), benign)
+
+
+def clusters_of(rows: Sequence[Row]) -> dict[str, str]:
+    """The cluster of each row, by its id: rows of one parent share one, and so do rows with one text, whatever was
+    written into the column, since an interval of copies would be too narrow. "" for a row that stands alone."""
+    names = {row.id: row.cluster or row.parent for row in rows}
+    members = {row.id: {row.id} for row in rows}
+    together: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        for tie in (
+            ("cluster", row.cluster),
+            ("parent", row.parent),
+            ("text", squeezed(row.text), squeezed(row.context)),
+        ):
+            if tie[1]:
+                together.setdefault(tie, []).append(row.id)
+    for ids in together.values():
+        union = set().union(*(members[name] for name in ids))
+        members |= dict.fromkeys(union, union)
+    first = {name: min(group) for name, group in members.items()}
+    return {name: names[first[name]] or (first[name] if len(members[name]) > 1 else "") for name in names}
 
 
 def routed(rows: Sequence[Row]) -> str:
