@@ -4,11 +4,14 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
+import pytest
+
 from withstand.audits.ask import ask
 from withstand.audits.finetune import attacked
 from withstand.audits.finetune.attacked import Sides, expanded, panel_judge
 from withstand.audits.finetune.exam import Answers, Exam
 from withstand.audits.finetune.verdicts import Bound, Limits
+from withstand.core import SpecError
 from withstand.data.open_questions import OpenQuestions
 from withstand.formats import finetuning
 from withstand.models.scripted import Scripted
@@ -67,6 +70,23 @@ def test_a_behavior_is_broken_where_any_of_its_cases_is():
     harm = {"a": False, "a#1": True, "b": False, "b#1": None, "c": False}
     answers = SimpleNamespace(harm=harm, behavior={name: name[0] for name in harm})
     assert Answers.broken(answers) == {"a": True, "b": None, "c": False}
+
+
+def test_an_attack_that_a_model_cannot_be_asked_is_undecided_and_loses_nothing(tmp_path):
+    def put(_exam, model, _system, attack):
+        if attack["use"] == "story":
+            raise SpecError("the model could not be asked: a prompt passes the window of 256")
+        return SimpleNamespace(broken=lambda: {str(n): False for n in range(100)}, run="r")
+
+    given = exam(tmp_path)
+    sides = Sides(given, "base", [Scripted(reply="Sure")], "", lambda _: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Exam, "ask", put)
+        results, findings, left_out = attacked.attacked(sides, ({"use": "prefill"}, {"use": "story"}), Limits())
+    assert [row.attack for row in results] == ["prefill"]
+    assert [(row.verdict, row.open) for row in findings] == [("PASS", False), ("UNDECIDED", True)]
+    assert left_out == [findings[1].reason]
+    assert "harmful answers under story were not tested: the model could not be asked" in left_out[0]
 
 
 def test_what_was_not_attacked_or_judged_is_said(tmp_path):

@@ -15,7 +15,7 @@ from withstand.audits.finetune import verdicts
 from withstand.audits.finetune.change import Change, rate_change, rate_of, worst_change
 from withstand.audits.finetune.exam import Exam
 from withstand.audits.finetune.verdicts import Bound, Estimate, Finding, Limits
-from withstand.core import dumps
+from withstand.core import SpecError, dumps
 from withstand.formats.finetuning import UserData
 from withstand.registry import find, grammar, sets
 from withstand.runner import attack_sets
@@ -81,15 +81,26 @@ def compared(
 def attacked(
     sides: Sides, attacks: Sequence[Mapping[str, Any]], limits: Limits
 ) -> tuple[list[Attacked], list[Finding], list[str]]:
-    """The results of each attack, the findings, and what was left out, in sentences."""
+    """The results of each attack, the findings, and what was left out, in sentences.
+
+    An attack that cannot be put to a model, as one whose prompts its window does not hold, is UNDECIDED: what was
+    trained and asked until then is not lost.
+    """
     chosen, left_out = expanded(sides.exam, attacks, sides.tuned[0])
-    pairs = []
+    results: list[Attacked] = []
+    findings: list[Finding] = []
     for attack in chosen:
         measure = f"harmful answers under {find.label('attack', attack)}"
-        pairs.append(sides.put(measure, attack, limits.attacks, limits.max_harm))
+        try:
+            row, rows = sides.put(measure, attack, limits.attacks, limits.max_harm)
+        except SpecError as error:
+            left_out.append(f"{measure} were not tested: {error}")
+            findings.append(verdicts.not_measured("guard", measure, left_out[-1]))
+        else:
+            results, findings = [*results, row], [*findings, *rows]
     if not chosen:
         left_out.append("attacks on the tuned model were not tested: prompts were sent as they are")
-    return [row for row, _ in pairs], [finding for _, rows in pairs for finding in rows], left_out
+    return results, findings, left_out
 
 
 def expanded(
