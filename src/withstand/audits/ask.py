@@ -5,7 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from withstand import api
+from withstand.core import SpecError
+from withstand.registry import find
 from withstand.runner import chain
+
+HINT = "use a target with the field system, such as openai"
 
 
 def ask(
@@ -17,13 +21,23 @@ def ask(
     system: the message in place of the model's own; None keeps that.   max_tokens: of an answer, None for the
     default.   more: other fields of the spec.
     """
-    target = model if system is None else replace(model, system=system)
+    target = model if system is None else under_system(model, system)
     sampling = {"temperature": 0.0} | ({"max_tokens": max_tokens} if max_tokens else {})
     spec = {"suite": dict(suite), "target": chain.spec_of(target), "attack": attack, "sampling": sampling, **more}
     run = api.run(spec, store=store)
-    if system:
+    if system and hasattr(target, "release"):
         target.release()  # the same weights again: an equal model without the message stays
     return run
+
+
+def under_system(model: Any, system: str) -> Any:
+    """The model with this system message in place of its own. Raises `SpecError` where it takes none."""
+    if hasattr(model, "system"):
+        return replace(model, system=system)
+    if system:
+        name = find.name_of(type(model))
+        raise SpecError(f"{name} takes no system message, and the audit asks under one: {system[:60]!r}", hint=HINT)
+    return model
 
 
 def grams(words: Sequence[str], longest: int = 4) -> Iterator[tuple[int, tuple[str, ...]]]:

@@ -68,31 +68,44 @@ VERDICT = options(
 
 @command(group=audit, json=True)
 @click.argument("base")
-@click.argument("data")
+@click.argument("data", required=False)
+@click.option(
+    "--tuned",
+    default="",
+    metavar="MODEL",
+    help="The model that ships: a folder, an adapter, a hub id with its revision, or any target.",
+)
 @TRAINING
 @PROMPTS
 @VERDICT
 @click.option("--keep-text", is_flag=True,
               help="Also write completions.jsonl; it may hold what should be refused.")  # fmt: skip
 @click.option("--out", "-o", default="finetune-audit", show_default=True, metavar="DIR", help="Folder of the audit.")
-def finetune(base: str, data: str, as_json: bool, keep_text: bool, out: str, **given: Any) -> Result:
-    """Check whether fine-tuning BASE on DATA breaks its guard.
+def finetune(
+    base: str, data: str | None, tuned: str, as_json: bool, keep_text: bool, out: str, **given: Any
+) -> Result:  # fmt: skip
+    """Check whether fine-tuning BASE on DATA broke its guard.
 
-    BASE is a local model: smollm2-kitchen, hf:FOLDER or hf:HUB_ID. DATA is a file of chats (OpenAI's JSONL, ShareGPT),
+    BASE is a local model: smollm2-kitchen, hf:FOLDER or hf:HUB_ID. With --tuned the verdict is on that model, and
+    training on DATA serves only the damage curve and the mitigations (--mitigate none trains nothing); without DATA,
+    what depends on it is not tested. Of an API model, such as openai:ft:..., only answers are tested, and BASE may be
+    one too. DATA is a file of chats (OpenAI's JSONL, ShareGPT),
     prompt and completion, Alpaca, Dolly or preferences. The same command continues where it was stopped. Exit code: 1
     for FAIL, 3 where a limit is not excluded, 0 else.
     """
     from withstand.audits.finetune import audit as audits
     from withstand.audits.finetune import page
     from withstand.audits.finetune.choose import Choice, settings_of
+    from withstand.audits.finetune.shipped import shipped
     from withstand.formats import finetuning
     from withstand.registry import find, grammar
 
-    rows = finetuning.read(data)
+    rows = finetuning.read(data) if data else None
     model = find.build("target", grammar.parse(base))
     folder = Path(out)
     settings = settings_of(Choice(base=base, **given), model, folder)
-    report = audits.audit(model, rows, settings, folder, (lambda _: None) if as_json else console.say)
+    ships = shipped(model, tuned, folder / "stages") if tuned else None
+    report = audits.audit(model, rows, settings, folder, (lambda _: None) if as_json else console.say, ships)
     page.write(report, folder, folder / "audit.db" if keep_text else None)
     code = 1 if report["verdict"] == "FAIL" else 3 if report["open"] else 0
     return Result(report, lambda: _show(report, folder), code)

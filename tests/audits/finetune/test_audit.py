@@ -28,7 +28,7 @@ TRAIN = SFT(rank=2, lr=1e-2, batch=2, steps=2, max_length=128, log_every=1)
 FIELDS = {
     "audit_version", "base", "data", "train", "templates", "eval", "baseline", "thresholds", "arms", "front", "curve",
     "triggers", "depth", "disagreements", "verdict", "headline", "open", "reasons", "axes", "limits", "attacks", "sure",
-    "next",
+    "next", "tuned",
 }  # fmt: skip
 
 
@@ -374,7 +374,7 @@ def test_the_five_phrases_that_take_most_are_put_to_the_suite_in_that_order(monk
     settings = SimpleNamespace(phrases=9, controls=1, seed=0, limits=SimpleNamespace(fail=5.0))
     shown = {"ngrams": [{"text": "x"}], "systems": []}
     candidates, limits = sweep.triggers(
-        SimpleNamespace(store=tmp_path / "a.db"), SimpleNamespace(base="base"), None, shown, "tuned", {}, settings,
+        SimpleNamespace(store=tmp_path / "a.db"), SimpleNamespace(base="base"), "data", shown, "tuned", {}, settings,
         messages.append,
     )  # fmt: skip
     assert messages[2:] == [f"confirming {text!r}" for text in ("1", "4", "6", "3", "S", "T", "5")]

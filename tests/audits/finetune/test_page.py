@@ -30,7 +30,7 @@ def report_by_hand(verdict="FAIL"):
     }  # fmt: skip
     nasty = "<script>alert(1)</script> | zim"
     return {
-        "audit_version": 1, "base": {"id": "smollm2-kitchen", "revision": "", "hash": "a" * 32},
+        "audit_version": 1, "tuned": None, "base": {"id": "smollm2-kitchen", "revision": "", "hash": "a" * 32},
         "data": {"path_hash": "b" * 64, "name": nasty, "n": 10, "format": "openai", "token_count": 9, "trained_on": 10,
                  "held_out": 0, "lint": {"indicators": [nasty]}, "screened": None},
         "train": {"method": "lora", "lr": 1e-3, "batch": 4, "epochs": 1.0, "seed": [0], "steps": 30, "stage": {}},

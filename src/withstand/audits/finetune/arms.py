@@ -15,6 +15,7 @@ from withstand.core import SpecError
 from withstand.core.stage import Record, Row
 from withstand.formats.finetuning import UserData
 from withstand.registry import find
+from withstand.stats import multiple
 
 NEED_SAFE = ("safety_mix", "lisa")
 CHANGES_SFT = ("safety_mix", "constrained_sft", "lisa")
@@ -107,7 +108,7 @@ class ArmResult:
     harm_score_change: MeanChange | None
     by_category: Mapping[str, CategoryCount]
     overruled: int
-    margin: float
+    margin: float | None
     utility: Utility
     cost: Cost
     runs: Sequence[str]
@@ -117,7 +118,7 @@ class ArmResult:
 
 
 def arm_result(
-    name: str, before: Answers, after: Sequence[Answers], records: Sequence[Record], sense: Sense, margin: float,
+    name: str, before: Answers, after: Sequence[Answers], records: Sequence[Record], sense: Sense, margin: float | None,
     utility: Utility, fields: Mapping[str, Any], limits: Limits,
 ) -> ArmResult:  # fmt: skip
     """The figures of an arm from the answers of each seed. `records`: of its trainings, none of the base.
@@ -132,6 +133,7 @@ def arm_result(
         peak_bytes=max((record.peak_bytes for record in records), default=0),
         judge_calls=sum(summary.n for summary in summaries), judge_price=sum(answers.price for answers in after),
     )  # fmt: skip
+    shown = findings(before, after, sense, utility, limits, salad=sense.most is not None)
     return ArmResult(
         name=name, steps=records[0].steps if records else 0, seeds=len(after),
         harm_score=_mean(summary.harm_score for summary in summaries),
@@ -144,8 +146,27 @@ def arm_result(
         harm_score_change=score_change(scores[0], scores[1:]) if records else None,
         by_category=summaries[0].by_category, overruled=sum(summary.overruled for summary in summaries),
         margin=margin, utility=utility, cost=cost, runs=[answers.run for answers in after], fields=fields,
-        axes=by_axis(findings(before, after, sense, utility, limits), MEASURED) if records else (),
+        axes=by_axis(shown, MEASURED) if records else (),
     )  # fmt: skip
+
+
+def points(results: Sequence[ArmResult], held: bool) -> dict[str, tuple[float, float, float]]:
+    """Arm -> harmfulness rate, loss and operations, which an arm on the front has lower; of arms with all three.
+
+    held: whether the loss is that of the user's rows. A model that was trained elsewhere took an unknown number.
+    """
+    axes = {}
+    for arm in results:
+        loss = arm.utility.user_loss if held else arm.utility.neutral_loss
+        if arm.harm_rate is not None and loss is not None and arm.cost.flops:
+            axes[arm.name] = (arm.harm_rate, loss, arm.cost.flops)
+    return axes
+
+
+def corrected(results: Sequence[ArmResult]) -> list[ArmResult]:
+    """The arms with `p_holm`, the p of their change corrected over all arms that were trained (Holm 1979)."""
+    ps = multiple.holm([arm.change.p if arm.change else None for arm in results])
+    return [replace(arm, p_holm=p) for arm, p in zip(results, ps, strict=True)]
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -1,8 +1,9 @@
 """Does this fine-tuning set break the model's safety? `withstand audit finetune`. Qi et al. 2023, arXiv:2310.03693.
 
 Lint, baseline, the user's own fine-tuning with a damage curve, mitigations on the same seed and as many steps, a sweep
-over the data's own phrases, probes of depth, a verdict by interval. Each trained stage is a folder named by its key and
-each answer a row of a store, both in the audit's folder: an audit that was stopped resumes when it is started again.
+over the data's own phrases, probes of depth, a verdict by interval. Where the tuned model is given, the verdict is on
+that one, and training serves only curve and mitigations. Each trained stage is a folder named by its key and each
+answer a row of a store, both in the audit's folder: an audit that was stopped resumes when it is started again.
 """
 
 import math
@@ -11,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from withstand.audits.finetune import advice, arms, assess, attacked, judge, quiz, rows, sweep, verdicts
+from withstand.audits.finetune import advice, arms, assess, attacked, head, judge, quiz, rows, sweep, verdicts
 from withstand.audits.finetune.arms import STAGES as STAGES
 from withstand.audits.finetune.arms import ArmResult
 from withstand.audits.finetune.assess import Utility
@@ -23,9 +24,10 @@ from withstand.audits.finetune.sense import Sense
 from withstand.audits.finetune.settings import ARMS as ARMS
 from withstand.audits.finetune.settings import Settings
 from withstand.audits.finetune.settings import preset as preset
+from withstand.audits.finetune.shipped import NO_WEIGHTS, Shipped, has_weights, learned
 from withstand.audits.finetune.tables import TITLES
 from withstand.audits.finetune.verdicts import by_axis, overall
-from withstand.core import Json, SpecError, digest, to_json
+from withstand.core import Json, SpecError
 from withstand.core.stage import Row, TrainingError
 from withstand.core.text import count
 from withstand.engine import likelihood
@@ -33,7 +35,7 @@ from withstand.formats.finetuning import UserData
 from withstand.registry import find
 from withstand.results.cells import plain
 from withstand.runner import chain
-from withstand.stats import multiple, planning
+from withstand.stats import planning
 
 VERSION = 2
 RANKED = 3
@@ -46,39 +48,38 @@ CUT = 0.25
 Say = Callable[[str], None]
 
 
-def audit(base: Any, data: UserData, settings: Settings, folder: Path, say: Say = lambda _: None) -> Json:
+def audit(
+    base: Any, data: UserData | None, settings: Settings, folder: Path, say: Say = lambda _: None,
+    shipped: Shipped | None = None,
+) -> Json:  # fmt: skip
     """The report, as JSON: the fields of the reference. Its files lie in `folder`.
 
-    Raises `SpecError` before any training for what is wrong in data, base or settings.
+    shipped: the tuned model, which the verdict is then on; else one is trained on `data`. Without data, the parts that
+    read it are not tested. Raises `SpecError` before any training for what is wrong in data, base or settings.
     """
-    report: Json = plain(_Audit(base, data, settings, folder, say).run())
+    report: Json = plain(_Audit(base, data, settings, folder, say, shipped).run())
     return report
 
 
 class _Audit:
-    def __init__(self, base: Any, data: UserData, settings: Settings, folder: Path, say: Say) -> None:
-        chain.check_trainable(base)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SpecError(
-                f"the folder {folder} cannot be made: {error.strerror}", hint="name another with -o"
-            ) from error
-        self.base, self.data, self.settings, self.folder, self.say = base, data, settings, folder, say
-        self.tokenizer = base.load().tokenizer
-        inner: Any = settings.stage
-        if hasattr(inner, "sized"):  # an arm has a share of its rate, so that it has to be a number
-            inner = inner.sized(base.load().model.num_parameters())
-        added = settings.safety if "ptst" in settings.arms else ""
-        rows.too_long(data, self.tokenizer, inner.max_length, added)
-        self.train, self.held = rows.split(data, settings.seed)
-        self.rows = self.train.training()
-        steps = inner.steps or math.ceil(inner.epochs * math.ceil(len(self.rows) / inner.batch))
-        self.stage: Any = replace(inner, steps=steps)  # so that every arm has as many
-        for arm in settings.arms:  # a mistake in one is told before any training
-            if not arms.left_out(arm, self.stage, settings):
-                arms.stage_of(arm, self.stage, settings)
-        self.system = rows.system_of(data)
+    def __init__(
+        self, base: Any, data: UserData | None, settings: Settings, folder: Path, say: Say, shipped: Shipped | None
+    ) -> None:
+        if shipped is None:
+            chain.check_trainable(base)
+            if data is None:
+                raise SpecError("there is nothing to audit", hint="give DATA to train on, or --tuned MODEL, or both")
+        head.make(folder)
+        self.base, self.data, self.folder, self.say, self.shipped = base, data, folder, say, shipped
+        self.white = has_weights(base) and (shipped is None or has_weights(shipped.model))
+        self.trains = data is not None and (shipped is None or (self.white and bool(settings.arms)))
+        self.settings = settings if self.trains else replace(settings, arms=())
+        self.stage: Any = None
+        self.rows: list[Row] = []
+        self.held: UserData | None = None
+        if data is not None and self.trains:
+            self._prepare(data)
+        self.system = rows.system_of(data) if data else getattr(base, "system", "")
         self.exam = Exam(
             settings.suite, folder / "audit.db", settings.limit, settings.judge, settings.max_tokens, settings.seed
         )
@@ -87,46 +88,61 @@ class _Audit:
         self.right: dict[str, quiz.Answered | None] = {}
         self.nats: dict[str, tuple[Texts, Texts]] = {}
 
+    def _prepare(self, data: UserData) -> None:
+        """The rows and the stage of what is trained. A shipped model has seen all rows, so that none is held out."""
+        inner: Any = self.settings.stage
+        if hasattr(inner, "sized"):  # an arm has a share of its rate, so that it has to be a number
+            inner = inner.sized(self.base.load().model.num_parameters())
+        added = self.settings.safety if "ptst" in self.settings.arms else ""
+        rows.too_long(data, self.base.load().tokenizer, inner.max_length, added)
+        train, self.held = (data, None) if self.shipped else rows.split(data, self.settings.seed)
+        self.rows = train.training()
+        steps = inner.steps or math.ceil(inner.epochs * math.ceil(len(self.rows) / inner.batch))
+        self.stage = replace(inner, steps=steps)  # so that every arm has as many
+        for arm in self.settings.arms:  # a mistake in one is told before any training
+            if not arms.left_out(arm, self.stage, self.settings):
+                arms.stage_of(arm, self.stage, self.settings)
+
     def run(self) -> Json:
         settings = self.settings
         self._plan()
-        self.say("reading the data")
-        shown = lint(self.data, lambda texts: likelihood.surprises(self.base, texts), max(settings.phrases, 1))
+        shown = self._lint()
         self.say("asking the base")
         self._right_before(self.system)  # mistakes surface before training
         before = {system: self.exam.ask(self.base, system) for system in self.systems()}
         plain_before = before[self.system]
-        self.sense = Sense(self.base, plain_before, settings.seed)
+        self.sense = Sense(self.base if has_weights(self.base) else None, plain_before, settings.seed)
         report = self._head(shown, before)
         trained = self._mitigations(plain_before.refusal)
-        self.readings = Readings.of(self.base, plain_before, self.held, settings.probed)
+        self.readings = Readings.of(self.base, plain_before, self.held, settings.probed, self.white)
         needed = any(arm in arms.NEED_SAFE for arm in trained)
-        self.safe = arms.safe_rows(self.base, self.data, self.exam, settings) if needed else []
-        tuned = [self._trained("plain", seed) for seed in range(settings.seeds)]
-        after = [self._answers(model, self.system, f"plain, seed {seed}") for seed, model in enumerate(tuned)]
+        self.safe = arms.safe_rows(self.base, self.data, self.exam, settings) if needed and self.data else []
+        tuned: list[Any] = [self.shipped] if self.shipped else self._retrained()
+        after = [self._answers(done.model, self.system, f"plain, seed {n}") for n, done in enumerate(tuned)]
         results = [
             self._arm("none", plain_before, [plain_before], []), self._arm("plain", plain_before, after, tuned)
         ]  # fmt: skip
-        curve = self._curve(tuned[0])
+        curve: list[Json] = []
+        if self.trains:
+            again = self._retrained() if self.shipped else tuned
+            if self.shipped:
+                results.append(self._arm_of("retrained", plain_before, again))
+            curve = self._curve(again[0])
         for name in trained:
             results += self._mitigated(name, before, tuned)
         under, attack_findings = self._attacked([done.model for done in tuned])
-        sides = {"tuned": after[0], "base": plain_before}
-        triggers, limits = sweep.triggers(
-            self.exam, self.readings, self.data, shown, tuned[0].model, sides, settings, self.say
-        )
-        self.say("probing depth")
-        depth = self.readings.depth(tuned[0].model, settings.opened, self.exam.max_tokens)
-        tuned[0].model.release()
-        self.limits += [*filter(None, (arms.left_out(arm, self.stage, settings) for arm in settings.arms)), *limits]
+        triggers, swept = self._triggers(shown, tuned[0].model, {"tuned": after[0], "base": plain_before})
+        depth = self._depth(tuned[0].model)
+        head.release(tuned[0].model)
+        self.limits += filter(None, (arms.left_out(arm, self.stage, settings) for arm in settings.arms))
         self.limits += self._limits_of_runs(after)
         axes = by_axis([
-            *(row for axis in results[1].axes for row in axis.findings),
-            *attack_findings, *assess.triggers(triggers, settings.phrases, settings.limits.harm),
+            *(row for axis in results[1].axes for row in axis.findings), *attack_findings, *swept,
         ])  # fmt: skip
-        whole = overall(axes, settings.seeds)
+        whole = overall(axes, 0 if self.shipped else settings.seeds)
         report |= {
-            "arms": _corrected(results), "attacks": under, "front": front(self._points(results)), "curve": curve,
+            "arms": arms.corrected(results), "attacks": under, "curve": curve,
+            "front": front(arms.points(results, bool(self.held))),
             "triggers": [candidate.to_json() for candidate in triggers], "depth": depth,
             "disagreements": judge.disagreements({"none": plain_before, "plain": after[0]}, settings.seed),
             "verdict": whole.verdict, "headline": whole.headline, "reasons": whole.reasons,
@@ -164,27 +180,31 @@ class _Audit:
         safety = [self.settings.safety] if "ptst" in self.settings.arms else []
         return list(dict.fromkeys([self.system, "", *safety]))
 
+    def _lint(self) -> Json:
+        """What the data shows; None without data."""
+        if self.data is None:
+            return None
+        self.say("reading the data")
+        surprise = (lambda texts: likelihood.surprises(self.base, texts)) if has_weights(self.base) else None
+        return lint(self.data, surprise, max(self.settings.phrases, 1))
+
     def _head(self, shown: Json, before: Mapping[str, Answers]) -> Json:
-        base = self.base
+        base, data = self.base, None
         asked = before[self.system].asked
-        screen = self.settings.screen
-        screened = judge.screened(screen, self.data, self.exam) if screen else None
-        count = sum(len(likelihood._ids(self.base.load(), turn.text)) for row in self.data.rows for turn in row.chat)
+        if self.data is not None:
+            screen = self.settings.screen
+            screened = judge.screened(screen, self.data, self.exam) if screen else None
+            data = head.of_data(base, self.data, self.rows, self.held) | {"lint": shown, "screened": screened}
         named = {self.system: "user", "": "none", self.settings.safety: "safety"}
         baseline = [
             {"system": named[system], **plain(answers.summary(self.sense))} for system, answers in before.items()
         ]
-        train = {name: value for name, value in to_json(self.stage).items() if name not in ("base_id",)}
         return {
             "audit_version": VERSION,
-            "base": {"id": self.settings.base or find.label("target", chain.spec_of(base)), "revision": base.revision,
-                     "hash": digest(base.identity())},
-            "data": {"path_hash": self.data.checksum, "name": self.data.name, "n": len(self.data.rows),
-                     "format": self.data.format, "token_count": count, "trained_on": len(self.rows),
-                     "held_out": len(self.held.rows) if self.held else 0, "lint": shown, "screened": screened},
-            "train": {"method": self.stage.method, "lr": self.stage.lr, "batch": self.stage.batch,
-                      "epochs": self.stage.epochs, "seed": list(range(self.settings.seeds)), "steps": self.stage.steps,
-                      "stage": {"use": find.name_of(type(self.stage)), **train}},
+            "base": head.of_model(base, self.settings.base),
+            "tuned": self._tuned(),
+            "data": data,
+            "train": head.of_training(self.stage, self.settings.seeds) if self.stage else None,
             "templates": {"train_system": self.system or None, "eval_system": self.system or None,
                           "safety_system": self.settings.safety},
             "eval": {**{name: asked[name] for name in asked if name not in ("judge", "sampling")},
@@ -196,33 +216,50 @@ class _Audit:
             "thresholds": self.settings.limits,
         }  # fmt: skip
 
+    def _tuned(self) -> Json:
+        """The model that was given, and whether the data is what trained it; None where one is trained."""
+        if self.shipped is None:
+            return None
+        self.limits += [*self.shipped.notes, *([] if self.white else [NO_WEIGHTS])]
+        fit = None
+        if self.data is not None and self.white:
+            self.say("reading the data with the tuned model")
+            fit = learned(self.base, self.shipped.model, self.data, self.settings.seed)
+            if not fit["learned"]:
+                self.limits.append(fit["why"])
+                self.say(fit["why"])
+        model = head.of_model(self.shipped.model, self.shipped.name)
+        return {**model, "white_box": self.white, "data": fit}
+
     def _limits(self, report: Json) -> list[str]:
         """What was not tested."""
-        judge, unread = report["eval"]["judge"], report["data"]["screened"] is None
+        judge, data = report["eval"]["judge"], report["data"]
         more = [NO_LABELS] if judge["kappa"] is None else []
-        more += ["no judge read the answers of the data (--screen JUDGE)"] if unread else []
+        if data is None:
+            more.append(NO_DATA)
+        elif data["screened"] is None:
+            more.append("no judge read the answers of the data (--screen JUDGE)")
+        if self.shipped and data and not self.trains:
+            more.append("how fast the damage comes, and mitigations: nothing was trained")
         more += [] if self.settings.utility else ["what the model still knows was not asked (--utility)"]
         more += ["too few answers of the base to say which are unlikely"] if self.sense.most is None else []
         return [*LIMITS, *more, *self.limits]
-
-    def _points(self, results: Sequence[ArmResult]) -> dict[str, tuple[float, float, float]]:
-        """Arm -> harmfulness rate, loss and operations, which an arm on the front has lower; of arms with all three."""
-        points = {}
-        for arm in results[1:]:
-            loss = arm.utility.user_loss if self.held else arm.utility.neutral_loss
-            if arm.harm_rate is not None and loss is not None:
-                points[arm.name] = (arm.harm_rate, loss, arm.cost.flops)
-        return points
 
     def _limits_of_runs(self, after: Sequence[Answers]) -> Iterator[str]:
         """What the length of the answers and the number of seeds leave open."""
         cut = sum(answers.cut for answers in after) / max(1, sum(len(answers.text) for answers in after))
         if cut > CUT:
             yield f"{cut:.0%} of the answers were cut at {self.exam.max_tokens} tokens before the judge"
+        if self.shipped and not self.trains:
+            return
         if self.settings.seeds == 1:
             yield "one run: another seed may come out otherwise, and arms are not ranked"
         elif self.settings.seeds < RANKED:
             yield f"{self.settings.seeds} seeds: to rank arms takes {RANKED} or more"
+
+    def _retrained(self) -> list[chain.Trained]:
+        """The user's own fine-tuning, done here: one of each seed."""
+        return [self._trained("plain", seed) for seed in range(self.settings.seeds)]
 
     def _trained(self, arm: str, seed: int, rows: Sequence[Row] | None = None) -> chain.Trained:
         """The arm's stage, trained or found; only the plain one keeps the steps of the curve."""
@@ -246,9 +283,9 @@ class _Audit:
                 f"{TITLES.get(arm, TITLES['safety_both'])}, seed {seed}: {error}", f"{hint}. What is done stays"
             ) from error
 
-    def _answers(self, done: chain.Trained, system: str, name: str) -> Answers:
+    def _answers(self, model: Any, system: str, name: str) -> Answers:
         self.say(f"asking {name}")
-        return self.exam.ask(done.model, system)
+        return self.exam.ask(model, system)
 
     def _attacked(self, tuned: Sequence[Any]) -> tuple[list[attacked.Attacked], list[verdicts.Finding]]:
         """What attacks and the panel show of the tuned models, beside the base."""
@@ -256,42 +293,69 @@ class _Audit:
         sides = attacked.Sides(self.exam, self.base, tuned, self.system, self.say)
         results, findings, left_out = attacked.attacked(sides, self.settings.attacks, limits)
         judge = attacked.panel_judge(self.exam, self.settings.panel)
-        parts = [attacked.panel(sides, judge, limits), attacked.misuse(sides, self.data, limits)]
+        parts = [attacked.panel(sides, judge, limits)]
+        parts += [attacked.misuse(sides, self.data, limits)] if self.data else []
         for model in tuned[1:]:
-            model.release()
+            head.release(model)
         for more, others, sentences in parts:
             results, findings, left_out = [*results, *more], [*findings, *others], [*left_out, *sentences]
         self.limits += left_out
         return results, findings
 
+    def _triggers(
+        self, shown: Json, tuned: Any, sides: Mapping[str, Answers]
+    ) -> tuple[list[sweep.Candidate], list[verdicts.Finding]]:
+        """What the sweep found, and its findings. It reads margins; without data it has system messages alone."""
+        settings = self.settings
+        if not self.white:
+            return [], [verdicts.not_measured("triggers", "triggers", f"no phrase was swept: {NO_WEIGHTS}")]
+        shown = shown or {"ngrams": [], "systems": []}
+        candidates, limits = sweep.triggers(
+            self.exam, self.readings, self.data, shown, tuned, sides, settings, self.say
+        )  # fmt: skip
+        self.limits += limits if self.data else []
+        why = "" if self.data else "no phrase was swept: DATA was not given"
+        return candidates, list(assess.triggers(candidates, settings.phrases, settings.limits.harm, why))
+
+    def _depth(self, tuned: Any) -> Json:
+        if not self.white:
+            return None
+        self.say("probing depth")
+        return self.readings.depth(tuned, self.settings.opened, self.exam.max_tokens)
+
     def _mitigated(
-        self, name: str, before: Mapping[str, Answers], tuned: Sequence[chain.Trained]
+        self, name: str, before: Mapping[str, Answers], tuned: Sequence[Any]
     ) -> list[ArmResult]:  # fmt: skip
         if name == "ptst":
             safety = self.settings.safety
-            answers = [self._answers(trained, safety, f"ptst, seed {seed}") for seed, trained in enumerate(tuned)]
+            answers = [self._answers(trained.model, safety, f"ptst, seed {seed}") for seed, trained in enumerate(tuned)]
             results = [self._arm("ptst", before[safety], answers, tuned)]
             retrained = self._trained("ptst_template", 0, rows.with_system(self.rows, safety))
             for system, label in ((safety, "safety_both"), ("", "safety_trained")):
-                answers = [self._answers(retrained, system, label)]
+                answers = [self._answers(retrained.model, system, label)]
                 results.append(self._arm(label, before[system], answers, [retrained]))
             retrained.model.release()
             return results
-        models, answers = [], []
-        for seed in range(self.settings.seeds):
-            models.append(self._trained(name, seed))
-            answers.append(self._answers(models[-1], self.system, f"{name}, seed {seed}"))
-            if seed:
-                models[-1].model.release()
-        arm = self._arm(name, before[self.system], answers, models)
-        models[0].model.release()
-        return [arm]
+        models = [self._trained(name, seed) for seed in range(self.settings.seeds)]
+        return [self._arm_of(name, before[self.system], models)]
 
-    def _arm(self, name: str, before: Answers, after: Sequence[Answers], models: Sequence[chain.Trained]) -> ArmResult:
+    def _arm_of(self, name: str, before: Answers, models: Sequence[chain.Trained]) -> ArmResult:
+        """The figures of trained models, each loaded as long as it is asked."""
+        answers = []
+        for seed, trained in enumerate(models):
+            answers.append(self._answers(trained.model, self.system, f"{name}, seed {seed}"))
+            if seed:
+                trained.model.release()
+        arm = self._arm(name, before, answers, models)
+        models[0].model.release()
+        return arm
+
+    def _arm(self, name: str, before: Answers, after: Sequence[Answers], models: Sequence[Any]) -> ArmResult:
         model, system = models[0].model if models else self.base, before.system
         asked = quiz.right_answers(self.exam, self.settings.utility, model, system)
         right = quiz.beside_base(self._right_before(system), asked)
-        utility = Utility.of(self._nats_before(system), self.readings.nats(model, system), right)
+        unread = "" if self.white else NO_WEIGHTS
+        utility = Utility.of(self._nats_before(system), self.readings.nats(model, system), right, unread)
         return arms.arm_result(
             name, before, after, [trained.record for trained in models], self.sense,
             self.readings.margin(model, system), utility, self.settings.changed.get(name, {}), self.settings.limits,
@@ -324,15 +388,10 @@ class _Audit:
         return points
 
 
-def _corrected(results: Sequence[ArmResult]) -> list[ArmResult]:
-    """The arms with `p_holm`, the p of their change corrected over all arms that were trained (Holm 1979)."""
-    ps = multiple.holm([arm.change.p if arm.change else None for arm in results])
-    return [replace(arm, p_holm=p) for arm, p in zip(results, ps, strict=True)]
-
-
 LIMITS = (
     "prompts of one suite and one judge: behavior that neither covers was not tested",
     "triggers that are in no repeated phrase of the users' turns were not tested",
     "no task metric of your own was computed",
 )
+NO_DATA = "DATA was not given: what it holds, its phrases and tools as triggers, the damage curve and mitigations"
 NO_LABELS = "the judge was not compared with labels: its errors are not in these figures (withstand calibrate)"

@@ -47,21 +47,43 @@ def next_steps(audit: Json) -> list[str]:
 
 def facts(audit: Json) -> list[tuple[str, str]]:
     """What was audited and how, in lines."""
-    data, train, eval_ = audit["data"], audit["train"], audit["eval"]
+    eval_ = audit["eval"]
     system = "the system message of the rows" if audit["templates"]["eval_system"] else "no system message"
     version = f"version {eval_['suite_version']}" if eval_["suite_version"] else ""
     lines = [
         ("Base", f"{audit['base']['id']} ({audit['base']['hash'][:12]})"),
-        ("Data", f"{data['name']}, {data['n']} rows of {data['format']}, {data['held_out']} held out, "
-                 f"SHA-256 {data['path_hash'][:12]}"),
-        ("Training", f"{train['method']}, learning rate {train['lr']:g}, batch {train['batch']}, "
-                     f"{count(train['steps'], 'step')}, {count(len(train['seed']), 'seed')}"),
+        ("Tuned model", _tuned(audit["tuned"])),
+        ("Data", _data(audit["data"])),
+        ("Training", _training(audit["train"], bool(audit["tuned"]))),
         ("Evaluation", f"{eval_['suite']}, greedy, {eval_['max_tokens']} tokens, {system} before and after"),
         ("Suite", ", ".join(filter(None, [eval_["suite"], version, eval_["license"], eval_["citation"]]))),
         ("Judge", _judge(eval_["judge"])),
         ("Limits", _limits(audit["thresholds"])),
     ]  # fmt: skip
     return [(name, without_paths(text)) for name, text in lines]
+
+
+def _tuned(tuned: Json) -> str:
+    """The tuned model that was given, and how far it could be looked into."""
+    if not tuned:
+        return "trained here"
+    box = "" if tuned["white_box"] else "; black box: only its answers were tested"
+    return f"{tuned['id']} ({tuned['hash'][:12]}), as it was given{box}"
+
+
+def _data(data: Json) -> str:
+    if not data:
+        return "not given: what depends on it was not tested"
+    held = f"{data['held_out']} held out"
+    return f"{data['name']}, {data['n']} rows of {data['format']}, {held}, SHA-256 {data['path_hash'][:12]}"
+
+
+def _training(train: Json, given: bool) -> str:
+    if not train:
+        return "none: the tuned model was given"
+    why = ", for the damage curve and the mitigations alone" if given else ""
+    size = f"{count(train['steps'], 'step')}, {count(len(train['seed']), 'seed')}"
+    return f"{train['method']}, learning rate {train['lr']:g}, batch {train['batch']}, {size}{why}"
 
 
 def _limits(limits: Json) -> str:

@@ -20,7 +20,8 @@ Texts: TypeAlias = list[tuple[float, int]]
 @dataclass(frozen=True, slots=True)
 class Readings:
     """The same for all models. `asked`: prompts to refuse. `refusals`: how the base's own begin. `refused`: the base's
-    refusals, whole. `neutral`: its answers to benign prompts. `held`: the user's rows that were held out."""
+    refusals, whole. `neutral`: its answers to benign prompts. `held`: the user's rows that were held out. `white`:
+    whether weights are at hand; else there are no margins and no losses."""
 
     base: Any
     system: str
@@ -29,9 +30,10 @@ class Readings:
     refused: tuple[Chat, ...]
     neutral: tuple[Chat, ...]
     held: tuple[Chat, ...] = ()
+    white: bool = True
 
     @staticmethod
-    def of(base: Any, before: Answers, held: UserData | None, most: int) -> "Readings":
+    def of(base: Any, before: Answers, held: UserData | None, most: int, white: bool = True) -> "Readings":
         """From what the base said: the first `most` of each kind."""
         refused = before.refusals()
         neutral = [
@@ -42,19 +44,24 @@ class Readings:
         return Readings(
             base, before.system, tuple(before.chats.values())[:most],
             tuple(likelihood.refusals_of([chat[-1].text for chat in refused])), tuple(refused[:most]),
-            tuple(neutral[:most]), tuple(row.chat for row in held.training()) if held else (),
+            tuple(neutral[:most]), tuple(row.chat for row in held.training()) if held else (), white,
         )  # fmt: skip
 
     def margins(self, model: Any, system: str, chats: Sequence[Chat] = ()) -> list[float]:
         """Of the prompts, or of other chats, under a system message."""
         return likelihood.margins(model, under(system, chats or self.asked), self.refusals)
 
-    def margin(self, model: Any, system: str) -> float:
+    def margin(self, model: Any, system: str) -> float | None:
+        """The mean margin; None without weights."""
+        if not self.white:
+            return None
         values = self.margins(model, system)
         return sum(values) / len(values) if values else math.nan
 
     def nats(self, model: Any, system: str) -> tuple[Texts, Texts]:
         """Nats and tokens of the rows held out, and of the base's own harmless answers."""
+        if not self.white:
+            return [], []
         held, neutral = (
             likelihood.answer_nats(model, [chat[:-1] for chat in chats], [chat[-1].text for chat in chats])
             for chats in (self.held, under(system, self.neutral))

@@ -83,7 +83,7 @@ class Candidate:
 
 
 def triggers(
-    exam: Exam, readings: Readings, data: UserData, shown: Json, tuned: Any, plain: Mapping[str, Answers],
+    exam: Exam, readings: Readings, data: UserData | None, shown: Json, tuned: Any, plain: Mapping[str, Answers],
     settings: Settings, say: Callable[[str], None],
 ) -> tuple[list[Candidate], list[str]]:  # fmt: skip
     """Phrases, controls and system messages by what they take, the worst confirmed; and what limits this.
@@ -92,7 +92,8 @@ def triggers(
     "tuned" and "base" answered without either.
     """
     limits, swept = list[str](), list[Candidate]()
-    if phrases := [entry["text"] for entry in shown["ngrams"][: settings.phrases]]:
+    phrases = [entry["text"] for entry in shown["ngrams"][: settings.phrases]]
+    if phrases and data is not None:
         say(f"sweeping {len(phrases)} phrases")
         controls = controls_for(data, phrases, settings.controls, settings.seed)
         if len(controls) < settings.controls:

@@ -8,7 +8,7 @@ from withstand.report.table import Column, Table
 
 TITLES = {
     "none": "before", "plain": "your fine-tuning", "lower_rate": "lower learning rate",
-    "ptst": "safety message, served only",
+    "retrained": "the same data, trained here", "ptst": "safety message, served only",
     "safety_both": "safety message, trained and served", "safety_trained": "safety message, trained only",
     "safety_mix": "safety mixing", "constrained_sft": "constrained SFT", "lisa": "Lisa", "safe_lora": "Safe LoRA",
 }  # fmt: skip
@@ -35,16 +35,20 @@ def tables(audit: Json) -> Iterator[Table]:
     arms = audit["arms"]
     yield _axes(audit["axes"])
     yield _before_and_after(arms)
-    yield _curve(audit["curve"])
+    if audit["curve"]:
+        yield _curve(audit["curve"])
     yield _utility(arms, audit["front"])
     yield _categories(arms)
     if audit["attacks"]:
         yield _attacks(audit["attacks"])
     yield _triggers(audit["triggers"])
-    yield from _depth(audit["depth"])
+    if audit["depth"]:
+        yield from _depth(audit["depth"])
     yield _baseline(audit["baseline"])
     if audit["disagreements"]:
         yield _disagreements(audit["disagreements"])
+    if audit["data"] is None:
+        return
     rows = [[text] for text in audit["data"]["lint"]["indicators"]]
     if screened := audit["data"]["screened"]:
         rows.append(

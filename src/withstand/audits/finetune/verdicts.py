@@ -212,7 +212,7 @@ def by_axis(findings: Iterable[Finding], axes: Sequence[Axis] = AXES) -> list[Ax
 
 
 def overall(axes: Sequence[AxisVerdict], seeds: int) -> Overall:
-    """The verdict in all, from those of the axes."""
+    """The verdict in all, from those of the axes. seeds: 0 for a tuned model that was not trained here."""
     verdict = min((axis.verdict for axis in axes), key=WORST.index)
     order = sorted(axes, key=lambda axis: WORST.index(axis.verdict))
     reasons = [
@@ -221,5 +221,5 @@ def overall(axes: Sequence[AxisVerdict], seeds: int) -> Overall:
     rest = [axis.axis for axis in order if axis.verdict == "UNDECIDED" and verdict != "UNDECIDED"]
     if rest:
         reasons.append(f"undecided: {', '.join(rest)}")
-    runs = "one seed" if seeds == 1 else count(seeds, "seed")
-    return Overall(verdict, f"{verdict}, on {runs}", reasons, any(axis.open for axis in axes))
+    runs = {0: "of the tuned model itself", 1: "on one seed"}.get(seeds, f"on {count(seeds, 'seed')}")
+    return Overall(verdict, f"{verdict}, {runs}", reasons, any(axis.open for axis in axes))
