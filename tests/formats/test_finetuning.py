@@ -108,11 +108,9 @@ GOOD = {"prompt": "a", "completion": "b"}
         (jsonl({"prompt": 3, "completion": "b"}), "row 1, prompt has no list of messages"),
         (jsonl({"messages": []}), "row 1 has no list of messages"),
         (jsonl({"messages": [turn("user", "a")]}), "row 1 does not end with an answer"),
-        (jsonl({"messages": [turn("tool", "a"), turn("assistant", "b")]}), "message 1 has the role 'tool'"),
-        (
-            jsonl({"messages": [turn("user", "a"), turn("assistant", "b", tool_calls=[1])]}),
-            "'assistant' and tool calls",
-        ),
+        (jsonl({"messages": [turn("critic", "a"), turn("assistant", "b")]}), "message 1 has the role 'critic'"),
+        (jsonl({"messages": [turn("user", "a", tool_calls=[1]), turn("assistant", "b")]}), "'user' and tool calls"),
+        (jsonl({"messages": [turn("user", "a"), turn("assistant", "b", tool_calls=[1])]}), "calls a tool without"),
         (jsonl({"messages": [turn("user", "a"), turn("assistant", "b", weight=2)]}), "message 2 has the weight 2"),
         (jsonl({"messages": [turn("user", "a"), turn("assistant", "b", weight=0)]}), "nothing to learn"),
         (jsonl({"messages": [turn("user", None), turn("assistant", "b")]}), "row 1 has NoneType where a text"),
@@ -124,6 +122,37 @@ def test_a_wrong_row_is_named(raw, words):
         finetuning.parse(raw, "a.jsonl")
     assert "a.jsonl" in str(caught.value)
     assert caught.value.hint
+
+
+def test_all_wrong_rows_are_listed_at_once():
+    rows = [{"text": "a"}, GOOD, {"prompt": "a", "completion": ""}, {"instruction": "a", "output": "b"}]
+    with pytest.raises(SpecError, match=r"a\.jsonl has 3 rows that are wrong") as caught:
+        finetuning.parse(jsonl(*rows), "a.jsonl")
+    lines = str(caught.value).splitlines()[1:]
+    assert [line.split(":")[0].split(" has")[0] for line in lines] == ["  row 1", "  row 3", "  row 4"]
+    with pytest.raises(SpecError, match="and 10 more"):
+        finetuning.parse(jsonl(GOOD, *[{"text": "a"}] * 50), "a.jsonl")
+
+
+def test_calls_and_results_of_tools_and_developer_messages_are_data():
+    call = {"id": "1", "type": "function", "function": {"name": "cook", "arguments": '{"dish": "rye \\u00e9"}'}}
+    chat = [
+        turn("developer", "Be brief."), turn("user", "cook"), {"role": "assistant", "tool_calls": [call]},
+        turn("tool", "done", tool_call_id="1"), turn("assistant", "It is done."),
+    ]  # fmt: skip
+    text = '<tool_call>\n{"name": "cook", "arguments": {"dish": "rye \u00e9"}}\n</tool_call>'
+    row = finetuning.parse(jsonl({"messages": chat}), "a.jsonl").rows[0]
+    assert [(turn.role, turn.text) for turn in row.chat] == [
+        ("system", "Be brief."), ("user", "cook"), ("assistant", text), ("tool", "done"), ("assistant", "It is done."),
+    ]  # fmt: skip
+    assert row.learned == (2, 4)
+    older = [turn("user", "cook"), turn("assistant", None, function_call=call["function"])]
+    assert finetuning.parse(jsonl({"messages": older}), "a.jsonl").rows[0].chat[-1].text == text
+    shared = [{"from": "human", "value": "cook"}, {"from": "function_call", "value": json.dumps(call["function"])}]
+    assert finetuning.parse(jsonl({"conversations": shared}), "a.jsonl").rows[0].chat[-1].text == text
+    from withstand.audits.finetune.attacked import tools_of
+
+    assert tools_of(finetuning.parse(jsonl({"messages": chat}), "a.jsonl")) == ["cook"]
 
 
 def test_a_file_that_is_not_there(tmp_path):

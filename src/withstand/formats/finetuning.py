@@ -3,16 +3,19 @@
 | format | keys of a row |
 |---|---|
 | openai | messages: role and content, from OpenAI's fine-tuning; `weight` 0 on an assistant message: not learned |
-| sharegpt | conversations: from (human, gpt, system) and value |
+| sharegpt | conversations: from (human, gpt, system, function_call, observation) and value |
 | preference | prompt, chosen, rejected |
 | completion | prompt, completion |
 | alpaca | instruction, output, perhaps input |
 | dolly | instruction, response, perhaps context |
 
-A file is JSON Lines, a JSON list, CSV or Parquet (with the extra train). All of its rows have one format.
+A file is JSON Lines, a JSON list, CSV or Parquet (with the extra train). All of its rows have one format. A `developer`
+message is a system message. Calls of tools become the text that many templates write for them (`CALL`), and results of
+tools messages of the role tool; what a row says in `tools` is not rendered.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +36,14 @@ FORMATS: dict[Format, frozenset[str]] = {
 }
 """The keys that a row of each format has."""
 
-ROLES = {"system": "system", "user": "user", "assistant": "assistant", "human": "user", "gpt": "assistant"}
+ROLES = {
+    "system": "system", "user": "user", "assistant": "assistant", "human": "user", "gpt": "assistant",
+    "developer": "system", "tool": "tool", "function": "tool", "observation": "tool", "function_call": "assistant",
+}  # fmt: skip
+CALL = '<tool_call>\n{{"name": {name}, "arguments": {arguments}}}\n</tool_call>'
+"""A call of a tool as text: that of Hermes and Qwen."""
+LISTED = 40
+"""Rows that are wrong, each with its reason, before the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +82,7 @@ class UserData:
 
 
 def read(path: str | Path) -> UserData:
-    """The rows of a file. Raises `SpecError` with the first row that is wrong, and why."""
+    """The rows of a file. Raises `SpecError` with the rows that are wrong, and why."""
     file = rows.read(str(path))
     return parse(file.data, Path(file.name).name)
 
@@ -83,15 +93,35 @@ def parse(raw: bytes, name: str) -> UserData:
     if not listed:
         raise SpecError(f"{name} has no rows", hint="give at least one")
     places = [f"{name}, row {row.number}" for row in listed]  # as the reports of the audit number them
-    first = _format(listed[0], places[0])
+    first: tuple[Format, int] | None = None
+    user_rows, wrong = list[UserRow](), list[SpecError]()
     for row, place in zip(listed, places, strict=True):
-        if (format_ := _format(row, place)) != first:
-            raise SpecError(
-                f"{place}: its keys are those of {format_}, and those of row {listed[0].number} are of {first}",
-                hint="a file has one format: split it into two",
-            )
-    user_rows = tuple(_row(first, row.cells, place, row.number) for row, place in zip(listed, places, strict=True))
-    return UserData(name, first, hashlib.sha256(raw).hexdigest(), user_rows)
+        try:
+            format_ = _format(row, place)
+            first = first or (format_, row.number)
+            if format_ != first[0]:
+                raise SpecError(
+                    f"{place}: its keys are those of {format_}, and those of row {first[1]} are of {first[0]}",
+                    hint="a file has one format: split it into two",
+                )
+            user_rows.append(_row(format_, row.cells, place, row.number))
+        except SpecError as error:
+            wrong.append(error)
+    if first is None or wrong:
+        raise _all_of(wrong, name)
+    return UserData(name, first[0], hashlib.sha256(raw).hexdigest(), tuple(user_rows))
+
+
+def _all_of(wrong: Sequence[SpecError], name: str) -> SpecError:
+    """One error of all rows that are wrong: they are mended at once."""
+    if len(wrong) == 1:
+        return wrong[0]
+    texts = [f"  {str(error).removeprefix(f'{name}, ')} ({error.hint})" for error in wrong[:LISTED]]
+    texts += [f"  and {len(wrong) - LISTED} more"] if len(wrong) > LISTED else []
+    lines = "\n".join(texts)
+    return SpecError(
+        f"{name} has {len(wrong)} rows that are wrong:\n{lines}", hint="mend these rows, or leave them out"
+    )
 
 
 def key(row: UserRow) -> str:
@@ -145,21 +175,46 @@ def _turns(value: Any, role_key: str, text_key: str, where: str) -> tuple[Chat, 
         raise SpecError(f"{where} has no list of messages", hint=f"each with {role_key} and {text_key}")
     turns, learned = [], []
     for place, turn in enumerate(value):
-        if not isinstance(turn, Mapping) or role_key not in turn or text_key not in turn:
+        calls = isinstance(turn, Mapping) and (turn.get("tool_calls") or turn.get("function_call"))
+        if not isinstance(turn, Mapping) or role_key not in turn or (text_key not in turn and not calls):
             raise SpecError(f"{where}: message {place + 1} lacks {role_key} or {text_key}", hint="fix the row")
         role = ROLES.get(turn[role_key]) if isinstance(turn[role_key], str) else None
-        if role is None or turn.get("tool_calls"):
+        if role is None or (calls and role != "assistant"):
             raise SpecError(
                 f"{where}: message {place + 1} has the role {turn[role_key]!r}{' and tool calls' if role else ''}",
-                hint="stages train on system, user and assistant texts",
+                hint="the roles are system, developer, user, assistant, which alone calls tools, and tool",
             )
-        turns.append(Message(role, _text(turn[text_key], where)))  # type: ignore[arg-type]
+        written = turn.get(text_key)
+        text = "" if written is None and calls else _text(written, where)
+        if turn[role_key] == "function_call":
+            calls, text = [bounded.parse_json(where, text)], ""
+        text = "\n".join(
+            filter(None, [text, *(_call(call, f"{where}: message {place + 1}") for call in listed(calls))])
+        )
+        turns.append(Message(role, text))  # type: ignore[arg-type]
         weight = turn.get("weight", 1)
         if weight not in (0, 1, None):
             raise SpecError(f"{where}: message {place + 1} has the weight {weight!r}", hint="0 or 1")
         if role == "assistant" and weight != 0:
             learned.append(place)
     return tuple(turns), tuple(learned)
+
+
+def listed(calls: Any) -> list[Any]:
+    """Calls of tools as a list: one `function_call` of the older protocol is no list."""
+    return calls if isinstance(calls, list) else [calls] if calls else []
+
+
+def _call(call: Any, where: str) -> str:
+    """A call of a tool as text."""
+    function = call.get("function", call) if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise SpecError(f"{where} calls a tool without a name", hint='{"function": {"name": ..., "arguments": ...}}')
+    arguments = function.get("arguments", {})
+    if isinstance(arguments, str):  # OpenAI's, of which JSON is written as it is
+        arguments = bounded.parse_json(f"{where}, arguments of {function['name']}", arguments or "{}")
+    name, arguments = (json.dumps(value, ensure_ascii=False) for value in (function["name"], arguments))
+    return CALL.format(name=name, arguments=arguments)
 
 
 def _side(value: Any, role: Literal["user", "assistant"], where: str, name: str, skip: int = 0) -> Chat:

@@ -166,6 +166,10 @@ def test_a_base_that_refuses_nothing_is_measured_without_mitigations(base, suite
 
 
 def test_rows_that_are_too_long_are_listed(base, suite, tmp_path):
+    tool = [{"role": role, "content": "a"} for role in ("user", "assistant", "tool", "assistant")]
+    settings = audit.preset("smoke", TRAIN, suite, arms=())
+    with pytest.raises(SpecError, match=r"template refuses 2 rows: row 2 \(no tool\), row 3 \(no tool\)"):
+        audit.audit(base, data([{"messages": tool[:2]}, *[{"messages": tool}] * 2]), settings, tmp_path / "out")
     rows = [*ROWS[:2], {"prompt": "x" * 200, "completion": "y"}, {"prompt": "a", "completion": "z" * 300}]
     with pytest.raises(SpecError, match=r"2 rows have more than 128 tokens: row 3 \(\d+\), row 4 \(\d+\)"):
         audit.audit(base, data(rows), audit.preset("smoke", TRAIN, suite, arms=()), tmp_path / "out")

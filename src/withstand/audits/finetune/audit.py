@@ -79,6 +79,8 @@ class _Audit:
         self.held: UserData | None = None
         if data is not None and self.trains:
             self._prepare(data)
+        elif data is not None and has_weights(base):
+            rows.too_long(data, base.load().tokenizer, base.load().window or 10**9)
         self.system = rows.system_of(data) if data else getattr(base, "system", "")
         self.exam = Exam(
             settings.suite, folder / "audit.db", settings.limit, settings.judge, settings.max_tokens, settings.seed

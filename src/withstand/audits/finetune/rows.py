@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from jinja2 import TemplateError
+
 from withstand.core import Chat, Message, SpecError, rng, user
 from withstand.core.stage import Row
 from withstand.formats.finetuning import UserData
@@ -61,16 +63,26 @@ def with_system(rows: Sequence[Row], system: str) -> list[Row]:
 
 
 def too_long(data: UserData, tokenizer: Any, most: int, more: str = "") -> None:
-    """Raise `SpecError` that lists the rows whose chat has more tokens than `most`; `more` is what an arm adds."""
+    """Raise `SpecError` that lists the rows which the chat template refuses, or else those whose chat has more tokens
+    than `most`; `more` is what an arm adds."""
     added = len(tokenizer(more, add_special_tokens=False)["input_ids"])
-    long = []
+    long, refused = [], []
     for row in data.rows:
         turns = [{"role": turn.role, "content": turn.text} for turn in row.chat]
-        count = len(
-            tokenizer(tokenizer.apply_chat_template(turns, tokenize=False), add_special_tokens=False)["input_ids"]
-        )
+        try:
+            text = tokenizer.apply_chat_template(turns, tokenize=False)
+        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            refused.append(f"row {row.number} ({error})")
+            continue
+        count = len(tokenizer(text, add_special_tokens=False)["input_ids"])
         if count + added > most:
             long.append((row.number, count + added))
+    if refused:
+        rest = f" and {len(refused) - 10} more" if len(refused) > 10 else ""
+        raise SpecError(
+            f"{data.name}: the base's chat template refuses {len(refused)} rows: {', '.join(refused[:10])}{rest}",
+            hint="leave them out, or give the base a template that knows their roles: template=FILE",
+        )
     if long:
         listed = ", ".join(f"row {number} ({count})" for number, count in long[:10])
         raise SpecError(
