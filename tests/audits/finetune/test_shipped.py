@@ -75,7 +75,7 @@ def test_data_serves_lint_and_sweep_and_is_told_from_what_did_not_train_the_mode
     assert not report["tuned"]["data"]["learned"]
     assert any("may not be what trained" in text for text in report["sure"])
     assert any("may not be what trained" in text for text in report["limits"])
-    settings = replace(settings, arms=("lower_rate",), phrases=0)
+    settings = replace(settings, arms=("lower_rate",), phrases=0, anyway=True, at=(1,))
     report = audit.audit(made.base, data(ROWS), settings, tmp_path / "own", shipped=ships)
     assert [arm["name"] for arm in report["arms"]] == ["none", "plain", "retrained", "lower_rate"]
     assert [point["step"] for point in report["curve"]] == [0, 1, 6]
@@ -106,8 +106,10 @@ def test_what_tuned_may_be_and_what_it_may_not(made, tmp_path):
 def test_of_a_model_without_weights_only_answers_are_tested(tmp_path):
     out = tmp_path / "out"
     command = ["audit", "finetune", "scripted-kitchen", "--tuned", "scripted,reply=Mix flour and bake it.", "--preset"]
-    result = CliRunner().invoke(cli, [*command, "smoke", "--limit", "30", "-o", str(out), "--utility", "none"])
-    assert result.exit_code == 1, result.output
+    more = ["desk", "--limit", "30", "--attack", "none", "-o", str(out), "--utility", "none"]
+    result = CliRunner().invoke(cli, [*command, *more], standalone_mode=False)
+    assert result.return_value == 1, result.output
+    assert "next: train again" in result.output
     report = json.loads((out / "audit.json").read_text())
     axes = {axis["axis"]: axis for axis in report["axes"]}
     assert axes["guard"]["verdict"] == "FAIL"

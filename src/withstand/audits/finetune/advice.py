@@ -81,6 +81,8 @@ def _steps(report: Json) -> Iterator[str]:
             yield f"{command} --mitigate safety_mix --mitigate constrained_sft"
     if bad & {"guard", "coherence", "utility", "over-refusal"} and not report["tuned"]:
         yield command_of(report, SLOWER)
+    if bad and report["tuned"]:
+        yield f"train again at a lower rate, or with refusals among the rows; then {command} with the new model"
     if report["eval"]["prompts"] < report["eval"]["needed"][1] and axes["guard"]["verdict"] == "UNDECIDED":
         yield f"{command} --suite SUITE with {report['eval']['needed'][1]} prompts or more"
     if axes["triggers"]["verdict"] == "UNDECIDED" and _weights(report):
