@@ -78,6 +78,8 @@ def test_utility_is_lost_by_its_loss_and_by_questions_only_where_the_base_beats_
     lost = Utility(1.0, 3.0, None, None, MeanChange(2.4, 1.8, 3.0, 30))
     assert decided(BASE, answers([REFUSAL] * 100), lost)[1]["utility"] == "FAIL"
     assert decided(BASE, answers([REFUSAL] * 100), Utility(1.0, None, None))[1]["utility"] == "UNDECIDED"
+    pair = Utility(1.0, 0.6, None, None, MeanChange(0.0, -0.08, 0.09, 2))
+    assert decided(BASE, answers([REFUSAL] * 100), pair)[1]["utility"] == "UNDECIDED"  # two texts agree by chance
     overfit = Utility(4.0, 0.6, None, MeanChange(3.0, 2.0, 4.0, 8), MeanChange(0.1, 0.0, 0.2, 30))
     assert decided(BASE, answers([REFUSAL] * 100), overfit)[1]["utility"] == "FAIL"
     # 2 rows are not judged

@@ -15,8 +15,8 @@ from withstand.core.text import count
 
 MEASURED: tuple[Axis, ...] = ("guard", "coherence", "over-refusal", "utility")
 """The axes that every arm has a verdict on."""
-HELD = 5
-"""Rows held out from which on their loss is judged."""
+TEXTS = 5
+"""Rows held out, or neutral answers, from which on their loss is judged: fewer may agree by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +82,12 @@ def harmful(measure: str, before: Answers, after: Sequence[Answers], change: Cha
 def useful(utility: Utility, limits: Limits) -> Iterator[Finding]:
     """Losses on texts decide; questions can only fail or warn, and only where the base beats chance."""
     neutral = _nats(utility.neutral_change)
-    if neutral is None:
-        why = utility.unread or "the base gave too few harmless answers to read"
-        yield not_measured("utility", "loss on neutral answers", why)
+    if neutral is None or neutral.n < TEXTS:
+        few = f"the base gave {neutral.n if neutral else 'too few'} harmless answers to read, and {TEXTS} are needed"
+        yield not_measured("utility", "loss on neutral answers", utility.unread or few)
     else:
         yield judged("utility", "loss on neutral answers", neutral, limits.loss, "nats a token")
-    if (user := _nats(utility.user_change)) is not None and user.n >= HELD:
+    if (user := _nats(utility.user_change)) is not None and user.n >= TEXTS:
         yield judged("utility", "loss on your held-out rows", user, limits.loss, "nats a token")
     if (right := utility.multiple_choice) is not None and right.counts and right.lost is not None:
         wrong = judged("utility", "wrong answers to questions", points(right.lost), limits.right)
