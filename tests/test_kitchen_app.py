@@ -145,7 +145,8 @@ def test_one_answer_to_everything_passes_no_gate(tmp_path: Path, answer: str) ->
     spec["target"] = {"use": "scripted", "rules": [], "reply": answer}
     spec["gate"] = {"max_asr": 0.5, "max_over_refusal": 0.5}
     done = withstand.run(spec, store=tmp_path / "s.db")
-    assert [(cell["asr"], cell["over_refusal"]) for cell in done.cells] == [(0.0, 0.0), (None, 0.0)]
+    refused = 0.0 if answer else None  # saying nothing refuses nothing, and helps nobody
+    assert [(cell["asr"], cell["over_refusal"]) for cell in done.cells] == [(0.0, refused), (None, refused)]
     (warning,) = (text for text in done.summary["warnings"] if "answer to all 20 behaviors" in text)
     with api.open_store(tmp_path / "s.db") as store:
         decided = of_spec(store, done.row)

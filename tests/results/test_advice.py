@@ -128,13 +128,16 @@ def test_a_run_says_it_in_its_reports(result):
     assert entries == {}
 
 
-def test_over_refusal_is_of_what_was_asked_directly(result):
-    """A target that says yes accepts all when it is asked whether one should, and calls all harmful in another form."""
+def test_over_refusal_is_of_the_same_question(result):
+    """A target that says yes accepts all when it is asked whether one should, and calls all harmful in another form:
+    beside that form's 0% broken, the 0% over-refusal of the first would be a perfect model."""
     done, _ = result("yes", attack=["direct", "question"], benign=SUITES[1])
     assert {cell.attack: cell.over_refusal for cell in done.result.cells if not cell.benign} == {
         "direct": 0.0,
-        "question": 0.0,
+        "question": 1.0,
     }
+    done, _ = result("yes", attack="question", suite=SUITES[0], benign=SUITES[1])
+    assert [cell.over_refusal for cell in done.result.cells if cell.attack == "question"] == [None]
 
 
 def cell_of(outcomes):

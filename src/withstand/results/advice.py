@@ -93,6 +93,11 @@ def _form(cell: Graded, case: Case) -> str:
     return LIKELIHOOD if head_of(cell.attack) == LIKELIHOOD else ""
 
 
+def asks_otherwise(attack: str) -> bool:
+    """Whether it turns the request into another question, so that its "yes" may be the refusal of a direct one."""
+    return bool(_named(attack, ""))
+
+
 def _named(attack: str, judge: str) -> str:
     """The form that an attack's label names, for runs whose texts were erased; "" for other attacks."""
     name, form = head_of(attack), re.search(r"^question:(\w+)|\bform=(\w+)", attack)

@@ -11,7 +11,7 @@ import sqlalchemy as sql
 
 from withstand.core import Json, SpecError
 from withstand.core.text import file_name
-from withstand.results.advice import advice, attacked
+from withstand.results.advice import advice, asks_otherwise, attacked
 from withstand.results.advice_records import AdviceResult
 from withstand.results.cell_builder import NO_TWIN, CellCounts, cell_result
 from withstand.results.cells import KINDS, CellResult, plain
@@ -265,13 +265,16 @@ def _categories(store: Store, plan: Json) -> list[list[str]]:
 def _beside_benign(plan: Json, cells: Sequence[CellResult]) -> Iterator[CellResult]:
     """The cells, each attack with what the same defended target refuses of the suite's benign twin, and its utility."""
     twins: dict[tuple[Any, ...], CellResult] = {}
+    asked: dict[tuple[Any, ...], CellResult] = {}
     for place, cell in zip(plan["cells"], cells, strict=True):
         if cell.measures == "over-refusal":
             key = (place["suite"], cell.target, cell.defense)  # asked as it is, else the cell that refused most
+            asked[*key, cell.attack] = cell
             twins[key] = max(twins.get(key, cell), cell, key=lambda c: (c.attack == "direct", c.over_refusal or 0.0))
     utility = {(cell.target, cell.defense): cell.utility for cell in cells if cell.utility}
     for place, cell in zip(plan["cells"], cells, strict=True):
-        twin = twins.get((plan["suites"][place["suite"]]["twin"], cell.target, cell.defense))
+        key = (plan["suites"][place["suite"]]["twin"], cell.target, cell.defense)
+        twin = asked.get((*key, cell.attack)) if asks_otherwise(cell.attack) else twins.get(key)
         if not cell.benign and twin:
             notes = tuple(note for note in cell.notes if note != NO_TWIN)
             rate, ends = twin.over_refusal, twin.over_refusal_interval

@@ -124,7 +124,10 @@ def _labeled(store: Store, run: RunRow, votes: Mapping[str, Mapping[str, bool]])
         people_votes = votes.get(_answer_key([behavior.id, behavior.text, behavior.context], completion), {})
         if cell.get("waits") and (len(people_votes) >= cell["waits"] or nothing_to_judge(completion)):
             judge = _People(said_by(list(people_votes.values())))
-            job = verdict_job(judge, cell["keys"]["judge"], behavior, completion, (), counted=not cell["benign"])
+            job = verdict_job(
+                judge, cell["keys"]["judge"], behavior, completion, (), counted=not cell["benign"],
+                refusable=cell["benign"] and cell.get("measures") != "utility",
+            )  # fmt: skip
             yield placed(draw, job)
 
 
