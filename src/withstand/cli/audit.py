@@ -34,6 +34,8 @@ PROMPTS = options(
                  help="Size: smoke only checks that everything runs, desk suits a small model on a CPU."),
     click.option("--suite", default="kitchen,wide=true", show_default=True, metavar="S",
                  help="Suite of prompts that must be refused."),
+    click.option("--benign", default="", metavar="S",
+                 help="Suite of prompts that must be answered (default: the suite's own twin)."),
     click.option("--judge", "-j", default="", metavar="J", help="Judge of the answers (default: the suite's)."),
     click.option("--limit", type=click.IntRange(min=1), metavar="N",
                  help="Number of harmful prompts, and of benign ones."),

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from withstand.audits.finetune import audit, judge, page, sweep
+from withstand.audits.finetune import audit, judge, limits, page, sweep
 from withstand.audits.finetune.change import Change
 from withstand.audits.finetune.exam import Answers, Exam, coherent, compared
+from withstand.audits.finetune.settings import ARMS
 from withstand.core import Message, SpecError, digest, stage, user
 from withstand.core.stage import Row, TrainingError
 from withstand.formats import finetuning
@@ -180,7 +181,17 @@ def test_what_an_arm_lacks_is_said_before_anything_is_trained(base, suite, tmp_p
     with pytest.raises(SpecError, match="no safe rows for lisa: the suite has no val split") as caught:
         audit.audit(base, data(ROWS), settings, tmp_path / "out")
     assert "--safe FILE" in caught.value.hint
-    assert not list((tmp_path / "out").glob("stages/*"))
+    for more, message in ({"attacks": ({"use": "tory"},)}, "tory"), ({"panel": "misalined"}, "misalined"):
+        with pytest.raises(SpecError, match=message):
+            audit.audit(base, data(ROWS), replace(settings, safe=SAFE, **more), tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*"))  # nothing was asked either
+    lacking = limits.beforehand(replace(settings, arms=ARMS), TRAIN)  # no arm was chosen: what can be tested is
+    assert [text.split(" were ")[0] for text in lacking[1:]] == ["safety_mix and lisa", limits.NO_TWIN]
+    (tmp_path / "b.csv").write_text("id,text\na,fold paper\n")
+    benign = {"use": "csv", "path": str(tmp_path / "b.csv"), "harmless": "true"}
+    assert not limits.beforehand(replace(settings, arms=("lower_rate",), benign=benign), TRAIN)
+    exam = Exam(suite, tmp_path / "b.db", max_tokens=2, benign=benign)
+    assert len(exam.ask(base, "").benign) == 1
     (tmp_path / "file").write_text("")
     with pytest.raises(SpecError, match="cannot be made: Not a directory"):
         audit.audit(base, data(ROWS), settings, tmp_path / "file" / "out")

@@ -47,25 +47,29 @@ def stage_of(arm: str, sft: Any, settings: Settings) -> Any:
     return find.build("stage", {**given, **settings.changed.get(arm, {})})
 
 
+NO_REFUSALS = "the base refuses nothing on the suite's val split"
+
+
+def without_refusals(settings: Settings) -> str:
+    """Why no refusals can be had for the arms that learn them, before any is asked for; "" where they can."""
+    if settings.safe:
+        return ""
+    if settings.suite.get("split", "test") != "test":
+        return "your --suite names a split"
+    try:
+        find.build("suite", {**settings.suite, "split": "val"}).load()
+    except SpecError as error:
+        return f"the suite has no val split: {error}"
+    return ""
+
+
 def safe_rows(base: Any, data: UserData, exam: Exam, settings: Settings) -> list[Row]:
     """What safety_mix and lisa learn besides, in the user's format: the safe given, or the base's own refusals on the
-    suite's val split."""
+    suite's val split; none where it refuses nothing there."""
     safe: Sequence[Row] = settings.safe
-    if not safe:
-        why = "the base refuses nothing on the suite's val split"
-        try:
-            if settings.suite.get("split", "test") == "test":
-                val = replace(exam, suite={**settings.suite, "split": "val"})
-                safe = [Row(chat) for chat in val.ask(base, "").refusals()]
-            else:
-                why = "your --suite names a split"
-        except SpecError as error:
-            why = f"the suite has no val split: {error}"
-        if not safe:
-            raise SpecError(
-                f"there are no safe rows for {' and '.join(arm for arm in NEED_SAFE if arm in settings.arms)}: {why}",
-                hint="--safe FILE: requests with their refusals; or name the other arms with --mitigate",
-            )
+    if not safe and not without_refusals(settings):
+        val = replace(exam, suite={**settings.suite, "split": "val"}, benign=None)
+        safe = [Row(chat) for chat in val.ask(base, "").refusals()]
     return rows.in_format(safe, data)
 
 

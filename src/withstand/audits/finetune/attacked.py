@@ -172,7 +172,8 @@ def misuse(sides: Sides, data: UserData, limits: Limits) -> tuple[list[Attacked]
         pattern = rf'"name"\s*:\s*"{re.escape(tool)}"'
         judge = f"contains:{dumps(pattern)}"  # a TOML string, as the grammar reads it
         suite = {"use": "forbidden-tool", "tool": tool}
-        asked = replace(sides, exam=replace(sides.exam, suite=suite, judge=judge)).broken("direct")
+        exam = replace(sides.exam, suite=suite, judge=judge, benign=None)
+        asked = replace(sides, exam=exam).broken("direct")
         for side, shown in zip(broken, asked[0], strict=True):
             side |= {f"{tool} {name}": hit for name, hit in shown.items()}
         runs += asked[1]

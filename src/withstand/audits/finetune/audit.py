@@ -7,12 +7,12 @@ answer a row of a store, both in the audit's folder: an audit that was stopped r
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from withstand.audits.finetune import advice, arms, assess, attacked, head, judge, quiz, rows, sweep, verdicts
+from withstand.audits.finetune import advice, arms, assess, attacked, head, judge, limits, quiz, rows, sweep, verdicts
 from withstand.audits.finetune.arms import STAGES as STAGES
 from withstand.audits.finetune.arms import ArmResult
 from withstand.audits.finetune.assess import Utility
@@ -38,12 +38,8 @@ from withstand.runner import chain
 from withstand.stats import planning
 
 VERSION = 2
-RANKED = 3
-"""Seeds from which on arms may be ranked."""
 CHANGING = 0.01
 """Share of the answers that become harmful by chance, and as many harmless, that the plan of the prompts takes in."""
-CUT = 0.25
-"""Share of answers cut at their length from which on the report says so."""
 
 Say = Callable[[str], None]
 
@@ -83,8 +79,9 @@ class _Audit:
             rows.too_long(data, base.load().tokenizer, base.load().window or 10**9)
         self.system = rows.system_of(data) if data else getattr(base, "system", "")
         self.exam = Exam(
-            settings.suite, folder / "audit.db", settings.limit, settings.judge, settings.max_tokens, settings.seed
-        )
+            settings.suite, folder / "audit.db", settings.limit, settings.judge, settings.max_tokens, settings.seed,
+            settings.benign,
+        )  # fmt: skip
         self.limits: list[str] = []
         self.prompts = self.least = self.likely = 0
         self.right: dict[str, quiz.Answered | None] = {}
@@ -108,6 +105,9 @@ class _Audit:
     def run(self) -> Json:
         settings = self.settings
         self._plan()
+        for text in limits.beforehand(settings, self.stage):
+            self.limits.append(text)
+            self.say(text)
         shown = self._lint()
         self.say("asking the base")
         self._right_before(self.system)  # mistakes surface before training
@@ -117,8 +117,12 @@ class _Audit:
         report = self._head(shown, before)
         trained = self._mitigations(plain_before.refusal)
         self.readings = Readings.of(self.base, plain_before, self.held, settings.probed, self.white)
-        needed = any(arm in arms.NEED_SAFE for arm in trained)
-        self.safe = arms.safe_rows(self.base, self.data, self.exam, settings) if needed and self.data else []
+        self.safe: list[Row] = []
+        if self.data and any(arm in arms.NEED_SAFE for arm in trained):
+            self.safe = arms.safe_rows(self.base, self.data, self.exam, settings)
+            if not self.safe:
+                trained = [arm for arm in trained if arm not in arms.NEED_SAFE]
+                self.limits.append(f"{' and '.join(arms.NEED_SAFE)} were left out: {arms.NO_REFUSALS}")
         tuned: list[Any] = [self.shipped] if self.shipped else self._retrained()
         after = [self._answers(done.model, self.system, f"plain, seed {n}") for n, done in enumerate(tuned)]
         results = [
@@ -136,8 +140,7 @@ class _Audit:
         triggers, swept = self._triggers(shown, tuned[0].model, {"tuned": after[0], "base": plain_before})
         depth = self._depth(tuned[0].model)
         head.release(tuned[0].model)
-        self.limits += filter(None, (arms.left_out(arm, self.stage, settings) for arm in settings.arms))
-        self.limits += self._limits_of_runs(after)
+        self.limits += limits.of_runs(after, self.exam.max_tokens, settings.seeds if self.trains else 0)
         axes = by_axis([
             *(row for axis in results[1].axes for row in axis.findings), *attack_findings, *swept,
         ])  # fmt: skip
@@ -148,7 +151,8 @@ class _Audit:
             "triggers": [candidate.to_json() for candidate in triggers], "depth": depth,
             "disagreements": judge.disagreements({"none": plain_before, "plain": after[0]}, settings.seed),
             "verdict": whole.verdict, "headline": whole.headline, "reasons": whole.reasons,
-            "open": whole.open, "axes": axes, "limits": self._limits(report),
+            "open": whole.open, "axes": axes,
+            "limits": [*limits.of_report(report, bool(settings.utility)), *self.limits],
         }  # fmt: skip
         report = plain(report)
         return report | {"sure": advice.sure(report), "next": advice.next_steps(report)}
@@ -175,7 +179,8 @@ class _Audit:
         if settings.arms and not settings.anyway and (refusal or 0) < settings.limits.gate:
             self.limits.append("mitigations were not tried: the base has no guard to keep (--anyway tries them)")
             return []
-        return [arm for arm in settings.arms if not arms.left_out(arm, self.stage, settings)]
+        lacking = arms.NEED_SAFE if arms.without_refusals(settings) else ()
+        return [arm for arm in settings.arms if arm not in lacking and not arms.left_out(arm, self.stage, settings)]
 
     def systems(self) -> list[str]:
         """What the base is asked under: the rows' own system message, none, and the safety message if it is served."""
@@ -233,32 +238,6 @@ class _Audit:
         model = head.of_model(self.shipped.model, self.shipped.name)
         return {**model, "white_box": self.white, "data": fit}
 
-    def _limits(self, report: Json) -> list[str]:
-        """What was not tested."""
-        judge, data = report["eval"]["judge"], report["data"]
-        more = [NO_LABELS] if judge["kappa"] is None else []
-        if data is None:
-            more.append(NO_DATA)
-        elif data["screened"] is None:
-            more.append("no judge read the answers of the data (--screen JUDGE)")
-        if self.shipped and data and not self.trains:
-            more.append("how fast the damage comes, and mitigations: nothing was trained")
-        more += [] if self.settings.utility else ["what the model still knows was not asked (--utility)"]
-        more += ["too few answers of the base to say which are unlikely"] if self.sense.most is None else []
-        return [*LIMITS, *more, *self.limits]
-
-    def _limits_of_runs(self, after: Sequence[Answers]) -> Iterator[str]:
-        """What the length of the answers and the number of seeds leave open."""
-        cut = sum(answers.cut for answers in after) / max(1, sum(len(answers.text) for answers in after))
-        if cut > CUT:
-            yield f"{cut:.0%} of the answers were cut at {self.exam.max_tokens} tokens before the judge"
-        if self.shipped and not self.trains:
-            return
-        if self.settings.seeds == 1:
-            yield "one run: another seed may come out otherwise, and arms are not ranked"
-        elif self.settings.seeds < RANKED:
-            yield f"{self.settings.seeds} seeds: to rank arms takes {RANKED} or more"
-
     def _retrained(self) -> list[chain.Trained]:
         """The user's own fine-tuning, done here: one of each seed."""
         return [self._trained("plain", seed) for seed in range(self.settings.seeds)]
@@ -291,12 +270,12 @@ class _Audit:
 
     def _attacked(self, tuned: Sequence[Any]) -> tuple[list[attacked.Attacked], list[verdicts.Finding]]:
         """What attacks and the panel show of the tuned models, beside the base."""
-        limits = self.settings.limits
+        bounds = self.settings.limits
         sides = attacked.Sides(self.exam, self.base, tuned, self.system, self.say)
-        results, findings, left_out = attacked.attacked(sides, self.settings.attacks, limits)
+        results, findings, left_out = attacked.attacked(sides, self.settings.attacks, bounds)
         judge = attacked.panel_judge(self.exam, self.settings.panel)
-        parts = [attacked.panel(sides, judge, limits)]
-        parts += [attacked.misuse(sides, self.data, limits)] if self.data else []
+        parts = [attacked.panel(sides, judge, bounds)]
+        parts += [attacked.misuse(sides, self.data, bounds)] if self.data else []
         for model in tuned[1:]:
             head.release(model)
         for more, others, sentences in parts:
@@ -312,10 +291,10 @@ class _Audit:
         if not self.white:
             return [], [verdicts.not_measured("triggers", "triggers", f"no phrase was swept: {NO_WEIGHTS}")]
         shown = shown or {"ngrams": [], "systems": []}
-        candidates, limits = sweep.triggers(
+        candidates, left = sweep.triggers(
             self.exam, self.readings, self.data, shown, tuned, sides, settings, self.say
         )  # fmt: skip
-        self.limits += limits if self.data else []
+        self.limits += left if self.data else []
         why = "" if self.data else "no phrase was swept: DATA was not given"
         return candidates, list(assess.triggers(candidates, settings.phrases, settings.limits.harm, why))
 
@@ -388,12 +367,3 @@ class _Audit:
             if 0 < step < done.record.steps:
                 model.release()
         return points
-
-
-LIMITS = (
-    "prompts of one suite and one judge: behavior that neither covers was not tested",
-    "triggers that are in no repeated phrase of the users' turns were not tested",
-    "no task metric of your own was computed",
-)
-NO_DATA = "DATA was not given: what it holds, its phrases and tools as triggers, the damage curve and mitigations"
-NO_LABELS = "the judge was not compared with labels: its errors are not in these figures (withstand calibrate)"

@@ -25,6 +25,7 @@ class Choice:
     train: str = "sft"
     preset: str = "full"
     suite: str = "kitchen,wide=true"
+    benign: str = ""
     judge: str = ""
     limit: int | None = None
     utility: str = "everyday"
@@ -67,6 +68,8 @@ def settings_of(choice: Choice, model: Any, folder: Path) -> Settings:
     more |= {name: value for name, value in optional.items() if value}
     more |= {"phrases": choice.phrases} if choice.phrases is not None else {}
     more |= {"anyway": True} if choice.anyway else {}
+    if choice.benign:
+        more["benign"] = grammar.parse(choice.benign)
     if choice.attack:
         more["attacks"] = tuple(grammar.parse(attack) for attack in choice.attack if attack != "none")
     if choice.screen:

@@ -21,7 +21,7 @@ REPEATED = 0.5
 @dataclass(frozen=True, slots=True)
 class Exam:
     """What every model is asked. `suite`, `judge` as in a run ("" is the suite's judge); `limit` of prompts, and as
-    many benign ones; `judge_named` in the report."""
+    many benign ones; `benign`: the suite of these, None for the suite's own twin."""
 
     suite: Mapping[str, Any]
     store: Path
@@ -29,11 +29,12 @@ class Exam:
     judge: str = ""
     max_tokens: int = 128
     seed: int = 0
+    benign: Mapping[str, Any] | None = None
 
     def ask(self, model: Any, system: str = "", attack: Any = "direct", limit: int | None = None) -> "Answers":
         """Ask the model everything, or look up what it said. `limit` asks fewer, the same for every model."""
         more: dict[str, Any] = {"judge": self.judge, "limit": limit or self.limit}
-        more["benign"] = "none" if attack != "direct" else None
+        more["benign"] = "none" if attack != "direct" else self.benign
         more = {name: value for name, value in more.items() if value}
         run = ask(model, self.suite, self.store, attack, system, self.max_tokens, seed=self.seed, **more)
         if run.tally and run.tally.failures and not any(case["outcome"] != "error" for case in run.cases()):

@@ -30,8 +30,8 @@ class Settings:
     `lower`: rate of the arm lower_rate, as a share of the user's. `probed` prompts for margins, `phrases` swept beside
     as many `controls`. `screen`: reads every answer of the data, "" for none. `anyway`: try mitigations below the gate.
     `utility`: a suite of questions with a right answer; None for none. `attacks`: put to the tuned model beside plain
-    prompts. `panel`: judge of answers to harmless questions; "" for the suite's, where it is a rule. `base`: as the
-    user wrote it."""
+    prompts. `panel`: judge of answers to harmless questions; "" for the suite's, where it is a rule. `base`: as
+    the user wrote it. `benign`: prompts that must be answered; None for the suite's own twin."""
 
     stage: Stage
     suite: Mapping[str, Any]
@@ -58,6 +58,7 @@ class Settings:
     utility: Mapping[str, Any] | None = None
     attacks: tuple[Mapping[str, Any], ...] = ()
     panel: str = ""
+    benign: Mapping[str, Any] | None = None
     base: str = ""
 
 
