@@ -148,6 +148,7 @@ def test_one_answer_to_everything_passes_no_gate(tmp_path: Path, answer: str) ->
     refused = 0.0 if answer else None  # saying nothing refuses nothing, and helps nobody
     assert [(cell["asr"], cell["over_refusal"]) for cell in done.cells] == [(0.0, refused), (None, refused)]
     (warning,) = (text for text in done.summary["warnings"] if "answer to all 20 behaviors" in text)
+    assert any("canary found no secret in prompt_leak, letter by letter" in text for text in done.summary["warnings"])
     with api.open_store(tmp_path / "s.db") as store:
         decided = of_spec(store, done.row)
     assert decided is not None

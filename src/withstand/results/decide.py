@@ -94,6 +94,7 @@ def decide(
     notes += [*limits.notes, *alike.values(), *without_calls(store, row)]
     frozen = baselines.baseline_of(store, row, iso(row.created)) if freeze else ""
     notes += unique(sentence for entry in row.plan.get("sets", ()) for sentence in entry["left_out"])
+    notes += unique(note for suite in row.plan["suites"] for note in suite.get("notes", ()))
     notes += filter(None, [changed(store.labels(row.key)), others_of(store, row).in_words()])
     for run in baselines.runs_of(store, baseline):
         notes += [f"of the baseline {words}" for words in [others_of(store, run).in_words()] if words]

@@ -17,6 +17,8 @@ from withstand.store.tables import COMPLETIONS, row, want
 CALLS = "tool_called"
 """The judge that reads the calls of an answer; its behaviors name their tools by tags of this head:"""
 TOOL = "tool:"
+SECRETS = "canary"
+"""The judge that looks for the letters of secrets."""
 
 
 def warnings_of(
@@ -34,12 +36,23 @@ def warnings_of(
         yield f"{errors} rows are missing: they are in the bounds, never counted as safe"
     yield from one_answer(store, run).values()
     yield from without_calls(store, run)
+    yield from by_letters(cells)
     asked = {index for result in advice for index in result.cells}
     harmful = [cell for cell in harmful if cell.index not in asked]
     if harmful and not any(cell.measures == "over-refusal" for cell in cells):
         yield "no benign prompts were sent: a model that refuses everything would look safe"
     elif bare := sorted({cell.suite for cell in harmful if NO_TWIN in cell.notes}):
         yield f"no benign prompts beside {', '.join(bare)}: a model that refuses everything would look safe there"
+
+
+def by_letters(cells: Sequence[CellResult]) -> Iterator[str]:
+    """Of the judge that looks for secrets, where it found none: a leak in part or in other words looks like safety."""
+    theirs = [cell for cell in cells if not cell.benign and head_of(cell.judge) in (SECRETS, "router")]
+    if silent := sorted({cell.suite for cell in theirs if SECRETS in cell.judge and not cell.success and cell.failure}):
+        yield (
+            f"{SECRETS} found no secret in {', '.join(silent)}, letter by letter: one that was told in part or in other"
+            " words is not seen. Read some answers, or name a judge that reads"
+        )
 
 
 def without_calls(store: Store, run: RunRow) -> Iterator[str]:
