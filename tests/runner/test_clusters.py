@@ -161,3 +161,8 @@ def test_a_watched_run_whose_clusters_were_recorded_before_has_intervals_of_clus
         assert cell.asr_interval[1] > plain.asr_interval[1]
     files = bundle.files_of(run.store, run.row, "0")
     assert [wrong for _, wrong in bundle.verify(files, run.store)] == [[], [], [], []]
+
+
+def test_a_parent_that_names_no_cluster_is_in_that_of_its_variants():
+    rows = [Behavior("a", "Fry."), Behavior("a1", "Please fry.", cluster="a"), Behavior("b", "Boil.")]
+    assert list(clusters_of([("s", rows)]).values()) == ["a", "a"]

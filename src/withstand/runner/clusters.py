@@ -22,12 +22,16 @@ def name_of(cluster: str) -> str:
 def clusters_of(suites: Iterable[tuple[str, Sequence[Behavior]]]) -> dict[str, str]:
     """Key of a behavior -> its cluster, for the behaviors that have one; suites: their labels and behaviors.
 
+    A behavior without one is in the cluster that its id names: the parent beside its variants.
+
     Raises `SpecError` where a behavior is in two clusters, in two suites.
     """
     clusters: dict[str, tuple[str, str]] = {}
     for suite, behaviors in suites:
+        named = {name_of(behavior.cluster) for behavior in behaviors}
         for behavior in behaviors:
-            if not (cluster := name_of(behavior.cluster)):
+            cluster = name_of(behavior.cluster) or name_of(behavior.id)
+            if not cluster or cluster not in named:
                 continue
             before, label = clusters.setdefault(digest(to_json(behavior)), (cluster, suite))
             if before != cluster:
