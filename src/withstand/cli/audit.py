@@ -1,5 +1,6 @@
 """`withstand audit finetune`: what a training does to a model's guard."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,12 @@ VERDICT = options(
 @TRAINING
 @PROMPTS
 @VERDICT
+@click.option("--dry-run", is_flag=True, help="Say what the audit takes: time, memory, disk; train and judge nothing.")
 @click.option("--keep-text", is_flag=True,
               help="Also write completions.jsonl; it may hold what should be refused.")  # fmt: skip
 @click.option("--out", "-o", default="finetune-audit", show_default=True, metavar="DIR", help="Folder of the audit.")
 def finetune(
-    base: str, data: str | None, tuned: str, as_json: bool, keep_text: bool, out: str, **given: Any
+    base: str, data: str | None, tuned: str, as_json: bool, dry_run: bool, keep_text: bool, out: str, **given: Any
 ) -> Result:  # fmt: skip
     """Check whether fine-tuning BASE on DATA broke its guard.
 
@@ -96,21 +98,35 @@ def finetune(
     for FAIL, 3 where a limit is not excluded, 0 else.
     """
     from withstand.audits.finetune import audit as audits
-    from withstand.audits.finetune import page
+    from withstand.audits.finetune import forecast, page
     from withstand.audits.finetune.choose import Choice, settings_of
     from withstand.audits.finetune.shipped import shipped
     from withstand.formats import finetuning
     from withstand.registry import find, grammar
+    from withstand.results.cells import plain
 
     rows = finetuning.read(data) if data else None
     model = find.build("target", grammar.parse(base))
     folder = Path(out)
     settings = settings_of(Choice(base=base, **given), model, folder)
     ships = shipped(model, tuned, folder / "stages") if tuned else None
+    if dry_run:
+        planned = audits.forecast(model, rows, settings, folder, ships)
+        forecast.save(planned, folder)
+        return Result(plain(planned), lambda: _put(forecast.lines(planned)))
+    expected = forecast.of(folder)
+    start = time.monotonic()
     report = audits.audit(model, rows, settings, folder, (lambda _: None) if as_json else console.say, ships)
+    if expected:
+        console.say(forecast.compared(expected, time.monotonic() - start, report, folder))
     page.write(report, folder, folder / "audit.db" if keep_text else None)
     code = 1 if report["verdict"] == "FAIL" else 3 if report["open"] else 0
     return Result(report, lambda: _show(report, folder), code)
+
+
+def _put(texts: list[str]) -> None:
+    for text in texts:
+        console.put(text)
 
 
 def _show(report: Json, folder: Path) -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from withstand.audits.finetune import assess, audit, page
+from withstand.audits.finetune import assess, audit, forecast, page
 from withstand.audits.finetune.shipped import shipped
 from withstand.audits.finetune.verdicts import Limits
 from withstand.cli.main import cli
@@ -101,6 +101,24 @@ def test_what_tuned_may_be_and_what_it_may_not(made, tmp_path):
             shipped(made.base, name, root)
     with pytest.raises(SpecError, match="nothing to audit"):
         audit.audit(made.base, None, audit.preset("smoke", TRAIN, made.suite), tmp_path / "out")
+
+
+def test_a_dry_run_says_what_the_audit_takes_and_the_audit_how_far_off_that_was(made, tmp_path):
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    command = ["audit", "finetune", f"hf:{made.base.id}", str(tmp_path / "rows.jsonl"), "--preset", "smoke"]
+    command += ["--train", "sft,rank=2,lr=0.01,batch=4,steps=2,max_length=128", "--mitigate", "lower_rate", "--utility"]
+    command += ["none", "--suite", f"csv:{made.root / 'h.csv'},judge=contains:e", "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli, [*command, "--dry-run"], standalone_mode=False)
+    # two prompts each to base, tuned model and arm, and of either two attacked, two of the panel, and depth at 0 and 3
+    assert "2 trainings of 2 steps; at most 22 answers of 264 tokens" in result.output, result.output
+    assert "about" in result.output
+    assert not (tmp_path / "out" / "audit.db").exists()
+    cast = forecast.of(tmp_path / "out")
+    assert cast.seconds > 0
+    assert 0 < cast.disk < 2**20 < cast.memory
+    result = CliRunner().invoke(cli, command, standalone_mode=False)
+    assert "; --dry-run said " in result.output, result.output
+    assert forecast.of(tmp_path / "out") is None  # what continues cannot be compared
 
 
 def test_of_a_model_without_weights_only_answers_are_tested(tmp_path):

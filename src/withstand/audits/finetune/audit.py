@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from withstand.audits.finetune import advice, arms, assess, attacked, head, judge, limits, quiz, rows, sweep, verdicts
+from withstand.audits.finetune import forecast as forecasts
 from withstand.audits.finetune.arms import STAGES as STAGES
 from withstand.audits.finetune.arms import ArmResult
 from withstand.audits.finetune.assess import Utility
@@ -55,6 +56,18 @@ def audit(
     """
     report: Json = plain(_Audit(base, data, settings, folder, say, shipped).run())
     return report
+
+
+def forecast(
+    base: Any, data: UserData | None, settings: Settings, folder: Path, shipped: Shipped | None = None
+) -> forecasts.Forecast:
+    """What `audit` would take of the same, at most. Times are measured with a few answers of the base."""
+    planned = _Audit(base, data, settings, folder, lambda _: None, shipped)
+    sweeps = planned.white and data is not None
+    given = shipped.model if shipped else None
+    return forecasts.forecast(
+        planned.exam, base, given, planned.rows, planned.stage, planned.settings, len(planned.systems()), sweeps
+    )  # fmt: skip
 
 
 class _Audit:
