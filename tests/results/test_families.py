@@ -80,6 +80,12 @@ def test_a_parent_must_be_there_and_have_one_case(family_run):
     assert [row.p_corrected is not None for row in seen.rows] == [True, True]
 
 
+def test_a_run_without_variants_prints_no_empty_page(family_run):
+    run = family_run(more={"attack": ["direct"]})
+    with pytest.raises(SpecError, match="makes variants beside direct"):
+        families(run.store, run.row)
+
+
 def test_the_command_prints_them(family_run):
     run = family_run(broken=["x2"])
     said = CliRunner().invoke(cli, ["families", run.name])

@@ -134,8 +134,12 @@ Arms: TypeAlias = dict[str, dict[str, Family]]
 
 
 def families(store: Store, run: RunRow, parent: str = DIRECT, by: By = "attack") -> Families:
-    """The families of a run in the store, see `of_cells`."""
-    return of_cells(run.name, cells_of(store, run), parent, by)
+    """The families of a run in the store, see `of_cells`. Raises `SpecError` too where the run has no variant."""
+    computed = of_cells(run.name, cells_of(store, run), parent, by)
+    if not computed.rows:
+        hint = "run it with one that makes them, --attack paraphrase, or name the parent of those that it has: --parent"
+        raise SpecError(f"no attack of {run.name} makes variants beside {parent}", hint=hint)
+    return computed
 
 
 def in_report(store: Store, run: RunRow) -> Families | None:
