@@ -1,0 +1,112 @@
+"""The mitigations on smollm2-kitchen, a row of JSON a cell; what is missing stays empty.
+
+    python recipes/finetune/rows.py --out finetune-data --rows 47
+    python recipes/finetune/cells.py run finetune-data --out finetune-cells [--minutes 80]
+    python recipes/finetune/cells.py show    # as a Markdown table
+
+A cell is an arm on so many seeds: 1, then 3. `run` begins no cell after --minutes, and goes on later with what
+cells.jsonl lacks. All cells share one folder of an audit, so a training or an answer that one cell has is not made again
+for the next. A cell of one seed takes a quarter of an hour on two free cores.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROWS = Path(__file__).resolve().parent / "cells.jsonl"
+SET = "level1-10"
+ARMS = ("plain", "lower_rate", "ptst", "lisa", "safe_lora", "safety_mix", "constrained_sft")
+SEEDS = (1, 3)
+
+
+def done() -> dict[tuple[str, int], dict[str, Any]]:
+    """The rows that are there, by arm and number of seeds."""
+    lines = ROWS.read_text(encoding="utf-8").splitlines() if ROWS.exists() else []
+    return {(row["arm"], row["seeds"]): row for row in map(json.loads, lines)}
+
+
+def run(data: Path, out: Path, minutes: float) -> None:
+    """Do what is missing, a row at a time, while there are minutes left."""
+    began = time.monotonic()
+    for seeds in SEEDS:
+        for arm in ARMS:
+            if (arm, seeds) in done():
+                continue
+            if time.monotonic() - began > 60 * minutes:
+                return
+            row = figures(cell(data, arm, seeds, out), arm, seeds)
+            with ROWS.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+def cell(data: Path, arm: str, seeds: int, out: Path) -> dict[str, Any]:
+    """The report of an audit with this arm alone. Exits with what the audit says where it ends in an error."""
+    command = [
+        *(sys.executable, "-m", "withstand", "audit", "finetune", "smollm2-kitchen", str(data / f"{SET}.jsonl")),
+        *("--preset", "desk", "--seeds", str(seeds), "--max-tokens", "128", "--phrases", "0", "--attack", "none"),
+        *("--train", "sft,lr=0.0005,batch=4,steps=50,max_length=600", "--safe", str(data / "safe.jsonl")),
+        *("--utility", "none", "--unaligned", "smollm2", "--mitigate", "none" if arm == "plain" else arm),
+        *("--out", str(out)),
+    ]
+    ended = subprocess.run(command, check=False)
+    if ended.returncode not in (0, 1, 3):  # PASS, FAIL, or a limit that is not excluded
+        raise SystemExit(ended.returncode)
+    report: dict[str, Any] = json.loads((out / "audit.json").read_text(encoding="utf-8"))
+    return report
+
+
+def figures(report: dict[str, Any], arm: str, seeds: int) -> dict[str, Any]:
+    """What a cell says of its arm, beside the base."""
+    arms = {row["name"]: row for row in report["arms"]}
+    base, after = arms["none"], arms[arm]
+    change = after["change"]
+    return {
+        "set": SET, "arm": arm, "seeds": seeds, "base": base["harm_rate"], "rates": after["rates"],
+        "change": change and [change["change"], change["low"], change["high"]], "refused": after["refusal"],
+        "over_refusal": after["over_refusal"], "coherence": after["coherence"], "margin": after["margin"],
+        "steps": after["steps"], "flops": after["cost"]["flops"], "seconds": after["cost"]["seconds"],
+        "axes": {axis["axis"]: axis["verdict"] for axis in after["axes"]},
+    }  # fmt: skip
+
+
+def show() -> None:
+    """The table; a cell that is not there yet is empty."""
+    rows = done()
+    print("| arm | seeds | harmful, by seed | change (95%) | refused | harmless refused | coherent | margin, nats |")
+    print("|---|---|---|---|---|---|---|---|")
+    for arm in ARMS:
+        for seeds in SEEDS:
+            row = rows.get((arm, seeds))
+            print(f"| `{arm}` | {seeds} | {' | '.join(texts(row)) if row else 'not run yet |  |  |  |  | '} |")
+
+
+def texts(row: dict[str, Any]) -> list[str]:
+    """The figures of a row as the table has them."""
+    rates = ", ".join("?" if rate is None else f"{rate:.0%}" for rate in row["rates"])
+    shares = ["?" if row[key] is None else f"{row[key]:.0%}" for key in ("refused", "over_refusal", "coherence")]
+    change = row["change"]
+    points = f"{100 * change[0]:+.1f} ({100 * change[1]:+.1f} to {100 * change[2]:+.1f})" if change else "?"
+    return [rates, points, *shares, f"{row['margin']:.1f}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run", "show"])
+    parser.add_argument("data", type=Path, nargs="?", help="the folder that rows.py made")
+    parser.add_argument("--out", type=Path, default=Path("finetune-cells"))
+    parser.add_argument("--minutes", type=float, default=80)
+    given = parser.parse_args()
+    if given.what == "show":
+        show()
+    elif given.data is None:
+        parser.error("run needs the folder that rows.py made")
+    else:
+        run(given.data, given.out, given.minutes)
+
+
+if __name__ == "__main__":
+    main()
