@@ -5,8 +5,7 @@
     python recipes/finetune/cells.py show    # as a Markdown table
 
 A cell is an arm on so many seeds: 1, then 3. `run` begins no cell after --minutes, and goes on later with what
-cells.jsonl lacks. All cells share one folder of an audit, so a training or an answer that one cell has is not made again
-for the next. A cell of one seed takes a quarter of an hour on two free cores.
+cells.jsonl lacks. All cells share one folder of an audit, so that no training is done and no answer asked for twice.
 """
 
 import argparse
