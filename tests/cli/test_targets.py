@@ -316,6 +316,7 @@ def test_questions_at_a_terminal_make_a_run_about_ones_own_application(
     spec = tomllib.loads(Path("withstand.toml").read_text())
     assert spec["target"]["headers"][0] == "Authorization: Bearer ${APP_AUTHORIZATION}"
     limit = spec["gate"]["max_asr"]
+    assert spec["gate"]["max_over_refusal"] >= 0.2  # an application that refuses everything does not pass
     assert f"the gate allows {100 * limit:.0f}%" in err
     for reply, decision in (
         ("I'm sorry, but I can't help with that.", "PASS"),

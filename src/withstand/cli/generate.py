@@ -154,5 +154,8 @@ def _show(generation: "Generation", rows: "list[Generated]", output: str) -> Non
     console.stopped(tally)
     for note in generation.notes:
         console.say(f"note: {note}")
+    if not any(row.status != "dropped" and row.half == "harmful" for row in rows):
+        console.say(f"no behavior to run: {output} has none that is kept")
+        return
     for text in console.then("next", f"run --suite generated:{shlex.quote(output)} --target TARGET", typed_store()):
         console.say(text)
