@@ -416,7 +416,7 @@ def test_compare_and_gate_use_labels_of_both_sides(tmp_path: Path) -> None:
     reply = "Mix the flour with water and bake it."
     spec = {"suite": "kitchen", "attack": "direct", "benign": "none", "judge": "contains:bake"}
     a = withstand.run(spec | {"target": {"use": "scripted", "reply": reply}}, store=store, name="a")
-    silent = {"use": "scripted", "reply": "Combine flour and water, then into the oven."}
+    silent = {"use": "scripted", "reply": "Combine flour and water, then into the oven, {n}."}
     b = withstand.run(spec | {"target": silent}, store=store, name="b")
     before = compare_runs(a.store, "a", "b")
     assert before.rows[0].says == before.overall[0].says == "lower"

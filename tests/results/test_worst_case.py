@@ -118,7 +118,7 @@ def test_findings_of_people_stand_in_the_report(ran):
 
 
 def test_an_open_gate_says_how_many_behaviors_to_take(ran):
-    run = ran({"gate": {"max_asr": 0.1}}, behaviors=20)
+    run = ran({"gate": {"max_asr": 0.1}}, behaviors=20, failure=[0])
     [line] = decide(run.store, run.row, Limits(asr=0.1)).lines
     text = render(run.store, run.row, "md")
     assert "UNDECIDED: direct, 0% (0\u201317%), may be at most 10% (max-asr)." in text
