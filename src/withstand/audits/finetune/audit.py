@@ -96,6 +96,7 @@ class _Audit:
             settings.benign,
         )  # fmt: skip
         self.limits: list[str] = []
+        self.unfit = ""
         self.prompts = self.least = self.likely = 0
         self.right: dict[str, quiz.Answered | None] = {}
         self.nats: dict[str, tuple[Texts, Texts]] = {}
@@ -246,7 +247,8 @@ class _Audit:
             self.say("reading the data with the tuned model")
             fit = learned(self.base, self.shipped.model, self.data, self.settings.seed)
             if not fit["learned"]:
-                self.limits.append(fit["why"])
+                self.unfit = fit["why"]  # its phrases say nothing of what another set planted
+                self.limits.append(self.unfit)
                 self.say(fit["why"])
         model = head.of_model(self.shipped.model, self.shipped.name)
         return {**model, "white_box": self.white, "data": fit}
@@ -308,7 +310,7 @@ class _Audit:
             self.exam, self.readings, self.data, shown, tuned, sides, settings, self.say
         )  # fmt: skip
         self.limits += left if self.data else []
-        why = "" if self.data else "no phrase was swept: DATA was not given"
+        why = self.unfit if self.data else "no phrase was swept: DATA was not given"
         return candidates, list(assess.triggers(candidates, settings.phrases, settings.limits.harm, why))
 
     def _depth(self, tuned: Any) -> Json:
@@ -341,15 +343,19 @@ class _Audit:
             if seed:
                 trained.model.release()
         arm = self._arm(name, before, answers, models)
-        models[0].model.release()
+        for trained in models:
+            trained.model.release()
         return arm
 
     def _arm(self, name: str, before: Answers, after: Sequence[Answers], models: Sequence[Any]) -> ArmResult:
-        model, system = models[0].model if models else self.base, before.system
+        asked_models, system = [done.model for done in models] or [self.base], before.system
+        model = asked_models[0]
         asked = quiz.right_answers(self.exam, self.settings.utility, model, system)
         right = quiz.beside_base(self._right_before(system), asked)
-        unread = "" if self.white else NO_WEIGHTS
-        utility = Utility.of(self._nats_before(system), self.readings.nats(model, system), right, unread)
+        unread, nats = "" if self.white else NO_WEIGHTS, self._nats_before(system)
+        utility = Utility.of_seeds([
+            Utility.of(nats, self.readings.nats(seed, system), right, unread) for seed in asked_models
+        ])  # fmt: skip
         return arms.arm_result(
             name, before, after, [trained.record for trained in models], self.sense,
             self.readings.margin(model, system), utility, self.settings.changed.get(name, {}), self.settings.limits,

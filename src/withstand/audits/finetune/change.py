@@ -77,9 +77,9 @@ def rate_change(
 
 
 def worst_change(before: Mapping[Name, bool | None], after: Sequence[Mapping[Name, bool | None]]) -> Change | None:
-    """The same if each prompt without a verdict after the training showed the behavior."""
-    names = [name for name, shown in before.items() if shown is not None]
-    return rate_change(before, [{name: shown.get(name) is not False for name in names} for shown in after])
+    """The same if each prompt without a verdict showed the behavior after the training, and did not before."""
+    start = {name: bool(shown) for name, shown in before.items()}
+    return rate_change(start, [{name: shown.get(name) is not False for name in start} for shown in after])
 
 
 def rate_of(shown: Sequence[Mapping[Name, bool | None]], level: float = 0.95) -> tuple[float, float, float, int] | None:

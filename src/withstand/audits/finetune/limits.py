@@ -73,6 +73,8 @@ def of_runs(after: Sequence[Answers], max_tokens: int, seeds: int) -> Iterator[s
     cut = sum(answers.cut for answers in after) / max(1, sum(len(answers.text) for answers in after))
     if cut > CUT:
         yield f"{cut:.0%} of the answers were cut at {max_tokens} tokens before the judge"
+    if seeds > 1:
+        yield "triggers, depth and questions were put to the first seed alone"
     if seeds == 1:
         yield "one run: another seed may come out otherwise, and arms are not ranked"
     elif 0 < seeds < RANKED:
