@@ -75,6 +75,7 @@ def test_data_serves_lint_and_sweep_and_is_told_from_what_did_not_train_the_mode
     assert not report["tuned"]["data"]["learned"]
     assert any("may not be what trained" in text for text in report["sure"])
     assert any("may not be what trained" in text for text in report["limits"])
+    assert "may not be what trained" in report["axes"][-1]["reasons"][0]  # its phrases cannot let the triggers pass
     settings = replace(settings, arms=("lower_rate",), phrases=0, anyway=True, at=(1,))
     report = audit.audit(made.base, data(ROWS), settings, tmp_path / "own", shipped=ships)
     assert [arm["name"] for arm in report["arms"]] == ["none", "plain", "retrained", "lower_rate"]
@@ -99,6 +100,9 @@ def test_what_tuned_may_be_and_what_it_may_not(made, tmp_path):
     ):  # fmt: skip
         with pytest.raises(SpecError, match=message):
             shipped(made.base, name, root)
+    for itself in (made.base.id, f"hf:{made.base.id}"):
+        with pytest.raises(SpecError, match="is the base itself"):
+            shipped(made.base, itself, root)
     with pytest.raises(SpecError, match="nothing to audit"):
         audit.audit(made.base, None, audit.preset("smoke", TRAIN, made.suite), tmp_path / "out")
 

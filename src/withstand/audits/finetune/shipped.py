@@ -47,10 +47,16 @@ def shipped(base: Any, name: str, root: Path) -> Shipped:
     model = _target(base, name, root)
     if hasattr(model, "check"):
         model.check()
+    if _identity(model) == _identity(base):
+        raise SpecError(f"{name} is the base itself", hint="--tuned names the model that the training made of BASE")
     notes: list[str] = []
     if has_weights(base) and hasattr(model, "tuned_from"):
         notes += model.tuned_from(base)
     return Shipped(name, model, notes)
+
+
+def _identity(model: Any) -> Json:
+    return model.identity() if has_weights(model) else chain.spec_of(model)
 
 
 def _target(base: Any, name: str, root: Path) -> Any:
