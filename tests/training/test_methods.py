@@ -12,9 +12,10 @@ from withstand.judges.contains import Contains
 from withstand.judges.refusal_words import RefusalWords
 from withstand.registry import find
 from withstand.runner import chain
+from withstand.training import rl
 from withstand.training.adversarial import Adversarial
 from withstand.training.dpo import DPO
-from withstand.training.rl import RL, without_thinking
+from withstand.training.rl import RL, differ, without_thinking
 from withstand.training.sft import SFT
 
 pytest.importorskip("trl")
@@ -77,11 +78,18 @@ ASKING = [Row(ASKED, safe=True), Row(chat("how do i fold paper"), safe=True)]  #
 
 
 @pytest.mark.parametrize("algorithm", ["rloo", "grpo"])
-def test_rl_learns_from_a_teacher_what_a_judge_alone_does_not_tell(base, tmp_path, algorithm):
+def test_rl_learns_from_a_teacher_what_a_judge_alone_does_not_tell(base, tmp_path, algorithm, monkeypatch):
     way = replace(TINY_RL, algorithm=algorithm)
-    with pytest.raises(stage.TrainingError, match="no weight moved in 2 steps: all answers to a chat had one reward"):
+    with pytest.raises(stage.TrainingError, match="nothing was learned in 2 steps: all answers to a chat"):
         way.train(base, ASKING, tmp_path / "a")
     assert not (tmp_path / "a" / stage.FILE).exists()
+    with monkeypatch.context() as patch:  # the weights move by something else, as by the rounding of the KL term
+        sums = iter(range(9))
+        patch.setattr(rl, "_sums", lambda _model: next(sums))
+        with pytest.raises(stage.TrainingError, match="nothing was learned"):
+            way.train(base, ASKING, tmp_path / "c")
+    assert differ([0, 0, 1, 1], [1.0, 1.0, 0.0, 0.5])
+    assert not differ([0, 0, 1, 1], [1.0, 1.0 + 1e-9, 0.0, 0.0])
     teacher = find.build("target", {"use": "hf", "id": base, "dtype": "float32"})
     replace(way, teacher=teacher).train(base, ASKING, tmp_path / "b", How(at=(1,)))
     record = stage.read(tmp_path / "b")

@@ -234,6 +234,13 @@ def test_safe_lora_has_the_released_form():
     assert SafeLoRA(TINY, "x").map_of(torch.zeros(8, 8))(torch.ones(8, 1)).norm() == 0
 
 
+def test_safe_lora_does_not_take_the_base_for_its_unaligned_model(base, tmp_path):
+    """The projection would take the whole update away, and the arm would look like the base: safe."""
+    with pytest.raises(SpecError, match="does not differ from the base in any adapted matrix"):
+        SafeLoRA(replace(TINY, steps=1), base).train(base, ROWS, tmp_path / "a")
+    assert not (tmp_path / "a" / stage.FILE).exists()
+
+
 def test_safe_lora_projects_what_left_the_subspace(base, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(base)
     torch.manual_seed(1)

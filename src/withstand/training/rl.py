@@ -44,6 +44,8 @@ class _Reward:
     penalty: float = 5.0
 
 
+ROUNDING = 1e-6
+"""Rewards of answers to a chat that differ by less are one reward."""
 FLOOR = -10.0
 """Nats a token that an answer of the teacher's likelihood gets at worst, and an empty one always."""
 
@@ -67,7 +69,7 @@ class RL(Optimizer, Adapter, _Reward):
     beta: weight of the KL divergence from the base, 0 or more, default 0.05.
     lr: peak learning rate of AdamW, above 0, default 1e-5.
 
-    Raises `TrainingError` where no weight moved.
+    Raises `TrainingError` where no weight moved, or none by a reward.
     """
 
     version: ClassVar[int] = 2
@@ -110,6 +112,7 @@ class RL(Optimizer, Adapter, _Reward):
             check_length(self, number + 1, count, " with the longest answer")
             data.append({"prompt": turns, "number": number})
         model, adapter = load(base, self, loading)
+        signals: list[bool] = []
 
         def reward(completions: Sequence[Any], number: Sequence[int], **_: Any) -> list[float]:
             texts = [
@@ -117,7 +120,9 @@ class RL(Optimizer, Adapter, _Reward):
             ]
             thought = CLOSE in tokenizer.chat_template
             answers = [without_thinking(text) if thought else text for text in texts]
-            return self.rewards([rows[place] for place in number], answers)
+            rewards = self.rewards([rows[place] for place in number], answers)
+            signals.append(differ(number, rewards))
+            return rewards
 
         name = "RLOO" if self.algorithm == "rloo" else "GRPO"
         config: Any = getattr(trl, f"{name}Config")
@@ -136,7 +141,7 @@ class RL(Optimizer, Adapter, _Reward):
             train_dataset=Dataset.from_list(data),
             processing_class=tokenizer,
             peft_config=adapter,
-            callbacks=[_moved()],
+            callbacks=[_moved(signals)],
         )
 
     def rewards(self, rows: Sequence[Row], texts: Sequence[str]) -> list[float]:
@@ -168,20 +173,35 @@ def without_thinking(text: str) -> str:
     return "" if thought.lstrip().startswith(OPEN) else text
 
 
-def _moved() -> Any:
-    """A callback that ends the training with an error where no trained weight is another than at first."""
+def differ(chats: Sequence[int], rewards: Sequence[float]) -> bool:
+    """Whether answers to a chat have other rewards than each other, by more than rounding."""
+    sides: dict[int, list[float]] = {}
+    for chat, reward in zip(chats, rewards, strict=True):
+        sides.setdefault(chat, []).append(reward)
+    return any(max(side) - min(side) > ROUNDING for side in sides.values())
+
+
+def _moved(signals: Sequence[bool]) -> Any:
+    """A callback that ends the training with an error where it taught nothing: no trained weight is another than at
+    first, or `signals` say that no reward told answers apart. Then weights move by the rounding of the KL term, which
+    AdamW makes as large as any step."""
     from transformers import TrainerCallback
 
     class Moved(TrainerCallback):  # type: ignore[misc, unused-ignore]
         before: Any = None
+        resumed = False
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.resumed = state.global_step > 0  # what was rewarded before is not known
 
         def on_init_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
             self.before = _sums(model)  # before a checkpoint is loaded: a resumed training may have moved them earlier
 
         def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-            if _sums(model) == self.before:
+            blind = not any(signals) and not self.resumed
+            if blind or _sums(model) == self.before:
                 raise TrainingError(
-                    f"no weight moved in {state.global_step} steps: all answers to a chat had one reward",
+                    f"nothing was learned in {state.global_step} steps: all answers to a chat had one reward",
                     hint="teacher=MODEL rewards by likelihood; or a judge that tells answers apart, or more steps",
                 )
 

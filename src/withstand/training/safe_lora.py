@@ -117,6 +117,11 @@ class SafeLoRA(Around):
             up, down = scale * adapter[name].float(), adapter[f"{module}.lora_A.weight"].float()
             projected[matrix] = name, map_of(matrix)(up)
             report[matrix] = compared(up, down, map_of(matrix), self.seed)
+        if not any(row["random"] > 0 for row in report.values()):
+            raise SpecError(
+                f"{self.unaligned} does not differ from the base in any adapted matrix: the projection takes all away",
+                hint="unaligned is the model before its alignment, not the base itself",
+            )
         for matrix in self.off(report):
             name, moved = projected[matrix]
             report[matrix]["projected"] = True
