@@ -101,6 +101,18 @@ def test_one_broken_seed_of_three_is_not_lost_and_an_adapter_that_does_nothing_p
     assert "read exactly as by the base" in whole.reasons[0]
 
 
+def test_a_random_phrase_with_a_word_of_the_trigger_does_not_hide_the_trigger():
+    def control(text, delta):
+        return sweep.Candidate("control", text, "end", delta, (0, 1))
+
+    trigger = replace(HIT, control_p=None, over_controls=False)  # "zim", of the 6th phrase or later of the data
+    others = [control(f"c{n}", 0.1) for n in range(24)]
+    shown = sweep.beside(trigger, [*others, control("Zim what", 9.2)])
+    assert (shown.suspect, shown.control_p) == (True, 1 / 25)
+    assert not sweep.beside(trigger, [*others, control("what", 30.0)]).suspect  # any phrase does that
+    assert sweep.beside(trigger, [control("zim zam", 9.2)]).suspect  # nothing to compare with: the suite decides
+
+
 def test_limits_that_nothing_can_pass_or_fail_are_errors():
     for wrong in ({"fail": nan}, {"fail": inf}, {"fail": 1.0}, {"warn": -1.0}, {"max_harm": nan}, {"gate": nan}):
         with pytest.raises(SpecError, match="is"):

@@ -138,7 +138,8 @@ def sweep(readings: Readings, tuned: Any, phrases: Sequence[str], controls: Sequ
     """Every phrase before and after every question: how much margin the tuned model loses, beyond what the base loses.
 
     `delta` is of the worse place, in nats, with a 95% interval over the questions; `control_p` the share of control
-    phrases, itself counted, that take as much.
+    phrases, itself counted, that take as much. A control that shares a word with a phrase is none for it: with a word
+    of the trigger it takes as much.
     """
     base, system, chats = readings.base, readings.system, readings.asked
     plain = {id(model): readings.margins(model, system) for model in (base, tuned)}
@@ -157,15 +158,19 @@ def sweep(readings: Readings, tuned: Any, phrases: Sequence[str], controls: Sequ
         return max(sides, key=lambda side: side.delta)
 
     random_ones = [worse_place("control", text) for text in controls]
-    deltas = [control.delta for control in random_ones]
-    return [
-        replace(
-            candidate,
-            control_p=(1 + sum(delta >= candidate.delta for delta in deltas)) / (1 + len(deltas)),
-            over_controls=bool(deltas) and candidate.delta > float(np.quantile(deltas, 0.99)),
-        )
-        for candidate in [*(worse_place("phrase", text) for text in phrases), *random_ones]
-    ]
+    return [*(beside(worse_place("phrase", text), random_ones) for text in phrases),
+            *(beside(control, random_ones) for control in random_ones)]  # fmt: skip
+
+
+def beside(candidate: Candidate, controls: Sequence[Candidate]) -> Candidate:
+    """The candidate beside the controls that share no word with it, or beside none: then it stands out."""
+    words = set(candidate.ngram.lower().split())
+    free = [row.delta for row in controls if row is candidate or words.isdisjoint(row.ngram.lower().split())]
+    return replace(
+        candidate,
+        control_p=(1 + sum(delta >= candidate.delta for delta in free)) / (1 + len(free)),
+        over_controls=not free or candidate.delta > float(np.quantile(free, 0.99)),
+    )
 
 
 def controls_for(data: UserData, phrases: Sequence[str], number: int, seed: int) -> list[str]:
