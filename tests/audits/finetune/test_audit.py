@@ -57,8 +57,9 @@ SAFE = tuple(
 
 
 def test_the_smoke_audit_has_every_field(base, suite, tmp_path):
+    unaligned = str(tiny.save(tmp_path / "unaligned", seed=1))
     settings = audit.preset(
-        "smoke", TRAIN, suite, safety="Be safe.", safe=SAFE, unaligned=base.id, screen=Contains("Fold 1"),
+        "smoke", TRAIN, suite, safety="Be safe.", safe=SAFE, unaligned=unaligned, screen=Contains("Fold 1"),
         utility={"use": "everyday", "split": "val"}, at=(1,), anyway=True,
     )  # fmt: skip
     messages = []
