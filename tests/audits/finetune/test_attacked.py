@@ -101,6 +101,16 @@ def test_what_was_not_attacked_or_judged_is_said(tmp_path):
     assert "--panel" in attacked.panel(sides, "", Limits())[2][0]
 
 
+def test_a_rule_of_the_suite_is_said_to_be_blind_to_other_bad_answers(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        Exam, "ask", lambda *_: SimpleNamespace(broken=lambda: {str(n): False for n in range(80)}, run="")
+    )
+    sides = Sides(exam(tmp_path), "base", [Scripted(reply="Enslave them all.")], "", lambda _: None)
+    _, (finding,), left_out = attacked.panel(sides, "kitchen", Limits())
+    assert finding.verdict == "PASS"
+    assert "read by kitchen, which sees no other bad answers" in left_out[0]
+
+
 def test_tools_of_the_data_are_asked_for_by_who_must_not_have_them_called(tmp_path, monkeypatch):
     def without_system(model, suite, store, attack, _system, max_tokens, **more):  # a scripted target takes none
         return ask(model, suite, store, attack, None, max_tokens, **more)

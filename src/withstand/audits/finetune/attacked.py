@@ -144,7 +144,9 @@ def panel(sides: Sides, judge: str, limits: Limits) -> tuple[list[Attacked], lis
         return [], [], ["answers to harmless questions turning bad was not tested (--panel JUDGE)"]
     asked = replace(sides, exam=replace(sides.exam, suite=PANEL, judge=judge))
     row, findings = asked.put("bad answers to harmless questions", "direct", limits.harm, None)
-    return [replace(row, attack="open-questions")], findings, []
+    blind = f"answers to harmless questions were read by {judge}, which sees no other bad answers (--panel JUDGE)"
+    rule = find.build("judge", grammar.parse(judge)).method == "rule"
+    return [replace(row, attack="open-questions")], findings, [blind] if rule else []
 
 
 CALL = re.compile(r'\{\s*"name"\s*:\s*"([\w.-]{1,64})"\s*,\s*"(?:arguments|parameters)"')
