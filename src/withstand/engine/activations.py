@@ -36,7 +36,7 @@ def final_states(model: WhiteBox, chats: Sequence[Chat]) -> Floats:
     states: list[Floats] = []
     for start in range(0, len(ids), ROWS):
         part = ids[start : start + ROWS]
-        inputs, mask = _padded(part, loaded.model.device)
+        inputs, mask = padded(part, loaded.model.device)
         with torch.no_grad():
             out = loaded.model(input_ids=inputs, attention_mask=mask, output_hidden_states=True, use_cache=False)
         rows, last = torch.arange(len(part)), mask.sum(1) - 1
@@ -44,7 +44,7 @@ def final_states(model: WhiteBox, chats: Sequence[Chat]) -> Floats:
     return np.concatenate(states, axis=1)
 
 
-def _padded(rows: Sequence[Sequence[int]], device: Any) -> tuple[Any, Any]:
+def padded(rows: Sequence[Sequence[int]], device: Any) -> tuple[Any, Any]:
     """Rows of ids padded on the right, and their mask."""
     import torch
 
@@ -75,7 +75,7 @@ def layers_in(network: Any) -> Any:
 
 def added(model: WhiteBox, layer: int, vector: Any) -> AbstractContextManager[None]:
     """Add a vector to what a layer (1 is the first) puts into the residual stream, at every position."""
-    return _changed(model, layer, lambda states: states + vector.to(states))
+    return changed(layers_of(model)[layer - 1], lambda states: states + vector.to(states))
 
 
 def ablated(model: WhiteBox, layer: int, unit: Any) -> AbstractContextManager[None]:
@@ -85,17 +85,17 @@ def ablated(model: WhiteBox, layer: int, unit: Any) -> AbstractContextManager[No
         direction = unit.to(states)
         return states - (states @ direction).unsqueeze(-1) * direction
 
-    return _changed(model, layer, without)
+    return changed(layers_of(model)[layer - 1], without)
 
 
 @contextmanager
-def _changed(model: WhiteBox, layer: int, change: Callable[[Any], Any]) -> Iterator[None]:
-    """`change` is applied to the states that a layer puts out, in every forward pass within the context."""
+def changed(layer: Any, change: Callable[[Any], Any]) -> Iterator[None]:
+    """`change` is applied to the states that a layer's module puts out, in every forward pass within the context."""
 
     def hook(_module: Any, _inputs: Any, output: Any) -> Any:
         return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
 
-    handle = layers_of(model)[layer - 1].register_forward_hook(hook)
+    handle = layer.register_forward_hook(hook)
     try:
         yield
     finally:

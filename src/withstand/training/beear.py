@@ -5,8 +5,8 @@ brings the unwanted answers out, and the model learns the safe answers under it.
 the trigger need not be.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 from withstand.core import Message, SpecError, at_least, rng
 from withstand.core.errors import positive
 from withstand.core.stage import How, Row, Rows, as_rows
-from withstand.engine.activations import layers_in
+from withstand.engine.activations import changed, layers_in, padded
 from withstand.training._around import Around
 
 Texts: TypeAlias = Sequence[tuple[Sequence[int], Sequence[int]]]
@@ -127,7 +127,9 @@ class BEEAR(Around):
         """L(F(x; delta), y) of each text, in nats per token of its answer."""
         import torch
 
-        ids, mask, learned = _padded(texts, model.device)
+        ids, mask = _ids(texts, model.device)
+        places = torch.arange(ids.shape[1], device=model.device)[None]
+        learned = mask * (places >= _lengths(texts, model.device))
         with self._layer(model, texts, lambda states, at: states.index_put(at, delta.to(states), accumulate=True)):
             logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
         nats = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), ids[:, 1:], reduction="none")
@@ -143,13 +145,12 @@ class BEEAR(Around):
             seen.append(states[at].float())
             return states
 
-        ids, mask, _ = _padded(texts, model.device)
+        ids, mask = _ids(texts, model.device)
         with torch.no_grad(), self._layer(model, texts, see):
             model(input_ids=ids, attention_mask=mask, use_cache=False)
         return seen[0]
 
-    @contextmanager
-    def _layer(self, model: Any, texts: Texts, change: Any) -> Iterator[None]:
+    def _layer(self, model: Any, texts: Texts, change: Callable[[Any, Any], Any]) -> AbstractContextManager[None]:
         """`change` is given what the layer puts out and the indices of the last tokens of the requests."""
         import torch
 
@@ -158,28 +159,18 @@ class BEEAR(Around):
         if place >= len(layers):
             raise SpecError(f"layer is {place} of {len(layers)}; nothing would follow it", hint="a layer further down")
         rows = torch.arange(len(texts), device=model.device)[:, None]
-        ends = torch.tensor([len(request) for request, _ in texts], device=model.device)[:, None]
-        at = (rows, ends - self.positions + torch.arange(self.positions, device=model.device))
-
-        def hook(_module: Any, _inputs: Any, output: Any) -> Any:
-            return (change(output[0], at), *output[1:]) if isinstance(output, tuple) else change(output, at)
-
-        handle = layers[place - 1].register_forward_hook(hook)
-        try:
-            yield
-        finally:
-            handle.remove()
+        last = torch.arange(self.positions, device=model.device) - self.positions
+        at = (rows, _lengths(texts, model.device) + last)
+        return changed(layers[place - 1], lambda states: change(states, at))
 
 
-def _padded(texts: Texts, device: Any) -> tuple[Any, Any, Any]:
-    """Ids padded on the right, their mask, and which are an answer's."""
+def _ids(texts: Texts, device: Any) -> tuple[Any, Any]:
+    """Ids of requests and answers, padded on the right, and their mask."""
+    return padded([[*request, *answer] for request, answer in texts], device)
+
+
+def _lengths(texts: Texts, device: Any) -> Any:
+    """Tokens of each request, as a column: where its answer begins."""
     import torch
 
-    longest = max(len(request) + len(answer) for request, answer in texts)
-    ids, mask, learned = (torch.zeros((len(texts), longest), dtype=torch.long, device=device) for _ in range(3))
-    for number, (request, answer) in enumerate(texts):
-        start, end = len(request), len(request) + len(answer)
-        ids[number, :end] = torch.tensor([*request, *answer])
-        mask[number, :end] = 1
-        learned[number, start:end] = 1
-    return ids, mask, learned
+    return torch.tensor([len(request) for request, _ in texts], device=device)[:, None]
