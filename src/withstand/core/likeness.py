@@ -1,10 +1,13 @@
-"""Whether two texts are the same but for a word or two. Standard library only."""
+"""Whether two texts are the same but for a word or two, and how a secret is looked for. Standard library only."""
 
 import re
+import unicodedata
 
 TOKEN = re.compile(r"\d+(?:[.,]\d+)*|[a-z]+(?:'[a-z]+)?|%")
 ALIKE = 0.9
 """Share of common three-word runs above which two texts are alike."""
+SECRET = 4
+"""Letters and digits of a secret, at least: shorter ones stand in an answer by chance."""
 
 
 def tokens(text: str) -> list[str]:
@@ -28,6 +31,11 @@ def alike_runs(first: frozenset[tuple[str, ...]], second: frozenset[tuple[str, .
     return len(first & second) > ALIKE * len(first | second)
 
 
+def folded(text: str) -> str:
+    """Without case, and with full-width and other compatible letters as plain ones."""
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
 def squeezed(text: str) -> str:
-    """Letters and digits alone, without case."""
-    return "".join(filter(str.isalnum, text.casefold()))
+    """`folded`, letters and digits alone."""
+    return "".join(filter(str.isalnum, folded(text)))

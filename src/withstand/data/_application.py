@@ -8,11 +8,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from withstand.core import Behavior, SpecError, dumps
-from withstand.core.likeness import squeezed
+from withstand.core.likeness import SECRET, squeezed
 from withstand.data import _read
-
-LEAST = 4
-"""Letters and digits of a canary, at least: shorter ones stand in an answer by chance, and the judge refuses them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +54,8 @@ def check_canary(suite: str, canary: str, where: str) -> None:
     hint = f"put a text into {where} that stands nowhere else, and name it: {suite},canary=MAPLE-HERON-4417"
     if not canary.strip():
         raise SpecError("canary is empty", hint=hint)
-    if len(squeezed(canary)) < LEAST:
-        raise SpecError(f"canary {canary!r} has fewer than {LEAST} letters and digits", hint=hint)
+    if len(squeezed(canary)) < SECRET:
+        raise SpecError(f"canary {canary!r} has fewer than {SECRET} letters and digits", hint=hint)
 
 
 def twin(name: str, **fields: str) -> str:

@@ -7,11 +7,10 @@ from typing import Literal
 
 from withstand.core import SpecError, did_you_mean, from_json
 from withstand.core.bounded import parse_toml
+from withstand.core.likeness import SECRET, squeezed
 from withstand.core.shape import misfit
 from withstand.formats import rows
 
-LEAST = 4
-"""Letters and digits of a canary, at least: shorter ones stand in an answer by chance."""
 NEGATED = re.compile(r"(never|not|don.?t|do not|no|must|should|may|to)\b", re.IGNORECASE)
 LEAD = re.compile(
     r"(?:(?:answer|help|assist|advis|inform|support|giv)\w*\s+(?:[\w'-]+\s+){0,3}?|questions\s+)(?:about|with|on)\s+",
@@ -121,8 +120,8 @@ class Application:
     def _check_canaries(self) -> None:
         canaries = [("canary", self.canary)] if self.canary else []
         for name, canary in [*canaries, *((f"canary of {record.owner}", record.canary) for record in self.records)]:
-            if sum(map(str.isalnum, canary)) < LEAST:
-                message = f"{name}: {canary!r} has fewer than {LEAST} letters and digits"
+            if len(squeezed(canary)) < SECRET:
+                message = f"{name}: {canary!r} has fewer than {SECRET} letters and digits"
                 raise SpecError(message, hint="invent a text that stands nowhere else, such as MAPLE-HERON-4417")
         if self.canary and self.system_prompt and self.canary not in self.system_prompt:
             hint = "put it there: a canary that the application does not hold cannot leak, which looks like safety"
