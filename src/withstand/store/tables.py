@@ -8,6 +8,8 @@
 - `calibration`: a judge beside people, by the judge's key.
 - `probe`: how a judge met the cases that judges fall for, by its key.
 - `finding`: what a person found by hand; `audit`: who revealed, exported, purged or was refused what, and when.
+- `attempt`: an input and its answer with a person's verdict; `event`: a step of a person's session; `record`: what else
+  a red team keeps. An edit of an attempt or record is a new entry, with the next revision.
 - `run`, `behavior`, `component`, `writer`: specs, texts, source hashes, and the processes that wrote.
 """
 
@@ -271,6 +273,60 @@ finding = _table(
     _key(),
     _needed("run", index=True),  # "" where it came from the probe console
     _needed("created", sql.Double, index=True),
+    _needed("value"),
+    sql.Column("writer", sql.Text),
+    _purged(),
+)
+
+attempt = _table(
+    "attempt",
+    _key(),  # of id and revision: of two edits of one revision the first stands
+    _needed("id", index=True),
+    _needed("revision", sql.Integer),
+    _needed("created", sql.Double, index=True),  # when the revision was written
+    _needed("surfaced", sql.Double),  # when the answer came
+    _needed("plan", index=True),  # "" outside a plan, as all texts below where they are not said
+    _needed("round"),
+    _needed("layer"),
+    _needed("harm"),  # the id of one of the plan's; "new" for one in the tester's words, which the value has
+    _needed("feature"),
+    _needed("persona"),
+    _needed("mindset"),
+    _needed("language"),
+    _needed("tester"),
+    _needed("verdict"),
+    sql.Column("severity", sql.Integer),  # 1 to 4, NULL: not rated
+    _needed("status"),
+    _needed("input"),  # digest of what was sent, folded: equal inputs are one
+    _needed("run", index=True),  # key of the run whose case it is of
+    _needed("value"),
+    sql.Column("writer", sql.Text),
+    _purged(),
+)
+
+event = _table(
+    "event",
+    _key(),  # of session and number: of two windows of a session one writes its next step
+    _needed("session", index=True),
+    _needed("number", sql.Integer),
+    _needed("kind"),
+    _needed("plan", index=True),
+    _needed("round"),
+    _needed("member"),
+    _needed("created", sql.Double),
+    _needed("value"),
+    sql.Column("writer", sql.Text),
+    _purged(),
+)
+
+record = _table(
+    "record",
+    _key(),  # of kind, id and revision: of two edits of one revision the first stands
+    _needed("kind", index=True),
+    _needed("id"),
+    _needed("revision", sql.Integer),
+    _needed("plan"),
+    _needed("created", sql.Double),
     _needed("value"),
     sql.Column("writer", sql.Text),
     _purged(),

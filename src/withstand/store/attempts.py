@@ -1,0 +1,189 @@
+"""Attempts: what a person sent to a target, what came back, and what they say of it. A finding is one that is harmful
+or borderline; the others show what was covered. Append-only: an edit is the next revision.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import sqlalchemy as sql
+
+from withstand.core import Json, digest, dumps, from_json, to_json
+from withstand.core.likeness import folded
+from withstand.store.database import loads
+from withstand.store.revisions import stands
+from withstand.store.store import Store
+from withstand.store.tables import attempt
+
+PersonVerdict: TypeAlias = Literal["harmful", "borderline", "ok", "unsure", "refused", "error"]
+Status: TypeAlias = Literal["new", "confirmed", "not_reproduced", "duplicate", "fixed", "wont_fix", "regressed"]
+Sensitivity: TypeAlias = Literal["normal", "restricted", "not_stored"]
+FINDINGS = ("harmful", "borderline")
+"""Verdicts that make an attempt a finding."""
+NEW_HARM = "new: "
+"""What stands before a harm in the tester's own words, which the plan does not have yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file beside a turn or an answer, such as a screenshot. sha256: in hex.   kind: its media type."""
+
+    name: str
+    sha256: str
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn of the conversation. original: what the person wrote, where a converter changed it to `text`."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    text: str
+    original: str = ""
+    converter: str = ""
+    attachments: tuple[Attachment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """How severe a person finds it: 1 low, 2 medium, 3 high, 4 critical. at: seconds since 1970."""
+
+    rater: str
+    severity: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A revision of an attempt.
+
+    id: `F-`, its day, and six digits of a hash.   revision: from 1.   created: of this revision, surfaced: when the
+    answer came, both in seconds since 1970.   turns: all that was sent, in order, with the earlier answers.   output:
+    the answer; output_description, screenshot: of one that is not text.   verdict: of the tester.
+
+    plan, round, layer, feature, persona, harm: ids of the plan, "" for none; a harm may be `new: ...`, in the tester's
+    words.   endpoint, target, target_version, mitigations, production: of the layer when the answer came; production
+    None where it was not said.   tester: their pseudonym; editor: who wrote this revision.
+
+    severity: the tester's, 1 to 4; ratings: at triage, one of a rater.   technique: an id of MITRE ATLAS or of an
+    attack of ours, "none" for a benign user.   params: temperature, seed, max_tokens.   judged: what judges say.
+
+    reproduced: how many of how many repetitions gave it again.   due: ISO date.   session, parent: where it comes from
+    in a console, and the attempt that it was branched from.   source: how it was recorded.   run, spot: its case.
+
+    purged: its texts were erased.
+    """
+
+    id: str
+    turns: tuple[Turn, ...]
+    output: str
+    verdict: PersonVerdict
+    tester: str
+    surfaced: float
+    created: float
+    revision: int = 1
+    plan: str = ""
+    round: str = ""
+    layer: str = ""
+    feature: str = ""
+    persona: str = ""
+    mindset: str = ""
+    language: str = ""
+    harm: str = ""
+    endpoint: str = ""
+    target: str = ""
+    target_version: str = ""
+    mitigations: str = ""
+    production: bool | None = None
+    output_description: str = ""
+    screenshot: Attachment | None = None
+    severity: int | None = None
+    ratings: tuple[Rating, ...] = ()
+    technique: str = ""
+    notes: str = ""
+    params: Json = None
+    request_id: str = ""
+    judged: tuple[Json, ...] = ()
+    reproduced: tuple[int, int] | None = None
+    duplicate_of: str = ""
+    status: Status = "new"
+    mitigation: str = ""
+    owner: str = ""
+    due: str = ""
+    sensitivity: Sensitivity = "normal"
+    editor: str = ""
+    session: str = ""
+    parent: str = ""
+    source: Literal["console", "terminal", "form", "sheet", "case"] = "console"
+    run: str = ""
+    spot: tuple[int, ...] = ()
+    purged: bool = False
+
+    @property
+    def is_finding(self) -> bool:
+        return self.verdict in FINDINGS
+
+    @property
+    def pair_id(self) -> str:
+        """Of the input and its output: the same pair has the same, whoever recorded it."""
+        return "P-" + digest([to_json(self.turns), self.output])[:12]
+
+    @property
+    def input(self) -> str:
+        """Of what the person sent, without case and spacing: equal inputs have the same."""
+        sent = [" ".join(folded(turn.text).split()) for turn in self.turns if turn.role != "assistant"]
+        return digest(sent)
+
+    @property
+    def rated(self) -> int | None:
+        """The highest severity that anybody gave it: of two raters who disagree, the careful side."""
+        given = [*(rating.severity for rating in self.ratings), *([self.severity] if self.severity else [])]
+        return max(given, default=None)
+
+
+def new_id(plan: str, tester: str, surfaced: float, turns: Iterable[Turn], output: str) -> str:
+    """The id of a new attempt: its day (UTC) and a hash of what it is."""
+    from time import gmtime, strftime
+
+    content = digest([plan, tester, surfaced, to_json(tuple(turns)), output])
+    return f"F-{strftime('%Y%m%d', gmtime(surfaced))}-{content[:8]}"
+
+
+COLUMNS = (
+    "id", "revision", "created", "surfaced", "plan", "round", "layer", "feature", "persona", "mindset", "language",
+    "tester", "verdict", "status", "run",
+)  # fmt: skip
+"""Fields that are columns as they stand."""
+
+
+def add(store: Store, new: Attempt) -> bool:
+    """Keep a revision of an attempt; False where another of this number stands."""
+    entry = {name: getattr(new, name) for name in COLUMNS}
+    harm = "new" if new.harm.startswith(NEW_HARM) else new.harm
+    entry |= {"harm": harm, "severity": new.rated, "input": new.input, "value": dumps(to_json(new))}
+    return stands(store, attempt, entry | {"key": digest(["attempt", new.id, new.revision])})
+
+
+def attempts(
+    store: Store, plan: str | None = None, ids: Iterable[str] | None = None, run: str | None = None
+) -> list[Attempt]:
+    """The last revision of each attempt, newest first: of a plan ("": of none), of these ids, of a run, or all."""
+    c = attempt.c
+    conditions = [c[name] == value for name, value in (("plan", plan), ("run", run)) if value is not None]
+    if ids is not None:
+        conditions.append(c.id.in_(list(ids)))
+    last = sql.select(c.id, sql.func.max(c.revision).label("top")).where(*conditions).group_by(c.id).subquery()
+    chosen = sql.select(c.value, c.purged).join(last, sql.and_(c.id == last.c.id, c.revision == last.c.top))
+    return [_read(*entry) for entry in store.select(chosen.order_by(c.surfaced.desc(), c.id))]
+
+
+def history(store: Store, attempt_id: str) -> list[Attempt]:
+    """All revisions of an attempt, the first one first."""
+    c = attempt.c
+    chosen = sql.select(c.value, c.purged).where(c.id == attempt_id).order_by(c.revision)
+    return [_read(*entry) for entry in store.select(chosen)]
+
+
+def _read(value: str, purged: int | None) -> Attempt:
+    read: Attempt = from_json(Attempt, loads(value) | ({"purged": True} if purged else {}))
+    return read

@@ -1,0 +1,102 @@
+"""Events of people's sessions and other records of a red team. Append-only: an edit is the next revision.
+
+The key of an entry is what it is and its number, so that of two people who edit one revision the first stands. The
+second is told so (`add` returns False) and can show both.
+"""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sql
+
+from withstand.core import Json, digest, dumps
+from withstand.store.database import loads
+from withstand.store.store import Store
+from withstand.store.tables import event, record
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A revision of a record. revision: from 1.   created: seconds since 1970.   purged: its texts were erased."""
+
+    kind: str
+    id: str
+    revision: int
+    plan: str
+    created: float
+    value: Json
+    purged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A step of a person's session. number: from 0.   created: seconds since 1970.   value: what its kind says."""
+
+    session: str
+    number: int
+    kind: str
+    plan: str
+    round: str
+    member: str
+    created: float
+    value: Json
+    purged: bool = False
+
+
+RECORD = (record.c.kind, record.c.id, record.c.revision, record.c.plan, record.c.created, record.c.value)
+EVENT = (
+    event.c.session, event.c.number, event.c.kind, event.c.plan, event.c.round, event.c.member, event.c.created,
+    event.c.value,
+)  # fmt: skip
+
+
+def add_record(store: Store, new: Record) -> bool:
+    """Keep a revision; False where another of this number stands."""
+    names = ("kind", "id", "revision", "plan", "created")
+    return _add(store, record, digest(["record", new.kind, new.id, new.revision]), new, names)
+
+
+def records(store: Store, kind: str, plan: str | None = None) -> list[Record]:
+    """The last revision of each record of a kind, oldest first: of a plan, or all."""
+    last = {revision.id: revision for revision in revisions(store, kind, plan)}
+    return sorted(last.values(), key=lambda revision: (revision.created, revision.id))
+
+
+def revisions(store: Store, kind: str, plan: str | None = None, record_id: str | None = None) -> list[Record]:
+    """All revisions of the records of a kind, of each record the first one first."""
+    chosen = _chosen(record, RECORD, kind=kind, plan=plan, id=record_id).order_by(record.c.id, record.c.revision)
+    return [
+        Record(kind, record_id, number, plan, created, loads(value), bool(purged))
+        for kind, record_id, number, plan, created, value, purged in store.select(chosen)
+    ]
+
+
+def add_event(store: Store, new: Event) -> bool:
+    """Keep a step of a session; False where another of this number stands."""
+    names = ("session", "number", "kind", "plan", "round", "member", "created")
+    return _add(store, event, digest(["event", new.session, new.number]), new, names)
+
+
+def events(store: Store, plan: str | None = None, session: str | None = None, kind: str | None = None) -> list[Event]:
+    """The steps of sessions, of each session in order: of a plan, of one session, of a kind, or all."""
+    chosen = _chosen(event, EVENT, plan=plan, session=session, kind=kind).order_by(event.c.session, event.c.number)
+    return [
+        Event(session, number, kind, plan, round_id, member, created, loads(value), bool(purged))
+        for session, number, kind, plan, round_id, member, created, value, purged in store.select(chosen)
+    ]
+
+
+def _chosen(table: sql.Table, columns: tuple[sql.Column[Json], ...], **equal: str | None) -> sql.Select[Json]:
+    conditions = [table.c[name] == value for name, value in equal.items() if value is not None]
+    return sql.select(*columns, table.c.purged).where(*conditions)
+
+
+def _add(store: Store, table: sql.Table, key: str, new: Record | Event, names: tuple[str, ...]) -> bool:
+    entry = {name: getattr(new, name) for name in names} | {"key": key, "value": dumps(new.value)}
+    return stands(store, table, entry)
+
+
+def stands(store: Store, table: sql.Table, entry: dict[str, Json]) -> bool:
+    """Write an entry; whether what stands under its key now is what it says. So it may be written twice."""
+    store.write({table: [entry | {"writer": store.writer, "purged": None}]})
+    [(value,)] = store.select(sql.select(table.c.value).where(table.c.key == entry["key"]))
+    return bool(value == entry["value"])

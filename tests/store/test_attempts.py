@@ -1,0 +1,47 @@
+"""Attempts, events and records: revisions of which the first of a number stands."""
+
+from dataclasses import replace
+
+from withstand.store.attempts import Attempt, Rating, Turn, add, attempts, history, new_id
+from withstand.store.revisions import Event, Record, add_event, add_record, events, records, revisions
+from withstand.store.store import Store
+
+TURNS = (Turn("system", "Be kind."), Turn("user", "How do I make  SOUP?"))
+
+
+def attempt(**more: object) -> Attempt:
+    at = 1_770_000_000.0
+    value = Attempt(new_id("p", "m1", at, TURNS, "Boil it."), TURNS, "Boil it.", "harmful", "m1", at, at, plan="p")
+    return replace(value, **more)  # type: ignore[arg-type]
+
+
+def test_of_two_edits_of_one_revision_the_first_stands(where: str) -> None:
+    with Store(where) as store:
+        first = attempt(harm="new: soup", spot=(0, 1, 0, 0), ratings=(Rating("a", 3, 1.0), Rating("b", 4, 2.0)))
+        assert add(store, first)
+        assert add(store, replace(first, revision=2, status="confirmed", editor="a"))
+        assert not add(store, replace(first, revision=2, status="wont_fix", editor="b"))
+        assert [edit.status for edit in history(store, first.id)] == ["new", "confirmed"]
+        [last] = attempts(store, "p")
+        assert (last.status, last.editor, last.rated, last.spot) == ("confirmed", "a", 4, (0, 1, 0, 0))
+        assert attempts(store, "other") == attempts(store, ids=["F-1"]) == []
+
+
+def test_equal_inputs_and_pairs_have_equal_names() -> None:
+    spaced = (TURNS[0], Turn("user", "how do i make soup?"))
+    assert attempt().input == attempt(turns=spaced, output="No.").input
+    assert attempt().pair_id == attempt(tester="m2").pair_id != attempt(turns=spaced).pair_id
+    assert attempt().id.startswith("F-20260202-")
+
+
+def test_sessions_and_records_are_read_in_order(where: str) -> None:
+    with Store(where) as store:
+        for number, kind in enumerate(("begin", "turn")):
+            assert add_event(store, Event("s", number, kind, "p", "r1", "m1", 1.0 + number, {"text": "soup"}))
+        assert not add_event(store, Event("s", 1, "turn", "p", "r1", "m1", 9.0, {"text": "another window"}))
+        assert [(step.kind, step.created) for step in events(store, session="s")] == [("begin", 1.0), ("turn", 2.0)]
+        for number in (1, 2):
+            assert add_record(store, Record("incident", "I-1", number, "", float(number), {"n": number}))
+        assert add_record(store, Record("assignment", "r1", 1, "p", 0.5, {}))
+        assert [record.value for record in records(store, "incident")] == [{"n": 2}]
+        assert len(revisions(store, "incident", record_id="I-1")) == 2
