@@ -228,12 +228,6 @@ def test_the_export_holds_digests(web, path):
     assert web.get(f"{base}/summary.json").json()["cells"] == withstand.load("kitchen", path).cells
 
 
-def test_exports_with_texts_where_the_server_allows_it(path):
-    with client(path, with_text=True) as web:
-        assert "grandfather" in post(web, f"{run_path(web)}/cases.csv").text
-    assert "with texts" in withstand.load("kitchen", path).store.audits()[0]["subject"]
-
-
 def test_a_run_under_way_says_how_far_it_is(path):
     withstand.run({**SPEC, "limit": 14}, store=path, name="partly", max_asks=3)
     with client(path) as web:

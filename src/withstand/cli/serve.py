@@ -1,5 +1,6 @@
 """`withstand serve`: the explorer."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,9 @@ def serve(
     opened = api.open_store(store, create=file is not None)
     auth = security.Auth(host, port, people, proxy_header, user_name())
     first = api.load(name, opened).row if name else None
-    explorer = Explorer(opened, auth, read_only, reveal, with_text, own_code, offline, file)
+    explorer = Explorer(
+        opened, auth, read_only, reveal, with_text, own_code, offline, file, chromium=os.environ.get("CHROMIUM", "")
+    )  # fmt: skip
     if Path(opened.path).is_file() and Path(opened.path).stat().st_mode & 0o077:
         console.say(f"note: other users of this machine can read {opened.path}; `chmod 600 {opened.path}` stops that")
     if reveal and not read_only:

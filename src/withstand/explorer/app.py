@@ -46,7 +46,7 @@ class Explorer:
 
     reveal: texts are shown without being asked for. with_text: exports may hold texts. own_code: components that runs
     name by module:Class or function may be imported. offline: probes reach this machine alone. behaviors: a file of
-    generated behaviors to review.
+    generated behaviors to review. chromium: a browser that prints reports; "" finds one.
     """
 
     store: Store
@@ -58,7 +58,9 @@ class Explorer:
     offline: bool = False
     behaviors: BehaviorFile | None = None
     wait: float = WAIT
+    chromium: str = ""
     probing: threading.Lock = field(default_factory=threading.Lock)
+    printing: threading.Lock = field(default_factory=threading.Lock)
     transcripts: dict[Any, Any] = field(default_factory=dict)
 
     @cached_property
@@ -181,10 +183,10 @@ Page: TypeAlias = Callable[[PageRequest], Response]
 
 def make_app(explorer: Explorer) -> Starlette:
     """The application. It closes its index when the server ends."""
-    from withstand.explorer import behaviors, compare, label, people, probe, read, search
+    from withstand.explorer import behaviors, compare, downloads, label, people, probe, read, search
 
     routes: list[BaseRoute] = []
-    for pages in (read, search, compare, label, probe, people, behaviors):
+    for pages in (read, downloads, search, compare, label, probe, people, behaviors):
         for path, page, methods in pages.ROUTES:
             routes.append(Route(path, _endpoint(explorer, page), methods=methods))
     routes.append(Route(STYLE, lambda _: Response(style(), media_type="text/css")))
@@ -305,7 +307,9 @@ def moment(seconds: float) -> str:
 
 def plain(text: str, name: str) -> Response:
     """Text as a file to keep, never as a page."""
-    answer = PlainTextResponse(text.encode("utf-8", "replace"))
-    safe = re.sub(r"[^A-Za-z0-9._-]", "-", name)
-    answer.headers["Content-Disposition"] = f'attachment; filename="{safe}"'
-    return answer
+    return PlainTextResponse(text.encode("utf-8", "replace"), headers=attachment(name))
+
+
+def attachment(name: str) -> dict[str, str]:
+    """The header by which a browser keeps an answer under a name, and never shows it as a page."""
+    return {"Content-Disposition": f'attachment; filename="{re.sub(r"[^A-Za-z0-9._-]", "-", name)}"'}

@@ -1,4 +1,4 @@
-"""Pages that read: runs, a run, its cases, a case, exports."""
+"""Pages that read: runs, a run, its cases, a case."""
 
 import re
 from collections.abc import Sequence
@@ -6,22 +6,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response
 
 from withstand.core import digest
 from withstand.core.text import count, unique
 from withstand.explorer import queries
 from withstand.explorer.app import PageRequest, plain
+from withstand.explorer.downloads import offered
 from withstand.explorer.index import RunIndex
 from withstand.explorer.numbers import whole
 from withstand.explorer.queries import Wanted
 from withstand.explorer.security import Refused
 from withstand.report import words
-from withstand.report import write as files
 from withstand.report.settings import overview, settings_of
 from withstand.results import labeling
 from withstand.results.cases import CaseResult, Spot, picked
-from withstand.results.cases import cases as all_cases
 from withstand.results.cells import CellResult
 from withstand.results.names import plan_names
 from withstand.store.store import RunRow
@@ -63,7 +62,7 @@ def run(asked: PageRequest) -> Response:
     return asked.run_page(
         "run", indexed, cells=cells, question=words.question(summary.cells, summary.advice),
         answers=words.answers(settings, summary.advice), warnings=warnings, overview=overview(settings),
-        columns=columns(cells), findings=len(asked.explorer.store.findings(indexed.run.key)),
+        columns=columns(cells), findings=len(asked.explorer.store.findings(indexed.run.key)), **offered(asked),
     )  # fmt: skip
 
 
@@ -229,43 +228,10 @@ def _start(text: str, near: str, longest: int) -> int:
     return max(0, min(min(places) - longest // 4, len(text) - longest)) if places and len(text) > longest else 0
 
 
-def export(asked: PageRequest) -> Response:
-    """The cases as CSV, with digests instead of texts: nothing hidden, so that the audit gets no row."""
-    if asked.query.get("text") == "1":
-        raise Refused(403, "an address exports no texts", "press the button on the page of the run, or send a POST")
-    return _csv(asked, asked.indexed(texts=False), with_text=False)
-
-
-def export_texts(asked: PageRequest) -> Response:
-    """The cases as CSV with their texts, where the server was started for that and an admin asks."""
-    asked.need("admin")
-    if not asked.explorer.with_text:
-        raise Refused(403, "this explorer exports no texts", "start it with --with-text")
-    indexed = asked.indexed(texts=False)
-    exported = count(sum(cell.cases for cell in indexed.summary.cells), "case")
-    asked.explorer.audit(asked.who, "export", f"{indexed.run.name}, {exported} with texts")
-    return _csv(asked, indexed, with_text=True)
-
-
-def _csv(asked: PageRequest, indexed: RunIndex, with_text: bool) -> Response:
-    lines = files.csv_of(indexed.summary.cells, all_cases(asked.explorer.store, indexed.run), with_text)
-    answer = StreamingResponse((line.encode("utf-8", "replace") for line in lines), media_type="text/csv")
-    answer.headers["Content-Disposition"] = 'attachment; filename="cases.csv"'
-    return answer
-
-
-def summary(asked: PageRequest) -> Response:
-    """The numbers as JSON, as `withstand report --format json` prints them."""
-    return JSONResponse(asked.indexed(texts=False).summary.to_json())
-
-
 ROUTES = (
     ("/", runs, ["GET"]),
     ("/runs/{run}", run, ["GET"]),
     ("/runs/{run}/cases", cases, ["GET"]),
-    ("/runs/{run}/cases.csv", export, ["GET"]),
-    ("/runs/{run}/cases.csv", export_texts, ["POST"]),
-    ("/runs/{run}/summary.json", summary, ["GET"]),
     ("/runs/{run}/cases/{spot}", case, ["GET"]),
     ("/runs/{run}/cases/{spot}/text", text, ["GET"]),
 )

@@ -138,8 +138,8 @@ def cookie_name(host: str) -> str:
 @dataclass
 class Session:
     """One browser. `csrf`: what its forms send. `revealed`: the cases whose text was asked for; `searched`: the
-    runs and words of searches that the audit has; `probe`: the conversation of the console;
-    `confirmed`: the hosts and variables that it may send to.
+    runs and words of searches that the audit has, `downloaded`: the runs and files; `probe`: the conversation of the
+    console; `confirmed`: the hosts and variables that it may send to.
 
     `bearer`: a program that shows its token with each request, which no other site can make a browser do.
     `used`: when its cookie last came back, by the clock of `Auth`; None for never.
@@ -151,6 +151,7 @@ class Session:
     reveal: bool = False
     revealed: set[str] = field(default_factory=set)
     searched: set[tuple[str, str]] = field(default_factory=set)
+    downloaded: set[tuple[str, str]] = field(default_factory=set)
     probe: dict[str, Any] = field(default_factory=dict)
     confirmed: set[str] = field(default_factory=set)
     bearer: bool = False

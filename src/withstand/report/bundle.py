@@ -114,11 +114,7 @@ def write(files: Mapping[str, bytes], output: str) -> None:
     path = Path(output)
     try:
         if path.suffix.lower() == ".zip":
-            buffer = io.BytesIO()
-            with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-                for name, data in files.items():  # with a fixed date, so that equal runs make equal files
-                    archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
-            path.write_bytes(buffer.getvalue())
+            path.write_bytes(zipped(files))
             return
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
@@ -127,6 +123,15 @@ def write(files: Mapping[str, bytes], output: str) -> None:
             save(path / name, data.decode())
     except OSError as error:
         raise SpecError(f"cannot write {output}: {error.strerror}", hint="name another place with -o") from error
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """A bundle as a zip file. Its dates are fixed, so that equal runs make equal files."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
 
 
 def digest_of(files: Mapping[str, bytes]) -> str:

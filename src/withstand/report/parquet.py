@@ -9,8 +9,10 @@ from withstand.results.cases import CaseResult
 from withstand.results.cells import CellResult
 
 
-def save_parquet(cells: Sequence[CellResult], cases: Iterable[CaseResult], path: Path) -> None:
-    """Write the cases with the columns of the CSV and their texts. Needs pandas and pyarrow.
+def save_parquet(
+    cells: Sequence[CellResult], cases: Iterable[CaseResult], path: Path, with_text: bool = True
+) -> None:  # fmt: skip
+    """Write the cases with the columns of the CSV, and their texts or digests of them. Needs pandas and pyarrow.
 
     Raises `SpecError` where a package is missing or the file cannot be written.
     """
@@ -24,7 +26,7 @@ def save_parquet(cells: Sequence[CellResult], cases: Iterable[CaseResult], path:
         ) from error
     rows = [
         [value.encode(errors="replace").decode() if isinstance(value, str) else value for value in row.values()]
-        for row in write.rows(cells, cases, with_text=True)
+        for row in write.rows(cells, cases, with_text)
     ]
     part = path.with_name(f".{path.name}.part")
     try:
