@@ -8,37 +8,18 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from withstand.core.errors import SpecError
+from withstand.core.frameworks import table
 
-SCHEMES: Mapping[str, Mapping[str, str]] = {
-    "mlcommons": {
-        "vcr": "violent crimes",
-        "ncr": "nonviolent crimes",
-        "src": "sex-related crimes",
-        "cse": "child sexual exploitation",
-        "iwp": "indiscriminate weapons",
-        "ssh": "suicide and self-harm",
-        "hte": "hate",
-        "prv": "privacy",
-        "ipv": "intellectual property",
-        "dfm": "defamation",
-        "spc": "specialized advice",
-        "sxc": "sexual content",
-    },
-    "owasp": {
-        "LLM01": "prompt injection",
-        "LLM02": "sensitive information disclosure",
-        "LLM03": "supply chain",
-        "LLM04": "data and model poisoning",
-        "LLM05": "improper output handling",
-        "LLM06": "excessive agency",
-        "LLM07": "system prompt leakage",
-        "LLM08": "vector and embedding weaknesses",
-        "LLM09": "misinformation",
-        "LLM10": "unbounded consumption",
-    },
-}
-"""Scheme -> id -> name. Hazards of MLCommons AILuminate 1.0 (Ghosh et al. 2025, arXiv:2503.05731), and the OWASP Top 10
-for LLM Applications 2025 (https://genai.owasp.org/llm-top-10/)."""
+SCHEMES: Mapping[str, str] = {"mlcommons": "1.0", "owasp": "2025"}
+"""Scheme -> the version that a tag or a suite's own map means, where it names none. Hazards of MLCommons AILuminate 1.0
+(Ghosh et al. 2025, arXiv:2503.05731), and the OWASP Top 10 for LLM Applications 2025
+(https://genai.owasp.org/llm-top-10/)."""
+
+
+def names_of(scheme: str) -> Mapping[str, str]:
+    """The ids of a scheme with what they mean, as `frameworks.toml` has them; none of another word."""
+    return table(scheme, SCHEMES[scheme]).items if scheme in SCHEMES else {}
+
 
 Taxonomy: TypeAlias = tuple[tuple[str, str, str], ...]
 """Of a suite: a category, its hazards and its OWASP ids, each parted by blanks."""
@@ -65,7 +46,8 @@ def ids_of(scheme: str, category: str, tags: Iterable[str], by_category: Mapping
 def check_taxonomy(taxonomy: Taxonomy) -> None:
     """Raise `SpecError` for an id that its scheme does not have."""
     for category, *columns in taxonomy:
-        for (scheme, names), column in zip(SCHEMES.items(), columns, strict=True):
+        for scheme, column in zip(SCHEMES, columns, strict=True):
+            names = names_of(scheme)
             if unknown := sorted(set(column.split()) - names.keys()):
                 message = f"taxonomy, {category}: {unknown[0]!r} is no id of {scheme}"
                 raise SpecError(message, hint=f"they are {', '.join(names)}")

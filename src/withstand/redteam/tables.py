@@ -100,7 +100,9 @@ def record_of(problems: Problems, kind: type[T], table: Json, place: str) -> T |
         needed = one_field.default is MISSING and one_field.default_factory is MISSING
         if name in table:
             if wrong := misfit(hints[name], table[name]):
-                problems.add(f"{place}, {name}", wrong)
+                options = typing.get_args(hints[name]) if typing.get_origin(hints[name]) is typing.Literal else ()
+                text = table[name] if isinstance(table[name], str) else ""
+                problems.add(f"{place}, {name}", wrong, did_you_mean(text, map(str, options)) if text else "")
         elif needed:
             problems.add(place, f"it lacks {name}")
     if len(problems.listed) > before:

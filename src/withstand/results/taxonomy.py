@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from withstand.core.taxonomy import SCHEMES, ids_of
+from withstand.core.taxonomy import ids_of, names_of
 from withstand.core.text import unique
 from withstand.results.cell_builder import interval
 from withstand.results.cells import CellResult, Interval
@@ -81,7 +81,7 @@ def _group(by: By, name: str, members: list[Member]) -> GroupResult:
     clusters = [behavior.cluster or key for _, key, behavior in members]  # a behavior of two suites is one
     return GroupResult(
         id=name,
-        name=SCHEMES.get(by, {}).get(name, ""),
+        name=names_of(by).get(name, ""),
         target=cell.target,
         defense=cell.defense,
         attack=cell.attack,
