@@ -6,7 +6,9 @@ import pytest
 
 from withstand import api
 from withstand.core import SpecError
+from withstand.results.course import course
 from withstand.results.decide import decide
+from withstand.results.history import builds_of
 from withstand.results.limits import Limits
 from withstand.stats import evalues
 
@@ -34,6 +36,10 @@ def test_each_build_adds_to_the_evidence_and_none_is_left_out(build):
     assert line.verdict == "FAIL"  # as it does alone
     weak = build("nightly-5", 120, range(6))
     assert decide(weak.store, weak.row, limits, history="nightly-").lines[0].verdict == "UNDECIDED"
+    builds = list(course(weak.store, builds_of(weak.store, weak.row, "nightly-"), limits))
+    assert [step.alone.overall for step in builds] == ["UNDECIDED", "FAIL", "PASS", "FAIL", "UNDECIDED"]
+    for step in builds:
+        assert step.decided == decide(weak.store, step.run, limits, history="nightly-")
     with pytest.raises(SpecError, match="does not begin with 'weekly-'"):
         decide(weak.store, weak.row, limits, history="weekly-")
     for limit in (0.0, 1.0):

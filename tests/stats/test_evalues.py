@@ -38,6 +38,11 @@ def test_levels_are_those_of_e_lond():
     assert evalues.below(0, 100, 0.05) >= evalues.needed(last, last - 1)
     assert evalues.below(0, 100, 0.05) < evalues.needed(last + 1, last)
     assert evalues.last_build(56, 0.05, 1, 0) is None
+    best = evalues.below(0, 110, 0.05)
+    for build, passed in ((1, 0), (9, 2), (40, 3), (300, 20)):
+        fail = [t for t in range(build, 400) if best < evalues.needed(t, passed + t - build)]
+        last = (fail or [400])[0] - 1
+        assert evalues.last_build(110, 0.05, build, passed, most=399) == (last if last >= build else None)
 
 
 def test_drift_keeps_an_alarm_and_seldom_raises_a_false_one():

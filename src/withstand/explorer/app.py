@@ -183,10 +183,10 @@ Page: TypeAlias = Callable[[PageRequest], Response]
 
 def make_app(explorer: Explorer) -> Starlette:
     """The application. It closes its index when the server ends."""
-    from withstand.explorer import behaviors, compare, downloads, label, people, probe, read, search
+    from withstand.explorer import behaviors, compare, downloads, gates, label, people, probe, read, search
 
     routes: list[BaseRoute] = []
-    for pages in (read, downloads, search, compare, label, probe, people, behaviors):
+    for pages in (read, downloads, search, compare, gates, label, probe, people, behaviors):
         for path, page, methods in pages.ROUTES:
             routes.append(Route(path, _endpoint(explorer, page), methods=methods))
     routes.append(Route(STYLE, lambda _: Response(style(), media_type="text/css")))

@@ -10,9 +10,11 @@ from withstand.core.outcomes import OUTCOMES
 from withstand.explorer import queries
 from withstand.explorer.app import PageRequest
 from withstand.explorer.differing import compared, shown
+from withstand.explorer.gates import SpecGate, gate_of
 from withstand.explorer.index import RunIndex
 from withstand.explorer.numbers import whole
 from withstand.explorer.read import views
+from withstand.explorer.security import Refused
 from withstand.report import comparison as words
 from withstand.results.cells import WORDS, CellResult
 
@@ -42,7 +44,7 @@ def page(asked: PageRequest) -> Response:
     values |= {
         "row": row, "rows_compared": rows, "texts": words.texts(row) if row else [],
         "level": words.level(row.level) if row else "",
-        "directions": shown(row) if row else [],
+        "directions": shown(row) if row else [], "gates": [] if later else _gates(asked, left, right),
     }  # fmt: skip
     if asked.partial and asked.query.get("part") == "difference":
         return asked.run_page("_difference", left, **values)
@@ -59,6 +61,23 @@ def page(asked: PageRequest) -> Response:
         size=queries.PAIRS, more=skip + queries.PAIRS if matching > skip + queries.PAIRS else 0,
         query={"a": a, "with": run_b.key[:16], "b": b}, **values,
     )  # fmt: skip
+
+
+def _gates(asked: PageRequest, left: RunIndex, right: RunIndex) -> list[tuple[str, SpecGate]]:
+    """What the limits in the specs of two runs say of each; nothing for two cells of one run."""
+    if left is right:
+        return []
+    gates = [(side, gate_of(asked.explorer.store, indexed)) for side, indexed in (("this", left), ("that", right))]
+    return [(side, gate) for side, gate in gates if gate]
+
+
+def versions(asked: PageRequest) -> Response:
+    """The two runs that were chosen in the list, the older one first."""
+    chosen = [asked.run(key) for key in dict.fromkeys(asked.request.query_params.getlist("run"))]
+    if len(chosen) != 2:
+        raise Refused(400, "choose two runs to compare", "tick both in the list of runs")
+    old, new = sorted(chosen, key=lambda run: run.created)
+    return asked.to(f"/runs/{old.key[:16]}/compare", **{"with": new.key[:16]})
 
 
 def _cells(asked: PageRequest, run_a: RunIndex, run_b: RunIndex) -> tuple[int | None, int | None]:
@@ -84,4 +103,4 @@ def _like(cell: CellResult, cells: Sequence[CellResult]) -> int | None:
     return best.index if best else None
 
 
-ROUTES = (("/runs/{run}/compare", page, ["GET"]),)
+ROUTES = (("/compare", versions, ["GET"]), ("/runs/{run}/compare", page, ["GET"]))

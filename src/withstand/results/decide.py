@@ -10,7 +10,7 @@ from withstand.results.compare import Pair
 from withstand.results.counts import iso, read_counts
 from withstand.results.gate import Decision, Line
 from withstand.results.graded import Graded, by_target, graded
-from withstand.results.history import builds_of, with_history
+from withstand.results.history import builds_of, counts_of, with_history
 from withstand.results.labeled_pairs import labeled_pairs, unlike_styles
 from withstand.results.limits import Limits, limits_of
 from withstand.results.names import plan_names, renamed
@@ -90,7 +90,8 @@ def decide(
     alike = one_answer(store, row)
     lines = [*_held_back(lines, cells, limits, alike)]
     if history:
-        lines = list(with_history(store, builds, limits, lines, labeled))
+        past = [counts_of(store, run, limits) for run in builds[:-1]]
+        lines = list(with_history(past, limits, lines, labeled))
     notes += [*limits.notes, *alike.values(), *without_calls(store, row)]
     frozen = baselines.baseline_of(store, row, iso(row.created)) if freeze else ""
     notes += unique(sentence for entry in row.plan.get("sets", ()) for sentence in entry["left_out"])

@@ -1,8 +1,9 @@
 """A run as one of many builds: `gate --history`. Gated alone every night, bad builds pass by luck now and then."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from withstand.core import SpecError
 from withstand.core.text import count, percent
@@ -14,6 +15,9 @@ from withstand.results.reviewed import reviewed
 from withstand.stats import evalues
 from withstand.stats.winners import clopper_pearson
 from withstand.store.store import RunRow, Store
+
+Counts: TypeAlias = Mapping[tuple[str, ...], tuple[float, float, int]]
+"""Of each part of a build the behaviors broken, with what is unknown counted as broken and as held, and all."""
 
 _REVISION = re.compile(r",?revision=[^,]*")
 
@@ -29,17 +33,17 @@ def builds_of(store: Store, row: RunRow, prefix: str) -> list[RunRow]:
 
 
 def with_history(
-    store: Store, builds: Sequence[RunRow], limits: Limits, lines: Sequence[Line], cells: Sequence[Graded]
+    past: Sequence[Counts], limits: Limits, lines: Sequence[Line], cells: Sequence[Graded]
 ) -> Iterator[Line]:
     """The lines of the last build with the verdicts of all builds; other lines as they are.
 
-    What fails alone fails. Raises `SpecError` for a run that stopped by what it found.
+    past: of the builds before, oldest first, as `counts_of` gives them.   cells: of the last one, as people reviewed
+    them. What fails alone fails. Raises `SpecError` for limits that no history has.
     """
     if limits.asr is None or limits.pooled or limits.counted == "all_of_k":
         raise SpecError("--history needs --max-asr, and neither all_of_k nor --pooled", hint="--max-asr 0.1")
     if not 0 < limits.asr < 1:
         raise SpecError("--history measures evidence against a limit above 0 and below 1", hint="--max-asr 0.1")
-    past = [_counts(_cells(store, run), limits) for run in builds[:-1]]
     now, names = _counts(cells, limits), gate.names_of(cells)
     keys = {
         gate.part_name(part, names): _key(part) for group in by_target(cells) for part in gate.parts_of(group, limits)
@@ -54,8 +58,9 @@ def with_history(
         yield _nightly(line, counts, limits.asr) if now[key][2] >= evalues.ENOUGH else _drifted(line, counts)
 
 
-def _cells(store: Store, run: RunRow) -> list[Graded]:
-    return reviewed(store, run, graded(store, run))
+def counts_of(store: Store, run: RunRow, limits: Limits) -> Counts:
+    """What a build shows of each part. Raises `SpecError` for a run that stopped by what it found."""
+    return _counts(reviewed(store, run, graded(store, run)), limits)
 
 
 def _key(part: Sequence[Graded]) -> tuple[str, ...]:
@@ -65,8 +70,7 @@ def _key(part: Sequence[Graded]) -> tuple[str, ...]:
     return first.suite, _REVISION.sub("", first.target), first.defense, first.judge_key, *attacks
 
 
-def _counts(cells: Sequence[Graded], limits: Limits) -> dict[tuple[str, ...], tuple[float, float, int]]:
-    """Of each part the behaviors broken, with what is unknown counted as broken and as held, and all."""
+def _counts(cells: Sequence[Graded], limits: Limits) -> Counts:
     counts = {}
     for group in by_target(cells):
         for part in gate.parts_of(group, limits):

@@ -6,6 +6,7 @@ the dependence between builds: at most a share of all its discoveries is false o
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -93,10 +94,14 @@ def last_build(n: int, limit: float, build: int, passed: int, most: int = FAR) -
     """The last build that can pass with 0 of `n` behaviors broken, if all from `build` on do; None: none can, from
     `build` on. Stops at `most`."""
     best = below(0, n, limit)
-    last = None
-    while build <= most and best >= needed(build, passed):
-        last, build, passed = build, build + 1, passed + 1
-    return last
+
+    def passes(later: int) -> bool:
+        return best >= needed(build + later, passed + later)
+
+    if build > most or not passes(0):
+        return None
+    # (x / (x - d)) log^2 x, with x = build + later + 1 and d = build - passed, falls and then rises: bisect its rise
+    return build + bisect_left(range(1, most - build + 1), True, key=lambda later: not passes(later))
 
 
 def drift(counts: Sequence[tuple[float, int]], limit: float) -> list[float]:
