@@ -17,6 +17,7 @@ from withstand.core import from_json
 from withstand.core.text import interval, percent
 from withstand.report import comparison
 from withstand.results.pair_comparison import PairComparison
+from withstand.store.attempts import attempts
 
 
 def test_the_run_has_the_rates_of_the_report(web, path):
@@ -260,16 +261,12 @@ def test_a_probe_is_an_ask_with_verdicts_and_becomes_a_finding(web, path):
     assert "o-refused" in page
     saved = post(web, "/findings", "/probe", harm="a recipe", severity="high", note="told as a story")
     assert saved.status_code == 303
-    store = withstand.load("kitchen", path).store
-    [finding] = store.findings()
-    assert (finding["harm"], finding["severity"], finding["person"], finding["run_key"]) == (
-        "a recipe",
-        "high",
-        "ana",
-        "",
-    )
-    assert finding["verdicts"][0]["outcome"] == "refused"
-    assert [turn["role"] for turn in finding["chat"]] == ["user", "assistant"]
+    [finding] = attempts(withstand.load("kitchen", path).store)
+    assert (finding.harm, finding.severity, finding.word, finding.tester) == ("new: a recipe", 3, "high", "ana")
+    assert (finding.run, finding.foreign, finding.notes) == ("", "", "told as a story")
+    assert finding.judged[0]["outcome"] == "refused"
+    assert [turn.role for turn in finding.turns] == ["user"]
+    assert finding.output.startswith("I'm sorry, but I can't help")
     assert "a recipe" in web.get("/findings").text
 
 
@@ -298,8 +295,9 @@ def test_a_finding_of_a_case(web, path):
     place = f"{base.removeprefix('/runs/')}/1.0.0.0"
     assert post(web, "/findings", place=place, harm="soup", severity="low").status_code == 303
     assert "soup" in web.get(f"{base}/cases/1.0.0.0").text
-    [finding] = withstand.load("kitchen", path).store.findings()
-    assert finding["run_key"] == withstand.load("kitchen", path).row.key
+    run = withstand.load("kitchen", path)
+    [finding] = attempts(run.store)
+    assert (finding.run, finding.spot, finding.technique) == (run.row.key, (1, 0, 0, 0), "story")
     assert post(web, "/findings", place=place, harm="", severity="low").status_code == 400
     assert post(web, "/findings", place=place, harm="x", severity="fatal").status_code == 400
 

@@ -12,6 +12,7 @@ from explorer_web import SPEC, client, replayed, run_path
 from withstand.cli.main import cli
 from withstand.core import SpecError, digest
 from withstand.results import labeling
+from withstand.store.attempts import Attempt, Turn, add, attempts
 from withstand.store.merge import merge
 
 
@@ -39,10 +40,8 @@ def test_no_text_is_left_and_no_number_changes(path):
     run = withstand.load("kitchen", path)
     items = labeling.queue(run.store, run.row, "calibration")
     labeling.add(run.store, run.row, items[0], "success", "ana", "calibration")
-    run.store.add_finding(
-        run.row.key, {"harm": "a harm of many words here", "severity": "low", "note": "", "verdicts": [],
-                      "chat": [{"role": "user", "text": items[0].case.chat[0].text}], "behavior": "x"},
-    )  # fmt: skip
+    sent = Turn("user", items[0].case.chat[0].text)
+    add(run.store, Attempt("F-1", (sent,), "x", "harmful", "ana", 1.0, 1.0, run=run.row.key, harm="new: two words"))
     texts = texts_of(run)
     before_purge = list(run.cases())
     before = run.summary
@@ -123,9 +122,9 @@ def test_an_open_explorer_forgets_too(path):
         assert "were purged" in replayed(web, f"{base}/cases/1.0.0.0/search")
 
 
-@pytest.mark.parametrize("table", ["finding", "audit"])
+@pytest.mark.parametrize("table", ["attempt", "audit"])
 def test_a_store_of_before_gets_the_new_tables(path, table):
     with sqlite3.connect(path) as old:
         old.execute(f"DROP TABLE {table}")
     store = withstand.load("kitchen", path).store
-    assert store.findings() == store.audits() == []
+    assert attempts(store) == store.audits() == []

@@ -11,6 +11,7 @@ import pytest
 
 import withstand
 from withstand import api
+from withstand.core import digest
 
 SPEC = {"suite": "kitchen", "limit": 4, "target": "scripted-kitchen", "attack": "direct", "benign": "none"}
 
@@ -34,6 +35,27 @@ def change(path: Path, statement: str, *values: Any) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute(statement, values)
         connection.commit()
+
+
+def with_findings(run: Callable[[str], Any]) -> None:
+    """Take a store back to schema 10, of before attempts took the place of findings, by a function that runs a
+    statement."""
+    run('CREATE TABLE "finding" (key TEXT PRIMARY KEY, run TEXT NOT NULL, created DOUBLE PRECISION NOT NULL, '
+        "value TEXT NOT NULL, writer TEXT, purged INTEGER)")  # fmt: skip
+    for run_key, created, text, purged in run("SELECT run, created, value, purged FROM attempt").fetchall():
+        value = json.loads(text)
+        old = {
+            "harm": value["harm"].removeprefix("new: "), "severity": "high", "note": value.get("notes", ""),
+            "person": value["tester"], "created": value["surfaced"], "target": "t", "defense": "none", "attack": "a",
+            "chat": [*value["turns"], *([{"role": "completion", "text": value["output"]}] if value["output"] else [])],
+            "verdicts": [], "spot": value.get("spot", []), "behavior": value.get("behavior", ""), "finish": "stop",
+        }  # fmt: skip
+        texts = ", ".join("'" + text.replace("'", "''") + "'" for text in (digest(old), run_key, json.dumps(old)))
+        key, of, content = texts.split(", ", 2)
+        run(f'INSERT INTO "finding" VALUES ({key}, {of}, {created}, {content}, NULL, {purged or "NULL"})')
+    for name in ("attempt", "event", "record"):
+        run(f'DROP TABLE "{name}"')
+    run("UPDATE meta SET value = '10' WHERE key = 'schema'")
 
 
 def without_marks(run: Callable[[str], object]) -> None:

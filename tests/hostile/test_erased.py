@@ -17,7 +17,9 @@ from withstand.core import digest
 from withstand.explorer import index
 from withstand.explorer.security import Session
 from withstand.store import database, tables
+from withstand.store.attempts import Attachment, Attempt, Turn, add, attempts
 from withstand.store.purge import purge, purge_probes
+from withstand.store.revisions import Event, Record, add_event, add_record, events, records
 from withstand.store.store import Failure, Row, Store
 
 ANSWER, HINT, PROBE, FOUND = (f"zebra{name}q7" for name in ("answer", "hint", "probe", "finding"))
@@ -42,9 +44,15 @@ def store(tmp_path: Path) -> Iterator[Store]:
             answers={"probe": {"text": PROBE}},
             failures=[Failure(keys[0], 2, ANSWER, HINT, ANSWER), Failure("other probe", 2, PROBE, PROBE, PROBE)],
         )
-        talk = [{"role": "user", "text": PROBE}]
-        opened.add_finding("", {"harm": FOUND, "severity": "low", "note": FOUND, "chat": talk, "behavior": FOUND,
-                                "verdicts": [{"judge": "j", "outcome": "failure", "why": FOUND}]})  # fmt: skip
+        verdict = {"judge": "j", "outcome": "failure", "why": FOUND}
+        shot = Attachment(FOUND, "00ff", "image/png")
+        add(opened, Attempt("F-1", (Turn("user", PROBE, original=FOUND, attachments=(shot,)),), FOUND, "harmful",
+                            "Ana M.", 1.0, 1.0, harm=f"new: {FOUND}", notes=FOUND, behavior=FOUND, judged=(verdict,),
+                            output_description=FOUND, mitigation=FOUND, screenshot=shot, params={"system": FOUND},
+                            severity=3, plan="p", layer="base"))  # fmt: skip
+        step = {"text": FOUND, "draft": f"a {FOUND}", "layer": "base", "turns": [{"role": "user", "text": PROBE}]}
+        add_event(opened, Event("s", 0, "turn", "p", "r1", "m1", 1.0, step))
+        add_record(opened, Record("replay", "r", 1, "p", 1.0, {"rows": [{"id": "F-1", "output": FOUND, "n": 5}]}))
         yield opened
 
 
@@ -63,7 +71,15 @@ def test_what_belongs_to_no_run_can_be_erased_too(store: Store, tmp_path: Path) 
     assert (done["rows"], done["findings"], done["failures"], done["scrubbed"]) == (2, 1, 1, True)
     assert held(tmp_path) == set()
     assert store.rows(["probe"])["probe"].value["text"] == f"purged:{digest(PROBE)}"
+    assert (done["events"], done["records"]) == (1, 1)
     assert [entry["action"] for entry in store.audits()] == ["purge", "purge"]
+    [finding], [step], [record] = attempts(store), events(store), records(store, "replay")
+    assert (finding.purged, step.purged, record.purged) == (True, True, True)
+    assert (finding.tester, finding.severity, finding.plan, finding.layer, finding.foreign) == (
+        "Ana M.", 3, "p", "base", "",
+    )  # fmt: skip
+    assert finding.harm.startswith("new: purged:")
+    assert (step.value["layer"], record.value["rows"][0]["id"], record.value["rows"][0]["n"]) == ("base", "F-1", 5)
 
 
 def test_probes_go_without_a_text_of_a_run(withstand: Any, store: Store, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from withstand.core import SpecError, digest
 from withstand.results import labeling
 from withstand.results.labels import labels_from
 from withstand.store import tables
+from withstand.store.attempts import Attempt, Turn, add
 from withstand.store.merge import merge
 from withstand.store.purge import purge
 from withstand.store.store import Store
@@ -35,7 +36,7 @@ def opened(where: str) -> Iterator[Store]:
 
 def marks(store: Store) -> dict[str, int]:
     """How many entries of each table are marked as purged."""
-    names = ("row", "behavior", "label", "finding")
+    names = ("row", "behavior", "label", "attempt")
     return {
         name: store.select(sql.select(sql.func.count()).where(tables.tables.tables[name].c.purged == 1))[0][0]
         for name in names
@@ -43,9 +44,10 @@ def marks(store: Store) -> dict[str, int]:
 
 
 def before(store: Store) -> str:
-    """Take a store back to schema 5; where it is."""
+    """Take a store back to schema 5, its attempts as findings; where it is."""
     with store.engine.begin() as connection:
-        for name in marks(store):
+        stores.with_findings(connection.exec_driver_sql)
+        for name in ("row", "behavior", "label", "finding"):
             connection.exec_driver_sql(f'ALTER TABLE "{name}" DROP COLUMN purged')
         connection.exec_driver_sql('ALTER TABLE "label" DROP COLUMN annotator')
         stores.without_marks(connection.exec_driver_sql)
@@ -87,7 +89,7 @@ def test_texts_that_an_older_version_erased_stay_erased(opened: Store) -> None:
     withstand.run({**SPEC, "target": "scripted", "suite": "kitchen-benign"}, store=opened, name="kept")
     item = labeling.queue(opened, run.row, "calibration")[0]
     labeling.add(opened, run.row, item, "success", "ana", "calibration")
-    opened.add_finding(run.row.key, {"harm": "h", "severity": "low", "chat": [{"role": "user", "text": "t"}]})
+    add(opened, Attempt("F-1", (Turn("user", "t"),), "", "harmful", "ana", 1.0, 1.0, run=run.row.key, harm="new: h"))
     purge(opened, run.row, "ana")
     marked = marks(opened)
     assert all(marked.values())

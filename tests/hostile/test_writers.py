@@ -11,16 +11,18 @@ import pytest
 import sqlalchemy as sql
 
 import withstand as package
+from explorer_web import client
 from hostile import stores
 from hostile.stores import SPEC
 from withstand import api
 from withstand.core import home
-from withstand.core.errors import ForeignRowsError
+from withstand.core.errors import ForeignRowsError, StoreError
 from withstand.results import labeling
 from withstand.results.decide import of_spec
 from withstand.results.labels import labels_from
 from withstand.results.summary import find_run
 from withstand.store import tables, trust
+from withstand.store.attempts import Attempt, Turn, add, attempts
 from withstand.store.marks import Marks
 from withstand.store.merge import merge
 from withstand.store.purge import purge
@@ -329,3 +331,25 @@ def test_two_people_on_one_server(postgres: str, tmp_path: Path, withstand: Any)
         assert asked(ours) == 0
         assert "not written by you" in refused(ours, attack="story")
         assert package.load("ours", ours).summary["provenance"]["others"]["rows"] == 0
+
+
+def test_a_finding_of_a_stranger_is_shown_as_theirs(tmp_path: Path, withstand: Any) -> None:
+    ours = stores.kitchen(tmp_path / "ours.db")
+    finding = Attempt("F-1", (Turn("user", "Soup?"),), "Boil it.", "harmful", "ana", 1.0, 1.0, severity=3)
+    with stores.somebody_else(tmp_path), api.open_store(tmp_path / "theirs.db") as store:
+        add(store, replace(finding, id="F-2"))
+        stranger = store.marks.author
+    with api.open_store(ours) as store:
+        add(store, finding)
+    with api.open_store(joined(ours, tmp_path / "theirs.db")) as store:
+        assert {entry.id: entry.foreign for entry in attempts(store)} == {"F-1": "", "F-2": stranger}
+        with store.reusing("all"):
+            assert {entry.foreign for entry in attempts(store)} == {""}
+    with client(ours) as web:
+        assert f"writer {stranger}" in web.get("/findings").text
+    stores.change(ours, "UPDATE attempt SET value = replace(value, 'Boil', 'Stir') WHERE id = 'F-1'")
+    with api.open_store(ours) as store:
+        assert {entry.foreign for entry in attempts(store, ids=["F-1"])} == {"changed"}
+    stores.change(ours, """UPDATE attempt SET value = '{"id":7}' WHERE id = 'F-2'""")
+    with api.open_store(ours) as store, pytest.raises(StoreError, match="the attempt F-2 is damaged"):
+        attempts(store)

@@ -16,6 +16,7 @@ from withstand.results.labeling import Item
 from withstand.results.limits import Limits
 from withstand.results.reviewed import reviewed
 from withstand.stats import rates
+from withstand.store.attempts import Attempt, add
 
 
 @pytest.fixture
@@ -107,13 +108,15 @@ def test_the_report_opens_with_the_worst_case_and_says_what_to_do_about_an_open_
 
 def test_findings_of_people_stand_in_the_report(ran):
     run = ran({}, behaviors=2, success=[0])
-    plain = {"person": "ann", "target": "t", "attack": "direct", "chat": []}
-    for severity, note in (("low", "fine"), ("critical", "<b>shows</b> everything")):
-        run.store.add_finding(run.row.key, {"harm": "cooking", "severity": severity, "note": note, **plain})
+    plain = {"turns": (), "output": "", "tester": "ann", "surfaced": 1.0, "created": 1.0, "run": run.row.key}
+    kinds = (("harmful", 1, "fine"), ("borderline", 4, "<b>shows</b> everything"), ("ok", 3, "nothing here"))
+    for n, (verdict, severity, note) in enumerate(kinds):
+        add(run.store, Attempt(f"F-{n}", verdict=verdict, severity=severity, notes=note, **plain))
     page = render(run.store, run.row, "html")
     section = page[page.index('<section id="findings">') :].partition("</section>")[0]
     assert section.index("critical") < section.index("low")
     assert "&lt;b&gt;shows&lt;/b&gt; everything" in section
+    assert "nothing here" not in section
     assert "23 characters" in render(run.store, run.row, "html", with_text=False)
 
 

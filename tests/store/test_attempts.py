@@ -2,6 +2,10 @@
 
 from dataclasses import replace
 
+import sqlalchemy as sql
+
+from hostile.stores import with_findings
+from withstand.store import tables
 from withstand.store.attempts import Attempt, Rating, Turn, add, attempts, history, new_id
 from withstand.store.revisions import Event, Record, add_event, add_record, events, records, revisions
 from withstand.store.store import Store
@@ -45,3 +49,28 @@ def test_sessions_and_records_are_read_in_order(where: str) -> None:
         assert add_record(store, Record("assignment", "r1", 1, "p", 0.5, {}))
         assert [record.value for record in records(store, "incident")] == [{"n": 2}]
         assert len(revisions(store, "incident", record_id="I-1")) == 2
+
+
+def test_findings_of_before_schema_11_become_attempts(where: str) -> None:
+    finding = attempt(plan="", run="r" * 32, spot=(0, 1, 0, 0), harm="new: soup", severity=2, notes="why", purged=False)
+    with Store(where) as store:
+        add(store, finding)
+        with store.engine.begin() as connection:
+            with_findings(connection.exec_driver_sql)
+        place = store.where if store.path else store.url.render_as_string(hide_password=False)
+    for _ in range(2):
+        with Store(place, create=False) as store:
+            assert not sql.inspect(store.engine).has_table("finding")
+            [old] = attempts(store, run="r" * 32)
+            assert (old.turns, old.output, old.harm, old.tester) == (TURNS, "Boil it.", "new: soup", "m1")
+            assert (old.severity, old.word, old.verdict, old.spot, old.notes) == (
+                3,
+                "high",
+                "harmful",
+                (0, 1, 0, 0),
+                "why",
+            )
+            assert (old.input, old.pair_id, old.technique) == (finding.input, finding.pair_id, "a")
+            assert old.foreign == "unmarked"  # findings had no mark: nobody can say whose they are
+            [(column,)] = store.select(sql.select(tables.attempt.c.input))
+            assert column == finding.input

@@ -11,6 +11,7 @@ import sqlalchemy as sql
 import withstand
 from clocks import until
 from withstand.core import StoreError
+from withstand.store.attempts import Attempt, add
 from withstand.store.merge import merge
 from withstand.store.purge import purge
 from withstand.store.store import Failure, Row, Store
@@ -151,8 +152,7 @@ def test_every_page_of_the_explorer_is_that_of_a_file(postgres: str, tmp_path: P
     run = withstand.run(spec, store=here, name="kitchen")
     here.add(failures=[Failure("gone", 2, "odd \0")])
     here.add_audit("ana", "reveal", "kitchen 1.0.0.0")
-    here.add_finding(run.row.key, {"harm": "h", "severity": "low", "note": "", "verdicts": [], "chat": [],
-                                   "behavior": "x", "who": "ana", "created": 1.0})  # fmt: skip
+    add(here, Attempt("F-1", (), "x", "harmful", "ana", 1.0, 1.0, run=run.row.key, harm="new: h", spot=(0, 0, 0, 0)))
     merge(here, there)
     base = f"/runs/{run.row.key[:16]}"
     pages = [
@@ -204,7 +204,7 @@ def test_a_purge_leaves_no_text_and_every_number(postgres: str, tmp_path: Path) 
     after = withstand.load("kitchen", there)
     assert (after.summary["cells"], after.summary["warnings"]) == (before["cells"], before["warnings"])
     assert list(after.cases()) == list(withstand.load("kitchen", here).cases())
-    for name in ("row", "answer", "failure", "label", "finding", "behavior"):
+    for name in ("row", "answer", "failure", "label", "attempt", "behavior"):
         for entry in there.select(sql.select(tables.tables[name])):
             assert "Step 1" not in str(entry)
     assert all(case["completion"].startswith("purged:") for case in after.cases())

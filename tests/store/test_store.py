@@ -101,7 +101,7 @@ def test_another_schema_is_refused_by_name(tmp_path: Path) -> None:
     Store(str(path)).close()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
-    with pytest.raises(StoreError, match="has schema 99; this version of withstand reads schemas up to 10"):
+    with pytest.raises(StoreError, match="has schema 99; this version of withstand reads schemas up to 11"):
         Store(str(path))
 
 

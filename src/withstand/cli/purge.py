@@ -16,17 +16,15 @@ if TYPE_CHECKING:
 
 @command(store=True, json=True)
 @click.argument("name", metavar="[RUN]", required=False)
-@click.option(
-    "--probes", is_flag=True, help="Erase what belongs to no run: probes of the explorer, and their findings."
-)
+@click.option("--probes", is_flag=True, help="Erase what belongs to no run: probes, attempts, sessions and records.")
 @click.option("--text", is_flag=True, required=True, expose_value=False,
               help="Confirms that texts are erased. This cannot be undone.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def purge(name: str | None, probes: bool, yes: bool, store: "Store") -> Result:
     """Erase the texts of a run, or of probes, for good.
 
-    Erased are prompts, completions, answers, reasons and the copies in labels. Verdicts and digests stay. Rows that
-    other runs share lose their texts there too. This is the one exception to a store that only grows.
+    Erased are prompts, completions, answers, reasons and the copies in labels and findings. Verdicts and digests stay.
+    Rows that other runs share lose their texts there too. This is the one exception to a store that only grows.
 
     Exit code 3 where another process reads the store all the while, so that copies are left in the file or its log.
     """
@@ -53,8 +51,9 @@ def user_name() -> str:
 
 
 def _show(run: str, erased: Json) -> None:
-    kinds = ("rows", "answers", "labels", "findings", "behaviors", "failures")
-    console.put(f"erased the texts of {run}: {', '.join(f'{erased[kind]} {kind}' for kind in kinds)}")
+    kinds = ("rows", "answers", "labels", "findings", "events", "records", "behaviors", "failures")
+    counts = ", ".join(f"{erased[kind]} {kind}" for kind in kinds if kind in erased)
+    console.put(f"erased the texts of {run}: {counts}")
     if not erased["scrubbed"]:
         console.say(
             "the texts are not erased yet: another process reads the store, and copies are left in its file or log. "

@@ -25,15 +25,15 @@ from withstand.core import (
     to_json,
 )
 from withstand.explorer.app import PageRequest
-from withstand.explorer.read import part, parts_of, place_of
+from withstand.explorer.read import part
 from withstand.explorer.security import Refused
 from withstand.registry import find
 from withstand.registry.stored import OFFICIAL, stored
-from withstand.report.settings import SEVERITIES
 from withstand.runner.drive import Job, completion_of, drive
 from withstand.runner.stages import asked_once, verdict_job
 from withstand.runner.suites import check_offline
 from withstand.runner.tally import Tally
+from withstand.store.attempts import NEW_HARM, SEVERITIES, Attempt, Turn, add, attempts, new_id
 from withstand.store.store import Store
 from withstand.store.tables import COMPLETIONS, VERDICTS
 
@@ -226,17 +226,23 @@ def _verdict(name: str, row: Any, error: str) -> Json:
 def findings(asked: PageRequest) -> Response:
     """What people found, newest first."""
     run_key = asked.query.get("run", "")
-    listed = [
-        finding
-        for finding in asked.explorer.store.findings()
-        if not run_key or (finding["run_key"] and finding["run_key"].startswith(run_key))
-    ]
     names = {run.key: run.name for run in asked.explorer.index.runs()}
-    for finding in listed:
-        finding["shown"] = shown = asked.shows(f"finding/{finding['key'][:16]}")
-        finding["run_name"] = names.get(finding["run_key"], "")
-        finding["parts"] = [part(turn["role"], turn["text"], shown) for turn in finding["chat"]]
+    listed = [
+        _shown(asked, finding, names)
+        for finding in attempts(asked.explorer.store)
+        if finding.is_finding and (not run_key or (finding.run and finding.run.startswith(run_key)))
+    ]
     return asked.page("findings", listed=listed)
+
+
+def _shown(asked: PageRequest, finding: Attempt, names: Mapping[str, str]) -> dict[str, Any]:
+    """What the page shows of a finding. names: of runs, by key."""
+    shown = asked.shows(f"finding/{finding.id}")
+    texts = [*((turn.role, turn.text) for turn in finding.turns), *([("assistant", finding.output)])]
+    return {
+        "it": finding, "shown": shown, "run_name": names.get(finding.run, ""),
+        "parts": [part(role, text, shown) for role, text in texts if text],
+    }  # fmt: skip
 
 
 def save(asked: PageRequest) -> Response:
@@ -246,47 +252,42 @@ def save(asked: PageRequest) -> Response:
     severity, harm = str(form.get("severity", "")), str(form.get("harm", "")).strip()[:200]
     if severity not in SEVERITIES or not harm:
         raise Refused(400, "a finding has a harm and a severity", f"severity: {', '.join(SEVERITIES)}")
-    value: dict[str, Any] = {
-        "harm": harm, "severity": severity, "note": str(form.get("note", "")).strip()[:10_000], "person": asked.who,
-        "created": time.time(),
+    facts: dict[str, Any] = {
+        "verdict": "harmful", "tester": asked.who, "editor": asked.who, "harm": f"{NEW_HARM}{harm}",
+        "severity": SEVERITIES.index(severity) + 1, "notes": str(form.get("note", "")).strip()[:10_000],
     }  # fmt: skip
-    if form.get("place"):
-        run_key, about = _of_case(asked, str(form["place"]))
-    else:
-        run_key, about = "", _of_probe(asked)
-    asked.explorer.store.add_finding(run_key, value | about)
+    place = str(form.get("place", ""))
+    turns, output, about = _of_case(asked, place) if place else _of_probe(asked)
+    now = time.time()
+    named = new_id("", asked.who, now, turns, output)
+    add(asked.explorer.store, Attempt(named, turns, output, surfaced=now, created=now, **facts, **about))
     return asked.to("/findings")
 
 
-def _of_probe(asked: PageRequest) -> dict[str, Any]:
+def _of_probe(asked: PageRequest) -> tuple[tuple[Turn, ...], str, dict[str, Any]]:
+    """What was sent, the answer, and what else an attempt says of them."""
     talk = asked.session.probe
     if not talk:
         raise Refused(400, "there is no answer to keep", "ask something first")
-    names = ("target", "defense", "verdicts", "finish", "temperature", "max_tokens")
-    return {
-        "source": "probe",
-        "chat": talk["turns"],
-        "behavior": talk["behavior"],
-        **{name: talk[name] for name in names},
-    }
+    *turns, answer = (Turn(turn["role"], turn["text"]) for turn in talk["turns"])
+    return tuple(turns), answer.text, {
+        "target": talk["target"], "mitigations": talk["defense"], "judged": tuple(talk["verdicts"]),
+        "behavior": talk["behavior"], "params": {name: talk[name] for name in ("temperature", "max_tokens", "finish")},
+    }  # fmt: skip
 
 
-def _of_case(asked: PageRequest, place: str) -> tuple[str, dict[str, Any]]:
+def _of_case(asked: PageRequest, place: str) -> tuple[tuple[Turn, ...], str, dict[str, Any]]:
     head, _, text = place.partition("/")
     if not head or not text:
         raise Refused(404, "this store has no such case")
     run, spot = asked.run(head), asked.spot(text)
     case, cell = asked.case(run, spot), run.plan["cells"][spot[0]]
-    chat = [
-        {"role": role, "text": text}
-        for role, text in parts_of(case)
-        if role not in ("behavior", "judge says", "error", "hint")
-    ]
+    turns = tuple(Turn(turn.role, turn.text) for turn in case.chat)
     verdict = {"judge": cell["judge"], "outcome": case.outcome, "why": case.why, "score": case.score}
-    return run.key, {
-        "source": "case", "spot": list(spot), "chat": chat, "behavior": case.text,
-        "target": cell["target"], "defense": cell["defense"], "attack": cell["attack"], "finish": case.finish,
-        "verdicts": [verdict], "place": place_of(run.key, spot),
+    return turns, case.completion or "", {
+        "source": "case", "run": run.key, "spot": tuple(spot), "behavior": case.text, "target": cell["target"],
+        "mitigations": cell["defense"], "technique": cell["attack"], "judged": (verdict,),
+        "params": {"finish": case.finish},
     }  # fmt: skip
 
 

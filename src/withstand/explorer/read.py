@@ -23,6 +23,7 @@ from withstand.results import labeling
 from withstand.results.cases import CaseResult, Spot, picked
 from withstand.results.cells import CellResult
 from withstand.results.names import plan_names
+from withstand.store.attempts import Attempt, attempts
 from withstand.store.store import RunRow
 
 LONGEST = 20_000
@@ -62,8 +63,13 @@ def run(asked: PageRequest) -> Response:
     return asked.run_page(
         "run", indexed, cells=cells, question=words.question(summary.cells, summary.advice),
         answers=words.answers(settings, summary.advice), warnings=warnings, overview=overview(settings),
-        columns=columns(cells), findings=len(asked.explorer.store.findings(indexed.run.key)), **offered(asked),
+        columns=columns(cells), findings=len(_findings(asked, indexed.run)), **offered(asked),
     )  # fmt: skip
+
+
+def _findings(asked: PageRequest, run: RunRow) -> list[Attempt]:
+    """What people found in cases of the run."""
+    return [entry for entry in attempts(asked.explorer.store, run=run.key) if entry.is_finding]
 
 
 def columns(cells: Sequence[CellResult]) -> list[str]:
@@ -116,7 +122,7 @@ def case(asked: PageRequest) -> Response:
     before, after = queries.beside(asked.explorer.index, indexed, wanted, entry.id)
     place = labeling.place_of(record)
     labels = labeling.labels_at(asked.explorer.store, indexed.run, place)
-    findings = [f for f in asked.explorer.store.findings(indexed.run.key) if f.get("spot") == list(spot)]
+    findings = [finding for finding in _findings(asked, indexed.run) if finding.spot == tuple(spot)]
     return asked.run_page(
         "case", indexed, view=view(asked, indexed, spot, record, LONGEST), wanted=wanted, before=before, after=after,
         labels=labels, findings=findings,

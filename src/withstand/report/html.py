@@ -17,7 +17,7 @@ from withstand.core.text import clock, count, file_name, series, unique, whole
 from withstand.registry.grammar import to_toml
 from withstand.report import advice, families, figures, words
 from withstand.report.packed import pack
-from withstand.report.settings import SEVERITIES, Setting, curve, curves_at_k, overview, settings_of
+from withstand.report.settings import Setting, curve, curves_at_k, overview, settings_of
 from withstand.report.shell import HERE, render
 from withstand.report.table import Column, Table
 from withstand.report.untested import untested
@@ -27,6 +27,7 @@ from withstand.results.decide import Decided
 from withstand.results.summary import RunSummary
 from withstand.results.votes import VoteCounts
 from withstand.results.worst_case import WorstCase
+from withstand.store.attempts import Attempt
 
 
 def html(
@@ -39,13 +40,13 @@ def html(
     votes: Sequence[VoteCounts] = (),
     gate: Decided | None = None,
     by_id: Table | None = None,
-    findings: Sequence[Record] = (),
+    findings: Sequence[Attempt] = (),
 ) -> str:
     """The report as one self-contained page.
 
     cases: the first rows, of `cases_total`.   points: curves of success against budget, as `within` yields them.
     votes: how the members of an ensemble voted.   gate: what the limits of the run's spec say.   by_id: rates by
-    category, hazard or OWASP id.   findings: of people, as the store has them.   reveal: texts are shown without a
+    category, hazard or OWASP id.   findings: of people, of cases of the run.   reveal: texts are shown without a
     click.   with_text: without it, a text is its length and a short hash.
     """
     shown = summary.shown()
@@ -154,15 +155,15 @@ def _votes(votes: Sequence[VoteCounts], cells: Sequence[CellResult]) -> Table:
     return Table(columns, [[names[vote.judge], vote.agreed, vote.split, vote.few] for vote in votes])
 
 
-def _findings(findings: Sequence[Record], with_text: bool) -> Table:
+def _findings(findings: Sequence[Attempt], with_text: bool) -> Table:
     """What people found in the run, the severest first. A note may quote: without texts it is its length."""
     columns = map(Column, ("severity", "harm", "target", "attack", "note", "person"))
     rows = []
-    for finding in sorted(findings, key=lambda finding: -SEVERITIES.index(finding["severity"])):
-        note = finding.get("note", "")
+    for finding in sorted(findings, key=lambda finding: -(finding.rated or 0)):
+        note = finding.notes
         note = note if with_text or not note else count(len(note), "character")
-        labels = [finding.get(name) for name in ("target", "attack")]
-        rows.append([finding["severity"], finding["harm"], *labels, note, finding.get("person")])
+        tester = f"{finding.tester} (not of a trusted writer)" if finding.foreign else finding.tester
+        rows.append([finding.word, finding.harm_name, finding.target, finding.technique, note, tester])
     return Table([*columns], rows)
 
 

@@ -11,9 +11,6 @@ from withstand.core.text import count, facts, head_of, unique
 from withstand.results.cells import CellResult, defended
 from withstand.results.worst_case import WorstCase
 
-SEVERITIES = ("low", "medium", "high", "critical")
-"""Of a finding, as people choose it in the explorer, from the least."""
-
 
 @dataclass(frozen=True, slots=True)
 class Group:

@@ -23,6 +23,7 @@ from withstand.results.success_by_budget import within
 from withstand.results.summary import RunSummary, summarize
 from withstand.results.taxonomy import By, grouped
 from withstand.results.votes import votes
+from withstand.store.attempts import attempts
 from withstand.store.store import RunRow, Store
 
 FORMATS = ("html", "pdf", "json", "csv", "md", "tex", "toml")
@@ -70,7 +71,7 @@ def render(
         votes=votes(store, run),
         gate=gate,
         by_id=by_id,
-        findings=store.findings(run.key),
+        findings=[entry for entry in attempts(store, run=run.key) if entry.is_finding],
     )
 
 

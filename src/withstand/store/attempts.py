@@ -3,13 +3,14 @@ or borderline; the others show what was covered. Append-only: an edit is the nex
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import sqlalchemy as sql
 
-from withstand.core import Json, digest, dumps, from_json, to_json
+from withstand.core import Json, StoreError, digest, dumps, from_json, to_json
 from withstand.core.likeness import folded
+from withstand.core.shape import misfit
 from withstand.store.database import loads
 from withstand.store.revisions import stands
 from withstand.store.store import Store
@@ -20,6 +21,8 @@ Status: TypeAlias = Literal["new", "confirmed", "not_reproduced", "duplicate", "
 Sensitivity: TypeAlias = Literal["normal", "restricted", "not_stored"]
 FINDINGS = ("harmful", "borderline")
 """Verdicts that make an attempt a finding."""
+SEVERITIES = ("low", "medium", "high", "critical")
+"""The words for severities 1 to 4."""
 NEW_HARM = "new: "
 """What stands before a harm in the tester's own words, which the plan does not have yet."""
 
@@ -65,13 +68,16 @@ class Attempt:
     words.   endpoint, target, target_version, mitigations, production: of the layer when the answer came; production
     None where it was not said.   tester: their pseudonym; editor: who wrote this revision.
 
+    behavior: what judges were asked to look for, "" for what was sent.
+
     severity: the tester's, 1 to 4; ratings: at triage, one of a rater.   technique: an id of MITRE ATLAS or of an
     attack of ours, "none" for a benign user.   params: temperature, seed, max_tokens.   judged: what judges say.
 
     reproduced: how many of how many repetitions gave it again.   due: ISO date.   session, parent: where it comes from
     in a console, and the attempt that it was branched from.   source: how it was recorded.   run, spot: its case.
 
-    purged: its texts were erased.
+    purged: its texts were erased.   foreign: who wrote this revision, where that is neither the user of this process
+    nor a writer whom the user trusts in this store (`store.marks`); "" else.
     """
 
     id: str
@@ -101,6 +107,7 @@ class Attempt:
     ratings: tuple[Rating, ...] = ()
     technique: str = ""
     notes: str = ""
+    behavior: str = ""
     params: Json = None
     request_id: str = ""
     judged: tuple[Json, ...] = ()
@@ -118,6 +125,7 @@ class Attempt:
     run: str = ""
     spot: tuple[int, ...] = ()
     purged: bool = False
+    foreign: str = field(default="", metadata={"beside": True})
 
     @property
     def is_finding(self) -> bool:
@@ -139,6 +147,16 @@ class Attempt:
         """The highest severity that anybody gave it: of two raters who disagree, the careful side."""
         given = [*(rating.severity for rating in self.ratings), *([self.severity] if self.severity else [])]
         return max(given, default=None)
+
+    @property
+    def word(self) -> str:
+        """`rated` in a word; "" where nobody rated it."""
+        return SEVERITIES[self.rated - 1] if self.rated else ""
+
+    @property
+    def harm_name(self) -> str:
+        """The harm as people read it: an id of the plan, or the tester's words."""
+        return self.harm.removeprefix(NEW_HARM)
 
 
 def new_id(plan: str, tester: str, surfaced: float, turns: Iterable[Turn], output: str) -> str:
@@ -173,17 +191,24 @@ def attempts(
     if ids is not None:
         conditions.append(c.id.in_(list(ids)))
     last = sql.select(c.id, sql.func.max(c.revision).label("top")).where(*conditions).group_by(c.id).subquery()
-    chosen = sql.select(c.value, c.purged).join(last, sql.and_(c.id == last.c.id, c.revision == last.c.top))
-    return [_read(*entry) for entry in store.select(chosen.order_by(c.surfaced.desc(), c.id))]
+    chosen = sql.select(attempt).join(last, sql.and_(c.id == last.c.id, c.revision == last.c.top))
+    return _read(store, chosen.order_by(c.surfaced.desc(), c.id))
 
 
 def history(store: Store, attempt_id: str) -> list[Attempt]:
     """All revisions of an attempt, the first one first."""
     c = attempt.c
-    chosen = sql.select(c.value, c.purged).where(c.id == attempt_id).order_by(c.revision)
-    return [_read(*entry) for entry in store.select(chosen)]
+    return _read(store, sql.select(attempt).where(c.id == attempt_id).order_by(c.revision))
 
 
-def _read(value: str, purged: int | None) -> Attempt:
-    read: Attempt = from_json(Attempt, loads(value) | ({"purged": True} if purged else {}))
+def _read(store: Store, chosen: sql.Select[Json]) -> list[Attempt]:
+    """The attempts of entries of all columns. Raises `StoreError` where somebody else wrote one that is none."""
+    entries = store.select(chosen)
+    read: list[Attempt] = []
+    for entry, author in zip(entries, store.marks.foreign(attempt, entries), strict=True):
+        value = loads(entry.value)
+        if author and (not isinstance(value, dict) or misfit(Attempt, value)):
+            raise StoreError(f"{store.where}: the attempt {entry.id} is damaged", hint="restore it from a backup")
+        beside = {"purged": bool(entry.purged), "foreign": author}
+        read.append(from_json(Attempt, value | beside))
     return read

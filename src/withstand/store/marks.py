@@ -19,12 +19,12 @@ from withstand.core.errors import ForeignRowsError
 from withstand.core.home import identity
 from withstand.core.text import count, series
 from withstand.store import trust
-from withstand.store.tables import answer, calibration, draw, label, meta, probe, row, run, writer
+from withstand.store.tables import answer, attempt, calibration, draw, label, meta, probe, row, run, writer
 
 if TYPE_CHECKING:
     from withstand.store.store import Store
 
-MARKED = (row, answer, run, label, draw, calibration, probe)
+MARKED = (row, answer, run, label, draw, calibration, probe, attempt)
 UNMARKED = "unmarked"
 """What stands for the author of entries that older versions wrote, and for their mark in a store they were merged
 into. NULL as a mark is an entry that has been in its store since then."""
@@ -142,6 +142,16 @@ class Marks:
             if not others or self._store.reuse == "all":
                 counted.append(entry)
         return counted, left
+
+    def foreign(self, table: sql.Table, entries: Sequence[Any]) -> list[str]:
+        """Of each entry (of all columns) its author, where that is neither the user nor a writer whom the user trusts;
+        "" else."""
+        names = table.columns.keys()
+        is_own, accepted = self._is_own(table, names), frozenset[str]()
+        authors = ["" if is_own(e) else self._author(e.writer, e.mark in (None, UNMARKED)) for e in entries]
+        if any(authors):
+            accepted = self.trusted()
+        return ["" if author in accepted or self._store.reuse == "all" else author for author in authors]
 
     def of_processes(self, entries: Mapping[Any, int]) -> Counter[str]:
         """As `others`, by what the store says of the processes that wrote: nothing is read, and no mark is checked."""

@@ -2,11 +2,12 @@
 
 What was counted stays: outcomes, scores, tokens, keys, and of each text its digest, so that a figure can still be
 checked against texts that somebody else holds. Everything that may hold a text is emptied: rows, the answers that their
-searches replay from, copies in labels and findings, and messages of failures, which quote.
+searches replay from, copies in labels and attempts, and messages of failures, which quote.
 """
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from withstand.core import Json, digest, dumps
+from withstand.store.attempts import NEW_HARM
 from withstand.store.database import scrub
 from withstand.store.marks import MARKED
 from withstand.store.store import RunRow, Store, chunks
@@ -22,18 +24,33 @@ from withstand.store.tables import (
     COMPLETIONS,
     VERDICTS,
     answer,
+    attempt,
     audit,
     behavior,
+    event,
     failure,
-    finding,
     label,
+    record,
     row,
     want,
 )
 from withstand.store.tables import run as runs
 
 TEXTS = frozenset({"text", "completion", "prompt", "context", "note", "harm", "why", "reasoning"})
-"""Keys of labels and findings under which a text lies."""
+"""Keys of labels under which a text lies."""
+FREE = TEXTS | {
+    "output", "output_description", "notes", "behavior", "original", "mitigation", "name", "title", "error", "system",
+    "draft", "input", "answer", "message", "definition", "description", "summary",
+}  # fmt: skip
+"""Keys of events and records under which a text lies, however short."""
+QUOTING = (
+    "turns", "output", "output_description", "screenshot", "notes", "behavior", "mitigation", "judged", "params",
+)  # fmt: skip
+"""Fields of an attempt that hold texts."""
+CHOICES = frozenset({"role", "converter", "sha256", "kind", "judge", "outcome", "finish"})
+"""Keys in them under which no text lies."""
+ID = re.compile(r"[^\s]{0,64}")
+"""A text elsewhere in events and records that is left: an id, a date, a choice."""
 
 
 PURGED = "purged:"
@@ -67,16 +84,17 @@ def purge(store: Store, run: RunRow, person: str) -> Json:
         of_run = sql.select(row.c.writer).join(want, want.c.key == row.c.key).where(want.c.run == run.key)
         done["answers"] = _answers(connection, of_run)
         done["failures"] = _failures(connection, [key for listed in keys.values() for key in listed])
-        for name, table in (("labels", label), ("findings", finding)):
+        for name, table, erase in (("labels", label, erased), ("findings", attempt, _attempt)):
             keys_of_run = _listed(connection, sql.select(table.c.key).where(table.c.run == run.key))
-            done[name] = _rewrite(store, connection, table, keys_of_run, erased)
+            done[name] = _rewrite(store, connection, table, keys_of_run, erase)
         done["behaviors"] = _behaviors(store, connection, run)
         _record(connection, store, person, run.name, done)
     return done | {"scrubbed": _scrub(store)}
 
 
 def purge_probes(store: Store, person: str) -> Json:
-    """Erase what belongs to no run, as `purge` does: answers and verdicts of the probe console, and findings in it."""
+    """Erase what belongs to no run, as `purge` does: answers and verdicts of the probe console, attempts that are of no
+    run, steps of people's sessions, and records of red teams."""
     done: dict[str, Any] = {"shared": [], "labels": 0, "behaviors": 0}
     with store.writing() as connection:
         alone = row.c.key.not_in(sql.select(want.c.key))
@@ -84,8 +102,10 @@ def purge_probes(store: Store, person: str) -> Json:
         done["answers"] = _answers(connection, sql.select(row.c.writer).where(alone))
         failed = sql.select(failure.c.key).where(failure.c.key.not_in(sql.select(want.c.key)))
         done["failures"] = _failures(connection, _listed(connection, failed))
-        kept = sql.select(finding.c.key).where(finding.c.run == "")
-        done["findings"] = _rewrite(store, connection, finding, _listed(connection, kept), erased)
+        kept = sql.select(attempt.c.key).where(attempt.c.run == "")
+        done["findings"] = _rewrite(store, connection, attempt, _listed(connection, kept), _attempt)
+        for name, table in (("events", event), ("records", record)):
+            done[name] = _rewrite(store, connection, table, _listed(connection, sql.select(table.c.key)), _free)
         _record(connection, store, person, "probes", done)
     return done | {"scrubbed": _scrub(store)}
 
@@ -186,14 +206,39 @@ def gone(text: Any) -> Any:
 
 
 def erased(value: Json) -> Json:
-    """A label or a finding without its texts; what a finding calls "behavior" is one, in a label it is an id."""
-    texts = TEXTS | ({"behavior"} if isinstance(value, Mapping) and "severity" in value else set())
+    """A label without its texts."""
     if isinstance(value, Mapping):
         return {
-            name: erased(inner) if isinstance(inner, (Mapping, list)) else gone(inner) if name in texts else inner
+            name: erased(inner) if isinstance(inner, (Mapping, list)) else gone(inner) if name in TEXTS else inner
             for name, inner in value.items()
         }
     return [erased(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _attempt(value: Json) -> Json:
+    """An attempt without its texts; of a harm in the tester's words it is left that it is one."""
+    left = value | {name: _quoting(value[name]) for name in QUOTING if name in value}
+    if (harm := value.get("harm", "")).startswith(NEW_HARM):
+        left["harm"] = f"{NEW_HARM}{gone(harm.removeprefix(NEW_HARM))}"
+    return left
+
+
+def _quoting(value: Json, name: str = "") -> Json:
+    """A part of an attempt without its texts. name: its key."""
+    if isinstance(value, Mapping):
+        return {key: _quoting(inner, key) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_quoting(inner, name) for inner in value]
+    return value if name in CHOICES else gone(value)
+
+
+def _free(value: Json, name: str = "") -> Json:
+    """An event or a record without what may be a text: all but ids, dates and choices. name: its key."""
+    if isinstance(value, Mapping):
+        return {key: _free(inner, key) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_free(inner, name) for inner in value]
+    return value if isinstance(value, str) and name not in FREE and ID.fullmatch(value) else gone(value)
 
 
 def _cases(value: Json) -> Json:

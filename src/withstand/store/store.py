@@ -34,7 +34,6 @@ from withstand.store.tables import (
     calibration,
     component,
     failure,
-    finding,
     label,
     meta,
     probe,
@@ -273,12 +272,6 @@ class Store:
         entry = {"key": key, "value": dumps(value), "writer": self.writer, "purged": None}
         self.write({label: [entry | {"run": run_key, "annotator": kind}]})
 
-    def add_finding(self, run_key: str, value: Json) -> str:
-        """What a person found by hand, in a case of a run or ("") in a probe; its key."""
-        entry = {"key": digest([run_key, value]), "run": run_key, "created": time.time(), "value": dumps(value)}
-        self.write({finding: [entry | {"writer": self.writer}]})
-        return str(entry["key"])
-
     def add_audit(self, person: str, action: str, subject: str) -> None:
         """That a person did something that must be traceable: revealed, exported, purged."""
         entry = {"key": digest([os.urandom(16).hex()]), "created": time.time(), "person": person}
@@ -340,13 +333,6 @@ class Store:
     def votes(self, run_key: str) -> list[Json]:
         """As `labels`. Raises `ForeignRowsError` where there are some of others."""
         return _labels(self.marks.checked(label, (), label.c.run == run_key))
-
-    def findings(self, run_key: str | None = None) -> list[Json]:
-        """What people found by hand, newest first, each with its key; of one run, or all."""
-        c = finding.c
-        chosen = [] if run_key is None else [c.run == run_key]
-        entries = self.select(sql.select(c.key, c.run, c.value).where(*chosen).order_by(c.created.desc(), c.key))
-        return [{"key": key, "run_key": run_, **loads(value)} for key, run_, value in entries]
 
     def audits(self, limit: int = 200) -> list[Json]:
         """The newest entries of the audit."""

@@ -7,7 +7,7 @@
 - `label`: what an annotator said of a case of a run; `draw`: that a case of its sample was shown.
 - `calibration`: a judge beside people, by the judge's key.
 - `probe`: how a judge met the cases that judges fall for, by its key.
-- `finding`: what a person found by hand; `audit`: who revealed, exported, purged or was refused what, and when.
+- `audit`: who revealed, exported, purged or was refused what, and when.
 - `attempt`: an input and its answer with a person's verdict; `event`: a step of a person's session; `record`: what else
   a red team keeps. An edit of an attempt or record is a new entry, with the next revision.
 - `run`, `behavior`, `component`, `writer`: specs, texts, source hashes, and the processes that wrote.
@@ -20,7 +20,9 @@ from typing import Any
 
 import sqlalchemy as sql
 
-SCHEMA = 10
+from withstand.store.old_findings import findings_to_attempts
+
+SCHEMA = 11
 """The form below. An older store is brought to it when it is opened, a newer one is refused."""
 
 BESIDE = ("aliases", "gate", "prompts", "clusters", "sets", "taxonomy")
@@ -122,6 +124,7 @@ STEPS: dict[int, tuple[str | Callable[[sql.Connection], None], ...]] = {
     ),
     9: ('ALTER TABLE "row" ADD COLUMN long INTEGER', 'ALTER TABLE "row" ADD COLUMN repeated INTEGER'),
     10: ('ALTER TABLE "row" ADD COLUMN changed INTEGER',),
+    11: (findings_to_attempts, 'DROP TABLE IF EXISTS "finding"'),
 }
 """What makes each form of the one before. A new table needs no step: what is missing is made. Steps are history: they
 stay as they are, whatever becomes of the tables below."""
@@ -268,16 +271,6 @@ draw = _table(
     *_written(),
 )
 
-finding = _table(
-    "finding",
-    _key(),
-    _needed("run", index=True),  # "" where it came from the probe console
-    _needed("created", sql.Double, index=True),
-    _needed("value"),
-    sql.Column("writer", sql.Text),
-    _purged(),
-)
-
 attempt = _table(
     "attempt",
     _key(),  # of id and revision: of two edits of one revision the first stands
@@ -300,7 +293,7 @@ attempt = _table(
     _needed("input"),  # digest of what was sent, folded: equal inputs are one
     _needed("run", index=True),  # key of the run whose case it is of
     _needed("value"),
-    sql.Column("writer", sql.Text),
+    *_written(),
     _purged(),
 )
 
