@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
-from withstand.core import SpecError
+from withstand.core import Json, SpecError, at_least
 from withstand.redteam.tables import Problems, check_names, read_tables, record_of, records_of
 
 SCHEMA = "withstand.plan/1"
@@ -41,6 +41,10 @@ class Purpose:
     jurisdictions: tuple[str, ...] = ()
     break_minutes: float = 45.0
     exposure_cap: int = 20
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "break_minutes")
+        at_least(0, self, "exposure_cap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,14 @@ class Member:
     hours_per_round: float | None = None
     opt_out: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.hours_per_round is not None:
+            at_least(0, self, "hours_per_round")
+
+    def opts_out(self, harm: Harm) -> bool:
+        """Whether they test no such harm: they named it, its category, or one above its category."""
+        return any(harm.id == name or f"{harm.category}.".startswith(f"{name}.") for name in self.opt_out)
+
 
 @dataclass(frozen=True, slots=True)
 class Round:
@@ -160,6 +172,7 @@ class Round:
     not_applicable: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        at_least(0, self, "ramp_up_hours", "min_per_cell")
         for name in ("starts", "ends"):
             if text := getattr(self, name):
                 try:
@@ -205,6 +218,12 @@ class Plan:
         """The harms that are neither merged nor retired."""
         return tuple(harm for harm in self.harms if harm.status == "active")
 
+    @property
+    def in_order(self) -> tuple[Round, ...]:
+        """The rounds by their dates; as the file has them where one has none."""
+        dated = all(one_round.starts for one_round in self.rounds)
+        return tuple(sorted(self.rounds, key=lambda one_round: one_round.starts)) if dated else self.rounds
+
     def layer(self, layer_id: str) -> Layer:
         return _named(self.layers, layer_id, "layer")
 
@@ -213,6 +232,10 @@ class Plan:
 
     def member(self, member_id: str) -> Member:
         return _named(self.members, member_id, "member")
+
+    def members_of(self, one_round: Round) -> tuple[Member, ...]:
+        """Who takes part in a round."""
+        return tuple(member for member in self.members if not one_round.members or member.id in one_round.members)
 
     def round(self, round_id: str) -> Round:
         return _named(self.rounds, round_id, "round")
@@ -228,7 +251,12 @@ def read_plan(path: str | Path) -> Plan:
 
     What a plan should have, and references between its tables, are `plan_check`'s.
     """
-    content, problems = read_tables(path, SCHEMA), Problems(str(path))
+    return plan_of(path, read_tables(path, SCHEMA))
+
+
+def plan_of(path: str | Path, content: Mapping[str, Json]) -> Plan:
+    """The plan that these tables of a file make; see `read_plan`."""
+    problems = Problems(str(path))
     check_names(problems, content, ("plan", "layer", "harm", "feature", "persona", "member", "round", "record"))
     if "plan" not in content:
         problems.add("[plan]", "it is missing", 'add a table [plan] with a name: name = "..."')
