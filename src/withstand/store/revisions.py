@@ -76,9 +76,14 @@ def add_event(store: Store, new: Event) -> bool:
     return _add(store, event, digest(["event", new.session, new.number]), new, names)
 
 
-def events(store: Store, plan: str | None = None, session: str | None = None, kind: str | None = None) -> list[Event]:
-    """The steps of sessions, of each session in order: of a plan, of one session, of a kind, or all."""
-    chosen = _chosen(event, EVENT, plan=plan, session=session, kind=kind).order_by(event.c.session, event.c.number)
+def events(
+    store: Store, plan: str | None = None, session: str | None = None, kind: str | None = None,
+    member: str | None = None, since: float = 0.0,
+) -> list[Event]:  # fmt: skip
+    """The steps of sessions, of each session in order: of a plan, a session, a kind, a member, or all. since: seconds
+    since 1970, of the earliest."""
+    chosen = _chosen(event, EVENT, plan=plan, session=session, kind=kind, member=member)
+    chosen = chosen.where(event.c.created >= since).order_by(event.c.session, event.c.number)
     return [
         Event(session, number, kind, plan, round_id, member, created, loads(value), bool(purged))
         for session, number, kind, plan, round_id, member, created, value, purged in store.select(chosen)
