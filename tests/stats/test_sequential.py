@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import betabinom, binom, kstwobign
+from scipy.stats import betabinom, binom, kstwobign, nbinom, poisson
 from statsmodels.duration.survfunc import SurvfuncRight
 
 from withstand.stats import rates, sequential
@@ -119,3 +119,24 @@ def test_the_area_by_hand():
     assert sequential.area(curve, 4) == pytest.approx(2 * 0.25 / 4)
     assert sequential.area(curve, 0) is None
     assert sequential.area(sequential.band([0.0] * 4, []), 5) == 1
+
+
+def test_poisson_limits_are_where_a_negative_binomial_is_20_times_as_likely():
+    """The gamma mixture of Poisson probabilities is a negative binomial, which scipy has."""
+    for events, exposure, scale in [(0, 50.0, 0.1), (3, 100.0, 0.02), (40, 12.5, 1.0), (5, 0.5, 0.3)]:
+        low, high = sequential.poisson_sequence(events, exposure, scale)
+        prior = 0.5 / scale
+        mixture = nbinom.logpmf(events, 0.5, prior / (prior + exposure))
+        for limit in [high, *[low] * (events > 0)]:
+            assert mixture - poisson.logpmf(events, limit * exposure) == pytest.approx(math.log(20), abs=1e-9)
+        assert low <= events / exposure <= high
+    assert sequential.poisson_sequence(0, 0.0, 1.0) == (0.0, math.inf)
+    for wrong in [(1, 0.0, 1.0), (-1, 1.0, 1.0), (1, 1.0, 0.0), (1, math.inf, 1.0)]:
+        with pytest.raises(ValueError, match="exposure"):
+            sequential.poisson_sequence(*wrong)
+
+
+def test_counts_give_the_limits_of_the_rates_that_they_sum():
+    assert sequential.binomial_sequence(3, 100) == sequential.confidence_sequence([1.0] * 3 + [0.0] * 97)
+    with pytest.raises(ValueError, match="sum"):
+        sequential.binomial_sequence(4, 3)

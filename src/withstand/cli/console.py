@@ -84,8 +84,11 @@ def table(rows: Sequence[Sequence[str]], columns: Sequence[str], title: str = ""
 
 
 def error(message: str, hint: str = "") -> None:
-    """A mistake or a misfortune, on stderr."""
-    click.secho(line(f"error: {message}"), bold=True, err=True)
+    """A mistake or a misfortune, on stderr. Of a file that has several, each indented line stays a line."""
+    head, *others = re.split(r"\n(?=  )", message)
+    click.secho(line(f"error: {head}"), bold=True, err=True)
+    for text in others:
+        click.echo(f"  {line(text.strip())}", err=True)
     if hint:
         click.echo("  -> " + line(hint), err=True)
 

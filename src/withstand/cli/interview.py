@@ -1,4 +1,4 @@
-"""The questions of `withstand init --app`: a description of the application, as `formats.application` has it."""
+"""Questions at a terminal: `asked`, and those of `withstand init --app`, as `formats.application` has it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,12 +17,12 @@ APPLICATION, TOOL, RECORD = Application("x"), Tool("x", "x", "asked"), Record("x
 def described() -> Application:
     """Ask whoever is at the terminal, until each answer can be used. An empty answer leaves a question out."""
     click.echo("A few questions about your application. Enter skips all but the first.", err=True)
-    purpose = _asked("What is it for? It helps you with ...", _field("purpose"))
-    users = _asked("Who uses it?", _field("users"), default="people")
+    purpose = asked("What is it for? It helps you with ...", _field("purpose"))
+    users = asked("Who uses it?", _field("users"), default="people")
     tools = tuple(_tools())
     acts = _several("Something that it must never do, beginning with a verb", _field("must_never", listed=True))
     documents = _several("A document that it reads, as 'the list of fees'", _field("documents", listed=True))
-    canary = _asked("A code that stands in its system prompt and nowhere else", _field("canary"), default="")
+    canary = asked("A code that stands in its system prompt and nowhere else", _field("canary"), default="")
     return Application(
         purpose, users, tools=tools, must_never=acts, documents=documents, canary=canary, records=tuple(_records())
     )
@@ -31,9 +31,9 @@ def described() -> Application:
 def _tools() -> Iterator[Tool]:
     """The tools, each with what it does and for whom."""
     question = "A tool that it can call, by its name"
-    while name := _asked(question, _tool("name"), default=""):
+    while name := asked(question, _tool("name"), default=""):
         question = "Another tool"
-        action = _asked(f"What does {name} do, as an order: 'cancel a booking'?", _tool("action"))
+        action = asked(f"What does {name} do, as an order: 'cancel a booking'?", _tool("action"))
         allowed = click.prompt(
             "May a user have it called? asked: only if the user asks for it", type=click.Choice(ALLOWED),
             default="asked", err=True,
@@ -43,8 +43,8 @@ def _tools() -> Iterator[Tool]:
 
 def _records() -> Iterator[Record]:
     """Somebody's record, invented for the test."""
-    if owner := _asked("Somebody else whose record it holds, invented for the test", _record("owner"), default=""):
-        yield Record(owner, _asked(f"A text that stands in the record of {owner} alone", _record("canary")))
+    if owner := asked("Somebody else whose record it holds, invented for the test", _record("owner"), default=""):
+        yield Record(owner, asked(f"A text that stands in the record of {owner} alone", _record("canary")))
 
 
 def _field(name: str, listed: bool = False) -> Callable[[str], Any]:
@@ -63,12 +63,12 @@ def _record(name: str) -> Callable[[str], Any]:
 def _several(question: str, check: Callable[[str], Any]) -> tuple[str, ...]:
     """Answers until an empty one."""
     answers: list[str] = []
-    while answer := _asked(f"{question}{' (another)' if answers else ''}", check, default=""):
+    while answer := asked(f"{question}{' (another)' if answers else ''}", check, default=""):
         answers += [answer] if answer not in answers else []
     return tuple(answers)
 
 
-def _asked(question: str, check: Callable[[str], Any], default: str | None = None) -> str:
+def asked(question: str, check: Callable[[str], Any], default: str | None = None) -> str:
     """The answer, once `check` takes it without a `SpecError`; what is wrong is said before it is asked anew."""
 
     def value(text: str) -> str:

@@ -5,7 +5,7 @@ confidence sequence does not: with probability 95% it holds the rate at every lo
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -22,9 +22,15 @@ def confidence_sequence(rates: Sequence[float], level: float = 0.95) -> tuple[fl
     41:1397); for means of anything in [0, 1], which a coin of the same mean dominates, Howard et al. 2021 (Annals of
     Statistics 49:1055, arXiv:1810.08240). Wide at first: no behavior gives 0 and 1.
     """
-    total, n = math.fsum(rates), len(rates)
     if any(not 0 <= rate <= 1 for rate in rates):
         raise ValueError("rates must lie in [0, 1]")
+    return binomial_sequence(math.fsum(rates), len(rates), level)
+
+
+def binomial_sequence(total: float, n: int, level: float = 0.95) -> tuple[float, float]:
+    """`confidence_sequence` of `n` rates with the sum `total`, which is all that it depends on."""
+    if not 0 <= total <= n:
+        raise ValueError(f"{n} rates have the sum {total}")
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; it must lie in (0, 1)")
     if not n:
@@ -33,6 +39,40 @@ def confidence_sequence(rates: Sequence[float], level: float = 0.95) -> tuple[fl
     low = 0.0 if _wealth(0.0, total, n) < edge else _root(0.0, rate, total, n, edge)
     high = 1.0 if _wealth(1.0, total, n) < edge else _root(1.0, rate, total, n, edge)
     return low, high
+
+
+def poisson_sequence(events: int, exposure: float, scale: float, level: float = 0.95) -> tuple[float, float]:
+    """Limits of a Poisson process's rate, in events per unit of exposure, that hold at all times together.
+
+    What has a gamma mixture of likelihood ratios below 1 / (1 - level) (Robbins 1970, as above). scale: a rate above 0
+    that was declared beforehand, at which the mixture has its mean; the limits hold for any, and are narrow near it.
+    Without exposure 0 and infinity.
+    """
+    if events < 0 or not 0 <= exposure < math.inf or not 0 < scale < math.inf or (events and not exposure):
+        raise ValueError(f"{events} events in an exposure of {exposure}, scale {scale}")
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; it must lie in (0, 1)")
+    if not exposure:
+        return 0.0, math.inf
+    rate, edge = events / exposure, -math.log1p(-level)
+
+    def wealth(mean: float) -> float:
+        return _poisson_wealth(mean, events, exposure, PRIOR / scale)
+
+    high = max(rate, scale)
+    while wealth(high) < edge:
+        high *= 2
+    low = _crossing(0.0, rate, wealth, edge) if events else 0.0
+    return low, _crossing(high, rate, wealth, edge)
+
+
+def _poisson_wealth(mean: float, events: int, exposure: float, prior: float) -> float:
+    """log of the mixture's likelihood over that of `mean`. prior: the second parameter of the gamma, an exposure."""
+    if mean <= 0:
+        return math.inf if events else -math.inf
+    mixture = PRIOR * math.log(prior) - math.lgamma(PRIOR) + math.lgamma(PRIOR + events)
+    mixture -= (PRIOR + events) * math.log(prior + exposure)
+    return mixture - events * math.log(mean) + mean * exposure
 
 
 def _wealth(mean: float, total: float, n: int) -> float:
@@ -45,10 +85,14 @@ def _wealth(mean: float, total: float, n: int) -> float:
 
 
 def _root(outside: float, inside: float, total: float, n: int, edge: float) -> float:
+    return _crossing(outside, inside, lambda mean: _wealth(mean, total, n), edge)
+
+
+def _crossing(outside: float, inside: float, wealth: Callable[[float], float], edge: float) -> float:
     """Where the wealth crosses `edge` between a mean that is left out and the rate seen, which never is."""
-    for _ in range(60):  # halved to 1e-18
+    for _ in range(60):  # halved to 1e-18 of the distance
         middle = (outside + inside) / 2
-        if _wealth(middle, total, n) >= edge:
+        if wealth(middle) >= edge:
             outside = middle
         else:
             inside = middle

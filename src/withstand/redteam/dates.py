@@ -1,0 +1,42 @@
+"""Days and times that people write, as ISO texts. Times are UTC inside."""
+
+from datetime import UTC, date, datetime, time
+
+from withstand.core import SpecError
+
+TIME_HINT = "write the day and the time with its zone, such as 2026-02-03T10:00:00Z, or the day alone"
+
+
+def day(name: str, text: str) -> date:
+    """The day in an ISO text. Raises `SpecError` that names the field."""
+    try:
+        read = date.fromisoformat(text)
+    except ValueError:
+        read = None
+    if read is None or read.isoformat() != text:  # other forms of ISO 8601 do not sort as texts
+        raise SpecError(f"{name} is {text!r}" if text else f"{name} is missing", hint="write a date such as 2026-02-16")
+    return read
+
+
+def moment(name: str, text: str, end: bool = False) -> datetime:
+    """The moment in an ISO text in UTC; a day alone is its first moment, or with `end` its last.
+
+    Raises `SpecError` that names the field.
+    """
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        raise SpecError(f"{name} is {text!r}" if text else f"{name} is missing", hint=TIME_HINT) from None
+    if len(text) <= len("2026-02-03"):
+        read = datetime.combine(day(name, text), time.max if end else time.min)
+    elif read.tzinfo is None:
+        raise SpecError(f"{name} is {text!r}, without a zone", hint=TIME_HINT)
+    try:
+        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    except OverflowError:
+        raise SpecError(f"{name} is {text!r}", hint=TIME_HINT) from None
+
+
+def today() -> date:
+    """The day in UTC."""
+    return datetime.now(UTC).date()
