@@ -128,6 +128,11 @@ def test_illegal_content_leaves_a_description_alone(store: Store, plan: Plan) ->
     kept = session.mark(Mark("harmful", "recipe", 4, "a note", "what it was about", sensitivity="not_stored"))
     assert (kept.turns, kept.output, kept.notes, kept.judged) == ((), "", "", ())
     assert kept.output_description == "what it was about"
+    assert session.state.exchanges[0].purged
+    store.close()
+    held = b"".join(path.read_bytes() for path in Path(store.path).parent.glob("s.db*"))
+    assert BREAD.encode() not in held
+    assert b"cooking instructions" not in held
 
 
 def test_exposure_has_a_cap_and_a_break_comes_sooner_after_the_worst(store: Store, plan: Plan) -> None:

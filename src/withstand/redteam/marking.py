@@ -127,6 +127,8 @@ def _turns(path: tuple[Exchange, ...], last: Exchange) -> Iterator[Turn]:
 
 def _parent(state: State, entry: Exchange) -> str:
     """The nearest recorded attempt that this exchange was made from or follows; "" for none."""
+    if entry.branched:
+        return entry.branched
     at: Exchange | None = entry
     while at is not None:
         at = state.exchange(at.origin or at.parent)

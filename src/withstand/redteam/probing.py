@@ -4,7 +4,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -118,10 +118,11 @@ def _held(models: Sequence[Any]) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back, and what each judge says of it: judge, outcome, why, score."""
+    """What came back, and what each judge says of it: judge, outcome, why, score. rows: keys of all of it."""
 
     completion: Completion
     judged: tuple[Json, ...] = ()
+    rows: tuple[str, ...] = ()
 
 
 def ask(store: Store, probe: Probe, behavior: Behavior, chat: Chat, key: str) -> Answer:
@@ -131,13 +132,15 @@ def ask(store: Store, probe: Probe, behavior: Behavior, chat: Chat, key: str) ->
     """
     with _held(probe.models):
         tally = Tally()
-        drive([Job((key,), key, COMPLETIONS, lambda: asked_once(key, probe.target, chat))], store, tally)
+        job = Job((key,), key, COMPLETIONS, lambda: asked_once(key, probe.target, chat), remember=False)
+        drive([job], store, tally)
         answer = kept(store, chat, key)
         if answer is None:
             failure = next(iter(tally.failures), None)
             hint = failure.hint if failure else "try again"
             raise SpecError(failure.error if failure else tally.stopped or "no answer came", hint=hint)
-        return Answer(answer, tuple(_judged(store, probe, behavior, answer, key)))
+        verdicts = dict(_judged(store, probe, behavior, answer, key))
+        return Answer(answer, tuple(verdicts.values()), (key, *verdicts))
 
 
 def kept(store: Store, chat: Chat, key: str) -> Completion | None:
@@ -151,21 +154,23 @@ def new_key(session: str, probe: Probe, chat: Chat, at: float) -> str:
     return digest(["probe", session, probe.digest, to_json(probe.target.sampling), to_json(chat), at])
 
 
-def _judged(store: Store, probe: Probe, behavior: Behavior, answer: Completion, key: str) -> Iterator[Json]:
+def _judged(
+    store: Store, probe: Probe, behavior: Behavior, answer: Completion, key: str
+) -> Iterator[tuple[str, Json]]:  # fmt: skip
+    """What each judge says, by the key of its row. No answer of a judge is kept beside it: nobody replays it."""
     jobs = {
         name: verdict_job(judge, digest(find.describe(judge)), behavior, answer, [key], counted=False)
         for name, judge in probe.judges.items()
     }
     tally = Tally(stage=VERDICTS)
-    drive(jobs.values(), store, tally)
+    drive((replace(job, remember=False) for job in jobs.values()), store, tally)
     rows = store.rows(job.keys[0] for job in jobs.values())
     errors = {failure.key: failure.error for failure in tally.failures}
     for name, job in jobs.items():
         row = rows.get(job.keys[0])
         if row is None:
             why = errors.get(job.keys[0], "") or "no verdict"
-            yield {"judge": name, "outcome": "error", "why": why, "score": None}
+            yield job.keys[0], {"judge": name, "outcome": "error", "why": why, "score": None}
         else:
-            yield {
-                "judge": name, "outcome": row.label, "why": row.value.get("why", ""), "score": row.value.get("score"),
-            }  # fmt: skip
+            reasons = {"why": row.value.get("why", ""), "score": row.value.get("score")}
+            yield job.keys[0], {"judge": name, "outcome": row.label, **reasons}

@@ -6,14 +6,13 @@ session the one whose step comes second is told (`OvertakenError`), and goes on 
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from withstand.core import (
     Behavior,
     Chat,
-    Completion,
     Json,
     Message,
     SpecError,
@@ -25,11 +24,12 @@ from withstand.core import (
 from withstand.redteam import probing
 from withstand.redteam.marking import Mark, attempt_of, check_mark
 from withstand.redteam.plan import Plan
-from withstand.redteam.probing import Probe
+from withstand.redteam.probing import Answer, Probe
 from withstand.redteam.session_rules import SEVERE, check_context, convert, exposure
 from withstand.redteam.session_state import Context, Draft, Exchange, State, after, state_of
 from withstand.store import attempts
 from withstand.store.attempts import Attachment, Attempt, Turn
+from withstand.store.purge import purge_steps
 from withstand.store.revisions import Event, add_event, events
 from withstand.store.store import Store
 
@@ -70,6 +70,7 @@ class Session:
         """A new session. Raises `SpecError` for a round, member or context that the plan lacks."""
         if plan is not None:
             check_context(plan, round_id, member, context)
+            context = replace(context, system=context.system or plan.layer(context.layer).system)
         now = clock()
         name = f"S-{time.strftime('%Y%m%d', time.gmtime(now))}-{digest([member, round_id, now, salt()])[:8]}"
         first = Event(name, 0, "begin", plan.id if plan else "", round_id, member, now, {"context": to_json(context)})
@@ -92,10 +93,23 @@ class Session:
         if draft.key and not draft.error:
             answer = probing.kept(self.store, self._chat(draft), draft.key)
             if answer is not None:
-                self._answered(draft, answer, ())
+                self._answered(draft, Answer(answer))
         for event in events(self.store, session=self.state.session, kind="mark"):
             if not event.purged and not attempts.history(self.store, event.value["attempt"]["id"]):
                 attempts.add(self.store, from_json(Attempt, event.value["attempt"]))
+        self._forget()
+
+    def _forget(self) -> None:
+        """Erase the texts of exchanges of which none may be stored, where they are not erased yet."""
+        secret = {n for n, mark in self.state.marks.items() if not mark.stored}
+        gone = [entry for number in secret for entry in self.state.path(number) if not entry.purged]
+        if not gone:
+            return
+        drafts = {event.number for event in events(self.store, session=self.state.session, kind="draft")}
+        rows = {row for entry in gone for row in (entry.key, *entry.rows) if row}
+        numbers = drafts | {entry.step for entry in gone}
+        purge_steps(self.store, self.state.session, numbers, rows, self.state.member)
+        self.refresh()
 
     def refresh(self) -> State:
         state = state_of(events(self.store, session=self.state.session))
@@ -167,15 +181,15 @@ class Session:
         except SpecError as error:
             self.add("draft", to_json(replace(draft, error=str(error))), anyway=True)
             raise
-        return self._answered(draft, answer.completion, answer.judged)
+        return self._answered(draft, answer)
 
-    def _answered(self, draft: Draft, answer: Completion, judged: Sequence[Json]) -> Exchange:
-        settings = draft.probe or {}
+    def _answered(self, draft: Draft, came: Answer) -> Exchange:
+        settings, answer = draft.probe or {}, came.completion
         turn = Turn("user", draft.converted or draft.text, draft.text if draft.converter else "", draft.converter)
         new = Exchange(
             0, draft.parent, turn, answer.text, self.clock(), self.state.context, draft.origin, draft.key,
             settings.get("asked", ""), settings.get("label", ""), answer.finish, answer.reasoning, answer.tokens,
-            answer.seconds, tuple(judged), settings.get("params"),
+            answer.seconds, came.judged, settings.get("params"), rows=came.rows,
         )  # fmt: skip
         if any(entry.key == new.key for entry in self.refresh().exchanges):  # another window has kept it
             return next(entry for entry in self.state.exchanges if entry.key == new.key)
@@ -261,9 +275,14 @@ class Session:
         self.add("branch", {"from": source.session, "path": copies})
 
     def change(self, **names: str) -> None:
-        """Another layer, feature, persona, harm or system prompt; the first and the last begin a new conversation."""
+        """Another layer, feature, persona, harm or system prompt; the first and the last begin a new conversation.
+
+        A layer comes with its own system prompt.
+        """
         new = replace(self.state.context, **names)
         if self.plan is not None:
+            if new.layer != self.state.context.layer and "system" not in names:
+                new = replace(new, system=self.plan.layer(new.layer).system)
             check_context(self.plan, self.state.round, self.state.member, new)
         if new != self.state.context:
             self.add("context", to_json(new))
@@ -285,6 +304,7 @@ class Session:
         self.add("mark", {"exchange": entry.number, "attempt": to_json(new)})
         if not attempts.add(self.store, new):
             raise SpecError(f"{new.id} was edited by somebody else meanwhile", hint="look at it and record it again")
+        self._forget()
         return new
 
     def attach(self, file: Attachment) -> None:

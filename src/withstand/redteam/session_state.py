@@ -39,7 +39,8 @@ class Exchange:
     the target that answered.   label: its name.   at: when the answer came.   tokens, seconds: of the call.
 
     by_hand: it comes from a user interface.   description: of an answer that is no text.   branched: the attempt of
-    somebody else's session that it is a copy of.   purged: its texts were erased.
+    somebody else's session that it is a copy of.   rows: keys of the answer and its verdicts.   step: its
+    event.   purged: its texts were erased.
     """
 
     number: int
@@ -61,6 +62,8 @@ class Exchange:
     by_hand: bool = False
     description: str = ""
     branched: str = ""
+    rows: tuple[str, ...] = ()
+    step: int = 0
     purged: bool = False
 
 
@@ -83,11 +86,12 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """That an exchange is recorded. attempt: its id."""
+    """That an exchange is recorded. attempt: its id.   stored: whether its texts may be."""
 
     attempt: str
     verdict: str
     severity: int | None = None
+    stored: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +184,7 @@ def _draft(state: State, event: Event) -> State:
 def _turn(state: State, event: Event) -> State:
     """An exchange; its number is the session's to give."""
     number = len(state.exchanges) + 1
-    value: dict[str, Any] = {**event.value, "number": number}
+    value: dict[str, Any] = {**event.value, "number": number, "step": event.number}
     new: Exchange = from_json(Exchange, value | ({"purged": True} if event.purged else {}))
     kept = state.draft if state.draft.key != new.key or new.by_hand else Draft()
     return replace(state, exchanges=(*state.exchanges, new), head=number, draft=kept)
@@ -196,7 +200,9 @@ def _branch(state: State, event: Event) -> State:
         number = len(state.exchanges) + 1
         parent = state.head if copied is not event.value["path"][0] else 0
         purged = {"purged": True} if event.purged else {}
-        new = from_json(Exchange, {**copied, "number": number, "parent": parent, "origin": 0, **purged})
+        new = from_json(
+            Exchange, {**copied, "number": number, "parent": parent, "origin": 0, "step": event.number, **purged}
+        )
         state = replace(state, exchanges=(*state.exchanges, new), head=number)
     return state
 
@@ -210,7 +216,8 @@ def _context(state: State, event: Event) -> State:
 
 def _mark(state: State, event: Event) -> State:
     attempt = event.value["attempt"]
-    new = Marked(attempt["id"], attempt["verdict"], attempt.get("severity"))
+    stored = attempt.get("sensitivity") != "not_stored"
+    new = Marked(attempt["id"], attempt["verdict"], attempt.get("severity"), stored)
     severe = state.severe or new.severity == 4
     return replace(state, marks={**state.marks, event.value["exchange"]: new}, shots=(), notes=(), severe=severe)
 

@@ -150,12 +150,13 @@ def refuse_programs(engine: sql.Engine, where: str) -> None:
         )
 
 
-def scrub(engine: sql.Engine) -> bool:
+def scrub(engine: sql.Engine, patience: float | None = None) -> bool:
     """Leave no old page of a file behind, in free space or in the write-ahead log; whether that was done.
 
-    A process that reads the store holds old pages in the file or in the log: it is waited for, `PATIENCE` seconds.
+    A process that reads the store holds old pages in the file or in the log: it is waited for, `patience` seconds
+    (default: `PATIENCE`).
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + (PATIENCE if patience is None else patience)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("PRAGMA busy_timeout=200")
         try:

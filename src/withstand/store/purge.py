@@ -15,9 +15,11 @@ from typing import Any
 import sqlalchemy as sql
 
 from withstand.core import Json, digest, dumps
+from withstand.store import files
 from withstand.store.attempts import NEW_HARM
 from withstand.store.database import scrub
 from withstand.store.marks import MARKED
+from withstand.store.revisions import event_key
 from withstand.store.store import RunRow, Store, chunks
 from withstand.store.tables import (
     CASES,
@@ -40,7 +42,7 @@ TEXTS = frozenset({"text", "completion", "prompt", "context", "note", "harm", "w
 """Keys of labels under which a text lies."""
 FREE = TEXTS | {
     "output", "output_description", "notes", "behavior", "original", "mitigation", "name", "title", "error", "system",
-    "draft", "input", "answer", "message", "definition", "description", "summary",
+    "draft", "input", "answer", "converted", "reason", "message", "definition", "description", "summary",
 }  # fmt: skip
 """Keys of events and records under which a text lies, however short."""
 QUOTING = (
@@ -110,7 +112,22 @@ def purge_probes(store: Store, person: str) -> Json:
     return done | {"scrubbed": _scrub(store)}
 
 
+def purge_steps(store: Store, session: str, numbers: Iterable[int], rows: Iterable[str], person: str) -> bool:
+    """Erase the texts of these steps of a person's session, and of these rows: of what must not be stored.
+
+    Whether no copy is left in the file; it waits for its readers a few seconds at most.
+    """
+    keys = [event_key(session, number) for number in numbers]
+    with store.writing() as connection:
+        done = {"rows": _rewrite(store, connection, row, rows, _any), "answers": 0}
+        _rewrite(store, connection, event, keys, _free)
+        _record(connection, store, person, session, done)
+    with store.errors():
+        return not store.path or scrub(store.engine, 3.0)
+
+
 def _scrub(store: Store) -> bool:
+    files.sweep(store)
     with store.errors():
         return not store.path or scrub(store.engine)
 

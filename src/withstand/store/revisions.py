@@ -73,7 +73,12 @@ def revisions(store: Store, kind: str, plan: str | None = None, record_id: str |
 def add_event(store: Store, new: Event) -> bool:
     """Keep a step of a session; False where another of this number stands."""
     names = ("session", "number", "kind", "plan", "round", "member", "created")
-    return _add(store, event, digest(["event", new.session, new.number]), new, names)
+    return _add(store, event, event_key(new.session, new.number), new, names)
+
+
+def event_key(session: str, number: int) -> str:
+    """The key of a step."""
+    return digest(["event", session, number])
 
 
 def events(
