@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from withstand.cli import console
+from withstand.cli.grouping import check_policy, policy_option, read_grouping
 from withstand.cli.options import command, options, run_argument
 from withstand.core import SpecError
 from withstand.core.text import file_name, visible
 
 if TYPE_CHECKING:
     from withstand.api import Run
+    from withstand.core.taxonomy import Grouping
     from withstand.results.taxonomy import By
     from withstand.store.store import Store
 
@@ -29,8 +31,10 @@ FORM = options(
     click.option("--reveal", is_flag=True, help="Show prompts and completions without a click."),
     click.option("--with-text/--without-text", default=None,
                  help="Keep the texts in the file (default: yes in html, no in csv)."),
-    click.option("--by", type=click.Choice(["category", "mlcommons", "owasp"]), default=None,
-                 help="Add rates by category, hazard of MLCommons or OWASP id, over all suites, in html, json and md."),
+    click.option("--by", type=click.Choice(["category", "mlcommons", "owasp", "policy"]), default=None,
+                 help="Add rates by category, hazard of MLCommons, OWASP id or category of --policy, over all suites, "
+                 "in html, json and md."),
+    policy_option,
 )  # fmt: skip
 OTHER = options(
     click.option("--within", type=click.Choice(["asks", "tokens", "seconds", "flops"]), default=None,
@@ -51,6 +55,7 @@ def _check(given: Mapping[str, Any]) -> None:
 
     suffix = _suffix(given["output"])
     form = {"latex": "tex", None: suffix or "html"}.get(given["form"], given["form"])
+    check_policy(given["by"], given["policy"])
     if given["by"] and (form not in write.GROUPED or any(given[name] for name in ("within", "learned", "methods"))):
         raise SpecError("--by adds to the reports html, pdf, json and md", hint="name one of them with --format")
     if not any(given[name] for name in ("form", "within", "learned", "methods")) and suffix not in ("", *write.FORMATS):
@@ -66,7 +71,7 @@ def _check(given: Mapping[str, Any]) -> None:
 @OTHER
 def report(
     name: str, store: "Store", form: str | None, output: str | None, reveal: bool, with_text: bool | None,
-    by: "By | None", within: Within | None, methods: bool, learned: bool,
+    by: "By | None", policy: str | None, within: Within | None, methods: bool, learned: bool,
 ) -> None:  # fmt: skip
     """Write a report as HTML, PDF, JSON, CSV, Markdown or LaTeX.
 
@@ -76,14 +81,15 @@ def report(
     from withstand import api
     from withstand.report import write
 
+    grouping = read_grouping(policy)
     run = api.load(name, store)
     form = form or _suffix(output) or "html"
     if within or learned or methods:
         _write(_special(run, within, learned), output)
     elif form == "pdf":
-        _write_pdf(run, output, reveal, with_text, by)
+        _write_pdf(run, output, reveal, with_text, by, grouping)
     else:
-        text = write.render(store, run.row, "tex" if form == "latex" else form, reveal, with_text, by)
+        text = write.render(store, run.row, "tex" if form == "latex" else form, reveal, with_text, by, grouping)
         default = f"{file_name(run.name)}.html" if form == "html" else None
         _write(text, output or default)
 
@@ -109,13 +115,16 @@ def _special(run: "Run", within: Within | None, learned: bool) -> str:
     return json.dumps(run.learned(), indent=1) if learned else methods(run.result)
 
 
-def _write_pdf(run: "Run", output: str | None, reveal: bool, with_text: bool | None, by: "By | None") -> None:
+def _write_pdf(
+    run: "Run", output: str | None, reveal: bool, with_text: bool | None, by: "By | None",
+    policy: "Grouping | None",
+) -> None:  # fmt: skip
     from withstand.report import write
     from withstand.report.pdf import pdf
 
     if output == "-":
         raise SpecError("a PDF is not for the terminal", hint="name a file with -o")
-    page = write.render(run.store, run.row, "html", reveal, with_text, by)
+    page = write.render(run.store, run.row, "html", reveal, with_text, by, policy)
     path = Path(output or f"{file_name(run.name)}.pdf")
     write.save(path, pdf(page, os.environ.get("CHROMIUM", "")))
     console.say(f"wrote {path}")

@@ -131,3 +131,11 @@ def is_impact(mapping: str) -> bool:
     """Whether it names a harm done, as all do whose framework tells no techniques from harms."""
     of, item = part(mapping)
     return not of.impacts or item in of.impacts
+
+
+@cache
+def techniques() -> Mapping[str, tuple[str, ...]]:
+    """Attack that ships -> the mappings of what it does; empty where it does nothing that ATLAS names."""
+    version = versions("atlas")[-1].version
+    table = read_toml(FILE)["techniques"]
+    return {attack: tuple(f"atlas:{version}:{item}" for item in items) for attack, items in table.items()}

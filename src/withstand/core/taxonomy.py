@@ -1,10 +1,11 @@
-"""Hazards and risks that behaviors are counted under: one vocabulary for all suites. Standard library only.
+"""Hazards, risks and categories of a policy that behaviors are counted under. Standard library only.
 
 An id is `mlcommons:HAZARD` or `owasp:RISK`. A suite maps its categories to them (`taxonomy`), and a behavior may have
 them as tags: as in a file of your own, or where each row has its own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from withstand.core.errors import SpecError
@@ -51,3 +52,48 @@ def check_taxonomy(taxonomy: Taxonomy) -> None:
             if unknown := sorted(set(column.split()) - names.keys()):
                 message = f"taxonomy, {category}: {unknown[0]!r} is no id of {scheme}"
                 raise SpecError(message, hint=f"they are {', '.join(names)}")
+
+
+UNCOVERED = "uncovered"
+"""The category of every policy for what no rule of it names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """A policy as reports, comparisons and gates take it: which of its categories a behavior is of.
+
+    label, digest: of the policy.   names, intents, mappings: of each category its title, its intent, and the entries of
+    frameworks (`framework:version:id`).   suites: name, file or alias of a suite -> its category ("*": any other)
+    -> ids.   schemes: `mlcommons:hte` or `owasp:LLM01` -> id, for suites that nobody mapped.
+    """
+
+    label: str
+    digest: str
+    names: Mapping[str, str]
+    intents: Mapping[str, str] = field(default_factory=dict)
+    mappings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    suites: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    schemes: Mapping[str, str] = field(default_factory=dict)
+
+    def ids(
+        self, suite: Sequence[str], category: str, tags: Iterable[str] = (), by_category: Iterable[str] = ()
+    ) -> tuple[str, ...]:
+        """The categories of a behavior: by its own tag `policy:ID`, by the map of its suite, by the hazards and risks
+        that its tags or its suite's map name; else `uncovered`.
+
+        suite: what it is called, most exact first.   by_category: hazards and risks of the behavior's category.
+        """
+        own = [tag.partition(":")[2] for tag in tags if tag.startswith("policy:")]
+        if chosen := tuple(dict.fromkeys(name for name in own if name in self.names)):
+            return chosen
+        for name in suite:
+            of_suite = self.suites.get(name, {})
+            if ids := of_suite.get(category, of_suite.get("*", ())):
+                return ids
+        marks = [*tags, *by_category]
+        for scheme in SCHEMES:  # hazards first: the risks of OWASP name no content
+            ids = tuple(dict.fromkeys(self.schemes[mark] for mark in marks if mark in self.schemes
+                                      and mark.startswith(f"{scheme}:")))  # fmt: skip
+            if ids:
+                return ids
+        return (UNCOVERED,)

@@ -14,11 +14,11 @@ from typing import Literal, TypeAlias
 
 from withstand.core import Json, SpecError, did_you_mean, digest
 from withstand.core.frameworks import full, is_impact
+from withstand.core.taxonomy import UNCOVERED
 from withstand.redteam.tables import Problems, check_names, read_tables, record_of, records_of
 from withstand.registry.grammar import to_toml
 
 SCHEMA = "withstand.policy/1"
-UNCOVERED = "uncovered"
 Tier: TypeAlias = Literal["prohibited", "restricted", "sensitive", "monitored"]
 Intent: TypeAlias = Literal["misuse", "unintended", "either"]
 Action: TypeAlias = Literal["allow", "log", "warn", "throttle", "block", "suspend", "escalate"]
@@ -131,7 +131,8 @@ class UseCase:
 
 @dataclass(frozen=True, slots=True)
 class SuiteMap:
-    """[[suite]]: the categories of the policy that a suite's behaviors are of. use: its name, or its whole label.
+    """[[suite]]: the categories of the policy that a suite's behaviors are of. use: its name, its file as in
+    `csv:rows.csv`, or its alias.
 
     categories: the suite's category -> ids of the policy; "*" for all others.
     """
@@ -284,7 +285,7 @@ def _suites(problems: Problems, entries: Json) -> tuple[SuiteMap, ...]:
         if suite and suite.use in maps:
             problems.add(f"suite {number}", f"there is another map of {suite.use}", "write one for each suite")
         elif suite:
-            maps[suite.use] = suite
+            maps[suite.use] = replace(suite, categories={of: tuple(ids) for of, ids in suite.categories.items()})
     return tuple(maps.values())
 
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from withstand.core import SpecError, did_you_mean
+from withstand.core.taxonomy import UNCOVERED
 from withstand.core.text import head_of
-from withstand.redteam.policy import SCHEMA, UNCOVERED, Policy, policy_of, read_policy
+from withstand.redteam.policy import SCHEMA, Policy, policy_of, read_policy
 from withstand.redteam.policy_diff import refusals
 from withstand.redteam.tables import Problem, Problems, read_tables
 from withstand.registry import find

@@ -15,7 +15,7 @@ from typing import Any
 
 from withstand.core.text import clock, count, file_name, series, unique, whole
 from withstand.registry.grammar import to_toml
-from withstand.report import advice, families, figures, words
+from withstand.report import advice, families, figures, tested, words
 from withstand.report.packed import pack
 from withstand.report.settings import Setting, curve, curves_at_k, overview, settings_of
 from withstand.report.shell import HERE, render
@@ -40,14 +40,15 @@ def html(
     votes: Sequence[VoteCounts] = (),
     gate: Decided | None = None,
     by_id: Table | None = None,
+    frameworks: Sequence[Table] = (),
     findings: Sequence[Attempt] = (),
 ) -> str:
     """The report as one self-contained page.
 
-    cases: the first rows, of `cases_total`.   points: curves of success against budget, as `within` yields them.
-    votes: how the members of an ensemble voted.   gate: what the limits of the run's spec say.   by_id: rates by
-    category, hazard or OWASP id.   findings: of people, of cases of the run.   reveal: texts are shown without a
-    click.   with_text: without it, a text is its length and a short hash.
+    cases: the first, of `cases_total`.   points: success against budget, as `within` yields them.   votes: of an
+    ensemble's members.   gate: by the run's spec.   by_id: rates by category, hazard, OWASP id or policy.   frameworks:
+    what of each was tested.   findings: of people, of cases of the run.   reveal: texts are shown without a click.
+    with_text: without it, a text is its length and a short hash.
     """
     shown = summary.shown()
     cells = shown.cells
@@ -57,7 +58,6 @@ def html(
     run, provenance = summary.run, summary.provenance
     name, file = shlex.quote(run.name), shlex.quote(f"{file_name(run.name)}.toml")
     again = (f"withstand report {name} --format toml -o {file}", f"withstand run {file} --name {name}")
-    ks, at_k = curves_at_k(settings)
     return render(
         HERE / "report.html.j2",
         run=run,
@@ -73,15 +73,14 @@ def html(
         untested=list(untested(summary)),
         settings=settings,
         **_figures(settings, points, shown),
-        **_groups(summary, by_id),
+        **_groups(summary, by_id, frameworks),
         votes=_votes(votes, summary.cells),
         findings=_findings(findings, with_text),
         names=_names(summary.cells),
         components=_components(provenance.components, provenance.prompts),
         facts=[*overview(settings), *_sets(provenance.sets), *_costs(summary)],
         categories=any(len(cell.by_category) > 1 for cell in cells),
-        ks=ks,
-        at_k=at_k,
+        **dict(zip(("ks", "at_k"), curves_at_k(settings), strict=True)),
         curve=curve,
         **vars(packed) | ({"worst": 0} if advice.alone(cells, shown.advice) else {}),
         omitted=max(0, cases_total - packed.total),
@@ -117,13 +116,13 @@ def _figures(settings: Sequence[Setting], points: Sequence[Record], summary: Run
     }
 
 
-def _groups(summary: RunSummary, by_id: Table | None) -> dict[str, Any]:
-    """The tables by id, on advice, and on variants and their parents, and what to know of them; empty where a run has
-    none."""
+def _groups(summary: RunSummary, by_id: Table | None, frameworks: Sequence[Table]) -> dict[str, Any]:
+    """The tables by id, of frameworks, on advice and on variants, and what to know of them; empty without any."""
     shown, seen = summary.shown(), summary.families
     names = {cell.attack: cell.printed("attack") for cell in summary.cells}
     return {
         "by_id": by_id,
+        "frameworks": (tested, frameworks),
         "advice": advice.table(shown.advice),
         "advice_domains": advice.domains(shown.advice),
         "advice_notes": [advice.LEAD, *advice.notes(shown.advice)],

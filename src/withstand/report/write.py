@@ -6,23 +6,29 @@ from typing import Any
 
 from withstand.core import Json, digest
 from withstand.core.save import save as save
+from withstand.core.taxonomy import Grouping
 from withstand.core.text import DASH, whole
 from withstand.registry.grammar import to_toml
 from withstand.report import advice, families, words
+from withstand.report import tested as appendix
 from withstand.report.groups import table as by_ids
 from withstand.report.html import html
 from withstand.report.latex import latex
 from withstand.report.settings import settings_of, short_names
 from withstand.report.table import Column, Table, csv_lines
 from withstand.report.table import markdown as line
+from withstand.results.by_policy import Assigned, assigned
 from withstand.results.cases import CaseResult, cases
 from withstand.results.cells import CellResult, plain
 from withstand.results.counts import read_counts
 from withstand.results.decide import Decided, of_spec
+from withstand.results.one_answer import one_answer
 from withstand.results.success_by_budget import within
 from withstand.results.summary import RunSummary, summarize
-from withstand.results.taxonomy import By, grouped
+from withstand.results.taxonomy import By, GroupResult, grouped
+from withstand.results.tested import FrameworkResult, framework_results, of_run
 from withstand.results.votes import votes
+from withstand.results.warnings import without_calls
 from withstand.store.attempts import attempts
 from withstand.store.store import RunRow, Store
 
@@ -36,26 +42,29 @@ HTML_CASES, HTML_SOME = 50_000, 10_000
 
 
 def render(
-    store: Store, run: RunRow, form: str, reveal: bool = False, with_text: bool | None = None, by: By | None = None
-) -> str:
+    store: Store, run: RunRow, form: str, reveal: bool = False, with_text: bool | None = None, by: By | None = None,
+    policy: Grouping | None = None,
+) -> str:  # fmt: skip
     """The report as text. `with_text` None: texts stay in the HTML (blurred) and are left out of the CSV.
 
-    by: in HTML, JSON and Markdown also the rates by category, hazard or OWASP id.
+    by: in HTML, JSON and Markdown also the rates by category, hazard or OWASP id; by the categories of a `policy` with
+    an appendix, what of which framework was tested.
     """
     if form == "toml":
         return to_toml(run.spec)
     counts = read_counts(store, run)
     summary = summarize(store, run, counts)
-    groups = grouped(store, run, counts, summary.shown().cells, by) if by else ()
-    by_id = by_ids(groups, by, "stop_when_decided" in run.plan) if by else None
+    of_policy = assigned(store, run, policy) if policy else None
+    groups = grouped(store, run, counts, summary.shown().cells, by, of_policy) if by else ()
+    by_id = by_ids(groups, by, "stop_when_decided" in run.plan, of_policy) if by else None
+    frameworks = _frameworks(store, run, groups, summary.cells, of_policy) if of_policy else ()
     if form == "json":
-        parts = {"groups": {"by": by, "rows": plain(groups)}} if by else {}
-        return json.dumps(summary.to_json() | parts, indent=1) + "\n"
+        return json.dumps(summary.to_json() | _by(by, groups, of_policy, frameworks), indent=1) + "\n"
     if form == "tex":
         return latex(summary)
     gate = of_spec(store, run)
     if form == "md":
-        return markdown(summary, gate, by_id)
+        return markdown(summary, gate, by_id, [*appendix.tables(frameworks)])
     if form == "csv":
         return "".join(csv_of(summary.cells, cases(store, run), bool(with_text)))
     total = sum(cell.cases for cell in summary.cells)
@@ -71,8 +80,30 @@ def render(
         votes=votes(store, run),
         gate=gate,
         by_id=by_id,
+        frameworks=[*appendix.tables(frameworks)],
         findings=[entry for entry in attempts(store, run=run.key) if entry.is_finding],
     )
+
+
+def _frameworks(
+    store: Store, run: RunRow, groups: Sequence[GroupResult], cells: Sequence[CellResult], policy: Assigned
+) -> tuple[FrameworkResult, ...]:
+    mapped = [mapping for mappings in policy.grouping.mappings.values() for mapping in mappings]
+    alike = dict.fromkeys(one_answer(store, run), "the target gave one answer to everything")
+    uncalled = dict.fromkeys(without_calls(store, run), "no answer called a tool, and it may be that none is seen")
+    return framework_results(of_run(groups, cells, policy, alike, uncalled), mapped)
+
+
+def _by(
+    by: By | None, groups: Sequence[GroupResult], policy: Assigned | None, frameworks: Sequence[FrameworkResult]
+) -> Json:
+    """What --by adds to the JSON."""
+    if not by:
+        return {}
+    if policy is None:
+        return {"groups": {"by": by, "rows": plain(groups)}}
+    facts = {"policy": policy.grouping.label, "digest": policy.grouping.digest, "notes": [*policy.notes()]}
+    return {"groups": {"by": by, **facts, "rows": plain(groups)}, "frameworks": plain(frameworks)}
 
 
 COLUMNS = (
@@ -120,8 +151,10 @@ def points(listed: Iterable[Json]) -> str:
     return "".join(csv_lines(names, listed))
 
 
-def markdown(summary: RunSummary, gate: Decided | None = None, by_id: Table | None = None) -> str:
-    """The answers, a table of the cells, one `by_id`, and their notes."""
+def markdown(
+    summary: RunSummary, gate: Decided | None = None, by_id: Table | None = None, frameworks: Sequence[Table] = ()
+) -> str:
+    """The answers, a table of the cells, one `by_id`, their notes, and an appendix of `frameworks`."""
     summary = summary.shown()
     run, cells = summary.run, summary.cells
     notes = dict.fromkeys([*summary.warnings, *_notes(cells)])
@@ -146,7 +179,10 @@ def markdown(summary: RunSummary, gate: Decided | None = None, by_id: Table | No
         for part in families.tables(summary.families, {cell.attack: cell.attack for cell in cells}):
             lines += [f"### {line(part.title)}", "", part.markdown(), ""]
         notes |= dict.fromkeys(summary.families.warnings)
-    return "\n".join([*lines, *(f"- {line(note)}" for note in notes), ""])
+    ending = [f"## {appendix.TITLE}", "", appendix.LEAD, ""] if frameworks else []
+    for part in frameworks:
+        ending += [f"### {line(part.title)}", "", line(part.note), "", *([part.markdown(), ""] if part.rows else [])]
+    return "\n".join([*lines, *(f"- {line(note)}" for note in notes), "", *ending])
 
 
 def _cells(cells: Sequence[CellResult]) -> Table:

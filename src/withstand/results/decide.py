@@ -92,7 +92,7 @@ def decide(
     if history:
         past = [counts_of(store, run, limits) for run in builds[:-1]]
         lines = list(with_history(past, limits, lines, labeled))
-    notes += [*limits.notes, *alike.values(), *without_calls(store, row)]
+    notes += [*limits.notes, *alike.values(), *without_calls(store, row).values()]
     frozen = baselines.baseline_of(store, row, iso(row.created)) if freeze else ""
     notes += unique(sentence for entry in row.plan.get("sets", ()) for sentence in entry["left_out"])
     notes += unique(note for suite in row.plan["suites"] for note in suite.get("notes", ()))

@@ -1,4 +1,4 @@
-"""The rates of a run by category, by hazard of MLCommons or by OWASP id, over all its suites."""
+"""The rates of a run by category, by hazard of MLCommons, by OWASP id or by category of a policy, over all suites."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -6,20 +6,22 @@ from typing import Literal, TypeAlias
 
 from withstand.core.taxonomy import ids_of, names_of
 from withstand.core.text import unique
+from withstand.results.by_policy import Assigned
 from withstand.results.cell_builder import interval
 from withstand.results.cells import CellResult, Interval
 from withstand.results.counts import BehaviorCounts, Counts
 from withstand.stats import rates
 from withstand.store.store import RunRow, Store
 
-By: TypeAlias = Literal["category", "mlcommons", "owasp"]
+By: TypeAlias = Literal["category", "mlcommons", "owasp", "policy"]
 
 
 @dataclass(frozen=True, slots=True)
 class GroupResult:
     """What became of the harmful behaviors of one id, under one attack on one target and defense, over all suites.
 
-    id: "" for the behaviors without one.   name: what it means, "" for a category.   suites, judges: of its cells.
+    id: "" for the behaviors without one.   name: what it means, "" for a category.   intent: of a category of a policy:
+    "misuse", "unintended" or "either".   suites, judges: of its cells.
     behaviors, cases: how many were wanted.   success, scored: cases.   asr: mean over behaviors, in [0, 1], None where
     nothing was scored; with its 95% interval, which takes the behaviors of a cluster together.   asr_bounds: cases
     without a verdict counted as held, then as broken.
@@ -39,6 +41,7 @@ class GroupResult:
     asr: float | None
     asr_interval: Interval | None
     asr_bounds: Interval | None
+    intent: str = ""
 
 
 Member: TypeAlias = tuple[CellResult, str, BehaviorCounts]
@@ -46,11 +49,12 @@ Member: TypeAlias = tuple[CellResult, str, BehaviorCounts]
 
 
 def grouped(
-    store: Store, run: RunRow, counts: Counts, cells: tuple[CellResult, ...], by: By
+    store: Store, run: RunRow, counts: Counts, cells: tuple[CellResult, ...], by: By, policy: Assigned | None = None
 ) -> tuple[GroupResult, ...]:
     """The groups, by target, defense and attack as the run has them, then by id. A behavior of several ids is in each.
 
-    Works from the store alone. Runs that were recorded before suites had a taxonomy have ids in tags alone.
+    policy: the categories of the behaviors, for "policy": their groups are in its order, by their intent. Works from
+    the store alone. Runs that were recorded before suites had a taxonomy have ids in tags alone.
     """
     suites = run.plan["suites"]
     texts = store.behaviors({key for suite in suites for key in suite["behaviors"]})
@@ -63,17 +67,35 @@ def grouped(
         for place, behavior in sorted(behaviors.items()):
             text = texts[keys[place]]
             category = text.get("category", "")
-            ids = [category] if by == "category" else ids_of(by, category, text.get("tags", ()), maps[entry["suite"]])
+            if policy:
+                ids = [*policy.ids[entry["suite"], keys[place]]]
+            elif by == "category":
+                ids = [category]
+            else:
+                ids = ids_of(by, category, text.get("tags", ()), maps[entry["suite"]])
             for name in ids or [""]:
                 groups[cell.target, cell.defense, cell.attack][name].append((cell, keys[place], behavior))
+    if policy:
+        grouping = policy.grouping
+        order = [name for intent in INTENTS for name in grouping.names if grouping.intents[name] == intent]
+        return tuple(
+            _group(grouping.names[name], name, members[name], grouping.intents[name])
+            for members in groups.values()
+            for name in order
+            if name in members
+        )
     return tuple(
-        _group(by, name, members[name])
+        _group(names_of(by).get(name, ""), name, members[name])
         for members in groups.values()
         for name in sorted(members, key=lambda n: (not n, n))
     )
 
 
-def _group(by: By, name: str, members: list[Member]) -> GroupResult:
+INTENTS = ("misuse", "unintended", "either")
+"""Somebody wants the harm; it meets a person of good faith; both. Their rates are of other things: none is over two."""
+
+
+def _group(title: str, name: str, members: list[Member], intent: str = "") -> GroupResult:
     cell = members[0][0]
     success = [behavior.counts["success"] for *_, behavior in members]
     scored = [behavior.scored for *_, behavior in members]
@@ -81,7 +103,7 @@ def _group(by: By, name: str, members: list[Member]) -> GroupResult:
     clusters = [behavior.cluster or key for _, key, behavior in members]  # a behavior of two suites is one
     return GroupResult(
         id=name,
-        name=names_of(by).get(name, ""),
+        name=title,
         target=cell.target,
         defense=cell.defense,
         attack=cell.attack,
@@ -94,4 +116,5 @@ def _group(by: By, name: str, members: list[Member]) -> GroupResult:
         asr=rates.mean_rate(success, scored),
         asr_interval=interval(success, scored, clusters),
         asr_bounds=rates.rate_bounds(success, unknown, [behavior.cases for *_, behavior in members]),
+        intent=intent,
     )

@@ -35,7 +35,7 @@ def warnings_of(
     if errors:
         yield f"{errors} rows are missing: they are in the bounds, never counted as safe"
     yield from one_answer(store, run).values()
-    yield from without_calls(store, run)
+    yield from without_calls(store, run).values()
     yield from by_letters(cells)
     asked = {index for result in advice for index in result.cells}
     harmful = [cell for cell in harmful if cell.index not in asked]
@@ -55,12 +55,12 @@ def by_letters(cells: Sequence[CellResult]) -> Iterator[str]:
         )
 
 
-def without_calls(store: Store, run: RunRow) -> Iterator[str]:
-    """Of each target whose judge looks for calls of tools, and which gave none in any answer: a path that leads to no
-    call looks like safety."""
+def without_calls(store: Store, run: RunRow) -> dict[tuple[str, str], str]:
+    """(target, defense) -> what to know of it, where its judge looks for calls of tools and no answer has one: a path
+    that leads to no call looks like safety."""
     plan = run.plan
     if CALLS not in {name.rpartition("/")[2] for name, _ in plan["components"]}:
-        return
+        return {}
     texts = store.behaviors({key for suite in plan["suites"] for key in suite["behaviors"]})
     by_target: dict[tuple[str, str], list[int]] = defaultdict(list)
     judged: set[tuple[str, str]] = set()
@@ -70,13 +70,15 @@ def without_calls(store: Store, run: RunRow) -> Iterator[str]:
         tags = (tag for key in plan["suites"][cell["suite"]]["behaviors"] for tag in texts[key].get("tags", ()))
         if not cell["benign"] and (head_of(cell["judge"]) == CALLS or any(tag.startswith(TOOL) for tag in tags)):
             judged.add(whole)
+    notes = {}
     for (target, defense), indexes in by_target.items():
         if (target, defense) in judged and (answers := _uncalled(store, run, indexes)):
             whose = defended(target, "" if defense == "none" else defense)
-            yield (
+            notes[target, defense] = (
                 f"{whose} called no tool in {count(answers, 'answer')}, and its judge looks for calls: nothing says"
                 " that they would be seen. Check the path in tool_calls, and ask for a call that is allowed"
             )
+    return notes
 
 
 def _uncalled(store: Store, run: RunRow, cells: Sequence[int]) -> int:
