@@ -13,7 +13,7 @@ from withstand.cli import console
 from withstand.cli import incident_fields as fields
 from withstand.cli.options import CONTEXT, Commands, Result, command, typed_store
 from withstand.core import Json, SpecError
-from withstand.core.text import clock, count
+from withstand.core.text import count
 
 if TYPE_CHECKING:
     from withstand.redteam.incidents import ConflictError, Incident
@@ -159,9 +159,9 @@ def _row(entry: "Incident", lacks: Sequence[str], overdue: Sequence[Any]) -> lis
 
 
 def _span(seconds: float | None) -> str:
-    if seconds is None:
-        return "not over"
-    return f"{seconds / 86_400:.1f} days" if seconds >= 172_800 else clock(seconds)
+    from withstand.redteam.dates import span
+
+    return "not over" if seconds is None else span(seconds)
 
 
 @command(group=incident, store=True, json=True)
@@ -191,7 +191,8 @@ def show(incident_id: str, toml: bool, history: bool, store: "Store") -> Result:
         for name, text in facts(to_json(last)):
             if name != "id":
                 console.put(f"  {name}: {text}")
-        console.put(f"  unseen for {_span(last.detection_delay)}, over after {_span(last.time_to_mitigate)}")
+        over = "not over yet" if last.time_to_mitigate is None else f"over after {_span(last.time_to_mitigate)}"
+        console.put(f"  unseen for {_span(last.detection_delay)}, {over}")
         if last.lacks:
             console.put(f"  its retrospective lacks {', '.join(last.lacks)}")
         for (before, _), (after, number) in pairwise(past) if history else ():

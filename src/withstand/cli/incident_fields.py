@@ -15,7 +15,7 @@ from withstand.core.text import series
 if TYPE_CHECKING:
     from withstand.redteam.incidents import Incident
 
-DETECTED_BY = ("monitor", "report", "press", "red team")
+DETECTED_BY = ("monitor", "report", "press", "red-team")
 FORESEEN = ("yes", "no", "underestimated")
 STEP = re.compile(r"(\S+)(?: (warn|throttle|block|suspend|escalate)(?: (\d+))?)?: (.+)", re.DOTALL)
 CHANGE = re.compile(r"([^,]+), *([^:]+): (.+)", re.DOTALL)

@@ -26,6 +26,7 @@ from withstand.cli import (
     confirm,
     console,
     demo,
+    disclose,
     export,
     families,
     gate,
@@ -153,7 +154,7 @@ cli.add_sections(
         "Measure": (run.run, init.init, generate.generate, demo.demo, judge.judge, label.label, calibrate.calibrate),
         "Look": (status.status, runs.runs, report.report, serve.serve, cite.cite, list_command.list_, show.show),
         "Decide": (compare.compare, families.families, gate.gate, confirm.confirm, sample_size.sample_size),
-        "Red team": (policy.policy, plan.plan, lifecycle.lifecycle, incident.incident),
+        "Red team": (policy.policy, plan.plan, lifecycle.lifecycle, incident.incident, disclose.disclose),
         "Train": (train.train, audit.audit),
         "Manage": (target.target, model.model, import_.import_, export.export, bundle.bundle, store.store, purge.purge),
     }

@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, time
 
 from withstand.core import SpecError
+from withstand.core.text import clock
 
 TIME_HINT = "write the day and the time with its zone, such as 2026-02-03T10:00:00Z, or the day alone"
 
@@ -35,6 +36,11 @@ def moment(name: str, text: str, end: bool = False) -> datetime:
         return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
     except OverflowError:
         raise SpecError(f"{name} is {text!r}", hint=TIME_HINT) from None
+
+
+def span(seconds: float) -> str:
+    """A time span for people: in days from two days on."""
+    return f"{seconds / 86_400:.1f} days" if seconds >= 172_800 else clock(seconds)
 
 
 def today() -> date:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from withstand.core import Json, SpecError, did_you_mean, digest, from_json, to_json
-from withstand.core.errors import WithstandError, within
+from withstand.core.errors import StoreError, WithstandError, within
+from withstand.core.shape import misfit
 from withstand.redteam.dates import day, moment
 from withstand.redteam.tables import Problems, check_names, read_tables, record_of
 from withstand.registry.grammar import to_toml
@@ -79,7 +80,7 @@ class Incident:
 
     opened: str
     first_event: str
-    detected_by: Literal["monitor", "report", "press", "red team"]
+    detected_by: Literal["monitor", "report", "press", "red-team"]
     category: str
     foreseen: Foreseen
     severity: int
@@ -202,6 +203,9 @@ def save(store: Store, incident: Incident, base: int) -> int:
 
 
 def of_record(record: Record) -> Incident:
+    """The incident of a record. Raises `StoreError` where somebody wrote one that is none."""
+    if wrong := misfit(Incident, record.value):
+        raise StoreError(f"{record.id}, revision {record.revision}, is no incident: {wrong}", hint="restore a backup")
     incident: Incident = from_json(Incident, record.value)
     return incident
 

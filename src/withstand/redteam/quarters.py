@@ -4,14 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from withstand.core.text import rate
-from withstand.redteam.dates import moment
+from withstand.redteam.dates import moment, span
 from withstand.redteam.incidents import Incident
 from withstand.stats.median import median_interval
 from withstand.stats.winners import clopper_pearson
 
 FEW = 6
 """Incidents below which a median has no limits, and a share says next to nothing."""
-DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +35,9 @@ class Quarter:
 
     def in_words(self) -> str:
         """A line for people."""
-        delay = f"{self.delay / DAY:.1f} days"
+        delay = span(self.delay)
         if self.delay_interval:
-            delay += f" ({self.delay_interval[0] / DAY:.1f} to {self.delay_interval[1] / DAY:.1f})"
+            delay += f" ({span(self.delay_interval[0])} to {span(self.delay_interval[1])})"
         few = f"; few: {FEW} incidents are the least for limits of a median" if self.few else ""
         return (
             f"{self.name}: {self.incidents} opened, {rate(self.unforeseen, self.unforeseen_interval)} unforeseen, "

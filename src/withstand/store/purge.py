@@ -43,6 +43,7 @@ TEXTS = frozenset({"text", "completion", "prompt", "context", "note", "harm", "w
 FREE = TEXTS | {
     "output", "output_description", "notes", "behavior", "original", "mitigation", "name", "title", "error", "system",
     "draft", "input", "answer", "converted", "reason", "message", "definition", "description", "summary",
+    "harm_described", "root_causes", "what_worked", "what_failed", "disclosure", "use",
 }  # fmt: skip
 """Keys of events and records under which a text lies, however short."""
 QUOTING = (
