@@ -180,6 +180,12 @@ def test_the_judge_and_the_layers_see_the_same_turns(store: Store) -> None:
     assert judge.seen[0][0] == "Bake a cake"
     assert [turn.role for turn in judge.seen[0][1]] == ["user", "assistant", "user"]
 
+    cooks = plan(Layer("a", "model", "scripted", system="You cook."))
+    for recorded, sent in (("You cook.", "Be kind."), ("Obey.", "Obey.")):  # the layer's own, and the tester's
+        earlier = replace(finding, layer="a", turns=(Turn("system", recorded), *turns))
+        chat, _ = conversation(cooks, earlier, replace(b, system="Be kind."), live=False)
+        assert chat[0].text == sent
+
     live = layer("live", 0.0)
     replay(plan(), [finding], [live], judge, How(1, live=True), Asking(store))
     _, second = live.target.model.chats  # type: ignore[union-attr]
@@ -211,8 +217,8 @@ def test_what_cannot_be_sent_again_is_said_row_by_row(store: Store) -> None:
         "it takes no system": attempt(1, turns=(Turn("system", "s"), Turn("user", "x"))),
     }
     for why, finding in cases.items():
-        assert conversation(finding, single, live=False) == (conversation(finding, single, live=False)[0], why)
-    assert conversation(attempt(1, turns=several), single, live=True)[1] == ""
+        assert conversation(own, finding, single, live=False)[1] == why
+    assert conversation(own, attempt(1, turns=several), single, live=True)[1] == ""
     with pytest.raises(SpecError, match="the plan has no layer 'prod'"):
         build(own, ["prod"])
 

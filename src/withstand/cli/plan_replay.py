@@ -162,7 +162,7 @@ def _asks(work: _Work) -> int:
         sum(turn.role == "user" for turn in chat) if work.how.live else 1
         for finding in work.findings
         for layer in work.layers
-        for chat, why in [conversation(finding, layer, work.how.live)]
+        for chat, why in [conversation(work.plan, finding, layer, work.how.live)]
         if not why
     ]
     return work.how.n * sum(turns)

@@ -26,6 +26,7 @@ from withstand.core import (
 from withstand.core.outcomes import is_hit
 from withstand.core.text import count
 from withstand.redteam.plan import Layer, Plan
+from withstand.redteam.probing import is_by_hand
 from withstand.registry import find
 from withstand.runner.asking import Asking
 from withstand.runner.budget import Meter, metered
@@ -40,8 +41,6 @@ from withstand.store.tables import COMPLETIONS, VERDICTS
 
 State: TypeAlias = Literal["still", "no longer", "undecided", "not asked"]
 STATUSES: tuple[str, ...] = get_args(Status)
-BY_HAND = "url:"
-"""How a target begins that people use by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ def _built(layer: Layer, offline: bool) -> BuiltLayer:
     version = layer.version or layer.changed
     if layer.blocked:
         return BuiltLayer(layer.id, version, why=f"it is blocked: {layer.blocked}")
-    if layer.target.startswith(BY_HAND):
+    if is_by_hand(layer):
         return BuiltLayer(layer.id, version, why="people use it by hand: try it there again")
     try:
         aim = DefendedTarget.of(*specs(layer))
@@ -166,10 +165,10 @@ def specs(layer: Layer) -> tuple[dict[str, Any], dict[str, Any]]:
     return spec_of(layer.target), spec_of(layer.defense or "none")
 
 
-def conversation(attempt: Attempt, layer: BuiltLayer, live: bool) -> tuple[Chat, str]:
+def conversation(plan: Plan, attempt: Attempt, layer: BuiltLayer, live: bool) -> tuple[Chat, str]:
     """What is sent to a layer, and "" or why nothing can be.
 
-    The system prompt is that of the layer, where it has one, else what the tester wrote.
+    A system prompt that the tester wrote goes to every layer; else each layer has its own.
     """
     if attempt.purged:
         return (), "its texts were erased"
@@ -179,9 +178,12 @@ def conversation(attempt: Attempt, layer: BuiltLayer, live: bool) -> tuple[Chat,
         return (), "files were attached to it"
     if layer.target is None:
         return (), layer.why
-    turns = [turn for turn in attempt.turns if not (layer.system and turn.role == "system")]
-    chat = (Message("system", layer.system),) * bool(layer.system)
-    chat += tuple(Message(turn.role, turn.text) for turn in turns if not (live and turn.role == "assistant"))
+    recorded = next((turn.text for turn in attempt.turns if turn.role == "system"), "")
+    usual = next((entry.system for entry in plan.layers if entry.id == attempt.layer), "")
+    system = recorded if recorded and recorded != usual else layer.system
+    chat: Chat = (Message("system", system),) if system else ()
+    left_out = ("system", "assistant") if live else ("system",)
+    chat += tuple(Message(turn.role, turn.text) for turn in attempt.turns if turn.role not in left_out)
     roles = [turn.role for turn in chat]
     asked = roles.count("user")
     needs = {"system"} & {*roles} | ({"turns"} if asked > 1 else set())
@@ -212,7 +214,7 @@ def replay(
     wanted: list[tuple[ReplayRow, list[_Sample]]] = []
     for finding in findings:
         for layer in layers:
-            chat, why = conversation(finding, layer, how.live)
+            chat, why = conversation(plan, finding, layer, how.live)
             harm = "new" if finding.harm.startswith(NEW_HARM) else finding.harm  # a text would outlive a purge
             row = ReplayRow(finding.id, harm, layer.id, layer.version, why=why)
             wanted.append((row, [] if why else [*_samples(finding, layer, chat, how)]))

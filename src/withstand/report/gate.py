@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from withstand.core import digest
+from withstand.core import Json, digest
 from withstand.core.text import count, interval, percent, series, visible
 from withstand.report.comparison import p, points, span
 from withstand.report.table import Column, Table
@@ -140,14 +140,19 @@ def sarif(version: str, gate: Decided, artifact: str, undecided: Undecided = Non
         for line in gate.lines
         if line.verdict != "PASS"
     ]
+    return sarif_document(version, rules, results, gate.notes)
+
+
+def sarif_document(version: str, rules: Sequence[Json], results: Sequence[Json], notes: Sequence[str] = ()) -> str:
+    """A run of this program in SARIF 2.1.0. version: of the program.   notes: notifications of the tool."""
     driver = {
         "name": "withstand",
         "version": version,
         "informationUri": "https://github.com/withstand/withstand",
         "rules": rules,
     }
-    notes = [{"level": "note", "message": {"text": visible(note)}} for note in gate.notes]
-    invocation = {"executionSuccessful": True, "toolExecutionNotifications": notes}
+    notifications = [{"level": "note", "message": {"text": visible(note)}} for note in notes]
+    invocation = {"executionSuccessful": True, "toolExecutionNotifications": notifications}
     document: dict[str, Any] = {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
