@@ -15,6 +15,7 @@ from withstand.core import SpecError
 from withstand.redteam import incidents
 from withstand.redteam.incidents import Change, ConflictError, Incident, Response
 from withstand.redteam.quarters import quarters
+from withstand.store.revisions import Record, add_record
 
 INCIDENT = Incident(
     "2026-02-03T10:00:00+00:00", "2026-02-01T10:00Z", "report", "uncovered", "no", 3, "recipes for guests", "I-1",
@@ -58,6 +59,7 @@ def test_times():
         ({"policy_gap": False}, "uncovered, and policy_gap false"),
         ({"category": "Spam!"}, "category is 'Spam!'"),
         ({"actors": -1}, "actors is -1"),
+        ({"id": "../I-1"}, "id is '../I-1'"),
     ]:
         with pytest.raises(SpecError, match=re.escape(message)):
             replace(INCIDENT, **fields)
@@ -137,6 +139,25 @@ def test_of_two_who_edit_one_revision_the_first_stands_and_nothing_is_lost(withs
         with pytest.raises(ConflictError) as conflict:
             incidents.save(store, replace(theirs, severity=2), revision)
         assert (conflict.value.theirs.severity, conflict.value.yours.severity) == (1, 2)
+
+
+def test_a_file_keeps_every_text_and_hides_no_character(tmp_path):
+    entry = replace(
+        INCIDENT, harm_described='a "quote" \\ \n \u202e\x1b[2J \U000e0041 \u00fc', root_causes=("#", "[x]")
+    )
+    (tmp_path / "i.toml").write_text(text := incidents.file_text(entry, 3))
+    assert text.isascii() or not set(text) & {"\u202e", "\x1b", "\U000e0041"}
+    assert incidents.read_incident(tmp_path / "i.toml") == (entry, 3)
+    (tmp_path / "i.toml").write_text(incidents.file_text(replace(entry, harm_described="\ud800"), 1))
+    assert incidents.read_incident(tmp_path / "i.toml")[0].harm_described == "\ufffd"
+
+
+def test_a_record_that_is_no_incident_is_said(withstand):
+    with api.open_store("withstand.db") as store:
+        add_record(store, Record("incident", "I-1", 1, "", 0.0, {"opened": 3}))
+    for command in (("list",), ("show", "I-1"), ("export", "-o", "x.json")):
+        assert "I-1, revision 1, is no incident" in withstand("incident", *command).err
+    assert "is no incident" in withstand("disclose", "--period", "2026").err
 
 
 def test_lists_grow_and_what_is_due_is_listed(withstand):

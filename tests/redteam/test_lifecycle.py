@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from withstand import api
+from withstand.core.errors import StoreError
 from withstand.redteam.evidence import Checker, last_change
 from withstand.redteam.lifecycle import read_lifecycle, stage_states
 from withstand.redteam.stages import NEEDS, STAGES
+from withstand.store.revisions import Record, add_record
 
 DAY = timedelta(1)
 TODAY = datetime.now(UTC).date()
@@ -153,20 +155,23 @@ def test_incidents_without_a_retrospective_keep_the_last_gate_shut(write):
 def test_a_change_of_what_is_intended_opens_every_gate(write, tmp_path):
     path = write(FILE + items())
     with api.open_store(str(tmp_path / "s.db")) as store:
-        assert last_change(read_lifecycle(path), store, TODAY) == "2026-01-01"
-        assert last_change(read_lifecycle(path), store, TODAY) == "2026-01-01"
+        assert last_change(read_lifecycle(path), store, TODAY) == ("2026-01-01", False)
+        assert last_change(read_lifecycle(path), store, TODAY) == ("2026-01-01", True)
         changed = FILE + '\n[[intended]]\nstatus = "production"\nuse = "answers cooks"\nsince = 2026-02-01\n' + items()
         later = TODAY + 3 * DAY
         # dated back, so that signatures would stay: what the store hears of today is of today
-        since = last_change(read_lifecycle(write(changed)), store, later)
+        since, _ = last_change(read_lifecycle(write(changed)), store, later)
         assert since == later.isoformat()
         _, of = states(path, later, since)
         assert {item.state for item in of.values() if item.id in ("sources", "use-case")} == {"reopened"}
-        assert last_change(read_lifecycle(path), store, later + DAY) == later.isoformat()
+        assert last_change(read_lifecycle(path), store, later + DAY) == (later.isoformat(), True)
         for edited in (FILE.replace("research", "production"), FILE.replace("answers cooks", "answers guests"), FILE):
             with pytest.raises(Exception, match=r"no longer has \[\[intended\]\]"):
                 last_change(read_lifecycle(write(edited)), store, later)
-    assert last_change(read_lifecycle(write(changed)), None, TODAY) == "2026-02-01"
+        add_record(store, Record("lifecycle", "kitchen", 3, "", 0.0, {"heard": 3}))
+        with pytest.raises(StoreError, match="remembers of kitchen is damaged"):
+            last_change(read_lifecycle(write(changed)), store, later)
+    assert last_change(read_lifecycle(write(changed)), None, TODAY) == ("2026-02-01", False)
 
 
 def test_runs_and_gates_as_evidence(withstand, write):
@@ -213,6 +218,7 @@ def test_runs_and_gates_as_evidence(withstand, write):
     done = withstand("lifecycle", "status", "--gate", "model", "--json")
     assert (done.code, done.json["met"]) == (0, True)
     assert [stage["id"] for stage in done.json["stages"] if stage["met"]] == ["concept", "data", "model"]
+    assert "note: gate:good: max-asr 10%" in withstand("lifecycle", "status").err
     done = withstand("lifecycle", "status", "--gate", "release")
     assert done.code == 1
     assert "gate of release: NOT MET" in done.out

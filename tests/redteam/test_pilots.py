@@ -33,8 +33,10 @@ def test_the_answers_of_a_share_of_users():
     assert (above.answer, above.exit_code) == ("DECIDE", 3)
     assert "7% (1\u201319): the rate is above 5%" in above.reasons[0]
     assert answer(violating=30).answer == "STOP"
-    assert answer(users=400, violating=0).reasons[0].endswith("success, the upper limit is not above 2%")
-    assert answer(users=150, violating=0).answer == "GO ON"  # fewer than the least that a success must have seen
+    assert answer(users=400, violating=0, violations=0).reasons[0].endswith("success, the upper limit is not above 2%")
+    assert (
+        answer(users=150, violating=0, violations=0).answer == "GO ON"
+    )  # fewer than the least that a success must have seen
     strict = replace(PILOT, success=SuccessRule(0.01, 200))
     assert "cannot succeed" in answer(strict, users=400, violating=19).reasons[0]
     assert answer(users=500, violating=5).reasons == ("the cap of 500 users is reached",)
@@ -108,7 +110,13 @@ def test_a_pilot_that_cannot_be(fields, message):
 
 
 def test_counts_that_cannot_be():
-    for wrong in ({"violating": 101, "violations": 200}, {"severe": 41}, {"users": -1}, {"violating": 41}):
+    for wrong in (
+        {"violating": 101, "violations": 200},
+        {"severe": 41},
+        {"users": -1},
+        {"violating": 41},
+        {"violating": 0},
+    ):
         with pytest.raises(SpecError):
             counted(**wrong)
     with pytest.raises(SpecError, match="has a count of"):

@@ -107,7 +107,11 @@ def _states(read: "Lifecycle", where: str) -> tuple[str, "tuple[StageState, ...]
         notes.append(f"{error}: no run, gate, incident or earlier intent can be looked up")
     try:
         now = today()
-        since = evidence.last_change(read, store, now)
+        since, remembered = evidence.last_change(read, store, now)
+        if store is not None and not remembered:
+            notes.append(
+                f"{where} hears of {read.system.name} for the first time: it knows of no earlier status or use"
+            )
         checker = evidence.Checker(read, store, now, since)
         due = None if store is None else [incident.id for incident in incidents.due(store)]
         return since, stage_states(read, now, since, checker.check, due), notes
@@ -128,8 +132,8 @@ def _show_status(value: Any, states: "tuple[StageState, ...]", everything: bool)
             until = f" until {item.expires}" if item.met and item.expires else ""
             why = f": {item.why}" if item.why else ""
             console.put(f"  {SHOWN[item.state]}{until}  {item.id}, {item.what}{why}")
-        for text in [e.text for item in state.items for e in item.evidence if e.unchecked]:
-            console.say(f"note: nobody looked whether {text} is there")
+        for entry in [entry for item in state.items for entry in item.evidence if entry.counts and entry.why]:
+            console.say(f"note: {entry.text}: {entry.why}")
     for note in value["notes"]:
         console.say(f"note: {note}")
     if value["gate"]:

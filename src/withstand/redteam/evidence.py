@@ -4,13 +4,15 @@ A run counts if it is complete, asked a target of the system, and rests on no ro
 trust; a gate, if in addition the run passes the limits of its own spec. A doubt counts against it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
-from withstand.core import SpecError, did_you_mean, digest
+from withstand.core import SpecError, did_you_mean, digest, from_json, to_json
 from withstand.core.errors import StoreError
-from withstand.core.text import series, unique
-from withstand.redteam.lifecycle import Evidence, Item, Lifecycle, has_file
+from withstand.core.shape import misfit
+from withstand.core.text import percent, series, unique
+from withstand.redteam.lifecycle import Evidence, Intended, Item, Lifecycle, has_file
 from withstand.redteam.pilots import judge
 from withstand.redteam.policy import read_policy
 from withstand.results import decide, summary
@@ -31,6 +33,7 @@ class Checker:
     now: date
     since: str
     _gates: dict[str, str] = field(default_factory=dict)
+    _passed: dict[str, str] = field(default_factory=dict)
 
     def check(self, item: Item, text: str) -> Evidence:
         """What one piece of evidence of an item is worth."""
@@ -48,6 +51,8 @@ class Checker:
             if has_file(self.lifecycle.folder, text)
             else "there is no such file, or it is empty"
         )
+        if not why and head == "gate":
+            return Evidence(text, True, self._passed[name])
         return Evidence(text, not why, why)
 
     def _pilot(self, item: Item, name: str) -> str:
@@ -136,35 +141,55 @@ class Checker:
         except (SpecError, StoreError) as error:
             return f"its gate cannot be decided: {error}"
         lines = [f"{line.gate} of {line.cell}" for line in decided.lines if line.verdict != "PASS"]
+        self._passed[run.name] = series(unique(f"{line.gate} {percent(line.limit)}" for line in decided.lines) or ["-"])
         return f"{decided.overall} ({series(lines)})" if lines else "" if decided.lines else "its gate decides nothing"
 
 
-def last_change(lifecycle: Lifecycle, store: Store | None, now: date) -> str:
-    """The ISO day of the last change of what is intended, as the file and the store say; the store learns of it.
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a store remembers of what a system was meant for. entries: [[intended]] by digest, as it was then.
+
+    heard: the ISO day on which the store heard of an entry, by its digest; "" for those of the first time.
+    """
+
+    entries: Mapping[str, Intended]
+    heard: Mapping[str, str]
+
+
+def last_change(lifecycle: Lifecycle, store: Store | None, now: date) -> tuple[str, bool]:
+    """The ISO day of the last change of what is intended, as the file and the store say, and whether the store had
+    heard of the system before. The store learns what the file says.
 
     What the store hears of later than its first time is of the day on which it hears, whatever the file says: a change
     that is dated back would leave old signatures standing. Raises `SpecError` where the file no longer has what the
     store has seen.
     """
-    entries = [{"status": x.status, "use": x.use, "since": x.since} for x in lifecycle.intended]
+    intended = {digest(to_json(entry)): entry for entry in lifecycle.intended}
     since = lifecycle.intended[-1].since
     if store is None:
-        return since
+        return since, False
     name = lifecycle.system.name.strip().lower()
     past = revisions(store, KIND, record_id=name)
-    heard: dict[str, str] = past[-1].value["heard"] if past else {}
-    keys = [digest(entry) for entry in entries]
-    if lost := [entry for key, entry in (past[-1].value["entries"] if past else {}).items() if key not in keys]:
+    memory = _memory(store, past[-1]) if past else Memory({}, {})
+    if lost := [entry for key, entry in memory.entries.items() if key not in intended]:
         raise SpecError(
-            f"{lifecycle.path} no longer has [[intended]] {lost[0]['status']} since {lost[0]['since']} "
-            f"({lost[0]['use']}), which {store.where} has seen",
+            f"{lifecycle.path} no longer has [[intended]] {lost[0].status} since {lost[0].since} ({lost[0].use}), "
+            f"which {store.where} has seen",
             hint="put it back, and add a new [[intended]] behind it: a change of status or use opens every gate again",
         )
-    if len(heard) < len(keys):
-        heard = {key: heard.get(key, now.isoformat() if past else "") for key in keys}
-        value = {"entries": dict(zip(keys, entries, strict=True)), "heard": heard}
+    heard = {key: memory.heard.get(key, now.isoformat() if past else "") for key in intended}
+    if heard != memory.heard:
         number = past[-1].revision + 1 if past else 1
-        created = datetime.now(UTC).timestamp()
-        if not add_record(store, Record(KIND, name, number, "", created, value)):
+        value = to_json(Memory(intended, heard))
+        if not add_record(store, Record(KIND, name, number, "", datetime.now(UTC).timestamp(), value)):
             return last_change(lifecycle, store, now)  # somebody else was first: read what they wrote
-    return max(since, heard[keys[-1]] or since)
+    return max(since, heard[digest(to_json(lifecycle.intended[-1]))]), bool(past)
+
+
+def _memory(store: Store, record: Record) -> Memory:
+    if wrong := misfit(Memory, record.value):
+        raise StoreError(
+            f"{store.where}: what it remembers of {record.id} is damaged: {wrong}", hint="restore a backup"
+        )
+    entries = {key: from_json(Intended, entry) for key, entry in record.value["entries"].items()}
+    return Memory(entries, record.value["heard"])

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 from withstand.core import Json, SpecError, did_you_mean, digest, from_json, to_json
 from withstand.core.errors import StoreError, WithstandError, within
 from withstand.core.shape import misfit
+from withstand.core.text import INVISIBLE
 from withstand.redteam.dates import day, moment
 from withstand.redteam.tables import Problems, check_names, read_tables, record_of
 from withstand.registry.grammar import to_toml
@@ -101,6 +102,8 @@ class Incident:
     editor: str = ""
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})?", self.id):  # files are called after it
+            raise SpecError(f"id is {self.id!r}", hint="write letters, digits, - and _, at most 64")
         begun = moment("first_event", self.first_event)
         if begun > moment("opened", self.opened, end=True):
             hint = "first_event is when it began, opened when you knew"
@@ -263,7 +266,13 @@ def file_text(incident: Incident, revision: int) -> str:
     lines += [to_toml({name: value[name]}) for name in FIELDS if name in value and name not in ("response", "changes")]
     for name in ("response", "changes"):
         lines += [f"\n[[incident.{name}]]\n{to_toml(entry)}" for entry in value.get(name, ())]
-    return "".join(lines)
+    return INVISIBLE.sub(_escaped, "".join(lines))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    """A hidden character as TOML writes it; a lone surrogate, which TOML lacks, as U+FFFD."""
+    code = ord(match[0])
+    return "\\ufffd" if 0xD800 <= code < 0xE000 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def differences(a: Incident, b: Incident) -> list[tuple[str, Json, Json]]:

@@ -211,7 +211,10 @@ State: TypeAlias = Literal["met", "not applicable", "open", "expired", "reopened
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one piece of evidence is worth. unchecked: it counts, and nobody looked whether it is there (a URL)."""
+    """What one piece of evidence is worth. why: it does not count, or what it shows, as the limits of a gate.
+
+    unchecked: it counts, and nobody looked whether it is there (a URL).
+    """
 
     text: str
     counts: bool

@@ -68,6 +68,8 @@ class PilotCount:
             few, many = getattr(self, part), getattr(self, whole)
             if few is not None and many is not None and few > many:
                 raise SpecError(f"{part} is {few}, and {whole} {many}", hint=f"{part} counts among {whole}")
+        if self.violations and self.violating == 0:
+            raise SpecError(f"{self.violations} violations of no user", hint="violating: users with any violation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,7 @@ def judge(pilot: Pilot, now: date, extra: PilotCount | None = None) -> PilotVerd
     last = extra or (pilot.count[-1] if pilot.count else None)
     figures = _figures(pilot, last)
     stops = [*_stops(pilot, now, last, figures)]
-    doubts = [*_unclear(pilot, now, last), *_open(pilot, last, figures)]
+    doubts = [*_unclear(pilot, now, last)] or [*_open(pilot, last, figures)]
     calm = f"{_words(pilot, figures)}: the rate is not above {_limit(pilot, pilot.stop.above)}"
     answer: Answer = "STOP" if stops else "DECIDE" if doubts else "GO ON"
     reasons = tuple(stops or doubts or [calm])
