@@ -73,7 +73,7 @@ WARNINGS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"layer * kind": "model"}, "T1", "layer", "no round tests an application"),
     ({"round r3 layers": ["app"]}, "T4", "layer", "no round tests a user interface"),
     ({"round r2 layers": ["base", "app"]}, "T3", "layer", "no two layers differ in their mitigations alone"),
-    ({"member m2 expertise": []}, "W3", "harm 1 (meat-recipe)", "no member is its expert"),
+    ({"member m2 expertise": []}, "W3", "member", "an expert of what is critical: meat-recipe"),
     ({f"{M3} hours_per_round": 0.5}, "W6", "member 3 (m3), hours_per_round", "0.5 hours are under 1"),
     ({f"{M3} hours_per_round": 13}, "W6", "member 3 (m3), hours_per_round", "6.5 hours a day in r4"),
     ({"round r2 ramp_up_hours": 3}, "W4", "member 3 (m3), hours_per_round", "takes all their hours in r2"),

@@ -9,9 +9,11 @@ from withstand.cli.options import CONTEXT, Commands, Result, command
 from withstand.core.text import count
 
 if TYPE_CHECKING:
+    from withstand.redteam.plan import Plan
     from withstand.redteam.tables import Problem
 
 plan_argument = click.argument("path", metavar="PLAN")
+round_option = click.option("--round", "round_id", required=True, metavar="R", help="Id of the round.")
 
 
 @click.group(cls=Commands, context_settings=CONTEXT)
@@ -22,7 +24,7 @@ def plan() -> None:
 @command(group=plan, json=True)
 @plan_argument
 def check(path: str) -> Result:
-    """Check a plan: what is wrong in it, and which recommendation it leaves out.
+    """Say what is wrong in a plan, and which recommendations it leaves out.
 
     It builds the layers' targets and asks them nothing. Exit code 2 where there are errors.
     """
@@ -48,3 +50,16 @@ def _show(path: str, problems: "tuple[Problem, ...]", errors: int) -> None:
         rows = [[p.level, p.rule, p.place, f"{p.message}; {p.hint}" if p.hint else p.message] for p in problems]
         console.table(rows, ["", "rule", "where", "what"])
     console.put(f"{path}: {count(errors, 'error')}, {count(len(problems) - errors, 'warning')}")
+
+
+def checked_plan(path: str) -> "Plan":
+    """The plan of a file. Raises `SpecError` with all its errors; a layer's target is not built."""
+    from withstand.redteam.plan import read_plan
+    from withstand.redteam.plan_check import check as check_plan
+    from withstand.redteam.plan_check import policy_categories
+    from withstand.redteam.tables import Problems
+
+    one_plan = read_plan(path)
+    categories, listed = policy_categories(one_plan)
+    Problems(path, [*listed, *check_plan(one_plan, categories, targets=False)]).check()
+    return one_plan

@@ -98,10 +98,11 @@ def _differ_in_mitigations(first: Layer, second: Layer) -> bool:
 
 
 def _experts(checked: Checked) -> Iterator[Problem]:
-    for harm in checked.plan.active:
-        if harm.severity == 4 and not any(harm.id in member.expertise for member in checked.plan.members):
-            place = checked.place("harm", harm.id)
-            yield warning("W3", place, "it is critical, and no member is its expert", "ask one who knows the field")
+    experts = {name for member in checked.plan.members for name in member.expertise}
+    without = [harm.id for harm in checked.plan.active if harm.severity == 4 and harm.id not in experts]
+    if without:
+        message = f"no member is an expert of what is critical: {', '.join(without)}"
+        yield warning("W3", "member", message, "ask people who know the field")
 
 
 def _purpose(checked: Checked) -> Iterator[Problem]:
