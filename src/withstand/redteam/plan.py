@@ -52,8 +52,8 @@ class Layer:
     """Where members test. target: a spec of a target, or "url:..." of a user interface that people use by hand.
 
     defense: a spec, "" for none.   mitigations: "none", "provider", "full" or an id of your own.   production: whether
-    users meet this very one.   version, changed: of what is tested, and the ISO date of its last change: coverage from
-    before is stale.   blocked: why it cannot be reached now, "" if it can.
+    users meet this very one.   version, changed: of what is tested, and the ISO date of its last change (or date and
+    hour): coverage from before is stale.   blocked: why it cannot be reached now, "" if it can.
     """
 
     id: str

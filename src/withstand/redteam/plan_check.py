@@ -5,7 +5,7 @@ docs/red-team-plans.md. Findings of form (unknown keys, wrong types) are `read_p
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import date
+from datetime import datetime
 from itertools import combinations
 from pathlib import Path
 
@@ -100,7 +100,7 @@ def _layers(checked: Checked) -> Iterator[Problem]:
 
 def _is_date(text: str) -> bool:
     try:
-        date.fromisoformat(text)
+        datetime.fromisoformat(text)
     except ValueError:
         return False
     return True

@@ -176,10 +176,15 @@ COLUMNS = (
 
 def add(store: Store, new: Attempt) -> bool:
     """Keep a revision of an attempt; False where another of this number stands."""
-    entry = {name: getattr(new, name) for name in COLUMNS}
-    harm = "new" if new.harm.startswith(NEW_HARM) else new.harm
+    entry = {name: _short(getattr(new, name)) for name in COLUMNS}
+    harm = "new" if new.harm.startswith(NEW_HARM) else _short(new.harm)
     entry |= {"harm": harm, "severity": new.rated, "input": new.input, "value": dumps(to_json(new))}
     return stands(store, attempt, entry | {"key": digest(["attempt", new.id, new.revision])})
+
+
+def _short(value: Json) -> Json:
+    """A text of a column, which an index must bear: one from a sheet may be of any length. The value has all of it."""
+    return value[:200] if isinstance(value, str) else value
 
 
 def attempts(

@@ -278,7 +278,7 @@ attempt = _table(
     _needed("revision", sql.Integer),
     _needed("created", sql.Double, index=True),  # when the revision was written
     _needed("surfaced", sql.Double),  # when the answer came
-    _needed("plan", index=True),  # "" outside a plan, as all texts below where they are not said
+    _needed("plan"),  # "" outside a plan, as all texts below where they are not said
     _needed("round"),
     _needed("layer"),
     _needed("harm"),  # the id of one of the plan's; "new" for one in the tester's words, which the value has
@@ -296,6 +296,11 @@ attempt = _table(
     *_written(),
     _purged(),
 )
+sql.Index(  # of a plan, without its texts: coverage is counted in it alone
+    "ix_attempt_counted",
+    *(attempt.c[name] for name in ("plan", "id", "revision", "round", "layer", "harm", "feature", "persona")),
+    *(attempt.c[name] for name in ("mindset", "language", "tester", "verdict", "status", "input", "surfaced")),
+)
 
 event = _table(
     "event",
@@ -303,13 +308,17 @@ event = _table(
     _needed("session", index=True),
     _needed("number", sql.Integer),
     _needed("kind"),
-    _needed("plan", index=True),
+    _needed("plan"),
     _needed("round"),
     _needed("member"),
     _needed("created", sql.Double),
     _needed("value"),
     sql.Column("writer", sql.Text),
     _purged(),
+)
+sql.Index(  # of a plan, without its texts: hours are counted in it alone
+    "ix_event_counted",
+    *(event.c[name] for name in ("plan", "session", "number", "kind", "round", "member", "created")),
 )
 
 record = _table(

@@ -1,0 +1,92 @@
+"""`withstand plan coverage`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from withstand.cli import console
+from withstand.cli.options import Result, command, store_option
+from withstand.cli.plan import plan_argument
+from withstand.core import SpecError
+
+if TYPE_CHECKING:
+    from withstand.redteam import coverage_table as forms
+    from withstand.redteam.coverage import Coverage
+    from withstand.redteam.plan import Plan
+
+AXES = ("harm", "feature", "persona", "layer", "round", "mindset")
+
+
+@command(json=True)
+@plan_argument
+@click.option("--rows", type=click.Choice(AXES), default="harm", show_default=True, help="What the rows are.")
+@click.option("--columns", type=click.Choice(AXES), default="layer", show_default=True, help="What the columns are.")
+@click.option("--round", "round_id", default=None, metavar="R", help="One round alone.")
+@click.option("--suggest", type=click.IntRange(min=0), default=5, show_default=True, metavar="N",
+              help="Propose the N cells to test next.")  # fmt: skip
+@click.option("-o", "--output", default=None, metavar="FILE", help="Write FILE.html, .md, .csv (all cells) or .json.")
+@store_option
+def coverage(
+    path: str, rows: Any, columns: Any, round_id: str | None, suggest: int, output: str | None, store: str
+) -> Result:  # fmt: skip
+    """Show what a red team has tested, as a matrix of any two axes, and what is left.
+
+    An empty cell is no evidence of safety.
+    """
+    from withstand.redteam import coverage_table as forms
+
+    if rows == columns:
+        raise SpecError(f"rows and columns are both {rows}", hint="choose another axis for one of them")
+    checked, of = covered(path, store, round_id)
+    shown, figures = forms.matrix(of, checked, rows, columns), forms.figures(of, checked, suggest)
+    value = forms.as_json(of, shown, figures)
+    if output:
+        _write(Path(output), value, checked, of, shown, figures)
+    return Result(value, lambda: _show(of, shown, figures))
+
+
+def covered(path: str, store: str, round_id: str | None = None) -> "tuple[Plan, Coverage]":
+    """A plan, and its coverage by what a store holds; nothing, where there is no store yet."""
+    from withstand import api
+    from withstand.cli import flags
+    from withstand.redteam.coverage import coverage as cover
+    from withstand.redteam.plan import read_plan
+
+    checked = read_plan(path)
+    if not flags.exists(store):
+        console.say(f"note: there is no store at {store}, so nothing was recorded; --store names another")
+        return checked, cover(None, checked, round_id)
+    with api.open_store(store, create=False) as opened:
+        return checked, cover(opened, checked, round_id)
+
+
+def _write(
+    path: Path, value: Any, checked: "Plan", of: "Coverage", shown: "forms.Matrix", figures: "forms.Figures"
+) -> None:  # fmt: skip
+    import json
+
+    from withstand.core.save import save
+    from withstand.redteam import coverage_table as forms
+
+    writers = {
+        ".html": lambda: forms.html(of, checked, shown, figures),
+        ".md": lambda: forms.markdown(of, checked, shown, figures),
+        ".csv": lambda: "".join(forms.csv(of)),
+        ".json": lambda: json.dumps(value) + "\n",
+    }
+    if path.suffix not in writers:
+        raise SpecError(f"{path} has no form that is known", hint=f"name a file that ends in {', '.join(writers)}")
+    save(path, writers[path.suffix]())
+    console.say(f"wrote {path}")
+
+
+def _show(of: "Coverage", shown: "forms.Matrix", figures: "forms.Figures") -> None:
+    from withstand.redteam import coverage_table as forms
+
+    for part in (forms.table(shown), *forms.tables(of, figures)):
+        console.table(part.texts(), part.heads(), part.title)
+        print()
+    for state in dict.fromkeys(cell.state for cell in of.cells):
+        console.put(f"{state}: {forms.LEGEND[state]}")
+    console.put(forms.NOTE)
