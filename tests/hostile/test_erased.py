@@ -152,7 +152,7 @@ def test_the_console_forgets_its_conversation(store: Store) -> None:
     with explorer(Path(store.path)) as opened:
         session = opened.auth.enter(Session("", None), opened.auth.entry)
         assert session
-        session.probe = {"turns": [{"role": "user", "text": PROBE}]}
+        session.probe = PROBE
         opened.transcripts["run", 0, 0] = PROBE
         opened.forget()
-        assert (opened.transcripts, session.probe) == ({}, {})
+        assert (opened.transcripts, session.probe) == ({}, "")

@@ -51,7 +51,7 @@ def begun(store: Store, plan: Plan, member: str = "m1", clock: Clock | None = No
 
 
 def probe(plan: Plan, layer: str = "base", judges: tuple[str, ...] = ("kitchen",)) -> Probe:
-    return of_layer(plan.layer(layer), judges)
+    return of_layer(plan.layer(layer), {name: name for name in judges})
 
 
 def test_a_session_is_the_fold_of_its_events(store: Store, plan: Plan) -> None:
@@ -123,12 +123,22 @@ def test_a_converter_keeps_both_texts(store: Store, plan: Plan) -> None:
 
 
 def test_illegal_content_leaves_a_description_alone(store: Store, plan: Plan) -> None:
-    session = begun(store, plan)
+    """Also where it was recorded before, by somebody else, or in a session that branched from it."""
+    session, theirs = begun(store, plan), begun(store, plan, "m2")
+    session.keep_draft(BREAD)
     session.send(BREAD, probe(plan))
+    session.mark(Mark("borderline", "recipe", notes=BREAD))
+    theirs.branch_from(session.state, 1)
+    theirs.mark(Mark("ok"))
     kept = session.mark(Mark("harmful", "recipe", 4, "a note", "what it was about", sensitivity="not_stored"))
-    assert (kept.turns, kept.output, kept.notes, kept.judged) == ((), "", "", ())
+    assert (kept.turns, kept.output, kept.notes, kept.judged, kept.revision) == ((), "", "", (), 2)
     assert kept.output_description == "what it was about"
     assert session.state.exchanges[0].purged
+    assert theirs.refresh().exchanges[0].purged
+    by_hand = begun(store, plan, layer="ui")
+    by_hand.record_by_hand(BREAD, "I can't help with cooking instructions")
+    by_hand.mark(Mark("harmful", description="by hand", sensitivity="not_stored"))
+    assert {attempt.output_description for attempt in attempts.attempts(store)} >= {"what it was about", "by hand"}
     store.close()
     held = b"".join(path.read_bytes() for path in Path(store.path).parent.glob("s.db*"))
     assert BREAD.encode() not in held

@@ -15,6 +15,7 @@ from withstand.cli import console
 from withstand.core import Sampling, SpecError, WithstandError, did_you_mean, to_json
 from withstand.core.text import count, visible
 from withstand.redteam import peers
+from withstand.redteam.compared import compare
 from withstand.redteam.marking import VERDICTS, Mark, is_restricted
 from withstand.redteam.plan import Plan
 from withstand.redteam.probing import Probe, is_by_hand, of_layer
@@ -87,7 +88,11 @@ class Console:
         self._show(self.session.send(text, self._probe()))
 
     def _probe(self, layer: str = "") -> Probe:
-        probe = of_layer(self.plan.layer(layer or self.session.state.context.layer), self.judges, self.sampling)
+        probe = of_layer(
+            self.plan.layer(layer or self.session.state.context.layer),
+            {name: name for name in self.judges},
+            self.sampling,
+        )
         if probe.destination and probe.destination != self.announced:
             console.say(f"texts go to {probe.destination}")
             self.announced = probe.destination
@@ -213,16 +218,9 @@ class Console:
         layers, path = rest.split(), self.session.state.path()
         if len(layers) != 2 or not path:
             raise SpecError("/compare needs two layers and a conversation", hint="send something, then /compare A B")
-        before, ends = self.session.state.context.layer, []
-        for layer in layers:
-            self.session.change(layer=layer)
-            self.session.new()
-            probe = self._probe(layer)
-            ends.append([self.session.send(e.turn.original or e.turn.text, probe, e.turn.converter) for e in path][-1])
+        ends = compare(self.session, layers, self._probe)
         for line in _beside(*(f"{layer}, #{e.number}\n{self._text(e)}" for layer, e in zip(layers, ends, strict=True))):
             click.echo(line, err=self.as_json)
-        if before not in layers:
-            self.session.change(layer=before)
 
     def convert(self, rest: str) -> None:
         converter, _, text = rest.partition(" ")

@@ -29,6 +29,8 @@ ACCESS = options(
                  help="HTTP header in which a trusted proxy names the person."),
     click.option("--own-code", is_flag=True, help="Let pages import components that runs name by module:Class."),
     click.option("--offline", is_flag=True, help="Let probes reach this machine only."),
+    click.option("--plan", "plan_file", metavar="FILE",
+                 help="Plan of a red team: its members probe its layers, and record what they find."),
     click.option("--behaviors", metavar="FILE",
                  help="Review the behaviors that `withstand generate behaviors` wrote: accept, edit or drop each."),
 )  # fmt: skip
@@ -41,12 +43,12 @@ ACCESS = options(
 @ACCESS
 def serve(
     name: str, host: str, port: int, store: str, read_only: bool, reveal: bool, with_text: bool, tokens: str | None,
-    proxy_header: str, own_code: bool, offline: bool, behaviors: str | None,
+    proxy_header: str, own_code: bool, offline: bool, plan_file: str | None, behaviors: str | None,
 ) -> None:  # fmt: skip
     """Look at runs in a browser, label cases, probe by hand.
 
     The pages show cases, searches and comparisons, and keep findings. With --behaviors they show a file of generated
-    behaviors, before the first run too.
+    behaviors, with --plan the console of a red team, before the first run too.
     """
     from withstand import api
 
@@ -55,6 +57,7 @@ def serve(
 
         from withstand.explorer import security
         from withstand.explorer.app import Explorer, make_app
+        from withstand.redteam.plan import read_plan
         from withstand.runner.review import BehaviorFile
     except ImportError as error:
         raise SpecError(f"the explorer needs {error.name}", hint='pip install "withstand[serve]"') from error
@@ -62,11 +65,14 @@ def serve(
     file = BehaviorFile(Path(behaviors)) if behaviors else None
     if file:
         file.rows()  # raises what is wrong with it
-    opened = api.open_store(store, create=file is not None)
+    if plan_file:
+        read_plan(plan_file)  # raises what is wrong with it
+    opened = api.open_store(store, create=file is not None or plan_file is not None)
     auth = security.Auth(host, port, people, proxy_header, user_name())
     first = api.load(name, opened).row if name else None
     explorer = Explorer(
-        opened, auth, read_only, reveal, with_text, own_code, offline, file, chromium=os.environ.get("CHROMIUM", "")
+        opened, auth, read_only, reveal, with_text, own_code, offline, file, chromium=os.environ.get("CHROMIUM", ""),
+        plan_file=plan_file or "",
     )  # fmt: skip
     if Path(opened.path).is_file() and Path(opened.path).stat().st_mode & 0o077:
         console.say(f"note: other users of this machine can read {opened.path}; `chmod 600 {opened.path}` stops that")
@@ -78,7 +84,7 @@ def serve(
     if first is not None:
         explorer.index.of_run(first, wait=0)
     token = f"?token={auth.entry}" if auth.entry else ""
-    page = f"runs/{first.key[:16]}" if first else "behaviors" if file else ""
+    page = f"runs/{first.key[:16]}" if first else "behaviors" if file else "probe" if plan_file else ""
     console.put(f"{root}{page}{token}")
     console.say("Ctrl-C stops the explorer.")
     auth.on_entry = lambda: console.say(f"A browser is in. For another one: {root}?token={auth.entry}")

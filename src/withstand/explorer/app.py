@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
@@ -28,6 +28,7 @@ from withstand.core.text import count
 from withstand.explorer.index import WAIT, Index, RunIndex
 from withstand.explorer.numbers import whole
 from withstand.explorer.security import HEADERS, Auth, Refused, Session, cookie_name, read_form
+from withstand.redteam.plan import Plan, read_plan
 from withstand.report.shell import environment, style
 from withstand.results.cases import CaseResult, Spot, picked
 from withstand.results.cells import COUNTED, OUTCOME_WORDS
@@ -46,7 +47,8 @@ class Explorer:
 
     reveal: texts are shown without being asked for. with_text: exports may hold texts. own_code: components that runs
     name by module:Class or function may be imported. offline: probes reach this machine alone. behaviors: a file of
-    generated behaviors to review. chromium: a browser that prints reports; "" finds one.
+    generated behaviors to review. chromium: a browser that prints reports; "" finds one. plan_file: the
+    plan of a red team, "" for none.
     """
 
     store: Store
@@ -59,9 +61,14 @@ class Explorer:
     behaviors: BehaviorFile | None = None
     wait: float = WAIT
     chromium: str = ""
-    probing: threading.Lock = field(default_factory=threading.Lock)
+    plan_file: str = ""
     printing: threading.Lock = field(default_factory=threading.Lock)
     transcripts: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan of a red team, as its file is now; None without one. Raises `SpecError`."""
+        return plan_of(self.plan_file, Path(self.plan_file).stat().st_mtime_ns) if self.plan_file else None
 
     @cached_property
     def index(self) -> Index:
@@ -79,6 +86,12 @@ class Explorer:
         if self.read_only:
             raise Refused(403, "this explorer is read-only, so it cannot record who did this")
         self.store.add_audit(who, action, subject)
+
+
+@lru_cache(maxsize=4)
+def plan_of(path: str, changed: int) -> Plan:  # noqa: ARG001 - an edit of the file makes another call
+    """The plan in a file that changed last then."""
+    return read_plan(path)
 
 
 @dataclass
@@ -183,10 +196,34 @@ Page: TypeAlias = Callable[[PageRequest], Response]
 
 def make_app(explorer: Explorer) -> Starlette:
     """The application. It closes its index when the server ends."""
-    from withstand.explorer import behaviors, compare, downloads, gates, label, people, probe, read, search
+    from withstand.explorer import (
+        behaviors,
+        compare,
+        console,
+        console_sessions,
+        downloads,
+        findings,
+        gates,
+        label,
+        people,
+        read,
+        search,
+    )  # fmt: skip
 
     routes: list[BaseRoute] = []
-    for pages in (read, downloads, search, compare, gates, label, probe, people, behaviors):
+    for pages in (
+        read,
+        downloads,
+        search,
+        compare,
+        gates,
+        label,
+        console,
+        console_sessions,
+        findings,
+        people,
+        behaviors,
+    ):
         for path, page, methods in pages.ROUTES:
             routes.append(Route(path, _endpoint(explorer, page), methods=methods))
     routes.append(Route(STYLE, lambda _: Response(style(), media_type="text/css")))

@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl, urlsplit
 from withstand.core import SpecError, bounded
 from withstand.core.text import count
 from withstand.runner.suites import loopback
+from withstand.store import files
 
 ROLES = ("viewer", "labeler", "admin")
 """Each may do what those before it may: read; label and record findings; probe, store calibrations, read the audit."""
@@ -34,6 +35,8 @@ IDLE = 1_800.0
 """Seconds after which an unused session may end for somebody else's."""
 BODY = 256 * 1024
 """Bytes of a form."""
+UPLOAD = "/probe/shot"
+"""Where a picture may be sent to."""
 SHORTEST = 16
 """Characters of a token."""
 NAMELESS = ("root", "local")
@@ -138,7 +141,7 @@ def cookie_name(host: str) -> str:
 @dataclass
 class Session:
     """One browser. `csrf`: what its forms send. `revealed`: the cases whose text was asked for; `searched`: the
-    runs and words of searches that the audit has, `downloaded`: the runs and files; `probe`: the conversation of the
+    runs and words of searches that the audit has, `downloaded`: the runs and files; `probe`: the session of the
     console; `confirmed`: the hosts and variables that it may send to.
 
     `bearer`: a program that shows its token with each request, which no other site can make a browser do.
@@ -152,7 +155,7 @@ class Session:
     revealed: set[str] = field(default_factory=set)
     searched: set[tuple[str, str]] = field(default_factory=set)
     downloaded: set[tuple[str, str]] = field(default_factory=set)
-    probe: dict[str, Any] = field(default_factory=dict)
+    probe: str = ""
     confirmed: set[str] = field(default_factory=set)
     bearer: bool = False
     used: float | None = None
@@ -219,9 +222,9 @@ class Auth:
     # --- sessions ---
 
     def forget(self) -> None:
-        """Drop the conversations of the probe console."""
+        """Leave the sessions of the console, whose texts were erased."""
         for session in list(self._sessions.values()):
-            session.probe = {}
+            session.probe = ""
 
     def session(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> tuple[Session, bool]:
         """The session of a request, and whether it is new. Raises `Refused` for a host that is not ours."""
@@ -349,14 +352,16 @@ class Auth:
 
 
 async def read_form(request: Any) -> dict[str, Any]:
-    """A form of at most `BODY` bytes, urlencoded; a name that comes several times is a list under NAME + "[]"."""
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
+    """A form of at most `BODY` bytes, urlencoded; a name that comes several times is a list under NAME + "[]".
+
+    At `UPLOAD` a picture may come instead, as "file"; what it is its content says.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip()
+    if request.url.path == UPLOAD and kind in files.SIGNS:
+        return {"file": await _body(request, files.LARGEST, "a picture")}
+    if kind != "application/x-www-form-urlencoded":
         raise Refused(415, "a form must be urlencoded")
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > BODY:
-            raise Refused(413, f"a form has at most {BODY // 1024} KiB")
+    body = await _body(request, BODY, "a form")
     try:
         pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=200)
     except ValueError as error:
@@ -366,3 +371,13 @@ async def read_form(request: Any) -> dict[str, Any]:
         form[name] = value
         form.setdefault(f"{name}[]", []).append(value)
     return form
+
+
+async def _body(request: Any, most: int, what: str) -> bytes:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise Refused(413, f"{what} has at most {most // 1024:,} KiB")
+        parts.append(part)
+    return b"".join(parts)

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
-from withstand.core import SpecError, did_you_mean, digest
-from withstand.redteam.plan import Layer, Member, Persona, Plan
+from withstand.core import SpecError, WithstandError, did_you_mean, digest
+from withstand.redteam.plan import Harm, Layer, Member, Persona, Plan
+from withstand.redteam.policy import read_policy
 from withstand.redteam.session_state import Exchange, State
 from withstand.store.attempts import FINDINGS, NEW_HARM, Attempt, PersonVerdict, Sensitivity, Turn, new_id
 
 VERDICTS: tuple[str, ...] = get_args(PersonVerdict)
-T = TypeVar("T", Layer, Member, Persona)
+T = TypeVar("T", Harm, Layer, Member, Persona)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,8 @@ def attempt_of(
         mindset=persona.mindset if persona else member.mindset[0] if member and len(member.mindset) == 1 else "",
         language=persona.language if persona else member.languages[0] if member and member.languages else "",
         harm=harm, endpoint=layer.endpoint if layer else "", target=entry.label,
-        target_version=layer.version if layer else "", mitigations=layer.mitigations if layer else "",
+        target_version=layer.version if layer else "", mitigations=layer.mitigations if layer else entry.mitigations,
+        behavior="" if secret else entry.behavior,
         production=layer.production if layer else None,
         output_description=mark.description or entry.description,
         screenshot=None if secret or not state.shots else state.shots[0], severity=mark.severity,
@@ -144,5 +148,21 @@ def _sensitivity(plan: Plan | None, harm: str) -> Sensitivity:
 
 
 def is_restricted(plan: Plan | None, harm: str) -> bool:
-    """Whether texts about a harm are blurred until somebody asks: those of severity 4."""
-    return plan is not None and any(entry.id == harm and entry.severity == 4 for entry in plan.harms)
+    """Whether texts about a harm are blurred until somebody asks: of severity 4, or of a strict tier of the policy."""
+    entry = plan and _by_id(plan.harms, harm)
+    if not entry:
+        return False
+    assert plan is not None
+    if entry.severity == 4 or not plan.purpose.policy:
+        return entry.severity == 4
+    strict = _strict(str(Path(plan.path).parent / plan.purpose.policy))
+    return strict is None or entry.category in strict
+
+
+@lru_cache(maxsize=8)
+def _strict(path: str) -> frozenset[str] | None:
+    """The categories of a policy that are prohibited or restricted; None where it cannot be read, so that all are."""
+    try:
+        return frozenset(c.id for c in read_policy(path).categories.values() if c.tier in ("prohibited", "restricted"))
+    except WithstandError:
+        return None

@@ -26,11 +26,15 @@ LONGEST = 100_000
 
 @dataclass(frozen=True)
 class Probe:
-    """What a text goes to. label: the target's, as people read it.   judges: who grades the answer, by their labels."""
+    """What a text goes to. label: the target's, as people read it.   judges: who grades the answer, by their labels.
+
+    mitigations: the label of a defense outside a plan.
+    """
 
     label: str
     target: Target
     judges: Mapping[str, Judge] = field(default_factory=dict)
+    mitigations: str = ""
 
     @cached_property
     def models(self) -> list[Any]:
@@ -78,23 +82,23 @@ def _variable(model: Any) -> str:
 
 def build(
     label: str, target: Spec, defense: Spec = "none", judges: Mapping[str, Spec] | None = None,
-    sampling: Sampling | None = None,
+    sampling: Sampling | None = None, mitigations: str = "",
 ) -> Probe:  # fmt: skip
     """The components of a probe, built. Raises `SpecError` for one that cannot be."""
     built = find.build("target", target)
     guard = None if defense in ("", "none", {"use": "none"}) else find.build("defense", defense)
     graders = {name: find.build("judge", spec) for name, spec in (judges or {}).items()}
-    return Probe(label, Target(built, guard, sampling or Sampling()), graders)
+    return Probe(label, Target(built, guard, sampling or Sampling()), graders, mitigations)
 
 
-def of_layer(layer: Layer, judges: Sequence[str] = (), sampling: Sampling | None = None) -> Probe:
+def of_layer(layer: Layer, judges: Mapping[str, Spec] | None = None, sampling: Sampling | None = None) -> Probe:
     """A probe of a layer of a plan. Raises `SpecError` for one that people reach by hand alone, or not at all."""
     if layer.blocked:
         raise SpecError(f"the layer {layer.id} is blocked: {layer.blocked}", hint="choose another layer")
     if is_by_hand(layer):
         hint = "use it by hand, and record what you sent and what came back"
         raise SpecError(f"the layer {layer.id} is a user interface ({layer.target})", hint=hint)
-    return build(layer.target, layer.target, layer.defense or "none", {name: name for name in judges}, sampling)
+    return build(layer.target, layer.target, layer.defense or "none", judges, sampling)
 
 
 def is_by_hand(layer: Layer) -> bool:

@@ -6,7 +6,7 @@ session the one whose step comes second is told (`OvertakenError`), and goes on 
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -26,10 +26,10 @@ from withstand.redteam.marking import Mark, attempt_of, check_mark
 from withstand.redteam.plan import Plan
 from withstand.redteam.probing import Answer, Probe
 from withstand.redteam.session_rules import SEVERE, check_context, convert, exposure
-from withstand.redteam.session_state import Context, Draft, Exchange, State, after, state_of
+from withstand.redteam.session_state import QUIET, Context, Draft, Exchange, State, after, state_of
 from withstand.store import attempts
 from withstand.store.attempts import Attachment, Attempt, Turn
-from withstand.store.purge import purge_steps
+from withstand.store.purge import purge_exchanges
 from withstand.store.revisions import Event, add_event, events
 from withstand.store.store import Store
 
@@ -80,23 +80,23 @@ class Session:
     @classmethod
     def open(cls, store: Store, plan: Plan | None, session: str, clock: Clock = time.time) -> "Session":
         """A session as its last event left it; what a kill left half done is completed. Raises `SpecError`."""
-        state = state_of(events(store, session=session))
-        if state is None or (plan is not None and state.plan != plan.id):
+        steps = events(store, session=session)
+        state = state_of(steps)
+        if state is None or state.plan != (plan.id if plan else ""):
             raise SpecError(f"there is no session {session!r}", hint="begin a new one")
         opened = cls(store, plan, state, clock)
-        opened._mend()
+        opened._mend(steps)
         return opened
 
-    def _mend(self) -> None:
-        """Keep the answer of an ask whose window was killed, and the attempt of a mark."""
-        draft = self.state.draft
-        if draft.key and not draft.error:
+    def _mend(self, steps: Iterable[Event]) -> None:
+        """Keep the answers of asks whose window was killed, and the attempts of marks."""
+        for draft in self.state.waiting:
             answer = probing.kept(self.store, self._chat(draft), draft.key)
             if answer is not None:
                 self._answered(draft, Answer(answer))
-        for event in events(self.store, session=self.state.session, kind="mark"):
-            if not event.purged and not attempts.history(self.store, event.value["attempt"]["id"]):
-                attempts.add(self.store, from_json(Attempt, event.value["attempt"]))
+        marks = [from_json(Attempt, e.value["attempt"]) for e in steps if e.kind == "mark" and not e.purged]
+        for lost in attempts.missing(self.store, marks):
+            attempts.add(self.store, lost)
         self._forget()
 
     def _forget(self) -> None:
@@ -106,9 +106,8 @@ class Session:
         if not gone:
             return
         drafts = {event.number for event in events(self.store, session=self.state.session, kind="draft")}
-        rows = {row for entry in gone for row in (entry.key, *entry.rows) if row}
-        numbers = drafts | {entry.step for entry in gone}
-        purge_steps(self.store, self.state.session, numbers, rows, self.state.member)
+        rows = {row for entry in gone for row in (entry.key, *entry.rows)}
+        purge_exchanges(self.store, self.state.session, drafts, rows, self.state.member)
         self.refresh()
 
     def refresh(self) -> State:
@@ -135,7 +134,7 @@ class Session:
             if add_event(self.store, new):
                 self.state = after(state, new)
                 return self.state
-            if self.refresh().step != state.step and not anyway and kind != "draft":
+            if self.refresh().step != state.step and not anyway and kind not in QUIET:
                 raise _overtaken()
 
     # --- writing and sending ---
@@ -190,11 +189,10 @@ class Session:
             0, draft.parent, turn, answer.text, self.clock(), self.state.context, draft.origin, draft.key,
             settings.get("asked", ""), settings.get("label", ""), answer.finish, answer.reasoning, answer.tokens,
             answer.seconds, came.judged, settings.get("params"), rows=came.rows,
+            behavior=settings.get("behavior", ""), mitigations=settings.get("mitigations", ""),
         )  # fmt: skip
-        if any(entry.key == new.key for entry in self.refresh().exchanges):  # another window has kept it
-            return next(entry for entry in self.state.exchanges if entry.key == new.key)
         self.add("turn", _without_number(new), anyway=True)
-        return self.state.exchanges[-1]
+        return next(entry for entry in self.state.exchanges if entry.key == new.key)
 
     def _chat(self, draft: Draft) -> Chat:
         """All that is sent with a draft: system prompt, earlier exchanges, the text."""
@@ -234,9 +232,10 @@ class Session:
                 hint="paste both; where the output is no text, describe it or attach a screenshot",
             )
         layer = self.plan.layer(self.state.context.layer) if self.plan and self.state.context.layer else None
-        label = endpoint or (layer.target if layer else "")
+        label, now = endpoint or (layer.target if layer else ""), self.clock()
+        key = digest(["by hand", self.state.session, now, text, answer])
         new = Exchange(
-            0, 0, Turn("user", text), answer, self.clock(), self.state.context, label=label, by_hand=True,
+            0, 0, Turn("user", text), answer, now, self.state.context, key=key, label=label, by_hand=True,
             description=description,
         )  # fmt: skip
         self.add("turn", _without_number(new))
@@ -253,10 +252,12 @@ class Session:
         self.add("move", {"head": self._head().parent})
 
     def branch(self, number: int) -> None:
-        """Go on after an exchange of this session. Raises `SpecError` where there is none."""
-        if self.state.exchange(number) is None:
+        """Go on after an exchange of this session, on its layer. Raises `SpecError` where there is none."""
+        path = self.state.path(number)
+        if not path:
             there = f"it has 1 to {len(self.state.exchanges)}" if self.state.exchanges else "nothing was sent yet"
             raise SpecError(f"this session has no exchange {number}", hint=there)
+        self.change(layer=path[-1].context.layer, system=path[0].context.system)
         self.add("move", {"head": number})
 
     def branch_from(self, source: State, number: int) -> None:
@@ -382,7 +383,15 @@ def _settings(probe: Probe, behavior: str) -> Json:
     sampling = probe.target.sampling
     params = {"temperature": sampling.temperature, "max_tokens": sampling.max_tokens}
     return {
-        "asked": probe.digest,
-        "label": probe.label,
-        "params": params | ({"behavior": behavior} if behavior else {}),
-    }
+        "asked": probe.digest, "label": probe.label, "params": params, "behavior": behavior,
+        "mitigations": probe.mitigations,
+    }  # fmt: skip
+
+
+def open_session(store: Store, plan: Plan | None, session: str) -> Session | None:
+    """A session that has not ended; None for none."""
+    try:
+        opened = Session.open(store, plan, session)
+    except SpecError:
+        return None
+    return None if opened.state.ended else opened

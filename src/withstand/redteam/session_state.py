@@ -19,6 +19,10 @@ IDLE = 900.0
 """Seconds: a longer gap between two events stands for a break that nobody marked, or for a session that was killed."""
 
 
+QUIET = ("draft", "shot", "seen")
+"""Kinds of events that change nothing that another window must have read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a member works on, as ids of the plan. system: the prompt that a new conversation begins with."""
@@ -39,8 +43,8 @@ class Exchange:
     the target that answered.   label: its name.   at: when the answer came.   tokens, seconds: of the call.
 
     by_hand: it comes from a user interface.   description: of an answer that is no text.   branched: the attempt of
-    somebody else's session that it is a copy of.   rows: keys of the answer and its verdicts.   step: its
-    event.   purged: its texts were erased.
+    somebody else's session that it is a copy of.   rows: keys of the answer and its verdicts.   behavior: what judges
+    were asked to look for, "" for the text.   mitigations: a defense outside a plan.   purged: its texts were erased.
     """
 
     number: int
@@ -63,7 +67,8 @@ class Exchange:
     description: str = ""
     branched: str = ""
     rows: tuple[str, ...] = ()
-    step: int = 0
+    behavior: str = ""
+    mitigations: str = ""
     purged: bool = False
 
 
@@ -96,10 +101,11 @@ class Marked:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A session after an event. number: of that event.   step: of the last one that is no draft, which other windows
-    of the session must have read before they write.   head: the exchange that the next text follows, 0 for none.
+    """A session after an event. number: of that event.   step: of the last one that is not `QUIET`, which other
+    windows of the session must have read before they write.   head: the exchange that the next text follows, or 0.
 
-    active: seconds of work; since_break: since the last break.   severe: whether severity 4 was recorded since then.
+    waiting: texts that were sent and have no answer yet.   active: seconds of work; since_break: since the last break.
+    severe: whether severity 4 was recorded since then.
     """
 
     session: str
@@ -112,6 +118,7 @@ class State:
     exchanges: tuple[Exchange, ...] = ()
     head: int = 0
     draft: Draft = field(default_factory=Draft)
+    waiting: tuple[Draft, ...] = ()
     marks: Mapping[int, Marked] = field(default_factory=dict)
     shots: tuple[Attachment, ...] = ()
     notes: tuple[str, ...] = ()
@@ -160,7 +167,7 @@ def after(state: State | None, event: Event) -> State:
     state = replace(
         state,
         number=event.number,
-        step=state.step if event.kind == "draft" else event.number,
+        step=state.step if event.kind in QUIET else event.number,
         last=event.created,
         active=state.active + min(gap, IDLE),
         since_break=0.0 if rested else state.since_break + gap,
@@ -178,16 +185,28 @@ def _begin(state: State, event: Event) -> State:
 
 
 def _draft(state: State, event: Event) -> State:
-    return replace(state, draft=from_json(Draft, event.value))
+    new: Draft = from_json(Draft, event.value)
+    waiting = tuple(draft for draft in state.waiting if draft.key != new.key)
+    return replace(state, draft=new, waiting=(*waiting, new) if new.key and not new.error else waiting)
 
 
 def _turn(state: State, event: Event) -> State:
-    """An exchange; its number is the session's to give."""
-    number = len(state.exchanges) + 1
-    value: dict[str, Any] = {**event.value, "number": number, "step": event.number}
+    """An exchange; its number is the session's to give. Of an answer that two windows kept, the one with verdicts."""
+    value: dict[str, Any] = {**event.value, "number": 0}
     new: Exchange = from_json(Exchange, value | ({"purged": True} if event.purged else {}))
-    kept = state.draft if state.draft.key != new.key or new.by_hand else Draft()
-    return replace(state, exchanges=(*state.exchanges, new), head=number, draft=kept)
+    draft = Draft() if new.by_hand or state.draft.key == new.key else state.draft
+    state = replace(state, draft=draft, waiting=tuple(entry for entry in state.waiting if entry.key != new.key))
+    for entry in state.exchanges:
+        if new.key and entry.key == new.key:
+            fuller = replace(new, number=entry.number) if new.rows[1:] else entry
+            return replace(state, exchanges=_put(state.exchanges, fuller))
+    number = len(state.exchanges) + 1
+    new = replace(new, number=number)
+    return replace(state, exchanges=(*state.exchanges, new), head=number)
+
+
+def _put(exchanges: tuple[Exchange, ...], new: Exchange) -> tuple[Exchange, ...]:
+    return tuple(new if entry.number == new.number else entry for entry in exchanges)
 
 
 def _move(state: State, event: Event) -> State:
@@ -200,9 +219,7 @@ def _branch(state: State, event: Event) -> State:
         number = len(state.exchanges) + 1
         parent = state.head if copied is not event.value["path"][0] else 0
         purged = {"purged": True} if event.purged else {}
-        new = from_json(
-            Exchange, {**copied, "number": number, "parent": parent, "origin": 0, "step": event.number, **purged}
-        )
+        new = from_json(Exchange, {**copied, "number": number, "parent": parent, "origin": 0, **purged})
         state = replace(state, exchanges=(*state.exchanges, new), head=number)
     return state
 

@@ -2,7 +2,7 @@
 or borderline; the others show what was covered. Append-only: an edit is the next revision.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -179,7 +179,20 @@ def add(store: Store, new: Attempt) -> bool:
     entry = {name: _short(getattr(new, name)) for name in COLUMNS}
     harm = "new" if new.harm.startswith(NEW_HARM) else _short(new.harm)
     entry |= {"harm": harm, "severity": new.rated, "input": new.input, "value": dumps(to_json(new))}
-    return stands(store, attempt, entry | {"key": digest(["attempt", new.id, new.revision])})
+    return stands(store, attempt, entry | {"key": _key(new)})
+
+
+def missing(store: Store, revisions: Sequence[Attempt]) -> list[Attempt]:
+    """Those of these revisions that the store lacks."""
+    keys = [_key(revision) for revision in revisions]
+    there = (
+        {key for (key,) in store.select(sql.select(attempt.c.key).where(attempt.c.key.in_(keys)))} if keys else set()
+    )
+    return [revision for key, revision in zip(keys, revisions, strict=True) if key not in there]
+
+
+def _key(revision: Attempt) -> str:
+    return digest(["attempt", revision.id, revision.revision])
 
 
 def _short(value: Json) -> Json:

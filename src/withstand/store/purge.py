@@ -113,16 +113,23 @@ def purge_probes(store: Store, person: str) -> Json:
     return done | {"scrubbed": _scrub(store)}
 
 
-def purge_steps(store: Store, session: str, numbers: Iterable[int], rows: Iterable[str], person: str) -> bool:
-    """Erase the texts of these steps of a person's session, and of these rows: of what must not be stored.
+def purge_exchanges(store: Store, session: str, drafts: Iterable[int], rows: Iterable[str], person: str) -> bool:
+    """Erase the texts of exchanges that must not be stored: the rows of their answers, every step of any session and
+    every attempt that names one, and these drafts of a session. What says that it stores none stays.
 
     Whether no copy is left in the file; it waits for its readers a few seconds at most.
     """
-    keys = [event_key(session, number) for number in numbers]
+    wanted = list(rows)
     with store.writing() as connection:
-        done = {"rows": _rewrite(store, connection, row, rows, _any), "answers": 0}
-        _rewrite(store, connection, event, keys, _free)
+        done = {"rows": _rewrite(store, connection, row, wanted, _any), "answers": 0}
+        for table, erase in ((event, _free), (attempt, _attempt)):
+            c = table.c
+            naming = sql.or_(sql.false(), *(c.value.like(f"%{key}%") for key in wanted))
+            named = sql.select(c.key).where(naming, c.value.not_like('%"sensitivity":"not_stored"%'))
+            own = [event_key(session, number) for number in drafts] if table is event else []
+            _rewrite(store, connection, table, {*_listed(connection, named), *own}, erase)
         _record(connection, store, person, session, done)
+    files.sweep(store)
     with store.errors():
         return not store.path or scrub(store.engine, 3.0)
 
