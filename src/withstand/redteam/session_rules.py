@@ -17,10 +17,7 @@ DAY = 86_400.0
 def check_context(plan: Plan, round_id: str, member: str, context: Context) -> None:
     """Raise `SpecError` for what the plan does not have, or a layer that the round does not test."""
     this_round, person = plan.round(round_id), plan.member(member)
-    if this_round.members and person.id not in this_round.members:
-        raise SpecError(
-            f"{member} takes no part in the round {round_id}", hint=f"members: {', '.join(this_round.members)}"
-        )
+    plan.check_part(person, this_round)
     layer = plan.layer(context.layer)
     if layer.id not in this_round.layers:
         raise SpecError(
@@ -36,10 +33,7 @@ def check_context(plan: Plan, round_id: str, member: str, context: Context) -> N
 
 def is_opted_out(plan: Plan, member: str, harm_id: str) -> bool:
     """Whether a member does not test a harm: its id, its category or a parent of that is among their opt-outs."""
-    harm = plan.harm(harm_id)
-    return any(
-        out in (harm.id, harm.category) or harm.category.startswith(f"{out}.") for out in plan.member(member).opt_out
-    )
+    return plan.member(member).opts_out(plan.harm(harm_id))
 
 
 def exposure(store: Store, plan: str, member: str, now: float) -> int:
