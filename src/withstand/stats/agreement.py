@@ -101,6 +101,37 @@ def alpha_interval(ratings: Sequence[Sequence[bool | None]], level: float = 0.95
     return _bootstrap(alpha(ratings), counts, partial(_alpha, patterns), level)
 
 
+def rated_pairs(pairs: Sequence[tuple[int, int]], grades: int) -> Floats:
+    """Counts of two raters' grades (1 to `grades`), one row a grade of the first, one column of the second."""
+    counts = np.zeros((grades, grades))
+    for first, second in pairs:
+        counts[first - 1, second - 1] += 1
+    return counts
+
+
+def weighted_kappa(counts: Floats) -> float | None:
+    """Cohen's kappa of two raters' grades with quadratic weights, at most 1: a disagreement counts by the square of its
+    distance. None if chance explains all, as where all grades are one. Cohen 1968, Psychological Bulletin 70:213."""
+    return _number(_weighted_kappa(len(counts), counts.reshape(1, -1))[0]) if counts.sum() else None
+
+
+def weighted_kappa_interval(counts: Floats, level: float = 0.95) -> Limits | None:
+    """Percentiles of a bootstrap over what was graded, as `kappa_interval`."""
+    return _bootstrap(weighted_kappa(counts), counts.reshape(-1), partial(_weighted_kappa, len(counts)), level)
+
+
+def _weighted_kappa(grades: int, cells: Floats) -> Floats:
+    """For counts of shape (draws, grades * grades); NaN where no disagreement is to be expected by chance."""
+    tables = cells.reshape(-1, grades, grades)
+    weights = (np.arange(grades)[:, None] - np.arange(grades)) ** 2.0
+    totals = tables.sum((1, 2))
+    chance = tables.sum(2)[:, :, None] * tables.sum(1)[:, None, :]
+    observed, expected = (tables * weights).sum((1, 2)), (chance * weights).sum((1, 2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        kappas: Floats = np.where(expected > 0, 1 - observed * totals / expected, np.nan)
+    return kappas
+
+
 @dataclass(frozen=True, slots=True)
 class Corrected:
     """A rate without the judge's error, with its limits, all in [0, 1]. `clipped`: the formula lay outside.

@@ -242,19 +242,24 @@ def erased(value: Json) -> Json:
 
 def _attempt(value: Json) -> Json:
     """An attempt without its texts; of a harm in the tester's words it is left that it is one."""
-    left = value | {name: _quoting(value[name]) for name in QUOTING if name in value}
+    return without_texts(value, gone)
+
+
+def without_texts(value: Json, hidden: Callable[[str], str]) -> Json:
+    """An attempt as JSON, each text (none is empty) in the form of `hidden`."""
+    left = value | {name: _quoting(value[name], hidden) for name in QUOTING if name in value}
     if (harm := value.get("harm", "")).startswith(NEW_HARM):
-        left["harm"] = f"{NEW_HARM}{gone(harm.removeprefix(NEW_HARM))}"
+        left["harm"] = f"{NEW_HARM}{hidden(harm.removeprefix(NEW_HARM))}"
     return left
 
 
-def _quoting(value: Json, name: str = "") -> Json:
+def _quoting(value: Json, hidden: Callable[[str], str], name: str = "") -> Json:
     """A part of an attempt without its texts. name: its key."""
     if isinstance(value, Mapping):
-        return {key: _quoting(inner, key) for key, inner in value.items()}
+        return {key: _quoting(inner, hidden, key) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_quoting(inner, name) for inner in value]
-    return value if name in CHOICES else gone(value)
+        return [_quoting(inner, hidden, name) for inner in value]
+    return hidden(value) if isinstance(value, str) and value and name not in CHOICES else value
 
 
 def _free(value: Json, name: str = "") -> Json:

@@ -1,0 +1,220 @@
+"""`withstand plan findings`: what people found by hand, triaged."""
+
+import time
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from withstand.cli import console
+from withstand.cli.options import CONTEXT, Commands, Result, command
+from withstand.cli.plan import plan_argument
+from withstand.cli.purge import user_name
+from withstand.core import Json, SpecError, to_json
+from withstand.core.text import count
+
+if TYPE_CHECKING:
+    from withstand.redteam.similar import Match
+    from withstand.redteam.triage import Agreement
+    from withstand.store.attempts import Attempt
+    from withstand.store.store import Store
+
+SEVERITY = click.IntRange(1, 4)
+id_argument = click.argument("finding", metavar="F-ID")
+by_option = click.option("--by", default="", metavar="NAME", help="Who says so; your user name by default.")
+text_option = click.option("--with-text", is_flag=True, help="Show prompts, answers and notes.")
+
+
+@click.group(cls=Commands, context_settings=CONTEXT)
+def findings() -> None:
+    """List, triage and exchange what people found by hand."""
+
+
+@command("list", group=findings, json=True, store=True)
+@plan_argument
+@click.option("--status", default="", help="Those with this status.")
+@click.option("--harm", default="", help="Those of this harm.")
+@click.option("--round", "round_id", default="", help="Those of this round.")
+@click.option("--severity", type=SEVERITY, default=None, help="Those of this severity or a higher one.")
+@click.option("--all", "all_", is_flag=True, help="Also attempts that are no findings.")
+def list_(
+    path: str, status: str, harm: str, round_id: str, severity: int | None, all_: bool, store: "Store"
+) -> Result:  # fmt: skip
+    """List the findings of a plan, the severest first, without their texts.
+
+    Below them: how far two raters agree, what lacks a second rater, and what may be found twice.
+    """
+    from withstand.redteam import similar, triage
+    from withstand.redteam.plan import read_plan
+    from withstand.store.attempts import attempts
+
+    listed = attempts(store, read_plan(path).id)
+    chosen = [
+        attempt for attempt in listed
+        if (all_ or attempt.is_finding) and status in ("", attempt.status) and harm in ("", attempt.harm)
+        and round_id in ("", attempt.round) and (severity is None or (attempt.rated or 0) >= severity)
+    ]  # fmt: skip
+    chosen.sort(key=lambda attempt: (-(attempt.rated or 0), attempt.surfaced, attempt.id))
+    agreed = triage.agreement_of(chosen)
+    twice = similar.duplicates(chosen)
+    value = {
+        "schema": 1, "findings": [triage.redacted(attempt) for attempt in chosen], "agreement": to_json(agreed),
+        "lacks_rater": [attempt.id for attempt in chosen if attempt.is_finding and triage.lacks_rater(attempt)],
+        "near_duplicates": [{"id": a.id, "of": b.id, "likeness": round(n, 2)} for a, b, n in twice],
+    }  # fmt: skip
+    return Result(value, lambda: _list(chosen, value, agreed))
+
+
+def _list(chosen: "list[Attempt]", value: Json, agreed: "Agreement") -> None:
+    rows = [
+        [
+            attempt.id, _severity(attempt), attempt.harm_name, attempt.verdict, attempt.status, attempt.layer,
+            attempt.tester + (" (not yours)" if attempt.foreign else ""), attempt.owner,
+        ]
+        for attempt in chosen
+    ]  # fmt: skip
+    console.table(rows, ["id", "severity", "harm", "verdict", "status", "layer", "tester", "owner"])
+    console.put(count(len(chosen), "attempt" if any(not a.is_finding for a in chosen) else "finding"))
+    if agreed.findings:
+        console.put(agreement_sentence(agreed))
+    if value["lacks_rater"]:
+        console.put(f"severe, and rated by one person alone: {', '.join(value['lacks_rater'])}")
+    for pair in value["near_duplicates"]:
+        console.put(f"{pair['id']} reads much like {pair['of']} (likeness {pair['likeness']})")
+
+
+def agreement_sentence(agreed: "Agreement") -> str:
+    """How far raters agree, for people."""
+    rated = f"two people rated {count(agreed.findings, 'finding')}"
+    if agreed.kappa is None:
+        return f"{rated}: too alike for a kappa"
+    limits = f", 95% interval {agreed.interval[0]:.2f} to {agreed.interval[1]:.2f}" if agreed.interval else ""
+    few = "; few, so it says little" if agreed.few else ""
+    return f"{rated}: weighted kappa {agreed.kappa:.2f}{limits}{few}; they differ on {len(agreed.apart)}"
+
+
+def _severity(attempt: "Attempt") -> str:
+    from withstand.redteam.triage import is_apart, people
+
+    text = f"{attempt.rated} {attempt.word}" if attempt.rated else ""
+    return f"{text} (of {', '.join(map(str, people(attempt).values()))})" if is_apart(attempt) else text
+
+
+@command(group=findings, json=True, store=True)
+@id_argument
+@text_option
+def show(finding: str, with_text: bool, store: "Store") -> Result:
+    """Show a finding with its history of edits."""
+    from withstand.redteam import triage
+    from withstand.store.attempts import history
+
+    last = triage.last(store, finding)
+    value = to_json(last) if with_text else triage.redacted(last)
+    revisions = history(store, finding)
+    changes = [
+        {"revision": after.revision, "by": after.editor, "at": after.created,
+         "changed": [name for name, *_ in triage.differences(before, after)]}
+        for before, after in pairwise(revisions)
+    ]  # fmt: skip
+    return Result({"schema": 1, "finding": value, "history": changes}, lambda: _show(value, last, changes))
+
+
+def _show(value: Json, last: "Attempt", changes: list[Json]) -> None:
+    from withstand.core.text import facts
+
+    console.table([[name, text] for name, text in facts(value) if text], ["", last.id])
+    for change in changes:
+        day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(change["at"]))
+        console.put(f"revision {change['revision']}, {day} UTC, {change['by']}: {', '.join(change['changed'])}")
+    if last.foreign:
+        console.say("the last revision is of a writer whom you do not trust in this store (`withstand store trust`)")
+
+
+@command(group=findings, json=True, store=True)
+@plan_argument
+@id_argument
+@by_option
+@click.option("--revision", type=click.IntRange(1), default=None, metavar="N",
+              help="The revision that you saw; an error where it is not the last.")  # fmt: skip
+@click.option("--verdict", default=None)
+@click.option("--status", default=None)
+@click.option("--duplicate-of", default=None, metavar="F-ID", help="Of which finding it is a duplicate.")
+@click.option("--harm", default=None, help="A harm of the plan, or 'new: ...'.")
+@click.option("--feature", default=None)
+@click.option("--persona", default=None)
+@click.option("--severity", type=SEVERITY, default=None, help="The tester's. Others use `rate`.")
+@click.option("--technique", default=None, help="An id of MITRE ATLAS or of an attack, or 'none'.")
+@click.option("--owner", default=None)
+@click.option("--due", default=None, metavar="DATE")
+@click.option("--mitigation", default=None)
+@click.option("--notes", default=None)
+@click.option("--sensitivity", default=None)
+def edit(
+    path: str, finding: str, by: str, revision: int | None, store: "Store", **changes: Any
+) -> Result:  # fmt: skip
+    """Edit a finding: what you leave out stays. Each edit is a new revision; what was sent and answered stays."""
+    from withstand.redteam import triage
+    from withstand.redteam.plan import read_plan
+
+    wanted = {name: value for name, value in changes.items() if value is not None}
+    if wanted.get("duplicate_of"):
+        wanted.setdefault("status", "duplicate")
+    if not wanted:
+        raise SpecError("nothing to change", hint="`withstand plan findings edit --help` lists what can be")
+    try:
+        new = triage.edit(store, finding, by or user_name(), time.time(), wanted, revision, read_plan(path))
+    except triage.ConflictError as conflict:
+        for name, theirs, yours in triage.differences(conflict.theirs, conflict.yours):
+            console.say(f"  {name}: {theirs!r} stands, yours is {yours!r}")
+        raise
+    return Result(triage.redacted(new), lambda: console.put(f"{new.id}: revision {new.revision}"))
+
+
+@command(group=findings, json=True, store=True)
+@id_argument
+@by_option
+@click.option("--severity", type=SEVERITY, required=True, help="1 low, 2 medium, 3 high, 4 critical.")
+def rate(finding: str, by: str, severity: int, store: "Store") -> Result:
+    """Rate how severe a finding is. From 3 on, two people rate it; where they differ, the higher one counts."""
+    from withstand.redteam import triage
+
+    new = triage.rate(store, finding, by or user_name(), severity, time.time())
+    more = "; a second person has to rate it" if triage.lacks_rater(new) else ""
+    apart = f"; raters differ: {', '.join(f'{n} {s}' for n, s in triage.people(new).items())}"
+    text = f"{new.id}: severity {new.rated} ({new.word}){apart if triage.is_apart(new) else ''}{more}"
+    return Result(triage.redacted(new), lambda: console.put(text))
+
+
+@command(group=findings, json=True, store=True)
+@plan_argument
+@click.argument("text", metavar="TEXT|F-ID")
+@click.option("--most", "-n", type=click.IntRange(1, 100), default=5, show_default=True)
+@text_option
+def similar(path: str, text: str, most: int, with_text: bool, store: "Store") -> Result:
+    """Show the attempts of a plan that are like a text or a finding: duplicates, and what others tried."""
+    from withstand.redteam.plan import read_plan
+    from withstand.redteam.similar import Similar, sent
+    from withstand.store.attempts import attempts
+
+    listed = {attempt.id: attempt for attempt in attempts(store, read_plan(path).id)}
+    own = listed.get(text)
+    matches = Similar(listed.values()).matches(sent(own.turns) if own else text, most, without=own.id if own else "")
+    value = [
+        {"id": m.attempt.id, "likeness": round(m.likeness, 3), "near_duplicate": m.near, "verdict": m.attempt.verdict,
+         "harm": m.attempt.harm, **({"text": sent(m.attempt.turns)} if with_text else {})}
+        for m in matches
+    ]  # fmt: skip
+    return Result({"schema": 1, "similar": value}, lambda: _similar(matches, with_text))
+
+
+def _similar(matches: "list[Match]", with_text: bool) -> None:
+    from withstand.redteam.similar import sent
+
+    rows = [
+        [m.attempt.id, f"{m.likeness:.2f}", "near duplicate" if m.near else "", m.attempt.verdict, m.attempt.harm_name,
+         m.attempt.tester, sent(m.attempt.turns) if with_text else ""]
+        for m in matches
+    ]  # fmt: skip
+    console.table(rows, ["id", "likeness", "", "verdict", "harm", "tester", "text"])
+    if not matches:
+        console.put("nothing like it")
