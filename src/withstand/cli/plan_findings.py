@@ -2,6 +2,7 @@
 
 import time
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,11 +15,14 @@ from withstand.core import Json, SpecError, to_json
 from withstand.core.text import count
 
 if TYPE_CHECKING:
+    from withstand.redteam.sheet_import import Import
     from withstand.redteam.similar import Match
     from withstand.redteam.triage import Agreement
     from withstand.store.attempts import Attempt
     from withstand.store.store import Store
 
+SOME = 20
+"""Conflicts of an import that are shown."""
 SEVERITY = click.IntRange(1, 4)
 id_argument = click.argument("finding", metavar="F-ID")
 by_option = click.option("--by", default="", metavar="NAME", help="Who says so; your user name by default.")
@@ -218,3 +222,76 @@ def _similar(matches: "list[Match]", with_text: bool) -> None:
     console.table(rows, ["id", "likeness", "", "verdict", "harm", "tester", "text"])
     if not matches:
         console.put("nothing like it")
+
+
+@command(group=findings, store=True)
+@plan_argument
+@click.option("-o", "--output", required=True, metavar="FILE", help="A .xlsx, .csv or .jsonl file.")
+@click.option("--round", "round_id", default="", help="Those of this round.")
+@text_option
+def export(path: str, output: str, round_id: str, with_text: bool, store: "Store") -> None:
+    """Write the attempts of a plan to a spreadsheet, for people to edit and `import` to read.
+
+    Without --with-text, texts are a length and a digest; triage can be edited all the same. No cell can run as a
+    formula.
+    """
+    import json
+
+    from withstand.core.save import save
+    from withstand.redteam import sheet_files, sheets, triage
+    from withstand.redteam.plan import read_plan
+    from withstand.store.attempts import attempts
+
+    checked, ending = read_plan(path), sheet_files.ending(output)
+    listed = [a for a in attempts(store, checked.id) if round_id in ("", a.round)]
+    kept = sorted((a for a in listed if not a.purged), key=lambda a: (a.surfaced, a.id))
+    if ending == ".jsonl":
+        records = [to_json(a) if with_text else triage.redacted(a) | {"redacted": True} for a in kept]
+        content = "".join(f"{json.dumps(record)}\n" for record in records).encode()
+    else:
+        content = sheet_files.write(output, [sheets.row_of(a, checked, with_text) for a in kept])
+    if with_text:
+        store.add_audit(user_name(), "export", f"plan {checked.id}: {count(len(kept), 'attempt')} with texts")
+    save(Path(output), content)
+    erased = f"; {count(len(listed) - len(kept), 'attempt')} without texts left out" if len(kept) < len(listed) else ""
+    console.say(f"{output}: {count(len(kept), 'attempt')}{erased}")
+
+
+@command("import", group=findings, json=True, store=True)
+@plan_argument
+@click.argument("file", metavar="FILE")
+@by_option
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+def import_(path: str, file: str, by: str, dry_run: bool, store: "Store") -> Result:
+    """Read attempts and edits from a spreadsheet: what `export` wrote, or rows that people typed.
+
+    A row without an id is a new attempt. Where somebody edited an attempt since the export, the row is a conflict: both
+    values are listed, and the store keeps its own. Any error in the file, and nothing of it is kept.
+    """
+    from withstand.redteam import sheet_import
+    from withstand.redteam.plan import read_plan
+
+    who, at = by or user_name(), time.time()
+    result = sheet_import.planned(store, read_plan(path), file, who, at)
+    if not dry_run:
+        result = sheet_import.apply(store, result, who, at)
+    value = {
+        "schema": 1, "new": [a.id for a in result.new], "edited": [a.id for a, _ in result.edits],
+        "unchanged": result.unchanged, "conflicts": to_json(result.conflicts), "dry_run": dry_run,
+    }  # fmt: skip
+    return Result(value, lambda: _imported(result, dry_run), 3 if result.conflicts else 0)
+
+
+def _imported(result: "Import", dry_run: bool) -> None:
+    would = "would be " if dry_run else ""
+    console.put(
+        f"{result.path}: {count(len(result.new), 'attempt')} {would}new, {len(result.edits)} {would}edited, "
+        f"{result.unchanged} unchanged, {count(len(result.conflicts), 'conflict')}"
+    )
+    for conflict in result.conflicts[:SOME]:
+        console.put(
+            f"  {conflict.place}: {conflict.id} was edited since: {conflict.theirs[:200]!r} stands, "
+            f"the file says {conflict.yours[:200]!r}"
+        )
+    if len(result.conflicts) > SOME:
+        console.put(f"  and {len(result.conflicts) - SOME} more (--json lists all)")

@@ -3,33 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from withstand.core.likeness import runs
 from withstand.redteam.plan import Plan
 from withstand.redteam.session_rules import is_opted_out
 from withstand.redteam.session_state import State, state_of
+from withstand.redteam.similar import Similar, sent
 from withstand.store.attempts import Attempt, attempts
 from withstand.store.revisions import events
 from withstand.store.store import Store
 
-NEAR = 0.25
-"""Share of common three-word runs from which two texts are shown as alike."""
-
 
 def sent_in(attempt: Attempt) -> str:
     """What the person sent, in one text."""
-    return "\n".join(turn.original or turn.text for turn in attempt.turns if turn.role == "user")
+    return sent(attempt.turns)
 
 
 def similar(store: Store, plan: Plan, text: str, most: int = 5) -> list[tuple[float, Attempt]]:
-    """Attempts of the plan whose inputs read like a text, the likest first, with the share of runs in common."""
-    ours = runs(text)
-    alike = []
-    for attempt in attempts(store, plan.id):
-        theirs = runs(sent_in(attempt))
-        share = len(ours & theirs) / len(ours | theirs) if attempt.turns and not attempt.purged else 0.0
-        if share >= NEAR:
-            alike.append((share, attempt))
-    return sorted(alike, key=lambda entry: (-entry[0], entry[1].id))[:most]
+    """Attempts of the plan whose inputs read like a text, the likest first, with their likeness in [0, 1]."""
+    return [(match.likeness, match.attempt) for match in Similar(attempts(store, plan.id)).matches(text, most)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,7 +166,7 @@ def check(store: Store, seen: Attempt, changes: Mapping[str, Any], plan: Plan | 
     """Raise `SpecError` that lists every change that cannot be."""
     wrong = [*problems(changes, plan)]
     wanted = {name: changes.get(name, getattr(seen, name)) for name in ("status", "duplicate_of")}
-    wrong += _duplicates(store, seen.id, wanted["status"], wanted["duplicate_of"]) if not wrong else []
+    wrong += duplicate_problems(store, seen.id, wanted["status"], wanted["duplicate_of"]) if not wrong else []
     if wrong:
         raise SpecError(f"{seen.id}: {'; '.join(wrong)}", hint="nothing was changed")
 
@@ -200,7 +200,8 @@ def _unknown(plan: Plan, name: str, value: str) -> str:
     return f"the plan has no {name} {value!r} ({near}{extra})"
 
 
-def _duplicates(store: Store, attempt_id: str, status: str, of: str) -> Iterable[str]:
+def duplicate_problems(store: Store, attempt_id: str, status: str, of: str) -> Iterable[str]:
+    """What is wrong with the status of an attempt and with what it is a duplicate of."""
     if (status == "duplicate") != bool(of):
         yield "a duplicate has the status duplicate and says of which finding (duplicate_of)"
     elif of == attempt_id:
