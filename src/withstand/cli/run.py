@@ -192,6 +192,7 @@ def _dry_run(given: dict[str, Any], spec: Any) -> Result:
     with store or nullcontext():
         plan = begin.planned(spec, store, given["offline"])
         estimated = estimate.estimate(plan, store, spec.stop_when_decided)
+        estimated["run"] = begin.would_be(plan, spec, store, "" if given["fresh"] else given["name"] or "")
         estimated["forms"] = dict(estimate.forms(spec, store, given["offline"]))
     estimated |= {"names": aliases_of(spec, [chosen.label for chosen in plan.suites])}
     estimated["warnings"] += cannot_pass(spec, plan)
