@@ -43,6 +43,7 @@ from withstand.cli import (
     plan_coverage,
     plan_findings,
     plan_instructions,
+    plan_harms,
     plan_new,
     plan_probe,
     plan_replay,
@@ -160,6 +161,7 @@ plan.plan.add_command(plan_instructions.instructions)
 plan.plan.add_command(plan_status.status)
 plan.plan.add_command(plan_probe.probe)
 plan.plan.add_command(plan_coverage.coverage)
+plan.plan.add_command(plan_harms.harms)
 plan.plan.add_command(plan_replay.replay)
 cli.add_sections(
     {

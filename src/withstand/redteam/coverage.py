@@ -360,6 +360,13 @@ def _recorded(store: Store, space: Space) -> tuple[dict[Spot, Tally], tuple[Grou
     return _tallies(groups, differ, hours.active(store, plan.id)), tuple(groups), errors
 
 
+def places(store: Store, plan: Plan) -> list[tuple[str, Spot]]:
+    """The id and the place of each attempt that counts."""
+    c = latest(plan.id).subquery().c
+    chosen = sql.select(c.id, *_axes(Space(plan, plan.rounds, {}), c)).where(c.verdict != "error")
+    return [(name, (h, feature, p, layer, r)) for name, h, feature, p, layer, r in store.select(chosen)]
+
+
 def _tallies(
     groups: Sequence[Group], differ: Mapping[Spot, tuple[int, int]], active: Mapping[tuple[str, str], float]
 ) -> dict[Spot, Tally]:
