@@ -97,7 +97,7 @@ def _show(tables: "Sequence[Table]") -> None:
 @command(group=harms, json=True)
 @plan_argument
 @click.argument("harm_id", metavar="ID")
-@click.option("--title", required=True, metavar="TEXT")
+@click.option("--title", required=True, metavar="TEXT", help="Its name in a few words.")
 @click.option("--definition", required=True, metavar="TEXT", help="What is in, so that two people would agree.")
 @click.option("--category", required=True, metavar="C", help="Category of the policy.")
 @click.option("--severity", type=click.IntRange(1, 4), required=True, help="1 low to 4 critical.")

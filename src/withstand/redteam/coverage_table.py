@@ -90,7 +90,7 @@ class Matrix:
 
 def matrix(of: Coverage, plan: Plan, rows: Axis = "harm", columns: Axis = "layer") -> Matrix:
     """The cells by two axes, all others summed."""
-    ids = [[h.id for h in plan.harms], [layer.id for layer in plan.layers], [r.id for r in plan.rounds]]
+    ids = [[h.id for h in plan.harms], [layer.id for layer in plan.layers], [r.id for r in plan.in_order]]
     order = {name: at for names in ids for at, name in enumerate(names)}
     groups: dict[tuple[str, str], list[Cell]] = defaultdict(list)
     for cell in of.cells:

@@ -61,14 +61,14 @@ def _named(store: Store, plan: Plan) -> list[Attempt]:
 def _proposal(inside: Sequence[Attempt], plan: Plan) -> Proposal:
     words = [" ".join(a.harm.removeprefix(NEW_HARM).split()) for a in inside]
     runs = {text: grams(text) for text in words}
-    title = max(words, key=lambda text: sum(_likeness(runs[text], runs[other]) for other in words))
+    title = max(words, key=lambda text: sum(_likeness(runs[text], runs[neighbor]) for neighbor in words))
     name, taken, number = slug(title)[:40].strip("-"), {harm.id for harm in plan.harms}, 2
     while name in taken:
         name, number = f"{slug(title)[:40].strip('-')}-{number}", number + 1
     return Proposal(
         name, title, tuple(dict.fromkeys(words)), tuple(a.id for a in inside),
         tuple(a.id for a in inside if a.is_finding), tuple(sorted({a.tester for a in inside})),
-        tuple(r.id for r in plan.rounds if r.id in {a.round for a in inside}),
+        tuple(r.id for r in plan.in_order if r.id in {a.round for a in inside}),
         max((a.rated for a in inside if a.rated), default=None),
     )  # fmt: skip
 
@@ -137,7 +137,7 @@ def discovery(store: Store | None, plan: Plan) -> Discovery:
     worked = hours.active(store, plan.id) if store else {}
     seen: set[str] = set()
     rounds, in_open = [], set[tuple[str, str]]()
-    for of in plan.rounds:
+    for of in plan.in_order:
         here = sightings.get(of.id, set())
         kinds = {kind for kind, _ in here} - {""}
         spent = sum(seconds for (name, _), seconds in worked.items() if name == of.id) / 3600

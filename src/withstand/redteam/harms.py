@@ -173,7 +173,7 @@ def _decide(
         for source in sources:
             edit_attempt(store, source.id, by.who, by.at, {"harm": harm}, plan=after)
             moved.append(source.id)
-    of = after.round(by.round) if by.round else after.rounds[0]
+    of = after.round(by.round) if by.round else after.in_order[0]
     order, before = (tuple(priority(of, stage).items()) for stage in (after, plan))
     return Changed(after, tuple(moved), 0, order, before)
 
@@ -209,7 +209,7 @@ def last_round(store: Store, plan: Plan) -> str:
     """The last round of a plan in which something was recorded, "" where there is none."""
     c = latest(plan.id).subquery().c
     tried = {name for (name,) in store.select(sql.select(c.round.distinct()))}
-    return next((r.id for r in reversed(plan.rounds) if r.id in tried), "")
+    return next((r.id for r in reversed(plan.in_order) if r.id in tried), "")
 
 
 def _active(plan: Plan, name: str) -> Harm:
@@ -246,7 +246,7 @@ class Count:
 
 def by_round(store: Store | None, plan: Plan) -> list[Count]:
     """The number of harms by round and by where they came from, for a chart; rounds in order."""
-    order = {r.id: at for at, r in enumerate(plan.rounds)}
+    order = {r.id: at for at, r in enumerate(plan.in_order)}
     begun = {harm: order[name] for harm, name in opened(store, plan).items()}
     ended: dict[str, int] = {}
     for decision in history(store, plan) if store else ():
