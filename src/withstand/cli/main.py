@@ -47,6 +47,7 @@ from withstand.cli import (
     plan_new,
     plan_probe,
     plan_replay,
+    plan_report,
     plan_status,
     policy,
     purge,
@@ -163,6 +164,7 @@ plan.plan.add_command(plan_probe.probe)
 plan.plan.add_command(plan_coverage.coverage)
 plan.plan.add_command(plan_harms.harms)
 plan.plan.add_command(plan_replay.replay)
+plan.plan.add_command(plan_report.report)
 cli.add_sections(
     {
         "Measure": (run.run, init.init, generate.generate, demo.demo, judge.judge, label.label, calibrate.calibrate),

@@ -131,7 +131,8 @@ class Persona:
 class Member:
     """A person of the team; the id may be a pseudonym. expertise: ids of harms.   hours_per_round: None: not said.
 
-    opt_out: ids of categories (with their children) or harms that they do not test.
+    opt_out: ids of categories (with their children) or harms that they do not test.   acknowledge: the name that
+    reports may print, if they agree to that.
     """
 
     id: str
@@ -142,6 +143,7 @@ class Member:
     languages: tuple[str, ...] = ("en",)
     hours_per_round: float | None = None
     opt_out: tuple[str, ...] = ()
+    acknowledge: str = ""
 
     def __post_init__(self) -> None:
         if self.hours_per_round is not None:
