@@ -47,6 +47,9 @@ id = "menu"
 id = "guest"
 mindset = "benign"
 language = "es"
+[[persona]]
+id = "rival"
+mindset = "adversarial"
 [[member]]
 id = "m1"
 mindset = ["adversarial"]

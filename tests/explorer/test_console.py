@@ -11,7 +11,8 @@ from explorer_web import TOKENS, client, csrf, post, sign_in
 from team_sessions import PLAN, written
 from withstand import api
 from withstand.explorer.security import Auth, Person, token_digest
-from withstand.redteam.peers import sessions
+from withstand.redteam.assign import assign
+from withstand.redteam.peers import readable, sessions
 from withstand.redteam.plan import read_plan
 from withstand.redteam.session_state import State
 from withstand.store import files
@@ -54,7 +55,9 @@ def do(web: Any, place: str, action: str, **form: Any) -> Any:
 def state_of(path: Path, member: str = "m1") -> State:
     with api.open_store(path, create=False) as store:
         plan = read_plan(path.parent / "plan.toml")
-        return next(state for state in sessions(store, plan) if state.member == member)
+        state = readable(store, plan, member, sessions(store, plan, member=member)[0].session)
+        assert state
+        return state
 
 
 def test_a_member_probes_and_records(path: Path) -> None:
@@ -96,6 +99,28 @@ def test_a_member_probes_and_records(path: Path) -> None:
         assert (last.harm, last.parent, last.verdict) == ("new: it tells of stew", first.id, "ok")
         probes = [entry for entry in store.audits() if entry["action"] == "probe"]
         assert (len(probes), probes[-1]["subject"]) == (7, "kitchen r1 as m1: scripted-kitchen")
+
+
+def test_a_session_begins_with_what_was_assigned(path: Path) -> None:
+    with console(path) as web, api.open_store(path, create=False) as store:
+        plan = read_plan(path.parent / "plan.toml")
+        tasks = [task for task in assign(store, plan, "r1", 0.0).table.tasks if task.member == "m2"]
+        place = begin(web, "m2", layer="")
+        context = state_of(path, "m2").context
+        assert (context.layer, context.harm, context.persona) == (tasks[0].layer, tasks[0].harm, tasks[0].persona)
+        assert "Assigned to you" in web.get(place).text
+        if context.layer == "ui":
+            do(web, place, "by_hand", prompt=BREAD, output="No.")
+        else:
+            do(web, place, "send", prompt=BREAD)
+        do(web, place, "mark", verdict="ok")
+        begin(web, "m2", layer="")
+        again = state_of(path, "m2").context
+        assert (again.harm, again.layer) != (context.harm, context.layer)
+        skipped = again.harm
+        do(web, "/probe", "skip")
+        begin(web, "m2", layer="")
+        assert state_of(path, "m2").context.harm != skipped
 
 
 def test_two_windows_and_two_members(path: Path) -> None:
@@ -159,6 +184,11 @@ def test_who_may_probe(path: Path) -> None:
         assert post(web, "/probe", view, **form).status_code == 303
         assert [entry.turn.text for entry in state_of(path, "m2").exchanges] == [BREAD]
         assert "1 of at most 2" in web.get("/probe").text
+        do(web, "/probe", "new")
+        do(web, "/probe", "send", prompt=BREAD)
+        alike = web.get(f"/probe/similar?session={form['session']}").text
+        assert "by m1" in alike
+        assert BREAD not in alike  # severe: it would count as read
     with console(path, "vera", GUIDED + "[record]\nshared = false\n") as web:
         assert web.get(f"/probe/sessions/{state_of(path, 'm2').session}").status_code == 404
     strangers = (

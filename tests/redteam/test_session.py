@@ -15,13 +15,16 @@ from team_sessions import PLAN, Clock, kitchen
 from withstand.core import SpecError
 from withstand.redteam import probing
 from withstand.redteam import session as session_module
+from withstand.redteam.hours import IDLE
 from withstand.redteam.marking import Mark
 from withstand.redteam.plan import Plan
 from withstand.redteam.probing import Probe, of_layer
-from withstand.redteam.session import CapReachedError, OvertakenError, Session
-from withstand.redteam.session_state import IDLE, Context, State, state_of
+from withstand.redteam.session import Session
+from withstand.redteam.session_rules import CapReachedError, OvertakenError
+from withstand.redteam.session_state import Context, State, state_of
 from withstand.store import attempts
 from withstand.store.attempts import Attachment
+from withstand.store.damage import damage
 from withstand.store.revisions import events
 from withstand.store.store import Store
 
@@ -83,6 +86,7 @@ def test_a_session_is_the_fold_of_its_events(store: Store, plan: Plan) -> None:
     assert [attempt.verdict for attempt in attempts.attempts(store, plan.id)].count("borderline") == 1
     assert {entry.number for entry in session.state.unmarked} == {4, 5}
     assert Session.open(store, plan, session.state.session).state == session.state
+    assert damage(store) == ""
 
 
 def test_what_cannot_be_sent_or_recorded_is_said(store: Store, plan: Plan) -> None:
@@ -159,9 +163,9 @@ def test_exposure_has_a_cap_and_a_break_comes_sooner_after_the_worst(store: Stor
     assert not session.break_due
     other = begun(store, plan, "m2", clock)
     other.send(SOUP, base)
-    severe = other.mark(Mark("harmful", "recipe", 3))
-    session.see(severe)
-    session.see(severe)
+    other.mark(Mark("harmful", "recipe", 3))
+    session.see(other.state, [1])
+    session.see(other.state, [1])
     assert (session.exposure, session.at_cap, other.exposure) == (2, True, 1)
     with pytest.raises(CapReachedError, match="2 findings"):
         session.send(BREAD, base)

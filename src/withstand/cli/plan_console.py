@@ -14,15 +14,18 @@ import click
 from withstand.cli import console
 from withstand.core import Sampling, SpecError, WithstandError, did_you_mean, to_json
 from withstand.core.text import count, visible
-from withstand.redteam import peers
+from withstand.redteam import hours, peers
 from withstand.redteam.compared import compare
+from withstand.redteam.coverage import Cell
 from withstand.redteam.marking import VERDICTS, Mark, is_restricted
 from withstand.redteam.plan import Plan
 from withstand.redteam.probing import Probe, is_by_hand, of_layer
 from withstand.redteam.session import Session
+from withstand.redteam.session_rules import SEVERE
 from withstand.redteam.session_state import Exchange, State
+from withstand.redteam.similar import sent
 from withstand.store import files
-from withstand.store.attempts import FINDINGS, Attempt
+from withstand.store.attempts import FINDINGS
 
 END = "---"
 """The line that ends a pasted text."""
@@ -159,16 +162,13 @@ class Console:
             click.echo(json.dumps(to_json(new), sort_keys=True))
 
     def _similar(self, text: str) -> None:
-        near = [entry for entry in peers.similar(self.session.store, self.plan, text) if self._may_see(entry[1])]
-        for share, attempt in near:
-            sent = "hidden" if is_restricted(self.plan, attempt.harm) and not self.reveal else peers.sent_in(attempt)
-            console.say(f"alike ({share:.2f}): {attempt.id} of {attempt.tester}, {attempt.verdict}: {sent[:100]}")
-
-    def _may_see(self, attempt: Attempt) -> bool:
         state = self.session.state
-        own = attempt.tester == state.member
-        shared = self.plan.recording.shared and attempt.harm not in peers.hidden_harms(self.plan, state.member)
-        return attempt.session != state.session and (own or shared)
+        for match in peers.similar(self.session.store, self.plan, text, state.member, state.session):
+            attempt = match.attempt
+            severe = is_restricted(self.plan, attempt.harm) or (attempt.rated or 0) >= SEVERE
+            words = "hidden" if severe else sent(attempt.turns)[:100]
+            near = "the same" if match.near else "alike"
+            console.say(f"{near}: {attempt.id} of {attempt.tester}, {attempt.verdict}: {words}")
 
     def shot(self, rest: str) -> None:
         try:
@@ -259,9 +259,9 @@ class Console:
         if not needs:
             console.say("no cell of this round lacks attempts")
 
-    def _need(self, need: peers.Need) -> None:
+    def _need(self, need: Cell) -> None:
         where = [f"/{n} {v}" for n in ("harm", "feature", "persona", "layer") if (v := getattr(need, n))]
-        console.say(f"{' '.join(where)}: {count(need.recorded, 'attempt')}")
+        console.say(f"{' '.join(where)}: {count(need.tally.attempts, 'attempt')}")
 
     def harms(self, _: str) -> None:
         for harm in self.plan.active:
@@ -270,15 +270,16 @@ class Console:
 
     def sessions(self, _: str) -> None:
         for state in peers.sessions(self.session.store, self.plan):
-            if peers.may_read(self.plan, self.session.state.member, state):
+            if peers.may_read(self.plan, self.session.state.member, state.member):
                 open_ = "" if state.ended else ", open"
                 console.say(
-                    f"{state.session} {state.member} {state.round}: {count(len(state.exchanges), 'exchange')}{open_}"
+                    f"{state.session} {state.member} {state.round}: {count(state.exchanges, 'exchange')}{open_}"
                 )
 
     def view(self, rest: str) -> None:
         """Somebody's session, to read."""
         state = self._readable(rest)
+        self.session.see(state, [entry.number for entry in state.exchanges])
         hidden = peers.hidden_harms(self.plan, self.session.state.member)
         for entry in state.exchanges:
             console.say(f"#{entry.number} after #{entry.parent} on {entry.context.layer}")
@@ -289,9 +290,8 @@ class Console:
             self._show(entry)
 
     def _readable(self, name: str) -> State:
-        for state in peers.sessions(self.session.store, self.plan):
-            if state.session == name and peers.may_read(self.plan, self.session.state.member, state):
-                return state
+        if state := peers.readable(self.session.store, self.plan, self.session.state.member, name):
+            return state
         raise SpecError(f"there is no session {name!r} to read", hint="/sessions lists them")
 
     def show(self, rest: str) -> None:
@@ -304,9 +304,9 @@ class Console:
 
     def time(self, _: str) -> None:
         session, state = self.session, self.session.state
-        used = sum(s.active for s in peers.sessions(session.store, self.plan, state.round, state.member))
-        hours = self.plan.member(state.member).hours_per_round
-        of = f" of {hours:g} h" if hours else ""
+        used = hours.active(session.store, self.plan.id).get((state.round, state.member), 0.0)
+        planned = self.plan.member(state.member).hours_per_round
+        of = f" of {planned:g} h" if planned else ""
         console.say(
             f"{used / 60:.0f} min{of} in this round, {state.active / 60:.0f} in this session; "
             f"{session.exposure} of at most {self.plan.purpose.exposure_cap} severe findings today"

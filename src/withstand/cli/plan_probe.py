@@ -76,9 +76,8 @@ def _session(
     store: "Store", wanted: "Plan", round_id: str, member: str, layer: str, name: str, fresh: bool
 ) -> "Session":  # fmt: skip
     """The session that was named, the last open one of this member and round, or a new one."""
-    from withstand.redteam.peers import sessions
+    from withstand.redteam.peers import first_context, sessions
     from withstand.redteam.session import Session
-    from withstand.redteam.session_state import Context
 
     own = [state for state in sessions(store, wanted, round_id, member) if state.member == member]
     still_open = [state.session for state in own if not state.ended]
@@ -91,7 +90,7 @@ def _session(
         if layer and layer != here.state.context.layer:
             here.change(layer=layer)
         return here
-    return Session.begin(store, wanted, round_id, member, Context(layer or wanted.round(round_id).layers[0]))
+    return Session.begin(store, wanted, round_id, member, first_context(store, wanted, round_id, member, layer))
 
 
 def _greet(wanted: "Plan", here: "Session") -> None:

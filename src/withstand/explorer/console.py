@@ -6,6 +6,7 @@ have named, and nothing else: a browser chooses from a list and names no compone
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -21,8 +22,10 @@ from withstand.explorer.security import Refused
 from withstand.redteam import peers
 from withstand.redteam.compared import compare
 from withstand.redteam.marking import VERDICTS, Mark, is_restricted
-from withstand.redteam.session import CapReachedError, OvertakenError, Session
+from withstand.redteam.session import Session
+from withstand.redteam.session_rules import SEVERE, CapReachedError, OvertakenError
 from withstand.redteam.session_state import Context
+from withstand.redteam.similar import sent
 from withstand.store import files
 from withstand.store.attempts import NEW_HARM, SEVERITIES
 
@@ -34,7 +37,7 @@ SIMILAR = 5
 def page(asked: PageRequest) -> Response:
     """The console of a session; where there is none, what begins one."""
     plan = desk.need(asked)
-    session = desk.current(asked)
+    session = None if plan and asked.query.get("start") else desk.current(asked)
     if session is None and plan is not None:
         return _start(asked)
     return _console(asked, session)
@@ -125,9 +128,11 @@ def _begin(asked: PageRequest) -> Response:
     member, form = str(asked.form.get("member", "")), asked.form
     if member not in desk.members(asked, plan):
         raise Refused(403, f"you are not {member!r}", "a person's name is the id of a member")
-    context = Context(**{name: str(form.get(name, "")) for name in CONTEXT})
+    of_round, store = str(form.get("round", "")), asked.explorer.store
     try:
-        session = Session.begin(asked.explorer.store, plan, str(form.get("round", "")), member, context)
+        context = peers.first_context(store, plan, of_round, member, str(form.get("layer", "")))
+        chosen = {name: str(form[name]) for name in CONTEXT if form.get(name)}
+        session = Session.begin(store, plan, of_round, member, replace(context, **chosen))
     except SpecError as error:
         return _start(asked, 400, problem=str(error), hint=error.hint, now=form)
     asked.session.probe = session.state.session
@@ -204,8 +209,8 @@ def _branch(asked: PageRequest, session: Session) -> None:
     if not source:
         return session.branch(number)
     plan = asked.explorer.plan
-    state = next((s for s in peers.sessions(session.store, plan) if s.session == source), None) if plan else None
-    if plan is None or state is None or not peers.may_read(plan, session.state.member, state):
+    state = peers.readable(session.store, plan, session.state.member, source) if plan else None
+    if state is None:
         raise SpecError(f"there is no session {source!r} to read", hint="choose one from the list")
     return session.branch_from(state, number)
 
@@ -280,16 +285,18 @@ def similar(asked: PageRequest) -> Response:
     session = desk.current(asked)
     if plan is None or session is None or not (head := session.state.exchange(session.state.head)):
         return HTMLResponse("")
-    state, hidden = session.state, peers.hidden_harms(plan, session.state.member)
-    alike = [
-        (share, attempt, is_restricted(plan, attempt.harm) and not asked.shows())
-        for share, attempt in peers.similar(session.store, plan, head.turn.original or head.turn.text, SIMILAR)
-        if attempt.session != state.session
-        and (plan.recording.shared or attempt.tester == state.member)
-        and attempt.harm not in hidden
-    ]
-    text = templates().get_template("_similar.html.j2").render(asked=asked, alike=alike, sent_in=peers.sent_in)
-    return HTMLResponse(text.encode("utf-8", "replace"))
+    state = session.state
+    text = head.turn.original or head.turn.text
+    alike = []
+    for match in peers.similar(session.store, plan, text, state.member, state.session, SIMILAR):
+        attempt = match.attempt
+        shown = not is_restricted(plan, attempt.harm) and (attempt.rated or 0) < SEVERE
+        if shown and attempt.tester != state.member and not asked.shows(f"finding/{attempt.id}"):
+            asked.explorer.audit(asked.who, "reveal", f"finding/{attempt.id}, alike to a probe")
+            asked.session.revealed.add(f"finding/{attempt.id}")
+        alike.append((attempt, sent(attempt.turns), not shown))
+    part = templates().get_template("_similar.html.j2").render(asked=asked, alike=alike)
+    return HTMLResponse(part.encode("utf-8", "replace"))
 
 
 ROUTES = (

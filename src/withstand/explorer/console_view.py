@@ -6,7 +6,7 @@ from typing import Any
 
 from withstand.explorer.app import PageRequest
 from withstand.explorer.read import LONGEST, SNIPPET, Part, part
-from withstand.redteam import peers
+from withstand.redteam import hours, peers
 from withstand.redteam.marking import is_restricted
 from withstand.redteam.plan import Plan
 from withstand.redteam.probing import is_by_hand
@@ -78,7 +78,7 @@ def _is_by_hand(plan: Plan | None, state: State) -> bool:
 def _of_plan(session: Session, plan: Plan) -> Mapping[str, Any]:
     state = session.state
     this_round = plan.round(state.round)
-    used = sum(entry.active for entry in peers.sessions(session.store, plan, state.round, state.member))
+    used = hours.active(session.store, plan.id).get((state.round, state.member), 0.0)
     hidden = peers.hidden_harms(plan, state.member)
     return {
         "round": this_round, "used": used, "exposure": session.exposure, "cap": plan.purpose.exposure_cap,
@@ -86,6 +86,7 @@ def _of_plan(session: Session, plan: Plan) -> Mapping[str, Any]:
         "layers": [plan.layer(name) for name in this_round.layers],
         "sendable": [layer.id for layer in plan.layers if layer.id in this_round.layers and not is_by_hand(layer)],
         "harms": [harm for harm in plan.active if harm.id not in hidden],
+        "tasks": peers.tasks(session.store, plan, state.round, state.member),
         "needs": peers.needs(session.store, plan, state.round, state.member, 5),
     }  # fmt: skip
 

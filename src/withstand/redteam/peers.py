@@ -1,83 +1,125 @@
 """What the others of a team did: alike findings, cells that lack somebody, sessions to read."""
 
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import sqlalchemy as sql
+
+from withstand.redteam.assign import assignment
+from withstand.redteam.coverage import Cell, asks_for_harms, coverage
+from withstand.redteam.coverage_numbers import suggest
+from withstand.redteam.matching import Task
 from withstand.redteam.plan import Plan
-from withstand.redteam.session_rules import is_opted_out
-from withstand.redteam.session_state import State, state_of
-from withstand.redteam.similar import Similar, sent
-from withstand.store.attempts import Attempt, attempts
+from withstand.redteam.session_state import Context, State, state_of
+from withstand.redteam.similar import Match, Similar
+from withstand.store.attempts import attempts
 from withstand.store.revisions import events
 from withstand.store.store import Store
+from withstand.store.tables import event
+
+LATE = 3_600.0
+"""Seconds that an attempt may be written after its time: clocks of two machines differ."""
+_indexes: dict[tuple[str, str], tuple[Similar, float]] = {}
+"""Store and plan -> an index of its attempts, and the time of the last of them."""
+_indexing = threading.Lock()
 
 
-def sent_in(attempt: Attempt) -> str:
-    """What the person sent, in one text."""
-    return sent(attempt.turns)
+def similar(store: Store, plan: Plan, text: str, reader: str, session: str = "", most: int = 5) -> list[Match]:
+    """Attempts of the plan that read like a text, the likest first: those that a member may see, of other sessions."""
+    hidden = hidden_harms(plan, reader)
+    matches = [m for m in _index(store, plan.id).matches(text, most * 4) if m.attempt.session != session or not session]
+    return [m for m in matches if may_read(plan, reader, m.attempt.tester) and m.attempt.harm not in hidden][:most]
 
 
-def similar(store: Store, plan: Plan, text: str, most: int = 5) -> list[tuple[float, Attempt]]:
-    """Attempts of the plan whose inputs read like a text, the likest first, with their likeness in [0, 1]."""
-    return [(match.likeness, match.attempt) for match in Similar(attempts(store, plan.id)).matches(text, most)]
+def _index(store: Store, plan: str) -> Similar:
+    """The index of a plan's attempts, with what was written since it was asked last."""
+    with _indexing:
+        index, until = _indexes.get((store.where, plan), (Similar(), 0.0))
+        new = attempts(store, plan, since=until - LATE)
+        for attempt in new:
+            index.add(attempt)
+        _indexes[store.where, plan] = index, max([until, *(attempt.created for attempt in new)])
+        return index
+
+
+def forget() -> None:
+    """Drop the texts that are held, since some were erased."""
+    with _indexing:
+        _indexes.clear()
+
+
+def needs(store: Store, plan: Plan, round_id: str, member: str, most: int = 8) -> list[Cell]:
+    """The cells of a round to test next, of harms that the member tests; in an open one those with fewest attempts."""
+    hidden = hidden_harms(plan, member)
+    of = coverage(store, plan, round_id)
+    here = tuple(cell for cell in of.cells if cell.harm not in hidden)
+    if asks_for_harms(plan.round(round_id)):
+        return suggest(replace(of, cells=here), plan, most)
+    thin = [cell for cell in here if cell.state in ("empty", "thin", "stale")]
+    return sorted(thin, key=lambda cell: cell.tally.attempts)[:most]
+
+
+def tasks(store: Store, plan: Plan, round_id: str, member: str) -> list[Task]:
+    """What a member was assigned in a round, without what they skipped and layers that cannot be reached."""
+    blocked = [layer.id for layer in plan.layers if layer.blocked]
+    skipped = [
+        step.value["harm"] for step in events(store, plan.id, kind="skip", member=member) if step.round == round_id
+    ]
+    own = [task for task in assignment(store, plan, round_id) if task.member == member]
+    return [task for task in own if task.layer not in blocked and not (task.harm and task.harm in skipped)]
+
+
+def first_context(store: Store, plan: Plan, round_id: str, member: str, layer: str = "") -> Context:
+    """What a session begins with: the first task (on a layer, if one is named) of which the member recorded nothing."""
+    tried = {(a.harm, a.layer) for a in attempts(store, plan.id) if (a.tester, a.round) == (member, round_id)}
+    own = [task for task in tasks(store, plan, round_id, member) if task.layer == layer or not layer]
+    task = next((task for task in own if (task.harm, task.layer) not in tried), None)
+    if task is None:
+        return Context(layer or plan.round(round_id).layers[0])
+    return Context(task.layer, task.feature, task.persona, task.harm)
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
-    """A place that lacks attempts. recorded: how many there are."""
+class Listed:
+    """A session in a list. last: when its last step came, in seconds since 1970.   recorded: marks."""
 
-    harm: str
-    feature: str
-    persona: str
-    layer: str
+    session: str
+    round: str
+    member: str
+    last: float
+    exchanges: int
     recorded: int
+    ended: bool
 
 
-def needs(store: Store, plan: Plan, round_id: str, member: str, most: int = 8) -> list[Need]:
-    """The places of a round that have the fewest attempts, of harms that the member tests; the weightiest first.
-
-    An open round has no harms: its places are features and personas.
-    """
-    here = plan.round(round_id)
-    tried = [attempt for attempt in attempts(store, plan.id) if attempt.round == round_id]
-    harms = [h for h in plan.active if not is_opted_out(plan, member, h.id)] if here.mode == "guided" else []
-    places = [
-        Need(
-            harm, feature.id if feature else "", persona, layer,
-            sum(
-                (a.harm == harm or not harm, a.feature == (feature.id if feature else a.feature),
-                 a.persona == (persona or a.persona), a.layer == layer) == (True,) * 4
-                for a in tried
-            ),
-        )
-        for harm in [h.id for h in harms] or [""]
-        for feature in plan.features or (None,)
-        for persona in [p.id for p in plan.personas] or [""]
-        for layer in here.layers
-        if feature is None or not feature.layers or layer in feature.layers
-    ]  # fmt: skip
-    weight = {harm.id: harm.weight for harm in plan.harms}
-    thin = [place for place in places if place.recorded < max(1, here.min_per_cell)]
-    return sorted(thin, key=lambda place: (place.recorded, -weight.get(place.harm, 0)))[:most]
-
-
-def sessions(store: Store, plan: Plan, round_id: str = "", member: str = "") -> list[State]:
+def sessions(store: Store, plan: Plan, round_id: str = "", member: str = "") -> list[Listed]:
     """The sessions of a plan (of a round, of a member), the one with the last step first."""
-    steps = events(store, plan.id, member=member or None)
-    by_session: dict[str, list[int]] = {}
-    for place, step in enumerate(steps):
-        by_session.setdefault(step.session, []).append(place)
-    states = [state_of(steps[places[0] : places[-1] + 1]) for places in by_session.values()]
-    chosen = [state for state in states if state and (not round_id or state.round == round_id)]
-    return sorted(chosen, key=lambda state: -state.last)
+    c = event.c
+    kinds = [sql.func.sum(sql.case((c.kind == kind, 1), else_=0)) for kind in ("turn", "mark", "end")]
+    chosen = sql.select(c.session, c.round, c.member, sql.func.max(c.created), *kinds).where(c.plan == plan.id)
+    for column, wanted in ((c.round, round_id), (c.member, member)):
+        chosen = chosen.where(column == wanted) if wanted else chosen
+    listed = store.select(chosen.group_by(c.session, c.round, c.member))
+    entries = [
+        Listed(name, of_round, by, last, exchanges, recorded, bool(ends))
+        for name, of_round, by, last, exchanges, recorded, ends in listed
+    ]
+    return sorted(entries, key=lambda entry: -entry.last)
 
 
-def may_read(plan: Plan, reader: str, state: State) -> bool:
-    """Whether a member may read a session: their own, or any where the plan shares them."""
-    return plan.recording.shared or state.member == reader
+def readable(store: Store, plan: Plan, reader: str, session: str) -> State | None:
+    """A session that a member may read: their own, or any where the plan shares them; None for none."""
+    state = state_of(events(store, plan.id, session))
+    return state if state and may_read(plan, reader, state.member) else None
+
+
+def may_read(plan: Plan, reader: str, member: str) -> bool:
+    """Whether a member may read another's sessions."""
+    return plan.recording.shared or member == reader
 
 
 def hidden_harms(plan: Plan, member: str) -> Sequence[str]:
     """The harms whose texts a member does not see in others' sessions: those that they opted out of."""
-    ids = {m.id for m in plan.members}
-    return [harm.id for harm in plan.harms if member in ids and is_opted_out(plan, member, harm.id)]
+    reader = next((entry for entry in plan.members if entry.id == member), None)
+    return [harm.id for harm in plan.harms if reader and reader.opts_out(harm)]

@@ -16,16 +16,15 @@ from withstand.core import (
     Json,
     Message,
     SpecError,
-    WithstandError,
     digest,
     from_json,
     to_json,
 )
-from withstand.redteam import probing
+from withstand.redteam import peers, probing
 from withstand.redteam.marking import Mark, attempt_of, check_mark
 from withstand.redteam.plan import Plan
 from withstand.redteam.probing import Answer, Probe
-from withstand.redteam.session_rules import SEVERE, check_context, convert, exposure
+from withstand.redteam.session_rules import SEVERE, CapReachedError, OvertakenError, check_context, convert, exposure
 from withstand.redteam.session_state import QUIET, Context, Draft, Exchange, State, after, state_of
 from withstand.store import attempts
 from withstand.store.attempts import Attachment, Attempt, Turn
@@ -41,14 +40,6 @@ Clock = Callable[[], float]
 def salt() -> str:
     """What no other session has."""
     return os.urandom(8).hex()
-
-
-class OvertakenError(WithstandError):
-    """Another window of the session wrote first. Nothing of this step was kept; the session is read again."""
-
-
-class CapReachedError(WithstandError):
-    """This member met as many severe findings today as the plan allows."""
 
 
 @dataclass
@@ -108,6 +99,7 @@ class Session:
         drafts = {event.number for event in events(self.store, session=self.state.session, kind="draft")}
         rows = {row for entry in gone for row in (entry.key, *entry.rows)}
         purge_exchanges(self.store, self.state.session, drafts, rows, self.state.member)
+        peers.forget()
         self.refresh()
 
     def refresh(self) -> State:
@@ -316,13 +308,18 @@ class Session:
         """A note: for the next mark, or a question or an access problem for who runs the round."""
         self.add("note", {"text": text, "about": about})
 
-    def see(self, seen: Attempt) -> None:
-        """Count that the member reads a severe finding of somebody else. Raises `CapReachedError` at the cap."""
-        if (seen.rated or 0) < SEVERE or seen.id in self.state.seen or seen.tester == self.state.member:
-            return
-        if self.at_cap:
-            raise CapReachedError("you met as many severe findings today as the plan allows", hint="go on tomorrow")
-        self.add("seen", {"attempt": seen.id})
+    def see(self, source: State, numbers: Iterable[int]) -> None:
+        """Count the severe findings among exchanges of somebody else that the member is about to read.
+
+        Raises `CapReachedError` at the cap.
+        """
+        ids = [source.marks[number].attempt for number in numbers if number in source.marks]
+        for seen in attempts.attempts(self.store, ids=ids) if ids else ():
+            if (seen.rated or 0) < SEVERE or seen.id in self.state.seen or seen.tester == self.state.member:
+                continue
+            if self.at_cap:
+                raise CapReachedError("you met as many severe findings today as the plan allows", hint="go on tomorrow")
+            self.add("seen", {"attempt": seen.id})
 
     def skip(self, reason: str = "") -> None:
         """Leave the harm at hand to others. Nothing counts against the member."""

@@ -1,6 +1,6 @@
 """What a session asks of its plan: what a member may work on, how many severe findings a day holds; codes."""
 
-from withstand.core import Behavior, SpecError, TestCase
+from withstand.core import Behavior, SpecError, TestCase, WithstandError
 from withstand.redteam.plan import Plan
 from withstand.redteam.session_state import Context
 from withstand.registry import find
@@ -12,6 +12,14 @@ SEVERE = 3
 """Severity from which a finding counts as exposure."""
 DAY = 86_400.0
 """Seconds."""
+
+
+class OvertakenError(WithstandError):
+    """Another window of the session wrote first. Nothing of this step was kept; the session is read again."""
+
+
+class CapReachedError(WithstandError):
+    """This member met as many severe findings today as the plan allows."""
 
 
 def check_context(plan: Plan, round_id: str, member: str, context: Context) -> None:
@@ -27,13 +35,8 @@ def check_context(plan: Plan, round_id: str, member: str, context: Context) -> N
         wanted, ids = getattr(context, name), [record.id for record in records]
         if wanted and wanted not in ids:
             raise SpecError(f"the plan has no {name} {wanted!r}", hint=f"it has: {', '.join(ids) or 'none'}")
-    if context.harm and not context.harm.startswith(attempts.NEW_HARM) and is_opted_out(plan, member, context.harm):
+    if context.harm and not context.harm.startswith(attempts.NEW_HARM) and person.opts_out(plan.harm(context.harm)):
         raise SpecError(f"{member} has opted out of {context.harm}", hint="choose another harm")
-
-
-def is_opted_out(plan: Plan, member: str, harm_id: str) -> bool:
-    """Whether a member does not test a harm: its id, its category or a parent of that is among their opt-outs."""
-    return plan.member(member).opts_out(plan.harm(harm_id))
 
 
 def exposure(store: Store, plan: str, member: str, now: float) -> int:

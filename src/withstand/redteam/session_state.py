@@ -12,12 +12,9 @@ from functools import reduce
 from typing import Any
 
 from withstand.core import Json, from_json
+from withstand.redteam.hours import IDLE
 from withstand.store.attempts import Attachment, Turn
 from withstand.store.revisions import Event
-
-IDLE = 900.0
-"""Seconds: a longer gap between two events stands for a break that nobody marked, or for a session that was killed."""
-
 
 QUIET = ("draft", "shot", "seen")
 """Kinds of events that change nothing that another window must have read."""

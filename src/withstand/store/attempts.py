@@ -201,13 +201,18 @@ def _short(value: Json) -> Json:
 
 
 def attempts(
-    store: Store, plan: str | None = None, ids: Iterable[str] | None = None, run: str | None = None
+    store: Store, plan: str | None = None, ids: Iterable[str] | None = None, run: str | None = None, since: float = 0.0
 ) -> list[Attempt]:
-    """The last revision of each attempt, newest first: of a plan ("": of none), of these ids, of a run, or all."""
+    """The last revision of each attempt, newest first: of a plan ("": of none), of these ids, of a run, or all.
+
+    since: seconds since 1970, of the earliest revision.
+    """
     c = attempt.c
     conditions = [c[name] == value for name, value in (("plan", plan), ("run", run)) if value is not None]
     if ids is not None:
         conditions.append(c.id.in_(list(ids)))
+    if since > 0:
+        conditions.append(c.created >= since)
     last = sql.select(c.id, sql.func.max(c.revision).label("top")).where(*conditions).group_by(c.id).subquery()
     chosen = sql.select(attempt).join(last, sql.and_(c.id == last.c.id, c.revision == last.c.top))
     return _read(store, chosen.order_by(c.surfaced.desc(), c.id))

@@ -75,7 +75,7 @@ def damage(store: "Store") -> str:
                     continue
                 kind = sql.func.typeof(column)
                 wrong: sql.ColumnElement[bool] = kind.not_in((*kinds, *(["null"] if column.nullable else [])))
-                if column.name in ("value", "spec", "plan") and table is not meta:
+                if table is not meta and (column.name == "value" or (table is run and column.name in ("spec", "plan"))):
                     wrong |= sql.func.json_valid(column) == 0
                 if count := connection.execute(sql.select(sql.func.count()).select_from(table).where(wrong)).scalar():
                     return f"{count} of {table.name} hold no {column.name}"

@@ -33,7 +33,7 @@
     if (area.form.dataset.sent || area.value === area.dataset.kept) return;
     const fields = new URLSearchParams({prompt: area.value, session: area.form.elements.session.value, csrf: area.form.elements.csrf.value});
     area.dataset.kept = area.value;
-    kept = kept.then(() => fetch(area.dataset.draft, {method: "POST", body: fields, keepalive: area.value.length < 15000}))
+    kept = kept.then(() => fetch(area.dataset.draft, {method: "POST", body: fields, keepalive: area.value.length < 15000, signal: AbortSignal.timeout(15000)}))
       .then((answer) => say(area.form, answer.ok ? "draft saved" : "the draft is not saved"))
       .catch(() => { delete area.dataset.kept; say(area.form, "the draft is not saved: no connection"); });
   };
