@@ -39,7 +39,7 @@ CASE = (
 POINT = "cell target defense attack by spent rate low high broken at_most behaviors area forecast"
 PAIR = (
     "label varied benign measures a b behaviors difference interval bounds p method p_unchanged worse better notes "
-    "p_corrected says name level p_unchanged_corrected"
+    "p_corrected says name level p_unchanged_corrected category"
 )
 OVERALL = (
     "measures statistic side rows behaviors a b difference interval level bounds p p_corrected p_unchanged "
@@ -47,7 +47,7 @@ OVERALL = (
 )
 SIDE = "run suite target defense attack judge judge_method hits scored unknown cases rate interval shown"
 CHANGE = "behavior category a b cases text"
-LINE = "gate cell verdict n cases rate low high limit why more firm p worse better statistic k attacks above"
+LINE = "gate cell verdict n cases rate low high limit why more firm p worse better statistic k attacks above category"
 
 
 def keys(value):
@@ -95,7 +95,7 @@ def test_cases_and_the_curve_of_a_search(store):
 
 def test_a_comparison(store):
     value = printed(store, "compare", "kitchen", "--by", "attack")
-    assert keys(value) == "schema a b margin correction revealed rows notes overall statistic k"
+    assert keys(value) == "schema a b margin correction revealed rows notes overall statistic k policy"
     assert {keys(row) for row in value["rows"]} == {PAIR}
     assert {keys(row) for row in value["overall"]} == {OVERALL}
     assert {keys(row[side]) for row in value["rows"] for side in "ab"} == {SIDE}
@@ -104,7 +104,7 @@ def test_a_comparison(store):
 
 def test_a_gate(store):
     value = printed(store, "gate", "kitchen", "--baseline", "baseline.json", "--max-worse", "0.05", "--max-asr", "0.5")
-    assert keys(value) == "schema run baseline verdict exit_code lines notes names"
+    assert keys(value) == "schema run baseline verdict exit_code lines notes names policy"
     assert {keys(line) for line in value["lines"]} == {LINE}
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from withstand.cli import console
+from withstand.cli.grouping import check_policy, policy_option, read_grouping
 from withstand.cli.options import Result, command, options
 from withstand.core import SpecError
 from withstand.stats.statistic import Statistic
@@ -20,8 +21,10 @@ MOST = 10
 """Behaviors listed in a line; the JSON and the page have all."""
 
 HOW = options(
-    click.option("--by", type=click.Choice(["target", "defense", "attack"]), default=None,
-                 help="Without B: compare the first of run A with all others."),
+    click.option("--by", type=click.Choice(["target", "defense", "attack", "policy"]), default=None,
+                 help="Without B: compare the first of run A with all others. With B, policy: a row for each category "
+                 "of --policy."),
+    policy_option,
     click.option("--margin", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05,
                  show_default=True, help="Rates closer than this count as unchanged."),
     click.option("--correct", type=click.Choice(["bonferroni", "bh"]), default="bonferroni", show_default=True,
@@ -37,7 +40,10 @@ HOW = options(
 
 
 def _check(given: Mapping[str, Any]) -> None:
-    if bool(given["b"]) == bool(given["by"]):
+    check_policy(given["by"], given["policy"])
+    if given["by"] == "policy" and not given["b"]:
+        raise SpecError("--by policy compares two runs", hint="withstand compare RUN_A RUN_B --by policy --policy FILE")
+    if given["by"] != "policy" and bool(given["b"]) == bool(given["by"]):
         raise SpecError(
             "say what to compare" if not given["b"] else "--by compares parts of run A: it takes no B",
             hint="withstand compare RUN_A RUN_B, or withstand compare --by target",
@@ -51,8 +57,8 @@ def _check(given: Mapping[str, Any]) -> None:
 @click.option("-o", "--output", metavar="FILE", help="Write a page, FILE.html, or FILE.md.")
 @click.option("--reveal", is_flag=True, help="Show the behaviors' texts in the page and the JSON.")
 def compare(
-    a: str, b: str, by: str | None, margin: float, correct: "Correct", allow: tuple[str, ...], output: str | None,
-    reveal: bool, statistic: Statistic, k: int | None, store: "Store",
+    a: str, b: str, by: str | None, policy: str | None, margin: float, correct: "Correct",
+    allow: tuple[str, ...], output: str | None, reveal: bool, statistic: Statistic, k: int | None, store: "Store",
 ) -> Result:  # fmt: skip
     """Compare two runs, or the parts of one, behavior by behavior.
 
@@ -64,9 +70,11 @@ def compare(
     from withstand.report import write
     from withstand.results.comparison import compare_runs
 
+    grouping = read_grouping(policy)
     comparison = compare_runs(
-        store, a, b, by=by or "", margin=margin, correct=correct, allow=allow, reveal=reveal, statistic=statistic, k=k
-    )
+        store, a, b, by="" if grouping else by or "", margin=margin, correct=correct, allow=allow, reveal=reveal,
+        statistic=statistic, k=k, policy=grouping,
+    )  # fmt: skip
     if output:
         form = page.markdown if Path(output).suffix == ".md" else page.html
         write.save(Path(output), form(comparison))

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import click
 
 from withstand.cli import console
+from withstand.cli.grouping import read_grouping
 from withstand.cli.options import Result, command, options, run_argument
+from withstand.core import SpecError
 from withstand.stats.statistic import Statistic
 
 if TYPE_CHECKING:
+    from withstand.core.taxonomy import Grouping
     from withstand.results.decide import Decided
+    from withstand.results.limits import Limits
     from withstand.store.store import Store
 
 SHARE = click.FloatRange(0, 1)
@@ -30,6 +34,11 @@ LIMITS = options(
                  help="With --statistic mean: decide each cell by one model of all cells."),
     click.option("--history", metavar="PREFIX",
                  help="RUN is one of many builds, all runs whose names begin so: decide over all of them."),
+    click.option("--max-asr-of", multiple=True, metavar="CATEGORY=R",
+                 help="Highest rate of a category of --policy, over all suites; repeats."),
+    click.option("--by", type=click.Choice(["policy"]), default=None,
+                 help="Hold --max-asr and --max-worse for each category of --policy too."),
+    click.option("--policy", metavar="FILE", help="The policy (default: that of [gate.policy] in the run's spec)."),
     click.option("--undecided", type=click.Choice(["pass", "fail"]), default=None,
                  help="Count an undecided cell as this (default: exit code 3)."),
 )  # fmt: skip
@@ -55,7 +64,7 @@ FILES = options(
 def gate(
     name: str, baseline: str | None, write_to: str | None, undecided: Literal["pass", "fail"] | None,
     allow: tuple[str, ...], junit: str | None, sarif: str | None, markdown: str | None, store: "Store",
-    as_json: bool, history: str | None, **given: Any,
+    as_json: bool, history: str | None, policy: str | None, **given: Any,
 ) -> Result:  # fmt: skip
     """Pass or fail a run by its limits.
 
@@ -78,12 +87,14 @@ def gate(
     limits, baseline = limits_of(table, given), baseline or table.get("baseline")
     undecided = undecided or table.get("undecided")
     limits.check(baseline, bool(write_to), bool(as_json or junit or sarif or markdown))
-    decided = decide.decide(store, row, limits, baseline, allow, bool(write_to), history or "")
+    grouping = _policy(limits, policy or (table.get("policy") or {}).get("file"), history, bool(policy))
+    decided = decide.decide(store, row, limits, baseline, allow, bool(write_to), history or "", grouping)
     code = gates.exit_code(decided.lines, undecided) if not limits.empty else 0
     overall = page.verdict(decided.lines, code)
     value = {
         "schema": 1, "run": row.name, "baseline": decided.baseline, "verdict": overall, "exit_code": code,
         "lines": plain(decided.lines), "notes": list(decided.notes), "names": decided.names,
+        "policy": grouping.label if grouping else "",
     }  # fmt: skip
     files = {write_to: decided.frozen} if write_to else {}
     if junit:
@@ -96,6 +107,19 @@ def gate(
         write.save(Path(path), text)
         console.say(f"wrote {path}")
     return Result(value, lambda: _show(decided.shown(), overall), code)
+
+
+def _policy(limits: "Limits", path: str | None, history: str | None, named: bool) -> "Grouping | None":
+    """The policy of limits of categories, None where there are none. Raises `SpecError` where they do not fit."""
+    if not (limits.categories or limits.every):
+        if named:
+            raise SpecError("--policy, but no limit of its categories", hint="--by policy, or --max-asr-of CATEGORY=R")
+        return None
+    if history:
+        raise SpecError("--history decides over whole cells", hint="gate the categories without it")
+    if not path:
+        raise SpecError("limits of categories, but no policy", hint="--policy policy.toml")
+    return read_grouping(path)
 
 
 def _show(gated: "Decided", overall: str) -> None:

@@ -1,11 +1,14 @@
 """Which categories of a policy the behaviors of a run are of, and what a reader of rates by them must know."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from withstand.core import dumps
 from withstand.core.taxonomy import UNCOVERED, Grouping
 from withstand.core.text import count, head_of, series
+from withstand.results.compare import Pair
+from withstand.results.graded import BehaviorResult, Graded, suite_of
 from withstand.results.warnings import TOOL
 from withstand.store.store import RunRow, Store
 
@@ -17,8 +20,9 @@ LISTED = 6
 class Assigned:
     """The categories of the harmful behaviors of a run: by the place of their suite in the plan, and their key.
 
-    categories: what the suites themselves call them, by the same.   called: categories with a behavior whose success
-    is a call of a tool.
+    suites: as people read them.   names: what cells call a suite -> its place, and what a policy may call it.
+    categories: what the suites themselves call them, by place and key.   called: categories with a behavior whose
+    success is a call of a tool.
     """
 
     grouping: Grouping
@@ -26,6 +30,20 @@ class Assigned:
     ids: Mapping[tuple[int, str], tuple[str, ...]]
     categories: Mapping[tuple[int, str], str]
     called: frozenset[str] = frozenset()
+    names: Mapping[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
+
+    def of(self, cell: Graded, key: str) -> tuple[str, ...]:
+        """The categories of a behavior of a cell, which may be one of a baseline whose behaviors the run lacks."""
+        place, names = self.names.get(cell.suite, (-1, (cell.suite, head_of(cell.suite))))
+        return self.ids.get((place, key)) or self.grouping.ids(names, cell.behaviors[key].category)
+
+    def parts(self, cell: Graded) -> dict[str, Graded]:
+        """Category -> the cell with its behaviors alone, for those that it has."""
+        own: dict[str, dict[str, BehaviorResult]] = defaultdict(dict)
+        for key, behavior in cell.behaviors.items():
+            for name in self.of(cell, key):
+                own[name][key] = behavior
+        return {name: replace(cell, behaviors=behaviors) for name, behaviors in own.items()}
 
     @property
     def tested(self) -> tuple[str, ...]:
@@ -51,6 +69,17 @@ class Assigned:
             yield f"Not tested: no behavior of the run is of {series(absent)}."
 
 
+def by_category(pairs: Sequence[Pair], policy: Assigned) -> list[Pair]:
+    """The harmful pairs, each with the behaviors of one category alone; those of A that B lacks stay A's."""
+    split = []
+    for pair in pairs:
+        a, b = ({} if side.benign else policy.parts(side) for side in (pair.a, pair.b))
+        for name in filter(a.__contains__, policy.grouping.names):
+            now = b.get(name) or replace(pair.b, behaviors={})
+            split.append(replace(pair, a=a[name], b=now, category=name, label=f"{name}: {pair.label}"))
+    return split
+
+
 def assigned(store: Store, run: RunRow, grouping: Grouping) -> Assigned:
     """The categories of a run's behaviors by a policy. Works from the store alone."""
     suites = run.plan["suites"]
@@ -61,14 +90,15 @@ def assigned(store: Store, run: RunRow, grouping: Grouping) -> Assigned:
     categories: dict[tuple[int, str], str] = {}
     called: set[str] = set()
     for place in sorted(harmful):
-        names = _names(run, place)
+        called_names = _names(run, place)
         for key in suites[place]["behaviors"]:
             category, tags = texts[key].get("category", ""), texts[key].get("tags", ())
-            ids[place, key] = own = grouping.ids(names, category, tags, maps[place].get(category, ()))
+            ids[place, key] = own = grouping.ids(called_names, category, tags, maps[place].get(category, ()))
             categories[place, key] = category
             called |= {*own} if any(tag.startswith(TOOL) for tag in tags) else set()
+    names = {suite_of(suite): (place, _names(run, place)) for place, suite in enumerate(suites)}
     shown = tuple(_names(run, place)[0] for place in range(len(suites)))
-    return Assigned(grouping, shown, ids, categories, frozenset(called))
+    return Assigned(grouping, shown, ids, categories, frozenset(called), names)
 
 
 def _names(run: RunRow, place: int) -> tuple[str, ...]:

@@ -82,12 +82,14 @@ class BehaviorPair(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two cells that differ in `varied` and belong together in all else. `label` is what tells pairs apart."""
+    """Two cells that differ in `varied` and belong together in all else. `label` is what tells pairs apart; `category`
+    of a policy whose behaviors they have alone, "" for all."""
 
     label: str
     varied: tuple[str, ...]
     a: Graded
     b: Graded
+    category: str = ""
 
     @property
     def keys(self) -> list[str]:

@@ -4,7 +4,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from withstand.core import Json
+from withstand.core.taxonomy import Grouping
 from withstand.results import compare
+from withstand.results.by_policy import assigned, by_category
 from withstand.results.cells import plain
 from withstand.results.compare import Pair
 from withstand.results.labeled_pairs import LabeledPair, labeled_pairs, unlike_styles
@@ -24,7 +26,8 @@ from withstand.store.store import Store
 class Comparison:
     """Two or more sides compared by a statistic of the harmful cells (k: of so many draws): their labels, the margin in
     (0, 1) within which a rate counts as unchanged, the name of the correction of p, whether texts are in it, the rows,
-    notes on what was left out, and for each B one difference over all rows."""
+    notes on what was left out, and for each B one difference over all rows. policy: by whose categories rows of harmful
+    cells are split, "" for none."""
 
     schema: int
     a: str
@@ -37,6 +40,7 @@ class Comparison:
     overall: tuple[Overall, ...] = ()
     statistic: Statistic = "mean"
     k: int | None = None
+    policy: str = ""
 
     def to_json(self) -> Json:
         """What `withstand compare --json` prints."""
@@ -68,11 +72,13 @@ class Comparison:
 def compare_runs(
     store: Store, a: str, b: str, *, by: str = "", margin: float = 0.05, correct: Correct = "bonferroni",
     allow: Collection[str] = (), reveal: bool = False, statistic: Statistic = "mean", k: int | None = None,
+    policy: Grouping | None = None,
 ) -> Comparison:  # fmt: skip
     """The comparison of run A with run B, or of the parts of A that `by` (target, defense, attack) splits it into.
 
     The rows of all sides that measure the same are one family for the correction. Raises `SpecError` where the sides
-    cannot be compared. statistic, k: what is compared of the harmful cells, see `reduced.counted_by`.
+    cannot be compared. statistic, k: what is compared of the harmful cells, see `reduced.counted_by`. policy: a row for
+    each of its categories, all of one family; what all rows say together is as without it.
     """
     sides = compare.split_by(store, a, by) if by else [(compare.side(store, a), compare.side(store, b))]
     for pair in sides:
@@ -99,6 +105,11 @@ def compare_runs(
     labeled = {place: (row.difference, row.note) for place, row in enumerate(labels) if row.difference}
     of_pairs = {id(pairs[at]): row[0] for at, row in labeled.items()}
     notes += _not_corrected(by_side, of_pairs)
+    if policy:
+        pairs, more = _split(store, pairs, policy)
+        notes += more
+        labels = labeled_pairs(store, pairs) if statistic == "mean" else []
+        labeled = {place: (row.difference, row.note) for place, row in enumerate(labels) if row.difference}
     rows = compare_pairs(pairs, texts, margin, correct, reveal, labeled=labeled)
     return Comparison(
         schema=2,
@@ -112,7 +123,18 @@ def compare_runs(
         overall=tuple(overall(by_side, margin, correct, of_pairs)),
         statistic=statistic,
         k=k,
+        policy=policy.label if policy else "",
     )
+
+
+def _split(store: Store, pairs: Sequence[Pair], policy: Grouping) -> tuple[list[Pair], list[str]]:
+    """The pairs by the categories of a policy, as B's run has them; benign ones whole. With what is to be known."""
+    runs = {run: assigned(store, find_run(store, run), policy) for run in {pair.b.run for pair in pairs}}
+    split: list[Pair] = []
+    for pair in pairs:
+        split += [pair] if pair.a.benign else by_category([pair], runs[pair.b.run])
+    notes = [note for run in sorted(runs) for note in runs[run].notes()]
+    return split, notes
 
 
 def _not_corrected(by_side: Mapping[str, Sequence[Pair]], labeled: Mapping[int, LabeledDifference]) -> Iterator[str]:

@@ -4,8 +4,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from withstand.core import SpecError, StoreError
+from withstand.core.taxonomy import Grouping
 from withstand.core.text import unique
-from withstand.results import baselines, gate
+from withstand.results import baselines, gate, gate_policy
+from withstand.results.by_policy import assigned, by_category
 from withstand.results.compare import Pair
 from withstand.results.counts import iso, read_counts
 from withstand.results.gate import Decision, Line
@@ -56,11 +58,12 @@ class Decided:
 
 def decide(
     store: Store, row: RunRow, limits: Limits, baseline: str | None = None, allow: Collection[str] = (),
-    freeze: bool = False, history: str = "",
+    freeze: bool = False, history: str = "", policy: Grouping | None = None,
 ) -> Decided:  # fmt: skip
     """Set a run against its limits, and against a baseline (a file, or a run of the store) where one is given.
 
     history: start of the names of the builds that this run is one of.
+    policy: whose categories have limits of their own; without it those are UNDECIDED.
     freeze: also make the text of the run's own baseline file. The marks of all rows that name the user are checked.
     Raises `SpecError` where the run must not be gated, `StoreError` where a mark is wrong.
     """
@@ -85,14 +88,24 @@ def decide(
     notes += [f"{pair.label}: {note}" for pair in pairs if not pair.b.benign for note in unequal(pair)]
     of_pairs = labeled_pairs(store, pairs, people=True)
     notes += unlike_styles(pairs, of_pairs) if limits.worse is not None else ()
-    lines = gate.lines(labeled, limits, pairs, absent, calibrations, of_pairs)
+    alike, uncalled = one_answer(store, row), without_calls(store, row)
+    of_policy: list[Line] = []
+    if limits.categories or limits.every:
+        own_policy = assigned(store, row, policy) if policy else None
+        split = by_category(pairs, own_policy) if own_policy else []
+        of_split = labeled_pairs(store, split, people=True)
+        measured = gate_policy.Measured(
+            labeled, own_policy, split, of_split, calibrations, frozenset(alike), frozenset(uncalled)
+        )
+        of_policy = gate_policy.lines(measured, limits)
+        notes += gate_policy.notes(own_policy, limits) if own_policy else ()
+    lines = gate.lines(labeled, limits, pairs, absent, calibrations, of_pairs, of_policy)
     notes += changed_estimator(labeled, limits, lines)
-    alike = one_answer(store, row)
     lines = [*_held_back(lines, cells, limits, alike)]
     if history:
         past = [counts_of(store, run, limits) for run in builds[:-1]]
         lines = list(with_history(past, limits, lines, labeled))
-    notes += [*limits.notes, *alike.values(), *without_calls(store, row).values()]
+    notes += [*limits.notes, *alike.values(), *uncalled.values()]
     frozen = baselines.baseline_of(store, row, iso(row.created)) if freeze else ""
     notes += unique(sentence for entry in row.plan.get("sets", ()) for sentence in entry["left_out"])
     notes += unique(note for suite in row.plan["suites"] for note in suite.get("notes", ()))

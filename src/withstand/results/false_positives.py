@@ -88,6 +88,27 @@ def may_be_missed(low: float, high: float, limit: float, held: bool, calibration
         yield f"the judge misses breaks: by {by} the rate may be up to {percent(most)}, above the limit"
 
 
+def of_breaks(part: Sequence[Graded], calibrations: Sequence[Record]) -> Iterator[str]:
+    """What people have seen of the breaks of some cells on the same behaviors, and what the judge's errors alone would
+    show, where more than one case is behind a behavior."""
+    keys = dict.fromkeys(key for cell in part for key in cell.behaviors)
+    results = {key: [(cell, cell.behaviors[key]) for cell in part if key in cell.behaviors] for key in keys}
+    broken = [
+        seen
+        for key, sides in results.items()
+        if (seen := [(key, at) in cell.labeled for cell, side in sides for at in side.where("success")])
+    ]
+    checked = sum(map(any, broken))
+    if checked:
+        yield f"people saw a break in {checked} of the {count(len(broken), 'behavior')} that count as broken"
+    if checked < len(broken):
+        cases = [sum(side.cases for _, side in sides) for sides in results.values()]
+        if max(cases) > 1:
+            text = false_positives(cases, calibrations).sentence
+            rest = "the rest" if checked else "them"
+            yield f"{text} (`withstand label {part[0].run} --for breaks` lets people check {rest})"
+
+
 def cut_short(cells: Iterable[Graded]) -> Iterator[str]:
     """How many searches a budget ended."""
     if cut := sum(cell.cut for cell in cells):

@@ -14,7 +14,7 @@ from withstand.results import pooled
 from withstand.results.baselines import name_of
 from withstand.results.cells import Record
 from withstand.results.compare import Pair
-from withstand.results.false_positives import cut_short, false_positives, may_be_missed
+from withstand.results.false_positives import cut_short, may_be_missed, of_breaks
 from withstand.results.graded import (
     DIMENSIONS,
     BehaviorResult,
@@ -55,6 +55,7 @@ class Line:
     statistic: what is estimated, "" where it is none of them; k: of how many draws.
     attacks: that the line is about, with how many behaviors each broke.
     above: the chance that the rate lies above the limit, by one model of all cells; None: decided by the cell alone.
+    category: of a policy, that the limit is about alone; "" for all behaviors.
     """
 
     gate: str
@@ -76,14 +77,17 @@ class Line:
     k: int | None = None
     attacks: Mapping[str, int] = field(default_factory=dict)
     above: float | None = None
+    category: str = ""
 
 
 def lines(
     cells: Sequence[Graded], limits: Limits, pairs: Sequence[Pair], lost: Sequence[Graded],
     calibrations: Mapping[str, Sequence[Record]] | None = None, labeled: Sequence[LabeledPair] = (),
+    of_policy: Sequence[Line] = (),
 ) -> list[Line]:  # fmt: skip
     """Every gated line. `pairs`: baseline and run; `lost`: harmful cells of the baseline that the run lacks;
-    `calibrations`: of the judges, by their keys; `labeled`: what labels say of each pair."""
+    `calibrations`: of the judges, by their keys; `labeled`: what labels say of each pair; `of_policy`: lines of its
+    categories."""
     gated: list[Line] = []
     names = names_of(cells)
     for group in by_target(cells):
@@ -92,14 +96,14 @@ def lines(
         gated = list(_pooled(gated, cells, names, limits.rate))
     for cell in cells:
         if cell.measures == "over-refusal" and limits.over_refusal is not None:
-            gated.append(_rate("max-over-refusal", names[place_of(cell)], [cell], limits.over_refusal, "mean"))
+            gated.append(rate_line("max-over-refusal", names[place_of(cell)], [cell], limits.over_refusal, "mean"))
     if limits.over_refusal is not None and all(cell.measures != "over-refusal" for cell in cells):
         gated.append(nothing("max-over-refusal", "no benign cell", limits.over_refusal, "no benign prompts were sent"))
     if limits.rate is not None and all(cell.benign for cell in cells):
         gated.append(nothing(limits.gate, "no harmful cell", limits.rate, "no harmful behaviors were sent"))
     if limits.worse is not None:
         gated += [
-            _worse(pair, names[place_of(pair.b)], limits.worse, labels)
+            worse_line(pair, names[place_of(pair.b)], limits.worse, labels)
             for pair, labels in itertools.zip_longest(pairs, labeled)
             if not pair.b.benign
         ]
@@ -109,6 +113,7 @@ def lines(
             gated.append(nothing("max-worse", "no harmful cell", limits.worse, "no harmful cell is in both"))
     if limits.errors is not None:
         gated += [_errors(names[place_of(cell)], cell, limits.errors) for cell in cells]
+    gated += of_policy
     if limits.otherwise:
         gated = [
             x
@@ -137,11 +142,11 @@ def _of_group(
     if limits.rate is None:
         return
     pinned = limits.pinned(group[0].suite, group[0].target)
-    misfit = _other_set(group, pinned)
+    misfit = other_set(group, pinned)
     for part in parts_of(group, limits):
         name = part_name(part, names)
-        line = _rate(limits.gate, name, part, limits.rate, limits.counted, limits.k)
-        errors = _of_judge(line, part, calibrations.get(group[0].judge_key, ()))
+        line = rate_line(limits.gate, name, part, limits.rate, limits.counted, limits.k)
+        errors = of_judge(line, part, calibrations.get(group[0].judge_key, ()))
         line = replace(line, why="; ".join(filter(None, [line.why, *errors])))
         if misfit and limits.counted == "any_attack" and (line.verdict != "FAIL" or not _missing(group, pinned)):
             line = replace(line, verdict="UNDECIDED", firm=True, more=None, why=misfit)
@@ -174,7 +179,7 @@ def _missing(group: Sequence[Graded], pinned: Sequence[str]) -> list[str]:
     return [attack for attack in pinned if attack not in ran]
 
 
-def _other_set(group: Sequence[Graded], pinned: Sequence[str]) -> str:
+def other_set(group: Sequence[Graded], pinned: Sequence[str]) -> str:
     """Why these are not the attacks that the limits are about; "" where they are."""
     missing = _missing(group, pinned)
     added = [cell.attack for cell in group if cell.attack not in pinned]
@@ -187,7 +192,7 @@ def _other_set(group: Sequence[Graded], pinned: Sequence[str]) -> str:
     )
 
 
-def _of_judge(line: Line, part: Sequence[Graded], calibrations: Sequence[Record]) -> Iterator[str]:
+def of_judge(line: Line, part: Sequence[Graded], calibrations: Sequence[Record]) -> Iterator[str]:
     """What of the breaks people have seen, and what the judge's errors alone would show, where more than one case is
     behind a behavior and any was broken; of a PASS what may have been missed, where that could change it."""
     if line.verdict == "PASS":
@@ -196,22 +201,7 @@ def _of_judge(line: Line, part: Sequence[Graded], calibrations: Sequence[Record]
         return
     if line.statistic not in ("any_attack", "at_k") or not line.rate:
         return
-    keys = dict.fromkeys(key for cell in part for key in cell.behaviors)
-    results = {key: [(cell, cell.behaviors[key]) for cell in part if key in cell.behaviors] for key in keys}
-    broken = [
-        breaks
-        for key, sides in results.items()
-        if (breaks := [(key, at) in cell.labeled for cell, side in sides for at in side.where("success")])
-    ]
-    checked = sum(map(any, broken))
-    if checked:
-        yield f"people saw a break in {checked} of the {count(len(broken), 'behavior')} that count as broken"
-    if checked < len(broken):
-        cases = [sum(side.cases for _, side in sides) for sides in results.values()]
-        if max(cases) > 1:
-            text = false_positives(cases, calibrations).sentence
-            rest = "the rest" if checked else "them"
-            yield f"{text} (`withstand label {part[0].run} --for breaks` lets people check {rest})"
+    yield from of_breaks(part, calibrations)
 
 
 def names_of(cells: Sequence[Graded]) -> dict[Place, str]:
@@ -252,7 +242,7 @@ def estimate(part: Sequence[Graded], statistic: Statistic, k: int | None = None)
     return breaks.estimate(statistic, attempts, k, LEVEL, clusters), sum(1 for n in cases if n), sum(cases)
 
 
-def _rate(
+def rate_line(
     gate: str, name: str, part: Sequence[Graded], limit: float, statistic: Statistic, k: int | None = None
 ) -> Line:
     """A rate beside its limit: the highest allowed, or the lowest where the gate begins with "min"."""
@@ -341,11 +331,11 @@ def _errors(name: str, cell: Graded, limit: float) -> Line:
     return line if missing / cases <= limit else replace(line, verdict="UNDECIDED", why=why, firm=True)
 
 
-def _worse(pair: Pair, name: str, limit: float, labeled: LabeledPair | None = None) -> Line:
+def worse_line(pair: Pair, name: str, limit: float, labeled: LabeledPair | None = None, level: float = LEVEL) -> Line:
     """A test of non-inferiority: how much worse than the baseline, at most. What the run lacks is counted as broken.
 
-    labeled: the difference from labels of both sides, which then stands in place of the judged one. The mean share of a
-    behavior's cases without a verdict widens it.
+    level: of the interval.   labeled: the difference from labels of both sides, which stands in place of the judged.
+    The mean share of a behavior's cases without a verdict widens it.
     """
     keys = [key for key, behavior in pair.a.behaviors.items() if behavior.cases]
     absent = BehaviorResult("", outcomes={(0, 0): "error"})
@@ -356,14 +346,14 @@ def _worse(pair: Pair, name: str, limit: float, labeled: LabeledPair | None = No
     seen, worst, best = (both.difference(unknown) for unknown in ((None, None), (False, True), (True, False)))
     if seen is None or worst is None or best is None:
         return nothing("max-worse", name, limit, "no behavior is scored in both")
-    low, high = best.limits(LEVEL)[0], worst.limits(LEVEL)[1]
+    low, high = best.limits(level)[0], worst.limits(level)[1]
     changed = [tuple(c.behavior for c in changes(pair, {}, direction)) for direction in (1, -1)]
     line = Line(
         "max-worse", name, _decide(low, high, limit), seen.behaviors, sum(all_b), seen.difference, low, high, limit,
         p=seen.p, worse=changed[0], better=changed[1],
     )  # fmt: skip
     if labeled and labeled.difference:
-        low, high = labeled.difference.limits(LEVEL)
+        low, high = labeled.difference.limits(level)
         low, high = low - mean_share(u_a, all_a), high + mean_share(u_b, all_b)
         line = replace(
             line, verdict=_decide(low, high, limit), rate=labeled.difference.difference, low=low, high=high,

@@ -172,13 +172,18 @@ def graded(store: Store, run: RunRow) -> list[Graded]:
     return cells
 
 
+def suite_of(suite: Json) -> str:
+    """What cells call a suite of a plan: its name, with its split where it has one."""
+    return f"{suite['name']} ({suite['split']})" if suite["split"] else str(suite["name"])
+
+
 def cell_of(run: RunRow, index: int, behaviors: Mapping[str, BehaviorResult], reused: int = 0) -> Graded:
     """A cell of a run by what the plan says of it, with these behaviors."""
     plan = run.plan
     cell = plan["cells"][index]
     suite, stop = plan["suites"][cell["suite"]], plan.get("stop_when_decided")
     return Graded(
-        run.name, f"{suite['name']} ({suite['split']})" if suite["split"] else suite["name"],
+        run.name, suite_of(suite),
         cell["target"], cell["defense"], cell["attack"], cell["judge"], cell["benign"],
         str(suite["version"]), suite.get("checksum", ""), cell["keys"]["judge"], cell["judge_method"],
         cell["sampling"], cell["samples"], cell["until_success"], plan["budget"],

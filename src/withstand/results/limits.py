@@ -22,6 +22,7 @@ class Limits:
     these labels) where a set is pinned, which depends on the target.   pooled: decide by one model of all cells.
     changed: the flags by which the run measured otherwise than the spec file of the limits.
     instead: flags that stand in place of limits of the run's spec, in words.
+    categories: of a policy, each with its own highest rate.   every: `asr` and `worse` also hold for each category.
     """
 
     asr: float | None = None
@@ -36,6 +37,8 @@ class Limits:
     changed: tuple[str, ...] = ()
     instead: tuple[str, ...] = ()
     attacks_on: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    categories: tuple[tuple[str, float], ...] = ()
+    every: bool = False
 
     def pinned(self, suite: str, target: str) -> tuple[str, ...]:
         """Labels of the attacks that must have been run on a target; none: any set. What no pin is about never fits."""
@@ -77,7 +80,8 @@ class Limits:
     @property
     def empty(self) -> bool:
         """Whether nothing is gated."""
-        return all(limit is None for limit in (self.asr, self.worse, self.over_refusal, self.errors, self.held))
+        rates = (self.asr, self.worse, self.over_refusal, self.errors, self.held)
+        return not self.categories and all(limit is None for limit in rates)
 
     def check(self, baseline: str | None, freezes: bool, reports: bool) -> None:
         """Raise `SpecError` where there is nothing to gate, or a limit does not fit what is estimated.
@@ -99,6 +103,10 @@ class Limits:
                 "--min-held and --statistic all_of_k need each other",
                 hint="--statistic all_of_k --min-held 0.9: 90% of the behaviors hold in all of k draws",
             )
+        if self.categories and self.statistic == "all_of_k":
+            raise SpecError("all_of_k counts what holds: --max-asr-of does not fit", hint="another --statistic")
+        if self.every and self.asr is None and self.worse is None:
+            raise SpecError("--by policy, but no limit for its categories", hint="--max-asr R, or --max-worse D")
         if self.asr is not None and self.statistic == "all_of_k":
             raise SpecError("all_of_k counts what holds: --max-asr does not fit", hint="--min-held R alone")
         if self.pooled and (self.asr is None or self.statistic != "mean"):
@@ -127,5 +135,22 @@ def limits_of(table: Mapping[str, Any], flags: Mapping[str, Any]) -> Limits:
         for name in names.values()
         if None not in (flags.get(name), of_spec.get(name)) and flags[name] != of_spec[name]
     )
+    of_spec_categories = (table.get("policy") or {}).get("max_asr", {})
+    categories = {**of_spec_categories, **dict(map(_category, flags.get("max_asr_of") or ()))}
     on = tuple((suite, target, tuple(labels)) for suite, target, labels in table.get("attacks_on", ()))
-    return Limits(**given, pooled=pooled, attacks=attacks, changed=changed, attacks_on=on, instead=instead)
+    return Limits(
+        **given, pooled=pooled, attacks=attacks, changed=changed, attacks_on=on, instead=instead,
+        categories=tuple(categories.items()), every=flags.get("by") == "policy",
+    )  # fmt: skip
+
+
+def _category(text: str) -> tuple[str, float]:
+    """A category and its limit, as in hate=0.05. Raises `SpecError`."""
+    name, _, limit = text.rpartition("=")
+    try:
+        value = float(limit)
+    except ValueError:
+        value = -1.0
+    if not name or not 0 <= value <= 1:
+        raise SpecError(f"--max-asr-of {text} does not fit", hint="--max-asr-of CATEGORY=R, R from 0 to 1")
+    return name.strip(), value

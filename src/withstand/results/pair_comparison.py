@@ -64,7 +64,7 @@ class PairComparison:
     fell against B, and all in its favor; None without unknown cases.   p: of no difference; p_unchanged: of a
     difference of the margin or more; p_corrected, p_unchanged_corrected: over all rows that measure the same, so that
     each is up to .05 just if the interval excludes 0, or lies within the margin.   worse, better: the behaviors that
-    changed, by what that means for the target.   says: the answer in words.
+    changed, by what that means for the target.   says: the answer in words.   category: of a policy, "" for all.
     """
 
     label: str
@@ -88,6 +88,7 @@ class PairComparison:
     name: str = ""
     level: float = 1 - ALPHA
     p_unchanged_corrected: float | None = None
+    category: str = ""
 
 
 class Estimate(Protocol):
@@ -202,6 +203,7 @@ def _compared(
         method=OF_LABELS if labeled else estimate.method if estimate else "",
         worse=tuple(changes(pair, texts, worse, reveal)),
         better=tuple(changes(pair, texts, -worse, reveal)),
+        category=pair.category,
         notes=(*([labeled] if labeled else []), *_notes(pair, sum(u_a), sum(u_b))),
         **{entry.name: getattr(answer, entry.name) for entry in fields(answer)},
     )

@@ -53,11 +53,18 @@ class ChoiceSpec(_Table):
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+class PolicyGateSpec(_Table):
+    """[gate.policy]: the file of the policy, and the highest rate of each of these categories, in [0, 1]."""
+
+    file: str
+    max_asr: dict[str, Share] = {}
+
+
 class GateSpec(_Table):
     """What `withstand gate` holds a run against: limits in [0, 1], what is estimated, and the attacks it is about.
 
     `attacks` None: those of the spec. `baseline`: a file or a run. `undecided` None: exit code 3. `changed`: flags by
-    which a run measured otherwise than its spec file says; such a run cannot pass.
+    which a run measured otherwise than its spec file says; such a run cannot pass. `policy`: limits of its categories.
     """
 
     max_asr: Share | None = None
@@ -72,6 +79,7 @@ class GateSpec(_Table):
     baseline: str | None = None
     undecided: Literal["pass", "fail"] | None = None
     changed: list[str] | None = None
+    policy: PolicyGateSpec | None = None
 
 
 class RunSpec(_Table):
