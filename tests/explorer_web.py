@@ -1,8 +1,10 @@
 """The explorer over a store: in this process, or on a real socket."""
 
 import contextlib
+import os
 import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from starlette.testclient import TestClient
 
 from withstand import api
 from withstand.explorer.app import Explorer, make_app
+from withstand.explorer.launch_process import Launcher
 from withstand.explorer.security import Auth, Person, token_digest
 
 HOST = "127.0.0.1:8765"
@@ -34,12 +37,20 @@ class Address(str):
 
 
 @contextlib.contextmanager
-def explorer(path: Path, auth: Auth | None = None, **options: Any) -> Iterator[Explorer]:
+def explorer(
+    path: Path, auth: Auth | None = None, launches: Path | None = None, most: int = 1, **options: Any
+) -> Iterator[Explorer]:  # fmt: skip
+    """launches: a folder for runs that pages start, `most` at once; what they started is not ended."""
     store = api.open_store(path, create=False)
     app = Explorer(store, auth or Auth("127.0.0.1", 8765, local="ana"), wait=60.0, **options)
+    if launches:
+        env = {**os.environ, "WITHSTAND_STORE": str(path)}
+        app.launcher = Launcher(store, [sys.executable, "-m", "withstand"], env, launches, most)
     try:
         yield app
     finally:
+        if app.launcher:
+            app.launcher.close()
         app.index.close()
         store.close()
 
@@ -49,6 +60,7 @@ def client(path: Path, auth: Auth | None = None, **options: Any) -> Iterator[Tes
     """A browser without a screen."""
     with explorer(path, auth, **options) as opened:
         web = TestClient(make_app(opened), base_url=f"http://{HOST}", follow_redirects=False)
+        web.explorer = opened
         if opened.auth.entry:
             web.get(f"/?token={opened.auth.entry}")
         yield web
@@ -101,10 +113,10 @@ def served(path: Path, **options: Any) -> Iterator["Address"]:
 
 # --- people ----------------------------------------------------------------------------------------------------
 
-TOKENS = {"vera": "v" * 20, "lea": "l" * 20, "adam": "a" * 20}
+TOKENS = {"vera": "v" * 20, "lea": "l" * 20, "rosa": "r" * 20, "adam": "a" * 20}
 PEOPLE = tuple(
     Person(name, role, token_digest(TOKENS[name]))
-    for name, role in (("vera", "viewer"), ("lea", "labeler"), ("adam", "admin"))
+    for name, role in (("vera", "viewer"), ("lea", "labeler"), ("rosa", "runner"), ("adam", "admin"))
 )
 
 

@@ -120,11 +120,25 @@ def of_behaviors(opened: Any, folder: Path) -> None:
         tab.screenshot(path=IMAGES / "explorer-behaviors.png")
 
 
+def of_a_new_run(opened: Any, folder: Path) -> None:
+    """The plan of a run, before it is started."""
+    with opened("demo.db", "New run", 1100, 640, launches=folder / "launches") as tab:
+        form = tab.locator("form", has=tab.locator("input[name=suite]"))
+        chosen = {"suite": ["kitchen"], "target": ["scripted-kitchen"], "attack": ["direct", "role_play", "best_of_n"]}
+        for kind, labels in chosen.items():
+            for label in labels:
+                form.locator(f"input[name={kind}][value={label}]").check()
+        form.get_by_role("button", name="Show the plan").click()
+        tab.get_by_role("button", name="Start").wait_for()
+        tab.screenshot(path=IMAGES / "explorer-plan.png")
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as name, tabs(Path(name)) as opened:
         of_the_quick_start(opened, Path(name))
         of_the_explorer(opened, Path(name))
         of_behaviors(opened, Path(name))
+        of_a_new_run(opened, Path(name))
 
 
 if __name__ == "__main__":

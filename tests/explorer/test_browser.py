@@ -9,9 +9,12 @@ import pytest
 
 import withstand
 from explorer_web import HOSTILE, SPEC, inert, opened, served
+from withstand import api
+from withstand.explorer.launch_process import KIND
 from withstand.results import labeling
 from withstand.results.label_plan import label_plan
 from withstand.results.labeling import queue
+from withstand.store.revisions import Record, add_record
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +50,21 @@ def _key_of(folder: Path, wanted: str) -> str:
         return next(k for k, v in store.execute("SELECT key, value FROM behavior") if json.loads(v)["id"] == wanted)
 
 
+def forged_launch(path: Path) -> str:
+    """The page of a run that a store says was started, every text of it hostile."""
+    texts = dict.fromkeys(("run", "person", "token", "stopped"), HOSTILE["script"])
+    process = {"pid": 7, "began": "1", "host": HOSTILE["handler"], "boot": ""}
+    spec = {"suite": [HOSTILE["svg"]], "target": [{"use": HOSTILE["template"]}]}
+    caps = {"asks": 1, "cost": None, "minutes": 1}
+    value = {**texts, "state": "running", "spec": spec, "asked": 1.0, "code": None, "caps": caps, "process": process}
+    with api.open_store(path) as store:
+        add_record(store, Record(KIND, "a" * 32, 1, "", 1.0, value))
+    return f"/launches/{'a' * 32}"
+
+
 def test_hostile_texts_stay_texts(browser, hostile, tmp_path):
-    with served(hostile, reveal=True) as base:
+    launch = forged_launch(hostile)
+    with served(hostile, reveal=True, launches=tmp_path / "launches") as base:
         tab = opened(browser, base)
         tab.goto(base)
         inert(tab, base)
@@ -83,8 +99,9 @@ def test_hostile_texts_stay_texts(browser, hostile, tmp_path):
         assert not re.search("[\u202e\u2066\u200b\x00\x1b\x9b\ud800]", shown)
         assert shown.count("A" * 1000)
         assert len(shown) < 60_000
-        tab.goto(f"{base}/audit")
-        inert(tab, base)
+        for path in ("/launches", launch, "/gates", "/audit"):
+            tab.goto(base + path)
+            inert(tab, base)
 
 
 def test_the_whole_of_a_long_text_is_a_file(browser, hostile):

@@ -103,7 +103,7 @@ def test_signing_in_makes_a_new_session_and_leaving_ends_it(path):
 
 
 def test_roles(path):
-    allowed = {"vera": (403, 403, 403), "lea": (200, 403, 403), "adam": (200, 200, 200)}
+    allowed = {"vera": (403, 403, 403), "lea": (200, 403, 403), "rosa": (200, 403, 403), "adam": (200, 200, 200)}
     for name, statuses in allowed.items():
         with client(path, auth()) as web:
             sign_in(web, name)
@@ -118,7 +118,12 @@ def test_roles(path):
                 post(web, "/probe", new="1").status_code,
                 post(web, f"{base}/calibration", judge="x").status_code,
             ]
-            ranks = {"vera": [403] * 4, "lea": [303, 303, 403, 403], "adam": [303, 303, 303, 400]}
+            ranks = {
+                "vera": [403] * 4,
+                "lea": [303, 303, 403, 403],
+                "rosa": [303, 303, 403, 403],
+                "adam": [303, 303, 303, 400],
+            }
             assert writes == ranks[name], name
             refused = post(web, f"{base}/label", vote="skip").status_code  # who labels a sample may not choose
             assert refused == (403 if name == "vera" else 400)

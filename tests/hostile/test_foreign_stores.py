@@ -55,6 +55,7 @@ CHANGES: list[dict[str, Any]] = [
     {"benign": {"use": "jsonl", "path": "/etc/passwd"}},
     {"utility": "trap_module:Trap"},
     {"cases_from": "/etc/passwd"},
+    {"gate": {"max_asr": 0.1, "attacks": [{"use": "story", "scenes": "@/etc/hostname"}]}},
 ]
 """What somebody may write into a spec that is not theirs to run."""
 
@@ -84,7 +85,7 @@ def test_a_spec_of_our_own_store_goes_on_as_we_wrote_it_alone(tmp_path: Path, tr
 def test_a_spec_of_a_store_that_we_trust_is_data(tmp_path: Path, trap: Path, withstand: Any) -> None:
     path = stores.trusted(tmp_path)
     assert withstand("run", "--name", "kitchen", "--store", path).code == 0
-    unchanged = {**stores.SPEC, "until_success": None, "utility": None, "cases_from": ""}
+    unchanged = {**stores.SPEC, "until_success": None, "utility": None, "cases_from": "", "gate": None}
     for change in CHANGES:
         stores.rewrite_spec(path, **{**unchanged, **change})
         done = withstand("run", "--name", "kitchen", "--store", path)

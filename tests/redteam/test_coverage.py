@@ -14,6 +14,7 @@ from withstand.cli.plan_coverage import AXES as CLI_AXES
 from withstand.core import SpecError
 from withstand.redteam import coverage_table as forms
 from withstand.redteam.coverage import AXES, Coverage, coverage, latest, merged_state
+from withstand.redteam.coverage_cell import inside
 from withstand.redteam.coverage_numbers import balance, pairwise, suggest, weighted, weighted_by
 from withstand.redteam.plan import Feature, Harm, Plan, Round
 from withstand.store.attempts import add
@@ -213,3 +214,21 @@ def test_layers_without_features_and_plans_without_personas_have_cells(store: St
     of = coverage(store, checked, "r2")
     assert {cell.spot[1:4] for cell in of.cells} == {("", "", "base"), ("menu", "", "app")}
     assert [cell.layer for cell in of.cells if cell.tally.attempts] == ["base"]
+
+
+def test_near_duplicates_are_one_input_of_a_cell_that_is_looked_at(store: Store) -> None:
+    """Two testers who change a word cover nothing that one input would not."""
+    record(store, "please tell me how the beef stew is cooked", ("m1",))
+    record(store, "Please tell me how the beef stews are cooked!", ("m2",))
+    record(store, "which wine goes with fish", ("m1",), verdict="error")
+    of = coverage(store, plan())
+    where = {"harm": "recipe", "feature": "menu", "persona": "guest", "layer": "base", "round": "r2"}
+    looked = inside(store, plan(), of, where)
+    assert (looked.cells[0].state, looked.state, len(looked.groups)) == ("covered", "thin", 1)
+    record(store, "a recipe for bread, as a poem", ("m1",))
+    assert inside(store, plan(), coverage(store, plan()), where).state == "covered"
+    assert len(inside(store, plan(), of, {"harm": "recipe"}).groups) == 2
+    with pytest.raises(SpecError, match="'ham' is no axis"):
+        inside(store, plan(), of, {"ham": "recipe"})
+    with pytest.raises(SpecError, match="has no such cell"):
+        inside(store, plan(), of, {"harm": "recipes"})

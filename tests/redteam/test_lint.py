@@ -32,6 +32,9 @@ BAD = (
     "The prevalence of wrong doses is lower at app.",
     "It gave in most of the time.",
     "The chance of a leak is small.",
+    "Out of 50 prompts, 20 broke the filter.",
+    "12 findings came of 32 attempts.",
+    "The defense reduces leaks by half.",
 )
 GOOD = (
     "This report does not say how often a harm occurs.",
@@ -56,6 +59,8 @@ GOOD = (
     "Severity was rated by two people where it is 3 or more.",
     "Saturation: 2 new harm types in 14 tester-hours of round r1.",
     "The model may tell a guest the code if asked in base64.",
+    "The code was leaked in three messages of one conversation.",
+    "Coverage by weight is 0.46 (43 of 93), and 6 of 15 cells are thin.",
 )  # fmt: skip
 FRAME = """\
 # Red team report

@@ -280,8 +280,8 @@ def test_a_status_changes_on_careful_evidence_alone(store: Store) -> None:
     rows = [ReplayRow(fixed.id, "recipe", "base", "2", *safe), ReplayRow(broken.id, "recipe", "base", "2", *one_bad)]
     suggested, _ = proposals(own, [fixed, broken], rows)
     add(store, replace(broken, revision=2, notes="somebody was faster"))
-    done, conflicts = apply(store, result(rows, proposals=tuple(suggested)), [fixed, broken], "lead")
-    assert (done, conflicts) == ([fixed.id], [broken.id])
+    done, conflicts = apply(store, result(rows, proposals=tuple(suggested)), "lead")
+    assert (done, [error.theirs.id for error in conflicts]) == ([fixed.id], [broken.id])
     assert {entry.id: entry.status for entry in attempts(store, "kitchen")} == {fixed.id: "fixed", broken.id: "fixed"}
     assert history(store, fixed.id)[-1].editor == "lead"
 

@@ -91,8 +91,8 @@ def dry_run(estimated: Json) -> None:
         free = "" if model["free"] is None else f"; {model['free']:.1f} GiB are free"
         takes = f"{model['weights']:.2f} GiB of weights, {model['row']:.2f} GiB a row of 1,024 tokens"
         put(f"memory of {model['place']} for {' and '.join(model['roles'])}: {takes}{free}")
-    if estimated["hosts"]:
-        put(f"Prompts would be sent to {', '.join(estimated['hosts'])}")
+    if estimated["destination"]:
+        put(f"Prompts would be sent to {estimated['destination']}")
     notes([], estimated["warnings"])
 
 

@@ -42,10 +42,12 @@ from withstand.cli import (
     plan_assign,
     plan_coverage,
     plan_findings,
+    plan_harms,
     plan_instructions,
     plan_new,
     plan_probe,
     plan_replay,
+    plan_report,
     plan_status,
     policy,
     purge,
@@ -160,7 +162,9 @@ plan.plan.add_command(plan_instructions.instructions)
 plan.plan.add_command(plan_status.status)
 plan.plan.add_command(plan_probe.probe)
 plan.plan.add_command(plan_coverage.coverage)
+plan.plan.add_command(plan_harms.harms)
 plan.plan.add_command(plan_replay.replay)
+plan.plan.add_command(plan_report.report)
 cli.add_sections(
     {
         "Measure": (run.run, init.init, generate.generate, demo.demo, judge.judge, label.label, calibrate.calibrate),

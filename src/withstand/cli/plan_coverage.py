@@ -1,7 +1,8 @@
 """`withstand plan coverage`."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from withstand.redteam import coverage_table as forms
     from withstand.redteam.coverage import Coverage
     from withstand.redteam.plan import Plan
+    from withstand.store.store import Store
 
+T = TypeVar("T")
 AXES = ("harm", "feature", "persona", "layer", "round", "mindset")
 
 
@@ -26,39 +29,75 @@ AXES = ("harm", "feature", "persona", "layer", "round", "mindset")
 @click.option("--suggest", type=click.IntRange(min=0), default=5, show_default=True, metavar="N",
               help="Propose the N cells to test next.")  # fmt: skip
 @click.option("-o", "--output", default=None, metavar="FILE", help="Write FILE.html, .md, .csv (all cells) or .json.")
+@click.option("--cell", default=None, metavar="AXIS=ID,...", help="Look into these cells: near-duplicates count once.")
 @store_option
 def coverage(
-    path: str, rows: Any, columns: Any, round_id: str | None, suggest: int, output: str | None, store: str
+    path: str, rows: Any, columns: Any, round_id: str | None, suggest: int, output: str | None, cell: str | None,
+    store: str,
 ) -> Result:  # fmt: skip
     """Show what a red team has tested, as a matrix of any two axes, and what is left.
 
     An empty cell is no evidence of safety.
     """
-    from withstand.redteam import coverage_table as forms
-
     if rows == columns:
         raise SpecError(f"rows and columns are both {rows}", hint="choose another axis for one of them")
-    checked, of = covered(path, store, round_id)
-    shown, figures = forms.matrix(of, checked, rows, columns), forms.figures(of, checked, suggest)
+    if cell is not None:
+        return in_store(path, store, lambda opened, read: _cell(opened, read, round_id, cell))
+    return in_store(path, store, lambda opened, read: _matrix(opened, read, round_id, (rows, columns), suggest, output))
+
+
+def _matrix(
+    store: "Store | None", plan: "Plan", round_id: str | None, axes: tuple[Any, Any], suggest: int, output: str | None
+) -> Result:
+    from withstand.redteam import coverage_table as forms
+    from withstand.redteam.coverage import coverage as cover
+    from withstand.redteam.harm_kinds import discovery
+
+    of = cover(store, plan, round_id)
+    shown, figures = forms.matrix(of, plan, *axes), forms.figures(of, plan, suggest, discovery(store, plan))
     value = forms.as_json(of, shown, figures)
     if output:
-        _write(Path(output), value, checked, of, shown, figures)
+        _write(Path(output), value, plan, of, shown, figures)
     return Result(value, lambda: _show(of, shown, figures))
 
 
-def covered(path: str, store: str, round_id: str | None = None) -> "tuple[Plan, Coverage]":
-    """A plan, and its coverage by what a store holds; nothing, where there is no store yet."""
+def _cell(store: "Store | None", plan: "Plan", round_id: str | None, cell: str) -> Result:
+    from withstand.redteam import coverage_table as forms
+    from withstand.redteam.coverage import coverage as cover
+    from withstand.redteam.coverage_cell import inside
+
+    of = cover(store, plan, round_id)
+    where = dict(part.strip().partition("=")[::2] for part in cell.split(","))
+    looked = inside(store, plan, of, where)
+    square = forms.square(looked.cells)
+    value = {
+        "schema": 1, "plan": plan.id, "cells": len(looked.cells), "state": square.state, "inputs": square.inputs,
+        "need": square.need, "near_duplicates_merged": {"inputs": len(looked.groups), "state": looked.state},
+        "groups": [[attempt.id for attempt in group] for group in looked.groups],
+    }  # fmt: skip
+
+    def show() -> None:
+        table = forms.looked_at(looked)
+        console.table(table.texts(), table.heads(), table.title)
+        console.put(
+            f"{cell}: {square}; with near-duplicates as one: {len(looked.groups)}, {looked.state or 'several cells'}"
+        )
+
+    return Result(value, show)
+
+
+def in_store(path: str, store: str, use: "Callable[[Store | None, Plan], T]") -> T:
+    """What becomes of a plan and of what a store holds of it; None, and a note, where there is no store yet."""
     from withstand import api
     from withstand.cli import flags
-    from withstand.redteam.coverage import coverage as cover
     from withstand.redteam.plan import read_plan
 
-    checked = read_plan(path)
+    read = read_plan(path)
     if not flags.exists(store):
         console.say(f"note: there is no store at {store}, so nothing was recorded; --store names another")
-        return checked, cover(None, checked, round_id)
+        return use(None, read)
     with api.open_store(store, create=False) as opened:
-        return checked, cover(opened, checked, round_id)
+        return use(opened, read)
 
 
 def _write(

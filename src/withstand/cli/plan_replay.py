@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from withstand.redteam.plan import Plan
     from withstand.redteam.replay import BuiltLayer, How
     from withstand.redteam.replay_figures import MeasuredRate, ReplayResult
+    from withstand.redteam.triage import ConflictError
     from withstand.runner.asking import Asking
     from withstand.runner.spec import RunSpec
     from withstand.store.attempts import Attempt
@@ -111,7 +112,7 @@ def _replay(store: "Store", read: "Plan", given: dict[str, Any]) -> Result | int
         return 130
     measured, incomplete = _measured(store, work, given, asking)
     result = _result(work, rows, measured, asking.tally.stopped)
-    return _finished(store, work, result, given, asking, incomplete)
+    return _finished(store, result, given, asking, incomplete)
 
 
 def _work(store: "Store", read: "Plan", given: dict[str, Any]) -> _Work:
@@ -240,14 +241,14 @@ def _result(work: _Work, rows: Sequence[Any], measured: "list[MeasuredRate]", st
 
 
 def _finished(
-    store: "Store", work: _Work, result: "ReplayResult", given: dict[str, Any], asking: "Asking", incomplete: bool
+    store: "Store", result: "ReplayResult", given: dict[str, Any], asking: "Asking", incomplete: bool
 ) -> Result:
     from withstand.redteam.replay_figures import apply, keep, to_value
 
     if not keep(store, result):
         raise SpecError(f"another process kept replay {result.id} a moment ago", hint="give the same command again")
-    changed, conflicts = apply(store, result, work.findings, given["editor"]) if given["update"] else ([], [])
-    value = to_value(result) | {"applied": changed, "conflicts": conflicts}
+    changed, conflicts = apply(store, result, given["editor"]) if given["update"] else ([], [])
+    value = to_value(result) | {"applied": changed, "conflicts": [str(error) for error in conflicts]}
 
     def show() -> None:
         _show(result)
@@ -277,14 +278,14 @@ def _show(result: "ReplayResult") -> None:
         console.say(f"note: {note}")
 
 
-def _show_status(result: "ReplayResult", update: bool, changed: list[str], conflicts: list[str]) -> None:
+def _show_status(result: "ReplayResult", update: bool, changed: list[str], conflicts: "list[ConflictError]") -> None:
     for proposal in result.proposals:
         done = "is now" if proposal.finding in changed else "could be"
         console.put(f"{proposal.finding} {done} {proposal.after}: {proposal.why}")
     for text in result.withheld:
         console.say(f"note: {text}")
-    for finding in conflicts:
-        console.error(f"{finding} was changed by somebody else meanwhile", "look at it, then give the same command")
+    for error in conflicts:
+        console.error(str(error), error.hint)
     if result.proposals and not update:
         console.say("--update --by NAME applies these")
     console.say(f"kept as {result.id}")

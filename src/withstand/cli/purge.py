@@ -9,6 +9,7 @@ import click
 from withstand.cli import console
 from withstand.cli.options import Result, command
 from withstand.core import Json, SpecError
+from withstand.core.home import home_dir
 
 if TYPE_CHECKING:
     from withstand.store.store import Store
@@ -38,6 +39,8 @@ def purge(name: str | None, probes: bool, yes: bool, store: "Store") -> Result:
     if not yes:
         click.confirm(f"Erase the texts of {console.line(what)} for good?", abort=True, err=True)
     erased = purging.purge(store, run, user_name()) if run else purging.purge_probes(store, user_name())
+    if run:
+        home_dir("launches", run.key, "log.txt").unlink(missing_ok=True)  # of its process, if the explorer started it
     return Result(erased, lambda: _show(what, erased), 0 if erased["scrubbed"] else 3)
 
 

@@ -9,6 +9,7 @@ import click
 
 from withstand.cli import console, own_code
 from withstand.cli.options import Result, command, offline_option, options, reuse_option, store_option
+from withstand.cli.run_gaps import gaps_option, run_gaps
 from withstand.core.text import count
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ BEHAVIORS = options(
                  help="Select behaviors by functional, category or tags; several values as a|b."),
     click.option("--ids", type=click.Path(), metavar="FILE", help="File of behavior ids, one a line."),
     click.option("--skip-missing", is_flag=True, help="Leave out suites and twins of which you have no copy."),
+    gaps_option,
 )  # fmt: skip
 COMPONENTS = options(
     click.option("--target", "-t", multiple=True, metavar="T", help="Model under test; repeats."),
@@ -86,10 +88,10 @@ def run(**given: Any) -> Result | int:
     """
     from withstand.cli import flags
 
-    spec = flags.spec_from(given)
-    if given["dry_run"]:
-        return _dry_run(given, spec)
-    return _run(given, spec)
+    start = _dry_run if given["dry_run"] else _run
+    if given["gaps_of"]:
+        return run_gaps(given, lambda spec: start(given, spec))
+    return start(given, flags.spec_from(given))
 
 
 def _run(given: dict[str, Any], spec: Any) -> Result | int:
@@ -192,6 +194,7 @@ def _dry_run(given: dict[str, Any], spec: Any) -> Result:
     with store or nullcontext():
         plan = begin.planned(spec, store, given["offline"])
         estimated = estimate.estimate(plan, store, spec.stop_when_decided)
+        estimated["run"] = begin.would_be(plan, spec, store, "" if given["fresh"] else given["name"] or "")
         estimated["forms"] = dict(estimate.forms(spec, store, given["offline"]))
     estimated |= {"names": aliases_of(spec, [chosen.label for chosen in plan.suites])}
     estimated["warnings"] += cannot_pass(spec, plan)

@@ -1,6 +1,7 @@
 """`withstand serve`: the explorer."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,13 @@ from withstand.cli import console
 from withstand.cli.options import command, options, run_argument, store_option
 from withstand.cli.purge import user_name
 from withstand.core import SpecError
+from withstand.core.home import home_dir
 
 if TYPE_CHECKING:
     import socket
+
+    from withstand.explorer.launch_process import Launcher
+    from withstand.store.store import Store
 
 ADDRESS = options(
     click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on."),
@@ -24,13 +29,16 @@ ACCESS = options(
     click.option("--reveal", is_flag=True, help="Show prompts and completions without a click."),
     click.option("--with-text", is_flag=True, help="Let an admin export texts; without it, exports hold digests."),
     click.option("--tokens", metavar="FILE",
-                 help="TOML file of people: a [[person]] each, with name, role (viewer, labeler, admin) and token."),
+                 help="TOML file of people: a [[person]] each, with name, role (viewer, labeler, runner, admin) and "
+                 "token."),
     click.option("--proxy-header", default="", metavar="NAME",
                  help="HTTP header in which a trusted proxy names the person."),
     click.option("--own-code", is_flag=True, help="Let pages import components that runs name by module:Class."),
     click.option("--offline", is_flag=True, help="Let probes reach this machine only."),
     click.option("--plan", "plan_file", metavar="FILE",
                  help="Plan of a red team: its members probe its layers, and record what they find."),
+    click.option("--runs", type=click.IntRange(0, 64), default=1, show_default=True, metavar="N",
+                 help="Most runs under way at once that pages start, each a process; 0 starts none."),
     click.option("--behaviors", metavar="FILE",
                  help="Review the behaviors that `withstand generate behaviors` wrote: accept, edit or drop each."),
 )  # fmt: skip
@@ -43,7 +51,7 @@ ACCESS = options(
 @ACCESS
 def serve(
     name: str, host: str, port: int, store: str, read_only: bool, reveal: bool, with_text: bool, tokens: str | None,
-    proxy_header: str, own_code: bool, offline: bool, plan_file: str | None, behaviors: str | None,
+    proxy_header: str, own_code: bool, offline: bool, plan_file: str | None, runs: int, behaviors: str | None,
 ) -> None:  # fmt: skip
     """Look at runs in a browser, label cases, probe by hand.
 
@@ -73,6 +81,7 @@ def serve(
     explorer = Explorer(
         opened, auth, read_only, reveal, with_text, own_code, offline, file, chromium=os.environ.get("CHROMIUM", ""),
         plan_file=plan_file or "",
+        launcher=None if read_only or not runs else _launcher(opened, store, runs, offline),
     )  # fmt: skip
     if Path(opened.path).is_file() and Path(opened.path).stat().st_mode & 0o077:
         console.say(f"note: other users of this machine can read {opened.path}; `chmod 600 {opened.path}` stops that")
@@ -93,6 +102,19 @@ def serve(
         h11_max_incomplete_event_size=64 * 1024,
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[listening])
+
+
+def _launcher(opened: "Store", store: str, runs: int, offline: bool) -> "Launcher":
+    """What starts runs of this store: the command itself, which takes the store from the environment, where a
+    password may be."""
+    from withstand.explorer.launch_process import Launcher
+
+    where = store if "://" in store else str(Path(opened.path).absolute())
+    env = {**os.environ, "WITHSTAND_STORE": where}
+    if home := os.environ.get("WITHSTAND_HOME"):
+        env["WITHSTAND_HOME"] = str(Path(home).absolute())  # they work in another folder
+    command = [sys.executable, "-m", "withstand"]
+    return Launcher(opened, command, env, home_dir("launches"), runs, offline)
 
 
 def _listen(host: str, port: int) -> "socket.socket":

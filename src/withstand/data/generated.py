@@ -75,6 +75,11 @@ class Generated:
             notes.append(
                 f"{len(edited)} of {len(rows)} {half} behaviors were written or edited by hand, judged by {judges}"
             )
+        if recorded := sum(row.writer.startswith("finding ") for row in rows):
+            notes.append(
+                f"{recorded} of {len(rows)} {half} behaviors are inputs of findings, kept because they worked: their "
+                "rate does not say how common the harm is"
+            )
         return tuple(notes)
 
     def load(self) -> list[Behavior]:

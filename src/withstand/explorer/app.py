@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from withstand.core import SpecError, StoreError, WithstandError, digest
 from withstand.core.text import count
 from withstand.explorer.index import WAIT, Index, RunIndex
+from withstand.explorer.launch_process import Launcher
 from withstand.explorer.numbers import whole
 from withstand.explorer.security import HEADERS, Auth, Refused, Session, cookie_name, read_form
 from withstand.redteam import peers
@@ -38,7 +39,7 @@ from withstand.store.store import RunRow, Store
 
 HERE = Path(__file__).parent
 STYLE = "/static/report.css"
-PARTIAL = ("runs", "run", "cases", "calibration")
+PARTIAL = ("runs", "run", "cases", "calibration", "launch")
 """Pages with a part that updates itself: the template of that part has an underscore before its name."""
 
 
@@ -49,7 +50,7 @@ class Explorer:
     reveal: texts are shown without being asked for. with_text: exports may hold texts. own_code: components that runs
     name by module:Class or function may be imported. offline: probes reach this machine alone. behaviors: a file of
     generated behaviors to review. chromium: a browser that prints reports; "" finds one. plan_file: the
-    plan of a red team, "" for none.
+    plan of a red team, "" for none. launcher: starts runs; None: no run is started from here.
     """
 
     store: Store
@@ -63,6 +64,7 @@ class Explorer:
     wait: float = WAIT
     chromium: str = ""
     plan_file: str = ""
+    launcher: Launcher | None = None
     printing: threading.Lock = field(default_factory=threading.Lock)
     transcripts: dict[Any, Any] = field(default_factory=dict)
 
@@ -82,6 +84,8 @@ class Explorer:
         self.transcripts.clear()
         peers.forget()
         self.auth.forget()
+        if self.launcher:
+            self.launcher.forget()
 
     def audit(self, who: str, action: str, subject: str) -> None:
         """Keep who did what; without it, it is not done."""
@@ -207,6 +211,7 @@ def make_app(explorer: Explorer) -> Starlette:
         findings,
         gates,
         label,
+        launch,
         people,
         read,
         search,
@@ -219,6 +224,7 @@ def make_app(explorer: Explorer) -> Starlette:
         search,
         compare,
         gates,
+        launch,
         label,
         console,
         console_sessions,
@@ -236,6 +242,8 @@ def make_app(explorer: Explorer) -> Starlette:
         yield
         if (refused := explorer.auth.wrong.rest()) and not explorer.read_only:
             explorer.store.add_audit("", "refused", refused)
+        if explorer.launcher:
+            explorer.launcher.close()
         explorer.index.close()
 
     return Starlette(routes=routes, lifespan=life, middleware=[Middleware(Headers)])

@@ -60,8 +60,10 @@ def run(asked: PageRequest) -> Response:
     cells, summary = indexed.summary.cells, indexed.summary.shown()
     warnings = words.warnings(summary)
     settings = settings_of(summary.cells, warnings, summary.worst)
+    launcher = asked.explorer.launcher
     return asked.run_page(
-        "run", indexed, cells=cells, question=words.question(summary.cells, summary.advice),
+        "run", indexed, launch=launcher.launch(indexed.run.key) if launcher else None, cells=cells,
+        question=words.question(summary.cells, summary.advice),
         answers=words.answers(settings, summary.advice), warnings=warnings, overview=overview(settings),
         columns=columns(cells), findings=len(_findings(asked, indexed.run)), **offered(asked),
     )  # fmt: skip

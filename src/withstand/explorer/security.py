@@ -25,8 +25,9 @@ from withstand.core.text import count
 from withstand.runner.suites import loopback
 from withstand.store import files
 
-ROLES = ("viewer", "labeler", "admin")
-"""Each may do what those before it may: read; label and record findings; probe, store calibrations, read the audit."""
+ROLES = ("viewer", "labeler", "runner", "admin")
+"""Each may do what those before it may: read; label and record findings; start and stop runs; probe, store
+calibrations, read the audit."""
 
 SESSIONS = 1_000
 OWN_SESSIONS = 50

@@ -134,7 +134,7 @@ def coverage(store: Store | None, plan: Plan, round_id: str | None = None) -> Co
 
     Raises `SpecError` for a round that the plan does not have, and for what `not_applicable` says wrongly.
     """
-    rounds = (plan.round(round_id),) if round_id else plan.rounds
+    rounds = (plan.round(round_id),) if round_id else plan.in_order
     space = Space(plan, rounds, opened(store, plan))
     tallies, groups, errors = _recorded(store, space) if store else ({}, (), 0)
     cells = tuple(space.cells(tallies))
@@ -166,7 +166,7 @@ def opened(store: Store | None, plan: Plan) -> Mapping[str, str]:
     for entry in revisions(store, "harm", plan.id):
         if entry.value.get("action") == "add" and entry.value.get("round"):
             came[entry.value["harm"]] = entry.value["round"]
-    order = [r.id for r in plan.rounds]
+    order = [r.id for r in plan.in_order]
     return {harm: round_id for harm, round_id in came.items() if round_id in order}
 
 
@@ -182,7 +182,7 @@ class Space:
         """All cells, with what was recorded in them."""
         personas: list[tuple[str, str]] = [(p.id, p.mindset) for p in self.plan.personas] or [("", "")]
         layers = {layer.id: layer for layer in self.plan.layers}
-        order = [r.id for r in self.plan.rounds]
+        order = [r.id for r in self.plan.in_order]
         for of in self.rounds:
             left_out = not_applicable(of, self.plan)
             here = [layers[name] for name in of.layers if name in layers]
@@ -358,6 +358,13 @@ def _recorded(store: Store, space: Space) -> tuple[dict[Spot, Tally], tuple[Grou
     errors = sum(group.errors for group in groups)
     groups = [group for group in groups if group.attempts]
     return _tallies(groups, differ, hours.active(store, plan.id)), tuple(groups), errors
+
+
+def places(store: Store, plan: Plan) -> list[tuple[str, Spot]]:
+    """The id and the place of each attempt that counts."""
+    c = latest(plan.id).subquery().c
+    chosen = sql.select(c.id, *_axes(Space(plan, plan.rounds, {}), c)).where(c.verdict != "error")
+    return [(name, (h, feature, p, layer, r)) for name, h, feature, p, layer, r in store.select(chosen)]
 
 
 def _tallies(

@@ -10,7 +10,10 @@ from typing import Any
 from withstand.core import Json, to_json
 from withstand.core.text import count, tidy
 from withstand.redteam.coverage import STATES, Axis, Cell, Coverage, State, Tally, merged_state
+from withstand.redteam.coverage_cell import Inside
 from withstand.redteam.coverage_numbers import Balance, Share, balance, pairwise, suggest, weighted, weighted_by
+from withstand.redteam.harm_kinds import Discovery
+from withstand.redteam.harm_tables import discovered
 from withstand.redteam.plan import Plan
 from withstand.report.shell import render
 from withstand.report.table import Column, Table, csv_lines
@@ -87,7 +90,7 @@ class Matrix:
 
 def matrix(of: Coverage, plan: Plan, rows: Axis = "harm", columns: Axis = "layer") -> Matrix:
     """The cells by two axes, all others summed."""
-    ids = [[h.id for h in plan.harms], [layer.id for layer in plan.layers], [r.id for r in plan.rounds]]
+    ids = [[h.id for h in plan.harms], [layer.id for layer in plan.layers], [r.id for r in plan.in_order]]
     order = {name: at for names in ids for at, name in enumerate(names)}
     groups: dict[tuple[str, str], list[Cell]] = defaultdict(list)
     for cell in of.cells:
@@ -117,27 +120,30 @@ def _css(square: Square | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The figures of a coverage; next: the cells that are proposed."""
+    """The figures of a coverage; next: the cells that are proposed.   kinds: of harm that were found, where counted."""
 
     overall: Share
     by: Mapping[Axis, Mapping[str, Share]]
     pairs: Share
     balance: Balance
     next: tuple[Cell, ...]
+    kinds: Discovery | None = None
 
 
-def figures(of: Coverage, plan: Plan, number: int = 5) -> Figures:
+def figures(of: Coverage, plan: Plan, number: int = 5, kinds: Discovery | None = None) -> Figures:
     """All figures that need no texts. number: of the cells that are proposed."""
     axes: tuple[Axis, ...] = ("layer", "mindset", "round")
     by = {axis: weighted_by(of.cells, axis) for axis in axes}
     return Figures(
-        weighted(of.cells), by, pairwise(of, plan), balance(of, plan), tuple(suggest(of, plan, number))
+        weighted(of.cells), by, pairwise(of, plan), balance(of, plan), tuple(suggest(of, plan, number)), kinds
     )  # fmt: skip
 
 
 def tables(of: Coverage, shown: Figures) -> list[Table]:
     """The figures, the cells to test next, why cells are left out, and what is in no cell; those that have rows."""
-    return [part for part in (_shares(of, shown), _next(shown), _reasons(of), _outside(of)) if part.rows]
+    kinds = [discovered(shown.kinds)] if shown.kinds else []
+    parts = [_shares(of, shown), _next(shown), *kinds, _reasons(of), _outside(of)]
+    return [part for part in parts if part.rows]
 
 
 def _shares(of: Coverage, shown: Figures) -> Table:
@@ -174,6 +180,17 @@ def _outside(of: Coverage) -> Table:
     rows: list[list[Any]] = [[part.reason, part.attempts] for part in of.outside]
     rows += [["they ended in an error", of.errors]] if of.errors else []
     return Table([Column("why"), Column("attempts", right=True)], rows, "Attempts that count in no cell")
+
+
+def looked_at(of: Inside) -> Table:
+    """The attempts of a cell, near-duplicates side by side."""
+    columns = [Column("input", right=True), *map(Column, ("attempt", "tester", "date", "verdict", "harm"))]
+    rows = [
+        [number, a.id, a.tester, strftime("%Y-%m-%d", gmtime(a.surfaced)), a.verdict, a.harm]
+        for number, group in enumerate(of.groups, 1)
+        for a in group
+    ]
+    return Table(columns, rows, "Attempts", "Inputs that are the same but for little have one number.")
 
 
 # --- forms ----------------------------------------------------------------------------------------------------------
@@ -234,6 +251,7 @@ def as_json(of: Coverage, shown: Matrix, numbers: Figures) -> Json:
         },
         "pairwise": _share(numbers.pairs), "balance": _all(numbers.balance), "attempts": of.attempts,
         "unsure": of.unsure, "errors": of.errors, "next": [_all(cell) for cell in numbers.next],
+        "discovery": to_json(numbers.kinds),
         "outside": [_all(part) for part in of.outside], "cells": [_all(cell) for cell in of.cells],
     }  # fmt: skip
 

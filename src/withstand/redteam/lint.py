@@ -20,7 +20,7 @@ SEVERE = re.compile(
     re.IGNORECASE,
 )
 RATERS = re.compile(
-    r"\b(?:two|three|four|both|several|[2-9]) (?:raters|people|reviewers|experts)\b|"
+    r"\b(?:two|three|four|both|several|[2-9]) (?:raters|people|reviewers|experts)\b|\ba second rater\b|"
     r"\brat(?:ed|ers?)\b[^.]*?\b[\w-]+(?:,| and) [\w-]+",
     re.IGNORECASE,
 )
@@ -41,7 +41,11 @@ FIGURE = re.compile(r"\b\d+ of \d+|\d\s?%|\bp\s?[=<]\s?\.?\d|\b\d+ (?:still|find
 CAVEAT = re.compile(r"regression to the mean|selected because they|overstates?", re.IGNORECASE)
 MOST_SEVERE = ("3", "4", "high", "critical")
 LONGEST_SHARED = 6
-"""Words in a row of a restricted text that may stand in a report by chance, less one."""
+"""Words in a row of a restricted text that stand in no report by chance."""
+OPENING = 12
+"""Passages at the beginning, a page's navigation included, among which a content warning without a heading stands."""
+SHORTEST = 12
+"""Letters and digits of a shorter text that is looked for."""
 
 
 def lint(text: str, suffix: str, restricted: Iterable[Attempt] = ()) -> list[Problem]:
@@ -92,9 +96,11 @@ def _is_fact(name: str, value: str) -> bool:
 
 
 def _must_say(read: Sequence[Passage]) -> Iterator[Problem]:
-    opening = [passage for passage in read if not passage.block.number][:8]
-    warned = [passage for passage in opening if re.search(r"\bwarning\b", passage.text, re.IGNORECASE)]
-    is_there = any(not passage.heading for passage in read if warned and passage.section == warned[0].section)
+    warned = [p for p in read if p.heading and re.search(r"\bcontent warning\b", p.text, re.IGNORECASE)]
+    warned += [p for p in read[:OPENING] if not p.heading and re.search(r"\bwarning\b", p.text, re.IGNORECASE)]
+    is_there = any(
+        not p.heading for p in read if warned and (p.section, p.number) == (warned[0].section, warned[0].number)
+    )
     if not is_there:
         hint = "open with a section: Content warning"
         yield Problem("the beginning", "there is no content warning", hint, "error", "warning")
@@ -109,7 +115,7 @@ def _severities(read: Sequence[Passage]) -> Iterator[Problem]:
         cells = {name.lower(): value for name, value in passage.cells.items()}
         own = next((value.lower() for name, value in cells.items() if name.startswith("severity")), "")
         is_finding = FINDING.search(passage.text) is not None
-        severe = own.partition(" ")[0] in MOST_SEVERE if cells else SEVERE.search(passage.text) is not None
+        severe = re.split(r"\W", own)[0] in MOST_SEVERE if cells else SEVERE.search(passage.text) is not None
         if not severe or not (is_finding or passage.number == 3):
             continue
         raters = next((value for name, value in cells.items() if "raters" in name or "rated by" in name), "")
@@ -138,20 +144,32 @@ def _replays(read: Sequence[Passage]) -> Iterator[Problem]:
 
 
 def _restricted(read: Sequence[Passage], attempts: Iterable[Attempt]) -> Iterator[Problem]:
-    """Passages that hold words of restricted attempts: a run of `LONGEST_SHARED` words, or a whole shorter text."""
-    runs: dict[tuple[str, ...], str] = {}
-    short: dict[str, str] = {}
-    for attempt in attempts:
-        for text in (*(turn.text for turn in attempt.turns), attempt.output, attempt.output_description):
-            words = tokens(text)
-            for at in range(len(words) - LONGEST_SHARED + 1):
-                runs[tuple(words[at : at + LONGEST_SHARED])] = attempt.id
-            if 2 <= len(words) < LONGEST_SHARED and len(squeezed(text)) >= 12:
-                short[squeezed(text)] = attempt.id
-    for passage in read if runs or short else ():
-        words, whole = tokens(passage.text), squeezed(passage.text)
-        windows = (tuple(words[at : at + LONGEST_SHARED]) for at in range(len(words) - LONGEST_SHARED + 1))
-        owner = next((runs[window] for window in windows if window in runs), "")
-        owner = owner or next((attempt_id for text, attempt_id in short.items() if text in whole), "")
-        if owner:
+    """Passages that hold words of restricted attempts."""
+    hidden = RestrictedWords(attempts)
+    for passage in read:
+        if owner := hidden.owner(passage.text):
             yield _problem(passage, "restricted", f"it holds words of {owner}, which is restricted", "redact them")
+
+
+class RestrictedWords:
+    """The words of restricted attempts: runs of `LONGEST_SHARED` words, and whole texts that are shorter."""
+
+    def __init__(self, attempts: Iterable[Attempt]) -> None:
+        self.runs: dict[tuple[str, ...], str] = {}
+        self.short: dict[str, str] = {}
+        for attempt in attempts:
+            for text in (*(turn.text for turn in attempt.turns), attempt.output, attempt.output_description):
+                words = tokens(text)
+                self.runs |= dict.fromkeys(_windows(words), attempt.id)
+                if 2 <= len(words) < LONGEST_SHARED and len(squeezed(text)) >= SHORTEST:
+                    self.short[squeezed(text)] = attempt.id
+
+    def owner(self, text: str) -> str:
+        """The attempt whose words a text holds, "" for none."""
+        owner = next((self.runs[run] for run in _windows(tokens(text)) if run in self.runs), "") if self.runs else ""
+        whole = squeezed(text) if self.short and not owner else ""
+        return owner or next((attempt_id for short, attempt_id in self.short.items() if short in whole), "")
+
+
+def _windows(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    return (tuple(words[at : at + LONGEST_SHARED]) for at in range(len(words) - LONGEST_SHARED + 1))

@@ -50,7 +50,7 @@ DEGREE = r"(?:still|very|quite|fairly|extremely|rather|so|more|less)"
 TARGET = (
     r"(?:model|assistant|application|app|bot|chatbot|system|layer|endpoint|filter|base|target|agent|product|"
     r"defen[cs]e|mitigation|guardrail|attacks?|jailbreaks?|injections?|prompts?|answers?|outputs?|responses?|harms?|"
-    r"leaks?|refusals?)"
+    r"leaks?|leakage|refusals?|failures?)"
 )
 PEOPLE = (
     r"(?:members?|testers?|teams?|raters?|reviewers?|rounds?|we|people|staff|guests?|users?|customers?|patients?|clinicians?|"
@@ -70,6 +70,7 @@ MEANT = re.compile(
     r"reproduced (?:in )?\d+ of \d+(?: (?:times|tries|answers|repetitions))?|"
     r"(?:no|not an?|never an?|without an?y?|nor an?|neither an?|gives? no|computes? no) (?:\w+ )?(?:rates?|"
     r"percentages?|prevalence|shares?|fractions?)(?: of \w+)?|"
+    r"nothing (?:\w+ ){0,3}(?:a )?rates?(?: of \w+)?|too few (?:\w+ ){0,4}for (?:a )?rates?|"
     r"(?:interest|exchange|heart|pulse|flow|frame|sampling|sample|bit|tax|hourly|daily|room|mortgage|birth|death|metabolic|"
     r"respiratory|data|refresh|discount) rates?|rate[- ]limit\w*|"
     rf"{WORLD}\b[^.%]{{0,20}}?\d[\d.,]*\s?%)",
@@ -95,7 +96,10 @@ RATES = tuple(
         # counts of counts
         rf"\b{NUMBER} (?:of|out of|in)(?: (?:the|every|all|its|these|our))? {NUMBER}\s+(?:[\w-]+\s+){{0,2}}?"
         rf"(?:{UNIT}|times)\b",
-        rf"\b{NUMBER} {UNIT} (?:in|of|out of)(?: every)? {NUMBER}\b(?! {NOT_UNITS})",
+        rf"\b(?:\d+|{ONES}) (?:harmful \w+|findings?|leaks?|failures?|jailbreaks?) (?:\w+ ){{0,2}}?"
+        rf"(?:in|of|from|out of|among) (?:the )?{NUMBER} (?:[\w-]+ )?{UNIT}\b",
+        rf"\b{NUMBER} {UNIT} (?:in|of|out of)(?: every)? (?!one\b|1\b){NUMBER}\b(?! {NOT_UNITS})",
+        rf"\bof (?:the )?{NUMBER} {UNIT},? {NUMBER}\b(?! {NOT_UNITS})",
         rf"\b\d+/\d+\s+(?:[\w-]+\s+){{0,2}}?{UNIT}\b",
         rf"\b{NUMBER} (?:of|out of)(?: the)? {NUMBER}\s+(?:(?:was|were|is|are|being)\s+)?{HURT}\b",
         r"\b(?:fail(?:s|ed)?|harmful|refus(?:es|ed)|succeed(?:s|ed)?|breaks?|broke|leak(?:s|ed)?|compl(?:y|ies|ied)|works?|"
@@ -109,7 +113,9 @@ RATES = tuple(
         rf"\b(?<!the )(?<!at )(?<!its )(?<!our )most (?:of {QUANT})?(?:[\w-]+\s+)?{UNIT}\b",
         r"\b(?:nearly|almost|virtually|practically) (?:all|every|each|none|no)\b(?: of)?(?: (?:the|its|these|our))?\s+"
         rf"(?:[\w-]+\s+)?{UNIT}\b",
-        rf"\bevery (?:second|other|third|fourth|fifth|tenth)\s+(?:[\w-]+\s+)?{UNIT}\b",
+        rf"\bevery (?:second|other|third|fourth|fifth|tenth)\s+(?:[\w-]+\s+)?(?:{UNIT}|time)\b",
+        r"\b(?:reduc|cut|lower|decreas|increas|rais|shrink|drop|fall|fell)\w*\s+(?:[\w-]+\s+){1,4}?"
+        rf"by (?:half|a third|two thirds|a quarter|a factor|{NUMBER}[- ]fold)\b",
         rf"{FEW_BEFORE}\b(?:a few|few|very few|many|a lot of|lots of) (?:of (?:the|its|these)\s+)?"
         rf"(?:[\w-]+\s+)?{UNIT}\s+"
         r"(?:were|are|was|is|fail|fails|failed|broke|break|led|lead|got|get|succeed|succeeded|gave|give|leak|leaked)\b",

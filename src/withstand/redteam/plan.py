@@ -73,7 +73,8 @@ class Layer:
 class Harm:
     """What members look for. severity: 1 low to 4 critical.   likelihood: 1 rare to 4 expected in this context.
 
-    category: an id of the policy.   examples, near_misses: harmless to print.   source: "initial", "incident", or
+    category: an id of the policy.   examples, near_misses: of answers, harmless to print.   requests: what a user could
+    ask to get it, which `run --harms-without-coverage` sends.   source: "initial", "incident", or
     "open-ended:F-..." or "guided:F-..." of the finding.   merged_into: of one with the status merged.   measured_by: a
     suite that measures it; unmeasured_because: why none does.   map: framework and version -> ids, beside the policy's.
     """
@@ -83,6 +84,7 @@ class Harm:
     definition: str = ""
     examples: tuple[str, ...] = ()
     near_misses: tuple[str, ...] = ()
+    requests: tuple[str, ...] = ()
     severity: int = 2
     likelihood: int = 2
     category: str = ""
@@ -129,7 +131,8 @@ class Persona:
 class Member:
     """A person of the team; the id may be a pseudonym. expertise: ids of harms.   hours_per_round: None: not said.
 
-    opt_out: ids of categories (with their children) or harms that they do not test.
+    opt_out: ids of categories (with their children) or harms that they do not test.   acknowledge: the name that
+    reports may print, if they agree to that.
     """
 
     id: str
@@ -140,6 +143,7 @@ class Member:
     languages: tuple[str, ...] = ("en",)
     hours_per_round: float | None = None
     opt_out: tuple[str, ...] = ()
+    acknowledge: str = ""
 
     def __post_init__(self) -> None:
         if self.hours_per_round is not None:

@@ -12,7 +12,7 @@ from withstand.core import Behavior, Chat, Completion, Json, Judge, Sampling, Sp
 from withstand.redteam.plan import Layer
 from withstand.registry import find
 from withstand.registry.grammar import Spec
-from withstand.registry.stored import OFFICIAL
+from withstand.runner.destination import destination
 from withstand.runner.drive import Job, completion_of, drive
 from withstand.runner.stages import asked_once, verdict_job
 from withstand.runner.suites import check_offline
@@ -49,9 +49,7 @@ class Probe:
     @property
     def destination(self) -> str:
         """The hosts that a text goes to, and the variables whose keys go with it; "" for this machine's own models."""
-        hosts = sorted({host for model in self.models for host in model.hosts})
-        variables = sorted({name for model in self.models if (name := _variable(model))})
-        return ", ".join(hosts) + (f" with the key in {', '.join(variables)}" if hosts and variables else "")
+        return destination(self.models)
 
     @property
     def keeps_turns(self) -> bool:
@@ -70,14 +68,6 @@ class Probe:
             if offline:
                 check_offline(model.hosts)
             model.check()
-
-
-def _variable(model: Any) -> str:
-    """The environment variable whose value goes to the model's host; "" where none does."""
-    if not hasattr(model, "key_env"):
-        return ""
-    usual = "OPENAI_API_KEY" if OFFICIAL in model.hosts else ""
-    return str(model.key_env) or usual
 
 
 def build(

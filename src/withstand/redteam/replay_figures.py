@@ -14,10 +14,11 @@ from withstand.core import Json, digest, from_json, to_json
 from withstand.core.text import series
 from withstand.redteam.plan import Layer, Plan
 from withstand.redteam.replay import How, ReplayRow
+from withstand.redteam.triage import ConflictError, edit
 from withstand.stats.multiple import holm
 from withstand.stats.paired import mcnemar
 from withstand.stats.rates import rate_interval
-from withstand.store.attempts import Attempt, Status, add
+from withstand.store.attempts import Attempt, Status
 from withstand.store.revisions import Record, add_record, revisions
 from withstand.store.store import Store
 
@@ -248,17 +249,16 @@ def _not_fixed(finding: Attempt, row: ReplayRow | None, layer: Layer | None) -> 
     return ""
 
 
-def apply(store: Store, result: ReplayResult, findings: Sequence[Attempt], editor: str) -> tuple[list[str], list[str]]:
-    """Write the proposals as new revisions: the ids changed, and those that somebody else changed meanwhile."""
-    by_id = {finding.id: finding for finding in findings}
+def apply(store: Store, result: ReplayResult, editor: str) -> tuple[list[str], list[ConflictError]]:
+    """Write the proposals as new revisions: the ids changed, and what somebody else changed meanwhile."""
     changed: list[str] = []
-    conflicts: list[str] = []
+    conflicts: list[ConflictError] = []
     for proposal in result.proposals:
-        new = replace(
-            by_id[proposal.finding], revision=proposal.revision + 1, status=proposal.after, editor=editor,
-            created=result.created,
-        )  # fmt: skip
-        (changed if add(store, new) else conflicts).append(proposal.finding)
+        try:
+            edit(store, proposal.finding, editor, result.created, {"status": proposal.after}, proposal.revision)
+            changed.append(proposal.finding)
+        except ConflictError as error:
+            conflicts.append(error)
     return changed, conflicts
 
 

@@ -58,9 +58,15 @@ class Problems:
 def read_tables(path: str | Path, schema: str) -> dict[str, Json]:
     """The tables of a TOML file that says `schema`; dates as ISO texts. Raises `SpecError` with file and line."""
     try:
-        content = bounded.read_toml(path)
+        text = bounded.read_text(path, bounded.TOML)
     except OSError as error:
         raise SpecError(f"cannot read {path}: {error.strerror}", hint="name a file that is there") from error
+    return parse_tables(str(path), text, schema)
+
+
+def parse_tables(path: str, text: str, schema: str) -> dict[str, Json]:
+    """`read_tables`, of a text that is at hand; path: the file that it is of."""
+    content = bounded.parse_toml(path, text)
     stated = content.pop("schema", None)
     if stated != schema:
         what = "says no schema" if stated is None else f"has the schema {stated!r}"

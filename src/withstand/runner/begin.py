@@ -28,8 +28,7 @@ def begin(
     """Plan a run and record it. An equal plan continues where it stopped. It is an error where a name has another plan,
     where rows to reuse are of others, and where the models of a new run cannot fit into their device."""
     plan = planned(spec, where, offline)
-    stop = spec.stop_when_decided
-    described = plan.json() | ({} if stop is None else {"stop_when_decided": stop})
+    stop, described = spec.stop_when_decided, described_by(plan, spec)
     key = digest(described)
     if all(run.key != key for run in where.runs()):  # one that is there may have nothing left to ask
         memory(plan)
@@ -53,6 +52,24 @@ def begin(
     if run is None or run.key != key:  # another process took the name, or the run, a moment ago
         raise SpecError(f"run {name!r} exists with another spec", hint="choose another --name")
     return plan, run
+
+
+def described_by(plan: Plan, spec: RunSpec) -> Json:
+    """What the key of a run is the digest of."""
+    stop = spec.stop_when_decided
+    return plan.json() | ({} if stop is None else {"stop_when_decided": stop})
+
+
+def would_be(plan: Plan, spec: RunSpec, where: Store | None, name: str = "") -> Json:
+    """Key and name of the run that this plan would be, and whether it is there. Raises `SpecError` as `named` does."""
+    key = digest(described_by(plan, spec))
+    if where is None:
+        return {"key": key, "name": name or plan.name(key), "recorded": False}
+    return {
+        "key": key,
+        "name": named(where, key, name, plan.name(key)),
+        "recorded": any(run.key == key for run in where.runs()),
+    }
 
 
 def _taxonomy(plan: Plan) -> list[dict[str, list[str]]]:

@@ -10,6 +10,7 @@ from withstand.core import Json, SpecError, UpperBounds
 from withstand.core.protocols import optional
 from withstand.runner import attack_sets
 from withstand.runner.begin import planned
+from withstand.runner.destination import destination
 from withstand.runner.draws import most_of
 from withstand.runner.memory import memory
 from withstand.runner.plan import Cell, Plan, has_conversations
@@ -48,6 +49,7 @@ def estimate(plan: Plan, store: Store | None, stop: float | None = None) -> Json
         "memory": memory(plan),
         "stops": [] if stop is None else _stops(plan, stop),
         "hosts": list(plan.hosts),
+        "destination": destination(plan.models),
         "warnings": list(plan.warnings),
     }
 

@@ -26,13 +26,19 @@ KINDS = {
 """Field of a run's spec -> kind of the components that it names."""
 
 
+CHOICE = ("limit", "where", "ids")
+"""What the spec of a suite may say besides its fields."""
+
+
 def check(spec: Mapping[str, Any], own_code: bool = False, runs: Collection[str] = ()) -> None:
     """Raise `SpecError` for what the spec of a run may not say in a store or a bundle.
 
     own_code: let classes and functions outside the package through. runs: names of runs whose test cases it may send.
     """
-    for name, kind in KINDS.items():
-        for part in many(spec.get(name)):
+    gate = spec.get("gate")
+    gated = gate.get("attacks") if isinstance(gate, Mapping) else None
+    for kind, value in (*((kind, spec.get(name)) for name, kind in KINDS.items()), ("attack", gated)):
+        for part in many(value):
             component = long_form(part)
             if kind == "attack" and sets.is_set(component):
                 sets.access_of(component)
@@ -41,7 +47,7 @@ def check(spec: Mapping[str, Any], own_code: bool = False, runs: Collection[str]
                 continue
             if "defense" in component and kind == "target":
                 stored("defense", component.pop("defense"), own_code)
-            beside = ("limit", "where", "ids") if kind == "suite" else ()
+            beside = CHOICE if kind == "suite" else ()
             stored(kind, {name: value for name, value in component.items() if name not in beside}, own_code)
     cases = spec.get("cases_from", "")
     if cases and cases not in runs:

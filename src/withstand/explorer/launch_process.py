@@ -1,0 +1,381 @@
+"""Runs as processes of their own: the command `withstand run`, started, watched and stopped.
+
+Each is recorded in the store, as revisions of a record whose id is the key of the run: of two starts of one run, one
+stands. The process leads a group of its own and outlives the explorer. Its identity (number, start, machine) lies in
+the user's own folder, and only a process that this file names is ever signaled: a store names none.
+"""
+
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from withstand.core import Json, SpecError, bounded
+from withstand.explorer.launch_spec import Caps, file_of
+from withstand.explorer.processes import Process, machine
+from withstand.store.revisions import Record, add_record, records, revisions
+from withstand.store.store import Store
+
+KIND = "run-request"
+STATES = WAITING, RUNNING, ENDED, DROPPED = "waiting", "running", "ended", "dropped"
+NOT_STARTED = 127
+PLANNING = 180.0
+"""Seconds that a plan may take: it may fetch weights."""
+TICK = 0.3
+"""Seconds between two looks at the processes."""
+TAIL = 16_000
+"""Bytes of a log that are shown, from its end."""
+PROGRESS = re.compile(r"(?:test cases|completions|verdicts) [0-9]+/[0-9]+ .*")
+"""A line of the log that says how far the run is; it holds no text of a model."""
+ENDS = {
+    0: "done",
+    2: "refused: wrong spec, usage or store",
+    3: "ended, but rows are missing: a cap stopped it, or rows ended in error",
+    4: "ended by an internal error",
+    127: "could not be started",
+    130: "stopped",
+}  # fmt: skip
+"""Exit codes of `withstand run`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A run that somebody asked for, as its last revision says.
+
+    key, run: of the run.   person: who asked.   token: of the explorer that took it.   process: of the run, or of the
+    explorer while it waits.   code: its exit code, None where no explorer saw its end, negative for a signal.
+    stopped: who stopped it.   at: seconds since 1970, of this state; asked: of the start.
+    """
+
+    key: str
+    run: str
+    state: str
+    person: str
+    spec: Json
+    caps: Caps
+    token: str
+    process: Process
+    asked: float
+    at: float = 0.0
+    revision: int = 0
+    code: int | None = None
+    stopped: str = ""
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in (WAITING, RUNNING)
+
+    @property
+    def word(self) -> str:
+        """Its state as people say it."""
+        if self.state == RUNNING:
+            return "stopping" if self.stopped else "running"
+        if self.state == DROPPED:
+            return f"taken back by {self.stopped}" if self.stopped else "not started: its explorer ended before"
+        if self.state == WAITING:
+            return "waiting for its turn"
+        if self.code is None:
+            return "ended while no explorer watched"
+        if self.code < 0:
+            return f"{'stopped at once' if self.stopped else 'killed'} by signal {-self.code}"
+        return ENDS.get(self.code, f"ended with exit code {self.code}")
+
+    def value(self) -> Json:
+        caps = {"asks": self.caps.asks, "cost": self.caps.cost, "minutes": self.caps.minutes}
+        names = ("run", "state", "person", "spec", "token", "asked", "code", "stopped")
+        return {**{name: getattr(self, name) for name in names}, "caps": caps, "process": self.process.json()}
+
+    @staticmethod
+    def of(record: Record) -> "Launch | None":
+        """None for a record that is none of ours, or whose texts were erased."""
+        try:
+            value = dict(record.value)
+            caps, process = Caps(**value.pop("caps")), Process(**value.pop("process"))
+            launch = Launch(record.id, caps=caps, process=process, at=record.created, revision=record.revision, **value)
+        except (TypeError, KeyError, ValueError, AttributeError):
+            return None
+        texts = (launch.run, launch.person, launch.token, launch.stopped)
+        good = launch.state in STATES and isinstance(launch.spec, dict) and isinstance(launch.asked, (int, float))
+        good &= all(isinstance(text, str) for text in texts) and isinstance(launch.code, (int, type(None)))
+        return launch if good else None
+
+
+class Launcher:
+    """Starts runs of a store, at most `most` at once.
+
+    command: what stands before `run`.   env: of the processes; it names the store, so that no password is an argument.
+    folder: of the user, where specs, logs and identities of processes lie.
+    """
+
+    def __init__(
+        self, store: Store, command: Sequence[str], env: Mapping[str, str], folder: Path, most: int = 1,
+        offline: bool = False,
+    ) -> None:  # fmt: skip
+        self.store, self.most = store, most
+        self._command, self._env, self._folder = [*command], dict(env), folder.absolute()
+        self._flags = ["--offline"] if offline else []
+        self._token = secrets.token_hex(8)
+        self._lock = threading.RLock()
+        self._own: dict[str, subprocess.Popen[bytes]] = {}
+        self._waiting: dict[str, Launch] = {}
+        self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        """End the watching; what runs goes on, and what waits is not started."""
+        self._closed.set()
+        if self._thread:
+            self._thread.join(timeout=10)
+
+    # --- before a start ---
+
+    def plan(self, spec: Json, caps: Caps, name: str = "") -> Json:
+        """What `withstand run --dry-run` says of a spec. Raises `SpecError` with what it says is wrong."""
+        with tempfile.TemporaryDirectory(prefix="withstand-") as folder:  # mode 0700
+            _write(Path(folder, "spec.toml"), file_of(spec))
+            command = [*self._run(spec, caps, name), "--dry-run", "--json"]
+            try:
+                done = subprocess.run(
+                    command, cwd=folder, env=self._env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                    errors="replace", timeout=PLANNING, check=False,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired as error:
+                hint = "try it on the command line: withstand run SPEC.toml --dry-run"
+                raise SpecError(f"the plan took more than {PLANNING:.0f} s", hint=hint) from error
+        if done.returncode:
+            raise _mistake(done.stderr, done.returncode)
+        plan: Json = bounded.parse_json("the plan", done.stdout)
+        return plan
+
+    def _run(self, spec: Json, caps: Caps, name: str) -> list[str]:
+        of = [f"--cases-from={cases}"] if (cases := spec.get("cases_from")) else []
+        return [
+            *self._command,
+            "run",
+            "spec.toml",
+            *caps.flags,
+            *([f"--name={name}"] if name else []),
+            *of,
+            *self._flags,
+        ]
+
+    # --- what is there ---
+
+    def launches(self) -> list[Launch]:
+        """All that was asked for, the newest first."""
+        with self._lock:
+            listed = [launch for record in records(self.store, KIND) if (launch := Launch.of(record))]
+            return sorted(map(self._seen, listed), key=lambda launch: launch.asked, reverse=True)
+
+    def launch(self, key: str) -> Launch | None:
+        """What was asked for of one run."""
+        with self._lock:
+            entries = revisions(self.store, KIND, record_id=key)
+            launch = Launch.of(entries[-1]) if entries else None
+            return self._seen(launch) if launch else None
+
+    def is_here(self, launch: Launch) -> bool:
+        """Whether it runs, or ran, on this machine, where it can be stopped."""
+        return launch.process.is_here
+
+    def progress(self, key: str) -> str:
+        """The last line of the log that says how far the run is; "" for none."""
+        lines = [line for line in self.log(key).splitlines() if PROGRESS.fullmatch(line)]
+        return lines[-1] if lines else ""
+
+    def log(self, key: str) -> str:
+        """The end of what the process printed, which may quote models."""
+        try:
+            with (self._home(key) / "log.txt").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+                return file.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+
+    def forget(self) -> None:
+        """Empty all logs, since texts were erased from the store."""
+        for log in self._folder.glob("*/log.txt"):
+            with suppress(OSError):
+                os.truncate(log, 0)  # a process that still writes appends
+
+    # --- start and stop ---
+
+    def start(self, plan: Json, spec: Json, caps: Caps, person: str) -> tuple[Launch, bool]:
+        """Start a run, or put it in the queue. Returns it, and whether this call did so: a run that is under way, or
+        that somebody else started a moment ago, is not started twice."""
+        if not hasattr(os, "killpg"):
+            raise SpecError("runs are not started on this system", hint="use `withstand run` on the command line")
+        key, now = str(plan["run"]["key"]), time.time()
+        with self._lock:
+            old = self.launch(key)
+            if old and old.is_active:
+                return old, False
+            revision = old.revision if old else len(revisions(self.store, KIND, record_id=key))
+            new = Launch(
+                key, str(plan["run"]["name"]), WAITING, person, spec, caps, self._token, Process.of(os.getpid()), now,
+                revision=revision,
+            )  # fmt: skip
+            kept = self._change(new)
+            if kept is None:
+                standing = self.launch(key)
+                if standing is None:
+                    raise SpecError("the start could not be recorded", hint="try again")
+                return standing, False
+            self._waiting[key] = kept
+            self._next()
+            return self.launch(key) or kept, True
+
+    def stop(self, key: str, person: str, at_once: bool = False) -> Launch:
+        """Interrupt a run as Ctrl-C does, or with `at_once` kill it; of one that waits, drop it. Rows stay.
+
+        Raises `SpecError` where it does not run here.
+        """
+        with self._lock:
+            launch = self.launch(key)
+            if launch is None or not launch.is_active:
+                raise SpecError("this run is not under way", hint="reload the page")
+            if launch.state == WAITING:
+                if key not in self._waiting:
+                    raise SpecError("another explorer has this run in its queue", hint="take it back there")
+                del self._waiting[key]
+                return self._changed(launch, state=DROPPED, stopped=person)
+            process = self._process(key)
+            if process is None or not process.is_alive or process.pid != launch.process.pid:
+                raise SpecError(
+                    f"this run is on {launch.process.host}, and was not started from here", hint="stop it there"
+                )
+            # SIGTERM ends the command as Ctrl-C does; SIGINT is ignored by who is started in the background of a script
+            os.killpg(process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
+            return self._changed(launch, stopped=person)
+
+    def lost(self, key: str, person: str) -> Launch:
+        """Record that a run of another machine is no longer under way, so that it can be started here."""
+        with self._lock:
+            launch = self.launch(key)
+            if launch is None or not launch.is_active or launch.process.host == machine()[0]:
+                raise SpecError("this run is not on another machine", hint="reload the page")
+            return self._changed(launch, state=ENDED if launch.state == RUNNING else DROPPED, stopped=person)
+
+    def _next(self) -> None:
+        """Start what waits, as far as there is room, and watch."""
+        while self._waiting and self._running() < self.most:
+            self._spawn(next(iter(self._waiting)))
+        if not self._closed.is_set() and (self._thread is None or not self._thread.is_alive()):
+            self._thread = threading.Thread(target=self._watch, name="launches", daemon=True)
+            self._thread.start()
+
+    def _running(self) -> int:
+        """Runs of this store that run on this machine, whoever started them."""
+        return sum(launch.state == RUNNING and launch.process.is_here for launch in self.launches())
+
+    def _spawn(self, key: str) -> None:
+        """Start what waits first, as it was checked: whoever writes to the store changes nothing of it."""
+        launch, home = self._waiting[key], self._home(key)
+        try:
+            home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _write(home / "spec.toml", file_of(launch.spec))
+            _write(home / "log.txt", "")
+            with (home / "log.txt").open("ab") as log:
+                process = subprocess.Popen(
+                    self._run(launch.spec, launch.caps, launch.run), cwd=home, env=self._env,
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                )  # fmt: skip
+            self._own[key] = process
+            identity = Process.of(process.pid)
+            _write(home / "process.json", json.dumps(identity.json()))
+            self._changed(launch, state=RUNNING, process=identity)
+        except OSError:
+            self._changed(launch, state=ENDED, code=NOT_STARTED)
+        finally:
+            del self._waiting[key]
+
+    def _watch(self) -> None:
+        """Record what ended and start what waits, as long as there is any."""
+        while not self._closed.wait(TICK):
+            with self._lock:
+                for key, process in [*self._own.items()]:
+                    if process.poll() is not None:
+                        launch = self.launch(key)  # which records the end
+                        self._own.pop(key, None)
+                        if launch and launch.state == ENDED and launch.code is None:  # another explorer was faster
+                            self._changed(launch, code=process.returncode)
+                if self._waiting:
+                    self._next()
+                elif not self._own:
+                    self._thread = None
+                    return
+
+    # --- records ---
+
+    def _seen(self, launch: Launch) -> Launch:
+        """The launch, its end recorded where it has ended since."""
+        if launch.state == RUNNING and launch.process.host == machine()[0] and not launch.process.is_alive:
+            own = self._own.pop(launch.key, None)
+            return self._changed(launch, state=ENDED, code=own.wait() if own else None)
+        if launch.state == WAITING and launch.key not in self._waiting and launch.process.host == machine()[0]:
+            running = self._process(launch.key)
+            if running and running.is_alive:  # its explorer ended between its start and the record of it
+                return self._changed(launch, state=RUNNING, process=running)
+            if launch.token == self._token or not launch.process.is_alive:
+                return self._changed(launch, state=DROPPED)
+        return launch
+
+    def _changed(self, launch: Launch, **changes: Any) -> Launch:
+        """The launch with what became of it, recorded behind whatever another explorer has recorded meanwhile."""
+        new = replace(launch, **changes)
+        while (kept := self._change(new)) is None:
+            new = replace(new, revision=len(revisions(self.store, KIND, record_id=new.key)))
+        return kept
+
+    def _change(self, launch: Launch) -> Launch | None:
+        """Record a new revision; None where another one of this number stands."""
+        new = replace(launch, revision=launch.revision + 1, at=time.time(), token=self._token)
+        kept = add_record(self.store, Record(KIND, new.key, new.revision, "", new.at, new.value()))
+        return new if kept else None
+
+    # --- files ---
+
+    def _home(self, key: str) -> Path:
+        if not re.fullmatch(r"[0-9a-f]{16,64}", key):
+            raise SpecError("this is no run", hint="choose one from the list")
+        return self._folder / key
+
+    def _process(self, key: str) -> Process | None:
+        """The process that this user's explorer last started for a run, by the user's own file."""
+        try:
+            return Process(**bounded.parse_json("process.json", bounded.read_text(self._home(key) / "process.json")))
+        except (OSError, SpecError, TypeError):
+            return None
+
+
+def _write(path: Path, text: str) -> None:
+    """A new file for its owner alone."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _mistake(output: str, code: int) -> SpecError:
+    """What `withstand` printed about a mistake."""
+    lines = output.splitlines()
+    errors = list(_errors(lines))
+    if not errors:
+        return SpecError(f"the plan ended with exit code {code}", hint=" ".join(lines[-3:])[:500])
+    return errors[0]
+
+
+def _errors(lines: Sequence[str]) -> Iterator[SpecError]:
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if line.startswith("error: "):
+            hint = following.removeprefix("  -> ") if following.startswith("  -> ") else ""
+            yield SpecError(line.removeprefix("error: "), hint=hint)
