@@ -37,6 +37,7 @@ definition = "A spoon of it."
 action = "block"
 """
 CASE = '[[use_case]]\nid = "menu"\nstance = "review"\nrequires = ["a cook"]\nexpected_categories = ["spice.raw"]\n'
+KITCHEN = '[[suite]]\nuse = "kitchen"\ncategories = { soup = ["spice"], "*" = ["uncovered"] }\n'
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_all_mistakes_are_listed_at_once(
     written: Callable[..., Path], terminal: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = SPICE.replace('"kitchen:sourdough_loaf"', '"kitchn:1", "kitchen:nothing", "file:gone.txt", "xstest:1"')
-    path = written(HEAD, 'ownr = "me"\n', text, CHILD.replace("spice.raw", "soup.raw"), "[categroy]\n")
+    path = written(HEAD, 'ownr = "me"\n', text, CHILD.replace("spice.raw", "soup.raw"), "[categroy]\n", KITCHEN)
     done = terminal("policy", "check", str(path), "--json")
     problems = json.loads(done.out)["problems"]
     assert done.code == 1
@@ -129,6 +130,7 @@ def test_all_mistakes_are_listed_at_once(
         "error category spice, examples: there is no suite 'kitchn'",
         "error category spice, examples: kitchen has no behavior 'nothing'",
         "error category spice, examples: there is no file gone.txt",
+        "error suite kitchen, categories: the suite has no category 'soup'",
         "warning category spice, examples: xstest:1 was not looked up",
     ):
         assert any(message.startswith(expected) for message in messages), (expected, messages)
@@ -158,6 +160,11 @@ def test_a_changed_meaning_needs_a_new_version_and_an_id_is_never_used_again(
     same = SPICE.replace("Too hot to eat.", "Too hot\\n to eat.").replace('"Spice"', '"Hot spice"')
     allowed = terminal("policy", "diff", str(old), str(written(HEAD, same, CHILD)))
     assert (allowed.code, "title: Spice -> Hot spice" in allowed.out) == (0, True)
+
+    mapped, moved = written(HEAD, SPICE, KITCHEN, name="m.toml"), KITCHEN.replace('["spice"]', '["uncovered"]')
+    assert terminal("policy", "diff", str(mapped), str(written(HEAD, SPICE, moved))).code == 1  # so that spice passes
+    assert terminal("policy", "diff", str(mapped), str(written(HEAD, SPICE))).code == 1
+    assert terminal("policy", "diff", str(written(HEAD, SPICE)), str(mapped)).code == 0
 
     gone = read_policy(written(newer, SPICE))
     assert "its id is not retired" in str(refusals(read_policy(old), gone)[0])

@@ -1,5 +1,6 @@
 """`withstand policy`: what a service calls harmful, as a file with versions."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ import click
 from withstand.cli import console
 from withstand.cli.options import CONTEXT, Commands, Result, command
 from withstand.core import SpecError
+from withstand.core.text import visible
 
 if TYPE_CHECKING:
     from withstand.redteam.tables import Problem
@@ -116,7 +118,7 @@ def render(path: str, output: str | None, since: str | None) -> None:
         write.save(Path(output), text)
         console.say(f"wrote {output}")
     else:
-        click.echo(text, nl=False)
+        click.echo(visible(text) if sys.stdout.isatty() else text, nl=False)
 
 
 def _say(path: str, problems: "Sequence[Problem]") -> None:

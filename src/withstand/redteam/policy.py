@@ -237,14 +237,9 @@ def _with_parents(problems: Problems, entries: Json) -> Json:
         return entries
     tables = {entry["id"]: entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)}
     filled: dict[str, dict[str, Json]] = {}
-
-    def fill(name: str) -> dict[str, Json]:
-        if name not in filled:
-            above = name.rpartition(".")[0]
-            taken = {key: value for key, value in fill(above).items() if key in INHERITED} if above in tables else {}
-            filled[name] = taken | tables[name]
-        return filled[name]
-
+    for name in sorted(tables, key=lambda name: name.count(".")):  # parents first
+        above = filled.get(name.rpartition(".")[0], {})
+        filled[name] = {key: value for key, value in above.items() if key in INHERITED} | tables[name]
     for name in tables:
         if (above := name.rpartition(".")[0]) and above not in tables:
             problems.add(f"category {name}, id", f"its parent {above!r} is no category", "add it, or write no dot")
@@ -254,7 +249,7 @@ def _with_parents(problems: Problems, entries: Json) -> Json:
         name = entry.get("id") if isinstance(entry, dict) else None
         first = isinstance(name, str) and name not in seen
         seen |= {name} if isinstance(name, str) else set()
-        rows.append(fill(name) if first and isinstance(name, str) else entry)  # a second one keeps its own words
+        rows.append(filled[name] if first and isinstance(name, str) else entry)  # a second one keeps its own words
     return rows
 
 

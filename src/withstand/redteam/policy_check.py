@@ -1,9 +1,11 @@
 """What `withstand policy check` says of a policy: errors, and what its owner should look at again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
-from withstand.core import SpecError, did_you_mean
+from withstand.core import Behavior, SpecError, did_you_mean
 from withstand.core.taxonomy import UNCOVERED
 from withstand.core.text import head_of
 from withstand.redteam.policy import SCHEMA, Policy, policy_of, read_policy
@@ -19,7 +21,10 @@ def check(path: str | Path) -> tuple[Policy | None, tuple[Problem, ...]]:
     """
     problems = Problems(str(path))
     policy = policy_of(problems, read_tables(path, SCHEMA))
-    listed = [*problems.listed, *_superseded(policy), *_examples(policy), *_suites(policy), *_advice(policy)]
+    behaviors = cache(_behaviors)  # a policy names one suite many times
+    before = () if problems.listed else _superseded(policy)  # what has errors would look as if it were gone
+    listed = [*problems.listed, *before, *_examples(policy, behaviors), *_suites(policy, behaviors)]
+    listed += _advice(policy)
     listed.sort(key=lambda problem: problem.level != "error")
     return None if any(problem.level == "error" for problem in listed) else policy, tuple(listed)
 
@@ -36,9 +41,12 @@ def _superseded(policy: Policy) -> Iterator[Problem]:
         yield Problem("policy, supersedes", str(error), error.hint or "name a file beside the policy, or a version")
 
 
-def _examples(policy: Policy) -> Iterator[Problem]:
+Behaviors: TypeAlias = Callable[[str], tuple[Behavior, ...] | str]
+"""Name of a suite -> its behaviors, or why it cannot be read here, as where it needs a copy of the user."""
+
+
+def _examples(policy: Policy, behaviors_of: Behaviors) -> Iterator[Problem]:
     """References to examples that lead nowhere."""
-    ids: dict[str, set[str] | str] = {}
     for category in policy.categories.values():
         for text in category.examples:
             place = f"category {category.id}, examples"
@@ -51,29 +59,34 @@ def _examples(policy: Policy) -> Iterator[Problem]:
                 near = did_you_mean(head, find.entries("suite"), "`withstand list suites` names them")
                 yield Problem(place, f"there is no suite {head!r}", near)
                 continue
-            if head not in ids:
-                ids[head] = _ids(head)
-            listed = ids[head]
-            if isinstance(listed, str):
-                yield Problem(place, f"{text} was not looked up: {listed}", level="warning")
-            elif rest not in listed:
-                yield Problem(place, f"{head} has no behavior {rest!r}", did_you_mean(rest, listed))
+            behaviors = behaviors_of(head)
+            if isinstance(behaviors, str):
+                yield Problem(place, f"{text} was not looked up: {behaviors}", level="warning")
+            elif rest not in (ids := {behavior.id for behavior in behaviors}):
+                yield Problem(place, f"{head} has no behavior {rest!r}", did_you_mean(rest, ids))
 
 
-def _ids(suite: str) -> set[str] | str:
-    """The ids of a suite's behaviors; why it cannot be read here, as where it needs a copy of the user."""
+def _behaviors(suite: str) -> tuple[Behavior, ...] | str:
     try:
-        return {behavior.id for behavior in find.build("suite", {"use": suite}).load()}
+        return tuple(find.build("suite", {"use": suite}).load())
     except SpecError as error:
         return str(error)
 
 
-def _suites(policy: Policy) -> Iterator[Problem]:
+def _suites(policy: Policy, behaviors_of: Behaviors) -> Iterator[Problem]:
+    """Maps of suites that are not here, and of categories that a suite does not have."""
     for suite in policy.suites:
-        name = head_of(suite.use)
+        name, place = head_of(suite.use), f"suite {suite.use}"
         if find.entry_of("suite", name) is None:
             near = did_you_mean(name, find.entries("suite"), "`withstand list suites` names them")
-            yield Problem(f"suite {suite.use}", f"there is no suite {name!r} here", near, level="warning")
+            yield Problem(place, f"there is no suite {name!r} here", near, level="warning")
+            continue
+        behaviors = behaviors_of(name) if name == suite.use else ""
+        own = {"*", *(behavior.category for behavior in behaviors if isinstance(behavior, Behavior))}
+        for category in suite.categories if not isinstance(behaviors, str) else ():
+            if category not in own:
+                near = did_you_mean(category, own, f"they are {', '.join(sorted(own))}")
+                yield Problem(f"{place}, categories", f"the suite has no category {category!r}", near)
 
 
 def _advice(policy: Policy) -> Iterator[Problem]:

@@ -12,7 +12,8 @@ from withstand.redteam.tables import Problem
 BINDING = (
     "definition", "excludes", "severity", "tier", "action", "applies_to", "intent", "contexts_allowed", "overrides",
 )  # fmt: skip
-"""What decides whether something is of a category and what is done then: labels of before and after do not agree."""
+"""What decides whether something is of a category and what is done then: labels of before and after do not agree. So it
+is with the map of a suite that another rate was computed by: a hard behavior moved out of a category lets it pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def changes(old: Policy, new: Policy) -> tuple[Change, ...]:
 def _changes(
     kind: Literal["category", "use_case", "suite"], old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> Iterator[Change]:
-    of_policy = kind == "category"
+    of_policy, of_suite = kind == "category", kind == "suite"
     for name, record in new.items():
         if name not in old:
             yield Change(kind, name, "added", binding=of_policy)
@@ -53,11 +54,11 @@ def _changes(
         for one_field in fields(record):
             before, after = (_plain(getattr(side, one_field.name)) for side in (old[name], record))
             if before != after:
-                binding = of_policy and one_field.name in BINDING
+                binding = of_suite or (of_policy and one_field.name in BINDING)
                 yield Change(kind, name, "changed", one_field.name, before, after, binding)
     for name in old:
         if name not in new:
-            yield Change(kind, name, "removed", binding=of_policy)
+            yield Change(kind, name, "removed", binding=of_policy or of_suite)
 
 
 def _plain(value: Any) -> Json:
@@ -73,7 +74,7 @@ def refusals(old: Policy, new: Policy) -> tuple[Problem, ...]:
     if binding and before == after:
         problems += [
             Problem(
-                f"category {change.id}{f', {change.key}' if change.key else ''}",
+                f"{change.kind} {change.id}{f', {change.key}' if change.key else ''}",
                 f"it is {change.what}, and the version is still {after}",
                 "give [policy] a new version: labels of the old meaning say which one they are of",
             )
