@@ -13,9 +13,10 @@ from red_team import DAY, attempt, plan, record
 from withstand.cli.plan_coverage import AXES as CLI_AXES
 from withstand.core import SpecError
 from withstand.redteam import coverage_table as forms
-from withstand.redteam.coverage import AXES, Coverage, coverage, latest, merged_state
+from withstand.redteam.coverage import AXES, Coverage, coverage, latest, merged_state, places
 from withstand.redteam.coverage_cell import inside
 from withstand.redteam.coverage_numbers import balance, pairwise, suggest, weighted, weighted_by
+from withstand.redteam.harm_kinds import discovery
 from withstand.redteam.plan import Feature, Harm, Plan, Round
 from withstand.store.attempts import add
 from withstand.store.revisions import Event, add_event
@@ -53,29 +54,38 @@ def state_of(of: Coverage, *spot: str) -> str:
     return next(cell.state for cell in of.cells if cell.spot == (*spot, "r2"))
 
 
-def test_all_six_states_and_weights_by_hand(store: Store) -> None:
-    checked = example(store)
-    of = coverage(store, checked, "r2")
-    states = Counter(cell.state for cell in of.cells)
-    assert states == {"empty": 6, "thin": 2, "covered": 3, "stale": 1, "blocked": 8, "n/a": 4}
-    assert state_of(of, "recipe", "menu", "guest", "base") == "covered"  # although it is blocked by now
-    assert state_of(of, "recipe", "menu", "guest", "app") == "stale"
-    assert state_of(of, "recipe", "booking", "guest", "app") == "thin"  # three inputs, all by one tester
-    assert state_of(of, "order", "menu", "guest", "app") == "thin"  # two testers, but the same words
-    assert state_of(of, "order", "menu", "rival", "app") == "empty"  # errors are no attempts
-    assert {cell.reason for cell in of.cells if cell.state in ("blocked", "n/a")} == {
-        "the key expired", "it takes no orders"
-    }  # fmt: skip
-    assert str(weighted(of.cells)) == "0.16 (24 of 148)"
-    assert weighted(of.cells).share == pytest.approx(24 / 148)
-    by_layer, by_mindset = weighted_by(of.cells, "layer"), weighted_by(of.cells, "mindset")
-    assert {name: (part.met, part.of) for name, part in by_layer.items()} == {"base": (18, 74), "app": (6, 74)}
-    assert {name: (part.met, part.of) for name, part in by_mindset.items()} == {
-        "benign": (18, 74), "adversarial": (6, 74)
-    }  # fmt: skip
-    assert (of.attempts, of.errors, of.unsure, of.outside) == (21, 2, 3, ())
-    tally = next(cell.tally for cell in of.cells if cell.tally.findings)
-    assert (tally.attempts, tally.inputs, tally.testers, tally.findings, tally.confirmed) == (4, 2, ("m1", "m2"), 2, 0)
+def test_all_six_states_and_weights_by_hand(where: str) -> None:
+    with Store(where) as store:
+        checked = example(store)
+        of = coverage(store, checked, "r2")
+        states = Counter(cell.state for cell in of.cells)
+        assert states == {"empty": 6, "thin": 2, "covered": 3, "stale": 1, "blocked": 8, "n/a": 4}
+        assert state_of(of, "recipe", "menu", "guest", "base") == "covered"  # although it is blocked by now
+        assert state_of(of, "recipe", "menu", "guest", "app") == "stale"
+        assert state_of(of, "recipe", "booking", "guest", "app") == "thin"  # three inputs, all by one tester
+        assert state_of(of, "order", "menu", "guest", "app") == "thin"  # two testers, but the same words
+        assert state_of(of, "order", "menu", "rival", "app") == "empty"  # errors are no attempts
+        assert {cell.reason for cell in of.cells if cell.state in ("blocked", "n/a")} == {
+            "the key expired", "it takes no orders"
+        }  # fmt: skip
+        assert str(weighted(of.cells)) == "0.16 (24 of 148)"
+        assert weighted(of.cells).share == pytest.approx(24 / 148)
+        by_layer, by_mindset = weighted_by(of.cells, "layer"), weighted_by(of.cells, "mindset")
+        assert {name: (part.met, part.of) for name, part in by_layer.items()} == {"base": (18, 74), "app": (6, 74)}
+        assert {name: (part.met, part.of) for name, part in by_mindset.items()} == {
+            "benign": (18, 74), "adversarial": (6, 74)
+        }  # fmt: skip
+        assert (of.attempts, of.errors, of.unsure, of.outside) == (21, 2, 3, ())
+        tally = next(cell.tally for cell in of.cells if cell.tally.findings)
+        assert (tally.attempts, tally.inputs, tally.testers, tally.findings, tally.confirmed) == (
+            4,
+            2,
+            ("m1", "m2"),
+            2,
+            0,
+        )
+        assert discovery(store, checked).rounds[-1].kinds == 1
+        assert len(places(store, checked)) == 21
 
 
 def test_a_change_on_a_day_is_at_its_end_unless_its_hour_is_said(store: Store) -> None:

@@ -1,6 +1,6 @@
 """`withstand plan coverage`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from withstand.redteam import coverage_table as forms
     from withstand.redteam.coverage import Coverage
     from withstand.redteam.plan import Plan
+    from withstand.report.table import Table
     from withstand.store.store import Store
 
 T = TypeVar("T")
@@ -79,9 +80,8 @@ def _cell(store: "Store | None", plan: "Plan", round_id: str | None, cell: str) 
     def show() -> None:
         table = forms.looked_at(looked)
         console.table(table.texts(), table.heads(), table.title)
-        console.put(
-            f"{cell}: {square}; with near-duplicates as one: {len(looked.groups)}, {looked.state or 'several cells'}"
-        )
+        state = f": {looked.state}" if looked.state else ""
+        console.put(f"{cell}: {square}; with near-duplicates as one {len(looked.groups)}{state}")
 
     return Result(value, show)
 
@@ -123,9 +123,15 @@ def _write(
 def _show(of: "Coverage", shown: "forms.Matrix", figures: "forms.Figures") -> None:
     from withstand.redteam import coverage_table as forms
 
-    for part in (forms.table(shown), *forms.tables(of, figures)):
-        console.table(part.texts(), part.heads(), part.title)
-        print()
+    show_tables([forms.table(shown), *forms.tables(of, figures)])
     for state in dict.fromkeys(cell.state for cell in of.cells):
         console.put(f"{state}: {forms.LEGEND[state]}")
-    console.put(forms.NOTE)
+
+
+def show_tables(tables: "Sequence[Table]") -> None:
+    """Tables with their notes, a line apart."""
+    for table in tables:
+        console.table(table.texts(), table.heads(), table.title)
+        if table.note:
+            console.put(table.note)
+        print()

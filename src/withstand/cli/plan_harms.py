@@ -9,6 +9,7 @@ import click
 from withstand.cli import console
 from withstand.cli.options import CONTEXT, Commands, Result, command, options, store_option
 from withstand.cli.plan import plan_argument
+from withstand.cli.plan_coverage import in_store, show_tables
 from withstand.core import SpecError
 from withstand.core.text import count
 
@@ -51,8 +52,6 @@ DECISION = options(
 @store_option
 def list_(path: str, only_unmeasured: bool, store: str) -> Result:
     """List proposals, active, merged and retired harms, and the history of the list."""
-    from withstand.cli.plan_coverage import in_store
-
     return in_store(path, store, lambda opened, read: _list(opened, read, only_unmeasured))
 
 
@@ -85,11 +84,7 @@ def _list(store: "Store | None", plan: "Plan", only_unmeasured: bool) -> Result:
 
 def _show(tables: "Sequence[Table]") -> None:
     filled = [table for table in tables if table.rows]
-    for table in filled:
-        console.table(table.texts(), table.heads(), table.title)
-        if table.note:
-            console.put(table.note)
-        print()
+    show_tables(filled)
     if not filled:
         console.put("every active harm is measured by a suite")
 
@@ -100,8 +95,14 @@ def _show(tables: "Sequence[Table]") -> None:
 @click.option("--title", required=True, metavar="TEXT", help="Its name in a few words.")
 @click.option("--definition", required=True, metavar="TEXT", help="What is in, so that two people would agree.")
 @click.option("--category", required=True, metavar="C", help="Category of the policy.")
-@click.option("--severity", type=click.IntRange(1, 4), required=True, help="1 low to 4 critical.")
-@click.option("--likelihood", type=click.IntRange(1, 4), default=2, show_default=True, help="1 rare to 4 expected.")
+@click.option("--severity", type=click.IntRange(1, 4), required=True, help="How bad: 1 low to 4 critical.")
+@click.option(
+    "--likelihood",
+    type=click.IntRange(1, 4),
+    default=2,
+    show_default=True,
+    help="How likely here: 1 rare to 4 expected.",
+)
 @click.option("--example", "examples", multiple=True, metavar="TEXT", help="Harmless to print; repeats.")
 @click.option("--near-miss", "near_misses", multiple=True, metavar="TEXT", help="What is just not it; repeats.")
 @click.option("--from", "findings", multiple=True, metavar="F-...", help="Finding that showed it; repeats.")

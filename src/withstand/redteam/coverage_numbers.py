@@ -87,12 +87,13 @@ def priority(of: Round, plan: Plan) -> Mapping[str, int]:
 
 
 def current(of: Coverage, plan: Plan) -> str | None:
-    """The last round with an attempt, or the first one after it that asks for harms; None where there is none."""
+    """The last round with an attempt, or the first one after it that asks for harms, or the last one that did; None
+    where there is none."""
     tried = {group.spot[4] for group in of.groups}
     with_cells = {cell.round for cell in of.cells if cell.weight}
     order = [r.id for r in plan.in_order]
     start = max((at for at, name in enumerate(order) if name in tried), default=0)
-    return next((name for name in order[start:] if name in with_cells), None)
+    return next((name for name in (*order[start:], *reversed(order[:start])) if name in with_cells), None)
 
 
 def suggest(of: Coverage, plan: Plan, number: int) -> list[Cell]:

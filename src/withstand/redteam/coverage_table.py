@@ -152,11 +152,11 @@ def _shares(of: Coverage, shown: Figures) -> Table:
     rows.append(["pairs of harm, feature, persona, layer and language", "all", shown.pairs])
     for name in ("mindset", "language", "tester"):
         for value, attempts in getattr(shown.balance, name).items():
-            rows.append(["attempts", f"{name} {value or 'not said'}", count(attempts, "attempt")])
+            rows.append(["attempts", f"{name} {value or 'not said'}", f"{attempts:,}"])
     if shown.balance.gini is not None:
         rows.append(["attempts", "Gini of testers, 0 if even", f"{shown.balance.gini:.2f}"])
     rows += [["attempts", "tester unsure", str(of.unsure)]] if of.unsure else []
-    return Table([Column("of"), Column("for"), Column("covered", right=True)], rows, "Coverage in figures")
+    return Table([Column("of"), Column("for"), Column("value", right=True)], rows, "Coverage in figures")
 
 
 def _next(shown: Figures) -> Table:
