@@ -171,7 +171,8 @@ def test_a_replay_has_its_caveat_and_a_measurement_its_block_in_every_form(plan:
 def test_harms_gaps_and_frameworks_are_handed_over(plan: Plan, store: Store) -> None:
     seed(store)
     shown = texts(plan, store, "full")["md"]
-    assert "| Somebody else's booking is canceled | 4 | six behaviors of kitchen_app are too few for a rate |" in shown
+    assert "| canceled-booking | Somebody else's booking is canceled | unwanted_action | 4 | 0 | six behaviors" in shown
+    assert "| r1 | 5 |" in shown  # harms at its end, by source
     assert "Next is round r3 (guided) from 2026-03-02 to 2026-03-06" in shown
     assert "Languages tested: en; not tested: es." in shown
     assert re.search(r"\| AML\.T0056: .*\n\| technique AML\.T0056 \| 1 attempt in round r2, app \| 1 finding \|", shown)

@@ -22,8 +22,8 @@ FORMS = ("md", "html", "json", "sarif")
 WHAT = options(
     click.option("--round", "round_id", metavar="R", help="Report one round (default: all)."),
     click.option("--level", type=click.Choice(["limited", "moderate", "full"]), default="moderate",
-                 show_default=True, help="limited: for outside readers, no ids, targets or members. moderate: redacted "
-                 "examples. full: all findings, people and targets."),
+                 show_default=True, help="Detail: limited is for outside readers (no ids, targets, members), "
+                 "moderate has redacted examples, full has all findings, people and targets."),
     click.option("--reveal", is_flag=True, help="With --level full: texts that are not restricted; needs --by."),
     click.option("--by", metavar="NAME", help="Your name: the audit records who revealed texts."),
     click.option("-o", "--output", metavar="FILE", help="File to write: .md, .html, .json, or .sarif with the findings "

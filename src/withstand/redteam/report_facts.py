@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from withstand.core.text import count, series
 from withstand.redteam import hours
 from withstand.redteam.coverage import Coverage, coverage
-from withstand.redteam.plan import Harm, Layer, Member, Plan, Round
+from withstand.redteam.plan import Layer, Member, Plan, Round
 from withstand.redteam.policy import Policy, read_policy
 from withstand.redteam.replay_figures import ReplayResult, results
 from withstand.redteam.triage import is_apart, lacks_rater, people
@@ -165,15 +165,6 @@ def quoted(text: str) -> str:
     """A text between quotes that it cannot end: it is the target's or the tester's word, not the report's."""
     inner = " / ".join(filter(None, (part.strip() for part in text.splitlines())))
     return "\u201c" + inner.replace("\u201c", "'").replace("\u201d", "'").replace('"', "'").replace("`", "'") + "\u201d"
-
-
-def without_measurement(harms: Sequence[Harm]) -> list[tuple[str, str, str]]:
-    """Harms that no suite measures: title, severity by likelihood, and why."""
-    return [
-        (harm.title, f"{harm.weight}", harm.unmeasured_because or "none given")
-        for harm in sorted(harms, key=lambda harm: (-harm.weight, harm.id))
-        if not harm.measured_by
-    ]
 
 
 def renamed(result: ReplayResult, facts: Facts) -> ReplayResult:

@@ -6,19 +6,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from withstand.core.text import count, series
-from withstand.redteam.coverage import STATES, opened
+from withstand.redteam import harm_tables
+from withstand.redteam.coverage import STATES
 from withstand.redteam.coverage_table import LEGEND, figures, matrix
 from withstand.redteam.coverage_table import table as matrix_table
 from withstand.redteam.coverage_table import tables as coverage_tables
+from withstand.redteam.harm_kinds import discovery
+from withstand.redteam.harms import by_round, history
 from withstand.redteam.lint import RestrictedWords
 from withstand.redteam.replay_figures import CAVEAT, MeasuredRate, ReplayResult
 from withstand.redteam.replay_tables import sentences, versions, written
 from withstand.redteam.replay_tables import tables as replay_tables
 from withstand.redteam.report_document import Boxed, Bullets, Part, Text, Title
 from withstand.redteam.report_facts import Facts, example, quoted, raters, renamed, repeated, severity
-from withstand.redteam.report_facts import without_measurement as unmeasured
 from withstand.redteam.report_passages import Block
 from withstand.redteam.triage import agreement_of, lacks_rater
+from withstand.redteam.unmeasured import unmeasured
 from withstand.report.table import Column, Table
 from withstand.store.attempts import Attempt
 
@@ -198,31 +201,39 @@ def covered(facts: Facts) -> Iterator[Part]:
 
 
 def harms(facts: Facts) -> Iterator[Part]:
-    """The list of harms, where they came from, and those that no suite measures."""
+    """The list of harms, how it grew, what was decided, and the harms that no suite measures."""
     plan = facts.plan
-    since = opened(facts.store, plan)
-    kinds = {harm.id: harm.source.partition(":")[0] or "initial" for harm in plan.harms}
-    names = list(dict.fromkeys(kinds.values()))
-    places = Counter((since.get(harm.id, ""), kinds[harm.id]) for harm in plan.harms)
-    total, rows = 0, []
-    for name in ["", *(one_round.id for one_round in plan.in_order)]:
-        numbers = [places[name, kind] for kind in names]
-        total += sum(numbers)
-        rows.append([name or "before the rounds", *(number or "" for number in numbers), total])
-    columns = [Column("round"), *(Column(f"from {name}", right=True) for name in names)]
-    columns.append(Column("harms by then", right=True))
-    yield Table(columns, rows, "Harms by round, and where they came from")
-    shown = [harm for harm in plan.harms if facts.full or harm.status == "active"]
-    heads = ["harm", "title", "planned severity", "likelihood", "source", "status", "round", "why"]
-    listed = [
-        [harm.id, harm.title, harm.severity, harm.likelihood, harm.source if not facts.limited else kinds[harm.id],
-         f"merged into {harm.merged_into}" if harm.merged_into else harm.status, since.get(harm.id, ""), harm.reason]
-        for harm in shown
-    ]  # fmt: skip
-    yield Table([*map(Column, heads)], listed, "The list of harms", "")
-    if lacking := unmeasured(plan.active):
-        columns = [Column("harm"), Column("weight", right=True), Column("why")]
-        note = "Hand these over to systematic measurement: no suite measures them yet."
-        yield Table(columns, [[*row] for row in lacking], "Harms without measurement", note)
+    yield harm_tables.grown(by_round(facts.store, plan))
+    shown = discovery(facts.store, plan)
+    if (kinds := harm_tables.discovered(shown)).rows:
+        yield kinds
+    decisions = harm_tables.decided(decision for decision in history(facts.store, plan) if not facts.limited)
+    if decisions.rows:
+        yield decisions if facts.full else _without(decisions, "by")
+    yield _listed(facts)
+    if facts.full and (gone := harm_tables.gone(plan)).rows:
+        yield gone
+    if lacking := unmeasured(facts.store, plan):
+        note = (
+            "Hand these over to systematic measurement: `withstand run --harms-without-coverage PLAN` begins with them."
+        )
+        yield replace(harm_tables.to_measure(lacking), note=note)
     else:
         yield Text("Each harm of the list has a suite that measures it.")
+
+
+def _listed(facts: Facts) -> Table:
+    heads = ("harm", "title", "planned severity", "likelihood", "source", "measured by")
+    rows = [
+        [harm.id, harm.title, harm.severity, harm.likelihood,
+         harm.source.partition(":")[0] if facts.limited else harm.source, harm.measured_by or "nothing"]
+        for harm in sorted(facts.plan.active, key=lambda harm: -harm.weight)
+    ]  # fmt: skip
+    return Table([*map(Column, heads)], rows, "Active harms")
+
+
+def _without(table: Table, name: str) -> Table:
+    """A table without one of its columns."""
+    kept = [place for place, column in enumerate(table.columns) if column.name != name]
+    rows = [row if isinstance(row, str) else [row[place] for place in kept] for row in table.rows]
+    return replace(table, columns=[table.columns[place] for place in kept], rows=rows)
