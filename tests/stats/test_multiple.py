@@ -15,6 +15,14 @@ def test_corrections_are_those_of_statsmodels(ps):
     assert multiple.benjamini_hochberg(ps) == pytest.approx(list(multipletests(ps, method="fdr_bh")[1]), abs=1e-12)
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.floats(0, 0.1), max_size=12))
+def test_holm_by_levels_of_intervals_passes_what_statsmodels_rejects(ps):
+    """An interval at a level lies within its limit just where its two-sided p is up to 1 - level."""
+    passed = multiple.holm_steps(range(len(ps)), lambda test, level: ps[test] <= 1 - level)
+    assert passed == {at for at, passes in enumerate(multipletests(ps, method="holm")[0] if ps else []) if passes}
+
+
 def test_corrections_by_hand_and_without_a_p():
     # 3 comparisons: .01 * 3, then max(.03, .02 * 2), then max(.04, .03)
     assert multiple.holm([0.02, None, 0.01, 0.03]) == pytest.approx([0.04, None, 0.03, 0.04])

@@ -5,6 +5,7 @@ A category passes by its own behaviors alone; one without a scored case passes b
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeAlias
 
 from withstand.core import SpecError, did_you_mean
@@ -17,6 +18,7 @@ from withstand.results.gate import LEVEL, Line, nothing
 from withstand.results.graded import Graded, by_target
 from withstand.results.labeled_pairs import LabeledPair
 from withstand.results.limits import Limits
+from withstand.stats.multiple import holm_steps
 
 ASR, WORSE = "max-asr-of", "max-worse-of"
 """What the limits of categories are called."""
@@ -180,7 +182,7 @@ def _worse(measured: Measured, limit: float) -> Iterator[Line]:
     for places in families.values():
         first = {at: _worse_line(measured, at, limit) for at in places}
         tests = [at for at, line in first.items() if line.rate is not None]
-        passed = holm_passed(tests, {at for at in tests if first[at].verdict == "PASS"}, measured, limit)
+        passed = holm_steps(tests, partial(_within, measured, first, limit), 1 - LEVEL)
         for at, line in first.items():
             place = measured.pairs[at].b.target, measured.pairs[at].b.defense
             if line.verdict == "PASS" and at not in passed:
@@ -191,20 +193,9 @@ def _worse(measured: Measured, limit: float) -> Iterator[Line]:
             yield line
 
 
-def holm_passed(tests: Sequence[int], candidates: set[int], measured: Measured, limit: float) -> set[int]:
-    """Which of these pairs stay within the limit, where the chance that any of them wrongly does is that of one.
-
-    Holm 1979, step by step: with k tests left, those pass whose interval at 1 - 0.05 / k lies within the limit.
-    """
-    left, passed = set(tests), set[int]()
-    while left:
-        level = 1 - (1 - LEVEL) / len(left)
-        step = {at for at in left & candidates if _worse_line(measured, at, limit, level).verdict == "PASS"}
-        if not step:
-            break
-        left -= step
-        passed |= step
-    return passed
+def _within(measured: Measured, first: Mapping[int, Line], limit: float, at: int, level: float) -> bool:
+    """Whether a pair stays within the limit at this level; never, where it does not at its own."""
+    return first[at].verdict == "PASS" and _worse_line(measured, at, limit, level).verdict == "PASS"
 
 
 def _worse_line(measured: Measured, at: int, limit: float, level: float = LEVEL) -> Line:

@@ -3,7 +3,7 @@
 None (nothing to compare) stays None and counts as no comparison.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,19 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
     Holm 1979, Scandinavian J. Statistics 6:65. No intervals belong to it: use `bonferroni` where intervals are shown.
     """
     return _corrected(ps, _holm)
+
+
+def holm_steps(tests: Iterable[int], within: Callable[[int, float], bool], alpha: float = 0.05) -> set[int]:
+    """Which tests Holm's correction lets claim that a value lies within a limit, where only intervals are at hand.
+
+    within: whether the two-sided interval of a test at this level lies within its limit. With k tests left, those pass
+    that do at 1 - alpha / k, until none does; the chance that any passes wrongly is alpha / 2 at most.
+    """
+    left, passed = set(tests), set[int]()
+    while step := {test for test in left if within(test, 1 - alpha / len(left))}:
+        left -= step
+        passed |= step
+    return passed
 
 
 def benjamini_hochberg(ps: Sequence[float | None]) -> list[float | None]:
