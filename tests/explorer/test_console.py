@@ -67,6 +67,7 @@ def test_a_member_probes_and_records(path: Path) -> None:
         assert do(web, place, "send", prompt=BREAD, judge="kitchen").status_code == 303
         page = web.get(place).text
         assert "o-refused" in page
+        assert "Cells that lack attempts" in web.get(f"/probe/needs?{place.partition('?')[2]}").text
         assert do(web, place, "mark", verdict="harmful", severity="2", notes="a note").status_code == 303
         assert do(web, place, "send", prompt="And soup?", converter="base64").status_code == 303
         assert "Another form of" in web.get(f"{place}&edit=2").text

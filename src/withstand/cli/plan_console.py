@@ -261,7 +261,7 @@ class Console:
 
     def _need(self, need: Cell) -> None:
         where = [f"/{n} {v}" for n in ("harm", "feature", "persona", "layer") if (v := getattr(need, n))]
-        console.say(f"{' '.join(where)}: {count(need.tally.attempts, 'attempt')}")
+        console.say(f"{' '.join(where)}: {need.tally.attempts} of {count(need.need, 'attempt')}")
 
     def harms(self, _: str) -> None:
         for harm in self.plan.active:

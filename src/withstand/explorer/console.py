@@ -30,8 +30,8 @@ from withstand.store import files
 from withstand.store.attempts import NEW_HARM, SEVERITIES
 
 CONTEXT = ("layer", "feature", "persona", "harm")
-SIMILAR = 5
-"""Attempts that are shown as alike."""
+SIMILAR, NEEDS = 5, 5
+"""Attempts that are shown as alike, and cells that lack some."""
 
 
 def page(asked: PageRequest) -> Response:
@@ -299,6 +299,17 @@ def similar(asked: PageRequest) -> Response:
     return HTMLResponse(part.encode("utf-8", "replace"))
 
 
+def needs(asked: PageRequest) -> Response:
+    """The cells of the round that lack attempts, for a part of the page that comes later."""
+    plan = desk.need(asked)
+    session = desk.current(asked)
+    if plan is None or session is None:
+        return HTMLResponse("")
+    cells = peers.needs(session.store, plan, session.state.round, session.state.member, NEEDS)
+    part = templates().get_template("_needs.html.j2").render(asked=asked, cells=cells, state=session.state)
+    return HTMLResponse(part.encode("utf-8", "replace"))
+
+
 ROUTES = (
     ("/probe", page, ["GET"]),
     ("/probe", act, ["POST"]),
@@ -306,4 +317,5 @@ ROUTES = (
     ("/probe/shot", shot, ["POST"]),
     ("/probe/shots/{name}", picture, ["GET"]),
     ("/probe/similar", similar, ["GET"]),
+    ("/probe/needs", needs, ["GET"]),
 )

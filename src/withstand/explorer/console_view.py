@@ -79,15 +79,15 @@ def _of_plan(session: Session, plan: Plan) -> Mapping[str, Any]:
     state = session.state
     this_round = plan.round(state.round)
     used = hours.active(session.store, plan.id).get((state.round, state.member), 0.0)
-    hidden = peers.hidden_harms(plan, state.member)
+    hidden, exposure = peers.hidden_harms(plan, state.member), session.exposure
     return {
-        "round": this_round, "used": used, "exposure": session.exposure, "cap": plan.purpose.exposure_cap,
-        "at_cap": session.at_cap, "break_due": session.break_due, "hours": plan.member(state.member).hours_per_round,
+        "round": this_round, "used": used, "exposure": exposure, "cap": plan.purpose.exposure_cap,
+        "at_cap": exposure >= plan.purpose.exposure_cap, "break_due": session.break_due,
+        "hours": plan.member(state.member).hours_per_round,
         "layers": [plan.layer(name) for name in this_round.layers],
         "sendable": [layer.id for layer in plan.layers if layer.id in this_round.layers and not is_by_hand(layer)],
         "harms": [harm for harm in plan.active if harm.id not in hidden],
         "tasks": peers.tasks(session.store, plan, state.round, state.member),
-        "needs": peers.needs(session.store, plan, state.round, state.member, 5),
     }  # fmt: skip
 
 

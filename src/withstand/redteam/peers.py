@@ -16,9 +16,9 @@ from withstand.redteam.similar import Match, Similar
 from withstand.store.attempts import attempts
 from withstand.store.revisions import events
 from withstand.store.store import Store
-from withstand.store.tables import event
+from withstand.store.tables import attempt, event
 
-LATE = 3_600.0
+LATE = 900.0
 """Seconds that an attempt may be written after its time: clocks of two machines differ."""
 _indexes: dict[tuple[str, str], tuple[Similar, float]] = {}
 """Store and plan -> an index of its attempts, and the time of the last of them."""
@@ -37,9 +37,9 @@ def _index(store: Store, plan: str) -> Similar:
     with _indexing:
         index, until = _indexes.get((store.where, plan), (Similar(), 0.0))
         new = attempts(store, plan, since=until - LATE)
-        for attempt in new:
-            index.add(attempt)
-        _indexes[store.where, plan] = index, max([until, *(attempt.created for attempt in new)])
+        for entry in new:
+            index.add(entry)
+        _indexes[store.where, plan] = index, max([until, *(entry.created for entry in new)])
         return index
 
 
@@ -72,7 +72,9 @@ def tasks(store: Store, plan: Plan, round_id: str, member: str) -> list[Task]:
 
 def first_context(store: Store, plan: Plan, round_id: str, member: str, layer: str = "") -> Context:
     """What a session begins with: the first task (on a layer, if one is named) of which the member recorded nothing."""
-    tried = {(a.harm, a.layer) for a in attempts(store, plan.id) if (a.tester, a.round) == (member, round_id)}
+    c = attempt.c
+    own_attempts = sql.select(c.harm, c.layer).where(c.plan == plan.id, c.tester == member, c.round == round_id)
+    tried = {(harm, layer) for harm, layer in store.select(own_attempts)}
     own = [task for task in tasks(store, plan, round_id, member) if task.layer == layer or not layer]
     task = next((task for task in own if (task.harm, task.layer) not in tried), None)
     if task is None:

@@ -320,6 +320,7 @@ sql.Index(  # of a plan, without its texts: hours are counted in it alone
     "ix_event_counted",
     *(event.c[name] for name in ("plan", "session", "number", "kind", "round", "member", "created")),
 )
+sql.Index("ix_event_member", event.c.plan, event.c.member, event.c.created)  # what a member met today
 
 record = _table(
     "record",
