@@ -13,7 +13,7 @@ import sqlalchemy as sql
 
 from team_sessions import PLAN, Clock, kitchen
 from withstand.core import SpecError
-from withstand.redteam import probing
+from withstand.redteam import peers, probing
 from withstand.redteam import session as session_module
 from withstand.redteam.hours import IDLE
 from withstand.redteam.marking import Mark
@@ -22,7 +22,7 @@ from withstand.redteam.probing import Probe, of_layer
 from withstand.redteam.session import Session
 from withstand.redteam.session_rules import CapReachedError, OvertakenError
 from withstand.redteam.session_state import Context, State, state_of
-from withstand.store import attempts
+from withstand.store import attempts, files
 from withstand.store.attempts import Attachment
 from withstand.store.damage import damage
 from withstand.store.revisions import events
@@ -305,3 +305,25 @@ def test_a_failed_ask_keeps_the_text(store: Store, plan: Plan, monkeypatch: pyte
     session.send(BREAD, base)
     assert session.state.draft.text == ""
     assert len(session.state.exchanges) == 1
+
+
+def test_a_session_on_either_database(where: str, plan: Plan) -> None:
+    """What asks SQL for more than rows: lists, exposure, cells, pictures, and erasing what must not be stored."""
+    with Store(where) as store:
+        session, base = begun(store, plan), probe(plan)
+        session.attach(files.keep(store, b"\x89PNG\r\n\x1a\n"))
+        session.send(BREAD, base)
+        found = session.mark(Mark("harmful", "recipe", 3))
+        session.send(SOUP, base)
+        [listed] = peers.sessions(store, plan, "r1", "m1")
+        assert (listed.exchanges, listed.recorded, listed.ended, session.exposure) == (2, 1, False, 1)
+        assert peers.needs(store, plan, "r1", "m1")
+        assert peers.first_context(store, plan, "r1", "m1") == Context("base")
+        assert [match.attempt.id for match in peers.similar(store, plan, BREAD, "m2")] == [found.id]
+        assert (files.sweep(store), len([*files.folder(store).iterdir()])) == (0, 1)
+        session.mark(Mark("harmful", description="what it was", sensitivity="not_stored"), 1)
+        assert [entry.purged for entry in session.state.exchanges] == [True, False]
+        assert [*files.folder(store).iterdir()] == []
+        assert [attempt.output_description for attempt in attempts.attempts(store)] == ["what it was"]
+        assert attempts.history(store, found.id)[0].purged
+        assert peers.similar(store, plan, BREAD, "m2") == []

@@ -96,9 +96,10 @@ class Session:
         gone = [entry for number in secret for entry in self.state.path(number) if not entry.purged]
         if not gone:
             return
-        drafts = {event.number for event in events(self.store, session=self.state.session, kind="draft")}
+        steps = events(self.store, session=self.state.session)
+        beside = {step.number for step in steps if step.kind in ("draft", "shot", "note")}
         rows = {row for entry in gone for row in (entry.key, *entry.rows)}
-        purge_exchanges(self.store, self.state.session, drafts, rows, self.state.member)
+        purge_exchanges(self.store, self.state.session, beside, rows, self.state.member)
         peers.forget()
         self.refresh()
 

@@ -113,9 +113,10 @@ def purge_probes(store: Store, person: str) -> Json:
     return done | {"scrubbed": _scrub(store)}
 
 
-def purge_exchanges(store: Store, session: str, drafts: Iterable[int], rows: Iterable[str], person: str) -> bool:
+def purge_exchanges(store: Store, session: str, beside: Iterable[int], rows: Iterable[str], person: str) -> bool:
     """Erase the texts of exchanges that must not be stored: the rows of their answers, every step of any session and
-    every attempt that names one, and these drafts of a session. What says that it stores none stays.
+    every attempt that names one, and these steps of a session (drafts, notes, pictures), whatever they are of. What
+    says that it stores none stays.
 
     Whether no copy is left in the file; it waits for its readers a few seconds at most.
     """
@@ -126,7 +127,7 @@ def purge_exchanges(store: Store, session: str, drafts: Iterable[int], rows: Ite
             c = table.c
             naming = sql.or_(sql.false(), *(c.value.like(f"%{key}%") for key in wanted))
             named = sql.select(c.key).where(naming, c.value.not_like('%"sensitivity":"not_stored"%'))
-            own = [event_key(session, number) for number in drafts] if table is event else []
+            own = [event_key(session, number) for number in beside] if table is event else []
             _rewrite(store, connection, table, {*_listed(connection, named), *own}, erase)
         _record(connection, store, person, session, done)
     files.sweep(store)
