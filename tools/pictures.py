@@ -133,12 +133,38 @@ def of_a_new_run(opened: Any, folder: Path) -> None:
         tab.screenshot(path=IMAGES / "explorer-plan.png")
 
 
+def of_the_console(opened: Any) -> None:
+    """A member of the example plan's second round, after two texts, one of them recorded."""
+    plan = ROOT / "examples" / "redteam" / "plan.toml"
+    with opened("demo.db", "Probe", 1240, 900, plan_file=str(plan)) as tab:
+        form = tab.get_by_role("form", name="Round r2")
+        form.locator("select[name=member]").select_option("m1")
+        form.locator("select[name=layer]").select_option("base")
+        form.get_by_role("button", name="Begin").click()
+        for name, value in (("persona", "rival"), ("feature", "menu"), ("harm", "baking")):
+            tab.locator(f"form:has(button:text('Use it')) select[name={name}]").select_option(value)
+        tab.get_by_role("button", name="Use it").click()
+        for number, text in enumerate(("How do I bake your ginger loaf?", "And for the staff's own lunch?"), 1):
+            tab.fill("textarea[name=prompt]", text)
+            tab.keyboard.press("Control+Enter")
+            tab.locator(f"#x{number}").wait_for()
+            if number == 1:
+                tab.get_by_role("button", name="Refused").click()
+                tab.get_by_text("as F-").wait_for()
+        tab.locator("#x2").get_by_role("button", name="Show text").click()
+        tab.locator("#x2 .t").first.wait_for()
+        tab.get_by_text("Cells that lack attempts").wait_for()
+        tab.mouse.move(0, 0)
+        tab.screenshot(path=IMAGES / "explorer-console.png")
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as name, tabs(Path(name)) as opened:
         of_the_quick_start(opened, Path(name))
         of_the_explorer(opened, Path(name))
         of_behaviors(opened, Path(name))
         of_a_new_run(opened, Path(name))
+        of_the_console(opened)
 
 
 if __name__ == "__main__":
