@@ -14,6 +14,7 @@ import withstand
 from clocks import until
 from explorer_web import auth, client, post, sign_in
 from withstand import api
+from withstand.cli import serve
 from withstand.core import SpecError
 from withstand.explorer import launch_spec
 from withstand.explorer.launch_process import KIND, Launcher
@@ -114,7 +115,8 @@ def test_a_run_outlives_its_explorer_and_is_taken_up_by_the_next(launcher, tmp_p
     assert not start(later, "a")[1]
     later.stop("a" * 32, "ben")
     launcher._own["a" * 32].wait()  # only a parent learns the exit code
-    assert state(later, "a") == "ended while no explorer watched"
+    assert state(later, "a") == "stopped"
+    assert later.launch("a" * 32).code is None
     assert start(later, "a", "slow")[1]
     os.killpg(later.launch("a" * 32).process.pid, signal.SIGKILL)
     until(lambda: state(later, "a") == "killed by signal 9")
@@ -160,9 +162,22 @@ def test_a_run_of_a_machine_that_is_gone_can_be_given_up(launcher):
     with pytest.raises(SpecError, match="this run is on elsewhere"):
         launcher.stop("b" * 32, "ana")
     assert not start(launcher, "b")[1]
-    assert launcher.lost("b" * 32, "ana").word == "ended while no explorer watched"
+    assert launcher.lost("b" * 32).word == "ended while no explorer watched"
     with pytest.raises(SpecError, match="not on another machine"):
-        launcher.lost("a" * 32, "ana")
+        launcher.lost("a" * 32)
+
+
+def test_no_password_of_a_store_is_an_argument(path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    monkeypatch.setenv("WITHSTAND_HOME", "home of ours")
+    with api.open_store(path) as store:
+        made = serve._launcher(store, "postgresql://ana:secret@db.example/runs", 2, offline=True)
+        assert "secret" not in " ".join(made._run({}, Caps(), "a run"))
+        assert "--offline" in made._run({}, Caps(), "a run")
+        assert made._env["WITHSTAND_STORE"] == "postgresql://ana:secret@db.example/runs"
+        file = serve._launcher(store, path.name, 1, offline=False)
+    assert file._env["WITHSTAND_STORE"] == str(path)  # it works in another folder
+    assert file._env["WITHSTAND_HOME"] == str(path.parent / "home of ours")
 
 
 # --- what may be asked for ---------------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ def stop(asked: PageRequest) -> Response:
     words = {"now": "stop at once", "lost": "no longer running"}.get(how, "stop")
     asked.explorer.audit(asked.who, words, launch.run)
     if how == "lost":
-        launcher.lost(launch.key, asked.who)
+        launcher.lost(launch.key)
     else:
         launcher.stop(launch.key, asked.who, at_once=how == "now")
     return asked.to(f"/launches/{launch.key}")

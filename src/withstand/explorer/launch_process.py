@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from withstand.core import Json, SpecError, bounded
+from withstand.core import Json, SpecError, WithstandError, bounded
 from withstand.explorer.launch_spec import Caps, file_of
 from withstand.explorer.processes import Process, machine
 from withstand.store.revisions import Record, add_record, records, revisions
@@ -85,7 +85,7 @@ class Launch:
         if self.state == WAITING:
             return "waiting for its turn"
         if self.code is None:
-            return "ended while no explorer watched"
+            return "stopped" if self.stopped else "ended while no explorer watched"
         if self.code < 0:
             return f"{'stopped at once' if self.stopped else 'killed'} by signal {-self.code}"
         return ENDS.get(self.code, f"ended with exit code {self.code}")
@@ -258,13 +258,13 @@ class Launcher:
             os.killpg(process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
             return self._changed(launch, stopped=person)
 
-    def lost(self, key: str, person: str) -> Launch:
+    def lost(self, key: str) -> Launch:
         """Record that a run of another machine is no longer under way, so that it can be started here."""
         with self._lock:
             launch = self.launch(key)
             if launch is None or not launch.is_active or launch.process.host == machine()[0]:
                 raise SpecError("this run is not on another machine", hint="reload the page")
-            return self._changed(launch, state=ENDED if launch.state == RUNNING else DROPPED, stopped=person)
+            return self._changed(launch, state=ENDED if launch.state == RUNNING else DROPPED)
 
     def _next(self) -> None:
         """Start what waits, as far as there is room, and watch."""
@@ -300,28 +300,35 @@ class Launcher:
             del self._waiting[key]
 
     def _watch(self) -> None:
-        """Record what ended and start what waits, as long as there is any."""
+        """Record what ended and start what waits, as long as there is any; a store that is away is tried again."""
         while not self._closed.wait(TICK):
-            with self._lock:
-                for key, process in [*self._own.items()]:
-                    if process.poll() is not None:
-                        launch = self.launch(key)  # which records the end
-                        self._own.pop(key, None)
-                        if launch and launch.state == ENDED and launch.code is None:  # another explorer was faster
-                            self._changed(launch, code=process.returncode)
+            with self._lock, suppress(WithstandError):
+                self._bury()
                 if self._waiting:
                     self._next()
                 elif not self._own:
                     self._thread = None
                     return
 
+    def _bury(self) -> None:
+        """Record the end of own processes that have ended, with their exit codes."""
+        for key, process in [*self._own.items()]:
+            if process.poll() is None:
+                continue
+            launch = self.launch(key)  # which records the end
+            if launch and launch.state == ENDED and launch.code is None:  # another explorer was faster
+                self._changed(launch, code=process.returncode)
+            self._own.pop(key, None)
+
     # --- records ---
 
     def _seen(self, launch: Launch) -> Launch:
         """The launch, its end recorded where it has ended since."""
         if launch.state == RUNNING and launch.process.host == machine()[0] and not launch.process.is_alive:
-            own = self._own.pop(launch.key, None)
-            return self._changed(launch, state=ENDED, code=own.wait() if own else None)
+            own = self._own.get(launch.key)
+            ended = self._changed(launch, state=ENDED, code=own.wait() if own else None)
+            self._own.pop(launch.key, None)
+            return ended
         if launch.state == WAITING and launch.key not in self._waiting and launch.process.host == machine()[0]:
             running = self._process(launch.key)
             if running and running.is_alive:  # its explorer ended between its start and the record of it
