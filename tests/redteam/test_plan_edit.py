@@ -50,6 +50,7 @@ def test_only_the_lines_of_a_change_differ(tmp_path: Path, end: bytes, mark: byt
     path = tmp_path / "plan.toml"
     before = mark + PLAN.encode().replace(b"\n", end)
     path.write_bytes(before)
+    path.chmod(0o640)
     cr = end.strip(b"\n")
 
     edit(path, lambda draft: draft.set("harm", "recipe", {"status": "merged", "merged_into": "secret"}))
@@ -71,6 +72,7 @@ def test_only_the_lines_of_a_change_differ(tmp_path: Path, end: bytes, mark: byt
     assert [harm.status for harm in plan.harms] == ["merged", "retired", "active"]
     assert plan.harm("secret").reason == 'of "one"\n\x7f'
     assert plan.harm("soup").examples == ("a", "b")
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 def test_a_file_that_cannot_be_changed_in_place_stays_as_it_was(tmp_path: Path) -> None:

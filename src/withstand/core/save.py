@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from withstand.core.errors import SpecError
 
 
 def save(path: Path, text: str | bytes) -> None:
-    """Write by rename, so that a file is whole or not there."""
+    """Write by rename, so that a file is whole or not there. It keeps the permissions of the one that it replaces."""
     content = text if isinstance(text, bytes) else text.encode("utf-8", errors="replace")
     temporary = path
     try:
@@ -17,7 +18,12 @@ def save(path: Path, text: str | bytes) -> None:
             raise SpecError(f"cannot write {path}: it is a folder", hint="name a file in it with -o")
         if path.is_file() or not path.exists():  # else /dev/stdout or a pipe: nothing to put in its place
             temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_bytes(content)
+        if temporary != path and path.exists():
+            temporary.touch(mode=0o600)  # nobody else reads the text before it has the permissions
+            temporary.write_bytes(content)
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+        else:
+            temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
         if temporary != path:

@@ -153,7 +153,6 @@ def write(plan: Plan, listed: Sequence[Gap]) -> tuple[Path, list[Generated]]:
     merged = [*_with_edits(rows, before, {f"harm/{gap.harm.id}" for gap in listed})]
     path.touch(mode=0o600)
     write_generated(path, merged)
-    path.chmod(0o600)
     return path, [row for row in merged if row.status != "dropped"]
 
 
