@@ -208,7 +208,7 @@ def _table(harm: Harm) -> dict[str, Json]:
 def last_round(store: Store, plan: Plan) -> str:
     """The last round of a plan in which something was recorded, "" where there is none."""
     c = latest(plan.id).subquery().c
-    tried = {name for (name,) in store.select(sql.select(c.round.distinct()))}
+    tried = {name for (name,) in store.select(sql.select(c.round).distinct())}
     return next((r.id for r in reversed(plan.in_order) if r.id in tried), "")
 
 

@@ -42,11 +42,11 @@ class Draft:
         lines = [f"[[{kind}]]", *to_toml(values).splitlines()]
         self.text += gap + self.end + "".join(line + self.end for line in lines)
 
-    def set(self, kind: str, record_id: str, values: Mapping[str, str]) -> None:
+    def set(self, kind: str, record_id: str, values: dict[str, str]) -> None:
         """Change keys of the table [[kind]] with this id, each in its line, or add their lines below that of the id."""
         at = next(at for at, entry in enumerate(self.content[kind]) if entry.get("id") == record_id)
         self.content[kind][at] |= values
-        for name, value in values.items():
+        for name, value in reversed(values.items()):  # each goes right below the id
             self._set(kind, at, name, to_toml({name: value}).rstrip())
 
     def _set(self, kind: str, at: int, name: str, line: str) -> None:
