@@ -131,7 +131,7 @@ def _show(gated: "Decided", overall: str) -> None:
     console.table(table.texts(), table.heads())
     for line in gated.lines:
         for text in filter(None, (page.by_attack(line), line.why)):
-            console.put(f"{line.gate} of {line.cell}: {text}")
+            console.put(f"{page.head(line)}: {text}")
         if line.p is not None:
             console.put(f"{line.cell}: {page.changed(line)}")
             for text in page.moved(line, page.MOST):

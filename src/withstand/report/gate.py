@@ -38,10 +38,15 @@ def numbers(line: Line) -> list[str]:
     return [n, percent(line.rate), interval(ends) if ends else "", percent(line.limit)]
 
 
+def head(line: Line) -> str:
+    """As in: max-asr of direct; max-asr-of illicit: direct."""
+    return f"{line.gate} {line.cell}" if line.gate.endswith("-of") else f"{line.gate} of {line.cell}"
+
+
 def sentence(line: Line) -> str:
     """The line in one sentence."""
     n, rate, ends, limit = numbers(line)
-    text = f"{line.gate} of {line.cell}: n {n}, rate {rate}{f' (95% {ends})' if ends else ''}, limit {limit}"
+    text = f"{head(line)}: n {n}, rate {rate}{f' (95% {ends})' if ends else ''}, limit {limit}"
     return ". ".join(filter(None, [text, why(line)]))
 
 
