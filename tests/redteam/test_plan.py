@@ -74,5 +74,7 @@ def test_one_error_is_a_sentence(tmp_path: Path) -> None:
         read_plan(written(tmp_path, PLAN.replace("2026-02-02", "2026-03-02")))
     with pytest.raises(SpecError, match=r"is not TOML.*line 5"):
         read_plan(written(tmp_path, PLAN.replace('guests must not get"', "guests must")))
+    with pytest.raises(SpecError, match=r"is not TOML: .* \(at the end, line 25\)"):
+        read_plan(written(tmp_path, PLAN[: PLAN.index('"open"') + 2]))
     with pytest.raises(SpecError, match="says no schema"):
         read_plan(written(tmp_path, PLAN.replace("schema", "#")))

@@ -9,10 +9,11 @@ import pytest
 from red_team import attempt
 from withstand import api
 from withstand.core import SpecError
-from withstand.redteam.assign import assign
+from withstand.redteam.assign import assign, assignment
 from withstand.redteam.plan import read_plan
 from withstand.redteam.progress import answer, progress, reminders, running
 from withstand.store.attempts import add
+from withstand.store.purge import purge_probes
 from withstand.store.revisions import Event, add_event
 from withstand.store.store import Store
 
@@ -42,11 +43,12 @@ def test_a_round_by_member(where: str) -> None:
         for number, harm in enumerate(("told-secret", "told-secret", "planted-order")):
             fields = {"harm": harm, "layer": "app", "tester": "m1", "surfaced": NOON - 1.9 * HOUR, "persona": "rival"}
             assert add(store, attempt(f"{number}", plan=PLAN.id, round="r2", verdict="harmful", **fields))
+        assert add(store, attempt("alone", plan=PLAN.id, round="r2", tester="m1", harm="baking", feature=""))
         assert add(store, attempt("other", plan=PLAN.id, round="r1", tester="m4", surfaced=NOON - HOUR))
         of = progress(store, PLAN, NOON)
         assert (of.round, of.mode, of.state, of.days) == ("r2", "guided", "running", 2)
         m1, m2, m3, m4 = of.members
-        assert (m1.worked, m1.planned, m1.attempts) == (pytest.approx(1800 / HOUR), 4.0, 3)  # 1200 s, and 600 after
+        assert (m1.worked, m1.planned, m1.attempts) == (pytest.approx(1800 / HOUR), 4.0, 4)  # 1200 s, and 600 after
         assert not {("told-secret", "app"), ("planted-order", "app")} & {(task.harm, task.layer) for task in m1.left}
         assert len(m1.left) == m1.tasks - 2
         assert [member.silent for member in (m1, m2, m3, m4)] == [False, True, False, True]
@@ -55,6 +57,7 @@ def test_a_round_by_member(where: str) -> None:
             ("m3", "access", "no login"), ("m1", "question", "May I try the phone?"),
         ]  # fmt: skip
         assert of.cells["thin"] == 2
+        assert [(outside.attempts, outside.reason) for outside in of.outside] == [(1, "no feature was said")]
         assert {cell.round for cell in of.next} == {"r2"}
         assert (len(of.next), of.blocked) == (5, {})
         answer(store, PLAN, "s1:", "Yes, today.", NOON)
@@ -65,6 +68,12 @@ def test_a_round_by_member(where: str) -> None:
         assert "You recorded 0 attempts in 0.0 of 4 hours." in texts["m4"]
         assert "Ask the channel #red-team, or Ida Brandt." in texts["m4"]
         assert not any("recipe.meat" in text or "opt" in text.replace("options", "") for text in texts.values())
+        before = assignment(store, PLAN, "r2")
+        purge_probes(store, "lead")
+        assert assignment(store, PLAN, "r2") == before  # ids alone: who had which harm is not forgotten
+        after = progress(store, PLAN, NOON)
+        assert [(question.text, question.answer) for question in after.questions] == [("", ""), ("", "(erased)")]
+        assert "You asked: (erased)" in reminders(PLAN, after)["m1"]
 
 
 def test_time_decides_which_round_runs_and_whom_one_asks(tmp_path: Path) -> None:

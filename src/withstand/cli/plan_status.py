@@ -49,6 +49,8 @@ def _show(of: "Progress", texts: dict[str, str]) -> None:
     ]  # fmt: skip
     console.table(rows, ["member", "hours", "attempts", "tasks tried", "last step (UTC)", ""])
     console.put(f"cells: {', '.join(f'{number} {state}' for state, number in of.cells.items()) or 'none'}")
+    for outside in of.outside:
+        console.put(f"in no cell: {count(outside.attempts, 'attempt')}: {outside.reason}")
     for cell in of.next:
         console.put(f"test next: {', '.join(filter(None, (cell.harm, cell.feature, cell.persona, cell.layer)))}")
     for layer, why in of.blocked.items():

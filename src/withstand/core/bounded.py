@@ -223,7 +223,9 @@ def parse_toml(name: str, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
-        raise SpecError(f"{name} is not TOML: {error}", hint="fix the line; texts need quotes") from None
+        end = f"at the end, line {len(text.splitlines())}"  # what a half-written file lacks stands there
+        message = str(error).replace("at end of document", end)
+        raise SpecError(f"{name} is not TOML: {message}", hint="fix the line; texts need quotes") from None
 
 
 def _check_toml(name: str, text: str) -> None:

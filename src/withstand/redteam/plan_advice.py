@@ -58,6 +58,11 @@ def _team(checked: Checked) -> Iterator[Problem]:
     domain = checked.plan.purpose.domain.lower()
     if domain and not any(domain in discipline or discipline in domain for discipline in disciplines):
         yield warning("W1", "member", f"no discipline is that of the domain, {domain}", "ask an expert of it")
+    for mindset in MINDSETS:
+        if checked.plan.personas and not any(persona.mindset == mindset for persona in checked.plan.personas):
+            yield warning(
+                "W2", "persona", f"no persona is {mindset}", f"add one: {mindset} testers have nobody to play"
+            )
     for persona in checked.plan.personas:
         if not any(persona.language in member.languages for member in members):
             yield warning(

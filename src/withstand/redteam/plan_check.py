@@ -10,6 +10,7 @@ from itertools import combinations
 from pathlib import Path
 
 from withstand.core import WithstandError, did_you_mean
+from withstand.core.frameworks import full
 from withstand.core.text import count
 from withstand.redteam.plan import ALWAYS_RECORDED, MINDSETS, Plan
 from withstand.redteam.plan_advice import Categories, Checked, advice, warning
@@ -33,7 +34,7 @@ def check(plan: Plan, categories: Categories | None, targets: bool = True) -> tu
     """
     checked = Checked(plan, categories)
     rules: list[Callable[[Checked], Iterator[Problem]]] = [
-        _there, _layers, _harms, _features, _members, _rounds, _overlaps, _orphans, _recording, advice
+        _there, _layers, _harms, _maps, _features, _members, _rounds, _overlaps, _orphans, _recording, advice
     ]  # fmt: skip
     listed = [problem for rule in rules for problem in rule(checked)]
     listed += _built(checked) if targets else ()
@@ -107,16 +108,36 @@ def _is_date(text: str) -> bool:
 
 
 def _built(checked: Checked) -> Iterator[Problem]:
+    """What the plan names of this package and cannot be: targets, defenses, suites. Nothing is asked or loaded."""
     from withstand.registry import find
 
-    for layer in checked.plan.layers:
-        for kind, spec in (("target", layer.target), ("defense", layer.defense)):
-            if not spec or spec.startswith("url:"):
-                continue
-            try:
-                find.build(kind, spec)
-            except WithstandError as error:
-                yield _error(f"{checked.place('layer', layer.id)}, {kind}", str(error), error.hint)
+    named: list[tuple[str, str, str, Callable[[str, str], object]]] = [
+        (f"{checked.place('layer', layer.id)}, {kind}", kind, spec, find.build)
+        for layer in checked.plan.layers
+        for kind, spec in (("target", layer.target), ("defense", layer.defense))
+        if not spec.startswith("url:")
+    ]
+    named += [
+        (f"{checked.place('harm', harm.id)}, measured_by", "suite", harm.measured_by, find.resolve)
+        for harm in checked.plan.active
+    ]
+    for place, kind, spec, make in named:
+        try:
+            if spec:
+                make(kind, spec)
+        except WithstandError as error:
+            yield _error(place, str(error), error.hint)
+
+
+def _maps(checked: Checked) -> Iterator[Problem]:
+    """Entries of frameworks that no table of these has."""
+    for harm in checked.plan.harms:
+        for key, ids in harm.map.items():
+            for text in ids:
+                try:
+                    full(key, text)
+                except WithstandError as error:
+                    yield _error(f"{checked.place('harm', harm.id)}, map, {key}", str(error), error.hint)
 
 
 def _harms(checked: Checked) -> Iterator[Problem]:

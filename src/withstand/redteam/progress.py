@@ -15,7 +15,7 @@ from withstand.core import SpecError
 from withstand.core.text import count
 from withstand.redteam import hours
 from withstand.redteam.assign import assignment
-from withstand.redteam.coverage import Cell, coverage, latest
+from withstand.redteam.coverage import Cell, Outside, coverage, latest
 from withstand.redteam.coverage_numbers import suggest
 from withstand.redteam.matching import Task
 from withstand.redteam.plan import Plan, Round
@@ -67,7 +67,8 @@ class Question:
 class Progress:
     """A round as it stands. days: that are left of it, today included; None without dates.
 
-    cells: state -> number.   next: the cells to test next.   blocked: layer -> why it cannot be reached.
+    cells: state -> number.   outside: attempts that are in no cell, with the reason.   next: the cells to test next.
+    blocked: layer -> why it cannot be reached.
     """
 
     plan: str
@@ -78,6 +79,7 @@ class Progress:
     members: tuple[MemberProgress, ...]
     questions: tuple[Question, ...]
     cells: Mapping[str, int]
+    outside: tuple[Outside, ...]
     next: tuple[Cell, ...]
     blocked: Mapping[str, str]
 
@@ -95,7 +97,7 @@ def progress(store: Store, plan: Plan, now: float, round_id: str | None = None, 
         states[cell.state] += 1
     return Progress(
         plan.id, of.id, of.mode, _state(of, today), _days(of, today), _members(store, plan, of, now, today),
-        questions(store, plan, of.id), dict(states), tuple(suggest(covered, plan, cells)),
+        questions(store, plan, of.id), dict(states), covered.outside, tuple(suggest(covered, plan, cells)),
         {layer.id: layer.blocked for layer in plan.layers if layer.blocked and layer.id in of.layers},
     )  # fmt: skip
 
@@ -172,10 +174,9 @@ def questions(store: Store, plan: Plan, round_id: str) -> tuple[Question, ...]:
             continue
         own = f"{event.session}:{event.number}"
         answer = answers.get(own)
-        text = answer.value.get("text", "") or "(erased)" if answer else ""
-        listed.append(
-            Question(own, event.member, about, event.value.get("text", ""), event.created, text, event.purged)
-        )
+        text = ("(erased)" if answer.purged else answer.value["text"]) if answer else ""
+        asked = "" if event.purged else event.value["text"]
+        listed.append(Question(own, event.member, about, asked, event.created, text, event.purged))
     return tuple(sorted(listed, key=lambda question: (bool(question.answer), question.created)))
 
 

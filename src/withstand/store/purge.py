@@ -40,12 +40,12 @@ from withstand.store.tables import run as runs
 
 TEXTS = frozenset({"text", "completion", "prompt", "context", "note", "harm", "why", "reasoning"})
 """Keys of labels under which a text lies."""
-FREE = TEXTS | {
+FREE = TEXTS - {"harm"} | {
     "output", "output_description", "notes", "behavior", "original", "mitigation", "name", "title", "error", "system",
     "draft", "input", "answer", "converted", "reason", "message", "definition", "description", "summary",
     "harm_described", "root_causes", "what_worked", "what_failed", "disclosure", "use",
 }  # fmt: skip
-"""Keys of events and records under which a text lies, however short."""
+"""Keys of events and records under which a text lies, however short. A harm is an id there, or `new: ` and words."""
 QUOTING = (
     "turns", "output", "output_description", "screenshot", "notes", "behavior", "mitigation", "judged", "params",
 )  # fmt: skip
