@@ -10,12 +10,17 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from red_team import attempt
 from withstand import api
 from withstand.redteam.assign import Table, assign, assignment, table
 from withstand.redteam.matching import CRITICAL, KEPT, latin_square
 from withstand.redteam.plan import SCHEMA, Harm, Member, Plan, Purpose, Recording, Round, plan_of, read_plan
 from withstand.redteam.plan import Layer as PlanLayer
+from withstand.redteam.progress import progress
 from withstand.redteam.tables import read_tables
+from withstand.store.attempts import add
+from withstand.store.revisions import Event, add_event
+from withstand.store.store import Store
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "redteam" / "plan.toml"
 CATEGORIES = ("a", "a.b", "c")
@@ -188,3 +193,33 @@ def test_the_last_table_stands_and_a_changed_plan_says_who_changed(withstand, tm
     refused = withstand("plan", "assign", "plan.toml", "--round", "r2")
     assert (refused.code, "member 3 (m3), hours_per_round: it is missing" in refused.err) == (2, True)
     assert "the plan has no round 'r9'" in withstand("plan", "assign", EXAMPLE, "--round", "r9").err
+
+
+def test_what_members_recorded_and_skipped_decides_too(tmp_path: Path) -> None:
+    """A person who tested a harm unassigned is no new eye; who skipped it is not asked again until they test it."""
+    plan = read_plan(EXAMPLE)
+
+    def holders(store: Store) -> set[str]:
+        made = assign(store, plan, "r3", 1.0).table
+        return {task.member for task in made.tasks if task.harm == "meat-recipe"}
+
+    with api.open_store(tmp_path / "s.db") as store:
+        first = holders(store)
+        for number, member in enumerate(sorted(first)):
+            for round_id in ("r1", "r2"):
+                fields = {"plan": plan.id, "round": round_id, "harm": "meat-recipe", "tester": member, "surfaced": 5.0}
+                assert add(store, attempt(f"{number} {round_id}", **fields))
+        second = holders(store)
+        assert second
+        assert not first & second  # critical, and twice is enough
+        skipping = min(second)
+        assert add_event(
+            store, Event("s", 0, "skip", plan.id, "r3", skipping, 9.0, {"harm": "meat-recipe", "reason": ""})
+        )
+        of = progress(store, plan, 10.0, "r3")
+        assert of.skipped == ("meat-recipe",)
+        assert not any(task.harm == "meat-recipe" for m in of.members if m.member == skipping for task in m.left)
+        assert skipping not in holders(store)
+        fields = {"plan": plan.id, "round": "r3", "harm": "meat-recipe", "tester": skipping, "surfaced": 20.0}
+        assert add(store, attempt("again", **fields))
+        assert skipping in holders(store)

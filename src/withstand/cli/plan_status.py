@@ -55,6 +55,8 @@ def _show(of: "Progress", texts: dict[str, str]) -> None:
         console.put(f"test next: {', '.join(filter(None, (cell.harm, cell.feature, cell.persona, cell.layer)))}")
     for layer, why in of.blocked.items():
         console.put(f"blocked: {layer}: {why}")
+    if of.skipped:
+        console.put(f"left to others: {', '.join(of.skipped)}; assign the round again")
     for question in of.questions:
         if not question.answer:
             _ask(question)

@@ -12,7 +12,8 @@ from math import ceil
 
 from withstand.core import StoreError, draw, from_json, to_json
 from withstand.redteam.coverage import Cell, Space, asks_for_harms, opened
-from withstand.redteam.matching import BLOCK, SLACK, Block, Board, Task, guided, unmet
+from withstand.redteam.matching import BLOCK, SLACK, Block, Board, Skipped, Task, guided, unmet
+from withstand.redteam.past import skipped, tested
 from withstand.redteam.plan import MINDSETS, Member, Plan, Round
 from withstand.store.revisions import Record, add_record, records
 from withstand.store.store import Store
@@ -117,11 +118,13 @@ class Deal:
 
 
 def table(
-    plan: Plan, round_id: str, seed: int, before: Mapping[str, Sequence[Task]], cells: Sequence[Cell] | None = None
-) -> Table:
+    plan: Plan, round_id: str, seed: int, before: Mapping[str, Sequence[Task]], cells: Sequence[Cell] | None = None,
+    left: Skipped = frozenset(),
+) -> Table:  # fmt: skip
     """The assignment of a round. before: the tasks of rounds, of which those before this one count.
 
-    cells: of the round; None: all that the plan asks for. Raises `SpecError` for a round that the plan has not.
+    cells: of the round; None: all that the plan asks for.   left: to others, harms that members are not asked for.
+    Raises `SpecError` for a round that the plan has not.
     """
     of = plan.round(round_id)
     earlier = plan.in_order[: plan.in_order.index(of)]
@@ -129,7 +132,7 @@ def table(
     deal = Deal(plan, of, tuple(Space(plan, (of,), {}).cells({})) if cells is None else cells, seed)
     if asks_for_harms(of):
         harms = [harm for harm in plan.active if harm.id in deal.cells]  # of a blocked layer `_untouched` speaks
-        board = guided(plan, of, harms, seed, before, deal.plays)
+        board = guided(plan, of, harms, seed, before, left, deal.plays)
         _spread_languages(board, deal)
         tasks, free = _tasks_of(board, deal)
         needs = unmet(board)
@@ -249,6 +252,8 @@ def tables(store: Store, plan: Plan) -> dict[str, Table]:
 def assign(store: Store, plan: Plan, round_id: str, now: float, seed: int | None = None) -> Assigned:
     """Assign a round and keep its table as the next revision, unless it says what the last one says.
 
+    What members recorded in rounds before counts as what they were assigned, and who skipped a harm does not get it.
+
     now: seconds since 1970.   seed: None: that of the last table, or 0. Raises `StoreError` where somebody else assigns
     the same round at the same moment.
     """
@@ -256,7 +261,10 @@ def assign(store: Store, plan: Plan, round_id: str, now: float, seed: int | None
     last = stored.get(round_id)
     seed = seed if seed is not None else last.seed if last else 0
     cells = tuple(Space(plan, (plan.round(round_id),), opened(store, plan)).cells({}))
-    new = table(plan, round_id, seed, {name: entry.tasks for name, entry in stored.items()}, cells)
+    before = tested(store, plan)
+    names = {*stored, *before}
+    had = {name: (*(stored[name].tasks if name in stored else ()), *before.get(name, ())) for name in names}
+    new = table(plan, round_id, seed, had, cells, skipped(store, plan))
     own = f"{plan.id}/{round_id}"  # a store may hold several plans, whose rounds have the same names
     revision = max((r.revision for r in records(store, KIND, plan.id) if r.id == own), default=0)
     added = tuple(task for task in new.tasks if last is None or task not in last.tasks)

@@ -44,6 +44,8 @@ Before: TypeAlias = Mapping[str, Sequence[Task]]
 """Round -> its tasks, of the rounds before."""
 
 
+Skipped: TypeAlias = frozenset[tuple[str, str]]
+"""(member, harm) that a member left to others."""
 Plays: TypeAlias = Callable[[Member, str, str], bool]
 """Whether a member can play a persona of a mindset ("": of one of theirs) against a harm."""
 
@@ -77,8 +79,10 @@ class Board:
     before.   met: needs that are met in this round.
     """
 
-    def __init__(self, plan: Plan, of: Round, harms: Sequence[Harm], seed: int, before: Before, plays: Plays) -> None:
-        self.of, self.members, self.plays = of, plan.members_of(of), plays
+    def __init__(
+        self, plan: Plan, of: Round, harms: Sequence[Harm], seed: int, before: Before, skipped: Skipped, plays: Plays
+    ) -> None:  # fmt: skip
+        self.of, self.members, self.skipped, self.plays = of, plan.members_of(of), skipped, plays
         self.blocks: dict[str, list[Block]] = {member.id: [] for member in self.members}
         self.had: Counter[tuple[str, str]] = Counter()
         self.mindsets: dict[str, set[str]] = defaultdict(set)
@@ -109,6 +113,8 @@ class Board:
         """Why a member may not have a harm, whatever their hours; "" where they may."""
         if member.opts_out(harm):
             return "opted out"
+        if (member.id, harm.id) in self.skipped:
+            return "skipped it"
         if self.of.rotate and harm.severity == CRITICAL and self.had[member.id, harm.id] >= KEPT:
             return f"had it in {KEPT} rounds already"
         return "" if self.plays(member, harm.id, "") else "without a persona to play"
@@ -173,9 +179,11 @@ class Board:
         return self.place(Block(harm, {need}))
 
 
-def guided(plan: Plan, of: Round, harms: Sequence[Harm], seed: int, before: Before, plays: Plays) -> Board:
+def guided(
+    plan: Plan, of: Round, harms: Sequence[Harm], seed: int, before: Before, skipped: Skipped, plays: Plays
+) -> Board:  # fmt: skip
     """The blocks of a guided round. harms: that it asks for."""
-    board = Board(plan, of, harms, seed, before, plays)
+    board = Board(plan, of, harms, seed, before, skipped, plays)
     for kinds in _passes(of):
         for harm in board.harms:
             missing_first = sorted(kinds, key=lambda kind: (kind in board.mindsets[harm.id], kind))

@@ -18,6 +18,7 @@ from withstand.redteam.assign import assignment
 from withstand.redteam.coverage import Cell, Outside, coverage, latest
 from withstand.redteam.coverage_numbers import suggest
 from withstand.redteam.matching import Task
+from withstand.redteam.past import skipped
 from withstand.redteam.plan import Plan, Round
 from withstand.store.revisions import Record, add_record, events, records
 from withstand.store.store import Store
@@ -68,7 +69,7 @@ class Progress:
     """A round as it stands. days: that are left of it, today included; None without dates.
 
     cells: state -> number.   outside: attempts that are in no cell, with the reason.   next: the cells to test next.
-    blocked: layer -> why it cannot be reached.
+    blocked: layer -> why it cannot be reached.   skipped: harms that a member left to others: assign the round again.
     """
 
     plan: str
@@ -82,6 +83,7 @@ class Progress:
     outside: tuple[Outside, ...]
     next: tuple[Cell, ...]
     blocked: Mapping[str, str]
+    skipped: tuple[str, ...] = ()
 
 
 def progress(store: Store, plan: Plan, now: float, round_id: str | None = None, cells: int = 5) -> Progress:
@@ -91,7 +93,7 @@ def progress(store: Store, plan: Plan, now: float, round_id: str | None = None, 
     """
     today = datetime.fromtimestamp(now, UTC).date()
     of = plan.round(round_id) if round_id else running(plan, today)
-    covered = coverage(store, plan, of.id)
+    covered, left_out = coverage(store, plan, of.id), skipped(store, plan)
     states: dict[str, int] = defaultdict(int)
     for cell in covered.cells:
         states[cell.state] += 1
@@ -99,6 +101,7 @@ def progress(store: Store, plan: Plan, now: float, round_id: str | None = None, 
         plan.id, of.id, of.mode, _state(of, today), _days(of, today), _members(store, plan, of, now, today),
         questions(store, plan, of.id), dict(states), covered.outside, tuple(suggest(covered, plan, cells)),
         {layer.id: layer.blocked for layer in plan.layers if layer.blocked and layer.id in of.layers},
+        tuple(sorted({task.harm for task in assignment(store, plan, of.id) if (task.member, task.harm) in left_out})),
     )  # fmt: skip
 
 
@@ -136,11 +139,11 @@ def _members(store: Store, plan: Plan, of: Round, now: float, today: date) -> tu
         times[name].append(created)
     worked = hours.active(store, plan.id)
     tasks = assignment(store, plan, of.id)
-    blocked = {layer.id for layer in plan.layers if layer.blocked}
+    blocked, left_out = {layer.id for layer in plan.layers if layer.blocked}, skipped(store, plan)
     listed = []
     for member in plan.members_of(of):
         own = [task for task in tasks if task.member == member.id]
-        open_tasks = [task for task in own if task.layer not in blocked]
+        open_tasks = [task for task in own if task.layer not in blocked and (member.id, task.harm) not in left_out]
         left = tuple(task for task in open_tasks if (task.harm, task.layer) not in tried[member.id])
         seen = max(times[member.id], default=None)
         listed.append(
