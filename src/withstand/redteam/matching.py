@@ -261,7 +261,8 @@ def _unmet(board: Board, harm: Harm) -> Iterator[str]:
     experts = [member.id for member in board.members if board.fits(member, harm, "expert")]
     if experts and not any(name in having or board.had[name, harm.id] for name in experts):
         yield f"no expert tests {harm.id}: {_reasons(board, harm, 'expert')}"
-    if board.of.rotate and (harm.id, "fresh") not in board.met:
+    new = any(board.fits(m, harm, "fresh") and not board.refusal(m, harm) for m in board.members)
+    if board.of.rotate and new and (harm.id, "fresh") not in board.met:
         yield f"nobody new for {harm.id}: {_reasons(board, harm, 'fresh')}"
 
 
@@ -272,8 +273,8 @@ def _reasons(board: Board, harm: Harm, need: Kind | None) -> str:
         asked = need is None or (need in member.mindset if need in MINDSETS else board.fits(member, harm, need))
         if asked:
             by_reason[board.refusal(member, harm) or _busy(board, member, harm, need)].append(member.id)
-    nobody = "all had it" if need == "fresh" else "no member of the round is one"
-    return "; ".join(f"{', '.join(names)} {reason}" for reason, names in by_reason.items()) or nobody
+    listed = "; ".join(f"{', '.join(names)} {reason}" for reason, names in by_reason.items())
+    return listed or "no member of the round is one"
 
 
 def _busy(board: Board, member: Member, harm: Harm, need: Kind | None) -> str:
