@@ -103,6 +103,8 @@ def test_the_command_shows_it_and_sends_nothing(withstand, tmp_path: Path) -> No
         session(store, "m1", "s1", (60, "begin", {}), (0, "note", {"text": "May I\x1b[2J?", "about": "question"}))
     value = withstand("plan", "status", "plan.toml", "--round", "r2", "--remind", "--json").json
     assert (value["round"], value["state"], len(value["members"])) == ("r2", "running", 4)
+    assert [question["answer"] for question in value["questions"]] == [""]  # keys are there at their defaults too
+    assert (value["skipped"], value["members"][1]["silent"]) == ([], True)
     assert set(value["reminders"]) == {"m1", "m2", "m3", "m4"}
     shown = withstand("plan", "status", "plan.toml", "--round", "r2", "--remind")
     assert "m1 asks [s1:1]: May I" in shown.out

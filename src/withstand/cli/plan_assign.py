@@ -32,7 +32,6 @@ def assign(path: str, round_id: str, seed: int | None, output: str | None, store
     ramp_up, the minutes to get into what is new to a member.
     """
     from withstand import api
-    from withstand.core import to_json
     from withstand.redteam import assign as assigning
 
     one_plan = checked_plan(path)
@@ -43,7 +42,7 @@ def assign(path: str, round_id: str, seed: int | None, output: str | None, store
     value = {
         "schema": 1, "plan": one_plan.id, "round": round_id, "seed": assigned.table.seed, "revision": assigned.revision,
         "new": assigned.is_new, "tasks": [_row(task) for task in assigned.table.tasks],
-        "unmet": list(assigned.table.unmet), "free_hours": to_json(assigned.table.free),
+        "unmet": list(assigned.table.unmet), "free_hours": dict(assigned.table.free),
         "added": [_row(task) for task in assigned.added], "removed": [_row(task) for task in assigned.removed],
     }  # fmt: skip
     return Result(value, lambda: _show_assigned(assigned, output))

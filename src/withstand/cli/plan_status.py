@@ -1,6 +1,7 @@
 """`withstand plan status`."""
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -24,7 +25,6 @@ def status(
     path: str, round_id: str | None, remind: bool, answered: tuple[str, str] | None, store: "Store"
 ) -> Result:  # fmt: skip
     """Show how far a round is: hours, entries, silent members, questions, thin cells."""
-    from withstand.core import to_json
     from withstand.redteam import progress as progressing
     from withstand.redteam.plan import read_plan
 
@@ -34,7 +34,7 @@ def status(
         progressing.answer(store, plan, *answered, now)
     of = progressing.progress(store, plan, now, round_id)
     texts = progressing.reminders(plan, of) if remind else {}
-    value = {"schema": 1, **to_json(of), **({"reminders": texts} if remind else {})}
+    value = {"schema": 1, **asdict(of), **({"reminders": texts} if remind else {})}
     return Result(value, lambda: _show(of, texts))
 
 
