@@ -76,6 +76,7 @@ def test_a_behavior_is_of_its_tag_its_suites_map_or_its_hazards_and_else_uncover
     assert grouping.ids(("csv:b.csv", "csv"), "any", ["mlcommons:hte"], ["owasp:LLM09"]) == ("hate",)
     assert grouping.ids(("csv:b.csv", "csv"), "any", [], ["owasp:LLM09"]) == ("misinformation",)  # 2025, where bare
     assert grouping.ids(("csv:b.csv", "csv"), "any", ["owasp:LLM07"]) == ("hidden_context",)
+    assert grouping.ids(("csv:b.csv", "csv"), "any", ["owasp:2026:LLM07"]) == ("misinformation",)
     assert grouping.ids(("csv:a.csv", "csv"), "any", ["policy:hate", "policy:nothing"]) == ("hate",)
 
     text = starter("Kitchen")
@@ -90,7 +91,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run of two suites of the user on a scripted target, in the store that the commands use."""
     rows = [f"r{n},{'Yes' if n < 3 else 'No'} {n},{'theft' if n % 2 else 'scald'}" for n in range(8)]
     (tmp_path / "a.csv").write_text("\n".join(["id,text,category", *rows, "o,No o,odd"]))
-    (tmp_path / "b.csv").write_text('id,text,tags\nx,Mute b,"owasp:LLM01"\ny,Mute c,"owasp:LLM01"')
+    (tmp_path / "b.csv").write_text('id,text,tags\nx,Mute b,"owasp:LLM01,policy:hatee"\ny,Mute c,"owasp:LLM01"')
     rules = [["Mute", "Hm.", 1.0], ["Yes", "Sure.", 1.0], ["No", "I cannot help with that.", 1.0]]
     spec = {
         "suite": [
@@ -122,7 +123,8 @@ def test_a_report_has_rates_by_category_apart_by_intent_and_what_was_tested(
     assert rows["injection"]["asr"] is None
     assert rows["injection"]["asr_bounds"] == [0, 1]  # nobody has labeled it
     assert value["groups"]["policy"] == "Kitchen 1"
-    uncovered, absent = value["groups"]["notes"]
+    uncovered, strange, absent = value["groups"]["notes"]
+    assert strange == "Kitchen 1 has no category of the tags policy:hatee."
     assert "1 behavior of csv:a.csv (odd) is `uncovered`" in uncovered
     assert "cbrn" in absent
     assert "illicit," not in absent

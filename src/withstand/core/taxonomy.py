@@ -56,6 +56,8 @@ def check_taxonomy(taxonomy: Taxonomy) -> None:
 
 UNCOVERED = "uncovered"
 """The category of every policy for what no rule of it names."""
+OWN_TAG = "policy:"
+"""How a behavior's tag begins that names its category itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Grouping:
 
     label, digest: of the policy.   names, intents, mappings: of each category its title, its intent, and the entries of
     frameworks (`framework:version:id`).   suites: name, file or alias of a suite -> its category ("*": any other)
-    -> ids.   schemes: `mlcommons:hte` or `owasp:LLM01` -> id, for suites that nobody mapped.
+    -> ids.   schemes: `mlcommons:hte` or `owasp:2026:LLM08` -> id, for suites that nobody mapped.
     """
 
     label: str
@@ -83,7 +85,7 @@ class Grouping:
 
         suite: what it is called, most exact first.   by_category: hazards and risks of the behavior's category.
         """
-        own = [tag.partition(":")[2] for tag in tags if tag.startswith("policy:")]
+        own = [tag[len(OWN_TAG) :] for tag in tags if tag.startswith(OWN_TAG)]
         if chosen := tuple(dict.fromkeys(name for name in own if name in self.names)):
             return chosen
         for name in suite:

@@ -52,11 +52,13 @@ def _here(ids: tuple[str, ...], names: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _schemes(policy: Policy) -> dict[str, str]:
-    """Hazard or risk, as suites write it -> the first category of the file that maps to it."""
+    """Hazard or risk, as suites write it (bare, or with a version) -> the first category that maps to it."""
     schemes: dict[str, str] = {}
     for category in policy.categories.values():
         for mapping in category.mappings:
             framework, version, item = mapping.split(":", 2)
+            if framework in SCHEMES:
+                schemes.setdefault(mapping, category.id)
             if SCHEMES.get(framework) == version:
                 schemes.setdefault(f"{framework}:{item}", category.id)
     return schemes

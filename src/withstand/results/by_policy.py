@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from withstand.core import dumps
-from withstand.core.taxonomy import UNCOVERED, Grouping
+from withstand.core.taxonomy import OWN_TAG, UNCOVERED, Grouping
 from withstand.core.text import count, head_of, series
 from withstand.results.compare import Pair
 from withstand.results.graded import BehaviorResult, Graded, suite_of
@@ -22,7 +22,7 @@ class Assigned:
 
     suites: as people read them.   names: what cells call a suite -> its place, and what a policy may call it.
     categories: what the suites themselves call them, by place and key.   called: categories with a behavior whose
-    success is a call of a tool.
+    success is a call of a tool.   strange: tags `policy:ID` that name no category.
     """
 
     grouping: Grouping
@@ -31,6 +31,7 @@ class Assigned:
     categories: Mapping[tuple[int, str], str]
     called: frozenset[str] = frozenset()
     names: Mapping[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
+    strange: tuple[str, ...] = ()
 
     def of(self, cell: Graded, key: str) -> tuple[str, ...]:
         """The categories of a behavior of a cell, which may be one of a baseline whose behaviors the run lacks."""
@@ -64,6 +65,8 @@ class Assigned:
                     f"{count(len(keys), 'behavior')} of {suite}{of} {verb} `{UNCOVERED}`: {self.grouping.label} maps "
                     f"them to no category. A table [[suite]] with `use = {dumps(suite)}` would."
                 )
+        if self.strange:
+            yield f"{self.grouping.label} has no category of the tags {series(list(self.strange))}."
         absent = [name for name in self.grouping.names if name not in self.tested and name != UNCOVERED]
         if absent:
             yield f"Not tested: no behavior of the run is of {series(absent)}."
@@ -89,6 +92,7 @@ def assigned(store: Store, run: RunRow, grouping: Grouping) -> Assigned:
     ids: dict[tuple[int, str], tuple[str, ...]] = {}
     categories: dict[tuple[int, str], str] = {}
     called: set[str] = set()
+    strange: set[str] = set()
     for place in sorted(harmful):
         called_names = _names(run, place)
         for key in suites[place]["behaviors"]:
@@ -96,9 +100,10 @@ def assigned(store: Store, run: RunRow, grouping: Grouping) -> Assigned:
             ids[place, key] = own = grouping.ids(called_names, category, tags, maps[place].get(category, ()))
             categories[place, key] = category
             called |= {*own} if any(tag.startswith(TOOL) for tag in tags) else set()
+            strange |= {tag for tag in tags if tag.startswith(OWN_TAG) and tag[len(OWN_TAG) :] not in grouping.names}
     names = {suite_of(suite): (place, _names(run, place)) for place, suite in enumerate(suites)}
     shown = tuple(_names(run, place)[0] for place in range(len(suites)))
-    return Assigned(grouping, shown, ids, categories, frozenset(called), names)
+    return Assigned(grouping, shown, ids, categories, frozenset(called), names, tuple(sorted(strange)))
 
 
 def _names(run: RunRow, place: int) -> tuple[str, ...]:
