@@ -163,7 +163,7 @@ def test_unmet_needs_say_why() -> None:
         assert text in unmet, unmet
 
 
-def test_the_last_table_stands_and_a_changed_plan_says_who_changed(withstand, tmp_path: Path) -> None:
+def test_the_last_table_stands_and_a_changed_plan_says_who_changed(withstand, tmp_path: Path, monkeypatch) -> None:
     for name in ("plan.toml", "policy.toml"):
         (tmp_path / name).write_text(EXAMPLE.with_name(name).read_text())
     one = withstand("plan", "assign", "plan.toml", "--round", "r2", "--seed", "3", "-o", "r2.csv", "--json").json
@@ -185,6 +185,10 @@ def test_the_last_table_stands_and_a_changed_plan_says_who_changed(withstand, tm
         other = replace(plan, purpose=replace(plan.purpose, id="another"))
         assert assign(store, other, "r2", 1.0).revision == 1  # a round of another plan has the same name
         assert assignment(store, plan, "r2") == standing
+    with monkeypatch.context() as race:  # somebody else's revision stands already
+        race.setattr("withstand.redteam.assign.add_record", lambda *_: False)
+        lost = withstand("plan", "assign", "plan.toml", "--round", "r2")
+    assert (lost.code, "somebody else assigned r2 at the same moment" in lost.err) == (2, True)
     shown = withstand("plan", "assign", "plan.toml", "--round", "r2")
     assert "against revision 1:" in shown.out
     assert "- m3 " in shown.out
