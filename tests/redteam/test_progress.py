@@ -100,16 +100,17 @@ def test_the_command_shows_it_and_sends_nothing(withstand, tmp_path: Path) -> No
     assert (nothing.code, "withstand.db" in nothing.err) == (2, True)
     assert withstand("plan", "assign", "plan.toml", "--round", "r2").code == 0
     with api.open_store("withstand.db") as store:
-        session(store, "m1", "s1", (60, "begin", {}), (0, "note", {"text": "May I\x1b[2J?", "about": "question"}))
+        notes = [(0.0, "note", {"text": f"May I {number}\x1b[2J?", "about": "question"}) for number in range(1, 11)]
+        session(store, "m1", "s1", (60, "begin", {}), *notes)
     value = withstand("plan", "status", "plan.toml", "--round", "r2", "--remind", "--json").json
     assert (value["round"], value["state"], len(value["members"])) == ("r2", "running", 4)
-    assert [question["answer"] for question in value["questions"]] == [""]  # keys are there at their defaults too
+    assert [question["answer"] for question in value["questions"]] == [""] * 10  # keys are there at their defaults too
     assert (value["skipped"], value["members"][1]["silent"]) == ([], True)
     assert set(value["reminders"]) == {"m1", "m2", "m3", "m4"}
     shown = withstand("plan", "status", "plan.toml", "--round", "r2", "--remind")
-    assert "m1 asks [s1:1]: May I" in shown.out
+    assert "m1 asks [s1:1]: May I 1" in shown.out
     assert "\x1b" not in shown.out
     assert "Hello m2, this is about round r2" in shown.out
     answered = withstand("plan", "status", "plan.toml", "--round", "r2", "--answer", "s1:1", "Yes.")
-    assert (answered.code, "m1 asks" in answered.out) == (0, False)
-    assert "open ones: none" in withstand("plan", "status", "plan.toml", "--answer", "x", "Yes.").err
+    assert (answered.code, "m1 asks [s1:1]:" in answered.out, "m1 asks [s1:10]:" in answered.out) == (0, False, True)
+    assert "open ones: s1:2," in withstand("plan", "status", "plan.toml", "--answer", "x", "Yes.").err

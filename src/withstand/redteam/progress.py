@@ -186,7 +186,8 @@ def questions(store: Store, plan: Plan, round_id: str) -> tuple[Question, ...]:
 def answer(store: Store, plan: Plan, question_id: str, text: str, now: float) -> None:
     """Close a question or an access problem, by the start of its id. Raises `SpecError` for one that is not there."""
     asked = [question for of in plan.rounds for question in questions(store, plan, of.id)]
-    fitting = [question for question in asked if question.id.startswith(question_id)]
+    fitting = [question for question in asked if question.id == question_id]  # s:1 is the start of s:10 too
+    fitting = fitting or [question for question in asked if question.id.startswith(question_id)]
     if len(fitting) != 1:
         listed = ", ".join(question.id for question in asked if not question.answer) or "none"
         what = "several questions begin" if fitting else "no question begins"
