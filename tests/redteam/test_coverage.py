@@ -14,7 +14,7 @@ from withstand.cli.plan_coverage import AXES as CLI_AXES
 from withstand.core import SpecError
 from withstand.redteam import coverage_table as forms
 from withstand.redteam.coverage import AXES, Coverage, coverage, latest, merged_state, places
-from withstand.redteam.coverage_cell import inside
+from withstand.redteam.coverage_cell import inside, of_others
 from withstand.redteam.coverage_numbers import balance, pairwise, suggest, weighted, weighted_by
 from withstand.redteam.harm_kinds import discovery
 from withstand.redteam.plan import Feature, Harm, Plan, Round
@@ -224,6 +224,21 @@ def test_layers_without_features_and_plans_without_personas_have_cells(store: St
     of = coverage(store, checked, "r2")
     assert {cell.spot[1:4] for cell in of.cells} == {("", "", "base"), ("menu", "", "app")}
     assert [cell.layer for cell in of.cells if cell.tally.attempts] == ["base"]
+    record(store, "y", ("m1",), harm="retired")
+    [part] = coverage(store, checked, "r2").outside
+    assert (part.reason, part.attempts) == ("'retired' is no harm that its round tests", 1)
+
+
+def test_attempts_of_strangers_are_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They count, since a team shares a store; who reads a covered cell should know whose work it is."""
+    record(store, "own", ("m1",))
+    monkeypatch.setenv("WITHSTAND_IDENTITY", "a secret of somebody else's own")
+    with Store(store.path) as other_user:
+        record(other_user, "theirs")
+    monkeypatch.delenv("WITHSTAND_IDENTITY")
+    with Store(store.path) as again:
+        assert of_others(again, plan()) == 2
+        assert coverage(again, plan()).attempts == 3
 
 
 def test_near_duplicates_are_one_input_of_a_cell_that_is_looked_at(store: Store) -> None:

@@ -10,6 +10,7 @@ from withstand.cli import console
 from withstand.cli.options import Result, command, store_option
 from withstand.cli.plan import plan_argument
 from withstand.core import SpecError
+from withstand.core.text import count
 
 if TYPE_CHECKING:
     from withstand.redteam import coverage_table as forms
@@ -52,11 +53,15 @@ def _matrix(
 ) -> Result:
     from withstand.redteam import coverage_table as forms
     from withstand.redteam.coverage import coverage as cover
+    from withstand.redteam.coverage_cell import of_others
     from withstand.redteam.harm_kinds import discovery
 
     of = cover(store, plan, round_id)
     shown, figures = forms.matrix(of, plan, *axes), forms.figures(of, plan, suggest, discovery(store, plan))
-    value = forms.as_json(of, shown, figures)
+    foreign = of_others(store, plan) if store else 0
+    value = {**forms.as_json(of, shown, figures), "of_untrusted_writers": foreign}
+    if foreign:
+        console.say(f"note: {count(foreign, 'attempt')} counted here came from writers whom you do not trust")
     if output:
         _write(Path(output), value, plan, of, shown, figures)
     return Result(value, lambda: _show(of, shown, figures))

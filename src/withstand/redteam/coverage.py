@@ -227,15 +227,17 @@ class Space:
         of = next((r for r in self.plan.rounds if r.id == round_id), None)
         if of is None:
             return f"the plan has no round {round_id!r}" if round_id else "no round was said"
-        axes = {
-            "layer": (layer, of.layers), "feature": (feature, [f.id for f in self.plan.features]),
-            "persona": (persona, [p.id for p in self.plan.personas]),
-            "harm": (harm, [h.id for h in self.plan.active]),
-        }  # fmt: skip
+        features = [] if layer in self.bare else [f.id for f in self.plan.features]
+        harms = [h.id for h in self.plan.active] if asks_for_harms(of) else []
+        personas = [p.id for p in self.plan.personas]
         if harm == "new":
             return "its harm is new: `withstand plan harms` lists what waits"
-        for axis, (value, names) in axes.items():
-            if value not in names and (value or axis != "harm" or asks_for_harms(of)):
+        axes = (
+            ("layer", layer, of.layers), ("feature", feature, features), ("persona", persona, personas),
+            ("harm", harm, harms),
+        )  # fmt: skip
+        for axis, value, names in axes:
+            if value not in (names or [""]):
                 return f"{value!r} is no {axis} that its round tests" if value else f"no {axis} was said"
         return "its harm was added in a later round, or its feature is not on its layer"
 

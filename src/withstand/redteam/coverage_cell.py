@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import sqlalchemy as sql
+
 from withstand.core import SpecError, did_you_mean
 from withstand.redteam.coverage import AXES, Cell, Coverage, State, places
 from withstand.redteam.plan import Plan
 from withstand.redteam.similar import NEAR, Similar, sent
 from withstand.store.attempts import Attempt, attempts
 from withstand.store.store import Store
+from withstand.store.tables import attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +45,23 @@ def near_duplicates(listed: Sequence[Attempt]) -> tuple[tuple[Attempt, ...], ...
     """Attempts in groups of those whose inputs are the same but for little."""
     index, groups, of = Similar(), dict[str, list[Attempt]](), dict[str, str]()
     first: dict[str, str] = {}
-    for attempt in listed:
-        near = [match.attempt.id for match in index.matches(sent(attempt.turns), 1, NEAR)]
-        like = first.setdefault(attempt.input, near[0] if near else attempt.id)
-        of[attempt.id] = of.get(like, attempt.id)
-        groups.setdefault(of[attempt.id], []).append(attempt)
-        index.add(attempt)
+    for entry in listed:
+        near = [match.attempt.id for match in index.matches(sent(entry.turns), 1, NEAR)]
+        like = first.setdefault(entry.input, near[0] if near else entry.id)
+        of[entry.id] = of.get(like, entry.id)
+        groups.setdefault(of[entry.id], []).append(entry)
+        index.add(entry)
     return tuple(map(tuple, groups.values()))
 
 
 def _state(cell: Cell, groups: Sequence[Sequence[Attempt]]) -> State:
     enough = min(len(groups), cell.tally.inputs) >= cell.need
     return "thin" if cell.state in ("covered", "stale") and not enough else cell.state
+
+
+def of_others(store: Store, plan: Plan) -> int:
+    """Attempts by writers whom the user does not trust, by what they say of themselves. They count in the coverage,
+    since a team shares a store; so who may write to it may make it look well covered."""
+    c = attempt.c
+    counted = sql.select(c.writer, sql.func.count(c.id.distinct())).where(c.plan == plan.id).group_by(c.writer)
+    return sum(store.marks.of_processes(dict(map(tuple, store.select(counted)))).values())
