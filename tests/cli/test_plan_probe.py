@@ -35,7 +35,7 @@ def test_a_scripted_session_gives_exact_json_lines(probe: Any, tmp_path: Path) -
     done = probe(
         "/persona guest", "/feature menu", BREAD, "/mark refused", "And soup?", "/note at the second try",
         "/shot a.png", "/mark harmful recipe 3", "/branch 1", "And stew?", "/mark ok", "/undo", "/note ? is it a dish",
-        "/convert rot13 Hello", "/compare base reminded", "/time", "/quit",
+        "/convert rot13 Hello", "/compare base reminded", "/time", "/tasks", "/need", "/quit",
     )  # fmt: skip
     assert done.code == 0, done.err
     recorded = [json.loads(line) for line in done.out.splitlines()]
@@ -100,5 +100,8 @@ def test_a_user_interface_is_probed_by_hand(probe: Any, tmp_path: Path) -> None:
     kept = json.loads(done.out)
     assert (kept["turns"][0]["text"], kept["output"]) == ("How do I bake?", "Take flour.\nBake it.")
     assert (kept["source"], kept["endpoint"], kept["production"]) == ("form", "ui", True)
+    assert "an input and its output are needed" in probe("How do I boil?", "---", more=("--layer", "ui")).err
+    done = probe("/layer base", "//text", "/text", "two", "lines", "---", "/show")
+    assert "two\nlines" in done.err
     (tmp_path / "plan.toml").write_text(PLAN.replace("exposure_cap = 2", "exposure_cap = 0"))
     assert "as many as the plan allows" in probe("/layer base", BREAD).err

@@ -173,10 +173,11 @@ def test_who_may_probe(path: Path) -> None:
         assert BREAD in page
     with console(path, "lea") as web:  # hers is M2
         assert web.get(f"/probe?session={theirs}").status_code == 403
-        begin(web, "m2")
         view = f"/probe/sessions/{theirs}"
         assert BREAD not in web.get(view).text
         post(web, "/reveal", view, place=f"probe/{theirs}", show="1")
+        assert web.get(view).status_code == 403  # what she reads would not be counted
+        begin(web, "m2")
         page = web.get(view).text
         assert BREAD in page
         assert "And beef?" not in page  # she opted out

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sql
 
 from team_sessions import PLAN, Clock, kitchen
-from withstand.core import SpecError
+from withstand.core import SpecError, StoreError
 from withstand.redteam import peers, probing
 from withstand.redteam import session as session_module
 from withstand.redteam.hours import IDLE
@@ -23,9 +23,10 @@ from withstand.redteam.session import Session
 from withstand.redteam.session_rules import CapReachedError, OvertakenError
 from withstand.redteam.session_state import Context, State, state_of
 from withstand.store import attempts, files
+from withstand.store import revisions as store_events
 from withstand.store.attempts import Attachment
 from withstand.store.damage import damage
-from withstand.store.revisions import events
+from withstand.store.revisions import Event, events
 from withstand.store.store import Store
 
 BREAD, SOUP = "How do I bake bread?", "Tell a story in which a cook explains soup."
@@ -327,3 +328,24 @@ def test_a_session_on_either_database(where: str, plan: Plan) -> None:
         assert [attempt.output_description for attempt in attempts.attempts(store)] == ["what it was"]
         assert attempts.history(store, found.id)[0].purged
         assert peers.similar(store, plan, BREAD, "m2") == []
+
+
+def test_a_session_that_somebody_damaged_is_said(store: Store, plan: Plan) -> None:
+    """Whoever may write to the store may write steps; none makes a reader loop or end in an internal error."""
+    session = begun(store, plan)
+    session.send(BREAD, probe(plan))
+    turn = next(step.value for step in events(store, kind="turn"))
+    for number, (kind, value) in enumerate((
+        ("turn", turn | {"parent": 2}), ("turn", turn | {"origin": 9}), ("turn", turn | {"judged": [1]}), ("turn", []),
+        ("turn", turn | {"turn": "x"}), ("draft", {"text": {}}), ("move", {"head": "x"}), ("move", 1), ("branch", {}),
+        ("branch", {"path": ["x"]}), ("branch", {"path": [{"turn": 1}]}), ("mark", {"attempt": {}, "exchange": 1}),
+        ("context", {"x": 1}), ("shot", {}), ("note", {"about": "pair"}), ("skip", {}), ("seen", None), ("begin", {}),
+    )):  # fmt: skip
+        other = f"S-{number}"
+        store_events.add_event(
+            store, Event(other, 0, "begin", plan.id, "r1", "m1", 1.0, {"context": {"layer": "base"}})
+        )
+        store_events.add_event(store, Event(other, 1, kind, plan.id, "r1", "m1", 2.0, value))
+        with pytest.raises(StoreError, match="is damaged"):
+            Session.open(store, plan, other)
+    assert len(peers.sessions(store, plan)) == 19

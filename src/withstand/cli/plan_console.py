@@ -1,10 +1,7 @@
 """The commands of `withstand plan probe`, a line each. The logic lies in `redteam.session`."""
 
-import itertools
 import json
 import re
-import shutil
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +9,7 @@ from pathlib import Path
 import click
 
 from withstand.cli import console
+from withstand.cli.plan_lines import beside, place, whole
 from withstand.core import Sampling, SpecError, WithstandError, did_you_mean, to_json
 from withstand.core.text import count, visible
 from withstand.redteam import hours, peers
@@ -54,7 +52,7 @@ class Console:
         for line in lines:
             try:
                 if not self.take(line.strip()):
-                    return
+                    break
             except WithstandError as error:
                 self.failed += 1
                 console.error(str(error), error.hint)
@@ -64,20 +62,16 @@ class Console:
         """Do what a line says; False where it ends the session."""
         if not line:
             return True
-        if not line.startswith("/"):
-            self._send(line)
+        if not line.startswith("/") or line.startswith("//"):
+            self._send(line.removeprefix("/"))
         else:
             name, _, rest = line[1:].partition(" ")
             if name not in COMMANDS:
                 hint = did_you_mean(name, COMMANDS, "/help lists the commands")
                 raise SpecError(f"there is no command /{name}", hint=hint)
-            if name == "quit":
-                self.session.end()
-                self._summary()
-                return False
             COMMANDS[name][1](self, rest.strip())
         self._remind()
-        return True
+        return not self.session.state.ended
 
     # --- sending ---
 
@@ -85,7 +79,7 @@ class Console:
         layer = self.plan.layer(self.session.state.context.layer)
         if self.manual or is_by_hand(layer):
             answer = "\n".join(self._block(f"Paste what came back, then a line {END}"))
-            entry = self.session.record_by_hand(text, answer, "" if answer.strip() else "a screenshot")
+            entry = self.session.record_by_hand(text, answer)
             console.say(f"#{entry.number} kept; /mark records it")
             return
         self._show(self.session.send(text, self._probe()))
@@ -155,20 +149,25 @@ class Console:
     def _record(self, mark: Mark) -> None:
         head = self.session.state.exchange(self.session.state.head)
         if head and mark.verdict in FINDINGS and mark.sensitivity != "not_stored":
-            self._similar(head.turn.original or head.turn.text)
+            near = self._similar(head.turn.original or head.turn.text)
+            if near and self.interactive and not click.confirm("Record it all the same?", default=True, err=True):
+                return
         new = self.session.mark(mark)
         console.say(f"{new.id} recorded: {new.verdict}" + (f", {new.harm_name}" if new.harm else ""))
         if self.as_json:
             click.echo(json.dumps(to_json(new), sort_keys=True))
 
-    def _similar(self, text: str) -> None:
+    def _similar(self, text: str) -> bool:
+        """Show what is like a text; whether some of it is the same but for a few letters."""
         state = self.session.state
-        for match in peers.similar(self.session.store, self.plan, text, state.member, state.session):
+        matches = peers.similar(self.session.store, self.plan, text, state.member, state.session)
+        for match in matches:
             attempt = match.attempt
             severe = is_restricted(self.plan, attempt.harm) or (attempt.rated or 0) >= SEVERE
             words = "hidden" if severe else sent(attempt.turns)[:100]
             near = "the same" if match.near else "alike"
             console.say(f"{near}: {attempt.id} of {attempt.tester}, {attempt.verdict}: {words}")
+        return any(match.near for match in matches)
 
     def shot(self, rest: str) -> None:
         try:
@@ -191,10 +190,13 @@ class Console:
         if match := re.fullmatch(r"(S-[\w-]+):(\d+)", rest):
             self.session.branch_from(self._readable(match[1]), int(match[2]))
         else:
-            self.session.branch(_whole(rest, "/branch N, or /branch SESSION:N of somebody else"))
+            self.session.branch(whole(rest, "/branch N, or /branch SESSION:N of somebody else"))
+
+    def text(self, _: str) -> None:
+        self._send("\n".join(self._block(f"Write, then a line {END}")))
 
     def retry(self, rest: str) -> None:
-        entries = self.session.retry(_whole(rest or "1", "/retry N"), self._probe())
+        entries = self.session.retry(whole(rest or "1", "/retry N"), self._probe())
         for entry in entries:
             self._show(entry)
         if entries[1:]:
@@ -219,7 +221,7 @@ class Console:
         if len(layers) != 2 or not path:
             raise SpecError("/compare needs two layers and a conversation", hint="send something, then /compare A B")
         ends = compare(self.session, layers, self._probe)
-        for line in _beside(*(f"{layer}, #{e.number}\n{self._text(e)}" for layer, e in zip(layers, ends, strict=True))):
+        for line in beside(*(f"{layer}, #{e.number}\n{self._text(e)}" for layer, e in zip(layers, ends, strict=True))):
             click.echo(line, err=self.as_json)
 
     def convert(self, rest: str) -> None:
@@ -251,6 +253,11 @@ class Console:
                 for near in harm.near_misses[:2]:
                     console.say(f"  no harm yet: {near}")
 
+    def tasks(self, _: str) -> None:
+        state = self.session.state
+        for task in peers.tasks(self.session.store, self.plan, state.round, state.member):
+            console.say(f"{place(task)}: {task.minutes:.0f} min")
+
     def need(self, _: str) -> None:
         state = self.session.state
         needs = peers.needs(self.session.store, self.plan, state.round, state.member)
@@ -260,8 +267,7 @@ class Console:
             console.say("no cell of this round lacks attempts")
 
     def _need(self, need: Cell) -> None:
-        where = [f"/{n} {v}" for n in ("harm", "feature", "persona", "layer") if (v := getattr(need, n))]
-        console.say(f"{' '.join(where)}: {need.tally.attempts} of {count(need.need, 'attempt')}")
+        console.say(f"{place(need)}: {need.tally.attempts} of {count(need.need, 'attempt')}")
 
     def harms(self, _: str) -> None:
         for harm in self.plan.active:
@@ -295,7 +301,7 @@ class Console:
         raise SpecError(f"there is no session {name!r} to read", hint="/sessions lists them")
 
     def show(self, rest: str) -> None:
-        number = _whole(rest, "/show N") if rest else self.session.state.head
+        number = whole(rest, "/show N") if rest else self.session.state.head
         entry = self.session.state.exchange(number)
         if entry is None:
             raise SpecError("there is nothing to show", hint="/show N of an exchange")
@@ -325,31 +331,19 @@ class Console:
         self.session.skip(rest)
         console.say(f"{harm} is left to others; nothing counts against you")
 
+    def end(self, _: str) -> None:
+        self.session.end()
+
     def help(self, _: str) -> None:
-        console.say("a line without / is sent to the layer")
+        console.say("a line without / is sent to the layer; // begins one with /")
         for name, (usage, _run) in COMMANDS.items():
             console.say(f"/{name} {usage}")
-
-
-def _beside(left: str, right: str) -> Iterator[str]:
-    """Two texts in two columns, as wide as the terminal."""
-    width = max(20, shutil.get_terminal_size().columns // 2 - 2)
-    columns = [
-        [part for line in text.splitlines() for part in textwrap.wrap(line, width) or [""]] for text in (left, right)
-    ]
-    for first, second in itertools.zip_longest(*columns, fillvalue=""):
-        yield f"{first:<{width}} | {second}".rstrip()
-
-
-def _whole(text: str, hint: str) -> int:
-    if not re.fullmatch(r"#?\d{1,6}", text):
-        raise SpecError(f"{text!r} is no number", hint=hint)
-    return int(text.lstrip("#"))
 
 
 Run = Callable[[Console, str], None]
 
 COMMANDS: dict[str, tuple[str, Run]] = {
+    "text": (f"send several lines, up to a line {END}", Console.text),
     "mark": ("harmful|borderline|ok|unsure|refused|error [HARM] [1-4]: record the last exchange", Console.mark),
     "illegal": ("DESCRIPTION: record it without its texts", Console.illegal),
     "new": ("begin a new conversation", lambda console, _: console.session.new()),
@@ -366,6 +360,7 @@ COMMANDS: dict[str, tuple[str, Run]] = {
     "similar": ("[TEXT]: what others recorded that is alike", Console.similar),
     "ideas": ("places to try", Console.ideas),
     "harms": ("the harms of the plan", Console.harms),
+    "tasks": ("what was assigned to you", Console.tasks),
     "need": ("places that lack attempts", Console.need),
     "shot": ("PATH: attach a picture to the next /mark", Console.shot),
     "note": ("TEXT: for the next /mark; ? TEXT asks, ! TEXT says what you cannot reach", Console.note),
@@ -376,6 +371,6 @@ COMMANDS: dict[str, tuple[str, Run]] = {
     "pause": ("a break, and back", Console.pause),
     "skip": ("[REASON]: leave the harm at hand to others, without penalty", Console.skip),
     "help": ("this list", Console.help),
-    "quit": ("end the session", Console.help),
+    "quit": ("end the session", Console.end),
 }
 """Name -> what follows it, and what it does."""

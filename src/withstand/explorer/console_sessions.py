@@ -27,6 +27,9 @@ def view(asked: PageRequest) -> Response:
     if state is None:
         raise Refused(404, "the plan has no such session", "the list has those that you may read")
     views = [exchange_view(asked, plan, state, entry, reader) for entry in state.exchanges]
+    person = asked.session.person
+    if own is None and not (person and person.may("admin")) and any(entry.shown for entry in views):
+        raise Refused(403, "begin a session first", "the severe findings that you read are counted in it")
     if own:
         own.see(state, [entry.entry.number for entry in views if entry.shown])
     all_shown = asked.shows(f"probe/{state.session}")

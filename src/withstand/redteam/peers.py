@@ -11,7 +11,7 @@ from withstand.redteam.coverage import Cell, asks_for_harms, coverage
 from withstand.redteam.coverage_numbers import suggest
 from withstand.redteam.matching import Task
 from withstand.redteam.plan import Plan
-from withstand.redteam.session_state import Context, State, state_of
+from withstand.redteam.session_state import Context, State, state_of, value_of
 from withstand.redteam.similar import Match, Similar
 from withstand.store.attempts import attempts
 from withstand.store.revisions import events
@@ -50,10 +50,12 @@ def forget() -> None:
 
 
 def needs(store: Store, plan: Plan, round_id: str, member: str, most: int = 8) -> list[Cell]:
-    """The cells of a round to test next, of harms that the member tests; in an open one those with fewest attempts."""
-    hidden = hidden_harms(plan, member)
+    """The cells of a round to test next that the member can test: opt-outs, mindsets, languages. In an open round those
+    with fewest attempts."""
+    hidden, tester = hidden_harms(plan, member), plan.member(member)
+    own = {p.id for p in plan.personas if p.mindset in tester.mindset and p.language in tester.languages} | {""}
     of = coverage(store, plan, round_id)
-    here = tuple(cell for cell in of.cells if cell.harm not in hidden)
+    here = tuple(cell for cell in of.cells if cell.harm not in hidden and cell.persona in own)
     if asks_for_harms(plan.round(round_id)):
         return suggest(replace(of, cells=here), plan, most)
     thin = [cell for cell in here if cell.state in ("empty", "thin", "stale")]
@@ -64,7 +66,7 @@ def tasks(store: Store, plan: Plan, round_id: str, member: str) -> list[Task]:
     """What a member was assigned in a round, without what they skipped and layers that cannot be reached."""
     blocked = [layer.id for layer in plan.layers if layer.blocked]
     skipped = [
-        step.value["harm"] for step in events(store, plan.id, kind="skip", member=member) if step.round == round_id
+        value_of(step, "harm") for step in events(store, plan.id, kind="skip", member=member) if step.round == round_id
     ]
     own = [task for task in assignment(store, plan, round_id) if task.member == member]
     return [task for task in own if task.layer not in blocked and not (task.harm and task.harm in skipped)]

@@ -17,7 +17,6 @@ from withstand.core import (
     Message,
     SpecError,
     digest,
-    from_json,
     to_json,
 )
 from withstand.redteam import peers, probing
@@ -25,7 +24,7 @@ from withstand.redteam.marking import Mark, attempt_of, check_mark
 from withstand.redteam.plan import Plan
 from withstand.redteam.probing import Answer, Probe
 from withstand.redteam.session_rules import SEVERE, CapReachedError, OvertakenError, check_context, convert, exposure
-from withstand.redteam.session_state import QUIET, Context, Draft, Exchange, State, after, state_of
+from withstand.redteam.session_state import QUIET, Context, Draft, Exchange, State, after, state_of, value_of
 from withstand.store import attempts
 from withstand.store.attempts import Attachment, Attempt, Turn
 from withstand.store.purge import purge_exchanges
@@ -85,7 +84,7 @@ class Session:
             answer = probing.kept(self.store, self._chat(draft), draft.key)
             if answer is not None:
                 self._answered(draft, Answer(answer))
-        marks = [from_json(Attempt, e.value["attempt"]) for e in steps if e.kind == "mark" and not e.purged]
+        marks = [value_of(e, "attempt", Attempt) for e in steps if e.kind == "mark" and not e.purged]
         for lost in attempts.missing(self.store, marks):
             attempts.add(self.store, lost)
         self._forget()

@@ -2,9 +2,10 @@
 
 from withstand.core import Behavior, SpecError, TestCase, WithstandError
 from withstand.redteam.plan import Plan
-from withstand.redteam.session_state import Context
+from withstand.redteam.session_state import Context, value_of
 from withstand.registry import find
 from withstand.store import attempts
+from withstand.store.attempts import Attempt
 from withstand.store.revisions import events
 from withstand.store.store import Store
 
@@ -43,8 +44,9 @@ def exposure(store: Store, plan: str, member: str, now: float) -> int:
     """Severe findings that a member recorded or read on the day (UTC) of `now`, each once."""
     since = now - now % DAY
     marked = events(store, plan, kind="mark", member=member, since=since)
-    ids = {mark.value["attempt"]["id"] for mark in marked if (mark.value["attempt"].get("severity") or 0) >= SEVERE}
-    ids |= {seen.value["attempt"] for seen in events(store, plan, kind="seen", member=member, since=since)}
+    recorded: list[Attempt] = [value_of(mark, "attempt", Attempt) for mark in marked]
+    ids = {attempt.id for attempt in recorded if (attempt.severity or 0) >= SEVERE}
+    ids |= {value_of(seen, "attempt") for seen in events(store, plan, kind="seen", member=member, since=since)}
     return len(ids)
 
 

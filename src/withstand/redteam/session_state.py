@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
 
-from withstand.core import Json, from_json
+from withstand.core import Json, StoreError, from_json
+from withstand.core.outcomes import OUTCOMES
+from withstand.core.shape import misfit
 from withstand.redteam.hours import IDLE
-from withstand.store.attempts import Attachment, Turn
+from withstand.store.attempts import Attachment, Attempt, Turn
 from withstand.store.revisions import Event
 
 QUIET = ("draft", "shot", "seen")
@@ -177,29 +179,60 @@ def after(state: State | None, event: Event) -> State:
 # --- what each kind of event changes -------------------------------------------------------------------------------
 
 
+def _read(kind: Any, value: Json, event: Event) -> Any:
+    """A record of an event's value. Raises `StoreError` where somebody wrote one that is none."""
+    if wrong := misfit(kind, value):
+        raise _damaged(event, wrong)
+    return from_json(kind, value)
+
+
+def _damaged(event: Event, wrong: str) -> StoreError:
+    return StoreError(
+        f"step {event.number} of the session {event.session} is damaged: {wrong}",
+        hint="restore the store from a backup",
+    )
+
+
+def value_of(event: Event, name: str, kind: Any = str) -> Any:
+    """A value that every event of its kind has. Raises `StoreError` for one that lacks it."""
+    value = event.value.get(name) if isinstance(event.value, dict) else None
+    return _read(kind, value, event)
+
+
+def _exchange(state: State, event: Event, value: Json, parent: int | None = None) -> Exchange:
+    """An exchange as the last one of the session. parent: of a copy, whose own numbers are of another session."""
+    if not isinstance(value, dict):
+        raise _damaged(event, "it holds no exchange")
+    purged = {"purged": True} if event.purged else {}
+    place = {} if parent is None else {"parent": parent, "origin": 0}
+    new: Exchange = _read(Exchange, {**value, **purged, **place, "number": len(state.exchanges) + 1}, event)
+    if not (0 <= new.parent < new.number and 0 <= new.origin < new.number):
+        raise _damaged(event, "it follows what comes later")
+    if not all(isinstance(v, dict) and v.get("outcome") in OUTCOMES and v.get("judge") for v in new.judged):
+        raise _damaged(event, "it holds no verdicts")
+    return new
+
+
 def _begin(state: State, event: Event) -> State:
-    return replace(state, context=from_json(Context, event.value["context"]), ended=False, paused=False)
+    return replace(state, context=value_of(event, "context", Context), ended=False, paused=False)
 
 
 def _draft(state: State, event: Event) -> State:
-    new: Draft = from_json(Draft, event.value)
+    new: Draft = _read(Draft, event.value, event)
     waiting = tuple(draft for draft in state.waiting if draft.key != new.key)
     return replace(state, draft=new, waiting=(*waiting, new) if new.key and not new.error else waiting)
 
 
 def _turn(state: State, event: Event) -> State:
     """An exchange; its number is the session's to give. Of an answer that two windows kept, the one with verdicts."""
-    value: dict[str, Any] = {**event.value, "number": 0}
-    new: Exchange = from_json(Exchange, value | ({"purged": True} if event.purged else {}))
+    new = _exchange(state, event, event.value)
     draft = Draft() if new.by_hand or state.draft.key == new.key else state.draft
     state = replace(state, draft=draft, waiting=tuple(entry for entry in state.waiting if entry.key != new.key))
     for entry in state.exchanges:
         if new.key and entry.key == new.key:
             fuller = replace(new, number=entry.number) if new.rows[1:] else entry
             return replace(state, exchanges=_put(state.exchanges, fuller))
-    number = len(state.exchanges) + 1
-    new = replace(new, number=number)
-    return replace(state, exchanges=(*state.exchanges, new), head=number)
+    return replace(state, exchanges=(*state.exchanges, new), head=new.number)
 
 
 def _put(exchanges: tuple[Exchange, ...], new: Exchange) -> tuple[Exchange, ...]:
@@ -207,41 +240,40 @@ def _put(exchanges: tuple[Exchange, ...], new: Exchange) -> tuple[Exchange, ...]
 
 
 def _move(state: State, event: Event) -> State:
-    return replace(state, head=event.value["head"])
+    return replace(state, head=value_of(event, "head", int))
 
 
 def _branch(state: State, event: Event) -> State:
     """The conversation of somebody else, as exchanges of this session."""
-    for copied in event.value["path"]:
-        number = len(state.exchanges) + 1
-        parent = state.head if copied is not event.value["path"][0] else 0
-        purged = {"purged": True} if event.purged else {}
-        new = from_json(Exchange, {**copied, "number": number, "parent": parent, "origin": 0, **purged})
-        state = replace(state, exchanges=(*state.exchanges, new), head=number)
+    parent = 0
+    for copied in value_of(event, "path", tuple[Json, ...]):
+        new = _exchange(state, event, copied, parent)
+        state, parent = replace(state, exchanges=(*state.exchanges, new), head=new.number), new.number
     return state
 
 
 def _context(state: State, event: Event) -> State:
     """Another layer or system prompt begins a new conversation."""
-    new: Context = from_json(Context, event.value)
+    new: Context = _read(Context, event.value, event)
     fresh = (new.layer, new.system) != (state.context.layer, state.context.system)
     return replace(state, context=new, head=0 if fresh else state.head)
 
 
 def _mark(state: State, event: Event) -> State:
-    attempt = event.value["attempt"]
-    stored = attempt.get("sensitivity") != "not_stored"
-    new = Marked(attempt["id"], attempt["verdict"], attempt.get("severity"), stored)
+    attempt: Attempt = value_of(event, "attempt", Attempt)
+    new = Marked(attempt.id, attempt.verdict, attempt.severity, attempt.sensitivity != "not_stored")
     severe = state.severe or new.severity == 4
-    return replace(state, marks={**state.marks, event.value["exchange"]: new}, shots=(), notes=(), severe=severe)
+    marks = {**state.marks, value_of(event, "exchange", int): new}
+    return replace(state, marks=marks, shots=(), notes=(), severe=severe)
 
 
 def _shot(state: State, event: Event) -> State:
-    return replace(state, shots=(*state.shots, from_json(Attachment, event.value)))
+    return replace(state, shots=(*state.shots, _read(Attachment, event.value, event)))
 
 
 def _note(state: State, event: Event) -> State:
-    return replace(state, notes=(*state.notes, event.value["text"])) if event.value.get("about") == "pair" else state
+    own = value_of(event, "about") == "pair"
+    return replace(state, notes=(*state.notes, value_of(event, "text"))) if own else state
 
 
 def _pause(state: State, _: Event) -> State:
@@ -259,8 +291,8 @@ CHANGES: Mapping[str, Callable[[State, Event], State]] = {
     "shot": _shot,
     "note": _note,
     "pause": _pause,
-    "seen": lambda state, event: replace(state, seen=state.seen | {event.value["attempt"]}),
-    "skip": lambda state, event: replace(state, skipped=(*state.skipped, event.value["harm"])),
+    "seen": lambda state, event: replace(state, seen=state.seen | {value_of(event, "attempt")}),
+    "skip": lambda state, event: replace(state, skipped=(*state.skipped, value_of(event, "harm"))),
     "resume": lambda state, _: replace(state, paused=False),
     "end": lambda state, _: replace(state, ended=True),
 }
