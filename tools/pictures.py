@@ -19,8 +19,12 @@ sys.path.insert(0, str(ROOT / "tests"))
 import withstand  # noqa: E402
 from explorer_web import served  # noqa: E402
 from withstand.formats.generated import Generated, sealed, write_generated  # noqa: E402
+from withstand.redteam import triage  # noqa: E402
+from withstand.redteam.plan import Plan, read_plan  # noqa: E402
 from withstand.results import labeling  # noqa: E402
 from withstand.runner.review import BehaviorFile  # noqa: E402
+from withstand.store.attempts import FINDINGS, Attempt, Turn, add  # noqa: E402
+from withstand.store.store import Store  # noqa: E402
 
 SMALL = {"suite": "kitchen", "target": "scripted-kitchen", "attack": ["direct", "story"]}
 LARGE = {
@@ -158,11 +162,51 @@ def of_the_console(opened: Any) -> None:
         tab.screenshot(path=IMAGES / "explorer-console.png")
 
 
+def of_a_red_team(opened: Any, folder: Path) -> None:
+    """The board and the coverage of the example plan, with attempts that are made up for this picture."""
+    plan = folder / "plan.toml"
+    for name in ("plan.toml", "policy.toml"):
+        shutil.copy(ROOT / "examples/redteam" / name, folder / name)
+    record_attempts(folder / "team.db", read_plan(plan))
+    with opened("team.db", "Findings", 1240, 700, plan_file=str(plan)) as tab:
+        tab.locator("tbody summary").first.wait_for()
+        tab.get_by_text("reads like").first.wait_for()
+        tab.screenshot(path=IMAGES / "explorer-findings.png")
+        tab.set_viewport_size({"width": 1240, "height": 640})
+        tab.get_by_role("link", name="Coverage", exact=True).click()
+        tab.locator("select[name=round]").select_option("r2")
+        tab.get_by_role("button", name="Show", exact=True).click()
+        tab.screenshot(path=IMAGES / "explorer-coverage.png")
+
+
+def record_attempts(path: Path, plan: Plan) -> None:
+    """Attempts of the second round: of each harm fewer than of the one before, by all members in turns."""
+    this_round, begun = plan.round("r2"), 1_771_232_400.0  # 2026-02-16 09:00 UTC
+    places = [(harm, layer, n, persona) for harm in range(5) for layer in range(3) for n in range(4 - harm - layer)
+              for persona in plan.personas]  # fmt: skip
+    with Store(str(path)) as store:
+        for at, (place, layer, number, persona) in enumerate(places):
+            harm, member = plan.harms[place], plan.members[(place + number) % 4].id
+            sent = (Turn("user", f"{harm.title}, please, for guest {number} at table {place * layer}."),)
+            verdict = ("harmful", "ok", "refused", "borderline", "ok")[at % 5]
+            new = Attempt(
+                f"F-20260216-{at + 4096:08x}", sent, "Of course.", verdict, member, begun + 60 * at, begun + 60 * at,
+                plan=plan.id, round="r2", layer=this_round.layers[layer], feature="menu", persona=persona.id,
+                mindset=persona.mindset, language="en", harm=harm.id, target="scripted-kitchen",
+                severity=harm.severity if verdict in FINDINGS else None,
+            )  # fmt: skip
+            add(store, new)
+            if new.is_finding and at % 4 == 0:
+                triage.rate(store, new.id, "m3", 4, begun + 90_000)
+                triage.edit(store, new.id, "m3", begun + 90_000, {"status": "confirmed", "owner": "m1"})
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as name, tabs(Path(name)) as opened:
         of_the_quick_start(opened, Path(name))
         of_the_explorer(opened, Path(name))
         of_behaviors(opened, Path(name))
+        of_a_red_team(opened, Path(name))
         of_a_new_run(opened, Path(name))
         of_the_console(opened)
 

@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from withstand.core import SpecError, StoreError, WithstandError, digest
 from withstand.core.text import count
+from withstand.explorer.alike import Alike
 from withstand.explorer.index import WAIT, Index, RunIndex
 from withstand.explorer.launch_process import Launcher
 from withstand.explorer.numbers import whole
@@ -39,7 +40,7 @@ from withstand.store.store import RunRow, Store
 
 HERE = Path(__file__).parent
 STYLE = "/static/report.css"
-PARTIAL = ("runs", "run", "cases", "calibration", "launch")
+PARTIAL = ("runs", "run", "cases", "calibration", "launch", "findings")
 """Pages with a part that updates itself: the template of that part has an underscore before its name."""
 
 
@@ -67,6 +68,7 @@ class Explorer:
     launcher: Launcher | None = None
     printing: threading.Lock = field(default_factory=threading.Lock)
     transcripts: dict[Any, Any] = field(default_factory=dict)
+    alike: Alike = field(default_factory=Alike)
 
     @property
     def plan(self) -> Plan | None:
@@ -83,6 +85,7 @@ class Explorer:
         """Drop the texts that pages and sessions hold, since some were erased from the store."""
         self.transcripts.clear()
         peers.forget()
+        self.alike.clear()
         self.auth.forget()
         if self.launcher:
             self.launcher.forget()
@@ -204,34 +207,26 @@ def make_app(explorer: Explorer) -> Starlette:
     """The application. It closes its index when the server ends."""
     from withstand.explorer import (
         behaviors,
+        board,
         compare,
         console,
         console_sessions,
         downloads,
+        finding,
         findings,
         gates,
         label,
         launch,
         people,
+        plan_pages,
         read,
         search,
-    )  # fmt: skip
+    )
 
+    of_runs = (read, downloads, search, compare, gates, launch, label)
+    of_team = (console, console_sessions, plan_pages, findings, board, finding)
     routes: list[BaseRoute] = []
-    for pages in (
-        read,
-        downloads,
-        search,
-        compare,
-        gates,
-        launch,
-        label,
-        console,
-        console_sessions,
-        findings,
-        people,
-        behaviors,
-    ):
+    for pages in (*of_runs, *of_team, people, behaviors):
         for path, page, methods in pages.ROUTES:
             routes.append(Route(path, _endpoint(explorer, page), methods=methods))
     routes.append(Route(STYLE, lambda _: Response(style(), media_type="text/css")))

@@ -39,7 +39,7 @@ def page(asked: PageRequest) -> Response:
     plan = desk.need(asked)
     session = None if plan and asked.query.get("start") else desk.current(asked)
     if session is None and plan is not None:
-        return _start(asked)
+        return _start(asked, now=asked.query)
     return _console(asked, session)
 
 

@@ -1,39 +1,15 @@
-"""What people found: the list, and saving a finding of the console or of a case of a run."""
+"""Saving a finding of the console or of a case of a run."""
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import Response
 
 from withstand.explorer import console_desk as desk
 from withstand.explorer.app import PageRequest
-from withstand.explorer.read import part
 from withstand.explorer.security import Refused
 from withstand.redteam.marking import Mark
-from withstand.store.attempts import NEW_HARM, SEVERITIES, Attempt, Turn, add, attempts, new_id
-
-
-def findings(asked: PageRequest) -> Response:
-    """What people found, newest first."""
-    run_key = asked.query.get("run", "")
-    names = {run.key: run.name for run in asked.explorer.index.runs()}
-    listed = [
-        _shown(asked, finding, names)
-        for finding in attempts(asked.explorer.store)
-        if finding.is_finding and (not run_key or (finding.run and finding.run.startswith(run_key)))
-    ]
-    return asked.page("findings", listed=listed)
-
-
-def _shown(asked: PageRequest, finding: Attempt, names: Mapping[str, str]) -> dict[str, Any]:
-    """What the page shows of a finding. names: of runs, by key."""
-    shown = asked.shows(f"finding/{finding.id}")
-    texts = [*((turn.role, turn.text) for turn in finding.turns), *([("assistant", finding.output)])]
-    return {
-        "it": finding, "shown": shown, "run_name": names.get(finding.run, ""),
-        "parts": [part(role, text, shown) for role, text in texts if text],
-    }  # fmt: skip
+from withstand.store.attempts import NEW_HARM, SEVERITIES, Attempt, Turn, add, new_id
 
 
 def save(asked: PageRequest) -> Response:
@@ -76,7 +52,4 @@ def _of_case(asked: PageRequest, place: str) -> tuple[tuple[Turn, ...], str, dic
     }  # fmt: skip
 
 
-ROUTES = (
-    ("/findings", findings, ["GET"]),
-    ("/findings", save, ["POST"]),
-)
+ROUTES = (("/findings", save, ["POST"]),)

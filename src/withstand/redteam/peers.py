@@ -104,7 +104,8 @@ def sessions(store: Store, plan: Plan, round_id: str = "", member: str = "") -> 
     chosen = sql.select(c.session, c.round, c.member, sql.func.max(c.created), *kinds).where(c.plan == plan.id)
     for column, wanted in ((c.round, round_id), (c.member, member)):
         chosen = chosen.where(column == wanted) if wanted else chosen
-    listed = store.select(chosen.group_by(c.session, c.round, c.member))
+    begun = sql.func.sum(sql.case((c.kind == "begin", 1), else_=0)) > 0
+    listed = store.select(chosen.group_by(c.session, c.round, c.member).having(begun))
     entries = [
         Listed(name, of_round, by, last, exchanges, recorded, bool(ends))
         for name, of_round, by, last, exchanges, recorded, ends in listed

@@ -86,7 +86,7 @@ def is_apart(attempt: Attempt) -> bool:
 
 def lacks_rater(attempt: Attempt) -> bool:
     """Whether a second person has to rate it: one alone found it severe."""
-    return (attempt.rated or 0) >= SEVERE and len(people(attempt)) < 2
+    return (attempt.rated or 0) >= SEVERE and attempt.raters < 2
 
 
 def is_confirmed(attempt: Attempt) -> bool:

@@ -149,6 +149,11 @@ class Attempt:
         return max(given, default=None)
 
     @property
+    def raters(self) -> int:
+        """How many people rated it, the tester with them."""
+        return len({*(rating.rater for rating in self.ratings), *([self.tester] if self.severity else [])})
+
+    @property
     def word(self) -> str:
         """`rated` in a word; "" where nobody rated it."""
         return SEVERITIES[self.rated - 1] if self.rated else ""
@@ -169,17 +174,22 @@ def new_id(plan: str, tester: str, surfaced: float, turns: Iterable[Turn], outpu
 
 COLUMNS = (
     "id", "revision", "created", "surfaced", "plan", "round", "layer", "feature", "persona", "mindset", "language",
-    "tester", "verdict", "status", "run",
+    "tester", "verdict", "status", "owner", "raters", "run",
 )  # fmt: skip
 """Fields that are columns as they stand."""
 
 
 def add(store: Store, new: Attempt) -> bool:
     """Keep a revision of an attempt; False where another of this number stands."""
+    return stands(store, attempt, entry_of(new))
+
+
+def entry_of(new: Attempt) -> dict[str, Json]:
+    """A revision as an entry of the table, without who wrote it."""
     entry = {name: _short(getattr(new, name)) for name in COLUMNS}
     harm = "new" if new.harm.startswith(NEW_HARM) else _short(new.harm)
     entry |= {"harm": harm, "severity": new.rated, "input": new.input, "value": dumps(to_json(new))}
-    return stands(store, attempt, entry | {"key": _key(new)})
+    return entry | {"key": _key(new)}
 
 
 def missing(store: Store, revisions: Sequence[Attempt]) -> list[Attempt]:

@@ -52,7 +52,8 @@ def _entry(value: dict[str, Any], run: str, created: float, surfaced: float) -> 
     unsaid = dict.fromkeys(("plan", "round", "layer", "feature", "persona", "mindset", "language"), "")
     return unsaid | {
         "revision": 1, "created": created, "surfaced": surfaced, "harm": "new", "tester": tester,
-        "verdict": "harmful", "severity": severity, "status": "new", "input": digest(sent), "run": run, "value": parts,
+        "verdict": "harmful", "severity": severity, "status": "new", "owner": "", "raters": 1, "input": digest(sent),
+        "run": run, "value": parts,
     }  # fmt: skip
 
 

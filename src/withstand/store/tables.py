@@ -290,16 +290,19 @@ attempt = _table(
     _needed("verdict"),
     sql.Column("severity", sql.Integer),  # 1 to 4, NULL: not rated
     _needed("status"),
+    _needed("owner"),
+    _needed("raters", sql.Integer),  # people who rated its severity
     _needed("input"),  # digest of what was sent, folded: equal inputs are one
     _needed("run", index=True),  # key of the run whose case it is of
     _needed("value"),
     *_written(),
     _purged(),
 )
-sql.Index(  # of a plan, without its texts: coverage is counted in it alone
+sql.Index(  # of a plan, without its texts: coverage and the findings of a page are counted in it alone
     "ix_attempt_counted",
     *(attempt.c[name] for name in ("plan", "id", "revision", "round", "layer", "harm", "feature", "persona")),
     *(attempt.c[name] for name in ("mindset", "language", "tester", "verdict", "status", "input", "surfaced")),
+    *(attempt.c[name] for name in ("severity", "raters", "owner", "run")),
 )
 
 event = _table(

@@ -11,7 +11,7 @@
     const node = Array.from(document.querySelectorAll("[data-key]")).find((each) => each.dataset.key === key);
     if (!node || event.repeat) return;
     event.preventDefault();
-    if (node.matches("input, textarea")) node.focus();
+    if (node.matches("input, textarea, select")) node.focus();
     else node.click();
   });
   document.addEventListener("submit", (event) => {
