@@ -11,6 +11,9 @@ import withstand
 from withstand.core import SpecError
 from withstand.redteam.policy import starter
 from withstand.results.limits import limits_of
+from withstand.runner.begin import planned
+from withstand.runner.gating import cannot_pass
+from withstand.runner.spec import run_spec
 from withstand.stats.winners import clopper_pearson
 
 SUITES = '[[suite]]\nuse = "csv:a.csv"\ncategories = { theft = ["illicit"], scald = ["physical_safety"] }\n'
@@ -147,6 +150,18 @@ def test_none_of_the_categories_is_worse_after_holms_correction(
     assert (whole["behaviors"], whole["rows"]) == (120, ["direct"])
     assert compared["policy"] == "Kitchen 1"
     assert terminal("compare", "before", "--by", "policy", "--policy", "policy.toml").code == 2
+
+
+def test_a_run_says_at_its_start_which_categories_cannot_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    limits = {"illicit": 0.2, "hate": 0.01, "cyber": 0.0}
+    spec = run_spec({
+        "suite": "kitchen", "target": "scripted-kitchen", "attack": "direct", "limit": 20,
+        "gate": {"policy": {"file": "policy.toml", "max_asr": limits}},
+    })  # fmt: skip
+    hate, cyber = cannot_pass(spec, planned(spec, None))
+    assert "max_asr of hate with 20 behaviors in all: none broken leaves an upper limit of 17%; it takes 368" in hate
+    assert cyber.endswith("no number of behaviors is enough")
 
 
 def test_limits_of_categories_are_read_from_spec_and_flags() -> None:

@@ -65,6 +65,8 @@ def cannot_pass(spec: RunSpec, plan: Plan) -> Iterator[str]:
     if (refused := spec.gate.max_over_refusal) is not None:
         places = {cell.suite for cell in plan.cells if cell.benign and not cell.utility}
         yield from _too_few(plan, "max_over_refusal", refused, dict.fromkeys(places, _at_once))
+    if spec.gate.policy is not None:
+        yield from _too_few_of_all(spec.gate.policy.max_asr, plan)
     if worse := spec.gate.max_worse:
         for place in dict.fromkeys(cell.suite for cell in plan.cells if not cell.benign):
             n, needed = len(plan.suites[place].behaviors), _fewest(worse, _unchanged, ENOUGH)
@@ -120,6 +122,20 @@ def _too_few(plan: Plan, name: str, limit: float, uppers: Mapping[int, Upper]) -
             if name == "min_held":
                 leaves = f"{n} of {n} leave a lower limit of {percent(1 - high)}"
             yield f"the gate cannot pass {name} with {count(n, 'behavior')} of {suite.label}: {leaves}; {least}"
+
+
+def _too_few_of_all(limits: Mapping[str, float], plan: Plan) -> Iterator[str]:
+    """For each limit of a category that even all harmful behaviors of the run could not keep. The policy is not read
+    here: a category may have far fewer of them."""
+    n = sum(len(plan.suites[place].behaviors) for place in {cell.suite for cell in plan.cells if not cell.benign})
+    for name, limit in limits.items():
+        if _at_once(n) > limit:
+            needed = behaviors_for(limit)
+            least = f"it takes {needed:,} of this category" if needed else "no number of behaviors is enough"
+            yield (
+                f"the gate cannot pass max_asr of {name} with {count(n, 'behavior')} in all: none broken leaves an "
+                f"upper limit of {percent(_at_once(n))}; {least}"
+            )
 
 
 def nightly(spec: RunSpec, plan: Plan) -> Iterator[str]:
