@@ -162,6 +162,13 @@ def test_what_is_refused_changes_nothing(team: Team) -> None:
     assert (history(team.store, team.plan), attempts(team.store)[0].revision) == ([], 1)
 
 
+def test_a_plan_without_rounds_has_a_list_too(team: Team) -> None:
+    team.path.write_text(PLAN[: PLAN.index("[[round]]")], encoding="utf-8")
+    changed = retire(team.store, team.plan, "secret", by(reason="told to nobody"))
+    assert (changed.order, by_round(team.store, changed.plan)) == ((("recipe", 6),), [])
+    assert coverage(team.store, changed.plan).cells == ()
+
+
 def test_kinds_found_by_round_and_their_lower_bound(team: Team) -> None:
     """Chao1 of open rounds alone: two kinds seen once, one twice: 3 + 2 * 1 / (2 * 2)."""
     team.finding("a", "new: cold soup", round="r1")

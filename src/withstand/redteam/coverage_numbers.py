@@ -77,11 +77,11 @@ def _pairs(tuples: Iterable[tuple[str, ...]]) -> set[tuple[int, str, int, str]]:
 # --- what to test next ----------------------------------------------------------------------------------------------
 
 
-def priority(of: Round, plan: Plan) -> Mapping[str, int]:
-    """Harm -> how much it matters in a round, by what the round says; the first one matters most."""
+def priority(of: Round | None, plan: Plan) -> Mapping[str, int]:
+    """Harm -> how much it matters in a round, by what the round says; the first one matters most. None: by weight."""
+    by = of.priority if of else ""
     weights = {
-        harm.id: {"severity": harm.severity, "likelihood": harm.likelihood}.get(of.priority, harm.weight)
-        for harm in plan.active
+        harm.id: {"severity": harm.severity, "likelihood": harm.likelihood}.get(by, harm.weight) for harm in plan.active
     }
     return dict(sorted(weights.items(), key=lambda item: -item[1]))
 

@@ -173,7 +173,7 @@ def _decide(
         for source in sources:
             edit_attempt(store, source.id, by.who, by.at, {"harm": harm}, plan=after)
             moved.append(source.id)
-    of = after.round(by.round) if by.round else after.in_order[0]
+    of = after.round(by.round) if by.round else next(iter(after.in_order), None)
     order, before = (tuple(priority(of, stage).items()) for stage in (after, plan))
     return Changed(after, tuple(moved), 0, order, before)
 
