@@ -10,7 +10,7 @@ import pytest
 import withstand
 from explorer_web import HOSTILE, SPEC, inert, opened, served
 from withstand import api
-from withstand.explorer.launch_process import KIND
+from withstand.explorer.launch_record import KIND
 from withstand.results import labeling
 from withstand.results.label_plan import label_plan
 from withstand.results.labeling import queue

@@ -17,8 +17,9 @@ from withstand import api
 from withstand.cli import serve
 from withstand.core import SpecError
 from withstand.explorer import launch_spec
-from withstand.explorer.launch_process import KIND, Launcher
-from withstand.explorer.launch_spec import Caps, checked, offered
+from withstand.explorer.launch_process import Launcher
+from withstand.explorer.launch_record import KIND
+from withstand.explorer.launch_spec import Caps, checked, of_text, offered
 from withstand.explorer.processes import Process
 from withstand.registry.grammar import to_toml
 from withstand.results import summary
@@ -261,9 +262,20 @@ def shown_plan(web, **form):
 
 
 def planned_once(launcher):
-    """Let the command plan once: a second would say the same, and take a second."""
-    real, plans = launcher.plan, []
-    launcher.plan = lambda *given: plans[0] if plans else plans.append(real(*given)) or plans[0]
+    """Let the command plan once with each cap on dollars: another time would say the same, and take a second."""
+    real, plans = launcher.plan, {}
+
+    def plan(spec, caps, name):
+        if caps.cost not in plans:
+            try:
+                plans[caps.cost] = real(spec, caps, name)
+            except SpecError as error:
+                plans[caps.cost] = error
+        if isinstance(plans[caps.cost], SpecError):
+            raise plans[caps.cost]
+        return plans[caps.cost]
+
+    launcher.plan = plan
 
 
 def test_who_may_start_and_stop_runs(path, tmp_path):
@@ -377,6 +389,9 @@ def test_where_prompts_go_is_confirmed_first(path, tmp_path, monkeypatch):
         for confirm in ({}, {"confirm": "1"}, {"confirm": "api.openai.com"}):
             assert post(web, "/launches", **plan, **confirm).status_code == 409
         assert started == []
+        free = launcher.plan(of_text(openai), Caps(5, None, 1), "")
+        launcher.plan = lambda *_: free  # also with a cap in dollars
+        assert "prices are known" in post(web, "/launches", **plan).text
         launcher.plan, launcher._flags = real, ["--offline"]
         assert "--offline, but prompts would be sent to api.openai.com" in post(web, "/launches", **plan).text
         launcher._flags = []

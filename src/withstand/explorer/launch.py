@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import Response
@@ -9,7 +10,8 @@ from starlette.responses import Response
 from withstand.core import Json, SpecError, digest
 from withstand.explorer.app import PageRequest
 from withstand.explorer.index import RunIndex
-from withstand.explorer.launch_process import Launch, Launcher
+from withstand.explorer.launch_process import Launcher
+from withstand.explorer.launch_record import Launch
 from withstand.explorer.launch_spec import (
     ASKS,
     BEHAVIORS,
@@ -69,6 +71,8 @@ def send(asked: PageRequest) -> Response:
         person = asked.session.person
         spec = checked(written, offers, person is not None and person.may("admin"))
         plan = launcher.plan(spec, caps, name)
+        if caps.cost is None and plan["destination"] and _is_priced(launcher, spec, caps, name):
+            raise SpecError("prices are known for what this run asks", hint="give a cap in US dollars")
     except SpecError as error:
         return _form(asked, launcher, offers, 400, form=form, problem=str(error), hint=error.hint)
     seen, where = _seen(spec, caps, plan), str(plan["destination"])
@@ -78,6 +82,15 @@ def send(asked: PageRequest) -> Response:
     asked.explorer.audit(asked.who, "start", f"{plan['run']['name']}, {_limits(caps)}{where and f', to {where}'}")
     launch, is_new = launcher.start(plan, spec, caps, asked.who)
     return asked.to(f"/launches/{launch.key}", **({} if is_new else {"twice": "1"}))
+
+
+def _is_priced(launcher: Launcher, spec: Json, caps: Caps, name: str) -> bool:
+    """Whether `withstand run` would take a cap in dollars for what it can plan without one."""
+    try:
+        launcher.plan(spec, replace(caps, cost=COST), name)
+    except SpecError:
+        return False
+    return True
 
 
 def _seen(spec: Json, caps: Caps, plan: Json) -> str:
@@ -114,7 +127,8 @@ def watch(asked: PageRequest) -> Response:
         "launch", launch=launch, indexed=indexed, behind=behind, far=_far(indexed),
         progress=launcher.progress(launch.key), log=launcher.log(launch.key),
         place=place, shown=asked.shows(place), limits=_limits(launch.caps),
-        spec=to_toml(launch.spec), here=launcher.is_here(launch), twice=asked.query.get("twice") == "1",
+        spec=to_toml(launch.spec), here=launcher.is_here(launch),
+        elsewhere=launcher.is_elsewhere(launch), twice=asked.query.get("twice") == "1",
     )  # fmt: skip
 
 

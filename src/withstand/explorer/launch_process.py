@@ -16,19 +16,17 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from withstand.core import Json, SpecError, WithstandError, bounded
+from withstand.explorer.launch_record import DROPPED, ENDED, KIND, NOT_STARTED, RUNNING, WAITING, Launch
 from withstand.explorer.launch_spec import Caps, file_of
 from withstand.explorer.processes import Process, machine
 from withstand.store.revisions import Record, add_record, records, revisions
 from withstand.store.store import Store
 
-KIND = "run-request"
-STATES = WAITING, RUNNING, ENDED, DROPPED = "waiting", "running", "ended", "dropped"
-NOT_STARTED = 127
 PLANNING = 180.0
 """Seconds that a plan may take: it may fetch weights."""
 TICK = 0.3
@@ -37,77 +35,6 @@ TAIL = 16_000
 """Bytes of a log that are shown, from its end."""
 PROGRESS = re.compile(r"(?:test cases|completions|verdicts) [0-9]+/[0-9]+ .*")
 """A line of the log that says how far the run is; it holds no text of a model."""
-ENDS = {
-    0: "done",
-    2: "refused: wrong spec, usage or store",
-    3: "ended, but rows are missing: a cap stopped it, or rows ended in error",
-    4: "ended by an internal error",
-    127: "could not be started",
-    130: "stopped",
-}  # fmt: skip
-"""Exit codes of `withstand run`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """A run that somebody asked for, as its last revision says.
-
-    key, run: of the run.   person: who asked.   token: of the explorer that took it.   process: of the run, or of the
-    explorer while it waits.   code: its exit code, None where no explorer saw its end, negative for a signal.
-    stopped: who stopped it.   at: seconds since 1970, of this state; asked: of the start.
-    """
-
-    key: str
-    run: str
-    state: str
-    person: str
-    spec: Json
-    caps: Caps
-    token: str
-    process: Process
-    asked: float
-    at: float = 0.0
-    revision: int = 0
-    code: int | None = None
-    stopped: str = ""
-
-    @property
-    def is_active(self) -> bool:
-        return self.state in (WAITING, RUNNING)
-
-    @property
-    def word(self) -> str:
-        """Its state as people say it."""
-        if self.state == RUNNING:
-            return "stopping" if self.stopped else "running"
-        if self.state == DROPPED:
-            return f"taken back by {self.stopped}" if self.stopped else "not started: its explorer ended before"
-        if self.state == WAITING:
-            return "waiting for its turn"
-        if self.code is None:
-            return "stopped" if self.stopped else "ended while no explorer watched"
-        if self.code < 0:
-            return f"{'stopped at once' if self.stopped else 'killed'} by signal {-self.code}"
-        return ENDS.get(self.code, f"ended with exit code {self.code}")
-
-    def value(self) -> Json:
-        caps = {"asks": self.caps.asks, "cost": self.caps.cost, "minutes": self.caps.minutes}
-        names = ("run", "state", "person", "spec", "token", "asked", "code", "stopped")
-        return {**{name: getattr(self, name) for name in names}, "caps": caps, "process": self.process.json()}
-
-    @staticmethod
-    def of(record: Record) -> "Launch | None":
-        """None for a record that is none of ours, or whose texts were erased."""
-        try:
-            value = dict(record.value)
-            caps, process = Caps(**value.pop("caps")), Process(**value.pop("process"))
-            launch = Launch(record.id, caps=caps, process=process, at=record.created, revision=record.revision, **value)
-        except (TypeError, KeyError, ValueError, AttributeError):
-            return None
-        texts = (launch.run, launch.person, launch.token, launch.stopped)
-        good = launch.state in STATES and isinstance(launch.spec, dict) and isinstance(launch.asked, (int, float))
-        good &= all(isinstance(text, str) for text in texts) and isinstance(launch.code, (int, type(None)))
-        return launch if good else None
 
 
 class Launcher:
@@ -125,7 +52,7 @@ class Launcher:
         self._command, self._env, self._folder = [*command], dict(env), folder.absolute()
         self._flags = ["--offline"] if offline else []
         self._token = secrets.token_hex(8)
-        self._lock = threading.RLock()
+        self._lock, self._planning = threading.RLock(), threading.Lock()
         self._own: dict[str, subprocess.Popen[bytes]] = {}
         self._waiting: dict[str, Launch] = {}
         self._thread: threading.Thread | None = None
@@ -140,7 +67,15 @@ class Launcher:
     # --- before a start ---
 
     def plan(self, spec: Json, caps: Caps, name: str = "") -> Json:
-        """What `withstand run --dry-run` says of a spec. Raises `SpecError` with what it says is wrong."""
+        """What `withstand run --dry-run` says of a spec; one at a time. Raises `SpecError` with what is wrong."""
+        if not self._planning.acquire(timeout=PLANNING):
+            raise SpecError("other plans are being made", hint="try again in a minute")
+        try:
+            return self._planned(spec, caps, name)
+        finally:
+            self._planning.release()
+
+    def _planned(self, spec: Json, caps: Caps, name: str) -> Json:
         with tempfile.TemporaryDirectory(prefix="withstand-") as folder:  # mode 0700
             _write(Path(folder, "spec.toml"), file_of(spec))
             command = [*self._run(spec, caps, name), "--dry-run", "--json"]
@@ -185,8 +120,12 @@ class Launcher:
             return self._seen(launch) if launch else None
 
     def is_here(self, launch: Launch) -> bool:
-        """Whether it runs, or ran, on this machine, where it can be stopped."""
-        return launch.process.is_here
+        """Whether it can be stopped from here: it waits in this queue, or this user started it on this machine."""
+        return launch.key in self._waiting if launch.state == WAITING else self._process(launch.key) == launch.process
+
+    def is_elsewhere(self, launch: Launch) -> bool:
+        """Whether it is on another machine, of which nothing can be seen."""
+        return launch.process.host != machine()[0]
 
     def progress(self, key: str) -> str:
         """The last line of the log that says how far the run is; "" for none."""
@@ -262,7 +201,7 @@ class Launcher:
         """Record that a run of another machine is no longer under way, so that it can be started here."""
         with self._lock:
             launch = self.launch(key)
-            if launch is None or not launch.is_active or launch.process.host == machine()[0]:
+            if launch is None or not launch.is_active or not self.is_elsewhere(launch):
                 raise SpecError("this run is not on another machine", hint="reload the page")
             return self._changed(launch, state=ENDED if launch.state == RUNNING else DROPPED)
 
@@ -324,12 +263,14 @@ class Launcher:
 
     def _seen(self, launch: Launch) -> Launch:
         """The launch, its end recorded where it has ended since."""
-        if launch.state == RUNNING and launch.process.host == machine()[0] and not launch.process.is_alive:
+        if self.is_elsewhere(launch):
+            return launch
+        if launch.state == RUNNING and not launch.process.is_alive:
             own = self._own.get(launch.key)
             ended = self._changed(launch, state=ENDED, code=own.wait() if own else None)
             self._own.pop(launch.key, None)
             return ended
-        if launch.state == WAITING and launch.key not in self._waiting and launch.process.host == machine()[0]:
+        if launch.state == WAITING and launch.key not in self._waiting:
             running = self._process(launch.key)
             if running and running.is_alive:  # its explorer ended between its start and the record of it
                 return self._changed(launch, state=RUNNING, process=running)
