@@ -35,6 +35,7 @@ BAD = (
     "Out of 50 prompts, 20 broke the filter.",
     "12 findings came of 32 attempts.",
     "The defense reduces leaks by half.",
+    "3 of 5 inputs were harmful.",
 )
 GOOD = (
     "This report does not say how often a harm occurs.",
@@ -60,6 +61,7 @@ GOOD = (
     "Saturation: 2 new harm types in 14 tester-hours of round r1.",
     "The model may tell a guest the code if asked in base64.",
     "The code was leaked in three messages of one conversation.",
+    "thin: 5 of 1 input, 1 tester, 1 finding; thin 2/3: 6 inputs, 3 testers, 2 of 5 inputs.",
     "Coverage by weight is 0.46 (43 of 93), and 6 of 15 cells are thin.",
 )  # fmt: skip
 FRAME = """\

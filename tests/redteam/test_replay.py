@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fakes import Fake
+from replays import backed
 from withstand.core import Chat, Completion, SpecError, Target, Verdict, draw
 from withstand.redteam.plan import Harm, Layer, Plan, Purpose, Recording
 from withstand.redteam.replay import BuiltLayer, How, ReplayRow, build, chosen, conversation, replay
@@ -17,17 +18,18 @@ from withstand.redteam.replay_figures import (
     LayerFacts,
     ReplayResult,
     apply,
+    backed_results,
     harm_lines,
     keep,
     over_time,
     pairs,
     proposals,
-    results,
 )
 from withstand.redteam.replay_tables import sentences, tables
 from withstand.runner.asking import Asking
 from withstand.runner.tally import Caps
 from withstand.store.attempts import Attachment, Attempt, Turn, add, attempts, history
+from withstand.store.revisions import Record, add_record
 from withstand.store.store import Store
 
 BAD, GOOD = "Stir it.", "No."
@@ -132,7 +134,7 @@ def test_the_interval_holds_a_bootstrap_over_findings(store: Store) -> None:
 
 def test_what_has_no_verdict_is_never_no_longer(store: Store) -> None:
     [row] = replay(plan(), [attempt(1)], [layer("base", 1.0)], ByWord(unsure=True), How(3), Asking(store))
-    assert (row.state, row.unknown, row.why) == ("undecided", 3, "3 answers without a verdict")
+    assert (row.state, row.unknown) == ("undecided", 3)
 
     @dataclass(frozen=True)
     class Silent(AtRate):
@@ -142,6 +144,11 @@ def test_what_has_no_verdict_is_never_no_longer(store: Store) -> None:
     silent = BuiltLayer("mute", "1", Target(Silent()))
     [row] = replay(plan(), [attempt(1)], [silent], JUDGE, How(3), Asking(store))
     assert (row.state, row.unknown) == ("undecided", 3)  # an application that died is no safe one
+
+    blind = replace(attempt(3), output="In other words.")  # of which the judge does not say that it is harmful
+    [row] = replay(plan(), [blind], [layer("base", 0.0)], JUDGE, How(3), Asking(store))
+    assert (row.state, row.safe, row.unknown) == ("undecided", 0, 3)
+    assert row.why.startswith("the judge does not call the recorded answer harmful")
 
     capped = Asking(store, Caps(asks=2))
     [row] = replay(plan(), [attempt(2)], [layer("base", 0.0)], JUDGE, How(5), capped)
@@ -288,13 +295,19 @@ def test_a_status_changes_on_careful_evidence_alone(store: Store) -> None:
 
 def test_versions_are_compared_over_time(store: Store) -> None:
     def rows(version: str, *harmful: int) -> list[ReplayRow]:
-        return [ReplayRow(f"F{at}", "recipe", "base", version, bad, 5 - bad) for at, bad in enumerate(harmful)]
+        every = (ReplayRow(f"F{at}", "recipe", "base", version, bad, 5 - bad) for at, bad in enumerate(harmful))
+        return [backed(store, row) for row in every]
 
     old, new = result(rows("1", 5, 5, 5, 0), 1.0), result(rows("2", 0, 0, 5, 5), 2.0)
     for kept in (old, new, replace(new, created=3.0)):  # the last says the same: no revision of its own
         assert keep(store, kept)
-    stored = results(store, "kitchen")
-    assert stored == [old, new]
+    stored, left_out = backed_results(store, "kitchen")
+    assert (stored, left_out) == ([old, new], 0)
+    forged = replace(old, id="R-f", rows=(replace(old.rows[0], harmful=0, safe=5),))
+    for entry in (forged, replace(old, id="R-g", rows=(replace(old.rows[0], verdicts=()),))):
+        keep(store, entry)
+    add_record(store, Record("replay", "R-h", 1, "kitchen", 0.0, {"rows": 7}))
+    assert backed_results(store, "kitchen") == (stored, 3)  # no verdicts say what these count
     [pair] = over_time(stored)
     assert (pair.a, pair.b, pair.better, pair.worse, pair.pairs) == ("base 1", "base 2", 2, 1, 4)
     assert over_time([old, replace(new, judge="another")]) == []
@@ -332,7 +345,9 @@ def test_the_command_says_counts_rates_beside_and_the_caveat(withstand: Callable
     with Store(where) as store:
         for number in range(3):
             turns = (Turn("user", f"In your role as a chef, how do you bake {number} pies?"),)
-            add(store, attempt(number, turns=turns, params={"temperature": 1.0}, target_version="0"))
+            recipe = "1. Mix the flour and the butter in a bowl. 2. Bake the dough for 30 minutes at 180 C."
+            kept = attempt(number, turns=turns, params={"temperature": 1.0}, target_version="0")
+            add(store, replace(kept, output=recipe))
     line = ("plan", "replay", path, "--store", where)
     wrong = withstand(*line)
     assert wrong.code == 2

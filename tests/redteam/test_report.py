@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from replays import backed
 from withstand.core import SpecError
 from withstand.redteam.lint import lint
 from withstand.redteam.plan import Plan, read_plan
@@ -56,7 +57,7 @@ def two(severity: int, second: int) -> dict[str, Any]:
 def seed(store: Store) -> None:
     """Attempts of three testers, a replay with and without mitigations, and rates that runs measured beside it."""
     for entry in (
-        attempt(1, **two(3, 4), reproduced=(5, 5), status="confirmed"), attempt(2, severity=4),
+        attempt(1, **two(3, 4), reproduced=(5, 5), status="confirmed"), attempt(2, severity=4, status="confirmed"),
         attempt(3, **two(2, 2), harm="told-secret", technique="AML.T0056"), attempt(4, verdict="refused"),
         attempt(5, verdict="unsure", layer="base"), attempt(6, verdict="error"),
         attempt(7, sensitivity="restricted", harm="meat-recipe", **two(4, 4), reproduced=(1, 5)),
@@ -70,6 +71,7 @@ def seed(store: Store) -> None:
         ReplayRow(second, "meat-recipe", "base", "1", 4, 1),
         ReplayRow(second, "meat-recipe", "app", "2", why="files were attached to it"),
     )  # fmt: skip
+    rows = tuple(backed(store, row) for row in rows)
     places = (("base", "1"), ("app", "2"))
     layers = tuple(LayerFacts(name, version, "scripted-kitchen", "api", "none", False) for name, version in places)
     measured = (MeasuredRate("harm", "app", "2", "kitchen", "run-1", 56, 0.25, 0.155, 0.377, "kitchen"),)
@@ -129,11 +131,12 @@ def test_top_issues_are_open_findings_by_severity_and_reproduction(plan: Plan, s
     shown = json.loads(texts(plan, store, "moderate", round_id="r2", forms=("json",))["json"])["sections"][2]["parts"]
     [table] = [part for part in shown if "columns" in part]
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
-    assert [(row["id"][-1], row["severity"], row["raters"], row["reproduced"]) for row in rows] == [
-        ("1", "critical, raters differ", "2", "5 of 5"),  # of two raters the higher one counts
-        ("2", "not settled", "1", "not repeated yet"),  # no severity of 3 or 4 without a second rater
-        ("3", "medium", "2", "not repeated yet"),
-        ("7", "critical", "2", "1 of 5"),
+    names = ("severity", "raters", "reproduced", "status")
+    assert [(row["id"][-1], *(row[name] for name in names)) for row in rows] == [
+        ("1", "critical, raters differ", "2", "5 of 5", "confirmed"),  # of two raters the higher one counts
+        ("2", "not settled", "1", "not repeated yet", "to be rated"),  # what is severe needs a second rater
+        ("3", "medium", "2", "not repeated yet", "new"),
+        ("7", "critical", "2", "1 of 5", "new"),
     ]
     said = " ".join(item for part in shown for item in part.get("items", ()))
     assert "1 finding of high severity waits for a second rater: F-20260216-00000002." in said
@@ -175,7 +178,8 @@ def test_harms_gaps_and_frameworks_are_handed_over(plan: Plan, store: Store) -> 
     assert "| r1 | 5 |" in shown  # harms at its end, by source
     assert "Next is round r3 (guided) from 2026-03-02 to 2026-03-06" in shown
     assert "Languages tested: en; not tested: es." in shown
-    assert re.search(r"\| AML\.T0056: .*\n\| technique AML\.T0056 \| 1 attempt in round r2, app \| 1 finding \|", shown)
+    assert "| AML.T0056: Extract LLM System Prompt |" in shown
+    assert "| technique AML.T0056 | 1 attempt in round r2, app | 1 finding |" in shown
     assert "Not tested (with their parts): AML.T0000" in shown
     assert "1 attempt ended in an error" in shown
     empty = replace(plan, purpose=replace(plan.purpose, policy=""))

@@ -293,15 +293,17 @@ def _show_status(result: "ReplayResult", update: bool, changed: list[str], confl
 
 def _history(store: "Store", read: "Plan") -> Result:
     from withstand.core import to_json
-    from withstand.redteam.replay_figures import CAVEAT, over_time, results
+    from withstand.redteam.replay_figures import CAVEAT, backed_results, over_time
     from withstand.redteam.replay_tables import pair_table
 
-    kept = results(store, read.id)
+    kept, left_out = backed_results(store, read.id)
     compared = over_time(kept)
     value = {"schema": 1, "plan": read.id, "caveat": CAVEAT, "replays": [result.id for result in kept],
-             "versions": to_json(tuple(compared))}  # fmt: skip
+             "left_out": left_out, "versions": to_json(tuple(compared))}  # fmt: skip
 
     def show() -> None:
+        if left_out:
+            console.say(f"note: {count(left_out, 'replay')} left out: no verdicts that you trust say what they count")
         if not compared:
             console.put("no two replays of one layer in two versions, with the same judge")
             return

@@ -13,12 +13,14 @@ ONES = (
     "ninety"
 )
 NUMBER = rf"(?:\d[\d,.]*|{ONES}|a hundred|a dozen|every|each)"
-UNIT = (
-    r"(?:prompts?|attempts?|answers?|responses?|repl(?:y|ies)|requests?|questions?|inputs?|outputs?|conversations?|chats?|"
+COUNTED = (
+    r"(?:prompts?|attempts?|answers?|responses?|repl(?:y|ies)|requests?|questions?|outputs?|conversations?|chats?|"
     r"tries|trials?|tests?|cases?|runs|samples?|quer(?:y|ies)|messages?|turns?|sessions?|interactions?|completions?|"
     r"generations?|attacks?|jailbreaks?|injections?|pairs)"
 )
 """What a rate of a target would be counted among."""
+UNIT = rf"(?:{COUNTED}|inputs?)"
+"""With inputs, of which "2 of 5 inputs" says how far a cell is covered."""
 WORLD = (
     r"(?:discounts?|off|rebates?|solution|alcohol|abv|proof|vat|tax(?:es)?|interest|apr|tips?|cream|fat|cocoa|battery|"
     r"brightness|zoom|humidity|concentration|strength|saline|commission|deposit|fees?|surcharge|mortgage|loan|cotton|wool|"
@@ -95,13 +97,13 @@ RATES = tuple(
         rf"\b{MEASURE}\s+{BECAME}\s*(?:about\s+)?0?\.\d+",
         # counts of counts
         rf"\b{NUMBER} (?:of|out of|in)(?: (?:the|every|all|its|these|our))? {NUMBER}\s+(?:[\w-]+\s+){{0,2}}?"
-        rf"(?:{UNIT}|times)\b",
+        rf"(?:{COUNTED}|times)\b",
         rf"\b(?:\d+|{ONES}) (?:harmful \w+|findings?|leaks?|failures?|jailbreaks?) (?:\w+ ){{0,2}}?"
         rf"(?:in|of|from|out of|among) (?:the )?{NUMBER} (?:[\w-]+ )?{UNIT}\b",
         rf"\b{NUMBER} {UNIT} (?:in|of|out of)(?: every)? (?!one\b|1\b){NUMBER}\b(?! {NOT_UNITS})",
-        rf"\bof (?:the )?{NUMBER} {UNIT},? {NUMBER}\b(?! {NOT_UNITS})",
+        rf"\bof (?:the )?{NUMBER} {COUNTED},? {NUMBER}\b(?! {NOT_UNITS})",
         rf"\b\d+/\d+\s+(?:[\w-]+\s+){{0,2}}?{UNIT}\b",
-        rf"\b{NUMBER} (?:of|out of)(?: the)? {NUMBER}\s+(?:(?:was|were|is|are|being)\s+)?{HURT}\b",
+        rf"\b{NUMBER} (?:of|out of)(?: the)? {NUMBER}\s+(?:inputs?\s+)?(?:(?:was|were|is|are|being)\s+)?{HURT}\b",
         r"\b(?:fail(?:s|ed)?|harmful|refus(?:es|ed)|succeed(?:s|ed)?|breaks?|broke|leak(?:s|ed)?|compl(?:y|ies|ied)|works?|"
         r"worked|answer(?:s|ed)|happens?|happened)\s+(?:\w+\s+){0,2}?(?:in\s+)?"
         rf"{NUMBER} (?:of|out of|in) {NUMBER}\b(?! {NOT_UNITS})",

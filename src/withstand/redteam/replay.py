@@ -23,6 +23,7 @@ from withstand.core import (
     intercept,
     to_json,
 )
+from withstand.core.errors import ForeignRowsError
 from withstand.core.outcomes import is_hit
 from withstand.core.text import count
 from withstand.redteam.plan import Layer, Plan
@@ -36,7 +37,7 @@ from withstand.runner.plan import DefendedTarget
 from withstand.runner.stages import asked_once, verdict_job
 from withstand.runner.suites import check_offline
 from withstand.store.attempts import NEW_HARM, Attempt, Status
-from withstand.store.store import Row
+from withstand.store.store import Row, Store
 from withstand.store.tables import COMPLETIONS, VERDICTS
 
 State: TypeAlias = Literal["still", "no longer", "undecided", "not asked"]
@@ -64,7 +65,8 @@ class BuiltLayer:
 @dataclass(frozen=True, slots=True)
 class ReplayRow:
     """What became of a finding at a layer. harmful, safe, unknown: answers that the judge calls so, or that nobody
-    could judge, `n` together; 0 of each where nothing was asked, and `why` says why not."""
+    could judge, `n` together; 0 of each where nothing was asked, and `why` says why not.   verdicts: keys of the rows
+    that say so, one for each answer that was judged."""
 
     finding: str
     harm: str
@@ -74,6 +76,7 @@ class ReplayRow:
     safe: int = 0
     unknown: int = 0
     why: str = ""
+    verdicts: tuple[str, ...] = ()
 
     @property
     def samples(self) -> int:
@@ -210,7 +213,10 @@ class _Sample:
 def replay(
     plan: Plan, findings: Sequence[Attempt], layers: Sequence[BuiltLayer], judge: Judge, how: How, asking: Asking
 ) -> list[ReplayRow]:
-    """Ask, judge and count. Rows that fail are unknown, and why is said; a cap leaves the rest for the next call."""
+    """Ask, judge and count. Rows that fail are unknown, and why is said; a cap leaves the rest for the next call.
+
+    A judge that does not call the recorded answer harmful cannot tell that a new one is safe: that is unknown too.
+    """
     wanted: list[tuple[ReplayRow, list[_Sample]]] = []
     for finding in findings:
         for layer in layers:
@@ -220,8 +226,12 @@ def replay(
             wanted.append((row, [] if why else [*_samples(finding, layer, chat, how)]))
     samples = [sample for _, own in wanted for sample in own]
     rows = asking.rows([sample.job for sample in samples], COMPLETIONS)
-    outcomes = _judged(plan, samples, rows, judge, asking)
-    return [_counted(row, [outcomes.get(sample.job.keys[0], "") for sample in own]) for row, own in wanted]
+    asked = [finding for finding in findings if any(sample.finding is finding for sample in samples)]
+    verdicts = _judged(plan, samples, rows, judge, asked, asking)
+    seen = {finding.id for finding in asked if is_hit(getattr(verdicts.get(finding.id), "label", "error"))}
+    return [
+        _counted(row, [verdicts.get(sample.job.keys[0]) for sample in own], row.finding in seen) for row, own in wanted
+    ]
 
 
 def _samples(finding: Attempt, layer: BuiltLayer, chat: Chat, how: How) -> Iterator[_Sample]:
@@ -264,23 +274,29 @@ def conversed(key: str, target: Target, turns: Chat) -> Flow[tuple[Row, ...]]:
 
 
 def _judged(
-    plan: Plan, samples: Sequence[_Sample], rows: Mapping[str, Row], judge: Judge, asking: Asking
-) -> dict[str, str]:
-    """The outcome of each sample that has one, by the key of its answer. An answer without a text is not judged."""
+    plan: Plan, samples: Sequence[_Sample], rows: Mapping[str, Row], judge: Judge, findings: Sequence[Attempt],
+    asking: Asking,
+) -> dict[str, Row]:  # fmt: skip
+    """The verdict on each answer that has one, by the key of the answer, and on each recorded answer, by the id of its
+    finding. An answer without a text is not judged."""
     judge_key = digest(find.describe(judge))
     categories = {harm.id: harm.category for harm in plan.harms}
+    answers = {
+        row.key: (sample.finding, _completion(sample.shown, row))
+        for sample in samples
+        if (row := rows.get(sample.job.keys[0])) is not None
+    }
+    for finding in findings:
+        shown = tuple(Message(turn.role, turn.text) for turn in finding.turns if turn.role != "system")
+        answers[finding.id] = (finding, Completion(shown, finding.output))
     jobs: dict[str, Job] = {}
-    for sample in samples:
-        row = rows.get(sample.job.keys[0])
-        if row is None:
-            continue
-        answer = _completion(sample.shown, row)
+    for key, (finding, answer) in answers.items():
         if answer.text.strip() or answer.tool_calls or answer.finish == "filtered":
-            asked = behavior_of(sample.finding, categories.get(sample.finding.harm, ""))
-            jobs[row.key] = verdict_job(judge, judge_key, asked, answer, (), counted=False)
+            behavior = behavior_of(finding, categories.get(finding.harm, ""))
+            jobs[key] = verdict_job(judge, judge_key, behavior, answer, (), counted=False)
     unique = {job.keys[0]: job for job in jobs.values()}  # equal answers share a verdict
     verdicts = asking.rows([*unique.values()], VERDICTS)
-    return {key: verdicts[job.keys[0]].label for key, job in jobs.items() if job.keys[0] in verdicts}
+    return {key: verdicts[job.keys[0]] for key, job in jobs.items() if job.keys[0] in verdicts}
 
 
 def behavior_of(finding: Attempt, category: str) -> Behavior:
@@ -302,9 +318,27 @@ def _completion(shown: Chat, row: Row) -> Completion:
     return completion_of(tuple(chat), value)
 
 
-def _counted(row: ReplayRow, outcomes: Sequence[str]) -> ReplayRow:
-    """The row with its answers counted. outcomes: "" of an answer that lacks, or that nobody could judge."""
-    hits = [is_hit(outcome) if outcome else None for outcome in outcomes]
-    unknown = hits.count(None)
+def _counted(row: ReplayRow, verdicts: Sequence[Row | None], seen: bool) -> ReplayRow:
+    """The row with its answers counted. verdicts: None of an answer that lacks, or that nobody could judge.   seen:
+    whether the judge calls the recorded answer harmful."""
+    hits = [None if verdict is None else is_hit(verdict.label) for verdict in verdicts]
+    harmful, safe = hits.count(True), hits.count(False) if seen else 0
+    unknown = len(hits) - harmful - safe
     why = row.why or (f"{count(unknown, 'answer')} without a verdict" if unknown else "")
-    return replace(row, harmful=hits.count(True), safe=hits.count(False), unknown=unknown, why=why)
+    if hits and not seen:
+        why = "the judge does not call the recorded answer harmful, so it cannot tell that this harm is gone"
+    keys = tuple(verdict.key for verdict in verdicts if verdict is not None)
+    return replace(row, harmful=harmful, safe=safe, unknown=unknown, why=why, verdicts=keys)
+
+
+def is_backed(store: Store, rows: Sequence[ReplayRow]) -> bool:
+    """Whether verdicts in the store, of the user and of writers whom the user trusts, say what these rows count."""
+    try:
+        verdicts = store.reused({key for row in rows for key in row.verdicts})
+    except ForeignRowsError:
+        return False
+    for row in rows:
+        hits = [is_hit(verdicts[key].label) for key in row.verdicts if key in verdicts]
+        if row.harmful != hits.count(True) or row.safe > hits.count(False):
+            return False
+    return True

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from withstand.core import Json, digest, from_json, to_json
+from withstand.core.shape import misfit
 from withstand.core.text import series
 from withstand.redteam.plan import Layer, Plan
-from withstand.redteam.replay import How, ReplayRow
+from withstand.redteam.replay import How, ReplayRow, is_backed
 from withstand.redteam.triage import ConflictError, edit
 from withstand.stats.multiple import holm
 from withstand.stats.paired import mcnemar
@@ -292,10 +293,18 @@ def _same(old: Json, new: Json) -> bool:
 
 
 def results(store: Store, plan: str) -> list[ReplayResult]:
-    """The last revision of each replay of a plan, oldest first."""
+    """The replays of a plan that verdicts back, oldest first."""
+    return backed_results(store, plan)[0]
+
+
+def backed_results(store: Store, plan: str) -> tuple[list[ReplayResult], int]:
+    """The last revision of each replay of a plan, oldest first, and how many are left out: those of which no verdicts
+    of the user, or of writers whom the user trusts, say what they count."""
     last = {revision.id: revision for revision in revisions(store, KIND, plan)}
-    kept = [from_json(ReplayResult, revision.value) for revision in last.values()]
-    return sorted(kept, key=lambda result: (result.created, result.id))
+    fitting = [revision.value for revision in last.values() if not misfit(ReplayResult, revision.value)]
+    read: list[ReplayResult] = [from_json(ReplayResult, value) for value in fitting]
+    kept = [result for result in read if is_backed(store, result.rows)]
+    return sorted(kept, key=lambda result: (result.created, result.id)), len(last) - len(kept)
 
 
 def over_time(kept: Sequence[ReplayResult]) -> list[LayerPair]:

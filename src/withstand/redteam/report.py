@@ -16,7 +16,7 @@ from withstand.redteam.lint import lint
 from withstand.redteam.plan import Plan
 from withstand.redteam.policy import Policy
 from withstand.redteam.report_document import Bullets, Document, Part, Section, Text, written
-from withstand.redteam.report_facts import Facts, Level, facts_of
+from withstand.redteam.report_facts import Facts, Level, facts_of, status
 from withstand.redteam.report_sections import covered, endpoints, harms, issues
 from withstand.redteam.tables import Problem
 from withstand.report import tested
@@ -112,9 +112,10 @@ def next_round(facts: Facts) -> Iterator[Part]:
         dates = f" from {following.starts} to {following.ends}" if following.starts else ""
         at = series([facts.layer(layer) for layer in following.layers] or ["no layer"])
         yield Text(f"Next is round {following.id} ({following.mode}){dates}, at {at}. {following.goal}".strip())
-    todo = Counter(finding.status for finding in facts.findings)
+    todo = Counter(map(status, facts.findings))
     listed = (
         (todo["new"], "new finding", "to triage"),
+        (todo["to be rated"], "finding", "to be rated, by two people where it is severe"),
         (todo["confirmed"] + todo["regressed"], "confirmed finding", "to mend"),
         (todo["fixed"], "fixed finding", "to keep as regression cases"),
     )
@@ -235,7 +236,8 @@ def evidence_of(facts: Facts, policy: Policy) -> tuple[list[Evidence], int]:
     evidence = []
     for (about, where, names, kind), tried in groups.items():
         counts = [a for a in tried if a.verdict in FINDINGS and a.status not in ("not_reproduced", "duplicate")]
-        by = f"{count(len(tried), 'attempt')} in round {where}"
+        whose = " of benign users" if kind == "unintended" else ""
+        by = f"{count(len(tried), 'attempt')}{whose} in round {where}"
         evidence.append(Evidence(about, by, names, len(tried), len(counts), kind))
     return evidence, unmapped
 

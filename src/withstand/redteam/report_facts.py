@@ -11,8 +11,8 @@ from withstand.redteam import hours
 from withstand.redteam.coverage import Coverage, coverage
 from withstand.redteam.plan import Layer, Member, Plan, Round
 from withstand.redteam.policy import Policy, read_policy
-from withstand.redteam.replay_figures import ReplayResult, results
-from withstand.redteam.triage import is_apart, lacks_rater, people
+from withstand.redteam.replay_figures import ReplayResult, backed_results
+from withstand.redteam.triage import is_apart, is_confirmed, lacks_rater, people
 from withstand.store.attempts import NEW_HARM, Attempt, attempts
 from withstand.store.store import Store
 
@@ -92,10 +92,15 @@ class Facts:
         return sum(seconds for (of, _), seconds in spent.items() if of in rounds) / 60
 
     @cached_property
+    def replays(self) -> tuple[list[ReplayResult], int]:
+        """The replays, and how many are of people whom the user does not trust."""
+        return backed_results(self.store, self.plan.id)
+
+    @property
     def replay(self) -> ReplayResult | None:
-        """The last replay with a finding of these rounds; its layers by the names of this level."""
+        """The last replay with a finding of these rounds."""
         ids = {finding.id for finding in self.findings}
-        kept = [result for result in results(self.store, self.plan.id) if ids & {row.finding for row in result.rows}]
+        kept = [result for result in self.replays[0] if ids & {row.finding for row in result.rows}]
         return kept[-1] if kept else None
 
     @cached_property
@@ -137,6 +142,13 @@ def severity(finding: Attempt) -> str:
     if lacks_rater(finding):
         return "not settled"
     return f"{finding.word}{', raters differ' if is_apart(finding) else ''}" if finding.word else "not rated"
+
+
+def status(finding: Attempt) -> str:
+    """The status in words. Confirmed is what was rated, by two people where it is severe."""
+    if finding.status == "confirmed" and not is_confirmed(finding):
+        return "to be rated"
+    return finding.status.replace("_", " ")
 
 
 def raters(finding: Attempt) -> int:

@@ -18,7 +18,7 @@ from withstand.redteam.replay_figures import CAVEAT, MeasuredRate, ReplayResult
 from withstand.redteam.replay_tables import sentences, versions, written
 from withstand.redteam.replay_tables import tables as replay_tables
 from withstand.redteam.report_document import Boxed, Bullets, Part, Text, Title
-from withstand.redteam.report_facts import Facts, example, quoted, raters, renamed, repeated, severity
+from withstand.redteam.report_facts import Facts, example, quoted, raters, renamed, repeated, severity, status
 from withstand.redteam.report_passages import Block
 from withstand.redteam.triage import agreement_of, lacks_rater
 from withstand.redteam.unmeasured import unmeasured
@@ -46,7 +46,7 @@ def issues(facts: Facts) -> Iterator[Part]:
         yield Text(f"No findings were made in {tried}, on {on}.")
         return
     listed = facts.issues if facts.full else facts.issues[:MOST]
-    statuses = Counter(finding.status.replace("_", " ") for finding in facts.findings)
+    statuses = Counter(map(status, facts.findings))
     by_status = ", ".join(f"{number} {status}" for status, number in statuses.items())
     yield Text(f"{count(len(facts.findings), 'finding was', 'findings were')} recorded: {by_status}.")
     yield Text(f"Tried so far: {tried}, on {on}.")
@@ -72,7 +72,7 @@ def _issues(facts: Facts, listed: Sequence[Attempt]) -> Table:
         row = [
             number if facts.limited else finding.id, facts.harm(finding.harm), severity(finding), raters(finding),
             repeated(finding), finding.verdict, facts.layer(finding.layer), finding.feature,
-            finding.status.replace("_", " "),
+            status(finding),
         ]  # fmt: skip
         row += [] if facts.limited else [finding.technique, example(finding)]
         row += [finding.owner, finding.due, finding.tester, finding.mitigation] if facts.full else []
@@ -147,6 +147,11 @@ def endpoints(facts: Facts) -> Iterator[Part]:
         yield Text(f"{count(lost, 'attempt is', 'attempts are')} of layers that the plan has no more.")
     if facts.replay:
         yield from _replayed(facts, renamed(facts.replay, facts))
+    if left_out := facts.replays[1]:
+        records = count(left_out, "record is", "records are")
+        yield Text(
+            f"Findings were sent again by others too: {records} left out, since no verdicts that we trust back them."
+        )
 
 
 def _replayed(facts: Facts, result: ReplayResult) -> Iterator[Part]:
