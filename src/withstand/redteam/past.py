@@ -27,10 +27,12 @@ def tested(store: Store, plan: Plan) -> Mapping[str, list[Task]]:
 
 def skipped(store: Store, plan: Plan) -> frozenset[tuple[str, str]]:
     """(member, harm) that a member left to others, and recorded nothing of since then."""
+    steps = events(store, plan.id, kind="skip")
+    if not steps:
+        return frozenset()
     c = latest(plan.id).subquery().c
     chosen = sql.select(c.tester, c.harm, sql.func.max(c.surfaced)).group_by(c.tester, c.harm)
     since = {(member, harm): surfaced for member, harm, surfaced in store.select(chosen)}
-    steps = events(store, plan.id, kind="skip")
     return frozenset(
         (step.member, step.value["harm"])
         for step in steps

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Literal, TypeAlias
 
-import sqlalchemy as sql
-
 from withstand.core import SpecError
 from withstand.core.text import count
 from withstand.redteam import hours
 from withstand.redteam.assign import assignment
-from withstand.redteam.coverage import Cell, Outside, coverage, latest
+from withstand.redteam.coverage import Cell, Group, Outside, coverage
 from withstand.redteam.coverage_numbers import suggest
-from withstand.redteam.matching import Task
+from withstand.redteam.matching import Skipped, Task
 from withstand.redteam.past import skipped
 from withstand.redteam.plan import Plan, Round
 from withstand.store.revisions import Record, add_record, events, records
@@ -93,15 +91,17 @@ def progress(store: Store, plan: Plan, now: float, round_id: str | None = None, 
     """
     today = datetime.fromtimestamp(now, UTC).date()
     of = plan.round(round_id) if round_id else running(plan, today)
-    covered, left_out = coverage(store, plan, of.id), skipped(store, plan)
+    covered = coverage(store, plan, of.id)
+    tasks, left_out = assignment(store, plan, of.id), skipped(store, plan)
+    members = _members(store, plan, of, covered.groups, tasks, left_out, now)
     states: dict[str, int] = defaultdict(int)
     for cell in covered.cells:
         states[cell.state] += 1
     return Progress(
-        plan.id, of.id, of.mode, _state(of, today), _days(of, today), _members(store, plan, of, now, today),
+        plan.id, of.id, of.mode, _state(of, today), _days(of, today), members,
         questions(store, plan, of.id), dict(states), covered.outside, tuple(suggest(covered, plan, cells)),
         {layer.id: layer.blocked for layer in plan.layers if layer.blocked and layer.id in of.layers},
-        tuple(sorted({task.harm for task in assignment(store, plan, of.id) if (task.member, task.harm) in left_out})),
+        tuple(sorted({task.harm for task in tasks if (task.member, task.harm) in left_out})),
     )  # fmt: skip
 
 
@@ -123,23 +123,22 @@ def _days(of: Round, today: date) -> int | None:
     return max(0, (date.fromisoformat(of.ends) - today).days + 1) if of.ends else None
 
 
-def _members(store: Store, plan: Plan, of: Round, now: float, today: date) -> tuple[MemberProgress, ...]:
-    last = latest(plan.id).subquery()
-    c, number = last.c, sql.func.count()
-    chosen = sql.select(c.tester, c.harm, c.layer, number, sql.func.max(c.surfaced)).where(c.round == of.id)
-    rows = store.select(chosen.group_by(c.tester, c.harm, c.layer))
+def _members(
+    store: Store, plan: Plan, of: Round, groups: Sequence[Group], tasks: Sequence[Task], left_out: Skipped, now: float
+) -> tuple[MemberProgress, ...]:  # fmt: skip
+    """Each member of a round. groups: what was recorded in it; what ended in an error is no attempt."""
     attempts: dict[str, int] = defaultdict(int)
     tried: dict[str, set[tuple[str, str]]] = defaultdict(set)
     times: dict[str, list[float]] = defaultdict(list)
-    for tester, harm, layer, entries, surfaced in rows:
-        attempts[tester] += entries
-        tried[tester] |= {(harm, layer), ("", layer)}
-        times[tester].append(surfaced)
+    for group in groups:
+        harm, *_, layer, _ = group.spot
+        attempts[group.tester] += group.attempts
+        tried[group.tester] |= {(harm, layer), ("", layer)}
+        times[group.tester] += [group.last] if group.last is not None else []
     for name, created in hours.last_steps(store, plan.id, of.id).items():
         times[name].append(created)
     worked = hours.active(store, plan.id)
-    tasks = assignment(store, plan, of.id)
-    blocked, left_out = {layer.id for layer in plan.layers if layer.blocked}, skipped(store, plan)
+    blocked = {layer.id for layer in plan.layers if layer.blocked}
     listed = []
     for member in plan.members_of(of):
         own = [task for task in tasks if task.member == member.id]
@@ -149,15 +148,15 @@ def _members(store: Store, plan: Plan, of: Round, now: float, today: date) -> tu
         listed.append(
             MemberProgress(
                 member.id, member.hours_per_round or 0.0, worked.get((of.id, member.id), 0.0) / 3600,
-                attempts[member.id], len(own), left, seen, _silent(of, seen, now, today),
+                attempts[member.id], len(own), left, seen, _silent(of, seen, now),
             )
         )  # fmt: skip
     return tuple(listed)
 
 
-def _silent(of: Round, last: float | None, now: float, today: date) -> bool:
+def _silent(of: Round, last: float | None, now: float) -> bool:
     """Whether to ask how a member is: nothing for `SILENT` in a round that runs, or nothing at all in one before."""
-    state = _state(of, today)
+    state = _state(of, datetime.fromtimestamp(now, UTC).date())
     if state == "waits" or (state == "over" and last is not None):
         return False
     begun = datetime.fromisoformat(of.starts).replace(tzinfo=UTC).timestamp() if of.starts else 0.0
