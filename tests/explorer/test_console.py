@@ -7,9 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from explorer_web import TOKENS, client, csrf, post, sign_in
 from team_sessions import PLAN, written
 from withstand import api
+from withstand.explorer import console_desk
 from withstand.explorer.security import Auth, Person, token_digest
 from withstand.redteam.assign import assign
 from withstand.redteam.peers import readable, sessions
@@ -204,7 +207,8 @@ def test_who_may_probe(path: Path) -> None:
 
 
 def test_hosts_are_confirmed_and_a_cap_ends_the_day(path: Path) -> None:
-    far = GUIDED.replace('target = "scripted-kitchen"', 'target = "openai:m,base_url=http://far.example/v1"', 1)
+    spec = """'''http:http://far.example/chat,body='{"message": "{prompt}"}',text=answer'''"""
+    far = GUIDED.replace('target = "scripted-kitchen"', f"target = {spec}", 1)
     with console(path, text=far) as web:
         place = begin(web)
         answer = do(web, place, "send", prompt=BREAD)
@@ -213,11 +217,23 @@ def test_hosts_are_confirmed_and_a_cap_ends_the_day(path: Path) -> None:
         assert state_of(path).draft.text == BREAD
     with console(path, text=far, offline=True) as web:
         answer = do(web, place, "send", prompt=BREAD, confirm="far.example")
-        assert answer.status_code in (400, 409)
+        assert (answer.status_code, "--offline" in answer.text) == (400, True)
         assert state_of(path).exchanges == ()
     with console(path, text=GUIDED.replace("exposure_cap = 2", "exposure_cap = 0")) as web:
         assert do(web, begin(web), "send", prompt=BREAD).status_code == 400
         assert "Go on tomorrow" in web.get("/probe").text
+
+
+def test_no_probe_leaves_the_machine_offline(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor the first one of a session without a plan."""
+    far = {"use": "http", "url": "http://far.example/chat", "body": '{"message": "{prompt}"}', "text": "answer"}
+    listed = {"target": {"far": far}, "defense": {"none": {"use": "none"}}, "judge": {}}
+    monkeypatch.setattr(console_desk, "choices", lambda _: listed)
+    with client(path, offline=True) as web:
+        form = {"prompt": BREAD, "target": "far", "defense": "none"}
+        answer = post(web, "/probe", **form, confirm="far.example")
+        assert (answer.status_code, "--offline" in answer.text) == (400, True)
+        assert "--offline" in post(web, "/probe", **form).text
 
 
 def test_a_user_interface_by_hand_with_a_screenshot(path: Path) -> None:

@@ -73,7 +73,12 @@ class Explorer:
     @property
     def plan(self) -> Plan | None:
         """The plan of a red team, as its file is now; None without one. Raises `SpecError`."""
-        return plan_of(self.plan_file, Path(self.plan_file).stat().st_mtime_ns) if self.plan_file else None
+        if not self.plan_file:
+            return None
+        try:
+            return plan_of(self.plan_file, Path(self.plan_file).stat().st_mtime_ns)
+        except OSError as error:
+            raise SpecError(f"cannot read {self.plan_file}: {error.strerror}", hint="put the plan back") from error
 
     @cached_property
     def index(self) -> Index:

@@ -96,6 +96,7 @@ def act(asked: PageRequest) -> Response:
         if name != "send":
             return asked.to("/probe")
         session = Session.begin(asked.explorer.store, None, "", asked.who, Context())
+        session.offline = asked.explorer.offline
         asked.session.probe = session.state.session
     if name not in ACTIONS:
         raise Refused(400, "this form says nothing that the console does", "reload the page")

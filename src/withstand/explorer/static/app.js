@@ -8,7 +8,8 @@
     if (event.key === "Escape" && typing(event.target)) { event.target.blur(); return; }
     if (typing(event.target)) return;
     const key = event.key.toLowerCase();
-    const node = Array.from(document.querySelectorAll("[data-key]")).find((each) => each.dataset.key === key);
+    const nodes = Array.from(document.querySelectorAll("[data-key]")).filter((each) => each.dataset.key === key);
+    const node = nodes.filter((each) => each.closest(".exchange")).pop() || nodes[0]; // of a conversation the last one
     if (!node || event.repeat) return;
     event.preventDefault();
     if (node.matches("input, textarea, select")) node.focus();
