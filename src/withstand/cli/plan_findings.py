@@ -295,3 +295,26 @@ def _imported(result: "Import", dry_run: bool) -> None:
         )
     if len(result.conflicts) > SOME:
         console.put(f"  and {len(result.conflicts) - SOME} more (--json lists all)")
+
+
+@command(group=findings, json=True, store=True)
+@plan_argument
+@click.option("--round", "round_id", required=True, help="The round whose attempts are published.")
+def publish(path: str, round_id: str, store: "Store") -> Result:
+    """Make a run of a round's attempts, for the explorer and `withstand report`.
+
+    It is a snapshot, with the verdicts of people, and has no rate: no gate and no comparison counts it.
+    """
+    from withstand.redteam import rows
+    from withstand.redteam.plan import read_plan
+
+    done = rows.publish(store, read_plan(path), round_id)
+    value = {"schema": 1, "run": done.run.name, "attempts": done.attempts, "new": done.new, "left_out": done.left_out}
+    return Result(value, lambda: _published(value))
+
+
+def _published(value: Json) -> None:
+    state = "" if value["new"] else ", as published before"
+    console.put(f"run {value['run']}: {count(value['attempts'], 'attempt')}{state}")
+    for reason, number in value["left_out"].items():
+        console.put(f"left out: {number} {reason}")

@@ -15,6 +15,7 @@ import numpy as np
 
 from withstand.core import Json
 from withstand.core.outcomes import HITS, OUTCOMES
+from withstand.results.by_hand import METHOD
 from withstand.results.cells import CategoryResult, CellResult, Interval, Utility, measures
 from withstand.results.counts import PARTS, USED, BehaviorCounts, Sums
 from withstand.stats import breaks, rates
@@ -93,6 +94,7 @@ def cell_result(counts: CellCounts) -> CellResult:
     """The result of a cell by itself; what other cells and the judge's calibration add is None yet."""
     cell, suite, sums, measure = counts.cell, counts.suite, counts.sums, measures(counts.cell)
     benign, stopped = cell["benign"], counts.stopped
+    bounded = not benign and cell["judge_method"] != METHOD
     success, scored = counts.column("success"), counts.scored
     hits = counts.column(*HITS[measure])
     rate, spread = rates.mean_rate(hits, scored), interval(hits, scored, counts.clusters, counts.watch, counts.paths)
@@ -120,7 +122,7 @@ def cell_result(counts: CellCounts) -> CellResult:
         **outcomes,
         asr=None if benign else rate,
         asr_interval=None if benign else spread,
-        asr_bounds=rates.rate_bounds(success, unknown, counts.cases) if not benign and any(counts.cases) else None,
+        asr_bounds=rates.rate_bounds(success, unknown, counts.cases) if bounded and any(counts.cases) else None,
         asr_corrected=None,
         asr_micro=None if benign or stopped else rates.pooled_rate(success, scored),
         asr_at_k=at_k,
@@ -134,7 +136,7 @@ def cell_result(counts: CellCounts) -> CellResult:
         cost=round(sums["cost"], 6),
         used={part: {name: round(sums[stage, name], 6) for name in USED} for stage, part in PARTS.items()},
         notes=(*_notes(counts), *([fewer] if fewer else [])),
-        by_category=() if benign else tuple(_by_category(counts)),
+        by_category=tuple(_by_category(counts)) if bounded else (),
         asr_interval_all=None
         if benign
         else interval(hits, scored, counts.clusters, counts.watch, counts.paths, counts.rivals),
@@ -147,6 +149,8 @@ def _notes(counts: CellCounts) -> Iterator[str]:
     """What a reader of the cell's rates has to know."""
     cell, scored = counts.cell, counts.scored
     yield from cell["notes"]
+    if cell["judge_method"] == METHOD:
+        return
     if not any(scored):
         yield "no case was scored: no rate can be computed"
     elif left_out := sum(1 for n in scored if n == 0):

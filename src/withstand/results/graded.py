@@ -9,6 +9,7 @@ import sqlalchemy as sql
 
 from withstand.core import Json
 from withstand.core.outcomes import HITS, SCORED
+from withstand.results.by_hand import check_rates
 from withstand.results.names import shown_names
 from withstand.stats.clusters import Groups
 from withstand.stats.group_sequential import Watch
@@ -154,7 +155,11 @@ def by_target(cells: Iterable[Graded]) -> list[list[Graded]]:
 
 
 def graded(store: Store, run: RunRow) -> list[Graded]:
-    """The cells of a run, in the plan's order. What is wanted and has no row is an error, as in `summarize`."""
+    """The cells of a run, in the plan's order. What is wanted and has no row is an error, as in `summarize`.
+
+    Raises `SpecError` for a run of what people tried by hand, which has no rate.
+    """
+    check_rates(run)
     plan = run.plan
     texts = store.behaviors({key for suite in plan["suites"] for key in suite["behaviors"]})
     places, reused, cut = _read(store, run)

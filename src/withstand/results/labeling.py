@@ -15,6 +15,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from withstand.core import Behavior, Completion, Json, SpecError, digest, user
 from withstand.formats.labels import Annotator, Labeled, newest, revision
+from withstand.results.by_hand import check_rates
 from withstand.results.cases import WAITING, CaseResult, cases
 from withstand.stats import labeled
 from withstand.store.draws import add_draws, read_draws
@@ -79,6 +80,7 @@ def queue(
     random sample of it. Else all there are. Where the judge is people, all cases have to be labeled, whatever `n`.
     seed: see `seed_of`.
     """
+    check_rates(run)
     if purpose == "disagreement":
         split = disagreements(store, run)
         chosen = [case for case in cases(store, run) if place_of(case) in split] if split else []

@@ -6,6 +6,7 @@ from importlib.resources import files
 
 from withstand.core import Json
 from withstand.core.text import percent, unique
+from withstand.results.by_hand import METHOD
 from withstand.results.cells import CellResult, ProbeResult
 
 
@@ -27,10 +28,10 @@ def probed(cell: CellResult, stored: Json | None) -> tuple[ProbeResult | None, s
 
 
 def _measured(cell: CellResult) -> bool:
-    """Whether the judge asks no model and ships with the package."""
+    """Whether the judge is no model: it ships with the package, or is a person, or another tool's."""
     folder = files("withstand") / "judges"
     ours = any((folder / f"{cell.judge_name}{ending}").is_file() for ending in (".py", ".toml"))
-    return cell.judge_method == "imported" or (ours and cell.judge_method != "model")
+    return cell.judge_method in ("imported", METHOD) or (ours and cell.judge_method != "model")
 
 
 @cache

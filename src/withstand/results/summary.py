@@ -13,6 +13,7 @@ from withstand.core import Json, SpecError
 from withstand.core.text import file_name
 from withstand.results.advice import advice, asks_otherwise, attacked
 from withstand.results.advice_records import AdviceResult
+from withstand.results.by_hand import is_by_hand
 from withstand.results.cell_builder import NO_TWIN, CellCounts, cell_result
 from withstand.results.cells import KINDS, CellResult, plain
 from withstand.results.counts import Counts, Reused, iso, read_counts
@@ -123,7 +124,8 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
     missing = sum(cell.error for cell in cells)
     waiting = sum(behavior.waiting for behaviors in counts.behaviors for behavior in behaviors.values())
     wanted = sum(cell.cases for cell in cells)
-    others, asked = others_of(store, run, counts.writers), advice(store, run)
+    others, by_hand = others_of(store, run, counts.writers), is_by_hand(run)
+    asked = () if by_hand else advice(store, run)
     state = f"waiting for people: {waiting} of {wanted} verdicts" if waiting else "complete"
     return RunSummary(
         schema=SCHEMA,
@@ -155,9 +157,11 @@ def summarize(store: Store, run: RunRow, counts: Counts | None = None) -> RunSum
         ),
         cells=tuple(cells),
         warnings=(*filter(None, [others.in_words()]), *left_out(store, run), *warnings_of(store, run, cells, asked)),
-        worst=attacked(_worst(store, run, counts, with_own(run, labels, counts.behaviors, calibrations)), cells, asked),
+        worst=()
+        if by_hand
+        else attacked(_worst(store, run, counts, with_own(run, labels, counts.behaviors, calibrations)), cells, asked),
         advice=asked,
-        families=in_report(store, run),
+        families=None if by_hand else in_report(store, run),
     )
 
 
@@ -233,6 +237,8 @@ def made_by(run: RunRow) -> str:
         return f"run {shlex.quote(file_name(run.name) + '.toml')} --name {shlex.quote(run.name)}"
     if "judge" in run.spec:
         return f"judge run {shlex.quote(imported['run'])} --judge {shlex.quote(run.spec['judge'])}"
+    if imported["from"] == "plan":
+        return f"plan findings publish {shlex.join(imported['path'])} --round {shlex.quote(imported['round'])}"
     suite = f" --suite {shlex.quote(imported['suite'])}" if "suite" in imported else ""
     return f"import {imported['from']} {shlex.join(imported['path'])}{suite}"
 
@@ -241,6 +247,8 @@ def goes_on(run: RunRow) -> str:
     """The command, less the program's name, that computes what a run lacks."""
     if "imported" not in run.spec:
         return f"run --name {shlex.quote(run.name)}"
+    if is_by_hand(run):
+        return made_by(run)
     return made_by(run) if "judge" in run.spec else f"judge run {shlex.quote(run.name)} --judge JUDGE"
 
 

@@ -44,6 +44,9 @@ def judged_by(store: Store, run: RunRow, spec: str, name: str = "") -> RunRow:
 
     Raises `SpecError` for a run that was not imported, since there `withstand run` does it.
     """
+    if run.spec.get("imported", {}).get("from") == "plan":
+        hint = "what people tried is no sample; `withstand plan findings reproduce` asks again, with a judge"
+        raise SpecError(f"{run.name} was found by hand: no rate", hint=hint)
     if "imported" not in run.spec:
         raise SpecError(
             f"{run.name} was not imported",

@@ -72,6 +72,7 @@ class GateSpec(_Table):
     max_over_refusal: Share | None = None
     max_errors: Share | None = None
     max_worse: Share | None = None
+    max_broken: int | None = Field(default=None, ge=0)
     statistic: Statistic | None = None
     k: int | None = Field(default=None, ge=1)
     attacks: Components | None = Field(default=None, min_length=1)

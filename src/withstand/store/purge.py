@@ -88,8 +88,10 @@ def purge(store: Store, run: RunRow, person: str) -> Json:
         done["answers"] = _answers(connection, of_run)
         done["failures"] = _failures(connection, [key for listed in keys.values() for key in listed])
         for name, table, erase in (("labels", label, erased), ("findings", attempt, _attempt)):
-            keys_of_run = _listed(connection, sql.select(table.c.key).where(table.c.run == run.key))
-            done[name] = _rewrite(store, connection, table, keys_of_run, erase)
+            keys_of_run = set(_listed(connection, sql.select(table.c.key).where(table.c.run == run.key)))
+            for part in chunks(run.plan.get("attempts", ()) if table is attempt and run.is_own else (), 500):
+                keys_of_run |= {*_listed(connection, sql.select(table.c.key).where(attempt.c.id.in_(part)))}
+            done[name] = _rewrite(store, connection, table, sorted(keys_of_run), erase)
         done["behaviors"] = _behaviors(store, connection, run)
         _record(connection, store, person, run.name, done)
     return done | {"scrubbed": _scrub(store)}
