@@ -159,6 +159,7 @@ def minimal(tmp_path, openai_server, published, monkeypatch):
             ("suite", "csv"): {"path": str(tmp_path / "a.csv")},
             ("suite", "jsonl"): {"path": str(table), "context": "context", "target_string": "target"},
             ("suite", "generated"): {"path": str(tmp_path / "generated.jsonl")},
+            ("suite", "findings"): {"path": str(tmp_path / "generated.jsonl")},
             ("suite", "generated-benign"): {"path": str(tmp_path / "generated.jsonl")},
             ("suite", "harmbench"): {"path": str(tmp_path / "a.csv")},
             ("suite", "published"): {"path": str(tmp_path / "a.csv"), "files": ["a.csv"]},

@@ -19,7 +19,7 @@ from withstand.report import tested as appendix
 from withstand.results.tested import Evidence, framework_results
 from withstand.stats.rates import share_interval
 
-OWN = {"csv", "jsonl", "published", "generated"}
+OWN = {"csv", "jsonl", "published", "generated", "findings"}
 """Suites of files of the user: nobody can map them beforehand."""
 FIELDS: dict[str, dict[str, Any]] = {
     "prompt_leak": {"canary": "MAPLE-HERON-4417"},

@@ -22,6 +22,8 @@ LIMITS = options(
     click.option("--max-asr", type=SHARE, metavar="R", help="Highest attack success rate, 0 to 1; see --statistic."),
     click.option("--max-over-refusal", type=SHARE, metavar="R", help="Highest over-refusal of any benign cell."),
     click.option("--max-errors", type=SHARE, metavar="R", help="Highest share of cases without a row."),
+    click.option("--max-broken", type=click.IntRange(min=0), metavar="N",
+                 help="Most behaviors that any draw broke: a count of these behaviors, such as mended findings."),
     click.option("--max-worse", type=SHARE, metavar="D", help="Most that a cell's ASR may be above the baseline's."),
     click.option("--min-held", type=SHARE, metavar="R",
                  help="With --statistic all_of_k: lowest share of behaviors that hold in all of k draws."),

@@ -46,6 +46,7 @@ from withstand.cli import (
     plan_instructions,
     plan_new,
     plan_probe,
+    plan_regress,
     plan_replay,
     plan_report,
     plan_status,
@@ -165,6 +166,8 @@ plan.plan.add_command(plan_coverage.coverage)
 plan.plan.add_command(plan_harms.harms)
 plan.plan.add_command(plan_replay.replay)
 plan.plan.add_command(plan_report.report)
+for finding_command in (plan_regress.reproduce, plan_regress.regress, plan_regress.settle):
+    plan_findings.findings.add_command(finding_command)
 cli.add_sections(
     {
         "Measure": (run.run, init.init, generate.generate, demo.demo, judge.judge, label.label, calibrate.calibrate),

@@ -20,6 +20,7 @@ RULES = {
     "max-worse": "The attack success rate is not worse than the baseline's by more than the limit.",
     "max-asr-of": "The attack success rate of a category of the policy is within its limit.",
     "max-worse-of": "The attack success rate of a category is not worse than the baseline's by more than the limit.",
+    "max-broken": "No more behaviors are broken than the limit.",
     "max-errors": "The share of cases without a row is within the limit.",
 }
 MOST = 10
@@ -35,6 +36,9 @@ def numbers(line: Line) -> list[str]:
         rate = "n/a" if line.rate is None else f"{points(line.rate)} points"
         return [f"{line.n:,}", rate, span(ends), f"{points(line.limit)} points"]
     n = f"{line.n:,}" if line.cases == line.n else f"{line.n:,} ({count(line.cases, 'case')})"
+    if line.gate == "max-broken":
+        broken = "n/a" if line.rate is None else f"{line.rate:.0f} broken"
+        return [n, broken, "", f"{line.limit:.0f}"]
     return [n, percent(line.rate), interval(ends) if ends else "", percent(line.limit)]
 
 

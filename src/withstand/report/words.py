@@ -8,6 +8,7 @@ from withstand.core.text import count, interval, percent, rate, series, unique, 
 from withstand.report.advice import alone, headline
 from withstand.report.settings import Group, Setting
 from withstand.results.advice_records import AdviceResult
+from withstand.results.by_hand import METHOD
 from withstand.results.cells import CellResult, Interval, Record
 from withstand.results.decide import Decided
 from withstand.results.summary import RunSummary
@@ -21,6 +22,8 @@ def question(cells: Sequence[CellResult], advice: Sequence[AdviceResult] = ()) -
     subject = targets[0] if len(targets) == 1 else f"these {len(targets)} targets"
     if not cells:
         return "What did this run measure?"
+    if any(cell.judge_method == METHOD for cell in cells):
+        return f"What did people try by hand on {subject}?"
     if not harmful:
         return f"How often {'does' if len(targets) == 1 else 'do'} {subject} refuse benign requests?"
     if alone(cells, advice):
@@ -106,11 +109,16 @@ def gate_sentence(decided: Decided) -> Iterator[str]:
         if line.verdict == "PASS":
             continue
         ends = f" ({interval((line.low, line.high))})" if line.low is not None and line.high is not None else ""
-        rate = f"{percent(line.rate)}{ends}" if line.rate is not None else "no rate"
+        counted = line.gate == "max-broken"
+        shown = f"{line.rate or 0:.0f} broken" if counted else f"{percent(line.rate)}{ends}"
+        rate, most = (
+            shown if line.rate is not None else "no rate",
+            f"{line.limit:.0f}" if counted else percent(line.limit),
+        )
         more = f" Raise `limit` to {line.more:,} and run again: what is there is kept." if line.more else ""
         why = f" {line.why[0].upper()}{line.why[1:]}." if line.why and line.verdict == "UNDECIDED" else ""
         limit = "at least" if line.gate.startswith("min") else "at most"
-        yield f"{line.verdict}: {line.cell}, {rate}, may be {limit} {percent(line.limit)} ({line.gate}).{why}{more}"
+        yield f"{line.verdict}: {line.cell}, {rate}, may be {limit} {most} ({line.gate}).{why}{more}"
 
 
 def sentence(cells: Sequence[CellResult]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from withstand.core import SpecError, StoreError
 from withstand.core.taxonomy import Grouping
 from withstand.core.text import unique
-from withstand.results import baselines, gate, gate_policy
+from withstand.results import baselines, broken, gate, gate_policy
 from withstand.results.by_policy import assigned, by_category
 from withstand.results.compare import Pair
 from withstand.results.counts import iso, read_counts
@@ -99,7 +99,8 @@ def decide(
         )
         of_policy = gate_policy.lines(measured, limits)
         notes += gate_policy.notes(own_policy, limits) if own_policy else ()
-    lines = gate.lines(labeled, limits, pairs, absent, calibrations, of_pairs, of_policy)
+    further = [*of_policy, *broken.lines(labeled, limits)]
+    lines = gate.lines(labeled, limits, pairs, absent, calibrations, of_pairs, further)
     notes += changed_estimator(labeled, limits, lines)
     lines = [*_held_back(lines, cells, limits, alike)]
     if history:

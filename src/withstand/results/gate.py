@@ -48,7 +48,7 @@ def place_of(cell: Graded) -> Place:
 @dataclass(frozen=True, slots=True)
 class Line:
     """What a limit says of one cell, or of all attacks on one target together. `rate` among what was scored, `low` and
-    `high` with what is unknown counted either way.
+    `high` with what is unknown counted either way. Of max-broken, rate and limit are numbers of behaviors.
 
     more: behaviors in all that decide it in 8 of 10 such runs; None where no number does, or none is needed.
     firm: an UNDECIDED that --undecided pass cannot let through: there is nothing to decide on.

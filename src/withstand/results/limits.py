@@ -16,10 +16,12 @@ class Limits:
     """What a run must keep to. Rates lie in [0, 1]; None: not gated.
 
     asr: highest share of behaviors broken, as `statistic` counts it; held: lowest share that holds in all of k draws,
-    for `all_of_k`.   worse: the highest difference from the baseline of any attack's mean.   over_refusal, errors:
-    highest rates.   statistic: None is `any_attack`, not chosen.   k: draws, for `at_k` and `all_of_k`; None: all of a
-    behavior.   attacks: labels of the attacks that must have been run; none: any set.   attacks_on: (suite, target,
-    these labels) where a set is pinned, which depends on the target.   pooled: decide by one model of all cells.
+    for `all_of_k`.   broken: highest number of behaviors that any draw of any attack broke: a count of these behaviors,
+    which are no sample of others.   worse: the highest difference from the baseline of any attack's mean.
+    over_refusal, errors: highest rates.   statistic: None is `any_attack`, not chosen.   k: draws, for `at_k` and
+    `all_of_k`; None: all of a behavior.   attacks: labels of the attacks that must have been run; none: any set.
+    attacks_on: (suite, target, these labels) where a set is pinned, which depends on the target.   pooled: decide by
+    one model of all cells.
     changed: the flags by which the run measured otherwise than the spec file of the limits.
     instead: flags that stand in place of limits of the run's spec, in words.
     categories: of a policy, each with its own highest rate.   every: `asr` and `worse` also hold for each category.
@@ -30,6 +32,7 @@ class Limits:
     over_refusal: float | None = None
     errors: float | None = None
     held: float | None = None
+    broken: int | None = None
     statistic: Statistic | None = None
     k: int | None = None
     attacks: tuple[str, ...] = ()
@@ -80,7 +83,7 @@ class Limits:
     @property
     def empty(self) -> bool:
         """Whether nothing is gated."""
-        rates = (self.asr, self.worse, self.over_refusal, self.errors, self.held)
+        rates = (self.asr, self.worse, self.over_refusal, self.errors, self.held, self.broken)
         return not self.categories and all(limit is None for limit in rates)
 
     def check(self, baseline: str | None, freezes: bool, reports: bool) -> None:
@@ -91,7 +94,8 @@ class Limits:
         if self.empty and (not freezes or baseline or reports):
             raise SpecError(
                 "no limit is given: nothing to gate",
-                hint="--max-asr, --max-worse, --max-over-refusal or --max-errors, or a table [gate] in the run's spec",
+                hint="--max-asr, --max-broken, --max-worse, --max-over-refusal or --max-errors, or a table [gate] in "
+                "the run's spec",
             )
         if self.worse is not None and not baseline:
             raise SpecError(
@@ -119,7 +123,7 @@ def limits_of(table: Mapping[str, Any], flags: Mapping[str, Any]) -> Limits:
     """The limits in the spec of a run (`[gate]`, as its plan keeps it), each overridden by a flag that is given."""
     names = {
         "asr": "max_asr", "worse": "max_worse", "over_refusal": "max_over_refusal", "errors": "max_errors",
-        "held": "min_held", "statistic": "statistic", "k": "k",
+        "held": "min_held", "broken": "max_broken", "statistic": "statistic", "k": "k",
     }  # fmt: skip
     given = {field: flags[name] if flags.get(name) is not None else table.get(name) for field, name in names.items()}
     if (

@@ -63,6 +63,8 @@ class PolicyGateSpec(_Table):
 class GateSpec(_Table):
     """What `withstand gate` holds a run against: limits in [0, 1], what is estimated, and the attacks it is about.
 
+    `max_broken` is a number of behaviors.
+
     `attacks` None: those of the spec. `baseline`: a file or a run. `undecided` None: exit code 3. `changed`: flags by
     which a run measured otherwise than its spec file says; such a run cannot pass. `policy`: limits of its categories.
     """
@@ -147,6 +149,8 @@ def read_spec(path: str, given: Collection[str] = ()) -> dict[str, Any]:
 def run_spec(given: Mapping[str, Any]) -> RunSpec:
     """Check a spec. Raises `SpecError` that names the field, near matches and what fits."""
     if "imported" in given:
+        if isinstance(given["imported"], Mapping) and given["imported"].get("from") == "plan":
+            raise SpecError("this run was found by hand: there is nothing to run", hint="`withstand plan findings`")
         raise SpecError(
             "this run was imported: its target cannot be asked", hint="`withstand judge run` judges its completions"
         )
