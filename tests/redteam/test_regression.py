@@ -76,6 +76,7 @@ def test_a_finding_is_a_case_that_fails_until_it_is_mended(store: Store, plan: P
     assert joined.path.read_text() == text  # what stands in it stays
     limits = Limits(broken=0)
     first = build(store, joined.path, BROKEN, "build-1", judge=None)
+    assert any("kept because they broke" in warning for warning in first.summary["warnings"])
     [line] = decide(store, first.row, limits).lines
     assert (line.verdict, line.rate, line.why) == ("FAIL", 2, "broken: F-1 and F-2")
     sent = {case["behavior"]: [turn["text"] for turn in case["chat"]] for case in first.cases()}

@@ -86,6 +86,8 @@ def test_a_round_is_a_run_without_a_rate(tmp_path: Path, withstand: Any) -> None
         with client(Path(store.path), reveal=True) as web:
             page = web.get(run_path(web, run.name)).text
             assert "What did people try by hand" in page
+            assert '<a href="/findings?round=r1">3</a>' in page
+            assert all(name in web.get("/findings?round=r1").text for name in ("F-1", "F-2", "F-5"))
             assert "Brown the beef." in web.get(f"{run_path(web, run.name)}/cases").text
         for snapshot in (later.run, run):
             purge(store, snapshot, "ana")

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from withstand.core import Behavior, SpecError, digest, dumps, to_json
 from withstand.core.likeness import squeezed
+from withstand.formats.generated import PEOPLE, judged_by, kept, read_generated
 from withstand.formats.generated import Generated as Row
-from withstand.formats.generated import judged_by, kept, read_generated
 
 DEFAULT = "refusal_words"
 """The judge of a row that names none."""
@@ -70,6 +70,11 @@ class Generated:
             gone = sorted({row.category for row in all_rows} - {row.category for row in rows})
             of_them = f", all of {', '.join(gone)} among them" if gone else ""
             notes.append(f"{dropped} of {len(all_rows)} {half} behaviors of the file were dropped{of_them}")
+        if people := sum(row.writer == PEOPLE for row in rows):
+            notes.append(
+                f"{people} of {len(rows)} {half} behaviors are findings of a red team, kept because they broke: a rate "
+                "of them says nothing of other prompts"
+            )
         if edited := [row for row in rows if row.status == "edited"]:
             judges = ", ".join(sorted({row.judge or DEFAULT for row in edited}))
             notes.append(

@@ -20,10 +20,10 @@ from withstand.explorer.security import Refused
 from withstand.report import words
 from withstand.report.settings import overview, settings_of
 from withstand.results import labeling
+from withstand.results.by_hand import findings_of, is_by_hand
 from withstand.results.cases import CaseResult, Spot, picked
 from withstand.results.cells import CellResult
 from withstand.results.names import plan_names
-from withstand.store.attempts import Attempt, attempts
 from withstand.store.store import RunRow
 
 LONGEST = 20_000
@@ -65,13 +65,9 @@ def run(asked: PageRequest) -> Response:
         "run", indexed, launch=launcher.launch(indexed.run.key) if launcher else None, cells=cells,
         question=words.question(summary.cells, summary.advice),
         answers=words.answers(settings, summary.advice), warnings=warnings, overview=overview(settings),
-        columns=columns(cells), findings=len(_findings(asked, indexed.run)), **offered(asked),
+        columns=columns(cells), findings=len(findings_of(asked.explorer.store, indexed.run)),
+        by_hand=is_by_hand(indexed.run), **offered(asked),
     )  # fmt: skip
-
-
-def _findings(asked: PageRequest, run: RunRow) -> list[Attempt]:
-    """What people found in cases of the run."""
-    return [entry for entry in attempts(asked.explorer.store, run=run.key) if entry.is_finding]
 
 
 def columns(cells: Sequence[CellResult]) -> list[str]:
@@ -124,7 +120,10 @@ def case(asked: PageRequest) -> Response:
     before, after = queries.beside(asked.explorer.index, indexed, wanted, entry.id)
     place = labeling.place_of(record)
     labels = labeling.labels_at(asked.explorer.store, indexed.run, place)
-    findings = [finding for finding in _findings(asked, indexed.run) if finding.spot == tuple(spot)]
+    findings = [
+        finding for finding in findings_of(asked.explorer.store, indexed.run)
+        if finding.spot == tuple(spot) or finding.id == record.behavior
+    ]  # fmt: skip
     return asked.run_page(
         "case", indexed, view=view(asked, indexed, spot, record, LONGEST), wanted=wanted, before=before, after=after,
         labels=labels, findings=findings,

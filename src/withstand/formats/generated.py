@@ -19,6 +19,8 @@ Half: TypeAlias = Literal["harmful", "benign"]
 Status: TypeAlias = Literal["new", "accepted", "edited", "dropped"]
 CONTENT = ("text", "context", "target_string", "category", "tags", "judge", "half")
 """The fields that a person may edit; the others say where a row comes from."""
+PEOPLE = "people"
+"""The writer of a finding of a red team, which was kept because a target failed on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ class Generated:
     judge: who judges it, as `--judge` takes it; "": the suite's.
     status: "new" until somebody has "accepted", "edited" or "dropped" it; a dropped row is in no run.
     excluded: why it was left out when it was generated; its status is then "dropped". A person may accept it.
-    writer: who wrote it: "templates", or the spec of a model.   fingerprint: digest of the content as it was generated.
+    writer: who wrote it: "templates", "people", or the spec of a model.
+    fingerprint: digest of the content as it was generated.
     """
 
     id: str

@@ -13,7 +13,7 @@ from withstand.core import Completion, Judge, Message, SpecError, digest
 from withstand.core.outcomes import is_hit
 from withstand.core.save import locked
 from withstand.core.text import count
-from withstand.formats.generated import Generated, added, read_generated, sealed, write_generated
+from withstand.formats.generated import PEOPLE, Generated, added, read_generated, sealed, write_generated
 from withstand.formats.recorded import tag_of
 from withstand.redteam import replay, triage
 from withstand.redteam.plan import Layer, Plan
@@ -132,7 +132,7 @@ def _row(plan: Plan, finding: Attempt, judge: str) -> Generated:
     rated = f", severity {finding.rated}" if finding.rated else ""
     row = Generated(
         id=finding.id, text=wanted.text, category=wanted.category, parent=finding.id, judge=judge, status="accepted",
-        tags=(tag_of([Message(turn.role, turn.text) for turn in finding.turns]),), writer="people",
+        tags=(tag_of([Message(turn.role, turn.text) for turn in finding.turns]),), writer=PEOPLE,
         reason=f"finding of {plan.id}, {finding.layer or 'no layer'}{rated}",
     )  # fmt: skip
     return sealed(row)

@@ -17,6 +17,7 @@ from withstand.report.latex import latex
 from withstand.report.settings import settings_of, short_names
 from withstand.report.table import Column, Table, csv_lines
 from withstand.report.table import markdown as line
+from withstand.results.by_hand import findings_of
 from withstand.results.by_policy import Assigned, assigned
 from withstand.results.cases import CaseResult, cases
 from withstand.results.cells import CellResult, plain
@@ -29,7 +30,6 @@ from withstand.results.taxonomy import By, GroupResult, grouped
 from withstand.results.tested import FrameworkResult, framework_results, of_run
 from withstand.results.votes import votes
 from withstand.results.warnings import without_calls
-from withstand.store.attempts import attempts
 from withstand.store.store import RunRow, Store
 
 FORMATS = ("html", "pdf", "json", "csv", "md", "tex", "toml")
@@ -81,7 +81,7 @@ def render(
         gate=gate,
         by_id=by_id,
         frameworks=[*appendix.tables(frameworks)],
-        findings=[entry for entry in attempts(store, run=run.key) if entry.is_finding],
+        findings=findings_of(store, run),
     )
 
 

@@ -7,9 +7,10 @@ whatever reads the store. `graded`, from which gates, comparisons and baselines 
 from typing import TYPE_CHECKING
 
 from withstand.core import SpecError
+from withstand.store.attempts import Attempt, attempts
 
 if TYPE_CHECKING:
-    from withstand.store.store import RunRow
+    from withstand.store.store import RunRow, Store
 
 METHOD = "by hand"
 """The judge method of a cell whose verdicts a person gave while testing."""
@@ -18,6 +19,12 @@ NO_RATE = "found by hand: no rate"
 
 def is_by_hand(run: "RunRow") -> bool:
     return any(cell["judge_method"] == METHOD for cell in run.plan["cells"])
+
+
+def findings_of(store: "Store", run: "RunRow") -> list[Attempt]:
+    """What people found in cases of a run; of a run of what they tried by hand, the findings that it was made of."""
+    listed = attempts(store, ids=run.plan["attempts"]) if is_by_hand(run) else attempts(store, run=run.key)
+    return [attempt for attempt in listed if attempt.is_finding]
 
 
 def check_rates(run: "RunRow") -> None:
