@@ -155,6 +155,11 @@ def test_the_commands(withstand: Any, store: Store, tmp_path: Path) -> None:
     assert "2 asks to the target, 2 answers for" in dry.err
     done = withstand("plan", "findings", "reproduce", path, "F-1", "--n", 2, *place)
     assert "of 2 answers" in done.out
+    text = spec.read_text()
+    path.write_text(path.read_text() + '\n[[round]]\nid = "r2"\nmode = "regression"\nlayers = ["base"]\n')
+    assert withstand("plan", "findings", "regress", path, "F-1", "--round", "r2", *place).code == 0
+    assert spec.read_text() == text
+    assert "round r1 is open" in withstand("plan", "findings", "regress", path, "F-1", "--round", "r1", *place).err
     spec.write_text("x = 1\n")
     failed = withstand("plan", "findings", "regress", path, "F-1", "--layer", "base", *place)
     assert (failed.code, "with another content" in failed.err) == (2, True)

@@ -96,11 +96,12 @@ def reproduce(
 @click.option("-o", "--output", default="", metavar="FILE", help="The file (default: findings.jsonl beside the plan).")
 @judge_option
 @click.option("--layer", default="", help="Write a run spec for this layer beside the file: LAYER.toml.")
+@click.option("--round", "round_id", default="", help="Write one for each layer of this round.")
 @max_asks_option
 @offline_option
 def regress(
-    path: str, which: tuple[str, ...], output: str, judge: str, layer: str, max_asks: int | None, offline: bool,
-    store: "Store",
+    path: str, which: tuple[str, ...], output: str, judge: str, layer: str, round_id: str, max_asks: int | None,
+    offline: bool, store: "Store",
 ) -> Result:  # fmt: skip
     """Make regression cases of findings: a file to commit with the application, run and gated on every build.
 
@@ -126,16 +127,18 @@ def regress(
     if judge:
         check_judge(find.build("judge", spec_of(judge)), offline)
     place = Path(output) if output else regression.file_of(plan)
-    spec = place.with_name(f"{layer}.toml") if layer else None
-    text = regression.run_spec_of(plan, plan.layer(layer), place) if layer else ""
-    if spec and spec.exists() and spec.read_text(encoding="utf-8") != text:
-        raise SpecError(f"{spec} is there, with another content", hint="move it, or leave --layer out")
+    layers = [plan.layer(layer)] if layer else []
+    layers += regression.layers_of(plan, round_id) if round_id else []
+    specs = {place.with_name(f"{entry.id}.toml"): regression.run_spec_of(plan, entry, place) for entry in layers}
+    for spec, text in specs.items():
+        if spec.exists() and spec.read_text(encoding="utf-8") != text:
+            raise SpecError(f"{spec} is there, with another content", hint="move it, or leave --layer out")
     joined = regression.join(plan, chosen, judge, Asking(store, Caps(max_asks)), place)
-    if spec:
+    for spec, text in specs.items():
         save(spec, text)
     value = {
         "schema": 1, "file": str(joined.path), "new": joined.cases, "present": joined.present,
-        "left_out": joined.left_out, "spec": str(spec or ""),
+        "left_out": joined.left_out, "specs": [str(spec) for spec in specs],
     }  # fmt: skip
     return Result(value, lambda: _joined(value, joined), 3 if joined.left_out else 0)
 
@@ -145,9 +148,9 @@ def _joined(value: Json, joined: "Joined") -> None:
     console.put(f"{joined.path}: {count(len(joined.cases), 'case')} new{present}")
     for name, why in joined.left_out.items():
         console.put(f"left out: {name}: {why}")
-    run = value["spec"] or f"--suite findings:{joined.path} --attack recorded --target TARGET"
-    for line in console.then("on every build", f"run {run} --name BUILD", typed_store()):
-        console.put(line)
+    for run in value["specs"] or [f"--suite findings:{joined.path} --attack recorded --target TARGET"]:
+        for line in console.then("on every build", f"run {run} --name BUILD", typed_store()):
+            console.put(line)
     for line in console.then("then", "gate BUILD --max-broken 0", typed_store()):
         console.put(line)
 

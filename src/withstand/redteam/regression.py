@@ -17,6 +17,7 @@ from withstand.formats.generated import PEOPLE, Generated, added, read_generated
 from withstand.formats.recorded import tag_of
 from withstand.redteam import replay, triage
 from withstand.redteam.plan import Layer, Plan
+from withstand.redteam.probing import is_by_hand
 from withstand.registry import find
 from withstand.registry.grammar import spec_of, to_toml
 from withstand.results.graded import graded
@@ -136,6 +137,16 @@ def _row(plan: Plan, finding: Attempt, judge: str) -> Generated:
         reason=f"finding of {plan.id}, {finding.layer or 'no layer'}{rated}",
     )  # fmt: skip
     return sealed(row)
+
+
+def layers_of(plan: Plan, round_id: str) -> list[Layer]:
+    """The layers of a round that a run can ask. Raises `SpecError` for a round that is none of regression."""
+    chosen = plan.round(round_id)
+    if chosen.mode != "regression":
+        raise SpecError(
+            f"round {round_id} is {chosen.mode}", hint='a round of regression cases has mode = "regression"'
+        )
+    return [layer for layer in map(plan.layer, chosen.layers) if not is_by_hand(layer)]
 
 
 def run_spec_of(plan: Plan, layer: Layer, path: Path) -> str:
