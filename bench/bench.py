@@ -1,6 +1,6 @@
 """`make bench`: measures the harness and prints ratios to its goals or to a baseline of the same run.
 
-    python bench/bench.py [overhead|lanes|report|start|decode|gcg|explorer|crowd ...] [--output bench/results.json]
+    python bench/bench.py [overhead|lanes|report|start|gcg|explorer|plan_pages ...] [--output bench/results.json]
 
 Each figure is the median of several runs in one process or of several processes. Machines differ and drift: compare the
 ratios, not the seconds.
@@ -341,6 +341,7 @@ BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "copyright": own_file("copyright"),
     "explorer": own_file("explorer"),
     "crowd": own_file("crowd"),
+    "plan_pages": own_file("plan_pages"),
     "training": own_file("training"),
     "safetext": own_file("safetext"),
 }

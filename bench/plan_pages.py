@@ -67,6 +67,12 @@ def addresses(ids: list[str]) -> dict[str, str]:
         "progress": "/plan?round=r2",
         "coverage": "/plan/coverage",
         "coverage, a square": "/plan/coverage?rows=feature&columns=persona&row=f1&column=p1",
+        "harms": "/plan/harms",
+        "report": "/plan/report?level=full",
+        "incidents": "/incidents",
+        "sessions": "/probe/sessions",
+        f"{LATER}the report's preview": "/plan/report?level=full",
+        f"{LATER}what reads alike, of 50 findings": f"/findings/alike?ids={','.join(ids[:50])}",
         "console, begin": "/probe?start=1&round=r2&layer=l1&harm=h1",
     }
 

@@ -223,13 +223,15 @@ def make_app(explorer: Explorer) -> Starlette:
         label,
         launch,
         people,
+        plan_harms,
         plan_pages,
+        plan_report,
         read,
         search,
     )
 
     of_runs = (read, downloads, search, compare, gates, launch, label)
-    of_team = (console, console_sessions, plan_pages, findings, board, finding)
+    of_team = (console, console_sessions, plan_pages, plan_harms, plan_report, findings, board, finding)
     routes: list[BaseRoute] = []
     for pages in (*of_runs, *of_team, people, behaviors):
         for path, page, methods in pages.ROUTES:

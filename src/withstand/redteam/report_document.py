@@ -115,10 +115,11 @@ def _markdown(part: Part) -> Iterator[str]:
 def html(document: Document) -> str:
     """The report as one page that loads nothing."""
     template = Path(__file__).parent / "redteam_report.html.j2"
-    return render(template, document=document, facts=document.facts, kind_of=_kind, short=_short)
+    return render(template, document=document, facts=document.facts, kind_of=kind_of, short=_short)
 
 
-def _kind(part: Part) -> str:
+def kind_of(part: Part) -> str:
+    """The kind of a part, for templates."""
     return type(part).__name__.lower()
 
 
