@@ -26,6 +26,7 @@ from withstand.store import attempts, files
 from withstand.store import revisions as store_events
 from withstand.store.attempts import Attachment
 from withstand.store.damage import damage
+from withstand.store.merge import merge
 from withstand.store.revisions import Event, events
 from withstand.store.store import Store
 
@@ -328,6 +329,19 @@ def test_a_session_on_either_database(where: str, plan: Plan) -> None:
         assert [attempt.output_description for attempt in attempts.attempts(store)] == ["what it was"]
         assert attempts.history(store, found.id)[0].purged
         assert peers.similar(store, plan, BREAD, "m2") == []
+
+
+def test_a_merge_brings_sessions_with_their_pictures(store: Store, plan: Plan, tmp_path: Path) -> None:
+    session = begun(store, plan)
+    session.attach(files.keep(store, b"\x89PNG\r\n\x1a\n"))
+    session.send(BREAD, probe(plan))
+    shot = session.mark(Mark("harmful", "recipe")).screenshot
+    files.keep(store, b"GIF89a that nothing names")
+    with Store(str(tmp_path / "all.db")) as into:
+        merge(store, into)
+        assert Session.open(into, plan, session.state.session).state == session.state
+        assert shot is not None
+        assert [path.name for path in files.folder(into).iterdir()] == [shot.sha256]
 
 
 def test_a_session_that_somebody_damaged_is_said(store: Store, plan: Plan) -> None:

@@ -74,6 +74,15 @@ def read(store: Store, name: str) -> tuple[bytes, str] | None:
     return None
 
 
+def copy(source: Store, into: Store) -> int:
+    """Bring the files that entries of a store name and that it lacks from another one, as after a merge; how many."""
+    lacking = [name for name in set(_named(into)) if not (folder(into) / name).is_file()]
+    brought = [file for name in lacking if (file := read(source, name))]
+    for data, _ in brought:
+        keep(into, data)
+    return len(brought)
+
+
 def sweep(store: Store) -> int:
     """Delete the files that no attempt and no step of a session names any more, as after a purge; how many."""
     place = folder(store)

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 import sqlalchemy as sql
 
 from withstand.core import StoreError
+from withstand.store import files
 from withstand.store.store import Store
 from withstand.store.tables import meta, tables
 
 
 def merge(source: Store, into: Store) -> dict[str, int]:
-    """Add everything of `source`; how many entries were new, by table. Raises `StoreError` on a clash of names.
+    """Add everything of `source`, files that people attached too; how many entries were new, by table.
+
+    Raises `StoreError` on a clash of names.
 
     What the user wrote in it stays the user's, and what others wrote theirs.
     """
@@ -29,6 +32,7 @@ def merge(source: Store, into: Store) -> dict[str, int]:
             entries = connection.execution_options(yield_per=5_000).execute(sql.select(table)).mappings()
             for part in entries.partitions():
                 into.write({table: source.marks.passed_on(table, map(dict, part), into.marks)}, sign=False)
+    files.copy(source, into)
     return {name: size - before[name] for name, size in _sizes(into)}
 
 
