@@ -22,6 +22,7 @@ from withstand.store.store import Store
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "redteam" / "plan.toml"
 ALL = ("md", "html", "json")
+NOTES = ("app-ui was not measured: people use it by hand", "somebody else recorded F-20260216-00000007")
 FEBRUARY = 1771200000.0
 """16 February 2026, in seconds since 1970: the first day of round r2."""
 
@@ -75,10 +76,8 @@ def seed(store: Store) -> None:
     places = (("base", "1"), ("app", "2"))
     layers = tuple(LayerFacts(name, version, "scripted-kitchen", "api", "none", False) for name, version in places)
     measured = (MeasuredRate("harm", "app", "2", "kitchen", "run-1", 56, 0.25, 0.155, 0.377, "kitchen"),)
-    keep(
-        store,
-        ReplayResult("R-1", "kitchen-assistant-spring", FEBRUARY, "kitchen", How(5), layers, rows, measured),
-    )
+    name = "kitchen-assistant-spring"
+    keep(store, ReplayResult("R-1", name, FEBRUARY, "kitchen", How(5), layers, rows, measured, notes=NOTES))
 
 
 def texts(

@@ -6,6 +6,7 @@ the report's; of an amount in the world ("a 20 % discount") nothing is measured.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 
 ONES = (
@@ -133,6 +134,8 @@ RATES = tuple(
 )  # fmt: skip
 ADVERBS = re.compile(rf"\b(?P<often>{OFTEN})\b|\b(?P<always>{ALWAYS})\b", re.IGNORECASE)
 SUBJECTS = re.compile(rf"\b(?:(?P<target>{TARGET})|(?P<people>{PEOPLE}))\b", re.IGNORECASE)
+GETS = re.compile(rf"\s+{GET}\b", re.IGNORECASE)
+PASSIVE = re.compile(r"\b(?:is|are|be|been|was|were)\s+$", re.IGNORECASE)
 ACTS = re.compile(
     r"\b(?:refus|fail|leak|reveal|answer|compl(?:y|i)|break|broke|give|gave|tell|told|obey|succeed|work|resist|block|hold|"
     r"held|disclos|produce|output|repeat|follow|reject|catch|stop|happen|show|write|wrote|say|said|call)",
@@ -165,14 +168,14 @@ def _frequencies(clause: str) -> Iterator[tuple[int, int]]:
     The subject is the last one before the adverb, else the first one after it; a pronoun is what was named before.
     """
     subjects = list(SUBJECTS.finditer(clause))
+    starts = [subject.start() for subject in subjects]
     for match in ADVERBS.finditer(clause):
-        before = [subject for subject in subjects if subject.start() < match.start()]
-        after = [subject for subject in subjects if subject.start() >= match.end()]
-        subject = before[-1] if before else after[0] if after else None
+        at = bisect_left(starts, match.start())
+        subject = subjects[at - 1] if at else subjects[0] if subjects else None
         of_people = subject is not None and subject.lastgroup == "people"
-        if match["often"] and not (of_people and not re.match(rf"\s+{GET}\b", clause[match.end() :])):
+        if match["often"] and not (of_people and not GETS.match(clause, match.end())):
             yield match.span()
-        elif match["always"] and not of_people and before and ACTS.search(clause, before[0].end()):
-            passive = re.search(r"\b(?:is|are|be|been|was|were)\s+$", clause[: match.start()])
+        elif match["always"] and not of_people and at and ACTS.search(clause, subjects[0].end()):
+            passive = PASSIVE.search(clause[max(0, match.start() - 6) : match.start()])
             if not passive or match["always"].endswith("likely"):
                 yield match.span()

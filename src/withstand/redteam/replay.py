@@ -226,7 +226,8 @@ def replay(
             wanted.append((row, [] if why else [*_samples(finding, layer, chat, how)]))
     samples = [sample for _, own in wanted for sample in own]
     rows = asking.rows([sample.job for sample in samples], COMPLETIONS)
-    asked = [finding for finding in findings if any(sample.finding is finding for sample in samples)]
+    sent = {sample.finding.id for sample in samples}
+    asked = [finding for finding in findings if finding.id in sent]
     verdicts = _judged(plan, samples, rows, judge, asked, asking)
     seen = {finding.id for finding in asked if is_hit(getattr(verdicts.get(finding.id), "label", "error"))}
     return [

@@ -187,4 +187,4 @@ def renamed(result: ReplayResult, facts: Facts) -> ReplayResult:
     rows = tuple(replace(row, layer=facts.layer(row.layer), version="") for row in result.rows)
     layers = tuple(replace(layer, id=facts.layer(layer.id), version="", target="") for layer in result.layers)
     measured = tuple(replace(rate, layer=facts.layer(rate.layer), version="") for rate in result.measured)
-    return replace(result, rows=rows, layers=layers, measured=measured)
+    return replace(result, rows=rows, layers=layers, measured=measured, notes=())  # which name layers and findings
