@@ -72,6 +72,8 @@ def test_all_errors_of_form_are_said_at_once(tmp_path: Path) -> None:
 def test_one_error_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"round 1 \(r1\): it ends on 2026-02-06, before it starts on 2026-03-02"):
         read_plan(written(tmp_path, PLAN.replace("2026-02-02", "2026-03-02")))
+    with pytest.raises(SpecError, match="starts is '20260202'"):  # as a text it would stand behind 2026-03-02
+        read_plan(written(tmp_path, PLAN.replace("starts = 2026-02-02", 'starts = "20260202"')))
     with pytest.raises(SpecError, match=r"is not TOML.*line 5"):
         read_plan(written(tmp_path, PLAN.replace('guests must not get"', "guests must")))
     with pytest.raises(SpecError, match=r"is not TOML: .* \(at the end, line 25\)"):

@@ -95,7 +95,7 @@ WRONG = [
     (HEAD + CHILD, "its parent 'spice' is no category", "write no dot"),
     (HEAD + 'retired = ["spice"]\n' + SPICE, "its id is retired", "ids are never reused"),
     (HEAD + SPICE + CASE, "the policy has no category 'spice.raw'", "did you mean spice?"),
-    (HEAD + 'effective = "2026-13-01"\n' + SPICE, "is no date", "2026-01-15"),
+    (HEAD + 'effective = "2026-13-01"\n' + SPICE, "effective is '2026-13-01'", "2026-02-16"),
     (HEAD + SPICE.replace("severity = 2", "severity = 5"), "it is 5", "4 (critical)"),
     (HEAD + SPICE + CHILD + 'tier = "prohibited"\n', "which no context allows", "contexts_allowed = []"),
     (HEAD, "category: there is none", "withstand policy new"),

@@ -9,13 +9,13 @@ All is counted in SQL over columns; no text is read.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
 import sqlalchemy as sql
 
 from withstand.core import SpecError
 from withstand.redteam import hours
+from withstand.redteam.dates import moment
 from withstand.redteam.plan import Harm, Layer, Plan, Round
 from withstand.store.attempts import FINDINGS
 from withstand.store.revisions import revisions
@@ -292,14 +292,7 @@ def changed_at(layer: Layer) -> float | None:
     """
     if not layer.changed:
         return None
-    try:
-        moment = datetime.fromisoformat(layer.changed)
-    except ValueError:
-        hint = "write a date such as 2026-02-16, or with its hour 2026-02-16T14:00:00Z"
-        raise SpecError(f"layer {layer.id}: changed is {layer.changed!r}", hint=hint) from None
-    if len(layer.changed) <= len("2026-02-16"):
-        moment += timedelta(days=1)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return moment(f"layer {layer.id}: changed", layer.changed, end=True, utc=True).timestamp()
 
 
 def latest(plan: str) -> sql.Select[Any]:

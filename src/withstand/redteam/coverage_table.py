@@ -12,6 +12,7 @@ from withstand.core.text import count, tidy
 from withstand.redteam.coverage import STATES, Axis, Cell, Coverage, State, Tally, merged_state
 from withstand.redteam.coverage_cell import Inside
 from withstand.redteam.coverage_numbers import Balance, Share, balance, pairwise, suggest, weighted, weighted_by
+from withstand.redteam.dates import day_of
 from withstand.redteam.harm_kinds import Discovery
 from withstand.redteam.harm_tables import discovered
 from withstand.redteam.plan import Plan
@@ -186,7 +187,7 @@ def looked_at(of: Inside) -> Table:
     """The attempts of a cell, near-duplicates side by side."""
     columns = [Column("input", right=True), *map(Column, ("attempt", "tester", "date", "verdict", "harm"))]
     rows = [
-        [number, a.id, a.tester, strftime("%Y-%m-%d", gmtime(a.surfaced)), a.verdict, a.harm]
+        [number, a.id, a.tester, day_of(a.surfaced), a.verdict, a.harm]
         for number, group in enumerate(of.groups, 1)
         for a in group
     ]

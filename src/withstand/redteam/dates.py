@@ -19,10 +19,10 @@ def day(name: str, text: str) -> date:
     return read
 
 
-def moment(name: str, text: str, end: bool = False) -> datetime:
+def moment(name: str, text: str, end: bool = False, utc: bool = False) -> datetime:
     """The moment in an ISO text in UTC; a day alone is its first moment, or with `end` its last.
 
-    Raises `SpecError` that names the field.
+    Raises `SpecError` that names the field; with `utc` a time without a zone is UTC, else it is an error.
     """
     try:
         read = datetime.fromisoformat(text)
@@ -30,12 +30,17 @@ def moment(name: str, text: str, end: bool = False) -> datetime:
         raise SpecError(f"{name} is {text!r}" if text else f"{name} is missing", hint=TIME_HINT) from None
     if len(text) <= len("2026-02-03"):
         read = datetime.combine(day(name, text), time.max if end else time.min)
-    elif read.tzinfo is None:
+    elif read.tzinfo is None and not utc:
         raise SpecError(f"{name} is {text!r}, without a zone", hint=TIME_HINT)
     try:
         return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
     except OverflowError:
         raise SpecError(f"{name} is {text!r}", hint=TIME_HINT) from None
+
+
+def day_of(seconds: float) -> str:
+    """The day (UTC) of a moment in seconds since 1970, as an ISO text."""
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
 
 
 def span(seconds: float) -> str:

@@ -1,10 +1,9 @@
 """The draft of a disclosure, and the private report of a finding, as Markdown."""
 
 from collections.abc import Iterator
-from time import gmtime, strftime
 
 from withstand.core.text import count, rate, visible, whole
-from withstand.redteam.dates import span
+from withstand.redteam.dates import day_of, span
 from withstand.redteam.disclosure import IMPACT, Disclosure
 from withstand.redteam.plan import Plan
 from withstand.redteam.suppression import LEAST
@@ -108,8 +107,7 @@ def private_report(finding: Attempt, plan: Plan | None = None) -> str:
     words += ["", *turns, f"- answer: {count(len(finding.output), 'character')}", ""]
     if finding.reproduced:
         words += ["It came again in {} of {} repetitions.".format(*finding.reproduced), ""]
-    day = strftime("%Y-%m-%d", gmtime(finding.surfaced))
-    words += ["## Dates", "", f"- found: {day}", "- reported privately to: _name, channel, day_"]
+    words += ["## Dates", "", f"- found: {day_of(finding.surfaced)}", "- reported privately to: _name, channel, day_"]
     words += ["- answered: _day_", "- agreed day of publication: _day_", "- published: _not before the agreed day_", ""]
     words += ["## Credit", "", "_Name the finders as they wish, or leave them out. Ask them first._", ""]
     words += ["Until the agreed day this report goes to its addressee alone."]

@@ -12,6 +12,7 @@ from withstand.core import SpecError, did_you_mean, digest, from_json, to_json
 from withstand.core.errors import StoreError
 from withstand.core.shape import misfit
 from withstand.core.text import percent, series, unique
+from withstand.redteam.dates import day_of
 from withstand.redteam.lifecycle import Evidence, Intended, Item, Lifecycle, has_file
 from withstand.redteam.pilots import judge
 from withstand.redteam.policy import read_policy
@@ -93,7 +94,7 @@ class Checker:
             return str(error)
         if run is None:
             return "it names no run"
-        begun = datetime.fromtimestamp(run.created, UTC).date().isoformat()
+        begun = day_of(run.created)
         if begun < self.since:
             return f"the run is of {begun}, before the intended status or use changed on {self.since}"
         if begun > item.date:

@@ -1,10 +1,10 @@
 """The list of harms for a terminal, a page and machines."""
 
 from collections.abc import Iterable, Sequence
-from time import gmtime, strftime
 from typing import Any
 
 from withstand.core import Json
+from withstand.redteam.dates import day_of
 from withstand.redteam.harm_kinds import Discovery, Proposal
 from withstand.redteam.harms import Changed, Count, Decision
 from withstand.redteam.plan import Plan
@@ -58,7 +58,7 @@ def decided(listed: Iterable[Decision]) -> Table:
     """The history of the list."""
     columns = [Column(name) for name in ("date", "round", "by", "decision", "harm", "into", "findings", "why")]
     rows = [
-        [strftime("%Y-%m-%d", gmtime(d.created)), d.round, d.by, d.action, d.harm, ", ".join(d.into),
+        [day_of(d.created), d.round, d.by, d.action, d.harm, ", ".join(d.into),
          ", ".join(d.findings), d.reason]
         for d in listed
     ]  # fmt: skip

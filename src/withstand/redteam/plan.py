@@ -7,11 +7,11 @@ recommendations, as docs/red-team-plans.md lists them).
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
 from withstand.core import Json, SpecError, at_least
+from withstand.redteam.dates import day
 from withstand.redteam.tables import Problems, check_names, read_tables, record_of, records_of
 
 SCHEMA = "withstand.plan/1"
@@ -179,10 +179,7 @@ class Round:
         at_least(0, self, "ramp_up_hours", "min_per_cell")
         for name in ("starts", "ends"):
             if text := getattr(self, name):
-                try:
-                    date.fromisoformat(text)
-                except ValueError:
-                    raise SpecError(f"{name} is {text!r}", hint="write a date such as 2026-02-16") from None
+                day(name, text)
         if self.starts and self.ends and self.ends < self.starts:
             raise SpecError(
                 f"it ends on {self.ends}, before it starts on {self.starts}", hint="change one of the dates"

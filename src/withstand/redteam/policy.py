@@ -8,13 +8,13 @@ names must still be a label.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from withstand.core import Json, SpecError, did_you_mean, digest
 from withstand.core.frameworks import full, is_impact
 from withstand.core.taxonomy import UNCOVERED
+from withstand.redteam.dates import day
 from withstand.redteam.tables import Problems, check_names, read_tables, record_of, records_of
 from withstand.registry.grammar import to_toml
 
@@ -49,6 +49,10 @@ class Header:
     owner: str = ""
     supersedes: str = ""
     retired: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.effective:
+            day("effective", self.effective)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +225,6 @@ def _check_header(problems: Problems, header: Header, categories: Mapping[str, C
     for name in ("name", "version"):
         if not getattr(header, name).strip():
             problems.add(f"policy, {name}", "it is empty", "every label is stamped with it")
-    if header.effective:
-        try:
-            date.fromisoformat(header.effective)
-        except ValueError:
-            problems.add("policy, effective", f"{header.effective!r} is no date", "write it as 2026-01-15")
     for name in header.retired:
         if name in categories:
             problems.add(f"category {name}", "its id is retired", "give the category another id: ids are never reused")
