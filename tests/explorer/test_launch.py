@@ -16,7 +16,7 @@ from explorer_web import auth, client, post, sign_in
 from withstand import api
 from withstand.cli import serve
 from withstand.core import SpecError
-from withstand.explorer import launch_spec
+from withstand.explorer import launch_process, launch_spec
 from withstand.explorer.launch_process import Launcher
 from withstand.explorer.launch_record import KIND
 from withstand.explorer.launch_spec import Caps, checked, of_text, offered
@@ -124,10 +124,15 @@ def test_a_run_outlives_its_explorer_and_is_taken_up_by_the_next(launcher, tmp_p
     later.close()
 
 
-def test_of_two_explorers_one_starts_a_run(launcher, tmp_path):
+def test_of_two_explorers_one_starts_a_run(launcher, tmp_path, monkeypatch):
     other = stand_in(launcher.store, tmp_path)
-    real = launcher._change
-    launcher._change = lambda launch: (start(other, "a", person="ben"), setattr(launcher, "_change", real), None)[2]
+
+    def behind(store, record):
+        monkeypatch.setattr(launch_process, "add_record", add_record)
+        start(other, "a", person="ben")
+        return add_record(store, record)
+
+    monkeypatch.setattr(launch_process, "add_record", behind)
     launch, is_new = start(launcher, "a")
     assert (launch.person, is_new) == ("ben", False)
     other.close()

@@ -24,7 +24,7 @@ from withstand.core import Json, SpecError, WithstandError, bounded
 from withstand.explorer.launch_record import DROPPED, ENDED, KIND, NOT_STARTED, RUNNING, WAITING, Launch
 from withstand.explorer.launch_spec import Caps, file_of
 from withstand.explorer.processes import Process, machine
-from withstand.store.revisions import Record, add_record, records, revisions
+from withstand.store.revisions import Record, add_record, append, records, revisions
 from withstand.store.store import Store
 
 PLANNING = 180.0
@@ -162,17 +162,15 @@ class Launcher:
             revision = old.revision if old else len(revisions(self.store, KIND, record_id=key))
             new = Launch(
                 key, str(plan["run"]["name"]), WAITING, person, spec, caps, self._token, Process.of(os.getpid()), now,
-                revision=revision,
+                at=now, revision=revision + 1,
             )  # fmt: skip
-            kept = self._change(new)
-            if kept is None:
-                standing = self.launch(key)
-                if standing is None:
+            if not add_record(self.store, Record(KIND, key, new.revision, "", now, new.value())):
+                if (standing := self.launch(key)) is None:
                     raise SpecError("the start could not be recorded", hint="try again")
                 return standing, False
-            self._waiting[key] = kept
+            self._waiting[key] = new
             self._next()
-            return self.launch(key) or kept, True
+            return self.launch(key) or new, True
 
     def stop(self, key: str, person: str, at_once: bool = False) -> Launch:
         """Interrupt a run as Ctrl-C does, or with `at_once` kill it; of one that waits, drop it. Rows stay.
@@ -280,16 +278,8 @@ class Launcher:
 
     def _changed(self, launch: Launch, **changes: Any) -> Launch:
         """The launch with what became of it, recorded behind whatever another explorer has recorded meanwhile."""
-        new = replace(launch, **changes)
-        while (kept := self._change(new)) is None:
-            new = replace(new, revision=len(revisions(self.store, KIND, record_id=new.key)))
-        return kept
-
-    def _change(self, launch: Launch) -> Launch | None:
-        """Record a new revision; None where another one of this number stands."""
-        new = replace(launch, revision=launch.revision + 1, at=time.time(), token=self._token)
-        kept = add_record(self.store, Record(KIND, new.key, new.revision, "", new.at, new.value()))
-        return new if kept else None
+        new = replace(launch, **changes, at=time.time(), token=self._token)
+        return replace(new, revision=append(self.store, KIND, new.key, "", new.at, new.value()))
 
     # --- files ---
 

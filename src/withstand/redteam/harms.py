@@ -19,7 +19,7 @@ from withstand.redteam.plan import Harm, Plan
 from withstand.redteam.plan_edit import Draft, edit
 from withstand.redteam.triage import edit as edit_attempt
 from withstand.store.attempts import Attempt, attempts
-from withstand.store.revisions import Record, add_record, revisions
+from withstand.store.revisions import append, revisions
 from withstand.store.store import Store
 
 Action: TypeAlias = Literal["add", "merge", "retire", "split"]
@@ -68,12 +68,7 @@ class Changed:
 def history(store: Store, plan: Plan) -> list[Decision]:
     """All decisions of a plan, the first one first."""
     kept = sorted(revisions(store, KIND, plan.id), key=lambda entry: (entry.created, entry.id, entry.revision))
-    listed = []
-    for entry in kept:
-        value = entry.value
-        decision: Decision = from_json(Decision, {**value, "created": entry.created})
-        listed.append(decision)
-    return listed
+    return [from_json(Decision, {**entry.value, "created": entry.created}) for entry in kept]
 
 
 # --- decisions ------------------------------------------------------------------------------------------------------
@@ -180,12 +175,8 @@ def _decide(
 
 def _keep(store: Store, plan: Plan, decision: Decision) -> None:
     """Keep a decision as the next revision of its harm's record, behind what others decide meanwhile."""
-    name = f"{plan.id}/{decision.harm}"
     value: dict[str, Json] = to_json(decision)
-    value.pop("created")
-    number = max((entry.revision for entry in revisions(store, KIND, plan.id, name)), default=0) + 1
-    while not add_record(store, Record(KIND, name, number, plan.id, decision.created, value)):
-        number += 1
+    append(store, KIND, f"{plan.id}/{decision.harm}", plan.id, value.pop("created"), value)
 
 
 def _decision(

@@ -55,6 +55,14 @@ def add_record(store: Store, new: Record) -> bool:
     return _add(store, record, digest(["record", new.kind, new.id, new.revision]), new, names)
 
 
+def append(store: Store, kind: str, record_id: str, plan: str, created: float, value: Json) -> int:
+    """Keep a value as the next revision of a record, behind what others write meanwhile; its number."""
+    number = max((past.revision for past in revisions(store, kind, record_id=record_id)), default=0) + 1
+    while not add_record(store, Record(kind, record_id, number, plan, created, value)):
+        number += 1
+    return number
+
+
 def records(store: Store, kind: str, plan: str | None = None) -> list[Record]:
     """The last revision of each record of a kind, oldest first: of a plan, or all."""
     last = {revision.id: revision for revision in revisions(store, kind, plan)}
