@@ -1,10 +1,13 @@
 """What the store keeps of a run that was started from the explorer: a record whose id is the key of the run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from withstand.core import Json
+from withstand.core import Json, from_json
+from withstand.core.shape import misfit
 from withstand.explorer.launch_spec import Caps
 from withstand.explorer.processes import Process
+from withstand.results.cells import plain
 from withstand.store.revisions import Record
 
 KIND = "run-request"
@@ -34,7 +37,7 @@ class Launch:
     run: str
     state: str
     person: str
-    spec: Json
+    spec: Mapping[str, Json]
     caps: Caps
     token: str
     process: Process
@@ -64,20 +67,17 @@ class Launch:
         return ENDS.get(self.code, f"ended with exit code {self.code}")
 
     def value(self) -> Json:
-        caps = {"asks": self.caps.asks, "cost": self.caps.cost, "minutes": self.caps.minutes}
-        names = ("run", "state", "person", "spec", "token", "asked", "code", "stopped")
-        return {**{name: getattr(self, name) for name in names}, "caps": caps, "process": self.process.json()}
+        """What a record says beside its id, revision and time."""
+        return {name: value for name, value in plain(self).items() if name not in ("key", "revision", "at")}
 
     @staticmethod
     def of(record: Record) -> "Launch | None":
         """None for a record that is none of ours, or whose texts were erased."""
-        try:
-            value = dict(record.value)
-            caps, process = Caps(**value.pop("caps")), Process(**value.pop("process"))
-            launch = Launch(record.id, caps=caps, process=process, at=record.created, revision=record.revision, **value)
-        except (TypeError, KeyError, ValueError, AttributeError):
+        if not isinstance(record.value, dict):
             return None
-        texts = (launch.run, launch.person, launch.token, launch.stopped)
-        good = launch.state in STATES and isinstance(launch.spec, dict) and isinstance(launch.asked, (int, float))
-        good &= all(isinstance(text, str) for text in texts) and isinstance(launch.code, (int, type(None)))
-        return launch if good else None
+        value = {**record.value, "key": record.id, "revision": record.revision, "at": record.created}
+        try:
+            launch: Launch | None = None if misfit(Launch, value) else from_json(Launch, value)
+        except ValueError:
+            return None
+        return launch if launch and launch.state in STATES else None
