@@ -16,7 +16,7 @@ import sqlalchemy as sql
 from withstand.core import SpecError
 from withstand.redteam import hours
 from withstand.redteam.dates import moment
-from withstand.redteam.plan import Harm, Layer, Plan, Round
+from withstand.redteam.plan import Layer, Plan, Round
 from withstand.store.attempts import FINDINGS
 from withstand.store.revisions import revisions
 from withstand.store.store import Store
@@ -309,7 +309,7 @@ def _axes(space: Space, c: Any) -> list[Any]:
     plan = space.plan
     open_rounds = [r.id for r in plan.rounds if not asks_for_harms(r)]
     cases: list[Any] = [(c.round.in_(open_rounds), "")] if open_rounds else []
-    cases += [(c.harm == harm.id, became(plan, harm).id) for harm in plan.harms if harm.status == "merged"]
+    cases += [(c.harm == name, now) for name, now in became(plan).items() if now != name]
     harm = sql.case(*cases, else_=c.harm) if cases else c.harm
     feature = sql.case((c.layer.in_(space.bare), ""), else_=c.feature) if space.bare else c.feature
     persona = c.persona if plan.personas else sql.literal("")
@@ -317,13 +317,16 @@ def _axes(space: Space, c: Any) -> list[Any]:
     return [column.label(name) for name, column in named]
 
 
-def became(plan: Plan, harm: Harm) -> Harm:
-    """The harm that a merged one is part of now."""
-    seen = {harm.id}
-    while harm.status == "merged" and harm.merged_into and harm.merged_into not in seen:
-        harm = plan.harm(harm.merged_into)
-        seen.add(harm.id)
-    return harm
+def became(plan: Plan) -> Mapping[str, str]:
+    """Each harm -> itself, or the one that it is part of now."""
+    into: dict[str, str] = {}
+    for harm in plan.harms:
+        seen, own = {harm.id}, harm
+        while own.status == "merged" and own.merged_into and own.merged_into not in seen:
+            own = plan.harm(own.merged_into)
+            seen.add(own.id)
+        into[harm.id] = own.id
+    return into
 
 
 def _recorded(store: Store, space: Space) -> tuple[dict[Spot, Tally], tuple[Group, ...], int]:

@@ -2,14 +2,14 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from time import gmtime, strftime
 from typing import Any
 
 from withstand.core import Json, to_json
 from withstand.core.text import count, tidy
-from withstand.redteam.coverage import STATES, Axis, Cell, Coverage, State, Tally, merged_state
+from withstand.redteam.coverage import STATES, Axis, Cell, Coverage, State, merged_state
 from withstand.redteam.coverage_cell import Inside
 from withstand.redteam.coverage_numbers import Balance, Share, balance, pairwise, suggest, weighted, weighted_by
 from withstand.redteam.dates import day_of
@@ -18,6 +18,7 @@ from withstand.redteam.harm_tables import discovered
 from withstand.redteam.plan import Plan
 from withstand.report.shell import render
 from withstand.report.table import Column, Table, csv_lines
+from withstand.results.cells import plain
 
 LEGEND: Mapping[State, str] = {
     "empty": "nothing was tried here, which is no evidence of safety",
@@ -242,7 +243,7 @@ def _csv_rows(of: Coverage, names: Sequence[str]) -> Iterator[Mapping[str, Any]]
 def as_json(of: Coverage, shown: Matrix, numbers: Figures) -> Json:
     """The coverage for machines."""
     squares = [
-        {shown.rows: row, shown.columns: column} | _all(part) for (row, column), part in shown.squares.items()
+        {shown.rows: row, shown.columns: column} | plain(part) for (row, column), part in shown.squares.items()
     ]  # fmt: skip
     return {
         "schema": 1, "plan": of.plan, "rounds": list(of.rounds), "legend": dict(LEGEND), "states": list(STATES),
@@ -250,18 +251,12 @@ def as_json(of: Coverage, shown: Matrix, numbers: Figures) -> Json:
         "weighted": _share(numbers.overall) | {
             axis: {name: _share(part) for name, part in by.items()} for axis, by in numbers.by.items()
         },
-        "pairwise": _share(numbers.pairs), "balance": _all(numbers.balance), "attempts": of.attempts,
-        "unsure": of.unsure, "errors": of.errors, "next": [_all(cell) for cell in numbers.next],
+        "pairwise": _share(numbers.pairs), "balance": plain(numbers.balance), "attempts": of.attempts,
+        "unsure": of.unsure, "errors": of.errors, "next": plain(numbers.next),
         "discovery": to_json(numbers.kinds),
-        "outside": [_all(part) for part in of.outside], "cells": [_all(cell) for cell in of.cells],
+        "outside": plain(of.outside), "cells": plain(of.cells),
     }  # fmt: skip
 
 
 def _share(part: Share) -> dict[str, Json]:
     return {"met": part.met, "of": part.of, "share": part.share}
-
-
-def _all(record: Any) -> dict[str, Json]:
-    """A record with all its fields, those at their default too: a state of 0 attempts is said."""
-    values = ((f.name, getattr(record, f.name)) for f in fields(record))
-    return {name: _all(value) if isinstance(value, Tally) else to_json(value) for name, value in values}

@@ -55,7 +55,7 @@ def gaps(store: Store | None, plan: Plan) -> list[Gap]:
 def _recorded(store: Store | None, plan: Plan) -> Mapping[str, list[Attempt]]:
     """Harm -> its findings, oldest first."""
     of: dict[str, list[Attempt]] = {}
-    harms = {harm.id: became(plan, harm).id for harm in plan.harms}
+    harms = became(plan)
     listed = attempts(store, plan.id) if store else []
     for attempt in sorted(listed, key=lambda attempt: (attempt.surfaced, attempt.id)):
         if attempt.is_finding and attempt.status not in ("duplicate", "not_reproduced"):

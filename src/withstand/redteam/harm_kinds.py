@@ -156,7 +156,7 @@ def _sightings(store: Store, plan: Plan) -> Mapping[str, set[tuple[str, str]]]:
     is_finding = sql.and_(c.verdict.in_(FINDINGS), c.status != "duplicate")
     words = {a.id: a.harm.removeprefix(NEW_HARM) for a in _named(store, plan)}
     kinds = {member: f"new {at}" for at, group in enumerate(grouped(words)) for member in group}
-    merged = {harm.id: became(plan, harm).id for harm in plan.harms}
+    merged = became(plan)
     sightings: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for name, round_id, harm, digest in store.select(sql.select(c.id, c.round, c.harm, c.input).where(is_finding)):
         kind = kinds.get(name, "") if harm == "new" else merged.get(harm, harm)

@@ -14,7 +14,7 @@ from withstand.store.store import Store
 
 def tested(store: Store, plan: Plan) -> Mapping[str, list[Task]]:
     """Round -> what members recorded of harms in it, assigned or not, as tasks without minutes."""
-    into = {harm.id: became(plan, harm).id for harm in plan.harms}
+    into = became(plan)
     c = latest(plan.id).subquery().c
     done: dict[str, list[Task]] = defaultdict(list)
     for round_id, member, harm, layer, mindset in store.select(

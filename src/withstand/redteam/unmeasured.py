@@ -54,7 +54,7 @@ def why_unmeasured(harm: Harm) -> str:
 
 def findings_by_harm(store: Store, plan: Plan) -> Mapping[str, int]:
     """Harm -> its findings in all rounds; those of a merged harm are the other's. "new": of none of the plan's."""
-    harms = {harm.id: became(plan, harm).id for harm in plan.harms}
+    harms = became(plan)
     c = latest(plan.id).subquery().c
     counts: Counter[str] = Counter()
     for harm, number in store.select(
