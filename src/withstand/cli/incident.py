@@ -76,7 +76,8 @@ def edit(
     """
     from withstand.redteam import incidents
 
-    before, last = incidents.find(store, incident_id)
+    past = {number: version for version, number in incidents.history(store, incident_id)}
+    last = max(past)
     base = revision or last
     if source:
         entry, seen = incidents.read_incident(source, {"id": incident_id})
@@ -88,15 +89,12 @@ def edit(
     else:
         if not fields.values_of(chosen):
             raise SpecError("nothing is changed", hint="give an option such as --severity 3, or --from FILE")
-        seen_then = [record for record in _history(store, incident_id) if record[1] == base]
-        if not seen_then:
-            raise SpecError(f"{incident_id} has no revision {base}", hint=f"the last is {last}")
-        entry = seen_then[0][0]
-    entry = fields.with_fields(fields.changed(entry, chosen), editor=editor)
-    if base > last:
+        entry = past.get(base, past[last])
+    if base not in past:
         raise SpecError(f"{incident_id} has no revision {base}", hint=f"the last is {last}")
+    entry = fields.with_fields(fields.changed(entry, chosen), editor=editor)
     _, categories = fields.policy_of(policy)
-    if entry.category != before.category or categories is not None:
+    if entry.category != past[last].category or categories is not None:
         incidents.check(entry, categories, datetime.now(UTC))
     try:
         number = incidents.save(store, entry, base)
@@ -174,8 +172,8 @@ def show(incident_id: str, toml: bool, history: bool, store: "Store") -> Result:
     from withstand.core.text import facts
     from withstand.redteam import incidents
 
-    last, revision = incidents.find(store, incident_id)
-    past = _history(store, incident_id)
+    past = incidents.history(store, incident_id)
+    last, revision = past[-1]
     value = {
         "schema": 1, "revision": revision, "incident": to_json(last), "detection_delay": last.detection_delay,
         "time_to_act": last.time_to_act, "time_to_mitigate": last.time_to_mitigate, "lacks": [*last.lacks],
@@ -215,7 +213,7 @@ def export(output: str, store: "Store") -> None:
 
     listed = incidents.incidents(store)
     value = {
-        entry.id: [{"revision": n, "incident": to_json(past)} for past, n in _history(store, entry.id)]
+        entry.id: [{"revision": n, "incident": to_json(past)} for past, n in incidents.history(store, entry.id)]
         for entry in listed
     }
     save(Path(output), json.dumps({"schema": 1, "incidents": value}, indent=1) + "\n")
@@ -224,13 +222,6 @@ def export(output: str, store: "Store") -> None:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _history(store: "Store", incident_id: str) -> "list[tuple[Incident, int]]":
-    from withstand.redteam.incidents import KIND, of_record
-    from withstand.store.revisions import revisions
-
-    return [(of_record(record), record.revision) for record in revisions(store, KIND, record_id=incident_id)]
 
 
 def _show_saved(entry: "Incident", revision: int) -> None:

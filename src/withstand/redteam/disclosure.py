@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from withstand.core import SpecError
-from withstand.redteam.incidents import MEANS, UNCOVERED, Incident
+from withstand.core.taxonomy import UNCOVERED
+from withstand.redteam.incidents import MEANS, Incident
 from withstand.redteam.quarters import Quarter, figures, quarter_of
 from withstand.redteam.suppression import LEAST, number_of_members, printable
 from withstand.stats.median import median_interval

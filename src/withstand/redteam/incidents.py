@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 from withstand.core import Json, SpecError, did_you_mean, digest, from_json, to_json
 from withstand.core.errors import StoreError, WithstandError, within
 from withstand.core.shape import misfit
+from withstand.core.taxonomy import UNCOVERED
 from withstand.core.text import INVISIBLE
 from withstand.redteam.dates import day, moment
 from withstand.redteam.tables import Problems, check_names, read_tables, record_of
@@ -23,8 +24,6 @@ from withstand.store.store import Store
 
 SCHEMA = "withstand.incident/1"
 KIND = "incident"
-UNCOVERED = "uncovered"
-"""The category of what no rule of the policy is about."""
 SEVERE = 3
 """From this severity on an incident needs a retrospective."""
 
@@ -221,12 +220,17 @@ def incidents(store: Store) -> list[Incident]:
 
 def find(store: Store, incident_id: str) -> tuple[Incident, int]:
     """An incident and its revision. Raises `SpecError` that lists what there is."""
+    return history(store, incident_id)[-1]
+
+
+def history(store: Store, incident_id: str) -> list[tuple[Incident, int]]:
+    """All revisions of an incident with their numbers, the first one first. Raises `SpecError` as `find` does."""
     past = revisions(store, KIND, record_id=incident_id)
     if not past:
         ids = [record.id for record in records(store, KIND)]
         hint = did_you_mean(incident_id, ids, f"it has: {', '.join(ids[-10:]) or 'none'}")
         raise SpecError(f"{store.where} has no incident {incident_id!r}", hint=hint)
-    return of_record(past[-1]), past[-1].revision
+    return [(of_record(record), record.revision) for record in past]
 
 
 def due(store: Store) -> list[Incident]:
