@@ -96,6 +96,27 @@ def test_a_finding_is_triaged_in_place_and_two_editors_see_both(path: Path) -> N
         assert 'class="once triage"' not in web.get("/findings").text
 
 
+def test_a_finding_becomes_a_regression_case_by_a_click(path: Path) -> None:
+    steps = "Step 1: brown the beef. Step 2: simmer it for 2 hours."
+    recorded(path, finding(1, output=steps), finding(2, output="No."), finding(3, output=steps, harm="new: soup"))
+    text = GUIDED.replace('title = "A recipe"', 'title = "A recipe"\nmeasured_by = "kitchen"')
+    file = path.parent / "findings.jsonl"
+    with console(path, "lea", text) as web:  # a labeler writes no files
+        assert "Make it a regression case" not in web.get("/findings/F-1").text
+        assert web.post("/findings/F-1/regress", data={"csrf": csrf(web, "/findings")}).status_code == 403
+    with console(path, "adam", text) as web:
+        assert "Make it a regression case" in web.get("/findings/F-1").text
+        assert web.post("/findings/F-1/regress", data={"csrf": csrf(web, "/findings")}).status_code == 303
+        assert "A regression case" in web.get("/findings/F-1").text
+        assert file.read_text().count("\n") == 1
+        for name, why in (("F-2", "could not fail"), ("F-3", "no suite measures")):
+            refused = web.post(f"/findings/{name}/regress", data={"csrf": csrf(web, "/findings")})
+            assert (refused.status_code, why in refused.text) == (400, True)
+        assert web.post("/findings/F-1/regress", data={"csrf": "x"}).status_code == 403
+        assert "F-1 to findings.jsonl" in web.get("/audit").text
+        assert file.read_text().count("\n") == 1
+
+
 def test_who_probed_as_the_tester_is_no_second_rater(path: Path) -> None:
     recorded(path, finding(1, severity=3))
     with console(path, "adam") as web:

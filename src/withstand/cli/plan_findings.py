@@ -140,19 +140,20 @@ def _show(value: Json, last: "Attempt", changes: list[Json]) -> None:
 @by_option
 @click.option("--revision", type=click.IntRange(1), default=None, metavar="N",
               help="The revision that you saw; an error where it is not the last.")  # fmt: skip
-@click.option("--verdict", default=None)
-@click.option("--status", default=None)
+@click.option("--verdict", default=None, help="One of harmful, borderline, ok, unsure, refused or error.")
+@click.option("--status", default=None,
+              help="One of new, confirmed, not_reproduced, duplicate, fixed, wont_fix or regressed.")  # fmt: skip
 @click.option("--duplicate-of", default=None, metavar="F-ID", help="Of which finding it is a duplicate.")
 @click.option("--harm", default=None, help="A harm of the plan, or 'new: ...'.")
-@click.option("--feature", default=None)
-@click.option("--persona", default=None)
+@click.option("--feature", default=None, help="A feature of the plan.")
+@click.option("--persona", default=None, help="A persona of the plan.")
 @click.option("--severity", type=SEVERITY, default=None, help="The tester's. Others use `rate`.")
 @click.option("--technique", default=None, help="An id of MITRE ATLAS or of an attack, or 'none'.")
-@click.option("--owner", default=None)
-@click.option("--due", default=None, metavar="DATE")
-@click.option("--mitigation", default=None)
-@click.option("--notes", default=None)
-@click.option("--sensitivity", default=None)
+@click.option("--owner", default=None, help="Who mends it.")
+@click.option("--due", default=None, metavar="DATE", help="Until when, as 2026-02-16.")
+@click.option("--mitigation", default=None, help="What mends it.")
+@click.option("--notes", default=None, help="What else to know.")
+@click.option("--sensitivity", default=None, help="One of normal, restricted or not_stored.")
 def edit(
     path: str, finding: str, by: str, revision: int | None, store: "Store", **changes: Any
 ) -> Result:  # fmt: skip
@@ -192,7 +193,7 @@ def rate(finding: str, by: str, severity: int, store: "Store") -> Result:
 @command(group=findings, json=True, store=True)
 @plan_argument
 @click.argument("text", metavar="TEXT|F-ID")
-@click.option("--most", "-n", type=click.IntRange(1, 100), default=5, show_default=True)
+@click.option("--most", "-n", type=click.IntRange(1, 100), default=5, show_default=True, help="Attempts to show.")
 @text_option
 def similar(path: str, text: str, most: int, with_text: bool, store: "Store") -> Result:
     """Show the attempts of a plan that are like a text or a finding: duplicates, and what others tried."""

@@ -16,8 +16,12 @@ from withstand.explorer.board import line_of, vocabulary
 from withstand.explorer.numbers import whole
 from withstand.explorer.read import part
 from withstand.explorer.security import Refused
-from withstand.redteam import replay_figures, triage
+from withstand.redteam import regression, replay_figures, triage
+from withstand.redteam.plan import Plan
 from withstand.redteam.replay import ReplayRow
+from withstand.registry import find
+from withstand.registry.grammar import spec_of
+from withstand.runner.asking import Asking
 from withstand.store.attempts import NEW_HARM, Attempt, attempts, history
 
 SHOWN = (
@@ -81,7 +85,7 @@ def _page(asked: PageRequest, it: Attempt, status: int = 200, **values: Any) -> 
         hidden=hidden,
         parts_shown=[part(role, text, shown) for role, text in texts if text], run=run,
         revisions=list(reversed(_revisions(history(store, it.id), shown))), again=_again(asked, it),
-        caveat=replay_figures.CAVEAT, harms=_harms(asked, it),
+        caveat=replay_figures.CAVEAT, harms=_harms(asked, it), case=_case(asked, it),
         **{"typed": {}, **vocabulary(asked), **values},
     )  # fmt: skip
 
@@ -180,7 +184,51 @@ def _changes(now: Attempt, seen: int, store: Any, form: Mapping[str, Any]) -> di
     return changes
 
 
+# --- regression --------------------------------------------------------------------------------------------------
+
+
+def _plan_of(asked: PageRequest, it: Attempt) -> Plan | None:
+    plan = asked.explorer.plan
+    return plan if plan is not None and plan.id == it.plan else None
+
+
+def _case(asked: PageRequest, it: Attempt) -> str:
+    """ "yes" where the finding is a regression case, "may" where this person may make it one; else "no"."""
+    plan, person = _plan_of(asked, it), asked.session.person
+    if plan is None or not it.is_finding or it.purged:
+        return "no"
+    try:
+        if it.id in regression.cases(plan):
+            return "yes"
+    except SpecError:  # who adds to the file is told
+        pass
+    return "may" if person is not None and person.may("admin") and not asked.explorer.read_only else "no"
+
+
+def regress(asked: PageRequest) -> Response:
+    """Add the finding to the file beside the plan, which a gate runs on every build. Its judge is that of the suite
+    that measures its harm, and asks no model: sending a text somewhere is the command's, which says where."""
+    asked.need("admin")
+    it = _finding(asked)
+    plan = _plan_of(asked, it)
+    try:
+        if plan is None:
+            raise SpecError(f"{it.id} is of no plan of this explorer", hint="start it with --plan FILE")
+        label = regression.judge_of(plan, it)
+        if next(iter(find.models(find.build("judge", spec_of(label)))), None) is not None:
+            hint = f"`withstand plan findings regress {plan.path} {it.id}` asks it, and says where texts go"
+            raise SpecError(f"the judge {label} asks a model", hint=hint)
+        joined = regression.join(plan, [it], label, Asking(asked.explorer.store))
+        if it.id in joined.left_out:
+            raise SpecError(f"{it.id} is no case: {joined.left_out[it.id]}", hint="nothing was written")
+    except SpecError as error:
+        return _page(asked, it, 400, problem=str(error), hint=error.hint)
+    asked.explorer.audit(asked.who, "regress", f"{it.id} to {joined.path.name}")
+    return asked.back(f"/findings/{it.id}")
+
+
 ROUTES = (
     ("/findings/{id}", page, ["GET"]),
+    ("/findings/{id}/regress", regress, ["POST"]),
     ("/findings/{id}", change, ["POST"]),
 )

@@ -49,6 +49,12 @@ def file_of(plan: Plan) -> Path:
     return Path(plan.path).parent / FILE
 
 
+def cases(plan: Plan) -> frozenset[str]:
+    """The findings that are cases in the plan's file. Raises `SpecError` for a damaged file."""
+    place = file_of(plan)
+    return frozenset(row.id for row in read_generated(str(place))) if place.exists() else frozenset()
+
+
 def join(
     plan: Plan, findings: Sequence[Attempt], judge_spec: str, asking: Asking, path: Path | None = None
 ) -> Joined:  # fmt: skip
