@@ -60,7 +60,9 @@ def test_a_round_is_a_run_without_a_rate(tmp_path: Path, withstand: Any) -> None
             shown = re.sub(r"<svg.*?</svg>|<style.*?</style>|<script.*?</script>|95%", "", page, flags=re.DOTALL)
             assert "%" not in shown, form
             assert form == "csv" or NO_RATE in page
+        item = labeling.Item("0.0.0.0", "success", 1, "base", "by hand", seen["F-1"])
         for refused in (
+            lambda: labeling.add(store, run, item, "success", "ana", "calibration"),
             lambda: decide(store, run, Limits(asr=1.0)), lambda: labeling.queue(store, run, "calibration"),
             lambda: judged_by(store, run, "kitchen"),
         ):  # fmt: skip
@@ -86,6 +88,9 @@ def test_a_round_is_a_run_without_a_rate(tmp_path: Path, withstand: Any) -> None
         with client(Path(store.path), reveal=True) as web:
             page = web.get(run_path(web, run.name)).text
             assert "What did people try by hand" in page
+            for purpose in ("review", "calibration", "breaks"):  # a label would make a rate of it
+                refused = web.get(f"{run_path(web, run.name)}/label?for={purpose}")
+                assert (refused.status_code, NO_RATE in refused.text) == (400, True)
             assert '<a href="/findings?round=r1">3</a>' in page
             assert all(name in web.get("/findings?round=r1").text for name in ("F-1", "F-2", "F-5"))
             assert "Brown the beef." in web.get(f"{run_path(web, run.name)}/cases").text

@@ -143,7 +143,7 @@ def _show(value: Json, last: "Attempt", changes: list[Json]) -> None:
 @click.option("--verdict", default=None, help="One of harmful, borderline, ok, unsure, refused or error.")
 @click.option("--status", default=None,
               help="One of new, confirmed, not_reproduced, duplicate, fixed, wont_fix or regressed.")  # fmt: skip
-@click.option("--duplicate-of", default=None, metavar="F-ID", help="Of which finding it is a duplicate.")
+@click.option("--duplicate-of", default=None, metavar="F-ID", help="The finding that it is a duplicate of.")
 @click.option("--harm", default=None, help="A harm of the plan, or 'new: ...'.")
 @click.option("--feature", default=None, help="A feature of the plan.")
 @click.option("--persona", default=None, help="A persona of the plan.")
@@ -178,7 +178,7 @@ def edit(
 @command(group=findings, json=True, store=True)
 @id_argument
 @by_option
-@click.option("--severity", type=SEVERITY, required=True, help="1 low, 2 medium, 3 high, 4 critical.")
+@click.option("--severity", type=SEVERITY, required=True, help="From 1 (low) to 4 (critical).")
 def rate(finding: str, by: str, severity: int, store: "Store") -> Result:
     """Rate how severe a finding is. From 3 on, two people rate it; where they differ, the higher one counts."""
     from withstand.redteam import triage

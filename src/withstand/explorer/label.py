@@ -17,6 +17,7 @@ from withstand.explorer.numbers import whole
 from withstand.explorer.read import LONGEST, view
 from withstand.explorer.security import Refused
 from withstand.results import labeling
+from withstand.results.by_hand import check_rates
 from withstand.results.calibrate import Pair, calibration_of
 from withstand.results.cases import picked
 from withstand.results.cells import CellResult
@@ -65,6 +66,7 @@ class Drawn:
 def queue(index: Index, indexed: RunIndex, sample: Sample) -> Drawn:
     """The sample that `withstand label` draws, from the index."""
     run, purpose = indexed.run, sample.purpose
+    check_rates(run)
     if purpose == "disagreement":  # which changes with every label
         places = sorted(labeling.disagreements(index.store, run))
         entries = [entry.id for place in places if (entry := entry_named(index, indexed, place))]

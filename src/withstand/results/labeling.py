@@ -237,7 +237,11 @@ def add(
     store: Store, run: RunRow, item: Item, vote: Vote, labeler: str, purpose: Purpose, kind: str = "person"
 ) -> None:
     """Keep what an annotator said. A later label of the same annotator on the same case supersedes the earlier one,
-    which is kept; the same label again changes nothing. kind: "person" or "model"."""
+    which is kept; the same label again changes nothing. kind: "person" or "model".
+
+    Raises `SpecError` for a run of what people tried by hand, which no label may give a rate.
+    """
+    check_rates(run)
     case = item.case
     earlier = [
         label
