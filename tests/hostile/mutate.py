@@ -15,19 +15,35 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from withstand.core import WithstandError
+from withstand.core import WithstandError, to_json
 from withstand.explorer import security
 from withstand.formats import finetuning, harmbench, jailbreakbench, labels, published
+from withstand.redteam import (
+    coverage,
+    incidents,
+    lifecycle,
+    pilots,
+    plan,
+    plan_check,
+    policy_check,
+    sheet_files,
+    sheet_import,
+    sheets,
+)
 from withstand.registry import find
 from withstand.report import bundle
 from withstand.results import baselines, cases, summary
 from withstand.runner import spec, transfer
+from withstand.store.attempts import Attempt, Rating, Turn
 from withstand.store.store import Store
 
 GOLDEN = Path(__file__).parent.parent / "golden"
+RED_TEAM = Path(__file__).parent.parent.parent / "examples" / "redteam"
 
 # --- changes -----------------------------------------------------------------------------------------------------
 
@@ -146,12 +162,13 @@ def parquet() -> bytes:
 
 
 def packed(data: bytes, draw: random.Random) -> bytes:
-    """A bundle with one of its files changed, or the bytes of the whole."""
+    """A bundle or a workbook with one of its files changed, or the bytes of the whole."""
     if draw.random() < 0.3:
         return changed(data, draw)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
-    name = draw.choice(["manifest.json", "summary.json", "cases.jsonl", "cases.jsonl", "summary.json"])
+    often = [name for name in files if name in ("cases.jsonl", "summary.json") or name.startswith("xl/worksheets/")]
+    name = draw.choice([*files, *often * len(files)])
     files[name] = changed(files[name], draw)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -179,6 +196,86 @@ def read_person(path: str) -> None:
     security.read_people(path)
 
 
+ATTEMPT = Attempt(
+    "F-1", (Turn("user", "Bread?"),), "Flour.", "harmful", "m1", 1.77e9, 1.77e9, plan="kitchen-assistant-spring",
+    round="r1", layer="base", harm="baking", severity=3, ratings=(Rating("m2", 2, 1.77e9),), due="2026-03-01",
+)  # fmt: skip
+INCIDENT = """schema = "withstand.incident/1"
+revision = 1
+[incident]
+opened = 2026-02-03T10:00:00Z
+first_event = 2026-02-01
+detected_by = "report"
+category = "uncovered"
+foreseen = "no"
+severity = 3
+harm_described = "recipes for guests"
+actors = 12
+[[incident.response]]
+ts = 2026-02-03T11:00:00Z
+action = "the filter was mended"
+means = "block"
+"""
+LIFECYCLE = """schema = "withstand.lifecycle/1"
+[system]
+name = "Kitchen"
+owner = "mara"
+targets = ["scripted-kitchen"]
+[[intended]]
+status = "research"
+use = "answers cooks"
+since = 2026-01-10
+[[item]]
+id = "baseline"
+status = "done"
+owner = "mara"
+date = 2026-02-02
+expires = 2026-12-31
+evidence = ["gate:release", "https://kitchen.example/report"]
+[[pilot]]
+id = "long-answers"
+use_case = "menus"
+owner = "mara"
+population = "cooks"
+cap = 400
+hypothesis = "long answers are used as short ones are"
+starts = 2026-02-01
+ends = 2026-03-01
+stop = { above = 0.05, severe = 1 }
+success = { below = 0.02, least = 200 }
+[[pilot.count]]
+date = 2026-02-10
+users = 100
+violating = 0
+violations = 0
+severe = 0
+"""
+
+
+@cache
+def the_plan() -> plan.Plan:
+    return plan.read_plan(RED_TEAM / "plan.toml")
+
+
+def read_plan(path: str) -> None:
+    """With what commands make of it: the check without targets, and the cells."""
+    content = plan.read_plan(path)
+    if not any(problem.level == "error" for problem in plan_check.check(content, None, targets=False)):
+        coverage.coverage(None, content)
+
+
+def read_lifecycle(path: str) -> None:
+    content = lifecycle.read_lifecycle(path, evidence=True)
+    list(lifecycle.warnings(content, date(2026, 2, 20)))
+    for pilot in content.pilots:
+        pilots.judge(pilot, date(2026, 2, 20))
+
+
+def read_sheet(path: str) -> None:
+    with closing(Store(str(Path(path).with_name("empty.db")))) as store:
+        sheet_import.planned(store, the_plan(), path, "ada", 1.78e9)
+
+
 def formats() -> dict[str, tuple[str, bytes, Callable[[str], Any], Callable[..., bytes]]]:
     """By name: how the file is called, a valid one, its reader, and what changes it."""
     golden = {name: (GOLDEN / name).read_bytes() for name in ("baseline.json", "bundle.zip", "old-store.sqlite")}
@@ -187,6 +284,7 @@ def formats() -> dict[str, tuple[str, bytes, Callable[[str], Any], Callable[...,
         f"fine-tuning, {name}": ("rows.jsonl", lines(row, row), tune, changed) for name, row in CHATS.items()
     }
     table = b'prompt,completion\n"Bread?\nRye?",Flour.\nRice?,Water.\n'
+    exported = [sheets.row_of(ATTEMPT), sheets.row_of(ATTEMPT) | {"id": ""}]
     suite = b"id,text,category\nbread,Bread?,c\nrice,Rice?,c\n"
     return every | {
         "fine-tuning, list": ("rows.json", json.dumps([CHATS["openai"]] * 2).encode(), tune, changed),
@@ -218,6 +316,13 @@ def formats() -> dict[str, tuple[str, bytes, Callable[[str], Any], Callable[...,
         "baseline": ("b.json", golden["baseline.json"], read_baseline, changed),
         "bundle": ("b.zip", golden["bundle.zip"], lambda path: bundle.verify(bundle.read(path)), packed),
         "tokens": ("t.toml", TOKENS.encode(), read_person, changed),
+        "plan": ("plan.toml", (RED_TEAM / "plan.toml").read_bytes(), read_plan, changed),
+        "policy": ("policy.toml", (RED_TEAM / "policy.toml").read_bytes(), policy_check.check, changed),
+        "lifecycle": ("lifecycle.toml", LIFECYCLE.encode(), read_lifecycle, changed),
+        "incident": ("incident.toml", INCIDENT.encode(), incidents.read_incident, changed),
+        "findings, csv": ("f.csv", sheet_files.write("f.csv", exported), read_sheet, changed),
+        "findings, xlsx": ("f.xlsx", sheet_files.write("f.xlsx", exported), read_sheet, packed),
+        "findings, jsonl": ("f.jsonl", lines(to_json(ATTEMPT), to_json(ATTEMPT)), read_sheet, changed),
         "store": ("s.db", golden["old-store.sqlite"], read_store, changed),
     }  # fmt: skip
 

@@ -185,7 +185,7 @@ def test_every_mistake_is_said_with_its_cell_and_nothing_is_kept(store: Store, p
         (TYPED.replace(",", ";"), "parted by semicolons"), (TYPED.replace(",", "\t"), "parted by tabs"),
         ("date,Tester\n", r"row 1, column B: there is no column 'Tester'"),
         ("date,date\n", "two columns"),
-        (TYPED + "a,b\n", "row 2"),
+        (TYPED + "a,b\n", "row 2"), (f"id,{TYPED}\\ud800{',' * 8}", r"row 2, column A \(id\): '.ud800' is no id"),
     ):  # fmt: skip
         path.write_text(text)
         with pytest.raises(SpecError, match=wrong):

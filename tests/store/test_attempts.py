@@ -28,7 +28,10 @@ def test_of_two_edits_of_one_revision_the_first_stands(where: str) -> None:
         assert [edit.status for edit in history(store, first.id)] == ["new", "confirmed"]
         [last] = attempts(store, "p")
         assert (last.status, last.editor, last.rated, last.spot) == ("confirmed", "a", 4, (0, 1, 0, 0))
-        assert attempts(store, "other") == attempts(store, ids=["F-1"]) == []
+        assert attempts(store, "other") == attempts(store, ids=["F-1", "\ud800\0"]) == []
+        odd = attempt(id="F-2", owner="\ud800", layer="\0", tester="m" * 300)  # a sheet may hold such characters
+        assert add(store, odd)
+        assert attempts(store, ids=["F-2"]) == [odd]
 
 
 def test_equal_inputs_and_pairs_have_equal_names() -> None:

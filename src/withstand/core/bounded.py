@@ -265,6 +265,8 @@ def read_zip(path: str | Path, limit: int = BUNDLE, only: Callable[[str], bool] 
         try:
             with zipfile.ZipFile(stream) as archive:
                 for member in filter(lambda member: only(member.filename), archive.infolist()):
+                    if member.header_offset < 0:
+                        raise zipfile.BadZipFile("its list names a place before it")
                     plain = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
                     if not plain or member.flag_bits & 1:
                         message = f"{path}: {member.filename} is encrypted or packed otherwise"

@@ -35,6 +35,11 @@ def _symbol(match: re.Match[str]) -> str:
     return "\ufffd" if 0xD800 <= code < 0xE000 else f"\u27e8U+{code:04X}\u27e9"
 
 
+def storable(text: str) -> str:
+    """Text that every database takes: NUL and lone surrogates, which an answer or a file may hold, spelled out."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+
+
 def percent(rate: float | None) -> str:
     """A rate in [0, 1] as "40%"; "n/a" for None. Only a true 0 or 1 reads "0%" or "100%"."""
     return "n/a" if rate is None else f"{_hundredths(rate)}%"

@@ -21,6 +21,7 @@ import sqlalchemy as sql
 
 from withstand.core import Json
 from withstand.core.outcomes import HITS
+from withstand.core.text import storable
 from withstand.results.cases import CaseResult, cases
 from withstand.results.counts import BehaviorCounts, read_counts
 from withstand.results.summary import RunSummary, goes_on, status, summarize
@@ -279,7 +280,7 @@ class Index:
             entries = [
                 Entry(
                     new.read + i, case.cell, places[new.run.plan["cells"][case.cell]["suite"]][case.behavior],
-                    case.case, case.sample, _plain(case.behavior), _plain(case.category), case.outcome,
+                    case.case, case.sample, storable(case.behavior), storable(case.category), case.outcome,
                     case.vote == "split",
                 )
                 for i, case in enumerate(part, 1)
@@ -307,9 +308,4 @@ class Index:
 def _words(case: CaseResult) -> tuple[str, str, str]:
     """What can be searched of a case: its behavior's id, which every page shows, its prompt, and its completion."""
     prompt = "\n".join([case.text, *(turn.text for turn in case.chat)])
-    return _plain(case.behavior), _plain(prompt[:TEXT]), _plain((case.completion or "")[:TEXT])
-
-
-def _plain(text: str) -> str:
-    """As SQLite takes it: without a lone surrogate."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return storable(case.behavior), storable(prompt[:TEXT]), storable((case.completion or "")[:TEXT])

@@ -180,6 +180,8 @@ def _from_xlsx(path: str, problems: Problems) -> Lines:
         message = f"{path} is no workbook that can be read: {' '.join(str(error).split())[:200]}"
         raise SpecError(message, hint="save it again as .xlsx, or as CSV UTF-8") from error
     names = book.sheetnames
+    if not names:
+        raise SpecError(f"{path} has no sheet", hint="save it again as .xlsx, or as CSV UTF-8")
     if len(names) > 1 and SHEET not in names:
         raise SpecError(f"{path} has the sheets {', '.join(names)}", hint=f"call the one to read {SHEET!r}")
     sheet = book[SHEET if SHEET in names else names[0]]

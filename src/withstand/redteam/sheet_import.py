@@ -15,7 +15,7 @@ from withstand.redteam.plan import Plan
 from withstand.redteam.sheet_files import SheetRow
 from withstand.redteam.sheets import EDITED, HIDDEN, hidden, read_cell, row_of, turns_of
 from withstand.redteam.tables import Problems
-from withstand.store.attempts import Attempt, add, attempts, history, new_id
+from withstand.store.attempts import Attempt, add, attempts, can_name, history, new_id
 from withstand.store.store import Store, chunks
 
 NEEDED = ("date", "tester", "layer", "verdict")
@@ -119,6 +119,9 @@ class _Context:
 
 def _take(result: Import, context: _Context, row: SheetRow) -> None:
     if name := row.cells.get("id", ""):
+        if not can_name(name):
+            context.problems.add(row.at("id"), f"{name[:40]!r} is no id", "leave it empty in a row of your own")
+            return
         stored = context.stored.get(name)
         if stored is not None:
             _edit(result, context, row, stored, given=tuple(row.cells))
@@ -272,7 +275,7 @@ def _records(path: str, problems: Problems) -> list[SheetRow]:
         if value.pop("redacted", False):
             problems.add(place, "its texts were left out", "export it with --with-text")
         elif wrong := misfit(Attempt, value):
-            problems.add(place, wrong)
+            problems.add(place, wrong, "copy the form of a line that was exported")
         else:
             listed.append(SheetRow(place, row_of(from_json(Attempt, value)), {}))
     return listed

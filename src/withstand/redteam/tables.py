@@ -49,7 +49,8 @@ class Problems:
         """Raise `SpecError` with all errors, if there are any."""
         errors = [problem for problem in self.listed if problem.level == "error"]
         if len(errors) == 1:
-            raise SpecError(f"{self.file}: {errors[0].place}: {errors[0].message}", hint=errors[0].hint)
+            only = errors[0]
+            raise SpecError(f"{self.file}: {only.place}: {only.message}", hint=only.hint or "mend it and try again")
         if errors:
             lines = "\n".join(f"  {problem}" for problem in errors)
             raise SpecError(f"{self.file} has {len(errors)} errors:\n{lines}", hint="mend them and try again")
@@ -100,7 +101,7 @@ def record_of(problems: Problems, kind: type[T], table: Json, place: str) -> T |
     before = len(problems.listed)
     hints = typing.get_type_hints(kind)
     kinds = {f.name: f for f in fields(kind)}  # type: ignore[arg-type] # a dataclass
-    for name in table.keys() - kinds.keys():
+    for name in (name for name in table if name not in kinds):
         problems.add(f"{place}, {name}", "there is no such key", did_you_mean(name, kinds, f"keys: {', '.join(kinds)}"))
     for name, one_field in kinds.items():
         needed = one_field.default is MISSING and one_field.default_factory is MISSING
@@ -110,7 +111,7 @@ def record_of(problems: Problems, kind: type[T], table: Json, place: str) -> T |
                 text = table[name] if isinstance(table[name], str) else ""
                 problems.add(f"{place}, {name}", wrong, did_you_mean(text, map(str, options)) if text else "")
         elif needed:
-            problems.add(place, f"it lacks {name}")
+            problems.add(place, f"it lacks {name}", f"add {name} = ...")
     if len(problems.listed) > before:
         return None
     try:

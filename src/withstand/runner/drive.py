@@ -32,6 +32,7 @@ from withstand.core import (
     to_json,
 )
 from withstand.core.errors import DeviceError
+from withstand.core.text import storable
 from withstand.registry.find import describe
 from withstand.runner.fatal import FatalErrors
 from withstand.runner.lanes import Answered, Batch, Place, Queue, Waiting
@@ -335,15 +336,10 @@ class _Driver:
 def failures(job: Job, error: Exception) -> list[Failure]:
     """An exception as entries of the failure log, one for each row that it leaves lacking."""
     name = type(error).__name__
-    message = _plain((str(error) if isinstance(error, AskError) else f"{name}: {error}")[:2000])
-    hint = _plain(str(getattr(error, "hint", "")))
-    trace = _plain("".join(traceback.format_exception(error)[-8:])[-8000:])
+    message = storable((str(error) if isinstance(error, AskError) else f"{name}: {error}")[:2000])
+    hint = storable(str(getattr(error, "hint", "")))
+    trace = storable("".join(traceback.format_exception(error)[-8:])[-8000:])
     return [Failure(key, job.stage, message, hint, trace) for key in job.keys]
-
-
-def _plain(text: str) -> str:
-    """Text that every database takes: without NUL and lone surrogates, which an answer may hold."""
-    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
 def _stored(row: Waiting, answer: Any) -> tuple[Json, Any]:

@@ -11,6 +11,7 @@ import sqlalchemy as sql
 from withstand.core import Json, StoreError, digest, dumps, from_json, to_json
 from withstand.core.likeness import folded
 from withstand.core.shape import misfit
+from withstand.core.text import storable
 from withstand.store.database import loads
 from withstand.store.revisions import stands
 from withstand.store.store import Store
@@ -206,8 +207,14 @@ def _key(revision: Attempt) -> str:
 
 
 def _short(value: Json) -> Json:
-    """A text of a column, which an index must bear: one from a sheet may be of any length. The value has all of it."""
-    return value[:200] if isinstance(value, str) else value
+    """A text of a column, which an index must bear: one from a sheet may be of any length and hold any character. The
+    value has all of it."""
+    return storable(value)[:200] if isinstance(value, str) else value
+
+
+def can_name(text: str) -> bool:
+    """Whether a text can be the id of an attempt: its column has all of it."""
+    return bool(text == _short(text))
 
 
 def attempts(
@@ -220,7 +227,7 @@ def attempts(
     c = attempt.c
     conditions = [c[name] == value for name, value in (("plan", plan), ("run", run)) if value is not None]
     if ids is not None:
-        conditions.append(c.id.in_(list(ids)))
+        conditions.append(c.id.in_([_short(name) for name in ids]))
     if since > 0:
         conditions.append(c.created >= since)
     last = sql.select(c.id, sql.func.max(c.revision).label("top")).where(*conditions).group_by(c.id).subquery()
@@ -231,7 +238,7 @@ def attempts(
 def history(store: Store, attempt_id: str) -> list[Attempt]:
     """All revisions of an attempt, the first one first."""
     c = attempt.c
-    return _read(store, sql.select(attempt).where(c.id == attempt_id).order_by(c.revision))
+    return _read(store, sql.select(attempt).where(c.id == _short(attempt_id)).order_by(c.revision))
 
 
 def _read(store: Store, chosen: sql.Select[Json]) -> list[Attempt]:
