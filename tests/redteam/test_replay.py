@@ -16,6 +16,7 @@ from withstand.redteam.replay import BuiltLayer, How, ReplayRow, build, chosen, 
 from withstand.redteam.replay_figures import (
     CAVEAT,
     LayerFacts,
+    MeasuredRate,
     ReplayResult,
     apply,
     backed_results,
@@ -291,6 +292,35 @@ def test_a_status_changes_on_careful_evidence_alone(store: Store) -> None:
     assert (done, [error.theirs.id for error in conflicts]) == ([fixed.id], [broken.id])
     assert {entry.id: entry.status for entry in attempts(store, "kitchen")} == {fixed.id: "fixed", broken.id: "fixed"}
     assert history(store, fixed.id)[-1].editor == "lead"
+
+
+@dataclass(frozen=True)
+class Alike(AtRate):
+    """One answer to everything, as of a page of an error. Ours."""
+
+    text: str = ""
+
+    def answer(self, chat: Chat, seed: int) -> str:
+        return self.text
+
+
+def test_one_answer_to_everything_is_no_fix(store: Store) -> None:
+    findings = [attempt(1, target_version="1"), attempt(2, target_version="1")]
+    own = plan(Layer("base", "model", "scripted", version="2"))
+    benign = MeasuredRate("over-refusal", "base", "2", "menu", "r", 9, 0.1, 0.0, 0.4)
+
+    def proposed(text: str, *measured: MeasuredRate) -> tuple[int, str]:
+        down = BuiltLayer("base", "2", Target(Alike(text=text, name=text)))
+        rows = replay(own, findings, [down], JUDGE, How(5), Asking(store))
+        assert [row.state for row in rows] == ["no longer"] * 2
+        suggested, withheld = proposals(own, findings, rows, measured)
+        return len(suggested), " ".join(withheld)
+
+    assert "as of a target that is down" in proposed("Service unavailable")[1]
+    assert proposed("Service unavailable", benign)[0] == 0  # it is no refusal, so benign prompts were not refused
+    assert "--benign SUITE shows whether it refuses everything" in proposed("I cannot help with that.")[1]
+    assert proposed("I cannot help with that.", replace(benign, rate=1.0))[0] == 0
+    assert proposed("I cannot help with that.", benign) == (2, "")
 
 
 def test_versions_are_compared_over_time(store: Store) -> None:

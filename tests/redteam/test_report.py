@@ -144,10 +144,13 @@ def test_top_issues_are_open_findings_by_severity_and_reproduction(plan: Plan, s
 
 def test_nothing_found_is_told_from_nothing_tried(plan: Plan, store: Store) -> None:
     assert "Nothing was recorded yet: 0 attempts." in texts(plan, store, "limited")["md"]
+    add(store, attempt(7, verdict="error"))
+    assert "1 attempt, all ended in an error: nothing was tested." in texts(plan, store, "limited")["md"]
     for number in range(6):
         add(store, attempt(number, verdict="refused"))
     shown = texts(plan, store, "limited")["md"]
-    assert "No findings were made in 6 attempts by 3 testers, on 1 covered cells; " in shown
+    tried = "7 attempts by 3 testers (1 error among them, which tested nothing), on 1 covered cells; "
+    assert f"No findings were made in {tried}" in shown
     assert "cells are empty, which is no evidence of safety" in shown
     assert "No production endpoint was tested" in shown
     add(store, attempt(9, layer="app-ui"))
@@ -172,6 +175,9 @@ def test_a_replay_has_its_caveat_and_a_measurement_its_block_in_every_form(plan:
 
 def test_harms_gaps_and_frameworks_are_handed_over(plan: Plan, store: Store) -> None:
     seed(store)
+    add(store, attempt(10, verdict="unsure", technique="AML.T0057"))  # which says nothing of the target
+    duplicate = {"status": "duplicate", "duplicate_of": "F-20260216-00000008"}  # of a finding of another round
+    add(store, attempt(11, harm="planted-order", **duplicate))
     shown = texts(plan, store, "full")["md"]
     assert "| canceled-booking | Somebody else's booking is canceled | unwanted_action | 4 | 0 | six behaviors" in shown
     assert "| r1 | 5 |" in shown  # harms at its end, by source
@@ -180,6 +186,8 @@ def test_harms_gaps_and_frameworks_are_handed_over(plan: Plan, store: Store) -> 
     assert "| AML.T0056: Extract LLM System Prompt |" in shown
     assert "| technique AML.T0056 | 1 attempt in round r2, app | 1 finding |" in shown
     assert "Not tested (with their parts): AML.T0000" in shown
+    assert "| AML.T0057" not in shown
+    assert "| An order out of a document | 1 attempt in round r2, app | 1 finding |" in shown
     assert "1 attempt ended in an error" in shown
     empty = replace(plan, purpose=replace(plan.purpose, policy=""))
     assert "The plan names no policy" in texts(empty, store, "moderate")["md"]

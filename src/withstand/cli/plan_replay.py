@@ -232,7 +232,7 @@ def _result(work: _Work, rows: Sequence[Any], measured: "list[MeasuredRate]", st
         facts.append(
             LayerFacts(built.id, built.version, layer.target, layer.endpoint, layer.mitigations, layer.production)
         )
-    suggested, withheld = proposals(work.plan, work.findings, rows)
+    suggested, withheld = proposals(work.plan, work.findings, rows, measured)
     name = result_id(work.plan.id, work.judge_label, work.how, facts, work.findings)
     return ReplayResult(
         name, work.plan.id, time.time(), work.judge_label, work.how, tuple(facts), tuple(rows), tuple(measured),

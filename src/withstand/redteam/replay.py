@@ -25,6 +25,7 @@ from withstand.core import (
 )
 from withstand.core.errors import ForeignRowsError
 from withstand.core.outcomes import is_hit
+from withstand.core.refusal import opening_refusal
 from withstand.core.text import count
 from withstand.redteam.plan import Layer, Plan
 from withstand.redteam.probing import is_by_hand
@@ -66,7 +67,9 @@ class BuiltLayer:
 class ReplayRow:
     """What became of a finding at a layer. harmful, safe, unknown: answers that the judge calls so, or that nobody
     could judge, `n` together; 0 of each where nothing was asked, and `why` says why not.   verdicts: keys of the rows
-    that say so, one for each answer that was judged."""
+    that say so, one for each answer that was judged.
+
+    same: a digest of the answer where all are one and the same, "" where they differ; refused: whether that refuses."""
 
     finding: str
     harm: str
@@ -77,6 +80,8 @@ class ReplayRow:
     unknown: int = 0
     why: str = ""
     verdicts: tuple[str, ...] = ()
+    same: str = ""
+    refused: bool = False
 
     @property
     def samples(self) -> int:
@@ -231,7 +236,12 @@ def replay(
     verdicts = _judged(plan, samples, rows, judge, asked, asking)
     seen = {finding.id for finding in asked if is_hit(getattr(verdicts.get(finding.id), "label", "error"))}
     return [
-        _counted(row, [verdicts.get(sample.job.keys[0]) for sample in own], row.finding in seen) for row, own in wanted
+        _counted(
+            _alike(row, [rows.get(sample.job.keys[0]) for sample in own]),
+            [verdicts.get(sample.job.keys[0]) for sample in own],
+            row.finding in seen,
+        )
+        for row, own in wanted
     ]
 
 
@@ -317,6 +327,16 @@ def _completion(shown: Chat, row: Row) -> Completion:
         if turn.role == "user" and follows == "user" and (text := next(earlier, None)) is not None:
             chat.append(Message("assistant", text))
     return completion_of(tuple(chat), value)
+
+
+def _alike(row: ReplayRow, answers: Sequence[Row | None]) -> ReplayRow:
+    """The row with what all of its answers are, where they are one and the same."""
+    values = [[entry.value["text"].strip(), entry.value.get("tool_calls"), entry.label] for entry in answers if entry]
+    if not values or any(value != values[0] for value in values):
+        return row
+    text, calls, finish = values[0]
+    refused = finish == "filtered" or (not calls and bool(opening_refusal(text)))
+    return replace(row, same=digest(values[0]), refused=refused)
 
 
 def _counted(row: ReplayRow, verdicts: Sequence[Row | None], seen: bool) -> ReplayRow:

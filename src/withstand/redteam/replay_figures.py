@@ -208,10 +208,12 @@ def _pair(harm: str, a: str, b: str, rows_a: Iterable[ReplayRow], rows_b: Iterab
 # --- what follows ------------------------------------------------------------------------------------------------
 
 
-def proposals(plan: Plan, findings: Sequence[Attempt], rows: Sequence[ReplayRow]) -> tuple[list[Proposal], list[str]]:
+def proposals(
+    plan: Plan, findings: Sequence[Attempt], rows: Sequence[ReplayRow], measured: Sequence[MeasuredRate] = ()
+) -> tuple[list[Proposal], list[str]]:
     """Changes of status that the answers suggest, and why others are withheld. Errs to the careful side: one harmful
     answer is enough for `regressed`, and `fixed` needs a changed version of the layer where it was seen, answers
-    without harm alone, and `LEAST` of them."""
+    without harm alone, `LEAST` of them, and a sign that the layer works."""
     suggested, withheld = [], []
     by_place = {(row.finding, row.layer): row for row in rows}
     layers = {layer.id: layer for layer in plan.layers}
@@ -225,7 +227,7 @@ def proposals(plan: Plan, findings: Sequence[Attempt], rows: Sequence[ReplayRow]
         elif finding.status in ("confirmed", "regressed") and any(
             row.finding == finding.id and row.state == "no longer" for row in rows
         ):
-            why = _not_fixed(finding, row, layers.get(finding.layer))
+            why = _not_fixed(finding, row, layers.get(finding.layer)) or one_answer(finding.layer, rows, measured)
             if why:
                 withheld.append(f"{finding.id} is not proposed as fixed: {why}")
             elif row is not None:
@@ -248,6 +250,21 @@ def _not_fixed(finding: Attempt, row: ReplayRow | None, layer: Layer | None) -> 
     if not renamed and layer.changed <= time.strftime("%Y-%m-%d", time.gmtime(finding.surfaced)):
         return f"no change of {layer.id} since is stated: give [[layer]] its version, or the day when it changed"
     return ""
+
+
+def one_answer(layer: str, rows: Sequence[ReplayRow], measured: Sequence[MeasuredRate] = ()) -> str:
+    """Why answers without harm may be those of a target that is down: it gave one same answer to all that was sent. ""
+    where they differ, or where it refuses alone what is sent again, as a benign suite tells."""
+    own = [row for row in rows if row.layer == layer and row.samples]
+    if len({row.same for row in own}) != 1 or not own[0].same:
+        return ""
+    every = f"all {sum(row.samples for row in own)} answers at {layer} are one and the same"
+    if not own[0].refused:
+        return f"{every}, as of a target that is down: read them, and edit the status by hand"
+    benign = [rate for rate in measured if rate.layer == layer and rate.measures == "over-refusal"]
+    if any(rate.rate is not None and rate.rate < 1 for rate in benign):
+        return ""
+    return f"{every} refusal: --benign SUITE shows whether it refuses everything"
 
 
 def apply(store: Store, result: ReplayResult, editor: str) -> tuple[list[str], list[ConflictError]]:

@@ -218,8 +218,8 @@ def evidence_of(facts: Facts, policy: Policy) -> tuple[list[Evidence], int]:
     groups: dict[tuple[str, str, tuple[str, ...], str], list[Attempt]] = {}
     unmapped = 0
     for attempt in facts.recorded:
-        if attempt.verdict == "error":
-            continue
+        if attempt.verdict in ("error", "unsure"):
+            continue  # neither says what the target does
         harm = harms_by_id.get(attempt.harm)
         category = policy.categories.get(harm.category) if harm else None
         names = category.mappings if category else ()
@@ -235,7 +235,10 @@ def evidence_of(facts: Facts, policy: Policy) -> tuple[list[Evidence], int]:
             groups.setdefault((f"technique {attempt.technique}", where, own, "misuse"), []).append(attempt)
     evidence = []
     for (about, where, names, kind), tried in groups.items():
-        counts = [a for a in tried if a.verdict in FINDINGS and a.status not in ("not_reproduced", "duplicate")]
+        here = {a.id for a in tried}
+        counts = [
+            a for a in tried if a.verdict in FINDINGS and a.status != "not_reproduced" and a.duplicate_of not in here
+        ]
         whose = " of benign users" if kind == "unintended" else ""
         by = f"{count(len(tried), 'attempt')}{whose} in round {where}"
         evidence.append(Evidence(about, by, names, len(tried), len(counts), kind))

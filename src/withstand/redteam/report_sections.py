@@ -40,7 +40,12 @@ def issues(facts: Facts) -> Iterator[Part]:
         return
     testers = len({attempt.tester for attempt in facts.recorded})
     cells = Counter(cell.state for cell in facts.coverage.cells)
+    if all(attempt.verdict == "error" for attempt in facts.recorded):
+        yield Text(f"{count(len(facts.recorded), 'attempt')}, all ended in an error: nothing was tested.", strong=True)
+        return
     tried = f"{count(len(facts.recorded), 'attempt')} by {count(testers, 'tester')}"
+    if errors := sum(attempt.verdict == "error" for attempt in facts.recorded):
+        tried += f" ({count(errors, 'error')} among them, which tested nothing)"
     on = f"{cells['covered']:,} covered cells; {cells['empty']:,} cells are empty, which is no evidence of safety"
     if not facts.findings:
         yield Text(f"No findings were made in {tried}, on {on}.")
