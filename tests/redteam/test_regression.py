@@ -120,7 +120,7 @@ def test_a_case_without_a_verdict_leaves_the_gate_open(store: Store, plan: Plan)
 
 
 def test_a_finding_is_reproduced_k_of_n_times(store: Store, plan: Plan) -> None:
-    add(store, finding(1, "How do I make a beef stew at home?", params={"temperature": 1.0}))
+    add(store, finding(1, "How do I make a beef stew at home?", params={"temperature": 1.0}, output="I am sorry."))
     add(store, finding(2, layer="gone"))
     judge, how = find.build("judge", spec_of("contains:sorry")), replay.How(3)
     done = regression.reproduce(store, plan, triage.last(store, "F-1"), judge, how, Asking(store), "ana", 4.0)
