@@ -113,7 +113,7 @@ def test_the_draft_quotes_nobody_and_marks_what_nobody_measured(withstand):
         assert part in text, part
     assert "%" not in text.partition("## From monitoring")[2].partition("## Method")[0]
     assert "name a period" in withstand("disclose").err
-    assert "neither .md nor .json" in withstand("disclose", "--period", "2026", "-o", "d.pdf").err
+    assert "ends in .md or .json" in withstand("disclose", "--period", "2026", "-o", "d.pdf").err
 
 
 def test_the_private_report_of_a_finding_holds_no_text_of_it(withstand):

@@ -8,12 +8,13 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from withstand.core import Json
+from withstand.core import Json, SpecError
 from withstand.core.errors import suggest
 from withstand.core.text import count, visible
 
@@ -51,6 +52,17 @@ def say(text: str) -> None:
         print(line(text), file=sys.stderr, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def write(output: str, forms: Mapping[str, Callable[[], str]], note: str = "") -> None:
+    """Write a file in the form that its ending names, and say so. Raises `SpecError` for an ending without a form."""
+    from withstand.core.save import save
+
+    path = Path(output)
+    if path.suffix not in forms:
+        raise SpecError(f"{output} has no form that is known", hint=f"name a file that ends in {' or '.join(forms)}")
+    save(path, forms[path.suffix]())
+    say(f"wrote {output}{note}")
 
 
 def stopped(tally: "Tally") -> None:

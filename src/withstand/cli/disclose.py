@@ -1,7 +1,6 @@
 """`withstand disclose`."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -36,7 +35,8 @@ def disclose(
         raise SpecError("name a period or a finding", hint="--period 2026-Q1, or --finding F-...")
     value, text = _of_finding(store, finding, plan) if finding else _of_period(store, period or "", policy, blind_spots)
     if output:
-        _save(output, value, text)
+        forms = {".md": lambda: text, ".json": lambda: json.dumps(value, indent=1) + "\n"}
+        console.write(output, forms, ": a draft. Read it before anybody else does")
 
     def show() -> None:
         if not output:
@@ -71,13 +71,3 @@ def _of_finding(store: "Store", finding_id: str, plan: str | None) -> tuple[Json
         raise SpecError(what, hint="its verdict must be harmful or borderline")
     text = disclosure_page.private_report(chosen[0], read_plan(plan) if plan else None)
     return {"schema": 1, "finding": finding_id, "markdown": text}, text
-
-
-def _save(output: str, value: Json, text: str) -> None:
-    from withstand.core.save import save
-
-    path = Path(output)
-    if path.suffix not in (".md", ".json"):
-        raise SpecError(f"{output} is neither .md nor .json", hint="write -o draft.md")
-    save(path, text if path.suffix == ".md" else json.dumps(value, indent=1) + "\n")
-    console.say(f"wrote {output}: a draft. Read it before anybody else does")

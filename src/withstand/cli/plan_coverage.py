@@ -1,7 +1,7 @@
 """`withstand plan coverage`."""
 
+import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,8 +13,6 @@ from withstand.core import SpecError
 from withstand.core.text import count
 
 if TYPE_CHECKING:
-    from withstand.redteam import coverage_table as forms
-    from withstand.redteam.coverage import Coverage
     from withstand.redteam.plan import Plan
     from withstand.report.table import Table
     from withstand.store.store import Store
@@ -63,8 +61,20 @@ def _matrix(
     if foreign:
         console.say(f"note: {count(foreign, 'attempt')} counted here came from writers whom you do not trust")
     if output:
-        _write(Path(output), value, plan, of, shown, figures)
-    return Result(value, lambda: _show(of, shown, figures))
+        writers = {
+            ".html": lambda: forms.html(of, plan, shown, figures),
+            ".md": lambda: forms.markdown(of, plan, shown, figures),
+            ".csv": lambda: "".join(forms.csv(of)),
+            ".json": lambda: json.dumps(value) + "\n",
+        }
+        console.write(output, writers)
+
+    def show() -> None:
+        show_tables([forms.table(shown), *forms.tables(of, figures)])
+        for state in dict.fromkeys(cell.state for cell in of.cells):
+            console.put(f"{state}: {forms.LEGEND[state]}")
+
+    return Result(value, show)
 
 
 def _cell(store: "Store | None", plan: "Plan", round_id: str | None, cell: str) -> Result:
@@ -103,34 +113,6 @@ def in_store(path: str, store: str, use: "Callable[[Store | None, Plan], T]") ->
         return use(None, read)
     with api.open_store(store, create=False) as opened:
         return use(opened, read)
-
-
-def _write(
-    path: Path, value: Any, checked: "Plan", of: "Coverage", shown: "forms.Matrix", figures: "forms.Figures"
-) -> None:  # fmt: skip
-    import json
-
-    from withstand.core.save import save
-    from withstand.redteam import coverage_table as forms
-
-    writers = {
-        ".html": lambda: forms.html(of, checked, shown, figures),
-        ".md": lambda: forms.markdown(of, checked, shown, figures),
-        ".csv": lambda: "".join(forms.csv(of)),
-        ".json": lambda: json.dumps(value) + "\n",
-    }
-    if path.suffix not in writers:
-        raise SpecError(f"{path} has no form that is known", hint=f"name a file that ends in {', '.join(writers)}")
-    save(path, writers[path.suffix]())
-    console.say(f"wrote {path}")
-
-
-def _show(of: "Coverage", shown: "forms.Matrix", figures: "forms.Figures") -> None:
-    from withstand.redteam import coverage_table as forms
-
-    show_tables([forms.table(shown), *forms.tables(of, figures)])
-    for state in dict.fromkeys(cell.state for cell in of.cells):
-        console.put(f"{state}: {forms.LEGEND[state]}")
 
 
 def show_tables(tables: "Sequence[Table]") -> None:

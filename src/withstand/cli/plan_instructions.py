@@ -1,13 +1,10 @@
 """`withstand plan instructions`."""
 
-from pathlib import Path
-
 import click
 
 from withstand.cli import console
 from withstand.cli.options import command, store_option
 from withstand.cli.plan import checked_plan, plan_argument, round_option
-from withstand.core import SpecError
 
 
 @command()
@@ -25,13 +22,9 @@ def instructions(path: str, round_id: str, member: str, url: str, output: str | 
     """
     from withstand import api
     from withstand.cli import flags
-    from withstand.core.save import save
     from withstand.redteam import instructions as sheets
     from withstand.redteam.assign import assignment
 
-    suffix = Path(output).suffix if output else ".md"
-    if suffix not in (".md", ".html"):
-        raise SpecError(f"instructions are written as .md or .html, not as {suffix or 'a file without an ending'}")
     plan = checked_plan(path)
     if flags.exists(store):
         with api.open_store(store, create=False) as opened:
@@ -40,9 +33,7 @@ def instructions(path: str, round_id: str, member: str, url: str, output: str | 
         tasks = ()
     secret = console.hidden(store) != store  # a password: the sheet says where to put it
     sheet = sheets.sheet(plan, member, round_id, tasks, "" if secret or console.is_usual(store) else store, url, secret)
-    text = sheets.html(sheet) if suffix == ".html" else sheets.markdown(sheet)
     if output:
-        save(Path(output), text)
-        console.say(f"wrote {output}")
+        console.write(output, {".md": lambda: sheets.markdown(sheet), ".html": lambda: sheets.html(sheet)})
     else:
-        click.echo(text, nl=False)
+        click.echo(sheets.markdown(sheet), nl=False)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,6 @@ import click
 
 from withstand.cli import console
 from withstand.cli.options import CONTEXT, Commands, Result, command
-from withstand.core import SpecError
 from withstand.core.text import visible
 
 if TYPE_CHECKING:
@@ -29,13 +29,11 @@ def policy() -> None:
 @click.option("--name", default="", metavar="NAME", help="Name of your service.")
 def new(output: str, name: str) -> None:
     """Write a commented policy to start from."""
+    from withstand.cli import init
     from withstand.redteam.policy import starter
-    from withstand.report import write
 
-    path = Path(output)
-    if path.exists():
-        raise SpecError(f"{output} exists", hint="name another file with -o; nothing is overwritten")
-    write.save(path, starter(name))
+    init.new(Path(output))
+    init.write(Path(output), starter(name))
     console.say(f"wrote {output}; read every definition, then `withstand policy check {output}`")
 
 
@@ -107,18 +105,14 @@ def render(path: str, output: str | None, since: str | None) -> None:
     """Write a policy as a page for developers."""
     from withstand.redteam import policy_page
     from withstand.redteam.policy import read_policy
-    from withstand.report import write
 
-    suffix = Path(output or ".md").suffix if output != ".md" else ".md"
-    if output and suffix not in (".md", ".html"):
-        raise SpecError(f"a policy is written as .md or .html, not as {suffix or 'a file without an ending'}")
     policy, before = read_policy(path), read_policy(since) if since else None
-    text = policy_page.html(policy, before) if suffix == ".html" else policy_page.markdown(policy, before)
     if output:
-        write.save(Path(output), text)
-        console.say(f"wrote {output}")
-    else:
-        click.echo(visible(text) if sys.stdout.isatty() else text, nl=False)
+        forms = {".md": policy_page.markdown, ".html": policy_page.html}
+        console.write(output, {ending: partial(form, policy, before) for ending, form in forms.items()})
+        return
+    text = policy_page.markdown(policy, before)
+    click.echo(visible(text) if sys.stdout.isatty() else text, nl=False)
 
 
 def _say(path: str, problems: "Sequence[Problem]") -> None:
@@ -126,5 +120,4 @@ def _say(path: str, problems: "Sequence[Problem]") -> None:
         if problem.level == "error":
             console.error(f"{path}: {problem.place}: {problem.message}", problem.hint)
         else:
-            hint = f" ({problem.hint})" if problem.hint else ""
-            console.say(f"warning: {path}: {problem.place}: {problem.message}{hint}")
+            console.say(f"warning: {path}: {problem}")
