@@ -2,6 +2,7 @@
 
 import tomllib
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -256,7 +257,7 @@ status = "done"
 owner = "mara"
 date = 2026-03-01
 expires = 2026-05-01
-evidence = ["gone.pdf", "gat:x"]
+evidence = ["gone.pdf", "gat:x", "empty.pdf"]
 
 [[item]]
 id = "filter-bias"
@@ -265,10 +266,12 @@ stats = "done"
 [[pilots]]
 id = "x"
 """)  # fmt: skip
+    Path("empty.pdf").touch()
     done = withstand("lifecycle", "check")
     assert done.code == 2
     for text in (
-        "has 8 errors:",
+        "has 9 errors:",
+        "item (baseline), evidence: there is no file empty.pdf, or it is empty",
         "[pilots]: there is no such table (did you mean pilot?)",
         "item 2 (filters): date is '3.2.2026' (write a date such as 2026-02-16)",
         "item 3 (weekly-review): it is valid from 2026-03-01 to 2026-05-01, and at most 7 days are allowed "

@@ -15,13 +15,11 @@ from withstand.core import Json, SpecError, did_you_mean
 from withstand.redteam.dates import day
 from withstand.redteam.pilots import Pilot
 from withstand.redteam.stages import NEEDS, STAGE_IDS, STAGE_OF, STAGES, Need
-from withstand.redteam.tables import Problem, Problems, check_names, read_tables, record_of, records_of
+from withstand.redteam.tables import Problem, Problems, check_names, named, read_tables, record_of, records_of
 
 SCHEMA = "withstand.lifecycle/1"
 FROM_STORE = "incidents"
 """The item that the store decides, not a person."""
-
-
 KINDS = ("run", "gate", "pilot", "https")
 """What may stand before the colon in a piece of evidence that is no file."""
 
@@ -122,11 +120,7 @@ class Lifecycle:
 
     def pilot(self, pilot_id: str) -> Pilot:
         """A pilot by its id. Raises `SpecError` that lists them."""
-        for pilot in self.pilots:
-            if pilot.id == pilot_id:
-                return pilot
-        ids = ", ".join(pilot.id for pilot in self.pilots) or "none"
-        raise SpecError(f"{self.path} has no pilot {pilot_id!r}", hint=f"it has: {ids}")
+        return named(self.pilots, pilot_id, "pilot", self.path)
 
 
 def read_lifecycle(path: str | Path, evidence: bool = False) -> Lifecycle:
@@ -195,13 +189,10 @@ def _check_evidence(problems: Problems, item: Item, folder: Path, pilots: Collec
         if head == "pilot" and colon:
             if name not in pilots:
                 problems.add(place, f"there is no pilot {name!r}", did_you_mean(name, filter(None, pilots), "add it"))
-        elif not (folder / text).is_file():
+        elif not has_file(folder, text):
             near = did_you_mean(head, KINDS) if colon else ""
-            problems.add(
-                place,
-                f"there is no file {text}, or it is empty",
-                near or "put it back, or open the item: what it proved is gone",
-            )
+            hint = near or "put it back, or open the item: what it proved is gone"
+            problems.add(place, f"there is no file {text}, or it is empty", hint)
 
 
 # --- where it stands ----------------------------------------------------------------------------------------------

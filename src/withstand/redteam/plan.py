@@ -8,11 +8,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias
 
 from withstand.core import Json, SpecError, at_least
 from withstand.redteam.dates import day
-from withstand.redteam.tables import Problems, check_names, read_tables, record_of, records_of
+from withstand.redteam.tables import Problems, check_names, named, read_tables, record_of, records_of
 
 SCHEMA = "withstand.plan/1"
 Mindset: TypeAlias = Literal["benign", "adversarial"]
@@ -226,13 +226,13 @@ class Plan:
         return tuple(sorted(self.rounds, key=lambda one_round: one_round.starts)) if dated else self.rounds
 
     def layer(self, layer_id: str) -> Layer:
-        return _named(self.layers, layer_id, "layer")
+        return named(self.layers, layer_id, "layer", "the plan")
 
     def harm(self, harm_id: str) -> Harm:
-        return _named(self.harms, harm_id, "harm")
+        return named(self.harms, harm_id, "harm", "the plan")
 
     def member(self, member_id: str) -> Member:
-        return _named(self.members, member_id, "member")
+        return named(self.members, member_id, "member", "the plan")
 
     def members_of(self, one_round: Round) -> tuple[Member, ...]:
         """Who takes part in a round."""
@@ -247,7 +247,7 @@ class Plan:
             )
 
     def round(self, round_id: str) -> Round:
-        return _named(self.rounds, round_id, "round")
+        return named(self.rounds, round_id, "round", "the plan")
 
 
 def slug(text: str) -> str:
@@ -280,14 +280,3 @@ def plan_of(path: str | Path, content: Mapping[str, Json]) -> Plan:
     assert purpose is not None
     assert recording is not None
     return Plan(str(path), purpose, layers, harms, features, personas, members, rounds, recording)
-
-
-T = TypeVar("T", Layer, Harm, Member, Round)
-
-
-def _named(records: tuple[T, ...], wanted: str, kind: str) -> T:
-    for record in records:
-        if record.id == wanted:
-            return record
-    names = ", ".join(record.id for record in records) or "none"
-    raise SpecError(f"the plan has no {kind} {wanted!r}", hint=f"it has: {names}")

@@ -122,6 +122,14 @@ def record_of(problems: Problems, kind: type[T], table: Json, place: str) -> T |
     return record
 
 
+def named(records: Iterable[T], wanted: str, kind: str, file: str) -> T:
+    """The record with this id. Raises `SpecError` that lists the ids; kind, file: what it is, and of what."""
+    by_id: dict[str, T] = {record.id: record for record in records}  # type: ignore[attr-defined] # each has an id
+    if wanted not in by_id:
+        raise SpecError(f"{file} has no {kind} {wanted!r}", hint=f"it has: {', '.join(by_id) or 'none'}")
+    return by_id[wanted]
+
+
 def records_of(problems: Problems, kind: type[T], content: Mapping[str, Json], name: str) -> tuple[T, ...]:
     """The records of the tables [[name]], whose ids are slugs and differ; those with problems are left out."""
     entries = content.get(name, [])
