@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 
 from withstand.core.bounded import read_toml
-from withstand.core.errors import SpecError, closest, suggest
+from withstand.core.errors import SpecError, closest, did_you_mean, suggest
+from withstand.core.text import unique
 
 FILE = Path(__file__).parent / "frameworks.toml"
 
@@ -55,8 +56,8 @@ def versions(framework: str) -> tuple[Framework, ...]:
     """A framework's tables, from the oldest version. Raises `SpecError` for one that is not here."""
     tables = tuple(table for table in frameworks() if table.id == framework)
     if not tables:
-        names = list(dict.fromkeys(table.id for table in frameworks()))
-        near = suggest(closest(framework, names), f"they are {', '.join(names)}")
+        names = unique(table.id for table in frameworks())
+        near = did_you_mean(framework, names, f"they are {', '.join(names)}")
         raise SpecError(f"there is no framework {framework!r}", hint=near)
     return tables
 
@@ -95,21 +96,14 @@ def full(key: str, text: str) -> str:
         return text
     pinned = {f"{of.id}_{of.version}": of for of in frameworks()}
     item, _, version = text.partition(":")
-    if key in pinned:
-        version = version or pinned[key].version
-        if version != pinned[key].version:
-            raise SpecError(f"{text} is not of {key}", hint=f"write {item}, or put it below {pinned[key].id}")
-        mapping = f"{pinned[key].id}:{version}:{item}"
-    else:
-        tables = versions(key) if key in {of.id for of in frameworks()} else ()
-        if not tables:
-            names = list(dict.fromkeys([of.id for of in frameworks()] + [*pinned]))
-            raise SpecError(f"there is no framework {key!r}", hint=suggest(closest(key, names), ", ".join(names)))
-        if not version and len(tables) > 1:
-            meant = [f"{item}:{of.version} ({of.items[item]})" for of in tables if item in of.items]
-            hint = f"write {' or '.join(meant)}" if meant else f"write the version: {item}:{tables[-1].version}"
-            raise SpecError(f"{item} of {key} needs a version: its versions differ", hint=hint)
-        mapping = f"{key}:{version or tables[0].version}:{item}"
+    tables = (pinned[key],) if key in pinned else versions(key)
+    if key in pinned and version not in ("", pinned[key].version):
+        raise SpecError(f"{text} is not of {key}", hint=f"write {item}, or put it below {pinned[key].id}")
+    if not version and len(tables) > 1:
+        meant = [f"{item}:{of.version} ({of.items[item]})" for of in tables if item in of.items]
+        hint = f"write {' or '.join(meant)}" if meant else f"write the version: {item}:{tables[-1].version}"
+        raise SpecError(f"{item} of {key} needs a version: its versions differ", hint=hint)
+    mapping = f"{tables[0].id}:{version or tables[0].version}:{item}"
     part(mapping)
     return mapping
 
