@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -94,15 +94,8 @@ class Launcher:
 
     def _run(self, spec: Json, caps: Caps, name: str) -> list[str]:
         of = [f"--cases-from={cases}"] if (cases := spec.get("cases_from")) else []
-        return [
-            *self._command,
-            "run",
-            "spec.toml",
-            *caps.flags,
-            *([f"--name={name}"] if name else []),
-            *of,
-            *self._flags,
-        ]
+        named = [f"--name={name}"] if name else []
+        return [*self._command, "run", "spec.toml", *caps.flags, *named, *of, *self._flags]
 
     # --- what is there ---
 
@@ -305,15 +298,6 @@ def _write(path: Path, text: str) -> None:
 
 def _mistake(output: str, code: int) -> SpecError:
     """What `withstand` printed about a mistake."""
-    lines = output.splitlines()
-    errors = list(_errors(lines))
-    if not errors:
-        return SpecError(f"the plan ended with exit code {code}", hint=" ".join(lines[-3:])[:500])
-    return errors[0]
-
-
-def _errors(lines: Sequence[str]) -> Iterator[SpecError]:
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
-        if line.startswith("error: "):
-            hint = following.removeprefix("  -> ") if following.startswith("  -> ") else ""
-            yield SpecError(line.removeprefix("error: "), hint=hint)
+    if match := re.search(r"^error: (.*)(?:\n  -> (.*))?", output, re.MULTILINE):
+        return SpecError(match[1], hint=match[2] or "")
+    return SpecError(f"the plan ended with exit code {code}", hint=" ".join(output.splitlines()[-3:])[:500])
