@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -49,7 +50,7 @@ def new(source: str | None, policy: str | None, editor: str, store: str, **chose
             values |= fields.questions(values, categories)
         entry = fields.incident_of(values)
     incidents.check(entry, categories, datetime.now(UTC))
-    entry = fields.with_fields(entry, id=entry.id or incidents.new_id(entry), editor=editor)
+    entry = replace(entry, id=entry.id or incidents.new_id(entry), editor=editor)
     with api.open_store(store) as opened:
         try:
             incidents.save(opened, entry, 0)
@@ -92,7 +93,7 @@ def edit(
         entry = past.get(base, past[last])
     if base not in past:
         raise SpecError(f"{incident_id} has no revision {base}", hint=f"the last is {last}")
-    entry = fields.with_fields(fields.changed(entry, chosen), editor=editor)
+    entry = replace(fields.changed(entry, chosen), editor=editor)
     _, categories = fields.policy_of(policy)
     if entry.category != past[last].category or categories is not None:
         incidents.check(entry, categories, datetime.now(UTC))

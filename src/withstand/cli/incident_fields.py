@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -117,10 +116,6 @@ def changed(before: "Incident", given: Mapping[str, Any]) -> "Incident":
         for name, value in values_of(given).items()
     }
     return incident_of({**old, **new_values}) if new_values else before
-
-
-def with_fields(record: "Incident", **fields: str) -> "Incident":
-    return replace(record, **fields)  # type: ignore[arg-type] # texts
 
 
 # --- at the terminal ----------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """`withstand lifecycle`."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,13 +101,12 @@ def _states(read: "Lifecycle", where: str) -> tuple[str, "tuple[StageState, ...]
     from withstand.redteam.dates import today
     from withstand.redteam.lifecycle import stage_states
 
-    notes, store = [], None
-    try:
-        store = api.open_store(where, create=False)
-    except StoreError as error:
-        notes.append(f"{error}: no run, gate, incident or earlier intent can be looked up")
-    try:
-        now = today()
+    notes, store, now = [], None, today()
+    with ExitStack() as stack:
+        try:
+            store = stack.enter_context(api.open_store(where, create=False))
+        except StoreError as error:
+            notes.append(f"{error}: no run, gate, incident or earlier intent can be looked up")
         since, remembered = evidence.last_change(read, store, now)
         if store is not None and not remembered:
             notes.append(
@@ -115,9 +115,6 @@ def _states(read: "Lifecycle", where: str) -> tuple[str, "tuple[StageState, ...]
         checker = evidence.Checker(read, store, now, since)
         due = None if store is None else [incident.id for incident in incidents.due(store)]
         return since, stage_states(read, now, since, checker.check, due), notes
-    finally:
-        if store is not None:
-            store.close()
 
 
 def _show_status(value: Any, states: "tuple[StageState, ...]", everything: bool) -> None:

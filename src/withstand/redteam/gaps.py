@@ -156,15 +156,12 @@ def write(plan: Plan, listed: Sequence[Gap]) -> tuple[Path, list[Generated]]:
     return path, [row for row in merged if row.status != "dropped"]
 
 
-def _with_edits(
-    rows: Sequence[Generated], before: Mapping[str, Generated], harms: set[str]
-) -> Iterator[Generated]:  # fmt: skip
+def _with_edits(rows: Sequence[Generated], before: Mapping[str, Generated], harms: set[str]) -> Iterator[Generated]:
     """The rows, each as a person left it, and those that a person added for one of these harms."""
     ids = {row.id for row in rows}
     for row in rows:
-        old = before.get(row.id)
-        is_touched = old is not None and old.status in ("edited", "dropped")
-        yield old if old is not None and is_touched else row
+        old = before.get(row.id, row)
+        yield old if old.status in ("edited", "dropped") else row
     for old in before.values():
         if old.id not in ids and old.parent in harms and old.status == "edited":
             yield old
