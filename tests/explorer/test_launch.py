@@ -266,21 +266,18 @@ def shown_plan(web, **form):
     return {name: html.unescape(value) for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', fields)}
 
 
-def planned_once(launcher):
-    """Let the command plan once with each cap on dollars: another time would say the same, and take a second."""
-    real, plans = launcher.plan, {}
+@pytest.fixture
+def planning(withstand, monkeypatch):
+    """Plans are made by the command in this process: to start it takes a second, and test_launch_browser.py does."""
 
-    def plan(spec, caps, name):
-        if caps.cost not in plans:
-            try:
-                plans[caps.cost] = real(spec, caps, name)
-            except SpecError as error:
-                plans[caps.cost] = error
-        if isinstance(plans[caps.cost], SpecError):
-            raise plans[caps.cost]
-        return plans[caps.cost]
+    def run(command, cwd, env, **_):
+        with pytest.MonkeyPatch.context() as there:
+            there.chdir(cwd)
+            there.setenv("WITHSTAND_STORE", env["WITHSTAND_STORE"])
+            done = withstand(*command[3:])
+        return subprocess.CompletedProcess(command, done.code, done.out, done.err)
 
-    launcher.plan = plan
+    monkeypatch.setattr(subprocess, "run", run)
 
 
 def test_who_may_start_and_stop_runs(path, tmp_path):
@@ -317,14 +314,13 @@ def test_who_may_start_and_stop_runs(path, tmp_path):
             assert "New run" not in web.get("/").text
 
 
-def test_a_run_is_planned_confirmed_started_stopped_and_continued(path, tmp_path):
-    """The one test with the command itself: a plan and two runs."""
+def test_a_run_is_planned_confirmed_started_stopped_and_continued(planning, path, tmp_path):
+    """With processes of the command itself: one run, stopped and continued."""
     slow = "seconds = 0.3, width = 1"
     spec = f'suite = "kitchen"\nattack = "direct"\nbenign = "none"\ntarget = {{use = "scripted-kitchen", {slow}}}\n'
     with client(path, auth(), launches=tmp_path / "l") as web:
         launcher = web.explorer.launcher
         sign_in(web, "rosa")
-        planned_once(launcher)
         plan = shown_plan(web, how="text", spec=spec, **CAPS, name="from-here")
         changed = post(web, "/launches", **{**plan, "max_asks": "499"})
         assert changed.status_code == 409  # another plan than was seen
@@ -380,12 +376,11 @@ def run_of(store, key):
     return next(run for run in store.runs() if run.key == key)
 
 
-def test_where_prompts_go_is_confirmed_first(path, tmp_path, monkeypatch):
+def test_where_prompts_go_is_confirmed_first(planning, path, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     with client(path, launches=tmp_path / "l") as web:
         launcher = web.explorer.launcher
         real = launcher.plan
-        planned_once(launcher)
         openai = to_toml({**SPEC, "target": "openai:gpt-x"})
         plan = shown_plan(web, how="text", spec=openai, max_asks="5", max_minutes="1", max_cost="")
         assert plan.pop("confirm") == "api.openai.com with the key in OPENAI_API_KEY"

@@ -49,7 +49,7 @@ def read_back(path: Path) -> list[dict[str, str]]:
     return [row.cells for row in listed]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(made=an_attempt(), ending=st.sampled_from([".csv", ".xlsx"]))
 @example(
     made=Attempt("F-1", (Turn("user", "=x" * 40_000 + "\U0001f372" * 20_000),), "'=", "ok", " a", 1.0, 1.0),

@@ -8,15 +8,15 @@ from statsmodels.stats.multitest import multipletests
 from withstand.stats import multiple
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_corrections_are_those_of_statsmodels(ps):
     assert multiple.holm(ps) == pytest.approx(list(multipletests(ps, method="holm")[1]), abs=1e-12)
     assert multiple.benjamini_hochberg(ps) == pytest.approx(list(multipletests(ps, method="fdr_bh")[1]), abs=1e-12)
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.lists(st.floats(0, 0.1), max_size=12))
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.floats(0, 0.1), max_size=6))
 def test_holm_by_levels_of_intervals_passes_what_statsmodels_rejects(ps):
     """An interval at a level lies within its limit just where its two-sided p is up to 1 - level."""
     passed = multiple.holm_steps(range(len(ps)), lambda test, level: ps[test] <= 1 - level)
@@ -30,8 +30,8 @@ def test_corrections_by_hand_and_without_a_p():
     assert multiple.benjamini_hochberg([]) == []
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.lists(st.floats(0, 0.2), min_size=1, max_size=30))
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.floats(0, 0.2), min_size=1, max_size=12))
 def test_false_coverage_selects_what_benjamini_and_hochberg_do(ps):
     """p times the factor is up to .05 just for the rows that statsmodels selects."""
     selected = multipletests(ps, method="fdr_bh")[0]
