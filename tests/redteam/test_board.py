@@ -4,7 +4,6 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from withstand.redteam.board import NOBODY, OPEN, PAGE, Wanted, page, values
 from withstand.redteam.triage import lacks_rater
@@ -30,8 +29,8 @@ def recorded(store: Store) -> None:
             add(store, replace(new, revision=2, verdict=verdict, ratings=rating, owner="kim", status="confirmed"))
 
 
-def test_pages_are_those_of_the_records(tmp_path: Path) -> None:
-    with Store(str(tmp_path / "s.db")) as store:
+def test_pages_are_those_of_the_records(where: str) -> None:
+    with Store(where) as store:
         recorded(store)
         every = [entry for entry in attempts(store) if entry.is_finding]
         inputs = Counter(entry.input for entry in every if entry.turns)
