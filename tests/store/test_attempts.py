@@ -1,12 +1,16 @@
 """Attempts, events and records: revisions of which the first of a number stands."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sql
 
 from hostile.stores import with_findings
 from withstand.store import tables
 from withstand.store.attempts import Attempt, Rating, Turn, add, attempts, history, new_id
+from withstand.store.merge import differing, merge
 from withstand.store.revisions import Event, Record, add_event, add_record, events, records, revisions
 from withstand.store.store import Store
 
@@ -77,3 +81,19 @@ def test_findings_of_before_schema_11_become_attempts(where: str) -> None:
             assert old.foreign == "unmarked"  # findings had no mark: nobody can say whose they are
             [(column,)] = store.select(sql.select(tables.attempt.c.input))
             assert column == finding.input
+
+
+def test_a_merge_names_the_edits_that_differ(tmp_path: Path, withstand: Callable[..., Any]) -> None:
+    first = attempt()
+    with Store(str(tmp_path / "here.db")) as here, Store(str(tmp_path / "there.db")) as there:
+        for store, status in ((here, "confirmed"), (there, "wont_fix")):
+            add(store, first)
+            add(store, replace(first, revision=2, status=status))
+            add_event(store, Event("s", 0, "begin", "p", "r1", "m1", 1.0, {}))
+        assert differing(there, here) == [f"attempt {first.id}, revision 2"]
+        merge(there, here)
+        assert [edit.status for edit in history(here, first.id)] == ["new", "confirmed"]
+        assert differing(here, here) == []
+    done = withstand("store", "merge", "there.db", "--into", "here.db")
+    assert done.code == 3
+    assert f"here.db has another attempt {first.id}, revision 2" in done.err

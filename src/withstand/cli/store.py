@@ -21,19 +21,27 @@ def store() -> None:
 @click.argument("sources", nargs=-1, required=True, metavar="FROM...")
 @click.option("--into", required=True, metavar="DB", help="The store that everything is added to.")
 def merge(sources: tuple[str, ...], into: str) -> Result:
-    """Add everything of other stores, as a set union: it joins the shards of several machines."""
+    """Add everything of other stores, as a set union: it joins the shards of several machines.
+
+    Of an edit that both have and that differs, the target's stands. Such edits are named, and the exit code is 3.
+    """
     from withstand import api
     from withstand.store import merge as merging
 
     total: Counter[str] = Counter()
+    edits: list[str] = []
     with ExitStack() as stack:
         opened = [stack.enter_context(api.open_store(source, create=False)) for source in sources]
         target = stack.enter_context(api.open_store(into))  # last: a mistake above leaves no empty store behind
         for source_store in opened:
+            edits += [f"{edit} (of {source_store.where})" for edit in merging.differing(source_store, target)]
             total.update(merging.merge(source_store, target))
     added = [count(total[table], table) for table in ADDED if total.get(table)]
     rest = "what its runs want" if total.get("want") else "nothing new"
-    return Result(total, lambda: console.put(f"merged into {into}: {', '.join(added) or rest}"))
+    for edit in edits:
+        console.say(f"note: {into} has another {edit}, which stands; merge by hand what it lacks")
+    shown = {**total, "differing": edits}
+    return Result(shown, lambda: console.put(f"merged into {into}: {', '.join(added) or rest}"), 3 if edits else 0)
 
 
 @command(group=store, json=True)

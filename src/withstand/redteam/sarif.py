@@ -44,7 +44,6 @@ def _result(finding: Attempt, harms: dict[str, Harm], places: dict[str, int], ar
     where = "/".join(filter(None, (finding.layer or "unknown", finding.feature)))
     rated = f"severity {finding.rated}" if finding.rated else "not rated yet"
     text = f"{finding.id}: {harm.title} at {where}, {finding.verdict}, {finding.status}, {rated}"
-    raters = len({rating.rater for rating in finding.ratings})
     suppressed = {"suppressions": [{"kind": "external", "status": "accepted"}]} if finding.status == "wont_fix" else {}
     return {
         "ruleId": harm.id,
@@ -58,6 +57,6 @@ def _result(finding: Attempt, harms: dict[str, Harm], places: dict[str, int], ar
             }
         ],
         "partialFingerprints": {"finding/v1": digest([finding.id])},
-        "properties": {"id": finding.id, "status": finding.status, "severity": finding.rated, "raters": raters},
+        "properties": {"id": finding.id, "status": finding.status, "severity": finding.rated, "raters": finding.raters},
         **suppressed,
     }
