@@ -23,11 +23,11 @@ def test_every_risk_of_2025_has_its_id_of_2026() -> None:
 
 def test_each_table_says_where_it_is_from_and_schemes_are_two_of_them() -> None:
     for of in frameworks():
-        assert of.date.count("-") == 2, of.label
-        assert of.source.startswith("https://"), of.label
-        assert of.items, of.label
-        assert of.impacts <= of.items.keys(), of.label
-        assert {*(of.was or {})} <= of.items.keys(), of.label
+        assert of.date.count("-") == 2, of.title
+        assert of.source.startswith("https://"), of.title
+        assert of.items, of.title
+        assert of.impacts <= of.items.keys(), of.title
+        assert {*(of.was or {})} <= of.items.keys(), of.title
     assert len(table("atlas", "5.6.0").items) == 170  # techniques of MITRE's data file of this version
     assert {name: len(names_of(name)) for name in SCHEMES} == {"mlcommons": 12, "owasp": 10}
     assert is_impact("atlas:5.6.0:AML.T0048.003")

@@ -35,11 +35,6 @@ class Framework:
     impacts: frozenset[str] = frozenset()
     was: Mapping[str, str] | None = None
 
-    @property
-    def label(self) -> str:
-        """As people read it: the title with its version, unless the title says that."""
-        return f"{self.title}, {self.version}"
-
 
 @cache
 def frameworks() -> tuple[Framework, ...]:

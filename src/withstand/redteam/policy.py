@@ -99,11 +99,6 @@ class Category:
     examples: tuple[str, ...] = ()
 
     @property
-    def level(self) -> Tier:
-        """The tier, as plans call it."""
-        return self.tier
-
-    @property
     def mappings(self) -> tuple[str, ...]:
         """All entries of frameworks, as `framework:version:id`."""
         return tuple(mapping for mappings in self.map.values() for mapping in mappings)
