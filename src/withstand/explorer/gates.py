@@ -77,8 +77,8 @@ def _share(text: str) -> float | None:
         return None
     try:
         value = float(text)
-    except ValueError as error:
-        raise SpecError(f"{text[:40]!r} is no limit", hint="a rate between 0 and 1, such as 0.1") from error
+    except ValueError:
+        value = 0.0
     if not 0 < value < 1:
         raise SpecError(f"{text[:40]!r} is no limit", hint="a rate between 0 and 1, such as 0.1")
     return value

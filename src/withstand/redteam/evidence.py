@@ -41,20 +41,16 @@ class Checker:
         if text.startswith(("https://", "http://")):
             return Evidence(text, True, "nobody looked whether it is there", unchecked=True)
         head, _, name = text.partition(":")
-        why = (
-            self._run(item, name, gate=head == "gate")
-            if head in ("run", "gate")
-            else self._pilot(item, name)
-            if head == "pilot"
-            else self._use_case(name)
-            if head == "use_case"
-            else ""
-            if has_file(self.lifecycle.folder, text)
-            else "there is no such file, or it is empty"
-        )
-        if not why and head == "gate":
-            return Evidence(text, True, self._passed[name])
-        return Evidence(text, not why, why)
+        match head:
+            case "run" | "gate":
+                why = self._run(item, name, gate=head == "gate")
+            case "pilot":
+                why = self._pilot(item, name)
+            case "use_case":
+                why = self._use_case(name)
+            case _:
+                why = "" if has_file(self.lifecycle.folder, text) else "there is no such file, or it is empty"
+        return Evidence(text, not why, why or (self._passed[name] if head == "gate" else ""))
 
     def _pilot(self, item: Item, name: str) -> str:
         try:

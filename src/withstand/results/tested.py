@@ -121,25 +121,19 @@ def of_run(
     for group in groups:
         whole = labels[group.target, group.defense]
         doubt = alike.get(whole, "") or (uncalled.get(whole, "") if group.id in policy.called else "")
-        where = defended(group.target, group.defense.removeprefix("none"))
-        by = f"{series(list(group.suites))} with {group.attack} on {where}"
-        if mappings[group.id]:
-            rows.append(
-                Evidence(
-                    group.id, by, mappings[group.id], group.scored, group.success, group.intent, group.asr,
-                    group.asr_interval, doubt,
-                )
-            )  # fmt: skip
+        by = f"{series(list(group.suites))} with {group.attack} on {_where(group.target, group.defense)}"
+        if own := mappings[group.id]:
+            counted = group.scored, group.success, group.intent, group.asr, group.asr_interval
+            rows.append(Evidence(group.id, by, own, *counted, doubt))
     for cell in listed:
         own = () if cell.benign else techniques().get(head_of(bare_label(cell.attack)), ())
-        attack = cell.printed("attack")
-        where = defended(cell.printed("target"), cell.printed("defense").removeprefix("none"))
+        attack, where = cell.printed("attack"), _where(cell.printed("target"), cell.printed("defense"))
         if own:
-            by = f"{cell.printed('suite')} with {attack} on {where}"
-            rows.append(
-                Evidence(
-                    f"attack {attack}", by, own, cell.scored, cell.success, "misuse", cell.asr, cell.asr_interval,
-                    alike.get((cell.target, cell.defense), ""),
-                )
-            )  # fmt: skip
+            by, doubt = f"{cell.printed('suite')} with {attack} on {where}", alike.get((cell.target, cell.defense), "")
+            counted = cell.scored, cell.success, "misuse", cell.asr, cell.asr_interval
+            rows.append(Evidence(f"attack {attack}", by, own, *counted, doubt))
     return tuple(rows)
+
+
+def _where(target: str, defense: str) -> str:
+    return defended(target, defense.removeprefix("none"))
