@@ -139,4 +139,4 @@ def test_a_plan_without_gaps_and_one_without_requests(team: Path, withstand: Cal
     only = text[: text.index("[[harm]]")] + text[text.index('[[harm]]\nid = "measured"') :]
     (team / "done.toml").write_text(only, "utf-8")
     done = withstand("run", "--harms-without-coverage", "done.toml", "--store", "team.db")
-    assert (done.code, done.out) == (0, "no harm of the plan is without coverage: there is nothing to run\n")
+    assert (done.code, done.out) == (0, "every harm of the plan is covered and measured: there is nothing to run\n")

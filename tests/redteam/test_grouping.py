@@ -142,7 +142,7 @@ def test_a_report_has_rates_by_category_apart_by_intent_and_what_was_tested(
 
     shown = terminal(*how, "-f", "md").out
     assert "direct on toy: unintended harm" in shown
-    assert "Of LLM01 cases were sent, and none has a verdict that says something." in shown
+    assert "Of LLM01 cases were sent, and no verdict on them is certain." in shown
     assert "no statement of compliance" in shown
     assert terminal(*how, "-o", "r.html").code == 0
     page = (ran / "r.html").read_text(encoding="utf-8")

@@ -152,9 +152,9 @@ def test_what_is_refused_changes_nothing(team: Team) -> None:
         (lambda: add(team.store, team.plan, Harm("Cold Soup", "x"), [name], by()), "'Cold Soup' is no id"),
         (lambda: add(team.store, team.plan, Harm("recipe", "x"), [name], by()), "has a harm 'recipe'"),
         (lambda: add(team.store, team.plan, harm, [name], by("r9")), "no round 'r9'"),
-        (lambda: retire(team.store, team.plan, "recipe", by()), "why is recipe retired"),
+        (lambda: retire(team.store, team.plan, "recipe", by()), "cannot be retired without a reason"),
         (lambda: merge(team.store, team.plan, "recipe", ["recipe"], by()), "part of itself"),
-        (lambda: split(team.store, team.plan, "recipe", [harm], by()), "one harm still"),
+        (lambda: split(team.store, team.plan, "recipe", [harm], by()), "cannot be split into 1"),
     ):  # fmt: skip
         with pytest.raises(SpecError, match=message):
             refused()

@@ -64,7 +64,7 @@ def test_times():
         with pytest.raises(SpecError, match=re.escape(message)):
             replace(INCIDENT, **fields)
     now = datetime(2026, 2, 3, 9, tzinfo=UTC)
-    with pytest.raises(SpecError, match="yet to come"):
+    with pytest.raises(SpecError, match="in the future"):
         incidents.check(INCIDENT, None, now)
 
 

@@ -199,7 +199,7 @@ def test_runs_and_gates_as_evidence(withstand, write):
     assert why("gate:few") == "UNDECIDED (max-asr of direct)"
     assert why("gate:bad", "cook") == "FAIL (max-asr of direct)"
     assert why("run:bad", "cook") == ""
-    assert "is cut" in why("run:plain", CUT)
+    assert "is shortened" in why("run:plain", CUT)
     assert why("run:bad") == f"the run asked {CUT}, which [system] does not name in targets"
     assert "of its rows are missing" in why("run:cut")
     assert "gate cannot be decided: no limit" in why("gate:cut") or "missing" in why("gate:cut")

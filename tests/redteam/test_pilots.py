@@ -100,7 +100,7 @@ def test_violations_an_hour_of_one_user_are_one_event():
         ({"cap": 0}, "cap"),
         ({"hypothesis": " "}, "hypothesis is empty"),
         ({"success": SuccessRule(0.06, 200)}, "higher rate"),
-        ({"count": (counted(), replace(counted(), date="2026-03-02"))}, "stands behind"),
+        ({"count": (counted(), replace(counted(), date="2026-03-02"))}, "is after that of"),
         ({"count": (counted(), replace(counted(), users=99, date="2026-03-10"))}, "users falls from 100"),
     ],
 )

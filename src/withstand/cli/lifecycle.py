@@ -110,7 +110,7 @@ def _states(read: "Lifecycle", where: str) -> tuple[str, "tuple[StageState, ...]
         since, remembered = evidence.last_change(read, store, now)
         if store is not None and not remembered:
             notes.append(
-                f"{where} hears of {read.system.name} for the first time: it knows of no earlier status or use"
+                f"{where} had no record of {read.system.name} until now, so an earlier status or use is not known"
             )
         checker = evidence.Checker(read, store, now, since)
         due = None if store is None else [incident.id for incident in incidents.due(store)]

@@ -181,9 +181,9 @@ def _decided(
     def show() -> None:
         console.put(f"{path}: {count(len(changed.plan.active), 'active harm')}")
         if changed.moved:
-            console.put(f"{count(len(changed.moved), 'attempt')} changed hands: {', '.join(changed.moved)}")
+            console.put(f"{count(len(changed.moved), 'attempt')} given another harm: {', '.join(changed.moved)}")
         if changed.waiting:
-            console.put(f"{count(changed.waiting, 'attempt')} of it wait for a part: `withstand plan harms merge`")
+            console.put(f"{count(changed.waiting, 'attempt')} in no part yet: see `withstand plan harms merge`")
         for line in ["order of the harms now:", *harm_tables.reordered(changed)]:
             console.put(line)
 

@@ -31,7 +31,7 @@ def run_gaps(given: dict[str, Any], run: "Callable[[RunSpec], Result | int]") ->
 
     plan, listed = in_store(given["gaps_of"], given["store"], lambda store, read: (read, gaps.gaps(store, read)))
     if not listed:
-        console.put("no harm of the plan is without coverage: there is nothing to run")
+        console.put("every harm of the plan is covered and measured: there is nothing to run")
         return 0
     path, rows = gaps.write(plan, listed)
     for text in gaps.notes(listed, rows):

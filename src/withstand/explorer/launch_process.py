@@ -176,7 +176,7 @@ class Launcher:
                 raise SpecError("this run is not under way", hint="reload the page")
             if launch.state == WAITING:
                 if key not in self._waiting:
-                    raise SpecError("another explorer has this run in its queue", hint="take it back there")
+                    raise SpecError("another explorer has this run in its queue", hint="cancel it in that explorer")
                 del self._waiting[key]
                 return self._changed(launch, state=DROPPED, stopped=person)
             process = self._process(key)

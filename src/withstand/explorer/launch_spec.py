@@ -251,9 +251,9 @@ def _check_fields(value: Any) -> None:
     """Raise `SpecError` where a component says which secret is sent, or reads weights from a folder."""
     if isinstance(value, Mapping):
         if value.get("key_env"):
-            raise SpecError("a browser names no key_env", hint="a run from the command line does, and is then offered")
+            raise SpecError("a browser may not set key_env", hint="a command-line run may; the form then offers it")
         if isinstance(path := value.get("id"), str) and re.match(r"[/~.\\]|[A-Za-z]:", path):
-            raise SpecError(f"a browser names no folder of weights: {path[:60]!r}", hint="use the command line")
+            raise SpecError(f"a browser may not name a folder of weights: {path[:60]!r}", hint="use the command line")
         for inner in value.values():
             _check_fields(inner)
     elif isinstance(value, (list, tuple)):

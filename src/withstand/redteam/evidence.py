@@ -39,7 +39,7 @@ class Checker:
     def check(self, item: Item, text: str) -> Evidence:
         """What one piece of evidence of an item is worth."""
         if text.startswith(("https://", "http://")):
-            return Evidence(text, True, "nobody looked whether it is there", unchecked=True)
+            return Evidence(text, True, "the address was not opened", unchecked=True)
         head, _, name = text.partition(":")
         match head:
             case "run" | "gate":
@@ -106,7 +106,7 @@ class Checker:
         if others:
             return f"the run asked {series(others)}, which [system] does not name in targets"
         if unsure := [target for target in asked if "..." in target and aliases.get(target) not in names]:
-            return f"{series(unsure)} is cut and may be another: name the target by an alias (alias=NAME)"
+            return f"{series(unsure)} is shortened and may be another target: give yours an alias (alias=NAME)"
         return ""
 
     def _incomplete(self, run: RunRow) -> str:
@@ -139,7 +139,7 @@ class Checker:
             return f"its gate cannot be decided: {error}"
         lines = [f"{line.gate} of {line.cell}" for line in decided.lines if line.verdict != "PASS"]
         self._passed[run.name] = series(unique(f"{line.gate} {percent(line.limit)}" for line in decided.lines) or ["-"])
-        return f"{decided.overall} ({series(lines)})" if lines else "" if decided.lines else "its gate decides nothing"
+        return f"{decided.overall} ({series(lines)})" if lines else "" if decided.lines else "its gate has no line"
 
 
 @dataclass(frozen=True, slots=True)

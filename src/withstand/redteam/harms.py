@@ -118,7 +118,7 @@ def retire(store: Store, plan: Plan, harm: str, by: By) -> Changed:
     """Test a harm no more. Raises `SpecError` where no reason is given."""
     _active(plan, harm)
     if not by.reason.strip():
-        raise SpecError(f"why is {harm} retired?", hint='--reason "..."')
+        raise SpecError(f"{harm} cannot be retired without a reason", hint='--reason "..."')
 
     def change(draft: Draft) -> None:
         draft.set("harm", harm, {"status": "retired", **_reason(by)})
@@ -134,7 +134,7 @@ def split(store: Store, plan: Plan, harm: str, parts: Sequence[Harm], by: By) ->
     whole = _active(plan, harm)
     ids = [part.id for part in parts]
     if len(parts) < 2:
-        raise SpecError(f"{harm} would be one harm still", hint="name two parts or more: --into ID=TITLE")
+        raise SpecError(f"{harm} cannot be split into {len(parts)}", hint="name two parts or more: --into ID=TITLE")
     if taken := sorted({own.id for own in plan.harms} & set(ids)):
         raise SpecError(f"the plan has a harm {taken[0]!r}", hint="give the part another id")
     by = replace(by, reason=f"split into {series(ids)}" + (f": {by.reason}" if by.reason else ""))

@@ -182,7 +182,7 @@ def new_id(incident: Incident) -> str:
 def check(incident: Incident, categories: Collection[str] | None, now: datetime) -> None:
     """Raise `SpecError` for what one incident alone cannot show. categories: of the policy, None without one."""
     if moment("opened", incident.opened) > now:
-        raise SpecError(f"opened is {incident.opened}, which is yet to come", hint="write when you knew of it")
+        raise SpecError(f"opened is {incident.opened}, which is in the future", hint="write when you knew of it")
     if incident.category == UNCOVERED or (categories is not None and incident.category in categories):
         return
     if categories is None:

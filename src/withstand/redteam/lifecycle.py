@@ -142,7 +142,7 @@ def read_lifecycle(path: str | Path, evidence: bool = False) -> Lifecycle:
         problems.add("[[intended]]", "the intended status is not said", hint)
     for before, after in pairwise(intended):
         if after.since < before.since:
-            problems.add("intended", f"{after.since} stands behind {before.since}", "put the oldest first")
+            problems.add("intended", f"{after.since} comes after {before.since} in the file", "put the oldest first")
     names = {pilot.get("id") for pilot in content.get("pilot", []) if isinstance(pilot, dict)}
     for item in items:
         _check_item(problems, item)
@@ -281,7 +281,7 @@ def _state(
     if item.status == "open":
         return state("open", item.note)
     if item.date > now.isoformat():
-        return state("open", f"it is signed on {item.date}, which is yet to come")
+        return state("open", f"it is signed on {item.date}, which is in the future")
     if item.expires <= now.isoformat():
         return state("expired", f"it expired on {item.expires}")
     if item.date < since:

@@ -69,7 +69,7 @@ class PilotCount:
             if few is not None and many is not None and few > many:
                 raise SpecError(f"{part} is {few}, and {whole} {many}", hint=f"{part} counts among {whole}")
         if self.violations and self.violating == 0:
-            raise SpecError(f"{self.violations} violations of no user", hint="violating: users with any violation")
+            raise SpecError(f"violations is {self.violations}, and violating 0", hint="violating counts users with any")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class Pilot:
         for what in ("count", "decision"):
             for before, after in pairwise(getattr(self, what)):
                 if after.date < before.date:
-                    raise SpecError(f"{what} of {after.date} stands behind {before.date}", hint="put the oldest first")
+                    raise SpecError(f"{what} of {after.date} is after that of {before.date}", hint="oldest first")
         for before, after in pairwise(self.count):
             _check_growing(before, after)
 
@@ -181,7 +181,7 @@ def judge(pilot: Pilot, now: date, extra: PilotCount | None = None) -> PilotVerd
     """
     if extra and pilot.count:
         if extra.date < pilot.count[-1].date:
-            raise SpecError(f"the file has a count of {pilot.count[-1].date}, after {extra.date}", hint="count anew")
+            raise SpecError(f"the file has a count of {pilot.count[-1].date}, after {extra.date}", hint="count again")
         _check_growing(pilot.count[-1], extra)
     last = extra or (pilot.count[-1] if pilot.count else None)
     figures = _figures(pilot, last)
@@ -263,7 +263,7 @@ def _unclear(pilot: Pilot, now: date, last: PilotCount | None) -> Iterator[str]:
     if age > pilot.review_days:
         yield f"the last count is {count(age, 'day')} old; count every {count(pilot.review_days, 'day')}"
     elif age < 0:
-        yield f"the last count is of {last.date}, which is yet to come"
+        yield f"the last count is of {last.date}, which is in the future"
 
 
 def _open(pilot: Pilot, last: PilotCount | None, figures: Figures) -> Iterator[str]:

@@ -51,5 +51,5 @@ def untested(result: FrameworkResult) -> str:
     if absent:
         texts.append(f"Not tested{parts}: {', '.join(whole)}.")
     if unsettled := [name for name, item in absent.items() if item.evidence]:
-        texts.append(f"Of {', '.join(unsettled)} cases were sent, and none has a verdict that says something.")
+        texts.append(f"Of {', '.join(unsettled)} cases were sent, and no verdict on them is certain.")
     return " ".join([*texts, f"Published {result.date}, {result.source}"])

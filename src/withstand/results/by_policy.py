@@ -63,7 +63,7 @@ class Assigned:
                 verb = "is" if len(keys) == 1 else "are"
                 yield (
                     f"{count(len(keys), 'behavior')} of {suite}{of} {verb} `{UNCOVERED}`: {self.grouping.label} maps "
-                    f"them to no category. A table [[suite]] with `use = {dumps(suite)}` would."
+                    f"them to no category. To map them, add a table [[suite]] with `use = {dumps(suite)}`."
                 )
         if self.strange:
             yield f"{self.grouping.label} has no category of the tags {series(list(self.strange))}."
