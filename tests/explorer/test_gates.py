@@ -14,16 +14,18 @@ from withstand.results.limits import limits_of
 TOYS = str(Path(__file__).parent.parent / "toys")
 
 
-@pytest.fixture
-def nightly(tmp_path, monkeypatch):
-    """Three builds with a gate, the second of them bad."""
-    monkeypatch.syspath_prepend(TOYS)
-    import withstand_toys
+@pytest.fixture(scope="module")
+def nightly(tmp_path_factory):
+    """Three builds with a gate, the second of them bad; nobody writes to it."""
+    folder = tmp_path_factory.mktemp("nightly")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.syspath_prepend(TOYS)
+        import withstand_toys
 
-    for number, broken in enumerate(([3], range(40), [1, 5]), 1):
-        spec = withstand_toys.spec_of_outcomes(tmp_path, 110, f"v{number}", success=broken)
-        withstand.run(spec | {"gate": {"max_asr": 0.1}}, store=tmp_path / "n.db", name=f"nightly-{number}")
-    return tmp_path / "n.db"
+        for number, broken in enumerate(([3], range(40), [1, 5]), 1):
+            spec = withstand_toys.spec_of_outcomes(folder, 110, f"v{number}", success=broken)
+            withstand.run(spec | {"gate": {"max_asr": 0.1}}, store=folder / "n.db", name=f"nightly-{number}")
+    return folder / "n.db"
 
 
 def test_a_gate_shows_what_became_of_each_build(nightly):

@@ -143,9 +143,7 @@ def test_none_of_the_categories_is_worse_after_holms_correction(
     how = ("compare", "before", "worse", "--by", "policy", "--policy", "policy.toml")
     compared = json.loads(terminal(*how, "--json").out)
     says = {row["category"]: (row["says"], row["behaviors"]) for row in compared["rows"]}
-    assert says == {"illicit": ("unchanged within 5 points", 60), "physical_safety": ("higher", 60)} or (
-        says["physical_safety"] == ("higher", 60) and says["illicit"][1] == 60
-    )
+    assert says == {"illicit": ("no difference shown", 60), "physical_safety": ("higher", 60)}
     [whole] = [row for row in compared["overall"] if row["statistic"] == "mean"]
     assert (whole["behaviors"], whole["rows"]) == (120, ["direct"])
     assert compared["policy"] == "Kitchen 1"
