@@ -88,15 +88,16 @@ def run_path(web: TestClient, name: str = "kitchen") -> str:
 
 
 @contextlib.contextmanager
-def served(path: Path, **options: Any) -> Iterator["Address"]:
-    """The explorer on a free port of loopback."""
+def served(path: Path, people: tuple[Person, ...] = (), **options: Any) -> Iterator["Address"]:
+    """The explorer on a free port of loopback, for these people or for ana alone."""
     import uvicorn
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         free.listen()
         port = free.getsockname()[1]
-        with explorer(path, Auth("127.0.0.1", port, local="ana"), **options) as opened:
+        auth = Auth("127.0.0.1", port, people) if people else Auth("127.0.0.1", port, local="ana")
+        with explorer(path, auth, **options) as opened:
             server = uvicorn.Server(uvicorn.Config(make_app(opened), log_level="error", lifespan="off"))
             thread = threading.Thread(target=server.run, kwargs={"sockets": [free]}, daemon=True)
             thread.start()

@@ -12,6 +12,7 @@ from withstand.core import SpecError
 from withstand.formats.application import EXAMPLE, Application, read_application
 from withstand.formats.generated import Generated, added, read_generated, sealed, write_generated
 from withstand.registry import find
+from withstand.registry.grammar import spec_of
 from withstand.results.decide import of_spec
 
 ROWS = [
@@ -68,6 +69,10 @@ def test_each_row_meets_its_own_judge_in_a_run(tmp_path: Path) -> None:
         decided = of_spec(store, run.row)
     assert decided is not None
     assert {*suite.notes} <= {*decided.notes}
+    two = written(tmp_path, [replace(ROWS[0], judge='contains:"egg, fry"'), ROWS[3]])
+    own = find.build("judge", spec_of(find.build("suite", f"generated:{two}").judge))
+    assert "egg, fry" in repr(own.default)  # not refusal_words, which no row names: it takes no attack of several turns
+    assert "let, ter" in repr(own.judges)
 
 
 def test_what_makes_a_suite_easier_is_said_and_narrows_no_interval(tmp_path: Path) -> None:

@@ -127,5 +127,7 @@ def routed(rows: Sequence[Row]) -> str:
     judges = sorted({row.judge or DEFAULT for row in rows})
     if len(judges) < 2:
         return judges[0] if judges else DEFAULT
-    others = [judge for judge in judges if judge != DEFAULT]
-    return f"router:{DEFAULT},when={dumps([judged_by(judge) for judge in others])},judges={dumps(others)}"
+    usual = DEFAULT if DEFAULT in judges else judges[0]  # a judge that no row names could refuse the whole run
+    others = [judge for judge in judges if judge != usual]
+    head = usual if usual == DEFAULT else dumps(usual)
+    return f"router:{head},when={dumps([judged_by(judge) for judge in others])},judges={dumps(others)}"

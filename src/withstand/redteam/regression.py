@@ -163,7 +163,9 @@ def run_spec_of(plan: Plan, layer: Layer, path: Path) -> str:
         **({} if defense["use"] == "none" else {"defense": defense}), "samples": ENOUGH,
         "gate": {"max_broken": 0, "max_errors": 0.0},
     }  # fmt: skip
-    return f"# What the red team of {plan.id} found, on every build of {layer.id}.\n{to_toml(spec)}"
+    return (
+        f"# What the red team of {plan.id} found, on every build of {layer.id}: run it with --fresh.\n{to_toml(spec)}"
+    )
 
 
 # --- what a run says of the findings -----------------------------------------------------------------------------
