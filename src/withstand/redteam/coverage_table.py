@@ -18,6 +18,7 @@ from withstand.redteam.harm_tables import discovered
 from withstand.redteam.plan import Plan
 from withstand.report.shell import render
 from withstand.report.table import Column, Table, csv_lines
+from withstand.report.table import markdown as line
 from withstand.results.cells import plain
 
 LEGEND: Mapping[State, str] = {
@@ -216,10 +217,10 @@ def _facts(of: Coverage, numbers: Figures) -> list[tuple[str, list[str]]]:
 
 def markdown(of: Coverage, plan: Plan, shown: Matrix, numbers: Figures) -> str:
     """The coverage in GitHub's Markdown."""
-    parts = [f"# {plan.purpose.name}: coverage", *(f"- {state}: {words}" for state, words in LEGEND.items())]
+    lines = [f"# {line(plan.purpose.name)}: coverage", *(f"- {state}: {words}" for state, words in LEGEND.items()), ""]
     for part in (table(shown), *tables(of, numbers)):
-        parts += [f"\n## {part.title}\n", *([part.note, ""] if part.note else []), part.markdown()]
-    return "\n".join(parts) + "\n"
+        lines += part.section(2)
+    return "\n".join(lines)
 
 
 def csv(of: Coverage) -> Iterable[str]:

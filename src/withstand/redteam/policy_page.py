@@ -95,7 +95,7 @@ def use_cases(policy: Policy) -> Table:
 
 def markdown(policy: Policy, before: Policy | None = None) -> str:
     """The policy in GitHub's Markdown."""
-    return "\n".join(_lines(policy, before)) + "\n"
+    return "\n".join(_lines(policy, before))
 
 
 def _lines(policy: Policy, before: Policy | None) -> Iterator[str]:
@@ -105,13 +105,13 @@ def _lines(policy: Policy, before: Policy | None) -> Iterator[str]:
     if before is not None:
         yield from ("", f"## What changed since {line(before.header.version)}", "")
         yield from (f"- {line(text)}" for text in changed(policy, before))
-    table = summary(policy)
-    yield from ("", f"## {table.title}", "", table.note, "", table.markdown())
+    yield ""
+    yield from summary(policy).section(2)
     for category in policy.categories.values():
-        yield from ("", f"### {line(category.id)} {DASH} {line(category.title)}", "")
-        yield from (f"- {name}: {line(text)}" for name, text in parts(category))
+        yield from (f"### {line(category.id)} {DASH} {line(category.title)}", "")
+        yield from (*(f"- {name}: {line(text)}" for name, text in parts(category)), "")
     if policy.use_cases:
-        yield from ("", "## Use cases", "", use_cases(policy).markdown())
+        yield from use_cases(policy).section(2)
 
 
 def html(policy: Policy, before: Policy | None = None) -> str:

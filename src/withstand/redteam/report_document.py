@@ -105,8 +105,7 @@ def _markdown(part: Part) -> Iterator[str]:
             yield from _markdown(inner)
         yield from (f"<!-- /{part.block.kind} -->", "")
     else:
-        title = [f"### {line(part.title)}", ""] if part.title else []
-        yield from (*title, *([line(part.note), ""] if part.note else []), part.markdown(), "")
+        yield from part.section(3)
 
 
 # --- HTML --------------------------------------------------------------------------------------------------------

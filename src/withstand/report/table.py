@@ -100,6 +100,15 @@ class Table:
         head, *body = ["| " + " | ".join(map(markdown, line)) + " |" for line in [table.heads(), *table.texts()]]
         return "\n".join([head, f"|{rule}|", *body])
 
+    def section(self, level: int) -> Iterator[str]:
+        """The lines of a part of a Markdown text: title, note, and the table where it has rows, each before a blank."""
+        if self.title:
+            yield from (f"{'#' * level} {markdown(self.title)}", "")
+        if self.note:
+            yield from (markdown(self.note), "")
+        if self.rows:
+            yield from (self.markdown(), "")
+
     def latex(self, caption: str, label: str) -> str:
         """A table of booktabs. `caption`: plain text; `label`: of letters, digits, "-" and ":"."""
         columns = self._written()

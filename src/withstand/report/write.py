@@ -168,20 +168,20 @@ def markdown(
     lines = [f"# Run {line(run.name)}", "", f"{run.created}, {run.state}.", ""]
     lines += [part for text in texts for part in (line(text), "")] + [_cells(cells).markdown(), ""]
     if by_id:
-        lines += [f"## {by_id.title}", "", by_id.note, "", by_id.markdown(), ""]
+        lines += by_id.section(2)
     if summary.advice:
         lines += [f"## {advice.TITLE}", "", advice.LEAD, "", advice.table(summary.advice).markdown(), ""]
         if (parts := advice.domains(summary.advice)).rows:
-            lines += [f"### {parts.title}", "", parts.markdown(), ""]
+            lines += parts.section(3)
         notes |= dict.fromkeys(advice.notes(summary.advice))
     if summary.families:
         lines += [f"## {families.TITLE}", "", families.LEAD, ""]
         for part in families.tables(summary.families, {cell.attack: cell.attack for cell in cells}):
-            lines += [f"### {line(part.title)}", "", part.markdown(), ""]
+            lines += part.section(3)
         notes |= dict.fromkeys(summary.families.warnings)
     ending = [f"## {appendix.TITLE}", "", appendix.LEAD, ""] if frameworks else []
     for part in frameworks:
-        ending += [f"### {line(part.title)}", "", line(part.note), "", *([part.markdown(), ""] if part.rows else [])]
+        ending += part.section(3)
     return "\n".join([*lines, *(f"- {line(note)}" for note in notes), "", *ending])
 
 
