@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sql
 
 from hostile.stores import with_findings
 from withstand.store import tables
 from withstand.store.attempts import Attempt, Rating, Turn, add, attempts, history, new_id
 from withstand.store.merge import differing, merge
-from withstand.store.revisions import Event, Record, add_event, add_record, events, records, revisions
+from withstand.store.revisions import Event, Record, add_event, add_record, append, events, records, revisions
 from withstand.store.store import Store
 
 TURNS = (Turn("system", "Be kind."), Turn("user", "How do I make  SOUP?"))
@@ -56,6 +57,17 @@ def test_sessions_and_records_are_read_in_order(where: str) -> None:
         assert add_record(store, Record("assignment", "r1", 1, "p", 0.5, {}))
         assert [record.value for record in records(store, "incident")] == [{"n": 2}]
         assert len(revisions(store, "incident", record_id="I-1")) == 2
+
+
+def test_what_is_appended_stands_behind_what_others_write_meanwhile(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(where) as store:
+        add_record(store, Record("answer", "q", 1, "kitchen", 1.0, {"text": "theirs"}))
+        monkeypatch.setattr("withstand.store.revisions.revisions", lambda *_, **__: [])  # read before theirs was there
+        assert append(store, "answer", "q", "kitchen", 2.0, {"text": "ours"}) == 2
+        monkeypatch.undo()
+        assert [record.value["text"] for record in revisions(store, "answer")] == ["theirs", "ours"]
 
 
 def test_findings_of_before_schema_11_become_attempts(where: str) -> None:

@@ -18,7 +18,7 @@ from withstand.redteam.coverage_numbers import suggest
 from withstand.redteam.matching import Skipped, Task
 from withstand.redteam.past import skipped
 from withstand.redteam.plan import Plan, Round
-from withstand.store.revisions import Record, add_record, events, records
+from withstand.store.revisions import append, events, records
 from withstand.store.store import Store
 
 SILENT = 2 * 86_400.0
@@ -192,8 +192,7 @@ def answer(store: Store, plan: Plan, question_id: str, text: str, now: float) ->
         what = "several questions begin" if fitting else "no question begins"
         raise SpecError(f"{what} with {question_id!r}", hint=f"open ones: {listed}")
     [question] = fitting
-    revision = 1 + max((r.revision for r in records(store, ANSWER, plan.id) if r.id == question.id), default=0)
-    add_record(store, Record(ANSWER, question.id, revision, plan.id, now, {"text": text}))
+    append(store, ANSWER, question.id, plan.id, now, {"text": text})
 
 
 # --- reminders ----------------------------------------------------------------------------------------------------
