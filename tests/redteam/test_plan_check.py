@@ -22,6 +22,7 @@ ERRORS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"harm * status": "retired"}, "H3", "round 2 (r2)", "has no active harm"),
     ({"layer app-ui endpoint": "api"}, "T4", "layer 4 (app-ui), target", "people use by hand"),
     ({"layer app changed": "May"}, "", "layer 3 (app), changed", "'May' is no date"),
+    ({"layer app changed": "20260216"}, "", "layer 3 (app), changed", "'20260216' is no date"),
     ({"layer base target": "scripted-kichen"}, "", "layer 1 (base), target", "scripted-kichen"),
     ({"layer base-reminded defense": "self_reminder,x=1"}, "", "layer 2 (base-reminded), defense", "no field 'x'"),
     ({f"{BAKING} category": None}, "", "harm 2 (baking), category", "it has none"),

@@ -1,5 +1,6 @@
 """Days and times that people write, as ISO texts. Times are UTC inside."""
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
 
 from withstand.core import SpecError
@@ -17,6 +18,14 @@ def day(name: str, text: str) -> date:
     if read is None or read.isoformat() != text:  # other forms of ISO 8601 do not sort as texts
         raise SpecError(f"{name} is {text!r}" if text else f"{name} is missing", hint="write a date such as 2026-02-16")
     return read
+
+
+def refused(name: str, text: str) -> Iterator[str]:
+    """What is wrong with an ISO day, for who lists all mistakes; nothing where it is one."""
+    try:
+        day(name, text)
+    except SpecError as error:
+        yield f"{error}: {error.hint}"
 
 
 def moment(name: str, text: str, end: bool = False, utc: bool = False) -> datetime:

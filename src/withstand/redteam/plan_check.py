@@ -5,13 +5,13 @@ docs/red-team-plans.md. Findings of form (unknown keys, wrong types) are `read_p
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from itertools import combinations
 from pathlib import Path
 
-from withstand.core import WithstandError, did_you_mean
+from withstand.core import SpecError, WithstandError, did_you_mean
 from withstand.core.frameworks import full
 from withstand.core.text import count
+from withstand.redteam.dates import moment
 from withstand.redteam.plan import ALWAYS_RECORDED, MINDSETS, Plan
 from withstand.redteam.plan_advice import Categories, Checked, advice, warning
 from withstand.redteam.policy import read_policy
@@ -101,8 +101,8 @@ def _layers(checked: Checked) -> Iterator[Problem]:
 
 def _is_date(text: str) -> bool:
     try:
-        datetime.fromisoformat(text)
-    except ValueError:
+        moment("changed", text, utc=True)
+    except SpecError:
         return False
     return True
 

@@ -6,12 +6,12 @@ both. What was sent and answered is evidence and is never edited.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import date
 from typing import Any, get_args
 
 from withstand.core import Json, SpecError, WithstandError, did_you_mean, digest, to_json
 from withstand.core.shape import misfit
 from withstand.core.text import count
+from withstand.redteam.dates import refused
 from withstand.redteam.plan import MINDSETS, Plan
 from withstand.stats import agreement
 from withstand.store.attempts import NEW_HARM, Attempt, PersonVerdict, Rating, Status, add, attempts, history
@@ -182,8 +182,8 @@ def problems(changes: Mapping[str, Any], plan: Plan | None) -> Iterable[str]:
             yield f"severity is {value}: it must be 1, 2, 3 or 4"
         elif name == "mindset" and value not in ("", *MINDSETS):
             yield f"mindset is {value!r}: it must be one of {', '.join(MINDSETS)}"
-        elif name == "due" and value and not _is_date(value):
-            yield f"due is {value!r}: write a date such as 2026-02-16"
+        elif name == "due" and value:
+            yield from refused("due", value)
         elif plan is not None and (unknown := _unknown(plan, name, value)):
             yield unknown
 
@@ -212,14 +212,6 @@ def duplicate_problems(store: Store, attempt_id: str, status: str, of: str) -> I
             yield f"duplicate_of: the store has no finding {of!r}"
         elif original.duplicate_of:
             yield f"duplicate_of: {of} is itself a duplicate, of {original.duplicate_of}: name that one"
-
-
-def _is_date(text: str) -> bool:
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        return False
-    return len(text) == 10
 
 
 def _kinds() -> dict[str, Any]:
