@@ -62,8 +62,9 @@ def test_squares_are_told_apart_and_readable_in_both_schemes(browser, tmp_path: 
     cells = [cell(f"a{n}", outcomes=(hits, held, 0, 0, 0, 0)) for n, (hits, held) in enumerate(rates)]
     cells.append(cell("a0", target="other", asr=None))
     page = html(summary(cells), [], 0)
+    tab, _, errors = opened(browser, tmp_path / "report.html", page)
     for scheme in ("light", "dark"):
-        tab, _, errors = opened(browser, tmp_path / f"{scheme}.html", page, color_scheme=scheme)
+        tab.emulate_media(color_scheme=scheme)
         colors = tab.eval_on_selector_all(
             ".heat td[class^=h]", "nodes => nodes.map(node => [getComputedStyle(node).backgroundColor,"
             " getComputedStyle(node.querySelector('a')).color])"
