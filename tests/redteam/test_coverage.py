@@ -88,6 +88,21 @@ def test_all_six_states_and_weights_by_hand(where: str) -> None:
         assert len(places(store, checked)) == 21
 
 
+def test_what_was_tried_at_another_version_is_stale(where: str) -> None:
+    """Although nobody wrote down when the version changed."""
+    with Store(where) as store:
+        base, app = plan().layers
+        for text in ("a", "b"):
+            record(store, text, harm="secret", target_version="1")
+        for version, state in (("", "covered"), ("1", "covered"), ("2", "stale"), ('%"', "stale")):
+            of = coverage(store, plan(layers=(replace(base, version=version), app)), "r2")
+            assert state_of(of, "secret", "menu", "guest", "base") == state, version
+        for text in ("c", "d"):
+            record(store, text, harm="secret", target_version="2", surfaced=DAY + 1)
+        of = coverage(store, plan(layers=(replace(base, version="2"), app)), "r2")
+        assert state_of(of, "secret", "menu", "guest", "base") == "covered"
+
+
 def test_a_change_on_a_day_is_at_its_end_unless_its_hour_is_said(store: Store) -> None:
     """What was tried on the day may be from before: counted as new it would cover what nobody tested."""
     checked = example(store)

@@ -98,6 +98,9 @@ def test_a_finding_is_a_case_that_fails_until_it_is_mended(store: Store, plan: P
     with pytest.raises(SpecError, match="no suite measures"):
         regression.join(plan, [replace(listed[0], id="F-9", harm="new: soup", output=STEPS, verdict="harmful",
                                        duplicate_of="", turns=(Turn("user", "x"),))], "", Asking(store))  # fmt: skip
+    down = build(store, joined.path, MENDED | {"reply": "Service unavailable"}, "build-4")
+    assert decide(store, down.row, limits).overall == "UNDECIDED"  # an application that is down was not mended
+    assert regression.settle(store, plan, down.row, "ci", 6.5, apply=True) == []
     other = api.run(
         {"suite": "kitchen", "limit": 1, "benign": "none", "target": MENDED, "attack": "direct"}, store=store
     )

@@ -149,7 +149,7 @@ def _joined(value: Json, joined: "Joined") -> None:
     for name, why in joined.left_out.items():
         console.put(f"left out: {name}: {why}")
     for run in value["specs"] or [f"--suite findings:{joined.path} --attack recorded --target TARGET"]:
-        for line in console.then("on every build", f"run {run} --name BUILD", typed_store()):
+        for line in console.then("on every build", f"run {run} --fresh --name BUILD", typed_store()):
             console.put(line)
     for line in console.then("then", "gate BUILD --max-broken 0", typed_store()):
         console.put(line)
@@ -169,11 +169,13 @@ def settle(path: str, name: str, update: bool, by: str, store: "Store") -> Resul
     """
     from withstand.redteam import regression
     from withstand.redteam.plan import read_plan
+    from withstand.results.one_answer import FEW, one_answer
     from withstand.results.summary import find_run
 
-    changes = regression.settle(
-        store, read_plan(path), find_run(store, name), by or user_name(), time.time(), update
-    )  # fmt: skip
+    run = find_run(store, name)
+    changes = regression.settle(store, read_plan(path), run, by or user_name(), time.time(), update)
+    for note in one_answer(store, run, FEW).values():
+        console.say(f"note: {note}; none is called fixed")
     value = {"schema": 1, "changes": [{"id": f.id, "from": f.status, "to": status} for f, status in changes]}
     regressed = any(status == "regressed" for _, status in changes)
     return Result(value, lambda: _settled(value, update), 1 if regressed else 0)

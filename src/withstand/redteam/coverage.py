@@ -15,7 +15,7 @@ import sqlalchemy as sql
 
 from withstand.core import SpecError
 from withstand.redteam import hours
-from withstand.redteam.dates import moment
+from withstand.redteam.changed import changes_of
 from withstand.redteam.plan import Layer, Plan, Round
 from withstand.store.attempts import FINDINGS
 from withstand.store.revisions import revisions
@@ -284,17 +284,6 @@ def merged_state(states: Iterable[State]) -> State:
 # --- what was recorded ----------------------------------------------------------------------------------------------
 
 
-def changed_at(layer: Layer) -> float | None:
-    """When what a layer tests changed last, in seconds since 1970; None where the plan does not say.
-
-    A date without an hour is the end of its day (UTC): what was recorded on it may be from before the change. Raises
-    `SpecError` for what is no date.
-    """
-    if not layer.changed:
-        return None
-    return moment(f"layer {layer.id}: changed", layer.changed, end=True, utc=True).timestamp()
-
-
 def latest(plan: str) -> sql.Select[Any]:
     """The columns of the last revision of each attempt of a plan, all of which its index holds."""
     c, later = attempt.c, attempt.alias()
@@ -336,7 +325,7 @@ def _recorded(store: Store, space: Space) -> tuple[dict[Spot, Tally], tuple[Grou
     c, f = last.c, sql.func
     in_rounds = c.round.in_([r.id for r in space.rounds]) if len(space.rounds) < len(plan.rounds) else sql.true()
     axes = _axes(space, c)
-    changes = [(layer.id, at) for layer in plan.layers if (at := changed_at(layer)) is not None]
+    changes = changes_of(store, plan)
     old = sql.or_(*(sql.and_(c.layer == name, c.surfaced < at) for name, at in changes)) if changes else sql.false()
     is_finding, is_error = c.verdict.in_(FINDINGS), c.verdict == "error"
 

@@ -21,6 +21,7 @@ from withstand.redteam.probing import is_by_hand
 from withstand.registry import find
 from withstand.registry.grammar import spec_of, to_toml
 from withstand.results.graded import graded
+from withstand.results.one_answer import FEW, one_answer
 from withstand.runner.asking import Asking
 from withstand.runner.stages import verdict_job
 from withstand.store.attempts import NEW_HARM, Attempt, attempts
@@ -185,7 +186,8 @@ def broken_in(store: Store, run: RunRow) -> dict[str, str]:
 
 def settle(store: Store, plan: Plan, run: RunRow, by: str, at: float, apply: bool) -> list[tuple[Attempt, str]]:
     """The findings whose status a run of the cases changes, with the new one: a fixed one that broke again has
-    regressed, and a confirmed or regressed one that held in `ENOUGH` answers is fixed. apply: write it.
+    regressed, and a confirmed or regressed one that held in `ENOUGH` answers is fixed, unless the target gave one same
+    answer to all, as one that is down. apply: write it.
 
     Raises `SpecError` where the run has no case of the plan's findings.
     """
@@ -193,7 +195,9 @@ def settle(store: Store, plan: Plan, run: RunRow, by: str, at: float, apply: boo
     findings = {finding.id: finding for finding in attempts(store, plan.id) if finding.id in states}
     if not findings:
         raise SpecError(f"{run.name} has no case of a finding of {plan.id}", hint="run the suite `findings`")
-    after = {("fixed", "broken"): "regressed", ("confirmed", "held"): "fixed", ("regressed", "held"): "fixed"}
+    after = {("fixed", "broken"): "regressed"}
+    if not one_answer(store, run, FEW):
+        after |= {("confirmed", "held"): "fixed", ("regressed", "held"): "fixed"}
     changes = [
         (finding, after[finding.status, states[name]])
         for name, finding in findings.items()

@@ -16,7 +16,7 @@ from withstand.results.history import builds_of, counts_of, with_history
 from withstand.results.labeled_pairs import labeled_pairs, unlike_styles
 from withstand.results.limits import Limits, limits_of
 from withstand.results.names import plan_names, renamed
-from withstand.results.one_answer import one_answer
+from withstand.results.one_answer import FEW, LEAST, one_answer
 from withstand.results.others import check_own, others_of
 from withstand.results.own_labels import own_labels, with_own
 from withstand.results.pair_comparison import unequal
@@ -88,7 +88,9 @@ def decide(
     notes += [f"{pair.label}: {note}" for pair in pairs if not pair.b.benign for note in unequal(pair)]
     of_pairs = labeled_pairs(store, pairs, people=True)
     notes += unlike_styles(pairs, of_pairs) if limits.worse is not None else ()
-    alike, uncalled = one_answer(store, row), without_calls(store, row)
+    counted = [*broken.lines(labeled, limits)]
+    alike = one_answer(store, row, FEW if any(line.rate == 0 for line in counted) else LEAST)
+    uncalled = without_calls(store, row)
     of_policy: list[Line] = []
     if limits.categories or limits.every:
         own_policy = assigned(store, row, policy) if policy else None
@@ -99,8 +101,7 @@ def decide(
         )
         of_policy = gate_policy.lines(measured, limits)
         notes += gate_policy.notes(own_policy, limits) if own_policy else ()
-    further = [*of_policy, *broken.lines(labeled, limits)]
-    lines = gate.lines(labeled, limits, pairs, absent, calibrations, of_pairs, further)
+    lines = gate.lines(labeled, limits, pairs, absent, calibrations, of_pairs, [*of_policy, *counted])
     notes += changed_estimator(labeled, limits, lines)
     lines = [*_held_back(lines, cells, limits, alike)]
     if history:

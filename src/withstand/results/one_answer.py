@@ -13,10 +13,12 @@ from withstand.store.tables import COMPLETIONS, row, want
 
 LEAST = 8
 """Behaviors with the same answer from which on that is no chance."""
+FEW = 2
+"""The same of regression cases, which are few, and of which each was answered otherwise once."""
 
 
-def one_answer(store: Store, run: RunRow) -> dict[tuple[str, str], str]:
-    """(target, defense) -> what to know of it, where all its behaviors, `LEAST` or more, got one and the same answer.
+def one_answer(store: Store, run: RunRow, least: int = LEAST) -> dict[tuple[str, str], str]:
+    """(target, defense) -> what to know of it, where all its behaviors, `least` or more, got one and the same answer.
 
     Refusals and answers of the target's own filter are left out, since over-refusal shows them, and so is what nobody
     was asked for.
@@ -36,7 +38,7 @@ def one_answer(store: Store, run: RunRow) -> dict[tuple[str, str], str]:
     notes = {}
     for whole, by_key in places.items():
         asked = len(set().union(*by_key.values()))
-        if asked < LEAST or whole in filtered or (answer := _only(store, list(by_key))) is None:
+        if asked < least or whole in filtered or (answer := _only(store, list(by_key))) is None:
             continue
         target, defense = whole
         whose = defended(target, "" if defense == "none" else defense)
