@@ -131,7 +131,7 @@ def test_keys_review_a_file_in_the_browser(browser, path, file):
         tab.get_by_role("button", name="Show all texts").click()
         tab.goto(f"{base}/behaviors")
         inert(tab, base)
-        for row in hostile:
+        for row in (row for row in hostile if row.id.split()[1] in ("handler", "attribute", "template", "comment")):
             tab.goto(f"{base}/behaviors/{key_of(row)}")
             inert(tab, base)
             if tab.locator("textarea[name=text]").count():  # a form gives back what it got
