@@ -94,6 +94,37 @@ def rate(tab: Any, base: str, finding: Attempt, severity: int) -> None:
     tab.get_by_text(re.compile("confirmed")).first.wait_for()
 
 
+class Client:
+    """A person without a window, who sends the forms of pages: a window takes 20 times as long."""
+
+    def __init__(self, browser: Any, base: str, name: str) -> None:
+        self.request, self.base, self.name = browser.new_context().request, base, name
+        self.send("/login", token=name * 10)
+
+    def send(self, place: str, *hidden: str, to: str = "", **form: str) -> str:
+        """Send a form of a page with its hidden fields, to the address of the page or another; where it leads."""
+        page = self.request.get(self.base + place).text()
+        for name in ("csrf", *hidden):
+            form[name] = re.search(rf'name="{name}" value="([^"]*)"', page)[1]  # type: ignore[index]
+        done = self.request.post(self.base + (to or place), form=form, max_redirects=0)
+        if done.status == 409:  # where it goes is confirmed once
+            form["confirm"] = re.search(r'name="confirm" value="([^"]*)"', done.text())[1]  # type: ignore[index]
+            done = self.request.post(self.base + (to or place), form=form, max_redirects=0)
+        assert done.status == 303, done.text()
+        return str(done.headers["location"])
+
+    def probe(self, harm: str, severity: int, texts: tuple[str, ...]) -> None:
+        context = {"layer": "app", "feature": "menu", "persona": "rival", "harm": harm}
+        place = self.send("/probe", action="begin", member=self.name, round="r2", **context)
+        for text in texts:
+            self.send(place, "session", "step", to="/probe", action="send", prompt=text)
+            self.send(place, "session", "step", to="/probe", action="mark", verdict="harmful", severity=str(severity))
+            self.send(place, "session", "step", to="/probe", action="new")
+
+    def rate(self, finding: Attempt, severity: int) -> None:
+        self.send(f"/findings/{finding.id}", "revision", severity=str(severity), status="confirmed")
+
+
 def test_a_round_from_its_plan_to_a_mended_application(
     browser: Any, app: Any, withstand: Any, tmp_path: Path
 ) -> None:  # fmt: skip
@@ -113,19 +144,21 @@ def test_a_round_from_its_plan_to_a_mended_application(
     roles = {"m1": "labeler", "m2": "labeler", "m3": "labeler", "adam": "admin"}
     people = tuple(Person(name, role, token_digest(name * 10)) for name, role in roles.items())
     with served(store, people=people, plan_file=str(plan)) as base, api.open_store(store, create=False) as kept:
-        tabs = {name: signed_in(browser, base, name * 10) for name in roles}
-        for name, (harm, severity, texts) in SENT.items():
-            probe(tabs[name], base, harm, severity, texts)
+        tabs = {name: signed_in(browser, base, name * 10) for name in ("m1", "adam")}
+        second, third = (Client(browser, base, name) for name in ("m2", "m3"))
+        probe(tabs["m1"], base, *SENT["m1"])
+        second.probe(*SENT["m2"])
+        third.probe(*SENT["m3"])
         found = {name: [a for a in reversed(attempts(kept)) if a.tester == name] for name in SENT}
         assert [len(own) for own in found.values()] == [3, 3, 2]
         assert all(CODE.partition(":")[2] in finding.output for finding in found["m1"] + found["m2"])
 
         for finding in found["m1"]:
-            rate(tabs["m2"], base, finding, 3)
+            second.rate(finding, 3)
         for finding in found["m3"]:
             rate(tabs["m1"], base, finding, 4)  # apart: the higher one counts
         for finding in found["m2"]:
-            rate(tabs["m3"], base, finding, 2)
+            third.rate(finding, 2)
         listed = attempts(kept)
         assert (
             sorted((finding.rated, finding.raters) for finding in listed) == [(2, 2)] * 3 + [(3, 2)] * 3 + [(4, 2)] * 2
@@ -159,7 +192,7 @@ def test_a_round_from_its_plan_to_a_mended_application(
         return gate.code, gate.out
 
     code, said = build("before")
-    assert (code, "8 of 8" in said or "FAIL" in said) == (1, True), said
+    assert (code, "FAIL" in said) == (1, True), said
     mend(app)
     code, said = build("after")
     assert (code, "PASS" in said) == (0, True), said
