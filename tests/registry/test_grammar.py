@@ -1,11 +1,13 @@
 """The grammar of components, on all examples of the design and on what people get wrong."""
 
+import tomllib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from withstand.core import SpecError
-from withstand.registry.grammar import parse, spec_of, toml_value, written
+from withstand.registry.grammar import parse, spec_of, to_toml, toml_value, written
 
 
 @pytest.mark.parametrize(
@@ -108,6 +110,13 @@ def test_lists_and_numbers_are_written_as_the_command_line_takes_them():
 
 def test_use_takes_the_command_lines_grammar_and_fields_beside_it_win():
     assert spec_of({"use": "openai:m,revision=1", "revision": "2"}) == {"use": "openai", "": "m", "revision": "2"}
+
+
+def test_a_file_shows_characters_that_hide_or_turn_text():
+    text = "\u202esoup\x7f\U000e0041"
+    assert to_toml({"harm": text}) == 'harm = "\\u202esoup\\u007f\\U000e0041"\n'
+    assert tomllib.loads(to_toml({"harm": text})) == {"harm": text}
+    assert to_toml({"harm": "\ud800"}) == 'harm = "\\ufffd"\n'  # TOML has no lone surrogate
 
 
 def test_toml_value():

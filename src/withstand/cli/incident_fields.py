@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 DETECTED_BY = ("monitor", "report", "press", "red-team")
 FORESEEN = ("yes", "no", "underestimated")
-STEP = re.compile(r"(\S+)(?: (warn|throttle|block|suspend|escalate)(?: (\d+))?)?: (.+)", re.DOTALL)
 CHANGE = re.compile(r"([^,]+), *([^:]+): (.+)", re.DOTALL)
 
 NEEDED = {
@@ -77,7 +76,9 @@ def values_of(given: Mapping[str, Any]) -> dict[str, Json]:
 
 
 def _step(text: str) -> Json:
-    match = STEP.fullmatch(text)
+    from withstand.redteam.incidents import MEANS
+
+    match = re.fullmatch(rf"(\S+)(?: ({'|'.join(MEANS)})(?: (\d+))?)?: (.+)", text, re.DOTALL)
     if not match:
         raise SpecError(f"--response {text!r} cannot be read", hint="'2026-02-03T12:00Z suspend 12: accounts closed'")
     ts, means, actors, action = match.groups()

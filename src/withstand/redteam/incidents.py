@@ -9,13 +9,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from withstand.core import Json, SpecError, did_you_mean, digest, from_json, to_json
 from withstand.core.errors import StoreError, WithstandError, within
 from withstand.core.shape import misfit
 from withstand.core.taxonomy import UNCOVERED
-from withstand.core.text import INVISIBLE
 from withstand.redteam.dates import day, moment
 from withstand.redteam.tables import Problems, check_names, read_tables, record_of
 from withstand.registry.grammar import to_toml
@@ -28,7 +27,7 @@ SEVERE = 3
 """From this severity on an incident needs a retrospective."""
 
 Means: TypeAlias = Literal["", "warn", "throttle", "block", "suspend", "escalate"]
-MEANS: tuple[Means, ...] = ("warn", "throttle", "block", "suspend", "escalate")
+MEANS: tuple[Means, ...] = get_args(Means)[1:]
 Foreseen: TypeAlias = Literal["yes", "no", "underestimated"]
 
 
@@ -270,13 +269,7 @@ def file_text(incident: Incident, revision: int) -> str:
     lines += [to_toml({name: value[name]}) for name in FIELDS if name in value and name not in ("response", "changes")]
     for name in ("response", "changes"):
         lines += [f"\n[[incident.{name}]]\n{to_toml(entry)}" for entry in value.get(name, ())]
-    return INVISIBLE.sub(_escaped, "".join(lines))
-
-
-def _escaped(match: re.Match[str]) -> str:
-    """A hidden character as TOML writes it; a lone surrogate, which TOML lacks, as U+FFFD."""
-    code = ord(match[0])
-    return "\\ufffd" if 0xD800 <= code < 0xE000 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return "".join(lines)
 
 
 def differences(a: Incident, b: Incident) -> list[tuple[str, Json, Json]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from withstand.core import SpecError, bounded
+from withstand.core.text import INVISIBLE
 
 
 def parse(text: str, files: bool = True) -> dict[str, Any]:
@@ -104,8 +105,14 @@ def _toml(value: Any) -> str:
         return "{ " + ", ".join(f"{_name(key)} = {_toml(inner)}" for key, inner in fields.items()) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml(inner) for inner in value) + "]"
-    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    text = INVISIBLE.sub(_escaped, json.dumps(value, ensure_ascii=False))
     return {"Infinity": "inf", "-Infinity": "-inf", "NaN": "nan"}.get(text, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    """A hidden character as TOML writes it; a lone surrogate, which TOML lacks, as U+FFFD."""
+    code = ord(match[0])
+    return "\\ufffd" if 0xD800 <= code < 0xE000 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _name(key: str) -> str:
