@@ -3,7 +3,7 @@
 import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from withstand.core import SpecError
@@ -126,6 +126,7 @@ def test_toml_value():
 
 
 @given(st.text())
+@example("',:0'")
 def test_any_text_is_read_or_refused(text):
     try:
         spec = parse(text)

@@ -19,7 +19,7 @@ def parse(text: str, files: bool = True) -> dict[str, Any]:
     parts = _split(text)
     name, colon, first = parts[0].partition(":")
     spec: dict[str, Any] = {"use": name.strip()}
-    if not spec["use"]:
+    if not spec["use"] or "," in spec["use"]:  # a quote or bracket before the colon hid the comma
         raise SpecError(f"{text!r} names no component", hint="write NAME[:FIRST][,field=value,...]")
     if colon:
         spec[""] = _value(first, files)
