@@ -20,9 +20,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from withstand.core import WithstandError, to_json
+from withstand.core import Message, WithstandError, to_json
 from withstand.explorer import security
 from withstand.formats import finetuning, harmbench, jailbreakbench, labels, published
+from withstand.formats.recorded import chat_of, tag_of
 from withstand.redteam import (
     coverage,
     incidents,
@@ -200,6 +201,10 @@ ATTEMPT = Attempt(
     "F-1", (Turn("user", "Bread?"),), "Flour.", "harmful", "m1", 1.77e9, 1.77e9, plan="kitchen-assistant-spring",
     round="r1", layer="base", harm="baking", severity=3, ratings=(Rating("m2", 2, 1.77e9),), due="2026-03-01",
 )  # fmt: skip
+CASE = {
+    "id": "F-1", "text": "Bread?", "category": "c", "parent": "F-1", "judge": "kitchen", "status": "accepted",
+    "tags": [tag_of([Message("user", "Hi"), Message("assistant", "Hello."), Message("user", "Bread?")])],
+}  # fmt: skip
 INCIDENT = """schema = "withstand.incident/1"
 revision = 1
 [incident]
@@ -322,6 +327,10 @@ def formats() -> dict[str, tuple[str, bytes, Callable[[str], Any], Callable[...,
         "incident": ("incident.toml", INCIDENT.encode(), incidents.read_incident, changed),
         "findings, csv": ("f.csv", sheet_files.write("f.csv", exported), read_sheet, changed),
         "findings, xlsx": ("f.xlsx", sheet_files.write("f.xlsx", exported), read_sheet, packed),
+        "findings, cases": (
+            "c.jsonl", lines(CASE, CASE | {"id": "F-2", "judge": "canary:x"}),
+            lambda p: [chat_of(case) for case in find.build("suite", {"use": "findings", "path": p}).load()], changed,
+        ),
         "findings, jsonl": ("f.jsonl", lines(to_json(ATTEMPT), to_json(ATTEMPT)), read_sheet, changed),
         "store": ("s.db", golden["old-store.sqlite"], read_store, changed),
     }  # fmt: skip
