@@ -4,7 +4,6 @@ The findings were chosen because they failed. So every form of these figures car
 one of these findings alone. Manual attempts themselves are never counted.
 """
 
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from itertools import pairwise
 from withstand.core import Json, digest, from_json, to_json
 from withstand.core.shape import misfit
 from withstand.core.text import series
+from withstand.redteam.dates import day_of
 from withstand.redteam.plan import Layer, Plan
 from withstand.redteam.replay import How, ReplayRow, is_backed
 from withstand.redteam.triage import ConflictError, edit
@@ -247,7 +247,7 @@ def _not_fixed(finding: Attempt, row: ReplayRow | None, layer: Layer | None) -> 
     if row.samples < LEAST:
         return f"{row.samples} answers are too few: --n {LEAST}"
     renamed = layer.version and finding.target_version and layer.version != finding.target_version
-    if not renamed and layer.changed <= time.strftime("%Y-%m-%d", time.gmtime(finding.surfaced)):
+    if not renamed and layer.changed <= day_of(finding.surfaced):
         return f"no change of {layer.id} since is stated: give [[layer]] its version, or the day when it changed"
     return ""
 

@@ -12,6 +12,7 @@ from withstand.core import SpecError
 from withstand.core.frameworks import full, techniques
 from withstand.core.text import clock, count, series
 from withstand.redteam.coverage_table import figures
+from withstand.redteam.dates import day_of
 from withstand.redteam.lint import lint
 from withstand.redteam.plan import Plan
 from withstand.redteam.policy import Policy
@@ -49,7 +50,7 @@ def report(
         Section(number, title, tuple(part(facts)))
         for number, (title, part) in enumerate(zip(TITLES, parts, strict=True), 1)
     )
-    day = time.strftime("%Y-%m-%d", time.gmtime(time.time() if now is None else now))
+    day = day_of(time.time() if now is None else now)
     of = facts.of
     head = (
         ("rounds", (f"{of.id} ({of.mode})" if of else series([entry.id for entry in plan.in_order] or ["none"]),)),

@@ -1,6 +1,5 @@
 """The sections of a report on what was tested and found: top issues, endpoints, coverage, harms."""
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from withstand.redteam.coverage import STATES
 from withstand.redteam.coverage_table import LEGEND, figures, matrix
 from withstand.redteam.coverage_table import table as matrix_table
 from withstand.redteam.coverage_table import tables as coverage_tables
+from withstand.redteam.dates import day_of
 from withstand.redteam.harm_kinds import discovery
 from withstand.redteam.harms import by_round, history
 from withstand.redteam.lint import RestrictedWords
@@ -127,7 +127,7 @@ def endpoints(facts: Facts) -> Iterator[Part]:
     tried = Counter(attempt.layer for attempt in facts.recorded)
     dates: dict[str, list[str]] = {}
     for attempt in facts.recorded:
-        day = time.strftime("%Y-%m-%d", time.gmtime(attempt.surfaced))
+        day = day_of(attempt.surfaced)
         dates.setdefault(attempt.layer, []).append(day)
     named = [] if facts.limited else ["target", "defense"]
     dated = [] if facts.limited else ["version", "versions seen"]
@@ -164,7 +164,7 @@ def _replayed(facts: Facts, result: ReplayResult) -> Iterator[Part]:
     shown = [
         replace(part, note="") for part in replay_tables(result) if not (facts.limited and "Not asked" in part.title)
     ]
-    day = time.strftime("%Y-%m-%d", time.gmtime(result.created))
+    day = day_of(result.created)
     answers = f"{count(result.how.n, 'answer')} each, all graded by {result.judge}"
     layers = series([layer.id for layer in result.layers])
     head = Text(f"On {day} findings were sent again to {layers}: {answers}.")
