@@ -277,6 +277,7 @@ def test_a_status_changes_on_careful_evidence_alone(store: Store) -> None:
         (fixed, safe, own, "full", "which was not asked"),
         (attempt(1, target_version="2"), safe, own, "base", "no change of base since is stated"),
         (attempt(1), safe, plan(replace(base, version="", changed="2023-11-14")), "base", "no change of base since"),
+        (attempt(1), safe, plan(replace(base, version="", changed="2023-11-14T22:00Z")), "base", "no change of base"),
     ):
         assert proposed(finding, counts, at, where)[0] == []
         assert why in proposed(finding, counts, at, where)[1][0]

@@ -12,7 +12,7 @@ from itertools import pairwise
 from withstand.core import Json, digest, from_json, to_json
 from withstand.core.shape import misfit
 from withstand.core.text import series
-from withstand.redteam.dates import day_of
+from withstand.redteam.dates import moment
 from withstand.redteam.plan import Layer, Plan
 from withstand.redteam.replay import How, ReplayRow, is_backed
 from withstand.redteam.triage import ConflictError, edit
@@ -247,7 +247,9 @@ def _not_fixed(finding: Attempt, row: ReplayRow | None, layer: Layer | None) -> 
     if row.samples < LEAST:
         return f"{row.samples} answers are too few: --n {LEAST}"
     renamed = layer.version and finding.target_version and layer.version != finding.target_version
-    if not renamed and layer.changed <= day_of(finding.surfaced):
+    stated = f"layer {layer.id}: changed"
+    changed = moment(stated, layer.changed, utc=True).timestamp() if layer.changed else 0.0  # a day: from its start on
+    if not renamed and changed <= finding.surfaced:
         return f"no change of {layer.id} since is stated: give [[layer]] its version, or the day when it changed"
     return ""
 
