@@ -269,6 +269,9 @@ def test_a_user_interface_by_hand_with_a_screenshot(path: Path) -> None:
             shot = f"/probe/shots/{kept.screenshot.sha256}"
             assert (kept.source, kept.output, kept.production) == ("form", "Take\nflour.", True)
             assert kept.target == "http://kitchen.example/chat"
+            assert [entry["subject"] for entry in store.audits() if entry["action"] == "probe"] == [
+                "kitchen r1 as m1: by hand"
+            ]
             assert web.get(shot).status_code == 403
             post(web, "/reveal", place, place=f"shot/{kept.screenshot.sha256}", show="1")
             assert (web.get(shot).content, web.get(shot).headers["content-type"]) == (PNG, "image/png")

@@ -180,6 +180,7 @@ def _by_hand(asked: PageRequest, session: Session) -> None:
     form = asked.form
     texts = [str(form.get(name, "")).replace("\r\n", "\n") for name in ("prompt", "output", "description", "endpoint")]
     session.record_by_hand(*texts)
+    _audit(asked, session, "by hand")  # who recorded it is no second rater of it
     session.keep_draft("")
 
 
