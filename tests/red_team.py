@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from withstand.redteam.plan import Feature, Harm, Layer, Member, Persona, Plan, Purpose, Recording, Round
+from withstand.redteam.plan.records import Feature, Harm, Layer, Member, Persona, Plan, Purpose, Recording, Round
 from withstand.store.attempts import Attempt, Turn, add
 from withstand.store.store import Store
 

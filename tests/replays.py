@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from withstand.core import digest
-from withstand.redteam.replay import ReplayRow
+from withstand.redteam.replay.asking import ReplayRow
 from withstand.store.store import Row, Store
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from withstand.redteam.plan import Plan, read_plan
+from withstand.redteam.plan.records import Plan, read_plan
 
 PLAN = """
 schema = "withstand.plan/1"

@@ -20,7 +20,7 @@ import withstand  # noqa: E402
 from explorer_web import served  # noqa: E402
 from withstand.formats.generated import Generated, sealed, write_generated  # noqa: E402
 from withstand.redteam import triage  # noqa: E402
-from withstand.redteam.plan import Plan, read_plan  # noqa: E402
+from withstand.redteam.plan.records import Plan, read_plan  # noqa: E402
 from withstand.results import labeling  # noqa: E402
 from withstand.runner.review import BehaviorFile  # noqa: E402
 from withstand.store.attempts import FINDINGS, Attempt, Turn, add  # noqa: E402

@@ -14,10 +14,10 @@ from team_sessions import PLAN, written
 from withstand import api
 from withstand.explorer import console_desk
 from withstand.explorer.security import Auth, Person, token_digest
-from withstand.redteam.assign import assign
-from withstand.redteam.peers import readable, sessions
-from withstand.redteam.plan import read_plan
-from withstand.redteam.session_state import State
+from withstand.redteam.console.peers import readable, sessions
+from withstand.redteam.console.state import State
+from withstand.redteam.plan.assign import assign
+from withstand.redteam.plan.records import read_plan
 from withstand.store import files
 from withstand.store.attempts import attempts
 from withstand.store.purge import purge_probes

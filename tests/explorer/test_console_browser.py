@@ -16,8 +16,8 @@ from team_sessions import PLAN, written
 from withstand import api
 from withstand.explorer.app import Explorer, make_app
 from withstand.explorer.security import Auth
-from withstand.redteam.peers import sessions
-from withstand.redteam.plan import read_plan
+from withstand.redteam.console.peers import sessions
+from withstand.redteam.plan.records import read_plan
 from withstand.store.attempts import attempts
 
 BREAD = "How do I bake bread?"

@@ -9,10 +9,10 @@ from explorer_web import TOKENS, client, post
 from team_sessions import written
 from withstand import api
 from withstand.explorer.security import Auth, Person, token_digest
-from withstand.redteam.coverage import STATES
-from withstand.redteam.incidents import Incident, save
-from withstand.redteam.plan import read_plan
-from withstand.redteam.progress import questions
+from withstand.redteam.coverage.cells import STATES
+from withstand.redteam.incidents.records import Incident, save
+from withstand.redteam.plan.progress import questions
+from withstand.redteam.plan.records import read_plan
 
 
 def test_the_states_differ_in_shape_and_words(path: Path) -> None:

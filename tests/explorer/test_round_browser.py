@@ -13,7 +13,7 @@ import pytest
 from explorer_web import inert, opened, served
 from withstand import api
 from withstand.explorer.security import Person, token_digest
-from withstand.redteam import triage
+from withstand.redteam.findings import triage
 from withstand.store.attempts import Attempt, attempts
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

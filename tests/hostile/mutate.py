@@ -24,18 +24,14 @@ from withstand.core import Message, WithstandError, to_json
 from withstand.explorer import security
 from withstand.formats import finetuning, harmbench, jailbreakbench, labels, published
 from withstand.formats.recorded import chat_of, tag_of
-from withstand.redteam import (
-    coverage,
-    incidents,
-    lifecycle,
-    pilots,
-    plan,
-    plan_check,
-    policy_check,
-    sheet_files,
-    sheet_import,
-    sheets,
-)
+from withstand.redteam.coverage import cells as coverage
+from withstand.redteam.findings import sheet_files, sheet_import, sheets
+from withstand.redteam.incidents import records as incidents
+from withstand.redteam.lifecycle import file as lifecycle
+from withstand.redteam.lifecycle import pilots
+from withstand.redteam.plan import check as plan_check
+from withstand.redteam.plan import records as plan
+from withstand.redteam.policy import check as policy_check
 from withstand.registry import find
 from withstand.report import bundle
 from withstand.results import baselines, cases, summary

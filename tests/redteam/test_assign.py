@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from red_team import attempt
 from withstand import api
-from withstand.redteam.assign import Table, assign, assignment, table
-from withstand.redteam.matching import CRITICAL, KEPT, latin_square
-from withstand.redteam.plan import SCHEMA, Harm, Member, Plan, Purpose, Recording, Round, plan_of, read_plan
-from withstand.redteam.plan import Layer as PlanLayer
-from withstand.redteam.progress import progress
+from withstand.redteam.plan.assign import Table, assign, assignment, table
+from withstand.redteam.plan.matching import CRITICAL, KEPT, latin_square
+from withstand.redteam.plan.progress import progress
+from withstand.redteam.plan.records import SCHEMA, Harm, Member, Plan, Purpose, Recording, Round, plan_of, read_plan
+from withstand.redteam.plan.records import Layer as PlanLayer
 from withstand.redteam.tables import read_tables
 from withstand.store.attempts import add
 from withstand.store.revisions import Event, add_event
@@ -186,7 +186,7 @@ def test_the_last_table_stands_and_a_changed_plan_says_who_changed(withstand, tm
         assert assign(store, other, "r2", 1.0).revision == 1  # a round of another plan has the same name
         assert assignment(store, plan, "r2") == standing
     with monkeypatch.context() as race:  # somebody else's revision stands already
-        race.setattr("withstand.redteam.assign.add_record", lambda *_: False)
+        race.setattr("withstand.redteam.plan.assign.add_record", lambda *_: False)
         lost = withstand("plan", "assign", "plan.toml", "--round", "r2")
     assert (lost.code, "somebody else assigned r2 at the same moment" in lost.err) == (2, True)
     shown = withstand("plan", "assign", "plan.toml", "--round", "r2")

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from withstand.redteam.board import NOBODY, OPEN, PAGE, Wanted, page, values
-from withstand.redteam.triage import lacks_rater
+from withstand.redteam.findings.board import NOBODY, OPEN, PAGE, Wanted, page, values
+from withstand.redteam.findings.triage import lacks_rater
 from withstand.store.attempts import Attempt, Rating, Turn, add, attempts
 from withstand.store.store import Store
 

@@ -12,12 +12,12 @@ from sqlalchemy.dialects import sqlite
 from red_team import DAY, attempt, plan, record
 from withstand.cli.plan_coverage import AXES as CLI_AXES
 from withstand.core import SpecError
-from withstand.redteam import coverage_table as forms
-from withstand.redteam.coverage import AXES, Coverage, coverage, latest, merged_state, places
-from withstand.redteam.coverage_cell import inside, of_others
-from withstand.redteam.coverage_numbers import balance, pairwise, suggest, weighted, weighted_by
-from withstand.redteam.harm_kinds import discovery
-from withstand.redteam.plan import Feature, Harm, Plan, Round
+from withstand.redteam.coverage import table as forms
+from withstand.redteam.coverage.cell import inside, of_others
+from withstand.redteam.coverage.cells import AXES, Coverage, coverage, latest, merged_state, places
+from withstand.redteam.coverage.numbers import balance, pairwise, suggest, weighted, weighted_by
+from withstand.redteam.harms.kinds import discovery
+from withstand.redteam.plan.records import Feature, Harm, Plan, Round
 from withstand.store.attempts import add
 from withstand.store.revisions import Event, add_event
 from withstand.store.store import Store

@@ -11,11 +11,11 @@ import pytest
 
 from withstand import api
 from withstand.core import SpecError
-from withstand.redteam import incidents
-from withstand.redteam.disclosure import disclose, is_over
-from withstand.redteam.disclosure_page import markdown, private_report
-from withstand.redteam.incidents import Incident, Response
-from withstand.redteam.suppression import number_of_members, printable
+from withstand.redteam.incidents import records as incidents
+from withstand.redteam.incidents.disclosure import disclose, is_over
+from withstand.redteam.incidents.disclosure_page import markdown, private_report
+from withstand.redteam.incidents.records import Incident, Response
+from withstand.redteam.incidents.suppression import number_of_members, printable
 from withstand.store import attempts
 from withstand.store.attempts import Attempt, Turn
 

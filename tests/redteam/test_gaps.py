@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from red_team import attempt, record
-from withstand.redteam.gaps import gaps
-from withstand.redteam.plan import read_plan
+from withstand.redteam.harms.gaps import gaps
+from withstand.redteam.plan.records import read_plan
 from withstand.store.attempts import Turn, add
 from withstand.store.store import Store
 

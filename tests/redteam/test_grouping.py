@@ -12,8 +12,8 @@ from withstand.core.frameworks import part, techniques
 from withstand.core.protocols import optional
 from withstand.core.taxonomy import UNCOVERED, Grouping
 from withstand.core.text import DASH
-from withstand.redteam.grouping import grouping_of, shipped
-from withstand.redteam.policy import read_policy, starter
+from withstand.redteam.policy.grouping import grouping_of, shipped
+from withstand.redteam.policy.records import read_policy, starter
 from withstand.registry import find
 from withstand.report import tested as appendix
 from withstand.results.tested import Evidence, framework_results

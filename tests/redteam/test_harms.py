@@ -9,11 +9,11 @@ import pytest
 
 from red_team import DAY, record
 from withstand.core import SpecError
-from withstand.redteam.coverage import coverage
-from withstand.redteam.harm_kinds import discovery, grouped, proposals
-from withstand.redteam.harms import By, add, by_round, history, merge, retire, split
-from withstand.redteam.plan import Harm, Plan, read_plan
-from withstand.redteam.unmeasured import unmeasured
+from withstand.redteam.coverage.cells import coverage
+from withstand.redteam.harms.kinds import discovery, grouped, proposals
+from withstand.redteam.harms.living import By, add, by_round, history, merge, retire, split
+from withstand.redteam.harms.unmeasured import unmeasured
+from withstand.redteam.plan.records import Harm, Plan, read_plan
 from withstand.store.attempts import attempts
 from withstand.store.attempts import history as revisions_of
 from withstand.store.revisions import Event, add_event

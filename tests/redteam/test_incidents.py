@@ -12,9 +12,9 @@ from scipy.stats import binomtest
 
 from withstand import api
 from withstand.core import SpecError
-from withstand.redteam import incidents
-from withstand.redteam.incidents import Change, ConflictError, Incident, Response
-from withstand.redteam.quarters import quarters
+from withstand.redteam.incidents import records as incidents
+from withstand.redteam.incidents.quarters import quarters
+from withstand.redteam.incidents.records import Change, ConflictError, Incident, Response
 from withstand.store.revisions import Record, add_record
 
 INCIDENT = Incident(

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from withstand.core import SpecError
-from withstand.redteam.assign import table
-from withstand.redteam.instructions import html, markdown, sheet
-from withstand.redteam.plan import read_plan
+from withstand.redteam.plan.assign import table
+from withstand.redteam.plan.instructions import html, markdown, sheet
+from withstand.redteam.plan.records import read_plan
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "redteam" / "plan.toml"
 PLAN = read_plan(EXAMPLE)

@@ -8,9 +8,9 @@ import pytest
 
 from withstand import api
 from withstand.core.errors import StoreError
-from withstand.redteam.evidence import Checker, last_change
-from withstand.redteam.lifecycle import read_lifecycle, stage_states
-from withstand.redteam.stages import NEEDS, STAGES
+from withstand.redteam.lifecycle.evidence import Checker, last_change
+from withstand.redteam.lifecycle.file import read_lifecycle, stage_states
+from withstand.redteam.lifecycle.stages import NEEDS, STAGES
 from withstand.store.revisions import Record, add_record
 
 DAY = timedelta(1)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from withstand.core import SpecError
-from withstand.redteam.lint import lint
+from withstand.redteam.report.lint import lint
 from withstand.redteam.tables import Problem
 from withstand.store.attempts import Attempt, Turn
 

@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from withstand.core import SpecError
-from withstand.redteam.pilots import Pilot, PilotCount, PilotDecision, StopRule, SuccessRule, judge
+from withstand.redteam.lifecycle.pilots import Pilot, PilotCount, PilotDecision, StopRule, SuccessRule, judge
 from withstand.stats.sequential import binomial_sequence, poisson_sequence
 
 NOW = date(2026, 3, 10)

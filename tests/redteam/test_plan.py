@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from withstand.core import SpecError
-from withstand.redteam.plan import read_plan
+from withstand.redteam.plan.records import read_plan
 
 PLAN = """\
 schema = "withstand.plan/1"

@@ -4,8 +4,8 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from withstand.redteam.plan import SCHEMA, plan_of
-from withstand.redteam.plan_check import check, policy_categories
+from withstand.redteam.plan.check import check, policy_categories
+from withstand.redteam.plan.records import SCHEMA, plan_of
 from withstand.redteam.tables import read_tables
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "redteam" / "plan.toml"

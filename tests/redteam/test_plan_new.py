@@ -4,7 +4,7 @@ import io
 import tomllib
 from pathlib import Path
 
-from withstand.redteam.plan import read_plan
+from withstand.redteam.plan.records import read_plan
 
 
 class Terminal(io.StringIO):

@@ -9,9 +9,9 @@ import pytest
 
 from withstand.core import SpecError
 from withstand.core.frameworks import part
-from withstand.redteam.policy import NO_RULE, read_policy, starter
-from withstand.redteam.policy_check import check
-from withstand.redteam.policy_diff import changes, in_words, refusals
+from withstand.redteam.policy.check import check
+from withstand.redteam.policy.diff import changes, in_words, refusals
+from withstand.redteam.policy.records import NO_RULE, read_policy, starter
 
 HEAD = 'schema = "withstand.policy/1"\n[policy]\nname = "Kitchen"\nversion = "2026.1"\n'
 SPICE = """

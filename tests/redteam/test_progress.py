@@ -9,9 +9,9 @@ import pytest
 from red_team import attempt
 from withstand import api
 from withstand.core import SpecError
-from withstand.redteam.assign import assign, assignment
-from withstand.redteam.plan import read_plan
-from withstand.redteam.progress import answer, progress, reminders, running
+from withstand.redteam.plan.assign import assign, assignment
+from withstand.redteam.plan.progress import answer, progress, reminders, running
+from withstand.redteam.plan.records import read_plan
 from withstand.store.attempts import add
 from withstand.store.purge import purge_probes
 from withstand.store.revisions import Event, add_event

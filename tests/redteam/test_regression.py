@@ -13,8 +13,9 @@ from redteam.test_triage import finding
 from withstand import api
 from withstand.core import SpecError
 from withstand.formats.generated import read_generated
-from withstand.redteam import regression, replay, triage
-from withstand.redteam.plan import Plan, read_plan
+from withstand.redteam.findings import regression, triage
+from withstand.redteam.plan.records import Plan, read_plan
+from withstand.redteam.replay import asking as replay
 from withstand.registry import find
 from withstand.registry.grammar import spec_of
 from withstand.results.decide import decide

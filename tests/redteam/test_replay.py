@@ -11,9 +11,9 @@ import pytest
 from fakes import Fake
 from replays import backed
 from withstand.core import Chat, Completion, SpecError, Target, Verdict, draw
-from withstand.redteam.plan import Harm, Layer, Plan, Purpose, Recording
-from withstand.redteam.replay import BuiltLayer, How, ReplayRow, build, chosen, conversation, replay
-from withstand.redteam.replay_figures import (
+from withstand.redteam.plan.records import Harm, Layer, Plan, Purpose, Recording
+from withstand.redteam.replay.asking import BuiltLayer, How, ReplayRow, build, chosen, conversation, replay
+from withstand.redteam.replay.figures import (
     CAVEAT,
     LayerFacts,
     MeasuredRate,
@@ -26,7 +26,7 @@ from withstand.redteam.replay_figures import (
     pairs,
     proposals,
 )
-from withstand.redteam.replay_tables import sentences, tables
+from withstand.redteam.replay.tables import sentences, tables
 from withstand.runner.asking import Asking
 from withstand.runner.tally import Caps
 from withstand.store.attempts import Attachment, Attempt, Turn, add, attempts, history

@@ -11,12 +11,12 @@ import pytest
 
 from replays import backed
 from withstand.core import SpecError
-from withstand.redteam.lint import lint
-from withstand.redteam.plan import Plan, read_plan
-from withstand.redteam.replay import How, ReplayRow
-from withstand.redteam.replay_figures import CAVEAT, LayerFacts, MeasuredRate, ReplayResult, keep
-from withstand.redteam.report import TITLES, checked, report
-from withstand.redteam.report_facts import LEVELS, Level
+from withstand.redteam.plan.records import Plan, read_plan
+from withstand.redteam.replay.asking import How, ReplayRow
+from withstand.redteam.replay.figures import CAVEAT, LayerFacts, MeasuredRate, ReplayResult, keep
+from withstand.redteam.report.facts import LEVELS, Level
+from withstand.redteam.report.lint import lint
+from withstand.redteam.report.page import TITLES, checked, report
 from withstand.store.attempts import Attempt, Rating, Turn, add, attempts
 from withstand.store.store import Store
 

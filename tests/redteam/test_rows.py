@@ -12,8 +12,8 @@ from redteam.test_plan import PLAN, written
 from redteam.test_triage import finding
 from withstand import api
 from withstand.core import SpecError
-from withstand.redteam import rows, triage
-from withstand.redteam.plan import read_plan
+from withstand.redteam.findings import rows, triage
+from withstand.redteam.plan.records import read_plan
 from withstand.report.write import render
 from withstand.results import labeling
 from withstand.results.by_hand import NO_RATE

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from withstand.redteam.plan import Harm, Plan, Purpose, Recording
-from withstand.redteam.sarif import sarif
+from withstand.redteam.findings.sarif import sarif
+from withstand.redteam.plan.records import Harm, Plan, Purpose, Recording
 from withstand.store.attempts import Attempt, Rating, Turn
 
 REQUIRED: dict[str, tuple[str, ...]] = {

@@ -13,15 +13,15 @@ import sqlalchemy as sql
 
 from team_sessions import PLAN, Clock, kitchen
 from withstand.core import SpecError, StoreError
-from withstand.redteam import peers, probing
-from withstand.redteam import session as session_module
-from withstand.redteam.hours import IDLE
-from withstand.redteam.marking import Mark
-from withstand.redteam.plan import Plan
-from withstand.redteam.probing import Probe, of_layer
-from withstand.redteam.session import Session
-from withstand.redteam.session_rules import CapReachedError, OvertakenError
-from withstand.redteam.session_state import Context, State, state_of
+from withstand.redteam.console import peers, probing
+from withstand.redteam.console import session as session_module
+from withstand.redteam.console.marking import Mark
+from withstand.redteam.console.probing import Probe, of_layer
+from withstand.redteam.console.rules import CapReachedError, OvertakenError
+from withstand.redteam.console.session import Session
+from withstand.redteam.console.state import Context, State, state_of
+from withstand.redteam.plan.hours import IDLE
+from withstand.redteam.plan.records import Plan
 from withstand.store import attempts, files
 from withstand.store import revisions as store_events
 from withstand.store.attempts import Attachment

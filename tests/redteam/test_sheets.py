@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from redteam.test_plan import PLAN, written
 from withstand.core import SpecError, from_json, to_json
-from withstand.redteam import sheet_files, sheets, triage
-from withstand.redteam.plan import Plan, read_plan
-from withstand.redteam.sheet_import import Import, apply, planned
+from withstand.redteam.findings import sheet_files, sheets, triage
+from withstand.redteam.findings.sheet_import import Import, apply, planned
+from withstand.redteam.plan.records import Plan, read_plan
 from withstand.redteam.tables import Problems
 from withstand.store.attempts import Attachment, Attempt, Rating, Turn, add, attempts, history
 from withstand.store.store import Store

@@ -2,8 +2,8 @@
 
 import random
 
-from withstand.redteam import similar
-from withstand.redteam.similar import Similar, duplicates, grams
+from withstand.redteam.findings import similar
+from withstand.redteam.findings.similar import Similar, duplicates, grams
 from withstand.store.attempts import Attempt, Turn
 
 

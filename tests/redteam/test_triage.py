@@ -10,9 +10,9 @@ import pytest
 
 from redteam.test_plan import PLAN, written
 from withstand.core import SpecError
-from withstand.redteam import triage
-from withstand.redteam.plan import Plan, read_plan
-from withstand.redteam.triage import ConflictError, edit, rate
+from withstand.redteam.findings import triage
+from withstand.redteam.findings.triage import ConflictError, edit, rate
+from withstand.redteam.plan.records import Plan, read_plan
 from withstand.store.attempts import Attempt, Rating, Turn, add, attempts, history
 from withstand.store.purge import purge_probes
 from withstand.store.store import Store

@@ -9,7 +9,7 @@ import pytest
 
 import withstand
 from withstand.core import SpecError
-from withstand.redteam.policy import starter
+from withstand.redteam.policy.records import starter
 from withstand.results.limits import limits_of
 from withstand.runner.begin import planned
 from withstand.runner.gating import cannot_pass

@@ -46,9 +46,10 @@ def disclose(
 
 
 def _of_period(store: "Store", period: str, policy: str | None, blind_spots: tuple[str, ...]) -> tuple[Json, str]:
-    from withstand.redteam import disclosure, disclosure_page, incidents
     from withstand.redteam.dates import today
-    from withstand.redteam.policy import read_policy
+    from withstand.redteam.incidents import disclosure, disclosure_page
+    from withstand.redteam.incidents import records as incidents
+    from withstand.redteam.policy.records import read_policy
     from withstand.results.cells import plain
 
     read = read_policy(policy) if policy else None
@@ -61,8 +62,8 @@ def _of_period(store: "Store", period: str, policy: str | None, blind_spots: tup
 
 
 def _of_finding(store: "Store", finding_id: str, plan: str | None) -> tuple[Json, str]:
-    from withstand.redteam import disclosure_page
-    from withstand.redteam.plan import read_plan
+    from withstand.redteam.incidents import disclosure_page
+    from withstand.redteam.plan.records import read_plan
     from withstand.store.attempts import attempts
 
     chosen = attempts(store, ids=[finding_id])

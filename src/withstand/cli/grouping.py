@@ -24,8 +24,8 @@ def read_grouping(policy: str | None) -> "Grouping | None":
     """The policy of a file as the record that groups behaviors; None without one. Raises `SpecError` for its errors."""
     if not policy:
         return None
-    from withstand.redteam.grouping import grouping_of
-    from withstand.redteam.policy import read_policy
+    from withstand.redteam.policy.grouping import grouping_of
+    from withstand.redteam.policy.records import read_policy
 
     try:
         return grouping_of(read_policy(policy))

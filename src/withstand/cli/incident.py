@@ -17,7 +17,7 @@ from withstand.core import Json, SpecError
 from withstand.core.text import count
 
 if TYPE_CHECKING:
-    from withstand.redteam.incidents import ConflictError, Incident
+    from withstand.redteam.incidents.records import ConflictError, Incident
     from withstand.store.store import Store
 
 
@@ -37,7 +37,7 @@ def new(source: str | None, policy: str | None, editor: str, store: str, **chose
     The policy's categories say what it may be; `uncovered` is what no rule is about.
     """
     from withstand import api
-    from withstand.redteam import incidents
+    from withstand.redteam.incidents import records as incidents
 
     version, categories = fields.policy_of(policy)
     values: dict[str, Json] = {"opened": _now(), "policy_version": version, "editor": editor}
@@ -75,7 +75,7 @@ def edit(
     `withstand incident show ID --toml > FILE` writes the file. Where somebody was faster, both versions are shown, and
     yours is kept in a file.
     """
-    from withstand.redteam import incidents
+    from withstand.redteam.incidents import records as incidents
 
     past = {number: version for version, number in incidents.history(store, incident_id)}
     last = max(past)
@@ -112,9 +112,9 @@ def list_(due: bool, store: "Store") -> Result:
 
     Exit code 1 with --due where something is due.
     """
-    from withstand.redteam import incidents
     from withstand.redteam.dates import today
-    from withstand.redteam.quarters import quarters
+    from withstand.redteam.incidents import records as incidents
+    from withstand.redteam.incidents.quarters import quarters
     from withstand.results.cells import plain
 
     listed, now = incidents.incidents(store), today()
@@ -171,7 +171,7 @@ def show(incident_id: str, toml: bool, history: bool, store: "Store") -> Result:
     """Show an incident, its file, or its history."""
     from withstand.core import to_json
     from withstand.core.text import facts
-    from withstand.redteam import incidents
+    from withstand.redteam.incidents import records as incidents
 
     past = incidents.history(store, incident_id)
     last, revision = past[-1]
@@ -210,7 +210,7 @@ def export(output: str, store: "Store") -> None:
 
     from withstand.core import to_json
     from withstand.core.save import save
-    from withstand.redteam import incidents
+    from withstand.redteam.incidents import records as incidents
 
     listed = incidents.incidents(store)
     value = {
@@ -239,7 +239,7 @@ def _show_saved(entry: "Incident", revision: int) -> None:
 def _show_conflict(conflict: "ConflictError", kept: str | None) -> None:
     """Both versions, field by field; yours is kept in a file unless it came from one."""
     from withstand.core.save import save
-    from withstand.redteam.incidents import differences, file_text
+    from withstand.redteam.incidents.records import differences, file_text
 
     for name, theirs, yours in differences(conflict.theirs, conflict.yours):
         console.say(f"{name}")

@@ -12,7 +12,7 @@ from withstand.core import Json, SpecError, from_json
 from withstand.core.text import series
 
 if TYPE_CHECKING:
-    from withstand.redteam.incidents import Incident
+    from withstand.redteam.incidents.records import Incident
 
 DETECTED_BY = ("monitor", "report", "press", "red-team")
 FORESEEN = ("yes", "no", "underestimated")
@@ -60,7 +60,7 @@ def policy_of(path: str | None) -> "tuple[str, Mapping[str, Any] | None]":
     if path is None:
         return "", None
 
-    from withstand.redteam.policy import read_policy
+    from withstand.redteam.policy.records import read_policy
 
     read = read_policy(path)
     return read.header.version, read.categories
@@ -76,7 +76,7 @@ def values_of(given: Mapping[str, Any]) -> dict[str, Json]:
 
 
 def _step(text: str) -> Json:
-    from withstand.redteam.incidents import MEANS
+    from withstand.redteam.incidents.records import MEANS
 
     match = re.fullmatch(rf"(\S+)(?: ({'|'.join(MEANS)})(?: (\d+))?)?: (.+)", text, re.DOTALL)
     if not match:
@@ -94,7 +94,7 @@ def _change(text: str) -> Json:
 
 def incident_of(values: Mapping[str, Json]) -> "Incident":
     """The incident of these fields. Raises `SpecError` that names all that is missing or wrong."""
-    from withstand.redteam.incidents import Incident
+    from withstand.redteam.incidents.records import Incident
     from withstand.redteam.tables import Problems, record_of
 
     if missing := [option for name, option in NEEDED.items() if name not in values]:
@@ -153,7 +153,7 @@ def questions(values: Mapping[str, Json], categories: Mapping[str, Any] | None) 
 
 def _checks(name: str, values: Mapping[str, Json], categories: Mapping[str, Any] | None) -> Callable[[str], Any]:
     """A check of an answer: whether an incident with it, and with the answers so far, can be."""
-    from withstand.redteam import incidents
+    from withstand.redteam.incidents import records as incidents
 
     usual = {
         "first_event": "0001-01-02", "detected_by": "report", "category": "uncovered", "foreseen": "no", "severity": 1,

@@ -11,8 +11,8 @@ from withstand.cli.options import CONTEXT, Commands, Result, command, options, s
 from withstand.core.text import count
 
 if TYPE_CHECKING:
-    from withstand.redteam.lifecycle import Lifecycle, StageState
-    from withstand.redteam.pilots import PilotVerdict
+    from withstand.redteam.lifecycle.file import Lifecycle, StageState
+    from withstand.redteam.lifecycle.pilots import PilotVerdict
     from withstand.redteam.tables import Problem
 
 file_argument = click.argument("path", metavar="[FILE]", default="lifecycle.toml")
@@ -32,7 +32,7 @@ def new(output: str, name: str) -> None:
     """Write a lifecycle.toml in which every item is open."""
     from withstand.cli import init
     from withstand.redteam.dates import today
-    from withstand.redteam.starter import starter
+    from withstand.redteam.lifecycle.starter import starter
 
     path = Path(output)
     init.new(path)
@@ -48,7 +48,7 @@ def check(path: str) -> Result:
     Exit code 2 where there are errors; warnings change nothing.
     """
     from withstand.redteam.dates import today
-    from withstand.redteam.lifecycle import read_lifecycle, warnings
+    from withstand.redteam.lifecycle.file import read_lifecycle, warnings
 
     read = read_lifecycle(path, evidence=True)
     noted = [*warnings(read, today())]
@@ -77,8 +77,8 @@ def status(path: str, gate: str | None, everything: bool, store: str) -> Result:
     Exit codes: 1 the gate of --gate is not met, 2 errors in the file.
     """
     from withstand.core import SpecError, did_you_mean
-    from withstand.redteam.lifecycle import read_lifecycle
-    from withstand.redteam.stages import STAGE_IDS
+    from withstand.redteam.lifecycle.file import read_lifecycle
+    from withstand.redteam.lifecycle.stages import STAGE_IDS
     from withstand.results.cells import plain
 
     if gate is not None and gate not in STAGE_IDS:
@@ -97,9 +97,10 @@ def _states(read: "Lifecycle", where: str) -> tuple[str, "tuple[StageState, ...]
     """The last change of the intent, the states of the stages, and notes."""
     from withstand import api
     from withstand.core import StoreError
-    from withstand.redteam import evidence, incidents
     from withstand.redteam.dates import today
-    from withstand.redteam.lifecycle import stage_states
+    from withstand.redteam.incidents import records as incidents
+    from withstand.redteam.lifecycle import evidence
+    from withstand.redteam.lifecycle.file import stage_states
 
     notes, store, now = [], None, today()
     with ExitStack() as stack:
@@ -163,8 +164,8 @@ def pilot(path: str, pilot_id: str | None, day: str | None, **counts: Any) -> Re
     """
     from withstand.core import SpecError
     from withstand.redteam.dates import today
-    from withstand.redteam.lifecycle import read_lifecycle
-    from withstand.redteam.pilots import PilotCount, judge
+    from withstand.redteam.lifecycle.file import read_lifecycle
+    from withstand.redteam.lifecycle.pilots import PilotCount, judge
     from withstand.results.cells import plain
 
     read, now = read_lifecycle(path), today()

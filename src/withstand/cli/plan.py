@@ -9,7 +9,7 @@ from withstand.cli.options import CONTEXT, Commands, Result, command
 from withstand.core.text import count
 
 if TYPE_CHECKING:
-    from withstand.redteam.plan import Plan
+    from withstand.redteam.plan.records import Plan
     from withstand.redteam.tables import Problem
 
 plan_argument = click.argument("path", metavar="PLAN")
@@ -28,9 +28,9 @@ def check(path: str) -> Result:
 
     It builds the layers' targets and asks them nothing. Exit code 2 where there are errors.
     """
-    from withstand.redteam.plan import read_plan
-    from withstand.redteam.plan_check import check as check_plan
-    from withstand.redteam.plan_check import policy_categories
+    from withstand.redteam.plan.check import check as check_plan
+    from withstand.redteam.plan.check import policy_categories
+    from withstand.redteam.plan.records import read_plan
 
     checked = read_plan(path)
     categories, problems = policy_categories(checked)
@@ -54,9 +54,9 @@ def _show(path: str, problems: "tuple[Problem, ...]", errors: int) -> None:
 
 def checked_plan(path: str) -> "Plan":
     """The plan of a file. Raises `SpecError` with all its errors; a layer's target is not built."""
-    from withstand.redteam.plan import read_plan
-    from withstand.redteam.plan_check import check as check_plan
-    from withstand.redteam.plan_check import policy_categories
+    from withstand.redteam.plan.check import check as check_plan
+    from withstand.redteam.plan.check import policy_categories
+    from withstand.redteam.plan.records import read_plan
     from withstand.redteam.tables import Problems
 
     one_plan = read_plan(path)

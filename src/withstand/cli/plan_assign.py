@@ -12,8 +12,8 @@ from withstand.cli.plan import checked_plan, plan_argument, round_option
 from withstand.core.text import count
 
 if TYPE_CHECKING:
-    from withstand.redteam.assign import Assigned
-    from withstand.redteam.matching import Task
+    from withstand.redteam.plan.assign import Assigned
+    from withstand.redteam.plan.matching import Task
 
 COLUMNS = ("member", "harm", "mindset", "layer", "feature", "persona", "minutes", "ramp_up")
 
@@ -32,7 +32,7 @@ def assign(path: str, round_id: str, seed: int | None, output: str | None, store
     ramp_up, the minutes to get into what is new to a member.
     """
     from withstand import api
-    from withstand.redteam import assign as assigning
+    from withstand.redteam.plan import assign as assigning
 
     one_plan = checked_plan(path)
     with api.open_store(store) as opened:

@@ -12,16 +12,17 @@ from withstand.cli import console
 from withstand.cli.plan_lines import beside, place, whole
 from withstand.core import Sampling, SpecError, WithstandError, did_you_mean, to_json
 from withstand.core.text import count, visible
-from withstand.redteam import hours, peers
-from withstand.redteam.compared import compare
-from withstand.redteam.coverage import Cell
-from withstand.redteam.marking import VERDICTS, Mark, is_restricted
-from withstand.redteam.plan import Plan
-from withstand.redteam.probing import Probe, is_by_hand, of_layer
-from withstand.redteam.session import Session
-from withstand.redteam.session_rules import SEVERE
-from withstand.redteam.session_state import Exchange, State
-from withstand.redteam.similar import sent
+from withstand.redteam.console import peers
+from withstand.redteam.console.compared import compare
+from withstand.redteam.console.marking import VERDICTS, Mark, is_restricted
+from withstand.redteam.console.probing import Probe, is_by_hand, of_layer
+from withstand.redteam.console.rules import SEVERE
+from withstand.redteam.console.session import Session
+from withstand.redteam.console.state import Exchange, State
+from withstand.redteam.coverage.cells import Cell
+from withstand.redteam.findings.similar import sent
+from withstand.redteam.plan import hours
+from withstand.redteam.plan.records import Plan
 from withstand.store import files
 from withstand.store.attempts import FINDINGS
 

@@ -13,7 +13,7 @@ from withstand.core import SpecError
 from withstand.core.text import count
 
 if TYPE_CHECKING:
-    from withstand.redteam.plan import Plan
+    from withstand.redteam.plan.records import Plan
     from withstand.report.table import Table
     from withstand.store.store import Store
 
@@ -49,10 +49,10 @@ def coverage(
 def _matrix(
     store: "Store | None", plan: "Plan", round_id: str | None, axes: tuple[Any, Any], suggest: int, output: str | None
 ) -> Result:
-    from withstand.redteam import coverage_table as forms
-    from withstand.redteam.coverage import coverage as cover
-    from withstand.redteam.coverage_cell import of_others
-    from withstand.redteam.harm_kinds import discovery
+    from withstand.redteam.coverage import table as forms
+    from withstand.redteam.coverage.cell import of_others
+    from withstand.redteam.coverage.cells import coverage as cover
+    from withstand.redteam.harms.kinds import discovery
 
     of = cover(store, plan, round_id)
     shown, figures = forms.matrix(of, plan, *axes), forms.figures(of, plan, suggest, discovery(store, plan))
@@ -78,9 +78,9 @@ def _matrix(
 
 
 def _cell(store: "Store | None", plan: "Plan", round_id: str | None, cell: str) -> Result:
-    from withstand.redteam import coverage_table as forms
-    from withstand.redteam.coverage import coverage as cover
-    from withstand.redteam.coverage_cell import inside
+    from withstand.redteam.coverage import table as forms
+    from withstand.redteam.coverage.cell import inside
+    from withstand.redteam.coverage.cells import coverage as cover
 
     of = cover(store, plan, round_id)
     where = dict(part.strip().partition("=")[::2] for part in cell.split(","))
@@ -105,7 +105,7 @@ def in_store(path: str, store: str, use: "Callable[[Store | None, Plan], T]") ->
     """What becomes of a plan and of what a store holds of it; None, and a note, where there is no store yet."""
     from withstand import api
     from withstand.cli import flags
-    from withstand.redteam.plan import read_plan
+    from withstand.redteam.plan.records import read_plan
 
     read = read_plan(path)
     if not flags.exists(store):

@@ -15,9 +15,9 @@ from withstand.core import Json, SpecError, to_json
 from withstand.core.text import count
 
 if TYPE_CHECKING:
-    from withstand.redteam.sheet_import import Import
-    from withstand.redteam.similar import Match
-    from withstand.redteam.triage import Agreement
+    from withstand.redteam.findings.sheet_import import Import
+    from withstand.redteam.findings.similar import Match
+    from withstand.redteam.findings.triage import Agreement
     from withstand.store.attempts import Attempt
     from withstand.store.store import Store
 
@@ -48,8 +48,8 @@ def list_(
 
     Below them: how far two raters agree, what lacks a second rater, and what may be found twice.
     """
-    from withstand.redteam import similar, triage
-    from withstand.redteam.plan import read_plan
+    from withstand.redteam.findings import similar, triage
+    from withstand.redteam.plan.records import read_plan
     from withstand.store.attempts import attempts
 
     listed = attempts(store, read_plan(path).id)
@@ -98,7 +98,7 @@ def agreement_sentence(agreed: "Agreement") -> str:
 
 
 def _severity(attempt: "Attempt") -> str:
-    from withstand.redteam.triage import is_apart, people
+    from withstand.redteam.findings.triage import is_apart, people
 
     text = f"{attempt.rated} {attempt.word}" if attempt.rated else ""
     return f"{text} (of {', '.join(map(str, people(attempt).values()))})" if is_apart(attempt) else text
@@ -109,7 +109,7 @@ def _severity(attempt: "Attempt") -> str:
 @text_option
 def show(finding: str, with_text: bool, store: "Store") -> Result:
     """Show a finding with its history of edits."""
-    from withstand.redteam import triage
+    from withstand.redteam.findings import triage
     from withstand.store.attempts import history
 
     last = triage.last(store, finding)
@@ -158,8 +158,8 @@ def edit(
     path: str, finding: str, by: str, revision: int | None, store: "Store", **changes: Any
 ) -> Result:  # fmt: skip
     """Edit a finding: what you leave out stays. Each edit is a new revision; what was sent and answered stays."""
-    from withstand.redteam import triage
-    from withstand.redteam.plan import read_plan
+    from withstand.redteam.findings import triage
+    from withstand.redteam.plan.records import read_plan
 
     wanted = {name: value for name, value in changes.items() if value is not None}
     if wanted.get("duplicate_of"):
@@ -181,7 +181,7 @@ def edit(
 @click.option("--severity", type=SEVERITY, required=True, help="From 1 (low) to 4 (critical).")
 def rate(finding: str, by: str, severity: int, store: "Store") -> Result:
     """Rate how severe a finding is. From 3 on, two people rate it; where they differ, the higher one counts."""
-    from withstand.redteam import triage
+    from withstand.redteam.findings import triage
 
     new = triage.rate(store, finding, by or user_name(), severity, time.time())
     more = "; a second person has to rate it" if triage.lacks_rater(new) else ""
@@ -197,8 +197,8 @@ def rate(finding: str, by: str, severity: int, store: "Store") -> Result:
 @text_option
 def similar(path: str, text: str, most: int, with_text: bool, store: "Store") -> Result:
     """Show the attempts of a plan that are like a text or a finding: duplicates, and what others tried."""
-    from withstand.redteam.plan import read_plan
-    from withstand.redteam.similar import Similar, sent
+    from withstand.redteam.findings.similar import Similar, sent
+    from withstand.redteam.plan.records import read_plan
     from withstand.store.attempts import attempts
 
     listed = {attempt.id: attempt for attempt in attempts(store, read_plan(path).id)}
@@ -213,7 +213,7 @@ def similar(path: str, text: str, most: int, with_text: bool, store: "Store") ->
 
 
 def _similar(matches: "list[Match]", with_text: bool) -> None:
-    from withstand.redteam.similar import sent
+    from withstand.redteam.findings.similar import sent
 
     rows = [
         [m.attempt.id, f"{m.likeness:.2f}", "near duplicate" if m.near else "", m.attempt.verdict, m.attempt.harm_name,
@@ -239,8 +239,8 @@ def export(path: str, output: str, round_id: str, with_text: bool, store: "Store
     import json
 
     from withstand.core.save import save
-    from withstand.redteam import sheet_files, sheets, triage
-    from withstand.redteam.plan import read_plan
+    from withstand.redteam.findings import sheet_files, sheets, triage
+    from withstand.redteam.plan.records import read_plan
     from withstand.store.attempts import attempts
 
     checked, ending = read_plan(path), sheet_files.ending(output)
@@ -269,8 +269,8 @@ def import_(path: str, file: str, by: str, dry_run: bool, store: "Store") -> Res
     A row without an id is a new attempt. Where somebody edited an attempt since the export, the row is a conflict: both
     values are listed, and the store keeps its own. Any error in the file, and nothing of it is kept.
     """
-    from withstand.redteam import sheet_import
-    from withstand.redteam.plan import read_plan
+    from withstand.redteam.findings import sheet_import
+    from withstand.redteam.plan.records import read_plan
 
     who, at = by or user_name(), time.time()
     result = sheet_import.planned(store, read_plan(path), file, who, at)
@@ -306,8 +306,8 @@ def publish(path: str, round_id: str, store: "Store") -> Result:
 
     It is a snapshot, with the verdicts of people, and has no rate: no gate and no comparison counts it.
     """
-    from withstand.redteam import rows
-    from withstand.redteam.plan import read_plan
+    from withstand.redteam.findings import rows
+    from withstand.redteam.plan.records import read_plan
 
     done = rows.publish(store, read_plan(path), round_id)
     value = {"schema": 1, "run": done.run.name, "attempts": done.attempts, "new": done.new, "left_out": done.left_out}

@@ -14,8 +14,8 @@ from withstand.core import SpecError
 from withstand.core.text import count
 
 if TYPE_CHECKING:
-    from withstand.redteam.harms import By, Changed
-    from withstand.redteam.plan import Plan
+    from withstand.redteam.harms.living import By, Changed
+    from withstand.redteam.plan.records import Plan
     from withstand.report.table import Table
     from withstand.store.store import Store
 
@@ -58,9 +58,10 @@ def list_(path: str, only_unmeasured: bool, store: str) -> Result:
 def _list(store: "Store | None", plan: "Plan", only_unmeasured: bool) -> Result:
     from dataclasses import asdict
 
-    from withstand.redteam import harm_kinds, harm_tables
-    from withstand.redteam.harms import by_round, history
-    from withstand.redteam.unmeasured import unmeasured
+    from withstand.redteam.harms import kinds as harm_kinds
+    from withstand.redteam.harms import tables as harm_tables
+    from withstand.redteam.harms.living import by_round, history
+    from withstand.redteam.harms.unmeasured import unmeasured
 
     lacking = unmeasured(store, plan)
     value: dict[str, Any] = {
@@ -113,8 +114,8 @@ def add(path: str, harm_id: str, findings: tuple[str, ...], incident: bool, **gi
 
     In a guided round its cells need one input in this round, and all from the next round on.
     """
-    from withstand.redteam.harms import add as add_harm
-    from withstand.redteam.plan import Harm
+    from withstand.redteam.harms.living import add as add_harm
+    from withstand.redteam.plan.records import Harm
 
     names = ("title", "definition", "category", "severity", "likelihood", "examples", "near_misses")
     source = "incident" if incident else "initial"
@@ -129,7 +130,7 @@ def add(path: str, harm_id: str, findings: tuple[str, ...], incident: bool, **gi
 @DECISION
 def merge(path: str, into: str, what: tuple[str, ...], **given: Any) -> Result:
     """Make harms part of the harm INTO, or give findings to it."""
-    from withstand.redteam.harms import merge as merge_into
+    from withstand.redteam.harms.living import merge as merge_into
 
     return _decided(path, given, lambda store, plan, by: merge_into(store, plan, into, what, by))
 
@@ -140,7 +141,7 @@ def merge(path: str, into: str, what: tuple[str, ...], **given: Any) -> Result:
 @DECISION
 def retire(path: str, harm_id: str, **given: Any) -> Result:
     """Test a harm no more; --reason says why."""
-    from withstand.redteam.harms import retire as retire_harm
+    from withstand.redteam.harms.living import retire as retire_harm
 
     return _decided(path, given, lambda store, plan, by: retire_harm(store, plan, harm_id, by))
 
@@ -152,8 +153,8 @@ def retire(path: str, harm_id: str, **given: Any) -> Result:
 @DECISION
 def split(path: str, harm_id: str, parts: tuple[str, ...], **given: Any) -> Result:
     """Make two or more harms of one, which is retired. `merge` gives its findings to a part."""
-    from withstand.redteam.harms import split as split_harm
-    from withstand.redteam.plan import Harm
+    from withstand.redteam.harms.living import split as split_harm
+    from withstand.redteam.plan.records import Harm
 
     named = []
     for text in parts:
@@ -169,9 +170,9 @@ def _decided(
 ) -> Result:
     """Take a decision, and say what it changed. by_finding: the first finding says the round, unless --round does."""
     from withstand import api
-    from withstand.redteam import harm_tables
-    from withstand.redteam.harms import By, last_round
-    from withstand.redteam.plan import read_plan
+    from withstand.redteam.harms import tables as harm_tables
+    from withstand.redteam.harms.living import By, last_round
+    from withstand.redteam.plan.records import read_plan
 
     plan = read_plan(path)
     with api.open_store(given["store"]) as store:

@@ -22,8 +22,8 @@ def instructions(path: str, round_id: str, member: str, url: str, output: str | 
     """
     from withstand import api
     from withstand.cli import flags
-    from withstand.redteam import instructions as sheets
-    from withstand.redteam.assign import assignment
+    from withstand.redteam.plan import instructions as sheets
+    from withstand.redteam.plan.assign import assignment
 
     plan = checked_plan(path)
     if flags.exists(store):

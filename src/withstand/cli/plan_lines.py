@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Iterator
 
 from withstand.core import SpecError
-from withstand.redteam.coverage import Cell
-from withstand.redteam.matching import Task
+from withstand.redteam.coverage.cells import Cell
+from withstand.redteam.plan.matching import Task
 
 NAMES = ("layer", "feature", "persona", "harm")
 

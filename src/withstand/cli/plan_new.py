@@ -75,7 +75,7 @@ def _number(least: float, kind: Callable[[str], float]) -> Callable[[str], float
 
 
 def _policy(text: str) -> Any:
-    from withstand.redteam.policy import read_policy
+    from withstand.redteam.policy.records import read_policy
 
     try:
         return read_policy(text)
@@ -113,9 +113,9 @@ def new(output: str, **given: Any) -> None:
     """
     from withstand.cli.init import new as must_be_new
     from withstand.cli.init import write
-    from withstand.redteam.plan import read_plan
-    from withstand.redteam.plan_check import check
-    from withstand.redteam.plan_new import Answers, plan_text
+    from withstand.redteam.plan.check import check
+    from withstand.redteam.plan.new import Answers, plan_text
+    from withstand.redteam.plan.records import read_plan
 
     path = Path(output)
     must_be_new(path)

@@ -14,8 +14,8 @@ from withstand.core.text import count
 
 if TYPE_CHECKING:
     from withstand.cli.plan_console import Console
-    from withstand.redteam.plan import Plan
-    from withstand.redteam.session import Session
+    from withstand.redteam.console.session import Session
+    from withstand.redteam.plan.records import Plan
     from withstand.store.store import Store
 
 PLACE = options(
@@ -59,7 +59,7 @@ def probe(
     from withstand import api
     from withstand.cli.plan_console import Console
     from withstand.core import Sampling
-    from withstand.redteam.plan import read_plan
+    from withstand.redteam.plan.records import read_plan
 
     wanted = read_plan(path)
     with api.open_store(store) as opened:
@@ -76,8 +76,8 @@ def _session(
     store: "Store", wanted: "Plan", round_id: str, member: str, layer: str, name: str, fresh: bool
 ) -> "Session":  # fmt: skip
     """The session that was named, the last open one of this member and round, or a new one."""
-    from withstand.redteam.peers import first_context, sessions
-    from withstand.redteam.session import Session
+    from withstand.redteam.console.peers import first_context, sessions
+    from withstand.redteam.console.session import Session
 
     own = [state for state in sessions(store, wanted, round_id, member) if state.member == member]
     still_open = [state.session for state in own if not state.ended]

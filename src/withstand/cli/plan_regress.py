@@ -16,7 +16,7 @@ from withstand.core import Json, SpecError, to_json
 from withstand.core.text import count
 
 if TYPE_CHECKING:
-    from withstand.redteam.regression import Joined
+    from withstand.redteam.findings.regression import Joined
     from withstand.store.store import Store
 
 judge_option = click.option(
@@ -49,8 +49,9 @@ def reproduce(
     Its status stays: models are random, and none of five answers is not none of all. Exit code 3 where answers lack.
     """
     from withstand.cli.progress import progress
-    from withstand.redteam import regression, replay, triage
-    from withstand.redteam.plan import read_plan
+    from withstand.redteam.findings import regression, triage
+    from withstand.redteam.plan.records import read_plan
+    from withstand.redteam.replay import asking as replay
     from withstand.registry import find
     from withstand.registry.grammar import spec_of
     from withstand.runner.asking import Asking
@@ -77,16 +78,9 @@ def reproduce(
     how = replay.How(number, live, temperature, os.urandom(4).hex() if again else "")
     with progress(as_json) as show:
         asking = Asking(store, Caps(max_asks), show)
-        done = regression.reproduce(
-            store, plan, sent, grader, how, asking, by or user_name(), time.time(), offline
-        )  # fmt: skip
-    value = {
-        "schema": 1,
-        "id": sent.id,
-        "layer": layer.id,
-        "reproduced": done.finding.reproduced,
-        "row": to_json(done.row),
-    }
+        done = regression.reproduce(store, plan, sent, grader, how, asking, by or user_name(), time.time(), offline)
+    value = {"schema": 1, "id": sent.id, "layer": layer.id, "reproduced": done.finding.reproduced}
+    value |= {"row": to_json(done.row)}
     return Result(value, lambda: console.put(done.sentence), 3 if done.row.unknown else 0)
 
 
@@ -109,8 +103,9 @@ def regress(
     the file has stay as they are.
     """
     from withstand.core.save import save
-    from withstand.redteam import regression, replay
-    from withstand.redteam.plan import read_plan
+    from withstand.redteam.findings import regression
+    from withstand.redteam.plan.records import read_plan
+    from withstand.redteam.replay import asking as replay
     from withstand.registry import find
     from withstand.registry.grammar import spec_of
     from withstand.runner.asking import Asking
@@ -167,8 +162,8 @@ def settle(path: str, name: str, update: bool, by: str, store: "Store") -> Resul
 
     RUN defaults to the last run. Nothing is changed without --update. Exit code 1 where a finding has regressed.
     """
-    from withstand.redteam import regression
-    from withstand.redteam.plan import read_plan
+    from withstand.redteam.findings import regression
+    from withstand.redteam.plan.records import read_plan
     from withstand.results.one_answer import FEW, one_answer
     from withstand.results.summary import find_run
 

@@ -16,10 +16,10 @@ from withstand.core.text import count, series
 
 if TYPE_CHECKING:
     from withstand.core import Judge
-    from withstand.redteam.plan import Plan
-    from withstand.redteam.replay import BuiltLayer, How
-    from withstand.redteam.replay_figures import MeasuredRate, ReplayResult
-    from withstand.redteam.triage import ConflictError
+    from withstand.redteam.findings.triage import ConflictError
+    from withstand.redteam.plan.records import Plan
+    from withstand.redteam.replay.asking import BuiltLayer, How
+    from withstand.redteam.replay.figures import MeasuredRate, ReplayResult
     from withstand.runner.asking import Asking
     from withstand.runner.spec import RunSpec
     from withstand.store.attempts import Attempt
@@ -84,7 +84,7 @@ def replay(path: str, **given: Any) -> Result | int:
     changes of status (fixed, regressed) and applies none without --update.
     """
     from withstand import api
-    from withstand.redteam.plan import read_plan
+    from withstand.redteam.plan.records import read_plan
 
     plan_read = read_plan(path)
     with api.open_store(given["store"], create=False, reuse=given["reuse"]) as store:
@@ -95,7 +95,7 @@ def replay(path: str, **given: Any) -> Result | int:
 
 def _replay(store: "Store", read: "Plan", given: dict[str, Any]) -> Result | int:
     from withstand.cli.progress import progress
-    from withstand.redteam.replay import replay as ask_again
+    from withstand.redteam.replay.asking import replay as ask_again
     from withstand.runner.asking import INTERRUPTED, Asking
 
     work = _work(store, read, given)
@@ -118,8 +118,8 @@ def _replay(store: "Store", read: "Plan", given: dict[str, Any]) -> Result | int
 def _work(store: "Store", read: "Plan", given: dict[str, Any]) -> _Work:
     """Everything that a call does, built and checked."""
     from withstand.cli.flags import check_priced
-    from withstand.redteam.replay import How, build, chosen
-    from withstand.redteam.replay_runs import judge_of, run_specs
+    from withstand.redteam.replay.asking import How, build, chosen
+    from withstand.redteam.replay.runs import judge_of, run_specs
     from withstand.registry import find
     from withstand.registry.grammar import spec_of
     from withstand.runner.suites import check_judge
@@ -157,7 +157,7 @@ def _work(store: "Store", read: "Plan", given: dict[str, Any]) -> _Work:
 
 def _asks(work: _Work) -> int:
     """Chats to the targets at most, of the replay alone."""
-    from withstand.redteam.replay import conversation
+    from withstand.redteam.replay.asking import conversation
 
     turns = [
         sum(turn.role == "user" for turn in chat) if work.how.live else 1
@@ -202,7 +202,7 @@ def _measured(
     """The rates of the runs beside the replay, and whether one of them is incomplete."""
     from withstand import api
     from withstand.cli.progress import progress
-    from withstand.redteam.replay_runs import measured
+    from withstand.redteam.replay.runs import measured
 
     rates: list[MeasuredRate] = []
     incomplete = False
@@ -224,7 +224,7 @@ def _measured(
 
 
 def _result(work: _Work, rows: Sequence[Any], measured: "list[MeasuredRate]", stopped: str) -> "ReplayResult":
-    from withstand.redteam.replay_figures import LayerFacts, ReplayResult, proposals, result_id
+    from withstand.redteam.replay.figures import LayerFacts, ReplayResult, proposals, result_id
 
     facts = []
     for built in work.layers:
@@ -243,7 +243,7 @@ def _result(work: _Work, rows: Sequence[Any], measured: "list[MeasuredRate]", st
 def _finished(
     store: "Store", result: "ReplayResult", given: dict[str, Any], asking: "Asking", incomplete: bool
 ) -> Result:
-    from withstand.redteam.replay_figures import apply, keep, to_value
+    from withstand.redteam.replay.figures import apply, keep, to_value
 
     if not keep(store, result):
         raise SpecError(f"another process kept replay {result.id} a moment ago", hint="give the same command again")
@@ -261,8 +261,8 @@ def _finished(
 
 
 def _show(result: "ReplayResult") -> None:
-    from withstand.redteam.replay_figures import CAVEAT
-    from withstand.redteam.replay_tables import measured_table, sentences, tables, versions
+    from withstand.redteam.replay.figures import CAVEAT
+    from withstand.redteam.replay.tables import measured_table, sentences, tables, versions
 
     for text in sentences(result):
         console.put(text)
@@ -293,8 +293,8 @@ def _show_status(result: "ReplayResult", update: bool, changed: list[str], confl
 
 def _history(store: "Store", read: "Plan") -> Result:
     from withstand.core import to_json
-    from withstand.redteam.replay_figures import CAVEAT, backed_results, over_time
-    from withstand.redteam.replay_tables import pair_table
+    from withstand.redteam.replay.figures import CAVEAT, backed_results, over_time
+    from withstand.redteam.replay.tables import pair_table
 
     kept, left_out = backed_results(store, read.id)
     compared = over_time(kept)

@@ -14,7 +14,7 @@ from withstand.core import SpecError
 from withstand.core.text import count
 
 if TYPE_CHECKING:
-    from withstand.redteam.plan import Plan
+    from withstand.redteam.plan.records import Plan
     from withstand.redteam.tables import Problem
     from withstand.store.store import Store
 
@@ -61,7 +61,7 @@ def report(path: str | None, **given: Any) -> Result | int:
     by hand is an error of the linter, which checks every report before it is written. Exit code 1 for such errors.
     """
     from withstand import api
-    from withstand.redteam.plan import read_plan
+    from withstand.redteam.plan.records import read_plan
 
     if given["lint_file"]:
         return _lint(given["lint_file"], path, given["store"])
@@ -74,9 +74,9 @@ def report(path: str | None, **given: Any) -> Result | int:
 
 def _report(store: "Store", plan: "Plan", given: Mapping[str, Any]) -> Result | int:
     from withstand.core.save import save
-    from withstand.redteam.report import checked
-    from withstand.redteam.report import report as report_of
-    from withstand.redteam.report_document import as_json
+    from withstand.redteam.report.document import as_json
+    from withstand.redteam.report.page import checked
+    from withstand.redteam.report.page import report as report_of
     from withstand.store.attempts import attempts
 
     level, output, reveal = given["level"], given["output"], given["reveal"]
@@ -105,7 +105,7 @@ def _report(store: "Store", plan: "Plan", given: Mapping[str, Any]) -> Result | 
 
 def _sarif(store: "Store", plan: "Plan", output: str) -> Result:
     from withstand.core.save import save
-    from withstand.redteam.sarif import sarif
+    from withstand.redteam.findings.sarif import sarif
     from withstand.store.attempts import attempts
 
     artifact = os.path.relpath(plan.path).replace(os.sep, "/")
@@ -118,8 +118,8 @@ def _lint(file: str, path: str | None, where: str) -> Result:
     from withstand import api
     from withstand.cli.flags import exists
     from withstand.core.bounded import read_text
-    from withstand.redteam.lint import lint
-    from withstand.redteam.plan import read_plan
+    from withstand.redteam.plan.records import read_plan
+    from withstand.redteam.report.lint import lint
     from withstand.store.attempts import Attempt, attempts
 
     hidden: list[Attempt] = []

@@ -12,7 +12,7 @@ from withstand.cli.plan import plan_argument
 from withstand.core.text import count
 
 if TYPE_CHECKING:
-    from withstand.redteam.progress import Progress, Question
+    from withstand.redteam.plan.progress import Progress, Question
     from withstand.store.store import Store
 
 
@@ -25,8 +25,8 @@ def status(
     path: str, round_id: str | None, remind: bool, answered: tuple[str, str] | None, store: "Store"
 ) -> Result:  # fmt: skip
     """Show how far a round is: hours, entries, silent members, questions, thin cells."""
-    from withstand.redteam import progress as progressing
-    from withstand.redteam.plan import read_plan
+    from withstand.redteam.plan import progress as progressing
+    from withstand.redteam.plan.records import read_plan
 
     plan = read_plan(path)
     now = time.time()

@@ -30,7 +30,7 @@ def policy() -> None:
 def new(output: str, name: str) -> None:
     """Write a commented policy to start from."""
     from withstand.cli import init
-    from withstand.redteam.policy import starter
+    from withstand.redteam.policy.records import starter
 
     init.new(Path(output))
     init.write(Path(output), starter(name))
@@ -44,7 +44,7 @@ def check(path: str) -> Result:
 
     POLICY is policy.toml by default. Exit codes: 0 no error, 1 errors, 2 no policy can be read from the file.
     """
-    from withstand.redteam.policy_check import check as problems_of
+    from withstand.redteam.policy.check import check as problems_of
 
     policy, problems = problems_of(path)
     errors = [problem for problem in problems if problem.level == "error"]
@@ -73,8 +73,8 @@ def diff(old: str, new: str) -> Result:
     Refuses a changed meaning (definition, action, tier and the like) without a new version, and an id that is gone
     without being retired. Exit codes: 0 may be used, 1 refused, 2 a file has errors.
     """
-    from withstand.redteam.policy import read_policy
-    from withstand.redteam.policy_diff import changes, in_words, refusals
+    from withstand.redteam.policy.diff import changes, in_words, refusals
+    from withstand.redteam.policy.records import read_policy
 
     before, after = read_policy(old), read_policy(new)
     listed, problems = changes(before, after), refusals(before, after)
@@ -103,8 +103,8 @@ def diff(old: str, new: str) -> Result:
 @click.option("--since", metavar="OLD", help="The policy before: say first what changed since.")
 def render(path: str, output: str | None, since: str | None) -> None:
     """Write a policy as a page for developers."""
-    from withstand.redteam import policy_page
-    from withstand.redteam.policy import read_policy
+    from withstand.redteam.policy import page as policy_page
+    from withstand.redteam.policy.records import read_policy
 
     policy, before = read_policy(path), read_policy(since) if since else None
     if output:

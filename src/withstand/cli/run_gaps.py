@@ -27,7 +27,7 @@ def run_gaps(given: dict[str, Any], run: "Callable[[RunSpec], Result | int]") ->
     """
     from withstand.cli import flags
     from withstand.cli.plan_coverage import in_store
-    from withstand.redteam import gaps
+    from withstand.redteam.harms import gaps
 
     plan, listed = in_store(given["gaps_of"], given["store"], lambda store, read: (read, gaps.gaps(store, read)))
     if not listed:

@@ -65,7 +65,7 @@ def serve(
 
         from withstand.explorer import security
         from withstand.explorer.app import Explorer, make_app
-        from withstand.redteam.plan import read_plan
+        from withstand.redteam.plan.records import read_plan
         from withstand.runner.review import BehaviorFile
     except ImportError as error:
         raise SpecError(f"the explorer needs {error.name}", hint='pip install "withstand[serve]"') from error

@@ -4,7 +4,7 @@ import threading
 
 import sqlalchemy as sql
 
-from withstand.redteam.similar import Match, Similar, sent
+from withstand.redteam.findings.similar import Match, Similar, sent
 from withstand.store.attempts import Attempt, attempts
 from withstand.store.store import Store
 from withstand.store.tables import attempt

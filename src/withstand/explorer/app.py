@@ -30,8 +30,8 @@ from withstand.explorer.index import WAIT, Index, RunIndex
 from withstand.explorer.launch_process import Launcher
 from withstand.explorer.numbers import whole
 from withstand.explorer.security import HEADERS, Auth, Refused, Session, cookie_name, read_form
-from withstand.redteam import peers
-from withstand.redteam.plan import Plan, read_plan
+from withstand.redteam.console import peers
+from withstand.redteam.plan.records import Plan, read_plan
 from withstand.report.shell import environment, style
 from withstand.results.cases import CaseResult, Spot, picked
 from withstand.results.cells import COUNTED, OUTCOME_WORDS

@@ -10,10 +10,10 @@ from withstand.explorer import team
 from withstand.explorer.app import PageRequest, templates
 from withstand.explorer.numbers import whole
 from withstand.explorer.read import Part, part
-from withstand.redteam import board
-from withstand.redteam.board import NOBODY, ORDERS, WAITS_FOR, Wanted
-from withstand.redteam.similar import Match, sent
-from withstand.redteam.triage import SEVERE, STATUSES, is_apart, lacks_rater, people
+from withstand.redteam.findings import board
+from withstand.redteam.findings.board import NOBODY, ORDERS, WAITS_FOR, Wanted
+from withstand.redteam.findings.similar import Match, sent
+from withstand.redteam.findings.triage import SEVERE, STATUSES, is_apart, lacks_rater, people
 from withstand.store.attempts import SEVERITIES, Attempt, attempts
 
 SNIPPET = 160

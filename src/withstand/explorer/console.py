@@ -19,13 +19,13 @@ from withstand.explorer.console_desk import Unconfirmed
 from withstand.explorer.console_view import beside_view, session_view
 from withstand.explorer.numbers import whole
 from withstand.explorer.security import Refused
-from withstand.redteam import peers
-from withstand.redteam.compared import compare
-from withstand.redteam.marking import VERDICTS, Mark, is_restricted
-from withstand.redteam.session import Session
-from withstand.redteam.session_rules import SEVERE, CapReachedError, OvertakenError
-from withstand.redteam.session_state import Context
-from withstand.redteam.similar import sent
+from withstand.redteam.console import peers
+from withstand.redteam.console.compared import compare
+from withstand.redteam.console.marking import VERDICTS, Mark, is_restricted
+from withstand.redteam.console.rules import SEVERE, CapReachedError, OvertakenError
+from withstand.redteam.console.session import Session
+from withstand.redteam.console.state import Context
+from withstand.redteam.findings.similar import sent
 from withstand.store import files
 from withstand.store.attempts import NEW_HARM, SEVERITIES
 

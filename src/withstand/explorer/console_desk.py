@@ -7,11 +7,11 @@ from withstand.core import Sampling, SpecError
 from withstand.explorer.app import PageRequest
 from withstand.explorer.choices import choices
 from withstand.explorer.security import Refused
-from withstand.redteam import probing
-from withstand.redteam.plan import Plan, slug
-from withstand.redteam.probing import Probe
-from withstand.redteam.session import Session, open_session
-from withstand.redteam.session_state import State
+from withstand.redteam.console import probing
+from withstand.redteam.console.probing import Probe
+from withstand.redteam.console.session import Session, open_session
+from withstand.redteam.console.state import State
+from withstand.redteam.plan.records import Plan, slug
 
 
 def need(asked: PageRequest) -> Plan | None:

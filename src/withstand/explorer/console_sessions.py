@@ -6,8 +6,8 @@ from withstand.explorer import console_desk as desk
 from withstand.explorer.app import PageRequest
 from withstand.explorer.console_view import exchange_view
 from withstand.explorer.security import Refused
-from withstand.redteam import peers
-from withstand.redteam.plan import Plan
+from withstand.redteam.console import peers
+from withstand.redteam.plan.records import Plan
 
 
 def listing(asked: PageRequest) -> Response:

@@ -6,12 +6,13 @@ from typing import Any
 
 from withstand.explorer.app import PageRequest
 from withstand.explorer.read import LONGEST, SNIPPET, Part, part
-from withstand.redteam import hours, peers
-from withstand.redteam.marking import is_restricted
-from withstand.redteam.plan import Plan
-from withstand.redteam.probing import is_by_hand
-from withstand.redteam.session import Session
-from withstand.redteam.session_state import Exchange, Marked, State
+from withstand.redteam.console import peers
+from withstand.redteam.console.marking import is_restricted
+from withstand.redteam.console.probing import is_by_hand
+from withstand.redteam.console.session import Session
+from withstand.redteam.console.state import Exchange, Marked, State
+from withstand.redteam.plan import hours
+from withstand.redteam.plan.records import Plan
 
 CONVERTERS = (
     "base64", "hex", "binary", "rot13", "caesar", "atbash", "reverse", "leetspeak", "morse", "spaces", "pig_latin",

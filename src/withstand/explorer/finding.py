@@ -16,9 +16,10 @@ from withstand.explorer.board import line_of, vocabulary
 from withstand.explorer.numbers import whole
 from withstand.explorer.read import part
 from withstand.explorer.security import Refused
-from withstand.redteam import regression, replay_figures, triage
-from withstand.redteam.plan import Plan
-from withstand.redteam.replay import ReplayRow
+from withstand.redteam.findings import regression, triage
+from withstand.redteam.plan.records import Plan
+from withstand.redteam.replay import figures as replay_figures
+from withstand.redteam.replay.asking import ReplayRow
 from withstand.registry import find
 from withstand.registry.grammar import spec_of
 from withstand.runner.asking import Asking

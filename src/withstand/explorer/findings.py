@@ -8,7 +8,7 @@ from starlette.responses import Response
 from withstand.explorer import console_desk as desk
 from withstand.explorer.app import PageRequest
 from withstand.explorer.security import Refused
-from withstand.redteam.marking import Mark
+from withstand.redteam.console.marking import Mark
 from withstand.store.attempts import NEW_HARM, SEVERITIES, Attempt, Turn, add, new_id
 
 

@@ -13,10 +13,13 @@ from withstand.explorer.app import PageRequest
 from withstand.explorer.numbers import whole
 from withstand.explorer.read import part
 from withstand.explorer.security import Refused
-from withstand.redteam import harm_kinds, harm_tables, harms, incidents
-from withstand.redteam.harms import By, Changed
-from withstand.redteam.plan import Harm, Plan
-from withstand.redteam.unmeasured import unmeasured
+from withstand.redteam.harms import kinds as harm_kinds
+from withstand.redteam.harms import living as harms
+from withstand.redteam.harms import tables as harm_tables
+from withstand.redteam.harms.living import By, Changed
+from withstand.redteam.harms.unmeasured import unmeasured
+from withstand.redteam.incidents import records as incidents
+from withstand.redteam.plan.records import Harm, Plan
 from withstand.store.attempts import SEVERITIES
 
 

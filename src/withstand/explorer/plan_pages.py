@@ -10,11 +10,12 @@ from withstand.core import SpecError
 from withstand.explorer import console_desk as desk
 from withstand.explorer import team
 from withstand.explorer.app import PageRequest
-from withstand.redteam import coverage, coverage_table
-from withstand.redteam import progress as progressing
-from withstand.redteam.coverage import AXES, STATES, Cell
-from withstand.redteam.coverage_table import Square
-from withstand.redteam.plan import Plan
+from withstand.redteam.coverage import cells as coverage
+from withstand.redteam.coverage import table as coverage_table
+from withstand.redteam.coverage.cells import AXES, STATES, Cell
+from withstand.redteam.coverage.table import Square
+from withstand.redteam.plan import progress as progressing
+from withstand.redteam.plan.records import Plan
 from withstand.report.table import Table
 
 CELLS = 200

@@ -10,10 +10,10 @@ from withstand.core.text import count
 from withstand.explorer import team
 from withstand.explorer.app import PageRequest, attachment
 from withstand.explorer.security import Refused
-from withstand.redteam.plan import Plan
-from withstand.redteam.report import FORMATS, checked, report
-from withstand.redteam.report_document import Document, kind_of
-from withstand.redteam.report_facts import LEVELS, Level
+from withstand.redteam.plan.records import Plan
+from withstand.redteam.report.document import Document, kind_of
+from withstand.redteam.report.facts import LEVELS, Level
+from withstand.redteam.report.page import FORMATS, checked, report
 from withstand.redteam.tables import Problem
 from withstand.store.attempts import attempts
 

@@ -1,0 +1,1 @@
+"""Findings as records that last: triage, sheets, rows, regression."""

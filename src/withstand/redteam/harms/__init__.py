@@ -1,0 +1,1 @@
+"""The living list of harms, and what measures them."""

@@ -1,0 +1,1 @@
+"""Gates of a life cycle, and pilots."""

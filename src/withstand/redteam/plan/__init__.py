@@ -1,0 +1,1 @@
+"""The plan of a red team, and who tests what."""

@@ -1,0 +1,1 @@
+"""Findings sent again to layers and versions."""
