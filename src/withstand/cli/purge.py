@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 @command(store=True, json=True)
 @click.argument("name", metavar="[RUN]", required=False)
-@click.option("--probes", is_flag=True, help="Erase what belongs to no run: probes, attempts, sessions and records.")
+@click.option("--probes", is_flag=True,
+              help="Erase what belongs to no run: probes, attempts, sessions, and records, incidents too.")  # fmt: skip
 @click.option("--text", is_flag=True, required=True, expose_value=False,
               help="Confirms that texts are erased. This cannot be undone.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
@@ -37,7 +38,8 @@ def purge(name: str | None, probes: bool, yes: bool, store: "Store") -> Result:
     run = None if probes else find_run(store, str(name))
     what = run.name if run else "probes"
     if not yes:
-        click.confirm(f"Erase the texts of {console.line(what)} for good?", abort=True, err=True)
+        all_of = what if run else "probes, of people's attempts and sessions, and of all records, incidents too,"
+        click.confirm(f"Erase the texts of {console.line(all_of)} for good?", abort=True, err=True)
     erased = purging.purge(store, run, user_name()) if run else purging.purge_probes(store, user_name())
     if run:
         home_dir("launches", run.key, "log.txt").unlink(missing_ok=True)  # of its process, if the explorer started it
