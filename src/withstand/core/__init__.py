@@ -38,6 +38,7 @@ from withstand.core.protocols import Work as Work
 from withstand.core.protocols import Worked as Worked
 from withstand.core.protocols import answered as answered
 from withstand.core.protocols import ask as ask
+from withstand.core.protocols import converse as converse
 from withstand.core.protocols import intercept as intercept
 from withstand.core.protocols import work as work
 from withstand.core.records import Behavior as Behavior

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast
 from withstand.core.content import Json
 from withstand.core.errors import AskError, SpecError
 from withstand.core.notice import Step
-from withstand.core.records import Behavior, Chat, Completion, Sampling, Verdict
+from withstand.core.records import Behavior, Chat, Completion, Message, Sampling, Verdict, trajectory
 
 T = TypeVar("T")
 
@@ -172,6 +172,24 @@ def ask(model: Model | Target, chats: Sequence[Chat], sampling: Sampling | None 
     sampling = sampling or (model.sampling if isinstance(model, Target) else Sampling())
     answers: list[Completion] = yield Ask(model, tuple(chats), sampling)
     return answers
+
+
+def converse(target: Target, chat: Chat) -> Flow[tuple[Chat, Completion]]:
+    """Have the target answer each of the user's turns of `chat` afresh, in place of its assistant turns.
+
+    Returns what was sent last, and the answers as one.
+    """
+    talk: Chat = ()
+    answers: list[Completion] = []
+    for turn in chat:
+        if turn.role == "assistant":
+            continue
+        talk += (turn,)
+        if turn.role == "user":
+            sent = talk
+            answers += yield from ask(target, [sent])
+            talk += (Message("assistant", answers[-1].text),)
+    return sent, trajectory(answers)
 
 
 def answered(answers: Sequence[Completion | AskError]) -> list[Completion]:

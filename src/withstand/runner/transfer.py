@@ -15,9 +15,8 @@ from withstand.core import (
     SpecError,
     Target,
     TestCase,
-    ask,
     bounded,
-    trajectory,
+    converse,
     user,
 )
 from withstand.runner.suites import Chosen
@@ -58,17 +57,8 @@ class TransferredCases:
             if case.completion is None:
                 yield case
                 continue
-            chat: Chat = ()
-            answers: list[Completion] = []
-            for turn in case.chat:
-                if turn.role == "assistant":
-                    continue
-                chat += (turn,)
-                if turn.role == "user":
-                    sent = chat
-                    answers += yield from ask(target, [sent])
-                    chat += (Message("assistant", answers[-1].text),)
-            yield TestCase(case.behavior, sent, completion=trajectory(answers))
+            sent, answer = yield from converse(target, case.chat)
+            yield TestCase(case.behavior, sent, completion=answer)
 
 
 def given_label(attack: str, target: str, defense: str, run: str) -> str:

@@ -3,20 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from withstand.core import (
-    Behavior,
-    Chat,
-    Completion,
-    Flow,
-    Message,
-    SpecError,
-    Target,
-    TestCase,
-    UpperBounds,
-    ask,
-    trajectory,
-    user,
-)
+from withstand.core import Behavior, Flow, SpecError, Target, TestCase, UpperBounds, converse, user
 from withstand.formats.recorded import chat_of
 
 
@@ -54,14 +41,5 @@ class Recorded:
         if self.earlier == "recorded" or roles.count("user") < 2:
             yield TestCase(behavior.id, chat)
             return
-        sent: Chat = ()
-        talk: Chat = ()
-        answers: list[Completion] = []
-        for turn in chat:
-            if turn.role != "assistant":
-                talk = (*talk, turn)
-            if turn.role == "user":
-                sent = talk
-                answers += yield from ask(target, [sent])
-                talk = (*talk, Message("assistant", answers[-1].text))
-        yield TestCase(behavior.id, sent, completion=trajectory(answers))
+        sent, answer = yield from converse(target, chat)
+        yield TestCase(behavior.id, sent, completion=answer)
