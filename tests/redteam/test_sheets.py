@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from redteam.test_plan import PLAN, written
 from withstand.core import SpecError, from_json, to_json
+from withstand.redteam.console import marking
 from withstand.redteam.findings import sheet_files, sheets, triage
 from withstand.redteam.findings.sheet_import import Import, apply, planned
 from withstand.redteam.plan.records import Plan, read_plan
@@ -32,7 +33,7 @@ TURNS = st.lists(
 def an_attempt(draw: Any) -> Attempt:
     at = draw(st.floats(0, 4e9))
     return Attempt(
-        "F-1", draw(TURNS), draw(TEXT), draw(st.sampled_from(triage.PERSON_VERDICTS)), draw(TEXT), at, at + 0.1,
+        "F-1", draw(TURNS), draw(TEXT), draw(st.sampled_from(marking.VERDICTS)), draw(TEXT), at, at + 0.1,
         revision=draw(st.integers(1, 9)), plan="kitchen-assistant-spring", notes=draw(TEXT), harm=draw(TEXT),
         severity=draw(st.none() | st.integers(1, 4)), ratings=tuple(draw(st.lists(st.builds(
             Rating, TEXT.filter(str.strip), st.integers(1, 4), st.floats(0, 4e9)), max_size=2))),

@@ -16,11 +16,11 @@ from withstand.redteam.console import peers
 from withstand.redteam.console.compared import compare
 from withstand.redteam.console.marking import VERDICTS, Mark, is_restricted
 from withstand.redteam.console.probing import Probe, is_by_hand, of_layer
-from withstand.redteam.console.rules import SEVERE
 from withstand.redteam.console.session import Session
 from withstand.redteam.console.state import Exchange, State
 from withstand.redteam.coverage.cells import Cell
 from withstand.redteam.findings.similar import sent
+from withstand.redteam.findings.triage import SEVERE
 from withstand.redteam.plan import hours
 from withstand.redteam.plan.records import Plan
 from withstand.store import files

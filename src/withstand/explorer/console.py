@@ -22,10 +22,11 @@ from withstand.explorer.security import Refused
 from withstand.redteam.console import peers
 from withstand.redteam.console.compared import compare
 from withstand.redteam.console.marking import VERDICTS, Mark, is_restricted
-from withstand.redteam.console.rules import SEVERE, CapReachedError, OvertakenError
+from withstand.redteam.console.rules import CapReachedError, OvertakenError
 from withstand.redteam.console.session import Session
 from withstand.redteam.console.state import Context
 from withstand.redteam.findings.similar import sent
+from withstand.redteam.findings.triage import SEVERE
 from withstand.store import files
 from withstand.store.attempts import NEW_HARM, SEVERITIES
 

@@ -164,6 +164,11 @@ class Attempt:
         """The harm as people read it: an id of the plan, or the tester's words."""
         return self.harm.removeprefix(NEW_HARM)
 
+    @property
+    def harm_id(self) -> str:
+        """The id of its harm in the plan, or "new": the tester's words are a text."""
+        return "new" if self.harm.startswith(NEW_HARM) else self.harm
+
 
 def new_id(plan: str, tester: str, surfaced: float, turns: Iterable[Turn], output: str) -> str:
     """The id of a new attempt: its day (UTC) and a hash of what it is."""
@@ -188,7 +193,7 @@ def add(store: Store, new: Attempt) -> bool:
 def entry_of(new: Attempt) -> dict[str, Json]:
     """A revision as an entry of the table, without who wrote it."""
     entry = {name: _short(getattr(new, name)) for name in COLUMNS}
-    harm = "new" if new.harm.startswith(NEW_HARM) else _short(new.harm)
+    harm = _short(new.harm_id)
     entry |= {"harm": harm, "severity": new.rated, "input": new.input, "value": dumps(to_json(new))}
     return entry | {"key": _key(new)}
 

@@ -22,8 +22,9 @@ from withstand.core import (
 from withstand.redteam.console import peers, probing
 from withstand.redteam.console.marking import Mark, attempt_of, check_mark
 from withstand.redteam.console.probing import Answer, Probe
-from withstand.redteam.console.rules import SEVERE, CapReachedError, OvertakenError, check_context, convert, exposure
+from withstand.redteam.console.rules import CapReachedError, OvertakenError, check_context, convert, exposure
 from withstand.redteam.console.state import QUIET, Context, Draft, Exchange, State, after, state_of, value_of
+from withstand.redteam.findings.triage import SEVERE
 from withstand.redteam.plan.records import Plan
 from withstand.store import attempts
 from withstand.store.attempts import Attachment, Attempt, Turn

@@ -125,7 +125,6 @@ class State:
     seen: frozenset[str] = frozenset()
     paused: bool = False
     ended: bool = False
-    started: float = 0.0
     last: float = 0.0
     active: float = 0.0
     since_break: float = 0.0
@@ -160,7 +159,7 @@ def state_of(events: Iterable[Event]) -> State | None:
 def after(state: State | None, event: Event) -> State:
     """The session after one more event."""
     if state is None:
-        state = State(event.session, event.plan, event.round, event.member, started=event.created, last=event.created)
+        state = State(event.session, event.plan, event.round, event.member, last=event.created)
     gap = 0.0 if state.paused or state.ended else max(0.0, event.created - state.last)
     rested = gap > IDLE
     state = replace(

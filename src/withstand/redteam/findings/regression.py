@@ -25,7 +25,7 @@ from withstand.results.graded import graded
 from withstand.results.one_answer import FEW, one_answer
 from withstand.runner.asking import Asking
 from withstand.runner.stages import verdict_job
-from withstand.store.attempts import NEW_HARM, Attempt, attempts
+from withstand.store.attempts import Attempt, attempts
 from withstand.store.store import RunRow, Store
 from withstand.store.tables import VERDICTS
 
@@ -132,7 +132,7 @@ def _category(plan: Plan, finding: Attempt) -> str:
     harm = next((harm for harm in plan.harms if harm.id == finding.harm), None)
     if harm is not None:
         return harm.category or harm.id
-    return "new" if finding.harm.startswith(NEW_HARM) else finding.harm
+    return finding.harm_id
 
 
 def _row(plan: Plan, finding: Attempt, judge: str) -> Generated:

@@ -15,7 +15,7 @@ from withstand.redteam.plan.records import Plan
 from withstand.redteam.replay.asking import behavior_of
 from withstand.results.by_hand import METHOD, NO_RATE
 from withstand.runner.drive import value_of
-from withstand.store.attempts import NEW_HARM, Attempt, attempts
+from withstand.store.attempts import Attempt, attempts
 from withstand.store.store import Row, RunRow, Store, Want
 from withstand.store.tables import CASES, COMPLETIONS, VERDICTS
 
@@ -100,7 +100,7 @@ def _cell(at: int, layer: str, tester: str, of_cell: Sequence[Attempt]) -> Json:
 
 def _behavior(attempt: Attempt) -> Behavior:
     """What was tried, named by the attempt; its category is the harm."""
-    return behavior_of(attempt, "new" if attempt.harm.startswith(NEW_HARM) else attempt.harm)
+    return behavior_of(attempt, attempt.harm_id)
 
 
 def _content(attempt: Attempt) -> Json:

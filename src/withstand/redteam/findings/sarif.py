@@ -7,14 +7,13 @@ from collections.abc import Sequence
 
 from withstand.core import Json, digest
 from withstand.core.text import visible
+from withstand.redteam.findings.triage import CLOSED
 from withstand.redteam.plan.records import Harm, Plan
 from withstand.report.gate import sarif_document
 from withstand.store.attempts import Attempt
 
 LEVELS = {1: "note", 2: "warning", 3: "error", 4: "error"}
 """Severity -> level. A finding that nobody rated is a warning."""
-LEFT_OUT = ("duplicate", "not_reproduced", "fixed")
-"""Statuses of findings that are none to act on."""
 UNNAMED = Harm("no-harm", "A harm that the plan does not name", severity=2)
 
 
@@ -34,7 +33,7 @@ def sarif(version: str, plan: Plan, findings: Sequence[Attempt], artifact: str) 
         }
         for harm in harms.values()
     ]
-    listed = [finding for finding in findings if finding.is_finding and finding.status not in LEFT_OUT]
+    listed = [finding for finding in findings if finding.is_finding and finding.status not in CLOSED]
     places = {harm_id: place for place, harm_id in enumerate(harms)}
     return sarif_document(version, rules, [_result(finding, harms, places, artifact) for finding in listed])
 

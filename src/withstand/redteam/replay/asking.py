@@ -6,7 +6,7 @@ counted of it, and the caveat that goes with every figure, are in `replay_figure
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 from withstand.core import (
     Behavior,
@@ -28,6 +28,7 @@ from withstand.core.outcomes import is_hit
 from withstand.core.refusal import opening_refusal
 from withstand.core.text import count
 from withstand.redteam.console.probing import is_by_hand
+from withstand.redteam.findings.triage import STATUSES
 from withstand.redteam.plan.records import Layer, Plan
 from withstand.registry import find
 from withstand.runner.asking import Asking
@@ -37,12 +38,11 @@ from withstand.runner.flows import defended
 from withstand.runner.plan import DefendedTarget
 from withstand.runner.stages import asked_once, verdict_job
 from withstand.runner.suites import check_offline
-from withstand.store.attempts import NEW_HARM, Attempt, Status
+from withstand.store.attempts import Attempt
 from withstand.store.store import Row, Store
 from withstand.store.tables import COMPLETIONS, VERDICTS
 
 State: TypeAlias = Literal["still", "no longer", "undecided", "not asked"]
-STATUSES: tuple[str, ...] = get_args(Status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +226,7 @@ def replay(
     for finding in findings:
         for layer in layers:
             chat, why = conversation(plan, finding, layer, how.live)
-            harm = "new" if finding.harm.startswith(NEW_HARM) else finding.harm  # a text would outlive a purge
+            harm = finding.harm_id  # a text would outlive a purge
             row = ReplayRow(finding.id, harm, layer.id, layer.version, why=why)
             wanted.append((row, [] if why else [*_samples(finding, layer, chat, how)]))
     samples = [sample for _, own in wanted for sample in own]

@@ -20,7 +20,7 @@ from withstand.stats.multiple import holm
 from withstand.stats.paired import mcnemar
 from withstand.stats.rates import rate_interval
 from withstand.store.attempts import Attempt, Status
-from withstand.store.revisions import Record, add_record, revisions
+from withstand.store.revisions import Record, add_record, records, revisions
 from withstand.store.store import Store
 
 CAVEAT = (
@@ -319,8 +319,8 @@ def results(store: Store, plan: str) -> list[ReplayResult]:
 def backed_results(store: Store, plan: str) -> tuple[list[ReplayResult], int]:
     """The last revision of each replay of a plan, oldest first, and how many are left out: those of which no verdicts
     of the user, or of writers whom the user trusts, say what they count."""
-    last = {revision.id: revision for revision in revisions(store, KIND, plan)}
-    fitting = [revision.value for revision in last.values() if not misfit(ReplayResult, revision.value)]
+    last = records(store, KIND, plan)
+    fitting = [revision.value for revision in last if not misfit(ReplayResult, revision.value)]
     read: list[ReplayResult] = [from_json(ReplayResult, value) for value in fitting]
     kept = [result for result in read if is_backed(store, result.rows)]
     return sorted(kept, key=lambda result: (result.created, result.id)), len(last) - len(kept)

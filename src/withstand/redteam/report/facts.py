@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from withstand.core.text import count, series
 from withstand.redteam.coverage.cells import Coverage, coverage
-from withstand.redteam.findings.triage import is_apart, is_confirmed, lacks_rater, people
+from withstand.redteam.findings.triage import CLOSED, is_apart, is_confirmed, lacks_rater, people
 from withstand.redteam.plan import hours
 from withstand.redteam.plan.records import Layer, Member, Plan, Round
 from withstand.redteam.policy.records import Policy, read_policy
@@ -20,8 +20,6 @@ Level: TypeAlias = Literal["limited", "moderate", "full"]
 LEVELS: tuple[Level, ...] = ("limited", "moderate", "full")
 """limited: for outside readers, without texts, ids, names of targets and members.   moderate: redacted examples, ids
 and layers.   full: all but texts, which `reveal` adds where they are not restricted."""
-CLOSED = ("duplicate", "not_reproduced", "fixed")
-"""Statuses of findings that are no open issue."""
 
 
 @dataclass(frozen=True)

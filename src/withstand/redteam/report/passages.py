@@ -147,7 +147,6 @@ class _Page(HTMLParser):
         self.section, self.number, self.blocks = "", 0, 0
         self.open: list[tuple[str, Block]] = []
         self.words: list[str] = []
-        self.line = 1
         self.heads: list[str] = []
         self.row: list[str] | None = None
         self.in_head = False
@@ -175,7 +174,6 @@ class _Page(HTMLParser):
         self.in_head = tag == "thead" or (self.in_head and tag != "tbody")
         if tag == "code":
             self.words.append("`")
-        self.line = self.getpos()[0]
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "code":
