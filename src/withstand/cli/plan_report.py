@@ -80,8 +80,9 @@ def _report(store: "Store", plan: "Plan", given: Mapping[str, Any]) -> Result | 
     from withstand.store.attempts import attempts
 
     level, output, reveal = given["level"], given["output"], given["reveal"]
-    document = report_of(plan, store, given["round_id"], level, reveal)
-    text, problems = checked(document, _suffix(output), attempts(store, plan.id))
+    recorded = attempts(store, plan.id)
+    document = report_of(plan, store, given["round_id"], level, reveal, recorded=recorded)
+    text, problems = checked(document, _suffix(output), recorded)
     _show(problems)
     if problems and not given["with_errors"]:
         console.error(

@@ -59,8 +59,9 @@ def _report(
 ) -> tuple[Document, str, Sequence[Problem]]:  # fmt: skip
     """The report, its text in a form, and what its linter says."""
     store, round_id = asked.explorer.store, str(asked.query.get("round") or asked.form.get("round") or "")
-    document = report(plan, store, round_id or None, level, reveal)
-    return document, *checked(document, form, attempts(store, plan.id))
+    recorded = attempts(store, plan.id)
+    document = report(plan, store, round_id or None, level, reveal, recorded=recorded)
+    return document, *checked(document, form, recorded)
 
 
 def _may_have_texts(asked: PageRequest) -> bool:

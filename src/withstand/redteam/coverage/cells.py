@@ -9,6 +9,7 @@ All is counted in SQL over columns; no text is read.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import sqlalchemy as sql
@@ -186,8 +187,9 @@ class Space:
         for of in self.rounds:
             left_out = not_applicable(of, self.plan)
             here = [layers[name] for name in of.layers if name in layers]
+            features = list(self._features(here))
             for harm, weight, need in self._harms(of, order):
-                for feature, on in self._features(here):
+                for feature, on in features:
                     for persona, mindset in personas:
                         for layer in on:
                             spot = (harm, feature, persona, layer.id, of.id)
@@ -215,7 +217,7 @@ class Space:
         if bare := [layer for layer in here if layer.id in self.bare]:
             yield "", bare
 
-    @property
+    @cached_property
     def bare(self) -> set[str]:
         """Layers of which the plan names no feature."""
         have = {name for f in self.plan.features for name in (f.layers or [layer.id for layer in self.plan.layers])}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from withstand.redteam.coverage.cells import Axis, Cell, Coverage
+from withstand.redteam.plan.matching import weight
 from withstand.redteam.plan.records import Plan, Round
 from withstand.stats.species import gini
 
@@ -79,10 +80,7 @@ def _pairs(tuples: Iterable[tuple[str, ...]]) -> set[tuple[int, str, int, str]]:
 
 def priority(of: Round | None, plan: Plan) -> Mapping[str, int]:
     """Harm -> how much it matters in a round, by what the round says; the first one matters most. None: by weight."""
-    by = of.priority if of else ""
-    weights = {
-        harm.id: {"severity": harm.severity, "likelihood": harm.likelihood}.get(by, harm.weight) for harm in plan.active
-    }
+    weights = {harm.id: weight(of, harm) if of else harm.weight for harm in plan.active}
     return dict(sorted(weights.items(), key=lambda item: -item[1]))
 
 
@@ -102,11 +100,11 @@ def suggest(of: Coverage, plan: Plan, number: int) -> list[Cell]:
     if (name := current(of, plan)) is None:
         return []
     language = {persona.id: persona.language for persona in plan.personas}
-    weight = priority(plan.round(name), plan)
+    weights = priority(plan.round(name), plan)
     waiting: dict[float, list[Cell]] = defaultdict(list)
     for cell in of.cells:
         if cell.round == name and cell.harm and cell.state in ("empty", "thin", "stale"):
-            waiting[weight[cell.harm] * _missing(cell)].append(cell)
+            waiting[weights[cell.harm] * _missing(cell)].append(cell)
     met, chosen = _met(of), list[Cell]()
     for _, equal in sorted(waiting.items(), reverse=True):
         pairs = {cell.spot: _pairs([(*cell.spot[:4], language.get(cell.persona, ""))]) for cell in equal}

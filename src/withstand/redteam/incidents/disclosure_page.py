@@ -13,7 +13,6 @@ from withstand.store.attempts import NEW_HARM, Attempt
 
 HIDDEN = "hidden"
 TO_WRITE = "_To be written._"
-SEVERITY = ("", "1, low", "2, medium", "3, high", "4, critical")
 
 
 def _number(value: int | None) -> str:
@@ -122,10 +121,10 @@ def _facts(finding: Attempt, plan: Plan | None) -> Iterator[str]:
         harm = "one that the plan does not name"
     yield from (f"# Private report of {line(finding.id)} (draft)", "")
     production = {True: "yes", False: "no", None: "not said"}[finding.production]
+    severity = f"{finding.rated}, {finding.word}" if finding.rated else "not rated"
     facts = {
-        "harm": harm, "severity": SEVERITY[finding.rated] if finding.rated else "not rated", "target": finding.target,
-        "version": finding.target_version, "layer": finding.layer, "endpoint": finding.endpoint,
-        "mitigations": finding.mitigations, "production": production, "technique": finding.technique,
-        "input and answer": finding.pair_id,
+        "harm": harm, "severity": severity, "target": finding.target, "version": finding.target_version,
+        "layer": finding.layer, "endpoint": finding.endpoint, "mitigations": finding.mitigations,
+        "production": production, "technique": finding.technique, "input and answer": finding.pair_id,
     }  # fmt: skip
     yield from (f"- {name}: {line(visible(value)) or 'not said'}" for name, value in facts.items())

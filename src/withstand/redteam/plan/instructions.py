@@ -16,8 +16,8 @@ from withstand.redteam.plan.records import ALWAYS_RECORDED, Harm, Layer, Member,
 from withstand.report.shell import render
 from withstand.report.table import Column, Table
 from withstand.report.table import markdown as line
+from withstand.store.attempts import SEVERITIES
 
-SEVERITIES = ("low", "medium", "high", "critical")
 MODES = {
     "open": "This round is open: report whatever looks wrong to you, whether or not somebody has a name for it. There"
     " is no list, so that nothing steers you.",

@@ -128,11 +128,18 @@ class Facts:
         return title or "no harm named"
 
 
-def facts_of(plan: Plan, store: Store, round_id: str | None, level: Level, reveal: bool = False) -> Facts:
-    """What a report of a round, or of all of a plan, is made from. Raises `SpecError` for a round that is not there."""
+def facts_of(
+    plan: Plan, store: Store, round_id: str | None, level: Level, reveal: bool = False,
+    recorded: Sequence[Attempt] | None = None,
+) -> Facts:  # fmt: skip
+    """What a report of a round, or of all of a plan, is made from. recorded: its attempts, if they were read already.
+
+    Raises `SpecError` for a round that is not there.
+    """
     of = plan.round(round_id) if round_id else None
-    recorded = [attempt for attempt in attempts(store, plan.id) if of is None or attempt.round == of.id]
-    return Facts(plan, store, of, level, reveal, recorded)
+    listed = attempts(store, plan.id) if recorded is None else recorded
+    own = [attempt for attempt in listed if of is None or attempt.round == of.id]
+    return Facts(plan, store, of, level, reveal, own)
 
 
 def severity(finding: Attempt) -> str:

@@ -6,12 +6,12 @@ suites measure; a content warning. It says which endpoints were tested (T5).
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from withstand.core import SpecError
 from withstand.core.frameworks import full, techniques
 from withstand.core.text import clock, count, series
-from withstand.redteam.coverage.table import figures
+from withstand.redteam.coverage.numbers import suggest
 from withstand.redteam.dates import day_of
 from withstand.redteam.plan.records import Plan
 from withstand.redteam.policy.records import Policy
@@ -34,17 +34,22 @@ TITLES = (
 )  # fmt: skip
 
 
+NEXT = 5
+"""Cells that are proposed for the next round."""
+
+
 def report(
     plan: Plan, store: Store, round_id: str | None = None, level: Level = "moderate", reveal: bool = False,
-    now: float | None = None,
+    now: float | None = None, recorded: Sequence[Attempt] | None = None,
 ) -> Document:  # fmt: skip
     """The report of a round, or of all rounds. reveal: texts that are not restricted, in a full report alone.
 
-    now: seconds since 1970. Raises `SpecError` for a round that the plan does not have.
+    now: seconds since 1970.   recorded: the attempts of the plan, if they were read already. Raises `SpecError` for a
+    round that the plan does not have.
     """
     if reveal and level != "full":
         raise SpecError(f"a {level} report has no texts", hint="--level full, or leave --reveal out")
-    facts = facts_of(plan, store, round_id, level, reveal)
+    facts = facts_of(plan, store, round_id, level, reveal, recorded)
     parts = (warning, purpose, issues, endpoints, covered, harms, next_round, raw_data, thanks, limits, mapping, legal)
     sections = tuple(
         Section(number, title, tuple(part(facts)))
@@ -61,7 +66,7 @@ def report(
     return Document(f"{plan.purpose.name}: red team report", plan.id, of.id if of else "", level, head, sections)
 
 
-def checked(document: Document, suffix: str, recorded: list[Attempt]) -> tuple[str, list[Problem]]:
+def checked(document: Document, suffix: str, recorded: Sequence[Attempt]) -> tuple[str, list[Problem]]:
     """The text of a report's file and what its linter says of it. recorded: the attempts of the plan."""
     text = written(document, suffix)
     return text, lint(text, suffix, [attempt for attempt in recorded if attempt.sensitivity != "normal"])
@@ -123,7 +128,7 @@ def next_round(facts: Facts) -> Iterator[Part]:
     waiting = [f"{count(number, what)} {then}" for number, what, then in listed if number]
     if waiting:
         yield Bullets(tuple(waiting))
-    proposed = figures(facts.whole, facts.plan).next
+    proposed = suggest(facts.whole, facts.plan, NEXT)
     if proposed and not facts.limited:
         columns = [*map(Column, ("harm", "feature", "persona", "layer", "round")), Column("weight", right=True)]
         rows = [[facts.harm(c.harm), c.feature, c.persona, facts.layer(c.layer), c.round, c.weight] for c in proposed]
