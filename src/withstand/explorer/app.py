@@ -170,8 +170,16 @@ class PageRequest:
         """Whether the text of a case, or all texts, may be sent to this browser."""
         return self.explorer.reveal or self.session.reveal or place in self.session.revealed
 
+    def may(self, role: str) -> bool:
+        """Whether the person has this role, or one that may do more."""
+        return self.session.person is not None and self.session.person.may(role)
+
+    def may_write(self, role: str) -> bool:
+        """`may`, where this explorer writes at all."""
+        return self.may(role) and not self.explorer.read_only
+
     def need(self, role: str) -> None:
-        if not self.session.person or not self.session.person.may(role):
+        if not self.may(role):
             raise Refused(403, f"this needs the role {role}", "the tokens file gives each person a role")
 
     def run_page(self, template: str, indexed: RunIndex, **values: Any) -> Response:

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from withstand.explorer import team
-from withstand.explorer.app import PageRequest, templates
+from withstand.explorer.app import PageRequest
 from withstand.explorer.numbers import whole
 from withstand.explorer.read import Part, part
 from withstand.redteam.findings import board
@@ -109,12 +109,12 @@ def _options(asked: PageRequest, wanted: Wanted) -> dict[str, Sequence[tuple[str
 
 def vocabulary(asked: PageRequest) -> dict[str, Any]:
     """What the forms of triage offer, and whether this person may send them."""
-    plan, person = asked.explorer.plan, asked.session.person
+    plan = asked.explorer.plan
     return {
         "statuses": STATUSES, "severities": SEVERITIES, "plan": plan,
         "titles": {harm.id: harm.title for harm in plan.harms if harm.title} if plan else {},
         "owners": [member.id for member in plan.members] if plan else [],
-        "may": person is not None and person.may("labeler") and not asked.explorer.read_only,
+        "may": asked.may_write("labeler"),
     }  # fmt: skip
 
 
@@ -145,10 +145,9 @@ def alike(asked: PageRequest) -> Response:
         near = [match for match in matches if match.near or most > 1]
         alike_to[it.id] = [match for match in near if team.may_see(asked, match.attempt)]
     revision = listed[0].revision if listed else 0
-    text = templates().get_template("_alike.html.j2").render(
-        asked=asked, alike=alike_to, read=read, ids=",".join(ids), one=most > 1, revision=revision, **vocabulary(asked)
+    return asked.page(
+        "_alike", alike=alike_to, read=read, ids=",".join(ids), one=most > 1, revision=revision, **vocabulary(asked)
     )  # fmt: skip
-    return HTMLResponse(text.encode("utf-8", "replace"))
 
 
 ROUTES = (

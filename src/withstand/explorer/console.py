@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from withstand.core import SpecError
 from withstand.explorer import console_desk as desk
-from withstand.explorer.app import PageRequest, templates
+from withstand.explorer.app import PageRequest
 from withstand.explorer.choices import choices
 from withstand.explorer.console_desk import Unconfirmed
 from withstand.explorer.console_view import beside_view, session_view
@@ -298,8 +298,7 @@ def similar(asked: PageRequest) -> Response:
             asked.explorer.audit(asked.who, "reveal", f"finding/{attempt.id}, alike to a probe")
             asked.session.revealed.add(f"finding/{attempt.id}")
         alike.append((attempt, sent(attempt.turns), not shown))
-    part = templates().get_template("_similar.html.j2").render(asked=asked, alike=alike)
-    return HTMLResponse(part.encode("utf-8", "replace"))
+    return asked.page("_similar", alike=alike)
 
 
 def needs(asked: PageRequest) -> Response:
@@ -309,8 +308,7 @@ def needs(asked: PageRequest) -> Response:
     if plan is None or session is None:
         return HTMLResponse("")
     cells = peers.needs(session.store, plan, session.state.round, session.state.member, NEEDS)
-    part = templates().get_template("_needs.html.j2").render(asked=asked, cells=cells, state=session.state)
-    return HTMLResponse(part.encode("utf-8", "replace"))
+    return asked.page("_needs", cells=cells, state=session.state)
 
 
 ROUTES = (

@@ -31,8 +31,7 @@ def members(asked: PageRequest, plan: Plan) -> list[str]:
     """The members that this person may be: the one of their name; for an admin any, that one first."""
     ids = [member.id for member in plan.members]
     own = [name for name in ids if name in (asked.who, slug(asked.who))]
-    person = asked.session.person
-    return own + [name for name in ids if name not in own] if person and person.may("admin") else own
+    return own + [name for name in ids if name not in own] if asked.may("admin") else own
 
 
 def is_own(asked: PageRequest, plan: Plan | None, state: State) -> bool:

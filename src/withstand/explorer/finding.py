@@ -195,7 +195,7 @@ def _plan_of(asked: PageRequest, it: Attempt) -> Plan | None:
 
 def _case(asked: PageRequest, it: Attempt) -> str:
     """ "yes" where the finding is a regression case, "may" where this person may make it one; else "no"."""
-    plan, person = _plan_of(asked, it), asked.session.person
+    plan = _plan_of(asked, it)
     if plan is None or not it.is_finding or it.purged:
         return "no"
     try:
@@ -203,7 +203,7 @@ def _case(asked: PageRequest, it: Attempt) -> str:
             return "yes"
     except SpecError:  # who adds to the file is told
         pass
-    return "may" if person is not None and person.may("admin") and not asked.explorer.read_only else "no"
+    return "may" if asked.may_write("admin") else "no"
 
 
 def regress(asked: PageRequest) -> Response:

@@ -68,8 +68,7 @@ def send(asked: PageRequest) -> Response:
         if len(name) > LONGEST_NAME or not name.isprintable():
             raise SpecError("the name is too long, or not printable", hint=f"at most {LONGEST_NAME} characters")
         written = of_text(str(form["spec"])) if form.get("how") == "text" else of_form(form, offers)
-        person = asked.session.person
-        spec = checked(written, offers, person is not None and person.may("admin"))
+        spec = checked(written, offers, asked.may("admin"))
         plan = launcher.plan(spec, caps, name)
         if caps.cost is None and plan["destination"] and _is_priced(launcher, spec, caps, name):
             raise SpecError("prices are known for what this run asks", hint="give a cap in US dollars")

@@ -43,9 +43,7 @@ def _view(cell: Cell, may: bool) -> CellView:
 
 def _may_probe(asked: PageRequest, plan: Plan) -> bool:
     """Whether the console is open to this person."""
-    person = asked.session.person
-    is_labeler = person is not None and person.may("labeler") and not asked.explorer.read_only
-    return is_labeler and bool(desk.members(asked, plan))
+    return asked.may_write("labeler") and bool(desk.members(asked, plan))
 
 
 # --- progress ----------------------------------------------------------------------------------------------------
@@ -55,8 +53,7 @@ def progress(asked: PageRequest) -> Response:
     """How far a round is: people, hours, entries, questions, the cells to test next."""
     plan = team.plan_of(asked)
     of = progressing.progress(asked.explorer.store, plan, time.time(), asked.query.get("round") or None, NEXT)
-    person = asked.session.person
-    admin = person is not None and person.may("admin")
+    admin = asked.may("admin")
     may = _may_probe(asked, plan)
     return asked.page(
         "plan", plan=plan, of=of, round=plan.round(of.round), admin=admin, own=team.member_of(asked),

@@ -37,10 +37,8 @@ def page(asked: PageRequest) -> Response:
 
 def _levels(asked: PageRequest) -> tuple[Level, ...]:
     """The levels that this person may read. The full one has all findings, people and targets."""
-    person = asked.session.person
-    is_admin = person is not None and person.may("admin")
-    is_member = person is not None and person.may("labeler") and not team.only(asked)
-    return LEVELS if is_admin or is_member else tuple(level for level in LEVELS if level != "full")
+    is_member = asked.may("labeler") and not team.only(asked)
+    return LEVELS if asked.may("admin") or is_member else tuple(level for level in LEVELS if level != "full")
 
 
 def _level(asked: PageRequest) -> Level:
@@ -65,8 +63,7 @@ def _report(
 
 
 def _may_have_texts(asked: PageRequest) -> bool:
-    person = asked.session.person
-    return asked.explorer.with_text and person is not None and person.may("admin") and not asked.explorer.read_only
+    return asked.explorer.with_text and asked.may_write("admin")
 
 
 def keep(asked: PageRequest) -> Response:
