@@ -162,7 +162,9 @@ def test_no_record_of_a_store_names_a_process_to_signal(launcher):
 def test_a_run_of_a_machine_that_is_gone_can_be_given_up(launcher):
     launch, _ = start(launcher, "a", "quick")
     until(lambda: state(launcher, "a") == "done")
-    there = launch.value() | {"state": "running", "process": {"pid": 7, "began": "1", "host": "elsewhere", "boot": ""}}
+    process = {"pid": 7, "began": "1", "host": "elsewhere", "boot": ""}
+    # a quick run may have ended, with its code, before `start` came back
+    there = launch.value() | {"state": "running", "code": None, "process": process}
     add_record(launcher.store, Record(KIND, "b" * 32, 1, "", 1.0, there))
     assert state(launcher, "b") == "running"
     with pytest.raises(SpecError, match="this run is on elsewhere"):
