@@ -38,6 +38,7 @@ from withstand.cli import (
     label,
     lifecycle,
     model,
+    monitor,
     plan,
     plan_assign,
     plan_coverage,
@@ -174,6 +175,7 @@ cli.add_sections(
         "Look": (status.status, runs.runs, report.report, serve.serve, cite.cite, list_command.list_, show.show),
         "Decide": (compare.compare, families.families, gate.gate, confirm.confirm, sample_size.sample_size),
         "Red team": (policy.policy, plan.plan, lifecycle.lifecycle, incident.incident, disclose.disclose),
+        "Watch": (monitor.monitor,),
         "Train": (train.train, audit.audit),
         "Manage": (target.target, model.model, import_.import_, export.export, bundle.bundle, store.store, purge.purge),
     }

@@ -1,0 +1,10 @@
+"""`withstand monitor`: misuse in logs."""
+
+import click
+
+from withstand.cli.options import CONTEXT, Commands
+
+
+@click.group(cls=Commands, context_settings=CONTEXT)
+def monitor() -> None:
+    """Watch the traffic of a model: what happens, whether it grows, and whether a mitigation worked."""

@@ -1,0 +1,14 @@
+"""What a monitor says of its traffic: its analyses, in the order in which a reader asks."""
+
+from collections.abc import Callable, Sequence
+
+from withstand.monitor.section import Context, Section
+
+ANALYSES: Sequence[Callable[[Context], Section]] = ()
+"""Each answers one question: what happened, prevalence, series and alerts, accounts, probing, clusters, templates,
+effects. An analysis reads the traffic and the store alone, so that equal traffic gives equal sections."""
+
+
+def sections(context: Context) -> list[Section]:
+    """The sections of all analyses, in order."""
+    return [analysis(context) for analysis in ANALYSES]
