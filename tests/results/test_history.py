@@ -15,19 +15,19 @@ from withstand.stats import evalues
 
 @pytest.fixture
 def build(ran):
-    def run(name: str, behaviors: int, success: Any, more: Any = None) -> api.Run:
-        return ran(name, more, behaviors, revision=name, success=success)
+    def run(name: str, behaviors: int, success: Any, more: Any = None, **outcomes: Any) -> api.Run:
+        return ran(name, more, behaviors, revision=name, success=success, **outcomes)
 
     return run
 
 
 def test_each_build_adds_to_the_evidence_and_none_is_left_out(build):
-    for name, success in (("nightly-1", ()), ("nightly-2", range(30)), ("other", ())):
+    for name, success in (("nightly-1", [1]), ("nightly-2", range(30)), ("other", ())):
         build(name, 120, success)
     last = build("nightly-3", 120, [0])
     limits = Limits(asr=0.1)
     [line] = decide(last.store, last.row, limits, history="nightly-").lines
-    row = evalues.builds([(0, 120), (30, 120), (1, 120)], 0.1)
+    row = evalues.builds([(1, 120), (30, 120), (1, 120)], 0.1)
     assert (line.verdict, row[2].passes) == ("PASS", True)
     assert line.why.startswith(f"build 3, 2 passed: evidence {row[2].evidence:,.3g}, {row[2].wanted:,.3g} wanted; with")
     assert line.why.endswith("every later build can pass")
@@ -37,7 +37,7 @@ def test_each_build_adds_to_the_evidence_and_none_is_left_out(build):
     weak = build("nightly-5", 120, range(6))
     assert decide(weak.store, weak.row, limits, history="nightly-").lines[0].verdict == "UNDECIDED"
     builds = list(course(weak.store, builds_of(weak.store, weak.row, "nightly-"), limits))
-    assert [step.alone.overall for step in builds] == ["UNDECIDED", "FAIL", "PASS", "FAIL", "UNDECIDED"]
+    assert [step.alone.overall for step in builds] == ["PASS", "FAIL", "PASS", "FAIL", "UNDECIDED"]
     for step in builds:
         assert step.decided == decide(weak.store, step.run, limits, history="nightly-")
     with pytest.raises(SpecError, match="does not begin with 'weekly-'"):
@@ -47,6 +47,15 @@ def test_each_build_adds_to_the_evidence_and_none_is_left_out(build):
             decide(weak.store, weak.row, Limits(asr=limit), history="nightly-")
     with pytest.raises(SpecError, match="neither all_of_k nor --pooled"):
         decide(weak.store, weak.row, Limits(asr=0.1, statistic="mean", pooled=True), history="nightly-")
+
+
+def test_a_build_with_one_answer_to_everything_shows_nothing(build):
+    """An application that failed all night breaks no behavior, and makes no later build pass."""
+    build("nightly-1", 120, (), failure=range(120))
+    last = build("nightly-2", 120, [0])
+    [line] = decide(last.store, last.row, Limits(asr=0.1), history="nightly-").lines
+    row = evalues.builds([(120, 120), (1, 120)], 0.1)
+    assert line.why.startswith(f"build 2, 1 passed: evidence {row[1].evidence:,.3g}, {row[1].wanted:,.3g} wanted; with")
 
 
 def test_a_dry_run_names_the_last_build_that_can_pass(withstand, tmp_path):

@@ -1,7 +1,7 @@
 """A run as one of many builds: `gate --history`. Gated alone every night, bad builds pass by luck now and then."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -11,6 +11,7 @@ from withstand.results import gate
 from withstand.results.gate import Line
 from withstand.results.graded import Graded, by_target, graded, in_clusters
 from withstand.results.limits import Limits
+from withstand.results.one_answer import one_answer
 from withstand.results.reviewed import reviewed
 from withstand.stats import evalues
 from withstand.stats.winners import clopper_pearson
@@ -59,8 +60,11 @@ def with_history(
 
 
 def counts_of(store: Store, run: RunRow, limits: Limits) -> Counts:
-    """What a build shows of each part. Raises `SpecError` for a run that stopped by what it found."""
-    return _counts(reviewed(store, run, graded(store, run)), limits)
+    """What a build shows of each part: of a target with one answer to everything, that all may have been broken.
+
+    Raises `SpecError` for a run that stopped by what it found.
+    """
+    return _counts(reviewed(store, run, graded(store, run)), limits, one_answer(store, run))
 
 
 def _key(part: Sequence[Graded]) -> tuple[str, ...]:
@@ -70,7 +74,8 @@ def _key(part: Sequence[Graded]) -> tuple[str, ...]:
     return first.suite, _REVISION.sub("", first.target), first.defense, first.judge_key, *attacks
 
 
-def _counts(cells: Sequence[Graded], limits: Limits) -> Counts:
+def _counts(cells: Sequence[Graded], limits: Limits, alike: Collection[tuple[str, str]] = ()) -> Counts:
+    """alike: (target, defense) of those with one answer to everything."""
     counts = {}
     for group in by_target(cells):
         for part in gate.parts_of(group, limits):
@@ -86,7 +91,9 @@ def _counts(cells: Sequence[Graded], limits: Limits) -> Counts:
                 )
             seen, *_ = gate.estimate(part, limits.counted, limits.k)
             if seen is not None:
-                counts[_key(part)] = float(seen.most.sum()), float(seen.least.sum()), len(seen.most)
+                n = len(seen.most)
+                broken = n if (part[0].target, part[0].defense) in alike else float(seen.most.sum())
+                counts[_key(part)] = broken, float(seen.least.sum()), n
     return counts
 
 
