@@ -1,0 +1,1 @@
+"""Logs into columns: hashed, redacted, their features made, and written in batches that stand or fall whole."""
