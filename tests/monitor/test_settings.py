@@ -45,3 +45,15 @@ def test_a_batch_stands_whole_or_not_at_all(tmp_path):
     with Traffic(tmp_path / "monitor", read_only=True) as traffic:
         assert traffic.rows("SELECT kind FROM problem") == [("a",)]
     assert (tmp_path / "monitor" / NAME).stat().st_mode & 0o077 == 0
+
+
+def test_one_wrong_clock_moves_neither_the_beginning_nor_the_end_of_the_traffic(tmp_path):
+    with Traffic(tmp_path) as traffic:
+        assert traffic.span() is None
+        traffic.database.execute("INSERT INTO exchange (seq, ts) SELECT i, 1.7e9 + 60 * i FROM range(100) t(i)")
+        assert traffic.span() == (1.7e9, 1.7e9 + 60 * 99)
+        traffic.database.execute("INSERT INTO exchange (seq, ts) VALUES (200, 3e9), (201, 1e9)")
+        assert traffic.span() == (1.7e9, 1.7e9 + 60 * 99)
+        traffic.database.execute("DELETE FROM exchange")  # a quiet service: its last day is no wrong clock
+        traffic.database.execute("INSERT INTO exchange (seq, ts) SELECT i, 1.7e9 + 200_000 * i FROM range(10) t(i)")
+        assert traffic.span() == (1.7e9, 1.7e9 + 200_000 * 9)

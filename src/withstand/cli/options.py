@@ -32,7 +32,7 @@ class Commands(click.Group):
         self._write(formatter, "Commands", self.list_commands(ctx))
 
     def _write(self, formatter: click.HelpFormatter, title: str, names: Sequence[str]) -> None:
-        width = max(map(len, self.commands), default=0)
+        width = max(map(len, self.commands))
         rows = [(f"{name:<{width}}", self.commands[name].get_short_help_str(limit=1_000)) for name in names]
         with formatter.section(title):
             formatter.write_dl(rows)

@@ -6,13 +6,20 @@
 | `label` | what a labeler said of a side of an exchange in a category |
 | `skeleton` | a prompt with numbers, names and addresses masked |
 | `source` | a log, and how far it was read; written with the rows that were read, so that nothing counts twice |
-| `problem` | a line that could not be read, or what was odd about one |
+| `problem` | a line that could not be read, or what was odd about one: the first of each kind in a source |
+| `tally` | how many lines of each kind there were in a source, all of them |
+| `seen` | by what a copy of an exchange is recognized |
+| `past_hour`, `past_label`, `past_account` | counts of what retention has deleted |
+
+The views `hour_total`, `hour_label` and `account_day` count what is there and what was deleted alike. A series, a
+baseline or the age of an account reads these; what needs texts or single exchanges reads the tables.
 
 Memory is bounded by DuckDB's own limit; what does not fit is spilled to the folder.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +43,24 @@ CREATE TABLE IF NOT EXISTS label (
     labeler VARCHAR, version VARCHAR, stage INTEGER, chosen VARCHAR
 );
 CREATE TABLE IF NOT EXISTS skeleton (hash UBIGINT, text VARCHAR);
-CREATE TABLE IF NOT EXISTS source (id INTEGER, name VARCHAR, mark VARCHAR, "offset" BIGINT, line BIGINT, ended BOOLEAN);
+CREATE TABLE IF NOT EXISTS source (
+    id INTEGER, name VARCHAR, mark VARCHAR, "offset" BIGINT, line BIGINT, ended BOOLEAN, state VARCHAR
+);
 CREATE TABLE IF NOT EXISTS problem (source INTEGER, line BIGINT, kind VARCHAR, why VARCHAR);
+CREATE TABLE IF NOT EXISTS tally (source INTEGER, kind VARCHAR, lines BIGINT);
+CREATE TABLE IF NOT EXISTS seen (seq BIGINT, source INTEGER, content UBIGINT, ident UBIGINT);
+CREATE TABLE IF NOT EXISTS past_hour (
+    hour BIGINT, model VARCHAR, app VARCHAR, exchanges BIGINT, refused BIGINT, blocked BIGINT,
+    prompt_tokens BIGINT, completion_tokens BIGINT, prompt_chars BIGINT, completion_chars BIGINT
+);
+CREATE TABLE IF NOT EXISTS past_label (
+    hour BIGINT, category VARCHAR, side VARCHAR, labeler VARCHAR, version VARCHAR, stage INTEGER, chosen VARCHAR,
+    labeled BIGINT, flagged BIGINT
+);
+CREATE TABLE IF NOT EXISTS past_account (
+    account VARCHAR, day BIGINT, exchanges BIGINT, refused BIGINT, flagged BIGINT,
+    prompt_tokens BIGINT, completion_tokens BIGINT, first DOUBLE, last DOUBLE
+);
 """
 """exchange. seq: order of reading, from 1.   account, conversation, key, end_user: keyed hashes.
 skeleton: hash of the prompt's skeleton.   audit: a number in [0, 1) drawn from the exchange alone, by which the random
@@ -45,7 +68,35 @@ audit stream is chosen: whoever has `audit < rate` is in it, whatever the screen
 label. side: prompt or completion.   score: in [0, 1].   flagged: the labeler's own decision at its threshold.
 stage: place in the cascade, from 0; -1: the label came with the log.   chosen: why this exchange was labeled, `all`,
 `cascade` or `audit`.
-source. mark: what tells a rotated file from its successor.   "offset": bytes read; line: lines read."""
+source. mark: what tells a rotated file from its successor.   "offset": bytes read; line: lines read.
+state: JSON of what its next batch must know."""
+HOUR = """
+    SELECT CAST(floor(ts / 3600) AS BIGINT) AS hour, model, app, count(*) AS exchanges,
+        count(*) FILTER (refused) AS refused, count(*) FILTER (blocked) AS blocked,
+        CAST(coalesce(sum(prompt_tokens), 0) AS BIGINT) AS prompt_tokens,
+        CAST(coalesce(sum(completion_tokens), 0) AS BIGINT) AS completion_tokens,
+        CAST(coalesce(sum(prompt_chars), 0) AS BIGINT) AS prompt_chars,
+        CAST(coalesce(sum(completion_chars), 0) AS BIGINT) AS completion_chars
+    FROM exchange WHERE {where} GROUP BY ALL"""
+LABEL = """
+    SELECT CAST(floor(e.ts / 3600) AS BIGINT) AS hour, l.category, l.side, l.labeler, l.version, l.stage, l.chosen,
+        count(*) AS labeled, count(*) FILTER (l.flagged) AS flagged
+    FROM label l JOIN exchange e USING (seq) WHERE {where} GROUP BY ALL"""
+ACCOUNT = """
+    SELECT account, CAST(floor(ts / 86400) AS BIGINT) AS day, count(*) AS exchanges,
+        count(*) FILTER (refused) AS refused, count(*) FILTER (hit) AS flagged,
+        CAST(coalesce(sum(prompt_tokens), 0) AS BIGINT) AS prompt_tokens,
+        CAST(coalesce(sum(completion_tokens), 0) AS BIGINT) AS completion_tokens, min(ts) AS first, max(ts) AS last
+    FROM (SELECT *, seq IN (SELECT seq FROM label WHERE flagged) AS hit FROM exchange WHERE {where}) GROUP BY ALL"""
+COUNTS = {"past_hour": HOUR, "past_label": LABEL, "past_account": ACCOUNT}
+"""Table of counts that outlast -> what it holds of the exchanges that `where` chooses."""
+TOTALS = {"hour_total": "past_hour", "hour_label": "past_label", "account_day": "past_account"}
+VIEWS = "".join(
+    f"CREATE VIEW IF NOT EXISTS {view} AS SELECT * FROM {past} UNION ALL BY NAME {COUNTS[past].format(where='true')};"
+    for view, past in TOTALS.items()
+)
+"""hour: since 1970, of 3,600 s; day: of 86,400 s. An hour, a day of an account, or a labeler's hour may stand in two
+rows, of which one was deleted: add them up.   past_account.flagged: exchanges that any labeler flagged."""
 
 
 class Traffic:
@@ -68,7 +119,7 @@ class Traffic:
         self.database.execute("SET enable_external_access = false")
         if not read_only:
             path.chmod(0o600)
-            self.database.execute(TABLES)
+            self.database.execute(TABLES + VIEWS)
             if not self.rows("SELECT 1 FROM meta WHERE name = 'schema'"):
                 self.database.execute("INSERT INTO meta VALUES ('schema', ?)", [str(SCHEMA)])
         [(schema,)] = self.rows("SELECT value FROM meta WHERE name = 'schema'")
@@ -96,6 +147,21 @@ class Traffic:
         columns: dict[str, Any] = self.database.execute(query, list(values)).fetchnumpy()
         return columns
 
+    def span(self) -> tuple[float, float] | None:
+        """When the exchanges at hand begin and end, seconds since 1970; None where there are none.
+
+        A wrong clock does not move it: up to one exchange in 1,000, and up to one in fewer, that stands at an end more
+        than a day and ten usual steps away from the next is outside. `Context.now` is its end.
+        """
+        [(count,)] = self.rows("SELECT count(ts) FROM exchange")
+        if not count:
+            return None
+        most = min(max(1, count // 1_000), 10_000)
+        query = f"SELECT ts FROM exchange WHERE ts IS NOT NULL ORDER BY ts {{}} LIMIT {most + 1}"
+        lowest, highest = ([ts for (ts,) in self.rows(query.format(order))] for order in ("ASC", "DESC"))
+        step = max(86_400.0, 10 * abs(highest[-1] - lowest[-1]) / count)
+        return lowest[_behind_gap(lowest, step)], highest[_behind_gap(highest, step)]
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All that is written inside stands, or none of it."""
@@ -106,6 +172,12 @@ class Traffic:
             self.database.execute("ROLLBACK")
             raise
         self.database.execute("COMMIT")
+
+
+def _behind_gap(ends: Sequence[float], step: float) -> int:
+    """The place in these times, outermost first, behind the last gap that is wider than `step`; 0 for no gap."""
+    wide = [at + 1 for at, (outer, inner) in enumerate(pairwise(ends)) if abs(outer - inner) > step]
+    return max(wide, default=0)
 
 
 def _duckdb() -> Any:
