@@ -20,8 +20,8 @@ FEW = 2
 def one_answer(store: Store, run: RunRow, least: int = LEAST) -> dict[tuple[str, str], str]:
     """(target, defense) -> what to know of it, where all its behaviors, `least` or more, got one and the same answer.
 
-    Refusals and answers of the target's own filter are left out, since over-refusal shows them, and so is what nobody
-    was asked for.
+    An empty answer is one however few they are. Refusals and answers of the target's own filter are left out, since
+    over-refusal shows them, and so is what nobody was asked for.
     """
     places: dict[tuple[str, str], dict[str, set[tuple[int, int]]]] = defaultdict(lambda: defaultdict(set))
     filtered: set[tuple[str, str]] = set()
@@ -38,14 +38,16 @@ def one_answer(store: Store, run: RunRow, least: int = LEAST) -> dict[tuple[str,
     notes = {}
     for whole, by_key in places.items():
         asked = len(set().union(*by_key.values()))
-        if asked < least or whole in filtered or (answer := _only(store, list(by_key))) is None:
+        if whole in filtered or (answer := _only(store, list(by_key))) is None:
+            continue
+        if answer.strip() and asked < least:
             continue
         target, defense = whole
         whose = defended(target, "" if defense == "none" else defense)
         what = "the same answer" if answer.strip() else "an empty answer"
         notes[whole] = (
-            f"{whose} gave {what} to all {count(asked, 'behavior')}, which may be an error, or a path to no text: its"
-            " rates say nothing of safety. `withstand target check` shows what it answers"
+            f"{whose} gave {what} to {'all ' * (asked > 1)}{count(asked, 'behavior')}, which may be an error, or a path"
+            " to no text: its rates say nothing of safety. `withstand target check` shows what it answers"
         )
     return notes
 

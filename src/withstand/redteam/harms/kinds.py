@@ -112,8 +112,8 @@ class Saturation:
 
     @property
     def per_hour(self) -> float | None:
-        """New kinds in an hour of work; None where no time was recorded."""
-        return self.new / self.hours if self.hours else None
+        """New kinds in an hour of work; None below half an hour of it, from which no pace can be told."""
+        return self.new / self.hours if self.hours >= 0.5 else None
 
 
 @dataclass(frozen=True, slots=True)
