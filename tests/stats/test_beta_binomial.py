@@ -43,7 +43,7 @@ def test_units_that_do_not_differ_give_the_strongest_prior_and_nothing_to_learn_
 
 
 def test_the_two_accounts_of_the_reference():
-    """openai-lessons 4.4: prior Beta(1, 99); 3 of 4 has the mean 3.8% and 40 of 200 has 13.7%, against the raw order."""
+    """openai-lessons 4.4: prior Beta(1, 99); 3 of 4 has the mean 3.8%, 40 of 200 has 13.7%."""
     prior = Prior(1, 99)
     small, large = prior.posterior_mean([3, 40], [4, 200])
     assert (round(100 * small, 1), round(100 * large, 1)) == (3.8, 13.7)

@@ -6,7 +6,7 @@ are made of sections alone, so that none of them needs the traffic.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from withstand.core import Json
 from withstand.monitor.settings import Settings
@@ -14,6 +14,8 @@ from withstand.monitor.traffic import Traffic
 from withstand.redteam.policy.records import Policy
 from withstand.report.table import Table
 from withstand.store.store import Store
+
+State: TypeAlias = Literal["alarm", "note", "calm", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Section:
     id: str
     question: str
     answer: str
-    state: Literal["alarm", "note", "calm", "unknown"]
+    state: State
     tables: Sequence[Table] = ()
     charts: Sequence[Chart] = ()
     advice: Sequence[str] = ()

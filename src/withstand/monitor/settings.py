@@ -76,6 +76,27 @@ class Alarms:
 
 
 @dataclass(frozen=True, slots=True)
+class Accounts:
+    """[accounts]. rate: share of an account's requests that may violate before it is an alarm.   certainty: the least
+    posterior chance of more that raises it.   least: requests that an account must have for it.   false_share: of the
+    alarms, that may be false (Benjamini and Hochberg).   tokens_per_hour: quota of an account, 0 for none.
+    """
+
+    rate: float = 0.05
+    certainty: float = 0.99
+    least: int = 20
+    false_share: float = 0.05
+    tokens_per_hour: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "certainty", "false_share"):
+            if not 0 < getattr(self, name) < 1:
+                raise SpecError(f"{name} is {getattr(self, name)}", hint="it is a share between 0 and 1, such as 0.05")
+        within(1, 1_000_000, self, "least")
+        within(0, 10**12, self, "tokens_per_hour")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """A monitor's file. columns: field of an exchange -> column of the log, for logs of no form that we know."""
 
@@ -83,13 +104,14 @@ class Settings:
     keeping: Keeping = Keeping()
     screeners: tuple[Screener, ...] = ()
     alarms: Alarms = Alarms()
+    accounts: Accounts = Accounts()
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_settings(path: str | Path, policy: Policy) -> Settings:
     """The settings of a file. Raises `SpecError` with all its errors, each with its table and key."""
     problems, content = Problems(str(path)), read_tables(path, SCHEMA)
-    check_names(problems, content, ("monitor", "screener", "alerts", "columns"))
+    check_names(problems, content, ("monitor", "screener", "alerts", "accounts", "columns"))
     screeners = records_of(problems, Screener, content, "screener")
     for at, screener in enumerate(screeners):
         before = {earlier.id for earlier in screeners[:at]}
@@ -103,7 +125,9 @@ def read_settings(path: str | Path, policy: Policy) -> Settings:
                 )
     keeping = record_of(problems, Keeping, content.get("monitor", {}), "monitor")
     alarms = record_of(problems, Alarms, content.get("alerts", {}), "alerts")
+    accounts = record_of(problems, Accounts, content.get("accounts", {}), "accounts")
     problems.check()
     assert keeping is not None
     assert alarms is not None
-    return Settings(str(path), keeping, screeners, alarms, content.get("columns", {}))
+    assert accounts is not None
+    return Settings(str(path), keeping, screeners, alarms, accounts, content.get("columns", {}))

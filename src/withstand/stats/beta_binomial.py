@@ -86,7 +86,7 @@ def _beyond(values: npt.NDArray[np.int64]) -> Floats:
 
 
 def _moments(k: npt.NDArray[np.int64], n: npt.NDArray[np.int64]) -> Floats:
-    """Where to start: the beta distribution with the mean and the variance between units (Kleinman 1973, JASA 68:46)."""
+    """Where to start: the beta distribution with this mean and variance of units (Kleinman 1973, JASA 68:46)."""
     mean = k.sum() / n.sum()
     spread = float((n * np.square(k / n - mean)).sum())
     noise = mean * (1 - mean)
@@ -119,7 +119,7 @@ def _climb(start: Floats, counts: tuple[Floats, Floats, Floats]) -> tuple[float,
 def _inside(point: Floats) -> Floats:
     """The same mean, with a strength between `WEAKEST` and `STRONGEST`."""
     strength = float(np.exp(point).sum())
-    return point + np.log(np.clip(strength, WEAKEST, STRONGEST) / strength)
+    return np.asarray(point + np.log(np.clip(strength, WEAKEST, STRONGEST) / strength))
 
 
 def _likelihood(point: Floats, counts: tuple[Floats, Floats, Floats]) -> tuple[float, Floats, Any]:
