@@ -29,7 +29,7 @@ def text_of(*path, columns=80):
 def test_the_main_help_is_grouped_and_lists_every_command_once():
     lines = text_of().splitlines()
     assert [line for line in lines if line.endswith(":") and not line.startswith(" ")] == [
-        "Options:", "Measure:", "Look:", "Decide:", "Red team:", "Train:", "Manage:",
+        "Options:", "Measure:", "Look:", "Decide:", "Red team:", "Watch:", "Train:", "Manage:",
     ]  # fmt: skip
     listed = [line.split()[0] for line in lines[lines.index("Measure:") :] if line.startswith("  ")]
     assert sorted(listed) == sorted(cli.commands)
