@@ -106,12 +106,12 @@ def volumes(traffic: Traffic, now: float) -> list[Volume]:
     """Accounts that asked in the 24 hours before `now`, the busiest first."""
     rows = traffic.rows(
         f"""WITH hours AS (SELECT account, floor((ts - ?) / {HOUR})::BIGINT AS hour, count(*) AS n,
-                sum({TOKENS}) AS tokens FROM exchange GROUP BY ALL)
+                sum({TOKENS}) AS tokens FROM exchange WHERE ts <= ? GROUP BY ALL)
         SELECT account, sum(n) FILTER (hour >= -24) AS requests, sum(tokens) FILTER (hour >= -24) AS today,
             sum(tokens) FILTER (hour < -24) AS before, ceil((-24 - min(hour)) / 24.0) AS days,
             max(tokens) FILTER (hour >= -24) AS peak
         FROM hours GROUP BY account HAVING requests > 0 ORDER BY today DESC, account""",
-        [now],
+        [now, now],
     )
     return [
         Volume(account, int(n), int(today), float(before) / days if before and days >= 3 else None, int(peak))
@@ -131,21 +131,24 @@ class Newcomers:
 
 def newcomers(traffic: Traffic, now: float) -> Newcomers | None:
     """None where the traffic is younger than two weeks: nobody could have been seen before."""
-    [(start,)] = traffic.rows("SELECT min(ts) FROM exchange")
-    if start is None or now - start < 14 * DAY:
+    span = traffic.span()
+    [(start,)] = traffic.rows("SELECT min(first) FROM past_account")
+    if span is None or now - min(span[0], start or span[0]) < 14 * DAY:
         return None
     [row] = traffic.rows(
-        """WITH seen AS (SELECT account, min(ts) AS first, count(*) FILTER (ts > $1) AS n FROM exchange GROUP BY ALL)
+        """WITH seen AS (SELECT account, min(first) AS first FROM account_day GROUP BY ALL),
+        recent AS (SELECT account, count(*) AS n FROM exchange WHERE ts > $1 AND ts <= $2 GROUP BY ALL)
         SELECT count(*) FILTER (first > $1), coalesce(sum(n) FILTER (first > $1), 0), count(*), coalesce(sum(n), 0)
-        FROM seen WHERE n > 0""",
-        [now - 7 * DAY],
+        FROM recent JOIN seen USING (account)""",
+        [now - 7 * DAY, now],
     )
     return Newcomers(*(int(number) for number in row))
 
 
 def first_seen(traffic: Traffic, accounts: list[str]) -> dict[str, float]:
-    """When each of these accounts was seen first, in seconds since 1970."""
-    return dict(traffic.rows("SELECT account, min(ts) FROM exchange WHERE account IN ? GROUP BY ALL", [accounts]))
+    """When each of these accounts was seen first, deleted exchanges included; seconds since 1970."""
+    query = "SELECT account, min(first) FROM account_day WHERE account IN ? GROUP BY ALL"
+    return dict(traffic.rows(query, [accounts]))
 
 
 @dataclass(frozen=True, slots=True)
