@@ -55,7 +55,7 @@ def read_bytes(path: str | Path, limit: int = DOCUMENT, line: int = 0) -> bytes:
 
     Raises `OSError` as `open` does, `SpecError` for a pipe, a device, a folder, and past a limit.
     """
-    with os.fdopen(_opened(path), "rb", buffering=0) as file:
+    with os.fdopen(descriptor(path), "rb", buffering=0) as file:
         if line:
             _check_lines(path, file, limit, line)
         size = os.fstat(file.fileno()).st_size
@@ -79,7 +79,7 @@ def _check_lines(path: str | Path, file: Any, limit: int, line: int) -> None:
     file.seek(0)
 
 
-def _opened(path: str | Path) -> int:
+def descriptor(path: str | Path) -> int:
     """A descriptor of a regular file. Without waiting: opening a pipe to which nobody writes would take for ever."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     try:
@@ -97,7 +97,7 @@ def _opened(path: str | Path) -> int:
 
 def head(path: str | Path, size: int) -> bytes:
     """The first bytes of a regular file. Raises as `read_bytes` does."""
-    with os.fdopen(_opened(path), "rb") as file:
+    with os.fdopen(descriptor(path), "rb") as file:
         return file.read(size)
 
 
@@ -260,7 +260,7 @@ def read_zip(path: str | Path, limit: int = BUNDLE, only: Callable[[str], bool] 
     Raises `OSError` where it cannot be opened, `SpecError` for what is no such file and past the limit.
     """
     files: dict[str, bytes] = {}
-    with os.fdopen(_opened(path), "rb") as stream:
+    with os.fdopen(descriptor(path), "rb") as stream:
         _check_directory(path, stream)
         try:
             with zipfile.ZipFile(stream) as archive:
