@@ -7,4 +7,4 @@ from withstand.cli.options import CONTEXT, Commands
 
 @click.group(cls=Commands, context_settings=CONTEXT)
 def monitor() -> None:
-    """Watch the traffic of a model: what happens, whether it grows, and whether a mitigation worked."""
+    """Watch a model's traffic for misuse."""
