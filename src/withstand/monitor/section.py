@@ -12,10 +12,17 @@ from withstand.core import Json
 from withstand.monitor.settings import Settings
 from withstand.monitor.traffic import Traffic
 from withstand.redteam.policy.records import Policy
-from withstand.report.table import Table
+from withstand.report.table import Column, Table
 from withstand.store.store import Store
 
 State: TypeAlias = Literal["alarm", "note", "calm", "unknown"]
+WORDS = "words"
+"""The mark of a column of people's texts, redacted: the folder's report shows them, and the store keeps none."""
+
+
+def words_column(name: str) -> Column:
+    """A column of people's texts."""
+    return Column(name, mark=lambda _: WORDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def environment(folder: Path = HERE) -> Environment:
 
 def style() -> str:
     """The style of the report, for the explorer."""
-    return "".join(environment().get_template(name).render() for name in ("page.css", "report.css"))
+    return "".join(environment().get_template(name).render() for name in ("page.css", "report.css", "monitor.css"))
 
 
 def _csp_hash(text: Markup) -> str:
