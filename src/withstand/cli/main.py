@@ -39,6 +39,7 @@ from withstand.cli import (
     lifecycle,
     model,
     monitor,
+    monitor_limits,
     monitor_make_logs,
     plan,
     plan_assign,
@@ -171,6 +172,7 @@ plan.plan.add_command(plan_report.report)
 for finding_command in (plan_regress.reproduce, plan_regress.regress, plan_regress.settle):
     plan_findings.findings.add_command(finding_command)
 monitor.monitor.add_command(monitor_make_logs.make_logs)
+monitor.monitor.add_command(monitor_limits.limits)
 cli.add_sections(
     {
         "Measure": (run.run, init.init, generate.generate, demo.demo, judge.judge, label.label, calibrate.calibrate),
