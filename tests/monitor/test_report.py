@@ -10,12 +10,12 @@ import pytest
 from withstand import api
 from withstand.monitor.report.page import html, markdown, sections, value, write
 from withstand.monitor.report.plot import MOST, plot_of, thin
-from withstand.monitor.report.record import history, keep, latest, names, states_before
+from withstand.monitor.report.record import KIND, history, keep, latest, states_before
 from withstand.monitor.report.shown import HIDDEN, Event, Report, ShownLine, answer_of
 from withstand.monitor.report.summary import summary
 from withstand.monitor.section import Chart, Line, Mark, Section, words_column
 from withstand.report.table import Column, Table
-from withstand.store.revisions import Record, add_record
+from withstand.store.revisions import Record, add_record, plans
 
 START, DAY = 1_772_409_600.0, 86_400.0
 TEXT = "Praise the <b>miracle pan</b> | now"
@@ -77,9 +77,10 @@ def test_the_store_keeps_each_report_once_and_no_text(full, tmp_path):
         assert states_before(store, "kitchen", full.end + 1)["spam"] == "alarm"
         assert states_before(store, "kitchen", full.end) == {}
         assert keep(store, later)
-        assert [entry.end for entry in history(store, "kitchen")][-1] == latest(store, "kitchen").end == later.end
-        assert names(store) == ["kitchen"]
-        stored = history(store, "kitchen")[0]
+        assert [entry.end for entry in history(store, "kitchen", 9)] == [later.end, full.end]
+        assert latest(store, "kitchen").end == later.end
+        assert plans(store, KIND) == ["kitchen"]
+        stored = history(store, "kitchen", 9)[-1]
         spam = stored.answers[1]
         assert [row[0].text for row in spam.tables[0].rows] == [HIDDEN, "the rest", HIDDEN]
         assert spam.value == {"n": 3, "nan": None, "example": None, "id": "3f2a"}
@@ -87,7 +88,7 @@ def test_the_store_keeps_each_report_once_and_no_text(full, tmp_path):
         assert html(stored).count("</svg>") == html(full).count("</svg>")
         add_record(store, Record("monitor", "kitchen x", 1, "kitchen", later.end + 1, {"name": 3}))
         with pytest.raises(Exception, match="is no report"):
-            history(store, "kitchen")
+            history(store, "kitchen", 9)
 
 
 def test_a_report_soon_after_another_is_kept_only_if_a_state_changed(tmp_path):

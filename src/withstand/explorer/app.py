@@ -30,12 +30,14 @@ from withstand.explorer.index import WAIT, Index, RunIndex
 from withstand.explorer.launch_process import Launcher
 from withstand.explorer.numbers import whole
 from withstand.explorer.security import HEADERS, Auth, Refused, Session, cookie_name, read_form
+from withstand.monitor.report import record as monitor_record
 from withstand.redteam.console import peers
 from withstand.redteam.plan.records import Plan, read_plan
 from withstand.report.shell import environment, style
 from withstand.results.cases import CaseResult, Spot, picked
 from withstand.results.cells import COUNTED, OUTCOME_WORDS
 from withstand.runner.review import BehaviorFile
+from withstand.store.revisions import plans
 from withstand.store.store import RunRow, Store
 
 HERE = Path(__file__).parent
@@ -79,6 +81,11 @@ class Explorer:
             return plan_of(self.plan_file, Path(self.plan_file).stat().st_mtime_ns)
         except OSError as error:
             raise SpecError(f"cannot read {self.plan_file}: {error.strerror}", hint="put the plan back") from error
+
+    @property
+    def monitors(self) -> list[str]:
+        """The monitors that have kept a report in the store."""
+        return plans(self.store, monitor_record.KIND)
 
     @cached_property
     def index(self) -> Index:
@@ -230,6 +237,7 @@ def make_app(explorer: Explorer) -> Starlette:
         gates,
         label,
         launch,
+        monitor,
         people,
         plan_harms,
         plan_pages,
@@ -241,7 +249,7 @@ def make_app(explorer: Explorer) -> Starlette:
     of_runs = (read, downloads, search, compare, gates, launch, label)
     of_team = (console, console_sessions, plan_pages, plan_harms, plan_report, findings, board, finding)
     routes: list[BaseRoute] = []
-    for pages in (*of_runs, *of_team, people, behaviors):
+    for pages in (*of_runs, *of_team, monitor, people, behaviors):
         for path, page, methods in pages.ROUTES:
             routes.append(Route(path, _endpoint(explorer, page), methods=methods))
     routes.append(Route(STYLE, lambda _: Response(style(), media_type="text/css")))

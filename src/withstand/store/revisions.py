@@ -69,6 +69,25 @@ def records(store: Store, kind: str, plan: str | None = None) -> list[Record]:
     return sorted(last.values(), key=lambda revision: (revision.created, revision.id))
 
 
+def newest(store: Store, kind: str, plan: str, most: int) -> list[Record]:
+    """The last revision of each of a plan's records of a kind, the newest first, `most` of them."""
+    chosen = _chosen(record, RECORD, kind=kind, plan=plan)
+    order = (record.c.created.desc(), record.c.id.desc(), record.c.revision.desc())
+    last = sql.select(record.c.id, sql.func.max(record.c.revision).label("revision")).where(
+        record.c.kind == kind, record.c.plan == plan
+    ).group_by(record.c.id).subquery()  # fmt: skip
+    chosen = chosen.join(last, sql.and_(record.c.id == last.c.id, record.c.revision == last.c.revision))
+    return [
+        Record(kind, record_id, number, plan, created, loads(value), bool(purged))
+        for kind, record_id, number, plan, created, value, purged in store.select(chosen.order_by(*order).limit(most))
+    ]
+
+
+def plans(store: Store, kind: str) -> list[str]:
+    """The plans that have a record of a kind."""
+    return sorted(plan for (plan,) in store.select(sql.select(record.c.plan).where(record.c.kind == kind).distinct()))
+
+
 def revisions(store: Store, kind: str, plan: str | None = None, record_id: str | None = None) -> list[Record]:
     """All revisions of the records of a kind, of each record the first one first."""
     chosen = _chosen(record, RECORD, kind=kind, plan=plan, id=record_id).order_by(record.c.id, record.c.revision)

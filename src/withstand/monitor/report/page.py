@@ -10,7 +10,7 @@ from withstand.core.save import save
 from withstand.core.text import count, whole
 from withstand.monitor.report.plot import Plot, minute, plot_of
 from withstand.monitor.report.shown import Answer, Report
-from withstand.monitor.report.summary import WORDS, changes, summary
+from withstand.monitor.report.summary import BADGES, changes, summary
 from withstand.monitor.section import Mark
 from withstand.report.shell import render
 from withstand.report.table import markdown as line
@@ -28,7 +28,7 @@ def write(report: Report, folder: Path) -> None:
 def html(report: Report) -> str:
     """One file that opens anywhere."""
     return render(
-        TEMPLATE, report=report, sum=summary(report), sections=sections(report), facts=facts(report), BADGES=WORDS
+        TEMPLATE, report=report, sum=summary(report), sections=sections(report), facts=facts(report), BADGES=BADGES
     )
 
 
@@ -77,13 +77,13 @@ def _markdown(report: Report) -> Iterator[str]:
     yield from (f"# {line(report.name)}: what happens in the traffic", "", f"**{sum_.sentence}**", "")
     for answer in sum_.open:
         first = f" Do first: {line(answer.advice[0])}" if answer.advice and answer.state == "alarm" else ""
-        yield f"- **{WORDS[answer.state]}** {line(answer.question)} {line(answer.answer)}{first}"
+        yield f"- **{BADGES[answer.state]}** {line(answer.question)} {line(answer.answer)}{first}"
     for answer in sum_.calm:
         yield f"- calm: {line(answer.question)}"
     yield ""
     yield from (f"- {name}: {line('; '.join(texts))}" for name, texts in facts(report))
     for answer, was, plots in sections(report):
-        yield from ("", f"## {line(answer.question)}", "", f"**{WORDS[answer.state]}** {line(answer.answer)}", "")
+        yield from ("", f"## {line(answer.question)}", "", f"**{BADGES[answer.state]}** {line(answer.answer)}", "")
         if was and was != answer.state:
             yield from (f"In the report before: {was}.", "")
         yield from (f"{number}. {line(text)}" for number, text in enumerate(answer.advice, 1))

@@ -8,10 +8,12 @@ from withstand.core import Json, StoreError, from_json, to_json
 from withstand.core.shape import misfit
 from withstand.monitor.report.plot import thin
 from withstand.monitor.report.shown import Answer, Report, without_texts
-from withstand.store.revisions import Record, append, records, revisions
+from withstand.store.revisions import Record, append, newest
 from withstand.store.store import Store
 
 KIND = "monitor"
+PAST = 20
+"""Reports that are read for what changed since."""
 
 
 def keep(store: Store, report: Report, every: float = 0) -> bool:
@@ -44,24 +46,18 @@ def _states(report: Report) -> Mapping[str, str]:
 
 def states_before(store: Store, name: str, end: float) -> Mapping[str, str]:
     """Section -> its state in the last report of a monitor that ended before; none where there is none."""
-    past = [record for record in records(store, KIND, name) if record.created < end]
-    return _states(report_in(past[-1])) if past else {}
+    return next((_states(report) for report in history(store, name, PAST) if report.end < end), {})
 
 
-def names(store: Store) -> list[str]:
-    """The monitors of a store."""
-    return sorted({record.plan for record in revisions(store, KIND)})
-
-
-def history(store: Store, name: str) -> list[Report]:
-    """The reports of a monitor by the end of their traffic; of several with one end the last that was written."""
-    return [report_in(record) for record in records(store, KIND, name)]
+def history(store: Store, name: str, most: int) -> list[Report]:
+    """The last reports of a monitor, by the end of their traffic, the newest first. Of two with one end the last
+    written stands."""
+    return [report_in(record) for record in newest(store, KIND, name, most)]
 
 
 def latest(store: Store, name: str) -> Report | None:
     """The last report of a monitor."""
-    past = records(store, KIND, name)
-    return report_in(past[-1]) if past else None
+    return next(iter(history(store, name, 1)), None)
 
 
 def report_in(record: Record) -> Report:

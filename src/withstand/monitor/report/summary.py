@@ -8,7 +8,7 @@ from withstand.monitor.report.shown import Answer, Report
 from withstand.monitor.section import State
 
 ORDER: Sequence[State] = ("alarm", "note", "unknown", "calm")
-WORDS: dict[State, str] = {"alarm": "act", "note": "look", "unknown": "not known", "calm": "calm"}
+BADGES: dict[State, str] = {"alarm": "act", "note": "look", "unknown": "not known", "calm": "calm"}
 """State -> what it asks of a reader, as a badge says it."""
 
 
