@@ -1,10 +1,88 @@
 """`withstand monitor`: misuse in logs."""
 
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
-from withstand.cli.options import CONTEXT, Commands
+from withstand.cli import console
+from withstand.cli.options import CONTEXT, Commands, Result, command
+from withstand.core import SpecError
+
+if TYPE_CHECKING:
+    from withstand.monitor.section import Section
+
+UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+out_option = click.option(
+    "--out", "folder", default="monitor", show_default=True, metavar="DIR", help="Folder of the monitor."
+)
 
 
 @click.group(cls=Commands, context_settings=CONTEXT)
 def monitor() -> None:
     """Watch a model's traffic for misuse."""
+
+
+@command(group=monitor, json=True)
+@click.argument("logs", nargs=-1, required=True)
+@click.option("--policy", "policy_file", required=True, metavar="FILE", help="Policy whose categories are watched.")
+@click.option("--settings", "settings_file", default="", metavar="FILE", help="Screeners, retention and alerts.")
+@out_option
+@click.option("--form", default="auto", metavar="F", help="Form of the logs; told from their first lines by default.")
+@click.option(
+    "--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Where a field is in a log of no form."
+)
+@click.option("--follow", is_flag=True, help="Go on as the logs grow and are rotated.")
+@click.option("--every", default="60s", show_default=True, metavar="SPAN", help="With --follow: how often to say it.")
+@click.option("--no-text", is_flag=True, help="Keep no texts, not even redacted ones.")
+@click.option(
+    "--retention", type=click.IntRange(min=0), default=None, metavar="DAYS",
+    help="Delete exchanges that are older, by the log's own time; 0 keeps all.",
+)  # fmt: skip
+@click.option(
+    "--store", "store_file", envvar="WITHSTAND_STORE", default="withstand.db", show_default=True, metavar="DB",
+    help="Store of alerts, labels and what a run said.",
+)  # fmt: skip
+def run(
+    logs: tuple[str, ...], policy_file: str, settings_file: str, folder: str, form: str, columns: tuple[str, ...],
+    follow: bool, every: str, no_text: bool, retention: int | None, store_file: str,
+) -> Result:  # fmt: skip
+    """Read LOGS ("-": stdin) and say what is seen in them.
+
+    The same command goes on where it was left, also after it was killed. Names of accounts are hashed, and texts are
+    redacted, before they are kept.
+    """
+    from withstand import api
+    from withstand.monitor import run as running
+    from withstand.monitor.settings import Settings, read_settings
+    from withstand.redteam.policy.records import read_policy
+
+    policy = read_policy(policy_file)
+    settings = read_settings(settings_file, policy) if settings_file else Settings()
+    settings = running.with_flags(settings, not no_text, retention, columns)
+    salt = os.environ.get(settings.keeping.salt_env, "")
+    job = running.Job(logs, policy, settings, Path(folder), form, salt=salt)
+    seen: list[Section] = []
+    with api.open_store(store_file) as store:
+        for seen in running.run(job, store, console.say, _seconds(every) if follow else None):
+            if follow:
+                _show(seen)
+    value = {"schema": 1, "folder": folder, "sections": [running.plain(section) for section in seen]}
+    return Result(value, lambda: None if follow else _show(seen))
+
+
+def _seconds(span: str) -> float:
+    match = re.fullmatch(r"([1-9]\d*)([smhd])", span)
+    if not match:
+        raise SpecError(f"--every {span!r} is no span of time", hint="write 30s, 5m or 1h")
+    return int(match[1]) * UNITS[match[2]]
+
+
+def _show(seen: "list[Section]") -> None:
+    """The sections in short: state, answer, advice."""
+    for section in seen:
+        console.put(f"{section.question} [{section.state}] {section.answer}")
+        for text in section.advice:
+            console.put(f"  -> {text}")

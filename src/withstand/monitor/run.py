@@ -1,16 +1,177 @@
-"""What a monitor says of its traffic: its analyses, in the order in which a reader asks."""
+"""A run of a monitor: logs are read, screened, and what is seen is said in sections, once or as the logs grow."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from withstand.core import Json, SpecError
+from withstand.core.text import count
 from withstand.monitor.accounts.probing_section import section as probing
 from withstand.monitor.accounts.section import section as who
+from withstand.monitor.intake.columns import Recipe
+from withstand.monitor.intake.happened import section as happened
+from withstand.monitor.intake.read import Unchanged, read
+from withstand.monitor.intake.retention import expire
+from withstand.monitor.intake.salt import Hasher, check_salt, salt_of
+from withstand.monitor.intake.workers import Workers
+from withstand.monitor.intake.write import Writer
 from withstand.monitor.section import Context, Section
+from withstand.monitor.settings import Settings
+from withstand.monitor.traffic import BusyError, Traffic
+from withstand.redteam.policy.records import Policy
+from withstand.store.revisions import append, records
+from withstand.store.store import Store
 
-ANALYSES: Sequence[Callable[[Context], Section]] = (who, probing)
+KIND = "monitor"
+"""Of the store's records that hold what a run said."""
+POLL = 1.0
+"""Seconds between two looks at logs that are followed."""
+STDIN = "-"
+
+STEPS: Sequence[Callable[[Context], Sequence[str]]] = ()
+"""What is done between reading and saying, such as later screeners. Each returns lines to tell the user."""
+ANALYSES: Sequence[Callable[[Context], Section]] = (happened, who, probing)
 """Each answers one question: what happened, prevalence, series and alerts, accounts, probing, clusters, templates,
 effects. An analysis reads the traffic and the store alone, so that equal traffic gives equal sections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a run is asked to do. logs: paths, or "-".   folder: of the monitor.   form: of the logs, or "auto".
+
+    columns: field of an exchange -> column of the log.   salt: of hashed names, "" for the folder's own.
+    jobs: processes that read, 0 for one a core.
+    """
+
+    logs: Sequence[str]
+    policy: Policy
+    settings: Settings
+    folder: Path
+    form: str = "auto"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    salt: str = ""
+    jobs: int = 0
 
 
 def sections(context: Context) -> list[Section]:
     """The sections of all analyses, in order."""
     return [analysis(context) for analysis in ANALYSES]
+
+
+def run(
+    job: Job, store: Store, say: Callable[[str], None] = lambda _text: None, every: float | None = None
+) -> Iterator[list[Section]]:
+    """Read what is new in the logs, and say what is seen: once, or, if `every` is given, again after so many seconds in
+    which the logs grew, until the caller stops.
+
+    Killed at any point, the same job goes on where it was: what was read stands with the place it was read to. Between
+    two looks at the logs other commands may open the traffic. Raises `SpecError` where a log, a screener or the salt is
+    wrong.
+    """
+    job.folder.mkdir(parents=True, exist_ok=True)
+    salt = salt_of(job.folder, job.salt)
+    unchanged, due, waiting, first = Unchanged(), 0.0, False, True
+    with closing(Workers(Recipe(salt, job.settings, job.policy, job.settings.keeping.text), job.jobs)) as workers:
+        while True:
+            changed = [name for name in job.logs if not unchanged(name)]
+            waiting = waiting or bool(changed)
+            if waiting and (changed or time.monotonic() >= due):
+                try:
+                    with Traffic(job.folder) as traffic:
+                        check_salt(traffic, Hasher(salt))
+                        _read(job, changed, Writer(traffic), workers, say, follow=every is not None, first=first)
+                        if time.monotonic() >= due:
+                            yield _look(job, traffic, store, say)
+                            due, waiting = time.monotonic() + (every or 0), False
+                except BusyError:
+                    if first:
+                        raise
+                    unchanged.forget(changed)
+                first = False
+            if every is None or all(name == STDIN for name in job.logs):
+                return
+            time.sleep(min(POLL, every))
+
+
+def _read(
+    job: Job, names: Sequence[str], writer: Writer, workers: Workers, say: Callable[[str], None], follow: bool,
+    first: bool,
+) -> None:  # fmt: skip
+    for name in names:
+        if not first and name != STDIN and not Path(name).exists():
+            continue  # between two files of a log that is rotated
+        ticks = _Ticks(name, say)
+        reading = read(name, writer, workers, job.form, {**job.settings.columns, **job.columns}, ticks, live=follow)
+        if first:
+            say(f"{name}: form {reading.form} ({reading.why})")
+        if reading.lines or first:
+            say(f"{name}: {count(reading.lines, 'new line')}, {count(reading.exchanges, 'new exchange')}")
+        if reading.waits and first:
+            say(f"{name}: line {reading.waits:,} is half written; it is read when it is whole")
+
+
+def _look(job: Job, traffic: Traffic, store: Store, say: Callable[[str], None]) -> list[Section]:
+    """Delete what is too old, do the steps, and say what is seen; kept in the store where it is new."""
+    span = traffic.span()
+    now = span[1] if span else 0.0
+    expired = expire(traffic, now, job.settings.keeping.retention_days)
+    if expired:
+        say(
+            f"retention: {count(expired.exchanges, 'exchange')} and {count(expired.texts, 'text')} older than "
+            f"{count(job.settings.keeping.retention_days, 'day')} deleted; counts of them are kept"
+        )
+    context = Context(traffic, job.settings, job.policy, store, now)
+    for step in STEPS:
+        for line in step(context):
+            say(line)
+    seen = sections(context)
+    keep(context, seen)
+    return seen
+
+
+def keep(context: Context, seen: Sequence[Section]) -> None:
+    """Keep what a run said, as the next revision of the monitor, unless it says what the last one did."""
+    name = context.settings.keeping.name
+    value = {
+        "schema": 1,
+        "now": context.now,
+        "policy": context.policy.label,
+        "sections": [plain(section) for section in seen],
+    }
+    if not any(last.id == name and last.value == value for last in records(store=context.store, kind=KIND, plan=name)):
+        append(context.store, KIND, name, name, context.now, value)
+
+
+def plain(section: Section) -> dict[str, Json]:
+    """A section for machines, without tables and charts."""
+    return {
+        "id": section.id, "question": section.question, "answer": section.answer, "state": section.state,
+        "advice": list(section.advice), "value": section.value,
+    }  # fmt: skip
+
+
+class _Ticks:
+    """Says now and then how far a long log is."""
+
+    def __init__(self, name: str, say: Callable[[str], None]) -> None:
+        self.name, self.say, self.last = name, say, time.monotonic()
+
+    def __call__(self, lines: int) -> None:
+        if time.monotonic() - self.last >= 10:
+            self.last = time.monotonic()
+            self.say(f"{self.name}: {lines:,} lines")
+
+
+def with_flags(settings: Settings, text: bool, retention: int | None, columns: Sequence[str]) -> Settings:
+    """The settings with what the command line says. columns: as FIELD=COLUMN."""
+    keeping = replace(
+        settings.keeping, text=settings.keeping.text and text,
+        retention_days=settings.keeping.retention_days if retention is None else retention,
+    )  # fmt: skip
+    pairs = [column.partition("=") for column in columns]
+    for field_name, mark, column in pairs:
+        if not (field_name and mark and column):
+            raise SpecError(f"--column {field_name}{mark}{column}", hint="write FIELD=COLUMN, such as ts=time")
+    return replace(settings, keeping=keeping, columns={**settings.columns, **{name: to for name, _, to in pairs}})

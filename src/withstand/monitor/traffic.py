@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS source (
     id INTEGER, name VARCHAR, mark VARCHAR, "offset" BIGINT, line BIGINT, ended BOOLEAN, state VARCHAR
 );
 CREATE TABLE IF NOT EXISTS problem (source INTEGER, line BIGINT, kind VARCHAR, why VARCHAR);
-CREATE TABLE IF NOT EXISTS tally (source INTEGER, kind VARCHAR, lines BIGINT);
+CREATE TABLE IF NOT EXISTS tally (source INTEGER, kind VARCHAR, lines BIGINT, effect VARCHAR);
 CREATE TABLE IF NOT EXISTS seen (seq BIGINT, source INTEGER, content UBIGINT, ident UBIGINT);
 CREATE TABLE IF NOT EXISTS past_hour (
     hour BIGINT, model VARCHAR, app VARCHAR, exchanges BIGINT, refused BIGINT, blocked BIGINT,
@@ -67,13 +67,15 @@ CREATE TABLE IF NOT EXISTS past_account (
 """exchange. seq: order of reading, from 1.   account, conversation, key, end_user: keyed hashes.
 skeleton: hash of the prompt's skeleton.   audit: a number in [0, 1) drawn from the exchange alone, by which the random
 audit stream is chosen: whoever has `audit < rate` is in it, whatever the screeners say.
-label. side: prompt or completion.   score: in [0, 1].   flagged: the labeler's own decision at its threshold.
+label. side: prompt or completion; exchange: a label that came with the log, of both.
+score: in [0, 1].   flagged: the labeler's own decision at its threshold.
 stage: place in the cascade, from 0; -1: the label came with the log.   chosen: why this exchange was labeled, `all`,
 `cascade` or `audit`.   Of a person (labeler `person NAME`): flagged NULL where they were unsure; chosen `audit`, or
 `targeted CATEGORY SIDE` where the exchange was chosen by its score and is no random one.
 unscored. kind: `unscored`, or `no text`.
 source. mark: what tells a rotated file from its successor.   "offset": bytes read; line: lines read.
-state: JSON of what its next batch must know."""
+state: JSON of what its next batch must know.
+tally. effect: `kept`, though something was odd, `lost`, or rightly `passed over`, as a copy or a blank line."""
 HOUR = """
     SELECT CAST(floor(ts / 3600) AS BIGINT) AS hour, model, app, count(*) AS exchanges,
         count(*) FILTER (refused) AS refused, count(*) FILTER (blocked) AS blocked,
@@ -103,34 +105,55 @@ VIEWS = "".join(
 rows, of which one was deleted: add them up.   past_account.flagged: exchanges that any labeler flagged."""
 
 
+class BusyError(SpecError):
+    """Another process has the traffic open."""
+
+
 class Traffic:
     """The columns of one monitor. `folder` holds them; it is made where it is missing."""
 
     def __init__(self, folder: str | Path, read_only: bool = False) -> None:
-        duckdb = _duckdb()
         self.folder = Path(folder)
         path = self.folder / NAME
         if read_only and not path.exists():
             raise SpecError(f"{self.folder} holds no traffic", hint=f"first: withstand monitor run LOGS --out {folder}")
         self.folder.mkdir(parents=True, exist_ok=True)
-        options = {"memory_limit": MEMORY, "threads": 2, "temp_directory": str(self.folder / "spill")}
-        try:
-            self.database = duckdb.connect(str(path), read_only=read_only, config=options)
-        except duckdb.IOException as error:
-            hint = "wait until it has ended, or give this one another --out"
-            raise SpecError(f"cannot open {path}: {_first(error)}", hint=hint) from error
-        # no query reads another file or asks the network
-        self.database.execute("SET enable_external_access = false")
+        self._open(read_only)
         if not read_only:
             path.chmod(0o600)
             self.database.execute(TABLES + VIEWS)
-            if not self.rows("SELECT 1 FROM meta WHERE name = 'schema'"):
-                self.database.execute("INSERT INTO meta VALUES ('schema', ?)", [str(SCHEMA)])
-        [(schema,)] = self.rows("SELECT value FROM meta WHERE name = 'schema'")
-        if int(schema) != SCHEMA:
+            if not self.fact("schema"):
+                self.set_fact("schema", str(SCHEMA))
+        schema = self.fact("schema")
+        if schema != str(SCHEMA):
             raise SpecError(
                 f"{path} has form {schema}, this version reads {SCHEMA}", hint="read the logs into a new --out"
             )
+
+    def _open(self, read_only: bool) -> None:
+        path = self.folder / NAME
+        try:
+            self.database = _connect(str(path), self.folder, read_only)
+        except _duckdb().IOException as error:
+            hint = "wait until it has ended, or give this one another --out"
+            raise BusyError(f"cannot open {path}: {_first(error)}", hint=hint) from error
+        # no query reads another file or asks the network
+        self.database.execute("SET enable_external_access = false")
+
+    def rewrite(self) -> None:
+        """Write the file anew, without what was deleted: a database leaves it in its file until the place is needed."""
+        path, new = self.folder / NAME, self.folder / f"{NAME}.new"
+        new.unlink(missing_ok=True)
+        self.database.close()
+        copier = _connect(":memory:", self.folder)
+        try:
+            copier.execute(f"ATTACH {_quoted(path)} AS old (READ_ONLY); ATTACH {_quoted(new)} AS new")
+            copier.execute("COPY FROM DATABASE old TO new")
+        finally:
+            copier.close()
+        new.chmod(0o600)
+        new.replace(path)
+        self._open(False)
 
     def close(self) -> None:
         self.database.close()
@@ -150,6 +173,16 @@ class Traffic:
         """The columns of a query as numpy arrays (masked where a value is NULL): for many rows."""
         columns: dict[str, Any] = self.database.execute(query, list(values)).fetchnumpy()
         return columns
+
+    def fact(self, name: str, default: str = "") -> str:
+        """What the table `meta` says under a name."""
+        rows = self.rows("SELECT value FROM meta WHERE name = ?", [name])
+        return str(rows[0][0]) if rows else default
+
+    def set_fact(self, name: str, value: str) -> None:
+        """Say something under a name of `meta`, in place of what was said before."""
+        self.database.execute("DELETE FROM meta WHERE name = ?", [name])
+        self.database.execute("INSERT INTO meta VALUES (?, ?)", [name, value])
 
     def span(self) -> tuple[float, float] | None:
         """When the exchanges at hand begin and end, seconds since 1970; None where there are none.
@@ -182,6 +215,15 @@ def _behind_gap(ends: Sequence[float], step: float) -> int:
     """The place in these times, outermost first, behind the last gap that is wider than `step`; 0 for no gap."""
     wide = [at + 1 for at, (outer, inner) in enumerate(pairwise(ends)) if abs(outer - inner) > step]
     return max(wide, default=0)
+
+
+def _connect(path: str, folder: Path, read_only: bool = False) -> Any:
+    options = {"memory_limit": MEMORY, "threads": 2, "temp_directory": str(folder / "spill")}
+    return _duckdb().connect(path, read_only=read_only, config=options)
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _duckdb() -> Any:
