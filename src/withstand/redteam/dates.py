@@ -52,6 +52,11 @@ def day_of(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()
 
 
+def minute_of(seconds: float) -> str:
+    """The minute (UTC) of a moment in seconds since 1970, as in "2026-02-03 10:05"."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+
+
 def span(seconds: float) -> str:
     """A time span for people: in days from two days on."""
     return f"{seconds / 86_400:.1f} days" if seconds >= 172_800 else clock(seconds)
