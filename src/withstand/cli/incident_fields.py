@@ -40,6 +40,8 @@ FIELDS = options(
     click.option("--mitigated", default=None, metavar="TIME", help="When it was over."),
     click.option("--response", multiple=True, metavar="'TIME [MEANS [N]]: TEXT'",
                  help="Something that was done, as '2026-02-03T12:00Z suspend 12: accounts closed'; repeats."),
+    click.option("--seen", "timeline", multiple=True, metavar="'TIME: TEXT'",
+                 help="What was seen of it, for its timeline; repeats."),
     click.option("--root-cause", "root_causes", multiple=True, metavar="TEXT", help="Repeats."),
     click.option("--worked", "what_worked", multiple=True, metavar="TEXT", help="What worked; repeats."),
     click.option("--failed", "what_failed", multiple=True, metavar="TEXT", help="What failed; repeats."),
@@ -69,10 +71,17 @@ def policy_of(path: str | None) -> "tuple[str, Mapping[str, Any] | None]":
 def values_of(given: Mapping[str, Any]) -> dict[str, Json]:
     """The options that were given, as an incident's JSON."""
     values = {name: value for name, value in given.items() if value not in (None, ())}
-    for name, read in (("response", _step), ("changes", _change)):
+    for name, read in (("timeline", _observed), ("response", _step), ("changes", _change)):
         if name in values:
             values[name] = [read(text) for text in values[name]]
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def _observed(text: str) -> Json:
+    ts, colon, what = text.partition(": ")
+    if not colon:
+        raise SpecError(f"--seen {text!r} cannot be read", hint="'2026-02-03T12:00Z: 40 flags in an hour'")
+    return {"ts": ts.strip(), "what": what}
 
 
 def _step(text: str) -> Json:

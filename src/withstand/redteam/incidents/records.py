@@ -49,6 +49,19 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
+class Observed:
+    """What was seen of it at a time, for the timeline of its retrospective. ts: ISO 8601."""
+
+    ts: str
+    what: str
+
+    def __post_init__(self) -> None:
+        moment("timeline, ts", self.ts)
+        if not self.what.strip():
+            raise SpecError("timeline, what is empty", hint="say what was seen")
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What is changed after an incident. due: ISO day.   done: the ISO day on which it was done, "" while it is not."""
 
@@ -72,9 +85,9 @@ class Incident:
 
     first_event: when it began; opened: when you knew.   category: of the policy, or `uncovered`.   foreseen: whether
     the plan named it, or named it and took it for rare.   actors, requests: how many.   severity: 1 to 4.
-    mitigated: when it was over.   policy_gap: whether the policy lacked a rule.   reviewed: day of the retrospective,
-    which says root_causes, what_worked, what_failed and changes.   disclosure: to whom, when.
-    editor: of the revision.
+    timeline: what was seen of it.   mitigated: when it was over.   policy_gap: whether the policy lacked a rule.
+    reviewed: day of the retrospective, which says root_causes, what_worked, what_failed and changes.
+    disclosure: to whom, when.   editor: of the revision.
     """
 
     opened: str
@@ -88,6 +101,7 @@ class Incident:
     policy_version: str = ""
     actors: int | None = None
     requests: int | None = None
+    timeline: tuple[Observed, ...] = ()
     response: tuple[Response, ...] = ()
     mitigated: str = ""
     policy_gap: bool | None = None
@@ -158,6 +172,8 @@ def _seconds(start: tuple[str, str], end: tuple[str, str]) -> float:
 
 
 FIELDS = tuple(f.name for f in fields(Incident))
+TABLES = ("timeline", "response", "changes")
+"""Fields that are lists of tables in a file."""
 
 
 class ConflictError(WithstandError):
@@ -266,8 +282,8 @@ def file_text(incident: Incident, revision: int) -> str:
     """The TOML file from which `incident edit --from` makes the next revision."""
     value = to_json(replace(incident, editor=""))
     lines = [f'schema = "{SCHEMA}"\nrevision = {revision}\n\n[incident]\n']
-    lines += [to_toml({name: value[name]}) for name in FIELDS if name in value and name not in ("response", "changes")]
-    for name in ("response", "changes"):
+    lines += [to_toml({name: value[name]}) for name in FIELDS if name in value and name not in TABLES]
+    for name in TABLES:
         lines += [f"\n[[incident.{name}]]\n{to_toml(entry)}" for entry in value.get(name, ())]
     return "".join(lines)
 
