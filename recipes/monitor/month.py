@@ -52,7 +52,7 @@ FRAME = Frame(0, START, 28, 400, 150)
 class Case:
     """What was asked and answered, with the truth. category: of the policy, "" for ordinary requests.
 
-    broke: the judge saw the harm of the behavior in the answer.   planted: the answer has a code that a document planted.
+    broke: the judge saw the harm in the answer.   planted: the answer has a code that a document planted.
     """
 
     attack: str

@@ -70,7 +70,13 @@ def run(
             if follow:
                 _show(seen)
     value = {"schema": 1, "folder": folder, "sections": [running.plain(section) for section in seen]}
-    return Result(value, lambda: None if follow else _show(seen))
+
+    def show() -> None:
+        if not follow:
+            _show(seen)
+        console.put(f"report: {Path(folder) / 'report.html'}")
+
+    return Result(value, show)
 
 
 def _seconds(span: str) -> float:

@@ -18,15 +18,15 @@ from withstand.monitor.intake.retention import expire
 from withstand.monitor.intake.salt import Hasher, check_salt, salt_of
 from withstand.monitor.intake.workers import Workers
 from withstand.monitor.intake.write import Writer
+from withstand.monitor.report.publish import publish
 from withstand.monitor.section import Context, Section
 from withstand.monitor.settings import Settings
 from withstand.monitor.traffic import BusyError, Traffic
 from withstand.redteam.policy.records import Policy
-from withstand.store.revisions import append, records
 from withstand.store.store import Store
 
-KIND = "monitor"
-"""Of the store's records that hold what a run said."""
+APART = 3_600.0
+"""Seconds of traffic between two reports in the store on a log that is followed, where no state changes."""
 POLL = 1.0
 """Seconds between two looks at logs that are followed."""
 STDIN = "-"
@@ -84,7 +84,7 @@ def run(
                         check_salt(traffic, Hasher(salt))
                         _read(job, changed, Writer(traffic), workers, say, follow=every is not None, first=first)
                         if time.monotonic() >= due:
-                            yield _look(job, traffic, store, say)
+                            yield _look(job, traffic, store, say, 0 if every is None else APART)
                             due, waiting = time.monotonic() + (every or 0), False
                 except BusyError:
                     if first:
@@ -113,8 +113,11 @@ def _read(
             say(f"{name}: line {reading.waits:,} is half written; it is read when it is whole")
 
 
-def _look(job: Job, traffic: Traffic, store: Store, say: Callable[[str], None]) -> list[Section]:
-    """Delete what is too old, do the steps, and say what is seen; kept in the store where it is new."""
+def _look(job: Job, traffic: Traffic, store: Store, say: Callable[[str], None], apart: float) -> list[Section]:
+    """Delete what is too old, do the steps, and say what is seen: in files, and in the store where it is new.
+
+    apart: as `publish` takes `every`.
+    """
     span = traffic.span()
     now = span[1] if span else 0.0
     expired = expire(traffic, now, job.settings.keeping.retention_days)
@@ -128,21 +131,8 @@ def _look(job: Job, traffic: Traffic, store: Store, say: Callable[[str], None]) 
         for line in step(context):
             say(line)
     seen = sections(context)
-    keep(context, seen)
+    publish(context, seen, apart)
     return seen
-
-
-def keep(context: Context, seen: Sequence[Section]) -> None:
-    """Keep what a run said, as the next revision of the monitor, unless it says what the last one did."""
-    name = context.settings.keeping.name
-    value = {
-        "schema": 1,
-        "now": context.now,
-        "policy": context.policy.label,
-        "sections": [plain(section) for section in seen],
-    }
-    if not any(last.id == name and last.value == value for last in records(store=context.store, kind=KIND, plan=name)):
-        append(context.store, KIND, name, name, context.now, value)
 
 
 def plain(section: Section) -> dict[str, Json]:

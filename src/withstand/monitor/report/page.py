@@ -44,7 +44,7 @@ def sections(report: Report) -> list[tuple[Answer, str, list[Plot | None]]]:
 def facts(report: Report) -> list[tuple[str, tuple[str, ...]]]:
     """What the report is about."""
     return [
-        ("traffic", (f"{minute(report.start)} to {minute(report.end)} UTC",)),
+        ("traffic", (f"{minute(report.start)} to {minute(report.end)} UTC" if report.exchanges else "none",)),
         ("exchanges", (whole(report.exchanges),)),
         ("accounts", (whole(report.accounts),)),
         ("policy", (report.policy,)),

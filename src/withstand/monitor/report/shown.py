@@ -122,17 +122,21 @@ class Report:
 
 def report_of(context: Context, sections: Sequence[Section], before: Mapping[str, str]) -> Report:
     """The report of these sections. before: the states of the report before it."""
-    [(start, exchanges, accounts)] = context.traffic.rows(
-        "SELECT min(ts), count(*), count(DISTINCT account) FROM exchange WHERE ts <= ?", [context.now]
+    [(exchanges, first)] = context.traffic.rows(
+        "SELECT coalesce(sum(exchanges), 0), (SELECT min(hour) * 3600 FROM past_hour) FROM hour_total"
     )
-    start = context.now if start is None else float(start)
+    [(accounts,)] = context.traffic.rows("SELECT count(DISTINCT account) FILTER (account <> '') FROM account_day")
+    span = context.traffic.span()
+    start = span[0] if span else context.now
+    start = start if first is None else min(start, float(first))
     events = tuple(
         Event(begun, incident.id, incident.category)
         for incident in incidents(context.store)
         if start <= (begun := moment("first_event", incident.first_event).timestamp()) <= context.now
     )
     return Report(
-        context.settings.keeping.name, context.policy.label, start, context.now, exchanges, accounts,
+        context.settings.keeping.name, context.policy.label, start, context.now, int(exchanges),
+        accounts,
         tuple(map(answer_of, sections)), before, events,
     )  # fmt: skip
 
