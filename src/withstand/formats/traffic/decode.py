@@ -1,5 +1,6 @@
 """The JSON value in a line of a log, whatever its writer did to it. What was mended is named."""
 
+import ast
 import json
 from typing import Any
 
@@ -9,6 +10,9 @@ LINE = 16 * 2**20
 """Bytes of a line. A longer one is counted and passed over."""
 VALUES = 1_000_000
 """Values of a line that the careful reader takes, which is slower and keeps more than orjson."""
+
+LITERAL = 2**18
+"""Characters of a list as Python prints it, which is what pandas writes into CSV."""
 
 
 class UnreadableError(Exception):
@@ -31,14 +35,20 @@ class Decoder:
     """Reads lines. It holds orjson, which nobody else has to import."""
 
     def __init__(self) -> None:
-        self.loads = _orjson().loads
+        self._library = _orjson()
+        self.loads = self._library.loads
+
+    def dumps(self, value: Json) -> bytes:
+        """A value as JSON in UTF-8; what JSON has not becomes a text."""
+        text: bytes = self._library.dumps(value, default=str, option=self._library.OPT_NON_STR_KEYS)
+        return text
 
     def __call__(self, raw: bytes, odd: list[str]) -> Json:
         """The value in a line; what was mended is added to `odd`. Raises `UnreadableError`."""
         try:
             value = self.loads(raw)
         except ValueError:
-            raw = _mended(raw, odd)
+            raw = mended(raw, odd)
             try:
                 value = self.loads(raw)
             except ValueError:
@@ -84,9 +94,12 @@ def _twice(raw: bytes) -> bool:
     return seen
 
 
-def _mended(raw: bytes, odd: list[str]) -> bytes:
-    """A line without what is not of it, in UTF-8. Raises `UnreadableError` where nothing is left."""
-    body = raw.strip(b" \t\r\n\x00").removeprefix(b"\xef\xbb\xbf").strip()
+def mended(raw: bytes, odd: list[str], around: bytes = b" \t\r\n\x00") -> bytes:
+    """A line without what is not of it, in UTF-8. around: bytes that are not of it at its ends.
+
+    Raises `UnreadableError` where nothing is left.
+    """
+    body = raw.strip(around).removeprefix(b"\xef\xbb\xbf").strip(around)
     if not body:
         if b"\x00" in raw:
             raise UnreadableError("NUL bytes", "there are only NUL bytes: the writer was cut off, or the disk was full")
@@ -134,7 +147,7 @@ def _broken(error: json.JSONDecodeError, text: str) -> UnreadableError:
     cut = error.pos >= len(text) - 1 or error.msg.startswith(
         ("Unterminated string", "Invalid \\uXXXX", "Invalid \\esc")
     )
-    if text[0] in "{[" and cut and text[-1] not in "}]":
+    if text[0] in "{[" and cut and not error.msg.startswith("Extra data"):
         return UnreadableError("half-written line", f"it ends in the middle of a record, at character {len(text):,}")
     return UnreadableError("not JSON", f"character {error.pos + 1}: {error.msg}")
 
@@ -146,3 +159,21 @@ def _sendable(value: Json) -> Json:
     if isinstance(value, dict):
         return {_sendable(name): _sendable(inner) for name, inner in value.items()}
     return [_sendable(inner) for inner in value] if isinstance(value, list) else value
+
+
+def read_text(text: str) -> Json:
+    """The list or object that a text holds, in JSON or as Python prints it; else the text."""
+    start = text.lstrip()[:1]
+    if start not in ("[", "{"):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    if len(text) > LITERAL or ("'" not in text and "None" not in text):
+        return text
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return text
+    return value if isinstance(value, dict | list) else text

@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any
 
 from withstand.core import Json
-from withstand.formats.traffic.decode import UnreadableError
+from withstand.formats.traffic.decode import UnreadableError, read_text
 from withstand.formats.traffic.exchange import Exchange
 from withstand.formats.traffic.messages import text_of
 
@@ -120,6 +120,7 @@ def _truth(name: str, value: Json, odd: list[str]) -> bool | None:
 
 def _labels(name: str, value: Json, odd: list[str]) -> Mapping[str, float]:
     """Scores by category. A null score is no label; yes and no are 1 and 0."""
+    value = read_text(value) if isinstance(value, str) else value
     if not isinstance(value, dict):
         odd.append(WRONG + name)
         return {}

@@ -1,14 +1,16 @@
 """The forms of log by name, and which of them a log has."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from withstand.core import Json, SpecError, did_you_mean
-from withstand.formats.traffic import openai, plain
-from withstand.formats.traffic.decode import Decoder, UnreadableError
+from withstand.formats.traffic import inspect_log, langfuse, openai, plain, spans
 from withstand.formats.traffic.exchange import BadLine, Exchange
 
-AUTO = "auto"
+AUTO, PLAIN = "auto", "plain"
+FIRST = 50
+"""Records, at most, that say the form of a log."""
 Parser = Callable[[int, Json, list[str]], Sequence[Exchange | BadLine]]
 
 
@@ -25,8 +27,11 @@ class Form:
 
 
 FORMS: Mapping[str, Form] = {
-    "plain": Form("an object for each exchange: ts, account, prompt, completion, ...", plain.looks, plain.Plain),
+    PLAIN: Form("an object for each exchange: ts, account, prompt, completion, ...", plain.looks, plain.Plain),
+    "inspect": Form("samples of Inspect's logs (.eval, .json)", inspect_log.looks, inspect_log.Inspect),
+    "langfuse": Form("observations and traces that Langfuse exports", langfuse.looks, langfuse.Langfuse),
     "openai": Form("requests and answers of OpenAI-compatible servers", openai.looks, openai.OpenAI),
+    "spans": Form("spans of OpenTelemetry, OpenInference and Phoenix", spans.looks, spans.Spans),
 }
 
 
@@ -38,30 +43,32 @@ def check_form(form: str) -> None:
         )
 
 
-def detect(name: str, lines: Sequence[bytes], columns: Mapping[str, str]) -> tuple[str, str]:
-    """The form of the log `name` that begins with `lines`, and how it was told. Raises `SpecError` where it is open."""
-    decode, records = Decoder(), []
-    for raw in lines:
-        try:
-            records.append(decode(raw, []))
-        except UnreadableError:
-            continue
+def detect(name: str, word: str, records: Sequence[Json], columns: Mapping[str, str]) -> tuple[str, str]:
+    """The form of the log `name` that begins with `records`, and how it was told. word: for a record.
+
+    Raises `SpecError` where it is open.
+    """
+    records = records[:FIRST]
     listed = f"--form says it: {', '.join(FORMS)}"
     if not records:
-        raise SpecError(f"{name}: none of its first {len(lines)} lines is JSON", hint=listed)
+        raise SpecError(f"{name}: nothing at its beginning is a record in JSON or CSV", hint=listed)
+    first = f"its first {len(records)} {word}s" if len(records) > 1 else f"its first {word}"
     if columns:
-        return "plain", "a column map reads plain objects"
-    counts = {form: sum(map(FORMS[form].looks, records)) for form in FORMS}
-    likely = [form for form, count in counts.items() if count]
-    if len(likely) == 1:
-        return likely[0], f"{counts[likely[0]]} of its first {len(lines)} lines are of this form"
-    if likely:
-        shares = " and ".join(f"{counts[form]} of form {form}" for form in likely)
-        raise SpecError(f"{name}: of its first {len(lines)} lines {shares}", hint=listed)
-    first = next((record for record in records if isinstance(record, dict)), {})
-    message = f"{name}: its first {len(lines)} lines are of no form that is known; a record has {_names(first)}"
+        return PLAIN, "a column map reads plain objects"
+    counts: Counter[str] = Counter()
+    for record in records:
+        forms = [form for form in FORMS if form != PLAIN and FORMS[form].looks(record)]
+        counts.update(forms or [PLAIN] * FORMS[PLAIN].looks(record))
+    if len(counts) == 1:
+        [(form, count)] = counts.items()
+        return form, f"{count} of {first}" if len(records) > 1 else first
+    if counts:
+        shares = " and ".join(f"{count} of form {form}" for form, count in counts.items())
+        raise SpecError(f"{name}: of {first} {shares}", hint=listed)
+    example = next((record for record in records if isinstance(record, dict)), {})
     raise SpecError(
-        message, hint=f"{listed}; --column ts=NAME, --column prompt=NAME, ... name the fields of another log"
+        f"{name}: {first}: of no form that is known; it has {_names(example)}",
+        hint=f"{listed}; or name the fields: --column ts=NAME --column prompt=NAME ...",
     )
 
 

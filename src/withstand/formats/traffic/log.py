@@ -12,16 +12,17 @@ conversation or several spans gives several.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from withstand.core import SpecError, did_you_mean
-from withstand.formats.traffic.cutting import Cutter, Lines, Piece
-from withstand.formats.traffic.decode import Decoder, UnreadableError
+from withstand.formats.traffic.batch import Batch as Batch
+from withstand.formats.traffic.cutting import Piece
+from withstand.formats.traffic.decode import LINE, Decoder, UnreadableError
 from withstand.formats.traffic.exchange import BadLine, Exchange
-from withstand.formats.traffic.forms import AUTO, FORMS, Parser, check_form, detect
+from withstand.formats.traffic.forms import AUTO, check_form, detect
+from withstand.formats.traffic.frames import LINES, Frame, frame_of, merged
 from withstand.formats.traffic.plain import FIELDS
 from withstand.formats.traffic.position import BEGINNING, Position, mark_of
 from withstand.formats.traffic.rotation import newer, state, unread
@@ -29,51 +30,10 @@ from withstand.formats.traffic.source import STDIN, Source
 
 SIZE = 2**20
 """Bytes of a batch, about."""
-SAMPLE = 2**16
-"""Bytes of the log, about, whose lines say its form."""
-FIRST = 50
-"""Lines, at most, that say it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Whole records of a log, not yet read. path: of their file.   line: records before them.
-
-    end: where to go on when these were taken.   problem: kind and reason of the one record, which was passed over.
-    waits: it is a last line that is half written. `end` is before it, so that it is read again when it is whole.
-    """
-
-    path: str
-    form: str
-    columns: tuple[tuple[str, str], ...]
-    line: int
-    data: bytes
-    end: Position
-    problem: tuple[str, str] | None = None
-    waits: bool = False
-
-    def read(self) -> list[Exchange | BadLine]:
-        """What the records hold. Never raises for anything that stands in them."""
-        if self.problem is not None:
-            return [BadLine(self.line + 1, *self.problem)]
-        decode, parse = _parser(self.form, self.columns)
-        items: list[Exchange | BadLine] = []
-        lines = self.data.split(b"\n")
-        if not lines[-1]:
-            lines.pop()
-        for number, raw in enumerate(lines, self.line + 1):
-            odd: list[str] = []
-            try:
-                items += parse(number, decode(raw, odd), odd)
-            except UnreadableError as error:
-                items.append(BadLine(number, error.kind, error.why, error.harmless))
-        return items
-
-
-@lru_cache(maxsize=8)
-def _parser(form: str, columns: tuple[tuple[str, str], ...]) -> tuple[Decoder, Parser]:
-    return Decoder(), FORMS[form].build(dict(columns))
-
+SAMPLES = (2**16, 2**20, LINE + 2**16)
+"""Bytes of the log, about, whose records say its form; the later ones where there is no whole record before."""
+GROWING = ("", "UTF-16")
+"""How a log is packed that may grow while it is read."""
 
 Wait = Callable[[], bool]
 """Waits for more of a log that is followed, and returns whether to go on."""
@@ -90,8 +50,9 @@ class Log:
         self.path, self.form, self.why, self.start = path, form, "as you say", start
         self.columns = tuple(columns.items())
         self._first: Source | None = Source(path)
-        if form == AUTO and (sample := self._first.sample(SAMPLE)):
-            self._detect(sample)
+        for size in SAMPLES if form == AUTO else ():
+            if self.form == AUTO and (sample := self._first.sample(size, size == SAMPLES[0])):
+                self._detect(sample, size == SAMPLES[-1] or len(sample) < size)
 
     def __iter__(self) -> Iterator[Exchange | BadLine]:
         """All items, without positions."""
@@ -136,14 +97,34 @@ class Log:
         why = (
             f"another log has its name now: what was written to the old one after byte {position.offset:,} is not here"
         )
-        return Batch(self.path, self.form, self.columns, 0, b"", Position(), ("log replaced", why))
+        return self._batch(Piece(b"", 0, 0, ("log replaced", why)), LINES, 0, BEGINNING)
 
-    def _detect(self, sample: bytes) -> None:
-        lines = sample.splitlines() if len(sample) < SAMPLE else sample.splitlines()[:-1] or [sample]
-        self.form, self.why = detect(self.path, lines[:FIRST], dict(self.columns))
+    def _detect(self, sample: bytes, final: bool) -> None:
+        """Tell the form from the first records. final: raise where it is open; else where there are none, wait."""
+        frame = frame_of(self.path, sample)
+        if frame.pieces is not None:
+            pieces = [next(frame.pieces(self.path, 0, 1), Piece(b"", 0, 0))]
+        else:
+            cutter = frame.cutter()
+            pieces = [*cutter.feed(sample), *(cutter.rest() if final else ())]
+        batches = [self._batch(piece, frame, 0, BEGINNING) for piece in merged(pieces)]
+        records = [record for batch in batches for record in batch.values()]
+        if records or final:
+            self.form, self.why = detect(self.path, frame.word, records, dict(self.columns))
 
-    def _cutter(self) -> Cutter:
-        return Lines()
+    def _batch(self, piece: Piece, frame: Frame, line: int, end: Position, path: str = "") -> Batch:
+        return Batch(
+            path or self.path,
+            self.form,
+            self.columns,
+            line,
+            piece.data,
+            end,
+            piece.problem,
+            False,
+            frame.table,
+            piece.ends,
+        )
 
 
 class _Reading:
@@ -152,21 +133,33 @@ class _Reading:
     def __init__(self, log: Log, path: str, source: Source, position: Position, last: bool) -> None:
         self.log, self.path, self.source, self.last = log, path, source, last
         self.position, self.end, self.unended = position, "end", False
+        self.frame, self.cutter = LINES, LINES.cutter()
+        self.passed = 0  # records that a cutter which rescans has still to pass over
 
     def batches(self, size: int, follow: Wait | None) -> Iterator[Batch]:
+        sample = self.source.sample(SAMPLES[0], True)
+        self._frame(sample)
+        if self.frame.pieces is not None:
+            for piece in self.frame.pieces(self.path, self.position.line, size):
+                yield self._batch(piece)
+            return
         if not self._skip():
             yield self._batch(Piece(b"", 0, 0, ("log is shorter", f"it ends before byte {self.position.offset:,}")))
             return
-        cutter, moved = self.log._cutter(), False
+        moved, held = False, b""
         while True:
             data = self._data(size, follow is None)
+            if not sample and data:  # the log was empty: its first line says how it is laid out
+                held, data = held + data, b""
+                if b"\n" in held:
+                    sample, data = held, held
+                    self._frame(sample)
             if self.unended and data:
                 data = self._ended(data)
-            for piece in cutter.feed(data):
-                yield self._taken(piece)
+            yield from self._taken(self.cutter.feed(data))
             if data:
                 continue
-            if follow is None or self.source.damage or self.source.packed not in ("", "UTF-16"):
+            if follow is None or self.source.damage or self.source.packed not in GROWING:
                 break
             if moved:  # nobody has written to it since it got another name
                 break
@@ -179,11 +172,17 @@ class _Reading:
                 return
             moved = what == "renamed"
             self.end = "renamed" if moved else "end"
-        yield from self._rest(cutter)
+        yield from self._rest()
+
+    def _frame(self, sample: bytes) -> None:
+        if sample:
+            self.frame = frame_of(self.path, sample)
+            self.cutter = self.frame.cutter()
+            self.passed = self.position.line if self.cutter.rescans else 0
 
     def _skip(self) -> bool:
         """Go to the position, and see whether the line before it has its end."""
-        offset = self.position.offset
+        offset = 0 if self.passed else self.position.offset
         if not self.source.skip(max(0, offset - 1)):
             return False
         self.unended = offset > 0 and self.source.read(1) not in (b"\n", b"")
@@ -207,30 +206,44 @@ class _Reading:
                 break
         return b"".join(parts)
 
-    def _rest(self, cutter: Cutter) -> Iterator[Batch]:
+    def _rest(self) -> Iterator[Batch]:
         """What does not end in a new line. It waits for its rest where it is half written and may still grow."""
-        for piece in cutter.rest():
-            growing = self.last and self.end == "end" and self.path != STDIN and self.source.packed in ("", "UTF-16")
-            before = self.position
-            batch = self._taken(piece)
-            if growing and _is_half(piece.data):
-                batch = replace(batch, end=before, waits=True)
+        grows = self.last and self.end == "end" and self.path != STDIN and self.source.packed in GROWING
+        before = self.position
+        for batch in self._taken(self.cutter.rest()):
+            if grows and self.frame.table is None and batch.problem is None and _is_half(batch.data):
                 self.position = before
-            yield batch
+                yield replace(batch, end=before, waits=True)
+            else:
+                yield batch
         if self.source.damage:
             yield self._batch(Piece(b"", 0, 0, ("damaged log", self.source.damage)))
 
-    def _taken(self, piece: Piece) -> Batch:
-        """The batch of whole records."""
-        if self.log.form == AUTO and piece.data:
-            self.log._detect(piece.data)
-        return self._batch(piece)
+    def _taken(self, pieces: Sequence[Piece]) -> Iterator[Batch]:
+        """The batches of whole records, without those that were read before."""
+        for piece in merged(pieces):
+            rest = piece
+            if self.passed:
+                rest = _behind(piece, self.passed)
+                self.passed -= piece.records - rest.records
+            if self.log.form == AUTO and rest.data:
+                self.log._detect(rest.data, True)
+            if rest.records or rest.problem:
+                yield self._batch(rest)
 
     def _batch(self, piece: Piece) -> Batch:
-        line, log = self.position.line, self.log
+        line = self.position.line
         mark = self.position.mark if self.path == STDIN and self.position.mark else mark_of(self.source.head)
         self.position = Position(self.position.offset + piece.size, line + piece.records, mark)
-        return Batch(self.path, log.form, log.columns, line, piece.data, self.position, piece.problem)
+        return self.log._batch(piece, self.frame, line, self.position, self.path)
+
+
+def _behind(piece: Piece, passed: int) -> Piece:
+    """A piece of JSON without its first `passed` records."""
+    if passed >= piece.records:
+        return Piece(b"", 0, 0)
+    lines = piece.data.split(b"\n", passed)
+    return replace(piece, data=lines[-1], records=piece.records - passed)
 
 
 def _is_half(line: bytes) -> bool:

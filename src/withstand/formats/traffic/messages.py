@@ -40,7 +40,8 @@ def text_of(content: Json, odd: list[str], depth: int = 0) -> str:
 
 def _part(part: dict[str, Json], odd: list[str], depth: int) -> str:
     """The text of a part: of OpenAI's, Anthropic's, Inspect's, OpenInference's and OpenTelemetry's messages."""
-    kind = str(part.get("type") or "")
+    part = part["message_content"] if isinstance(part.get("message_content"), dict) else part
+    kind = str(part.get("type") or part.get("modality") or "")
     if any(kind.startswith((medium, f"input_{medium}", f"output_{medium}")) for medium in MEDIA):
         medium = next(medium for medium in MEDIA if medium in kind)
         odd.append(f"{medium} not read")
@@ -50,7 +51,7 @@ def _part(part: dict[str, Json], odd: list[str], depth: int) -> str:
         return ""
     if "function" in part or kind in ("tool_use", "tool_call", "function_call", "custom_tool_call"):
         return call_text(part)
-    for name in ("text", "content", "refusal", "output", "response", "result", "value"):
+    for name in ("text", "content", "contents", "parts", "refusal", "output", "response", "result", "value"):
         if part.get(name) is not None:
             return text_of(part[name], odd, depth + 1)
     odd.append("part not read")
@@ -69,6 +70,7 @@ def call_text(call: Json) -> str:
     """A call of a tool as its name with the arguments: `order({"pan": 2})`."""
     if not isinstance(call, dict):
         return ""
+    call = call["tool_call"] if isinstance(call.get("tool_call"), dict) else call
     inner = call.get("function")
     inner = inner if isinstance(inner, dict) else call
     name = next((inner[key] for key in ("name", "function", "tool_name") if isinstance(inner.get(key), str)), "")
@@ -79,11 +81,15 @@ def call_text(call: Json) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A message. role: system, user, assistant, tool or what the log says.   ts: of the log, or None."""
+    """A message. role: system, user, assistant, tool or what the log says.   ts: of the log, or None.
+
+    given: an answer that was written for the model, as Inspect marks it, such as one of a few-shot prompt.
+    """
 
     role: str
     text: str
     ts: Json = None
+    given: bool = False
 
 
 def turns_of(messages: Json, odd: list[str]) -> list[Turn]:
@@ -123,13 +129,13 @@ def _turn(message: dict[str, Json], odd: list[str]) -> Turn:
         odd.append("audio not read")
         texts.append(_spoken({"audio": audio}))
     ts = next((message[name] for name in ("ts", "timestamp", "created_at", "create_time") if message.get(name)), None)
-    return Turn(ROLES.get(role.lower(), role.lower()), "\n".join(filter(None, texts)), ts)
+    text, given = "\n".join(filter(None, texts)), message.get("source") == "input"
+    return Turn(ROLES.get(role.lower(), role.lower()), text, ts, given)
 
 
 def _content(message: dict[str, Json]) -> Json:
-    return next(
-        (message[name] for name in ("content", "parts", "value", "text") if message.get(name) is not None), None
-    )
+    names = ("content", "parts", "contents", "value", "text")
+    return next((message[name] for name in names if message.get(name) is not None), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +180,8 @@ def exchanges_of(turns: Sequence[Turn], odd: list[str]) -> Iterator[Answered]:
         results = [turn for turn in part if turn.role not in ("user", "assistant")]
         ts = next((turn.ts for turn in part if turn.ts is not None), None)
         before = _before([*rest[max(0, start - BEFORE) : start], *results], odd)
-        yield Answered(system, _joined(asked), before, _joined(answers), ts)
+        if not answers or not all(turn.given for turn in answers):
+            yield Answered(system, _joined(asked), before, _joined(answers), ts)
         start = end
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from withstand.core import Json, digest
-from withstand.formats.traffic.decode import UnreadableError
+from withstand.formats.traffic.decode import UnreadableError, read_text
 from withstand.formats.traffic.exchange import BadLine, Exchange
 from withstand.formats.traffic.fields import exchange
 from withstand.formats.traffic.messages import exchanges_of, request_of, turns_of
@@ -100,7 +100,8 @@ def value_at(record: Mapping[str, Json], path: str) -> Json:
 
 def conversation(line: int, fields: dict[str, Json], messages: Json, odd: list[str]) -> list[Exchange]:
     """The exchanges of a record with messages: one before a given completion, else all that stand in them."""
-    if isinstance(messages, str) or not isinstance(messages, list):
+    messages = read_text(messages) if isinstance(messages, str) else messages
+    if not isinstance(messages, list):
         raise UnreadableError("wrong messages", "its messages are no list")
     turns = turns_of(messages, odd)
     if fields.get("completion") is not None:
@@ -133,8 +134,8 @@ def conversation(line: int, fields: dict[str, Json], messages: Json, odd: list[s
 
 def looks(record: Json) -> bool:
     """Whether an object is of this form: it has a time, and a text or messages, under names that we know."""
-    if not isinstance(record, dict) or {"choices", "request", "response_body"} & set(record):
+    if not isinstance(record, dict):
         return False
     names = {field: [name for name in (field, *COLUMNS[field]) if name in record] for field in COLUMNS}
     texts = [name for field in ("prompt", "completion", "messages") for name in names[field]]
-    return bool(names["ts"]) and bool(texts) and "object" not in record
+    return bool(names["ts"]) and bool(texts)

@@ -9,7 +9,6 @@ import zlib
 from typing import Any, BinaryIO
 
 from withstand.core import SpecError, bounded
-from withstand.formats.traffic.decode import LINE
 from withstand.formats.traffic.position import HEAD
 
 STDIN = "-"
@@ -69,12 +68,12 @@ class Source:
         self._start = start if same else self._start
         return same
 
-    def sample(self, size: int) -> bytes:
-        """The first bytes, about `size` and at least a line, which are read again afterwards."""
+    def sample(self, size: int, line: bool) -> bytes:
+        """The first bytes, about `size`, which are read again afterwards. line: of stdin no more than a line."""
         data = b""
-        while len(data) < (size if b"\n" in data else LINE) and (part := self.read(size)):
+        while len(data) < size and (part := self.read(size)):
             data += part
-            if self.path == STDIN and b"\n" in data:  # the next line may be long in coming
+            if line and self.path == STDIN and b"\n" in data:  # the next line may be long in coming
                 break
         self._ahead = data
         return data

@@ -1,0 +1,75 @@
+"""A batch of a log: whole records, which may be read in another process."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from withstand.core import Json
+from withstand.formats.traffic.decode import Decoder, UnreadableError
+from withstand.formats.traffic.exchange import BadLine, Exchange
+from withstand.formats.traffic.forms import FORMS, Parser
+from withstand.formats.traffic.position import Position
+from withstand.formats.traffic.tables import Table, rows_of
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Whole records of a log, not yet read. path: of their file.   line: records before them.
+
+    end: where to go on when these were taken.   problem: kind and reason of the one record, which was passed over.
+    waits: it is a last line that is half written. `end` is before it, so that it is read again when it is whole.
+    """
+
+    path: str
+    form: str
+    columns: tuple[tuple[str, str], ...]
+    line: int
+    data: bytes
+    end: Position
+    problem: tuple[str, str] | None = None
+    waits: bool = False
+    table: Table | None = None
+    ends: tuple[int, ...] = ()
+
+    def read(self) -> list[Exchange | BadLine]:
+        """What the records hold. Never raises for anything that stands in them."""
+        if self.problem is not None:
+            return [BadLine(self.line + 1, *self.problem)]
+        decode, parse = _parser(self.form, self.columns)
+        items: list[Exchange | BadLine] = []
+        for number, raw in self._records():
+            odd: list[str] = []
+            try:
+                record = decode(raw, odd) if self.table is None else self.table.record(raw, odd)
+                items += parse(number, record, odd)
+            except UnreadableError as error:
+                items.append(BadLine(number, error.kind, error.why, error.harmless))
+        return items
+
+    def values(self) -> list[Json]:
+        """The records themselves, as far as they can be read."""
+        decode, _ = _parser("plain", ())
+        values = []
+        for _, raw in self._records() if self.problem is None else ():
+            try:
+                values.append(decode(raw, []) if self.table is None else self.table.record(raw, []))
+            except UnreadableError:
+                continue
+        return values
+
+    def _records(self) -> Iterator[tuple[int, bytes]]:
+        """Number and bytes of each record; the header of a table is none."""
+        if self.table is not None:
+            for number, raw in enumerate(rows_of(self.data, self.ends), self.line + 1):
+                if number > 1:
+                    yield number, raw
+            return
+        lines = self.data.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        yield from enumerate(lines, self.line + 1)
+
+
+@lru_cache(maxsize=8)
+def _parser(form: str, columns: tuple[tuple[str, str], ...]) -> tuple[Decoder, Parser]:
+    return Decoder(), FORMS[form].build(dict(columns))
