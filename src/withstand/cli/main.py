@@ -41,6 +41,7 @@ from withstand.cli import (
     monitor,
     monitor_limits,
     monitor_make_logs,
+    monitor_proxy,
     plan,
     plan_assign,
     plan_coverage,
@@ -173,6 +174,7 @@ for finding_command in (plan_regress.reproduce, plan_regress.regress, plan_regre
     plan_findings.findings.add_command(finding_command)
 monitor.monitor.add_command(monitor_make_logs.make_logs)
 monitor.monitor.add_command(monitor_limits.limits)
+monitor.monitor.add_command(monitor_proxy.proxy)
 cli.add_sections(
     {
         "Measure": (run.run, init.init, generate.generate, demo.demo, judge.judge, label.label, calibrate.calibrate),

@@ -87,7 +87,7 @@ def serve(
         console.say(f"note: other users of this machine can read {opened.path}; `chmod 600 {opened.path}` stops that")
     if reveal and not read_only:
         opened.add_audit(user_name(), "reveal", "all texts, for everyone: --reveal")
-    listening = _listen(host, port)
+    listening = listen(host, port)
     auth.port = listening.getsockname()[1]
     root = f"http://{f'[{host}]' if ':' in host else host}:{auth.port}/"
     if first is not None:
@@ -117,11 +117,13 @@ def _launcher(opened: "Store", store: str, runs: int, offline: bool) -> "Launche
     return Launcher(opened, command, env, home_dir("launches"), runs, offline)
 
 
-def _listen(host: str, port: int) -> "socket.socket":
+def listen(host: str, port: int) -> "socket.socket":
+    """A socket that listens on an address; port 0 takes a free one. Raises `SpecError`."""
     import socket
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # its protocol is named, or asyncio would leave Nagle's algorithm on, and a small answer would wait 40 ms
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))

@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from withstand.core import SpecError, bounded
 from withstand.core.text import count
-from withstand.runner.suites import loopback
+from withstand.runner.suites import is_own, loopback, own_hosts
 from withstand.store import files
 
 ROLES = ("viewer", "labeler", "runner", "admin")
@@ -211,7 +211,7 @@ class Auth:
             )
         if people and not proxy_header and not any(person.digest for person in people):
             raise SpecError("the tokens file has no token", hint="give each person a token, or name --proxy-header")
-        self.hosts = {host, "127.0.0.1", "localhost", "[::1]", "::1"} if loopback(host) and not proxy_header else None
+        self.hosts = None if proxy_header else own_hosts(host)
         self.port = port
         self.wrong = WrongTokens()
         self.entry = secrets.token_urlsafe(24) if self.local else ""
@@ -330,11 +330,8 @@ class Auth:
         return "https" in (scheme, by_proxy)
 
     def check_host(self, host: str) -> None:
-        """A page of elsewhere whose name was made to point here is not ours (DNS rebinding)."""
-        if self.hosts is None:
-            return
-        name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
-        if name.lower() not in self.hosts:
+        """Raise `Refused` for the name of another server."""
+        if not is_own(host, self.hosts):
             raise Refused(421, f"this server is not {host[:100]!r}", "open the address that the server printed")
 
     def check_write(self, session: Session, headers: Mapping[str, str], form: Mapping[str, Any]) -> None:

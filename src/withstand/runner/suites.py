@@ -1,6 +1,7 @@
 """Which suites and behaviors a run uses, and test cases that come from elsewhere."""
 
 import ipaddress
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
@@ -236,3 +237,14 @@ def loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def own_hosts(host: str) -> frozenset[str] | None:
+    """The names under which browsers reach a server that listens on this address; None for any, where others can."""
+    return frozenset({host, "127.0.0.1", "localhost", "[::1]", "::1"}) if loopback(host) else None
+
+
+def is_own(host: str, hosts: frozenset[str] | None) -> bool:
+    """Whether a request's Host is one of these. A page of elsewhere whose name was made to point here has another one
+    (DNS rebinding)."""
+    return hosts is None or re.sub(r":[0-9]+$", "", host).lower() in hosts

@@ -1,0 +1,211 @@
+"""Where judges work, so that none stalls another request: rules in processes of their own, models in threads.
+
+A rule holds the interpreter's lock while it reads, a regular expression for as long as it searches. So rules run in
+other processes, and one that takes too long is killed with its process; the next text gets a new one.
+"""
+
+import contextlib
+import multiprocessing
+import queue
+import re
+import signal
+import threading
+import time
+import unicodedata
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias
+
+from withstand.core import Ask, AskError, Flow, SpecError, Verdict, Work, Worked, answered, digest, to_json
+from withstand.monitor.screen.labelers import Labeler, score_of
+from withstand.monitor.screen.rules import scores
+
+Pairs: TypeAlias = Sequence[tuple[str, str]]
+"""Texts as (prompt, completion), as a labeler reads them."""
+START = 60.0
+"""Seconds that a process has to import its judges."""
+MOST_MARKS = 8
+"""Combining marks in a row that are kept: thousands are sorted in quadratic time, and no language needs more."""
+TAGS = {0xE0000 + code: code for code in range(0x20, 0x7F)} | {0xE0001: None, 0xE007F: None}
+"""Unicode's tag characters, which nobody sees and models read as ASCII."""
+_MARK = "[\u0300-\u036f\u0483-\u0489\u20d0-\u20ff\ufe20-\ufe2f]"
+MARKS = re.compile(f"({_MARK}{{{MOST_MARKS}}}){_MARK}+")
+
+
+class LateError(Exception):
+    """A judge that gave no verdict in time."""
+
+
+def seen(text: str) -> str:
+    """The text as a model may read it: tags as letters, no invisible characters, letters of one form (NFKC)."""
+    if text.isascii():
+        return text
+    text = MARKS.sub(r"\1", text.translate(TAGS))
+    text = "".join(character for character in text if unicodedata.category(character) != "Cf")
+    return unicodedata.normalize("NFKC", text)
+
+
+def both_ways(pairs: Pairs) -> tuple[list[tuple[str, str]], list[int]]:
+    """Each pair as it is, then those that read otherwise once what is hidden is shown; and whose each of those is."""
+    shown = [(at, (seen(prompt), seen(completion))) for at, (prompt, completion) in enumerate(pairs)]
+    blank = [bool(text.strip()) for pair in pairs for text in pair]
+    others = [
+        (at, pair)
+        for at, pair in shown
+        if pair != tuple(pairs[at]) and [bool(text.strip()) for text in pair] == blank[2 * at : 2 * at + 2]
+    ]
+    return [*pairs, *(pair for _, pair in others)], [at for at, _ in others]
+
+
+def highest(values: Sequence[float | None], owners: Sequence[int]) -> list[float | None]:
+    """The score of each pair: the higher one of its two forms; None where the judge could not say of a form."""
+    own = list(values[: len(values) - len(owners)])
+    for at, value in zip(owners, values[len(own) :], strict=True):
+        first = own[at]
+        own[at] = None if first is None or value is None else max(first, value)
+    return own
+
+
+def settled(flow: Flow[list[Verdict]]) -> list[Verdict]:
+    """What a judge's flow ends with: its models are asked here and now, in this thread. Raises what they raise."""
+    try:
+        item = next(flow)
+        while True:
+            if isinstance(item, Ask):
+                model: Any = item.model
+                answers: list[Any] = []
+                for start in range(0, len(item.chats), model.width):
+                    chats = item.chats[start : start + model.width]
+                    seeds = [int(digest(to_json(chat))[:8], 16) >> 1 for chat in chats]
+                    answers += answered(model.generate(chats, item.sampling, seeds))
+                item = flow.send(answers)
+            elif isinstance(item, Work):
+                item = flow.send(Worked(item.do(item.model, [item.part])[0]))
+            else:
+                raise AskError(f"a judge's flow yielded {type(item).__name__}")
+    except StopIteration as end:
+        verdicts: list[Verdict] = end.value
+        return verdicts
+
+
+def by_model(labeler: Labeler, pairs: Pairs) -> list[float | None]:
+    """The scores of a judge that asks models. Raises what it raises."""
+    texts, owners = both_ways(pairs)
+    verdicts = settled(labeler.judge.grade(labeler.behavior, [labeler.completion(*pair) for pair in texts]))
+    if len(verdicts) != len(texts):
+        raise AskError(f"{labeler.screener.judge} gave {len(verdicts)} verdicts on {len(texts)} texts")
+    return highest([score_of(verdict) for verdict in verdicts], owners)
+
+
+def _scores(labelers: Mapping[str, Labeler], names: Sequence[str], pairs: Pairs) -> list[list[float | None]]:
+    """The scores of all texts by each of these rules."""
+    texts, owners = both_ways(pairs)
+    return [highest(scores(labelers[name], texts), owners) for name in names]
+
+
+def _work(pipe: Any, labelers: Sequence[Labeler]) -> None:
+    """The body of a process: scores what comes, until nobody is there."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    by_id = {labeler.screener.id: labeler for labeler in labelers}
+    pipe.send("ready")
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            names, pairs = pipe.recv()
+            pipe.send(_scores(by_id, names, pairs))
+
+
+class Lane:
+    """A process that scores texts by rules, started anew when it was killed."""
+
+    def __init__(self, labelers: Sequence[Labeler]) -> None:
+        self._labelers = labelers
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, self._labelers), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._ready = False
+
+    def wait(self, seconds: float) -> None:
+        """Until it is ready. Raises `LateError`."""
+        if not self._ready:
+            self._receive(time.monotonic() + seconds)
+            self._ready = True
+
+    def score(self, names: Sequence[str], pairs: Pairs, deadline: float) -> list[list[float | None]]:
+        """The scores of all texts by each rule. deadline: of `time.monotonic`.
+
+        Raises `LateError`, after which another process begins, as it does for one that died.
+        """
+        if time.monotonic() >= deadline:
+            raise LateError("no process was free in time")
+        try:
+            self.wait(deadline - time.monotonic())
+            self._pipe.send((tuple(names), tuple(pairs)))
+            values: list[list[float | None]] = self._receive(deadline)
+        except (LateError, OSError, EOFError) as error:
+            if self._ready or not self._process.is_alive():  # one that still starts is let start
+                self.close()
+                self._start()
+            raise LateError(str(error) or "its process died") from error
+        return values
+
+    def _receive(self, deadline: float) -> Any:
+        if not self._pipe.poll(max(0.0, deadline - time.monotonic())):
+            raise LateError("no verdict in time")
+        return self._pipe.recv()
+
+    def close(self) -> None:
+        self._process.kill()
+        self._pipe.close()
+        self._process.join(5)
+
+
+class Lanes:
+    """All lanes: `processes` for rules (0: a thread of this one), `threads` for judges that ask models.
+
+    `open` starts them.
+    """
+
+    def __init__(self, labelers: Sequence[Labeler], processes: int = 2, threads: int = 8) -> None:
+        self._rules = [labeler for labeler in labelers if labeler.is_rule]
+        self._models = len(labelers) > len(self._rules)
+        self._processes, self._threads = processes if self._rules else 0, threads
+        self._free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
+        self._lanes: list[Lane] = []
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        """Start them, and wait until rules can be asked. Raises `SpecError`."""
+        self._lanes = [Lane(self._rules) for _ in range(self._processes)]
+        for lane in self._lanes:
+            try:
+                lane.wait(START)
+            except (LateError, EOFError, OSError) as error:
+                self.close()
+                raise SpecError(f"a process for rules did not start: {error}", hint="see above") from error
+            self._free.put(lane)
+        self.rules = ThreadPoolExecutor(max(1, self._processes), "rules")
+        self.models = ThreadPoolExecutor(self._threads if self._models else 1, "judges")
+
+    def score(self, names: Sequence[str], pairs: Pairs, deadline: float) -> list[list[float | None]]:
+        """`Lane.score`, of the next free lane; called in a thread of `rules`."""
+        if not self._lanes:
+            return _scores({labeler.screener.id: labeler for labeler in self._rules}, names, pairs)
+        lane = self._free.get()
+        try:
+            return lane.score(names, pairs, deadline)
+        finally:
+            self._free.put(lane)
+
+    def close(self) -> None:
+        """End the processes; a thread in a call of a model ends with that."""
+        for lane in self._lanes:
+            lane.close()
+        for pool in (getattr(self, "rules", None), getattr(self, "models", None)):
+            if pool is not None:
+                pool.shutdown(wait=False, cancel_futures=True)
