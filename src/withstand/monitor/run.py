@@ -18,6 +18,7 @@ from withstand.monitor.intake.retention import expire
 from withstand.monitor.intake.salt import Hasher, check_salt, salt_of
 from withstand.monitor.intake.workers import Workers
 from withstand.monitor.intake.write import Writer
+from withstand.monitor.proxy.section import section as in_front
 from withstand.monitor.report.publish import publish
 from withstand.monitor.section import Context, Section
 from withstand.monitor.settings import Settings
@@ -33,9 +34,10 @@ STDIN = "-"
 
 STEPS: Sequence[Callable[[Context], Sequence[str]]] = ()
 """What is done between reading and saying, such as later screeners. Each returns lines to tell the user."""
-ANALYSES: Sequence[Callable[[Context], Section]] = (happened, who, probing, templates)
+ANALYSES: Sequence[Callable[[Context], Section | None]] = (happened, in_front, who, probing, templates)
 """Each answers one question: what happened, prevalence, series and alerts, accounts, probing, clusters, templates,
-effects. An analysis reads the traffic and the store alone, so that equal traffic gives equal sections."""
+effects; None where it is none of this monitor's, as where no proxy ran. An analysis reads the traffic and the store
+alone, so that equal traffic gives equal sections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Job:
 
 def sections(context: Context) -> list[Section]:
     """The sections of all analyses, in order."""
-    return [analysis(context) for analysis in ANALYSES]
+    return [section for analysis in ANALYSES if (section := analysis(context)) is not None]
 
 
 def run(
