@@ -24,7 +24,7 @@ from withstand.formats.traffic.exchange import BadLine, Exchange
 from withstand.formats.traffic.forms import AUTO, check_form, detect
 from withstand.formats.traffic.frames import LINES, Frame, frame_of, merged
 from withstand.formats.traffic.plain import FIELDS
-from withstand.formats.traffic.position import BEGINNING, Position, mark_of
+from withstand.formats.traffic.position import BEGINNING, HEAD, Position, is_marked, mark_of
 from withstand.formats.traffic.rotation import newer, state, unread
 from withstand.formats.traffic.source import STDIN, Source
 
@@ -49,10 +49,11 @@ class Log:
     def __init__(self, path: str, form: str, columns: Mapping[str, str], start: Position) -> None:
         self.path, self.form, self.why, self.start = path, form, "as you say", start
         self.columns = tuple(columns.items())
-        self._first: Source | None = Source(path)
+        self._first: Source | None = Source(path if path == STDIN else unread(path, start)[0][0][0])
         for size in SAMPLES if form == AUTO else ():
             if self.form == AUTO and (sample := self._first.sample(size, size == SAMPLES[0])):
-                self._detect(sample, size == SAMPLES[-1] or len(sample) < size)
+                half = b"\n" not in sample and path != STDIN and self._first.packed in GROWING
+                self._detect(sample, not half and (size == SAMPLES[-1] or len(sample) < size))
 
     def __iter__(self) -> Iterator[Exchange | BadLine]:
         """All items, without positions."""
@@ -65,24 +66,31 @@ class Log:
         follow: goes on with what is written later, to this file and to its successors when it is rotated, by name or
         by being emptied; it is called when there is nothing more now. A half-written last line waits for its rest.
         """
-        files, whole = unread(self.path, self.start)
+        files, whole = self._files()
         if not whole:
             yield self._missing(self.start)
         waiting = deque(files)
         while waiting:
             path, position = waiting.popleft()
             source = self._source(path)
-            last = path == self.path and not waiting
+            last = not waiting
             reading = _Reading(self, path, source, position, last)
             yield from reading.batches(size, follow if last else None)
             if reading.end == "renamed":
-                waiting.extend((copy, Position()) for copy in (*newer(path, source), path))
+                waiting.extend((copy, BEGINNING) for copy in (*newer(self.path, source), self.path))
             elif reading.end == "cut":
-                files, whole = unread(path, reading.position)
+                files, whole = unread(self.path, reading.position)
                 if not whole:
                     yield self._missing(reading.position)
                 waiting.extend(files)
             source.close()
+
+    def _files(self) -> tuple[list[tuple[str, Position]], bool]:
+        """The files to read, each with its position, and whether the one that `start` is of is among them."""
+        if self.path != STDIN or not self.start.mark or self._first is None:
+            return unread(self.path, self.start)
+        same = is_marked(self._first.sample(HEAD, False), self.start.mark)
+        return [(STDIN, self.start if same else BEGINNING)], same
 
     def _source(self, path: str) -> Source:
         """The file at `path`, from its beginning."""
@@ -163,7 +171,7 @@ class _Reading:
                 break
             if moved:  # nobody has written to it since it got another name
                 break
-            what = "same" if self.path == STDIN else state(self.path, self.source)
+            what = "same" if self.path == STDIN else state(self.log.path, self.source)
             if what == "cut":
                 self.end = "cut"
                 break
@@ -210,23 +218,24 @@ class _Reading:
         """What does not end in a new line. It waits for its rest where it is half written and may still grow."""
         grows = self.last and self.end == "end" and self.path != STDIN and self.source.packed in GROWING
         before = self.position
-        for batch in self._taken(self.cutter.rest()):
+        for batch in self._taken(self.cutter.rest(), grows):
             if grows and self.frame.table is None and batch.problem is None and _is_half(batch.data):
                 self.position = before
-                yield replace(batch, end=before, waits=True)
+                why = "half-written line", f"it has no end: byte {before.offset:,} and what follows it are read again"
+                yield replace(batch, data=b"", end=before, waits=True, problem=why)
             else:
                 yield batch
         if self.source.damage:
             yield self._batch(Piece(b"", 0, 0, ("damaged log", self.source.damage)))
 
-    def _taken(self, pieces: Sequence[Piece]) -> Iterator[Batch]:
-        """The batches of whole records, without those that were read before."""
+    def _taken(self, pieces: Sequence[Piece], grows: bool = False) -> Iterator[Batch]:
+        """The batches of whole records, without those that were read before. grows: the last may be half written."""
         for piece in merged(pieces):
             rest = piece
             if self.passed:
                 rest = _behind(piece, self.passed)
                 self.passed -= piece.records - rest.records
-            if self.log.form == AUTO and rest.data:
+            if self.log.form == AUTO and rest.data and not (grows and _is_half(rest.data)):
                 self.log._detect(rest.data, True)
             if rest.records or rest.problem:
                 yield self._batch(rest)
