@@ -87,7 +87,7 @@ def test_audits_correct_for_false_alarms(traffic):
     pairs = [(f"u{at}", bool(hit)) for at in range(40) for hit in draw.random(50) < 0.1]
     fill(traffic, pairs + [("clean", at < 50) for at in range(400)] + [("bad", at < 320) for at in range(400)])
     assert {"bad", "clean"} < {row.account for row in ranking(traffic, Accounts()).ranked if row.alarm}
-    people = {"labeler": "person:ada", "version": "", "chosen": "audit", "stage": 9}
+    people = {"labeler": "person ada", "version": "", "chosen": "audit", "stage": 9}
     write(traffic, [], [{"seq": at, **people} for at in range(1, 1501)])
     write(traffic, [], [{"seq": at, "flagged": True, **people} for at in range(2420, 2440)])
     ranks = ranking(traffic, Accounts())

@@ -80,7 +80,7 @@ def test_audits_correct_what_counts_as_violating(traffic):
         traffic, [{"account": "a" if at < 20 else "b", "ts": 60.0 * at} for at in range(80)],
         [{"seq": at, "flagged": at <= 20} for at in range(1, 81)],
     )  # fmt: skip
-    people = {"labeler": "person:ada", "stage": 9, "chosen": "audit"}
+    people = {"labeler": "person ada", "stage": 9, "chosen": "audit"}
     write(traffic, [], [{"seq": at, "flagged": at <= 15 or at == 80, **people} for at in range(1, 81)])
     result = simulate(traffic, tried("10/day", "fixed"))
     [cut] = result.cuts

@@ -39,6 +39,7 @@ from withstand.cli import (
     lifecycle,
     model,
     monitor,
+    monitor_effects,
     monitor_limits,
     monitor_make_logs,
     monitor_proxy,
@@ -175,6 +176,7 @@ for finding_command in (plan_regress.reproduce, plan_regress.regress, plan_regre
 monitor.monitor.add_command(monitor_make_logs.make_logs)
 monitor.monitor.add_command(monitor_limits.limits)
 monitor.monitor.add_command(monitor_proxy.proxy)
+monitor.monitor.add_command(monitor_effects.effect)
 cli.add_sections(
     {
         "Measure": (run.run, init.init, generate.generate, demo.demo, judge.judge, label.label, calibrate.calibrate),

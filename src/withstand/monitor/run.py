@@ -11,6 +11,7 @@ from withstand.core.text import count
 from withstand.monitor.accounts.probing_section import section as probing
 from withstand.monitor.accounts.section import section as who
 from withstand.monitor.clusters.coordinated import templates
+from withstand.monitor.effects.section import section as effects
 from withstand.monitor.intake.columns import Recipe
 from withstand.monitor.intake.happened import section as happened
 from withstand.monitor.intake.read import Unchanged, read
@@ -34,7 +35,7 @@ STDIN = "-"
 
 STEPS: Sequence[Callable[[Context], Sequence[str]]] = ()
 """What is done between reading and saying, such as later screeners. Each returns lines to tell the user."""
-ANALYSES: Sequence[Callable[[Context], Section | None]] = (happened, in_front, who, probing, templates)
+ANALYSES: Sequence[Callable[[Context], Section | None]] = (happened, in_front, who, probing, templates, effects)
 """Each answers one question: what happened, prevalence, series and alerts, accounts, probing, clusters, templates,
 effects; None where it is none of this monitor's, as where no proxy ran. An analysis reads the traffic and the store
 alone, so that equal traffic gives equal sections."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from withstand.core.text import clock, count, percent, whole
 from withstand.monitor.accounts.probing import LEAST, WINDOW, Probe, probes
 from withstand.monitor.accounts.section import name
-from withstand.monitor.section import Context, Section, State
+from withstand.monitor.section import Context, Section, State, words_column
 from withstand.monitor.traffic import Traffic
 from withstand.report.table import Column, Table
 
@@ -65,8 +65,8 @@ def _excerpts(traffic: Traffic, seqs: Iterable[int]) -> Mapping[int, str]:
 def _table(shown: list[Probe], excerpts: Mapping[int, str]) -> Table:
     columns = [
         Column("began"), Column("accounts"), Column("by"), Column("attempts", whole, right=True),
-        Column("lasted", clock, right=True), Column("got through"), Column("first wording"),
-        Column("wording that got through"),
+        Column("lasted", clock, right=True), Column("got through"), words_column("first wording"),
+        words_column("wording that got through"),
     ]  # fmt: skip
     rows = [
         (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from withstand.core import Json
 from withstand.monitor.traffic import Traffic
 
-PEOPLE = "labeler LIKE 'person%'"
+PEOPLE = "labeler LIKE 'person %'"
 """Labels that people gave: they are what screeners are measured against."""
 
 VERDICTS = f"""
