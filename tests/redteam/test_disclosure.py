@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from itertools import product
 from pathlib import Path
 
@@ -11,6 +11,9 @@ import pytest
 
 from withstand import api
 from withstand.core import SpecError
+from withstand.monitor.report.disclosed import ends_of
+from withstand.monitor.report.record import keep
+from withstand.monitor.report.shown import Answer, Report
 from withstand.redteam.incidents import records as incidents
 from withstand.redteam.incidents.disclosure import disclose, is_over
 from withstand.redteam.incidents.disclosure_page import markdown, private_report
@@ -114,6 +117,33 @@ def test_the_draft_quotes_nobody_and_marks_what_nobody_measured(withstand):
     assert "%" not in text.partition("## From monitoring")[2].partition("## Method")[0]
     assert "name a period" in withstand("disclose").err
     assert "ends in .md or .json" in withstand("disclose", "--period", "2026", "-o", "d.pdf").err
+
+
+def test_the_last_report_of_a_monitor_fills_its_section_without_small_counts(withstand):
+    def part(side, requests):
+        return {"category": "spam", "side": side, "requests": requests}
+
+    seen = {"rate": 0.0052, "low": 0.0031, "high": 0.008, "violating": 12, "labels": 900}
+    prevalence = {"parts": [part("prompt", seen), part("completion", seen | {"violating": 3}), part("exchange", None)]}
+    precision = {"precision": [{"rule": "rise", "true": 3, "false": 1}, {"rule": "mix", "true": 0, "false": 0}]}
+    answers = (
+        Answer("prevalence", "?", "!", "note", value=prevalence),
+        Answer("alerts", "?", "!", "note", value=precision),
+    )
+    start = datetime(2026, 3, 2, tzinfo=UTC).timestamp()
+    with api.open_store("withstand.db") as store:
+        keep(store, Report("kitchen", "K 1", start, start + 86_400 * 20, 138_000, 886, answers, {}))
+        keep(store, Report("kitchen", "K 1", start, start + 86_400 * 40, 999_999, 886, (), {}))  # of the next quarter
+    text = withstand("disclose", "--period", "2026-Q1").out.partition("## From monitoring")[2].partition("## Known")[0]
+    assert "Monitor kitchen: 138,000 requests from 2026-03-02 to 2026-03-22 were in scope." in text
+    assert "| spam | prompt | 0.52% | 0.31% to 0.8% | 900 |" in text
+    assert "| spam | completion |  | at most 0.8% | 900 |" in text
+    assert "Not known, for want of labels: spam (exchange)." in text
+    assert "- alerts by rise: 3 of 4 that people decided were true" in text
+    assert text.count("_not measured_") == 1
+    assert "No sample was audited" in withstand("disclose", "--period", "2026-Q2").out
+    assert "no monitor 'kitchn'" in withstand("disclose", "--period", "2026", "--monitor", "kitchn").err
+    assert [ends_of(period)[1] for period in ("2026-Q4", "2026")] == [datetime(2027, 1, 1, tzinfo=UTC).timestamp()] * 2
 
 
 def test_the_private_report_of_a_finding_holds_no_text_of_it(withstand):

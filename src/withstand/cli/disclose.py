@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 @click.option(
     "--blind-spot", "blind_spots", multiple=True, metavar="TEXT", help="What the figures do not see; repeats."
 )
+@click.option(
+    "--monitor", default="", metavar="NAME", help="Whose last report of the period is read (default: the only one)."
+)
 @click.option("--finding", default=None, metavar="ID", help="Draft the private report of this finding instead.")
 @click.option("--plan", default=None, metavar="FILE", help="The plan that names the harm of --finding.")
 def disclose(
-    output: str | None, period: str | None, policy: str | None, blind_spots: tuple[str, ...], finding: str | None,
-    plan: str | None, store: "Store",
+    output: str | None, period: str | None, policy: str | None, blind_spots: tuple[str, ...], monitor: str,
+    finding: str | None, plan: str | None, store: "Store",
 ) -> Result:  # fmt: skip
     """Draft what to publish of incidents, or to report of a finding.
 
@@ -33,7 +36,10 @@ def disclose(
     """
     if (period is None) == (finding is None):
         raise SpecError("name a period or a finding", hint="--period 2026-Q1, or --finding F-...")
-    value, text = _of_finding(store, finding, plan) if finding else _of_period(store, period or "", policy, blind_spots)
+    if finding:
+        value, text = _of_finding(store, finding, plan)
+    else:
+        value, text = _of_period(store, period or "", policy, blind_spots, monitor)
     if output:
         forms = {".md": lambda: text, ".json": lambda: json.dumps(value, indent=1) + "\n"}
         console.write(output, forms, ": a draft. Read it before anybody else does")
@@ -45,7 +51,10 @@ def disclose(
     return Result(value, show)
 
 
-def _of_period(store: "Store", period: str, policy: str | None, blind_spots: tuple[str, ...]) -> tuple[Json, str]:
+def _of_period(
+    store: "Store", period: str, policy: str | None, blind_spots: tuple[str, ...], monitor: str
+) -> tuple[Json, str]:
+    from withstand.monitor.report.disclosed import monitored
     from withstand.redteam.dates import today
     from withstand.redteam.incidents import disclosure, disclosure_page
     from withstand.redteam.incidents import records as incidents
@@ -55,7 +64,8 @@ def _of_period(store: "Store", period: str, policy: str | None, blind_spots: tup
     read = read_policy(policy) if policy else None
     titles = {name: category.title for name, category in read.categories.items()} if read else None
     label = read.label if read else ""
-    draft = disclosure.disclose(incidents.incidents(store), period, label, titles, blind_spots)
+    seen = monitored(store, period, monitor)
+    draft = disclosure.disclose(incidents.incidents(store), period, label, titles, blind_spots, seen)
     if not disclosure.is_over(period, today()):
         console.say(f"note: {period} is not over; incidents may still be added to it")
     return plain(draft), disclosure_page.markdown(draft)

@@ -1,7 +1,7 @@
 """A draft of what to publish of a period's incidents: counts without small cells, and no word of anybody.
 
-What needs a monitor (requests in scope, how common violations are, precision of labels, appeals) is left open, and
-marked so. A share of flags is never printed as how common something is.
+What a monitor alone can say (requests in scope, how common violations are, precision) comes from its last report, and
+is marked as empty without one. A share of flags is never printed as how common something is.
 """
 
 from collections import Counter
@@ -27,11 +27,13 @@ METHOD = (
     "Do not publish periods that overlap: their difference may show a hidden count.",
 )
 MONITORING = (
-    "requests in scope", "violations by category, with intervals from an audited sample", "precision of the labels",
+    "requests in scope", "violations by category, with intervals from an audited sample", "precision of the alerts",
     "appeals and reversals",
 )  # fmt: skip
-"""What only a monitor can say."""
-NO_MONITOR = "No monitor was read: how many violations nobody noticed is not known. A share of flags would not say it."
+"""What only a monitor can say, or nobody yet."""
+NO_MONITOR = (
+    "No sample was audited: how many violations nobody noticed is not known. A share of flags would not say it."
+)
 IMPACT = ("who gains", "who loses", "what is displaced", "what shows it")
 
 
@@ -44,6 +46,43 @@ class CategoryLine:
     incidents: int | None
     actors: int | None
     requests: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Violations:
+    """Share of requests of which a side violates a category, estimated from people's labels, with its 95% limits.
+
+    rate, low: None where fewer than 10 labeled requests violate: then the upper limit alone is printed.
+    """
+
+    category: str
+    side: str
+    rate: float | None
+    low: float | None
+    high: float
+    labels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Monitored:
+    """What a monitor says of the period. begin, end: days of its traffic.   violations: None where no
+    sample was audited.   unaudited: categories (and sides) without enough labels.   precision: rule of the alerts ->
+    how many people called true, of those that they called true or false.
+    """
+
+    name: str
+    begin: str
+    end: str
+    requests: int
+    violations: tuple[Violations, ...]
+    unaudited: tuple[str, ...]
+    precision: Mapping[str, tuple[int, int]]
+
+    @property
+    def not_measured(self) -> tuple[str, ...]:
+        """What it lacks of `MONITORING`."""
+        has = {MONITORING[0]: True, MONITORING[1]: bool(self.violations), MONITORING[2]: bool(self.precision)}
+        return tuple(name for name in MONITORING if not has.get(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +107,7 @@ class Disclosure:
     time_to_act: float | None
     time_to_act_interval: tuple[float, float] | None
     blind_spots: tuple[str, ...]
+    monitored: Monitored | None = None
     not_measured: tuple[str, ...] = MONITORING
     warning: str = WARNING
     method: tuple[str, ...] = METHOD
@@ -88,9 +128,12 @@ def is_over(period: str, now: date) -> bool:
 
 def disclose(
     listed: Sequence[Incident], period: str, policy: str = "", titles: Mapping[str, str] | None = None,
-    blind_spots: Iterable[str] = (),
+    blind_spots: Iterable[str] = (), monitored: Monitored | None = None,
 ) -> Disclosure:  # fmt: skip
-    """The draft of a period. titles: of the policy's categories, by id. Raises `SpecError` for a wrong period."""
+    """The draft of a period. titles: of the policy's categories, by id.   monitored: what a monitor says of it.
+
+    Raises `SpecError` for a wrong period.
+    """
     wanted = quarters_of(period)
     chosen = [incident for incident in listed if quarter_of(incident.opened) in wanted]
     ids = sorted({incident.category for incident in chosen}, key=lambda name: (name == UNCOVERED, name))
@@ -112,7 +155,9 @@ def disclose(
         SCHEMA, period, policy, tuple(sorted({incident.policy_version or "not said" for incident in chosen})), number,
         actors.total, None if hidden else _sum(requests.values()), actors.rounded, lines, _actions(chosen, hidden),
         figures(period, chosen) if number else None, middle[0] if middle else None,
-        None if middle is None or middle[1] < 0 else middle[1:], (*blind_spots, NO_MONITOR),
+        None if middle is None or middle[1] < 0 else middle[1:],
+        (*blind_spots, *([] if monitored and monitored.violations else [NO_MONITOR])), monitored,
+        monitored.not_measured if monitored else MONITORING,
     )  # fmt: skip
 
 

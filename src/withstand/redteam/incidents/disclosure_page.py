@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from withstand.core.text import count, rate, visible, whole
 from withstand.redteam.dates import day_of, span
-from withstand.redteam.incidents.disclosure import IMPACT, Disclosure
+from withstand.redteam.incidents.disclosure import IMPACT, Disclosure, Monitored, Violations
 from withstand.redteam.incidents.suppression import LEAST
 from withstand.redteam.plan.records import Plan
 from withstand.report.table import Column, Table
@@ -80,7 +80,10 @@ def _actions(draft: Disclosure) -> Iterator[str]:
 
 
 def _open(draft: Disclosure) -> Iterator[str]:
-    yield from ("## From monitoring", "", "**Empty: no monitor was read.** A monitor would give:", "")
+    yield from ("## From monitoring", "")
+    yield from (
+        _monitored(draft.monitored) if draft.monitored else ("**Empty: no monitor was read.** It would give:", "")
+    )
     yield from (f"- {name}: _not measured_" for name in draft.not_measured)
     yield from ("", "## Known blind spots", "", *(f"- {line(text)}" for text in draft.blind_spots), "")
     yield from (
@@ -92,6 +95,34 @@ def _open(draft: Disclosure) -> Iterator[str]:
         "",
     )
     yield from ("## Method", "", *(f"- {text}" for text in draft.method))
+
+
+def _monitored(seen: Monitored) -> Iterator[str]:
+    yield f"Monitor {line(seen.name)}: {whole(seen.requests)} requests from {seen.begin} to {seen.end} were in scope."
+    yield ""
+    if seen.violations:
+        columns = [
+            Column("category"), Column("side"), Column("share of requests", right=True), Column("95%", right=True),
+            Column("labels", whole, right=True),
+        ]  # fmt: skip
+        rows = [
+            [row.category, row.side, "" if row.rate is None else _share(row.rate), _limits(row), row.labels]
+            for row in seen.violations
+        ]
+        yield from (Table(columns, rows).markdown(), "", "From people's labels of a random sample, weighed.", "")
+    if seen.unaudited:
+        yield from (f"Not known, for want of labels: {', '.join(map(line, seen.unaudited))}.", "")
+    for rule, (true, decided) in seen.precision.items():
+        yield f"- alerts by {line(rule)}: {true} of {decided} that people decided were true"
+
+
+def _limits(row: Violations) -> str:
+    return f"at most {_share(row.high)}" if row.low is None else f"{_share(row.low)} to {_share(row.high)}"
+
+
+def _share(value: float) -> str:
+    """A share with two digits: 0.52%."""
+    return f"{100 * value:.2g}%"
 
 
 def private_report(finding: Attempt, plan: Plan | None = None) -> str:
