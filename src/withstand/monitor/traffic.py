@@ -71,7 +71,7 @@ label. side: prompt or completion; exchange: a label that came with the log, of 
 score: in [0, 1].   flagged: the labeler's own decision at its threshold.
 stage: place in the cascade, from 0; -1: the label came with the log.   chosen: why this exchange was labeled, `all`,
 `cascade` or `audit`.   Of a person (labeler `person NAME`): flagged NULL where they were unsure; chosen `audit`, or
-`targeted CATEGORY SIDE` where the exchange was chosen by its score and is no random one.
+`targeted:CATEGORY:SIDE` where the exchange was chosen by its score and is no random one.
 unscored. kind: `unscored`, or `no text`.
 source. mark: what tells a rotated file from its successor.   "offset": bytes read; line: lines read.
 state: JSON of what its next batch must know.

@@ -173,8 +173,13 @@ def corrected(
     seen = rates.effective_cases(successes, scored, clusters)
     if seen is None:
         return None
-    if not seen[1]:
-        return _NOTHING
+    return corrected_share(*seen, judged, drift, level) if seen[1] else _NOTHING
+
+
+def corrected_share(
+    raw: float, cases: float, judged: Table, drift: float = 0.0, level: float = 0.95
+) -> Corrected:  # fmt: skip
+    """As `corrected`, of the share `raw` of `cases` independent ones, above 0, that the judge called successes."""
     positive, negative = judged.hit + judged.missed, judged.wrong + judged.clear
     if not positive or not negative:
         return _NOTHING
@@ -182,7 +187,6 @@ def corrected(
     draw = np.random.default_rng(SEED)
     sensitivity = draw.beta(judged.hit + 1, judged.missed + 1, DRAWS)
     specificity = draw.beta(judged.clear + 1, judged.wrong + 1, DRAWS)
-    raw, cases = seen
     drawn = draw.beta(raw * cases + 1, (1 - raw) * cases + 1, DRAWS)
     ends = []
     for shifted in {(s * drift, t * drift) for s in (-1, 1) for t in (-1, 1)}:

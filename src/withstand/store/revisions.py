@@ -4,6 +4,7 @@ The key of an entry is what it is and its number, so that of two people who edit
 second is told so (`add` returns False) and can show both.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sql
@@ -53,6 +54,20 @@ def add_record(store: Store, new: Record) -> bool:
     """Keep a revision; False where another of this number stands."""
     names = ("kind", "id", "revision", "plan", "created")
     return _add(store, record, digest(["record", new.kind, new.id, new.revision]), new, names)
+
+
+def add_records(store: Store, new: Sequence[Record]) -> None:
+    """Keep many revisions in one transaction; where another of a number stands, it stays."""
+    entries = [
+        {
+            "key": digest(["record", one.kind, one.id, one.revision]), "kind": one.kind, "id": one.id,
+            "revision": one.revision, "plan": one.plan, "created": one.created, "value": dumps(one.value),
+            "writer": store.writer, "purged": None,
+        }
+        for one in new
+    ]  # fmt: skip
+    if entries:
+        store.write({record: entries})
 
 
 def append(store: Store, kind: str, record_id: str, plan: str, created: float, value: Json) -> int:

@@ -1,0 +1,98 @@
+"""Which exchanges people are asked to label: the random stream, and apart from it some of each band of scores."""
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+from withstand.core import digest
+from withstand.monitor.audit.frame import make_frame, screened_parts
+from withstand.monitor.audit.records import RANDOM, Item, add_items, is_twice, item_id, items_of
+from withstand.monitor.section import Context
+
+TEXTS = "(e.prompt IS NOT NULL OR e.completion IS NOT NULL)"
+COLUMNS = "e.seq, e.ts, coalesce(e.prompt, ''), coalesce(e.completion, ''), e.id, e.account"
+
+
+def take(context: Context, stream: int, targeted: int = 0) -> list[Item]:
+    """Put `stream` exchanges of the random audit stream into the queue, and `targeted` ones of other traffic, as many
+    of each band of scores as of the others. Returns what was new.
+
+    Each exchange has a random number of its own, by which it is drawn: what is drawn later of a traffic that has grown
+    is a part of the same sample (permanent random numbers; Ohlsson 1995). Those of the stream are never drawn by their
+    score, or the stream would lose what screeners flag.
+    """
+    queue = items_of(context.store, context.settings.keeping.name)
+    _queued(context, [item.seq for item in queue])
+    rate = context.settings.keeping.audit_rate
+    drawn: list[list[tuple[str, tuple[object, ...]]]] = []
+    if stream:
+        rows = context.traffic.rows(
+            f"""SELECT {COLUMNS} FROM exchange e WHERE audit < ? AND {TEXTS} AND seq NOT IN (SELECT seq FROM queued)
+            ORDER BY audit, seq LIMIT ?""",
+            [rate, stream],
+        )
+        drawn.append([(RANDOM, row) for row in rows])
+    if targeted:
+        drawn += _by_score(context, targeted, rate)
+    start = max((item.order + 1 for item in queue), default=0)
+    in_turn = [one for turn in zip_longest(*drawn) for one in turn if one is not None]
+    items = _items(context, in_turn, start)
+    add_items(context.store, items)
+    return items
+
+
+def _queued(context: Context, seqs: Sequence[int]) -> None:
+    context.traffic.database.execute("CREATE OR REPLACE TEMP TABLE queued (seq BIGINT)")
+    if seqs:
+        context.traffic.database.execute("INSERT INTO queued SELECT unnest(?::BIGINT[])", [list(seqs)])
+
+
+def _by_score(context: Context, wanted: int, rate: float) -> list[list[tuple[str, tuple[object, ...]]]]:
+    """Exchanges outside the stream, a list for each band of each part."""
+    strata: list[list[tuple[str, tuple[object, ...]]]] = []
+    parts = screened_parts(context)
+    bands = []
+    for part in parts:
+        make_frame(context, part)
+        bands += [(part, band) for (band,) in context.traffic.rows("SELECT DISTINCT band FROM frame ORDER BY band")]
+    for part in parts:
+        make_frame(context, part)
+        for _, band in (one for one in bands if one[0] == part):
+            share = wanted // len(bands) + (bands.index((part, band)) < wanted % len(bands))
+            rows = context.traffic.rows(
+                f"""SELECT {COLUMNS} FROM frame f JOIN exchange e USING (seq)
+                WHERE f.band = ? AND f.audit >= ? AND {TEXTS} AND seq NOT IN (SELECT seq FROM queued)
+                ORDER BY f.audit, seq LIMIT ?""",
+                [band, rate, share],
+            )
+            context.traffic.database.execute("INSERT INTO queued SELECT unnest(?::BIGINT[])", [[r[0] for r in rows]])
+            strata.append([(part.targeted, row) for row in rows])
+    return strata
+
+
+def _items(context: Context, drawn: Sequence[tuple[str, tuple[object, ...]]], start: int) -> list[Item]:
+    name = context.settings.keeping.name
+    items = []
+    for order, (chosen, row) in enumerate(drawn, start):
+        seq, ts, prompt, completion, own, account = row
+        check = check_of(own, ts, account)
+        id = item_id(name, int(str(seq)), check)
+        items.append(
+            Item(
+                id,
+                name,
+                int(str(seq)),
+                check,
+                float(str(ts)),
+                str(prompt),
+                str(completion),
+                chosen,
+                order,
+                is_twice(id),
+            )
+        )
+    return items
+
+
+def check_of(own: object, ts: object, account: object) -> str:
+    """What tells an exchange from another of the same number: its id in the log, its time and who asked."""
+    return digest([own, ts, account])[:16]

@@ -1,0 +1,334 @@
+"""The section "prevalence": how much of the traffic violates the policy, by category and week."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from withstand.core import Json
+from withstand.core.text import count, decimals, percent, whole
+from withstand.monitor.audit.frame import MONDAY, WEEK, Part
+from withstand.monitor.audit.records import TWICE, items_of, opinions_of
+from withstand.monitor.prevalence.data import ANY, Evidence, Series, between_people, cells, evidence, parts_of
+from withstand.monitor.prevalence.estimate import (
+    ENOUGH,
+    FLAGGED_FROM,
+    Prevalence,
+    labels_for,
+    prevalence,
+    rogan_gladen,
+)
+from withstand.monitor.section import Chart, Context, Line, Mark, Section, State
+from withstand.report.table import Column, Table
+from withstand.stats.agreement import Corrected, kappa
+
+WIDTHS = (0.05, 0.02, 0.01)
+"""Widths of an interval for which the labels that it takes are said."""
+NAMES = ("success of misuse", "refusal works", "unintended harm", "normal")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is said of a part. whole: per request, of all traffic, None where it is unknown.   accounts: the mean over
+    accounts.   weeks: per request, by week.   gladen: by week, from the screener's errors.
+    """
+
+    evidence: Evidence
+    whole: Prevalence | None
+    accounts: Prevalence | None
+    weeks: Mapping[int, Prevalence | None]
+    gladen: Mapping[int, Corrected]
+
+    @property
+    def part(self) -> Part:
+        return self.evidence.part
+
+    @property
+    def series(self) -> Series | None:
+        """The screener's longest series."""
+        return self.evidence.series[0] if self.evidence.series else None
+
+    @property
+    def naive(self) -> float | None:
+        """The share of exchanges that it flags, which is no prevalence."""
+        return self.series.flagged / self.series.labeled if self.series and self.series.labeled else None
+
+
+def section(context: Context) -> Section:
+    """How much of the traffic violates the policy."""
+    answers = [_answer(evidence(context, part)) for part in parts_of(context)]
+    watched = [answer for answer in answers if answer.evidence.series or answer.evidence.labels]
+    measured = [answer for answer in watched if answer.whole]
+    tables = [_table(context, watched), _strata(measured), _cells(context), _weeks(measured)]
+    return Section(
+        "prevalence", "How much of the traffic violates the policy?", _said(context, watched, measured),
+        _state(watched, measured), [table for table in tables if table.rows], _charts(measured),
+        _advice(watched), _value(context, watched),
+    )  # fmt: skip
+
+
+def _answer(seen: Evidence) -> Answer:
+    weeks = sorted({week for week, _ in seen.population})
+    by_week = {
+        week: prevalence(
+            {bin: size for bin, size in seen.population.items() if bin[0] == week},
+            [label for label in seen.labels if label.bin[0] == week],
+        )
+        for week in weeks
+    }
+    gladen: dict[int, Corrected] = {}
+    for series in seen.series[:1]:
+        for week, (flagged, labeled) in series.weeks.items():
+            if (corrected := rogan_gladen(flagged, labeled, series.errors)) and corrected.identified:
+                gladen[week] = corrected
+    return Answer(
+        seen, prevalence(seen.population, seen.labels), prevalence(seen.population, seen.labels, by_account=True),
+        by_week, gladen,
+    )  # fmt: skip
+
+
+def _state(watched: Sequence[Answer], measured: Sequence[Answer]) -> State:
+    if any(answer.whole and answer.whole.violating for answer in measured):
+        return "note"
+    return "calm" if watched and len(measured) == len(watched) else "unknown"
+
+
+def share(value: float | None) -> str:
+    """A share in [0, 1] with two digits, since a prevalence is small: "0.52%"."""
+    if value is None:
+        return "unknown"
+    if 0 < value < 0.0001:
+        return "<0.01%"
+    return percent(value) if value >= 0.0995 or value == 0 else f"{100 * value:.2g}%"
+
+
+def limits(low: float, high: float) -> str:
+    """A pair of shares: "0.31% to 0.8%"."""
+    return f"{share(low)} to {share(high)}"
+
+
+def _said(context: Context, watched: Sequence[Answer], measured: Sequence[Answer]) -> str:
+    if not watched:
+        return "Unknown: no screener and no person has labeled anything of this traffic."
+    lines = []
+    for answer in sorted(measured, key=lambda one: -(one.whole.low if one.whole else 0))[:3]:
+        seen = answer.whole
+        assert seen is not None
+        text = f"{answer.part.title}: {share(seen.rate)} of requests ({limits(seen.low, seen.high)})"
+        if answer.naive is not None:
+            text += f"; the screener flags {share(answer.naive)}"
+        lines.append(text)
+    labels = sum(answer.evidence.series != () for answer in watched)
+    unknown = [answer.part.title for answer in watched if not answer.whole]
+    text = ". ".join([*lines, ""]).strip()
+    if unknown:
+        why = f"fewer than {ENOUGH} labels of people, or too few of what is not flagged"
+        more = f"{', '.join(unknown[:3])}{' and others' if len(unknown) > 3 else ''}"
+        text = " ".join(filter(None, [text, f"Unknown, with {why}: {more}."]))
+    people = between_people(context)
+    if measured:
+        if people.n:
+            agreement = kappa(people)
+            text += f" Two people agree on {percent(people.right / people.n)} of {count(int(people.n), 'answer')}"
+            text += f" (kappa {decimals(2)(agreement)}); the intervals do not hold their common errors."
+        else:
+            text += " Nothing was labeled by two people: how far labels can be believed is unknown."
+    elif labels:
+        text += " What screeners flag is no prevalence."
+    return text
+
+
+def _table(context: Context, watched: Sequence[Answer]) -> Table:
+    columns = [
+        Column("category"), Column("side"), Column("of requests", share, right=True), Column("95% limits", right=True),
+        Column("mean over accounts", share, right=True), Column("limits over accounts", right=True),
+        Column("accounts that ever do", right=True), Column("labels", whole, right=True),
+        Column("violating", whole, right=True), Column("unclear", whole, right=True),
+        Column("flag share (no prevalence)", right=True), Column("flags / truth", right=True),
+    ]  # fmt: skip
+    rows = [_row(context, answer) for answer in watched]
+    note = (
+        "From people's labels of a random stream and of bands of scores, weighed back to all traffic. Misuse is a rate "
+        "per account, unintended harm one per request: where a category is of one kind alone, the other is left out. "
+        "Accounts that ever do: between the mean over accounts and violating requests over accounts. The limits are "
+        "for errors of sampling, not of people."
+    )
+    return Table(columns, rows, "Prevalence", note)
+
+
+def _row(context: Context, answer: Answer) -> tuple[Json, ...]:
+    seen, accounts = answer.whole, answer.accounts
+    intent = context.policy.categories[answer.part.category].intent
+    of_requests, of_accounts = seen if intent != "misuse" else None, accounts if intent != "unintended" else None
+    naive = answer.naive
+    ratio = f"{naive / seen.rate:.1f}" if naive is not None and seen and seen.rate else ""
+    return (
+        answer.part.category, answer.part.side, of_requests.rate if of_requests else None,
+        limits(of_requests.low, of_requests.high) if of_requests else "", of_accounts.rate if of_accounts else None,
+        limits(of_accounts.low, of_accounts.high) if of_accounts else "",
+        limits(*_ever(context, answer)) if of_accounts and seen else "", len(answer.evidence.labels),
+        sum(bool(label.violating) for label in answer.evidence.labels),
+        sum(label.violating is None for label in answer.evidence.labels),
+        "" if naive is None else share(naive), ratio,
+    )  # fmt: skip
+
+
+def _ever(context: Context, answer: Answer) -> tuple[float, float]:
+    """Bounds of the share of accounts with a violating request: it is at least the mean over accounts of the share of
+    violating ones, and at most the number of violating requests over that of accounts."""
+    [(accounts,)] = context.traffic.rows("SELECT count(DISTINCT account) FROM exchange")
+    assert answer.whole is not None
+    assert answer.accounts is not None
+    high = min(1.0, answer.whole.high * answer.evidence.exchanges / max(1, accounts))
+    return min(answer.accounts.low, high), high
+
+
+def _strata(measured: Sequence[Answer]) -> Table:
+    columns = [
+        Column("category"), Column("side"), Column("scores"), Column("exchanges", whole, right=True),
+        Column("labels", whole, right=True), Column("violating", whole, right=True),
+        Column("at most", lambda value: "" if value is None else share(value), right=True),
+    ]  # fmt: skip
+    rows = [
+        (answer.part.category, answer.part.side, bands(stratum.bands), stratum.size, stratum.labels, stratum.violating,
+         stratum.most)
+        for answer in measured if answer.whole for stratum in answer.whole.strata
+    ]  # fmt: skip
+    note = "At most: where no label is violating, 3 over the labels (the rule of three)."
+    return Table(columns, rows, "What the labels say by band of scores", note, folded=True)
+
+
+BAND_NAMES = {-1: "no score", 0: "0 to 0.05", 1: "0.05 to 0.25", 2: "0.25 to 0.5", 3: "0.5 to 0.75", 4: "0.75 to 1"}
+
+
+def bands(listed: Sequence[int]) -> str:
+    """Bands of scores as a reader sees them."""
+    return ", ".join(BAND_NAMES[band] for band in sorted(listed))
+
+
+def _cells(context: Context) -> Table:
+    columns = [
+        Column("category"),
+        *(Column(f"{name}", right=True) for name in NAMES),
+        Column("labels", whole, right=True),
+    ]
+    rows: list[tuple[Json, ...]] = []
+    for category in (ANY, *context.policy.categories):
+        population, labels = cells(context, category)
+        if not labels[0]:
+            continue
+        estimates = [prevalence(population, cell) for cell in labels]
+        said = [f"{share(e.rate)} ({limits(e.low, e.high)})" if e else "unknown" for e in estimates]
+        rows.append((category, *said, len(labels[0])))
+    note = (
+        "Of requests, by people's labels of the random stream alone. Success of misuse: prompt and completion violate; "
+        "refusal works: the prompt alone; unintended harm: the completion alone."
+    )
+    return Table(columns, rows, "Prompt and completion together", note)
+
+
+def _weeks(measured: Sequence[Answer]) -> Table:
+    columns = [
+        Column("category"), Column("side"), Column("week of"), Column("of requests", share, right=True),
+        Column("95% limits", right=True), Column("from the screener's errors", right=True),
+        Column("flag share (no prevalence)", right=True),
+    ]  # fmt: skip
+    rows = []
+    for answer in measured:
+        for week, seen in answer.weeks.items():
+            gladen = answer.gladen.get(week)
+            flags = answer.series.weeks.get(week) if answer.series else None
+            rows.append(
+                (answer.part.category, answer.part.side, day(week), seen.rate if seen else None,
+                 limits(seen.low, seen.high) if seen else "",
+                 f"{share(gladen.rate)} ({limits(gladen.low, gladen.high)})" if gladen else "",
+                 share(flags[0] / flags[1]) if flags and flags[1] else "")
+            )  # fmt: skip
+    note = (
+        "Weeks begin on Mondays, UTC. From the screener's errors: Rogan and Gladen, with its sensitivity and "
+        "specificity on all labels of the random stream, if they are the same in each week."
+    )
+    return Table(columns, rows, "Prevalence by week", note, folded=True)
+
+
+def day(week: int) -> str:
+    """The date on which a week begins."""
+    return datetime.fromtimestamp(week * WEEK + MONDAY, UTC).date().isoformat()
+
+
+def _charts(measured: Sequence[Answer]) -> list[Chart]:
+    charts = []
+    for answer in measured:
+        known = [(week, seen) for week, seen in answer.weeks.items() if seen]
+        lines = [
+            Line(
+                "prevalence", [(_middle(week), seen.rate) for week, seen in known], [seen.low for _, seen in known],
+                [seen.high for _, seen in known],
+            )
+        ]  # fmt: skip
+        if not known and answer.gladen:
+            listed = [(week, gladen) for week, gladen in sorted(answer.gladen.items()) if gladen.rate is not None]
+            points = [(_middle(week), gladen.rate or 0.0) for week, gladen in listed]
+            ends = [gladen.low for _, gladen in listed], [gladen.high for _, gladen in listed]
+            lines = [Line("prevalence from the screener's errors", points, *ends)]
+        if answer.series:
+            flags = [(_middle(week), f / n) for week, (f, n) in sorted(answer.series.weeks.items()) if n]
+            lines.append(Line("flag share (no prevalence)", flags))
+        marks = [
+            Mark(min(series.weeks) * WEEK + MONDAY, f"{series.labeler} {series.version} begins")
+            for series in answer.evidence.series[1:]
+        ]
+        if lines[0].points:
+            charts.append(Chart(f"{answer.part.title}, by week", lines, "%", marks))
+    return charts
+
+
+def _middle(week: int) -> float:
+    return week * WEEK + MONDAY + WEEK / 2
+
+
+def _advice(watched: Sequence[Answer]) -> list[str]:
+    unknown = [answer for answer in watched if not answer.whole]
+    if not watched:
+        return ["Name screeners in the settings, or label a sample: `withstand monitor audit --take 100`."]
+    if not unknown:
+        return []
+    needed = needs(unknown[0])
+    words = [f"{number:,} for {100 * width:g} points" for width, number in needed if number]
+    said = f" An interval takes about {', '.join(words)} of {unknown[0].part.title}." if words else ""
+    return [f"Label exchanges: `withstand monitor audit --take 100`, then label them in the explorer.{said}"]
+
+
+def needs(answer: Answer) -> list[tuple[float, int | None]]:
+    """For each width of an interval the labels that it is expected to take."""
+    sizes = answer.evidence.population
+    flagged = sum(part.size for (_, band), part in sizes.items() if band >= FLAGGED_FROM)
+    return [(width, labels_for(flagged, answer.evidence.exchanges - flagged, width)) for width in WIDTHS]
+
+
+def _value(context: Context, watched: Sequence[Answer]) -> Json:
+    name = context.settings.keeping.name
+    items, opinions = items_of(context.store, name), opinions_of(context.store, name)
+    people = between_people(context)
+    return {
+        "policy": context.policy.header.version, "queued": len(items), "labeled": len({one.item for one in opinions}),
+        "labelers": sorted({one.labeler for one in opinions}), "twice": TWICE,
+        "other_policy": sum(one.policy != context.policy.header.version for one in opinions),
+        "between_people": {**asdict(people), "kappa": kappa(people) if people.n else None},
+        "parts": [_part_value(context, answer) for answer in watched],
+    }  # fmt: skip
+
+
+def _part_value(context: Context, answer: Answer) -> Json:
+    series = answer.series
+    return {
+        "category": answer.part.category, "side": answer.part.side, "exchanges": answer.evidence.exchanges,
+        "requests": asdict(answer.whole) if answer.whole else None,
+        "accounts": asdict(answer.accounts) if answer.accounts else None,
+        "ever": list(_ever(context, answer)) if answer.whole and answer.accounts else None,
+        "weeks": [
+            {"week": day(week), **(asdict(seen) if seen else {"rate": None})} for week, seen in answer.weeks.items()
+        ],
+        "rogan_gladen": [{"week": day(week), **asdict(one)} for week, one in sorted(answer.gladen.items())],
+        "flag_share": answer.naive, "labeler": f"{series.labeler} {series.version}" if series else None,
+        "labels_for": [{"width": width, "labels": number} for width, number in needs(answer)],
+    }  # fmt: skip
