@@ -76,7 +76,7 @@ def test_a_stage_sees_what_was_passed_on_and_the_audit_stream(ready):
 def test_budget_goes_to_the_audit_stream_first_then_to_the_highest_score(ready):
     later = Screener("model", MODEL, "spam", "prompt", after=("rule",), budget=6)
     monitor = ready(later)
-    screen(monitor)
+    assert screen(monitor) == ["model: screened 6 of 9 exchanges that waited; 3 are not screened (a budget of 6)"]
     assert [row[0] for row in labeled(monitor)] == [1, 2, 4, 6]  # and 8 and 10, of which nothing could be said
     screen(monitor)
     assert len(labeled(monitor)) == 4  # a run again over the same logs has no new budget

@@ -10,6 +10,7 @@ from withstand.core import Json, SpecError
 from withstand.core.text import count
 from withstand.monitor.accounts.probing_section import section as probing
 from withstand.monitor.accounts.section import section as who
+from withstand.monitor.audit.counted import count_labels
 from withstand.monitor.clusters.coordinated import templates
 from withstand.monitor.effects.section import section as effects
 from withstand.monitor.intake.columns import Recipe
@@ -19,8 +20,10 @@ from withstand.monitor.intake.retention import expire
 from withstand.monitor.intake.salt import Hasher, check_salt, salt_of
 from withstand.monitor.intake.workers import Workers
 from withstand.monitor.intake.write import Writer
+from withstand.monitor.prevalence.section import section as prevalence
 from withstand.monitor.proxy.section import section as in_front
 from withstand.monitor.report.publish import publish
+from withstand.monitor.screen.cascade import screen
 from withstand.monitor.section import Context, Section
 from withstand.monitor.settings import Settings
 from withstand.monitor.traffic import BusyError, Traffic
@@ -33,9 +36,17 @@ POLL = 1.0
 """Seconds between two looks at logs that are followed."""
 STDIN = "-"
 
-STEPS: Sequence[Callable[[Context], Sequence[str]]] = ()
+STEPS: Sequence[Callable[[Context], Sequence[str]]] = (screen, count_labels)
 """What is done between reading and saying, such as later screeners. Each returns lines to tell the user."""
-ANALYSES: Sequence[Callable[[Context], Section | None]] = (happened, in_front, who, probing, templates, effects)
+ANALYSES: Sequence[Callable[[Context], Section | None]] = (
+    happened,
+    prevalence,
+    in_front,
+    who,
+    probing,
+    templates,
+    effects,
+)
 """Each answers one question: what happened, prevalence, series and alerts, accounts, probing, clusters, templates,
 effects; None where it is none of this monitor's, as where no proxy ran. An analysis reads the traffic and the store
 alone, so that equal traffic gives equal sections."""

@@ -58,14 +58,13 @@ def add_record(store: Store, new: Record) -> bool:
 
 def add_records(store: Store, new: Sequence[Record]) -> None:
     """Keep many revisions in one transaction; where another of a number stands, it stays."""
+    names = ("kind", "id", "revision", "plan", "created")
     entries = [
-        {
-            "key": digest(["record", one.kind, one.id, one.revision]), "kind": one.kind, "id": one.id,
-            "revision": one.revision, "plan": one.plan, "created": one.created, "value": dumps(one.value),
-            "writer": store.writer, "purged": None,
-        }
-        for one in new
-    ]  # fmt: skip
+        {name: getattr(entry, name) for name in names}
+        | {"key": digest(["record", entry.kind, entry.id, entry.revision]), "value": dumps(entry.value)}
+        | {"writer": store.writer, "purged": None}
+        for entry in new
+    ]
     if entries:
         store.write({record: entries})
 

@@ -18,23 +18,23 @@ def count_labels(context: Context) -> list[str]:
     """
     name, database = context.settings.keeping.name, context.traffic.database
     items = {item.id: item for item in items_of(context.store, name)}
-    opinions = [one for one in opinions_of(context.store, name) if one.item in items]
-    seqs = sorted({items[one.item].seq for one in opinions})
+    opinions = [opinion for opinion in opinions_of(context.store, name) if opinion.item in items]
+    seqs = sorted({items[opinion.item].seq for opinion in opinions})
     at_hand = {
         seq: check_of(own, ts, account)
         for seq, own, ts, account in context.traffic.rows(
             "SELECT seq, id, ts, account FROM exchange WHERE seq IN (SELECT unnest(?::BIGINT[]))", [seqs]
         )
     }
-    known = [one for one in opinions if at_hand.get(items[one.item].seq) == items[one.item].check]
-    foreign = sum(items[one.item].seq in at_hand for one in opinions) - len(known)
-    current = [one for one in known if one.policy == context.policy.header.version]
-    earlier = len(known) - len(current)
+    own = [opinion for opinion in opinions if at_hand.get(items[opinion.item].seq) == items[opinion.item].check]
+    foreign = sum(items[opinion.item].seq in at_hand for opinion in opinions) - len(own)
+    current = [opinion for opinion in own if opinion.policy == context.policy.header.version]
+    earlier = len(own) - len(current)
     rows = [
-        (items[one.item].seq, category, side, flagged, f"person {one.labeler}", f"policy {one.policy}",
-         items[one.item].chosen)
-        for one in current
-        for category, side, flagged in _said(one, list(choices(context.policy)))
+        (items[opinion.item].seq, category, side, flagged, f"person {opinion.labeler}", f"policy {opinion.policy}",
+         items[opinion.item].chosen)
+        for opinion in current
+        for category, side, flagged in _rows(opinion, list(choices(context.policy)))
     ]  # fmt: skip
     with context.traffic.transaction():
         database.execute("DELETE FROM label WHERE labeler LIKE 'person %'")
@@ -58,7 +58,7 @@ def count_labels(context: Context) -> list[str]:
     ]
 
 
-def _said(opinion: Opinion, categories: Sequence[str]) -> list[tuple[str, str, bool | None]]:
+def _rows(opinion: Opinion, categories: Sequence[str]) -> list[tuple[str, str, bool | None]]:
     """Every category and side of the policy with what was said."""
     sides = (("prompt", opinion.prompt), ("completion", opinion.completion))
     return [

@@ -34,7 +34,7 @@ def take(context: Context, stream: int, targeted: int = 0) -> list[Item]:
     if targeted:
         drawn += _by_score(context, targeted, rate)
     start = max((item.order + 1 for item in queue), default=0)
-    in_turn = [one for turn in zip_longest(*drawn) for one in turn if one is not None]
+    in_turn = [entry for turn in zip_longest(*drawn) for entry in turn if entry is not None]
     items = _items(context, in_turn, start)
     add_items(context.store, items)
     return items
@@ -56,7 +56,7 @@ def _by_score(context: Context, wanted: int, rate: float) -> list[list[tuple[str
         bands += [(part, band) for (band,) in context.traffic.rows("SELECT DISTINCT band FROM frame ORDER BY band")]
     for part in parts:
         make_frame(context, part)
-        for _, band in (one for one in bands if one[0] == part):
+        for _, band in (pair for pair in bands if pair[0] == part):
             share = wanted // len(bands) + (bands.index((part, band)) < wanted % len(bands))
             rows = context.traffic.rows(
                 f"""SELECT {COLUMNS} FROM frame f JOIN exchange e USING (seq)

@@ -98,10 +98,10 @@ def add_opinions(store: Store, monitor: str, opinions: Sequence[Opinion]) -> Non
     """Keep what people said; said again it is the next revision, and the last one counts."""
     last = {record.id: record.revision for record in records(store, OPINION, monitor)}
     listed = []
-    for one in opinions:
-        id = digest(["opinion", one.item, one.labeler])[:32]
+    for opinion in opinions:
+        id = digest(["opinion", opinion.item, opinion.labeler])[:32]
         last[id] = last.get(id, 0) + 1
-        value = {name: inner for name, inner in to_json(one).items() if name != "labeled"}
+        value = {name: inner for name, inner in to_json(opinion).items() if name != "labeled"}
         listed.append(Record(OPINION, id, last[id], monitor, time.time(), value))
     add_records(store, listed)
 
@@ -121,7 +121,7 @@ def left_for(items: Sequence[Item], opinions: Sequence[Opinion], labeler: str) -
     return [
         item
         for item in items
-        if labeler not in (said := by_item.get(item.id, set())) and len(said) < item.wanted and not item.purged
+        if labeler not in (people := by_item.get(item.id, set())) and len(people) < item.wanted and not item.purged
     ]
 
 

@@ -94,8 +94,8 @@ def _labels(context: Context, part: Part) -> list[Labeled]:
 
 def decided(votes: Sequence[bool | None]) -> bool | None:
     """What people say together: None where nobody could tell, or where they differ."""
-    said = {vote for vote in votes if vote is not None}
-    return said.pop() if len(said) == 1 else None
+    distinct = {vote for vote in votes if vote is not None}
+    return distinct.pop() if len(distinct) == 1 else None
 
 
 def _series(context: Context, part: Part) -> list[Series]:

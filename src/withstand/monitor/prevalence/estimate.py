@@ -85,8 +85,8 @@ def prevalence(
     None where there are too few labels to say: in all, or in the band of most exchanges. The limits are of this
     traffic, whoever sent it: exchanges of one account are alike, but all of its exchanges are in the strata.
     """
-    decided = [one for one in labels if one.violating is not None]
-    counts = Counter(one.bin[1] for one in decided)
+    decided = [label for label in labels if label.violating is not None]
+    counts = Counter(label.bin[1] for label in decided)
     sizes: Counter[int] = Counter()
     for (_, band), part in population.items():
         sizes[band] += part.size
@@ -99,10 +99,11 @@ def prevalence(
             filled = [Labeled(x.bin, answer if x.violating is None else x.violating, x.requests) for x in labels]
             sides.append(_estimate(population, filled, groups, by_account))
     at = labeled.LabeledSide(tuple(sides)).at()
-    weeks = {one.bin[0] for one in decided}
+    weeks = {label.bin[0] for label in decided}
     total = sum(sizes.values())
     return Prevalence(
-        at.rate, at.low, at.high, len(decided), sum(bool(one.violating) for one in decided), len(labels) - len(decided),
+        at.rate, at.low, at.high, len(decided), sum(bool(label.violating) for label in decided),
+        len(labels) - len(decided),
         sum(part.size for (week, _), part in population.items() if week not in weeks) / total,
         tuple(_stratum(bands, sizes, total, decided) for bands in groups),
     )  # fmt: skip
@@ -116,7 +117,7 @@ def grouped(sizes: Mapping[int, int], counts: Mapping[int, int]) -> list[tuple[i
     groups: list[list[int]] = [[]]
     for band in sorted(sizes, reverse=True):
         groups[-1].append(band)
-        if sum(counts.get(one, 0) for one in groups[-1]) >= GROUP:
+        if sum(counts.get(member, 0) for member in groups[-1]) >= GROUP:
             groups.append([])
     rest = groups.pop()
     if rest and groups:
@@ -130,26 +131,28 @@ def _estimate(
     population: Mapping[Bin, Population], labels: Sequence[Labeled], groups: Sequence[tuple[int, ...]], by_account: bool
 ) -> labeled.LabeledEstimate:
     """The estimate over groups of bands. A label stands for what its bin holds, over the labels there."""
-    per_bin = Counter(one.bin for one in labels)
+    per_bin = Counter(label.bin for label in labels)
     whole = sum(part.weight if by_account else part.size for part in population.values())
     strata = []
     for bands in groups:
         parts = [part for (_, band), part in population.items() if band in bands]
-        inside = [one for one in labels if one.bin[1] in bands]
-        weights = [population[one.bin].size / per_bin[one.bin] / (one.requests if by_account else 1) for one in inside]
+        inside = [label for label in labels if label.bin[1] in bands]
+        weights = [
+            population[label.bin].size / per_bin[label.bin] / (label.requests if by_account else 1) for label in inside
+        ]
         share = sum(part.weight if by_account else part.size for part in parts) / whole
         size = sum(part.size for part in parts)
-        said = [bool(one.violating) for one in inside]
-        strata.append(labeled.stratum(max(bands) >= FLAGGED_FROM, share, size, said, weights))
+        votes = [bool(label.violating) for label in inside]
+        strata.append(labeled.stratum(max(bands) >= FLAGGED_FROM, share, size, votes, weights))
     estimate = labeled.labeled_estimate(strata)
     assert estimate is not None, "there are labels"
     return estimate
 
 
 def _stratum(bands: tuple[int, ...], sizes: Mapping[int, int], total: int, labels: Sequence[Labeled]) -> Stratum:
-    inside = [one for one in labels if one.bin[1] in bands]
+    inside = [label for label in labels if label.bin[1] in bands]
     size = sum(sizes[band] for band in bands)
-    return Stratum(bands, size / total, size, len(inside), sum(bool(one.violating) for one in inside))
+    return Stratum(bands, size / total, size, len(inside), sum(bool(label.violating) for label in inside))
 
 
 def rogan_gladen(flagged: int, exchanges: int, errors: Table) -> Corrected | None:

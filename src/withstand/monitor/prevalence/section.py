@@ -37,6 +37,7 @@ class Answer:
     accounts: Prevalence | None
     weeks: Mapping[int, Prevalence | None]
     gladen: Mapping[int, Corrected]
+    needs: Mapping[float, int | None]
 
     @property
     def part(self) -> Part:
@@ -60,7 +61,7 @@ def section(context: Context) -> Section:
     measured = [answer for answer in watched if answer.whole]
     tables = [_table(context, watched), _strata(measured), _cells(context), _weeks(measured)]
     return Section(
-        "prevalence", "How much of the traffic violates the policy?", _said(context, watched, measured),
+        "prevalence", "How much of the traffic violates the policy?", _sentence(context, watched, measured),
         _state(watched, measured), [table for table in tables if table.rows], _charts(measured),
         _advice(watched), _value(context, watched),
     )  # fmt: skip
@@ -80,10 +81,14 @@ def _answer(seen: Evidence) -> Answer:
         for week, (flagged, labeled) in series.weeks.items():
             if (corrected := rogan_gladen(flagged, labeled, series.errors)) and corrected.identified:
                 gladen[week] = corrected
-    return Answer(
-        seen, prevalence(seen.population, seen.labels), prevalence(seen.population, seen.labels, by_account=True),
-        by_week, gladen,
-    )  # fmt: skip
+    whole_traffic = prevalence(seen.population, seen.labels)
+    accounts = prevalence(seen.population, seen.labels, by_account=True)
+    return Answer(seen, whole_traffic, accounts, by_week, gladen, {} if whole_traffic else _needs(seen))
+
+
+def _needs(seen: Evidence) -> dict[float, int | None]:
+    flagged = sum(part.size for (_, band), part in seen.population.items() if band >= FLAGGED_FROM)
+    return {width: labels_for(flagged, seen.exchanges - flagged, width) for width in WIDTHS}
 
 
 def _state(watched: Sequence[Answer], measured: Sequence[Answer]) -> State:
@@ -106,11 +111,11 @@ def limits(low: float, high: float) -> str:
     return f"{share(low)} to {share(high)}"
 
 
-def _said(context: Context, watched: Sequence[Answer], measured: Sequence[Answer]) -> str:
+def _sentence(context: Context, watched: Sequence[Answer], measured: Sequence[Answer]) -> str:
     if not watched:
         return "Unknown: no screener and no person has labeled anything of this traffic."
     lines = []
-    for answer in sorted(measured, key=lambda one: -(one.whole.low if one.whole else 0))[:3]:
+    for answer in sorted(measured, key=lambda answer: -(answer.whole.low if answer.whole else 0))[:3]:
         seen = answer.whole
         assert seen is not None
         text = f"{answer.part.title}: {share(seen.rate)} of requests ({limits(seen.low, seen.high)})"
@@ -217,8 +222,8 @@ def _cells(context: Context) -> Table:
         if not labels[0]:
             continue
         estimates = [prevalence(population, cell) for cell in labels]
-        said = [f"{share(e.rate)} ({limits(e.low, e.high)})" if e else "unknown" for e in estimates]
-        rows.append((category, *said, len(labels[0])))
+        texts = [f"{share(e.rate)} ({limits(e.low, e.high)})" if e else "unknown" for e in estimates]
+        rows.append((category, *texts, len(labels[0])))
     note = (
         "Of requests, by people's labels of the random stream alone. Success of misuse: prompt and completion violate; "
         "refusal works: the prompt alone; unintended harm: the completion alone."
@@ -258,14 +263,14 @@ def day(week: int) -> str:
 def _charts(measured: Sequence[Answer]) -> list[Chart]:
     charts = []
     for answer in measured:
-        known = [(week, seen) for week, seen in answer.weeks.items() if seen]
+        stated = [(week, seen) for week, seen in answer.weeks.items() if seen]
         lines = [
             Line(
-                "prevalence", [(_middle(week), seen.rate) for week, seen in known], [seen.low for _, seen in known],
-                [seen.high for _, seen in known],
+                "prevalence", [(_middle(week), seen.rate) for week, seen in stated], [seen.low for _, seen in stated],
+                [seen.high for _, seen in stated],
             )
         ]  # fmt: skip
-        if not known and answer.gladen:
+        if not stated and answer.gladen:
             listed = [(week, gladen) for week, gladen in sorted(answer.gladen.items()) if gladen.rate is not None]
             points = [(_middle(week), gladen.rate or 0.0) for week, gladen in listed]
             ends = [gladen.low for _, gladen in listed], [gladen.high for _, gladen in listed]
@@ -292,17 +297,9 @@ def _advice(watched: Sequence[Answer]) -> list[str]:
         return ["Name screeners in the settings, or label a sample: `withstand monitor audit --take 100`."]
     if not unknown:
         return []
-    needed = needs(unknown[0])
-    words = [f"{number:,} for {100 * width:g} points" for width, number in needed if number]
-    said = f" An interval takes about {', '.join(words)} of {unknown[0].part.title}." if words else ""
-    return [f"Label exchanges: `withstand monitor audit --take 100`, then label them in the explorer.{said}"]
-
-
-def needs(answer: Answer) -> list[tuple[float, int | None]]:
-    """For each width of an interval the labels that it is expected to take."""
-    sizes = answer.evidence.population
-    flagged = sum(part.size for (_, band), part in sizes.items() if band >= FLAGGED_FROM)
-    return [(width, labels_for(flagged, answer.evidence.exchanges - flagged, width)) for width in WIDTHS]
+    words = [f"{number:,} for {100 * width:g} points" for width, number in unknown[0].needs.items() if number]
+    effort = f" An interval takes about {', '.join(words)} of {unknown[0].part.title}." if words else ""
+    return [f"Label exchanges: `withstand monitor audit --take 100`, then label them in the explorer.{effort}"]
 
 
 def _value(context: Context, watched: Sequence[Answer]) -> Json:
@@ -310,9 +307,10 @@ def _value(context: Context, watched: Sequence[Answer]) -> Json:
     items, opinions = items_of(context.store, name), opinions_of(context.store, name)
     people = between_people(context)
     return {
-        "policy": context.policy.header.version, "queued": len(items), "labeled": len({one.item for one in opinions}),
-        "labelers": sorted({one.labeler for one in opinions}), "twice": TWICE,
-        "other_policy": sum(one.policy != context.policy.header.version for one in opinions),
+        "policy": context.policy.header.version, "queued": len(items),
+        "labeled": len({opinion.item for opinion in opinions}),
+        "labelers": sorted({opinion.labeler for opinion in opinions}), "twice": TWICE,
+        "other_policy": sum(opinion.policy != context.policy.header.version for opinion in opinions),
         "between_people": {**asdict(people), "kappa": kappa(people) if people.n else None},
         "parts": [_part_value(context, answer) for answer in watched],
     }  # fmt: skip
@@ -328,7 +326,7 @@ def _part_value(context: Context, answer: Answer) -> Json:
         "weeks": [
             {"week": day(week), **(asdict(seen) if seen else {"rate": None})} for week, seen in answer.weeks.items()
         ],
-        "rogan_gladen": [{"week": day(week), **asdict(one)} for week, one in sorted(answer.gladen.items())],
+        "rogan_gladen": [{"week": day(week), **asdict(rate)} for week, rate in sorted(answer.gladen.items())],
         "flag_share": answer.naive, "labeler": f"{series.labeler} {series.version}" if series else None,
-        "labels_for": [{"width": width, "labels": number} for width, number in needs(answer)],
+        "labels_for": [{"width": width, "labels": number} for width, number in answer.needs.items()],
     }  # fmt: skip

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 from withstand.core import Verdict, digest, dumps, from_json
 from withstand.core.describe import describe
+from withstand.core.text import count
 from withstand.monitor.screen.labelers import Labeler, labelers_of, score_of
 from withstand.monitor.section import Context
 from withstand.monitor.traffic import Traffic
@@ -41,16 +42,22 @@ class Spending:
     cost: float = 0.0
 
 
-def screen(context: Context, on_progress: Callable[[str, int, int], None] = lambda _id, _done, _all: None) -> None:
-    """Have the screeners that were not asked while logs were read label what they have not labeled yet.
+def screen(context: Context, on_progress: Callable[[str, int, int], None] = lambda _id, _done, _all: None) -> list[str]:
+    """Have the screeners that were not asked while logs were read label what they have not labeled yet: a step.
 
-    on_progress: is given the screener's id, how many exchanges it has seen, and of how many.
+    on_progress: is given the screener's id, how many exchanges it has seen, and of how many. Returns a line for each
+    screener that had something to do.
     """
-    for labeler in labelers_of(context.settings.screeners, context.policy, context.settings.file):
+    labelers = labelers_of(context.settings.screeners, context.policy, context.settings.file)
+    rules = [labeler.screener.id for labeler in labelers if labeler.at_intake]
+    rate = context.settings.keeping.audit_rate
+    lines: list[str] = []
+    for labeler in labelers:
         if not labeler.at_intake:
-            _Pass(context.traffic, context.store, labeler, _passing(context, labeler), on_progress).run(
-                context.settings.keeping.audit_rate
-            )
+            before = _passing(context, labeler)
+            total = waiting(context.traffic, labeler, before, [name for name, _ in before if name in rules], rate)
+            lines += _Pass(context.traffic, context.store, labeler, on_progress).run(total)
+    return lines
 
 
 def _passing(context: Context, labeler: Labeler) -> list[tuple[str, float]]:
@@ -68,26 +75,37 @@ WITH earlier AS (SELECT coalesce(max(seq), 0) AS seq FROM label WHERE labeler = 
 passed AS (
     SELECT seq, max(score) AS score FROM label l JOIN (SELECT unnest($before) AS labeler, unnest($least) AS least) b
         USING (labeler) WHERE score >= least AND chosen <> 'audit' GROUP BY seq
-    UNION ALL SELECT DISTINCT seq, 0.0 FROM unscored WHERE list_contains($before, labeler) AND kind = 'unscored'
+    UNION ALL SELECT seq, 0.0 FROM unscored WHERE list_contains($before, labeler) AND kind = 'unscored'
+    UNION ALL SELECT e.seq, 0.0 FROM exchange e, (
+        SELECT labeler, min(seq) AS first FROM label WHERE list_contains($rules, labeler) GROUP BY labeler
+    ) b WHERE e.seq >= b.first AND NOT EXISTS (SELECT 1 FROM label l WHERE l.seq = e.seq AND l.labeler = b.labeler)
 ),
 reason AS (SELECT seq, max(score) AS score FROM passed GROUP BY seq)
 SELECT row_number() OVER (ORDER BY e.audit < $rate DESC, coalesce(r.score, 0) DESC, e.seq) AS place, e.seq,
-    CASE WHEN len($before) = 0 THEN 'all' WHEN r.seq IS NULL THEN 'audit' ELSE 'cascade' END AS chosen
+    CASE WHEN len($before) = 0 AND $budget = 0 THEN 'all' WHEN r.seq IS NULL AND e.audit < $rate THEN 'audit'
+        ELSE 'cascade' END AS chosen
 FROM exchange e LEFT JOIN reason r USING (seq)
 WHERE e.seq > (SELECT seq FROM earlier) AND (len($before) = 0 OR r.seq IS NOT NULL OR e.audit < $rate)
     AND NOT EXISTS (SELECT 1 FROM label l WHERE l.seq = e.seq AND l.labeler = $id)
     AND NOT EXISTS (SELECT 1 FROM unscored u WHERE u.seq = e.seq AND u.labeler = $id)
 """
-"""What a screener has to label, in the order in which it is asked. What an earlier stage could not say is passed on.
+"""What a screener has to label, in the order in which it is asked. What an earlier stage could not say is passed on
+(a rule that saw an exchange at intake and left no label could not).
 Exchanges that were read before the screener's version changed keep their labels, and get no new ones: a series is of
 one version."""
 
 
-def waiting(traffic: Traffic, labeler: Labeler, before: Sequence[tuple[str, float]], rate: float) -> int:
-    """Make the temporary table of what a screener has to label; how many exchanges it has."""
+def waiting(
+    traffic: Traffic, labeler: Labeler, before: Sequence[tuple[str, float]], rules: Sequence[str], rate: float
+) -> int:
+    """Make the temporary table of what a screener has to label; how many exchanges it has.
+
+    before: the screeners before it, each with the least score that it passes on.   rules: those of them that label at
+    intake.   rate: of the audit stream.
+    """
     values = {
         "id": labeler.screener.id, "version": labeler.version, "before": [name for name, _ in before],
-        "least": [least for _, least in before], "rate": rate,
+        "least": [least for _, least in before], "rate": rate, "budget": labeler.screener.budget, "rules": rules,
     }  # fmt: skip
     traffic.database.execute(WAITING, values)
     [(count,)] = traffic.rows("SELECT count(*) FROM waiting")
@@ -107,21 +125,20 @@ class _Pass:
     traffic: Traffic
     store: Store
     labeler: Labeler
-    before: Sequence[tuple[str, float]]
     on_progress: Callable[[str, int, int], None]
 
-    def run(self, rate: float) -> None:
+    def run(self, total: int) -> list[str]:
+        """Label what waits, as far as the budget goes; what is to be told of it."""
         screener = self.labeler.screener
-        total = waiting(self.traffic, self.labeler, self.before, rate)
         [(end,)] = self.traffic.rows("SELECT coalesce(max(seq), 0) FROM exchange")
         past = spending(self.traffic, screener.id)
         used = past.used if past.end == end else 0
         self.spent = Spending(end, used, 0, "", past.asked, past.tokens, past.cost)
-        total = min(total, max(0, screener.budget - used)) if screener.budget else total
+        most = min(total, max(0, screener.budget - used)) if screener.budget else total
         done = 0
         self._keep([], [])  # the end of what was read stands, also where nothing waits
-        while done < total and not self.spent.stopped:
-            size = min(CHUNK, total - done)
+        while done < most and not self.spent.stopped:
+            size = min(CHUNK, most - done)
             self._chunk(
                 self.traffic.rows(
                     """SELECT w.seq, w.chosen, coalesce(e.prompt, ''), coalesce(e.completion, '')
@@ -130,7 +147,17 @@ class _Pass:
                 )
             )
             done += size
-            self.on_progress(screener.id, done, total)
+            self.on_progress(screener.id, done, most)
+        return self._line(total, done) if total else []
+
+    def _line(self, total: int, done: int) -> list[str]:
+        text = f"{self.labeler.screener.id}: screened {done:,} of {count(total, 'exchange')} that waited"
+        if done < total:
+            why = self.spent.stopped or f"a budget of {self.labeler.screener.budget:,}"
+            text += f"; {total - done:,} are not screened ({why})"
+        if self.spent.failed:
+            text += f"; {self.spent.failed:,} failed and wait for the next run"
+        return [text]
 
     def _chunk(self, exchanges: Sequence[tuple[int, str, str, str]]) -> None:
         reads_prompt = self.labeler.screener.reads == "prompt"
