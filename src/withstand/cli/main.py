@@ -39,6 +39,7 @@ from withstand.cli import (
     lifecycle,
     model,
     monitor,
+    monitor_alerts,
     monitor_effects,
     monitor_limits,
     monitor_make_logs,
@@ -174,6 +175,7 @@ plan.plan.add_command(plan_report.report)
 for finding_command in (plan_regress.reproduce, plan_regress.regress, plan_regress.settle):
     plan_findings.findings.add_command(finding_command)
 monitor.monitor.add_command(monitor_make_logs.make_logs)
+monitor.monitor.add_command(monitor_alerts.alerts)
 monitor.monitor.add_command(monitor_limits.limits)
 monitor.monitor.add_command(monitor_proxy.proxy)
 monitor.monitor.add_command(monitor_effects.effect)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,13 @@ import click
 from withstand.cli import console
 from withstand.cli.options import CONTEXT, Commands, Result, command
 from withstand.core import SpecError
+from withstand.core.text import count
 
 if TYPE_CHECKING:
+    from withstand.monitor.run import Job
     from withstand.monitor.section import Section
+    from withstand.monitor.settings import Settings
+    from withstand.store.store import Store
 
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 out_option = click.option(
@@ -62,11 +67,12 @@ def run(
     policy = read_policy(policy_file)
     settings = read_settings(settings_file, policy) if settings_file else Settings()
     settings = running.with_flags(settings, not no_text, retention, columns)
-    salt = os.environ.get(settings.keeping.salt_env, "")
+    webhook, salt = _webhook(settings), os.environ.get(settings.keeping.salt_env, "")
     job = running.Job(logs, policy, settings, Path(folder), form, salt=salt)
     seen: list[Section] = []
     with api.open_store(store_file) as store:
         for seen in running.run(job, store, console.say, _seconds(every) if follow else None):
+            _deliver(store, job, webhook)
             if follow:
                 _show(seen)
     value = {"schema": 1, "folder": folder, "sections": [running.plain(section) for section in seen]}
@@ -77,6 +83,34 @@ def run(
         console.put(f"report: {Path(folder) / 'report.html'}")
 
     return Result(value, show)
+
+
+def _webhook(settings: "Settings") -> str:
+    """The URL that alerts are posted to, "" for none; checked before a log is read."""
+    from withstand.monitor.alerts.deliver import check
+
+    name = settings.alarms.webhook_env
+    if not name:
+        return ""
+    url = os.environ.get(name, "")
+    if url:
+        check(url)
+    else:
+        console.say(f"warning: {name}, the variable of the alerts' webhook, is empty: alerts wait for a later run")
+    return url
+
+
+def _deliver(store: "Store", job: "Job", webhook: str) -> None:
+    """Send what is new; a failure is said, and tried again by the next run."""
+    from withstand.monitor.alerts.deliver import deliver
+
+    settings = job.settings
+    sent = deliver(store, settings.keeping.name, job.folder, time.time(), settings.alarms.file, webhook)
+    if sent.unwritten:
+        console.say(f"warning: the file of the alerts cannot be written ({sent.unwritten}); the next run tries again")
+    if sent.failed:
+        waiting = count(sent.waiting, "alert")
+        console.say(f"warning: the webhook took no alert ({sent.failed}): {waiting} to be sent by the next run")
 
 
 def _seconds(span: str) -> float:

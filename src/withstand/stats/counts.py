@@ -22,8 +22,9 @@ _LEAST_DISPERSION = 1e-4
 _REJECT = 1e-4
 """Past counts with a smaller tail than this are taken for incidents, and say nothing about what is usual."""
 _ROUNDS = 3
-_CLUMP, _CLUMP_EVENTS = 1.0, 20
-"""Before events are seen they count as coming in twos, which weighs as much as 20 events seen."""
+_CLUMP, _CLUMP_EVENTS, _APART = 1.0, 20, 4_000
+"""Before events are seen they count as coming in twos, which weighs as much as 20 events seen. From some
+4,000 events on they tell clumps from a rate that varies."""
 _NORMAL = NormalDist()
 
 
@@ -106,6 +107,22 @@ class Forecast:
         return p
 
 
+@dataclass(frozen=True, slots=True)
+class Variance:
+    """(1 + c) mean + phi mean^2 of a count, for each series: `clump` and `rate`, and what is the one or the other."""
+
+    clump: Floats
+    rate: Floats
+    clump_alone: Floats
+    rate_alone: Floats
+
+    def dispersion(self, mean: Floats, times: float = 1.0) -> Floats:
+        """Of a count with this mean."""
+        floor = np.maximum(mean, 1e-6)
+        either = np.maximum(self.clump_alone / floor, self.rate_alone)
+        return np.asarray(times * (self.clump / floor + self.rate + either))
+
+
 def forecast(history: Floats, weekday: npt.NDArray[np.int64], of: int, weights: Floats | None = None) -> Forecast:
     """What is usual on a day of the week `of`, from the days before it.
 
@@ -121,24 +138,19 @@ def forecast(history: Floats, weekday: npt.NDArray[np.int64], of: int, weights: 
     kept = np.ones_like(history) if weights is None else np.array(weights, np.float64)
     same = weekday[:, None] == np.arange(WEEK)
     means, _, _ = _means(np.minimum(history, _trimmed_top(history, kept)), kept, same)
-    clump, rate = _variance(history, means[weekday], kept, top=0.05)
-    clump, rate = 3 * clump, 3 * rate  # generous: what is left out, is lost
-    start = kept
+    variance = _variance(history, means[weekday], kept, top=0.1)
+    start, times = kept, 3.0  # generous at first: what is left out, is lost
     for _ in range(_ROUNDS):
         usual = means[weekday]
-        kept = start * (history <= _cut(usual, _dispersion(usual, clump, rate)))
+        kept = start * (history <= _cut(usual, variance.dispersion(usual, times)))
         means, _, _ = _means(history, kept, same)
-        clump, rate = _variance(history, means[weekday], kept)
-    mean, error, leverage = _shrunk(history, kept, same, clump, rate)
-    clump, rate = _variance(history, mean[weekday], kept, leverage=leverage)
+        variance, times = _variance(history, means[weekday], kept), 1.0
+    mean, error, leverage = _shrunk(history, kept, same, variance)
+    variance = _variance(history, mean[weekday], kept, leverage=leverage)
     return Forecast(
-        mean[of], _dispersion(mean[of], clump, rate), error[of], _df(history, mean[weekday], kept, leverage),
+        mean[of], variance.dispersion(mean[of]), error[of], _df(history, mean[weekday], kept, leverage),
         (kept.max(axis=1) > 0).sum(axis=0),
     )  # fmt: skip
-
-
-def _dispersion(mean: Floats, clump: Floats, rate: Floats) -> Floats:
-    return np.asarray(rate + clump / np.maximum(mean, 1e-6))
 
 
 def _means(history: Floats, kept: Floats, same: npt.NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
@@ -159,12 +171,12 @@ def _means(history: Floats, kept: Floats, same: npt.NDArray[np.bool_]) -> tuple[
 
 
 def _shrunk(
-    history: Floats, kept: Floats, same: npt.NDArray[np.bool_], clump: Floats, rate: Floats
+    history: Floats, kept: Floats, same: npt.NDArray[np.bool_], variance: Variance
 ) -> tuple[Floats, Floats, Floats]:
     """Means of the slots of the week between pattern and own mean, their relative variance, and degrees of freedom."""
     pattern, own, exposure = _means(history, kept, same)
     floor = np.maximum(pattern, 1e-9)
-    noise = ((1 + clump) / floor + rate) / np.maximum(exposure, 1)  # relative variance of an own mean
+    noise = (1 / floor + variance.dispersion(floor)) / np.maximum(exposure, 1)  # relative variance of an own mean
     # moments of own means about the pattern, each by its precision: what exceeds their noise is of the slots
     weight = np.where((exposure > 0) & (pattern > 0), 1 / noise**2, 0.0)
     excess = (own / floor - 1) ** 2 - noise
@@ -173,8 +185,11 @@ def _shrunk(
     share = between / (between + noise)
     slots, days = history.shape[1], np.maximum(kept.max(axis=1).sum(axis=0), 1)
     seen = np.einsum("dw,dts->ws", same, kept * history)
-    daily = (1 + clump) / (seen + 1) + _daily(history, pattern, kept, same) / (days / WEEK)
-    hourly = (1 + clump) / ((kept * history).sum(axis=0) + 1) + rate / days if slots > 1 else 0.0
+    burden = 1 + variance.clump + variance.clump_alone  # events that come as one
+    daily = burden / (seen + 1) + _daily(history, pattern, kept, same) / (days / WEEK)
+    hourly = (
+        burden / ((kept * history).sum(axis=0) + 1) + (variance.rate + variance.rate_alone) / days if slots > 1 else 0.0
+    )
     error = share * noise + (1 - share) * (daily[:, None, :] + hourly)
     return pattern + share * (own - pattern), error, WEEK + slots - 1 + share.sum(axis=(0, 1))
 
@@ -183,21 +198,26 @@ def _daily(history: Floats, pattern: Floats, kept: Floats, same: npt.NDArray[np.
     """The dispersion of whole days, which that of their slots does not show where slots of a day go together."""
     usual = (kept * np.einsum("dw,wts->dts", same, pattern)).sum(axis=1)
     seen = (kept * history).sum(axis=1)
-    spare = np.maximum(len(history) - WEEK, 1) / len(history)
+    days = np.maximum((kept.max(axis=1) > 0).sum(axis=0), 1)
+    spare = np.maximum(days - WEEK, 1) / days
     squares = (seen - usual) ** 2 / spare - usual
     return np.asarray(np.maximum(0.0, squares.sum(axis=0) / np.maximum((usual**2).sum(axis=0), 1e-9)))
 
 
 def _variance(
     history: Floats, usual: Floats, kept: Floats, top: float = 0.0, leverage: Floats | float = 0.0
-) -> tuple[Floats, Floats]:
+) -> Variance:
     """Clump c and rate phi of (1 + c) mean + phi mean^2, one each for a series, from two moments.
 
-    top: a share of squares, the largest, that is left out.   leverage: parameters of the means.
+    top: a share of the counts above 0 that is left out, those farthest above the usual ones.   leverage: parameters
+    of the means.
     """
     if top:
-        ratio = np.where(usual > 0, (history - usual) ** 2 / np.maximum(usual + usual**2, 1e-9), 0.0)
-        kept = kept * (ratio <= np.quantile(ratio, 1 - top, axis=(0, 1)))
+        ratio = np.where(kept * history > 0, (history - usual) / np.sqrt(np.maximum(usual + usual**2, 1e-9)), 0.0)
+        ordered = np.sort(np.maximum(ratio, 0.0).reshape(-1, ratio.shape[-1]), axis=0)
+        drop = np.ceil(top * (kept * history > 0).sum(axis=(0, 1))).astype(int)
+        most = ordered[np.maximum(len(ordered) - 1 - drop, 0), np.arange(ordered.shape[-1])]
+        kept = kept * (ratio <= most)
     n = np.maximum(kept.sum(axis=(0, 1)), 1)
     excess = kept * (history - usual) ** 2 / (np.maximum(n - leverage, 1) / n) - kept * usual
     floor = np.maximum(usual, 1e-3 * np.maximum(usual.mean(axis=(0, 1)), 1e-9))
@@ -208,13 +228,15 @@ def _variance(
     sound = determinant > 1e-3 * ones * m2
     divisor = np.where(sound, determinant, 1)
     clump, rate = (m2 * e1 - m * e) / divisor, (ones * e - m * e1) / divisor
-    clump_alone, rate_alone = e1 / np.maximum(ones, 1e-9), e / np.maximum(m2, 1e-9)
+    clump_alone, rate_alone = np.maximum(e1 / np.maximum(ones, 1e-9), 0), np.maximum(e / np.maximum(m2, 1e-9), 0)
     # one of them below 0, or slots all alike: the other one alone
     c = np.where(~sound | (clump < 0), 0.0, np.where(rate < 0, clump_alone, clump))
     phi = np.where(~sound | (clump < 0), rate_alone, np.where(rate < 0, 0.0, rate))
     events = (kept * history).sum(axis=(0, 1))
-    c = (np.maximum(c, 0.0) * events + _CLUMP * _CLUMP_EVENTS) / (events + _CLUMP_EVENTS)
-    return np.asarray(c), np.asarray(np.maximum(phi, 0.0))
+    prior = _CLUMP * _CLUMP_EVENTS / (events + _CLUMP_EVENTS)
+    # few events do not tell the two apart: then each alone, and the larger of them
+    apart = events / (events + _APART)
+    return Variance(apart * c + prior, apart * phi, (1 - apart) * clump_alone, (1 - apart) * rate_alone)
 
 
 def _df(history: Floats, usual: Floats, kept: Floats, leverage: Floats) -> Floats:
@@ -224,11 +246,13 @@ def _df(history: Floats, usual: Floats, kept: Floats, leverage: Floats) -> Float
     """
     scale = np.maximum(usual.mean(axis=(0, 1)), 1e-9)
     squares = (kept * (history - usual) ** 2 / np.maximum(usual, 1e-2 * scale)).sum(axis=1)
-    days = len(squares)
-    variance = np.maximum(squares.var(axis=0, ddof=1), 1e-12) * days
+    there = kept.max(axis=1) > 0
+    days = np.maximum(there.sum(axis=0), 2)
+    total = squares.sum(axis=0)
+    between = (there * (squares - total / days) ** 2).sum(axis=0) * days / (days - 1)
     n = np.maximum(kept.sum(axis=(0, 1)), 1)
     spare = np.maximum(n - leverage, 1) / n
-    satterthwaite = np.clip(2 * squares.sum(axis=0) ** 2 / variance, days / 3, 20 * days)
+    satterthwaite = np.clip(2 * total**2 / np.maximum(between, 1e-12), days / 3, 20 * days)
     return np.asarray(np.maximum(spare * satterthwaite, 3))
 
 
@@ -260,3 +284,31 @@ def rate_ratio(count: float, mean: float, spread: float, level: float = 0.95) ->
     z = _NORMAL.inv_cdf((1 + level) / 2)
     reach = math.exp(z * math.sqrt(1 / max(count, 1.0) + spread))
     return count / mean, count / mean / reach, max(count, 1.0) / mean * reach
+
+
+def usual_level(values: Floats, weekday: npt.NDArray[np.int64], of: int) -> tuple[float, float, float] | None:
+    """Mean and standard deviation of a new value on a day of the week, and the latter's degrees of freedom.
+
+    values: one a day, such as the logarithm of a mean; what is no number is left out. A level and an offset of each
+    day of the week, in halves of its residuals so that few weeks do not make a pattern. Values beyond 4 deviations, by
+    the median of absolute ones, are left out. None with fewer than `FEWEST_DAYS`.
+    """
+    there = np.isfinite(values)
+    if there.sum() < FEWEST_DAYS:
+        return None
+    values, weekday = values[there], weekday[there]
+    middle = float(np.median(values))
+    residuals = values - middle - _offsets(values - middle, weekday)[weekday]
+    spread = 1.4826 * float(np.median(np.abs(residuals)))
+    sound = np.abs(residuals) <= 4 * spread if spread > 0 else np.ones(len(values), bool)
+    values, weekday = values[sound], weekday[sound]
+    middle = float(values.mean())
+    offsets = _offsets(values - middle, weekday)
+    residuals = values - middle - offsets[weekday]
+    df = max(len(values) - WEEK, 3)
+    return middle + offsets[of], float(np.sqrt((residuals**2).sum() / df * (1 + WEEK / len(values)))), float(df)
+
+
+def _offsets(residuals: Floats, weekday: npt.NDArray[np.int64]) -> Floats:
+    counts = np.bincount(weekday, minlength=WEEK)
+    return np.asarray(np.bincount(weekday, residuals, minlength=WEEK) / (counts + 1))

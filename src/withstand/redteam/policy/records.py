@@ -57,7 +57,8 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """When a monitor speaks: at `min_count` events in a window such as "1h", or at a multiple of the usual rate."""
+    """When a monitor speaks: at `min_count` events in a window such as "1h" that are also `rate_multiplier` times what
+    is usual, where that is given and something is."""
 
     min_count: int = 1
     window: str = "1h"

@@ -1,0 +1,1 @@
+"""Counts over time, one series for each category, side, labeler and version, and whether they grow."""

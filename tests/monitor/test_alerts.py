@@ -1,0 +1,79 @@
+"""Rules over traffic become alerts: once, with evidence, never across a labeler's jump, and people decide."""
+
+import numpy as np
+import pytest
+
+from monitor.alert_traffic import FIRST, context_of, fill, weekly
+from withstand.core import SpecError
+from withstand.monitor.alerts import records
+from withstand.monitor.alerts.section import section
+from withstand.monitor.series.panel import marks, read_panel
+from withstand.monitor.traffic import Traffic
+
+DAYS = 35
+SPAM, OLD, NEW = (
+    ("spam", "prompt", "words", "1"),
+    ("insult", "completion", "rude", "1"),
+    ("insult", "completion", "rude", "2"),
+)
+
+
+@pytest.fixture(scope="module")
+def kitchen(tmp_path_factory):
+    """Five weeks: spam in the 30th day from 13:00, and a labeler that flags three times as much from day 25 on."""
+    rng, folder = np.random.default_rng(6), tmp_path_factory.mktemp("kitchen")
+    volume, spam, insult = weekly(DAYS, 40, rng), weekly(DAYS, 0.5, rng), weekly(DAYS, 2, rng)
+    spam[30, 13:15] = 60
+    volume[30, 13:15] += 60
+    late = np.arange(DAYS)[:, None] >= 25
+    with Traffic(folder / "monitor") as traffic:
+        fill(traffic, volume, {SPAM: spam, OLD: np.where(late, -1, insult), NEW: np.where(late, 3 * insult, -1)})
+        context = context_of(folder, traffic)
+        with context.store:
+            yield context
+
+
+def test_alerts_of_planted_traffic(kitchen):
+    shown = section(kitchen)
+    start = (FIRST + 30) * 86_400 + 13 * 3_600
+    assert shown.state == "alarm", shown.answer
+    listed = records.alerts(kitchen.store, "kitchen")
+    by_rule = {alert.rule: alert for alert in listed}
+    # spam is seen within its first hour, by a rule within the budget and by the policy's
+    assert {alert.series.category for alert in listed if alert.budgeted} == {"spam"}, listed
+    budgeted = next(alert for alert in listed if alert.budgeted)
+    assert start < budgeted.at <= start + 3_600
+    assert (budgeted.action, budgeted.owner, budgeted.policy, budgeted.state) == ("throttle", "cooks", "7", "open")
+    assert budgeted.expected < 2 < 4 < budgeted.low
+    assert len(budgeted.evidence) > 9 < 10 * budgeted.accounts
+    assert by_rule["policy"].observed == 60
+    assert by_rule["policy"].detail == "at least 30 in 1h and 4 times what is usual"
+    # a labeler's jump is a mark, its new counts are unknown, and nothing alarms across it
+    [mark] = marks(read_panel(kitchen))
+    assert (mark.ts, mark.text[:24]) == ((FIRST + 25) * 86_400, "rude changed to version ")
+    assert "Unknown is what is usual for insult in the completion (rude)" in shown.answer
+    assert [rule["fired"] for rule in shown.value["policy_rules"]] == [2]
+    assert 0 <= shown.value["policy_rules"][0]["implied"] < 0.1
+
+    people_decide(kitchen, listed)
+
+
+def people_decide(kitchen, listed):
+    """The second run, after decisions."""
+    for alert in listed:
+        records.decide(kitchen.store, alert, "true" if alert.budgeted else "duplicate", "a bot", "ann", 5.0)
+    shown = section(kitchen)
+    assert shown.state == "calm"
+    [first, _] = records.alerts(kitchen.store)  # the same traffic gives no second alert
+    assert section(kitchen).value == shown.value
+    assert (first.decision, first.reason, first.by) == ("true", "a bot", "ann")
+    assert [past.state for past in records.history(kitchen.store, first.id)] == ["open", "true"]
+    assert records.find(kitchen.store, first.id[:6]) == first
+    with pytest.raises(SpecError, match="no alert 'A-x'"):
+        records.find(kitchen.store, "A-x")
+    [precision, _] = shown.value["precision"]
+    assert (precision["true"], precision["false"], precision["share"], precision["re_tune"]) == (1, 0, 1, False)
+    poor = records.Precision("spike", 40, 5, 25)
+    assert (poor.poor, records.Precision("spike", 40, 5, 24).poor, records.Precision("spike", 40, 6, 24).poor) == (
+        True, False, False,
+    )  # fmt: skip
