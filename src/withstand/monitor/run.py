@@ -10,6 +10,7 @@ from withstand.core import Json, SpecError
 from withstand.core.text import count
 from withstand.monitor.accounts.probing_section import section as probing
 from withstand.monitor.accounts.section import section as who
+from withstand.monitor.alerts.section import section as alerts
 from withstand.monitor.audit.counted import count_labels
 from withstand.monitor.clusters.coordinated import templates
 from withstand.monitor.effects.section import section as effects
@@ -25,6 +26,7 @@ from withstand.monitor.proxy.section import section as in_front
 from withstand.monitor.report.publish import publish
 from withstand.monitor.screen.cascade import screen
 from withstand.monitor.section import Context, Section
+from withstand.monitor.series.section import section as trend
 from withstand.monitor.settings import Settings
 from withstand.monitor.traffic import BusyError, Traffic
 from withstand.redteam.policy.records import Policy
@@ -42,6 +44,8 @@ ANALYSES: Sequence[Callable[[Context], Section | None]] = (
     happened,
     prevalence,
     in_front,
+    alerts,
+    trend,
     who,
     probing,
     templates,
