@@ -62,7 +62,10 @@ def test_without_a_screener_or_enough_requests_it_is_unknown_and_not_calm(traffi
     fill(traffic, [("a", True)] * 5)
     assert section(context(traffic)).state == "unknown"
     assert "none of 1 account has 20 screened requests" in section(context(traffic)).answer
-    fill(traffic, [("b", False)] * 50)
+    fill(traffic, [("b", False)] * 50 + [("c", False)] * 50)
+    assert section(context(traffic)).state == "note"
+    assert "1 account asked too little for an alarm, 1 of them as surely above it" in section(context(traffic)).answer
+    traffic.database.execute("UPDATE label SET flagged = false")
     assert section(context(traffic)).state == "calm"
 
 

@@ -102,7 +102,12 @@ def test_only_days_between_jumps_are_used(traffic):
     assert "only periods between changes of a labeler are used: rule became 2" in got.primary.warnings[0]
     late = analyse(traffic, Mitigation("x", "spam", START + 15 * DAY), ["spam"], None)
     assert "5 days before" not in late.primary.why
-    assert "4 days before and 26 days after hold data, with no change of a labeler" in late.primary.why
+    assert "4 days before and 27 days after hold data, with no change of a labeler" in late.primary.why
+    # another labeler, which did not change, can be named
+    write(traffic, [], [{"seq": seq, "labeler": "old", "flagged": seq % 9 == 0} for seq in range(1, 6001)])
+    named = analyse(traffic, Mitigation("x", "spam", START + 15 * DAY, labeler="old"), ["spam"], None)
+    assert named.primary.details["periods_before"] == 15
+    assert named.primary.outcome.title == "flagged in spam by old"
 
 
 def test_arms_of_accounts(traffic):

@@ -38,6 +38,7 @@ OPTIONS = options(
                  show_default=True, help="What was treated."),
     click.option("--period", type=click.Choice(list(PERIODS)), default=None,
                  help="Of a series or a panel; by default days, and weeks where staged."),
+    click.option("--labeler", default="", metavar="L", help="Whose flags count, such as a screener; by default all."),
     click.option("--population", default="", metavar="COLUMN=VALUE", help="Whom it is about, such as app=chat."),
     click.option("--hypothesis", default="", metavar="TEXT", help="What is expected, and why."),
     click.option("--mitigation", default="", metavar="TEXT", help="What was done."),
@@ -112,6 +113,7 @@ def _mitigation(traffic: "Traffic | None", folder: str, given: dict[str, Any]) -
     return Mitigation(
         name, given["category"], since, given["design"], given["outcome"], given["better"], given["unit"], period,
         margin, given["population"], given["hypothesis"], given["mitigation"], starts, rest,
+        given["labeler"],
     )  # fmt: skip
 
 

@@ -75,9 +75,10 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """All accounts, the one with the highest lower bound first; at most `LISTED`, and every alarm.
+    """All accounts: alarms first, then by the lower bound; at most `LISTED` of each series, and every alarm.
 
     priors, errors: of each series.   tested: accounts, each counted once, with enough requests in a series.
+    few: accounts that are as certainly above the rate, with too few requests for an alarm.
     """
 
     ranked: tuple[Ranked, ...]
@@ -85,6 +86,7 @@ class Ranking:
     errors: Mapping[Labelers, Errors]
     accounts: int
     tested: int
+    few: int
 
 
 def ranking(traffic: Traffic, settings: Accounts) -> Ranking:
@@ -112,12 +114,14 @@ def ranking(traffic: Traffic, settings: Accounts) -> Ranking:
         rows.append((labelers, columns["account"][chosen], columns["k"][chosen], columns["n"][chosen]))
     tested = {account for _, names, _, n in rows for account in names[n >= settings.least]}
     everybody = {account for _, names, _, _ in rows for account in names}
-    return Ranking(tuple(_ranked(rows, priors, errors, settings)), priors, errors, len(everybody), len(tested))
+    listed, few = _ranked(rows, priors, errors, settings)
+    return Ranking(tuple(listed), priors, errors, len(everybody), len(tested), len(few - tested))
 
 
 def _ranked(
     rows: list[Any], priors: Mapping[Labelers, Prior], errors: Mapping[Labelers, Errors], settings: Accounts
-) -> list[Ranked]:
+) -> tuple[list[Ranked], set[str]]:
+    """Those that are listed, and all that are certainly above the rate with too few requests."""
     parts = [_posterior(k, n, priors[who], errors.get(who), settings) for who, _, k, n in rows]
     ps = [
         p if n >= settings.least else None
@@ -125,7 +129,8 @@ def _ranked(
         for p, n in zip(tails.tolist(), ns.tolist(), strict=True)
     ]
     corrected = iter(benjamini_hochberg(ps))
-    listed = []
+    listed: list[Ranked] = []
+    few: set[str] = set()
     for (labelers, accounts, ks, ns), (chances, _) in zip(rows, parts, strict=True):
         prior = priors[labelers]
         mean = prior.posterior_mean(ks, ns)
@@ -135,6 +140,7 @@ def _ranked(
             above > settings.certainty and q is not None and q <= settings.false_share
             for above, q in zip(chances.tolist(), qs, strict=True)
         ]
+        few.update(accounts[(chances > settings.certainty) & (ns < settings.least)].tolist())
         order = np.lexsort((accounts, -rough))[:LISTED].tolist()
         for at in sorted({*order, *(at for at, alarm in enumerate(alarms) if alarm)}):
             k, n = int(ks[at]), int(ns[at])
@@ -154,7 +160,7 @@ def _ranked(
                     seen.violating(expected) if seen else None,
                 )
             )
-    return sorted(listed, key=lambda row: (-row.low, row.account, row.labelers.title))
+    return sorted(listed, key=lambda row: (not row.alarm, -row.low, row.account, row.labelers.title)), few
 
 
 def _posterior(

@@ -40,7 +40,7 @@ def section(context: Context) -> Section:
     )
     alarms = list(dict.fromkeys(row.account for row in ranks.ranked if row.alarm))
     first = first_seen(traffic, list(dict.fromkeys(row.account for row in ranks.ranked[:SHOWN])))
-    state: State = "unknown" if not ranks.tested else "alarm" if alarms else "note" if loud else "calm"
+    state: State = "unknown" if not ranks.tested else "alarm" if alarms else "note" if loud or ranks.few else "calm"
     tables = [_rates(ranks, first), _priors(ranks), _programs(programs[:SHOWN]), _volumes(loud[:SHOWN], settings)]
     return Section(
         "who", "Who breaks the policy?", _answer(ranks, alarms, loud, young, settings), state,
@@ -69,7 +69,12 @@ def _answer(ranks: Ranking, alarms: list[str], loud: list[Volume], young: Newcom
     if not ranks.priors:
         return "Unknown: no screener has seen all exchanges, so that no account has a rate."
     if not ranks.tested:
-        return f"Unknown: none of {count(ranks.accounts, 'account')} has {settings.least} screened requests."
+        few = (
+            f" {ranks.few:,} of them are above {percent(settings.rate)} as surely as an alarm asks."
+            if ranks.few
+            else ""
+        )
+        return f"Unknown: none of {count(ranks.accounts, 'account')} has {settings.least} screened requests.{few}"
     kind = "violating" if ranks.errors else "flagged"
     of = f"{len(alarms):,} of {count(ranks.tested, 'account')} with {settings.least} requests or more"
     verb = "is" if len(alarms) == 1 else "are"
@@ -81,7 +86,8 @@ def _answer(ranks: Ranking, alarms: list[str], loud: list[Volume], young: Newcom
         text += f": {', '.join(map(name, alarms[:3]))}{' and others' if len(alarms) > 3 else ''}"
     text += "."
     if ranks.accounts > ranks.tested:
-        text += f" {count(ranks.accounts - ranks.tested, 'account')} asked too little to be judged."
+        text += f" {count(ranks.accounts - ranks.tested, 'account')} asked too little for an alarm"
+        text += f", {ranks.few:,} of them as surely above it." if ranks.few else "."
     if loud:
         text += f" {count(len(loud), 'account')} asked far more in the last day than usual or than the quota allows."
     if young:
@@ -105,10 +111,10 @@ def _rates(ranks: Ranking, first: Mapping[str, float]) -> Table:
         for row in ranks.ranked[:SHOWN] if row.flagged
     ]  # fmt: skip
     note = (
-        "Ranked by the lower bound (95%) of the rate, drawn towards the other accounts' rates: few requests convict "
-        "nobody. Flags are the screeners', and their false alarms are in the rates and in what accounts are compared "
-        f"with. With {CLEAR} audited exchanges without a violation or more, alarms rest on rates corrected for "
-        "the screeners' errors. Accounts are shown by keyed hash."
+        "Alarms first, then by the lower bound (95%) of the rate, drawn towards the other accounts' rates: few "
+        "requests convict nobody. Flags are the screeners', and their false alarms are in the rates and in what "
+        f"accounts are compared with. With {CLEAR} audited exchanges without a violation or more, alarms rest on rates "
+        "corrected for the screeners' errors. Accounts are shown by keyed hash."
     )
     return Table(columns, rows, "Accounts by the rate of flagged requests", note)
 
@@ -180,7 +186,8 @@ def _value(
     settings: Accounts,
 ) -> Json:  # fmt: skip
     return {
-        "settings": asdict(settings), "accounts": ranks.accounts, "tested": ranks.tested, "alarms": alarms,
+        "settings": asdict(settings), "accounts": ranks.accounts, "tested": ranks.tested, "few": ranks.few,
+        "alarms": alarms,
         "ranked": [_row(row) for row in ranks.ranked[:SHOWN] if row.flagged],
         "priors": [{"series": who.title, **asdict(prior)} for who, prior in ranks.priors.items()],
         "errors": [

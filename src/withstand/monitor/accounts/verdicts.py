@@ -21,14 +21,17 @@ VERDICTS = f"""
 """
 
 
-def verdicts(category: str = "") -> tuple[str, list[Json]]:
-    """A query of (seq, category, side, era, flagged), of one category or of all, and its values."""
-    return VERDICTS.format(where="AND category = ?" if category else ""), [category] if category else []
+def verdicts(category: str = "", labeler: str = "") -> tuple[str, list[Json]]:
+    """A query of (seq, category, side, era, flagged), of one category or of all, and its values; by one labeler or by
+    all."""
+    chosen = {"category": category, "labeler": labeler}
+    where = " ".join(f"AND {name} = ?" for name, value in chosen.items() if value)
+    return VERDICTS.format(where=where), [value for value in chosen.values() if value]
 
 
-def flagged_exchanges(category: str = "") -> tuple[str, list[Json]]:
+def flagged_exchanges(category: str = "", labeler: str = "") -> tuple[str, list[Json]]:
     """A query of (seq, flagged): whether either side of an exchange is flagged in the category, or in any."""
-    query, values = verdicts(category)
+    query, values = verdicts(category, labeler)
     return f"SELECT seq, bool_or(flagged) AS flagged FROM ({query}) GROUP BY seq", values
 
 

@@ -78,7 +78,7 @@ def analyse(
 
 def _displaced(traffic: Traffic, mitigation: Mitigation, categories: Sequence[str]) -> list[Finding]:
     """Other categories, answers' lengths, and everybody whom the mitigation is not about."""
-    own = flags(mitigation.category)
+    own = flags(mitigation.category, mitigation.labeler)
     listed = [
         measure(traffic, mitigation, flags(category))
         for category in categories
@@ -121,7 +121,7 @@ def amount(finding: Finding, value: float | None) -> str:
 def difference(finding: Finding) -> str:
     """An effect with its interval: in percent points for rates."""
     if finding.effect is None:
-        return f"unknown: {finding.why}"
+        return "unknown"
     scale, unit = (100, " points") if finding.outcome.binary else (1, "")
     low, high = (scale * end for end in finding.effect.limits())
     digits = 2 if max(abs(low), abs(high)) < 10 else 1

@@ -100,7 +100,10 @@ def _series(own: Cells, mitigation: Mitigation, outcome: Outcome, bounds: list[J
     if min(sides) < SIDE:
         before, later = (count(side, name) for side in sides)
         near = f", with no change of a labeler in them ({series([jump.text for jump in bounds])})" if bounds else ""
-        return Finding(outcome, why=f"{before} before and {later} after hold data{near}; {SIDE} of each are needed")
+        hint = ": --labeler can name one that did not change" if bounds and not outcome.labeler else ""
+        return Finding(
+            outcome, why=f"{before} before and {later} after hold data{near}; {SIDE} of each are needed{hint}"
+        )
     if few := _few(outcome, own.sums.sum(), own.outcomes.sum()):
         return Finding(outcome, why=few)
     weekly = mitigation.period == DAY and min(sides) >= 14

@@ -27,7 +27,8 @@ class Mitigation:
 
     margin: differences smaller than this do not matter, in the outcome's unit; None: not stated.   population: ""
     or COLUMN=VALUE, whom it is about.   starts: of each unit when it was treated, None for a control; empty where all
-    are treated at `since`.   rest: whether units that are not listed are controls.
+    are treated at `since`.   rest: whether units that are not listed are controls.   labeler: whose flags count, "" for
+    all.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Mitigation:
     mitigation: str = ""
     starts: Mapping[str, float | None] = field(default_factory=dict)
     rest: bool = True
+    labeler: str = ""
 
     def __post_init__(self) -> None:
         if self.design != "before-after" and not any(start is not None for start in self.starts.values()):

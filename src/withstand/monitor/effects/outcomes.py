@@ -15,6 +15,8 @@ from withstand.stats.special import Floats
 
 STOPPED = "(coalesce(refused, false) OR coalesce(blocked, false))"
 ANSWER = "coalesce(completion_tokens, completion_chars // 4, 0)"
+LACKS = 0.05
+"""Share of a period at an end of the traffic that may be missing."""
 WEEK = 7 * 86_400
 ASKED = "coalesce(prompt_tokens, prompt_chars // 4, 0)"
 
@@ -24,7 +26,7 @@ class Outcome:
     """A number of each exchange. value: its SQL.   join: of what else it reads.   values: of the join's parameters.
 
     where: which exchanges have it.   binary: it is 0 or 1, and its mean a rate.   labeled: the category whose labelers
-    make it, "" for any, None for none.
+    make it, "" for any, None for none; `labeler` alone where it is given.
     """
 
     title: str
@@ -34,13 +36,15 @@ class Outcome:
     where: str = "true"
     binary: bool = True
     labeled: str | None = None
+    labeler: str = ""
 
 
-def flags(category: str, where: str = "true") -> Outcome:
-    """Exchanges that screeners flag, of those that they saw."""
-    query, values = flagged_exchanges(category)
-    title = f"flagged in {category}" if category else "flagged in any category"
-    return Outcome(title, "flagged::INTEGER", f"JOIN ({query}) USING (seq)", tuple(values), where, labeled=category)
+def flags(category: str, labeler: str = "") -> Outcome:
+    """Exchanges that screeners flag, of those that they saw; or one labeler's flags."""
+    query, values = flagged_exchanges(category, labeler)
+    title = f"flagged in {category or 'any category'}" + (f" by {labeler}" if labeler else "")
+    join = f"JOIN ({query}) USING (seq)"
+    return Outcome(title, "flagged::INTEGER", join, tuple(values), labeled=category, labeler=labeler)
 
 
 def prevalence(category: str) -> Outcome:
@@ -80,9 +84,12 @@ def newcomers(category: str) -> Outcome:
 def outcome_of(mitigation: Mitigation) -> Outcome:
     """What the mitigation should change."""
     category = mitigation.category
-    return {"flags": flags(category), "prevalence": prevalence(category), "refusals": REFUSALS, "tokens": TOKENS}[
-        mitigation.outcome
-    ]
+    return {
+        "flags": flags(category, mitigation.labeler),
+        "prevalence": prevalence(category),
+        "refusals": REFUSALS,
+        "tokens": TOKENS,
+    }[mitigation.outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +166,12 @@ def jumps(traffic: Traffic, outcome: Outcome, period: float) -> list[Jump]:
     span = traffic.span()
     if outcome.labeled is None or span is None:
         return []
-    category, values = ("AND category = ?", [outcome.labeled]) if outcome.labeled else ("", [])
+    chosen = {"category": outcome.labeled, "labeler": outcome.labeler}
+    where = " ".join(f"AND {name} = ?" for name, value in chosen.items() if value)
     rows = traffic.rows(
         f"""SELECT labeler, version, min(ts), max(ts), bool_or(chosen = 'all') FROM label JOIN exchange USING (seq)
-        WHERE NOT {PEOPLE} AND ts BETWEEN ? AND ? {category} GROUP BY ALL ORDER BY 1, 3""",
-        [*span, *values],
+        WHERE NOT {PEOPLE} AND ts BETWEEN ? AND ? {where} GROUP BY ALL ORDER BY 1, 3""",
+        [*span, *filter(None, chosen.values())],
     )
     listed: list[Jump] = []
     for at, (labeler, version, first, last, sees_all) in enumerate(rows):
@@ -189,8 +197,9 @@ def stretch(
     near = [jump for jump in changes if abs(jump.ts - since) < period]
     low = max([span[0], *(jump.ts for jump in before)])
     high = min([span[1], *(jump.ts for jump in after)])
-    first = np.ceil((low - since) / period)
-    last = np.floor((high - since) / period)
+    # a first or last period of the traffic that lacks a little counts as whole; one with a change in it never does
+    first = np.ceil((low - since) / period - (LACKS if low == span[0] else 0))
+    last = np.floor((high - since) / period + (LACKS if high == span[1] else 0))
     if near:
         first = last = 0
     window = (since + float(first) * period, since + float(last) * period)

@@ -72,7 +72,7 @@ def _rows(analysis: Analysis) -> Iterator[Row]:
     for finding, p, kind in listed:
         yield (
             kind + finding.outcome.title, amount(finding, finding.reference), amount(finding, finding.treated),
-            difference(finding), p, finding.basis,
+            difference(finding), p, finding.basis or finding.why,
         )  # fmt: skip
 
 
