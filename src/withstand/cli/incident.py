@@ -28,11 +28,27 @@ def incident() -> None:
 
 @command(group=incident, json=True)
 @fields.SOURCES
+@click.option(
+    "--from-alert",
+    "alert",
+    default=None,
+    metavar="ID",
+    help="Take from this alert of a monitor what it says: when, category, counts, timeline.",
+)
+@click.option(
+    "--traffic",
+    default=None,
+    metavar="DIR",
+    help="Folder of the monitor: counts and timeline are those of all hours of --from-alert.",
+)
 @fields.FIELDS
 @click.option("--store", envvar="WITHSTAND_STORE", default="withstand.db", show_default=True, metavar="DB",
               help="Store that keeps it; created if it is not there.")  # fmt: skip
-def new(source: str | None, policy: str | None, editor: str, store: str, **chosen: Any) -> Result:
-    """Open an incident: by options, from a TOML file, or by questions at a terminal.
+def new(
+    source: str | None, alert: str | None, traffic: str | None, policy: str | None, editor: str, store: str,
+    **chosen: Any,
+) -> Result:  # fmt: skip
+    """Open an incident: by options, from a TOML file or an alert, or by questions at a terminal.
 
     The policy's categories say what it may be; `uncovered` is what no rule is about.
     """
@@ -41,11 +57,16 @@ def new(source: str | None, policy: str | None, editor: str, store: str, **chose
 
     version, categories = fields.policy_of(policy)
     values: dict[str, Json] = {"opened": _now(), "policy_version": version, "editor": editor}
+    if source and alert:
+        raise SpecError("--from and --from-alert are both given", hint="name one source")
+    if alert:
+        values |= _of_alert(store, alert, traffic, categories)
     if source:
         entry, _ = incidents.read_incident(source, values)
         entry = fields.changed(entry, chosen)
     else:
-        values |= fields.values_of(chosen)
+        own = fields.values_of(chosen)
+        values |= {**own, "timeline": [*values.get("timeline", []), *own.get("timeline", [])]}
         if sys.stdin.isatty():
             values |= fields.questions(values, categories)
         entry = fields.incident_of(values)
@@ -58,6 +79,19 @@ def new(source: str | None, policy: str | None, editor: str, store: str, **chose
             hint = f"withstand incident edit {entry.id} changes it"
             raise SpecError(f"{entry.id} is there already", hint=hint) from conflict
     return Result({"schema": 1, "id": entry.id, "revision": 1}, lambda: _show_saved(entry, 1))
+
+
+def _of_alert(store: str, alert: str, traffic: str | None, categories: Any) -> dict[str, Json]:
+    """The fields that an alert gives."""
+    from withstand import api
+    from withstand.monitor.report.retrospective import incident_values
+    from withstand.monitor.traffic import Traffic
+
+    with api.open_store(store, create=False) as opened:
+        if traffic is None:
+            return incident_values(opened, alert, categories)
+        with Traffic(traffic, read_only=True) as columns:
+            return incident_values(opened, alert, categories, columns)
 
 
 @command(group=incident, store=True, json=True)

@@ -1,16 +1,22 @@
-"""What a monitor said of its traffic: its last report, and the states of the reports before."""
+"""What a monitor said of its traffic: its last report, the states of those before, and the alerts that wait."""
 
+import time
 from dataclasses import replace
 
 from starlette.responses import Response
 
+from withstand.core import SpecError
 from withstand.explorer.app import PageRequest
 from withstand.explorer.security import Refused
+from withstand.monitor.alerts import records as alerts
 from withstand.monitor.report.page import facts, sections
 from withstand.monitor.report.plot import minute
 from withstand.monitor.report.record import PAST, history
 from withstand.monitor.report.shown import Report
 from withstand.monitor.report.summary import BADGES, summary
+
+CHOICES: tuple[alerts.State, ...] = ("true", "false", "duplicate", "triaged")
+"""What may be said of an alert."""
 
 
 def page(asked: PageRequest) -> Response:
@@ -29,7 +35,22 @@ def page(asked: PageRequest) -> Response:
     return asked.page(
         "monitor_report", report=report, sum=summary(report), sections=sections(report), facts=facts(report),
         monitors=monitors, past=past[::-1], questions=questions(past), minute=minute, BADGES=BADGES,
+        pending=[alert for alert in alerts.alerts(asked.explorer.store, name) if alert.pending], choices=CHOICES,
     )  # fmt: skip
+
+
+def decide(asked: PageRequest) -> Response:
+    """What a person says of an alert, with the reason; kept as its next revision."""
+    asked.need("labeler")
+    form, store = asked.form, asked.explorer.store
+    alert = alerts.find(store, str(form.get("alert", "")))
+    state, reason = form.get("state"), str(form.get("reason", "")).strip()[:2_000]
+    chosen = next((choice for choice in CHOICES if choice == state), None)
+    if chosen is None or not reason:
+        raise SpecError("a decision needs a state and a reason", hint="say why, in a few words")
+    asked.explorer.audit(asked.who, "alert", f"{alert.monitor} {alert.id}: {chosen}")
+    alerts.decide(store, alert, chosen, reason, asked.who, time.time())
+    return asked.to("/monitor", name=alert.monitor)
 
 
 def with_before(past: list[Report]) -> Report:
@@ -45,4 +66,4 @@ def questions(past: list[Report]) -> list[tuple[str, str, list[str]]]:
     return [(name, text, [of.get(name, "") for of in states]) for name, text in words.items()]
 
 
-ROUTES = (("/monitor", page, ["GET"]),)
+ROUTES = (("/monitor", page, ["GET"]), ("/monitor", decide, ["POST"]))
