@@ -40,6 +40,7 @@ from withstand.cli import (
     model,
     monitor,
     monitor_alerts,
+    monitor_audit,
     monitor_effects,
     monitor_limits,
     monitor_make_logs,
@@ -176,6 +177,7 @@ for finding_command in (plan_regress.reproduce, plan_regress.regress, plan_regre
     plan_findings.findings.add_command(finding_command)
 monitor.monitor.add_command(monitor_make_logs.make_logs)
 monitor.monitor.add_command(monitor_alerts.alerts)
+monitor.monitor.add_command(monitor_audit.audit)
 monitor.monitor.add_command(monitor_limits.limits)
 monitor.monitor.add_command(monitor_proxy.proxy)
 monitor.monitor.add_command(monitor_effects.effect)

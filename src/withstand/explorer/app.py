@@ -30,6 +30,7 @@ from withstand.explorer.index import WAIT, Index, RunIndex
 from withstand.explorer.launch_process import Launcher
 from withstand.explorer.numbers import whole
 from withstand.explorer.security import HEADERS, Auth, Refused, Session, cookie_name, read_form
+from withstand.monitor.audit.queue import WORDS
 from withstand.monitor.report import record as monitor_record
 from withstand.redteam.console import peers
 from withstand.redteam.plan.records import Plan, read_plan
@@ -81,6 +82,11 @@ class Explorer:
             return plan_of(self.plan_file, Path(self.plan_file).stat().st_mtime_ns)
         except OSError as error:
             raise SpecError(f"cannot read {self.plan_file}: {error.strerror}", hint="put the plan back") from error
+
+    @property
+    def audits(self) -> list[str]:
+        """The monitors of whose traffic people label exchanges."""
+        return plans(self.store, WORDS)
 
     @property
     def monitors(self) -> list[str]:
@@ -238,6 +244,7 @@ def make_app(explorer: Explorer) -> Starlette:
         label,
         launch,
         monitor,
+        monitor_audit,
         people,
         plan_harms,
         plan_pages,
@@ -249,7 +256,7 @@ def make_app(explorer: Explorer) -> Starlette:
     of_runs = (read, downloads, search, compare, gates, launch, label)
     of_team = (console, console_sessions, plan_pages, plan_harms, plan_report, findings, board, finding)
     routes: list[BaseRoute] = []
-    for pages in (*of_runs, *of_team, monitor, people, behaviors):
+    for pages in (*of_runs, *of_team, monitor, monitor_audit, people, behaviors):
         for path, page, methods in pages.ROUTES:
             routes.append(Route(path, _endpoint(explorer, page), methods=methods))
     routes.append(Route(STYLE, lambda _: Response(style(), media_type="text/css")))

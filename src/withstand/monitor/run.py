@@ -25,6 +25,7 @@ from withstand.monitor.prevalence.section import section as prevalence
 from withstand.monitor.proxy.section import section as in_front
 from withstand.monitor.report.publish import publish
 from withstand.monitor.screen.cascade import screen
+from withstand.monitor.screen.section import section as screening
 from withstand.monitor.section import Context, Section
 from withstand.monitor.series.section import section as trend
 from withstand.monitor.settings import Settings
@@ -43,6 +44,7 @@ STEPS: Sequence[Callable[[Context], Sequence[str]]] = (screen, count_labels)
 ANALYSES: Sequence[Callable[[Context], Section | None]] = (
     happened,
     prevalence,
+    screening,
     in_front,
     alerts,
     trend,

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from withstand.core import SpecError, digest, from_json, to_json
+from withstand.core import digest, from_json, to_json
 from withstand.core.taxonomy import UNCOVERED
 from withstand.redteam.policy.records import Policy
 from withstand.store.revisions import Record, add_records, records
@@ -129,12 +129,3 @@ def choices(policy: Policy) -> Mapping[str, str]:
     """The categories that a person may choose, with their titles; `uncovered` is the last one."""
     listed = {id: category.title for id, category in policy.categories.items() if id != UNCOVERED}
     return listed | {UNCOVERED: policy.categories[UNCOVERED].title if UNCOVERED in policy.categories else UNCOVERED}
-
-
-def check_categories(policy: Policy, categories: Sequence[str]) -> tuple[str, ...]:
-    """Categories as a person named them, sorted, each once. Raises `SpecError` for one that the policy has not."""
-    allowed = choices(policy)
-    for category in categories:
-        if category not in allowed:
-            raise SpecError(f"the policy has no category {category!r}", hint=f"one of {', '.join(allowed)}")
-    return tuple(sorted(set(categories)))

@@ -93,12 +93,7 @@ def prevalence(
     if len(decided) < ENOUGH or not sizes or counts[max(sizes, key=lambda band: (sizes[band], -band))] < BASE:
         return None
     groups = grouped(sizes, counts)
-    sides = [_estimate(population, decided, groups, by_account)]
-    if len(decided) < len(labels):
-        for answer in (False, True):
-            filled = [Labeled(x.bin, answer if x.violating is None else x.violating, x.requests) for x in labels]
-            sides.append(_estimate(population, filled, groups, by_account))
-    at = labeled.LabeledSide(tuple(sides)).at()
+    at = _stated(population, labels, groups, by_account)
     weeks = {label.bin[0] for label in decided}
     total = sum(sizes.values())
     return Prevalence(
@@ -107,6 +102,31 @@ def prevalence(
         sum(part.size for (week, _), part in population.items() if week not in weeks) / total,
         tuple(_stratum(bands, sizes, total, decided) for bands in groups),
     )  # fmt: skip
+
+
+def flagged_rate(population: Mapping[Bin, Population], labels: Sequence[Labeled]) -> tuple[float, float, float] | None:
+    """The share of violating exchanges among those that a screener flags, with its limits; None with too few labels.
+
+    population, labels: of flagged exchanges alone.
+    """
+    if sum(label.violating is not None for label in labels) < BASE:
+        return None
+    at = _stated(population, labels, [tuple({band for _, band in population})], by_account=False)
+    return at.rate, at.low, at.high
+
+
+def _stated(
+    population: Mapping[Bin, Population], labels: Sequence[Labeled], groups: Sequence[tuple[int, ...]], by_account: bool
+) -> labeled.LabeledRate:
+    """The rate by the decided labels; the limits take the others for either answer."""
+    fillings: list[Sequence[Labeled]] = [[label for label in labels if label.violating is not None]]
+    if len(fillings[0]) < len(labels):
+        fillings += [
+            [Labeled(x.bin, answer if x.violating is None else x.violating, x.requests) for x in labels]
+            for answer in (False, True)
+        ]
+    sides = tuple(_estimate(population, filling, groups, by_account) for filling in fillings)
+    return labeled.LabeledSide(sides).at()
 
 
 def grouped(sizes: Mapping[int, int], counts: Mapping[int, int]) -> list[tuple[int, ...]]:

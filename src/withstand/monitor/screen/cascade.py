@@ -60,6 +60,15 @@ def screen(context: Context, on_progress: Callable[[str, int, int], None] = lamb
     return lines
 
 
+def waits_for(context: Context, labeler: Labeler) -> int:
+    """How many exchanges a screener has still to label: they have no label, and are not clean."""
+    before = _passing(context, labeler)
+    listed = labelers_of(context.settings.screeners, context.policy, context.settings.file)
+    at_intake = {entry.screener.id for entry in listed if entry.at_intake}
+    rules = [name for name, _ in before if name in at_intake]
+    return waiting(context.traffic, labeler, before, rules, context.settings.keeping.audit_rate)
+
+
 def _passing(context: Context, labeler: Labeler) -> list[tuple[str, float]]:
     """The screeners before it, each with the least score that it passes on."""
     return [
