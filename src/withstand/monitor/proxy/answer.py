@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from withstand.core import Json
-from withstand.monitor.proxy.asked import leaves
+from withstand.monitor.proxy.asked import TooManyError, leaves
 from withstand.monitor.proxy.route import Kind
 
 END_OF_EVENT = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
@@ -87,7 +87,10 @@ class Answer:
             raise AnswerError(f"the answer is not JSON: {str(error)[:120]}") from error
         if not isinstance(content, dict):
             raise AnswerError("the answer is no JSON object")
-        self._take(content)
+        try:
+            self._take(content)
+        except TooManyError as error:
+            raise AnswerError("the answer has too many parts") from error
 
     def event(self, event: bytes) -> None:
         """Read one event of a stream. Raises `AnswerError`."""

@@ -216,7 +216,8 @@ class Proxy:
     def _count(self, passage: Passage) -> None:
         counts = self.session.counts
         counts["exchanges" if passage.asked is not None else "other"] += 1
-        counts["flagged"] += passage.decision in ("passed", "failed open") and bool(passage.flagged)
+        counts["flagged"] += passage.decision == "passed" and bool(passage.flagged)
+        counts["failed_open"] += passage.opened
         counts["unjudged"] += bool(passage.unjudged)
         counts["server_errors"] += bool(passage.trouble)
         counts["left"] += passage.left

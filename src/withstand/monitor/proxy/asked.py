@@ -36,12 +36,22 @@ DECLARED = frozenset(
 """Below these, keys are names that the client gives to things."""
 BLOB = 2_000
 """Characters from which on a string below a key of `OPAQUE` is taken for data, not words."""
+MOST = 200_000
+"""Strings, lists and objects of a body that are looked at: millions would hold up the answers of others."""
+SPOKEN = ("messages", "input", "prompt", "instructions")
+"""Fields whose entries are texts of their own."""
+IDENTITY = ("user", "safety_identifier", "prompt_cache_key")
+"""Fields that name who asks, which no model reads."""
 ELSEWHERE = ("previous_response_id", "conversation", "background")
 """Fields of a Responses request by which a prompt or an answer does not pass here."""
 
 
 class BodyError(Exception):
     """A body that is no request of its kind."""
+
+
+class TooManyError(Exception):
+    """A body of more than `MOST` parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +83,19 @@ def asked_of(kind: Kind, body: bytes) -> Asked:
         raise BodyError(f"the body is not JSON: {str(error)[:120]}") from error
     if not isinstance(content, dict):
         raise BodyError("the body is no JSON object")
+    try:
+        return _read(kind, content, orjson.dumps(content))
+    except TypeError as error:
+        raise BodyError("the body is nested too deep") from error
+    except TooManyError as error:
+        raise BodyError(f"the body has more than {MOST:,} parts") from error
+
+
+def _read(kind: Kind, content: Mapping[str, Json], anew: bytes) -> Asked:
+    """The request in a JSON object. anew: how the object is written. Raises `TooManyError`."""
     opaque: dict[str, None] = {}
     spoken = [_words(entry, opaque) for entry in _spoken(kind, content, opaque)]
-    rest = {key: value for key, value in content.items() if key not in ("messages", "input", "prompt", "instructions")}
+    rest = {key: value for key, value in content.items() if key not in SPOKEN and not _names(key, value)}
     parts = [*spoken, _words(rest, opaque)]
     texts = ["\n".join(part) for part in parts]
     whole = "\n\n".join(text for text in texts if text)
@@ -84,10 +104,6 @@ def asked_of(kind: Kind, body: bytes) -> Asked:
         opaque |= dict.fromkeys(name for name in ELSEWHERE if content.get(name))
     turns = _turns(kind, content)
     last = max((at for at, (role, _) in enumerate(turns) if role == "user"), default=len(turns) - 1)
-    try:
-        anew = orjson.dumps(content)
-    except TypeError as error:
-        raise BodyError("the body is nested too deep") from error
     return Asked(
         kind,
         anew,
@@ -105,7 +121,7 @@ def asked_of(kind: Kind, body: bytes) -> Asked:
 def _spoken(kind: Kind, content: Mapping[str, Json], opaque: dict[str, None]) -> list[Json]:
     """The entries that the model reads as turns or texts of their own, in order."""
     entries = [content["instructions"]] if "instructions" in content else []
-    for name in ("messages", "input", "prompt"):
+    for name in SPOKEN[:3]:
         value = content.get(name)
         if kind == "responses" and name == "prompt" and isinstance(value, dict):
             opaque["prompt"] = None  # a template that the server keeps
@@ -115,16 +131,28 @@ def _spoken(kind: Kind, content: Mapping[str, Json], opaque: dict[str, None]) ->
     return entries
 
 
+def _names(key: str, value: Json) -> bool:
+    """Whether a field says who asks, and no more."""
+    return key in IDENTITY and isinstance(value, str) and NAME.fullmatch(value) is not None
+
+
 def _words(value: Json, opaque: dict[str, None]) -> list[str]:
     """Every string in a value, in order; names of `opaque` fields in it are added there."""
     return [text for _, text in leaves(value, opaque)]
 
 
 def leaves(value: Json, opaque: dict[str, None]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Each string of a value with its path, in order, without names of `STRUCTURE`; no recursion, so any depth."""
+    """Each string of a value with its path, in order, without names of `STRUCTURE`; no recursion, so any depth.
+
+    Raises `TooManyError`.
+    """
     stack: list[tuple[tuple[str | int, ...], Json, bool]] = [((), value, False)]
+    parts = 0
     while stack:
         path, item, declared = stack.pop()
+        parts += 1
+        if parts + len(stack) > MOST:
+            raise TooManyError
         if isinstance(item, str):
             if item and not (path and path[-1] in STRUCTURE and NAME.fullmatch(item)):
                 yield path, item
@@ -134,14 +162,15 @@ def leaves(value: Json, opaque: dict[str, None]) -> Iterator[tuple[tuple[str | i
                     opaque[key] = None
                     if isinstance(inner, str) and len(inner) > BLOB and key != "chat_template":
                         continue
-                below = declared or key in DECLARED
-                stack.append(((*path, key), inner, below))
+                if isinstance(inner, (str, dict, list)):
+                    stack.append(((*path, key), inner, declared or key in DECLARED))
                 if not NAME.fullmatch(key):
-                    stack.append(((*path, "key"), key, below))
+                    stack.append(((*path, "key"), key, declared))
         elif isinstance(item, list):
-            for at, inner in zip(range(len(item) - 1, -1, -1), reversed(item), strict=True):
-                place = inner.get("index", at) if isinstance(inner, dict) else at
-                stack.append(((*path, place if isinstance(place, int) else at), inner, declared))
+            for at in range(len(item) - 1, -1, -1):
+                if isinstance(inner := item[at], (str, dict, list)):
+                    place = inner.get("index", at) if isinstance(inner, dict) else at
+                    stack.append(((*path, place if isinstance(place, int) else at), inner, declared))
 
 
 def _turns(kind: Kind, content: Mapping[str, Json]) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from withstand.monitor.proxy.asked import Asked
 from withstand.monitor.proxy.route import Headers, Route
 from withstand.monitor.proxy.screens import Screened
 
-Decision: TypeAlias = Literal["passed", "blocked", "failed open", "failed closed", "refused"]
+Decision: TypeAlias = Literal["passed", "blocked", "failed closed", "refused"]
 
 
 @dataclass
@@ -19,7 +19,9 @@ class Passage:
     """A request. number: from 1.   started: seconds since 1970.   prompt, completion: what was said; None: not asked.
 
     held: the judges of the answer were asked before it left.   status: that the client got, 0 for none.
-    why: reasons of the decision, without texts.   trouble: codes such as `upstream_unreachable`.
+    why: reasons of the decision, without texts.   stops: categories for which it was blocked.   opened: something of it
+    passed though no judge could say.   unjudged: what else was left unsaid, and why.
+    trouble: a code such as `upstream_unreachable`.
     left: the client went before the end.   sent: the last byte went out.
     """
 
@@ -35,6 +37,8 @@ class Passage:
     completion: Screened | None = None
     decision: Decision = "passed"
     why: list[str] = field(default_factory=list)
+    stops: tuple[str, ...] = ()
+    opened: bool = False
     unjudged: list[str] = field(default_factory=list)
     trouble: str = ""
     status: int = 0
@@ -55,9 +59,16 @@ class Passage:
         return tuple(dict.fromkeys(name for side in sides if side for name in side.flagged))
 
     @property
+    def outcome(self) -> str:
+        """The decision in the words of the log."""
+        if self.decision != "passed":
+            return self.decision
+        return "failed open" if self.opened else "flagged" if self.flagged else "passed"
+
+    @property
     def logged(self) -> bool:
         """Whether it is a line of the log: an exchange with a model, or an event of a judge that failed."""
-        return self.asked is not None or self.decision.startswith("failed")
+        return self.asked is not None or self.opened or self.decision == "failed closed"
 
     def line(
         self, *, id: str, account: str, key: str, conversation: str, categories: Mapping[str, str],
@@ -91,9 +102,9 @@ class Passage:
             **({"policy_version": policy} if policy else {}),
             "proxy": {
                 "session": session,
-                "decision": "flagged" if self.decision == "passed" and self.flagged else self.decision,
+                "decision": self.outcome,
                 "flagged": list(self.flagged),
-                "why": list(dict.fromkeys([*self.why, *self.unjudged])),
+                "why": list(dict.fromkeys([*self.stops, *self.why, *self.unjudged])),
                 "path": self.target.partition(b"?")[0].decode("latin-1")[:200],
                 "status": self.status,
                 "trouble": self.trouble,
