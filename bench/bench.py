@@ -340,6 +340,7 @@ BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "black_box": own_file("black_box"),
     "copyright": own_file("copyright"),
     "explorer": own_file("explorer"),
+    "monitor_proxy": own_file("monitor_proxy"),
     "crowd": own_file("crowd"),
     "plan_pages": own_file("plan_pages"),
     "training": own_file("training"),

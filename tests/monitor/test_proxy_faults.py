@@ -214,13 +214,29 @@ def test_a_failure_in_flag_mode_is_unjudged_and_never_clean(tmp_path):
 
 def test_a_rule_that_hangs_is_killed_with_its_process(tmp_path):
     """Real processes: the text after it is judged by another one. They are the reason for the seconds it takes."""
+    file = tmp_path / "go"
 
     async def main():
         async with proxied(
-            tmp_path, says(whole(said("soup"))), judge="odd_judges:Stuck", **BLOCK, timeout=1.0, processes=1
+            tmp_path,
+            says(whole(said("soup"))),
+            judge=f"odd_judges:Stuck,file={file}",
+            **BLOCK,
+            timeout=30.0,
+            processes=1,
         ) as front:
-            front.app.gate.screens.timeout = 30.0
             assert [(await front.chat(text)).status_code for text in ("soup", "miracle")] == [200, 403]
+            # a client that leaves while its prompt is judged: nobody gets the verdict on it
+            leaving = asyncio.ensure_future(front.chat("slow miracle"))
+            while front.counts["requests"] < 3 or not front.app.lanes._free.empty():
+                await asyncio.sleep(0.01)
+            leaving.cancel()
+            while not front.counts["left"]:
+                await asyncio.sleep(0.01)
+            after = asyncio.ensure_future(front.chat("soup"))
+            file.touch()
+            assert (await after).status_code == 200
+            file.unlink()
             [lane] = front.app.lanes._lanes
             first = lane._process
             front.app.gate.screens.timeout = 0.3
@@ -229,6 +245,8 @@ def test_a_rule_that_hangs_is_killed_with_its_process(tmp_path):
             assert first.exitcode is not None
             front.app.gate.screens.timeout = 30.0
             assert [(await front.chat(text)).status_code for text in ("soup", "broken", "miracle")] == [200, 503, 403]
+            large = "soup " * 60_000
+            assert [(await front.chat(text)).status_code for text in (large, f"{large} miracle")] == [200, 403]
 
     asyncio.run(main())
 

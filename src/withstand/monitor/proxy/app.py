@@ -125,6 +125,7 @@ class Proxy:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done() and not passage.sent:
                 passage.left = True
+                self.session.counts["left"] += 1
                 work.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await work
@@ -220,7 +221,6 @@ class Proxy:
         counts["failed_open"] += passage.opened
         counts["unjudged"] += bool(passage.unjudged)
         counts["server_errors"] += bool(passage.trouble)
-        counts["left"] += passage.left
         if passage.decision != "passed":
             counts[passage.decision.replace(" ", "_")] += 1
         if self.log and passage.logged:

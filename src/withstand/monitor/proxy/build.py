@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from withstand.core import SpecError
+from withstand.core.describe import models
 from withstand.core.taxonomy import UNCOVERED
 from withstand.monitor.intake.salt import Hasher, salt_of
 from withstand.monitor.proxy.app import Proxy
@@ -102,4 +103,6 @@ def says(screens: Screens) -> list[str]:
 def _says(labeler: Labeler, stops: bool) -> str:
     screener = labeler.screener
     what = "can block" if stops else "flags only"
-    return f"{screener.id} ({screener.judge}, {screener.category}) reads the {screener.reads}: {what}"
+    hosts = sorted({host for model in models(labeler.judge) for host in model.hosts})
+    sent = f" and sends it to {', '.join(hosts)}" if hosts else ""
+    return f"{screener.id} ({screener.judge}, {screener.category}) reads the {screener.reads}{sent}: {what}"

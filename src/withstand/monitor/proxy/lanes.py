@@ -4,19 +4,19 @@ A rule holds the interpreter's lock while it reads, a regular expression for as 
 other processes, and one that takes too long is killed with its process; the next text gets a new one.
 """
 
+import asyncio
 import contextlib
 import multiprocessing
-import queue
 import re
 import signal
 import threading
-import time
 import unicodedata
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeAlias
 
-from withstand.core import Ask, AskError, Flow, SpecError, Verdict, Work, Worked, answered, digest, to_json
+from withstand.core import Ask, AskError, Flow, Model, SpecError, Verdict, Work, Worked, answered, digest, to_json
 from withstand.monitor.screen.labelers import Labeler, score_of
 from withstand.monitor.screen.rules import scores
 
@@ -24,6 +24,8 @@ Pairs: TypeAlias = Sequence[tuple[str, str]]
 """Texts as (prompt, completion), as a labeler reads them."""
 START = 60.0
 """Seconds that a process has to import its judges."""
+SMALL = 64 * 1024
+"""Bytes that a pipe takes at once: more are sent from a thread."""
 MOST_MARKS = 8
 """Combining marks in a row that are kept: thousands are sorted in quadratic time, and no language needs more."""
 TAGS = {0xE0000 + code: code for code in range(0x20, 0x7F)} | {0xE0001: None, 0xE007F: None}
@@ -66,6 +68,16 @@ def highest(values: Sequence[float | None], owners: Sequence[int]) -> list[float
     return own
 
 
+_places: dict[str, threading.Semaphore] = {}
+_adding = threading.Lock()
+
+
+def _turn(model: Model) -> threading.Semaphore:
+    """What lets as many calls at once into a model's place as it has lanes: one, for a model of this machine."""
+    with _adding:
+        return _places.setdefault(model.place, threading.Semaphore(model.lanes))
+
+
 def settled(flow: Flow[list[Verdict]]) -> list[Verdict]:
     """What a judge's flow ends with: its models are asked here and now, in this thread. Raises what they raise."""
     try:
@@ -77,10 +89,13 @@ def settled(flow: Flow[list[Verdict]]) -> list[Verdict]:
                 for start in range(0, len(item.chats), model.width):
                     chats = item.chats[start : start + model.width]
                     seeds = [int(digest(to_json(chat))[:8], 16) >> 1 for chat in chats]
-                    answers += answered(model.generate(chats, item.sampling, seeds))
+                    with _turn(model):
+                        answers += answered(model.generate(chats, item.sampling, seeds))
                 item = flow.send(answers)
             elif isinstance(item, Work):
-                item = flow.send(Worked(item.do(item.model, [item.part])[0]))
+                with _turn(item.model):
+                    worked = Worked(item.do(item.model, [item.part])[0])
+                item = flow.send(worked)
             else:
                 raise AskError(f"a judge's flow yielded {type(item).__name__}")
     except StopIteration as end:
@@ -131,53 +146,65 @@ class Lane:
         self._ready = False
 
     def wait(self, seconds: float) -> None:
-        """Until it is ready. Raises `LateError`."""
-        if not self._ready:
-            self._receive(time.monotonic() + seconds)
-            self._ready = True
+        """Block until it is ready. Raises `LateError`."""
+        if not self._pipe.poll(seconds):
+            raise LateError("it did not start in time")
+        self._ready = self._pipe.recv() == "ready"
 
-    def score(self, names: Sequence[str], pairs: Pairs, deadline: float) -> list[list[float | None]]:
-        """The scores of all texts by each rule. deadline: of `time.monotonic`.
+    async def score(self, names: Sequence[str], pairs: Pairs, deadline: float) -> list[list[float | None]]:
+        """The scores of all texts by each rule. deadline: of the loop's clock.
 
         Raises `LateError`, after which another process begins, as it does for one that died.
         """
-        if time.monotonic() >= deadline:
-            raise LateError("no process was free in time")
         try:
-            self.wait(deadline - time.monotonic())
-            self._pipe.send((tuple(names), tuple(pairs)))
-            values: list[list[float | None]] = self._receive(deadline)
-        except (LateError, OSError, EOFError) as error:
+            async with asyncio.timeout_at(deadline):
+                if not self._ready:
+                    self._ready = await self._receive() == "ready"
+                message = bytes(ForkingPickler.dumps((tuple(names), tuple(pairs))))
+                if len(message) > SMALL:
+                    await asyncio.to_thread(self._pipe.send_bytes, message)
+                else:
+                    self._pipe.send_bytes(message)
+                values: list[list[float | None]] = await self._receive()
+        except (TimeoutError, OSError, EOFError) as error:
             if self._ready or not self._process.is_alive():  # one that still starts is let start
-                self.close()
-                self._start()
-            raise LateError(str(error) or "its process died") from error
+                await asyncio.to_thread(self._renew)
+            late = isinstance(error, TimeoutError)
+            raise LateError("no verdict in time" if late else "its process died") from error
         return values
 
-    def _receive(self, deadline: float) -> Any:
-        if not self._pipe.poll(max(0.0, deadline - time.monotonic())):
-            raise LateError("no verdict in time")
+    async def _receive(self) -> Any:
+        loop, pipe, came = asyncio.get_running_loop(), self._pipe.fileno(), asyncio.Event()
+        loop.add_reader(pipe, came.set)
+        try:
+            await came.wait()
+        finally:
+            loop.remove_reader(pipe)
         return self._pipe.recv()
+
+    def _renew(self) -> None:
+        self.close()
+        self._start()
 
     def close(self) -> None:
         self._process.kill()
-        self._pipe.close()
         self._process.join(5)
+        self._pipe.close()
 
 
 class Lanes:
-    """All lanes: `processes` for rules (0: a thread of this one), `threads` for judges that ask models.
+    """All lanes: `processes` for rules (0: threads of this one), `threads` for judges that ask models.
 
     `open` starts them.
     """
 
     def __init__(self, labelers: Sequence[Labeler], processes: int = 2, threads: int = 8) -> None:
         self._rules = [labeler for labeler in labelers if labeler.is_rule]
-        self._models = len(labelers) > len(self._rules)
-        self._processes, self._threads = processes if self._rules else 0, threads
-        self._free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
+        self._processes = processes if self._rules else 0
+        self._free: asyncio.Queue[Lane] = asyncio.Queue()
         self._lanes: list[Lane] = []
-        self._lock = threading.Lock()
+        self._asking: set[asyncio.Task[list[list[float | None]]]] = set()
+        self.models = ThreadPoolExecutor(threads, "judges")
 
     def open(self) -> None:
         """Start them, and wait until rules can be asked. Raises `SpecError`."""
@@ -188,24 +215,33 @@ class Lanes:
             except (LateError, EOFError, OSError) as error:
                 self.close()
                 raise SpecError(f"a process for rules did not start: {error}", hint="see above") from error
-            self._free.put(lane)
-        self.rules = ThreadPoolExecutor(max(1, self._processes), "rules")
-        self.models = ThreadPoolExecutor(self._threads if self._models else 1, "judges")
+            self._free.put_nowait(lane)
 
-    def score(self, names: Sequence[str], pairs: Pairs, deadline: float) -> list[list[float | None]]:
-        """`Lane.score`, of the next free lane; called in a thread of `rules`."""
+    async def score(self, names: Sequence[str], pairs: Pairs, deadline: float) -> list[list[float | None]]:
+        """`Lane.score`, of the next free lane."""
         if not self._lanes:
-            return _scores({labeler.screener.id: labeler for labeler in self._rules}, names, pairs)
-        lane = self._free.get()
+            labelers = {labeler.screener.id: labeler for labeler in self._rules}
+            return await asyncio.to_thread(_scores, labelers, names, pairs)
+        # whose client leaves must not leave a lane with an answer that is taken for the next one's
+        asking = asyncio.ensure_future(self._ask(names, pairs, deadline))
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
+        asking.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(asking)
+
+    async def _ask(self, names: Sequence[str], pairs: Pairs, deadline: float) -> list[list[float | None]]:
         try:
-            return lane.score(names, pairs, deadline)
+            async with asyncio.timeout_at(deadline):
+                lane = await self._free.get()
+        except TimeoutError as error:
+            raise LateError("no process was free in time") from error
+        try:
+            return await lane.score(names, pairs, deadline)
         finally:
-            self._free.put(lane)
+            self._free.put_nowait(lane)
 
     def close(self) -> None:
         """End the processes; a thread in a call of a model ends with that."""
         for lane in self._lanes:
             lane.close()
-        for pool in (getattr(self, "rules", None), getattr(self, "models", None)):
-            if pool is not None:
-                pool.shutdown(wait=False, cancel_futures=True)
+        self.models.shutdown(wait=False, cancel_futures=True)

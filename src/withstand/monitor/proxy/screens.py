@@ -1,8 +1,8 @@
 """What the screeners say of a side of an exchange while it is held, and whether that stops it."""
 
 import asyncio
+import functools
 import hashlib
-import time
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,7 +78,7 @@ class Screens:
         """
         if not texts:
             return Screened()
-        deadline = time.monotonic() + self.timeout
+        deadline = asyncio.get_running_loop().time() + self.timeout
         goes_by = {**before.passed_on} if before else {}
         scores: dict[str, float] = {}
         failures: list[Failure] = []
@@ -139,12 +139,10 @@ class Screens:
     ) -> tuple[dict[str, list[float | None]], list[Failure]]:
         names = [labeler.screener.id for labeler in rules]
         pairs = _pairs(rules[0], texts, prompt)
-        loop = asyncio.get_running_loop()
-        call = loop.run_in_executor(self._lanes.rules, self._lanes.score, names, pairs, deadline)
         try:
-            values = await asyncio.wait_for(call, max(0.01, deadline - time.monotonic()) + 1)
-        except (LateError, TimeoutError) as error:
-            return {}, [(name, str(error) or "no verdict in time") for name in names]
+            values = await self._lanes.score(names, pairs, deadline)
+        except LateError as error:
+            return {}, [(name, str(error)) for name in names]
         return dict(zip(names, values, strict=True)), []
 
     async def _model(
@@ -155,10 +153,10 @@ class Screens:
         remembered = {key: self._memory[key] for key in keys if reads_prompt and key in self._memory}
         lacking = [text for key, text in zip(keys, texts, strict=True) if key not in remembered]
         if lacking:
-            loop = asyncio.get_running_loop()
-            call = loop.run_in_executor(self._lanes.models, by_model, labeler, _pairs(labeler, lacking, prompt))
+            work = functools.partial(by_model, labeler, _pairs(labeler, lacking, prompt))
             try:
-                values = await asyncio.wait_for(call, max(0.01, deadline - time.monotonic()))
+                async with asyncio.timeout_at(deadline):
+                    values = await asyncio.get_running_loop().run_in_executor(self._lanes.models, work)
             except TimeoutError:
                 return {}, [(name, "no verdict in time")]
             except Exception as error:  # noqa: BLE001 - whatever a judge raises is no verdict; texts stay out of the log
