@@ -102,7 +102,8 @@ def run(
                 try:
                     with Traffic(job.folder) as traffic:
                         check_salt(traffic, Hasher(salt))
-                        _read(job, changed, Writer(traffic), workers, say, follow=every is not None, first=first)
+                        with traffic.writing():
+                            _read(job, changed, Writer(traffic), workers, say, follow=every is not None, first=first)
                         if time.monotonic() >= due:
                             yield _look(job, traffic, store, say, 0 if every is None else APART)
                             due, waiting = time.monotonic() + (every or 0), False

@@ -29,6 +29,9 @@ from withstand.core import Json, SpecError
 NAME = "traffic.duckdb"
 SCHEMA = 1
 MEMORY = "400MB"
+"""Of the database, while it answers questions."""
+WRITING = "200MB"
+"""Of the database while logs are read: the processes that read take the rest of a gigabyte."""
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name VARCHAR, value VARCHAR);
@@ -154,6 +157,15 @@ class Traffic:
         new.chmod(0o600)
         new.replace(path)
         self._open(False)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Leave memory to the processes that read logs."""
+        self.database.execute(f"SET memory_limit = '{WRITING}'")
+        try:
+            yield
+        finally:
+            self.database.execute(f"SET memory_limit = '{MEMORY}'")
 
     def close(self) -> None:
         self.database.close()

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 from withstand.core.refusal import opening_refusal
@@ -126,7 +127,7 @@ class Maker:
         for name in HASHED:
             values[name].append(self.hasher.name(name, getattr(item, name)))
         for name in AS_IS:
-            values[name].append(redact(_storable(getattr(item, name)[:200])))
+            values[name].append(_shown_name(getattr(item, name)))
         if item.labels:
             self._own_labels(result, row, item)
 
@@ -201,6 +202,12 @@ def categories_by_name(policy: Policy) -> Mapping[str, str]:
 def plain_name(name: str) -> str:
     """A category's name as its writers agree on it: an SDK writes self_harm_intent for self-harm/intent."""
     return name.lower().replace("/", "_").replace("-", "_")
+
+
+@lru_cache(10_000)
+def _shown_name(name: str) -> str:
+    """A name of an application, a model or the like: few of them, on millions of lines."""
+    return redact(_storable(name[:200]))
 
 
 def _figure(value: float | None) -> float | None:

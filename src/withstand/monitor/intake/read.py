@@ -12,7 +12,7 @@ from withstand.monitor.intake.write import Writer
 
 SIZE = 4 * 2**20
 """Bytes of a log that a worker takes at once."""
-ROWS = 30_000
+ROWS = 15_000
 """Exchanges of a transaction, about: what a kill can cost of the work, and never of the log."""
 STDIN = "-"
 
