@@ -94,7 +94,8 @@ def _table(listed: Sequence[Template], number: int) -> Table:
 def _tight(template: Template) -> str:
     if template.tight is None or template.q is None:
         return ""
-    return f"{template.tight.times:.1f} (q {template.q:.2g})"
+    q = "q < 0.0001" if template.q < 1e-4 else f"q {template.q:.2g}"
+    return f"{template.tight.times:.1f} ({q})"
 
 
 def _value(template: Template) -> Any:

@@ -28,7 +28,8 @@ LEAST = 10
 MANY = 5
 """Accounts from which on a template may be coordinated."""
 TESTED, ROWS = 100, 500
-"""Templates of the most accounts whose times are tested, and exchanges of each, drawn by their audit number."""
+"""Templates whose times are tested, those whose accounts pile up most in an hour or a day, and exchanges of each, drawn
+by their audit number."""
 LEVEL, TIGHT = 0.05, 2.0
 """Share of false ones among the templates called coordinated, at most, and least multiple of the pairs by chance."""
 BIN, BINS = 600.0, 10_000
@@ -168,11 +169,13 @@ def _tested(traffic: Traffic, templates: Sequence[Template]) -> list[Template]:
     """The templates with their kinds; of those with the most accounts, the tightness of their times."""
     bins = _bins(traffic)
     totals = {app: float(counts.sum()) for app, counts in bins.counts.items()}
-    wanted = sorted((at for at, template in enumerate(templates) if template.accounts >= MANY),
-                    key=lambda at: (-templates[at].accounts, templates[at].id))[:TESTED]  # fmt: skip
+    many = [at for at, template in enumerate(templates) if template.accounts >= MANY]
+    piled = _piled(traffic)
+    wanted = sorted(many, key=lambda at: (-piled.get(at, 0.0), templates[at].id))[:TESTED]
     tested = {at: _times(traffic, bins, at, templates[at]) for at in wanted}
-    qs = benjamini_hochberg([tight.p if tight else None for tight in tested.values()])
-    q_of = dict(zip(tested, qs, strict=True))
+    # those that were not tested count as tests without an excess: the choice was made on the same times
+    ps = [1.0 if at not in tested else tight.p if (tight := tested[at]) else None for at in many]
+    q_of = dict(zip(many, benjamini_hochberg(ps), strict=True))
     result = []
     for at, template in enumerate(templates):
         tight, q = tested.get(at), q_of.get(at)
@@ -183,6 +186,22 @@ def _tested(traffic: Traffic, templates: Sequence[Template]) -> list[Template]:
             kind = "application"
         result.append(replace(template, tight=tight, q=q, kind=kind))
     return result
+
+
+def _piled(traffic: Traffic) -> dict[int, float]:
+    """Of each part, how unlikely its fullest hour or day is: the largest Poisson deviance of the accounts in one."""
+    query = (
+        "WITH own AS (SELECT part, floor(ts / ?) AS bin, count(DISTINCT account) AS k FROM exchange e "
+        "JOIN member m ON e.skeleton = m.hash GROUP BY ALL), "
+        "share AS (SELECT floor(ts / ?) AS bin, count(*) / sum(count(*)) OVER () AS of FROM exchange GROUP BY ALL), "
+        "mean AS (SELECT part, bin, k, sum(k) OVER (PARTITION BY part) * of AS e FROM own JOIN share USING (bin)) "
+        "SELECT part, max(CASE WHEN k > e THEN k * ln(k / e) - k + e ELSE 0 END) FROM mean GROUP BY part"
+    )
+    piled: dict[int, float] = {}
+    for width in (3_600.0, 86_400.0):
+        for part, deviance in traffic.rows(query, [width, width]):
+            piled[part] = max(deviance, piled.get(part, 0.0))
+    return piled
 
 
 @dataclass(frozen=True, slots=True)
