@@ -13,6 +13,7 @@ from withstand.monitor.accounts.section import section as who
 from withstand.monitor.alerts.section import section as alerts
 from withstand.monitor.audit.counted import count_labels
 from withstand.monitor.clusters.coordinated import templates
+from withstand.monitor.clusters.section import clusters
 from withstand.monitor.effects.section import section as effects
 from withstand.monitor.intake.columns import Recipe
 from withstand.monitor.intake.happened import section as happened
@@ -50,6 +51,7 @@ ANALYSES: Sequence[Callable[[Context], Section | None]] = (
     trend,
     who,
     probing,
+    clusters,
     templates,
     effects,
 )

@@ -97,6 +97,19 @@ class Accounts:
 
 
 @dataclass(frozen=True, slots=True)
+class Clustering:
+    """[clusters]. sample: most exchanges that are clustered.   encoder: spec of a sentence encoder; "none": by runs of
+    letters; "auto": minilm where it lies in the cache (`withstand model fetch minilm`), else none.
+    """
+
+    sample: int = 5_000
+    encoder: str = "auto"
+
+    def __post_init__(self) -> None:
+        within(100, 20_000, self, "sample")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """A monitor's file. columns: field of an exchange -> column of the log, for logs of no form that we know."""
 
@@ -105,13 +118,14 @@ class Settings:
     screeners: tuple[Screener, ...] = ()
     alarms: Alarms = Alarms()
     accounts: Accounts = Accounts()
+    clusters: Clustering = Clustering()
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_settings(path: str | Path, policy: Policy) -> Settings:
     """The settings of a file. Raises `SpecError` with all its errors, each with its table and key."""
     problems, content = Problems(str(path)), read_tables(path, SCHEMA)
-    check_names(problems, content, ("monitor", "screener", "alerts", "accounts", "columns"))
+    check_names(problems, content, ("monitor", "screener", "alerts", "accounts", "clusters", "columns"))
     screeners = records_of(problems, Screener, content, "screener")
     for at, screener in enumerate(screeners):
         before = {earlier.id for earlier in screeners[:at]}
@@ -126,8 +140,10 @@ def read_settings(path: str | Path, policy: Policy) -> Settings:
     keeping = record_of(problems, Keeping, content.get("monitor", {}), "monitor")
     alarms = record_of(problems, Alarms, content.get("alerts", {}), "alerts")
     accounts = record_of(problems, Accounts, content.get("accounts", {}), "accounts")
+    clusters = record_of(problems, Clustering, content.get("clusters", {}), "clusters")
     problems.check()
     assert keeping is not None
     assert alarms is not None
     assert accounts is not None
-    return Settings(str(path), keeping, screeners, alarms, accounts, content.get("columns", {}))
+    assert clusters is not None
+    return Settings(str(path), keeping, screeners, alarms, accounts, clusters, content.get("columns", {}))

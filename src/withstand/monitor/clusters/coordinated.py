@@ -7,7 +7,7 @@ from typing import Any
 from withstand.core import to_json
 from withstand.core.text import count, percent, whole
 from withstand.monitor.clusters.near import ALIKE
-from withstand.monitor.clusters.templates import KEPT, LEAST, LEVEL, MANY, Template, Templates, find_templates
+from withstand.monitor.clusters.templates import KEPT, LEAST, LEVEL, MANY, Template, Templates, templates_of
 from withstand.monitor.section import Chart, Context, Line, Section
 from withstand.redteam.dates import minute_of, span
 from withstand.report.table import Column, Table
@@ -28,7 +28,7 @@ NOTE = (
 
 def templates(context: Context) -> Section:
     """The section: which templates are coordinated, and what else is sent in bulk."""
-    result = find_templates(context.traffic)
+    result = templates_of(context.traffic)
     if not result.exchanges:
         return Section(ID, QUESTION, "Unknown: no exchange has a prompt that could be compared.", "unknown")
     coordinated = result.coordinated

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -84,6 +85,20 @@ class Templates:
     @property
     def coordinated(self) -> list[Template]:
         return [template for template in self.listed if template.kind == "coordinated"]
+
+
+_remembered: "WeakKeyDictionary[Traffic, tuple[tuple[int, int], Templates]]" = WeakKeyDictionary()
+
+
+def templates_of(traffic: Traffic) -> Templates:
+    """`find_templates`, done once for traffic that has not changed."""
+    [(last, labels)] = traffic.rows("SELECT (SELECT max(seq) FROM exchange), (SELECT count(*) FROM label)")
+    mark = (last or 0, labels)
+    if (kept := _remembered.get(traffic)) and kept[0] == mark:
+        return kept[1]
+    result = find_templates(traffic)
+    _remembered[traffic] = (mark, result)
+    return result
 
 
 def find_templates(traffic: Traffic, kept: int = KEPT) -> Templates:
