@@ -31,6 +31,12 @@ HIDDEN = {
     "a part of no known type": (CHAT, user([{"type": "note", "note": {"deep": [[BAD]]}}])),
     "a name": (CHAT, {"messages": [{"role": "user", "name": "miracle", "content": "x"}]}),
     "a role that is none": (CHAT, {"messages": [{"role": BAD, "content": "x"}]}),
+    "a role that is a name": (CHAT, {"messages": [{"role": "buy_a_miracle_pan", "content": "x"}]}),
+    "an id": (CHAT, {"messages": [{"role": "tool", "tool_call_id": "call_miracle", "content": "x"}]}),
+    "a parameter's name": (CHAT, {**user("x"), "tools": [{"type": "function", "function": {
+        "name": "f", "parameters": {"type": "object", "properties": {"buy_a_miracle_pan": {"type": "string"}}}}}]}),
+    "arguments that are no string": (CHAT, {"messages": [{"role": "assistant", "tool_calls": [
+        {"id": "1", "type": "function", "function": {"name": "f", "arguments": {"miracle": 1}}}]}]}),
     "arguments": (CHAT, {"messages": [{"role": "assistant", "tool_calls": [
         {"id": "1", "type": "function", "function": {"name": "f", "arguments": json.dumps({"a": BAD})}}]}]}),
     "a tool's description": (CHAT, {**user("x"), "tools": [
@@ -50,6 +56,7 @@ HIDDEN = {
     "messages in a Responses request": ("responses", {"input": "x", **user(BAD)}),
     "embeddings": ("embeddings", {"input": ["x", BAD]}),
     "invisible characters": (CHAT, user("mir\u200bac\u2060le")),
+    "characters that nobody sees": (CHAT, user("mir\ufe0fac\u034fl\x00e")),
     "tags": (CHAT, user(f"x {TAGGED}")),
     "wide letters": (CHAT, user("\uff4d\uff49\uff52\uff41\uff43\uff4c\uff45")),
 }  # fmt: skip
@@ -87,6 +94,8 @@ UNJUDGED = {
     "a stored prompt": ("responses", {"prompt": {"id": "p1"}}),
     "a stored item": ("responses", {"input": [{"type": "item_reference", "item_reference": "i1"}]}),
     "an answer that is fetched later": ("responses", {"input": "x", "background": True}),
+    "a tool that the server runs": ("responses", {"input": "x", "tools": [{"type": "mcp", "server_url": "http://x"}]}),
+    "a search by the server": (CHAT, {**user("x"), "web_search_options": {"user_location": {}}}),
     "a file": ("responses", {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f1"}]}]}),
     "a path that nobody knows": ("audio/speech", {"input": "x"}),
     "another API": ("../api/generate", {"prompt": "x"}),
@@ -186,6 +195,9 @@ def test_no_path_and_no_header_leads_around(tmp_path):
                 head += f"Content-Length: {len(body)}\r\n\r\n"
                 answer = await front.raw(head.encode() + body)
                 assert answer.split(b" ")[1] in (b"400", b"403"), (path, answer)
+            assert front.behind.requests == []
+            head = f"post /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+            assert (await front.raw(f"{head}Connection: close\r\n\r\n".encode() + body)).startswith(b"HTTP/1.1 403")
             assert front.behind.requests == []
             # an upgrade, a method in a header and a path in a header are not passed on
             good = json.dumps({"model": "m", **user("soup")}).encode()

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from withstand.monitor.proxy.answer import Answer, AnswerError, Events
-from withstand.monitor.proxy.asked import MOST, BodyError, asked_of
+from withstand.monitor.proxy.asked import IDENTITY, BodyError, asked_of
 from withstand.monitor.proxy.lanes import Lanes, seen
+from withstand.monitor.proxy.leaves import MOST
 from withstand.monitor.proxy.screens import Screens
 from withstand.monitor.screen.labelers import labelers_of
 from withstand.monitor.settings import Screener
@@ -34,7 +35,7 @@ QUICK = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCh
 @QUICK
 @given(BODIES, some.sampled_from(KINDS), some.randoms(use_true_random=False))
 def test_a_sentence_anywhere_in_a_request_is_judged(body, kind, random):
-    """Wherever a sentence stands, as a value or as a key, one of the texts holds it."""
+    """Wherever a sentence stands, as a value or as a key, written as a name or not, one of the texts holds it."""
     place = body
     while True:
         inner = [
@@ -43,15 +44,15 @@ def test_a_sentence_anywhere_in_a_request_is_judged(body, kind, random):
         if not inner or random.random() < 0.3:
             break
         place = random.choice(inner)
-    sentence = "buy a miracle pan"
+    sentence = random.choice(["buy a miracle pan", "buy_a_miracle_pan", "buyamiraclepan"])
     if isinstance(place, list):
         place.insert(random.randint(0, len(place)), sentence)
     elif random.random() < 0.3:
         place[sentence] = random.choice([0, None, "x", []])
     else:
-        place[random.choice([*place, "content", "extra"])] = sentence
+        place[random.choice([*place, "content", "extra", "role", "id"])] = sentence
     asked = asked_of(kind, json.dumps(body).encode())
-    assert any(sentence in text for text in asked.texts)
+    assert any(sentence in text for text in asked.texts) or sentence in (body.get(name) for name in IDENTITY)
     assert asked_of(kind, asked.body).texts == asked.texts  # what goes on says what was judged
 
 
@@ -91,7 +92,9 @@ def test_names_of_who_asks_are_no_words_but_sentences_are():
 def test_what_is_hidden_is_seen_in_linear_time():
     tags = "".join(chr(0xE0000 + ord(character)) for character in "miracle")
     assert seen(f"so\u200bup {tags} \ufb01sh") == "soup miracle fish"
-    assert seen("plain") == "plain"
+    assert seen("plain\n") == "plain\n"
+    assert seen("so\x00u\x08p") == "soup"
+    assert seen("so\ufe0fu\u034fp\U000e0101 \u00adof") == "soup of"
     assert seen("cafe\u0301") == "caf\u00e9"
     assert len(seen("a" + "\u0301\u0323" * 200_000)) < 20
 

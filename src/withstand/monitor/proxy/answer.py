@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from withstand.core import Json
-from withstand.monitor.proxy.asked import TooManyError, leaves
+from withstand.monitor.proxy.leaves import TooManyError, leaves
 from withstand.monitor.proxy.route import Kind
 
 END_OF_EVENT = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
@@ -160,7 +160,7 @@ class Answer:
             return
         if isinstance(value, dict):
             value = {key: inner for key, inner in value.items() if key not in ASIDE}
-        for path, text in leaves(value, self.opaque):
+        for path, text in leaves(value, self.opaque, answer=True):
             self._put((choice, name, *path), text, repeats=choice == "repeats")
 
     def _put(self, path: tuple[str | int, ...], text: str, repeats: bool = False) -> None:

@@ -103,7 +103,7 @@ class Proxy:
         self.session.counts["requests"] += 1
         passage = Passage(
             self.session.counts["requests"], self._now(), scope["method"], raw, headers,
-            route_of(scope["method"], scope["raw_path"]),
+            route_of(scope["method"].upper(), scope["raw_path"]),
         )  # fmt: skip
         reply = Reply(send, passage)
         if not await self._admits(passage, reply):

@@ -5,53 +5,23 @@ which parsers choose between in different ways, one is left. Every string of the
 since servers take prompts from many fields.
 """
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from withstand.core import Json
+from withstand.monitor.proxy.leaves import MOST, NAME, TooManyError, leaves
 from withstand.monitor.proxy.route import Kind
 
-STRUCTURE = frozenset(
-    (
-        "role", "type", "object", "id", "status", "format", "detail", "encoding_format", "tool_call_id", "call_id",
-        "model", "finish_reason", "service_tier", "system_fingerprint", "item_id",
-    )
-)  # fmt: skip
-"""Keys whose values are names, not words: left out where they look so."""
-NAME = re.compile(r"[A-Za-z0-9_.:/@+-]{0,128}")
-OPAQUE = frozenset(
-    (
-        "image_url", "input_image", "image", "images", "input_audio", "audio", "audio_url", "video_url", "file",
-        "file_id", "file_ids", "file_data", "file_url", "b64_json", "prompt_embeds", "prompt_token_ids",
-        "input_ids", "token_ids", "multi_modal_data", "chat_template", "item_reference", "encrypted_content",
-    )
-)  # fmt: skip
-"""Keys that bring what a judge of texts cannot read, or that change how texts are read."""
-DECLARED = frozenset(
-    (
-        "tools", "functions", "response_format", "json_schema", "parameters", "metadata", "properties",
-    )
-)  # fmt: skip
-"""Below these, keys are names that the client gives to things."""
-BLOB = 2_000
-"""Characters from which on a string below a key of `OPAQUE` is taken for data, not words."""
-MOST = 200_000
-"""Strings, lists and objects of a body that are looked at: millions would hold up the answers of others."""
 SPOKEN = ("messages", "input", "prompt", "instructions")
 """Fields whose entries are texts of their own."""
-IDENTITY = ("user", "safety_identifier", "prompt_cache_key")
-"""Fields that name who asks, which no model reads."""
+IDENTITY = ("model", "user", "safety_identifier", "prompt_cache_key")
+"""Fields that name who asks, and which model, which no model reads."""
 ELSEWHERE = ("previous_response_id", "conversation", "background")
 """Fields of a Responses request by which a prompt or an answer does not pass here."""
 
 
 class BodyError(Exception):
     """A body that is no request of its kind."""
-
-
-class TooManyError(Exception):
-    """A body of more than `MOST` parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,45 +102,13 @@ def _spoken(kind: Kind, content: Mapping[str, Json], opaque: dict[str, None]) ->
 
 
 def _names(key: str, value: Json) -> bool:
-    """Whether a field says who asks, and no more."""
+    """Whether a field says who asks whom, and no more."""
     return key in IDENTITY and isinstance(value, str) and NAME.fullmatch(value) is not None
 
 
 def _words(value: Json, opaque: dict[str, None]) -> list[str]:
     """Every string in a value, in order; names of `opaque` fields in it are added there."""
     return [text for _, text in leaves(value, opaque)]
-
-
-def leaves(value: Json, opaque: dict[str, None]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Each string of a value with its path, in order, without names of `STRUCTURE`; no recursion, so any depth.
-
-    Raises `TooManyError`.
-    """
-    stack: list[tuple[tuple[str | int, ...], Json, bool]] = [((), value, False)]
-    parts = 0
-    while stack:
-        path, item, declared = stack.pop()
-        parts += 1
-        if parts + len(stack) > MOST:
-            raise TooManyError
-        if isinstance(item, str):
-            if item and not (path and path[-1] in STRUCTURE and NAME.fullmatch(item)):
-                yield path, item
-        elif isinstance(item, dict):
-            for key, inner in reversed(item.items()):
-                if key in OPAQUE and not declared and inner:
-                    opaque[key] = None
-                    if isinstance(inner, str) and len(inner) > BLOB and key != "chat_template":
-                        continue
-                if isinstance(inner, (str, dict, list)):
-                    stack.append(((*path, key), inner, declared or key in DECLARED))
-                if not NAME.fullmatch(key):
-                    stack.append(((*path, "key"), key, declared))
-        elif isinstance(item, list):
-            for at in range(len(item) - 1, -1, -1):
-                if isinstance(inner := item[at], (str, dict, list)):
-                    place = inner.get("index", at) if isinstance(inner, dict) else at
-                    stack.append(((*path, place if isinstance(place, int) else at), inner, declared))
 
 
 def _turns(kind: Kind, content: Mapping[str, Json]) -> list[tuple[str, str]]:

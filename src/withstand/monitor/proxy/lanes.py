@@ -28,8 +28,14 @@ SMALL = 64 * 1024
 """Bytes that a pipe takes at once: more are sent from a thread."""
 MOST_MARKS = 8
 """Combining marks in a row that are kept: thousands are sorted in quadratic time, and no language needs more."""
-TAGS = {0xE0000 + code: code for code in range(0x20, 0x7F)} | {0xE0001: None, 0xE007F: None}
+TAGS = {0xE0000 + code: code for code in range(0x20, 0x7F)}
 """Unicode's tag characters, which nobody sees and models read as ASCII."""
+HIDDEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]+"
+)
+"""Control characters, and those that Unicode has nothing shown for (Default_Ignorable_Code_Point)."""
 _MARK = "[\u0300-\u036f\u0483-\u0489\u20d0-\u20ff\ufe20-\ufe2f]"
 MARKS = re.compile(f"({_MARK}{{{MOST_MARKS}}}){_MARK}+")
 
@@ -39,12 +45,10 @@ class LateError(Exception):
 
 
 def seen(text: str) -> str:
-    """The text as a model may read it: tags as letters, no invisible characters, letters of one form (NFKC)."""
+    """The text as a model may read it: tags as letters, nothing that is not shown, letters of one form (NFKC)."""
     if text.isascii():
-        return text
-    text = MARKS.sub(r"\1", text.translate(TAGS))
-    text = "".join(character for character in text if unicodedata.category(character) != "Cf")
-    return unicodedata.normalize("NFKC", text)
+        return HIDDEN.sub("", text)
+    return unicodedata.normalize("NFKC", MARKS.sub(r"\1", HIDDEN.sub("", text.translate(TAGS))))
 
 
 def both_ways(pairs: Pairs) -> tuple[list[tuple[str, str]], list[int]]:
