@@ -1,7 +1,7 @@
 """How often intervals of a mitigation's effect hold the truth, and how often an account is an alarm without cause.
 
-Run: python bench/monitor_effects.py [DRAWS]. Two minutes on one core. 95% are meant throughout; the docstrings of
-`stats/regression.py` and docs/statistics.md quote its output.
+Run: python bench/monitor_effects.py [DRAWS]. A minute on one core. 95% are meant throughout; docs/statistics.md and the
+docstring of `stats.regression.interrupted` quote its output.
 """
 
 import sys
@@ -16,7 +16,7 @@ from withstand.stats.special import binomial_sf
 
 
 def series(rng: np.random.Generator, days: int, related: float, weekly: bool, draws: int) -> tuple[float, float]:
-    """Flags of a day: binomial about a rate whose logit drifts from day to day; no effect. Ours, and Newey-West alone."""
+    """Flags of a day: binomial about a rate whose logit drifts from day to day; no effect. Ours, and Newey-West."""
     after, ours, usual = np.arange(days) - days // 2, 0, 0
     season = (after % 7) if weekly else None
     for _ in range(draws):
@@ -65,9 +65,9 @@ def stages(rng: np.random.Generator, units: int, draws: int) -> float:
 
 
 def accounts(rng: np.random.Generator, bad: int, draws: int) -> tuple[float, float]:
-    """2,000 accounts at 1% on average, `bad` of them at 20%: the share of alarms at accounts below 5%, of all alarms,
-    and of the bad ones with 50 requests or more that are one."""
-    wrong = right = there = 0
+    """2,000 accounts at 1% on average, `bad` of them at 20%: the share of alarms that are at accounts below 5%, and how
+    many bad ones with 50 requests or more are none."""
+    wrong = right = missed = 0
     for _ in range(draws):
         n = rng.geometric(1 / 40, 2_000)
         rate = rng.beta(1, 99, 2_000)
@@ -81,11 +81,8 @@ def accounts(rng: np.random.Generator, bad: int, draws: int) -> tuple[float, flo
         alarm = (prior.above(k, n, 0.05) > 0.99) & np.array([value is not None and value <= 0.05 for value in q])
         wrong += int((alarm & (rate <= 0.05)).sum())
         right += int((alarm & (rate > 0.05)).sum())
-        there += int((n[:bad] >= 50).sum())
-        right_of_many = int(alarm[:bad][n[:bad] >= 50].sum())
-        there -= right_of_many
-    total = wrong + right
-    return (wrong / total if total else 0.0), there / draws
+        missed += int((~alarm[:bad] & (n[:bad] >= 50)).sum())
+    return wrong / max(1, wrong + right), missed / draws
 
 
 def main(draws: int) -> None:

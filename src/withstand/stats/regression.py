@@ -87,8 +87,8 @@ def interrupted(
 
     The error is the larger of that of Newey and West over 1.3 sqrt(n) periods (Lazarus et al. 2018, J. Business and
     Economic Statistics 36:541) and that of errors related from one period to the next, see `_related`. The first alone
-    covered 60 to 90% where 95% were meant, over 28 to 112 periods; both together 94 to 97%
-    (`bench/monitor_effects.py`).
+    covered 59 to 79% where 95% were meant, over 28 to 112 periods; both together 92 to 99%, and 86 to 94% where
+    neighbors have a correlation of 0.7 or more (`bench/monitor_effects.py`).
     Raises `ValueError` for too few periods on a side.
     """
     time, post = after.astype(float), (after >= 0).astype(float)

@@ -17,6 +17,8 @@ from withstand.stats.special import Floats
 
 SIDE = 8
 """Periods that a series needs before and after the date."""
+RELATED = 0.6
+"""Correlation of neighboring periods from which on intervals are too short."""
 UNITS = 10
 """Units with an outcome that an arm needs."""
 EVENTS = 5
@@ -115,6 +117,11 @@ def _series(own: Cells, mitigation: Mitigation, outcome: Outcome, bounds: list[J
         warnings.append(f"only periods between changes of a labeler are used: {changed}")
     if mitigation.period == DAY and not weekly:
         warnings.append("under two weeks before or after: days of the week are not taken out")
+    if result.related >= RELATED:
+        warnings.append(
+            f"neighboring periods resemble each other (correlation {result.related:.1f}): intervals that should hold "
+            "the truth in 95% held it in 86 to 94% of simulations"
+        )
     warnings.append("one date and no control: whatever else changed then is in the effect")
     treated = float(own.sums[after].sum() / own.outcomes[after].sum())
     details = {
