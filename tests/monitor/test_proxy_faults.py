@@ -109,7 +109,8 @@ def test_a_server_that_hangs_breaks_off_or_is_not_there_is_said_and_logged(tmp_p
                     writer.close()
 
         for options, held in (({}, False), ({**BLOCK, "answers": "hold"}, True)):
-            async with proxied(tmp_path / str(held), answer, read=0.2, **options) as front:
+            notes = []
+            async with proxied(tmp_path / str(held), answer, read=0.2, say=notes.append, **options) as front:
                 hung = await front.chat("hang")
                 assert (hung.status_code, hung.json()["error"]["code"]) == (504, "upstream_timeout")
                 gone = await front.chat("vanish")
@@ -127,7 +128,10 @@ def test_a_server_that_hangs_breaks_off_or_is_not_there_is_said_and_logged(tmp_p
                 ]
                 assert front.counts["server_errors"] == 4
                 front.app.upstream._base = type(front.app.upstream._base)("http://127.0.0.1:1")
+                await front.chat("x")
                 down = await front.chat("x")
+                assert len(notes) == 1
+                assert "cannot be reached (ConnectError" in notes[0]
                 assert (down.status_code, down.json()["error"]["code"]) == (502, "upstream_unreachable")
 
     asyncio.run(main())
@@ -166,6 +170,26 @@ def test_an_answer_in_a_coding_that_is_not_opened_is_unjudged(tmp_path):
     assert asyncio.run(main(**BLOCK, answers="hold")) == (503, "failed closed")
     for mode in ({"answers": "hold"}, {"answers": "window", "window": 1}):
         assert asyncio.run(main(does="block", fail="open", **mode)) == (b"\x01\x02\x03", "failed open")
+
+
+@pytest.mark.parametrize(("fail", "status"), [("open", 200), ("closed", 503)])
+def test_an_answer_that_is_too_long_to_be_held_passes_as_the_user_said(tmp_path, monkeypatch, fail, status):
+    monkeypatch.setattr("withstand.monitor.proxy.relay.MOST", 1_000)
+    long = said("soup " * 2_000)
+    pieces = [long[at : at + 300] for at in range(0, len(long), 300)]
+
+    async def main():
+        async with proxied(
+            tmp_path, says(head(length=len(long)), *pieces), does="block", fail=fail, answers="hold"
+        ) as front:
+            answer = await front.chat("x")
+            assert answer.status_code == status
+            assert answer.content == long or fail == "closed"
+            [line] = await front.lines(1)
+            assert line["proxy"]["decision"] == f"failed {fail}"
+            assert "too long" in line["proxy"]["why"][0]
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("fail", ["open", "closed"])

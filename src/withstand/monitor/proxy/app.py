@@ -16,7 +16,7 @@ from withstand.monitor.proxy.passage import Passage
 from withstand.monitor.proxy.reply import Reply, Send
 from withstand.monitor.proxy.route import REWRITES, TOKEN, Headers, end_to_end, header, route_of
 from withstand.monitor.proxy.session import Session
-from withstand.monitor.proxy.upstream import Response, Upstream, UpstreamError
+from withstand.monitor.proxy.upstream import UNREACHABLE, Response, Upstream, UpstreamError
 from withstand.runner.suites import is_own
 from withstand.store.store import Store
 
@@ -46,7 +46,7 @@ class Proxy:
         now: Callable[[], float] = time.time, say: Callable[[str], None] = lambda _: None,
     ) -> None:  # fmt: skip
         self.session, self.gate, self.lanes, self.log, self.store = session, gate, lanes, log, store
-        self._say = say
+        self._say, self._down = say, False
         self.mode, self._now, self._names, self._hosts, self._token = session.mode, now, names, hosts, token
         self._categories = {key: labeler.screener.category for key, labeler in gate.screens.labelers.items()}
         self._ending: set[asyncio.Task[None]] = set()
@@ -154,12 +154,17 @@ class Proxy:
         response = None
         try:
             response = await self._ask(passage)
+            self._down = False
             await self._answer(passage, response, reply)
         except Exception as error:
             reason = self.upstream.reason(error)
             if not isinstance(reason, UpstreamError):
                 raise
             passage.trouble = reason.code
+            passage.why.append(f"{type(error.__cause__ or error).__name__}: {str(error.__cause__ or error)[:200]}")
+            if reason.code == UNREACHABLE and not self._down:
+                self._down = True
+                self._say(f"note: {reason} ({passage.why[-1]})")
             if not reply.started:
                 await reply.whole(*refusals.error(reason.status, reason.code, str(reason)))
             # else the connection is closed before its end, and the client sees that something lacks

@@ -67,7 +67,7 @@ def build(
     lanes = Lanes(labelers, processes, threads)
     screens = Screens(labelers, actions, lanes, mode.timeout)
     _check_block(mode, screens)
-    writer = Log(log, mode.text, rotate)
+    writer = Log(log, mode.text, rotate, say)
     names = Hasher(salt_of(writer.path.parent, salt))
     lanes.open()
     label = rules.header.version

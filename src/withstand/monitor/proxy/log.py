@@ -25,13 +25,14 @@ class Log:
     """Appends exchanges as JSON lines. text: how texts are kept.   rotate: bytes from which on the file becomes
     FILE.1, the next one FILE.2 and so on; 0 for never.
 
-    lost: lines that found no place.   trouble: why the last write failed, "" if it did not.
+    say: tells who runs it.   lost: lines that found no place.   trouble: why the last write failed, "" if it did not.
     """
 
     def __init__(
-        self, path: str | Path, text: Literal["redacted", "full", "none"] = "redacted", rotate: int = 0
-    ) -> None:
-        self.path, self.text, self.rotate = Path(path), text, rotate
+        self, path: str | Path, text: Literal["redacted", "full", "none"] = "redacted", rotate: int = 0,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        self.path, self.text, self.rotate, self._say = Path(path), text, rotate, say
         self.lost, self.trouble = 0, ""
         self._waiting: deque[Mapping[str, Json]] = deque()
         self._closing = threading.Event()
@@ -57,14 +58,18 @@ class Log:
         self._thread.join(seconds)
 
     def _write(self) -> None:
-        pause = 0.0
+        pause, warned = 0.0, False
         while not self._closing.wait(pause) or self._waiting:
             lines = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
             block = b"".join(map(self._line, lines))
             while block and not self._append(block):
+                if not warned:
+                    self._say(f"note: the log cannot be written: {self.trouble}; lines wait, and then are lost")
+                warned = True
                 if self._closing.wait(PAUSE):
                     self.lost += len(lines)
                     break
+            warned = bool(self.trouble)
             pause = 0.0 if self._waiting else OFTEN
         self._file.close()
 

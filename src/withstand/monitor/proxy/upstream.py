@@ -12,6 +12,7 @@ IDLE = 2.0
 """Seconds for which a connection waits for another request: servers close theirs after 5."""
 
 
+UNREACHABLE = "upstream_unreachable"
 SHARE = 8
 """Requests at once in one pool: httpcore's looks at all pairs of its connections for each request, 15 ms at 200."""
 
@@ -94,7 +95,7 @@ class Upstream:
         """An error of the connection as an `UpstreamError`; another one as it is."""
         core = self._core
         if isinstance(error, core.ConnectError | core.ConnectTimeout | core.PoolTimeout):
-            return UpstreamError(502, "upstream_unreachable", "the server behind this proxy cannot be reached")
+            return UpstreamError(502, UNREACHABLE, "the server behind this proxy cannot be reached")
         if isinstance(error, core.TimeoutException):
             return UpstreamError(504, "upstream_timeout", "the server behind this proxy said nothing in time")
         if isinstance(error, core.NetworkError | core.ProtocolError):
