@@ -7,8 +7,6 @@ import pickle
 import sys
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from withstand.core import SpecError
 from withstand.formats.traffic.exchange import BadLine, Exchange
@@ -266,36 +264,3 @@ def test_reading_that_stops_anywhere_goes_on_without_loss_or_repeat(tmp_path):
         for batch in open_log(str(path), "plain", start=end).batches(64):
             items += batch.read()
         assert items == want, cut
-
-
-BITS = [
-    b"{",
-    b"}",
-    b'"ts"',
-    b":",
-    b"1",
-    b"\n",
-    b"\x00",
-    b'"prompt"',
-    b"[",
-    b"]",
-    b",",
-    b'"a\xff"',
-    b"\\ud800",
-    b"1e999",
-]
-
-
-@settings(max_examples=150, deadline=None)
-@given(data=st.binary(max_size=400) | st.lists(st.sampled_from(BITS)).map(b"".join))
-def test_no_bytes_raise_and_every_line_counts_once(tmp_path_factory, data):
-    path = tmp_path_factory.getbasetemp() / "random.jsonl"
-    path.write_bytes(data)
-    for form in ("plain", "openai"):
-        items = list(open_log(str(path), form))
-        assert all(isinstance(item, Exchange | BadLine) for item in items)
-        if (
-            not data.lstrip(b" \t\r\n\x00").startswith((b"[", b"\x1f\x8b", b"(\xb5/\xfd", b"\xff\xfe", b"\xfe\xff"))
-            and b"\x00" not in data[:64]
-        ):
-            assert len({item.line for item in items}) == len(data.split(b"\n")) - (data[-1:] in (b"\n", b""))

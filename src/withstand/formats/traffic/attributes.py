@@ -7,6 +7,7 @@ from typing import Any
 from withstand.core import Json
 from withstand.formats.traffic.decode import UnreadableError, read_text
 from withstand.formats.traffic.fields import seconds
+from withstand.formats.traffic.messages import objects
 from withstand.formats.traffic.plain import value_at
 
 PARTS = 12
@@ -50,10 +51,10 @@ def spans_of(record: Mapping[str, Json]) -> Iterator[Span]:
         ("resourceSpans", "scopeSpans", "spans"),
         ("resourceLogs", "scopeLogs", "logRecords"),
     ):
-        for resource in _objects(record.get(listed)):
+        for resource in objects(record.get(listed)):
             common = _attributes(_object(resource.get("resource")).get("attributes"))
-            for scope in _objects(resource.get(scopes, resource.get("instrumentationLibrarySpans"))):
-                for span in _objects(scope.get(inner)):
+            for scope in objects(resource.get(scopes, resource.get("instrumentationLibrarySpans"))):
+                for span in objects(scope.get(inner)):
                     yield _span(span, common)
     if "resourceSpans" not in record and "resourceLogs" not in record:
         yield _span(record, _attributes(_object(record.get("resource")).get("attributes")))
@@ -80,7 +81,7 @@ def _span(record: Mapping[str, Json], common: Mapping[str, Json]) -> Span:
         kind="span" if kind.isdecimal() else kind.rpartition(".")[2].lower(),
         start=start,
         latency_ms=_duration(start, _first(record, *ENDS)),
-        events=[_event(event) for event in _objects(read_text(events) if isinstance(events, str) else events)],
+        events=[_event(event) for event in objects(read_text(events) if isinstance(events, str) else events)],
         body=body if isinstance(body, dict) else {"content": body} if body is not None else {},
     )
 
@@ -107,7 +108,7 @@ def _attributes(value: Json) -> dict[str, Json]:
         value = read_text(value)
     if isinstance(value, dict):
         return value
-    return {str(item.get("key")): _value(item.get("value")) for item in _objects(value)}
+    return {str(item.get("key")): _value(item.get("value")) for item in objects(value)}
 
 
 def _value(value: Json, depth: int = 0) -> Json:
@@ -125,7 +126,7 @@ def _value(value: Json, depth: int = 0) -> Json:
     if "arrayValue" in value:
         return [_value(item, depth + 1) for item in _list(_object(value["arrayValue"]).get("values"))]
     if "kvlistValue" in value:
-        pairs = _objects(_object(value["kvlistValue"]).get("values"))
+        pairs = objects(_object(value["kvlistValue"]).get("values"))
         return {str(pair.get("key")): _value(pair.get("value"), depth + 1) for pair in pairs}
     return value
 
@@ -146,8 +147,7 @@ def nested(attributes: Mapping[str, Json], depth: int = 0) -> dict[str, Json]:
         last = _unflattened(value, depth + 1)
         if not isinstance(place.get(parts[-1]), dict) or isinstance(last, dict):
             place[parts[-1]] = last
-    listed: dict[str, Json] = _listed(root)
-    return listed
+    return {name: _listed(item) for name, item in root.items()}
 
 
 def _unflattened(value: Json, depth: int) -> Json:
@@ -181,7 +181,3 @@ def _object(value: Json) -> Mapping[str, Json]:
 
 def _list(value: Json) -> Sequence[Json]:
     return value if isinstance(value, list) else []
-
-
-def _objects(value: Json) -> list[Mapping[str, Json]]:
-    return [item for item in _list(value) if isinstance(item, dict)]

@@ -11,6 +11,8 @@ from withstand.formats.traffic.forms import FORMS, Parser
 from withstand.formats.traffic.position import Position
 from withstand.formats.traffic.tables import Table, rows_of
 
+SURPRISES = (TypeError, AttributeError, LookupError, ValueError, ArithmeticError, RecursionError)
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -44,6 +46,9 @@ class Batch:
                 items += parse(number, record, odd)
             except UnreadableError as error:
                 items.append(BadLine(number, error.kind, error.why, error.harmless))
+            except SURPRISES as error:  # a shape that no form foresees stops no run; it is counted like any bad line
+                why = f"{type(error).__name__}: {error}"[:200]
+                items.append(BadLine(number, "not understood", why))
         return items
 
     def values(self) -> list[Json]:

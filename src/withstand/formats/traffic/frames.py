@@ -46,7 +46,7 @@ def frame_of(path: str, sample: bytes) -> Frame:
     ending = re.search(r"\.(jsonl|ndjson|json|csv|tsv)(\.\w+)?$", path, re.IGNORECASE)
     name = ending[1].lower() if ending else ""
     lines = name in ("jsonl", "ndjson")
-    if text.startswith(b"[") or (text.startswith(b"{") and not lines and _is_document(text)):
+    if (text.startswith(b"[") and not _is_line(text)) or (text.startswith(b"{") and not lines and _is_document(text)):
         return Frame("record", Values)
     if not lines and name != "json" and not text.startswith(b"{") and not _has_objects(text):
         table = table_of(path, sample, certain=bool(name))
@@ -66,6 +66,12 @@ def _is_document(text: bytes) -> bool:
         return first.rstrip().endswith((b"{", b"[", b",")) and bool(rest) and not _has_objects(rest)
     lists = [name for name in BARE if isinstance(value, dict) and isinstance(value.get(name), list)]
     return bool(lists) and any(isinstance(item, dict) for name in lists for item in value[name])
+
+
+def _is_line(text: bytes) -> bool:
+    """Whether a list ends on its first line, and objects follow."""
+    first, _, rest = text.partition(b"\n")
+    return first.rstrip().endswith(b"]") and _has_objects(rest)
 
 
 def _has_objects(text: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from withstand.core import Json, dumps
 
@@ -20,6 +21,11 @@ DEPTH = 8
 """Levels of parts in parts."""
 BEFORE = 100
 """Turns that are kept of what came before an exchange."""
+
+
+def objects(value: Json) -> list[dict[str, Any]]:
+    """The objects in a list; of what is no list none."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def text_of(content: Json, odd: list[str], depth: int = 0) -> str:

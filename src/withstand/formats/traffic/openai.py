@@ -14,7 +14,7 @@ from withstand.core import Json
 from withstand.formats.traffic.decode import UnreadableError
 from withstand.formats.traffic.exchange import BadLine, Exchange
 from withstand.formats.traffic.fields import exchange
-from withstand.formats.traffic.messages import call_text, request_of, text_of, turns_of
+from withstand.formats.traffic.messages import call_text, objects, request_of, text_of, turns_of
 from withstand.formats.traffic.plain import COLUMNS, conversation, value_at
 
 REQUEST = ("request", "req", "request_body", "kwargs")
@@ -135,33 +135,34 @@ def _joined(events: Sequence[dict[str, Any]], odd: list[str]) -> dict[str, Any]:
     whole: dict[str, Any] = {}
     texts: dict[int, list[str]] = {}
     calls: dict[tuple[int, int], list[str]] = {}
+    finish = None
     for event in events:
         if isinstance(event.get("response"), dict):  # response.created, response.completed
             whole |= event["response"]
             continue
         if event.get("type") == "response.output_text.delta":
-            texts.setdefault(0, []).append(str(event.get("delta") or ""))
-        whole |= {name: value for name, value in event.items() if name in ("id", "model", "created", "usage") and value}
-        for choice in event.get("choices") or ():
-            if not isinstance(choice, dict):
-                continue
-            at = choice["index"] if isinstance(choice.get("index"), int) else 0
-            part = choice.get("delta")
+            texts.setdefault(0, []).append(text_of(event.get("delta"), odd))
+        whole |= {name: event[name] for name in ("id", "model", "created", "usage") if event.get(name)}
+        for choice in objects(event.get("choices")):
+            at, part = _index(choice), choice.get("delta")
             delta = part if isinstance(part, dict) else {"content": choice.get("text")}
             texts.setdefault(at, []).extend(text_of(delta.get(name), odd) for name in ("content", "refusal"))
-            whole.setdefault("finish", choice.get("finish_reason"))
-            whole["finish"] = choice.get("finish_reason") or whole["finish"]
-            for call in delta.get("tool_calls") or ():
-                if isinstance(call, dict) and isinstance(inner := call.get("function"), dict):
-                    place = at, call["index"] if isinstance(call.get("index"), int) else 0
-                    parts = calls.setdefault(place, [])
-                    parts.append(str(inner.get("arguments") or "") if parts else call_text(inner).removesuffix(")"))
+            finish = choice.get("finish_reason") or finish
+            for call in objects(delta.get("tool_calls")):
+                parts = calls.setdefault((at, _index(call)), [])
+                function = call.get("function")
+                more = function.get("arguments") if isinstance(function, dict) else None
+                parts.append(text_of(more, odd) if parts else call_text(call).removesuffix(")"))
     for (at, _), parts in sorted(calls.items()):
         texts.setdefault(at, []).append("\n" + "".join(parts) + ")")
-    finish = whole.pop("finish", None)
     if texts and not whole.get("output"):
         whole["choices"] = [{"text": "".join(texts[at]).strip("\n"), "finish_reason": finish} for at in sorted(texts)]
     return whole
+
+
+def _index(item: dict[str, Any]) -> int:
+    index = item.get("index")
+    return index if isinstance(index, int) else 0
 
 
 def _completion(answer: Mapping[str, Json], odd: list[str]) -> str | None:

@@ -13,6 +13,8 @@ BARE = ("data", "records", "rows", "items", "exchanges", "logs", "results")
 """Names of lists in an object around them: their items are records, and what stands beside them says nothing."""
 WRAPPED = ("samples", "resourceSpans", "resourceLogs")
 """The same, where what stands before the list is of each item: a record is the object with one item in it."""
+DEPTH = 10_000
+"""Levels of nesting."""
 SHORT = 200
 """Characters of a text before a list that is kept."""
 
@@ -42,6 +44,9 @@ class Values:
         self._size = 0  # bytes before `_start` that no piece counted yet
 
     def feed(self, data: bytes) -> Sequence[Piece]:
+        if self._depth > DEPTH:
+            self._size += len(data)
+            return []
         self._data = self._data[self._start :] + data
         self._at -= self._start
         self._begin -= self._start
@@ -63,6 +68,8 @@ class Values:
             pieces = [self._piece(_one_line(left) + b"\n")]
         else:
             unended = ("half-written line", "the list of records does not end") if self._depth else None
+            if self._depth > DEPTH:
+                unended = "nested too deeply", f"{DEPTH:,} lists and objects lie in each other; nothing behind is read"
             pieces = [*self._junk_piece(), Piece(b"", 0, self._size, unended)]
         self.__init__()  # type: ignore[misc]
         return pieces
@@ -115,6 +122,9 @@ class Values:
                 self._note_junk(token.start())
                 self._in, self._begin = "record", token.start()
             self._depth += 1
+            if self._depth > DEPTH:  # where records begin behind it nobody knows
+                self._at, self._begin = len(self._data), len(self._data)
+                self._in = "rest"
             return []
         self._depth = max(0, self._depth - 1)
         if self._in == "record" and self._depth == self._base:
