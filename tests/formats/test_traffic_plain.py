@@ -207,10 +207,10 @@ def test_a_log_of_two_forms_names_both(tmp_path):
 
 def test_packed_logs_and_stdin_give_what_the_plain_file_gives(tmp_path, monkeypatch):
     data = b"".join(json.dumps({**SOUP, "prompt": f"Soup {number}, crème?"}, ensure_ascii=False).encode() + b"\n"
-                    for number in range(500))  # fmt: skip
+                    for number in range(3000))  # fmt: skip
     (tmp_path / "a.jsonl").write_bytes(data)
     want = list(open_log(str(tmp_path / "a.jsonl")))
-    assert len(want) == 500
+    assert len(want) == 3000
     zstandard = pytest.importorskip("zstandard")
     half = len(data) // 2
     packed = {
@@ -220,12 +220,15 @@ def test_packed_logs_and_stdin_give_what_the_plain_file_gives(tmp_path, monkeypa
     }  # fmt: skip
     for name, content in packed.items():
         (tmp_path / name).write_bytes(content)
-        batches = list(open_log(str(tmp_path / name)).batches(10_000))
+        batches = list(open_log(str(tmp_path / name)).batches(60_000))
         assert [item for batch in batches for item in batch.read()] == want, name
         again = open_log(str(tmp_path / name), start=batches[3].end)
         assert [item for batch in again.batches() for item in batch.read()] == want[batches[3].end.line :], name
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(packed["a.gz"]))))
     assert list(open_log("-")) == want
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b"PK\x03\x04"))))
+    with pytest.raises(SpecError, match="cannot be read from stdin"):
+        open_log("-")
 
 
 def test_a_damaged_gzip_gives_what_is_before_the_damage_and_says_so(tmp_path):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from withstand.core import SpecError
 from withstand.formats.traffic.archive import sample_pieces
 from withstand.formats.traffic.cutting import Cutter, Lines, Piece, Rows
 from withstand.formats.traffic.decode import Decoder, UnreadableError
@@ -38,10 +39,12 @@ LINES = Frame("line")
 
 def frame_of(path: str, sample: bytes) -> Frame:
     """The layout of the log at `path`, which begins with `sample`. Raises `SpecError` for a table that is none."""
-    if sample.startswith(b"PK\x03\x04") and path != STDIN:
+    if sample.startswith((b"PK\x03\x04", b"PAR1")):
+        if path == STDIN:
+            raise SpecError("a zip file or Parquet cannot be read from stdin", hint="name the file")
+        if sample.startswith(b"PAR1"):
+            return Frame("row", pieces=parquet_pieces)
         return Frame("sample", pieces=sample_pieces)
-    if sample.startswith(b"PAR1") and path != STDIN:
-        return Frame("row", pieces=parquet_pieces)
     text = sample.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n\x00")
     ending = re.search(r"\.(jsonl|ndjson|json|csv|tsv)(\.\w+)?$", path, re.IGNORECASE)
     name = ending[1].lower() if ending else ""

@@ -75,7 +75,7 @@ class Source:
             data += part
             if line and self.path == STDIN and b"\n" in data:  # the next line may be long in coming
                 break
-        self._ahead = data
+        self._ahead = data + self._ahead
         return data
 
     def skip(self, offset: int) -> bool:
