@@ -108,6 +108,21 @@ def test_other_names_and_a_column_map(tmp_path):
     assert "--form says it: plain, inspect, langfuse, openai, spans" in raised.value.hint
 
 
+def test_a_record_behind_one_that_was_cut_off_or_behind_words_is_read(tmp_path):
+    whole = json.dumps({**SOUP, "labels": {"spam": 0.5}}).encode()
+    before = b"2026-03-01T12:00:00Z stdout F "
+    items = read(tmp_path, whole, whole[:60] + whole, before + whole, whole[:-1], b"x" + whole)
+    assert [(item.line, kind) for item, kind in zip(items, kinds(items), strict=True)] == [
+        (1, "exchange"), (2, "half-written line"), (2, "exchange"), (3, "exchange"), (4, "half-written line"),
+        (5, "exchange"),
+    ]  # fmt: skip
+    assert [item.odd for item in items if isinstance(item, Exchange)] == [(), (), *[("words before a record",)] * 2]
+    docker = [{"log": json.dumps(SOUP) + "\n", "stream": "stdout", "time": "2026-03-01T12:00:00.5Z"}]
+    paths = {name: f"log.{name}" for name in ("account", "prompt", "completion")}
+    [item] = read(tmp_path, *docker, columns={"ts": "time", **paths})
+    assert (item.ts, item.account, item.prompt) == (1772366400.5, "ann", SOUP["prompt"])
+
+
 def test_a_conversation_gives_an_exchange_for_each_turn_of_the_user(tmp_path):
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     messages = [

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from withstand.core import Json
-from withstand.formats.traffic.decode import Decoder, UnreadableError
+from withstand.formats.traffic.decode import HALF, NOT_JSON, Decoder, UnreadableError
 from withstand.formats.traffic.exchange import BadLine, Exchange
 from withstand.formats.traffic.forms import FORMS, Parser
 from withstand.formats.traffic.position import Position
@@ -45,10 +45,33 @@ class Batch:
                 record = decode(raw, odd) if self.table is None else self.table.record(raw, odd)
                 items += parse(number, record, odd)
             except UnreadableError as error:
-                items.append(BadLine(number, error.kind, error.why, error.harmless))
+                items += self._behind(number, raw, error, decode, parse)
             except SURPRISES as error:  # a shape that no form foresees stops no run; it is counted like any bad line
                 why = f"{type(error).__name__}: {error}"[:200]
                 items.append(BadLine(number, "not understood", why))
+        return items
+
+    def _behind(
+        self, number: int, raw: bytes, error: UnreadableError, decode: Decoder, parse: Parser
+    ) -> list[Exchange | BadLine]:
+        """What is in a line that cannot be read whole: a record may stand behind one that was cut off, or behind words.
+
+        That happens when a writer was killed in the middle of a line, and where another program puts a time before it.
+        """
+        bad = BadLine(number, error.kind, error.why, error.harmless)
+        place = decode.behind(raw) if self.table is None and error.kind in (HALF, NOT_JSON) else None
+        if place is None:
+            return [bad]
+        odd: list[str] = []
+        try:
+            items = list(parse(number, decode(raw[place:], odd), odd))
+        except (UnreadableError, *SURPRISES):
+            return [bad]
+        if b"{" in raw[:place]:
+            return [BadLine(number, HALF, f"it was cut off; another record begins at byte {place:,} of it"), *items]
+        for item in items:
+            if isinstance(item, Exchange):
+                item.odd = (*item.odd, "words before a record")
         return items
 
     def values(self) -> list[Json]:
@@ -59,7 +82,8 @@ class Batch:
             try:
                 values.append(decode(raw, []) if self.table is None else self.table.record(raw, []))
             except UnreadableError:
-                continue
+                if self.table is None and (place := decode.behind(raw)) is not None:
+                    values.append(decode(raw[place:], []))
         return values
 
     def _records(self) -> Iterator[tuple[int, bytes]]:

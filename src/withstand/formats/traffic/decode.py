@@ -14,6 +14,10 @@ VALUES = 1_000_000
 LITERAL = 2**18
 """Characters of a list as Python prints it, which is what pandas writes into CSV."""
 
+HALF, NOT_JSON = "half-written line", "not JSON"
+TRIES, TRIED = 16, 2**20
+"""Places in a line at which a record is looked for, and bytes of such a line."""
+
 
 class UnreadableError(Exception):
     """A line holds no record. kind: a word to count it by.   why: in full."""
@@ -37,6 +41,20 @@ class Decoder:
     def __init__(self) -> None:
         self._library = _orjson()
         self.loads = self._library.loads
+
+    def behind(self, raw: bytes) -> int | None:
+        """Where a record begins that ends with the line, though the line is none. In a text its quotes are escaped."""
+        place = 0
+        for _ in range(TRIES) if len(raw) <= TRIED else ():
+            place = raw.find(b'{"', place + 1)
+            if place < 0:
+                break
+            try:
+                self.loads(raw[place:])
+            except ValueError:
+                continue
+            return place
+        return None
 
     def dumps(self, value: Json) -> bytes:
         """A value as JSON in UTF-8; what JSON has not becomes a text."""
@@ -133,7 +151,7 @@ def _loose(text: str, odd: list[str]) -> Json:
     except RecursionError:
         raise UnreadableError("nested too deeply", "lists and objects are nested too deeply") from None
     except ValueError as error:
-        raise UnreadableError("not JSON", " ".join(str(error).split())[:200]) from None
+        raise UnreadableError(NOT_JSON, " ".join(str(error).split())[:200]) from None
 
 
 def _once(pairs: list[tuple[str, Json]], odd: list[str]) -> dict[str, Json]:
@@ -148,8 +166,8 @@ def _broken(error: json.JSONDecodeError, text: str) -> UnreadableError:
         ("Unterminated string", "Invalid \\uXXXX", "Invalid \\esc")
     )
     if text[0] in "{[" and cut and not error.msg.startswith("Extra data"):
-        return UnreadableError("half-written line", f"it ends in the middle of a record, at character {len(text):,}")
-    return UnreadableError("not JSON", f"character {error.pos + 1}: {error.msg}")
+        return UnreadableError(HALF, f"it ends in the middle of a record, at character {len(text):,}")
+    return UnreadableError(NOT_JSON, f"character {error.pos + 1}: {error.msg}")
 
 
 def _sendable(value: Json) -> Json:

@@ -84,11 +84,15 @@ class Plain:
 
 
 def value_at(record: Mapping[str, Json], path: str) -> Json:
-    """The value under a name, else at a dotted path: `request.body.user`, `choices.0.text`. None: there is none."""
+    """The value under a name, else at a dotted path: `request.body.user`, `choices.0.text`. None: there is none.
+
+    JSON that was written as a text is looked into.
+    """
     if path in record:
         return record[path]
     value: Any = record
     for part in path.split("."):
+        value = read_text(value) if isinstance(value, str) else value
         if isinstance(value, dict):
             value = value.get(part)
         elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
