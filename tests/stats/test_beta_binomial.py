@@ -50,5 +50,16 @@ def test_the_two_accounts_of_the_reference():
     below, above = prior.above([3, 40], [4, 200], 0.05)
     assert below == pytest.approx(stats.beta.sf(0.05, 4, 100), abs=1e-12)
     assert below < 0.99 < above
-    assert prior.quantile(3, 4, 0.05) < prior.quantile(40, 200, 0.05)
-    assert prior.quantile(40, 200, 0.05) == pytest.approx(stats.beta.ppf(0.05, 41, 259), abs=1e-9)
+    low, high = prior.quantiles([3, 40], [4, 200], 0.05)
+    assert low < high
+
+
+def test_quantiles_are_those_of_scipy():
+    draw = np.random.default_rng(5)
+    trials = draw.integers(0, 4000, 300)
+    hits = draw.binomial(trials, draw.beta(0.2, 3, 300))
+    for prior in (Prior(1, 99), Prior(0.05, 0.5), Prior(100, 9_900)):
+        ours = prior.quantiles(hits, trials, 0.05)
+        peer = stats.beta.ppf(0.05, prior.alpha + hits, prior.beta + trials - hits)
+        assert ours == pytest.approx(peer, abs=2e-9)
+    assert prior.quantiles([], [], 0.05).shape == (0,)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from withstand.stats.special import Floats, beta_quantile, beta_tails
+from withstand.stats.special import Floats, beta_tails
 
 STRONGEST = 10_000.0
 """Most trials that a prior is worth. Units that do not differ at all would else give an infinite one, under which no
@@ -54,9 +54,34 @@ class Prior:
         limit = np.asarray(rate, float)
         return beta_tails(self.alpha + broken, self.beta + held, limit, 1 - limit)[1]
 
-    def quantile(self, hits: int, trials: int, q: float) -> float:
-        """Where the posterior of a unit has the chance `q` below it."""
-        return beta_quantile(q, self.alpha + hits, self.beta + trials - hits)
+    def quantiles(self, hits: npt.ArrayLike, trials: npt.ArrayLike, q: float) -> Floats:
+        """Where the posterior of each unit has the chance `q` below it, to 1e-9; equal counts are worked out once.
+
+        All at once, by false position after Illinois (Dowell and Jarratt 1971, BIT 11:168): a thousand units take a
+        few hundredths of a second, where one by one they take ten.
+        """
+        pairs, back = np.unique(
+            np.stack([np.asarray(hits, float), np.asarray(trials, float)]), axis=1, return_inverse=True
+        )
+        a, b = self.alpha + pairs[0], self.beta + pairs[1] - pairs[0]
+        low, high = np.zeros(len(a)), np.ones(len(a))
+        under, over = np.full(len(a), -q), np.full(len(a), 1 - q)
+        side = np.zeros(len(a))
+        for _ in range(STEPS):
+            point = np.where(over - under > 0, low - under * (high - low) / (over - under), (low + high) / 2)
+            # false position alone creeps where nearly all chance lies at one end
+            point = np.clip(point, low + (high - low) / 100, high - (high - low) / 100)
+            gap = beta_tails(a, b, point, 1 - point)[0] - q
+            below = gap < 0
+            under, over = (
+                np.where(below, gap, np.where(side < 0, under / 2, under)),
+                np.where(below, np.where(side > 0, over / 2, over), gap),
+            )
+            low, high = np.where(below, point, low), np.where(below, high, point)
+            side = np.where(below, 1.0, -1.0)
+            if (high - low).max(initial=0) < 1e-9:
+                break
+        return np.asarray(low[back.ravel()])
 
 
 def fit(hits: npt.ArrayLike, trials: npt.ArrayLike) -> Prior:

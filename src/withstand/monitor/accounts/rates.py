@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from withstand.monitor.accounts.verdicts import Labelers, audited, series, verdicts
+from withstand.monitor.accounts.verdicts import Key, Labelers, audited, labelers_of, verdicts
 from withstand.monitor.settings import Accounts
 from withstand.monitor.traffic import Traffic
 from withstand.stats.beta_binomial import Prior, fit
@@ -91,22 +91,21 @@ class Ranking:
 
 def ranking(traffic: Traffic, settings: Accounts) -> Ranking:
     """Rank the accounts of the traffic. Memory grows with accounts, not with exchanges."""
-    named, checked = series(traffic), audited(traffic)
+    checked = audited(traffic)
     query, values = verdicts()
     columns = traffic.columns(
-        f"""SELECT v.category, v.side, v.era, account, count(*) AS n, count(*) FILTER (flagged) AS k
+        f"""SELECT v.category, v.side, v.era, account, count(*) AS n, count(*) FILTER (flagged) AS k, min(seq) AS seq
         FROM ({query}) AS v JOIN exchange USING (seq) GROUP BY ALL ORDER BY account""",
         values,
     )
     keys = list(zip(columns["category"], columns["side"], columns["era"].tolist(), strict=True))
-    places: dict[tuple[str, str, int], list[int]] = {}
+    places: dict[Key, list[int]] = {}
     for at, key in enumerate(keys):
         places.setdefault(key, []).append(at)
+    samples = {key: int(columns["seq"][listed[0]]) for key, listed in places.items()}
     priors, errors, rows = {}, {}, []
-    for key, labelers in named.items():
-        chosen = np.array(places.get(key, []), np.int64)
-        if not len(chosen):
-            continue
+    for key, labelers in labelers_of(traffic, samples).items():
+        chosen = np.array(places[key], np.int64)
         priors[labelers] = fit(columns["k"][chosen], columns["n"][chosen])
         seen = Errors.of(*checked[key]) if key in checked else None
         if seen is not None:
@@ -142,24 +141,16 @@ def _ranked(
         ]
         few.update(accounts[(chances > settings.certainty) & (ns < settings.least)].tolist())
         order = np.lexsort((accounts, -rough))[:LISTED].tolist()
-        for at in sorted({*order, *(at for at, alarm in enumerate(alarms) if alarm)}):
-            k, n = int(ks[at]), int(ns[at])
-            seen = errors.get(labelers)
-            low, expected = prior.quantile(k, n, LOWER), float(mean[at])
+        chosen = sorted({*order, *(at for at, alarm in enumerate(alarms) if alarm)})
+        seen = errors.get(labelers)
+        for at, low in zip(chosen, prior.quantiles(ks[chosen], ns[chosen], LOWER).tolist(), strict=True):
+            expected = float(mean[at])
             listed.append(
                 Ranked(
-                    accounts[at],
-                    labelers,
-                    k,
-                    n,
-                    expected,
-                    seen.violating(low) if seen else low,
-                    float(chances[at]),
-                    qs[at],
-                    alarms[at],
-                    seen.violating(expected) if seen else None,
+                    accounts[at], labelers, int(ks[at]), int(ns[at]), expected, seen.violating(low) if seen else low,
+                    float(chances[at]), qs[at], alarms[at], seen.violating(expected) if seen else None,
                 )
-            )
+            )  # fmt: skip
     return sorted(listed, key=lambda row: (not row.alarm, -row.low, row.account, row.labelers.title)), few
 
 

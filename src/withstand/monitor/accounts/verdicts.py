@@ -5,7 +5,9 @@ about an exchange that a first stage saw: the flag of the highest stage that gav
 versions: exchanges that the same first stages saw in the same versions are a `series`, and series are never mixed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from withstand.core import Json
 from withstand.monitor.traffic import Traffic
@@ -49,33 +51,37 @@ class Labelers:
         return f"{self.category}, {self.side}, by {' and '.join(self.names)}"
 
 
-def series(traffic: Traffic) -> dict[tuple[str, str, int], Labelers]:
-    """The series of the traffic by category, side and era, sorted by their names."""
-    query, values = verdicts()
+Key: TypeAlias = tuple[str, str, int]
+"""Category, side and era of a series."""
+
+
+def labelers_of(traffic: Traffic, samples: Mapping[Key, int]) -> dict[Key, Labelers]:
+    """Who made the series, sorted by their names. samples: an exchange of each."""
     rows = traffic.rows(
-        f"""WITH one AS (SELECT category, side, era, min(seq) AS seq FROM ({query}) GROUP BY ALL)
-        SELECT one.category, one.side, one.era, list_sort(list(DISTINCT trim(labeler || ' ' || version)))
-        FROM one JOIN label USING (seq, category, side) WHERE chosen = 'all' AND NOT {PEOPLE} GROUP BY ALL""",
-        values,
+        f"""SELECT seq, category, side, list_sort(list(DISTINCT trim(labeler || ' ' || version))) FROM label
+        WHERE seq IN ? AND chosen = 'all' AND flagged IS NOT NULL AND NOT {PEOPLE} GROUP BY ALL""",
+        [sorted(set(samples.values()))],
     )
-    listed = [Labelers(category, side, era, tuple(names)) for category, side, era, names in rows]
+    names = {(seq, category, side): tuple(labelers) for seq, category, side, labelers in rows}
+    listed = [Labelers(*key, names[seq, key[0], key[1]]) for key, seq in samples.items()]
     return {(by.category, by.side, by.era): by for by in sorted(listed, key=lambda by: by.title)}
 
 
-def audited(traffic: Traffic) -> dict[tuple[str, str, int], tuple[int, int, int, int]]:
+def audited(traffic: Traffic) -> dict[Key, tuple[int, int, int, int]]:
     """Verdicts beside what people said of the same exchanges, in the random audit stream alone, by series.
 
     (hit, missed, wrong, clear), as in `stats.agreement.Table`. People are believed by majority, a tie is violating.
     """
-    query, values = verdicts()
+    if not traffic.rows(f"SELECT 1 FROM label WHERE {PEOPLE} LIMIT 1"):
+        return {}
+    where = f"AND seq IN (SELECT seq FROM label WHERE {PEOPLE})"
     rows = traffic.rows(
         f"""WITH people AS (SELECT seq, category, side, 2 * sum(flagged::INTEGER) >= count(*) AS violating FROM label
             WHERE {PEOPLE} AND chosen = 'audit' AND flagged IS NOT NULL GROUP BY ALL)
         SELECT v.category, v.side, v.era, count(*) FILTER (flagged AND violating),
             count(*) FILTER (NOT flagged AND violating), count(*) FILTER (flagged AND NOT violating),
             count(*) FILTER (NOT flagged AND NOT violating)
-        FROM ({query}) AS v JOIN people USING (seq, category, side) GROUP BY ALL""",
-        values,
+        FROM ({VERDICTS.format(where=where)}) AS v JOIN people USING (seq, category, side) GROUP BY ALL"""
     )
     return {
         (category, side, era): (hit, missed, wrong, clear) for category, side, era, hit, missed, wrong, clear in rows
