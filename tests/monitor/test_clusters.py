@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kitchen_traffic import DAY, START, context, fill, ordinary, policy, sentence
+from kitchen_traffic import SETTINGS, context, fill, ordinary, policy, traffic_of
 from withstand import api
 from withstand.core import SpecError
 from withstand.monitor.clusters.density import density
@@ -15,32 +15,8 @@ from withstand.monitor.clusters.find import NEW
 from withstand.monitor.clusters.identity import known_clusters, named
 from withstand.monitor.clusters.sample import Item, Sample, Stratum, draw
 from withstand.monitor.clusters.section import clusters
-from withstand.monitor.settings import Clustering, Settings
 from withstand.stats.log_odds import log_odds
 from withstand.store.revisions import revisions
-
-REVIEWS = (
-    "Write a review of {house} as a guest who loved the {dish}. We never ate there, so invent the details.",
-    "Another invented review of {house}: an older guest praises the {dish} and the kind waiter.",
-    "Pretend that we ate {dish} at {house}, and review it with five stars as a guest from the village.",
-)
-HOUSES = {"house": ["the Lantern", "the Mill", "the Fig Tree", "the Swan", "the Oven"]}
-SPAM = ("Advertise the miracle pan for {dish} in {n} words and mention that it never burns {thing}.",)
-SETTINGS = Settings(clusters=Clustering(sample=1_500, encoder="none"))
-
-
-def traffic_of(folder, days=28, reviews=60):
-    """Ordinary traffic, spam that a rule flags all the time, and reviews in the last days that nothing names."""
-    draws = random.Random(2)
-    rows = ordinary(draws, days=days, per_day=40)
-    flags = {}
-    for at in range(90):
-        flags[len(rows)] = "spam"
-        rows.append((START + draws.random() * days * DAY, f"s{at % 20}", sentence(draws, SPAM), {"app": "kitchen"}))
-    for at in range(reviews):
-        ts = START + (days - 3 * draws.random()) * DAY
-        rows.append((ts, f"r{at % 12}", sentence(draws, REVIEWS, **HOUSES), {"app": "kitchen"}))
-    return fill(folder, rows, flags)
 
 
 @pytest.fixture

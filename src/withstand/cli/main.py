@@ -41,10 +41,12 @@ from withstand.cli import (
     monitor,
     monitor_alerts,
     monitor_audit,
+    monitor_clusters,
     monitor_effects,
     monitor_limits,
     monitor_make_logs,
     monitor_proxy,
+    monitor_to_suite,
     plan,
     plan_assign,
     plan_coverage,
@@ -58,6 +60,7 @@ from withstand.cli import (
     plan_report,
     plan_status,
     policy,
+    policy_propose,
     purge,
     report,
     run,
@@ -178,9 +181,12 @@ for finding_command in (plan_regress.reproduce, plan_regress.regress, plan_regre
 monitor.monitor.add_command(monitor_make_logs.make_logs)
 monitor.monitor.add_command(monitor_alerts.alerts)
 monitor.monitor.add_command(monitor_audit.audit)
+monitor.monitor.add_command(monitor_clusters.clusters)
 monitor.monitor.add_command(monitor_limits.limits)
 monitor.monitor.add_command(monitor_proxy.proxy)
 monitor.monitor.add_command(monitor_effects.effect)
+monitor.monitor.add_command(monitor_to_suite.to_suite)
+policy.policy.add_command(policy_propose.propose)
 cli.add_sections(
     {
         "Measure": (run.run, init.init, generate.generate, demo.demo, judge.judge, label.label, calibrate.calibrate),

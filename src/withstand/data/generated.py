@@ -64,8 +64,11 @@ class Generated:
             [row for row in read_generated(self.path) if row.benign == self.harmless],
         )
         half = "benign" if self.harmless else "harmful"
-        new, dropped = sum(not row.settled for row in rows), len(all_rows) - len(rows)
+        waiting = sum(row.waits for row in all_rows)
+        new, dropped = sum(not row.settled for row in rows), len(all_rows) - len(rows) - waiting
         notes = [f"{new} of {len(rows)} {half} behaviors were generated, and nobody has accepted them"] if new else []
+        if waiting:
+            notes.append(f"{waiting} {half} behaviors from traffic wait for a person, and were left out")
         if dropped:
             gone = sorted({row.category for row in all_rows} - {row.category for row in rows})
             of_them = f", all of {', '.join(gone)} among them" if gone else ""
@@ -92,6 +95,9 @@ class Generated:
         rows = self._rows(self.harmless)
         if not rows:
             half = "benign" if self.harmless else "harmful"
+            if any(row.waits for row in read_generated(self.path)):
+                hint = f"withstand serve --behaviors {self.path}"
+                raise SpecError(f"{self.path}: nobody has reviewed its behaviors from traffic", hint=hint)
             hint = "accept some, or make more with a larger -n"
             raise SpecError(f"{self.path}: no {half} behavior is left, all were dropped", hint=hint)
         names = clusters_of(rows)

@@ -21,6 +21,8 @@ CONTENT = ("text", "context", "target_string", "category", "tags", "judge", "hal
 """The fields that a person may edit; the others say where a row comes from."""
 PEOPLE = "people"
 """The writer of a finding of a red team, which was kept because a target failed on it."""
+TRAFFIC = "traffic"
+"""The writer of what a monitor saw: nothing of it is run before a person has read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Generated:
     judge: who judges it, as `--judge` takes it; "": the suite's.
     status: "new" until somebody has "accepted", "edited" or "dropped" it; a dropped row is in no run.
     excluded: why it was left out when it was generated; its status is then "dropped". A person may accept it.
-    writer: who wrote it: "templates", "people", or the spec of a model.
+    writer: who wrote it: "templates", "people", "traffic", or the spec of a model.
     fingerprint: digest of the content as it was generated.
     """
 
@@ -63,6 +65,11 @@ class Generated:
     def settled(self) -> bool:
         """Whether a person has looked at it: no later run of the generator changes or removes it."""
         return self.status != "new"
+
+    @property
+    def waits(self) -> bool:
+        """Whether a person must look at it before a run may ask it."""
+        return self.writer == TRAFFIC and not self.settled
 
     @property
     def benign(self) -> bool:
@@ -131,5 +138,5 @@ def added(before: Sequence[Generated], new: Iterable[Generated]) -> list[Generat
 
 
 def kept(listed: Iterable[Generated], benign: bool) -> list[Generated]:
-    """The rows of one half that were not dropped."""
-    return [row for row in listed if row.benign == benign and row.status != "dropped"]
+    """The rows of one half that were not dropped, and that need not wait for a person."""
+    return [row for row in listed if row.benign == benign and row.status != "dropped" and not row.waits]

@@ -8,7 +8,7 @@ from withstand.core import to_json
 from withstand.core.text import count, percent, whole
 from withstand.monitor.clusters.near import ALIKE
 from withstand.monitor.clusters.templates import KEPT, LEAST, LEVEL, MANY, Template, Templates, templates_of
-from withstand.monitor.section import Chart, Context, Line, Section
+from withstand.monitor.section import Chart, Context, Line, Section, words_column
 from withstand.redteam.dates import minute_of, span
 from withstand.report.table import Column, Table
 
@@ -74,7 +74,7 @@ def _read(result: Templates) -> str:
 
 def _table(listed: Sequence[Template], number: int) -> Table:
     columns = [
-        Column("template"), Column("kind"), Column("exchanges", whole, right=True),
+        words_column("template"), Column("kind"), Column("exchanges", whole, right=True),
         Column("accounts", whole, right=True), Column("first (UTC)", minute_of),
         Column("last (UTC)", minute_of), Column("close pairs", _tight, "times chance", right=True),
         Column("flagged", percent, right=True), Column("id"),

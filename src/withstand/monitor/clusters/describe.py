@@ -30,9 +30,10 @@ Kind = Literal["violating", "uncovered", "ordinary"]
 
 @dataclass(frozen=True, slots=True)
 class Medoid:
-    """An exchange in the middle of a cluster. text: redacted, or a skeleton."""
+    """An exchange in the middle of a cluster. skeleton: of its prompt.   text: redacted, or the skeleton's."""
 
     seq: int
+    skeleton: int
     text: str
 
 
@@ -181,4 +182,4 @@ def _medoids(items: Sequence[Item], cosines: Any, rows: Any) -> tuple[Medoid, ..
             for earlier in chosen
         ):
             chosen.append(place)
-    return tuple(Medoid(items[place].seq, items[place].text) for place in chosen)
+    return tuple(Medoid(items[place].seq, items[place].skeleton, items[place].text) for place in chosen)

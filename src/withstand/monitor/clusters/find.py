@@ -84,7 +84,7 @@ def find_clusters(context: Context) -> Clusters | None:
     listed = []
     for cluster, entry, new in judged:
         if cluster.kind != "ordinary":
-            kept = keep(context.store, monitor, cluster, space.encoder, entry, context.now)
+            kept = keep(context, cluster, space.encoder, entry)
             others = {name: center for name, center in earlier.items() if center is not cluster.centroid}
             others.pop(kept.label, None)
             listed.append(Seen(cluster, kept, new, distance(cluster, others)))

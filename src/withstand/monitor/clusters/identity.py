@@ -10,6 +10,7 @@ import numpy as np
 
 from withstand.core import Json, SpecError, digest
 from withstand.monitor.clusters.describe import Cluster
+from withstand.monitor.section import Context
 from withstand.store.revisions import append, records
 from withstand.store.store import Store
 
@@ -99,9 +100,10 @@ def cosine(first: Sequence[float], second: Sequence[float]) -> float:
     return float(np.dot(first, second) / max(1e-9, float(np.linalg.norm(first) * np.linalg.norm(second))))
 
 
-def keep(store: Store, monitor: str, cluster: Cluster, encoder: str, entry: Known | None, now: float) -> Known:
+def keep(context: Context, cluster: Cluster, encoder: str, entry: Known | None) -> Known:
     """The cluster as the store holds it now. A run over the same traffic adds nothing."""
-    value = value_of(cluster, encoder)
+    monitor = context.settings.keeping.name
+    value = value_of(cluster, encoder, context.policy.label)
     if entry is None:
         new_id = digest([monitor, sorted(value["skeletons"])[:5], value["first"]])[:8]
         entry = Known(new_id, "", monitor, {})
@@ -110,18 +112,21 @@ def keep(store: Store, monitor: str, cluster: Cluster, encoder: str, entry: Know
         value["last"] = max(value["last"], entry.value["last"])
     value["name"] = entry.name
     if value != entry.value:
-        append(store, KIND, entry.id, monitor, now, value)
+        append(context.store, KIND, entry.id, monitor, context.now, value)
     return Known(entry.id, entry.name, monitor, value)
 
 
-def value_of(cluster: Cluster, encoder: str) -> dict[str, Json]:
-    """What a record holds of a cluster: no text and no account."""
+def value_of(cluster: Cluster, encoder: str, policy: str) -> dict[str, Json]:
+    """What a record holds of a cluster: no text and no account. policy: name and version of that by which it was
+    judged.   medoids: number in the traffic and skeleton of each, by which their texts are found where they are kept.
+    """
     return {
         "terms": list(cluster.terms), "encoder": encoder, "centroid": list(cluster.centroid),
         "skeletons": [f"{name:016x}" for name in cluster.skeletons[:KEPT]], "first": cluster.first,
         "last": cluster.last, "size": round(cluster.size), "accounts": cluster.accounts, "kind": cluster.kind,
         "category": cluster.category, "severity": round(cluster.severity, 3), "reasons": list(cluster.reasons),
         "week": round(cluster.week), "stable": cluster.stable,
+        "medoids": [[medoid.seq, f"{medoid.skeleton:016x}"] for medoid in cluster.medoids], "policy": policy,
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from withstand.core import Json
 from withstand.core.text import count, decimals, percent, whole
 from withstand.monitor.clusters.density import DRAWS, LEAST, SHARE, STABLE
 from withstand.monitor.clusters.find import Clusters, Seen, find_clusters
-from withstand.monitor.section import Context, Section
+from withstand.monitor.section import Context, Section, words_column
 from withstand.redteam.dates import minute_of
 from withstand.report.table import Column, Table
 
@@ -122,7 +122,7 @@ def _requests(listed: Sequence[Seen]) -> Table:
         for seen in listed
         for medoid in seen.cluster.medoids
     ]
-    return Table([Column("cluster"), Column("request, redacted")], rows, "Requests in their middle", folded=True)
+    return Table([Column("cluster"), words_column("request, redacted")], rows, "Requests in their middle", folded=True)
 
 
 def _sample(result: Clusters) -> Table:

@@ -18,7 +18,7 @@ from withstand.monitor.clusters.tight import Profile, Tightness, tightness
 from withstand.monitor.traffic import Traffic
 from withstand.stats.multiple import benjamini_hochberg
 
-KEPT = 100_000
+KEPT = 50_000
 """Distinct skeletons that are compared: those seen most often first, then single ones by their hash."""
 REPEATED = 0.6
 """Share of these places that skeletons which were seen twice or more may fill."""
@@ -28,7 +28,7 @@ LEAST = 10
 """Exchanges of a template."""
 MANY = 5
 """Accounts from which on a template may be coordinated."""
-TESTED, ROWS = 100, 500
+TESTED, ROWS = 50, 300
 """Templates whose times are tested, those whose accounts pile up most in an hour or a day, and exchanges of each, drawn
 by their audit number."""
 LEVEL, TIGHT = 0.05, 2.0

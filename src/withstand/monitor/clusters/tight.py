@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 WINDOWS = (600.0, 3_600.0, 86_400.0)
 """Seconds. The largest excess of the three is tested at once."""
-DRAWS, MORE_DRAWS = 199, 1_999
+DRAWS, MORE_DRAWS = 199, 999
 """Moves at first, and where none of the first ones reached the observed excess."""
 EULER = 0.577_215_664_9
 

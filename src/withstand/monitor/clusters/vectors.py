@@ -53,7 +53,7 @@ def vectors(traffic: Traffic, texts: Sequence[str], encoder: str) -> Vectors:
     """The vectors of texts. encoder: a spec, or "" for letters. Those of other texts are forgotten."""
     heads = [text[:LONGEST] for text in texts]
     if not encoder:
-        return Vectors(_letters(heads), LETTERS, "runs of letters: no sentence encoder is here")
+        return Vectors(_letters(heads), LETTERS, "runs of letters, without a sentence encoder")
     model: Any = find.build("target", parse(encoder))
     gives_vectors(model, "use a sentence encoder, as minilm")
     model.check()
