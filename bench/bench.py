@@ -345,6 +345,7 @@ BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "plan_pages": own_file("plan_pages"),
     "training": own_file("training"),
     "safetext": own_file("safetext"),
+    "monitor_screen": own_file("monitor_screen"),
 }
 
 

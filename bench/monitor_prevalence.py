@@ -113,11 +113,14 @@ def main() -> None:
     parser.add_argument("draws", nargs="?", type=int, default=2_000)
     parser.add_argument("-o", "--output", type=Path)
     asked = parser.parse_args()
-    rows = [simulate(regime, asked.draws) for regime in REGIMES]
-    for row in rows:
+    rows = []
+    for regime in REGIMES:
+        row = simulate(regime, asked.draws)
+        rows.append(row)
         print(
             f"{row['regime']}: coverage {row['coverage']:.1%}, width {row['width']:.2%}, bias {row['bias']:+.1%}, "
-            f"flags {row['naive_over_true']:.1f} times the truth; Rogan-Gladen {row['rogan_gladen_coverage'] or 0:.1%}"
+            f"flags {row['naive_over_true']:.1f} times the truth; Rogan-Gladen {row['rogan_gladen_coverage'] or 0:.1%}",
+            flush=True,
         )
     if asked.output:
         asked.output.write_text(json.dumps({"level": 0.95, "regimes": rows}, indent=1) + "\n")

@@ -38,7 +38,7 @@ def audit(
 ) -> Result:  # fmt: skip
     """Have people label exchanges of the traffic that DIR holds, so that rates need not trust a screener.
 
-    What is drawn is kept in the store, redacted, and labeled in the explorer (`withstand serve`, page Audits)
+    What is drawn is kept in the store, redacted, and labeled in the explorer (`withstand serve`, page Label traffic)
     or in a file. Without an option it says how far the queue is.
     """
     from withstand import api
