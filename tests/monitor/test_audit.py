@@ -57,7 +57,7 @@ def test_a_sheet_goes_out_and_comes_back(folder, capsys):
     assert audit("--read", "a.csv", "--by", "ann", "--json") == 0
     value = json.loads(capsys.readouterr().out)
     assert (value["queued"], value["labeled"], value["labelers"], value["random"]) == (48, 40, {"ann": 40}, 40)
-    people = "FROM label WHERE labeler = 'person ann'"
+    people = "FROM person_label WHERE labeler = 'person ann'"
     assert rows(folder, f"SELECT count(*), count(DISTINCT seq), min(version) {people}") == [(240, 40, "policy 1")]
     assert rows(folder, f"SELECT count(*) {people} AND flagged IS NULL") == [(6,)]
     wrong = f"SELECT count(*) {people} AND side = 'prompt' AND flagged <> (seq % 5 = 1 AND category <> 'uncovered')"
@@ -103,7 +103,7 @@ def test_the_page_hides_texts_and_keeps_what_people_say(folder):
         assert post(web, PAGE, PAGE, **corrected).status_code == 303
         assert post(web, PAGE, PAGE, **{**said, "item": "other"}).status_code == 400
     audit()
-    people = "FROM label WHERE labeler = 'person ana'"
+    people = "FROM person_label WHERE labeler = 'person ana'"
     assert rows(folder, f"SELECT count(*), count(*) FILTER (flagged) {people}") == [(6, 0)]
 
 

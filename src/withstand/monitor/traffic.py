@@ -4,6 +4,7 @@
 | --- | --- |
 | `exchange` | a request and its answer: who, when, how long; texts redacted, or NULL where they are not kept |
 | `label` | what a labeler said of a side of an exchange in a category |
+| `person_label` | what a person said; what they said of the random stream is among the labels too |
 | `unscored` | an exchange of which a screener could not say anything: no label, and never counted as clean |
 | `skeleton` | a prompt with numbers, names and addresses masked |
 | `source` | a log, and how far it was read; written with the rows that were read, so that nothing counts twice |
@@ -46,6 +47,9 @@ CREATE TABLE IF NOT EXISTS label (
     seq BIGINT, category VARCHAR, side VARCHAR, score DOUBLE, flagged BOOLEAN,
     labeler VARCHAR, version VARCHAR, stage INTEGER, chosen VARCHAR
 );
+CREATE TABLE IF NOT EXISTS person_label (
+    seq BIGINT, category VARCHAR, side VARCHAR, flagged BOOLEAN, labeler VARCHAR, version VARCHAR, chosen VARCHAR
+);
 CREATE TABLE IF NOT EXISTS unscored (seq BIGINT, labeler VARCHAR, version VARCHAR, kind VARCHAR);
 CREATE TABLE IF NOT EXISTS skeleton (hash UBIGINT, text VARCHAR);
 CREATE TABLE IF NOT EXISTS source (
@@ -73,8 +77,9 @@ audit stream is chosen: whoever has `audit < rate` is in it, whatever the screen
 label. side: prompt or completion; exchange: a label that came with the log, of both.
 score: in [0, 1].   flagged: the labeler's own decision at its threshold.
 stage: place in the cascade, from 0; -1: the label came with the log.   chosen: why this exchange was labeled, `all`,
-`cascade` or `audit`.   Of a person (labeler `person NAME`): flagged NULL where they were unsure; chosen `audit`, or
-`targeted:CATEGORY:SIDE` where the exchange was chosen by its score and is no random one.
+`cascade` or `audit`.   labeler: of people `person NAME`, chosen `audit`.
+person_label. flagged: NULL where they were unsure.   chosen: `audit`, of the random stream, or `targeted:CATEGORY:SIDE`
+for an exchange that was chosen by its score and is no random one.   version: `policy VERSION`.
 unscored. kind: `unscored`, or `no text`.
 source. mark: what tells a rotated file from its successor.   "offset": bytes read; line: lines read.
 state: JSON of what its next batch must know.

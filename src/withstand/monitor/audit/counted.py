@@ -4,14 +4,15 @@ from collections.abc import Sequence
 
 from withstand.core.text import count
 from withstand.monitor.audit.draw import check_of
-from withstand.monitor.audit.records import Opinion, choices, items_of, opinions_of
+from withstand.monitor.audit.records import RANDOM, Opinion, choices, items_of, opinions_of
 from withstand.monitor.section import Context
 
 PERSON_STAGE = 99
+"""Of labels that people gave; a log may call its labeler what it likes."""
 
 
 def count_labels(context: Context) -> list[str]:
-    """Write what people said of exchanges at hand into the table `label`, in place of what stood there: a step.
+    """Write what people said of exchanges at hand into the tables of the traffic, in place of what stood there: a step.
 
     Each is a row for every category and side, by `person NAME`; `flagged` is NULL where they were unsure. Labels by
     another version of the policy are another series, and are not mixed with these. Returns what counts nowhere.
@@ -37,16 +38,17 @@ def count_labels(context: Context) -> list[str]:
         for category, side, flagged in _rows(opinion, list(choices(context.policy)))
     ]  # fmt: skip
     with context.traffic.transaction():
-        database.execute("DELETE FROM label WHERE labeler LIKE 'person %'")
+        database.execute("DELETE FROM person_label")
+        database.execute(f"DELETE FROM label WHERE stage = {PERSON_STAGE}")
         if rows:
-            seq, category, side, flagged, labeler, version, chosen = (
-                list(column) for column in zip(*rows, strict=True)
-            )
+            names = ("seq", "category", "side", "flagged", "labeler", "version", "chosen")
+            columns = [list(column) for column in zip(*rows, strict=True)]
+            kinds = ["BIGINT", "VARCHAR", "VARCHAR", "BOOLEAN", "VARCHAR", "VARCHAR", "VARCHAR"]
+            unnested = ", ".join(f"unnest(?::{kind}[])" for kind in kinds)
+            database.execute(f"INSERT INTO person_label ({', '.join(names)}) SELECT {unnested}", columns)
             database.execute(
-                f"""INSERT INTO label SELECT unnest(?::BIGINT[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[]),
-                NULL, unnest(?::BOOLEAN[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), {PERSON_STAGE},
-                unnest(?::VARCHAR[])""",
-                [seq, category, side, flagged, labeler, version, chosen],
+                f"""INSERT INTO label BY NAME SELECT *, {PERSON_STAGE} AS stage FROM person_label
+                WHERE chosen = '{RANDOM}'"""
             )
     return [
         f"{count(number, 'label')} of people {why}: counted nowhere"

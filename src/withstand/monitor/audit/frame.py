@@ -24,14 +24,17 @@ FRAME = """
 CREATE OR REPLACE TEMP TABLE frame AS
 WITH scored AS (
     SELECT seq, max((stage + 2) * 2 + score) % 2 AS score FROM label
-    WHERE category = $category AND side = $side AND labeler NOT LIKE 'person %' AND score IS NOT NULL
+    WHERE category = $category AND side IN ($side, 'exchange') AND score IS NOT NULL
         AND (chosen = 'all' OR (chosen = 'cascade' AND list_contains($unlimited, labeler)))
     GROUP BY seq
 )
-SELECT e.seq, e.account, e.audit, CAST(floor((e.ts - $monday) / $week) AS BIGINT) AS week, CASE
+SELECT e.seq, a.requests, e.audit, CAST(floor((e.ts - $monday) / $week) AS BIGINT) AS week, CASE
     WHEN score IS NULL THEN -1 WHEN score < 0.05 THEN 0 WHEN score < 0.25 THEN 1 WHEN score < 0.5 THEN 2
     WHEN score < 0.75 THEN 3 ELSE 4 END AS band
-FROM exchange e LEFT JOIN scored USING (seq) WHERE e.ts IS NOT NULL
+FROM exchange e LEFT JOIN scored USING (seq)
+JOIN (SELECT account, count(*) AS requests FROM exchange WHERE ts IS NOT NULL GROUP BY account) a
+    ON a.account IS NOT DISTINCT FROM e.account
+WHERE e.ts IS NOT NULL
 """
 
 
@@ -53,7 +56,7 @@ class Part:
 
 
 def make_frame(context: Context, part: Part) -> None:
-    """Make the temporary table `frame` (seq, account, audit, week, band) of a part."""
+    """Make the temporary table `frame` (seq, requests of the account, audit, week, band) of a part."""
     values: dict[str, Json] = {
         "category": part.category, "side": part.side, "unlimited": unlimited(context.settings),
         "monday": MONDAY, "week": WEEK,
@@ -71,7 +74,11 @@ def unlimited(settings: Settings) -> list[str]:
 
 
 def screened_parts(context: Context) -> list[Part]:
-    """What screeners, or the log, have labeled, in the order of the policy."""
-    rows = context.traffic.rows("SELECT DISTINCT category, side FROM label WHERE labeler NOT LIKE 'person %'")
-    order = {category: at for at, category in enumerate(context.policy.categories)}
-    return sorted((Part(*row) for row in rows), key=lambda part: (order.get(part.category, len(order)), part))
+    """What screeners, or the log, have labeled, in the order of the policy. A label of an exchange is of both sides."""
+    rows = context.traffic.rows("SELECT DISTINCT category, side FROM label WHERE chosen <> 'audit'")
+    sides: dict[str, tuple[Side, ...]] = {"exchange": ("prompt", "completion")}
+    parts = {Part(category, side) for category, named in rows for side in sides.get(named, (named,))}
+    order = list(context.policy.categories)
+    return sorted(
+        (part for part in parts if part.category in order), key=lambda part: (order.index(part.category), part)
+    )

@@ -40,7 +40,7 @@ def expire(traffic: Traffic, now: float, days: int) -> Expired | None:
         for table, query in COUNTS.items():
             execute(f"INSERT INTO {table} BY NAME {query.format(where=f'ts < {before:.0f}')}")
         old = f"SELECT seq FROM exchange WHERE ts < {before:.0f}"
-        for table in ("label", "seen"):
+        for table in ("label", "unscored", "seen"):
             execute(f"DELETE FROM {table} WHERE seq IN ({old})")
         execute(f"DELETE FROM exchange WHERE ts < {before:.0f}")
         execute("DELETE FROM skeleton WHERE hash NOT IN (SELECT skeleton FROM exchange)")

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from withstand.core import Json
-from withstand.monitor.audit.frame import Part, make_frame
+from withstand.monitor.audit.frame import Part, make_frame, screened_parts
 from withstand.monitor.audit.records import RANDOM
 from withstand.monitor.prevalence.estimate import Bin, Labeled, Population
 from withstand.monitor.section import Context
 from withstand.stats.agreement import Table
 
-PEOPLE = "l.labeler LIKE 'person %'"
 ANY = "any category"
 
 
@@ -58,19 +57,31 @@ def evidence(context: Context, part: Part) -> Evidence:
 
 
 def parts_of(context: Context) -> list[Part]:
-    """Every side to which a category of the policy applies."""
+    """Every side of a category of the policy of which somebody, or a screener, said anything."""
+    present = set(screened_parts(context)) | {
+        Part(*row) for row in context.traffic.rows("SELECT DISTINCT category, side FROM person_label")
+    }
     return [
         Part(category.id, side)
         for category in context.policy.categories.values()
         for side in ("prompt", "completion")
-        if side in category.applies_to
+        if side in category.applies_to and Part(category.id, side) in present
     ]
+
+
+def violated(context: Context) -> list[str]:
+    """The categories that people say are violated in the random stream, and `ANY` where they labeled it at all."""
+    rows = context.traffic.rows(
+        "SELECT l.category, bool_or(l.flagged) FROM person_label l WHERE l.version = ? AND l.chosen = ? GROUP BY ALL",
+        [version_of(context), RANDOM],
+    )
+    hit = {category for category, flagged in rows if flagged}
+    return [ANY, *(category for category in context.policy.categories if category in hit)] if rows else []
 
 
 def _population(context: Context) -> dict[Bin, Population]:
     rows = context.traffic.rows(
-        """SELECT week, band, count(*), sum(1.0 / n) FROM
-        (SELECT week, band, count(*) OVER (PARTITION BY account) AS n FROM frame) GROUP BY week, band ORDER BY ALL"""
+        "SELECT week, band, count(*), sum(1.0 / requests) FROM frame GROUP BY week, band ORDER BY ALL"
     )
     return {(week, band): Population(size, weight) for week, band, size, weight in rows}
 
@@ -82,11 +93,10 @@ def version_of(context: Context) -> str:
 
 def _labels(context: Context, part: Part) -> list[Labeled]:
     rows = context.traffic.rows(
-        f"""SELECT f.week, f.band, list(l.flagged ORDER BY l.labeler), any_value(a.n)
-        FROM label l JOIN frame f USING (seq) JOIN (SELECT account, count(*) AS n FROM frame GROUP BY account) a
-            ON a.account IS NOT DISTINCT FROM f.account
-        WHERE {PEOPLE} AND l.category = ? AND l.side = ? AND l.version = ? AND l.chosen IN (?, ?)
-        GROUP BY l.seq, f.week, f.band ORDER BY l.seq""",
+        """SELECT f.week, f.band, list(l.flagged ORDER BY l.labeler), f.requests
+        FROM person_label l JOIN frame f USING (seq)
+        WHERE l.category = ? AND l.side = ? AND l.version = ? AND l.chosen IN (?, ?)
+        GROUP BY l.seq, f.week, f.band, f.requests ORDER BY l.seq""",
         [part.category, part.side, version_of(context), RANDOM, part.targeted],
     )
     return [Labeled((week, band), decided(votes), n) for week, band, votes, n in rows]
@@ -99,7 +109,7 @@ def decided(votes: Sequence[bool | None]) -> bool | None:
 
 
 def _series(context: Context, part: Part) -> list[Series]:
-    where = "l.category = ? AND l.side = ? AND l.labeler NOT LIKE 'person %' AND l.chosen = 'all'"
+    where = "l.category = ? AND l.side IN (?, 'exchange') AND l.chosen = 'all'"
     values: list[Json] = [part.category, part.side]
     weeks: dict[tuple[str, str], dict[int, tuple[int, int]]] = {}
     rows = context.traffic.rows(
@@ -111,7 +121,7 @@ def _series(context: Context, part: Part) -> list[Series]:
         weeks.setdefault((labeler, version), {})[week] = (flagged, labeled)
     errors: dict[tuple[str, str], Counter[tuple[bool, bool]]] = {}
     rows = context.traffic.rows(
-        f"""WITH people AS (SELECT seq, list(flagged) AS votes FROM label l WHERE {PEOPLE} AND category = ? AND side = ?
+        f"""WITH people AS (SELECT seq, list(flagged) AS votes FROM person_label l WHERE category = ? AND side = ?
             AND version = ? AND chosen = ? GROUP BY seq)
         SELECT l.labeler, coalesce(l.version, ''), l.flagged, p.votes FROM label l JOIN people p USING (seq)
         WHERE {where} ORDER BY l.seq""",
@@ -144,7 +154,7 @@ def cells(context: Context, category: str) -> tuple[dict[Bin, Population], list[
         f"""CREATE OR REPLACE TEMP TABLE both_sides AS
         SELECT seq, 2 * coalesce(bool_or(flagged) FILTER (side = 'prompt'), false)::INTEGER
             + coalesce(bool_or(flagged) FILTER (side = 'completion'), false)::INTEGER AS band
-        FROM exchange LEFT JOIN (SELECT * FROM label WHERE labeler NOT LIKE 'person %' AND chosen = 'all' {of})
+        FROM exchange LEFT JOIN (SELECT * FROM label WHERE chosen = 'all' {of})
         USING (seq) GROUP BY seq""",
         values,
     )
@@ -154,7 +164,7 @@ def cells(context: Context, category: str) -> tuple[dict[Bin, Population], list[
     rows = context.traffic.database.execute(
         f"""WITH said AS (SELECT seq, labeler, bool_or(flagged) FILTER (side = 'prompt') AS prompt,
                 bool_or(flagged) FILTER (side = 'completion') AS completion
-            FROM label l WHERE {PEOPLE} AND version = $version AND chosen = '{RANDOM}' {of} GROUP BY ALL)
+            FROM person_label l WHERE version = $version AND chosen = '{RANDOM}' {of} GROUP BY ALL)
         SELECT b.band, list(s.prompt ORDER BY labeler), list(s.completion ORDER BY labeler)
         FROM said s JOIN both_sides b USING (seq) GROUP BY seq, band ORDER BY seq""",
         {**values, "version": version_of(context)},
@@ -173,7 +183,7 @@ def cells(context: Context, category: str) -> tuple[dict[Bin, Population], list[
 def between_people(context: Context) -> Table:
     """Two people on the same side of an exchange in a category, as a table of the first against the second by name."""
     rows = context.traffic.rows(
-        f"""SELECT list(l.flagged ORDER BY l.labeler) FROM label l WHERE {PEOPLE} AND l.version = ?
+        """SELECT list(l.flagged ORDER BY l.labeler) FROM person_label l WHERE l.version = ?
         AND l.flagged IS NOT NULL GROUP BY seq, category, side HAVING count(*) > 1""",
         [version_of(context)],
     )

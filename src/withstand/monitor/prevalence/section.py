@@ -8,7 +8,7 @@ from withstand.core import Json
 from withstand.core.text import count, decimals, percent, whole
 from withstand.monitor.audit.frame import MONDAY, WEEK, Part
 from withstand.monitor.audit.records import TWICE, items_of, opinions_of
-from withstand.monitor.prevalence.data import ANY, Evidence, Series, between_people, cells, evidence, parts_of
+from withstand.monitor.prevalence.data import Evidence, Series, between_people, cells, evidence, parts_of, violated
 from withstand.monitor.prevalence.estimate import (
     ENOUGH,
     FLAGGED_FROM,
@@ -217,7 +217,7 @@ def _cells(context: Context) -> Table:
         Column("labels", whole, right=True),
     ]
     rows: list[tuple[Json, ...]] = []
-    for category in (ANY, *context.policy.categories):
+    for category in violated(context):
         population, labels = cells(context, category)
         if not labels[0]:
             continue

@@ -8,7 +8,7 @@ from withstand.core import Json
 from withstand.core.text import count, percent, whole
 from withstand.monitor.audit.frame import Part, make_frame
 from withstand.monitor.audit.records import RANDOM
-from withstand.monitor.prevalence.data import PEOPLE, decided, version_of
+from withstand.monitor.prevalence.data import decided, version_of
 from withstand.monitor.prevalence.estimate import Labeled, Population, flagged_rate
 from withstand.monitor.prevalence.section import limits, share
 from withstand.monitor.screen.cascade import Spending, spending, waits_for
@@ -75,7 +75,7 @@ def _screened(context: Context, ready: dict[str, Labeler]) -> list[Screened]:
         """SELECT labeler, coalesce(version, ''), category, side, max(stage), count(*), count(*) FILTER (flagged),
             count(*) FILTER (chosen = 'all'), count(*) FILTER (chosen = 'cascade'), count(*) FILTER (chosen = 'audit'),
             min(seq)
-        FROM label WHERE labeler NOT LIKE 'person %' GROUP BY labeler, version, category, side
+        FROM label WHERE stage <> 99 GROUP BY labeler, version, category, side
         ORDER BY max(stage), labeler, min(seq), category, side"""
     )
     listed = []
@@ -138,8 +138,8 @@ def _precision(
         ).fetchall()
     }
     rows = run(
-        f"""WITH {flags} SELECT f.band, list(l.flagged) FROM label l JOIN frame f USING (seq) JOIN flags USING (seq)
-        WHERE {PEOPLE} AND l.category = $category AND l.side = $side AND l.version = $people
+        f"""WITH {flags} SELECT f.band, list(l.flagged) FROM person_label l JOIN frame f USING (seq)
+        JOIN flags USING (seq) WHERE l.category = $category AND l.side = $side AND l.version = $people
             AND l.chosen IN ('{RANDOM}', $targeted) GROUP BY seq, f.band ORDER BY seq""",
         {**values, "people": version_of(context), "targeted": part.targeted},
     ).fetchall()
@@ -151,7 +151,7 @@ def _precision(
 def _caught(context: Context, part: Part, name: str, version: str) -> tuple[int, int]:
     """Of the violating exchanges of the random stream that a screener labeled: how many it flags, and how many."""
     rows = context.traffic.rows(
-        f"""WITH people AS (SELECT seq, list(flagged) AS votes FROM label l WHERE {PEOPLE} AND category = ? AND side = ?
+        f"""WITH people AS (SELECT seq, list(flagged) AS votes FROM person_label l WHERE category = ? AND side = ?
             AND version = ? AND chosen = '{RANDOM}' GROUP BY seq)
         SELECT l.flagged, p.votes FROM label l JOIN people p USING (seq)
         WHERE l.labeler = ? AND l.version = ? AND l.category = ? AND l.side = ?""",
