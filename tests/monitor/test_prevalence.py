@@ -171,8 +171,7 @@ def test_from_the_queue_to_the_section(monitor):
     tables = {table.title: table.markdown() for table in seen.tables}
     assert "0 to 0.05" in tables["What the labels say by band of scores"]
     assert "refusal works" in tables["Prompt and completion together"]
-    rude = next(line for line in tables["Prevalence"].splitlines() if "rude" in line)
-    assert "| unknown |" in rude  # of misuse alone: no rate per request
+    assert "| spam | prompt | either |" in tables["Prevalence"]
     assert seen.value == section(monitor).value
 
 

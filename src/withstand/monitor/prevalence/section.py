@@ -144,36 +144,34 @@ def _sentence(context: Context, watched: Sequence[Answer], measured: Sequence[An
 
 def _table(context: Context, watched: Sequence[Answer]) -> Table:
     columns = [
-        Column("category"), Column("side"), Column("of requests", share, right=True), Column("95% limits", right=True),
-        Column("mean over accounts", share, right=True), Column("limits over accounts", right=True),
-        Column("accounts that ever do", right=True), Column("labels", whole, right=True),
+        Column("category"), Column("side"), Column("intent"), Column("of requests", share, right=True),
+        Column("95% limits", right=True), Column("mean over accounts", share, right=True),
+        Column("limits over accounts", right=True), Column("accounts that ever do", right=True),
+        Column("labels", whole, right=True),
         Column("violating", whole, right=True), Column("unclear", whole, right=True),
-        Column("flag share (no prevalence)", right=True), Column("flags / truth", right=True),
+        Column("flag share (no prevalence)", right=True), Column("flags / estimate", right=True),
     ]  # fmt: skip
     rows = [_row(context, answer) for answer in watched]
     note = (
         "From people's labels of a random stream and of bands of scores, weighed back to all traffic. Misuse is a rate "
-        "per account, unintended harm one per request: where a category is of one kind alone, the other is left out. "
-        "Accounts that ever do: between the mean over accounts and violating requests over accounts. The limits are "
-        "for errors of sampling, not of people."
+        "per account, unintended harm one per request; both are given. Accounts that ever do: between the mean over "
+        "accounts of their violating shares, and violating requests over accounts. The limits are for errors of "
+        "sampling, not of people."
     )
     return Table(columns, rows, "Prevalence", note)
 
 
 def _row(context: Context, answer: Answer) -> tuple[Json, ...]:
-    seen, accounts = answer.whole, answer.accounts
-    intent = context.policy.categories[answer.part.category].intent
-    of_requests, of_accounts = seen if intent != "misuse" else None, accounts if intent != "unintended" else None
-    naive = answer.naive
-    ratio = f"{naive / seen.rate:.1f}" if naive is not None and seen and seen.rate else ""
+    seen, accounts, naive = answer.whole, answer.accounts, answer.naive
     return (
-        answer.part.category, answer.part.side, of_requests.rate if of_requests else None,
-        limits(of_requests.low, of_requests.high) if of_requests else "", of_accounts.rate if of_accounts else None,
-        limits(of_accounts.low, of_accounts.high) if of_accounts else "",
-        limits(*_ever(context, answer)) if of_accounts and seen else "", len(answer.evidence.labels),
+        answer.part.category, answer.part.side, context.policy.categories[answer.part.category].intent,
+        seen.rate if seen else None, limits(seen.low, seen.high) if seen else "", accounts.rate if accounts else None,
+        limits(accounts.low, accounts.high) if accounts else "",
+        limits(*_ever(context, answer)) if accounts and seen else "", len(answer.evidence.labels),
         sum(bool(label.violating) for label in answer.evidence.labels),
         sum(label.violating is None for label in answer.evidence.labels),
-        "" if naive is None else share(naive), ratio,
+        "" if naive is None else share(naive),
+        f"{naive / seen.rate:.1f}" if naive is not None and seen and seen.rate else "",
     )  # fmt: skip
 
 
