@@ -7,10 +7,11 @@ from monitor.alert_traffic import FIRST, context_of, fill, weekly
 from withstand.core import SpecError
 from withstand.monitor.alerts import records
 from withstand.monitor.alerts.section import section
+from withstand.monitor.intake.retention import expire
 from withstand.monitor.series.panel import marks, read_panel
 from withstand.monitor.traffic import Traffic
 
-DAYS = 35
+DAYS = 30
 SPAM, OLD, NEW = (
     ("spam", "prompt", "words", "1"),
     ("insult", "completion", "rude", "1"),
@@ -20,12 +21,12 @@ SPAM, OLD, NEW = (
 
 @pytest.fixture(scope="module")
 def kitchen(tmp_path_factory):
-    """Five weeks: spam in the 30th day from 13:00, and a labeler that flags three times as much from day 25 on."""
+    """A month: spam on day 26 from 13:00, and a labeler that flags three times as much from day 22 on."""
     rng, folder = np.random.default_rng(6), tmp_path_factory.mktemp("kitchen")
     volume, spam, insult = weekly(DAYS, 40, rng), weekly(DAYS, 0.5, rng), weekly(DAYS, 2, rng)
-    spam[30, 13:15] = 60
-    volume[30, 13:15] += 60
-    late = np.arange(DAYS)[:, None] >= 25
+    spam[26, 13:15] = 60
+    volume[26, 13:15] += 60
+    late = np.arange(DAYS)[:, None] >= 22
     with Traffic(folder / "monitor") as traffic:
         fill(traffic, volume, {SPAM: spam, OLD: np.where(late, -1, insult), NEW: np.where(late, 3 * insult, -1)})
         context = context_of(folder, traffic)
@@ -35,7 +36,7 @@ def kitchen(tmp_path_factory):
 
 def test_alerts_of_planted_traffic(kitchen):
     shown = section(kitchen)
-    start = (FIRST + 30) * 86_400 + 13 * 3_600
+    start = (FIRST + 26) * 86_400 + 13 * 3_600
     assert shown.state == "alarm", shown.answer
     listed = records.alerts(kitchen.store, "kitchen")
     by_rule = {alert.rule: alert for alert in listed}
@@ -50,7 +51,7 @@ def test_alerts_of_planted_traffic(kitchen):
     assert by_rule["policy"].detail == "at least 30 in 1h and 4 times what is usual"
     # a labeler's jump is a mark, its new counts are unknown, and nothing alarms across it
     [mark] = marks(read_panel(kitchen))
-    assert (mark.ts, mark.text[:24]) == ((FIRST + 25) * 86_400, "rude changed to version ")
+    assert (mark.ts, mark.text[:24]) == ((FIRST + 22) * 86_400, "rude changed to version ")
     assert "Unknown is what is usual for insult in the completion (rude)" in shown.answer
     assert [rule["fired"] for rule in shown.value["policy_rules"]] == [2]
     assert 0 <= shown.value["policy_rules"][0]["implied"] < 0.1
@@ -77,3 +78,23 @@ def people_decide(kitchen, listed):
     assert (poor.poor, records.Precision("spike", 40, 5, 24).poor, records.Precision("spike", 40, 6, 24).poor) == (
         True, False, False,
     )  # fmt: skip
+
+
+def test_retention_changes_no_alert_and_an_outage_is_no_calm(tmp_path):
+    """What is deleted still counts as usual; hours without any traffic do not make the next ones high."""
+    rng = np.random.default_rng(8)
+    volume, spam = weekly(30, 20, rng), weekly(30, 4, rng)
+    volume[20:27] = spam[20:27] = 0  # a week of logs is missing
+    spam[28, 5] += 40
+    volume[28, 5] += 40
+    with Traffic(tmp_path / "monitor") as traffic:
+        fill(traffic, volume, {SPAM: spam})
+        context = context_of(tmp_path, traffic)
+        with context.store:
+            before = section(context)
+            budgeted = [alert for alert in records.alerts(context.store) if alert.budgeted]
+            assert [(alert.series.category, int(alert.start) % 86_400 // 3600) for alert in budgeted] == [("spam", 5)]
+            expire(traffic, context.now, 12)
+            after = section(context)
+    assert after.value["alerts"] == before.value["alerts"]
+    assert "Quarters of an hour are unknown" in after.answer

@@ -98,9 +98,9 @@ class Forecast:
         return self.dispersion + self.error
 
     def p(self, count: Floats) -> Floats:
-        """The chance of so many events or more in each slot; 1 where they are no more than usual."""
+        """The chance of so many events or more in each slot; 1 where they are within two deviations of the mean."""
         p = np.ones(np.broadcast(count, self.mean).shape)
-        high = count > self.mean
+        high = count > self.mean + 2 * np.sqrt(self.mean + self.spread * self.mean**2)
         if high.any():
             mean, spread, df = (np.broadcast_to(a, p.shape)[high] for a in (self.mean, self.spread, self.df))
             p[high] = widened(tail(np.broadcast_to(count, p.shape)[high], mean, spread), df)

@@ -18,6 +18,11 @@ from withstand.stats.special import Floats, beta_tails
 
 PAST = 56
 """Days before a day that say what is usual on it."""
+SHORT = 21
+"""The same for quarters of an hour, whose exchanges retention deletes. What it has left of an older day's past would be
+less with every run, and each would be another test of the same window: so a day is judged with all of them or not."""
+LOOKED = 100
+"""Days before the end that a run judges. What was unusual before is in the store, if a run has seen it."""
 LEAST = 5
 """Events without which a window is no alarm, however rare they were (reference: "and count >= 5")."""
 STEP = 6
@@ -48,8 +53,8 @@ class Alarm:
     detail: str = ""
 
 
-def windows(panel: Panel, budget: Budget) -> list[Alarm]:
-    """The alarms of `burst`, `spike` and `day`, in the order of their rules and times."""
+def windows(panel: Panel, budget: Budget, looked: int = LOOKED) -> list[Alarm]:
+    """The alarms of `burst`, `spike` and `day` in the last `looked` days, in the order of their rules and times."""
     weights, from_day = panel.weights, panel.first_quarter
     listed: list[Alarm] = []
     if panel.quarters is not None:
@@ -57,8 +62,11 @@ def windows(panel: Panel, budget: Budget) -> list[Alarm]:
             panel, first=panel.first + from_day, hours=panel.hours[from_day:], alive=panel.alive[from_day:],
             sees=panel.sees[from_day:], tokens=panel.tokens[from_day:], first_quarter=0, struck=None,
         )  # fmt: skip
-        listed += _rule("burst", part, panel.quarters, np.repeat(weights[from_day:], 4, axis=1), budget, QUARTER, 0.0)
-    listed += _rule("spike", panel, panel.hours, weights, budget, HOUR, 0.0, _quarter_of(panel))
+        quarterly = np.repeat(weights[from_day:], 4, axis=1)
+        begin = max(part.days - looked, SHORT if from_day else FEWEST_DAYS)
+        listed += _rule("burst", part, begin, panel.quarters, quarterly, budget, QUARTER, 0)
+    begin = max(FEWEST_DAYS, panel.days - looked)
+    listed += _rule("spike", panel, begin, panel.hours, weights, budget, HOUR, 0, _quarter_of(panel))
     flat, days = panel.hours.reshape(panel.days * 24, -1), panel.days
     for offset in range(STEP, 25, STEP):  # the window that ends at this hour of the day
         shifted = np.vstack([np.zeros((24 - offset, flat.shape[1])), flat])[: days * 24].reshape(days, 24, -1)
@@ -67,22 +75,23 @@ def windows(panel: Panel, budget: Budget) -> list[Alarm]:
             weight[1:] *= weight[:-1]
             weight[0] = 0
         sums = shifted.sum(axis=1, keepdims=True)
-        begin = (offset - 24) * HOUR
-        listed += _rule("day", panel, sums, weight[:, None], budget, DAY, begin, _hour_of(shifted), 24 // STEP, 1)
+        parts, after = _hour_of(shifted), (offset - 24) * HOUR
+        listed += _rule("day", panel, begin, sums, weight[:, None], budget, DAY, after, parts, 24 // STEP, 1)
     return listed
 
 
 def _rule(
-    rule: str, panel: Panel, counts: Floats, weights: Floats, budget: Budget, length: int, begin: float,
+    rule: str, panel: Panel, begin: int, counts: Floats, weights: Floats, budget: Budget, length: int, after: int,
     parts: Callable[[int, int, int], Floats] | None = None, times: int = 0, beside: int = 0,
 ) -> Iterator[Alarm]:  # fmt: skip
-    """The alarms of a rule on counts by slot of the day. begin: of the first slot, in seconds after midnight.
+    """The alarms of a rule on counts by slot of the day. begin: first day that is judged.   length: of a slot, and
+    after: seconds from midnight to the first one.
 
     parts: day, slot, series -> counts within a window, added up, by which it is seen when it was clear.   times: tests
     of a series a day, where they are not the slots.   beside: series that are tested elsewhere.
     """
-    for day in range(FEWEST_DAYS, panel.days):
-        tested, usual = expected_on(panel, counts, weights, day)
+    for day in range(begin, panel.days):
+        tested, usual = expected_on(panel, counts, weights, day, SHORT if rule == "burst" else PAST)
         if usual is None:
             continue
         p = usual.p(counts[day][:, tested])
@@ -90,7 +99,7 @@ def _rule(
         for slot, place in zip(*np.nonzero((p <= alpha) & (counts[day][:, tested] >= LEAST)), strict=True):
             series = tested[place]
             mean, spread = usual.mean[slot, place], float(usual.spread[slot, place])
-            start = panel.at(day, float(begin + slot * length))
+            start = panel.at(day, float(after + slot * length))
             clear: float = start + length
             if parts is not None:
                 so_far = parts(day, slot, series)
@@ -107,9 +116,11 @@ def _rule(
             )  # fmt: skip
 
 
-def expected_on(panel: Panel, counts: Floats, weights: Floats, day: int) -> tuple[list[int], Forecast | None]:
+def expected_on(
+    panel: Panel, counts: Floats, weights: Floats, day: int, days: int = PAST
+) -> tuple[list[int], Forecast | None]:
     """The series that have a past of two weeks on a day, and what is usual for them on it."""
-    past = slice(max(0, day - PAST), day)
+    past = slice(max(0, day - days), day)
     enough = (weights[past].max(axis=1) > 0).sum(axis=0) >= FEWEST_DAYS
     tested = [int(at) for at in np.flatnonzero(enough & panel.alive[day])]
     if not tested:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from withstand.monitor.alerts.detect import Alarm, expected_on
+from withstand.monitor.alerts.detect import LOOKED, Alarm, expected_on
 from withstand.monitor.section import Context
 from withstand.monitor.series.panel import DAY, HOUR, Name, Panel
 from withstand.redteam.policy.records import Alert as Limit
@@ -50,6 +50,8 @@ def policy_rules(context: Context, panel: Panel) -> list[PolicyRule]:
         limit = category.alert
         length = seconds(limit.window)
         starts, counts = _windows(context, panel, at, length)
+        judged = starts >= panel.at(max(0, panel.days - LOOKED))
+        starts, counts = starts[judged], counts[judged]
         means, spreads = _usual(panel, usual[0][:, :, at], usual[1][:, :, at], starts, length)
         need = np.maximum(limit.min_count, np.where(np.isfinite(means), np.ceil(limit.rate_multiplier * means), 0))
         fired = np.stack([starts, counts, means, spreads], axis=1)[counts >= need]
@@ -68,7 +70,7 @@ def seconds(window: str) -> int:
 def usual_hours(panel: Panel) -> tuple[Floats, Floats]:
     """Of each hour what is usual and its spread, days x 24 x series; NaN where nothing is known."""
     means, spreads = (np.full(panel.hours.shape, np.nan) for _ in range(2))
-    for day in range(panel.days):
+    for day in range(max(0, panel.days - LOOKED), panel.days):
         tested, usual = expected_on(panel, panel.hours, panel.weights, day)
         if usual is not None:
             means[day][:, tested], spreads[day][:, tested] = usual.mean, usual.spread

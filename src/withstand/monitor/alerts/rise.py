@@ -1,9 +1,10 @@
 """The rule `rise`: a CUSUM of each series' days, for what no single day shows.
 
 A flag count is taken per exchange, for a service that grows has more of everything; volume has a series of its own.
-What is usual is estimated from days that ended two weeks before the day, so that a slow rise does not become usual
-while it is looked for. A day that goes with the day before counts for less: scores are those of a first-order
-autoregression. Limits know that the mean is an estimate, which makes them higher with a short past.
+What is usual is estimated from days that ended two weeks before the day, or before scores began to add up, up to six
+weeks: a slow rise does not become usual while it is looked for. A day that goes with the day before counts for less:
+scores are those of a first-order autoregression. Limits know that the mean is an estimate, which makes them higher with
+a short past.
 """
 
 from collections.abc import Iterator
@@ -19,8 +20,9 @@ from withstand.stats import counts, cusum
 from withstand.stats.counts import FEWEST_DAYS, WEEK
 from withstand.stats.special import Floats
 
-GAP, PAST = 14, 112
-"""Days before a day that are not asked what is usual, and how many before them are at most."""
+GAP, LONGEST, PAST = 14, 42, 112
+"""Days before a day that are not asked what is usual, at most so many while scores add up, and how many before them
+are at most."""
 _PRIOR, _PRIOR_DAYS = 0.1, 28
 """The correlation of neighboring days before they are seen, and how many days it weighs."""
 
@@ -48,11 +50,14 @@ def daily_scores(panel: Panel) -> Scores:
     seen, measured = panel.whole_days, panel.alive & ((~panel.sees).sum(axis=1) < BLIND)[:, None]
     value, usual, score, past, spread = (np.full((days, series + 1), np.nan) for _ in range(5))
     volume = panel.names.index(Name("volume"))
+    total, since = np.zeros(series), np.full(series, FEWEST_DAYS)
     per_volume = np.array([name.kind in ("category", "refused") for name in panel.names])
     for day in range(FEWEST_DAYS, panel.over):
-        gaps = np.clip(panel.age(day) - FEWEST_DAYS, 0, GAP)
-        low = max(0, day - GAP - PAST)
+        age = panel.age(day)
+        gaps = np.clip(np.maximum(GAP, np.minimum(day - since, LONGEST)), 0, np.maximum(age - FEWEST_DAYS, 0))
+        low = max(0, day - LONGEST - PAST)
         weights = (seen[low:day] & (np.arange(low, day)[:, None] < day - gaps)).astype(float)
+        weights *= np.arange(low, day)[:, None] >= day - gaps - PAST
         n = weights.sum(axis=0)
         tested = np.flatnonzero((n >= FEWEST_DAYS) & measured[day])
         if not len(tested):
@@ -64,6 +69,8 @@ def daily_scores(panel: Panel) -> Scores:
         value[day, tested], usual[day, tested], spread[day, tested] = scaled[-1], fit.mean[0], fit.spread[0]
         score[day, tested] = counts.scores(scaled[-1], fit.mean[0], fit.spread[0])
         past[day, tested] = n[tested]
+        total = np.maximum(0.0, total + np.nan_to_num(score[day, :-1]) - cusum.SLACK)
+        since = np.where(total == 0, day + 1, since)
     _token_scores(panel, value, usual, score, past, spread)
     return Scores((*panel.names, Name("tokens")), value, usual, score, past, spread)
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from withstand.core import Json
 from withstand.core.text import count, decimals, interval, percent
 from withstand.monitor.alerts.budget import SHARES, TITLES, budget_of
+from withstand.monitor.alerts.detect import LOOKED, SHORT
 from withstand.monitor.alerts.policy_rules import MONTH, PolicyRule
 from withstand.monitor.alerts.records import ENOUGH, POOR, Alert, Precision, precisions
 from withstand.monitor.alerts.watch import Watched, watch
@@ -50,18 +51,20 @@ def _without_past(watched: Watched) -> list[str]:
 
 
 def _answer(context: Context, watched: Watched, pending: Sequence[Alert], new: Sequence[str]) -> str:
-    alarms = context.settings.alarms
+    alarms, panel = context.settings.alarms, watched.panel
     of = sum(alert.budgeted for alert in pending)
     text = "No alert is open."
     if pending:
         named = f"{of} by the budgeted rules, {len(pending) - of} by the policy's"
         text = f"{count(len(pending), 'alert')} to be decided: {named}."
-    days = max(0, watched.panel.over - FEWEST_DAYS)
+    days = min(LOOKED, max(0, panel.over - FEWEST_DAYS))
     allowed = alarms.false_alarms * days / alarms.days
     text += (
         f" The budget is {alarms.false_alarms:g} in {alarms.days:g} days: at most {allowed:.2g} false of"
         f" {sum(alert.budgeted for alert in watched.alerts)} alerts are expected in the {days} days looked at."
     )
+    if panel.first_quarter and panel.days - panel.first_quarter <= SHORT:
+        text += f" Quarters of an hour are unknown: retention leaves fewer than {SHORT + 1} days of exchanges."
     if new:
         listed = ", ".join(new[:4]) + (f" and {len(new) - 4} more" if len(new) > 4 else "")
         text += (
@@ -185,7 +188,8 @@ def _value(context: Context, watched: Watched, new: Sequence[str], rates: Sequen
     alarms = context.settings.alarms
     return {
         "alerts": [alert.json() for alert in watched.alerts],
-        "budget": {"false_alarms": alarms.false_alarms, "days": alarms.days, "looked_at": watched.panel.over},
+        "budget": {"false_alarms": alarms.false_alarms, "days": alarms.days},
+        "looked_at": min(LOOKED, watched.panel.over),
         "without_past": list(new),
         "policy_rules": [
             {"series": rule.series.key, "rule": rule.text, "fired": len(rule.alarms), "implied": rule.implied}
