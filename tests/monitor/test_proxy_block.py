@@ -210,6 +210,10 @@ def test_no_path_and_no_header_leads_around(tmp_path):
             [passed] = front.behind.requests
             names = {name.lower() for name, _ in passed.headers}
             assert names == {"host", "x-other", "content-length", "content-type", "accept-encoding"}
+            # a body that nobody judged does not go along with a harmless request
+            head = f"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+            assert (await front.raw(f"{head}\r\n".encode() + body)).startswith(b"HTTP/1.1 200")
+            assert front.behind.requests.pop().body == b""
             # HTTP/2 is not spoken
             assert b"200" not in await front.raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
             # two lengths, a length and chunks: refused before anything is read
@@ -228,6 +232,9 @@ ANSWERS = {
     "a refusal's field": said("soup", refusal=BAD),
     "a tool's arguments": said(
         "", tool_calls=[{"id": "1", "function": {"name": "f", "arguments": '{"a": "miracle"}'}}]
+    ),
+    "a name in arguments that are no string": said(
+        "", tool_calls=[{"function": {"name": "f", "arguments": {"miracle": 1}}}]
     ),
     "the second of two": json.dumps(
         {"choices": [{"index": i, "message": {"content": text}} for i, text in enumerate(("soup", BAD))]}

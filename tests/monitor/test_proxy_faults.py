@@ -307,9 +307,11 @@ def test_the_log_turns_and_ends_a_half_line(tmp_path):
     assert all(file.stat().st_size <= 200 for file in files)
 
 
-def test_a_large_body_is_refused(tmp_path):
+def test_a_body_that_is_large_or_does_not_come_is_refused(tmp_path):
     async def main():
-        async with proxied(tmp_path, says(whole(said("soup"))), body=1_000) as front:
+        async with proxied(tmp_path, says(whole(said("soup"))), body=1_000, read=0.2) as front:
+            slow = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            assert (await front.raw(slow + b"Content-Length: 99\r\n\r\n{")).startswith(b"HTTP/1.1 408")
             large = await front.chat("x" * 2_000)
             assert (large.status_code, large.json()["error"]["code"]) == (413, "request_too_large")
             assert front.behind.requests == []

@@ -156,3 +156,17 @@ def test_a_budget_that_is_used_up_and_a_judge_that_is_unsure_are_no_verdicts():
         assert [why.partition(":")[0] for why in said.unsaid] == ["late"]
 
     asyncio.run(main())
+
+
+def test_a_response_repeats_its_request_and_another_object_at_its_place_is_read_whole():
+    answer = Answer("responses")
+    output = [{"type": "message", "content": [{"type": "output_text", "text": "soup"}]}]
+    echo = {"instructions": "never say miracle", "tools": [{"description": "miracle"}], "metadata": {"a": "miracle"}}
+    answer.whole(json.dumps({"object": "response", "status": "completed", "output": output, **echo}).encode())
+    assert answer.texts() == ("soup",)
+    other = Answer("responses")
+    other.whole(json.dumps({"instructions": "a miracle"}).encode())
+    assert other.texts() == ("a miracle",)
+    azure = Answer("chat")
+    azure.whole(json.dumps({"choices": [{"content_filter_results": {"hate": {"severity": "safe"}}}]}).encode())
+    assert azure.texts() == ()

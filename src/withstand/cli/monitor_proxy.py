@@ -77,7 +77,8 @@ def proxy(
     from withstand import api
 
     try:
-        import uvicorn  # noqa: F401 - before anything is made
+        import orjson  # noqa: F401 - before anything is made
+        import uvicorn  # noqa: F401
 
         from withstand.monitor.proxy.build import build, says
         from withstand.monitor.proxy.mode import Mode, answers_of

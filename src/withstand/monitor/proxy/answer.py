@@ -18,8 +18,22 @@ END_OF_LINE = re.compile(rb"\r\n|\n|\r")
 MOST = 16 * 1024 * 1024
 """Bytes of an answer that are kept to be judged and logged; of a longer one the rest is unjudged."""
 CHARS_A_TOKEN = 4
-ASIDE = frozenset(["logprobs", "usage", "created", "system_fingerprint"])
+ASIDE = frozenset(
+    (
+        "logprobs", "usage", "created", "system_fingerprint", "content_filter_results", "prompt_filter_results",
+        "content_filter_result",
+    )
+)  # fmt: skip
 """Fields of an answer that repeat it, or hold no words."""
+
+
+ECHO = frozenset(
+    (
+        "instructions", "input", "prompt", "tools", "tool_choice", "metadata", "text", "user", "safety_identifier",
+        "prompt_cache_key", "reasoning", "truncation", "conversation", "previous_response_id", "incomplete_details",
+    )
+)  # fmt: skip
+"""Fields by which an object of the Responses API repeats its request."""
 
 
 class AnswerError(Exception):
@@ -150,8 +164,8 @@ class Answer:
             self._count(response.get("usage"))
             self.finish = _text(response.get("status")) or self.finish
             self.ended = self.ended or kind in ("response.completed", "response.incomplete", "response.failed")
-            echoed = {name: response.get(name) for name in ("output", "output_text", "error")}
-            self._add("repeats" if kind else "output", echoed)
+            own = {name: value for name, value in response.items() if name not in ECHO}
+            self._add("repeats" if kind else "output", own if response.get("object") == "response" else response)
         if kind:
             self._add("repeats", {key: value for key, value in content.items() if key not in ("response", "type")})
 

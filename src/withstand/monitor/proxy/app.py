@@ -110,11 +110,16 @@ class Proxy:
             self.session.counts["refused"] += 1
             return
         try:
-            passage.body = await _body(receive, self.mode.body)
+            async with asyncio.timeout(self.mode.read):
+                passage.body = await _body(receive, self.mode.body)
         except TooLargeError:
             self.session.counts["refused"] += 1
             message = f"a request has at most {self.mode.body:,} bytes"
             await reply.whole(*refusals.error(413, "request_too_large", message))
+            return
+        except TimeoutError:
+            self.session.counts["refused"] += 1
+            await reply.whole(*refusals.error(408, "request_timeout", "the request did not come to its end in time"))
             return
         except ConnectionError:
             self.session.counts["left"] += 1
@@ -189,6 +194,8 @@ class Proxy:
         if judged:
             headers.append((b"content-type", b"application/json"))
         body = passage.asked.body if passage.asked is not None and judged else passage.body
+        if self.gate.blocks and passage.route.harmless:  # none of these needs a body, and nobody judged it
+            body = b""
         return await self.upstream.send(passage.method, passage.target, headers, body)
 
     async def _answer(self, passage: Passage, response: Response, reply: Reply) -> None:

@@ -43,7 +43,7 @@ def screeners_of(judges: Sequence[str], settings: Settings) -> tuple[Screener, .
 def build(
     mode: Mode, log: str, *, judges: Sequence[str] = (), settings: Settings | None = None, policy: Policy | None = None,
     store: Store | None = None, host: str = "127.0.0.1", token: str = "", salt: str = "", rotate: int = 0,
-    processes: int = 2, threads: int = 8, now: Callable[[], float] = time.time,
+    processes: int = 2, threads: int = 0, now: Callable[[], float] = time.time,
     say: Callable[[str], None] = lambda _: None,
 ) -> Proxy:  # fmt: skip
     """The application, with its judges started. Raises `SpecError` for what does not go together.

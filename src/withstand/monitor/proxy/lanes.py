@@ -17,6 +17,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeAlias
 
 from withstand.core import Ask, AskError, Flow, Model, SpecError, Verdict, Work, Worked, answered, digest, to_json
+from withstand.core.describe import models
 from withstand.monitor.screen.labelers import Labeler, score_of
 from withstand.monitor.screen.rules import scores
 
@@ -24,6 +25,8 @@ Pairs: TypeAlias = Sequence[tuple[str, str]]
 """Texts as (prompt, completion), as a labeler reads them."""
 START = 60.0
 """Seconds that a process has to import its judges."""
+FEWEST_THREADS, MOST_THREADS = 4, 64
+"""For judges that ask models."""
 SMALL = 64 * 1024
 """Bytes that a pipe takes at once: more are sent from a thread."""
 MOST_MARKS = 8
@@ -179,7 +182,11 @@ class Lane:
 
     async def _receive(self) -> Any:
         loop, pipe, came = asyncio.get_running_loop(), self._pipe.fileno(), asyncio.Event()
-        loop.add_reader(pipe, came.set)
+        try:
+            loop.add_reader(pipe, came.set)
+        except NotImplementedError:  # the loop of Windows watches no pipe
+            await asyncio.to_thread(self._pipe.poll, None)
+            return self._pipe.recv()
         try:
             await came.wait()
         finally:
@@ -197,18 +204,18 @@ class Lane:
 
 
 class Lanes:
-    """All lanes: `processes` for rules (0: threads of this one), `threads` for judges that ask models.
-
-    `open` starts them.
+    """All lanes: `processes` for rules (0: threads of this one), `threads` for judges that ask models (0: as many as
+    their models bear). `open` starts them.
     """
 
-    def __init__(self, labelers: Sequence[Labeler], processes: int = 2, threads: int = 8) -> None:
+    def __init__(self, labelers: Sequence[Labeler], processes: int = 2, threads: int = 0) -> None:
         self._rules = [labeler for labeler in labelers if labeler.is_rule]
         self._processes = processes if self._rules else 0
         self._free: asyncio.Queue[Lane] = asyncio.Queue()
         self._lanes: list[Lane] = []
         self._asking: set[asyncio.Task[list[list[float | None]]]] = set()
-        self.models = ThreadPoolExecutor(threads, "judges")
+        lanes = [model.lanes for labeler in labelers for model in models(labeler.judge)]
+        self.models = ThreadPoolExecutor(threads or min(MOST_THREADS, max([FEWEST_THREADS, *lanes])), "judges")
 
     def open(self) -> None:
         """Start them, and wait until rules can be asked. Raises `SpecError`."""

@@ -86,7 +86,8 @@ class TooManyError(Exception):
 def leaves(value: Json, opaque: dict[str, None], answer: bool = False) -> Iterator[tuple[Path, str]]:
     """Each text of a value with its path, in order; fields of `OPAQUE` are added to `opaque`.
 
-    answer: it is the server's, whose names and ids hide nothing. No recursion, so any depth. Raises `TooManyError`.
+    answer: it is the server's, whose names and ids hide nothing, but for those in a call's arguments. There is no
+    recursion, so any depth is read. Raises `TooManyError`.
     """
     stack: list[tuple[Path, Json, bool]] = [((), value, False)]
     parts = 0
@@ -110,7 +111,7 @@ def leaves(value: Json, opaque: dict[str, None], answer: bool = False) -> Iterat
                     opaque |= _run_elsewhere(inner)
                 if isinstance(inner, (str, dict, list)):
                     stack.append(((*path, key), inner, declared or key in DECLARED))
-                if not answer and key not in FIELDS:
+                if key not in FIELDS and (not answer or "arguments" in path or "input" in path):
                     stack.append(((*path, "key"), key, declared))
         elif isinstance(item, list):
             for at in range(len(item) - 1, -1, -1):

@@ -52,7 +52,8 @@ def route_of(method: str, raw_path: bytes) -> Route:
     plain = bool(PLAIN.fullmatch(raw))
     if method in SAFE:
         last = segments[-1] if segments else ""
-        return Route("other", plain, method == "OPTIONS" or last in HARMLESS or "models" in segments)
+        harmless = plain and (method == "OPTIONS" or last in HARMLESS)
+        return Route("other", plain, harmless or "models" in segments)
     return Route(_kind(segments) if method == "POST" else "other", plain, False)
 
 
