@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -404,10 +405,13 @@ def test_a_mode_that_would_block_nothing_is_an_error(tmp_path):
     policy = Policy("", Header("kitchen", "1"), categories, (), (), "")
     for screener, message in (
         (Screener("a", "contains:miracle", "spam"), "answers stream through"),
-        (Screener("a", "contains:miracle", "rude", "prompt"), "no screener's category has an action that blocks"),
+        (Screener("a", "contains:miracle", "rude", "prompt"), "no screener blocks"),
     ):
         with pytest.raises(SpecError, match=message):
             build(mode, str(tmp_path / "log"), settings=Settings("m", screeners=(screener,)), policy=policy)
+    held = Settings("m", screeners=(Screener("a", "contains:miracle", "spam", "prompt"),))
+    with pytest.raises(SpecError, match="no screener of answers blocks"):
+        build(replace(mode, answers="hold"), str(tmp_path / "log"), settings=held, policy=policy)
     with pytest.raises(SpecError, match="ask nobody for a token"):
         build(mode, str(tmp_path / "log"), judges=["contains:x"], host="0.0.0.0")
     with pytest.raises(SpecError, match="shorter than 16"):

@@ -108,7 +108,7 @@ def proxy(
         rotate=rotate_mb * 1024 * 1024, processes=processes, say=console.say,
     )  # fmt: skip
     console.put(f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}/v1")
-    console.say(f"in front of {to}. {application.mode.sentence}")
+    console.say(f"in front of {to}. {application.session.says}")
     for line in says(application.gate.screens):
         console.say(line)
     if decided.clear:

@@ -74,24 +74,29 @@ def build(
     started = now()
     session = Session(
         f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(started))}-{secrets.token_hex(4)}", mode, labelers, label,
-        settings.keeping.name, started, log,
+        settings.keeping.name, started, mode.sentence(bool(screens.stops("prompt"))), log,
     )  # fmt: skip
     return Proxy(session, Gate(mode, screens, writer), lanes, writer, names, hosts, token, store, now, say)
 
 
 def _check_block(mode: Mode, screens: Screens) -> None:
-    """Raise `SpecError` for a mode that would block nothing."""
-    if mode.does != "block" or screens.stops("prompt") or (mode.answers != "stream" and screens.stops("completion")):
+    """Raise `SpecError` for a mode that would not do what it says."""
+    if mode.does != "block":
         return
-    if screens.stops("completion"):
+    prompts, answers = screens.stops("prompt"), screens.stops("completion")
+    actions = "its category's action in the policy is to be block, suspend or escalate"
+    if mode.answers != "stream" and not answers:
+        raise SpecError(
+            f"--answers {mode.answers}, but no screener of answers blocks: they would not wait for a verdict",
+            hint=f"--answers stream, or a screener that reads the completion; {actions}",
+        )
+    if not prompts and not answers:
+        raise SpecError("no screener blocks", hint=f"{actions}; or use --mode flag")
+    if not prompts and mode.answers == "stream":
         raise SpecError(
             "no screener of prompts blocks, and answers stream through: nothing would be blocked",
             hint='--answers hold or window:N, or a screener with reads = "prompt"',
         )
-    raise SpecError(
-        "no screener's category has an action that blocks",
-        hint='give a category of the policy action = "block", or use --mode flag',
-    )
 
 
 def says(screens: Screens) -> list[str]:

@@ -76,20 +76,20 @@ class Mode:
         """The value of the header Host for the server behind."""
         return urlsplit(self.to).netloc
 
-    @property
-    def sentence(self) -> str:
-        """What it does, in words."""
+    def sentence(self, prompts: bool) -> str:
+        """What it does, in words. prompts: some screener can block them."""
         if self.does == "log":
             return "It logs, and judges nothing."
         if self.does == "flag":
             return "It flags, and blocks nothing."
-        held = {
-            "stream": "answers stream through and are flagged after",
-            "hold": "answers are held until they are judged",
-            "window": f"answers leave in windows of {self.window} tokens, each after its verdict",
+        what = {
+            "stream": "Answers stream through and are flagged after.",
+            "hold": "Answers are held until they are judged.",
+            "window": f"Answers leave in windows of {self.window} tokens, each after its verdict.",
         }[self.answers]
+        first = "It blocks prompts before they are sent." if prompts else "It blocks no prompt."
         passes = "passes" if self.fail == "open" else "is refused"
-        return f"It blocks prompts; {held}. What no judge could judge {passes}."
+        return f"{first} {what} What no judge could judge {passes}."
 
 
 def answers_of(text: str) -> tuple[Literal["stream", "hold", "window"], int]:

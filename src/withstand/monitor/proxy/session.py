@@ -32,7 +32,8 @@ COUNTS = {
 
 @dataclass
 class Session:
-    """The counts of one proxy. id: names it in the log and the store.   started: seconds since 1970."""
+    """The counts of one proxy. id: names it in the log and the store.   started: seconds since 1970.   says: what it
+    does, in words."""
 
     id: str
     mode: Mode
@@ -40,6 +41,7 @@ class Session:
     policy: str
     monitor: str
     started: float
+    says: str = ""
     log: str = ""
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -60,7 +62,7 @@ class Session:
             "answers": self.mode.answers if self.mode.answers != "window" else f"window:{self.mode.window}",
             "fail": self.mode.fail,
             "to": self.mode.to,
-            "says": self.mode.sentence,
+            "says": self.says,
             "settings": self.settings,
             "policy": self.policy,
             "screeners": {labeler.screener.id: labeler.version for labeler in self.labelers},
