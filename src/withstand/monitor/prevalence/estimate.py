@@ -21,6 +21,8 @@ BASE = 20
 """Labels that the band with most exchanges must have: what is not flagged is where misses lie."""
 GROUP = 5
 """Labels of a band, below which it is taken together with the next."""
+MANY = 50_000
+"""Exchanges from which on their number makes no difference for the size of a sample."""
 FLAGGED_FROM = 3
 """Bands from this one on are above a score of 1/2."""
 
@@ -187,4 +189,5 @@ def rogan_gladen(flagged: int, exchanges: int, errors: Table) -> Corrected | Non
 
 def labels_for(flagged: int, others: int, width: float) -> int | None:
     """The labels for which an interval is expected to be at most this wide; None where all would not do."""
-    return labeled.labels_for(flagged, others, width)
+    scale = min(1.0, MANY / max(1, flagged + others))
+    return labeled.labels_for(round(flagged * scale), round(others * scale), width)

@@ -37,7 +37,6 @@ class Answer:
     accounts: Prevalence | None
     weeks: Mapping[int, Prevalence | None]
     gladen: Mapping[int, Corrected]
-    needs: Mapping[float, int | None]
 
     @property
     def part(self) -> Part:
@@ -58,12 +57,12 @@ def section(context: Context) -> Section:
     """How much of the traffic violates the policy."""
     answers = [_answer(evidence(context, part)) for part in parts_of(context)]
     watched = [answer for answer in answers if answer.evidence.series or answer.evidence.labels]
-    measured = [answer for answer in watched if answer.whole]
+    measured, needs = [answer for answer in watched if answer.whole], _needs(watched)
     tables = [_table(context, watched), _strata(measured), _cells(context), _weeks(measured)]
     return Section(
         "prevalence", "How much of the traffic violates the policy?", _sentence(context, watched, measured),
         _state(watched, measured), [table for table in tables if table.rows], _charts(measured),
-        _advice(watched), _value(context, watched),
+        _advice(watched, needs), _value(context, watched, needs),
     )  # fmt: skip
 
 
@@ -83,12 +82,17 @@ def _answer(seen: Evidence) -> Answer:
                 gladen[week] = corrected
     whole_traffic = prevalence(seen.population, seen.labels)
     accounts = prevalence(seen.population, seen.labels, by_account=True)
-    return Answer(seen, whole_traffic, accounts, by_week, gladen, {} if whole_traffic else _needs(seen))
+    return Answer(seen, whole_traffic, accounts, by_week, gladen)
 
 
-def _needs(seen: Evidence) -> dict[float, int | None]:
+def _needs(watched: Sequence[Answer]) -> tuple[str, dict[float, int | None]]:
+    """The first part that is unknown, with the labels that an interval of some widths is expected to take, None where
+    all would not do."""
+    seen = next((answer.evidence for answer in watched if not answer.whole), None)
+    if seen is None:
+        return "", {}
     flagged = sum(part.size for (_, band), part in seen.population.items() if band >= FLAGGED_FROM)
-    return {width: labels_for(flagged, seen.exchanges - flagged, width) for width in WIDTHS}
+    return seen.part.title, {width: labels_for(flagged, seen.exchanges - flagged, width) for width in WIDTHS}
 
 
 def _state(watched: Sequence[Answer], measured: Sequence[Answer]) -> State:
@@ -289,18 +293,17 @@ def _middle(week: int) -> float:
     return week * WEEK + MONDAY + WEEK / 2
 
 
-def _advice(watched: Sequence[Answer]) -> list[str]:
-    unknown = [answer for answer in watched if not answer.whole]
+def _advice(watched: Sequence[Answer], needs: tuple[str, Mapping[float, int | None]]) -> list[str]:
     if not watched:
         return ["Name screeners in the settings, or label a sample: `withstand monitor audit --take 100`."]
-    if not unknown:
+    if not needs[0]:
         return []
-    words = [f"{number:,} for {100 * width:g} points" for width, number in unknown[0].needs.items() if number]
-    effort = f" An interval takes about {', '.join(words)} of {unknown[0].part.title}." if words else ""
+    words = [f"{number:,} for {100 * width:g} points" for width, number in needs[1].items() if number]
+    effort = f" An interval takes about {', '.join(words)} of {needs[0]}." if words else ""
     return [f"Label exchanges: `withstand monitor audit --take 100`, then label them in the explorer.{effort}"]
 
 
-def _value(context: Context, watched: Sequence[Answer]) -> Json:
+def _value(context: Context, watched: Sequence[Answer], needs: tuple[str, Mapping[float, int | None]]) -> Json:
     name = context.settings.keeping.name
     items, opinions = items_of(context.store, name), opinions_of(context.store, name)
     people = between_people(context)
@@ -311,6 +314,7 @@ def _value(context: Context, watched: Sequence[Answer]) -> Json:
         "other_policy": sum(opinion.policy != context.policy.header.version for opinion in opinions),
         "between_people": {**asdict(people), "kappa": kappa(people) if people.n else None},
         "parts": [_part_value(context, answer) for answer in watched],
+        "labels_for": {"of": needs[0], "widths": [{"width": width, "labels": n} for width, n in needs[1].items()]},
     }  # fmt: skip
 
 
@@ -326,5 +330,4 @@ def _part_value(context: Context, answer: Answer) -> Json:
         ],
         "rogan_gladen": [{"week": day(week), **asdict(rate)} for week, rate in sorted(answer.gladen.items())],
         "flag_share": answer.naive, "labeler": f"{series.labeler} {series.version}" if series else None,
-        "labels_for": [{"width": width, "labels": number} for width, number in answer.needs.items()],
     }  # fmt: skip

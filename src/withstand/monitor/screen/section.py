@@ -78,14 +78,15 @@ def _screened(context: Context, ready: dict[str, Labeler]) -> list[Screened]:
         FROM label WHERE stage <> 99 GROUP BY labeler, version, category, side
         ORDER BY max(stage), labeler, min(seq), category, side"""
     )
+    asked = bool(context.traffic.rows("SELECT 1 FROM person_label LIMIT 1"))
     listed = []
     for name, version, category, side, stage, seen, flagged, everything, passed, audit, first in rows:
         labeler = ready.get(name)
         current = labeler if labeler and labeler.version == version else None
         unscored, silent = _without_label(context, name, version, current, first)
         part = Part(category, side)
-        right, audited, precision = _precision(context, part, name, version)
-        caught, violating = _caught(context, part, name, version)
+        right, audited, precision = _precision(context, part, name, version) if asked else (0, 0, None)
+        caught, violating = _caught(context, part, name, version) if asked else (0, 0)
         listed.append(
             Screened(
                 name, version, part, stage, seen, flagged,
