@@ -96,7 +96,7 @@ def main(draws: int) -> None:
     for units, tail, rate in ((20, 3, 0.1), (50, 1.5, 0.1), (200, 1.2, 0.02), (1000, 1.2, 0.005)):
         ours, naive = arms(rng, units, tail, rate, draws)
         print(f"two arms of {units:4} accounts, tail {tail}, rate {rate}: {ours:.1%}; a test on requests {naive:.1%}")
-    for units in (5, 20, 60):
+    for units in (3, 5, 20, 60):
         print(f"staged, {units:2} units a date: {stages(rng, units, draws):.1%}")
     for bad in (0, 5, 50):
         wrong, missed = accounts(rng, bad, draws // 10)

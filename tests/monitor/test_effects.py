@@ -14,6 +14,8 @@ from withstand.monitor.effects.analysis import analyse, sentence
 from withstand.monitor.effects.mitigation import Mitigation, Registered, read_units, register, registered
 from withstand.monitor.effects.section import section
 from withstand.monitor.intake.salt import Hasher
+from withstand.monitor.report.record import keep
+from withstand.monitor.report.shown import Report, answer_of
 from withstand.monitor.traffic import Traffic
 
 DAY = 86_400.0
@@ -168,11 +170,21 @@ def test_registering_before_the_data_is_told_from_registering_after(traffic, tmp
         assert [entry.mitigation for entry in registered(store, "monitor")] == [early, late]
         policy = type("Policy", (), {"categories": {"rude": None, "spam": None}})
         shown = section(context(traffic, store, policy=policy))
+        # retention deletes the days before, after a run had said what it saw
+        keep(store, Report("monitor", "1", START, DATE + 20 * DAY, 1, 1, (answer_of(shown),), {}))
+        traffic.database.execute(
+            "INSERT INTO past_account SELECT account, 0, 1, 0, 0, 0, 0, min(ts), min(ts) FROM exchange GROUP BY account"
+        )
+        traffic.database.execute("DELETE FROM exchange WHERE ts < ?", [DATE - 5 * DAY])
+        later = section(context(traffic, store, policy=policy))
     assert shown.state == "note"
     first, second = shown.value
     assert (first["verdict"], first["registered"], second["registered"]) == ("worked", True, False)
     assert "registered when 3.0 days of data after the date were read already" in second["registration"]
     assert "banner: A banner about pans; since" in shown.tables[0].markdown()
+    assert "banner: Unknown: 4 days before and 21 days after hold data" in later.answer
+    assert "exchanges before 2024-10-20 are deleted (retention), and are not in it" in later.answer
+    assert "The run up to 2024-11-14 said worked: -16.1 points (-20.2 to -12.0). block:" in later.answer
     assert analyse(traffic, early, [], None, changed=True).registration.startswith(
         "not registered before the data; another"
     )

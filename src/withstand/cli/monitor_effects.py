@@ -3,6 +3,7 @@
 import os
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,5 +143,8 @@ def _show(result: "Analysis") -> None:
     from withstand.monitor.effects.section import tables
 
     console.put(sentence(result))
-    for table in tables([result]):
-        console.table(table.texts(), table.heads(), table.title)
+    effects, weak = tables([result])
+    console.put(str(effects.rows[0]))
+    console.table(replace(effects, rows=effects.rows[1:]).texts(), effects.heads())
+    for row in weak.rows:
+        console.put(f"- {row[1]}")

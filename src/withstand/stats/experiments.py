@@ -134,9 +134,8 @@ def staged(panel: Panel) -> Staged:
     if not weights[True]:
         raise ValueError("no group of units has two treated and two untreated ones with outcomes before and after")
     size = sizes.sum(axis=1)
-    df = min(_freedom(size[panel.first < NEVER]), _freedom(size[panel.first > 0]))
     effects = {
-        after: Effect(sums[after] / weights[after], _error(total[after] / weights[after]), df)
+        after: Effect(sums[after] / weights[after], *_error(total[after] / weights[after], size, panel.first < NEVER))
         for after in (True, False) if weights[after]
     }  # fmt: skip
     return Staged(effects[True], effects.get(False), tuple(cells), skipped)
@@ -172,8 +171,14 @@ def _group_time(
     return effect, influence, counts[0], counts[1]
 
 
-def _error(influence: Floats) -> float:
-    return math.sqrt(float(influence @ influence))
+def _error(influence: Floats, sizes: Floats, treated: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """The standard error, and the degrees of freedom of Welch over units that are ever treated and the others."""
+    sides = [
+        (float(np.square(influence[side]).sum()), _freedom(sizes[side])) for side in (treated, ~treated) if side.any()
+    ]
+    variance = sum(part for part, _ in sides)
+    spread = sum(part**2 / df for part, df in sides)
+    return math.sqrt(variance), variance**2 / spread if spread else 1.0
 
 
 def _freedom(sizes: Floats) -> float:

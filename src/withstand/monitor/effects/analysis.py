@@ -122,10 +122,15 @@ def difference(finding: Finding) -> str:
     """An effect with its interval: in percent points for rates."""
     if finding.effect is None:
         return "unknown"
+    return written(finding, finding.effect.difference, finding.effect.limits())
+
+
+def written(finding: Finding, change: float, limits: Sequence[float]) -> str:
+    """A change of a finding's outcome, with its limits."""
     scale, unit = (100, " points") if finding.outcome.binary else (1, "")
-    low, high = (scale * end for end in finding.effect.limits())
+    low, high = (scale * end for end in limits)
     digits = 2 if max(abs(low), abs(high)) < 10 else 1
-    return f"{scale * finding.effect.difference:+.{digits}f}{unit} ({low:+.{digits}f} to {high:+.{digits}f})"
+    return f"{scale * change:+.{digits}f}{unit} ({low:+.{digits}f} to {high:+.{digits}f})"
 
 
 def sentence(analysis: Analysis) -> str:
@@ -154,7 +159,8 @@ def _margin(analysis: Analysis) -> str:
 def plain(analysis: Analysis) -> Json:
     """An analysis for machines."""
     return {
-        "mitigation": content(analysis.mitigation), "verdict": analysis.word, "registration": analysis.registration,
+        "mitigation": content(analysis.mitigation), "verdict": analysis.word.replace(" ", "-"),
+        "registration": analysis.registration,
         "registered": analysis.registered, "primary": _plain(analysis.primary), "cost": _plain(analysis.cost),
         "displaced": [
             {**_plain(finding), "p_holm": p} for finding, p in zip(analysis.displaced, analysis.moved, strict=True)

@@ -1,6 +1,6 @@
 """Three designs, each from sums of an outcome to an effect, and what weakens it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from withstand.core.text import clock, count, percent, series
 from withstand.monitor.effects.mitigation import Mitigation
 from withstand.monitor.effects.outcomes import Cells, Jump, Outcome, cells, jumps, stretch
 from withstand.monitor.traffic import Traffic
+from withstand.redteam.dates import day_of
 from withstand.stats.effect import Effect
 from withstand.stats.experiments import NEVER, Arm, Panel, arm, arms_differ, forbidden_share, staged
 from withstand.stats.regression import interrupted, two_way
@@ -50,17 +51,24 @@ def measure(traffic: Traffic, mitigation: Mitigation, outcome: Outcome, populati
     if span is None:
         return Finding(outcome, why="there is no traffic")
     if not span[0] <= mitigation.since <= span[1]:
-        return Finding(outcome, why="the mitigation lies outside of the traffic")
+        return Finding(outcome, why="the mitigation lies outside of the traffic at hand")
     changes = jumps(traffic, outcome, DAY)
     if mitigation.design == "before-after":
-        return _before_after(traffic, mitigation, outcome, span, changes, population)
-    if mitigation.design == "randomized":
-        return _randomized(traffic, mitigation, outcome, span, changes)
-    return _staged(traffic, mitigation, outcome, span, changes)
+        finding = _before_after(traffic, mitigation, outcome, span, changes, population)
+    elif mitigation.design == "randomized":
+        finding = _randomized(traffic, mitigation, outcome, span, changes)
+    else:
+        finding = _staged(traffic, mitigation, outcome, span, changes)
+    [(deleted,)] = traffic.rows("SELECT count(*) FROM past_account WHERE first < ?", [span[0]])
+    if not deleted:
+        return finding
+    lost = f"exchanges before {day_of(span[0])} are deleted (retention), and are not in it"
+    return replace(finding, why=f"{finding.why}; {lost}" if finding.why else "", warnings=(*finding.warnings, lost))
 
 
 def untreated(traffic: Traffic, mitigation: Mitigation, outcome: Outcome) -> Finding:
-    """Of the units that are never treated: a series before and after the first date."""
+    """Of the units that are never treated: a series of days before and after the first date."""
+    mitigation = replace(mitigation, period=DAY)
     span = traffic.span()
     assert span is not None
     changes = jumps(traffic, outcome, DAY)

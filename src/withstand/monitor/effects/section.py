@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from withstand.core.text import count
-from withstand.monitor.effects.analysis import Analysis, amount, analyse, difference, plain, sentence
-from withstand.monitor.effects.mitigation import registered
+from withstand.monitor.effects.analysis import Analysis, amount, analyse, difference, plain, sentence, written
+from withstand.monitor.effects.mitigation import content, registered
+from withstand.monitor.report.record import PAST, history
 from withstand.monitor.section import Context, Section, State
 from withstand.redteam.dates import day_of
 from withstand.report.table import Column, Row, Table
@@ -25,12 +26,28 @@ def section(context: Context) -> Section:
     categories = list(context.policy.categories)
     analyses = [analyse(context.traffic, entry.mitigation, categories, entry) for entry in listed]
     states = [_state(analysis) for analysis in analyses]
-    answers = [f"{analysis.mitigation.id}: {sentence(analysis)}" for analysis in analyses]
+    answers = [f"{analysis.mitigation.id}: {sentence(analysis)}{_past(context, analysis)}" for analysis in analyses]
     answer = answers[0] if len(answers) == 1 else f"{count(len(answers), 'mitigation')}. " + " ".join(answers)
     return Section(
         "effects", QUESTION, answer, min(states, key=RANK.index), tables(analyses),
         value=[plain(analysis) for analysis in analyses],
     )  # fmt: skip
+
+
+def _past(context: Context, analysis: Analysis) -> str:
+    """What a run before said of the same test, where this one cannot: its data may have been deleted meanwhile."""
+    if analysis.word != "unknown":
+        return ""
+    # the store keeps no text of several words
+    same = {
+        key: value for key, value in content(analysis.mitigation).items() if key not in ("hypothesis", "mitigation")
+    }
+    for report in history(context.store, context.settings.keeping.name, PAST):
+        for entry in next((part.value for part in report.answers if part.id == "effects"), None) or ():
+            if same.items() <= entry["mitigation"].items() and entry["verdict"] != "unknown":
+                effect = written(analysis.primary, entry["primary"]["difference"], entry["primary"]["interval"])
+                return f" The run up to {day_of(report.end)} said {entry['verdict']}: {effect}."
+    return ""
 
 
 def _state(analysis: Analysis) -> State:
