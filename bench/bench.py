@@ -343,6 +343,7 @@ BENCHES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "monitor_proxy": own_file("monitor_proxy"),
     "crowd": own_file("crowd"),
     "plan_pages": own_file("plan_pages"),
+    "monitor_intake": own_file("monitor_intake"),
     "training": own_file("training"),
     "safetext": own_file("safetext"),
     "monitor_screen": own_file("monitor_screen"),

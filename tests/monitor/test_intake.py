@@ -1,6 +1,7 @@
 """Logs into columns: nothing is lost or counted twice, whatever the log is like."""
 
 import json
+import random
 import re
 
 import pytest
@@ -79,6 +80,7 @@ def test_a_copy_is_read_once_and_what_may_be_none_is_kept_and_counted(tmp_path):
     second = write(tmp_path / "b.jsonl", [exchange(5, **plain), exchange(1, ts=f"{START + 60:.3f}")])
     seen = run(job(tmp_path, log, second))  # another log: there it is a copy
     assert kinds(seen)["copy", "passed over"] == 5
+    assert "5 lines are copies of ones read before." in seen["happened"].answer
     assert rows(tmp_path, "SELECT count(*), max(seq) FROM exchange") == [(7, 7)]
 
 
@@ -185,3 +187,28 @@ def test_equal_logs_give_equal_columns_whatever_the_batches(tmp_path, monkeypatc
         seen = run(job(folder, log, settings=screened(folder), salt="the same salt for all of them"))
         contents.append((content(folder), json.dumps(seen["happened"].value, sort_keys=True)))
     assert contents[0] == contents[1] == contents[2]
+
+
+def test_each_line_of_a_mangled_log_is_an_exchange_or_counted(tmp_path):
+    draw = random.Random(5)
+    mangled = []
+    for number in range(150):
+        line = bytearray(
+            json.dumps(exchange(number, ts=draw.choice([START + number, "soon", -1, 1e300, None]))).encode()
+        )
+        for _ in range(draw.choice([0, 0, 1, 4])):
+            at = draw.randrange(len(line))
+            line[at : at + draw.choice([0, 1, 30])] = draw.choice(
+                [b"\0", b"\xff\xfe", b"\\ud800", b'"', b"}", b"9" * 40]
+            )
+        mangled.append(bytes(line).replace(b"\n", b" "))
+    log = tmp_path / "a.jsonl"
+    log.write_bytes(b"\n".join(mangled) + b"\n")
+    value = run(job(tmp_path, log, form="plain"))["happened"].value
+    left_out = sum(row["lines"] for row in value["problems"] if row["effect"] != "kept")
+    assert value["lines"] == len(mangled) == value["exchanges"] + left_out
+    assert value["exchanges"] > 10
+    assert left_out > 10
+    listed = {line for (line,) in rows(tmp_path, "SELECT line FROM problem")}
+    kept = {line for (line,) in rows(tmp_path, "SELECT line FROM exchange")}
+    assert listed | kept == set(range(1, 151))  # each by its number

@@ -61,6 +61,11 @@ def test_retention_deletes_texts_and_rows_and_keeps_counts(tmp_path):
     write(tmp_path / "a.jsonl", [exchange(99, ts=START + 10 * DAY)], "a")
     run(job(tmp_path, log, settings=screened(tmp_path, retention_days=3)))
     assert rows(tmp_path, "SELECT max(seq) FROM exchange") == [(41,)]
+    ahead = [exchange(number, ts=START + 300 * DAY + number) for number in (200, 201)]
+    said = []
+    run(job(tmp_path, write(tmp_path / "c.jsonl", ahead), settings=screened(tmp_path, retention_days=3)), said)
+    assert "nothing is deleted, though 13 exchanges would be older than 3 days" in " ".join(said)
+    assert rows(tmp_path, "SELECT count(*) FROM exchange") == [(15,)]  # at the word of two wrong clocks
 
 
 TOTALS = {

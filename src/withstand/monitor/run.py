@@ -93,7 +93,7 @@ def run(
     two looks at the logs other commands may open the traffic. Raises `SpecError` where a log, a screener or the salt is
     wrong.
     """
-    job.folder.mkdir(parents=True, exist_ok=True)
+    job.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     salt = salt_of(job.folder, job.salt)
     unchanged, due, waiting, first = Unchanged(), 0.0, False, True
     with closing(Workers(Recipe(salt, job.settings, job.policy, job.settings.keeping.text), job.jobs)) as workers:
@@ -143,12 +143,8 @@ def _look(job: Job, traffic: Traffic, store: Store, say: Callable[[str], None], 
     """
     span = traffic.span()
     now = span[1] if span else 0.0
-    expired = expire(traffic, now, job.settings.keeping.retention_days)
-    if expired:
-        say(
-            f"retention: {count(expired.exchanges, 'exchange')} and {count(expired.texts, 'text')} older than "
-            f"{count(job.settings.keeping.retention_days, 'day')} deleted; counts of them are kept"
-        )
+    if expired := expire(traffic, now, job.settings.keeping.retention_days):
+        say(f"retention: {expired}")
     context = Context(traffic, job.settings, job.policy, store, now)
     for step in STEPS:
         for line in step(context):

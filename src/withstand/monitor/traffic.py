@@ -125,7 +125,7 @@ class Traffic:
         path = self.folder / NAME
         if read_only and not path.exists():
             raise SpecError(f"{self.folder} holds no traffic", hint=f"first: withstand monitor run LOGS --out {folder}")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # a database's log beside it holds texts, too
         self._open(read_only)
         if not read_only:
             path.chmod(0o600)

@@ -36,7 +36,7 @@ def section(context: Context) -> Section:
     share = lost / max(logs["lines"], 1)
     state: State = "alarm" if share > BAD else "note" if lost or facts["outside"]["exchanges"] else "calm"
     return Section(
-        "happened", QUESTION, _answer(facts, logs, lost), state,
+        "happened", QUESTION, _answer(facts, logs, problems, lost), state,
         [table for table in (_fact_table(facts), _share_table(shares), _log_table(logs), _problem_table(problems))
          if table.rows],
         [_chart(context, span)], _advice(problems, share), {**facts, "shares": shares, "problems": problems, **logs},
@@ -122,10 +122,12 @@ def _problems(context: Context) -> list[dict[str, Any]]:
     ]
 
 
-def _answer(facts: dict[str, Any], logs: dict[str, Any], lost: int) -> str:
+def _answer(facts: dict[str, Any], logs: dict[str, Any], problems: list[dict[str, Any]], lost: int) -> str:
     who = f" of {count(facts['accounts'], 'account')}" if facts["accounts"] else ""
     text = f"{count(facts['exchanges'], 'exchange')}{who} from {_time(facts['begin'])} to {_time(facts['end'])}. "
     text += f"{count(lost, 'record')} of {count(logs['lines'], 'line')} could not be read." if lost else "All was read."
+    if copies := sum(row["lines"] for row in problems if row["kind"] == "copy"):
+        text += f" {count(copies, 'line')} {'is a copy of one' if copies == 1 else 'are copies of ones'} read before."
     if outside := facts["outside"]["exchanges"]:
         verb = "is" if outside == 1 else "are"
         text += f" {count(outside, 'exchange')} {verb} far from all others in time: a clock was wrong."

@@ -7,6 +7,7 @@ that no hour is counted twice; an exchange that comes later and is of a deleted 
 
 from dataclasses import dataclass
 
+from withstand.core.text import count
 from withstand.monitor.traffic import COUNTS, Traffic
 
 DAY = 86_400
@@ -14,17 +15,29 @@ DAY = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """What was deleted. before: seconds since 1970; all exchanges before are gone."""
+    """What was deleted, or would have been. days: how old it is at least.   doubt: how many exchanges stand so far
+    behind all others that their clock may be wrong: nothing was deleted."""
 
     exchanges: int
     texts: int
-    before: float
+    days: int
+    doubt: int = 0
+
+    def __str__(self) -> str:
+        old = f"older than {count(self.days, 'day')}"
+        if self.doubt:
+            lone = f"the last {count(self.doubt, 'exchange')} come long after all others: is a clock wrong?"
+            return f"nothing is deleted, though {count(self.exchanges, 'exchange')} would be {old}; {lone}"
+        what = f"{count(self.exchanges, 'exchange')} and {count(self.texts, 'text')}"
+        return f"{what} {old} deleted; counts of them are kept"
 
 
 def expire(traffic: Traffic, now: float, days: int) -> Expired | None:
     """Delete what is older than `days` at `now`; None where nothing is, or where `days` is 0.
 
-    Once a day of the log's time the file is then written anew, so that the bytes are gone as well.
+    Nothing is deleted at the word of a few: where what would be kept comes more than a day after what would go, and is
+    less than a fifth of as many days before, it waits for more. Once a day of the log's time the file is then written
+    anew, so that the bytes are gone as well.
     """
     before = (now - days * DAY) // 3600 * 3600
     if days == 0:
@@ -35,6 +48,8 @@ def expire(traffic: Traffic, now: float, days: int) -> Expired | None:
     )
     if not exchanges:
         return None
+    if doubt := _few(traffic, before, days):
+        return Expired(exchanges, texts, days, doubt)
     with traffic.transaction():
         execute = traffic.database.execute
         for table, query in COUNTS.items():
@@ -48,4 +63,16 @@ def expire(traffic: Traffic, now: float, days: int) -> Expired | None:
     if before - float(traffic.fact("rewritten", "0")) >= DAY:
         traffic.rewrite()
         traffic.set_fact("rewritten", f"{before:.0f}")
-    return Expired(exchanges, texts, before)
+    return Expired(exchanges, texts, days)
+
+
+def _few(traffic: Traffic, before: float, days: int) -> int:
+    """How many exchanges would be kept, where they are few and far behind the rest; else 0."""
+    [(kept, begin, end)] = traffic.rows(
+        "SELECT count(*) FILTER (ts >= $1), min(ts) FILTER (ts >= $1), max(ts) FILTER (ts < $1) FROM exchange", [before]
+    )
+    if begin - end <= DAY:
+        return 0
+    query = "SELECT count(*) FROM exchange WHERE ts < ? AND ts > ?"
+    [(usual,)] = traffic.rows(query, [before, end - days * DAY])
+    return int(kept) if kept < usual / 5 else 0
