@@ -23,11 +23,12 @@ def test_an_exchange_becomes_a_row_with_features_and_without_names(tmp_path):
     log = write(tmp_path / "a.jsonl", [
         exchange(1, prompt="Sell the miracle pan to jo@soup.example, call 030 123 4567", completion=completion,
                  key="sk-kitchen", model="ladle", n_prompt_tokens=11, latency_ms=12.5, blocked=False),
-        exchange(2, completion="", prompt="Mix flour and milk", account=""),
+        exchange(2, completion="", prompt="Mix flour and milk", account="", id="550e8400-e29b-41d4-a716-446655440000"),
+        exchange(3, id="x000012345", app="for jo@soup.example", model="ladle-4-0125-20260301"),
     ])  # fmt: skip
     run(job(tmp_path, log, settings=screened(tmp_path)))
     names = "id, ts, account, key, model, prompt_tokens, latency_ms, blocked, refused, prompt_chars, prompt, completion"
-    first, second = rows(tmp_path, f"SELECT {names} FROM exchange ORDER BY seq")
+    first, second, third = rows(tmp_path, f"SELECT {names} FROM exchange ORDER BY seq")
     assert first[4:8] == ("ladle", 11, 12.5, False)
     assert first[8:] == (
         bool(opening_refusal(completion)),
@@ -39,6 +40,11 @@ def test_an_exchange_becomes_a_row_with_features_and_without_names(tmp_path):
     assert all(re.fullmatch("[0-9a-f]{20}", name) for name in first[2:4])
     assert first[2] != first[3]
     assert second[2] == ""
+    assert (second[0], third[0], third[4]) == (
+        "550e8400-e29b-41d4-a716-446655440000",
+        "x000012345",
+        "ladle-4-0125-20260301",
+    )  # figures of a name are no phone's
     assert second[8] is None  # no answer neither refuses nor complies
     labels = rows(
         tmp_path, "SELECT seq, category, side, score, flagged, labeler, stage, chosen FROM label ORDER BY ALL"
@@ -47,6 +53,8 @@ def test_an_exchange_becomes_a_row_with_features_and_without_names(tmp_path):
         (1, "rude", "completion", 0.0, False, "cooks", 0, "all"),
         (1, "spam", "prompt", 1.0, True, "pan", 0, "all"),
         (2, "spam", "prompt", 0.0, False, "pan", 0, "all"),  # an empty answer was not cleared
+        (3, "rude", "completion", 0.0, False, "cooks", 0, "all"),
+        (3, "spam", "prompt", 0.0, False, "pan", 0, "all"),
     ]
     [(audit,)] = rows(tmp_path, "SELECT audit FROM exchange WHERE seq = 1")
     assert 0 <= audit < 1

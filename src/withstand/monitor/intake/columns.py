@@ -12,7 +12,7 @@ from withstand.core.text import storable
 from withstand.formats.traffic.exchange import Exchange
 from withstand.formats.traffic.log import Batch
 from withstand.formats.traffic.position import Position
-from withstand.monitor.intake.redaction import redact
+from withstand.monitor.intake.redaction import redact, redact_name
 from withstand.monitor.intake.salt import Hasher
 from withstand.monitor.intake.skeleton import skeleton, skeleton_hash
 from withstand.monitor.screen.labelers import Labeler, labelers_of
@@ -116,7 +116,7 @@ class Maker:
         if self.text and max(len(prompt), len(completion)) > KEPT:
             result.problem(item.line, "text cut", f"only its first {KEPT:,} characters are kept")
         row_values = (
-            item.line, redact(_storable(item.id[:200])), item.ts, len(prompt), len(completion),
+            item.line, redact_name(_storable(item.id[:200])), item.ts, len(prompt), len(completion),
             bool(opening_refusal(completion)) if completion.strip() else None,
             code, self.hasher.number("audit", content.to_bytes(8, "little")) / 2.0**64,
             shown[0] if self.text else None, shown[1] if self.text else None,
@@ -207,7 +207,7 @@ def plain_name(name: str) -> str:
 @lru_cache(10_000)
 def _shown_name(name: str) -> str:
     """A name of an application, a model or the like: few of them, on millions of lines."""
-    return redact(_storable(name[:200]))
+    return redact_name(_storable(name[:200]))
 
 
 def _figure(value: float | None) -> float | None:

@@ -68,6 +68,13 @@ def redact(text: str) -> str:
     return text
 
 
+def redact_name(name: str) -> str:
+    """An id, or the name of a model or an application, without what is personal in it. Its figures are the name's."""
+    if "@" in name or "=" in name:
+        return PARAMETER.sub(r"\1[key]", MAIL.sub("[mail]", CREDENTIALS.sub("[credentials]", name)))
+    return name
+
+
 def _figures(text: str) -> int:
     """How many digits a text has, of any script where it is not ASCII."""
     if not text.isascii():
