@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from withstand.monitor.settings import Alarms
 
-SHARES: Mapping[str, float] = {"burst": 0.02, "spike": 0.04, "day": 0.08, "rise": 0.3, "mix": 0.02, "text": 0.02}
+SHARES: Mapping[str, float] = {"burst": 0.02, "spike": 0.04, "day": 0.08, "rise": 0.25, "mix": 0.02, "text": 0.02}
 """Rule -> its part of the budget. The rest is a reserve: tails are estimated, and in simulated traffic without
 incidents two rules alarmed up to five times as often as they should (bench/monitor_alerts.py)."""
 VERSION = 1

@@ -23,7 +23,7 @@ from withstand.stats.special import Floats
 GAP, LONGEST, PAST = 14, 42, 112
 """Days before a day that are not asked what is usual, at most so many while scores add up, and how many before them
 are at most."""
-_PRIOR, _PRIOR_DAYS = 0.1, 28
+_PRIOR, _PRIOR_DAYS = 0.3, 28
 """The correlation of neighboring days before they are seen, and how many days it weighs."""
 
 

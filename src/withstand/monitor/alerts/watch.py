@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from withstand.core.text import clock
 from withstand.monitor.alerts import records
 from withstand.monitor.alerts.budget import budget_of
 from withstand.monitor.alerts.detect import token_alarms, windows
@@ -87,8 +88,7 @@ def _with_evidence(context: Context, alert: Alert) -> Alert:
     if alert.expected and alert.rule in ("burst", "spike", "day") and len(times) > 1:
         dense = max(bursts(times, alert.expected / alert.length), key=lambda burst: burst.events, default=None)
         if dense is not None and dense.events >= RATIO:
-            minutes = max(1, round((dense.end - dense.start) / 60))
-            detail = f"{dense.events} within {minutes} min"
+            detail = f"{dense.events} within {clock(dense.end - dense.start)}"
     return replace(
         alert,
         action=category.action if category else "log",

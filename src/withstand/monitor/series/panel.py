@@ -151,7 +151,7 @@ def marks(panel: Panel) -> list[Mark]:
         begun = np.flatnonzero(panel.alive[:, at])
         others = [n for n in panel.names if (n.category, n.side, n.labeler) == (name.category, name.side, name.labeler)]
         if name.labeler and len(others) > 1 and len(begun) and begun[0] > 1:
-            text = f"{name.labeler} changed to version {name.version[:12]}: counts before and after do not compare"
+            text = f"{name.labeler} changed to {name.version}: counts before and after do not compare"
             listed.append(Mark(panel.at(int(begun[0])), text))
     return sorted(set(listed), key=lambda mark: (mark.ts, mark.text))
 

@@ -31,8 +31,8 @@ CHARTS = 8
 class Trend:
     """How a series went in the last week. value, usual: a day, on average, per usual volume where it is flags.
 
-    level: of its EWMA, in standard deviations of it; None: no past.   risen: when a rise was clear, None for none in
-    the last two weeks.   since: first day of its version.   state: in a word.
+    level: of its EWMA, in standard deviations of it; None: no past.   risen: since when, where that was clear in the
+    last two weeks.   since: first day of its version.   state: in a word.
     """
 
     name: Name
@@ -52,7 +52,9 @@ def section(context: Context) -> Section:
         return Section("trend", QUESTION, "Unknown: there is no traffic.", "unknown")
     panel = without_incidents(panel, records.alerts(context.store, context.settings.keeping.name))
     scores = daily_scores(panel)
-    risen = {alarm.series: alarm.at for alarm in rises(panel, budget_of(context.settings.alarms), scores)}
+    risen = {
+        alarm.series: (alarm.start, alarm.at) for alarm in rises(panel, budget_of(context.settings.alarms), scores)
+    }
     trends = [trend for at in range(len(scores.names)) if (trend := _trend(panel, scores, at, risen)) is not None]
     rising = [trend for trend in trends if trend.risen is not None]
     high = [trend for trend in trends if trend.state == "above usual"]
@@ -74,7 +76,7 @@ def section(context: Context) -> Section:
     )
 
 
-def _trend(panel: Panel, scores: Scores, at: int, risen: dict[Name, float]) -> Trend | None:
+def _trend(panel: Panel, scores: Scores, at: int, risen: dict[Name, tuple[float, float]]) -> Trend | None:
     """None for a series that has ended, or that never was."""
     name, last = scores.names[at], panel.over - 1
     there = np.isfinite(panel.tokens) if name.kind == "tokens" else panel.alive[:, at]
@@ -85,8 +87,9 @@ def _trend(panel: Panel, scores: Scores, at: int, risen: dict[Name, float]) -> T
     days = np.flatnonzero(np.isfinite(score[-WEEK:])) + max(0, last + 1 - WEEK)
     if not len(days):
         return Trend(name, None, None, None, None, None, since, "unknown: no past of two weeks")
-    clear = risen.get(name)
-    clear = clear if clear is not None and clear > panel.at(last + 1) - RECENT * DAY else None
+    begun, clear = risen.get(name, (None, None))
+    if clear is not None and clear <= panel.at(last + 1) - RECENT * DAY:
+        begun = None
     path, deviation = cusum.ewma(whitened(scores.score)[: last + 1, at][np.isfinite(score)])
     level = float(path[-1] / deviation[-1])
     value, usual = float(scores.value[days, at].mean()), float(scores.usual[days, at].mean())
@@ -95,15 +98,13 @@ def _trend(panel: Panel, scores: Scores, at: int, risen: dict[Name, float]) -> T
     events = value * len(days)
     times = rate_ratio(events, usual * len(days), error) if name.kind != "tokens" else None
     word = "above usual" if level > LIMIT else "below usual" if level < -LIMIT else "as usual"
-    return Trend(name, value, usual, times, level, clear, since, "rising" if clear is not None else word)
+    return Trend(name, value, usual, times, level, begun, since, "rising" if begun is not None else word)
 
 
 def _answer(trends: Sequence[Trend], rising: Sequence[Trend], high: Sequence[Trend], past: Sequence[Trend]) -> str:
     if not past:
         return "Unknown: no series has a past of two weeks yet."
-    text = (
-        f"{len(rising)} of {count(len(past), 'series', 'series')} with a past rise, within the budget of false alarms"
-    )
+    text = f"{len(rising)} of {len(past)} series with a past of two weeks rise, within the budget of false alarms"
     for trend in rising[:3]:
         text += f"; {trend.name.title} since {when(trend.risen)[:10]}"
         if trend.times:
@@ -178,7 +179,7 @@ def _line(panel: Panel, scores: Scores, at: int) -> Line | None:
     days = [day for day in range(panel.over) if there[day]]
     if not days:
         return None
-    label = f"{name.side} ({name.labeler} {name.version[:12]})" if name.labeler else name.title
+    label = f"{name.side} ({name.labeler} {name.version.partition(',')[0]})" if name.labeler else name.title
     return Line(label, [(panel.at(day), float(counts[day])) for day in days])
 
 
