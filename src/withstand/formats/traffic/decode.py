@@ -89,9 +89,9 @@ def _names(value: Json) -> int:
         inner = level.pop()
         if type(inner) is dict:
             count += len(inner)
-            level.extend(inner.values())
-        elif type(inner) is list:
-            level.extend(inner)
+            level += [item for item in inner.values() if type(item) in (dict, list)]
+        else:
+            level += [item for item in inner if type(item) in (dict, list)]
     return count
 
 

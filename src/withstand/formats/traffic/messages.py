@@ -114,6 +114,9 @@ def turns_of(messages: Json, odd: list[str]) -> list[Turn]:
 
 
 def _turn(message: dict[str, Json], odd: list[str]) -> Turn:
+    role, content = message.get("role"), message.get("content")
+    if len(message) == 2 and type(role) is str and type(content) is str:  # most are so
+        return Turn(ROLES.get(role.lower(), role.lower()), content)
     inner = message.get("message")
     if isinstance(inner, dict) and "role" in inner:  # as OpenInference has it, and spans
         message = inner

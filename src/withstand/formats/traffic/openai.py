@@ -8,6 +8,7 @@ https://platform.openai.com/docs/api-reference/chat/object, .../responses/object
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from withstand.core import Json
@@ -15,7 +16,7 @@ from withstand.formats.traffic.decode import UnreadableError
 from withstand.formats.traffic.exchange import BadLine, Exchange
 from withstand.formats.traffic.fields import exchange
 from withstand.formats.traffic.messages import call_text, objects, request_of, text_of, turns_of
-from withstand.formats.traffic.plain import COLUMNS, conversation, value_at
+from withstand.formats.traffic.plain import COLUMNS, SHAPES, conversation, value_at
 
 REQUEST = ("request", "req", "request_body", "kwargs")
 RESPONSE = ("response", "res", "resp", "response_body")
@@ -210,10 +211,10 @@ def _beside(record: Mapping[str, Json], request: Mapping[str, Json], answer: Map
         fields["model"] = request["model"]
     metadata = [side.get("metadata") for side in (record, request, answer)]
     for side in (record, *(holder for holder in metadata if isinstance(holder, dict))):
-        for field in BESIDE:
-            name = next((name for name in (field, *COLUMNS[field]) if side.get(name) is not None), None)
-            if name is not None and not (field == "conversation" and isinstance(side[name], dict)):
-                fields.setdefault(field, side[name])
+        for field, name in _beside_names(tuple(side)):
+            value = side[name]
+            if value is not None and not (field == "conversation" and isinstance(value, dict)):
+                fields.setdefault(field, value)
     for side in (request, answer):
         for name in ("user", "safety_identifier"):
             if isinstance(side.get(name), str) and side[name]:
@@ -225,6 +226,12 @@ def _beside(record: Mapping[str, Json], request: Mapping[str, Json], answer: Map
     if isinstance(results, list) and results and isinstance(results[0], dict) and "labels" not in fields:
         fields |= {"labels": results[0].get("category_scores"), "labeler": moderation.get("model") or "moderation"}
     return fields
+
+
+@lru_cache(maxsize=SHAPES)
+def _beside_names(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """The fields among the names of an object, each with its names, the likeliest first."""
+    return tuple((field, name) for field in BESIDE for name in (field, *COLUMNS[field]) if name in names)
 
 
 def _error(record: Mapping[str, Json], response: Json, answer: Mapping[str, Json]) -> dict[str, Json]:
