@@ -19,6 +19,11 @@ STARTS = (
     "startTimeUnixNano", "start_time_unix_nano", "start_time", "startTime", "timeUnixNano", "timestamp",
     "observedTimeUnixNano",
 )  # fmt: skip
+LISTED = (
+    "llm.input_messages.", "llm.output_messages.", "gen_ai.prompt.", "gen_ai.completion.", "gen_ai.input.messages.",
+    "gen_ai.output.messages.",
+)  # fmt: skip
+"""Beginnings of the names of flattened lists."""
 ENDS = ("endTimeUnixNano", "end_time_unix_nano", "end_time", "endTime")
 
 
@@ -42,7 +47,14 @@ class Span:
     def at(self, path: str) -> Json:
         """The value of an attribute; JSON that was written as a text is read."""
         value = value_at(self.attributes, path)
-        return _unflattened(read_text(value), 0) if isinstance(value, str) else value
+        if value is None and ".0" in path:  # of a list whose name is whole
+            name, _, rest = path.partition(".0")
+            items = self.at(name)
+            first = items[0] if isinstance(items, list) and items else None
+            value = first if not rest else value_at(first, rest[1:]) if isinstance(first, dict) else None
+        if isinstance(value, str):
+            return _unflattened(read_text(value), 0)
+        return _unflattened(value, 0) if isinstance(value, list) else value
 
 
 def spans_of(record: Mapping[str, Json]) -> Iterator[Span]:
@@ -65,9 +77,8 @@ def _span(record: Mapping[str, Json], common: Mapping[str, Json]) -> Span:
     names = _attributes(record.get("attributes"))
     if not names:  # a row of a table
         names = {name[11:]: value for name, value in record.items() if name.startswith("attributes.")}
-    attributes = nested({**common, **names})
-    metadata = attributes.get("metadata")
-    if isinstance(metadata, str):
+    attributes = _grouped({**common, **names})
+    if isinstance(metadata := attributes.get("metadata"), str):
         attributes["metadata"] = read_text(metadata)
     events = record.get("events")
     kind, body = str(_first(record, "span_kind", "kind") or ""), _value(record.get("body"))
@@ -131,6 +142,20 @@ def _value(value: Json, depth: int = 0) -> Json:
     return value
 
 
+def _grouped(attributes: Mapping[str, Json]) -> dict[str, Json]:
+    """Attributes with the lists of messages that were flattened; all in objects where some are."""
+    if any(type(value) is dict for value in attributes.values()):
+        return nested(attributes)
+    grouped = dict(attributes)
+    lists: dict[str, dict[str, Json]] = {}
+    for name, value in attributes.items():
+        if name.startswith(LISTED):
+            group = next(prefix for prefix in LISTED if name.startswith(prefix))
+            lists.setdefault(group[:-1], {})[name[len(group) :]] = value
+            del grouped[name]
+    return grouped | {name: _numbered(nested(parts)) for name, parts in lists.items()}
+
+
 def nested(attributes: Mapping[str, Json], depth: int = 0) -> dict[str, Json]:
     """Attributes with dotted names as objects and lists: `llm.input_messages.0.message.role`.
 
@@ -163,12 +188,15 @@ def _unflattened(value: Json, depth: int) -> Json:
 
 def _listed(value: Json, depth: int = 0) -> Json:
     """Objects with the names 0, 1, ... as lists."""
-    if not isinstance(value, dict) or depth > PARTS:
+    if type(value) is not dict or depth > PARTS:
         return value
-    inner = {name: _listed(item, depth + 1) for name, item in value.items()}
-    if inner and all(name.isdecimal() and len(name) < 7 and int(name) < ITEMS for name in inner):
-        return [inner[name] for name in sorted(inner, key=int)]
-    return inner
+    return _numbered({name: _listed(item, depth + 1) for name, item in value.items()})
+
+
+def _numbered(value: dict[str, Json]) -> Json:
+    if value and all(name.isdecimal() and len(name) < 7 and int(name) < ITEMS for name in value):
+        return [value[name] for name in sorted(value, key=int)]
+    return value
 
 
 def _first(record: Mapping[str, Json], *names: str) -> Json:
