@@ -28,11 +28,6 @@ class Frame:
     pieces: Pieces | None = None
     table: Table | None = None
 
-    @property
-    def can_grow(self) -> bool:
-        """Whether its last record may be half written."""
-        return self.pieces is None
-
 
 LINES = Frame("line")
 
