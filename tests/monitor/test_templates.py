@@ -93,6 +93,9 @@ def test_a_template_of_thirty_accounts_is_seen_beside_what_many_ask(tmp_path):
         assert "30 accounts, 120 exchanges from 2026-03-21 00:" in section.answer
         few = find_templates(traffic, kept=50)
         assert (few.kept <= 50, few.rate < 1) == (True, True)
+        part = find_templates(traffic, kept=500)  # what was not compared at first is looked for afterwards
+        assert part.rate < 0.8
+        assert [template.exchanges for template in part.coordinated] == [120]
 
 
 def test_without_a_plant_nothing_is_coordinated_and_without_prompts_nothing_is_known(tmp_path):

@@ -16,7 +16,7 @@ ID, QUESTION = "templates", "Do many accounts send the same template at one time
 SHOWN = 20
 LONGEST = 160
 """Characters of a template that a table shows."""
-MOST_CURVES = 5
+MOST_CURVES, ADVISED = 5, 5
 NOTE = (
     f"A template: prompts whose skeletons (numbers, names and addresses masked) are alike (Jaccard index {ALIKE:g} or "
     f"more), {LEAST} exchanges or more. Coordinated: {MANY} accounts or more, and at least twice as many pairs of two "
@@ -37,7 +37,7 @@ def templates(context: Context) -> Section:
     advice = [
         f"Look at the accounts of template {template.id[:8]}: {count(template.accounts, 'account')}, "
         f"{count(template.exchanges, 'exchange')}. Harmless requests sent so are spam or an attack on a limit."
-        for template in coordinated[:SHOWN]
+        for template in coordinated[:ADVISED]
     ]
     value = {
         "skeletons": result.skeletons, "compared": result.kept, "rate_of_single": result.rate,
@@ -67,7 +67,7 @@ def _read(result: Templates) -> str:
     if result.rate < 1:
         text += (
             f" (those seen most often, and {percent(result.rate)} of those seen once; at most {KEPT:,} are kept, so "
-            "counts of a template of ever new words are least counts)"
+            "counts of other templates of ever new words are least counts)"
         )
     return f"{text}; shorter ones are left out."
 

@@ -16,12 +16,13 @@ from withstand.stats.log_odds import log_odds
 
 MEDOIDS = 5
 TERMS = 6
-FREQUENT = 0.2
+FREQUENT = 0.1
 """Least share of a cluster's texts that hold a word by which it is named."""
 COPY = 0.995
 """Cosine from which on two medoids say the same."""
 REFUSED = 0.2
-"""Least share of refused exchanges, and twice that of all unflagged ones, of a cluster that is often refused."""
+"""Least share of refused exchanges, and twice that of all unflagged ones, of a cluster that is often refused, however
+large it is within its interval."""
 UNNAMED = 1.0
 """Severity of what no category names, whose own is 0: nobody has judged it yet."""
 
@@ -135,7 +136,7 @@ def _cluster(
         _medoids(items, rows[places] @ center, rows[places]), float(stability),
         tuple(name for name, _ in Counter(item.skeleton for item in items).most_common()),
         tuple(round(float(value), 5) for value in center), severity, kind, category,
-        _signs(sample, items, refused, base) if kind == "ordinary" else (),
+        _signs(sample, items, high, base) if kind == "ordinary" else (),
     )  # fmt: skip
 
 
@@ -151,15 +152,15 @@ def _refused_base(sample: Sample) -> float:
     return refused / max(1, sum(sizes))
 
 
-def _signs(sample: Sample, items: Sequence[Item], refused: float, base: float) -> tuple[str, ...]:
-    """Why unflagged exchanges may be misuse nonetheless, as far as they alone say."""
+def _signs(sample: Sample, items: Sequence[Item], high: float, base: float) -> tuple[str, ...]:
+    """Why unflagged exchanges may be misuse nonetheless, as far as they alone say. high: the cluster's size at most:
+    refused exchanges are sampled at a higher rate, so that a share of the sample would be too high."""
     signs = []
     if 2 * sum(item.category == UNCOVERED for item in items) >= len(items):
         signs.append("labeled as uncovered")
-    if refused >= max(REFUSED, 2 * base) and 2 * sum(item.refused for item in items) >= MEDOIDS:
+    if sum(_weight(sample, item) for item in items if item.refused) >= high * max(REFUSED, 2 * base):
         signs.append("often refused")
-    near = sum(_weight(sample, item) for item in items if item.near)
-    if 2 * near >= sum(_weight(sample, item) for item in items):
+    if 2 * sum(_weight(sample, item) for item in items if item.near) >= high:
         signs.append("nearly flagged")
     return tuple(signs)
 
@@ -169,7 +170,7 @@ def _terms(own: Counter[str], everywhere: Counter[str], number: int) -> tuple[st
     rest = Counter({word: everywhere[word] - count for word, count in own.items()})
     rest[""] = sum(everywhere.values()) - sum(own.values()) - sum(rest.values())
     scores = log_odds(own, rest)
-    frequent = [word for word in scores if own[word] >= max(3, FREQUENT * number) and scores[word] > 0]
+    frequent = [word for word in scores if own[word] >= max(3, FREQUENT * number) and scores[word] > 2]
     return tuple(sorted(frequent, key=lambda word: (-scores[word], word))[:TERMS])
 
 

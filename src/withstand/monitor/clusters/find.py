@@ -144,7 +144,8 @@ def _merged(
 def _young(context: Context, sample: Sample, clusters: Sequence[Cluster]) -> set[int]:
     """The places of clusters that all traffic shows in the last week alone, or nearly so.
 
-    The sample may have missed what is older, so their words are looked for in every skeleton.
+    The sample may have missed what is older, so their words are looked for in every skeleton; and what accounts send
+    that were not there before is new too, in whichever words.
     """
     week_ago = sample.now - WEEK
     late = [
@@ -152,7 +153,12 @@ def _young(context: Context, sample: Sample, clusters: Sequence[Cluster]) -> set
     ]
     late.sort(key=lambda at: (-clusters[at].size, at))
     weeks = max(1.0, (week_ago - sample.start) / WEEK)
-    return {at for at in late[:LOOKED_AT] if _is_young(context.traffic, clusters[at], week_ago, weeks)}
+    return {
+        at
+        for at in late[:LOOKED_AT]
+        if _is_young(context.traffic, clusters[at], week_ago, weeks)
+        or _of_newcomers(context.traffic, {sample.items[place].account for place in clusters[at].items}, week_ago)
+    }
 
 
 def _earlier(sample: Sample, cluster: Cluster) -> float:
@@ -161,6 +167,16 @@ def _earlier(sample: Sample, cluster: Cluster) -> float:
     times = [sample.items[place] for place in cluster.items]
     old = sum(1 / sample.strata[item.stratum].rate for item in times if item.ts <= sample.now - 2 * WEEK)
     return old / weeks
+
+
+def _of_newcomers(traffic: Traffic, accounts: set[str], week_ago: float) -> bool:
+    """Whether nearly all of these accounts were never seen before the last week."""
+    names = sorted(accounts - {""})
+    [(old,)] = traffic.rows(
+        "SELECT count(DISTINCT account) FROM account_day WHERE first <= ? AND list_contains(?::VARCHAR[], account)",
+        [week_ago, names],
+    )
+    return len(names) >= FEW_ACCOUNTS and old <= OLD * len(names)
 
 
 def _is_young(traffic: Traffic, cluster: Cluster, week_ago: float, weeks: float) -> bool:

@@ -58,6 +58,17 @@ def groups(texts: Sequence[str], weights: Sequence[float], alike: float = ALIKE)
     return [part for members in together.values() for part in _coherent(members, signatures, weights)]
 
 
+def near_any(texts: Sequence[str], members: Sequence[str], alike: float = ALIKE) -> list[int]:
+    """The places of texts that are near-duplicates of one of these members, by the estimate."""
+    if not texts:
+        return []
+    signatures, own = sign(texts), sign(members)
+    best = np.zeros(len(texts))
+    for row in own:
+        np.maximum(best, (signatures == row).mean(axis=1), out=best)
+    return [int(place) for place in np.flatnonzero(best >= alike)]
+
+
 def runs(text: str) -> frozenset[bytes]:
     """The runs of four bytes of a text between spaces."""
     data = _bytes(text)

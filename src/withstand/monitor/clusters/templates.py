@@ -13,13 +13,16 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from withstand.monitor.clusters.near import groups
+from withstand.monitor.clusters.near import groups, near_any
 from withstand.monitor.clusters.tight import Profile, Tightness, tightness
 from withstand.monitor.traffic import Traffic
 from withstand.stats.multiple import benjamini_hochberg
 
 KEPT = 50_000
 """Distinct skeletons that are compared: those seen most often first, then single ones by their hash."""
+FILLED, MEMBERS, MARGIN = 20_000, 30, 3_600.0
+"""Of a coordinated template: skeletons that are then looked through for more of it, its members that these are compared
+with, and seconds before and after it."""
 REPEATED = 0.6
 """Share of these places that skeletons which were seen twice or more may fill."""
 WORDS = 5
@@ -112,10 +115,33 @@ def find_templates(traffic: Traffic, kept: int = KEPT) -> Templates:
         Template(f"{rows[part[0]][0]:016x}", rows[part[0]][2], tuple(rows[at][0] for at in part), 0, 0, 0, 0, {})
         for part in sets
     ]
-    with members(traffic, {name: at for at, entry in enumerate(templates) for name in entry.hashes}):
-        templates = _tested(traffic, _counted(traffic, templates))
+    templates = _judged(traffic, templates)
+    if rate < 1 and any(template.kind == "coordinated" for template in templates):
+        texts = {name: text for name, _, text in rows}
+        templates = _judged(traffic, [_filled(traffic, template, texts) for template in templates])
     listed = sorted(templates, key=lambda template: (template.kind != "coordinated", -template.exchanges, template.id))
     return Templates(skeletons, len(rows), rate, exchanges, tuple(listed))
+
+
+def _judged(traffic: Traffic, templates: Sequence[Template]) -> list[Template]:
+    """The templates counted and tested."""
+    with members(traffic, {name: at for at, template in enumerate(templates) for name in template.hashes}):
+        return _tested(traffic, _counted(traffic, templates))
+
+
+def _filled(traffic: Traffic, template: Template, compared: Mapping[int, str]) -> Template:
+    """A coordinated template with those of its skeletons that were not among the compared ones, sent while it was."""
+    if template.kind != "coordinated":
+        return template
+    rows = traffic.rows(
+        "SELECT s.hash, any_value(s.text) FROM skeleton s WHERE s.hash IN (SELECT skeleton FROM exchange "
+        "WHERE ts BETWEEN ? AND ?) AND s.text IS NOT NULL GROUP BY s.hash ORDER BY s.hash LIMIT ?",
+        [template.first - MARGIN, template.last + MARGIN, FILLED + len(template.hashes)],
+    )
+    others = [(name, text) for name, text in rows if name not in compared][:FILLED]
+    own = [compared[name] for name in template.hashes[:MEMBERS]]
+    near = near_any([text for _, text in others], own)
+    return replace(template, hashes=(*template.hashes, *(others[at][0] for at in near)))
 
 
 @contextmanager
