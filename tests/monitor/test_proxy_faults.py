@@ -110,12 +110,16 @@ def test_a_server_that_hangs_breaks_off_or_is_not_there_is_said_and_logged(tmp_p
 
         for options, held in (({}, False), ({**BLOCK, "answers": "hold"}, True)):
             notes = []
-            async with proxied(tmp_path / str(held), answer, read=0.2, say=notes.append, **options) as front:
+            async with proxied(tmp_path / str(held), answer, say=notes.append, **options) as front:
+                patience = front.app.upstream._timeout
+                patience["read"] = 0.2
                 hung = await front.chat("hang")
                 assert (hung.status_code, hung.json()["error"]["code"]) == (504, "upstream_timeout")
+                patience["read"] = 60.0
                 gone = await front.chat("vanish")
                 assert (gone.status_code, gone.json()["error"]["code"]) == (502, "upstream_broken")
-                for text, code in (("hang later", 504), ("break", 502)):
+                for text, code, seconds in (("hang later", 504, 1.0), ("break", 502, 60.0)):
+                    patience["read"] = seconds
                     if held:
                         assert (await front.chat(text)).status_code == code
                     else:  # no clean end: the client must see that something lacks
@@ -309,9 +313,10 @@ def test_the_log_turns_and_ends_a_half_line(tmp_path):
 
 def test_a_body_that_is_large_or_does_not_come_is_refused(tmp_path):
     async def main():
-        async with proxied(tmp_path, says(whole(said("soup"))), body=1_000, read=0.2) as front:
+        async with proxied(tmp_path / "slow", says(whole(said("soup"))), read=0.2) as front:
             slow = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
             assert (await front.raw(slow + b"Content-Length: 99\r\n\r\n{")).startswith(b"HTTP/1.1 408")
+        async with proxied(tmp_path, says(whole(said("soup"))), body=1_000) as front:
             large = await front.chat("x" * 2_000)
             assert (large.status_code, large.json()["error"]["code"]) == (413, "request_too_large")
             assert front.behind.requests == []
