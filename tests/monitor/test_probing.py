@@ -3,7 +3,7 @@
 import pytest
 
 from traffic_rows import context, write
-from withstand.monitor.accounts.probing import alike, grams_of, probes
+from withstand.monitor.accounts.probing import TOGETHER, Wording, alike, probes
 from withstand.monitor.accounts.probing_section import section
 from withstand.monitor.traffic import Traffic
 
@@ -63,6 +63,9 @@ def test_accounts_of_one_key_probe_together_and_blocks_count(traffic):
     [probe] = probes(traffic)
     assert (probe.actor, probe.accounts, probe.through) == ("key", tuple(f"a{at}" for at in range(6)), ())
     assert section(context(traffic)).value["through"] == 0
+    # a key of many accounts is a service's own: its users are strangers who ask alike
+    write(traffic, [{"account": f"b{at}", "key": "k", "ts": 1e6 + at} for at in range(TOGETHER)])
+    assert probes(traffic) == []
 
 
 def test_without_texts_it_is_unknown(traffic):
@@ -74,6 +77,9 @@ def test_without_texts_it_is_unknown(traffic):
 
 def test_likeness_by_hand():
     # 4-grams abcd bcde | abcd bcdf: 1 of 3 in common
-    assert alike(grams_of("ABcde"), grams_of("abcdf")) == pytest.approx(1 / 3 / 0.35)
-    assert alike(grams_of(BASE), grams_of(WORDINGS[3])) > 1
-    assert max(alike(grams_of(a), grams_of(b)) for a in OTHERS for b in OTHERS if a != b) < 0.7
+    assert alike(Wording.of("ABcde"), Wording.of("abcdf")) == pytest.approx(1 / 3 / 0.35)
+    assert alike(Wording.of(BASE), Wording.of(WORDINGS[3])) > 1
+    assert max(alike(Wording.of(a), Wording.of(b)) for a in OTHERS for b in OTHERS if a != b) < 0.7
+    # a near-duplicate is never lost to the sample
+    near = [(a, b) for a in WORDINGS for b in WORDINGS]
+    assert min(alike(Wording.of(a), Wording.of(b)) for a, b in near) > 1

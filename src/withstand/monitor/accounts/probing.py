@@ -18,8 +18,21 @@ CHAINS = 32
 """Open chains of an actor; beyond, the oldest is closed."""
 CHARACTERS, ROWS = 2_000, 5_000
 
-ACTORS = {"account": "account || coalesce(' ' || end_user, '')", "key": "nullif(key, '')"}
-"""Who probes: a user of an account, or all accounts of one key together."""
+SAMPLE, SHARED = 16, 3
+"""4-grams of a text that are looked up in another, either way round, before the two are compared: near-duplicates
+share 5 or more of them on average."""
+TOGETHER = 50
+"""Most accounts of a key that may be one actor: a key with more is a service's own, and its users are strangers."""
+
+ACTORS = {
+    "account": ("account || coalesce(' ' || end_user, '')", "true"),
+    "key": (
+        "key",
+        f"""key IN (SELECT key FROM exchange WHERE key <> '' GROUP BY key
+            HAVING count(DISTINCT account) BETWEEN 2 AND {TOGETHER})""",
+    ),
+}
+"""Who probes: a user of an account, or the accounts of one key together; and of which exchanges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +60,11 @@ class Chain:
 
     start: float
     seq: int
-    first: frozenset[str]
-    last: frozenset[str]
+    first: "Wording"
+    last: "Wording"
     end: float
     stopped: bool = True
-    texts: set[frozenset[str]] = field(default_factory=set)
+    texts: set["Wording"] = field(default_factory=set)
     recent: deque[float] = field(default_factory=deque)
     attempts: int = 0
     most: int = 0
@@ -59,7 +72,7 @@ class Chain:
     through: list[int] = field(default_factory=list)
     after: int | None = None
 
-    def add(self, ts: float, seq: int, account: str, stopped: bool, grams: frozenset[str]) -> None:
+    def add(self, ts: float, seq: int, account: str, stopped: bool, grams: "Wording") -> None:
         """One more exchange. It is an attempt where it follows a stopped one and is worded as none before."""
         attempt = self.stopped and grams not in self.texts
         self.texts.add(grams)
@@ -76,17 +89,29 @@ class Chain:
         self.stopped, self.last, self.end = stopped, grams, ts
 
 
-def grams_of(text: str) -> frozenset[str]:
-    """The character 4-grams of a text, without case and spacing; a shorter text is its own."""
-    plain = " ".join(text[:CHARACTERS].lower().split())
-    return frozenset(plain[at : at + GRAM] for at in range(max(1, len(plain) - GRAM + 1)))
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The character 4-grams of a text, without case and spacing; a shorter text is its own. sample: some of them."""
+
+    grams: frozenset[str]
+    sample: frozenset[str]
+
+    @staticmethod
+    def of(text: str) -> "Wording":
+        """Of the first `CHARACTERS`."""
+        plain = " ".join(text[:CHARACTERS].lower().split())
+        listed = [plain[at : at + GRAM] for at in range(max(1, len(plain) - GRAM + 1))]
+        return Wording(frozenset(listed), frozenset(listed[:: len(listed) // SAMPLE + 1]))
 
 
-def alike(a: frozenset[str], b: frozenset[str]) -> float:
-    """How near two texts are: 1 or more for near-duplicates, see `JACCARD`."""
-    common, smaller = len(a & b), min(len(a), len(b))
+def alike(a: Wording, b: Wording) -> float:
+    """How near two texts are: 1 or more for near-duplicates, see `JACCARD`; 0 where a sample shares too little."""
+    least = min(SHARED, len(a.sample) // 4, len(b.sample) // 4)
+    if len(a.sample & b.grams) < least and len(b.sample & a.grams) < least:
+        return 0.0
+    common, smaller = len(a.grams & b.grams), min(len(a.grams), len(b.grams))
     within = common / smaller / INSIDE if smaller >= SHORT else 0.0
-    return max(common / (len(a) + len(b) - common) / JACCARD, within)
+    return max(common / (len(a.grams) + len(b.grams) - common) / JACCARD, within)
 
 
 def probes(traffic: Traffic) -> list[Probe]:
@@ -106,7 +131,7 @@ def _of(traffic: Traffic, actor: str) -> Iterator[Probe]:
             chains, current = [], who
         yield from _closed([chain for chain in chains if chain.end < ts - WINDOW], actor)
         chains = [chain for chain in chains if chain.end >= ts - WINDOW]
-        grams = grams_of(text)
+        grams = Wording.of(text)
         near = [(max(alike(grams, chain.last), alike(grams, chain.first)), chain) for chain in chains]
         score, chain = max(near, key=lambda pair: pair[0], default=(0.0, None))
         if chain is None or score < 1:
@@ -134,12 +159,12 @@ def _stream(traffic: Traffic, actor: str) -> Iterator[tuple[Any, ...]]:
 
     Only these are read. Without its text a prompt is its skeleton alone.
     """
-    who = ACTORS[actor]
+    who, where = ACTORS[actor]
     cursor = traffic.database.cursor()
     cursor.execute(
         f"""WITH said AS (SELECT {who} AS actor, ts, seq, account, refused OR coalesce(blocked, false) AS stopped,
                 coalesce(substr(prompt, 1, {CHARACTERS}), skeleton::VARCHAR, '') AS text
-            FROM exchange WHERE {who} IS NOT NULL),
+            FROM exchange WHERE {where}),
         stops AS (SELECT actor, ts, count(*) OVER (PARTITION BY actor ORDER BY ts
                 RANGE BETWEEN {WINDOW} PRECEDING AND CURRENT ROW) AS n FROM said WHERE stopped),
         near AS (SELECT DISTINCT actor, floor(ts / {WINDOW}) + unnest([-1, 0, 1]) AS part FROM stops

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from withstand.core.text import clock, count, percent, whole
-from withstand.monitor.accounts.probing import LEAST, WINDOW, Probe, probes
+from withstand.monitor.accounts.probing import LEAST, TOGETHER, WINDOW, Probe, probes
 from withstand.monitor.accounts.section import name
 from withstand.monitor.section import Context, Section, State, words_column
 from withstand.monitor.traffic import Traffic
@@ -78,8 +78,8 @@ def _table(shown: list[Probe], excerpts: Mapping[int, str]) -> Table:
     ]  # fmt: skip
     note = (
         "A chain is near-duplicates by character 4-grams, each sent after the one before was refused or blocked. "
-        "Retries in the same words do not count, and rewordings that share little spelling are not seen. Texts are "
-        "redacted."
+        "Retries in the same words do not count, and rewordings that share little spelling are not seen. Accounts of "
+        f"one key are looked at together up to {TOGETHER}. Texts are redacted."
     )
     return Table(columns, rows, "Refused requests in other words", note)
 
