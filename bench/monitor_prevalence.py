@@ -3,7 +3,7 @@
 
 Each regime draws a traffic anew, screens it, has people label the random stream and some of each band of scores, and
 counts how often the nominal 95% interval holds the share of exchanges that truly violate. Beside it stands the share
-that the screener flags, which is no prevalence. Where ppi_py is at hand, its PPI++ estimate of the same labels too.
+that the screener flags, which is no prevalence.
 """
 
 import argparse

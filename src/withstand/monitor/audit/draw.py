@@ -1,10 +1,11 @@
 """Which exchanges people are asked to label: the random stream, and apart from it some of each band of scores."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from itertools import zip_longest
+from itertools import islice, zip_longest
 
 from withstand.core import digest
-from withstand.monitor.audit.frame import make_frame, screened_parts
+from withstand.monitor.audit.frame import Part, make_frame, screened_parts
 from withstand.monitor.audit.records import RANDOM, Item, add_items, is_twice, item_id, items_of
 from withstand.monitor.section import Context
 
@@ -48,24 +49,26 @@ def _queued(context: Context, seqs: Sequence[int]) -> None:
 
 def _by_score(context: Context, wanted: int, rate: float) -> list[list[tuple[str, tuple[object, ...]]]]:
     """Exchanges outside the stream, a list for each band of each part."""
-    strata: list[list[tuple[str, tuple[object, ...]]]] = []
-    parts = screened_parts(context)
-    bands = []
-    for part in parts:
+    bands: dict[tuple[Part, int], list[tuple[object, ...]]] = defaultdict(list)
+    for part in screened_parts(context):
         make_frame(context, part)
-        bands += [(part, band) for (band,) in context.traffic.rows("SELECT DISTINCT band FROM frame ORDER BY band")]
-    for part in parts:
-        make_frame(context, part)
-        for _, band in (pair for pair in bands if pair[0] == part):
-            share = wanted // len(bands) + (bands.index((part, band)) < wanted % len(bands))
-            rows = context.traffic.rows(
-                f"""SELECT {COLUMNS} FROM frame f JOIN exchange e USING (seq)
-                WHERE f.band = ? AND f.audit >= ? AND {TEXTS} AND seq NOT IN (SELECT seq FROM queued)
-                ORDER BY f.audit, seq LIMIT ?""",
-                [band, rate, share],
-            )
-            context.traffic.database.execute("INSERT INTO queued SELECT unnest(?::BIGINT[])", [[r[0] for r in rows]])
-            strata.append([(part.targeted, row) for row in rows])
+        rows = context.traffic.rows(
+            f"""WITH chosen AS (
+                SELECT seq, f.band, f.audit FROM frame f JOIN exchange e USING (seq)
+                WHERE f.audit >= ? AND {TEXTS} AND seq NOT IN (SELECT seq FROM queued)
+                QUALIFY row_number() OVER (PARTITION BY f.band ORDER BY f.audit, seq) <= ?
+            ) SELECT c.band, {COLUMNS} FROM chosen c JOIN exchange e USING (seq) ORDER BY c.band, c.audit, seq""",
+            [rate, wanted],
+        )
+        for band, *row in rows:
+            bands[part, band].append(tuple(row))
+    taken: set[object] = set()
+    strata = []
+    for place, ((part, _), rows) in enumerate(bands.items()):
+        share = wanted // len(bands) + (place < wanted % len(bands))
+        chosen = list(islice((row for row in rows if row[0] not in taken), share))
+        taken |= {row[0] for row in chosen}
+        strata.append([(part.targeted, row) for row in chosen])
     return strata
 
 
