@@ -77,6 +77,19 @@ TOTALS = {
 }
 
 
+def test_a_rule_that_came_later_says_what_it_has_not_seen(tmp_path):
+    log = write(tmp_path / "a.jsonl", [exchange(1), exchange(2)])
+    run(job(tmp_path, log))
+    write(tmp_path / "a.jsonl", [exchange(3)], "a")
+    seen = run(job(tmp_path, log, settings=screened(tmp_path)))["happened"]
+    assert seen.value["not_screened"] == {"pan": 2, "cooks": 2}
+    assert "2 exchanges were read before pan and cooks screened" in seen.answer
+    assert seen.state == "note"
+    assert rows(tmp_path, "SELECT DISTINCT seq FROM label") == [(3,)]
+    again = run(job(tmp_path, log, settings=screened(tmp_path)))["happened"]
+    assert again.value == seen.value
+
+
 def test_a_followed_log_is_said_again_as_it_grows(tmp_path, monkeypatch):
     monkeypatch.setattr(running, "POLL", 0.01)
     monkeypatch.setattr(running, "ANALYSES", running.ANALYSES[:1])

@@ -19,6 +19,7 @@ from withstand.monitor.intake.columns import Recipe
 from withstand.monitor.intake.happened import section as happened
 from withstand.monitor.intake.read import Unchanged, read
 from withstand.monitor.intake.retention import expire
+from withstand.monitor.intake.rules import note_rules
 from withstand.monitor.intake.salt import Hasher, check_salt, salt_of
 from withstand.monitor.intake.workers import Workers
 from withstand.monitor.intake.write import Writer
@@ -104,6 +105,7 @@ def run(
                 try:
                     with Traffic(job.folder) as traffic:
                         check_salt(traffic, Hasher(salt))
+                        note_rules(traffic, workers.maker.labelers)
                         with traffic.writing():
                             _read(job, changed, Writer(traffic), workers, say, follow=every is not None, first=first)
                         if time.monotonic() >= due:

@@ -7,6 +7,7 @@ from typing import Any
 from withstand.core import Json
 from withstand.core.text import count, percent, series, whole
 from withstand.monitor.intake.columns import LISTED
+from withstand.monitor.intake.rules import unseen
 from withstand.monitor.section import Chart, Context, Line, Section, State
 from withstand.report.table import Column, Table
 
@@ -34,7 +35,8 @@ def section(context: Context) -> Section:
     facts = _facts(context, span)
     shares = _shares(context)
     share = lost / max(logs["lines"], 1)
-    state: State = "alarm" if share > BAD else "note" if lost or facts["outside"]["exchanges"] else "calm"
+    odd = lost or facts["outside"]["exchanges"] or facts["not_screened"]
+    state: State = "alarm" if share > BAD else "note" if odd else "calm"
     return Section(
         "happened", QUESTION, _answer(facts, logs, problems, lost), state,
         [table for table in (_fact_table(facts), _share_table(shares), _log_table(logs), _problem_table(problems))
@@ -76,6 +78,7 @@ def _facts(context: Context, span: tuple[float, float]) -> dict[str, Json]:
             "exchanges": outside,
             "first": [{"log": name, "line": line, "ts": ts} for name, line, ts in strays],
         },
+        "not_screened": unseen(traffic),
         "policy": context.policy.label, "labels_of_the_log": [version.strip() for (version,) in versions],
     }  # fmt: skip
 
@@ -131,6 +134,9 @@ def _answer(facts: dict[str, Any], logs: dict[str, Any], problems: list[dict[str
     if outside := facts["outside"]["exchanges"]:
         verb = "is" if outside == 1 else "are"
         text += f" {count(outside, 'exchange')} {verb} far from all others in time: a clock was wrong."
+    if facts["not_screened"]:
+        most, names = max(facts["not_screened"].values()), series(list(facts["not_screened"]))
+        text += f" {count(most, 'exchange')} were read before {names} screened: no rate of theirs is of these."
     if facts["deleted"]:
         text += f" Of {whole(facts['deleted'])} only counts are kept: they are before {_time(facts['kept_from'])}."
     return text
