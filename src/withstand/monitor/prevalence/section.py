@@ -21,6 +21,7 @@ from withstand.monitor.section import Chart, Context, Line, Mark, Section, State
 from withstand.report.table import Column, Table
 from withstand.stats.agreement import Corrected, kappa
 
+CHARTS = 6
 WIDTHS = (0.05, 0.02, 0.01)
 """Widths of an interval for which the labels that it takes are said."""
 NAMES = ("success of misuse", "refusal works", "unintended harm", "normal")
@@ -263,8 +264,9 @@ def day(week: int) -> str:
 
 
 def _charts(measured: Sequence[Answer]) -> list[Chart]:
-    charts = []
-    for answer in measured:
+    """Of the parts with the most, those that are stated in two weeks or more."""
+    charts: list[Chart] = []
+    for answer in sorted(measured, key=lambda answer: -(answer.whole.rate if answer.whole else 0)):
         stated = [(week, seen) for week, seen in answer.weeks.items() if seen]
         lines = [
             Line(
@@ -280,13 +282,19 @@ def _charts(measured: Sequence[Answer]) -> list[Chart]:
         if answer.series:
             flags = [(_middle(week), f / n) for week, (f, n) in sorted(answer.series.weeks.items()) if n]
             lines.append(Line("flag share (no prevalence)", flags))
-        marks = [
-            Mark(min(series.weeks) * WEEK + MONDAY, f"{series.labeler} {series.version} begins")
-            for series in answer.evidence.series[1:]
-        ]
-        if lines[0].points:
-            charts.append(Chart(f"{answer.part.title}, by week", lines, "%", marks))
+        if len(lines[0].points) > 1 and len(charts) < CHARTS:
+            charts.append(Chart(f"{answer.part.title}, by week", lines, "%", _marks(answer.evidence.series)))
     return charts
+
+
+def _marks(listed: Sequence[Series]) -> list[Mark]:
+    """Where a screener's version gives way to the next."""
+    begun = sorted((series for series in listed), key=lambda series: (min(series.weeks), series.version))
+    return [
+        Mark(min(series.weeks) * WEEK + MONDAY, f"{series.labeler} {series.version} begins")
+        for at, series in enumerate(begun)
+        if any(before.labeler == series.labeler for before in begun[:at])
+    ]
 
 
 def _middle(week: int) -> float:
@@ -298,9 +306,9 @@ def _advice(watched: Sequence[Answer], needs: tuple[str, Mapping[float, int | No
         return ["Name screeners in the settings, or label a sample: `withstand monitor audit --take 100`."]
     if not needs[0]:
         return []
-    words = [f"{number:,} for {100 * width:g} points" for width, number in needs[1].items() if number]
-    effort = f" An interval takes about {', '.join(words)} of {needs[0]}." if words else ""
-    return [f"Label exchanges: `withstand monitor audit --take 100`, then label them in the explorer.{effort}"]
+    words = [f"{number:,} ({100 * width:g})" for width, number in needs[1].items() if number]
+    effort = f" Labels for {needs[0]}, by the width of its interval in points: {', '.join(words)}." if words else ""
+    return [f"Draw exchanges with `withstand monitor audit --take 100`, and label them in the explorer.{effort}"]
 
 
 def _value(context: Context, watched: Sequence[Answer], needs: tuple[str, Mapping[float, int | None]]) -> Json:
