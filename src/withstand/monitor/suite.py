@@ -68,7 +68,7 @@ def candidates(traffic: Traffic, store: Store, clusters: Sequence[Known], audits
             what = (
                 "violate the policy" if entry.value["kind"] == "violating" else "look wrong, and no category names them"
             )
-            reason = f"in the middle of the cluster {entry.label}, whose requests {what}"
+            reason = f"in the middle of the cluster '{entry.label}', whose requests {what}"
             yield Candidate(text, f"cluster:{entry.id}", ts, entry.value["category"], entry.value["policy"], reason)
     if audits and clusters:
         yield from audited(store, clusters[0].monitor)
