@@ -11,6 +11,7 @@ from withstand.monitor.alerts.policy_rules import MONTH, PolicyRule
 from withstand.monitor.alerts.records import ENOUGH, POOR, Alert, Precision, precisions
 from withstand.monitor.alerts.watch import Watched, watch
 from withstand.monitor.section import Context, Section, State
+from withstand.monitor.series.panel import Name, Panel
 from withstand.report.table import Column, Table
 from withstand.stats.counts import FEWEST_DAYS
 
@@ -28,19 +29,25 @@ def section(context: Context) -> Section:
     new = _without_past(watched)
     rates = precisions(watched.alerts)
     return Section(
-        "alerts", QUESTION, _answer(context, watched, pending, new), _state(watched, pending),
+        "alerts", QUESTION, _answer(context, watched, pending, new), _state(watched, pending, new),
         [table for table in (_pending(pending), _decided(watched.alerts), _precision(rates), _budget(context, watched),
                              _policy(watched.rules)) if table.rows],
         advice=_advice(pending, rates), value=_value(context, watched, new, rates),
     )  # fmt: skip
 
 
-def _state(watched: Watched, pending: Sequence[Alert]) -> State:
+def _state(watched: Watched, pending: Sequence[Alert], new: Sequence[str]) -> State:
     if any(alert.state == "open" for alert in pending):
         return "alarm"
     if pending:
         return "note"
-    return "unknown" if watched.panel.over < FEWEST_DAYS else "calm"
+    flags = any(name.kind == "category" for name in _alive(watched.panel))
+    return "calm" if flags and not new else "unknown"
+
+
+def _alive(panel: Panel) -> list[Name]:
+    """The series that cover the last day."""
+    return [name for name, lives in zip(panel.names, panel.alive[-1], strict=True) if lives]
 
 
 def _without_past(watched: Watched) -> list[str]:
@@ -65,6 +72,8 @@ def _answer(context: Context, watched: Watched, pending: Sequence[Alert], new: S
     )
     if panel.first_quarter and panel.days - panel.first_quarter <= SHORT:
         text += f" Quarters of an hour are unknown: retention leaves fewer than {SHORT + 1} days of exchanges."
+    if not any(name.kind == "category" for name in _alive(panel)):
+        text += " Unknown is what screeners would flag: none has labeled the last day."
     if new:
         listed = ", ".join(new[:4]) + (f" and {len(new) - 4} more" if len(new) > 4 else "")
         text += (

@@ -159,7 +159,8 @@ def marks(panel: Panel) -> list[Mark]:
 def _labels(traffic: Traffic, grid: tuple[int, int], now: float) -> Sequence[tuple[Name, Floats, tuple[float, float]]]:
     """Each labeler's flags by hour, and from when to when it labeled. Audits are no part of a series."""
     rows = traffic.columns(
-        """SELECT category, side, labeler, version, hour, sum(flagged)::DOUBLE AS flagged FROM hour_label
+        """SELECT category, side, labeler, version, hour, sum(flagged)::DOUBLE AS flagged,
+            sum(labeled)::DOUBLE AS labeled FROM hour_label
         WHERE chosen <> 'audit' AND hour >= ? AND hour < ? GROUP BY ALL ORDER BY ALL""",
         [grid[0], sum(grid)],
     )
@@ -171,7 +172,9 @@ def _labels(traffic: Traffic, grid: tuple[int, int], now: float) -> Sequence[tup
     for key, places in of.items():
         begun, ended = ends[key]
         newer = any(rival[:3] == key[:3] and ends[rival][1] > ended for rival in ends)
-        life = (begun * HOUR, ended * HOUR - DAY if newer else now)
+        # who labels what it does not flag too, and has said nothing for two days, labels no more: 0 flags are not calm
+        silent = ended * HOUR < now - 2 * DAY and bool((rows["labeled"][places] > rows["flagged"][places]).any())
+        life = (begun * HOUR, ended * HOUR - DAY if newer or silent else now)
         listed.append((Name("category", *key), _placed(rows["hour"][places], rows["flagged"][places], grid), life))
     return listed
 

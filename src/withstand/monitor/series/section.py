@@ -59,7 +59,8 @@ def section(context: Context) -> Section:
     rising = [trend for trend in trends if trend.risen is not None]
     high = [trend for trend in trends if trend.state == "above usual"]
     past = [trend for trend in trends if trend.level is not None]
-    state: State = "alarm" if rising else "note" if high else "calm" if past else "unknown"
+    whole = len(past) == len(trends) and any(trend.name.kind == "category" for trend in past)
+    state: State = "alarm" if rising else "note" if high else "calm" if whole else "unknown"
     advice = tuple(
         f"{trend.name.title}: read flagged exchanges since {when(trend.risen)[:10]}; compare them with those before"
         for trend in rising
@@ -114,6 +115,8 @@ def _answer(trends: Sequence[Trend], rising: Sequence[Trend], high: Sequence[Tre
     text += "."
     if high:
         text += f" Above their usual range, without that: {', '.join(trend.name.title for trend in high[:3])}."
+    if not any(trend.name.kind == "category" for trend in trends):
+        text += " Unknown is what screeners would flag: none has labeled the last day."
     if len(past) < len(trends):
         text += f" Unknown for {count(len(trends) - len(past), 'series', 'series')} with a past under two weeks."
     return text + " Flags are the screeners' word: prevalence says what they are worth."
