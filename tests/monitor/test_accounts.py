@@ -45,8 +45,10 @@ def test_the_account_with_many_flags_of_many_is_above_the_one_with_most_of_few(t
     [(labelers, prior)] = ranks.priors.items()
     assert labelers.title == "spam, prompt, by rule 1"
     assert (prior.method, prior.trials) == ("ML", 5004)
+    fill(traffic, [("", True)] * 30)  # whoever has no name is nobody's account
     shown = section(context(traffic))
     assert shown.state == "alarm"
+    assert "Without an account, and left out: 30 exchanges" in shown.answer
     assert "1 of 121 accounts with 20 requests or more is above 5%" in shown.answer
     assert [table.title for table in shown.tables] == [
         "Accounts by the rate of flagged requests",

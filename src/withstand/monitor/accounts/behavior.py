@@ -41,7 +41,8 @@ def automation(traffic: Traffic) -> list[Automation]:
     """All accounts with enough requests, the likeliest program first."""
     rows = traffic.columns(
         f"""WITH spaced AS (SELECT account, ts - lag(ts) OVER (PARTITION BY account ORDER BY ts, seq) AS gap,
-                floor(ts / {HOUR})::BIGINT % 24 AS hour, prompt_chars, completion_chars FROM exchange),
+                floor(ts / {HOUR})::BIGINT % 24 AS hour, prompt_chars, completion_chars FROM exchange
+                WHERE account <> ''),
             forms AS (SELECT account, skeleton, count(*) AS n FROM exchange WHERE skeleton IS NOT NULL GROUP BY ALL),
             form AS (SELECT account, sum(n) AS n, sum(n - 1) AS again, sum(n * ln(n)) AS bits FROM forms GROUP BY ALL)
         SELECT account, count(*) AS n, quantile_cont(gap, 0.25) AS q1, quantile_cont(gap, 0.5) AS q2,
@@ -106,7 +107,7 @@ def volumes(traffic: Traffic, now: float) -> list[Volume]:
     """Accounts that asked in the 24 hours before `now`, the busiest first."""
     rows = traffic.rows(
         f"""WITH hours AS (SELECT account, floor((ts - ?) / {HOUR})::BIGINT AS hour, count(*) AS n,
-                sum({TOKENS}) AS tokens FROM exchange WHERE ts <= ? GROUP BY ALL)
+                sum({TOKENS}) AS tokens FROM exchange WHERE ts <= ? AND account <> '' GROUP BY ALL)
         SELECT account, sum(n) FILTER (hour >= -24) AS requests, sum(tokens) FILTER (hour >= -24) AS today,
             sum(tokens) FILTER (hour < -24) AS before, ceil((-24 - min(hour)) / 24.0) AS days,
             max(tokens) FILTER (hour >= -24) AS peak
@@ -137,7 +138,8 @@ def newcomers(traffic: Traffic, now: float) -> Newcomers | None:
         return None
     [row] = traffic.rows(
         """WITH seen AS (SELECT account, min(first) AS first FROM account_day GROUP BY ALL),
-        recent AS (SELECT account, count(*) AS n FROM exchange WHERE ts > $1 AND ts <= $2 GROUP BY ALL)
+        recent AS (SELECT account, count(*) AS n FROM exchange WHERE ts > $1 AND ts <= $2 AND account <> ''
+            GROUP BY ALL)
         SELECT count(*) FILTER (first > $1), coalesce(sum(n) FILTER (first > $1), 0), count(*), coalesce(sum(n), 0)
         FROM recent JOIN seen USING (account)""",
         [now - 7 * DAY, now],
@@ -165,7 +167,7 @@ def alike(traffic: Traffic, least: int = 5, most: int = 100) -> list[Alike]:
     """Forms that `least` accounts or more sent in the same hour: accounts that act as one. The widest first."""
     rows = traffic.rows(
         f"""SELECT skeleton, floor(ts / {HOUR}) * {HOUR} AS hour, count(DISTINCT account) AS accounts, count(*) AS n
-        FROM exchange WHERE skeleton IS NOT NULL GROUP BY ALL HAVING accounts >= ?
+        FROM exchange WHERE skeleton IS NOT NULL AND account <> '' GROUP BY ALL HAVING accounts >= ?
         ORDER BY accounts DESC, hour, skeleton LIMIT ?""",
         [least, most],
     )

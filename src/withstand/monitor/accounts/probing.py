@@ -25,7 +25,7 @@ TOGETHER = 50
 """Most accounts of a key that may be one actor: a key with more is a service's own, and its users are strangers."""
 
 ACTORS = {
-    "account": ("account || coalesce(' ' || end_user, '')", "true"),
+    "account": ("account || coalesce(' ' || end_user, '')", "account <> '' OR end_user <> ''"),
     "key": (
         "key",
         f"""key IN (SELECT key FROM exchange WHERE key <> '' GROUP BY key

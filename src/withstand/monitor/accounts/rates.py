@@ -78,7 +78,8 @@ class Ranking:
     """All accounts: alarms first, then by the lower bound; at most `LISTED` of each series, and every alarm.
 
     priors, errors: of each series.   tested: accounts, each counted once, with enough requests in a series.
-    few: accounts that are as certainly above the rate, with too few requests for an alarm.
+    few: accounts that are as certainly above the rate, with too few requests for an alarm.   nameless: exchanges
+    without an account.
     """
 
     ranked: tuple[Ranked, ...]
@@ -87,6 +88,7 @@ class Ranking:
     accounts: int
     tested: int
     few: int
+    nameless: int
 
 
 def ranking(traffic: Traffic, settings: Accounts) -> Ranking:
@@ -95,7 +97,7 @@ def ranking(traffic: Traffic, settings: Accounts) -> Ranking:
     query, values = verdicts()
     columns = traffic.columns(
         f"""SELECT v.category, v.side, v.era, account, count(*) AS n, count(*) FILTER (flagged) AS k, min(seq) AS seq
-        FROM ({query}) AS v JOIN exchange USING (seq) GROUP BY ALL ORDER BY account""",
+        FROM ({query}) AS v JOIN exchange USING (seq) WHERE account <> '' GROUP BY ALL ORDER BY account""",
         values,
     )
     keys = list(zip(columns["category"], columns["side"], columns["era"].tolist(), strict=True))
@@ -113,8 +115,9 @@ def ranking(traffic: Traffic, settings: Accounts) -> Ranking:
         rows.append((labelers, columns["account"][chosen], columns["k"][chosen], columns["n"][chosen]))
     tested = {account for _, names, _, n in rows for account in names[n >= settings.least]}
     everybody = {account for _, names, _, _ in rows for account in names}
+    [(nameless,)] = traffic.rows("SELECT count(*) FROM exchange WHERE coalesce(account, '') = ''")
     listed, few = _ranked(rows, priors, errors, settings)
-    return Ranking(tuple(listed), priors, errors, len(everybody), len(tested), len(few - tested))
+    return Ranking(tuple(listed), priors, errors, len(everybody), len(tested), len(few - tested), nameless)
 
 
 def _ranked(

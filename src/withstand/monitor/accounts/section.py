@@ -88,6 +88,8 @@ def _answer(ranks: Ranking, alarms: list[str], loud: list[Volume], young: Newcom
     if ranks.accounts > ranks.tested:
         text += f" {count(ranks.accounts - ranks.tested, 'account')} asked too little for an alarm"
         text += f", {ranks.few:,} of them as surely above it." if ranks.few else "."
+    if ranks.nameless:
+        text += f" Without an account, and left out: {count(ranks.nameless, 'exchange')}."
     if loud:
         text += f" {count(len(loud), 'account')} asked far more in the last day than usual or than the quota allows."
     if young:
@@ -187,6 +189,7 @@ def _value(
 ) -> Json:  # fmt: skip
     return {
         "settings": asdict(settings), "accounts": ranks.accounts, "tested": ranks.tested, "few": ranks.few,
+        "without_account": ranks.nameless,
         "alarms": alarms,
         "ranked": [_row(row) for row in ranks.ranked[:SHOWN] if row.flagged],
         "priors": [{"series": who.title, **asdict(prior)} for who, prior in ranks.priors.items()],
