@@ -13,7 +13,7 @@ from withstand.monitor.settings import Alarms
 
 SHARES: Mapping[str, float] = {"burst": 0.02, "spike": 0.04, "day": 0.08, "rise": 0.25, "mix": 0.02, "text": 0.02}
 """Rule -> its part of the budget. The rest is a reserve: tails are estimated, and in simulated traffic without
-incidents two rules alarmed up to five times as often as they should (bench/monitor_alerts.py)."""
+incidents two rules alarmed up to four times as often as they should (bench/monitor_alerts.py)."""
 VERSION = 1
 """Of all rules; it is raised with any change to what they alarm at."""
 TITLES: Mapping[str, str] = {
