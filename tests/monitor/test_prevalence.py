@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from traffic_rows import context, write
+from withstand.core import SpecError
 from withstand.monitor.audit.counted import count_labels
 from withstand.monitor.audit.draw import take
 from withstand.monitor.audit.records import Opinion, add_opinions, items_of
@@ -153,6 +155,9 @@ def test_from_the_queue_to_the_section(monitor):
     audits = dict(monitor.traffic.rows("SELECT seq, audit FROM exchange"))
     assert all((audits[item.seq] < 0.3) == (item.chosen == "audit") for item in drawn)
     assert take(monitor, 0) == []
+    grown = replace(monitor, settings=replace(monitor.settings, keeping=Keeping(audit_rate=0.999)))
+    with pytest.raises(SpecError, match="drawn by their score"):
+        take(grown, 1)
     assert 40 < sum(item.twice for item in drawn) < 110
     label(monitor)
     label(monitor, "bob", [item for item in drawn if item.twice])

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import islice, zip_longest
 
-from withstand.core import digest
+from withstand.core import SpecError, digest
 from withstand.monitor.audit.frame import Part, make_frame, screened_parts
 from withstand.monitor.audit.records import RANDOM, Item, add_items, is_twice, item_id, items_of
 from withstand.monitor.section import Context
@@ -19,11 +19,13 @@ def take(context: Context, stream: int, targeted: int = 0) -> list[Item]:
 
     Each exchange has a random number of its own, by which it is drawn: what is drawn later of a traffic that has grown
     is a part of the same sample (permanent random numbers; Ohlsson 1995). Those of the stream are never drawn by their
-    score, or the stream would lose what screeners flag.
+    score, or the stream would lose what screeners flag: by score the highest numbers come first, so that the stream may
+    grow. Raises `SpecError` where it grew over one.
     """
     queue = items_of(context.store, context.settings.keeping.name)
     _queued(context, [item.seq for item in queue])
     rate = context.settings.keeping.audit_rate
+    _check_rate(context, [item.seq for item in queue if item.chosen != RANDOM], rate)
     drawn: list[list[tuple[str, tuple[object, ...]]]] = []
     if stream:
         rows = context.traffic.rows(
@@ -41,6 +43,18 @@ def take(context: Context, stream: int, targeted: int = 0) -> list[Item]:
     return items
 
 
+def _check_rate(context: Context, targeted: Sequence[int], rate: float) -> None:
+    """Raise `SpecError` where the stream has grown over exchanges that were drawn by score: it would lose them."""
+    [(least,)] = context.traffic.rows(
+        "SELECT min(audit) FROM exchange WHERE seq IN (SELECT unnest(?::BIGINT[]))", [list(targeted)]
+    )
+    if least is not None and least < rate:
+        raise SpecError(
+            f"audit_rate is {rate:g}, and exchanges from {least:.3g} on were drawn by their score",
+            hint=f"without them the stream is not random: keep audit_rate at {int(least * 1000) / 1000:g} or below",
+        )
+
+
 def _queued(context: Context, seqs: Sequence[int]) -> None:
     context.traffic.database.execute("CREATE OR REPLACE TEMP TABLE queued (seq BIGINT)")
     if seqs:
@@ -56,8 +70,8 @@ def _by_score(context: Context, wanted: int, rate: float) -> list[list[tuple[str
             f"""WITH chosen AS (
                 SELECT seq, f.band, f.audit FROM frame f JOIN exchange e USING (seq)
                 WHERE f.audit >= ? AND {TEXTS} AND seq NOT IN (SELECT seq FROM queued)
-                QUALIFY row_number() OVER (PARTITION BY f.band ORDER BY f.audit, seq) <= ?
-            ) SELECT c.band, {COLUMNS} FROM chosen c JOIN exchange e USING (seq) ORDER BY c.band, c.audit, seq""",
+                QUALIFY row_number() OVER (PARTITION BY f.band ORDER BY f.audit DESC, seq) <= ?
+            ) SELECT c.band, {COLUMNS} FROM chosen c JOIN exchange e USING (seq) ORDER BY c.band, c.audit DESC, seq""",
             [rate, wanted],
         )
         for band, *row in rows:
