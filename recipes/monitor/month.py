@@ -15,17 +15,19 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import withstand
+from withstand.monitor.intake.salt import Hasher, salt_of
 from withstand.monitor.made.people import arrivals, draw_people
 from withstand.monitor.made.plants import DAY, HOUR, Frame
 from withstand.monitor.made.talks import account_name
 from withstand.monitor.made.write import START
+from withstand.monitor.traffic import Traffic
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -217,13 +219,109 @@ def make(folder: Path) -> None:
     )
 
 
+# --- what the monitor saw of it ----------------------------------------------------------------------------------
+
+
+def compare(folder: Path, output: Path) -> None:
+    """Run the monitor over the log, and write what it saw beside what was there. Minutes."""
+    monitor, store = folder / "monitor", folder / "monitor.db"
+    subprocess.run(
+        [sys.executable, "-m", "withstand", "monitor", "run", str(folder / "log.jsonl"), "--policy",
+         str(ROOT / "examples" / "redteam" / "policy.toml"), "--settings", str(HERE / "monitor.toml"), "--out",
+         str(monitor), "--store", str(store)], check=True,
+    )  # fmt: skip
+    truth = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
+    answers = {row["id"]: row for row in json.loads((monitor / "report.json").read_text(encoding="utf-8"))["answers"]}
+    hasher = Hasher(salt_of(monitor))
+    guilty = {name: {hasher.name("account", who) for who in row["accounts"]} for name, row in truth["events"].items()}
+    with Traffic(monitor, read_only=True) as traffic:
+        screeners = _screeners(traffic, truth["facts"])
+    alerts = answers["alerts"]["value"]["alerts"]
+    value = {
+        "exchanges": truth["exchanges"], "different_exchanges": truth["distinct"],
+        "states": {name: row["state"] for name, row in answers.items()},
+        "screeners": screeners,
+        "events": {name: _event(name, event, alerts) for name, event in truth["events"].items()},
+        "alerts": len(alerts),
+        "alerts_of_no_event": sum(not any(_within(alert, row) for row in truth["events"].values()) for alert in alerts),
+        "who": _who({*answers["who"]["value"]["alarms"]}, guilty),
+        "probing": answers["probing"]["answer"],
+        "templates": answers["templates"]["answer"],
+        "clusters": _clusters(answers["clusters"]["value"], folder, truth["facts"]),
+    }  # fmt: skip
+    output.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(value, indent=1))
+
+
+def _screeners(traffic: Traffic, facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of each screener: the share that it flags, the true share, and how many of either it sees."""
+    rows = traffic.rows(
+        """SELECT labeler, category, side, list(e.id) FILTER (flagged), count(*) FROM label JOIN exchange e USING (seq)
+        GROUP BY ALL ORDER BY ALL"""
+    )
+    listed = []
+    for labeler, category, side, flagged, labeled in rows:
+        violating = {name for name, fact in facts.items() if category in fact[side]}
+        both = len(violating & {*(flagged or ())})
+        listed.append({
+            "screener": labeler, "category": category, "side": side, "flagged": len(flagged or ()) / labeled,
+            "true": len(violating) / labeled, "sensitivity": both / len(violating) if violating else None,
+            "precision": both / len(flagged) if flagged else None,
+        })  # fmt: skip
+    return listed
+
+
+def _within(alert: dict[str, Any], event: dict[str, Any]) -> bool:
+    return bool(alert["start"] <= event["end"] and event["start"] <= alert["end"])
+
+
+WATCHED = {"wave": ("hidden_context", "unwanted_action"), "probing": (), "novel": (), "drift": ("recipe",)}
+"""Event -> categories in which an alert may be about it; none: it is no change of a count."""
+
+
+def _event(name: str, event: dict[str, Any], alerts: list[dict[str, Any]]) -> dict[str, Any]:
+    about = [row["at"] for row in alerts if row["series"]["category"] in WATCHED[name] and _within(row, event)]
+    first = min((at for at in about if at >= event["start"]), default=None)
+    return {
+        "exchanges": event["exchanges"], "accounts": len(event["accounts"]), "alerts": len(about),
+        "hours_to_alert": None if first is None else round((first - event["start"]) / HOUR, 2),
+    }  # fmt: skip
+
+
+def _who(alarms: set[str], guilty: dict[str, set[str]]) -> dict[str, Any]:
+    every = set().union(*guilty.values())
+    return {
+        "alarms": len(alarms), "of_events": len(alarms & every),
+        "found": {name: f"{len(alarms & who)} of {len(who)}" for name, who in guilty.items() if who},
+    }  # fmt: skip
+
+
+def _clusters(value: dict[str, Any], folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """Whose requests stand in the middle of the uncovered clusters."""
+    event_of = {}
+    for text in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(text)
+        event_of[row["prompt"]] = facts.get(row["id"], {}).get("event") or event_of.get(row["prompt"], "")
+    uncovered = [row for row in value["clusters"] if row["kind"] == "uncovered"]
+    return {
+        "violating": len(value["clusters"]) - len(uncovered), "uncovered": len(uncovered),
+        "middles_of_uncovered": dict(
+            Counter(event_of.get(text, "?") or "ordinary" for row in uncovered for text in row["medoids"])
+        ),
+    }  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", choices=("make", "compare"))
     parser.add_argument("folder", type=Path)
+    parser.add_argument("-o", "--output", type=Path, default=HERE / "month.json", help="where `compare` writes")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    make(given.folder)
+    if given.what == "make":
+        make(given.folder)
+    else:
+        compare(given.folder, given.output)
 
 
 if __name__ == "__main__":

@@ -126,3 +126,7 @@ def test_a_panel_holds_all_points_marks_and_gaps():
 def test_incidents_are_marked_in_every_chart(full):
     [(_, _, [plot]), _, _] = sections(full)
     assert [(note.number, note.text) for note in plot.notes] == [(1, "version 2"), (2, "incident I-1 (spam)")]
+    assert [note.sign for note in plot.notes] == ["1", "2"]
+    marks = [Mark(START + 600 * number, "x") for number in range(3)]
+    close = plot_of(full.answers[0].charts[0], marks)
+    assert [note.sign for note in close.notes] == ["1-3", "", "", "4"]

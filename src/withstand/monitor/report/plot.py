@@ -18,6 +18,8 @@ STYLES = 6
 """Styles of curves in page.css."""
 MOST = 400
 """Points of a curve that is kept or drawn: of more, the least and the greatest of each stretch of time."""
+CLOSE = 14.0
+"""Marks that lie closer have one sign, in SVG units."""
 GAP = 6.0
 """A curve breaks where its next point is so many times as far as usual."""
 DAY, HOUR = 86_400.0, 3_600.0
@@ -54,10 +56,14 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A mark: at `at`, numbered from 1. when: to the minute."""
+    """A mark: at `at`, numbered from 1. when: to the minute.
+
+    sign: the numbers of the marks that begin here and lie too close to be written apart; "" for all but the first.
+    """
 
     at: float
     number: int
+    sign: str
     when: str
     text: str
 
@@ -108,7 +114,20 @@ def plot_of(chart: ShownChart, marks: Sequence[Mark] = ()) -> Plot | None:
         tuple(_curve(line, number % STYLES, x, y, chart.unit) for number, line in enumerate(lines) if line.points),
         tuple(Tick(y(value), percent(value) if chart.unit == "%" else _number(value, chart.unit)) for value in ys),
         tuple(Tick(x(ts), text) for ts, text in _times(first, last)),
-        tuple(Note(x(mark.ts), number, minute(mark.ts), mark.text) for number, mark in enumerate(shown, 1)),
+        _notes([(x(mark.ts), mark) for mark in shown]),
+    )  # fmt: skip
+
+
+def _notes(marks: Sequence[tuple[float, Mark]]) -> tuple[Note, ...]:
+    """Marks in order, with one sign for those that lie close to each other: "2-4"."""
+    begins = [at for at, (place, _) in enumerate(marks) if at == 0 or place - marks[at - 1][0] > CLOSE]
+    ends = dict(zip(begins, [*begins[1:], len(marks)], strict=False))  # none of none
+    return tuple(
+        Note(
+            place, at + 1, "" if at not in ends else f"{at + 1}-{ends[at]}" if ends[at] > at + 1 else f"{at + 1}",
+            minute(mark.ts), mark.text,
+        )
+        for at, (place, mark) in enumerate(marks)
     )  # fmt: skip
 
 
