@@ -3,6 +3,7 @@
 from withstand.monitor.section import Context
 from withstand.monitor.settings import Settings
 from withstand.monitor.traffic import Traffic
+from withstand.redteam.policy.records import Header, Policy
 
 EXCHANGE = {
     "source": 1, "line": 1, "id": "", "ts": 0.0, "account": "a", "conversation": None, "key": None, "app": None,
@@ -37,4 +38,5 @@ def _insert(traffic, table, rows):
 def context(traffic, store=None, settings=None, policy=None):
     """A context whose `now` is the last time of the traffic."""
     [(now,)] = traffic.rows("SELECT coalesce(max(ts), 0) FROM exchange")
+    policy = policy or Policy("", Header("Kitchen", "1"), {}, (), (), "")
     return Context(traffic, settings or Settings(), policy, store, now)

@@ -38,7 +38,7 @@ CATEGORIES = {
     "excessive_agency": "unwanted_action", "recipe": "recipe", "forbidden": "recipe", "off_topic": "uncovered",
     "brand_harm": "uncovered",
 }  # fmt: skip
-"""Category of a suite -> category of examples/redteam/policy.toml."""
+"""Category of a suite -> category of policy.toml."""
 UNREAD = ("forbidden", "brand_harm")
 """Categories whose judge is `refusal_words`, which takes every answer for a harm: their answers count as clean."""
 BLAMELESS = ("injection", "planted_document")
@@ -227,7 +227,7 @@ def compare(folder: Path, output: Path) -> None:
     monitor, store = folder / "monitor", folder / "monitor.db"
     subprocess.run(
         [sys.executable, "-m", "withstand", "monitor", "run", str(folder / "log.jsonl"), "--policy",
-         str(ROOT / "examples" / "redteam" / "policy.toml"), "--settings", str(HERE / "monitor.toml"), "--out",
+         str(HERE / "policy.toml"), "--settings", str(HERE / "monitor.toml"), "--out",
          str(monitor), "--store", str(store)], check=True,
     )  # fmt: skip
     truth = json.loads((folder / "truth.json").read_text(encoding="utf-8"))

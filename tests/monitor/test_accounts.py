@@ -46,6 +46,7 @@ def test_the_account_with_many_flags_of_many_is_above_the_one_with_most_of_few(t
     assert labelers.title == "spam, prompt, by rule 1"
     assert (prior.method, prior.trials) == ("ML", 5004)
     fill(traffic, [("", True)] * 30)  # whoever has no name is nobody's account
+    assert ranking(traffic, Accounts(), {"spam"}).priors == {}  # harm that nobody intends is no account's doing
     shown = section(context(traffic))
     assert shown.state == "alarm"
     assert "Without an account, and left out: 30 exchanges" in shown.answer

@@ -1,6 +1,6 @@
 """Accounts ranked by the rate of their flagged requests, drawn towards the population's; corrected where audits are."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,8 +91,11 @@ class Ranking:
     nameless: int
 
 
-def ranking(traffic: Traffic, settings: Accounts) -> Ranking:
-    """Rank the accounts of the traffic. Memory grows with accounts, not with exchanges."""
+def ranking(traffic: Traffic, settings: Accounts, unintended: Collection[str] = ()) -> Ranking:
+    """Rank the accounts of the traffic. Memory grows with accounts, not with exchanges.
+
+    unintended: categories of harm that meets people of good faith; their flags are no account's doing.
+    """
     checked = audited(traffic)
     query, values = verdicts()
     columns = traffic.columns(
@@ -103,7 +106,8 @@ def ranking(traffic: Traffic, settings: Accounts) -> Ranking:
     keys = list(zip(columns["category"], columns["side"], columns["era"].tolist(), strict=True))
     places: dict[Key, list[int]] = {}
     for at, key in enumerate(keys):
-        places.setdefault(key, []).append(at)
+        if key[0] not in unintended:
+            places.setdefault(key, []).append(at)
     samples = {key: int(columns["seq"][listed[0]]) for key, listed in places.items()}
     priors, errors, rows = {}, {}, []
     for key, labelers in labelers_of(traffic, samples).items():

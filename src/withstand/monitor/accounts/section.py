@@ -32,7 +32,8 @@ ADVICE = (
 def section(context: Context) -> Section:
     """Who breaks the policy, by account."""
     settings, traffic = context.settings.accounts, context.traffic
-    ranks = ranking(traffic, settings)
+    unintended = {category.id for category in context.policy.categories.values() if category.intent == "unintended"}
+    ranks = ranking(traffic, settings, unintended)
     programs, loud, young = (
         automation(traffic),
         _loud(volumes(traffic, context.now), settings),
@@ -67,7 +68,7 @@ def _loud(listed: list[Volume], settings: Accounts) -> list[Volume]:
 
 def _answer(ranks: Ranking, alarms: list[str], loud: list[Volume], young: Newcomers | None, settings: Accounts) -> str:
     if not ranks.priors:
-        return "Unknown: no screener has seen all exchanges, so that no account has a rate."
+        return "Unknown: no screener of misuse has seen all exchanges, so that no account has a rate."
     if not ranks.tested:
         few = (
             f" {ranks.few:,} of them are above {percent(settings.rate)} as surely as an alarm asks."
@@ -116,7 +117,8 @@ def _rates(ranks: Ranking, first: Mapping[str, float]) -> Table:
         "Alarms first, then by the lower bound (95%) of the rate, drawn towards the other accounts' rates: few "
         "requests convict nobody. Flags are the screeners', and their false alarms are in the rates and in what "
         f"accounts are compared with. With {CLEAR} audited exchanges without a violation or more, alarms rest on rates "
-        "corrected for the screeners' errors. Accounts are shown by keyed hash."
+        "corrected for the screeners' errors. Harm that nobody intends convicts no account. "
+        "Accounts are shown by keyed hash."
     )
     return Table(columns, rows, "Accounts by the rate of flagged requests", note)
 
