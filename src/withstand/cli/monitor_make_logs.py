@@ -20,8 +20,12 @@ from withstand.core.text import count
     "--plant", default="spam,template,roleplay,novel,probing,drift,jump", show_default=True, metavar="LIST",
     help="What to plant, with commas between; none: ordinary traffic, for false alarms.",
 )  # fmt: skip
+@click.option("--drift", "sigmas", type=click.FloatRange(min=0), default=1.0, show_default=True, metavar="X",
+              help="Size of the drift, in standard deviations of a day's count.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
-def make_logs(out: Path, truth: Path | None, days: int, per_day: int, seed: int, plant: str, force: bool) -> Result:
+def make_logs(
+    out: Path, truth: Path | None, days: int, per_day: int, seed: int, plant: str, sigmas: float, force: bool
+) -> Result:
     """Make up a month of a kitchen's traffic, with misuse planted in it, and the truth about it.
 
     Nothing in it is harmful: insults to soups and a miracle pan stand in for it.
@@ -37,7 +41,7 @@ def make_logs(out: Path, truth: Path | None, days: int, per_day: int, seed: int,
     for path in (out, truth):
         if path is not None and path.exists() and not force:
             raise SpecError(f"{path} is there already", hint="name another file, or add --force")
-    written = write_log(out, truth, frame, kinds)
+    written = write_log(out, truth, frame, kinds, sigmas)
     value = {
         "schema": 1, "log": str(out), "truth": str(truth) if truth else None, "exchanges": written.exchanges,
         "bytes": written.size, "planted": {plant.kind: len(plant.exchanges) for plant in written.plants},

@@ -38,10 +38,13 @@ def frame_of(days: int, per_day: int, seed: int) -> Frame:
     return Frame(seed, START, days, per_day, max(150, per_day // 6))
 
 
-def write_log(path: Path, truth: Path | None, frame: Frame, kinds: Sequence[str]) -> Written:
-    """Write a log and, on demand, its truth. kinds: what is planted, of `KINDS`; none: an ordinary month."""
+def write_log(path: Path, truth: Path | None, frame: Frame, kinds: Sequence[str], sigmas: float = 1.0) -> Written:
+    """Write a log and, on demand, its truth. kinds: what is planted, of `KINDS`; none: an ordinary month.
+
+    sigmas: of the drift, in standard deviations of a day's count.
+    """
     plants = [plant(frame) for kind, plant in PLANTS.items() if kind in kinds]
-    drift = _drift(frame) if "drift" in kinds else None
+    drift = _drift(frame, sigmas) if "drift" in kinds else None
     jump = _jump(frame) if "jump" in kinds else None
     written = Written(plants=(*plants, *filter(None, (drift, jump))))
     planted = sorted((talk for plant in plants for talk in plant.exchanges), key=lambda talk: talk.ts)
@@ -88,12 +91,12 @@ def _summary(frame: Frame, written: Written) -> Json:
     }  # fmt: skip
 
 
-def _drift(frame: Frame) -> Plant:
-    """From the middle of the log on, `promise` is one standard deviation of its daily count more frequent."""
+def _drift(frame: Frame, sigmas: float) -> Plant:
+    """From the middle of the log on, `promise` is so many standard deviations of its daily count more frequent."""
     mean = frame.per_day * SHARES["promise"]
     sigma = (mean + (mean * daily_swing()) ** 2) ** 0.5
-    figures = {"factor": 1 + sigma / mean, "per_day": mean, "sigma_per_day": sigma}
-    what = "answers promise free dishes more often, by one standard deviation of the daily count"
+    figures = {"factor": 1 + sigmas * sigma / mean, "per_day": mean, "sigma_per_day": sigma, "sigmas": sigmas}
+    what = f"answers promise free dishes more often, by {sigmas:g} standard deviations of the daily count"
     return Plant("drift", "promise", frame.at(0.5), frame.end, "alarm", what, figures=figures)
 
 
