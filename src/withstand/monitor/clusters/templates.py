@@ -20,9 +20,9 @@ from withstand.stats.multiple import benjamini_hochberg
 
 KEPT = 50_000
 """Distinct skeletons that are compared: those seen most often first, then single ones by their hash."""
-FILLED, MEMBERS, MARGIN = 20_000, 30, 3_600.0
-"""Of a coordinated template: skeletons that are then looked through for more of it, its members that these are compared
-with, and seconds before and after it."""
+COMPLETED, FILLED, MEMBERS, MARGIN = 10, 10_000, 30, 3_600.0
+"""Coordinated templates of which more is looked for, the largest; of each, skeletons that are looked through, members
+that these are compared with, and seconds before and after it."""
 REPEATED = 0.6
 """Share of these places that skeletons which were seen twice or more may fill."""
 WORDS = 5
@@ -116,9 +116,15 @@ def find_templates(traffic: Traffic, kept: int = KEPT) -> Templates:
         for part in sets
     ]
     templates = _judged(traffic, templates)
-    if rate < 1 and any(template.kind == "coordinated" for template in templates):
+    largest = sorted(
+        (at for at, template in enumerate(templates) if template.kind == "coordinated" and rate < 1),
+        key=lambda at: (-templates[at].exchanges, templates[at].id),
+    )[:COMPLETED]
+    if largest:
         texts = {name: text for name, _, text in rows}
-        templates = _judged(traffic, [_filled(traffic, template, texts) for template in templates])
+        for at in largest:
+            templates[at] = _filled(traffic, templates[at], texts)
+        templates = _judged(traffic, templates)
     listed = sorted(templates, key=lambda template: (template.kind != "coordinated", -template.exchanges, template.id))
     return Templates(skeletons, len(rows), rate, exchanges, tuple(listed))
 
@@ -130,9 +136,7 @@ def _judged(traffic: Traffic, templates: Sequence[Template]) -> list[Template]:
 
 
 def _filled(traffic: Traffic, template: Template, compared: Mapping[int, str]) -> Template:
-    """A coordinated template with those of its skeletons that were not among the compared ones, sent while it was."""
-    if template.kind != "coordinated":
-        return template
+    """A template with those of its skeletons that were not among the compared ones, sent while it was."""
     rows = traffic.rows(
         "SELECT s.hash, any_value(s.text) FROM skeleton s WHERE s.hash IN (SELECT skeleton FROM exchange "
         "WHERE ts BETWEEN ? AND ?) AND s.text IS NOT NULL GROUP BY s.hash ORDER BY s.hash LIMIT ?",
