@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PERIODS = {"hour": 3_600, "day": 86_400, "week": 604_800}
 OPTIONS = options(
-    click.option("--name", default="", metavar="ID", help="Of the mitigation; alone, what was registered under it."),
+    click.option("--name", default="", metavar="ID", help="The mitigation; alone, what was registered under it."),
     click.option("--category", default="", metavar="C", help="Category that it is against; by default any."),
     click.option("--since", default="", metavar="DATE", help="When it began, such as 2026-03-01 (UTC)."),
     click.option("--design", type=click.Choice(["before-after", "randomized", "staged"]), default="before-after",
@@ -38,7 +38,7 @@ OPTIONS = options(
     click.option("--unit", type=click.Choice(["account", "key", "end_user", "app"]), default="account",
                  show_default=True, help="What was treated."),
     click.option("--period", type=click.Choice(list(PERIODS)), default=None,
-                 help="Of a series or a panel; by default days, and weeks where staged."),
+                 help="Length of a period, of a series or a panel; by default days, and weeks where staged."),
     click.option("--labeler", default="", metavar="L", help="Whose flags count, such as a screener; by default all."),
     click.option("--population", default="", metavar="COLUMN=VALUE", help="Whom it is about, such as app=chat."),
     click.option("--hypothesis", default="", metavar="TEXT", help="What is expected, and why."),

@@ -28,7 +28,7 @@ ADDRESS = options(
 JUDGING = options(
     click.option("--policy", metavar="FILE",
                  help="Policy whose categories screeners label, and whose actions decide what is blocked."),
-    click.option("--settings", metavar="FILE", help="monitor.toml with the screeners."),
+    click.option("--settings", metavar="FILE", help="The monitor.toml with the screeners."),
     click.option("--judge", "-j", "judges", multiple=True, metavar="SPEC",
                  help="Judge of prompts and answers, in place of screeners; can be repeated."),
     click.option("--mode", type=click.Choice(["flag", "block"]), default="flag", show_default=True,

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 @click.argument("folder", metavar="[DIR]", default="monitor")
 @click.option("-o", "--out", default="traffic.jsonl", show_default=True, metavar="FILE",
               help="File of behaviors. Rows that it holds stay as they are.")  # fmt: skip
-@click.option("--cluster", "ids", multiple=True, metavar="ID", help="Of these clusters alone, and no audits; repeats.")
+@click.option("--cluster", "ids", multiple=True, metavar="ID", help="These clusters alone, and no audits; repeats.")
 @click.option("--suite", "suites", multiple=True, metavar="S",
               help="Leave out what is like a behavior of this suite; repeats.")  # fmt: skip
-@click.option("--name", default="", metavar="NAME", help="Of the monitor, where the store has several.")
+@click.option("--name", default="", metavar="NAME", help="Name of the monitor, where the store has several.")
 @click.option("--judge", "-j", default="", metavar="J", help="Judge of the rows (default: refusal_words).")
 def to_suite(
     folder: str, out: str, ids: tuple[str, ...], suites: tuple[str, ...], name: str, judge: str, store: "Store"
