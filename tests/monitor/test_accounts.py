@@ -9,7 +9,7 @@ from withstand.monitor.accounts import behavior
 from withstand.monitor.accounts.rates import Errors, ranking
 from withstand.monitor.accounts.section import section
 from withstand.monitor.settings import Accounts
-from withstand.monitor.traffic import Traffic
+from withstand.monitor.traffic import PERSON_STAGE, Traffic
 
 
 @pytest.fixture
@@ -34,7 +34,8 @@ def fill(traffic, pairs, **label):
 
 def test_the_account_with_many_flags_of_many_is_above_the_one_with_most_of_few(traffic):
     """openai-lessons 4.4: raw rates would rank 3 of 4 above 40 of 200."""
-    fill(traffic, population(np.random.default_rng(0)))
+    # a labeler of a log may be called as if it were a person of an audit
+    fill(traffic, population(np.random.default_rng(0)), labeler="person 7", version="", stage=-1)
     ranks = ranking(traffic, Accounts())
     listed = [row.account for row in ranks.ranked]
     assert listed[0] == "large"
@@ -43,7 +44,7 @@ def test_the_account_with_many_flags_of_many_is_above_the_one_with_most_of_few(t
     assert (small.q, small.alarm) == (None, False)
     assert small.mean < next(row.mean for row in ranks.ranked if row.account == "large") / 2
     [(labelers, prior)] = ranks.priors.items()
-    assert labelers.title == "spam, prompt, by rule 1"
+    assert labelers.title == "spam, prompt, by person 7"
     assert (prior.method, prior.trials) == ("ML", 5004)
     fill(traffic, [("", True)] * 30)  # whoever has no name is nobody's account
     assert ranking(traffic, Accounts(), {"spam"}).priors == {}  # harm that nobody intends is no account's doing
@@ -93,7 +94,7 @@ def test_audits_correct_for_false_alarms(traffic):
     pairs = [(f"u{at}", bool(hit)) for at in range(40) for hit in draw.random(50) < 0.1]
     fill(traffic, pairs + [("clean", at < 50) for at in range(400)] + [("bad", at < 320) for at in range(400)])
     assert {"bad", "clean"} < {row.account for row in ranking(traffic, Accounts()).ranked if row.alarm}
-    people = {"labeler": "person ada", "version": "", "chosen": "audit", "stage": 9}
+    people = {"labeler": "person ada", "version": "", "chosen": "audit", "stage": PERSON_STAGE}
     write(traffic, [], [{"seq": at, **people} for at in range(1, 1501)])
     write(traffic, [], [{"seq": at, "flagged": True, **people} for at in range(2420, 2440)])
     ranks = ranking(traffic, Accounts())

@@ -16,7 +16,7 @@ from withstand.monitor.effects.section import section
 from withstand.monitor.intake.salt import Hasher
 from withstand.monitor.report.record import keep
 from withstand.monitor.report.shown import Report, answer_of
-from withstand.monitor.traffic import Traffic
+from withstand.monitor.traffic import PERSON_STAGE, Traffic
 
 DAY = 86_400.0
 START = 20_000 * DAY
@@ -149,7 +149,7 @@ def test_what_people_said_of_the_audit_stream_is_another_outcome_than_flags(traf
     fill(traffic, lambda day, account: 0.1)
     rows = traffic.rows("SELECT seq, floor((ts - ?) / 86400) FROM exchange ORDER BY seq", [START])
     write(traffic, [], [
-        {"seq": seq, "flagged": day < 21 and seq % 3 == 0, "labeler": "person ada", "chosen": "audit", "stage": 9}
+        {"seq": seq, "flagged": day < 21 and seq % 3 == 0, "chosen": "audit", "stage": PERSON_STAGE}
         for seq, day in rows if seq % 2 == 0
     ])  # fmt: skip
     got = analysed(traffic, outcome="prevalence")

@@ -12,7 +12,7 @@ from withstand.cli.main import cli
 from withstand.core import SpecError
 from withstand.monitor.limits.limit import KINDS, Limit, enforced
 from withstand.monitor.limits.simulate import Candidate, Share, simulate
-from withstand.monitor.traffic import Traffic
+from withstand.monitor.traffic import PERSON_STAGE, Traffic
 
 HOUR = 3_600.0
 SPAMMER, COOK = [0, 1, 2, 3, 25], [20, 21, 22, 23, 26]
@@ -80,8 +80,14 @@ def test_audits_correct_what_counts_as_violating(traffic):
         traffic, [{"account": "a" if at < 20 else "b", "ts": 60.0 * at} for at in range(80)],
         [{"seq": at, "flagged": at <= 20} for at in range(1, 81)],
     )  # fmt: skip
-    people = {"labeler": "person ada", "stage": 9, "chosen": "audit"}
+    people = {"labeler": "person ada", "stage": PERSON_STAGE, "chosen": "audit"}
     write(traffic, [], [{"seq": at, "flagged": at <= 15 or at == 80, **people} for at in range(1, 81)])
+    # whoever labels says something of every side and category
+    others = (("spam", "completion"), ("rude", "prompt"), ("rude", "completion"))
+    write(traffic, [], [
+        {"seq": at, "category": category, "side": side, **people}
+        for at in range(1, 81) for category, side in others
+    ])  # fmt: skip
     result = simulate(traffic, tried("10/day", "fixed"))
     [cut] = result.cuts
     # 10 of 20 flagged and 50 of 60 unflagged are cut; 3/4 and 1/60 of them violate

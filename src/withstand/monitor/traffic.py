@@ -31,6 +31,8 @@ NAME = "traffic.duckdb"
 SCHEMA = 1
 MEMORY = "400MB"
 """Of the database, while it answers questions."""
+PERSON_STAGE = 99
+"""`stage` of labels that people gave; a log may call its labeler what it likes."""
 WRITING = "200MB"
 """Of the database while logs are read: the processes that read take the rest of a gigabyte."""
 
@@ -76,8 +78,8 @@ skeleton: hash of the prompt's skeleton.   audit: a number in [0, 1) drawn from 
 audit stream is chosen: whoever has `audit < rate` is in it, whatever the screeners say.
 label. side: prompt or completion; exchange: a label that came with the log, of both.
 score: in [0, 1].   flagged: the labeler's own decision at its threshold.
-stage: place in the cascade, from 0; -1: the label came with the log.   chosen: why this exchange was labeled, `all`,
-`cascade` or `audit`.   labeler: of people `person NAME`, chosen `audit`.
+stage: place in the cascade, from 0; -1: the label came with the log; `PERSON_STAGE`: a person gave it.
+chosen: why this exchange was labeled, `all`, `cascade` or `audit`.   labeler: of people `person NAME`, chosen `audit`.
 person_label. flagged: NULL where they were unsure.   chosen: `audit`, of the random stream, or `targeted:CATEGORY:SIDE`
 for an exchange that was chosen by its score and is no random one.   version: `policy VERSION`.
 unscored. kind: `unscored`, or `no text`.

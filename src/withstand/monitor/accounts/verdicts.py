@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from withstand.core import Json
-from withstand.monitor.traffic import Traffic
+from withstand.monitor.traffic import PERSON_STAGE, Traffic
 
-PEOPLE = "labeler LIKE 'person %'"
+PEOPLE = f"stage = {PERSON_STAGE}"
 """Labels that people gave: they are what screeners are measured against."""
 
 VERDICTS = f"""
@@ -35,6 +35,23 @@ def flagged_exchanges(category: str = "", labeler: str = "") -> tuple[str, list[
     """A query of (seq, flagged): whether either side of an exchange is flagged in the category, or in any."""
     query, values = verdicts(category, labeler)
     return f"SELECT seq, bool_or(flagged) AS flagged FROM ({query}) GROUP BY seq", values
+
+
+def people_say(category: str = "") -> tuple[str, list[Json]]:
+    """A query of (seq, category, side, violating), and its values: what people say of the random audit stream, in one
+    category or in each. They are believed by majority, a tie is violating."""
+    where, values = ("AND category = ?", [category]) if category else ("", [])
+    return (
+        f"""SELECT seq, category, side, 2 * sum(flagged::INTEGER) >= count(*) AS violating FROM label
+        WHERE {PEOPLE} AND chosen = 'audit' AND flagged IS NOT NULL {where} GROUP BY seq, category, side""",
+        values,
+    )
+
+
+def violating_exchanges(category: str = "") -> tuple[str, list[Json]]:
+    """A query of (seq, violating): whether people say that either side of an exchange violates the category, or any."""
+    query, values = people_say(category)
+    return f"SELECT seq, bool_or(violating) AS violating FROM ({query}) GROUP BY seq", values
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +85,16 @@ def labelers_of(traffic: Traffic, samples: Mapping[Key, int]) -> dict[Key, Label
 
 
 def audited(traffic: Traffic) -> dict[Key, tuple[int, int, int, int]]:
-    """Verdicts beside what people said of the same exchanges, in the random audit stream alone, by series.
-
-    (hit, missed, wrong, clear), as in `stats.agreement.Table`. People are believed by majority, a tie is violating.
-    """
+    """Verdicts beside what people say of the same exchanges, by series: (hit, missed, wrong, clear), as in
+    `stats.agreement.Table`."""
     if not traffic.rows(f"SELECT 1 FROM label WHERE {PEOPLE} LIMIT 1"):
         return {}
     where = f"AND seq IN (SELECT seq FROM label WHERE {PEOPLE})"
     rows = traffic.rows(
-        f"""WITH people AS (SELECT seq, category, side, 2 * sum(flagged::INTEGER) >= count(*) AS violating FROM label
-            WHERE {PEOPLE} AND chosen = 'audit' AND flagged IS NOT NULL GROUP BY ALL)
-        SELECT v.category, v.side, v.era, count(*) FILTER (flagged AND violating),
+        f"""SELECT v.category, v.side, v.era, count(*) FILTER (flagged AND violating),
             count(*) FILTER (NOT flagged AND violating), count(*) FILTER (flagged AND NOT violating),
             count(*) FILTER (NOT flagged AND NOT violating)
-        FROM ({VERDICTS.format(where=where)}) AS v JOIN people USING (seq, category, side) GROUP BY ALL"""
+        FROM ({VERDICTS.format(where=where)}) AS v JOIN ({people_say()[0]}) USING (seq, category, side) GROUP BY ALL"""
     )
     return {
         (category, side, era): (hit, missed, wrong, clear) for category, side, era, hit, missed, wrong, clear in rows

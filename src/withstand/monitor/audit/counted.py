@@ -6,9 +6,7 @@ from withstand.core.text import count
 from withstand.monitor.audit.draw import check_of
 from withstand.monitor.audit.records import RANDOM, Opinion, choices, items_of, opinions_of
 from withstand.monitor.section import Context
-
-PERSON_STAGE = 99
-"""Of labels that people gave; a log may call its labeler what it likes."""
+from withstand.monitor.traffic import PERSON_STAGE
 
 
 def count_labels(context: Context) -> list[str]:

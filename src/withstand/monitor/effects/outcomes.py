@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from withstand.core import Json
-from withstand.monitor.accounts.verdicts import PEOPLE, flagged_exchanges
+from withstand.monitor.accounts.verdicts import PEOPLE, flagged_exchanges, violating_exchanges
 from withstand.monitor.effects.mitigation import Mitigation
 from withstand.monitor.traffic import Traffic
 from withstand.stats.experiments import Ints
@@ -48,13 +48,10 @@ def flags(category: str, labeler: str = "") -> Outcome:
 
 
 def prevalence(category: str) -> Outcome:
-    """Exchanges of the random audit stream that people call violating, by majority; a tie is violating."""
-    where, values = ("AND category = ?", (category,)) if category else ("", ())
-    join = f"""JOIN (SELECT seq, max(violating) AS violating FROM (
-            SELECT seq, category, 2 * sum(flagged::INTEGER) >= count(*) AS violating FROM label
-            WHERE {PEOPLE} AND chosen = 'audit' AND flagged IS NOT NULL {where} GROUP BY ALL)
-        GROUP BY seq) USING (seq)"""
-    return Outcome(f"violating in {category or 'any category'}, by audits", "violating::INTEGER", join, values)
+    """Exchanges of the random audit stream that people call violating."""
+    query, values = violating_exchanges(category)
+    title = f"violating in {category or 'any category'}, by audits"
+    return Outcome(title, "violating::INTEGER", f"JOIN ({query}) USING (seq)", tuple(values))
 
 
 REFUSALS = Outcome("refused or blocked", f"{STOPPED}::INTEGER", where="(refused IS NOT NULL OR blocked IS NOT NULL)")

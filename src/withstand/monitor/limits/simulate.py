@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from withstand.core import SpecError
-from withstand.monitor.accounts.verdicts import PEOPLE, flagged_exchanges
+from withstand.monitor.accounts.verdicts import flagged_exchanges, violating_exchanges
 from withstand.monitor.limits.limit import Kind, Limit, enforced
 from withstand.monitor.traffic import Traffic
 
@@ -259,14 +259,11 @@ def _touched(rows: _Rows, costs: npt.NDArray[np.float64], candidate: Candidate) 
 def _audit(traffic: Traffic, category: str) -> tuple[tuple[float, float] | None, str]:
     """The shares of flagged and of unflagged exchanges that people called violating, where enough of the random audit
     stream was labeled; and what counts as violating, in words."""
-    query, values = flagged_exchanges(category)
-    where, wanted = ("AND category = ?", [category]) if category else ("", [])
+    (people, wanted), (query, values) = violating_exchanges(category), flagged_exchanges(category)
     [(hit, wrong, missed, clear)] = traffic.rows(
-        f"""WITH people AS (SELECT seq, 2 * sum(flagged::INTEGER) >= count(*) AS violating FROM label
-            WHERE {PEOPLE} AND chosen = 'audit' AND flagged IS NOT NULL {where} GROUP BY seq)
-        SELECT count(*) FILTER (flagged AND violating), count(*) FILTER (flagged AND NOT violating),
+        f"""SELECT count(*) FILTER (flagged AND violating), count(*) FILTER (flagged AND NOT violating),
             count(*) FILTER (NOT flagged AND violating), count(*) FILTER (NOT flagged AND NOT violating)
-        FROM people JOIN ({query}) USING (seq)""",
+        FROM ({people}) JOIN ({query}) USING (seq)""",
         [*wanted, *values],
     )
     named = f" in {category}" if category else " in any category"

@@ -14,6 +14,7 @@ from withstand.monitor.prevalence.section import limits, share
 from withstand.monitor.screen.cascade import Spending, spending, waits_for
 from withstand.monitor.screen.labelers import Labeler, labelers_of
 from withstand.monitor.section import Context, Section, State
+from withstand.monitor.traffic import PERSON_STAGE
 from withstand.report.table import Column, Table
 from withstand.stats.rates import wilson
 
@@ -72,10 +73,10 @@ def _labelers(context: Context) -> tuple[Labeler, ...]:
 
 def _screened(context: Context, ready: dict[str, Labeler]) -> list[Screened]:
     rows = context.traffic.rows(
-        """SELECT labeler, coalesce(version, ''), category, side, max(stage), count(*), count(*) FILTER (flagged),
+        f"""SELECT labeler, coalesce(version, ''), category, side, max(stage), count(*), count(*) FILTER (flagged),
             count(*) FILTER (chosen = 'all'), count(*) FILTER (chosen = 'cascade'), count(*) FILTER (chosen = 'audit'),
             min(seq)
-        FROM label WHERE stage <> 99 GROUP BY labeler, version, category, side
+        FROM label WHERE stage <> {PERSON_STAGE} GROUP BY labeler, version, category, side
         ORDER BY max(stage), labeler, min(seq), category, side"""
     )
     asked = bool(context.traffic.rows("SELECT 1 FROM person_label LIMIT 1"))
