@@ -6,6 +6,7 @@ from pathlib import Path
 
 from withstand.formats.traffic.log import Batch, open_log
 from withstand.formats.traffic.position import Position
+from withstand.formats.traffic.source import STDIN
 from withstand.monitor.intake.columns import Columns
 from withstand.monitor.intake.workers import Workers
 from withstand.monitor.intake.write import Writer
@@ -14,7 +15,6 @@ SIZE = 4 * 2**20
 """Bytes of a log that a worker takes at once."""
 ROWS = 15_000
 """Exchanges of a transaction, about: what a kill can cost of the work, and never of the log."""
-STDIN = "-"
 
 
 @dataclass(frozen=True, slots=True)

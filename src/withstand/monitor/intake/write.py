@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from withstand.formats.traffic.source import STDIN
 from withstand.monitor.intake.columns import AS_IS, HASHED, LISTED, NAMES, Columns, Effect
 from withstand.monitor.traffic import Traffic
 
@@ -64,7 +65,7 @@ class Writer:
     def source(self, name: str) -> Source:
         """The log of this name, as far as it was read; a new one where there is none. stdin is always new."""
         query = 'SELECT id, name, mark, "offset", line, state FROM source WHERE name = ?'
-        rows = self.traffic.rows(query, [name]) if name != "-" else []
+        rows = self.traffic.rows(query, [name]) if name != STDIN else []
         if rows:
             number, _, mark, offset, line, state = rows[0]
             return Source(number, name, mark, offset, line, json.loads(state)["last"])

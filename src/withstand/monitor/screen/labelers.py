@@ -40,11 +40,6 @@ class Labeler:
         """Whether it labels every exchange while logs are read: a rule without a stage before it or a budget."""
         return self.is_rule and not self.screener.after and not self.screener.budget
 
-    @property
-    def sees_all(self) -> bool:
-        """Whether it is asked about every exchange."""
-        return not self.screener.after and not self.screener.budget
-
     def completion(self, prompt: str, completion: str) -> Completion:
         """What the judge is shown: of a prompt screener the prompt, as if it were an answer about the definition."""
         if self.screener.reads == "prompt":
